@@ -1,4 +1,5 @@
 export * from './bytes.ts';
+export * from './cbor.ts';
 export * from './clock.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './errors.ts';

@@ -1,0 +1,55 @@
+import { decode, encode, rfc8949EncodeOptions } from 'cborg';
+import { type Bytes, copyBytes, equalBytes } from './bytes.ts';
+import type { ErrorCode } from './codes.ts';
+import { MillraceError } from './errors.ts';
+
+/** What deterministic CBOR carries here: maps have string keys (integers in COSE headers), no floats are made by us. */
+export type CborValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | readonly CborValue[]
+  | { readonly [key: string]: CborValue | undefined }
+  | ReadonlyMap<number, CborValue>;
+
+/** Deterministic CBOR (RFC 8949, 4.2.1). Properties that are undefined are left out. */
+export function encodeCbor(value: CborValue): Bytes {
+  return copyBytes(encode(value, { ...rfc8949EncodeOptions, ignoreUndefinedProperties: true }));
+}
+
+/**
+ * Strict decoding: exactly one item, in its one deterministic encoding.
+ * @throws {MillraceError} `code` (E_INPUT unless told) for anything else.
+ */
+export function decodeCbor(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
+  return decodeStrictly(bytes, what, code, false);
+}
+
+/** As `decodeCbor`, with maps as `Map`s: for headers with integer keys. */
+export function decodeCborMap(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
+  return decodeStrictly(bytes, what, code, true);
+}
+
+function decodeStrictly(bytes: Uint8Array, what: string, code: ErrorCode, useMaps: boolean): unknown {
+  let value: unknown;
+  try {
+    value = decode(bytes, {
+      strict: true,
+      allowIndefinite: false,
+      allowUndefined: false,
+      allowNaN: false,
+      allowInfinity: false,
+      rejectDuplicateMapKeys: true,
+      useMaps,
+    });
+  } catch (cause) {
+    throw new MillraceError(code, `${what}: not CBOR`, { cause });
+  }
+  if (!equalBytes(encode(value, rfc8949EncodeOptions), bytes)) {
+    throw new MillraceError(code, `${what}: not in deterministic encoding`);
+  }
+  return value;
+}

@@ -1,0 +1,112 @@
+import { createECDH, createHash, createPrivateKey, type KeyObject, sign as nodeSign } from 'node:crypto';
+import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, toHex, wipe } from '@millrace/base';
+import { secp256k1 } from '@noble/curves/secp256k1.js';
+import type { Signer } from './cose.ts';
+
+/** First 16 bytes of SHA-256 of the public key: how keys, users and machines are named. */
+export function keyId(publicKey: Uint8Array): Bytes {
+  return copyBytes(createHash('sha256').update(publicKey).digest().subarray(0, 16));
+}
+
+/** `keyId` in hexadecimal. */
+export function keyName(publicKey: Uint8Array): string {
+  return toHex(keyId(publicKey));
+}
+
+/** A key that lives in this process's memory; `close` wipes it. */
+export interface MemorySigner extends Signer {
+  /** Copy of the 32 secret bytes, to be written to a file; the caller wipes it. */
+  exportSecret(): Bytes;
+  close(): void;
+}
+
+/** A user's secp256k1 key (ES256K). */
+export function userKey(secret: Uint8Array): MemorySigner {
+  if (!secp256k1.utils.isValidSecretKey(secret)) throw new MillraceError('E_INPUT', 'not a secp256k1 secret key');
+  const own = copyBytes(secret);
+  return {
+    algorithm: 'ES256K',
+    publicKey: copyBytes(secp256k1.getPublicKey(own)),
+    sign: async (message) => copyBytes(secp256k1.sign(message, own)),
+    exportSecret: () => copyBytes(own),
+    close: () => wipe(own),
+  };
+}
+
+export function generateUserKey(random: RandomSource = systemRandom): MemorySigner {
+  return userKey(secp256k1.utils.randomSecretKey(random(48)));
+}
+
+/**
+ * The machine's identity. The same interface stands in front of a file and of a PKCS#11 token: the secret key is
+ * asked to sign and to agree, and never leaves.
+ */
+export interface MachineKey extends Signer {
+  readonly algorithm: 'ES256';
+  readonly storage: 'file' | 'pkcs11';
+  /** P-256 Diffie-Hellman: 32-byte x coordinate shared with the uncompressed 65-byte point. The caller wipes it. */
+  agree(peer: Uint8Array): Promise<Bytes>;
+  close(): void;
+}
+
+/** P-256 key in memory: machine identity by file, permit key, or ephemeral key. */
+export interface P256Key extends MachineKey {
+  exportSecret(): Bytes;
+}
+
+/** @throws {MillraceError} E_INPUT when `secret` is no P-256 scalar. */
+export function p256Key(secret: Uint8Array): P256Key {
+  const ecdh = createECDH('prime256v1');
+  try {
+    ecdh.setPrivateKey(secret);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'not a P-256 secret key', { cause });
+  }
+  const own = copyBytes(secret);
+  const publicKey = copyBytes(ecdh.getPublicKey());
+  let signingKey: KeyObject | undefined;
+  return {
+    algorithm: 'ES256',
+    storage: 'file',
+    publicKey,
+    sign: async (message) => {
+      signingKey ??= p256PrivateKey(own, publicKey);
+      return copyBytes(nodeSign('sha256', message, { key: signingKey, dsaEncoding: 'ieee-p1363' }));
+    },
+    agree: async (peer) => {
+      try {
+        return copyBytes(ecdh.computeSecret(peer));
+      } catch (cause) {
+        throw new MillraceError('E_INPUT', 'not a point on P-256', { cause });
+      }
+    },
+    exportSecret: () => copyBytes(own),
+    close: () => wipe(own),
+  };
+}
+
+export function generateP256Key(): P256Key {
+  const ecdh = createECDH('prime256v1');
+  ecdh.generateKeys();
+  const raw = ecdh.getPrivateKey();
+  const secret = new Uint8Array(32); // OpenSSL drops leading zeros
+  secret.set(raw, 32 - raw.length);
+  const key = p256Key(secret);
+  wipe(secret, raw);
+  return key;
+}
+
+function p256PrivateKey(secret: Uint8Array, point: Uint8Array): KeyObject {
+  // RFC 5915 ECPrivateKey, so that the secret passes through no string.
+  const der = Buffer.concat([
+    Buffer.from('30770201010420', 'hex'),
+    secret,
+    Buffer.from('a00a06082a8648ce3d030107a144034200', 'hex'),
+    point,
+  ]);
+  try {
+    return createPrivateKey({ key: der, format: 'der', type: 'sec1' });
+  } finally {
+    wipe(der);
+  }
+}

@@ -1,0 +1,123 @@
+import { Aes256Gcm, CipherSuite, DhkemP256HkdfSha256, HkdfSha256 } from '@hpke/core';
+import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
+import type { P256Key } from './keys.ts';
+
+/** HPKE (RFC 9180): DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. */
+const suite = new CipherSuite({ kem: new DhkemP256HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const ENCAPSULATED_BYTES = 65;
+
+type HpkeKey = Awaited<ReturnType<typeof suite.kem.deserializePublicKey>>;
+const importPublic = (point: Uint8Array): Promise<HpkeKey> => suite.kem.deserializePublicKey(copyBytes(point).buffer);
+
+async function importPair(key: P256Key): Promise<{ publicKey: HpkeKey; privateKey: HpkeKey }> {
+  const secret = key.exportSecret();
+  try {
+    return {
+      publicKey: await importPublic(key.publicKey),
+      privateKey: await suite.kem.deserializePrivateKey(secret.buffer),
+    };
+  } finally {
+    secret.fill(0);
+  }
+}
+
+const failed = (cause: unknown) => new MillraceError('E_SEAL', 'the sealed message does not open', { cause });
+
+/** Seals once to `recipient` (65-byte point); with `sender` in auth mode. Output: enc(65) ‖ ciphertext ‖ tag(16). */
+export async function seal(
+  recipient: Uint8Array,
+  info: Uint8Array,
+  plaintext: Uint8Array,
+  options: { sender?: P256Key } = {},
+): Promise<Bytes> {
+  const context = await suite.createSenderContext({
+    recipientPublicKey: await importPublic(recipient),
+    info: copyBytes(info).buffer,
+    ...(options.sender === undefined ? {} : { senderKey: await importPair(options.sender) }),
+  });
+  const ciphertext = await context.seal(copyBytes(plaintext).buffer);
+  return concatBytes(new Uint8Array(context.enc), new Uint8Array(ciphertext));
+}
+
+/** @throws {MillraceError} E_SEAL when altered, sealed to another key, for another use, or by another sender. */
+export async function unseal(
+  recipient: P256Key,
+  info: Uint8Array,
+  sealed: Uint8Array,
+  options: { sender?: Uint8Array } = {},
+): Promise<Bytes> {
+  try {
+    const context = await suite.createRecipientContext({
+      recipientKey: await importPair(recipient),
+      enc: copyBytes(sealed.subarray(0, ENCAPSULATED_BYTES)).buffer,
+      info: copyBytes(info).buffer,
+      ...(options.sender === undefined ? {} : { senderPublicKey: await importPublic(options.sender) }),
+    });
+    return new Uint8Array(await context.open(copyBytes(sealed.subarray(ENCAPSULATED_BYTES)).buffer));
+  } catch (cause) {
+    throw failed(cause);
+  }
+}
+
+/** One direction of a session: messages are sealed in order and open only in that order. */
+export interface SealingContext {
+  /** Encapsulated key, 65 bytes, for the recipient. */
+  readonly enc: Bytes;
+  seal(plaintext: Uint8Array, associated: Uint8Array): Promise<Bytes>;
+}
+
+export interface OpeningContext {
+  /** @throws {MillraceError} E_SEAL */
+  open(sealed: Uint8Array, associated: Uint8Array): Promise<Bytes>;
+}
+
+/** A pre-shared secret that both ends mix in (RFC 9180, mode_psk), at least 32 bytes. */
+export interface PreShared {
+  readonly id: Uint8Array;
+  readonly key: Uint8Array;
+}
+
+export async function createSealingContext(
+  recipient: Uint8Array,
+  info: Uint8Array,
+  psk: PreShared,
+): Promise<SealingContext> {
+  const context = await suite.createSenderContext({
+    recipientPublicKey: await importPublic(recipient),
+    info: copyBytes(info).buffer,
+    psk: { id: copyBytes(psk.id).buffer, key: copyBytes(psk.key).buffer },
+  });
+  return {
+    enc: new Uint8Array(context.enc),
+    seal: async (plaintext, associated) =>
+      new Uint8Array(await context.seal(copyBytes(plaintext).buffer, copyBytes(associated).buffer)),
+  };
+}
+
+/** @throws {MillraceError} E_SEAL when `enc` is no point on the curve. */
+export async function createOpeningContext(
+  recipient: P256Key,
+  enc: Uint8Array,
+  info: Uint8Array,
+  psk: PreShared,
+): Promise<OpeningContext> {
+  try {
+    const context = await suite.createRecipientContext({
+      recipientKey: await importPair(recipient),
+      enc: copyBytes(enc).buffer,
+      info: copyBytes(info).buffer,
+      psk: { id: copyBytes(psk.id).buffer, key: copyBytes(psk.key).buffer },
+    });
+    return {
+      open: async (sealed, associated) => {
+        try {
+          return new Uint8Array(await context.open(copyBytes(sealed).buffer, copyBytes(associated).buffer));
+        } catch (cause) {
+          throw failed(cause);
+        }
+      },
+    };
+  } catch (cause) {
+    throw failed(cause);
+  }
+}
