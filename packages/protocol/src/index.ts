@@ -1,1 +1,9 @@
-export {};
+export * from './directory.ts';
+export * from './documents.ts';
+export * from './http.ts';
+export * from './link.ts';
+export * from './mail.ts';
+export * from './opening.ts';
+export * from './session.ts';
+export * from './socket.ts';
+export * from './telemetry.ts';

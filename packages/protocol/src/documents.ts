@@ -1,0 +1,244 @@
+import {
+  type Bytes,
+  bytesOf,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  fromHex,
+  hexOf,
+  MillraceError,
+  parse,
+  utf8,
+} from '@millrace/base';
+import {
+  type Algorithm,
+  keyId,
+  parseSign1,
+  type Signer,
+  sign1,
+  verifySign1,
+  verifySignature,
+} from '@millrace/identity';
+import { z } from 'zod';
+import { CLOCK_SKEW_MS } from './directory.ts';
+
+/** Fields that every signed document has. Times are milliseconds since 1970 on the signer's clock. */
+const common = {
+  /** Transaction id and nonce: 16 random bytes; a second document with the same id is refused. */
+  id: bytesOf(16),
+  issued: z.number().int().nonnegative(),
+  expires: z.number().int().nonnegative(),
+};
+
+const materialName = z.string().min(1).max(64);
+const identifier = hexOf(16);
+
+/** How a machine consumes: part of its registration, and named by hash in every licence. */
+export const profileSchema = z.strictObject({
+  /** How many times faster than real time the machine runs; 1 for real machines. */
+  factor: z.number().positive().max(1e9),
+  /** For plain sinks: bytes a second at factor 1. */
+  bytesPerSecond: z.number().positive().optional(),
+});
+export type MachineProfile = z.output<typeof profileSchema>;
+
+export const machineSchema = z.strictObject({
+  /** `keyName` of the public key. */
+  machine: identifier,
+  publicKey: bytesOf(65),
+  serial: z.string().min(1).max(64),
+  kind: z.enum(['virtual', 'sink']),
+  profile: profileSchema,
+});
+/** A machine as it is registered. */
+export type Machine = z.output<typeof machineSchema>;
+
+const registerMachine = z.strictObject({ type: z.literal('machine.register'), ...common, machine: machineSchema });
+
+const registerUser = z.strictObject({
+  type: z.literal('user.register'),
+  ...common,
+  publicKey: bytesOf(33),
+  name: z.string().min(1).max(64),
+});
+
+const addDesign = z.strictObject({
+  type: z.literal('design.add'),
+  ...common,
+  design: identifier,
+  /** SHA-256 of the manifest and of the content keys sealed to the keys node. */
+  manifestHash: bytesOf(32),
+  keysHash: bytesOf(32),
+});
+
+const grantLicence = z.strictObject({
+  type: z.literal('licence.grant'),
+  ...common,
+  design: identifier,
+  objects: z.number().int().min(1).max(1_000_000),
+  /** Machine and SHA-256 of its registration (its pace is part of it). */
+  machines: z
+    .array(z.strictObject({ machine: identifier, registration: bytesOf(32) }))
+    .min(1)
+    .max(1_000),
+  materials: z.array(materialName).max(100),
+  notBefore: z.number().int().nonnegative(),
+  notAfter: z.number().int().nonnegative(),
+  /** secp256k1 key of whoever may press print. */
+  holder: bytesOf(33),
+  /** SHA-256 of the licence secret sealed to the keys node. */
+  secretHash: bytesOf(32),
+});
+
+const requestPrint = z.strictObject({
+  type: z.literal('print.request'),
+  ...common,
+  licence: identifier,
+  machine: identifier,
+});
+
+const transactionSchema = z.discriminatedUnion('type', [
+  registerMachine,
+  registerUser,
+  addDesign,
+  grantLicence,
+  requestPrint,
+]);
+
+const requestPermit = z.strictObject({
+  type: z.literal('permit.request'),
+  ...common,
+  print: identifier,
+  serial: z.string().min(1).max(64),
+  material: materialName,
+  /** Fresh P-256 point of this session. */
+  ephemeral: bytesOf(65),
+  /** 16 random bytes made when the agent began this object; a resumed stream carries the same. */
+  run: bytesOf(16),
+  /** First segment wanted; above 0 only to resume. */
+  from: z.number().int().nonnegative(),
+  order: z.union([z.literal(16), z.literal(24)]),
+  suite: z.enum(['keccak256', 'turboshake128']),
+  hints: z.enum(['dense', 'sparse']),
+  /** Milliseconds that one table takes here. */
+  tableMs: z.number().int().nonnegative(),
+});
+
+const machineReport = z.strictObject({
+  type: z.literal('report'),
+  ...common,
+  object: z.string(),
+  run: bytesOf(16),
+  event: z.enum(['started', 'progressed', 'completed', 'failed']),
+  facts: z.strictObject({
+    serial: z.string(),
+    material: materialName,
+    segments: z.number().int().nonnegative(),
+    bytes: z.number().int().nonnegative(),
+    line: z.number().int().nonnegative(),
+    layer: z.number().int(),
+    /** Filament, mm, over this object. */
+    filament: z.number().nonnegative(),
+    /** HMAC of the executed bytes (`completed` only); equals the manifest's when every byte was executed. */
+    contentMac: bytesOf(32).optional(),
+    code: z.string().max(40).optional(),
+    reason: z.string().max(500).optional(),
+  }),
+});
+
+const machineDocumentSchema = z.discriminatedUnion('type', [requestPermit, machineReport]);
+
+const permitSchema = z.strictObject({
+  type: z.literal('permit'),
+  ...common,
+  print: identifier,
+  licence: identifier,
+  object: z.string(),
+  number: z.number().int().positive(),
+  design: identifier,
+  machine: identifier,
+  /** SHA-256 of the permit request that it answers. */
+  request: bytesOf(32),
+  count: z.literal(1),
+});
+
+export type Transaction = z.output<typeof transactionSchema>;
+export type TransactionOf<T extends Transaction['type']> = Extract<Transaction, { type: T }>;
+export type MachineDocument = z.output<typeof machineDocumentSchema>;
+export type PermitRequest = z.output<typeof requestPermit>;
+export type MachineReport = z.output<typeof machineReport>;
+export type Permit = z.output<typeof permitSchema>;
+
+/** A document whose signature has been verified. */
+export interface Signed<T> {
+  readonly body: T;
+  readonly signer: Bytes;
+  readonly bytes: Bytes;
+}
+
+interface Kind<T> {
+  readonly label: string;
+  readonly algorithm: Algorithm;
+  parse(input: unknown): T;
+}
+
+const transactions: Kind<Transaction> = {
+  label: 'transaction',
+  algorithm: 'ES256K',
+  parse: (input) => parse(transactionSchema, input, 'transaction'),
+};
+const machineDocuments: Kind<MachineDocument> = {
+  label: 'machine document',
+  algorithm: 'ES256',
+  parse: (input) => parse(machineDocumentSchema, input, 'machine document'),
+};
+const permits: Kind<Permit> = {
+  label: 'permit',
+  algorithm: 'ES256',
+  parse: (input) => parse(permitSchema, input, 'permit', 'E_PERMIT'),
+};
+
+function context(kind: Kind<unknown>, installation: string): Bytes {
+  return concatBytes(utf8(`millrace/v1/${kind.label}/`), fromHex(installation));
+}
+
+const signWith =
+  <T>(kind: Kind<T>) =>
+  (signer: Signer, installation: string, document: T): Promise<Bytes> =>
+    sign1(signer, keyId(signer.publicKey), encodeCbor(document as never), context(kind, installation));
+
+/** Looks up the public key for a key id; undefined when there is none. */
+export type KeyLookup = (id: Bytes) => Bytes | undefined | Promise<Bytes | undefined>;
+
+const verifyWith =
+  <T extends { readonly issued: number; readonly expires: number }>(kind: Kind<T>) =>
+  async (bytes: Uint8Array, installation: string, lookup: KeyLookup, now: number | 'any time'): Promise<Signed<T>> => {
+    const message = parseSign1(bytes);
+    const signer = await lookup(message.keyId);
+    if (signer === undefined) throw new MillraceError('E_AUTH', `${kind.label}: the signer is not known here`);
+    verifySign1(message, kind.algorithm, signer, context(kind, installation), verifySignature);
+    const body = kind.parse(decodeCbor(message.payload, kind.label));
+    if (now === 'any time') return { body, signer, bytes: new Uint8Array(bytes) };
+    if (now > body.expires + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', `${kind.label}: it has expired`);
+    if (body.issued > now + CLOCK_SKEW_MS)
+      throw new MillraceError('E_CLOCK', `${kind.label}: it is dated in the future`);
+    return { body, signer, bytes: new Uint8Array(bytes) };
+  };
+
+/** Signed by users (owner, holder, admin). */
+export const signTransaction = signWith(transactions);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
+export const verifyTransaction = verifyWith(transactions);
+/** Signed by the machine's identity key. */
+export const signMachineDocument = signWith(machineDocuments);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
+export const verifyMachineDocument = verifyWith(machineDocuments);
+/** Signed by the control node. */
+export const signPermit = signWith(permits);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_PERMIT, E_EXPIRED, E_CLOCK */
+export const verifyPermit = verifyWith(permits);
+
+/** The document without checking who signed it: for looking at one's own. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+export function readTransaction(bytes: Uint8Array): Transaction {
+  return transactions.parse(decodeCbor(parseSign1(bytes).payload, 'transaction'));
+}

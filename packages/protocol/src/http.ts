@@ -1,0 +1,142 @@
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
+import type { PeerCertificate } from 'node:tls';
+import { type Bytes, concatBytes, isErrorCode, MillraceError, utf8 } from '@millrace/base';
+import type { TlsIdentity } from '@millrace/identity';
+import type { Address } from './directory.ts';
+
+export interface TlsOptions {
+  /** CA of the installation, PEM. */
+  readonly authority: string;
+  readonly identity: TlsIdentity;
+  /** SHA-256 of the only certificate accepted from the other side. */
+  readonly pin: string;
+}
+
+/** Client options for node:https, node:tls and ws: TLS 1.3, our certificate, one pinned peer. */
+export function clientTls({ authority, identity, pin }: TlsOptions) {
+  return {
+    ca: authority,
+    cert: identity.certificate,
+    key: Buffer.from(identity.key),
+    minVersion: 'TLSv1.3' as const,
+    // The pin names one certificate; host names prove nothing more.
+    checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined =>
+      certificate.fingerprint256.replaceAll(':', '').toLowerCase() === pin
+        ? undefined
+        : new MillraceError('E_AUTH', 'the server’s certificate is not the pinned one'),
+  };
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly body: Bytes;
+  json(): unknown;
+}
+
+export interface CallOptions {
+  readonly json?: unknown;
+  readonly body?: Uint8Array;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HttpClient {
+  /** @throws {MillraceError} the code that the server answered, E_UNAVAILABLE or E_TIMEOUT */
+  call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options?: CallOptions): Promise<Reply>;
+  close(): void;
+}
+
+const MAX_REPLY = 64 * 1024 * 1024;
+
+export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  const tls = clientTls(options.tls);
+  return {
+    call: (method, path, call = {}) => send(agent, tls, options.address(), method, path, call),
+    close: () => agent.destroy(),
+  };
+}
+
+function send(
+  agent: Agent,
+  tls: object,
+  address: Address,
+  method: string,
+  path: string,
+  { json, body, timeoutMs = 30_000, signal }: CallOptions,
+): Promise<Reply> {
+  const payload = json === undefined ? body : utf8(JSON.stringify(json));
+  const request: RequestOptions = {
+    ...tls,
+    ...address,
+    agent,
+    method,
+    path,
+    timeout: timeoutMs,
+    ...(signal === undefined ? {} : { signal }),
+    headers: {
+      ...(payload === undefined ? {} : { 'content-length': payload.length }),
+      ...(json !== undefined
+        ? { 'content-type': 'application/json' }
+        : payload === undefined
+          ? {}
+          : { 'content-type': 'application/octet-stream' }),
+    },
+  };
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown) => {
+      if (signal?.aborted) return reject(signal.reason);
+      if (cause instanceof MillraceError) return reject(cause);
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      reject(
+        new MillraceError('E_UNAVAILABLE', `${address.host}:${address.port} does not answer (${reason})`, { cause }),
+      );
+    };
+    const outgoing = httpsRequest(request, (response) => {
+      const chunks: Uint8Array[] = [];
+      let size = 0;
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > MAX_REPLY) response.destroy(new MillraceError('E_TOO_LARGE', 'the answer is too large'));
+        chunks.push(chunk);
+      });
+      response.on('error', fail);
+      response.on('end', () => {
+        const reply = toReply(response.statusCode ?? 0, concatBytes(...chunks));
+        if (reply.status >= 400) reject(errorOf(reply));
+        else resolve(reply);
+      });
+    });
+    outgoing.on('timeout', () =>
+      outgoing.destroy(new MillraceError('E_TIMEOUT', `${method} ${path}: no answer in time`)),
+    );
+    outgoing.on('error', fail);
+    outgoing.end(payload);
+  });
+}
+
+function toReply(status: number, body: Bytes): Reply {
+  return {
+    status,
+    body,
+    json: () => {
+      try {
+        return JSON.parse(new TextDecoder().decode(body));
+      } catch (cause) {
+        throw new MillraceError('E_INPUT', 'the answer is not JSON', { cause });
+      }
+    },
+  };
+}
+
+function errorOf(reply: Reply): MillraceError {
+  try {
+    const { error } = reply.json() as { error?: { code?: unknown; message?: unknown; data?: Record<string, unknown> } };
+    if (error && isErrorCode(error.code)) {
+      return new MillraceError(error.code, String(error.message), { data: error.data ?? {} });
+    }
+  } catch {
+    // not one of our answers: fall through
+  }
+  return new MillraceError('E_UNAVAILABLE', `the server answered ${reply.status}`);
+}

@@ -1,0 +1,112 @@
+import {
+  type Bytes,
+  bytesOf,
+  decodeCbor,
+  encodeCbor,
+  fromHex,
+  hexOf,
+  MillraceError,
+  parse,
+  utf8,
+} from '@millrace/base';
+import { type P256Key, seal, unseal } from '@millrace/identity';
+import { z } from 'zod';
+import type { Directory, NodeRole } from './directory.ts';
+import { machineSchema } from './documents.ts';
+import { sessionParametersSchema } from './session.ts';
+
+const bytes = z.instanceof(Uint8Array);
+const design = hexOf(16);
+const uint = z.number().int().nonnegative();
+
+const openingSchema = z.strictObject({
+  permit: bytes,
+  request: bytes,
+  print: bytes,
+  licence: bytes,
+  machine: machineSchema,
+});
+
+/** Every message that one node leaves for another in the mailbox. */
+const messageSchema = z.discriminatedUnion('type', [
+  // control → keys and segments
+  z.strictObject({
+    type: z.literal('design.add'),
+    transaction: bytes,
+    owner: bytesOf(33),
+    manifest: bytes,
+    keys: bytes.optional(),
+  }),
+  z.strictObject({ type: z.literal('design.uploaded'), design }),
+  z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
+  z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
+  z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
+  // segments → keys and control
+  z.strictObject({ type: z.literal('store.request'), design }),
+  z.strictObject({ type: z.literal('design.stored'), design }),
+  z.strictObject({ type: z.literal('design.refused'), design, code: z.string(), reason: z.string() }),
+  z.strictObject({
+    type: z.literal('stream.alarm'),
+    object: z.string(),
+    jti: hexOf(16),
+    acked: uint,
+    by: z.enum(['segments', 'keys']),
+  }),
+  z.strictObject({ type: z.literal('slice.missing'), session: hexOf(16), segments: z.array(uint) }),
+  // keys → segments
+  z.strictObject({
+    type: z.literal('stream.session'),
+    session: bytesOf(16),
+    jti: hexOf(16),
+    seed: bytesOf(32),
+    parameters: sessionParametersSchema,
+  }),
+  z.strictObject({
+    type: z.literal('stream.slice'),
+    session: hexOf(16),
+    cells: z.array(z.strictObject({ segment: uint, index: bytesOf(20) })).max(256),
+  }),
+  z.strictObject({ type: z.literal('stream.mix'), session: hexOf(16), revision: uint, secret: bytesOf(32) }),
+  z.strictObject({ type: z.literal('stream.close'), session: hexOf(16) }),
+  // vault: storing, maintenance and checks between keys and segments; encoded by packages/vault
+  z.strictObject({ type: z.literal('vault'), message: bytes }),
+  z.strictObject({ type: z.literal('check.result'), check: hexOf(16), report: bytes }),
+]);
+export type Message = z.output<typeof messageSchema>;
+export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>;
+
+/** Largest message before sealing, bytes; larger things are sent in pieces. */
+export const MAX_MESSAGE = 32 * 1024 * 1024;
+
+/** Seals to the recipient's box, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read nor forge. */
+export async function sealMessage(
+  directory: Directory,
+  sender: { role: NodeRole; box: P256Key },
+  recipient: NodeRole,
+  message: Message,
+): Promise<Bytes> {
+  const plain = encodeCbor(message as never);
+  if (plain.length > MAX_MESSAGE)
+    throw new MillraceError('E_TOO_LARGE', `message ${message.type}: ${plain.length} bytes`);
+  const info = infoOf(directory, sender.role, recipient);
+  const sealed = await seal(fromHex(directory.nodes[recipient].box), info, plain, { sender: sender.box });
+  plain.fill(0);
+  return sealed;
+}
+
+/** @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_INPUT when it is no known message. */
+export async function openMessage(
+  directory: Directory,
+  recipient: { role: NodeRole; box: P256Key },
+  sender: NodeRole,
+  sealed: Uint8Array,
+): Promise<Message> {
+  const info = infoOf(directory, sender, recipient.role);
+  const plain = await unseal(recipient.box, info, sealed, { sender: fromHex(directory.nodes[sender].box) });
+  const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
+  return message;
+}
+
+function infoOf(directory: Directory, sender: NodeRole, recipient: NodeRole): Bytes {
+  return utf8(`millrace/v1/mail/${directory.installation}/${sender}/${recipient}`);
+}

@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto';
+import { type Bytes, copyBytes, encodeCbor, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { keyId, keyName } from '@millrace/identity';
+import type { Directory } from './directory.ts';
+import {
+  type Machine,
+  type Permit,
+  type PermitRequest,
+  type Signed,
+  type TransactionOf,
+  verifyMachineDocument,
+  verifyPermit,
+  verifyTransaction,
+} from './documents.ts';
+
+/** SHA-256, 32 bytes. */
+export function sha256(...parts: readonly Uint8Array[]): Bytes {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return copyBytes(hash.digest());
+}
+
+/** What a licence names of a machine: SHA-256 of its registration in deterministic CBOR. */
+export function registrationHash(machine: Machine): Bytes {
+  return sha256(encodeCbor(machine));
+}
+
+/** Everything that authorises one stream, as it travels from control to the proactive nodes. */
+export interface Opening {
+  readonly permit: Uint8Array;
+  readonly request: Uint8Array;
+  readonly print: Uint8Array;
+  readonly licence: Uint8Array;
+  readonly machine: Machine;
+}
+
+export interface VerifiedOpening {
+  readonly permit: Permit;
+  readonly request: PermitRequest;
+  readonly licence: TransactionOf<'licence.grant'>;
+  readonly machine: Machine;
+  /** Hash of the whole chain: bound into the session. */
+  readonly hash: Bytes;
+}
+
+export interface OpeningContext {
+  readonly directory: Directory;
+  readonly now: number;
+  /** Public key of the design's owner, as this node learned it when the design was stored. */
+  ownerOf(design: string): Promise<Bytes | undefined>;
+}
+
+/**
+ * The checks that segments and keys nodes each make for themselves: owner → licence → holder → print → machine →
+ * request → permit. None of it rests on the control node's word except the permit, which only control can sign.
+ * @throws {MillraceError} the code of the first check that fails
+ */
+export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
+  const { directory, now } = context;
+  const { installation } = directory;
+  const permitKey = fromHex(directory.permitKey);
+  const permit = (
+    await verifyPermit(
+      opening.permit,
+      installation,
+      (id) => (equalBytes(id, keyId(permitKey)) ? permitKey : undefined),
+      now,
+    )
+  ).body;
+
+  const owner = await context.ownerOf(permit.design);
+  if (owner === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored here');
+  const licence = await verifyLicence(opening.licence, directory, owner);
+  if (toHex(licence.body.id) !== permit.licence || licence.body.design !== permit.design) {
+    throw new MillraceError('E_PERMIT', 'the permit is of another licence');
+  }
+  if (permit.number > licence.body.objects)
+    throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit is beyond the licence');
+  if (permit.object !== objectId(permit.licence, permit.number))
+    throw new MillraceError('E_PERMIT', 'the object is not the permit’s');
+
+  const holder = licence.body.holder;
+  const print = await verifyTransaction(
+    opening.print,
+    installation,
+    (id) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined),
+    now,
+  );
+  if (print.body.type !== 'print.request' || toHex(print.body.id) !== permit.print) {
+    throw new MillraceError('E_PERMIT', 'the permit is of another print');
+  }
+  if (print.body.licence !== permit.licence || print.body.machine !== permit.machine) {
+    throw new MillraceError('E_PERMIT', 'print and permit differ');
+  }
+
+  const machine = checkMachine(opening.machine, permit.machine, licence.body);
+  const request = await verifyMachineDocument(
+    opening.request,
+    installation,
+    (id) => (equalBytes(id, keyId(machine.publicKey)) ? copyBytes(machine.publicKey) : undefined),
+    now,
+  );
+  if (request.body.type !== 'permit.request' || !equalBytes(sha256(opening.request), permit.request)) {
+    throw new MillraceError('E_PERMIT', 'the permit answers another request');
+  }
+  checkRequest(request.body, machine, licence.body);
+  if (request.body.print !== permit.print) throw new MillraceError('E_PERMIT', 'the request is of another print');
+  return {
+    permit,
+    request: request.body,
+    licence: licence.body,
+    machine,
+    hash: sha256(sha256(opening.permit), sha256(opening.request), sha256(opening.print), sha256(opening.licence)),
+  };
+}
+
+export function objectId(licence: string, number: number): string {
+  return `${licence}-${number}`;
+}
+
+/** A licence signed by the design's owner. Its document's expiry ends its delivery, not its validity. */
+export async function verifyLicence(
+  bytes: Uint8Array,
+  directory: Directory,
+  owner: Bytes,
+): Promise<Signed<TransactionOf<'licence.grant'>>> {
+  const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
+  const { body, signer } = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
+  if (body.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
+  return { body, signer, bytes: copyBytes(bytes) };
+}
+
+/** @throws {MillraceError} E_MACHINE_UNKNOWN, E_LICENCE_INVALID */
+export function checkMachine(machine: Machine, id: string, licence: TransactionOf<'licence.grant'>): Machine {
+  if (machine.machine !== id || keyName(machine.publicKey) !== id) {
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s key is not the one registered');
+  }
+  const named = licence.machines.find((entry) => entry.machine === id);
+  if (named === undefined) throw new MillraceError('E_LICENCE_INVALID', 'the licence does not name this machine');
+  if (!equalBytes(named.registration, registrationHash(machine))) {
+    throw new MillraceError('E_LICENCE_INVALID', 'the machine is registered otherwise than the licence names it');
+  }
+  return machine;
+}
+
+/** @throws {MillraceError} E_MACHINE_UNKNOWN, E_MATERIAL */
+export function checkRequest(request: PermitRequest, machine: Machine, licence: TransactionOf<'licence.grant'>): void {
+  if (request.serial !== machine.serial)
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the serial number is not the registered one');
+  if (licence.materials.length > 0 && !licence.materials.includes(request.material)) {
+    throw new MillraceError(
+      'E_MATERIAL',
+      `the licence allows ${licence.materials.join(', ')}; ${request.material} is loaded`,
+    );
+  }
+}

@@ -1,0 +1,163 @@
+import { hkdfSync } from 'node:crypto';
+import { type Bytes, bytesOf, concatBytes, copyBytes, decodeCbor, encodeCbor, parse, utf8, wipe } from '@millrace/base';
+import {
+  createOpeningContext,
+  createSealingContext,
+  generateP256Key,
+  type MachineKey,
+  type OpeningContext,
+  type P256Key,
+  type SealingContext,
+} from '@millrace/identity';
+import { z } from 'zod';
+import { sha256 } from './opening.ts';
+
+export const sessionParametersSchema = z.strictObject({
+  object: z.string(),
+  design: z.string(),
+  designNonce: bytesOf(16),
+  /** Segments of the design, and the first one that this stream carries. */
+  segments: z.number().int().positive(),
+  from: z.number().int().nonnegative(),
+  /** Bytes of the design. */
+  size: z.number().int().positive(),
+  /** Segments that may be ahead of the last acknowledged one. */
+  window: z.number().int().positive(),
+  order: z.union([z.literal(16), z.literal(24)]),
+  suite: z.enum(['keccak256', 'turboshake128']),
+  hints: z.enum(['dense', 'sparse']),
+  /** Least time that a revision lasts, ms. */
+  revisionMs: z.number().int().positive(),
+});
+export type StreamParameters = z.output<typeof sessionParametersSchema>;
+
+const setupSchema = z.strictObject({ licenceSecret: bytesOf(32), parameters: sessionParametersSchema });
+
+/** What travels in clear to start a session; `sealed` opens only with the machine's ephemeral and static keys. */
+export const sessionOfferSchema = z.strictObject({
+  session: bytesOf(16),
+  ephemeral: bytesOf(65),
+  enc: bytesOf(65),
+  sealed: z.instanceof(Uint8Array),
+});
+export type SessionOffer = z.output<typeof sessionOfferSchema>;
+
+/** Both ends' view of the transcript: the hash of the opening (every signed document) and of the offer's public parts. */
+export interface SessionBinding {
+  readonly openingHash: Uint8Array;
+  readonly session: Uint8Array;
+  readonly licence: string;
+  readonly serial: string;
+}
+
+export interface KeysSide {
+  readonly offer: SessionOffer;
+  /** Seeds the ratchets at both ends; whoever holds it wipes it. */
+  readonly seed: Bytes;
+  readonly context: SealingContext;
+}
+
+export interface MachineSide {
+  readonly parameters: StreamParameters;
+  readonly seed: Bytes;
+  readonly context: OpeningContext;
+}
+
+/** Keys node: derives the session and seals its set-up to the machine (design 4, step 4; crypto-review 4). */
+export async function offerSession(options: {
+  binding: SessionBinding;
+  machineStatic: Uint8Array;
+  machineEphemeral: Uint8Array;
+  licenceSecret: Uint8Array;
+  parameters: StreamParameters;
+}): Promise<KeysSide> {
+  const { binding, parameters, licenceSecret } = options;
+  const own = generateP256Key();
+  const staticShared = await own.agree(options.machineStatic);
+  const ephemeralShared = await own.agree(options.machineEphemeral);
+  try {
+    const transcript = transcriptOf(binding, own.publicKey);
+    const context = await createSealingContext(options.machineEphemeral, transcript, preShared(binding, staticShared));
+    const sealed = await context.seal(encodeCbor({ licenceSecret, parameters }), transcript);
+    return {
+      offer: { session: copyBytes(binding.session), ephemeral: own.publicKey, enc: context.enc, sealed },
+      seed: seedOf(binding, transcript, ephemeralShared, staticShared, licenceSecret, parameters),
+      context,
+    };
+  } finally {
+    own.close();
+    wipe(staticShared, ephemeralShared);
+  }
+}
+
+/** Machine: the counterpart. @throws {MillraceError} E_SEAL, E_INPUT */
+export async function acceptSession(options: {
+  binding: SessionBinding;
+  offer: SessionOffer;
+  machineKey: MachineKey;
+  ephemeral: P256Key;
+}): Promise<MachineSide> {
+  const { binding, offer, machineKey, ephemeral } = options;
+  const staticShared = await machineKey.agree(offer.ephemeral);
+  const ephemeralShared = await ephemeral.agree(offer.ephemeral);
+  let setup: z.output<typeof setupSchema> | undefined;
+  try {
+    const transcript = transcriptOf(binding, offer.ephemeral);
+    const context = await createOpeningContext(ephemeral, offer.enc, transcript, preShared(binding, staticShared));
+    const plain = await context.open(offer.sealed, transcript);
+    setup = parse(setupSchema, decodeCbor(plain, 'session set-up'), 'session set-up');
+    wipe(plain);
+    const seed = seedOf(binding, transcript, ephemeralShared, staticShared, setup.licenceSecret, setup.parameters);
+    return { parameters: setup.parameters, seed, context };
+  } finally {
+    wipe(staticShared, ephemeralShared, setup?.licenceSecret);
+  }
+}
+
+/** Secret for the fresh Diffie-Hellman mix at a revision; both ends wipe it after mixing. */
+export function mixSecret(session: Uint8Array, revision: bigint, shared: Uint8Array): Bytes {
+  return hkdf(shared, session, utf8(`millrace/v1/mix/${revision}`));
+}
+
+/** Keys of the reverse stream: its ratchet's seed and the AEAD key of the telemetry, from the session's seed. */
+export function reverseKeys(seed: Uint8Array): { seed: Bytes; telemetry: Bytes } {
+  return {
+    seed: hkdf(seed, new Uint8Array(), utf8('millrace/v1/reverse-stream')),
+    telemetry: hkdf(seed, new Uint8Array(), utf8('millrace/v1/telemetry')),
+  };
+}
+
+/** Seed of the forward ratchet, apart from the session's seed, so that no key serves two uses. */
+export function forwardSeed(seed: Uint8Array): Bytes {
+  return hkdf(seed, new Uint8Array(), utf8('millrace/v1/forward-stream'));
+}
+
+function transcriptOf(binding: SessionBinding, ephemeral: Uint8Array): Bytes {
+  return sha256(utf8('millrace/v1/session'), binding.openingHash, binding.session, ephemeral);
+}
+
+function preShared(binding: SessionBinding, staticShared: Uint8Array) {
+  return { id: binding.session, key: hkdf(staticShared, binding.session, utf8('millrace/v1/static')) };
+}
+
+function seedOf(
+  binding: SessionBinding,
+  transcript: Uint8Array,
+  ephemeralShared: Uint8Array,
+  staticShared: Uint8Array,
+  licenceSecret: Uint8Array,
+  parameters: StreamParameters,
+): Bytes {
+  const secret = concatBytes(ephemeralShared, staticShared, licenceSecret);
+  const { object, design, suite, order, hints } = parameters;
+  const { serial, licence } = binding;
+  try {
+    return hkdf(secret, transcript, encodeCbor({ suite, order, hints, serial, licence, object, design }));
+  } finally {
+    wipe(secret);
+  }
+}
+
+function hkdf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array): Bytes {
+  return new Uint8Array(hkdfSync('sha256', secret, salt, info, 32));
+}

@@ -1,0 +1,94 @@
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
+import WebSocket from 'ws';
+import type { Address } from './directory.ts';
+import { clientTls, type TlsOptions } from './http.ts';
+
+/** Largest message on a link: a frame of 65,538 bytes in sparse hints, with room. */
+export const MAX_LINK_MESSAGE = 256 * 1024;
+
+export interface LinkSocket extends Closable {
+  readonly connected: boolean;
+  /** Sends when connected; false when it is not (the stream is resumed later). */
+  send(message: Uint8Array): boolean;
+  /** Bytes waiting to be written. */
+  readonly buffered: number;
+  /** Bytes on the wire of the present connection, both ways, TLS included. */
+  wireBytes(): number;
+  close(): void;
+}
+
+export interface LinkHandlers {
+  message(message: Bytes): void;
+  open?(): void;
+  /** The connection was lost; it is made anew with back-off. */
+  closed?(): void;
+}
+
+/** A WebSocket over mutual TLS 1.3 that this side opens, and opens again when it breaks. */
+export function connectLink(
+  options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger },
+  handlers: LinkHandlers,
+): LinkSocket {
+  const stop = new AbortController();
+  let socket: WebSocket | undefined;
+  let tcp: Socket | undefined;
+
+  const connectOnce = () =>
+    new Promise<void>((resolve) => {
+      const { host, port } = options.address();
+      const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
+        createConnection: () => {
+          tcp = connectTcp(port, host);
+          return connectTls({ socket: tcp, ...clientTls(options.tls) });
+        },
+        perMessageDeflate: false,
+        maxPayload: MAX_LINK_MESSAGE,
+        handshakeTimeout: 10_000,
+      });
+      current.binaryType = 'nodebuffer';
+      current.on('open', () => {
+        socket = current;
+        handlers.open?.();
+      });
+      current.on('message', (data: Buffer) => handlers.message(copyBytes(data)));
+      current.on('error', (error) =>
+        options.logger.debug({ err: new MillraceError('E_UNAVAILABLE', error.message) }, 'link'),
+      );
+      current.on('close', () => {
+        const wasOpen = socket === current;
+        socket = undefined;
+        tcp = undefined;
+        if (wasOpen) handlers.closed?.();
+        resolve();
+      });
+      stop.signal.addEventListener('abort', () => current.terminate(), { once: true });
+    });
+
+  const run = async () => {
+    for (let delay = 100; !stop.signal.aborted; delay = Math.min(delay * 2, 2_000)) {
+      const started = Date.now();
+      await connectOnce();
+      if (Date.now() - started > 5_000) delay = 100;
+      await sleep(delay, stop.signal).catch(() => undefined);
+    }
+  };
+  void run();
+
+  return {
+    get connected() {
+      return socket !== undefined;
+    },
+    get buffered() {
+      return socket?.bufferedAmount ?? 0;
+    },
+    send: (message) => {
+      if (socket?.readyState !== WebSocket.OPEN) return false;
+      socket.send(message);
+      return true;
+    },
+    wireBytes: () => (tcp === undefined ? 0 : tcp.bytesRead + tcp.bytesWritten),
+    close: () => stop.abort(),
+  };
+}

@@ -1,0 +1,64 @@
+import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { type Bytes, bytesOf, concatBytes, decodeCbor, encodeCbor, MillraceError, parse, u32be } from '@millrace/base';
+import { z } from 'zod';
+
+const uint = z.number().int().nonnegative();
+
+const machineStateSchema = z.strictObject({
+  state: z.enum(['waiting', 'running', 'finishing', 'done']),
+  line: uint,
+  layer: z.number().int(),
+  position: z.tuple([z.number(), z.number(), z.number()]),
+  hotend: z.number(),
+  bed: z.number(),
+  /** mm of filament over this object. */
+  filament: z.number(),
+  /** Design bytes handed to the machine. */
+  bytes: uint,
+  /** Bytes on the machine's link in this session, both ways, TLS included. */
+  wire: uint,
+  hints: uint,
+});
+export type MachineState = z.output<typeof machineStateSchema>;
+
+const telemetrySchema = z.strictObject({
+  /** Segments consumed: the machine has taken every segment below this number. */
+  acked: uint,
+  /** Highest revision whose table is ready. */
+  ready: z.union([uint, z.bigint()]).transform(BigInt),
+  /** Segments whose frames could not be solved: sent again in the next revision. */
+  resend: z.array(uint).max(256).optional(),
+  /** Fresh P-256 point for the next mix. */
+  mix: bytesOf(65).optional(),
+  machine: machineStateSchema.optional(),
+});
+/** One message of the reverse hint stream. */
+export type Telemetry = z.output<typeof telemetrySchema>;
+
+/** Telemetry is sealed (AES-256-GCM, key of the session, nonce = frame number) before it becomes hints. */
+export function sealTelemetry(key: Uint8Array, frame: number, telemetry: Telemetry): Bytes {
+  const plain = encodeCbor(telemetry as never);
+  const cipher = createCipheriv('aes-256-gcm', key, nonceOf(frame));
+  const sealed = concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
+  // A cell of the reverse stream has an even number of bytes (order 16): the last byte says whether one was added.
+  return sealed.length % 2 === 0 ? concatBytes(sealed, Uint8Array.of(0, 0)) : concatBytes(sealed, Uint8Array.of(1));
+}
+
+/** @throws {MillraceError} E_SEAL, E_INPUT */
+export function openTelemetry(key: Uint8Array, frame: number, cell: Uint8Array): Telemetry {
+  const sealed = cell.subarray(0, cell.length - (cell.at(-1) === 0 ? 2 : 1));
+  if (sealed.length < 16) throw new MillraceError('E_SEAL', 'telemetry: too short');
+  const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(frame));
+  decipher.setAuthTag(sealed.subarray(-16));
+  let plain: Bytes;
+  try {
+    plain = concatBytes(decipher.update(sealed.subarray(0, -16)), decipher.final());
+  } catch (cause) {
+    throw new MillraceError('E_SEAL', 'telemetry: does not open', { cause });
+  }
+  return parse(telemetrySchema, decodeCbor(plain, 'telemetry'), 'telemetry');
+}
+
+function nonceOf(frame: number): Bytes {
+  return concatBytes(new Uint8Array(8), u32be(frame));
+}
