@@ -1,1 +1,1 @@
-export {};
+export * from './gcode/index.ts';

@@ -1,0 +1,182 @@
+import { MillraceError } from '@millrace/base';
+import { Execution, type ExecutionListener } from './execution.ts';
+import { desktopLimits, type Filament, filamentGrams, type MotionLimits, pla } from './limits.ts';
+
+/** Design bytes in one sealed segment: 16,386 less the AEAD tag. */
+export const defaultSegmentBytes = 16_370;
+
+/** mm, in machine coordinates; all zero when there is nothing to measure. */
+export interface Box {
+  readonly min: readonly [x: number, y: number, z: number];
+  readonly max: readonly [x: number, y: number, z: number];
+}
+
+export interface EstimateOptions {
+  readonly segmentBytes?: number;
+  readonly limits?: MotionLimits;
+  readonly filament?: Filament;
+}
+
+export interface DesignEstimate {
+  readonly bytes: number;
+  /** Seconds for each segment; a line counts in the segment in which its last byte lies. */
+  readonly times: number[];
+  readonly totalSeconds: number;
+  /** Of all places where material is put down. */
+  readonly box: Box;
+  /** Of all places where the tool goes. */
+  readonly reach: Box;
+  readonly material: { readonly extrudedMm: number; readonly grams: number };
+  /** Highest targets, °C. */
+  readonly hottest: { readonly hotend: number; readonly bed: number };
+  readonly layers: number;
+  readonly lines: number;
+  readonly moves: number;
+  /** Commands that the model does not know and passed over. */
+  readonly unknownCommands: number;
+}
+
+/** Time by segment, added up in the order of execution. */
+export class SegmentTimes {
+  readonly times: number[] = [];
+  readonly #segmentBytes: number;
+
+  /** @throws {MillraceError} E_INPUT when `segmentBytes` is not a positive whole number. */
+  constructor(segmentBytes: number = defaultSegmentBytes) {
+    if (!Number.isSafeInteger(segmentBytes) || segmentBytes < 1) {
+      throw new MillraceError('E_INPUT', 'segmentBytes: expected a positive whole number');
+    }
+    this.#segmentBytes = segmentBytes;
+  }
+
+  spent(lineEnd: number, seconds: number): void {
+    const segment = Math.floor((lineEnd - 1) / this.#segmentBytes);
+    this.cover(lineEnd);
+    this.times[segment] = (this.times[segment] ?? 0) + seconds;
+  }
+
+  /** Makes the list as long as `bytes` need it. */
+  cover(bytes: number): void {
+    const segments = Math.ceil(bytes / this.#segmentBytes);
+    while (this.times.length < segments) this.times.push(0);
+  }
+}
+
+/** The owner's estimate, fed chunk by chunk. */
+export class DesignEstimator implements ExecutionListener {
+  readonly #execution: Execution;
+  readonly #segments: SegmentTimes;
+  readonly #filament: Filament;
+  readonly #box = new Extent();
+  readonly #reach = new Extent();
+  #x = 0;
+  #y = 0;
+  #z = 0;
+
+  constructor(options: EstimateOptions = {}) {
+    this.#segments = new SegmentTimes(options.segmentBytes);
+    this.#filament = options.filament ?? pla;
+    this.#execution = new Execution(this, options.limits ?? desktopLimits);
+  }
+
+  /** @throws {MillraceError} E_GCODE, naming the line. */
+  push(bytes: Uint8Array): void {
+    this.#execution.push(bytes);
+  }
+
+  /** @throws {MillraceError} E_GCODE, E_DESIGN_EMPTY. */
+  finish(): DesignEstimate {
+    const execution = this.#execution;
+    execution.finish();
+    const bytes = execution.reader.offset;
+    if (bytes === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
+    this.#segments.cover(bytes);
+    return {
+      bytes,
+      times: this.#segments.times,
+      totalSeconds: execution.seconds,
+      box: this.#box.empty ? this.#reach.box() : this.#box.box(),
+      reach: this.#reach.box(),
+      material: { extrudedMm: execution.filament, grams: filamentGrams(execution.filament, this.#filament) },
+      hottest: { hotend: execution.interpreter.hottest, bed: execution.interpreter.hottestBed },
+      layers: execution.interpreter.layers,
+      lines: execution.lines,
+      moves: execution.moves,
+      unknownCommands: execution.interpreter.unknown,
+    };
+  }
+
+  spent(lineEnd: number, seconds: number): void {
+    this.#segments.spent(lineEnd, seconds);
+  }
+
+  travelled(execution: Execution): void {
+    const { x, y, z } = execution;
+    if (execution.extruding) {
+      this.#box.include(this.#x, this.#y, this.#z);
+      this.#box.include(x, y, z);
+    }
+    this.#reach.include(this.#x, this.#y, this.#z);
+    this.#reach.include(x, y, z);
+    this.#x = x;
+    this.#y = y;
+    this.#z = z;
+  }
+}
+
+/**
+ * Reads a design from its bytes, in chunks of any size: the same bytes give the same numbers.
+ * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_INPUT (segmentBytes).
+ */
+export async function estimateDesign(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: EstimateOptions = {},
+): Promise<DesignEstimate> {
+  const estimator = new DesignEstimator(options);
+  for await (const chunk of source) estimator.push(chunk);
+  return estimator.finish();
+}
+
+/** What a plain sink needs for each segment of `bytes` bytes at `bytesPerSecond`. */
+export function estimateSink(
+  bytes: number,
+  bytesPerSecond: number,
+  segmentBytes: number = defaultSegmentBytes,
+): number[] {
+  const times: number[] = [];
+  for (let at = 0; at < bytes; at += segmentBytes) {
+    times.push(Math.min(segmentBytes, bytes - at) / bytesPerSecond);
+  }
+  return times;
+}
+
+class Extent {
+  readonly #edges = new Float64Array([
+    Number.POSITIVE_INFINITY,
+    Number.POSITIVE_INFINITY,
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+  ]);
+
+  get empty(): boolean {
+    return (this.#edges[0] as number) > (this.#edges[3] as number);
+  }
+
+  include(x: number, y: number, z: number): void {
+    const edges = this.#edges;
+    if (x < (edges[0] as number)) edges[0] = x;
+    if (y < (edges[1] as number)) edges[1] = y;
+    if (z < (edges[2] as number)) edges[2] = z;
+    if (x > (edges[3] as number)) edges[3] = x;
+    if (y > (edges[4] as number)) edges[4] = y;
+    if (z > (edges[5] as number)) edges[5] = z;
+  }
+
+  box(): Box {
+    if (this.empty) return { min: [0, 0, 0], max: [0, 0, 0] };
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = this.#edges;
+    return { min: [a, b, c], max: [d, e, f] };
+  }
+}

@@ -1,0 +1,360 @@
+import { type Arc, arcByCentre, arcByRadius } from './arcs.ts';
+import { ascii, bit, isSilent, slot } from './codes.ts';
+import { Heater } from './heater.ts';
+import type { MotionLimits } from './limits.ts';
+import type { MotionPlanner } from './planner.ts';
+import type { LineReader } from './reader.ts';
+
+const X = slot('X');
+const Y = slot('Y');
+const Z = slot('Z');
+const E = slot('E');
+const F = slot('F');
+const I = slot('I');
+const J = slot('J');
+const P = slot('P');
+const R = slot('R');
+const S = slot('S');
+const T = slot('T');
+const axisSlots = [X, Y, Z, E] as const;
+const moveWords = bit('X') | bit('Y') | bit('Z') | bit('E') | bit('F') | bit('I') | bit('J') | bit('R');
+const xyz = bit('X') | bit('Y') | bit('Z');
+
+const inch = 25.4;
+const furthest = 1e6; // mm
+const mostFilament = 1e9; // mm
+const longestDwell = 86_400; // s
+// Speeds (mm/s), accelerations (mm/s²), jerks and factors outside these would make times without meaning.
+const least = 0.001;
+const most = 1e7;
+// Extrusion at a height this far from the layer's begins a new layer; less is a spiral's climb within one.
+const layerStep = 0.04;
+
+/** What the interpreter needs of the machine around it. */
+export interface MachineTime {
+  /** Seconds since the beginning that are accounted for. */
+  readonly seconds: number;
+  /** The machine stands still for so long, after everything queued. */
+  wait(seconds: number): void;
+}
+
+/**
+ * State of a machine that executes G-code, one command at a time. Absolute and relative, units, offsets, feed and flow
+ * are kept as Marlin keeps them; M82 and M83 alone decide about E (G90 and G91 leave it, as on Prusa's firmware).
+ */
+export class Interpreter {
+  readonly hotend: Heater;
+  readonly bed: Heater;
+  /** 0 to 1. */
+  fan = 0;
+  layers = 0;
+  tool = 0;
+  /** Commands that nobody here knows; they were passed over. */
+  unknown = 0;
+  hottest = 0;
+  hottestBed = 0;
+
+  readonly #reader: LineReader;
+  readonly #planner: MotionPlanner;
+  readonly #limits: MotionLimits;
+  readonly #time: MachineTime;
+  // Machine position = logical position + offset (G92).
+  readonly #offset = new Float64Array(4);
+  #feed: number;
+  #feedFactor = 1;
+  #flow = 1;
+  #unit = 1;
+  #relative = false;
+  #relativeFilament = false;
+  #plane = 17;
+  #retracted = false;
+  #layerZ = Number.NEGATIVE_INFINITY;
+
+  constructor(reader: LineReader, planner: MotionPlanner, limits: MotionLimits, time: MachineTime) {
+    this.#reader = reader;
+    this.#planner = planner;
+    this.#limits = limits;
+    this.#time = time;
+    this.#feed = limits.initialFeed;
+    this.hotend = new Heater(limits.hotend);
+    this.bed = new Heater(limits.bed);
+  }
+
+  /** Executes the command that the reader has just completed. `lineEnd`: offset of the byte after its line so far. */
+  execute(lineEnd: number): void {
+    const { letter, code } = this.#reader;
+    if (letter === 0) return;
+    if (!this.#reader.actedOn) {
+      if (!isSilent(letter, code)) this.unknown += 1;
+    } else if (letter === ascii.G) {
+      this.#general(code, lineEnd);
+    } else if (letter === ascii.M) {
+      this.#miscellaneous(code);
+    } else {
+      this.tool = code;
+    }
+  }
+
+  #general(code: number, lineEnd: number): void {
+    switch (code) {
+      case 0:
+      case 1:
+        this.#move(lineEnd);
+        break;
+      case 2:
+      case 3:
+        this.#arc(code === 2, lineEnd);
+        break;
+      case 4:
+        this.#dwell();
+        break;
+      case 10:
+      case 11:
+        this.#firmwareRetract(code === 10, lineEnd);
+        break;
+      case 17:
+      case 18:
+      case 19:
+        this.#plane = code;
+        break;
+      case 20:
+      case 21:
+        this.#unit = code === 20 ? inch : 1;
+        break;
+      case 28:
+        this.#home();
+        break;
+      case 90:
+      case 91:
+        this.#relative = code === 91;
+        break;
+      case 92:
+        this.#setPosition();
+    }
+  }
+
+  #miscellaneous(code: number): void {
+    switch (code) {
+      case 82:
+      case 83:
+        this.#relativeFilament = code === 83;
+        break;
+      case 104:
+      case 109:
+        this.#heat(this.hotend, code === 109);
+        this.hottest = Math.max(this.hottest, this.hotend.target);
+        break;
+      case 140:
+      case 190:
+        this.#heat(this.bed, code === 190);
+        this.hottestBed = Math.max(this.hottestBed, this.bed.target);
+        break;
+      case 106:
+        this.fan = this.#has(S) ? Math.min(Math.max(this.#value(S) / 255, 0), 1) : 1;
+        break;
+      case 107:
+        this.fan = 0;
+        break;
+      case 201:
+        this.#setAxes(this.#planner.maxAcceleration, false);
+        break;
+      case 203:
+        this.#setAxes(this.#planner.maxFeed, false);
+        break;
+      case 205:
+        this.#setAxes(this.#planner.jerk, true);
+        break;
+      case 204:
+        this.#setAccelerations();
+        break;
+      case 220:
+        if (this.#value(S) > 0) this.#feedFactor = within(this.#value(S) / 100);
+        break;
+      case 221:
+        if (this.#has(S)) this.#flow = Math.min(Math.max(this.#value(S), 0), 1000) / 100;
+        break;
+      case 400:
+        this.#time.wait(0);
+    }
+  }
+
+  #dwell(): void {
+    const seconds = this.#has(S) ? this.#value(S) : this.#value(P) / 1000;
+    if (!(seconds <= longestDwell)) throw this.#reader.fault('a dwell longer than a day');
+    this.#time.wait(Math.max(seconds, 0));
+  }
+
+  #has(letter: number): boolean {
+    return (this.#reader.given & (1 << letter)) !== 0;
+  }
+
+  #value(letter: number): number {
+    return this.#has(letter) ? (this.#reader.values[letter] as number) : 0;
+  }
+
+  #move(lineEnd: number): void {
+    this.#aim();
+    this.#push(lineEnd);
+  }
+
+  /** Reads feed and target of a move from its words. */
+  #aim(): void {
+    const reader = this.#reader;
+    if ((reader.flags & moveWords) !== 0) throw reader.fault('a word without a number');
+    if (this.#has(F)) {
+      const feed = (this.#value(F) * this.#unit) / 60;
+      if (feed > 0) this.#feed = within(feed);
+    }
+    const { target, position } = this.#planner;
+    for (let axis = 0; axis < 4; axis += 1) {
+      const letter = axisSlots[axis] as number;
+      const here = position[axis] as number;
+      if (!this.#has(letter)) {
+        target[axis] = here;
+        continue;
+      }
+      const value = (reader.values[letter] as number) * this.#unit;
+      if (axis < 3) {
+        target[axis] = value + (this.#relative ? here : (this.#offset[axis] as number));
+      } else {
+        const change = this.#relativeFilament ? value : value + (this.#offset[3] as number) - here;
+        target[axis] = here + change * this.#flow;
+        // Flow stretches the filament, not the numbers of the file.
+        if (!this.#relativeFilament && this.#flow !== 1) this.#offset[3] = (target[axis] as number) - value;
+      }
+      if (!(Math.abs(target[axis] as number) <= (axis < 3 ? furthest : mostFilament))) {
+        throw reader.fault('a position out of range');
+      }
+    }
+  }
+
+  #push(lineEnd: number): void {
+    const { target, position } = this.#planner;
+    const extrudes = (target[3] as number) > (position[3] as number);
+    if (extrudes && (target[0] !== position[0] || target[1] !== position[1])) {
+      const z = target[2] as number;
+      if (!(Math.abs(z - this.#layerZ) <= layerStep)) {
+        this.layers += 1;
+        this.#layerZ = z;
+      }
+    }
+    this.#planner.push(this.#feed * this.#feedFactor, lineEnd, this.#reader.line, this.layers);
+  }
+
+  #arc(clockwise: boolean, lineEnd: number): void {
+    const reader = this.#reader;
+    if (this.#plane !== 17) throw reader.fault('an arc outside the XY plane');
+    const { target, position } = this.#planner;
+    const startX = position[0] as number;
+    const startY = position[1] as number;
+    const startZ = position[2] as number;
+    const startE = position[3] as number;
+    this.#aim();
+    const endX = target[0] as number;
+    const endY = target[1] as number;
+    const endZ = target[2] as number;
+    const endE = target[3] as number;
+    const arc = this.#has(R)
+      ? arcByRadius(startX, startY, endX, endY, this.#value(R) * this.#unit, clockwise)
+      : this.#has(I) || this.#has(J)
+        ? arcByCentre(startX, startY, endX, endY, this.#value(I) * this.#unit, this.#value(J) * this.#unit, clockwise)
+        : 'no centre';
+    if (typeof arc === 'string') throw reader.fault(`an arc: ${arc}`);
+    for (let n = 1; n < arc.chords; n += 1) {
+      const share = n / arc.chords;
+      aimOnArc(target, arc, share);
+      target[2] = startZ + (endZ - startZ) * share;
+      target[3] = startE + (endE - startE) * share;
+      this.#push(lineEnd);
+    }
+    target[0] = endX;
+    target[1] = endY;
+    target[2] = endZ;
+    target[3] = endE;
+    this.#push(lineEnd);
+  }
+
+  #firmwareRetract(back: boolean, lineEnd: number): void {
+    // G10 with words sets tool offsets or temperatures on other firmware: not a retraction.
+    if (back && (this.#reader.given & (bit('P') | bit('L') | bit('R'))) !== 0) return;
+    if (this.#retracted === back) return;
+    this.#retracted = back;
+    const { target, position } = this.#planner;
+    const { length, feed } = this.#limits.retraction;
+    target.set(position);
+    const change = back ? -length : length;
+    target[3] = (position[3] as number) + change;
+    this.#offset[3] = (this.#offset[3] as number) + change;
+    this.#planner.push(feed, lineEnd, this.#reader.line, this.layers);
+  }
+
+  #home(): void {
+    const words = (this.#reader.given | this.#reader.flags) & xyz;
+    let seconds = 0;
+    for (let axis = 0; axis < 3; axis += 1) {
+      if (words === 0 || (words & (1 << (axisSlots[axis] as number))) !== 0) {
+        seconds += this.#limits.homingSeconds[axis] as number;
+      }
+    }
+    this.#time.wait(seconds);
+    for (let axis = 0; axis < 3; axis += 1) {
+      if (words !== 0 && (words & (1 << (axisSlots[axis] as number))) === 0) continue;
+      this.#planner.position[axis] = 0;
+      this.#offset[axis] = 0;
+    }
+  }
+
+  #setPosition(): void {
+    const { given, flags, values } = this.#reader;
+    const words = given | flags;
+    for (let axis = 0; axis < 4; axis += 1) {
+      const letter = axisSlots[axis] as number;
+      if (words !== 0 && (words & (1 << letter)) === 0) continue;
+      const value = this.#has(letter) ? (values[letter] as number) * this.#unit : 0;
+      if (!(Math.abs(value) <= mostFilament)) throw this.#reader.fault('a position out of range');
+      this.#offset[axis] = (this.#planner.position[axis] as number) - value;
+    }
+  }
+
+  #heat(heater: Heater, wait: boolean): void {
+    const cooling = this.#has(R);
+    if (wait) this.#time.wait(0); // what is queued comes first
+    if (this.#has(S) || cooling) heater.set(this.#value(cooling ? R : S), this.#time.seconds);
+    if (wait) this.#time.wait(heater.wait(this.#time.seconds, cooling));
+  }
+
+  /** Limits of the axes; what is not above nought (or below, for jerks) is passed over. */
+  #setAxes(values: Float64Array, nought: boolean): void {
+    for (let axis = 0; axis < 4; axis += 1) {
+      const letter = axisSlots[axis] as number;
+      const value = this.#value(letter) * (axis < 3 ? this.#unit : 1);
+      if (value > 0) values[axis] = within(value);
+      else if (nought && this.#has(letter) && value === 0) values[axis] = 0;
+    }
+  }
+
+  #setAccelerations(): void {
+    const planner = this.#planner;
+    // S is the older word for printing and travel alike; T then is the retraction's.
+    if (this.#value(S) > 0) {
+      planner.print = within(this.#value(S));
+      planner.travel = planner.print;
+      if (this.#value(T) > 0) planner.retract = within(this.#value(T));
+      return;
+    }
+    if (this.#value(P) > 0) planner.print = within(this.#value(P));
+    if (this.#value(R) > 0) planner.retract = within(this.#value(R));
+    if (this.#value(T) > 0) planner.travel = within(this.#value(T));
+  }
+}
+
+function within(value: number): number {
+  return Math.min(Math.max(value, least), most);
+}
+
+function aimOnArc(target: Float64Array, arc: Arc, share: number): void {
+  const angle = arc.from + arc.sweep * share;
+  const radius = arc.radius + (arc.endRadius - arc.radius) * share;
+  target[0] = arc.centreX + radius * Math.cos(angle);
+  target[1] = arc.centreY + radius * Math.sin(angle);
+}

@@ -1,0 +1,114 @@
+import { type Bytes, utf8 } from '@millrace/base';
+
+export interface SyntheticOptions {
+  /** Length of the design, exactly. */
+  readonly bytes: number;
+  readonly seed?: number;
+  /** Length of a chunk; the last is shorter. */
+  readonly chunkBytes?: number;
+}
+
+const start = `; a synthetic design: rounded walls and crossed filling, layer by layer
+M201 X1000 Y1000 Z200 E5000
+M203 X200 Y200 Z12 E120
+M204 P1250 R1250 T1250
+G90
+M83
+M104 S215
+M140 S60
+M190 S60
+M109 S215
+G28
+G21
+`;
+
+/**
+ * Plausible G-code of any length, for tests and benchmarks: layers of three wobbly walls and a filling of lines, with
+ * retractions, comments and fans as a slicer writes them. The same options give the same bytes. The last line may be cut.
+ */
+export function* syntheticDesign(options: SyntheticOptions): Generator<Bytes, void, undefined> {
+  const chunkBytes = options.chunkBytes ?? 65_536;
+  let left = options.bytes;
+  let pending = start;
+  const lines = layers(options.seed ?? 1);
+  while (left > 0) {
+    const wanted = Math.min(chunkBytes, left);
+    const parts = [pending];
+    let length = pending.length;
+    while (length < wanted) {
+      const line = lines.next().value;
+      parts.push(line);
+      length += line.length;
+    }
+    const text = parts.join('');
+    pending = text.slice(wanted);
+    left -= wanted;
+    yield utf8(text.slice(0, wanted));
+  }
+}
+
+function* layers(seed: number): Generator<string, never, undefined> {
+  const random = generator(seed);
+  for (let layer = 0; ; layer += 1) {
+    // Past the height of a usual machine the part begins again from below.
+    const z = 0.2 + (layer % 1000) * 0.2;
+    yield `;LAYER_CHANGE\n;Z:${z.toFixed(2)}\nG92 E0\nG1 E-.8 F2100\nG1 Z${(z + 0.4).toFixed(2)} F10800\n`;
+    if (layer === 1) yield 'M106 S255\n';
+    const lobes = 3 + Math.floor(random() * 3);
+    const phase = layer * 0.02;
+    for (let wall = 0; wall < 3; wall += 1) {
+      yield* ring(z, 40 - wall * 0.45, lobes, phase, wall === 0, random);
+    }
+    yield* filling(z, layer % 2 === 0, random);
+  }
+}
+
+function* ring(
+  z: number,
+  radius: number,
+  lobes: number,
+  phase: number,
+  outer: boolean,
+  random: () => number,
+): Generator<string, void, undefined> {
+  const points = 180;
+  let lastX = 0;
+  let lastY = 0;
+  for (let n = 0; n <= points; n += 1) {
+    const angle = (n / points) * 2 * Math.PI;
+    const r = radius + 4 * Math.cos(lobes * angle + phase) + (random() - 0.5) * 0.02;
+    const x = 125 + r * Math.cos(angle);
+    const y = 105 + r * Math.sin(angle);
+    if (n === 0) {
+      yield `G1 X${x.toFixed(3)} Y${y.toFixed(3)} F10800\nG1 Z${z.toFixed(2)}\nG1 E.8 F2100\n`;
+      yield outer ? ';TYPE:External perimeter\nG1 F1500\n' : ';TYPE:Perimeter\nG1 F2700\n';
+    } else {
+      const length = Math.hypot(x - lastX, y - lastY);
+      yield `G1 X${x.toFixed(3)} Y${y.toFixed(3)} E${(length * 0.0376).toFixed(5)}\n`;
+    }
+    lastX = x;
+    lastY = y;
+  }
+}
+
+function* filling(z: number, along: boolean, random: () => number): Generator<string, void, undefined> {
+  yield `;TYPE:Solid infill\n;WIDTH:0.45\nG1 F4800 ; at ${z.toFixed(2)}\n`;
+  const half = 33;
+  for (let at = -half; at <= half; at += 0.9) {
+    const reach = Math.sqrt(half * half - at * at) - random() * 0.1;
+    for (const side of [-1, 1]) {
+      const x = 125 + (along ? reach * side : at);
+      const y = 105 + (along ? at : reach * side);
+      yield `G1 X${x.toFixed(3)} Y${y.toFixed(3)}${side > 0 ? ` E${(2 * reach * 0.0376).toFixed(5)}` : ''}\n`;
+    }
+  }
+}
+
+/** A small linear congruential generator (Numerical Recipes' constants): plausible, not random. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
