@@ -1,1 +1,79 @@
-export {};
+export type { AccountHead, AccountKind } from './accounts.ts';
+export {
+  type CertificateParts,
+  type CertificateTrust,
+  certificateToJson,
+  decodeCertificate,
+  encodeCertificate,
+  licenceOf,
+  type VerifiedCertificate,
+  verifyCertificate,
+} from './certificate.ts';
+export { type CheckReport, checkLedger, type LedgerCheckOptions } from './check.ts';
+export {
+  type Checkpoint,
+  type CheckpointTrust,
+  formatCheckpoint,
+  openCheckpoint,
+  parseCheckpoint,
+  signCheckpoint,
+  type VerifiedCheckpoint,
+} from './checkpoint.ts';
+export { cosign, cosignedMessage, verifyCosignature } from './cosignature.ts';
+export {
+  type BodyValue,
+  decodeEvent,
+  type EventBody,
+  type EventRequest,
+  type EventType,
+  encodeEvent,
+  eventTypes,
+  type LedgerEvent,
+  type LoggedEvent,
+} from './event.ts';
+export { type ExportOptions, exportCertificate } from './export.ts';
+export { type Appended, type Ledger, type LedgerOptions, MAX_BATCH, openLedger } from './ledger.ts';
+export {
+  ed25519NoteSigner,
+  formatNote,
+  formatVerifierKey,
+  type Note,
+  type NoteSignature,
+  type NoteSigner,
+  noteKeyId,
+  noteTypes,
+  parseNote,
+  parseVerifierKey,
+  signatureBy,
+  signText,
+  type VerifierKey,
+  verifyEd25519,
+} from './note.ts';
+export type { LedgerProblem, ProblemCode } from './problems.ts';
+export { formatTlogProof, parseTlogProof, type TlogProof } from './proof-text.ts';
+export type { LedgerStore, RangeOptions, StoreWrite } from './store.ts';
+export {
+  decodeBundle,
+  encodeBundle,
+  MAX_ENTRY_LENGTH,
+  parseTilePath,
+  TILE_WIDTH,
+  type TileName,
+  type TileReader,
+  tileNodes,
+  tilePath,
+  tilesOf,
+} from './tiles.ts';
+export {
+  CompactRange,
+  consistencyProof,
+  emptyRoot,
+  HASH_LENGTH,
+  inclusionProof,
+  leafHash,
+  type NodeReader,
+  nodeHash,
+  treeRoot,
+  verifyConsistency,
+  verifyInclusion,
+} from './tree.ts';

@@ -1,0 +1,245 @@
+import { type Bytes, equalBytes, MillraceError, toBase64, toMillraceError } from '@millrace/base';
+import { type AccountHead, follow } from './accounts.ts';
+import { checkIndices } from './check-indices.ts';
+import { checkTiles } from './check-tiles.ts';
+import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
+import { decodeEvent } from './event.ts';
+import { checkpointKey, decodeIndex, entryPrefix, tileKey, under } from './keys.ts';
+import { parseVerifierKey } from './note.ts';
+import { type LedgerProblem, ProblemList } from './problems.ts';
+import type { LedgerStore } from './store.ts';
+import { TILE_HEIGHT, TILE_WIDTH, tilePath } from './tiles.ts';
+import { CompactRange, HASH_LENGTH, leafHash } from './tree.ts';
+
+export interface LedgerCheckOptions {
+  /** Signed checkpoints seen before (a witness's, a certificate's): the log has to extend each of them. */
+  readonly seen?: readonly Uint8Array[];
+  readonly onProgress?: (entries: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface CheckReport {
+  readonly ok: boolean;
+  /** Size that the checkpoint states; undefined when there is no checkpoint to believe. */
+  readonly size: number | undefined;
+  readonly root: Bytes | undefined;
+  /** Entries found. */
+  readonly entries: number;
+  readonly accounts: number;
+  /** Causes before consequences; at most 100. */
+  readonly problems: readonly LedgerProblem[];
+  /** Problems that are not listed. */
+  readonly more: number;
+}
+
+/**
+ * Replays a whole log: every entry, tile, index and account chain against the signed checkpoint. Writes nothing, and
+ * needs the log's verifier key only, so it also serves when `openLedger` refuses. What it cannot see is a store that
+ * was put back, as a whole, to an earlier state: give it a checkpoint `seen` later for that.
+ * @throws {MillraceError} E_INPUT for a bad key; what the store throws. Damage is reported, not thrown.
+ */
+export async function checkLedger(
+  options: LedgerCheckOptions & { readonly store: LedgerStore; readonly logKey: string },
+): Promise<CheckReport> {
+  const { store, signal } = options;
+  const logKey = parseVerifierKey(options.logKey);
+  const problems = new ProblemList();
+  const bytes = await store.get(checkpointKey);
+  const open = (checkpoint: Uint8Array, what: string): VerifiedCheckpoint | undefined => {
+    try {
+      return openCheckpoint(checkpoint, { logKey });
+    } catch (error) {
+      problems.add('E_LEDGER_CHECKPOINT', 'checkpoint', `${what}: ${toMillraceError(error).message}`);
+      return undefined;
+    }
+  };
+  if (bytes === undefined) problems.add('E_LEDGER_CHECKPOINT', 'checkpoint', 'the checkpoint is missing');
+  const checkpoint = bytes === undefined ? undefined : open(bytes, 'stored checkpoint');
+  const seen = (options.seen ?? []).flatMap((note, i) => open(note, `checkpoint seen before (${i})`) ?? []);
+
+  const replay = new Replay(store, checkpoint?.size, new Set(seen.map((known) => known.size)));
+  for await (const { key, value } of store.range(under(entryPrefix))) {
+    signal?.throwIfAborted();
+    const index = decodeIndex(key.subarray(entryPrefix.length));
+    if (index === undefined) {
+      problems.add('E_LEDGER_ENTRY', 'entry', 'an entry is stored under a key that is no index');
+      continue;
+    }
+    await replay.entry(index, value);
+    if (index % 4096 === 0) options.onProgress?.(index, checkpoint?.size ?? index);
+  }
+  await replay.end();
+  options.onProgress?.(replay.found, checkpoint?.size ?? replay.found);
+
+  reportEntries(replay, checkpoint, problems);
+  for (const known of seen) reportSeen(replay, known, problems);
+  await checkTiles(store, replay, problems);
+  problems.addAll(replay.chainProblems);
+  await checkIndices(store, replay, problems);
+  return {
+    ok: problems.total === 0,
+    size: checkpoint?.size,
+    root: checkpoint?.root,
+    entries: replay.found,
+    accounts: replay.heads.size,
+    problems: problems.list,
+    more: problems.total - problems.list.length,
+  };
+}
+
+/** What one pass over the entries collects. */
+export class Replay {
+  readonly heads = new Map<string, AccountHead>();
+  /** Accounts whose chain is broken: what follows the break is not judged. */
+  readonly broken = new Set<string>();
+  readonly events: {
+    readonly index: number;
+    readonly id: string;
+    readonly account: string;
+    readonly sequence: number;
+  }[] = [];
+  readonly chainProblems = new ProblemList();
+  readonly missing: { from: number; to: number }[] = [];
+  /** Entries whose hash is not the one in their tile. */
+  readonly differing: number[] = [];
+  readonly missingTiles = new Set<number>();
+  /** Hashes of the tiles of levels 1, 2, … as the stored level 0 gives them. */
+  readonly upper: Bytes[][] = [];
+  readonly rootsSeen = new Map<number, Bytes>();
+  readonly fromEntries = new CompactRange();
+  readonly fromTiles = new CompactRange();
+  found = 0;
+  /** Entries past the checkpoint's size. */
+  beyond = 0;
+  readonly size: number | undefined;
+  readonly #store: LedgerStore;
+  readonly #wanted: ReadonlySet<number>;
+  #next = 0;
+  #tile: { index: number; bytes: Uint8Array | undefined } | undefined;
+
+  constructor(store: LedgerStore, size: number | undefined, wanted: ReadonlySet<number>) {
+    this.#store = store;
+    this.size = size;
+    this.#wanted = wanted;
+    if (wanted.has(0)) this.rootsSeen.set(0, this.fromEntries.root());
+  }
+
+  async entry(index: number, entry: Uint8Array): Promise<void> {
+    await this.#skipTo(index);
+    this.found += 1;
+    this.#next = index + 1;
+    const leaf = leafHash(entry);
+    if (this.size !== undefined && index >= this.size) {
+      this.beyond += 1;
+    } else {
+      const stored = await this.#tileHash(index);
+      if (stored !== undefined && !equalBytes(stored, leaf)) this.differing.push(index);
+      this.#pushTile(stored ?? leaf);
+      if (this.missing.length === 0) {
+        this.fromEntries.push(leaf);
+        if (this.#wanted.has(index + 1)) this.rootsSeen.set(index + 1, this.fromEntries.root());
+      }
+    }
+    this.#chain(index, entry);
+  }
+
+  /** Entries that the checkpoint counts and the store lacks at the end. */
+  end(): Promise<void> {
+    return this.#skipTo(Math.max(this.size ?? this.#next, this.#next));
+  }
+
+  async #skipTo(index: number): Promise<void> {
+    if (index === this.#next) return;
+    this.missing.push({ from: this.#next, to: index - 1 });
+    for (; this.#next < Math.min(index, this.size ?? index); this.#next++) {
+      const stored = await this.#tileHash(this.#next);
+      // Without entry and tile nothing above can be told; a hash of zeros leads to no root.
+      this.#pushTile(stored ?? new Uint8Array(HASH_LENGTH));
+    }
+    this.#next = index;
+  }
+
+  #pushTile(hash: Uint8Array): void {
+    this.fromTiles.push(hash, (level, _index, node) => {
+      if (level === 0 || level % TILE_HEIGHT !== 0) return;
+      const row = this.upper[level / TILE_HEIGHT - 1] ?? [];
+      this.upper[level / TILE_HEIGHT - 1] = row;
+      row.push(node);
+    });
+  }
+
+  async #tileHash(index: number): Promise<Uint8Array | undefined> {
+    const tile = Math.floor(index / TILE_WIDTH);
+    if (this.#tile?.index !== tile) this.#tile = { index: tile, bytes: await this.#store.get(tileKey(0, tile)) };
+    const from = (index % TILE_WIDTH) * HASH_LENGTH;
+    const hash = this.#tile.bytes?.subarray(from, from + HASH_LENGTH);
+    if (hash?.length === HASH_LENGTH) return hash;
+    this.missingTiles.add(tile);
+    return undefined;
+  }
+
+  #chain(index: number, entry: Uint8Array): void {
+    let account: string | undefined;
+    try {
+      const logged = decodeEvent(entry, index);
+      account = logged.event.account;
+      this.events.push({ index, id: logged.event.id, account, sequence: logged.event.sequence });
+      if (!this.broken.has(account)) this.heads.set(account, follow(this.heads.get(account), logged));
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      if (account !== undefined) this.broken.add(account);
+      this.chainProblems.add('E_LEDGER_ENTRY', 'account', error.message, {
+        index,
+        ...(account === undefined ? {} : { account }),
+      });
+    }
+  }
+}
+
+function reportEntries(replay: Replay, checkpoint: VerifiedCheckpoint | undefined, problems: ProblemList): void {
+  for (const { from, to } of replay.missing) {
+    const which = from === to ? `entry ${from} is missing` : `entries ${from} to ${to} are missing`;
+    const after = checkpoint === undefined ? '' : `: the checkpoint counts ${checkpoint.size}`;
+    problems.add('E_LEDGER_TRUNCATED', 'entry', which + after, { index: from });
+  }
+  if (checkpoint !== undefined && replay.beyond > 0) {
+    const message = `the checkpoint is older than the log: it counts ${checkpoint.size} entries, and ${replay.beyond} more are stored`;
+    problems.add('E_LEDGER_CHECKPOINT', 'checkpoint', message);
+  }
+  const entriesHold =
+    checkpoint !== undefined && replay.missing.length === 0 && sameRoot(replay.fromEntries, checkpoint);
+  const tilesHold = checkpoint !== undefined && sameRoot(replay.fromTiles, checkpoint);
+  for (const index of replay.differing) {
+    const path = tilePath({ kind: 'hashes', level: 0, index: Math.floor(index / TILE_WIDTH), width: TILE_WIDTH });
+    if (entriesHold) {
+      problems.add('E_LEDGER_ENTRY', 'tile', `${path} was changed: it holds another hash for entry ${index}`, {
+        index,
+        path,
+      });
+    } else {
+      const witness = tilesHold ? 'its tile and the checkpoint confirm' : 'its tile holds';
+      problems.add('E_LEDGER_ENTRY', 'entry', `entry ${index} was changed: ${witness} another hash`, { index });
+    }
+  }
+  if (checkpoint === undefined || entriesHold || tilesHold || replay.missing.length > 0) return;
+  if (replay.differing.length === 0 && replay.fromEntries.size === checkpoint.size) {
+    const message = `entries, and tiles with them, were changed: they lead to the root ${toBase64(replay.fromEntries.root())}, the checkpoint states ${toBase64(checkpoint.root)}`;
+    problems.add('E_LEDGER_ENTRY', 'entry', message);
+  }
+}
+
+function reportSeen(replay: Replay, seen: VerifiedCheckpoint, problems: ProblemList): void {
+  const root = replay.rootsSeen.get(seen.size);
+  if (root !== undefined && equalBytes(root, seen.root)) return;
+  if (root === undefined) {
+    const message = `a checkpoint seen before counts ${seen.size} entries, which the log does not have whole`;
+    problems.add('E_LEDGER_TRUNCATED', 'checkpoint', message);
+  } else {
+    const message = `the log does not extend a checkpoint seen before: its first ${seen.size} entries were other ones`;
+    problems.add('E_LEDGER_ENTRY', 'checkpoint', message);
+  }
+}
+
+function sameRoot(range: CompactRange, checkpoint: VerifiedCheckpoint): boolean {
+  return range.size === checkpoint.size && equalBytes(range.root(), checkpoint.root);
+}

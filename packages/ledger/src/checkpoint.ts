@@ -1,0 +1,102 @@
+import { type Bytes, fromBase64, MillraceError, toBase64, utf8 } from '@millrace/base';
+import { verifyCosignature } from './cosignature.ts';
+import {
+  formatNote,
+  type Note,
+  type NoteSigner,
+  noteTypes,
+  parseNote,
+  signatureBy,
+  signText,
+  type VerifierKey,
+  verifyEd25519,
+} from './note.ts';
+import { HASH_LENGTH } from './tree.ts';
+
+/** Head of the log at one size (C2SP tlog-checkpoint). */
+export interface Checkpoint {
+  readonly origin: string;
+  readonly size: number;
+  /** 32 bytes. */
+  readonly root: Bytes;
+  /** Lines after the third, which this ledger never writes. */
+  readonly extensions: readonly string[];
+}
+
+export interface VerifiedCheckpoint extends Checkpoint {
+  readonly note: Note;
+  /** Witnesses, of those asked for, that signed; time in seconds since 1970. */
+  readonly cosignatures: readonly { readonly name: string; readonly time: number }[];
+  /** Signature lines by keys that the verifier was not told of: ignored, as the note specification asks. */
+  readonly unknownSignatures: number;
+}
+
+export interface CheckpointTrust {
+  readonly logKey: VerifierKey;
+  /** What the first line has to be; the log key's name unless told. */
+  readonly origin?: string;
+  /** Keys of type 0x04. */
+  readonly witnesses?: readonly VerifierKey[];
+}
+
+export function formatCheckpoint(checkpoint: Pick<Checkpoint, 'origin' | 'size' | 'root'>): string {
+  return `${checkpoint.origin}\n${checkpoint.size}\n${toBase64(checkpoint.root)}\n`;
+}
+
+export async function signCheckpoint(
+  checkpoint: Pick<Checkpoint, 'origin' | 'size' | 'root'>,
+  signer: NoteSigner,
+): Promise<Bytes> {
+  const text = formatCheckpoint(checkpoint);
+  return formatNote({ text, signatures: [await signText(text, signer)] });
+}
+
+/** @throws {MillraceError} E_LEDGER_CHECKPOINT unless the text of the note is exactly a checkpoint. */
+export function parseCheckpoint(text: string): Checkpoint {
+  const [origin = '', size = '', root = '', ...rest] = text.split('\n');
+  const extensions = rest.slice(0, -1);
+  if (rest.at(-1) !== '' || origin === '' || extensions.includes('')) throw refused('is not three lines or more');
+  if (!/^(0|[1-9][0-9]{0,15})$/.test(size) || !Number.isSafeInteger(Number(size))) throw refused('has no proper size');
+  return { origin, size: Number(size), root: parseRoot(root), extensions };
+}
+
+function parseRoot(text: string): Bytes {
+  try {
+    const root = fromBase64(text);
+    if (root.length === HASH_LENGTH) return root;
+  } catch (cause) {
+    throw refused('has no proper root hash', cause);
+  }
+  throw refused('has no proper root hash');
+}
+
+/**
+ * Reads a checkpoint and verifies the log's signature and those of the witnesses that are given.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT: malformed, another log's, not signed by the log, or with a wrong
+ * signature in the name of the log or of a given witness.
+ */
+export function openCheckpoint(bytes: Uint8Array, trust: CheckpointTrust): VerifiedCheckpoint {
+  const note = parseNote(bytes);
+  const checkpoint = parseCheckpoint(note.text);
+  const origin = trust.origin ?? trust.logKey.name;
+  if (checkpoint.origin !== origin) throw refused(`is of the log ${checkpoint.origin}, not of ${origin}`);
+  if (trust.logKey.type !== noteTypes.ed25519) throw new MillraceError('E_INPUT', 'the log key is not of type 0x01');
+  const own = signatureBy(note, trust.logKey);
+  if (own === undefined) throw refused(`is not signed by ${trust.logKey.name}`);
+  if (!verifyEd25519(trust.logKey.publicKey, utf8(note.text), own.signature)) {
+    throw refused(`has a signature of ${trust.logKey.name} that does not verify`);
+  }
+  const cosignatures: { name: string; time: number }[] = [];
+  for (const witness of trust.witnesses ?? []) {
+    const line = signatureBy(note, witness);
+    if (line === undefined) continue;
+    const time = verifyCosignature(note.text, witness, line.signature);
+    if (time === undefined) throw refused(`has a cosignature of ${witness.name} that does not verify`);
+    cosignatures.push({ name: witness.name, time });
+  }
+  return { ...checkpoint, note, cosignatures, unknownSignatures: note.signatures.length - 1 - cosignatures.length };
+}
+
+function refused(what: string, cause?: unknown): MillraceError {
+  return new MillraceError('E_LEDGER_CHECKPOINT', `the checkpoint ${what}`, { cause });
+}

@@ -1,0 +1,107 @@
+import { type Bytes, compareBytes, MillraceError } from '@millrace/base';
+import { type AccountHead, follow, nextState } from './accounts.ts';
+import { decodeEvent, EVENT_VERSION, type EventRequest, encodeEvent, type LoggedEvent } from './event.ts';
+import {
+  accountKey,
+  decodeHead,
+  encodeHead,
+  encodeIndex,
+  entryKey,
+  eventIdKey,
+  headKey,
+  requireIndex,
+} from './keys.ts';
+import type { LedgerStore, StoreWrite } from './store.ts';
+
+/** Events gathered for one batch, checked against the store and against each other; nothing is written here. */
+export class Draft {
+  readonly #store: LedgerStore;
+  readonly #size: number;
+  readonly #events: LoggedEvent[] = [];
+  readonly #heads = new Map<string, AccountHead>();
+  readonly #ids = new Map<string, LoggedEvent>();
+
+  /** @param size entries in the log before this batch. */
+  constructor(store: LedgerStore, size: number) {
+    this.#store = store;
+    this.#size = size;
+  }
+
+  get leaves(): readonly Bytes[] {
+    return this.#events.map((logged) => logged.hash);
+  }
+
+  /**
+   * Takes up all of `requests`, or none of them. A request whose `eventId` is known gives its first result.
+   * @throws {MillraceError} E_CONFLICT when an `eventId` is known with other content, E_STATE when an event may not
+   * come here, E_TOO_LARGE.
+   */
+  async add(requests: readonly EventRequest[], time: number): Promise<readonly LoggedEvent[]> {
+    const heads = new Map<string, AccountHead>();
+    const fresh = new Map<string, LoggedEvent>();
+    const results: LoggedEvent[] = [];
+    for (const request of requests) {
+      const known =
+        fresh.get(request.eventId) ?? this.#ids.get(request.eventId) ?? (await findEvent(this.#store, request.eventId));
+      if (known !== undefined) {
+        requireSame(known, request);
+        results.push(known);
+        continue;
+      }
+      const { account, type } = request;
+      const head = heads.get(account) ?? this.#heads.get(account) ?? (await readHead(this.#store, account));
+      nextState(head, account, type);
+      const { eventId: id, ...fields } = request;
+      const sequence = head === undefined ? 0 : head.sequence + 1;
+      const event = { ...fields, v: EVENT_VERSION, id, sequence, previous: head?.hash ?? null, time } as const;
+      const logged = decodeEvent(encodeEvent(event), this.#size + this.#events.length + fresh.size);
+      heads.set(account, follow(head, logged));
+      fresh.set(id, logged);
+      results.push(logged);
+    }
+    for (const [account, head] of heads) this.#heads.set(account, head);
+    for (const [id, logged] of fresh) this.#ids.set(id, logged);
+    this.#events.push(...fresh.values());
+    return results;
+  }
+
+  /** Entries and indices; tiles and checkpoint are the appender's. */
+  writes(): StoreWrite[] {
+    return [
+      ...this.#events.flatMap(({ index, event, entry }) => [
+        { put: entryKey(index), value: entry },
+        { put: accountKey(event.account, event.sequence), value: encodeIndex(index) },
+        { put: eventIdKey(event.id), value: encodeIndex(index) },
+      ]),
+      ...[...this.#heads.values()].map((head) => ({ put: headKey(head.account), value: encodeHead(head) })),
+    ];
+  }
+}
+
+/** @throws {MillraceError} E_LEDGER_TRUNCATED when the log lacks the entry, E_LEDGER_ENTRY when it is damaged. */
+export async function readEvent(store: LedgerStore, index: number): Promise<LoggedEvent> {
+  const entry = await store.get(entryKey(index));
+  if (entry === undefined) {
+    throw new MillraceError('E_LEDGER_TRUNCATED', `entry ${index} is missing`, { data: { index } });
+  }
+  return decodeEvent(entry, index);
+}
+
+export async function findEvent(store: LedgerStore, eventId: string): Promise<LoggedEvent | undefined> {
+  const bytes = await store.get(eventIdKey(eventId));
+  return bytes === undefined ? undefined : readEvent(store, requireIndex(bytes, `event id ${eventId}`));
+}
+
+async function readHead(store: LedgerStore, account: string): Promise<AccountHead | undefined> {
+  const bytes = await store.get(headKey(account));
+  return bytes === undefined ? undefined : decodeHead(bytes, `head of account ${account}`);
+}
+
+function requireSame(known: LoggedEvent, request: EventRequest): void {
+  const { v, id, sequence, previous, time } = known.event;
+  const { eventId: _, ...fields } = request;
+  if (compareBytes(encodeEvent({ ...fields, v, id, sequence, previous, time }), known.entry) === 0) return;
+  throw new MillraceError('E_CONFLICT', `event id ${id} is entry ${known.index} already, with other content`, {
+    data: { eventId: id, index: known.index },
+  });
+}

@@ -1,0 +1,156 @@
+import { type Bytes, copyBytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
+import { z } from 'zod';
+import { MAX_ENTRY_LENGTH } from './tiles.ts';
+import { HASH_LENGTH, leafHash } from './tree.ts';
+
+export const EVENT_VERSION = 1;
+
+/** What can happen to an object, licence, design, machine or spool. */
+export const eventTypes = [
+  'ordered',
+  'licensed',
+  'permitted',
+  'started',
+  'progressed',
+  'alarmed',
+  'completed',
+  'failed',
+  'credited',
+  'inspected',
+  'transferred',
+  'retired',
+  'stored',
+  'machine',
+  'material',
+] as const;
+
+export type EventType = (typeof eventTypes)[number];
+
+/** Facts of an event. Numbers are whole (milligrams, micrometres, milliseconds): a ledger has no rounding. */
+export type BodyValue =
+  | null
+  | boolean
+  | number
+  | string
+  | Uint8Array
+  | readonly BodyValue[]
+  | { readonly [key: string]: BodyValue };
+
+export type EventBody = { readonly [key: string]: BodyValue };
+
+const MAX_LABEL = 256;
+const MAX_DEPTH = 8;
+
+/** Names of accounts, actors and events: 1 to 256 UTF-8 bytes, no control characters. */
+const label = z
+  .string()
+  .min(1)
+  .refine((text) => !/[\p{Cc}\p{Surrogate}]/u.test(text) && new TextEncoder().encode(text).length <= MAX_LABEL, {
+    error: `expected at most ${MAX_LABEL} bytes of text without control characters`,
+  });
+
+const body = z.custom<EventBody>((value) => isMap(value) && isBodyValue(value, MAX_DEPTH), {
+  error: `expected a map of text, whole numbers, booleans, null, bytes, lists and maps, at most ${MAX_DEPTH} deep`,
+});
+
+const someBytes = z.instanceof(Uint8Array).refine((bytes) => bytes.length > 0, { error: 'expected bytes' });
+
+const hash = z
+  .instanceof(Uint8Array)
+  .refine((bytes) => bytes.length === HASH_LENGTH, { error: `expected ${HASH_LENGTH} bytes` });
+
+const requestFields = {
+  account: label,
+  type: z.enum(eventTypes),
+  actor: label,
+  body,
+  /** A COSE_Sign1 of the actor; not looked into here. */
+  evidence: someBytes.exactOptional(),
+  /** Public key that the evidence verifies with. */
+  evidenceKey: someBytes.exactOptional(),
+};
+
+const noKeyAlone = (event: { evidence?: Uint8Array; evidenceKey?: Uint8Array }) =>
+  event.evidence !== undefined || event.evidenceKey === undefined;
+
+export const eventRequestSchema = z
+  .strictObject({ ...requestFields, eventId: label })
+  .refine(noKeyAlone, { error: 'an evidence key needs evidence', path: ['evidenceKey'] });
+
+/** What a caller asks to be recorded. The same `eventId` records it once, however often it is asked. */
+export type EventRequest = z.output<typeof eventRequestSchema>;
+
+export const eventSchema = z
+  .strictObject({
+    ...requestFields,
+    v: z.literal(EVENT_VERSION),
+    id: label,
+    /** 0 for the first event of the account. */
+    sequence: z.int().min(0),
+    /** Hash of the account's previous event; null for the first. */
+    previous: hash.nullable(),
+    /** Milliseconds since 1970 by the ledger's clock. */
+    time: z.int().min(0),
+  })
+  .refine(noKeyAlone, { error: 'an evidence key needs evidence', path: ['evidenceKey'] })
+  .refine((event) => (event.sequence === 0) === (event.previous === null), {
+    error: 'null for the first event of an account, and for no other',
+    path: ['previous'],
+  });
+
+/** One entry of the log, decoded. */
+export type LedgerEvent = z.output<typeof eventSchema>;
+
+/** An event with its place in the log. */
+export interface LoggedEvent {
+  readonly index: number;
+  readonly event: LedgerEvent;
+  /** RFC 6962 leaf hash of `entry`: what the next event of the account names as `previous`. */
+  readonly hash: Bytes;
+  /** The bytes in the log. */
+  readonly entry: Bytes;
+}
+
+/** @throws {MillraceError} E_INPUT naming the wrong field, E_TOO_LARGE past 65,535 bytes. */
+export function encodeEvent(event: LedgerEvent): Bytes {
+  const entry = encodeCbor(parse(eventSchema, event, 'event'));
+  if (entry.length > MAX_ENTRY_LENGTH) {
+    throw new MillraceError(
+      'E_TOO_LARGE',
+      `the event has ${entry.length} bytes; at most ${MAX_ENTRY_LENGTH} fit an entry`,
+      {
+        data: { bytes: entry.length, limit: MAX_ENTRY_LENGTH },
+      },
+    );
+  }
+  return entry;
+}
+
+/** @throws {MillraceError} E_LEDGER_ENTRY unless the entry is exactly one event in its one encoding. */
+export function decodeEvent(entry: Uint8Array, index: number): LoggedEvent {
+  const what = `entry ${index}`;
+  if (entry.length > MAX_ENTRY_LENGTH)
+    throw new MillraceError('E_LEDGER_ENTRY', `${what}: longer than an entry can be`);
+  const event = parse(eventSchema, decodeCbor(entry, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
+  return { index, event, hash: leafHash(entry), entry: copyBytes(entry) };
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function isBodyValue(value: unknown, depth: number): boolean {
+  if (value === null || typeof value === 'boolean') return true;
+  if (typeof value === 'number') return Number.isSafeInteger(value);
+  if (typeof value === 'string') return isText(value);
+  if (value instanceof Uint8Array) return true;
+  if (depth === 0) return false;
+  if (Array.isArray(value)) return Array.from(value).every((item) => isBodyValue(item, depth - 1));
+  return isMap(value) && Object.entries(value).every(([key, item]) => isText(key) && isBodyValue(item, depth - 1));
+}
+
+function isText(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
+}

@@ -1,0 +1,55 @@
+import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
+import { encodeCertificate, licenceOf } from './certificate.ts';
+import { openCheckpoint } from './checkpoint.ts';
+import type { LoggedEvent } from './event.ts';
+import type { Ledger } from './ledger.ts';
+import { formatNote, parseVerifierKey, signatureBy } from './note.ts';
+
+export interface ExportOptions {
+  /** A checkpoint of this log that witnesses have signed; the newest, with the log's signature alone, unless given. */
+  readonly checkpoint?: Uint8Array;
+  /** Verifier key strings of the witnesses whose signatures go into the certificate. */
+  readonly witnesses?: readonly string[];
+}
+
+/**
+ * Certificate of an object: all its events up to the checkpoint and those of the licences that they name, each with
+ * its inclusion proof. Signature lines by other keys than the log's and the given witnesses' are left out, so that
+ * nothing in the file is unverified.
+ * @throws {MillraceError} E_NOT_FOUND without such an object, E_INPUT for a checkpoint that this log cannot prove to.
+ */
+export async function exportCertificate(ledger: Ledger, object: string, options: ExportOptions = {}): Promise<Bytes> {
+  const keys = [ledger.logKey, ...(options.witnesses ?? [])].map(parseVerifierKey);
+  const logKey = parseVerifierKey(ledger.logKey);
+  const { note, size } = openCheckpoint(options.checkpoint ?? ledger.checkpoint(), {
+    logKey,
+    witnesses: keys.slice(1),
+  });
+  const signatures = keys.flatMap((key) => signatureBy(note, key) ?? []);
+  const eventsOf = async (account: string) => (await ledger.account(account)).filter(({ index }) => index < size);
+
+  const own = await eventsOf(object);
+  if (own[0] === undefined) throw new MillraceError('E_NOT_FOUND', `the ledger has no object ${object}`);
+  if (own[0].event.type !== 'ordered') throw new MillraceError('E_INPUT', `${object} is not the account of an object`);
+  const licences = new Set(own.flatMap(({ event }) => licenceOf(event.body) ?? []));
+  const all: LoggedEvent[] = [...own];
+  for (const licence of licences) {
+    const events = await eventsOf(licence);
+    if (events.length === 0) {
+      throw new MillraceError(
+        'E_CERTIFICATE',
+        `the object ${object} names the licence ${licence}, of which the ledger has no event`,
+      );
+    }
+    all.push(...events);
+  }
+  all.sort((a, b) => a.index - b.index);
+  try {
+    const entries = await Promise.all(
+      all.map(async ({ index, entry }) => ({ index, entry, proof: [...(await ledger.proveInclusion(index, size))] })),
+    );
+    return encodeCertificate({ object, checkpoint: formatNote({ text: note.text, signatures }), entries });
+  } catch (error) {
+    throw toMillraceError(error);
+  }
+}

@@ -1,0 +1,313 @@
+import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, parse, Serial, utf8 } from '@millrace/base';
+import { z } from 'zod';
+import type { AccountHead } from './accounts.ts';
+import { type CheckReport, checkLedger, type LedgerCheckOptions } from './check.ts';
+import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
+import { Draft, findEvent, readEvent } from './draft.ts';
+import { type EventRequest, eventRequestSchema, type LoggedEvent } from './event.ts';
+import { Growth } from './growth.ts';
+import {
+  accountEvents,
+  checkpointKey,
+  decodeHead,
+  entryKey,
+  entryPrefix,
+  headPrefix,
+  requireIndex,
+  tileKey,
+  under,
+} from './keys.ts';
+import { formatVerifierKey, type NoteSigner, parseVerifierKey, type VerifierKey } from './note.ts';
+import type { LedgerStore } from './store.ts';
+import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
+import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
+
+/** Events that one batch may hold, and that one `appendMany` may ask for. */
+export const MAX_BATCH = 1024;
+
+export interface LedgerOptions {
+  readonly store: LedgerStore;
+  /** Signs checkpoints; its name has to be the origin. */
+  readonly signer: NoteSigner;
+  /** Identity of the log: first line of every checkpoint. A URL without scheme is the custom. */
+  readonly origin: string;
+  readonly clock: Clock;
+}
+
+export interface Appended extends LoggedEvent {
+  /** A signed checkpoint that covers the event. */
+  readonly checkpoint: Bytes;
+}
+
+export interface Ledger {
+  readonly origin: string;
+  /** Verifier key string of the log: all that a stranger needs to verify certificates. */
+  readonly logKey: string;
+  /** Entries that are durable. */
+  readonly size: number;
+  /** The newest signed checkpoint. */
+  checkpoint(): Bytes;
+  /**
+   * Records one event: when the promise resolves it is durable and under a signed checkpoint. Appends that wait
+   * together share one batch and one signature. Safe to repeat with the same `eventId`.
+   * @throws {MillraceError} E_INPUT, E_STATE, E_CONFLICT, E_TOO_LARGE, or what the store or the signer throws.
+   */
+  append(request: EventRequest): Promise<Appended>;
+  /** As `append` for several events: all of them or none. */
+  appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]>;
+  /** Events of the account in order; none when there is no such account. */
+  account(id: string): Promise<readonly LoggedEvent[]>;
+  /** Accounts whose id begins with `prefix`, in byte order. */
+  accounts(prefix?: string): Promise<readonly AccountHead[]>;
+  /** @throws {MillraceError} E_NOT_FOUND past the end. */
+  entry(index: number): Promise<LoggedEvent>;
+  /** The event that was recorded under this `eventId`. */
+  find(eventId: string): Promise<LoggedEvent | undefined>;
+  /**
+   * Bytes of a tile or entry bundle by its C2SP path, full or partial.
+   * @throws {MillraceError} E_INPUT for what is no path, E_NOT_FOUND for what the log does not have (yet).
+   */
+  tile(path: string): Promise<Bytes>;
+  /** Audit path of an entry, the leaf's sibling first. @throws {MillraceError} E_INPUT. */
+  proveInclusion(index: number, size?: number): Promise<readonly Bytes[]>;
+  /** Proof that the tree of `size` entries extends the one of `old`. @throws {MillraceError} E_INPUT. */
+  proveConsistency(old: number, size?: number): Promise<readonly Bytes[]>;
+  /** Replays the whole log, while appends wait; see `checkLedger`. */
+  check(options?: LedgerCheckOptions): Promise<CheckReport>;
+  /** Waits for what was asked for already; refuses more. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly requests: readonly EventRequest[];
+  readonly resolve: (results: readonly Appended[]) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What is durable: tree and the checkpoint over it. */
+interface Committed {
+  readonly growth: Growth;
+  readonly checkpoint: Bytes;
+}
+
+/**
+ * Opens the ledger of a store, or begins one. One process may have it open at a time.
+ * @throws {MillraceError} E_CONFIG when name and origin differ; E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED or
+ * E_LEDGER_ENTRY when the end of the log is not what the stored checkpoint says. `checkLedger` then says more.
+ */
+export async function openLedger(options: LedgerOptions): Promise<Ledger> {
+  if (options.signer.name !== options.origin) {
+    throw new MillraceError('E_CONFIG', `the log key is named ${options.signer.name}, the log ${options.origin}`);
+  }
+  const key = parseVerifierKey(formatVerifierKey(options.signer.name, options.signer.publicKey));
+  return new StoredLedger(options, key, await begin(options, key));
+}
+
+class StoredLedger implements Ledger {
+  readonly origin: string;
+  readonly logKey: string;
+  readonly #options: LedgerOptions;
+  readonly #key: VerifierKey;
+  readonly #waiting: Waiting[] = [];
+  readonly #serial = new Serial();
+  #committed: Committed;
+  /** Set after a batch failed: the store may or may not hold it, and is asked. */
+  #uncertain = false;
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: LedgerOptions, key: VerifierKey, committed: Committed) {
+    this.#options = options;
+    this.#key = key;
+    this.#committed = committed;
+    this.origin = options.origin;
+    this.logKey = formatVerifierKey(key.name, key.publicKey);
+  }
+
+  get size(): number {
+    return this.#committed.growth.size;
+  }
+
+  checkpoint(): Bytes {
+    return copyBytes(this.#committed.checkpoint);
+  }
+
+  async append(request: EventRequest): Promise<Appended> {
+    const [result] = await this.appendMany([request]);
+    if (result === undefined) throw new MillraceError('E_INTERNAL', 'an append gave no result');
+    return result;
+  }
+
+  async appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]> {
+    if (this.#closed) throw new MillraceError('E_UNAVAILABLE', 'the ledger is closed');
+    if (requests.length > MAX_BATCH) throw new MillraceError('E_TOO_LARGE', `at most ${MAX_BATCH} events at once`);
+    const parsed = parse(z.array(eventRequestSchema), requests, 'events');
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ requests: parsed, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** One batch after the other until nobody waits. */
+  async #run(): Promise<void> {
+    // Whoever asks in the same turn shares the first batch too.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const group: Waiting[] = [];
+      let events = 0;
+      for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+        if (group.length > 0 && events + next.requests.length > MAX_BATCH) break;
+        events += next.requests.length;
+        group.push(next);
+        this.#waiting.shift();
+      }
+      await this.#serial.run(() => this.#commit(group));
+    }
+    this.#running = undefined;
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    const accepted: { waiting: Waiting; events: readonly LoggedEvent[] }[] = [];
+    try {
+      if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#key);
+      this.#uncertain = false;
+      const { store, signer, origin, clock } = this.#options;
+      const draft = new Draft(store, this.size);
+      for (const waiting of group) {
+        try {
+          accepted.push({ waiting, events: await draft.add(waiting.requests, Math.max(0, Math.floor(clock.now()))) });
+        } catch (error) {
+          waiting.reject(error);
+        }
+      }
+      if (draft.leaves.length > 0) {
+        const { next, writes } = this.#committed.growth.extend(draft.leaves);
+        const checkpoint = await signCheckpoint({ origin, size: next.size, root: next.root() }, signer);
+        this.#uncertain = true;
+        await store.batch([...draft.writes(), ...writes, { put: checkpointKey, value: checkpoint }]);
+        this.#uncertain = false;
+        this.#committed = { growth: next, checkpoint };
+      }
+      for (const { waiting, events } of accepted) {
+        waiting.resolve(events.map((logged) => ({ ...logged, checkpoint: this.checkpoint() })));
+      }
+    } catch (error) {
+      for (const waiting of group) waiting.reject(error);
+    }
+  }
+
+  async account(id: string): Promise<readonly LoggedEvent[]> {
+    const events: LoggedEvent[] = [];
+    for await (const { value } of this.#options.store.range(accountEvents(id))) {
+      events.push(await readEvent(this.#options.store, requireIndex(value, `index of account ${id}`)));
+    }
+    return events;
+  }
+
+  async accounts(prefix = ''): Promise<readonly AccountHead[]> {
+    const heads: AccountHead[] = [];
+    for await (const { value } of this.#options.store.range(under(concatBytes(headPrefix, utf8(prefix))))) {
+      heads.push(decodeHead(value, 'head of an account'));
+    }
+    return heads;
+  }
+
+  async entry(index: number): Promise<LoggedEvent> {
+    if (!Number.isSafeInteger(index) || index < 0 || index >= this.size) {
+      throw new MillraceError('E_NOT_FOUND', `the ledger has ${this.size} entries, and no entry ${index}`);
+    }
+    return readEvent(this.#options.store, index);
+  }
+
+  find(eventId: string): Promise<LoggedEvent | undefined> {
+    return findEvent(this.#options.store, eventId);
+  }
+
+  async tile(path: string): Promise<Bytes> {
+    const name = parseTilePath(path);
+    if (name === undefined) throw new MillraceError('E_INPUT', 'not the path of a tile or entry bundle');
+    const first = name.index * TILE_WIDTH;
+    const available = name.kind === 'entries' ? this.size : tileHashes(name.level, this.size);
+    if (first + name.width > available) throw new MillraceError('E_NOT_FOUND', `the ledger has no ${path} yet`);
+    if (name.kind === 'hashes') {
+      const tile = await this.#options.store.get(tileKey(name.level, name.index));
+      if (tile === undefined || tile.length < name.width * HASH_LENGTH) {
+        throw new MillraceError('E_LEDGER_TRUNCATED', `${path} is missing or too short`, { data: { path } });
+      }
+      return copyBytes(tile.subarray(0, name.width * HASH_LENGTH));
+    }
+    const entries: Uint8Array[] = [];
+    const range = { gte: entryKey(first), lt: entryKey(first + name.width) };
+    for await (const { value } of this.#options.store.range(range)) entries.push(copyBytes(value));
+    if (entries.length !== name.width) {
+      throw new MillraceError('E_LEDGER_TRUNCATED', `${path} lacks entries`, { data: { path } });
+    }
+    return encodeBundle(entries);
+  }
+
+  proveInclusion(index: number, size = this.size): Promise<readonly Bytes[]> {
+    return this.#prove(size, (read) => inclusionProof(index, size, read));
+  }
+
+  proveConsistency(old: number, size = this.size): Promise<readonly Bytes[]> {
+    return this.#prove(size, (read) => consistencyProof(old, size, read));
+  }
+
+  async #prove(size: number, proof: (read: ReturnType<typeof tileNodes>) => Promise<Bytes[]>): Promise<Bytes[]> {
+    if (!Number.isSafeInteger(size) || size < 0 || size > this.size) {
+      throw new MillraceError('E_INPUT', `the ledger has ${this.size} entries, not ${size}`);
+    }
+    try {
+      return await proof(tileNodes((level, index) => this.#options.store.get(tileKey(level, index))));
+    } catch (error) {
+      if (error instanceof RangeError) throw new MillraceError('E_INPUT', error.message, { cause: error });
+      throw error;
+    }
+  }
+
+  /** Appends wait meanwhile, so that the log stands still under the check. */
+  check(options: LedgerCheckOptions = {}): Promise<CheckReport> {
+    return this.#serial.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKey }));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+  }
+}
+
+async function begin(options: LedgerOptions, key: VerifierKey): Promise<Committed> {
+  const { store, origin, signer } = options;
+  if ((await store.get(checkpointKey)) !== undefined) return readCommitted(options, key);
+  for await (const _ of store.range({ ...under(entryPrefix), limit: 1 })) {
+    throw new MillraceError('E_LEDGER_CHECKPOINT', 'the ledger has entries, but its checkpoint is missing');
+  }
+  const growth = Growth.empty();
+  const checkpoint = await signCheckpoint({ origin, size: 0, root: growth.root() }, signer);
+  await store.batch([{ put: checkpointKey, value: checkpoint }]);
+  return { growth, checkpoint };
+}
+
+/** Reads the end of the log and holds it against the checkpoint: a few reads, whatever the size. */
+async function readCommitted({ store, origin }: LedgerOptions, key: VerifierKey): Promise<Committed> {
+  const bytes = await store.get(checkpointKey);
+  if (bytes === undefined) throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is missing');
+  const { size, root } = openCheckpoint(bytes, { logKey: key, origin });
+  const growth = await Growth.load(store, size);
+  if (Buffer.compare(growth.root(), root) !== 0) {
+    throw new MillraceError('E_LEDGER_ENTRY', 'the tiles do not lead to the root of the checkpoint', {
+      data: { size },
+    });
+  }
+  if ((await store.get(entryKey(size))) !== undefined) {
+    throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is older than the log', { data: { size } });
+  }
+  if (size > 0) {
+    const last = await readEvent(store, size - 1);
+    const hash = await tileNodes((level, index) => store.get(tileKey(level, index)))(0, size - 1);
+    if (Buffer.compare(hash, last.hash) !== 0) {
+      throw new MillraceError('E_LEDGER_ENTRY', `entry ${size - 1} was changed`, { data: { index: size - 1 } });
+    }
+  }
+  return { growth, checkpoint: copyBytes(bytes) };
+}

@@ -1,0 +1,36 @@
+/** What a check found wrong. */
+export interface LedgerProblem {
+  readonly code: ProblemCode;
+  readonly part: 'checkpoint' | 'entry' | 'tile' | 'account' | 'index';
+  readonly message: string;
+  /** Log index that it is about. */
+  readonly index?: number;
+  /** Tile that it is about. */
+  readonly path?: string;
+  readonly account?: string;
+}
+
+export type ProblemCode = 'E_LEDGER_ENTRY' | 'E_LEDGER_TRUNCATED' | 'E_LEDGER_CHECKPOINT';
+
+const LISTED = 100;
+
+/** Lists the first hundred and counts all. */
+export class ProblemList {
+  readonly list: LedgerProblem[] = [];
+  total = 0;
+
+  add(
+    code: ProblemCode,
+    part: LedgerProblem['part'],
+    message: string,
+    where: Pick<LedgerProblem, 'index' | 'path' | 'account'> = {},
+  ): void {
+    this.total += 1;
+    if (this.list.length < LISTED) this.list.push({ code, part, message, ...where });
+  }
+
+  addAll(other: ProblemList): void {
+    for (const problem of other.list) if (this.list.length < LISTED) this.list.push(problem);
+    this.total += other.total;
+  }
+}

@@ -1,0 +1,228 @@
+import { type Bytes, compareBytes, concatBytes, copyBytes } from '@millrace/base';
+import { sha256 } from '@noble/hashes/sha2.js';
+
+export const HASH_LENGTH = 32;
+
+const leafPrefix = Uint8Array.of(0);
+const nodePrefix = Uint8Array.of(1);
+
+/** SHA-256(0x00 ‖ entry), RFC 6962 section 2.1. Also what the ledger calls the hash of an event. */
+export function leafHash(entry: Uint8Array): Bytes {
+  return copyBytes(sha256(concatBytes(leafPrefix, entry)));
+}
+
+/** SHA-256(0x01 ‖ left ‖ right), RFC 6962 section 2.1. */
+export function nodeHash(left: Uint8Array, right: Uint8Array): Bytes {
+  return copyBytes(sha256(concatBytes(nodePrefix, left, right)));
+}
+
+/** Root of the tree without entries: SHA-256 of nothing. */
+export function emptyRoot(): Bytes {
+  return copyBytes(sha256(new Uint8Array(0)));
+}
+
+/** Hash of the perfect subtree over entries [index · 2^level, (index + 1) · 2^level). */
+export type NodeReader = (level: number, index: number) => Promise<Uint8Array>;
+
+/** A completed perfect subtree, reported while a tree grows. */
+export type OnNode = (level: number, index: number, hash: Bytes) => void;
+
+/**
+ * The right edge of a growing tree: the hashes of the perfect subtrees that its size decomposes into, largest first.
+ * Enough to append and to know the root, in at most 53 hashes.
+ */
+export class CompactRange {
+  #size: number;
+  readonly #nodes: Bytes[];
+
+  constructor(size = 0, nodes: readonly Uint8Array[] = []) {
+    this.#size = size;
+    this.#nodes = nodes.map(copyBytes);
+  }
+
+  /** From the stored tree of `size` entries. */
+  static async load(size: number, read: NodeReader): Promise<CompactRange> {
+    const nodes: Uint8Array[] = [];
+    let remaining = size;
+    for (let level = Math.floor(Math.log2(Math.max(size, 1))) + 1; level >= 0; level--) {
+      const width = 2 ** level;
+      if (remaining < width) continue;
+      remaining -= width;
+      nodes.push(await read(level, (size - remaining) / width - 1));
+    }
+    return new CompactRange(size, nodes);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Appends one leaf; `onNode` hears of it and of every perfect subtree that it completes, upwards. */
+  push(leaf: Uint8Array, onNode?: OnNode): void {
+    let hash = copyBytes(leaf);
+    let index = this.#size;
+    onNode?.(0, index, hash);
+    for (let level = 1; index % 2 === 1; level++) {
+      const left = this.#nodes.pop();
+      if (left === undefined) throw new RangeError('the right edge does not fit its size');
+      hash = nodeHash(left, hash);
+      index = (index - 1) / 2;
+      onNode?.(level, index, hash);
+    }
+    this.#nodes.push(hash);
+    this.#size += 1;
+  }
+
+  root(): Bytes {
+    const last = this.#nodes.at(-1);
+    if (last === undefined) return emptyRoot();
+    return this.#nodes.slice(0, -1).reduceRight((right, left) => nodeHash(left, right), last);
+  }
+
+  clone(): CompactRange {
+    return new CompactRange(this.#size, this.#nodes);
+  }
+}
+
+/** Root of the stored tree of the first `size` entries. */
+export async function treeRoot(size: number, read: NodeReader): Promise<Bytes> {
+  return size === 0 ? emptyRoot() : rangeHash(0, size, read);
+}
+
+/**
+ * Audit path of entry `index` in the tree of `size` entries, the leaf's sibling first (RFC 6962, 2.1.1).
+ * @throws {RangeError} unless 0 ≤ index < size.
+ */
+export async function inclusionProof(index: number, size: number, read: NodeReader): Promise<Bytes[]> {
+  if (!isCount(index) || !isCount(size) || index >= size)
+    throw new RangeError(`no entry ${index} in a tree of ${size}`);
+  const path: Promise<Bytes>[] = [];
+  let low = 0;
+  let high = size;
+  while (high - low > 1) {
+    const middle = low + split(high - low);
+    if (index < middle) {
+      path.push(rangeHash(middle, high, read));
+      high = middle;
+    } else {
+      path.push(rangeHash(low, middle, read));
+      low = middle;
+    }
+  }
+  return (await Promise.all(path)).reverse();
+}
+
+/**
+ * Proof that the tree of `size` entries extends the one of `old` entries (RFC 6962, 2.1.2). Empty when the sizes are
+ * equal or `old` is 0.
+ * @throws {RangeError} unless 0 ≤ old ≤ size.
+ */
+export async function consistencyProof(old: number, size: number, read: NodeReader): Promise<Bytes[]> {
+  if (!isCount(old) || !isCount(size) || old > size) throw new RangeError(`a tree of ${size} extends none of ${old}`);
+  const path: Promise<Bytes>[] = [];
+  let low = 0;
+  let high = size;
+  while (old !== 0 && old !== high) {
+    const middle = low + split(high - low);
+    if (old <= middle) {
+      path.push(rangeHash(middle, high, read));
+      high = middle;
+    } else {
+      path.push(rangeHash(low, middle, read));
+      low = middle;
+    }
+  }
+  // The verifier knows the old root already, unless the old tree's last subtree is not the whole old tree.
+  if (low > 0) path.push(rangeHash(low, high, read));
+  return (await Promise.all(path)).reverse();
+}
+
+/** RFC 9162, 2.1.3.2. False for anything that does not lead from the leaf to the root. */
+export function verifyInclusion(
+  leaf: Uint8Array,
+  index: number,
+  size: number,
+  proof: readonly Uint8Array[],
+  root: Uint8Array,
+): boolean {
+  if (!isCount(index) || !isCount(size) || index >= size || !areHashes(leaf, root, ...proof)) return false;
+  let node = index;
+  let last = size - 1;
+  let hash = copyBytes(leaf);
+  for (const sibling of proof) {
+    if (last === 0) return false;
+    if (node % 2 === 1 || node === last) {
+      hash = nodeHash(sibling, hash);
+      for (; node % 2 === 0 && node !== 0; last = half(last)) node = half(node);
+    } else {
+      hash = nodeHash(hash, sibling);
+    }
+    node = half(node);
+    last = half(last);
+  }
+  return last === 0 && compareBytes(hash, root) === 0;
+}
+
+/** RFC 9162, 2.1.4.2. True when the tree of `size` and `root` extends the one of `old` and `oldRoot`. */
+export function verifyConsistency(
+  old: number,
+  size: number,
+  proof: readonly Uint8Array[],
+  oldRoot: Uint8Array,
+  root: Uint8Array,
+): boolean {
+  if (!isCount(old) || !isCount(size) || old > size || !areHashes(oldRoot, root, ...proof)) return false;
+  if (old === size) return proof.length === 0 && compareBytes(oldRoot, root) === 0;
+  if (old === 0) return proof.length === 0 && compareBytes(oldRoot, emptyRoot()) === 0;
+  const [first, ...rest] = isPowerOfTwo(old) ? [oldRoot, ...proof] : proof;
+  if (first === undefined) return false;
+  let node = old - 1;
+  let last = size - 1;
+  for (; node % 2 === 1; last = half(last)) node = half(node);
+  let before = copyBytes(first);
+  let after = copyBytes(first);
+  for (const sibling of rest) {
+    if (last === 0) return false;
+    if (node % 2 === 1 || node === last) {
+      before = nodeHash(sibling, before);
+      after = nodeHash(sibling, after);
+      for (; node % 2 === 0 && node !== 0; last = half(last)) node = half(node);
+    } else {
+      after = nodeHash(after, sibling);
+    }
+    node = half(node);
+    last = half(last);
+  }
+  return last === 0 && compareBytes(before, oldRoot) === 0 && compareBytes(after, root) === 0;
+}
+
+/** Hash over entries [low, high), where low is a multiple of the next power of two at or above high − low. */
+async function rangeHash(low: number, high: number, read: NodeReader): Promise<Bytes> {
+  const width = high - low;
+  if (isPowerOfTwo(width)) return copyBytes(await read(Math.round(Math.log2(width)), low / width));
+  const middle = low + split(width);
+  return nodeHash(await rangeHash(low, middle, read), await rangeHash(middle, high, read));
+}
+
+/** Largest power of two below `width`, which is at least 2. */
+function split(width: number): number {
+  let power = 1;
+  while (power * 2 < width) power *= 2;
+  return power;
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return value === 1 || (value > 1 && split(value) * 2 === value);
+}
+
+function half(value: number): number {
+  return Math.floor(value / 2);
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+function areHashes(...hashes: readonly Uint8Array[]): boolean {
+  return hashes.every((hash) => hash.length === HASH_LENGTH);
+}

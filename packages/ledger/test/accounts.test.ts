@@ -1,0 +1,96 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type AccountHead, nextState } from '../src/accounts.ts';
+import { type EventType, eventTypes } from '../src/index.ts';
+import { codeOf } from './helpers.ts';
+
+/** Walks the types; the state at the end. */
+function walk(...types: EventType[]): string {
+  let head: AccountHead | undefined;
+  for (const [sequence, type] of types.entries()) {
+    head = { account: 'a', ...nextState(head, 'a', type), sequence, index: sequence, hash: new Uint8Array(32) };
+  }
+  return head?.state ?? 'none';
+}
+
+describe('what may follow what', () => {
+  test.each<[string, EventType[]]>([
+    [
+      'completed',
+      ['ordered', 'licensed', 'permitted', 'started', 'progressed', 'progressed', 'completed', 'inspected'],
+    ],
+    ['completed', ['ordered', 'permitted', 'completed', 'transferred', 'material']],
+    ['failed', ['ordered', 'licensed', 'permitted', 'started', 'alarmed', 'failed', 'inspected']],
+    ['started', ['ordered', 'licensed', 'permitted', 'failed', 'credited', 'permitted', 'started', 'machine']],
+    ['retired', ['ordered', 'transferred', 'retired']],
+    ['open', ['licensed', 'permitted', 'permitted', 'credited', 'transferred']],
+    ['open', ['machine', 'material', 'machine', 'inspected', 'alarmed', 'failed']],
+    ['open', ['material', 'material', 'transferred']],
+    ['open', ['stored', 'licensed', 'stored']],
+    ['retired', ['machine', 'retired']],
+  ])('%s: %j', (state, types) => {
+    expect(walk(...types)).toBe(state);
+  });
+
+  test.each<EventType[][]>([
+    [['permitted']],
+    [['started']],
+    [['completed']],
+    [['ordered', 'started']],
+    [['ordered', 'licensed', 'completed']],
+    [['ordered', 'licensed', 'failed']],
+    [['ordered', 'ordered']],
+    [['ordered', 'licensed', 'licensed']],
+    [['ordered', 'permitted', 'permitted']],
+    [['ordered', 'permitted', 'progressed']],
+    [['ordered', 'permitted', 'started', 'started']],
+    [['ordered', 'permitted', 'started', 'permitted']],
+    [['ordered', 'permitted', 'completed', 'completed']],
+    [['ordered', 'permitted', 'completed', 'failed']],
+    [['ordered', 'permitted', 'completed', 'credited']],
+    [['ordered', 'permitted', 'completed', 'permitted']],
+    [['ordered', 'permitted', 'failed', 'permitted']],
+    [['ordered', 'permitted', 'failed', 'completed']],
+    [['ordered', 'credited']],
+    [['ordered', 'stored']],
+    [['licensed', 'started']],
+    [['machine', 'completed']],
+    [['stored', 'completed']],
+    [['material', 'machine']],
+  ])('refused at its last event: %j', async (types) => {
+    walk(...types.slice(0, -1));
+    expect(await codeOf(() => walk(...types))).toBe('E_STATE');
+  });
+
+  test('nothing follows retired, whatever came before', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom<EventType>('ordered', 'licensed', 'machine', 'material', 'stored'),
+        fc.constantFrom(...eventTypes),
+        async (first, then) => {
+          expect(await codeOf(() => walk(first, 'retired', then))).toBe('E_STATE');
+        },
+      ),
+    );
+  });
+
+  test('an object completes at most once and never without a permit, in any order of events', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...eventTypes), { maxLength: 30 }), (types) => {
+        const accepted: EventType[] = ['ordered'];
+        for (const type of types) {
+          try {
+            walk(...accepted, type);
+            accepted.push(type);
+          } catch {
+            // Refused: the account stays as it is.
+          }
+        }
+        const count = (type: EventType) => accepted.filter((t) => t === type).length;
+        expect(count('completed')).toBeLessThanOrEqual(1);
+        expect(count('completed') + count('failed')).toBeLessThanOrEqual(count('permitted'));
+        expect(count('permitted')).toBeLessThanOrEqual(1 + count('credited'));
+      }),
+    );
+  });
+});

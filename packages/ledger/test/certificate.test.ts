@@ -1,0 +1,182 @@
+import { concatBytes, encodeCbor, MillraceError, utf8 } from '@millrace/base';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  type CertificateParts,
+  certificateToJson,
+  cosign,
+  decodeCertificate,
+  encodeCertificate,
+  exportCertificate,
+  formatNote,
+  formatVerifierKey,
+  type Ledger,
+  noteTypes,
+  parseNote,
+  verifyCertificate,
+} from '../src/index.ts';
+import { codeOf, MemoryStore, openTestLedger, request, story, storyLedger, witness } from './helpers.ts';
+
+const refusals = new Set(['E_CERTIFICATE', 'E_LEDGER_PROOF', 'E_LEDGER_ENTRY', 'E_LEDGER_CHECKPOINT']);
+const witnessKey = formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature);
+
+let ledger: Ledger;
+let certificate: Uint8Array;
+let parts: CertificateParts;
+let logKey: string;
+
+beforeAll(async () => {
+  ledger = await storyLedger();
+  await ledger.appendMany(story('object-2', 'licence-2', 'machine-2'));
+  certificate = await exportCertificate(ledger, 'object-1');
+  parts = decodeCertificate(certificate);
+  logKey = ledger.logKey;
+});
+
+describe('a certificate', () => {
+  test('verifies with nothing but the log key', async () => {
+    const verified = await verifyCertificate(certificate, { logKey });
+    expect(verified.object).toBe('object-1');
+    expect(verified.state).toBe('completed');
+    expect(verified.events).toEqual(await ledger.account('object-1'));
+    expect(verified.licences).toEqual([{ account: 'licence-1', events: await ledger.account('licence-1') }]);
+    expect(verified.checkpoint).toMatchObject({ origin: ledger.origin, size: 18 });
+    expect(verified.evidence).toEqual({ present: 3, verified: 0 });
+  });
+
+  test('every byte of it matters: any one changed is refused', async () => {
+    const codes = new Set<string>();
+    for (let at = 0; at < certificate.length; at++) {
+      for (const mask of [0x01, 0x80, 0xff]) {
+        const bent = Uint8Array.from(certificate);
+        bent[at] = (bent[at] ?? 0) ^ mask;
+        const code = await codeOf(() => verifyCertificate(bent, { logKey }));
+        expect(refusals, `byte ${at} ^ ${mask}`).toContain(code);
+        codes.add(code);
+      }
+    }
+    expect(codes).toEqual(refusals);
+  });
+
+  test('other changes of a byte are refused too', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(certificate.length - 1), fc.integer({ min: 1, max: 255 }), async (at, mask) => {
+        const bent = Uint8Array.from(certificate);
+        bent[at] = (bent[at] ?? 0) ^ mask;
+        expect(refusals).toContain(await codeOf(() => verifyCertificate(bent, { logKey })));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('cut short at any length, or made longer, it is refused', async () => {
+    for (let length = 0; length < certificate.length; length++) {
+      expect(refusals).toContain(await codeOf(() => verifyCertificate(certificate.subarray(0, length), { logKey })));
+    }
+    for (const more of [0, 1, 0x0a, 0xf6, 0xff]) {
+      expect(refusals).toContain(
+        await codeOf(() => verifyCertificate(concatBytes(certificate, Uint8Array.of(more)), { logKey })),
+      );
+    }
+  });
+
+  test('says what is wrong', async () => {
+    const bend = (change: (copy: CertificateParts) => void) => {
+      const copy = structuredClone(parts);
+      change(copy);
+      return verifyCertificate(encodeCertificate(copy), { logKey });
+    };
+    const cases: [(copy: CertificateParts) => void, string, string][] = [
+      [(c) => void c.entries.splice(3, 1), 'E_LEDGER_ENTRY', 'has sequence 3, where 2 has to come'],
+      [(c) => void c.entries.splice(0, 1), 'E_CERTIFICATE', 'it lacks the licence licence-1'],
+      [(c) => void c.entries.reverse(), 'E_CERTIFICATE', 'not in the order of the log'],
+      [(c) => void c.entries.splice(1), 'E_CERTIFICATE', 'no event of the object object-1'],
+      [(c) => Object.assign(c, { object: 'licence-1' }), 'E_CERTIFICATE', 'licence-1 is a licence, not an object'],
+      [(c) => Object.assign(c.entries[7] ?? {}, { index: 10 }), 'E_LEDGER_PROOF', 'the proof of entry 10'],
+      [(c) => void c.entries[2]?.proof.reverse(), 'E_LEDGER_PROOF', 'the proof of entry 3'],
+      [(c) => Object.assign(c, { checkpoint: utf8('x') }), 'E_LEDGER_CHECKPOINT', 'signed note'],
+    ];
+    for (const [change, code, message] of cases) {
+      await expect(bend(change)).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+    }
+    const bare = concatBytes(utf8('millrace-certificate/1\n'), encodeCbor({ ...parts, extra: 1 }));
+    expect(await codeOf(() => verifyCertificate(bare, { logKey }))).toBe('E_CERTIFICATE');
+  });
+
+  test('entries of another account do not slip in', async () => {
+    const foreign = decodeCertificate(await exportCertificate(ledger, 'object-2'));
+    const both = { ...parts, entries: [...parts.entries, ...foreign.entries] };
+    await expect(verifyCertificate(encodeCertificate(both), { logKey })).rejects.toThrow(
+      'which the object does not name',
+    );
+  });
+
+  test('another log, or a log of the same name with another key, is refused', async () => {
+    const other = formatVerifierKey(ledger.origin, witness.publicKey);
+    expect(await codeOf(() => verifyCertificate(certificate, { logKey: other }))).toBe('E_LEDGER_CHECKPOINT');
+    expect(
+      await codeOf(() => verifyCertificate(certificate, { logKey: formatVerifierKey('x.example', witness.publicKey) })),
+    ).toBe('E_LEDGER_CHECKPOINT');
+    expect(await codeOf(() => verifyCertificate(certificate, { logKey: 'nonsense' }))).toBe('E_INPUT');
+  });
+
+  test('evidence is handed to whoever can verify it', async () => {
+    const seen: string[] = [];
+    const verified = await verifyCertificate(certificate, {
+      logKey,
+      verifyEvidence: ({ event }) => void seen.push(event.id),
+    });
+    expect(seen).toEqual(['licence-1/licensed', 'object-1/licensed', 'object-1/completed']);
+    expect(verified.evidence).toEqual({ present: 3, verified: 3 });
+    const refuse = async () => {
+      throw new MillraceError('E_SIGNATURE', 'not by the owner');
+    };
+    await expect(verifyCertificate(certificate, { logKey, verifyEvidence: refuse })).rejects.toMatchObject({
+      code: 'E_LEDGER_ENTRY',
+      message: expect.stringContaining('its evidence does not verify: not by the owner'),
+    });
+  });
+
+  test('witnesses can be asked for; signatures of strangers stay outside', async () => {
+    const note = parseNote(ledger.checkpoint());
+    const stranger = { ...witness, name: 'stranger.example' };
+    const lines = [await cosign(note.text, 1_700_000_000, witness), await cosign(note.text, 1_700_000_000, stranger)];
+    const checkpoint = formatNote({ text: note.text, signatures: [...note.signatures, ...lines] });
+    const witnessed = await exportCertificate(ledger, 'object-1', { checkpoint, witnesses: [witnessKey] });
+    const verified = await verifyCertificate(witnessed, { logKey, witnesses: [witnessKey], quorum: 1 });
+    expect(verified.checkpoint.cosignatures).toEqual([{ name: witness.name, time: 1_700_000_000 }]);
+    expect(verified.checkpoint.unknownSignatures).toBe(0);
+    expect(await codeOf(() => verifyCertificate(certificate, { logKey, witnesses: [witnessKey], quorum: 1 }))).toBe(
+      'E_LEDGER_CHECKPOINT',
+    );
+    expect((await verifyCertificate(witnessed, { logKey })).checkpoint.unknownSignatures).toBe(1);
+  });
+
+  test('is for objects that exist, under a checkpoint of this log', async () => {
+    expect(await codeOf(() => exportCertificate(ledger, 'object-9'))).toBe('E_NOT_FOUND');
+    expect(await codeOf(() => exportCertificate(ledger, 'licence-1'))).toBe('E_INPUT');
+    const bad = await openTestLedger(new MemoryStore());
+    await bad.appendMany([request('o', 'ordered'), request('o', 'licensed', { body: { licence: 'nowhere' } })]);
+    expect(await codeOf(() => exportCertificate(bad, 'o'))).toBe('E_CERTIFICATE');
+  });
+
+  test('while others append, it holds what its checkpoint holds', async () => {
+    const store = new MemoryStore();
+    const busy = await openTestLedger(store);
+    await busy.appendMany(story());
+    const old = busy.checkpoint();
+    await busy.append(request('object-1', 'retired'));
+    const then = await verifyCertificate(await exportCertificate(busy, 'object-1', { checkpoint: old }), {
+      logKey: busy.logKey,
+    });
+    expect(then.state).toBe('completed');
+    const now = await verifyCertificate(await exportCertificate(busy, 'object-1'), { logKey: busy.logKey });
+    expect(now.state).toBe('retired');
+  });
+
+  test('has a view for people', () => {
+    const view = JSON.stringify(certificateToJson(certificate));
+    expect(view).toContain('"type":"completed"');
+    expect(view).toContain('ledger.example/one');
+  });
+});

@@ -1,0 +1,102 @@
+import { encodeCbor, utf8 } from '@millrace/base';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { decodeEvent, encodeEvent, type LedgerEvent, leafHash } from '../src/index.ts';
+import { codeOf } from './helpers.ts';
+
+const event: LedgerEvent = {
+  v: 1,
+  id: 'event-1',
+  account: 'object-1',
+  sequence: 0,
+  previous: null,
+  type: 'ordered',
+  time: 1_700_000_000_000,
+  actor: 'owner',
+  body: { layer: 3 },
+};
+
+const text = fc.string({ unit: 'grapheme' });
+const bodies = fc.dictionary(
+  text,
+  fc.oneof(
+    fc.boolean(),
+    fc.maxSafeInteger(),
+    text,
+    fc.uint8Array({ maxLength: 40 }),
+    fc.constant(null),
+    fc.array(text),
+    fc.dictionary(text, fc.nat()),
+  ),
+);
+
+describe('events', () => {
+  test('what is written is read as the same, and its hash is the leaf hash', () => {
+    fc.assert(
+      fc.property(
+        bodies,
+        fc.option(fc.uint8Array({ minLength: 1, maxLength: 60 }), { nil: undefined }),
+        (body, evidence) => {
+          const whole = evidence === undefined ? { ...event, body } : { ...event, body, evidence };
+          const entry = encodeEvent(whole);
+          const logged = decodeEvent(entry, 5);
+          expect(encodeCbor({ ...logged.event })).toEqual(entry);
+          expect(logged).toMatchObject({ index: 5, entry, hash: leafHash(entry) });
+          expect(Object.keys(logged.event.body).sort()).toEqual(Object.keys(body).sort());
+        },
+      ),
+    );
+  });
+
+  const wrong: [string, Record<string, unknown>][] = [
+    ['an unknown field', { ...event, extra: 1 }],
+    ['a missing field', { ...event, actor: undefined }],
+    ['another version', { ...event, v: 2 }],
+    ['an unknown type', { ...event, type: 'printed' }],
+    ['an empty account', { ...event, account: '' }],
+    ['an account with a control character', { ...event, account: 'a\0b' }],
+    ['an account of 257 bytes', { ...event, account: 'ü'.repeat(129) }],
+    ['a fraction in the body', { ...event, body: { grams: 1.5 } }],
+    ['a number past 2^53', { ...event, body: { grams: 2 ** 53 } }],
+    ['a list as body', { ...event, body: [] }],
+    ['a body nested too deep', { ...event, body: { a: [[[[[[[[[]]]]]]]]] } }],
+    ['a negative sequence', { ...event, sequence: -1 }],
+    ['a first event with a previous one', { ...event, previous: new Uint8Array(32) }],
+    ['a later event without previous', { ...event, sequence: 1 }],
+    ['a previous hash of 31 bytes', { ...event, sequence: 1, previous: new Uint8Array(31) }],
+    ['empty evidence', { ...event, evidence: new Uint8Array(0) }],
+    ['an evidence key without evidence', { ...event, evidenceKey: new Uint8Array(33) }],
+    ['a time with a fraction', { ...event, time: 1.5 }],
+  ];
+
+  test.each(wrong)('%s is refused when written and when read', async (_, value) => {
+    expect(await codeOf(() => encodeEvent(value as LedgerEvent))).toBe('E_INPUT');
+    expect(await codeOf(() => decodeEvent(encodeCbor(value as never), 0))).toBe('E_LEDGER_ENTRY');
+  });
+
+  test('half a surrogate pair has no UTF-8 and is refused when written', async () => {
+    expect(await codeOf(() => encodeEvent({ ...event, body: { a: '\ud800' } }))).toBe('E_INPUT');
+    expect(await codeOf(() => encodeEvent({ ...event, account: '\udc00' }))).toBe('E_INPUT');
+  });
+
+  test('an event that no entry can hold is refused', async () => {
+    expect(await codeOf(() => encodeEvent({ ...event, body: { a: new Uint8Array(65_535) } }))).toBe('E_TOO_LARGE');
+    expect(encodeEvent({ ...event, body: { a: new Uint8Array(65_000) } }).length).toBeLessThan(65_536);
+    expect(await codeOf(() => decodeEvent(new Uint8Array(65_536), 0))).toBe('E_LEDGER_ENTRY');
+  });
+
+  test('only the one deterministic encoding is read', async () => {
+    const entry = encodeEvent(event);
+    for (const bytes of [
+      new Uint8Array(0),
+      entry.subarray(1),
+      Uint8Array.of(...entry, 0),
+      utf8('event'),
+      Uint8Array.of(0xbf, 0xff),
+    ]) {
+      expect(await codeOf(() => decodeEvent(bytes, 0))).toBe('E_LEDGER_ENTRY');
+    }
+    const longer = Uint8Array.of(0xb8, entry[0] === undefined ? 0 : entry[0] - 0xa0, ...entry.subarray(1));
+    await expect(async () => decodeEvent(longer, 0)).rejects.toThrow();
+  });
+});
