@@ -173,6 +173,13 @@ export const errorCodes = {
     'Hints of a frame have more or fewer solutions than one.',
     'It is asked for again in the next revision.',
   ),
+  E_REVISION_MIX: code(
+    409,
+    3,
+    true,
+    'The next revision needs a fresh shared secret first.',
+    'Both sides run the key exchange, mix its secret in and go on.',
+  ),
   E_ENGINE: code(500, 5, false, 'A hash engine cannot run here.', 'Choose another engine, or leave the choice open.'),
   // Ledger
   E_LEDGER_ENTRY: code(

@@ -1,1 +1,18 @@
-export {};
+export { type Block, layoutBlocks, parityBytes, totalParityBytes } from './code/layout.ts';
+export { parityOf } from './code/parity.ts';
+export { type Candidates, solveBlock } from './code/solve.ts';
+export * from './engines/choose.ts';
+export * from './engines/engine.ts';
+export { claimedRevision, HEADER_BYTES, MAC_BYTES } from './frame/header.ts';
+export {
+  type HintMode,
+  MAX_CELL_BYTES,
+  type MatrixParameters,
+  MIX_INTERVAL,
+  type Order,
+  SEED_BYTES,
+  SESSION_ID_BYTES,
+} from './parameters.ts';
+export * from './receiver.ts';
+export * from './sender.ts';
+export { KEY_BYTES, type SuiteName, suites } from './suites.ts';

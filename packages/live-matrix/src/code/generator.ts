@@ -1,0 +1,28 @@
+import { utf8 } from '@millrace/base';
+import { turboshake128 } from '@noble/hashes/sha3-addons.js';
+import { MAX_BLOCK_HINTS } from './layout.ts';
+
+/** Words of 32 bits in one column of the code: 512 bits, of which a block uses as many as it has parity. */
+export const COLUMN_WORDS = 16;
+/** One column for each bit of the largest block: 342 hints for 3 bytes each. */
+export const COLUMNS = MAX_BLOCK_HINTS * 24;
+
+const GENERATOR_TEXT = 'millrace parity code 1';
+const GENERATOR_DOMAIN = 0x50;
+
+let columns: Uint32Array | undefined;
+
+/**
+ * The generator of the code, expanded once a thread: column c is words 16c to 16c+15 of TurboSHAKE128 over a fixed
+ * string, read as little-endian words. It is public and the same for everybody.
+ */
+export function generatorColumns(): Uint32Array {
+  columns ??= expand();
+  return columns;
+}
+
+function expand(): Uint32Array {
+  const bytes = turboshake128(utf8(GENERATOR_TEXT), { D: GENERATOR_DOMAIN, dkLen: COLUMNS * COLUMN_WORDS * 4 });
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Uint32Array.from({ length: COLUMNS * COLUMN_WORDS }, (_, i) => view.getUint32(4 * i, true));
+}

@@ -1,0 +1,49 @@
+import type { HashEngine, HashKey } from './engine.ts';
+import { keccakP, loadBlock } from './keccak.ts';
+
+/** The reference engine: plain TypeScript, runs everywhere, slow. */
+export function createTsEngine(): HashEngine {
+  const block = new Int32Array(50);
+  const state = new Int32Array(50);
+
+  function each(key: HashKey, high: number, count: number, value: (i: number) => number, put: (i: number) => void) {
+    const { rounds } = loadBlock(block, key);
+    block[1] = high;
+    for (let i = 0; i < count; i++) {
+      block[0] = value(i);
+      state.set(block);
+      keccakP(state, rounds);
+      put(i);
+    }
+    block.fill(0);
+    state.fill(0);
+  }
+
+  return {
+    name: 'ts',
+    detail: 'TypeScript, 32-bit words',
+    hashBatch(key, high, values, out) {
+      each(
+        key,
+        high,
+        values.length,
+        (i) => values[i] ?? 0,
+        (i) => {
+          out[2 * i] = state[0] ?? 0;
+          out[2 * i + 1] = state[1] ?? 0;
+        },
+      );
+    },
+    hashRange(key, first, out) {
+      each(
+        key,
+        0,
+        out.length,
+        (i) => first + i,
+        (i) => {
+          out[i] = state[0] ?? 0;
+        },
+      );
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import { type Bytes, MillraceError } from '@millrace/base';
+import { type Candidates, solveBlock } from '../code/solve.ts';
+import type { HashEngine, HashKey } from '../engines/engine.ts';
+import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';
+import { lookUp, type Table } from '../table/table.ts';
+import { type FrameHeader, type FrameShape, readHeader } from './header.ts';
+import { chaffPlaces, maskBytes } from './keystream.ts';
+import { readValues, writeValues } from './segments.ts';
+
+export interface ResolveKeys {
+  readonly table: Uint8Array;
+  readonly parity: Uint8Array;
+}
+
+/**
+ * From an authenticated frame to its cell: unmask, look every hint up, tell candidates apart by the parity.
+ * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_UNSOLVED
+ */
+export function resolveFrame(
+  engine: HashEngine,
+  matrix: Matrix,
+  keys: ResolveKeys,
+  table: Table,
+  frame: Uint8Array,
+): Bytes {
+  const header = readHeader(frame, matrix);
+  const { shape } = header;
+  const tableKey: HashKey = { suite: matrix.suite, revision: header.revision, key: keys.table };
+  const parityKey: HashKey = { suite: matrix.suite, revision: header.revision, key: keys.parity };
+  const masked = frame.slice(shape.hintsEnd, shape.maskedEnd);
+  maskBytes(engine, parityKey, header.frame, masked);
+  const parity = masked.subarray(shape.parityAt - shape.hintsEnd);
+  const chaff = matrix.hints === 'sparse' ? ((masked[0] ?? 0) << 8) | (masked[1] ?? 0) : 0;
+  const dataHints = header.hints - chaff;
+  if (dataHints < 1 || dataHints * matrix.segmentBytes > MAX_CELL_BYTES) {
+    throw new MillraceError('E_FRAME_FORMAT', 'a frame names an impossible number of chaff hints');
+  }
+  const isChaff = chaffPlaces(engine, parityKey, header.frame, header.hints, chaff);
+  const candidates = findCandidates(engine, matrix, tableKey, table, frame, header, isChaff);
+
+  const values = new Uint32Array(header.hints);
+  for (const block of shape.blocks) {
+    if (!solveBlock(candidates, matrix.order, block, parity, values)) {
+      throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} have not exactly one solution`, {
+        data: { frame: header.frame, revision: header.revision },
+      });
+    }
+  }
+  const cell = new Uint8Array(dataHints * matrix.segmentBytes);
+  writeValues(
+    values.filter((_, i) => isChaff[i] === 0),
+    matrix.segmentBytes,
+    cell,
+  );
+  return cell;
+}
+
+function findCandidates(
+  engine: HashEngine,
+  matrix: Matrix,
+  tableKey: HashKey,
+  table: Table,
+  frame: Uint8Array,
+  { hints, shape }: FrameHeader & { readonly shape: FrameShape },
+  isChaff: Uint8Array,
+): Candidates {
+  const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
+  const starts = new Uint32Array(hints + 1);
+  let values = new Uint32Array(4 * hints + 256);
+  let at = 0;
+  for (let i = 0; i < hints; i++) {
+    starts[i] = at;
+    if (at + 256 > values.length) values = grow(values);
+    // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
+    if (isChaff[i] === 1) values[at++] = 0;
+    else at = lookUp(table, matrix.order, matrix.hints, codes[i] ?? 0, values, at);
+  }
+  starts[hints] = at;
+  const found = { starts, values: values.subarray(0, at) };
+  return matrix.hints === 'sparse' && matrix.order === 24 ? hashAgain(engine, tableKey, codes, found) : found;
+}
+
+/** Entries of order 24 keep 28 of a sparse code's 32 bits: where that leaves a choice, the full code decides. */
+function hashAgain(engine: HashEngine, key: HashKey, codes: Uint32Array, found: Candidates): Candidates {
+  const unsure: number[] = [];
+  for (let i = 0; i < codes.length; i++) {
+    const [start, end] = range(found, i);
+    if (end - start > 1) for (let at = start; at < end; at++) unsure.push(at);
+  }
+  const hashes = new Uint32Array(2 * unsure.length);
+  engine.hashBatch(
+    key,
+    0,
+    Uint32Array.from(unsure, (at) => found.values[at] ?? 0),
+    hashes,
+  );
+  const starts = new Uint32Array(found.starts.length);
+  const values = new Uint32Array(found.values.length);
+  let to = 0;
+  for (let i = 0, next = 0; i < codes.length; i++) {
+    starts[i] = to;
+    const [start, end] = range(found, i);
+    for (let at = start; at < end; at++) {
+      if (end - start === 1 || hashes[2 * next++] === codes[i]) values[to++] = found.values[at] ?? 0;
+    }
+  }
+  starts[codes.length] = to;
+  return { starts, values: values.subarray(0, to) };
+}
+
+function range({ starts }: Candidates, hint: number): [number, number] {
+  return [starts[hint] ?? 0, starts[hint + 1] ?? 0];
+}
+
+function grow(values: Uint32Array): Uint32Array<ArrayBuffer> {
+  const larger = new Uint32Array(2 * values.length);
+  larger.set(values);
+  return larger;
+}

@@ -1,0 +1,72 @@
+import { MillraceError } from '@millrace/base';
+import { MAX_BLOCK_HINTS } from './code/layout.ts';
+import { type SuiteName, suites } from './suites.ts';
+
+/** log2 of a matrix's entries; a segment of the cell has order/8 bytes. */
+export type Order = 16 | 24;
+export type HintMode = 'dense' | 'sparse';
+
+/** What both ends agree on before the first frame. */
+export interface MatrixParameters {
+  readonly suite: SuiteName;
+  readonly order: Order;
+  /** Dense hints are as long as what they stand for; sparse ones have a byte more and allow chaff. */
+  readonly hints: HintMode;
+  /** Hints in one block of the parity code, 1 to 342. The sender's choice; the receiver reads it from the frame. */
+  readonly blockHints?: number;
+  /** Chaff for every 100 hints of data, 0 to 100 (sparse hints only). The sender's choice. */
+  readonly chaffPercent?: number;
+}
+
+/** Longest cell of one frame, in bytes. */
+export const MAX_CELL_BYTES = 65_538;
+export const SESSION_ID_BYTES = 16;
+export const SEED_BYTES = 32;
+/** Every so many revisions the ratchet needs a fresh shared secret. */
+export const MIX_INTERVAL = 64n;
+
+/** Parameters with every default filled in. */
+export interface Matrix {
+  readonly suite: SuiteName;
+  readonly order: Order;
+  readonly hints: HintMode;
+  readonly blockHints: number;
+  readonly chaffPercent: number;
+  /** Bytes of the cell that one hint stands for. */
+  readonly segmentBytes: number;
+  readonly hintBytes: number;
+}
+
+/** @throws {MillraceError} E_INPUT when a parameter is not one of its values. */
+export function completeParameters(parameters: MatrixParameters): Matrix {
+  const { suite, order, hints, blockHints = MAX_BLOCK_HINTS, chaffPercent = 0 } = parameters;
+  if (!Object.hasOwn(suites, suite)) throw refuse('suite', 'keccak256 or turboshake128');
+  if (order !== 16 && order !== 24) throw refuse('order', '16 or 24');
+  if (hints !== 'dense' && hints !== 'sparse') throw refuse('hints', 'dense or sparse');
+  if (!isIntegerIn(blockHints, 1, MAX_BLOCK_HINTS)) throw refuse('blockHints', `1 to ${MAX_BLOCK_HINTS}`);
+  if (!isIntegerIn(chaffPercent, 0, 100)) throw refuse('chaffPercent', '0 to 100');
+  if (hints === 'dense' && chaffPercent !== 0) throw refuse('chaffPercent', '0 with dense hints');
+  const segmentBytes = order / 8;
+  return {
+    suite,
+    order,
+    hints,
+    blockHints,
+    chaffPercent,
+    segmentBytes,
+    hintBytes: hints === 'dense' ? segmentBytes : segmentBytes + 1,
+  };
+}
+
+function refuse(name: string, allowed: string): MillraceError {
+  return new MillraceError('E_INPUT', `${name} of the live matrix must be ${allowed}`, { data: { parameter: name } });
+}
+
+export function isIntegerIn(value: number, least: number, most: number): boolean {
+  return Number.isInteger(value) && value >= least && value <= most;
+}
+
+/** @throws {MillraceError} E_INPUT when the value has not exactly that many bytes. */
+export function requireBytes(name: string, value: Uint8Array, length: number): void {
+  if (value.length !== length) throw new MillraceError('E_INPUT', `${name} must have ${length} bytes`);
+}

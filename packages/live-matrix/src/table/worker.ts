@@ -1,0 +1,20 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { toMillraceError } from '@millrace/base';
+import { createEngine } from '../engines/choose.ts';
+import type { EngineSetting } from '../engines/engine.ts';
+import { runTask, type Task } from './tasks.ts';
+import { toWire, type WorkerAnswer } from './worker-messages.ts';
+
+// The thread behind WorkerRunner: one task in, one answer out.
+const { engine: setting } = workerData as { readonly engine: EngineSetting };
+const engine = createEngine(setting);
+
+parentPort?.on('message', (task: Task) => {
+  let answer: WorkerAnswer;
+  try {
+    answer = { result: runTask(engine, task) };
+  } catch (error) {
+    answer = { error: toWire(toMillraceError(error)) };
+  }
+  parentPort?.postMessage(answer);
+});
