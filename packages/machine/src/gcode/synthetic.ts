@@ -24,27 +24,32 @@ G21
 
 /**
  * Plausible G-code of any length, for tests and benchmarks: layers of three wobbly walls and a filling of lines, with
- * retractions, comments and fans as a slicer writes them. The same options give the same bytes. The last line may be cut.
+ * retractions, comments and fans as a slicer writes them. The same options give the same bytes, whatever the chunks.
  */
 export function* syntheticDesign(options: SyntheticOptions): Generator<Bytes, void, undefined> {
   const chunkBytes = options.chunkBytes ?? 65_536;
-  let left = options.bytes;
-  let pending = start;
-  const lines = layers(options.seed ?? 1);
-  while (left > 0) {
-    const wanted = Math.min(chunkBytes, left);
-    const parts = [pending];
-    let length = pending.length;
-    while (length < wanted) {
-      const line = lines.next().value;
-      parts.push(line);
-      length += line.length;
-    }
-    const text = parts.join('');
-    pending = text.slice(wanted);
-    left -= wanted;
-    yield utf8(text.slice(0, wanted));
+  let pending = '';
+  for (const piece of pieces(options.bytes, options.seed ?? 1)) {
+    pending += piece;
+    if (pending.length < chunkBytes) continue;
+    let at = 0;
+    for (; at + chunkBytes <= pending.length; at += chunkBytes) yield utf8(pending.slice(at, at + chunkBytes));
+    pending = pending.slice(at);
   }
+  if (pending.length > 0) yield utf8(pending);
+}
+
+/** Whole lines as long as they fit; a comment fills the rest. */
+function* pieces(bytes: number, seed: number): Generator<string, void, undefined> {
+  let left = bytes;
+  let piece = start;
+  const more = layers(seed);
+  while (piece.length <= left) {
+    yield piece;
+    left -= piece.length;
+    piece = more.next().value;
+  }
+  if (left > 0) yield `${';'.padEnd(left - 1, '-').slice(0, left - 1)}\n`;
 }
 
 function* layers(seed: number): Generator<string, never, undefined> {
