@@ -1,3 +1,4 @@
+export { generatorColumns } from './code/generator.ts';
 export { type Block, layoutBlocks, parityBytes, totalParityBytes } from './code/layout.ts';
 export { parityOf } from './code/parity.ts';
 export { type Candidates, solveBlock } from './code/solve.ts';
@@ -13,6 +14,8 @@ export {
   SEED_BYTES,
   SESSION_ID_BYTES,
 } from './parameters.ts';
+export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';
+export * from './seed.ts';
 export * from './sender.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
