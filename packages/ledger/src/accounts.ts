@@ -32,8 +32,17 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
       ordered: { licensed: 'licensed', permitted: 'permitted' },
       licensed: { permitted: 'permitted' },
       // A start can get lost with the link; the end of the print counts all the same.
-      permitted: { started: 'started', completed: 'completed', failed: 'failed', alarmed: 'permitted' },
-      started: { progressed: 'started', completed: 'completed', failed: 'failed', alarmed: 'started' },
+      permitted: { started: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
+      started: { progressed: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
+      // Stays alarmed until it has failed or the owner credits it: what the machine says it made does not count.
+      alarmed: {
+        progressed: 'alarmed',
+        alarmed: 'alarmed',
+        inspected: 'alarmed',
+        failed: 'failed',
+        credited: 'credited',
+      },
+      // An alarm may come in after the end that overtook it.
       completed: { inspected: 'completed', alarmed: 'completed' },
       failed: { inspected: 'failed', alarmed: 'failed', credited: 'credited' },
       // The owner's credit lets the same object be tried again under a new permit.

@@ -1,0 +1,395 @@
+// Writes vectors/ledger/*.json from the built package: `node packages/ledger/scripts/make-vectors.mjs`.
+// The known answers of others (RFC 6962 test tree, C2SP and Go notes) stand here as literals; the tests hold them
+// against the code, and Go's golang.org/x/mod against log.json (interop/).
+import { writeFileSync } from 'node:fs';
+import { encodeCbor, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
+import {
+  consistencyProof,
+  cosign,
+  decodeCertificate,
+  ed25519NoteSigner,
+  encodeCertificate,
+  encodeEvent,
+  exportCertificate,
+  formatNote,
+  formatVerifierKey,
+  inclusionProof,
+  leafHash,
+  nodeHash,
+  noteKeyId,
+  noteTypes,
+  openLedger,
+  tilePath,
+  tilesOf,
+  treeRoot,
+  verifyCertificate,
+} from '../dist/index.js';
+
+const folder = new URL('../../../vectors/ledger/', import.meta.url);
+const write = (name, value) => writeFileSync(new URL(name, folder), `${JSON.stringify(value, null, 1)}\n`);
+
+function memoryStore() {
+  const map = new Map();
+  return {
+    get: async (key) => map.get(toHex(key)),
+    batch: async (writes) => {
+      for (const w of writes) 'put' in w ? map.set(toHex(w.put), w.value) : map.delete(toHex(w.delete));
+    },
+    async *range({ gte, lt, limit = Infinity }) {
+      let left = limit;
+      for (const key of [...map.keys()].sort()) {
+        if ((gte && key < toHex(gte)) || (lt && key >= toHex(lt)) || left-- <= 0) continue;
+        yield { key: fromHex(key), value: map.get(key) };
+      }
+    },
+  };
+}
+
+const naive = (leaves) => {
+  if (leaves.length === 1) return leaves[0];
+  let k = 1;
+  while (k * 2 < leaves.length) k *= 2;
+  return nodeHash(naive(leaves.slice(0, k)), naive(leaves.slice(k)));
+};
+const reader = (leaves) => async (level, index) => naive(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
+
+// tree.json
+const entries = ['', '00', '10', '2021', '3031', '40414243', '5051525354555657', '606162636465666768696a6b6c6d6e6f'];
+const leaves = entries.map((entry) => leafHash(fromHex(entry)));
+const inclusion = [];
+const consistency = [];
+for (let size = 1; size <= 8; size++) {
+  for (let index = 0; index < size; index++) {
+    inclusion.push({ index, size, proof: (await inclusionProof(index, size, reader(leaves))).map(toHex) });
+  }
+  for (let old = 1; old <= size; old++) {
+    consistency.push({ old, size, proof: (await consistencyProof(old, size, reader(leaves))).map(toHex) });
+  }
+}
+const large = Array.from({ length: 70_000 }, (_, i) => leafHash(utf8(`entry ${i}`)));
+const largeRoots = [];
+for (const size of [255, 256, 257, 65_535, 65_536, 70_000]) {
+  largeRoots.push({ size, root: toHex(await treeRoot(size, reader(large))) });
+}
+write('tree.json', {
+  about:
+    'Merkle tree of RFC 6962 with SHA-256. Hexadecimal. The eight entries are the customary test tree of Certificate Transparency.',
+  entries,
+  roots: [
+    'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+    '6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d',
+    'fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125',
+    'aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77',
+    'd37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7',
+    '4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4',
+    '76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef',
+    'ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c',
+    '5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328',
+  ],
+  inclusion,
+  consistency,
+  large: { rule: 'entry i is the ASCII text "entry <i>", i from 0 in decimal', roots: largeRoots },
+});
+
+// tiles.json
+write('tiles.json', {
+  about:
+    'Names of tiles and entry bundles (C2SP tlog-tiles), and the tiles [level, index, width] of trees of some sizes.',
+  valid: [
+    { kind: 'hashes', level: 0, index: 0, width: 256 },
+    { kind: 'hashes', level: 0, index: 273, width: 112 },
+    { kind: 'hashes', level: 2, index: 0, width: 1 },
+    { kind: 'hashes', level: 63, index: 1_234_067, width: 256 },
+    { kind: 'entries', index: 999, width: 255 },
+    { kind: 'entries', index: 1000, width: 256 },
+  ].map((name) => ({ path: tilePath(name), ...name })),
+  invalid: [
+    'tile/0/0',
+    'tile/0/00',
+    'tile/0/0000',
+    'tile/0/x000/001',
+    'tile/0/001/002',
+    'tile/0/x001/x002',
+    'tile/00/000',
+    'tile/01/000',
+    'tile/64/000',
+    'tile/-1/000',
+    'tile/0/000.p/0',
+    'tile/0/000.p/01',
+    'tile/0/000.p/256',
+    'tile/0/000.p',
+    'tile/0/000/',
+    '/tile/0/000',
+    'tile/8/0/000',
+    'tile/data/000',
+    'checkpoint',
+    '',
+  ],
+  sizes: [0, 1, 255, 256, 257, 65_536].map((size) => ({
+    size,
+    tiles: [...tilesOf(size)].slice(-4).map(({ level, index, width }) => [level, index, width]),
+    count: [...tilesOf(size)].length,
+  })),
+});
+
+// notes.json
+const logSecret = new Uint8Array(32).fill(0x11);
+const witnessSecret = new Uint8Array(32).fill(0x22);
+const origin = 'vectors.example/log';
+const signer = ed25519NoteSigner(origin, logSecret);
+const witness = ed25519NoteSigner('witness.example/w1', witnessSecret);
+const root = leafHash(utf8('entry 0'));
+const text = `${origin}\n1\n${toBase64(root)}\n`;
+const own = {
+  name: origin,
+  id: noteKeyId(signer.name, noteTypes.ed25519, signer.publicKey),
+  signature: signer.sign(utf8(text)),
+};
+const line = await cosign(text, 1_700_000_000, witness);
+const checkpoint = new TextDecoder().decode(formatNote({ text, signatures: [own, line] }));
+write('notes.json', {
+  about: 'Signed notes and checkpoints (C2SP signed-note, tlog-checkpoint, tlog-cosignature).',
+  notes: [
+    {
+      source: 'C2SP signed-note, example of verifier keys',
+      verifierKey: 'example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k',
+      note: 'This is an example message.\n\n— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n',
+    },
+    {
+      source: 'documentation of golang.org/x/mod/sumdb/note',
+      verifierKey: 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW',
+      note: "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n",
+    },
+  ],
+  checkpoint: {
+    logSecret: toHex(logSecret),
+    logKey: formatVerifierKey(origin, signer.publicKey),
+    witnessSecret: toHex(witnessSecret),
+    witnessKey: formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature),
+    text,
+    note: checkpoint,
+    origin,
+    size: 1,
+    root: toHex(root),
+    cosignatureTime: 1_700_000_000,
+  },
+  invalid: [
+    { what: 'no newline at the end', note: checkpoint.slice(0, -1) },
+    { what: 'a hyphen for the em dash', note: checkpoint.replace('—', '-') },
+    { what: 'no blank line', note: checkpoint.replace('\n\n', '\n') },
+    { what: 'a carriage return', note: checkpoint.replace('\n', '\r\n') },
+    { what: 'a size with a leading zero', note: checkpoint.replace('\n1\n', '\n01\n') },
+    { what: 'another size', note: checkpoint.replace('\n1\n', '\n2\n') },
+    { what: 'another origin', note: checkpoint.replace(origin, 'other.example') },
+    { what: 'only the witness has signed', note: checkpoint.replace(/\n— vectors.*\n/, '\n') },
+    { what: 'the log has signed twice', note: checkpoint.replace(/\n(— vectors.*\n)/, '\n$1$1') },
+    { what: 'base64 without padding', note: checkpoint.replace('=\n\n', '\n\n') },
+    { what: 'a byte order mark', note: `\uFEFF${checkpoint}` },
+    { what: 'nothing', note: '' },
+  ],
+});
+
+// events.json
+const first = {
+  v: 1,
+  id: '0190b9a0-0001',
+  account: 'object-1',
+  sequence: 0,
+  previous: null,
+  type: 'ordered',
+  time: 1_700_000_000_000,
+  actor: 'owner-1',
+  body: { design: 'design-1', count: 1 },
+};
+const firstEntry = encodeEvent(first);
+const second = {
+  v: 1,
+  id: '0190b9a0-0002',
+  account: 'object-1',
+  sequence: 1,
+  previous: leafHash(firstEntry),
+  type: 'licensed',
+  time: 1_700_000_001_000,
+  actor: 'owner-1',
+  body: {
+    licence: 'licence-1',
+    digest: fromHex('00ff'),
+    until: null,
+    final: false,
+    spools: ['PLA', 'PETG'],
+    box: { mm: -3 },
+  },
+  evidence: fromHex('d28443a10126a0'),
+  evidenceKey: fromHex('02aabb'),
+};
+const readable = (value) =>
+  value instanceof Uint8Array
+    ? { hex: toHex(value) }
+    : Array.isArray(value)
+      ? value.map(readable)
+      : typeof value === 'object' && value !== null
+        ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, readable(v)]))
+        : value;
+const withHash = (event) => {
+  const entry = encodeEvent(event);
+  return { event: readable(event), entry: toHex(entry), hash: toHex(leafHash(entry)) };
+};
+const raw = (event) => toHex(encodeCbor(event));
+write('events.json', {
+  about: 'Events, their entries (deterministic CBOR) and hashes (RFC 6962 leaf hash). {"hex": …} stands for bytes.',
+  valid: [withHash(first), withHash(second)],
+  invalid: [
+    { what: 'empty', entry: '' },
+    { what: 'a byte too many', entry: `${toHex(firstEntry)}00` },
+    { what: 'a byte too few', entry: toHex(firstEntry).slice(0, -2) },
+    {
+      what: 'map length not in its shortest form',
+      entry: `b8${(firstEntry[0] - 0xa0).toString(16).padStart(2, '0')}${toHex(firstEntry).slice(2)}`,
+    },
+    { what: 'an unknown field', entry: raw({ ...first, more: 1 }) },
+    { what: 'another version', entry: raw({ ...first, v: 2 }) },
+    { what: 'an unknown type', entry: raw({ ...first, type: 'printed' }) },
+    { what: 'first event with a previous hash', entry: raw({ ...first, previous: new Uint8Array(32) }) },
+    { what: 'later event without a previous hash', entry: raw({ ...first, sequence: 1 }) },
+    { what: 'a fraction in the body', entry: raw({ ...first, body: { grams: 1.5 } }) },
+    { what: 'an evidence key without evidence', entry: raw({ ...first, evidenceKey: new Uint8Array(1) }) },
+    { what: 'an account with a control character', entry: raw({ ...first, account: 'a\n' }) },
+  ],
+});
+
+// log.json: a log of 260 entries as it is served
+let now = 1_700_000_000_000;
+const clock = { now: () => (now += 1000), monotonic: () => 0 };
+const ledger = await openLedger({ store: memoryStore(), signer, origin, clock });
+const event = (account, type, body = {}, more = {}) => ({
+  account,
+  type,
+  actor: 'a',
+  body,
+  eventId: `${account}/${type}`,
+  ...more,
+});
+await ledger.appendMany([
+  event('licence-1', 'licensed', { objects: 1 }, { evidence: fromHex('d2a1'), evidenceKey: fromHex('02') }),
+  event('object-1', 'ordered'),
+  event('object-1', 'licensed', { licence: 'licence-1' }),
+]);
+await ledger.appendMany(Array.from({ length: 255 }, (_, i) => event(`m${i}`, 'machine')));
+await ledger.appendMany([event('object-1', 'permitted', { licence: 'licence-1' }), event('object-1', 'completed')]);
+const size = ledger.size;
+const served = {};
+for (const kind of ['hashes', 'entries']) {
+  for (const { level, index, width } of tilesOf(size)) {
+    if (kind === 'entries' && level > 0) continue;
+    const path = tilePath({ kind, level, index, width });
+    served[path] = toBase64(await ledger.tile(path));
+  }
+}
+const proofs = [];
+for (const index of [0, 1, 2, 128, 255, 256, 259]) {
+  proofs.push({ index, proof: (await ledger.proveInclusion(index)).map(toBase64) });
+}
+const extensions = [];
+for (const old of [1, 2, 3, 128, 255, 256, 257, 259, 260]) {
+  const tiles = async (level, at) => nodeFrom(level, at);
+  extensions.push({
+    old,
+    root: toBase64(await treeRoot(old, tiles)),
+    proof: (await ledger.proveConsistency(old)).map(toBase64),
+  });
+}
+async function nodeFrom(level, at) {
+  const all = [];
+  for (let i = at * 2 ** level; i < (at + 1) * 2 ** level; i++) all.push((await ledger.entry(i)).hash);
+  return naive(all);
+}
+write('log.json', {
+  about:
+    'A log of 260 entries as it is served: checkpoint, tiles and entry bundles (base64), and proofs (base64 hashes).',
+  logKey: ledger.logKey,
+  checkpoint: new TextDecoder().decode(ledger.checkpoint()),
+  size,
+  served,
+  inclusion: proofs,
+  consistency: extensions,
+});
+
+// certificate.json
+const certificate = await exportCertificate(ledger, 'object-1');
+const refused = [];
+async function refuse(what, bytes, logKey = ledger.logKey) {
+  const code = await verifyCertificate(bytes, { logKey }).then(
+    () => 'accepted',
+    (error) => error.code,
+  );
+  refused.push({ what, certificate: toHex(bytes), ...(logKey === ledger.logKey ? {} : { logKey }), code });
+}
+const bend = (change) => {
+  const copy = structuredClone(decodeCertificate(certificate));
+  change(copy);
+  return encodeCertificate(copy);
+};
+await refuse('another first byte', Uint8Array.of(0x4d, ...certificate.subarray(1)));
+await refuse('a byte too few', certificate.subarray(0, -1));
+await refuse('a byte too many', Uint8Array.of(...certificate, 0));
+await refuse(
+  'an event in the middle left out',
+  bend((c) => c.entries.splice(3, 1)),
+);
+await refuse(
+  'the licence left out',
+  bend((c) => c.entries.splice(0, 1)),
+);
+await refuse(
+  'entries in another order',
+  bend((c) => c.entries.reverse()),
+);
+await refuse(
+  'another index',
+  bend((c) => {
+    c.entries[3].index -= 1;
+    c.entries[4].index -= 1;
+  }),
+);
+await refuse(
+  'proof hashes in another order',
+  bend((c) => c.entries[0].proof.reverse()),
+);
+await refuse(
+  'an actor changed in the last event',
+  bend((c) => (c.entries[4].entry = swap(c.entries[4].entry, 'actora', 'actorb'))),
+);
+await refuse(
+  'an actor changed in an earlier event',
+  bend((c) => (c.entries[1].entry = swap(c.entries[1].entry, 'actora', 'actorb'))),
+);
+await refuse(
+  'a changed checkpoint',
+  bend((c) => (c.checkpoint = swap(c.checkpoint, '\n260\n', '\n261\n'))),
+);
+await refuse(
+  'the account of a licence as the object',
+  bend((c) => (c.object = 'licence-1')),
+);
+await refuse('another key of the same name', certificate, formatVerifierKey(origin, witness.publicKey));
+/** Replaces text in bytes; CBOR puts a length byte (0x61) between 'actor' and its one-letter value. */
+function swap(bytes, from, to) {
+  const cbor = (t) => (t.startsWith('actor') ? `actor\x61${t.slice(5)}` : t);
+  const at = Buffer.from(bytes).indexOf(cbor(from), 0, 'latin1');
+  if (at < 0) throw new Error(`no ${from}`);
+  const copy = Uint8Array.from(bytes);
+  copy.set(Buffer.from(cbor(to), 'latin1'), at);
+  return copy;
+}
+const accepted = refused.filter(({ code }) => code === 'accepted');
+if (accepted.length > 0) throw new Error(`accepted: ${accepted.map(({ what }) => what)}`);
+write('certificate.json', {
+  about: 'A certificate and its parts, and certificates that are refused, with the code. Hexadecimal.',
+  logKey: ledger.logKey,
+  certificate: toHex(certificate),
+  object: 'object-1',
+  state: 'completed',
+  size,
+  indices: decodeCertificate(certificate).entries.map(({ index }) => index),
+  refused,
+});
