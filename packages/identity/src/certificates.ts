@@ -23,8 +23,13 @@ export interface TlsIdentity {
 
 /** Who stands at the other end of a connection: a node by its role, a user or machine by its key name. */
 export type Party =
-  | { readonly role: 'control' | 'segments' | 'keys' | 'distribution' }
-  | { readonly role: 'user' | 'machine'; readonly name: string };
+  | { readonly [R in 'control' | 'segments' | 'keys' | 'distribution']: { readonly role: R } }[
+      | 'control'
+      | 'segments'
+      | 'keys'
+      | 'distribution']
+  | { readonly role: 'user'; readonly name: string }
+  | { readonly role: 'machine'; readonly name: string };
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const URI = /^millrace:(control|segments|keys|distribution)$|^millrace:(user|machine):([0-9a-f]{32})$/;

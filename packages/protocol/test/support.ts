@@ -1,0 +1,148 @@
+import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
+import {
+  type Directory,
+  type Machine,
+  type MachineDocument,
+  type Opening,
+  objectId,
+  type PermitRequest,
+  registrationHash,
+  sha256,
+  signMachineDocument,
+  signPermit,
+  signTransaction,
+  type Transaction,
+} from '../src/index.ts';
+
+export const codeOf = async (action: () => unknown): Promise<string> => {
+  try {
+    await action();
+  } catch (error) {
+    if (error instanceof MillraceError) return error.code;
+    throw error;
+  }
+  return 'nothing thrown';
+};
+
+export const NOW = 1_800_000_000_000;
+export const dated = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + 600_000 });
+
+/** One installation with an owner, a holder, a machine and all signed documents of a stream. */
+export function createWorld() {
+  const keys = {
+    owner: generateUserKey(),
+    holder: generateUserKey(),
+    admin: generateUserKey(),
+    machine: generateP256Key(),
+    permit: generateP256Key(),
+    ephemeral: generateP256Key(),
+    control: generateP256Key(),
+    segments: generateP256Key(),
+    keys: generateP256Key(),
+    distribution: generateP256Key(),
+  };
+  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+  const directory: Directory = {
+    version: 1,
+    installation: toHex(systemRandom(16)),
+    name: 'test',
+    authority: 'none',
+    nodes: {
+      control: node(keys.control),
+      segments: node(keys.segments),
+      keys: node(keys.keys),
+      distribution: node(keys.distribution),
+    },
+    permitKey: toHex(keys.permit.publicKey),
+    logKey: 'test+00000000+AA==',
+    adminKey: toHex(keys.admin.publicKey),
+  };
+  const machine: Machine = {
+    machine: keyName(keys.machine.publicKey),
+    publicKey: keys.machine.publicKey,
+    serial: 'SN-1',
+    kind: 'virtual',
+    profile: { factor: 100 },
+  };
+  const design = toHex(sha256(utf8('design')).subarray(0, 16));
+  return { keys, directory, machine, design };
+}
+
+export type World = ReturnType<typeof createWorld>;
+
+export interface Changes {
+  licence?: Partial<Extract<Transaction, { type: 'licence.grant' }>>;
+  print?: Partial<Extract<Transaction, { type: 'print.request' }>>;
+  request?: Partial<PermitRequest>;
+  permit?: { number?: number; object?: string; machine?: string; design?: string; licence?: string; print?: string };
+  machine?: Partial<Machine>;
+  signLicence?: World['keys']['owner'];
+  signPrint?: World['keys']['owner'];
+  signRequest?: World['keys']['machine'];
+  signPermit?: World['keys']['machine'];
+}
+
+export async function createOpening(world: World, changes: Changes = {}): Promise<Opening & { body: MachineDocument }> {
+  const { keys, directory, design } = world;
+  const machine = { ...world.machine, ...changes.machine };
+  const licence = {
+    type: 'licence.grant' as const,
+    ...dated(),
+    design,
+    objects: 2,
+    machines: [{ machine: world.machine.machine, registration: registrationHash(world.machine) }],
+    materials: ['PLA'],
+    notBefore: NOW - 1,
+    notAfter: NOW + 1_000_000,
+    holder: keys.holder.publicKey,
+    secretHash: new Uint8Array(32),
+    ...changes.licence,
+  };
+  const licenceId = toHex(licence.id);
+  const print = {
+    type: 'print.request' as const,
+    ...dated(),
+    licence: licenceId,
+    machine: world.machine.machine,
+    ...changes.print,
+  };
+  const request = {
+    type: 'permit.request' as const,
+    ...dated(),
+    print: toHex(print.id),
+    serial: 'SN-1',
+    material: 'PLA',
+    ephemeral: keys.ephemeral.publicKey,
+    run: systemRandom(16),
+    from: 0,
+    order: 16 as const,
+    suite: 'keccak256' as const,
+    hints: 'dense' as const,
+    tableMs: 10,
+    ...changes.request,
+  };
+  const requestBytes = await signMachineDocument(changes.signRequest ?? keys.machine, directory.installation, request);
+  const number = changes.permit?.number ?? 1;
+  const permit = {
+    type: 'permit' as const,
+    ...dated(),
+    print: toHex(print.id),
+    licence: licenceId,
+    object: objectId(licenceId, number),
+    number,
+    design,
+    machine: world.machine.machine,
+    request: sha256(requestBytes),
+    count: 1 as const,
+    ...changes.permit,
+  };
+  return {
+    permit: await signPermit(changes.signPermit ?? keys.permit, directory.installation, permit),
+    request: requestBytes,
+    print: await signTransaction(changes.signPrint ?? keys.holder, directory.installation, print),
+    licence: await signTransaction(changes.signLicence ?? keys.owner, directory.installation, licence),
+    machine,
+    body: request,
+  };
+}
