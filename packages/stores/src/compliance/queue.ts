@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { utf8 } from '@millrace/base';
+import type { Claimed, Queue } from '../port.ts';
+import type { Case } from './cases.ts';
+
+export interface QueueHarness {
+  readonly queue: Queue;
+  /** Moves the queue's clock forward. */
+  advance(milliseconds: number): void;
+  reopen(): Promise<Queue>;
+  dispose(): Promise<void>;
+}
+
+/** @param rememberMs How long acknowledged ids are remembered. */
+export type OpenQueue = (rememberMs: number) => Promise<QueueHarness>;
+
+const REMEMBER = 60_000;
+const LEASE = 1_000;
+
+function queueCase(name: string, check: (queue: Queue, harness: QueueHarness) => Promise<void>): Case<OpenQueue> {
+  return {
+    name,
+    async run(open) {
+      const harness = await open(REMEMBER);
+      try {
+        await check(harness.queue, harness);
+      } finally {
+        await harness.dispose();
+      }
+    },
+  };
+}
+
+const claim = (queue: Queue, topic = 't', limit = 100): Promise<Claimed[]> =>
+  queue.claim(topic, { limit, leaseMs: LEASE });
+const ids = (claimed: readonly Claimed[]): string[] => claimed.map(({ id }) => id);
+
+/** What every queue does. */
+export const queueCases: readonly Case<OpenQueue>[] = [
+  queueCase('delivers in the order of publishing, topic by topic', async (queue) => {
+    const names = Array.from({ length: 50 }, (_, i) => `m${i}`);
+    await Promise.all(names.map((id) => queue.publish('t', id, utf8(`message ${id}`))));
+    await queue.publish('other', 'x', utf8('x'));
+    await queue.publish('t2', 'y', utf8('y'));
+    const claimed = await claim(queue);
+    assert.deepEqual(ids(claimed), names);
+    assert.deepEqual(claimed[49]?.message, utf8('message m49'));
+    assert.deepEqual(claimed[0], { id: 'm0', message: utf8('message m0'), attempts: 1 });
+    assert.deepEqual(ids(await claim(queue, 'other')), ['x']);
+    assert.deepEqual(await claim(queue, 'nobody'), []);
+  }),
+  queueCase('bounds a claim by count and by bytes, and never starves a long message', async (queue) => {
+    for (const id of ['a', 'b', 'c', 'd']) await queue.publish('t', id, new Uint8Array(100));
+    assert.deepEqual(ids(await claim(queue, 't', 1)), ['a']);
+    assert.deepEqual(ids(await queue.claim('t', { limit: 9, leaseMs: LEASE, maxBytes: 250 })), ['b', 'c']);
+    assert.deepEqual(ids(await queue.claim('t', { limit: 9, leaseMs: LEASE, maxBytes: 10 })), ['d']);
+    assert.deepEqual(ids(await queue.claim('t', { limit: 0, leaseMs: LEASE })), []);
+  }),
+  queueCase('leases: not twice before the lease ends, again after, in order and counted', async (queue, harness) => {
+    for (const id of ['a', 'b', 'c']) await queue.publish('t', id, utf8(id));
+    assert.deepEqual(ids(await claim(queue, 't', 2)), ['a', 'b']);
+    assert.deepEqual(ids(await claim(queue)), ['c']);
+    assert.deepEqual(await claim(queue), []);
+    await queue.acknowledge('t', ['b']);
+    harness.advance(LEASE);
+    const again = await claim(queue);
+    assert.deepEqual(
+      again.map(({ id, attempts }) => [id, attempts]),
+      [
+        ['a', 2],
+        ['c', 2],
+      ],
+    );
+  }),
+  queueCase('releases at once', async (queue) => {
+    await queue.publish('t', 'a', utf8('a'));
+    await claim(queue);
+    await queue.release('t', ['a', 'not there']);
+    assert.deepEqual(
+      (await claim(queue)).map(({ attempts }) => attempts),
+      [2],
+    );
+  }),
+  queueCase('acknowledges for good, whoever holds the lease', async (queue, harness) => {
+    await queue.publish('t', 'a', utf8('a'));
+    await queue.publish('t', 'b', utf8('b'));
+    await queue.acknowledge('t', ['b']);
+    await claim(queue);
+    await queue.acknowledge('t', ['a', 'a', 'unknown']);
+    harness.advance(10 * LEASE);
+    assert.deepEqual(await claim(queue), []);
+    assert.equal(await queue.depth('t'), 0);
+  }),
+  queueCase('ignores a repeated id while it waits and after it was acknowledged', async (queue, harness) => {
+    await Promise.all([queue.publish('t', 'a', utf8('first')), queue.publish('t', 'a', utf8('second'))]);
+    await queue.publish('t', 'a', utf8('third'));
+    assert.equal(await queue.depth('t'), 1);
+    assert.deepEqual((await claim(queue))[0]?.message, utf8('first'));
+    await queue.acknowledge('t', ['a']);
+    await queue.publish('t', 'a', utf8('fourth'));
+    await queue.publish('u', 'a', utf8('in another topic'));
+    assert.deepEqual([await queue.depth('t'), await queue.depth('u')], [0, 1]);
+    harness.advance(REMEMBER + 1);
+    await queue.publish('t', 'b', utf8('b'));
+    await queue.acknowledge('t', ['b']); // an acknowledgement clears what may be forgotten
+    await queue.publish('t', 'a', utf8('fifth'));
+    assert.deepEqual((await claim(queue))[0]?.message, utf8('fifth'));
+  }),
+  queueCase('survives a restart: order, ids and acknowledgements', async (queue, harness) => {
+    for (const id of ['a', 'b', 'c']) await queue.publish('t', id, utf8(id));
+    await claim(queue, 't', 2);
+    await queue.acknowledge('t', ['a']);
+    const again = await harness.reopen();
+    assert.equal(await again.depth('t'), 2);
+    await again.publish('t', 'a', utf8('repeated'));
+    await again.publish('t', 'c', utf8('repeated'));
+    await again.publish('t', 'd', utf8('d'));
+    const claimed = await claim(again);
+    assert.deepEqual(ids(claimed), ['b', 'c', 'd']);
+    assert.deepEqual(claimed[1]?.message, utf8('c'));
+  }),
+  queueCase('shares messages among claimers without handing one out twice', async (queue) => {
+    await Promise.all(Array.from({ length: 60 }, (_, i) => queue.publish('t', `m${i}`, utf8('x'))));
+    const shares = await Promise.all(Array.from({ length: 12 }, () => claim(queue, 't', 10)));
+    const all = shares.flatMap(ids);
+    assert.equal(all.length, 60);
+    assert.equal(new Set(all).size, 60);
+  }),
+  queueCase('wakes listeners of the topic after a message became claimable', async (queue) => {
+    let woken = 0;
+    const remove = queue.onPublish('t', () => woken++);
+    await queue.publish('t', 'a', utf8('a'));
+    await queue.publish('u', 'a', utf8('a'));
+    assert.equal(woken, 1);
+    assert.equal((await claim(queue)).length, 1);
+    await queue.release('t', ['a']);
+    assert.equal(woken, 2);
+    remove();
+    await queue.publish('t', 'b', utf8('b'));
+    assert.equal(woken, 2);
+  }),
+  queueCase('refuses names that are empty or too long, and work once closed', async (queue) => {
+    const isCode = (code: string) => (error: unknown) =>
+      error instanceof Error && 'code' in error && error.code === code;
+    await assert.rejects(queue.publish('', 'a', utf8('a')), isCode('E_INPUT'));
+    await assert.rejects(queue.publish('t'.repeat(101), 'a', utf8('a')), isCode('E_INPUT'));
+    await assert.rejects(queue.publish('t', '', utf8('a')), isCode('E_INPUT'));
+    await assert.rejects(queue.publish('t', 'é'.repeat(101), utf8('a')), isCode('E_INPUT'));
+    await queue.publish('t'.repeat(100), 'é'.repeat(100), utf8('a'));
+    assert.deepEqual(ids(await claim(queue, 't'.repeat(100))), ['é'.repeat(100)]);
+    await queue.close();
+    await assert.rejects(queue.publish('t', 'z', utf8('a')), isCode('E_STORE'));
+    await assert.rejects(claim(queue), isCode('E_STORE'));
+  }),
+];

@@ -1,0 +1,105 @@
+import {
+  type Bytes,
+  compareBytes,
+  concatBytes,
+  copyBytes,
+  MillraceError,
+  type RandomSource,
+  Serial,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
+import type { Key, Store } from './port.ts';
+
+export type Decision =
+  | { readonly outcome: 'applied'; readonly value: Bytes; readonly previous: Bytes | undefined }
+  | { readonly outcome: 'refused'; readonly current: Bytes | undefined };
+
+export type Change = (current: Bytes | undefined) => Uint8Array | undefined | Promise<Uint8Array | undefined>;
+
+const CLAIM = 16;
+/** Claim ids kept with a value, youngest first. */
+const HISTORY = 32;
+const ATTEMPTS = 256;
+
+/**
+ * Values that decide something (a permit count, a head of a chain), changed by compare-and-swap only. A stored value is
+ * count (1), claim ids (16 each, youngest first, at most 32), payload. Each attempt brings a claim id of its own; when a
+ * cluster answers `unknown`, the history tells whether ours is among the claims made since the one we had read.
+ * Changes of one key queue up inside the process, so that a burst costs no lost races.
+ */
+export class Decisions {
+  readonly #store: Store;
+  readonly #random: RandomSource;
+  readonly #queues = new Map<string, { serial: Serial; users: number }>();
+
+  constructor(store: Store, options: { random?: RandomSource } = {}) {
+    this.#store = store;
+    this.#random = options.random ?? systemRandom;
+  }
+
+  async read(key: Key): Promise<Bytes | undefined> {
+    const stored = await this.#store.get(key);
+    return stored && parse(stored).payload;
+  }
+
+  /**
+   * @param change Gives the next payload, or undefined to refuse. Called again with fresh bytes after a lost race, so
+   *   it must do nothing else.
+   * @throws {MillraceError} E_CONFLICT after 256 lost races; E_UNAVAILABLE when the outcome cannot be known.
+   */
+  async decide(key: Key, change: Change): Promise<Decision> {
+    const name = toHex(key);
+    const queue = this.#queues.get(name) ?? { serial: new Serial(), users: 0 };
+    this.#queues.set(name, queue);
+    queue.users++;
+    try {
+      return await queue.serial.run(() => this.#decide(copyBytes(key), change));
+    } finally {
+      if (--queue.users === 0) this.#queues.delete(name);
+    }
+  }
+
+  async #decide(key: Key, change: Change): Promise<Decision> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const stored = await this.#store.get(key);
+      const before = stored && parse(stored);
+      const previous = before?.payload;
+      const payload = await change(previous && copyBytes(previous));
+      if (payload === undefined) return { outcome: 'refused', current: previous };
+      const claim = this.#random(CLAIM);
+      const next = format([claim, ...(before?.claims ?? [])].slice(0, HISTORY), payload);
+      const swap = await this.#store.compareAndSwap(key, stored, next);
+      const applied = swap === 'unknown' ? await this.#settle(key, before?.claims[0], claim) : swap === 'applied';
+      if (applied) return { outcome: 'applied', value: copyBytes(payload), previous };
+    }
+    throw new MillraceError('E_CONFLICT', `lost ${ATTEMPTS} races for one key`, { data: { key: toHex(key) } });
+  }
+
+  /** Whether `claim` was the one that followed `predecessor`. */
+  async #settle(key: Key, predecessor: Bytes | undefined, claim: Bytes): Promise<boolean> {
+    const stored = await this.#store.get(key);
+    const claims = stored === undefined ? [] : parse(stored).claims;
+    if (claims.some((other) => compareBytes(other, claim) === 0)) return true;
+    const reachesBack =
+      predecessor === undefined
+        ? claims.length < HISTORY
+        : claims.some((other) => compareBytes(other, predecessor) === 0);
+    if (reachesBack) return false;
+    throw new MillraceError('E_UNAVAILABLE', 'the outcome of a write is not known', { data: { key: toHex(key) } });
+  }
+}
+
+function format(claims: readonly Uint8Array[], payload: Uint8Array): Bytes {
+  return concatBytes(Uint8Array.of(claims.length), ...claims, payload);
+}
+
+function parse(stored: Bytes): { claims: Bytes[]; payload: Bytes } {
+  const count = stored[0] ?? 0;
+  const start = 1 + count * CLAIM;
+  if (count < 1 || count > HISTORY || stored.length < start) {
+    throw new MillraceError('E_STORE', 'a decided value is damaged');
+  }
+  const claims = Array.from({ length: count }, (_, i) => stored.slice(1 + i * CLAIM, 1 + (i + 1) * CLAIM));
+  return { claims, payload: stored.slice(start) };
+}

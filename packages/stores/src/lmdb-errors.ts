@@ -1,0 +1,29 @@
+import { statfsSync } from 'node:fs';
+import { MillraceError } from '@millrace/base';
+
+const FULL = new Set<unknown>([28, 122, 27, -30792, 'ENOSPC', 'EDQUOT', 'EFBIG']); // the numbers: errno, and MDB_MAP_FULL
+const EIO = 5;
+/** Below this the disk is called full when LMDB can only say "input/output error". */
+const NEARLY_FULL = 1 << 20;
+
+/** LMDB's and the system's errors as ours. */
+export function storeError(error: unknown, path: string, what: string): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const text = error instanceof Error ? error.message : String(error);
+  // LMDB answers a write that was cut short with EIO, whatever the reason.
+  const full =
+    FULL.has(code) || /ENOSPC|No space left|MDB_MAP_FULL|quota/i.test(text) || (code === EIO && nearlyFull(path));
+  if (full)
+    return new MillraceError('E_DISK_FULL', `${what}: no space left for ${path}`, { data: { path }, cause: error });
+  return new MillraceError('E_STORE', `${what}: ${text}`, { data: { path }, cause: error });
+}
+
+function nearlyFull(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize < NEARLY_FULL;
+  } catch {
+    return false;
+  }
+}

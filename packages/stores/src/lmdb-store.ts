@@ -1,0 +1,130 @@
+import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
+import type { Database } from 'lmdb';
+import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
+import { storeError } from './lmdb-errors.ts';
+import type { LmdbWriter } from './lmdb-writer.ts';
+import type { Entry, Key, Range, Store, Swap, Write } from './port.ts';
+
+export type LmdbDatabase = Database<Buffer, Uint8Array>;
+
+/** Entries read at a time by `range`; no read transaction outlives a turn of the event loop. */
+const PAGE = 128;
+const LOWEST = Buffer.from([0]);
+
+export class LmdbStore implements Store {
+  readonly #database: LmdbDatabase;
+  readonly #writer: LmdbWriter;
+  readonly #path: string;
+  #open = true;
+
+  constructor(database: LmdbDatabase, writer: LmdbWriter, path: string) {
+    this.#database = database;
+    this.#writer = writer;
+    this.#path = path;
+  }
+
+  async get(key: Key): Promise<Bytes | undefined> {
+    checkKey(key);
+    const value = this.#read(() => this.#database.getBinary(asBuffer(key)));
+    return value && copyBytes(value);
+  }
+
+  async has(key: Key): Promise<boolean> {
+    checkKey(key);
+    return this.#read(() => this.#database.doesExist(asBuffer(key)));
+  }
+
+  put(key: Key, value: Uint8Array): Promise<void> {
+    return this.batch([{ put: key, value }]);
+  }
+
+  delete(key: Key): Promise<void> {
+    return this.batch([{ delete: key }]);
+  }
+
+  async batch(writes: readonly Write[]): Promise<void> {
+    this.#checkOpen();
+    checkWrites(writes);
+    if (writes.length === 0) return;
+    const bytes = writes.reduce((total, write) => total + ('put' in write ? write.value.length : 0) + 64, 0);
+    await this.#writer.write(bytes, () => {
+      for (const write of writes)
+        this.#set('put' in write ? write.put : write.delete, 'put' in write ? write.value : undefined);
+    });
+  }
+
+  async compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    this.#checkOpen();
+    checkKey(key);
+    let swap: Swap = 'refused';
+    await this.#writer.write((next?.length ?? 0) + 64, () => {
+      swap = sameValue(this.#database.getBinary(asBuffer(key)), expected) ? 'applied' : 'refused';
+      if (swap === 'applied') this.#set(key, next);
+    });
+    return swap;
+  }
+
+  async *range(options: Range = {}): AsyncGenerator<Entry> {
+    checkRange(options);
+    let left = options.limit ?? Number.POSITIVE_INFINITY;
+    let after: Key | undefined;
+    while (left > 0) {
+      const wanted = Math.min(left, PAGE);
+      const page = this.#read(() => this.#page(options, after, wanted));
+      yield* page;
+      const last = page.at(-1);
+      if (last === undefined || page.length < wanted) return;
+      after = last.key;
+      left -= page.length;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#open = false;
+  }
+
+  #page(options: Range, after: Key | undefined, limit: number): Entry[] {
+    const reverse = options.reverse ?? false;
+    const start = after ?? (reverse ? (options.lte ?? options.lt) : (options.gte ?? options.gt));
+    const page: Entry[] = [];
+    const scan = {
+      reverse,
+      ...(start && { start: asBuffer(start) }),
+      // Backwards, lmdb would leave out the lowest key there is.
+      ...(reverse && { end: LOWEST, inclusiveEnd: true }),
+    };
+    for (const { key, value } of this.#database.getRange(scan)) {
+      // The far bound is judged here: lmdb's own treats it differently by direction.
+      if (!inRange(key, options)) {
+        if (start !== undefined && asBuffer(start).equals(key)) continue;
+        break;
+      }
+      if (after !== undefined && asBuffer(after).equals(key)) continue;
+      page.push({ key: copyBytes(key), value: copyBytes(value) });
+      if (page.length === limit) break;
+    }
+    return page;
+  }
+
+  #set(key: Key, value: Uint8Array | undefined): void {
+    if (value === undefined) this.#database.removeSync(asBuffer(key));
+    else this.#database.putSync(asBuffer(key), asBuffer(value));
+  }
+
+  #read<T>(work: () => T): T {
+    this.#checkOpen();
+    try {
+      return work();
+    } catch (error) {
+      throw storeError(error, this.#path, 'a read failed');
+    }
+  }
+
+  #checkOpen(): void {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

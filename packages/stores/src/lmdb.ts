@@ -1,0 +1,110 @@
+import { type Clock, MillraceError, systemClock } from '@millrace/base';
+import { open, type RootDatabase } from 'lmdb';
+import { storeError } from './lmdb-errors.ts';
+import { checkLmdbFile } from './lmdb-file.ts';
+import { type LmdbDatabase, LmdbStore } from './lmdb-store.ts';
+import { LmdbWriter } from './lmdb-writer.ts';
+import type { Queue, Store } from './port.ts';
+import { StoreQueue } from './queue.ts';
+
+export interface LmdbOptions {
+  /** A folder of its own; made if it is missing. */
+  readonly path: string;
+  /** Another process may be the writer meanwhile. */
+  readonly readOnly?: boolean;
+  /** Address space to begin with, in bytes (it grows by itself). Default 16 GiB; no memory is taken. */
+  readonly mapSize?: number;
+  readonly clock?: Clock;
+}
+
+export interface Lmdb {
+  /** The same object for the same name. A read-only environment has no store that nobody made: E_NOT_FOUND. */
+  store(name: string): Store;
+  queue(name: string): Queue;
+  close(): Promise<void>;
+}
+
+/**
+ * One LMDB environment for a data folder, with several named stores. Every write is flushed with fdatasync before its
+ * promise resolves; writes of one turn of the event loop share a transaction. One process writes.
+ * @throws {MillraceError} E_STORE when the folder or its file cannot be opened.
+ */
+export function openLmdb(options: LmdbOptions): Lmdb {
+  checkLmdbFile(options.path);
+  let root: RootDatabase<Buffer, Buffer>;
+  try {
+    root = open({
+      path: options.path,
+      noSubdir: false,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      readOnly: options.readOnly ?? false,
+      // Plain LMDB commits: data and meta page are on the medium when commit returns.
+      overlappingSync: false,
+      maxDbs: 128,
+      // Windows would make the file as long as the map.
+      ...(process.platform === 'win32' && options.mapSize === undefined ? {} : { mapSize: options.mapSize ?? 2 ** 34 }),
+    });
+  } catch (error) {
+    throw storeError(error, options.path, 'cannot open the store');
+  }
+  return new Environment(root, options);
+}
+
+class Environment implements Lmdb {
+  readonly #root: RootDatabase<Buffer, Buffer>;
+  readonly #options: LmdbOptions;
+  readonly #writer: LmdbWriter;
+  readonly #stores = new Map<string, Store>();
+  readonly #queues = new Map<string, Queue>();
+  #closed: Promise<void> | undefined;
+
+  constructor(root: RootDatabase<Buffer, Buffer>, options: LmdbOptions) {
+    this.#root = root;
+    this.#options = options;
+    this.#writer = new LmdbWriter(root, options.path, options.readOnly ?? false);
+  }
+
+  store(name: string): Store {
+    return memo(this.#stores, name, () => new LmdbStore(this.#database(name), this.#writer, this.#options.path));
+  }
+
+  queue(name: string): Queue {
+    return memo(
+      this.#queues,
+      name,
+      () => new StoreQueue(this.store(name), { clock: this.#options.clock ?? systemClock }),
+    );
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      for (const queue of this.#queues.values()) await queue.close();
+      for (const store of this.#stores.values()) await store.close();
+      await this.#writer.close();
+      await this.#root.close();
+    })();
+    return this.#closed;
+  }
+
+  #database(name: string): LmdbDatabase {
+    if (this.#closed !== undefined) throw new MillraceError('E_STORE', 'the store is closed');
+    try {
+      const database: LmdbDatabase | undefined = this.#root.openDB<Buffer, Uint8Array>({
+        name,
+        encoding: 'binary',
+        keyEncoding: 'binary',
+      });
+      if (database !== undefined) return database;
+    } catch (error) {
+      throw storeError(error, this.#options.path, `cannot open store ${name}`);
+    }
+    throw new MillraceError('E_NOT_FOUND', `no store ${name} in ${this.#options.path}`);
+  }
+}
+
+function memo<T>(map: Map<string, T>, name: string, make: () => T): T {
+  const made = map.get(name) ?? make();
+  map.set(name, made);
+  return made;
+}

@@ -1,0 +1,95 @@
+import { type Bytes, compareBytes, copyBytes, MillraceError } from '@millrace/base';
+import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
+import type { Entry, Key, Range, Store, Swap, Write } from './port.ts';
+
+/** For tests and for what may be lost: an array kept in key order. */
+export class MemoryStore implements Store {
+  readonly #entries: Entry[] = [];
+  #open = true;
+
+  async get(key: Key): Promise<Bytes | undefined> {
+    this.#check(key);
+    const value = this.#find(key);
+    return value && copyBytes(value);
+  }
+
+  async has(key: Key): Promise<boolean> {
+    this.#check(key);
+    return this.#find(key) !== undefined;
+  }
+
+  async put(key: Key, value: Uint8Array): Promise<void> {
+    return this.batch([{ put: key, value }]);
+  }
+
+  async delete(key: Key): Promise<void> {
+    return this.batch([{ delete: key }]);
+  }
+
+  async batch(writes: readonly Write[]): Promise<void> {
+    this.#checkOpen();
+    checkWrites(writes);
+    for (const write of writes) {
+      if ('put' in write) this.#set(write.put, write.value);
+      else this.#set(write.delete, undefined);
+    }
+  }
+
+  async compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    this.#check(key);
+    if (!sameValue(this.#find(key), expected)) return 'refused';
+    this.#set(key, next);
+    return 'applied';
+  }
+
+  async *range(options: Range = {}): AsyncGenerator<Entry> {
+    this.#checkOpen();
+    checkRange(options);
+    const keys = this.#entries.filter(({ key }) => inRange(key, options)).map(({ key }) => key);
+    if (options.reverse) keys.reverse();
+    for (const key of keys.slice(0, options.limit)) {
+      this.#checkOpen();
+      const value = this.#find(key);
+      if (value !== undefined) yield { key: copyBytes(key), value: copyBytes(value) };
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#open = false;
+  }
+
+  #check(key: Key): void {
+    this.#checkOpen();
+    checkKey(key);
+  }
+
+  #checkOpen(): void {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+
+  /** First place whose key is not below `key`. */
+  #place(key: Key): number {
+    let low = 0;
+    let high = this.#entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const entry = this.#entries[middle];
+      if (entry !== undefined && compareBytes(entry.key, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #find(key: Key): Bytes | undefined {
+    const entry = this.#entries[this.#place(key)];
+    return entry !== undefined && compareBytes(entry.key, key) === 0 ? entry.value : undefined;
+  }
+
+  #set(key: Key, value: Uint8Array | undefined): void {
+    const place = this.#place(key);
+    const entry = this.#entries[place];
+    const exists = entry !== undefined && compareBytes(entry.key, key) === 0 ? 1 : 0;
+    const added = value === undefined ? [] : [{ key: copyBytes(key), value: copyBytes(value) }];
+    this.#entries.splice(place, exists, ...added);
+  }
+}

@@ -1,0 +1,147 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { utf8 } from '@millrace/base';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BATCH, KEPT } from '../src/compliance/index.ts';
+import { openLmdb } from '../src/index.ts';
+import { storeError } from '../src/lmdb-errors.ts';
+import { temporaryFolder } from './harness.ts';
+
+const program = fileURLToPath(new URL('../dist/compliance/crash-writer.js', import.meta.url));
+
+let folder: ReturnType<typeof temporaryFolder>;
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+describe('a disk that refuses', () => {
+  // A file-size limit needs no privileges; the system answers a write past it as it does on a full disk: cut short.
+  it('fails the write with a code, keeps what was acknowledged, and goes on when there is room', async () => {
+    expect(existsSync(program), 'built first: npx tsc -b packages/stores').toBe(true);
+    const shell = `trap '' XFSZ; ulimit -f 3000; exec "$0" "$@"`;
+    const run = spawnSync('bash', ['-c', shell, process.execPath, program, folder.path, '20000'], {
+      encoding: 'utf8',
+    });
+    const lines = run.stdout.trim().split('\n');
+    expect(lines.at(-1)).toBe('closed');
+    const failed = lines.at(-2)?.split(' ') ?? [];
+    expect(failed[0]).toBe('failed');
+    expect(failed[2]).toMatch(/^E_(DISK_FULL|STORE)$/);
+    const acknowledged = Number(failed[1]);
+    expect(acknowledged).toBeGreaterThan(0);
+
+    const lmdb = openLmdb({ path: folder.path });
+    const store = lmdb.store('crash');
+    let entries = 0;
+    let last = -1;
+    for await (const { key, value } of store.range()) {
+      entries++;
+      last = new DataView(key.buffer, key.byteOffset).getUint32(0);
+      expect(value.every((byte) => byte === (last & 255))).toBe(true);
+    }
+    expect(last).toBe(acknowledged - 1);
+    expect(entries).toBe(BATCH * Math.min(acknowledged, KEPT));
+    await store.put(utf8('room'), new Uint8Array(100_000));
+    expect((await store.get(utf8('room')))?.length).toBe(100_000);
+    await lmdb.close();
+  });
+
+  it('tells a full disk from other faults', () => {
+    const system = (code: unknown, message = 'no') => Object.assign(new Error(message), { code });
+    for (const full of [
+      system(28),
+      system('ENOSPC'),
+      system(122),
+      system(-30792),
+      system(undefined, 'No space left on device'),
+    ]) {
+      expect(storeError(full, folder.path, 'x').code).toBe('E_DISK_FULL');
+    }
+    expect(storeError(system(5), folder.path, 'x').code).toBe('E_STORE'); // there is room here
+    expect(storeError(system(13), folder.path, 'x').code).toBe('E_STORE');
+    expect(storeError('odd', folder.path, 'x')).toMatchObject({ code: 'E_STORE', message: 'x: odd' });
+  });
+});
+
+describe('opening', () => {
+  it('names a path that is no folder', () => {
+    const path = join(folder.path, 'file');
+    writeFileSync(path, 'not a store');
+    expect(() => openLmdb({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+  });
+
+  it('names a file that is no store, is cut short or has lost a meta page', async () => {
+    const path = join(folder.path, 'store');
+    const lmdb = openLmdb({ path });
+    for (let i = 0; i < 50; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(6000));
+    await lmdb.close();
+    const file = join(path, 'data.mdb');
+    const good = readFileSync(file);
+    const noise = new Uint8Array(4096).fill(0x5a);
+    const with5a = (at: number) => Buffer.concat([good.subarray(0, at), noise, good.subarray(at + 4096)]);
+    for (const bad of [
+      noise,
+      good.subarray(0, 100),
+      good.subarray(0, 4096),
+      good.subarray(0, 8192),
+      with5a(0),
+      with5a(4096),
+    ]) {
+      writeFileSync(file, bad);
+      expect(() => openLmdb({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+    }
+    writeFileSync(file, good);
+    const again = openLmdb({ path });
+    expect((await again.store('a').get(utf8('key 49')))?.length).toBe(6000);
+    await again.close();
+  });
+
+  it('reads only: sees another’s writes, refuses its own, makes nothing', async () => {
+    mkdirSync(join(folder.path, 'empty'));
+    expect(() => openLmdb({ path: join(folder.path, 'empty'), readOnly: true }).store('x')).toThrow(
+      expect.objectContaining({ code: expect.stringMatching(/^E_(STORE|NOT_FOUND)$/) }),
+    );
+    const lmdb = openLmdb({ path: join(folder.path, 'real') });
+    await lmdb.store('a').put(utf8('k'), utf8('v'));
+    await lmdb.close();
+    const reader = openLmdb({ path: join(folder.path, 'real'), readOnly: true });
+    expect(await reader.store('a').get(utf8('k'))).toEqual(utf8('v'));
+    await expect(reader.store('a').put(utf8('k'), utf8('w'))).rejects.toMatchObject({ code: 'E_STORE' });
+    expect(() => reader.store('b')).toThrow(expect.objectContaining({ code: 'E_NOT_FOUND' }));
+    await reader.close();
+  });
+
+  it('keeps named stores apart, and writes of one turn together', async () => {
+    const lmdb = openLmdb({ path: folder.path });
+    await Promise.all([lmdb.store('a').put(utf8('k'), utf8('a')), lmdb.store('b').put(utf8('k'), utf8('b'))]);
+    expect(await lmdb.store('a').get(utf8('k'))).toEqual(utf8('a'));
+    expect(await lmdb.store('b').get(utf8('k'))).toEqual(utf8('b'));
+    expect(lmdb.store('a')).toBe(lmdb.store('a'));
+    await lmdb.close();
+    await lmdb.close();
+    expect(() => lmdb.store('c')).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+  });
+
+  it('reads a damaged page as an error or as absent, and never takes the process down', async () => {
+    const path = join(folder.path, 'damaged');
+    const lmdb = openLmdb({ path });
+    for (let i = 0; i < 300; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(600).fill(i));
+    await lmdb.close();
+    const file = openSync(join(path, 'data.mdb'), 'r+');
+    for (let page = 2; page < 60; page++) writeSync(file, new Uint8Array(4096).fill(0xa5), 0, 4096, page * 4096);
+    closeSync(file);
+    const child = `
+      const { openLmdb } = await import(${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)});
+      try {
+        const store = openLmdb({ path: ${JSON.stringify(path)} }).store('a');
+        let n = 0; for await (const e of store.range()) n++;
+        console.log('read', n);
+      } catch (error) { console.log('coded', error.code); }
+      process.exit(0);`;
+    const run = spawnSync(process.execPath, ['--input-type=module', '-e', child], { encoding: 'utf8' });
+    expect(run.stdout.trim()).toBe('coded E_STORE');
+  });
+});

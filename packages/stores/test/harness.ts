@@ -1,0 +1,59 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '@millrace/base';
+import type { QueueHarness, StoreHarness } from '../src/compliance/index.ts';
+import { type Lmdb, MemoryStore, openLmdb, type Queue, type Store, StoreQueue } from '../src/index.ts';
+
+export function temporaryFolder(): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'millrace stores-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+class ManualClock implements Clock {
+  #now = 1_700_000_000_000;
+  now = () => this.#now;
+  monotonic = () => this.#now;
+  advance(milliseconds: number): void {
+    this.#now += milliseconds;
+  }
+}
+
+export const engines: Record<string, () => Promise<StoreHarness>> = {
+  memory: async () => {
+    const store = new MemoryStore();
+    return { store, reopen: async () => store, dispose: () => store.close() };
+  },
+  lmdb: async () => {
+    const folder = temporaryFolder();
+    const open: Lmdb[] = [openLmdb({ path: folder.path })];
+    const store = () => (open.at(-1) as Lmdb).store('test');
+    return {
+      store: store(),
+      async reopen(): Promise<Store> {
+        await open.at(-1)?.close();
+        open.push(openLmdb({ path: folder.path }));
+        return store();
+      },
+      async dispose() {
+        await open.at(-1)?.close();
+        folder.remove();
+      },
+    };
+  },
+};
+
+/** A queue over an engine. */
+export function openQueueOn(engine: () => Promise<StoreHarness>): (rememberMs: number) => Promise<QueueHarness> {
+  return async (rememberMs) => {
+    const clock = new ManualClock();
+    const harness = await engine();
+    const queueOn = (store: Store): Queue => new StoreQueue(store, { clock, rememberMs });
+    return {
+      queue: queueOn(harness.store),
+      advance: (milliseconds) => clock.advance(milliseconds),
+      reopen: async () => queueOn(await harness.reopen()),
+      dispose: () => harness.dispose(),
+    };
+  };
+}
