@@ -36,7 +36,7 @@ export class Execution implements MoveListener, MachineTime {
   layer = 0;
   /** The last piece of path put down material. */
   extruding = false;
-  /** Speed of the last piece, mm/s, on average. */
+  /** Speed at which the last piece aimed, mm/s. */
   feed = 0;
   moves = 0;
   /** Filament that has left the spool for good, mm: retractions that come back do not count twice. */
@@ -99,6 +99,7 @@ export class Execution implements MoveListener, MachineTime {
     this.z = z;
     this.layer = planner.layer[slot] as number;
     this.extruding = planner.extruding[slot] === 1;
+    this.feed = planner.speed[slot] as number;
     this.moves += 1;
     this.#filamentNow += change;
     if (this.#filamentNow > this.filament) this.filament = this.#filamentNow;

@@ -38,10 +38,11 @@ export class MotionPlanner {
   readonly line = new Float64Array(plannedMoves);
   readonly layer = new Uint32Array(plannedMoves);
   readonly extruding = new Uint8Array(plannedMoves);
+  /** The speed that a move aims at, mm/s. */
+  readonly speed = new Float64Array(plannedMoves);
 
   readonly #listener: MoveListener;
   readonly #length = new Float64Array(plannedMoves);
-  readonly #speed = new Float64Array(plannedMoves);
   readonly #acceleration = new Float64Array(plannedMoves);
   readonly #entryMax = new Float64Array(plannedMoves);
   readonly #entry = new Float64Array(plannedMoves);
@@ -126,7 +127,7 @@ export class MotionPlanner {
       const share = Math.abs(this.#direction[axis] as number);
       if (share >= nothing) safe = Math.min(safe, (this.jerk[axis] as number) / share);
     }
-    this.#speed[slot] = speed;
+    this.speed[slot] = speed;
     this.#acceleration[slot] = acceleration;
     this.#safe[slot] = safe;
   }
@@ -139,7 +140,7 @@ export class MotionPlanner {
       return;
     }
     const previous = (slot - 1) & mask;
-    let speed = Math.min(this.#speed[slot] as number, this.#speed[previous] as number);
+    let speed = Math.min(this.speed[slot] as number, this.speed[previous] as number);
     for (let axis = 0; axis < 4; axis += 1) {
       const change = Math.abs((this.#direction[axis] as number) - (this.#before[axis] as number));
       if (change * speed > (this.jerk[axis] as number)) speed = (this.jerk[axis] as number) / change;
@@ -176,7 +177,7 @@ export class MotionPlanner {
       exit = Math.min(this.#entry[next] as number, fastest);
       this.#entry[next] = exit;
     }
-    const seconds = trapezoidSeconds(length, entry, exit, this.#speed[slot] as number, acceleration);
+    const seconds = trapezoidSeconds(length, entry, exit, this.speed[slot] as number, acceleration);
     this.#listener.moved(slot, seconds);
     this.#head = (slot + 1) & mask;
     this.#count -= 1;

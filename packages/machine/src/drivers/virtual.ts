@@ -1,0 +1,240 @@
+import { createHash, type Hash } from 'node:crypto';
+import { type Bytes, copyBytes, MillraceError, parse, sleep, systemClock } from '@millrace/base';
+import { z } from 'zod';
+import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '../gcode/index.ts';
+import { ToolPath } from '../tool-path/path.ts';
+import { BufferedDriver, type Engine } from './buffered.ts';
+import type { Driver, DriverModules, RunSummary } from './contract.ts';
+import { Pacer, paceFactor } from './pacer.ts';
+
+const line = z.number().int().positive();
+
+export const virtualOptionsSchema = z.strictObject({
+  serial: z.string().min(1).max(64),
+  /** Times faster than a real machine; Infinity: as fast as the processor. */
+  factor: paceFactor.default(1),
+  bufferBytes: z
+    .number()
+    .int()
+    .min(1024)
+    .max(1 << 26)
+    .default(65_536),
+  /** Milliseconds that the machine may be early or make up for. */
+  bucketMs: z.number().min(0).max(1000).default(5),
+  telemetryMs: z.number().min(0).max(60_000).default(250),
+  segmentBytes: z.number().int().positive().default(defaultSegmentBytes),
+  /** Moves of the tool path that are kept; later ones are counted only. */
+  maxMoves: z.number().int().min(0).max(100_000_000).default(4_000_000),
+  /** Filament used before, mm. */
+  odometer: z.number().nonnegative().default(0),
+  /** Faults that happen once, when the machine comes to the line. */
+  faults: z.strictObject({ unpluggedAtLine: line.optional(), thermalAtLine: line.optional() }).default({}),
+});
+export type VirtualOptions = z.input<typeof virtualOptionsSchema>;
+
+/**
+ * The virtual machine: executes G-code by the motion model, `factor` times faster than real time, and keeps the path
+ * that its tool travelled.
+ * @throws {MillraceError} E_INPUT naming the wrong option.
+ */
+export function createVirtualMachine(options: unknown, modules: DriverModules = {}): Driver {
+  const settings = parse(virtualOptionsSchema, options, 'virtual machine');
+  return new BufferedDriver(
+    {
+      identity: { kind: 'virtual', firmware: 'Millrace virtual machine 1', serial: settings.serial },
+      bufferBytes: settings.bufferBytes,
+      telemetryMs: settings.telemetryMs,
+    },
+    new VirtualEngine(settings, modules),
+    modules,
+  );
+}
+
+type Settings = z.output<typeof virtualOptionsSchema>;
+
+/** What the outside may know: the machine has had the time to do it. */
+interface Done {
+  readonly x: number;
+  readonly y: number;
+  readonly z: number;
+  readonly line: number;
+  readonly layer: number;
+  readonly feed: number;
+  readonly bytes: number;
+  readonly filament: number;
+  readonly seconds: number;
+}
+
+const nothingDone: Done = { x: 0, y: 0, z: 0, line: 0, layer: 0, feed: 0, bytes: 0, filament: 0, seconds: 0 };
+
+class VirtualEngine implements Engine, ExecutionListener {
+  readonly #settings: Settings;
+  readonly #modules: DriverModules;
+  #execution!: Execution;
+  #pacer!: Pacer;
+  #hash!: Hash;
+  #segments!: SegmentTimes;
+  #path!: ToolPath;
+  #taken = 0;
+  #done = nothingDone;
+  #odometer: number;
+  #off = false;
+  #unplugged: number | undefined;
+  #thermal: number | undefined;
+  #feed = 0;
+
+  constructor(settings: Settings, modules: DriverModules) {
+    this.#settings = settings;
+    this.#modules = modules;
+    this.#odometer = settings.odometer;
+    this.#unplugged = settings.faults.unpluggedAtLine;
+    this.#thermal = settings.faults.thermalAtLine;
+    this.#reset();
+  }
+
+  begin(): void {
+    this.#odometer += this.#done.filament;
+    this.#reset();
+  }
+
+  async take(bytes: Uint8Array, goOn: () => boolean, signal: AbortSignal): Promise<number> {
+    const execution = this.#execution;
+    const quantum = (this.#settings.bucketMs * this.#settings.factor) / 1000;
+    let hashed = 0;
+    let at = 0;
+    while (at < bytes.length) {
+      at = execution.step(bytes, at);
+      this.#faults();
+      if (execution.seconds - this.#done.seconds <= quantum) continue;
+      this.#note(bytes.subarray(hashed, at));
+      hashed = at;
+      if (!(await this.#pacer.until(execution.seconds, goOn, signal))) return at;
+      this.#publish();
+    }
+    this.#note(bytes.subarray(hashed, at));
+    this.#publish();
+    return at;
+  }
+
+  async finish(goOn: () => boolean, signal: AbortSignal): Promise<boolean> {
+    this.#execution.finish();
+    this.#segments.cover(this.#taken);
+    if (!(await this.#pacer.until(this.#execution.seconds, goOn, signal))) return false;
+    this.#publish();
+    return true;
+  }
+
+  hold(): void {
+    this.#pacer.hold();
+  }
+
+  release(): void {
+    this.#pacer.release();
+  }
+
+  off(): void {
+    this.#off = true;
+  }
+
+  telemetry(): ReturnType<Engine['telemetry']> {
+    const done = this.#done;
+    const { hotend, bed } = this.#execution.interpreter;
+    const heat = (heater: typeof hotend) => ({
+      now: heater.temperature(done.seconds),
+      target: this.#off ? 0 : heater.target,
+    });
+    return {
+      position: { x: done.x, y: done.y, z: done.z },
+      line: done.line,
+      layer: done.layer,
+      temperatures: { hotend: heat(hotend), bed: heat(bed) },
+      feed: this.#off ? 0 : done.feed,
+      executedBytes: done.bytes,
+      odometer: this.#odometer + done.filament,
+      machineSeconds: done.seconds,
+    };
+  }
+
+  summary(): RunSummary {
+    const done = this.#done;
+    return {
+      executedBytes: done.bytes,
+      sha256: digestSoFar(this.#hash),
+      takenBytes: this.#taken,
+      lines: done.line,
+      layers: this.#execution.interpreter.layers,
+      moves: this.#execution.moves,
+      unknownCommands: this.#execution.interpreter.unknown,
+      filamentMm: done.filament,
+      machineSeconds: done.seconds,
+      times: [...this.#segments.times],
+    };
+  }
+
+  toolPath(): ToolPath {
+    return this.#path;
+  }
+
+  async close(): Promise<void> {}
+
+  spent(lineEnd: number, seconds: number): void {
+    this.#segments.spent(lineEnd, seconds);
+  }
+
+  travelled(execution: Execution): void {
+    this.#feed = execution.feed;
+    this.#path.add(execution.x, execution.y, execution.z, execution.extruding, execution.layer);
+  }
+
+  #reset(): void {
+    const { factor, bucketMs, segmentBytes, maxMoves } = this.#settings;
+    const clock = this.#modules.clock ?? systemClock;
+    this.#execution = new Execution(this, desktopLimits);
+    this.#pacer = new Pacer({ factor, bucketMs, clock, sleep: this.#modules.sleep ?? sleep });
+    this.#hash = createHash('sha256');
+    this.#segments = new SegmentTimes(segmentBytes);
+    this.#path = new ToolPath(maxMoves);
+    this.#taken = 0;
+    this.#done = nothingDone;
+    this.#off = false;
+    this.#feed = 0;
+  }
+
+  #note(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.#taken += bytes.length;
+    this.#modules.onExecuted?.(bytes);
+  }
+
+  #publish(): void {
+    const e = this.#execution;
+    this.#done = {
+      x: e.x,
+      y: e.y,
+      z: e.z,
+      line: e.executedLine,
+      layer: e.layer,
+      feed: this.#feed,
+      bytes: e.executedBytes,
+      filament: e.filament,
+      seconds: e.seconds,
+    };
+  }
+
+  #faults(): void {
+    const at = this.#execution.reader.line;
+    if (this.#unplugged !== undefined && at >= this.#unplugged) {
+      this.#unplugged = undefined;
+      throw new MillraceError('E_MACHINE', 'the machine does not answer: unplugged?', { data: { line: at } });
+    }
+    if (this.#thermal !== undefined && at >= this.#thermal) {
+      this.#thermal = undefined;
+      throw new MillraceError('E_MACHINE', 'the machine reports a thermal fault of its nozzle', { data: { line: at } });
+    }
+  }
+}
+
+/** The digest without ending the hash. */
+export function digestSoFar(hash: Hash): Bytes {
+  return copyBytes(hash.copy().digest());
+}
