@@ -1,0 +1,103 @@
+import { hexOf } from '@millrace/base';
+import { z } from 'zod';
+
+// What the control and distribution nodes answer. Objects are open here, other than for what users and files say: a
+// newer server may tell more, and an older client goes on.
+
+const id = hexOf(16);
+const uint = z.number().int().nonnegative();
+const failure = { code: z.string().optional(), reason: z.string().optional() };
+
+export const transactionAnswer = z.object({ id, type: z.string() });
+
+export const designAnswer = z.object({
+  design: id,
+  name: z.string(),
+  kind: z.string(),
+  size: uint,
+  segments: uint,
+  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  ...failure,
+});
+export type DesignView = z.output<typeof designAnswer>;
+
+export const uploadAnswer = z.object({ have: uint, missing: z.array(uint).optional() });
+
+export const licenceAnswer = z.object({
+  licence: id,
+  design: id,
+  objects: uint,
+  permitted: uint,
+  holder: z.string(),
+  machines: z.array(z.string()),
+  materials: z.array(z.string()),
+});
+export type LicenceView = z.output<typeof licenceAnswer>;
+
+export const machineAnswer = z.object({
+  machine: id,
+  serial: z.string(),
+  kind: z.string(),
+  profile: z.object({ factor: z.number() }),
+  /** SHA-256 of the registration. */
+  registration: hexOf(32).optional(),
+  online: z.boolean(),
+});
+export type MachineView = z.output<typeof machineAnswer>;
+
+const machineState = z.object({
+  state: z.string(),
+  line: uint,
+  layer: z.number(),
+  filament: z.number(),
+  bytes: uint,
+  wire: uint,
+  hints: uint,
+});
+export type MachineStateView = z.output<typeof machineState>;
+
+export const printAnswer = z.object({
+  print: id,
+  licence: id,
+  machine: id,
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  object: z.string().optional(),
+  segments: uint,
+  progress: z.object({ acked: uint, revision: z.number(), machine: machineState.optional() }).optional(),
+  ...failure,
+});
+export type PrintView = z.output<typeof printAnswer>;
+
+export const objectAnswer = z.object({
+  object: z.string(),
+  design: z.string().optional(),
+  state: z.string(),
+  events: z.array(
+    z.object({
+      index: uint,
+      sequence: uint,
+      type: z.string(),
+      time: z.number(),
+      actor: z.string(),
+      body: z.record(z.string(), z.unknown()),
+    }),
+  ),
+});
+export type ObjectView = z.output<typeof objectAnswer>;
+
+export const statusAnswer = z.object({
+  nodes: z.array(z.object({ role: z.string(), seen: z.number() })),
+  maintenance: z.unknown().optional(),
+});
+export type StatusView = z.output<typeof statusAnswer>;
+
+export const checkStarted = z.object({ check: z.string() });
+export const checkAnswer = z.looseObject({ check: z.string(), state: z.string() });
+export type CheckView = z.output<typeof checkAnswer>;
+
+export const ledgerCheckAnswer = z.looseObject({
+  ok: z.boolean().optional(),
+  entries: uint.optional(),
+  accounts: uint.optional(),
+  problems: z.array(z.unknown()).optional(),
+});

@@ -1,0 +1,158 @@
+import { type Bytes, type Clock, MillraceError, parse, toBase64 } from '@millrace/base';
+import { type Addresses, createHttpClient, type Directory, type HttpClient } from '@millrace/protocol';
+import { z } from 'zod';
+import type { User } from '../installation/open.ts';
+import {
+  type CheckView,
+  checkAnswer,
+  checkStarted,
+  type DesignView,
+  designAnswer,
+  type LicenceView,
+  ledgerCheckAnswer,
+  licenceAnswer,
+  type MachineView,
+  machineAnswer,
+  type ObjectView,
+  objectAnswer,
+  type PrintView,
+  printAnswer,
+  type StatusView,
+  statusAnswer,
+  transactionAnswer,
+  uploadAnswer,
+} from './answers.ts';
+import { mayPass, retrying } from './retry.ts';
+
+export interface Attachments {
+  readonly manifest?: Uint8Array;
+  readonly keys?: Uint8Array;
+  readonly secret?: Uint8Array;
+}
+
+/** The two passive nodes as one user sees them. Every method throws the coded error that the node answered. */
+export interface Api {
+  /** Submits a signed transaction; safe when the answer to a first attempt was lost. */
+  submit(transaction: Uint8Array, attachments?: Attachments): Promise<void>;
+  designs(): Promise<DesignView[]>;
+  design(id: string): Promise<DesignView>;
+  designUploaded(id: string): Promise<void>;
+  upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
+  /** Segments that the distribution node lacks, the first thousand. */
+  missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
+  licences(): Promise<LicenceView[]>;
+  licence(id: string): Promise<LicenceView>;
+  machines(): Promise<MachineView[]>;
+  prints(): Promise<PrintView[]>;
+  print(id: string): Promise<PrintView>;
+  objects(): Promise<ObjectView[]>;
+  object(id: string): Promise<ObjectView>;
+  certificate(object: string): Promise<Bytes>;
+  checkpoint(): Promise<Bytes>;
+  /** A tile by its C2SP path ("tile/0/000"). */
+  tile(path: string): Promise<Bytes>;
+  ledgerCheck(): Promise<z.output<typeof ledgerCheckAnswer>>;
+  status(): Promise<StatusView>;
+  beginVaultCheck(deep: boolean): Promise<string>;
+  vaultCheck(id: string): Promise<CheckView>;
+  close(): void;
+}
+
+export interface ApiOptions {
+  readonly directory: Directory;
+  readonly addresses: Addresses;
+  readonly user: User;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal | undefined;
+  /** How long reads and uploads go on asking while a node is away. */
+  readonly patienceMs?: number;
+}
+
+export function createApi({ directory, addresses, user, clock, signal, patienceMs = 30_000 }: ApiOptions): Api {
+  const tls = { authority: directory.authority, identity: user.tls };
+  const connect = (role: 'control' | 'distribution'): HttpClient =>
+    createHttpClient({ address: () => addresses[role], tls: { ...tls, pin: directory.nodes[role].fingerprint } });
+  const control = connect('control');
+  const distribution = connect('distribution');
+  const again = { clock, signal, forMs: patienceMs };
+
+  const read = <S extends z.ZodType>(client: HttpClient, path: string, schema: S): Promise<z.output<S>> =>
+    retrying(async () => understand(schema, (await client.call('GET', path, { signal })).json(), path), again);
+  const bytes = (path: string): Promise<Bytes> =>
+    retrying(async () => (await control.call('GET', path, { signal })).body, again);
+
+  const submit = async (transaction: Uint8Array, attachments: Attachments = {}) => {
+    const json = { transaction: toBase64(transaction), attachments: encode(attachments) };
+    let uncertain = false;
+    await retrying(async () => {
+      try {
+        const reply = await control.call('POST', '/v1/transactions', { json, signal, timeoutMs: 60_000 });
+        understand(transactionAnswer, reply.json(), 'transaction');
+      } catch (error) {
+        // The answer to an earlier attempt was lost, and the transaction had been acted on.
+        const acted = error instanceof MillraceError && (error.code === 'E_REPLAY' || error.code === 'E_CONFLICT');
+        if (uncertain && acted) return;
+        uncertain ||= mayPass(error);
+        throw error;
+      }
+    }, again);
+  };
+
+  return {
+    submit,
+    designs: () => read(control, '/v1/designs', z.array(designAnswer)),
+    design: (id) => read(control, `/v1/designs/${part(id)}`, designAnswer),
+    designUploaded: async (id) => {
+      await retrying(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
+    },
+    upload: async (design, segment, sealed) => {
+      const path = `/v1/uploads/${part(design)}/${segment}`;
+      await retrying(() => distribution.call('PUT', path, { body: sealed, signal }), again);
+    },
+    missing: async (design, segments) => {
+      const { have, missing = [] } = await read(
+        distribution,
+        `/v1/uploads/${part(design)}?segments=${segments}`,
+        uploadAnswer,
+      );
+      return { have, missing };
+    },
+    licences: () => read(control, '/v1/licences', z.array(licenceAnswer)),
+    licence: (id) => read(control, `/v1/licences/${part(id)}`, licenceAnswer),
+    machines: () => read(control, '/v1/machines', z.array(machineAnswer)),
+    prints: () => read(control, '/v1/prints', z.array(printAnswer)),
+    print: (id) => read(control, `/v1/prints/${part(id)}`, printAnswer),
+    objects: () => read(control, '/v1/objects', z.array(objectAnswer)),
+    object: (id) => read(control, `/v1/objects/${part(id)}`, objectAnswer),
+    certificate: (object) => bytes(`/v1/objects/${part(object)}/certificate`),
+    checkpoint: () => bytes('/v1/ledger/checkpoint'),
+    tile: (path) => bytes(`/v1/ledger/${path}`),
+    ledgerCheck: () => read(control, '/v1/ledger/verify', ledgerCheckAnswer),
+    status: () => read(control, '/v1/status', statusAnswer),
+    beginVaultCheck: async (deep) => {
+      const reply = await control.call('POST', '/v1/vault/checks', { json: { deep }, signal });
+      return understand(checkStarted, reply.json(), 'check').check;
+    },
+    vaultCheck: (id) => read(control, `/v1/vault/checks/${part(id)}`, checkAnswer),
+    close: () => {
+      control.close();
+      distribution.close();
+    },
+  };
+}
+
+/** One segment of a path: identifiers come from users. */
+function part(id: string): string {
+  return encodeURIComponent(id);
+}
+
+function encode(attachments: Attachments): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(attachments).flatMap(([name, value]) => (value === undefined ? [] : [[name, toBase64(value)]])),
+  );
+}
+
+/** An answer that is not what was agreed is the server's fault, not the user's input. */
+function understand<S extends z.ZodType>(schema: S, json: unknown, what: string): z.output<S> {
+  return parse(schema, json, `answer of the node (${what})`, 'E_UNAVAILABLE');
+}

@@ -1,0 +1,107 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
+import {
+  CompactRange,
+  decodeBundle,
+  decodeEvent,
+  leafHash,
+  openCheckpoint,
+  parseVerifierKey,
+  TILE_WIDTH,
+  tilePath,
+} from '@millrace/ledger';
+import { hasSystemCode, replaceFile } from '../installation/files.ts';
+import type { Session } from './session.ts';
+
+const SEEN = 'ledger.checkpoint';
+
+export interface AuditResult {
+  readonly log: string;
+  readonly size: number;
+  readonly root: string;
+  readonly accounts: number;
+  /** Size that this user had seen before, which the log still extends. */
+  readonly seen: number | undefined;
+}
+
+/**
+ * Downloads the whole log and recomputes it against its signed checkpoint, and against the one that this user saw
+ * last: a changed entry, a shortened log and a second history are found without believing the control node.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED, E_LEDGER_ENTRY, E_LEDGER_PROOF
+ */
+export async function auditLedger(
+  session: Session,
+  progress: (done: number, total: number) => void,
+): Promise<AuditResult> {
+  const { api, user, directory } = session;
+  const logKey = parseVerifierKey(directory.logKey);
+  const bytes = await api.checkpoint();
+  const checkpoint = openCheckpoint(bytes, { logKey });
+  const seenPath = join(user.folder, SEEN);
+  const seenBytes = await readIfThere(seenPath);
+  const seen = seenBytes === undefined ? undefined : openCheckpoint(seenBytes, { logKey });
+  if (seen !== undefined && seen.size > checkpoint.size) {
+    throw new MillraceError(
+      'E_LEDGER_TRUNCATED',
+      `the log has ${checkpoint.size} entries; it had ${seen.size} when it was last verified`,
+    );
+  }
+
+  const range = new CompactRange();
+  const accounts = new Map<string, Head>();
+  const requireSeen = (size: number) => {
+    if (size !== seen?.size || equalBytes(range.root(), seen.root)) return;
+    throw new MillraceError('E_LEDGER_PROOF', `the first ${size} entries are not those that were verified before`);
+  };
+  requireSeen(0);
+  for (let first = 0; first < checkpoint.size; first += TILE_WIDTH) {
+    const width = Math.min(TILE_WIDTH, checkpoint.size - first);
+    const bundle = decodeBundle(await api.tile(tilePath({ kind: 'entries', index: first / TILE_WIDTH, width })));
+    if (bundle.length !== width) {
+      throw new MillraceError('E_LEDGER_TRUNCATED', `the log ends before entry ${first + bundle.length}`);
+    }
+    bundle.forEach((entry, offset) => {
+      range.push(leafHash(entry));
+      follow(accounts, entry, first + offset);
+      requireSeen(first + offset + 1);
+    });
+    progress(first + width, checkpoint.size);
+  }
+  if (!equalBytes(range.root(), checkpoint.root)) {
+    throw new MillraceError('E_LEDGER_ENTRY', 'the entries do not lead to the root of the signed checkpoint');
+  }
+  await replaceFile(seenPath, bytes);
+  return {
+    log: checkpoint.origin,
+    size: checkpoint.size,
+    root: toHex(checkpoint.root),
+    accounts: accounts.size,
+    seen: seen?.size,
+  };
+}
+
+interface Head {
+  readonly sequence: number;
+  readonly hash: Bytes;
+}
+
+/** Each account is a chain of its own: numbers without a gap, each event naming the hash of the one before. */
+function follow(accounts: Map<string, Head>, entry: Uint8Array, index: number): void {
+  const { event, hash } = decodeEvent(entry, index);
+  const head = accounts.get(event.account);
+  const fits = head === undefined ? event.previous === null : event.previous && equalBytes(event.previous, head.hash);
+  if (!fits || event.sequence !== (head?.sequence ?? -1) + 1) {
+    throw new MillraceError('E_LEDGER_ENTRY', `entry ${index} does not follow the one before of ${event.account}`);
+  }
+  accounts.set(event.account, { sequence: event.sequence, hash });
+}
+
+async function readIfThere(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (hasSystemCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

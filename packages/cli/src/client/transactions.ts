@@ -1,0 +1,30 @@
+import { type Bytes, type Clock, type RandomSource, toHex } from '@millrace/base';
+import type { Signer } from '@millrace/identity';
+import { type Directory, signTransaction, type Transaction } from '@millrace/protocol';
+
+/** How long a signed transaction may be under way. */
+const VALID_MS = 10 * 60_000;
+
+type Common = 'id' | 'issued' | 'expires';
+type Body<T> = T extends Transaction ? Omit<T, Common> : never;
+
+export interface SignedTransaction {
+  /** Its id, in hexadecimal: the name of the licence or print that it makes. */
+  readonly id: string;
+  readonly bytes: Bytes;
+}
+
+export interface SigningContext {
+  readonly directory: Directory;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+}
+
+/** Adds id and times to a transaction and signs it for this installation. */
+export async function signNew(context: SigningContext, body: Body<Transaction>): Promise<SignedTransaction> {
+  const id = context.random(16);
+  const issued = context.clock.now();
+  const document = { ...body, id, issued, expires: issued + VALID_MS } as Transaction;
+  return { id: toHex(id), bytes: await signTransaction(context.signer, context.directory.installation, document) };
+}

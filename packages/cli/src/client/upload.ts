@@ -1,0 +1,125 @@
+import { isErrorCode, MillraceError, sleep } from '@millrace/base';
+import { sha256 } from '@millrace/protocol';
+import type { DesignView } from './answers.ts';
+import type { PreparedDesign } from './prepared.ts';
+import type { Session } from './session.ts';
+import { signNew } from './transactions.ts';
+
+const IN_FLIGHT = 8;
+const POLL_MS = 200;
+
+export type StoreStep = 'uploading' | 'storing';
+
+/** Tells how far it is: segments uploaded, then the vault at work. */
+export type StoreProgress = (step: StoreStep, done: number, total: number) => void;
+
+/**
+ * Brings a prepared design into the vault: announces it, uploads what distribution has not got, waits until it is
+ * stored, removes the copy on this disk. Safe to begin again at any point.
+ * @throws {MillraceError} the code with which the vault refused the design
+ */
+export async function storeDesign(
+  session: Session,
+  prepared: PreparedDesign,
+  progress: StoreProgress,
+): Promise<DesignView> {
+  const { api } = session;
+  const { design, segments } = prepared.state;
+  const view = (await findDesign(session, design)) ?? (await announce(session, prepared));
+  if (view.state === 'uploading') {
+    await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
+    await api.designUploaded(design);
+  }
+  progress('storing', segments, segments);
+  const ended = await untilStored(session, prepared, progress);
+  await prepared.remove();
+  if (ended.state === 'refused') {
+    const code = isErrorCode(ended.code) ? ended.code : 'E_SEGMENT';
+    throw new MillraceError(code, `the vault refused the design: ${ended.reason ?? 'no reason was given'}`, {
+      data: { design },
+    });
+  }
+  return ended;
+}
+
+async function findDesign({ api }: Session, design: string): Promise<DesignView | undefined> {
+  try {
+    return await api.design(design);
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+async function announce(session: Session, prepared: PreparedDesign): Promise<DesignView> {
+  const { design } = prepared.state;
+  const manifest = await prepared.manifest();
+  const keys = await prepared.keys();
+  const transaction = await signNew(session, {
+    type: 'design.add',
+    design,
+    manifestHash: sha256(manifest),
+    keysHash: sha256(keys),
+  });
+  await session.api.submit(transaction.bytes, { manifest, keys });
+  return session.api.design(design);
+}
+
+async function uploadMissing(
+  { api }: Session,
+  prepared: PreparedDesign,
+  progress: (done: number) => void,
+): Promise<void> {
+  const { design, segments } = prepared.state;
+  const file = await prepared.openSegments();
+  try {
+    for (;;) {
+      const { have, missing } = await api.missing(design, segments);
+      if (missing.length === 0) return;
+      let done = have;
+      progress(done);
+      await inFlight(missing, async (segment) => {
+        await api.upload(design, segment, await file.read(segment));
+        done += 1;
+        progress(done);
+      });
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Runs `task` for each item, a few at a time; the first failure ends it once those under way have ended. */
+async function inFlight<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const worker = async () => {
+    while (next < items.length && !failed) {
+      const item = items[next] as T;
+      next += 1;
+      try {
+        await task(item);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  const results = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, worker));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+async function untilStored(session: Session, prepared: PreparedDesign, progress: StoreProgress): Promise<DesignView> {
+  const { api, signal } = session;
+  const { design, segments } = prepared.state;
+  for (;;) {
+    const view = await api.design(design);
+    if (view.state === 'stored' || view.state === 'refused') return view;
+    if (view.state === 'uploading') {
+      // The vault found segments missing.
+      await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
+      await api.designUploaded(design);
+    }
+    await sleep(POLL_MS, signal);
+  }
+}

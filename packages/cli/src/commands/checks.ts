@@ -1,0 +1,72 @@
+import { MillraceError, sleep } from '@millrace/base';
+import { auditLedger } from '../client/audit.ts';
+import { formatFields } from '../output/format.ts';
+import { createProgress } from '../output/progress.ts';
+import { type Context, withSession } from './context.ts';
+
+const CHECK_LIMIT_MS = 60 * 60_000;
+
+export function verifyLedger(context: Context): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const { terminal } = context;
+    const progress = createProgress(terminal, 'ledger');
+    const audit = await auditLedger(session, (done, total) => progress.update(done, total)).finally(() =>
+      progress.finish(),
+    );
+    // The control node also checks what only its store shows: tiles and indices.
+    const store = await session.api.ledgerCheck();
+    if (store.ok === false) {
+      throw new MillraceError('E_LEDGER_ENTRY', 'the control node finds its ledger’s store damaged', {
+        data: { problems: store.problems ?? [] },
+      });
+    }
+    terminal.result(
+      { ok: true, ...audit },
+      [
+        'The ledger is whole: every entry leads to the signed checkpoint.',
+        formatFields(
+          [
+            ['log', audit.log],
+            ['entries', String(audit.size)],
+            ['accounts', String(audit.accounts)],
+            ['root', audit.root],
+            ['extends', audit.seen === undefined ? 'first look' : `the ${audit.seen} entries verified before`],
+          ],
+          '  ',
+        ),
+      ].join('\n'),
+    );
+  });
+}
+
+/** Exit code 6 when the vault has problems. */
+export function checkVault(context: Context, options: { deep?: boolean }): Promise<number> {
+  return withSession(context, 'admin', async (session) => {
+    const { terminal, clock, signal } = context;
+    const { api } = session;
+    const check = await api.beginVaultCheck(options.deep === true);
+    const end = clock.monotonic() + CHECK_LIMIT_MS;
+    let view = await api.vaultCheck(check);
+    for (; view.state === 'running'; view = await api.vaultCheck(check)) {
+      if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', 'the check of the vault does not end');
+      await sleep(200, signal);
+    }
+    const problems = Array.isArray(view.problems) ? (view.problems as unknown[]) : [];
+    const clean = problems.length === 0 && view.state !== 'failed';
+    const { check: _id, state: _state, problems: _problems, ...counts } = view;
+    terminal.result(
+      { clean, ...view },
+      [
+        clean ? 'The vault is clean.' : `The vault has ${problems.length} problem(s):`,
+        ...problems.map((problem) => `  ${typeof problem === 'string' ? problem : JSON.stringify(problem)}`),
+        formatFields(
+          Object.entries(counts).map(
+            ([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const,
+          ),
+          '  ',
+        ),
+      ].join('\n'),
+    );
+    return clean ? 0 : 6;
+  });
+}

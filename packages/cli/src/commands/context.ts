@@ -1,0 +1,79 @@
+import { resolve } from 'node:path';
+import { type Clock, MillraceError, type RandomSource } from '@millrace/base';
+import { openSession, type Session } from '../client/session.ts';
+import { openInstallation } from '../installation/open.ts';
+import type { TextStream } from '../output/terminal.ts';
+import { createTerminal, type Terminal } from '../output/terminal.ts';
+import type { Entries } from '../supervisor/children.ts';
+import type { SignalSource } from '../supervisor/signals.ts';
+
+/** What the command takes from its surroundings; tests give their own. */
+export interface Surroundings {
+  readonly stdout: TextStream;
+  readonly stderr: TextStream;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signals: SignalSource;
+  readonly entries: Entries;
+  /** A sliced design that is always at hand. */
+  readonly sample: string;
+  /** Aborts when the user wants to end. */
+  readonly signal: AbortSignal;
+  /** Replaces what happens on a second Ctrl-C. */
+  onInsist(action: () => void): void;
+}
+
+/** Options that every command has. */
+export interface CommonOptions {
+  readonly json?: boolean | undefined;
+  readonly home?: string | undefined;
+  readonly user?: string | undefined;
+}
+
+/** One command at work. */
+export interface Context extends Surroundings {
+  readonly terminal: Terminal;
+  /** Folder of the installation. */
+  readonly home: string;
+  /** The user that was named with --user. */
+  readonly user: string | undefined;
+  path(file: string): string;
+}
+
+export function createContext(surroundings: Surroundings, options: CommonOptions): Context {
+  const { stdout, stderr, cwd, env } = surroundings;
+  return {
+    ...surroundings,
+    terminal: createTerminal({ stdout, stderr, json: options.json === true }),
+    home: resolve(cwd, options.home ?? env.MILLRACE_HOME ?? '.millrace'),
+    user: options.user,
+    path: (file) => resolve(cwd, file),
+  };
+}
+
+/** Runs `work` as a user of the running installation: the one named with --user, or the usual one for this command. */
+export async function withSession<T>(
+  context: Context,
+  usualUser: string,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const { clock, random, signal } = context;
+  const installation = await openInstallation(context.home);
+  const session = await openSession({ installation, user: context.user ?? usualUser, clock, random, signal });
+  try {
+    return await work(session);
+  } finally {
+    session.close();
+  }
+}
+
+/** A whole number of an option. @throws {MillraceError} E_INPUT */
+export function wholeNumber(text: string, option: string, least: number, most: number): number {
+  const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) {
+    throw new MillraceError('E_INPUT', `${option}: expected a whole number from ${least} to ${most}`);
+  }
+  return value;
+}

@@ -1,0 +1,73 @@
+import { MillraceError } from '@millrace/base';
+import type { LicenceView } from '../client/answers.ts';
+import { grantLicence } from '../client/licence.ts';
+import { pick } from '../client/session.ts';
+import { formatFields, formatTable } from '../output/format.ts';
+import { type Context, wholeNumber, withSession } from './context.ts';
+
+export interface GrantOptions {
+  readonly design: string;
+  readonly objects: string;
+  readonly machine: readonly string[];
+  readonly material?: readonly string[];
+  readonly days: string;
+  readonly holder: string;
+}
+
+export function grant(context: Context, options: GrantOptions): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const design = pick('design', options.design, await session.api.designs(), (view) => [view.design, view.name]);
+    if (design.state === 'refused') throw new MillraceError('E_STATE', `design ${design.name} was refused`);
+    const terms = {
+      design: design.design,
+      objects: wholeNumber(options.objects, '--objects', 1, 1_000_000),
+      machines: options.machine,
+      materials: options.material ?? [],
+      days: wholeNumber(options.days, '--days', 1, 36_500),
+      holder: options.holder,
+    };
+    const licence = await grantLicence(session, terms);
+    context.terminal.result(
+      { licence, ...terms },
+      [
+        `Licence ${licence}`,
+        formatFields(
+          [
+            ['design', `${design.name} (${design.design})`],
+            ['objects', String(terms.objects)],
+            ['machines', terms.machines.join(', ')],
+            ['materials', terms.materials.join(', ') || 'any'],
+            ['holder', terms.holder],
+            ['days', String(terms.days)],
+          ],
+          '  ',
+        ),
+        `Print with \`millrace print --licence ${licence} --machine ${terms.machines[0] ?? ''} --watch\`.`,
+      ].join('\n'),
+    );
+  });
+}
+
+export function list(context: Context): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const licences = await session.api.licences();
+    const { users } = session.installation.description;
+    const holder = ({ holder }: LicenceView) => users.find(({ user }) => user === holder)?.name ?? holder;
+    context.terminal.result(
+      { licences },
+      licences.length === 0
+        ? 'No licences yet.'
+        : formatTable(
+            ['licence', 'design', 'objects', 'permitted', 'holder', 'materials'],
+            licences.map((view) => [
+              view.licence,
+              view.design,
+              String(view.objects),
+              String(view.permitted),
+              holder(view),
+              view.materials.join(', ') || 'any',
+            ]),
+          ),
+    );
+  });
+}

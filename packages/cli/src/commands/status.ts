@@ -1,0 +1,104 @@
+import { MillraceError, sleep, toMillraceError } from '@millrace/base';
+import type { StatusView } from '../client/answers.ts';
+import { openSession } from '../client/session.ts';
+import { openInstallation, readAddresses } from '../installation/open.ts';
+import { formatDuration, formatTable } from '../output/format.ts';
+import { format } from '../supervisor/children.ts';
+import { lockHolder } from '../supervisor/lock.ts';
+import type { ProcessStatus } from '../supervisor/managed-process.ts';
+import { readSupervisorStatus } from '../supervisor/status.ts';
+import type { Context } from './context.ts';
+
+/** Exit code 5 when something of it does not run. */
+export async function status(context: Context): Promise<number> {
+  const { terminal, clock } = context;
+  const installation = await openInstallation(context.home);
+  const { layout } = installation;
+  const supervisor = await readSupervisorStatus(layout.run);
+  if (supervisor === undefined) {
+    terminal.result(
+      { home: layout.home, running: false },
+      `Nothing runs in ${layout.home}. Start it with \`millrace up\`.`,
+    );
+    return 5;
+  }
+  const addresses = await readAddresses(layout).catch(() => undefined);
+  const control = await askControl(context, installation);
+  const now = clock.now();
+  const wall = (time: string) => formatDuration(Math.max(0, now - Date.parse(time)));
+  const lines = [
+    `Installation ${installation.directory.name} in ${layout.home}, supervisor process ${supervisor.supervisor}, for ${wall(supervisor.started)}`,
+    ...(addresses === undefined
+      ? []
+      : [`control ${format(addresses.control)}, distribution ${format(addresses.distribution)}`]),
+    '',
+    formatTable(
+      ['process', 'state', 'pid', 'since', 'restarts', 'last exit'],
+      supervisor.processes.map((process) => [
+        process.name,
+        process.state,
+        process.pid === null ? '-' : String(process.pid),
+        wall(process.since),
+        String(process.restarts),
+        exitOf(process, wall),
+      ]),
+    ),
+    '',
+    ...controlLines(control, now),
+  ];
+  terminal.result({ home: layout.home, running: true, addresses, ...supervisor, control }, lines.join('\n'));
+  return supervisor.processes.every(({ state }) => state === 'running') && !('error' in control) ? 0 : 5;
+}
+
+function exitOf({ lastExit }: ProcessStatus, ago: (time: string) => string): string {
+  if (lastExit === null) return '-';
+  return `${lastExit.signal ?? `code ${lastExit.code}`}, ${ago(lastExit.time)} ago`;
+}
+
+async function askControl(context: Context, installation: Awaited<ReturnType<typeof openInstallation>>) {
+  const { clock, random, signal } = context;
+  try {
+    const user = context.user ?? 'admin';
+    const session = await openSession({ installation, user, clock, random, signal, patienceMs: 0 });
+    try {
+      return await session.api.status();
+    } finally {
+      session.close();
+    }
+  } catch (error) {
+    return { error: toMillraceError(error).toJSON() };
+  }
+}
+
+function controlLines(control: StatusView | { error: { code: string; message: string } }, now: number): string[] {
+  if ('error' in control) return [`control: ${control.error.code}: ${control.error.message}`];
+  const seen = control.nodes.map(({ role, seen }) => `${role} ${formatDuration(Math.max(0, now - seen))} ago`);
+  const maintenance = control.maintenance ?? undefined;
+  return [
+    `control has heard of: ${seen.join(', ') || 'nobody yet'}`,
+    ...(maintenance === undefined ? [] : [`maintenance: ${describe(maintenance)}`]),
+  ];
+}
+
+/** key value, key value … of one level of whatever the keys node tells. */
+function describe(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Object.entries(value)
+    .map(([key, item]) => `${key} ${typeof item === 'object' ? JSON.stringify(item) : String(item)}`)
+    .join(', ');
+}
+
+/** Asks the supervisor to stop everything and waits until it has. */
+export async function down(context: Context): Promise<void> {
+  const { terminal, signal, clock } = context;
+  const { layout } = await openInstallation(context.home);
+  const holder = await lockHolder(layout.run.lock);
+  if (holder === undefined) throw new MillraceError('E_NOT_FOUND', `nothing runs in ${layout.home}`);
+  process.kill(holder, 'SIGTERM');
+  const end = clock.monotonic() + 90_000;
+  while ((await lockHolder(layout.run.lock)) === holder) {
+    if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', `process ${holder} does not end`);
+    await sleep(100, signal);
+  }
+  terminal.result({ home: layout.home, stopped: holder }, `Stopped (process ${holder}).`);
+}

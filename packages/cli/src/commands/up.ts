@@ -1,0 +1,112 @@
+import { registerAll } from '../client/registration.ts';
+import { openSession } from '../client/session.ts';
+import { type Installation, openInstallation } from '../installation/open.ts';
+import { formatFields } from '../output/format.ts';
+import { format } from '../supervisor/children.ts';
+import type { ProcessStatus } from '../supervisor/managed-process.ts';
+import { defaultPorts } from '../supervisor/ports.ts';
+import { type Running, startInstallation } from '../supervisor/up.ts';
+import { type Context, wholeNumber } from './context.ts';
+
+export interface PortOptions {
+  readonly controlPort?: string;
+  readonly distributionPort?: string;
+}
+
+export async function up(context: Context, options: PortOptions): Promise<void> {
+  const installation = await openInstallation(context.home);
+  const running = await start(context, installation, options);
+  const { addresses, supervisor } = running;
+  const { terminal } = context;
+  try {
+    const { processes } = supervisor.status();
+    terminal.result(
+      { home: installation.layout.home, supervisor: process.pid, addresses, processes },
+      [
+        'Millrace runs.',
+        formatFields(
+          processes.map(({ name, pid }) => [name, `process ${pid}${whereOf(name, running)}`] as const),
+          '  ',
+        ),
+        ...portNotes(running),
+        'Ctrl-C stops it. Elsewhere: `millrace status`, `millrace logs`, `millrace design add FILE`.',
+      ].join('\n'),
+    );
+    await untilAborted(context.signal);
+  } finally {
+    terminal.say('stopping …');
+    await supervisor.stop();
+  }
+  terminal.say('stopped');
+}
+
+/** Starts everything; the caller stops the supervisor. */
+export async function start(context: Context, installation: Installation, options: PortOptions = {}): Promise<Running> {
+  const { clock, random, signal, entries, terminal } = context;
+  const port = (text: string | undefined, option: string) =>
+    text === undefined ? undefined : wholeNumber(text, option, 1, 65_535);
+  const running = await startInstallation({
+    installation,
+    clock,
+    entries,
+    signal,
+    ports: {
+      control: port(options.controlPort, '--control-port'),
+      distribution: port(options.distributionPort, '--distribution-port'),
+    },
+    onChange: (status) => {
+      const news = newsOf(status);
+      if (news !== undefined) terminal.say(news);
+    },
+    register: async () => {
+      const admin = await openSession({ installation, user: 'admin', clock, random, signal });
+      try {
+        await registerAll(admin);
+      } finally {
+        admin.close();
+      }
+    },
+  });
+  context.onInsist(() => running.supervisor.kill());
+  return running;
+}
+
+/** What a user wants to know at once: that a process ended, and that it is back. */
+export function newsOf({ name, state, pid, restarts, lastExit }: ProcessStatus): string | undefined {
+  if (state === 'waiting') {
+    const how = lastExit?.signal ? `by ${lastExit.signal}` : `with exit code ${lastExit?.code}`;
+    return `${name} ended ${how}; it is started again`;
+  }
+  if (state === 'running' && restarts > 0) return `${name} serves again (process ${pid}, restart ${restarts})`;
+  return undefined;
+}
+
+function whereOf(name: string, { addresses }: Running): string {
+  return name === 'control' || name === 'distribution' ? ` at ${format(addresses[name])}` : '';
+}
+
+/** Says so when the default ports were taken. */
+export function portNotes({ addresses }: Pick<Running, 'addresses'>): string[] {
+  const { control, distribution } = addresses;
+  if (control.port === defaultPorts.control && distribution.port === defaultPorts.distribution) return [];
+  return [
+    `The default ports ${defaultPorts.control} and ${defaultPorts.distribution} are not both used: ` +
+      `control ${control.port}, distribution ${distribution.port}.`,
+  ];
+}
+
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    // Something has to keep the event loop alive while nothing happens.
+    const timer = setInterval(() => undefined, 60_000);
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearInterval(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}

@@ -1,0 +1,248 @@
+import { readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
+import {
+  type Authority,
+  createAuthority,
+  fingerprint,
+  generateP256Key,
+  generateUserKey,
+  keyName,
+  type P256Key,
+  type TlsIdentity,
+} from '@millrace/identity';
+import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
+import type { Directory, Machine, NodeRole } from '@millrace/protocol';
+import { type Description, machineToJson, type UserEntry } from './description.ts';
+import { hasSystemCode, makeFolder, toJsonFile, writePublic, writeSecret } from './files.ts';
+import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
+
+/** Names under which the passive nodes are reached; their certificates carry them. */
+const HOSTS = ['127.0.0.1', 'localhost', '::1'] as const;
+const PASSIVE: readonly NodeRole[] = ['control', 'distribution'];
+
+/** The first machine: a virtual printer that runs this much faster than real time, and says so in its profile. */
+export const FIRST_MACHINE = { name: 'virtual-1', factor: 240, material: 'PLA' } as const;
+
+export interface InitOptions {
+  readonly home: string;
+  readonly name?: string;
+  /** How much faster than real time the virtual machine runs. */
+  readonly factor?: number;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+}
+
+export interface Installed {
+  readonly layout: Layout;
+  readonly directory: Directory;
+  readonly description: Description;
+}
+
+/**
+ * Creates an installation: all of it or nothing. It is built in a folder beside and then renamed.
+ * @throws {MillraceError} E_CONFLICT when the folder exists and is not empty.
+ */
+export async function initInstallation(options: InitOptions): Promise<Installed> {
+  const { home } = layoutOf(options.home);
+  await refuseExisting(home);
+  await makeParent(home);
+  const staging = join(dirname(home), `.${basename(home)}.init-${toHex(options.random(6))}`);
+  try {
+    await makeFolder(staging);
+    const { directory, description } = await build(layoutOf(staging), options);
+    await publish(staging, home);
+    return { layout: layoutOf(home), directory, description };
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+async function refuseExisting(home: string): Promise<void> {
+  let entries: string[];
+  try {
+    entries = await readdir(home);
+  } catch (error) {
+    if (hasSystemCode(error, 'ENOENT')) return;
+    if (hasSystemCode(error, 'ENOTDIR')) throw new MillraceError('E_CONFLICT', `${home} exists and is no folder`);
+    throw new MillraceError('E_CONFIG', `cannot read ${home}`, { cause: error });
+  }
+  if (entries.includes('directory.json'))
+    throw new MillraceError('E_CONFLICT', `${home} holds an installation already`);
+  if (entries.length > 0) throw new MillraceError('E_CONFLICT', `${home} exists and is not empty`);
+}
+
+async function makeParent(home: string): Promise<void> {
+  try {
+    await makeFolder(dirname(home));
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot create ${dirname(home)}`, { cause });
+  }
+}
+
+async function publish(staging: string, home: string): Promise<void> {
+  try {
+    await rename(staging, home);
+  } catch (cause) {
+    if (hasSystemCode(cause, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR', 'EPERM')) {
+      throw new MillraceError('E_CONFLICT', `${home} came into being meanwhile`, { cause });
+    }
+    throw cause;
+  }
+}
+
+async function build(layout: Layout, options: InitOptions) {
+  const now = options.clock.now();
+  const installation = toHex(options.random(16));
+  const authority = await createAuthority(`Millrace ${installation.slice(0, 8)}`, now);
+  await makeFolder(layout.authority.folder);
+  await writePublic(layout.authority.certificate, authority.identity.certificate);
+  await writeSecret(layout.authority.key, authority.identity.key);
+
+  const users: UserEntry[] = [];
+  for (const name of userNames) users.push(await createUser(layout, authority, name));
+  const admin = users.find((user) => user.name === 'admin');
+  if (admin === undefined) throw new MillraceError('E_INTERNAL', 'no admin was created');
+
+  const nodes = {
+    control: await createNode(layout, authority, 'control'),
+    distribution: await createNode(layout, authority, 'distribution'),
+    segments: await createNode(layout, authority, 'segments'),
+    keys: await createNode(layout, authority, 'keys'),
+  };
+  const permitKey = await createP256(join(layout.node('control'), nodeFiles.permitKey));
+  const logKey = await createLogKey(join(layout.node('control'), nodeFiles.logKey), installation, options.random);
+  await createSecret(join(layout.node('keys'), nodeFiles.kek), options.random);
+
+  const directory: Directory = {
+    version: 1,
+    installation,
+    name: options.name ?? 'Millrace',
+    authority: authority.identity.certificate,
+    nodes,
+    permitKey,
+    logKey,
+    adminKey: admin.publicKey,
+  };
+  for (const role of nodeRoles) {
+    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, directory }));
+  }
+  const machine = await createMachine(layout, authority, directory, options.factor ?? FIRST_MACHINE.factor);
+  const description: Description = {
+    version: 1,
+    created: new Date(now).toISOString(),
+    users,
+    machines: [{ name: FIRST_MACHINE.name, material: FIRST_MACHINE.material, registration: machineToJson(machine) }],
+  };
+  await writePublic(layout.installation, toJsonFile(description));
+  await writePublic(layout.directory, toJsonFile(directory));
+  wipe(authority.identity.key);
+  return { directory, description };
+}
+
+async function createUser(layout: Layout, authority: Authority, name: string): Promise<UserEntry> {
+  const folder = await makeFolder(layout.user(name));
+  const key = generateUserKey();
+  const secret = key.exportSecret();
+  const user = keyName(key.publicKey);
+  const entry = { name, user, publicKey: toHex(key.publicKey) };
+  try {
+    await writeSecret(join(folder, userFiles.key), secret);
+    await writeTls(folder, userFiles, await authority.issue({ role: 'user', name: user }));
+    await writePublic(join(folder, userFiles.about), toJsonFile(entry));
+  } finally {
+    wipe(secret);
+    key.close();
+  }
+  return entry;
+}
+
+async function createNode(layout: Layout, authority: Authority, role: NodeRole) {
+  const folder = await makeFolder(layout.node(role));
+  await makeFolder(join(folder, nodeFiles.data));
+  const tls = await authority.issue({ role }, PASSIVE.includes(role) ? HOSTS : []);
+  await writeTls(folder, nodeFiles, tls);
+  return {
+    fingerprint: fingerprint(tls.certificate),
+    box: await createP256(join(folder, nodeFiles.box)),
+  };
+}
+
+async function createMachine(
+  layout: Layout,
+  authority: Authority,
+  directory: Directory,
+  factor: number,
+): Promise<Machine> {
+  const { name, material } = FIRST_MACHINE;
+  const folder = await makeFolder(layout.machine(name));
+  await makeFolder(join(folder, machineFiles.data));
+  const key = generateP256Key();
+  const machine: Machine = {
+    machine: keyName(key.publicKey),
+    publicKey: key.publicKey,
+    serial: `${name}-${keyName(key.publicKey).slice(0, 8)}`,
+    kind: 'virtual',
+    profile: { factor },
+  };
+  await writeKey(join(folder, machineFiles.key), key);
+  await writeTls(folder, machineFiles, await authority.issue({ role: 'machine', name: machine.machine }));
+  const settings = {
+    role: 'machine',
+    directory,
+    serial: machine.serial,
+    kind: machine.kind,
+    profile: machine.profile,
+    driver: {},
+    material,
+    agent: { order: 24, suite: 'keccak256', hints: 'dense' },
+  };
+  await writePublic(join(folder, machineFiles.settings), toJsonFile(settings));
+  return machine;
+}
+
+async function writeTls(
+  folder: string,
+  files: { readonly certificate: string; readonly tlsKey: string },
+  tls: TlsIdentity,
+): Promise<void> {
+  await writePublic(join(folder, files.certificate), tls.certificate);
+  await writeSecret(join(folder, files.tlsKey), tls.key);
+  wipe(tls.key);
+}
+
+/** Writes the key, wipes it. */
+async function writeKey(path: string, key: P256Key): Promise<void> {
+  const secret = key.exportSecret();
+  try {
+    await writeSecret(path, secret);
+  } finally {
+    wipe(secret);
+    key.close();
+  }
+}
+
+async function createP256(path: string): Promise<string> {
+  const key = generateP256Key();
+  const publicKey = toHex(key.publicKey);
+  await writeKey(path, key);
+  return publicKey;
+}
+
+async function createSecret(path: string, random: RandomSource): Promise<void> {
+  const secret = random(32);
+  await writeSecret(path, secret);
+  wipe(secret);
+}
+
+/** The ledger's key: its name is the log's origin. */
+async function createLogKey(path: string, installation: string, random: RandomSource): Promise<string> {
+  const secret = random(32);
+  try {
+    const { name, publicKey } = ed25519NoteSigner(`millrace/${installation}`, secret);
+    await writeSecret(path, secret);
+    return formatVerifierKey(name, publicKey);
+  } finally {
+    wipe(secret);
+  }
+}

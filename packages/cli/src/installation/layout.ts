@@ -1,0 +1,92 @@
+import { join, resolve } from 'node:path';
+import { MillraceError } from '@millrace/base';
+import type { NodeRole } from '@millrace/protocol';
+
+/** In the order in which they are started. */
+export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const satisfies readonly NodeRole[];
+
+/** Users that `millrace init` creates: who registers, who owns designs, who presses print. */
+export const userNames = ['admin', 'owner', 'operator'] as const;
+
+/** Files of a node's folder; packages/cloud reads them (a test opens them with its loader). */
+export const nodeFiles = {
+  settings: 'node.json',
+  certificate: 'tls.crt.pem',
+  tlsKey: 'tls.key.pem',
+  box: 'box.key',
+  permitKey: 'permit.key',
+  logKey: 'log.key',
+  kek: 'kek.key',
+  data: 'data',
+} as const;
+
+/** Files of a user's folder. */
+export const userFiles = {
+  about: 'user.json',
+  /** 32 bytes, secp256k1. */
+  key: 'user.key',
+  certificate: 'tls.crt.pem',
+  tlsKey: 'tls.key.pem',
+  uploads: 'uploads',
+} as const;
+
+/** Files of a machine's folder; packages/machine reads them. */
+export const machineFiles = {
+  settings: 'machine.json',
+  /** 32 bytes, P-256. */
+  key: 'identity.key',
+  certificate: 'tls.crt.pem',
+  tlsKey: 'tls.key.pem',
+  data: 'data',
+} as const;
+
+/** Where everything of one installation lies. */
+export interface Layout {
+  readonly home: string;
+  readonly directory: string;
+  readonly installation: string;
+  readonly authority: { readonly folder: string; readonly certificate: string; readonly key: string };
+  node(role: NodeRole): string;
+  user(name: string): string;
+  machine(name: string): string;
+  readonly run: {
+    readonly folder: string;
+    readonly lock: string;
+    readonly addresses: string;
+    readonly status: string;
+    readonly logs: string;
+  };
+  /** Certificates and pictures that `millrace demo` leaves. */
+  readonly certificates: string;
+}
+
+export function layoutOf(folder: string): Layout {
+  const home = resolve(folder);
+  const run = join(home, 'run');
+  const ca = join(home, 'ca');
+  return {
+    home,
+    directory: join(home, 'directory.json'),
+    installation: join(home, 'installation.json'),
+    authority: { folder: ca, certificate: join(ca, 'authority.crt.pem'), key: join(ca, 'authority.key.pem') },
+    node: (role) => join(home, 'nodes', role),
+    user: (name) => join(home, 'users', requireName(name)),
+    machine: (name) => join(home, 'machines', requireName(name)),
+    run: {
+      folder: run,
+      lock: join(run, 'supervisor.lock'),
+      addresses: join(run, 'addresses.json'),
+      status: join(run, 'status.json'),
+      logs: join(run, 'logs'),
+    },
+    certificates: join(home, 'certificates'),
+  };
+}
+
+/** Names of users and machines are names of folders. @throws {MillraceError} E_INPUT */
+export function requireName(name: string): string {
+  if (!/^[a-z0-9][a-z0-9._-]{0,63}$/i.test(name)) {
+    throw new MillraceError('E_INPUT', `not a name: ${JSON.stringify(name.slice(0, 80))} (letters, digits, . _ -)`);
+  }
+  return name;
+}

@@ -1,0 +1,109 @@
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MillraceError, wipe } from '@millrace/base';
+import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
+import { type Addresses, type Directory, parseAddresses, parseDirectory } from '@millrace/protocol';
+import { type Description, type MachineEntry, parseDescription, type UserEntry } from './description.ts';
+import { readBytes, readJson, readJsonIfThere } from './files.ts';
+import { type Layout, layoutOf, userFiles } from './layout.ts';
+
+/** An installation as its users see it. */
+export interface Installation {
+  readonly layout: Layout;
+  readonly directory: Directory;
+  readonly description: Description;
+}
+
+export async function installationExists(home: string): Promise<boolean> {
+  try {
+    await access(layoutOf(home).directory);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws {MillraceError} E_CONFIG when there is none, or a file of it is wrong. */
+export async function openInstallation(home: string): Promise<Installation> {
+  const layout = layoutOf(home);
+  if (!(await installationExists(home))) {
+    throw new MillraceError('E_CONFIG', `there is no installation in ${layout.home}`);
+  }
+  return {
+    layout,
+    directory: parseDirectory(await readJson(layout.directory)),
+    description: parseDescription(await readJson(layout.installation)),
+  };
+}
+
+/** @throws {MillraceError} E_UNAVAILABLE when nothing was started here. */
+export async function readAddresses(layout: Layout): Promise<Addresses> {
+  const json = await readJsonIfThere(layout.run.addresses);
+  if (json === undefined) {
+    throw new MillraceError('E_UNAVAILABLE', `nothing runs in ${layout.home}: start it with \`millrace up\``);
+  }
+  return parseAddresses(json);
+}
+
+/** A user of this installation who acts: signs transactions, opens connections. */
+export interface User {
+  readonly name: string;
+  readonly entry: UserEntry;
+  readonly folder: string;
+  readonly signer: MemorySigner;
+  readonly tls: TlsIdentity;
+  /** Wipes the keys. */
+  close(): void;
+}
+
+/** @throws {MillraceError} E_NOT_FOUND for a user that the installation does not have, E_CONFIG for a missing file. */
+export async function openUser(installation: Installation, name: string): Promise<User> {
+  const entry = findUser(installation.description, name);
+  const folder = installation.layout.user(entry.name);
+  const secret = await readBytes(join(folder, userFiles.key));
+  let signer: MemorySigner;
+  try {
+    signer = userKey(secret);
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `${join(folder, userFiles.key)} is not a user’s key`, { cause });
+  } finally {
+    wipe(secret);
+  }
+  const tls = {
+    certificate: new TextDecoder().decode(await readBytes(join(folder, userFiles.certificate))),
+    key: await readBytes(join(folder, userFiles.tlsKey)),
+  };
+  return {
+    name: entry.name,
+    entry,
+    folder,
+    signer,
+    tls,
+    close: () => {
+      signer.close();
+      wipe(tls.key);
+    },
+  };
+}
+
+/** By name, or by the name of the key. @throws {MillraceError} E_NOT_FOUND */
+export function findUser(description: Description, name: string): UserEntry {
+  const entry = description.users.find((user) => user.name === name || user.user === name);
+  if (entry === undefined) {
+    const known = description.users.map((user) => user.name).join(', ');
+    throw new MillraceError('E_NOT_FOUND', `there is no user ${name}; there are ${known}`);
+  }
+  return entry;
+}
+
+/** By name, serial number or name of the key. @throws {MillraceError} E_NOT_FOUND */
+export function findMachine(description: Description, name: string): MachineEntry {
+  const entry = description.machines.find(
+    (machine) => machine.name === name || machine.registration.machine === name || machine.registration.serial === name,
+  );
+  if (entry === undefined) {
+    const known = description.machines.map((machine) => machine.name).join(', ');
+    throw new MillraceError('E_NOT_FOUND', `there is no machine ${name}; there are ${known}`);
+  }
+  return entry;
+}

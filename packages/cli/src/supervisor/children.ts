@@ -1,0 +1,45 @@
+import { access } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { MillraceError } from '@millrace/base';
+import type { Address, Addresses, NodeRole } from '@millrace/protocol';
+import type { Layout } from '../installation/layout.ts';
+import type { ProcessSpec } from './managed-process.ts';
+
+/** The programs that a supervisor starts; a test gives others. */
+export interface Entries {
+  readonly node: string;
+  readonly machine: string;
+}
+
+// The same from src and from dist: the neighbour packages' built programs.
+export const builtEntries: Entries = {
+  node: fileURLToPath(new URL('../../../cloud/dist/main.js', import.meta.url)),
+  machine: fileURLToPath(new URL('../../../machine/dist/main.js', import.meta.url)),
+};
+
+/** @throws {MillraceError} E_CONFIG when a program was not built. */
+export async function requireEntries(entries: Entries): Promise<void> {
+  for (const entry of Object.values(entries)) {
+    try {
+      await access(entry);
+    } catch (cause) {
+      throw new MillraceError('E_CONFIG', `${entry} is missing: build with \`npm run build\``, { cause });
+    }
+  }
+}
+
+export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, addresses: Addresses): ProcessSpec {
+  const { control, distribution } = addresses;
+  const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
+  return { name: role, entry: entries.node, args };
+}
+
+export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
+  const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];
+  return { name, entry: entries.machine, args };
+}
+
+/** HOST:PORT; IPv6 hosts in brackets. */
+export function format({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,66 @@
+import { createServer } from 'node:net';
+import { MillraceError } from '@millrace/base';
+import type { Address, Addresses } from '@millrace/protocol';
+import { hasSystemCode } from '../installation/files.ts';
+
+const HOST = '127.0.0.1';
+export const defaultPorts = { control: 7601, distribution: 7602 } as const;
+
+export interface PortWishes {
+  /** A port that the user named: it or an error. */
+  readonly control?: number | undefined;
+  readonly distribution?: number | undefined;
+  readonly host?: string | undefined;
+}
+
+/**
+ * Where the passive nodes will listen: the default ports, or free ones when those are taken.
+ * @throws {MillraceError} E_CONFLICT when a port that the user named is taken.
+ */
+export async function chooseAddresses(
+  wishes: PortWishes = {},
+  defaults: { readonly control: number; readonly distribution: number } = defaultPorts,
+): Promise<Addresses> {
+  const host = wishes.host ?? HOST;
+  const control = await choose(host, wishes.control, defaults.control, undefined);
+  const distribution = await choose(host, wishes.distribution, defaults.distribution, control.port);
+  return { control, distribution };
+}
+
+async function choose(host: string, wish: number | undefined, usual: number, taken: number | undefined) {
+  if (wish !== undefined) {
+    if (wish === taken || !(await isFree(host, wish))) throw new MillraceError('E_CONFLICT', `port ${wish} is taken`);
+    return { host, port: wish };
+  }
+  if (usual !== taken && (await isFree(host, usual))) return { host, port: usual };
+  for (;;) {
+    const port = await freePort(host);
+    if (port !== taken) return { host, port } satisfies Address;
+  }
+}
+
+async function isFree(host: string, port: number): Promise<boolean> {
+  try {
+    await listenOnce(host, port);
+    return true;
+  } catch (error) {
+    if (hasSystemCode(error, 'EADDRINUSE', 'EACCES')) return false;
+    throw new MillraceError('E_CONFIG', `cannot listen on ${host}:${port}`, { cause: error });
+  }
+}
+
+function freePort(host: string): Promise<number> {
+  return listenOnce(host, 0);
+}
+
+/** Listens, notes the port, closes. */
+function listenOnce(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ host, port, exclusive: true }, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : port));
+    });
+  });
+}
