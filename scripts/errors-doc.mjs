@@ -1,0 +1,55 @@
+// Writes docs/errors.md from packages/base/src/codes.ts (built). With --check: exit code 1 when the file is not in step.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const exits = {
+  0: 'it held',
+  1: 'a fault in Millrace itself',
+  2: 'wrong input',
+  3: 'refused',
+  4: 'not found',
+  5: 'not available now; trying again may help',
+  6: 'integrity: something was altered, damaged or lost',
+  7: 'alarm',
+  130: 'interrupted by Ctrl-C',
+};
+
+/** The page, from the table of codes. */
+export function errorsPage(errorCodes) {
+  const rows = Object.entries(errorCodes).map(
+    ([code, { http, exit, retryable, meaning, remedy }]) =>
+      `| \`${code}\` | ${http} | ${exit} | ${retryable ? 'yes' : 'no'} | ${meaning} | ${remedy} |`,
+  );
+  return [
+    '# Errors',
+    '',
+    'Whatever goes wrong has one code. The command line shows the code, what was wrong and what to do, and exits with',
+    'the number below; over HTTP the status and `{"error": {"code", "message", "remedy", "data"}}` say the same.',
+    '',
+    'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test keeps it in step.',
+    '',
+    '| code | HTTP | exit | retry | meaning | what to do |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+    '',
+    '## Exit codes',
+    '',
+    '| exit | meaning |',
+    '|---|---|',
+    ...Object.entries(exits).map(([exit, meaning]) => `| ${exit} | ${meaning} |`),
+    '',
+  ].join('\n');
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+  const { errorCodes } = await import(pathToFileURL(join(root, 'packages/base/dist/codes.js')).href);
+  const path = join(root, 'docs/errors.md');
+  const page = errorsPage(errorCodes);
+  if (!process.argv.includes('--check')) writeFileSync(path, page);
+  else if (readFileSync(path, 'utf8') !== page) {
+    process.stderr.write('docs/errors.md is not in step: run `node scripts/errors-doc.mjs`\n');
+    process.exit(1);
+  }
+}

@@ -1,0 +1,187 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { errorCodes } from '@millrace/base';
+import { describe, expect, it } from 'vitest';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** What each room may import, directly. Arrows run one way: nothing here leads back to its own room. */
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  'live-matrix': ['base'],
+  identity: ['base'],
+  ledger: ['base'],
+  stores: ['base'],
+  protocol: ['base', 'identity'],
+  vault: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores'],
+  cloud: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
+  machine: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
+  cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine'],
+  lab: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine', 'cli'],
+};
+const MAX_LINES = 500;
+
+const packages = readdirSync(join(root, 'packages')).filter((name) =>
+  statSync(join(root, 'packages', name)).isDirectory(),
+);
+
+function sources(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return ['node_modules', 'dist'].includes(entry.name) ? [] : sources(path);
+    return /\.(ts|tsx|mjs)$/.test(entry.name) ? [path] : [];
+  });
+}
+
+const sourcesOf = (name: string) => sources(join(root, 'packages', name, 'src'));
+
+/** Modules that a source file names in import, export … from, and import(). */
+function importsOf(text: string): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1');
+  const pattern = /\b(?:import|export)\b(?:[^'";]*?\bfrom)?\s*\(?\s*['"]([^'"]+)['"]/g;
+  return [...code.matchAll(pattern)].map((match) => match[1] ?? '');
+}
+
+/** "@millrace/base/x" → "@millrace/base", "zod/v4" → "zod". */
+function packageOf(specifier: string): string {
+  return specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+}
+
+function manifestOf(name: string): { dependencies?: Record<string, string> } {
+  return JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
+}
+
+/** A cycle in a graph, as a path that ends where it began; undefined when there is none. */
+function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | undefined {
+  const done = new Set<string>();
+  const path: string[] = [];
+  const visit = (node: string): string[] | undefined => {
+    if (done.has(node)) return undefined;
+    const at = path.indexOf(node);
+    if (at >= 0) return [...path.slice(at), node];
+    path.push(node);
+    for (const next of graph.get(node) ?? []) {
+      const cycle = visit(next);
+      if (cycle !== undefined) return cycle;
+    }
+    path.pop();
+    done.add(node);
+    return undefined;
+  };
+  for (const node of graph.keys()) {
+    const cycle = visit(node);
+    if (cycle !== undefined) return cycle;
+  }
+  return undefined;
+}
+
+describe('the check itself', () => {
+  it('sees every form of import, and none in comments', () => {
+    const text = [
+      "import a from 'a';",
+      "import { b,\n c } from '@m/b';",
+      "import 'side';",
+      "export * from './d.ts';",
+      "export type { E } from './e.ts';",
+      "const f = await import('f');",
+      "// import g from 'g';",
+      "/* import h from 'h'; */",
+    ].join('\n');
+    expect(importsOf(text)).toEqual(['a', '@m/b', 'side', './d.ts', './e.ts', 'f']);
+  });
+
+  it('finds a cycle, and none where there is none', () => {
+    expect(
+      findCycle(
+        new Map([
+          ['a', ['b']],
+          ['b', ['c']],
+          ['c', ['b']],
+        ]),
+      ),
+    ).toEqual(['b', 'c', 'b']);
+    expect(
+      findCycle(
+        new Map([
+          ['a', ['b', 'c']],
+          ['b', ['c']],
+          ['c', []],
+        ]),
+      ),
+    ).toBeUndefined();
+  });
+});
+
+describe('rooms', () => {
+  it('are all known, and their arrows run one way', () => {
+    expect([...packages].sort()).toEqual(Object.keys(arrows).sort());
+    expect(findCycle(new Map(Object.entries(arrows)))).toBeUndefined();
+  });
+
+  it.each(packages)('%s imports what it may, and declares it', (name) => {
+    const { dependencies = {} } = manifestOf(name);
+    const wrong: string[] = [];
+    for (const file of sourcesOf(name)) {
+      for (const specifier of importsOf(readFileSync(file, 'utf8'))) {
+        const where = `${relative(root, file)}: ${specifier}`;
+        if (specifier.startsWith('node:')) continue;
+        if (specifier.startsWith('.')) {
+          const target = relative(join(root, 'packages', name, 'src'), join(dirname(file), specifier));
+          if (target.startsWith('..')) wrong.push(`${where} leaves the package`);
+          continue;
+        }
+        const dependency = packageOf(specifier);
+        if (!Object.hasOwn(dependencies, dependency)) wrong.push(`${where} is not declared in package.json`);
+        const room = /^@millrace\/(.+)$/.exec(dependency)?.[1];
+        if (room !== undefined && !(arrows[name] ?? []).includes(room)) wrong.push(`${where} runs against the arrows`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(packages)('%s has no circle of modules', (name) => {
+    const graph = new Map<string, string[]>();
+    for (const file of sourcesOf(name)) {
+      // Types alone make no circle when the program runs; `import type` is left out.
+      const code = readFileSync(file, 'utf8').replace(/\b(import|export) type\b[^;]*;/g, '');
+      const targets = importsOf(code).filter((specifier) => specifier.startsWith('.'));
+      graph.set(
+        file,
+        targets.map((specifier) => join(dirname(file), specifier)),
+      );
+    }
+    expect(findCycle(graph)?.map((file) => relative(root, file))).toBeUndefined();
+  });
+
+  it('have no file of more than 500 lines', () => {
+    const long = packages
+      .flatMap((name) => sources(join(root, 'packages', name)))
+      .map((file) => [relative(root, file), readFileSync(file, 'utf8').split('\n').length - 1] as const)
+      .filter(([, lines]) => lines > MAX_LINES);
+    expect(long).toEqual([]);
+  });
+});
+
+describe('errors', () => {
+  // "E_FRAME_", with which a group of codes begins, is no code.
+  it('every code in the sources exists', () => {
+    const unknown = packages.flatMap(sourcesOf).flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/(?<![A-Z_])E(?:_[A-Z]+)+(?![A-Z_])/g)]
+        .map(([code]) => code)
+        .filter((code) => !Object.hasOwn(errorCodes, code))
+        .map((code) => `${relative(root, file)}: ${code}`),
+    );
+    expect(unknown).toEqual([]);
+  });
+
+  it('docs/errors.md is in step with the codes', async () => {
+    const { errorsPage } = (await import('../scripts/errors-doc.mjs')) as {
+      errorsPage(codes: typeof errorCodes): string;
+    };
+    expect(readFileSync(join(root, 'docs/errors.md'), 'utf8')).toBe(errorsPage(errorCodes));
+  });
+});
