@@ -1,12 +1,14 @@
 // Builds everything: the WebAssembly kernels (when their source changed), then the TypeScript of all packages.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const run = (command, args) =>
-  execFileSync(process.execPath, [join(root, command), ...args], { cwd: root, stdio: 'inherit' });
+function run(command, args) {
+  const { status } = spawnSync(process.execPath, [join(root, command), ...args], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}
 
 const kernels = 'packages/live-matrix/scripts/build-kernels.mjs';
 if (existsSync(join(root, kernels))) run(kernels, []);
