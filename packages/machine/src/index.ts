@@ -1,1 +1,3 @@
+export * from './drivers/index.ts';
 export * from './gcode/index.ts';
+export * from './tool-path/index.ts';

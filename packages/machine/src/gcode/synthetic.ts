@@ -54,12 +54,12 @@ function* pieces(bytes: number, seed: number): Generator<string, void, undefined
 
 function* layers(seed: number): Generator<string, never, undefined> {
   const random = generator(seed);
+  const lobes = 3 + Math.floor(random() * 4);
   for (let layer = 0; ; layer += 1) {
     // Past the height of a usual machine the part begins again from below.
     const z = 0.2 + (layer % 1000) * 0.2;
     yield `;LAYER_CHANGE\n;Z:${z.toFixed(2)}\nG92 E0\nG1 E-.8 F2100\nG1 Z${(z + 0.4).toFixed(2)} F10800\n`;
     if (layer === 1) yield 'M106 S255\n';
-    const lobes = 3 + Math.floor(random() * 3);
     const phase = layer * 0.02;
     for (let wall = 0; wall < 3; wall += 1) {
       yield* ring(z, 40 - wall * 0.45, lobes, phase, wall === 0, random);

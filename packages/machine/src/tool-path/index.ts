@@ -1,0 +1,3 @@
+export { ToolPath } from './path.ts';
+export { drawPng, type PictureOptions } from './png.ts';
+export { drawSvg, type SvgOptions } from './svg.ts';

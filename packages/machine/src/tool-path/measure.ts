@@ -1,0 +1,67 @@
+import type { ToolPath } from './path.ts';
+
+/** What a picture needs to know of a path before it draws. */
+export interface Measure {
+  /** Box of the part: of everything put down, less the first layer's skirts and priming lines where there are others. */
+  readonly min: readonly [number, number, number];
+  readonly max: readonly [number, number, number];
+  readonly layers: number;
+  /** Usual height of a layer, mm. */
+  readonly layerHeight: number;
+  /** Height of each layer, by its number from 1; mm. */
+  readonly heights: Float32Array;
+}
+
+const usualLayer = 0.2;
+
+export function measure(path: ToolPath): Measure {
+  const { ends } = path;
+  const last = path.length;
+  let layers = 0;
+  for (let n = 0; n < last; n += 1) layers = Math.max(layers, path.layer(n));
+  const heights = new Float32Array(layers + 1);
+  const from = layers > 2 ? 2 : 0;
+  const min = [Infinity, Infinity, Infinity];
+  const max = [-Infinity, -Infinity, -Infinity];
+  let bottom = Infinity;
+  const include = (n: number) => {
+    for (let axis = 0; axis < 3; axis += 1) {
+      const value = n < 0 ? 0 : (ends[3 * n + axis] as number);
+      if (value < (min[axis] as number)) min[axis] = value;
+      if (value > (max[axis] as number)) max[axis] = value;
+    }
+  };
+  for (let n = 0; n < last; n += 1) {
+    if (!path.extrudes(n)) continue;
+    const layer = path.layer(n);
+    const z = ends[3 * n + 2] as number;
+    heights[layer] = z;
+    if (z < bottom) bottom = z;
+    if (layer < from) continue;
+    include(n - 1);
+    include(n);
+  }
+  if (!Number.isFinite(min[0] as number)) {
+    // Nothing was put down: the picture is of the travel.
+    include(-1);
+    for (let n = 0; n < last; n += 1) include(n);
+    bottom = min[2] as number;
+  }
+  return {
+    min: [min[0] as number, min[1] as number, Math.min(bottom, min[2] as number)],
+    max: [max[0] as number, max[1] as number, max[2] as number],
+    layers,
+    layerHeight: medianStep(heights),
+    heights,
+  };
+}
+
+function medianStep(heights: Float32Array): number {
+  const steps: number[] = [];
+  for (let layer = 2; layer < heights.length; layer += 1) {
+    const step = (heights[layer] as number) - (heights[layer - 1] as number);
+    if (step > 0) steps.push(step);
+  }
+  steps.sort((a, b) => a - b);
+  return steps[Math.floor(steps.length / 2)] ?? usualLayer;
+}

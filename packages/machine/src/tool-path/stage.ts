@@ -1,0 +1,199 @@
+import type { Scene } from './beads.ts';
+import type { Canvas } from './canvas.ts';
+import type { Measure } from './measure.ts';
+import { type Colour, ink } from './palette.ts';
+import type { ToolPath } from './path.ts';
+import type { View } from './view.ts';
+
+/** Pixels of the scene for one of the canvas, each way. */
+export const oversampling = 2;
+
+const reach = 3.2; // mm around a place whose neighbours darken it
+const directions = 12;
+
+/** Puts the scene on its plate: background, grid, shadow, and the darkness of nooks; smooths the edges. */
+export function stage(canvas: Canvas, scene: Scene, view: View, box: Measure, path: ToolPath): void {
+  const plate = new Plate(view, box, path);
+  const shade = nooks(scene, view);
+  const samples = oversampling * oversampling;
+  for (let y = 0; y < canvas.height; y += 1) {
+    for (let x = 0; x < canvas.width; x += 1) {
+      let [red, green, blue, empty] = [0, 0, 0, 0];
+      for (let n = 0; n < samples; n += 1) {
+        const at = (y * oversampling + ((n / oversampling) | 0)) * scene.width + x * oversampling + (n % oversampling);
+        if ((scene.depth[at] as number) === Number.NEGATIVE_INFINITY) {
+          empty += 1;
+          continue;
+        }
+        const packed = scene.colour[at] as number;
+        const dim = shade[at] as number;
+        red += (packed & 255) * dim;
+        green += ((packed >> 8) & 255) * dim;
+        blue += ((packed >> 16) & 255) * dim;
+      }
+      const back = empty === 0 ? ink.top : plate.colour(x, y, y / canvas.height);
+      const to = (y * canvas.width + x) * 3;
+      canvas.pixels[to] = Math.round((red + back[0] * empty) / samples);
+      canvas.pixels[to + 1] = Math.round((green + back[1] * empty) / samples);
+      canvas.pixels[to + 2] = Math.round((blue + back[2] * empty) / samples);
+    }
+  }
+}
+
+/** How much light reaches each pixel (0 to 1): neighbours that stand nearer to the viewer take some. */
+function nooks(scene: Scene, view: View): Float32Array {
+  const { width, height, depth } = scene;
+  const out = new Float32Array(width * height).fill(1);
+  const steps: [number, number, number][] = [];
+  for (let n = 0; n < directions * 2; n += 1) {
+    const far = n < directions ? 0.35 : 1;
+    const angle = ((n % directions) / directions + (n < directions ? 0 : 0.5 / directions)) * 2 * Math.PI;
+    const size = reach * far * view.scale;
+    steps.push([Math.round(Math.cos(angle) * size), Math.round(Math.sin(angle) * size), reach * far]);
+  }
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const here = depth[y * width + x] as number;
+      if (here === Number.NEGATIVE_INFINITY) continue;
+      let taken = 0;
+      for (const [dx, dy, away] of steps) {
+        const sx = x + dx;
+        const sy = y + dy;
+        if (sx < 0 || sy < 0 || sx >= width || sy >= height) continue;
+        const higher = (depth[sy * width + sx] as number) - here;
+        // The plate rises towards the viewer on the picture's lower side: only what stands clear of a slope counts.
+        if (higher > 0.15) taken += Math.min((higher - 0.15) / away, 1) / (1 + (0.12 * higher) / away);
+      }
+      out[y * width + x] = 1 - Math.min((taken / steps.length) * 1.05, 0.78);
+    }
+  }
+  return out;
+}
+
+/** The plate under the part: a grid of 10 mm that fades out, and the shadow of what stands on it. */
+class Plate {
+  readonly #view: View;
+  readonly #cell: number; // mm
+  readonly #columns: number;
+  readonly #rows: number;
+  readonly #left: number;
+  readonly #front: number;
+  readonly #shadow: Float32Array;
+  readonly #middle: readonly [number, number];
+  readonly #size: number;
+  readonly #floor: number;
+
+  constructor(view: View, box: Measure, path: ToolPath) {
+    this.#view = view;
+    this.#floor = box.min[2] - box.layerHeight;
+    this.#size = Math.max(box.max[0] - box.min[0], box.max[1] - box.min[1], 10);
+    this.#middle = [(box.min[0] + box.max[0]) / 2, (box.min[1] + box.max[1]) / 2];
+    const margin = 14;
+    this.#cell = Math.max(0.8, this.#size / 400);
+    this.#left = box.min[0] - margin;
+    this.#front = box.min[1] - margin;
+    this.#columns = Math.ceil((box.max[0] - box.min[0] + 2 * margin) / this.#cell) + 1;
+    this.#rows = Math.ceil((box.max[1] - box.min[1] + 2 * margin) / this.#cell) + 1;
+    this.#shadow = this.#cast(path);
+  }
+
+  /** Colour of the plate, or of the room behind it, at a pixel of the canvas. */
+  colour(x: number, y: number, down: number): Colour {
+    const { right, up, scale } = this.#view;
+    // The place on the plate that this pixel shows: the projection, solved for z = floor.
+    const a = ((x + 0.5) * oversampling - this.#view.x) / scale - this.#floor * right[2];
+    const b = -((y + 0.5) * oversampling - this.#view.y) / scale - this.#floor * up[2];
+    const determinant = right[0] * up[1] - right[1] * up[0];
+    const px = (a * up[1] - b * right[1]) / determinant;
+    const py = (b * right[0] - a * up[0]) / determinant;
+    const away = Math.hypot(px - this.#middle[0], py - this.#middle[1]) / this.#size;
+    const fade = Math.max(1 - away / 1.35, 0);
+    const pixel = oversampling / scale;
+    const line = Math.max(gridLine(px, 10, pixel), gridLine(py, 10, pixel * 1.6));
+    const glow = 0.5 * fade * fade;
+    const dark = 1 - 0.8 * this.#shadowAt(px, py);
+    const out: [number, number, number] = [0, 0, 0];
+    for (let part = 0; part < 3; part += 1) {
+      const room = (ink.top[part] as number) + ((ink.bottom[part] as number) - (ink.top[part] as number)) * down;
+      const lit = room + glow * 46;
+      out[part] = (lit + ((ink.grid[part] as number) - lit) * line * fade * 0.5) * dark;
+    }
+    return out;
+  }
+
+  #cast(path: ToolPath): Float32Array {
+    const cover = new Float32Array(this.#columns * this.#rows);
+    const { ends } = path;
+    for (let n = 1; n < path.length; n += 1) {
+      if (!path.extrudes(n)) continue;
+      const x0 = ends[3 * n - 3] as number;
+      const y0 = ends[3 * n - 2] as number;
+      const dx = (ends[3 * n] as number) - x0;
+      const dy = (ends[3 * n + 1] as number) - y0;
+      const steps = Math.ceil(Math.hypot(dx, dy) / this.#cell);
+      for (let step = 0; step <= steps; step += 1) {
+        const share = steps === 0 ? 0 : step / steps;
+        const column = Math.round((x0 + dx * share - this.#left) / this.#cell);
+        const row = Math.round((y0 + dy * share - this.#front) / this.#cell);
+        if (column < 0 || row < 0 || column >= this.#columns || row >= this.#rows) continue;
+        cover[row * this.#columns + column] = 1;
+      }
+    }
+    let soft: Float32Array = cover;
+    for (let pass = 0; pass < 3; pass += 1) soft = this.#blur(soft, Math.max(Math.round(2.2 / this.#cell), 1));
+    return soft;
+  }
+
+  #blur(from: Float32Array, radius: number): Float32Array {
+    const middle = new Float32Array(from.length);
+    const out = new Float32Array(from.length);
+    blurLines(from, middle, this.#columns, this.#rows, 1, this.#columns, radius);
+    blurLines(middle, out, this.#rows, this.#columns, this.#columns, 1, radius);
+    return out;
+  }
+
+  #shadowAt(x: number, y: number): number {
+    // The light comes from behind the viewer's left shoulder: the shadow falls a little to the back.
+    const { right } = this.#view;
+    const column = (x - right[0] * 1.5 - this.#left) / this.#cell;
+    const row = (y - right[1] * 1.5 - this.#front) / this.#cell;
+    const c = Math.floor(column);
+    const r = Math.floor(row);
+    if (c < 0 || r < 0 || c + 1 >= this.#columns || r + 1 >= this.#rows) return 0;
+    const at = r * this.#columns + c;
+    const s = this.#shadow;
+    const fx = column - c;
+    const near = (s[at] as number) * (1 - fx) + (s[at + 1] as number) * fx;
+    const far = (s[at + this.#columns] as number) * (1 - fx) + (s[at + this.#columns + 1] as number) * fx;
+    return near + (far - near) * (row - r);
+  }
+}
+
+/** Coverage (0 to 1) of a pixel of `pixel` mm by the nearest multiple of `every` mm. */
+function gridLine(place: number, every: number, pixel: number): number {
+  const away = Math.abs(place - Math.round(place / every) * every);
+  return Math.max(1 - away / (pixel * 1.1), 0);
+}
+
+/** Running mean along lines of an image. */
+function blurLines(
+  from: Float32Array,
+  to: Float32Array,
+  length: number,
+  lines: number,
+  step: number,
+  stride: number,
+  radius: number,
+): void {
+  const window = 2 * radius + 1;
+  for (let line = 0; line < lines; line += 1) {
+    const base = line * stride;
+    let sum = 0;
+    for (let n = 0; n < Math.min(radius, length); n += 1) sum += from[base + n * step] as number;
+    for (let n = 0; n < length; n += 1) {
+      if (n + radius < length) sum += from[base + (n + radius) * step] as number;
+      if (n - radius - 1 >= 0) sum -= from[base + (n - radius - 1) * step] as number;
+      to[base + n * step] = sum / window;
+    }
+  }
+}
