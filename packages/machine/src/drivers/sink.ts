@@ -4,8 +4,8 @@ import { parse, sleep, systemClock } from '@millrace/base';
 import { z } from 'zod';
 import { BufferedDriver, type Engine } from './buffered.ts';
 import type { Driver, DriverModules, RunSummary } from './contract.ts';
+import { digestSoFar } from './digest.ts';
 import { Pacer, paceFactor } from './pacer.ts';
-import { digestSoFar } from './virtual.ts';
 
 export const sinkOptionsSchema = z.strictObject({
   serial: z.string().min(1).max(64),

@@ -1,10 +1,11 @@
 import { createHash, type Hash } from 'node:crypto';
-import { type Bytes, copyBytes, MillraceError, parse, sleep, systemClock } from '@millrace/base';
+import { MillraceError, parse, sleep, systemClock } from '@millrace/base';
 import { z } from 'zod';
 import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '../gcode/index.ts';
 import { ToolPath } from '../tool-path/path.ts';
 import { BufferedDriver, type Engine } from './buffered.ts';
 import type { Driver, DriverModules, RunSummary } from './contract.ts';
+import { digestSoFar } from './digest.ts';
 import { Pacer, paceFactor } from './pacer.ts';
 
 const line = z.number().int().positive();
@@ -232,9 +233,4 @@ class VirtualEngine implements Engine, ExecutionListener {
       throw new MillraceError('E_MACHINE', 'the machine reports a thermal fault of its nozzle', { data: { line: at } });
     }
   }
-}
-
-/** The digest without ending the hash. */
-export function digestSoFar(hash: Hash): Bytes {
-  return copyBytes(hash.copy().digest());
 }
