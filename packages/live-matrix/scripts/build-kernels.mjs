@@ -1,8 +1,9 @@
-// Builds the kernels of the hash engine: WebAssembly from AssemblyScript. What is newer than its sources is left alone.
+// Builds the kernels of the hash engine: WebAssembly from AssemblyScript, the native engine where a compiler is. What is newer than its sources is left alone.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildNative } from './build-native.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -43,3 +44,6 @@ async function buildWasm(output, source, features) {
 mkdirSync(join(root, 'wasm'), { recursive: true });
 await buildWasm('keccak-simd.wasm', 'assembly/keccak-simd.ts', ['--enable', 'simd']);
 await buildWasm('keccak-plain.wasm', 'assembly/keccak-plain.ts', []);
+
+const native = buildNative();
+if (native !== undefined) console.log(native);

@@ -4,6 +4,7 @@ export { parityOf } from './code/parity.ts';
 export { type Candidates, solveBlock } from './code/solve.ts';
 export * from './engines/choose.ts';
 export * from './engines/engine.ts';
+export { createNativeEngine, nativeInstructionSets } from './engines/native-engine.ts';
 export { claimedRevision, HEADER_BYTES, MAC_BYTES } from './frame/header.ts';
 export {
   type HintMode,
@@ -19,3 +20,4 @@ export * from './receiver.ts';
 export * from './seed.ts';
 export * from './sender.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
+export { allocateScratch, allocateTable, type Table, type TableBuild, tableParts, wipeTable } from './table/table.ts';

@@ -1,5 +1,4 @@
 import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
-import { parityOf } from './code/parity.ts';
 import type { HashEngine, HashKey } from './engines/engine.ts';
 import { frameShape, MAX_HINTS, writeHeader } from './frame/header.ts';
 import { chaffPlaces, chaffValues, maskBytes } from './frame/keystream.ts';
@@ -129,7 +128,7 @@ function encodeFrame(
     out[shape.hintsEnd] = chaff >>> 8;
     out[shape.hintsEnd + 1] = chaff & 0xff;
   }
-  out.set(parityOf(values, matrix.order, shape.blocks), shape.parityAt);
+  out.set(engine.parity(values, matrix.order, shape.blocks), shape.parityAt);
   maskBytes(engine, key(keys.parity), frame, out.subarray(shape.hintsEnd, shape.maskedEnd));
   out.set(frameMac(keys.mac, out.subarray(0, shape.maskedEnd)), shape.maskedEnd);
   return out;

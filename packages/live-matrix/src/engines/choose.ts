@@ -1,12 +1,11 @@
 import { MillraceError } from '@millrace/base';
 import { type EngineName, type EngineSetting, engineNames, type HashEngine } from './engine.ts';
+import { createNativeEngine } from './native-engine.ts';
 import { createTsEngine } from './ts-engine.ts';
 import { createWasmEngine } from './wasm-engine.ts';
 
 const makers: Readonly<Record<EngineName, () => HashEngine>> = {
-  native: () => {
-    throw new MillraceError('E_ENGINE', 'the native engine is not built here');
-  },
+  native: () => createNativeEngine(),
   'wasm-simd': () => createWasmEngine('wasm-simd'),
   wasm: () => createWasmEngine('wasm'),
   ts: createTsEngine,

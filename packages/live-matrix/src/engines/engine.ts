@@ -1,4 +1,9 @@
+import type { Bytes } from '@millrace/base';
+import type { Block } from '../code/layout.ts';
+import type { Candidates } from '../code/solve.ts';
+import type { HintMode, Order } from '../parameters.ts';
 import type { SuiteName } from '../suites.ts';
+import type { Table, TableBuild } from '../table/table.ts';
 
 export const engineNames = ['native', 'wasm-simd', 'wasm', 'ts'] as const;
 export type EngineName = (typeof engineNames)[number];
@@ -15,12 +20,13 @@ export interface HashKey {
 }
 
 /**
- * Computes lane 0 (the first 8 bytes, little-endian) of H(g,t,k) for many g. Every engine gives the same words
- * (vectors/live-matrix/hash.json); none keeps the key after the call.
+ * The work that is worth a kernel: H for many g, tables, parity and solving. Every engine gives the same results
+ * (vectors/live-matrix/); none keeps a key after a call. Arrays may lie in shared memory; calls are synchronous and
+ * belong into worker threads where they are long.
  */
 export interface HashEngine {
   readonly name: EngineName;
-  /** What runs in detail, for the log: instruction set, lanes side by side. */
+  /** What runs in detail, for the log: instruction set, hashes side by side. */
   readonly detail: string;
   /**
    * H for g = high·2^32 + values[i].
@@ -28,8 +34,19 @@ export interface HashEngine {
    * @param out 2·values.length words: out[2i] and out[2i+1] are the low and the high word of lane 0
    */
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): void;
-  /**
-   * Low words of lane 0 of H for g = first, first+1, … (below 2^32), one for each place of `out`.
-   */
+  /** Low words of lane 0 of H for g = first, first+1, … (below 2^32), one for each place of `out`. */
   hashRange(key: HashKey, first: number, out: Uint32Array): void;
+  /** Hashes g = first … first+count-1 and puts each into its part of the table. */
+  partition(key: HashKey, build: TableBuild, first: number, count: number): void;
+  /** Sorts one part, after all values are in. */
+  index(build: TableBuild, part: number): void;
+  /** Candidates of each hint; where `skip` is 1 (chaff) the only one is 0. */
+  lookUp(table: Table, mode: HintMode, codes: Uint32Array, skip: Uint8Array): Candidates;
+  /** Parity of every block, one after the other. */
+  parity(values: Uint32Array, order: Order, blocks: readonly Block[]): Bytes;
+  /** Solves every block; false when one has not exactly one solution. `out` gets one value for each hint. */
+  solve(candidates: Candidates, order: Order, blocks: readonly Block[], parity: Uint8Array, out: Uint32Array): boolean;
 }
+
+/** What an engine that only hashes takes from the reference. */
+export type HashOnly = Pick<HashEngine, 'name' | 'detail' | 'hashBatch' | 'hashRange'>;

@@ -1,4 +1,7 @@
-import type { HashEngine, HashKey } from './engine.ts';
+import { parityOf } from '../code/parity.ts';
+import { solveBlock } from '../code/solve.ts';
+import { indexPart, lookUp, partition } from '../table/ts-table.ts';
+import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';
 
 /** The reference engine: plain TypeScript, runs everywhere, slow. */
@@ -19,7 +22,7 @@ export function createTsEngine(): HashEngine {
     state.fill(0);
   }
 
-  return {
+  return withReference({
     name: 'ts',
     detail: 'TypeScript, 32-bit words',
     hashBatch(key, high, values, out) {
@@ -45,5 +48,18 @@ export function createTsEngine(): HashEngine {
         },
       );
     },
+  });
+}
+
+/** Completes an engine that hashes with the reference's tables and code. */
+export function withReference(engine: HashOnly): HashEngine {
+  return {
+    ...engine,
+    partition: (key, build, first, count) => partition(engine.hashRange, key, build, first, count),
+    index: indexPart,
+    lookUp,
+    parity: parityOf,
+    solve: (candidates, order, blocks, parity, out) =>
+      blocks.every((block) => solveBlock(candidates, order, block, parity, out)),
   };
 }

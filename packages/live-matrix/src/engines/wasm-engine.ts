@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { MillraceError } from '@millrace/base';
 import type { HashEngine, HashKey } from './engine.ts';
 import { loadBlock, roundConstants } from './keccak.ts';
+import { withReference } from './ts-engine.ts';
 
 // The part of WebAssembly's API that is used here: the compiler's library for Node has none of it.
 interface WasmMemory {
@@ -52,7 +53,7 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
     }
   }
 
-  return {
+  return withReference({
     name,
     detail: modules[name].detail,
     hashBatch(key, high, input, out) {
@@ -74,7 +75,7 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
         }
       });
     },
-  };
+  });
 }
 
 function instantiate(file: string): Kernel {

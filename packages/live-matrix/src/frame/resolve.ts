@@ -1,8 +1,8 @@
 import { type Bytes, MillraceError } from '@millrace/base';
-import { type Candidates, solveBlock } from '../code/solve.ts';
+import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
 import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';
-import { lookUp, type Table } from '../table/table.ts';
+import type { Table } from '../table/table.ts';
 import { type FrameHeader, type FrameShape, readHeader } from './header.ts';
 import { chaffPlaces, maskBytes } from './keystream.ts';
 import { readValues, writeValues } from './segments.ts';
@@ -39,12 +39,10 @@ export function resolveFrame(
   const candidates = findCandidates(engine, matrix, tableKey, table, frame, header, isChaff);
 
   const values = new Uint32Array(header.hints);
-  for (const block of shape.blocks) {
-    if (!solveBlock(candidates, matrix.order, block, parity, values)) {
-      throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} have not exactly one solution`, {
-        data: { frame: header.frame, revision: header.revision },
-      });
-    }
+  if (!engine.solve(candidates, matrix.order, shape.blocks, parity, values)) {
+    throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} have not exactly one solution`, {
+      data: { frame: header.frame, revision: header.revision },
+    });
   }
   const cell = new Uint8Array(dataHints * matrix.segmentBytes);
   writeValues(
@@ -65,18 +63,8 @@ function findCandidates(
   isChaff: Uint8Array,
 ): Candidates {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
-  const starts = new Uint32Array(hints + 1);
-  let values = new Uint32Array(4 * hints + 256);
-  let at = 0;
-  for (let i = 0; i < hints; i++) {
-    starts[i] = at;
-    if (at + 256 > values.length) values = grow(values);
-    // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
-    if (isChaff[i] === 1) values[at++] = 0;
-    else at = lookUp(table, matrix.order, matrix.hints, codes[i] ?? 0, values, at);
-  }
-  starts[hints] = at;
-  const found = { starts, values: values.subarray(0, at) };
+  // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
+  const found = engine.lookUp(table, matrix.hints, codes, isChaff);
   return matrix.hints === 'sparse' && matrix.order === 24 ? hashAgain(engine, tableKey, codes, found) : found;
 }
 
@@ -110,10 +98,4 @@ function hashAgain(engine: HashEngine, key: HashKey, codes: Uint32Array, found: 
 
 function range({ starts }: Candidates, hint: number): [number, number] {
   return [starts[hint] ?? 0, starts[hint + 1] ?? 0];
-}
-
-function grow(values: Uint32Array): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(2 * values.length);
-  larger.set(values);
-  return larger;
 }

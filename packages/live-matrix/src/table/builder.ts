@@ -1,20 +1,20 @@
 import type { HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 import type { TaskRunner } from './runner.ts';
-import { allocateTable, PARTS, type Table, tableEntries } from './table.ts';
+import { allocateScratch, allocateTable, type Table, type TableBuild, tableParts } from './table.ts';
+import type { Task } from './tasks.ts';
 
-/** Values in one hashing task: some milliseconds of work. */
-const HASH_CHUNK = 2 ** 15;
+/** Values in one hashing task: some milliseconds of work, whatever the engine. */
+const HASH_CHUNK = 2 ** 16;
+/** Parts in one sorting task. */
+const INDEX_CHUNK = 16;
 
-/**
- * Computes tables and keeps their memory: at most two tables, used over and over, and the list of codes that a table
- * is sorted from.
- */
+/** Computes tables and keeps their memory: at most two tables, used over and over, and the scratch of one. */
 export class TableBuilder {
   readonly #order: Order;
   readonly #runner: TaskRunner;
   readonly #free: Table[] = [];
-  #codes: Uint32Array | undefined;
+  #scratch: Omit<TableBuild, 'table'> | undefined;
 
   constructor(order: Order, runner: TaskRunner) {
     this.#order = order;
@@ -23,28 +23,12 @@ export class TableBuilder {
 
   /** The inverse table of H under `key`; the caller gives its memory back with `release`. */
   async build(key: HashKey): Promise<Table> {
-    const size = tableEntries(this.#order);
-    this.#codes ??= new Uint32Array(new SharedArrayBuffer(4 * size));
-    const all = this.#codes;
+    this.#scratch ??= allocateScratch(this.#order);
     const table = this.#free.pop() ?? allocateTable(this.#order);
-    const chunks = Array.from({ length: Math.ceil(size / HASH_CHUNK) }, (_, i) => i * HASH_CHUNK);
-    const counted = await Promise.all(
-      chunks.map((first) => {
-        const codes = all.subarray(first, Math.min(size, first + HASH_CHUNK));
-        return this.#runner.run({ kind: 'hash', key, order: this.#order, first, codes }, false);
-      }),
-    );
-    const starts = new Uint32Array(PARTS + 1);
-    for (const counts of counted) {
-      for (let part = 0; part < PARTS; part++) starts[part + 1] = (starts[part + 1] ?? 0) + (counts?.[part] ?? 0);
-    }
-    for (let part = 0; part < PARTS; part++) starts[part + 1] = (starts[part + 1] ?? 0) + (starts[part] ?? 0);
-    await Promise.all(
-      Array.from({ length: PARTS }, (_, part) => {
-        const start = starts[part] ?? 0;
-        return this.#runner.run({ kind: 'index', codes: all, order: this.#order, part, start, table }, false);
-      }),
-    );
+    const build: TableBuild = { table, ...this.#scratch };
+    build.cursors.fill(0);
+    await this.#each(2 ** this.#order, HASH_CHUNK, (first, count) => ({ kind: 'partition', key, build, first, count }));
+    await this.#each(tableParts(this.#order), INDEX_CHUNK, (first, count) => ({ kind: 'index', build, first, count }));
     return table;
   }
 
@@ -54,10 +38,14 @@ export class TableBuilder {
     this.#free.push(table);
   }
 
-  /** Wipes what a table was sorted from. */
   close(): void {
-    this.#codes?.fill(0);
-    this.#codes = undefined;
+    this.#scratch?.local.fill(0);
+    this.#scratch = undefined;
     this.#free.length = 0;
+  }
+
+  async #each(size: number, chunk: number, task: (first: number, count: number) => Task): Promise<void> {
+    const firsts = Array.from({ length: Math.ceil(size / chunk) }, (_, i) => i * chunk);
+    await Promise.all(firsts.map((first) => this.#runner.run(task(first, Math.min(chunk, size - first)), false)));
   }
 }

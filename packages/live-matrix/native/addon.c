@@ -1,0 +1,286 @@
+/*
+ * The N-API face of the kernels: typed arrays in, typed arrays filled. Sizes are checked here, meaning is checked by
+ * the callers in src/engines/native-engine.ts. Nothing is kept between calls but the parity code's public columns.
+ */
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "table.h"
+
+#define COLUMNS (342u * 24u)
+
+static uint8_t *columns; /* set once, by whichever thread comes first */
+
+static int runs_here(const mr_kernel *kernel) {
+#if defined(__x86_64__)
+  if (kernel == &mr_kernel_avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("bmi2");
+  if (kernel == &mr_kernel_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+#endif
+  (void)kernel;
+  return 1;
+}
+
+/* Fastest first. */
+static const mr_kernel *const kernels[] = {
+#if defined(__x86_64__)
+    &mr_kernel_avx512,
+    &mr_kernel_avx2,
+#elif defined(__aarch64__)
+    &mr_kernel_neon,
+#endif
+    &mr_kernel_portable,
+};
+#define KERNELS (sizeof kernels / sizeof *kernels)
+
+typedef struct {
+  void *data;
+  size_t length; /* in elements */
+} array;
+
+static napi_value refuse(napi_env env, const char *message) {
+  napi_throw_type_error(env, NULL, message);
+  return NULL;
+}
+
+static int get_array(napi_env env, napi_value value, size_t element, array *out) {
+  napi_typedarray_type type;
+  bool is = false;
+  if (napi_is_typedarray(env, value, &is) != napi_ok || !is) return 0;
+  if (napi_get_typedarray_info(env, value, &type, &out->length, &out->data, NULL, NULL) != napi_ok) return 0;
+  static const size_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+  return (size_t)type < sizeof sizes / sizeof *sizes && sizes[type] == element;
+}
+
+static int get_u32(napi_env env, napi_value value, uint32_t *out) {
+  return napi_get_value_uint32(env, value, out) == napi_ok;
+}
+
+#define MAX_ARGUMENTS 10
+
+typedef struct {
+  napi_env env;
+  napi_value values[MAX_ARGUMENTS];
+  size_t next;
+  int good;
+} arguments;
+
+static arguments read_arguments(napi_env env, napi_callback_info info, size_t expected) {
+  arguments a = {.env = env};
+  size_t count = MAX_ARGUMENTS;
+  a.good = napi_get_cb_info(env, info, &count, a.values, NULL, NULL) == napi_ok && count >= expected;
+  return a;
+}
+
+static uint32_t next_u32(arguments *a) {
+  uint32_t value = 0;
+  a->good = a->good && get_u32(a->env, a->values[a->next++], &value);
+  return value;
+}
+
+static array next_array(arguments *a, size_t element) {
+  array out = {0};
+  a->good = a->good && get_array(a->env, a->values[a->next++], element, &out);
+  return out;
+}
+
+static const mr_kernel *next_kernel(arguments *a) {
+  const uint32_t which = next_u32(a);
+  a->good = a->good && which < KERNELS && runs_here(kernels[which < KERNELS ? which : 0]);
+  return kernels[which < KERNELS ? which : 0];
+}
+
+/* The block as words (25 lanes), then the number of rounds. */
+static mr_key next_key(arguments *a) {
+  const array block = next_array(a, 4);
+  const uint32_t rounds = next_u32(a);
+  a->good = a->good && block.length == 50 && (rounds == 24 || rounds == 12);
+  return (mr_key){block.data, (int)rounds};
+}
+
+/* kernelNames(): [[name, detail] …], an empty string for one that does not run here. */
+static napi_value kernel_names(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value list;
+  napi_create_array(env, &list);
+  for (uint32_t i = 0; i < KERNELS; i++) {
+    napi_value pair, name, detail;
+    const int runs = runs_here(kernels[i]);
+    napi_create_array_with_length(env, 2, &pair);
+    napi_create_string_utf8(env, runs ? kernels[i]->name : "", NAPI_AUTO_LENGTH, &name);
+    napi_create_string_utf8(env, kernels[i]->detail, NAPI_AUTO_LENGTH, &detail);
+    napi_set_element(env, pair, 0, name);
+    napi_set_element(env, pair, 1, detail);
+    napi_set_element(env, list, i, pair);
+  }
+  return list;
+}
+
+/* loadColumns(bytes): the generator of the parity code, the same for every thread. */
+static napi_value load_columns(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 1);
+  const array bytes = next_array(&a, 1);
+  if (!a.good || bytes.length != COLUMNS * MR_COLUMN_BYTES) return refuse(env, "loadColumns: wrong arguments");
+  if (__atomic_load_n(&columns, __ATOMIC_ACQUIRE) != NULL) return NULL;
+  uint8_t *copy = aligned_alloc(MR_COLUMN_BYTES, bytes.length);
+  if (copy == NULL) return refuse(env, "loadColumns: no memory");
+  memcpy(copy, bytes.data, bytes.length);
+  uint8_t *none = NULL;
+  if (!__atomic_compare_exchange_n(&columns, &none, copy, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) free(copy);
+  return NULL;
+}
+
+/* hashBatch(kernel, block, rounds, high, values, out) */
+static napi_value hash_batch(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 6);
+  const mr_kernel *kernel = next_kernel(&a);
+  const mr_key key = next_key(&a);
+  const uint32_t high = next_u32(&a);
+  const array values = next_array(&a, 4), out = next_array(&a, 4);
+  if (!a.good || out.length < 2 * values.length) return refuse(env, "hashBatch: wrong arguments");
+  kernel->batch(&key, high, values.data, values.length, out.data);
+  return NULL;
+}
+
+/* hashRange(kernel, block, rounds, first, out) */
+static napi_value hash_range(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 5);
+  const mr_kernel *kernel = next_kernel(&a);
+  const mr_key key = next_key(&a);
+  const uint32_t first = next_u32(&a);
+  const array out = next_array(&a, 4);
+  if (!a.good || out.length > (1ull << 32) - first) return refuse(env, "hashRange: wrong arguments");
+  kernel->range(&key, first, out.length, out.data);
+  return NULL;
+}
+
+/* order, parts, entries, ends: a table that may be asked; with local and cursors one that is being built. */
+static mr_build next_table(arguments *a, int building) {
+  mr_build build = {0};
+  build.order = next_u32(a);
+  build.parts = next_u32(a);
+  const array entries = next_array(a, 4), ends = next_array(a, 4);
+  a->good = a->good && (build.order == 16 || build.order == 24) && build.parts == 1u << (build.order - 16) &&
+            entries.length % build.parts == 0 && ends.length == (size_t)build.parts * MR_PART_BUCKETS;
+  build.entries = entries.data;
+  build.ends = ends.data;
+  build.capacity = a->good ? (uint32_t)(entries.length / build.parts) : 0;
+  if (building) {
+    const array local = next_array(a, 2), cursors = next_array(a, 4);
+    a->good = a->good && local.length == entries.length && cursors.length == build.parts;
+    build.local = local.data;
+    build.cursors = cursors.data;
+  }
+  return build;
+}
+
+/* partition(kernel, block, rounds, order, parts, entries, ends, local, cursors, [first, count]) → false: a part is full */
+static napi_value partition(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 10);
+  const mr_kernel *kernel = next_kernel(&a);
+  const mr_key key = next_key(&a);
+  const mr_build build = next_table(&a, 1);
+  const array span = next_array(&a, 4);
+  if (!a.good || span.length != 2) return refuse(env, "partition: wrong arguments");
+  const uint32_t first = ((const uint32_t *)span.data)[0], count = ((const uint32_t *)span.data)[1];
+  if (first > 1u << build.order || count > (1u << build.order) - first)
+    return refuse(env, "partition: values beyond the order");
+  napi_value result;
+  napi_get_boolean(env, mr_partition(kernel, &key, &build, first, count), &result);
+  return result;
+}
+
+/* index(order, parts, entries, ends, local, cursors, part) → false: a part is too full, or memory is short */
+static napi_value index_part(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 7);
+  const mr_build build = next_table(&a, 1);
+  const uint32_t part = next_u32(&a);
+  if (!a.good || part >= build.parts) return refuse(env, "index: wrong arguments");
+  napi_value result;
+  napi_get_boolean(env, mr_index(&build, part), &result);
+  return result;
+}
+
+/* lookUp(order, parts, entries, ends, sparse, codes, skip, starts, found) → number of candidates */
+static napi_value look_up(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 9);
+  const mr_build table = next_table(&a, 0);
+  const uint32_t sparse = next_u32(&a);
+  const array codes = next_array(&a, 4), skip = next_array(&a, 1), starts = next_array(&a, 4);
+  const array found = next_array(&a, 4);
+  if (!a.good || skip.length < codes.length || starts.length < codes.length + 1 || found.length > UINT32_MAX)
+    return refuse(env, "lookUp: wrong arguments");
+  napi_value result;
+  napi_create_uint32(env,
+                     mr_look_up(&table, sparse != 0, codes.data, skip.data, codes.length, starts.data, found.data,
+                                (uint32_t)found.length),
+                     &result);
+  return result;
+}
+
+/* Blocks as words, four each; checked against the hints and the parity that there are. */
+static int blocks_fit(const array *blocks, size_t hints, size_t parity_bytes, uint32_t segment_bits) {
+  const mr_block *block = blocks->data;
+  if (blocks->length % 4 != 0 || (segment_bits != 16 && segment_bits != 24)) return 0;
+  for (size_t i = 0; i < blocks->length / 4; i++, block++) {
+    if (block->hints * segment_bits > COLUMNS || block->parity_bytes > MR_COLUMN_BYTES) return 0;
+    if ((uint64_t)block->first + block->hints > hints) return 0;
+    if ((uint64_t)block->parity_at + block->parity_bytes > parity_bytes) return 0;
+  }
+  return 1;
+}
+
+/* parity(kernel, values, segmentBits, blocks, out) */
+static napi_value parity_of(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 5);
+  const mr_kernel *kernel = next_kernel(&a);
+  const array values = next_array(&a, 4);
+  const uint32_t segment_bits = next_u32(&a);
+  const array blocks = next_array(&a, 4), out = next_array(&a, 1);
+  const uint8_t *code = __atomic_load_n(&columns, __ATOMIC_ACQUIRE);
+  if (!a.good || code == NULL || !blocks_fit(&blocks, values.length, out.length, segment_bits))
+    return refuse(env, "parity: wrong arguments");
+  kernel->parity(code, values.data, segment_bits, blocks.data, blocks.length / 4, out.data);
+  return NULL;
+}
+
+/* solve(kernel, starts, candidates, segmentBits, blocks, parity, out) → true when every block was solved */
+static napi_value solve_blocks(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 7);
+  const mr_kernel *kernel = next_kernel(&a);
+  const array starts = next_array(&a, 4), candidates = next_array(&a, 4);
+  const uint32_t segment_bits = next_u32(&a);
+  const array blocks = next_array(&a, 4), parity = next_array(&a, 1), out = next_array(&a, 4);
+  const uint8_t *code = __atomic_load_n(&columns, __ATOMIC_ACQUIRE);
+  if (!a.good || code == NULL || starts.length != out.length + 1 ||
+      !blocks_fit(&blocks, out.length, parity.length, segment_bits))
+    return refuse(env, "solve: wrong arguments");
+  const uint32_t *at = starts.data;
+  for (size_t i = 0; i < out.length; i++)
+    if (at[i] > at[i + 1]) return refuse(env, "solve: candidates are out of order");
+  if (at[out.length] > candidates.length) return refuse(env, "solve: candidates are missing");
+  int solved = 1;
+  const mr_block *block = blocks.data;
+  for (size_t i = 0; solved && i < blocks.length / 4; i++)
+    solved = kernel->solve(code, starts.data, candidates.data, segment_bits, &block[i], parity.data, out.data);
+  napi_value result;
+  napi_get_boolean(env, solved, &result);
+  return result;
+}
+
+static napi_value init(napi_env env, napi_value exports) {
+  const napi_property_descriptor functions[] = {
+#define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_default, NULL}
+      FUNCTION("kernelNames", kernel_names), FUNCTION("loadColumns", load_columns), FUNCTION("hashBatch", hash_batch),
+      FUNCTION("hashRange", hash_range),     FUNCTION("partition", partition),      FUNCTION("index", index_part),
+      FUNCTION("lookUp", look_up),           FUNCTION("parity", parity_of),         FUNCTION("solve", solve_blocks),
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
+  return exports;
+}
+
+NAPI_MODULE(live_matrix, init)

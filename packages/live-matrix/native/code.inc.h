@@ -1,0 +1,242 @@
+/*
+ * The parity code (spec/live-matrix.md, section 6) on columns of 512 bits, in the vectors that the including
+ * translation unit's instruction set has.
+ */
+#include "kernel.h"
+
+#include <string.h>
+#if defined(__BMI2__)
+#include <immintrin.h>
+#endif
+
+/* A column, or a sum of columns. */
+typedef uint64_t wide __attribute__((vector_size(MR_COLUMN_BYTES)));
+
+static inline wide column(const uint8_t *columns, uint32_t c) { return ((const wide *)(const void *)columns)[c]; }
+
+/* Sum of the columns of the bits that are set in `value`, the place-th segment of its block. */
+static inline wide columns_of(const uint8_t *columns, uint32_t place, uint32_t segment_bits, uint32_t value) {
+  wide sum = {0};
+  for (uint32_t at = place * segment_bits; value != 0; value &= value - 1)
+    sum ^= column(columns, at + (uint32_t)__builtin_ctz(value));
+  return sum;
+}
+
+/* Few blocks: bit by bit. */
+static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits,
+                            const mr_block *block, uint8_t *out) {
+  wide sum = {0};
+  for (uint32_t place = 0; place < block->hints; place++)
+    sum ^= columns_of(columns, place, segment_bits, values[block->first + place]);
+  memcpy(out + block->parity_at, &sum, block->parity_bytes);
+}
+
+#define SIDE_BY_SIDE 32
+#define MAX_NIBBLES 8
+
+/*
+ * Many blocks: all use the same columns, so the sums of every four neighbouring columns are computed once
+ * (the method of the four Russians) and each block takes one of 16 for each half byte.
+ */
+static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits,
+                             const mr_block *blocks, size_t count, uint8_t *out) {
+  const uint32_t nibbles = segment_bits / 4;
+  wide sums[SIDE_BY_SIDE];
+  wide of[MAX_NIBBLES][16];
+  memset(sums, 0, sizeof sums);
+  uint32_t places = 0;
+  for (size_t b = 0; b < count; b++)
+    if (blocks[b].hints > places) places = blocks[b].hints;
+  memset(of, 0, sizeof of);
+  for (uint32_t place = 0; place < places; place++) {
+    for (uint32_t n = 0; n < nibbles; n++) {
+      const uint32_t at = place * segment_bits + 4 * n;
+      const wide c0 = column(columns, at), c1 = column(columns, at + 1);
+      const wide c2 = column(columns, at + 2), c3 = column(columns, at + 3);
+      of[n][1] = c0;
+      of[n][2] = c1;
+      of[n][3] = c0 ^ c1;
+      for (int i = 0; i < 4; i++) of[n][4 + i] = of[n][i] ^ c2;
+      for (int i = 0; i < 8; i++) of[n][8 + i] = of[n][i] ^ c3;
+    }
+    for (size_t b = 0; b < count; b++) {
+      if (place >= blocks[b].hints) continue;
+      const uint32_t value = values[blocks[b].first + place];
+      wide sum = sums[b];
+      for (uint32_t n = 0; n < nibbles; n += 2) sum ^= of[n][value >> 4 * n & 15] ^ of[n + 1][value >> (4 * n + 4) & 15];
+      sums[b] = sum;
+    }
+  }
+  for (size_t b = 0; b < count; b++) memcpy(out + blocks[b].parity_at, &sums[b], blocks[b].parity_bytes);
+}
+
+static void parity(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits, const mr_block *blocks,
+                   size_t count, uint8_t *out) {
+  while (count > 0) {
+    const size_t n = count < SIDE_BY_SIDE ? count : SIDE_BY_SIDE;
+    if (n < 4) {
+      for (size_t b = 0; b < n; b++) parity_of_block(columns, values, segment_bits, &blocks[b], out);
+    } else {
+      parity_of_blocks(columns, values, segment_bits, blocks, n, out);
+    }
+    blocks += n;
+    count -= n;
+  }
+}
+
+#define GROUP 8
+#define GROUPS (MR_MAX_UNKNOWNS / GROUP)
+
+typedef struct {
+  wide rows[MR_MAX_UNKNOWNS];             /* one unknown each: how taking it changes the parity; reduced step by step */
+  uint8_t used[MR_MAX_UNKNOWNS][GROUPS];  /* which rows of an earlier group were added to a row */
+  uint8_t origin[MR_MAX_UNKNOWNS];        /* which rows of its own group a row is the sum of */
+  uint8_t target_used[GROUPS];
+  uint32_t value[MR_MAX_UNKNOWNS];
+  uint16_t place[MR_MAX_UNKNOWNS];
+  uint8_t taken[MR_MAX_UNKNOWNS];
+  wide sums[1 << GROUP];
+} solve_space;
+
+static inline int bit_of(const wide *row, int at) { return (int)((*row)[at >> 6] >> (at & 63) & 1); }
+
+/* Place of the lowest set bit, or -1. */
+static inline int lowest_bit(const wide *row) {
+  for (int i = 0; i < 8; i++)
+    if ((*row)[i] != 0) return 64 * i + __builtin_ctzll((*row)[i]);
+  return -1;
+}
+
+/* Reads the bits of a row at a group's pivots, which are in ascending order, into one small number. */
+typedef struct {
+  int count;
+  int pivots[GROUP];
+  int base; /* byte from which 64 bits hold all pivots, or -1 */
+  uint64_t mask;
+} pivot_reader;
+
+static void prepare_reader(pivot_reader *reader) {
+  const int lowest = reader->pivots[0], highest = reader->pivots[reader->count - 1];
+  int base = lowest / 8;
+  if (base > MR_COLUMN_BYTES - 8) base = MR_COLUMN_BYTES - 8;
+  reader->base = highest < 8 * base + 64 ? base : -1;
+  reader->mask = 0;
+  if (reader->base >= 0)
+    for (int i = 0; i < reader->count; i++) reader->mask |= 1ull << (reader->pivots[i] - 8 * base);
+}
+
+static inline uint32_t read_pivots(const pivot_reader *reader, const wide *row) {
+  uint32_t index = 0;
+#if defined(__BMI2__)
+  if (__builtin_expect(reader->base >= 0, 1)) {
+    uint64_t bits;
+    memcpy(&bits, (const uint8_t *)row + reader->base, 8);
+    return (uint32_t)_pext_u64(bits, reader->mask);
+  }
+#endif
+  for (int i = 0; i < reader->count; i++) index |= (uint32_t)bit_of(row, reader->pivots[i]) << i;
+  return index;
+}
+
+/* Brings rows first … first+k-1 to reduced echelon form among themselves, ordered by pivot. 0 when they depend. */
+static int reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
+  const int k = reader->count;
+  for (int i = 0; i < k; i++) s->origin[first + i] = (uint8_t)(1u << i);
+  for (int i = 0; i < k; i++) {
+    const int pivot = lowest_bit(&s->rows[first + i]);
+    if (pivot < 0) return 0;
+    reader->pivots[i] = pivot;
+    for (int j = 0; j < k; j++) {
+      if (j == i || !bit_of(&s->rows[first + j], pivot)) continue;
+      s->rows[first + j] ^= s->rows[first + i];
+      s->origin[first + j] ^= s->origin[first + i];
+    }
+  }
+  for (int i = 1; i < k; i++) {
+    for (int j = i; j > 0 && reader->pivots[j - 1] > reader->pivots[j]; j--) {
+      const int pivot = reader->pivots[j];
+      const wide row = s->rows[first + j];
+      const uint8_t origin = s->origin[first + j];
+      reader->pivots[j] = reader->pivots[j - 1];
+      s->rows[first + j] = s->rows[first + j - 1];
+      s->origin[first + j] = s->origin[first + j - 1];
+      reader->pivots[j - 1] = pivot;
+      s->rows[first + j - 1] = row;
+      s->origin[first + j - 1] = origin;
+    }
+  }
+  return 1;
+}
+
+/*
+ * The first candidate of every hint is assumed, every other is an unknown. Rows are eliminated in groups of 8 with a
+ * table of the 256 sums of a group (the method of the four Russians); what was added to which row is kept, so that
+ * walking back from the target gives the unknowns.
+ */
+static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *starts, const uint32_t *values,
+                    uint32_t segment_bits, const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
+  wide mask = {0}, target = {0};
+  memset(&mask, 0xff, block->parity_bytes);
+  memcpy(&target, parity_bytes + block->parity_at, block->parity_bytes);
+  const uint32_t most = 8 * block->parity_bytes;
+  uint32_t n = 0;
+  for (uint32_t place = 0; place < block->hints; place++) {
+    const uint32_t hint = block->first + place;
+    const uint32_t start = starts[hint], end = starts[hint + 1];
+    if (start >= end || end - start > most - n + 1) return 0;
+    const uint32_t assumed = values[start];
+    out[hint] = assumed;
+    target ^= columns_of(columns, place, segment_bits, assumed);
+    for (uint32_t at = start + 1; at < end; at++, n++) {
+      s->rows[n] = columns_of(columns, place, segment_bits, values[at] ^ assumed) & mask;
+      s->value[n] = values[at];
+      s->place[n] = (uint16_t)place;
+    }
+  }
+  target &= mask;
+
+  for (uint32_t first = 0, group = 0; first < n; first += GROUP, group++) {
+    pivot_reader reader;
+    reader.count = n - first < GROUP ? (int)(n - first) : GROUP;
+    if (!reduce_group(s, first, &reader)) return 0;
+    prepare_reader(&reader);
+    memset(&s->sums[0], 0, sizeof s->sums[0]);
+    for (uint32_t i = 1; i < 1u << reader.count; i++)
+      s->sums[i] = s->sums[i & (i - 1)] ^ s->rows[first + (uint32_t)__builtin_ctz(i)];
+    for (uint32_t j = first + GROUP; j < n; j++) {
+      const uint32_t index = read_pivots(&reader, &s->rows[j]);
+      s->rows[j] ^= s->sums[index];
+      s->used[j][group] = (uint8_t)index;
+    }
+    const uint32_t index = read_pivots(&reader, &target);
+    target ^= s->sums[index];
+    s->target_used[group] = (uint8_t)index;
+  }
+  if (lowest_bit(&target) >= 0) return 0;
+
+  memset(s->taken, 0, n);
+  for (uint32_t group = (n + GROUP - 1) / GROUP; group-- > 0;) {
+    uint32_t sum = 0;
+    for (uint32_t rest = s->target_used[group]; rest != 0; rest &= rest - 1)
+      sum ^= s->origin[group * GROUP + (uint32_t)__builtin_ctz(rest)];
+    for (; sum != 0; sum &= sum - 1) {
+      const uint32_t row = group * GROUP + (uint32_t)__builtin_ctz(sum);
+      s->taken[row] = 1;
+      for (uint32_t earlier = 0; earlier < group; earlier++) s->target_used[earlier] ^= s->used[row][earlier];
+    }
+  }
+  uint32_t previous = UINT32_MAX;
+  for (uint32_t i = 0; i < n; i++) {
+    if (!s->taken[i]) continue;
+    if (s->place[i] == previous) return 0; /* two candidates for one hint */
+    previous = s->place[i];
+    out[block->first + previous] = s->value[i];
+  }
+  return 1;
+}
+
+static int solve(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t segment_bits,
+                 const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
+  solve_space space;
+  return solve_in(&space, columns, starts, values, segment_bits, block, parity_bytes, out);
+}

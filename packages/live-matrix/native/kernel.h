@@ -1,0 +1,62 @@
+/*
+ * What the kernels offer and the addon calls. One translation unit for each instruction set defines one `mr_kernel`;
+ * which one runs is decided at run time (addon.c).
+ */
+#ifndef MILLRACE_KERNEL_H
+#define MILLRACE_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The one block of H for g = 0 (spec/live-matrix.md, section 3): 25 lanes, padding included; and its rounds, 24 or 12. */
+typedef struct {
+  const uint64_t *block;
+  int rounds;
+} mr_key;
+
+/* A table that is being built: see src/table/table.ts for its form. */
+typedef struct {
+  uint32_t *entries; /* parts × capacity */
+  uint16_t *local;   /* parts × capacity: which of the part's 4096 buckets an entry belongs to */
+  uint32_t *cursors; /* entries so far in each part; counted up atomically */
+  uint32_t *ends;    /* parts × 4096 */
+  uint32_t order;
+  uint32_t parts;
+  uint32_t capacity;
+} mr_build;
+
+/* A block of the parity code: first hint, hints, place of its parity, bytes of its parity. */
+typedef struct {
+  uint32_t first, hints, parity_at, parity_bytes;
+} mr_block;
+
+#define MR_COLUMN_BYTES 64
+#define MR_MAX_UNKNOWNS 512
+
+typedef struct {
+  const char *name;
+  const char *detail;
+  /* Lane 0 of H for g = high·2^32 + values[i]. */
+  void (*batch)(const mr_key *key, uint32_t high, const uint32_t *values, size_t count, uint64_t *out);
+  /* Low words of H for first, first + 1, … (below 2^32). */
+  void (*range)(const mr_key *key, uint32_t first, size_t count, uint32_t *out);
+  /* Parity of all blocks; `columns` is the generator, aligned to 64 bytes. */
+  void (*parity)(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits, const mr_block *blocks,
+                 size_t block_count, uint8_t *out);
+  /* 1 when the block has exactly one solution, which is then written to `out`; 0 otherwise. */
+  int (*solve)(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t segment_bits,
+               const mr_block *block, const uint8_t *parity, uint32_t *out);
+} mr_kernel;
+
+extern const mr_kernel mr_kernel_portable;
+#if defined(__x86_64__)
+extern const mr_kernel mr_kernel_avx2;
+extern const mr_kernel mr_kernel_avx512;
+#elif defined(__aarch64__)
+extern const mr_kernel mr_kernel_neon;
+#endif
+
+/* Rounds' constants (FIPS 202). */
+extern const uint64_t mr_round_constants[24];
+
+#endif

@@ -1,0 +1,22 @@
+/* Building and asking the inverse table; its form is described in src/table/table.ts. */
+#ifndef MILLRACE_TABLE_H
+#define MILLRACE_TABLE_H
+
+#include "kernel.h"
+
+#define MR_PART_BUCKETS 4096u
+
+/* Hashes g = first … first+count-1 and puts each into its part. 0 when a part is full. */
+int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *build, uint32_t first, uint32_t count);
+
+/* Sorts one part by bucket, writes its ends, wipes what is no longer needed. 0 when memory is short. */
+int mr_index(const mr_build *build, uint32_t part);
+
+/*
+ * Candidates of `count` codes: starts[i] … starts[i+1] in `found`. Where skip[i] is set the only candidate is 0.
+ * Returns how many there are; when that is more than `room`, only the first `room` were written.
+ */
+uint32_t mr_look_up(const mr_build *table, int sparse, const uint32_t *codes, const uint8_t *skip, size_t count,
+                    uint32_t *starts, uint32_t *found, uint32_t room);
+
+#endif

@@ -1,0 +1,83 @@
+// Builds the native engine with the system's C compiler and Node's headers, when both are there. Nothing is downloaded.
+// Usage: build-native.mjs builds native/build/live_matrix.node; other scripts import `kernelUnits` and `buildNative`.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'native');
+const output = join(folder, 'build', 'live_matrix.node');
+
+/** Source files and flags for a processor; each instruction set is a translation unit of its own. */
+export function kernelUnits(arch = process.arch) {
+  const units = [
+    ['constants.c', []],
+    ['table.c', []],
+    ['kernel_portable.c', []],
+  ];
+  if (arch === 'x64') units.push(['kernel_avx2.c', ['-mavx2', '-mbmi2']], ['kernel_avx512.c', ['-mavx512f', '-mbmi2']]);
+  if (arch === 'arm64') units.push(['kernel_neon.c', []]);
+  return units;
+}
+
+export const flags = ['-O2', '-std=c11', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-psabi'];
+
+function findCompiler() {
+  const candidates = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean);
+  return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+}
+
+/** Node's headers lie beside the program in every official archive. */
+function findHeaders() {
+  const beside = join(dirname(process.execPath), '..', 'include', 'node');
+  const candidates = [
+    process.env.npm_config_nodedir && join(process.env.npm_config_nodedir, 'include', 'node'),
+    beside,
+  ];
+  return candidates.find((path) => path && existsSync(join(path, 'node_api.h')));
+}
+
+/** @returns what happened, in one line; undefined when the addon is up to date. */
+export function buildNative() {
+  if (process.env.MILLRACE_NATIVE === '0') return 'no native engine: MILLRACE_NATIVE is 0';
+  if (process.platform === 'win32') return 'no native engine: not built on Windows';
+  const sources = readdirSync(folder).filter((name) => /\.[ch]$/.test(name));
+  const digest = createHash('sha256').update(`${process.arch} ${flags.join(' ')}`);
+  for (const name of sources.sort()) digest.update(readFileSync(join(folder, name)));
+  const wanted = digest.digest('hex');
+  const stamp = `${output}.sha256`;
+  if (existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
+  rmSync(output, { force: true }); // of other sources: it must not be loaded with these
+
+  const compiler = findCompiler();
+  if (compiler === undefined) return 'no native engine: there is no C compiler; WebAssembly runs instead';
+  const headers = findHeaders();
+  if (headers === undefined) return "no native engine: Node's headers are not beside it; WebAssembly runs instead";
+
+  // In a folder of its own, then by rename: a process that runs keeps the file it has, and two builds do not meet.
+  const scratch = join(folder, 'build', `tmp-${process.pid}`);
+  mkdirSync(scratch, { recursive: true });
+  try {
+    const objects = [...kernelUnits(), ['addon.c', ['-isystem', headers]]].map(([source, extra]) => {
+      const object = join(scratch, source.replace(/\.c$/, '.o'));
+      execFileSync(compiler, [...flags, ...extra, '-c', join(folder, source), '-o', object], { stdio: 'pipe' });
+      return object;
+    });
+    const linked = join(scratch, 'live_matrix.node');
+    const link = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared'];
+    execFileSync(compiler, [...link, ...objects, '-o', linked], { stdio: 'pipe' });
+    // It must load in a process of its own before it is used: a miscompiled addon takes Node down with it.
+    execFileSync(process.execPath, ['-e', 'require(process.argv[1]).kernelNames()', linked], { stdio: 'pipe' });
+    renameSync(linked, output);
+    writeFileSync(stamp, wanted);
+    return 'built the native engine';
+  } catch (error) {
+    const why = String(error.stderr ?? error.message)
+      .split('\n')
+      .find(Boolean);
+    return `no native engine: ${why}; WebAssembly runs instead`;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}

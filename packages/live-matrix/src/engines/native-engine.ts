@@ -1,0 +1,163 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { MillraceError } from '@millrace/base';
+import { generatorColumns } from '../code/generator.ts';
+import { type Block, totalParityBytes } from '../code/layout.ts';
+import type { Table, TableBuild } from '../table/table.ts';
+import { partFull } from '../table/ts-table.ts';
+import type { HashEngine, HashKey } from './engine.ts';
+import { loadBlock } from './keccak.ts';
+
+/** Functions of native/addon.c; `kernel` is a place in the list of `kernelNames`. */
+interface Addon {
+  kernelNames(): readonly (readonly [name: string, detail: string])[];
+  loadColumns(bytes: Uint8Array): void;
+  hashBatch(
+    kernel: number,
+    block: Int32Array,
+    rounds: number,
+    high: number,
+    values: Uint32Array,
+    out: Uint32Array,
+  ): void;
+  hashRange(kernel: number, block: Int32Array, rounds: number, first: number, out: Uint32Array): void;
+  partition(kernel: number, block: Int32Array, rounds: number, ...build: BuildArguments<[span: Uint32Array]>): boolean;
+  index(...build: BuildArguments<[part: number]>): boolean;
+  lookUp(
+    ...table: TableArguments<
+      [sparse: number, codes: Uint32Array, skip: Uint8Array, starts: Uint32Array, found: Uint32Array]
+    >
+  ): number;
+  parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;
+  solve(
+    kernel: number,
+    starts: Uint32Array,
+    candidates: Uint32Array,
+    segmentBits: number,
+    blocks: Uint32Array,
+    parity: Uint8Array,
+    out: Uint32Array,
+  ): boolean;
+}
+type TableArguments<Rest extends unknown[]> = [
+  order: number,
+  parts: number,
+  entries: Uint32Array,
+  ends: Uint32Array,
+  ...Rest,
+];
+type BuildArguments<Rest extends unknown[]> = TableArguments<[local: Uint16Array, cursors: Uint32Array, ...Rest]>;
+
+/** Where a built addon may lie: made here, or delivered with the package. */
+const places = [
+  '../../native/build/live_matrix.node',
+  `../../native/prebuilds/${process.platform}-${process.arch}/live_matrix.node`,
+];
+
+/** Instruction sets of the native engine that run on this processor, fastest first; none when it is not built. */
+export function nativeInstructionSets(): readonly string[] {
+  const addon = load();
+  return addon === undefined ? [] : addon.kernelNames().flatMap(([name]) => (name === '' ? [] : [name]));
+}
+
+/**
+ * C behind N-API.
+ * @param instructionSet forces one of `nativeInstructionSets()`; the fastest otherwise
+ * @throws {MillraceError} E_ENGINE when the addon is not built, or the processor lacks the instructions
+ */
+export function createNativeEngine(instructionSet?: string): HashEngine {
+  const addon = load();
+  if (addon === undefined) throw new MillraceError('E_ENGINE', 'the native engine is not built here');
+  const names = addon.kernelNames();
+  const kernel = names.findIndex(([name]) => name !== '' && (instructionSet === undefined || name === instructionSet));
+  const detail = names[kernel]?.[1];
+  if (detail === undefined) {
+    throw new MillraceError('E_ENGINE', `the native engine has no instruction set ${instructionSet} here`);
+  }
+  const columns = generatorColumns();
+  addon.loadColumns(new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength));
+  const block = new Int32Array(50);
+
+  function withKey(key: HashKey, run: (rounds: number) => void): void {
+    const { rounds } = loadBlock(block, key);
+    try {
+      run(rounds);
+    } finally {
+      block.fill(0);
+    }
+  }
+
+  return {
+    name: 'native',
+    detail,
+    hashBatch(key, high, values, out) {
+      withKey(key, (rounds) => addon.hashBatch(kernel, block, rounds, high, values, out));
+    },
+    hashRange(key, first, out) {
+      withKey(key, (rounds) => addon.hashRange(kernel, block, rounds, first, out));
+    },
+    partition(key, build, first, count) {
+      withKey(key, (rounds) => {
+        const span = Uint32Array.of(first, count);
+        if (!addon.partition(kernel, block, rounds, ...tableOf(build.table), ...scratchOf(build), span))
+          throw partFull();
+      });
+    },
+    index(build, part) {
+      if (!addon.index(...tableOf(build.table), ...scratchOf(build), part)) throw partFull();
+    },
+    lookUp(table, mode, codes, skip) {
+      const starts = new Uint32Array(codes.length + 1);
+      let found = new Uint32Array(3 * codes.length + 64);
+      const ask = () => addon.lookUp(...tableOf(table), mode === 'dense' ? 0 : 1, codes, skip, starts, found);
+      let count = ask();
+      if (count > found.length) {
+        found = new Uint32Array(count);
+        count = ask();
+      }
+      return { starts, values: found.subarray(0, count) };
+    },
+    parity(values, order, blocks) {
+      const out = new Uint8Array(totalParityBytes(blocks));
+      addon.parity(kernel, values, order, packBlocks(blocks), out);
+      return out;
+    },
+    solve(candidates, order, blocks, parity, out) {
+      return addon.solve(kernel, candidates.starts, candidates.values, order, packBlocks(blocks), parity, out);
+    },
+  };
+}
+
+function tableOf(table: Table): TableArguments<[]> {
+  return [table.order, table.parts, table.entries, table.ends];
+}
+
+function scratchOf(build: TableBuild): [Uint16Array, Uint32Array] {
+  return [build.local, build.cursors];
+}
+
+/** Four words a block, as struct mr_block in native/kernel.h. */
+function packBlocks(blocks: readonly Block[]): Uint32Array {
+  return Uint32Array.from(blocks.flatMap((block) => [block.first, block.hints, block.parityAt, block.parityBytes]));
+}
+
+let loaded: Addon | undefined | null = null;
+
+/** The addon, or undefined when none was built, or it does not load here. */
+function load(): Addon | undefined {
+  if (loaded !== null) return loaded;
+  loaded = undefined;
+  const require = createRequire(import.meta.url);
+  for (const place of places) {
+    const file = fileURLToPath(new URL(place, import.meta.url));
+    if (!existsSync(file)) continue;
+    try {
+      loaded = require(file) as Addon;
+      break;
+    } catch {
+      // Built for another system: the next place, or another engine.
+    }
+  }
+  return loaded;
+}

@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { layoutBlocks } from '../src/code/layout.ts';
+import { availableEngines, createEngine } from '../src/engines/choose.ts';
+import type { HashEngine, HashKey } from '../src/engines/engine.ts';
+import { createNativeEngine, nativeInstructionSets } from '../src/engines/native-engine.ts';
+import type { Order } from '../src/parameters.ts';
+import { allocateScratch, allocateTable, type Table, tableParts, wipeTable } from '../src/table/table.ts';
+
+const reference = createEngine('ts');
+
+/** Every engine, and every instruction set of the native one. */
+const others: readonly (readonly [string, HashEngine])[] = [
+  ...availableEngines()
+    .filter(({ name }) => name !== 'ts' && name !== 'native')
+    .map((engine) => [engine.name, engine] as const),
+  ...nativeInstructionSets().map((set) => [`native ${set}`, createNativeEngine(set)] as const),
+];
+
+const key: HashKey = { suite: 'turboshake128', revision: 77n, key: new Uint8Array(32).fill(3) };
+
+function build(engine: HashEngine, order: Order, upTo: number): Table {
+  const table = allocateTable(order);
+  const all = { table, ...allocateScratch(order) };
+  // In uneven pieces, as several threads would.
+  for (let first = 0; first < upTo; ) {
+    const count = Math.min(upTo - first, 40_001);
+    engine.partition(key, all, first, count);
+    first += count;
+  }
+  for (let part = 0; part < tableParts(order); part++) engine.index(all, part);
+  expect(isWiped(all.local)).toBe(true);
+  return table;
+}
+
+/** Byte by byte; the test library's own comparison of large arrays takes minutes. */
+function same(a: Uint32Array | Uint16Array, b: Uint32Array | Uint16Array): boolean {
+  const bytes = (array: Uint32Array | Uint16Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  return Buffer.compare(bytes(a), bytes(b)) === 0;
+}
+
+function isWiped(array: Uint32Array | Uint16Array): boolean {
+  return array.findIndex((word) => word !== 0) === -1;
+}
+
+const random = (text: string, words: number) =>
+  new Uint32Array(
+    new Uint8Array(
+      createHash('shake256', { outputLength: 4 * words })
+        .update(text)
+        .digest(),
+    ).buffer,
+  );
+
+describe.each(others)('engine %s gives what the reference gives', (_, engine) => {
+  it('for a million hashes, in ranges across the structure that kernels use', () => {
+    const fast = createEngine();
+    for (const suite of ['keccak256', 'turboshake128'] as const) {
+      for (const first of [0, 0x7fff, 0xff_7001, 0xffff_0000 - 70_000]) {
+        const [a, b] = [new Uint32Array(131_071), new Uint32Array(131_071)];
+        engine.hashRange({ ...key, suite }, first, a);
+        // The fastest other engine, itself compared with the reference below and in hash.test.ts.
+        (fast.name === engine.name ? createEngine('wasm-simd') : fast).hashRange({ ...key, suite }, first, b);
+        expect(Buffer.compare(new Uint8Array(a.buffer), new Uint8Array(b.buffer))).toBe(0);
+      }
+    }
+  });
+
+  it('for values of every order, in batches of odd sizes', () => {
+    fc.assert(
+      fc.property(fc.nat({ max: 200 }), fc.constantFrom(8, 0), fc.nat(), (count, shift, salt) => {
+        const values = random(`batch ${salt}`, count + 1)
+          .subarray(1)
+          .map((value) => value >>> shift);
+        const [a, b] = [new Uint32Array(2 * count), new Uint32Array(2 * count)];
+        engine.hashBatch(key, salt, values, a);
+        reference.hashBatch(key, salt, values, b);
+        expect([...a]).toEqual([...b]);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it.each([16, 24] as const)('for tables of order %i and look-ups in them', (order) => {
+    const upTo = order === 16 ? 65_536 : 300_000;
+    const [ours, theirs] = [build(engine, order, upTo), build(reference, order, upTo)];
+    expect(same(ours.ends, theirs.ends)).toBe(true);
+    expect(same(ours.entries, theirs.entries)).toBe(true);
+    const codes = new Uint32Array(3000);
+    reference.hashRange(key, 0, codes.subarray(0, 1500));
+    codes.set(random('codes', 1500), 1500);
+    for (const mode of ['dense', 'sparse'] as const) {
+      const hints = codes.map((code) =>
+        mode === 'dense' || order === 16 ? code % 2 ** (order + (mode === 'dense' ? 0 : 8)) : code,
+      );
+      const skip = Uint8Array.from(hints, (_, i) => (i % 17 === 0 ? 1 : 0));
+      const [a, b] = [engine.lookUp(ours, mode, hints, skip), reference.lookUp(theirs, mode, hints, skip)];
+      expect(same(a.starts, b.starts)).toBe(true);
+      expect(same(a.values, b.values)).toBe(true);
+      // The first codes are those of g = 0, 1, …: each must be found.
+      for (let g = 1; g < 1500; g += 17) {
+        expect([...a.values.subarray(a.starts[g], a.starts[g + 1])]).toContain(g);
+      }
+    }
+    wipeTable(ours);
+    expect(isWiped(ours.entries)).toBe(true);
+  });
+
+  it('for parity of any number of blocks', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2000 }),
+        fc.integer({ min: 1, max: 342 }),
+        fc.constantFrom(16, 24),
+        fc.constantFrom('dense', 'sparse'),
+        (hints, most, order, mode) => {
+          const blocks = layoutBlocks(mode, hints, Math.max(most, Math.ceil(hints / 80)));
+          const values = random(`parity ${hints}`, hints).map((value) => value % 2 ** order);
+          expect(engine.parity(values, order, blocks)).toEqual(reference.parity(values, order, blocks));
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('for solving, with and without a solution', () => {
+    let [solved, refused] = [0, 0];
+    for (let run = 0; run < 60; run++) {
+      const order: Order = run % 2 === 0 ? 16 : 24;
+      const hints = 1 + ((run * 97) % 700);
+      const blocks = layoutBlocks('dense', hints, 1 + ((run * 131) % 342));
+      const noise = random(`solve ${run}`, 6 * hints).map((value) => value % 2 ** order);
+      const truth = noise.subarray(0, hints);
+      const starts = new Uint32Array(hints + 1);
+      const values: number[] = [];
+      for (let i = 0; i < hints; i++) {
+        // 0 to 2 false candidates, one on average; some runs have a few too many.
+        const wrong = ((noise[hints + i] ?? 0) % 3) + (run % 10 === 9 ? 1 : 0);
+        const list = [...noise.subarray(2 * hints + 3 * i, 2 * hints + 3 * i + wrong)];
+        list.splice((noise[hints + i] ?? 0) % (list.length + 1), 0, truth[i] ?? 0);
+        values.push(...list);
+        starts[i + 1] = values.length;
+      }
+      const candidates = { starts, values: Uint32Array.from(values) };
+      const parity = reference.parity(truth, order, blocks);
+      if (run % 7 === 0) parity[run % parity.length] = (parity[run % parity.length] ?? 0) ^ 0x40;
+      const [a, b] = [new Uint32Array(hints), new Uint32Array(hints)];
+      const holds = engine.solve(candidates, order, blocks, parity, a);
+      expect(holds).toBe(reference.solve(candidates, order, blocks, parity, b));
+      if (holds) {
+        expect(a).toEqual(b);
+        expect(a).toEqual(truth);
+        solved++;
+      } else refused++;
+    }
+    expect(solved).toBeGreaterThan(20);
+    expect(refused).toBeGreaterThan(5);
+  });
+});
+
+describe('the native engine', () => {
+  it('refuses an instruction set that is not there', () => {
+    expect(() => createNativeEngine('mmx')).toThrow(expect.objectContaining({ code: 'E_ENGINE' }));
+  });
+
+  it('names the same engine as the choice does, when it is built', () => {
+    const sets = nativeInstructionSets();
+    expect(createEngine().name).toBe(sets.length > 0 ? 'native' : 'wasm-simd');
+  });
+});
