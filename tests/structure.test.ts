@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { errorCodes } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
 
@@ -179,7 +179,7 @@ describe('errors', () => {
   });
 
   it('docs/errors.md is in step with the codes', async () => {
-    const { errorsPage } = (await import('../scripts/errors-doc.mjs')) as {
+    const { errorsPage } = (await import(pathToFileURL(join(root, 'scripts/errors-doc.mjs')).href)) as {
       errorsPage(codes: typeof errorCodes): string;
     };
     expect(readFileSync(join(root, 'docs/errors.md'), 'utf8')).toBe(errorsPage(errorCodes));

@@ -101,7 +101,7 @@ function summarise(verified: VerifiedCertificate): CertificateSummary {
     object: verified.object,
     state: verified.state,
     design: text(ordered?.design),
-    licence: text(ordered?.licence),
+    licence: text(ordered?.licence)?.replace(/^licence:/, ''),
     log: verified.checkpoint.origin,
     size: verified.checkpoint.size,
     events: verified.events.map(({ event }) => ({

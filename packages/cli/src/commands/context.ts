@@ -5,7 +5,6 @@ import { openInstallation } from '../installation/open.ts';
 import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
 import type { Entries } from '../supervisor/children.ts';
-import type { SignalSource } from '../supervisor/signals.ts';
 
 /** What the command takes from its surroundings; tests give their own. */
 export interface Surroundings {
@@ -15,7 +14,6 @@ export interface Surroundings {
   readonly random: RandomSource;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly signals: SignalSource;
   readonly entries: Entries;
   /** A sliced design that is always at hand. */
   readonly sample: string;

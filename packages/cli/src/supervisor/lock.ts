@@ -2,6 +2,7 @@ import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { MillraceError, systemRandom, toHex } from '@millrace/base';
 import { hasSystemCode, makeFolder } from '../installation/files.ts';
+import { processIsAlive } from './alive.ts';
 
 /** Held while a supervisor runs. */
 export interface Lock {
@@ -82,14 +83,5 @@ async function readIfThere(path: string): Promise<string | undefined> {
   } catch (error) {
     if (hasSystemCode(error, 'ENOENT')) return undefined;
     throw error;
-  }
-}
-
-function processIsAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return hasSystemCode(error, 'EPERM');
   }
 }

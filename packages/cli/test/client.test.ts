@@ -1,0 +1,398 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Bytes,
+  concatBytes,
+  fromHex,
+  MillraceError,
+  systemClock,
+  systemRandom,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { seal } from '@millrace/identity';
+import { registrationHash } from '@millrace/protocol';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { auditLedger } from '../src/client/audit.ts';
+import { checkCertificate } from '../src/client/certificates.ts';
+import { grantLicence } from '../src/client/licence.ts';
+import {
+  findPrepared,
+  type PreparedDesign,
+  SEALED_BYTES,
+  sweepPreparations,
+  writePrepared,
+} from '../src/client/prepared.ts';
+import { requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
+import { registerAll } from '../src/client/registration.ts';
+import { openSession, pick, type Session } from '../src/client/session.ts';
+import { storeDesign } from '../src/client/upload.ts';
+import { machineFromJson } from '../src/installation/description.ts';
+import type { Installation } from '../src/installation/open.ts';
+import { FakeCloud } from './fake-cloud.ts';
+import { codeOf, testInstallation } from './helpers.ts';
+
+let installation: Installation;
+let cloud: FakeCloud;
+const sessions: Session[] = [];
+
+beforeEach(async () => {
+  installation = await testInstallation();
+  cloud = await FakeCloud.start(installation);
+});
+afterEach(async () => {
+  for (const session of sessions.splice(0)) session.close();
+  await cloud.close();
+});
+
+async function as(user: string, changes: { signal?: AbortSignal; patienceMs?: number } = {}): Promise<Session> {
+  const options = { installation, user, clock: systemClock, random: systemRandom, ...changes };
+  const session = await openSession(options);
+  sessions.push(session);
+  return session;
+}
+
+async function registered(): Promise<void> {
+  await registerAll(await as('admin'));
+}
+
+const source = { path: '/some/part.gcode', size: 40_000, mtimeMs: 1 };
+const design = '0123456789abcdef0123456789abcdef';
+
+/** Three "sealed" segments with different content, and content keys that are really sealed. */
+async function prepare(owner: Session, segments = 3): Promise<PreparedDesign> {
+  const writer = await writePrepared(join(owner.user.folder, 'uploads'), systemRandom);
+  for (let i = 0; i < segments; i += 1) await writer.append(new Uint8Array(SEALED_BYTES).fill(i));
+  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design));
+  const keys = await seal(fromHex(installation.directory.nodes.keys.box), info, new Uint8Array(96).fill(7));
+  const state = { version: 1 as const, design, name: 'part', segments, size: 40_000, source };
+  return writer.finish(state, utf8('manifest'), keys);
+}
+
+describe('registration', () => {
+  it('registers users and the machine, and does nothing the second time', async () => {
+    await registered();
+    expect([...cloud.users.keys()].sort()).toEqual(installation.description.users.map(({ user }) => user).sort());
+    const [machine] = [...cloud.machines.values()];
+    const own = installation.description.machines[0]?.registration;
+    expect(machine?.machine).toBe(own?.machine);
+    await registered();
+    expect(cloud.machines.size).toBe(1);
+  });
+
+  it('is the administrator’s: another user is refused', async () => {
+    cloud.intercept = ({ method, user }) => {
+      const admin = installation.description.users.find(({ name }) => name === 'admin')?.user;
+      if (method === 'POST' && user !== admin) throw new MillraceError('E_FORBIDDEN', 'only the administrator');
+      return undefined;
+    };
+    expect(await codeOf(as('owner').then(registerAll))).toMatch(/E_FORBIDDEN|E_AUTH/);
+  });
+});
+
+describe('storing', () => {
+  it('uploads, waits, and removes the copy on the disk', async () => {
+    await registered();
+    const owner = await as('owner');
+    const steps: string[] = [];
+    const prepared = await prepare(owner);
+    const view = await storeDesign(owner, prepared, (step, done, total) => steps.push(`${step} ${done}/${total}`));
+    expect(view).toMatchObject({ design, state: 'stored' });
+    expect([...cloud.uploads].sort().map(([i, bytes]) => [i, bytes.length, bytes[0]])).toEqual([
+      [0, SEALED_BYTES, 0],
+      [1, SEALED_BYTES, 1],
+      [2, SEALED_BYTES, 2],
+    ]);
+    expect(cloud.keys).toEqual(new Uint8Array(96).fill(7));
+    expect(steps.at(0)).toBe('uploading 0/3');
+    expect(steps).toContain('uploading 3/3');
+    expect(steps.at(-1)).toBe('storing 3/3');
+    expect(await readdir(join(owner.user.folder, 'uploads'))).toEqual([]);
+  });
+
+  it('goes on after it was broken off: only what is missing is sent', async () => {
+    await registered();
+    const owner = await as('owner', { patienceMs: 0 });
+    cloud.intercept = ({ method, path }) => {
+      if (method === 'PUT' && path.endsWith('/2')) throw new MillraceError('E_DISK_FULL', 'the disk is full');
+      return undefined;
+    };
+    expect(await codeOf(storeDesign(owner, await prepare(owner), () => undefined))).toBe('E_DISK_FULL');
+    cloud.intercept = () => undefined;
+    cloud.log.length = 0;
+    const uploads = join(owner.user.folder, 'uploads');
+    expect(await findPrepared(uploads, { ...source, mtimeMs: 2 })).toBeUndefined();
+    const prepared = await findPrepared(uploads, source);
+    if (prepared === undefined) throw new Error('the prepared design is gone');
+    await storeDesign(owner, prepared, () => undefined);
+    expect(cloud.log.filter((line) => line.startsWith('PUT'))).toEqual([`PUT /v1/uploads/${design}/2`]);
+    expect(cloud.log.filter((line) => line.startsWith('POST /v1/transactions'))).toEqual([]);
+  });
+
+  it('keeps at most eight uploads in flight', async () => {
+    await registered();
+    cloud.segments = 40;
+    let now = 0;
+    let most = 0;
+    cloud.intercept = async ({ method }) => {
+      if (method !== 'PUT') return undefined;
+      now += 1;
+      most = Math.max(most, now);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      now -= 1;
+      return undefined;
+    };
+    const owner = await as('owner');
+    await storeDesign(owner, await prepare(owner, 40), () => undefined);
+    expect(cloud.uploads.size).toBe(40);
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(8);
+  });
+
+  it('says with which code the vault refused', async () => {
+    await registered();
+    const owner = await as('owner');
+    cloud.intercept = ({ method, path }) =>
+      method === 'GET' && path === `/v1/designs/${design}` && cloud.designs.has(design)
+        ? { ...cloud.designs.get(design)?.view, state: 'refused', code: 'E_SEGMENT', reason: 'segment 1 differs' }
+        : undefined;
+    await expect(storeDesign(owner, await prepare(owner), () => undefined)).rejects.toMatchObject({
+      code: 'E_SEGMENT',
+      message: expect.stringContaining('segment 1 differs'),
+    });
+  });
+
+  it('refuses a half-written preparation, and sweeps those of the dead', async () => {
+    const owner = await as('owner');
+    const uploads = join(owner.user.folder, 'uploads');
+    const writer = await writePrepared(uploads, systemRandom);
+    await writer.append(new Uint8Array(SEALED_BYTES));
+    expect(await codeOf(writer.append(new Uint8Array(5)))).toBe('E_INTERNAL');
+    expect(await findPrepared(uploads, source)).toBeUndefined();
+    await sweepPreparations(uploads, () => false);
+    expect(await readdir(uploads)).toHaveLength(1); // ours: this process lives
+    await writer.abandon();
+    expect(await readdir(uploads)).toEqual([]);
+  });
+});
+
+describe('licence and print', () => {
+  async function licensed(objects = 2): Promise<string> {
+    await registered();
+    const owner = await as('owner');
+    await storeDesign(owner, await prepare(owner), () => undefined);
+    const terms = { design, objects, machines: ['virtual-1'], materials: ['PLA'], days: 30, holder: 'operator' };
+    return grantLicence(owner, terms);
+  }
+
+  it('names the machine as it is registered, and seals a fresh secret to the keys node', async () => {
+    const first = await licensed();
+    const second = await grantLicence(await as('owner'), {
+      design,
+      objects: 1,
+      machines: ['virtual-1'],
+      materials: [],
+      days: 1,
+      holder: 'operator',
+    });
+    const licence = cloud.licences.get(first);
+    const own = installation.description.machines[0]?.registration;
+    if (own === undefined || licence === undefined) throw new Error('nothing was licensed');
+    expect(toHex(licence.body.machines[0]?.registration ?? new Uint8Array())).toBe(
+      toHex(registrationHash(machineFromJson(own))),
+    );
+    expect(licence.secret).toHaveLength(32);
+    expect(licence.secret).not.toEqual(cloud.licences.get(second)?.secret);
+  });
+
+  it('prints as often as the licence allows, each with a certificate that verifies offline', async () => {
+    const licence = await licensed(2);
+    const operator = await as('operator');
+    const machine = installation.description.machines[0]?.registration.machine ?? '';
+    for (const number of [1, 2]) {
+      const looks: string[] = [];
+      const outcome = await watchPrint(operator, await requestPrint(operator, licence, machine), ({ view }) =>
+        looks.push(view.state),
+      );
+      requireCompleted(outcome);
+      expect(outcome.view.object).toBe(`${licence}-${number}`);
+      const bytes = await operator.api.certificate(`${licence}-${number}`);
+      const summary = await checkCertificate(bytes, installation.directory.logKey);
+      expect(summary).toMatchObject({
+        object: `${licence}-${number}`,
+        state: 'completed',
+        design,
+        licence,
+        signatures: 5,
+      });
+    }
+    expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
+  });
+
+  it('refuses a certificate with one changed byte anywhere, and one of another log', async () => {
+    const licence = await licensed(1);
+    const operator = await as('operator');
+    const machine = installation.description.machines[0]?.registration.machine ?? '';
+    await requestPrint(operator, licence, machine);
+    const bytes = await operator.api.certificate(`${licence}-1`);
+    const { logKey } = installation.directory;
+    await checkCertificate(bytes, logKey);
+    const step = Math.max(1, Math.floor(bytes.length / 150));
+    for (let at = 0; at < bytes.length; at += step) {
+      const changed = bytes.slice();
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(await codeOf(checkCertificate(changed, logKey))).toMatch(/^E_(CERTIFICATE|LEDGER_\w+|INPUT)$/);
+    }
+    const other = await testInstallation();
+    expect(await codeOf(checkCertificate(bytes, other.directory.logKey))).toBe('E_LEDGER_CHECKPOINT');
+    expect(await codeOf(checkCertificate(bytes, 'not a key'))).toBe('E_INPUT');
+  });
+
+  it('ends with the code of a print that failed', async () => {
+    const licence = await licensed(1);
+    const operator = await as('operator');
+    const machine = installation.description.machines[0]?.registration.machine ?? '';
+    const print = await requestPrint(operator, licence, machine);
+    const states = ['queued', 'running', 'alarmed'];
+    cloud.intercept = ({ path }) =>
+      path === `/v1/prints/${print}`
+        ? { ...cloud.prints.get(print), state: states.shift(), reason: 'too fast' }
+        : undefined;
+    const outcome = await watchPrint(operator, print, () => undefined);
+    expect(() => requireCompleted(outcome)).toThrow(
+      expect.objectContaining({ code: 'E_ALARM', message: expect.stringContaining('too fast') }),
+    );
+  });
+});
+
+describe('the ledger audit', () => {
+  async function filled(events: number): Promise<Session> {
+    for (let i = 0; i < events; i += 1) {
+      await cloud.ledger.append({
+        account: `machine:${i % 7}`,
+        type: 'machine',
+        actor: 'a',
+        body: { i },
+        eventId: `e${i}`,
+      });
+    }
+    return as('owner');
+  }
+
+  it('recomputes the log, and holds it against what it saw before', async () => {
+    const owner = await filled(300);
+    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 300, accounts: 7, seen: undefined });
+    await filled(310);
+    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 310, seen: 300 });
+  });
+
+  it('finds a changed entry, an entry that is missing, and a log that was shortened', async () => {
+    const owner = await filled(20);
+    const tile = await cloud.ledger.tile('tile/entries/000.p/20');
+    const changed = tile.slice();
+    const at = Buffer.from(changed).indexOf('machine:3') + 8;
+    changed[at] = '9'.charCodeAt(0);
+    cloud.intercept = ({ path }) => (path.includes('/tile/entries/') ? changed : undefined);
+    expect(await codeOf(auditLedger(owner, () => undefined))).toBe('E_LEDGER_ENTRY');
+    cloud.intercept = ({ path }) => (path.includes('/tile/entries/') ? new Uint8Array() : undefined);
+    expect(await codeOf(auditLedger(owner, () => undefined))).toBe('E_LEDGER_TRUNCATED');
+    const early = cloud.ledger.checkpoint();
+    cloud.intercept = () => undefined;
+    await filled(25);
+    await auditLedger(owner, () => undefined);
+    cloud.intercept = ({ path }) => (path === '/v1/ledger/checkpoint' ? early : undefined);
+    await expect(auditLedger(owner, () => undefined)).rejects.toMatchObject({
+      code: 'E_LEDGER_TRUNCATED',
+      message: 'the log has 20 entries; it had 25 when it was last verified',
+    });
+    const forged = early.slice();
+    forged[forged.length - 3] = (forged[forged.length - 3] ?? 0) ^ 1;
+    cloud.intercept = ({ path }) => (path === '/v1/ledger/checkpoint' ? forged : undefined);
+    expect(await codeOf(auditLedger(owner, () => undefined))).toBe('E_LEDGER_CHECKPOINT');
+  });
+});
+
+describe('errors on the way', () => {
+  it('come with the code that the node answered, its message and data', async () => {
+    cloud.intercept = () => {
+      throw new MillraceError('E_MATERIAL', 'PLA is loaded', { data: { loaded: 'PLA' } });
+    };
+    await expect((await as('owner')).api.status()).rejects.toMatchObject({
+      code: 'E_MATERIAL',
+      message: 'PLA is loaded',
+      data: { loaded: 'PLA' },
+    });
+  });
+
+  it('are E_UNAVAILABLE for an answer that is not as agreed', async () => {
+    cloud.intercept = () => ({ nodes: 'none' });
+    expect(await codeOf((await as('owner', { patienceMs: 0 })).api.status())).toBe('E_UNAVAILABLE');
+  });
+
+  it('refuse a server whose certificate is not the pinned one', async () => {
+    const { directory } = installation;
+    const nodes = { ...directory.nodes, control: directory.nodes.keys };
+    installation = { ...installation, directory: { ...directory, nodes } };
+    expect(await codeOf((await as('owner', { patienceMs: 0 })).api.status())).toBe('E_AUTH');
+  });
+
+  it('wait for a node that is away for a moment', async () => {
+    let failures = 3;
+    cloud.intercept = () => {
+      failures -= 1;
+      if (failures >= 0) throw new MillraceError('E_UNAVAILABLE', 'starting');
+      return undefined;
+    };
+    expect(await (await as('owner')).api.status()).toHaveProperty('nodes');
+    await cloud.close();
+    expect(await codeOf((await as('owner', { patienceMs: 100 })).api.status())).toBe('E_UNAVAILABLE');
+  });
+
+  it('submit the same transaction again when its answer was lost, and take it as done once', async () => {
+    await registered();
+    const owner = await as('owner');
+    await storeDesign(owner, await prepare(owner), () => undefined);
+    const terms = { design, objects: 1, machines: ['virtual-1'], materials: [], days: 1, holder: 'operator' };
+    const bodies: Bytes[] = [];
+    cloud.intercept = async (request) => {
+      if (request.path !== '/v1/transactions') return undefined;
+      bodies.push(request.body);
+      if (bodies.length > 1) return undefined;
+      // Acted on, but the answer never arrives.
+      await cloud.answer(request);
+      throw new MillraceError('E_TIMEOUT', 'no answer');
+    };
+    const licence = await grantLicence(owner, terms);
+    expect(bodies).toHaveLength(2);
+    expect(bodies[0]).toEqual(bodies[1]);
+    expect([...cloud.licences.keys()]).toEqual([licence]);
+  });
+
+  it('end at once when the user interrupts', async () => {
+    await registered();
+    const stop = new AbortController();
+    const owner = await as('owner', { signal: stop.signal });
+    cloud.intercept = () => {
+      stop.abort(new Error('interrupted'));
+      throw new MillraceError('E_UNAVAILABLE', 'starting');
+    };
+    await expect(owner.api.status()).rejects.toThrow();
+    expect(stop.signal.aborted).toBe(true);
+  });
+});
+
+describe('names', () => {
+  const things = [
+    { id: 'aabbccdd', name: 'one' },
+    { id: 'aabbeeff', name: 'two' },
+  ];
+  const find = (wanted: string) => pick('thing', wanted, things, ({ id, name }) => [id, name]);
+
+  it('are found whole or by their beginning; one that means several is refused', async () => {
+    expect(find('two')).toBe(things[1]);
+    expect(find('aabbe')).toBe(things[1]);
+    expect(await codeOf(() => find('aabb'))).toBe('E_INPUT');
+    expect(await codeOf(() => find('aab'))).toBe('E_NOT_FOUND');
+    expect(await codeOf(() => find('three'))).toBe('E_NOT_FOUND');
+  });
+});

@@ -1,0 +1,326 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:https';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import {
+  type Bytes,
+  concatBytes,
+  fromBase64,
+  fromHex,
+  MillraceError,
+  systemClock,
+  systemRandom,
+  toHex,
+  toMillraceError,
+  utf8,
+} from '@millrace/base';
+import { keyName, type P256Key, p256Key, partyOf, unseal } from '@millrace/identity';
+import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
+import {
+  type MachineReport,
+  signMachineDocument,
+  signPermit,
+  type Transaction,
+  type TransactionOf,
+  verifyTransaction,
+} from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+import { makeFolder, replaceFile, toJsonFile } from '../src/installation/files.ts';
+import type { Installation } from '../src/installation/open.ts';
+
+interface Request {
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly body: Bytes;
+  /** Key name in the caller's certificate. */
+  readonly user: string;
+}
+
+interface FakeDesign {
+  readonly owner: string;
+  readonly view: { design: string; name: string; kind: string; size: number; segments: number; state: string };
+}
+
+/**
+ * Control and distribution in the test's own process: real mutual TLS with the installation's certificates, real
+ * signatures and a real ledger; storing and printing are pretended. It stands in for packages/cloud in these tests.
+ */
+export class FakeCloud {
+  readonly users = new Map<string, Bytes>();
+  readonly machines = new Map<string, TransactionOf<'machine.register'>['machine']>();
+  readonly designs = new Map<string, FakeDesign>();
+  readonly uploads = new Map<number, Bytes>();
+  readonly licences = new Map<string, { body: TransactionOf<'licence.grant'>; secret: Bytes; used: number }>();
+  readonly prints = new Map<string, Record<string, unknown>>();
+  readonly seen = new Set<string>();
+  readonly log: string[] = [];
+  /** Put in front of every request: answers, throws, or lets it pass by returning undefined. */
+  intercept: (request: Request) => unknown = () => undefined;
+  /** Segments of the designs that are added. */
+  segments = 3;
+  keys: Bytes = new Uint8Array();
+  readonly installation: Installation;
+  readonly ledger: Ledger;
+  readonly #machineKey: P256Key;
+  readonly #permitKey: P256Key;
+  readonly #keysBox: P256Key;
+  readonly #servers: Server[] = [];
+
+  private constructor(installation: Installation, ledger: Ledger) {
+    const { layout } = installation;
+    const key = (...path: string[]) => p256Key(readFileSync(join(...path)));
+    this.installation = installation;
+    this.ledger = ledger;
+    this.#machineKey = key(layout.machine('virtual-1'), 'identity.key');
+    this.#permitKey = key(layout.node('control'), 'permit.key');
+    this.#keysBox = key(layout.node('keys'), 'box.key');
+  }
+
+  static async start(installation: Installation): Promise<FakeCloud> {
+    const { layout, directory } = installation;
+    const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
+    const signer = ed25519NoteSigner(origin, readFileSync(join(layout.node('control'), 'log.key')));
+    const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
+    const cloud = new FakeCloud(installation, ledger);
+    const control = await cloud.#listen('control');
+    const distribution = await cloud.#listen('distribution');
+    const at = (port: number) => ({ host: '127.0.0.1', port });
+    await makeFolder(layout.run.folder);
+    await replaceFile(layout.run.addresses, toJsonFile({ control: at(control), distribution: at(distribution) }));
+    return cloud;
+  }
+
+  async close(): Promise<void> {
+    for (const server of this.#servers) {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+
+  async #listen(role: 'control' | 'distribution'): Promise<number> {
+    const { layout, directory } = this.installation;
+    const folder = layout.node(role);
+    const server = createServer(
+      {
+        cert: readFileSync(join(folder, 'tls.crt.pem')),
+        key: readFileSync(join(folder, 'tls.key.pem')),
+        ca: directory.authority,
+        requestCert: true,
+        rejectUnauthorized: true,
+        minVersion: 'TLSv1.3',
+      },
+      async (incoming, response) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of incoming) chunks.push(chunk as Buffer);
+        const url = new URL(incoming.url ?? '', 'https://node');
+        const certificate = (incoming.socket as TLSSocket).getPeerX509Certificate();
+        const party = certificate && partyOf(certificate);
+        try {
+          if (party === undefined || !('name' in party)) throw new MillraceError('E_AUTH', 'no user');
+          const request: Request = {
+            method: incoming.method ?? '',
+            path: url.pathname,
+            query: url.searchParams,
+            body: new Uint8Array(Buffer.concat(chunks)),
+            user: party.name,
+          };
+          this.log.push(`${request.method} ${request.path}`);
+          const answer = (await this.intercept(request)) ?? (await this.answer(request));
+          response.end(answer instanceof Uint8Array ? answer : JSON.stringify(answer));
+        } catch (error) {
+          const coded = toMillraceError(error);
+          response.statusCode = coded.http;
+          response.end(JSON.stringify({ error: coded.toJSON() }));
+        }
+      },
+    );
+    this.#servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  /** What is answered when nothing intercepts. */
+  async answer({ method, path, query, body, user }: Request): Promise<unknown> {
+    const [, , kind = '', id = '', what = ''] = path.split('/');
+    if (method === 'POST' && kind === 'transactions')
+      return this.#transaction(JSON.parse(Buffer.from(body).toString()), user);
+    if (kind === 'uploads') {
+      if (method === 'PUT') this.uploads.set(Number(what), body);
+      const total = Number(query.get('segments') ?? 0);
+      const missing = Array.from({ length: total }, (_, i) => i).filter((i) => !this.uploads.has(i));
+      return { have: this.uploads.size, missing: missing.slice(0, 1000) };
+    }
+    if (kind === 'designs') {
+      if (id === '') return [...this.designs.values()].map(({ view }) => view);
+      const { view } = required(this.designs.get(id));
+      if (what === 'uploaded') view.state = 'stored';
+      return view;
+    }
+    if (kind === 'licences') return [...this.licences].map(([licence]) => this.#licenceView(licence));
+    if (kind === 'machines') {
+      return [...this.machines.values()].map(({ publicKey: _, ...machine }) => ({ ...machine, online: true }));
+    }
+    if (kind === 'prints') return required(this.prints.get(id));
+    if (kind === 'objects') {
+      if (what === 'certificate') return exportCertificate(this.ledger, id);
+      if (id !== '') return this.#objectView(id);
+      const objects = [...this.prints.values()].flatMap((print) =>
+        print.object === undefined ? [] : [String(print.object)],
+      );
+      return Promise.all(objects.map((object) => this.#objectView(object)));
+    }
+    if (path === '/v1/ledger/checkpoint') return this.ledger.checkpoint();
+    if (path === '/v1/ledger/verify') return { ok: true };
+    if (path.startsWith('/v1/ledger/tile/')) return this.ledger.tile(path.slice('/v1/ledger/'.length));
+    if (path === '/v1/status') return { nodes: [{ role: 'keys', seen: Date.now() }], maintenance: { epoch: 1 } };
+    throw new MillraceError('E_NOT_FOUND', `no ${path}`);
+  }
+
+  async #transaction(json: { transaction: string; attachments?: Record<string, string> }, submitter: string) {
+    const { directory } = this.installation;
+    const lookup = (id: Bytes) =>
+      toHex(id) === keyName(fromHex(directory.adminKey)) ? fromHex(directory.adminKey) : this.users.get(toHex(id));
+    const bytes = fromBase64(json.transaction);
+    const signed = await verifyTransaction(bytes, directory.installation, lookup, Date.now());
+    if (keyName(signed.signer) !== submitter) throw new MillraceError('E_FORBIDDEN', 'not the signer');
+    const id = toHex(signed.body.id);
+    if (this.seen.has(id)) throw new MillraceError('E_REPLAY', 'used already');
+    const attached = (name: string) => fromBase64(required(json.attachments?.[name]));
+    await this.#apply(signed.body, bytes, signed.signer, id, attached);
+    this.seen.add(id);
+    return { id, type: signed.body.type };
+  }
+
+  async #apply(body: Transaction, bytes: Bytes, signer: Bytes, id: string, attached: (name: string) => Bytes) {
+    switch (body.type) {
+      case 'user.register': {
+        const name = keyName(body.publicKey);
+        if (this.users.has(name)) throw new MillraceError('E_CONFLICT', 'registered already');
+        this.users.set(name, new Uint8Array(body.publicKey));
+        return;
+      }
+      case 'machine.register':
+        this.machines.set(body.machine.machine, body.machine);
+        return;
+      case 'design.add': {
+        this.keys = await this.#unseal('content-keys', body.design, attached('keys'));
+        const { segments } = this;
+        const view = { design: body.design, name: 'part', kind: 'gcode', size: 40_000, segments, state: 'uploading' };
+        this.designs.set(body.design, { owner: keyName(signer), view });
+        return;
+      }
+      case 'licence.grant': {
+        const secret = await this.#unseal('licence-secret', body.design, attached('secret'));
+        this.licences.set(id, { body, secret, used: 0 });
+        await this.ledger.append({
+          account: `licence:${id}`,
+          type: 'licensed',
+          actor: keyName(signer),
+          body: { design: body.design, objects: body.objects },
+          evidence: bytes,
+          evidenceKey: signer,
+          eventId: id,
+        });
+        return;
+      }
+      case 'print.request':
+        return this.#print(body, bytes, signer, id);
+    }
+  }
+
+  async #unseal(use: string, design: string, sealed: Bytes): Promise<Bytes> {
+    return unseal(this.#keysBox, concatBytes(utf8(`millrace/v1/${use}/`), fromHex(design)), sealed);
+  }
+
+  async #print(body: TransactionOf<'print.request'>, bytes: Bytes, holder: Bytes, print: string): Promise<void> {
+    const licence = required(this.licences.get(body.licence));
+    if (licence.used >= licence.body.objects)
+      throw new MillraceError('E_LICENCE_EXHAUSTED', 'all objects were permitted');
+    licence.used += 1;
+    const object = `${body.licence}-${licence.used}`;
+    const { installation } = this.installation.directory;
+    const common = () => ({ id: systemRandom(16), issued: Date.now(), expires: Date.now() + 60_000 });
+    const permit = await signPermit(this.#permitKey, installation, {
+      ...common(),
+      type: 'permit',
+      print,
+      licence: body.licence,
+      object,
+      number: licence.used,
+      design: licence.body.design,
+      machine: body.machine,
+      request: new Uint8Array(32),
+      count: 1,
+    });
+    const run = systemRandom(16);
+    const facts = { serial: 's', material: 'PLA', segments: 3, bytes: 40_000, line: 9, layer: 2, filament: 5 };
+    const report = (event: MachineReport['event']) =>
+      signMachineDocument(this.#machineKey, installation, { ...common(), type: 'report', object, run, event, facts });
+    const permitKey = this.#permitKey.publicKey;
+    const machineKey = this.#machineKey.publicKey;
+    const append = (type: 'permitted' | 'started' | 'completed', key: Bytes, evidence: Bytes) =>
+      this.ledger.append({
+        account: object,
+        type,
+        actor: keyName(key),
+        body: {},
+        evidence,
+        evidenceKey: key,
+        eventId: `${type}/${object}`,
+      });
+    await this.ledger.append({
+      account: object,
+      type: 'ordered',
+      actor: keyName(holder),
+      body: { licence: `licence:${body.licence}`, design: licence.body.design, print },
+      evidence: bytes,
+      evidenceKey: holder,
+      eventId: print,
+    });
+    await append('permitted', permitKey, permit);
+    await append('started', machineKey, await report('started'));
+    await append('completed', machineKey, await report('completed'));
+    const machine = { state: 'done', line: 9, layer: 2, filament: 5, bytes: 40_000, wire: 43_000, hints: 14_000 };
+    this.prints.set(print, {
+      print,
+      licence: body.licence,
+      machine: body.machine,
+      state: 'completed',
+      object,
+      segments: 3,
+      progress: { acked: 3, revision: 1, machine },
+    });
+  }
+
+  #licenceView(licence: string) {
+    const { body, used } = required(this.licences.get(licence));
+    return {
+      licence,
+      design: body.design,
+      objects: body.objects,
+      permitted: used,
+      holder: keyName(body.holder),
+      machines: body.machines.map(({ machine }) => machine),
+      materials: body.materials,
+    };
+  }
+
+  async #objectView(object: string) {
+    const events = (await this.ledger.account(object)).map(({ index, event }) => ({
+      index,
+      sequence: event.sequence,
+      type: event.type,
+      time: event.time,
+      actor: event.actor,
+      body: {},
+    }));
+    return { object, state: 'completed', events };
+  }
+}
+
+function required<T>(thing: T | undefined): T {
+  if (thing === undefined) throw new MillraceError('E_NOT_FOUND', 'there is no such thing');
+  return thing;
+}

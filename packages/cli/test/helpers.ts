@@ -1,0 +1,67 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MillraceError, systemClock, systemRandom } from '@millrace/base';
+import { afterAll } from 'vitest';
+import type { Surroundings } from '../src/commands/context.ts';
+import { initInstallation } from '../src/installation/init.ts';
+import { type Installation, openInstallation } from '../src/installation/open.ts';
+import { run } from '../src/program.ts';
+
+const folders: string[] = [];
+afterAll(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
+});
+
+/** A folder of its own, with a space in its name, removed after the tests of the file. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace cli '));
+  folders.push(folder);
+  return folder;
+}
+
+export async function testInstallation(): Promise<Installation> {
+  const home = join(await temporaryFolder(), 'home');
+  await initInstallation({ home, clock: systemClock, random: systemRandom });
+  return openInstallation(home);
+}
+
+export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<string> {
+  try {
+    await (typeof work === 'function' ? work() : work);
+  } catch (error) {
+    return error instanceof MillraceError ? error.code : String(error);
+  }
+  return 'no error';
+}
+
+export interface CliResult {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command line in this process, with what it writes collected. */
+export async function cli(argv: readonly string[], changes: Partial<Surroundings> = {}): Promise<CliResult> {
+  let stdout = '';
+  let stderr = '';
+  const exit = await run(argv, {
+    stdout: { write: (text) => (stdout += text) },
+    stderr: { write: (text) => (stderr += text) },
+    clock: systemClock,
+    random: systemRandom,
+    cwd: tmpdir(),
+    env: {},
+    entries: { node: '/nowhere', machine: '/nowhere' },
+    sample: '/nowhere',
+    signal: new AbortController().signal,
+    onInsist: () => undefined,
+    ...changes,
+  });
+  return { exit, stdout, stderr };
+}
+
+/** Until `condition` holds; fails by the test's own time limit. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
