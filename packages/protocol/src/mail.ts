@@ -42,7 +42,6 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   // segments → keys and control
-  z.strictObject({ type: z.literal('store.request'), design }),
   z.strictObject({ type: z.literal('design.stored'), design }),
   z.strictObject({ type: z.literal('design.refused'), design, code: z.string(), reason: z.string() }),
   z.strictObject({

@@ -1,0 +1,74 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, MillraceError, parse } from '@millrace/base';
+import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
+import { type Directory, type NodeRole, parseDirectory } from '@millrace/protocol';
+import { z } from 'zod';
+
+/** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
+export const nodeFiles = {
+  settings: 'node.json',
+  certificate: 'tls.crt.pem',
+  tlsKey: 'tls.key.pem',
+  /** 32 bytes, P-256: mail is sealed to its point. */
+  box: 'box.key',
+  /** Control only: 32 bytes, P-256, signs permits. */
+  permitKey: 'permit.key',
+  /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
+  logKey: 'log.key',
+  /** Keys only: 32 bytes, wraps every key at rest. */
+  kek: 'kek.key',
+  data: 'data',
+} as const;
+
+const settingsSchema = z.strictObject({
+  role: z.enum(['control', 'segments', 'keys', 'distribution']),
+  directory: z.unknown(),
+  /** Keys node: how often every cell is renewed, and the share of cells that are real, in percent. */
+  maintenance: z.strictObject({ periodMs: z.number().int().min(100), density: z.number().min(0.01).max(1) }).optional(),
+});
+
+export interface NodeConfig {
+  readonly role: NodeRole;
+  readonly folder: string;
+  readonly directory: Directory;
+  readonly tls: TlsIdentity;
+  readonly box: P256Key;
+  readonly maintenance: { readonly periodMs: number; readonly density: number };
+  /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
+  secret(name: 'permitKey' | 'logKey' | 'kek'): Promise<Bytes>;
+}
+
+/** @throws {MillraceError} E_CONFIG naming the file that is missing or wrong. */
+export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
+  const read = async (name: keyof typeof nodeFiles): Promise<Bytes> => {
+    const path = join(folder, nodeFiles[name]);
+    try {
+      return new Uint8Array(await readFile(path));
+    } catch (cause) {
+      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+    }
+  };
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder().decode(await read('settings')));
+  } catch (cause) {
+    if (cause instanceof MillraceError) throw cause;
+    throw new MillraceError('E_CONFIG', `${join(folder, nodeFiles.settings)} is not JSON`, { cause });
+  }
+  const settings = parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
+  const box = await read('box');
+  try {
+    return {
+      role: settings.role,
+      folder,
+      directory: parseDirectory(settings.directory),
+      tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
+      box: p256Key(box),
+      maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },
+      secret: read,
+    };
+  } finally {
+    box.fill(0);
+  }
+}

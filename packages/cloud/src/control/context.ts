@@ -1,0 +1,28 @@
+import type { Clock, Logger, Serial } from '@millrace/base';
+import type { P256Key } from '@millrace/identity';
+import type { Ledger } from '@millrace/ledger';
+import type { Directory, NodeRole } from '@millrace/protocol';
+import type { Mailbox } from './mailbox.ts';
+import type { Progress, Records } from './records.ts';
+
+/** What the parts of the control node share. Built once, in control-node.ts. */
+export interface ControlContext {
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly records: Records;
+  readonly ledger: Ledger;
+  readonly mailbox: Mailbox;
+  readonly permitKey: P256Key;
+  /** By object. */
+  readonly progress: Map<string, Progress>;
+  /** When each node, and each machine by its name, was last heard of. */
+  readonly seen: Map<NodeRole, number>;
+  readonly machinesSeen: Map<string, number>;
+  /** What the keys node last said of the maintenance. */
+  readonly maintenance: { current?: unknown };
+  /** Orders what concerns one machine. */
+  readonly serialOf: (machine: string) => Serial;
+  /** Called when a machine may have work. */
+  readonly wakeMachine: (machine: string) => void;
+}

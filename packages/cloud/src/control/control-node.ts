@@ -1,0 +1,155 @@
+import { join } from 'node:path';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  decodeCbor,
+  type Logger,
+  MillraceError,
+  Serial,
+  sleep,
+  systemClock,
+  wipe,
+} from '@millrace/base';
+import { p256Key } from '@millrace/identity';
+import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
+import type { Address } from '@millrace/protocol';
+import { openLmdb } from '@millrace/stores';
+import { type NodeConfig, nodeFiles } from '../config.ts';
+import { createTlsServer, listen } from '../node/server.ts';
+import { CheckBoard } from './checks.ts';
+import type { ControlContext } from './context.ts';
+import { type Delivery, Mailbox } from './mailbox.ts';
+import { announcePermit, settleClaims } from './permits.ts';
+import { openRecords } from './records.ts';
+import { takeAlarm } from './reports.ts';
+import { addRoutes } from './routes.ts';
+import { announceDesign, announceLicence } from './transactions.ts';
+import { WorkBoard } from './work.ts';
+
+export interface ControlOptions {
+  readonly config: NodeConfig;
+  readonly address: Address;
+}
+
+/** The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no content keys. */
+export async function createControlNode(
+  { config, address }: ControlOptions,
+  modules: { clock?: Clock; logger: Logger },
+): Promise<Closable> {
+  const closer = new Closer();
+  const { directory } = config;
+  const clock = modules.clock ?? systemClock;
+  const environment = closer.add(openLmdb({ path: join(config.folder, nodeFiles.data) }));
+  const permitSecret = await config.secret('permitKey');
+  const permitKey = closer.add(p256Key(permitSecret));
+  const logSecret = await config.secret('logKey');
+  const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
+  const signer = ed25519NoteSigner(origin, logSecret);
+  wipe(permitSecret, logSecret);
+  const ledger = closer.add(await openLedger({ store: environment.store('ledger'), signer, origin, clock }));
+  if (ledger.logKey !== directory.logKey) throw new MillraceError('E_CONFIG', 'the log key is not the directory’s');
+
+  const work = new WorkBoard();
+  const checks = new CheckBoard();
+  const serials = new Map<string, Serial>();
+  const context: ControlContext = {
+    directory,
+    clock,
+    logger: modules.logger,
+    records: openRecords(environment.store('records')),
+    ledger,
+    mailbox: new Mailbox(environment.queue('mail'), directory, config.box),
+    permitKey,
+    progress: new Map(),
+    seen: new Map(),
+    machinesSeen: new Map(),
+    maintenance: {},
+    serialOf: (machine) => {
+      const serial = serials.get(machine) ?? new Serial();
+      serials.set(machine, serial);
+      return serial;
+    },
+    wakeMachine: (machine) => work.wake(machine),
+  };
+
+  await finishInterrupted(context);
+  closer.add(readOwnMail(context, checks));
+  const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
+  addRoutes(server, context, work, checks);
+  closer.add(await listen(server, address));
+  return closer;
+}
+
+/** What a killed process left half-done: claims first, then announcements; each is safe to repeat. */
+async function finishInterrupted(context: ControlContext): Promise<void> {
+  await settleClaims(context);
+  for await (const [id, design] of context.records.designs.list())
+    if (design.pending) await announceDesign(context, id);
+  for await (const [id, licence] of context.records.licences.list())
+    if (licence.pending) await announceLicence(context, id);
+  for await (const [id, print] of context.records.prints.list())
+    if (print.permit?.announced === false) await announcePermit(context, id);
+}
+
+/** Control's own mail from the proactive nodes. */
+function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
+  const stop = new AbortController();
+  const run = async () => {
+    while (!stop.signal.aborted) {
+      try {
+        for (const delivery of await context.mailbox.poll('control', 'self', 20_000, stop.signal)) {
+          await handle(context, checks, delivery).catch((error: unknown) =>
+            context.logger.warn({ err: error, from: delivery.from }, 'a message was refused'),
+          );
+          await context.mailbox.acknowledge('control', [delivery.id]);
+        }
+      } catch (error) {
+        context.logger.error({ err: error }, 'own mail');
+        await sleep(1_000, stop.signal).catch(() => undefined);
+      }
+    }
+  };
+  const running = run();
+  return {
+    close: async () => {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+async function handle(context: ControlContext, checks: CheckBoard, delivery: Delivery): Promise<void> {
+  const message = await context.mailbox.open(delivery);
+  const { records } = context;
+  switch (message.type) {
+    case 'design.stored': {
+      const design = await records.designs.update(message.design, (current) => ({ ...current, state: 'stored' }));
+      await context.ledger.append({
+        account: `design:${message.design}`,
+        type: 'stored',
+        actor: design.owner,
+        body: { segments: design.segments },
+        evidence: design.transaction,
+        evidenceKey: design.ownerKey,
+        eventId: `stored/${message.design}`,
+      });
+      return;
+    }
+    case 'design.refused': {
+      const { code, reason } = message;
+      // Segments that never arrived can still be uploaded; anything else is final.
+      const state = code === 'E_UPLOAD' ? 'uploading' : 'refused';
+      await records.designs.update(message.design, (current) =>
+        current.state === 'stored' ? current : { ...current, state, code, reason },
+      );
+      return;
+    }
+    case 'stream.alarm':
+      return takeAlarm(context, message, delivery.from);
+    case 'check.result':
+      return checks.report(message.check, decodeCbor(message.report, 'report'));
+    default:
+      throw new MillraceError('E_INPUT', `control has no use for ${message.type}`);
+  }
+}

@@ -1,0 +1,227 @@
+import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import {
+  checkMachine,
+  checkRequest,
+  type Machine,
+  objectId,
+  type PermitRequest,
+  readTransaction,
+  sha256,
+  signPermit,
+  verifyMachineDocument,
+} from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import type { LicenceRecord, PrintRecord } from './records.ts';
+
+/** How long a permit may be used to begin. */
+const PERMIT_MS = 120_000;
+
+export interface CallHomeAnswer {
+  readonly permit: Uint8Array;
+  readonly print: Uint8Array;
+  readonly licence: Uint8Array;
+  readonly machine: Machine;
+}
+
+/** Codes after which a queued print will never be permitted. */
+const FINAL = new Set(['E_LICENCE_EXHAUSTED', 'E_LICENCE_INVALID', 'E_MATERIAL', 'E_EXPIRED']);
+
+/**
+ * A machine calls home for one object (design 4, stream step 2). The count is taken by compare-and-swap, the ledger
+ * written, then the permit given. The same request again gets the same permit; another one of the same run resumes.
+ * @param caller key name in the certificate of the machine's link
+ */
+export function callHome(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
+  // One at a time for each machine: the same print must not take two objects.
+  return context.serialOf(caller).run(() => callHomeOnce(context, caller, bytes));
+}
+
+async function callHomeOnce(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
+  const { records, directory, clock } = context;
+  const machine = await records.machines.get(caller);
+  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
+  const { registration } = machine;
+  const lookup = (id: Uint8Array) => (toHex(id) === caller ? copyBytes(registration.publicKey) : undefined);
+  const { body: request } = await verifyMachineDocument(bytes, directory.installation, lookup, clock.now());
+  if (request.type !== 'permit.request') throw new MillraceError('E_INPUT', 'not a permit request');
+
+  const print = await records.prints.require(request.print);
+  if (print.machine !== caller) throw new MillraceError('E_FORBIDDEN', 'the print is for another machine');
+  const requestHash = sha256(bytes);
+  if (print.permit?.announced && equalBytes(print.permit.requestHash, requestHash))
+    return answer(context, print, registration);
+  if (!(await records.seen.create(toHex(request.id), { type: request.type }))) {
+    if (print.permit === undefined || !equalBytes(print.permit.requestHash, requestHash)) {
+      throw new MillraceError('E_REPLAY', 'this permit request was used already');
+    }
+  }
+  const licence = await records.licences.require(print.licence);
+  try {
+    checkAgainstLicence(request, licence, registration, clock.now());
+    const permitted = await permit(context, print, licence, request, bytes);
+    await announcePermit(context, permitted.print);
+    return answer(context, permitted, registration);
+  } catch (error) {
+    if (error instanceof MillraceError && FINAL.has(error.code) && print.state === 'queued') {
+      const { code, message } = error;
+      await records.prints.update(print.print, (now) =>
+        now.state === 'queued' ? { ...now, state: 'refused', code, reason: message } : now,
+      );
+    }
+    throw error;
+  }
+}
+
+function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine, now: number): void {
+  const terms = readTransaction(licence.transaction);
+  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  if (now < terms.notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
+  if (now > terms.notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
+  checkMachine(machine, machine.machine, terms);
+  checkRequest(request, machine, terms);
+}
+
+async function permit(
+  context: ControlContext,
+  print: PrintRecord,
+  licence: LicenceRecord,
+  request: PermitRequest,
+  bytes: Bytes,
+): Promise<PrintRecord> {
+  const { records, clock, directory, permitKey } = context;
+  const resuming = print.state === 'permitted' || print.state === 'running';
+  if (print.state === 'alarmed') throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
+  if (!resuming && print.state !== 'queued') throw new MillraceError('E_STATE', `the print is ${print.state}`);
+  if (resuming && !(print.run && equalBytes(print.run, request.run))) {
+    throw new MillraceError('E_STATE', 'the print was begun by another run');
+  }
+  if (!resuming && request.from !== 0) throw new MillraceError('E_INPUT', 'a print begins at segment 0');
+  const number = print.number ?? (await claimObject(context, licence, print.print));
+  const object = objectId(licence.licence, number);
+  const id = systemRandom(16);
+  const issued = clock.now();
+  const signed = await signPermit(permitKey, directory.installation, {
+    type: 'permit',
+    id,
+    issued,
+    expires: issued + PERMIT_MS,
+    print: print.print,
+    licence: licence.licence,
+    object,
+    number,
+    design: licence.design,
+    machine: print.machine,
+    request: sha256(bytes),
+    count: 1,
+  });
+  return records.prints.update(print.print, (current) => {
+    if (current.state !== print.state) throw new MillraceError('E_STATE', `the print is ${current.state}`);
+    return {
+      ...current,
+      state: resuming ? current.state : 'permitted',
+      number,
+      object,
+      run: request.run,
+      permit: {
+        jti: toHex(id),
+        from: request.from,
+        bytes: signed,
+        request: bytes,
+        requestHash: sha256(bytes),
+        announced: false,
+      },
+    };
+  });
+}
+
+/** Takes the lowest free object of the licence for this print. @throws {MillraceError} E_LICENCE_EXHAUSTED */
+async function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
+  const { records } = context;
+  for (let number = (await countClaims(context, licence)) + 1; number <= licence.objects; number++) {
+    if (!(await records.claims.create(`${licence.licence}/${number}`, { print }))) continue;
+    await records.prints.update(print, (current) => ({ ...current, number }));
+    return number;
+  }
+  throw new MillraceError('E_LICENCE_EXHAUSTED', `all ${licence.objects} objects of the licence have been permitted`);
+}
+
+/** After a crash between taking an object and writing it down: the claim is what counts. Run before serving. */
+export async function settleClaims({ records }: ControlContext): Promise<void> {
+  for await (const [slot, { print }] of records.claims.list()) {
+    const number = Number(slot.slice(slot.indexOf('/') + 1));
+    await records.prints.update(print, (current) => (current.number === undefined ? { ...current, number } : current));
+  }
+}
+
+/** Objects of the licence that have been taken: slots are taken in order, so the first free one tells. */
+export async function countClaims({ records }: ControlContext, licence: LicenceRecord): Promise<number> {
+  let [taken, free] = [0, licence.objects + 1]; // the last slot known to be taken, the first known to be free
+  while (free - taken > 1) {
+    const middle = (taken + free) >> 1;
+    if ((await records.claims.get(`${licence.licence}/${middle}`)) === undefined) free = middle;
+    else taken = middle;
+  }
+  return taken;
+}
+
+/** Ledger first, mail after: no hint flows for an object that the ledger does not show. Safe to repeat. */
+export async function announcePermit(context: ControlContext, id: string): Promise<void> {
+  const { records, ledger, mailbox, permitKey } = context;
+  const print = await records.prints.require(id);
+  const { permit, object, number } = print;
+  if (permit === undefined || object === undefined || number === undefined || permit.announced) return;
+  const licence = await records.licences.require(print.licence);
+  const machine = (await records.machines.require(print.machine)).registration;
+  const holder = await records.users.require(print.holder);
+  const actor = keyName(permitKey.publicKey);
+  const evidence = { evidence: permit.bytes, evidenceKey: permitKey.publicKey };
+  if (permit.from === 0 && (await ledger.find(`ordered/${id}`)) === undefined) {
+    await ledger.appendMany([
+      {
+        account: object,
+        type: 'ordered',
+        actor: print.holder,
+        body: { licence: `licence:${print.licence}`, design: print.design, number, print: id },
+        evidence: print.transaction,
+        evidenceKey: holder.publicKey,
+        eventId: `ordered/${id}`,
+      },
+      {
+        account: object,
+        type: 'permitted',
+        actor,
+        body: { machine: print.machine, serial: machine.serial, permit: permit.jti },
+        ...evidence,
+        eventId: `permitted/${id}`,
+      },
+    ]);
+  } else {
+    await ledger.append({
+      account: object,
+      type: 'machine',
+      actor,
+      body: { fact: 'resumed', from: permit.from, permit: permit.jti },
+      ...evidence,
+      eventId: `resumed/${permit.jti}`,
+    });
+  }
+  const opening = {
+    permit: permit.bytes,
+    request: permit.request,
+    print: print.transaction,
+    licence: licence.transaction,
+    machine,
+  };
+  await mailbox.send('segments', `open/${permit.jti}`, { type: 'stream.open', opening });
+  await mailbox.send('keys', `open/${permit.jti}`, { type: 'stream.open', opening });
+  await records.prints.update(id, (current) =>
+    current.permit?.jti === permit.jti ? { ...current, permit: { ...permit, announced: true } } : current,
+  );
+}
+
+async function answer({ records }: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
+  if (print.permit === undefined) throw new MillraceError('E_INTERNAL', 'a permitted print without a permit');
+  const licence = await records.licences.require(print.licence);
+  return { permit: print.permit.bytes, print: print.transaction, licence: licence.transaction, machine };
+}

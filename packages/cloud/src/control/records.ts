@@ -1,0 +1,99 @@
+import { bytesOf, hexOf } from '@millrace/base';
+import { type MachineState, machineSchema } from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from '../node/table.ts';
+
+const bytes = z.instanceof(Uint8Array);
+const id = hexOf(16);
+const uint = z.number().int().nonnegative();
+
+const userSchema = z.strictObject({ user: id, name: z.string(), publicKey: bytesOf(33) });
+
+const machineRecordSchema = z.strictObject({ registration: machineSchema, hash: bytesOf(32) });
+
+const designSchema = z.strictObject({
+  design: id,
+  owner: id,
+  ownerKey: bytesOf(33),
+  name: z.string(),
+  kind: z.string(),
+  size: uint,
+  segments: uint,
+  contentMac: bytesOf(32),
+  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  code: z.string().optional(),
+  reason: z.string().optional(),
+  transaction: bytes,
+  /** What still has to be mailed; gone as soon as the mailbox holds it. */
+  pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
+});
+
+const licenceSchema = z.strictObject({
+  licence: id,
+  design: id,
+  owner: id,
+  holder: id,
+  objects: uint,
+  transaction: bytes,
+  /** Sealed licence secret, until it has been mailed. */
+  pending: bytes.optional(),
+});
+
+const printSchema = z.strictObject({
+  print: id,
+  licence: id,
+  design: id,
+  machine: id,
+  holder: id,
+  created: uint,
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  code: z.string().optional(),
+  reason: z.string().optional(),
+  transaction: bytes,
+  /** Set when an object of the licence has been taken. */
+  number: uint.optional(),
+  object: z.string().optional(),
+  run: bytesOf(16).optional(),
+  /** The newest permit and the request that it answered. */
+  permit: z
+    .strictObject({ jti: id, from: uint, bytes, request: bytes, requestHash: bytesOf(32), announced: z.boolean() })
+    .optional(),
+});
+
+export type UserRecord = z.output<typeof userSchema>;
+export type MachineRecord = z.output<typeof machineRecordSchema>;
+export type DesignRecord = z.output<typeof designSchema>;
+export type LicenceRecord = z.output<typeof licenceSchema>;
+export type PrintRecord = z.output<typeof printSchema>;
+
+/** Live figures of a running print; kept in memory only. */
+export interface Progress {
+  readonly acked: number;
+  readonly revision: number;
+  readonly machine?: MachineState | undefined;
+}
+
+export interface Records {
+  readonly users: Table<UserRecord>;
+  readonly machines: Table<MachineRecord>;
+  readonly designs: Table<DesignRecord>;
+  readonly licences: Table<LicenceRecord>;
+  readonly prints: Table<PrintRecord>;
+  /** Object of a licence (licence/number) → the print that took it. Written once: this is what counts. */
+  readonly claims: Table<{ print: string }>;
+  /** Ids of transactions that were acted on. */
+  readonly seen: Table<{ type: string }>;
+}
+
+export function openRecords(store: Store): Records {
+  return {
+    users: new Table(store, 'user', userSchema),
+    machines: new Table(store, 'machine', machineRecordSchema),
+    designs: new Table(store, 'design', designSchema),
+    licences: new Table(store, 'licence', licenceSchema),
+    prints: new Table(store, 'print', printSchema),
+    claims: new Table(store, 'claim', z.strictObject({ print: id })),
+    seen: new Table(store, 'seen', z.strictObject({ type: z.string() })),
+  };
+}

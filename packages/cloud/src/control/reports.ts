@@ -1,0 +1,126 @@
+import { type Bytes, copyBytes, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { type MachineReport, type MessageOf, verifyMachineDocument } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import type { PrintRecord } from './records.ts';
+
+/** Micrometres of filament: the ledger knows whole numbers only. */
+const micrometres = (millimetres: number) => Math.round(millimetres * 1_000);
+
+/**
+ * Takes a machine's signed report into the ledger, once; the same report again is answered as before.
+ * @param caller key name in the certificate of the machine's link
+ */
+export async function takeReport(context: ControlContext, caller: string, bytes: Bytes): Promise<void> {
+  const { records, directory, ledger } = context;
+  const machine = await records.machines.get(caller);
+  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
+  const key = copyBytes(machine.registration.publicKey);
+  // A report may have waited for days on the machine's disk: its id makes it count once, not its age.
+  const { body } = await verifyMachineDocument(
+    bytes,
+    directory.installation,
+    (id) => (toHex(id) === caller ? key : undefined),
+    'any time',
+  );
+  if (body.type !== 'report') throw new MillraceError('E_INPUT', 'not a report');
+  const eventId = `report/${toHex(body.id)}`;
+  if ((await ledger.find(eventId)) !== undefined) return;
+  const print = await printOf(context, body.object);
+  if (print.machine !== caller || !(print.run && equalBytes(print.run, body.run))) {
+    throw new MillraceError('E_FORBIDDEN', 'the object is not of this machine and run');
+  }
+  const design = await records.designs.require(print.design);
+  const outcome = judge(body, design.contentMac);
+  const { facts } = body;
+  await ledger.append({
+    account: body.object,
+    type: outcome.type,
+    actor: caller,
+    body: {
+      serial: facts.serial,
+      material: facts.material,
+      segments: facts.segments,
+      bytes: facts.bytes,
+      line: facts.line,
+      layer: facts.layer,
+      filamentMicrometres: micrometres(facts.filament),
+      ...(outcome.code === undefined ? {} : { code: outcome.code, reason: outcome.reason ?? '' }),
+    },
+    evidence: bytes,
+    evidenceKey: key,
+    eventId,
+  });
+  await records.prints.update(print.print, (current) => {
+    if (current.state === 'alarmed' || outcome.state === undefined) return current;
+    const { code, reason } = outcome;
+    return { ...current, state: outcome.state, ...(code === undefined ? {} : { code, reason: reason ?? '' }) };
+  });
+}
+
+interface Outcome {
+  readonly type: MachineReport['event'];
+  readonly state?: PrintRecord['state'];
+  readonly code?: string;
+  readonly reason?: string;
+}
+
+/** Completed counts only when the machine executed exactly the bytes of the signed manifest. */
+function judge(report: MachineReport, contentMac: Uint8Array): Outcome {
+  const { facts, event } = report;
+  switch (event) {
+    case 'started':
+      return { type: 'started', state: 'running' };
+    case 'progressed':
+      return { type: 'progressed' };
+    case 'failed':
+      return { type: 'failed', state: 'failed', code: facts.code ?? 'E_MACHINE', reason: facts.reason ?? '' };
+    case 'completed':
+      if (facts.contentMac !== undefined && equalBytes(facts.contentMac, contentMac))
+        return { type: 'completed', state: 'completed' };
+      return {
+        type: 'failed',
+        state: 'failed',
+        code: 'E_SEGMENT',
+        reason: 'the executed bytes are not those of the design',
+      };
+  }
+}
+
+export async function printOf({ records }: ControlContext, object: string): Promise<PrintRecord> {
+  const [licence, number] = [object.slice(0, 32), object.slice(33)];
+  const claim = await records.claims.get(`${licence}/${number}`);
+  if (claim === undefined || object[32] !== '-') throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
+  return records.prints.require(claim.print);
+}
+
+/** A proactive node stopped a stream: the ledger says so, the print stays alarmed. */
+export async function takeAlarm(
+  context: ControlContext,
+  message: MessageOf<'stream.alarm'>,
+  from: string,
+): Promise<void> {
+  const print = await printOf(context, message.object);
+  context.logger.warn({ object: message.object, acked: message.acked, by: from }, 'alarm');
+  await context.ledger
+    .append({
+      account: message.object,
+      type: 'alarmed',
+      actor: from,
+      body: { by: from, acked: message.acked, permit: message.jti, code: 'E_ALARM' },
+      eventId: `alarmed/${message.object}`,
+    })
+    .catch((error: unknown) => {
+      // Both proactive nodes raise it; the first one counts.
+      if (!(error instanceof MillraceError && error.code === 'E_CONFLICT')) throw error;
+    });
+  await context.records.prints.update(print.print, (current) =>
+    current.state === 'alarmed'
+      ? current
+      : {
+          ...current,
+          state: 'alarmed',
+          code: 'E_ALARM',
+          reason: `data was consumed faster than the machine can (noticed by the ${from} node)`,
+        },
+  );
+}

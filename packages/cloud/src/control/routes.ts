@@ -1,0 +1,249 @@
+import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
+import { exportCertificate } from '@millrace/ledger';
+import { machineSchema, type NodeRole } from '@millrace/protocol';
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { requireRole, type TlsServer } from '../node/server.ts';
+import type { CheckBoard } from './checks.ts';
+import type { ControlContext } from './context.ts';
+import { mailRole } from './mailbox.ts';
+import { openApi } from './openapi.ts';
+import { callHome } from './permits.ts';
+import type { Progress } from './records.ts';
+import { takeReport } from './reports.ts';
+import { checkpointText, transactionBody, vaultCheckBody } from './schemas.ts';
+import { designUploaded, handleTransaction } from './transactions.ts';
+import { designView, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
+import type { WorkBoard } from './work.ts';
+
+type Params = { Params: Record<string, string> };
+
+const idsBody = z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) });
+const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), consumer: z.string().max(64) });
+const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });
+const callBody = z.strictObject({ request: z.instanceof(Uint8Array) });
+const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
+
+export function addRoutes(server: TlsServer, context: ControlContext, work: WorkBoard, checks: CheckBoard): void {
+  addUserRoutes(server, context, checks);
+  addLedgerRoutes(server, context);
+  addNodeRoutes(server, context, work);
+}
+
+/** For users: owners see what is theirs, holders what they may print, the administrator everything. */
+function addUserRoutes(server: TlsServer, context: ControlContext, checks: CheckBoard): void {
+  const { directory, records } = context;
+  const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
+
+  server.get('/v1/openapi.json', async (request) => {
+    user(request);
+    return openApi;
+  });
+  server.post('/v1/transactions', async (request) => {
+    const submitter = user(request);
+    const { transaction, attachments } = parse(transactionBody, request.body, 'body');
+    const decode = (text: string | undefined) => (text === undefined ? undefined : base64(text));
+    const { manifest, keys, secret } = attachments ?? {};
+    return handleTransaction(
+      context,
+      base64(transaction),
+      { manifest: decode(manifest), keys: decode(keys), secret: decode(secret) },
+      submitter,
+    );
+  });
+  server.get('/v1/designs', async (request) => {
+    const name = user(request);
+    const shown = [];
+    for await (const [, design] of records.designs.list()) if (design.owner === name) shown.push(designView(design));
+    return shown;
+  });
+  server.get<Params>('/v1/designs/:id', async (request) => {
+    const design = await records.designs.require(request.params.id ?? '');
+    if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
+    return designView(design);
+  });
+  server.post<Params>('/v1/designs/:id/uploaded', async (request) => {
+    const design = await records.designs.require(request.params.id ?? '');
+    if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
+    await designUploaded(context, design.design);
+    return designView(await records.designs.require(design.design));
+  });
+  server.get('/v1/licences', async (request) => {
+    const name = user(request);
+    const shown = [];
+    for await (const [, licence] of records.licences.list()) {
+      if (licence.owner === name || licence.holder === name) shown.push(await licenceView(context, licence));
+    }
+    return shown;
+  });
+  server.get<Params>('/v1/licences/:id', async (request) => {
+    const licence = await records.licences.require(request.params.id ?? '');
+    const name = user(request);
+    if (licence.owner !== name && licence.holder !== name)
+      throw new MillraceError('E_FORBIDDEN', 'the licence is somebody else’s');
+    return licenceView(context, licence);
+  });
+  server.get('/v1/machines', async (request) => {
+    user(request);
+    const shown = [];
+    for await (const [, machine] of records.machines.list()) shown.push(machineView(context, machine));
+    return shown;
+  });
+  server.get('/v1/prints', async (request) => {
+    const name = user(request);
+    const shown = [];
+    for await (const [, print] of records.prints.list()) {
+      if (await ownsObject(context, print, name)) shown.push(await printView(context, print));
+    }
+    return shown;
+  });
+  server.get<Params>('/v1/prints/:id', async (request) => {
+    const print = await records.prints.require(request.params.id ?? '');
+    if (!(await ownsObject(context, print, user(request))))
+      throw new MillraceError('E_FORBIDDEN', 'the print is somebody else’s');
+    return printView(context, print);
+  });
+  server.post('/v1/vault/checks', async (request) => {
+    user(request);
+    const { deep } = parse(vaultCheckBody, request.body, 'body');
+    const check = checks.begin();
+    await context.mailbox.send('keys', `check/${check}`, { type: 'vault.check', check, deep });
+    return { check };
+  });
+  server.get<Params>('/v1/vault/checks/:id', async (request) => {
+    user(request);
+    return checks.show(request.params.id ?? '');
+  });
+  server.get('/v1/status', async (request) => {
+    user(request);
+    return {
+      nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
+      maintenance: context.maintenance.current ?? null,
+    };
+  });
+}
+
+/** The ledger is for everybody who holds a certificate of the installation. */
+function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
+  const { directory, records, ledger } = context;
+  const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
+
+  server.get('/v1/objects', async (request) => {
+    const name = user(request);
+    const shown = [];
+    for await (const [, print] of records.prints.list()) {
+      if (print.object !== undefined && (await ownsObject(context, print, name)))
+        shown.push(await objectView(context, print.object));
+    }
+    return shown;
+  });
+  server.get<Params>('/v1/objects/:id', async (request) => {
+    user(request);
+    return objectView(context, request.params.id ?? '');
+  });
+  server.get<Params>('/v1/objects/:id/certificate', async (request, reply) => {
+    user(request);
+    return reply
+      .type('application/octet-stream')
+      .send(Buffer.from(await exportCertificate(ledger, request.params.id ?? '')));
+  });
+  server.get('/v1/ledger/checkpoint', async (request, reply) => {
+    user(request);
+    return reply.type(checkpointText).send(Buffer.from(ledger.checkpoint()));
+  });
+  server.get<Params>('/v1/ledger/tile/*', async (request, reply) => {
+    user(request);
+    return reply
+      .type('application/octet-stream')
+      .send(Buffer.from(await ledger.tile(`tile/${request.params['*'] ?? ''}`)));
+  });
+  server.get('/v1/ledger/verify', async (request) => {
+    user(request);
+    const { root, ...report } = await ledger.check();
+    return { ...report, root: root === undefined ? null : toBase64(root) };
+  });
+}
+
+/** For the other nodes: mail, telemetry, and the calls of machines that the distribution node passes on. */
+function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoard): void {
+  const { directory, mailbox } = context;
+  const node = (request: FastifyRequest): NodeRole => {
+    const { role } = requireRole(directory, request, 'segments', 'keys', 'distribution');
+    context.seen.set(role, context.clock.now());
+    return role;
+  };
+  const binary = (request: FastifyRequest): Uint8Array => {
+    if (!(request.body instanceof Uint8Array)) throw new MillraceError('E_INPUT', 'the body has to be bytes');
+    return request.body;
+  };
+
+  server.post<Params & { Querystring: { id?: string } }>('/v1/mailbox/:recipient', async (request) => {
+    const from = node(request);
+    const id = parse(z.string().min(1).max(200), request.query.id, 'id');
+    await mailbox.put(mailRole(request.params.recipient ?? ''), from, id, binary(request));
+    return {};
+  });
+  server.get('/v1/mailbox', async (request, reply) => {
+    const role = mailRole(node(request));
+    const { wait, consumer } = parse(pollQuery, request.query, 'query');
+    const mail = await mailbox.poll(role, consumer, wait, gone(request));
+    return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
+  });
+  server.post('/v1/mailbox/acknowledge', async (request) => {
+    await mailbox.acknowledge(mailRole(node(request)), parse(idsBody, request.body, 'body').ids);
+    return {};
+  });
+  server.post('/v1/mailbox/release', async (request) => {
+    await mailbox.release(mailRole(node(request)), parse(idsBody, request.body, 'body').ids);
+    return {};
+  });
+  server.post<Params>('/v1/progress/:object', async (request) => {
+    node(request);
+    context.progress.set(request.params.object ?? '', request.body as Progress);
+    return {};
+  });
+  server.post('/v1/maintenance', async (request) => {
+    requireRole(directory, request, 'keys');
+    context.maintenance.current = request.body;
+    return {};
+  });
+  server.post<Params>('/v1/machines/:machine/:method', async (request, reply) => {
+    requireRole(directory, request, 'distribution');
+    context.seen.set('distribution', context.clock.now());
+    const { machine = '', method } = request.params;
+    const body = decodeCbor(binary(request), 'call');
+    const send = (value: unknown) =>
+      reply.type('application/octet-stream').send(Buffer.from(encodeCbor(value as never)));
+    context.machinesSeen.set(machine, context.clock.now());
+    switch (method) {
+      case 'next': {
+        const print = await work.next(context, machine, parse(nextBody, body, 'next').wait, gone(request));
+        return send(print === undefined ? {} : { print: print.print });
+      }
+      case 'call-home': {
+        const answer = await callHome(context, machine, parse(callBody, body, 'call-home').request);
+        return send({ ...answer, machine: machineSchema.parse(answer.machine) });
+      }
+      case 'report':
+        await takeReport(context, machine, parse(reportBody, body, 'report').report);
+        return send({});
+      default:
+        throw new MillraceError('E_NOT_FOUND', `no call ${method}`);
+    }
+  });
+}
+
+/** Aborts when the caller's connection closes, so that a long poll does not outlive it. */
+function gone(request: FastifyRequest): AbortSignal {
+  const controller = new AbortController();
+  request.raw.socket.once('close', () => controller.abort());
+  return controller.signal;
+}
+
+function base64(text: string): Bytes {
+  try {
+    return fromBase64(text);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'body: not base64', { cause });
+  }
+}

@@ -1,0 +1,90 @@
+import { z } from 'zod';
+
+/** Shapes of the API's bodies and answers: the source of both the checks and the OpenAPI document. */
+const base64 = z.string().meta({ format: 'byte' });
+
+export const transactionBody = z.strictObject({
+  transaction: base64.describe('COSE_Sign1, see spec/protocol.md'),
+  attachments: z
+    .strictObject({ manifest: base64.optional(), keys: base64.optional(), secret: base64.optional() })
+    .optional(),
+});
+
+export const vaultCheckBody = z.strictObject({ deep: z.boolean() });
+
+export const transactionAnswer = z.object({
+  id: z.string(),
+  type: z.string(),
+  design: z.string().optional(),
+  licence: z.string().optional(),
+  print: z.string().optional(),
+  machine: z.string().optional(),
+  user: z.string().optional(),
+});
+
+export const designAnswer = z.object({
+  design: z.string(),
+  name: z.string(),
+  kind: z.enum(['gcode', 'binary']),
+  size: z.int(),
+  segments: z.int(),
+  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  code: z.string().optional(),
+  reason: z.string().optional(),
+});
+
+export const licenceAnswer = z.object({
+  licence: z.string(),
+  design: z.string(),
+  objects: z.int(),
+  permitted: z.int(),
+  holder: z.string(),
+  machines: z.array(z.string()),
+  materials: z.array(z.string()),
+  notBefore: z.int(),
+  notAfter: z.int(),
+});
+
+export const machineAnswer = z.object({
+  machine: z.string(),
+  serial: z.string(),
+  kind: z.string(),
+  profile: z.object({ factor: z.number(), bytesPerSecond: z.number().optional() }),
+  registration: z.string().describe('SHA-256 of the registration: what a licence names'),
+  online: z.boolean(),
+});
+
+export const printAnswer = z.object({
+  print: z.string(),
+  licence: z.string(),
+  design: z.string(),
+  machine: z.string(),
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  object: z.string().optional(),
+  code: z.string().optional(),
+  reason: z.string().optional(),
+  segments: z.int(),
+  progress: z.object({ acked: z.int(), revision: z.int(), machine: z.looseObject({}).optional() }).optional(),
+});
+
+export const objectAnswer = z.object({
+  object: z.string(),
+  design: z.string().optional(),
+  state: z.string(),
+  events: z.array(
+    z.object({
+      index: z.int(),
+      sequence: z.int(),
+      type: z.string(),
+      time: z.int(),
+      actor: z.string(),
+      body: z.looseObject({}),
+    }),
+  ),
+});
+
+export const errorAnswer = z.object({
+  error: z.object({ code: z.string(), message: z.string(), remedy: z.string(), data: z.looseObject({}) }),
+});
+
+export const checkpointText = 'text/plain; charset=utf-8';

@@ -1,0 +1,260 @@
+import { type Bytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import {
+  checkMachine,
+  registrationHash,
+  type Signed,
+  sha256,
+  type Transaction,
+  type TransactionOf,
+  verifyTransaction,
+} from '@millrace/protocol';
+import { readManifest } from '@millrace/vault';
+import type { ControlContext } from './context.ts';
+import { countClaims } from './permits.ts';
+
+export interface Attachments {
+  readonly manifest?: Bytes | undefined;
+  readonly keys?: Bytes | undefined;
+  readonly secret?: Bytes | undefined;
+}
+
+/** What a caller learns: the transaction's id and type, and the id of what it made. */
+export type TransactionResult = Readonly<Record<string, string>>;
+
+/**
+ * Carries out one signed transaction, once. `submitter` is the key name of the certificate that brought it: only the
+ * signer may.
+ * @throws {MillraceError} E_REPLAY, E_FORBIDDEN and the code of whatever is wrong with it
+ */
+export async function handleTransaction(
+  context: ControlContext,
+  bytes: Bytes,
+  attachments: Attachments,
+  submitter: string,
+): Promise<TransactionResult> {
+  const { directory, clock, records } = context;
+  const signed = await verifyTransaction(
+    bytes,
+    directory.installation,
+    (id) => userKeyOf(context, toHex(id)),
+    clock.now(),
+  );
+  if (keyName(signed.signer) !== submitter)
+    throw new MillraceError('E_FORBIDDEN', 'only the signer may submit a transaction');
+  const id = toHex(signed.body.id);
+  if ((await records.seen.get(id)) !== undefined) throw replay(id);
+  const result = await apply(context, signed, attachments, id);
+  await records.seen.create(id, { type: signed.body.type });
+  return { id, type: signed.body.type, ...result };
+}
+
+export function replay(id: string): MillraceError {
+  return new MillraceError('E_REPLAY', 'this transaction was used already', { data: { id } });
+}
+
+async function userKeyOf(context: ControlContext, name: string) {
+  const admin = fromHex(context.directory.adminKey);
+  if (name === keyName(admin)) return admin;
+  const user = await context.records.users.get(name);
+  return user === undefined ? undefined : new Uint8Array(user.publicKey);
+}
+
+function apply(context: ControlContext, signed: Signed<Transaction>, attachments: Attachments, id: string) {
+  const { body } = signed;
+  switch (body.type) {
+    case 'user.register':
+      return registerUser(context, { ...signed, body });
+    case 'machine.register':
+      return registerMachine(context, { ...signed, body });
+    case 'design.add':
+      return addDesign(context, { ...signed, body }, attachments);
+    case 'licence.grant':
+      return grantLicence(context, { ...signed, body }, attachments, id);
+    case 'print.request':
+      return requestPrint(context, { ...signed, body }, id);
+  }
+}
+
+function requireAdmin(context: ControlContext, signer: Uint8Array): void {
+  if (!equalBytes(signer, fromHex(context.directory.adminKey))) {
+    throw new MillraceError('E_FORBIDDEN', 'only the administrator registers users and machines');
+  }
+}
+
+async function registerUser(context: ControlContext, { body, signer }: Signed<TransactionOf<'user.register'>>) {
+  requireAdmin(context, signer);
+  const user = keyName(body.publicKey);
+  if (!(await context.records.users.create(user, { user, name: body.name, publicKey: body.publicKey }))) {
+    throw new MillraceError('E_CONFLICT', `the user ${user} is registered already`);
+  }
+  return { user };
+}
+
+async function registerMachine(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'machine.register'>>,
+) {
+  requireAdmin(context, signer);
+  const { records, ledger } = context;
+  const { machine } = body.machine;
+  if (keyName(body.machine.publicKey) !== machine)
+    throw new MillraceError('E_INPUT', 'machine: not the name of its key');
+  const record = { registration: body.machine, hash: registrationHash(body.machine) };
+  await ledger.append({
+    account: `machine:${machine}`,
+    type: 'machine',
+    actor: keyName(signer),
+    body: { serial: body.machine.serial, kind: body.machine.kind, registration: record.hash },
+    evidence: bytes,
+    evidenceKey: signer,
+    eventId: `machine/${toHex(body.id)}`,
+  });
+  if (!(await records.machines.create(machine, record))) await records.machines.update(machine, () => record);
+  return { machine };
+}
+
+async function addDesign(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'design.add'>>,
+  { manifest: manifestBytes, keys }: Attachments,
+) {
+  if (manifestBytes === undefined || keys === undefined) {
+    throw new MillraceError('E_INPUT', 'design.add needs the attachments manifest and keys');
+  }
+  if (!equalBytes(sha256(manifestBytes), body.manifestHash) || !equalBytes(sha256(keys), body.keysHash)) {
+    throw new MillraceError('E_INPUT', 'manifest or keys are not those that were signed');
+  }
+  const manifest = readManifest(manifestBytes);
+  if (manifest.designId !== body.design)
+    throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
+  const { records } = context;
+  const created = await records.designs.create(body.design, {
+    design: body.design,
+    owner: keyName(signer),
+    ownerKey: signer,
+    name: manifest.name,
+    kind: manifest.kind,
+    size: manifest.size,
+    segments: manifest.segments,
+    contentMac: manifest.contentMac,
+    state: 'uploading',
+    transaction: bytes,
+    pending: { manifest: manifestBytes, keys },
+  });
+  if (!created)
+    throw new MillraceError('E_CONFLICT', 'this design was added already', { data: { design: body.design } });
+  await announceDesign(context, body.design);
+  return { design: body.design };
+}
+
+/** Mails a new design to keys and segments; safe to repeat. */
+export async function announceDesign({ records, mailbox }: ControlContext, design: string): Promise<void> {
+  const { pending, transaction, ownerKey } = await records.designs.require(design);
+  if (pending === undefined) return;
+  const common = { type: 'design.add' as const, transaction, owner: ownerKey, manifest: pending.manifest };
+  await mailbox.send('keys', `design/${design}`, { ...common, keys: pending.keys });
+  await mailbox.send('segments', `design/${design}`, common);
+  await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
+}
+
+/** The owner says that every segment is uploaded. */
+export async function designUploaded({ records, mailbox }: ControlContext, design: string): Promise<void> {
+  const record = await records.designs.update(design, (current) =>
+    current.state === 'uploading' ? { ...current, state: 'storing' } : current,
+  );
+  if (record.state === 'storing')
+    await mailbox.send('segments', `uploaded/${design}/${Date.now()}`, { type: 'design.uploaded', design });
+}
+
+async function grantLicence(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'licence.grant'>>,
+  { secret }: Attachments,
+  licence: string,
+) {
+  const { records } = context;
+  if (secret === undefined || !equalBytes(sha256(secret), body.secretHash)) {
+    throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
+  }
+  const design = await records.designs.require(body.design);
+  if (design.owner !== keyName(signer))
+    throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');
+  if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused and is not stored');
+  if ((await records.users.get(keyName(body.holder))) === undefined)
+    throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user');
+  for (const { machine } of body.machines) {
+    const record = await records.machines.get(machine);
+    if (record === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${machine} is registered`);
+    checkMachine(record.registration, machine, body);
+  }
+  if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
+  const created = await records.licences.create(licence, {
+    licence,
+    design: body.design,
+    owner: design.owner,
+    holder: keyName(body.holder),
+    objects: body.objects,
+    transaction: bytes,
+    pending: secret,
+  });
+  if (!created) throw replay(licence);
+  await announceLicence(context, licence);
+  return { licence };
+}
+
+/** Writes a new licence to the ledger and mails its secret to the keys node; safe to repeat. */
+export async function announceLicence({ records, mailbox, ledger }: ControlContext, licence: string): Promise<void> {
+  const record = await records.licences.require(licence);
+  if (record.pending === undefined) return;
+  await ledger.append({
+    account: `licence:${licence}`,
+    type: 'licensed',
+    actor: record.owner,
+    body: { design: record.design, objects: record.objects, holder: record.holder },
+    evidence: record.transaction,
+    evidenceKey: (await records.designs.require(record.design)).ownerKey,
+    eventId: `licence/${licence}`,
+  });
+  await mailbox.send('keys', `licence/${licence}`, {
+    type: 'licence.grant',
+    transaction: record.transaction,
+    secret: record.pending,
+  });
+  await records.licences.update(licence, ({ pending: _mailed, ...rest }) => rest);
+}
+
+async function requestPrint(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'print.request'>>,
+  print: string,
+) {
+  const { records, clock } = context;
+  const licence = await records.licences.require(body.licence);
+  if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
+  const machine = await records.machines.get(body.machine);
+  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
+  const used = await countClaims(context, licence);
+  if (used >= licence.objects) {
+    throw new MillraceError(
+      'E_LICENCE_EXHAUSTED',
+      `all ${licence.objects} objects of the licence have been permitted`,
+      {
+        data: { licence: licence.licence, objects: licence.objects },
+      },
+    );
+  }
+  const created = await records.prints.create(print, {
+    print,
+    licence: licence.licence,
+    design: licence.design,
+    machine: body.machine,
+    holder: licence.holder,
+    created: clock.now(),
+    state: 'queued',
+    transaction: bytes,
+  });
+  if (!created) throw replay(print);
+  context.wakeMachine(body.machine);
+  return { print };
+}

@@ -1,0 +1,70 @@
+import { MillraceError, toHex } from '@millrace/base';
+import { readTransaction } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import { countClaims } from './permits.ts';
+import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './records.ts';
+
+/** A machine whose agent polled within this time is online. */
+const ONLINE_MS = 45_000;
+
+export function designView({ design, name, kind, size, segments, state, code, reason }: DesignRecord) {
+  return { design, name, kind, size, segments, state, code, reason };
+}
+
+export async function licenceView(context: ControlContext, record: LicenceRecord) {
+  const terms = readTransaction(record.transaction);
+  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  const { licence, design, objects, holder } = record;
+  return {
+    licence,
+    design,
+    objects,
+    permitted: await countClaims(context, record),
+    holder,
+    machines: terms.machines.map(({ machine }) => machine),
+    materials: terms.materials,
+    notBefore: terms.notBefore,
+    notAfter: terms.notAfter,
+  };
+}
+
+export function machineView(context: ControlContext, { registration, hash }: MachineRecord) {
+  const { machine, serial, kind, profile } = registration;
+  const seen = context.machinesSeen.get(machine) ?? 0;
+  const online = context.clock.now() - seen < ONLINE_MS;
+  return { machine, serial, kind, profile, registration: toHex(hash), online };
+}
+
+export async function printView(context: ControlContext, record: PrintRecord) {
+  const { print, licence, design, machine, state, object, code, reason } = record;
+  const { segments } = await context.records.designs.require(design);
+  const progress = object === undefined ? undefined : context.progress.get(object);
+  return { print, licence, design, machine, state, object, code, reason, segments, progress };
+}
+
+/** Whether `user` may see the print: holder, or owner of the design. */
+export async function ownsObject(context: ControlContext, print: PrintRecord, user: string): Promise<boolean> {
+  return print.holder === user || (await context.records.designs.get(print.design))?.owner === user;
+}
+
+/** @throws {MillraceError} E_NOT_FOUND */
+export async function objectView({ ledger }: ControlContext, object: string) {
+  const events = await ledger.account(object);
+  const [head] = await ledger.accounts(object);
+  if (events.length === 0 || head === undefined) throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
+  return {
+    object,
+    state: head.state,
+    design: events[0]?.event.body.design,
+    events: events.map(({ index, event }) => ({
+      index,
+      sequence: event.sequence,
+      type: event.type,
+      time: event.time,
+      actor: event.actor,
+      body: Object.fromEntries(
+        Object.entries(event.body).map(([key, value]) => [key, value instanceof Uint8Array ? toHex(value) : value]),
+      ),
+    })),
+  };
+}

@@ -1,0 +1,126 @@
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { type Closable, Closer, copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Addresses, createHttpClient, MAX_LINK_MESSAGE } from '@millrace/protocol';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { type NodeConfig, nodeFiles } from '../config.ts';
+import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
+import { type Peer, Relay } from './relay.ts';
+import { Uploads } from './uploads.ts';
+
+/** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
+export async function createDistributionNode(
+  { config, addresses }: { config: NodeConfig; addresses: Addresses },
+  { logger }: { logger: Logger },
+): Promise<Closable> {
+  const closer = new Closer();
+  const { directory } = config;
+  const control = closer.add(
+    createHttpClient({
+      address: () => addresses.control,
+      tls: { authority: directory.authority, identity: config.tls, pin: directory.nodes.control.fingerprint },
+    }),
+  );
+  const relay = new Relay(control, logger);
+  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
+  addUploadRoutes(server, config, new Uploads(join(config.folder, nodeFiles.data, 'uploads')));
+  acceptLinks(server, config, relay, logger);
+  closer.add(await listen(server, addresses.distribution));
+  closer.add({ close: () => relay.close() });
+  return closer;
+}
+
+type Params = { Params: { design: string; segment: string }; Querystring: { segments?: string } };
+
+function addUploadRoutes(server: TlsServer, { directory }: NodeConfig, uploads: Uploads): void {
+  server.put<Params>('/v1/uploads/:design/:segment', async (request) => {
+    requireRole(directory, request, 'user');
+    if (!(request.body instanceof Uint8Array))
+      throw new MillraceError('E_INPUT', 'the body has to be a sealed segment');
+    await uploads.put(request.params.design, request.params.segment, request.body);
+    return {};
+  });
+  server.get<Params>('/v1/uploads/:design', async (request) => {
+    requireRole(directory, request, 'user', 'segments');
+    const have = await uploads.have(request.params.design);
+    const missing: number[] = [];
+    const wanted = Number(request.query.segments ?? 0);
+    for (let number = 0; number < wanted && missing.length < 1_000; number++)
+      if (!have.has(number)) missing.push(number);
+    return { have: have.size, missing };
+  });
+  server.get<Params>('/v1/uploads/:design/:segment', async (request, reply) => {
+    requireRole(directory, request, 'segments');
+    const sealed = await uploads.get(request.params.design, request.params.segment);
+    return reply.type('application/octet-stream').send(Buffer.from(sealed));
+  });
+  server.delete<Params>('/v1/uploads/:design', async (request) => {
+    requireRole(directory, request, 'segments');
+    await uploads.wipe(request.params.design);
+    return {};
+  });
+}
+
+/** WebSockets of machines (`/v1/machine`) and of the proactive nodes (`/v1/node`). */
+function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay, logger: Logger): void {
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_LINK_MESSAGE });
+  server.server.on('upgrade', (request, socket: Duplex, head) => {
+    try {
+      const party = callerOf(directory, (socket as TLSSocket).getPeerX509Certificate());
+      if (request.url === '/v1/machine' && party.role === 'machine') {
+        sockets.handleUpgrade(request, socket, head, (link) => {
+          const peer = peerOf(link);
+          relay.machineOpened(party.name, peer);
+          serve(
+            link,
+            logger,
+            (bytes) => relay.fromMachine(party.name, bytes),
+            () => relay.machineClosed(party.name, peer),
+          );
+        });
+      } else if (request.url === '/v1/node' && (party.role === 'segments' || party.role === 'keys')) {
+        const { role } = party;
+        sockets.handleUpgrade(request, socket, head, (link) => {
+          const peer = peerOf(link);
+          relay.nodeOpened(role, peer);
+          serve(
+            link,
+            logger,
+            (bytes) => relay.fromNode(role, bytes),
+            () => relay.nodeClosed(role, peer),
+          );
+        });
+      } else {
+        throw new MillraceError('E_AUTH', 'no link for this party here');
+      }
+    } catch (error) {
+      const { http, code } = toMillraceError(error);
+      logger.info({ code }, 'link refused');
+      socket.end(`HTTP/1.1 ${http} Refused\r\nconnection: close\r\n\r\n`);
+    }
+  });
+}
+
+function peerOf(link: WebSocket): Peer {
+  return {
+    send: (message) => {
+      if (link.readyState === link.OPEN) link.send(message);
+    },
+    close: () => link.terminate(),
+  };
+}
+
+function serve(link: WebSocket, logger: Logger, onMessage: (bytes: Uint8Array) => void, onClose: () => void): void {
+  link.binaryType = 'nodebuffer';
+  link.on('message', (data: Buffer) => {
+    try {
+      onMessage(copyBytes(data));
+    } catch (error) {
+      logger.warn({ err: error }, 'link closed: a message that has no place here');
+      link.close(1008);
+    }
+  });
+  link.on('error', () => link.terminate());
+  link.on('close', onClose);
+}

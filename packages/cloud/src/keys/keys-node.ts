@@ -1,0 +1,164 @@
+import { join } from 'node:path';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  concatBytes,
+  copyBytes,
+  equalBytes,
+  fromHex,
+  type Logger,
+  MillraceError,
+  systemClock,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import { unseal } from '@millrace/identity';
+import {
+  type Addresses,
+  type LinkMessage,
+  type Message,
+  type MessageOf,
+  type NodeRole,
+  sha256,
+} from '@millrace/protocol';
+import { openLmdb } from '@millrace/stores';
+import { decodeMessage, encodeMessage, openFileKeyWrapper, openSlots, Playbook, wipeMessage } from '@millrace/vault';
+import { type NodeConfig, nodeFiles } from '../config.ts';
+import { connectOutbound, type Outbound } from '../node/proactive.ts';
+import { verifyDesign } from '../segments/designs.ts';
+import { ObjectBook } from '../streaming/objects.ts';
+import { LicenceBook } from './licences.ts';
+import { Maintenance } from './maintenance.ts';
+import { KeysStreams } from './streams.ts';
+
+interface Parts {
+  readonly config: NodeConfig;
+  readonly playbook: Playbook;
+  readonly licences: LicenceBook;
+  readonly streams: KeysStreams;
+  readonly maintenance: Maintenance;
+  readonly outbound: Outbound;
+  readonly logger: Logger;
+}
+
+/** The keys node: holds playbooks and content keys (wrapped), opens no port, never sees a cell. */
+export async function createKeysNode(
+  { config, addresses }: { config: NodeConfig; addresses: Addresses },
+  modules: { clock?: Clock; logger: Logger },
+): Promise<Closable> {
+  const closer = new Closer();
+  const { logger } = modules;
+  const clock = modules.clock ?? systemClock;
+  const { directory } = config;
+  const data = join(config.folder, nodeFiles.data);
+  const environment = closer.add(openLmdb({ path: data }));
+  const wrapper = closer.add(await openFileKeyWrapper(join(config.folder, nodeFiles.kek)));
+  const playbook = closer.add(
+    await Playbook.open({
+      store: environment.store('playbook'),
+      epochSlots: closer.add(await openSlots(join(data, 'epoch.keys'))),
+      designSlots: closer.add(await openSlots(join(data, 'design.keys'))),
+      wrapper,
+      density: config.maintenance.density,
+    }),
+  );
+  const records = environment.store('records');
+  const licences = new LicenceBook(records, wrapper);
+  const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
+  const { control, mail, link } = outbound;
+  const objects = new ObjectBook(records);
+  const streams = new KeysStreams({ directory, clock, logger, playbook, licences, objects, mail, link });
+  const maintenance = new Maintenance({ playbook, mail, control, clock, logger }, config.maintenance.periodMs);
+  const parts: Parts = { config, playbook, licences, streams, maintenance, outbound, logger };
+  closer.add(streams);
+  closer.add(maintenance);
+  closer.add(outbound);
+  mail.start((message, from) => handle(parts, message, from));
+  maintenance.start();
+  return closer;
+}
+
+function onStream({ streams }: Parts, message: LinkMessage): void {
+  if (message.kind === 'reverse') void streams.receive(message.session, message.payload);
+  if (message.kind === 'control' && message.message.type === 'lost')
+    void streams.stop(Buffer.from(message.message.session).toString('hex'));
+}
+
+/** Who may say what: control announces, the segments node asks and answers. */
+async function handle(parts: Parts, message: Message, from: NodeRole): Promise<void> {
+  if (from === 'control') {
+    switch (message.type) {
+      case 'design.add':
+        return addDesign(parts, message);
+      case 'licence.grant':
+        return addLicence(parts, message);
+      case 'stream.open':
+        return parts.streams.open(message.opening);
+      case 'vault.check':
+        void parts.maintenance
+          .check(message.check, message.deep)
+          .catch((error: unknown) => parts.logger.error({ err: error }, 'check'));
+        return;
+    }
+  }
+  if (from === 'segments') {
+    switch (message.type) {
+      case 'vault':
+        return onVault(parts, message.message);
+      case 'slice.missing':
+        return parts.streams.sliceAgain(message);
+      case 'stream.alarm':
+        return parts.streams.alarmed(message);
+    }
+  }
+  throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from}`);
+}
+
+async function addDesign({ config, playbook }: Parts, message: MessageOf<'design.add'>): Promise<void> {
+  const { design, owner, keysHash } = await verifyDesign(message, config.directory);
+  const { keys, manifest } = message;
+  if (keys === undefined || !equalBytes(sha256(keys), keysHash))
+    throw new MillraceError('E_INPUT', 'not the content keys that were signed');
+  const ceks = await unseal(config.box, concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design)), keys);
+  try {
+    await playbook.addDesign({ manifest, owner, ceks });
+  } finally {
+    wipe(ceks);
+  }
+}
+
+async function addLicence(
+  { config, playbook, licences }: Parts,
+  { transaction, secret }: MessageOf<'licence.grant'>,
+): Promise<void> {
+  const { directory, box } = config;
+  const ownerOf = (design: string) => copyBytes(playbook.design(design).owner);
+  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), ownerOf, directory, box });
+}
+
+async function onVault({ playbook, maintenance, outbound, logger }: Parts, bytes: Uint8Array): Promise<void> {
+  const message = decodeMessage(bytes);
+  switch (message.type) {
+    case 'want': {
+      const instructions = await playbook.instruct(message);
+      if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is under way');
+      const answer = encodeMessage(instructions);
+      wipeMessage(instructions);
+      await outbound.mail.send('segments', { type: 'vault', message: answer });
+      return wipe(answer);
+    }
+    case 'stored': {
+      const outcome = await playbook.stored(message);
+      if (outcome?.complete && !outcome.decoys) logger.info({ design: outcome.design }, 'design stored');
+      return maintenance.answered(message);
+    }
+    case 'maintained':
+    case 'checked':
+      return maintenance.answered(message);
+    case 'refused':
+      return logger.warn({ code: message.code, reason: message.reason }, 'the segments node refused a design');
+    default:
+      throw new MillraceError('E_INPUT', `the keys node takes no ${message.type}`);
+  }
+}

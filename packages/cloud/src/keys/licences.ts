@@ -1,0 +1,73 @@
+import {
+  type Bytes,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  equalBytes,
+  fromHex,
+  hexOf,
+  MillraceError,
+  parse,
+  toHex,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import { type P256Key, unseal } from '@millrace/identity';
+import { type Directory, readTransaction, sha256, verifyLicence } from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import type { KeyWrapper } from '@millrace/vault';
+import { z } from 'zod';
+
+const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Uint8Array) });
+
+/** HPKE info under which owners seal a licence's secret to the keys node. */
+export function licenceSecretInfo(design: string): Bytes {
+  return concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(design));
+}
+
+/** Licence secrets, wrapped at rest; opened only to derive a session. */
+export class LicenceBook {
+  readonly #store: Store;
+  readonly #wrapper: KeyWrapper;
+
+  constructor(store: Store, wrapper: KeyWrapper) {
+    this.#store = store;
+    this.#wrapper = wrapper;
+  }
+
+  /**
+   * Verifies the owner's signature for itself; the same licence again changes nothing.
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_SEAL
+   */
+  async add(options: {
+    transaction: Bytes;
+    secret: Bytes;
+    ownerOf: (design: string) => Bytes;
+    directory: Directory;
+    box: P256Key;
+  }): Promise<void> {
+    const claimed = readTransaction(options.transaction);
+    if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
+    const { body } = await verifyLicence(options.transaction, options.directory, options.ownerOf(claimed.design));
+    if (!equalBytes(sha256(options.secret), body.secretHash))
+      throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one signed');
+    const secret = await unseal(options.box, licenceSecretInfo(body.design), options.secret);
+    if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
+    const licence = toHex(body.id);
+    const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));
+    wipe(secret);
+    await this.#store.put(utf8(`licence/${licence}`), encodeCbor({ design: body.design, secret: wrapped }));
+  }
+
+  /** 32 bytes, the caller wipes them. @throws {MillraceError} E_NOT_FOUND */
+  async secretOf(licence: string): Promise<Bytes> {
+    const bytes = await this.#store.get(utf8(`licence/${licence}`));
+    if (bytes === undefined) throw new MillraceError('E_NOT_FOUND', `no licence ${licence}`);
+    const record = parse(recordSchema, decodeCbor(bytes, 'licence', 'E_STORE'), 'licence', 'E_STORE');
+    return this.#wrapper.unwrap(record.secret, contextOf(licence));
+  }
+}
+
+function contextOf(licence: string): Bytes {
+  return utf8(`millrace/v1/licence/${licence}`);
+}

@@ -1,0 +1,205 @@
+import {
+  type Clock,
+  type Closable,
+  encodeCbor,
+  type Logger,
+  MillraceError,
+  sleep,
+  toHex,
+  toMillraceError,
+} from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
+import {
+  type CheckedMessage,
+  encodeMessage,
+  type MaintainedMessage,
+  type Playbook,
+  type StoredMessage,
+  type VaultMessage,
+  wipeMessage,
+} from '@millrace/vault';
+import type { MailClient } from '../node/mail-client.ts';
+
+/** No answer for so long: the message is sent again. */
+const ANSWER_MS = 30_000;
+
+export interface MaintenanceModules {
+  readonly playbook: Playbook;
+  readonly mail: MailClient;
+  readonly control: HttpClient;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** What is told to control after every sweep, for `millrace status`. */
+interface MaintenanceReport {
+  readonly epoch: number;
+  readonly cells: number;
+  readonly decoys: number;
+  readonly designs: number;
+  readonly periodMs: number;
+  /** How long the last sweep took, and how long after the one before it began. */
+  readonly lastSweepMs: number;
+  readonly reachedPeriodMs: number;
+  readonly problems: number;
+}
+
+/**
+ * Drives the keys node's side of the vault: a sweep every period, decoys up to the density, checks. One message is under
+ * way at a time; whatever is interrupted goes on from the playbook's durable state.
+ */
+export class Maintenance implements Closable {
+  readonly #modules: MaintenanceModules;
+  readonly #periodMs: number;
+  readonly #stop = new AbortController();
+  readonly #answers = new Set<(message: MaintainedMessage | StoredMessage | CheckedMessage) => void>();
+  #running: Promise<void> = Promise.resolve();
+  #lastBegin = 0;
+  #problems = 0;
+
+  constructor(modules: MaintenanceModules, periodMs: number) {
+    this.#modules = modules;
+    this.#periodMs = periodMs;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  /** Hands an answer of the segments node to whoever waits for it. */
+  answered(message: MaintainedMessage | StoredMessage | CheckedMessage): void {
+    for (const take of this.#answers) take(message);
+  }
+
+  /** Checks the whole vault and tells control. */
+  async check(check: string, deep: boolean): Promise<void> {
+    const { playbook, mail } = this.#modules;
+    let run = await playbook.beginCheck({ deep });
+    for (; run === undefined; run = await playbook.beginCheck({ deep })) await sleep(50, this.#stop.signal);
+    try {
+      for (let part = await run.next(); part !== undefined; part = await run.next()) {
+        const { check: id, part: number } = part;
+        const answer = await this.#ask(part, (message) =>
+          message.type === 'checked' && message.part === number && toHex(message.check) === toHex(id)
+            ? message
+            : undefined,
+        );
+        run.take(answer);
+      }
+      const report = run.report();
+      await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
+    } finally {
+      run.end();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { playbook, clock, logger } = this.#modules;
+    let next = clock.monotonic() + this.#periodMs;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#makeDecoys();
+        const underWay = playbook.status().sweep !== undefined;
+        if (underWay || clock.monotonic() >= next) {
+          const began = clock.monotonic();
+          next = Math.max(next + this.#periodMs, began);
+          if (underWay || (await playbook.beginSweep())) await this.#sweep(began);
+        }
+        await sleep(Math.max(10, Math.min(500, next - clock.monotonic())), this.#stop.signal);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        logger.error({ err: toMillraceError(error) }, 'maintenance');
+        await sleep(1_000, this.#stop.signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #sweep(began: number): Promise<void> {
+    const { playbook, clock, logger } = this.#modules;
+    const reached = this.#lastBegin === 0 ? this.#periodMs : began - this.#lastBegin;
+    this.#lastBegin = began;
+    let problems = 0;
+    while (playbook.status().sweep !== undefined) {
+      const message = await playbook.nextMaintenance();
+      if (message === undefined) {
+        if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
+        continue;
+      }
+      const { to, number } = message;
+      const answer = await this.#ask(message, (reply) =>
+        reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
+      );
+      const outcome = await playbook.maintained(answer);
+      for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
+        problems++;
+        logger.error({ code: 'E_CELL_MISSING', design: design ?? 'decoys', segment }, 'a cell is missing or damaged');
+      }
+    }
+    this.#problems = problems;
+    await this.#report(clock.monotonic() - began, reached);
+  }
+
+  async #makeDecoys(): Promise<void> {
+    const { playbook } = this.#modules;
+    for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork()) {
+      const { design, from } = work;
+      const answer = await this.#ask(work, (message) =>
+        message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
+          ? message
+          : undefined,
+      );
+      await playbook.stored(answer);
+    }
+  }
+
+  /** Sends a message to the segments node until its answer comes, and wipes the keys in it. */
+  async #ask<Answer>(
+    message: VaultMessage,
+    match: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => Answer | undefined,
+  ): Promise<Answer> {
+    const { mail } = this.#modules;
+    const bytes = encodeMessage(message);
+    wipeMessage(message);
+    let take: ((answer: MaintainedMessage | StoredMessage | CheckedMessage) => void) | undefined;
+    const answered = new Promise<Answer>((resolve) => {
+      take = (answer) => {
+        const matching = match(answer);
+        if (matching !== undefined) resolve(matching);
+      };
+      this.#answers.add(take);
+    });
+    try {
+      for (;;) {
+        await mail.send('segments', { type: 'vault', message: bytes });
+        const answer = await Promise.race([answered, sleep(ANSWER_MS, this.#stop.signal)]);
+        if (answer !== undefined) return answer;
+      }
+    } finally {
+      if (take !== undefined) this.#answers.delete(take);
+      bytes.fill(0);
+    }
+  }
+
+  async #report(lastSweepMs: number, reachedPeriodMs: number): Promise<void> {
+    const { epoch, cells, decoys, designs } = this.#modules.playbook.status();
+    const report: MaintenanceReport = {
+      epoch,
+      cells,
+      decoys,
+      designs,
+      periodMs: this.#periodMs,
+      lastSweepMs: Math.round(lastSweepMs),
+      reachedPeriodMs: Math.round(reachedPeriodMs),
+      problems: this.#problems,
+    };
+    this.#modules.logger.info(report, 'epoch');
+    await this.#modules.control
+      .call('POST', '/v1/maintenance', { json: report, timeoutMs: 2_000 })
+      .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'report not told'));
+  }
+}

@@ -1,0 +1,186 @@
+import {
+  type Bytes,
+  type Clock,
+  type Logger,
+  MillraceError,
+  systemRandom,
+  toHex,
+  toMillraceError,
+  wipe,
+} from '@millrace/base';
+import {
+  type Directory,
+  encodeControl,
+  type LinkSocket,
+  type MessageOf,
+  type Opening,
+  offerSession,
+  type StreamParameters,
+  type VerifiedOpening,
+  verifyOpening,
+} from '@millrace/protocol';
+import { type Manifest, type Playbook, readManifest } from '@millrace/vault';
+import type { MailClient } from '../node/mail-client.ts';
+import type { ObjectBook } from '../streaming/objects.ts';
+import { PaceGuard, windowFor } from '../streaming/pace.ts';
+import type { LicenceBook } from './licences.ts';
+import { KeysStream } from './stream.ts';
+
+/** Least time of a revision: never shorter than these, nor than twice what the machine needs for a table. */
+const REVISION_MS = { 16: 1_000, 24: 5_000 } as const;
+
+export interface KeysStreamsModules {
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly playbook: Playbook;
+  readonly licences: LicenceBook;
+  readonly objects: ObjectBook;
+  readonly mail: MailClient;
+  readonly link: LinkSocket;
+}
+
+/** All streams of the keys node. */
+export class KeysStreams {
+  readonly #modules: KeysStreamsModules;
+  readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
+  readonly #guards = new Map<string, PaceGuard>();
+
+  constructor(modules: KeysStreamsModules) {
+    this.#modules = modules;
+  }
+
+  /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
+  async open(opening: Opening): Promise<void> {
+    const { directory, clock, objects, playbook, licences, link, logger } = this.#modules;
+    const ownerOf = async (design: string) => playbook.design(design).owner;
+    const verified = await verifyOpening(opening, { directory, now: clock.now(), ownerOf });
+    const { permit, licence, machine, request } = verified;
+    const jti = toHex(permit.id);
+    if (!(await objects.use(verified, jti))) return;
+    for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
+
+    const manifest = readManifest(await playbook.manifest(permit.design));
+    const session = systemRandom(16);
+    const parameters = parametersOf(verified, manifest);
+    const licenceSecret = await licences.secretOf(permit.licence);
+    const side = await offerSession({
+      binding: { openingHash: verified.hash, session, licence: permit.licence, serial: machine.serial },
+      machineStatic: machine.publicKey,
+      machineEphemeral: request.ephemeral,
+      licenceSecret,
+      parameters,
+    });
+    wipe(licenceSecret);
+    await this.#modules.mail.send('segments', { type: 'stream.session', session, jti, seed: side.seed, parameters });
+    if (!link.send(encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer }))) {
+      return logger.warn(
+        { object: permit.object },
+        'no link to the distribution node: the machine will call home again',
+      );
+    }
+    const { factor } = machine.profile;
+    const guard =
+      this.#guards.get(permit.object) ??
+      new PaceGuard({ tenthsOfMs: manifest.times, factor, window: parameters.window, clock });
+    this.#guards.set(permit.object, guard);
+    const key = toHex(session);
+    const stream = await KeysStream.open({
+      session,
+      seed: side.seed,
+      parameters,
+      context: side.context,
+      guard,
+      clock,
+      logger,
+      slice: (from, to) => playbook.slice(permit.design, from, to),
+      mailSlice: (cells) =>
+        this.#modules.mail.send('segments', {
+          type: 'stream.slice',
+          session: key,
+          cells: cells.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) })),
+        }),
+      mailMix: (revision, secret) =>
+        this.#modules.mail.send('segments', {
+          type: 'stream.mix',
+          session: key,
+          revision: Number(revision),
+          secret: new Uint8Array(secret),
+        }),
+      send: (message) => link.send(message),
+      onEnd: (error) => void this.#ended(key, jti, error),
+    });
+    this.#streams.set(key, { stream, jti });
+    logger.info(
+      { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
+      'stream begins',
+    );
+  }
+
+  async receive(session: Bytes, frame: Bytes): Promise<void> {
+    await this.#streams.get(toHex(session))?.stream.receive(frame);
+  }
+
+  async sliceAgain({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
+    await this.#streams.get(session)?.stream.sliceAgain(segments);
+  }
+
+  /** The segments node raised the alarm: no more keys for this object. */
+  async alarmed({ object }: MessageOf<'stream.alarm'>): Promise<void> {
+    await this.#modules.objects.alarm(object);
+    for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
+  }
+
+  async stop(session: string): Promise<void> {
+    const entry = this.#streams.get(session);
+    this.#streams.delete(session);
+    await entry?.stream.close();
+  }
+
+  async close(): Promise<void> {
+    for (const key of [...this.#streams.keys()]) await this.stop(key);
+  }
+
+  async #ended(key: string, jti: string, error: MillraceError | undefined): Promise<void> {
+    const entry = this.#streams.get(key);
+    if (entry === undefined) return;
+    const { logger, objects, mail, link } = this.#modules;
+    const { object } = entry.stream;
+    await this.stop(key);
+    if (error === undefined) {
+      this.#guards.delete(object);
+      return logger.info({ object }, 'stream complete');
+    }
+    const acked = this.#guards.get(object)?.acked ?? 0;
+    // After what can be tried again the machine calls home by itself; everything else it has to be told.
+    if (!error.retryable)
+      link.send(encodeControl({ type: 'end', session: entry.stream.session, code: error.code, reason: error.message }));
+    logger.warn({ err: error, object, acked }, 'stream ended');
+    try {
+      await mail.send('segments', { type: 'stream.close', session: key });
+      if (error.code !== 'E_ALARM') return;
+      await objects.alarm(object);
+      await mail.send('control', { type: 'stream.alarm', object, jti, acked, by: 'keys' }, `alarm/${object}`);
+    } catch (cause) {
+      logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
+    }
+  }
+}
+
+function parametersOf({ permit, request, machine }: VerifiedOpening, manifest: Manifest): StreamParameters {
+  if (request.from >= manifest.segments) throw new MillraceError('E_INPUT', 'there is nothing left to stream');
+  const { order, suite, hints, tableMs, from } = request;
+  return {
+    object: permit.object,
+    design: permit.design,
+    designNonce: manifest.nonce,
+    segments: manifest.segments,
+    from,
+    size: manifest.size,
+    window: windowFor(manifest.times, machine.profile.factor),
+    order,
+    suite,
+    hints,
+    revisionMs: Math.max(REVISION_MS[order], 2 * tableMs),
+  };
+}

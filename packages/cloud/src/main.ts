@@ -1,0 +1,62 @@
+import { parseArgs } from 'node:util';
+import { type Closable, createLogger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Address, parseAddresses } from '@millrace/protocol';
+import { loadNodeConfig, type NodeConfig } from './config.ts';
+
+const usage = 'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT';
+
+function address(text: string | undefined): Address {
+  const match = /^(.+):(\d+)$/.exec(text ?? '');
+  if (match === null) throw new MillraceError('E_CONFIG', usage);
+  return { host: match[1] ?? '', port: Number(match[2]) };
+}
+
+/** Each role is loaded by itself: a node carries no code that it does not run. */
+async function start(config: NodeConfig, control: Address, distribution: Address): Promise<Closable> {
+  const logger = createLogger(config.role);
+  const addresses = parseAddresses({ control, distribution });
+  switch (config.role) {
+    case 'control': {
+      const { createControlNode } = await import('./control/control-node.ts');
+      return createControlNode({ config, address: control }, { logger });
+    }
+    case 'distribution': {
+      const { createDistributionNode } = await import('./distribution/distribution-node.ts');
+      return createDistributionNode({ config, addresses }, { logger });
+    }
+    case 'segments': {
+      const { createSegmentsNode } = await import('./segments/segments-node.ts');
+      return createSegmentsNode({ config, addresses }, { logger });
+    }
+    case 'keys': {
+      const { createKeysNode } = await import('./keys/keys-node.ts');
+      return createKeysNode({ config, addresses }, { logger });
+    }
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { folder: { type: 'string' }, control: { type: 'string' }, distribution: { type: 'string' } },
+  });
+  if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
+  const config = await loadNodeConfig(values.folder);
+  const node = await start(config, address(values.control), address(values.distribution));
+  let closing = false;
+  const close = async () => {
+    if (closing) return;
+    closing = true;
+    await node.close();
+    process.exit(0);
+  };
+  process.on('SIGTERM', close);
+  process.on('SIGINT', close);
+  process.on('disconnect', close); // the supervisor is gone
+  process.stdout.write(`${JSON.stringify({ ready: true, role: config.role })}\n`);
+}
+
+main().catch((error: unknown) => {
+  const coded = toMillraceError(error);
+  createLogger('node').fatal({ err: coded }, 'cannot start');
+  process.exit(coded.exit);
+});

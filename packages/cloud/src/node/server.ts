@@ -1,0 +1,113 @@
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
+import type { Address, Directory } from '@millrace/protocol';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+
+export interface ServerOptions {
+  readonly directory: Directory;
+  readonly tls: TlsIdentity;
+  readonly logger: Logger;
+  /** Largest request body, bytes. */
+  readonly bodyLimit: number;
+}
+
+export type TlsServer = FastifyInstance;
+
+/** HTTPS server that speaks to parties of this installation only: mutual TLS 1.3, nodes pinned. */
+export function createTlsServer(options: ServerOptions): TlsServer {
+  const server = fastify({
+    https: serverTls(options.directory, options.tls),
+    bodyLimit: options.bodyLimit,
+    forceCloseConnections: true,
+    keepAliveTimeout: 60_000,
+  }) as unknown as FastifyInstance;
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, JSON.parse(String(body)));
+    } catch {
+      done(new MillraceError('E_INPUT', 'the body is not JSON'));
+    }
+  });
+  server.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, new Uint8Array(body as Buffer));
+  });
+  server.setErrorHandler((error, request, reply) => {
+    const coded = codedError(error);
+    if (coded.code === 'E_INTERNAL') options.logger.error({ err: coded, path: request.url }, 'fault');
+    else options.logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'refused');
+    const shown =
+      coded.code === 'E_INTERNAL' ? new MillraceError('E_INTERNAL', 'a fault in the node; its log says more') : coded;
+    return reply.code(coded.http).send({ error: shown.toJSON() });
+  });
+  server.setNotFoundHandler((request) => {
+    throw new MillraceError('E_NOT_FOUND', `no such path: ${request.method} ${request.url.split('?')[0]}`);
+  });
+  return server;
+}
+
+export function serverTls(directory: Directory, tls: TlsIdentity) {
+  return {
+    ca: directory.authority,
+    cert: tls.certificate,
+    key: Buffer.from(tls.key),
+    minVersion: 'TLSv1.3' as const,
+    requestCert: true,
+    rejectUnauthorized: true,
+  };
+}
+
+function codedError(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const status = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined;
+  if (status === 413) return new MillraceError('E_TOO_LARGE', 'the body is larger than its limit', { cause: error });
+  if (typeof status === 'number' && status < 500) {
+    return new MillraceError('E_INPUT', error instanceof Error ? error.message : 'not a valid request', {
+      cause: error,
+    });
+  }
+  return toMillraceError(error);
+}
+
+/**
+ * Who called. A node counts only with the very certificate that the directory pins.
+ * @throws {MillraceError} E_AUTH
+ */
+export function callerOf(directory: Directory, certificate: X509Certificate | undefined): Party {
+  const party = certificate && partyOf(certificate);
+  if (certificate === undefined || party === undefined)
+    throw new MillraceError('E_AUTH', 'the certificate names no party');
+  if (!('name' in party)) {
+    const seen = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+    if (directory.nodes[party.role].fingerprint !== seen)
+      throw new MillraceError('E_AUTH', `not the ${party.role} node`);
+  }
+  return party;
+}
+
+export function certificateOf(request: FastifyRequest): X509Certificate | undefined {
+  return (request.raw.socket as TLSSocket).getPeerX509Certificate();
+}
+
+/** @throws {MillraceError} E_AUTH unless the caller has one of the roles. */
+export function requireRole<R extends Party['role']>(
+  directory: Directory,
+  request: FastifyRequest,
+  ...roles: readonly R[]
+): Extract<Party, { role: R }> {
+  const party = callerOf(directory, certificateOf(request));
+  if (!roles.some((role) => role === party.role)) throw new MillraceError('E_AUTH', `not for the role ${party.role}`);
+  return party as Extract<Party, { role: R }>;
+}
+
+/** Listens; the caller closes it. @throws {MillraceError} E_UNAVAILABLE when the address is taken. */
+export async function listen(server: TlsServer, address: Address): Promise<Closable> {
+  try {
+    await server.listen(address);
+  } catch (cause) {
+    throw new MillraceError('E_UNAVAILABLE', `cannot listen on ${address.host}:${address.port}`, { cause });
+  }
+  return { close: () => server.close() };
+}

@@ -1,0 +1,77 @@
+import { type Bytes, concatBytes, decodeCbor, encodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
+import type { Store } from '@millrace/stores';
+import type { z } from 'zod';
+
+/** Records of one kind under a prefix of a store, in CBOR, checked when read. */
+export class Table<T> {
+  readonly #store: Store;
+  readonly #prefix: Bytes;
+  readonly #name: string;
+  readonly #schema: z.ZodType<T>;
+
+  constructor(store: Store, name: string, schema: z.ZodType<T>) {
+    this.#store = store;
+    this.#name = name;
+    this.#prefix = utf8(`${name}/`);
+    this.#schema = schema;
+  }
+
+  async get(id: string): Promise<T | undefined> {
+    const bytes = await this.#store.get(this.#key(id));
+    return bytes === undefined ? undefined : this.#decode(bytes);
+  }
+
+  /** @throws {MillraceError} E_NOT_FOUND */
+  async require(id: string): Promise<T> {
+    const record = await this.get(id);
+    if (record === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.#name} ${id}`);
+    return record;
+  }
+
+  /** False when there is one already. */
+  async create(id: string, record: T): Promise<boolean> {
+    const key = this.#key(id);
+    const next = encodeCbor(record as never);
+    const outcome = await this.#store.compareAndSwap(key, undefined, next);
+    if (outcome !== 'unknown') return outcome === 'applied';
+    const settled = await this.#store.get(key); // records carry their creator's unique id
+    return settled !== undefined && Buffer.compare(settled, next) === 0;
+  }
+
+  /**
+   * Changes a record by compare-and-swap; `change` may throw to refuse, and may return the same record to leave it.
+   * @throws {MillraceError} E_NOT_FOUND
+   */
+  async update(id: string, change: (record: T) => T): Promise<T> {
+    const key = this.#key(id);
+    for (;;) {
+      const current = await this.#store.get(key);
+      if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.#name} ${id}`);
+      const before = this.#decode(current);
+      const after = change(before);
+      if (after === before) return after;
+      const next = encodeCbor(after as never);
+      const outcome = await this.#store.compareAndSwap(key, current, next);
+      if (outcome === 'applied') return after;
+    }
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#store.delete(this.#key(id));
+  }
+
+  async *list(): AsyncGenerator<[string, T]> {
+    const end = concatBytes(this.#prefix.subarray(0, -1), utf8('0')); // '0' follows '/'
+    for await (const { key, value } of this.#store.range({ gte: this.#prefix, lt: end })) {
+      yield [new TextDecoder().decode(key.subarray(this.#prefix.length)), this.#decode(value)];
+    }
+  }
+
+  #key(id: string): Bytes {
+    return concatBytes(this.#prefix, utf8(id));
+  }
+
+  #decode(bytes: Uint8Array): T {
+    return parse(this.#schema, decodeCbor(bytes, this.#name, 'E_STORE'), this.#name, 'E_STORE');
+  }
+}

@@ -1,0 +1,113 @@
+import { join } from 'node:path';
+import { type Clock, type Closable, Closer, type Logger, MillraceError, systemClock, toHex } from '@millrace/base';
+import type { Addresses, LinkMessage, Message, NodeRole } from '@millrace/protocol';
+import { openLmdb } from '@millrace/stores';
+import { CellStore, decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
+import { type NodeConfig, nodeFiles } from '../config.ts';
+import { connectOutbound, type Outbound } from '../node/proactive.ts';
+import { ObjectBook } from '../streaming/objects.ts';
+import { DesignBook } from './designs.ts';
+import { Storing } from './storing.ts';
+import { SegmentsStreams } from './streams.ts';
+
+interface Parts {
+  readonly designs: DesignBook;
+  readonly cells: CellStore;
+  readonly storing: Storing;
+  readonly streams: SegmentsStreams;
+  readonly outbound: Outbound;
+}
+
+/** The segments node: holds the cells, opens no port, knows no content key and no playbook. */
+export async function createSegmentsNode(
+  { config, addresses }: { config: NodeConfig; addresses: Addresses },
+  modules: { clock?: Clock; logger: Logger },
+): Promise<Closable> {
+  const closer = new Closer();
+  const { logger } = modules;
+  const { directory } = config;
+  const environment = closer.add(openLmdb({ path: join(config.folder, nodeFiles.data) }));
+  const records = environment.store('records');
+  const cells = new CellStore(environment.store('cells'));
+  const designs = new DesignBook(records, directory);
+  const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
+  const { control, distribution, mail, link } = outbound;
+  const storing = new Storing({ store: records, designs, cells, distribution, mail, logger });
+  const streams = new SegmentsStreams({
+    directory,
+    clock: modules.clock ?? systemClock,
+    logger,
+    designs,
+    objects: new ObjectBook(records),
+    cells,
+    mail,
+    control,
+    link,
+  });
+  const parts: Parts = { designs, cells, storing, streams, outbound };
+  closer.add(streams);
+  closer.add(storing);
+  closer.add(outbound);
+  await storing.start();
+  mail.start((message, from) => handle(parts, message, from));
+  return closer;
+}
+
+function onStream({ streams }: Parts, message: LinkMessage): void {
+  if (message.kind === 'reverse') void streams.receive(message.session, message.payload);
+  // The machine's link broke: it will call home again, for a new session.
+  if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
+}
+
+/** Who may say what: control announces, the keys node instructs. */
+async function handle(parts: Parts, message: Message, from: NodeRole): Promise<void> {
+  if (from === 'control') {
+    switch (message.type) {
+      case 'design.add':
+        return parts.designs.add(message);
+      case 'design.uploaded':
+        return parts.storing.begin(message.design);
+      case 'stream.open':
+        return parts.streams.open(message.opening);
+    }
+  }
+  if (from === 'keys') {
+    switch (message.type) {
+      case 'vault':
+        return onVault(parts, message.message);
+      case 'stream.session':
+        return parts.streams.begin(message);
+      case 'stream.slice':
+        return parts.streams.slice(message);
+      case 'stream.mix':
+        return parts.streams.mix(message);
+      case 'stream.close':
+        return parts.streams.stop(message.session);
+    }
+  }
+  throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from}`);
+}
+
+async function onVault({ cells, storing, outbound }: Parts, bytes: Uint8Array): Promise<void> {
+  const message = decodeMessage(bytes);
+  const answer = (reply: Parameters<typeof encodeMessage>[0]) =>
+    outbound.mail.send('keys', { type: 'vault', message: encodeMessage(reply) });
+  switch (message.type) {
+    case 'store':
+      return storing.instructed(message); // wipes the keys when the cells are stored
+    case 'maintain':
+      try {
+        return await answer(await cells.maintain(message));
+      } finally {
+        wipeMessage(message);
+      }
+    case 'check':
+      try {
+        return await answer(await cells.check(message));
+      } finally {
+        wipeMessage(message);
+      }
+    default:
+      throw new MillraceError('E_INPUT', `the segments node takes no ${message.type}`);
+  }
+}

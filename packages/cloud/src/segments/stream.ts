@@ -1,0 +1,198 @@
+import {
+  type Bytes,
+  type Clock,
+  copyBytes,
+  type Logger,
+  MillraceError,
+  toHex,
+  toMillraceError,
+  wipe,
+} from '@millrace/base';
+import { createEngine, createSender, type Sender } from '@millrace/live-matrix';
+import { forwardSeed, type StreamParameters, type Telemetry } from '@millrace/protocol';
+import type { PaceGuard } from '../streaming/pace.ts';
+import { ReverseStream } from '../streaming/reverse.ts';
+
+export interface SegmentsStreamOptions {
+  readonly session: Bytes;
+  readonly jti: string;
+  readonly seed: Uint8Array;
+  readonly parameters: StreamParameters;
+  readonly guard: PaceGuard;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Sends a frame to the machine; false while the link is down. */
+  readonly sendFrame: (frame: Bytes) => boolean;
+  /** Live figures for control. */
+  readonly onTelemetry: (telemetry: Telemetry, revision: bigint) => void;
+  /** Once: the machine has everything, or the stream must stop with a code. */
+  readonly onEnd: (error: MillraceError | undefined) => void;
+}
+
+interface Slot {
+  readonly body: Bytes;
+  /** Revision in which it was last sent. */
+  sent: bigint | undefined;
+}
+
+/**
+ * Sends one session's cells as frames, at most the window ahead of what the machine has acknowledged, and moves from
+ * revision to revision. Knows no content key and only the slice of the playbook that the window needs.
+ */
+export class SegmentsStream {
+  readonly session: Bytes;
+  readonly object: string;
+  readonly #options: SegmentsStreamOptions;
+  readonly #sender: Sender;
+  readonly #cells = new Map<number, Slot>();
+  readonly #mixes = new Map<bigint, Bytes>();
+  #reverse: ReverseStream | undefined;
+  #acked: number;
+  #ready = -1n;
+  #revisionSince: number;
+  #ended = false;
+
+  private constructor(options: SegmentsStreamOptions) {
+    const { parameters, clock } = options;
+    const { order, suite, hints } = parameters;
+    this.session = copyBytes(options.session);
+    this.object = parameters.object;
+    this.#options = options;
+    this.#acked = parameters.from;
+    this.#revisionSince = clock.monotonic();
+    const seed = forwardSeed(options.seed);
+    this.#sender = createSender({
+      parameters: { order, suite, hints },
+      sessionId: this.session,
+      seed,
+      engine: createEngine(),
+    });
+    wipe(seed);
+  }
+
+  static async open(options: SegmentsStreamOptions): Promise<SegmentsStream> {
+    const stream = new SegmentsStream(options);
+    stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters);
+    wipe(options.seed);
+    return stream;
+  }
+
+  /** Cells of the next slice of the playbook, as they are: outer layer and all. */
+  addCell(segment: number, body: Bytes): void {
+    if (this.#ended || segment < this.#acked || this.#cells.has(segment)) return wipe(body);
+    this.#cells.set(segment, { body, sent: undefined });
+    this.#pump();
+  }
+
+  /** The stream cannot go on. */
+  fail(error: MillraceError): void {
+    this.#end(error);
+  }
+
+  addMix(revision: bigint, secret: Uint8Array): void {
+    this.#mixes.set(revision, copyBytes(secret));
+    this.#pump();
+  }
+
+  /** One reverse frame from the machine. A frame that does not decode changes nothing. */
+  async receive(frame: Bytes): Promise<void> {
+    let telemetry: Telemetry | undefined;
+    try {
+      telemetry = await this.#reverse?.receive(frame);
+    } catch (error) {
+      this.#options.logger.debug({ err: error, session: toHex(this.session) }, 'reverse frame dropped');
+      return;
+    }
+    if (telemetry === undefined || this.#ended) return;
+    const { parameters, guard, onTelemetry } = this.#options;
+    try {
+      if (telemetry.acked > parameters.segments || telemetry.acked > this.#sentUpTo()) {
+        throw new MillraceError('E_ALARM', 'segments were acknowledged that were never sent');
+      }
+      guard.consume(telemetry.acked);
+    } catch (error) {
+      return this.#end(toMillraceError(error));
+    }
+    for (; this.#acked < telemetry.acked; this.#acked++) {
+      wipe(this.#cells.get(this.#acked)?.body);
+      this.#cells.delete(this.#acked);
+    }
+    if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
+    for (const segment of telemetry.resend ?? []) this.#askAgain(segment);
+    onTelemetry(telemetry, this.#sender.revision);
+    if (this.#acked === parameters.segments) return this.#end(undefined);
+    this.#pump();
+  }
+
+  /** Moves to the next revision when it is time; called now and then, and after every message. */
+  tick(): void {
+    this.#pump();
+  }
+
+  async close(): Promise<void> {
+    this.#ended = true;
+    this.#sender.close();
+    for (const { body } of this.#cells.values()) wipe(body);
+    this.#cells.clear();
+    wipe(...this.#mixes.values());
+    await this.#reverse?.close();
+  }
+
+  #sentUpTo(): number {
+    let upTo = this.#acked;
+    while (this.#cells.get(upTo)?.sent !== undefined) upTo++;
+    return upTo;
+  }
+
+  #askAgain(segment: number): void {
+    const slot = this.#cells.get(segment);
+    // A frame number may be used once in a revision: it goes out again in the next one.
+    if (slot !== undefined && slot.sent !== undefined && slot.sent <= this.#ready) slot.sent = -1n - slot.sent;
+  }
+
+  #pump(): void {
+    if (this.#ended || this.#ready < 0n) return;
+    try {
+      this.#advance();
+      const { window } = this.#options.parameters;
+      for (let segment = this.#acked; segment < this.#acked + window; segment++) {
+        const slot = this.#cells.get(segment);
+        if (slot === undefined) break;
+        if (slot.sent !== undefined && !this.#mustRepeat(slot)) continue;
+        if (!this.#options.sendFrame(this.#sender.encode(segment, slot.body))) return;
+        slot.sent = this.#sender.revision;
+      }
+    } catch (error) {
+      this.#end(toMillraceError(error));
+    }
+  }
+
+  /** Asked for again (a negative mark), and a later revision than the one that failed has begun. */
+  #mustRepeat(slot: Slot): boolean {
+    return slot.sent !== undefined && slot.sent < 0n && this.#sender.revision > -1n - slot.sent;
+  }
+
+  #advance(): void {
+    const { clock, parameters } = this.#options;
+    const next = this.#sender.revision + 1n;
+    const wanted = [...this.#cells.values()].some(({ sent }) => sent !== undefined && sent < 0n);
+    const due = clock.monotonic() - this.#revisionSince >= parameters.revisionMs || wanted;
+    if (!due || this.#ready < next) return;
+    if (next % 64n === 0n) {
+      const secret = this.#mixes.get(next);
+      if (secret === undefined) return;
+      this.#mixes.delete(next);
+      this.#sender.mix(secret);
+      this.#reverse?.mixAt(next, secret);
+      wipe(secret);
+    }
+    this.#sender.advance();
+    this.#revisionSince = clock.monotonic();
+  }
+
+  #end(error: MillraceError | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onEnd(error);
+  }
+}

@@ -1,0 +1,196 @@
+import { type Bytes, type Clock, type Logger, MillraceError, toHex, toMillraceError, wipe } from '@millrace/base';
+import {
+  type Directory,
+  encodeControl,
+  encodeStream,
+  type HttpClient,
+  type LinkSocket,
+  type MessageOf,
+  type Opening,
+  type Telemetry,
+  type VerifiedOpening,
+  verifyOpening,
+} from '@millrace/protocol';
+import type { CellStore } from '@millrace/vault';
+import type { MailClient } from '../node/mail-client.ts';
+import type { ObjectBook } from '../streaming/objects.ts';
+import { PaceGuard } from '../streaming/pace.ts';
+import type { DesignBook } from './designs.ts';
+import { SegmentsStream } from './stream.ts';
+
+/** Openings that wait for their session from the keys node. */
+const MAX_WAITING = 1_000;
+const TICK_MS = 100;
+const PROGRESS_MS = 250;
+
+export interface SegmentsStreamsModules {
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly designs: DesignBook;
+  readonly objects: ObjectBook;
+  readonly cells: CellStore;
+  readonly mail: MailClient;
+  readonly control: HttpClient;
+  readonly link: LinkSocket;
+}
+
+/** All streams of the segments node. */
+export class SegmentsStreams {
+  readonly #modules: SegmentsStreamsModules;
+  readonly #openings = new Map<string, VerifiedOpening>();
+  readonly #streams = new Map<string, { stream: SegmentsStream; jti: string }>();
+  /** By object, so that a resumed stream finds its bucket as it left it. */
+  readonly #guards = new Map<string, PaceGuard>();
+  readonly #progress = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(modules: SegmentsStreamsModules) {
+    this.#modules = modules;
+    this.#timer = setInterval(() => {
+      for (const { stream } of this.#streams.values()) stream.tick();
+    }, TICK_MS);
+  }
+
+  /** Control says that a machine has a permit; everything is verified here again. */
+  async open(opening: Opening): Promise<void> {
+    const { directory, clock, designs, objects } = this.#modules;
+    const verified = await verifyOpening(opening, {
+      directory,
+      now: clock.now(),
+      ownerOf: (design) => designs.ownerOf(design),
+    });
+    const jti = toHex(verified.permit.id);
+    if (!(await objects.use(verified, jti))) return;
+    this.#openings.set(jti, verified);
+    const oldest = this.#openings.keys().next().value;
+    if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
+  }
+
+  /** The keys node's session for an opening that we verified ourselves. */
+  async begin(message: MessageOf<'stream.session'>): Promise<void> {
+    const { clock, logger, designs, link } = this.#modules;
+    const opening = this.#openings.get(message.jti);
+    const { parameters, session } = message;
+    if (opening === undefined) throw new MillraceError('E_PERMIT', 'a session without an opening that verified here');
+    if (opening.permit.object !== parameters.object || opening.permit.design !== parameters.design) {
+      throw new MillraceError('E_PERMIT', 'the session is not for what the permit says');
+    }
+    this.#openings.delete(message.jti);
+    await this.#closeStreamsOf(parameters.object);
+    const { times } = await designs.manifestOf(parameters.design);
+    const { factor } = opening.machine.profile;
+    const guard =
+      this.#guards.get(parameters.object) ??
+      new PaceGuard({ tenthsOfMs: times, factor, window: parameters.window, clock });
+    this.#guards.set(parameters.object, guard);
+    const key = toHex(session);
+    const stream = await SegmentsStream.open({
+      session,
+      jti: message.jti,
+      seed: message.seed,
+      parameters,
+      guard,
+      clock,
+      logger,
+      sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
+      onTelemetry: (telemetry, revision) => this.#report(parameters.object, telemetry, revision),
+      onEnd: (error) => void this.#ended(key, message.jti, error),
+    });
+    this.#streams.set(key, { stream, jti: message.jti });
+    logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream begins');
+  }
+
+  /** Reads the cells of a slice at once, before maintenance moves them; what it has moved already is asked for again. */
+  async slice({ session, cells }: MessageOf<'stream.slice'>): Promise<void> {
+    const entry = this.#streams.get(session);
+    if (entry === undefined) return;
+    const missing: number[] = [];
+    try {
+      for (const { segment, index } of cells) {
+        const body = await this.#readIfThere(index);
+        if (body === undefined) missing.push(segment);
+        else entry.stream.addCell(segment, body);
+      }
+    } catch (error) {
+      return entry.stream.fail(toMillraceError(error));
+    }
+    if (missing.length > 0)
+      await this.#modules.mail.send('keys', { type: 'slice.missing', session, segments: missing });
+  }
+
+  async #readIfThere(index: Uint8Array): Promise<Bytes | undefined> {
+    try {
+      return await this.#modules.cells.read(index);
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'E_CELL_MISSING') return undefined;
+      throw error;
+    }
+  }
+
+  mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
+    this.#streams.get(session)?.stream.addMix(BigInt(revision), secret);
+    wipe(secret);
+  }
+
+  async receive(session: Bytes, frame: Bytes): Promise<void> {
+    await this.#streams.get(toHex(session))?.stream.receive(frame);
+  }
+
+  /** The other proactive node, or the link, ended it. */
+  async stop(session: string): Promise<void> {
+    const entry = this.#streams.get(session);
+    this.#streams.delete(session);
+    await entry?.stream.close();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    for (const key of [...this.#streams.keys()]) await this.stop(key);
+  }
+
+  async #closeStreamsOf(object: string): Promise<void> {
+    for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
+  }
+
+  async #ended(key: string, jti: string, error: MillraceError | undefined): Promise<void> {
+    const entry = this.#streams.get(key);
+    if (entry === undefined) return;
+    const { logger, objects, mail, link } = this.#modules;
+    const { object } = entry.stream;
+    await this.stop(key);
+    this.#progress.delete(object);
+    if (error === undefined) {
+      this.#guards.delete(object);
+      return logger.info({ object }, 'stream complete');
+    }
+    const acked = this.#guards.get(object)?.acked ?? 0;
+    // After what can be tried again the machine calls home by itself; everything else it has to be told.
+    if (!error.retryable)
+      link.send(encodeControl({ type: 'end', session: entry.stream.session, code: error.code, reason: error.message }));
+    logger.warn({ err: error, object, acked }, 'stream ended');
+    if (error.code !== 'E_ALARM') return;
+    try {
+      await objects.alarm(object);
+      const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'segments' as const };
+      await mail.send('keys', alarm, `alarm/${object}`);
+      await mail.send('control', alarm, `alarm/${object}`);
+    } catch (cause) {
+      logger.error({ err: toMillraceError(cause), object }, 'the alarm could not be told');
+    }
+  }
+
+  /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
+  #report(object: string, telemetry: Telemetry, revision: bigint): void {
+    const now = this.#modules.clock.monotonic();
+    if (now - (this.#progress.get(object) ?? 0) < PROGRESS_MS && telemetry.machine?.state !== 'done') return;
+    this.#progress.set(object, now);
+    const { acked, machine } = telemetry;
+    this.#modules.control
+      .call('POST', `/v1/progress/${encodeURIComponent(object)}`, {
+        json: { acked, revision: Number(revision), machine },
+        timeoutMs: 2_000,
+      })
+      .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'progress not told'));
+  }
+}

@@ -1,0 +1,65 @@
+import { type Bytes, copyBytes, MillraceError, Serial, wipe } from '@millrace/base';
+import { claimedRevision, createReceiver, type Receiver } from '@millrace/live-matrix';
+import { openTelemetry, reverseKeys, type StreamParameters, type Telemetry } from '@millrace/protocol';
+
+/** Revisions that one reverse frame may be ahead of the last. */
+const MAX_STEP = 4n;
+
+/** A proactive node's end of the reverse hint stream: acknowledgements and telemetry of one session. */
+export class ReverseStream {
+  readonly #receiver: Receiver;
+  readonly #telemetryKey: Uint8Array;
+  readonly #serial = new Serial();
+  readonly #mixes = new Map<bigint, Bytes>();
+
+  private constructor(receiver: Receiver, telemetryKey: Uint8Array) {
+    this.#receiver = receiver;
+    this.#telemetryKey = telemetryKey;
+  }
+
+  static async open(sessionId: Uint8Array, seed: Uint8Array, parameters: StreamParameters): Promise<ReverseStream> {
+    const keys = reverseKeys(seed);
+    const receiver = await createReceiver({
+      parameters: { order: 16, suite: parameters.suite, hints: 'dense' },
+      sessionId,
+      seed: keys.seed,
+      threads: 0,
+    });
+    keys.seed.fill(0);
+    return new ReverseStream(receiver, keys.telemetry);
+  }
+
+  /** One message; in order of arrival. @throws {MillraceError} E_FRAME_*, E_SEAL, E_INPUT */
+  receive(frame: Uint8Array): Promise<Telemetry> {
+    return this.#serial.run(async () => {
+      const revision = claimedRevision(frame);
+      if (revision > this.#receiver.ready + MAX_STEP) {
+        throw new MillraceError('E_FRAME_REVISION', 'a reverse frame is too far ahead');
+      }
+      while (this.#receiver.ready < revision) await this.#prepareNext();
+      const { frame: number, cell } = await this.#receiver.decode(frame);
+      return openTelemetry(this.#telemetryKey, number, cell);
+    });
+  }
+
+  /** Keeps the fresh secret for `revision` until the machine's reverse stream gets there. */
+  mixAt(revision: bigint, secret: Uint8Array): void {
+    this.#mixes.set(revision, copyBytes(secret));
+  }
+
+  async #prepareNext(): Promise<void> {
+    const next = this.#receiver.ready + 1n;
+    const secret = this.#mixes.get(next);
+    if (secret !== undefined) {
+      this.#mixes.delete(next);
+      this.#receiver.mix(secret);
+      wipe(secret);
+    }
+    await this.#receiver.prepareNext();
+  }
+
+  async close(): Promise<void> {
+    await this.#serial.run(() => this.#receiver.close());
+    wipe(this.#telemetryKey, ...this.#mixes.values());
+  }
+}

@@ -1,0 +1,96 @@
+import type { Clock } from '@millrace/base';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { PACE, PaceGuard, windowFor } from '../src/streaming/pace.ts';
+
+class FakeClock implements Clock {
+  seconds = 0;
+  now() {
+    return this.seconds * 1_000;
+  }
+  monotonic() {
+    return this.seconds * 1_000;
+  }
+}
+
+/** Consumes segment by segment at `speed` times the expected pace; the number acknowledged when the alarm came. */
+function consumeAt(speed: number, seconds: readonly number[], window: number): number | undefined {
+  const clock = new FakeClock();
+  const guard = new PaceGuard({ tenthsOfMs: seconds.map((s) => s * 10_000), factor: 1, window, clock });
+  for (const [index, expected] of seconds.entries()) {
+    clock.seconds += expected / speed;
+    try {
+      guard.consume(index + 1);
+    } catch (error) {
+      expect((error as { code: string }).code).toBe('E_ALARM');
+      return index + 1;
+    }
+  }
+  return undefined;
+}
+
+const segments = fc.array(fc.double({ min: 0.5, max: 100, noNaN: true }), { minLength: 40, maxLength: 200 });
+
+describe('the token bucket', () => {
+  it('never trips at up to 1.5 times the expected pace', () => {
+    fc.assert(
+      fc.property(
+        segments,
+        fc.double({ min: 0.1, max: PACE, noNaN: true }),
+        fc.integer({ min: 4, max: 16 }),
+        (seconds, speed, window) => {
+          expect(consumeAt(speed, seconds, window)).toBeUndefined();
+        },
+      ),
+    );
+  });
+
+  it('trips at three times the pace as soon as about twice the deepest window is consumed', () => {
+    const even = Array.from({ length: 100 }, () => 10);
+    const at = consumeAt(3, even, 8);
+    // Depth 80.25 s. The first segment takes 10 (nothing fits into a full bucket), each later one 10 less 1.5 * 10/3 = 5.
+    expect(at).toBe(1 + Math.floor((80.25 - 10) / 5) + 1);
+  });
+
+  it('stays overdrawn, whatever happens after', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: new Array(20).fill(100_000), factor: 1, window: 4, clock });
+    expect(() => guard.consume(10)).toThrow(/faster/);
+    clock.seconds += 1e6;
+    expect(() => guard.consume(10)).toThrow(/faster/);
+  });
+
+  it('lets a machine take a whole window at once after a stall, and repeats cost nothing', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: new Array(40).fill(100_000), factor: 1, window: 8, clock });
+    for (let from = 0; from + 8 <= 40; from += 8) {
+      guard.consume(from + 8);
+      guard.consume(from);
+      guard.consume(from + 8);
+      clock.seconds += 80;
+    }
+    expect(guard.acked).toBe(40);
+  });
+
+  it('measures by the registered factor', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: new Array(100).fill(10_000_000), factor: 1_000, window: 4, clock });
+    for (let acked = 1; acked <= 100; acked++) {
+      clock.seconds += 1; // 1,000 s of motion in one second
+      guard.consume(acked);
+    }
+    expect(() => guard.consume(101)).toThrow(/more segments/);
+  });
+});
+
+describe('the window', () => {
+  it('covers 30 s, between 4 and 64 segments, at most an eighth of a long design', () => {
+    const even = (count: number, seconds: number) => new Array(count).fill(seconds * 10_000);
+    expect(windowFor(even(1_000, 5), 1)).toBe(6);
+    expect(windowFor(even(1_000, 100), 1)).toBe(4);
+    expect(windowFor(even(3_000, 0.01), 1)).toBe(64);
+    expect(windowFor(even(80, 1), 1_000)).toBe(10);
+    expect(windowFor(even(3, 1), 1_000)).toBe(4);
+    expect(windowFor(even(100, 0), 1)).toBe(13);
+  });
+});
