@@ -1,0 +1,115 @@
+import { createCipheriv, randomBytes } from 'node:crypto';
+import {
+  createEngine,
+  createReceiver,
+  createSender,
+  type MatrixParameters,
+  type Receiver,
+  type Sender,
+} from '@millrace/live-matrix';
+import { type Bench, type Candidate, measure, type Report, rowOf } from './bench.ts';
+
+const CELL = 16_386;
+const FRAMES = 64;
+const RUNS = 7;
+const MIB = 2 ** 20;
+
+interface Pair {
+  readonly label: string;
+  readonly sender: Sender;
+  readonly receiver: Receiver;
+}
+
+/**
+ * What one session costs, on both sides and on the wire: cells into frames (one thread), frames into cells (all cores), a new
+ * table; beside AES-256-GCM over the same bytes, which is what a plain encrypted stream would cost.
+ */
+export const benchStream: Bench = async (note) => {
+  const cells = Array.from({ length: FRAMES }, () => new Uint8Array(randomBytes(CELL)));
+  const engine = createEngine();
+  note(`engine: ${engine.name}; ${FRAMES} cells of ${CELL} bytes a run`);
+  const pairs: Pair[] = [];
+  const candidates: Candidate[] = [aesGcm(cells)];
+  const wire: Report['rows'][number][] = [];
+  try {
+    for (const [label, parameters] of Object.entries(sets)) {
+      const sessionId = new Uint8Array(randomBytes(16));
+      const seed = new Uint8Array(randomBytes(32));
+      const sender = createSender({ parameters, sessionId, seed, engine });
+      const receiver = await createReceiver({ parameters, sessionId, seed });
+      pairs.push({ label, sender, receiver });
+      const first = sender.encode(0xffff_ffff, cells[0] ?? new Uint8Array(CELL));
+      wire.push(rowOf(`${label}: frame bytes for a cell byte`, 'ratio', [first.length / CELL]));
+      candidates.push(...candidatesOf({ label, sender, receiver }, cells));
+    }
+    const report = await measure(candidates, RUNS, [
+      ['order 24 dense, encode to AES-256-GCM', 'order 24 dense: encode', 'AES-256-GCM'],
+      ['order 24 dense, decode to encode', 'order 24 dense: decode', 'order 24 dense: encode'],
+    ]);
+    return { ...report, rows: [...report.rows, ...wire] };
+  } finally {
+    for (const { sender, receiver } of pairs) {
+      sender.close();
+      await receiver.close();
+    }
+  }
+};
+
+const sets: Readonly<Record<string, MatrixParameters>> = {
+  'order 16 dense': { order: 16, suite: 'keccak256', hints: 'dense' },
+  'order 24 dense': { order: 24, suite: 'keccak256', hints: 'dense' },
+  'order 24 sparse': { order: 24, suite: 'keccak256', hints: 'sparse' },
+};
+
+function aesGcm(cells: readonly Uint8Array[]): Candidate {
+  const key = randomBytes(32);
+  return {
+    name: 'AES-256-GCM',
+    unit: 'MiB/s',
+    run: () =>
+      rate(() => {
+        for (const cell of cells) {
+          const cipher = createCipheriv('aes-256-gcm', key, randomBytes(12));
+          cipher.update(cell);
+          cipher.final();
+        }
+      }),
+  };
+}
+
+function candidatesOf({ label, sender, receiver }: Pair, cells: readonly Uint8Array[]): Candidate[] {
+  let number = 0;
+  let frames: Uint8Array[] = [];
+  return [
+    {
+      // A revision has to be new before a frame number may be used again; the table is a figure of its own.
+      name: `${label}: next table ready`,
+      unit: 'ms',
+      run: async () => {
+        const started = performance.now();
+        sender.advance();
+        await receiver.prepareNext();
+        return performance.now() - started;
+      },
+    },
+    {
+      name: `${label}: encode`,
+      unit: 'MiB/s',
+      run: () =>
+        rate(() => {
+          frames = cells.map((cell) => sender.encode(number++, cell));
+        }),
+    },
+    {
+      name: `${label}: decode`,
+      unit: 'MiB/s',
+      run: () => rate(() => Promise.all(frames.map((frame) => receiver.decode(frame)))),
+    },
+  ];
+}
+
+async function rate(work: () => unknown): Promise<number> {
+  const started = performance.now();
+  await work();
+  return (FRAMES * CELL) / MIB / ((performance.now() - started) / 1_000);
+}

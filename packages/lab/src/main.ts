@@ -1,0 +1,32 @@
+import { parseArgs } from 'node:util';
+import { MillraceError, toMillraceError } from '@millrace/base';
+import { type Bench, formatReport } from './bench.ts';
+
+/** Benches by name; each is loaded only when it runs. */
+const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  stream: async () => (await import('./bench-stream.ts')).benchStream,
+};
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: 'boolean', default: false } },
+  });
+  const [name = '', ...args] = positionals;
+  const load = Object.hasOwn(benches, name) ? benches[name] : undefined;
+  if (load === undefined) {
+    throw new MillraceError(
+      'E_INPUT',
+      `usage: npm run bench -- NAME [--json]; NAME is one of ${Object.keys(benches).join(', ')}`,
+    );
+  }
+  const bench = await load();
+  const report = await bench((text) => process.stderr.write(`${text}\n`), args);
+  process.stdout.write(`${values.json ? JSON.stringify(report) : formatReport(report)}\n`);
+}
+
+main().catch((error: unknown) => {
+  const coded = toMillraceError(error);
+  process.stderr.write(`${coded.code}: ${coded.message}\n`);
+  process.exit(coded.exit);
+});
