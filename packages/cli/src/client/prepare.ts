@@ -1,0 +1,162 @@
+import type { Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { concatBytes, fromHex, MillraceError, utf8, wipe } from '@millrace/base';
+import { seal } from '@millrace/identity';
+import { DesignEstimator, estimateSink } from '@millrace/machine/gcode';
+import { type DesignFacts, type DesignKind, prepareDesign } from '@millrace/vault';
+import { hasSystemCode } from '../installation/files.ts';
+import { processIsAlive } from '../supervisor/alive.ts';
+import { findPrepared, type PreparedDesign, type PreparedState, sweepPreparations, writePrepared } from './prepared.ts';
+import type { Session } from './session.ts';
+
+const CHUNK_BYTES = 256 * 1024;
+const MAX_NAME = 200;
+const gcodeNames = /\.(gcode|gco|g|nc|ngc|tap)$/i;
+
+export interface PrepareOptions {
+  /** Name of the file unless told. */
+  readonly name?: string | undefined;
+  /** By the name of the file unless told. */
+  readonly kind?: DesignKind | undefined;
+  /** For binary designs: what a sink takes, at factor 1. */
+  readonly bytesPerSecond?: number | undefined;
+  readonly material?: string | undefined;
+}
+
+/**
+ * Seals a file on the owner's side: it streams through once, is timed and cut, and its segments go sealed to a folder
+ * of the owner until the vault has them. What an earlier, broken-off attempt made of the same file is used again.
+ * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_NOT_FOUND, E_INPUT, E_DISK_FULL
+ */
+export async function prepareFile(
+  session: Session,
+  path: string,
+  options: PrepareOptions,
+  progress: (done: number, total: number) => void,
+): Promise<PreparedDesign> {
+  const uploads = join(session.user.folder, 'uploads');
+  await sweepPreparations(uploads, processIsAlive);
+  const file = await openFile(path);
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw new MillraceError('E_INPUT', `${path} is not a file`);
+    const source = { path, size: stats.size, mtimeMs: stats.mtimeMs };
+    const earlier = await findPrepared(uploads, source);
+    if (earlier !== undefined) return earlier;
+    return await sealFile(session, file, stats, source, { ...options, uploads }, progress);
+  } finally {
+    await file.close();
+  }
+}
+
+async function sealFile(
+  session: Session,
+  file: FileHandle,
+  stats: Stats,
+  source: PreparedState['source'],
+  options: PrepareOptions & { readonly uploads: string },
+  progress: (done: number, total: number) => void,
+): Promise<PreparedDesign> {
+  const { directory, random, signal } = session;
+  const kind = options.kind ?? (gcodeNames.test(source.path) ? 'gcode' : 'binary');
+  const name = (options.name ?? basename(source.path)).slice(0, MAX_NAME);
+  const observer = observe(kind, options);
+  const writer = await writePrepared(options.uploads, random);
+  try {
+    const prepared = await prepareDesign(read(file, stats.size, observer.push, progress), {
+      kind,
+      name,
+      random,
+      sink: (_segment, sealed) => writer.append(sealed),
+      describe: observer.describe,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const { manifest, designId, segments, size, ceks } = prepared;
+    try {
+      const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(designId));
+      const keys = await seal(fromHex(directory.nodes.keys.box), info, ceks);
+      await requireUnchanged(file, stats, source.path);
+      return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);
+    } finally {
+      wipe(ceks);
+    }
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
+}
+
+interface Observer {
+  push(chunk: Uint8Array): void;
+  describe(counted: { segments: number; size: number }): DesignFacts;
+}
+
+/** Times every segment while the design streams through. */
+function observe(kind: DesignKind, { bytesPerSecond, material = 'PLA' }: PrepareOptions): Observer {
+  const tenths = (seconds: readonly number[]) => seconds.map((time) => Math.round(time * 10_000));
+  if (kind === 'gcode') {
+    const estimator = new DesignEstimator();
+    return {
+      push: (chunk) => estimator.push(chunk),
+      describe: () => {
+        const { times, box, material: used } = estimator.finish();
+        return {
+          times: tenths(times),
+          box: [...box.min, ...box.max],
+          material: { name: material, grams: used.grams },
+        };
+      },
+    };
+  }
+  if (bytesPerSecond === undefined) {
+    throw new MillraceError('E_INPUT', 'a design that is not G-code needs --rate: bytes a second that the sink takes');
+  }
+  return {
+    push: () => undefined,
+    describe: ({ size }) => ({
+      times: tenths(estimateSink(size, bytesPerSecond)),
+      material: { name: material, grams: 0 },
+    }),
+  };
+}
+
+/** One buffer for the whole file: each chunk is wiped when the next is asked for. */
+async function* read(
+  file: FileHandle,
+  size: number,
+  push: (chunk: Uint8Array) => void,
+  progress: (done: number, total: number) => void,
+): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  try {
+    for (let done = 0; ; ) {
+      const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES, done);
+      if (bytesRead === 0) return;
+      const chunk = buffer.subarray(0, bytesRead);
+      push(chunk);
+      yield chunk;
+      done += bytesRead;
+      progress(done, Math.max(done, size));
+    }
+  } finally {
+    wipe(buffer);
+  }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r');
+  } catch (cause) {
+    if (hasSystemCode(cause, 'ENOENT')) throw new MillraceError('E_NOT_FOUND', `there is no file ${path}`, { cause });
+    throw new MillraceError('E_INPUT', `cannot read ${path}`, { cause });
+  }
+}
+
+/** A slicer that is still writing would give half a part. */
+async function requireUnchanged(file: FileHandle, before: Stats, path: string): Promise<void> {
+  const { size, mtimeMs } = await file.stat();
+  if (size !== before.size || mtimeMs !== before.mtimeMs) {
+    throw new MillraceError('E_CONFLICT', `${path} changed while it was read`);
+  }
+}

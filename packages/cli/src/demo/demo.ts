@@ -1,0 +1,199 @@
+import { basename } from 'node:path';
+import { MillraceError } from '@millrace/base';
+import { openSession, type Session } from '../client/session.ts';
+import type { Context } from '../commands/context.ts';
+import { formatOutcome, resultOf } from '../commands/print.ts';
+import { portNotes, start, untilAborted } from '../commands/up.ts';
+import { initInstallation } from '../installation/init.ts';
+import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
+import { formatBytes, formatFields } from '../output/format.ts';
+import { format } from '../supervisor/children.ts';
+import type { Running } from '../supervisor/up.ts';
+import {
+  expectRefusal,
+  type Job,
+  license,
+  type MadeObject,
+  makeObject,
+  OBJECTS,
+  proveObject,
+  storeDesign,
+} from './job.ts';
+
+export interface DemoOptions {
+  readonly once?: boolean;
+}
+
+/** The main job: from a design to two parts, with every step shown; then it keeps running. */
+export async function demo(context: Context, file: string | undefined, options: DemoOptions): Promise<void> {
+  const { terminal } = context;
+  const installation = await openOrInit(context);
+  const running = await startUnlessRunning(context, installation);
+  try {
+    const owner = await sessionOf(context, installation, 'owner');
+    const operator = await sessionOf(context, installation, 'operator');
+    try {
+      await showJob(context, owner, operator, file === undefined ? context.sample : context.path(file));
+    } finally {
+      owner.close();
+      operator.close();
+    }
+    if (options.once !== true && running !== undefined) {
+      terminal.say('Millrace keeps running. Ctrl-C stops it.');
+      await untilAborted(context.signal);
+    }
+  } finally {
+    if (running !== undefined) {
+      terminal.say('stopping …');
+      await running.supervisor.stop();
+      terminal.say('stopped');
+    }
+  }
+}
+
+async function openOrInit(context: Context): Promise<Installation> {
+  const { home, clock, random } = context;
+  const existed = await installationExists(home);
+  if (!existed) await initInstallation({ home, clock, random });
+  const installation = await openInstallation(home);
+  step(context, 1, 'Installation', existed ? `found in ${home}` : `created in ${home}`);
+  const { description } = installation;
+  detail(context, [
+    ['authority', 'its own, pinned in every certificate check'],
+    ['users', description.users.map(({ name }) => name).join(', ')],
+    ['machines', description.machines.map(({ name, material }) => `${name} (${material})`).join(', ')],
+  ]);
+  return installation;
+}
+
+/** Undefined when another process runs this installation already: then that one is used, and left running. */
+async function startUnlessRunning(context: Context, installation: Installation): Promise<Running | undefined> {
+  try {
+    const running = await start(context, installation);
+    const { processes } = running.supervisor.status();
+    step(context, 2, 'Processes', `${processes.length} run, each with its own folder and key`);
+    const { addresses } = running;
+    detail(
+      context,
+      processes.map(({ name, pid }) => {
+        const where = name === 'control' || name === 'distribution' ? `, listens on ${format(addresses[name])}` : '';
+        return [name, `process ${pid}${where}`] as const;
+      }),
+    );
+    for (const note of portNotes(running)) context.terminal.say(`   ${note}`);
+    return running;
+  } catch (error) {
+    if (!(error instanceof MillraceError && error.code === 'E_CONFLICT' && 'pid' in error.data)) throw error;
+    await readAddresses(installation.layout);
+    step(context, 2, 'Processes', `run already, under process ${String(error.data.pid)}: used, and left running`);
+    return undefined;
+  }
+}
+
+function sessionOf({ clock, random, signal }: Context, installation: Installation, user: string): Promise<Session> {
+  return openSession({ installation, user, clock, random, signal });
+}
+
+async function showJob(context: Context, owner: Session, operator: Session, file: string): Promise<void> {
+  const { terminal } = context;
+  const [entry] = owner.installation.description.machines;
+  if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');
+  const { machine, serial, profile } = entry.registration;
+  const job: Job = { owner, operator, terminal, machine: { name: entry.name, machine, material: entry.material } };
+
+  step(context, 3, 'Design', `${basename(file)}: the owner seals it here; the cloud gets sealed segments only`);
+  const design = await storeDesign(job, file);
+  detail(context, [
+    ['design', design.design],
+    ['size', `${formatBytes(design.size)} in ${design.segments} segments`],
+    ['state', design.state],
+  ]);
+
+  step(context, 4, 'Licence', `${OBJECTS} objects on ${entry.name}, signed by the owner`);
+  const licence = await license(job, design);
+  detail(context, [
+    ['licence', licence],
+    ['machine', `${serial}, ${profile.factor} times faster than real time, as its profile says`],
+    ['material', entry.material],
+  ]);
+
+  step(context, 5, 'Print', `the operator presses print ${OBJECTS} times`);
+  const made: MadeObject[] = [];
+  for (let number = 1; number <= OBJECTS; number += 1) {
+    const outcome = await makeObject(job, licence, `   object ${number}`);
+    terminal.say(`   object ${number} is made: the machine executed exactly the bytes of the design`);
+    terminal.say(formatOutcome(outcome, '      '));
+    made.push(await proveObject(job, outcome));
+  }
+
+  step(context, 6, 'One more', 'the licence is used up');
+  const refusal = await expectRefusal(job, licence);
+  detail(context, [['refused', `${refusal.code}: ${refusal.message}`]]);
+
+  step(context, 7, 'Proof', 'certificates verified offline, with the log’s key alone');
+  for (const { summary, certificate, picture } of made) {
+    detail(context, [
+      ['object', summary.object],
+      ['events', `${summary.events.map(({ type }) => type).join(', ')} (${summary.signatures} signatures verified)`],
+      ['certificate', certificate],
+      ['tool path', picture],
+    ]);
+  }
+  terminal.result(
+    {
+      home: owner.installation.layout.home,
+      design,
+      licence,
+      objects: made.map(({ outcome, certificate, picture, summary }) => ({
+        ...resultOf(outcome),
+        certificate,
+        picture,
+        summary,
+      })),
+      refused: refusal.toJSON(),
+    },
+    summaryText(context, owner, design.design, licence, made),
+  );
+}
+
+function summaryText(
+  context: Context,
+  owner: Session,
+  design: string,
+  licence: string,
+  made: readonly MadeObject[],
+): string {
+  const command = commandOf(context, owner.installation.layout.home);
+  const first = made[0];
+  return [
+    '',
+    `Done: ${made.length} objects made, one more refused, ${made.length} certificates verified.`,
+    '',
+    'To go on:',
+    `  ${command('status')}`,
+    `  ${command('object show', first?.object ?? '')}`,
+    `  ${command('certificate verify', JSON.stringify(first?.certificate ?? ''))}`,
+    `  ${command('ledger verify')}`,
+    `  ${command('vault check', '--deep')}`,
+    `  ${command('licence grant', `--design ${design.slice(0, 8)} --objects 1 --machine virtual-1`)}`,
+    `  ${command('print', `--licence ${licence.slice(0, 8)} --watch`)}   (refused: used up)`,
+    `  ${command('logs', '--follow')}`,
+    '',
+  ].join('\n');
+}
+
+/** The command as this user can type it: through npm in a checkout, and with --home where it is not the usual one. */
+function commandOf({ env, cwd, path }: Context, home: string) {
+  const program = env.npm_lifecycle_event === undefined ? 'millrace' : 'npm run -s millrace --';
+  const usual = path('.millrace') === home && cwd !== '';
+  return (name: string, rest = '') =>
+    [program, name, rest, usual ? '' : `--home ${JSON.stringify(home)}`].filter((word) => word !== '').join(' ');
+}
+
+function step({ terminal }: Context, number: number, title: string, text: string): void {
+  terminal.say(`\n${number}  ${title}: ${text}`);
+}
+
+function detail({ terminal }: Context, fields: readonly (readonly [string, string])[]): void {
+  terminal.say(formatFields(fields, '   '));
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+import { fileURLToPath } from 'node:url';
+import { systemClock, systemRandom, toMillraceError } from '@millrace/base';
+import { createTerminal } from './output/terminal.ts';
+import { run } from './program.ts';
+import { builtEntries } from './supervisor/children.ts';
+import { stopSignals } from './supervisor/signals.ts';
+
+const { stdout, stderr, argv } = process;
+
+// Whoever reads our output may go (`millrace logs | head`): that ends the command, quietly.
+stdout.on('error', () => process.exit(0));
+
+const unforeseen = (error: unknown) => {
+  createTerminal({ stdout, stderr, json: argv.includes('--json') }).error(toMillraceError(error));
+  process.exit(1);
+};
+process.on('uncaughtException', unforeseen);
+process.on('unhandledRejection', unforeseen);
+
+let insist = () => process.exit(130);
+const stop = stopSignals(
+  process,
+  () => performance.now(),
+  () => insist(),
+);
+
+const code = await run(argv.slice(2), {
+  stdout,
+  stderr,
+  clock: systemClock,
+  random: systemRandom,
+  cwd: process.cwd(),
+  env: process.env,
+  entries: builtEntries,
+  sample: fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url)),
+  signal: stop.signal,
+  onInsist: (action) => {
+    insist = () => {
+      action();
+      return process.exit(130);
+    };
+  },
+});
+stop.dispose();
+// Output to a pipe may still be on its way.
+process.exitCode = code;

@@ -1,0 +1,218 @@
+import { MillraceError, toMillraceError } from '@millrace/base';
+import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
+import { type CommonOptions, type Context, createContext, type Surroundings } from './commands/context.ts';
+import { createTerminal } from './output/terminal.ts';
+
+export const VERSION = '0.1.0';
+
+/** Exit code of whoever was interrupted, as shells give it. */
+const INTERRUPTED = 130;
+
+// Commands are loaded when they run: `millrace status` need not load what `design add` needs. What an action resolves
+// to is its exit code, when it is a number.
+type Action = (context: Context, args: readonly string[], options: never) => Promise<unknown>;
+
+/**
+ * Runs one command line and returns its exit code: 0, or what the error's code says. Nothing is thrown, and no stack
+ * is shown.
+ * @param argv without the program and the script
+ */
+export async function run(argv: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { stdout, stderr, signal } = surroundings;
+  const json = argv.includes('--json');
+  let exit = 0;
+  const program = createProgram(surroundings, (code) => {
+    exit = code;
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return exit;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+    const terminal = createTerminal({ stdout, stderr, json });
+    if (signal.aborted) {
+      terminal.say('interrupted');
+      return INTERRUPTED;
+    }
+    const coded = error instanceof CommanderError ? usageError(error) : toMillraceError(error);
+    terminal.error(coded);
+    return coded.exit;
+  }
+}
+
+function usageError(error: CommanderError): MillraceError {
+  const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  return new MillraceError('E_INPUT', error.code === 'commander.help' ? 'a command is missing: see --help' : message);
+}
+
+export function createProgram(surroundings: Surroundings, exited: (code: number) => void): Command {
+  const { stdout, stderr } = surroundings;
+  const program = new Command('millrace')
+    .description('Secure remote manufacturing: N parts of a design on a machine that somebody else owns.')
+    .version(VERSION);
+
+  const add = (parent: Command, usage: string, description: string, action: Action): Command => {
+    const command = parent.command(usage).description(description);
+    command
+      .addOption(new Option('--json', 'one JSON document on standard output; all else on standard error'))
+      .addOption(new Option('--home <folder>', 'folder of the installation (default: $MILLRACE_HOME or ./.millrace)'))
+      .addOption(new Option('--user <name>', 'act as this user of the installation'));
+    command.action(async (...given: unknown[]) => {
+      const values = command.opts<CommonOptions>();
+      const code = await action(createContext(surroundings, values), given.slice(0, -2) as string[], values as never);
+      exited(typeof code === 'number' ? code : 0);
+    });
+    return command;
+  };
+  const group = (name: string, description: string) => program.command(name).description(description);
+
+  addInstallation(program, add);
+  addOwner(group, add);
+  addOperator(program, group, add);
+  addProofs(group, add);
+  add(
+    program,
+    'demo [file]',
+    'the whole way from a design to two parts, before your eyes',
+    async (context, [file], options) => {
+      const { demo } = await import('./demo/demo.ts');
+      return demo(context, file, options);
+    },
+  ).option('--once', 'end after the summary; exit code 0 only if all of it held');
+
+  return settle(program, {
+    writeOut: (text) => void stdout.write(text),
+    writeErr: (text) => void stderr.write(text),
+    outputError: () => undefined, // run() says it, in the form of every other error
+  });
+}
+
+type Add = (parent: Command, usage: string, description: string, action: Action) => Command;
+type Group = (name: string, description: string) => Command;
+
+function addInstallation(program: Command, add: Add): void {
+  add(
+    program,
+    'init',
+    'create an installation: authority, nodes, users, a virtual machine',
+    async (context, _, options) => {
+      const { init } = await import('./commands/init.ts');
+      return init(context, options);
+    },
+  )
+    .option('--name <name>', 'name of the installation')
+    .option('--factor <n>', 'how much faster than real time the virtual machine runs');
+  add(
+    program,
+    'up',
+    'start the four nodes and the machine agents, and keep them running',
+    async (context, _, options) => {
+      const { up } = await import('./commands/up.ts');
+      return up(context, options);
+    },
+  )
+    .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
+    .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)');
+  add(program, 'down', 'stop what `up` started', async (context) => {
+    const { down } = await import('./commands/status.ts');
+    return down(context);
+  });
+  add(
+    program,
+    'status',
+    'processes, restarts, and what the control node says; exit code 5 if not all run',
+    async (context) => {
+      const { status } = await import('./commands/status.ts');
+      return status(context);
+    },
+  );
+  add(program, 'logs [name]', 'logs of a process, or of all', async (context, [name], options) => {
+    const { logs } = await import('./commands/logs.ts');
+    return logs(context, name, options);
+  })
+    .option('-f, --follow', 'go on with what is written')
+    .option('-n, --lines <count>', 'how many lines', '100');
+}
+
+function addOwner(group: Group, add: Add): void {
+  const design = group('design', 'designs: what an owner seals and stores');
+  add(
+    design,
+    'add <file>',
+    'seal a design on this machine, upload it, wait until it is stored',
+    async (context, [file = ''], options) => {
+      const commands = await import('./commands/design.ts');
+      return commands.add(context, file, options);
+    },
+  )
+    .option('--name <name>', 'name of the design (default: name of the file)')
+    .option('--kind <kind>', 'gcode or binary (default: by the name of the file)')
+    .option('--material <name>', 'of which material it is meant to be made', 'PLA')
+    .option('--rate <bytes>', 'for binary: bytes a second that a sink takes');
+  add(design, 'list', 'designs of the user', async (context) => (await import('./commands/design.ts')).list(context));
+
+  const licence = group('licence', 'licences: how many objects of a design, on which machines');
+  add(licence, 'grant', 'sign a licence', async (context, _, options) => {
+    const { grant } = await import('./commands/licence.ts');
+    return grant(context, options);
+  })
+    .requiredOption('--design <id>', 'identifier (or its beginning) or name of the design')
+    .requiredOption('--objects <n>', 'how many objects may be made')
+    .requiredOption('--machine <name...>', 'machines on which they may be made')
+    .option('--material <name...>', 'materials of which they may be made (default: any)')
+    .option('--days <n>', 'how long it is valid', '30')
+    .option('--holder <user>', 'who may press print', 'operator');
+  add(licence, 'list', 'licences of the user', async (context) =>
+    (await import('./commands/licence.ts')).list(context),
+  );
+}
+
+function addOperator(program: Command, group: Group, add: Add): void {
+  add(program, 'print', 'press print: ask for one object of a licence', async (context, _, options) => {
+    const { print } = await import('./commands/print.ts');
+    return print(context, options);
+  })
+    .requiredOption('--licence <id>', 'identifier of the licence, or its beginning')
+    .option('--machine <name>', 'the machine (default: the only one that the licence names)')
+    .option('--watch', 'follow the print to its end; exit code 0 only if the object is made');
+  const machine = group('machine', 'machines of the installation');
+  add(machine, 'list', 'registered machines', async (context) =>
+    (await import('./commands/objects.ts')).machines(context),
+  );
+}
+
+function addProofs(group: Group, add: Add): void {
+  const object = group('object', 'objects: parts that were ordered or made');
+  add(object, 'show <object>', 'what the ledger says of an object', async (context, [id = '']) =>
+    (await import('./commands/objects.ts')).show(context, id),
+  );
+  add(object, 'list', 'objects of the user', async (context) => (await import('./commands/objects.ts')).list(context));
+
+  const certificate = group('certificate', 'certificates: portable proof of an object');
+  add(
+    certificate,
+    'export <object>',
+    'write the certificate of an object to a file',
+    async (context, [id = ''], options) =>
+      (await import('./commands/objects.ts')).exportCertificate(context, id, options),
+  ).option('--out <file>', 'the file (default: OBJECT.certificate)');
+  add(certificate, 'verify <file>', 'verify a certificate offline', async (context, [file = ''], options) =>
+    (await import('./commands/objects.ts')).verifyCertificateFile(context, file, options),
+  ).option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)');
+
+  const ledger = group('ledger', 'the ledger of the installation');
+  add(ledger, 'verify', 'download the ledger and recompute it against its signed checkpoint', async (context) =>
+    (await import('./commands/checks.ts')).verifyLedger(context),
+  );
+  const vault = group('vault', 'the vault: where sealed designs rest');
+  add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
+    (await import('./commands/checks.ts')).checkVault(context, options),
+  ).option('--deep', 'read every cell, too');
+}
+
+/** The same manners for every command: where text goes, and no exit from within. */
+function settle(command: Command, output: OutputConfiguration): Command {
+  command.configureOutput(output).exitOverride().showSuggestionAfterError();
+  for (const child of command.commands) settle(child, output);
+  return command;
+}

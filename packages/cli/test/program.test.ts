@@ -1,0 +1,432 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { MillraceError, systemClock, systemRandom } from '@millrace/base';
+import type { Command } from 'commander';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { registerAll } from '../src/client/registration.ts';
+import { openSession } from '../src/client/session.ts';
+import { type Installation, openInstallation } from '../src/installation/open.ts';
+import { formatBytes, formatCount, formatDuration, formatOverhead, formatTable } from '../src/output/format.ts';
+import { createProgress } from '../src/output/progress.ts';
+import { createTerminal } from '../src/output/terminal.ts';
+import { createProgram } from '../src/program.ts';
+import { acquireLock } from '../src/supervisor/lock.ts';
+import { FakeCloud } from './fake-cloud.ts';
+import { cli, temporaryFolder, testInstallation, until } from './helpers.ts';
+
+const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
+const built = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+/** Exactly one JSON document, and nothing else. */
+function oneDocument(stdout: string): Record<string, unknown> {
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** Every command that does something, as the words that call it. */
+function allCommands(): string[][] {
+  const leaves = (command: Command, words: string[]): string[][] =>
+    command.commands.length === 0
+      ? [words]
+      : command.commands.flatMap((child) => leaves(child, [...words, child.name()]));
+  const never = { write: () => undefined };
+  const program = createProgram(
+    {
+      stdout: never,
+      stderr: never,
+      clock: systemClock,
+      random: systemRandom,
+      cwd: '/',
+      env: {},
+      entries: { node: '', machine: '' },
+      sample: '',
+      signal: new AbortController().signal,
+      onInsist: () => undefined,
+    },
+    () => undefined,
+  );
+  return leaves(program, []);
+}
+
+describe('help', () => {
+  it('knows every command that is promised', () => {
+    expect(
+      allCommands()
+        .map((words) => words.join(' '))
+        .sort(),
+    ).toEqual(
+      [
+        'certificate export',
+        'certificate verify',
+        'demo',
+        'design add',
+        'design list',
+        'down',
+        'init',
+        'ledger verify',
+        'licence grant',
+        'licence list',
+        'logs',
+        'machine list',
+        'object list',
+        'object show',
+        'print',
+        'status',
+        'up',
+        'vault check',
+      ].sort(),
+    );
+  });
+
+  it.each(allCommands().map((words) => [words.join(' '), words] as const))('of %s', async (name, words) => {
+    const { exit, stdout, stderr } = await cli([...words, '--help']);
+    expect(exit).toBe(0);
+    expect(stdout).toContain(`Usage: millrace ${name}`);
+    for (const option of ['--json', '--home', '--user']) expect(stdout).toContain(option);
+    expect(stderr).toBe('');
+  });
+
+  it('of the whole, and its version', async () => {
+    expect((await cli(['--help'])).stdout).toContain('licence');
+    expect(await cli(['--version'])).toMatchObject({ exit: 0, stdout: '0.1.0\n' });
+  });
+});
+
+describe('wrong command lines', () => {
+  it.each([
+    [['nonsense'], 'unknown command'],
+    [['status', '--nonsense'], 'unknown option'],
+    [['licence', 'grant', '--objects', '2'], 'required option'],
+    [['design', 'add'], 'missing required argument'],
+    [['licence'], 'a command is missing'],
+    [['status', 'extra'], 'too many arguments'],
+    [['logs', '--lines', '-3'], '--lines'],
+  ])('%j is E_INPUT, exit code 2', async (argv, words) => {
+    const home = (await testInstallation()).layout.home;
+    const { exit, stdout, stderr } = await cli(argv, { env: { MILLRACE_HOME: home } });
+    expect(exit).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/error {3}E_INPUT\n {2}what {4}.+\n {2}remedy {2}.+/);
+    expect(stderr).toContain(words);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it('say it in JSON too', async () => {
+    const { exit, stdout } = await cli(['licence', 'grant', '--json']);
+    expect(exit).toBe(2);
+    expect(oneDocument(stdout)).toMatchObject({ error: { code: 'E_INPUT', remedy: expect.any(String) } });
+  });
+});
+
+describe('init and status', () => {
+  it('create an installation once, in a folder with a space in its name', async () => {
+    const folder = await temporaryFolder();
+    const first = await cli(['init', '--json', '--home', 'my home'], { cwd: folder });
+    expect(first.exit).toBe(0);
+    const home = join(folder, 'my home');
+    expect(oneDocument(first.stdout)).toMatchObject({ home, users: ['admin', 'owner', 'operator'] });
+    const second = await cli(['init', '--json'], { cwd: folder, env: { MILLRACE_HOME: 'my home' } });
+    expect(second.exit).toBe(3);
+    expect(oneDocument(second.stdout)).toMatchObject({ error: { code: 'E_CONFLICT' } });
+    const status = await cli(['status', '--json', '--home', home]);
+    expect(status.exit).toBe(5);
+    expect(oneDocument(status.stdout)).toEqual({ home, running: false });
+    expect((await cli(['down', '--home', home])).exit).toBe(4);
+  });
+
+  it('say what to do where there is none', async () => {
+    for (const argv of [['status'], ['up'], ['design', 'list'], ['logs']]) {
+      const { exit, stderr } = await cli(argv, { cwd: await temporaryFolder() });
+      expect(exit).toBe(2);
+      expect(stderr).toContain('E_CONFIG');
+      expect(stderr).toContain('`millrace init`');
+    }
+  });
+
+  it('leave the working folder’s .millrace as the usual place', async () => {
+    const folder = await temporaryFolder();
+    expect((await cli(['init'], { cwd: folder })).exit).toBe(0);
+    expect(readdirSync(folder)).toEqual(['.millrace']);
+  });
+});
+
+describe('up', () => {
+  it('says which process runs the installation already', async () => {
+    const { layout } = await testInstallation();
+    await acquireLock(layout.run.lock, { pid: process.ppid });
+    const entries = { node: dummy, machine: dummy };
+    const { exit, stdout } = await cli(['up', '--json', '--home', layout.home], { entries });
+    expect(exit).toBe(3);
+    expect(oneDocument(stdout)).toMatchObject({ error: { code: 'E_CONFLICT', data: { pid: process.ppid } } });
+  });
+
+  it('stops what it started when a later part fails, and leaves nothing running', async () => {
+    const { layout } = await testInstallation();
+    const broken = join(await temporaryFolder(), 'broken.mjs');
+    // Serves as control and distribution; segments cannot start.
+    const name = JSON.stringify(layout.node('segments'));
+    await writeFile(
+      broken,
+      `if (process.argv.includes(${name})) throw new Error('no such disk');\nawait import(${JSON.stringify(dummy)});\n`,
+    );
+    const { exit, stderr } = await cli(['up', '--home', layout.home], { entries: { node: broken, machine: dummy } });
+    expect(exit).toBe(5);
+    expect(stderr).toContain('segments does not start');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect((await cli(['status', '--home', layout.home])).exit).toBe(5);
+    expect(readdirSync(layout.run.folder).sort()).toEqual(['logs']);
+  });
+
+  it('names a program that was not built', async () => {
+    const { layout } = await testInstallation();
+    const { exit, stderr } = await cli(['up', '--home', layout.home]);
+    expect(exit).toBe(2);
+    expect(stderr).toContain('/nowhere is missing');
+  });
+
+  it('wants a port that is one', async () => {
+    const { layout } = await testInstallation();
+    const entries = { node: dummy, machine: dummy };
+    const { exit } = await cli(['up', '--home', layout.home, '--control-port', '99999'], { entries });
+    expect(exit).toBe(2);
+  });
+});
+
+describe('with a control node', () => {
+  let installation: Installation;
+  let cloud: FakeCloud;
+  const design = '0123456789abcdef0123456789abcdef';
+  const millrace = (...argv: string[]) => cli([...argv, '--home', installation.layout.home]);
+
+  beforeEach(async () => {
+    installation = await testInstallation();
+    cloud = await FakeCloud.start(installation);
+    const admin = await openSession({ installation, user: 'admin', clock: systemClock, random: systemRandom });
+    await registerAll(admin);
+    admin.close();
+    const view = { design, name: 'part.gcode', kind: 'gcode', size: 40_000, segments: 3, state: 'stored' };
+    cloud.designs.set(design, { owner: 'owner', view });
+  });
+  afterEach(() => cloud.close());
+
+  async function grant(objects = '1'): Promise<string> {
+    const terms = [
+      '--design',
+      'part.gcode',
+      '--objects',
+      objects,
+      '--machine',
+      'virtual-1',
+      '--material',
+      'PLA',
+      'PETG',
+    ];
+    const { exit, stdout } = await millrace('licence', 'grant', ...terms, '--json');
+    expect(exit).toBe(0);
+    return String(oneDocument(stdout).licence);
+  }
+
+  it('grants, prints, shows, exports and verifies, each with one JSON document', async () => {
+    const licence = await grant('1');
+    expect(cloud.licences.get(licence)?.body.materials).toEqual(['PLA', 'PETG']);
+    const print = await millrace('print', '--licence', licence.slice(0, 8), '--watch', '--json');
+    expect(print.exit).toBe(0);
+    const object = String(oneDocument(print.stdout).object);
+    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', overhead: 1.075, wire: 43_000 });
+    const again = await millrace('print', '--licence', licence, '--watch', '--json');
+    expect(again.exit).toBe(3);
+    expect(oneDocument(again.stdout)).toMatchObject({ error: { code: 'E_LICENCE_EXHAUSTED' } });
+
+    const show = await millrace('object', 'show', object, '--json');
+    expect((oneDocument(show.stdout).events as unknown[]).length).toBe(4);
+    const file = join(installation.layout.home, 'one.certificate');
+    expect((await millrace('certificate', 'export', object, '--out', file)).exit).toBe(0);
+    const verified = await millrace('certificate', 'verify', file, '--json');
+    expect(oneDocument(verified.stdout)).toMatchObject({ valid: true, object, state: 'completed', signatures: 5 });
+    for (const list of ['design', 'licence', 'object', 'machine']) {
+      const { exit, stdout } = await millrace(list, 'list', '--json');
+      expect(exit).toBe(0);
+      expect(oneDocument(stdout)[`${list}s`]).toHaveLength(1);
+    }
+    const ledger = await millrace('ledger', 'verify', '--json');
+    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 5, accounts: 2 });
+  });
+
+  it('verifies a certificate without any installation: the log’s key is enough', async () => {
+    const licence = await grant();
+    await millrace('print', '--licence', licence);
+    const folder = await temporaryFolder();
+    const file = join(folder, 'a.certificate');
+    await millrace('certificate', 'export', `${licence}-1`, '--out', file);
+    await cloud.close();
+    const { logKey } = installation.directory;
+    await writeFile(join(folder, 'log.key'), `${logKey}\n`);
+    for (const key of [logKey, 'log.key']) {
+      expect((await cli(['certificate', 'verify', 'a.certificate', '--log-key', key], { cwd: folder })).exit).toBe(0);
+    }
+    expect((await cli(['certificate', 'verify', 'a.certificate'], { cwd: folder })).exit).toBe(2);
+    expect((await cli(['certificate', 'verify', 'none', '--log-key', logKey], { cwd: folder })).exit).toBe(4);
+    const bytes = await readFile(file);
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
+    await writeFile(file, bytes);
+    const changed = await cli(['certificate', 'verify', file, '--log-key', logKey, '--json'], { cwd: folder });
+    expect(changed.exit).toBe(6);
+    expect(oneDocument(changed.stdout)).toHaveProperty('error.code');
+  });
+
+  it('acts as the user that --user names', async () => {
+    await grant();
+    const callers = new Set<string>();
+    cloud.intercept = ({ user }) => void callers.add(user);
+    await millrace('licence', 'list', '--user', 'operator');
+    expect([...callers]).toEqual([installation.description.users.find(({ name }) => name === 'operator')?.user]);
+    expect((await millrace('licence', 'list', '--user', 'nobody')).exit).toBe(4);
+  });
+
+  it.each([
+    ['E_INPUT', 2],
+    ['E_FORBIDDEN', 3],
+    ['E_NOT_FOUND', 4],
+    ['E_STORE', 5],
+    ['E_CELL_DAMAGED', 6],
+    ['E_ALARM', 7],
+  ] as const)('ends with the exit code of %s', async (code, exit) => {
+    cloud.intercept = () => {
+      throw new MillraceError(code, 'because');
+    };
+    expect(await millrace('design', 'list')).toMatchObject({
+      exit,
+      stderr: expect.stringContaining(`${code}\n  what    because`),
+    });
+  });
+
+  it('checks the vault, and ends with exit code 6 when something is wrong', async () => {
+    const result = { check: 'c', state: 'done', cells: 9, problems: [] as object[] };
+    let polls = 0;
+    cloud.intercept = ({ path, body }) => {
+      if (path === '/v1/vault/checks') return { check: JSON.parse(Buffer.from(body).toString()).deep ? 'deep' : 'c' };
+      if (path.startsWith('/v1/vault/checks/')) {
+        polls += 1;
+        return polls === 1 ? { check: 'c', state: 'running' } : { ...result, deep: path.endsWith('/deep') };
+      }
+      return undefined;
+    };
+    const clean = await millrace('vault', 'check', '--deep', '--json');
+    expect(clean.exit).toBe(0);
+    expect(oneDocument(clean.stdout)).toMatchObject({ clean: true, cells: 9, deep: true });
+    result.problems.push({ code: 'E_CELL_MISSING', segment: 2 });
+    const broken = await millrace('vault', 'check');
+    expect(broken.exit).toBe(6);
+    expect(broken.stdout).toContain('E_CELL_MISSING');
+  });
+
+  it('says that nothing runs when the addresses are gone', async () => {
+    await cloud.close();
+    const { layout } = await openInstallation(installation.layout.home);
+    await writeFile(layout.run.addresses, '{}');
+    expect((await millrace('design', 'list')).exit).toBe(2);
+    const other = await testInstallation();
+    const { exit, stderr } = await cli(['design', 'list', '--home', other.layout.home]);
+    expect(exit).toBe(5);
+    expect(stderr).toContain('start it with `millrace up`');
+  });
+});
+
+describe('logs', () => {
+  it('are printed for people and as one document', async () => {
+    const { layout } = await testInstallation();
+    await mkdir(layout.run.logs, { recursive: true });
+    const line = { level: 'info', time: '2026-01-01T10:00:00.000Z', name: 'keys', msg: 'ready' };
+    await writeFile(join(layout.run.logs, 'keys.jsonl'), `${JSON.stringify(line)}\n`);
+    const logs = (...argv: string[]) => cli(['logs', ...argv, '--home', layout.home]);
+    expect((await logs('keys')).stdout).toBe('10:00:00.000 INFO  keys: ready\n');
+    expect(oneDocument((await logs('--json')).stdout)).toEqual({ entries: [line] });
+    expect((await logs('--json', '--follow')).exit).toBe(2);
+    expect((await logs('segments')).exit).toBe(4);
+  });
+});
+
+describe('output', () => {
+  const collect = (isTTY: boolean, json = false) => {
+    const texts = { out: '', err: '' };
+    const terminal = createTerminal({
+      stdout: { write: (text) => (texts.out += text) },
+      stderr: { write: (text) => (texts.err += text), isTTY, columns: 60 },
+      json,
+    });
+    return { terminal, texts };
+  };
+
+  it('shows a bar on a terminal that never outgrows the line', () => {
+    const { terminal, texts } = collect(true);
+    const progress = createProgress(terminal, 'object 1');
+    progress.update(1, 4, 'layer 3  '.repeat(20));
+    progress.finish('made');
+    const shown = texts.err.split('\r\u001b[2K')[0] ?? '';
+    expect(shown).toContain('██████░');
+    expect(shown).toContain('25 %');
+    expect(shown.length).toBeLessThan(60);
+    expect(texts.err.endsWith('made\n')).toBe(true);
+    expect(texts.out).toBe('');
+  });
+
+  it('shows a line at every tenth where there is no terminal', () => {
+    const { terminal, texts } = collect(false);
+    const progress = createProgress(terminal, 'store');
+    for (let i = 0; i <= 1000; i += 1) progress.update(i, 1000);
+    progress.finish();
+    expect(texts.err.trim().split('\n')).toHaveLength(11);
+    expect(texts.err).not.toContain('\u001b');
+  });
+
+  it('gives one document however often it is asked', () => {
+    const { terminal, texts } = collect(false, true);
+    terminal.result({ a: 1 }, 'text');
+    terminal.result({ a: 2 }, 'text');
+    terminal.error(new MillraceError('E_STORE', 'late'));
+    expect(JSON.parse(texts.out)).toEqual({ a: 1 });
+    expect(texts.err).toContain('E_STORE');
+  });
+
+  it('cannot be steered by what a server says', () => {
+    const { terminal, texts } = collect(false);
+    terminal.error(new MillraceError('E_STORE', 'a\u001b[2Jb\nc'));
+    expect(texts.err).not.toContain('\u001b');
+    expect(texts.err).toContain('a [2Jb c');
+    expect(formatTable(['a', 'b'], [['x\ty', 'z']])).toBe('a    b\nx y  z');
+  });
+
+  it('writes numbers for people', () => {
+    expect([0, 999, 1234, 892_967, 40e6].map(formatBytes)).toEqual(['0 B', '999 B', '1.23 kB', '893 kB', '40.0 MB']);
+    expect([5, 1234, 2.5e6].map(formatCount)).toEqual(['5', '1.23 k', '2.50 M']);
+    expect([12, 1500, 61_000].map(formatDuration)).toEqual(['12 ms', '1.5 s', '1 min 1 s']);
+    expect(formatOverhead(107, 100)).toBe('1.070');
+    expect(formatOverhead(1, 0)).toBe('-');
+  });
+});
+
+describe('the program itself', () => {
+  it('ends with the code, without a stack, and passes signals on', async () => {
+    const folder = await temporaryFolder();
+    const start = (...argv: string[]) => spawn(process.execPath, [built, ...argv], { cwd: folder });
+    const wrong = start('status', '--json');
+    let out = '';
+    wrong.stdout.on('data', (chunk) => (out += chunk));
+    const [code] = (await once(wrong, 'close')) as [number];
+    expect(code).toBe(2);
+    expect(oneDocument(out)).toMatchObject({ error: { code: 'E_CONFIG' } });
+
+    const { layout } = await testInstallation();
+    await mkdir(layout.run.logs, { recursive: true });
+    await writeFile(join(layout.run.logs, 'keys.jsonl'), '{"msg":"first"}\n');
+    const follow = start('logs', '--follow', '--home', layout.home);
+    let seen = '';
+    follow.stdout.on('data', (chunk) => (seen += chunk));
+    await until(() => seen.includes('first'));
+    follow.kill('SIGTERM');
+    expect(await once(follow, 'close')).toEqual([0, null]);
+  });
+});
