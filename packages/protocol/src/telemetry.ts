@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 const uint = z.number().int().nonnegative();
 
-const machineStateSchema = z.strictObject({
+export const machineStateSchema = z.strictObject({
   state: z.enum(['waiting', 'running', 'finishing', 'done']),
   line: uint,
   layer: z.number().int(),

@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, type NodeRole } from '@millrace/protocol';
+import { machineSchema, machineStateSchema, type NodeRole } from '@millrace/protocol';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { requireRole, type TlsServer } from '../node/server.ts';
@@ -9,7 +9,6 @@ import type { ControlContext } from './context.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
-import type { Progress } from './records.ts';
 import { takeReport } from './reports.ts';
 import { checkpointText, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
@@ -20,6 +19,11 @@ type Params = { Params: Record<string, string> };
 
 const idsBody = z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) });
 const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), consumer: z.string().max(64) });
+const progressBody = z.strictObject({
+  acked: z.number().int().nonnegative(),
+  revision: z.number().int().nonnegative(),
+  machine: machineStateSchema.optional(),
+});
 const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });
 const callBody = z.strictObject({ request: z.instanceof(Uint8Array) });
 const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
@@ -199,7 +203,10 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
     node(request);
-    context.progress.set(request.params.object ?? '', request.body as Progress);
+    const object = request.params.object ?? '';
+    const told = parse(progressBody, request.body, 'progress');
+    const machine = told.machine ?? context.progress.get(object)?.machine;
+    context.progress.set(object, { ...told, machine });
     return {};
   });
   server.post('/v1/maintenance', async (request) => {

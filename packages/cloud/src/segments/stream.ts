@@ -120,7 +120,8 @@ export class SegmentsStream {
     if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
     for (const segment of telemetry.resend ?? []) this.#askAgain(segment);
     onTelemetry(telemetry, this.#sender.revision);
-    if (this.#acked === parameters.segments) return this.#end(undefined);
+    // The machine has everything; it still tells how it goes on until it is done, or calls no more.
+    if (telemetry.machine?.state === 'done' && this.#acked === parameters.segments) return this.#end(undefined);
     this.#pump();
   }
 

@@ -5,6 +5,7 @@ import {
   encodeStream,
   type HttpClient,
   type LinkSocket,
+  type MachineState,
   type MessageOf,
   type Opening,
   type Telemetry,
@@ -22,6 +23,12 @@ import { SegmentsStream } from './stream.ts';
 const MAX_WAITING = 1_000;
 const TICK_MS = 100;
 const PROGRESS_MS = 250;
+
+interface Progress {
+  readonly acked: number;
+  readonly revision: number;
+  readonly machine: MachineState | undefined;
+}
 
 export interface SegmentsStreamsModules {
   readonly directory: Directory;
@@ -42,7 +49,8 @@ export class SegmentsStreams {
   readonly #streams = new Map<string, { stream: SegmentsStream; jti: string }>();
   /** By object, so that a resumed stream finds its bucket as it left it. */
   readonly #guards = new Map<string, PaceGuard>();
-  readonly #progress = new Map<string, number>();
+  /** What has not been told to control yet. */
+  readonly #progress = new Map<string, Progress>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(modules: SegmentsStreamsModules) {
@@ -159,7 +167,6 @@ export class SegmentsStreams {
     const { logger, objects, mail, link } = this.#modules;
     const { object } = entry.stream;
     await this.stop(key);
-    this.#progress.delete(object);
     if (error === undefined) {
       this.#guards.delete(object);
       return logger.info({ object }, 'stream complete');
@@ -182,15 +189,20 @@ export class SegmentsStreams {
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
   #report(object: string, telemetry: Telemetry, revision: bigint): void {
-    const now = this.#modules.clock.monotonic();
-    if (now - (this.#progress.get(object) ?? 0) < PROGRESS_MS && telemetry.machine?.state !== 'done') return;
-    this.#progress.set(object, now);
-    const { acked, machine } = telemetry;
+    const known = this.#progress.get(object);
+    const machine = telemetry.machine ?? known?.machine;
+    const progress = { acked: telemetry.acked, revision: Number(revision), machine };
+    this.#progress.set(object, progress);
+    if (known === undefined) setTimeout(() => this.#tell(object), PROGRESS_MS);
+    if (machine?.state === 'done') this.#tell(object);
+  }
+
+  #tell(object: string): void {
+    const progress = this.#progress.get(object);
+    if (progress === undefined) return;
+    this.#progress.delete(object);
     this.#modules.control
-      .call('POST', `/v1/progress/${encodeURIComponent(object)}`, {
-        json: { acked, revision: Number(revision), machine },
-        timeoutMs: 2_000,
-      })
+      .call('POST', `/v1/progress/${encodeURIComponent(object)}`, { json: progress, timeoutMs: 2_000 })
       .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'progress not told'));
   }
 }
