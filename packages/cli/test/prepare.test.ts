@@ -1,0 +1,145 @@
+import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Bytes, concatBytes, fromHex, systemClock, systemRandom, utf8 } from '@millrace/base';
+import { p256Key, unseal } from '@millrace/identity';
+import { CONTENT_BYTES, designIdOf, openSegment, readManifest } from '@millrace/vault';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { prepareFile } from '../src/client/prepare.ts';
+import type { PreparedDesign } from '../src/client/prepared.ts';
+import { openSession, type Session } from '../src/client/session.ts';
+import { makeFolder, replaceFile } from '../src/installation/files.ts';
+import type { Installation } from '../src/installation/open.ts';
+import { codeOf, temporaryFolder, testInstallation } from './helpers.ts';
+
+const sample = fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url));
+let installation: Installation;
+let owner: Session;
+let uploads: string;
+
+beforeAll(async () => {
+  installation = await testInstallation();
+  const { run } = installation.layout;
+  await makeFolder(run.folder);
+  const nowhere = { host: '127.0.0.1', port: 1 };
+  await replaceFile(run.addresses, JSON.stringify({ control: nowhere, distribution: nowhere }));
+  owner = await openSession({ installation, user: 'owner', clock: systemClock, random: systemRandom });
+  uploads = join(owner.user.folder, 'uploads');
+});
+
+const quiet = () => undefined;
+
+/** What the keys node and a machine together could do: the design's bytes. */
+async function open(prepared: PreparedDesign): Promise<Bytes> {
+  const manifest = readManifest(await prepared.manifest());
+  const box = p256Key(await readFile(join(installation.layout.node('keys'), 'box.key')));
+  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.state.design));
+  const ceks = await unseal(box, info, await prepared.keys());
+  const file = await prepared.openSegments();
+  const pieces: Bytes[] = [];
+  for (let number = 0; number < manifest.segments; number += 1) {
+    const cek = ceks.slice(32 * number, 32 * (number + 1));
+    const final = number === manifest.segments - 1;
+    pieces.push(openSegment({ cek, designNonce: manifest.nonce, number, final, sealed: await file.read(number) }));
+  }
+  await file.close();
+  return concatBytes(...pieces).slice(0, manifest.size);
+}
+
+describe('a G-code file', () => {
+  it('is sealed so that only the keys node’s key opens it, byte for byte, with its times', async () => {
+    const seen: number[] = [];
+    const prepared = await prepareFile(owner, sample, {}, (done) => seen.push(done));
+    const bytes = new Uint8Array(await readFile(sample));
+    expect(await open(prepared)).toEqual(bytes);
+    const manifest = readManifest(await prepared.manifest());
+    expect(manifest).toMatchObject({ kind: 'gcode', name: 'impeller.gcode', size: bytes.length });
+    expect(manifest.designId).toBe(designIdOf(await prepared.manifest()));
+    expect(prepared.state.segments).toBe(Math.ceil(bytes.length / CONTENT_BYTES));
+    const seconds = manifest.times.reduce((sum, tenths) => sum + tenths, 0) / 10_000;
+    // The slicer says 46 min 37 s; the motion model and the heating it leaves out differ a little.
+    expect(seconds).toBeGreaterThan(30 * 60);
+    expect(seconds).toBeLessThan(75 * 60);
+    expect(manifest.material.grams).toBeGreaterThan(1);
+    expect(seen.at(-1)).toBe(bytes.length);
+    await prepared.remove();
+  });
+
+  it('leaves no run of the design in the owner’s upload folder', async () => {
+    const prepared = await prepareFile(owner, sample, {}, quiet);
+    const folder = join(uploads, prepared.state.design);
+    const design = await readFile(sample);
+    for (const name of await readdir(folder)) {
+      const stored = await readFile(join(folder, name));
+      for (let at = 0; at + 16 <= design.length; at += 4_096) {
+        expect(stored.includes(design.subarray(at, at + 16))).toBe(false);
+      }
+    }
+    await prepared.remove();
+  });
+
+  it('is used again when its upload was broken off, and made anew when it has changed', async () => {
+    const file = join(await temporaryFolder(), 'part.gcode');
+    await writeFile(file, 'G28\nG1 X10 F600\n');
+    const first = await prepareFile(owner, file, {}, quiet);
+    expect((await prepareFile(owner, file, {}, quiet)).state.design).toBe(first.state.design);
+    await appendFile(file, 'G1 X20\n');
+    const second = await prepareFile(owner, file, {}, quiet);
+    expect(second.state.design).not.toBe(first.state.design);
+    expect(Buffer.from(await open(second)).toString()).toBe('G28\nG1 X10 F600\nG1 X20\n');
+    await first.remove();
+    await second.remove();
+  });
+});
+
+describe('a binary file', () => {
+  it('is timed by the rate of the sink', async () => {
+    const file = join(await temporaryFolder(), 'data.bin');
+    await writeFile(file, systemRandom(40_000));
+    expect(await codeOf(prepareFile(owner, file, {}, quiet))).toBe('E_INPUT');
+    const prepared = await prepareFile(owner, file, { bytesPerSecond: 16_370, name: 'noise' }, quiet);
+    const manifest = readManifest(await prepared.manifest());
+    expect(manifest).toMatchObject({ kind: 'binary', name: 'noise', segments: 3 });
+    expect([...manifest.times].map((tenths) => Math.round(tenths / 100))).toEqual([100, 100, 44]);
+    expect(await open(prepared)).toEqual(new Uint8Array(await readFile(file)));
+    await prepared.remove();
+  });
+});
+
+describe('what cannot be sealed', () => {
+  it.each([
+    ['an empty file', 'empty.gcode', '', 'E_DESIGN_EMPTY'],
+    ['a line that cannot be executed', 'bad.gcode', 'G28\nG1 Xten\n', 'E_GCODE'],
+  ])('%s is refused with its code, and leaves nothing', async (_, name, text, code) => {
+    const file = join(await temporaryFolder(), name);
+    await writeFile(file, text);
+    expect(await codeOf(prepareFile(owner, file, {}, quiet))).toBe(code);
+    expect(await readdir(uploads)).toEqual([]);
+  });
+
+  it('no file, and a folder', async () => {
+    expect(await codeOf(prepareFile(owner, '/no/such/file.gcode', {}, quiet))).toBe('E_NOT_FOUND');
+    expect(await codeOf(prepareFile(owner, await temporaryFolder(), {}, quiet))).toBe('E_INPUT');
+  });
+
+  it('a file that changes while it is read', async () => {
+    const file = join(await temporaryFolder(), 'growing.gcode');
+    await writeFile(file, 'G28\n');
+    let grown = false;
+    const grow = () => {
+      if (!grown) void appendFile(file, 'G1 X1 F600\n');
+      grown = true;
+    };
+    expect(await codeOf(prepareFile(owner, file, {}, grow))).toBe('E_CONFLICT');
+    expect(await readdir(uploads)).toEqual([]);
+  });
+
+  it('when the user interrupts', async () => {
+    const stop = new AbortController();
+    const session = { ...owner, signal: stop.signal };
+    await expect(prepareFile(session, sample, {}, () => stop.abort(new Error('interrupted')))).rejects.toThrow(
+      'interrupted',
+    );
+    expect(await readdir(uploads)).toEqual([]);
+  });
+});
