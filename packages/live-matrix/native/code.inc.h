@@ -9,25 +9,59 @@
 #include <immintrin.h>
 #endif
 
-/* A column, or a sum of columns. */
-typedef uint64_t wide __attribute__((vector_size(MR_COLUMN_BYTES)));
+#if defined(__AVX512F__)
+#define PIECE_BYTES 64
+#elif defined(__AVX2__)
+#define PIECE_BYTES 32
+#else
+#define PIECE_BYTES 16
+#endif
+#define PIECES (MR_COLUMN_BYTES / PIECE_BYTES)
+
+/* Unrolled, so that the pieces stay in registers. */
+#define EACH_PIECE _Pragma("GCC unroll 4") for (int i = 0; i < PIECES; i++)
+
+typedef uint64_t piece __attribute__((vector_size(PIECE_BYTES)));
+
+/* A column, or a sum of columns, in vectors that the instruction set has. */
+typedef struct {
+  piece at[PIECES];
+} wide;
+
+static inline wide plus(wide a, wide b) {
+  EACH_PIECE a.at[i] ^= b.at[i];
+  return a;
+}
+
+/* a + b where `bit` is 1, a where it is 0, without a branch: the bits are random, a guess would be wrong half the time. */
+static inline wide plus_if(wide a, wide b, uint64_t bit) {
+  EACH_PIECE a.at[i] ^= b.at[i] & (0 - bit);
+  return a;
+}
+
+static inline wide only(wide a, wide mask) {
+  EACH_PIECE a.at[i] &= mask.at[i];
+  return a;
+}
 
 static inline wide column(const uint8_t *columns, uint32_t c) { return ((const wide *)(const void *)columns)[c]; }
 
 /* Sum of the columns of the bits that are set in `value`, the place-th segment of its block. */
 static inline wide columns_of(const uint8_t *columns, uint32_t place, uint32_t segment_bits, uint32_t value) {
-  wide sum = {0};
-  for (uint32_t at = place * segment_bits; value != 0; value &= value - 1)
-    sum ^= column(columns, at + (uint32_t)__builtin_ctz(value));
+  wide sum;
+  memset(&sum, 0, sizeof sum);
+  for (uint32_t bit = 0; bit < segment_bits; bit++)
+    sum = plus_if(sum, column(columns, place * segment_bits + bit), value >> bit & 1);
   return sum;
 }
 
 /* Few blocks: bit by bit. */
 static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits,
                             const mr_block *block, uint8_t *out) {
-  wide sum = {0};
+  wide sum;
+  memset(&sum, 0, sizeof sum);
   for (uint32_t place = 0; place < block->hints; place++)
-    sum ^= columns_of(columns, place, segment_bits, values[block->first + place]);
+    sum = plus(sum, columns_of(columns, place, segment_bits, values[block->first + place]));
   memcpy(out + block->parity_at, &sum, block->parity_bytes);
 }
 
@@ -55,15 +89,16 @@ static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uin
       const wide c2 = column(columns, at + 2), c3 = column(columns, at + 3);
       of[n][1] = c0;
       of[n][2] = c1;
-      of[n][3] = c0 ^ c1;
-      for (int i = 0; i < 4; i++) of[n][4 + i] = of[n][i] ^ c2;
-      for (int i = 0; i < 8; i++) of[n][8 + i] = of[n][i] ^ c3;
+      of[n][3] = plus(c0, c1);
+      for (int i = 0; i < 4; i++) of[n][4 + i] = plus(of[n][i], c2);
+      for (int i = 0; i < 8; i++) of[n][8 + i] = plus(of[n][i], c3);
     }
     for (size_t b = 0; b < count; b++) {
       if (place >= blocks[b].hints) continue;
       const uint32_t value = values[blocks[b].first + place];
       wide sum = sums[b];
-      for (uint32_t n = 0; n < nibbles; n += 2) sum ^= of[n][value >> 4 * n & 15] ^ of[n + 1][value >> (4 * n + 4) & 15];
+      for (uint32_t n = 0; n < nibbles; n += 2)
+        sum = plus(sum, plus(of[n][value >> 4 * n & 15], of[n + 1][value >> (4 * n + 4) & 15]));
       sums[b] = sum;
     }
   }
@@ -98,12 +133,18 @@ typedef struct {
   wide sums[1 << GROUP];
 } solve_space;
 
-static inline int bit_of(const wide *row, int at) { return (int)((*row)[at >> 6] >> (at & 63) & 1); }
+static inline uint64_t word_of(const wide *row, int i) {
+  uint64_t word;
+  memcpy(&word, (const uint8_t *)row + 8 * i, 8);
+  return word;
+}
+
+static inline uint64_t bit_of(const wide *row, int at) { return word_of(row, at >> 6) >> (at & 63) & 1; }
 
 /* Place of the lowest set bit, or -1. */
 static inline int lowest_bit(const wide *row) {
-  for (int i = 0; i < 8; i++)
-    if ((*row)[i] != 0) return 64 * i + __builtin_ctzll((*row)[i]);
+  for (int i = 0; i < MR_COLUMN_BYTES / 8; i++)
+    if (word_of(row, i) != 0) return 64 * i + __builtin_ctzll(word_of(row, i));
   return -1;
 }
 
@@ -147,9 +188,9 @@ static int reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
     if (pivot < 0) return 0;
     reader->pivots[i] = pivot;
     for (int j = 0; j < k; j++) {
-      if (j == i || !bit_of(&s->rows[first + j], pivot)) continue;
-      s->rows[first + j] ^= s->rows[first + i];
-      s->origin[first + j] ^= s->origin[first + i];
+      const uint64_t bit = j == i ? 0 : bit_of(&s->rows[first + j], pivot);
+      s->rows[first + j] = plus_if(s->rows[first + j], s->rows[first + i], bit);
+      s->origin[first + j] ^= s->origin[first + i] & (uint8_t)(0 - bit);
     }
   }
   for (int i = 1; i < k; i++) {
@@ -175,7 +216,9 @@ static int reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
  */
 static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *starts, const uint32_t *values,
                     uint32_t segment_bits, const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
-  wide mask = {0}, target = {0};
+  wide mask, target;
+  memset(&mask, 0, sizeof mask);
+  memset(&target, 0, sizeof target);
   memset(&mask, 0xff, block->parity_bytes);
   memcpy(&target, parity_bytes + block->parity_at, block->parity_bytes);
   const uint32_t most = 8 * block->parity_bytes;
@@ -186,14 +229,14 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
     if (start >= end || end - start > most - n + 1) return 0;
     const uint32_t assumed = values[start];
     out[hint] = assumed;
-    target ^= columns_of(columns, place, segment_bits, assumed);
+    target = plus(target, columns_of(columns, place, segment_bits, assumed));
     for (uint32_t at = start + 1; at < end; at++, n++) {
-      s->rows[n] = columns_of(columns, place, segment_bits, values[at] ^ assumed) & mask;
+      s->rows[n] = only(columns_of(columns, place, segment_bits, values[at] ^ assumed), mask);
       s->value[n] = values[at];
       s->place[n] = (uint16_t)place;
     }
   }
-  target &= mask;
+  target = only(target, mask);
 
   for (uint32_t first = 0, group = 0; first < n; first += GROUP, group++) {
     pivot_reader reader;
@@ -202,14 +245,14 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
     prepare_reader(&reader);
     memset(&s->sums[0], 0, sizeof s->sums[0]);
     for (uint32_t i = 1; i < 1u << reader.count; i++)
-      s->sums[i] = s->sums[i & (i - 1)] ^ s->rows[first + (uint32_t)__builtin_ctz(i)];
+      s->sums[i] = plus(s->sums[i & (i - 1)], s->rows[first + (uint32_t)__builtin_ctz(i)]);
     for (uint32_t j = first + GROUP; j < n; j++) {
       const uint32_t index = read_pivots(&reader, &s->rows[j]);
-      s->rows[j] ^= s->sums[index];
+      s->rows[j] = plus(s->rows[j], s->sums[index]);
       s->used[j][group] = (uint8_t)index;
     }
     const uint32_t index = read_pivots(&reader, &target);
-    target ^= s->sums[index];
+    target = plus(target, s->sums[index]);
     s->target_used[group] = (uint8_t)index;
   }
   if (lowest_bit(&target) >= 0) return 0;

@@ -19,8 +19,9 @@ async function whenChanged(output, sources, options, build) {
   writeFileSync(stamp, wanted);
 }
 
+/** Kernels use fixed places in the first 1 MiB of memory. */
 async function buildWasm(output, source, features) {
-  const options = ['--runtime', 'stub', '-O3', '--noAssert', '--memoryBase', '131072', ...features];
+  const options = ['--runtime', 'stub', '-O3', '--noAssert', '--memoryBase', '1048576', ...features];
   await whenChanged(output, [source, 'assembly/layout.ts'], options, async (target) => {
     const { default: asc } = await import('assemblyscript/asc');
     const name = source.replace('assembly/', '');
@@ -44,6 +45,8 @@ async function buildWasm(output, source, features) {
 mkdirSync(join(root, 'wasm'), { recursive: true });
 await buildWasm('keccak-simd.wasm', 'assembly/keccak-simd.ts', ['--enable', 'simd']);
 await buildWasm('keccak-plain.wasm', 'assembly/keccak-plain.ts', []);
+await buildWasm('code-simd.wasm', 'assembly/code.ts', ['--enable', 'simd']);
+await buildWasm('code-plain.wasm', 'assembly/code.ts', []);
 
 const native = buildNative();
 if (native !== undefined) console.log(native);

@@ -21,7 +21,7 @@ export function kernelUnits(arch = process.arch) {
   return units;
 }
 
-export const flags = ['-O2', '-std=c11', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-psabi'];
+export const flags = ['-O3', '-std=c11', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-psabi'];
 
 function findCompiler() {
   const candidates = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean);

@@ -1,26 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { MillraceError } from '@millrace/base';
-import type { HashEngine, HashKey } from './engine.ts';
+import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { loadBlock, roundConstants } from './keccak.ts';
 import { withReference } from './ts-engine.ts';
-
-// The part of WebAssembly's API that is used here: the compiler's library for Node has none of it.
-interface WasmMemory {
-  readonly buffer: ArrayBuffer;
-}
-declare const WebAssembly: {
-  readonly Memory: new (descriptor: { initial: number }) => WasmMemory;
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: object) => { readonly exports: Readonly<Record<string, unknown>> };
-};
-
-/** Exports of assembly/keccak-*.ts. */
-interface Kernel {
-  readonly memory: WasmMemory;
-  hashBatch(count: number, rounds: number): void;
-  hashRange(first: number, count: number, rounds: number): void;
-  wipe(): void;
-}
+import { createWasmCode } from './wasm-code.ts';
+import { instantiate } from './wasm-module.ts';
 
 // Places in the kernel's memory: assembly/layout.ts.
 const BLOCK = 1024;
@@ -30,14 +12,14 @@ const RESULTS = VALUES + 4096 * 4;
 const CHUNK = 4096;
 
 const modules = {
-  'wasm-simd': { file: 'keccak-simd.wasm', detail: 'WebAssembly SIMD, 2 hashes side by side' },
-  wasm: { file: 'keccak-plain.wasm', detail: 'WebAssembly without SIMD' },
+  'wasm-simd': { hash: 'keccak-simd.wasm', code: 'code-simd.wasm', detail: 'WebAssembly SIMD, 2 hashes side by side' },
+  wasm: { hash: 'keccak-plain.wasm', code: 'code-plain.wasm', detail: 'WebAssembly without SIMD' },
 } as const;
 
 /** @throws {MillraceError} E_ENGINE when the module is not built, or WebAssembly here lacks what it needs. */
 export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
-  const kernel = instantiate(modules[name].file);
-  const bytes = kernel.memory.buffer;
+  const kernel = instantiate(modules[name].hash, ['hashBatch', 'hashRange', 'wipe']);
+  const bytes = kernel.memory;
   const block = new Int32Array(bytes, BLOCK, 50);
   const values = new Uint32Array(bytes, VALUES, CHUNK);
   const results = new Uint32Array(bytes, RESULTS, 2 * CHUNK);
@@ -53,7 +35,7 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
     }
   }
 
-  return withReference({
+  const hashes: HashOnly = {
     name,
     detail: modules[name].detail,
     hashBatch(key, high, input, out) {
@@ -75,28 +57,6 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
         }
       });
     },
-  });
-}
-
-function instantiate(file: string): Kernel {
-  try {
-    const module = new WebAssembly.Module(readFileSync(new URL(`../../wasm/${file}`, import.meta.url)));
-    const { memory, hashBatch, hashRange, wipe } = new WebAssembly.Instance(module, {}).exports;
-    if (!(memory instanceof WebAssembly.Memory)) throw new TypeError(`${file} exports no memory`);
-    return {
-      memory,
-      hashBatch: exported(hashBatch),
-      hashRange: exported(hashRange),
-      wipe: exported(wipe),
-    };
-  } catch (cause) {
-    throw new MillraceError('E_ENGINE', `the WebAssembly kernel ${file} cannot run here`, { cause });
-  }
-}
-
-function exported(value: unknown): (...numbers: number[]) => void {
-  if (typeof value !== 'function') throw new TypeError('an export of the kernel is missing');
-  return (...numbers) => {
-    value(...numbers);
   };
+  return { ...withReference(hashes), ...createWasmCode(modules[name].code) };
 }
