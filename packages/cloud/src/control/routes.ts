@@ -1,7 +1,7 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
 import { machineSchema, machineStateSchema, type NodeRole } from '@millrace/protocol';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
@@ -190,7 +190,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   server.get('/v1/mailbox', async (request, reply) => {
     const role = mailRole(node(request));
     const { wait, consumer } = parse(pollQuery, request.query, 'query');
-    const mail = await mailbox.poll(role, consumer, wait, gone(request));
+    const mail = await mailbox.poll(role, consumer, wait, gone(reply));
     return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
   });
   server.post('/v1/mailbox/acknowledge', async (request) => {
@@ -224,7 +224,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
     context.machinesSeen.set(machine, context.clock.now());
     switch (method) {
       case 'next': {
-        const print = await work.next(context, machine, parse(nextBody, body, 'next').wait, gone(request));
+        const print = await work.next(context, machine, parse(nextBody, body, 'next').wait, gone(reply));
         return send(print === undefined ? {} : { print: print.print });
       }
       case 'call-home': {
@@ -240,10 +240,10 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
 }
 
-/** Aborts when the caller's connection closes, so that a long poll does not outlive it. */
-function gone(request: FastifyRequest): AbortSignal {
+/** Aborts when the caller's connection closes before it is answered, so that a long poll does not outlive it. */
+function gone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  request.raw.socket.once('close', () => controller.abort());
+  reply.raw.once('close', () => controller.abort());
   return controller.signal;
 }
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type Bytes, fromHex, type Logger, MillraceError, sleep, toHex, toMillraceError } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
@@ -42,6 +43,7 @@ export class Storing {
 
   constructor(modules: StoringModules) {
     this.#modules = modules;
+    setMaxListeners(2 * BATCH, this.#stop.signal); // one for each segment that is being fetched
     this.#pending = new Table(modules.store, 'storing', z.strictObject({ design: z.string() }));
   }
 
