@@ -1,1 +1,11 @@
-export {};
+export * from './cells.ts';
+export { type CheckProblem, type CheckReport, CheckRun } from './check.ts';
+export * from './manifest.ts';
+export * from './messages.ts';
+export { applyOuterLayer } from './outer.ts';
+export * from './playbook.ts';
+export * from './prepare.ts';
+export * from './segment.ts';
+export * from './sizes.ts';
+export { MemorySlots, openSlots, type Slots } from './slots.ts';
+export { createKeyWrapper, type KeyWrapper, openFileKeyWrapper } from './wrapper.ts';

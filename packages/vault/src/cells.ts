@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto';
+import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u32be, wipe } from '@millrace/base';
+import type { Store, Write } from '@millrace/stores';
+import { decoyBytes } from './decoys.ts';
+import {
+  type CheckedMessage,
+  type CheckMessage,
+  type ExpectedCell,
+  MAX_CHECKED,
+  MAY_BE_ABSENT,
+  type MaintainedMessage,
+  type MaintainMessage,
+  type MovedCell,
+  type StoredMessage,
+  type StoreMessage,
+} from './messages.ts';
+import { applyOuterLayer } from './outer.ts';
+import { SEGMENT_BYTES } from './sizes.ts';
+
+const HEADER = 4;
+/** Cells worked on between two breaths of the event loop: about half a millisecond. */
+const BREATH = 32;
+
+/** Gives sealed segment n of the design that is being stored, and the hash its manifest names. */
+export interface SealedSource {
+  sealed(segment: number): Promise<Uint8Array> | Uint8Array;
+  hash(segment: number): Uint8Array;
+}
+
+/**
+ * The segments node's half of the storage live matrix: cells under their current outer layer, by index. Knows no content
+ * key, no design and no order; the keys in messages are used for the moment and wiped by the caller (`wipeMessage`).
+ * Every method may be called again with the same message.
+ */
+export class CellStore {
+  readonly #store: Store;
+
+  /** @param store Of its own: whatever else is in it counts as extra. */
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /**
+   * Stores the cells of a `store` message: sealed segments from `source`, or decoys.
+   * @throws {MillraceError} E_SEGMENT when a sealed segment is not the manifest's; then nothing of the message is stored
+   */
+  async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
+    const writes: Write[] = [];
+    for (const [i, { index, key, epoch }] of message.cells.entries()) {
+      const existing = await this.#store.get(index);
+      if (existing === undefined || existing.length !== HEADER + SEGMENT_BYTES || epochOf(existing) !== epoch) {
+        const sealed = await this.#take(message, i, source);
+        writes.push({ put: index, value: cellValue(epoch, applyOuterLayer(key, sealed)) });
+      }
+      if (i % BREATH === BREATH - 1) await breathe();
+    }
+    await this.#store.batch(writes);
+    return { type: 'stored', design: message.design, from: message.from, count: message.cells.length };
+  }
+
+  /** One step of a sweep (spec/vault.md, section 6): stages the new cells durably, then forgets the old ones of the step before. */
+  async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
+    const writes: Write[] = [];
+    const missing: Bytes[] = [];
+    const damaged: Bytes[] = [];
+    for (const [i, item] of message.items.entries()) {
+      const outcome = await this.#rekey(item, message.to);
+      if (outcome === 'missing') missing.push(item.newIndex);
+      else if (outcome === 'damaged') damaged.push(item.newIndex);
+      else if (outcome !== 'done') writes.push(outcome);
+      if (i % BREATH === BREATH - 1) await breathe();
+    }
+    if (writes.length > 0) await this.#store.batch(writes);
+    if (message.forget.length > 0) await this.#store.batch(message.forget.map((index) => ({ delete: index })));
+    return { type: 'maintained', to: message.to, number: message.number, missing, damaged };
+  }
+
+  /**
+   * A cell's body under its outer layer: 16,386 bytes.
+   * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED
+   */
+  async read(index: Uint8Array): Promise<Bytes> {
+    const value = await this.#store.get(index);
+    if (value === undefined) {
+      throw new MillraceError('E_CELL_MISSING', `no cell ${toHex(index)}`, { data: { index: toHex(index) } });
+    }
+    if (value.length !== HEADER + SEGMENT_BYTES) {
+      throw new MillraceError('E_CELL_DAMAGED', `cell ${toHex(index)} has a wrong length`, {
+        data: { index: toHex(index) },
+      });
+    }
+    return value.subarray(HEADER);
+  }
+
+  /** Compares one part of what should be here with what is. */
+  async check(message: CheckMessage): Promise<CheckedMessage> {
+    const missing: Bytes[] = [];
+    const extra: Bytes[] = [];
+    const damaged: Bytes[] = [];
+    const expected = message.cells.values();
+    let next = expected.next();
+    const absent = (cell: ExpectedCell): void => {
+      if ((cell.flags & MAY_BE_ABSENT) === 0) missing.push(cell.index);
+    };
+    let looked = 0;
+    for await (const { key, value } of this.#store.range({ gt: message.after, lte: message.upto })) {
+      for (; !next.done && compareBytes(next.value.index, key) < 0; next = expected.next()) absent(next.value);
+      if (!next.done && compareBytes(next.value.index, key) === 0) {
+        if (!isSound(next.value, value)) damaged.push(key);
+        next = expected.next();
+      } else if (extra.length < MAX_CHECKED) {
+        extra.push(key);
+      }
+      if (++looked % BREATH === 0) await breathe();
+    }
+    for (; !next.done; next = expected.next()) absent(next.value);
+    return { type: 'checked', check: copyBytes(message.check), part: message.part, missing, extra, damaged };
+  }
+
+  async #take(message: StoreMessage, i: number, source: SealedSource | undefined): Promise<Uint8Array> {
+    if (message.decoys) return decoyBytes(message.seeds[i] ?? new Uint8Array());
+    const segment = message.from + i;
+    const sealed = await source?.sealed(segment);
+    if (sealed === undefined || source === undefined)
+      throw new MillraceError('E_UPLOAD', `segment ${segment} is not here`);
+    if (sealed.length !== SEGMENT_BYTES || compareBytes(sha256(sealed), source.hash(segment)) !== 0) {
+      throw new MillraceError('E_SEGMENT', `sealed segment ${segment} is not the manifest’s`, { data: { segment } });
+    }
+    return sealed;
+  }
+
+  async #rekey(item: MovedCell, to: number): Promise<Write | 'done' | 'missing' | 'damaged'> {
+    const staged = await this.#store.get(item.newIndex);
+    if (staged !== undefined && epochOf(staged) === to) return 'done';
+    const old = await this.#store.get(item.oldIndex);
+    if (old === undefined) return (item.flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
+    // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
+    if (old.length !== HEADER + SEGMENT_BYTES || epochOf(old) !== to - 1) return 'damaged';
+    const sealed = applyOuterLayer(item.oldKey, old.subarray(HEADER));
+    const value = cellValue(to, applyOuterLayer(item.newKey, sealed));
+    wipe(sealed);
+    return { put: item.newIndex, value };
+  }
+}
+
+function isSound(expected: ExpectedCell, value: Bytes): boolean {
+  if (value.length !== HEADER + SEGMENT_BYTES || epochOf(value) !== expected.epoch) return false;
+  if (expected.key === undefined || expected.hash === undefined) return true;
+  const sealed = applyOuterLayer(expected.key, value.subarray(HEADER));
+  const sound = compareBytes(sha256(sealed), expected.hash) === 0;
+  wipe(sealed);
+  return sound;
+}
+
+function cellValue(epoch: number, body: Uint8Array): Bytes {
+  return concatBytes(u32be(epoch), body);
+}
+
+function epochOf(value: Bytes): number {
+  return value.length < HEADER ? -1 : new DataView(value.buffer, value.byteOffset).getUint32(0);
+}
+
+function sha256(bytes: Uint8Array): Bytes {
+  return copyBytes(createHash('sha256').update(bytes).digest());
+}
+
+function breathe(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

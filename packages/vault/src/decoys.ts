@@ -1,0 +1,26 @@
+import { createCipheriv, createHash, createHmac } from 'node:crypto';
+import { type Bytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
+import { SEGMENT_BYTES } from './sizes.ts';
+
+// Decoys are made from a seed rather than drawn, so that making one twice makes the same one (spec/vault.md, section 4).
+
+const LABEL = utf8('decoy');
+const ZEROS = new Uint8Array(SEGMENT_BYTES);
+
+/** Seed of decoy n: 32 bytes, the caller wipes them. */
+export function decoySeed(secret: Uint8Array, segment: number): Bytes {
+  return copyBytes(createHmac('sha256', secret).update(LABEL).update(u32be(segment)).digest());
+}
+
+/** What stands in for sealed bytes: 16,386 bytes. */
+export function decoyBytes(seed: Uint8Array): Bytes {
+  return copyBytes(createCipheriv('aes-256-ctr', seed, new Uint8Array(16)).update(ZEROS));
+}
+
+/** SHA-256 of decoy n's bytes. */
+export function decoyHash(secret: Uint8Array, segment: number): Bytes {
+  const seed = decoySeed(secret, segment);
+  const hash = createHash('sha256').update(decoyBytes(seed)).digest();
+  wipe(seed);
+  return copyBytes(hash);
+}

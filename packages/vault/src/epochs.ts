@@ -1,0 +1,108 @@
+import {
+  type Bytes,
+  concatBytes,
+  copyBytes,
+  MillraceError,
+  type RandomSource,
+  u32be,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import { indexKey } from './outer.ts';
+import { KEY_BYTES } from './sizes.ts';
+import type { Slots } from './slots.ts';
+import type { KeyWrapper } from './wrapper.ts';
+
+/** One epoch's secrets, in memory while the epoch lives. */
+export interface Epoch {
+  readonly number: number;
+  readonly key: Bytes;
+  readonly indexKey: Bytes;
+}
+
+/** K_e of the present epoch and, during a sweep, of the next: slot e mod 2, never a third. */
+export class EpochKeys {
+  readonly #slots: Slots;
+  readonly #wrapper: KeyWrapper;
+  readonly #random: RandomSource;
+  readonly #live = new Map<number, Epoch>();
+
+  constructor(slots: Slots, wrapper: KeyWrapper, random: RandomSource) {
+    this.#slots = slots;
+    this.#wrapper = wrapper;
+    this.#random = random;
+  }
+
+  /** One that was loaded or created. */
+  get(epoch: number): Epoch {
+    const live = this.#live.get(epoch);
+    if (live === undefined)
+      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is gone`, { data: { epoch } });
+    return live;
+  }
+
+  /** @throws {MillraceError} E_STORE when the epoch's key is gone, E_SEAL when it is not ours */
+  async load(epoch: number): Promise<Epoch> {
+    const live = this.#live.get(epoch);
+    if (live !== undefined) return live;
+    const content = await this.#slots.read(epoch % 2);
+    if (content === undefined || numberIn(content) !== epoch) {
+      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is not here`, { data: { epoch } });
+    }
+    return this.#keep(epoch, await this.#wrapper.unwrap(content.subarray(4), contextOf(epoch)));
+  }
+
+  /** Makes and stores the key of an epoch that has none yet; overwrites what is in its slot. */
+  async create(epoch: number): Promise<Epoch> {
+    const key = this.#random(KEY_BYTES);
+    await this.#slots.write(epoch % 2, concatBytes(u32be(epoch), await this.#wrapper.wrap(key, contextOf(epoch))));
+    return this.#keep(epoch, key);
+  }
+
+  /**
+   * The first epoch of a new vault.
+   * @throws {MillraceError} E_STORE when there are keys of later epochs: their playbook is lost, and they are not overwritten
+   */
+  async createFirst(): Promise<Epoch> {
+    for (const slot of [0, 1]) {
+      const content = await this.#slots.read(slot);
+      if (content !== undefined && numberIn(content) !== 1) {
+        throw new MillraceError('E_STORE', 'there are keys of a vault, but its playbook is gone; restore it');
+      }
+    }
+    return this.create(1);
+  }
+
+  /** Overwrites the keys of every epoch but these, in memory and at rest. */
+  async keepOnly(...epochs: readonly number[]): Promise<void> {
+    for (const [number, { key, indexKey }] of this.#live) {
+      if (epochs.includes(number)) continue;
+      wipe(key, indexKey);
+      this.#live.delete(number);
+    }
+    for (const slot of [0, 1]) {
+      const content = await this.#slots.read(slot);
+      if (content !== undefined && !epochs.includes(numberIn(content))) await this.#slots.erase(slot);
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { key, indexKey } of this.#live.values()) wipe(key, indexKey);
+    this.#live.clear();
+  }
+
+  #keep(number: number, key: Bytes): Epoch {
+    const epoch = { number, key: copyBytes(key), indexKey: indexKey(key) };
+    wipe(key);
+    this.#live.set(number, epoch);
+    return epoch;
+  }
+}
+
+function numberIn(content: Bytes): number {
+  return content.length < 4 ? -1 : new DataView(content.buffer, content.byteOffset).getUint32(0);
+}
+
+function contextOf(epoch: number): Bytes {
+  return concatBytes(utf8('millrace/v1/epoch-key/'), u32be(epoch));
+}

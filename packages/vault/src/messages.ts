@@ -1,0 +1,207 @@
+import { type Bytes, bytesOf, decodeCbor, encodeCbor, parse, wipe } from '@millrace/base';
+import { z } from 'zod';
+import { type Layout, pack, type RecordOf, recordLength, unpack } from './packed.ts';
+import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES } from './sizes.ts';
+
+/** Most cells in one message. */
+export const MAX_CELLS = 256;
+/** Extra cells named in one part of a check; the rest of the part's are counted in the next run. */
+export const MAX_CHECKED = 4096;
+/** The cell may be absent: its storing was not confirmed. */
+export const MAY_BE_ABSENT = 1;
+
+const placed = { index: INDEX_BYTES, key: KEY_BYTES, epoch: 'u32' } as const satisfies Layout;
+const moved = {
+  oldIndex: INDEX_BYTES,
+  newIndex: INDEX_BYTES,
+  oldKey: KEY_BYTES,
+  newKey: KEY_BYTES,
+  flags: 'u8',
+} as const satisfies Layout;
+const indexed = { index: INDEX_BYTES } as const satisfies Layout;
+const seeded = { seed: KEY_BYTES } as const satisfies Layout;
+const expected = { index: INDEX_BYTES, epoch: 'u32', flags: 'u8' } as const satisfies Layout;
+const expectedDeep = { ...expected, key: KEY_BYTES, hash: HASH_BYTES } as const satisfies Layout;
+
+export type PlacedCell = RecordOf<typeof placed>;
+export type MovedCell = RecordOf<typeof moved>;
+export type ExpectedCell = RecordOf<typeof expected> & Partial<Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'>>;
+
+const uint = z.number().int().min(0).max(0xffff_ffff);
+const design = bytesOf(DESIGN_ID_BYTES);
+const count = z.number().int().min(1).max(MAX_CELLS);
+
+function packed<L extends Layout>(layout: L, max = MAX_CELLS) {
+  const each = recordLength(layout);
+  return z
+    .instanceof(Uint8Array)
+    .refine((bytes) => bytes.length % each === 0 && bytes.length <= max * each, {
+      error: `expected at most ${max} records of ${each} bytes`,
+    })
+    .transform((bytes) => unpack(layout, bytes));
+}
+
+const wantSchema = z.strictObject({ type: z.literal('want'), design, from: uint, count });
+const storeSchema = z.strictObject({
+  type: z.literal('store'),
+  design,
+  from: uint,
+  decoys: z.boolean(),
+  cells: packed(placed),
+  /** What decoys are made from; none for a design. */
+  seeds: packed(seeded).transform((records) => records.map(({ seed }) => seed)),
+});
+const storedSchema = z.strictObject({
+  type: z.literal('stored'),
+  design,
+  from: uint,
+  count,
+});
+const refusedSchema = z.strictObject({
+  type: z.literal('refused'),
+  design,
+  from: uint,
+  code: z.string().max(40),
+  reason: z.string().max(1000),
+});
+const indexes = (max: number) => packed(indexed, max).transform((records) => records.map(({ index }) => index));
+const maintainSchema = z.strictObject({
+  type: z.literal('maintain'),
+  to: uint,
+  number: uint,
+  items: packed(moved),
+  forget: indexes(2 * MAX_CELLS),
+});
+const maintainedSchema = z.strictObject({
+  type: z.literal('maintained'),
+  to: uint,
+  number: uint,
+  missing: indexes(MAX_CELLS),
+  damaged: indexes(MAX_CELLS),
+});
+const checkSchema = z
+  .strictObject({
+    type: z.literal('check'),
+    check: bytesOf(16),
+    part: uint,
+    last: z.boolean(),
+    deep: z.boolean(),
+    after: bytesOf(INDEX_BYTES),
+    upto: bytesOf(INDEX_BYTES),
+    cells: z.instanceof(Uint8Array),
+  })
+  .transform((message) => ({ ...message, cells: unpackExpected(message.deep, message.cells) }));
+const checkedSchema = z.strictObject({
+  type: z.literal('checked'),
+  check: bytesOf(16),
+  part: uint,
+  missing: indexes(MAX_CHECKED),
+  extra: indexes(MAX_CHECKED),
+  damaged: indexes(MAX_CHECKED),
+});
+
+export type WantMessage = z.output<typeof wantSchema>;
+export type StoreMessage = z.output<typeof storeSchema>;
+export type StoredMessage = z.output<typeof storedSchema>;
+export type RefusedMessage = z.output<typeof refusedSchema>;
+export type MaintainMessage = z.output<typeof maintainSchema>;
+export type MaintainedMessage = z.output<typeof maintainedSchema>;
+export type CheckMessage = z.output<typeof checkSchema>;
+export type CheckedMessage = z.output<typeof checkedSchema>;
+
+const messageSchema = z.union([
+  wantSchema,
+  storeSchema,
+  storedSchema,
+  refusedSchema,
+  maintainSchema,
+  maintainedSchema,
+  checkSchema,
+  checkedSchema,
+]);
+/** What keys and segments nodes say to each other about cells (spec/vault.md, section 5). */
+export type VaultMessage = z.output<typeof messageSchema>;
+
+const schemas = {
+  want: wantSchema,
+  store: storeSchema,
+  stored: storedSchema,
+  refused: refusedSchema,
+  maintain: maintainSchema,
+  maintained: maintainedSchema,
+  check: checkSchema,
+  checked: checkedSchema,
+} as const;
+
+export function encodeMessage(message: VaultMessage): Bytes {
+  return encodeCbor(toWire(message) as never);
+}
+
+/** @throws {MillraceError} E_INPUT */
+export function decodeMessage(bytes: Uint8Array): VaultMessage {
+  const value = decodeCbor(bytes, 'vault message');
+  const type = typeof value === 'object' && value !== null && 'type' in value ? value.type : undefined;
+  const known =
+    typeof type === 'string' && Object.hasOwn(schemas, type) ? schemas[type as keyof typeof schemas] : messageSchema;
+  return parse<z.ZodType<VaultMessage>>(known, value, 'vault message');
+}
+
+/** Outer keys in it are overwritten; when it has been sent or applied. */
+export function wipeMessage(message: VaultMessage): void {
+  if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
+  if (message.type === 'maintain') for (const { oldKey, newKey } of message.items) wipe(oldKey, newKey);
+  if (message.type === 'check') for (const { key } of message.cells) wipe(key);
+}
+
+function toWire(message: VaultMessage): object {
+  const asIndexes = (list: readonly Bytes[]) =>
+    pack(
+      indexed,
+      list.map((index) => ({ index })),
+    );
+  switch (message.type) {
+    case 'store':
+      return {
+        ...message,
+        cells: pack(placed, message.cells),
+        seeds: pack(
+          seeded,
+          message.seeds.map((seed) => ({ seed })),
+        ),
+      };
+    case 'maintain':
+      return { ...message, items: pack(moved, message.items), forget: asIndexes(message.forget) };
+    case 'maintained':
+      return { ...message, missing: asIndexes(message.missing), damaged: asIndexes(message.damaged) };
+    case 'check':
+      return { ...message, cells: packExpected(message.deep, message.cells) };
+    case 'checked':
+      return {
+        ...message,
+        missing: asIndexes(message.missing),
+        extra: asIndexes(message.extra),
+        damaged: asIndexes(message.damaged),
+      };
+    default:
+      return message;
+  }
+}
+
+function packExpected(deep: boolean, cells: readonly ExpectedCell[]): Bytes {
+  if (!deep) return pack(expected, cells);
+  // A cell without a hash (its storing was not confirmed) is all zeros there, and only looked at from outside.
+  const blank = new Uint8Array(KEY_BYTES);
+  return pack(
+    expectedDeep,
+    cells.map((cell) => ({ ...cell, key: cell.key ?? blank, hash: cell.hash ?? blank })),
+  );
+}
+
+function unpackExpected(deep: boolean, bytes: Uint8Array): ExpectedCell[] {
+  if (!deep) return unpack(expected, bytes);
+  return unpack(expectedDeep, bytes).map((cell) => {
+    if (cell.hash.some((byte) => byte !== 0)) return cell;
+    const { index, epoch, flags } = cell;
+    return { index, epoch, flags };
+  });
+}

@@ -1,0 +1,521 @@
+import {
+  type Bytes,
+  compareBytes,
+  copyBytes,
+  equalBytes,
+  fromHex,
+  MillraceError,
+  type RandomSource,
+  Serial,
+  systemRandom,
+  toHex,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import type { Store, Write } from '@millrace/stores';
+import { CheckRun } from './check.ts';
+import { decoySeed } from './decoys.ts';
+import { type Epoch, EpochKeys } from './epochs.ts';
+import { CHUNK, Keyring } from './keyring.ts';
+import { designIdOf, readManifest } from './manifest.ts';
+import {
+  MAX_CELLS,
+  type MaintainedMessage,
+  type MaintainMessage,
+  type StoredMessage,
+  type StoreMessage,
+} from './messages.ts';
+import { cellIndex, outerKey } from './outer.ts';
+import { place } from './place.ts';
+import { Plan, type Span, START } from './plan.ts';
+import {
+  contentKeysKey,
+  decodeHolding,
+  decodeState,
+  encodeHolding,
+  encodeState,
+  HOLDINGS,
+  type Holding,
+  holdingKey,
+  manifestKey,
+  STATE_KEY,
+  type VaultState,
+} from './records.ts';
+import { DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
+import type { Slots } from './slots.ts';
+import { committed, fittedStep, isEnded, maintainMessage, newSweep, nextStep, storeBoundary } from './sweep.ts';
+import type { KeyWrapper } from './wrapper.ts';
+
+export interface PlaybookOptions {
+  /** Of its own. */
+  readonly store: Store;
+  readonly epochSlots: Slots;
+  readonly designSlots: Slots;
+  readonly wrapper: KeyWrapper;
+  readonly random?: RandomSource;
+  /** Percent of real cells, 0 to 100; default 50. Applies from now on when it differs from before. */
+  readonly density?: number;
+  /** Least number of decoys; default 0. */
+  readonly minimumDecoys?: number;
+}
+
+/** One cell as a stream needs it; whoever holds it wipes both keys. */
+export interface SliceCell {
+  readonly segment: number;
+  readonly index: Bytes;
+  readonly outerKey: Bytes;
+  readonly cek: Bytes;
+}
+
+export interface DesignView {
+  readonly design: string;
+  readonly owner: Bytes;
+  readonly segments: number;
+  readonly stored: number;
+  readonly complete: boolean;
+}
+
+export interface CellName {
+  /** Undefined for a decoy. */
+  readonly design: string | undefined;
+  readonly segment: number;
+}
+
+export interface VaultStatus {
+  readonly epoch: number;
+  /** The epoch under way and how far it is, 0 to 1. */
+  readonly sweep: { readonly to: number; readonly progress: number } | undefined;
+  readonly designs: number;
+  readonly cells: number;
+  readonly decoys: number;
+  readonly decoysWanted: number;
+}
+
+const DECOY_CONTEXT = utf8('millrace/v1/decoys');
+/** Cells staged by one message; about a megabyte. */
+const BATCH = 64;
+
+/**
+ * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. Takes and
+ * gives plain data; messages to and from the segments node travel by whatever the caller has, at least once and in
+ * order. Every change is durable before its method resolves, and every method may be called again.
+ */
+export class Playbook {
+  readonly #store: Store;
+  readonly #epochs: EpochKeys;
+  readonly #keyring: Keyring;
+  readonly #serial = new Serial();
+  readonly #holdings: Map<string, Holding>;
+  #state: VaultState;
+  readonly #decoys: string;
+  readonly #decoySecret: Bytes;
+  #plan: Plan<string> | undefined;
+  #check: CheckRun | undefined;
+
+  private constructor(
+    store: Store,
+    epochs: EpochKeys,
+    keyring: Keyring,
+    state: VaultState,
+    holdings: Map<string, Holding>,
+    decoys: { name: string; secret: Bytes },
+  ) {
+    this.#store = store;
+    this.#epochs = epochs;
+    this.#keyring = keyring;
+    this.#state = state;
+    this.#holdings = holdings;
+    this.#decoys = decoys.name;
+    this.#decoySecret = decoys.secret;
+  }
+
+  /** @throws {MillraceError} E_STORE, E_SEAL when keys and playbook are not of one piece */
+  static async open(options: PlaybookOptions): Promise<Playbook> {
+    const { store, wrapper, random = systemRandom } = options;
+    const epochs = new EpochKeys(options.epochSlots, wrapper, random);
+    const holdings = new Map<string, Holding>();
+    for await (const { value } of store.range(HOLDINGS)) {
+      const holding = decodeHolding(value);
+      holdings.set(toHex(holding.id), holding);
+    }
+    const stored = await store.get(STATE_KEY);
+    const settings = { density: options.density ?? 50, minimumDecoys: options.minimumDecoys ?? 0 };
+    const before: VaultState = stored === undefined ? { v: 1, epoch: 1, ...settings } : decodeState(stored);
+    const state: VaultState = { ...before, ...settings };
+    const writes: Write[] = [{ put: STATE_KEY, value: encodeState(state) }];
+    let decoys = [...holdings.values()].find((holding) => holding.decoys);
+    if (decoys === undefined) {
+      const secret = random(KEY_BYTES);
+      const id = random(DESIGN_ID_BYTES);
+      decoys = { ...emptyHolding(id), decoys: true, seed: await wrapper.wrap(secret, DECOY_CONTEXT) };
+      wipe(secret);
+      writes.push({ put: holdingKey(decoys.id), value: encodeHolding(decoys) });
+      holdings.set(toHex(decoys.id), decoys);
+    }
+    if (stored === undefined) await epochs.createFirst();
+    await store.batch(writes);
+    const live = state.sweep === undefined ? [state.epoch] : [state.epoch, state.sweep.to];
+    for (const epoch of live) await epochs.load(epoch);
+    await epochs.keepOnly(...live);
+    const keyring = new Keyring(options.designSlots, wrapper, random);
+    const living = [...holdings.values()].filter((holding) => !holding.decoys && !holding.deleted);
+    await keyring.open(living.map(({ slot }) => slot));
+    const secret = await wrapper.unwrap(decoys.seed ?? new Uint8Array(), DECOY_CONTEXT);
+    return new Playbook(store, epochs, keyring, state, holdings, { name: toHex(decoys.id), secret });
+  }
+
+  /**
+   * Records a design whose cells will be stored; its signature was verified by the caller.
+   * @param options.ceks 32 bytes a segment; not kept, the caller wipes them
+   * @returns false when it is here already
+   * @throws {MillraceError} E_CONFLICT (another owner's, or being deleted), E_INPUT, E_STATE at density 0
+   */
+  addDesign(options: { manifest: Uint8Array; owner: Uint8Array; ceks: Uint8Array }): Promise<boolean> {
+    return this.#serial.run(async () => {
+      const design = designIdOf(options.manifest);
+      const known = this.#holdings.get(design);
+      if (known !== undefined) {
+        if (known.deleted) throw new MillraceError('E_CONFLICT', `design ${design} is being deleted`);
+        if (!equalBytes(known.owner, options.owner))
+          throw new MillraceError('E_CONFLICT', `design ${design} is another owner’s`);
+        return false;
+      }
+      if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault takes no designs');
+      const { segments } = readManifest(options.manifest);
+      if (options.ceks.length !== segments * KEY_BYTES)
+        throw new MillraceError('E_INPUT', 'one content key for every segment is needed');
+      const id = fromHex(design);
+      const { slot, writes } = await this.#keyring.add(id, options.ceks);
+      const holding: Holding = { ...emptyHolding(id), segments, slot, owner: copyBytes(options.owner) };
+      try {
+        await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
+      } catch (error) {
+        await this.#keyring.destroy(slot);
+        throw error;
+      }
+      return true;
+    });
+  }
+
+  designs(): DesignView[] {
+    return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(view);
+  }
+
+  /** @throws {MillraceError} E_NOT_FOUND */
+  design(design: string): DesignView {
+    return view(this.#living(design));
+  }
+
+  /** @throws {MillraceError} E_NOT_FOUND */
+  async manifest(design: string): Promise<Bytes> {
+    const bytes = await this.#store.get(manifestKey(this.#living(design).id));
+    if (bytes === undefined) throw new MillraceError('E_CELL_DAMAGED', `the manifest of design ${design} is lost`);
+    return bytes;
+  }
+
+  /**
+   * Answers a `want`: where the cells of segments `from` … go, and under which outer keys.
+   * @returns undefined while a check runs: ask again
+   * @throws {MillraceError} E_NOT_FOUND, E_INPUT
+   */
+  instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
+    return this.#serial.run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
+  }
+
+  /** The decoys still to be made for the density, some at a time; undefined when there are enough, or not now. */
+  decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
+    return this.#serial.run(async () => {
+      const decoys = this.#holding(this.#decoys);
+      const wanted = this.#decoysWanted();
+      // While a sweep drops decoys none are added: their numbers would be used twice.
+      if (decoys.retire !== undefined || decoys.stored >= wanted) return undefined;
+      const count = Math.min(limit, wanted - decoys.stored, MAX_CELLS);
+      if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
+      return this.#instruct(this.#holding(this.#decoys), decoys.stored, count);
+    });
+  }
+
+  /** Takes a `stored` message. @returns the design when this made it complete */
+  stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
+    return this.#serial.run(async () => {
+      const holding = this.#holdings.get(toHex(message.design));
+      if (holding === undefined || holding.deleted) return undefined;
+      const end = message.from + message.count;
+      if (end > holding.instructed) throw new MillraceError('E_INPUT', 'stored what was never instructed');
+      if (message.from <= holding.stored && end > holding.stored) {
+        await this.#put([{ ...holding, stored: end }]);
+      }
+      const { stored, segments, decoys } = this.#holding(toHex(message.design));
+      return { design: toHex(message.design), complete: stored >= segments, decoys };
+    });
+  }
+
+  /**
+   * The playbook of segments `from` to `to` (exclusive), as of now.
+   * @throws {MillraceError} E_NOT_FOUND, E_UPLOAD (not stored yet), E_INPUT, E_CELL_DAMAGED (keys lost)
+   */
+  async slice(design: string, from: number, to: number): Promise<SliceCell[]> {
+    const holding = this.#living(design);
+    if (holding.stored < holding.segments) throw new MillraceError('E_UPLOAD', `design ${design} is not stored yet`);
+    if (from < 0 || from >= to || to > holding.segments)
+      throw new MillraceError('E_INPUT', `no segments ${from} to ${to}`);
+    const ceks = await this.#keyring.open32(holding.id, holding.slot, from, to, (key) => this.#store.get(key));
+    const { current, next } = this.#liveEpochs();
+    // From here on nothing waits, so that all places are of one moment.
+    const boundary = this.#state.sweep?.from ?? START;
+    return ceks.map((cek, i) => {
+      const { index, epoch } = place(holding.id, from + i, boundary, current, next);
+      return { segment: from + i, index, outerKey: outerKey(epoch.key, holding.id, from + i), cek };
+    });
+  }
+
+  /** Destroys the design's keys at once; its cells go with the sweeps. @throws {MillraceError} E_NOT_FOUND */
+  deleteDesign(design: string): Promise<void> {
+    return this.#serial.run(async () => {
+      const holding = this.#living(design);
+      const retireTo = (this.#state.sweep?.to ?? this.#state.epoch) + 1;
+      await this.#put([{ ...holding, deleted: true, retire: 0, retireTo }]);
+      await this.#keyring.destroy(holding.slot);
+    });
+  }
+
+  /** Starts the way to the next epoch. @returns false when one is under way or a check runs */
+  beginSweep(): Promise<boolean> {
+    return this.#serial.run(async () => {
+      if (this.#state.sweep !== undefined || this.#check !== undefined) return false;
+      const to = this.#state.epoch + 1;
+      const decoys = this.#holding(this.#decoys);
+      const wanted = this.#decoysWanted();
+      const surplus = decoys.instructed > wanted ? [{ ...decoys, retire: wanted, retireTo: to }] : [];
+      await this.#epochs.create(to);
+      await this.#put(surplus, [], { ...this.#state, sweep: newSweep(to) });
+      this.#plan = undefined;
+      return true;
+    });
+  }
+
+  /**
+   * The sweep's message under way (again), or the next one; the caller sends it and wipes it.
+   * @returns undefined when no sweep is under way (any more), or a check holds it
+   */
+  nextMaintenance(limit = BATCH): Promise<MaintainMessage | undefined> {
+    return this.#serial.run(async () => {
+      const { next } = this.#liveEpochs();
+      if (this.#state.sweep === undefined || next === undefined) return undefined;
+      this.#plan ??= await this.#buildPlan(next);
+      for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
+        if (!sweep.underWay && this.#check !== undefined) return undefined;
+        sweep = sweep.underWay
+          ? fittedStep(sweep, this.#plan)
+          : nextStep(sweep, this.#plan, Math.min(limit, MAX_CELLS));
+        const epochs = { current: this.#liveEpochs().current, next };
+        const message = maintainMessage(sweep, this.#plan, epochs, (owner) => this.#holdings.get(owner));
+        if (message.items.length > 0 || message.forget.length > 0) {
+          await this.#put([], [], { ...this.#state, sweep });
+          return message;
+        }
+        await this.#put([], [], { ...this.#state, sweep: committed(sweep) });
+      }
+      await this.#endSweep();
+      return undefined;
+    });
+  }
+
+  /** Takes a `maintained` message. @returns undefined when it is not the one under way; else what was not well */
+  maintained(
+    message: MaintainedMessage,
+  ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
+    return this.#serial.run(async () => {
+      const { sweep } = this.#state;
+      if (sweep === undefined || !sweep.underWay || sweep.to !== message.to || sweep.number !== message.number)
+        return undefined;
+      const name = await this.#namer(message.missing.length + message.damaged.length > 0);
+      const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
+      await this.#put([], [], { ...this.#state, sweep: committed(sweep) });
+      const ended = isEnded(committed(sweep));
+      if (ended) await this.#endSweep();
+      return { ...outcome, ended };
+    });
+  }
+
+  /**
+   * Begins a check of everything; sweeps and storing wait until it is ended.
+   * @returns undefined while a message of a sweep is under way or another check runs: ask again
+   */
+  beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
+    return this.#serial.run(async () => {
+      if (this.#check !== undefined || this.#state.sweep?.underWay) return undefined;
+      const { current, next } = this.#liveEpochs();
+      const run = await CheckRun.begin({
+        ...options,
+        store: this.#store,
+        keyring: this.#keyring,
+        decoySecret: this.#decoySecret,
+        holdings: [...this.#holdings.values()],
+        state: this.#state,
+        current,
+        next,
+        onEnd: () => {
+          if (this.#check === run) this.#check = undefined;
+        },
+      });
+      this.#check = run;
+      return run;
+    });
+  }
+
+  status(): VaultStatus {
+    const { epoch, sweep } = this.#state;
+    const decoys = this.#holding(this.#decoys);
+    const cells = [...this.#holdings.values()].reduce((total, { stored }) => total + stored, 0);
+    const progress =
+      sweep === undefined || this.#plan === undefined ? 0 : this.#plan.rank(sweep.from) / Math.max(1, this.#plan.count);
+    return {
+      epoch,
+      sweep: sweep && { to: sweep.to, progress },
+      designs: this.designs().length,
+      cells,
+      decoys: decoys.stored,
+      decoysWanted: this.#decoysWanted(),
+    };
+  }
+
+  /** Ends after what is under way; wipes the keys in memory. */
+  async close(): Promise<void> {
+    await this.#serial.run(() => {
+      wipe(this.#decoySecret);
+      return this.#epochs.close();
+    });
+  }
+
+  async #instruct(holding: Holding, from: number, count: number): Promise<StoreMessage | undefined> {
+    if (this.#check !== undefined) return undefined;
+    const to = Math.min(from + count, holding.segments);
+    if (from > holding.instructed || from >= to || count > MAX_CELLS) {
+      throw new MillraceError('E_INPUT', `segments ${from} to ${from + count} are not next`);
+    }
+    const { current, next } = this.#liveEpochs();
+    const boundary = this.#state.sweep === undefined ? START : storeBoundary(this.#state.sweep);
+    if (to > holding.instructed) {
+      await this.#put([{ ...holding, instructed: to }]);
+      if (this.#plan !== undefined && next !== undefined) {
+        const owner = toHex(holding.id);
+        const added = Array.from({ length: to - holding.instructed }, (_, i) => {
+          const segment = holding.instructed + i;
+          return { owner, segment, index: cellIndex(next.indexKey, holding.id, segment) };
+        });
+        this.#plan.add(added.filter(({ index }) => compareBytes(index, boundary) > 0));
+      }
+    }
+    const cells = Array.from({ length: to - from }, (_, i) => {
+      const { index, epoch } = place(holding.id, from + i, boundary, current, next);
+      return { index, key: outerKey(epoch.key, holding.id, from + i), epoch: epoch.number };
+    });
+    const seeds = holding.decoys ? cells.map((_, i) => decoySeed(this.#decoySecret, from + i)) : [];
+    return { type: 'store', design: copyBytes(holding.id), from, decoys: holding.decoys, cells, seeds };
+  }
+
+  async #endSweep(): Promise<void> {
+    const { sweep, ...rest } = this.#state;
+    if (sweep === undefined) return;
+    const cut: Holding[] = [];
+    const writes: Write[] = [];
+    const gone: string[] = [];
+    for (const holding of this.#holdings.values()) {
+      const { retire, retireTo, ...kept } = holding;
+      if (retire === undefined || retireTo === undefined || sweep.to < retireTo) continue;
+      if (holding.deleted) {
+        gone.push(toHex(holding.id));
+        writes.push({ delete: holdingKey(holding.id) }, { delete: manifestKey(holding.id) });
+        for (let chunk = 0; chunk * CHUNK < holding.segments; chunk++)
+          writes.push({ delete: contentKeysKey(holding.id, chunk) });
+      } else {
+        const least = (value: number) => Math.min(value, retire);
+        cut.push({
+          ...kept,
+          segments: least(kept.segments),
+          stored: least(kept.stored),
+          instructed: least(kept.instructed),
+        });
+      }
+    }
+    await this.#put(cut, writes, { ...rest, epoch: sweep.to });
+    for (const design of gone) this.#holdings.delete(design);
+    this.#plan = undefined;
+    // Durable first: a key is destroyed only when nothing names its epoch any more.
+    await this.#epochs.keepOnly(sweep.to);
+  }
+
+  /** Durable, then visible. */
+  async #put(holdings: readonly Holding[], writes: readonly Write[] = [], state?: VaultState): Promise<void> {
+    await this.#store.batch([
+      ...holdings.map((holding) => ({ put: holdingKey(holding.id), value: encodeHolding(holding) })),
+      ...writes,
+      ...(state === undefined ? [] : [{ put: STATE_KEY, value: encodeState(state) }]),
+    ]);
+    for (const holding of holdings) this.#holdings.set(toHex(holding.id), holding);
+    if (state !== undefined) this.#state = state;
+  }
+
+  #liveEpochs(): { current: Epoch; next: Epoch | undefined } {
+    const { epoch, sweep } = this.#state;
+    return { current: this.#epochs.get(epoch), next: sweep && this.#epochs.get(sweep.to) };
+  }
+
+  #buildPlan(next: Epoch): Promise<Plan<string>> {
+    const spans: Span<string>[] = [];
+    for (const [owner, { instructed }] of this.#holdings)
+      if (instructed > 0) spans.push({ owner, from: 0, to: instructed });
+    return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, this.#holding(owner).id, segment));
+  }
+
+  /** Turns new indexes of the step under way back into names. */
+  async #namer(needed: boolean): Promise<(index: Bytes) => CellName> {
+    const { sweep } = this.#state;
+    const { next } = this.#liveEpochs();
+    const names = new Map<string, CellName>();
+    if (needed && sweep !== undefined && next !== undefined) {
+      this.#plan ??= await this.#buildPlan(next);
+      for (const { owner, segment, index } of this.#plan.between(sweep.from, sweep.upTo)) {
+        names.set(toHex(index), { design: owner === this.#decoys ? undefined : owner, segment });
+      }
+    }
+    return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };
+  }
+
+  #decoysWanted(): number {
+    const { density, minimumDecoys } = this.#state;
+    const real = [...this.#holdings.values()].reduce(
+      (total, { decoys, deleted, segments }) => (decoys || deleted ? total : total + segments),
+      0,
+    );
+    return Math.max(minimumDecoys, density === 0 ? 0 : Math.ceil((real * (100 - density)) / density));
+  }
+
+  #holding(name: string): Holding {
+    const holding = this.#holdings.get(name);
+    if (holding === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${name}`, { data: { design: name } });
+    return holding;
+  }
+
+  #living(design: string): Holding {
+    const holding = this.#holding(design);
+    if (holding.decoys || holding.deleted)
+      throw new MillraceError('E_NOT_FOUND', `no design ${design}`, { data: { design } });
+    return holding;
+  }
+}
+
+function emptyHolding(id: Bytes): Holding {
+  const owner = new Uint8Array();
+  return { v: 1, id, decoys: false, segments: 0, stored: 0, instructed: 0, slot: 0, owner, deleted: false };
+}
+
+function view({ id, owner, segments, stored }: Holding): DesignView {
+  return { design: toHex(id), owner: copyBytes(owner), segments, stored, complete: stored >= segments };
+}
+
+/** Overwrites the keys of a slice. */
+export function wipeSlice(cells: readonly SliceCell[]): void {
+  for (const { outerKey, cek } of cells) wipe(outerKey, cek);
+}

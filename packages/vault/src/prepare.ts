@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto';
+import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
+import { type Box, type DesignKind, designIdOf, encodeManifest, MAX_SEGMENTS } from './manifest.ts';
+import { contentMac, sealSegment } from './segment.ts';
+import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
+
+/** What is known of a design once its last byte has passed. */
+export interface DesignFacts {
+  /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
+  readonly times: ArrayLike<number>;
+  /** Millimetres. */
+  readonly box?: Box;
+  readonly material: { readonly name: string; readonly grams: number };
+}
+
+export interface PrepareOptions {
+  readonly kind: DesignKind;
+  readonly name: string;
+  /** Takes the sealed segments (16,386 bytes) in order; the next is made when it is done. */
+  readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
+  /** Asked once, after the whole source was read. */
+  readonly describe: (counted: { segments: number; size: number }) => Promise<DesignFacts> | DesignFacts;
+  readonly random?: RandomSource;
+  readonly signal?: AbortSignal;
+}
+
+export interface PreparedDesign {
+  readonly manifest: Bytes;
+  readonly designId: string;
+  readonly segments: number;
+  readonly size: number;
+  /** 32 bytes a segment, in order. The caller seals them to the keys node and wipes them. */
+  readonly ceks: Bytes;
+}
+
+/**
+ * Owner's side: cuts and seals a design as it streams through; holds two pieces and 68 bytes a segment, whatever the size.
+ * @throws {MillraceError} E_DESIGN_EMPTY, E_TOO_LARGE; the keys are wiped when anything fails
+ */
+export async function prepareDesign(
+  source: AsyncIterable<Uint8Array>,
+  options: PrepareOptions,
+): Promise<PreparedDesign> {
+  const sealer = new Sealer(options);
+  try {
+    for await (const chunk of source) {
+      options.signal?.throwIfAborted();
+      await sealer.write(chunk);
+    }
+    return await sealer.finish();
+  } catch (error) {
+    sealer.destroy();
+    throw error;
+  }
+}
+
+class Sealer {
+  readonly #options: PrepareOptions;
+  readonly #random: RandomSource;
+  readonly #nonce: Bytes;
+  readonly #piece = new Uint8Array(CONTENT_BYTES);
+  #ceks = new Growing(KEY_BYTES);
+  #hashes = new Growing(HASH_BYTES);
+  #mac: ReturnType<typeof contentMac> | undefined;
+  #filled = 0;
+  #size = 0;
+
+  constructor(options: PrepareOptions) {
+    this.#options = options;
+    this.#random = options.random ?? systemRandom;
+    this.#nonce = this.#random(16);
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    for (let offset = 0; offset < chunk.length; ) {
+      // A full piece waits until it is known whether anything follows.
+      if (this.#filled === CONTENT_BYTES) await this.#seal(false);
+      const taken = chunk.subarray(offset, offset + CONTENT_BYTES - this.#filled);
+      this.#piece.set(taken, this.#filled);
+      this.#filled += taken.length;
+      this.#size += taken.length;
+      offset += taken.length;
+    }
+  }
+
+  async finish(): Promise<PreparedDesign> {
+    const { kind, name, describe } = this.#options;
+    if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
+    await this.#seal(true);
+    const segments = this.#hashes.count;
+    const facts = await describe({ segments, size: this.#size });
+    if (facts.times.length !== segments) {
+      throw new MillraceError('E_INPUT', `expected times for ${segments} segments, got ${facts.times.length}`);
+    }
+    const manifest = encodeManifest({
+      kind,
+      name,
+      size: this.#size,
+      segments,
+      nonce: this.#nonce,
+      hashes: this.#hashes.bytes(),
+      times: Uint32Array.from(facts.times, (tenths) => Math.min(0xffff_ffff, Math.max(0, Math.round(tenths)))),
+      box: facts.box,
+      material: facts.material,
+      contentMac: this.#mac?.digest() ?? new Uint8Array(32),
+    });
+    const ceks = this.#ceks.bytes();
+    this.#ceks.wipe();
+    return { manifest, designId: designIdOf(manifest), segments, size: this.#size, ceks };
+  }
+
+  destroy(): void {
+    this.#ceks.wipe();
+    wipe(this.#piece);
+  }
+
+  async #seal(final: boolean): Promise<void> {
+    const number = this.#hashes.count;
+    if (number >= MAX_SEGMENTS) throw new MillraceError('E_TOO_LARGE', `a design has at most ${MAX_SEGMENTS} segments`);
+    const cek = this.#random(KEY_BYTES);
+    this.#mac ??= contentMac(cek);
+    this.#mac.update(this.#piece.subarray(0, this.#filled));
+    this.#piece.fill(0, this.#filled);
+    const sealed = sealSegment({ cek, content: this.#piece, designNonce: this.#nonce, number, final });
+    this.#ceks.add(cek);
+    this.#hashes.add(createHash('sha256').update(sealed).digest());
+    wipe(cek, this.#piece);
+    this.#filled = 0;
+    await this.#options.sink(number, sealed);
+  }
+}
+
+/** Records of one size, one after the other; outgrown buffers are wiped. */
+class Growing {
+  readonly #each: number;
+  #bytes = new Uint8Array(0);
+  count = 0;
+
+  constructor(each: number) {
+    this.#each = each;
+  }
+
+  add(record: Uint8Array): void {
+    const end = (this.count + 1) * this.#each;
+    if (end > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(64 * this.#each, 2 * this.#bytes.length));
+      larger.set(this.#bytes);
+      wipe(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#bytes.set(record, end - this.#each);
+    this.count++;
+  }
+
+  bytes(): Bytes {
+    return copyBytes(this.#bytes.subarray(0, this.count * this.#each));
+  }
+
+  wipe(): void {
+    wipe(this.#bytes);
+  }
+}

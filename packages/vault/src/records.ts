@@ -1,0 +1,80 @@
+import { type Bytes, bytesOf, concatBytes, decodeCbor, encodeCbor, parse, u32be, utf8 } from '@millrace/base';
+import { z } from 'zod';
+import { DESIGN_ID_BYTES, INDEX_BYTES } from './sizes.ts';
+
+const uint = z.number().int().min(0).max(0xffff_ffff);
+const index = bytesOf(INDEX_BYTES).transform((bytes): Bytes => new Uint8Array(bytes));
+
+const sweepSchema = z.strictObject({
+  /** The epoch that the matrix is on its way to. */
+  to: uint,
+  /** Of the newest message. */
+  number: uint,
+  /** It has not been answered. */
+  underWay: z.boolean(),
+  /** Old places of cells up to here are forgotten; the message under way forgets up to `mark`. */
+  prev: index,
+  mark: index,
+  /** Cells up to here are in the new epoch; the message under way stages up to `upTo`. */
+  from: index,
+  upTo: index,
+});
+export type Sweep = z.output<typeof sweepSchema>;
+
+const stateSchema = z.strictObject({
+  v: z.literal(1),
+  epoch: uint,
+  /** Percent of real cells, and the least number of decoys. */
+  density: z.number().int().min(0).max(100),
+  minimumDecoys: uint,
+  sweep: sweepSchema.optional(),
+});
+/** The one record that says where the matrix stands. */
+export type VaultState = z.output<typeof stateSchema>;
+
+const holdingSchema = z.strictObject({
+  v: z.literal(1),
+  id: bytesOf(DESIGN_ID_BYTES).transform((bytes): Bytes => new Uint8Array(bytes)),
+  decoys: z.boolean(),
+  /** Cells that it shall have. */
+  segments: uint,
+  /** Below: the cells are there. */
+  stored: uint,
+  /** From `stored` to here: the cells may be there. */
+  instructed: uint,
+  /** Of the design KEK; 0 for decoys, which have none. */
+  slot: uint,
+  /** The owner's public key as given; empty for decoys. */
+  owner: z.instanceof(Uint8Array).transform((bytes): Bytes => new Uint8Array(bytes)),
+  deleted: z.boolean(),
+  /** Decoys only: what their bytes are made from, wrapped. */
+  seed: z
+    .instanceof(Uint8Array)
+    .transform((bytes): Bytes => new Uint8Array(bytes))
+    .optional(),
+  /** Cells from here on are dropped by sweeps; cut off when a sweep to epoch `retireTo` or later ends. */
+  retire: uint.optional(),
+  retireTo: uint.optional(),
+});
+/** Whoever has cells: a design, or the decoys as one pseudo design. */
+export type Holding = z.output<typeof holdingSchema>;
+
+export const STATE_KEY = utf8('state');
+
+export const holdingKey = (id: Uint8Array): Bytes => concatBytes(utf8('d'), id);
+export const manifestKey = (id: Uint8Array): Bytes => concatBytes(utf8('m'), id);
+export const contentKeysKey = (id: Uint8Array, chunk: number): Bytes => concatBytes(utf8('c'), id, u32be(chunk));
+export const HOLDINGS = { gte: utf8('d'), lt: utf8('e') };
+
+export const encodeState = (state: VaultState): Bytes => encodeCbor(state as never);
+export const encodeHolding = (holding: Holding): Bytes => encodeCbor(holding as never);
+
+/** @throws {MillraceError} E_STORE */
+export function decodeState(bytes: Uint8Array): VaultState {
+  return parse(stateSchema, decodeCbor(bytes, 'vault state', 'E_STORE'), 'vault state', 'E_STORE');
+}
+
+/** @throws {MillraceError} E_STORE */
+export function decodeHolding(bytes: Uint8Array): Holding {
+  return parse(holdingSchema, decodeCbor(bytes, 'playbook entry', 'E_STORE'), 'playbook entry', 'E_STORE');
+}

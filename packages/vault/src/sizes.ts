@@ -1,0 +1,10 @@
+/** Design bytes in a segment. */
+export const CONTENT_BYTES = 16_370;
+/** GCM tag. */
+export const TAG_BYTES = 16;
+/** A sealed segment; a multiple of 3, for hints of order 24. */
+export const SEGMENT_BYTES = CONTENT_BYTES + TAG_BYTES;
+export const KEY_BYTES = 32;
+export const INDEX_BYTES = 20;
+export const HASH_BYTES = 32;
+export const DESIGN_ID_BYTES = 16;

@@ -1,0 +1,198 @@
+import { toHex } from '@millrace/base';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { CONTENT_BYTES } from '../src/index.ts';
+import { makeUpload, World, type WorldOptions } from './world.ts';
+
+const size = (segments: number) => segments * CONTENT_BYTES - 7;
+
+describe('the life of a design', () => {
+  it('is stored among decoys, renewed, read, deleted, and gone after the next sweep', async () => {
+    const world = await World.create({ density: 40, batch: 4 });
+    const a = await makeUpload(size(5));
+    const b = await makeUpload(1);
+    await world.add(a);
+    await world.add(b);
+    await world.settle();
+    expect(world.playbook.status()).toMatchObject({ epoch: 1, designs: 2, cells: 15, decoys: 9, decoysWanted: 9 });
+    expect(await world.countCells()).toBe(15);
+    await world.assertReadable();
+    expect(await world.check()).toMatchObject({ clean: true, cells: 15, designs: 2 });
+
+    const before = await placesOf(world);
+    await world.sweep();
+    expect(world.playbook.status().epoch).toBe(2);
+    const after = await placesOf(world);
+    expect(after.filter((index) => before.includes(index))).toEqual([]);
+    expect(await world.countCells()).toBe(15);
+    await world.assertReadable();
+
+    await world.delete(a.designId);
+    await expect(world.playbook.slice(a.designId, 0, 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    await expect(
+      world.playbook.addDesign({ manifest: a.manifest, owner: new Uint8Array(33), ceks: a.ceks }),
+    ).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    await world.sweep();
+    expect(await world.countCells()).toBe(1 + 2);
+    expect(await world.check()).toMatchObject({ clean: true, cells: 3 });
+    expect(world.problems).toEqual([]);
+    await world.add(a); // the same bytes may come again
+    await world.settle();
+    await world.assertReadable();
+  });
+
+  it('takes a design in the middle of a sweep', async () => {
+    const world = await World.create({ density: 100, batch: 2 });
+    await world.add(await makeUpload(size(6)));
+    await world.settle();
+    await world.playbook.beginSweep();
+    await world.tick();
+    await world.stepCells();
+    const late = await makeUpload(size(8));
+    await world.add(late);
+    await world.stepKeys();
+    await world.stepKeys();
+    await world.settle();
+    await world.assertReadable();
+    expect(await world.check()).toMatchObject({ clean: true, cells: 14 });
+    expect(await world.countCells()).toBe(14);
+  });
+
+  it('keeps density when it changes, in both directions', async () => {
+    const world = await World.create({ density: 50 });
+    await world.add(await makeUpload(size(10)));
+    await world.settle();
+    expect(world.playbook.status().decoys).toBe(10);
+    world.density = 10;
+    await world.startKeys();
+    await world.settle();
+    expect(world.playbook.status().decoys).toBe(90);
+    world.density = 80;
+    await world.startKeys();
+    await world.sweep();
+    expect(world.playbook.status().decoys).toBe(3);
+    expect(await world.countCells()).toBe(13);
+    expect(await world.check()).toMatchObject({ clean: true });
+  });
+
+  it('density 0 takes no designs; an owner cannot take over another’s', async () => {
+    const upload = await makeUpload(10);
+    const hollow = await World.create({ density: 0, minimumDecoys: 4 });
+    await hollow.settle();
+    expect(await hollow.countCells()).toBe(4);
+    await expect(hollow.playbook.addDesign({ ...upload, owner: new Uint8Array(33) })).rejects.toMatchObject({
+      code: 'E_STATE',
+    });
+    const world = await World.create();
+    await world.add(upload);
+    await expect(world.playbook.addDesign({ ...upload, owner: new Uint8Array(33) })).rejects.toMatchObject({
+      code: 'E_CONFLICT',
+    });
+    await expect(world.playbook.slice(upload.designId, 0, 1)).rejects.toMatchObject({ code: 'E_UPLOAD' });
+    await expect(
+      world.playbook.addDesign({ ...(await makeUpload(20)), ceks: new Uint8Array(5), owner: new Uint8Array(33) }),
+    ).rejects.toMatchObject({ code: 'E_INPUT' });
+  });
+});
+
+async function placesOf(world: World): Promise<string[]> {
+  const places: string[] = [];
+  for await (const { key } of world.raw.cells.range()) places.push(toHex(key));
+  return places;
+}
+
+type Action =
+  | { do: 'add'; segments: number }
+  | { do: 'delete' | 'want'; which: number }
+  | { do: 'tick' | 'cells' | 'keys' | 'sweep' | 'settle' | 'check' }
+  | { do: 'kill keys' | 'kill cells'; at: number; when: 'before' | 'after' }
+  | { do: 'density'; percent: number };
+
+const simple = (name: 'tick' | 'cells' | 'keys' | 'sweep' | 'settle' | 'check') => fc.constant<Action>({ do: name });
+const kill = (name: 'kill keys' | 'kill cells') =>
+  fc
+    .record({ at: fc.integer({ min: 1, max: 5 }), when: fc.constantFrom('before' as const, 'after' as const) })
+    .map((rest): Action => ({ do: name, ...rest }));
+const action: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 7 }).map((segments): Action => ({ do: 'add', segments })) },
+  { weight: 1, arbitrary: fc.nat(5).map((which): Action => ({ do: 'delete', which })) },
+  { weight: 1, arbitrary: fc.nat(5).map((which): Action => ({ do: 'want', which })) },
+  { weight: 4, arbitrary: simple('tick') },
+  { weight: 6, arbitrary: simple('cells') },
+  { weight: 6, arbitrary: simple('keys') },
+  { weight: 3, arbitrary: simple('sweep') },
+  { weight: 1, arbitrary: simple('settle') },
+  { weight: 1, arbitrary: simple('check') },
+  { weight: 3, arbitrary: kill('kill keys') },
+  { weight: 3, arbitrary: kill('kill cells') },
+  { weight: 1, arbitrary: fc.constantFrom(20, 50, 100).map((percent): Action => ({ do: 'density', percent })) },
+);
+
+async function perform(world: World, action: Action): Promise<void> {
+  const pick = (which: number) => {
+    const living = world.playbook.designs();
+    return living[which % Math.max(1, living.length)]?.design;
+  };
+  if (action.do === 'add') await world.add(await makeUpload(size(action.segments)));
+  else if (action.do === 'delete') {
+    const design = pick(action.which);
+    if (design !== undefined) await world.survive(() => world.delete(design));
+  } else if (action.do === 'want') {
+    const design = pick(action.which);
+    if (design !== undefined) world.want(design, 5);
+  } else if (action.do === 'tick') await world.survive(() => world.tick());
+  else if (action.do === 'cells') await world.survive(() => world.stepCells());
+  else if (action.do === 'keys') await world.survive(() => world.stepKeys());
+  else if (action.do === 'sweep') await world.survive(() => world.playbook.beginSweep());
+  else if (action.do === 'settle') await world.settle();
+  else if (action.do === 'kill keys') world.keysFuse.arm(action.at, action.when);
+  else if (action.do === 'kill cells') world.cellsFuse.arm(action.at, action.when);
+  else if (action.do === 'density') {
+    world.density = action.percent;
+    while (!(await world.survive(() => world.startKeys())));
+  } else if (action.do === 'check') {
+    // In the middle of things: whatever waits in the mail, what must be there is there, and nothing is damaged.
+    const run = await world.playbook.beginCheck({ deep: true });
+    run?.end();
+    if (run === undefined || world.toCells.length > 0) return;
+    const { problems } = await world.check();
+    expect(problems.filter(({ kind }) => kind !== 'extra')).toEqual([]);
+  }
+}
+
+/** The whole life cycle against the simplest model: a list of designs and their bytes. */
+async function live(options: WorldOptions, actions: readonly Action[]): Promise<void> {
+  const world = await World.create(options);
+  for (const one of actions) {
+    await perform(world, one);
+    await world.assertReadable();
+  }
+  world.keysFuse.mend();
+  world.cellsFuse.mend();
+  await world.settle();
+  await world.sweep();
+  expect(world.problems).toEqual([]);
+  await world.assertReadable();
+  const living = [...world.uploads.keys()].filter((design) => !world.deleted.has(design));
+  const listed = world.playbook.designs().map(({ design }) => design);
+  // A deletion that was killed may have happened or not; nothing else may differ.
+  expect(listed.every((design) => world.uploads.has(design))).toBe(true);
+  expect(listed.filter((design) => world.deleted.has(design))).toEqual([]);
+  expect(listed.length).toBeLessThanOrEqual(living.length);
+  const report = await world.check();
+  expect(report.problems).toEqual([]);
+  expect(await world.countCells()).toBe(report.cells);
+}
+
+describe('any order of storing, sweeping, deleting and killing', () => {
+  it('loses nothing, repeats nothing, leaves nothing', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({ batch: fc.integer({ min: 1, max: 5 }), ackLag: fc.nat(3), density: fc.constantFrom(30, 50, 100) }),
+        fc.array(action, { minLength: 5, maxLength: 60 }),
+        live,
+      ),
+      { numRuns: Number(process.env.MILLRACE_RUNS ?? 120) },
+    );
+  });
+});
