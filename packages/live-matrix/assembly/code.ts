@@ -119,7 +119,7 @@ function cut(row: usize, parityBytes: u32): void {
 /** Brings a group's rows to reduced echelon form among themselves. False when they depend on each other. */
 function reduceGroup(first: u32, count: u32): bool {
   const rows = ROWS + ((<usize>first) << 6);
-  for (let i: u32 = 0; i < count; i++) store<u8>(ORIGIN + first + i, <u8>(<u32>1 << i));
+  for (let i: u32 = 0; i < count; i++) store<u8>(ORIGIN + first + i, <u8>((<u32>1) << i));
   for (let i: u32 = 0; i < count; i++) {
     const pivot = lowestBit(rows + ((<usize>i) << 6));
     if (pivot == 512) return false;

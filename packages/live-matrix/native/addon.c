@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "kernel.h"
 #include "table.h"
 
@@ -272,12 +273,21 @@ static napi_value solve_blocks(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* estimateClock() → cycles a second, or 0 */
+static napi_value estimate_clock(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_create_double(env, mr_estimate_clock(), &result);
+  return result;
+}
+
 static napi_value init(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
 #define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_default, NULL}
       FUNCTION("kernelNames", kernel_names), FUNCTION("loadColumns", load_columns), FUNCTION("hashBatch", hash_batch),
       FUNCTION("hashRange", hash_range),     FUNCTION("partition", partition),      FUNCTION("index", index_part),
       FUNCTION("lookUp", look_up),           FUNCTION("parity", parity_of),         FUNCTION("solve", solve_blocks),
+      FUNCTION("estimateClock", estimate_clock),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

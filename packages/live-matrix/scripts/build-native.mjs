@@ -12,6 +12,7 @@ const output = join(folder, 'build', 'live_matrix.node');
 /** Source files and flags for a processor; each instruction set is a translation unit of its own. */
 export function kernelUnits(arch = process.arch) {
   const units = [
+    ['clock.c', ['-D_POSIX_C_SOURCE=200809L']],
     ['constants.c', []],
     ['table.c', []],
     ['kernel_portable.c', []],

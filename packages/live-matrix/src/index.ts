@@ -4,7 +4,7 @@ export { parityOf } from './code/parity.ts';
 export { type Candidates, solveBlock } from './code/solve.ts';
 export * from './engines/choose.ts';
 export * from './engines/engine.ts';
-export { createNativeEngine, nativeInstructionSets } from './engines/native-engine.ts';
+export { createNativeEngine, estimateClock, nativeInstructionSets } from './engines/native-engine.ts';
 export { claimedRevision, HEADER_BYTES, MAC_BYTES } from './frame/header.ts';
 export {
   type HintMode,

@@ -39,6 +39,7 @@ interface Addon {
     parity: Uint8Array,
     out: Uint32Array,
   ): boolean;
+  estimateClock(): number;
 }
 type TableArguments<Rest extends unknown[]> = [
   order: number,
@@ -59,6 +60,12 @@ const places = [
 export function nativeInstructionSets(): readonly string[] {
   const addon = load();
   return addon === undefined ? [] : addon.kernelNames().flatMap(([name]) => (name === '' ? [] : [name]));
+}
+
+/** Cycles a second of this core now, estimated by a chain of additions; undefined without the native engine. */
+export function estimateClock(): number | undefined {
+  const rate = load()?.estimateClock();
+  return rate === undefined || rate === 0 ? undefined : rate;
 }
 
 /**

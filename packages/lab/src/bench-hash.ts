@@ -1,0 +1,186 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import {
+  availableEngines,
+  createNativeEngine,
+  createReceiver,
+  type EngineName,
+  estimateClock,
+  type HashEngine,
+  nativeInstructionSets,
+  type SuiteName,
+} from '@millrace/live-matrix';
+import { keccak_256 } from '@noble/hashes/sha3.js';
+import { createKeccak } from 'hash-wasm';
+import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts';
+import { codeCandidates } from './bench-hash-code.ts';
+
+const RUNS = 9;
+const MILLION = 1e6;
+/** Table 2 and section VI of the paper: 256³ on eight RX580 cards, 248 Mhash/s. */
+const PAPER = { revisions: 14, order36Seconds: 300 };
+
+/** Every engine of this machine, one thread and all cores, beside other libraries; tables; the parity code. */
+export const benchHash: Bench = async (note) => {
+  const threads = availableParallelism();
+  const engines: (readonly [string, HashEngine])[] = [
+    ...nativeInstructionSets().map((set) => [`native ${set}`, createNativeEngine(set)] as const),
+    ...availableEngines()
+      .filter(({ name }) => name !== 'native')
+      .map((engine) => [engine.name, engine] as const),
+  ];
+  const best = engines[0]?.[0] ?? 'ts';
+  note(`engines: ${engines.map(([name, { detail }]) => `${name} (${detail})`).join(', ')}; ${threads} cores`);
+  const pools = new Map<EngineName, Worker[]>();
+  const startPool = (engine: EngineName) => {
+    const url = new URL('../dist/bench-hash-worker.js', import.meta.url);
+    const workers = Array.from({ length: threads }, () => new Worker(url, { workerData: { engine }, execArgv: [] }));
+    pools.set(engine, workers);
+    return workers;
+  };
+  const seed = new Uint8Array(randomBytes(32));
+  const parameters = { suite: 'keccak256', order: 24, hints: 'dense' } as const;
+  const receiver = await createReceiver({ parameters, sessionId: seed.subarray(0, 16), seed });
+  try {
+    const candidates: Candidate[] = [
+      ...engines.flatMap(([name, engine]) => oneThread(name, engine)),
+      ...(await peers()),
+      ...(['native', 'wasm-simd'] as const)
+        .filter((name) => engines.some(([, engine]) => engine.name === name))
+        .flatMap((name) => manyThreads(name, startPool(name))),
+      {
+        name: `order 24: next table ready to look up, ${receiver.engine}`,
+        unit: 'revisions/s',
+        run: async () => {
+          if ((receiver.ready + 1n) % 64n === 0n) receiver.mix(seed);
+          const started = performance.now();
+          await receiver.prepareNext();
+          return 1_000 / (performance.now() - started);
+        },
+      },
+      ...codeCandidates(engines),
+    ];
+    const rate = (name: string, suite: SuiteName = 'keccak256') => `${name} ${suite}, one thread`;
+    const report = await measure(candidates, RUNS, [
+      ...engines.map(([name]) => [`${name} to hash-wasm`, rate(name), 'hash-wasm keccak256'] as const),
+      [`${best} to node:crypto`, rate(best), 'node:crypto sha3-256'],
+      [`${best} to @noble/hashes`, rate(best), '@noble/hashes keccak256'],
+      [`${best}: turboshake128 to keccak256`, rate(best, 'turboshake128'), rate(best)],
+      ...[...pools.keys()].map(
+        (name) => [`${name}: ${threads} threads to one`, `${name}, ${threads} threads`, `${name}, 1 thread`] as const,
+      ),
+      ...engines.map(
+        ([name]) =>
+          [
+            `${name}: parity to the sender's hashes`,
+            `${name}: parity of a 16 KiB dense frame`,
+            `${name}: hash a 16 KiB frame's hints`,
+          ] as const,
+      ),
+    ]);
+    return { ...report, rows: [...report.rows, ...projections(report.rows, threads)] };
+  } finally {
+    await receiver.close();
+    await Promise.all([...pools.values()].flat().map((worker) => worker.terminate()));
+  }
+};
+
+/** Million hashes a second of both suites, and cycles a hash where the clock is known. */
+function oneThread(name: string, engine: HashEngine): Candidate[] {
+  const out = new Uint32Array(name === 'ts' ? 2 ** 13 : 2 ** 16);
+  const repeat = engine.name === 'native' ? 16 : 2;
+  const seconds = (suite: SuiteName) => {
+    const key = { suite, revision: 1n, key: new Uint8Array(32) };
+    const started = performance.now();
+    for (let i = 0; i < repeat; i++) engine.hashRange(key, i * out.length, out);
+    return (performance.now() - started) / 1_000 / (repeat * out.length);
+  };
+  const rates = (['keccak256', 'turboshake128'] as const).map((suite) => ({
+    name: `${name} ${suite}, one thread`,
+    unit: 'Mhash/s',
+    run: () => 1 / seconds(suite) / MILLION,
+  }));
+  if (estimateClock() === undefined) return rates;
+  const cycles = {
+    name: `${name} keccak256: cycles a hash (clock estimated)`,
+    unit: 'cycles',
+    run: () => {
+      // The clock changes with load: it is estimated before and after.
+      const before = estimateClock() ?? Number.NaN;
+      const each = seconds('keccak256');
+      return (each * (before + (estimateClock() ?? Number.NaN))) / 2;
+    },
+  };
+  return [...rates, cycles];
+}
+
+/** Other libraries on the same 48 bytes, one call a hash. OpenSSL has no Keccak-256; SHA3-256 is the same work. */
+async function peers(): Promise<Candidate[]> {
+  const message = new Uint8Array(48);
+  const wasm = await createKeccak(256);
+  const rate = (count: number, hash: () => unknown) => () => {
+    const started = performance.now();
+    for (let i = 0; i < count; i++) {
+      message[0] = i;
+      hash();
+    }
+    return count / MILLION / ((performance.now() - started) / 1_000);
+  };
+  return [
+    {
+      name: 'node:crypto sha3-256',
+      unit: 'Mhash/s',
+      run: rate(20_000, () => createHash('sha3-256').update(message).digest()),
+    },
+    { name: '@noble/hashes keccak256', unit: 'Mhash/s', run: rate(5_000, () => keccak_256(message)) },
+    {
+      name: 'hash-wasm keccak256',
+      unit: 'Mhash/s',
+      run: rate(40_000, () => wasm.init().update(message).digest('binary')),
+    },
+  ];
+}
+
+/** The same work in one worker thread and in all. */
+function manyThreads(name: EngineName, workers: readonly Worker[]): Candidate[] {
+  const count = name === 'native' ? 2 ** 21 : 2 ** 18;
+  const run = async (some: readonly Worker[]) => {
+    const started = performance.now();
+    await Promise.all(
+      some.map(
+        (worker) =>
+          new Promise((resolve, reject) => {
+            worker.once('message', resolve).once('error', reject);
+            worker.postMessage({ suite: 'keccak256', count });
+          }),
+      ),
+    );
+    for (const worker of some) worker.removeAllListeners('error');
+    return (some.length * count) / MILLION / ((performance.now() - started) / 1_000);
+  };
+  return [
+    { name: `${name}, 1 thread`, unit: 'Mhash/s', run: () => run(workers.slice(0, 1)) },
+    { name: `${name}, ${workers.length} threads`, unit: 'Mhash/s', run: () => run(workers) },
+  ];
+}
+
+/** What the rates mean for the paper's matrices. */
+function projections(rows: readonly Row[], threads: number): Row[] {
+  const rates = rows.find(
+    ({ name }) => name === `native, ${threads} threads` || name === `wasm-simd, ${threads} threads`,
+  );
+  const published = [
+    rowOf('paper, eight RX580: 256³, hash only', 'revisions/s', [PAPER.revisions]),
+    rowOf('paper, eight RX580: 4096³', 's', [PAPER.order36Seconds]),
+  ];
+  if (rates === undefined) return published;
+  const revisions = (rate: number) => (rate * MILLION) / 2 ** 24;
+  const sweep = (rate: number) => 2 ** 36 / (rate * MILLION);
+  const of = (f: (rate: number) => number) => [rates.min, rates.median, rates.max].map(f);
+  return [
+    { ...rowOf('256³, hash only, all cores', 'revisions/s', of(revisions)), runs: rates.runs },
+    { ...rowOf('4096³ projected, all cores', 's', of(sweep)), runs: rates.runs },
+    ...published,
+  ];
+}
