@@ -1,0 +1,185 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  type Logger,
+  MillraceError,
+  type RandomSource,
+  sleep,
+  systemClock,
+  systemRandom,
+  toHex,
+  toMillraceError,
+} from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import { createEngine, createReceiver } from '@millrace/live-matrix';
+import type { Address } from '@millrace/protocol';
+import type { Driver } from '../drivers/contract.ts';
+import { createDriver } from '../drivers/create.ts';
+import { type Calls, createCalls, isPassing } from './calls.ts';
+import type { MachineConfig } from './config.ts';
+import { evidence } from './facts.ts';
+import { Inbox } from './inbox.ts';
+import { type CloudLink, connectCloud } from './link.ts';
+import { type Outbox, openOutbox } from './outbox.ts';
+import { Print } from './print.ts';
+import { createReports, type SendReport } from './reports.ts';
+import { openRunStore, type RunRecord, type RunStore } from './run-record.ts';
+import { createTables, type Tables } from './table-time.ts';
+import { Backoff, defaultTiming, type Timing } from './timing.ts';
+
+/** What the parts of one agent share. */
+export interface AgentParts {
+  readonly config: MachineConfig;
+  readonly driver: Driver;
+  readonly link: CloudLink;
+  readonly inbox: Inbox;
+  readonly calls: Calls;
+  readonly outbox: Outbox;
+  readonly report: SendReport;
+  readonly runs: RunStore;
+  readonly tables: Tables;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly timing: Timing;
+  readonly logger: Logger;
+}
+
+export interface AgentOptions {
+  readonly config: MachineConfig;
+  /** Where the distribution node listens. */
+  readonly distribution: () => Address;
+  readonly timing?: Partial<Timing>;
+}
+
+export interface AgentModules {
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly random?: RandomSource;
+  /** Makes the driver; the one of the configured kind unless told. */
+  readonly driver?: (config: MachineConfig) => Promise<Driver>;
+  readonly receiver?: typeof createReceiver;
+}
+
+/** A running agent. Closing it in the middle of a print cancels and reports the print. */
+export interface Agent extends Closable {
+  close(): Promise<void>;
+}
+
+/**
+ * The program beside the machine: keeps a link to the distribution node, asks control for work, makes one object at a
+ * time and reports what the machine did (design 4 and 8). It needs no connection to start.
+ * @throws {MillraceError} E_INPUT for a wrong setting of the driver, E_STORE, E_ENGINE
+ */
+export async function createAgent(options: AgentOptions, modules: AgentModules): Promise<Agent> {
+  const { config } = options;
+  const { logger, clock = systemClock, random = systemRandom } = modules;
+  const timing = { ...defaultTiming, ...options.timing };
+  const stop = new AbortController();
+  const closer = new Closer();
+  try {
+    for (const folder of ['objects', 'reports']) {
+      await mkdir(join(config.data, folder), { recursive: true, mode: 0o700 });
+    }
+    const driver = closer.add(await (modules.driver ?? configuredDriver)(config));
+    const inbox = new Inbox(keyName(config.machineKey.publicKey));
+    const link = closer.add(
+      connectCloud(
+        { address: options.distribution, directory: config.directory, tls: config.tls, logger },
+        { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
+      ),
+    );
+    const calls = createCalls(link, timing);
+    const outbox = closer.add(await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger }));
+    const tables = createTables(config, { clock, random, receiver: modules.receiver ?? createReceiver });
+    const { name, detail } = createEngine(config.agent.engine);
+    logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
+    const report = createReports({ config, outbox, clock, random });
+    const runs = openRunStore(config.data);
+    const parts = { config, driver, link, inbox, calls, outbox, report, runs, tables, clock, random, timing, logger };
+    await reportUnfinished(parts);
+    const working = work(parts, stop.signal);
+    return {
+      close: async () => {
+        stop.abort(new MillraceError('E_STATE', 'the agent stops', { data: { stopped: true } }));
+        await working;
+        await closer.close();
+      },
+    };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
+
+/** The driver of the machine's kind, at its registered pace unless its own settings say otherwise. */
+function configuredDriver({ kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
+  const { factor, bytesPerSecond } = profile;
+  const pace = kind === 'sink' && bytesPerSecond !== undefined ? { factor, bytesPerSecond } : { factor };
+  return createDriver(kind, { serial, ...pace, ...driver });
+}
+
+/** A run that had begun when the agent was killed: whatever lies on the machine, it is not the whole object. */
+async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<void> {
+  const record = await runs.read();
+  if (record === undefined || !record.started || record.object === undefined) return;
+  const { object, run, segments, bytes, line, layer, filament } = record;
+  logger.error({ object, line }, 'the agent was restarted during a print');
+  const reason = new MillraceError('E_MACHINE', 'the agent was restarted');
+  await report({ object, run }, 'failed', { segments, bytes, line, layer, filament }, evidence(reason));
+  await runs.clear();
+}
+
+async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
+  const { logger, timing } = parts;
+  const backoff = new Backoff(timing.backoffMs);
+  while (!signal.aborted) {
+    try {
+      const outcome = await nextObject(parts, signal);
+      if (outcome === 'completed' || outcome === 'failed' || outcome === 'none') {
+        backoff.reset();
+        continue;
+      }
+    } catch (cause) {
+      if (signal.aborted) return;
+      const error = toMillraceError(cause);
+      if (isPassing(error)) logger.warn({ err: error }, 'no work yet');
+      else logger.error({ err: error }, 'no work');
+    }
+    await sleep(backoff.next(), signal).catch(() => undefined);
+  }
+}
+
+async function nextObject(parts: AgentParts, signal: AbortSignal) {
+  const { link, outbox, runs, tables } = parts;
+  await checkMachine(parts);
+  await tables.measure(signal);
+  await link.whenConnected(signal);
+  // What the machine did before comes first: control may still think that it is busy.
+  await outbox.whenEmpty(signal);
+  const record = (await runs.read()) ?? (await newRun(parts, signal));
+  if (record === undefined) return 'none';
+  await checkMachine(parts); // it may have been unplugged, or changed, since
+  return await new Print(parts, record, signal).run();
+}
+
+async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promise<RunRecord | undefined> {
+  const print = await calls.next(signal);
+  if (print === undefined) return undefined;
+  const run = toHex(random(16));
+  return { print, run, started: false, segments: 0, bytes: 0, line: 0, layer: 0, filament: 0 };
+}
+
+/** Connects to the machine unless it is connected, and has it say who it is. @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE */
+async function checkMachine({ driver, config }: AgentParts): Promise<void> {
+  const { state } = driver.telemetry();
+  if (state !== 'idle') await driver.connect({ serial: config.serial });
+  const { serial, kind } = await driver.identify();
+  if (serial !== config.serial || kind !== config.kind) {
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the connected machine is another one than the configured', {
+      data: { expected: config.serial, found: serial },
+    });
+  }
+}

@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, MillraceError, parse, wipe } from '@millrace/base';
+import { type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
+import { engineNames } from '@millrace/live-matrix';
+import { type Directory, type MachineProfile, parseDirectory, profileSchema } from '@millrace/protocol';
+import { z } from 'zod';
+
+/** Contents of a machine's folder; written when the machine is set up, read by the agent when it starts. */
+export const machineFiles = {
+  settings: 'machine.json',
+  certificate: 'tls.crt.pem',
+  tlsKey: 'tls.key.pem',
+  /** 32 bytes, P-256: the machine's identity while it has no PKCS#11 token. */
+  identity: 'identity.key',
+  data: 'data',
+} as const;
+
+const settingsSchema = z.strictObject({
+  role: z.literal('machine'),
+  directory: z.unknown(),
+  /** What the machine itself must answer on every connect. */
+  serial: z.string().min(1).max(64),
+  kind: z.enum(['virtual', 'sink']),
+  /** As registered: what the licence names. */
+  profile: profileSchema,
+  /** The material that is loaded. */
+  material: z.string().min(1).max(64),
+  /**
+   * Settings of the driver. A `factor` here is how fast the machine really runs; without one it runs as its profile says.
+   * Faster than the profile is a thief's agent: the cloud raises the alarm.
+   */
+  driver: z.record(z.string(), z.unknown()).default({}),
+  agent: z.strictObject({
+    order: z.union([z.literal(16), z.literal(24)]),
+    suite: z.enum(['keccak256', 'turboshake128']),
+    hints: z.enum(['dense', 'sparse']),
+    threads: z.number().int().min(0).max(256).optional(),
+    engine: z.enum(['auto', ...engineNames]).optional(),
+    /** A stream that brings nothing for so long, while something is wanted, is resumed; ms. */
+    stallMs: z.number().int().min(100).max(600_000).default(5_000),
+    /** A print that gets nothing for so long has failed; ms. */
+    giveUpMs: z.number().int().min(100).max(86_400_000).default(600_000),
+  }),
+});
+
+export type MachineSettings = Omit<z.output<typeof settingsSchema>, 'directory'>;
+export type MatrixSettings = MachineSettings['agent'];
+
+export interface MachineConfig {
+  readonly folder: string;
+  readonly data: string;
+  readonly directory: Directory;
+  readonly serial: string;
+  readonly kind: 'virtual' | 'sink';
+  readonly profile: MachineProfile;
+  readonly material: string;
+  readonly driver: Readonly<Record<string, unknown>>;
+  readonly agent: MatrixSettings;
+  readonly tls: TlsIdentity;
+  readonly machineKey: MachineKey;
+}
+
+/** @throws {MillraceError} E_CONFIG naming the file, and the field, that is missing or wrong. */
+export async function loadMachineConfig(folder: string): Promise<MachineConfig> {
+  const read = async (name: keyof typeof machineFiles): Promise<Bytes> => {
+    const path = join(folder, machineFiles[name]);
+    try {
+      return new Uint8Array(await readFile(path));
+    } catch (cause) {
+      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+    }
+  };
+  const settings = parse(
+    settingsSchema,
+    readJson(await read('settings'), join(folder, machineFiles.settings)),
+    machineFiles.settings,
+    'E_CONFIG',
+  );
+  const certificate = new TextDecoder().decode(await read('certificate'));
+  const secret = await read('identity');
+  try {
+    return {
+      ...settings,
+      folder,
+      data: join(folder, machineFiles.data),
+      directory: parseDirectory(settings.directory),
+      tls: { certificate, key: await read('tlsKey') },
+      machineKey: readKey(secret, join(folder, machineFiles.identity)),
+    };
+  } finally {
+    wipe(secret);
+  }
+}
+
+function readJson(bytes: Bytes, path: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `${path} is not JSON`, { cause });
+  }
+}
+
+function readKey(secret: Bytes, path: string): MachineKey {
+  if (secret.length !== 32) throw new MillraceError('E_CONFIG', `${path} must hold 32 bytes`);
+  try {
+    return p256Key(secret);
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `${path} holds no P-256 key`, { cause });
+  }
+}

@@ -1,0 +1,172 @@
+import { type Bytes, type Closable, isErrorCode, type Logger, MillraceError } from '@millrace/base';
+import type { TlsIdentity } from '@millrace/identity';
+import {
+  type Address,
+  connectLink,
+  type Directory,
+  decodeLink,
+  encodeControl,
+  encodeStream,
+  type LinkControl,
+  type LinkMessage,
+} from '@millrace/protocol';
+
+export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
+/** What belongs to streams, in order of arrival. */
+export type StreamMessage =
+  | Extract<LinkControl, { type: 'offer' | 'mix' | 'end' | 'lost' }>
+  | { readonly type: 'frame' | 'key'; readonly payload: Bytes };
+
+export interface CallOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The agent's one connection: to the distribution node, made anew when it breaks. */
+export interface CloudLink extends Closable {
+  readonly connected: boolean;
+  /** Resolves as soon as there is a connection. */
+  whenConnected(signal: AbortSignal): Promise<void>;
+  /** @throws {MillraceError} the code that control answered; E_UNAVAILABLE when the answer is lost; E_TIMEOUT */
+  call(method: CallMethod, body: Bytes, options: CallOptions): Promise<Bytes>;
+  /** False when there is no connection. */
+  sendReverse(frame: Uint8Array): boolean;
+  /** Bytes on the wire over all connections so far, both ways, TLS included. */
+  wireBytes(): number;
+  close(): void;
+}
+
+interface Waiting {
+  resolve(body: Bytes): void;
+  reject(error: unknown): void;
+}
+
+export function connectCloud(
+  options: { address: () => Address; directory: Directory; tls: TlsIdentity; logger: Logger },
+  handlers: { stream(message: StreamMessage): void; lost(): void },
+): CloudLink {
+  const { logger, directory } = options;
+  const calls = new Map<number, Waiting>();
+  const connecting = new Set<() => void>();
+  let lastCall = 0;
+  // The socket counts one connection only; what earlier ones carried is added up here.
+  let [earlier, current] = [0, 0];
+  const meter = (): number => {
+    const now = socket.wireBytes();
+    if (now < current) earlier += current;
+    current = now;
+    return earlier + current;
+  };
+
+  const receive = (message: LinkMessage): void => {
+    if (message.kind === 'control') return receiveControl(message.message);
+    if (message.kind !== 'reverse') return handlers.stream({ type: message.kind, payload: message.payload });
+    logger.warn('a reverse frame came from the cloud');
+  };
+  const receiveControl = (message: LinkControl): void => {
+    switch (message.type) {
+      case 'answer':
+        return take(message.call)?.resolve(new Uint8Array(message.body));
+      case 'error': {
+        const code = isErrorCode(message.code) ? message.code : 'E_INTERNAL';
+        return take(message.call)?.reject(new MillraceError(code, message.message));
+      }
+      case 'call':
+        return logger.warn('a call came from the cloud');
+      default:
+        return handlers.stream(message);
+    }
+  };
+  const take = (call: number): Waiting | undefined => {
+    const waiting = calls.get(call);
+    calls.delete(call);
+    return waiting;
+  };
+
+  const socket = connectLink(
+    {
+      address: options.address,
+      path: '/v1/machine',
+      tls: {
+        authority: directory.authority,
+        identity: options.tls,
+        pin: directory.nodes.distribution.fingerprint,
+      },
+      logger,
+    },
+    {
+      open: () => {
+        logger.info('connected');
+        for (const resolve of connecting) resolve();
+        connecting.clear();
+      },
+      message: (bytes) => {
+        meter();
+        let message: LinkMessage;
+        try {
+          message = decodeLink(bytes, false);
+        } catch (error) {
+          return logger.warn({ err: error }, 'a message that is none of ours');
+        }
+        receive(message);
+      },
+      closed: () => {
+        logger.warn('connection lost');
+        for (const call of [...calls.keys()]) take(call)?.reject(unavailable('the connection was lost'));
+        handlers.lost();
+      },
+    },
+  );
+
+  return {
+    get connected() {
+      return socket.connected;
+    },
+    whenConnected: (signal) => {
+      if (socket.connected) return Promise.resolve();
+      return new Promise((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason);
+        const onAbort = () => {
+          connecting.delete(onOpen);
+          reject(signal.reason);
+        };
+        const onOpen = () => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        };
+        connecting.add(onOpen);
+        signal.addEventListener('abort', onAbort, { once: true });
+      });
+    },
+    call: (method, body, { timeoutMs, signal }) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(signal.reason);
+        const call = ++lastCall;
+        const settle = <A extends readonly unknown[]>(how: (...values: A) => void) => {
+          return (...values: A) => {
+            clearTimeout(timer);
+            calls.delete(call);
+            signal?.removeEventListener('abort', onAbort);
+            how(...values);
+          };
+        };
+        const fail = settle(reject);
+        const onAbort = () => fail(signal?.reason);
+        const timer = setTimeout(() => fail(new MillraceError('E_TIMEOUT', `${method}: no answer in time`)), timeoutMs);
+        calls.set(call, { resolve: settle(resolve), reject: fail });
+        signal?.addEventListener('abort', onAbort, { once: true });
+        if (!socket.send(encodeControl({ type: 'call', call, method, body })))
+          fail(unavailable('there is no connection'));
+      }),
+    sendReverse: (frame) => socket.send(encodeStream('reverse', frame)),
+    wireBytes: meter,
+    close: () => {
+      for (const call of [...calls.keys()]) take(call)?.reject(unavailable('the agent stops'));
+      socket.close();
+    },
+  };
+}
+
+function unavailable(why: string): MillraceError {
+  return new MillraceError('E_UNAVAILABLE', `the distribution node: ${why}`);
+}

@@ -1,0 +1,66 @@
+import { type Bytes, concatBytes, copyBytes, MillraceError, u64be, utf8, wipe } from '@millrace/base';
+import { generateP256Key, type OpeningContext, type P256Key } from '@millrace/identity';
+import { MIX_INTERVAL } from '@millrace/live-matrix';
+import { mixSecret } from '@millrace/protocol';
+
+/** The point is sent so many revisions before it is needed: control mails the answer's secret to the segments node. */
+const AHEAD = 32n;
+
+/**
+ * Fresh Diffie-Hellman secrets, one before each revision that is a multiple of 64 (spec/protocol.md, 6.9). Both
+ * ratchets of the session take each of them once: the forward receiver and the reverse sender.
+ */
+export class Mixes {
+  readonly #session: Bytes;
+  #asked: { readonly revision: bigint; readonly key: P256Key } | undefined;
+  #secret: { readonly revision: bigint; readonly bytes: Bytes; readonly taken: Set<string> } | undefined;
+
+  constructor(session: Uint8Array) {
+    this.#session = copyBytes(session);
+  }
+
+  /** A point to send now, when `ready` has come near enough to the next mix. */
+  pointDue(ready: bigint): Bytes | undefined {
+    const revision = (ready / MIX_INTERVAL + 1n) * MIX_INTERVAL;
+    if (revision - ready > AHEAD || (this.#asked?.revision ?? 0n) >= revision) return undefined;
+    if ((this.#secret?.revision ?? 0n) >= revision) return undefined;
+    this.#asked?.key.close();
+    this.#asked = { revision, key: generateP256Key() };
+    return this.#asked.key.publicKey;
+  }
+
+  /**
+   * The keys node's answer. Opens in order with the window's keys: call it in order of arrival.
+   * @throws {MillraceError} E_SEAL
+   */
+  async answer(context: OpeningContext, revision: bigint, sealed: Uint8Array): Promise<void> {
+    const asked = this.#asked;
+    if (asked?.revision !== revision) throw new MillraceError('E_SEAL', 'an answer to a mix that was not asked for');
+    const point = await context.open(sealed, concatBytes(utf8('mix'), u64be(revision)));
+    const shared = await asked.key.agree(point);
+    wipe(this.#secret?.bytes);
+    this.#secret = { revision, bytes: mixSecret(this.#session, revision, shared), taken: new Set() };
+    wipe(shared);
+    asked.key.close();
+    this.#asked = undefined;
+  }
+
+  /** True when `revision` needs no fresh secret, or its secret is here. */
+  has(revision: bigint): boolean {
+    return revision % MIX_INTERVAL !== 0n || this.#secret?.revision === revision;
+  }
+
+  /** Gives the secret of `revision` to one of the two ratchets; it is wiped when both have taken it. */
+  apply(who: 'forward' | 'reverse', revision: bigint, ratchet: { mix(secret: Uint8Array): void }): void {
+    const secret = this.#secret;
+    if (revision % MIX_INTERVAL !== 0n || secret?.revision !== revision) return;
+    ratchet.mix(secret.bytes);
+    secret.taken.add(who);
+    if (secret.taken.size === 2) wipe(secret.bytes);
+  }
+
+  close(): void {
+    this.#asked?.key.close();
+    wipe(this.#secret?.bytes);
+  }
+}

@@ -1,0 +1,167 @@
+import {
+  type Bytes,
+  type Clock,
+  equalBytes,
+  fromHex,
+  MillraceError,
+  type RandomSource,
+  sleep,
+  toHex,
+} from '@millrace/base';
+import { generateP256Key, keyId, keyName, type P256Key } from '@millrace/identity';
+import { type Permit, readTransaction, sha256, signMachineDocument, verifyPermit } from '@millrace/protocol';
+import { type Calls, isPassing, type PermitAnswer } from './calls.ts';
+import type { MachineConfig } from './config.ts';
+import type { CloudLink } from './link.ts';
+import { Backoff, type Timing } from './timing.ts';
+
+/** How long a signed request may be repeated. */
+const REQUEST_MS = 10 * 60_000;
+/** New requests after one that control has noted but not answered. */
+const ATTEMPTS = 3;
+
+/** A permit that has been checked, and what its session is bound to. */
+export interface PermittedSession {
+  readonly permit: Permit;
+  /** Names the permit; the keys node's offer carries it. */
+  readonly jti: string;
+  readonly openingHash: Bytes;
+  /** The session's ephemeral key; whoever holds it closes it. */
+  readonly ephemeral: P256Key;
+}
+
+export interface Wanted {
+  readonly print: string;
+  readonly run: Bytes;
+  /** First segment wanted. */
+  readonly from: number;
+  /** Milliseconds that one table takes here. */
+  readonly tableMs: number;
+}
+
+export interface CallHomeOptions {
+  readonly config: MachineConfig;
+  readonly calls: Calls;
+  readonly link: CloudLink;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly timing: Timing;
+  readonly giveUpMs: number;
+}
+
+/**
+ * Calls home for a permit (design 4, streaming, step 2). While the answer is lost the same signed request is sent
+ * again: control answers it as before, so that a lost answer costs no object.
+ * @throws {MillraceError} the code of control's refusal; E_PERMIT for a permit that is not ours; E_STARVED
+ */
+export async function callHome(
+  options: CallHomeOptions,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<PermittedSession> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await callOnce(options, wanted, signal);
+    } catch (error) {
+      // Control noted the request, then failed before it had answered: a new one of the same run asks for the same.
+      const noted = error instanceof MillraceError && error.code === 'E_REPLAY';
+      if (!noted || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortSignal): Promise<PermittedSession> {
+  const { config, clock } = options;
+  const ephemeral = generateP256Key();
+  try {
+    const request = await signMachineDocument(config.machineKey, config.directory.installation, {
+      type: 'permit.request',
+      id: options.random(16),
+      issued: clock.now(),
+      expires: clock.now() + REQUEST_MS,
+      print: wanted.print,
+      serial: config.serial,
+      material: config.material,
+      ephemeral: ephemeral.publicKey,
+      run: wanted.run,
+      from: wanted.from,
+      order: config.agent.order,
+      suite: config.agent.suite,
+      hints: config.agent.hints,
+      tableMs: wanted.tableMs,
+    });
+    const answer = await ask(options, request, signal);
+    return { ...(await checkPermit(config, clock.now(), wanted.print, request, answer)), ephemeral };
+  } catch (error) {
+    ephemeral.close();
+    throw error;
+  }
+}
+
+async function ask(options: CallHomeOptions, request: Bytes, signal: AbortSignal): Promise<PermitAnswer> {
+  const { clock, timing, giveUpMs, calls, link } = options;
+  const backoff = new Backoff(timing.backoffMs);
+  const began = clock.monotonic();
+  for (;;) {
+    const left = giveUpMs - (clock.monotonic() - began);
+    if (left <= 0) throw new MillraceError('E_STARVED', 'control does not answer');
+    // Without a connection there is nothing to wait for but the connection, and the end of patience.
+    await connected(link, left, signal);
+    try {
+      return await calls.callHome(request, signal);
+    } catch (error) {
+      if (signal.aborted || !isPassing(error)) throw error;
+    }
+    await sleep(backoff.next(), signal);
+  }
+}
+
+async function connected(link: CloudLink, patienceMs: number, signal: AbortSignal): Promise<void> {
+  const patience = AbortSignal.timeout(Math.min(Math.ceil(patienceMs), 2 ** 31 - 1));
+  try {
+    await link.whenConnected(AbortSignal.any([signal, patience]));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new MillraceError('E_STARVED', 'there is no connection to the distribution node', { cause: error });
+  }
+}
+
+/**
+ * Nothing is done with a permit before this: control's signature, that it answers our very request, and that it, the
+ * print, the licence and the registration speak of one another and of this machine.
+ * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN
+ */
+export async function checkPermit(
+  config: MachineConfig,
+  now: number,
+  print: string,
+  request: Bytes,
+  answer: PermitAnswer,
+): Promise<{ permit: Permit; jti: string; openingHash: Bytes }> {
+  const { directory, machineKey } = config;
+  const permitKey = fromHex(directory.permitKey);
+  const lookup = (id: Bytes) => (equalBytes(id, keyId(permitKey)) ? permitKey : undefined);
+  const { body: permit } = await verifyPermit(answer.permit, directory.installation, lookup, now);
+  const refuse = (why: string) => new MillraceError('E_PERMIT', `the permit ${why}`);
+  if (permit.machine !== keyName(machineKey.publicKey)) throw refuse('is for another machine');
+  if (permit.print !== print) throw refuse('is for another print');
+  if (!equalBytes(permit.request, sha256(request))) throw refuse('answers another request');
+  const order = readTransaction(answer.print);
+  if (order.type !== 'print.request' || toHex(order.id) !== print) throw refuse('came with another print');
+  const licence = readTransaction(answer.licence);
+  if (licence.type !== 'licence.grant' || toHex(licence.id) !== permit.licence || licence.design !== permit.design) {
+    throw refuse('came with another licence');
+  }
+  checkRegistration(config, answer);
+  return {
+    permit,
+    jti: toHex(permit.id),
+    openingHash: sha256(sha256(answer.permit), sha256(request), sha256(answer.print), sha256(answer.licence)),
+  };
+}
+
+function checkRegistration({ machineKey, serial, kind }: MachineConfig, { machine }: PermitAnswer): void {
+  if (!equalBytes(machine.publicKey, machineKey.publicKey) || machine.serial !== serial || machine.kind !== kind) {
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine is registered with another key, serial number or kind');
+  }
+}

@@ -1,0 +1,262 @@
+import { type Bytes, equalBytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
+import type { MachineState, StreamParameters } from '@millrace/protocol';
+import type { AgentParts } from './agent.ts';
+import { evidence, positionOf, stateOf } from './facts.ts';
+import { Feed } from './feed.ts';
+import { saveObject } from './object-files.ts';
+import { callHome } from './permit.ts';
+import type { RunRecord } from './run-record.ts';
+import { runSession } from './session.ts';
+import { Backoff } from './timing.ts';
+
+/** The run record is brought up to date at most so often, ms. */
+const RECORD_MS = 2_000;
+
+/** `refused`: control gave no permit. `later`: nobody decided anything; the same run may be tried again. */
+export type PrintOutcome = 'completed' | 'failed' | 'refused' | 'later';
+
+/**
+ * Makes one object: permit, sessions until every segment has come, reports. Nothing else in the agent decides that a
+ * print has ended.
+ */
+export class Print {
+  readonly #parts: AgentParts;
+  readonly #signal: AbortSignal;
+  /** Ends what waits for the cloud when the machine fails. */
+  readonly #machineFailed = new AbortController();
+  readonly #records = new Serial();
+  #record: RunRecord;
+  #feed: Feed | undefined;
+  #parameters: StreamParameters | undefined;
+  #odometer = 0;
+  #quarter = 0;
+  #recordedAt = 0;
+  #hints = 0;
+  #sessions = 0;
+  #state: MachineState['state'] = 'waiting';
+  readonly #wireBefore: number;
+  readonly #startedAt: number;
+
+  /** @param signal ends the print because the agent stops */
+  constructor(parts: AgentParts, record: RunRecord, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#record = record;
+    this.#signal = AbortSignal.any([signal, this.#machineFailed.signal]);
+    this.#wireBefore = parts.link.wireBytes();
+    this.#startedAt = parts.clock.now();
+    this.#signal.addEventListener('abort', () => this.#feed?.abort(this.#signal.reason), { once: true });
+  }
+
+  async run(): Promise<PrintOutcome> {
+    const { logger, runs } = this.#parts;
+    const { print } = this.#record;
+    try {
+      await runs.write(this.#record);
+      const contentMac = await this.#stream();
+      await this.#complete(contentMac);
+      logger.info({ print, object: this.#record.object }, 'completed');
+      return 'completed';
+    } catch (error) {
+      return await this.#fail(toMillraceError(error));
+    }
+  }
+
+  /** Sessions, one after the other, until the machine has executed everything. */
+  async #stream(): Promise<Bytes> {
+    const { clock, config, logger, timing } = this.#parts;
+    const backoff = new Backoff(timing.backoffMs);
+    let progressAt = clock.monotonic();
+    for (;;) {
+      const from = this.#feed?.got ?? 0;
+      const left = config.agent.giveUpMs - (clock.monotonic() - progressAt);
+      if (left <= 0) throw new MillraceError('E_STARVED', 'the stream did not go on in time');
+      const end = await this.#session(from, left);
+      const feed = this.#feed;
+      // All of it is here: the machine needs nobody any more.
+      if (feed !== undefined && feed.got === this.#parameters?.segments) return await feed.done;
+      if (end.kind === 'complete') throw new MillraceError('E_INTERNAL', 'a stream was complete without its segments');
+      if ((feed?.got ?? 0) > from) {
+        progressAt = clock.monotonic();
+        backoff.reset();
+      }
+      logger.warn({ object: this.#record.object, reason: end.reason, from: feed?.got ?? 0 }, 'stream broken; resuming');
+      await sleep(backoff.next(), this.#signal);
+    }
+  }
+
+  async #session(from: number, giveUpMs: number) {
+    const { tables } = this.#parts;
+    const { print, run } = this.#record;
+    const wanted = { print, run: fromHex(run), from, tableMs: tables.ms };
+    const permitted = await callHome({ ...this.#parts, giveUpMs }, wanted, this.#signal);
+    const { object } = permitted.permit;
+    if (this.#record.object !== undefined && this.#record.object !== object) {
+      permitted.ephemeral.close();
+      throw new MillraceError('E_PERMIT', 'the permit is for another object than the one begun');
+    }
+    if (this.#record.object === undefined) await this.#writeRecord({ object });
+    this.#sessions++;
+    return await runSession({
+      parts: this.#parts,
+      permitted,
+      from,
+      feedFor: (parameters) => this.#feedFor(parameters),
+      state: () => this.#machineState(),
+      onHints: (hints) => {
+        this.#hints += hints;
+      },
+      signal: this.#signal,
+    });
+  }
+
+  #feedFor(parameters: StreamParameters): Feed {
+    const first = this.#parameters;
+    if (this.#feed !== undefined && first !== undefined) {
+      const same =
+        parameters.segments === first.segments &&
+        parameters.size === first.size &&
+        equalBytes(parameters.designNonce, first.designNonce);
+      if (!same) throw new MillraceError('E_PERMIT', 'the stream offered to go on is of another design');
+      return this.#feed;
+    }
+    const feed = new Feed({
+      driver: this.#parts.driver,
+      parameters,
+      onStart: () => this.#start(),
+      onDrain: () => {
+        this.#state = 'finishing';
+      },
+    });
+    feed.onTaken(() => this.#onTaken());
+    feed.done.then(
+      () => {
+        this.#state = 'done';
+      },
+      (error) => this.#machineFailed.abort(error),
+    );
+    this.#parameters = parameters;
+    this.#feed = feed;
+    return feed;
+  }
+
+  /** Before the first byte reaches the machine: the world can know that it begins. */
+  async #start(): Promise<void> {
+    const { driver } = this.#parts;
+    await this.#writeRecord({ started: true });
+    this.#odometer = driver.telemetry().odometer;
+    await driver.begin();
+    this.#state = 'running';
+    await this.#report('started');
+  }
+
+  #onTaken(): void {
+    const [feed, parameters] = [this.#feed, this.#parameters];
+    if (feed === undefined || parameters === undefined) return;
+    const quarter = Math.floor((4 * feed.taken) / parameters.segments);
+    const now = this.#parts.clock.monotonic();
+    const failed = (error: unknown) => this.#parts.logger.error({ err: error }, 'progress could not be kept');
+    if (quarter > this.#quarter && quarter < 4) {
+      this.#quarter = quarter;
+      void this.#records.run(() => this.#report('progressed')).catch(failed);
+    }
+    if (now - this.#recordedAt >= RECORD_MS) {
+      this.#recordedAt = now;
+      void this.#writeRecord(this.#position()).catch(failed);
+    }
+  }
+
+  async #complete(contentMac: Bytes): Promise<void> {
+    await this.#records.run(() => this.#report('completed', { contentMac }));
+    await this.#parts.runs.clear();
+    await this.#save('completed');
+  }
+
+  async #fail(error: MillraceError): Promise<PrintOutcome> {
+    const { logger, runs } = this.#parts;
+    const { print, object, started } = this.#record;
+    logger.error({ print, object, code: error.code, ...evidence(error) }, started ? 'failed' : 'not begun');
+    this.#feed?.abort(error);
+    await this.#feed?.done.catch(() => undefined); // the machine has been told to cancel
+    const stopped = error.code === 'E_STATE' && error.data.stopped === true;
+    // Nothing has moved and nobody has refused: the same run may begin again.
+    if (!started && (stopped || (object === undefined && error.code === 'E_STARVED'))) return 'later';
+    if (object === undefined) {
+      await runs.clear();
+      return 'refused';
+    }
+    const told = stopped ? new MillraceError('E_MACHINE', 'the agent was stopped') : error;
+    await this.#records.run(() => this.#report('failed', evidence(told)));
+    await runs.clear();
+    await this.#save('failed', told);
+    return 'failed';
+  }
+
+  #position() {
+    const { driver } = this.#parts;
+    const segments = this.#feed?.taken ?? 0;
+    if (!this.#record.started) return { segments: 0, bytes: 0, line: 0, layer: 0, filament: 0 };
+    return positionOf(driver, segments, this.#odometer);
+  }
+
+  async #report(event: 'started' | 'progressed' | 'completed' | 'failed', more = {}): Promise<void> {
+    const { object, run } = this.#record;
+    if (object === undefined) throw new MillraceError('E_INTERNAL', 'a report without an object');
+    await this.#parts.report({ object, run }, event, this.#position(), more);
+  }
+
+  #writeRecord(change: Partial<RunRecord>): Promise<void> {
+    return this.#records.run(async () => {
+      this.#record = { ...this.#record, ...change };
+      await this.#parts.runs.write(this.#record);
+    });
+  }
+
+  #machineState(): MachineState {
+    return stateOf(this.#parts.driver, {
+      state: this.#state,
+      bytes: this.#feed?.bytes ?? 0,
+      wire: this.#wire(),
+      hints: this.#hints,
+      odometer: this.#odometer,
+    });
+  }
+
+  #wire(): number {
+    return this.#parts.link.wireBytes() - this.#wireBefore;
+  }
+
+  /** What stays beside the machine for its operator; a failure here takes nothing back. */
+  async #save(event: 'completed' | 'failed', error?: MillraceError): Promise<void> {
+    const { config, driver, clock, logger } = this.#parts;
+    const { object, print, run } = this.#record;
+    if (object === undefined) return;
+    const summary = driver.summary();
+    const wire = this.#wire();
+    try {
+      await saveObject(config.data, event === 'completed' ? driver.toolPath() : undefined, {
+        object,
+        print,
+        run,
+        event,
+        started: new Date(this.#startedAt).toISOString(),
+        ended: new Date(clock.now()).toISOString(),
+        ...(error === undefined ? {} : evidence(error)),
+        segments: this.#feed?.taken ?? 0,
+        bytes: summary.executedBytes,
+        sha256: this.#record.started ? toHex(summary.sha256) : undefined,
+        lines: summary.lines,
+        layers: summary.layers,
+        moves: summary.moves,
+        unknownCommands: summary.unknownCommands,
+        filamentMm: summary.filamentMm,
+        machineSeconds: summary.machineSeconds,
+        sessions: this.#sessions,
+        hints: this.#hints,
+        wire,
+        overhead: summary.executedBytes === 0 ? undefined : wire / summary.executedBytes,
+      });
+    } catch (cause) {
+      logger.error({ err: cause, object }, 'the object’s files could not be written');
+    }
+  }
+}

@@ -1,0 +1,39 @@
+import { type Clock, fromHex, type RandomSource } from '@millrace/base';
+import { type MachineReport, signMachineDocument } from '@millrace/protocol';
+import type { MachineConfig } from './config.ts';
+import type { Position } from './facts.ts';
+import type { Outbox } from './outbox.ts';
+
+/** A report may wait for long on the machine's disk. */
+const REPORT_MS = 30 * 86_400_000;
+
+/** Signs what the machine did and hands it to the outbox; durable when it returns. */
+export type SendReport = (
+  of: { readonly object: string; readonly run: string },
+  event: MachineReport['event'],
+  position: Position,
+  more?: Pick<MachineReport['facts'], 'contentMac' | 'code' | 'reason'>,
+) => Promise<void>;
+
+export function createReports(options: {
+  config: MachineConfig;
+  outbox: Outbox;
+  clock: Clock;
+  random: RandomSource;
+}): SendReport {
+  const { config, outbox, clock, random } = options;
+  return async ({ object, run }, event, position, more = {}) => {
+    const issued = clock.now();
+    const signed = await signMachineDocument(config.machineKey, config.directory.installation, {
+      type: 'report',
+      id: random(16),
+      issued,
+      expires: issued + REPORT_MS,
+      object,
+      run: fromHex(run),
+      event,
+      facts: { serial: config.serial, material: config.material, ...position, ...more },
+    });
+    await outbox.add(signed);
+  };
+}

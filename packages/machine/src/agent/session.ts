@@ -1,0 +1,94 @@
+import { MillraceError, toMillraceError, wipe } from '@millrace/base';
+import { acceptSession, forwardSeed, type MachineSide, type StreamParameters } from '@millrace/protocol';
+import type { AgentParts } from './agent.ts';
+import type { Feed } from './feed.ts';
+import type { PermittedSession } from './permit.ts';
+import { CONTENT_BYTES } from './segment.ts';
+import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
+
+export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints'> {
+  readonly parts: AgentParts;
+  readonly permitted: PermittedSession;
+  /** First segment asked for. */
+  readonly from: number;
+  /** The feed of this print: made from the first session's parameters, the same ever after. */
+  feedFor(parameters: StreamParameters): Feed;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * One session of a print, from the keys node's offer to its end. Whatever keeps it from beginning is a broken session
+ * unless somebody has tampered with it.
+ * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), and as `Stream.run`
+ */
+export async function runSession(options: SessionOptions): Promise<StreamEnd> {
+  const { parts, permitted, signal } = options;
+  const { config, clock, inbox, tables, link, timing, logger } = parts;
+  let side: MachineSide | undefined;
+  try {
+    const incoming = await inbox.take(permitted.jti, timing.offerMs, signal);
+    side = await acceptSession({
+      binding: {
+        openingHash: permitted.openingHash,
+        session: incoming.offer.session,
+        licence: permitted.permit.licence,
+        serial: config.serial,
+      },
+      offer: incoming.offer,
+      machineKey: config.machineKey,
+      ephemeral: permitted.ephemeral,
+    });
+    checkParameters(options, side.parameters);
+    const feed = options.feedFor(side.parameters);
+    const began = clock.monotonic();
+    const seed = forwardSeed(side.seed);
+    const receiver = await tables.open(incoming.offer.session, seed, signal).finally(() => wipe(seed));
+    try {
+      tables.note(clock.monotonic() - began);
+      const { from, window, revisionMs } = side.parameters;
+      logger.info(
+        { object: permitted.permit.object, from, window, revisionMs, engine: receiver.engine },
+        'stream open',
+      );
+      return await new Stream({
+        incoming,
+        side,
+        receiver,
+        feed,
+        clock,
+        logger,
+        stallMs: config.agent.stallMs,
+        state: options.state,
+        send: (frame) => link.sendReverse(frame),
+        onTable: (tableMs) => tables.note(tableMs),
+        onHints: options.onHints,
+      }).run();
+    } finally {
+      await receiver.close();
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    const known = toMillraceError(error);
+    // No offer in time, or the connection lost before it came.
+    if (known.code === 'E_TIMEOUT' || known.code === 'E_UNAVAILABLE') return { kind: 'broken', reason: known.message };
+    throw known;
+  } finally {
+    wipe(side?.seed);
+    permitted.ephemeral.close();
+  }
+}
+
+/** The set-up must be that of the permit and of our own request. */
+function checkParameters({ permitted, from, parts }: SessionOptions, parameters: StreamParameters): void {
+  const { permit } = permitted;
+  const { order, suite, hints } = parts.config.agent;
+  const right =
+    parameters.object === permit.object &&
+    parameters.design === permit.design &&
+    parameters.from === from &&
+    parameters.order === order &&
+    parameters.suite === suite &&
+    parameters.hints === hints &&
+    Math.ceil(parameters.size / CONTENT_BYTES) === parameters.segments;
+  if (!right) throw new MillraceError('E_PERMIT', 'the stream that was offered is not the permitted one');
+}

@@ -1,0 +1,41 @@
+/** Every wait of the agent, milliseconds. */
+export interface Timing {
+  /** A call to control without an answer. */
+  readonly callMs: number;
+  /** How long control may hold the call that asks for work. */
+  readonly waitMs: number;
+  /** From the permit to the keys node's offer: both proactive nodes poll. */
+  readonly offerMs: number;
+  /** First and longest pause before a lost stream or call is tried again. */
+  readonly backoffMs: readonly [number, number];
+}
+
+export const defaultTiming: Timing = {
+  callMs: 30_000,
+  waitMs: 25_000,
+  offerMs: 10_000,
+  backoffMs: [500, 5_000],
+};
+
+/** Pauses that double from the first to the longest. */
+export class Backoff {
+  readonly #first: number;
+  readonly #longest: number;
+  #next: number;
+
+  constructor([first, longest]: Timing['backoffMs']) {
+    this.#first = first;
+    this.#longest = longest;
+    this.#next = first;
+  }
+
+  next(): number {
+    const pause = this.#next;
+    this.#next = Math.min(this.#next * 2, this.#longest);
+    return pause;
+  }
+
+  reset(): void {
+    this.#next = this.#first;
+  }
+}

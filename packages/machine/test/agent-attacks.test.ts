@@ -1,0 +1,336 @@
+import { type Bytes, copyBytes, encodeCbor, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { generateP256Key, keyName } from '@millrace/identity';
+import { type Permit, signPermit } from '@millrace/protocol';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { CallHomeAnswer, CloudStream, TestCloud } from './agent-cloud.ts';
+import { type StoredDesign, storeDesign } from './agent-design.ts';
+import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
+
+let bench: Bench | undefined;
+afterEach(async () => {
+  await bench?.close();
+  bench = undefined;
+});
+
+const design = storeDesign(systemRandom(10 * 16_370));
+
+/** Prints; the stream has to stop with `code` before the machine has moved on segment `bad` or anything after it. */
+async function stopsWith(code: string, bad: number, options: Partial<BenchOptions>): Promise<TestCloud> {
+  bench = await startBench({ design, window: 5, ...options });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
+  const last = cloud.reports.at(-1);
+  expect(last).toMatchObject({ event: 'failed', facts: { code } });
+  const executed = bench.executed();
+  expect(executed.length).toBeLessThanOrEqual(bad * 16_370);
+  expect(executed.equals(design.bytes.subarray(0, executed.length))).toBe(true);
+  // Nothing of the design in what the world is told.
+  expect(last?.facts.contentMac).toBeUndefined();
+  await bench.agent.close();
+  expect((await bench.object(last?.object ?? '')).code).toBe(code);
+  return cloud;
+}
+
+const HEADER = 38;
+
+/** Changes one frame of the stream. */
+const changing = (segment: number, change: (frame: Bytes) => Bytes) => ({
+  frame: (frame: Bytes, number: number) => [number === segment ? change(frame) : frame],
+});
+
+describe('frames', () => {
+  test('a bit of a hint flipped', async () => {
+    await stopsWith('E_FRAME_MAC', 4, {
+      meddling: changing(4, (frame) => {
+        frame[HEADER + 777] = (frame[HEADER + 777] ?? 0) ^ 1;
+        return frame;
+      }),
+    });
+  });
+
+  test('two hints swapped', async () => {
+    await stopsWith('E_FRAME_MAC', 3, {
+      meddling: changing(3, (frame) => {
+        const [a, b] = [frame.slice(HEADER, HEADER + 2), frame.slice(HEADER + 100, HEADER + 102)];
+        frame.set(b, HEADER);
+        frame.set(a, HEADER + 100);
+        return frame;
+      }),
+    });
+  });
+
+  test('hints dropped', async () => {
+    await stopsWith('E_FRAME_FORMAT', 6, { meddling: changing(6, (frame) => copyBytes(frame.subarray(0, -20))) });
+  });
+
+  test('a frame that is nothing at all', async () => {
+    await stopsWith('E_FRAME_FORMAT', 2, { meddling: changing(2, () => Uint8Array.of(1, 2, 3)) });
+  });
+
+  test('the number of a frame changed', async () => {
+    await stopsWith('E_FRAME_MAC', 5, {
+      meddling: changing(5, (frame) => {
+        new DataView(frame.buffer).setUint32(30, 6);
+        return frame;
+      }),
+    });
+  });
+
+  test('a frame repeated in its own revision', async () => {
+    await stopsWith('E_FRAME_REPLAY', 5, {
+      meddling: { frame: (frame, number) => (number === 4 ? [frame, frame] : [frame]) },
+    });
+  });
+
+  test('a segment sent again that nobody asked for', async () => {
+    await stopsWith('E_FRAME_REPLAY', 7, {
+      strict: true,
+      framesPerRevision: 1,
+      meddling: {
+        frame: (frame, number, session) =>
+          number === 6 ? [frame, session.sender.encode(3, design.cells[3] ?? new Uint8Array())] : [frame],
+      },
+    });
+  });
+
+  test('a recorded frame offered two revisions later', async () => {
+    let recorded: { frame: Bytes; revision: bigint } | undefined;
+    await stopsWith('E_FRAME_REVISION', 6, {
+      strict: true,
+      framesPerRevision: 1,
+      meddling: {
+        frame: (frame, number, session) => {
+          if (number === 3) recorded = { frame: copyBytes(frame), revision: session.sender.revision };
+          return recorded !== undefined && session.sender.revision === recorded.revision + 3n
+            ? [recorded.frame, frame]
+            : [frame];
+        },
+      },
+    });
+    expect(recorded).toBeDefined();
+  });
+
+  test('a frame of a revision that is not known yet', async () => {
+    await stopsWith('E_FRAME_REVISION', 3, {
+      meddling: changing(3, (frame) => {
+        new DataView(frame.buffer).setBigUint64(22, 1_000n);
+        return frame;
+      }),
+    });
+  });
+
+  test('a genuine frame of a segment beyond the window', async () => {
+    await stopsWith('E_FRAME_FORMAT', 5, {
+      meddling: {
+        frame: (frame, number, session: CloudStream) =>
+          number === 1 ? [session.sender.encode(9, design.cells[9] ?? new Uint8Array())] : [frame],
+      },
+    });
+  });
+});
+
+describe('keys and cells', () => {
+  test('a key altered on its way', async () => {
+    await stopsWith('E_SEAL', 4, {
+      meddling: {
+        key: (key, segment) => {
+          if (segment === 4) key[50] = (key[50] ?? 0) ^ 1;
+          return [key];
+        },
+      },
+    });
+  });
+
+  test('a key given out as another segment’s', async () => {
+    await stopsWith('E_SEAL', 4, {
+      meddling: {
+        key: (key, segment) => {
+          if (segment === 4) key[3] = 3;
+          return [key];
+        },
+      },
+    });
+  });
+
+  test('a cell altered in the vault: the frame is genuine, the segment is not', async () => {
+    const cells = design.cells.map((cell) => copyBytes(cell));
+    const altered = cells[6];
+    if (altered !== undefined) altered[100] = (altered[100] ?? 0) ^ 1;
+    await stopsWith('E_SEAL', 6, { design: { ...design, cells } });
+  });
+
+  test('two cells exchanged in the vault', async () => {
+    const swap = <T>(list: readonly T[]) => list.map((one, i) => (i === 3 ? list[4] : i === 4 ? list[3] : one) as T);
+    const swapped: StoredDesign = { ...design, cells: swap(design.cells), keys: swap(design.keys) };
+    await stopsWith('E_SEAL', 3, { design: swapped });
+  });
+
+  test('a segment passed off as the last one: the design cannot be cut short', async () => {
+    await stopsWith('E_SEAL', 7, {
+      meddling: { parameters: (honest) => ({ ...honest, segments: 8, size: 8 * 16_370 }) },
+    });
+  });
+});
+
+test('an alarm: the stream is ended, the machine cancelled, the code reported', async () => {
+  const cloud = await stopsWith('E_ALARM', 5, {
+    meddling: {
+      frame: (frame, number, session) => {
+        if (number === 5) session.end('E_ALARM', 'consumed faster than the machine can');
+        return number >= 5 ? [] : [frame];
+      },
+    },
+  });
+  expect(cloud.requests.length).toBe(1);
+});
+
+test('an end with a code that is none of ours stops the print as well', async () => {
+  await stopsWith('E_INTERNAL', 5, {
+    meddling: {
+      frame: (frame, number, session) => {
+        if (number === 2) session.end('NONSENSE');
+        return number >= 2 ? [] : [frame];
+      },
+    },
+  });
+});
+
+describe('permits', () => {
+  /** Calls home with an answer that is not right: the code is logged, no stream begins, nothing is executed. */
+  async function refused(code: string, change: (answer: CallHomeAnswer, cloud: TestCloud) => unknown): Promise<void> {
+    bench = await startBench({
+      design,
+      meddling: { callHome: async (answer) => (await change(answer, cloudOf())) as CallHomeAnswer },
+    });
+    const { cloud, log } = bench;
+    await cloud.print();
+    const ended = () => log.some((line) => line.includes('not begun'));
+    while (!ended()) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(log.find((line) => line.includes('not begun'))).toContain(`"code":"${code}"`);
+    await bench.agent.close();
+    expect(cloud.telemetry).toEqual([]);
+    expect(cloud.reports).toEqual([]);
+    expect(bench.executed().length).toBe(0);
+  }
+
+  const cloudOf = () => {
+    if (bench === undefined) throw new Error('no bench');
+    return bench.cloud;
+  };
+  const permitOf = async (cloud: TestCloud, change: Partial<Permit>, key = cloud.permitKey) => {
+    const bytes = cloud.requestBytes.at(-1);
+    const request = cloud.requests.at(-1);
+    if (bytes === undefined || request === undefined) throw new Error('no request');
+    return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
+  };
+
+  test('altered', async () => {
+    await refused('E_SIGNATURE', ({ permit, ...rest }) => {
+      permit[permit.length - 1] = (permit.at(-1) ?? 0) ^ 1;
+      return { ...rest, permit };
+    });
+  });
+
+  test('signed by somebody else', async () => {
+    await refused('E_AUTH', async (answer, cloud) => ({
+      ...answer,
+      permit: await permitOf(cloud, {}, generateP256Key()),
+    }));
+  });
+
+  test('of another installation', async () => {
+    await refused('E_SIGNATURE', async (answer, cloud) => {
+      const [bytes, request] = [cloud.requestBytes.at(-1), cloud.requests.at(-1)];
+      if (bytes === undefined || request === undefined) throw new Error('no request');
+      const permit = await signPermit(cloud.permitKey, toHex(systemRandom(16)), cloud.permitFor(request, bytes));
+      return { ...answer, permit };
+    });
+  });
+
+  test('for another machine', async () => {
+    const machine = keyName(generateP256Key().publicKey);
+    await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { machine }) }));
+  });
+
+  test('for another request: a permit cannot be used twice', async () => {
+    await refused('E_PERMIT', async (answer, cloud) => ({
+      ...answer,
+      permit: await permitOf(cloud, { request: systemRandom(32) }),
+    }));
+  });
+
+  test('for another print', async () => {
+    const print = toHex(systemRandom(16));
+    await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { print }) }));
+  });
+
+  test('expired, by more than clocks may differ', async () => {
+    const then = Date.now() - 2 * 3_600_000;
+    await refused('E_EXPIRED', async (answer, cloud) => ({
+      ...answer,
+      permit: await permitOf(cloud, { issued: then, expires: then + 120_000 }),
+    }));
+  });
+
+  test('of a clock that is an hour off: accepted', async () => {
+    const then = Date.now() - 3_600_000;
+    bench = await startBench({
+      design,
+      meddling: {
+        callHome: async (answer) => ({
+          ...answer,
+          permit: await permitOf(cloudOf(), { issued: then, expires: then + 120_000, id: jtiOf(answer) }),
+        }),
+      },
+    });
+    const { cloud } = bench;
+    await cloud.print();
+    await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  });
+
+  test('with another licence', async () => {
+    await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, licence: await cloud.signLicence() }));
+  });
+
+  test('with a registration that is not this machine’s', async () => {
+    await refused('E_MACHINE_UNKNOWN', (answer) => ({ ...answer, machine: { ...answer.machine, serial: 'OTHER' } }));
+  });
+
+  test('refused by control', async () => {
+    bench = await startBench({
+      design,
+      meddling: {
+        refuse: (method) =>
+          method === 'call-home'
+            ? new MillraceError('E_LICENCE_EXHAUSTED', 'all objects have been permitted')
+            : undefined,
+      },
+    });
+    const { cloud, log } = bench;
+    await cloud.print();
+    while (!log.some((line) => line.includes('E_LICENCE_EXHAUSTED')))
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(bench.executed().length).toBe(0);
+    expect(cloud.reports).toEqual([]);
+  });
+
+  test('offered a stream of another design: the permit does not allow it', async () => {
+    bench = await startBench({
+      design,
+      meddling: { parameters: (honest) => ({ ...honest, design: 'e'.repeat(32) }) },
+    });
+    const { cloud } = bench;
+    await cloud.print();
+    await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+    expect(cloud.reports.map(({ event, facts }) => [event, facts.code])).toEqual([['failed', 'E_PERMIT']]);
+    expect(bench.executed().length).toBe(0);
+    expect(cloud.telemetry).toEqual([]);
+  });
+});
+
+/** The permit's id, so that the offer still names it. */
+function jtiOf(answer: CallHomeAnswer): Bytes {
+  const at = Buffer.from(answer.permit).indexOf(encodeCbor('id'));
+  return copyBytes(answer.permit.subarray(at + 4, at + 20));
+}

@@ -1,0 +1,586 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import {
+  type Bytes,
+  concatBytes,
+  copyBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  Serial,
+  systemRandom,
+  toHex,
+  u32be,
+  u64be,
+  utf8,
+} from '@millrace/base';
+import {
+  type Authority,
+  createAuthority,
+  fingerprint,
+  generateP256Key,
+  generateUserKey,
+  keyName,
+  type P256Key,
+  partyOf,
+  type SealingContext,
+} from '@millrace/identity';
+import { createEngine, createReceiver, createSender, type Receiver, type Sender } from '@millrace/live-matrix';
+import {
+  type Address,
+  type Directory,
+  decodeLink,
+  encodeControl,
+  encodeKey,
+  encodeStream,
+  forwardSeed,
+  type LinkControl,
+  type Machine,
+  type MachineReport,
+  mixSecret,
+  objectId,
+  offerSession,
+  openTelemetry,
+  type Permit,
+  type PermitRequest,
+  registrationHash,
+  reverseKeys,
+  type StreamParameters,
+  sha256,
+  signPermit,
+  signTransaction,
+  type Telemetry,
+  verifyMachineDocument,
+} from '@millrace/protocol';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { StoredDesign } from './agent-design.ts';
+
+/** What a test may do to the stream; everything else is honest. */
+export interface Meddling {
+  /** Frames to send in place of this one. */
+  frame?(frame: Bytes, segment: number, session: CloudStream): readonly Bytes[];
+  /** Keys to send in place of this one. */
+  key?(payload: Bytes, segment: number, session: CloudStream): readonly Bytes[];
+  /** Another answer to call-home. */
+  callHome?(answer: CallHomeAnswer, call: number): CallHomeAnswer | Promise<CallHomeAnswer>;
+  /** False: the answer is lost with the connection. */
+  answer?(method: string, call: number): boolean;
+  /** Called for every telemetry. */
+  telemetry?(telemetry: Telemetry, session: CloudStream): void;
+  /** A code with which to refuse the call. */
+  refuse?(method: string, call: number): MillraceError | undefined;
+  /** Changes the parameters of a session. */
+  parameters?(parameters: StreamParameters): StreamParameters;
+  /** False: no session is offered. */
+  offer?(call: number): boolean;
+}
+
+export interface CallHomeAnswer {
+  readonly permit: Bytes;
+  readonly print: Bytes;
+  readonly licence: Bytes;
+  readonly machine: Machine;
+}
+
+export interface CloudOptions {
+  readonly design: StoredDesign;
+  readonly machine: Omit<Machine, 'machine' | 'publicKey'>;
+  readonly window?: number;
+  /** Frames after which the sender moves on, if the machine is ready. */
+  readonly framesPerRevision?: number;
+  /** Waits for the machine rather than send more frames in one revision. */
+  readonly strict?: boolean;
+  readonly meddling?: Meddling;
+}
+
+/** Every node of the cloud in one object, honest unless a test meddles: the agent's real link, and real sessions, behind it. */
+export class TestCloud {
+  readonly options: CloudOptions;
+  readonly directory: Directory;
+  readonly machineKey: P256Key;
+  readonly machineTls: { certificate: string; key: Bytes };
+  readonly authority: Authority;
+  readonly permitKey: P256Key;
+  readonly registration: Machine;
+  readonly holder = generateUserKey();
+  readonly owner = generateUserKey();
+  readonly reports: MachineReport[] = [];
+  readonly requests: PermitRequest[] = [];
+  readonly requestBytes: Bytes[] = [];
+  readonly telemetry: Telemetry[] = [];
+  readonly sessions: CloudStream[] = [];
+  /** Everything that passed the link, both ways. */
+  readonly wire: Bytes[] = [];
+  meddling: Meddling;
+  /** Signed print requests by id, in order. */
+  readonly prints = new Map<string, Bytes>();
+  licence = new Uint8Array();
+  connections = 0;
+  readonly #server: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #permits = new Map<string, CallHomeAnswer>();
+  #socket: WebSocket | undefined;
+  #calls = 0;
+  #changed: (() => void)[] = [];
+
+  private constructor(options: CloudOptions, made: Awaited<ReturnType<typeof makeInstallation>>) {
+    this.options = options;
+    this.meddling = options.meddling ?? {};
+    this.directory = made.directory;
+    this.machineKey = made.machineKey;
+    this.machineTls = made.machineTls;
+    this.authority = made.authority;
+    this.permitKey = made.permitKey;
+    this.registration = {
+      ...options.machine,
+      machine: keyName(made.machineKey.publicKey),
+      publicKey: made.machineKey.publicKey,
+    };
+    this.#server = createServer({
+      cert: made.tls.certificate,
+      key: Buffer.from(made.tls.key),
+      ca: made.directory.authority,
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      rejectUnauthorized: true,
+    });
+    this.#sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+    this.#server.on('upgrade', (request, socket, head) => {
+      const certificate = (socket as TLSSocket).getPeerX509Certificate();
+      const party = certificate === undefined ? undefined : partyOf(certificate);
+      if (request.url !== '/v1/machine' || party?.role !== 'machine') return socket.destroy();
+      this.#sockets.handleUpgrade(request, socket, head, (link) => this.#serve(link));
+    });
+  }
+
+  static async start(options: CloudOptions): Promise<TestCloud> {
+    const cloud = new TestCloud(options, await makeInstallation());
+    cloud.licence = await cloud.signLicence();
+    await cloud.listen();
+    return cloud;
+  }
+
+  async listen(port = 0): Promise<void> {
+    this.#server.listen(port, '127.0.0.1');
+    await once(this.#server, 'listening');
+  }
+
+  get address(): Address {
+    return { host: '127.0.0.1', port: (this.#server.address() as AddressInfo).port };
+  }
+
+  get segments(): number {
+    return this.options.design.cells.length;
+  }
+
+  signLicence(): Promise<Bytes> {
+    const now = Date.now();
+    return signTransaction(this.owner, this.directory.installation, {
+      type: 'licence.grant',
+      id: systemRandom(16),
+      issued: now,
+      expires: now + 3_600_000,
+      design: 'd'.repeat(32),
+      objects: 5,
+      machines: [{ machine: this.registration.machine, registration: registrationHash(this.registration) }],
+      materials: [],
+      notBefore: 0,
+      notAfter: now + 3_600_000,
+      holder: this.holder.publicKey,
+      secretHash: systemRandom(32),
+    });
+  }
+
+  /** The holder presses print. Returns the print's id. */
+  async print(): Promise<string> {
+    const now = Date.now();
+    const id = systemRandom(16);
+    const signed = await signTransaction(this.holder, this.directory.installation, {
+      type: 'print.request',
+      id,
+      issued: now,
+      expires: now + 3_600_000,
+      licence: this.licenceId,
+      machine: this.registration.machine,
+    });
+    this.prints.set(toHex(id), signed);
+    this.queue.push(toHex(id));
+    this.#notify();
+    return toHex(id);
+  }
+
+  readonly queue: string[] = [];
+
+  get licenceId(): string {
+    return toHex(this.#licenceIdOf(this.licence));
+  }
+
+  #licenceIdOf(signed: Bytes): Bytes {
+    const parts = decodeCbor(signed.subarray(1), 'licence') as [Uint8Array, object, Uint8Array, Uint8Array];
+    return copyBytes((decodeCbor(parts[2], 'licence') as { id: Uint8Array }).id);
+  }
+
+  /** Waits until `condition` holds; checked whenever something comes from the machine. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#changed.push(resolve));
+  }
+
+  #notify(): void {
+    for (const resolve of this.#changed.splice(0)) resolve();
+  }
+
+  /** Cuts the machine's connection. */
+  cut(): void {
+    this.#socket?.terminate();
+  }
+
+  send(message: Bytes): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.wire.push(message);
+    this.#socket.send(message);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.sessions) await session.close();
+    for (const client of this.#sockets.clients) client.terminate();
+    this.#sockets.close();
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #serve(link: WebSocket): void {
+    this.connections++;
+    this.#socket = link;
+    const order = new Serial();
+    link.on('message', (data: Buffer) => {
+      const bytes = copyBytes(data);
+      this.wire.push(bytes);
+      const message = decodeLink(bytes, false);
+      if (message.kind === 'reverse') {
+        const session = this.sessions.at(-1);
+        void order.run(() => session?.receive(message.payload)).then(() => this.#notify());
+      } else if (message.kind === 'control' && message.message.type === 'call') {
+        void this.#call(link, message.message);
+      }
+    });
+    link.on('close', () => {
+      for (const session of this.sessions) session.ended = true;
+      this.#notify();
+    });
+    link.on('error', () => undefined);
+    this.#notify();
+  }
+
+  async #call(link: WebSocket, { call, method, body }: Extract<LinkControl, { type: 'call' }>): Promise<void> {
+    const number = ++this.#calls;
+    const input = decodeCbor(body, method) as Record<string, unknown>;
+    try {
+      const refused = this.meddling.refuse?.(method, number);
+      if (refused !== undefined) throw refused;
+      const answer = await this.#answer(link, method, input, number);
+      if (this.meddling.answer?.(method, number) === false) return link.terminate();
+      link.send(encodeControl({ type: 'answer', call, body: encodeCbor(answer as never) }));
+    } catch (error) {
+      const { code, message } = error as MillraceError;
+      link.send(encodeControl({ type: 'error', call, code: code ?? 'E_INTERNAL', message }));
+    } finally {
+      this.#notify();
+    }
+  }
+
+  async #answer(link: WebSocket, method: string, input: Record<string, unknown>, call: number): Promise<unknown> {
+    switch (method) {
+      case 'next': {
+        const deadline = Date.now() + (input.wait as number);
+        while (this.queue.length === 0 && Date.now() < deadline && link.readyState === WebSocket.OPEN) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        return this.queue.length === 0 ? {} : { print: this.queue[0] };
+      }
+      case 'call-home':
+        return this.#callHome(copyBytes(input.request as Uint8Array), call);
+      case 'report': {
+        const { body } = await this.#verify(input.report as Uint8Array);
+        if (body.type !== 'report') throw new MillraceError('E_INPUT', 'not a report');
+        const known = this.reports.some(({ id }) => Buffer.compare(id, body.id) === 0);
+        if (!known) this.reports.push(body);
+        return {};
+      }
+      default:
+        throw new MillraceError('E_INPUT', method);
+    }
+  }
+
+  #verify(bytes: Uint8Array) {
+    return verifyMachineDocument(bytes, this.directory.installation, () => this.machineKey.publicKey, Date.now());
+  }
+
+  async #callHome(bytes: Bytes, call: number): Promise<CallHomeAnswer> {
+    const known = this.#permits.get(toHex(sha256(bytes)));
+    this.requestBytes.push(bytes);
+    if (known !== undefined) return known;
+    const { body: request } = await this.#verify(bytes);
+    if (request.type !== 'permit.request') throw new MillraceError('E_INPUT', 'not a request');
+    this.requests.push(request);
+    this.queue.splice(0, this.queue.length, ...this.queue.filter((print) => print !== request.print));
+    const permit = await this.permitFor(request, bytes);
+    const print = this.prints.get(request.print);
+    if (print === undefined) throw new MillraceError('E_NOT_FOUND', 'no such print');
+    const honest = {
+      permit: await signPermit(this.permitKey, this.directory.installation, permit),
+      print,
+      licence: this.licence,
+      machine: this.registration,
+    };
+    const answer = (await this.meddling.callHome?.(honest, call)) ?? honest;
+    this.#permits.set(toHex(sha256(bytes)), answer);
+    if (this.meddling.offer?.(call) !== false) setImmediate(() => void this.#offer(permit, request, bytes, answer));
+    return answer;
+  }
+
+  permitFor(request: PermitRequest, bytes: Bytes): Permit {
+    const now = Date.now();
+    const number = [...this.prints.keys()].indexOf(request.print) + 1;
+    return {
+      type: 'permit',
+      id: systemRandom(16),
+      issued: now,
+      expires: now + 120_000,
+      print: request.print,
+      licence: this.licenceId,
+      object: objectId(this.licenceId, number),
+      number,
+      design: 'd'.repeat(32),
+      machine: this.registration.machine,
+      request: sha256(bytes),
+      count: 1,
+    };
+  }
+
+  /** As the keys node does it. */
+  async #offer(permit: Permit, request: PermitRequest, bytes: Bytes, answer: CallHomeAnswer): Promise<void> {
+    const { design, window = 4 } = this.options;
+    const session = systemRandom(16);
+    const openingHash = sha256(sha256(answer.permit), sha256(bytes), sha256(answer.print), sha256(answer.licence));
+    const honest: StreamParameters = {
+      object: permit.object,
+      design: permit.design,
+      designNonce: design.nonce,
+      segments: design.cells.length,
+      from: request.from,
+      size: design.bytes.length,
+      window,
+      order: request.order,
+      suite: request.suite,
+      hints: request.hints,
+      revisionMs: 1,
+    };
+    const parameters = this.meddling.parameters?.(honest) ?? honest;
+    const side = await offerSession({
+      binding: { openingHash, session, licence: permit.licence, serial: this.registration.serial },
+      machineStatic: this.registration.publicKey,
+      machineEphemeral: request.ephemeral,
+      licenceSecret: systemRandom(32),
+      parameters,
+    });
+    const stream = await CloudStream.open(this, session, side.seed, parameters, side.context);
+    for (const earlier of this.sessions) earlier.ended = true;
+    this.sessions.push(stream);
+    this.send(
+      encodeControl({ type: 'offer', machine: this.registration.machine, jti: toHex(permit.id), offer: side.offer }),
+    );
+    await stream.pump();
+  }
+}
+
+/** Segments and keys nodes' ends of one session. */
+export class CloudStream {
+  readonly session: Bytes;
+  readonly parameters: StreamParameters;
+  readonly sender: Sender;
+  readonly #cloud: TestCloud;
+  readonly #context: SealingContext;
+  readonly #reverse: Receiver;
+  readonly #telemetryKey: Bytes;
+  readonly #secrets = new Map<bigint, Bytes>();
+  readonly #reverseSecrets = new Map<bigint, Bytes>();
+  readonly #order = new Serial();
+  readonly #repeat = new Map<number, bigint>();
+  ended = false;
+  acked: number;
+  ready = -1n;
+  #sent: number;
+  #keyed: number;
+  #inRevision = 0;
+  #mixed = 0n;
+
+  private constructor(
+    cloud: TestCloud,
+    session: Bytes,
+    parameters: StreamParameters,
+    context: SealingContext,
+    ends: { sender: Sender; reverse: Receiver; telemetryKey: Bytes },
+  ) {
+    this.#cloud = cloud;
+    this.session = session;
+    this.parameters = parameters;
+    this.#context = context;
+    this.sender = ends.sender;
+    this.#reverse = ends.reverse;
+    this.#telemetryKey = ends.telemetryKey;
+    this.acked = parameters.from;
+    this.#sent = parameters.from;
+    this.#keyed = parameters.from;
+  }
+
+  static async open(
+    cloud: TestCloud,
+    session: Bytes,
+    seed: Bytes,
+    parameters: StreamParameters,
+    context: SealingContext,
+  ): Promise<CloudStream> {
+    const { order, suite, hints } = parameters;
+    const sender = createSender({
+      parameters: { order, suite, hints },
+      sessionId: session,
+      seed: forwardSeed(seed),
+      engine: createEngine(),
+    });
+    const keys = reverseKeys(seed);
+    const reverse = await createReceiver({
+      parameters: { order: 16, suite, hints: 'dense' },
+      sessionId: session,
+      seed: keys.seed,
+      threads: 0,
+    });
+    return new CloudStream(cloud, session, parameters, context, { sender, reverse, telemetryKey: keys.telemetry });
+  }
+
+  async receive(payload: Bytes): Promise<void> {
+    if (this.ended) return;
+    const revision = new DataView(payload.buffer, payload.byteOffset).getBigUint64(22);
+    while (this.#reverse.ready < revision) {
+      const secret = this.#reverseSecrets.get(this.#reverse.ready + 1n);
+      if (secret !== undefined) this.#reverse.mix(secret);
+      await this.#reverse.prepareNext();
+    }
+    const { frame, cell } = await this.#reverse.decode(payload);
+    const telemetry = openTelemetry(this.#telemetryKey, frame, cell);
+    this.#cloud.telemetry.push(telemetry);
+    this.#cloud.meddling.telemetry?.(telemetry, this);
+    if (telemetry.acked > this.#sent) throw new Error('acknowledged what was never sent');
+    this.acked = Math.max(this.acked, telemetry.acked);
+    this.ready = telemetry.ready;
+    for (const segment of telemetry.resend ?? []) this.#repeat.set(segment, this.sender.revision);
+    const { mix } = telemetry;
+    if (mix !== undefined) await this.#order.run(() => this.#mix(mix));
+    await this.pump();
+  }
+
+  /** Sends what the window allows. */
+  pump(): Promise<void> {
+    return this.#order.run(async () => {
+      const { segments, window } = this.parameters;
+      const limit = Math.min(segments, this.acked + window);
+      for (; !this.ended && this.#keyed < limit; this.#keyed++) await this.#sendKey(this.#keyed);
+      while (!this.ended && this.ready >= 0n && (this.#sent < limit || this.#repeat.size > 0)) {
+        this.#advance();
+        const { strict, framesPerRevision = 2 } = this.#cloud.options;
+        if (strict && this.#inRevision >= framesPerRevision) break;
+        if (!this.#sendOne(limit)) break;
+      }
+    });
+  }
+
+  /** Seals the keys of a segment once more, as when maintenance has moved its cell. */
+  giveAgain(segment: number): Promise<void> {
+    return this.#order.run(() => this.#sendKey(segment));
+  }
+
+  end(code: string, reason = 'the test says so'): void {
+    this.ended = true;
+    this.#cloud.send(encodeControl({ type: 'end', session: this.session, code, reason }));
+  }
+
+  async close(): Promise<void> {
+    this.ended = true;
+    await this.#order.run(() => undefined);
+    this.sender.close();
+    await this.#reverse.close();
+  }
+
+  #sendOne(limit: number): boolean {
+    for (const [segment, revision] of this.#repeat) {
+      if (revision >= this.sender.revision) continue;
+      this.#repeat.delete(segment);
+      this.#sendFrame(segment);
+      return true;
+    }
+    if (this.#sent >= limit) return false;
+    this.#sendFrame(this.#sent++);
+    return true;
+  }
+
+  #advance(): void {
+    const next = this.sender.revision + 1n;
+    const { framesPerRevision = 2 } = this.#cloud.options;
+    if (this.ready < next || (this.#inRevision < framesPerRevision && this.#repeat.size === 0)) return;
+    const secret = this.#secrets.get(next);
+    if (secret !== undefined) this.sender.mix(secret);
+    this.sender.advance();
+    this.#inRevision = 0;
+  }
+
+  #sendFrame(segment: number): void {
+    const cell = this.#cloud.options.design.cells[segment];
+    if (cell === undefined) throw new Error('no such cell');
+    const frame = this.sender.encode(segment, cell);
+    this.#inRevision++;
+    const frames = this.#cloud.meddling.frame?.(frame, segment, this) ?? [frame];
+    for (const one of frames) this.#cloud.send(encodeStream('frame', one));
+  }
+
+  async #sendKey(segment: number): Promise<void> {
+    const keys = this.#cloud.options.design.keys[segment];
+    if (keys === undefined) throw new Error('no such keys');
+    const payload = encodeKey(segment, await this.#context.seal(keys, u32be(segment)));
+    const payloads = this.#cloud.meddling.key?.(payload, segment, this) ?? [payload];
+    for (const one of payloads) this.#cloud.send(encodeStream('key', one));
+  }
+
+  async #mix(point: Uint8Array): Promise<void> {
+    const revision = (this.ready / 64n + 1n) * 64n;
+    if (revision <= this.#mixed) return;
+    this.#mixed = revision;
+    const own = generateP256Key();
+    const secret = mixSecret(this.session, revision, await own.agree(point));
+    this.#secrets.set(revision, secret);
+    this.#reverseSecrets.set(revision, secret);
+    const sealed = await this.#context.seal(own.publicKey, concatBytes(utf8('mix'), u64be(revision)));
+    this.#cloud.send(encodeControl({ type: 'mix', session: this.session, revision: Number(revision), sealed }));
+  }
+}
+
+async function makeInstallation() {
+  const authority = await createAuthority('test', Date.now());
+  const machineKey = generateP256Key();
+  const permitKey = generateP256Key();
+  const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
+  const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
+  const node = () => ({ fingerprint: fingerprint(tls.certificate), box: toHex(generateP256Key().publicKey) });
+  const directory: Directory = {
+    version: 1,
+    installation: toHex(systemRandom(16)),
+    name: 'test',
+    authority: authority.identity.certificate,
+    nodes: { control: node(), segments: node(), keys: node(), distribution: node() },
+    permitKey: toHex(permitKey.publicKey),
+    logKey: 'test+00000000+AAAA',
+    adminKey: toHex(generateUserKey().publicKey),
+  };
+  return { authority, machineKey, permitKey, tls, machineTls, directory };
+}

@@ -1,0 +1,212 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
+import { afterEach, expect, test } from 'vitest';
+import { storeDesign } from './agent-design.ts';
+import { type Bench, startBench } from './agent-harness.ts';
+
+let bench: Bench | undefined;
+afterEach(async () => {
+  await bench?.close();
+  bench = undefined;
+});
+
+const design = storeDesign(systemRandom(8 * 16_370));
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const pendingReports = async (of: Bench) =>
+  (await readdir(join(of.folder, 'data', 'reports'))).filter((name) => name.endsWith('.report'));
+
+const unfinished = (change: object) => ({
+  print: 'a'.repeat(32),
+  run: 'b'.repeat(32),
+  object: `${'c'.repeat(32)}-1`,
+  started: true,
+  segments: 12,
+  bytes: 190_000,
+  line: 4_321,
+  layer: 17,
+  filament: 12.5,
+  ...change,
+});
+
+test('an agent that was killed in a print reports it as failed, with the last line known, before anything else', async () => {
+  bench = await startBench({ design, start: false });
+  await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(unfinished({})));
+  await bench.restart();
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  const [first, second] = cloud.reports;
+  expect(first).toMatchObject({
+    event: 'failed',
+    object: `${'c'.repeat(32)}-1`,
+    facts: {
+      code: 'E_MACHINE',
+      reason: 'the agent was restarted',
+      line: 4_321,
+      layer: 17,
+      segments: 12,
+      filament: 12.5,
+    },
+  });
+  expect(second?.event).toBe('started');
+  expect(toHex(second?.run ?? new Uint8Array())).not.toBe('b'.repeat(32));
+});
+
+test('an agent that was killed before the machine began takes the same run up again', async () => {
+  bench = await startBench({ design, start: false });
+  const { cloud } = bench;
+  const print = await cloud.print();
+  cloud.queue.splice(0); // control has permitted it and does not offer it again
+  const begun = unfinished({
+    print,
+    object: undefined,
+    started: false,
+    segments: 0,
+    bytes: 0,
+    line: 0,
+    layer: 0,
+    filament: 0,
+  });
+  await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(begun));
+  await bench.restart();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  expect(cloud.requests.map(({ run, print: of }) => [toHex(run), of])).toEqual([['b'.repeat(32), print]]);
+});
+
+test('a damaged run record is not guessed at', async () => {
+  bench = await startBench({ design, start: false });
+  await writeFile(join(bench.config.data, 'run.json'), '{"print":');
+  await expect(bench.restart()).rejects.toMatchObject({ code: 'E_STORE' });
+});
+
+test('reports wait on disk until control has answered, survive the agent, and keep their order', async () => {
+  let away = true;
+  bench = await startBench({
+    design,
+    meddling: {
+      refuse: (method) => (method === 'report' && away ? new MillraceError('E_UNAVAILABLE', 'not now') : undefined),
+    },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  while ((await pendingReports(bench)).length < 5) await pause(20);
+  expect(cloud.reports).toEqual([]);
+  await bench.agent.close();
+  expect((await pendingReports(bench)).length).toBe(5);
+  away = false;
+  await cloud.print();
+  await bench.restart();
+  await cloud.until(() => cloud.reports.filter(({ event }) => event === 'completed').length === 2);
+  const events = cloud.reports.map(({ event, object }) => `${event}${object.slice(-2)}`);
+  const whole = (n: number) =>
+    ['started', 'progressed', 'progressed', 'progressed', 'completed'].map((e) => `${e}-${n}`);
+  expect(events).toEqual([...whole(1), ...whole(2)]);
+  await bench.agent.close();
+  expect(await pendingReports(bench)).toEqual([]);
+});
+
+test('a report that control refuses is put aside and holds nothing up', async () => {
+  bench = await startBench({
+    design,
+    meddling: {
+      refuse: (method, call) =>
+        method === 'report' && call === 3 ? new MillraceError('E_FORBIDDEN', 'not of this run') : undefined,
+    },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  await bench.agent.close();
+  const left = await readdir(join(bench.folder, 'data', 'reports'));
+  expect(left).toEqual(['000000000001.report.refused']);
+});
+
+test('an agent told to stop in a print cancels it and leaves the report of it', async () => {
+  bench = await startBench({
+    design,
+    window: 4,
+    meddling: {
+      frame: (frame, segment) => (segment < 4 ? [frame] : []),
+      refuse: (method, call) =>
+        method === 'report' && call > 3 ? new MillraceError('E_UNAVAILABLE', 'not now') : undefined,
+    },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  while (bench.executed().length < 4 * 16_370) await pause(10);
+  await bench.agent.close();
+  expect(cloud.reports.some(({ event }) => event === 'failed')).toBe(false);
+  cloud.meddling = {};
+  await bench.restart();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  expect(cloud.reports.at(-1)?.facts).toMatchObject({
+    code: 'E_MACHINE',
+    reason: 'the agent was stopped',
+    segments: 4,
+  });
+  expect(cloud.reports.filter(({ event }) => event === 'failed').length).toBe(1);
+});
+
+test('a machine with another serial number never calls home', async () => {
+  bench = await startBench({ design, driver: { serial: 'SOMEBODY-ELSE' } });
+  const { cloud, log } = bench;
+  await cloud.print();
+  while (!log.some((line) => line.includes('E_MACHINE_UNKNOWN'))) await pause(10);
+  await cloud.until(() => cloud.connections > 0);
+  await pause(100);
+  expect(cloud.requests).toEqual([]);
+});
+
+test('a machine that is unplugged in a print: failed with its code, and the next print works', async () => {
+  const lines = Array.from({ length: 2_000 }, (_, i) => `G1 X${i % 100} Y${(i * 7) % 100} F6000`).join('\n');
+  bench = await startBench({
+    design: storeDesign(utf8(`G28\n${lines}\n`)),
+    kind: 'virtual',
+    factor: 2_000,
+    driver: { faults: { unpluggedAtLine: 900 } },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  const failed = cloud.reports.find(({ event }) => event === 'failed');
+  expect(failed?.facts).toMatchObject({ code: 'E_MACHINE' });
+  expect(failed?.facts.line).toBeGreaterThan(0);
+  expect(failed?.facts.line).toBeLessThanOrEqual(900);
+});
+
+test('a line that cannot be executed is named by its number, and not quoted', async () => {
+  const secret = 'G1 Xsecret-of-the-design';
+  bench = await startBench({
+    design: storeDesign(utf8(`G28\nG1 X5 F600\n${secret}\nG1 X6\n`)),
+    kind: 'virtual',
+  });
+  const { cloud, log } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  const { facts } = cloud.reports.at(-1) ?? {};
+  expect(facts?.code).toBe('E_GCODE');
+  expect(facts?.reason).toContain('line 3');
+  await bench.agent.close();
+  const said = [
+    facts?.reason,
+    ...log,
+    await readFile(join(bench.config.data, 'objects', `${cloud.reports.at(-1)?.object}.json`), 'utf8'),
+  ];
+  expect(said.join('\n')).not.toContain('secret-of-the-design');
+});
+
+test('the run record keeps where the machine was', async () => {
+  bench = await startBench({
+    design,
+    window: 4,
+    meddling: { frame: (frame, segment) => (segment < 6 ? [frame] : []) },
+  });
+  const { cloud, config } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event, facts }) => event === 'progressed' && facts.segments >= 6));
+  const record = JSON.parse(await readFile(join(config.data, 'run.json'), 'utf8')) as Record<string, unknown>;
+  expect(record).toMatchObject({ started: true, object: `${cloud.licenceId}-1` });
+  expect(Object.keys(record).sort()).toEqual(Object.keys(unfinished({})).sort());
+});

@@ -1,0 +1,251 @@
+import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { createReceiver, type Receiver } from '@millrace/live-matrix';
+import { encodeControl } from '@millrace/protocol';
+import { afterEach, expect, test } from 'vitest';
+import { storeDesign } from './agent-design.ts';
+import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
+
+let bench: Bench | undefined;
+afterEach(async () => {
+  await bench?.close();
+  bench = undefined;
+});
+
+const cloudOf = () => {
+  if (bench === undefined) throw new Error('no bench');
+  return bench.cloud;
+};
+
+const design = storeDesign(systemRandom(20 * 16_370 - 5));
+
+/** Prints and waits for the end; checks what holds for every print, however often it was resumed. */
+async function printWhole(options: Partial<BenchOptions>): Promise<Bench> {
+  bench = await startBench({ design, window: 6, ...options });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed' || event === 'failed'));
+  expect(cloud.reports.at(-1)?.event).toBe('completed');
+  expect(bench.executed().equals(design.bytes)).toBe(true);
+  expect(new Set(cloud.requests.map(({ run }) => toHex(run))).size).toBe(1);
+  expect(new Set(cloud.requests.map(({ ephemeral }) => toHex(ephemeral))).size).toBe(cloud.requests.length);
+  expect(cloud.reports.filter(({ event }) => event === 'started').length).toBe(1);
+  return bench;
+}
+
+test('a lost connection: the stream goes on where it broke, with the same run and a new ephemeral key', async () => {
+  let cuts = 0;
+  const { cloud } = await printWhole({
+    meddling: {
+      frame: (frame, segment) => {
+        if ((segment === 7 && cuts === 0) || (segment === 13 && cuts === 1)) {
+          cuts++;
+          setImmediate(() => cloudOf().cut());
+        }
+        return [frame];
+      },
+    },
+  });
+  expect(cloud.connections).toBe(3);
+  expect(cloud.requests.length).toBe(3);
+  const froms = cloud.requests.map(({ from }) => from);
+  expect(froms[0]).toBe(0);
+  expect(froms[1]).toBeGreaterThan(0);
+  expect(froms[2]).toBeGreaterThan(froms[1] ?? 0);
+});
+
+test('keys that stop coming: the stall is noticed and the stream resumed', async () => {
+  const { cloud } = await printWhole({
+    meddling: { key: (key, segment, session) => (session === cloudOf().sessions[0] && segment >= 5 ? [] : [key]) },
+  });
+  expect(cloud.requests.map(({ from }) => from)).toEqual([0, 5]);
+});
+
+test('keys given a second time, because their cell has moved', async () => {
+  let again = 0;
+  const { cloud } = await printWhole({
+    meddling: {
+      key: (key, segment, session) => {
+        if (again < 2 && segment >= 8) {
+          again++;
+          setImmediate(() => void session.giveAgain(segment - again + 1));
+        }
+        return [key];
+      },
+    },
+  });
+  expect(again).toBe(2);
+  expect(cloud.requests.length).toBe(1);
+});
+
+test('one key lost among others', async () => {
+  const { cloud } = await printWhole({
+    meddling: { key: (key, segment, session) => (session === cloudOf().sessions[0] && segment === 4 ? [] : [key]) },
+  });
+  expect(cloud.requests.length).toBe(2);
+  expect(cloud.requests[1]?.from).toBeLessThanOrEqual(4);
+});
+
+test('a frame that never comes', async () => {
+  const { cloud } = await printWhole({
+    meddling: {
+      frame: (frame, segment, session) => (session === cloudOf().sessions[0] && segment === 9 ? [] : [frame]),
+    },
+  });
+  expect(cloud.requests.map(({ from }) => from)).toEqual([0, 9]);
+});
+
+test('a node that went away is said by the distribution node', async () => {
+  const { cloud } = await printWhole({
+    meddling: {
+      frame: (frame, segment, session) => {
+        if (session !== cloudOf().sessions[0] || segment < 3) return [frame];
+        session.ended = true;
+        cloudOf().send(encodeControl({ type: 'lost', session: session.session, who: 'segments' }));
+        return [];
+      },
+    },
+  });
+  expect(cloud.requests.length).toBe(2);
+});
+
+test('an end that may pass is resumed, and a frame of the old session that comes late is dropped', async () => {
+  let late: Uint8Array<ArrayBuffer> | undefined;
+  const { cloud } = await printWhole({
+    meddling: {
+      frame: (frame, segment, session) => {
+        if (session === cloudOf().sessions[0]) {
+          if (segment !== 6) return [frame];
+          late = frame;
+          session.end('E_UNAVAILABLE');
+          return [];
+        }
+        return late === undefined ? [frame] : [late, frame];
+      },
+    },
+  });
+  expect(late).toBeDefined();
+  expect(cloud.requests.length).toBe(2);
+});
+
+test('frames that cannot be solved are asked for again, in a later revision', async () => {
+  const unsolved = new Set([2, 3, 11]);
+  const sent = new Map<number, bigint[]>();
+  const receiver: typeof createReceiver = async (options) => {
+    const honest: Receiver = await createReceiver(options);
+    return {
+      get ready() {
+        return honest.ready;
+      },
+      engine: honest.engine,
+      prepareNext: () => honest.prepareNext(),
+      mix: (secret) => honest.mix(secret),
+      close: () => honest.close(),
+      decode: async (frame) => {
+        const number = new DataView(frame.buffer, frame.byteOffset).getUint32(30);
+        if (unsolved.delete(number)) throw new MillraceError('E_FRAME_UNSOLVED', 'the test says so');
+        return honest.decode(frame);
+      },
+    };
+  };
+  const { cloud } = await printWhole({
+    receiver,
+    meddling: {
+      frame: (frame, segment, session) => {
+        sent.set(segment, [...(sent.get(segment) ?? []), session.sender.revision]);
+        return [frame];
+      },
+    },
+  });
+  expect(cloud.requests.length).toBe(1);
+  expect(cloud.telemetry.flatMap(({ resend }) => resend ?? [])).toEqual(expect.arrayContaining([2, 3, 11]));
+  for (const segment of [2, 3, 11]) {
+    const revisions = sent.get(segment) ?? [];
+    expect(revisions.length).toBeGreaterThanOrEqual(2);
+    expect(revisions[1]).toBeGreaterThan(revisions[0] ?? 0n);
+  }
+});
+
+test('the answer to a call home is lost: the same signed request goes again and costs no second object', async () => {
+  let lost = 0;
+  const { cloud } = await printWhole({
+    meddling: { answer: (method) => method !== 'call-home' || lost++ >= 2, offer: () => true },
+  });
+  const [first, second] = cloud.requestBytes;
+  expect(cloud.requestBytes.length).toBeGreaterThanOrEqual(3);
+  expect(second).toEqual(first);
+  expect(new Set(cloud.reports.map(({ object }) => object)).size).toBe(1);
+});
+
+test('control noted the request and then failed: a new request of the same run is made', async () => {
+  let noted = 0;
+  const { cloud } = await printWhole({
+    meddling: {
+      refuse: (method) =>
+        method === 'call-home' && noted++ === 0 ? new MillraceError('E_REPLAY', 'used already') : undefined,
+    },
+  });
+  expect(cloud.requests.length).toBe(1);
+});
+
+test('the machine executes what is buffered while the cloud is away', async () => {
+  const left: number[] = [];
+  /** Bytes that had come when the stream broke, as the agent says. */
+  const come = () => {
+    const line = bench?.log.find((one) => one.includes('resuming'));
+    return line === undefined ? 0 : (JSON.parse(line) as { from: number }).from * 16_370;
+  };
+  await printWhole({
+    // Slow: 16 segments a second, and room for one, so that most of the window waits in the agent.
+    factor: 1,
+    bytesPerSecond: 16 * 16_370,
+    driver: { bufferBytes: 16_384 },
+    meddling: {
+      telemetry: ({ acked }, session) => {
+        if (acked >= 2 && session === cloudOf().sessions[0] && !session.ended) cloudOf().cut();
+      },
+      refuse: (method) => {
+        if (method !== 'call-home' || come() === 0) return undefined;
+        left.push(come() - (bench?.executed().length ?? 0));
+        return (left.at(-1) ?? 0) > 0 ? new MillraceError('E_UNAVAILABLE', 'not now') : undefined;
+      },
+    },
+  });
+  expect(left[0]).toBeGreaterThan(0);
+  expect(left.at(-1)).toBe(0);
+});
+
+test('the cloud stays away: the print has failed, with its evidence', async () => {
+  bench = await startBench({
+    design,
+    window: 6,
+    agent: { giveUpMs: 600 },
+    meddling: {
+      frame: (frame, segment) => (segment < 5 ? [frame] : []),
+      refuse: (method, call) =>
+        method === 'call-home' && call > 2 ? new MillraceError('E_UNAVAILABLE', 'not now') : undefined,
+    },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  expect(cloud.reports.at(-1)?.facts).toMatchObject({ code: 'E_STARVED', segments: 5 });
+  expect(bench.executed().equals(design.bytes.subarray(0, 5 * 16_370))).toBe(true);
+  expect(cloud.requests.length).toBe(1);
+});
+
+test('control refuses to go on: the machine is stopped and the print has failed with the code', async () => {
+  bench = await startBench({
+    design,
+    window: 6,
+    meddling: {
+      frame: (frame, segment) => (segment < 5 ? [frame] : []),
+      refuse: (method, call) =>
+        method === 'call-home' && call > 2 ? new MillraceError('E_ALARM', 'consumed too fast') : undefined,
+    },
+  });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  expect(cloud.reports.map(({ event }) => event)).toEqual(['started', 'progressed', 'failed']);
+  expect(cloud.reports.at(-1)?.facts.code).toBe('E_ALARM');
+});
