@@ -9,7 +9,7 @@ import type { ControlContext } from './context.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
-import { takeReport } from './reports.ts';
+import { printOf, takeReport } from './reports.ts';
 import { checkpointText, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import { designView, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
@@ -141,15 +141,18 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
     }
     return shown;
   });
-  server.get<Params>('/v1/objects/:id', async (request) => {
-    user(request);
-    return objectView(context, request.params.id ?? '');
-  });
+  /** Owner and holder see an object; others verify its certificate. */
+  const requireOwn = async (request: FastifyRequest<Params>): Promise<string> => {
+    const object = request.params.id ?? '';
+    if (!(await ownsObject(context, await printOf(context, object), user(request)))) {
+      throw new MillraceError('E_FORBIDDEN', 'the object is somebody else’s');
+    }
+    return object;
+  };
+  server.get<Params>('/v1/objects/:id', async (request) => objectView(context, await requireOwn(request)));
   server.get<Params>('/v1/objects/:id/certificate', async (request, reply) => {
-    user(request);
-    return reply
-      .type('application/octet-stream')
-      .send(Buffer.from(await exportCertificate(ledger, request.params.id ?? '')));
+    const object = await requireOwn(request);
+    return reply.type('application/octet-stream').send(Buffer.from(await exportCertificate(ledger, object)));
   });
   server.get('/v1/ledger/checkpoint', async (request, reply) => {
     user(request);
