@@ -5,6 +5,7 @@ import { type Bench, formatReport } from './bench.ts';
 /** Benches by name; each is loaded only when it runs. */
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   hash: async () => (await import('./bench-hash.ts')).benchHash,
+  'hash-failures': async () => (await import('./bench-hash-failures.ts')).benchHashFailures,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
 };
 
