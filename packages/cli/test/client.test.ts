@@ -23,7 +23,7 @@ import {
   sweepPreparations,
   writePrepared,
 } from '../src/client/prepared.ts';
-import { requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
+import { overheadOf, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
 import { registerAll } from '../src/client/registration.ts';
 import { openSession, pick, type Session } from '../src/client/session.ts';
 import { storeDesign } from '../src/client/upload.ts';
@@ -246,6 +246,14 @@ describe('licence and print', () => {
     const other = await testInstallation();
     expect(await codeOf(checkCertificate(bytes, other.directory.logKey))).toBe('E_LEDGER_CHECKPOINT');
     expect(await codeOf(checkCertificate(bytes, 'not a key'))).toBe('E_INPUT');
+  });
+
+  it('reckons the overhead from what the hints carried, at both orders', () => {
+    const received = { wire: 175_159, bytes: 80_000 };
+    expect(overheadOf({ ...received, hints: 10 * 5_462 }, 24)).toBeCloseTo(1.07, 5);
+    expect(overheadOf({ ...received, hints: 10 * 8_193 }, 16)).toBeCloseTo(1.07, 5);
+    expect(overheadOf({ ...received, hints: 10 * 8_193 }, undefined)).toBeCloseTo(2.19, 2);
+    expect(overheadOf({ wire: 2_000, bytes: 0, hints: 0 }, 24)).toBeUndefined();
   });
 
   it('ends with the code of a print that failed', async () => {

@@ -265,7 +265,7 @@ export class FakeCloud {
         account: object,
         type,
         actor: keyName(key),
-        body: {},
+        body: type === 'completed' ? { line: 9, layer: 2, bytes: 40_000, filamentMicrometres: 5_000 } : {},
         evidence,
         evidenceKey: key,
         eventId: `${type}/${object}`,
@@ -314,7 +314,7 @@ export class FakeCloud {
       type: event.type,
       time: event.time,
       actor: event.actor,
-      body: {},
+      body: event.type === 'completed' ? event.body : {},
     }));
     return { object, state: 'completed', events };
   }

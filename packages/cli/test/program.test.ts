@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { registerAll } from '../src/client/registration.ts';
 import { openSession } from '../src/client/session.ts';
 import { type Installation, openInstallation } from '../src/installation/open.ts';
-import { formatBytes, formatCount, formatDuration, formatOverhead, formatTable } from '../src/output/format.ts';
+import { formatBytes, formatCount, formatDuration, formatTable } from '../src/output/format.ts';
 import { createProgress } from '../src/output/progress.ts';
 import { createTerminal } from '../src/output/terminal.ts';
 import { createProgram } from '../src/program.ts';
@@ -235,7 +235,7 @@ describe('with a control node', () => {
     const print = await millrace('print', '--licence', licence.slice(0, 8), '--watch', '--json');
     expect(print.exit).toBe(0);
     const object = String(oneDocument(print.stdout).object);
-    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', overhead: 1.075, wire: 43_000 });
+    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', layers: 2, lines: 9, bytes: 40_000 });
     const again = await millrace('print', '--licence', licence, '--watch', '--json');
     expect(again.exit).toBe(3);
     expect(oneDocument(again.stdout)).toMatchObject({ error: { code: 'E_LICENCE_EXHAUSTED' } });
@@ -403,8 +403,6 @@ describe('output', () => {
     expect([0, 999, 1234, 892_967, 40e6].map(formatBytes)).toEqual(['0 B', '999 B', '1.23 kB', '893 kB', '40.0 MB']);
     expect([5, 1234, 2.5e6].map(formatCount)).toEqual(['5', '1.23 k', '2.50 M']);
     expect([12, 1500, 61_000].map(formatDuration)).toEqual(['12 ms', '1.5 s', '1 min 1 s']);
-    expect(formatOverhead(107, 100)).toBe('1.070');
-    expect(formatOverhead(1, 0)).toBe('-');
   });
 });
 

@@ -16,7 +16,8 @@ import { followLogs, formatLogEntry, type LogEntry, logNames, readLogs } from '.
 import { stopSignals } from '../src/supervisor/signals.ts';
 import { readSupervisorStatus } from '../src/supervisor/status.ts';
 import { createSupervisor, type RunPaths, type Supervisor } from '../src/supervisor/supervisor.ts';
-import { codeOf, temporaryFolder, until } from './helpers.ts';
+import { startInstallation } from '../src/supervisor/up.ts';
+import { codeOf, temporaryFolder, testInstallation, until } from './helpers.ts';
 
 const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
 const quick = { firstMs: 10, mostMs: 40, resetAfterMs: 60_000, killAfterMs: 300 };
@@ -239,6 +240,34 @@ describe('ports', () => {
     expect((await chooseAddresses({ control: a.port })).control.port).toBe(a.port);
     expect(await codeOf(chooseAddresses({ control: a.port, distribution: a.port }))).toBe('E_CONFLICT');
     expect(await codeOf(chooseAddresses({ host: '203.0.113.1' }))).toBe('E_CONFIG');
+  });
+});
+
+describe('two installations that start at the same time', () => {
+  it('each find ports of their own', async () => {
+    const listener = fileURLToPath(new URL('./fixtures/listener.mjs', import.meta.url));
+    const starts = [await testInstallation(), await testInstallation()].map((installation) =>
+      startInstallation({
+        installation,
+        clock: systemClock,
+        entries: { node: listener, machine: dummy },
+        backOff: quick,
+        register: async () => undefined,
+      }),
+    );
+    const both = await Promise.all(starts);
+    running.push(...both.map(({ supervisor }) => supervisor));
+    const ports = both.flatMap(({ addresses }) => [addresses.control.port, addresses.distribution.port]);
+    expect(new Set(ports).size).toBe(4);
+    for (const { supervisor } of both) {
+      expect(supervisor.status().processes.map(({ name, state }) => `${name} ${state}`)).toEqual([
+        'control running',
+        'distribution running',
+        'segments running',
+        'keys running',
+        'virtual-1 running',
+      ]);
+    }
   });
 });
 

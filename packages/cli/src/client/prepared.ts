@@ -14,6 +14,8 @@ import {
 
 /** Bytes of a sealed segment (design, section 2). */
 export const SEALED_BYTES = 16_386;
+/** Design bytes in it; the rest is the seal's tag. */
+export const CONTENT_BYTES = SEALED_BYTES - 16;
 
 const stateSchema = z.strictObject({
   version: z.literal(1),
@@ -34,6 +36,8 @@ const files = { state: 'state.json', manifest: 'manifest', keys: 'keys', segment
  */
 export interface PreparedDesign {
   readonly state: PreparedState;
+  /** Left by an earlier attempt: the cloud may know it already. */
+  readonly earlier: boolean;
   manifest(): Promise<Bytes>;
   keys(): Promise<Bytes>;
   /** One sealed segment; `read` is safe to call many times at once. */
@@ -71,7 +75,7 @@ export async function writePrepared(uploads: string, random: RandomSource): Prom
       await writePublic(join(folder, files.state), toJsonFile(state));
       const home = join(uploads, state.design);
       await rename(folder, home);
-      return preparedIn(home, state);
+      return preparedIn(home, state, false);
     },
     abandon: async () => {
       await segments.close().catch(() => undefined);
@@ -98,7 +102,7 @@ export async function findPrepared(
     if (json === undefined) continue;
     const state = parse(stateSchema, json, join(folder, files.state), 'E_CONFIG');
     const same = state.source.path === source.path && state.source.size === source.size;
-    if (same && state.source.mtimeMs === source.mtimeMs) return preparedIn(folder, state);
+    if (same && state.source.mtimeMs === source.mtimeMs) return preparedIn(folder, state, true);
   }
   return undefined;
 }
@@ -122,9 +126,10 @@ async function entriesOf(folder: string): Promise<string[]> {
   }
 }
 
-function preparedIn(folder: string, state: PreparedState): PreparedDesign {
+function preparedIn(folder: string, state: PreparedState, earlier: boolean): PreparedDesign {
   return {
     state,
+    earlier,
     manifest: () => readBytes(join(folder, files.manifest)),
     keys: () => readBytes(join(folder, files.keys)),
     openSegments: async () => {

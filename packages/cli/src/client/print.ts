@@ -1,5 +1,10 @@
+import { join } from 'node:path';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
+import { z } from 'zod';
+import { readJsonIfThere } from '../installation/files.ts';
+import { machineFiles } from '../installation/layout.ts';
 import type { MachineStateView, PrintView } from './answers.ts';
+import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
@@ -21,15 +26,27 @@ export interface PrintLook {
   readonly machine: MachineStateView | undefined;
   /** Over the last seconds. */
   readonly hintsPerSecond: number;
+  readonly overhead: number | undefined;
 }
 
 export interface PrintOutcome {
   readonly view: PrintView;
-  /** The last that the machine told of itself. */
+  /** The last that the machine told of itself on the way. */
   readonly machine: MachineStateView | undefined;
+  /** What the machine signed at the end, as the ledger has it. */
+  readonly facts: PrintFacts | undefined;
   readonly revision: number;
   readonly hintsPerSecond: number;
+  readonly overhead: number | undefined;
   readonly milliseconds: number;
+}
+
+export interface PrintFacts {
+  readonly lines: number;
+  readonly layers: number;
+  /** Design bytes that were executed. */
+  readonly bytes: number;
+  readonly filamentMm: number;
 }
 
 /** Looks at a print until it ends. A node that is restarted meanwhile is waited for. */
@@ -43,20 +60,65 @@ export async function watchPrint(
   const rate = new Rate();
   let machine: MachineStateView | undefined;
   let revision = 0;
-  for (;;) {
+  let order: number | undefined;
+  for (let first = true; ; first = false) {
     const view = await api.print(print);
+    if (first) order = await orderOf(session, view.machine);
     const now = clock.monotonic();
     if (view.progress !== undefined) {
       revision = Math.max(revision, view.progress.revision);
       machine = view.progress.machine ?? machine;
       rate.add(now, machine?.hints ?? 0);
     }
-    look({ view, machine, hintsPerSecond: rate.recent() });
+    const overhead = machine && overheadOf(machine, order);
+    look({ view, machine, hintsPerSecond: rate.recent(), overhead });
     if (ENDED.has(view.state)) {
-      return { view, machine, revision, hintsPerSecond: rate.whole(), milliseconds: now - begun };
+      const facts = await factsOf(session, view.object);
+      const milliseconds = now - begun;
+      return { view, machine, facts, revision, hintsPerSecond: rate.whole(), overhead, milliseconds };
     }
     await sleep(POLL_MS, signal);
   }
+}
+
+async function factsOf({ api }: Session, object: string | undefined): Promise<PrintFacts | undefined> {
+  if (object === undefined) return undefined;
+  const { events } = await api.object(object);
+  const body = events.findLast(({ type }) => type === 'completed' || type === 'failed')?.body;
+  if (body === undefined) return undefined;
+  const number = (key: string) => (typeof body[key] === 'number' ? body[key] : 0);
+  return {
+    lines: number('line'),
+    layers: number('layer'),
+    bytes: number('bytes'),
+    filamentMm: number('filamentMicrometres') / 1000,
+  };
+}
+
+/**
+ * Bytes on the wire for each design byte that their hints carried: true at any moment of a print, while the design
+ * bytes that the machine has consumed lag behind by what is buffered.
+ * @param order of the machine's matrix: 16 or 24. Unknown, the design bytes that were consumed have to do.
+ */
+export function overheadOf(
+  { hints, wire, bytes }: Pick<MachineStateView, 'hints' | 'wire' | 'bytes'>,
+  order: number | undefined,
+): number | undefined {
+  const carried = order === undefined ? bytes : ((hints * order) / 8 / SEALED_BYTES) * CONTENT_BYTES;
+  return carried > 0 ? wire / carried : undefined;
+}
+
+const agentSchema = z.object({ agent: z.object({ order: z.number() }) });
+
+/** Where the machine's own settings can be read, as beside a virtual one, they say its order. */
+async function orderOf({ installation }: Session, machine: string): Promise<number | undefined> {
+  const { description, layout } = installation;
+  const entry = description.machines.find(({ registration }) => registration.machine === machine);
+  if (entry === undefined) return undefined;
+  const settings = await readJsonIfThere(join(layout.machine(entry.name), machineFiles.settings)).catch(
+    () => undefined,
+  );
+  return agentSchema.safeParse(settings).data?.agent.order;
 }
 
 /** @throws {MillraceError} the code with which the print ended, unless it was completed */

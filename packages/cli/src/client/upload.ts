@@ -25,7 +25,8 @@ export async function storeDesign(
 ): Promise<DesignView> {
   const { api } = session;
   const { design, segments } = prepared.state;
-  const view = (await findDesign(session, design)) ?? (await announce(session, prepared));
+  const known = prepared.earlier ? await findDesign(session, design) : undefined;
+  const view = known ?? (await announce(session, prepared));
   if (view.state === 'uploading') {
     await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
     await api.designUploaded(design);

@@ -3,7 +3,7 @@ import type { LicenceView } from '../client/answers.ts';
 import { type PrintLook, type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '../client/print.ts';
 import { pick, type Session } from '../client/session.ts';
 import { findMachine } from '../installation/open.ts';
-import { formatBytes, formatCount, formatDuration, formatFields, formatOverhead } from '../output/format.ts';
+import { formatBytes, formatCount, formatDuration, formatFields } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
 import { type Context, withSession } from './context.ts';
@@ -60,18 +60,17 @@ export async function watchWithProgress(
   }
 }
 
-function detailOf({ view, machine, hintsPerSecond }: PrintLook): string {
+function detailOf({ view, machine, hintsPerSecond, overhead }: PrintLook): string {
   if (machine === undefined) return view.state;
-  const { layer, wire, bytes } = machine;
   return [
-    `layer ${Math.max(0, layer)}`,
+    `layer ${Math.max(0, machine.layer)}`,
     `revision ${view.progress?.revision ?? 0}`,
-    `${formatCount(hintsPerSecond)}hints/s`.replace(/(\d)hints/, '$1 hints'),
-    `wire ${formatBytes(wire)}${bytes > 0 ? ` (×${formatOverhead(wire, bytes)})` : ''}`,
+    `${formatCount(hintsPerSecond)} hints/s`,
+    `wire ${formatBytes(machine.wire)}${overhead === undefined ? '' : ` (×${overhead.toFixed(3)})`}`,
   ].join('  ');
 }
 
-export function resultOf({ view, machine, revision, hintsPerSecond, milliseconds }: PrintOutcome) {
+export function resultOf({ view, facts, revision, hintsPerSecond, overhead, milliseconds }: PrintOutcome) {
   return {
     print: view.print,
     object: view.object,
@@ -80,30 +79,34 @@ export function resultOf({ view, machine, revision, hintsPerSecond, milliseconds
     revision,
     milliseconds: Math.round(milliseconds),
     hintsPerSecond: Math.round(hintsPerSecond),
-    layer: machine?.layer,
-    lines: machine?.line,
-    bytes: machine?.bytes,
-    wire: machine?.wire,
-    overhead: machine && machine.bytes > 0 ? machine.wire / machine.bytes : undefined,
-    filamentMm: machine?.filament,
+    ...facts,
+    overhead,
   };
 }
 
-export function formatOutcome({ view, machine, revision, hintsPerSecond, milliseconds }: PrintOutcome, indent = '  ') {
+/** @param exact what the machine itself counted, where it can be asked; otherwise reckoned from what it told on the way */
+export function formatOutcome(
+  outcome: PrintOutcome,
+  indent = '  ',
+  exact?: { readonly hints: number; readonly wire: number; readonly bytes: number },
+): string {
+  const { view, facts, revision, hintsPerSecond, milliseconds } = outcome;
+  const overhead = exact === undefined ? outcome.overhead : exact.wire / exact.bytes;
+  const times = overhead === undefined ? undefined : `×${overhead.toFixed(3)}, all framing included`;
+  const rate = hintsPerSecond > 0 ? `${formatCount(hintsPerSecond)} a second` : undefined;
   return formatFields(
     [
       ['segments', String(view.segments)],
       ['time', formatDuration(milliseconds)],
-      ['layers', machine === undefined ? undefined : String(machine.layer + 1)],
+      ['layers', facts && String(facts.layers)],
+      ['lines', facts && String(facts.lines)],
+      ['filament', facts && `${(facts.filamentMm / 1000).toFixed(2)} m`],
       ['revisions', String(revision + 1)],
-      ['hints', machine === undefined ? undefined : `${formatCount(machine.hints)} (${formatCount(hintsPerSecond)}/s)`],
+      ['hints', exact === undefined ? rate : [formatCount(exact.hints), rate].filter(Boolean).join(', ')],
       [
         'on the wire',
-        machine === undefined
-          ? undefined
-          : `${formatBytes(machine.wire)} for ${formatBytes(machine.bytes)}: ×${formatOverhead(machine.wire, machine.bytes)}`,
+        exact === undefined ? times : `${formatBytes(exact.wire)} for ${formatBytes(exact.bytes)}: ${times}`,
       ],
-      ['filament', machine === undefined ? undefined : `${(machine.filament / 1000).toFixed(2)} m`],
     ],
     indent,
   );

@@ -11,6 +11,7 @@ import { format } from '../supervisor/children.ts';
 import type { Running } from '../supervisor/up.ts';
 import {
   expectRefusal,
+  hashOf,
   type Job,
   license,
   type MadeObject,
@@ -27,13 +28,15 @@ export interface DemoOptions {
 /** The main job: from a design to two parts, with every step shown; then it keeps running. */
 export async function demo(context: Context, file: string | undefined, options: DemoOptions): Promise<void> {
   const { terminal } = context;
+  const path = file === undefined ? context.sample : context.path(file);
+  const sha256 = await hashOf(path); // before anything starts: a file that is not there ends it here
   const installation = await openOrInit(context);
   const running = await startUnlessRunning(context, installation);
   try {
     const owner = await sessionOf(context, installation, 'owner');
     const operator = await sessionOf(context, installation, 'operator');
     try {
-      await showJob(context, owner, operator, file === undefined ? context.sample : context.path(file));
+      await showJob(context, owner, operator, { path, sha256 });
     } finally {
       owner.close();
       operator.close();
@@ -94,15 +97,26 @@ function sessionOf({ clock, random, signal }: Context, installation: Installatio
   return openSession({ installation, user, clock, random, signal });
 }
 
-async function showJob(context: Context, owner: Session, operator: Session, file: string): Promise<void> {
+async function showJob(
+  context: Context,
+  owner: Session,
+  operator: Session,
+  file: { readonly path: string; readonly sha256: string },
+): Promise<void> {
   const { terminal } = context;
   const [entry] = owner.installation.description.machines;
   if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');
   const { machine, serial, profile } = entry.registration;
-  const job: Job = { owner, operator, terminal, machine: { name: entry.name, machine, material: entry.material } };
+  const job: Job = {
+    owner,
+    operator,
+    terminal,
+    machine: { name: entry.name, machine, material: entry.material },
+    sha256: file.sha256,
+  };
 
-  step(context, 3, 'Design', `${basename(file)}: the owner seals it here; the cloud gets sealed segments only`);
-  const design = await storeDesign(job, file);
+  step(context, 3, 'Design', `${basename(file.path)}: the owner seals it here; the cloud gets sealed segments only`);
+  const design = await storeDesign(job, file.path);
   detail(context, [
     ['design', design.design],
     ['size', `${formatBytes(design.size)} in ${design.segments} segments`],
@@ -121,9 +135,10 @@ async function showJob(context: Context, owner: Session, operator: Session, file
   const made: MadeObject[] = [];
   for (let number = 1; number <= OBJECTS; number += 1) {
     const outcome = await makeObject(job, licence, `   object ${number}`);
-    terminal.say(`   object ${number} is made: the machine executed exactly the bytes of the design`);
-    terminal.say(formatOutcome(outcome, '      '));
-    made.push(await proveObject(job, outcome));
+    const proven = await proveObject(job, outcome);
+    made.push(proven);
+    terminal.say(`   object ${number} is made: the SHA-256 of what the machine executed is the design’s`);
+    terminal.say(formatOutcome(outcome, '      ', proven.record));
   }
 
   step(context, 6, 'One more', 'the licence is used up');
@@ -144,8 +159,10 @@ async function showJob(context: Context, owner: Session, operator: Session, file
       home: owner.installation.layout.home,
       design,
       licence,
-      objects: made.map(({ outcome, certificate, picture, summary }) => ({
+      objects: made.map(({ outcome, record, certificate, picture, summary }) => ({
         ...resultOf(outcome),
+        ...record,
+        overhead: record.wire / record.bytes,
         certificate,
         picture,
         summary,

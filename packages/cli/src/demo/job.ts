@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { copyFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, sleep } from '@millrace/base';
+import { MillraceError, parse, sleep } from '@millrace/base';
+import { z } from 'zod';
 import type { DesignView } from '../client/answers.ts';
 import { type CertificateSummary, checkCertificate } from '../client/certificates.ts';
 import { grantLicence } from '../client/licence.ts';
@@ -8,11 +11,20 @@ import { type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '.
 import type { Session } from '../client/session.ts';
 import { addDesign } from '../commands/design.ts';
 import { watchWithProgress } from '../commands/print.ts';
-import { hasSystemCode, makeFolder, replaceFile } from '../installation/files.ts';
+import { hasSystemCode, makeFolder, readJson, replaceFile } from '../installation/files.ts';
 import { machineFiles } from '../installation/layout.ts';
 import type { Terminal } from '../output/terminal.ts';
 
 export const OBJECTS = 2;
+
+/** Of what the machine keeps beside itself about an object, the part that the demo shows. */
+const recordSchema = z.object({
+  sha256: z.string(),
+  layers: z.number(),
+  hints: z.number(),
+  wire: z.number(),
+  bytes: z.number(),
+});
 
 /** What one printed object leaves behind. */
 export interface MadeObject {
@@ -21,6 +33,7 @@ export interface MadeObject {
   readonly certificate: string;
   readonly summary: CertificateSummary;
   readonly picture: string;
+  readonly record: z.output<typeof recordSchema>;
 }
 
 /** The parts of the main job, in order; each throws when what it shows does not hold. */
@@ -29,6 +42,8 @@ export interface Job {
   readonly operator: Session;
   readonly terminal: Terminal;
   readonly machine: { readonly name: string; readonly machine: string; readonly material: string };
+  /** SHA-256 of the design. */
+  readonly sha256: string;
 }
 
 export function storeDesign({ owner, terminal }: Job, file: string): Promise<DesignView> {
@@ -68,7 +83,10 @@ export async function expectRefusal({ operator, machine }: Job, licence: string)
   throw new MillraceError('E_INTERNAL', `the licence allows ${OBJECTS} objects, and one more was made`);
 }
 
-/** Exports the certificate, verifies it with the log's key alone, and fetches the picture of the tool's path. */
+/**
+ * Exports the certificate, verifies it with the log's key alone, fetches the picture of the tool's path, and compares
+ * the hash of what the machine executed with the design's.
+ */
 export async function proveObject(job: Job, outcome: PrintOutcome): Promise<MadeObject> {
   const { owner, machine } = job;
   const { object } = outcome.view;
@@ -82,24 +100,32 @@ export async function proveObject(job: Job, outcome: PrintOutcome): Promise<Made
   }
   const certificate = join(layout.certificates, `${object}.certificate`);
   await replaceFile(certificate, bytes, 0o644);
-  const drawn = join(layout.machine(machine.name), machineFiles.data, 'objects', object);
-  const picture = await fetchPicture(owner, drawn, join(layout.certificates, object));
-  return { outcome, object, certificate, summary, picture };
+  const beside = join(layout.machine(machine.name), machineFiles.data, 'objects', object);
+  const picture = await fetchPicture(owner, beside, join(layout.certificates, object));
+  const record = parse(recordSchema, await readJson(`${beside}.json`), `${beside}.json`, 'E_MACHINE');
+  if (record.sha256 !== job.sha256) {
+    throw new MillraceError('E_SEGMENT', `the machine executed other bytes than ${job.sha256}: ${record.sha256}`);
+  }
+  return { outcome, object, certificate, summary, picture, record };
 }
 
-/** The virtual machine draws where its tool went when it is done: a moment after the last report, perhaps. */
+/**
+ * The virtual machine draws where its tool went when it is done, a moment after the last report: SVG first, then PNG.
+ * @returns the path of the picture, PNG unless only the other comes
+ */
 async function fetchPicture({ clock, signal }: Session, drawn: string, copy: string): Promise<string> {
-  const end = clock.monotonic() + 15_000;
-  for (;;) {
-    for (const extension of ['.png', '.svg']) {
-      if (!(await hasContent(drawn + extension))) continue;
-      await copyFile(drawn + extension, copy + extension);
-      return copy + extension;
-    }
-    if (clock.monotonic() > end)
-      throw new MillraceError('E_MACHINE', `the machine drew no picture (${drawn}.png or .svg)`);
-    await sleep(200, signal);
+  const end = clock.monotonic() + 60_000;
+  while (!(await hasContent(`${drawn}.png`)) && clock.monotonic() < end) await sleep(200, signal);
+  const kinds = ['.png', '.svg'];
+  const there: string[] = [];
+  for (const kind of kinds) {
+    if (!(await hasContent(drawn + kind))) continue;
+    await copyFile(drawn + kind, copy + kind);
+    there.push(copy + kind);
   }
+  const [picture] = there;
+  if (picture === undefined) throw new MillraceError('E_MACHINE', `the machine drew no picture (${drawn}.png)`);
+  return picture;
 }
 
 async function hasContent(path: string): Promise<boolean> {
@@ -109,4 +135,16 @@ async function hasContent(path: string): Promise<boolean> {
     if (hasSystemCode(error, 'ENOENT')) return false;
     throw error;
   }
+}
+
+/** SHA-256 of a file, in hexadecimal. */
+export async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  } catch (cause) {
+    const code = hasSystemCode(cause, 'ENOENT') ? 'E_NOT_FOUND' : 'E_INPUT';
+    throw new MillraceError(code, `cannot read ${path}`, { cause });
+  }
+  return hash.digest('hex');
 }

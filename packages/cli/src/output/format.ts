@@ -25,11 +25,6 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Bytes on the wire for each byte of the design: "1.071". */
-export function formatOverhead(wire: number, bytes: number): string {
-  return bytes > 0 ? (wire / bytes).toFixed(3) : '-';
-}
-
 /** Text of a server or file for the terminal: control characters become spaces, so that it cannot steer the terminal. */
 export function plain(text: string): string {
   return [...text]

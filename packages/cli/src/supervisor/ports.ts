@@ -19,7 +19,7 @@ export interface PortWishes {
  */
 export async function chooseAddresses(
   wishes: PortWishes = {},
-  defaults: { readonly control: number; readonly distribution: number } = defaultPorts,
+  defaults: { readonly control: number | undefined; readonly distribution: number | undefined } = defaultPorts,
 ): Promise<Addresses> {
   const host = wishes.host ?? HOST;
   const control = await choose(host, wishes.control, defaults.control, undefined);
@@ -27,15 +27,25 @@ export async function chooseAddresses(
   return { control, distribution };
 }
 
-async function choose(host: string, wish: number | undefined, usual: number, taken: number | undefined) {
+/** False when another program took one of them since. */
+export async function areFree({ control, distribution }: Addresses): Promise<boolean> {
+  return (await isFree(control.host, control.port)) && (await isFree(distribution.host, distribution.port));
+}
+
+async function choose(
+  host: string,
+  wish: number | undefined,
+  usual: number | undefined,
+  taken: number | undefined,
+): Promise<Address> {
   if (wish !== undefined) {
     if (wish === taken || !(await isFree(host, wish))) throw new MillraceError('E_CONFLICT', `port ${wish} is taken`);
     return { host, port: wish };
   }
-  if (usual !== taken && (await isFree(host, usual))) return { host, port: usual };
+  if (usual !== undefined && usual !== taken && (await isFree(host, usual))) return { host, port: usual };
   for (;;) {
     const port = await freePort(host);
-    if (port !== taken) return { host, port } satisfies Address;
+    if (port !== taken) return { host, port };
   }
 }
 

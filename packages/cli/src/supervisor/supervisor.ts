@@ -32,6 +32,8 @@ export interface Supervisor {
   /** Written to run/addresses.json for clients. */
   publish(addresses: unknown): Promise<void>;
   status(): SupervisorStatus;
+  /** Stops what runs and forgets it, to begin anew. */
+  reset(): Promise<void>;
   stop(): Promise<void>;
   /** Ends all at once, for the user who presses Ctrl-C again. */
   kill(): void;
@@ -92,6 +94,14 @@ class ProcessSupervisor implements Supervisor {
 
   kill(): void {
     for (const { process } of this.#processes) process.kill();
+  }
+
+  async reset(): Promise<void> {
+    for (const { process, close } of [...this.#processes].reverse()) {
+      await process.stop();
+      close();
+    }
+    this.#processes.length = 0;
   }
 
   async #stopAll(): Promise<void> {

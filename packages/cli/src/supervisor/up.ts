@@ -3,8 +3,10 @@ import type { Addresses } from '@millrace/protocol';
 import type { Installation } from '../installation/open.ts';
 import { builtEntries, type Entries, machineProcess, nodeProcess, requireEntries } from './children.ts';
 import type { BackOff, ProcessStatus } from './managed-process.ts';
-import { chooseAddresses, type PortWishes } from './ports.ts';
+import { areFree, chooseAddresses, defaultPorts, type PortWishes } from './ports.ts';
 import { createSupervisor, type Supervisor } from './supervisor.ts';
+
+const START_ATTEMPTS = 4;
 
 export interface UpOptions {
   readonly installation: Installation;
@@ -42,11 +44,11 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
   const abort = () => void supervisor.stop().catch(() => undefined);
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    const addresses = await chooseAddresses(options.ports);
-    for (const role of ['control', 'distribution', 'segments', 'keys'] as const) {
+    const addresses = await startPassive(options, supervisor, entries);
+    await supervisor.publish(addresses);
+    for (const role of ['segments', 'keys'] as const) {
       signal?.throwIfAborted();
       await supervisor.start(nodeProcess(entries, layout, role, addresses));
-      if (role === 'distribution') await supervisor.publish(addresses);
     }
     signal?.throwIfAborted();
     await options.register(addresses);
@@ -60,5 +62,28 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
     throw error;
   } finally {
     signal?.removeEventListener('abort', abort);
+  }
+}
+
+/**
+ * Control and distribution. Between the moment when a port is found free and the moment when a node listens on it,
+ * another program may take it, a second installation that starts at the same time for one: then others are chosen.
+ */
+async function startPassive(options: UpOptions, supervisor: Supervisor, entries: Entries): Promise<Addresses> {
+  const { installation, ports, signal } = options;
+  for (let attempt = 1; ; attempt += 1) {
+    const usual = attempt === 1 ? defaultPorts : { control: undefined, distribution: undefined };
+    const addresses = await chooseAddresses(ports, usual);
+    try {
+      for (const role of ['control', 'distribution'] as const) {
+        signal?.throwIfAborted();
+        await supervisor.start(nodeProcess(entries, installation.layout, role, addresses));
+      }
+      return addresses;
+    } catch (error) {
+      if (signal?.aborted || attempt === START_ATTEMPTS) throw error;
+      await supervisor.reset();
+      if (await areFree(addresses)) throw error;
+    }
   }
 }
