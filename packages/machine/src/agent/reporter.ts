@@ -49,6 +49,7 @@ export class Reporter {
   #ackedAt = 0;
   #stateAt = Number.NEGATIVE_INFINITY;
   #upstream = 0;
+  #heard = false;
   #closed = false;
 
   constructor(options: ReporterOptions) {
@@ -100,6 +101,11 @@ export class Reporter {
   /** The mix has been answered. */
   mixed(): void {
     this.#point = undefined;
+  }
+
+  /** A frame has come: the cloud knows that a table is ready. */
+  heard(): void {
+    this.#heard = true;
   }
 
   /** Follows the forward stream's newest revision, as far as the secret of a mix is here. */
@@ -156,7 +162,8 @@ export class Reporter {
     const now = this.#options.clock.monotonic();
     const news = this.#options.taken().segments > this.#sentAcked;
     const ackIsDue = news && (this.#withinBudget() || now - this.#sentAt >= SLOW_ACK_MS);
-    if (ackIsDue || this.#stateIsDue(now)) this.flush();
+    // The first message may come before the nodes have opened their ends of the session; they learn of the table by it.
+    if (!this.#heard || ackIsDue || this.#stateIsDue(now)) this.flush();
   }
 
   #stateIsDue(now: number): boolean {

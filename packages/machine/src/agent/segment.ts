@@ -1,5 +1,12 @@
 import { type Bytes, wipe } from '@millrace/base';
-import { applyOuterLayer, CONTENT_BYTES, type ContentMac, contentMac, openSegment, SEGMENT_BYTES } from '@millrace/vault';
+import {
+  applyOuterLayer,
+  CONTENT_BYTES,
+  type ContentMac,
+  contentMac,
+  openSegment,
+  SEGMENT_BYTES,
+} from '@millrace/vault';
 
 export { CONTENT_BYTES, type ContentMac, SEGMENT_BYTES };
 

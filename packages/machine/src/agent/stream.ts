@@ -145,6 +145,7 @@ export class Stream {
       const { revision, frame, cell } = await this.#options.receiver.decode(payload);
       genuine = true;
       if (this.#over) return wipe(cell);
+      this.#reporter.heard();
       this.#reporter.follow(revision);
       this.#onCell(frame, cell, header?.hints ?? 0);
     } catch (error) {
