@@ -25,7 +25,9 @@ const settingsSchema = z.strictObject({
   role: z.enum(['control', 'segments', 'keys', 'distribution']),
   directory: z.unknown(),
   /** Keys node: how often every cell is renewed, and the share of cells that are real, in percent. */
-  maintenance: z.strictObject({ periodMs: z.number().int().min(100), density: z.number().min(0.01).max(1) }).optional(),
+  maintenance: z
+    .strictObject({ periodMs: z.number().int().min(100), density: z.number().int().min(1).max(100) })
+    .optional(),
 });
 
 export interface NodeConfig {

@@ -52,6 +52,14 @@ describe('the token bucket', () => {
     expect(at).toBe(1 + Math.floor((80.25 - 10) / 5) + 1);
   });
 
+  it('begins at the segment from which a stream is resumed after a restart', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: new Array(40).fill(100_000), factor: 1, window: 8, clock, from: 30 });
+    guard.consume(28); // taken later than it was asked for
+    guard.consume(38);
+    expect(() => guard.consume(40)).toThrow(/faster/);
+  });
+
   it('stays overdrawn, whatever happens after', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: new Array(20).fill(100_000), factor: 1, window: 4, clock });

@@ -82,7 +82,7 @@ export class KeysStreams {
     const { factor } = machine.profile;
     const guard =
       this.#guards.get(permit.object) ??
-      new PaceGuard({ tenthsOfMs: manifest.times, factor, window: parameters.window, clock });
+      new PaceGuard({ tenthsOfMs: manifest.times, factor, window: parameters.window, clock, from: parameters.from });
     this.#guards.set(permit.object, guard);
     const key = toHex(session);
     const stream = await KeysStream.open({

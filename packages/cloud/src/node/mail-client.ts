@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import {
   type Closable,
   decodeCbor,
@@ -52,6 +53,7 @@ export function createMailClient(options: {
 }): MailClient {
   const { http, directory, role, box, logger } = options;
   const stop = new AbortController();
+  setMaxListeners(0, stop.signal); // one for each message under way
   const consumer = toHex(systemRandom(8));
   let running: Promise<void> | undefined;
 

@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
 import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
 import type { Address, Directory } from '@millrace/protocol';
-import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 export interface ServerOptions {
   readonly directory: Directory;
@@ -22,6 +22,11 @@ export function createTlsServer(options: ServerOptions): TlsServer {
     bodyLimit: options.bodyLimit,
     forceCloseConnections: true,
     keepAliveTimeout: 60_000,
+    // What fastify refuses before it looks for a route, such as a path that cannot be decoded.
+    frameworkErrors: (error, _request, reply) => {
+      const coded = codedError(error);
+      return (reply as unknown as FastifyReply).code(coded.http).send({ error: coded.toJSON() });
+    },
   }) as unknown as FastifyInstance;
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {

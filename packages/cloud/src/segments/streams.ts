@@ -90,7 +90,7 @@ export class SegmentsStreams {
     const { factor } = opening.machine.profile;
     const guard =
       this.#guards.get(parameters.object) ??
-      new PaceGuard({ tenthsOfMs: times, factor, window: parameters.window, clock });
+      new PaceGuard({ tenthsOfMs: times, factor, window: parameters.window, clock, from: parameters.from });
     this.#guards.set(parameters.object, guard);
     const key = toHex(session);
     const stream = await SegmentsStream.open({

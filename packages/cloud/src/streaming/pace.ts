@@ -15,7 +15,7 @@ export class PaceGuard {
   readonly #clock: Clock;
   #level: number;
   #last: number;
-  #acked = 0;
+  #acked: number;
   #overdrawn = false;
 
   /**
@@ -23,8 +23,16 @@ export class PaceGuard {
    * @param factor the machine's registered pace
    * @param window segments that may be ahead of the last acknowledged one
    */
-  constructor(options: { tenthsOfMs: ArrayLike<number>; factor: number; window: number; clock: Clock }) {
+  constructor(options: {
+    tenthsOfMs: ArrayLike<number>;
+    factor: number;
+    window: number;
+    clock: Clock;
+    /** First segment of the stream: what came before was counted by a guard that a restart has taken away. */
+    from?: number;
+  }) {
     const { tenthsOfMs, factor, window, clock } = options;
+    this.#acked = options.from ?? 0;
     this.#seconds = Float64Array.from(tenthsOfMs, (value) => value / 10_000 / factor);
     let sum = 0;
     let most = 0;
