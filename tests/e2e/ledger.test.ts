@@ -1,0 +1,120 @@
+import { cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { concatBytes, copyBytes, utf8 } from '@millrace/base';
+import { openLmdb, type Store } from '@millrace/stores';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
+import { entryPrefix, under } from '../../packages/ledger/src/keys.ts';
+import { millrace } from '../support/cli.ts';
+import { enrol } from '../support/enrol.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+/** A control node with a ledger of some twenty entries; its data folder is put back before every test. */
+let world: World;
+let data: string;
+let kept: string;
+
+beforeAll(async () => {
+  world = await createWorld({ start: ['control'] });
+  const job = await enrol(world, { objects: 4, machines: 2 });
+  for (let i = 0; i < 4; i++) await job.callHome(await job.print(i % 2), i % 2);
+  data = join(folderOf(world.installation, 'control'), nodeFiles.data);
+  kept = join(world.scratch, 'kept');
+  await world.processes.control.stop();
+  await cp(data, kept, { recursive: true });
+});
+afterAll(() => world?.close());
+
+beforeEach(async () => {
+  await world.processes.control.stop();
+  await rm(data, { recursive: true });
+  await cp(kept, data, { recursive: true });
+});
+
+async function tamper(change: (store: Store) => Promise<void>): Promise<void> {
+  const environment = openLmdb({ path: data });
+  await change(environment.store('ledger'));
+  await environment.close();
+}
+
+async function entries(store: Store): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+  const found = [];
+  for await (const { key, value } of store.range(under(entryPrefix))) found.push({ key, value });
+  return found;
+}
+
+const verify = () => millrace(world.home, 'ledger', 'verify', '--json');
+
+describe('ledger verify', () => {
+  it('passes over an untouched log', async () => {
+    await world.processes.control.start();
+    const result = await verify();
+    expect(result).toMatchObject({ exit: 0, json: { ok: true } });
+    expect(Number(result.json?.size)).toBeGreaterThan(8);
+  });
+
+  it('refuses a log with one changed entry', async () => {
+    await tamper(async (store) => {
+      const found = await entries(store);
+      const { key, value } = found[found.length >> 1] ?? {};
+      if (key === undefined || value === undefined) throw new Error('the log has no entries');
+      const changed = copyBytes(value);
+      const at = changed.length >> 1;
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      await store.put(key, changed);
+    });
+    await world.processes.control.start();
+    const result = await verify();
+    expect(result.exit).toBe(6);
+    expect(result.code).toMatch(/^E_LEDGER_(ENTRY|PROOF)$/);
+  });
+
+  it('refuses a log whose last entry is gone', async () => {
+    await tamper(async (store) => {
+      const last = (await entries(store)).at(-1);
+      if (last === undefined) throw new Error('the log has no entries');
+      await store.delete(last.key);
+    });
+    // Either the node itself will not serve such a log, or whoever reads it finds out.
+    const served = await world.processes.control.start().then(
+      () => true,
+      () => false,
+    );
+    if (served) {
+      const result = await verify();
+      expect(result.exit).toBe(6);
+      expect(result.code).toBe('E_LEDGER_TRUNCATED');
+    } else {
+      expect(await world.log('control')).toContain('E_LEDGER_TRUNCATED');
+    }
+  });
+
+  it('refuses a log that was put back, as a whole, to an earlier state', async () => {
+    await world.processes.control.start();
+    expect((await verify()).exit).toBe(0);
+    const job = await enrol(world, { objects: 1, machines: 1 });
+    await job.callHome(await job.print(0), 0);
+    expect((await verify()).exit).toBe(0);
+    await world.processes.control.stop();
+    await rm(data, { recursive: true });
+    await cp(kept, data, { recursive: true });
+    await world.processes.control.start();
+    const result = await verify();
+    expect(result).toMatchObject({ exit: 6, code: 'E_LEDGER_TRUNCATED' });
+    await rm(join(folderOf(world.installation, 'owner'), 'ledger.checkpoint'));
+  });
+
+  it('refuses a checkpoint that the log did not sign', async () => {
+    await tamper(async (store) => {
+      const key = concatBytes(utf8('ledger/checkpoint'));
+      const note = await store.get(key);
+      if (note === undefined) throw new Error('the log has no checkpoint');
+      const changed = copyBytes(note);
+      const at = changed.length - 4;
+      changed[at] = changed[at] === 65 ? 66 : 65;
+      await store.put(key, changed);
+    });
+    await expect(world.processes.control.start()).rejects.toThrow();
+    expect(await world.log('control')).toContain('E_LEDGER_CHECKPOINT');
+  });
+});

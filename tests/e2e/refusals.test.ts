@@ -1,0 +1,343 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { copyBytes, encodeCbor, errorCodes, isErrorCode, systemRandom, toBase64, toHex } from '@millrace/base';
+import { createAuthority, openAuthority } from '@millrace/identity';
+import { sha256 } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
+import type { PreparedDesign } from '../../packages/cli/src/client/prepared.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { signNew } from '../../packages/cli/src/client/transactions.ts';
+import { storeDesign } from '../../packages/cli/src/client/upload.ts';
+import { openApi } from '../../packages/cloud/src/control/openapi.ts';
+import { addRoutes } from '../../packages/cloud/src/control/routes.ts';
+import { millrace } from '../support/cli.ts';
+import { gcode, randomDesign } from '../support/designs.ts';
+import { enrol } from '../support/enrol.ts';
+import { type Answer, call } from '../support/http.ts';
+import { eventsOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { setDriver } from '../support/settings.ts';
+import { type Caller, createWorld, MACHINE, type World } from '../support/world.ts';
+
+let world: World;
+let owner: Session;
+let operator: Session;
+beforeAll(async () => {
+  world = await createWorld({ machine: { factor: 100_000 } });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+});
+afterAll(() => world?.close());
+
+/** "400 E_INPUT"; checks that it is one coded error of the agreed form, with the status of its code. */
+function refusalOf({ status, text, error }: Answer): string {
+  expect(error, text).toBeDefined();
+  expect(Object.keys(JSON.parse(text))).toEqual(['error']);
+  expect(Object.keys(error ?? {}).sort()).toEqual(['code', 'data', 'message', 'remedy']);
+  const code = error?.code;
+  if (!isErrorCode(code)) throw new Error(`no code of ours: ${text}`);
+  expect(status).toBe(errorCodes[code].http);
+  expect(error?.remedy).toBe(errorCodes[code].remedy);
+  expect(text).not.toMatch(/\n\s+at |\bat .+:\d+:\d+|node_modules|\/src\/|\.js:/);
+  return `${status} ${code}`;
+}
+
+const post = (caller: Caller, path: string, json: unknown) =>
+  world.call('control', caller, { method: 'POST', path, json });
+const get = (caller: Caller, path: string, node: 'control' | 'distribution' = 'control') =>
+  world.call(node, caller, { method: 'GET', path });
+
+describe('the control node', () => {
+  it('refuses what is no body of the API, naming the field', async () => {
+    const transaction = toBase64(systemRandom(40));
+    for (const [body, field] of [
+      [{ transaction, extra: 1 }, 'extra'],
+      [{ transaction: 7 }, 'transaction'],
+      [{}, 'transaction'],
+      [{ transaction, attachments: { other: '' } }, 'other'],
+      [{ transaction, attachments: { manifest: 5 } }, 'manifest'],
+      [[], ''],
+      ['text', ''],
+      [null, ''],
+    ] as const) {
+      const answer = await post('owner', '/v1/transactions', body);
+      expect(refusalOf(answer), JSON.stringify(body)).toBe('400 E_INPUT');
+      expect(answer.text).toContain(field);
+    }
+  });
+
+  it('refuses what is not JSON, not base64, not COSE, of an unknown kind', async () => {
+    const raw = (body: string, type: string) =>
+      world.call('control', 'owner', {
+        method: 'POST',
+        path: '/v1/transactions',
+        body,
+        headers: { 'content-type': type },
+      });
+    expect(refusalOf(await raw('{"transaction":', 'application/json'))).toBe('400 E_INPUT');
+    expect(refusalOf(await raw('x', 'text/plain'))).toBe('400 E_INPUT');
+    expect(refusalOf(await raw('x', 'application/octet-stream'))).toBe('400 E_INPUT');
+    expect(refusalOf(await post('owner', '/v1/transactions', { transaction: 'not base64 !' }))).toBe('400 E_INPUT');
+    const random = { transaction: toBase64(systemRandom(200)) };
+    expect(refusalOf(await post('owner', '/v1/transactions', random))).toMatch(/^(400 E_INPUT|401 E_SIGNATURE)$/);
+    const cbor = { transaction: toBase64(encodeCbor({ type: 'print.request' })) };
+    expect(refusalOf(await post('owner', '/v1/transactions', cbor))).toMatch(/^(400 E_INPUT|401 E_SIGNATURE)$/);
+  });
+
+  it('refuses unknown fields and wrong types inside a signed transaction', async () => {
+    const job = await enrol(world, { objects: 1, machines: 1 });
+    const good = { type: 'print.request', licence: job.licence, machine: job.machines[0]?.machine ?? '' } as const;
+    for (const body of [
+      { ...good, colour: 'red' },
+      { ...good, licence: 5 },
+      { ...good, machine: 'virtual-1' },
+      { type: 'print.request', licence: job.licence },
+      { type: 'print.everything' },
+    ]) {
+      const answer = await job.submit('operator', await job.sign(job.operator, body as never));
+      expect(refusalOf(answer), JSON.stringify(body)).toBe('400 E_INPUT');
+    }
+  });
+
+  it('knows no path or method that it does not have', async () => {
+    for (const [method, path] of [
+      ['GET', '/'],
+      ['GET', '/v1/nothing'],
+      ['DELETE', '/v1/designs'],
+      ['GET', '/v1/../../etc/passwd'],
+      ['GET', '/v1/%'],
+      ['PUT', '/v1/transactions'],
+    ] as const) {
+      expect(refusalOf(await world.call('control', 'owner', { method, path })), path).toMatch(
+        /^(404 E_NOT_FOUND|400 E_INPUT)$/,
+      );
+    }
+  });
+
+  it('says that what does not exist does not exist', async () => {
+    const id = toHex(systemRandom(16));
+    for (const path of [
+      `designs/${id}`,
+      `licences/${id}`,
+      `prints/${id}`,
+      `objects/${id}-1`,
+      `objects/${id}-1/certificate`,
+    ])
+      expect(refusalOf(await get('owner', `/v1/${path}`)), path).toBe('404 E_NOT_FOUND');
+    expect(refusalOf(await get('owner', `/v1/vault/checks/${id}`))).toBe('404 E_NOT_FOUND');
+    expect(refusalOf(await get('owner', '/v1/designs/..%2F..'))).toBe('404 E_NOT_FOUND');
+    expect(refusalOf(await get('owner', '/v1/ledger/tile/0/999'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
+    expect(refusalOf(await get('owner', '/v1/ledger/tile/x'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
+  });
+
+  it('refuses a body that is too large', async () => {
+    // It says how long it is going to be, and is refused before it comes.
+    const answer = await world.call('control', 'owner', {
+      method: 'POST',
+      path: '/v1/transactions',
+      body: '{"transaction":"',
+      headers: { 'content-type': 'application/json', 'content-length': String(65 * 1024 * 1024) },
+    });
+    expect(refusalOf(answer)).toBe('413 E_TOO_LARGE');
+  });
+
+  it('shows nobody what is somebody else’s', async () => {
+    const job = await enrol(world, { objects: 2, machines: 1 });
+    const print = await job.print(0);
+    expect(refusalOf(await get('admin', `/v1/prints/${print}`))).toBe('403 E_FORBIDDEN');
+    expect(refusalOf(await get('operator', `/v1/designs/${job.design}`))).toBe('403 E_FORBIDDEN');
+    expect(refusalOf(await get('admin', `/v1/licences/${job.licence}`))).toBe('403 E_FORBIDDEN');
+  });
+});
+
+describe('certificates and roles', () => {
+  it('users’ routes are for users, nodes’ routes for nodes', async () => {
+    for (const caller of ['machine', 'segments', 'keys', 'distribution'] as const)
+      expect(refusalOf(await get(caller, '/v1/designs')), caller).toBe('401 E_AUTH');
+    for (const path of ['/v1/mailbox?wait=0&consumer=x'])
+      for (const caller of ['owner', 'machine', 'admin'] as const)
+        expect(refusalOf(await get(caller, path))).toBe('401 E_AUTH');
+    const machine = `/v1/machines/${world.machine}/next`;
+    for (const caller of ['owner', 'machine', 'segments', 'keys'] as const) {
+      const body = encodeCbor({ wait: 0 });
+      const answer = await world.call('control', caller, { method: 'POST', path: machine, body });
+      expect(refusalOf(answer), caller).toBe('401 E_AUTH');
+    }
+    expect(refusalOf(await post('segments', '/v1/maintenance', {}))).toBe('401 E_AUTH');
+    const id = toHex(systemRandom(16));
+    for (const caller of ['machine', 'control', 'keys'] as const)
+      expect(refusalOf(await get(caller, `/v1/uploads/${id}`, 'distribution')), caller).toBe('401 E_AUTH');
+    expect(refusalOf(await get('owner', `/v1/uploads/${id}/0`, 'distribution'))).toBe('401 E_AUTH');
+    expect(refusalOf(await world.call('distribution', 'owner', { method: 'DELETE', path: `/v1/uploads/${id}` }))).toBe(
+      '401 E_AUTH',
+    );
+  });
+
+  it('a certificate of another authority reaches nothing', async () => {
+    const { directory } = world.installation;
+    const stranger = await createAuthority('another', Date.now());
+    for (const node of ['control', 'distribution'] as const)
+      for (const party of [{ role: 'user', name: owner.user.entry.user }, { role: 'keys' }] as const) {
+        const identity = await stranger.issue(party);
+        const attempt = call(world.addresses[node], directory, node, identity, { method: 'GET', path: '/v1/designs' });
+        await expect(attempt).rejects.toThrow();
+      }
+  });
+
+  it('a node’s name in a certificate of our authority does not make a node: the pin does', async () => {
+    const { layout, directory } = world.installation;
+    const authority = await openAuthority(
+      {
+        certificate: await readFile(layout.authority.certificate, 'utf8'),
+        key: new Uint8Array(await readFile(layout.authority.key)),
+      },
+      () => Date.now(),
+    );
+    for (const role of ['keys', 'segments', 'distribution'] as const) {
+      const identity = await authority.issue({ role });
+      const path = '/v1/mailbox?wait=0&consumer=x';
+      const answer = await call(world.addresses.control, directory, 'control', identity, { method: 'GET', path });
+      expect(refusalOf(answer), role).toBe('401 E_AUTH');
+    }
+  });
+});
+
+describe('uploads', () => {
+  let prepared: PreparedDesign;
+  const uploads = (method: string, path: string, body?: Uint8Array) =>
+    world.call('distribution', 'owner', {
+      method,
+      path: `/v1/uploads/${path}`,
+      ...(body === undefined ? {} : { body }),
+    });
+
+  /** A design of ten segments, announced to control. */
+  async function announced(): Promise<PreparedDesign> {
+    const file = join(world.scratch, `up-${toHex(systemRandom(4))}.bin`);
+    await writeFile(file, randomDesign(10 * 16_370));
+    const made = await prepareFile(owner, file, { kind: 'binary', bytesPerSecond: 100_000 }, () => undefined);
+    const [manifest, keys] = [await made.manifest(), await made.keys()];
+    const transaction = await signNew(owner, {
+      type: 'design.add',
+      design: made.state.design,
+      manifestHash: sha256(manifest),
+      keysHash: sha256(keys),
+    });
+    await owner.api.submit(transaction.bytes, { manifest, keys });
+    return made;
+  }
+  async function upload(made: PreparedDesign, count: number, change = (bytes: Uint8Array, _n: number) => bytes) {
+    const file = await made.openSegments();
+    for (let n = 0; n < count; n++) await owner.api.upload(made.state.design, n, change(await file.read(n), n));
+    await file.close();
+  }
+
+  it('of a wrong size, number or name are refused', async () => {
+    prepared = await announced();
+    const { design } = prepared.state;
+    expect(refusalOf(await uploads('PUT', `${design}/0`, systemRandom(16_385)))).toBe('400 E_INPUT');
+    expect(refusalOf(await uploads('PUT', `${design}/0`, systemRandom(70_000)))).toBe('413 E_TOO_LARGE');
+    expect(refusalOf(await uploads('PUT', `${design}/-1`, systemRandom(16_386)))).toBe('400 E_INPUT');
+    expect(refusalOf(await uploads('PUT', `${design}/1e9`, systemRandom(16_386)))).toBe('400 E_INPUT');
+    expect(refusalOf(await uploads('PUT', '..%2F..%2Fx/0', systemRandom(16_386)))).toBe('400 E_INPUT');
+    expect(refusalOf(await uploads('PUT', `${design}/0`))).toBe('400 E_INPUT');
+  });
+
+  it('that stop half way are no design; they go on where they stopped', async () => {
+    await upload(prepared, 6);
+    const { design } = prepared.state;
+    await owner.api.designUploaded(design);
+    // It is not stored: the vault asks for what is missing, and then has it.
+    const view = await storeDesign(owner, { ...prepared, earlier: true }, () => undefined);
+    expect(view).toMatchObject({ design, state: 'stored' });
+  });
+
+  it('with one flipped bit are refused with E_SEGMENT', async () => {
+    const made = await announced();
+    await upload(made, 10, (bytes, n) => {
+      const changed = copyBytes(bytes);
+      if (n === 7) changed[12_345] = (changed[12_345] ?? 0) ^ 0x10;
+      return changed;
+    });
+    await expect(storeDesign(owner, { ...made, earlier: true }, () => undefined)).rejects.toMatchObject({
+      code: 'E_SEGMENT',
+    });
+    const { design } = made.state;
+    expect(await owner.api.design(design)).toMatchObject({ state: 'refused', code: 'E_SEGMENT' });
+    // No licence is granted for it.
+    await expect(license(world, owner, design, 1)).rejects.toMatchObject({ code: 'E_STATE' });
+  });
+});
+
+describe('a machine that is unplugged in mid-print', () => {
+  it('ends as failed with E_MACHINE in the ledger, and the next print works', async () => {
+    const stored = await store(world, owner, gcode(200_000), { name: 'unplug.gcode' });
+    const licence = await license(world, owner, stored.design, 2);
+    await world.processes.machine.stop();
+    await setDriver(world.installation.layout, MACHINE, { faults: { unpluggedAtLine: 3_000 } });
+    await world.processes.machine.start();
+    const view = await untilEnded(operator, await order(world, operator, licence));
+    expect(view).toMatchObject({ state: 'failed', code: 'E_MACHINE' });
+    const object = objectOf(view);
+    expect((await eventsOf(owner, object)).at(-1)).toBe('failed');
+    const { events } = await owner.api.object(object);
+    expect(events.at(-1)?.body).toMatchObject({ code: 'E_MACHINE' });
+    expect(await machineObject(world, object)).toMatchObject({ event: 'failed', code: 'E_MACHINE' });
+    const next = await untilEnded(operator, await order(world, operator, licence));
+    expect(next).toMatchObject({ state: 'completed' });
+  });
+});
+
+describe('a design that the machine cannot execute', () => {
+  it('is refused by the owner’s client, which names the line', async () => {
+    const broken = new TextEncoder().encode('G28\nG1 X10 Y10\nG1 Xten\n');
+    await expect(store(world, owner, broken, { name: 'broken.gcode' })).rejects.toMatchObject({ code: 'E_GCODE' });
+  });
+});
+
+describe('the command', () => {
+  it('has an exit code for every kind of error, and never a stack trace', async () => {
+    const id = toHex(systemRandom(16));
+    for (const [args, exit, code] of [
+      [['nonsense'], 2, 'E_INPUT'],
+      [['design', 'add'], 2, 'E_INPUT'],
+      [['design', 'add', '/nowhere/part.gcode'], 4, 'E_NOT_FOUND'],
+      [['object', 'show', `${id}-1`], 4, 'E_NOT_FOUND'],
+      [['print', '--licence', id], 4, 'E_NOT_FOUND'],
+      [['up', '--control-port', '99999'], 2, 'E_INPUT'],
+      [['init'], 3, 'E_CONFLICT'],
+    ] as const) {
+      const result = await millrace(world.home, ...args, '--json');
+      expect(`${args.join(' ')}: ${result.exit} ${result.code}`).toBe(`${args.join(' ')}: ${exit} ${code}`);
+      expect(result.stdout + result.stderr).not.toMatch(/\n\s+at /);
+    }
+  });
+});
+
+describe('the OpenAPI document', () => {
+  it('names every route that the server has for users, and no other', async () => {
+    const routes: { method: string; path: string }[] = [];
+    const add = (method: string) => (path: string) => {
+      routes.push({ method, path });
+    };
+    const server = { get: add('get'), post: add('post'), put: add('put'), delete: add('delete') };
+    addRoutes(server as never, {} as never, {} as never, {} as never);
+    // Which of them are for users, the running server says.
+    const forUsers: string[] = [];
+    for (const { method, path } of routes) {
+      const concrete = path.replace(/:[a-z]+/g, toHex(systemRandom(16))).replace('*', '0/000');
+      const answer = await world.call('control', 'owner', {
+        method: method.toUpperCase(),
+        path: concrete,
+        ...(method === 'get' ? {} : { json: {} }),
+      });
+      if (answer.error?.code !== 'E_AUTH') forUsers.push(`${method} ${path.replace(/:([a-z]+)/g, '{$1}')}`);
+    }
+    const documented = Object.entries(openApi.paths).flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => `${method} ${path}`),
+    );
+    expect(forUsers.sort()).toEqual(documented.sort());
+    const served = await get('owner', '/v1/openapi.json');
+    expect(JSON.parse(served.text)).toEqual(JSON.parse(JSON.stringify(openApi)));
+  });
+});

@@ -1,0 +1,36 @@
+import { sleep } from '@millrace/base';
+import type { PrintView } from '../../packages/cli/src/client/answers.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { order, untilEnded } from './job.ts';
+import type { ProcessName, World } from './world.ts';
+
+/**
+ * Presses print, kills a process when `moment` (0 to 1) of the print has passed, starts it again, waits for the end.
+ * Below 0.1 the moment is one of the time before the first hint: before, while and after the agent calls home.
+ */
+export async function printWithKill(
+  world: World,
+  operator: Session,
+  options: { licence: string; segments: number; process: ProcessName; moment: number },
+): Promise<PrintView> {
+  const victim = world.processes[options.process];
+  const print = await order(world, operator, options.licence);
+  await untilMoment(operator, print, options);
+  await victim.kill();
+  await sleep(150);
+  await victim.start();
+  return untilEnded(operator, print, 90_000);
+}
+
+async function untilMoment(
+  operator: Session,
+  print: string,
+  { segments, moment }: { segments: number; moment: number },
+): Promise<void> {
+  if (moment < 0.1) return sleep(moment * 2_000);
+  for (;;) {
+    const { state, progress } = await operator.api.print(print);
+    if ((progress?.acked ?? 0) >= moment * segments || state === 'completed') return;
+    await sleep(10);
+  }
+}

@@ -1,0 +1,29 @@
+import { randomBytes } from 'node:crypto';
+import { type Bytes, concatBytes, copyBytes, utf8 } from '@millrace/base';
+import { syntheticDesign } from '@millrace/machine';
+
+/** Plausible G-code of exactly so many bytes; other seeds give other parts. */
+export function gcode(bytes: number, seed = 1): Bytes {
+  return concatBytes(...syntheticDesign({ bytes, seed }));
+}
+
+/** G-code whose comments are random text: every run of 16 bytes is one that nothing else could hold by chance. */
+export function noisyGcode(bytes: number): Bytes {
+  const lines = ['G28\nG90\nM82\n'];
+  for (let length = 0, line = 0; length < bytes; line++) {
+    const x = (line % 100) + 20;
+    const text = `;${randomBytes(48).toString('base64')}\nG1 X${x}.${line % 1000} Y${20 + (line % 80)} F6000\n`;
+    lines.push(text);
+    length += text.length;
+  }
+  return utf8(
+    lines
+      .join('')
+      .slice(0, bytes - 1)
+      .concat('\n'),
+  );
+}
+
+export function randomDesign(bytes: number): Bytes {
+  return copyBytes(randomBytes(bytes));
+}

@@ -1,0 +1,212 @@
+import {
+  type Bytes,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  fromHex,
+  systemClock,
+  systemRandom,
+  toBase64,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { generateP256Key, keyName, type P256Key, seal } from '@millrace/identity';
+import {
+  type Machine,
+  type PermitRequest,
+  registrationHash,
+  sha256,
+  signMachineDocument,
+  signTransaction,
+  type Transaction,
+} from '@millrace/protocol';
+import { prepareDesign } from '@millrace/vault';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import type { Answer } from './http.ts';
+import { MACHINE, type World } from './world.ts';
+
+const MINUTE = 60_000;
+type Common = 'id' | 'issued' | 'expires';
+type Body<T> = T extends Transaction ? Omit<T, Common> : never;
+export type Times = Partial<Pick<Transaction, Common>>;
+
+/** A registered machine whose key the test holds. */
+export interface OwnMachine extends Machine {
+  readonly key: P256Key;
+}
+
+export interface CallHome extends Answer {
+  readonly request: Bytes;
+  /** What control gave: permit, print, licence, machine. */
+  readonly given: { permit: Uint8Array; print: Uint8Array; licence: Uint8Array } | undefined;
+}
+
+/**
+ * A licence at a control node, and all that a test needs to press print and to call home by itself: the design is
+ * announced but not uploaded, as nothing is going to be streamed.
+ */
+export interface Job {
+  readonly owner: Session;
+  readonly operator: Session;
+  readonly design: string;
+  readonly licence: string;
+  readonly machines: readonly OwnMachine[];
+  readonly sealed: readonly Bytes[];
+  /** Signs with the session's key; times and id may be anything. */
+  sign(session: Session, body: Body<Transaction>, times?: Times, installation?: string): Promise<Bytes>;
+  submit(caller: 'admin' | 'owner' | 'operator', transaction: Uint8Array, attachments?: object): Promise<Answer>;
+  /** Presses print. Returns the id of the print. */
+  print(machine: number): Promise<string>;
+  request(print: string, machine: number, changes?: Partial<PermitRequest>, installation?: string): Promise<Bytes>;
+  callHome(print: string, machine: number, request?: Bytes): Promise<CallHome>;
+}
+
+export async function enrol(world: World, options: { objects: number; machines: number }): Promise<Job> {
+  const { directory } = world.installation;
+  const [admin, owner, operator] = (await Promise.all(
+    (['admin', 'owner', 'operator'] as const).map((user) => world.session(user)),
+  )) as [Session, Session, Session];
+
+  const sign: Job['sign'] = (session, body, times = {}, installation = directory.installation) => {
+    const now = systemClock.now();
+    const document = { ...body, id: systemRandom(16), issued: now, expires: now + 10 * MINUTE, ...times };
+    return signTransaction(session.signer, installation, document as Transaction);
+  };
+  const submit: Job['submit'] = (caller, transaction, attachments) =>
+    world.call('control', caller, {
+      method: 'POST',
+      path: '/v1/transactions',
+      json: { transaction: toBase64(transaction), ...(attachments === undefined ? {} : { attachments }) },
+    });
+  const must = async (answer: Promise<Answer>): Promise<Record<string, string>> => {
+    const { status, text } = await answer;
+    if (status !== 200) throw new Error(`${status} ${text}`);
+    return JSON.parse(text) as Record<string, string>;
+  };
+
+  const machines: OwnMachine[] = [];
+  for (let i = 0; i < options.machines; i++) {
+    const key = generateP256Key();
+    const machine: Machine = {
+      machine: keyName(key.publicKey),
+      publicKey: key.publicKey,
+      serial: `${MACHINE}-${i}`,
+      kind: 'virtual',
+      profile: { factor: 1 },
+    };
+    await must(submit('admin', await sign(admin, { type: 'machine.register', machine })));
+    machines.push({ ...machine, key });
+  }
+
+  const sealed: Bytes[] = [];
+  const prepared = await prepareDesign(source(), {
+    kind: 'binary',
+    name: 'part.bin',
+    sink: (_segment, bytes) => {
+      sealed.push(new Uint8Array(bytes));
+    },
+    describe: ({ segments }) => ({
+      times: new Array<number>(segments).fill(10_000),
+      material: { name: 'PLA', grams: 1 },
+    }),
+  });
+  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.designId));
+  const keys = await seal(fromHex(directory.nodes.keys.box), info, prepared.ceks);
+  await must(
+    submit(
+      'owner',
+      await sign(owner, {
+        type: 'design.add',
+        design: prepared.designId,
+        manifestHash: sha256(prepared.manifest),
+        keysHash: sha256(keys),
+      }),
+      { manifest: toBase64(prepared.manifest), keys: toBase64(keys) },
+    ),
+  );
+
+  const secretInfo = concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(prepared.designId));
+  const secret = await seal(fromHex(directory.nodes.keys.box), secretInfo, systemRandom(32));
+  const now = systemClock.now();
+  const { licence = '' } = await must(
+    submit(
+      'owner',
+      await sign(owner, {
+        type: 'licence.grant',
+        design: prepared.designId,
+        objects: options.objects,
+        machines: machines.map(({ key: _, ...machine }) => ({
+          machine: machine.machine,
+          registration: registrationHash(machine),
+        })),
+        materials: ['PLA'],
+        notBefore: now - MINUTE,
+        notAfter: now + 60 * MINUTE,
+        holder: operator.signer.publicKey,
+        secretHash: sha256(secret),
+      }),
+      { secret: toBase64(secret) },
+    ),
+  );
+
+  const machineAt = (index: number): OwnMachine => {
+    const machine = machines[index];
+    if (machine === undefined) throw new Error(`no machine ${index}`);
+    return machine;
+  };
+  const request: Job['request'] = (print, index, changes = {}, installation = directory.installation) => {
+    const machine = machineAt(index);
+    const issued = systemClock.now();
+    return signMachineDocument(machine.key, installation, {
+      type: 'permit.request',
+      id: systemRandom(16),
+      issued,
+      expires: issued + 10 * MINUTE,
+      print,
+      serial: machine.serial,
+      material: 'PLA',
+      ephemeral: generateP256Key().publicKey,
+      run: systemRandom(16),
+      from: 0,
+      order: 16,
+      suite: 'keccak256',
+      hints: 'dense',
+      tableMs: 10,
+      ...changes,
+    });
+  };
+
+  return {
+    owner,
+    operator,
+    design: prepared.designId,
+    licence,
+    machines,
+    sealed,
+    sign,
+    submit,
+    request,
+    print: async (index) => {
+      const { machine } = machineAt(index);
+      const transaction = await sign(operator, { type: 'print.request', licence, machine });
+      const { print = '' } = await must(submit('operator', transaction));
+      return print;
+    },
+    callHome: async (print, index, given) => {
+      const bytes = given ?? (await request(print, index));
+      const answer = await world.call('control', 'distribution', {
+        method: 'POST',
+        path: `/v1/machines/${machineAt(index).machine}/call-home`,
+        body: encodeCbor({ request: bytes }),
+      });
+      const granted = answer.status === 200 ? (decodeCbor(new Uint8Array(answer.body), 'answer') as never) : undefined;
+      return { ...answer, request: bytes, given: granted };
+    },
+  };
+}
+
+async function* source() {
+  yield systemRandom(40_000);
+}
+
+export const idOf = (transaction: { readonly id: Uint8Array }): string => toHex(transaction.id);

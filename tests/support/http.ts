@@ -1,0 +1,68 @@
+import { request } from 'node:https';
+import type { TlsIdentity } from '@millrace/identity';
+import { type Address, clientTls, type Directory } from '@millrace/protocol';
+
+export interface CallOptions {
+  readonly method: string;
+  readonly path: string;
+  readonly json?: unknown;
+  readonly body?: Uint8Array | string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** An answer as it came, whatever its status. */
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly body: Uint8Array;
+  /** The coded error, when it is one of the agreed form. */
+  readonly error: { code: string; message: string; remedy: string; data: Record<string, unknown> } | undefined;
+}
+
+/** One HTTPS request, sent exactly as told: for what no client of ours would send. */
+export function call(
+  address: Address,
+  directory: Directory,
+  node: 'control' | 'distribution',
+  identity: TlsIdentity,
+  options: CallOptions,
+): Promise<Answer> {
+  const payload = options.json === undefined ? options.body : JSON.stringify(options.json);
+  const type = options.json === undefined ? 'application/octet-stream' : 'application/json';
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      {
+        ...address,
+        ...clientTls({ authority: directory.authority, identity, pin: directory.nodes[node].fingerprint }),
+        agent: false,
+        method: options.method,
+        path: options.path,
+        timeout: 20_000,
+        headers: {
+          ...(payload === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(payload) }),
+          ...options.headers,
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => resolve(answerOf(response.statusCode ?? 0, Buffer.concat(chunks))));
+      },
+    );
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')));
+    outgoing.on('error', reject);
+    outgoing.end(payload);
+  });
+}
+
+function answerOf(status: number, body: Buffer): Answer {
+  const text = body.toString('utf8');
+  let error: Answer['error'];
+  try {
+    error = (JSON.parse(text) as { error?: Answer['error'] }).error;
+  } catch {
+    // not JSON
+  }
+  return { status, text, body, error };
+}

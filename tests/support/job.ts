@@ -1,0 +1,107 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sleep, toHex } from '@millrace/base';
+import { sha256 } from '@millrace/protocol';
+import type { DesignView, PrintView } from '../../packages/cli/src/client/answers.ts';
+import { grantLicence } from '../../packages/cli/src/client/licence.ts';
+import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
+import { requestPrint } from '../../packages/cli/src/client/print.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { storeDesign } from '../../packages/cli/src/client/upload.ts';
+import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
+import { folderOf, type World } from './world.ts';
+
+export interface StoreOptions {
+  readonly name?: string;
+  readonly kind?: 'gcode' | 'binary';
+  readonly bytesPerSecond?: number;
+}
+
+/** Writes the design to a file, seals and stores it, as `millrace design add` does. */
+export async function store(
+  world: World,
+  owner: Session,
+  content: Uint8Array,
+  options: StoreOptions = {},
+): Promise<DesignView> {
+  const file = join(world.scratch, options.name ?? 'part.gcode');
+  await writeFile(file, content);
+  const prepared = await prepareFile(owner, file, options, () => undefined);
+  return storeDesign(owner, prepared, () => undefined);
+}
+
+export function license(world: World, owner: Session, design: string, objects: number): Promise<string> {
+  return grantLicence(owner, {
+    design,
+    objects,
+    machines: [world.machine],
+    materials: [],
+    days: 1,
+    holder: 'operator',
+  });
+}
+
+export function order(world: World, operator: Session, licence: string): Promise<string> {
+  return requestPrint(operator, licence, world.machine);
+}
+
+/** Looks at a print until `reached`; fails with what it was last when that does not happen in time. */
+export async function untilPrint(
+  session: Session,
+  print: string,
+  reached: (view: PrintView) => boolean,
+  limitMs = 60_000,
+): Promise<PrintView> {
+  const end = performance.now() + limitMs;
+  let last: PrintView | undefined;
+  while (performance.now() < end) {
+    last = await session.api.print(print);
+    if (reached(last)) return last;
+    await sleep(20);
+  }
+  throw new Error(`the print did not get there: ${JSON.stringify(last)}`);
+}
+
+const ended = new Set(['completed', 'failed', 'alarmed', 'refused']);
+
+export function untilEnded(session: Session, print: string, limitMs?: number): Promise<PrintView> {
+  return untilPrint(session, print, ({ state }) => ended.has(state), limitMs);
+}
+
+export function objectOf({ object, ...view }: PrintView): string {
+  if (object === undefined) throw new Error(`the print has no object: ${JSON.stringify(view)}`);
+  return object;
+}
+
+/** What the agent left beside the machine of an object. */
+export interface MachineObject {
+  readonly object: string;
+  readonly event: 'completed' | 'failed';
+  readonly code?: string;
+  readonly segments: number;
+  readonly bytes: number;
+  readonly sha256?: string;
+  readonly wire: number;
+  readonly overhead?: number;
+  readonly sessions: number;
+}
+
+/** The agent writes it after its last report: a little later than the print has ended. */
+export async function machineObject(world: World, object: string): Promise<MachineObject> {
+  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'objects', `${object}.json`);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return JSON.parse(await readFile(path, 'utf8')) as MachineObject;
+    } catch (error) {
+      if (attempt === 200) throw error;
+      await sleep(50);
+    }
+  }
+}
+
+export const hashOf = (content: Uint8Array): string => toHex(sha256(content));
+
+/** Types of the events that the ledger has of an object. */
+export async function eventsOf(session: Session, object: string): Promise<string[]> {
+  return (await session.api.object(object)).events.map(({ type }) => type);
+}

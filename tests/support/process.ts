@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream, type WriteStream } from 'node:fs';
+
+/** Children of this test process: none outlives it, whatever happens. */
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+const START_MS = 60_000;
+
+/** One real process of an installation: started, killed, started again by the test. */
+export class Managed {
+  readonly name: string;
+  readonly logFile: string;
+  readonly #args: readonly string[];
+  #child: ChildProcess | undefined;
+  #exited: Promise<void> = Promise.resolve();
+
+  constructor(name: string, entry: string, args: readonly string[], logFile: string) {
+    this.name = name;
+    this.logFile = logFile;
+    this.#args = [entry, ...args];
+  }
+
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error(`${this.name} does not run`);
+    return pid;
+  }
+
+  get running(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Resolves when it says that it serves; its standard error goes on being written to `logFile`. */
+  start(): Promise<void> {
+    if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
+    const log = createWriteStream(this.logFile, { flags: 'a' });
+    // The channel closes with this process, and the child with the channel, as under the supervisor.
+    const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    this.#child = child;
+    children.add(child);
+    child.stderr?.pipe(log);
+    this.#exited = new Promise((resolve) => {
+      child.once('close', () => {
+        children.delete(child);
+        if (this.#child === child) this.#child = undefined;
+        log.end();
+        resolve();
+      });
+    });
+    return this.#untilReady(child, log);
+  }
+
+  /** SIGKILL; resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#child?.kill('SIGKILL');
+    await this.#exited;
+  }
+
+  /** SIGTERM, as an operator stops it. Returns its exit code. */
+  async stop(): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    child.kill('SIGTERM');
+    const insist = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await this.#exited;
+    clearTimeout(insist);
+    return child.exitCode;
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  /** SIGSTOP or SIGCONT. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    process.kill(this.pid, signal);
+  }
+
+  #untilReady(child: ChildProcess, log: WriteStream): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let text = '';
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        reject(new Error(`${this.name} did not come up; see ${this.logFile}`));
+      }, START_MS);
+      child.stdout?.on('data', (chunk: Buffer) => {
+        log.write(chunk);
+        text += chunk.toString();
+        if (!text.includes('"ready":true')) return;
+        clearTimeout(timer);
+        resolve();
+      });
+      child.once('error', reject);
+      child.once('exit', (code, signal) => {
+        clearTimeout(timer);
+        reject(new Error(`${this.name} ended (${code ?? signal}) before it was ready`));
+      });
+    });
+  }
+}

@@ -1,0 +1,33 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { machineFiles, nodeFiles, userFiles } from '../../packages/cli/src/installation/layout.ts';
+import { folderOf, type World } from './world.ts';
+
+export interface Secret {
+  readonly name: string;
+  readonly file: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Every long-lived key of 32 bytes that the installation's files hold. */
+export async function secretsOf({ installation }: World): Promise<Secret[]> {
+  const files = [
+    ['admin', userFiles.key],
+    ['owner', userFiles.key],
+    ['operator', userFiles.key],
+    ['machine', machineFiles.key],
+    ['control', nodeFiles.box],
+    ['control', nodeFiles.permitKey],
+    ['control', nodeFiles.logKey],
+    ['distribution', nodeFiles.box],
+    ['segments', nodeFiles.box],
+    ['keys', nodeFiles.box],
+    ['keys', nodeFiles.kek],
+  ] as const;
+  return Promise.all(
+    files.map(async ([who, name]) => {
+      const file = join(folderOf(installation, who), name);
+      return { name: `${who}/${name}`, file, bytes: new Uint8Array(await readFile(file)) };
+    }),
+  );
+}

@@ -1,0 +1,65 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Layout } from '../../packages/cli/src/installation/layout.ts';
+import { machineFiles, nodeFiles } from '../../packages/cli/src/installation/layout.ts';
+
+export interface MachineChoice {
+  readonly kind?: 'virtual' | 'sink';
+  /** Registered pace. */
+  readonly factor?: number;
+  readonly bytesPerSecond?: number;
+  readonly order?: 16 | 24;
+  readonly suite?: 'keccak256' | 'turboshake128';
+  readonly hints?: 'dense' | 'sparse';
+  /** Settings of the driver that differ from what is registered: a thief's factor, faults. */
+  readonly driver?: Readonly<Record<string, unknown>>;
+  readonly stallMs?: number;
+  readonly giveUpMs?: number;
+  readonly threads?: number;
+}
+
+export interface MaintenanceChoice {
+  readonly periodMs: number;
+  /** Per cent of the cells that are real. */
+  readonly density: number;
+}
+
+type Json = Record<string, unknown>;
+
+async function change(path: string, edit: (json: Json) => Json): Promise<void> {
+  const json = JSON.parse(await readFile(path, 'utf8')) as Json;
+  await writeFile(path, `${JSON.stringify(edit(json), null, 2)}\n`);
+}
+
+/** Sets the machine up as the test wants it, in its folder and, before it is registered, in the installation. */
+export async function setMachine(layout: Layout, name: string, choice: MachineChoice): Promise<void> {
+  const { kind = 'virtual', factor = 1, bytesPerSecond, driver = {} } = choice;
+  const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000, threads } = choice;
+  const profile = bytesPerSecond === undefined ? { factor } : { factor, bytesPerSecond };
+  await change(join(layout.machine(name), machineFiles.settings), (json) => ({
+    ...json,
+    kind,
+    profile,
+    driver,
+    agent: { order, suite, hints, stallMs, giveUpMs, ...(threads === undefined ? {} : { threads }) },
+  }));
+  await change(layout.installation, (json) => ({
+    ...json,
+    machines: (json.machines as { name: string; registration: Json }[]).map((machine) =>
+      machine.name === name ? { ...machine, registration: { ...machine.registration, kind, profile } } : machine,
+    ),
+  }));
+}
+
+/** Settings of the driver alone: how the machine really behaves, whatever is registered. */
+export async function setDriver(
+  layout: Layout,
+  name: string,
+  driver: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await change(join(layout.machine(name), machineFiles.settings), (json) => ({ ...json, driver }));
+}
+
+export async function setMaintenance(layout: Layout, maintenance: MaintenanceChoice): Promise<void> {
+  await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, maintenance }));
+}
