@@ -166,11 +166,15 @@ function sortedOrder(indexes: Bytes, count: number): Uint32Array {
   }
   words.sort();
   const order = Uint32Array.from({ length: count }, (_, i) => (halves[2 * i + 1 - high] ?? 0) & 0xffffff);
+  const prefix = (i: number): number => {
+    const low = (halves[2 * i + 1 - high] ?? 0) >>> 24;
+    return (halves[2 * i + high] ?? 0) * 256 + low;
+  };
   const compare = comparer(indexes);
-  for (let i = 1; i < count; i++) {
-    for (let j = i; j > 0 && compare(order[j - 1] ?? 0, order[j] ?? 0) > 0; j--) {
-      [order[j - 1], order[j]] = [order[j] ?? 0, order[j - 1] ?? 0];
-    }
+  for (let start = 0, end = 1; end <= count; end++) {
+    if (end < count && prefix(end) === prefix(start)) continue;
+    if (end - start > 1) order.subarray(start, end).sort(compare);
+    start = end;
   }
   return order;
 }

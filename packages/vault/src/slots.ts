@@ -81,12 +81,12 @@ class FileSlots implements Slots {
     });
   }
 
-  write(slot: number, content: Uint8Array): Promise<void> {
+  async write(slot: number, content: Uint8Array): Promise<void> {
     checkContent(content);
     const bytes = new Uint8Array(SLOT_BYTES);
     bytes[0] = content.length;
     bytes.set(content, 1);
-    return this.#overwrite(slot, bytes);
+    await this.#overwrite(slot, bytes);
   }
 
   erase(slot: number): Promise<void> {

@@ -1,7 +1,11 @@
-import { toHex } from '@millrace/base';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemRandom, toHex } from '@millrace/base';
+import { openLmdb } from '@millrace/stores';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CONTENT_BYTES } from '../src/index.ts';
+import { CONTENT_BYTES, openSlots } from '../src/index.ts';
 import { makeUpload, World, type WorldOptions } from './world.ts';
 
 const size = (segments: number) => segments * CONTENT_BYTES - 7;
@@ -193,6 +197,33 @@ describe('any order of storing, sweeping, deleting and killing', () => {
         live,
       ),
       { numRuns: Number(process.env.MILLRACE_RUNS ?? 120) },
+    );
+  });
+
+  it('over LMDB and files too', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { minLength: 20, maxLength: 50 }), async (actions) => {
+        const folder = mkdtempSync(join(tmpdir(), 'millrace vault-'));
+        const lmdb = openLmdb({ path: join(folder, 'lmdb') });
+        const epochSlots = await openSlots(join(folder, 'epoch.keys'));
+        const designSlots = await openSlots(join(folder, 'design.keys'));
+        try {
+          const stores = {
+            keys: lmdb.store('keys'),
+            cells: lmdb.store('cells'),
+            epochSlots,
+            designSlots,
+            kek: systemRandom(32),
+          };
+          await live({ batch: 3, ackLag: 2, density: 50, stores }, actions);
+        } finally {
+          await lmdb.close();
+          await epochSlots.close();
+          await designSlots.close();
+          rmSync(folder, { recursive: true });
+        }
+      }),
+      { numRuns: 10 },
     );
   });
 });

@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { type Bytes, systemRandom, u32be } from '@millrace/base';
+import { MemoryStore } from '@millrace/stores';
+import { beforeEach, describe, expect, it } from 'vitest';
+import {
+  applyOuterLayer,
+  CellStore,
+  MAY_BE_ABSENT,
+  type MaintainMessage,
+  SEGMENT_BYTES,
+  type StoreMessage,
+} from '../src/index.ts';
+
+const sealed = Array.from({ length: 3 }, () => systemRandom(SEGMENT_BYTES));
+const source = {
+  sealed: (n: number): Bytes => sealed[n] ?? new Uint8Array(),
+  hash: (n: number): Bytes =>
+    new Uint8Array(
+      createHash('sha256')
+        .update(sealed[n] ?? '')
+        .digest(),
+    ),
+};
+const design = systemRandom(16);
+const cell = () => ({ index: systemRandom(20), key: systemRandom(32), epoch: 4 });
+
+let raw: MemoryStore;
+let cells: CellStore;
+let stored: StoreMessage;
+beforeEach(async () => {
+  raw = new MemoryStore();
+  cells = new CellStore(raw);
+  stored = { type: 'store', design, from: 0, decoys: false, cells: [cell(), cell(), cell()], seeds: [] };
+  await cells.storeCells(stored, source);
+});
+
+function move(which: number, flags = 0): MaintainMessage['items'][number] {
+  const old = stored.cells[which] ?? cell();
+  return { oldIndex: old.index, oldKey: old.key, newIndex: systemRandom(20), newKey: systemRandom(32), flags };
+}
+const maintain = (items: MaintainMessage['items'], forget: Bytes[] = []): MaintainMessage => ({
+  type: 'maintain',
+  to: 5,
+  number: 1,
+  items,
+  forget,
+});
+
+describe('the segments node’s cells', () => {
+  it('lie under their outer layer, with the epoch, and nothing else', async () => {
+    for (const [n, { index, key }] of stored.cells.entries()) {
+      const body = await cells.read(index);
+      expect(body).not.toEqual(sealed[n]);
+      expect(applyOuterLayer(key, body)).toEqual(sealed[n]);
+      expect((await raw.get(index))?.subarray(0, 4)).toEqual(u32be(4));
+      expect((await raw.get(index))?.length).toBe(4 + SEGMENT_BYTES);
+    }
+  });
+
+  it('refuse a sealed segment that is not the manifest’s, and then store none of the message', async () => {
+    const other = new CellStore(new MemoryStore());
+    const wrong = { ...source, sealed: (n: number) => (n === 2 ? systemRandom(SEGMENT_BYTES) : source.sealed(n)) };
+    await expect(other.storeCells(stored, wrong)).rejects.toMatchObject({ code: 'E_SEGMENT', data: { segment: 2 } });
+    for (const { index } of stored.cells)
+      await expect(other.read(index)).rejects.toMatchObject({ code: 'E_CELL_MISSING' });
+    const short = { ...source, sealed: () => new Uint8Array(5) };
+    await expect(other.storeCells(stored, short)).rejects.toMatchObject({ code: 'E_SEGMENT' });
+    await expect(other.storeCells(stored)).rejects.toMatchObject({ code: 'E_UPLOAD' });
+  });
+
+  it('stored again: left as they are, without asking for the segments', async () => {
+    const never = { ...source, sealed: () => Promise.reject(new Error('asked')) };
+    expect(await cells.storeCells(stored, never)).toEqual({ type: 'stored', design, from: 0, count: 3 });
+    expect(applyOuterLayer(stored.cells[0]?.key ?? design, await cells.read(stored.cells[0]?.index ?? design))).toEqual(
+      sealed[0],
+    );
+  });
+
+  it('a decoy made twice is the same decoy', async () => {
+    const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
+    const [a, b] = [new MemoryStore(), new MemoryStore()];
+    await new CellStore(a).storeCells(message);
+    await new CellStore(b).storeCells(message);
+    const at = message.cells[0]?.index ?? design;
+    expect(await a.get(at)).toEqual(await b.get(at));
+    expect((await a.get(at))?.length).toBe(4 + SEGMENT_BYTES);
+  });
+
+  it('move to the next epoch once, whatever is repeated, in whatever state', async () => {
+    const item = move(0);
+    const first = maintain([item]);
+    const second = maintain([], [item.oldIndex]);
+    for (const message of [first, first, second, first, second, second]) {
+      expect(await cells.maintain(message)).toMatchObject({ missing: [], damaged: [] });
+      expect(applyOuterLayer(item.newKey, await cells.read(item.newIndex))).toEqual(sealed[0]);
+      expect((await raw.get(item.newIndex))?.subarray(0, 4)).toEqual(u32be(5));
+    }
+    await expect(cells.read(item.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_MISSING' });
+  });
+
+  it('a lost one is named and does not hold up the others; one that may be absent is not named', async () => {
+    const [good, lost, optional] = [move(0), move(9), move(9, MAY_BE_ABSENT)];
+    const reply = await cells.maintain(maintain([lost, optional, good]));
+    expect(reply).toEqual({ type: 'maintained', to: 5, number: 1, missing: [lost.newIndex], damaged: [] });
+    expect(applyOuterLayer(good.newKey, await cells.read(good.newIndex))).toEqual(sealed[0]);
+  });
+
+  it('one of another epoch or a wrong length is named, and no layer is applied to it', async () => {
+    const [cut, foreign] = [move(0), move(1)];
+    await raw.put(cut.oldIndex, (await raw.get(cut.oldIndex))?.subarray(0, 100) ?? design);
+    const other = (await raw.get(foreign.oldIndex)) ?? design;
+    other[3] = 3;
+    await raw.put(foreign.oldIndex, other);
+    expect(await cells.maintain(maintain([cut, foreign]))).toMatchObject({ damaged: [cut.newIndex, foreign.newIndex] });
+    expect(await raw.has(foreign.newIndex)).toBe(false);
+    await expect(cells.read(cut.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_DAMAGED' });
+  });
+});

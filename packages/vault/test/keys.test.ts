@@ -1,0 +1,182 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemRandom, utf8 } from '@millrace/base';
+import { MemoryStore } from '@millrace/stores';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { EpochKeys } from '../src/epochs.ts';
+import { createKeyWrapper, MemorySlots, openFileKeyWrapper, openSlots, Playbook, type Slots } from '../src/index.ts';
+import { makeUpload, World } from './world.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'millrace vault-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const holds = (bytes: Uint8Array, part: Uint8Array): boolean => Buffer.from(bytes).includes(Buffer.from(part));
+
+describe('slots', () => {
+  it.each([
+    [
+      'memory',
+      async (): Promise<[Slots, () => Promise<Slots>]> => {
+        const slots = new MemorySlots();
+        return [slots, async () => slots];
+      },
+    ],
+    [
+      'file',
+      async (): Promise<[Slots, () => Promise<Slots>]> => {
+        const path = join(folder, 'slots');
+        return [await openSlots(path), () => openSlots(path)];
+      },
+    ],
+  ])('%s: keep, overwrite, erase, reopen', async (_, make) => {
+    const [slots, reopen] = await make();
+    expect(await slots.read(0)).toBeUndefined();
+    await slots.write(2, utf8('two'));
+    await slots.write(0, utf8('zero'));
+    await slots.write(0, utf8('0'));
+    expect(await slots.count()).toBe(3);
+    expect([await slots.read(0), await slots.read(1), await slots.read(2)]).toEqual([
+      utf8('0'),
+      undefined,
+      utf8('two'),
+    ]);
+    await slots.erase(2);
+    await slots.erase(1);
+    const again = await reopen();
+    expect([await again.read(0), await again.read(2)]).toEqual([utf8('0'), undefined]);
+    await expect(slots.write(0, new Uint8Array(128))).rejects.toMatchObject({ code: 'E_INTERNAL' });
+    await slots.close();
+    if (again !== slots) await again.close();
+  });
+
+  it('overwrite where it lay: nothing of an erased key is left in the file, which keeps its length', async () => {
+    const path = join(folder, 'slots');
+    const slots = await openSlots(path);
+    const secret = systemRandom(61);
+    await slots.write(1, secret);
+    expect(holds(readFileSync(path), secret)).toBe(true);
+    await slots.erase(1);
+    expect(holds(readFileSync(path), secret.subarray(0, 8))).toBe(false);
+    expect(statSync(path).size).toBe(256);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    await slots.close();
+    await expect(openSlots(join(folder, 'no', 'such'))).rejects.toMatchObject({ code: 'E_STORE' });
+  });
+});
+
+describe('the node’s key-encrypting key', () => {
+  it('is made once, wraps for a context only, and no other key unwraps', async () => {
+    const path = join(folder, 'kek');
+    const wrapper = await openFileKeyWrapper(path);
+    const secret = systemRandom(32);
+    const wrapped = await wrapper.wrap(secret, utf8('here'));
+    expect(wrapped.length).toBe(61);
+    const again = await openFileKeyWrapper(path);
+    expect(await again.unwrap(wrapped, utf8('here'))).toEqual(secret);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const altered = wrapped.slice();
+    altered[20] = (altered[20] ?? 0) ^ 1;
+    await expect(again.unwrap(wrapped, utf8('there'))).rejects.toMatchObject({ code: 'E_SEAL' });
+    await expect(again.unwrap(altered, utf8('here'))).rejects.toMatchObject({ code: 'E_SEAL' });
+    await expect(again.unwrap(wrapped.subarray(0, 9), utf8('here'))).rejects.toMatchObject({ code: 'E_SEAL' });
+    await expect(createKeyWrapper(systemRandom(32)).unwrap(wrapped, utf8('here'))).rejects.toMatchObject({
+      code: 'E_SEAL',
+    });
+  });
+
+  it('names a file that is no key', async () => {
+    writeFileSync(join(folder, 'kek'), 'short');
+    await expect(openFileKeyWrapper(join(folder, 'kek'))).rejects.toMatchObject({ code: 'E_CONFIG' });
+    await expect(openFileKeyWrapper(join(folder, 'no', 'kek'))).rejects.toMatchObject({ code: 'E_CONFIG' });
+  });
+});
+
+describe('epoch keys', () => {
+  it('at most two live; the old one is gone at rest and in memory when its epoch ends', async () => {
+    const path = join(folder, 'epoch.keys');
+    const slots = await openSlots(path);
+    const keys = new EpochKeys(slots, createKeyWrapper(systemRandom(32)), systemRandom);
+    const first = await keys.createFirst();
+    const stored = await slots.read(1);
+    await keys.create(2);
+    expect(keys.get(1).key).toEqual(first.key);
+    await keys.keepOnly(2);
+    expect(first.key.every((byte) => byte === 0)).toBe(true);
+    expect(() => keys.get(1)).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+    await expect(keys.load(1)).rejects.toMatchObject({ code: 'E_STORE' });
+    expect(holds(readFileSync(path), stored?.subarray(5, 40) ?? new Uint8Array([1]))).toBe(false);
+    expect(statSync(path).size).toBe(256);
+    await slots.close();
+  });
+
+  it('a vault keeps to it through ten sweeps, and begins none with three keys', async () => {
+    const world = await World.create({ density: 50 });
+    await world.add(await makeUpload(50_000));
+    await world.settle();
+    for (let epoch = 2; epoch <= 11; epoch++) {
+      await world.sweep();
+      const live = [await world.raw.epochSlots.read(0), await world.raw.epochSlots.read(1)].filter(
+        (slot) => slot !== undefined,
+      );
+      expect(live.length).toBe(1);
+      expect(world.playbook.status().epoch).toBe(epoch);
+    }
+    await world.assertReadable();
+  });
+
+  it('a playbook without its keys, and keys without their playbook, are refused, not replaced', async () => {
+    const world = await World.create();
+    await world.add(await makeUpload(10));
+    await world.settle();
+    await world.sweep();
+    const { keys, epochSlots, designSlots, kek } = world.raw;
+    const wrapper = createKeyWrapper(kek);
+    const open = (parts: object) => Playbook.open({ store: keys, epochSlots, designSlots, wrapper, ...parts });
+    await expect(open({ epochSlots: new MemorySlots() })).rejects.toMatchObject({ code: 'E_STORE' });
+    await expect(open({ store: new MemoryStore() })).rejects.toMatchObject({ code: 'E_STORE' });
+    await expect(open({ wrapper: createKeyWrapper(systemRandom(32)) })).rejects.toMatchObject({ code: 'E_SEAL' });
+    await world.startKeys();
+    await world.assertReadable();
+  });
+
+  it('a playbook that was put back to an earlier epoch does not open', async () => {
+    const world = await World.create();
+    await world.add(await makeUpload(10));
+    await world.settle();
+    const old: { put: Uint8Array; value: Uint8Array }[] = [];
+    for await (const { key, value } of world.raw.keys.range()) old.push({ put: key, value });
+    await world.sweep();
+    await world.raw.keys.batch(old);
+    await expect(world.startKeys()).rejects.toMatchObject({ code: 'E_STORE' });
+  });
+});
+
+describe('deleting a design', () => {
+  it('destroys its keys at once: what remains of them opens nothing, even with the node’s key', async () => {
+    const world = await World.create();
+    const upload = await makeUpload(40_000);
+    await world.add(upload);
+    await world.settle();
+    const slot = await world.raw.designSlots.read(0);
+    expect(slot).toBeDefined();
+    await world.delete(upload.designId);
+    expect(await world.raw.designSlots.read(0)).toBeUndefined();
+    await expect(world.playbook.manifest(upload.designId)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    expect(world.playbook.designs()).toEqual([]);
+  });
+
+  it('killed between noting and destroying: the next start destroys', async () => {
+    const world = await World.create();
+    const upload = await makeUpload(40_000);
+    await world.add(upload);
+    await world.settle();
+    world.keysFuse.arm(1, 'after');
+    expect(await world.survive(() => world.delete(upload.designId))).toBe(false);
+    expect(world.playbook.designs()).toEqual([]);
+    expect(await world.raw.designSlots.read(0)).toBeUndefined();
+  });
+});

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { type Bytes, compareBytes, u32be } from '@millrace/base';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { END, Plan, type PlanEntry, START } from '../src/plan.ts';
+
+/** 20 bytes; few different prefixes when `bits` is small, so that ties happen. */
+function indexOf(owner: string, segment: number, bits: number): Bytes {
+  const hash = new Uint8Array(createHash('sha256').update(owner).update(u32be(segment)).digest().subarray(0, 20));
+  for (let i = 0; i < 6; i++) hash[i] = i === 5 ? (hash[i] ?? 0) & ((1 << bits) - 1) : 0;
+  return hash;
+}
+
+describe('a plan', () => {
+  it('gives every cell once, in order, however it came in', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat(40), { maxLength: 5 }),
+        fc.array(fc.nat(20), { maxLength: 3 }),
+        fc.integer({ min: 0, max: 8 }),
+        fc.integer({ min: 1, max: 50 }),
+        async (built, late, bits, limit) => {
+          const entries: PlanEntry<string>[] = [];
+          const spans = built.map((to, i) => ({ owner: `o${i}`, from: 0, to }));
+          for (const { owner, to } of spans)
+            for (let s = 0; s < to; s++) entries.push({ owner, segment: s, index: indexOf(owner, s, bits) });
+          const plan = await Plan.build(spans, (owner, segment) => indexOf(owner, segment, bits));
+          for (const [i, count] of late.entries()) {
+            const added = Array.from({ length: count }, (_, s) => ({
+              owner: `late${i}`,
+              segment: s,
+              index: indexOf(`late${i}`, s, bits),
+            }));
+            plan.add(added);
+            entries.push(...added);
+          }
+          entries.sort((a, b) => compareBytes(a.index, b.index));
+          expect(plan.count).toBe(entries.length);
+          expect(plan.between(START, END)).toEqual(entries);
+          const walked: PlanEntry<string>[] = [];
+          for (let low = START; ; low = walked.at(-1)?.index ?? END) {
+            const page = plan.after(low, limit);
+            walked.push(...page);
+            if (page.length < limit) break;
+          }
+          expect(walked).toEqual(entries);
+          for (const [i, { index }] of entries.entries()) expect(plan.rank(index)).toBe(i + 1);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
+  it('does not hold the event loop while it is built', async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    await Plan.build([{ owner: 'a', from: 0, to: 20_000 }], (owner, segment) => indexOf(owner, segment, 8));
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(3);
+  });
+});
