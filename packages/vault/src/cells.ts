@@ -55,7 +55,8 @@ export class CellStore {
       if (i % BREATH === BREATH - 1) await breathe();
     }
     await this.#store.batch(writes);
-    return { type: 'stored', design: message.design, from: message.from, count: message.cells.length };
+    const { design, generation, from, cells } = message;
+    return { type: 'stored', design, generation, from, count: cells.length };
   }
 
   /** One step of a sweep (spec/vault.md, section 6): stages the new cells durably, then forgets the old ones of the step before. */

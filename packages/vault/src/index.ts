@@ -8,4 +8,5 @@ export * from './prepare.ts';
 export * from './segment.ts';
 export * from './sizes.ts';
 export { MemorySlots, openSlots, type Slots } from './slots.ts';
+export * from './views.ts';
 export { createKeyWrapper, type KeyWrapper, openFileKeyWrapper } from './wrapper.ts';

@@ -45,6 +45,7 @@ const wantSchema = z.strictObject({ type: z.literal('want'), design, from: uint,
 const storeSchema = z.strictObject({
   type: z.literal('store'),
   design,
+  generation: uint,
   from: uint,
   decoys: z.boolean(),
   cells: packed(placed),
@@ -54,6 +55,7 @@ const storeSchema = z.strictObject({
 const storedSchema = z.strictObject({
   type: z.literal('stored'),
   design,
+  generation: uint,
   from: uint,
   count,
 });

@@ -44,6 +44,7 @@ import {
 import { DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import { committed, fittedStep, isEnded, maintainMessage, newSweep, nextStep, storeBoundary } from './sweep.ts';
+import { type CellName, type DesignView, type SliceCell, type VaultStatus, viewOf } from './views.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
 export interface PlaybookOptions {
@@ -57,38 +58,6 @@ export interface PlaybookOptions {
   readonly density?: number;
   /** Least number of decoys; default 0. */
   readonly minimumDecoys?: number;
-}
-
-/** One cell as a stream needs it; whoever holds it wipes both keys. */
-export interface SliceCell {
-  readonly segment: number;
-  readonly index: Bytes;
-  readonly outerKey: Bytes;
-  readonly cek: Bytes;
-}
-
-export interface DesignView {
-  readonly design: string;
-  readonly owner: Bytes;
-  readonly segments: number;
-  readonly stored: number;
-  readonly complete: boolean;
-}
-
-export interface CellName {
-  /** Undefined for a decoy. */
-  readonly design: string | undefined;
-  readonly segment: number;
-}
-
-export interface VaultStatus {
-  readonly epoch: number;
-  /** The epoch under way and how far it is, 0 to 1. */
-  readonly sweep: { readonly to: number; readonly progress: number } | undefined;
-  readonly designs: number;
-  readonly cells: number;
-  readonly decoys: number;
-  readonly decoysWanted: number;
 }
 
 const DECOY_CONTEXT = utf8('millrace/v1/decoys');
@@ -109,6 +78,7 @@ export class Playbook {
   #state: VaultState;
   readonly #decoys: string;
   readonly #decoySecret: Bytes;
+  readonly #random: RandomSource;
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
 
@@ -119,7 +89,9 @@ export class Playbook {
     state: VaultState,
     holdings: Map<string, Holding>,
     decoys: { name: string; secret: Bytes },
+    random: RandomSource,
   ) {
+    this.#random = random;
     this.#store = store;
     this.#epochs = epochs;
     this.#keyring = keyring;
@@ -147,7 +119,7 @@ export class Playbook {
     if (decoys === undefined) {
       const secret = random(KEY_BYTES);
       const id = random(DESIGN_ID_BYTES);
-      decoys = { ...emptyHolding(id), decoys: true, seed: await wrapper.wrap(secret, DECOY_CONTEXT) };
+      decoys = { ...emptyHolding(id, random), decoys: true, seed: await wrapper.wrap(secret, DECOY_CONTEXT) };
       wipe(secret);
       writes.push({ put: holdingKey(decoys.id), value: encodeHolding(decoys) });
       holdings.set(toHex(decoys.id), decoys);
@@ -161,7 +133,7 @@ export class Playbook {
     const living = [...holdings.values()].filter((holding) => !holding.decoys && !holding.deleted);
     await keyring.open(living.map(({ slot }) => slot));
     const secret = await wrapper.unwrap(decoys.seed ?? new Uint8Array(), DECOY_CONTEXT);
-    return new Playbook(store, epochs, keyring, state, holdings, { name: toHex(decoys.id), secret });
+    return new Playbook(store, epochs, keyring, state, holdings, { name: toHex(decoys.id), secret }, random);
   }
 
   /**
@@ -186,7 +158,7 @@ export class Playbook {
         throw new MillraceError('E_INPUT', 'one content key for every segment is needed');
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.ceks);
-      const holding: Holding = { ...emptyHolding(id), segments, slot, owner: copyBytes(options.owner) };
+      const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner: copyBytes(options.owner) };
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
       } catch (error) {
@@ -198,12 +170,12 @@ export class Playbook {
   }
 
   designs(): DesignView[] {
-    return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(view);
+    return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(viewOf);
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */
   design(design: string): DesignView {
-    return view(this.#living(design));
+    return viewOf(this.#living(design));
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */
@@ -239,9 +211,10 @@ export class Playbook {
   stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
     return this.#serial.run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
-      if (holding === undefined || holding.deleted) return undefined;
+      // A late repetition may speak of cells that are long gone.
+      if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
-      if (end > holding.instructed) throw new MillraceError('E_INPUT', 'stored what was never instructed');
+      if (end > holding.instructed) return undefined;
       if (message.from <= holding.stored && end > holding.stored) {
         await this.#put([{ ...holding, stored: end }]);
       }
@@ -412,7 +385,8 @@ export class Playbook {
       return { index, key: outerKey(epoch.key, holding.id, from + i), epoch: epoch.number };
     });
     const seeds = holding.decoys ? cells.map((_, i) => decoySeed(this.#decoySecret, from + i)) : [];
-    return { type: 'store', design: copyBytes(holding.id), from, decoys: holding.decoys, cells, seeds };
+    const { decoys, generation } = holding;
+    return { type: 'store', design: copyBytes(holding.id), generation, from, decoys, cells, seeds };
   }
 
   async #endSweep(): Promise<void> {
@@ -433,6 +407,7 @@ export class Playbook {
         const least = (value: number) => Math.min(value, retire);
         cut.push({
           ...kept,
+          generation: randomU32(this.#random),
           segments: least(kept.segments),
           stored: least(kept.stored),
           instructed: least(kept.instructed),
@@ -506,16 +481,12 @@ export class Playbook {
   }
 }
 
-function emptyHolding(id: Bytes): Holding {
+function emptyHolding(id: Bytes, random: RandomSource): Holding {
   const owner = new Uint8Array();
-  return { v: 1, id, decoys: false, segments: 0, stored: 0, instructed: 0, slot: 0, owner, deleted: false };
+  const generation = randomU32(random);
+  return { v: 1, id, decoys: false, generation, segments: 0, stored: 0, instructed: 0, slot: 0, owner, deleted: false };
 }
 
-function view({ id, owner, segments, stored }: Holding): DesignView {
-  return { design: toHex(id), owner: copyBytes(owner), segments, stored, complete: stored >= segments };
-}
-
-/** Overwrites the keys of a slice. */
-export function wipeSlice(cells: readonly SliceCell[]): void {
-  for (const { outerKey, cek } of cells) wipe(outerKey, cek);
+function randomU32(random: RandomSource): number {
+  return new DataView(random(4).buffer).getUint32(0);
 }

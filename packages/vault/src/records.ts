@@ -36,6 +36,8 @@ const holdingSchema = z.strictObject({
   v: z.literal(1),
   id: bytesOf(DESIGN_ID_BYTES).transform((bytes): Bytes => new Uint8Array(bytes)),
   decoys: z.boolean(),
+  /** Random; tells these cells from others that once had the same names. */
+  generation: uint,
   /** Cells that it shall have. */
   segments: uint,
   /** Below: the cells are there. */

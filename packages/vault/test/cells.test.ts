@@ -30,7 +30,7 @@ let stored: StoreMessage;
 beforeEach(async () => {
   raw = new MemoryStore();
   cells = new CellStore(raw);
-  stored = { type: 'store', design, from: 0, decoys: false, cells: [cell(), cell(), cell()], seeds: [] };
+  stored = { type: 'store', design, generation: 9, from: 0, decoys: false, cells: [cell(), cell(), cell()], seeds: [] };
   await cells.storeCells(stored, source);
 });
 
@@ -70,7 +70,7 @@ describe('the segments node’s cells', () => {
 
   it('stored again: left as they are, without asking for the segments', async () => {
     const never = { ...source, sealed: () => Promise.reject(new Error('asked')) };
-    expect(await cells.storeCells(stored, never)).toEqual({ type: 'stored', design, from: 0, count: 3 });
+    expect(await cells.storeCells(stored, never)).toEqual({ type: 'stored', design, generation: 9, from: 0, count: 3 });
     expect(applyOuterLayer(stored.cells[0]?.key ?? design, await cells.read(stored.cells[0]?.index ?? design))).toEqual(
       sealed[0],
     );

@@ -79,6 +79,26 @@ describe('the life of a design', () => {
     expect(await world.check()).toMatchObject({ clean: true });
   });
 
+  it('a late repetition about cells that are gone changes nothing', async () => {
+    const world = await World.create({ density: 100 });
+    const upload = await makeUpload(size(3));
+    await world.add(upload);
+    await world.stepKeys();
+    const instruction = world.toCells.take();
+    await world.settle();
+    await world.delete(upload.designId);
+    await world.sweep();
+    const { manifest, ceks } = upload;
+    await world.playbook.addDesign({ manifest, owner: new Uint8Array(33), ceks });
+    if (instruction?.type !== 'store') throw new Error('not a store message');
+    const { design, generation, from, cells } = instruction;
+    await world.playbook.instruct({ design, from: 0, count: 3 });
+    expect(
+      await world.playbook.stored({ type: 'stored', design, generation, from, count: cells.length }),
+    ).toBeUndefined();
+    expect(world.playbook.design(upload.designId).stored).toBe(0);
+  });
+
   it('density 0 takes no designs; an owner cannot take over another’s', async () => {
     const upload = await makeUpload(10);
     const hollow = await World.create({ density: 0, minimumDecoys: 4 });

@@ -9,6 +9,7 @@ const samples: VaultMessage[] = [
   {
     type: 'store',
     design: bytes(16),
+    generation: 9,
     from: 0,
     decoys: false,
     cells: [{ index: bytes(20), key: bytes(32), epoch: 7 }],
@@ -17,12 +18,13 @@ const samples: VaultMessage[] = [
   {
     type: 'store',
     design: bytes(16),
+    generation: 9,
     from: 0,
     decoys: true,
     cells: [{ index: bytes(20), key: bytes(32), epoch: 7 }],
     seeds: [bytes(32)],
   },
-  { type: 'stored', design: bytes(16), from: 9, count: 1 },
+  { type: 'stored', design: bytes(16), generation: 9, from: 9, count: 1 },
   { type: 'refused', design: bytes(16), from: 9, code: 'E_SEGMENT', reason: 'no' },
   {
     type: 'maintain',
@@ -84,7 +86,15 @@ describe('vault messages', () => {
       }
     }
     const cells = Array.from({ length: MAX_CELLS + 1 }, () => ({ index: bytes(20), key: bytes(32), epoch: 1 }));
-    const large = encodeMessage({ type: 'store', design: bytes(16), from: 0, decoys: false, cells, seeds: [] });
+    const large = encodeMessage({
+      type: 'store',
+      design: bytes(16),
+      generation: 9,
+      from: 0,
+      decoys: false,
+      cells,
+      seeds: [],
+    });
     expect(() => decodeMessage(large)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
