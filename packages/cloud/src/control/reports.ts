@@ -73,7 +73,13 @@ function judge(report: MachineReport, contentMac: Uint8Array): Outcome {
     case 'progressed':
       return { type: 'progressed' };
     case 'failed':
-      return { type: 'failed', state: 'failed', code: facts.code ?? 'E_MACHINE', reason: facts.reason ?? '' };
+      // The machine was told of an alarm: the node that raised it says so itself, now or in a moment.
+      return {
+        type: 'failed',
+        state: facts.code === 'E_ALARM' ? 'alarmed' : 'failed',
+        code: facts.code ?? 'E_MACHINE',
+        reason: facts.reason ?? '',
+      };
     case 'completed':
       if (facts.contentMac !== undefined && equalBytes(facts.contentMac, contentMac))
         return { type: 'completed', state: 'completed' };

@@ -152,18 +152,20 @@ export class KeysStreams {
       return logger.info({ object }, 'stream complete');
     }
     const acked = this.#guards.get(object)?.acked ?? 0;
-    // After what can be tried again the machine calls home by itself; everything else it has to be told.
-    if (!error.retryable)
-      link.send(encodeControl({ type: 'end', session: entry.stream.session, code: error.code, reason: error.message }));
     logger.warn({ err: error, object, acked }, 'stream ended');
     try {
       await mail.send('segments', { type: 'stream.close', session: key });
-      if (error.code !== 'E_ALARM') return;
-      await objects.alarm(object);
-      await mail.send('control', { type: 'stream.alarm', object, jti, acked, by: 'keys' }, `alarm/${object}`);
+      // Control hears of an alarm before the machine does, whose report would come first otherwise.
+      if (error.code === 'E_ALARM') {
+        await objects.alarm(object);
+        await mail.send('control', { type: 'stream.alarm', object, jti, acked, by: 'keys' }, `alarm/${object}`);
+      }
     } catch (cause) {
       logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
     }
+    // After what can be tried again the machine calls home by itself; everything else it has to be told.
+    const { code, message: reason } = error;
+    if (!error.retryable) link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
   }
 }
 

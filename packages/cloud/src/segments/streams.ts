@@ -172,19 +172,21 @@ export class SegmentsStreams {
       return logger.info({ object }, 'stream complete');
     }
     const acked = this.#guards.get(object)?.acked ?? 0;
-    // After what can be tried again the machine calls home by itself; everything else it has to be told.
-    if (!error.retryable)
-      link.send(encodeControl({ type: 'end', session: entry.stream.session, code: error.code, reason: error.message }));
     logger.warn({ err: error, object, acked }, 'stream ended');
-    if (error.code !== 'E_ALARM') return;
     try {
-      await objects.alarm(object);
-      const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'segments' as const };
-      await mail.send('keys', alarm, `alarm/${object}`);
-      await mail.send('control', alarm, `alarm/${object}`);
+      // Control hears of an alarm before the machine does, whose report would come first otherwise.
+      if (error.code === 'E_ALARM') {
+        await objects.alarm(object);
+        const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'segments' as const };
+        await mail.send('control', alarm, `alarm/${object}`);
+        await mail.send('keys', alarm, `alarm/${object}`);
+      }
     } catch (cause) {
       logger.error({ err: toMillraceError(cause), object }, 'the alarm could not be told');
     }
+    // After what can be tried again the machine calls home by itself; everything else it has to be told.
+    const { code, message: reason } = error;
+    if (!error.retryable) link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
   }
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
