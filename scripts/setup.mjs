@@ -1,5 +1,5 @@
 // Installs what is missing and builds; quick when there is nothing to do. Plain Node: it runs before anything is installed.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -19,41 +19,39 @@ export function setup() {
   sayOptional();
 }
 
-/** Ends the program with one plain block when something is wrong; `work` prints its own details. */
-export function orExplain(what, remedy, work) {
-  try {
-    return work();
-  } catch (error) {
-    say(`\n  error   ${what}${error?.status ? ` (exit code ${error.status})` : ''}\n  remedy  ${remedy}\n`);
-    process.exit(1);
-  }
+/** Ends the program with one plain block; what failed has printed its own details. */
+function fail(what, remedy) {
+  say(`\n  error   ${what}\n  remedy  ${remedy}\n`);
+  process.exit(1);
 }
 
 function requireNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1])) return;
-  say(
-    `\n  error   Node ${process.versions.node} is too old\n  remedy  Use Node ${LEAST_NODE.join('.')} or newer (24 is recommended).\n`,
-  );
-  process.exit(1);
+  fail(`Node ${process.versions.node} is too old`, `Use Node ${LEAST_NODE.join('.')} or newer (24 is recommended).`);
 }
 
 function install() {
   const lock = join(root, 'package-lock.json');
   if (isInstalled(lock)) return;
   say('installing dependencies (npm ci) …');
-  orExplain(
-    'the dependencies could not be installed',
-    'See the lines above; check the network and run it again.',
-    () => {
-      const npm = process.env.npm_execpath;
-      const args = ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'];
-      // `npm test` hands its own script over; without it npm is looked for on the PATH.
-      if (npm?.endsWith('.js')) execFileSync(process.execPath, [npm, ...args], { cwd: root, stdio: ['ignore', 2, 2] });
-      else execFileSync('npm', args, { cwd: root, stdio: ['ignore', 2, 2], shell: process.platform === 'win32' });
-    },
-  );
+  if (npm('ci') !== 0) {
+    // A registry that lacks packages of other platforms makes npm refuse a lock file that has no entry for them.
+    say('npm ci refused; trying npm install, which leaves package-lock.json as it is …');
+    if (npm('install', '--no-save') !== 0) {
+      fail('the dependencies could not be installed', 'See the lines above; check the network and run it again.');
+    }
+  }
   writeFileSync(marker, hashOf(lock));
+}
+
+/** Exit code of npm. `npm test` hands its own script over; without it npm is looked for on the PATH. */
+function npm(...command) {
+  const args = [...command, '--no-audit', '--no-fund', '--loglevel', 'error'];
+  const script = process.env.npm_execpath;
+  const options = { cwd: root, stdio: ['ignore', 2, 2] };
+  if (script?.endsWith('npm-cli.js')) return spawnSync(process.execPath, [script, ...args], options).status;
+  return spawnSync('npm', args, { ...options, shell: process.platform === 'win32' }).status;
 }
 
 /** Either we installed this very lock file, or npm did after it was last changed. */
@@ -69,9 +67,10 @@ function hashOf(path) {
 }
 
 function build() {
-  orExplain('the build failed', 'See the lines above.', () =>
-    execFileSync(process.execPath, [join(root, 'scripts/build.mjs')], { cwd: root, stdio: ['ignore', 2, 2] }),
-  );
+  const options = { cwd: root, stdio: ['ignore', 2, 2] };
+  if (spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], options).status !== 0) {
+    fail('the build failed', 'See the lines above.');
+  }
 }
 
 /** What Millrace can do without, in one line. */

@@ -201,7 +201,7 @@ function summaryText(
 
 /** The command as this user can type it: through npm in a checkout, and with --home where it is not the usual one. */
 function commandOf({ env, cwd, path }: Context, home: string) {
-  const program = env.npm_lifecycle_event === undefined ? 'millrace' : 'npm run -s millrace --';
+  const program = env.npm_lifecycle_event === undefined ? 'millrace' : 'npx millrace';
   const usual = path('.millrace') === home && cwd !== '';
   return (name: string, rest = '') =>
     [program, name, rest, usual ? '' : `--home ${JSON.stringify(home)}`].filter((word) => word !== '').join(' ');
