@@ -24,11 +24,16 @@ const USED: usize = 0x10000;
 const ORIGIN: usize = 0x18000;
 const TARGET_USED: usize = 0x18200;
 const PLACES: usize = 0x18400;
+/** A bit for each unknown: one solution, and up to 8 combinations of parity 0 that may be added to it. */
 const TAKEN: usize = 0x18c00;
+const NULLS: usize = 0x18c40;
+const NULL_USED: usize = 0x18f00;
 const ROW_VALUES: usize = 0x19000;
 const PIVOTS: usize = 0x19800;
 
 const GROUP: u32 = 8;
+const MAX_NULLS: u32 = 8;
+const NO_PIVOT: u32 = 512;
 
 /** to ^= from, 64 bytes. */
 function add(to: usize, from: usize): void {
@@ -102,13 +107,13 @@ function bitOf(row: usize, at: u32): u32 {
   return (load<u32>(row + ((<usize>(at >> 5)) << 2)) >> (at & 31)) & 1;
 }
 
-/** Place of the lowest set bit, or 512. */
+/** Place of the lowest set bit, or NO_PIVOT. */
 function lowestBit(row: usize): u32 {
   for (let i: u32 = 0; i < 8; i++) {
     const word = load<u64>(row + ((<usize>i) << 3));
     if (word != 0) return (i << 6) + <u32>ctz<u64>(word);
   }
-  return 512;
+  return NO_PIVOT;
 }
 
 /** Clears what lies beyond the block's parity. */
@@ -116,19 +121,81 @@ function cut(row: usize, parityBytes: u32): void {
   memory.fill(row + parityBytes, 0, 64 - parityBytes);
 }
 
-/** Brings a group's rows to reduced echelon form among themselves. False when they depend on each other. */
-function reduceGroup(first: u32, count: u32): bool {
+function swapRows(first: u32, a: u32, b: u32): void {
+  const rows = ROWS + ((<usize>first) << 6);
+  // XOR three times: the places are different ones.
+  add(rows + ((<usize>a) << 6), rows + ((<usize>b) << 6));
+  add(rows + ((<usize>b) << 6), rows + ((<usize>a) << 6));
+  add(rows + ((<usize>a) << 6), rows + ((<usize>b) << 6));
+  const origin = load<u8>(ORIGIN + first + a);
+  store<u8>(ORIGIN + first + a, load<u8>(ORIGIN + first + b));
+  store<u8>(ORIGIN + first + b, origin);
+  const pivot = load<u32>(PIVOTS + ((<usize>a) << 2));
+  store<u32>(PIVOTS + ((<usize>a) << 2), load<u32>(PIVOTS + ((<usize>b) << 2)));
+  store<u32>(PIVOTS + ((<usize>b) << 2), pivot);
+}
+
+/**
+ * Brings a group's rows to reduced echelon form among themselves. Rows that depend on others become 0 and go last.
+ * @returns how many do not
+ */
+function reduceGroup(first: u32, count: u32): u32 {
   const rows = ROWS + ((<usize>first) << 6);
   for (let i: u32 = 0; i < count; i++) store<u8>(ORIGIN + first + i, <u8>((<u32>1) << i));
   for (let i: u32 = 0; i < count; i++) {
     const pivot = lowestBit(rows + ((<usize>i) << 6));
-    if (pivot == 512) return false;
     store<u32>(PIVOTS + ((<usize>i) << 2), pivot);
+    if (pivot == NO_PIVOT) continue;
     for (let j: u32 = 0; j < count; j++) {
       if (j == i || bitOf(rows + ((<usize>j) << 6), pivot) == 0) continue;
       add(rows + ((<usize>j) << 6), rows + ((<usize>i) << 6));
       store<u8>(ORIGIN + first + j, load<u8>(ORIGIN + first + j) ^ load<u8>(ORIGIN + first + i));
     }
+  }
+  let independent = count;
+  for (let i: u32 = 0; i < independent; ) {
+    if (load<u32>(PIVOTS + ((<usize>i) << 2)) != NO_PIVOT) {
+      i++;
+    } else {
+      independent--;
+      if (i != independent) swapRows(first, i, independent);
+    }
+  }
+  return independent;
+}
+
+/** Takes the unknowns `sum` of a group; what had been added to them is then to be taken from earlier groups. */
+function takeFromGroup(group: u32, sum: u32, used: usize, taken: usize): void {
+  for (let rest = sum; rest != 0; rest &= rest - 1) {
+    const row = group * GROUP + ctz<u32>(rest);
+    store<u8>(taken + (row >> 3), load<u8>(taken + (row >> 3)) ^ <u8>((<u32>1) << (row & 7)));
+    for (let earlier: u32 = 0; earlier < group; earlier++) {
+      const added = load<u8>(USED + ((<usize>row) << 6) + earlier);
+      store<u8>(used + earlier, load<u8>(used + earlier) ^ added);
+    }
+  }
+}
+
+/** From the sums that were added, last group first, to the unknowns themselves. */
+function walkBack(groups: u32, used: usize, taken: usize): void {
+  for (let group = groups; group-- > 0; ) {
+    let sum: u32 = 0;
+    for (let rest: u32 = load<u8>(used + group); rest != 0; rest &= rest - 1) {
+      sum ^= load<u8>(ORIGIN + group * GROUP + ctz<u32>(rest));
+    }
+    takeFromGroup(group, sum, used, taken);
+  }
+}
+
+/** Whether the solution at TAKEN takes at most one candidate for each hint; writes it when told to. */
+function isValid(n: u32, write: bool): bool {
+  let previous: u32 = 0xffff;
+  for (let i: u32 = 0; i < n; i++) {
+    if (((load<u8>(TAKEN + (i >> 3)) >> <u8>(i & 7)) & 1) == 0) continue;
+    const place: u32 = load<u16>(PLACES + ((<usize>i) << 1));
+    if (place == previous) return false;
+    previous = place;
+    if (write) store<u32>(SOLVED + ((<usize>place) << 2), load<u32>(ROW_VALUES + ((<usize>i) << 2)));
   }
   return true;
 }
@@ -166,47 +233,45 @@ export function solve(hints: u32, segmentBits: u32, parityBytes: u32): u32 {
   cut(PARITY, parityBytes);
 
   for (let i: usize = 0; i < 64; i += 8) store<u64>(GROUP_SUMS + i, 0);
+  let nulls: u32 = 0;
   for (let first: u32 = 0, group: u32 = 0; first < n; first += GROUP, group++) {
     const count = min<u32>(n - first, GROUP);
-    if (!reduceGroup(first, count)) return 0;
-    for (let i: u32 = 1; i < (<u32>1) << count; i++) {
+    const independent = reduceGroup(first, count);
+    for (let i = independent; i < count; i++) {
+      if (nulls == MAX_NULLS) return 0;
+      const combination = NULLS + ((<usize>nulls) << 6);
+      nulls++;
+      memory.fill(combination, 0, 64);
+      memory.fill(NULL_USED, 0, 64);
+      takeFromGroup(group, load<u8>(ORIGIN + first + i), NULL_USED, combination);
+      walkBack(group, NULL_USED, combination);
+    }
+    for (let i: u32 = 1; i < (<u32>1) << independent; i++) {
       const row = ROWS + ((<usize>(first + ctz<u32>(i))) << 6);
       sum(GROUP_SUMS + ((<usize>i) << 6), GROUP_SUMS + ((<usize>(i & (i - 1))) << 6), row);
     }
     for (let j = first + GROUP; j < n; j++) {
       const row = ROWS + ((<usize>j) << 6);
-      const index = readPivots(row, count);
+      const index = readPivots(row, independent);
       if (index != 0) add(row, GROUP_SUMS + ((<usize>index) << 6));
       store<u8>(USED + ((<usize>j) << 6) + group, <u8>index);
     }
-    const index = readPivots(PARITY, count);
+    const index = readPivots(PARITY, independent);
     add(PARITY, GROUP_SUMS + ((<usize>index) << 6));
     store<u8>(TARGET_USED + group, <u8>index);
   }
-  if (lowestBit(PARITY) != 512) return 0;
+  if (lowestBit(PARITY) != NO_PIVOT) return 0;
 
-  memory.fill(TAKEN, 0, n);
-  for (let group = (n + GROUP - 1) / GROUP; group-- > 0; ) {
-    let taken: u32 = 0;
-    for (let rest: u32 = load<u8>(TARGET_USED + group); rest != 0; rest &= rest - 1) {
-      taken ^= load<u8>(ORIGIN + group * GROUP + ctz<u32>(rest));
-    }
-    for (; taken != 0; taken &= taken - 1) {
-      const row = group * GROUP + ctz<u32>(taken);
-      store<u8>(TAKEN + row, 1);
-      for (let earlier: u32 = 0; earlier < group; earlier++) {
-        const used = load<u8>(USED + ((<usize>row) << 6) + earlier);
-        store<u8>(TARGET_USED + earlier, load<u8>(TARGET_USED + earlier) ^ used);
-      }
-    }
+  // Of all solutions of the equations exactly one must be valid.
+  memory.fill(TAKEN, 0, 64);
+  walkBack((n + GROUP - 1) / GROUP, TARGET_USED, TAKEN);
+  let valid: u32 = 0;
+  for (let i: u32 = 0; i < (<u32>1) << nulls; i++) {
+    if (i > 0) add(TAKEN, NULLS + ((<usize>ctz<u32>(i)) << 6));
+    if (!isValid(n, false)) continue;
+    if (valid > 0) return 0;
+    valid = 1;
+    isValid(n, true);
   }
-  let previous: u32 = 0xffff;
-  for (let i: u32 = 0; i < n; i++) {
-    if (load<u8>(TAKEN + i) == 0) continue;
-    const place: u32 = load<u16>(PLACES + ((<usize>i) << 1));
-    if (place == previous) return 0; // two candidates for one hint
-    previous = place;
-    store<u32>(SOLVED + ((<usize>place) << 2), load<u32>(ROW_VALUES + ((<usize>i) << 2)));
-  }
-  return 1;
+  return valid;
 }

@@ -159,7 +159,7 @@ static napi_value hash_range(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* order, parts, entries, ends: a table that may be asked; with local and cursors one that is being built. */
+/* order, parts, entries, ends: a table that may be asked; with runs and cursors one that is being built. */
 static mr_build next_table(arguments *a, int building) {
   mr_build build = {0};
   build.order = next_u32(a);
@@ -171,15 +171,16 @@ static mr_build next_table(arguments *a, int building) {
   build.ends = ends.data;
   build.capacity = a->good ? (uint32_t)(entries.length / build.parts) : 0;
   if (building) {
-    const array local = next_array(a, 2), cursors = next_array(a, 4);
-    a->good = a->good && local.length == entries.length && cursors.length == build.parts;
-    build.local = local.data;
+    const array runs = next_array(a, 4), cursors = next_array(a, 4);
+    a->good = a->good && runs.length == 2 * (size_t)build.parts * ((1u << build.order) / MR_SUPERBLOCK) &&
+              cursors.length == build.parts;
+    build.runs = runs.data;
     build.cursors = cursors.data;
   }
   return build;
 }
 
-/* partition(kernel, block, rounds, order, parts, entries, ends, local, cursors, [first, count]) → false: a part is full */
+/* partition(kernel, block, rounds, order, parts, entries, ends, runs, cursors, [first, count]) → false: a part is full */
 static napi_value partition(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 10);
   const mr_kernel *kernel = next_kernel(&a);
@@ -190,12 +191,14 @@ static napi_value partition(napi_env env, napi_callback_info info) {
   const uint32_t first = ((const uint32_t *)span.data)[0], count = ((const uint32_t *)span.data)[1];
   if (first > 1u << build.order || count > (1u << build.order) - first)
     return refuse(env, "partition: values beyond the order");
+  if (first % MR_SUPERBLOCK != 0 || count % MR_SUPERBLOCK != 0)
+    return refuse(env, "partition: not whole superblocks");
   napi_value result;
   napi_get_boolean(env, mr_partition(kernel, &key, &build, first, count), &result);
   return result;
 }
 
-/* index(order, parts, entries, ends, local, cursors, part) → false: a part is too full, or memory is short */
+/* index(order, parts, entries, ends, runs, cursors, part) → false: a part is too full, or memory is short */
 static napi_value index_part(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 7);
   const mr_build build = next_table(&a, 1);
@@ -206,18 +209,17 @@ static napi_value index_part(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* lookUp(order, parts, entries, ends, sparse, codes, skip, starts, found) → number of candidates */
+/* lookUp(order, parts, entries, ends, codes, skip, starts, found) → number of candidates */
 static napi_value look_up(napi_env env, napi_callback_info info) {
-  arguments a = read_arguments(env, info, 9);
+  arguments a = read_arguments(env, info, 8);
   const mr_build table = next_table(&a, 0);
-  const uint32_t sparse = next_u32(&a);
   const array codes = next_array(&a, 4), skip = next_array(&a, 1), starts = next_array(&a, 4);
   const array found = next_array(&a, 4);
   if (!a.good || skip.length < codes.length || starts.length < codes.length + 1 || found.length > UINT32_MAX)
     return refuse(env, "lookUp: wrong arguments");
   napi_value result;
   napi_create_uint32(env,
-                     mr_look_up(&table, sparse != 0, codes.data, skip.data, codes.length, starts.data, found.data,
+                     mr_look_up(&table, codes.data, skip.data, codes.length, starts.data, found.data,
                                 (uint32_t)found.length),
                      &result);
   return result;

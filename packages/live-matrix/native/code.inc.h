@@ -121,6 +121,9 @@ static void parity(const uint8_t *columns, const uint32_t *values, uint32_t segm
 
 #define GROUP 8
 #define GROUPS (MR_MAX_UNKNOWNS / GROUP)
+/* Dependencies among unknowns that are tried out; more of them are refused. */
+#define MAX_NULLS 8
+#define NO_PIVOT 4096
 
 typedef struct {
   wide rows[MR_MAX_UNKNOWNS];             /* one unknown each: how taking it changes the parity; reduced step by step */
@@ -129,7 +132,9 @@ typedef struct {
   uint8_t target_used[GROUPS];
   uint32_t value[MR_MAX_UNKNOWNS];
   uint16_t place[MR_MAX_UNKNOWNS];
-  uint8_t taken[MR_MAX_UNKNOWNS];
+  uint64_t taken[MR_MAX_UNKNOWNS / 64];             /* one solution of the equations, a bit for each unknown */
+  uint64_t nulls[MAX_NULLS][MR_MAX_UNKNOWNS / 64];  /* what may be added to it: their parity is 0 */
+  uint32_t null_count;
   wide sums[1 << GROUP];
 } solve_space;
 
@@ -169,7 +174,7 @@ static void prepare_reader(pivot_reader *reader) {
 static inline uint32_t read_pivots(const pivot_reader *reader, const wide *row) {
   uint32_t index = 0;
 #if defined(__BMI2__)
-  if (__builtin_expect(reader->base >= 0, 1)) {
+  if (__builtin_expect(reader->count > 0 && reader->base >= 0, 1)) {
     uint64_t bits;
     memcpy(&bits, (const uint8_t *)row + reader->base, 8);
     return (uint32_t)_pext_u64(bits, reader->mask);
@@ -179,15 +184,17 @@ static inline uint32_t read_pivots(const pivot_reader *reader, const wide *row) 
   return index;
 }
 
-/* Brings rows first … first+k-1 to reduced echelon form among themselves, ordered by pivot. 0 when they depend. */
-static int reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
+/*
+ * Brings rows first … first+count-1 to reduced echelon form among themselves, ordered by pivot. Rows that depend on
+ * others become 0 and go last; the reader counts those that do not.
+ */
+static void reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
   const int k = reader->count;
   for (int i = 0; i < k; i++) s->origin[first + i] = (uint8_t)(1u << i);
   for (int i = 0; i < k; i++) {
     const int pivot = lowest_bit(&s->rows[first + i]);
-    if (pivot < 0) return 0;
-    reader->pivots[i] = pivot;
-    for (int j = 0; j < k; j++) {
+    reader->pivots[i] = pivot < 0 ? NO_PIVOT : pivot;
+    for (int j = 0; pivot >= 0 && j < k; j++) {
       const uint64_t bit = j == i ? 0 : bit_of(&s->rows[first + j], pivot);
       s->rows[first + j] = plus_if(s->rows[first + j], s->rows[first + i], bit);
       s->origin[first + j] ^= s->origin[first + i] & (uint8_t)(0 - bit);
@@ -206,7 +213,57 @@ static int reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
       s->origin[first + j - 1] = origin;
     }
   }
+  while (reader->count > 0 && reader->pivots[reader->count - 1] == NO_PIVOT) reader->count--;
+}
+
+/* Takes the unknowns `sum` of a group; what had been added to them is then to be taken from earlier groups. */
+static void take_from_group(const solve_space *s, uint32_t group, uint32_t sum, uint8_t *used, uint64_t *taken) {
+  for (; sum != 0; sum &= sum - 1) {
+    const uint32_t row = group * GROUP + (uint32_t)__builtin_ctz(sum);
+    taken[row / 64] ^= 1ull << row % 64;
+    for (uint32_t earlier = 0; earlier < group; earlier++) used[earlier] ^= s->used[row][earlier];
+  }
+}
+
+/* From the sums that were added (`used`, which changes on the way), last group first, to the unknowns themselves. */
+static void walk_back(const solve_space *s, uint32_t groups, uint8_t *used, uint64_t *taken) {
+  for (uint32_t group = groups; group-- > 0;) {
+    uint32_t sum = 0;
+    for (uint32_t rest = used[group]; rest != 0; rest &= rest - 1)
+      sum ^= s->origin[group * GROUP + (uint32_t)__builtin_ctz(rest)];
+    take_from_group(s, group, sum, used, taken);
+  }
+}
+
+/* Writes the solution when it takes at most one candidate for each hint. */
+static int write_if_valid(const solve_space *s, const uint64_t *taken, uint32_t n, uint32_t *out) {
+  for (int pass = 0; pass < 2; pass++) {
+    uint32_t previous = UINT32_MAX;
+    for (uint32_t word = 0; word < (n + 63) / 64; word++) {
+      for (uint64_t rest = taken[word]; rest != 0; rest &= rest - 1) {
+        const uint32_t i = 64 * word + (uint32_t)__builtin_ctzll(rest);
+        if (s->place[i] == previous) return 0;
+        previous = s->place[i];
+        if (pass == 1) out[previous] = s->value[i];
+      }
+    }
+  }
   return 1;
+}
+
+/*
+ * Of all solutions of the equations, exactly one must take at most one candidate for each hint. Candidates of one hint
+ * are as long as the segment, so four of them may well add up to 0: that gives solutions, but no other valid one.
+ */
+static int pick_valid(solve_space *s, uint32_t n, uint32_t *out) {
+  int valid = 0;
+  for (uint32_t i = 0; i < 1u << s->null_count; i++) {
+    if (i > 0)
+      for (uint32_t word = 0; word < MR_MAX_UNKNOWNS / 64; word++)
+        s->taken[word] ^= s->nulls[__builtin_ctz(i)][word];
+    if (write_if_valid(s, s->taken, n, out) && ++valid > 1) return 0;
+  }
+  return valid;
 }
 
 /*
@@ -241,8 +298,16 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
   for (uint32_t first = 0, group = 0; first < n; first += GROUP, group++) {
     pivot_reader reader;
     reader.count = n - first < GROUP ? (int)(n - first) : GROUP;
-    if (!reduce_group(s, first, &reader)) return 0;
-    prepare_reader(&reader);
+    const int rows = reader.count;
+    reduce_group(s, first, &reader);
+    for (int i = reader.count; i < rows; i++) {
+      if (s->null_count == MAX_NULLS) return 0;
+      uint64_t *null = s->nulls[s->null_count++];
+      uint8_t used[GROUPS] = {0};
+      take_from_group(s, group, s->origin[first + (uint32_t)i], used, null);
+      walk_back(s, group, used, null);
+    }
+    if (reader.count > 0) prepare_reader(&reader);
     memset(&s->sums[0], 0, sizeof s->sums[0]);
     for (uint32_t i = 1; i < 1u << reader.count; i++)
       s->sums[i] = plus(s->sums[i & (i - 1)], s->rows[first + (uint32_t)__builtin_ctz(i)]);
@@ -256,30 +321,16 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
     s->target_used[group] = (uint8_t)index;
   }
   if (lowest_bit(&target) >= 0) return 0;
-
-  memset(s->taken, 0, n);
-  for (uint32_t group = (n + GROUP - 1) / GROUP; group-- > 0;) {
-    uint32_t sum = 0;
-    for (uint32_t rest = s->target_used[group]; rest != 0; rest &= rest - 1)
-      sum ^= s->origin[group * GROUP + (uint32_t)__builtin_ctz(rest)];
-    for (; sum != 0; sum &= sum - 1) {
-      const uint32_t row = group * GROUP + (uint32_t)__builtin_ctz(sum);
-      s->taken[row] = 1;
-      for (uint32_t earlier = 0; earlier < group; earlier++) s->target_used[earlier] ^= s->used[row][earlier];
-    }
-  }
-  uint32_t previous = UINT32_MAX;
-  for (uint32_t i = 0; i < n; i++) {
-    if (!s->taken[i]) continue;
-    if (s->place[i] == previous) return 0; /* two candidates for one hint */
-    previous = s->place[i];
-    out[block->first + previous] = s->value[i];
-  }
-  return 1;
+  walk_back(s, (n + GROUP - 1) / GROUP, s->target_used, s->taken);
+  return pick_valid(s, n, out + block->first);
 }
 
 static int solve(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t segment_bits,
                  const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
-  solve_space space;
+  solve_space space; /* rows, sums and what was added are written before they are read */
+  memset(space.taken, 0, sizeof space.taken);
+  memset(space.nulls, 0, sizeof space.nulls);
+  memset(space.target_used, 0, sizeof space.target_used);
+  space.null_count = 0;
   return solve_in(&space, columns, starts, values, segment_bits, block, parity_bytes, out);
 }

@@ -14,12 +14,12 @@ typedef struct {
   int rounds;
 } mr_key;
 
-/* A table that is being built: see src/table/table.ts for its form. */
+/* A table, or one that is being built: see src/table/table.ts for its form. */
 typedef struct {
   uint32_t *entries; /* parts × capacity */
-  uint16_t *local;   /* parts × capacity: which of the part's 4096 buckets an entry belongs to */
-  uint32_t *cursors; /* entries so far in each part; counted up atomically */
   uint32_t *ends;    /* parts × 4096 */
+  uint32_t *runs;    /* while building: start and length for each superblock and part */
+  uint32_t *cursors; /* while building: entries so far in each part; counted up atomically */
   uint32_t order;
   uint32_t parts;
   uint32_t capacity;

@@ -6,17 +6,19 @@
 
 #define MR_PART_BUCKETS 4096u
 
-/* Hashes g = first … first+count-1 and puts each into its part. 0 when a part is full. */
+#define MR_SUPERBLOCK (1u << 15)
+
+/* Hashes g = first … first+count-1, whole superblocks, and puts each into its part. 0 when a part is full. */
 int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *build, uint32_t first, uint32_t count);
 
-/* Sorts one part by bucket, writes its ends, wipes what is no longer needed. 0 when memory is short. */
+/* Sorts one part by bucket and writes its ends. 0 when memory is short, or the runs are not those of the part. */
 int mr_index(const mr_build *build, uint32_t part);
 
 /*
  * Candidates of `count` codes: starts[i] … starts[i+1] in `found`. Where skip[i] is set the only candidate is 0.
  * Returns how many there are; when that is more than `room`, only the first `room` were written.
  */
-uint32_t mr_look_up(const mr_build *table, int sparse, const uint32_t *codes, const uint8_t *skip, size_t count,
+uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t *skip, size_t count,
                     uint32_t *starts, uint32_t *found, uint32_t room);
 
 #endif

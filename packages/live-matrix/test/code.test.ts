@@ -99,6 +99,16 @@ describe('solving', () => {
     expect(solve([1, 2], { starts: Uint32Array.of(0, 0, 2), values })).toBeUndefined();
   });
 
+  it('finds the one valid solution when four candidates of a hint add up to 0', () => {
+    for (const truth of [5, 9, 1000, 5 ^ 9 ^ 1000]) {
+      const candidates = {
+        starts: Uint32Array.of(0, 4, 6, 10),
+        values: Uint32Array.of(5, 9, 1000, 5 ^ 9 ^ 1000, 7, 8, 1, 2, 4, 7),
+      };
+      expect(solve([truth, 8, 4], candidates)).toEqual([truth, 8, 4]);
+    }
+  });
+
   it('refuses when two choices have the same parity', () => {
     // The same value twice in a list: nothing tells the two apart.
     const candidates = { starts: Uint32Array.of(0, 2, 3), values: Uint32Array.of(5, 5, 9) };

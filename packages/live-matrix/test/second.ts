@@ -189,17 +189,23 @@ function solve(candidates: bigint[][], m: number, target: Uint8Array): Uint8Arra
   const width = BigInt(8 * bytes);
   const low = (1n << width) - 1n;
   const basis: bigint[] = [];
+  const nulls: bigint[] = [];
   for (const [j, { place, value }] of unknowns.entries()) {
     let row = atPlace(place, value ^ (chosen[place] ?? 0n)) | (1n << (width + BigInt(j)));
     for (const one of basis) if (((row & low) ^ (one & low)) < (row & low)) row ^= one;
-    if ((row & low) === 0n) return undefined;
-    basis.push(row);
+    if ((row & low) === 0n) nulls.push(row);
+    else basis.push(row);
     basis.sort((a, b) => ((a & low) < (b & low) ? 1 : -1));
   }
   for (const one of basis) if (((rest & low) ^ (one & low)) < (rest & low)) rest ^= one;
   if ((rest & low) !== 0n) return undefined;
-  for (const [j, { place, value }] of unknowns.entries()) {
-    if (((rest >> (width + BigInt(j))) & 1n) === 1n) chosen[place] = value;
-  }
+  const solutions = Array.from({ length: 2 ** nulls.length }, (_, choice) =>
+    nulls.reduce((sum, one, i) => ((choice >> i) & 1 ? sum ^ one : sum), rest),
+  ).map((sum) => unknowns.filter((_, j) => ((sum >> (width + BigInt(j))) & 1n) === 1n));
+  const [solution, another] = solutions.filter(
+    (taken) => new Set(taken.map(({ place }) => place)).size === taken.length,
+  );
+  if (solution === undefined || another !== undefined) return undefined;
+  for (const { place, value } of solution) chosen[place] = value;
   return chosen.map((value) => bytesOf(value, m));
 }

@@ -8,15 +8,20 @@ export interface Candidates {
   readonly values: Uint32Array;
 }
 
+/** Dependencies among unknowns that are tried out; more of them are refused. */
+const MAX_NULLS = 8;
+
 /**
  * Tells the candidates of a block apart by its parity: the first candidate of every hint is assumed, every other is an
  * unknown (take it instead: yes or no), and the parity's bits are linear equations in the unknowns over GF(2).
  *
  * Each unknown's vector (the parity that taking it would change) is reduced by the ones before it, which become a
- * basis in echelon form; what it was reduced by is kept, so that walking back gives the unknowns themselves.
+ * basis in echelon form; what it was reduced by is kept, so that walking back gives the unknowns themselves. Four
+ * candidates of one hint may well add up to 0, so unknowns may depend on each other; of all solutions exactly
+ * one must take at most one candidate for each hint.
  * @param parity the frame's parity, unmasked
  * @param out one value for each hint of the frame, written for this block
- * @returns false when there is no solution, or more than one
+ * @returns false when there is no such solution, or more than one
  */
 export function solveBlock(
   candidates: Candidates,
@@ -50,36 +55,70 @@ export function solveBlock(
   if (unknowns.length > 8 * block.parityBytes) return false;
 
   const basis = new Uint32Array(unknowns.length * COLUMN_WORDS);
-  const pivots = new Uint16Array(unknowns.length);
+  const pivots = new Int16Array(unknowns.length);
   const usedWords = Math.ceil(unknowns.length / 32);
   const used = new Uint32Array((unknowns.length + 1) * usedWords);
+  const nulls: Uint32Array[] = [];
   for (let j = 0; j < unknowns.length; j++) {
     const place = owners[j] ?? 0;
     const at = j * COLUMN_WORDS;
-    const change = (values[unknowns[j] ?? 0] ?? 0) ^ (out[block.first + place] ?? 0);
+    const change = (values[unknowns[j] ?? 0] ?? 0) ^ (values[starts[block.first + place] ?? 0] ?? 0);
     addColumns(basis, at, words, place, segmentBits, change);
     maskLast(basis, at, words, mask);
     reduce(basis, at, basis, pivots, j, words, used, j * usedWords);
     const pivot = lowestBit(basis, at, words);
-    if (pivot < 0) return false; // it can be taken or left: several solutions
     pivots[j] = pivot;
+    if (pivot >= 0) continue;
+    if (nulls.length === MAX_NULLS) return false;
+    const combination = walkBack(used, usedWords, j, used.slice(j * usedWords, (j + 1) * usedWords));
+    combination[j >> 5] = (combination[j >> 5] ?? 0) ^ (1 << (j & 31));
+    nulls.push(combination);
   }
   const last = unknowns.length * usedWords;
   reduce(target, 0, basis, pivots, unknowns.length, words, used, last);
   if (lowestBit(target, 0, words) >= 0) return false; // no solution
 
-  let previousOwner = -1;
-  for (let j = unknowns.length - 1; j >= 0; j--) {
-    if ((((used[last + (j >> 5)] ?? 0) >>> (j & 31)) & 1) === 0) continue;
-    for (let word = 0; word < usedWords; word++) {
-      used[last + word] = (used[last + word] ?? 0) ^ (used[j * usedWords + word] ?? 0);
-    }
-    const place = owners[j] ?? 0;
-    if (place === previousOwner) return false; // two candidates taken for one hint
-    previousOwner = place;
-    out[block.first + place] = values[unknowns[j] ?? 0] ?? 0;
-  }
+  const taken = walkBack(used, usedWords, unknowns.length, used.slice(last));
+  const valid = pickValid(taken, nulls, owners);
+  if (valid === undefined) return false;
+  for (const j of bitsOf(valid)) out[block.first + (owners[j] ?? 0)] = values[unknowns[j] ?? 0] ?? 0;
   return true;
+}
+
+/** From the basis vectors that were added (before number `end`) to the unknowns that they are sums of. */
+function walkBack(used: Uint32Array, usedWords: number, end: number, rest: Uint32Array): Uint32Array {
+  const taken = new Uint32Array(usedWords);
+  for (let j = end - 1; j >= 0; j--) {
+    if ((((rest[j >> 5] ?? 0) >>> (j & 31)) & 1) === 0) continue;
+    taken[j >> 5] = (taken[j >> 5] ?? 0) | (1 << (j & 31));
+    for (let word = 0; word < usedWords; word++) rest[word] = (rest[word] ?? 0) ^ (used[j * usedWords + word] ?? 0);
+  }
+  return taken;
+}
+
+/** The one solution among `taken` plus any sum of `nulls` that takes at most one candidate for each hint. */
+function pickValid(
+  taken: Uint32Array,
+  nulls: readonly Uint32Array[],
+  owners: readonly number[],
+): Uint32Array | undefined {
+  let found: Uint32Array | undefined;
+  for (let choice = 0; choice < 2 ** nulls.length; choice++) {
+    const sum = Uint32Array.from(taken, (word, at) =>
+      nulls.reduce((bits, one, i) => ((choice >> i) & 1 ? bits ^ (one[at] ?? 0) : bits), word),
+    );
+    const places = bitsOf(sum).map((j) => owners[j]);
+    if (new Set(places).size !== places.length) continue;
+    if (found !== undefined) return undefined;
+    found = sum;
+  }
+  return found;
+}
+
+function bitsOf(words: Uint32Array): number[] {
+  return [...words].flatMap((word, at) =>
+    Array.from({ length: 32 }, (_, bit) => ((word >>> bit) & 1 ? 32 * at + bit : -1)).filter((bit) => bit >= 0),
+  );
 }
 
 /** Clears from the vector every pivot of the first `count` basis vectors; bit i of `used` says that i was added. */
@@ -87,7 +126,7 @@ function reduce(
   vector: Uint32Array,
   at: number,
   basis: Uint32Array,
-  pivots: Uint16Array,
+  pivots: Int16Array,
   count: number,
   words: number,
   used: Uint32Array,
@@ -95,6 +134,7 @@ function reduce(
 ): void {
   for (let i = 0; i < count; i++) {
     const pivot = pivots[i] ?? 0;
+    if (pivot < 0) continue; // it depended on others: no part of the basis
     if ((((vector[at + (pivot >> 5)] ?? 0) >>> (pivot & 31)) & 1) === 0) continue;
     for (let word = 0; word < words; word++) {
       vector[at + word] = (vector[at + word] ?? 0) ^ (basis[i * COLUMN_WORDS + word] ?? 0);

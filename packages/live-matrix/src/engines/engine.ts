@@ -1,7 +1,7 @@
 import type { Bytes } from '@millrace/base';
 import type { Block } from '../code/layout.ts';
 import type { Candidates } from '../code/solve.ts';
-import type { HintMode, Order } from '../parameters.ts';
+import type { Order } from '../parameters.ts';
 import type { SuiteName } from '../suites.ts';
 import type { Table, TableBuild } from '../table/table.ts';
 
@@ -36,12 +36,12 @@ export interface HashEngine {
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): void;
   /** Low words of lane 0 of H for g = first, first+1, … (below 2^32), one for each place of `out`. */
   hashRange(key: HashKey, first: number, out: Uint32Array): void;
-  /** Hashes g = first … first+count-1 and puts each into its part of the table. */
+  /** Hashes g = first … first+count-1, whole superblocks of 2^15, and puts each into its part of the table. */
   partition(key: HashKey, build: TableBuild, first: number, count: number): void;
   /** Sorts one part, after all values are in. */
   index(build: TableBuild, part: number): void;
-  /** Candidates of each hint; where `skip` is 1 (chaff) the only one is 0. */
-  lookUp(table: Table, mode: HintMode, codes: Uint32Array, skip: Uint8Array): Candidates;
+  /** Values with the dense code of each hint; where `skip` is 1 (chaff) the only one is 0. */
+  lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates;
   /** Parity of every block, one after the other. */
   parity(values: Uint32Array, order: Order, blocks: readonly Block[]): Bytes;
   /** Solves every block; false when one has not exactly one solution. `out` gets one value for each hint. */

@@ -25,9 +25,7 @@ interface Addon {
   partition(kernel: number, block: Int32Array, rounds: number, ...build: BuildArguments<[span: Uint32Array]>): boolean;
   index(...build: BuildArguments<[part: number]>): boolean;
   lookUp(
-    ...table: TableArguments<
-      [sparse: number, codes: Uint32Array, skip: Uint8Array, starts: Uint32Array, found: Uint32Array]
-    >
+    ...table: TableArguments<[codes: Uint32Array, skip: Uint8Array, starts: Uint32Array, found: Uint32Array]>
   ): number;
   parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;
   solve(
@@ -48,7 +46,7 @@ type TableArguments<Rest extends unknown[]> = [
   ends: Uint32Array,
   ...Rest,
 ];
-type BuildArguments<Rest extends unknown[]> = TableArguments<[local: Uint16Array, cursors: Uint32Array, ...Rest]>;
+type BuildArguments<Rest extends unknown[]> = TableArguments<[runs: Uint32Array, cursors: Uint32Array, ...Rest]>;
 
 /** Where a built addon may lie: made here, or delivered with the package. */
 const places = [
@@ -114,10 +112,10 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     index(build, part) {
       if (!addon.index(...tableOf(build.table), ...scratchOf(build), part)) throw partFull();
     },
-    lookUp(table, mode, codes, skip) {
+    lookUp(table, codes, skip) {
       const starts = new Uint32Array(codes.length + 1);
       let found = new Uint32Array(3 * codes.length + 64);
-      const ask = () => addon.lookUp(...tableOf(table), mode === 'dense' ? 0 : 1, codes, skip, starts, found);
+      const ask = () => addon.lookUp(...tableOf(table), codes, skip, starts, found);
       let count = ask();
       if (count > found.length) {
         found = new Uint32Array(count);
@@ -140,8 +138,8 @@ function tableOf(table: Table): TableArguments<[]> {
   return [table.order, table.parts, table.entries, table.ends];
 }
 
-function scratchOf(build: TableBuild): [Uint16Array, Uint32Array] {
-  return [build.local, build.cursors];
+function scratchOf(build: TableBuild): [Uint32Array, Uint32Array] {
+  return [build.runs, build.cursors];
 }
 
 /** Four words a block, as struct mr_block in native/kernel.h. */

@@ -64,12 +64,19 @@ function findCandidates(
 ): Candidates {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
   // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
-  const found = engine.lookUp(table, matrix.hints, codes, isChaff);
-  return matrix.hints === 'sparse' && matrix.order === 24 ? hashAgain(engine, tableKey, codes, found) : found;
+  const found = engine.lookUp(table, codes, isChaff);
+  return matrix.hints === 'sparse' ? hashAgain(engine, tableKey, matrix.hintBytes, codes, found) : found;
 }
 
-/** Entries of order 24 keep 28 of a sparse code's 32 bits: where that leaves a choice, the full code decides. */
-function hashAgain(engine: HashEngine, key: HashKey, codes: Uint32Array, found: Candidates): Candidates {
+/** The table compares the dense part of a sparse code only: where that leaves a choice, the whole code decides. */
+function hashAgain(
+  engine: HashEngine,
+  key: HashKey,
+  hintBytes: number,
+  codes: Uint32Array,
+  found: Candidates,
+): Candidates {
+  const mask = 2 ** (8 * hintBytes) - 1;
   const unsure: number[] = [];
   for (let i = 0; i < codes.length; i++) {
     const [start, end] = range(found, i);
@@ -89,7 +96,8 @@ function hashAgain(engine: HashEngine, key: HashKey, codes: Uint32Array, found: 
     starts[i] = to;
     const [start, end] = range(found, i);
     for (let at = start; at < end; at++) {
-      if (end - start === 1 || hashes[2 * next++] === codes[i]) values[to++] = found.values[at] ?? 0;
+      if (end - start === 1 || ((hashes[2 * next++] ?? 0) & mask) >>> 0 === codes[i])
+        values[to++] = found.values[at] ?? 0;
     }
   }
   starts[codes.length] = to;

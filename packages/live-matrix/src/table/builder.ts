@@ -1,11 +1,11 @@
 import type { HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 import type { TaskRunner } from './runner.ts';
-import { allocateScratch, allocateTable, type Table, type TableBuild, tableParts } from './table.ts';
+import { allocateScratch, allocateTable, SUPERBLOCK, type Table, type TableBuild, tableParts } from './table.ts';
 import type { Task } from './tasks.ts';
 
-/** Values in one hashing task: some milliseconds of work, whatever the engine. */
-const HASH_CHUNK = 2 ** 16;
+/** Values in one hashing task: one superblock, some milliseconds of work whatever the engine. */
+const HASH_CHUNK = SUPERBLOCK;
 /** Parts in one sorting task. */
 const INDEX_CHUNK = 16;
 
@@ -39,7 +39,6 @@ export class TableBuilder {
   }
 
   close(): void {
-    this.#scratch?.local.fill(0);
     this.#scratch = undefined;
     this.#free.length = 0;
   }

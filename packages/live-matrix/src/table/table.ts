@@ -2,8 +2,7 @@ import type { Order } from '../parameters.ts';
 
 /**
  * The inverse of H under one revision's key: from a code to every g that has it. Entries are grouped in buckets of 16
- * neighbouring codes; no hash table. An entry is one word: g in the low `order` bits, above it the code's low 4 bits,
- * above those as many of the code's bits from bit `order` on as there is room for.
+ * neighbouring codes; no hash table. An entry is one word: g in the low `order` bits, above it the code's low 4 bits.
  *
  * 4096 buckets make a part. Parts have room for a fixed number of entries, somewhat more than a random function
  * needs, so that a part can be filled before the others' sizes are known.
@@ -17,14 +16,20 @@ export interface Table {
   readonly ends: Uint32Array;
 }
 
-/** A table and what is needed while it is built. */
+/**
+ * A table and what is needed while it is built. Values are hashed in superblocks of 2^15; each superblock's values of
+ * one part form a run. While a part is filled its entries hold the low 15 bits of g, and above them the code's 16 bits
+ * within the part: which run an entry is in tells the rest of g. So building takes hardly more memory than the table.
+ */
 export interface TableBuild {
   readonly table: Table;
-  /** For every entry, its bucket's number within its part; wiped when the part is indexed. */
-  readonly local: Uint16Array;
+  /** For superblock s and part p, at 2·(s·parts + p): where the run starts in the part, and its length. */
+  readonly runs: Uint32Array;
   /** Entries so far in each part, counted up atomically: several threads fill one table. */
   readonly cursors: Uint32Array;
 }
+
+export const SUPERBLOCK = 2 ** 15;
 
 export const PART_BUCKETS = 4096;
 
@@ -52,7 +57,7 @@ export function allocateTable(order: Order): Table {
 export function allocateScratch(order: Order): Omit<TableBuild, 'table'> {
   const parts = tableParts(order);
   return {
-    local: new Uint16Array(new SharedArrayBuffer(2 * parts * partCapacity(order))),
+    runs: new Uint32Array(new SharedArrayBuffer(8 * parts * (2 ** order / SUPERBLOCK))),
     cursors: new Uint32Array(new SharedArrayBuffer(4 * parts)),
   };
 }
