@@ -4,10 +4,13 @@ import { type Clock, MillraceError } from '@millrace/base';
 export const PACE = 1.5;
 /** Seconds of slack for timers and links. */
 const SLACK = 0.25;
+/** Segments that fit into the machine's own buffer (64 KiB): after a stall it takes these at once, beside the window. */
+const MACHINE_SEGMENTS = 5;
 
 /**
  * Token bucket over expected machine time: acknowledged segments take their expected seconds out, real seconds put
- * `PACE` times as many in, up to the time of one window. It belongs to an object, not to a session: resuming refills nothing.
+ * `PACE` times as many in, up to the time of one window and the machine's own buffer. It belongs to an object, not to a
+ * session: resuming refills nothing.
  */
 export class PaceGuard {
   readonly #seconds: Float64Array;
@@ -34,10 +37,11 @@ export class PaceGuard {
     const { tenthsOfMs, factor, window, clock } = options;
     this.#acked = options.from ?? 0;
     this.#seconds = Float64Array.from(tenthsOfMs, (value) => value / 10_000 / factor);
+    const reach = window + MACHINE_SEGMENTS;
     let sum = 0;
     let most = 0;
     for (let i = 0; i < this.#seconds.length; i++) {
-      sum += (this.#seconds[i] ?? 0) - (i >= window ? (this.#seconds[i - window] ?? 0) : 0);
+      sum += (this.#seconds[i] ?? 0) - (i >= reach ? (this.#seconds[i - reach] ?? 0) : 0);
       most = Math.max(most, sum);
     }
     this.#depth = most + SLACK;
