@@ -6,6 +6,7 @@ import {
   createEngine,
   type HashEngine,
   type HashKey,
+  type Order,
   parityBytes,
   type Table,
   tableParts,
@@ -13,12 +14,17 @@ import {
 } from '@millrace/live-matrix';
 import { type Bench, machine, type Row, rowOf } from './bench.ts';
 
-const ORDER = 24;
+/** Order and block size; the format's parity and, at order 24, less of it. */
+const SHAPES = [
+  { order: 24, hints: 171, less: [9, 7, 5, 0] },
+  { order: 24, hints: 342, less: [9, 7, 5, 0] },
+  { order: 16, hints: 342, less: [0] },
+] as const;
 const BATCH = 64;
 
 /**
  * How often a block of dense hints has not exactly one solution: computed from the distribution of its unknowns, and
- * counted over real tables of order 24, a new key for each shape. Shapes with fewer parity bits than the
+ * counted over real tables, a new key for each shape. Shapes with fewer parity bits than the
  * format's show that the computed rate is the counted one; the format's own should not fail once.
  * Argument: number of blocks for the format's shapes (default 1,000,000).
  */
@@ -26,14 +32,14 @@ export const benchHashFailures: Bench = async (note, args) => {
   const blocks = args[0] === undefined ? 1_000_000 : Number(args[0]);
   const engine = createEngine();
   const rows: Row[] = [];
-  for (const hints of [171, 342]) {
+  for (const { order, hints, less } of SHAPES) {
     const ours = parityBytes('dense', hints);
-    for (const bytes of [ours - 9, ours - 7, ours - 5, ours]) {
+    for (const bytes of less.map((fewer) => ours - fewer)) {
       const expected = failureRate(hints, 8 * bytes);
       const count = bytes === ours ? blocks : Math.min(blocks, Math.ceil(200 / expected));
-      const label = `${hints} hints, ${8 * bytes} parity bits${bytes === ours ? ' (the format)' : ''}`;
+      const label = `order ${order}, ${hints} hints, ${8 * bytes} parity bits${bytes === ours ? ' (the format)' : ''}`;
       note(`${label}: ${count} blocks with ${engine.name}`);
-      const { failed, wrong } = await countFailures(engine, hints, bytes, count, note);
+      const { failed, wrong } = await countFailures(engine, order, hints, bytes, count, note);
       rows.push(
         rowOf(`${label}: computed failures`, 'per million', [1e6 * expected]),
         rowOf(`${label}: counted failures`, 'per million', [(1e6 * failed) / count]),
@@ -61,13 +67,14 @@ export function failureRate(hints: number, bits: number): number {
 
 async function countFailures(
   engine: HashEngine,
+  order: Order,
   hints: number,
   bytes: number,
   count: number,
   note: (text: string) => void,
 ): Promise<{ failed: number; wrong: number }> {
   const key: HashKey = { suite: 'turboshake128', revision: 0n, key: new Uint8Array(randomBytes(32)) };
-  const table = buildTable(engine, key);
+  const table = buildTable(engine, order, key);
   const shape: readonly Block[] = Array.from({ length: BATCH }, (_, i) => {
     return { first: i * hints, hints, parityAt: i * bytes, parityBytes: bytes };
   });
@@ -78,13 +85,15 @@ async function countFailures(
   let [failed, wrong] = [0, 0];
   for (let done = 0; done < count; done += BATCH) {
     const blocks = shape.slice(0, Math.min(BATCH, count - done));
-    const truth = new Uint32Array(new Uint8Array(randomBytes(4 * BATCH * hints)).buffer).map((word) => word >>> 8);
+    const truth = new Uint32Array(new Uint8Array(randomBytes(4 * BATCH * hints)).buffer).map(
+      (word) => word >>> (32 - order),
+    );
     engine.hashBatch(key, 0, truth, codes);
-    for (let i = 0; i < hintCodes.length; i++) hintCodes[i] = (codes[2 * i] ?? 0) & 0xffffff;
-    const candidates = engine.lookUp(table, 'dense', hintCodes, skip);
-    const parity = engine.parity(truth, ORDER, blocks);
+    for (let i = 0; i < hintCodes.length; i++) hintCodes[i] = (codes[2 * i] ?? 0) & (2 ** order - 1);
+    const candidates = engine.lookUp(table, hintCodes, skip);
+    const parity = engine.parity(truth, order, blocks);
     for (const block of blocks) {
-      if (!engine.solve(candidates, ORDER, [block], parity, out)) failed++;
+      if (!engine.solve(candidates, order, [block], parity, out)) failed++;
       else if (!holds(block, truth, out)) wrong++;
     }
     if (done % (BATCH * 2_000) === 0 && done > 0) {
@@ -101,10 +110,10 @@ function holds(block: Block, truth: Uint32Array, out: Uint32Array): boolean {
   return true;
 }
 
-function buildTable(engine: HashEngine, key: HashKey): Table {
-  const table = allocateTable(ORDER);
-  const build = { table, ...allocateScratch(ORDER) };
-  engine.partition(key, build, 0, 2 ** ORDER);
-  for (let part = 0; part < tableParts(ORDER); part++) engine.index(build, part);
+function buildTable(engine: HashEngine, order: Order, key: HashKey): Table {
+  const table = allocateTable(order);
+  const build = { table, ...allocateScratch(order) };
+  engine.partition(key, build, 0, 2 ** order);
+  for (let part = 0; part < tableParts(order); part++) engine.index(build, part);
   return table;
 }

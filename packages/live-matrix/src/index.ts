@@ -20,4 +20,5 @@ export * from './receiver.ts';
 export * from './seed.ts';
 export * from './sender.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
+export { resolveBySweep, type SweepOptions } from './table/sweep.ts';
 export { allocateScratch, allocateTable, type Table, type TableBuild, tableParts, wipeTable } from './table/table.ts';

@@ -34,8 +34,11 @@ export interface HashEngine {
    * @param out 2·values.length words: out[2i] and out[2i+1] are the low and the high word of lane 0
    */
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): void;
-  /** Low words of lane 0 of H for g = first, first+1, … (below 2^32), one for each place of `out`. */
-  hashRange(key: HashKey, first: number, out: Uint32Array): void;
+  /**
+   * Low words of lane 0 of H for g = high·2^32 + first, + first+1, … (the lower part stays below 2^32), one for each
+   * place of `out`. `high` is 0 when left out.
+   */
+  hashRange(key: HashKey, first: number, out: Uint32Array, high?: number): void;
   /** Hashes g = first … first+count-1, whole superblocks of 2^15, and puts each into its part of the table. */
   partition(key: HashKey, build: TableBuild, first: number, count: number): void;
   /** Sorts one part, after all values are in. */

@@ -99,8 +99,11 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     hashBatch(key, high, values, out) {
       withKey(key, (rounds) => addon.hashBatch(kernel, block, rounds, high, values, out));
     },
-    hashRange(key, first, out) {
-      withKey(key, (rounds) => addon.hashRange(kernel, block, rounds, first, out));
+    hashRange(key, first, out, high = 0) {
+      withKey(key, (rounds) => {
+        block[1] = high;
+        addon.hashRange(kernel, block, rounds, first, out);
+      });
     },
     partition(key, build, first, count) {
       withKey(key, (rounds) => {

@@ -37,10 +37,10 @@ export function createTsEngine(): HashEngine {
         },
       );
     },
-    hashRange(key, first, out) {
+    hashRange(key, first, out, high = 0) {
       each(
         key,
-        0,
+        high,
         out.length,
         (i) => first + i,
         (i) => {

@@ -48,8 +48,8 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
         }
       });
     },
-    hashRange(key, first, out) {
-      withKey(key, 0, (rounds) => {
+    hashRange(key, first, out, high = 0) {
+      withKey(key, high, (rounds) => {
         for (let at = 0; at < out.length; at += CHUNK) {
           const count = Math.min(CHUNK, out.length - at);
           kernel.hashRange(first + at, count, rounds);

@@ -66,6 +66,8 @@ export class WorkerRunner implements TaskRunner {
     const worker = new Worker(new URL('../../dist/table/worker.js', import.meta.url), {
       workerData: { engine },
       execArgv: [],
+      // All that is large lies in shared memory.
+      resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 },
     });
     worker.unref();
     worker.on('message', (answer: WorkerAnswer) => this.#answered(worker, answer));

@@ -2,6 +2,7 @@ import type { Bytes } from '@millrace/base';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
 import { type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';
+import { type SweepMatches, sweepPiece } from './sweep.ts';
 import { type Table, type TableBuild, wipeTable } from './table.ts';
 
 /** A piece of work small enough not to hold a frame up for long. All arrays but `frame` lie in shared memory. */
@@ -9,10 +10,11 @@ export type Task =
   | { readonly kind: 'partition'; readonly key: HashKey; build: TableBuild; first: number; count: number }
   | { readonly kind: 'index'; build: TableBuild; first: number; count: number }
   | { readonly kind: 'resolve'; matrix: Matrix; keys: ResolveKeys; table: Table; frame: Uint8Array }
-  | { readonly kind: 'wipe'; readonly table: Table };
+  | { readonly kind: 'wipe'; readonly table: Table }
+  | { readonly kind: 'sweep'; key: HashKey; order: number; codes: readonly bigint[]; first: bigint; count: number };
 
-/** What a task gives back: a cell (resolve), or nothing. */
-export type TaskResult = Bytes | undefined;
+/** What a task gives back: a cell (resolve), matches (sweep), or nothing. */
+export type TaskResult = Bytes | SweepMatches | undefined;
 
 export function runTask(engine: HashEngine, task: Task): TaskResult {
   switch (task.kind) {
@@ -27,5 +29,7 @@ export function runTask(engine: HashEngine, task: Task): TaskResult {
     case 'wipe':
       wipeTable(task.table);
       return undefined;
+    case 'sweep':
+      return sweepPiece(engine, task.key, task.order, task.codes, task.first, task.count);
   }
 }

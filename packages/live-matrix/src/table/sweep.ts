@@ -1,0 +1,112 @@
+import { availableParallelism } from 'node:os';
+import { MillraceError } from '@millrace/base';
+import { createEngine } from '../engines/choose.ts';
+import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
+import { isIntegerIn } from '../parameters.ts';
+import { createLocalRunner, WorkerRunner } from './runner.ts';
+
+/** Values in one task: 2^21, some 50 ms of the native engine. */
+const TASK = 2 ** 21;
+const CHUNK = 2 ** 15;
+
+export interface SweepOptions {
+  /** 16 to 36: how many values there are, and how many bits a code has. */
+  readonly order: number;
+  readonly key: HashKey;
+  /** Codes to resolve: the low `order` bits of H. */
+  readonly codes: readonly bigint[];
+  readonly engine?: EngineSetting;
+  /** Worker threads; 0 works in the calling thread. Default: one for each core. */
+  readonly threads?: number;
+  /** Part of the values to pass over; all of them when left out. */
+  readonly from?: bigint;
+  readonly to?: bigint;
+  /** Called after each piece with the values done so far. */
+  readonly onProgress?: (done: bigint) => void;
+}
+
+/** What one task finds: pairs of (place of the code, g). */
+export type SweepMatches = readonly (readonly [code: number, g: bigint])[];
+
+/**
+ * Candidates of each code without a table: passes over all values once for the whole batch. It is how orders whose
+ * table no memory holds (32, 36) can be resolved at all; the cost is that of hashing everything.
+ * @throws {MillraceError} E_INPUT
+ */
+export async function resolveBySweep(options: SweepOptions): Promise<bigint[][]> {
+  const { order, key, codes, threads = availableParallelism() } = options;
+  if (!isIntegerIn(order, 16, 36)) throw new MillraceError('E_INPUT', 'the order of a sweep must be 16 to 36');
+  const size = 1n << BigInt(order);
+  const [from, to] = [options.from ?? 0n, options.to ?? size];
+  if (from < 0n || to > size || codes.some((code) => code < 0n || code >= size)) {
+    throw new MillraceError('E_INPUT', 'values and codes of a sweep must be below 2^order');
+  }
+  const engine = createEngine(options.engine);
+  const runner = threads === 0 ? createLocalRunner(engine) : new WorkerRunner(threads, engine.name);
+  const found: bigint[][] = codes.map(() => []);
+  let done = 0n;
+  try {
+    const pieces: Promise<void>[] = [];
+    for (let first = from; first < to; ) {
+      // No piece crosses a multiple of 2^32: the upper half of g is constant within a call.
+      const end = [to, first + BigInt(TASK), ((first >> 32n) + 1n) << 32n].reduce((a, b) => (b < a ? b : a));
+      const task = { kind: 'sweep', order, key, codes, first, count: Number(end - first) } as const;
+      const piece = runner.run(task, false).then((matches) => {
+        if (!Array.isArray(matches)) throw new MillraceError('E_INTERNAL', 'a sweep gave no matches');
+        for (const [code, g] of matches) found[code]?.push(g);
+        done += end - task.first;
+        options.onProgress?.(done);
+      });
+      pieces.push(piece);
+      first = end;
+      // A few tasks ahead are enough; 2^36 values would make 32,768 of them.
+      if (pieces.length >= 4 * (threads + 1)) await pieces.shift();
+    }
+    await Promise.all(pieces);
+  } finally {
+    await runner.close();
+  }
+  return found.map((values) => values.sort((a, b) => (a < b ? -1 : 1)));
+}
+
+/** Passes over g = first … first+count-1, all with the same upper half. */
+export function sweepPiece(
+  engine: HashEngine,
+  key: HashKey,
+  order: number,
+  codes: readonly bigint[],
+  first: bigint,
+  count: number,
+): SweepMatches {
+  const wordBits = Math.min(32, order);
+  const places = new Map<number, number[]>();
+  // One bit for each of 2^20 low parts of a code: most hashes are done with after one look.
+  const filter = new Uint32Array(2 ** 15);
+  const filterMask = 2 ** Math.min(20, order) - 1;
+  for (const [place, code] of codes.entries()) {
+    const word = Number(BigInt.asUintN(32, code));
+    places.set(word, [...(places.get(word) ?? []), place]);
+    filter[(word & filterMask) >>> 5] = (filter[(word & filterMask) >>> 5] ?? 0) | (1 << (word & 31));
+  }
+  const wordMask = 2 ** wordBits - 1;
+  const high = Number(first >> 32n);
+  const low = Number(BigInt.asUintN(32, first));
+  const out = new Uint32Array(CHUNK);
+  const maybe: [number, bigint][] = [];
+  for (let at = 0; at < count; at += CHUNK) {
+    const chunk = out.subarray(0, Math.min(CHUNK, count - at));
+    engine.hashRange(key, low + at, chunk, high);
+    for (let i = 0; i < chunk.length; i++) {
+      const word = chunk[i] ?? 0;
+      if ((((filter[(word & filterMask) >>> 5] ?? 0) >>> (word & 31)) & 1) === 0) continue;
+      for (const place of places.get((word & wordMask) >>> 0) ?? []) maybe.push([place, first + BigInt(at + i)]);
+    }
+  }
+  return order <= 32 ? maybe : maybe.filter(([place, g]) => codeOf(engine, key, order, g) === codes[place]);
+}
+
+function codeOf(engine: HashEngine, key: HashKey, order: number, g: bigint): bigint {
+  const out = new Uint32Array(2);
+  engine.hashBatch(key, Number(g >> 32n), Uint32Array.of(Number(BigInt.asUintN(32, g))), out);
+  return BigInt.asUintN(order, (BigInt(out[1] ?? 0) << 32n) | BigInt(out[0] ?? 0));
+}

@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { availableEngines, createEngine } from '../src/engines/choose.ts';
+import type { MatrixParameters } from '../src/parameters.ts';
+import { createReceiver } from '../src/receiver.ts';
+import { createSender } from '../src/sender.ts';
+
+const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
+const sessionId = randomBytes(16);
+const seed = randomBytes(32);
+
+describe('worker threads', () => {
+  it.each(availableEngines().map(({ name }) => name))(
+    'run engine %s in several receivers at once, tables and frames together',
+    async (engine) => {
+      const sets = [parameters, { ...parameters, hints: 'sparse', chaffPercent: 20 } as const];
+      const receivers = await Promise.all(
+        sets.map((one) => createReceiver({ parameters: one, sessionId, seed, engine, threads: 3 })),
+      );
+      const senders = sets.map((one) => createSender({ parameters: one, sessionId, seed, engine: createEngine() }));
+      for (let revision = 0; revision < 3; revision++) {
+        const decoded = receivers.map(async (receiver, i) => {
+          const cells = Array.from({ length: 12 }, (_, at) =>
+            createHash('shake256', { outputLength: 2 * (at + 1) * (i + 7) })
+              .update(`${revision} ${at}`)
+              .digest(),
+          );
+          const frames = cells.map((cell, at) => senders[i]?.encode(100 * revision + at, cell) ?? new Uint8Array());
+          const next = receiver.prepareNext(); // while the frames are looked up
+          const results = await Promise.all(frames.map((frame) => receiver.decode(frame)));
+          expect(results.map(({ cell }) => Buffer.from(cell))).toEqual(cells);
+          await next;
+          senders[i]?.advance();
+        });
+        await Promise.all(decoded);
+      }
+      expect(receivers.map(({ engine: running, ready }) => [running, ready])).toEqual([
+        [engine, 3n],
+        [engine, 3n],
+      ]);
+      await Promise.all(receivers.map((receiver) => receiver.close()));
+    },
+  );
+
+  it('are closed in the middle of a table: whoever waits learns it', async () => {
+    const receiver = await createReceiver({ parameters, sessionId, seed, engine: 'ts', threads: 1 });
+    const next = receiver.prepareNext();
+    const outcome = expect(next).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
+    await receiver.close();
+    await outcome;
+  });
+});
+
+describe('a thousand revisions', () => {
+  it('leak nothing and keep the sender and the receiver together', async () => {
+    const engine = createEngine();
+    const sender = createSender({ parameters, sessionId, seed, engine });
+    const receiver = await createReceiver({ parameters, sessionId, seed });
+    const cell = randomBytes(64);
+    let settled = 0;
+    for (let revision = 1; revision <= 1_000; revision++) {
+      if (revision % 64 === 0) {
+        const secret = createHash('sha256').update(`${revision}`).digest();
+        sender.mix(secret);
+        receiver.mix(secret);
+      }
+      sender.advance();
+      await receiver.prepareNext();
+      if (revision % 50 === 0) {
+        expect(Buffer.from((await receiver.decode(sender.encode(revision, cell))).cell)).toEqual(cell);
+      }
+      if (revision === 300) settled = process.memoryUsage.rss();
+    }
+    // A table of this order has 272 KiB: one that was kept for each revision would be 190 MB. Shared memory counts only here.
+    expect(process.memoryUsage.rss() - settled).toBeLessThan(80e6);
+    await receiver.close();
+  });
+});
+
+describe('the C kernels without Node', () => {
+  const script = fileURLToPath(new URL('../scripts/check-native.mjs', import.meta.url));
+
+  it.each(['sanitize', 'neon'])('%s: clean, or not checked for want of a tool', (mode) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [script, mode], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^(clean: \d+ vectors;|not checked: there is no )/);
+  });
+});
