@@ -331,7 +331,7 @@ describe('with a control node', () => {
     const other = await testInstallation();
     const { exit, stderr } = await cli(['design', 'list', '--home', other.layout.home]);
     expect(exit).toBe(5);
-    expect(stderr).toContain('start it with `millrace up`');
+    expect(stderr).toMatch(/start it with `(npx )?millrace up`/);
   });
 });
 

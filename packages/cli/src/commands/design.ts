@@ -3,6 +3,7 @@ import type { DesignView } from '../client/answers.ts';
 import type { PrepareOptions } from '../client/prepare.ts';
 import type { Session } from '../client/session.ts';
 import { storeDesign } from '../client/upload.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields, formatTable } from '../output/format.ts';
 import { createProgress, type Progress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
@@ -37,7 +38,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
           ],
           '  ',
         ),
-        `License it with \`millrace licence grant --design ${design.design} --objects 2 --machine virtual-1\`.`,
+        `License it with \`${commandName} licence grant --design ${design.design} --objects 2 --machine virtual-1\`.`,
       ].join('\n'),
     );
   });

@@ -1,4 +1,5 @@
 import { initInstallation } from '../installation/init.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
 import { type Context, wholeNumber } from './context.ts';
 
@@ -31,7 +32,7 @@ export async function init(context: Context, options: { name?: string; factor?: 
         ],
         '  ',
       ),
-      'Start it with `millrace up`.',
+      `Start it with \`${commandName} up\`.`,
     ].join('\n'),
   );
 }

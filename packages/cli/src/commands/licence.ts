@@ -2,6 +2,7 @@ import { MillraceError } from '@millrace/base';
 import type { LicenceView } from '../client/answers.ts';
 import { grantLicence } from '../client/licence.ts';
 import { pick } from '../client/session.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
 import { type Context, wholeNumber, withSession } from './context.ts';
 
@@ -42,7 +43,7 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
           ],
           '  ',
         ),
-        `Print with \`millrace print --licence ${licence} --machine ${terms.machines[0] ?? ''} --watch\`.`,
+        `Print with \`${commandName} print --licence ${licence} --machine ${terms.machines[0] ?? ''} --watch\`.`,
       ].join('\n'),
     );
   });

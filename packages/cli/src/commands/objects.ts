@@ -6,6 +6,7 @@ import { pick } from '../client/session.ts';
 import type { Description } from '../installation/description.ts';
 import { hasSystemCode, replaceFile } from '../installation/files.ts';
 import { installationExists, openInstallation } from '../installation/open.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
 import { type Context, withSession } from './context.ts';
 
@@ -92,7 +93,7 @@ export function exportCertificate(context: Context, object: string, options: { o
         `Wrote ${file} (${bytes.length} bytes)`,
         formatCertificate(summary),
         'Whoever has it verifies it without any server:',
-        `  millrace certificate verify ${JSON.stringify(file)} --log-key ${logKey}`,
+        `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey}`,
       ].join('\n'),
     );
   });

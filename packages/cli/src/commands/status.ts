@@ -2,6 +2,7 @@ import { MillraceError, sleep, toMillraceError } from '@millrace/base';
 import type { StatusView } from '../client/answers.ts';
 import { openSession } from '../client/session.ts';
 import { openInstallation, readAddresses } from '../installation/open.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatDuration, formatTable } from '../output/format.ts';
 import { format } from '../supervisor/children.ts';
 import { lockHolder } from '../supervisor/lock.ts';
@@ -18,7 +19,7 @@ export async function status(context: Context): Promise<number> {
   if (supervisor === undefined) {
     terminal.result(
       { home: layout.home, running: false },
-      `Nothing runs in ${layout.home}. Start it with \`millrace up\`.`,
+      `Nothing runs in ${layout.home}. Start it with \`${commandName} up\`.`,
     );
     return 5;
   }

@@ -1,6 +1,7 @@
 import { registerAll } from '../client/registration.ts';
 import { openSession } from '../client/session.ts';
 import { type Installation, openInstallation } from '../installation/open.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
 import { format } from '../supervisor/children.ts';
 import type { ProcessStatus } from '../supervisor/managed-process.ts';
@@ -29,7 +30,7 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
           '  ',
         ),
         ...portNotes(running),
-        'Ctrl-C stops it. Elsewhere: `millrace status`, `millrace logs`, `millrace design add FILE`.',
+        `Ctrl-C stops it. Elsewhere: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
       ].join('\n'),
     );
     await untilAborted(context.signal);

@@ -6,6 +6,7 @@ import { formatOutcome, resultOf } from '../commands/print.ts';
 import { portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
+import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
 import { format } from '../supervisor/children.ts';
 import type { Running } from '../supervisor/up.ts';
@@ -200,11 +201,10 @@ function summaryText(
 }
 
 /** The command as this user can type it: through npm in a checkout, and with --home where it is not the usual one. */
-function commandOf({ env, cwd, path }: Context, home: string) {
-  const program = env.npm_lifecycle_event === undefined ? 'millrace' : 'npx millrace';
+function commandOf({ cwd, path }: Context, home: string) {
   const usual = path('.millrace') === home && cwd !== '';
   return (name: string, rest = '') =>
-    [program, name, rest, usual ? '' : `--home ${JSON.stringify(home)}`].filter((word) => word !== '').join(' ');
+    [commandName, name, rest, usual ? '' : `--home ${JSON.stringify(home)}`].filter((word) => word !== '').join(' ');
 }
 
 function step({ terminal }: Context, number: number, title: string, text: string): void {

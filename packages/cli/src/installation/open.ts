@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { MillraceError, wipe } from '@millrace/base';
 import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
 import { type Addresses, type Directory, parseAddresses, parseDirectory } from '@millrace/protocol';
+import { commandName } from '../output/command-name.ts';
 import { type Description, type MachineEntry, parseDescription, type UserEntry } from './description.ts';
 import { readBytes, readJson, readJsonIfThere } from './files.ts';
 import { type Layout, layoutOf, userFiles } from './layout.ts';
@@ -40,7 +41,7 @@ export async function openInstallation(home: string): Promise<Installation> {
 export async function readAddresses(layout: Layout): Promise<Addresses> {
   const json = await readJsonIfThere(layout.run.addresses);
   if (json === undefined) {
-    throw new MillraceError('E_UNAVAILABLE', `nothing runs in ${layout.home}: start it with \`millrace up\``);
+    throw new MillraceError('E_UNAVAILABLE', `nothing runs in ${layout.home}: start it with \`${commandName} up\``);
   }
   return parseAddresses(json);
 }
