@@ -15,7 +15,7 @@ export async function secretsOf({ installation }: World): Promise<Secret[]> {
     ['admin', userFiles.key],
     ['owner', userFiles.key],
     ['operator', userFiles.key],
-    ['machine', machineFiles.key],
+    ['machine', machineFiles.identity],
     ['control', nodeFiles.box],
     ['control', nodeFiles.permitKey],
     ['control', nodeFiles.logKey],

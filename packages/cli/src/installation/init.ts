@@ -185,7 +185,7 @@ async function createMachine(
     kind: 'virtual',
     profile: { factor },
   };
-  await writeKey(join(folder, machineFiles.key), key);
+  await writeKey(join(folder, machineFiles.identity), key);
   await writeTls(folder, machineFiles, await authority.issue({ role: 'machine', name: machine.machine }));
   const settings = {
     role: 'machine',

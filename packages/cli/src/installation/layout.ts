@@ -1,24 +1,16 @@
 import { join, resolve } from 'node:path';
 import { MillraceError } from '@millrace/base';
+import { nodeFiles } from '@millrace/cloud';
+import { machineFiles } from '@millrace/machine';
 import type { NodeRole } from '@millrace/protocol';
+
+export { machineFiles, nodeFiles };
 
 /** In the order in which they are started. */
 export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const satisfies readonly NodeRole[];
 
 /** Users that `millrace init` creates: who registers, who owns designs, who presses print. */
 export const userNames = ['admin', 'owner', 'operator'] as const;
-
-/** Files of a node's folder; packages/cloud reads them (a test opens them with its loader). */
-export const nodeFiles = {
-  settings: 'node.json',
-  certificate: 'tls.crt.pem',
-  tlsKey: 'tls.key.pem',
-  box: 'box.key',
-  permitKey: 'permit.key',
-  logKey: 'log.key',
-  kek: 'kek.key',
-  data: 'data',
-} as const;
 
 /** Files of a user's folder. */
 export const userFiles = {
@@ -28,16 +20,6 @@ export const userFiles = {
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
   uploads: 'uploads',
-} as const;
-
-/** Files of a machine's folder; packages/machine reads them. */
-export const machineFiles = {
-  settings: 'machine.json',
-  /** 32 bytes, P-256. */
-  key: 'identity.key',
-  certificate: 'tls.crt.pem',
-  tlsKey: 'tls.key.pem',
-  data: 'data',
 } as const;
 
 /** Where everything of one installation lies. */
