@@ -180,49 +180,165 @@ static mr_build next_table(arguments *a, int building) {
   return build;
 }
 
-/* partition(kernel, block, rounds, order, parts, entries, ends, runs, cursors, [first, count]) → false: a part is full */
-static napi_value partition(napi_env env, napi_callback_info info) {
-  arguments a = read_arguments(env, info, 10);
-  const mr_kernel *kernel = next_kernel(&a);
-  const mr_key key = next_key(&a);
-  const mr_build build = next_table(&a, 1);
-  const array span = next_array(&a, 4);
-  if (!a.good || span.length != 2) return refuse(env, "partition: wrong arguments");
-  const uint32_t first = ((const uint32_t *)span.data)[0], count = ((const uint32_t *)span.data)[1];
-  if (first > 1u << build.order || count > (1u << build.order) - first)
-    return refuse(env, "partition: values beyond the order");
-  if (first % MR_SUPERBLOCK != 0 || count % MR_SUPERBLOCK != 0)
-    return refuse(env, "partition: not whole superblocks");
+/*
+ * Long work, done in libuv's threads: a thread there costs no JavaScript engine of its own. The arrays are kept alive
+ * until it is done; the promise gives what the work returns, true or false, or a number.
+ */
+typedef struct job job;
+struct job {
+  uint32_t (*run)(job *);
+  uint32_t result;
+  int is_number;
+  napi_async_work work;
+  napi_deferred deferred;
+  napi_ref kept[MAX_ARGUMENTS];
+  size_t kept_count;
+  const mr_kernel *kernel;
+  uint64_t block[25];
+  int rounds;
+  mr_build build;
+  uint32_t first, count, part, segment_bits;
+  array a, b, c, d, e;
+};
+
+static void job_execute(napi_env env, void *data) {
+  (void)env;
+  job *j = data;
+  j->result = j->run(j);
+}
+
+static void job_complete(napi_env env, napi_status status, void *data) {
+  job *j = data;
   napi_value result;
-  napi_get_boolean(env, mr_partition(kernel, &key, &build, first, count), &result);
+  if (status != napi_ok) {
+    napi_value message;
+    napi_create_string_utf8(env, "the work was cancelled", NAPI_AUTO_LENGTH, &message);
+    napi_create_error(env, NULL, message, &result);
+    napi_reject_deferred(env, j->deferred, result);
+  } else {
+    if (j->is_number) napi_create_uint32(env, j->result, &result);
+    else napi_get_boolean(env, j->result != 0, &result);
+    napi_resolve_deferred(env, j->deferred, result);
+  }
+  for (size_t i = 0; i < j->kept_count; i++) napi_delete_reference(env, j->kept[i]);
+  napi_delete_async_work(env, j->work);
+  memset(j->block, 0, sizeof j->block);
+  free(j);
+}
+
+/* Starts a job that was filled in; `a` are the arguments that it came from. */
+static napi_value job_start(napi_env env, const arguments *a, job *j) {
+  napi_value promise, name;
+  for (size_t i = 0; i < a->next; i++) {
+    bool is = false;
+    if (napi_is_typedarray(env, a->values[i], &is) == napi_ok && is &&
+        napi_create_reference(env, a->values[i], 1, &j->kept[j->kept_count]) == napi_ok)
+      j->kept_count++;
+  }
+  napi_create_promise(env, &j->deferred, &promise);
+  napi_create_string_utf8(env, "live_matrix", NAPI_AUTO_LENGTH, &name);
+  napi_create_async_work(env, NULL, name, job_execute, job_complete, j, &j->work);
+  napi_queue_async_work(env, j->work);
+  return promise;
+}
+
+static uint32_t run_partition(job *j) {
+  const mr_key key = {j->block, j->rounds};
+  return (uint32_t)mr_partition(j->kernel, &key, &j->build, j->first, j->count);
+}
+
+static uint32_t run_index(job *j) {
+  uint32_t good = 1;
+  for (uint32_t part = j->first; good && part < j->first + j->count; part++) good = (uint32_t)mr_index(&j->build, part);
+  return good;
+}
+
+static uint32_t run_wipe(job *j) {
+  memset(j->build.entries, 0, (size_t)j->build.parts * j->build.capacity * sizeof *j->build.entries);
+  memset(j->build.ends, 0, (size_t)j->build.parts * MR_PART_BUCKETS * sizeof *j->build.ends);
+  return 1;
+}
+
+static napi_value finish_or_start(napi_env env, const arguments *a, const job *filled, int later) {
+  if (later) {
+    job *j = malloc(sizeof *j);
+    if (j == NULL) return refuse(env, "no memory");
+    *j = *filled;
+    return job_start(env, a, j);
+  }
+  job now = *filled;
+  napi_value result;
+  const uint32_t value = now.run(&now);
+  if (now.is_number) napi_create_uint32(env, value, &result);
+  else napi_get_boolean(env, value != 0, &result);
+  memset(now.block, 0, sizeof now.block);
   return result;
 }
 
-/* index(order, parts, entries, ends, runs, cursors, part) → false: a part is too full, or memory is short */
-static napi_value index_part(napi_env env, napi_callback_info info) {
-  arguments a = read_arguments(env, info, 7);
-  const mr_build build = next_table(&a, 1);
-  const uint32_t part = next_u32(&a);
-  if (!a.good || part >= build.parts) return refuse(env, "index: wrong arguments");
-  napi_value result;
-  napi_get_boolean(env, mr_index(&build, part), &result);
-  return result;
+/* Whether a call is the later one of its pair: the last argument of napi_property_descriptor. */
+static int is_later(napi_env env, napi_callback_info info) {
+  void *data = NULL;
+  napi_get_cb_info(env, info, NULL, NULL, NULL, &data);
+  return data != NULL;
+}
+
+/* partition(kernel, block, rounds, order, parts, entries, ends, runs, cursors, [first, count]) → false: a part is full */
+static napi_value partition(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 10);
+  job j = {.run = run_partition};
+  j.kernel = next_kernel(&a);
+  const mr_key key = next_key(&a);
+  j.build = next_table(&a, 1);
+  const array span = next_array(&a, 4);
+  if (!a.good || span.length != 2) return refuse(env, "partition: wrong arguments");
+  j.first = ((const uint32_t *)span.data)[0];
+  j.count = ((const uint32_t *)span.data)[1];
+  if (j.first > 1u << j.build.order || j.count > (1u << j.build.order) - j.first)
+    return refuse(env, "partition: values beyond the order");
+  if (j.first % MR_SUPERBLOCK != 0 || j.count % MR_SUPERBLOCK != 0)
+    return refuse(env, "partition: not whole superblocks");
+  memcpy(j.block, key.block, sizeof j.block);
+  j.rounds = key.rounds;
+  return finish_or_start(env, &a, &j, is_later(env, info));
+}
+
+/* index(order, parts, entries, ends, runs, cursors, first, count) → false: a part is too full, or memory is short */
+static napi_value index_parts(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 8);
+  job j = {.run = run_index};
+  j.build = next_table(&a, 1);
+  j.first = next_u32(&a);
+  j.count = next_u32(&a);
+  if (!a.good || j.first > j.build.parts || j.count > j.build.parts - j.first)
+    return refuse(env, "index: wrong arguments");
+  return finish_or_start(env, &a, &j, is_later(env, info));
+}
+
+/* wipe(order, parts, entries, ends) */
+static napi_value wipe_table(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 4);
+  job j = {.run = run_wipe};
+  j.build = next_table(&a, 0);
+  if (!a.good) return refuse(env, "wipe: wrong arguments");
+  return finish_or_start(env, &a, &j, is_later(env, info));
+}
+
+static uint32_t run_look_up(job *j) {
+  return mr_look_up(&j->build, j->a.data, j->b.data, j->a.length, j->c.data, j->d.data, (uint32_t)j->d.length);
 }
 
 /* lookUp(order, parts, entries, ends, codes, skip, starts, found) → number of candidates */
 static napi_value look_up(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 8);
-  const mr_build table = next_table(&a, 0);
-  const array codes = next_array(&a, 4), skip = next_array(&a, 1), starts = next_array(&a, 4);
-  const array found = next_array(&a, 4);
-  if (!a.good || skip.length < codes.length || starts.length < codes.length + 1 || found.length > UINT32_MAX)
+  job j = {.run = run_look_up, .is_number = 1};
+  j.build = next_table(&a, 0);
+  j.a = next_array(&a, 4); /* codes */
+  j.b = next_array(&a, 1); /* skip */
+  j.c = next_array(&a, 4); /* starts */
+  j.d = next_array(&a, 4); /* found */
+  if (!a.good || j.b.length < j.a.length || j.c.length < j.a.length + 1 || j.d.length > UINT32_MAX)
     return refuse(env, "lookUp: wrong arguments");
-  napi_value result;
-  napi_create_uint32(env,
-                     mr_look_up(&table, codes.data, skip.data, codes.length, starts.data, found.data,
-                                (uint32_t)found.length),
-                     &result);
-  return result;
+  return finish_or_start(env, &a, &j, is_later(env, info));
 }
 
 /* Blocks as words, four each; checked against the hints and the parity that there are. */
@@ -251,28 +367,34 @@ static napi_value parity_of(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static uint32_t run_solve(job *j) {
+  const uint8_t *code = __atomic_load_n(&columns, __ATOMIC_ACQUIRE);
+  const mr_block *block = j->c.data;
+  uint32_t solved = 1;
+  for (size_t i = 0; solved && i < j->c.length / 4; i++)
+    solved = (uint32_t)j->kernel->solve(code, j->a.data, j->b.data, j->segment_bits, &block[i], j->d.data, j->e.data);
+  return solved;
+}
+
 /* solve(kernel, starts, candidates, segmentBits, blocks, parity, out) → true when every block was solved */
 static napi_value solve_blocks(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 7);
-  const mr_kernel *kernel = next_kernel(&a);
-  const array starts = next_array(&a, 4), candidates = next_array(&a, 4);
-  const uint32_t segment_bits = next_u32(&a);
-  const array blocks = next_array(&a, 4), parity = next_array(&a, 1), out = next_array(&a, 4);
-  const uint8_t *code = __atomic_load_n(&columns, __ATOMIC_ACQUIRE);
-  if (!a.good || code == NULL || starts.length != out.length + 1 ||
-      !blocks_fit(&blocks, out.length, parity.length, segment_bits))
+  job j = {.run = run_solve};
+  j.kernel = next_kernel(&a);
+  j.a = next_array(&a, 4); /* starts */
+  j.b = next_array(&a, 4); /* candidates */
+  j.segment_bits = next_u32(&a);
+  j.c = next_array(&a, 4); /* blocks */
+  j.d = next_array(&a, 1); /* parity */
+  j.e = next_array(&a, 4); /* out */
+  if (!a.good || __atomic_load_n(&columns, __ATOMIC_ACQUIRE) == NULL || j.a.length != j.e.length + 1 ||
+      !blocks_fit(&j.c, j.e.length, j.d.length, j.segment_bits))
     return refuse(env, "solve: wrong arguments");
-  const uint32_t *at = starts.data;
-  for (size_t i = 0; i < out.length; i++)
+  const uint32_t *at = j.a.data;
+  for (size_t i = 0; i < j.e.length; i++)
     if (at[i] > at[i + 1]) return refuse(env, "solve: candidates are out of order");
-  if (at[out.length] > candidates.length) return refuse(env, "solve: candidates are missing");
-  int solved = 1;
-  const mr_block *block = blocks.data;
-  for (size_t i = 0; solved && i < blocks.length / 4; i++)
-    solved = kernel->solve(code, starts.data, candidates.data, segment_bits, &block[i], parity.data, out.data);
-  napi_value result;
-  napi_get_boolean(env, solved, &result);
-  return result;
+  if (at[j.e.length] > j.b.length) return refuse(env, "solve: candidates are missing");
+  return finish_or_start(env, &a, &j, is_later(env, info));
 }
 
 /* estimateClock() → cycles a second, or 0 */
@@ -285,11 +407,24 @@ static napi_value estimate_clock(napi_env env, napi_callback_info info) {
 
 static napi_value init(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-#define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_default, NULL}
-      FUNCTION("kernelNames", kernel_names), FUNCTION("loadColumns", load_columns), FUNCTION("hashBatch", hash_batch),
-      FUNCTION("hashRange", hash_range),     FUNCTION("partition", partition),      FUNCTION("index", index_part),
-      FUNCTION("lookUp", look_up),           FUNCTION("parity", parity_of),         FUNCTION("solve", solve_blocks),
-      FUNCTION("estimateClock", estimate_clock),
+#define FUNCTION(name, call, data) {name, NULL, call, NULL, NULL, NULL, napi_default, data}
+#define LATER ((void *)&columns) /* any address: the call returns a promise and works in another thread */
+      FUNCTION("kernelNames", kernel_names, NULL),
+      FUNCTION("loadColumns", load_columns, NULL),
+      FUNCTION("hashBatch", hash_batch, NULL),
+      FUNCTION("hashRange", hash_range, NULL),
+      FUNCTION("parity", parity_of, NULL),
+      FUNCTION("estimateClock", estimate_clock, NULL),
+      FUNCTION("partition", partition, NULL),
+      FUNCTION("partitionLater", partition, LATER),
+      FUNCTION("index", index_parts, NULL),
+      FUNCTION("indexLater", index_parts, LATER),
+      FUNCTION("wipe", wipe_table, NULL),
+      FUNCTION("wipeLater", wipe_table, LATER),
+      FUNCTION("lookUp", look_up, NULL),
+      FUNCTION("lookUpLater", look_up, LATER),
+      FUNCTION("solve", solve_blocks, NULL),
+      FUNCTION("solveLater", solve_blocks, LATER),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

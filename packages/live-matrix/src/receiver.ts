@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base';
 import { createEngine } from './engines/choose.ts';
-import type { EngineName, EngineSetting } from './engines/engine.ts';
+import type { EngineName, EngineSetting, HashEngine } from './engines/engine.ts';
 import { readHeader } from './frame/header.ts';
 import { macHolds } from './frame/mac.ts';
 import {
@@ -14,7 +14,7 @@ import {
 } from './parameters.ts';
 import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 import { TableBuilder } from './table/builder.ts';
-import { createLocalRunner, type TaskRunner, WorkerRunner } from './table/runner.ts';
+import { createLocalRunner, LaterRunner, MAX_LATER, type TaskRunner, WorkerRunner } from './table/runner.ts';
 import { type Table, wipeTable } from './table/table.ts';
 
 export interface ReceiverOptions {
@@ -26,7 +26,10 @@ export interface ReceiverOptions {
   readonly firstRevision?: bigint;
   /** Which engine hashes; `auto` takes the fastest that runs here. */
   readonly engine?: EngineSetting;
-  /** Worker threads; 0 works in the calling thread. Default: none at order 16, one for each core otherwise. */
+  /**
+   * Threads to work in; 0 works in the calling one. Default: none at order 16, one for each core otherwise, at most 3
+   * with the native engine. Up to 3 native ones are libuv's; all others are worker threads, with 10 MB and more each.
+   */
   readonly threads?: number;
   /** Aborting closes the receiver. */
   readonly signal?: AbortSignal;
@@ -71,11 +74,11 @@ interface Live {
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
   const matrix = completeParameters(options.parameters);
   requireBytes('the session identifier', options.sessionId, SESSION_ID_BYTES);
-  const threads = options.threads ?? (matrix.order === 16 ? 0 : availableParallelism());
+  const engine = createEngine(options.engine);
+  const threads = options.threads ?? defaultThreads(matrix, engine);
   if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
   options.signal?.throwIfAborted();
-  const engine = createEngine(options.engine);
-  const runner = threads === 0 ? createLocalRunner(engine) : new WorkerRunner(threads, engine.name);
+  const runner = createRunner(engine, threads);
   const receiver = new LiveReceiver(
     matrix,
     copyBytes(options.sessionId),
@@ -93,6 +96,17 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     throw error;
   }
   return receiver;
+}
+
+function defaultThreads({ order }: Matrix, { later }: HashEngine): number {
+  if (order === 16) return 0;
+  return later === undefined ? availableParallelism() : Math.min(availableParallelism(), MAX_LATER);
+}
+
+function createRunner(engine: HashEngine, threads: number): TaskRunner {
+  if (threads === 0) return createLocalRunner(engine);
+  if (engine.later !== undefined && threads <= MAX_LATER) return new LaterRunner(threads, engine, engine.later);
+  return new WorkerRunner(threads, engine.name);
 }
 
 class LiveReceiver implements Receiver {

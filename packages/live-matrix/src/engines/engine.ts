@@ -28,6 +28,7 @@ export interface HashEngine {
   readonly name: EngineName;
   /** What runs in detail, for the log: instruction set, hashes side by side. */
   readonly detail: string;
+  readonly later?: LaterCalls;
   /**
    * H for g = high·2^32 + values[i].
    * @param high upper half of g, an unsigned 32-bit number
@@ -49,6 +50,21 @@ export interface HashEngine {
   parity(values: Uint32Array, order: Order, blocks: readonly Block[]): Bytes;
   /** Solves every block; false when one has not exactly one solution. `out` gets one value for each hint. */
   solve(candidates: Candidates, order: Order, blocks: readonly Block[], parity: Uint8Array, out: Uint32Array): boolean;
+}
+
+/** The long calls of an engine that has threads of its own, which need no worker: each works elsewhere until it is done. */
+export interface LaterCalls {
+  partition(key: HashKey, build: TableBuild, first: number, count: number): Promise<void>;
+  index(build: TableBuild, first: number, count: number): Promise<void>;
+  wipe(table: Table): Promise<void>;
+  lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Promise<Candidates>;
+  solve(
+    candidates: Candidates,
+    order: Order,
+    blocks: readonly Block[],
+    parity: Uint8Array,
+    out: Uint32Array,
+  ): Promise<boolean>;
 }
 
 /** What an engine that only hashes takes from the reference. */

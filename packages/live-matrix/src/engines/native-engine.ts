@@ -6,47 +6,9 @@ import { generatorColumns } from '../code/generator.ts';
 import { type Block, totalParityBytes } from '../code/layout.ts';
 import type { Table, TableBuild } from '../table/table.ts';
 import { partFull } from '../table/ts-table.ts';
-import type { HashEngine, HashKey } from './engine.ts';
+import type { HashEngine, HashKey, LaterCalls } from './engine.ts';
 import { loadBlock } from './keccak.ts';
-
-/** Functions of native/addon.c; `kernel` is a place in the list of `kernelNames`. */
-interface Addon {
-  kernelNames(): readonly (readonly [name: string, detail: string])[];
-  loadColumns(bytes: Uint8Array): void;
-  hashBatch(
-    kernel: number,
-    block: Int32Array,
-    rounds: number,
-    high: number,
-    values: Uint32Array,
-    out: Uint32Array,
-  ): void;
-  hashRange(kernel: number, block: Int32Array, rounds: number, first: number, out: Uint32Array): void;
-  partition(kernel: number, block: Int32Array, rounds: number, ...build: BuildArguments<[span: Uint32Array]>): boolean;
-  index(...build: BuildArguments<[part: number]>): boolean;
-  lookUp(
-    ...table: TableArguments<[codes: Uint32Array, skip: Uint8Array, starts: Uint32Array, found: Uint32Array]>
-  ): number;
-  parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;
-  solve(
-    kernel: number,
-    starts: Uint32Array,
-    candidates: Uint32Array,
-    segmentBits: number,
-    blocks: Uint32Array,
-    parity: Uint8Array,
-    out: Uint32Array,
-  ): boolean;
-  estimateClock(): number;
-}
-type TableArguments<Rest extends unknown[]> = [
-  order: number,
-  parts: number,
-  entries: Uint32Array,
-  ends: Uint32Array,
-  ...Rest,
-];
-type BuildArguments<Rest extends unknown[]> = TableArguments<[runs: Uint32Array, cursors: Uint32Array, ...Rest]>;
+import type { Addon, TableArguments } from './native-addon.ts';
 
 /** Where a built addon may lie: made here, or delivered with the package. */
 const places = [
@@ -93,9 +55,48 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     }
   }
 
+  /** Room for the candidates of so many hints, twice what they have on average. */
+  const roomFor = (hints: number) => new Uint32Array(4 * hints + 64);
+  const later: LaterCalls = {
+    async partition(key, build, first, count) {
+      const { rounds } = loadBlock(block, key);
+      // The addon takes its own copy of the block before the call returns.
+      const done = addon.partitionLater(
+        kernel,
+        block,
+        rounds,
+        ...tableOf(build.table),
+        ...scratchOf(build),
+        Uint32Array.of(first, count),
+      );
+      block.fill(0);
+      if (!(await done)) throw partFull();
+    },
+    async index(build, first, count) {
+      if (!(await addon.indexLater(...tableOf(build.table), ...scratchOf(build), first, count))) throw partFull();
+    },
+    async wipe(table) {
+      await addon.wipeLater(...tableOf(table));
+    },
+    async lookUp(table, codes, skip) {
+      const starts = new Uint32Array(codes.length + 1);
+      let found = roomFor(codes.length);
+      const count = await addon.lookUpLater(...tableOf(table), codes, skip, starts, found);
+      if (count > found.length) {
+        found = new Uint32Array(count);
+        await addon.lookUpLater(...tableOf(table), codes, skip, starts, found);
+      }
+      return { starts, values: found.subarray(0, count) };
+    },
+    solve({ starts, values }, order, blocks, parity, out) {
+      return addon.solveLater(kernel, starts, values, order, packBlocks(blocks), parity, out);
+    },
+  };
+
   return {
     name: 'native',
     detail,
+    later,
     hashBatch(key, high, values, out) {
       withKey(key, (rounds) => addon.hashBatch(kernel, block, rounds, high, values, out));
     },
@@ -113,11 +114,11 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
       });
     },
     index(build, part) {
-      if (!addon.index(...tableOf(build.table), ...scratchOf(build), part)) throw partFull();
+      if (!addon.index(...tableOf(build.table), ...scratchOf(build), part, 1)) throw partFull();
     },
     lookUp(table, codes, skip) {
       const starts = new Uint32Array(codes.length + 1);
-      let found = new Uint32Array(3 * codes.length + 64);
+      let found = roomFor(codes.length);
       const ask = () => addon.lookUp(...tableOf(table), codes, skip, starts, found);
       let count = ask();
       if (count > found.length) {

@@ -1,6 +1,6 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 import type { Candidates } from '../code/solve.ts';
-import type { HashEngine, HashKey } from '../engines/engine.ts';
+import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';
 import type { Table } from '../table/table.ts';
 import { type FrameHeader, type FrameShape, readHeader } from './header.ts';
@@ -12,17 +12,21 @@ export interface ResolveKeys {
   readonly parity: Uint8Array;
 }
 
+/** The calls that take most of the time: the engine's own, or those that work in another thread. */
+export type LongCalls = Pick<HashEngine, 'lookUp' | 'solve'> | LaterCalls;
+
 /**
  * From an authenticated frame to its cell: unmask, look every hint up, tell candidates apart by the parity.
  * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_UNSOLVED
  */
-export function resolveFrame(
+export async function resolveFrame(
   engine: HashEngine,
   matrix: Matrix,
   keys: ResolveKeys,
   table: Table,
   frame: Uint8Array,
-): Bytes {
+  long: LongCalls = engine,
+): Promise<Bytes> {
   const header = readHeader(frame, matrix);
   const { shape } = header;
   const tableKey: HashKey = { suite: matrix.suite, revision: header.revision, key: keys.table };
@@ -36,10 +40,10 @@ export function resolveFrame(
     throw new MillraceError('E_FRAME_FORMAT', 'a frame names an impossible number of chaff hints');
   }
   const isChaff = chaffPlaces(engine, parityKey, header.frame, header.hints, chaff);
-  const candidates = findCandidates(engine, matrix, tableKey, table, frame, header, isChaff);
+  const candidates = await findCandidates(engine, long, matrix, tableKey, table, frame, header, isChaff);
 
   const values = new Uint32Array(header.hints);
-  if (!engine.solve(candidates, matrix.order, shape.blocks, parity, values)) {
+  if (!(await long.solve(candidates, matrix.order, shape.blocks, parity, values))) {
     throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} have not exactly one solution`, {
       data: { frame: header.frame, revision: header.revision },
     });
@@ -53,18 +57,19 @@ export function resolveFrame(
   return cell;
 }
 
-function findCandidates(
+async function findCandidates(
   engine: HashEngine,
+  long: LongCalls,
   matrix: Matrix,
   tableKey: HashKey,
   table: Table,
   frame: Uint8Array,
   { hints, shape }: FrameHeader & { readonly shape: FrameShape },
   isChaff: Uint8Array,
-): Candidates {
+): Promise<Candidates> {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
   // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
-  const found = engine.lookUp(table, codes, isChaff);
+  const found = await long.lookUp(table, codes, isChaff);
   return matrix.hints === 'sparse' ? hashAgain(engine, tableKey, matrix.hintBytes, codes, found) : found;
 }
 

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { MillraceError, toMillraceError } from '@millrace/base';
-import type { EngineSetting, HashEngine } from '../engines/engine.ts';
-import { runTask, type Task, type TaskResult } from './tasks.ts';
+import type { EngineSetting, HashEngine, LaterCalls } from '../engines/engine.ts';
+import { runTask, runTaskLater, type Task, type TaskResult } from './tasks.ts';
 import { fromWire, type WorkerAnswer } from './worker-messages.ts';
 
 /** Runs tasks, here or in worker threads. `urgent` ones (frames) go before the rest (tables). */
@@ -21,6 +21,55 @@ export function createLocalRunner(engine: HashEngine): TaskRunner {
     },
     async close() {},
   };
+}
+
+/** Most tasks that go to libuv's threads at once: it has four, and files and names are looked up there too. */
+export const MAX_LATER = 3;
+
+/** Runs tasks in the engine's own threads: no worker, and the memory of none. */
+export class LaterRunner implements TaskRunner {
+  readonly threads: number;
+  readonly #engine: HashEngine;
+  readonly #later: LaterCalls;
+  readonly #urgent: Job[] = [];
+  readonly #waiting: Job[] = [];
+  readonly #running = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(threads: number, engine: HashEngine, later: LaterCalls) {
+    this.threads = threads;
+    this.#engine = engine;
+    this.#later = later;
+  }
+
+  run(task: Task, urgent: boolean): Promise<TaskResult> {
+    if (this.#closed) return Promise.reject(new MillraceError('E_STATE', 'the receiver is closed'));
+    return new Promise((resolve, reject) => {
+      (urgent ? this.#urgent : this.#waiting).push({ task, resolve, reject });
+      this.#next();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const jobs = [...this.#urgent.splice(0), ...this.#waiting.splice(0)];
+    for (const job of jobs) job.reject(new MillraceError('E_STATE', 'the receiver was closed'));
+    await Promise.all(this.#running);
+  }
+
+  #next(): void {
+    while (this.#running.size < this.threads) {
+      const job = this.#urgent.shift() ?? this.#waiting.shift();
+      if (job === undefined) return;
+      const work: Promise<void> = runTaskLater(this.#engine, this.#later, job.task)
+        .then(job.resolve, job.reject)
+        .finally(() => {
+          this.#running.delete(work);
+          this.#next();
+        });
+      this.#running.add(work);
+    }
+  }
 }
 
 interface Job {

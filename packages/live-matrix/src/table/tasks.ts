@@ -1,5 +1,5 @@
 import type { Bytes } from '@millrace/base';
-import type { HashEngine, HashKey } from '../engines/engine.ts';
+import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';
 import { type SweepMatches, sweepPiece } from './sweep.ts';
@@ -16,7 +16,7 @@ export type Task =
 /** What a task gives back: a cell (resolve), matches (sweep), or nothing. */
 export type TaskResult = Bytes | SweepMatches | undefined;
 
-export function runTask(engine: HashEngine, task: Task): TaskResult {
+export async function runTask(engine: HashEngine, task: Task): Promise<TaskResult> {
   switch (task.kind) {
     case 'partition':
       engine.partition(task.key, task.build, task.first, task.count);
@@ -31,5 +31,24 @@ export function runTask(engine: HashEngine, task: Task): TaskResult {
       return undefined;
     case 'sweep':
       return sweepPiece(engine, task.key, task.order, task.codes, task.first, task.count);
+  }
+}
+
+/** The same in threads that the engine has itself; a sweep has none of them and runs here. */
+export async function runTaskLater(engine: HashEngine, later: LaterCalls, task: Task): Promise<TaskResult> {
+  switch (task.kind) {
+    case 'partition':
+      await later.partition(task.key, task.build, task.first, task.count);
+      return undefined;
+    case 'index':
+      await later.index(task.build, task.first, task.count);
+      return undefined;
+    case 'resolve':
+      return resolveFrame(engine, task.matrix, task.keys, task.table, task.frame, later);
+    case 'wipe':
+      await later.wipe(task.table);
+      return undefined;
+    case 'sweep':
+      return runTask(engine, task);
   }
 }

@@ -9,10 +9,10 @@ import { toWire, type WorkerAnswer } from './worker-messages.ts';
 const { engine: setting } = workerData as { readonly engine: EngineSetting };
 const engine = createEngine(setting);
 
-parentPort?.on('message', (task: Task) => {
+parentPort?.on('message', async (task: Task) => {
   let answer: WorkerAnswer;
   try {
-    answer = { result: runTask(engine, task) };
+    answer = { result: await runTask(engine, task) };
   } catch (error) {
     answer = { error: toWire(toMillraceError(error)) };
   }

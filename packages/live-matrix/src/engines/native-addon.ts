@@ -1,0 +1,55 @@
+export type TableArguments<Rest extends unknown[]> = [
+  order: number,
+  parts: number,
+  entries: Uint32Array,
+  ends: Uint32Array,
+  ...Rest,
+];
+type BuildArguments<Rest extends unknown[]> = TableArguments<[runs: Uint32Array, cursors: Uint32Array, ...Rest]>;
+
+type PartitionArguments = [
+  kernel: number,
+  block: Int32Array,
+  rounds: number,
+  ...build: BuildArguments<[span: Uint32Array]>,
+];
+type LookUpArguments = TableArguments<[codes: Uint32Array, skip: Uint8Array, starts: Uint32Array, found: Uint32Array]>;
+type SolveArguments = [
+  kernel: number,
+  starts: Uint32Array,
+  candidates: Uint32Array,
+  segmentBits: number,
+  blocks: Uint32Array,
+  parity: Uint8Array,
+  out: Uint32Array,
+];
+
+/**
+ * Functions of native/addon.c; `kernel` is a place in the list of `kernelNames`. What ends in Later does the same in
+ * one of libuv's threads.
+ */
+export interface Addon {
+  kernelNames(): readonly (readonly [name: string, detail: string])[];
+  loadColumns(bytes: Uint8Array): void;
+  hashBatch(
+    kernel: number,
+    block: Int32Array,
+    rounds: number,
+    high: number,
+    values: Uint32Array,
+    out: Uint32Array,
+  ): void;
+  hashRange(kernel: number, block: Int32Array, rounds: number, first: number, out: Uint32Array): void;
+  partition(...all: PartitionArguments): boolean;
+  partitionLater(...all: PartitionArguments): Promise<boolean>;
+  index(...all: BuildArguments<[first: number, count: number]>): boolean;
+  indexLater(...all: BuildArguments<[first: number, count: number]>): Promise<boolean>;
+  wipe(...table: TableArguments<[]>): boolean;
+  wipeLater(...table: TableArguments<[]>): Promise<boolean>;
+  lookUp(...all: LookUpArguments): number;
+  lookUpLater(...all: LookUpArguments): Promise<number>;
+  parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;
+  solve(...all: SolveArguments): boolean;
+  solveLater(...all: SolveArguments): Promise<boolean>;
+  estimateClock(): number;
+}
