@@ -15,6 +15,8 @@ export interface EstimateOptions {
   readonly segmentBytes?: number;
   readonly limits?: MotionLimits;
   readonly filament?: Filament;
+  /** Told of every piece of path: X, Y, Z of its end in mm, and the layer from 1. */
+  readonly onMove?: (x: number, y: number, z: number, extruding: boolean, layer: number) => void;
 }
 
 export interface DesignEstimate {
@@ -67,6 +69,7 @@ export class DesignEstimator implements ExecutionListener {
   readonly #execution: Execution;
   readonly #segments: SegmentTimes;
   readonly #filament: Filament;
+  readonly #onMove: EstimateOptions['onMove'];
   readonly #box = new Extent();
   readonly #reach = new Extent();
   #x = 0;
@@ -76,6 +79,7 @@ export class DesignEstimator implements ExecutionListener {
   constructor(options: EstimateOptions = {}) {
     this.#segments = new SegmentTimes(options.segmentBytes);
     this.#filament = options.filament ?? pla;
+    this.#onMove = options.onMove;
     this.#execution = new Execution(this, options.limits ?? desktopLimits);
   }
 
@@ -118,6 +122,7 @@ export class DesignEstimator implements ExecutionListener {
     }
     this.#reach.include(this.#x, this.#y, this.#z);
     this.#reach.include(x, y, z);
+    this.#onMove?.(x, y, z, execution.extruding, execution.layer);
     this.#x = x;
     this.#y = y;
     this.#z = z;

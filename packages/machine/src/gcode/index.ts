@@ -22,4 +22,5 @@ export {
 } from './limits.ts';
 export { MotionPlanner, type MoveListener, plannedMoves, trapezoidSeconds } from './planner.ts';
 export { LineReader, maxLineBytes } from './reader.ts';
+export { SlicerNotes } from './slicer-notes.ts';
 export { syntheticDesign } from './synthetic.ts';

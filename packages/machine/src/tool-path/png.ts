@@ -25,7 +25,20 @@ export interface PictureOptions {
  * @returns a PNG file
  */
 export function drawPng(path: ToolPath, options: PictureOptions = {}): Bytes {
-  const canvas = drawPicture(path, options);
+  return encode(drawPicture(path, options));
+}
+
+/** The part alone on its plate, square. */
+export function drawThumbnailPng(path: ToolPath, side: number): Bytes {
+  const box = measure(path);
+  const edge = side * oversampling;
+  const view = fitView(box, { left: edge * 0.06, top: edge * 0.06, width: edge * 0.88, height: edge * 0.88 }, -62, 38);
+  const canvas = new Canvas(side, side);
+  stage(canvas, drawBeads(path, box, view, edge, edge), view, box, path);
+  return encode(canvas);
+}
+
+function encode(canvas: Canvas): Bytes {
   const png = new PNG({ width: canvas.width, height: canvas.height, colorType: 2 });
   for (let n = 0; n < canvas.width * canvas.height; n += 1) {
     png.data[4 * n] = canvas.pixels[3 * n] as number;

@@ -1,0 +1,83 @@
+import type { Bytes } from '@millrace/base';
+import { ToolPath } from './path.ts';
+import { drawThumbnailPng } from './png.ts';
+
+const defaultMoves = 500_000;
+const sides = [256, 192, 128, 96, 64] as const;
+
+/**
+ * A path that is kept for a small picture: bounded, whatever the design's size. When it is full it forgets every other
+ * layer and goes on with every other one, so that the shape stays whole.
+ */
+export class ThumbnailPath {
+  readonly #most: number;
+  #path: ToolPath;
+  #every = 1;
+  #x = 0;
+  #y = 0;
+  #z = 0;
+  #skipped = false;
+
+  constructor(mostMoves: number = defaultMoves) {
+    this.#most = mostMoves;
+    this.#path = new ToolPath(mostMoves);
+  }
+
+  get path(): ToolPath {
+    return this.#path;
+  }
+
+  add(x: number, y: number, z: number, extruding: boolean, layer: number): void {
+    if (this.#path.length + 2 > this.#most) this.#thin();
+    if (layer % this.#every === 0) {
+      // To where the tool is, after layers that were left out.
+      if (this.#skipped) this.#path.add(this.#x, this.#y, this.#z, false, layer);
+      this.#path.add(x, y, z, extruding, layer);
+      this.#skipped = false;
+    } else {
+      this.#skipped = true;
+    }
+    this.#x = x;
+    this.#y = y;
+    this.#z = z;
+  }
+
+  #thin(): void {
+    this.#every *= 2;
+    const before = this.#path;
+    const { ends } = before;
+    this.#path = new ToolPath(this.#most);
+    const [x, y, z] = [this.#x, this.#y, this.#z];
+    [this.#x, this.#y, this.#z] = [0, 0, 0];
+    this.#skipped = false;
+    for (let n = 0; n < before.length; n += 1) {
+      const [ex, ey, ez] = [ends[3 * n] as number, ends[3 * n + 1] as number, ends[3 * n + 2] as number];
+      const layer = before.layer(n);
+      if (layer % this.#every === 0) {
+        if (this.#skipped) this.#path.add(this.#x, this.#y, this.#z, false, layer);
+        this.#path.add(ex, ey, ez, before.extrudes(n), layer);
+        this.#skipped = false;
+      } else {
+        this.#skipped = true;
+      }
+      [this.#x, this.#y, this.#z] = [ex, ey, ez];
+    }
+    // One layer alone that is too long: nothing is left to thin out.
+    if (this.#path.length + 2 > this.#most) this.#path = new ToolPath(this.#most);
+    this.#skipped ||= this.#x !== x || this.#y !== y || this.#z !== z;
+    [this.#x, this.#y, this.#z] = [x, y, z];
+  }
+}
+
+/**
+ * The part alone, square, without lettering: the largest of 256, 192, … pixels that fits.
+ * @returns a PNG file; undefined when there is nothing to show or even the smallest is too long
+ */
+export function drawThumbnail(path: ToolPath, mostBytes: number): Bytes | undefined {
+  if (path.length === 0) return undefined;
+  for (const side of sides) {
+    const png = drawThumbnailPng(path, side);
+    if (png.length <= mostBytes) return png;
+  }
+  return undefined;
+}
