@@ -49,11 +49,8 @@ export async function resolveFrame(
     });
   }
   const cell = new Uint8Array(dataHints * matrix.segmentBytes);
-  writeValues(
-    values.filter((_, i) => isChaff[i] === 0),
-    matrix.segmentBytes,
-    cell,
-  );
+  const data = chaff === 0 ? values : values.filter((_, i) => isChaff[i] === 0);
+  writeValues(data, matrix.segmentBytes, cell);
   return cell;
 }
 
@@ -82,33 +79,28 @@ function hashAgain(
   found: Candidates,
 ): Candidates {
   const mask = 2 ** (8 * hintBytes) - 1;
-  const unsure: number[] = [];
+  const { starts, values } = found;
+  // Plain loops over typed arrays: about two candidates for each of some thousand hints.
+  const guesses = new Uint32Array(values.length);
+  let unsure = 0;
   for (let i = 0; i < codes.length; i++) {
-    const [start, end] = range(found, i);
-    if (end - start > 1) for (let at = start; at < end; at++) unsure.push(at);
+    const end = starts[i + 1] ?? 0;
+    const start = starts[i] ?? 0;
+    for (let at = start; end - start > 1 && at < end; at++) guesses[unsure++] = values[at] ?? 0;
   }
-  const hashes = new Uint32Array(2 * unsure.length);
-  engine.hashBatch(
-    key,
-    0,
-    Uint32Array.from(unsure, (at) => found.values[at] ?? 0),
-    hashes,
-  );
-  const starts = new Uint32Array(found.starts.length);
-  const values = new Uint32Array(found.values.length);
+  const hashes = new Uint32Array(2 * unsure);
+  engine.hashBatch(key, 0, guesses.subarray(0, unsure), hashes);
+  const keptStarts = new Uint32Array(starts.length);
+  const kept = new Uint32Array(values.length);
   let to = 0;
   for (let i = 0, next = 0; i < codes.length; i++) {
-    starts[i] = to;
-    const [start, end] = range(found, i);
+    keptStarts[i] = to;
+    const end = starts[i + 1] ?? 0;
+    const start = starts[i] ?? 0;
     for (let at = start; at < end; at++) {
-      if (end - start === 1 || ((hashes[2 * next++] ?? 0) & mask) >>> 0 === codes[i])
-        values[to++] = found.values[at] ?? 0;
+      if (end - start === 1 || ((hashes[2 * next++] ?? 0) & mask) >>> 0 === codes[i]) kept[to++] = values[at] ?? 0;
     }
   }
-  starts[codes.length] = to;
-  return { starts, values: values.subarray(0, to) };
-}
-
-function range({ starts }: Candidates, hint: number): [number, number] {
-  return [starts[hint] ?? 0, starts[hint + 1] ?? 0];
+  keptStarts[codes.length] = to;
+  return { starts: keptStarts, values: kept.subarray(0, to) };
 }
