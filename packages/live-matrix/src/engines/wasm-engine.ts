@@ -1,3 +1,4 @@
+import { SUPERBLOCK } from '../table/table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { loadBlock, roundConstants } from './keccak.ts';
 import { withReference } from './ts-engine.ts';
@@ -10,6 +11,7 @@ const CONSTANTS = 2048;
 const VALUES = 4096;
 const RESULTS = VALUES + 4096 * 4;
 const CHUNK = 4096;
+const RANGE = 0x20000;
 
 const modules = {
   'wasm-simd': { hash: 'keccak-simd.wasm', code: 'code-simd.wasm', detail: 'WebAssembly SIMD, 2 hashes side by side' },
@@ -18,11 +20,12 @@ const modules = {
 
 /** @throws {MillraceError} E_ENGINE when the module is not built, or WebAssembly here lacks what it needs. */
 export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
-  const kernel = instantiate(modules[name].hash, ['hashBatch', 'hashRange', 'wipe']);
+  const kernel = instantiate(modules[name].hash, ['hashBatch', 'hashSuperblock', 'wipe']);
   const bytes = kernel.memory;
   const block = new Int32Array(bytes, BLOCK, 50);
   const values = new Uint32Array(bytes, VALUES, CHUNK);
   const results = new Uint32Array(bytes, RESULTS, 2 * CHUNK);
+  const superblock = new Uint32Array(bytes, RANGE, SUPERBLOCK);
   new Int32Array(bytes, CONSTANTS, 48).set(roundConstants);
 
   function withKey(key: HashKey, high: number, run: (rounds: number) => void): void {
@@ -50,10 +53,21 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
     },
     hashRange(key, first, out, high = 0) {
       withKey(key, high, (rounds) => {
-        for (let at = 0; at < out.length; at += CHUNK) {
-          const count = Math.min(CHUNK, out.length - at);
-          kernel.hashRange(first + at, count, rounds);
-          out.set(results.subarray(0, count), at);
+        for (let at = 0; at < out.length; ) {
+          const from = first + at;
+          const left = out.length - at;
+          const toBoundary = SUPERBLOCK - (from % SUPERBLOCK);
+          if (toBoundary === SUPERBLOCK && left >= SUPERBLOCK) {
+            kernel.hashSuperblock(from, rounds);
+            out.set(superblock, at);
+            at += SUPERBLOCK;
+          } else {
+            const count = Math.min(CHUNK, left, toBoundary);
+            for (let i = 0; i < count; i++) values[i] = from + i;
+            kernel.hashBatch(count, rounds);
+            for (let i = 0; i < count; i++) out[at + i] = results[2 * i] ?? 0;
+            at += count;
+          }
         }
       });
     },
