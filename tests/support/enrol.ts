@@ -101,14 +101,10 @@ export async function enrol(world: World, options: { objects: number; machines: 
   const sealed: Bytes[] = [];
   const prepared = await prepareDesign(source(), {
     kind: 'binary',
-    name: 'part.bin',
     sink: (_segment, bytes) => {
       sealed.push(new Uint8Array(bytes));
     },
-    describe: ({ segments }) => ({
-      times: new Array<number>(segments).fill(10_000),
-      material: { name: 'PLA', grams: 1 },
-    }),
+    describe: ({ segments }) => ({ times: new Array<number>(segments).fill(10_000) }),
   });
   const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.designId));
   const keys = await seal(fromHex(directory.nodes.keys.box), info, prepared.ceks);

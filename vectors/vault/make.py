@@ -49,8 +49,8 @@ def keccak_256(data: bytes) -> bytes:
     return b"".join(state[i % 5][i // 5].to_bytes(8, "little") for i in range(4))
 
 
-def hkdf(ikm: bytes, info: bytes) -> bytes:
-    key = hmac.digest(bytes(32), ikm, "sha256")
+def hkdf(ikm: bytes, info: bytes, salt: bytes = bytes(32)) -> bytes:
+    key = hmac.digest(salt, ikm, "sha256")
     return hmac.digest(key, info + b"\x01", "sha256")
 
 
@@ -128,13 +128,12 @@ def main() -> None:
             "segments": [{"cek": k.hex(), "sealed": short(s)} for k, s in zip(ceks, sealed)],
         })
         manifest = {
-            "v": 1, "kind": "gcode", "name": "Größe " + str(size), "size": size, "segments": len(sealed), "nonce": nonce,
+            "v": 1, "kind": "gcode", "size": size, "segments": len(sealed), "nonce": nonce,
             "hashes": b"".join(map(sha, sealed)), "times": b"".join(u32(12345 + n) for n in range(len(sealed))),
-            "box": [-1500, 0, 200, 120000, 80000, 30400],
-            "material": {"name": "PLA", "milligrams": 12345}, "contentMac": mac,
+            "contentMac": mac, "private": pattern(1000),
         }
         if size == 1:
-            del manifest["box"]
+            del manifest["private"]
         encoded = cbor(manifest)
         manifests.append({
             "size": size, "manifest": encoded.hex(),
@@ -142,6 +141,20 @@ def main() -> None:
         })
     write("segments.json", {"design": "byte i is (7 i + floor(i / 256)) mod 256", "cases": cases})
     write("manifest.json", {"cases": manifests})
+
+    owner, salt = secret("owner"), secret("private salt")[:16]
+    part = cbor({
+        "v": 1, "name": "Größe 42.gcode", "nonce": nonce, "box": [-1500, 0, 200, 120000, 80000, 30400],
+        "material": {"name": "PLA", "milligrams": 12345}, "time": {"model": 2831000, "slicer": 2797000},
+    })
+    plain = u32(len(part)) + part
+    plain += bytes(-len(plain) % 4096)
+    head = b"\x01" + salt
+    key = hkdf(owner, b"millrace/v1/private-part", salt)
+    write("private.json", {
+        "secret": owner.hex(), "salt": salt.hex(), "nonce": nonce.hex(),
+        "sealed": (head + AESGCM(key).encrypt(bytes(12), plain, head)).hex(),
+    })
 
     epoch_key, design, decoy_secret = secret("epoch key"), secret("design")[:16], secret("decoys")
     index_key = hkdf(epoch_key, b"index")

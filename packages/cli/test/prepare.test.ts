@@ -1,12 +1,13 @@
-import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bytes, concatBytes, fromHex, systemClock, systemRandom, utf8 } from '@millrace/base';
 import { p256Key, unseal } from '@millrace/identity';
-import { CONTENT_BYTES, designIdOf, openSegment, readManifest } from '@millrace/vault';
+import { CONTENT_BYTES, designIdOf, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepareFile } from '../src/client/prepare.ts';
 import type { PreparedDesign } from '../src/client/prepared.ts';
+import { readRecord, recordFolder, withName, withSecret } from '../src/client/records.ts';
 import { openSession, type Session } from '../src/client/session.ts';
 import { makeFolder, replaceFile } from '../src/installation/files.ts';
 import type { Installation } from '../src/installation/open.ts';
@@ -53,15 +54,49 @@ describe('a G-code file', () => {
     const bytes = new Uint8Array(await readFile(sample));
     expect(await open(prepared)).toEqual(bytes);
     const manifest = readManifest(await prepared.manifest());
-    expect(manifest).toMatchObject({ kind: 'gcode', name: 'impeller.gcode', size: bytes.length });
+    expect(manifest).toMatchObject({ kind: 'gcode', size: bytes.length });
     expect(manifest.designId).toBe(designIdOf(await prepared.manifest()));
     expect(prepared.state.segments).toBe(Math.ceil(bytes.length / CONTENT_BYTES));
     const seconds = manifest.times.reduce((sum, tenths) => sum + tenths, 0) / 10_000;
     // The slicer says 46 min 37 s; the motion model and the heating it leaves out differ a little.
     expect(seconds).toBeGreaterThan(30 * 60);
     expect(seconds).toBeLessThan(75 * 60);
-    expect(manifest.material.grams).toBeGreaterThan(1);
     expect(seen.at(-1)).toBe(bytes.length);
+    await prepared.remove();
+  });
+
+  it('carries name, box, material, times and picture sealed to the owner, and nothing of them in the clear', async () => {
+    const prepared = await prepareFile(owner, sample, { name: 'secret impeller', material: 'PETG' }, quiet);
+    const bytes = await prepared.manifest();
+    for (const text of ['secret impeller', 'impeller', 'PETG', 'PNG'])
+      expect(Buffer.from(bytes).includes(text), text).toBe(false);
+    const manifest = readManifest(bytes);
+    const sealed = manifest.private ?? new Uint8Array();
+    const part = await withSecret(owner, (secret) => openPrivatePart(secret, sealed));
+    expect(part).toMatchObject({ name: 'secret impeller', nonce: manifest.nonce, material: { name: 'PETG' } });
+    expect(part.box?.slice(0, 3)).toEqual([5_000, 4_000, 280]);
+    // The slicer leaves heating and homing out, 101 s.
+    expect(part.time.slicer).toBe(2_797_000);
+    expect(Math.abs((part.time.model - 101_000) / 2_797_000 - 1)).toBeLessThan(0.05);
+    expect(part.thumbnail?.subarray(1, 4)).toEqual(utf8('PNG'));
+    expect(part.thumbnail?.length).toBeLessThanOrEqual(32_768);
+    const operator = await withSecret(
+      { user: { ...owner.user, folder: installation.layout.user('operator') } },
+      (secret) => codeOf(Promise.resolve().then(() => openPrivatePart(secret, sealed))),
+    );
+    expect(operator).toBe('E_SEAL');
+
+    // On this computer the owner's record says it, elsewhere the private part that control kept.
+    const { design } = prepared.state;
+    expect(await readRecord(owner, design)).toMatchObject({ name: 'secret impeller', time: { slicer: 2_797 } });
+    expect(await readFile(join(recordFolder(owner, design), 'thumbnail.png'))).toEqual(
+      Buffer.from(part.thumbnail ?? []),
+    );
+    await rm(recordFolder(owner, design), { recursive: true });
+    const view = { design, name: 'design 1234', kind: 'gcode', size: 1, segments: 1, state: 'stored' } as const;
+    const elsewhere = { ...owner, api: { ...owner.api, privatePart: async () => sealed } };
+    expect(await withName(elsewhere, view)).toMatchObject({ name: 'secret impeller' });
+    expect(await withName(owner, view)).toMatchObject({ name: 'secret impeller' });
     await prepared.remove();
   });
 
@@ -99,7 +134,7 @@ describe('a binary file', () => {
     expect(await codeOf(prepareFile(owner, file, {}, quiet))).toBe('E_INPUT');
     const prepared = await prepareFile(owner, file, { bytesPerSecond: 16_370, name: 'noise' }, quiet);
     const manifest = readManifest(await prepared.manifest());
-    expect(manifest).toMatchObject({ kind: 'binary', name: 'noise', segments: 3 });
+    expect(manifest).toMatchObject({ kind: 'binary', segments: 3 });
     expect([...manifest.times].map((tenths) => Math.round(tenths / 100))).toEqual([100, 100, 44]);
     expect(await open(prepared)).toEqual(new Uint8Array(await readFile(file)));
     await prepared.remove();

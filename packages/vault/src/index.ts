@@ -5,6 +5,7 @@ export * from './messages.ts';
 export { applyOuterLayer } from './outer.ts';
 export * from './playbook.ts';
 export * from './prepare.ts';
+export * from './private-part.ts';
 export * from './segment.ts';
 export * from './sizes.ts';
 export { MemorySlots, openSlots, type Slots } from './slots.ts';

@@ -16,30 +16,30 @@ import { CONTENT_BYTES, DESIGN_ID_BYTES, HASH_BYTES } from './sizes.ts';
 /** More would make a manifest longer than a message; about 14 GB. */
 export const MAX_SEGMENTS = 850_000;
 
-const micrometres = z.number().int().min(-1e9).max(1e9);
+/** Longest private part: a thumbnail of 32 KB and what is said of it, with room. */
+export const MAX_PRIVATE_BYTES = 65_536;
+
 const schema = z.strictObject({
   v: z.literal(1),
   kind: z.enum(['gcode', 'binary']),
-  name: z.string().min(1).max(200),
   size: z.number().int().min(1),
   segments: z.number().int().min(1).max(MAX_SEGMENTS),
   nonce: bytesOf(16),
   hashes: z.instanceof(Uint8Array),
   times: z.instanceof(Uint8Array),
-  box: z.array(micrometres).length(6).optional(),
-  material: z.strictObject({ name: z.string().min(1).max(64), milligrams: z.number().int().min(0).max(1e12) }),
   contentMac: bytesOf(32),
+  private: z
+    .instanceof(Uint8Array)
+    .refine(({ length }) => length >= 1 && length <= MAX_PRIVATE_BYTES, `expected 1 to ${MAX_PRIVATE_BYTES} bytes`)
+    .optional(),
 });
 
 export type DesignKind = 'gcode' | 'binary';
-/** min x, y, z, max x, y, z in millimetres. */
-export type Box = readonly [number, number, number, number, number, number];
 
 export interface Manifest {
   /** 32 hexadecimal digits. */
   readonly designId: string;
   readonly kind: DesignKind;
-  readonly name: string;
   /** Bytes of the design. */
   readonly size: number;
   readonly segments: number;
@@ -48,9 +48,9 @@ export interface Manifest {
   readonly hashes: Bytes;
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: Uint32Array;
-  readonly box: Box | undefined;
-  readonly material: { readonly name: string; readonly grams: number };
   readonly contentMac: Bytes;
+  /** Sealed by the owner to itself (name, bounding box, material, profile, thumbnail); nobody else reads it. */
+  readonly private: Bytes | undefined;
 }
 
 /** @returns deterministic CBOR (spec/vault.md, section 2) */
@@ -61,15 +61,13 @@ export function encodeManifest(manifest: Omit<Manifest, 'designId'>): Bytes {
   const bytes = encodeCbor({
     v: 1,
     kind: manifest.kind,
-    name: manifest.name,
     size: manifest.size,
     segments: manifest.segments,
     nonce: manifest.nonce,
     hashes: manifest.hashes,
     times,
-    box: manifest.box?.map((millimetres) => Math.round(millimetres * 1000)),
-    material: { name: manifest.material.name, milligrams: Math.round(manifest.material.grams * 1000) },
     contentMac: manifest.contentMac,
+    private: manifest.private,
   });
   readManifest(bytes); // nobody signs what others would refuse
   return bytes;
@@ -83,19 +81,16 @@ export function readManifest(bytes: Uint8Array): Manifest {
   if (fields.hashes.length !== HASH_BYTES * segments) throw wrong('hashes', 'one for every segment is needed');
   if (fields.times.length !== 4 * segments) throw wrong('times', 'one for every segment is needed');
   const view = new DataView(fields.times.buffer, fields.times.byteOffset);
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = (fields.box ?? []).map((value) => value / 1000);
   return {
     designId: designIdOf(bytes),
     kind: fields.kind,
-    name: fields.name,
     size,
     segments,
     nonce: copyBytes(fields.nonce),
     hashes: copyBytes(fields.hashes),
     times: Uint32Array.from({ length: segments }, (_, i) => view.getUint32(4 * i)),
-    box: fields.box && [a, b, c, d, e, f],
-    material: { name: fields.material.name, grams: fields.material.milligrams / 1000 },
     contentMac: copyBytes(fields.contentMac),
+    private: fields.private && copyBytes(fields.private),
   };
 }
 

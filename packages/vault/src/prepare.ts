@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
-import { type Box, type DesignKind, designIdOf, encodeManifest, MAX_SEGMENTS } from './manifest.ts';
+import { type DesignKind, designIdOf, encodeManifest, MAX_SEGMENTS } from './manifest.ts';
 import { contentMac, sealSegment } from './segment.ts';
 import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
 
@@ -8,18 +8,24 @@ import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
 export interface DesignFacts {
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: ArrayLike<number>;
-  /** Millimetres. */
-  readonly box?: Box;
-  readonly material: { readonly name: string; readonly grams: number };
+  /** What the owner sealed to itself. */
+  readonly private?: Uint8Array;
+}
+
+/** What the whole design amounts to. */
+export interface Counted {
+  readonly segments: number;
+  readonly size: number;
+  /** designNonce, 16 bytes. */
+  readonly nonce: Bytes;
 }
 
 export interface PrepareOptions {
   readonly kind: DesignKind;
-  readonly name: string;
   /** Takes the sealed segments (16,386 bytes) in order; the next is made when it is done. */
   readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
   /** Asked once, after the whole source was read. */
-  readonly describe: (counted: { segments: number; size: number }) => Promise<DesignFacts> | DesignFacts;
+  readonly describe: (counted: Counted) => Promise<DesignFacts> | DesignFacts;
   readonly random?: RandomSource;
   readonly signal?: AbortSignal;
 }
@@ -84,25 +90,23 @@ class Sealer {
   }
 
   async finish(): Promise<PreparedDesign> {
-    const { kind, name, describe } = this.#options;
+    const { kind, describe } = this.#options;
     if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
     await this.#seal(true);
     const segments = this.#hashes.count;
-    const facts = await describe({ segments, size: this.#size });
+    const facts = await describe({ segments, size: this.#size, nonce: copyBytes(this.#nonce) });
     if (facts.times.length !== segments) {
       throw new MillraceError('E_INPUT', `expected times for ${segments} segments, got ${facts.times.length}`);
     }
     const manifest = encodeManifest({
       kind,
-      name,
       size: this.#size,
       segments,
       nonce: this.#nonce,
       hashes: this.#hashes.bytes(),
       times: Uint32Array.from(facts.times, (tenths) => Math.min(0xffff_ffff, Math.max(0, Math.round(tenths)))),
-      box: facts.box,
-      material: facts.material,
       contentMac: this.#mac?.digest() ?? new Uint8Array(32),
+      private: facts.private && copyBytes(facts.private),
     });
     const ceks = this.#ceks.bytes();
     this.#ceks.wipe();

@@ -56,9 +56,8 @@ async function storeAll() {
   const sealed = [];
   const prepared = await prepareDesign([content], {
     kind: 'binary',
-    name: 'crash',
     sink: (_, bytes) => void sealed.push(bytes),
-    describe: ({ segments }) => ({ times: new Array(segments).fill(1), material: { name: 'PLA', grams: 1 } }),
+    describe: ({ segments }) => ({ times: new Array(segments).fill(1) }),
   });
   const manifest = readManifest(prepared.manifest);
   await playbook.addDesign({ manifest: prepared.manifest, owner: new Uint8Array(33), ceks: prepared.ceks });

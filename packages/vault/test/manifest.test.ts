@@ -21,11 +21,9 @@ describe('the manifest', () => {
       designId,
       size,
       kind: 'gcode',
-      name: `Größe ${size}`,
-      material: { name: 'PLA', grams: 12.345 },
     });
     expect(fields.times[0]).toBe(12345);
-    expect(fields.box).toEqual(size === 1 ? undefined : [-1.5, 0, 0.2, 120, 80, 30.4]);
+    expect(fields.private?.length).toBe(size === 1 ? undefined : 1_000);
     expect(toHex(encodeManifest(fields))).toBe(manifest);
   });
 
@@ -59,16 +57,19 @@ describe('the manifest', () => {
         fields.nonce = new Uint8Array(15);
       }),
       changed((fields) => {
-        fields.name = '';
+        fields.name = 'what the owner calls it';
       }),
       changed((fields) => {
-        fields.box = [1, 2, 3];
+        fields.private = new Uint8Array();
+      }),
+      changed((fields) => {
+        fields.private = new Uint8Array(65_537);
       }),
       changed((fields) => {
         fields.kind = 'stl';
       }),
       changed((fields) => {
-        fields.material = { name: 'PLA' };
+        fields.private = 'in the clear';
       }),
       changed((fields) => {
         delete fields.contentMac;
@@ -79,13 +80,13 @@ describe('the manifest', () => {
 
   it('names a design by every bit of it', () => {
     const other = changed((fields) => {
-      fields.name = 'another';
+      fields.private = Uint8Array.of(1);
     });
     expect(designIdOf(other)).not.toBe(designIdOf(good));
   });
 
   it('refuses to make one that readers would refuse', () => {
-    expect(() => encodeManifest({ ...readManifest(good), name: '' })).toThrow(
+    expect(() => encodeManifest({ ...readManifest(good), private: new Uint8Array() })).toThrow(
       expect.objectContaining({ code: 'E_INPUT' }),
     );
   });

@@ -23,10 +23,9 @@ async function* chunks(content: Uint8Array, sizes: readonly number[]): AsyncGene
   }
 }
 
-const facts: Pick<PrepareOptions, 'describe' | 'kind' | 'name'> = {
+const facts: Pick<PrepareOptions, 'describe' | 'kind'> = {
   kind: 'binary',
-  name: 'thing',
-  describe: ({ segments }) => ({ times: new Array(segments).fill(7), material: { name: 'PLA', grams: 1.5 } }),
+  describe: ({ segments }) => ({ times: new Array(segments).fill(7) }),
 };
 
 async function prepared(content: Uint8Array, sizes: readonly number[] = [1000]) {
@@ -99,7 +98,7 @@ describe('preparing a design', () => {
     await expect(prepareDesign(chunks(new Uint8Array(), [1]), { ...facts, sink })).rejects.toMatchObject({
       code: 'E_DESIGN_EMPTY',
     });
-    const describeWrong = () => ({ times: [1, 2, 3], material: { name: 'PLA', grams: 1 } });
+    const describeWrong = () => ({ times: [1, 2, 3] });
     await expect(
       prepareDesign(chunks(new Uint8Array(5), [5]), { ...facts, sink, describe: describeWrong }),
     ).rejects.toMatchObject({ code: 'E_INPUT' });

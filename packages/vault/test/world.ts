@@ -174,9 +174,8 @@ export async function makeUpload(size: number, fill?: number): Promise<Upload> {
     })(),
     {
       kind: 'binary',
-      name: `design of ${size}`,
       sink: (_, bytes) => void sealed.push(bytes),
-      describe: ({ segments }) => ({ times: new Array(segments).fill(100), material: { name: 'PLA', grams: 1 } }),
+      describe: ({ segments }) => ({ times: new Array(segments).fill(100) }),
     },
   );
   return { ...prepared, content, sealed };

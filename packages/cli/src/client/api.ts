@@ -37,6 +37,8 @@ export interface Api {
   designs(): Promise<DesignView[]>;
   design(id: string): Promise<DesignView>;
   designUploaded(id: string): Promise<void>;
+  /** What the owner sealed to itself when it added the design. @throws {MillraceError} E_NOT_FOUND */
+  privatePart(design: string): Promise<Bytes>;
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
   /** Segments that the distribution node lacks, the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
@@ -105,6 +107,7 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
     designUploaded: async (id) => {
       await retrying(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
     },
+    privatePart: (design) => bytes(`/v1/designs/${part(design)}/private`),
     upload: async (design, segment, sealed) => {
       const path = `/v1/uploads/${part(design)}/${segment}`;
       await retrying(() => distribution.call('PUT', path, { body: sealed, signal }), again);

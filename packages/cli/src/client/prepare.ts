@@ -3,11 +3,21 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { concatBytes, fromHex, MillraceError, utf8, wipe } from '@millrace/base';
 import { seal } from '@millrace/identity';
-import { DesignEstimator, estimateSink } from '@millrace/machine/gcode';
-import { type DesignFacts, type DesignKind, prepareDesign } from '@millrace/vault';
+import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/machine/gcode';
+import { sha256 } from '@millrace/protocol';
+import {
+  type Counted,
+  type DesignFacts,
+  type DesignKind,
+  MAX_THUMBNAIL_BYTES,
+  type PrivatePart,
+  prepareDesign,
+  sealPrivatePart,
+} from '@millrace/vault';
 import { hasSystemCode } from '../installation/files.ts';
 import { processIsAlive } from '../supervisor/alive.ts';
 import { findPrepared, type PreparedDesign, type PreparedState, sweepPreparations, writePrepared } from './prepared.ts';
+import { keepRecord, withSecret } from './records.ts';
 import type { Session } from './session.ts';
 
 const CHUNK_BYTES = 256 * 1024;
@@ -22,6 +32,18 @@ export interface PrepareOptions {
   /** For binary designs: what a sink takes, at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
+  /** How this G-code was made, where this client made it. */
+  readonly sliced?: Sliced | undefined;
+}
+
+export interface Sliced {
+  /** Name and version of the slicer. */
+  readonly slicer: string;
+  /** Name of the profile, and its content. */
+  readonly profile: string;
+  readonly settings: Uint8Array;
+  /** The model; the G-code is temporary. */
+  readonly source: PreparedState['source'];
 }
 
 /**
@@ -41,7 +63,7 @@ export async function prepareFile(
   try {
     const stats = await file.stat();
     if (!stats.isFile()) throw new MillraceError('E_INPUT', `${path} is not a file`);
-    const source = { path, size: stats.size, mtimeMs: stats.mtimeMs };
+    const source = options.sliced?.source ?? { path, size: stats.size, mtimeMs: stats.mtimeMs };
     const earlier = await findPrepared(uploads, source);
     if (earlier !== undefined) return earlier;
     return await sealFile(session, file, stats, source, { ...options, uploads }, progress);
@@ -61,15 +83,21 @@ async function sealFile(
   const { directory, random, signal } = session;
   const kind = options.kind ?? (gcodeNames.test(source.path) ? 'gcode' : 'binary');
   const name = (options.name ?? basename(source.path)).slice(0, MAX_NAME);
-  const observer = observe(kind, options);
+  const observer = await observe(kind, options);
+  let part: PrivatePart | undefined;
   const writer = await writePrepared(options.uploads, random);
   try {
     const prepared = await prepareDesign(read(file, stats.size, observer.push, progress), {
       kind,
-      name,
       random,
       sink: (_segment, sealed) => writer.append(sealed),
-      describe: observer.describe,
+      describe: async (counted) => {
+        const { times, ...facts } = observer.describe(counted);
+        const { nonce } = counted;
+        const own: PrivatePart = { name, nonce, ...facts, ...slicedPart(options.sliced) };
+        part = own;
+        return { times, private: await withSecret(session, (secret) => sealPrivatePart(secret, own, random)) };
+      },
       ...(signal === undefined ? {} : { signal }),
     });
     const { manifest, designId, segments, size, ceks } = prepared;
@@ -77,6 +105,7 @@ async function sealFile(
       const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(designId));
       const keys = await seal(fromHex(directory.nodes.keys.box), info, ceks);
       await requireUnchanged(file, stats, source.path);
+      if (part !== undefined) await keepRecord(session, designId, part, options.sliced?.settings);
       return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);
     } finally {
       wipe(ceks);
@@ -87,28 +116,22 @@ async function sealFile(
   }
 }
 
+function slicedPart(sliced: Sliced | undefined): Pick<PrivatePart, 'sliced'> {
+  if (sliced === undefined) return {};
+  const { slicer, profile, settings } = sliced;
+  return { sliced: { slicer, profile: profile.slice(0, MAX_NAME), profileHash: sha256(settings) } };
+}
+
+type Observed = Pick<DesignFacts, 'times'> & Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'>;
+
 interface Observer {
   push(chunk: Uint8Array): void;
-  describe(counted: { segments: number; size: number }): DesignFacts;
+  describe(counted: Counted): Observed;
 }
 
 /** Times every segment while the design streams through. */
-function observe(kind: DesignKind, { bytesPerSecond, material = 'PLA' }: PrepareOptions): Observer {
-  const tenths = (seconds: readonly number[]) => seconds.map((time) => Math.round(time * 10_000));
-  if (kind === 'gcode') {
-    const estimator = new DesignEstimator();
-    return {
-      push: (chunk) => estimator.push(chunk),
-      describe: () => {
-        const { times, box, material: used } = estimator.finish();
-        return {
-          times: tenths(times),
-          box: [...box.min, ...box.max],
-          material: { name: material, grams: used.grams },
-        };
-      },
-    };
-  }
+async function observe(kind: DesignKind, { bytesPerSecond, material = 'PLA' }: PrepareOptions): Promise<Observer> {
+  if (kind === 'gcode') return observeGcode(material);
   if (bytesPerSecond === undefined) {
     throw new MillraceError('E_INPUT', 'a design that is not G-code needs --rate: bytes a second that the sink takes');
   }
@@ -116,10 +139,41 @@ function observe(kind: DesignKind, { bytesPerSecond, material = 'PLA' }: Prepare
     push: () => undefined,
     describe: ({ size }) => ({
       times: tenths(estimateSink(size, bytesPerSecond)),
-      material: { name: material, grams: 0 },
+      material: { name: material, milligrams: 0 },
+      time: { model: Math.round((size / bytesPerSecond) * 1_000) },
     }),
   };
 }
+
+async function observeGcode(material: string): Promise<Observer> {
+  const { drawThumbnail, ThumbnailPath } = await import('@millrace/machine');
+  const kept = new ThumbnailPath();
+  const notes = new SlicerNotes();
+  const estimator = new DesignEstimator({ onMove: (...move) => kept.add(...move) });
+  return {
+    push: (chunk) => {
+      estimator.push(chunk);
+      notes.push(chunk);
+    },
+    describe: () => {
+      const { times, totalSeconds, box, material: used } = estimator.finish();
+      const slicer = notes.finish();
+      const thumbnail = drawThumbnail(kept.path, MAX_THUMBNAIL_BYTES);
+      return {
+        times: tenths(times),
+        box: [...box.min, ...box.max].map((millimetres) => Math.round(millimetres * 1_000)),
+        material: { name: material, milligrams: Math.round(used.grams * 1_000) },
+        time: {
+          model: Math.round(totalSeconds * 1_000),
+          ...(slicer === undefined ? {} : { slicer: Math.round(slicer * 1_000) }),
+        },
+        ...(thumbnail === undefined ? {} : { thumbnail }),
+      };
+    },
+  };
+}
+
+const tenths = (seconds: readonly number[]) => seconds.map((time) => Math.round(time * 10_000));
 
 /** One buffer for the whole file: each chunk is wiped when the next is asked for. */
 async function* read(

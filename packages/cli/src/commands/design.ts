@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import type { DesignView } from '../client/answers.ts';
 import type { PrepareOptions } from '../client/prepare.ts';
+import { namedDesigns } from '../client/records.ts';
 import type { Session } from '../client/session.ts';
 import { storeDesign } from '../client/upload.ts';
 import { commandName } from '../output/command-name.ts';
@@ -58,7 +59,7 @@ export async function addDesign(
       progress.update(done, total, `${formatBytes(done)} of ${formatBytes(total)}`),
     ),
   );
-  return withProgress(createProgress(terminal, 'store '), (progress) =>
+  const stored = await withProgress(createProgress(terminal, 'store '), (progress) =>
     storeDesign(session, prepared, (step, done, total) =>
       progress.update(
         done,
@@ -67,6 +68,7 @@ export async function addDesign(
       ),
     ),
   );
+  return { ...stored, name: prepared.state.name };
 }
 
 async function withProgress<T>(progress: Progress, work: (progress: Progress) => Promise<T>): Promise<T> {
@@ -91,7 +93,7 @@ function rateOf(text: string | undefined): number | undefined {
 
 export function list(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
-    const designs = await session.api.designs();
+    const designs = await namedDesigns(session);
     context.terminal.result(
       { designs },
       designs.length === 0

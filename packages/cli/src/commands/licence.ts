@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import type { LicenceView } from '../client/answers.ts';
 import { grantLicence } from '../client/licence.ts';
+import { namedDesigns } from '../client/records.ts';
 import { pick } from '../client/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
@@ -17,7 +18,7 @@ export interface GrantOptions {
 
 export function grant(context: Context, options: GrantOptions): Promise<void> {
   return withSession(context, 'owner', async (session) => {
-    const design = pick('design', options.design, await session.api.designs(), (view) => [view.design, view.name]);
+    const design = pick('design', options.design, await namedDesigns(session), (view) => [view.design, view.name]);
     if (design.state === 'refused') throw new MillraceError('E_STATE', `design ${design.name} was refused`);
     const terms = {
       design: design.design,

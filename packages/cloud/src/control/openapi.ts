@@ -40,6 +40,9 @@ export const openApi = {
     },
     '/v1/designs': { get: operation('own designs', list(schemas.designAnswer)) },
     '/v1/designs/{id}': { get: operation('one design', json(schemas.designAnswer), undefined, ['id']) },
+    '/v1/designs/{id}/private': {
+      get: operation('what the owner sealed to itself', binary, undefined, ['id']),
+    },
     '/v1/designs/{id}/uploaded': {
       post: operation('every segment is uploaded', json(schemas.designAnswer), undefined, ['id']),
     },

@@ -78,6 +78,8 @@ export interface Records {
   readonly users: Table<UserRecord>;
   readonly machines: Table<MachineRecord>;
   readonly designs: Table<DesignRecord>;
+  /** Private parts of designs: opaque here, kept for their owners. */
+  readonly privates: Table<{ sealed: Uint8Array }>;
   readonly licences: Table<LicenceRecord>;
   readonly prints: Table<PrintRecord>;
   /** Object of a licence (licence/number) → the print that took it. Written once: this is what counts. */
@@ -91,6 +93,7 @@ export function openRecords(store: Store): Records {
     users: new Table(store, 'user', userSchema),
     machines: new Table(store, 'machine', machineRecordSchema),
     designs: new Table(store, 'design', designSchema),
+    privates: new Table(store, 'private', z.strictObject({ sealed: bytes })),
     licences: new Table(store, 'licence', licenceSchema),
     prints: new Table(store, 'print', printSchema),
     claims: new Table(store, 'claim', z.strictObject({ print: id })),

@@ -66,6 +66,12 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
     return designView(design);
   });
+  server.get<Params>('/v1/designs/:id/private', async (request, reply) => {
+    const design = await records.designs.require(request.params.id ?? '');
+    if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
+    const { sealed } = await records.privates.require(design.design);
+    return reply.type('application/octet-stream').send(Buffer.from(sealed));
+  });
   server.post<Params>('/v1/designs/:id/uploaded', async (request) => {
     const design = await records.designs.require(request.params.id ?? '');
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');

@@ -129,11 +129,13 @@ async function addDesign(
   if (manifest.designId !== body.design)
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
   const { records } = context;
+  // First: whoever finds the design finds its private part.
+  if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
     design: body.design,
     owner: keyName(signer),
     ownerKey: signer,
-    name: manifest.name,
+    name: neutralName(manifest.designId),
     kind: manifest.kind,
     size: manifest.size,
     segments: manifest.segments,
@@ -146,6 +148,11 @@ async function addDesign(
     throw new MillraceError('E_CONFLICT', 'this design was added already', { data: { design: body.design } });
   await announceDesign(context, body.design);
   return { design: body.design };
+}
+
+/** The owner's name for it is in the private part, which opens for the owner alone. */
+function neutralName(design: string): string {
+  return `design ${design.slice(0, 8)}`;
 }
 
 /** Mails a new design to keys and segments; safe to repeat. */

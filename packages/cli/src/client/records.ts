@@ -1,0 +1,109 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hexOf, MillraceError, parse, toHex, wipe } from '@millrace/base';
+import { openPrivatePart, type PrivatePart } from '@millrace/vault';
+import { z } from 'zod';
+import { makeFolder, readBytes, readJsonIfThere, replaceFile, toJsonFile } from '../installation/files.ts';
+import { userFiles } from '../installation/layout.ts';
+import type { DesignView } from './answers.ts';
+import type { Session } from './session.ts';
+
+// What the owner knows of its designs and the cloud does not: kept in the owner's folder, and in the private part of
+// each manifest, from which it comes back when the folder is lost.
+
+const recordSchema = z.strictObject({
+  version: z.literal(1),
+  design: hexOf(16),
+  name: z.string(),
+  material: z.strictObject({ name: z.string(), grams: z.number() }),
+  /** Millimetres: min x, y, z, max x, y, z. */
+  box: z.array(z.number()).length(6).optional(),
+  /** Seconds. */
+  time: z.strictObject({ model: z.number(), slicer: z.number().optional() }),
+  sliced: z.strictObject({ slicer: z.string(), profile: z.string(), profileHash: hexOf(32) }).optional(),
+});
+export type DesignFile = z.output<typeof recordSchema>;
+
+const files = { record: 'design.json', profile: 'profile.ini', thumbnail: 'thumbnail.png' } as const;
+
+/** Where the owner's own record of a design lies. */
+export function recordFolder({ user }: Pick<Session, 'user'>, design: string): string {
+  return join(user.folder, 'designs', design);
+}
+
+/** Keeps what the owner knows of a design; the profile with it, where it was sliced here. */
+export async function keepRecord(
+  session: Pick<Session, 'user'>,
+  design: string,
+  part: PrivatePart,
+  profile?: Uint8Array,
+): Promise<DesignFile> {
+  const record = toRecord(design, part);
+  const folder = await makeFolder(recordFolder(session, design));
+  if (profile !== undefined) await replaceFile(join(folder, files.profile), profile);
+  if (part.thumbnail !== undefined) await replaceFile(join(folder, files.thumbnail), part.thumbnail);
+  await replaceFile(join(folder, files.record), toJsonFile(record));
+  return record;
+}
+
+export async function removeRecord(session: Pick<Session, 'user'>, design: string): Promise<void> {
+  await rm(recordFolder(session, design), { recursive: true, force: true });
+}
+
+/** @throws {MillraceError} E_CONFIG when the file is not what was written */
+export async function readRecord(session: Pick<Session, 'user'>, design: string): Promise<DesignFile | undefined> {
+  const path = join(recordFolder(session, design), files.record);
+  const json = await readJsonIfThere(path);
+  return json === undefined ? undefined : parse(recordSchema, json, path, 'E_CONFIG');
+}
+
+function toRecord(design: string, { name, material, box, time, sliced }: PrivatePart): DesignFile {
+  return {
+    version: 1,
+    design,
+    name,
+    material: { name: material.name, grams: material.milligrams / 1_000 },
+    ...(box === undefined ? {} : { box: box.map((micrometres) => micrometres / 1_000) }),
+    time: {
+      model: time.model / 1_000,
+      ...(time.slicer === undefined ? {} : { slicer: time.slicer / 1_000 }),
+    },
+    ...(sliced === undefined ? {} : { sliced: { ...sliced, profileHash: toHex(sliced.profileHash) } }),
+  };
+}
+
+/**
+ * Runs `work` with the user's secret, from which the keys of private parts come.
+ * @throws {MillraceError} E_CONFIG
+ */
+export async function withSecret<T>({ user }: Pick<Session, 'user'>, work: (secret: Uint8Array) => T): Promise<T> {
+  const secret = await readBytes(join(user.folder, userFiles.key));
+  try {
+    return work(secret);
+  } finally {
+    wipe(secret);
+  }
+}
+
+/** The user's designs under the names that only the user knows. */
+export async function namedDesigns(session: Session): Promise<DesignView[]> {
+  const named: DesignView[] = [];
+  for (const view of await session.api.designs()) named.push(await withName(session, view));
+  return named;
+}
+
+/** The design with its owner's name for it: from this computer, or else from the private part that control keeps. */
+export async function withName(session: Session, view: DesignView): Promise<DesignView> {
+  const known = await readRecord(session, view.design);
+  if (known !== undefined) return { ...view, name: known.name };
+  try {
+    const sealed = await session.api.privatePart(view.design);
+    const part = await withSecret(session, (secret) => openPrivatePart(secret, sealed));
+    return { ...view, name: (await keepRecord(session, view.design, part)).name };
+  } catch (error) {
+    // None was given, or it is another key's: what control calls it has to do.
+    const none = error instanceof MillraceError && (error.code === 'E_NOT_FOUND' || error.code === 'E_SEAL');
+    if (none) return view;
+    throw error;
+  }
+}

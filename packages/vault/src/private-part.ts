@@ -1,0 +1,112 @@
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import {
+  type Bytes,
+  bytesOf,
+  concatBytes,
+  copyBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  parse,
+  type RandomSource,
+  systemRandom,
+  u32be,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import { z } from 'zod';
+import { MAX_PRIVATE_BYTES } from './manifest.ts';
+import { KEY_BYTES, TAG_BYTES } from './sizes.ts';
+
+// What the owner wants to find again and nobody else needs, sealed to the owner itself (spec/vault.md, section 2).
+
+export const MAX_THUMBNAIL_BYTES = 32_768;
+/** The plaintext is filled up to a multiple, so that its length tells neither name nor picture. */
+const PADDING = 4_096;
+const VERSION = 1;
+const SALT_BYTES = 16;
+const LABEL = utf8('millrace/v1/private-part');
+const ZERO_NONCE = new Uint8Array(12);
+
+const micrometres = z.number().int().min(-1e9).max(1e9);
+const milliseconds = z.number().int().min(0).max(1e13);
+const own = z.instanceof(Uint8Array).transform((bytes): Bytes => copyBytes(bytes));
+const name = z.string().min(1).max(200);
+
+const schema = z.strictObject({
+  v: z.literal(1),
+  name,
+  /** designNonce: of which manifest it is part. */
+  nonce: bytesOf(16).transform((bytes): Bytes => copyBytes(bytes)),
+  /** min x, y, z, max x, y, z of everything put down. */
+  box: z.array(micrometres).length(6).optional(),
+  material: z.strictObject({ name: z.string().min(1).max(64), milligrams: z.number().int().min(0).max(1e12) }),
+  /** Time of the whole design: by the motion model, and by the slicer where it says one. */
+  time: z.strictObject({ model: milliseconds, slicer: milliseconds.optional() }),
+  /** What it was sliced with. */
+  sliced: z
+    .strictObject({
+      slicer: z.string().min(1).max(100),
+      profile: name,
+      profileHash: bytesOf(32).transform((bytes): Bytes => copyBytes(bytes)),
+    })
+    .optional(),
+  /** PNG. */
+  thumbnail: own.refine(({ length }) => length <= MAX_THUMBNAIL_BYTES, 'expected at most 32 KB').optional(),
+});
+export type PrivatePart = Omit<z.output<typeof schema>, 'v'>;
+
+/**
+ * @param secret The owner's own, 32 bytes; not kept.
+ * @returns 01 ‖ salt(16) ‖ AES-256-GCM, the plaintext filled up to a multiple of 4,096 bytes
+ * @throws {MillraceError} E_INPUT
+ */
+export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: RandomSource = systemRandom): Bytes {
+  const cbor = encodeCbor(parse(schema, { v: 1, ...part }, 'private part'));
+  const plain = new Uint8Array(Math.ceil((4 + cbor.length) / PADDING) * PADDING);
+  plain.set(u32be(cbor.length));
+  plain.set(cbor, 4);
+  const head = concatBytes(Uint8Array.of(VERSION), random(SALT_BYTES));
+  const key = keyFor(secret, head);
+  try {
+    // The key serves this one message, so the nonce may be constant.
+    const cipher = createCipheriv('aes-256-gcm', key, ZERO_NONCE);
+    cipher.setAAD(head);
+    const sealed = concatBytes(head, cipher.update(plain), cipher.final(), cipher.getAuthTag());
+    if (sealed.length > MAX_PRIVATE_BYTES) throw new MillraceError('E_TOO_LARGE', 'the private part is too long');
+    return sealed;
+  } finally {
+    wipe(key, plain, cbor);
+  }
+}
+
+/** @throws {MillraceError} E_SEAL when it is another owner's, or altered */
+export function openPrivatePart(secret: Uint8Array, sealed: Uint8Array): PrivatePart {
+  const head = sealed.subarray(0, 1 + SALT_BYTES);
+  const body = sealed.subarray(head.length, sealed.length - TAG_BYTES);
+  if (head[0] !== VERSION || body.length < PADDING || body.length % PADDING !== 0) throw shut();
+  const key = keyFor(secret, head);
+  const decipher = createDecipheriv('aes-256-gcm', key, ZERO_NONCE, { authTagLength: TAG_BYTES });
+  wipe(key);
+  decipher.setAAD(head);
+  decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+  const plain = copyBytes(decipher.update(body));
+  try {
+    decipher.final();
+  } catch (cause) {
+    throw shut(cause);
+  }
+  const length = new DataView(plain.buffer).getUint32(0);
+  if (length > plain.length - 4) throw shut();
+  const { v: _, ...part } = parse(schema, decodeCbor(plain.subarray(4, 4 + length), 'private part'), 'private part');
+  return part;
+}
+
+function keyFor(secret: Uint8Array, head: Uint8Array): Bytes {
+  if (secret.length !== KEY_BYTES) throw new MillraceError('E_INTERNAL', 'an owner’s secret has 32 bytes');
+  return new Uint8Array(hkdfSync('sha256', secret, head.subarray(1), LABEL, KEY_BYTES));
+}
+
+function shut(cause?: unknown): MillraceError {
+  return new MillraceError('E_SEAL', 'the private part of the design does not open with this key', { cause });
+}

@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { statfsSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, it } from 'vitest';
+import { license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
+import { MemoryWatch, type Peak } from '../support/memory.ts';
+import { createWorld, processNames, type World } from '../support/world.ts';
+
+// What every process holds while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. The memory of
+// its own may grow by what is kept a segment (hash, time, key: some 100 bytes), not by the file.
+
+const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+const NEEDED = 8e9;
+const HOUR = 60 * 60_000;
+const RATE = 1_000_000_000;
+const small = 100_000_000;
+const large = Number(process.env.MILLRACE_LARGE ?? 1_100_000_000);
+
+const { bavail, bsize } = statfsSync(tmpdir());
+const free = bavail * bsize;
+const enough = free >= NEEDED;
+if (!enough) process.stdout.write(`memory.test: not run: ${tmpdir()} has ${(free / 1e9).toFixed(1)} GB free of 8 GB\n`);
+
+let world: World | undefined;
+let watch: MemoryWatch | undefined;
+afterEach(async () => {
+  watch?.close();
+  await world?.close();
+  world = undefined;
+});
+
+interface Run {
+  readonly store: Record<string, Peak>;
+  readonly stream: Record<string, Peak>;
+}
+
+async function throughTheChain(bytes: number): Promise<Run> {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, order: 16, hints: 'sparse', giveUpMs: HOUR },
+    maintenance: { periodMs: 120_000, density: 100 },
+  });
+  watch = new MemoryWatch();
+  for (const name of processNames) watch.watch(name, world.processes[name].pid);
+  const file = join(world.scratch, 'large.bin');
+  const sha256 = await writeRandom(file, bytes);
+
+  const began = performance.now();
+  const design = await addByCommand(world, watch, file);
+  const stored = performance.now();
+  const store = watch.take();
+  const owner = await world.session('owner');
+  const operator = await world.session('operator');
+  const licence = await license(world, owner, design, 1);
+  const view = await untilEnded(operator, await order(world, operator, licence), HOUR);
+  expect(view).toMatchObject({ state: 'completed' });
+  const streamed = performance.now();
+  expect(await machineObject(world, objectOf(view))).toMatchObject({ event: 'completed', bytes, sha256 });
+  const stream = watch.take();
+  const rate = (ms: number) => Math.round((bytes / 1e6 / ms) * 1e5) / 100;
+  tell({ bytes, storeMBps: rate(stored - began), streamMBps: rate(streamed - stored), store, stream });
+  watch.close();
+  await world.close();
+  world = undefined;
+  return { store, stream };
+}
+
+async function writeRandom(path: string, bytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  const file = await open(path, 'w');
+  for (let done = 0; done < bytes; done += 1_000_000) {
+    const chunk = randomBytes(Math.min(1_000_000, bytes - done));
+    hash.update(chunk);
+    await file.writeFile(chunk);
+  }
+  await file.close();
+  return hash.digest('hex');
+}
+
+/** `millrace design add` in a process of its own, as the owner runs it. */
+function addByCommand({ home }: World, memory: MemoryWatch, file: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', home];
+    const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+    memory.watch('client', child.pid ?? 0);
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve((JSON.parse(text) as { design: string }).design);
+      else reject(new Error(`design add ended with ${code}`));
+    });
+  });
+}
+
+function tell(figures: object): void {
+  const line = JSON.stringify({ name: 'memory', ...figures });
+  process.stdout.write(`${line}\n`);
+  if (process.env.MILLRACE_FIGURES) writeFileSync(process.env.MILLRACE_FIGURES, `${line}\n`, { flag: 'a' });
+}
+
+it.runIf(enough)(
+  'a design eleven times as large needs no more memory but for a hundred bytes a segment',
+  async () => {
+    const little = await throughTheChain(small);
+    const much = await throughTheChain(large);
+    for (const step of ['store', 'stream'] as const) {
+      for (const [name, peak] of Object.entries(much[step])) {
+        const grown = peak.own - (little[step][name]?.own ?? 0);
+        expect(grown, `${name}, ${step}: own memory grew by ${grown} MB`).toBeLessThan(MOST_GROWN);
+      }
+    }
+  },
+  4 * HOUR,
+);
+
+/** MB: a tenth of the larger file; what is kept a segment, and the collector's slack. */
+const MOST_GROWN = 110;
