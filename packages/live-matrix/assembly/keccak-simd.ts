@@ -1,4 +1,16 @@
-import { BASE, BLOCK, CONSTANTS, DIFFERENCES, RANGE, RESULTS, STATE_A, STATE_E, VALUES } from './layout';
+import {
+  BASE,
+  BLOCK,
+  CONSTANTS,
+  DIFFERENCES,
+  RANGE,
+  RESULTS,
+  STATE_A,
+  STATE_B,
+  STATE_E,
+  STATE_F,
+  VALUES,
+} from './layout';
 
 // Two hashes side by side, one in each half of a v128. The state stays in linear memory: with 25 vectors in locals
 // the engines' register allocation was erratic.
@@ -238,35 +250,47 @@ function constant(i: i32): v128 {
   return v128.load64_splat(CONSTANTS + ((<usize>i) << 3));
 }
 
-/** Rounds `from`, an even number, to 23 on the state at STATE_A; lane 0 of what comes out. */
-function finish(from: i32): v128 {
+/**
+ * Rounds `from`, an even number, to 23 on two states at STATE_A and STATE_B; lane 0 of what comes out goes to the start
+ * of each. A round waits for the one before; two states in turn give the processor something to do meanwhile.
+ */
+function finish(from: i32): void {
   for (let i = from; i < 22; i += 2) {
-    round(STATE_A, STATE_E, constant(i));
-    round(STATE_E, STATE_A, constant(i + 1));
+    const even = constant(i);
+    const odd = constant(i + 1);
+    round(STATE_A, STATE_E, even);
+    round(STATE_B, STATE_F, even);
+    round(STATE_E, STATE_A, odd);
+    round(STATE_F, STATE_B, odd);
   }
   round(STATE_A, STATE_E, constant(22));
-  return last(STATE_E, constant(23));
+  round(STATE_B, STATE_F, constant(22));
+  v128.store(STATE_A, last(STATE_E, constant(23)));
+  v128.store(STATE_B, last(STATE_F, constant(23)));
 }
 
-/** The block, doubled, to STATE_A, with `low` added to lane 0. */
-function fill(low: v128): void {
+/** The block, doubled, to `state`, with `low` added to lane 0. */
+function fill(state: usize, low: v128): void {
   for (let lane: usize = 0; lane < 25; lane++) {
-    v128.store(STATE_A + (lane << 4), v128.load64_splat(BLOCK + (lane << 3)));
+    v128.store(state + (lane << 4), v128.load64_splat(BLOCK + (lane << 3)));
   }
-  v128.store(STATE_A, v128.xor(v128.load(STATE_A), low));
+  v128.store(state, v128.xor(v128.load(state), low));
 }
 
-/** Lane 0 of H for the `count` values at VALUES, 8 bytes each to RESULTS. An odd count computes one value more. */
+/** Lane 0 of H for the `count` values at VALUES, 8 bytes each to RESULTS; up to three values more are computed. */
 export function hashBatch(count: i32, rounds: i32): void {
-  for (let i: usize = 0; i < <usize>count; i += 2) {
-    fill(pair(load<u32>(VALUES + (i << 2)), load<u32>(VALUES + (i << 2), 4)));
-    v128.store(RESULTS + (i << 3), finish(24 - rounds));
+  for (let i: usize = 0; i < <usize>count; i += 4) {
+    fill(STATE_A, pair(load<u32>(VALUES + (i << 2)), load<u32>(VALUES + (i << 2), 4)));
+    fill(STATE_B, pair(load<u32>(VALUES + (i << 2), 8), load<u32>(VALUES + (i << 2), 12)));
+    finish(24 - rounds);
+    v128.store(RESULTS + (i << 3), v128.load(STATE_A));
+    v128.store(RESULTS + (i << 3), v128.load(STATE_B), 16);
   }
 }
 
 /** What the chi of the second round takes, for two values, to `to`. */
 function beforeSecondChi(low: v128, from: i32, to: usize): void {
-  fill(low);
+  fill(STATE_A, low);
   round(STATE_A, STATE_E, constant(from));
   beforeChi(STATE_E, to);
 }
@@ -289,12 +313,16 @@ export function hashSuperblock(first: u32, rounds: i32): void {
   }
   for (let outer: u32 = 0; outer < 512; outer += 2) {
     beforeSecondChi(pair(first + outer, first + outer + 1), from, BASE);
-    for (let inner: u32 = 0; inner < 64; inner++) {
-      afterDifference(BASE, DIFFERENCES + <usize>inner * 200, STATE_A, constant(from + 1));
-      const result = finish(from + 2);
+    for (let inner: u32 = 0; inner < 64; inner += 2) {
+      const difference = DIFFERENCES + <usize>inner * 200;
+      afterDifference(BASE, difference, STATE_A, constant(from + 1));
+      afterDifference(BASE, difference + 200, STATE_B, constant(from + 1));
+      finish(from + 2);
       const to = RANGE + ((<usize>((inner << 9) + outer)) << 2);
-      store<u32>(to, v128.extract_lane<u32>(result, 0));
-      store<u32>(to, v128.extract_lane<u32>(result, 2), 4);
+      store<u32>(to, load<u32>(STATE_A));
+      store<u32>(to, load<u32>(STATE_A, 8), 4);
+      store<u32>(to, load<u32>(STATE_B), 2048);
+      store<u32>(to, load<u32>(STATE_B, 8), 2052);
     }
   }
 }
@@ -303,7 +331,9 @@ export function hashSuperblock(first: u32, rounds: i32): void {
 export function wipe(): void {
   memory.fill(BLOCK, 0, 200);
   memory.fill(STATE_A, 0, 400);
+  memory.fill(STATE_B, 0, 400);
   memory.fill(STATE_E, 0, 400);
+  memory.fill(STATE_F, 0, 400);
   memory.fill(BASE, 0, 400);
   memory.fill(DIFFERENCES, 0, 64 * 200);
   memory.fill(VALUES, 0, 4096 * 12);

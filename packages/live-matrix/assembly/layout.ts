@@ -15,5 +15,8 @@ export const VALUES: usize = 4096;
 export const RESULTS: usize = 4096 + 4096 * 4;
 /** 64 differences of 25 lanes, 8 bytes each. */
 export const DIFFERENCES: usize = 0x10000;
+/** A second pair of states, beside the first. */
+export const STATE_B: usize = 0x13400;
+export const STATE_F: usize = 0x13600;
 /** 2^15 results of 4 bytes. */
 export const RANGE: usize = 0x20000;

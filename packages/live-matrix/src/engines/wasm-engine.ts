@@ -14,7 +14,11 @@ const CHUNK = 4096;
 const RANGE = 0x20000;
 
 const modules = {
-  'wasm-simd': { hash: 'keccak-simd.wasm', code: 'code-simd.wasm', detail: 'WebAssembly SIMD, 2 hashes side by side' },
+  'wasm-simd': {
+    hash: 'keccak-simd.wasm',
+    code: 'code-simd.wasm',
+    detail: 'WebAssembly SIMD, 2 hashes side by side, two pairs in turn',
+  },
   wasm: { hash: 'keccak-plain.wasm', code: 'code-plain.wasm', detail: 'WebAssembly without SIMD' },
 } as const;
 
