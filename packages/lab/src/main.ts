@@ -7,6 +7,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   hash: async () => (await import('./bench-hash.ts')).benchHash,
   'hash-failures': async () => (await import('./bench-hash-failures.ts')).benchHashFailures,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
+  vault: async () => (await import('./bench-vault.ts')).benchVault,
 };
 
 async function main(): Promise<void> {

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u32be, wipe } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
+import { CellFile } from './cell-file/cell-file.ts';
+import { xorInto } from './cell-file/jobs.ts';
+import { type Renewed, renewInFile } from './cell-file/renew.ts';
 import { decoyBytes } from './decoys.ts';
 import {
   type CheckedMessage,
@@ -10,6 +13,7 @@ import {
   MAY_BE_ABSENT,
   type MaintainedMessage,
   type MaintainMessage,
+  type MaskedCell,
   type MovedCell,
   type StoredMessage,
   type StoreMessage,
@@ -59,21 +63,20 @@ export class CellStore {
     return { type: 'stored', design, generation, from, count: cells.length };
   }
 
-  /** One step of a sweep (spec/vault.md, section 6): stages the new cells durably, then forgets the old ones of the step before. */
+  /**
+   * One step of a sweep (spec/vault.md, section 6): stages the new cells and forgets the old ones of the step before, durably.
+   */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
-    const writes: Write[] = [];
-    const missing: Bytes[] = [];
-    const damaged: Bytes[] = [];
-    for (const [i, item] of message.items.entries()) {
-      const outcome = await this.#rekey(item, message.to);
-      if (outcome === 'missing') missing.push(item.newIndex);
-      else if (outcome === 'damaged') damaged.push(item.newIndex);
-      else if (outcome !== 'done') writes.push(outcome);
-      if (i % BREATH === BREATH - 1) await breathe();
-    }
-    if (writes.length > 0) await this.#store.batch(writes);
-    if (message.forget.length > 0) await this.#store.batch(message.forget.map((index) => ({ delete: index })));
-    return { type: 'maintained', to: message.to, number: message.number, missing, damaged };
+    const { workMs, ...outcome } =
+      this.#store instanceof CellFile ? await renewInFile(this.#store, message) : await this.#renewHere(message);
+    return {
+      type: 'maintained',
+      to: message.to,
+      number: message.number,
+      missing: outcome.missing,
+      damaged: outcome.damaged,
+      work: Math.round(workMs),
+    };
   }
 
   /**
@@ -130,14 +133,32 @@ export class CellStore {
     return sealed;
   }
 
-  async #rekey(item: MovedCell, to: number): Promise<Write | 'done' | 'missing' | 'damaged'> {
+  /** Over any store, in this thread. */
+  async #renewHere(message: MaintainMessage): Promise<Renewed> {
+    const started = performance.now();
+    const writes: Write[] = [];
+    const renewed: Renewed = { missing: [], damaged: [], workMs: 0 };
+    for (const [i, item] of [...message.items, ...message.masked].entries()) {
+      const outcome = await this.#renew(item, message.to);
+      if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(item.newIndex);
+      else if (outcome !== 'done') writes.push(outcome);
+      if (i % BREATH === BREATH - 1) await breathe();
+    }
+    for (const index of message.forget) writes.push({ delete: index });
+    if (writes.length > 0) await this.#store.batch(writes);
+    return { ...renewed, workMs: performance.now() - started };
+  }
+
+  async #renew(item: MovedCell | MaskedCell, to: number): Promise<Write | 'done' | 'missing' | 'damaged'> {
     const staged = await this.#store.get(item.newIndex);
     if (staged !== undefined && epochOf(staged) === to) return 'done';
     const old = await this.#store.get(item.oldIndex);
     if (old === undefined) return (item.flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
     // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
     if (old.length !== HEADER + SEGMENT_BYTES || epochOf(old) !== to - 1) return 'damaged';
-    const sealed = applyOuterLayer(item.oldKey, old.subarray(HEADER));
+    const body = old.subarray(HEADER);
+    if ('mask' in item) return { put: item.newIndex, value: cellValue(to, xorInto(copyBytes(body), item.mask)) };
+    const sealed = applyOuterLayer(item.oldKey, body);
     const value = cellValue(to, applyOuterLayer(item.newKey, sealed));
     wipe(sealed);
     return { put: item.newIndex, value };

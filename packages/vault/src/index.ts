@@ -1,7 +1,9 @@
+export { CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
 export * from './cells.ts';
 export { type CheckProblem, type CheckReport, CheckRun } from './check.ts';
 export * from './manifest.ts';
 export * from './messages.ts';
+export { type MaintenanceMode, maintenanceModes } from './modes.ts';
 export { applyOuterLayer } from './outer.ts';
 export * from './playbook.ts';
 export * from './prepare.ts';

@@ -1,10 +1,14 @@
 import { type Bytes, bytesOf, decodeCbor, encodeCbor, parse, wipe } from '@millrace/base';
 import { z } from 'zod';
 import { type Layout, pack, type RecordOf, recordLength, unpack } from './packed.ts';
-import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES } from './sizes.ts';
+import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
-/** Most cells in one message. */
+/** Most cells in one message of storing or of a check. */
 export const MAX_CELLS = 256;
+/** Most cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. */
+export const MAX_MOVED = 4096;
+/** Most of them in mode `delta`, whose masks are as long as the cells: 4 MB of message. */
+export const MAX_MASKED = 256;
 /** Extra cells named in one part of a check; the rest of the part's are counted in the next run. */
 export const MAX_CHECKED = 4096;
 /** The cell may be absent: its storing was not confirmed. */
@@ -18,6 +22,12 @@ const moved = {
   newKey: KEY_BYTES,
   flags: 'u8',
 } as const satisfies Layout;
+const masked = {
+  oldIndex: INDEX_BYTES,
+  newIndex: INDEX_BYTES,
+  flags: 'u8',
+  mask: SEGMENT_BYTES,
+} as const satisfies Layout;
 const indexed = { index: INDEX_BYTES } as const satisfies Layout;
 const seeded = { seed: KEY_BYTES } as const satisfies Layout;
 const expected = { index: INDEX_BYTES, epoch: 'u32', flags: 'u8' } as const satisfies Layout;
@@ -25,6 +35,8 @@ const expectedDeep = { ...expected, key: KEY_BYTES, hash: HASH_BYTES } as const 
 
 export type PlacedCell = RecordOf<typeof placed>;
 export type MovedCell = RecordOf<typeof moved>;
+/** Mode `delta`: instead of two keys the XOR of what they make. */
+export type MaskedCell = RecordOf<typeof masked>;
 export type ExpectedCell = RecordOf<typeof expected> & Partial<Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'>>;
 
 const uint = z.number().int().min(0).max(0xffff_ffff);
@@ -71,15 +83,18 @@ const maintainSchema = z.strictObject({
   type: z.literal('maintain'),
   to: uint,
   number: uint,
-  items: packed(moved),
-  forget: indexes(2 * MAX_CELLS),
+  items: packed(moved, MAX_MOVED),
+  masked: packed(masked, MAX_MASKED),
+  forget: indexes(2 * MAX_MOVED),
 });
 const maintainedSchema = z.strictObject({
   type: z.literal('maintained'),
   to: uint,
   number: uint,
-  missing: indexes(MAX_CELLS),
-  damaged: indexes(MAX_CELLS),
+  missing: indexes(MAX_MOVED),
+  damaged: indexes(MAX_MOVED),
+  /** What it took of one core, milliseconds, waiting for the disk included. */
+  work: uint,
 });
 const checkSchema = z
   .strictObject({
@@ -151,7 +166,10 @@ export function decodeMessage(bytes: Uint8Array): VaultMessage {
 /** Outer keys in it are overwritten; when it has been sent or applied. */
 export function wipeMessage(message: VaultMessage): void {
   if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
-  if (message.type === 'maintain') for (const { oldKey, newKey } of message.items) wipe(oldKey, newKey);
+  if (message.type === 'maintain') {
+    for (const { oldKey, newKey } of message.items) wipe(oldKey, newKey);
+    for (const { mask } of message.masked) wipe(mask);
+  }
   if (message.type === 'check') for (const { key } of message.cells) wipe(key);
 }
 
@@ -172,7 +190,12 @@ function toWire(message: VaultMessage): object {
         ),
       };
     case 'maintain':
-      return { ...message, items: pack(moved, message.items), forget: asIndexes(message.forget) };
+      return {
+        ...message,
+        items: pack(moved, message.items),
+        masked: pack(masked, message.masked),
+        forget: asIndexes(message.forget),
+      };
     case 'maintained':
       return { ...message, missing: asIndexes(message.missing), damaged: asIndexes(message.damaged) };
     case 'check':

@@ -1,9 +1,10 @@
 import { createCipheriv, createHmac, hkdfSync } from 'node:crypto';
-import { type Bytes, concatBytes, copyBytes, u32be, utf8 } from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { INDEX_BYTES, KEY_BYTES } from './sizes.ts';
+import { INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 const ZERO_COUNTER = new Uint8Array(16);
+const ZEROS = new Uint8Array(SEGMENT_BYTES);
 const OUTER = utf8('outer');
 const INDEX = utf8('index');
 
@@ -13,6 +14,17 @@ const INDEX = utf8('index');
  */
 export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
   return copyBytes(createCipheriv('aes-256-ctr', key, ZERO_COUNTER).update(bytes));
+}
+
+/**
+ * Δ of mode `delta`: what two outer keys make, XORed (spec/vault.md, section 6). Applied to a body under one layer it gives the
+ * body under the other. 16,386 bytes, the caller wipes them.
+ */
+export function outerMask(oldKey: Uint8Array, newKey: Uint8Array): Bytes {
+  const stream = createCipheriv('aes-256-ctr', oldKey, ZERO_COUNTER).update(ZEROS);
+  const mask = copyBytes(createCipheriv('aes-256-ctr', newKey, ZERO_COUNTER).update(stream));
+  wipe(stream);
+  return mask;
 }
 
 /** HMAC-SHA-256(K_e, "outer" ‖ design ‖ segment): 32 bytes, the caller wipes them. */

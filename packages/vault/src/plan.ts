@@ -13,6 +13,7 @@ export interface Span<Owner> {
 }
 
 export interface PlanEntry<Owner> {
+  /** A view of the plan's memory, which never changes. */
   readonly index: Bytes;
   readonly owner: Owner;
   readonly segment: number;
@@ -115,9 +116,7 @@ export class Plan<Owner> {
   #entry(i: number): PlanEntry<Owner> | undefined {
     const owner = this.#owners[this.#ownerOf[i] ?? -1];
     const segment = this.#segmentOf[i];
-    return owner === undefined || segment === undefined
-      ? undefined
-      : { index: this.#indexAt(i).slice(), owner, segment };
+    return owner === undefined || segment === undefined ? undefined : { index: this.#indexAt(i), owner, segment };
   }
 }
 

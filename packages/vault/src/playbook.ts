@@ -20,11 +20,13 @@ import { CHUNK, Keyring } from './keyring.ts';
 import { designIdOf, readManifest } from './manifest.ts';
 import {
   MAX_CELLS,
+  MAX_MOVED,
   type MaintainedMessage,
   type MaintainMessage,
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
+import { type MaintenanceMode, maskedCells } from './modes.ts';
 import { cellIndex, outerKey } from './outer.ts';
 import { place } from './place.ts';
 import { Plan, type Span, START } from './plan.ts';
@@ -32,12 +34,14 @@ import {
   contentKeysKey,
   decodeHolding,
   decodeState,
+  emptyHolding,
   encodeHolding,
   encodeState,
   HOLDINGS,
   type Holding,
   holdingKey,
   manifestKey,
+  randomU32,
   STATE_KEY,
   type VaultState,
 } from './records.ts';
@@ -61,8 +65,10 @@ export interface PlaybookOptions {
 }
 
 const DECOY_CONTEXT = utf8('millrace/v1/decoys');
-/** Cells staged by one message; about a megabyte. */
+/** Decoys made by one message; about a megabyte. */
 const BATCH = 64;
+/** Cells staged by one message of a sweep; 34 MB. Most of what a message costs beside its cells does not grow with them. */
+const STEP = 2048;
 
 /**
  * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. Takes and
@@ -139,10 +145,16 @@ export class Playbook {
   /**
    * Records a design whose cells will be stored; its signature was verified by the caller.
    * @param options.ceks 32 bytes a segment; not kept, the caller wipes them
+   * @param options.mode How its cells are renewed; `rekey` unless told
    * @returns false when it is here already
    * @throws {MillraceError} E_CONFLICT (another owner's, or being deleted), E_INPUT, E_STATE at density 0
    */
-  addDesign(options: { manifest: Uint8Array; owner: Uint8Array; ceks: Uint8Array }): Promise<boolean> {
+  addDesign(options: {
+    manifest: Uint8Array;
+    owner: Uint8Array;
+    ceks: Uint8Array;
+    mode?: MaintenanceMode;
+  }): Promise<boolean> {
     return this.#serial.run(async () => {
       const design = designIdOf(options.manifest);
       const known = this.#holdings.get(design);
@@ -158,7 +170,9 @@ export class Playbook {
         throw new MillraceError('E_INPUT', 'one content key for every segment is needed');
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.ceks);
-      const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner: copyBytes(options.owner) };
+      const owner = copyBytes(options.owner);
+      const { mode } = options;
+      const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner, ...(mode && { mode }) };
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
       } catch (error) {
@@ -271,19 +285,21 @@ export class Playbook {
    * The sweep's message under way (again), or the next one; the caller sends it and wipes it.
    * @returns undefined when no sweep is under way (any more), or a check holds it
    */
-  nextMaintenance(limit = BATCH): Promise<MaintainMessage | undefined> {
+  nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
     return this.#serial.run(async () => {
       const { next } = this.#liveEpochs();
       if (this.#state.sweep === undefined || next === undefined) return undefined;
       this.#plan ??= await this.#buildPlan(next);
+      const isMasked = maskedCells(this.#holdings.values());
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
         if (!sweep.underWay && this.#check !== undefined) return undefined;
         sweep = sweep.underWay
-          ? fittedStep(sweep, this.#plan)
-          : nextStep(sweep, this.#plan, Math.min(limit, MAX_CELLS));
+          ? fittedStep(sweep, this.#plan, isMasked)
+          : nextStep(sweep, this.#plan, Math.min(limit, MAX_MOVED), isMasked);
         const epochs = { current: this.#liveEpochs().current, next };
-        const message = maintainMessage(sweep, this.#plan, epochs, (owner) => this.#holdings.get(owner));
-        if (message.items.length > 0 || message.forget.length > 0) {
+        const holdingOf = (owner: string) => this.#holdings.get(owner);
+        const message = await maintainMessage(sweep, this.#plan, epochs, holdingOf, isMasked);
+        if (message.items.length + message.masked.length + message.forget.length > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
         }
@@ -479,14 +495,4 @@ export class Playbook {
       throw new MillraceError('E_NOT_FOUND', `no design ${design}`, { data: { design } });
     return holding;
   }
-}
-
-function emptyHolding(id: Bytes, random: RandomSource): Holding {
-  const owner = new Uint8Array();
-  const generation = randomU32(random);
-  return { v: 1, id, decoys: false, generation, segments: 0, stored: 0, instructed: 0, slot: 0, owner, deleted: false };
-}
-
-function randomU32(random: RandomSource): number {
-  return new DataView(random(4).buffer).getUint32(0);
 }

@@ -1,5 +1,16 @@
-import { type Bytes, bytesOf, concatBytes, decodeCbor, encodeCbor, parse, u32be, utf8 } from '@millrace/base';
+import {
+  type Bytes,
+  bytesOf,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  parse,
+  type RandomSource,
+  u32be,
+  utf8,
+} from '@millrace/base';
 import { z } from 'zod';
+import { maintenanceModes } from './modes.ts';
 import { DESIGN_ID_BYTES, INDEX_BYTES } from './sizes.ts';
 
 const uint = z.number().int().min(0).max(0xffff_ffff);
@@ -49,6 +60,8 @@ const holdingSchema = z.strictObject({
   /** The owner's public key as given; empty for decoys. */
   owner: z.instanceof(Uint8Array).transform((bytes): Bytes => new Uint8Array(bytes)),
   deleted: z.boolean(),
+  /** How its cells are renewed; `rekey` unless told. */
+  mode: z.enum(maintenanceModes).optional(),
   /** Decoys only: what their bytes are made from, wrapped. */
   seed: z
     .instanceof(Uint8Array)
@@ -79,4 +92,15 @@ export function decodeState(bytes: Uint8Array): VaultState {
 /** @throws {MillraceError} E_STORE */
 export function decodeHolding(bytes: Uint8Array): Holding {
   return parse(holdingSchema, decodeCbor(bytes, 'playbook entry', 'E_STORE'), 'playbook entry', 'E_STORE');
+}
+
+/** Of something that has no cells yet. */
+export function emptyHolding(id: Bytes, random: RandomSource): Holding {
+  const owner = new Uint8Array();
+  const generation = randomU32(random);
+  return { v: 1, id, decoys: false, generation, segments: 0, stored: 0, instructed: 0, slot: 0, owner, deleted: false };
+}
+
+export function randomU32(random: RandomSource): number {
+  return new DataView(random(4).buffer).getUint32(0);
 }

@@ -1,7 +1,7 @@
-import { type Bytes, compareBytes } from '@millrace/base';
+import { type Bytes, compareBytes, copyBytes, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
-import { MAX_CELLS, MAY_BE_ABSENT, type MaintainMessage } from './messages.ts';
-import { cellIndex, outerKey } from './outer.ts';
+import { MAX_MASKED, MAX_MOVED, MAY_BE_ABSENT, type MaintainMessage } from './messages.ts';
+import { cellIndex, outerKey, outerMask } from './outer.ts';
 import { END, type Plan, type PlanEntry, START } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
 
@@ -25,18 +25,16 @@ export function isCarried(holding: Holding, segment: number): boolean {
   return segment < holding.instructed && (holding.retire === undefined || segment < holding.retire);
 }
 
-/** What the next message does: at most `limit` cells staged, at most 256 forgotten. */
-export function nextStep<Owner>(sweep: Sweep, plan: Plan<Owner>, limit: number): Sweep {
-  const staged = plan.after(sweep.from, limit);
-  const forgotten = plan.after(sweep.prev, MAX_CELLS);
-  const lastForgotten = forgotten.length < MAX_CELLS ? END : (forgotten.at(-1)?.index ?? END);
-  return {
-    ...sweep,
-    number: sweep.number + 1,
-    underWay: true,
-    upTo: staged.length < limit ? END : (staged.at(-1)?.index ?? END),
-    mark: compareBytes(lastForgotten, sweep.from) < 0 ? lastForgotten : sweep.from,
-  };
+/** Whether a cell goes by mask rather than by keys. */
+export type IsMasked = (owner: string, segment: number) => boolean;
+
+/** What the next message does: at most `limit` cells staged, MAX_MASKED of them by mask, and MAX_MOVED forgotten. */
+export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, isMasked: IsMasked): Sweep {
+  const staged = fitting(plan.after(sweep.from, limit + 1), END, limit, isMasked);
+  const most = Math.min(MAX_MOVED, plan.rank(sweep.from) - plan.rank(sweep.prev)) + 1;
+  const forgotten = fitting(plan.after(sweep.prev, most), END, MAX_MOVED);
+  const mark = compareBytes(forgotten, sweep.from) < 0 ? forgotten : sweep.from;
+  return { ...sweep, number: sweep.number + 1, underWay: true, upTo: staged, mark };
 }
 
 /**
@@ -44,44 +42,66 @@ export function nextStep<Owner>(sweep: Sweep, plan: Plan<Owner>, limit: number):
  * straight into the new epoch while the message was under way; what no longer fits is left to the next step, where
  * staging finds it done.
  */
-export function fittedStep<Owner>(sweep: Sweep, plan: Plan<Owner>): Sweep {
-  const staged = plan.after(sweep.from, MAX_CELLS + 1);
-  const forgotten = plan.after(sweep.prev, MAX_CELLS + 1);
-  return { ...sweep, upTo: fitted(staged, sweep.upTo), mark: fitted(forgotten, sweep.mark) };
+export function fittedStep(sweep: Sweep, plan: Plan<string>, isMasked: IsMasked): Sweep {
+  const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, isMasked);
+  const forgotten = fitting(plan.after(sweep.prev, MAX_MOVED + 1), sweep.mark, MAX_MOVED);
+  return { ...sweep, upTo: staged, mark: forgotten };
 }
 
-function fitted<Owner>(entries: readonly PlanEntry<Owner>[], high: Bytes): Bytes {
-  const overflow = entries[MAX_CELLS];
-  if (overflow === undefined || compareBytes(overflow.index, high) > 0) return high;
-  return entries[MAX_CELLS - 1]?.index ?? high;
+/** `high`, or the last index before it up to which the entries fit into one message. */
+function fitting(entries: readonly PlanEntry<string>[], high: Bytes, limit: number, isMasked?: IsMasked): Bytes {
+  let masked = 0;
+  for (const [i, { owner, segment, index }] of entries.entries()) {
+    if (compareBytes(index, high) > 0) return high;
+    if (isMasked?.(owner, segment)) masked++;
+    if (i === limit || masked > MAX_MASKED) return copyBytes(entries[i - 1]?.index ?? high);
+  }
+  return high;
 }
 
 export const committed = (sweep: Sweep): Sweep => ({ ...sweep, underWay: false, prev: sweep.mark, from: sweep.upTo });
 
+/** Cells between two breaths of the event loop: a millisecond or two. */
+const BREATH = 64;
+
 /** The message of the step under way, built anew each time: it is a function of the playbook. */
-export function maintainMessage(
+export async function maintainMessage(
   sweep: Sweep,
   plan: Plan<string>,
   epochs: { current: Epoch; next: Epoch },
   holdingOf: HoldingOf,
-): MaintainMessage {
+  isMasked: IsMasked,
+): Promise<MaintainMessage> {
   const { current, next } = epochs;
   const items: MaintainMessage['items'] = [];
+  const masked: MaintainMessage['masked'] = [];
   const forget: Bytes[] = [];
-  for (const { owner, segment, index } of plan.between(sweep.from, sweep.upTo)) {
+  for (const [i, { owner, segment, index }] of plan.between(sweep.from, sweep.upTo).entries()) {
+    if (i % BREATH === BREATH - 1) await breathe();
     const holding = holdingOf(owner);
     if (holding === undefined || !isCarried(holding, segment)) continue;
-    items.push({
+    const place = {
       oldIndex: cellIndex(current.indexKey, holding.id, segment),
       newIndex: index,
-      oldKey: outerKey(current.key, holding.id, segment),
-      newKey: outerKey(next.key, holding.id, segment),
       flags: segment < holding.stored ? 0 : MAY_BE_ABSENT,
-    });
+    };
+    const oldKey = outerKey(current.key, holding.id, segment);
+    const newKey = outerKey(next.key, holding.id, segment);
+    if (isMasked(owner, segment)) {
+      masked.push({ ...place, mask: outerMask(oldKey, newKey) });
+      wipe(oldKey, newKey);
+    } else {
+      items.push({ ...place, oldKey, newKey });
+    }
   }
-  for (const { owner, segment } of plan.between(sweep.prev, sweep.mark)) {
+  for (const [i, { owner, segment }] of plan.between(sweep.prev, sweep.mark).entries()) {
+    if (i % BREATH === BREATH - 1) await breathe();
     const holding = holdingOf(owner);
     if (holding !== undefined) forget.push(cellIndex(current.indexKey, holding.id, segment));
   }
-  return { type: 'maintain', to: sweep.to, number: sweep.number, items, forget };
+  return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, forget };
+}
+
+function breathe(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

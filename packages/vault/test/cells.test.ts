@@ -43,6 +43,7 @@ const maintain = (items: MaintainMessage['items'], forget: Bytes[] = []): Mainta
   to: 5,
   number: 1,
   items,
+  masked: [],
   forget,
 });
 
@@ -101,7 +102,14 @@ describe('the segments node’s cells', () => {
   it('a lost one is named and does not hold up the others; one that may be absent is not named', async () => {
     const [good, lost, optional] = [move(0), move(9), move(9, MAY_BE_ABSENT)];
     const reply = await cells.maintain(maintain([lost, optional, good]));
-    expect(reply).toEqual({ type: 'maintained', to: 5, number: 1, missing: [lost.newIndex], damaged: [] });
+    expect(reply).toEqual({
+      type: 'maintained',
+      to: 5,
+      number: 1,
+      missing: [lost.newIndex],
+      damaged: [],
+      work: expect.any(Number),
+    });
     expect(applyOuterLayer(good.newKey, await cells.read(good.newIndex))).toEqual(sealed[0]);
   });
 

@@ -32,8 +32,9 @@ const samples: VaultMessage[] = [
     number: 3,
     forget: [bytes(20), bytes(20)],
     items: [{ oldIndex: bytes(20), newIndex: bytes(20), oldKey: bytes(32), newKey: bytes(32), flags: 1 }],
+    masked: [{ oldIndex: bytes(20), newIndex: bytes(20), flags: 0, mask: bytes(16_386) }],
   },
-  { type: 'maintained', to: 8, number: 3, missing: [bytes(20)], damaged: [] },
+  { type: 'maintained', to: 8, number: 3, missing: [bytes(20)], damaged: [], work: 12 },
   {
     type: 'check',
     check: bytes(16),
@@ -115,9 +116,10 @@ describe('vault messages', () => {
           [...message.cells.map(({ key }) => key), ...message.seeds].every((key) => key.every((byte) => byte === 0)),
         ).toBe(true);
       if (message.type === 'maintain')
-        expect(message.items.every(({ oldKey, newKey }) => [...oldKey, ...newKey].every((byte) => byte === 0))).toBe(
-          true,
-        );
+        expect(
+          message.items.every(({ oldKey, newKey }) => [...oldKey, ...newKey].every((byte) => byte === 0)) &&
+            message.masked.every(({ mask }) => mask.every((byte) => byte === 0)),
+        ).toBe(true);
     }
   });
 });

@@ -1,0 +1,141 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, Closer, systemRandom } from '@millrace/base';
+import { openLmdb, type Store } from '@millrace/stores';
+import {
+  CellStore,
+  CONTENT_BYTES,
+  createKeyWrapper,
+  decodeMessage,
+  encodeManifest,
+  encodeMessage,
+  type MaintenanceMode,
+  openCellFile,
+  openSlots,
+  Playbook,
+  readManifest,
+  SEGMENT_BYTES,
+  segmentHash,
+  type VaultMessage,
+  wipeMessage,
+} from '@millrace/vault';
+
+/** Segments stored by one message. */
+const STORED = 256;
+
+/** Both halves of a vault over one folder, speaking by encoded messages, without the mail between them. */
+export interface BenchVault {
+  /** Cells of the design; decoys come on top when the density is below 100. */
+  readonly cells: number;
+  store(): Promise<void>;
+  /** Reads every cell in the design's order, through slices as a stream takes them. */
+  read(): Promise<void>;
+  /** One epoch. @returns what it took of one core, milliseconds, by the segments node's own count */
+  sweep(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface BenchVaultOptions {
+  readonly folder: string;
+  readonly bytes: number;
+  readonly mode: MaintenanceMode;
+  /** Where cells lie: the file of slots, or the store itself. */
+  readonly cells: 'file' | 'lmdb';
+  /** Cells of one message of a sweep; the playbook's default unless told. */
+  readonly step?: number;
+}
+
+export async function openBenchVault(options: BenchVaultOptions): Promise<BenchVault> {
+  const { folder, mode, step } = options;
+  const segments = Math.max(1, Math.round(options.bytes / SEGMENT_BYTES));
+  const closer = new Closer();
+  await mkdir(folder, { recursive: true });
+  const keys = closer.add(openLmdb({ path: join(folder, 'keys') }));
+  const segmentsLmdb = closer.add(openLmdb({ path: join(folder, 'segments'), mapSize: 2 ** 36 }));
+  const store: Store =
+    options.cells === 'lmdb'
+      ? segmentsLmdb.store('cells')
+      : closer.add(await openCellFile({ index: segmentsLmdb.store('cell-index'), path: join(folder, 'cells.bin') }));
+  const cells = new CellStore(store);
+  const playbook = closer.add(
+    await Playbook.open({
+      store: keys.store('playbook'),
+      epochSlots: closer.add(await openSlots(join(folder, 'epoch.keys'))),
+      designSlots: closer.add(await openSlots(join(folder, 'design.keys'))),
+      wrapper: createKeyWrapper(systemRandom(32)),
+      density: 100,
+    }),
+  );
+  const sealed = sealedSegments();
+  const manifestBytes = manifestOf(segments, sealed);
+  const manifest = readManifest(manifestBytes);
+  const design = Uint8Array.from(Buffer.from(manifest.designId, 'hex'));
+  const source = { sealed, hash: (n: number) => segmentHash(manifest, n) };
+
+  return {
+    cells: segments,
+    store: async () => {
+      const ceks = new Uint8Array(32 * segments);
+      await playbook.addDesign({ manifest: manifestBytes, owner: new Uint8Array(33), ceks, mode });
+      for (let from = 0; from < segments; from += STORED) {
+        const message = await playbook.instruct({ design, from, count: Math.min(STORED, segments - from) });
+        if (message === undefined) throw new Error('a check runs');
+        await playbook.stored(await cells.storeCells(message, source));
+      }
+    },
+    read: async () => {
+      for (let from = 0; from < segments; from += 64) {
+        const slice = await playbook.slice(manifest.designId, from, Math.min(segments, from + 64));
+        await Promise.all(slice.map(({ index }) => cells.read(index)));
+      }
+    },
+    sweep: async () => {
+      let work = 0;
+      await playbook.beginSweep();
+      for (;;) {
+        const message = await (step === undefined ? playbook.nextMaintenance() : playbook.nextMaintenance(step));
+        if (message === undefined) return work;
+        const arrived = overTheWire(message);
+        wipeMessage(message);
+        if (arrived.type !== 'maintain') throw new Error('not a step of a sweep');
+        const answer = await cells.maintain(arrived);
+        wipeMessage(arrived);
+        work += answer.work;
+        const outcome = await playbook.maintained(answer);
+        if (outcome === undefined || outcome.missing.length + outcome.damaged.length > 0)
+          throw new Error('a cell is missing or damaged');
+      }
+    },
+    close: () => closer.close(),
+  };
+}
+
+function overTheWire(message: VaultMessage): VaultMessage {
+  return decodeMessage(encodeMessage(message));
+}
+
+/** As good as sealed: random bytes that differ by their number. */
+function sealedSegments(): (n: number) => Bytes {
+  const pool = new Uint8Array(randomBytes(SEGMENT_BYTES));
+  return (n) => {
+    const bytes = pool.slice();
+    new DataView(bytes.buffer).setUint32(0, n);
+    return bytes;
+  };
+}
+
+function manifestOf(segments: number, sealed: (n: number) => Bytes): Bytes {
+  const hashes = new Uint8Array(32 * segments);
+  for (let n = 0; n < segments; n++) hashes.set(createHash('sha256').update(sealed(n)).digest(), 32 * n);
+  return encodeManifest({
+    kind: 'binary',
+    size: segments * CONTENT_BYTES,
+    segments,
+    nonce: systemRandom(16),
+    hashes,
+    times: new Uint32Array(segments),
+    contentMac: new Uint8Array(32),
+    private: undefined,
+  });
+}

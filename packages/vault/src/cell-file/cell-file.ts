@@ -1,0 +1,314 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { type Bytes, concatBytes, copyBytes, equalBytes, MillraceError, Serial, toHex } from '@millrace/base';
+import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
+import { Flusher } from './flusher.ts';
+import { BODY_HEAD, type JobKind, lengthOf } from './jobs.ts';
+import { RenewPool } from './pool.ts';
+import { type CellRecord, decodeRecord, encodeRecord, fits, headOf, SLOT_BYTES } from './record.ts';
+import { SlotMap } from './slot-map.ts';
+
+export interface CellFileOptions {
+  /** Where each value lies; of its own. The caller closes it, afterwards. */
+  readonly index: Store;
+  /** The file of slots; made when it is missing. */
+  readonly path: string;
+  /** Renewing threads; default: as many as cores, 2 at most. */
+  readonly threads?: number;
+}
+
+/** One value that moves: read at `from`, changed by a renewing thread, written at `to` under a new head. */
+export interface Renewal {
+  readonly slot: number;
+  /** First bytes of the old body. */
+  readonly bodyHead: Uint8Array;
+  readonly to: Key;
+  /** What comes before the body in the new value. */
+  readonly prefix: Uint8Array;
+  readonly kind: JobKind;
+  /** Keys or mask (`jobs.ts`). */
+  readonly secret: readonly Uint8Array[];
+}
+
+/** @throws {MillraceError} E_STORE when the file cannot be opened, or the index names what the file lacks */
+export async function openCellFile(options: CellFileOptions): Promise<CellFile> {
+  const { index, path, threads = Math.min(2, availableParallelism()) } = options;
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return open(path, 'wx+', 0o600);
+      throw error;
+    });
+    const slots = new SlotMap(Math.ceil((await file.stat()).size / SLOT_BYTES));
+    for await (const { key, value } of index.range()) {
+      const record = decodeRecord(value);
+      if ('slot' in record && !slots.mark(record.slot)) {
+        throw new MillraceError('E_STORE', `${path} is damaged: it has no place of its own for cell ${toHex(key)}`);
+      }
+    }
+    return new CellFile(index, file, path, slots, threads);
+  } catch (error) {
+    await file?.close();
+    throw fileError(error, path);
+  }
+}
+
+/**
+ * A store whose large values (a cell's) lie in a flat file of 16,384-byte slots, and whose index of small records is another
+ * store. Slots are written and flushed first, then the index names them: what a crash leaves is a slot that nobody names,
+ * free when the file is opened again. A slot is given anew only after the index has durably forgotten it.
+ */
+export class CellFile implements Store {
+  readonly #index: Store;
+  readonly #file: FileHandle;
+  readonly #path: string;
+  readonly #slots: SlotMap;
+  readonly #flusher: Flusher;
+  readonly #pool: RenewPool;
+  readonly #serial = new Serial();
+  #open = true;
+
+  constructor(index: Store, file: FileHandle, path: string, slots: SlotMap, threads: number) {
+    this.#index = index;
+    this.#file = file;
+    this.#path = path;
+    this.#slots = slots;
+    this.#flusher = new Flusher(() => file.datasync());
+    this.#pool = new RenewPool(threads);
+  }
+
+  async get(key: Key): Promise<Bytes | undefined> {
+    this.#checkOpen();
+    for (;;) {
+      const entry = await this.#index.get(key);
+      if (entry === undefined) return undefined;
+      const record = decodeRecord(entry);
+      if ('value' in record) return copyBytes(record.value);
+      const value = await this.#read(record);
+      // The slot may have been given to another cell while it was read; then the index says so.
+      const again = await this.#index.get(key);
+      if (again !== undefined && equalBytes(again, entry)) return value;
+    }
+  }
+
+  async has(key: Key): Promise<boolean> {
+    this.#checkOpen();
+    return this.#index.has(key);
+  }
+
+  put(key: Key, value: Uint8Array): Promise<void> {
+    return this.batch([{ put: key, value }]);
+  }
+
+  delete(key: Key): Promise<void> {
+    return this.batch([{ delete: key }]);
+  }
+
+  async batch(writes: readonly Write[]): Promise<void> {
+    this.#checkOpen();
+    if (writes.length === 0) return;
+    const { records, taken } = await this.#place(writes);
+    await this.#commit(records, taken);
+  }
+
+  compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    return this.#serial.run(async () => {
+      const current = await this.get(key);
+      const same =
+        current === undefined || expected === undefined ? current === expected : equalBytes(current, expected);
+      if (!same) return 'refused';
+      if (current === undefined && next === undefined) return 'applied';
+      const { records, taken } = await this.#place([next === undefined ? { delete: key } : { put: key, value: next }]);
+      await this.#commitAlone(records, taken);
+      return 'applied';
+    });
+  }
+
+  async *range(options?: Range): AsyncGenerator<Entry> {
+    this.#checkOpen();
+    for await (const { key, value: entry } of this.#index.range(options)) {
+      const record = decodeRecord(entry);
+      if ('value' in record) {
+        yield { key, value: copyBytes(record.value) };
+        continue;
+      }
+      const value = await this.get(key);
+      if (value !== undefined) yield { key, value };
+    }
+  }
+
+  /** What the index says of a value, without reading the file. */
+  async look(key: Key): Promise<CellRecord | undefined> {
+    const entry = await this.#index.get(key);
+    return entry && decodeRecord(entry);
+  }
+
+  /**
+   * Renews values in a thread, durably, in the file; the index learns of it by `commitRenewals`. A caller that never
+   * commits loses nothing but the slots, until the file is opened again.
+   * @param items all of one kind; 256 make a job of a few milliseconds
+   * @returns the writes of the index, and what the job took of a core
+   */
+  async renew(items: readonly Renewal[]): Promise<{ records: IndexWrite[]; workMs: number }> {
+    this.#checkOpen();
+    const kind = items[0]?.kind ?? 'keys';
+    const each = lengthOf(kind);
+    const job = new Uint8Array(each * items.length);
+    const view = new DataView(job.buffer);
+    const slots = items.map(() => this.#slots.take());
+    try {
+      for (const [i, { slot, bodyHead, secret }] of items.entries()) {
+        let at = i * each;
+        view.setUint32(at, slot);
+        view.setUint32(at + 4, slots[i] ?? 0);
+        job.set(bodyHead, at + 8);
+        at += 8 + BODY_HEAD;
+        for (const part of secret) {
+          job.set(part, at);
+          at += part.length;
+        }
+      }
+      const { heads, workMs } = await this.#pool.run(this.#file.fd, kind, job);
+      await this.#flusher.flush();
+      const records = items.map(({ to, prefix }, i): IndexWrite => {
+        const head = concatBytes(prefix, heads.subarray(i * BODY_HEAD, (i + 1) * BODY_HEAD));
+        return { key: to, record: { slot: slots[i] ?? 0, head } };
+      });
+      return { records, workMs };
+    } catch (error) {
+      for (const slot of slots) this.#slots.release(slot);
+      throw fileError(error, this.#path);
+    }
+  }
+
+  /** Names renewed values in the index and forgets others, all or nothing. */
+  async commitRenewals(records: readonly IndexWrite[], forget: readonly Key[]): Promise<void> {
+    const taken = records.flatMap(({ record }) => (record !== undefined && 'slot' in record ? [record.slot] : []));
+    await this.#commit([...records, ...forget.map((key) => ({ key, record: undefined }))], taken);
+  }
+
+  /** Gives back the slots of renewals that will not be committed. */
+  abandon(records: readonly IndexWrite[]): void {
+    for (const { record } of records) if (record !== undefined && 'slot' in record) this.#slots.release(record.slot);
+  }
+
+  /** Slots of the file and how many of them hold values. */
+  usage(): { slots: number; taken: number } {
+    return { slots: this.#slots.count, taken: this.#slots.taken };
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#pool.close();
+    await this.#serial.run(() => this.#flusher.idle());
+    await this.#file.close();
+  }
+
+  /** Writes large values to free slots, durably. */
+  async #place(writes: readonly Write[]): Promise<{ records: IndexWrite[]; taken: number[] }> {
+    const taken: number[] = [];
+    const parts: { slot: number; bytes: Uint8Array }[] = [];
+    const records = writes.map((write): IndexWrite => {
+      if ('delete' in write) return { key: write.delete, record: undefined };
+      if (!fits(write.value.length)) return { key: write.put, record: { value: copyBytes(write.value) } };
+      const slot = this.#slots.take();
+      taken.push(slot);
+      const head = copyBytes(headOf(write.value));
+      parts.push({ slot, bytes: write.value.subarray(head.length) });
+      return { key: write.put, record: { slot, head } };
+    });
+    try {
+      for (let start = 0, end = 1; end <= parts.length; end++) {
+        if (end < parts.length && parts[end]?.slot === (parts[end - 1]?.slot ?? 0) + 1 && end - start < 512) continue;
+        await this.#writeRun(parts.slice(start, end));
+        start = end;
+      }
+      if (parts.length > 0) await this.#flusher.flush();
+      return { records, taken };
+    } catch (error) {
+      for (const slot of taken) this.#slots.release(slot);
+      throw fileError(error, this.#path);
+    }
+  }
+
+  async #writeRun(run: readonly { slot: number; bytes: Uint8Array }[]): Promise<void> {
+    const first = run[0];
+    if (first === undefined) return;
+    const wanted = run.length * SLOT_BYTES;
+    const { bytesWritten } = await this.#file.writev(
+      run.map(({ bytes }) => bytes),
+      first.slot * SLOT_BYTES,
+    );
+    if (bytesWritten !== wanted) throw new MillraceError('E_DISK_FULL', `no space left for ${this.#path}`);
+  }
+
+  #commit(records: readonly IndexWrite[], taken: readonly number[]): Promise<void> {
+    return this.#serial.run(() => this.#commitAlone(records, taken));
+  }
+
+  /** One batch of the index; then the slots that it names no more are free. */
+  async #commitAlone(records: readonly IndexWrite[], taken: readonly number[]): Promise<void> {
+    const before: number[] = [];
+    const latest = new Map<string, CellRecord | undefined>();
+    try {
+      for (const { key, record } of records) {
+        const name = Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+        const old = latest.has(name) ? latest.get(name) : await this.look(key);
+        if (old !== undefined && 'slot' in old) before.push(old.slot);
+        latest.set(name, record);
+      }
+      await this.#index.batch(
+        records.map(({ key, record }) =>
+          record === undefined ? { delete: key } : { put: key, value: encodeRecord(record) },
+        ),
+      );
+    } catch (error) {
+      for (const slot of taken) this.#slots.release(slot);
+      throw error;
+    }
+    for (const slot of before) this.#slots.release(slot);
+  }
+
+  async #read({ slot, head }: { slot: number; head: Bytes }): Promise<Bytes> {
+    this.#checkOpen();
+    const value = new Uint8Array(head.length + SLOT_BYTES);
+    value.set(head);
+    try {
+      for (let done = 0; done < SLOT_BYTES; ) {
+        const { bytesRead } = await this.#file.read(
+          value,
+          head.length + done,
+          SLOT_BYTES - done,
+          slot * SLOT_BYTES + done,
+        );
+        // A file that was cut short reads as zeros there: the tag inside, and a deep check, say so.
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      throw fileError(error, this.#path);
+    }
+    return value;
+  }
+
+  #checkOpen(): void {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+}
+
+/** What the index shall say of a key; undefined: nothing. */
+export interface IndexWrite {
+  readonly key: Key;
+  readonly record: CellRecord | undefined;
+}
+
+const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
+function fileError(error: unknown, path: string): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const full = FULL.has(code);
+  const what = full ? `no space left for ${path}` : `cannot use ${path}`;
+  return new MillraceError(full ? 'E_DISK_FULL' : 'E_STORE', what, { data: { path }, cause: error });
+}

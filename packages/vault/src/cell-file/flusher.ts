@@ -1,0 +1,34 @@
+/** Flushes for everybody who asks while one is under way share the next one. */
+export class Flusher {
+  readonly #flush: () => Promise<void>;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(flush: () => Promise<void>) {
+    this.#flush = flush;
+  }
+
+  /** Resolves when everything that was written before the call is on the medium. */
+  flush(): Promise<void> {
+    if (this.#running === undefined) return this.#begin();
+    this.#next ??= this.#running
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        return this.#begin();
+      });
+    return this.#next;
+  }
+
+  async idle(): Promise<void> {
+    await (this.#next ?? this.#running)?.catch(() => undefined);
+  }
+
+  #begin(): Promise<void> {
+    const running = this.#flush().finally(() => {
+      if (this.#running === running) this.#running = undefined;
+    });
+    this.#running = running;
+    return running;
+  }
+}

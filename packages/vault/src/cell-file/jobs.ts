@@ -1,0 +1,108 @@
+import { createCipheriv } from 'node:crypto';
+import { readSync, writeSync } from 'node:fs';
+import { KEY_BYTES, SEGMENT_BYTES } from '../sizes.ts';
+import { SLOT_BYTES } from './record.ts';
+
+// The work of a renewing thread: cells read, both layers applied in one pass each, written. No event loop waits for it.
+
+/** Bytes of a body that lie in the index, not in the slot. */
+export const BODY_HEAD = SEGMENT_BYTES - SLOT_BYTES;
+/** u32 old slot ‖ u32 new slot ‖ body head, then the keys or the mask. */
+export const JOB_HEADER = 8 + BODY_HEAD;
+export const lengthOf = (kind: JobKind): number => JOB_HEADER + (kind === 'keys' ? 2 * KEY_BYTES : SEGMENT_BYTES);
+
+/** `keys`: old and new outer key. `mask`: what is to be XORed, and no key. */
+export type JobKind = 'keys' | 'mask';
+
+export interface JobMessage {
+  readonly id: number;
+  readonly file: number;
+  readonly kind: JobKind;
+  /** Records of `lengthOf(kind)` bytes; wiped when done. */
+  readonly records: Uint8Array<ArrayBuffer>;
+}
+
+export type JobAnswer =
+  | { readonly id: number; readonly heads: Uint8Array<ArrayBuffer>; readonly workMs: number }
+  | { readonly id: number; readonly code: string | undefined; readonly error: string };
+
+const COUNTER = new Uint8Array(16);
+
+/**
+ * Renews the cells of a job. New slots that follow each other are written at once.
+ * @returns the first bytes of every new body, BODY_HEAD each
+ * @throws the system's error when the file cannot be read or written
+ */
+export function runJob({ file, kind, records }: JobMessage): Uint8Array<ArrayBuffer> {
+  const each = lengthOf(kind);
+  const count = records.length / each;
+  const view = new DataView(records.buffer, records.byteOffset, records.length);
+  const heads = new Uint8Array(BODY_HEAD * count);
+  const out = new Uint8Array(SLOT_BYTES * count);
+  const body = new Uint8Array(SEGMENT_BYTES);
+  const slots: number[] = [];
+  try {
+    for (let i = 0; i < count; i++) {
+      const at = i * each;
+      body.set(records.subarray(at + 8, at + JOB_HEADER));
+      readWhole(file, body, BODY_HEAD, view.getUint32(at));
+      slots.push(view.getUint32(at + 4));
+      const secret = records.subarray(at + JOB_HEADER, at + each);
+      const renewed = kind === 'keys' ? rekeyed(body, secret) : xored(body, secret);
+      heads.set(renewed.subarray(0, BODY_HEAD), i * BODY_HEAD);
+      out.set(renewed.subarray(BODY_HEAD), i * SLOT_BYTES);
+    }
+    writeRuns(file, out, slots);
+    return heads;
+  } finally {
+    records.fill(0);
+  }
+}
+
+function rekeyed(body: Uint8Array, keys: Uint8Array): Uint8Array {
+  const sealed = createCipheriv('aes-256-ctr', keys.subarray(0, KEY_BYTES), COUNTER).update(body);
+  const renewed = createCipheriv('aes-256-ctr', keys.subarray(KEY_BYTES), COUNTER).update(sealed);
+  sealed.fill(0);
+  return renewed;
+}
+
+function xored(body: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint8Array {
+  return xorInto(body, mask);
+}
+
+/** `target ⊕= mask`, eight bytes at a time where they lie right. */
+export function xorInto(target: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint8Array<ArrayBuffer> {
+  const words = target.byteOffset % 4 === 0 ? target.length >> 2 : 0;
+  // A mask lies anywhere in its message: copied once, so that both can be read by words.
+  const even = mask.byteOffset % 4 === 0 ? mask : new Uint8Array(mask);
+  const a = new Uint32Array(target.buffer, words === 0 ? 0 : target.byteOffset, words);
+  const b = new Uint32Array(even.buffer, even.byteOffset, words);
+  for (let i = 0; i < words; i++) a[i] = (a[i] ?? 0) ^ (b[i] ?? 0);
+  for (let i = words << 2; i < target.length; i++) target[i] = (target[i] ?? 0) ^ (even[i] ?? 0);
+  return target;
+}
+
+/** A slot that ends early reads as zeros: the tag inside, and a check, will say so. */
+function readWhole(file: number, into: Uint8Array, offset: number, slot: number): void {
+  let done = 0;
+  while (done < SLOT_BYTES) {
+    const read = readSync(file, into, offset + done, SLOT_BYTES - done, slot * SLOT_BYTES + done);
+    if (read === 0) {
+      into.fill(0, offset + done);
+      return;
+    }
+    done += read;
+  }
+}
+
+function writeRuns(file: number, out: Uint8Array, slots: readonly number[]): void {
+  for (let start = 0, end = 1; end <= slots.length; end++) {
+    if (end < slots.length && slots[end] === (slots[end - 1] ?? 0) + 1) continue;
+    const length = (end - start) * SLOT_BYTES;
+    for (let done = 0; done < length; ) {
+      const position = (slots[start] ?? 0) * SLOT_BYTES + done;
+      done += writeSync(file, out, start * SLOT_BYTES + done, length - done, position);
+    }
+    start = end;
+  }
+}

@@ -1,0 +1,57 @@
+/** Which slots of a file are taken: next fit, so that what is written together lies together where it can. */
+export class SlotMap {
+  #taken: Uint8Array<ArrayBuffer>;
+  /** Slots that the file has. */
+  #count: number;
+  #free: number;
+  #cursor = 0;
+
+  constructor(count: number) {
+    this.#taken = new Uint8Array(Math.max(1024, count));
+    this.#count = count;
+    this.#free = count;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get taken(): number {
+    return this.#count - this.#free;
+  }
+
+  /** @returns false when it is taken already, or beyond the end */
+  mark(slot: number): boolean {
+    if (slot >= this.#count || this.#taken[slot] !== 0) return false;
+    this.#taken[slot] = 1;
+    this.#free--;
+    return true;
+  }
+
+  /** A free slot; the file grows by one when there is none. */
+  take(): number {
+    if (this.#free === 0) return this.#grow();
+    let slot = this.#taken.indexOf(0, this.#cursor);
+    if (slot < 0 || slot >= this.#count) slot = this.#taken.indexOf(0);
+    this.mark(slot);
+    this.#cursor = slot + 1;
+    return slot;
+  }
+
+  release(slot: number): void {
+    if (this.#taken[slot] !== 1) return;
+    this.#taken[slot] = 0;
+    this.#free++;
+  }
+
+  #grow(): number {
+    const slot = this.#count++;
+    if (slot >= this.#taken.length) {
+      const larger = new Uint8Array(2 * this.#taken.length);
+      larger.set(this.#taken);
+      this.#taken = larger;
+    }
+    this.#taken[slot] = 1;
+    return slot;
+  }
+}
