@@ -19,6 +19,8 @@ export const nodeFiles = {
   /** Keys only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
   data: 'data',
+  /** Segments only, in `data`: the bodies of the cells; which is which, the store beside it says. */
+  cells: 'cells.bin',
 } as const;
 
 const settingsSchema = z.strictObject({
