@@ -1,5 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { availableEngines, createEngine } from '../src/engines/choose.ts';
@@ -87,6 +90,30 @@ describe('a thousand revisions', () => {
     // A table of this order has 272 KiB: one that was kept for each revision would be 190 MB. Shared memory counts only here.
     expect(process.memoryUsage.rss() - settled).toBeLessThan(80e6);
     await receiver.close();
+  });
+});
+
+describe('the build without a compiler', () => {
+  it('says so in one line and fails nothing', () => {
+    const folder = fileURLToPath(new URL('..', import.meta.url));
+    const copy = mkdtempSync(join(tmpdir(), 'millrace-build-'));
+    try {
+      cpSync(join(folder, 'scripts'), join(copy, 'scripts'), { recursive: true });
+      cpSync(join(folder, 'native'), join(copy, 'native'), {
+        recursive: true,
+        filter: (path) => !path.endsWith('build'),
+      });
+      const program = `import(process.argv[1]).then(({ buildNative }) => console.log(buildNative()))`;
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        ['-e', program, join(copy, 'scripts', 'build-native.mjs')],
+        { encoding: 'utf8', env: { PATH: copy } },
+      );
+      expect([status, stderr]).toEqual([0, '']);
+      expect(stdout).toBe('no native engine: there is no C compiler; WebAssembly runs instead\n');
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
   });
 });
 
