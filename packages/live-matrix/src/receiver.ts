@@ -49,6 +49,7 @@ export interface Receiver {
   /**
    * Computes the table of revision ready + 1. Erases the previous revision's table and keys first, so that from
    * this call on only frames of `ready` are accepted, and of `ready` - 1 again when it has moved on.
+   * A failure other than the missing secret closes the receiver.
    * @throws {MillraceError} E_REVISION_MIX when a fresh shared secret is due
    */
   prepareNext(): Promise<void>;
@@ -144,15 +145,21 @@ class LiveReceiver implements Receiver {
     return this.#steps.run(async () => {
       this.#requireOpen();
       this.#ratchet.advance();
-      const expired = this.#previous;
-      this.#previous = undefined;
-      if (expired !== undefined) {
-        wipeKeys(expired.keys);
-        await this.#builder.release(expired.table);
+      try {
+        const expired = this.#previous;
+        this.#previous = undefined;
+        if (expired !== undefined) {
+          wipeKeys(expired.keys);
+          await this.#builder.release(expired.table);
+        }
+        const next = await this.#compute();
+        this.#previous = this.#current;
+        this.#current = next;
+      } catch (error) {
+        // The ratchet does not go back, so there is no second try.
+        await this.close();
+        throw error;
       }
-      const next = await this.#compute();
-      this.#previous = this.#current;
-      this.#current = next;
     });
   }
 

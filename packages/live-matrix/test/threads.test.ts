@@ -10,6 +10,8 @@ import type { EngineName } from '../src/engines/engine.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
 import { createReceiver } from '../src/receiver.ts';
 import { createSender } from '../src/sender.ts';
+import { TableBuilder } from '../src/table/builder.ts';
+import { createLocalRunner } from '../src/table/runner.ts';
 
 const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const sessionId = randomBytes(16);
@@ -64,6 +66,30 @@ describe('worker threads', () => {
     const outcome = expect(next).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
     await receiver.close();
     await outcome;
+  });
+});
+
+describe('a table that is not finished', () => {
+  it('is wiped when its builder is closed', async () => {
+    const engine = createEngine('wasm');
+    let seen: Uint32Array | undefined;
+    const spy = {
+      ...engine,
+      partition: (...all: Parameters<typeof engine.partition>) => {
+        seen = all[1].table.entries;
+        engine.partition(...all);
+      },
+    };
+    const runner = createLocalRunner(spy);
+    const builder = new TableBuilder(16, runner);
+    const building = builder.build({ suite: 'turboshake128', revision: 1n, key: new Uint8Array(32) });
+    const outcome = expect(building).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
+    await new Promise(setImmediate);
+    expect(seen?.some((entry) => entry !== 0)).toBe(true);
+    await runner.close();
+    builder.close();
+    await outcome;
+    expect(seen?.every((entry) => entry === 0)).toBe(true);
   });
 });
 

@@ -1,7 +1,15 @@
 import type { HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 import type { TaskRunner } from './runner.ts';
-import { allocateScratch, allocateTable, SUPERBLOCK, type Table, type TableBuild, tableParts } from './table.ts';
+import {
+  allocateScratch,
+  allocateTable,
+  SUPERBLOCK,
+  type Table,
+  type TableBuild,
+  tableParts,
+  wipeTable,
+} from './table.ts';
 import type { Task } from './tasks.ts';
 
 /** Values in one hashing task: one superblock, some milliseconds of work whatever the engine. */
@@ -15,6 +23,7 @@ export class TableBuilder {
   readonly #runner: TaskRunner;
   readonly #free: Table[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
+  #building: Table | undefined;
 
   constructor(order: Order, runner: TaskRunner) {
     this.#order = order;
@@ -26,9 +35,11 @@ export class TableBuilder {
     this.#scratch ??= allocateScratch(this.#order);
     const table = this.#free.pop() ?? allocateTable(this.#order);
     const build: TableBuild = { table, ...this.#scratch };
+    this.#building = table;
     build.cursors.fill(0);
     await this.#each(2 ** this.#order, HASH_CHUNK, (first, count) => ({ kind: 'partition', key, build, first, count }));
     await this.#each(tableParts(this.#order), INDEX_CHUNK, (first, count) => ({ kind: 'index', build, first, count }));
+    this.#building = undefined;
     return table;
   }
 
@@ -38,7 +49,10 @@ export class TableBuilder {
     this.#free.push(table);
   }
 
+  /** Wipes what was left unfinished. The runner is closed before. */
   close(): void {
+    if (this.#building !== undefined) wipeTable(this.#building);
+    this.#building = undefined;
     this.#scratch = undefined;
     this.#free.length = 0;
   }

@@ -13,13 +13,17 @@ export interface TaskRunner {
 
 /** Runs every task in the calling thread, at once; lets the event loop turn in between. */
 export function createLocalRunner(engine: HashEngine): TaskRunner {
+  let closed = false;
   return {
     threads: 0,
     async run(task, urgent) {
       if (!urgent) await new Promise(setImmediate);
+      if (closed) throw new MillraceError('E_STATE', 'the receiver was closed');
       return runTask(engine, task);
     },
-    async close() {},
+    async close() {
+      closed = true;
+    },
   };
 }
 
