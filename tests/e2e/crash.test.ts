@@ -1,0 +1,52 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { expectSound } from '../support/audit.ts';
+import { printWithKill } from '../support/crash.ts';
+import { randomDesign } from '../support/designs.ts';
+import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { createWorld, processNames, type World } from '../support/world.ts';
+
+// One moment for each process; tests/heavy/crash.test.ts takes ten.
+
+const SECONDS = 2.5;
+const design = randomDesign(32 * 16_370);
+const SEGMENTS = 32;
+const rate = Math.ceil(design.length / SECONDS);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let licence: string;
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
+    maintenance: { periodMs: 1_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
+  licence = await license(world, owner, stored.design, 6);
+});
+afterAll(() => world?.close());
+
+it.each(processNames)('%s killed in mid-print: the print is completed, or failed in the ledger', async (process) => {
+  const view = await printWithKill(world, operator, { licence, segments: SEGMENTS, process, moment: 0.4 });
+  const object = objectOf(view);
+  if (process === 'machine') {
+    // Whatever lay on the machine was not the whole object.
+    expect(view).toMatchObject({ state: 'failed', code: 'E_MACHINE' });
+    expect((await eventsOf(owner, object)).at(-1)).toBe('failed');
+  } else {
+    expect(view).toMatchObject({ state: 'completed' });
+    expect(await machineObject(world, object)).toMatchObject({ sha256: hashOf(design) });
+  }
+});
+
+it('afterwards everything is sound, and the design prints again', async () => {
+  const view = await untilEnded(operator, await order(world, operator, licence));
+  expect(view).toMatchObject({ state: 'completed' });
+  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+  await expectSound(world, owner, licence);
+});

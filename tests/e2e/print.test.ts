@@ -1,0 +1,240 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { concatBytes, MillraceError, wipe } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DesignView } from '../../packages/cli/src/client/answers.ts';
+import { checkCertificate } from '../../packages/cli/src/client/certificates.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { millrace } from '../support/cli.ts';
+import { noisyGcode } from '../support/designs.ts';
+import {
+  eventsOf,
+  hashOf,
+  license,
+  machineObject,
+  objectOf,
+  order,
+  store,
+  untilEnded,
+  untilPrint,
+} from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { haystacksOf, type Recording } from '../support/recorder.ts';
+import { type Finding, filesOf, scan } from '../support/scan.ts';
+import { secretsOf } from '../support/secrets.ts';
+import { listeningSockets, socketCount } from '../support/sockets.ts';
+import { httpMessages } from '../support/streams.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+const design = noisyGcode(500_000);
+const SEGMENTS = Math.ceil(design.length / 16_370);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let stored: DesignView;
+let licence: string;
+const objects: string[] = [];
+
+beforeAll(async () => {
+  world = await createWorld({
+    record: true,
+    machine: { factor: await factorFor(design, 3) },
+    maintenance: { periodMs: 1_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+});
+afterAll(() => world?.close());
+
+/** Sealed segments as the owner's client uploaded them, taken from the recorded link. */
+function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
+  return recordings
+    .filter(({ node, role }) => node === 'distribution' && role === 'user')
+    .flatMap(({ up }) => httpMessages(up).messages)
+    .filter(({ start }) => start.startsWith('PUT /v1/uploads/'))
+    .map(({ body }) => body);
+}
+
+const machineLinks = () => world.recordings().filter(({ role }) => role === 'machine');
+
+/** What lies in the folders of the four nodes and of the machine, and in their logs. */
+function* folders() {
+  for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
+    yield* filesOf(folderOf(world.installation, node));
+  yield* filesOf(world.installation.layout.run.logs);
+}
+
+describe('the main job', () => {
+  it('stores the sealed design', async () => {
+    stored = await store(world, owner, design);
+    expect(stored).toMatchObject({ state: 'stored', kind: 'gcode', size: design.length, segments: SEGMENTS });
+    licence = await license(world, owner, stored.design, 2);
+  });
+
+  it('makes two objects: the machine executes exactly the bytes of the design, and no node ever holds a run of it', async () => {
+    const during: Finding[] = [];
+    for (const number of [1, 2]) {
+      const print = await order(world, operator, licence);
+      for (const share of [0.3, 0.7]) {
+        await untilPrint(
+          operator,
+          print,
+          (view) => (view.progress?.acked ?? 0) >= share * SEGMENTS || view.state === 'completed',
+        );
+        during.push(...scan(folders(), design));
+      }
+      const view = await untilEnded(operator, print);
+      expect(view).toMatchObject({ state: 'completed', object: `${licence}-${number}` });
+      objects.push(objectOf(view));
+      expect(await machineObject(world, objectOf(view))).toMatchObject({
+        event: 'completed',
+        bytes: design.length,
+        sha256: hashOf(design),
+        segments: SEGMENTS,
+      });
+    }
+    expect(during).toEqual([]);
+    expect(new Set(objects).size).toBe(2);
+  });
+
+  it('writes the life of each object into the ledger', async () => {
+    for (const object of objects) {
+      const events = await eventsOf(owner, object);
+      expect(events.filter((type) => type !== 'progressed')).toEqual(['ordered', 'permitted', 'started', 'completed']);
+    }
+  });
+
+  it('refuses a third print', async () => {
+    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    const cli = await millrace(world.home, 'print', '--licence', licence, '--json');
+    expect(cli).toMatchObject({ exit: 3, code: 'E_LICENCE_EXHAUSTED' });
+  });
+});
+
+describe('with the TLS keys in hand', () => {
+  it('every link was read in clear, and the machine’s carried the whole design as hints', () => {
+    const recordings = world.recordings();
+    const parties = new Set(recordings.map(({ role, node }) => `${role} → ${node}`));
+    for (const link of ['user → control', 'user → distribution', 'segments → control', 'segments → distribution'])
+      expect(parties).toContain(link);
+    for (const link of ['keys → control', 'keys → distribution', 'machine → distribution', 'distribution → control'])
+      expect(parties).toContain(link);
+    const sealed = sealedSegments(recordings);
+    expect(sealed).toHaveLength(SEGMENTS);
+    expect(sealed.every(({ length }) => length === 16_386)).toBe(true);
+    const down = machineLinks().reduce((sum, { down: { length } }) => sum + length, 0);
+    expect(down).toBeGreaterThan(2 * design.length);
+  });
+
+  it('nothing on any link holds a 16-byte run of the design', () => {
+    expect(scan(haystacksOf(world.recordings()), design)).toEqual([]);
+  });
+
+  it('nothing in any node’s folder, in the machine’s, or in a log does', () => {
+    const files = [...folders()];
+    expect(files.length).toBeGreaterThan(20);
+    expect(scan(files, design)).toEqual([]);
+  });
+
+  it('the machine’s link carries no run of the sealed segments: hints only', () => {
+    const sealed = concatBytes(...sealedSegments(world.recordings()));
+    expect(scan(haystacksOf(machineLinks()), sealed)).toEqual([]);
+    // The same search finds them where they did pass.
+    expect(scan(haystacksOf(world.recordings().filter(({ role }) => role === 'user')), sealed)).not.toEqual([]);
+  });
+
+  it('no long-lived key is in a log, on a link, or in any file but its own', async () => {
+    const secrets = await secretsOf(world);
+    const all = concatBytes(...secrets.map(({ bytes }) => bytes));
+    const own = new Set(secrets.map(({ file }) => file));
+    const files = [...folders()].filter(({ name }) => !own.has(name));
+    expect(scan([...files, ...haystacksOf(world.recordings())], all)).toEqual([]);
+    // Where they belong they are found.
+    expect(
+      scan(filesOf(folderOf(world.installation, 'keys')), all)
+        .map(({ haystack }) => haystack)
+        .sort(),
+    ).toEqual(secrets.flatMap(({ name, file }) => (name.startsWith('keys/') ? [file] : [])).sort());
+    wipe(all, ...secrets.map(({ bytes }) => bytes));
+  });
+});
+
+describe('processes', () => {
+  it('segments and keys own no listening socket; control and distribution one each; the machine none', () => {
+    const listening = (name: 'control' | 'distribution' | 'segments' | 'keys' | 'machine') =>
+      listeningSockets(world.processes[name].pid);
+    expect(listening('segments')).toEqual([]);
+    expect(listening('keys')).toEqual([]);
+    expect(listening('machine')).toEqual([]);
+    for (const name of ['control', 'distribution'] as const) {
+      const { host, port } = world.addresses[name];
+      expect(listening(name)).toEqual([{ protocol: 'tcp', address: `${host}:${port}` }]);
+    }
+    // They have sockets, those that they opened themselves: /proc was read.
+    for (const name of ['segments', 'keys', 'machine'] as const)
+      expect(socketCount(world.processes[name].pid)).toBeGreaterThan(0);
+  });
+});
+
+describe('certificates', () => {
+  const files: string[] = [];
+
+  it('of both objects verify offline, with the log’s key alone', async () => {
+    for (const object of objects) {
+      const file = join(world.scratch, `${object}.certificate`);
+      const exported = await millrace(world.home, 'certificate', 'export', object, '--out', file, '--json');
+      expect(exported.exit).toBe(0);
+      files.push(file);
+      const verified = await millrace(
+        '/nowhere',
+        'certificate',
+        'verify',
+        file,
+        '--log-key',
+        owner.directory.logKey,
+        '--json',
+      );
+      expect(verified).toMatchObject({ exit: 0, json: { valid: true, object, state: 'completed' } });
+    }
+  });
+
+  it('with one changed byte are refused, whichever it is', async () => {
+    const bytes = new Uint8Array(await readFile(files[0] ?? ''));
+    const step = Math.max(1, Math.floor(bytes.length / 150));
+    const accepted: number[] = [];
+    for (let at = 0; at < bytes.length; at += step) {
+      const changed = new Uint8Array(bytes);
+      changed[at] = (changed[at] ?? 0) ^ 0x01;
+      try {
+        await checkCertificate(changed, owner.directory.logKey);
+        accepted.push(at);
+      } catch (error) {
+        if (!(error instanceof MillraceError)) throw error;
+        expect(error.code, `byte ${at}`).toMatch(/^E_(CERTIFICATE|LEDGER_[A-Z]+|SIGNATURE|AUTH|INPUT|PERMIT)$/);
+      }
+    }
+    expect(accepted).toEqual([]);
+    const file = join(world.scratch, 'changed.certificate');
+    const changed = new Uint8Array(bytes);
+    changed[bytes.length >> 1] = (changed[bytes.length >> 1] ?? 0) ^ 0x40;
+    await writeFile(file, changed);
+    const verified = await millrace(world.home, 'certificate', 'verify', file, '--json');
+    expect(verified.exit).toBe(6);
+    expect(verified.code).toMatch(/^E_(CERTIFICATE|LEDGER_[A-Z]+|SIGNATURE)$/);
+  });
+
+  it('of another log are refused', async () => {
+    const other = owner.directory.logKey.replace(/[0-9a-f]{32}/, (id) => [...id].reverse().join(''));
+    const verified = await millrace('/nowhere', 'certificate', 'verify', files[0] ?? '', '--log-key', other, '--json');
+    expect(verified.exit).not.toBe(0);
+    expect(verified.code).toMatch(/^E_/);
+  });
+});
+
+describe('the vault', () => {
+  it('is clean, every cell read', async () => {
+    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+    expect(check).toMatchObject({ exit: 0, json: { clean: true } });
+  });
+});

@@ -1,0 +1,73 @@
+import { writeFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import { gcode } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { haystacksOf } from '../support/recorder.ts';
+import { filesOf, scan } from '../support/scan.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+const BYTES = 40_000_000;
+const LIMIT_MS = 10 * 60_000;
+const design = gcode(BYTES);
+
+let world: World | undefined;
+afterEach(async () => {
+  await world?.close();
+  world = undefined;
+});
+
+/** As fast as this computer: the machine's registered pace is far above it. */
+const machine = { factor: 1e9, order: 24, stallMs: 60_000, giveUpMs: LIMIT_MS } as const;
+
+async function make(current: World) {
+  const owner = await current.session('owner');
+  const operator = await current.session('operator');
+  const stored = await store(current, owner, design);
+  const licence = await license(current, owner, stored.design, 1);
+  const view = await untilEnded(operator, await order(current, operator, licence), LIMIT_MS);
+  expect(view).toMatchObject({ state: 'completed' });
+  const made = await machineObject(current, objectOf(view));
+  expect(made).toMatchObject({ event: 'completed', bytes: BYTES, sha256: hashOf(design) });
+  // All that this machine ever exchanged: handshake, polls and reports, too.
+  return { made, up: current.wire?.up ?? 0, down: current.wire?.down ?? 0 };
+}
+
+/** Numbers are printed, and kept where MILLRACE_FIGURES says. */
+function tell(name: string, figures: object): void {
+  const line = JSON.stringify({ name, ...figures });
+  process.stdout.write(`${line}\n`);
+  if (process.env.MILLRACE_FIGURES) writeFileSync(process.env.MILLRACE_FIGURES, `${line}\n`, { flag: 'a' });
+}
+
+describe('a design of 40 MB at order 24', () => {
+  it.each([
+    ['dense', 1.09],
+    ['sparse', 1.36],
+  ] as const)(
+    'with %s hints is executed byte for byte, and its link carries at most %d times its bytes',
+    async (hints, most) => {
+      world = await createWorld({ count: true, machine: { ...machine, hints } });
+      const { made, up, down } = await make(world);
+      const overhead = (up + down) / BYTES;
+      tell(`${hints} hints, order 24`, { bytes: BYTES, up, down, overhead, agentSays: made.overhead });
+      expect(overhead).toBeLessThanOrEqual(most);
+      expect(overhead).toBeGreaterThan(1); // it did pass here
+      // The agent's own figure, which users see, is the same.
+      expect(Math.abs((made.overhead ?? 0) - overhead)).toBeLessThan(0.005);
+    },
+    LIMIT_MS,
+  );
+
+  it(
+    'leaves no run of 16 bytes on any link or in any folder',
+    async () => {
+      world = await createWorld({ record: true, machine });
+      await make(world);
+      expect(scan(haystacksOf(world.recordings()), design)).toEqual([]);
+      for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
+        expect(scan(filesOf(folderOf(world.installation, node)), design), node).toEqual([]);
+      expect(scan(filesOf(world.installation.layout.run.logs), design)).toEqual([]);
+    },
+    LIMIT_MS,
+  );
+});
