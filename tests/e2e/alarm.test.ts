@@ -1,6 +1,11 @@
-import { sleep } from '@millrace/base';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { encodeCbor, sleep, systemClock, systemRandom } from '@millrace/base';
+import { generateP256Key, p256Key } from '@millrace/identity';
+import { signMachineDocument } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Session } from '../../packages/cli/src/client/session.ts';
+import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { windowFor } from '../../packages/cloud/src/streaming/pace.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -16,55 +21,87 @@ import {
   untilPrint,
 } from '../support/job.ts';
 import { setDriver } from '../support/settings.ts';
-import { createWorld, MACHINE, type World } from '../support/world.ts';
+import { createWorld, folderOf, MACHINE, type World } from '../support/world.ts';
 
-/** At its registered pace the machine takes 8 s for the design. */
-const SECONDS = 8;
-const design = randomDesign(64 * 16_370);
-const SEGMENTS = 64;
-/** A bucket of window and machine's buffer, 13 segments, drained at 1.5 a second net: 26 segments; then the window, and some slack. */
-const MOST = 0.75;
-const rate = Math.ceil(design.length / SECONDS);
-const WINDOW = windowFor(new Array<number>(SEGMENTS).fill((SECONDS * 10_000) / SEGMENTS), 1);
+/** The registered pace: four segments of 16,370 bytes a second, slow enough for a busy computer to serve three times that. */
+const rate = 4 * 16_370;
+const fair = randomDesign(24 * 16_370);
+/** Long enough that the alarm comes well before its end: the bucket holds 12 + 5 segments and a quarter of a second. */
+const coveted = randomDesign(96 * 16_370);
+const WINDOW = windowFor(new Array<number>(96).fill(2_500), 1);
+/** Drained at half of what is taken, the bucket lasts for 36 segments; then the window. */
+const MOST = 72;
 
 let world: World;
 let owner: Session;
 let operator: Session;
-let licence: string;
+let fairLicence: string;
+let covetedLicence: string;
 
 beforeAll(async () => {
-  world = await createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: rate } });
+  world = await createWorld({ count: true, machine: { kind: 'sink', factor: 1, bytesPerSecond: rate } });
   owner = await world.session('owner');
   operator = await world.session('operator');
-  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
-  licence = await license(world, owner, stored.design, 10);
+  const bring = async (design: Uint8Array, name: string) => {
+    const stored = await store(world, owner, design, { name, kind: 'binary', bytesPerSecond: rate });
+    return license(world, owner, stored.design, 2);
+  };
+  fairLicence = await bring(fair, 'fair.bin');
+  covetedLicence = await bring(coveted, 'coveted.bin');
 });
 afterAll(() => world?.close());
 
-const begin = () => order(world, operator, licence);
+/** As the machine itself, with its own key: whatever its agent was changed to do. */
+async function callHomeAgain(print: string) {
+  const { description, directory } = world.installation;
+  const registration = description.machines[0]?.registration;
+  const file = join(folderOf(world.installation, 'machine'), machineFiles.identity);
+  const key = p256Key(new Uint8Array(await readFile(file)));
+  const issued = systemClock.now();
+  const request = await signMachineDocument(key, directory.installation, {
+    type: 'permit.request',
+    id: systemRandom(16),
+    issued,
+    expires: issued + 60_000,
+    print,
+    serial: registration?.serial ?? '',
+    material: 'PLA',
+    ephemeral: generateP256Key().publicKey,
+    run: systemRandom(16),
+    from: 0,
+    order: 16,
+    suite: 'keccak256',
+    hints: 'dense',
+    tableMs: 10,
+  });
+  key.close();
+  const path = `/v1/machines/${world.machine}/call-home`;
+  return world.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ request }) });
+}
 
 describe('the machine at its registered pace', () => {
   it('raises no alarm, also when its stream stalls and goes on', async () => {
-    const print = await begin();
-    await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) >= SEGMENTS / 3);
+    const print = await order(world, operator, fairLicence);
+    await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 8);
     world.processes.segments.signal('SIGSTOP');
-    await sleep(4_000);
+    await sleep(2_500);
     world.processes.segments.signal('SIGCONT');
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(fair) });
     expect(await eventsOf(owner, objectOf(view))).not.toContain('alarmed');
   });
 });
 
 describe('an agent that pulls at three times its registered pace', () => {
   let object: string;
+  let print: string;
 
   it('raises the alarm; hints and keys stop; at most the window is lost', async () => {
     await world.processes.machine.stop();
     await setDriver(world.installation.layout, MACHINE, { factor: 3 });
     await world.processes.machine.start();
-    const print = await begin();
+    print = await order(world, operator, covetedLicence);
     // The machine may report its failure a moment before the nodes' alarm is in the ledger.
     const view = await untilPrint(operator, print, ({ state }) => state === 'alarmed');
     expect(view.code).toBe('E_ALARM');
@@ -77,7 +114,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(taken).toMatchObject({ event: 'failed', code: 'E_ALARM' });
     expect(taken.segments).toBeLessThanOrEqual(acked + WINDOW);
     // It was stopped long before the end.
-    expect(taken.segments).toBeLessThan(MOST * SEGMENTS);
+    expect(taken.segments).toBeLessThan(MOST);
   });
 
   it('the ledger, the owner’s view and the owner’s command say so', async () => {
@@ -89,18 +126,22 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(shown.stdout).toMatch(/E_ALARM/);
   });
 
-  it('a stopped object stays stopped, whoever is restarted', async () => {
+  it('a stopped object stays stopped, whoever is restarted: less than one frame comes, and a new call home gets nothing', async () => {
     await Promise.all([world.processes.segments.restart(), world.processes.keys.restart()]);
+    const before = world.wire?.down ?? Number.NaN;
+    const refused = await callHomeAgain(print);
+    expect(refused).toMatchObject({ status: 403, error: { code: 'E_ALARM' } });
     await sleep(1_500);
+    expect((world.wire?.down ?? Number.NaN) - before).toBeLessThan(16_000);
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ state: 'alarmed' });
-    expect((await machineObject(world, object)).segments).toBeLessThan(MOST * SEGMENTS);
+    expect((await machineObject(world, object)).segments).toBeLessThan(MOST);
   });
 
   it('the next object of the same machine, at its registered pace again, is made', async () => {
     await world.processes.machine.stop();
     await setDriver(world.installation.layout, MACHINE, {});
     await world.processes.machine.start();
-    const view = await untilEnded(operator, await begin());
+    const view = await untilEnded(operator, await order(world, operator, fairLicence));
     expect(view).toMatchObject({ state: 'completed' });
   });
 });

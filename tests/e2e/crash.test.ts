@@ -8,7 +8,7 @@ import { createWorld, processNames, type World } from '../support/world.ts';
 
 // One moment for each process; tests/heavy/crash.test.ts takes ten.
 
-const SECONDS = 2.5;
+const SECONDS = 2;
 const design = randomDesign(32 * 16_370);
 const SEGMENTS = 32;
 const rate = Math.ceil(design.length / SECONDS);

@@ -4,7 +4,7 @@ import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { createWorld, type World } from '../support/world.ts';
 
-const BYTES_PER_SECOND = 150_000;
+const BYTES_PER_SECOND = 400_000;
 
 let world: World;
 let owner: Session;
