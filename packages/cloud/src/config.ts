@@ -4,6 +4,8 @@ import { type Bytes, MillraceError, parse } from '@millrace/base';
 import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
 import { type Directory, type NodeRole, parseDirectory } from '@millrace/protocol';
 import { z } from 'zod';
+import { budgetSchema } from './keys/budget.ts';
+import type { MaintenanceSettings } from './keys/maintenance.ts';
 
 /** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
 export const nodeFiles = {
@@ -26,9 +28,13 @@ export const nodeFiles = {
 const settingsSchema = z.strictObject({
   role: z.enum(['control', 'segments', 'keys', 'distribution']),
   directory: z.unknown(),
-  /** Keys node: how often every cell is renewed, and the share of cells that are real, in percent. */
+  /** Keys node: how often every cell is renewed, the share of cells that are real, in percent, and what it may cost. */
   maintenance: z
-    .strictObject({ periodMs: z.number().int().min(100), density: z.number().int().min(1).max(100) })
+    .strictObject({
+      periodMs: z.number().int().min(100),
+      density: z.number().int().min(1).max(100),
+      budget: budgetSchema.optional(),
+    })
     .optional(),
 });
 
@@ -38,7 +44,7 @@ export interface NodeConfig {
   readonly directory: Directory;
   readonly tls: TlsIdentity;
   readonly box: P256Key;
-  readonly maintenance: { readonly periodMs: number; readonly density: number };
+  readonly maintenance: MaintenanceSettings & { readonly density: number };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'kek'): Promise<Bytes>;
 }

@@ -68,7 +68,7 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
     }),
   );
   const sealed = sealedSegments();
-  const manifestBytes = manifestOf(segments, sealed);
+  const manifestBytes = manifestOf(segments, mode, sealed);
   const manifest = readManifest(manifestBytes);
   const design = Uint8Array.from(Buffer.from(manifest.designId, 'hex'));
   const source = { sealed, hash: (n: number) => segmentHash(manifest, n) };
@@ -77,7 +77,7 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
     cells: segments,
     store: async () => {
       const ceks = new Uint8Array(32 * segments);
-      await playbook.addDesign({ manifest: manifestBytes, owner: new Uint8Array(33), ceks, mode });
+      await playbook.addDesign({ manifest: manifestBytes, owner: new Uint8Array(33), ceks });
       for (let from = 0; from < segments; from += STORED) {
         const message = await playbook.instruct({ design, from, count: Math.min(STORED, segments - from) });
         if (message === undefined) throw new Error('a check runs');
@@ -125,7 +125,7 @@ function sealedSegments(): (n: number) => Bytes {
   };
 }
 
-function manifestOf(segments: number, sealed: (n: number) => Bytes): Bytes {
+function manifestOf(segments: number, mode: MaintenanceMode, sealed: (n: number) => Bytes): Bytes {
   const hashes = new Uint8Array(32 * segments);
   for (let n = 0; n < segments; n++) hashes.set(createHash('sha256').update(sealed(n)).digest(), 32 * n);
   return encodeManifest({
@@ -136,6 +136,7 @@ function manifestOf(segments: number, sealed: (n: number) => Bytes): Bytes {
     hashes,
     times: new Uint32Array(segments),
     contentMac: new Uint8Array(32),
+    maintenance: mode,
     private: undefined,
   });
 }

@@ -11,6 +11,7 @@ import {
   utf8,
 } from '@millrace/base';
 import { z } from 'zod';
+import { type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, HASH_BYTES } from './sizes.ts';
 
 /** More would make a manifest longer than a message; about 14 GB. */
@@ -28,6 +29,7 @@ const schema = z.strictObject({
   hashes: z.instanceof(Uint8Array),
   times: z.instanceof(Uint8Array),
   contentMac: bytesOf(32),
+  maintenance: z.enum(maintenanceModes).optional(),
   private: z
     .instanceof(Uint8Array)
     .refine(({ length }) => length >= 1 && length <= MAX_PRIVATE_BYTES, `expected 1 to ${MAX_PRIVATE_BYTES} bytes`)
@@ -49,6 +51,8 @@ export interface Manifest {
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: Uint32Array;
   readonly contentMac: Bytes;
+  /** How the owner wants its cells renewed; `rekey` unless told. */
+  readonly maintenance?: MaintenanceMode | undefined;
   /** Sealed by the owner to itself (name, bounding box, material, profile, thumbnail); nobody else reads it. */
   readonly private: Bytes | undefined;
 }
@@ -67,6 +71,7 @@ export function encodeManifest(manifest: Omit<Manifest, 'designId'>): Bytes {
     hashes: manifest.hashes,
     times,
     contentMac: manifest.contentMac,
+    maintenance: manifest.maintenance,
     private: manifest.private,
   });
   readManifest(bytes); // nobody signs what others would refuse
@@ -90,6 +95,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
     hashes: copyBytes(fields.hashes),
     times: Uint32Array.from({ length: segments }, (_, i) => view.getUint32(4 * i)),
     contentMac: copyBytes(fields.contentMac),
+    maintenance: fields.maintenance,
     private: fields.private && copyBytes(fields.private),
   };
 }

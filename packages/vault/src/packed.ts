@@ -16,9 +16,10 @@ export function pack<L extends Layout>(layout: L, records: readonly RecordOf<L>[
   const each = recordLength(layout);
   const out = new Uint8Array(each * records.length);
   const view = new DataView(out.buffer);
+  const fields = Object.entries(layout);
   let offset = 0;
   for (const record of records) {
-    for (const [name, field] of Object.entries(layout)) {
+    for (const [name, field] of fields) {
       const value: number | Bytes = record[name as keyof L];
       if (typeof value === 'number') {
         if (field === 'u8') view.setUint8(offset, value);
@@ -39,13 +40,16 @@ export function unpack<L extends Layout>(layout: L, bytes: Uint8Array): RecordOf
   const each = recordLength(layout);
   if (bytes.length % each !== 0) throw new MillraceError('E_INPUT', `packed: not a multiple of ${each} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const fields = Object.entries(layout);
+  // A plain array's slice() copies, a Buffer's does not.
+  const plain = new Uint8Array<ArrayBufferLike>(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length / each }, (_, i) => {
     const record: Record<string, number | Bytes> = {};
     let offset = i * each;
-    for (const [name, field] of Object.entries(layout)) {
+    for (const [name, field] of fields) {
       if (field === 'u32') record[name] = view.getUint32(offset);
       else if (field === 'u8') record[name] = view.getUint8(offset);
-      else record[name] = new Uint8Array(bytes.subarray(offset, offset + field));
+      else record[name] = plain.slice(offset, offset + field) as Bytes;
       offset += lengthOf(field);
     }
     return record as RecordOf<L>;

@@ -26,7 +26,7 @@ import {
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
-import { type MaintenanceMode, maskedCells } from './modes.ts';
+import { maskedCells } from './modes.ts';
 import { cellIndex, outerKey } from './outer.ts';
 import { place } from './place.ts';
 import { Plan, type Span, START } from './plan.ts';
@@ -145,16 +145,10 @@ export class Playbook {
   /**
    * Records a design whose cells will be stored; its signature was verified by the caller.
    * @param options.ceks 32 bytes a segment; not kept, the caller wipes them
-   * @param options.mode How its cells are renewed; `rekey` unless told
    * @returns false when it is here already
    * @throws {MillraceError} E_CONFLICT (another owner's, or being deleted), E_INPUT, E_STATE at density 0
    */
-  addDesign(options: {
-    manifest: Uint8Array;
-    owner: Uint8Array;
-    ceks: Uint8Array;
-    mode?: MaintenanceMode;
-  }): Promise<boolean> {
+  addDesign(options: { manifest: Uint8Array; owner: Uint8Array; ceks: Uint8Array }): Promise<boolean> {
     return this.#serial.run(async () => {
       const design = designIdOf(options.manifest);
       const known = this.#holdings.get(design);
@@ -165,13 +159,12 @@ export class Playbook {
         return false;
       }
       if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault takes no designs');
-      const { segments } = readManifest(options.manifest);
+      const { segments, maintenance: mode } = readManifest(options.manifest);
       if (options.ceks.length !== segments * KEY_BYTES)
         throw new MillraceError('E_INPUT', 'one content key for every segment is needed');
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.ceks);
       const owner = copyBytes(options.owner);
-      const { mode } = options;
       const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner, ...(mode && { mode }) };
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));

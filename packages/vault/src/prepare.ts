@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
 import { type DesignKind, designIdOf, encodeManifest, MAX_SEGMENTS } from './manifest.ts';
+import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
 import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
 
@@ -10,6 +11,8 @@ export interface DesignFacts {
   readonly times: ArrayLike<number>;
   /** What the owner sealed to itself. */
   readonly private?: Uint8Array;
+  /** How its cells shall be renewed; `rekey` unless told. */
+  readonly maintenance?: MaintenanceMode;
 }
 
 /** What the whole design amounts to. */
@@ -106,6 +109,7 @@ class Sealer {
       hashes: this.#hashes.bytes(),
       times: Uint32Array.from(facts.times, (tenths) => Math.min(0xffff_ffff, Math.max(0, Math.round(tenths)))),
       contentMac: this.#mac?.digest() ?? new Uint8Array(32),
+      maintenance: facts.maintenance,
       private: facts.private && copyBytes(facts.private),
     });
     const ceks = this.#ceks.bytes();

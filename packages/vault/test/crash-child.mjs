@@ -7,6 +7,7 @@ import { openLmdb } from '@millrace/stores';
 import {
   applyOuterLayer,
   CellStore,
+  openCellFile,
   openFileKeyWrapper,
   openSegment,
   openSlots,
@@ -48,16 +49,18 @@ const playbook = await Playbook.open({
   wrapper: await openFileKeyWrapper(join(folder, 'kek')),
   density: 50,
 });
-const cells = new CellStore(fusedStore(cellsLmdb.store('cells')));
+// The file's own writes decide nothing: until the index names them they lie in free slots.
+const cellFile = await openCellFile({ index: fusedStore(cellsLmdb.store('cells')), path: join(folder, 'cells.bin') });
+const cells = new CellStore(cellFile);
 
-const content = Uint8Array.from({ length: 60_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
+const content = Uint8Array.from({ length: 30_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
 
-async function storeAll() {
+async function store(maintenance) {
   const sealed = [];
   const prepared = await prepareDesign([content], {
     kind: 'binary',
     sink: (_, bytes) => void sealed.push(bytes),
-    describe: ({ segments }) => ({ times: new Array(segments).fill(1) }),
+    describe: ({ segments }) => ({ maintenance, times: new Array(segments).fill(1) }),
   });
   const manifest = readManifest(prepared.manifest);
   await playbook.addDesign({ manifest: prepared.manifest, owner: new Uint8Array(33), ceks: prepared.ceks });
@@ -66,6 +69,11 @@ async function storeAll() {
   await playbook.stored(
     await cells.storeCells(message, { sealed: (n) => sealed[n], hash: (n) => segmentHash(manifest, n) }),
   );
+}
+
+async function storeAll() {
+  await store('rekey');
+  await store('delta');
   for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork()) {
     await playbook.stored(await cells.storeCells(work));
   }
@@ -113,6 +121,7 @@ if (task === 'sweep') {
   await check();
 }
 await playbook.close();
+await cellFile.close();
 await keysLmdb.close();
 await cellsLmdb.close();
 writeSync(1, 'ok\n');

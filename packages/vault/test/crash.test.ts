@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CONTENT_BYTES } from '../src/index.ts';
+import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
 import { makeUpload, World } from './world.ts';
 
 const program = fileURLToPath(new URL('./crash-child.mjs', import.meta.url));
@@ -23,7 +23,7 @@ function child(path: string, ...task: string[]) {
   return spawnSync(process.execPath, [program, path, ...task], { encoding: 'utf8' });
 }
 
-describe('SIGKILL at every durable write of a sweep, over LMDB and files', () => {
+describe('SIGKILL at every durable write of a sweep in both modes, over LMDB and files', () => {
   it('nothing is lost, the check is clean before anything is mended, the sweep goes on and ends', () => {
     let kills = 0;
     for (let nth = 1, killed = true; killed; nth++) {
@@ -40,79 +40,88 @@ describe('SIGKILL at every durable write of a sweep, over LMDB and files', () =>
   });
 });
 
-describe('killed at every durable write of storing, sweeping and deleting, in memory', () => {
-  /** Runs `work` in fresh worlds, killing either side at its 1st, 2nd, … write, until it needs no more. */
-  async function everywhere(work: (world: World) => Promise<void>): Promise<number> {
-    let kills = 0;
-    for (const side of ['keysFuse', 'cellsFuse'] as const) {
-      for (const when of ['before', 'after'] as const) {
-        for (let nth = 1, reached = true; reached; nth++) {
-          const world = await World.create({ density: 50, batch: 2, ackLag: 2 });
-          await world.add(await makeUpload(3 * CONTENT_BYTES));
-          await world.settle();
-          world[side].writes = 0;
-          world[side].arm(nth, when);
-          await work(world);
-          reached = world[side].writes >= nth;
-          world[side].mend();
-          if (reached) kills++;
-          await world.settle();
-          await world.assertReadable();
-          expect(world.problems).toEqual([]);
-          const report = await world.check();
-          expect(report.problems, `${side} ${when} ${nth}`).toEqual([]);
-          expect(await world.countCells()).toBe(report.cells);
+const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceMode]])[] = [
+  ['rekey', ['rekey', 'rekey']],
+  ['delta', ['delta', 'delta']],
+  ['both', ['rekey', 'delta']],
+];
+
+describe.each(mixes)(
+  'killed at every durable write of storing, sweeping and deleting, in memory, mode %s',
+  (_, modes) => {
+    /** Runs `work` in fresh worlds, killing either side at its 1st, 2nd, … write, until it needs no more. */
+    async function everywhere(work: (world: World) => Promise<void>): Promise<number> {
+      let kills = 0;
+      for (const side of ['keysFuse', 'cellsFuse'] as const) {
+        for (const when of ['before', 'after'] as const) {
+          for (let nth = 1, reached = true; reached; nth++) {
+            const world = await World.create({ density: 50, batch: 2, ackLag: 2 });
+            await world.add(await makeUpload(3 * CONTENT_BYTES, undefined, modes[0]));
+            await world.settle();
+            world[side].writes = 0;
+            world[side].arm(nth, when);
+            await work(world);
+            reached = world[side].writes >= nth;
+            world[side].mend();
+            if (reached) kills++;
+            await world.settle();
+            await world.assertReadable();
+            expect(world.problems).toEqual([]);
+            const report = await world.check();
+            expect(report.problems, `${side} ${when} ${nth}`).toEqual([]);
+            expect(await world.countCells()).toBe(report.cells);
+          }
         }
       }
+      return kills;
     }
-    return kills;
-  }
 
-  it('a sweep', async () => {
-    const kills = await everywhere(async (world) => {
-      while (!(await world.survive(() => world.playbook.beginSweep())));
-      await world.settle();
-      expect(world.playbook.status().epoch).toBeGreaterThanOrEqual(2);
-    });
-    expect(kills).toBeGreaterThan(20);
-  });
-
-  it('storing a second design during a sweep', async () => {
-    const kills = await everywhere(async (world) => {
-      const upload = await makeUpload(5 * CONTENT_BYTES);
-      while (!(await world.survive(() => world.playbook.beginSweep())));
-      await world.survive(() => world.tick());
-      await world.add(upload);
-      for (let i = 0; i < 4; i++) {
-        await world.survive(() => world.stepKeys());
-        await world.survive(() => world.stepCells());
-      }
-      await world.settle();
-      expect(world.playbook.design(upload.designId).complete).toBe(true);
-    });
-    expect(kills).toBeGreaterThan(30);
-  });
-
-  it('deleting a design, then sweeping', async () => {
-    const kills = await everywhere(async (world) => {
-      const upload = await makeUpload(2 * CONTENT_BYTES);
-      await world.add(upload);
-      await world.settle();
-      for (let done = false; !done; ) {
-        done = await world.survive(async () => {
-          if (world.playbook.designs().some(({ design }) => design === upload.designId))
-            await world.delete(upload.designId);
-        });
-      }
-      world.deleted.add(upload.designId);
-      await world.settle();
-      for (let i = 0; i < 2; i++) {
+    it('a sweep', async () => {
+      const kills = await everywhere(async (world) => {
         while (!(await world.survive(() => world.playbook.beginSweep())));
         await world.settle();
-      }
-      expect(await world.countCells()).toBe(6);
-      expect(world.playbook.designs()).toHaveLength(1);
+        expect(world.playbook.status().epoch).toBeGreaterThanOrEqual(2);
+      });
+      expect(kills).toBeGreaterThan(20);
     });
-    expect(kills).toBeGreaterThan(30);
-  });
-});
+
+    it('storing a second design during a sweep', async () => {
+      const kills = await everywhere(async (world) => {
+        const upload = await makeUpload(5 * CONTENT_BYTES, undefined, modes[1]);
+        while (!(await world.survive(() => world.playbook.beginSweep())));
+        await world.survive(() => world.tick());
+        await world.add(upload);
+        for (let i = 0; i < 4; i++) {
+          await world.survive(() => world.stepKeys());
+          await world.survive(() => world.stepCells());
+        }
+        await world.settle();
+        expect(world.playbook.design(upload.designId).complete).toBe(true);
+      });
+      expect(kills).toBeGreaterThan(30);
+    });
+
+    it('deleting a design, then sweeping', async () => {
+      const kills = await everywhere(async (world) => {
+        const upload = await makeUpload(2 * CONTENT_BYTES, undefined, modes[1]);
+        await world.add(upload);
+        await world.settle();
+        for (let done = false; !done; ) {
+          done = await world.survive(async () => {
+            if (world.playbook.designs().some(({ design }) => design === upload.designId))
+              await world.delete(upload.designId);
+          });
+        }
+        world.deleted.add(upload.designId);
+        await world.settle();
+        for (let i = 0; i < 2; i++) {
+          while (!(await world.survive(() => world.playbook.beginSweep())));
+          await world.settle();
+        }
+        expect(await world.countCells()).toBe(6);
+        expect(world.playbook.designs()).toHaveLength(1);
+      });
+      expect(kills).toBeGreaterThan(30);
+    });
+  },
+);

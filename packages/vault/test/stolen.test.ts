@@ -4,7 +4,10 @@ import { describe, expect, it } from 'vitest';
 import {
   applyOuterLayer,
   CONTENT_BYTES,
+  encodeMessage,
+  type MaintainMessage,
   type Manifest,
+  maintenanceModes,
   openSegment,
   readManifest,
   type SliceCell,
@@ -49,29 +52,32 @@ function opened(
 }
 
 describe('stolen cells', () => {
-  it('of one epoch open nothing with all keys of any other, and everything with those of the same', async () => {
-    const world = await World.create({ density: 60 });
-    const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
-    await world.add(upload);
-    await world.settle();
-    const manifest = readManifest(upload.manifest);
-    const epochs: Epoch[] = [];
-    for (let e = 0; e < EPOCHS; e++) {
-      if (e > 0) await world.sweep();
-      const cells = new Map<string, Bytes>();
-      for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
-      epochs.push({ cells, playbook: await world.playbook.slice(upload.designId, 0, SEGMENTS) });
-    }
-    for (const [stolen, { cells }] of epochs.entries()) {
-      for (const [held, { playbook }] of epochs.entries()) {
-        const expected = stolen === held ? SEGMENTS : 0;
-        expect(opened(cells, playbook, manifest), `cells of ${stolen}, keys of ${held}`).toEqual({
-          byPlace: expected,
-          byTrying: expected,
-        });
+  it.each(maintenanceModes)(
+    'of one epoch open nothing with all keys of any other, and everything with those of the same: %s',
+    async (mode) => {
+      const world = await World.create({ density: 60 });
+      const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
+      await world.add(upload);
+      await world.settle();
+      const manifest = readManifest(upload.manifest);
+      const epochs: Epoch[] = [];
+      for (let e = 0; e < EPOCHS; e++) {
+        if (e > 0) await world.sweep();
+        const cells = new Map<string, Bytes>();
+        for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+        epochs.push({ cells, playbook: await world.playbook.slice(upload.designId, 0, SEGMENTS) });
       }
-    }
-  });
+      for (const [stolen, { cells }] of epochs.entries()) {
+        for (const [held, { playbook }] of epochs.entries()) {
+          const expected = stolen === held ? SEGMENTS : 0;
+          expect(opened(cells, playbook, manifest), `cells of ${stolen}, keys of ${held}`).toEqual({
+            byPlace: expected,
+            byTrying: expected,
+          });
+        }
+      }
+    },
+  );
 
   it('and everything the keys node holds two epochs later, its disk and its node key included, does not bring them back', async () => {
     const world = await World.create({ density: 60 });
@@ -118,5 +124,47 @@ describe('stolen cells', () => {
     for (let at = 0; at + 16 <= upload.content.length; at += 1024) {
       expect(everything.includes(Buffer.from(upload.content.subarray(at, at + 16)))).toBe(false);
     }
+  });
+
+  it('in mode delta the segments node is told no outer key, neither before nor after; in mode rekey it is told both', async () => {
+    for (const mode of maintenanceModes) {
+      const world = await World.create({ density: 60 });
+      const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
+      await world.add(upload);
+      await world.settle();
+      const keys = async () =>
+        (await world.playbook.slice(upload.designId, 0, SEGMENTS)).map(({ outerKey }) => outerKey);
+      const before = await keys();
+      const told: Bytes[] = [];
+      await world.playbook.beginSweep();
+      for (let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(); step !== undefined; ) {
+        told.push(encodeMessage(step));
+        await world.playbook.maintained(await world.cells.maintain(step));
+        step = await world.playbook.nextMaintenance();
+      }
+      const everything = Buffer.concat(told);
+      const seen = [...before, ...(await keys())].filter((key) => everything.includes(Buffer.from(key)));
+      expect(seen).toHaveLength(mode === 'delta' ? 0 : 2 * SEGMENTS);
+      await world.assertReadable();
+    }
+  });
+
+  it('decoys go by mask in the share of the designs that do', async () => {
+    const world = await World.create({ density: 20 });
+    await world.add(await makeUpload(20 * CONTENT_BYTES, undefined, 'delta'));
+    await world.add(await makeUpload(20 * CONTENT_BYTES));
+    await world.settle();
+    await world.playbook.beginSweep();
+    let masked = 0;
+    let all = 0;
+    for (let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(); step !== undefined; ) {
+      masked += step.masked.length;
+      all += step.masked.length + step.items.length;
+      await world.playbook.maintained(await world.cells.maintain(step));
+      step = await world.playbook.nextMaintenance();
+    }
+    expect(all).toBe(200);
+    expect(masked / all).toBeGreaterThan(0.45);
+    expect(masked / all).toBeLessThan(0.55);
   });
 });

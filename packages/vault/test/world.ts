@@ -9,6 +9,7 @@ import {
   createKeyWrapper,
   decodeMessage,
   encodeMessage,
+  type MaintenanceMode,
   MemorySlots,
   openSegment,
   Playbook,
@@ -165,7 +166,7 @@ export interface Upload extends PreparedDesign {
   readonly sealed: readonly Bytes[];
 }
 
-export async function makeUpload(size: number, fill?: number): Promise<Upload> {
+export async function makeUpload(size: number, fill?: number, maintenance?: MaintenanceMode): Promise<Upload> {
   const content = fill === undefined ? systemRandom(size) : new Uint8Array(size).fill(fill);
   const sealed: Bytes[] = [];
   const prepared = await prepareDesign(
@@ -175,7 +176,7 @@ export async function makeUpload(size: number, fill?: number): Promise<Upload> {
     {
       kind: 'binary',
       sink: (_, bytes) => void sealed.push(bytes),
-      describe: ({ segments }) => ({ times: new Array(segments).fill(100) }),
+      describe: ({ segments }) => ({ times: new Array(segments).fill(100), ...(maintenance && { maintenance }) }),
     },
   );
   return { ...prepared, content, sealed };

@@ -69,7 +69,7 @@ export async function createKeysNode(
   const { control, mail, link } = outbound;
   const objects = new ObjectBook(records);
   const streams = new KeysStreams({ directory, clock, logger, playbook, licences, objects, mail, link });
-  const maintenance = new Maintenance({ playbook, mail, control, clock, logger }, config.maintenance.periodMs);
+  const maintenance = new Maintenance({ playbook, mail, control, clock, logger }, config.maintenance);
   const parts: Parts = { config, playbook, licences, streams, maintenance, outbound, logger };
   closer.add(streams);
   closer.add(maintenance);

@@ -14,11 +14,13 @@ import {
   encodeMessage,
   type MaintainedMessage,
   type Playbook,
+  SEGMENT_BYTES,
   type StoredMessage,
   type VaultMessage,
   wipeMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
+import { Budget, type BudgetSettings, type Limit } from './budget.ts';
 
 /** No answer for so long: the message is sent again. */
 const ANSWER_MS = 30_000;
@@ -31,18 +33,37 @@ export interface MaintenanceModules {
   readonly logger: Logger;
 }
 
-/** What is told to control after every sweep, for `millrace status`. */
+export interface MaintenanceSettings {
+  /** How often every cell is to be renewed. */
+  readonly periodMs: number;
+  readonly budget?: BudgetSettings | undefined;
+}
+
+/** What is told to control during and after every sweep, for `millrace status`. */
 interface MaintenanceReport {
   readonly epoch: number;
   readonly cells: number;
   readonly decoys: number;
   readonly designs: number;
+  /** How often every cell is to be renewed, and how often it is with what the last sweep (or this one, so far) took. */
   readonly periodMs: number;
-  /** How long the last sweep took, and how long after the one before it began. */
-  readonly lastSweepMs: number;
   readonly reachedPeriodMs: number;
+  /** The last sweep, or this one so far. */
+  readonly lastSweepMs: number;
+  /** Of the sweep under way, 0 to 1; 1 when none is. */
+  readonly progress: number;
+  /** Why the period is not held: a budget's name, or `speed`; `no` when it is held. */
+  readonly heldBackBy: Limit | 'speed' | 'no';
+  /** What a month of it costs, in the currency of the prices. */
+  readonly moneyPerMonth: number;
   readonly problems: number;
 }
+
+/** A long sweep is told of this often while it goes on. */
+const TELL_MS = 10_000;
+/** Cells of a step, when no budget asks for less. */
+const STEP = 2_048;
+const MONTH_MS = 30 * 86_400_000;
 
 /**
  * Drives the keys node's side of the vault: a sweep every period, decoys up to the density, checks. One message is under
@@ -51,15 +72,16 @@ interface MaintenanceReport {
 export class Maintenance implements Closable {
   readonly #modules: MaintenanceModules;
   readonly #periodMs: number;
+  readonly #budget: Budget;
   readonly #stop = new AbortController();
   readonly #answers = new Set<(message: MaintainedMessage | StoredMessage | CheckedMessage) => void>();
   #running: Promise<void> = Promise.resolve();
-  #lastBegin = 0;
   #problems = 0;
 
-  constructor(modules: MaintenanceModules, periodMs: number) {
+  constructor(modules: MaintenanceModules, settings: MaintenanceSettings) {
     this.#modules = modules;
-    this.#periodMs = periodMs;
+    this.#periodMs = settings.periodMs;
+    this.#budget = new Budget(settings.budget, modules.clock);
   }
 
   start(): void {
@@ -79,7 +101,7 @@ export class Maintenance implements Closable {
     try {
       for (let part = await run.next(); part !== undefined; part = await run.next()) {
         const { check: id, part: number } = part;
-        const answer = await this.#ask(part, (message) =>
+        const { answer } = await this.#ask(part, (message) =>
           message.type === 'checked' && message.part === number && toHex(message.check) === toHex(id)
             ? message
             : undefined,
@@ -121,34 +143,42 @@ export class Maintenance implements Closable {
 
   async #sweep(began: number): Promise<void> {
     const { playbook, clock, logger } = this.#modules;
-    const reached = this.#lastBegin === 0 ? this.#periodMs : began - this.#lastBegin;
-    this.#lastBegin = began;
-    let problems = 0;
+    const budget = this.#budget;
+    budget.begin();
+    this.#problems = 0;
+    let told = began;
     while (playbook.status().sweep !== undefined) {
-      const message = await playbook.nextMaintenance();
+      const message = await playbook.nextMaintenance(budget.step(STEP, SEGMENT_BYTES));
       if (message === undefined) {
         if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
         continue;
       }
       const { to, number } = message;
-      const answer = await this.#ask(message, (reply) =>
+      const cells = message.items.length + message.masked.length;
+      const { answer, bytes: wireBytes } = await this.#ask(message, (reply) =>
         reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
       );
       const outcome = await playbook.maintained(answer);
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
-        problems++;
+        this.#problems++;
         logger.error({ code: 'E_CELL_MISSING', design: design ?? 'decoys', segment }, 'a cell is missing or damaged');
       }
+      const wait = budget.spend({ cells, bytes: cells * SEGMENT_BYTES, workMs: answer.work, wireBytes });
+      const progress = playbook.status().sweep?.progress ?? 1;
+      if (progress < 1 && clock.monotonic() - told >= TELL_MS) {
+        told = clock.monotonic();
+        await this.#report(told - began, progress);
+      }
+      if (wait > 0) await sleep(wait, this.#stop.signal);
     }
-    this.#problems = problems;
-    await this.#report(clock.monotonic() - began, reached);
+    await this.#report(clock.monotonic() - began, 1);
   }
 
   async #makeDecoys(): Promise<void> {
     const { playbook } = this.#modules;
     for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork()) {
       const { design, from } = work;
-      const answer = await this.#ask(work, (message) =>
+      const { answer } = await this.#ask(work, (message) =>
         message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
           ? message
           : undefined,
@@ -157,11 +187,14 @@ export class Maintenance implements Closable {
     }
   }
 
-  /** Sends a message to the segments node until its answer comes, and wipes the keys in it. */
+  /**
+   * Sends a message to the segments node until its answer comes, and wipes the keys in it.
+   * @returns with the answer: bytes of the message
+   */
   async #ask<Answer>(
     message: VaultMessage,
     match: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => Answer | undefined,
-  ): Promise<Answer> {
+  ): Promise<{ answer: Answer; bytes: number }> {
     const { mail } = this.#modules;
     const bytes = encodeMessage(message);
     wipeMessage(message);
@@ -177,7 +210,7 @@ export class Maintenance implements Closable {
       for (;;) {
         await mail.send('segments', { type: 'vault', message: bytes });
         const answer = await Promise.race([answered, sleep(ANSWER_MS, this.#stop.signal)]);
-        if (answer !== undefined) return answer;
+        if (answer !== undefined) return { answer, bytes: bytes.length };
       }
     } finally {
       if (take !== undefined) this.#answers.delete(take);
@@ -185,16 +218,23 @@ export class Maintenance implements Closable {
     }
   }
 
-  async #report(lastSweepMs: number, reachedPeriodMs: number): Promise<void> {
+  /** @param progress of the sweep, above 0; 1 when it has ended */
+  async #report(sweepMs: number, progress: number): Promise<void> {
     const { epoch, cells, decoys, designs } = this.#modules.playbook.status();
+    const reachedPeriodMs = Math.round(Math.max(this.#periodMs, sweepMs / Math.max(progress, 1e-6)));
+    const held = reachedPeriodMs <= this.#periodMs;
+    const perSweep = this.#budget.money / Math.max(progress, 1e-6);
     const report: MaintenanceReport = {
       epoch,
       cells,
       decoys,
       designs,
       periodMs: this.#periodMs,
-      lastSweepMs: Math.round(lastSweepMs),
-      reachedPeriodMs: Math.round(reachedPeriodMs),
+      reachedPeriodMs,
+      lastSweepMs: Math.round(sweepMs),
+      progress: Math.round(progress * 1_000) / 1_000,
+      heldBackBy: held ? 'no' : (this.#budget.heldBackBy ?? 'speed'),
+      moneyPerMonth: Number(((perSweep * MONTH_MS) / reachedPeriodMs).toPrecision(3)),
       problems: this.#problems,
     };
     this.#modules.logger.info(report, 'epoch');

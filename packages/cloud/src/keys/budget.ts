@@ -1,0 +1,97 @@
+import type { Clock } from '@millrace/base';
+import { z } from 'zod';
+
+/** What maintenance may spend; whatever is left out is not limited. */
+export const budgetSchema = z.strictObject({
+  /** Bytes of cells renewed a second. */
+  bytesPerSecond: z.number().positive().optional(),
+  /** Of one core of the segments node: 0.25 is a quarter, 2 are two cores. */
+  coreShare: z.number().positive().max(1024).optional(),
+  /** In the currency of the prices; a month has 30 days. */
+  moneyPerMonth: z.number().positive().optional(),
+  /** P, table 2: hashing 100 million hashes a second for an hour, and a gigabyte on the wire. */
+  prices: z
+    .strictObject({ hash100MHour: z.number().min(0), gigabyte: z.number().min(0) })
+    .default({ hash100MHour: 0.05, gigabyte: 0.087 }),
+});
+export type BudgetSettings = z.output<typeof budgetSchema>;
+
+/** What one step of a sweep took. */
+export interface Spent {
+  readonly cells: number;
+  /** Of the cells themselves. */
+  readonly bytes: number;
+  /** Of one core of the segments node. */
+  readonly workMs: number;
+  /** Message and answer. */
+  readonly wireBytes: number;
+}
+
+export type Limit = 'bytesPerSecond' | 'coreShare' | 'moneyPerMonth';
+
+/** Keccaks a cell: its new index, its old one, and its old one again when it is forgotten. */
+const HASHES = 3;
+const MONTH_MS = 30 * 86_400_000;
+/** A step is to take about so long, so that a small budget is spent evenly. */
+const STEP_MS = 1_000;
+const LEAST_STEP = 16;
+
+/** Keeps one sweep within its budgets: after every step it says how long to wait. */
+export class Budget {
+  readonly #settings: BudgetSettings | undefined;
+  readonly #clock: Clock;
+  #began: number;
+  #bytes = 0;
+  #workMs = 0;
+  #money = 0;
+  #waited: Limit | undefined;
+
+  constructor(settings: BudgetSettings | undefined, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#began = clock.monotonic();
+  }
+
+  /** A new sweep begins. */
+  begin(): void {
+    this.#began = this.#clock.monotonic();
+    this.#bytes = this.#workMs = this.#money = 0;
+    this.#waited = undefined;
+  }
+
+  /** What the sweep cost so far, in the currency of the prices. */
+  get money(): number {
+    return this.#money;
+  }
+
+  /** Which budget made the sweep wait last; undefined when none did. */
+  get heldBackBy(): Limit | undefined {
+    return this.#waited;
+  }
+
+  /** Cells that the next step should have at most, for a cell of so many bytes. */
+  step(most: number, cellBytes: number): number {
+    const { bytesPerSecond } = this.#settings ?? {};
+    if (bytesPerSecond === undefined) return most;
+    return Math.min(most, Math.max(LEAST_STEP, Math.floor((bytesPerSecond * STEP_MS) / 1_000 / cellBytes)));
+  }
+
+  /** @returns milliseconds to wait before the next step */
+  spend({ cells, bytes, workMs, wireBytes }: Spent): number {
+    const prices = this.#settings?.prices ?? { hash100MHour: 0.05, gigabyte: 0.087 };
+    this.#bytes += bytes;
+    this.#workMs += workMs;
+    this.#money += (cells * HASHES * prices.hash100MHour) / (100e6 * 3_600) + (wireBytes * prices.gigabyte) / 1e9;
+    const { bytesPerSecond, coreShare, moneyPerMonth } = this.#settings ?? {};
+    const due: [Limit, number][] = [
+      ['bytesPerSecond', bytesPerSecond === undefined ? 0 : (this.#bytes / bytesPerSecond) * 1_000],
+      ['coreShare', coreShare === undefined ? 0 : this.#workMs / coreShare],
+      ['moneyPerMonth', moneyPerMonth === undefined ? 0 : (this.#money / moneyPerMonth) * MONTH_MS],
+    ];
+    const [limit, longest] = due.reduce((a, b) => (b[1] > a[1] ? b : a));
+    const wait = this.#began + longest - this.#clock.monotonic();
+    if (wait <= 0) return 0;
+    this.#waited = limit;
+    return wait;
+  }
+}
