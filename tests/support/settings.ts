@@ -22,6 +22,7 @@ export interface MaintenanceChoice {
   readonly periodMs: number;
   /** Per cent of the cells that are real. */
   readonly density: number;
+  readonly budget?: { readonly bytesPerSecond?: number; readonly coreShare?: number; readonly moneyPerMonth?: number };
 }
 
 type Json = Record<string, unknown>;

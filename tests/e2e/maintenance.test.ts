@@ -1,0 +1,70 @@
+import { sleep } from '@millrace/base';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { noisyGcode } from '../support/designs.ts';
+import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World | undefined;
+afterEach(async () => {
+  await world?.close();
+  world = undefined;
+});
+
+/** What the keys node last told control, as `millrace status` shows it. */
+async function told(session: Session): Promise<Readonly<Record<string, unknown>>> {
+  const { maintenance } = await session.api.status();
+  return (maintenance ?? {}) as Readonly<Record<string, unknown>>;
+}
+
+async function untilTold(
+  session: Session,
+  wanted: (report: Readonly<Record<string, unknown>>) => boolean,
+): Promise<Readonly<Record<string, unknown>>> {
+  const end = performance.now() + 60_000;
+  for (;;) {
+    const report = await told(session);
+    if (wanted(report)) return report;
+    if (performance.now() > end) throw new Error(`the last report is ${JSON.stringify(report)}`);
+    await sleep(50);
+  }
+}
+
+const design = noisyGcode(500_000);
+
+describe('maintenance', () => {
+  it('goes on under a print: the epochs pass, the part is good', async () => {
+    world = await createWorld({
+      machine: { factor: await factorFor(design, 8) },
+      maintenance: { periodMs: 1_000, density: 50 },
+    });
+    const owner = await world.session('owner');
+    const operator = await world.session('operator');
+    const stored = await store(world, owner, design);
+    const licence = await license(world, owner, stored.design, 1);
+    const print = await order(world, operator, licence);
+    await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 0);
+    const before = Number((await told(owner)).epoch ?? 0);
+    const { state } = await untilEnded(operator, print, 90_000);
+    expect(state).toBe('completed');
+    const after = await untilTold(owner, ({ epoch }) => Number(epoch) >= before + 3);
+    expect(after.problems).toBe(0);
+  });
+
+  it('that its budget holds back says so, and what period it reaches', async () => {
+    world = await createWorld({
+      start: ['control', 'distribution', 'segments', 'keys'],
+      maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 300_000 } },
+    });
+    const owner = await world.session('owner');
+    await store(world, owner, design);
+    // 31 cells and as many decoys: a megabyte, 3.4 s; the sweep that begins while they are stored is shorter.
+    const report = await untilTold(
+      owner,
+      ({ reachedPeriodMs, progress }) => Number(reachedPeriodMs) > 3_000 && progress === 1,
+    );
+    expect(report).toMatchObject({ periodMs: 1_000, heldBackBy: 'bytesPerSecond', cells: 62, problems: 0 });
+    expect(Number(report.reachedPeriodMs)).toBeLessThan(20_000);
+  });
+});
