@@ -83,6 +83,13 @@ export const errorCodes = {
   E_SEAL: code(400, 6, false, 'A sealed message does not open.', 'It was altered, or sealed to another key.'),
   // Designs and vault
   E_DESIGN_EMPTY: code(400, 2, false, 'The design holds no bytes.', 'Give a file with content.'),
+  E_SLICER: code(
+    400,
+    2,
+    false,
+    'The model could not be sliced: no slicer is installed, or the slicer refused.',
+    'Install PrusaSlicer, correct the model or the profile, or slice it yourself and add the G-code.',
+  ),
   E_SEGMENT: code(
     400,
     6,

@@ -34,6 +34,7 @@ const code = await run(argv.slice(2), {
   env: process.env,
   entries: builtEntries,
   sample: fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url)),
+  profile: fileURLToPath(new URL('../../../samples/impeller.ini', import.meta.url)),
   signal: stop.signal,
   onInsist: (action) => {
     insist = () => {

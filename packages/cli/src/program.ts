@@ -139,7 +139,7 @@ function addOwner(group: Group, add: Add): void {
   add(
     design,
     'add <file>',
-    'seal a design on this machine, upload it, wait until it is stored',
+    'seal a design (G-code; STL and 3MF are sliced first) on this machine, upload it, wait until it is stored',
     async (context, [file = ''], options) => {
       const commands = await import('./commands/design.ts');
       return commands.add(context, file, options);
@@ -148,6 +148,7 @@ function addOwner(group: Group, add: Add): void {
     .option('--name <name>', 'name of the design (default: name of the file)')
     .option('--kind <kind>', 'gcode or binary (default: by the name of the file)')
     .option('--material <name>', 'of which material it is meant to be made', 'PLA')
+    .option('--profile <file>', 'for STL and 3MF: the slicing profile (default: PLA, 0.4 mm nozzle, 0.28 mm layers)')
     .option('--rate <bytes>', 'for binary: bytes a second that a sink takes');
   add(design, 'list', 'designs of the user', async (context) => (await import('./commands/design.ts')).list(context));
 

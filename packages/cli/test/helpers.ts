@@ -54,6 +54,7 @@ export async function cli(argv: readonly string[], changes: Partial<Surroundings
     env: {},
     entries: { node: '/nowhere', machine: '/nowhere' },
     sample: '/nowhere',
+    profile: '/nowhere',
     signal: new AbortController().signal,
     onInsist: () => undefined,
     ...changes,

@@ -43,6 +43,7 @@ function allCommands(): string[][] {
       env: {},
       entries: { node: '', machine: '' },
       sample: '',
+      profile: '',
       signal: new AbortController().signal,
       onInsist: () => undefined,
     },

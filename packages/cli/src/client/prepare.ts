@@ -15,6 +15,7 @@ import {
   sealPrivatePart,
 } from '@millrace/vault';
 import { hasSystemCode } from '../installation/files.ts';
+import { userFiles } from '../installation/layout.ts';
 import { processIsAlive } from '../supervisor/alive.ts';
 import { findPrepared, type PreparedDesign, type PreparedState, sweepPreparations, writePrepared } from './prepared.ts';
 import { keepRecord, withSecret } from './records.ts';
@@ -42,8 +43,18 @@ export interface Sliced {
   /** Name of the profile, and its content. */
   readonly profile: string;
   readonly settings: Uint8Array;
-  /** The model; the G-code is temporary. */
-  readonly source: PreparedState['source'];
+  /** The model it was made from, by which a broken-off upload is found again: the G-code is temporary. */
+  readonly source?: PreparedState['source'];
+}
+
+/** What an earlier, broken-off attempt left of the very same file. */
+export async function findEarlier(
+  session: Session,
+  source: PreparedState['source'],
+): Promise<PreparedDesign | undefined> {
+  const uploads = join(session.user.folder, userFiles.uploads);
+  await sweepPreparations(uploads, processIsAlive);
+  return findPrepared(uploads, source);
 }
 
 /**
@@ -57,16 +68,15 @@ export async function prepareFile(
   options: PrepareOptions,
   progress: (done: number, total: number) => void,
 ): Promise<PreparedDesign> {
-  const uploads = join(session.user.folder, 'uploads');
-  await sweepPreparations(uploads, processIsAlive);
+  const uploads = join(session.user.folder, userFiles.uploads);
   const file = await openFile(path);
   try {
     const stats = await file.stat();
     if (!stats.isFile()) throw new MillraceError('E_INPUT', `${path} is not a file`);
     const source = options.sliced?.source ?? { path, size: stats.size, mtimeMs: stats.mtimeMs };
-    const earlier = await findPrepared(uploads, source);
+    const earlier = await findEarlier(session, source);
     if (earlier !== undefined) return earlier;
-    return await sealFile(session, file, stats, source, { ...options, uploads }, progress);
+    return await sealFile(session, { file, stats, path }, source, { ...options, uploads }, progress);
   } finally {
     await file.close();
   }
@@ -74,14 +84,14 @@ export async function prepareFile(
 
 async function sealFile(
   session: Session,
-  file: FileHandle,
-  stats: Stats,
+  { file, stats, path }: { readonly file: FileHandle; readonly stats: Stats; readonly path: string },
   source: PreparedState['source'],
   options: PrepareOptions & { readonly uploads: string },
   progress: (done: number, total: number) => void,
 ): Promise<PreparedDesign> {
   const { directory, random, signal } = session;
-  const kind = options.kind ?? (gcodeNames.test(source.path) ? 'gcode' : 'binary');
+  const sliced = options.sliced !== undefined;
+  const kind = options.kind ?? (sliced || gcodeNames.test(source.path) ? 'gcode' : 'binary');
   const name = (options.name ?? basename(source.path)).slice(0, MAX_NAME);
   const observer = await observe(kind, options);
   let part: PrivatePart | undefined;
@@ -104,7 +114,7 @@ async function sealFile(
     try {
       const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(designId));
       const keys = await seal(fromHex(directory.nodes.keys.box), info, ceks);
-      await requireUnchanged(file, stats, source.path);
+      await requireUnchanged(file, stats, path);
       if (part !== undefined) await keepRecord(session, designId, part, options.sliced?.settings);
       return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);
     } finally {

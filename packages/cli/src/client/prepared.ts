@@ -24,7 +24,13 @@ const stateSchema = z.strictObject({
   segments: z.number().int().positive(),
   size: z.number().int().positive(),
   /** The file it was made from: the same file, unchanged, goes on where an upload was broken off. */
-  source: z.strictObject({ path: z.string(), size: z.number(), mtimeMs: z.number() }),
+  source: z.strictObject({
+    path: z.string(),
+    size: z.number(),
+    mtimeMs: z.number(),
+    /** SHA-256 of the profile, for a model: with another profile it is another design. */
+    profile: hexOf(32).optional(),
+  }),
 });
 export type PreparedState = z.output<typeof stateSchema>;
 
@@ -102,7 +108,8 @@ export async function findPrepared(
     if (json === undefined) continue;
     const state = parse(stateSchema, json, join(folder, files.state), 'E_CONFIG');
     const same = state.source.path === source.path && state.source.size === source.size;
-    if (same && state.source.mtimeMs === source.mtimeMs) return preparedIn(folder, state, true);
+    const unchanged = state.source.mtimeMs === source.mtimeMs && state.source.profile === source.profile;
+    if (same && unchanged) return preparedIn(folder, state, true);
   }
   return undefined;
 }

@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly entries: Entries;
   /** A sliced design that is always at hand. */
   readonly sample: string;
+  /** Slicing profile for models that are added without one. */
+  readonly profile: string;
   /** Aborts when the user wants to end. */
   readonly signal: AbortSignal;
   /** Replaces what happens on a second Ctrl-C. */

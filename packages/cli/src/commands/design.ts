@@ -1,13 +1,17 @@
+import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
 import type { DesignView } from '../client/answers.ts';
 import type { PrepareOptions } from '../client/prepare.ts';
-import { namedDesigns } from '../client/records.ts';
+import type { PreparedDesign } from '../client/prepared.ts';
+import { type DesignFile, namedDesigns, readRecord } from '../client/records.ts';
 import type { Session } from '../client/session.ts';
 import { storeDesign } from '../client/upload.ts';
+import { userFiles } from '../installation/layout.ts';
 import { commandName } from '../output/command-name.ts';
-import { formatBytes, formatFields, formatTable } from '../output/format.ts';
+import { formatBytes, formatDuration, formatFields, formatTable } from '../output/format.ts';
 import { createProgress, type Progress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
+import { isModel, modelSource, type SlicedModel, type SliceOptions, sliceModel } from '../slicing/model.ts';
 import { type Context, withSession } from './context.ts';
 
 export interface AddOptions {
@@ -15,19 +19,31 @@ export interface AddOptions {
   readonly kind?: string;
   readonly rate?: string;
   readonly material?: string;
+  readonly profile?: string;
 }
 
 export function add(context: Context, file: string, options: AddOptions): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { terminal } = context;
-    const design = await addDesign(session, terminal, context.path(file), {
+    const path = context.path(file);
+    const kind = kindOf(options.kind);
+    const prepare: PrepareOptions = {
       name: options.name,
-      kind: kindOf(options.kind),
+      kind,
       bytesPerSecond: rateOf(options.rate),
       material: options.material,
-    });
+    };
+    const model = isModel(path) && kind !== 'binary';
+    if (options.profile !== undefined && !model) {
+      throw new MillraceError('E_INPUT', '--profile is for models (STL, 3MF), which are sliced here');
+    }
+    const profile = options.profile === undefined ? context.profile : context.path(options.profile);
+    const design = model
+      ? await addModel(context, session, { path, profile }, prepare)
+      : await addDesign(session, terminal, path, prepare);
+    const record = await readRecord(session, design.design);
     terminal.result(
-      design,
+      { ...design, time: record?.time, box: record?.box, material: record?.material, sliced: record?.sliced },
       [
         `Design ${design.design} is stored.`,
         formatFields(
@@ -36,6 +52,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
             ['kind', design.kind],
             ['size', formatBytes(design.size)],
             ['segments', String(design.segments)],
+            ...aboutPart(record),
           ],
           '  ',
         ),
@@ -43,6 +60,60 @@ export function add(context: Context, file: string, options: AddOptions): Promis
       ].join('\n'),
     );
   });
+}
+
+/** What the owner's own record says, for the screen. */
+function aboutPart(record: DesignFile | undefined): (readonly [string, string | undefined])[] {
+  if (record === undefined) return [];
+  const { time, sliced, material, box } = record;
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = box ?? [];
+  return [
+    ['sliced', sliced && `by ${sliced.slicer} with ${sliced.profile}`],
+    ['time', formatTimes(time)],
+    ['material', material.grams > 0 ? `${material.name}, ${material.grams.toFixed(1)} g` : undefined],
+    ['box', box && `${[d - a, e - b, f - c].map((side) => side.toFixed(1)).join(' × ')} mm`],
+  ];
+}
+
+/** The motion model's time, held against the slicer's. */
+export function formatTimes({ model, slicer }: DesignFile['time']): string {
+  const own = `${formatDuration(model * 1_000)} by the motion model, heating and homing included`;
+  if (slicer === undefined || slicer === 0) return own;
+  return `${own}; ${formatDuration(slicer * 1_000)} by the slicer (ratio ${(model / slicer).toFixed(2)})`;
+}
+
+/** Slices a model here, then adds what came of it; a broken-off upload goes on without slicing again. */
+async function addModel(
+  { terminal, env }: Context,
+  session: Session,
+  { path, profile }: { readonly path: string; readonly profile: string },
+  options: PrepareOptions,
+): Promise<DesignView> {
+  const { findEarlier } = await import('../client/prepare.ts');
+  const earlier = await findEarlier(session, await modelSource(path, profile));
+  if (earlier !== undefined) return storePrepared(session, terminal, earlier);
+  const sliced = await sliceWithProgress(terminal, {
+    model: path,
+    profile,
+    folder: join(session.user.folder, userFiles.uploads),
+    env,
+    signal: session.signal,
+  });
+  try {
+    return await addDesign(session, terminal, sliced.path, { name: basename(path), ...defined(options), sliced });
+  } finally {
+    await sliced.remove();
+  }
+}
+
+export function sliceWithProgress(terminal: Terminal, options: Omit<SliceOptions, 'progress'>): Promise<SlicedModel> {
+  return withProgress(createProgress(terminal, 'slice '), (progress) =>
+    sliceModel({ ...options, progress: (percent) => progress.update(percent, 100, basename(options.model)) }),
+  );
+}
+
+function defined({ name, ...rest }: PrepareOptions): PrepareOptions {
+  return name === undefined ? rest : { name, ...rest };
 }
 
 /** Seals a file, uploads it and waits until the vault has it, with progress. */
@@ -59,6 +130,10 @@ export async function addDesign(
       progress.update(done, total, `${formatBytes(done)} of ${formatBytes(total)}`),
     ),
   );
+  return storePrepared(session, terminal, prepared);
+}
+
+async function storePrepared(session: Session, terminal: Terminal, prepared: PreparedDesign): Promise<DesignView> {
   const stored = await withProgress(createProgress(terminal, 'store '), (progress) =>
     storeDesign(session, prepared, (step, done, total) =>
       progress.update(

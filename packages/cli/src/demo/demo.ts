@@ -1,13 +1,18 @@
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
+import { readRecord } from '../client/records.ts';
 import { openSession, type Session } from '../client/session.ts';
 import type { Context } from '../commands/context.ts';
+import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';
 import { portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
+import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
+import { isModel, modelSource, type SlicedModel } from '../slicing/model.ts';
+import { findSlicer } from '../slicing/slicer.ts';
 import { format } from '../supervisor/children.ts';
 import type { Running } from '../supervisor/up.ts';
 import {
@@ -28,16 +33,52 @@ export interface DemoOptions {
 
 /** The main job: from a design to two parts, with every step shown; then it keeps running. */
 export async function demo(context: Context, file: string | undefined, options: DemoOptions): Promise<void> {
-  const { terminal } = context;
   const path = file === undefined ? context.sample : context.path(file);
-  const sha256 = await hashOf(path); // before anything starts: a file that is not there ends it here
+  await requireUsable(context, path); // before anything starts: a file that is not there ends it here
   const installation = await openOrInit(context);
+  const sliced = isModel(path) ? await sliceForOwner(context, installation, path) : undefined;
+  try {
+    await run(context, installation, { path, sliced, sha256: await hashOf(sliced?.path ?? path) }, options);
+  } finally {
+    await sliced?.remove();
+  }
+}
+
+/** @throws {MillraceError} E_NOT_FOUND; E_SLICER when the file is a model and no slicer is installed */
+async function requireUsable({ profile, env, signal }: Context, path: string): Promise<void> {
+  if (!isModel(path)) return void (await hashOf(path));
+  await modelSource(path, profile);
+  await findSlicer(profile, env, signal);
+}
+
+function sliceForOwner(context: Context, { layout }: Installation, model: string): Promise<SlicedModel> {
+  const { terminal, profile, env, signal } = context;
+  const folder = join(layout.user('owner'), userFiles.uploads);
+  return sliceWithProgress(terminal, { model, profile, folder, env, signal });
+}
+
+/** What the demo makes parts of. */
+interface Subject {
+  readonly path: string;
+  /** The G-code that came of it, when it is a model. */
+  readonly sliced: SlicedModel | undefined;
+  /** SHA-256 of the G-code. */
+  readonly sha256: string;
+}
+
+async function run(
+  context: Context,
+  installation: Installation,
+  subject: Subject,
+  options: DemoOptions,
+): Promise<void> {
+  const { terminal } = context;
   const running = await startUnlessRunning(context, installation);
   try {
     const owner = await sessionOf(context, installation, 'owner');
     const operator = await sessionOf(context, installation, 'operator');
     try {
-      await showJob(context, owner, operator, { path, sha256 });
+      await showJob(context, owner, operator, subject);
     } finally {
       owner.close();
       operator.close();
@@ -98,12 +139,7 @@ function sessionOf({ clock, random, signal }: Context, installation: Installatio
   return openSession({ installation, user, clock, random, signal });
 }
 
-async function showJob(
-  context: Context,
-  owner: Session,
-  operator: Session,
-  file: { readonly path: string; readonly sha256: string },
-): Promise<void> {
+async function showJob(context: Context, owner: Session, operator: Session, subject: Subject): Promise<void> {
   const { terminal } = context;
   const [entry] = owner.installation.description.machines;
   if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');
@@ -113,14 +149,17 @@ async function showJob(
     operator,
     terminal,
     machine: { name: entry.name, machine, material: entry.material },
-    sha256: file.sha256,
+    sha256: subject.sha256,
   };
 
-  step(context, 3, 'Design', `${basename(file.path)}: the owner seals it here; the cloud gets sealed segments only`);
-  const design = await storeDesign(job, file.path);
+  step(context, 3, 'Design', `${basename(subject.path)}: the owner seals it here; the cloud gets sealed segments only`);
+  const design = await storeDesign(job, subject.path, subject.sliced);
+  const record = await readRecord(owner, design.design);
   detail(context, [
     ['design', design.design],
     ['size', `${formatBytes(design.size)} in ${design.segments} segments`],
+    ['sliced', record?.sliced && `by ${record.sliced.slicer} with ${record.sliced.profile}`],
+    ['time', record && formatTimes(record.time)],
     ['state', design.state],
   ]);
 
@@ -211,6 +250,6 @@ function step({ terminal }: Context, number: number, title: string, text: string
   terminal.say(`\n${number}  ${title}: ${text}`);
 }
 
-function detail({ terminal }: Context, fields: readonly (readonly [string, string])[]): void {
+function detail({ terminal }: Context, fields: readonly (readonly [string, string | undefined])[]): void {
   terminal.say(formatFields(fields, '   '));
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { copyFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { MillraceError, parse, sleep } from '@millrace/base';
 import { z } from 'zod';
 import type { DesignView } from '../client/answers.ts';
@@ -14,6 +14,7 @@ import { watchWithProgress } from '../commands/print.ts';
 import { hasSystemCode, makeFolder, readJson, replaceFile } from '../installation/files.ts';
 import { machineFiles } from '../installation/layout.ts';
 import type { Terminal } from '../output/terminal.ts';
+import type { SlicedModel } from '../slicing/model.ts';
 
 export const OBJECTS = 2;
 
@@ -46,8 +47,10 @@ export interface Job {
   readonly sha256: string;
 }
 
-export function storeDesign({ owner, terminal }: Job, file: string): Promise<DesignView> {
-  return addDesign(owner, terminal, file, { kind: 'gcode' });
+export function storeDesign({ owner, terminal }: Job, file: string, sliced?: SlicedModel): Promise<DesignView> {
+  if (sliced === undefined) return addDesign(owner, terminal, file, { kind: 'gcode' });
+  const { path, slicer, profile, settings } = sliced;
+  return addDesign(owner, terminal, path, { name: basename(file), sliced: { slicer, profile, settings } });
 }
 
 export function license({ owner, operator, machine }: Job, design: DesignView): Promise<string> {

@@ -24,7 +24,9 @@ export async function createDistributionNode(
   );
   const relay = new Relay(control, logger);
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
-  addUploadRoutes(server, config, new Uploads(join(config.folder, nodeFiles.data, 'uploads')));
+  const uploads = closer.add(new Uploads(join(config.folder, nodeFiles.data, 'uploads')));
+  await uploads.start();
+  addUploadRoutes(server, config, uploads);
   acceptLinks(server, config, relay, logger);
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });

@@ -1,10 +1,16 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, hexOf, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, type Closable, hexOf, MillraceError, parse, sleep, systemRandom, toHex } from '@millrace/base';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
 const MAX_SEGMENTS = 1 << 22; // 64 GiB
+/** Folders that are being wiped, beside those of designs. */
+const WIPING = '.wiping-';
+/** Files overwritten at a time. */
+const AT_ONCE = 16;
+/** How long whoever asks for a wipe waits for its end; it goes on without them. */
+const WAIT_MS = 5_000;
 
 const designSchema = hexOf(16);
 const numberSchema = z.coerce
@@ -17,11 +23,25 @@ const numberSchema = z.coerce
  * Sealed segments on their way from the owner to the segments node, one file each under uploads/DESIGN/. They are
  * overwritten and removed as soon as the segments node has them.
  */
-export class Uploads {
+export class Uploads implements Closable {
   readonly #folder: string;
+  readonly #wiping = new Set<Promise<void>>();
+  #closed = false;
 
   constructor(folder: string) {
     this.#folder = folder;
+  }
+
+  /** Goes on with the wiping that a killed process left. */
+  async start(): Promise<void> {
+    for (const name of await readdir(this.#folder).catch(() => []))
+      if (name.startsWith(WIPING)) this.#wipeLater(join(this.#folder, name));
+  }
+
+  /** Ends after the files that are being overwritten; the next start goes on. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#wiping);
   }
 
   /** Durable when it resolves; the same segment may come again. @throws {MillraceError} E_INPUT, E_CONFLICT, E_DISK_FULL */
@@ -61,18 +81,48 @@ export class Uploads {
     }
   }
 
-  /** Overwrites and removes every staging copy of the design. */
+  /**
+   * Overwrites and removes every staging copy of the design. From the first moment on they are no longer there for
+   * anybody; what is not overwritten when it resolves, some seconds later, is overwritten after that.
+   */
   async wipe(design: string): Promise<void> {
     const folder = join(this.#folder, parse(designSchema, design, 'design'));
-    for (const name of await readdir(folder).catch(() => [])) {
-      const path = join(folder, name);
-      const { size } = await stat(path);
-      const file = await open(path, 'r+');
-      await file.write(new Uint8Array(size), 0, size, 0);
-      await file.datasync();
-      await file.close();
+    const going = join(this.#folder, `${WIPING}${design}-${toHex(systemRandom(6))}`);
+    try {
+      await rename(folder, going);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+      throw error;
     }
-    await rm(folder, { recursive: true, force: true });
+    const waited = new AbortController();
+    await Promise.race([this.#wipeLater(going), sleep(WAIT_MS, waited.signal).catch(() => undefined)]);
+    waited.abort();
+  }
+
+  #wipeLater(folder: string): Promise<void> {
+    const work = this.#overwrite(folder).catch(() => undefined); // what cannot be wiped now is tried at the next start
+    this.#wiping.add(work);
+    return work.finally(() => this.#wiping.delete(work));
+  }
+
+  async #overwrite(folder: string): Promise<void> {
+    const names = await readdir(folder);
+    const worker = async () => {
+      for (let name = names.pop(); name !== undefined && !this.#closed; name = names.pop()) {
+        const path = join(folder, name);
+        const { size } = await stat(path);
+        const file = await open(path, 'r+');
+        try {
+          await file.write(new Uint8Array(size), 0, size, 0);
+          await file.datasync();
+        } finally {
+          await file.close();
+        }
+        await rm(path);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    if (!this.#closed) await rm(folder, { recursive: true, force: true });
   }
 
   #path(design: string, number: string): string {

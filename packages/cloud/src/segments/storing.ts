@@ -17,7 +17,7 @@ import { Table } from '../node/table.ts';
 import type { DesignBook } from './designs.ts';
 
 /** Sealed segments held in memory at a time. */
-const BATCH = 64;
+const BATCH = 256;
 /** How long to wait for the keys node before asking again. */
 const ANSWER_MS = 20_000;
 
@@ -36,7 +36,7 @@ export interface StoringModules {
  */
 export class Storing {
   readonly #modules: StoringModules;
-  readonly #pending: Table<{ design: string }>;
+  readonly #pending: Table<{ design: string; stored?: boolean | undefined }>;
   readonly #stop = new AbortController();
   readonly #answers = new Map<string, (message: StoreMessage) => void>();
   #running: Promise<void> = Promise.resolve();
@@ -44,7 +44,7 @@ export class Storing {
   constructor(modules: StoringModules) {
     this.#modules = modules;
     setMaxListeners(2 * BATCH, this.#stop.signal); // one for each segment that is being fetched
-    this.#pending = new Table(modules.store, 'storing', z.strictObject({ design: z.string() }));
+    this.#pending = new Table(modules.store, 'storing', z.strictObject({ design: z.string(), stored: z.boolean().optional() }));
   }
 
   /** Goes on with what a killed process left. */
@@ -83,7 +83,11 @@ export class Storing {
     const { mail, logger, distribution } = this.#modules;
     for (let delay = 200; !this.#stop.signal.aborted; delay = Math.min(2 * delay, 5_000)) {
       try {
-        await this.#storeAll(design);
+        if ((await this.#pending.require(design)).stored !== true) {
+          await this.#storeAll(design);
+          // From here on the staging copies may be gone: a restart does not look for them again.
+          await this.#pending.update(design, (record) => ({ ...record, stored: true }));
+        }
         await distribution.call('DELETE', `/v1/uploads/${design}`, { signal: this.#stop.signal });
         await mail.send('control', { type: 'design.stored', design }, `stored/${design}`);
         await this.#pending.remove(design);
