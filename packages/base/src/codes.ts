@@ -112,6 +112,27 @@ export const errorCodes = {
     'A cell or playbook entry in the vault is damaged.',
     'Run `millrace vault check`; repair from the offline copy.',
   ),
+  E_DESIGN_DELETED: code(
+    410,
+    3,
+    false,
+    'The owner has deleted the design.',
+    'Nothing can be made of it any more; ask the owner for another one.',
+  ),
+  E_QUARANTINE: code(
+    503,
+    6,
+    false,
+    'A node is older than what others remember of it, as after a restored backup.',
+    'Put the newest data folder back, or follow docs/runbooks/recover.md.',
+  ),
+  E_BACKUP: code(
+    400,
+    6,
+    false,
+    'A backup does not open: altered, cut short, or its key has been destroyed.',
+    'Use the newest backup with the key file that belongs to it.',
+  ),
   // Licences and permits
   E_LICENCE_EXHAUSTED: code(
     403,

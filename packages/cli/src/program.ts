@@ -149,7 +149,20 @@ function addOwner(group: Group, add: Add): void {
     .option('--kind <kind>', 'gcode or binary (default: by the name of the file)')
     .option('--material <name>', 'of which material it is meant to be made', 'PLA')
     .option('--profile <file>', 'for STL and 3MF: the slicing profile (default: PLA, 0.4 mm nozzle, 0.28 mm layers)')
-    .option('--rate <bytes>', 'for binary: bytes a second that a sink takes');
+    .option('--rate <bytes>', 'for binary: bytes a second that a sink takes')
+    .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
+  add(
+    design,
+    'delete <design>',
+    'take a design back for good: its keys are destroyed at once, its cells by the next epoch',
+    async (context, [id = '']) => (await import('./commands/designs.ts')).remove(context, id),
+  );
+  add(
+    design,
+    'repair <design> [folder]',
+    'upload again what the vault has lost, from the offline copy that `design add --keep` made',
+    async (context, [id = '', folder]) => (await import('./commands/designs.ts')).repair(context, id, folder),
+  );
   add(design, 'list', 'designs of the user', async (context) => (await import('./commands/design.ts')).list(context));
 
   const licence = group('licence', 'licences: how many objects of a design, on which machines');

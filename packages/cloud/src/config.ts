@@ -36,7 +36,18 @@ const settingsSchema = z.strictObject({
       budget: budgetSchema.optional(),
     })
     .optional(),
+  /** Keys node: how often it checks the vault by itself, ms; 0 is never. */
+  checks: z
+    .strictObject({
+      everyMs: z.number().int().min(0),
+      deepEveryMs: z.number().int().min(0),
+      afterStartMs: z.number().int().min(0),
+    })
+    .optional(),
 });
+
+/** After every start and once an hour; every cell is read once a day. */
+const DEFAULT_CHECKS = { everyMs: 3_600_000, deepEveryMs: 86_400_000, afterStartMs: 2_000 } as const;
 
 export interface NodeConfig {
   readonly role: NodeRole;
@@ -45,6 +56,7 @@ export interface NodeConfig {
   readonly tls: TlsIdentity;
   readonly box: P256Key;
   readonly maintenance: MaintenanceSettings & { readonly density: number };
+  readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'kek'): Promise<Bytes>;
 }
@@ -76,6 +88,7 @@ export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
       tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
       box: p256Key(box),
       maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },
+      checks: settings.checks ?? DEFAULT_CHECKS,
       secret: read,
     };
   } finally {

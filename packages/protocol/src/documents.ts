@@ -71,6 +71,9 @@ const addDesign = z.strictObject({
   keysHash: bytesOf(32),
 });
 
+/** The owner takes a design back: its keys are destroyed at once, its cells by the next epoch. */
+const deleteDesign = z.strictObject({ type: z.literal('design.delete'), ...common, design: identifier });
+
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
   ...common,
@@ -101,6 +104,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   registerMachine,
   registerUser,
   addDesign,
+  deleteDesign,
   grantLicence,
   requestPrint,
 ]);

@@ -19,6 +19,10 @@ const bytes = z.instanceof(Uint8Array);
 const design = hexOf(16);
 const uint = z.number().int().nonnegative();
 
+/** Most segments of one repair; more take several. */
+export const MAX_REPAIR = 16_384;
+export const segmentNumbers = z.array(uint).max(MAX_REPAIR);
+
 const openingSchema = z.strictObject({
   permit: bytes,
   request: bytes,
@@ -38,12 +42,25 @@ const messageSchema = z.discriminatedUnion('type', [
     keys: bytes.optional(),
   }),
   z.strictObject({ type: z.literal('design.uploaded'), design }),
+  z.strictObject({ type: z.literal('design.delete'), design, transaction: bytes }),
+  z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
+  // keys → control
+  z.strictObject({ type: z.literal('design.deleted'), design }),
   // segments → keys and control
   z.strictObject({ type: z.literal('design.stored'), design }),
   z.strictObject({ type: z.literal('design.refused'), design, code: z.string(), reason: z.string() }),
+  z.strictObject({
+    type: z.literal('design.repaired'),
+    design,
+    repair: hexOf(16),
+    /** Stored again; empty when it failed. */
+    segments: segmentNumbers,
+    code: z.string().optional(),
+    reason: z.string().optional(),
+  }),
   z.strictObject({
     type: z.literal('stream.alarm'),
     object: z.string(),

@@ -96,6 +96,11 @@ export class CellStore {
     return value.subarray(HEADER);
   }
 
+  /** Removes what lies in a place; nothing when it is empty. */
+  forget(index: Uint8Array): Promise<void> {
+    return this.#store.delete(index);
+  }
+
   /** Compares one part of what should be here with what is. */
   async check(message: CheckMessage): Promise<CheckedMessage> {
     const missing: Bytes[] = [];

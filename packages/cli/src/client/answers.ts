@@ -16,10 +16,17 @@ export const designAnswer = z.object({
   kind: z.string(),
   size: uint,
   segments: uint,
-  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),
+  /** Segments that checks found missing or damaged, until they are repaired. */
+  damage: z.object({ missing: z.array(uint), damaged: z.array(uint), keys: z.boolean(), found: z.number() }).optional(),
+  repair: z
+    .object({ repair: z.string(), state: z.enum(['running', 'done', 'failed']), segments: uint, ...failure })
+    .optional(),
   ...failure,
 });
 export type DesignView = z.output<typeof designAnswer>;
+
+export const repairAnswer = z.object({ repair: z.string() });
 
 export const uploadAnswer = z.object({ have: uint, missing: z.array(uint).optional() });
 

@@ -17,6 +17,7 @@ import {
   objectAnswer,
   type PrintView,
   printAnswer,
+  repairAnswer,
   type StatusView,
   statusAnswer,
   transactionAnswer,
@@ -39,6 +40,8 @@ export interface Api {
   designUploaded(id: string): Promise<void>;
   /** What the owner sealed to itself when it added the design. @throws {MillraceError} E_NOT_FOUND */
   privatePart(design: string): Promise<Bytes>;
+  /** Asks for uploaded segments to be stored again. Returns the repair's identifier. */
+  repair(id: string, segments: readonly number[]): Promise<string>;
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
   /** Segments that the distribution node lacks, the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
@@ -108,6 +111,11 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
       await retrying(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
     },
     privatePart: (design) => bytes(`/v1/designs/${part(design)}/private`),
+    repair: async (id, segments) => {
+      const path = `/v1/designs/${part(id)}/repair`;
+      const reply = await retrying(() => control.call('POST', path, { json: { segments }, signal }), again);
+      return understand(repairAnswer, reply.json(), path).repair;
+    },
     upload: async (design, segment, sealed) => {
       const path = `/v1/uploads/${part(design)}/${segment}`;
       await retrying(() => distribution.call('PUT', path, { body: sealed, signal }), again);

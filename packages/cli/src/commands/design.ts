@@ -20,18 +20,23 @@ export interface AddOptions {
   readonly rate?: string;
   readonly material?: string;
   readonly profile?: string;
+  readonly keep?: string | true;
 }
+
+/** How to seal it, and where to keep an offline copy (true: the usual folder). */
+type StoreOptions = PrepareOptions & { readonly keep?: string | true | undefined };
 
 export function add(context: Context, file: string, options: AddOptions): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { terminal } = context;
     const path = context.path(file);
     const kind = kindOf(options.kind);
-    const prepare: PrepareOptions = {
+    const prepare: StoreOptions = {
       name: options.name,
       kind,
       bytesPerSecond: rateOf(options.rate),
       material: options.material,
+      keep: typeof options.keep === 'string' ? context.path(options.keep) : options.keep,
     };
     const model = isModel(path) && kind !== 'binary';
     if (options.profile !== undefined && !model) {
@@ -87,11 +92,11 @@ async function addModel(
   { terminal, env }: Context,
   session: Session,
   { path, profile }: { readonly path: string; readonly profile: string },
-  options: PrepareOptions,
+  options: StoreOptions,
 ): Promise<DesignView> {
   const { findEarlier } = await import('../client/prepare.ts');
   const earlier = await findEarlier(session, await modelSource(path, profile));
-  if (earlier !== undefined) return storePrepared(session, terminal, earlier);
+  if (earlier !== undefined) return storePrepared(session, terminal, earlier, options.keep);
   const sliced = await sliceWithProgress(terminal, {
     model: path,
     profile,
@@ -112,7 +117,7 @@ export function sliceWithProgress(terminal: Terminal, options: Omit<SliceOptions
   );
 }
 
-function defined({ name, ...rest }: PrepareOptions): PrepareOptions {
+function defined({ name, ...rest }: StoreOptions): StoreOptions {
   return name === undefined ? rest : { name, ...rest };
 }
 
@@ -121,7 +126,7 @@ export async function addDesign(
   session: Session,
   terminal: Terminal,
   file: string,
-  options: PrepareOptions = {},
+  options: StoreOptions = {},
 ): Promise<DesignView> {
   // The vault and the motion model are loaded for this alone.
   const { prepareFile } = await import('../client/prepare.ts');
@@ -130,10 +135,19 @@ export async function addDesign(
       progress.update(done, total, `${formatBytes(done)} of ${formatBytes(total)}`),
     ),
   );
-  return storePrepared(session, terminal, prepared);
+  return storePrepared(session, terminal, prepared, options.keep);
 }
 
-async function storePrepared(session: Session, terminal: Terminal, prepared: PreparedDesign): Promise<DesignView> {
+async function storePrepared(
+  session: Session,
+  terminal: Terminal,
+  prepared: PreparedDesign,
+  keep: string | true | undefined,
+): Promise<DesignView> {
+  if (keep !== undefined) {
+    const { copiesFolder, keepCopy } = await import('../client/copy.ts');
+    await keepCopy(prepared, keep === true ? copiesFolder(session) : keep);
+  }
   const stored = await withProgress(createProgress(terminal, 'store '), (progress) =>
     storeDesign(session, prepared, (step, done, total) =>
       progress.update(
@@ -166,6 +180,18 @@ function rateOf(text: string | undefined): number | undefined {
   return rate;
 }
 
+function stateOf({ state, code, reason, damage }: DesignView): string {
+  if (code !== undefined) return `${state} (${code}: ${reason ?? ''})`;
+  if (damage === undefined) return state;
+  const { missing, damaged, keys } = damage;
+  const found = [
+    ...(missing.length > 0 ? [`${missing.length} missing`] : []),
+    ...(damaged.length > 0 ? [`${damaged.length} damaged`] : []),
+    ...(keys ? ['keys damaged'] : []),
+  ];
+  return `${state}, segments: ${found.join(', ')}`;
+}
+
 export function list(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const designs = await namedDesigns(session);
@@ -181,7 +207,7 @@ export function list(context: Context): Promise<void> {
               view.kind,
               formatBytes(view.size),
               String(view.segments),
-              view.code === undefined ? view.state : `${view.state} (${view.code}: ${view.reason ?? ''})`,
+              stateOf(view),
             ]),
           ),
     );

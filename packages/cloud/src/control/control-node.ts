@@ -6,6 +6,7 @@ import {
   decodeCbor,
   type Logger,
   MillraceError,
+  parse,
   Serial,
   sleep,
   systemClock,
@@ -15,10 +16,12 @@ import { p256Key } from '@millrace/identity';
 import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
 import type { Address } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
+import { z } from 'zod';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { createTlsServer, listen } from '../node/server.ts';
 import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
+import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { type Delivery, Mailbox } from './mailbox.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { openRecords } from './records.ts';
@@ -86,11 +89,16 @@ async function finishInterrupted(context: ControlContext): Promise<void> {
   await settleClaims(context);
   for await (const [id, design] of context.records.designs.list())
     if (design.pending) await announceDesign(context, id);
+  for await (const [id, design] of context.records.designs.list())
+    if (design.deletion?.announced === false) await announceDeletion(context, id);
   for await (const [id, licence] of context.records.licences.list())
     if (licence.pending) await announceLicence(context, id);
   for await (const [id, print] of context.records.prints.list())
     if (print.permit?.announced === false) await announcePermit(context, id);
 }
+
+/** Attempts at a message of control's own mail. */
+const GIVE_UP_AFTER = 20;
 
 /** Control's own mail from the proactive nodes. */
 function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
@@ -99,10 +107,18 @@ function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
     while (!stop.signal.aborted) {
       try {
         for (const delivery of await context.mailbox.poll('control', 'self', 20_000, stop.signal)) {
-          await handle(context, checks, delivery).catch((error: unknown) =>
-            context.logger.warn({ err: error, from: delivery.from }, 'a message was refused'),
-          );
-          await context.mailbox.acknowledge('control', [delivery.id]);
+          let again = false;
+          await handle(context, checks, delivery).catch((error: unknown) => {
+            // A full disk passes; what is wrong stays wrong.
+            again = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
+            context.logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
+          });
+          if (again) {
+            await context.mailbox.release('control', [delivery.id]);
+            await sleep(500, stop.signal);
+          } else {
+            await context.mailbox.acknowledge('control', [delivery.id]);
+          }
         }
       } catch (error) {
         context.logger.error({ err: error }, 'own mail');
@@ -119,12 +135,26 @@ function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
   };
 }
 
+const findingsSchema = z.object({
+  deep: z.boolean(),
+  problems: z.array(
+    z.object({
+      kind: z.string(),
+      design: z.string().optional(),
+      segments: z.array(z.number().int().nonnegative()).optional(),
+    }),
+  ),
+});
+
 async function handle(context: ControlContext, checks: CheckBoard, delivery: Delivery): Promise<void> {
   const message = await context.mailbox.open(delivery);
   const { records } = context;
   switch (message.type) {
     case 'design.stored': {
-      const design = await records.designs.update(message.design, (current) => ({ ...current, state: 'stored' }));
+      const design = await records.designs.update(message.design, (current) =>
+        current.deletion === undefined ? { ...current, state: 'stored' } : current,
+      );
+      if (design.state !== 'stored') return;
       await context.ledger.append({
         account: `design:${message.design}`,
         type: 'stored',
@@ -141,14 +171,21 @@ async function handle(context: ControlContext, checks: CheckBoard, delivery: Del
       // Segments that never arrived can still be uploaded; anything else is final.
       const state = code === 'E_UPLOAD' ? 'uploading' : 'refused';
       await records.designs.update(message.design, (current) =>
-        current.state === 'stored' ? current : { ...current, state, code, reason },
+        current.state === 'stored' || current.deletion !== undefined ? current : { ...current, state, code, reason },
       );
       return;
     }
+    case 'design.deleted':
+      return takeDeleted(context, message);
+    case 'design.repaired':
+      return takeRepaired(context, message);
     case 'stream.alarm':
       return takeAlarm(context, message, delivery.from);
-    case 'check.result':
-      return checks.report(message.check, decodeCbor(message.report, 'report'));
+    case 'check.result': {
+      const report = decodeCbor(message.report, 'report');
+      await takeFindings(context, parse(findingsSchema, report, 'report'));
+      return checks.report(message.check, report);
+    }
     default:
       throw new MillraceError('E_INPUT', `control has no use for ${message.type}`);
   }

@@ -46,6 +46,14 @@ export const openApi = {
     '/v1/designs/{id}/uploaded': {
       post: operation('every segment is uploaded', json(schemas.designAnswer), undefined, ['id']),
     },
+    '/v1/designs/{id}/repair': {
+      post: operation(
+        'store sealed segments again that are uploaded once more',
+        json(schemas.repairAnswer),
+        schemas.repairBody,
+        ['id'],
+      ),
+    },
     '/v1/licences': { get: operation('licences granted or held', list(schemas.licenceAnswer)) },
     '/v1/licences/{id}': { get: operation('one licence', json(schemas.licenceAnswer), undefined, ['id']) },
     '/v1/machines': { get: operation('registered machines', list(schemas.machineAnswer)) },

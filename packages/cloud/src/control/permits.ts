@@ -12,6 +12,7 @@ import {
   verifyMachineDocument,
 } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
+import { requireKept, requireSound } from './designs.ts';
 import type { LicenceRecord, PrintRecord } from './records.ts';
 
 /** How long a permit may be used to begin. */
@@ -25,7 +26,15 @@ export interface CallHomeAnswer {
 }
 
 /** Codes after which a queued print will never be permitted. */
-const FINAL = new Set(['E_LICENCE_EXHAUSTED', 'E_LICENCE_INVALID', 'E_MATERIAL', 'E_EXPIRED']);
+const FINAL = new Set([
+  'E_LICENCE_EXHAUSTED',
+  'E_LICENCE_INVALID',
+  'E_MATERIAL',
+  'E_EXPIRED',
+  'E_DESIGN_DELETED',
+  'E_CELL_MISSING',
+  'E_CELL_DAMAGED',
+]);
 
 /**
  * A machine calls home for one object (design 4, stream step 2). The count is taken by compare-and-swap, the ledger
@@ -49,6 +58,8 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const print = await records.prints.require(request.print);
   if (print.machine !== caller) throw new MillraceError('E_FORBIDDEN', 'the print is for another machine');
   const requestHash = sha256(bytes);
+  const design = await records.designs.require(print.design);
+  if (print.state !== 'queued') requireKept(design); // a queued one is refused for good below
   if (print.permit?.announced && equalBytes(print.permit.requestHash, requestHash))
     return answer(context, print, registration);
   if (!(await records.seen.create(toHex(request.id), { type: request.type }))) {
@@ -58,6 +69,8 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   }
   const licence = await records.licences.require(print.licence);
   try {
+    requireKept(design);
+    requireSound(design, request.from);
     checkAgainstLicence(request, licence, registration, clock.now());
     const permitted = await permit(context, print, licence, request, bytes);
     await announcePermit(context, permitted.print);

@@ -12,6 +12,16 @@ const userSchema = z.strictObject({ user: id, name: z.string(), publicKey: bytes
 
 const machineRecordSchema = z.strictObject({ registration: machineSchema, hash: bytesOf(32) });
 
+const damageSchema = z.strictObject({
+  /** Numbers of segments, ascending. */
+  missing: z.array(uint),
+  damaged: z.array(uint),
+  /** The keys node's own records of the design are damaged: an offline copy cannot help. */
+  keys: z.boolean(),
+  found: uint,
+});
+export type Damage = z.output<typeof damageSchema>;
+
 const designSchema = z.strictObject({
   design: id,
   owner: id,
@@ -21,10 +31,24 @@ const designSchema = z.strictObject({
   size: uint,
   segments: uint,
   contentMac: bytesOf(32),
-  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),
   code: z.string().optional(),
   reason: z.string().optional(),
   transaction: bytes,
+  /** What checks have found and nobody has repaired. */
+  damage: damageSchema.optional(),
+  /** The newest repair. */
+  repair: z
+    .strictObject({
+      repair: id,
+      state: z.enum(['running', 'done', 'failed']),
+      segments: uint,
+      code: z.string().optional(),
+      reason: z.string().optional(),
+    })
+    .optional(),
+  /** The owner's signed deletion, and whether both proactive nodes have mail of it. */
+  deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
   /** What still has to be mailed; gone as soon as the mailbox holds it. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
 });

@@ -1,7 +1,10 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { type MachineReport, type MessageOf, verifyMachineDocument } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
+
+/** A print that ended so may have met a damaged cell: the vault is checked at once, before another print does. */
+const SUSPICIOUS = new Set(['E_CELL_MISSING', 'E_CELL_DAMAGED', 'E_SEAL']);
 
 /** Micrometres of filament: the ledger knows whole numbers only. */
 const micrometres = (millimetres: number) => Math.round(millimetres * 1_000);
@@ -50,6 +53,10 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
     evidenceKey: key,
     eventId,
   });
+  if (outcome.code !== undefined && SUSPICIOUS.has(outcome.code)) {
+    const check = toHex(systemRandom(16));
+    await context.mailbox.send('keys', `check/${eventId}`, { type: 'vault.check', check, deep: true });
+  }
   await records.prints.update(print.print, (current) => {
     if (current.state === 'alarmed' || outcome.state === undefined) return current;
     const { code, reason } = outcome;

@@ -6,11 +6,12 @@ import { z } from 'zod';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
+import { beginRepair } from './designs.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
 import { printOf, takeReport } from './reports.ts';
-import { checkpointText, transactionBody, vaultCheckBody } from './schemas.ts';
+import { checkpointText, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import { designView, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
 import type { WorkBoard } from './work.ts';
@@ -77,6 +78,11 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
     await designUploaded(context, design.design);
     return designView(await records.designs.require(design.design));
+  });
+  server.post<Params>('/v1/designs/:id/repair', async (request) => {
+    const design = await records.designs.require(request.params.id ?? '');
+    if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
+    return { repair: await beginRepair(context, design.design, parse(repairBody, request.body, 'body').segments) };
   });
   server.get('/v1/licences', async (request) => {
     const name = user(request);

@@ -1,3 +1,4 @@
+import { MAX_REPAIR } from '@millrace/protocol';
 import { z } from 'zod';
 
 /** Shapes of the API's bodies and answers: the source of both the checks and the OpenAPI document. */
@@ -9,6 +10,10 @@ export const transactionBody = z.strictObject({
     .strictObject({ manifest: base64.optional(), keys: base64.optional(), secret: base64.optional() })
     .optional(),
 });
+
+export const repairBody = z.strictObject({ segments: z.array(z.int().nonnegative()).min(1).max(MAX_REPAIR) });
+
+export const repairAnswer = z.object({ repair: z.string() });
 
 export const vaultCheckBody = z.strictObject({ deep: z.boolean() });
 
@@ -28,9 +33,27 @@ export const designAnswer = z.object({
   kind: z.enum(['gcode', 'binary']),
   size: z.int(),
   segments: z.int(),
-  state: z.enum(['uploading', 'storing', 'stored', 'refused']),
+  state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),
   code: z.string().optional(),
   reason: z.string().optional(),
+  damage: z
+    .object({
+      missing: z.array(z.int()),
+      damaged: z.array(z.int()),
+      keys: z.boolean().describe('the keys node’s own records are damaged'),
+      found: z.int().describe('when, milliseconds since 1970'),
+    })
+    .optional()
+    .describe('segments that checks found missing or damaged, until they are repaired'),
+  repair: z
+    .object({
+      repair: z.string(),
+      state: z.enum(['running', 'done', 'failed']),
+      segments: z.int(),
+      code: z.string().optional(),
+      reason: z.string().optional(),
+    })
+    .optional(),
 });
 
 export const licenceAnswer = z.object({

@@ -11,6 +11,7 @@ import {
 } from '@millrace/protocol';
 import { readManifest } from '@millrace/vault';
 import type { ControlContext } from './context.ts';
+import { deleteDesign, requireKept } from './designs.ts';
 import { countClaims } from './permits.ts';
 
 export interface Attachments {
@@ -69,6 +70,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return registerMachine(context, { ...signed, body });
     case 'design.add':
       return addDesign(context, { ...signed, body }, attachments);
+    case 'design.delete':
+      return deleteDesign(context, { ...signed, body });
     case 'licence.grant':
       return grantLicence(context, { ...signed, body }, attachments, id);
     case 'print.request':
@@ -187,6 +190,7 @@ async function grantLicence(
   const design = await records.designs.require(body.design);
   if (design.owner !== keyName(signer))
     throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');
+  requireKept(design);
   if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused and is not stored');
   if ((await records.users.get(keyName(body.holder))) === undefined)
     throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user');
@@ -239,6 +243,7 @@ async function requestPrint(
   const { records, clock } = context;
   const licence = await records.licences.require(body.licence);
   if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
+  requireKept(await records.designs.require(licence.design));
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
   const used = await countClaims(context, licence);

@@ -7,8 +7,8 @@ import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './
 /** A machine whose agent polled within this time is online. */
 const ONLINE_MS = 45_000;
 
-export function designView({ design, name, kind, size, segments, state, code, reason }: DesignRecord) {
-  return { design, name, kind, size, segments, state, code, reason };
+export function designView({ design, name, kind, size, segments, state, code, reason, damage, repair }: DesignRecord) {
+  return { design, name, kind, size, segments, state, code, reason, damage, repair };
 }
 
 export async function licenceView(context: ControlContext, record: LicenceRecord) {

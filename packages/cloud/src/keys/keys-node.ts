@@ -20,14 +20,17 @@ import {
   type Message,
   type MessageOf,
   type NodeRole,
+  readTransaction,
   sha256,
 } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
 import { decodeMessage, encodeMessage, openFileKeyWrapper, openSlots, Playbook, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { Deletions } from '../node/deletions.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { verifyDesign } from '../segments/designs.ts';
 import { ObjectBook } from '../streaming/objects.ts';
+import { Checks } from './checks.ts';
 import { LicenceBook } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { KeysStreams } from './streams.ts';
@@ -36,8 +39,10 @@ interface Parts {
   readonly config: NodeConfig;
   readonly playbook: Playbook;
   readonly licences: LicenceBook;
+  readonly deletions: Deletions;
   readonly streams: KeysStreams;
   readonly maintenance: Maintenance;
+  readonly checks: Checks;
   readonly outbound: Outbound;
   readonly logger: Logger;
 }
@@ -65,17 +70,25 @@ export async function createKeysNode(
   );
   const records = environment.store('records');
   const licences = new LicenceBook(records, wrapper);
+  const deletions = new Deletions(records, directory);
   const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
   const { control, mail, link } = outbound;
   const objects = new ObjectBook(records);
-  const streams = new KeysStreams({ directory, clock, logger, playbook, licences, objects, mail, link });
+  const streams = new KeysStreams({ directory, clock, logger, playbook, licences, deletions, objects, mail, link });
   const maintenance = new Maintenance({ playbook, mail, control, clock, logger }, config.maintenance);
-  const parts: Parts = { config, playbook, licences, streams, maintenance, outbound, logger };
+  const checks = new Checks(config.checks, {
+    store: records,
+    check: (id, deep) => maintenance.check(id, deep),
+    logger,
+  });
+  const parts: Parts = { config, playbook, licences, deletions, streams, maintenance, checks, outbound, logger };
   closer.add(streams);
+  closer.add(checks);
   closer.add(maintenance);
   closer.add(outbound);
   mail.start((message, from) => handle(parts, message, from));
   maintenance.start();
+  await checks.start();
   return closer;
 }
 
@@ -91,15 +104,14 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
     switch (message.type) {
       case 'design.add':
         return addDesign(parts, message);
+      case 'design.delete':
+        return deleteDesign(parts, message);
       case 'licence.grant':
         return addLicence(parts, message);
       case 'stream.open':
         return parts.streams.open(message.opening);
       case 'vault.check':
-        void parts.maintenance
-          .check(message.check, message.deep)
-          .catch((error: unknown) => parts.logger.error({ err: error }, 'check'));
-        return;
+        return parts.checks.ask(message.check, message.deep);
     }
   }
   if (from === 'segments') {
@@ -115,8 +127,9 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
   throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from}`);
 }
 
-async function addDesign({ config, playbook }: Parts, message: MessageOf<'design.add'>): Promise<void> {
+async function addDesign({ config, playbook, deletions }: Parts, message: MessageOf<'design.add'>): Promise<void> {
   const { design, owner, keysHash } = await verifyDesign(message, config.directory);
+  await deletions.requireKept(design);
   const { keys, manifest } = message;
   if (keys === undefined || !equalBytes(sha256(keys), keysHash))
     throw new MillraceError('E_INPUT', 'not the content keys that were signed');
@@ -128,16 +141,38 @@ async function addDesign({ config, playbook }: Parts, message: MessageOf<'design
   }
 }
 
+/**
+ * The owner's word, noted first: a node that is killed anywhere below does the rest when the message comes again. The
+ * design's key is overwritten before control hears of it; running streams end with a code.
+ */
+async function deleteDesign(
+  { playbook, deletions, licences, streams, outbound, logger }: Parts,
+  { design, transaction }: MessageOf<'design.delete'>,
+): Promise<void> {
+  const known = playbook.designs().some((view) => view.design === design);
+  if (known) await deletions.note(design, transaction, copyBytes(playbook.design(design).owner));
+  else if (!(await deletions.has(design))) throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
+  await streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+  if (known) {
+    await playbook.deleteDesign(design);
+    logger.info({ design }, 'design deleted: its keys are destroyed');
+  }
+  await licences.forget(design);
+  await outbound.mail.send('control', { type: 'design.deleted', design }, `deleted/${design}`);
+}
+
 async function addLicence(
-  { config, playbook, licences }: Parts,
+  { config, playbook, licences, deletions }: Parts,
   { transaction, secret }: MessageOf<'licence.grant'>,
 ): Promise<void> {
   const { directory, box } = config;
+  const claimed = readTransaction(transaction);
+  if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
   const ownerOf = (design: string) => copyBytes(playbook.design(design).owner);
   await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), ownerOf, directory, box });
 }
 
-async function onVault({ playbook, maintenance, outbound, logger }: Parts, bytes: Uint8Array): Promise<void> {
+async function onVault({ playbook, maintenance, checks, outbound, logger }: Parts, bytes: Uint8Array): Promise<void> {
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want': {
@@ -154,6 +189,8 @@ async function onVault({ playbook, maintenance, outbound, logger }: Parts, bytes
       return maintenance.answered(message);
     }
     case 'maintained':
+      if (message.missing.length + message.damaged.length > 0) checks.soon();
+      return maintenance.answered(message);
     case 'checked':
       return maintenance.answered(message);
     case 'refused':

@@ -59,6 +59,14 @@ export class LicenceBook {
     await this.#store.put(utf8(`licence/${licence}`), encodeCbor({ design: body.design, secret: wrapped }));
   }
 
+  /** Removes the secrets of a design's licences. */
+  async forget(design: string): Promise<void> {
+    for await (const { key, value } of this.#store.range({ gte: utf8('licence/'), lt: utf8('licence0') })) {
+      const record = parse(recordSchema, decodeCbor(value, 'licence', 'E_STORE'), 'licence', 'E_STORE');
+      if (record.design === design) await this.#store.delete(key);
+    }
+  }
+
   /** 32 bytes, the caller wipes them. @throws {MillraceError} E_NOT_FOUND */
   async secretOf(licence: string): Promise<Bytes> {
     const bytes = await this.#store.get(utf8(`licence/${licence}`));

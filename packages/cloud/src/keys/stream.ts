@@ -61,6 +61,7 @@ export interface KeysStreamOptions {
 export class KeysStream {
   readonly session: Bytes;
   readonly object: string;
+  readonly design: string;
   readonly #options: KeysStreamOptions;
   #reverse: ReverseStream | undefined;
   #acked: number;
@@ -79,6 +80,7 @@ export class KeysStream {
   private constructor(options: KeysStreamOptions) {
     this.session = copyBytes(options.session);
     this.object = options.parameters.object;
+    this.design = options.parameters.design;
     this.#options = options;
     this.#acked = options.parameters.from;
     this.#sliced = options.parameters.from;

@@ -20,6 +20,7 @@ import {
   verifyOpening,
 } from '@millrace/protocol';
 import { type Manifest, type Playbook, readManifest } from '@millrace/vault';
+import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
@@ -35,6 +36,7 @@ export interface KeysStreamsModules {
   readonly logger: Logger;
   readonly playbook: Playbook;
   readonly licences: LicenceBook;
+  readonly deletions: Deletions;
   readonly objects: ObjectBook;
   readonly mail: MailClient;
   readonly link: LinkSocket;
@@ -52,8 +54,11 @@ export class KeysStreams {
 
   /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
   async open(opening: Opening): Promise<void> {
-    const { directory, clock, objects, playbook, licences, link, logger } = this.#modules;
-    const ownerOf = async (design: string) => playbook.design(design).owner;
+    const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
+    const ownerOf = async (design: string) => {
+      await deletions.requireKept(design);
+      return playbook.design(design).owner;
+    };
     const verified = await verifyOpening(opening, { directory, now: clock.now(), ownerOf });
     const { permit, licence, machine, request } = verified;
     const jti = toHex(permit.id);
@@ -129,6 +134,12 @@ export class KeysStreams {
   async alarmed({ object }: MessageOf<'stream.alarm'>): Promise<void> {
     await this.#modules.objects.alarm(object);
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
+  }
+
+  /** Nothing more of this design is handed out, and its machines are told why. */
+  async endDesign(design: string, error: MillraceError): Promise<void> {
+    for (const [key, { stream, jti }] of [...this.#streams])
+      if (stream.design === design) await this.#ended(key, jti, error);
   }
 
   async stop(session: string): Promise<void> {

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { type Clock, type Closable, Closer, type Logger, MillraceError, systemClock, toHex } from '@millrace/base';
-import type { Addresses, LinkMessage, Message, NodeRole } from '@millrace/protocol';
+import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
 import { CellStore, decodeMessage, encodeMessage, openCellFile, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { ObjectBook } from '../streaming/objects.ts';
 import { DesignBook } from './designs.ts';
+import { Repairing } from './repairing.ts';
 import { Storing } from './storing.ts';
 import { SegmentsStreams } from './streams.ts';
 
@@ -14,6 +15,7 @@ interface Parts {
   readonly designs: DesignBook;
   readonly cells: CellStore;
   readonly storing: Storing;
+  readonly repairing: Repairing;
   readonly streams: SegmentsStreams;
   readonly outbound: Outbound;
 }
@@ -35,6 +37,7 @@ export async function createSegmentsNode(
   const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
   const { control, distribution, mail, link } = outbound;
   const storing = new Storing({ store: records, designs, cells, distribution, mail, logger });
+  const repairing = new Repairing({ store: records, designs, cells, distribution, mail, logger });
   const streams = new SegmentsStreams({
     directory,
     clock: modules.clock ?? systemClock,
@@ -46,11 +49,13 @@ export async function createSegmentsNode(
     control,
     link,
   });
-  const parts: Parts = { designs, cells, storing, streams, outbound };
+  const parts: Parts = { designs, cells, storing, repairing, streams, outbound };
   closer.add(streams);
   closer.add(storing);
+  closer.add(repairing);
   closer.add(outbound);
   await storing.start();
+  await repairing.start();
   mail.start((message, from) => handle(parts, message, from));
   return closer;
 }
@@ -69,6 +74,10 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
         return parts.designs.add(message);
       case 'design.uploaded':
         return parts.storing.begin(message.design);
+      case 'design.delete':
+        return deleteDesign(parts, message);
+      case 'design.repair':
+        return parts.repairing.begin(message);
       case 'stream.open':
         return parts.streams.open(message.opening);
     }
@@ -90,13 +99,26 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
   throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from}`);
 }
 
-async function onVault({ cells, storing, outbound }: Parts, bytes: Uint8Array): Promise<void> {
+/** Given up before it is forgotten: no cell is stored after the keys node has begun to forget the design's. */
+async function deleteDesign(
+  { designs, storing, repairing, streams }: Parts,
+  message: MessageOf<'design.delete'>,
+): Promise<void> {
+  const { design } = message;
+  await designs.delete(message);
+  streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+  await repairing.cancel(design);
+  await storing.cancel(design);
+}
+
+async function onVault({ cells, storing, repairing, outbound }: Parts, bytes: Uint8Array): Promise<void> {
   const message = decodeMessage(bytes);
   const answer = (reply: Parameters<typeof encodeMessage>[0]) =>
     outbound.mail.send('keys', { type: 'vault', message: encodeMessage(reply) });
   switch (message.type) {
     case 'store':
-      return storing.instructed(message); // wipes the keys when the cells are stored
+      // In the mail's order: no later message of a sweep overtakes the storing. Both wipe the keys.
+      return repairing.expects(message) ? repairing.instructed(message) : storing.instructed(message);
     case 'maintain':
       try {
         return await answer(await cells.maintain(message));

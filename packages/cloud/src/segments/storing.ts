@@ -1,25 +1,16 @@
 import { setMaxListeners } from 'node:events';
-import { type Bytes, fromHex, type Logger, MillraceError, sleep, toHex, toMillraceError } from '@millrace/base';
+import { fromHex, type Logger, MillraceError, sleep, toMillraceError } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
-import {
-  type CellStore,
-  encodeMessage,
-  type Manifest,
-  type StoreMessage,
-  segmentHash,
-  type VaultMessage,
-  wipeMessage,
-} from '@millrace/vault';
+import { type CellStore, encodeMessage, type Manifest, type StoreMessage, type VaultMessage } from '@millrace/vault';
 import { z } from 'zod';
 import type { MailClient } from '../node/mail-client.ts';
 import { Table } from '../node/table.ts';
 import type { DesignBook } from './designs.ts';
+import { fetchSealed, Instructions } from './instructions.ts';
 
 /** Sealed segments held in memory at a time. */
 const BATCH = 256;
-/** How long to wait for the keys node before asking again. */
-const ANSWER_MS = 20_000;
 
 export interface StoringModules {
   readonly store: Store;
@@ -37,14 +28,17 @@ export interface StoringModules {
 export class Storing {
   readonly #modules: StoringModules;
   readonly #pending: Table<{ design: string; stored?: boolean | undefined }>;
+  readonly #instructions: Instructions;
   readonly #stop = new AbortController();
-  readonly #answers = new Map<string, (message: StoreMessage) => void>();
+  #current: { readonly design: string; readonly cancel: AbortController } | undefined;
   #running: Promise<void> = Promise.resolve();
 
   constructor(modules: StoringModules) {
     this.#modules = modules;
-    setMaxListeners(2 * BATCH, this.#stop.signal); // one for each segment that is being fetched
-    this.#pending = new Table(modules.store, 'storing', z.strictObject({ design: z.string(), stored: z.boolean().optional() }));
+    setMaxListeners(0, this.#stop.signal); // one for each segment that is being fetched
+    const record = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
+    this.#pending = new Table(modules.store, 'storing', record);
+    this.#instructions = new Instructions(modules.cells, modules.mail);
   }
 
   /** Goes on with what a killed process left. */
@@ -59,15 +53,16 @@ export class Storing {
 
   /** The keys node's instructions: for the design that waits for them, or decoys. */
   async instructed(message: StoreMessage): Promise<void> {
-    if (!message.decoys) {
-      const take = this.#answers.get(answerKey(toHex(message.design), message.from));
-      if (take === undefined) wipeMessage(message);
-      else take(message);
-      return;
-    }
-    const stored = await this.#modules.cells.storeCells(message);
-    wipeMessage(message);
-    await this.#tell(stored);
+    if (message.decoys) await this.#instructions.store(message);
+    else await this.#instructions.arrived(message);
+  }
+
+  /** Gives the design up and has its staging copies wiped; nothing of it is stored once this resolves. */
+  async cancel(design: string): Promise<void> {
+    await this.#pending.remove(design);
+    if (this.#current?.design === design)
+      this.#current.cancel.abort(new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+    await this.#modules.distribution.call('DELETE', `/v1/uploads/${design}`, { signal: this.#stop.signal });
   }
 
   async close(): Promise<void> {
@@ -81,23 +76,29 @@ export class Storing {
 
   async #storeUntilDone(design: string): Promise<void> {
     const { mail, logger, distribution } = this.#modules;
-    for (let delay = 200; !this.#stop.signal.aborted; delay = Math.min(2 * delay, 5_000)) {
+    const cancel = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, cancel.signal]);
+    setMaxListeners(0, signal);
+    this.#current = { design, cancel };
+    for (let delay = 200; !signal.aborted; delay = Math.min(2 * delay, 5_000)) {
       try {
-        if ((await this.#pending.require(design)).stored !== true) {
-          await this.#storeAll(design);
+        const pending = await this.#pending.get(design);
+        if (pending === undefined) return; // given up before its turn came
+        if (pending.stored !== true) {
+          await this.#storeAll(design, signal);
           // From here on the staging copies may be gone: a restart does not look for them again.
           await this.#pending.update(design, (record) => ({ ...record, stored: true }));
         }
-        await distribution.call('DELETE', `/v1/uploads/${design}`, { signal: this.#stop.signal });
+        await distribution.call('DELETE', `/v1/uploads/${design}`, { signal });
         await mail.send('control', { type: 'design.stored', design }, `stored/${design}`);
         await this.#pending.remove(design);
         return logger.info({ design }, 'design stored');
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
+        if (signal.aborted) return;
         const coded = toMillraceError(error);
         logger.warn({ err: coded, design }, 'design not stored');
         if (coded.code === 'E_UPLOAD' || !coded.retryable) return this.#refuse(design, coded);
-        await sleep(delay, this.#stop.signal);
+        await sleep(delay, signal);
       }
     }
   }
@@ -110,71 +111,17 @@ export class Storing {
     await this.#pending.remove(design);
   }
 
-  async #storeAll(design: string): Promise<void> {
-    const manifest = await this.#modules.designs.manifestOf(design);
+  async #storeAll(design: string, signal: AbortSignal): Promise<void> {
+    const manifest: Manifest = await this.#modules.designs.manifestOf(design);
     for (let from = 0; from < manifest.segments; from += BATCH) {
       const count = Math.min(BATCH, manifest.segments - from);
-      const sealed = await this.#fetch(design, from, count);
-      const message = await this.#instructions(design, from, count);
-      try {
-        await this.#tell(await this.#modules.cells.storeCells(message, sourceOf(manifest, from, sealed)));
-      } finally {
-        wipeMessage(message);
-      }
-    }
-  }
-
-  async #fetch(design: string, from: number, count: number): Promise<Bytes[]> {
-    const { distribution } = this.#modules;
-    const numbers = Array.from({ length: count }, (_, i) => from + i);
-    return Promise.all(
-      numbers.map(async (number) => {
-        try {
-          return (await distribution.call('GET', `/v1/uploads/${design}/${number}`, { signal: this.#stop.signal }))
-            .body;
-        } catch (error) {
-          if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') {
-            throw new MillraceError('E_UPLOAD', `segment ${number} has not been uploaded`, {
-              data: { segment: number },
-            });
-          }
-          throw error;
-        }
-      }),
-    );
-  }
-
-  /** Asks the keys node where the cells go, again if no answer comes. */
-  async #instructions(design: string, from: number, count: number): Promise<StoreMessage> {
-    const key = answerKey(design, from);
-    const answered = new Promise<StoreMessage>((resolve) => this.#answers.set(key, resolve));
-    try {
-      for (;;) {
-        await this.#tell({ type: 'want', design: fromHex(design), from, count });
-        const message = await Promise.race([answered, sleep(ANSWER_MS, this.#stop.signal)]);
-        if (message !== undefined) return message;
-      }
-    } finally {
-      this.#answers.delete(key);
+      const numbers = Array.from({ length: count }, (_, i) => from + i);
+      const sealed = await fetchSealed(this.#modules.distribution, design, numbers, signal);
+      await this.#instructions.request({ design, manifest, from, count, sealed, signal });
     }
   }
 
   #tell(message: VaultMessage): Promise<void> {
     return this.#modules.mail.send('keys', { type: 'vault', message: encodeMessage(message) });
   }
-}
-
-function sourceOf(manifest: Manifest, from: number, sealed: readonly Bytes[]) {
-  return {
-    sealed: (segment: number) => {
-      const bytes = sealed[segment - from];
-      if (bytes === undefined) throw new MillraceError('E_UPLOAD', `segment ${segment} is not at hand`);
-      return bytes;
-    },
-    hash: (segment: number) => segmentHash(manifest, segment),
-  };
-}
-
-function answerKey(design: string, from: number): string {
-  return `${design}/${from}`;
 }

@@ -42,6 +42,7 @@ interface Slot {
 export class SegmentsStream {
   readonly session: Bytes;
   readonly object: string;
+  readonly design: string;
   readonly #options: SegmentsStreamOptions;
   readonly #sender: Sender;
   readonly #cells = new Map<number, Slot>();
@@ -57,6 +58,7 @@ export class SegmentsStream {
     const { order, suite, hints } = parameters;
     this.session = copyBytes(options.session);
     this.object = parameters.object;
+    this.design = parameters.design;
     this.#options = options;
     this.#acked = parameters.from;
     this.#revisionSince = clock.monotonic();

@@ -136,6 +136,11 @@ export class SegmentsStreams {
     }
   }
 
+  /** Nothing more of this design is sent, and its machines are told why. */
+  endDesign(design: string, error: MillraceError): void {
+    for (const { stream } of [...this.#streams.values()]) if (stream.design === design) stream.fail(error);
+  }
+
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
     this.#streams.get(session)?.stream.addMix(BigInt(revision), secret);
     wipe(secret);

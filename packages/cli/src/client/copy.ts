@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { makeFolder, readBytes, writeSecret } from '../installation/files.ts';
+import { type PreparedDesign, SEALED_BYTES } from './prepared.ts';
+import type { Session } from './session.ts';
+
+// The owner's offline copy of a design: its manifest and its sealed segments, as they were uploaded. Nothing in it opens
+// without the keys node: it is worth as much to a thief as the upload was, and the vault takes nothing else for a repair.
+
+const files = { manifest: 'manifest', segments: 'segments' } as const;
+
+/** Where copies lie unless told otherwise. */
+export function copiesFolder(session: Session): string {
+  return join(session.user.folder, 'copies');
+}
+
+/** Keeps a copy of a prepared design in `folder`/DESIGN: whole, or not at all. A copy that is there already stays. */
+export async function keepCopy(prepared: PreparedDesign, folder: string): Promise<string> {
+  const { design, segments } = prepared.state;
+  const home = join(folder, design);
+  const staged = await makeFolder(join(folder, `.${design}-${toHex(systemRandom(4))}`));
+  const source = await prepared.openSegments();
+  try {
+    const copy = await open(join(staged, files.segments), 'wx', 0o600);
+    try {
+      for (let segment = 0; segment < segments; segment++) await copy.writeFile(await source.read(segment));
+      await copy.sync();
+    } finally {
+      await copy.close();
+    }
+    await writeSecret(join(staged, files.manifest), await prepared.manifest());
+    await rename(staged, home);
+  } catch (error) {
+    const there = error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST');
+    if (!there) throw error;
+  } finally {
+    await source.close();
+    await rm(staged, { recursive: true, force: true });
+  }
+  return home;
+}
+
+export interface DesignCopy {
+  readonly segments: number;
+  /** One sealed segment, compared with the manifest. @throws {MillraceError} E_SEGMENT, E_UPLOAD */
+  read(segment: number): Promise<Bytes>;
+  close(): Promise<void>;
+}
+
+/** @throws {MillraceError} E_CONFIG when there is no copy, E_SEGMENT when it is of another design */
+export async function openCopy(folder: string, design: string): Promise<DesignCopy> {
+  const { designIdOf, readManifest, segmentHash } = await import('@millrace/vault');
+  const home = join(folder, design);
+  const bytes = await readBytes(join(home, files.manifest));
+  if (designIdOf(bytes) !== design)
+    throw new MillraceError('E_SEGMENT', `${home} is not a copy of design ${design}`, { data: { design } });
+  const manifest = readManifest(bytes);
+  const path = join(home, files.segments);
+  let file: FileHandle;
+  try {
+    file = await open(path, 'r');
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  }
+  return {
+    segments: manifest.segments,
+    read: async (segment) => {
+      const sealed = new Uint8Array(SEALED_BYTES);
+      const { bytesRead } = await file.read(sealed, 0, SEALED_BYTES, segment * SEALED_BYTES);
+      if (bytesRead !== SEALED_BYTES) throw new MillraceError('E_UPLOAD', `${path} ends before segment ${segment}`);
+      const hash = createHash('sha256').update(sealed).digest();
+      if (!hash.equals(segmentHash(manifest, segment)))
+        throw new MillraceError('E_SEGMENT', `segment ${segment} of the copy is damaged, too`, { data: { segment } });
+      return sealed;
+    },
+    close: () => file.close(),
+  };
+}

@@ -1,0 +1,199 @@
+import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import { MAX_REPAIR, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import type { Damage, DesignRecord } from './records.ts';
+
+// What becomes of a design after it was stored: damage that checks find, repair, deletion.
+
+/** The owner has taken the design back: nothing may be begun with it. @throws {MillraceError} E_DESIGN_DELETED */
+export function requireKept({ design, state }: DesignRecord): void {
+  if (state === 'deleting' || state === 'deleted')
+    throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
+}
+
+/**
+ * Damage is found before a machine moves: no print begins, or goes on from `from`, that would come to a damaged segment.
+ * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED with the numbers of the segments
+ */
+export function requireSound({ design, damage }: DesignRecord, from: number): void {
+  const ahead = (numbers: readonly number[] | undefined) => (numbers ?? []).filter((number) => number >= from);
+  const [missing, damaged] = [ahead(damage?.missing), ahead(damage?.damaged)];
+  if (missing.length + damaged.length === 0) return;
+  const segments = [...missing, ...damaged].sort((a, b) => a - b);
+  throw new MillraceError(
+    missing.length > 0 ? 'E_CELL_MISSING' : 'E_CELL_DAMAGED',
+    `the vault has lost segments of the design: ${ranges(segments)}; its owner can repair it`,
+    { data: { design, segments: segments.slice(0, 1_000), count: segments.length } },
+  );
+}
+
+/** "3, 7-12, 40": the first ten runs. */
+export function ranges(sorted: readonly number[]): string {
+  const runs: [number, number][] = [];
+  for (const number of sorted) {
+    const last = runs.at(-1);
+    if (last !== undefined && number <= last[1] + 1) last[1] = number;
+    else runs.push([number, number]);
+  }
+  const shown = runs.slice(0, 10).map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
+  return `${shown.join(', ')}${runs.length > 10 ? ', …' : ''}`;
+}
+
+/** The owner's signed deletion; on a design that is deleted already it changes nothing. */
+export async function deleteDesign(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'design.delete'>>,
+) {
+  const { records } = context;
+  const owner = keyName(signer);
+  await records.designs.update(body.design, (current) => {
+    if (current.owner !== owner) throw new MillraceError('E_FORBIDDEN', 'only the owner deletes a design');
+    if (current.state === 'deleting' || current.state === 'deleted') return current;
+    const { damage: _gone, repair: _too, ...kept } = current;
+    return { ...kept, state: 'deleting', deletion: { transaction: bytes, announced: false } };
+  });
+  await announceDeletion(context, body.design);
+  return { design: body.design };
+}
+
+/**
+ * Mails a deletion to both proactive nodes and refuses what waits for the design; safe to repeat. Segments first: it has
+ * given up storing the design before any message of a sweep forgets the design's cells.
+ */
+export async function announceDeletion({ records, mailbox }: ControlContext, design: string): Promise<void> {
+  const { deletion } = await records.designs.require(design);
+  if (deletion === undefined || deletion.announced) return;
+  const message = { type: 'design.delete' as const, design, transaction: deletion.transaction };
+  await mailbox.send('segments', `delete/${design}`, message);
+  await mailbox.send('keys', `delete/${design}`, message);
+  for await (const [print, record] of records.prints.list()) {
+    if (record.design !== design || record.state !== 'queued') continue;
+    await records.prints.update(print, (current) =>
+      current.state === 'queued'
+        ? { ...current, state: 'refused', code: 'E_DESIGN_DELETED', reason: 'the owner has deleted the design' }
+        : current,
+    );
+  }
+  await records.designs.update(design, (current) => ({ ...current, deletion: { ...deletion, announced: true } }));
+}
+
+/** The keys node has destroyed the keys: from here on nothing opens the cells. */
+export async function takeDeleted(
+  { records, ledger }: ControlContext,
+  { design }: MessageOf<'design.deleted'>,
+): Promise<void> {
+  const record = await records.designs.require(design);
+  if (record.deletion === undefined) throw new MillraceError('E_STATE', `nobody asked to delete design ${design}`);
+  const account = `design:${design}`;
+  // A design that was never stored has no account to retire.
+  const [head] = await ledger.accounts(account);
+  if (head !== undefined) {
+    await ledger.append({
+      account,
+      type: 'retired',
+      actor: record.owner,
+      body: { reason: 'deleted by its owner' },
+      evidence: record.deletion.transaction as Bytes,
+      evidenceKey: record.ownerKey,
+      eventId: `deleted/${design}`,
+    });
+  }
+  await records.privates.remove(design);
+  await records.designs.update(design, (current) => ({ ...current, state: 'deleted' }));
+}
+
+/** One problem of a check's report (packages/vault, CheckProblem); others than these are nobody's design. */
+interface Finding {
+  readonly kind: string;
+  readonly design?: string | undefined;
+  readonly segments?: readonly number[] | undefined;
+}
+
+/** What a check found becomes the designs' state. Only a deep check can tell that a changed cell is sound again. */
+export async function takeFindings(
+  { records, clock }: ControlContext,
+  report: { readonly deep: boolean; readonly problems: readonly Finding[] },
+): Promise<void> {
+  const found = new Map<string, { missing: number[]; damaged: number[]; records: boolean }>();
+  for (const { kind, design, segments = [] } of report.problems) {
+    if (design === undefined) continue;
+    const entry = found.get(design) ?? { missing: [], damaged: [], records: false };
+    if (kind === 'missing' || kind === 'damaged') entry[kind].push(...segments);
+    else entry.records = true;
+    found.set(design, entry);
+  }
+  for await (const [design, record] of records.designs.list()) {
+    const entry = found.get(design);
+    if (record.state !== 'stored' || (entry === undefined && record.damage === undefined)) continue;
+    await records.designs.update(design, (current) => {
+      if (current.state !== 'stored') return current;
+      const { damage: before, ...kept } = current;
+      const missing = [...(entry?.missing ?? [])];
+      const stays = report.deep ? [] : (before?.damaged ?? []).filter((number) => !missing.includes(number));
+      const damaged = [...new Set([...stays, ...(entry?.damaged ?? [])])];
+      return withDamage(kept, { missing, damaged, keys: entry?.records ?? false, found: clock.now() });
+    });
+  }
+}
+
+function withDamage(record: DesignRecord, damage: Damage): DesignRecord {
+  const { missing, damaged, keys } = damage;
+  if (missing.length + damaged.length === 0 && !keys) return record;
+  const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
+  return { ...record, damage: { ...damage, missing: sorted(missing), damaged: sorted(damaged) } };
+}
+
+/** The owner has uploaded sealed segments of a stored design once more: the segments node compares and stores them. */
+export async function beginRepair(
+  { records, mailbox }: ControlContext,
+  design: string,
+  segments: readonly number[],
+): Promise<string> {
+  const repair = toHex(systemRandom(16));
+  const record = await records.designs.update(design, (current) => {
+    requireKept(current);
+    if (current.state !== 'stored') throw new MillraceError('E_STATE', `the design is ${current.state}`);
+    if (segments.length === 0 || segments.length > MAX_REPAIR)
+      throw new MillraceError('E_INPUT', `1 to ${MAX_REPAIR} segments a repair`);
+    for (const number of segments)
+      if (number >= current.segments) throw new MillraceError('E_INPUT', `the design has no segment ${number}`);
+    return { ...current, repair: { repair, state: 'running', segments: segments.length } };
+  });
+  await mailbox.send('segments', `repair/${repair}`, {
+    type: 'design.repair',
+    design: record.design,
+    repair,
+    segments: [...segments],
+  });
+  return repair;
+}
+
+/** What the segments node stored again is damaged no more. */
+export async function takeRepaired(
+  { records, ledger }: ControlContext,
+  message: MessageOf<'design.repaired'>,
+): Promise<void> {
+  const { design, repair, code, reason } = message;
+  const mended = new Set(message.segments);
+  const record = await records.designs.update(design, (current) => {
+    if (current.state !== 'stored') return current;
+    const { damage, ...kept } = current;
+    const left = (numbers: readonly number[]) => numbers.filter((number) => !mended.has(number));
+    const after =
+      damage === undefined
+        ? kept
+        : withDamage(kept, { ...damage, missing: left(damage.missing), damaged: left(damage.damaged) });
+    if (current.repair?.repair !== repair) return after;
+    const state = code === undefined ? ('done' as const) : ('failed' as const);
+    return { ...after, repair: { ...current.repair, state, code, reason } };
+  });
+  if (mended.size === 0) return;
+  await ledger.append({
+    account: `design:${design}`,
+    type: 'stored',
+    actor: record.owner,
+    body: { fact: 'repaired', segments: mended.size },
+    eventId: `repaired/${repair}`,
+  });
+}

@@ -1,0 +1,50 @@
+import { type Bytes, copyBytes, equalBytes, MillraceError } from '@millrace/base';
+import { keyId } from '@millrace/identity';
+import { type Directory, verifyTransaction } from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from './table.ts';
+
+/**
+ * Designs that their owners have deleted. Each proactive node keeps its own list, for ever: whoever replays the old
+ * `design.add`, with the content keys that were sealed to the keys node then, brings nothing back.
+ */
+export class Deletions {
+  readonly #table: Table<{ transaction: Uint8Array }>;
+  readonly #directory: Directory;
+
+  constructor(store: Store, directory: Directory) {
+    this.#table = new Table(store, 'deleted', z.strictObject({ transaction: z.instanceof(Uint8Array) }));
+    this.#directory = directory;
+  }
+
+  /**
+   * Verifies the owner's signature for this node and notes the deletion, durably.
+   * @param owner as this node learned it when the design came
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN
+   */
+  async note(design: string, transaction: Uint8Array, owner: Bytes): Promise<void> {
+    const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
+    // It may have waited long in the mailbox; it happens once, so its age makes no difference.
+    const { body } = await verifyTransaction(transaction, this.#directory.installation, lookup, 'any time');
+    if (body.type !== 'design.delete' || body.design !== design)
+      throw new MillraceError('E_FORBIDDEN', 'not the owner’s deletion of this design');
+    await this.#table.create(design, { transaction: copyBytes(transaction) });
+  }
+
+  async has(design: string): Promise<boolean> {
+    return (await this.#table.get(design)) !== undefined;
+  }
+
+  /** @throws {MillraceError} E_DESIGN_DELETED */
+  async requireKept(design: string): Promise<void> {
+    if (await this.has(design))
+      throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
+  }
+
+  async list(): Promise<string[]> {
+    const designs: string[] = [];
+    for await (const [design] of this.#table.list()) designs.push(design);
+    return designs;
+  }
+}

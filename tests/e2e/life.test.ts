@@ -1,0 +1,279 @@
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromHex, sleep, systemRandom } from '@millrace/base';
+import { signTransaction } from '@millrace/protocol';
+import { openLmdb, type Store } from '@millrace/stores';
+import { openCellFile } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { repairDesign } from '../../packages/cli/src/client/care.ts';
+import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
+import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { storeDesign } from '../../packages/cli/src/client/upload.ts';
+import { millrace } from '../support/cli.ts';
+import { randomDesign } from '../support/designs.ts';
+import {
+  eventsOf,
+  hashOf,
+  license,
+  machineObject,
+  objectOf,
+  order,
+  store,
+  untilEnded,
+  untilPrint,
+} from '../support/job.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+const SEGMENTS = 12;
+const design = randomDesign(SEGMENTS * 16_370);
+const rate = Math.ceil(design.length / 2);
+const options = { kind: 'binary', bytesPerSecond: rate } as const;
+
+let world: World;
+let owner: Session;
+let operator: Session;
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
+    maintenance: { periodMs: 1_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+});
+afterAll(() => world?.close());
+
+/** Changes the cells at rest while the segments node is down. */
+async function inCells(work: (cells: Store) => Promise<void>): Promise<void> {
+  await world.processes.segments.kill();
+  const data = join(folderOf(world.installation, 'segments'), 'data');
+  const lmdb = openLmdb({ path: data });
+  const cells = await openCellFile({ index: lmdb.store('cell-index'), path: join(data, 'cells.bin') });
+  await work(cells);
+  await cells.close();
+  await lmdb.close();
+  await world.processes.segments.start();
+}
+
+async function countCells(): Promise<number> {
+  let count = 0;
+  await inCells(async (cells) => {
+    for await (const _ of cells.range()) count++;
+  });
+  return count;
+}
+
+describe('deleting', () => {
+  it('is the owner’s alone, and another owner’s signature passes no node', async () => {
+    const { design: id } = await store(world, owner, randomDesign(40_000), { name: 'mine.bin', ...options });
+    const body = {
+      type: 'design.delete',
+      design: id,
+      id: systemRandom(16),
+      issued: Date.now(),
+      expires: Date.now() + 60_000,
+    } as const;
+    const forged = await signTransaction(operator.signer, world.installation.directory.installation, body);
+    await expect(operator.api.submit(forged)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+    expect(await owner.api.design(id)).toMatchObject({ state: 'stored' });
+  });
+
+  it('destroys the keys, refuses licences and queued prints, ends the running stream, empties the vault', async () => {
+    const { design: id } = await store(world, owner, design, { name: 'gone.bin', ...options });
+    const licence = await license(world, owner, id, 3);
+    const running = await order(world, operator, licence);
+    const queued = await order(world, operator, licence);
+    await untilPrint(operator, running, ({ progress }) => (progress?.acked ?? 0) >= 3);
+    const cells = await owner.api.status();
+    expect(cells.maintenance).toBeDefined();
+
+    const done = await millrace(world.home, 'design', 'delete', id, '--json');
+    expect(done.json).toMatchObject({ design: id, state: 'deleted' });
+    const ended = await untilEnded(operator, running);
+    expect(ended).toMatchObject({ state: 'failed', code: 'E_DESIGN_DELETED' });
+    expect((await eventsOf(owner, objectOf(ended))).at(-1)).toBe('failed');
+    expect(await untilEnded(operator, queued)).toMatchObject({ state: 'refused', code: 'E_DESIGN_DELETED' });
+    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+    await expect(license(world, owner, id, 1)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+    expect((await owner.api.licence(licence)).permitted).toBe(1);
+    // Again: nothing changes.
+    expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+  });
+
+  it('is over at the next epoch: no cell of it is left, the check is clean', async () => {
+    await sleep(4_000); // a sweep that began after the deletion has ended
+    expect(await millrace(world.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
+    const kept = (await owner.api.designs()).filter(({ state }) => state === 'stored');
+    const real = kept.reduce((total, { segments }) => total + segments, 0);
+    expect(await countCells()).toBe(2 * real); // as many decoys
+  });
+
+  it.each(['control', 'segments', 'keys', 'distribution'] as const)(
+    'goes on when %s is killed in the middle',
+    async (name) => {
+      for (let i = 0; i < 2; i++) {
+        const { design: id } = await store(world, owner, randomDesign(3 * 16_370 + i), {
+          name: `${name}${i}.bin`,
+          ...options,
+        });
+        const deleted = millrace(world.home, 'design', 'delete', id, '--json');
+        await sleep(300 + i * 150); // the command starts meanwhile
+        await world.processes[name].restart();
+        expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
+      }
+    },
+  );
+
+  it('while it is uploaded wipes the staging copies', async () => {
+    const file = join(world.scratch, 'half.bin');
+    await writeFile(file, design);
+    const prepared = await prepareFile(owner, file, options, () => undefined);
+    await world.processes.segments.kill(); // it stays staged
+    const stored = storeDesign(owner, prepared, () => undefined);
+    stored.catch(() => undefined);
+    const id = prepared.state.design;
+    const uploads = join(folderOf(world.installation, 'distribution'), 'data', 'uploads');
+    for (;;) {
+      const staged = await readdir(join(uploads, id)).catch(() => []);
+      if (staged.length === SEGMENTS) break;
+      await sleep(20);
+    }
+    expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+    await world.processes.segments.start();
+    for (let i = 0; (await readdir(uploads)).includes(id); i++) {
+      expect(i).toBeLessThan(100);
+      await sleep(100);
+    }
+    expect(await owner.api.design(id)).toMatchObject({ state: 'deleted' });
+  });
+});
+
+describe('damage', () => {
+  const folder = () => join(world.scratch, 'copies');
+  let id: string;
+  let licence: string;
+
+  it('an offline copy is kept', async () => {
+    const file = join(world.scratch, 'repairable.bin');
+    await writeFile(file, design);
+    const prepared = await prepareFile(owner, file, options, () => undefined);
+    await keepCopy(prepared, folder());
+    await keepCopy(prepared, folder()); // it stays
+    ({ design: id } = await storeDesign(owner, prepared, () => undefined));
+    licence = await license(world, owner, id, 3);
+  });
+
+  it('is found by the keys node itself, shown, and stops a print before it begins', async () => {
+    await inCells(async (cells) => {
+      const keys: Uint8Array[] = [];
+      for await (const { key } of cells.range()) keys.push(key);
+      for (const key of keys) await cells.delete(key);
+    });
+    const found = await until(async () => (await owner.api.design(id)).damage);
+    expect(found.missing).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
+    const view = await untilEnded(operator, await order(world, operator, licence));
+    expect(view).toMatchObject({ state: 'refused', code: 'E_CELL_MISSING' });
+    expect(view.reason).toContain('0-11');
+    expect((await owner.api.licence(licence)).permitted).toBe(0);
+    const listed = await millrace(world.home, 'design', 'list');
+    expect(listed.stdout).toMatch(/12 missing/);
+  });
+
+  it('is repaired from the copy, exactly; then the design prints', async () => {
+    const repaired = await millrace(world.home, 'design', 'repair', id, folder(), '--json');
+    expect(repaired.json, repaired.stderr).toMatchObject({ repaired: SEGMENTS });
+    expect((await owner.api.design(id)).damage).toBeUndefined();
+    const view = await untilEnded(operator, await order(world, operator, licence));
+    expect(view).toMatchObject({ state: 'completed' });
+    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+  });
+
+  it('of one bit is found by a deep check, and only that segment is uploaded', async () => {
+    await inCells(async (cells) => {
+      for await (const { key, value } of cells.range()) {
+        value[9_000] = (value[9_000] ?? 0) ^ 1; // every cell: which are decoys nobody can tell
+        await cells.put(key, value);
+        await cells.put(key, value);
+      }
+    });
+    const uploaded: number[] = [];
+    const copy = () => openCopy(folder(), id);
+    const counting: Session = {
+      ...owner,
+      api: {
+        ...owner.api,
+        upload: (design, segment, sealed) => {
+          uploaded.push(segment);
+          return owner.api.upload(design, segment, sealed);
+        },
+      },
+    };
+    expect(await repairDesign(counting, id, copy, () => undefined)).toBe(SEGMENTS);
+    expect(uploaded).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
+    expect(await repairDesign(counting, id, copy, () => undefined)).toBe(0);
+    const view = await untilEnded(operator, await order(world, operator, licence));
+    expect(view).toMatchObject({ state: 'completed' });
+  });
+
+  it.each(['control', 'distribution', 'segments', 'keys'] as const)(
+    'a repair goes on when %s is killed',
+    async (name) => {
+      await inCells(async (cells) => {
+        for await (const { key } of cells.range()) await cells.delete(key);
+      });
+      const repaired = millrace(world.home, 'design', 'repair', id, folder(), '--json');
+      await sleep(900);
+      await world.processes[name].restart();
+      const result = await repaired;
+      // A check that control or the keys node forgot has to be asked for again; nothing else is lost.
+      if (result.exit !== 0) {
+        const again = await millrace(world.home, 'design', 'repair', id, folder(), '--json');
+        expect(again.exit, again.stderr).toBe(0);
+      }
+      expect((await owner.api.design(id)).damage).toBeUndefined();
+    },
+  );
+
+  it('altered copies are refused before anything is uploaded, and by the vault', async () => {
+    const copy = await openCopy(folder(), id);
+    const sealed = await copy.read(0);
+    await copy.close();
+    sealed[5] = (sealed[5] ?? 0) ^ 1;
+    await inCells(async (cells) => {
+      for await (const { key } of cells.range()) await cells.delete(key);
+    });
+    await owner.api.upload(id, 0, sealed);
+    const repair = await owner.api.repair(id, [0]);
+    const view = await until(async () => {
+      const { repair: now } = await owner.api.design(id);
+      return now?.repair === repair && now.state !== 'running' ? now : undefined;
+    });
+    expect(view).toMatchObject({ state: 'failed', code: 'E_SEGMENT' });
+    await expect(operator.api.repair(id, [0])).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+    await expect(owner.api.repair(id, [SEGMENTS])).rejects.toMatchObject({ code: 'E_INPUT' });
+    expect(fromHex(id)).toHaveLength(16);
+  });
+
+  it('leaves the ledger whole, and the design sound once it is repaired', async () => {
+    await repairDesign(
+      owner,
+      id,
+      () => openCopy(folder(), id),
+      () => undefined,
+    );
+    expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
+    const view = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+    const found = (view.json?.problems ?? []) as { design?: string }[];
+    expect(found.filter(({ design }) => design === id)).toEqual([]);
+  });
+});
+
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (let i = 0; i < 400; i++) {
+    const seen = await look();
+    if (seen !== undefined) return seen;
+    await sleep(50);
+  }
+  throw new Error('it never came');
+}
