@@ -64,11 +64,11 @@ describe('the budget of maintenance', () => {
 
   it('steps are as small as a small budget wants them', () => {
     const step = (bytesPerSecond: number) =>
-      new Budget(budgetSchema.parse({ bytesPerSecond }), new ManualClock()).step(2_048, 16_386);
+      new Budget(budgetSchema.parse({ bytesPerSecond }), new ManualClock()).step(4_096, 16_386);
     expect(step(1)).toBe(16);
     expect(step(1_638_600)).toBe(100);
-    expect(step(1e9)).toBe(2_048);
-    expect(new Budget(undefined, new ManualClock()).step(2_048, 16_386)).toBe(2_048);
+    expect(step(1e9)).toBe(4_096);
+    expect(new Budget(undefined, new ManualClock()).step(4_096, 16_386)).toBe(4_096);
   });
 
   it('refuses what makes no sense', () => {

@@ -99,7 +99,9 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
         const arrived = overTheWire(message);
         wipeMessage(message);
         if (arrived.type !== 'maintain') throw new Error('not a step of a sweep');
-        const answer = await cells.maintain(arrived);
+        const answering = cells.maintain(arrived);
+        await playbook.lookAhead();
+        const answer = await answering;
         wipeMessage(arrived);
         work += answer.work;
         const outcome = await playbook.maintained(answer);

@@ -29,6 +29,16 @@ export class LmdbStore implements Store {
     return value && copyBytes(value);
   }
 
+  async getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]> {
+    for (const key of keys) checkKey(key);
+    return this.#read(() =>
+      keys.map((key) => {
+        const value = this.#database.getBinary(asBuffer(key));
+        return value && copyBytes(value);
+      }),
+    );
+  }
+
   async has(key: Key): Promise<boolean> {
     checkKey(key);
     return this.#read(() => this.#database.doesExist(asBuffer(key)));

@@ -37,6 +37,8 @@ export interface Entry {
 export interface Store {
   /** Sees every write that was acknowledged before the call, by whatever client. */
   get(key: Key): Promise<Bytes | undefined>;
+  /** As many `get`s, in that order; where there is it costs less than one by one. */
+  getMany?(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
   has(key: Key): Promise<boolean>;
   /** Durable when it resolves, as are `delete`, `batch` and `compareAndSwap`. */
   put(key: Key, value: Uint8Array): Promise<void>;

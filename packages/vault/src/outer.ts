@@ -1,12 +1,21 @@
 import { createCipheriv, createHmac, hkdfSync } from 'node:crypto';
+import { endianness } from 'node:os';
 import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
-import { keccak_256 } from '@noble/hashes/sha3.js';
-import { INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
+import { keccak_256, keccakP } from '@noble/hashes/sha3.js';
+import { DESIGN_ID_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 const ZERO_COUNTER = new Uint8Array(16);
 const ZEROS = new Uint8Array(SEGMENT_BYTES);
 const OUTER = utf8('outer');
 const INDEX = utf8('index');
+const OUTER_INPUT = concatBytes(OUTER, new Uint8Array(DESIGN_ID_BYTES + 4));
+const OUTER_VIEW = new DataView(OUTER_INPUT.buffer);
+/** Bytes that one Keccak-256 block takes. */
+const RATE = 136;
+const STATE = new Uint32Array(50);
+const BLOCK = new Uint8Array(STATE.buffer);
+const BLOCK_VIEW = new DataView(STATE.buffer);
+const LITTLE_ENDIAN = endianness() === 'LE';
 
 /**
  * Adds or takes off an outer layer: XOR with AES-256-CTR from counter 0 (spec/vault.md, section 3).
@@ -29,7 +38,10 @@ export function outerMask(oldKey: Uint8Array, newKey: Uint8Array): Bytes {
 
 /** HMAC-SHA-256(K_e, "outer" ‖ design ‖ segment): 32 bytes, the caller wipes them. */
 export function outerKey(epochKey: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  return copyBytes(createHmac('sha256', epochKey).update(OUTER).update(design).update(u32be(segment)).digest());
+  // One update of one buffer: three cost as much again as the hash. Names are no secret.
+  OUTER_INPUT.set(design, OUTER.length);
+  OUTER_VIEW.setUint32(OUTER.length + DESIGN_ID_BYTES, segment);
+  return copyBytes(createHmac('sha256', epochKey).update(OUTER_INPUT).digest());
 }
 
 /** I_e, from which all indexes of an epoch are derived: 32 bytes. */
@@ -37,7 +49,20 @@ export function indexKey(epochKey: Uint8Array): Bytes {
   return new Uint8Array(hkdfSync('sha256', epochKey, new Uint8Array(), INDEX, KEY_BYTES));
 }
 
-/** Where the cell lies in the epoch: 20 bytes. */
+/**
+ * Where the cell lies in the epoch: 20 bytes. Keccak-256 with its original padding, of one block (key 32, design 16, segment 4),
+ * as the bare permutation: what surrounds it elsewhere costs a third more, a million times a sweep.
+ */
 export function cellIndex(key: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  return copyBytes(keccak_256(concatBytes(key, design, u32be(segment))).subarray(0, INDEX_BYTES));
+  if (!LITTLE_ENDIAN) return copyBytes(keccak_256(concatBytes(key, design, u32be(segment))).subarray(0, INDEX_BYTES));
+  BLOCK.fill(0);
+  BLOCK.set(key, 0);
+  BLOCK.set(design, KEY_BYTES);
+  BLOCK_VIEW.setUint32(KEY_BYTES + DESIGN_ID_BYTES, segment);
+  BLOCK[KEY_BYTES + DESIGN_ID_BYTES + 4] = 0x01;
+  BLOCK[RATE - 1] = 0x80;
+  keccakP(STATE);
+  const index = BLOCK.slice(0, INDEX_BYTES);
+  BLOCK.fill(0);
+  return index;
 }

@@ -17,6 +17,8 @@ export interface PlanEntry<Owner> {
   readonly index: Bytes;
   readonly owner: Owner;
   readonly segment: number;
+  /** Of the plan's own; undefined for one that was added later. */
+  readonly position?: number;
 }
 
 /** Hashes between two breaths of the event loop. */
@@ -33,6 +35,9 @@ export class Plan<Owner> {
   readonly #owners: readonly Owner[];
   readonly #ownerOf: Uint32Array;
   readonly #segmentOf: Uint32Array;
+  /** Where cells were before, as far as somebody has asked: a hash that is wanted twice. */
+  #before: Bytes | undefined;
+  #beforeKnown: Uint8Array | undefined;
   /** Entries added after building, in order. */
   #late: PlanEntry<Owner>[] = [];
 
@@ -82,6 +87,20 @@ export class Plan<Owner> {
     this.#late = merge(this.#late, added);
   }
 
+  /** The cell's other index, in the epoch that is left: computed once, then remembered (21 bytes a cell). */
+  before(entry: PlanEntry<Owner>, compute: () => Bytes): Bytes {
+    const { position } = entry;
+    if (position === undefined) return compute();
+    this.#before ??= new Uint8Array(this.#indexes.length);
+    this.#beforeKnown ??= new Uint8Array(this.#ownerOf.length);
+    const place = this.#before.subarray(INDEX_BYTES * position, INDEX_BYTES * (position + 1));
+    if (this.#beforeKnown[position] === 0) {
+      place.set(compute());
+      this.#beforeKnown[position] = 1;
+    }
+    return place;
+  }
+
   /** Up to `limit` entries with index above `low`, in order. */
   after(low: Bytes, limit: number): PlanEntry<Owner>[] {
     const main: PlanEntry<Owner>[] = [];
@@ -116,7 +135,9 @@ export class Plan<Owner> {
   #entry(i: number): PlanEntry<Owner> | undefined {
     const owner = this.#owners[this.#ownerOf[i] ?? -1];
     const segment = this.#segmentOf[i];
-    return owner === undefined || segment === undefined ? undefined : { index: this.#indexAt(i), owner, segment };
+    return owner === undefined || segment === undefined
+      ? undefined
+      : { index: this.#indexAt(i), owner, segment, position: i };
   }
 }
 

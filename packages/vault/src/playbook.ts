@@ -47,7 +47,16 @@ import {
 } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
-import { committed, fittedStep, isEnded, maintainMessage, newSweep, nextStep, storeBoundary } from './sweep.ts';
+import {
+  committed,
+  fittedStep,
+  isEnded,
+  lookAhead,
+  maintainMessage,
+  newSweep,
+  nextStep,
+  storeBoundary,
+} from './sweep.ts';
 import { type CellName, type DesignView, type SliceCell, type VaultStatus, viewOf } from './views.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
@@ -67,8 +76,8 @@ export interface PlaybookOptions {
 const DECOY_CONTEXT = utf8('millrace/v1/decoys');
 /** Decoys made by one message; about a megabyte. */
 const BATCH = 64;
-/** Cells staged by one message of a sweep; 34 MB. Most of what a message costs beside its cells does not grow with them. */
-const STEP = 2048;
+/** Cells staged by one message of a sweep; 67 MB. Most of what a message costs beside its cells does not grow with them. */
+const STEP = MAX_MOVED;
 
 /**
  * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. Takes and
@@ -301,6 +310,13 @@ export class Playbook {
       await this.#endSweep();
       return undefined;
     });
+  }
+
+  /** Computes what the next message will want, while the segments node works on the one under way. */
+  async lookAhead(limit = STEP): Promise<void> {
+    const { sweep, epoch } = this.#state;
+    if (sweep === undefined || this.#plan === undefined) return;
+    await lookAhead(sweep, this.#plan, this.#epochs.get(epoch), (owner) => this.#holdings.get(owner), limit);
   }
 
   /** Takes a `maintained` message. @returns undefined when it is not the one under way; else what was not well */

@@ -76,12 +76,15 @@ export async function maintainMessage(
   const items: MaintainMessage['items'] = [];
   const masked: MaintainMessage['masked'] = [];
   const forget: Bytes[] = [];
-  for (const [i, { owner, segment, index }] of plan.between(sweep.from, sweep.upTo).entries()) {
+  const before = (entry: PlanEntry<string>, { id }: Holding): Bytes =>
+    plan.before(entry, () => cellIndex(current.indexKey, id, entry.segment));
+  for (const [i, entry] of plan.between(sweep.from, sweep.upTo).entries()) {
+    const { owner, segment, index } = entry;
     if (i % BREATH === BREATH - 1) await breathe();
     const holding = holdingOf(owner);
     if (holding === undefined || !isCarried(holding, segment)) continue;
     const place = {
-      oldIndex: cellIndex(current.indexKey, holding.id, segment),
+      oldIndex: before(entry, holding),
       newIndex: index,
       flags: segment < holding.stored ? 0 : MAY_BE_ABSENT,
     };
@@ -94,12 +97,28 @@ export async function maintainMessage(
       items.push({ ...place, oldKey, newKey });
     }
   }
-  for (const [i, { owner, segment }] of plan.between(sweep.prev, sweep.mark).entries()) {
+  for (const [i, entry] of plan.between(sweep.prev, sweep.mark).entries()) {
     if (i % BREATH === BREATH - 1) await breathe();
-    const holding = holdingOf(owner);
-    if (holding !== undefined) forget.push(cellIndex(current.indexKey, holding.id, segment));
+    const holding = holdingOf(entry.owner);
+    if (holding !== undefined) forget.push(before(entry, holding));
   }
   return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, forget };
+}
+
+/** Computes the old indexes of the next cells: what can be done while the segments node works. */
+export async function lookAhead(
+  sweep: Sweep,
+  plan: Plan<string>,
+  current: Epoch,
+  holdingOf: HoldingOf,
+  limit: number,
+): Promise<void> {
+  for (const [i, entry] of plan.after(storeBoundary(sweep), limit).entries()) {
+    if (i % BREATH === BREATH - 1) await breathe();
+    const holding = holdingOf(entry.owner);
+    if (holding === undefined) continue;
+    plan.before(entry, () => cellIndex(current.indexKey, holding.id, entry.segment));
+  }
 }
 
 function breathe(): Promise<void> {

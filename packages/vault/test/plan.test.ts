@@ -11,7 +11,26 @@ function indexOf(owner: string, segment: number, bits: number): Bytes {
   return hash;
 }
 
+/** Without where the plan keeps it. */
+const named = ({ owner, segment, index }: PlanEntry<string>): PlanEntry<string> => ({ owner, segment, index });
+
 describe('a plan', () => {
+  it('remembers where a cell was before, and computes it once', async () => {
+    const plan = await Plan.build([{ owner: 'a', from: 0, to: 30 }], (owner, segment) => indexOf(owner, segment, 8));
+    plan.add([{ owner: 'late', segment: 7, index: indexOf('late', 7, 8) }]);
+    let computed = 0;
+    for (let round = 0; round < 3; round++) {
+      for (const entry of plan.between(START, END)) {
+        const before = plan.before(entry, () => {
+          computed++;
+          return indexOf(`before ${entry.owner}`, entry.segment, 8);
+        });
+        expect(before).toEqual(indexOf(`before ${entry.owner}`, entry.segment, 8));
+      }
+    }
+    expect(computed).toBe(30 + 3); // the late one has no place of its own
+  });
+
   it('gives every cell once, in order, however it came in', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -36,14 +55,14 @@ describe('a plan', () => {
           }
           entries.sort((a, b) => compareBytes(a.index, b.index));
           expect(plan.count).toBe(entries.length);
-          expect(plan.between(START, END)).toEqual(entries);
+          expect(plan.between(START, END).map(named)).toEqual(entries);
           const walked: PlanEntry<string>[] = [];
           for (let low = START; ; low = walked.at(-1)?.index ?? END) {
             const page = plan.after(low, limit);
             walked.push(...page);
             if (page.length < limit) break;
           }
-          expect(walked).toEqual(entries);
+          expect(walked.map(named)).toEqual(entries);
           for (const [i, { index }] of entries.entries()) expect(plan.rank(index)).toBe(i + 1);
         },
       ),

@@ -62,7 +62,7 @@ interface MaintenanceReport {
 /** A long sweep is told of this often while it goes on. */
 const TELL_MS = 10_000;
 /** Cells of a step, when no budget asks for less. */
-const STEP = 2_048;
+const STEP = 4_096;
 const MONTH_MS = 30 * 86_400_000;
 
 /**
@@ -155,9 +155,10 @@ export class Maintenance implements Closable {
       }
       const { to, number } = message;
       const cells = message.items.length + message.masked.length;
-      const { answer, bytes: wireBytes } = await this.#ask(message, (reply) =>
+      const asked = this.#ask(message, (reply) =>
         reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
       );
+      const [{ answer, bytes: wireBytes }] = await Promise.all([asked, playbook.lookAhead(STEP)]);
       const outcome = await playbook.maintained(answer);
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
         this.#problems++;

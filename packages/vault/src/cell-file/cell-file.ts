@@ -137,10 +137,13 @@ export class CellFile implements Store {
     }
   }
 
-  /** What the index says of a value, without reading the file. */
-  async look(key: Key): Promise<CellRecord | undefined> {
-    const entry = await this.#index.get(key);
-    return entry && decodeRecord(entry);
+  /** What the index says of values, without reading the file. */
+  async look(keys: readonly Key[]): Promise<(CellRecord | undefined)[]> {
+    this.#checkOpen();
+    const entries = this.#index.getMany
+      ? await this.#index.getMany(keys)
+      : await Promise.all(keys.map((key) => this.#index.get(key)));
+    return entries.map((entry) => entry && decodeRecord(entry));
   }
 
   /**
@@ -250,11 +253,12 @@ export class CellFile implements Store {
   /** One batch of the index; then the slots that it names no more are free. */
   async #commitAlone(records: readonly IndexWrite[], taken: readonly number[]): Promise<void> {
     const before: number[] = [];
-    const latest = new Map<string, CellRecord | undefined>();
     try {
-      for (const { key, record } of records) {
+      const found = await this.#lookAll(records.map(({ key }) => key));
+      const latest = new Map<string, CellRecord | undefined>();
+      for (const [i, { key, record }] of records.entries()) {
         const name = Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
-        const old = latest.has(name) ? latest.get(name) : await this.look(key);
+        const old = latest.has(name) ? latest.get(name) : found[i];
         if (old !== undefined && 'slot' in old) before.push(old.slot);
         latest.set(name, record);
       }
@@ -268,6 +272,16 @@ export class CellFile implements Store {
       throw error;
     }
     for (const slot of before) this.#slots.release(slot);
+  }
+
+  /** In slices, between which the event loop breathes. */
+  async #lookAll(keys: readonly Key[]): Promise<(CellRecord | undefined)[]> {
+    const found: (CellRecord | undefined)[] = [];
+    for (let from = 0; from < keys.length; from += LOOKED) {
+      found.push(...(await this.look(keys.slice(from, from + LOOKED))));
+      if (from + LOOKED < keys.length) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return found;
   }
 
   async #read({ slot, head }: { slot: number; head: Bytes }): Promise<Bytes> {
@@ -302,6 +316,9 @@ export interface IndexWrite {
   readonly key: Key;
   readonly record: CellRecord | undefined;
 }
+
+/** Entries of the index looked up at a time: about a millisecond. */
+const LOOKED = 256;
 
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 

@@ -2,6 +2,7 @@ import { type Bytes, u32be } from '@millrace/base';
 import { MAY_BE_ABSENT, type MaintainMessage, type MaskedCell, type MovedCell } from '../messages.ts';
 import type { CellFile, IndexWrite, Renewal } from './cell-file.ts';
 import { BODY_HEAD } from './jobs.ts';
+import type { CellRecord } from './record.ts';
 
 /** How a step of a sweep went, by new index. */
 export interface Renewed {
@@ -16,8 +17,6 @@ const JOB = 256;
 /** Jobs under way: one in each thread, one being flushed, one waiting. */
 const UNDER_WAY = 4;
 const HEADER = 4;
-/** Index entries looked up between two breaths of the event loop. */
-const BREATH = 64;
 
 /**
  * A step of a sweep over a cell file: threads renew job after job while earlier ones are flushed; one write of the index
@@ -48,13 +47,16 @@ export async function renewInFile(file: CellFile, message: MaintainMessage): Pro
   for (const cells of [message.items, message.masked]) {
     for (let from = 0; from < cells.length && failure === undefined; from += JOB) {
       const renewals: Renewal[] = [];
-      for (const [i, item] of cells.slice(from, from + JOB).entries()) {
-        const found = await look(file, item, message.to);
+      const items = cells.slice(from, from + JOB);
+      const staged = await file.look(items.map(({ newIndex }) => newIndex));
+      const old = await file.look(items.map(({ oldIndex }) => oldIndex));
+      for (const [i, item] of items.entries()) {
+        const found = judge(item, staged[i], old[i], message.to);
         if (found === 'missing') missing.push(item.newIndex);
         else if (found === 'damaged') damaged.push(item.newIndex);
         else if (found !== 'done') renewals.push(found);
-        if (i % BREATH === BREATH - 1) await new Promise((resolve) => setImmediate(resolve));
       }
+      await new Promise((resolve) => setImmediate(resolve));
       while (underWay.size >= UNDER_WAY) await Promise.race(underWay);
       if (renewals.length > 0) begin(renewals);
     }
@@ -68,14 +70,14 @@ export async function renewInFile(file: CellFile, message: MaintainMessage): Pro
   return { missing, damaged, workMs };
 }
 
-async function look(
-  file: CellFile,
+/** What is to be done with a cell, by what the index says of its new and its old place. */
+function judge(
   item: MovedCell | MaskedCell,
+  staged: CellRecord | undefined,
+  old: CellRecord | undefined,
   to: number,
-): Promise<Renewal | 'done' | 'missing' | 'damaged'> {
-  const staged = await file.look(item.newIndex);
+): Renewal | 'done' | 'missing' | 'damaged' {
   if (staged !== undefined && 'slot' in staged && epochOf(staged.head) === to) return 'done';
-  const old = await file.look(item.oldIndex);
   if (old === undefined) return (item.flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
   // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
   if (!('slot' in old) || old.head.length !== HEADER + BODY_HEAD || epochOf(old.head) !== to - 1) return 'damaged';
