@@ -1,0 +1,183 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { sleep } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { millrace } from '../support/cli.ts';
+import { randomDesign } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// A client killed with SIGKILL while it seals and uploads goes on when it is called again; so do the nodes while they
+// store. What a moment is, is read from the disks: bytes sealed, segments staged.
+
+const SEGMENTS = 400;
+const BYTES = SEGMENTS * 16_370 - 7;
+const RATE = 20_000_000;
+const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let uploads: string;
+let staging: string;
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE },
+    maintenance: { periodMs: 3_000, density: 100 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  uploads = join(owner.user.folder, 'uploads');
+  staging = join(folderOf(world.installation, 'distribution'), 'data', 'uploads');
+});
+afterAll(() => world?.close());
+
+const entries = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+
+/** Sealed segments on the client's disk, of a preparation that is not whole yet. */
+function sealing(): number {
+  for (const name of entries(uploads)) {
+    const file = join(uploads, name, 'segments');
+    if (name.startsWith('.preparing-') && existsSync(file)) return Math.floor(statSync(file).size / 16_386);
+  }
+  return -1;
+}
+
+/** Preparations that are whole. */
+const prepared = (): string[] => entries(uploads).filter((name) => /^[0-9a-f]{32}$/.test(name));
+
+const staged = (): number =>
+  entries(staging)
+    .filter((name) => !name.startsWith('.'))
+    .reduce((sum, name) => sum + entries(join(staging, name)).filter((file) => /^\d+$/.test(file)).length, 0);
+
+const wiping = (): boolean => entries(staging).some((name) => name.startsWith('.wiping-'));
+
+async function until(reached: () => boolean): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!reached()) {
+    if (performance.now() > end) throw new Error('the moment did not come');
+    await turn();
+  }
+}
+
+function startAdding(file: string): ChildProcess {
+  const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', world.home];
+  return spawn(process.execPath, argv, { stdio: 'ignore' });
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => child.once('close', () => resolve()));
+}
+
+async function expectMade(design: string, content: Uint8Array): Promise<void> {
+  const licence = await license(world, owner, design, 1);
+  const view = await untilEnded(operator, await order(world, operator, licence));
+  expect(view.state).toBe('completed');
+  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
+}
+
+async function expectNothingStaged(): Promise<void> {
+  await expect.poll(() => entries(staging), { timeout: 20_000 }).toEqual([]);
+  expect(entries(uploads)).toEqual([]);
+}
+
+const moments: readonly (readonly [string, () => boolean])[] = [
+  ['before it seals', () => existsSync(uploads) && sealing() >= 0],
+  ['with the first segment sealed', () => sealing() >= 1],
+  ['in the middle of sealing', () => sealing() >= SEGMENTS / 2],
+  ['when all is sealed', () => sealing() >= SEGMENTS - 8 || prepared().length > 0],
+  ['when it has written what it sealed', () => prepared().length > 0],
+  ['with the first segment uploaded', () => staged() >= 1],
+  ['in the middle of uploading', () => staged() >= SEGMENTS / 2],
+  ['with nearly all uploaded', () => staged() >= SEGMENTS - 8],
+];
+
+describe('the client killed', () => {
+  it.each(moments)('%s goes on when it is called again', async (name, reached) => {
+    const content = randomDesign(BYTES);
+    const file = join(world.scratch, `${name}.bin`);
+    writeFileSync(file, content);
+    const before = (await owner.api.designs()).length;
+    const child = startAdding(file);
+    const gone = ended(child);
+    await until(reached);
+    child.kill('SIGKILL');
+    await gone;
+    const left = prepared();
+    const again = await millrace(world.home, 'design', 'add', file, '--rate', String(RATE), '--json');
+    expect(again.exit, again.stderr).toBe(0);
+    const { design, state } = again.json as { design: string; state: string };
+    expect(state).toBe('stored');
+    // What was sealed whole is not sealed again: the same keys, the same design.
+    if (left.length > 0) expect(design).toBe(left[0]);
+    expect((await owner.api.designs()).length).toBe(before + 1);
+    await expectNothingStaged();
+    await expectMade(design, content);
+  });
+
+  it('again and again, at moments that nobody chose, ends with one design', async () => {
+    const content = randomDesign(BYTES);
+    const file = join(world.scratch, 'unlucky.bin');
+    writeFileSync(file, content);
+    const before = (await owner.api.designs()).length;
+    for (let kill = 0; kill < 8; kill += 1) {
+      const child = startAdding(file);
+      const gone = ended(child);
+      await sleep(300 + 170 * kill);
+      child.kill('SIGKILL');
+      await gone;
+    }
+    // One that was stored just before the kill leaves nothing to go on with: then it is added once more.
+    const again = await millrace(world.home, 'design', 'add', file, '--rate', String(RATE), '--json');
+    expect(again.exit, again.stderr).toBe(0);
+    const designs = (await owner.api.designs()).slice(before);
+    expect(designs.length).toBeGreaterThanOrEqual(1);
+    for (const { state } of designs) expect(state).toBe('stored');
+    await expectNothingStaged();
+    await expectMade((again.json as { design: string }).design, content);
+  });
+});
+
+describe('a node killed', () => {
+  it.each([
+    ['distribution', 'while it takes segments', () => staged() >= SEGMENTS / 3],
+    ['distribution', 'while it wipes them', wiping],
+    ['segments', 'while it wipes them', wiping],
+    ['control', 'while segments are uploaded', () => staged() >= SEGMENTS / 3],
+  ] as const)('%s, %s: the design is stored and nothing is left behind', async (name, _, reached) => {
+    const content = randomDesign(BYTES);
+    const storing = store(world, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
+    storing.catch(() => undefined);
+    await until(reached);
+    await world.processes[name].restart();
+    const view = await storing;
+    expect(view).toMatchObject({ state: 'stored' });
+    await expectNothingStaged();
+    await expectMade(view.design, content);
+  });
+
+  it.each(['distribution', 'segments', 'keys'] as const)('%s, at moments of storing', async (name) => {
+    for (let moment = 0; moment < 3; moment += 1) {
+      const content = randomDesign(BYTES);
+      const storing = store(world, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
+      storing.catch(() => undefined);
+      await until(() => staged() >= SEGMENTS);
+      await sleep(20 + 150 * moment);
+      await world.processes[name].restart();
+      const view = await storing;
+      expect(view).toMatchObject({ state: 'stored' });
+      await expectNothingStaged();
+      if (moment === 2) await expectMade(view.design, content);
+    }
+  });
+
+  it('leaves a vault that checks clean', async () => {
+    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
+    expect(check.exit, check.stdout).toBe(0);
+  });
+});
