@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { type Bytes, concatBytes, copyBytes, equalBytes, MillraceError, Serial, toHex } from '@millrace/base';
 import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
 import { Flusher } from './flusher.ts';
-import { BODY_HEAD, type JobKind, lengthOf } from './jobs.ts';
+import { BODY_HEAD, JOB_HEADER, type JobKind, lengthOf } from './jobs.ts';
 import { RenewPool } from './pool.ts';
 import { type CellRecord, decodeRecord, encodeRecord, fits, headOf, SLOT_BYTES } from './record.ts';
 import { SlotMap } from './slot-map.ts';
@@ -165,7 +165,7 @@ export class CellFile implements Store {
         view.setUint32(at, slot);
         view.setUint32(at + 4, slots[i] ?? 0);
         job.set(bodyHead, at + 8);
-        at += 8 + BODY_HEAD;
+        at += JOB_HEADER;
         for (const part of secret) {
           job.set(part, at);
           at += part.length;

@@ -7,9 +7,10 @@ import { SLOT_BYTES } from './record.ts';
 
 /** Bytes of a body that lie in the index, not in the slot. */
 export const BODY_HEAD = SEGMENT_BYTES - SLOT_BYTES;
-/** u32 old slot ‖ u32 new slot ‖ body head, then the keys or the mask. */
-export const JOB_HEADER = 8 + BODY_HEAD;
-export const lengthOf = (kind: JobKind): number => JOB_HEADER + (kind === 'keys' ? 2 * KEY_BYTES : SEGMENT_BYTES);
+/** u32 old slot ‖ u32 new slot ‖ body head ‖ fill, then the keys or the mask: at a multiple of 4, to be read by words. */
+export const JOB_HEADER = 12;
+const secretBytes = (kind: JobKind): number => (kind === 'keys' ? 2 * KEY_BYTES : SEGMENT_BYTES);
+export const lengthOf = (kind: JobKind): number => JOB_HEADER + 4 * Math.ceil(secretBytes(kind) / 4);
 
 /** `keys`: old and new outer key. `mask`: what is to be XORed, and no key. */
 export type JobKind = 'keys' | 'mask';
@@ -44,11 +45,11 @@ export function runJob({ file, kind, records }: JobMessage): Uint8Array<ArrayBuf
   try {
     for (let i = 0; i < count; i++) {
       const at = i * each;
-      body.set(records.subarray(at + 8, at + JOB_HEADER));
+      body.set(records.subarray(at + 8, at + 8 + BODY_HEAD));
       readWhole(file, body, BODY_HEAD, view.getUint32(at));
       slots.push(view.getUint32(at + 4));
-      const secret = records.subarray(at + JOB_HEADER, at + each);
-      const renewed = kind === 'keys' ? rekeyed(body, secret) : xored(body, secret);
+      const secret = records.subarray(at + JOB_HEADER, at + JOB_HEADER + secretBytes(kind));
+      const renewed = kind === 'keys' ? rekeyed(body, secret) : xorInto(body, secret);
       heads.set(renewed.subarray(0, BODY_HEAD), i * BODY_HEAD);
       out.set(renewed.subarray(BODY_HEAD), i * SLOT_BYTES);
     }
@@ -66,14 +67,10 @@ function rekeyed(body: Uint8Array, keys: Uint8Array): Uint8Array {
   return renewed;
 }
 
-function xored(body: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint8Array {
-  return xorInto(body, mask);
-}
-
-/** `target ⊕= mask`, eight bytes at a time where they lie right. */
+/** `target ⊕= mask`, four bytes at a time where they lie right. */
 export function xorInto(target: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint8Array<ArrayBuffer> {
   const words = target.byteOffset % 4 === 0 ? target.length >> 2 : 0;
-  // A mask lies anywhere in its message: copied once, so that both can be read by words.
+  // Elsewhere a mask may lie anywhere: copied once, so that both can be read by words.
   const even = mask.byteOffset % 4 === 0 ? mask : new Uint8Array(mask);
   const a = new Uint32Array(target.buffer, words === 0 ? 0 : target.byteOffset, words);
   const b = new Uint32Array(even.buffer, even.byteOffset, words);
