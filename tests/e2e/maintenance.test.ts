@@ -34,23 +34,26 @@ async function untilTold(
 const design = noisyGcode(500_000);
 
 describe('maintenance', () => {
-  it('goes on under a print: the epochs pass, the part is good', async () => {
-    world = await createWorld({
-      machine: { factor: await factorFor(design, 8) },
-      maintenance: { periodMs: 1_000, density: 50 },
-    });
-    const owner = await world.session('owner');
-    const operator = await world.session('operator');
-    const stored = await store(world, owner, design);
-    const licence = await license(world, owner, stored.design, 1);
-    const print = await order(world, operator, licence);
-    await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 0);
-    const before = Number((await told(owner)).epoch ?? 0);
-    const { state } = await untilEnded(operator, print, 90_000);
-    expect(state).toBe('completed');
-    const after = await untilTold(owner, ({ epoch }) => Number(epoch) >= before + 3);
-    expect(after.problems).toBe(0);
-  });
+  it.each(['rekey', 'delta'] as const)(
+    'by %s goes on under a print: the epochs pass, the part is good',
+    async (maintenance) => {
+      world = await createWorld({
+        machine: { factor: await factorFor(design, 8) },
+        maintenance: { periodMs: 1_000, density: 50 },
+      });
+      const owner = await world.session('owner');
+      const operator = await world.session('operator');
+      const stored = await store(world, owner, design, { maintenance });
+      const licence = await license(world, owner, stored.design, 1);
+      const print = await order(world, operator, licence);
+      await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 0);
+      const before = Number((await told(owner)).epoch ?? 0);
+      const { state } = await untilEnded(operator, print, 90_000);
+      expect(state).toBe('completed');
+      const after = await untilTold(owner, ({ epoch }) => Number(epoch) >= before + 3);
+      expect(after.problems).toBe(0);
+    },
+  );
 
   it('that its budget holds back says so, and what period it reaches', async () => {
     world = await createWorld({

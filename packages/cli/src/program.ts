@@ -150,6 +150,10 @@ function addOwner(group: Group, add: Add): void {
     .option('--material <name>', 'of which material it is meant to be made', 'PLA')
     .option('--profile <file>', 'for STL and 3MF: the slicing profile (default: PLA, 0.4 mm nozzle, 0.28 mm layers)')
     .option('--rate <bytes>', 'for binary: bytes a second that a sink takes')
+    .option(
+      '--maintenance <mode>',
+      'how its cells are renewed: rekey, or delta (storage learns no key) (default: rekey)',
+    )
     .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
   add(
     design,

@@ -10,6 +10,7 @@ import {
   type DesignFacts,
   type DesignKind,
   MAX_THUMBNAIL_BYTES,
+  type MaintenanceMode,
   type PrivatePart,
   prepareDesign,
   sealPrivatePart,
@@ -33,6 +34,8 @@ export interface PrepareOptions {
   /** For binary designs: what a sink takes, at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
+  /** How the vault shall renew its cells; `rekey` unless told. */
+  readonly maintenance?: MaintenanceMode | undefined;
   /** How this G-code was made, where this client made it. */
   readonly sliced?: Sliced | undefined;
 }
@@ -106,7 +109,11 @@ async function sealFile(
         const { nonce } = counted;
         const own: PrivatePart = { name, nonce, ...facts, ...slicedPart(options.sliced) };
         part = own;
-        return { times, private: await withSecret(session, (secret) => sealPrivatePart(secret, own, random)) };
+        return {
+          times,
+          private: await withSecret(session, (secret) => sealPrivatePart(secret, own, random)),
+          ...(options.maintenance && { maintenance: options.maintenance }),
+        };
       },
       ...(signal === undefined ? {} : { signal }),
     });

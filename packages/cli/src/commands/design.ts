@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
+import { type MaintenanceMode, maintenanceModes } from '@millrace/vault';
 import type { DesignView } from '../client/answers.ts';
 import type { PrepareOptions } from '../client/prepare.ts';
 import type { PreparedDesign } from '../client/prepared.ts';
@@ -20,6 +21,7 @@ export interface AddOptions {
   readonly rate?: string;
   readonly material?: string;
   readonly profile?: string;
+  readonly maintenance?: string;
   readonly keep?: string | true;
 }
 
@@ -36,6 +38,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
       kind,
       bytesPerSecond: rateOf(options.rate),
       material: options.material,
+      maintenance: modeOf(options.maintenance),
       keep: typeof options.keep === 'string' ? context.path(options.keep) : options.keep,
     };
     const model = isModel(path) && kind !== 'binary';
@@ -171,6 +174,12 @@ async function withProgress<T>(progress: Progress, work: (progress: Progress) =>
 function kindOf(text: string | undefined): 'gcode' | 'binary' | undefined {
   if (text === undefined || text === 'gcode' || text === 'binary') return text;
   throw new MillraceError('E_INPUT', '--kind: expected gcode or binary');
+}
+
+function modeOf(text: string | undefined): MaintenanceMode | undefined {
+  const mode = maintenanceModes.find((one) => one === text);
+  if (text === undefined || mode !== undefined) return mode;
+  throw new MillraceError('E_INPUT', `--maintenance: expected ${maintenanceModes.join(' or ')}`);
 }
 
 function rateOf(text: string | undefined): number | undefined {
