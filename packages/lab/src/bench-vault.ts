@@ -103,6 +103,13 @@ async function measureSubject(
         sweeps.map((rate) => (rate * PERIOD_S * MB) / 1e9),
       ),
     );
+    rows.push(
+      rowOf(
+        `${label}: the same by core-seconds, two whole cores, disk permitting`,
+        'GB',
+        perCore.map((rate) => (2 * rate * PERIOD_S * MB) / 1e9),
+      ),
+    );
   } finally {
     await vault.close();
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });

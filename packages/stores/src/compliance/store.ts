@@ -43,6 +43,17 @@ function coded(code: string): (error: unknown) => boolean {
 
 /** What every store does, whatever holds its bytes. */
 export const storeCases: readonly Case<OpenStore>[] = [
+  storeCase('gets many at once as one by one, where it can', async (store) => {
+    await store.batch([
+      { put: key(1), value: Uint8Array.of(1, 2) },
+      { put: key(3), value: new Uint8Array() },
+    ]);
+    if (store.getMany === undefined) return;
+    const keys = [key(3), key(2), key(1), key(3)];
+    assert.deepEqual(await store.getMany(keys), await Promise.all(keys.map((one) => store.get(one))));
+    assert.deepEqual(await store.getMany([]), []);
+    await assert.rejects(store.getMany([key(1), key()]), coded('E_INPUT'));
+  }),
   storeCase('gives back what was put, and undefined for what was not', async (store) => {
     await store.put(key(1), utf8('one'));
     await store.put(key(2), new Uint8Array());
