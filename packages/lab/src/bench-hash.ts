@@ -11,10 +11,12 @@ import {
   nativeInstructionSets,
   type SuiteName,
 } from '@millrace/live-matrix';
+import { createGpuEngine } from '@millrace/live-matrix/gpu';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { createKeccak } from 'hash-wasm';
 import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts';
 import { codeCandidates, processorSeconds } from './bench-hash-code.ts';
+import { gpuCandidates } from './bench-hash-gpu.ts';
 
 const RUNS = 9;
 const MILLION = 1e6;
@@ -35,6 +37,8 @@ export const benchHash: Bench = async (note) => {
   ];
   const best = engines[0]?.[0] ?? 'ts';
   note(`engines: ${engines.map(([name, { detail }]) => `${name} (${detail})`).join(', ')}; ${threads} cores`);
+  const gpu = await createGpuEngine({ software: true, note: (reason) => note(`no gpu row: ${reason}`) });
+  if (gpu !== undefined) note(`gpu: ${gpu.detail}${gpu.software ? ', a software adapter' : ''}`);
   const pools = new Map<EngineName, Worker[]>();
   const startPool = (engine: EngineName) => {
     const url = new URL('../dist/bench-hash-worker.js', import.meta.url);
@@ -52,6 +56,7 @@ export const benchHash: Bench = async (note) => {
   try {
     const candidates: Candidate[] = [
       ...engines.flatMap(([name, engine]) => oneThread(name, engine)),
+      ...(gpu === undefined ? [] : gpuCandidates(gpu)),
       ...(await peers()),
       ...(['native', 'wasm-simd'] as const)
         .filter((name) => engines.some(([, engine]) => engine.name === name))
@@ -101,6 +106,7 @@ export const benchHash: Bench = async (note) => {
     return { ...report, rows: [...report.rows, ...projections(report.rows, threads)] };
   } finally {
     await receiver.close();
+    await gpu?.close();
     await Promise.all([...pools.values()].flat().map((worker) => worker.terminate()));
   }
 };

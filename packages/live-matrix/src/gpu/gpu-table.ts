@@ -1,0 +1,53 @@
+import { MillraceError } from '@millrace/base';
+import type { HashKey } from '../engines/engine.ts';
+import { SUPERBLOCK, type TableBuild, tableParts } from '../table/table.ts';
+import { indexPart, partition } from '../table/ts-table.ts';
+import type { GpuEngine } from './gpu-engine.ts';
+
+/** Values hashed ahead: 2^20 are 4 MiB of codes, twice. */
+const AHEAD = 32 * SUPERBLOCK;
+
+/**
+ * Fills a table with the card's hashes: the card computes a piece while the calling thread deals the one before into
+ * the table's parts. The same table as `HashEngine.partition` and `index` give.
+ * @param build a table and scratch of one order; its cursors are set to 0 here
+ * @param index sorts one part; the native engine's is quicker than the default
+ * @throws {MillraceError} E_ENGINE when the card fails; E_INTERNAL when a part is full
+ */
+export async function fillTableOnGpu(
+  engine: GpuEngine,
+  key: HashKey,
+  build: TableBuild,
+  index: (build: TableBuild, part: number) => void = indexPart,
+): Promise<void> {
+  const size = 2 ** build.table.order;
+  const step = Math.min(AHEAD, size);
+  const codes = [new Uint32Array(step), new Uint32Array(step)] as const;
+  const hash = (first: number) => {
+    const work = engine.hashRange(key, first, bufferOf(first)).catch((cause: unknown) => {
+      throw new MillraceError('E_ENGINE', 'the graphics card failed', { cause });
+    });
+    work.catch(() => undefined); // reported where it is awaited
+    return work;
+  };
+  const bufferOf = (first: number) => codes[(first / step) % 2 === 0 ? 0 : 1];
+  build.cursors.fill(0);
+  let next = hash(0);
+  try {
+    for (let first = 0; first < size; first += step) {
+      await next;
+      if (first + step < size) next = hash(first + step);
+      const ready = bufferOf(first);
+      const take = (_: HashKey, from: number, out: Uint32Array) =>
+        out.set(ready.subarray(from - first, from - first + out.length));
+      for (let done = 0; done < step; done += SUPERBLOCK) {
+        partition(take, key, build, first + done, SUPERBLOCK);
+        await new Promise((resolve) => setTimeout(resolve)); // other work of this thread goes on
+      }
+    }
+    for (let part = 0; part < tableParts(build.table.order); part++) index(build, part);
+  } finally {
+    await next.catch(() => undefined);
+    for (const buffer of codes) buffer.fill(0);
+  }
+}

@@ -1,0 +1,187 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, it } from 'vitest';
+import { createEngine } from '../src/engines/choose.ts';
+import type { HashKey } from '../src/engines/engine.ts';
+import { createGpuEngine } from '../src/gpu/gpu-engine.ts';
+import { fillTableOnGpu } from '../src/gpu/gpu-table.ts';
+import { MAX_DISPATCH } from '../src/gpu/runner.ts';
+import type { Gpu } from '../src/gpu/webgpu.ts';
+import type { SuiteName } from '../src/suites.ts';
+import { allocateScratch, allocateTable, SUPERBLOCK } from '../src/table/table.ts';
+
+const reasons: string[] = [];
+const note = (reason: string) => reasons.push(reason);
+const engine = await createGpuEngine({ software: true, note });
+const native = createEngine();
+afterAll(() => engine?.close());
+
+// Said to the person who runs the tests: where there is no adapter the shader itself goes unchecked.
+console.log(`WebGPU: ${engine === undefined ? `NOT CHECKED, ${reasons.join('; ')}` : engine.detail}`);
+
+const noise = (text: string, bytes: number) =>
+  new Uint8Array(createHash('shake256', { outputLength: bytes }).update(text).digest());
+const words = (text: string, count: number) => new Uint32Array(noise(text, 4 * count).buffer);
+const keyOf = (suite: SuiteName, text: string): HashKey => ({
+  suite,
+  revision: new DataView(noise(`t ${text}`, 8).buffer).getBigUint64(0),
+  key: noise(`k ${text}`, 32),
+});
+
+if (engine === undefined) {
+  describe('the gpu engine, without an adapter', () => {
+    it('is not there, and says why', () => {
+      expect(reasons).toHaveLength(1);
+      expect(reasons[0]).toMatch(/WebGPU/);
+    });
+  });
+} else {
+  describe(`the gpu engine on ${engine.detail}`, () => {
+    it('gives the vectors', async () => {
+      const { hashes } = JSON.parse(
+        readFileSync(new URL('../../../vectors/live-matrix/hash.json', import.meta.url), 'utf8'),
+      ) as { hashes: { suite: SuiteName; g: string; t: string; k: string; lane0: string }[] };
+      expect(hashes.length).toBeGreaterThan(10);
+      for (const { suite, g, t, k, lane0 } of hashes) {
+        const key = { suite, revision: BigInt(t), key: Uint8Array.from(Buffer.from(k, 'hex')) };
+        const [high, low] = [Number(BigInt(g) >> 32n), Number(BigInt(g) & 0xffff_ffffn)];
+        const out = new Uint32Array(2);
+        await engine.hashBatch(key, high, Uint32Array.of(low), out);
+        expect(Buffer.from(out.buffer).toString('hex')).toBe(lane0);
+      }
+    });
+
+    it.each(['keccak256', 'turboshake128'] as const)('gives what the others give for batches, %s', async (suite) => {
+      for (const [count, high] of [
+        [0, 0],
+        [1, 0xffff_ffff],
+        [63, 15],
+        [1027, 0xdead_beef],
+      ] as const) {
+        const key = keyOf(suite, `batch ${count}`);
+        const values = words(`values ${count}`, count + 1).subarray(1);
+        const [a, b] = [new Uint32Array(2 * count), new Uint32Array(2 * count)];
+        await engine.hashBatch(key, high, values, a);
+        native.hashBatch(key, high, values, b);
+        expect(a).toEqual(b);
+      }
+    });
+
+    it.each(['keccak256', 'turboshake128'] as const)('gives what the others give for ranges, %s', async (suite) => {
+      for (const [first, count, high] of [
+        [0, 1, 0],
+        [0x7fff, 2049, 3],
+        [0xffff_ffff - 76, 77, 0x8000_0001],
+        [12_345, 65, 15],
+      ] as const) {
+        const key = keyOf(suite, `range ${first}`);
+        const [a, b] = [new Uint32Array(count + 1), new Uint32Array(count + 1)];
+        await engine.hashRange(key, first, a.subarray(1), high);
+        native.hashRange(key, first, b.subarray(1), high);
+        expect(a).toEqual(b);
+      }
+    });
+
+    it('joins dispatches, and keeps calls that overlap apart', async () => {
+      const key = keyOf('turboshake128', 'long');
+      const count = engine.software ? MAX_DISPATCH + 131 : 5 * MAX_DISPATCH + 131;
+      const calls = [
+        [keyOf('keccak256', 'short'), 99, 100],
+        [key, 7, count],
+        [keyOf('keccak256', 'short'), 5, 100],
+      ] as const;
+      const found = await Promise.all(
+        calls.map(async ([its, first, size]) => {
+          const out = new Uint32Array(new SharedArrayBuffer(4 * size));
+          await engine.hashRange(its, first, out);
+          return out;
+        }),
+      );
+      for (const [i, [its, first, size]] of calls.entries()) {
+        const expected = new Uint32Array(size);
+        native.hashRange(its, first, expected);
+        expect(Buffer.compare(Buffer.from(Uint32Array.from(found[i] ?? []).buffer), Buffer.from(expected.buffer))).toBe(
+          0,
+        );
+      }
+    });
+
+    it('fills the table that the other engines fill', async () => {
+      const key = keyOf('turboshake128', 'table');
+      const [ours, theirs] = [0, 1].map(() => ({ table: allocateTable(16), ...allocateScratch(16) }));
+      if (ours === undefined || theirs === undefined) throw new Error('no tables');
+      await fillTableOnGpu(engine, key, ours);
+      native.partition(key, theirs, 0, 2 * SUPERBLOCK);
+      native.index(theirs, 0);
+      expect(Buffer.compare(Buffer.from(ours.table.entries.buffer), Buffer.from(theirs.table.entries.buffer))).toBe(0);
+      expect(Buffer.compare(Buffer.from(ours.table.ends.buffer), Buffer.from(theirs.table.ends.buffer))).toBe(0);
+    });
+
+    it('refuses wrong sizes and keys, and works on', async () => {
+      const key = keyOf('keccak256', 'refused');
+      await expect(engine.hashBatch(key, 0, new Uint32Array(3), new Uint32Array(5))).rejects.toThrow(RangeError);
+      await expect(engine.hashRange(key, 0xffff_ffff, new Uint32Array(2))).rejects.toThrow(RangeError);
+      const short = { ...key, key: new Uint8Array(31) };
+      await expect(engine.hashRange(short, 0, new Uint32Array(2))).rejects.toThrow(RangeError);
+      const [a, b] = [new Uint32Array(9), new Uint32Array(9)];
+      await engine.hashRange(key, 1, a);
+      native.hashRange(key, 1, b);
+      expect(a).toEqual(b);
+    });
+
+    it('hashes no more once it is closed', async () => {
+      const other = await createGpuEngine({ software: true });
+      await other?.close();
+      await other?.close();
+      const work = other?.hashRange(keyOf('keccak256', 'closed'), 0, new Uint32Array(1));
+      await expect(work).rejects.toThrow('closed');
+    });
+
+    if (engine.software) {
+      it('takes no adapter that computes on the processor unasked', async () => {
+        const said: string[] = [];
+        expect(await createGpuEngine({ note: (reason) => said.push(reason) })).toBeUndefined();
+        expect(said.join()).toMatch(/computes on the processor|no adapter/);
+      });
+    }
+
+    it.each(['closed', 'left open'])('lets the process end when it is %s', async (how) => {
+      const program = `
+        import { createGpuEngine } from ${JSON.stringify(new URL('../dist/gpu/index.js', import.meta.url).href)};
+        globalThis.engine = await createGpuEngine({ software: true });
+        const out = new Uint32Array(3);
+        await engine.hashRange({ suite: 'keccak256', revision: 0n, key: new Uint8Array(32) }, 0, out);
+        if (${how === 'closed'}) await engine.close();
+        console.log(out[0].toString(16));`;
+      const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], {
+        timeout: 50_000,
+      });
+      expect((await run).stdout.trim()).toBe('91e580c9');
+    });
+  });
+}
+
+describe('creating the gpu engine', () => {
+  it('gives nothing where WebGPU has no adapter', async () => {
+    const said: string[] = [];
+    const gpu: Gpu = { requestAdapter: async () => null };
+    expect(await createGpuEngine({ gpu, software: true, note: (reason) => said.push(reason) })).toBeUndefined();
+    expect(said).toEqual(['WebGPU has no adapter here']);
+  });
+
+  it('gives nothing where the device is refused', async () => {
+    const said: string[] = [];
+    const gpu: Gpu = {
+      requestAdapter: async () => ({
+        info: { vendor: 'maker', architecture: '', description: 'card' },
+        requestDevice: async () => {
+          throw new Error('out of memory');
+        },
+      }),
+    };
+    expect(await createGpuEngine({ gpu, note: (reason) => said.push(reason) })).toBeUndefined();
+    expect(said).toEqual(['WebGPU does not work here: out of memory']);
+  });
+});
