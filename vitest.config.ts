@@ -12,5 +12,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: 'forks',
+    // End-to-end tests mostly wait for processes of their own.
+    maxWorkers: 3,
   },
 });

@@ -33,3 +33,18 @@ export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void>
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
+
+/** The promise's value, or undefined when it takes longer; leaves no timer behind. Rejects as the promise or the signal does. */
+export async function within<T>(
+  promise: Promise<T>,
+  milliseconds: number,
+  signal?: AbortSignal,
+): Promise<T | undefined> {
+  const done = new AbortController();
+  const either = signal === undefined ? done.signal : AbortSignal.any([signal, done.signal]);
+  try {
+    return (await Promise.race([promise, sleep(milliseconds, either)])) ?? undefined;
+  } finally {
+    done.abort();
+  }
+}

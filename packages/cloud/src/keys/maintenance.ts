@@ -7,6 +7,7 @@ import {
   sleep,
   toHex,
   toMillraceError,
+  within,
 } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import {
@@ -210,7 +211,7 @@ export class Maintenance implements Closable {
     try {
       for (;;) {
         await mail.send('segments', { type: 'vault', message: bytes });
-        const answer = await Promise.race([answered, sleep(ANSWER_MS, this.#stop.signal)]);
+        const answer = await within(answered, ANSWER_MS, this.#stop.signal);
         if (answer !== undefined) return { answer, bytes: bytes.length };
       }
     } finally {

@@ -3,6 +3,7 @@ import {
   type Clock,
   type Logger,
   MillraceError,
+  sleep,
   systemRandom,
   toHex,
   toMillraceError,
@@ -29,6 +30,9 @@ import { KeysStream } from './stream.ts';
 
 /** Least time of a revision: never shorter than these, nor than twice what the machine needs for a table. */
 const REVISION_MS = { 16: 1_000, 24: 5_000 } as const;
+
+/** How long an offer waits for the link to the distribution node. */
+const LINK_MS = 3_000;
 
 export interface KeysStreamsModules {
   readonly directory: Directory;
@@ -78,6 +82,8 @@ export class KeysStreams {
     });
     wipe(licenceSecret);
     await this.#modules.mail.send('segments', { type: 'stream.session', session, jti, seed: side.seed, parameters });
+    // After a restart the mail may be here before the link is.
+    for (let waited = 0; !link.connected && waited < LINK_MS; waited += 50) await sleep(50);
     if (!link.send(encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer }))) {
       return logger.warn(
         { object: permit.object },

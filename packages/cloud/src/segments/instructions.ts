@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, fromHex, MillraceError, sleep, toHex, wipe } from '@millrace/base';
+import { type Bytes, equalBytes, fromHex, MillraceError, toHex, wipe, within } from '@millrace/base';
 import { type HttpClient, sha256 } from '@millrace/protocol';
 import {
   applyOuterLayer,
@@ -57,7 +57,7 @@ export class Instructions {
     try {
       for (;;) {
         await this.#tell({ type: 'want', design: fromHex(design), from, count });
-        if (await Promise.race([stored, sleep(ANSWER_MS, signal)])) return;
+        if (await within(stored, ANSWER_MS, signal)) return;
       }
     } finally {
       this.#expected.delete(key);
