@@ -41,7 +41,8 @@ interface Run {
 async function throughTheChain(bytes: number): Promise<Run> {
   world = await createWorld({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, order: 16, hints: 'sparse', giveUpMs: HOUR },
-    maintenance: { periodMs: 120_000, density: 100 },
+    // Often enough that the small run meets sweeps, too.
+    maintenance: { periodMs: 10_000, density: 100 },
   });
   watch = new MemoryWatch();
   for (const name of processNames) watch.watch(name, world.processes[name].pid);

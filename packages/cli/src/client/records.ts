@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf, MillraceError, parse, toHex, wipe } from '@millrace/base';
 import { openPrivatePart, type PrivatePart } from '@millrace/vault';
@@ -44,10 +43,6 @@ export async function keepRecord(
   if (part.thumbnail !== undefined) await replaceFile(join(folder, files.thumbnail), part.thumbnail);
   await replaceFile(join(folder, files.record), toJsonFile(record));
   return record;
-}
-
-export async function removeRecord(session: Pick<Session, 'user'>, design: string): Promise<void> {
-  await rm(recordFolder(session, design), { recursive: true, force: true });
 }
 
 /** @throws {MillraceError} E_CONFIG when the file is not what was written */

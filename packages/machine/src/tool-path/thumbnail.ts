@@ -2,7 +2,8 @@ import type { Bytes } from '@millrace/base';
 import { ToolPath } from './path.ts';
 import { drawThumbnailPng } from './png.ts';
 
-const defaultMoves = 500_000;
+/** So many long beads are drawn within a second or two. */
+const defaultMoves = 32_000;
 const sides = [256, 192, 128, 96, 64] as const;
 
 /**
