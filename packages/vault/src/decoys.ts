@@ -1,5 +1,6 @@
 import { createCipheriv, createHash, createHmac } from 'node:crypto';
 import { type Bytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
+import type { Holding } from './records.ts';
 import { SEGMENT_BYTES } from './sizes.ts';
 
 // Decoys are made from a seed rather than drawn, so that making one twice makes the same one (spec/vault.md, section 4).
@@ -23,4 +24,11 @@ export function decoyHash(secret: Uint8Array, segment: number): Bytes {
   const hash = createHash('sha256').update(decoyBytes(seed)).digest();
   wipe(seed);
   return copyBytes(hash);
+}
+
+/** How many decoys the designs' cells want at a density in percent; none at 0, where there are no designs. */
+export function decoysFor(holdings: Iterable<Holding>, density: number): number {
+  let real = 0;
+  for (const { decoys, deleted, segments } of holdings) if (!decoys && !deleted) real += segments;
+  return density === 0 ? 0 : Math.ceil((real * (100 - density)) / density);
 }

@@ -14,7 +14,7 @@ import {
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check.ts';
-import { decoySeed } from './decoys.ts';
+import { decoySeed, decoysFor } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
 import { CHUNK, Keyring } from './keyring.ts';
 import { designIdOf, readManifest } from './manifest.ts';
@@ -53,6 +53,7 @@ import {
   isEnded,
   lookAhead,
   maintainMessage,
+  namer,
   newSweep,
   nextStep,
   storeBoundary,
@@ -473,23 +474,14 @@ export class Playbook {
   async #namer(needed: boolean): Promise<(index: Bytes) => CellName> {
     const { sweep } = this.#state;
     const { next } = this.#liveEpochs();
-    const names = new Map<string, CellName>();
-    if (needed && sweep !== undefined && next !== undefined) {
-      this.#plan ??= await this.#buildPlan(next);
-      for (const { owner, segment, index } of this.#plan.between(sweep.from, sweep.upTo)) {
-        names.set(toHex(index), { design: owner === this.#decoys ? undefined : owner, segment });
-      }
-    }
-    return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };
+    if (!needed || sweep === undefined || next === undefined) return () => ({ design: undefined, segment: -1 });
+    this.#plan ??= await this.#buildPlan(next);
+    return namer(sweep, this.#plan, this.#decoys);
   }
 
   #decoysWanted(): number {
     const { density, minimumDecoys } = this.#state;
-    const real = [...this.#holdings.values()].reduce(
-      (total, { decoys, deleted, segments }) => (decoys || deleted ? total : total + segments),
-      0,
-    );
-    return Math.max(minimumDecoys, density === 0 ? 0 : Math.ceil((real * (100 - density)) / density));
+    return Math.max(minimumDecoys, decoysFor(this.#holdings.values(), density));
   }
 
   #holding(name: string): Holding {

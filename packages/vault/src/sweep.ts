@@ -1,9 +1,10 @@
-import { type Bytes, compareBytes, copyBytes, wipe } from '@millrace/base';
+import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
 import { MAX_MASKED, MAX_MOVED, MAY_BE_ABSENT, type MaintainMessage } from './messages.ts';
 import { cellIndex, outerKey, outerMask } from './outer.ts';
 import { END, type Plan, type PlanEntry, START } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
+import type { CellName } from './views.ts';
 
 // The arithmetic of a sweep (spec/vault.md, section 6); nothing here is stored or sent.
 
@@ -103,6 +104,15 @@ export async function maintainMessage(
     if (holding !== undefined) forget.push(before(entry, holding));
   }
   return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, forget };
+}
+
+/** Turns new indexes of the step under way back into names. */
+export function namer(sweep: Sweep, plan: Plan<string>, decoys: string): (index: Bytes) => CellName {
+  const names = new Map<string, CellName>();
+  for (const { owner, segment, index } of plan.between(sweep.from, sweep.upTo)) {
+    names.set(toHex(index), { design: owner === decoys ? undefined : owner, segment });
+  }
+  return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };
 }
 
 /** Computes the old indexes of the next cells: what can be done while the segments node works. */
