@@ -207,8 +207,10 @@ async function inBrowser(program: string): Promise<string> {
       return;
     }
     const file = new URL(`../dist${path}`, import.meta.url);
-    if (path !== '/' && !existsSync(file)) response.writeHead(404).end();
-    else if (path === '/')
+    if (path !== '/' && !existsSync(file)) {
+      response.writeHead(404).end();
+      if (path.endsWith('.js')) said(`dist has no ${path}`);
+    } else if (path === '/')
       response.setHeader('content-type', 'text/html').end(`<script type="module">${script}</script>`);
     else response.setHeader('content-type', 'text/javascript').end(readFileSync(file));
   });
