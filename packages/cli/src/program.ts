@@ -126,6 +126,12 @@ function addInstallation(program: Command, add: Add): void {
       return status(context);
     },
   );
+  add(
+    program,
+    'recover <node>',
+    'take a node as it is although others remember a newer state of it (read docs/runbooks/recover.md)',
+    async (context, [node = ''], options) => (await import('./commands/recover.ts')).recover(context, node, options),
+  ).option('--accept-loss', 'what the node has lost stays lost');
   add(program, 'logs [name]', 'logs of a process, or of all', async (context, [name], options) => {
     const { logs } = await import('./commands/logs.ts');
     return logs(context, name, options);
@@ -218,6 +224,27 @@ function addProofs(group: Group, add: Add): void {
     (await import('./commands/objects.ts')).verifyCertificateFile(context, file, options),
   ).option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)');
 
+  const backup = group('backup', 'encrypted backups of all nodes; the installation has to be stopped');
+  const keyed = (command: Command) =>
+    command.option('--key <file>', 'file of the backups’ keys (default: backup.keys of the user admin)');
+  keyed(
+    add(
+      backup,
+      'create <file>',
+      'make a backup; keys of older ones are destroyed',
+      async (context, [file = ''], options) => (await import('./commands/backup.ts')).create(context, file, options),
+    ),
+  ).option('--keep-older', 'older backups go on opening');
+  keyed(
+    add(backup, 'restore <file>', 'put all nodes back to a backup', async (context, [file = ''], options) =>
+      (await import('./commands/backup.ts')).restore(context, file, options),
+    ),
+  );
+  keyed(
+    add(backup, 'destroy', 'destroy the keys of all backups', async (context, _, options) =>
+      (await import('./commands/backup.ts')).destroy(context, options),
+    ),
+  );
   const ledger = group('ledger', 'the ledger of the installation');
   add(ledger, 'verify', 'download the ledger and recompute it against its signed checkpoint', async (context) =>
     (await import('./commands/checks.ts')).verifyLedger(context),

@@ -60,6 +60,9 @@ describe('help', () => {
         .sort(),
     ).toEqual(
       [
+        'backup create',
+        'backup destroy',
+        'backup restore',
         'certificate export',
         'certificate verify',
         'demo',
@@ -77,6 +80,7 @@ describe('help', () => {
         'object list',
         'object show',
         'print',
+        'recover',
         'status',
         'up',
         'vault check',

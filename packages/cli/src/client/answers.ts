@@ -95,6 +95,8 @@ export type ObjectView = z.output<typeof objectAnswer>;
 export const statusAnswer = z.object({
   nodes: z.array(z.object({ role: z.string(), seen: z.number() })),
   maintenance: z.unknown().optional(),
+  /** Nodes that are older than others remember of them. */
+  quarantine: z.array(z.object({ role: z.string(), reason: z.string() })).optional(),
 });
 export type StatusView = z.output<typeof statusAnswer>;
 

@@ -10,7 +10,7 @@ import type { ProcessStatus } from '../supervisor/managed-process.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
 import type { Context } from './context.ts';
 
-/** Exit code 5 when something of it does not run. */
+/** Exit code 5 when something of it does not run, 6 when a node is in quarantine. */
 export async function status(context: Context): Promise<number> {
   const { terminal, clock } = context;
   const installation = await openInstallation(context.home);
@@ -48,6 +48,7 @@ export async function status(context: Context): Promise<number> {
     ...controlLines(control, now),
   ];
   terminal.result({ home: layout.home, running: true, addresses, ...supervisor, control }, lines.join('\n'));
+  if (!('error' in control) && (control.quarantine ?? []).length > 0) return 6;
   return supervisor.processes.every(({ state }) => state === 'running') && !('error' in control) ? 0 : 5;
 }
 
@@ -76,6 +77,7 @@ function controlLines(control: StatusView | { error: { code: string; message: st
   const seen = control.nodes.map(({ role, seen }) => `${role} ${formatDuration(Math.max(0, now - seen))} ago`);
   const maintenance = control.maintenance ?? undefined;
   return [
+    ...(control.quarantine ?? []).map(({ role, reason }) => `quarantine (E_QUARANTINE): ${role}: ${reason}`),
     `control has heard of: ${seen.join(', ') || 'nobody yet'}`,
     ...(maintenance === undefined ? [] : [`maintenance: ${describe(maintenance)}`]),
   ];

@@ -19,6 +19,8 @@ export interface ControlContext {
   /** When each node, and each machine by its name, was last heard of. */
   readonly seen: Map<NodeRole, number>;
   readonly machinesSeen: Map<string, number>;
+  /** Nodes that are older than others remember of them, and why. */
+  readonly quarantine: Map<NodeRole, string>;
   /** What the keys node last said of the maintenance. */
   readonly maintenance: { current?: unknown };
   /** Orders what concerns one machine. */

@@ -67,6 +67,7 @@ export async function createControlNode(
     progress: new Map(),
     seen: new Map(),
     machinesSeen: new Map(),
+    quarantine: new Map(),
     maintenance: {},
     serialOf: (machine) => {
       const serial = serials.get(machine) ?? new Serial();

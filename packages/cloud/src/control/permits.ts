@@ -13,6 +13,7 @@ import {
 } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound } from './designs.ts';
+import { requireNewest } from './heads.ts';
 import type { LicenceRecord, PrintRecord } from './records.ts';
 
 /** How long a permit may be used to begin. */
@@ -48,6 +49,7 @@ export function callHome(context: ControlContext, caller: string, bytes: Bytes):
 
 async function callHomeOnce(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
   const { records, directory, clock } = context;
+  requireNewest(context);
   const machine = await records.machines.get(caller);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
   const { registration } = machine;

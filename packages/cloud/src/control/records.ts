@@ -108,6 +108,8 @@ export interface Records {
   readonly prints: Table<PrintRecord>;
   /** Object of a licence (licence/number) → the print that took it. Written once: this is what counts. */
   readonly claims: Table<{ print: string }>;
+  /** Newest epoch that each proactive node has told of. */
+  readonly heads: Table<{ epoch: number }>;
   /** Ids of transactions that were acted on. */
   readonly seen: Table<{ type: string }>;
 }
@@ -121,6 +123,7 @@ export function openRecords(store: Store): Records {
     licences: new Table(store, 'licence', licenceSchema),
     prints: new Table(store, 'print', printSchema),
     claims: new Table(store, 'claim', z.strictObject({ print: id })),
+    heads: new Table(store, 'head', z.strictObject({ epoch: uint })),
     seen: new Table(store, 'seen', z.strictObject({ type: z.string() })),
   };
 }

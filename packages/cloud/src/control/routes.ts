@@ -3,10 +3,12 @@ import { exportCertificate } from '@millrace/ledger';
 import { machineSchema, machineStateSchema, type NodeRole } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { headBody } from '../node/head.ts';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { beginRepair } from './designs.ts';
+import { takeHead } from './heads.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
@@ -135,6 +137,7 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     return {
       nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
       maintenance: context.maintenance.current ?? null,
+      quarantine: [...context.quarantine].map(([role, reason]) => ({ role, reason })),
     };
   });
 }
@@ -223,6 +226,11 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
     const machine = told.machine ?? context.progress.get(object)?.machine;
     context.progress.set(object, { ...told, machine });
     return {};
+  });
+  server.post('/v1/head', async (request) => {
+    const { role } = requireRole(directory, request, 'segments', 'keys');
+    context.seen.set(role, context.clock.now());
+    return takeHead(context, role, parse(headBody, request.body, 'head'));
   });
   server.post('/v1/maintenance', async (request) => {
     requireRole(directory, request, 'keys');

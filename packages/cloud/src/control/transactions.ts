@@ -12,6 +12,7 @@ import {
 import { readManifest } from '@millrace/vault';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
+import { requireNewest } from './heads.ts';
 import { countClaims } from './permits.ts';
 
 export interface Attachments {
@@ -35,6 +36,7 @@ export async function handleTransaction(
   submitter: string,
 ): Promise<TransactionResult> {
   const { directory, clock, records } = context;
+  requireNewest(context);
   const signed = await verifyTransaction(
     bytes,
     directory.installation,

@@ -27,6 +27,7 @@ import { openLmdb } from '@millrace/stores';
 import { decodeMessage, encodeMessage, openFileKeyWrapper, openSlots, Playbook, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { Deletions } from '../node/deletions.ts';
+import { HeadKeeper } from '../node/head.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { verifyDesign } from '../segments/designs.ts';
 import { ObjectBook } from '../streaming/objects.ts';
@@ -86,9 +87,17 @@ export async function createKeysNode(
   closer.add(checks);
   closer.add(maintenance);
   closer.add(outbound);
-  mail.start((message, from) => handle(parts, message, from));
-  maintenance.start();
-  await checks.start();
+  const newestEpoch = () => {
+    const { sweep, epoch } = playbook.status();
+    return sweep?.to ?? epoch;
+  };
+  const head = closer.add(new HeadKeeper({ store: records, control, epoch: newestEpoch, logger }));
+  // A playbook that was put back opens nothing of today and must not begin a sweep of its own.
+  head.start(() => {
+    mail.start((message, from) => handle(parts, message, from));
+    maintenance.start();
+    void checks.start();
+  });
   return closer;
 }
 

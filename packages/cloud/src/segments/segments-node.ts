@@ -4,6 +4,7 @@ import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@mill
 import { openLmdb } from '@millrace/stores';
 import { CellStore, decodeMessage, encodeMessage, openCellFile, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { HeadKeeper, SeenEpoch } from '../node/head.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { ObjectBook } from '../streaming/objects.ts';
 import { DesignBook } from './designs.ts';
@@ -17,6 +18,8 @@ interface Parts {
   readonly storing: Storing;
   readonly repairing: Repairing;
   readonly streams: SegmentsStreams;
+  readonly seen: SeenEpoch;
+  readonly head: HeadKeeper;
   readonly outbound: Outbound;
 }
 
@@ -49,14 +52,17 @@ export async function createSegmentsNode(
     control,
     link,
   });
-  const parts: Parts = { designs, cells, storing, repairing, streams, outbound };
+  const seen = await SeenEpoch.open(records);
+  const head = new HeadKeeper({ store: records, control, epoch: () => seen.epoch, logger });
+  const parts: Parts = { seen, head, designs, cells, storing, repairing, streams, outbound };
   closer.add(streams);
   closer.add(storing);
   closer.add(repairing);
   closer.add(outbound);
+  closer.add(head);
   await storing.start();
   await repairing.start();
-  mail.start((message, from) => handle(parts, message, from));
+  head.start(() => mail.start((message, from) => handle(parts, message, from)));
   return closer;
 }
 
@@ -111,7 +117,7 @@ async function deleteDesign(
   await storing.cancel(design);
 }
 
-async function onVault({ cells, storing, repairing, outbound }: Parts, bytes: Uint8Array): Promise<void> {
+async function onVault({ cells, storing, repairing, seen, head, outbound }: Parts, bytes: Uint8Array): Promise<void> {
   const message = decodeMessage(bytes);
   const answer = (reply: Parameters<typeof encodeMessage>[0]) =>
     outbound.mail.send('keys', { type: 'vault', message: encodeMessage(reply) });
@@ -121,6 +127,12 @@ async function onVault({ cells, storing, repairing, outbound }: Parts, bytes: Ui
       return repairing.expects(message) ? repairing.instructed(message) : storing.instructed(message);
     case 'maintain':
       try {
+        const older = seen.compare(message.to);
+        if (older !== undefined) {
+          const reason = `a sweep to epoch ${message.to} after epoch ${seen.epoch}: the ${older} node is older`;
+          throw head.suspect(older, reason);
+        }
+        await seen.note(message.to);
         return await answer(await cells.maintain(message));
       } finally {
         wipeMessage(message);

@@ -1,0 +1,125 @@
+import { type Closable, type Logger, MillraceError, parse, sleep, toMillraceError } from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from './table.ts';
+
+/** How often a node tells control where it stands. */
+const TELL_MS = 2_000;
+const RETRY_MS = 1_000;
+
+export const ledgerHeadSchema = z.strictObject({ size: z.number().int().nonnegative(), root: z.string().max(64) });
+export type LedgerHead = z.output<typeof ledgerHeadSchema>;
+
+export const headBody = z.strictObject({
+  /** Newest epoch that the node has had to do with. */
+  epoch: z.number().int().nonnegative(),
+  /** Newest head of the ledger that it was shown. */
+  ledger: ledgerHeadSchema.optional(),
+  /** What it noticed of another node, or of itself. */
+  suspects: z
+    .array(z.strictObject({ role: z.enum(['control', 'segments', 'keys']), reason: z.string().max(300) }))
+    .max(3),
+});
+
+/**
+ * What a proactive node remembers of where the installation stands, and compares when it starts (spec/protocol.md, section
+ * 7): a node that was put back to an older state is told so, and does nothing until an administrator has decided.
+ */
+export class HeadKeeper implements Closable {
+  readonly #ledger: Table<LedgerHead>;
+  readonly #control: HttpClient;
+  readonly #epoch: () => number;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  readonly #suspects = new Map<'control' | 'segments' | 'keys', string>();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(modules: { store: Store; control: HttpClient; epoch: () => number; logger: Logger }) {
+    this.#ledger = new Table(modules.store, 'ledger-head', ledgerHeadSchema);
+    this.#control = modules.control;
+    this.#epoch = modules.epoch;
+    this.#logger = modules.logger;
+  }
+
+  /** Calls `admitted` once, as soon as control finds this node no older than it remembers; until then the node is idle. */
+  start(admitted: () => void): void {
+    this.#running = this.#run(admitted).catch(() => undefined);
+  }
+
+  /** Told to control, for `millrace status`. */
+  suspect(role: 'control' | 'segments' | 'keys', reason: string): MillraceError {
+    this.#suspects.set(role, reason);
+    return new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
+    await this.#running;
+  }
+
+  async #run(admitted: () => void): Promise<void> {
+    let idle = true;
+    let said: string | undefined;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#tell();
+        if (idle) admitted();
+        idle = false;
+        await sleep(TELL_MS, this.#stop.signal);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        const coded = toMillraceError(error);
+        if (coded.code === 'E_QUARANTINE' && said !== coded.message) {
+          said = coded.message;
+          this.#logger.error({ err: coded, idle }, 'quarantine');
+        }
+        await sleep(RETRY_MS, this.#stop.signal);
+      }
+    }
+  }
+
+  async #tell(): Promise<void> {
+    const known = await this.#ledger.get('newest');
+    const suspects = [...this.#suspects].map(([role, reason]) => ({ role, reason }));
+    const json = { epoch: this.#epoch(), suspects, ...(known && { ledger: known }) };
+    const reply = await this.#control.call('POST', '/v1/head', { json, timeoutMs: 10_000, signal: this.#stop.signal });
+    const told = parse(ledgerHeadSchema, reply.json(), 'head', 'E_UNAVAILABLE');
+    if (known === undefined) await this.#ledger.create('newest', told);
+    else if (told.size > known.size) await this.#ledger.update('newest', () => told);
+  }
+}
+
+/** Newest epoch of which a sweep's message has come to the segments node: later ones follow one by one. */
+export class SeenEpoch {
+  readonly #table: Table<{ epoch: number }>;
+  #epoch: number;
+
+  private constructor(table: Table<{ epoch: number }>, epoch: number) {
+    this.#table = table;
+    this.#epoch = epoch;
+  }
+
+  static async open(store: Store): Promise<SeenEpoch> {
+    const table = new Table(store, 'seen-epoch', z.strictObject({ epoch: z.number().int().nonnegative() }));
+    return new SeenEpoch(table, (await table.get('newest'))?.epoch ?? 0);
+  }
+
+  /** 0: none yet. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Which node is older than the other, when a message of a sweep to epoch `to` comes; undefined when all is well. */
+  compare(to: number): 'segments' | 'keys' | undefined {
+    if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return undefined;
+    return to < this.#epoch ? 'keys' : 'segments';
+  }
+
+  /** Durable before a cell of the epoch is. */
+  async note(to: number): Promise<void> {
+    if (to <= this.#epoch) return;
+    if (!(await this.#table.create('newest', { epoch: to }))) await this.#table.update('newest', () => ({ epoch: to }));
+    this.#epoch = to;
+  }
+}

@@ -1,0 +1,146 @@
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sleep } from '@millrace/base';
+import { openLmdb } from '@millrace/stores';
+import { openCellFile, openFileKeyWrapper, openSlots, Playbook } from '@millrace/vault';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { millrace } from '../support/cli.ts';
+import { randomDesign } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+const design = randomDesign(6 * 16_370);
+const rate = Math.ceil(design.length / 0.5);
+const options = { kind: 'binary', bytesPerSecond: rate } as const;
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let id: string;
+let licence: string;
+let first: string;
+let second: string;
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
+    maintenance: { periodMs: 1_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  ({ design: id } = await store(world, owner, design, { name: 'a.bin', ...options }));
+  licence = await license(world, owner, id, 4);
+  first = join(world.scratch, 'first.backup');
+  second = join(world.scratch, 'second.backup');
+});
+afterAll(() => world?.close());
+
+async function stopAll(): Promise<void> {
+  for (const process of Object.values(world.processes)) await process.kill();
+}
+
+async function startAll(): Promise<void> {
+  for (const name of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
+    await world.processes[name].start();
+}
+
+async function printOnce(): Promise<void> {
+  const view = await untilEnded(operator, await order(world, operator, licence));
+  expect(view).toMatchObject({ state: 'completed' });
+  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+}
+
+/** A copy of the cells as a thief has it. */
+async function stealCells(as: string): Promise<string> {
+  const copy = join(world.scratch, as);
+  await cp(join(folderOf(world.installation, 'segments'), 'data'), copy, { recursive: true });
+  return copy;
+}
+
+/** How many of the design's cells the keys node's folder finds and opens in a stolen copy. */
+async function placesFound(cellsCopy: string): Promise<number> {
+  const keys = folderOf(world.installation, 'keys');
+  const lmdb = openLmdb({ path: join(keys, 'data') });
+  const epochSlots = await openSlots(join(keys, 'data', 'epoch.keys'));
+  const designSlots = await openSlots(join(keys, 'data', 'design.keys'));
+  const wrapper = await openFileKeyWrapper(join(keys, 'kek.key'));
+  const playbook = await Playbook.open({
+    store: lmdb.store('playbook'),
+    epochSlots,
+    designSlots,
+    wrapper,
+    density: 50,
+  });
+  const stolen = openLmdb({ path: cellsCopy });
+  const cells = await openCellFile({ index: stolen.store('cell-index'), path: join(cellsCopy, 'cells.bin') });
+  let found = 0;
+  for (const { index } of await playbook.slice(id, 0, 6)) if ((await cells.get(index)) !== undefined) found++;
+  for (const close of [playbook, wrapper, epochSlots, designSlots, cells, stolen, lmdb]) await close.close();
+  return found;
+}
+
+it('is made while the installation is stopped, and holds nothing in the open', async () => {
+  await stopAll();
+  const before = await stealCells('before');
+  const made = await millrace(world.home, 'backup', 'create', first, '--json');
+  expect(made.json, made.stderr).toMatchObject({ destroyed: 0, file: first });
+  const kek = await readFile(join(folderOf(world.installation, 'keys'), 'kek.key'));
+  expect((await readFile(first)).includes(kek)).toBe(false);
+  expect((await millrace(world.home, 'backup', 'create', first, '--json')).json).toMatchObject({ destroyed: 1 });
+  const after = await stealCells('after');
+  // The backup's epoch is its own: its keys find no cell that a running node held, before or after it.
+  expect((await millrace(world.home, 'backup', 'restore', first, '--json')).json).toMatchObject({
+    files: expect.any(Number),
+  });
+  expect(await placesFound(before)).toBe(0);
+  expect(await placesFound(after)).toBe(0);
+  expect(await placesFound(join(folderOf(world.installation, 'segments'), 'data'))).toBe(6);
+});
+
+it('restored, everything goes on from there: it checks clean, prints, and counts', async () => {
+  await startAll();
+  await printOnce();
+  expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
+  expect((await owner.api.status()).quarantine).toEqual([]);
+  expect((await owner.api.licence(licence)).permitted).toBe(1);
+  await sleep(2_500); // epochs go on
+  await printOnce();
+});
+
+it('altered, cut short, or without its key it opens not at all, and nothing is changed', async () => {
+  await stopAll();
+  const bytes = await readFile(first);
+  const bad = join(world.scratch, 'bad.backup');
+  const flipped = Buffer.from(bytes);
+  flipped[bytes.length >> 1] = (flipped[bytes.length >> 1] ?? 0) ^ 1;
+  for (const content of [
+    flipped,
+    bytes.subarray(0, bytes.length - 70_000),
+    bytes.subarray(0, 40),
+    Buffer.from('no backup'),
+  ]) {
+    await writeFile(bad, content);
+    expect((await millrace(world.home, 'backup', 'restore', bad)).code).toBe('E_BACKUP');
+  }
+  const empty = join(world.scratch, 'other.keys');
+  expect((await millrace(world.home, 'backup', 'restore', first, '--key', empty)).code).toBe('E_BACKUP');
+  await startAll();
+  await printOnce();
+});
+
+it('a later backup, and destroying, close the older ones for ever: what was deleted stays deleted', async () => {
+  expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+  await stopAll();
+  const made = await millrace(world.home, 'backup', 'create', second, '--json');
+  expect(made.json, made.stderr).toMatchObject({ destroyed: 1 });
+  expect((await millrace(world.home, 'backup', 'restore', first)).code).toBe('E_BACKUP');
+  expect((await millrace(world.home, 'backup', 'restore', second, '--json')).exit).toBe(0);
+  await startAll();
+  expect(await owner.api.design(id)).toMatchObject({ state: 'deleted' });
+  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+  await stopAll();
+  expect((await millrace(world.home, 'backup', 'destroy', '--json')).json).toMatchObject({ destroyed: 1 });
+  expect((await millrace(world.home, 'backup', 'restore', second)).code).toBe('E_BACKUP');
+  await rm(second);
+});

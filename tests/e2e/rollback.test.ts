@@ -1,0 +1,157 @@
+import { cp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sleep } from '@millrace/base';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StatusView } from '../../packages/cli/src/client/answers.ts';
+import { repairDesign } from '../../packages/cli/src/client/care.ts';
+import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
+import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { storeDesign } from '../../packages/cli/src/client/upload.ts';
+import { millrace } from '../support/cli.ts';
+import { randomDesign } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// A node's data folder is copied, epochs pass, the old copy is put back: it is noticed, and nothing goes on.
+
+const design = randomDesign(6 * 16_370);
+const rate = Math.ceil(design.length / 0.5);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let id: string;
+let licence: string;
+
+beforeEach(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
+    maintenance: { periodMs: 500, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  const file = join(world.scratch, 'a.bin');
+  await writeFile(file, design);
+  const prepared = await prepareFile(owner, file, { kind: 'binary', bytesPerSecond: rate }, () => undefined);
+  await keepCopy(prepared, join(world.scratch, 'copies'));
+  ({ design: id } = await storeDesign(owner, prepared, () => undefined));
+  licence = await license(world, owner, id, 2);
+});
+afterEach(() => world?.close());
+
+type Name = 'control' | 'segments' | 'keys';
+
+/** Leaves the node stopped. */
+async function copyOfStopped(name: Name, as: string): Promise<string> {
+  await world.processes[name].kill();
+  const copy = join(world.scratch, `${name}-${as}`);
+  await cp(join(folderOf(world.installation, name), 'data'), copy, { recursive: true });
+  return copy;
+}
+
+async function copyOf(name: Name): Promise<string> {
+  const copy = await copyOfStopped(name, 'old');
+  await world.processes[name].start();
+  return copy;
+}
+
+async function putBack(name: Name, copy: string): Promise<void> {
+  await world.processes[name].kill();
+  const data = join(folderOf(world.installation, name), 'data');
+  await rm(data, { recursive: true });
+  await cp(copy, data, { recursive: true });
+  await world.processes[name].start();
+}
+
+const epochOf = ({ maintenance }: StatusView): number => (maintenance as { epoch?: number } | null)?.epoch ?? 0;
+
+/** Epochs pass, and the nodes tell control. */
+async function passEpochs(): Promise<void> {
+  const before = epochOf(await owner.api.status());
+  for (let i = 0; epochOf(await owner.api.status()) < before + 4; i++) {
+    if (i > 400) throw new Error('no epoch ends');
+    await sleep(50);
+  }
+  await sleep(2_500);
+}
+
+async function untilQuarantined(name: Name): Promise<string> {
+  for (let i = 0; i < 200; i++) {
+    const found = (await owner.api.status()).quarantine?.find(({ role }) => role === name);
+    if (found !== undefined) return found.reason;
+    await sleep(50);
+  }
+  throw new Error(`${name} is not quarantined`);
+}
+
+async function stopAll(): Promise<void> {
+  for (const process of Object.values(world.processes)) await process.kill();
+}
+
+async function startAll(): Promise<void> {
+  for (const name of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
+    await world.processes[name].start();
+}
+
+async function print(): Promise<void> {
+  const view = await untilEnded(operator, await order(world, operator, licence));
+  expect(view).toMatchObject({ state: 'completed' });
+  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+}
+
+describe('an older state put back', () => {
+  it.each(['segments', 'keys'] as const)(
+    'of the %s node is quarantined; with the newest state it goes on',
+    async (name) => {
+      const old = await copyOf(name);
+      await passEpochs();
+      const newest = await copyOfStopped(name, 'newest');
+      await putBack(name, old);
+      const reason = await untilQuarantined(name);
+      expect(reason).toMatch(/is at epoch \d+; it has been at epoch \d+/);
+      expect(await world.log(name)).toContain('E_QUARANTINE');
+      const epoch = epochOf(await owner.api.status());
+      await sleep(2_000);
+      expect(epochOf(await owner.api.status())).toBe(epoch); // no sweep ends
+      // The other nodes have stood still meanwhile: the newest state fits.
+      await putBack(name, newest);
+      await passEpochs();
+      expect((await owner.api.status()).quarantine).toEqual([]);
+      expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
+      await print();
+    },
+  );
+
+  it('of control: it permits nothing', async () => {
+    const old = await copyOf('control');
+    const waiting = await license(world, owner, id, 1); // the ledger grows
+    expect(waiting).toMatch(/^[0-9a-f]{32}$/);
+    await sleep(2_500);
+    await putBack('control', old);
+    expect(await untilQuarantined('control')).toContain('entries');
+    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
+    await expect(license(world, owner, id, 1)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
+  });
+
+  it.each(['segments', 'keys', 'control'] as const)('of %s: an administrator may accept the loss', async (name) => {
+    const old = await copyOf(name);
+    await license(world, owner, id, 1);
+    await passEpochs();
+    await putBack(name, old);
+    await untilQuarantined(name);
+    await stopAll();
+    expect((await millrace(world.home, 'recover', name, '--json')).code).toBe('E_INPUT');
+    expect(await millrace(world.home, 'recover', name, '--accept-loss', '--json')).toMatchObject({ exit: 0 });
+    await startAll();
+    await passEpochs();
+    expect((await owner.api.status()).quarantine).toEqual([]);
+    await repairDesign(
+      owner,
+      id,
+      () => openCopy(join(world.scratch, 'copies'), id),
+      () => undefined,
+    );
+    await print();
+  });
+});
