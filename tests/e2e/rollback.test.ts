@@ -37,6 +37,7 @@ beforeEach(async () => {
   await keepCopy(prepared, join(world.scratch, 'copies'));
   ({ design: id } = await storeDesign(owner, prepared, () => undefined));
   licence = await license(world, owner, id, 2);
+  await sleep(1_500); // the keys node has the licence's secret, and so has every copy of its folder
 });
 afterEach(() => world?.close());
 
@@ -134,24 +135,28 @@ describe('an older state put back', () => {
     await expect(license(world, owner, id, 1)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
   });
 
-  it.each(['segments', 'keys', 'control'] as const)('of %s: an administrator may accept the loss', async (name) => {
-    const old = await copyOf(name);
-    await license(world, owner, id, 1);
-    await passEpochs();
-    await putBack(name, old);
-    await untilQuarantined(name);
-    await stopAll();
-    expect((await millrace(world.home, 'recover', name, '--json')).code).toBe('E_INPUT');
-    expect(await millrace(world.home, 'recover', name, '--accept-loss', '--json')).toMatchObject({ exit: 0 });
-    await startAll();
-    await passEpochs();
-    expect((await owner.api.status()).quarantine).toEqual([]);
-    await repairDesign(
-      owner,
-      id,
-      () => openCopy(join(world.scratch, 'copies'), id),
-      () => undefined,
-    );
-    await print();
-  });
+  it.each(['segments', 'keys', 'control'] as const)(
+    'of %s: an administrator may accept the loss',
+    async (name) => {
+      const old = await copyOf(name);
+      await license(world, owner, id, 1);
+      await passEpochs();
+      await putBack(name, old);
+      await untilQuarantined(name);
+      await stopAll();
+      expect((await millrace(world.home, 'recover', name, '--json')).code).toBe('E_INPUT');
+      expect(await millrace(world.home, 'recover', name, '--accept-loss', '--json')).toMatchObject({ exit: 0 });
+      await startAll();
+      await passEpochs();
+      expect((await owner.api.status()).quarantine).toEqual([]);
+      await repairDesign(
+        owner,
+        id,
+        () => openCopy(join(world.scratch, 'copies'), id),
+        () => undefined,
+      );
+      await print();
+    },
+    120_000,
+  );
 });
