@@ -62,7 +62,7 @@ export class Uploads implements Closable {
       await rename(temporary, path);
     } catch (error) {
       await rm(temporary, { force: true });
-      throw error;
+      throw refused(error, path);
     }
   }
 
@@ -128,4 +128,13 @@ export class Uploads implements Closable {
   #path(design: string, number: string): string {
     return join(this.#folder, parse(designSchema, design, 'design'), String(parse(numberSchema, number, 'segment')));
   }
+}
+
+/** What the disk answered, as ours. */
+function refused(error: unknown, path: string): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
+  const text = full ? `no space left for ${path}` : `cannot write ${path}`;
+  return new MillraceError(full ? 'E_DISK_FULL' : 'E_STORE', text, { data: { path }, cause: error });
 }
