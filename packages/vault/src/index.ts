@@ -1,3 +1,4 @@
+export { startAnew } from './anew.ts';
 export { CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
 export * from './cells.ts';
 export { type CheckProblem, type CheckReport, CheckRun } from './check.ts';

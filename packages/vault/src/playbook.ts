@@ -153,28 +153,6 @@ export class Playbook {
   }
 
   /**
-   * After the keys of the present epoch were lost (an older state was put back): the playbook goes on in epoch `epoch`,
-   * later than any before, under a key that no cell was ever under. Designs keep their content keys; their cells are
-   * missing until they are repaired. The playbook must not be open.
-   */
-  static async startAnew(options: {
-    store: Store;
-    epochSlots: Slots;
-    wrapper: KeyWrapper;
-    epoch: number;
-    random?: RandomSource;
-  }): Promise<void> {
-    const { store, wrapper, epoch, random = systemRandom } = options;
-    const stored = await store.get(STATE_KEY);
-    if (stored === undefined) throw new MillraceError('E_STORE', 'there is no playbook');
-    const { sweep: _given, ...state } = decodeState(stored);
-    const epochs = new EpochKeys(options.epochSlots, wrapper, random);
-    await epochs.create(epoch);
-    await store.put(STATE_KEY, encodeState({ ...state, epoch }));
-    await epochs.close();
-  }
-
-  /**
    * Records a design whose cells will be stored; its signature was verified by the caller.
    * @param options.ceks 32 bytes a segment; not kept, the caller wipes them
    * @returns false when it is here already

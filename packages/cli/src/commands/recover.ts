@@ -69,13 +69,13 @@ async function forget(folderOf: (role: Recoverable) => string, node: Recoverable
 /** The keys of today's epoch are lost: the playbook goes on in an epoch of its own, in which every cell is missing. */
 async function startEpochAnew(folder: string, epoch: number): Promise<void> {
   const { openLmdb } = await import('@millrace/stores');
-  const { openFileKeyWrapper, openSlots, Playbook } = await import('@millrace/vault');
+  const { openFileKeyWrapper, openSlots, startAnew } = await import('@millrace/vault');
   const data = join(folder, 'data');
   const lmdb = openLmdb({ path: data });
   const epochSlots = await openSlots(join(data, 'epoch.keys'));
   const wrapper = await openFileKeyWrapper(join(folder, 'kek.key'));
   try {
-    await Playbook.startAnew({ store: lmdb.store('playbook'), epochSlots, wrapper, epoch });
+    await startAnew({ store: lmdb.store('playbook'), epochSlots, wrapper, epoch });
   } finally {
     await wrapper.close();
     await epochSlots.close();
