@@ -1,13 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { MillraceError } from '@millrace/base';
 import { createEngine } from '../engines/choose.ts';
-import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
+import type { EngineSetting, HashKey } from '../engines/engine.ts';
 import { isIntegerIn } from '../parameters.ts';
 import { createLocalRunner, WorkerRunner } from './runner.ts';
 
 /** Values in one task: 2^21, some 50 ms of the native engine. */
 const TASK = 2 ** 21;
-const CHUNK = 2 ** 15;
 
 export interface SweepOptions {
   /** 16 to 36: how many values there are, and how many bits a code has. */
@@ -24,9 +23,6 @@ export interface SweepOptions {
   /** Called after each piece with the values done so far. */
   readonly onProgress?: (done: bigint) => void;
 }
-
-/** What one task finds: pairs of (place of the code, g). */
-export type SweepMatches = readonly (readonly [code: number, g: bigint])[];
 
 /**
  * Candidates of each code without a table: passes over all values once for the whole batch. It is how orders whose
@@ -67,46 +63,4 @@ export async function resolveBySweep(options: SweepOptions): Promise<bigint[][]>
     await runner.close();
   }
   return found.map((values) => values.sort((a, b) => (a < b ? -1 : 1)));
-}
-
-/** Passes over g = first … first+count-1, all with the same upper half. */
-export function sweepPiece(
-  engine: HashEngine,
-  key: HashKey,
-  order: number,
-  codes: readonly bigint[],
-  first: bigint,
-  count: number,
-): SweepMatches {
-  const wordBits = Math.min(32, order);
-  const places = new Map<number, number[]>();
-  // One bit for each of 2^20 low parts of a code: most hashes are done with after one look.
-  const filter = new Uint32Array(2 ** 15);
-  const filterMask = 2 ** Math.min(20, order) - 1;
-  for (const [place, code] of codes.entries()) {
-    const word = Number(BigInt.asUintN(32, code));
-    places.set(word, [...(places.get(word) ?? []), place]);
-    filter[(word & filterMask) >>> 5] = (filter[(word & filterMask) >>> 5] ?? 0) | (1 << (word & 31));
-  }
-  const wordMask = 2 ** wordBits - 1;
-  const high = Number(first >> 32n);
-  const low = Number(BigInt.asUintN(32, first));
-  const out = new Uint32Array(CHUNK);
-  const maybe: [number, bigint][] = [];
-  for (let at = 0; at < count; at += CHUNK) {
-    const chunk = out.subarray(0, Math.min(CHUNK, count - at));
-    engine.hashRange(key, low + at, chunk, high);
-    for (let i = 0; i < chunk.length; i++) {
-      const word = chunk[i] ?? 0;
-      if ((((filter[(word & filterMask) >>> 5] ?? 0) >>> (word & 31)) & 1) === 0) continue;
-      for (const place of places.get((word & wordMask) >>> 0) ?? []) maybe.push([place, first + BigInt(at + i)]);
-    }
-  }
-  return order <= 32 ? maybe : maybe.filter(([place, g]) => codeOf(engine, key, order, g) === codes[place]);
-}
-
-function codeOf(engine: HashEngine, key: HashKey, order: number, g: bigint): bigint {
-  const out = new Uint32Array(2);
-  engine.hashBatch(key, Number(g >> 32n), Uint32Array.of(Number(BigInt.asUintN(32, g))), out);
-  return BigInt.asUintN(order, (BigInt(out[1] ?? 0) << 32n) | BigInt(out[0] ?? 0));
 }

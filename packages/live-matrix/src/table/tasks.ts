@@ -2,7 +2,7 @@ import type { Bytes } from '@millrace/base';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';
-import { type SweepMatches, sweepPiece } from './sweep.ts';
+import { type SweepMatches, sweepPiece } from './sweep-piece.ts';
 import { type Table, type TableBuild, wipeTable } from './table.ts';
 
 /** A piece of work small enough not to hold a frame up for long. All arrays but `frame` lie in shared memory. */
