@@ -5,7 +5,6 @@ import {
   type Logger,
   MillraceError,
   parse,
-  Serial,
   sleep,
   systemRandom,
   toHex,
@@ -37,17 +36,15 @@ export interface MailClient extends Closable {
    * @throws the signal's reason when the node closes first
    */
   send(recipient: NodeRole, message: Message, id?: string): Promise<void>;
-  /** Polls and hands over until closed: messages of the vault one by one in order, all others one by one in order. */
-  start(handle: Handler): void;
+  /**
+   * Polls and hands over message by message, in order, until closed. One at a time: a cell that was read beside a step of
+   * the maintenance has been seen not to open.
+   */
+  start(handle: (message: Message, from: NodeRole) => Promise<void>): void;
 }
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
-/** Messages taken from the mailbox and not finished. */
-const MAX_HANDLING = 16;
-
-type Handler = (message: Message, from: NodeRole) => Promise<void>;
-type Delivery = z.output<typeof deliverySchema>[number];
 
 /** A proactive node's side of the mailbox: it polls, as it opens no port. */
 export function createMailClient(options: {
@@ -79,57 +76,43 @@ export function createMailClient(options: {
     }
   };
 
-  /** What the vault does with cells can take long; streams shall not wait for it. In each lane the order is kept. */
-  const lanes = { vault: new Serial(), other: new Serial() };
-  const handling = new Set<Promise<void>>();
-
-  const run = async (handle: Handler) => {
+  const run = async (handle: (message: Message, from: NodeRole) => Promise<void>) => {
     let delay = 100;
     while (!stop.signal.aborted) {
       try {
         const path = `/v1/mailbox?wait=${POLL_MS}&consumer=${consumer}`;
         const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal });
         delay = 100;
-        for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) await sort(handle, item);
-        while (handling.size >= MAX_HANDLING) await Promise.race(handling);
+        for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
+          const done = await deliver(handle, item);
+          const path = `/v1/mailbox/${done ? 'acknowledge' : 'release'}`;
+          await http.call('POST', path, { json: { ids: [item.id] }, signal: stop.signal });
+          if (!done) await sleep(200, stop.signal);
+        }
       } catch (error) {
-        if (stop.signal.aborted) break;
+        if (stop.signal.aborted) return;
         logger.debug({ err: error }, 'mailbox');
         await sleep(delay, stop.signal).catch(() => undefined);
         delay = Math.min(delay * 2, 2_000);
       }
     }
-    await Promise.all(handling);
-  };
-
-  /** Opens a message, which tells its lane, and queues it there. */
-  const sort = async (handle: Handler, item: Delivery): Promise<void> => {
-    const message = await openMessage(directory, { role, box }, item.from, item.sealed).catch((error: unknown) => {
-      logger.warn({ err: error, from: item.from }, 'a message does not open');
-      return undefined;
-    });
-    const lane = message?.type === 'vault' ? lanes.vault : lanes.other;
-    const task = lane.run(async () => {
-      const done = message === undefined || (await deliver(handle, message, item));
-      if (stop.signal.aborted) return;
-      const path = `/v1/mailbox/${done ? 'acknowledge' : 'release'}`;
-      await http.call('POST', path, { json: { ids: [item.id] }, signal: stop.signal });
-      if (!done) await sleep(200, stop.signal);
-    });
-    const settled = task.catch((error: unknown) => logger.debug({ err: error }, 'mail not acknowledged'));
-    handling.add(settled);
-    void settled.finally(() => handling.delete(settled));
   };
 
   /** False: it shall come again. */
-  const deliver = async (handle: Handler, message: Message, item: Delivery): Promise<boolean> => {
+  const deliver = async (
+    handle: (message: Message, from: NodeRole) => Promise<void>,
+    item: z.output<typeof deliverySchema>[number],
+  ): Promise<boolean> => {
+    let type = 'unknown';
     try {
+      const message = await openMessage(directory, { role, box }, item.from, item.sealed);
+      type = message.type;
       await handle(message, item.from);
       return true;
     } catch (error) {
       if (stop.signal.aborted) return false;
       const again = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
-      logger.warn({ err: error, type: message.type, from: item.from, again }, 'a message was refused');
+      logger.warn({ err: error, type, from: item.from, again }, 'a message was refused');
       return !again;
     }
   };
