@@ -79,9 +79,14 @@ export class SegmentsStream {
     return stream;
   }
 
+  /** Whether the segment's cell is still to come; a slice may be delivered twice. */
+  wants(segment: number): boolean {
+    return !this.#ended && segment >= this.#acked && !this.#cells.has(segment);
+  }
+
   /** Cells of the next slice of the playbook, as they are: outer layer and all. */
   addCell(segment: number, body: Bytes): void {
-    if (this.#ended || segment < this.#acked || this.#cells.has(segment)) return wipe(body);
+    if (!this.wants(segment)) return wipe(body);
     this.#cells.set(segment, { body, sent: undefined });
     this.#pump();
   }

@@ -116,6 +116,8 @@ export class SegmentsStreams {
     const missing: number[] = [];
     try {
       for (const { segment, index } of cells) {
+        // Asking again for what is here would bring keys of another epoch than the cell's.
+        if (!entry.stream.wants(segment)) continue;
         const body = await this.#readIfThere(index);
         if (body === undefined) missing.push(segment);
         else entry.stream.addCell(segment, body);
