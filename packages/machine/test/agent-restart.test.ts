@@ -117,9 +117,11 @@ test('a report that control refuses is put aside and holds nothing up', async ()
   const { cloud } = bench;
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  const folder = join(bench.folder, 'data', 'reports');
+  // The last report goes when its answer has come back.
+  await expect.poll(() => readdir(folder), { timeout: 10_000 }).toEqual(['000000000001.report.refused']);
   await bench.agent.close();
-  const left = await readdir(join(bench.folder, 'data', 'reports'));
-  expect(left).toEqual(['000000000001.report.refused']);
+  expect(await readdir(folder)).toEqual(['000000000001.report.refused']);
 });
 
 test('an agent told to stop in a print cancels it and leaves the report of it', async () => {
