@@ -189,6 +189,22 @@ describe('damage', () => {
     expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
   });
 
+  it('under a print is named after three sessions that all end there; what has come is made', async () => {
+    const slow = { kind: 'binary', bytesPerSecond: Math.ceil(rate / 4), name: 'slow.bin' } as const;
+    const { design: other } = await store(world, owner, randomDesign(40 * 16_370), slow);
+    const print = await order(world, operator, await license(world, owner, other, 1));
+    const { progress } = await untilPrint(operator, print, (view) => (view.progress?.acked ?? 0) > 0);
+    await inCells(async (cells) => {
+      for await (const { key } of cells.range()) await cells.delete(key);
+    });
+    const view = await untilEnded(operator, print);
+    expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
+    const made = await machineObject(world, objectOf(view));
+    expect(made).toMatchObject({ event: 'failed', code: 'E_CELL_MISSING' });
+    expect(made.segments).toBeGreaterThanOrEqual(progress?.acked ?? 0);
+    expect(made.segments).toBeLessThan(40);
+  });
+
   it('of one bit is found by a deep check, and only that segment is uploaded', async () => {
     await inCells(async (cells) => {
       for await (const { key, value } of cells.range()) {

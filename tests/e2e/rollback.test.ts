@@ -111,7 +111,8 @@ describe('an older state put back', () => {
       await putBack(name, old);
       const reason = await untilQuarantined(name);
       expect(reason).toMatch(/is at epoch \d+; it has been at epoch \d+/);
-      expect(await world.log(name)).toContain('E_QUARANTINE');
+      // Its log is written by another process: a moment later.
+      await expect.poll(() => world.log(name), { timeout: 5_000 }).toContain('E_QUARANTINE');
       const epoch = epochOf(await owner.api.status());
       await sleep(2_000);
       expect(epochOf(await owner.api.status())).toBe(epoch); // no sweep ends

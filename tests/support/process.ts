@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, readFileSync, type WriteStream } from 'node:fs';
 
 /** Children of this test process: none outlives it, whatever happens. */
 const children = new Set<ChildProcess>();
@@ -16,6 +16,8 @@ export class Managed {
   readonly #args: readonly string[];
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
+  /** The test ends it. */
+  #expected = false;
 
   constructor(name: string, entry: string, args: readonly string[], logFile: string) {
     this.name = name;
@@ -40,11 +42,13 @@ export class Managed {
     // The channel closes with this process, and the child with the channel, as under the supervisor.
     const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     this.#child = child;
+    this.#expected = false;
     children.add(child);
     child.stderr?.pipe(log);
     this.#exited = new Promise((resolve) => {
-      child.once('close', () => {
+      child.once('close', (code, signal) => {
         children.delete(child);
+        if (!this.#expected) this.#tellOfEnd(code ?? signal);
         if (this.#child === child) this.#child = undefined;
         log.end();
         resolve();
@@ -55,6 +59,7 @@ export class Managed {
 
   /** SIGKILL; resolves when it is gone. */
   async kill(): Promise<void> {
+    this.#expected = true;
     this.#child?.kill('SIGKILL');
     await this.#exited;
   }
@@ -63,6 +68,7 @@ export class Managed {
   async stop(): Promise<number | null> {
     const child = this.#child;
     if (child === undefined) return null;
+    this.#expected = true;
     child.kill('SIGTERM');
     const insist = setTimeout(() => child.kill('SIGKILL'), 10_000);
     await this.#exited;
@@ -78,6 +84,12 @@ export class Managed {
   /** SIGSTOP or SIGCONT. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     process.kill(this.pid, signal);
+  }
+
+  /** A process that ends by itself is why a test fails, or will: its last words. */
+  #tellOfEnd(how: number | string | null): void {
+    const last = readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
+    process.stdout.write(`${this.name} ended by itself (${how}):\n  ${last}\n`);
   }
 
   #untilReady(child: ChildProcess, log: WriteStream): Promise<void> {

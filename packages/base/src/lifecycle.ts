@@ -25,6 +25,27 @@ export class Closer implements Closable {
   }
 }
 
+/** Tasks of the one kind run side by side, those of the other alone; neither overtakes what came before it. */
+export class Gate {
+  #alone: Promise<unknown> = Promise.resolve();
+  readonly #shared = new Set<Promise<unknown>>();
+
+  /** Runs beside other shared tasks. */
+  share<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#alone.then(task);
+    const settled: Promise<unknown> = result.catch(() => undefined).finally(() => this.#shared.delete(settled));
+    this.#shared.add(settled);
+    return result;
+  }
+
+  /** Runs when everything before it has ended, and before everything after it begins. */
+  alone<T>(task: () => Promise<T>): Promise<T> {
+    const result = Promise.all([this.#alone, ...this.#shared]).then(task);
+    this.#alone = result.catch(() => undefined);
+    return result;
+  }
+}
+
 /** Runs tasks one after the other in the order of their arrival. */
 export class Serial {
   #last: Promise<unknown> = Promise.resolve();

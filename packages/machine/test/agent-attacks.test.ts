@@ -95,6 +95,21 @@ describe('frames', () => {
     });
   });
 
+  test('keys given a second time', async () => {
+    let given = false;
+    await stopsWith('E_FRAME_REPLAY', 5, {
+      meddling: {
+        key: (key, segment, session) => {
+          if (segment === 4 && !given) {
+            given = true;
+            setImmediate(() => void session.giveAgain(4));
+          }
+          return [key];
+        },
+      },
+    });
+  });
+
   test('a recorded frame offered two revisions later', async () => {
     let recorded: { frame: Bytes; revision: bigint } | undefined;
     await stopsWith('E_FRAME_REVISION', 6, {

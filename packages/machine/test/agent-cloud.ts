@@ -496,7 +496,7 @@ export class CloudStream {
     });
   }
 
-  /** Seals the keys of a segment once more, as when maintenance has moved its cell. */
+  /** Seals the keys of a segment once more, which no keys node does. */
   giveAgain(segment: number): Promise<void> {
     return this.#order.run(() => this.#sendKey(segment));
   }

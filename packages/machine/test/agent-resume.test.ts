@@ -60,23 +60,6 @@ test('keys that stop coming: the stall is noticed and the stream resumed', async
   expect(cloud.requests.map(({ from }) => from)).toEqual([0, 5]);
 });
 
-test('keys given a second time, because their cell has moved', async () => {
-  let again = 0;
-  const { cloud } = await printWhole({
-    meddling: {
-      key: (key, segment, session) => {
-        if (again < 2 && segment >= 8) {
-          again++;
-          setImmediate(() => void session.giveAgain(segment - again + 1));
-        }
-        return [key];
-      },
-    },
-  });
-  expect(again).toBe(2);
-  expect(cloud.requests.length).toBe(1);
-});
-
 test('one key lost among others', async () => {
   const { cloud } = await printWhole({
     meddling: { key: (key, segment, session) => (session === cloudOf().sessions[0] && segment === 4 ? [] : [key]) },

@@ -291,17 +291,17 @@ export class Playbook {
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
     return this.#serial.run(async () => {
       const { next } = this.#liveEpochs();
-      if (this.#state.sweep === undefined || next === undefined) return undefined;
-      this.#plan ??= await this.#buildPlan(next);
+      const plan = await this.#planned();
+      if (this.#state.sweep === undefined || next === undefined || plan === undefined) return undefined;
       const isMasked = maskedCells(this.#holdings.values());
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
         if (!sweep.underWay && this.#check !== undefined) return undefined;
         sweep = sweep.underWay
-          ? fittedStep(sweep, this.#plan, isMasked)
-          : nextStep(sweep, this.#plan, Math.min(limit, MAX_MOVED), isMasked);
+          ? fittedStep(sweep, plan, isMasked)
+          : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), isMasked);
         const epochs = { current: this.#liveEpochs().current, next };
         const holdingOf = (owner: string) => this.#holdings.get(owner);
-        const message = await maintainMessage(sweep, this.#plan, epochs, holdingOf, isMasked);
+        const message = await maintainMessage(sweep, plan, epochs, holdingOf, isMasked);
         if (message.items.length + message.masked.length + message.forget.length > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
@@ -315,6 +315,7 @@ export class Playbook {
 
   /** Computes what the next message will want, while the segments node works on the one under way. */
   async lookAhead(limit = STEP): Promise<void> {
+    if (this.#plan === undefined) await this.#serial.run(() => this.#planned());
     const { sweep, epoch } = this.#state;
     if (sweep === undefined || this.#plan === undefined) return;
     await lookAhead(sweep, this.#plan, this.#epochs.get(epoch), (owner) => this.#holdings.get(owner), limit);
@@ -463,6 +464,13 @@ export class Playbook {
     return { current: this.#epochs.get(epoch), next: sweep && this.#epochs.get(sweep.to) };
   }
 
+  /** The plan of the sweep under way. */
+  async #planned(): Promise<Plan<string> | undefined> {
+    const { next } = this.#liveEpochs();
+    if (next !== undefined) this.#plan ??= await this.#buildPlan(next);
+    return this.#plan;
+  }
+
   #buildPlan(next: Epoch): Promise<Plan<string>> {
     const spans: Span<string>[] = [];
     for (const [owner, { instructed }] of this.#holdings)
@@ -473,10 +481,9 @@ export class Playbook {
   /** Turns new indexes of the step under way back into names. */
   async #namer(needed: boolean): Promise<(index: Bytes) => CellName> {
     const { sweep } = this.#state;
-    const { next } = this.#liveEpochs();
-    if (!needed || sweep === undefined || next === undefined) return () => ({ design: undefined, segment: -1 });
-    this.#plan ??= await this.#buildPlan(next);
-    return namer(sweep, this.#plan, this.#decoys);
+    const plan = needed ? await this.#planned() : undefined;
+    if (sweep === undefined || plan === undefined) return () => ({ design: undefined, segment: -1 });
+    return namer(sweep, plan, this.#decoys);
   }
 
   #decoysWanted(): number {

@@ -7,6 +7,7 @@ import {
   copyBytes,
   equalBytes,
   fromHex,
+  Gate,
   type Logger,
   MillraceError,
   systemClock,
@@ -45,6 +46,8 @@ interface Parts {
   readonly maintenance: Maintenance;
   readonly checks: Checks;
   readonly outbound: Outbound;
+  /** Of mail to the segments node: what names places is a shared task, a message of a sweep is alone. */
+  readonly order: Gate;
   readonly logger: Logger;
 }
 
@@ -75,14 +78,26 @@ export async function createKeysNode(
   const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
   const { control, mail, link } = outbound;
   const objects = new ObjectBook(records);
-  const streams = new KeysStreams({ directory, clock, logger, playbook, licences, deletions, objects, mail, link });
-  const maintenance = new Maintenance({ playbook, mail, control, clock, logger }, config.maintenance);
+  const order = new Gate();
+  const streams = new KeysStreams({
+    directory,
+    clock,
+    logger,
+    playbook,
+    licences,
+    deletions,
+    objects,
+    mail,
+    link,
+    order,
+  });
+  const maintenance = new Maintenance({ playbook, mail, control, clock, logger, order }, config.maintenance);
   const checks = new Checks(config.checks, {
     store: records,
     check: (id, deep) => maintenance.check(id, deep),
     logger,
   });
-  const parts: Parts = { config, playbook, licences, deletions, streams, maintenance, checks, outbound, logger };
+  const parts: Parts = { config, playbook, licences, deletions, streams, maintenance, checks, outbound, order, logger };
   closer.add(streams);
   closer.add(checks);
   closer.add(maintenance);
@@ -128,7 +143,7 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
       case 'vault':
         return onVault(parts, message.message);
       case 'slice.missing':
-        return parts.streams.sliceAgain(message);
+        return parts.streams.missing(message);
       case 'stream.alarm':
         return parts.streams.alarmed(message);
     }
@@ -181,17 +196,21 @@ async function addLicence(
   await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), ownerOf, directory, box });
 }
 
-async function onVault({ playbook, maintenance, checks, outbound, logger }: Parts, bytes: Uint8Array): Promise<void> {
+async function onVault(
+  { playbook, maintenance, checks, outbound, order, logger }: Parts,
+  bytes: Uint8Array,
+): Promise<void> {
   const message = decodeMessage(bytes);
   switch (message.type) {
-    case 'want': {
-      const instructions = await playbook.instruct(message);
-      if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is under way');
-      const answer = encodeMessage(instructions);
-      wipeMessage(instructions);
-      await outbound.mail.send('segments', { type: 'vault', message: answer });
-      return wipe(answer);
-    }
+    case 'want':
+      return order.share(async () => {
+        const instructions = await playbook.instruct(message);
+        if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is under way');
+        const answer = encodeMessage(instructions);
+        wipeMessage(instructions);
+        await outbound.mail.send('segments', { type: 'vault', message: answer });
+        wipe(answer);
+      });
     case 'stored': {
       const outcome = await playbook.stored(message);
       if (outcome?.complete && !outcome.decoys) logger.info({ design: outcome.design }, 'design stored');

@@ -2,6 +2,7 @@ import {
   type Clock,
   type Closable,
   encodeCbor,
+  type Gate,
   type Logger,
   MillraceError,
   sleep,
@@ -32,6 +33,8 @@ export interface MaintenanceModules {
   readonly control: HttpClient;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** A sweep's message is made and left in the mailbox alone: whatever names a place is before it, or knows of it. */
+  readonly order: Gate;
 }
 
 export interface MaintenanceSettings {
@@ -102,12 +105,12 @@ export class Maintenance implements Closable {
     try {
       for (let part = await run.next(); part !== undefined; part = await run.next()) {
         const { check: id, part: number } = part;
-        const { answer } = await this.#ask(part, (message) =>
+        const posted = await this.#post(part, (message) =>
           message.type === 'checked' && message.part === number && toHex(message.check) === toHex(id)
             ? message
             : undefined,
         );
-        run.take(answer);
+        run.take(await posted.answer());
       }
       const report = run.report();
       await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
@@ -143,23 +146,30 @@ export class Maintenance implements Closable {
   }
 
   async #sweep(began: number): Promise<void> {
-    const { playbook, clock, logger } = this.#modules;
+    const { playbook, clock, logger, order } = this.#modules;
     const budget = this.#budget;
     budget.begin();
     this.#problems = 0;
     let told = began;
+    await playbook.lookAhead(STEP); // what takes long, while slices still go out
     while (playbook.status().sweep !== undefined) {
-      const message = await playbook.nextMaintenance(budget.step(STEP, SEGMENT_BYTES));
-      if (message === undefined) {
+      const step = await order.alone(async () => {
+        const message = await playbook.nextMaintenance(budget.step(STEP, SEGMENT_BYTES));
+        if (message === undefined) return undefined;
+        const { to, number } = message;
+        const cells = message.items.length + message.masked.length;
+        const posted = await this.#post(message, (reply) =>
+          reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
+        );
+        return { cells, posted };
+      });
+      if (step === undefined) {
         if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
         continue;
       }
-      const { to, number } = message;
-      const cells = message.items.length + message.masked.length;
-      const asked = this.#ask(message, (reply) =>
-        reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
-      );
-      const [{ answer, bytes: wireBytes }] = await Promise.all([asked, playbook.lookAhead(STEP)]);
+      const { cells, posted } = step;
+      const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(STEP)]);
+      const wireBytes = posted.bytes;
       const outcome = await playbook.maintained(answer);
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
         this.#problems++;
@@ -180,44 +190,57 @@ export class Maintenance implements Closable {
     const { playbook } = this.#modules;
     for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork()) {
       const { design, from } = work;
-      const { answer } = await this.#ask(work, (message) =>
+      const posted = await this.#post(work, (message) =>
         message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
           ? message
           : undefined,
       );
-      await playbook.stored(answer);
+      await playbook.stored(await posted.answer());
     }
   }
 
   /**
-   * Sends a message to the segments node until its answer comes, and wipes the keys in it.
-   * @returns with the answer: bytes of the message
+   * Leaves a message for the segments node, and wipes the keys in it.
+   * @returns its bytes, and what is to be called once: it leaves the message again until the answer has come
    */
-  async #ask<Answer>(
+  async #post<Answer>(
     message: VaultMessage,
     match: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => Answer | undefined,
-  ): Promise<{ answer: Answer; bytes: number }> {
+  ): Promise<{ answer: () => Promise<Answer>; bytes: number }> {
     const { mail } = this.#modules;
     const bytes = encodeMessage(message);
     wipeMessage(message);
-    let take: ((answer: MaintainedMessage | StoredMessage | CheckedMessage) => void) | undefined;
-    const answered = new Promise<Answer>((resolve) => {
+    let take: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => void = () => undefined;
+    const matched = new Promise<Answer>((resolve) => {
       take = (answer) => {
         const matching = match(answer);
         if (matching !== undefined) resolve(matching);
       };
-      this.#answers.add(take);
     });
-    try {
-      for (;;) {
-        await mail.send('segments', { type: 'vault', message: bytes });
-        const answer = await within(answered, ANSWER_MS, this.#stop.signal);
-        if (answer !== undefined) return { answer, bytes: bytes.length };
-      }
-    } finally {
-      if (take !== undefined) this.#answers.delete(take);
+    const done = () => {
+      this.#answers.delete(take);
       bytes.fill(0);
+    };
+    const leave = () => mail.send('segments', { type: 'vault', message: bytes });
+    this.#answers.add(take);
+    try {
+      await leave();
+    } catch (error) {
+      done();
+      throw error;
     }
+    const answer = async () => {
+      try {
+        for (;;) {
+          const answered = await within(matched, ANSWER_MS, this.#stop.signal);
+          if (answered !== undefined) return answered;
+          await leave();
+        }
+      } finally {
+        done();
+      }
+    };
+    return { answer, bytes: bytes.length };
   }
 
   /** @param progress of the sweep, above 0; 1 when it has ended */

@@ -25,13 +25,9 @@ import {
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
 
-/** A cell may be moved between slice and reading; not found this often, it is not there. */
-const MAX_MOVES = 5;
-
-/** A segment's place and keys in the present epoch. */
+/** A segment's keys in the epoch of its slice. */
 export interface KeyedCell {
   readonly segment: number;
-  readonly index: Uint8Array;
   readonly outerKey: Uint8Array;
   readonly cek: Uint8Array;
 }
@@ -44,10 +40,8 @@ export interface KeysStreamOptions {
   readonly guard: PaceGuard;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Slice [from, to) of the playbook, in the present epoch; the stream wipes the keys. */
+  /** Mails the places of [from, to) to the segments node. @returns their keys; the stream wipes them */
   readonly slice: (from: number, to: number) => Promise<readonly KeyedCell[]>;
-  /** Mails a slice (places only) to the segments node. */
-  readonly mailSlice: (cells: readonly { segment: number; index: Uint8Array }[]) => Promise<void>;
   readonly mailMix: (revision: bigint, secret: Uint8Array) => Promise<void>;
   /** Sends to the machine; false while the link is down. */
   readonly send: (message: Bytes) => boolean;
@@ -55,8 +49,8 @@ export interface KeysStreamOptions {
 }
 
 /**
- * Hands out a session's keys, at most the window ahead of what the machine has acknowledged. Keys are sealed to the
- * machine at the moment their slice is sent, so that maintenance may destroy the epoch while frames are in flight.
+ * Hands out a session's keys, at most the window ahead of what the machine has acknowledged. They are of the epoch in
+ * which the segments node reads the cells, and are given once: maintenance may destroy the epoch while frames are in flight.
  */
 export class KeysStream {
   readonly session: Bytes;
@@ -73,8 +67,6 @@ export class KeysStream {
   #again = false;
   #busy = false;
   #mixed = 0n;
-  /** How often a segment was not where its slice said. */
-  readonly #moved = new Map<number, number>();
   #ended = false;
 
   private constructor(options: KeysStreamOptions) {
@@ -118,21 +110,6 @@ export class KeysStream {
     this.#pump();
   }
 
-  /** The segments node found some of a slice moved by maintenance: their places in the present epoch. */
-  async sliceAgain(segments: readonly number[]): Promise<void> {
-    for (const segment of segments) {
-      if (this.#ended || segment < this.#acked || segment >= this.#sliced) continue;
-      const times = (this.#moved.get(segment) ?? 0) + 1;
-      this.#moved.set(segment, times);
-      if (times > MAX_MOVES) {
-        return this.#end(
-          new MillraceError('E_CELL_MISSING', `the vault does not hold segment ${segment}`, { data: { segment } }),
-        );
-      }
-      await this.#give(segment, segment + 1);
-    }
-  }
-
   async close(): Promise<void> {
     this.#ended = true;
     await this.#working;
@@ -162,20 +139,15 @@ export class KeysStream {
         const to = Math.min(segments, this.#acked + window);
         if (to <= this.#sliced || (to - this.#sliced < step && to < segments)) break;
         const next = Math.min(to, this.#sliced + step);
-        await this.#give(this.#sliced, next);
+        const cells = await this.#options.slice(this.#sliced, next);
+        await this.#sealing.run(() => this.#sealAndSend(cells));
         this.#sliced = next;
       }
     } while (this.#again && !this.#ended);
   }
 
-  /** Seals the keys, then tells the segments node where the cells are: both of the same epoch. */
-  #give(from: number, to: number): Promise<void> {
-    return this.#sealing.run(() => this.#sealAndSend(from, to));
-  }
-
-  async #sealAndSend(from: number, to: number): Promise<void> {
-    const { context, send, slice, mailSlice } = this.#options;
-    const cells = await slice(from, to);
+  async #sealAndSend(cells: readonly KeyedCell[]): Promise<void> {
+    const { context, send } = this.#options;
     const sealed: Bytes[] = [];
     for (const { segment, outerKey, cek } of cells) {
       const keys = concatBytes(outerKey, cek);
@@ -187,7 +159,6 @@ export class KeysStream {
       if (!send(encodeStream('key', key, this.session)))
         throw new MillraceError('E_UNAVAILABLE', 'the link to the distribution node is down');
     }
-    await mailSlice(cells.map(({ segment, index }) => ({ segment, index })));
   }
 
   /** Answers the machine's point for the next multiple of 64 with ours; all three ends get the same secret. */

@@ -1,6 +1,7 @@
 import {
   type Bytes,
   type Clock,
+  type Gate,
   type Logger,
   MillraceError,
   sleep,
@@ -44,13 +45,20 @@ export interface KeysStreamsModules {
   readonly objects: ObjectBook;
   readonly mail: MailClient;
   readonly link: LinkSocket;
+  /** Slices are shared tasks: no message of a sweep that forgets their places goes out before them. */
+  readonly order: Gate;
 }
+
+/** Slice after slice without this segment's cell: the vault has lost it. */
+const MOST_MISSED = 3;
 
 /** All streams of the keys node. */
 export class KeysStreams {
   readonly #modules: KeysStreamsModules;
   readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
   readonly #guards = new Map<string, PaceGuard>();
+  /** By object: the segment that was missing last, and how often. */
+  readonly #missed = new Map<string, { segment: number; times: number }>();
 
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
@@ -104,13 +112,7 @@ export class KeysStreams {
       guard,
       clock,
       logger,
-      slice: (from, to) => playbook.slice(permit.design, from, to),
-      mailSlice: (cells) =>
-        this.#modules.mail.send('segments', {
-          type: 'stream.slice',
-          session: key,
-          cells: cells.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) })),
-        }),
+      slice: (from, to) => this.#slice(key, permit.design, from, to),
       mailMix: (revision, secret) =>
         this.#modules.mail.send('segments', {
           type: 'stream.mix',
@@ -132,8 +134,24 @@ export class KeysStreams {
     await this.#streams.get(toHex(session))?.stream.receive(frame);
   }
 
-  async sliceAgain({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
-    await this.#streams.get(session)?.stream.sliceAgain(segments);
+  /**
+   * Cells were not where their slice said. Keys are given once, so the machine has to begin a new session; that helps when
+   * a message was delivered out of order, and not when the cell is lost.
+   */
+  async missing({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
+    const entry = this.#streams.get(session);
+    const segment = Math.min(...segments);
+    if (entry === undefined || segments.length === 0) return;
+    const { object } = entry.stream;
+    const last = this.#missed.get(object);
+    const times = last?.segment === segment ? last.times + 1 : 1;
+    this.#missed.set(object, { segment, times });
+    const lost = `the vault does not hold ${segments.length} of the segments from ${segment} on`;
+    const error =
+      times < MOST_MISSED
+        ? new MillraceError('E_UNAVAILABLE', 'cells were moved before they were read')
+        : new MillraceError('E_CELL_MISSING', lost, { data: { segment } });
+    await this.#ended(session, entry.jti, error);
   }
 
   /** The segments node raised the alarm: no more keys for this object. */
@@ -158,6 +176,17 @@ export class KeysStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
+  /** Places and keys of one moment; the places reach the segments node before what forgets them. */
+  #slice(session: string, design: string, from: number, to: number) {
+    const { order, playbook, mail } = this.#modules;
+    return order.share(async () => {
+      const slice = await playbook.slice(design, from, to);
+      const cells = slice.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) }));
+      await mail.send('segments', { type: 'stream.slice', session, cells });
+      return slice;
+    });
+  }
+
   async #ended(key: string, jti: string, error: MillraceError | undefined): Promise<void> {
     const entry = this.#streams.get(key);
     if (entry === undefined) return;
@@ -166,6 +195,7 @@ export class KeysStreams {
     await this.stop(key);
     if (error === undefined) {
       this.#guards.delete(object);
+      this.#missed.delete(object);
       return logger.info({ object }, 'stream complete');
     }
     const acked = this.#guards.get(object)?.acked ?? 0;
@@ -180,9 +210,8 @@ export class KeysStreams {
     } catch (cause) {
       logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
     }
-    // After what can be tried again the machine calls home by itself; everything else it has to be told.
     const { code, message: reason } = error;
-    if (!error.retryable) link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
+    link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
   }
 }
 

@@ -36,12 +36,15 @@ export interface MailClient extends Closable {
    * @throws the signal's reason when the node closes first
    */
   send(recipient: NodeRole, message: Message, id?: string): Promise<void>;
-  /**
-   * Polls and hands over message by message, in order, until closed. One at a time: a cell that was read beside a step of
-   * the maintenance has been seen not to open.
-   */
-  start(handle: (message: Message, from: NodeRole) => Promise<void>): void;
+  /** Polls and hands over message by message, in order, until closed. */
+  start(handle: Handler): void;
 }
+
+/**
+ * Resolves when the next message may be handed over.
+ * @param goOn work that goes on after that; the message is acknowledged when it is done
+ */
+export type Handler = (message: Message, from: NodeRole, goOn: (work: Promise<void>) => void) => Promise<void>;
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
@@ -58,6 +61,7 @@ export function createMailClient(options: {
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message under way
   const consumer = toHex(systemRandom(8));
+  const unfinished = new Map<string, Promise<void>>();
   let running: Promise<void> | undefined;
 
   const send: MailClient['send'] = async (recipient, message, id = toHex(systemRandom(16))) => {
@@ -76,7 +80,7 @@ export function createMailClient(options: {
     }
   };
 
-  const run = async (handle: (message: Message, from: NodeRole) => Promise<void>) => {
+  const run = async (handle: Handler) => {
     let delay = 100;
     while (!stop.signal.aborted) {
       try {
@@ -84,10 +88,8 @@ export function createMailClient(options: {
         const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal });
         delay = 100;
         for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
-          const done = await deliver(handle, item);
-          const path = `/v1/mailbox/${done ? 'acknowledge' : 'release'}`;
-          await http.call('POST', path, { json: { ids: [item.id] }, signal: stop.signal });
-          if (!done) await sleep(200, stop.signal);
+          // Delivered again while it is being worked on: the lease is shorter than the work.
+          if (!unfinished.has(item.id)) await deliver(handle, item);
         }
       } catch (error) {
         if (stop.signal.aborted) return;
@@ -98,23 +100,37 @@ export function createMailClient(options: {
     }
   };
 
-  /** False: it shall come again. */
-  const deliver = async (
-    handle: (message: Message, from: NodeRole) => Promise<void>,
-    item: z.output<typeof deliverySchema>[number],
-  ): Promise<boolean> => {
+  /** Resolves when the next one may be delivered. */
+  const deliver = async (handle: Handler, item: z.output<typeof deliverySchema>[number]): Promise<void> => {
     let type = 'unknown';
-    try {
-      const message = await openMessage(directory, { role, box }, item.from, item.sealed);
+    let more: Promise<void> | undefined;
+    const finish = async (work: Promise<void>): Promise<void> => {
+      const again = await work.then(
+        () => false,
+        (error: unknown) => {
+          if (stop.signal.aborted) return true;
+          const again = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
+          logger.warn({ err: error, type, from: item.from, again }, 'a message was refused');
+          return again;
+        },
+      );
+      const path = `/v1/mailbox/${again ? 'release' : 'acknowledge'}`;
+      await http.call('POST', path, { json: { ids: [item.id] }, signal: stop.signal });
+      if (again) await sleep(200, stop.signal);
+    };
+    const handled = openMessage(directory, { role, box }, item.from, item.sealed).then((message) => {
       type = message.type;
-      await handle(message, item.from);
-      return true;
-    } catch (error) {
-      if (stop.signal.aborted) return false;
-      const again = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
-      logger.warn({ err: error, type, from: item.from, again }, 'a message was refused');
-      return !again;
-    }
+      return handle(message, item.from, (work) => {
+        more = work;
+      });
+    });
+    await handled.catch(() => undefined);
+    if (more === undefined) return finish(handled);
+    // An acknowledgement that is lost: the message comes again.
+    const later = finish(more)
+      .catch((error: unknown) => logger.debug({ err: error }, 'mailbox'))
+      .finally(() => unfinished.delete(item.id));
+    unfinished.set(item.id, later);
   };
 
   return {
@@ -125,6 +141,7 @@ export function createMailClient(options: {
     close: async () => {
       stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
       await running;
+      await Promise.all(unfinished.values());
     },
   };
 }

@@ -1,10 +1,20 @@
 import { join } from 'node:path';
-import { type Clock, type Closable, Closer, type Logger, MillraceError, systemClock, toHex } from '@millrace/base';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  type Logger,
+  MillraceError,
+  Serial,
+  systemClock,
+  toHex,
+} from '@millrace/base';
 import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
 import { CellStore, decodeMessage, encodeMessage, openCellFile, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { HeadKeeper, SeenEpoch } from '../node/head.ts';
+import type { Handler } from '../node/mail-client.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { ObjectBook } from '../streaming/objects.ts';
 import { DesignBook } from './designs.ts';
@@ -21,6 +31,8 @@ interface Parts {
   readonly seen: SeenEpoch;
   readonly head: HeadKeeper;
   readonly outbound: Outbound;
+  /** Everything that changes cells, in the order of the mail. */
+  readonly vault: Serial;
 }
 
 /** The segments node: holds the cells, opens no port, knows no content key and no playbook. */
@@ -54,7 +66,7 @@ export async function createSegmentsNode(
   });
   const seen = await SeenEpoch.open(records);
   const head = new HeadKeeper({ store: records, control, epoch: () => seen.epoch, logger });
-  const parts: Parts = { seen, head, designs, cells, storing, repairing, streams, outbound };
+  const parts: Parts = { seen, head, designs, cells, storing, repairing, streams, outbound, vault: new Serial() };
   closer.add(streams);
   closer.add(storing);
   closer.add(repairing);
@@ -62,7 +74,7 @@ export async function createSegmentsNode(
   closer.add(head);
   await storing.start();
   await repairing.start();
-  head.start(() => mail.start((message, from) => handle(parts, message, from)));
+  head.start(() => mail.start((message, from, goOn) => handle(parts, message, from, goOn)));
   return closer;
 }
 
@@ -72,26 +84,15 @@ function onStream({ streams }: Parts, message: LinkMessage): void {
   if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
 }
 
-/** Who may say what: control announces, the keys node instructs. */
-async function handle(parts: Parts, message: Message, from: NodeRole): Promise<void> {
-  if (from === 'control') {
-    switch (message.type) {
-      case 'design.add':
-        return parts.designs.add(message);
-      case 'design.uploaded':
-        return parts.storing.begin(message.design);
-      case 'design.delete':
-        return deleteDesign(parts, message);
-      case 'design.repair':
-        return parts.repairing.begin(message);
-      case 'stream.open':
-        return parts.streams.open(message.opening);
-    }
-  }
+/**
+ * Who may say what: control announces, the keys node instructs. Messages of streams are handled as they come; the others
+ * wait for each other. So a slice is read beside a step of a sweep that came before it, which takes no place away that
+ * the slice names, and before the next one, which may.
+ */
+async function handle(parts: Parts, message: Message, from: NodeRole, goOn: Parameters<Handler>[2]): Promise<void> {
+  if (from === 'control' && message.type === 'stream.open') return parts.streams.open(message.opening);
   if (from === 'keys') {
     switch (message.type) {
-      case 'vault':
-        return onVault(parts, message.message);
       case 'stream.session':
         return parts.streams.begin(message);
       case 'stream.slice':
@@ -102,6 +103,23 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
         return parts.streams.stop(message.session);
     }
   }
+  goOn(parts.vault.run(() => handleInTurn(parts, message, from)));
+}
+
+async function handleInTurn(parts: Parts, message: Message, from: NodeRole): Promise<void> {
+  if (from === 'control') {
+    switch (message.type) {
+      case 'design.add':
+        return parts.designs.add(message);
+      case 'design.uploaded':
+        return parts.storing.begin(message.design);
+      case 'design.delete':
+        return deleteDesign(parts, message);
+      case 'design.repair':
+        return parts.repairing.begin(message);
+    }
+  }
+  if (from === 'keys' && message.type === 'vault') return onVault(parts, message.message);
   throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from}`);
 }
 

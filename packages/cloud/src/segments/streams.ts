@@ -109,14 +109,14 @@ export class SegmentsStreams {
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream begins');
   }
 
-  /** Reads the cells of a slice at once, before maintenance moves them; what it has moved already is asked for again. */
+  /** Reads the cells of a slice at once: the next message of a sweep may take away their places. */
   async slice({ session, cells }: MessageOf<'stream.slice'>): Promise<void> {
     const entry = this.#streams.get(session);
     if (entry === undefined) return;
     const missing: number[] = [];
     try {
       for (const { segment, index } of cells) {
-        // Asking again for what is here would bring keys of another epoch than the cell's.
+        // Delivered twice: the places may be gone, and the cells are here.
         if (!entry.stream.wants(segment)) continue;
         const body = await this.#readIfThere(index);
         if (body === undefined) missing.push(segment);
@@ -191,9 +191,8 @@ export class SegmentsStreams {
     } catch (cause) {
       logger.error({ err: toMillraceError(cause), object }, 'the alarm could not be told');
     }
-    // After what can be tried again the machine calls home by itself; everything else it has to be told.
     const { code, message: reason } = error;
-    if (!error.retryable) link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
+    link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
   }
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */

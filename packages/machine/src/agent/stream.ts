@@ -184,11 +184,13 @@ export class Stream {
     // One is missing, and the context opens none of those that follow: only a new session helps.
     if (segment > this.#nextKey) return this.#break('keys are missing');
     const keys = await this.#options.side.context.open(sealed, u32be(segment));
-    if (this.#over || segment < this.#options.feed.got) return wipe(keys);
-    // Given again when maintenance has moved the cell: the newer keys are those of the frame that comes.
-    wipe(this.#keys.get(segment));
+    if (this.#over) return wipe(keys);
+    if (segment < this.#nextKey) {
+      wipe(keys);
+      return this.#stop(new MillraceError('E_FRAME_REPLAY', `the keys of segment ${segment} came again`));
+    }
     this.#keys.set(segment, keys);
-    this.#nextKey = Math.max(this.#nextKey, segment + 1);
+    this.#nextKey = segment + 1;
     this.#deliver();
   }
 
