@@ -57,7 +57,7 @@ export class LmdbStore implements Store {
     checkWrites(writes);
     if (writes.length === 0) return;
     const bytes = writes.reduce((total, write) => total + ('put' in write ? write.value.length : 0) + 64, 0);
-    await this.#writer.write(bytes, () => {
+    await this.#writer.write(bytes, writes.length, () => {
       for (const write of writes)
         this.#set('put' in write ? write.put : write.delete, 'put' in write ? write.value : undefined);
     });
@@ -67,7 +67,7 @@ export class LmdbStore implements Store {
     this.#checkOpen();
     checkKey(key);
     let swap: Swap = 'refused';
-    await this.#writer.write((next?.length ?? 0) + 64, () => {
+    await this.#writer.write((next?.length ?? 0) + 64, 1, () => {
       swap = sameValue(this.#database.getBinary(asBuffer(key)), expected) ? 'applied' : 'refused';
       if (swap === 'applied') this.#set(key, next);
     });

@@ -1,12 +1,19 @@
 import { MillraceError } from '@millrace/base';
 import type { RootDatabase } from 'lmdb';
 import { storeError } from './lmdb-errors.ts';
+import { LmdbRoom } from './lmdb-room.ts';
 
 interface Task {
   /** Runs inside the write transaction, and may read what earlier tasks wrote. */
   readonly work: () => void;
   readonly resolve: () => void;
   readonly reject: (error: MillraceError) => void;
+}
+
+interface Group {
+  readonly tasks: readonly Task[];
+  readonly bytes: number;
+  readonly writes: number;
 }
 
 /** A transaction ends after this much, so that the event loop is not held for long. */
@@ -20,8 +27,9 @@ const GROUP_BYTES = 4 << 20;
 export class LmdbWriter {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #path: string;
-  readonly #readOnly: boolean;
-  #waiting: { task: Task; bytes: number }[] = [];
+  /** None where nothing is written. */
+  readonly #room: LmdbRoom | undefined;
+  #waiting: { task: Task; bytes: number; writes: number }[] = [];
   #scheduled = false;
   #open = true;
   #idle: (() => void) | undefined;
@@ -29,15 +37,19 @@ export class LmdbWriter {
   constructor(root: RootDatabase<Buffer, Buffer>, path: string, readOnly: boolean) {
     this.#root = root;
     this.#path = path;
-    this.#readOnly = readOnly;
+    this.#room = readOnly ? undefined : new LmdbRoom(root, path);
   }
 
-  /** @param bytes About what `work` writes. */
-  write(bytes: number, work: () => void): Promise<void> {
+  /**
+   * @param bytes of keys and values that `work` writes, at most
+   * @param writes how many of them
+   */
+  write(bytes: number, writes: number, work: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (!this.#open) return reject(new MillraceError('E_STORE', 'the store is closed'));
-      if (this.#readOnly) return reject(new MillraceError('E_STORE', `${this.#path} is open for reading only`));
-      this.#waiting.push({ task: { work, resolve, reject }, bytes });
+      if (this.#room === undefined)
+        return reject(new MillraceError('E_STORE', `${this.#path} is open for reading only`));
+      this.#waiting.push({ task: { work, resolve, reject }, bytes, writes });
       this.#schedule();
     });
   }
@@ -46,6 +58,7 @@ export class LmdbWriter {
   async close(): Promise<void> {
     this.#open = false;
     if (this.#waiting.length > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+    this.#room?.close();
   }
 
   #schedule(): void {
@@ -59,15 +72,20 @@ export class LmdbWriter {
     });
   }
 
-  #nextGroup(): Task[] {
+  #nextGroup(): Group {
     let bytes = 0;
+    let writes = 0;
     let count = 0;
-    while (count < this.#waiting.length && bytes < GROUP_BYTES) bytes += this.#waiting[count++]?.bytes ?? 0;
-    return this.#waiting.splice(0, count).map(({ task }) => task);
+    for (; count < this.#waiting.length && bytes < GROUP_BYTES; count++) {
+      bytes += this.#waiting[count]?.bytes ?? 0;
+      writes += this.#waiting[count]?.writes ?? 0;
+    }
+    return { tasks: this.#waiting.splice(0, count).map(({ task }) => task), bytes, writes };
   }
 
-  #commit(group: readonly Task[]): void {
+  #commit({ tasks: group, bytes, writes }: Group): void {
     try {
+      this.#room?.make(bytes, writes);
       this.#root.transactionSync(() => {
         for (const { work } of group) work();
       });

@@ -11,6 +11,8 @@ import { temporaryFolder } from './harness.ts';
 
 const program = fileURLToPath(new URL('../dist/compliance/crash-writer.js', import.meta.url));
 
+const fullWriter = fileURLToPath(new URL('../dist/compliance/full-writer.js', import.meta.url));
+
 let folder: ReturnType<typeof temporaryFolder>;
 beforeEach(() => {
   folder = temporaryFolder();
@@ -48,6 +50,21 @@ describe('a disk that refuses', () => {
     expect((await store.get(utf8('room')))?.length).toBe(100_000);
     await lmdb.close();
   });
+
+  it.each([400, 1_000, 2_500, 6_000])(
+    'is met before LMDB is: hundreds of refusals at %i kB, nothing lost, nothing in between',
+    (kilobytes) => {
+      const shell = `ulimit -f ${kilobytes}; exec "$0" "$@"`;
+      const run = spawnSync('bash', ['-c', shell, process.execPath, fullWriter, folder.path, String(kilobytes)], {
+        encoding: 'utf8',
+      });
+      expect(run.stderr).toBe(''); // where LMDB says that a write of its own was refused
+      expect(run.status).toBe(0);
+      const [, refused, , kept] = run.stdout.trim().split(' ').map(Number);
+      expect(refused).toBeGreaterThan(20);
+      expect(kept).toBeGreaterThan(20);
+    },
+  );
 
   it('tells a full disk from other faults', () => {
     const system = (code: unknown, message = 'no') => Object.assign(new Error(message), { code });

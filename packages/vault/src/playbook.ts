@@ -29,7 +29,7 @@ import {
 import { maskedCells } from './modes.ts';
 import { cellIndex, outerKey } from './outer.ts';
 import { place } from './place.ts';
-import { Plan, type Span, START } from './plan.ts';
+import { type Plan, START } from './plan.ts';
 import {
   contentKeysKey,
   decodeHolding,
@@ -56,6 +56,7 @@ import {
   namer,
   newSweep,
   nextStep,
+  planOf,
   storeBoundary,
 } from './sweep.ts';
 import { type CellName, type DesignView, type SliceCell, type VaultStatus, viewOf } from './views.ts';
@@ -467,15 +468,8 @@ export class Playbook {
   /** The plan of the sweep under way. */
   async #planned(): Promise<Plan<string> | undefined> {
     const { next } = this.#liveEpochs();
-    if (next !== undefined) this.#plan ??= await this.#buildPlan(next);
+    if (next !== undefined) this.#plan ??= await planOf(this.#holdings, next);
     return this.#plan;
-  }
-
-  #buildPlan(next: Epoch): Promise<Plan<string>> {
-    const spans: Span<string>[] = [];
-    for (const [owner, { instructed }] of this.#holdings)
-      if (instructed > 0) spans.push({ owner, from: 0, to: instructed });
-    return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, this.#holding(owner).id, segment));
   }
 
   /** Turns new indexes of the step under way back into names. */

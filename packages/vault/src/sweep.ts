@@ -2,7 +2,7 @@ import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base
 import type { Epoch } from './epochs.ts';
 import { MAX_MASKED, MAX_MOVED, MAY_BE_ABSENT, type MaintainMessage } from './messages.ts';
 import { cellIndex, outerKey, outerMask } from './outer.ts';
-import { END, type Plan, type PlanEntry, START } from './plan.ts';
+import { END, Plan, type PlanEntry, type Span, START } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
 import type { CellName } from './views.ts';
 
@@ -28,6 +28,14 @@ export function isCarried(holding: Holding, segment: number): boolean {
 
 /** Whether a cell goes by mask rather than by keys. */
 export type IsMasked = (owner: string, segment: number) => boolean;
+
+/** All cells that the sweep comes to, in the order of their indexes in the epoch to come. */
+export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Promise<Plan<string>> {
+  const spans: Span<string>[] = [];
+  for (const [owner, { instructed }] of holdings) if (instructed > 0) spans.push({ owner, from: 0, to: instructed });
+  const ids = new Map([...holdings].map(([owner, { id }]) => [owner, id]));
+  return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, ids.get(owner) ?? new Uint8Array(), segment));
+}
 
 /** What the next message does: at most `limit` cells staged, MAX_MASKED of them by mask, and MAX_MOVED forgotten. */
 export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, isMasked: IsMasked): Sweep {
