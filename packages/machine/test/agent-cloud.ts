@@ -37,6 +37,7 @@ import {
   encodeStream,
   forwardSeed,
   type LinkControl,
+  leastTaken,
   type Machine,
   type MachineReport,
   mixSecret,
@@ -431,7 +432,7 @@ export class CloudStream {
     this.sender = ends.sender;
     this.#reverse = ends.reverse;
     this.#telemetryKey = ends.telemetryKey;
-    this.acked = parameters.from;
+    this.acked = leastTaken(parameters);
     this.#sent = parameters.from;
     this.#keyed = parameters.from;
   }

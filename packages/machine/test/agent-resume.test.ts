@@ -2,6 +2,7 @@ import { MillraceError, systemRandom, toHex } from '@millrace/base';
 import { createReceiver, type Receiver } from '@millrace/live-matrix';
 import { encodeControl } from '@millrace/protocol';
 import { afterEach, expect, test } from 'vitest';
+import type { Driver } from '../src/drivers/contract.ts';
 import { storeDesign } from './agent-design.ts';
 import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 
@@ -17,6 +18,24 @@ const cloudOf = () => {
 };
 
 const design = storeDesign(systemRandom(20 * 16_370 - 5));
+
+/** A driver's methods, to be changed one by one. */
+function bound(driver: Driver): Driver {
+  const names = [
+    'connect',
+    'identify',
+    'begin',
+    'write',
+    'drain',
+    'pause',
+    'resume',
+    'cancel',
+    'emergencyStop',
+  ] as const;
+  const more = ['telemetry', 'onTelemetry', 'summary', 'toolPath', 'close'] as const;
+  const methods = [...names, ...more].map((name) => [name, driver[name].bind(driver)]);
+  return { kind: driver.kind, ...Object.fromEntries(methods) };
+}
 
 /** Prints and waits for the end; checks what holds for every print, however often it was resumed. */
 async function printWhole(options: Partial<BenchOptions>): Promise<Bench> {
@@ -51,6 +70,39 @@ test('a lost connection: the stream goes on where it broke, with the same run an
   expect(froms[0]).toBe(0);
   expect(froms[1]).toBeGreaterThan(0);
   expect(froms[2]).toBeGreaterThan(froms[1] ?? 0);
+});
+
+test('a lost connection while the buffer is full: what comes next is counted from what the machine has taken', async () => {
+  let go: () => void = () => undefined;
+  const slow = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  let writes = 0;
+  let most = 0;
+  const { cloud } = await printWhole({
+    agent: { stallMs: 2_000 },
+    wrapDriver: (driver) => ({
+      ...bound(driver),
+      // The third segment is taken only when a second session has begun and has sent what it may.
+      write: async (content, signal) => {
+        if (++writes === 3) await slow;
+        await driver.write(content, signal);
+      },
+    }),
+    meddling: {
+      frame: (frame, segment, session) => {
+        most = Math.max(most, segment);
+        if (session === cloudOf().sessions[0] && segment === 7) setImmediate(() => cloudOf().cut());
+        return [frame];
+      },
+      telemetry: ({ acked }, session) => {
+        if (session === cloudOf().sessions[1] && acked === 2) setTimeout(go, 100);
+      },
+    },
+  });
+  expect(cloud.requests.length).toBe(2);
+  expect(cloud.requests[1]?.from).toBeGreaterThan(5); // the buffer held what comes after the second segment
+  expect(most).toBe(19);
 });
 
 test('keys that stop coming: the stall is noticed and the stream resumed', async () => {

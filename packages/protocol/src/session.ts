@@ -31,6 +31,9 @@ export const sessionParametersSchema = z.strictObject({
 });
 export type StreamParameters = z.output<typeof sessionParametersSchema>;
 
+/** Segments that the machine has taken at least, before it says so: what it got beyond them waits in its buffer, a window at most. */
+export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
+
 const setupSchema = z.strictObject({ licenceSecret: bytesOf(32), parameters: sessionParametersSchema });
 
 /** What travels in clear to start a session; `sealed` opens only with the machine's ephemeral and static keys. */

@@ -18,6 +18,7 @@ import {
   encodeControl,
   encodeKey,
   encodeStream,
+  leastTaken,
   mixSecret,
   type StreamParameters,
   type Telemetry,
@@ -58,6 +59,7 @@ export class KeysStream {
   readonly design: string;
   readonly #options: KeysStreamOptions;
   #reverse: ReverseStream | undefined;
+  /** Segments that the machine has taken. */
   #acked: number;
   /** Slices have been sent, and keys handed out, for all segments below. */
   #sliced: number;
@@ -74,7 +76,7 @@ export class KeysStream {
     this.object = options.parameters.object;
     this.design = options.parameters.design;
     this.#options = options;
-    this.#acked = options.parameters.from;
+    this.#acked = leastTaken(options.parameters);
     this.#sliced = options.parameters.from;
   }
 

@@ -9,7 +9,7 @@ import {
   wipe,
 } from '@millrace/base';
 import { createEngine, createSender, type Sender } from '@millrace/live-matrix';
-import { forwardSeed, type StreamParameters, type Telemetry } from '@millrace/protocol';
+import { forwardSeed, leastTaken, type StreamParameters, type Telemetry } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
 
@@ -48,7 +48,10 @@ export class SegmentsStream {
   readonly #cells = new Map<number, Slot>();
   readonly #mixes = new Map<bigint, Bytes>();
   #reverse: ReverseStream | undefined;
+  /** Cells below are gone: the machine has got them, or this stream does not carry them. */
   #acked: number;
+  /** Segments that the machine has taken: the window is counted from here, and a resumed machine may hold one already. */
+  #taken: number;
   #ready = -1n;
   #revisionSince: number;
   #ended = false;
@@ -61,6 +64,7 @@ export class SegmentsStream {
     this.design = parameters.design;
     this.#options = options;
     this.#acked = parameters.from;
+    this.#taken = leastTaken(parameters);
     this.#revisionSince = clock.monotonic();
     const seed = forwardSeed(options.seed);
     this.#sender = createSender({
@@ -120,6 +124,7 @@ export class SegmentsStream {
     } catch (error) {
       return this.#end(toMillraceError(error));
     }
+    this.#taken = Math.max(this.#taken, telemetry.acked);
     for (; this.#acked < telemetry.acked; this.#acked++) {
       wipe(this.#cells.get(this.#acked)?.body);
       this.#cells.delete(this.#acked);
@@ -163,7 +168,7 @@ export class SegmentsStream {
     try {
       this.#advance();
       const { window } = this.#options.parameters;
-      for (let segment = this.#acked; segment < this.#acked + window; segment++) {
+      for (let segment = this.#acked; segment < this.#taken + window; segment++) {
         const slot = this.#cells.get(segment);
         if (slot === undefined) break;
         if (slot.sent !== undefined && !this.#mustRepeat(slot)) continue;
