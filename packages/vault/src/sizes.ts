@@ -8,3 +8,5 @@ export const KEY_BYTES = 32;
 export const INDEX_BYTES = 20;
 export const HASH_BYTES = 32;
 export const DESIGN_ID_BYTES = 16;
+/** A cell under a layer of points: 547 compressed points of 33 bytes, filled up to a multiple of 6 for hints of any order. */
+export const POINTS_BYTES = 18_054;
