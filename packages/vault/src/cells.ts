@@ -13,8 +13,8 @@ import {
   MAY_BE_ABSENT,
   type MaintainedMessage,
   type MaintainMessage,
-  type MaskedCell,
-  type MovedCell,
+  type MaskedCells,
+  type MovedCells,
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
@@ -143,30 +143,42 @@ export class CellStore {
     const started = performance.now();
     const writes: Write[] = [];
     const renewed: Renewed = { missing: [], damaged: [], workMs: 0 };
-    for (const [i, item] of [...message.items, ...message.masked].entries()) {
-      const outcome = await this.#renew(item, message.to);
-      if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(item.newIndex);
-      else if (outcome !== 'done') writes.push(outcome);
-      if (i % BREATH === BREATH - 1) await breathe();
-    }
-    for (const index of message.forget) writes.push({ delete: index });
+    const { items, masked, forget } = message;
+    const renewAll = async (cells: MovedCells | MaskedCells, change: (n: number, body: Bytes) => Bytes) => {
+      for (let n = 0; n < cells.count; n++) {
+        const outcome = await this.#renew(cells, n, message.to, (body) => change(n, body));
+        if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(cells.view(n, 'newIndex').slice());
+        else if (outcome !== 'done') writes.push(outcome);
+        if (n % BREATH === BREATH - 1) await breathe();
+      }
+    };
+    await renewAll(items, (n, body) => {
+      const sealed = applyOuterLayer(items.view(n, 'oldKey'), body);
+      const renewed = applyOuterLayer(items.view(n, 'newKey'), sealed);
+      wipe(sealed);
+      return renewed;
+    });
+    await renewAll(masked, (n, body) => xorInto(body, masked.view(n, 'mask')));
+    for (let n = 0; n < forget.count; n++) writes.push({ delete: forget.view(n, 'index') });
     if (writes.length > 0) await this.#store.batch(writes);
     return { ...renewed, workMs: performance.now() - started };
   }
 
-  async #renew(item: MovedCell | MaskedCell, to: number): Promise<Write | 'done' | 'missing' | 'damaged'> {
-    const staged = await this.#store.get(item.newIndex);
+  /** @param change what makes the new body of (a copy of) the old one */
+  async #renew(
+    cells: MovedCells | MaskedCells,
+    n: number,
+    to: number,
+    change: (body: Bytes) => Bytes,
+  ): Promise<Write | 'done' | 'missing' | 'damaged'> {
+    const newIndex = cells.view(n, 'newIndex');
+    const staged = await this.#store.get(newIndex);
     if (staged !== undefined && epochOf(staged) === to) return 'done';
-    const old = await this.#store.get(item.oldIndex);
-    if (old === undefined) return (item.flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
+    const old = await this.#store.get(cells.view(n, 'oldIndex'));
+    if (old === undefined) return (cells.number(n, 'flags') & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
     // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
     if (old.length !== HEADER + SEGMENT_BYTES || epochOf(old) !== to - 1) return 'damaged';
-    const body = old.subarray(HEADER);
-    if ('mask' in item) return { put: item.newIndex, value: cellValue(to, xorInto(copyBytes(body), item.mask)) };
-    const sealed = applyOuterLayer(item.oldKey, body);
-    const value = cellValue(to, applyOuterLayer(item.newKey, sealed));
-    wipe(sealed);
-    return { put: item.newIndex, value };
+    return { put: newIndex, value: cellValue(to, change(old.slice(HEADER))) };
   }
 }
 

@@ -6,6 +6,7 @@ export * from './manifest.ts';
 export * from './messages.ts';
 export { type MaintenanceMode, maintenanceModes } from './modes.ts';
 export { applyOuterLayer } from './outer.ts';
+export { Packed } from './packed.ts';
 export * from './playbook.ts';
 export * from './prepare.ts';
 export * from './private-part.ts';

@@ -1,6 +1,6 @@
-import { type Bytes, bytesOf, decodeCbor, encodeCbor, parse, wipe } from '@millrace/base';
+import { type Bytes, bytesOf, copyBytes, decodeCbor, encodeCbor, parse, wipe } from '@millrace/base';
 import { z } from 'zod';
-import { type Layout, pack, type RecordOf, recordLength, unpack } from './packed.ts';
+import { type Layout, Packed, pack, type RecordOf, recordLength, unpack } from './packed.ts';
 import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 /** Most cells in one message of storing or of a check. */
@@ -15,42 +15,44 @@ export const MAX_CHECKED = 4096;
 export const MAY_BE_ABSENT = 1;
 
 const placed = { index: INDEX_BYTES, key: KEY_BYTES, epoch: 'u32' } as const satisfies Layout;
-const moved = {
-  oldIndex: INDEX_BYTES,
-  newIndex: INDEX_BYTES,
-  oldKey: KEY_BYTES,
-  newKey: KEY_BYTES,
-  flags: 'u8',
-} as const satisfies Layout;
-const masked = {
-  oldIndex: INDEX_BYTES,
-  newIndex: INDEX_BYTES,
-  flags: 'u8',
-  mask: SEGMENT_BYTES,
-} as const satisfies Layout;
 const indexed = { index: INDEX_BYTES } as const satisfies Layout;
+/** The records of a `maintain` message. */
+export const MAINTAIN = {
+  items: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, oldKey: KEY_BYTES, newKey: KEY_BYTES, flags: 'u8' },
+  /** Mode `delta`: instead of two keys the XOR of what they make. */
+  masked: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', mask: SEGMENT_BYTES },
+  forget: indexed,
+} as const satisfies Record<string, Layout>;
 const seeded = { seed: KEY_BYTES } as const satisfies Layout;
 const expected = { index: INDEX_BYTES, epoch: 'u32', flags: 'u8' } as const satisfies Layout;
 const expectedDeep = { ...expected, key: KEY_BYTES, hash: HASH_BYTES } as const satisfies Layout;
 
 export type PlacedCell = RecordOf<typeof placed>;
-export type MovedCell = RecordOf<typeof moved>;
-/** Mode `delta`: instead of two keys the XOR of what they make. */
-export type MaskedCell = RecordOf<typeof masked>;
+export type MovedCells = Packed<typeof MAINTAIN.items>;
+export type MaskedCells = Packed<typeof MAINTAIN.masked>;
 export type ExpectedCell = RecordOf<typeof expected> & Partial<Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'>>;
 
 const uint = z.number().int().min(0).max(0xffff_ffff);
 const design = bytesOf(DESIGN_ID_BYTES);
 const count = z.number().int().min(1).max(MAX_CELLS);
 
-function packed<L extends Layout>(layout: L, max = MAX_CELLS) {
+function wire<L extends Layout>(layout: L, max: number) {
   const each = recordLength(layout);
-  return z
-    .instanceof(Uint8Array)
-    .refine((bytes) => bytes.length % each === 0 && bytes.length <= max * each, {
-      error: `expected at most ${max} records of ${each} bytes`,
-    })
-    .transform((bytes) => unpack(layout, bytes));
+  return z.instanceof(Uint8Array).refine((bytes) => bytes.length % each === 0 && bytes.length <= max * each, {
+    error: `expected at most ${max} records of ${each} bytes`,
+  });
+}
+
+const unpacked = <L extends Layout>(layout: L, max = MAX_CELLS) =>
+  wire(layout, max).transform((bytes) => unpack(layout, bytes));
+
+/** As they came: the decoder's copy of the message is the only one. */
+const packed = <L extends Layout>(layout: L, max: number) =>
+  wire(layout, max).transform((bytes) => new Packed(layout, plain(bytes)));
+
+/** A Buffer may lie in memory that others use, too. */
+function plain(bytes: Uint8Array): Bytes {
+  return Buffer.isBuffer(bytes) || !(bytes.buffer instanceof ArrayBuffer) ? copyBytes(bytes) : (bytes as Bytes);
 }
 
 const wantSchema = z.strictObject({ type: z.literal('want'), design, from: uint, count });
@@ -60,9 +62,9 @@ const storeSchema = z.strictObject({
   generation: uint,
   from: uint,
   decoys: z.boolean(),
-  cells: packed(placed),
+  cells: unpacked(placed),
   /** What decoys are made from; none for a design. */
-  seeds: packed(seeded).transform((records) => records.map(({ seed }) => seed)),
+  seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
 });
 const storedSchema = z.strictObject({
   type: z.literal('stored'),
@@ -78,14 +80,14 @@ const refusedSchema = z.strictObject({
   code: z.string().max(40),
   reason: z.string().max(1000),
 });
-const indexes = (max: number) => packed(indexed, max).transform((records) => records.map(({ index }) => index));
+const indexes = (max: number) => unpacked(indexed, max).transform((records) => records.map(({ index }) => index));
 const maintainSchema = z.strictObject({
   type: z.literal('maintain'),
   to: uint,
   number: uint,
-  items: packed(moved, MAX_MOVED),
-  masked: packed(masked, MAX_MASKED),
-  forget: indexes(2 * MAX_MOVED),
+  items: packed(MAINTAIN.items, MAX_MOVED),
+  masked: packed(MAINTAIN.masked, MAX_MASKED),
+  forget: packed(MAINTAIN.forget, 2 * MAX_MOVED),
 });
 const maintainedSchema = z.strictObject({
   type: z.literal('maintained'),
@@ -166,10 +168,7 @@ export function decodeMessage(bytes: Uint8Array): VaultMessage {
 /** Outer keys in it are overwritten; when it has been sent or applied. */
 export function wipeMessage(message: VaultMessage): void {
   if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
-  if (message.type === 'maintain') {
-    for (const { oldKey, newKey } of message.items) wipe(oldKey, newKey);
-    for (const { mask } of message.masked) wipe(mask);
-  }
+  if (message.type === 'maintain') wipe(message.items.bytes, message.masked.bytes);
   if (message.type === 'check') for (const { key } of message.cells) wipe(key);
 }
 
@@ -192,9 +191,9 @@ function toWire(message: VaultMessage): object {
     case 'maintain':
       return {
         ...message,
-        items: pack(moved, message.items),
-        masked: pack(masked, message.masked),
-        forget: asIndexes(message.forget),
+        items: message.items.bytes,
+        masked: message.masked.bytes,
+        forget: message.forget.bytes,
       };
     case 'maintained':
       return { ...message, missing: asIndexes(message.missing), damaged: asIndexes(message.damaged) };

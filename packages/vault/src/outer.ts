@@ -27,13 +27,14 @@ export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
 
 /**
  * Δ of mode `delta`: what two outer keys make, XORed (spec/vault.md, section 6). Applied to a body under one layer it gives the
- * body under the other. 16,386 bytes, the caller wipes them.
+ * body under the other.
+ * @param into 16,386 bytes; the caller wipes them
  */
-export function outerMask(oldKey: Uint8Array, newKey: Uint8Array): Bytes {
+export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Array): void {
   const stream = createCipheriv('aes-256-ctr', oldKey, ZERO_COUNTER).update(ZEROS);
-  const mask = copyBytes(createCipheriv('aes-256-ctr', newKey, ZERO_COUNTER).update(stream));
-  wipe(stream);
-  return mask;
+  const mask = createCipheriv('aes-256-ctr', newKey, ZERO_COUNTER).update(stream);
+  into.set(mask);
+  wipe(stream, mask);
 }
 
 /** HMAC-SHA-256(K_e, "outer" ‖ design ‖ segment): 32 bytes, the caller wipes them. */

@@ -1,57 +1,127 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 
 /** Names and lengths of the fields of a fixed-size record; `u32` fields are big-endian numbers. */
-export type Layout = Readonly<Record<string, number | 'u32' | 'u8'>>;
+export type Layout = Readonly<Record<string, Field>>;
+type Field = number | 'u32' | 'u8';
 
-export type RecordOf<L extends Layout> = { [K in keyof L]: L[K] extends 'u32' | 'u8' ? number : Bytes };
+export type RecordOf<L extends Layout> = { [K in keyof L]: L[K] extends number ? Bytes : number };
+/** Names of a record's byte fields; the others are numbers. */
+type BytesField<L extends Layout> = { [K in keyof L]: L[K] extends number ? K : never }[keyof L];
+type NumberField<L extends Layout> = Exclude<keyof L, BytesField<L>>;
 
-const lengthOf = (field: number | 'u32' | 'u8'): number => (field === 'u32' ? 4 : field === 'u8' ? 1 : field);
+const lengthOf = (field: Field): number => (field === 'u32' ? 4 : field === 'u8' ? 1 : field);
 
 /** Bytes of one record. */
 export function recordLength(layout: Layout): number {
   return Object.values(layout).reduce<number>((total, field) => total + lengthOf(field), 0);
 }
 
-export function pack<L extends Layout>(layout: L, records: readonly RecordOf<L>[]): Bytes {
-  const each = recordLength(layout);
-  const out = new Uint8Array(each * records.length);
-  const view = new DataView(out.buffer);
-  const fields = Object.entries(layout);
-  let offset = 0;
-  for (const record of records) {
-    for (const [name, field] of fields) {
-      const value: number | Bytes = record[name as keyof L];
-      if (typeof value === 'number') {
-        if (field === 'u8') view.setUint8(offset, value);
-        else view.setUint32(offset, value);
-      } else if (value.length === field) {
-        out.set(value, offset);
-      } else {
-        throw new MillraceError('E_INTERNAL', `packed.${name}: expected ${field} bytes, got ${value.length}`);
-      }
-      offset += lengthOf(field);
+/**
+ * Records kept as they travel, in one byte string: nothing is made for a record until somebody asks for a field of it. With
+ * thousands of cells in a message, what was made for each was most of what the collector had to clear away.
+ */
+export class Packed<L extends Layout> {
+  /** One after the other; whoever made them wipes them. */
+  readonly bytes: Bytes;
+  /** How many. */
+  readonly count: number;
+  readonly #each: number;
+  readonly #layout: L;
+  readonly #starts: Record<string, number> = {};
+
+  /** @throws {MillraceError} E_INPUT when the length does not fit */
+  constructor(layout: L, bytes: Bytes) {
+    let each = 0;
+    for (const [name, field] of Object.entries(layout)) {
+      this.#starts[name] = each;
+      each += lengthOf(field);
     }
+    if (bytes.length % each !== 0) throw new MillraceError('E_INPUT', `packed: not a multiple of ${each} bytes`);
+    this.bytes = bytes;
+    this.count = bytes.length / each;
+    this.#each = each;
+    this.#layout = layout;
   }
-  return out;
+
+  /** All zeros, to be filled. */
+  static blank<L extends Layout>(layout: L, count: number): Packed<L> {
+    return new Packed(layout, new Uint8Array(recordLength(layout) * count));
+  }
+
+  /** @throws {MillraceError} E_INTERNAL when a field has another length */
+  static of<L extends Layout>(layout: L, records: readonly RecordOf<L>[]): Packed<L> {
+    const out = Packed.blank(layout, records.length);
+    const names = Object.keys(layout);
+    for (const [i, record] of records.entries()) {
+      for (const name of names) {
+        const value: number | Bytes = record[name as keyof L];
+        if (typeof value === 'number') out.setNumber(i, name as NumberField<L>, value);
+        else out.set(i, name as BytesField<L>, value);
+      }
+    }
+    return out;
+  }
+
+  /** A view of the field, not a copy. */
+  view(record: number, field: BytesField<L>): Bytes {
+    const start = this.#at(record, field);
+    return this.bytes.subarray(start, start + lengthOf(this.#layout[field] ?? 0));
+  }
+
+  /** Two fields that follow each other, as one view. */
+  span(record: number, first: BytesField<L>, last: BytesField<L>): Bytes {
+    return this.bytes.subarray(this.#at(record, first), this.#at(record, last) + lengthOf(this.#layout[last] ?? 0));
+  }
+
+  number(record: number, field: NumberField<L>): number {
+    const at = this.#at(record, field);
+    let value = 0;
+    for (let i = at; i < at + lengthOf(this.#layout[field] ?? 0); i++) value = value * 256 + (this.bytes[i] ?? 0);
+    return value;
+  }
+
+  /** @throws {MillraceError} E_INTERNAL when the value has another length */
+  set(record: number, field: BytesField<L>, value: Uint8Array): void {
+    const length = this.#layout[field];
+    if (value.length !== length)
+      throw new MillraceError('E_INTERNAL', `packed.${String(field)}: expected ${length} bytes, got ${value.length}`);
+    this.bytes.set(value, this.#at(record, field));
+  }
+
+  setNumber(record: number, field: NumberField<L>, value: number): void {
+    const at = this.#at(record, field);
+    let rest = value;
+    for (let i = at + lengthOf(this.#layout[field] ?? 0) - 1; i >= at; i--, rest = Math.floor(rest / 256))
+      this.bytes[i] = rest % 256;
+  }
+
+  /** Every record as an object of its own, with copies of its fields: for messages of a few hundred. */
+  records(): RecordOf<L>[] {
+    const fields = Object.entries(this.#layout);
+    return Array.from({ length: this.count }, (_, i) => {
+      const record: Record<string, number | Bytes> = {};
+      for (const [name, field] of fields) {
+        record[name] =
+          typeof field === 'number'
+            ? this.view(i, name as BytesField<L>).slice()
+            : this.number(i, name as NumberField<L>);
+      }
+      return record as RecordOf<L>;
+    });
+  }
+
+  #at(record: number, field: keyof L): number {
+    return record * this.#each + (this.#starts[field as string] ?? 0);
+  }
+}
+
+export function pack<L extends Layout>(layout: L, records: readonly RecordOf<L>[]): Bytes {
+  return Packed.of(layout, records).bytes;
 }
 
 /** @throws {MillraceError} E_INPUT when the length does not fit */
 export function unpack<L extends Layout>(layout: L, bytes: Uint8Array): RecordOf<L>[] {
-  const each = recordLength(layout);
-  if (bytes.length % each !== 0) throw new MillraceError('E_INPUT', `packed: not a multiple of ${each} bytes`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const fields = Object.entries(layout);
-  // A plain array's slice() copies, a Buffer's does not.
-  const plain = new Uint8Array<ArrayBufferLike>(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.length / each }, (_, i) => {
-    const record: Record<string, number | Bytes> = {};
-    let offset = i * each;
-    for (const [name, field] of fields) {
-      if (field === 'u32') record[name] = view.getUint32(offset);
-      else if (field === 'u8') record[name] = view.getUint8(offset);
-      else record[name] = plain.slice(offset, offset + field) as Bytes;
-      offset += lengthOf(field);
-    }
-    return record as RecordOf<L>;
-  });
+  // A Buffer's slice() is a view, not a copy.
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) as Bytes;
+  return new Packed(layout, plain).records();
 }

@@ -303,7 +303,7 @@ export class Playbook {
         const epochs = { current: this.#liveEpochs().current, next };
         const holdingOf = (owner: string) => this.#holdings.get(owner);
         const message = await maintainMessage(sweep, plan, epochs, holdingOf, isMasked);
-        if (message.items.length + message.masked.length + message.forget.length > 0) {
+        if (message.items.count + message.masked.count + message.forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
         }

@@ -1,7 +1,16 @@
 import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
-import { MAX_MASKED, MAX_MOVED, MAY_BE_ABSENT, type MaintainMessage } from './messages.ts';
+import {
+  MAINTAIN,
+  MAX_MASKED,
+  MAX_MOVED,
+  MAY_BE_ABSENT,
+  type MaintainMessage,
+  type MaskedCells,
+  type MovedCells,
+} from './messages.ts';
 import { cellIndex, outerKey, outerMask } from './outer.ts';
+import { Packed } from './packed.ts';
 import { END, Plan, type PlanEntry, type Span, START } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
 import type { CellName } from './views.ts';
@@ -82,36 +91,49 @@ export async function maintainMessage(
   isMasked: IsMasked,
 ): Promise<MaintainMessage> {
   const { current, next } = epochs;
-  const items: MaintainMessage['items'] = [];
-  const masked: MaintainMessage['masked'] = [];
-  const forget: Bytes[] = [];
   const before = (entry: PlanEntry<string>, { id }: Holding): Bytes =>
     plan.before(entry, () => cellIndex(current.indexKey, id, entry.segment));
-  for (const [i, entry] of plan.between(sweep.from, sweep.upTo).entries()) {
-    const { owner, segment, index } = entry;
-    if (i % BREATH === BREATH - 1) await breathe();
-    const holding = holdingOf(owner);
-    if (holding === undefined || !isCarried(holding, segment)) continue;
-    const place = {
-      oldIndex: before(entry, holding),
-      newIndex: index,
-      flags: segment < holding.stored ? 0 : MAY_BE_ABSENT,
-    };
-    const oldKey = outerKey(current.key, holding.id, segment);
-    const newKey = outerKey(next.key, holding.id, segment);
-    if (isMasked(owner, segment)) {
-      masked.push({ ...place, mask: outerMask(oldKey, newKey) });
-      wipe(oldKey, newKey);
-    } else {
-      items.push({ ...place, oldKey, newKey });
-    }
+  const staged: { entry: PlanEntry<string>; holding: Holding; byMask: boolean }[] = [];
+  let byMask = 0;
+  for (const entry of plan.between(sweep.from, sweep.upTo)) {
+    const holding = holdingOf(entry.owner);
+    if (holding === undefined || !isCarried(holding, entry.segment)) continue;
+    staged.push({ entry, holding, byMask: isMasked(entry.owner, entry.segment) });
+    if (staged.at(-1)?.byMask) byMask++;
   }
-  for (const [i, entry] of plan.between(sweep.prev, sweep.mark).entries()) {
+  const items = Packed.blank(MAINTAIN.items, staged.length - byMask);
+  const masked = Packed.blank(MAINTAIN.masked, byMask);
+  let item = 0;
+  let mask = 0;
+  for (const [i, { entry, holding, byMask }] of staged.entries()) {
+    if (i % BREATH === BREATH - 1) await breathe();
+    const oldKey = outerKey(current.key, holding.id, entry.segment);
+    const newKey = outerKey(next.key, holding.id, entry.segment);
+    const flags = entry.segment < holding.stored ? 0 : MAY_BE_ABSENT;
+    if (byMask) {
+      fill(masked, mask, before(entry, holding), entry.index, flags);
+      outerMask(oldKey, newKey, masked.view(mask++, 'mask'));
+    } else {
+      fill(items, item, before(entry, holding), entry.index, flags);
+      items.set(item, 'oldKey', oldKey);
+      items.set(item++, 'newKey', newKey);
+    }
+    wipe(oldKey, newKey);
+  }
+  const left = plan.between(sweep.prev, sweep.mark).filter(({ owner }) => holdingOf(owner) !== undefined);
+  const forget = Packed.blank(MAINTAIN.forget, left.length);
+  for (const [i, entry] of left.entries()) {
     if (i % BREATH === BREATH - 1) await breathe();
     const holding = holdingOf(entry.owner);
-    if (holding !== undefined) forget.push(before(entry, holding));
+    if (holding !== undefined) forget.set(i, 'index', before(entry, holding));
   }
   return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, forget };
+}
+
+function fill(cells: MovedCells | MaskedCells, at: number, oldIndex: Bytes, newIndex: Bytes, flags: number): void {
+  cells.set(at, 'oldIndex', oldIndex);
+  cells.set(at, 'newIndex', newIndex);
+  cells.setNumber(at, 'flags', flags);
 }
 
 /** Turns new indexes of the step under way back into names. */

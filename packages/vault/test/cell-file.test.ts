@@ -9,9 +9,11 @@ import {
   applyOuterLayer,
   type CellFile,
   CellStore,
+  MAINTAIN,
   MAY_BE_ABSENT,
   type MaintainMessage,
   openCellFile,
+  Packed,
   SEGMENT_BYTES,
 } from '../src/index.ts';
 import { outerMask } from '../src/outer.ts';
@@ -160,17 +162,21 @@ describe('a step of a sweep in threads', () => {
       type: 'maintain',
       to: 5,
       number: 1,
-      items: cells.filter(({ masked }) => !masked).map(({ value: _, masked: __, ...item }) => ({ ...item })),
-      masked: cells
-        .filter(({ masked }) => masked)
-        .map(({ oldIndex, newIndex, flags, oldKey, newKey }) => ({
-          oldIndex,
-          newIndex,
-          flags,
-          mask: outerMask(oldKey, newKey),
-        })),
-      forget: [],
+      items: Packed.of(
+        MAINTAIN.items,
+        cells.filter(({ masked }) => !masked),
+      ),
+      masked: Packed.of(
+        MAINTAIN.masked,
+        cells.filter(({ masked }) => masked).map((cell) => ({ ...cell, mask: maskOf(cell) })),
+      ),
+      forget: Packed.of(MAINTAIN.forget, []),
     });
+    const maskOf = ({ oldKey, newKey }: { oldKey: Bytes; newKey: Bytes }) => {
+      const mask = new Uint8Array(SEGMENT_BYTES);
+      outerMask(oldKey, newKey, mask);
+      return mask;
+    };
     const byName = (list: readonly Bytes[]) => list.map((one) => toHex(one)).sort();
     for (let round = 0; round < 2; round++) {
       const a = await new CellStore(file).maintain(message());
@@ -187,7 +193,15 @@ describe('a step of a sweep in threads', () => {
       applyOuterLayer(sound?.oldKey ?? key(0), sound?.value.subarray(4) ?? key(0)),
     );
     // The next step forgets the old places, and their slots serve the step after.
-    await new CellStore(file).maintain({ ...message(), items: [], masked: [], forget: cells.map((c) => c.oldIndex) });
+    await new CellStore(file).maintain({
+      ...message(),
+      items: Packed.of(MAINTAIN.items, []),
+      masked: Packed.of(MAINTAIN.masked, []),
+      forget: Packed.of(
+        MAINTAIN.forget,
+        cells.map(({ oldIndex }) => ({ index: oldIndex })),
+      ),
+    });
     let left = 0;
     for await (const _ of file.range()) left++;
     expect(file.usage().taken).toBe(left);

@@ -5,11 +5,14 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import {
   applyOuterLayer,
   CellStore,
+  MAINTAIN,
   MAY_BE_ABSENT,
   type MaintainMessage,
+  Packed,
   SEGMENT_BYTES,
   type StoreMessage,
 } from '../src/index.ts';
+import type { RecordOf } from '../src/packed.ts';
 
 const sealed = Array.from({ length: 3 }, () => systemRandom(SEGMENT_BYTES));
 const source = {
@@ -24,6 +27,8 @@ const source = {
 const design = systemRandom(16);
 const cell = () => ({ index: systemRandom(20), key: systemRandom(32), epoch: 4 });
 
+type MovedCell = RecordOf<typeof MAINTAIN.items>;
+
 let raw: MemoryStore;
 let cells: CellStore;
 let stored: StoreMessage;
@@ -34,17 +39,20 @@ beforeEach(async () => {
   await cells.storeCells(stored, source);
 });
 
-function move(which: number, flags = 0): MaintainMessage['items'][number] {
+function move(which: number, flags = 0): MovedCell {
   const old = stored.cells[which] ?? cell();
   return { oldIndex: old.index, oldKey: old.key, newIndex: systemRandom(20), newKey: systemRandom(32), flags };
 }
-const maintain = (items: MaintainMessage['items'], forget: Bytes[] = []): MaintainMessage => ({
+const maintain = (items: MovedCell[], forget: Bytes[] = []): MaintainMessage => ({
   type: 'maintain',
   to: 5,
   number: 1,
-  items,
-  masked: [],
-  forget,
+  items: Packed.of(MAINTAIN.items, items),
+  masked: Packed.of(MAINTAIN.masked, []),
+  forget: Packed.of(
+    MAINTAIN.forget,
+    forget.map((index) => ({ index })),
+  ),
 });
 
 describe('the segments node’s cells', () => {

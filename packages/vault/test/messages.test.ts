@@ -1,7 +1,15 @@
 import { decodeCbor, encodeCbor, systemRandom } from '@millrace/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeMessage, encodeMessage, MAX_CELLS, type VaultMessage, wipeMessage } from '../src/index.ts';
+import {
+  decodeMessage,
+  encodeMessage,
+  MAINTAIN,
+  MAX_CELLS,
+  Packed,
+  type VaultMessage,
+  wipeMessage,
+} from '../src/index.ts';
 
 const bytes = (length: number) => systemRandom(length);
 const samples: VaultMessage[] = [
@@ -30,9 +38,11 @@ const samples: VaultMessage[] = [
     type: 'maintain',
     to: 8,
     number: 3,
-    forget: [bytes(20), bytes(20)],
-    items: [{ oldIndex: bytes(20), newIndex: bytes(20), oldKey: bytes(32), newKey: bytes(32), flags: 1 }],
-    masked: [{ oldIndex: bytes(20), newIndex: bytes(20), flags: 0, mask: bytes(16_386) }],
+    forget: Packed.of(MAINTAIN.forget, [{ index: bytes(20) }, { index: bytes(20) }]),
+    items: Packed.of(MAINTAIN.items, [
+      { oldIndex: bytes(20), newIndex: bytes(20), oldKey: bytes(32), newKey: bytes(32), flags: 1 },
+    ]),
+    masked: Packed.of(MAINTAIN.masked, [{ oldIndex: bytes(20), newIndex: bytes(20), flags: 0, mask: bytes(16_386) }]),
   },
   { type: 'maintained', to: 8, number: 3, missing: [bytes(20)], damaged: [], work: 12 },
   {
@@ -117,8 +127,8 @@ describe('vault messages', () => {
         ).toBe(true);
       if (message.type === 'maintain')
         expect(
-          message.items.every(({ oldKey, newKey }) => [...oldKey, ...newKey].every((byte) => byte === 0)) &&
-            message.masked.every(({ mask }) => mask.every((byte) => byte === 0)),
+          message.items.count + message.masked.count === 2 &&
+            [...message.items.bytes, ...message.masked.bytes].every((byte) => byte === 0),
         ).toBe(true);
     }
   });

@@ -158,8 +158,8 @@ describe('stolen cells', () => {
     let masked = 0;
     let all = 0;
     for (let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(); step !== undefined; ) {
-      masked += step.masked.length;
-      all += step.masked.length + step.items.length;
+      masked += step.masked.count;
+      all += step.masked.count + step.items.count;
       await world.playbook.maintained(await world.cells.maintain(step));
       step = await world.playbook.nextMaintenance();
     }

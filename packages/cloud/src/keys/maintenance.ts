@@ -157,7 +157,7 @@ export class Maintenance implements Closable {
         const message = await playbook.nextMaintenance(budget.step(STEP, SEGMENT_BYTES));
         if (message === undefined) return undefined;
         const { to, number } = message;
-        const cells = message.items.length + message.masked.length;
+        const cells = message.items.count + message.masked.count;
         const posted = await this.#post(message, (reply) =>
           reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
         );

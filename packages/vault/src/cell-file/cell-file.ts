@@ -17,17 +17,22 @@ export interface CellFileOptions {
   readonly threads?: number;
 }
 
-/** One value that moves: read at `from`, changed by a renewing thread, written at `to` under a new head. */
+/** Values that move: each is read at `slot`, changed by a renewing thread, written elsewhere under a new head. */
+export interface RenewalJob {
+  readonly kind: JobKind;
+  /** What comes before the body in the new values. */
+  readonly prefix: Uint8Array;
+  /** 256 make a job of a few milliseconds. */
+  readonly cells: readonly Renewal[];
+}
+
 export interface Renewal {
   readonly slot: number;
   /** First bytes of the old body. */
   readonly bodyHead: Uint8Array;
   readonly to: Key;
-  /** What comes before the body in the new value. */
-  readonly prefix: Uint8Array;
-  readonly kind: JobKind;
   /** Keys or mask (`jobs.ts`). */
-  readonly secret: readonly Uint8Array[];
+  readonly secret: Uint8Array;
 }
 
 /** @throws {MillraceError} E_STORE when the file cannot be opened, or the index names what the file lacks */
@@ -149,31 +154,25 @@ export class CellFile implements Store {
   /**
    * Renews values in a thread, durably, in the file; the index learns of it by `commitRenewals`. A caller that never
    * commits loses nothing but the slots, until the file is opened again.
-   * @param items all of one kind; 256 make a job of a few milliseconds
    * @returns the writes of the index, and what the job took of a core
    */
-  async renew(items: readonly Renewal[]): Promise<{ records: IndexWrite[]; workMs: number }> {
+  async renew({ kind, prefix, cells }: RenewalJob): Promise<{ records: IndexWrite[]; workMs: number }> {
     this.#checkOpen();
-    const kind = items[0]?.kind ?? 'keys';
     const each = lengthOf(kind);
-    const job = new Uint8Array(each * items.length);
+    const job = new Uint8Array(each * cells.length);
     const view = new DataView(job.buffer);
-    const slots = items.map(() => this.#slots.take());
+    const slots = cells.map(() => this.#slots.take());
     try {
-      for (const [i, { slot, bodyHead, secret }] of items.entries()) {
-        let at = i * each;
+      for (const [i, { slot, bodyHead, secret }] of cells.entries()) {
+        const at = i * each;
         view.setUint32(at, slot);
         view.setUint32(at + 4, slots[i] ?? 0);
         job.set(bodyHead, at + 8);
-        at += JOB_HEADER;
-        for (const part of secret) {
-          job.set(part, at);
-          at += part.length;
-        }
+        job.set(secret, at + JOB_HEADER);
       }
       const { heads, workMs } = await this.#pool.run(this.#file.fd, kind, job);
       await this.#flusher.flush();
-      const records = items.map(({ to, prefix }, i): IndexWrite => {
+      const records = cells.map(({ to }, i): IndexWrite => {
         const head = concatBytes(prefix, heads.subarray(i * BODY_HEAD, (i + 1) * BODY_HEAD));
         return { key: to, record: { slot: slots[i] ?? 0, head } };
       });

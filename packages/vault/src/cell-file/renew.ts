@@ -1,7 +1,7 @@
 import { type Bytes, u32be } from '@millrace/base';
-import { MAY_BE_ABSENT, type MaintainMessage, type MaskedCell, type MovedCell } from '../messages.ts';
+import { MAY_BE_ABSENT, type MaintainMessage, type MaskedCells, type MovedCells } from '../messages.ts';
 import type { CellFile, IndexWrite, Renewal } from './cell-file.ts';
-import { BODY_HEAD } from './jobs.ts';
+import { BODY_HEAD, type JobKind } from './jobs.ts';
 import type { CellRecord } from './record.ts';
 
 /** How a step of a sweep went, by new index. */
@@ -23,18 +23,18 @@ const HEADER = 4;
  * then makes the whole step visible and forgets the old places of the step before.
  */
 export async function renewInFile(file: CellFile, message: MaintainMessage): Promise<Renewed> {
-  const missing: Bytes[] = [];
-  const damaged: Bytes[] = [];
+  const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[] };
   const underWay = new Set<Promise<void>>();
   const records: IndexWrite[] = [];
+  const prefix = u32be(message.to);
   let workMs = 0;
   let failure: { error: unknown } | undefined;
-  const begin = (renewals: readonly Renewal[]): void => {
+  const begin = (kind: JobKind, cells: readonly Renewal[]): void => {
     const job: Promise<void> = file
-      .renew(renewals)
+      .renew({ kind, prefix, cells })
       .then(
         (done) => {
-          records.push(...done.records);
+          for (const record of done.records) records.push(record);
           workMs += done.workMs;
         },
         (error: unknown) => {
@@ -44,47 +44,50 @@ export async function renewInFile(file: CellFile, message: MaintainMessage): Pro
       .finally(() => underWay.delete(job));
     underWay.add(job);
   };
-  for (const cells of [message.items, message.masked]) {
-    for (let from = 0; from < cells.length && failure === undefined; from += JOB) {
+  const renewAll = async (cells: MovedCells | MaskedCells, kind: JobKind, secret: (n: number) => Bytes) => {
+    for (let from = 0; from < cells.count && failure === undefined; from += JOB) {
+      const numbers = Array.from({ length: Math.min(JOB, cells.count - from) }, (_, i) => from + i);
+      const staged = await file.look(numbers.map((n) => cells.view(n, 'newIndex')));
+      const old = await file.look(numbers.map((n) => cells.view(n, 'oldIndex')));
       const renewals: Renewal[] = [];
-      const items = cells.slice(from, from + JOB);
-      const staged = await file.look(items.map(({ newIndex }) => newIndex));
-      const old = await file.look(items.map(({ oldIndex }) => oldIndex));
-      for (const [i, item] of items.entries()) {
-        const found = judge(item, staged[i], old[i], message.to);
-        if (found === 'missing') missing.push(item.newIndex);
-        else if (found === 'damaged') damaged.push(item.newIndex);
-        else if (found !== 'done') renewals.push(found);
+      for (const [i, n] of numbers.entries()) {
+        const to = cells.view(n, 'newIndex');
+        const found = judge(cells.number(n, 'flags'), staged[i], old[i], message.to);
+        if (found === 'missing' || found === 'damaged') outcome[found].push(to.slice());
+        else if (found !== 'done') renewals.push({ ...found, to, secret: secret(n) });
       }
       await new Promise((resolve) => setImmediate(resolve));
       while (underWay.size >= UNDER_WAY) await Promise.race(underWay);
-      if (renewals.length > 0) begin(renewals);
+      if (renewals.length > 0) begin(kind, renewals);
     }
-  }
+  };
+  const { items, masked, forget } = message;
+  await renewAll(items, 'keys', (n) => items.span(n, 'oldKey', 'newKey'));
+  await renewAll(masked, 'mask', (n) => masked.view(n, 'mask'));
   await Promise.all(underWay);
   if (failure !== undefined) {
     file.abandon(records);
     throw failure.error;
   }
-  if (records.length + message.forget.length > 0) await file.commitRenewals(records, message.forget);
-  return { missing, damaged, workMs };
+  if (records.length + forget.count > 0) {
+    const forgotten = Array.from({ length: forget.count }, (_, n) => forget.view(n, 'index'));
+    await file.commitRenewals(records, forgotten);
+  }
+  return { ...outcome, workMs };
 }
 
 /** What is to be done with a cell, by what the index says of its new and its old place. */
 function judge(
-  item: MovedCell | MaskedCell,
+  flags: number,
   staged: CellRecord | undefined,
   old: CellRecord | undefined,
   to: number,
-): Renewal | 'done' | 'missing' | 'damaged' {
+): Pick<Renewal, 'slot' | 'bodyHead'> | 'done' | 'missing' | 'damaged' {
   if (staged !== undefined && 'slot' in staged && epochOf(staged.head) === to) return 'done';
-  if (old === undefined) return (item.flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
+  if (old === undefined) return (flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
   // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
   if (!('slot' in old) || old.head.length !== HEADER + BODY_HEAD || epochOf(old.head) !== to - 1) return 'damaged';
-  const where = { slot: old.slot, bodyHead: old.head.subarray(HEADER), to: item.newIndex, prefix: u32be(to) };
-  return 'mask' in item
-    ? { ...where, kind: 'mask', secret: [item.mask] }
-    : { ...where, kind: 'keys', secret: [item.oldKey, item.newKey] };
+  return { slot: old.slot, bodyHead: old.head.subarray(HEADER) };
 }
 
 function epochOf(head: Bytes): number {
