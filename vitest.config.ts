@@ -9,8 +9,8 @@ export default defineConfig({
   test: {
     include: ['packages/*/test/**/*.test.ts', 'tests/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**', ...(process.env.MILLRACE_HEAVY ? [] : ['tests/heavy/**'])],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     pool: 'forks',
     // End-to-end tests mostly wait for processes of their own.
     maxWorkers: 3,

@@ -80,7 +80,8 @@ describe('deleting', () => {
   });
 
   it('destroys the keys, refuses licences and queued prints, ends the running stream, empties the vault', async () => {
-    const { design: id } = await store(world, owner, design, { name: 'gone.bin', ...options });
+    // Ten seconds of a print: it is still running when the command has started.
+    const { design: id } = await store(world, owner, randomDesign(60 * 16_370), { name: 'gone.bin', ...options });
     const licence = await license(world, owner, id, 3);
     const running = await order(world, operator, licence);
     const queued = await order(world, operator, licence);

@@ -22,7 +22,7 @@ async function untilTold(
   session: Session,
   wanted: (report: Readonly<Record<string, unknown>>) => boolean,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const end = performance.now() + 60_000;
+  const end = performance.now() + 180_000;
   for (;;) {
     const report = await told(session);
     if (wanted(report)) return report;

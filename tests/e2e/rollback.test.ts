@@ -158,6 +158,6 @@ describe('an older state put back', () => {
       );
       await print();
     },
-    120_000,
+    240_000,
   );
 });

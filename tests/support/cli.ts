@@ -17,7 +17,7 @@ export interface CliResult {
 export function millrace(home: string, ...args: readonly string[]): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const argv = [program, ...args, '--home', home];
-    execFile(process.execPath, argv, { timeout: 60_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+    execFile(process.execPath, argv, { timeout: 180_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
       const exit = error === null ? 0 : error.code;
       if (typeof exit !== 'number') return reject(error ?? new Error('it was killed'));
       let json: Record<string, unknown> | undefined;

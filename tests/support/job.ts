@@ -51,7 +51,7 @@ export async function untilPrint(
   session: Session,
   print: string,
   reached: (view: PrintView) => boolean,
-  limitMs = 60_000,
+  limitMs = 180_000,
 ): Promise<PrintView> {
   const end = performance.now() + limitMs;
   let last: PrintView | undefined;

@@ -110,10 +110,13 @@ export class SeenEpoch {
     return this.#epoch;
   }
 
-  /** Which node is older than the other, when a message of a sweep to epoch `to` comes; undefined when all is well. */
-  compare(to: number): 'segments' | 'keys' | undefined {
-    if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return undefined;
-    return to < this.#epoch ? 'keys' : 'segments';
+  /**
+   * How a message of a sweep to epoch `to` fits: `old` was sent before (a mailbox that was put back holds such, and proves
+   * nothing about the keys node), `ahead` has messages before it that never came here.
+   */
+  judge(to: number): 'old' | 'ahead' | 'fits' {
+    if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return 'fits';
+    return to < this.#epoch ? 'old' : 'ahead';
   }
 
   /** Durable before a cell of the epoch is. */

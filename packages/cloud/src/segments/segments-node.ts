@@ -145,11 +145,10 @@ async function onVault({ cells, storing, repairing, seen, head, outbound }: Part
       return repairing.expects(message) ? repairing.instructed(message) : storing.instructed(message);
     case 'maintain':
       try {
-        const older = seen.compare(message.to);
-        if (older !== undefined) {
-          const reason = `a sweep to epoch ${message.to} after epoch ${seen.epoch}: the ${older} node is older`;
-          throw head.suspect(older, reason);
-        }
+        const fit = seen.judge(message.to);
+        const which = `a sweep to epoch ${message.to} after epoch ${seen.epoch}`;
+        if (fit === 'old') throw new MillraceError('E_REPLAY', `${which}: an old message`);
+        if (fit === 'ahead') throw head.suspect('segments', `${which}: the segments node is older`);
         await seen.note(message.to);
         return await answer(await cells.maintain(message));
       } finally {
