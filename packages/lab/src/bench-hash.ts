@@ -17,6 +17,7 @@ import { createKeccak } from 'hash-wasm';
 import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts';
 import { codeCandidates, processorSeconds } from './bench-hash-code.ts';
 import { gpuCandidates } from './bench-hash-gpu.ts';
+import { batchRow, sizeCandidates } from './bench-hash-sizes.ts';
 
 const RUNS = 9;
 const MILLION = 1e6;
@@ -81,12 +82,17 @@ export const benchHash: Bench = async (note) => {
         },
       },
       ...codeCandidates(engines),
+      ...sizeCandidates(engines),
     ];
     const rate = (name: string, suite: SuiteName = 'keccak256') => `${name} ${suite}, one thread`;
     const report = await measure(candidates, RUNS, [
       ...engines.map(([name]) => [`${name} to hash-wasm`, rate(name), 'hash-wasm keccak256'] as const),
       [`${best} to node:crypto`, rate(best), 'node:crypto sha3-256'],
       [`${best} to @noble/hashes`, rate(best), '@noble/hashes keccak256'],
+      // The most that a kernel for many keys at once could gain.
+      ...[16, 342, 5_462].map(
+        (size) => [`${best}: ${size} hints a call to 65,536`, batchRow(best, size), batchRow(best, 65_536)] as const,
+      ),
       [`${best}: turboshake128 to keccak256`, rate(best, 'turboshake128'), rate(best)],
       ...[...pools.keys()].flatMap((name) =>
         ['', ', by processor time'].map((how) => {

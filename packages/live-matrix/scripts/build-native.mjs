@@ -1,12 +1,12 @@
 // Builds the native engine with the system's C compiler and Node's headers, when both are there. Nothing is downloaded.
-// Usage: build-native.mjs builds native/build/live_matrix.node; other scripts import `kernelUnits` and `buildNative`.
+// build-kernels.mjs calls `buildNative`; prebuild.mjs and check-native.mjs use the rest.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'native');
+export const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'native');
 const output = join(folder, 'build', 'live_matrix.node');
 
 /** Source files and flags for a processor; each instruction set is a translation unit of its own. */
@@ -24,13 +24,12 @@ export function kernelUnits(arch = process.arch) {
 
 export const flags = ['-O3', '-std=c11', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-psabi'];
 
-function findCompiler() {
-  const candidates = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean);
+export function findCompiler(candidates = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean)) {
   return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
 }
 
 /** Node's headers lie beside the program in every official archive. */
-function findHeaders() {
+export function findHeaders() {
   const beside = join(dirname(process.execPath), '..', 'include', 'node');
   const candidates = [
     process.env.npm_config_nodedir && join(process.env.npm_config_nodedir, 'include', 'node'),
@@ -39,15 +38,47 @@ function findHeaders() {
   return candidates.find((path) => path && existsSync(join(path, 'node_api.h')));
 }
 
+/** Compiles and links every unit for `arch` into `target`, in the folder `scratch`. */
+export function compileAddon({ compiler, headers, arch, scratch, target, linkFlags = [] }) {
+  mkdirSync(scratch, { recursive: true });
+  const objects = [...kernelUnits(arch), ['addon.c', ['-isystem', headers]]].map(([source, extra]) => {
+    const object = join(scratch, source.replace(/\.c$/, '.o'));
+    execFileSync(compiler, [...flags, ...extra, '-c', join(folder, source), '-o', object], { stdio: 'pipe' });
+    return object;
+  });
+  const link = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared'];
+  execFileSync(compiler, [...link, ...linkFlags, ...objects, '-o', target], { stdio: 'pipe' });
+}
+
+/** It must load in a process of its own before it is used: a miscompiled addon takes Node down with it. */
+export function tryAddon(file) {
+  execFileSync(process.execPath, ['-e', 'require(process.argv[1]).kernelNames()', file], { stdio: 'pipe' });
+}
+
+/** Changes whenever a source or a flag does. */
+export function sourceDigest(arch = process.arch) {
+  const digest = createHash('sha256').update(`${arch} ${flags.join(' ')}`);
+  const sources = readdirSync(folder).filter((name) => /\.[ch]$/.test(name));
+  for (const name of sources.sort()) digest.update(readFileSync(join(folder, name)));
+  return digest.digest('hex');
+}
+
+/** The loader takes a prebuild first: one of other sources must not hide what is built now. */
+function dropStalePrebuild(wanted) {
+  const place = join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
+  const stamp = join(place, 'sources.sha256');
+  if (existsSync(place) && !(existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted)) {
+    rmSync(place, { recursive: true, force: true });
+  }
+}
+
 /** @returns what happened, in one line; undefined when the addon is up to date. */
 export function buildNative() {
   if (process.env.MILLRACE_NATIVE === '0') return 'no native engine: MILLRACE_NATIVE is 0';
   if (process.platform === 'win32') return 'no native engine: not built on Windows';
-  const sources = readdirSync(folder).filter((name) => /\.[ch]$/.test(name));
-  const digest = createHash('sha256').update(`${process.arch} ${flags.join(' ')}`);
-  for (const name of sources.sort()) digest.update(readFileSync(join(folder, name)));
-  const wanted = digest.digest('hex');
+  const wanted = sourceDigest();
   const stamp = `${output}.sha256`;
+  dropStalePrebuild(wanted);
   if (existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
   rmSync(output, { force: true }); // of other sources: it must not be loaded with these
 
@@ -58,27 +89,22 @@ export function buildNative() {
 
   // In a folder of its own, then by rename: a process that runs keeps the file it has, and two builds do not meet.
   const scratch = join(folder, 'build', `tmp-${process.pid}`);
-  mkdirSync(scratch, { recursive: true });
   try {
-    const objects = [...kernelUnits(), ['addon.c', ['-isystem', headers]]].map(([source, extra]) => {
-      const object = join(scratch, source.replace(/\.c$/, '.o'));
-      execFileSync(compiler, [...flags, ...extra, '-c', join(folder, source), '-o', object], { stdio: 'pipe' });
-      return object;
-    });
     const linked = join(scratch, 'live_matrix.node');
-    const link = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared'];
-    execFileSync(compiler, [...link, ...objects, '-o', linked], { stdio: 'pipe' });
-    // It must load in a process of its own before it is used: a miscompiled addon takes Node down with it.
-    execFileSync(process.execPath, ['-e', 'require(process.argv[1]).kernelNames()', linked], { stdio: 'pipe' });
+    compileAddon({ compiler, headers, arch: process.arch, scratch, target: linked });
+    tryAddon(linked);
     renameSync(linked, output);
     writeFileSync(stamp, wanted);
     return 'built the native engine';
   } catch (error) {
-    const why = String(error.stderr ?? error.message)
-      .split('\n')
-      .find(Boolean);
-    return `no native engine: ${why}; WebAssembly runs instead`;
+    return `no native engine: ${firstLine(error)}; WebAssembly runs instead`;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+export function firstLine(error) {
+  return String(error.stderr ?? error.message)
+    .split('\n')
+    .find(Boolean);
 }

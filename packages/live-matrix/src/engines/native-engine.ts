@@ -1,6 +1,3 @@
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { MillraceError } from '@millrace/base';
 import { generatorColumns } from '../code/generator.ts';
 import { type Block, totalParityBytes } from '../code/layout.ts';
@@ -8,23 +5,18 @@ import type { Table, TableBuild } from '../table/table.ts';
 import { partFull } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, LaterCalls } from './engine.ts';
 import { loadBlock } from './keccak.ts';
-import type { Addon, TableArguments } from './native-addon.ts';
-
-/** Where a built addon may lie: made here, or delivered with the package. */
-const places = [
-  '../../native/build/live_matrix.node',
-  `../../native/prebuilds/${process.platform}-${process.arch}/live_matrix.node`,
-];
+import type { TableArguments } from './native-addon.ts';
+import { ownAddon } from './native-load.ts';
 
 /** Instruction sets of the native engine that run on this processor, fastest first; none when it is not built. */
 export function nativeInstructionSets(): readonly string[] {
-  const addon = load();
+  const { addon } = ownAddon();
   return addon === undefined ? [] : addon.kernelNames().flatMap(([name]) => (name === '' ? [] : [name]));
 }
 
 /** Cycles a second of this core now, estimated by a chain of additions; undefined without the native engine. */
 export function estimateClock(): number | undefined {
-  const rate = load()?.estimateClock();
+  const rate = ownAddon().addon?.estimateClock();
   return rate === undefined || rate === 0 ? undefined : rate;
 }
 
@@ -34,8 +26,10 @@ export function estimateClock(): number | undefined {
  * @throws {MillraceError} E_ENGINE when the addon is not built, or the processor lacks the instructions
  */
 export function createNativeEngine(instructionSet?: string): HashEngine {
-  const addon = load();
-  if (addon === undefined) throw new MillraceError('E_ENGINE', 'the native engine is not built here');
+  const { addon, faults } = ownAddon();
+  if (addon === undefined) {
+    throw new MillraceError('E_ENGINE', ['the native engine is not built here', ...faults].join('; '));
+  }
   const names = addon.kernelNames();
   const kernel = names.findIndex(([name]) => name !== '' && (instructionSet === undefined || name === instructionSet));
   const detail = names[kernel]?.[1];
@@ -149,24 +143,4 @@ function scratchOf(build: TableBuild): [Uint32Array, Uint32Array] {
 /** Four words a block, as struct mr_block in native/kernel.h. */
 function packBlocks(blocks: readonly Block[]): Uint32Array {
   return Uint32Array.from(blocks.flatMap((block) => [block.first, block.hints, block.parityAt, block.parityBytes]));
-}
-
-let loaded: Addon | undefined | null = null;
-
-/** The addon, or undefined when none was built, or it does not load here. */
-function load(): Addon | undefined {
-  if (loaded !== null) return loaded;
-  loaded = undefined;
-  const require = createRequire(import.meta.url);
-  for (const place of places) {
-    const file = fileURLToPath(new URL(place, import.meta.url));
-    if (!existsSync(file)) continue;
-    try {
-      loaded = require(file) as Addon;
-      break;
-    } catch {
-      // Built for another system: the next place, or another engine.
-    }
-  }
-  return loaded;
 }

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
+import type { Addon } from './native-addon.ts';
+
+/** The addon that loads here, and why others that are there do not: one line each. */
+export interface LoadedAddon {
+  readonly addon?: Addon;
+  /** Where it came from, as a path within the package. */
+  readonly place?: string;
+  readonly faults: readonly string[];
+}
+
+/**
+ * Looks for the addon: first the prebuilt one that came with the package, then the one that was built here. A
+ * prebuilt file is loaded only if its SHA-256 is the one beside it: a damaged program can take the whole process down.
+ * @param native the package's folder `native/`, its URL ending in a slash
+ */
+export function loadAddon(native: URL): LoadedAddon {
+  const faults: string[] = [];
+  for (const place of [`prebuilds/${process.platform}-${process.arch}/live_matrix.node`, 'build/live_matrix.node']) {
+    const file = fileURLToPath(new URL(place, native));
+    if (!existsSync(file)) continue;
+    try {
+      if (place.startsWith('prebuilds/')) requireWhole(file);
+      const addon = createRequire(import.meta.url)(file) as Addon;
+      addon.kernelNames();
+      return { addon, place: `native/${place}`, faults };
+    } catch (error) {
+      faults.push(`native/${place} is not used: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  return { faults };
+}
+
+function requireWhole(file: string): void {
+  const wanted = readFileSync(`${file}.sha256`, 'utf8').trim();
+  const found = createHash('sha256').update(readFileSync(file)).digest('hex');
+  if (found !== wanted) throw new Error('it is damaged: its SHA-256 is not the one beside it');
+}
+
+let loaded: LoadedAddon | undefined;
+
+/** The package's own addon. What is there and does not load is said once, as a warning of the process. */
+export function ownAddon(): LoadedAddon {
+  if (loaded !== undefined) return loaded;
+  loaded = loadAddon(new URL('../../native/', import.meta.url));
+  if (isMainThread && loaded.faults.length > 0) {
+    const instead = loaded.place === undefined ? 'WebAssembly runs' : `${loaded.place} runs`;
+    process.emitWarning(`${loaded.faults.join('; ')}; ${instead} instead`, 'MillraceWarning');
+  }
+  return loaded;
+}

@@ -1,0 +1,149 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { appendFile, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadAddon } from '../src/engines/native-load.ts';
+
+const packageRoot = fileURLToPath(new URL('../', import.meta.url));
+const here = `${process.platform}-${process.arch}`;
+const addon = `prebuilds/${here}/live_matrix.node`;
+const root = mkdtempSync(join(tmpdir(), 'millrace-prebuild-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const made = spawnSync(process.execPath, [join(packageRoot, 'scripts/prebuild.mjs'), '--to', join(root, 'prebuilds')], {
+  encoding: 'utf8',
+});
+
+if (made.status !== 0) {
+  console.log(`prebuilds: NOT CHECKED, ${made.stderr.trim()}`);
+  describe('prebuilds, where none can be built', () => {
+    it('are not there, and the script says why in one line', () => {
+      expect(made.stderr).toMatch(/^no prebuild: .+\n$/);
+    });
+  });
+} else {
+  /** A folder `native/` with this machine's prebuild, and a locally built addon if `built`. */
+  const nativeFolder = (name: string, built: boolean): string => {
+    const folder = join(root, name);
+    cpSync(join(root, 'prebuilds'), join(folder, 'prebuilds'), { recursive: true });
+    if (built) {
+      mkdirSync(join(folder, 'build'));
+      copyFileSync(join(root, addon), join(folder, 'build/live_matrix.node'));
+    }
+    return folder;
+  };
+  const load = (folder: string) => loadAddon(pathToFileURL(`${folder}/`));
+
+  describe('the loader of the native engine', () => {
+    it('takes the prebuild before what was built here', () => {
+      const { place, addon: loaded, faults } = load(nativeFolder('both', true));
+      expect(place).toBe(`native/${addon}`);
+      expect(faults).toEqual([]);
+      expect(loaded?.kernelNames().length).toBeGreaterThan(0);
+    });
+
+    it.each([
+      ['cut off', (file: string) => truncate(file, 20_000), /damaged/],
+      ['changed in a byte', (file: string) => appendFile(file, 'x'), /damaged/],
+      ['without its digest', async (file: string) => rmSync(`${file}.sha256`), /sha256/],
+    ] as const)('passes over one that is %s, and says why', async (what, spoil, why) => {
+      const folder = nativeFolder(what, true);
+      await spoil(join(folder, addon));
+      const { place, faults } = load(folder);
+      expect(place).toBe('native/build/live_matrix.node');
+      expect(faults).toEqual([expect.stringMatching(why)]);
+      expect(faults[0]).toContain(`native/${addon} is not used`);
+    });
+
+    it('passes over one of another system, and says why', async () => {
+      const folder = nativeFolder('foreign', false);
+      const foreign = Buffer.from('\x7fELF, but of a machine that nobody has');
+      await writeFile(join(folder, addon), foreign);
+      await writeFile(join(folder, `${addon}.sha256`), createHash('sha256').update(foreign).digest('hex'));
+      const found = load(folder);
+      expect(found.addon).toBeUndefined();
+      expect(found.faults).toEqual([expect.stringContaining(`native/${addon} is not used: `)]);
+    });
+
+    const arm = join(root, 'prebuilds/linux-arm64/live_matrix.node');
+    if (existsSync(arm)) {
+      it('finds a program for 64-bit ARM where the cross compiler is', () => {
+        expect(readFileSync(arm).readUInt16LE(18)).toBe(183); // ELF: e_machine, EM_AARCH64
+      });
+    } else console.log('prebuild for 64-bit ARM: NOT CHECKED, there is no cross compiler');
+
+    it('finds nothing, and complains of nothing, where nothing is', () => {
+      expect(load(join(root, 'nothing'))).toEqual({ faults: [] });
+    });
+  });
+
+  describe('the package as npm packs it', () => {
+    const installed = join(root, 'app/node_modules/@millrace/live-matrix');
+    let listed: string[] = [];
+
+    beforeAll(() => {
+      // A copy: the checkout's own loader must not meet a prebuild while other tests run.
+      const copy = join(root, 'package');
+      for (const part of ['package.json', 'README.md', 'dist', 'wasm', 'native/addon.c', 'scripts/prebuild.mjs']) {
+        cpSync(join(packageRoot, part), join(copy, part), { recursive: true });
+      }
+      cpSync(join(root, 'prebuilds'), join(copy, 'native/prebuilds'), { recursive: true });
+      const said = execFileSync('npm', ['pack', '--json', '--offline', '--pack-destination', root], {
+        cwd: copy,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const [packed] = JSON.parse(said) as { filename: string; files: { path: string }[] }[];
+      listed = packed?.files.map(({ path }) => path) ?? [];
+      mkdirSync(installed, { recursive: true });
+      execFileSync('tar', ['-xzf', join(root, packed?.filename ?? ''), '--strip-components=1', '-C', installed]);
+      const modules = join(root, 'app/node_modules');
+      mkdirSync(join(modules, '@noble'));
+      symlinkSync(join(packageRoot, '../base'), join(modules, '@millrace/base'));
+      const noble = join(dirname(fileURLToPath(import.meta.resolve('@noble/hashes/sha2.js'))));
+      symlinkSync(noble, join(modules, '@noble/hashes'));
+    });
+
+    it('has the prebuild and its digest, what runs, and nothing to build with', () => {
+      expect(listed).toContain(`native/${addon}`);
+      expect(listed).toContain(`native/${addon}.sha256`);
+      expect(listed).toContain('dist/index.js');
+      expect(listed).toContain('wasm/keccak-simd.wasm');
+      expect(listed.filter((path) => /\.(c|h|log|tsbuildinfo)$|^scripts/.test(path))).toEqual([]);
+    });
+
+    /** Which engine a program that uses the package gets, with no compiler in its PATH. */
+    function engineOf(): { readonly said: string; readonly warned: string } {
+      const program = `import { createEngine } from '@millrace/live-matrix';
+        const engine = createEngine();
+        const out = new Uint32Array(2);
+        engine.hashRange({ suite: 'keccak256', revision: 0n, key: new Uint8Array(32) }, 0, out);
+        console.log(engine.name, out[0].toString(16), out[1].toString(16));`;
+      const run = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+        cwd: join(root, 'app'),
+        encoding: 'utf8',
+        env: { PATH: '/nonexistent' },
+      });
+      return { said: run.stdout.trim(), warned: run.stderr };
+    }
+
+    it('runs the native engine where there is no compiler', () => {
+      expect(existsSync(join(installed, 'native/build'))).toBe(false);
+      expect(engineOf()).toEqual({ said: 'native 91e580c9 31743878', warned: '' });
+    });
+
+    it('runs WebAssembly where the prebuild is damaged, and says so in one line', async () => {
+      const file = join(installed, 'native', addon);
+      const whole = readFileSync(file);
+      await truncate(file, whole.length - 1);
+      const { said, warned } = engineOf();
+      await writeFile(file, whole);
+      expect(said).toMatch(/^wasm.* 91e580c9 31743878$/);
+      expect(warned).toMatch(/MillraceWarning: native\/prebuilds\/.* is damaged.*; WebAssembly runs instead/);
+    });
+  });
+}
