@@ -55,6 +55,27 @@ function manifestOf(name: string): { dependencies?: Record<string, string> } {
   return JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
 }
 
+/** Libraries that a module has loaded before its first line runs, through our own packages too. */
+function librariesOf(entry: string): string[] {
+  const seen = new Set<string>();
+  const found = new Set<string>();
+  const visit = (file: string) => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const code = readFileSync(file, 'utf8')
+      .replace(/\b(import|export) type\b[^;]*;/g, '')
+      .replace(/\bimport\(/g, '');
+    for (const specifier of importsOf(code)) {
+      const [, room, path = 'index'] = /^@millrace\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
+      if (specifier.startsWith('.')) visit(join(dirname(file), specifier));
+      else if (room !== undefined) visit(join(root, 'packages', room, 'src', `${path}.ts`));
+      else if (!specifier.startsWith('node:')) found.add(packageOf(specifier));
+    }
+  };
+  visit(join(root, 'packages', entry));
+  return [...found].sort();
+}
+
 /** A cycle in a graph, as a path that ends where it began; undefined when there is none. */
 function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | undefined {
   const done = new Set<string>();
@@ -155,6 +176,15 @@ describe('rooms', () => {
       );
     }
     expect(findCycle(graph)?.map((file) => relative(root, file))).toBeUndefined();
+  });
+
+  // Each thread loads for itself: a library costs megabytes in every one.
+  it('keep libraries out of worker threads, and what makes certificates out of the agent', () => {
+    expect(librariesOf('base/src/core.ts')).toEqual([]);
+    expect(librariesOf('live-matrix/src/table/worker.ts')).toEqual(['@noble/hashes']);
+    const agent = librariesOf('machine/src/main.ts');
+    expect(agent).toContain('zod');
+    expect(agent).not.toContain('@peculiar/x509');
   });
 
   it('have no file of more than 500 lines', () => {

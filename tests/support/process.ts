@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readFileSync, type WriteStream } from 'node:fs';
+import type { ProcessSpec } from '../../packages/cli/src/supervisor/managed-process.ts';
 
 /** Children of this test process: none outlives it, whatever happens. */
 const children = new Set<ChildProcess>();
@@ -19,10 +20,10 @@ export class Managed {
   /** The test ends it. */
   #expected = false;
 
-  constructor(name: string, entry: string, args: readonly string[], logFile: string) {
+  constructor({ name, entry, args, node = [] }: ProcessSpec, logFile: string) {
     this.name = name;
     this.logFile = logFile;
-    this.#args = [entry, ...args];
+    this.#args = [...node, entry, ...args];
   }
 
   get pid(): number {

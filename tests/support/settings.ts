@@ -16,6 +16,7 @@ export interface MachineChoice {
   readonly stallMs?: number;
   readonly giveUpMs?: number;
   readonly threads?: number;
+  readonly engine?: 'native' | 'wasm-simd' | 'wasm' | 'ts';
 }
 
 export interface MaintenanceChoice {
@@ -35,14 +36,23 @@ async function change(path: string, edit: (json: Json) => Json): Promise<void> {
 /** Sets the machine up as the test wants it, in its folder and, before it is registered, in the installation. */
 export async function setMachine(layout: Layout, name: string, choice: MachineChoice): Promise<void> {
   const { kind = 'virtual', factor = 1, bytesPerSecond, driver = {} } = choice;
-  const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000, threads } = choice;
+  const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000 } = choice;
+  const { threads, engine } = choice;
   const profile = bytesPerSecond === undefined ? { factor } : { factor, bytesPerSecond };
   await change(join(layout.machine(name), machineFiles.settings), (json) => ({
     ...json,
     kind,
     profile,
     driver,
-    agent: { order, suite, hints, stallMs, giveUpMs, ...(threads === undefined ? {} : { threads }) },
+    agent: {
+      order,
+      suite,
+      hints,
+      stallMs,
+      giveUpMs,
+      ...(threads === undefined ? {} : { threads }),
+      ...(engine === undefined ? {} : { engine }),
+    },
   }));
   await change(layout.installation, (json) => ({
     ...json,

@@ -157,7 +157,7 @@ function makeProcesses(
             distribution: wire?.address ?? reached.distribution,
           })
         : nodeProcess(builtEntries, layout, name, addressesOf(name));
-    return new Managed(name, spec.entry, spec.args, join(layout.run.logs, `${name}.log`));
+    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`));
   };
   return {
     control: managed('control'),

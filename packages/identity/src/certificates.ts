@@ -1,19 +1,5 @@
-import 'reflect-metadata'; // x509's dependency injection needs it before x509 is loaded
-import { X509Certificate as NodeCertificate, webcrypto } from 'node:crypto';
-import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import {
-  BasicConstraintsExtension,
-  cryptoProvider,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  SubjectAlternativeNameExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from '@peculiar/x509';
-
-cryptoProvider.set(webcrypto as Crypto);
+import { X509Certificate as NodeCertificate } from 'node:crypto';
+import type { Bytes } from '@millrace/base';
 
 /** What TLS needs: both in PEM. The key is ASCII in a buffer, so that it can be wiped. */
 export interface TlsIdentity {
@@ -31,10 +17,10 @@ export type Party =
   | { readonly role: 'user'; readonly name: string }
   | { readonly role: 'machine'; readonly name: string };
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const URI = /^millrace:(control|segments|keys|distribution)$|^millrace:(user|machine):([0-9a-f]{32})$/;
 
-function partyUri(party: Party): string {
+/** The name of a party in its certificate. */
+export function partyUri(party: Party): string {
   return 'name' in party ? `millrace:${party.role}:${party.name}` : `millrace:${party.role}`;
 }
 
@@ -51,93 +37,4 @@ export function partyOf(certificate: NodeCertificate): Party | undefined {
 /** SHA-256 of the DER certificate, 64 hexadecimal digits: what is pinned. */
 export function fingerprint(certificatePem: string): string {
   return new NodeCertificate(certificatePem).fingerprint256.replaceAll(':', '').toLowerCase();
-}
-
-export interface Authority {
-  readonly identity: TlsIdentity;
-  issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
-}
-
-const DAY = 86_400_000;
-
-/** The installation's own certificate authority. Certificates of parties last a year, its own ten. */
-export async function createAuthority(name: string, now: number): Promise<Authority> {
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
-  const certificate = await X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
-    name: `CN=${name}`,
-    notBefore: new Date(now - DAY),
-    notAfter: new Date(now + 3652 * DAY),
-    signingAlgorithm: algorithm,
-    keys,
-    extensions: [
-      new BasicConstraintsExtension(true, 0, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-    ],
-  });
-  return openAuthority({ certificate: certificate.toString('pem'), key: await exportKey(keys.privateKey) }, () => now);
-}
-
-/** @throws {MillraceError} E_CONFIG when the files hold no certificate authority. */
-export async function openAuthority(identity: TlsIdentity, now: () => number): Promise<Authority> {
-  let certificate: X509Certificate;
-  let signingKey: CryptoKey;
-  try {
-    certificate = new X509Certificate(identity.certificate);
-    signingKey = await importKey(identity.key);
-  } catch (cause) {
-    throw new MillraceError('E_CONFIG', 'the certificate authority cannot be read', { cause });
-  }
-  return {
-    identity,
-    issue: async (party, hosts = []) => {
-      const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
-      const leaf = await X509CertificateGenerator.create({
-        serialNumber: serialNumber(),
-        subject: `CN=${partyUri(party)}`,
-        issuer: certificate.subject,
-        notBefore: new Date(now() - DAY),
-        notAfter: new Date(now() + 365 * DAY),
-        signingAlgorithm: algorithm,
-        publicKey: keys.publicKey,
-        signingKey,
-        extensions: [
-          new BasicConstraintsExtension(false, undefined, true),
-          new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-          new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth, ExtendedKeyUsage.serverAuth]),
-          new SubjectAlternativeNameExtension([
-            { type: 'url', value: partyUri(party) },
-            ...hosts.map((host) => ({
-              type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const),
-              value: host,
-            })),
-          ]),
-        ],
-      });
-      return { certificate: leaf.toString('pem'), key: await exportKey(keys.privateKey) };
-    },
-  };
-}
-
-function serialNumber(): string {
-  const bytes = systemRandom(16);
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40; // positive, and of full length
-  return toHex(bytes);
-}
-
-async function exportKey(key: CryptoKey): Promise<Bytes> {
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
-  const pem = Buffer.from(`-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`);
-  der.fill(0);
-  return new Uint8Array(pem);
-}
-
-async function importKey(pem: Uint8Array): Promise<CryptoKey> {
-  const body = Buffer.from(pem)
-    .toString('latin1')
-    .replace(/-----[A-Z ]+-----/g, '');
-  return webcrypto.subtle.importKey('pkcs8', Buffer.from(body, 'base64'), algorithm, false, [
-    'sign',
-  ]) as Promise<CryptoKey>;
 }

@@ -1,4 +1,5 @@
-export * from './certificates.ts';
+export * from './authority.ts';
+export { fingerprint, type Party, partyOf, type TlsIdentity } from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';
 export * from './seal.ts';

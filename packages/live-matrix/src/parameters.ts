@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { MAX_BLOCK_HINTS } from './code/layout.ts';
 import { type SuiteName, suites } from './suites.ts';
 

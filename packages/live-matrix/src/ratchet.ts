@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, MillraceError, utf8, wipe } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError, utf8, wipe } from '@millrace/base/core';
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { MIX_INTERVAL, requireBytes, SEED_BYTES } from './parameters.ts';

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base/core';
 import { createEngine } from './engines/choose.ts';
 import type { EngineName, EngineSetting, HashEngine } from './engines/engine.ts';
 import { readHeader } from './frame/header.ts';

@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base/core';
 import { hkdf } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { SEED_BYTES } from './parameters.ts';

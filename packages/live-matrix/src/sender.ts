@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError } from '@millrace/base/core';
 import type { HashEngine, HashKey } from './engines/engine.ts';
 import { frameShape, MAX_HINTS, writeHeader } from './frame/header.ts';
 import { chaffPlaces, chaffValues, maskBytes } from './frame/keystream.ts';

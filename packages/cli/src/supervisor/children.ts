@@ -34,9 +34,15 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
   return { name: role, entry: entries.node, args };
 }
 
+/**
+ * MB of each half of the heap's young generation. Node lets it grow to 16, and an agent, whose messages are soon forgotten,
+ * fills whatever there is: some 30 MB beside its tables, for nothing.
+ */
+const YOUNG_HALF_MB = 1;
+
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];
-  return { name, entry: entries.machine, args };
+  return { name, entry: entries.machine, args, node: [`--max-semi-space-size=${YOUNG_HALF_MB}`] };
 }
 
 /** HOST:PORT; IPv6 hosts in brackets. */

@@ -8,6 +8,8 @@ export interface ProcessSpec {
   readonly name: string;
   readonly entry: string;
   readonly args: readonly string[];
+  /** Settings of Node itself. */
+  readonly node?: readonly string[];
 }
 
 export type ProcessState = 'starting' | 'running' | 'waiting' | 'stopped';
@@ -124,7 +126,8 @@ export class ManagedProcess {
     this.#started = this.#options.clock.monotonic();
     // A session of its own: Ctrl-C at the terminal reaches the supervisor alone, which stops all in order. The IPC
     // channel closes when the supervisor is gone, however it went, and the child then ends by itself.
-    const child = spawn(process.execPath, [this.#spec.entry, ...this.#spec.args], {
+    const { node = [], entry, args } = this.#spec;
+    const child = spawn(process.execPath, [...node, entry, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
       windowsHide: true,

@@ -1,4 +1,4 @@
-import { utf8 } from '@millrace/base';
+import { utf8 } from '@millrace/base/core';
 import { turboshake128 } from '@noble/hashes/sha3-addons.js';
 import { MAX_BLOCK_HINTS } from './layout.ts';
 

@@ -1,4 +1,4 @@
-import type { Bytes } from '@millrace/base';
+import type { Bytes } from '@millrace/base/core';
 import { COLUMN_WORDS, generatorColumns } from './generator.ts';
 import { type Block, totalParityBytes } from './layout.ts';
 

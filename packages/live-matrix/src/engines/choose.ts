@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { type EngineName, type EngineSetting, engineNames, type HashEngine } from './engine.ts';
 import { createNativeEngine } from './native-engine.ts';
 import { createTsEngine } from './ts-engine.ts';

@@ -1,4 +1,4 @@
-import type { Bytes } from '@millrace/base';
+import type { Bytes } from '@millrace/base/core';
 import type { Block } from '../code/layout.ts';
 import type { Candidates } from '../code/solve.ts';
 import type { Order } from '../parameters.ts';

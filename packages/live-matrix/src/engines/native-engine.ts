@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { generatorColumns } from '../code/generator.ts';
 import { type Block, totalParityBytes } from '../code/layout.ts';
 import type { Table, TableBuild } from '../table/table.ts';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 
 // The part of WebAssembly's API that is used here: the compiler's library for Node has none of it.
 interface WasmMemory {

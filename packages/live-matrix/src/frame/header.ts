@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError } from '@millrace/base';
+import { type Bytes, MillraceError } from '@millrace/base/core';
 import { type Block, layoutBlocks, MAX_BLOCK_HINTS, totalParityBytes } from '../code/layout.ts';
 import { isIntegerIn, type Matrix, SESSION_ID_BYTES } from '../parameters.ts';
 import { suites } from '../suites.ts';

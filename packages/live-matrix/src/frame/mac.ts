@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { type Bytes, copyBytes, equalBytes } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes } from '@millrace/base/core';
 import { MAC_BYTES } from './header.ts';
 
 /** HMAC-SHA256 (RFC 2104) over everything before it, cut to 16 bytes. */

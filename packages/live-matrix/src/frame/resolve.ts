@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError } from '@millrace/base';
+import { type Bytes, MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';

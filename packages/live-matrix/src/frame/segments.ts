@@ -1,4 +1,4 @@
-import type { Bytes } from '@millrace/base';
+import type { Bytes } from '@millrace/base/core';
 
 /** Bytes to values of `width` bytes each, little-endian. The length must be a multiple of `width`. */
 export function readValues(bytes: Uint8Array, width: number): Uint32Array {

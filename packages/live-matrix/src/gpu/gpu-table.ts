@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import type { HashKey } from '../engines/engine.ts';
 import { SUPERBLOCK, type TableBuild, tableParts } from '../table/table.ts';
 import { indexPart, partition } from '../table/ts-table.ts';

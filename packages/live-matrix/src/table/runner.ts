@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { MillraceError, toMillraceError } from '@millrace/base';
+import { MillraceError, toMillraceError } from '@millrace/base/core';
 import type { EngineSetting, HashEngine, LaterCalls } from '../engines/engine.ts';
 import { runTask, runTaskLater, type Task, type TaskResult } from './tasks.ts';
 import { fromWire, type WorkerAnswer } from './worker-messages.ts';

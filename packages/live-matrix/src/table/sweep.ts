@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting, HashKey } from '../engines/engine.ts';
 import { isIntegerIn } from '../parameters.ts';

@@ -1,4 +1,4 @@
-import type { Bytes } from '@millrace/base';
+import type { Bytes } from '@millrace/base/core';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';

@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';

@@ -1,4 +1,4 @@
-import { type ErrorCode, MillraceError } from '@millrace/base';
+import { type ErrorCode, MillraceError } from '@millrace/base/core';
 import type { TaskResult } from './tasks.ts';
 
 /** An error as it crosses threads: a class does not survive the copy. */

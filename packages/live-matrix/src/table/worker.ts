@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { toMillraceError } from '@millrace/base';
+import { toMillraceError } from '@millrace/base/core';
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting } from '../engines/engine.ts';
 import { runTask, type Task } from './tasks.ts';

@@ -1,0 +1,21 @@
+import type { Party, TlsIdentity } from './certificates.ts';
+
+// The library that makes certificates is loaded when one is made: with what it needs it takes 15 MB, which programs
+// that only check certificates, a machine's agent above all, should not hold.
+
+export interface Authority {
+  readonly identity: TlsIdentity;
+  issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
+}
+
+/** The installation's own certificate authority. Certificates of parties last a year, its own ten. */
+export async function createAuthority(name: string, now: number): Promise<Authority> {
+  const x509 = await import('./x509-authority.ts');
+  return x509.createAuthority(name, now);
+}
+
+/** @throws {MillraceError} E_CONFIG when the files hold no certificate authority. */
+export async function openAuthority(identity: TlsIdentity, now: () => number): Promise<Authority> {
+  const x509 = await import('./x509-authority.ts');
+  return x509.openAuthority(identity, now);
+}
