@@ -112,6 +112,13 @@ export const errorCodes = {
     'A cell or playbook entry in the vault is damaged.',
     'Run `millrace vault check`; repair from the offline copy.',
   ),
+  E_MODE_FIXED: code(
+    409,
+    3,
+    false,
+    'A key-homomorphic design keeps the mode it was uploaded with.',
+    'Add the design again in the other mode, then delete this one.',
+  ),
   E_DESIGN_DELETED: code(
     410,
     3,

@@ -169,6 +169,12 @@ function addOwner(group: Group, add: Add): void {
   );
   add(
     design,
+    'maintenance <design> <mode>',
+    'have its cells renewed by rekey or delta from the next sweep on',
+    async (context, [id = '', mode = '']) => (await import('./commands/designs.ts')).maintain(context, id, mode),
+  );
+  add(
+    design,
     'repair <design> [folder]',
     'upload again what the vault has lost, from the offline copy that `design add --keep` made',
     async (context, [id = '', folder]) => (await import('./commands/designs.ts')).repair(context, id, folder),

@@ -74,6 +74,14 @@ const addDesign = z.strictObject({
 /** The owner takes a design back: its keys are destroyed at once, its cells by the next epoch. */
 const deleteDesign = z.strictObject({ type: z.literal('design.delete'), ...common, design: identifier });
 
+/** The owner chooses how a design's cells are renewed from the next sweep on; the newest `issued` counts. */
+const setMaintenance = z.strictObject({
+  type: z.literal('design.maintenance'),
+  ...common,
+  design: identifier,
+  mode: z.enum(['rekey', 'delta']),
+});
+
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
   ...common,
@@ -105,6 +113,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   registerUser,
   addDesign,
   deleteDesign,
+  setMaintenance,
   grantLicence,
   requestPrint,
 ]);

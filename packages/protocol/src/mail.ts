@@ -43,12 +43,14 @@ const messageSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('design.uploaded'), design }),
   z.strictObject({ type: z.literal('design.delete'), design, transaction: bytes }),
+  z.strictObject({ type: z.literal('design.maintenance'), design, transaction: bytes }),
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   // keys → control
   z.strictObject({ type: z.literal('design.deleted'), design }),
+  z.strictObject({ type: z.literal('design.maintained'), design, transaction: hexOf(16), mode: z.string() }),
   // segments → keys and control
   z.strictObject({ type: z.literal('design.stored'), design }),
   z.strictObject({ type: z.literal('design.refused'), design, code: z.string(), reason: z.string() }),

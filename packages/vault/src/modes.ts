@@ -8,6 +8,11 @@ import type { Holding } from './records.ts';
 export const maintenanceModes = ['rekey', 'delta'] as const;
 export type MaintenanceMode = (typeof maintenanceModes)[number];
 
+/** The owner's wish comes into force: when a sweep begins. */
+export function inNextMode({ nextMode, ...holding }: Holding): Holding {
+  return { ...holding, ...(nextMode && { mode: nextMode }) };
+}
+
 /**
  * Which cells go by mask. Decoys share the modes in the designs' proportion, each by its number, so that the mode
  * tells no decoy from a cell.

@@ -16,7 +16,7 @@ import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check.ts';
 import { decoySeed, decoysFor } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
-import { CHUNK, Keyring } from './keyring.ts';
+import { Keyring } from './keyring.ts';
 import { designIdOf, readManifest } from './manifest.ts';
 import {
   MAX_CELLS,
@@ -26,12 +26,11 @@ import {
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
-import { maskedCells } from './modes.ts';
+import { inNextMode, type MaintenanceMode, maskedCells } from './modes.ts';
 import { cellIndex, outerKey } from './outer.ts';
 import { place } from './place.ts';
 import { type Plan, START } from './plan.ts';
 import {
-  contentKeysKey,
   decodeHolding,
   decodeState,
   emptyHolding,
@@ -41,10 +40,10 @@ import {
   type Holding,
   holdingKey,
   manifestKey,
-  randomU32,
   STATE_KEY,
   type VaultState,
 } from './records.ts';
+import { retired } from './retired.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import {
@@ -270,6 +269,21 @@ export class Playbook {
     });
   }
 
+  /**
+   * How the design's cells are renewed from the next sweep on.
+   * @param issued when the owner signed it, ms; what is not newer than what was told before changes nothing
+   * @returns the mode from the next sweep on
+   * @throws {MillraceError} E_NOT_FOUND
+   */
+  setMode(design: string, mode: MaintenanceMode, issued: number): Promise<MaintenanceMode> {
+    return this.#serial.run(async () => {
+      const holding = this.#living(design);
+      if (issued <= (holding.modeIssued ?? -1)) return holding.nextMode ?? holding.mode ?? 'rekey';
+      await this.#put([{ ...holding, nextMode: mode, modeIssued: issued }]);
+      return mode;
+    });
+  }
+
   /** Starts the way to the next epoch. @returns false when one is under way or a check runs */
   beginSweep(): Promise<boolean> {
     return this.#serial.run(async () => {
@@ -279,7 +293,8 @@ export class Playbook {
       const wanted = this.#decoysWanted();
       const surplus = decoys.instructed > wanted ? [{ ...decoys, retire: wanted, retireTo: to }] : [];
       await this.#epochs.create(to);
-      await this.#put(surplus, [], { ...this.#state, sweep: newSweep(to) });
+      const changed = [...this.#holdings.values()].filter(({ nextMode }) => nextMode !== undefined).map(inNextMode);
+      await this.#put([...surplus, ...changed], [], { ...this.#state, sweep: newSweep(to) });
       this.#plan = undefined;
       return true;
     });
@@ -420,28 +435,7 @@ export class Playbook {
   async #endSweep(): Promise<void> {
     const { sweep, ...rest } = this.#state;
     if (sweep === undefined) return;
-    const cut: Holding[] = [];
-    const writes: Write[] = [];
-    const gone: string[] = [];
-    for (const holding of this.#holdings.values()) {
-      const { retire, retireTo, ...kept } = holding;
-      if (retire === undefined || retireTo === undefined || sweep.to < retireTo) continue;
-      if (holding.deleted) {
-        gone.push(toHex(holding.id));
-        writes.push({ delete: holdingKey(holding.id) }, { delete: manifestKey(holding.id) });
-        for (let chunk = 0; chunk * CHUNK < holding.segments; chunk++)
-          writes.push({ delete: contentKeysKey(holding.id, chunk) });
-      } else {
-        const least = (value: number) => Math.min(value, retire);
-        cut.push({
-          ...kept,
-          generation: randomU32(this.#random),
-          segments: least(kept.segments),
-          stored: least(kept.stored),
-          instructed: least(kept.instructed),
-        });
-      }
-    }
+    const { cut, gone, writes } = retired(this.#holdings.values(), sweep.to, this.#random);
     await this.#put(cut, writes, { ...rest, epoch: sweep.to });
     for (const design of gone) this.#holdings.delete(design);
     this.#plan = undefined;

@@ -62,6 +62,9 @@ const holdingSchema = z.strictObject({
   deleted: z.boolean(),
   /** How its cells are renewed; `rekey` unless told. */
   mode: z.enum(maintenanceModes).optional(),
+  /** The mode from the next sweep on, and when (ms) the owner signed the newest wish. */
+  nextMode: z.enum(maintenanceModes).optional(),
+  modeIssued: z.number().int().nonnegative().optional(),
   /** Decoys only: what their bytes are made from, wrapped. */
   seed: z
     .instanceof(Uint8Array)

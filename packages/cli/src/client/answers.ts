@@ -17,6 +17,9 @@ export const designAnswer = z.object({
   size: uint,
   segments: uint,
   state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),
+  /** How its cells are renewed, and what its owner wants instead until the keys node has taken it. */
+  maintenance: z.string().optional(),
+  wanted: z.string().optional(),
   /** Segments that checks found missing or damaged, until they are repaired. */
   damage: z.object({ missing: z.array(uint), damaged: z.array(uint), keys: z.boolean(), found: z.number() }).optional(),
   repair: z

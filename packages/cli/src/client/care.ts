@@ -9,18 +9,32 @@ import { signNew } from './transactions.ts';
 
 const POLL_MS = 200;
 const CHECK_LIMIT_MS = 60 * 60_000;
-const DELETE_LIMIT_MS = 60_000;
+const ANSWER_LIMIT_MS = 60_000;
 
 /** Signs the deletion and waits until the keys node has destroyed the keys. @throws {MillraceError} E_TIMEOUT: it will, when it runs */
 export async function deleteDesign(session: Session, design: string): Promise<DesignView> {
   const { api, clock, signal } = session;
   await api.submit((await signNew(session, { type: 'design.delete', design })).bytes);
-  const end = clock.monotonic() + DELETE_LIMIT_MS;
+  const end = clock.monotonic() + ANSWER_LIMIT_MS;
   for (;;) {
     const view = await api.design(design);
     if (view.state === 'deleted') return view;
     if (clock.monotonic() > end)
       throw new MillraceError('E_TIMEOUT', 'the deletion is noted, but the keys node has not answered yet');
+    await sleep(POLL_MS, signal);
+  }
+}
+
+/** Signs another mode of maintenance and waits until the keys node has taken it. @throws {MillraceError} E_MODE_FIXED, E_TIMEOUT */
+export async function setMaintenance(session: Session, design: string, mode: 'rekey' | 'delta'): Promise<DesignView> {
+  const { api, clock, signal } = session;
+  await api.submit((await signNew(session, { type: 'design.maintenance', design, mode })).bytes);
+  const end = clock.monotonic() + ANSWER_LIMIT_MS;
+  for (;;) {
+    const view = await api.design(design);
+    if (view.wanted === undefined) return view;
+    if (clock.monotonic() > end)
+      throw new MillraceError('E_TIMEOUT', 'the wish is noted, but the keys node has not answered yet');
     await sleep(POLL_MS, signal);
   }
 }

@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { MillraceError } from '@millrace/base';
 import type { DesignView } from '../client/answers.ts';
-import { deleteDesign, repairDesign } from '../client/care.ts';
+import { deleteDesign, repairDesign, setMaintenance } from '../client/care.ts';
 import { copiesFolder, openCopy } from '../client/copy.ts';
 import { namedDesigns } from '../client/records.ts';
 import { pick, type Session } from '../client/session.ts';
@@ -22,6 +23,16 @@ export function remove(context: Context, id: string): Promise<void> {
       view,
       `Design ${design} is deleted: its keys are destroyed, its cells go with the next epoch. Nothing can be made of it.`,
     );
+  });
+}
+
+/** Has a design's cells renewed in another mode from the next sweep on. */
+export function maintain(context: Context, id: string, mode: string): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    if (mode !== 'rekey' && mode !== 'delta') throw new MillraceError('E_INPUT', 'the mode is rekey or delta');
+    const { design } = await find(session, id);
+    const view = await setMaintenance(session, design, mode);
+    context.terminal.result(view, `Design ${design}: its cells are renewed by ${mode} from the next sweep on.`);
   });
 }
 

@@ -23,6 +23,7 @@ import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { type Delivery, Mailbox } from './mailbox.ts';
+import { announceMaintenance, takeMaintained } from './modes.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { openRecords } from './records.ts';
 import { takeAlarm } from './reports.ts';
@@ -92,6 +93,8 @@ async function finishInterrupted(context: ControlContext): Promise<void> {
     if (design.pending) await announceDesign(context, id);
   for await (const [id, design] of context.records.designs.list())
     if (design.deletion?.announced === false) await announceDeletion(context, id);
+  for await (const [id, design] of context.records.designs.list())
+    if (design.setting?.announced === false) await announceMaintenance(context, id);
   for await (const [id, licence] of context.records.licences.list())
     if (licence.pending) await announceLicence(context, id);
   for await (const [id, print] of context.records.prints.list())
@@ -178,6 +181,8 @@ async function handle(context: ControlContext, checks: CheckBoard, delivery: Del
     }
     case 'design.deleted':
       return takeDeleted(context, message);
+    case 'design.maintained':
+      return takeMaintained(context, message);
     case 'design.repaired':
       return takeRepaired(context, message);
     case 'stream.alarm':

@@ -49,6 +49,10 @@ const designSchema = z.strictObject({
     .optional(),
   /** The owner's signed deletion, and whether both proactive nodes have mail of it. */
   deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
+  /** How its cells are renewed, as far as is known here; `rekey` unless told. */
+  maintenance: z.string().optional(),
+  /** The owner's newest wish for another mode, until the keys node has taken it. */
+  setting: z.strictObject({ id, mode: z.string(), transaction: bytes, announced: z.boolean() }).optional(),
   /** What still has to be mailed; gone as soon as the mailbox holds it. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
 });

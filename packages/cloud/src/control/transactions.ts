@@ -13,6 +13,7 @@ import { readManifest } from '@millrace/vault';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
+import { setMaintenance } from './modes.ts';
 import { countClaims } from './permits.ts';
 
 export interface Attachments {
@@ -74,6 +75,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return addDesign(context, { ...signed, body }, attachments);
     case 'design.delete':
       return deleteDesign(context, { ...signed, body });
+    case 'design.maintenance':
+      return setMaintenance(context, { ...signed, body }, id);
     case 'licence.grant':
       return grantLicence(context, { ...signed, body }, attachments, id);
     case 'print.request':
@@ -145,6 +148,7 @@ async function addDesign(
     size: manifest.size,
     segments: manifest.segments,
     contentMac: manifest.contentMac,
+    maintenance: manifest.maintenance,
     state: 'uploading',
     transaction: bytes,
     pending: { manifest: manifestBytes, keys },

@@ -7,8 +7,23 @@ import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './
 /** A machine whose agent polled within this time is online. */
 const ONLINE_MS = 45_000;
 
-export function designView({ design, name, kind, size, segments, state, code, reason, damage, repair }: DesignRecord) {
-  return { design, name, kind, size, segments, state, code, reason, damage, repair };
+export function designView(record: DesignRecord) {
+  const { design, name, kind, size, segments, state, code, reason, damage, repair, setting } = record;
+  const maintenance = record.maintenance ?? 'rekey';
+  return {
+    design,
+    name,
+    kind,
+    size,
+    segments,
+    state,
+    code,
+    reason,
+    damage,
+    repair,
+    maintenance,
+    wanted: setting?.mode,
+  };
 }
 
 export async function licenceView(context: ControlContext, record: LicenceRecord) {

@@ -11,6 +11,7 @@ import {
   type Logger,
   MillraceError,
   systemClock,
+  toHex,
   utf8,
   wipe,
 } from '@millrace/base';
@@ -36,6 +37,7 @@ import { Checks } from './checks.ts';
 import { LicenceBook } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { KeysStreams } from './streams.ts';
+import { verifyWish } from './wishes.ts';
 
 interface Parts {
   readonly config: NodeConfig;
@@ -130,6 +132,8 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
         return addDesign(parts, message);
       case 'design.delete':
         return deleteDesign(parts, message);
+      case 'design.maintenance':
+        return setMaintenance(parts, message);
       case 'licence.grant':
         return addLicence(parts, message);
       case 'stream.open':
@@ -183,6 +187,20 @@ async function deleteDesign(
   }
   await licences.forget(design);
   await outbound.mail.send('control', { type: 'design.deleted', design }, `deleted/${design}`);
+}
+
+/** The owner's word, from the next sweep on; what is older than what was told before changes nothing. */
+async function setMaintenance(
+  { config, playbook, deletions, outbound, logger }: Parts,
+  { design, transaction }: MessageOf<'design.maintenance'>,
+): Promise<void> {
+  await deletions.requireKept(design);
+  const { owner } = playbook.design(design);
+  const body = await verifyWish(transaction, { design, owner, installation: config.directory.installation });
+  const mode = await playbook.setMode(design, body.mode, body.issued);
+  logger.info({ design, mode }, 'maintenance of the design from the next sweep on');
+  const id = toHex(body.id);
+  await outbound.mail.send('control', { type: 'design.maintained', design, transaction: id, mode }, `maintained/${id}`);
 }
 
 async function addLicence(

@@ -1,0 +1,65 @@
+import { type Bytes, MillraceError } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import { requireKept } from './designs.ts';
+
+// An owner's later choice of how a design's cells are renewed.
+
+/** The owner's signed wish; the newest counts. @throws {MillraceError} E_FORBIDDEN, E_DESIGN_DELETED, E_MODE_FIXED */
+export async function setMaintenance(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'design.maintenance'>>,
+  id: string,
+) {
+  const { design, mode } = body;
+  const owner = keyName(signer);
+  await context.records.designs.update(design, (current) => {
+    if (current.owner !== owner) throw new MillraceError('E_FORBIDDEN', 'only the owner chooses the maintenance');
+    requireKept(current);
+    if (current.state !== 'stored') throw new MillraceError('E_STATE', `the design is ${current.state}`);
+    requireSettable(current.maintenance);
+    return { ...current, setting: { id, mode, transaction: bytes, announced: false } };
+  });
+  await announceMaintenance(context, design);
+  return { design };
+}
+
+function requireSettable(mode: string | undefined): void {
+  if (mode !== undefined && mode !== 'rekey' && mode !== 'delta')
+    throw new MillraceError('E_MODE_FIXED', `the design was uploaded as ${mode}, and stays so`);
+}
+
+/** Mails the wish to the keys node; safe to repeat. */
+export async function announceMaintenance({ records, mailbox }: ControlContext, design: string): Promise<void> {
+  const { setting } = await records.designs.require(design);
+  if (setting === undefined || setting.announced) return;
+  const { id, transaction } = setting;
+  await mailbox.send('keys', `maintenance/${id}`, { type: 'design.maintenance', design, transaction });
+  await records.designs.update(design, (current) =>
+    current.setting?.id === id ? { ...current, setting: { ...setting, announced: true } } : current,
+  );
+}
+
+/** The keys node has taken it; the ledger keeps the owner's word. */
+export async function takeMaintained(
+  { records, ledger }: ControlContext,
+  { design, transaction, mode }: MessageOf<'design.maintained'>,
+): Promise<void> {
+  const { setting, owner, ownerKey } = await records.designs.require(design);
+  if (setting?.id !== transaction) return; // a newer wish is on its way
+  await ledger.append({
+    account: `design:${design}`,
+    type: 'stored',
+    actor: owner,
+    body: { fact: 'maintenance', mode },
+    evidence: setting.transaction as Bytes,
+    evidenceKey: ownerKey,
+    eventId: `maintenance/${transaction}`,
+  });
+  await records.designs.update(design, (current) => {
+    if (current.setting?.id !== transaction) return current;
+    const { setting: _taken, ...kept } = current;
+    return { ...kept, maintenance: mode };
+  });
+}
