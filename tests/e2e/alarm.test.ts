@@ -137,11 +137,36 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect((await machineObject(world, object)).segments).toBeLessThan(MOST);
   });
 
+  it('the machine gets nothing more of that licence, and only the owner can change that', async () => {
+    await expect(order(world, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
+    const listed = await millrace(world.home, 'alarm', 'list', '--json');
+    expect(listed.json?.alarms).toEqual([expect.objectContaining({ object, state: 'alarmed', code: 'E_ALARM' })]);
+    expect(await millrace(world.home, 'alarm', 'clear', object, '--user', 'operator', '--json')).toMatchObject({
+      exit: 3,
+      code: 'E_FORBIDDEN',
+    });
+    await expect(order(world, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
+  });
+
   it('the next object of the same machine, at its registered pace again, is made', async () => {
     await world.processes.machine.stop();
     await setDriver(world.installation.layout, MACHINE, {});
     await world.processes.machine.start();
     const view = await untilEnded(operator, await order(world, operator, fairLicence));
     expect(view).toMatchObject({ state: 'completed' });
+  });
+
+  it('cleared by the owner, with a record: the licence goes on, the object stays stopped', async () => {
+    expect(await millrace(world.home, 'alarm', 'clear', object.slice(0, 12), '--json')).toMatchObject({ exit: 0 });
+    expect((await millrace(world.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // once
+    expect((await owner.api.object(object)).events.at(-1)).toMatchObject({
+      type: 'inspected',
+      body: { fact: 'alarm cleared' },
+    });
+    expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ cleared: true });
+    // Both proactive nodes let it pass, too: hints and keys flow.
+    const again = await order(world, operator, covetedLicence);
+    await untilPrint(operator, again, ({ progress }) => (progress?.acked ?? 0) > 1);
+    expect(await callHomeAgain(print)).toMatchObject({ status: 403, error: { code: 'E_ALARM' } });
   });
 });

@@ -218,6 +218,17 @@ function addProofs(group: Group, add: Add): void {
   );
   add(object, 'list', 'objects of the user', async (context) => (await import('./commands/objects.ts')).list(context));
 
+  const alarm = group('alarm', 'alarms: streams that were consumed as no machine of its kind could');
+  add(alarm, 'list', 'objects with an alarm, cleared or not', async (context) =>
+    (await import('./commands/alarms.ts')).list(context),
+  );
+  add(
+    alarm,
+    'clear <object>',
+    'sign that you have looked into it: the machine may print of that licence again',
+    async (context, [id = '']) => (await import('./commands/alarms.ts')).clear(context, id),
+  );
+
   const certificate = group('certificate', 'certificates: portable proof of an object');
   add(
     certificate,

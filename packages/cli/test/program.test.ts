@@ -60,6 +60,8 @@ describe('help', () => {
         .sort(),
     ).toEqual(
       [
+        'alarm clear',
+        'alarm list',
         'backup create',
         'backup destroy',
         'backup restore',

@@ -81,6 +81,8 @@ const setMaintenance = z.strictObject({
   design: identifier,
   mode: z.enum(['rekey', 'delta']),
 });
+/** The owner has looked into an alarm: the machine may have permits of that licence again. The object stays stopped. */
+const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: z.string().max(64) });
 
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
@@ -114,6 +116,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   addDesign,
   deleteDesign,
   setMaintenance,
+  clearAlarm,
   grantLicence,
   requestPrint,
 ]);

@@ -44,6 +44,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('design.uploaded'), design }),
   z.strictObject({ type: z.literal('design.delete'), design, transaction: bytes }),
   z.strictObject({ type: z.literal('design.maintenance'), design, transaction: bytes }),
+  z.strictObject({ type: z.literal('alarm.clear'), object: z.string(), transaction: bytes }),
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
@@ -69,6 +70,7 @@ const messageSchema = z.discriminatedUnion('type', [
     jti: hexOf(16),
     acked: uint,
     by: z.enum(['segments', 'keys']),
+    reason: z.string().max(300),
   }),
   z.strictObject({ type: z.literal('slice.missing'), session: hexOf(16), segments: z.array(uint) }),
   // keys → segments

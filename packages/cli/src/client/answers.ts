@@ -72,6 +72,8 @@ export const printAnswer = z.object({
   machine: id,
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
   object: z.string().optional(),
+  /** The owner has cleared its alarm. */
+  cleared: z.boolean().optional(),
   segments: uint,
   progress: z.object({ acked: uint, revision: z.number(), machine: machineState.optional() }).optional(),
   ...failure,

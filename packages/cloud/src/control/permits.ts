@@ -11,6 +11,7 @@ import {
   signPermit,
   verifyMachineDocument,
 } from '@millrace/protocol';
+import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound } from './designs.ts';
 import { requireNewest } from './heads.ts';
@@ -35,6 +36,7 @@ const FINAL = new Set([
   'E_DESIGN_DELETED',
   'E_CELL_MISSING',
   'E_CELL_DAMAGED',
+  'E_ALARM',
 ]);
 
 /**
@@ -73,6 +75,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   try {
     requireKept(design);
     requireSound(design, request.from);
+    if (print.state === 'queued') await requireNoAlarm(context, print);
     checkAgainstLicence(request, licence, registration, clock.now());
     const permitted = await permit(context, print, licence, request, bytes);
     await announcePermit(context, permitted.print);

@@ -79,6 +79,8 @@ const printSchema = z.strictObject({
   code: z.string().optional(),
   reason: z.string().optional(),
   transaction: bytes,
+  /** The owner has cleared the alarm. */
+  cleared: z.boolean().optional(),
   /** Set when an object of the licence has been taken. */
   number: uint.optional(),
   object: z.string().optional(),
@@ -112,6 +114,8 @@ export interface Records {
   readonly prints: Table<PrintRecord>;
   /** Object of a licence (licence/number) → the print that took it. Written once: this is what counts. */
   readonly claims: Table<{ print: string }>;
+  /** Licence and machine (licence/machine) → objects whose alarm the owner has not cleared. */
+  readonly alarms: Table<{ objects: string[] }>;
   /** Newest epoch that each proactive node has told of. */
   readonly heads: Table<{ epoch: number }>;
   /** Ids of transactions that were acted on. */
@@ -127,6 +131,7 @@ export function openRecords(store: Store): Records {
     licences: new Table(store, 'licence', licenceSchema),
     prints: new Table(store, 'print', printSchema),
     claims: new Table(store, 'claim', z.strictObject({ print: id })),
+    alarms: new Table(store, 'alarm', z.strictObject({ objects: z.array(z.string()) })),
     heads: new Table(store, 'head', z.strictObject({ epoch: uint })),
     seen: new Table(store, 'seen', z.strictObject({ type: z.string() })),
   };

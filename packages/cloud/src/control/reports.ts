@@ -1,5 +1,5 @@
 import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { type MachineReport, type MessageOf, verifyMachineDocument } from '@millrace/protocol';
+import { type MachineReport, verifyMachineDocument } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 
@@ -104,36 +104,4 @@ export async function printOf({ records }: ControlContext, object: string): Prom
   const claim = await records.claims.get(`${licence}/${number}`);
   if (claim === undefined || object[32] !== '-') throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
   return records.prints.require(claim.print);
-}
-
-/** A proactive node stopped a stream: the ledger says so, the print stays alarmed. */
-export async function takeAlarm(
-  context: ControlContext,
-  message: MessageOf<'stream.alarm'>,
-  from: string,
-): Promise<void> {
-  const print = await printOf(context, message.object);
-  context.logger.warn({ object: message.object, acked: message.acked, by: from }, 'alarm');
-  await context.ledger
-    .append({
-      account: message.object,
-      type: 'alarmed',
-      actor: from,
-      body: { by: from, acked: message.acked, permit: message.jti, code: 'E_ALARM' },
-      eventId: `alarmed/${message.object}`,
-    })
-    .catch((error: unknown) => {
-      // Both proactive nodes raise it; the first one counts.
-      if (!(error instanceof MillraceError && error.code === 'E_CONFLICT')) throw error;
-    });
-  await context.records.prints.update(print.print, (current) =>
-    current.state === 'alarmed'
-      ? current
-      : {
-          ...current,
-          state: 'alarmed',
-          code: 'E_ALARM',
-          reason: `data was consumed faster than the machine can (noticed by the ${from} node)`,
-        },
-  );
 }

@@ -86,6 +86,7 @@ export const printAnswer = z.object({
   object: z.string().optional(),
   code: z.string().optional(),
   reason: z.string().optional(),
+  cleared: z.boolean().optional(),
   segments: z.int(),
   progress: z.object({ acked: z.int(), revision: z.int(), machine: z.looseObject({}).optional() }).optional(),
 });

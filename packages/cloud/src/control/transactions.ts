@@ -10,6 +10,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { readManifest } from '@millrace/vault';
+import { clearAlarm, requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
@@ -77,6 +78,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return deleteDesign(context, { ...signed, body });
     case 'design.maintenance':
       return setMaintenance(context, { ...signed, body }, id);
+    case 'alarm.clear':
+      return clearAlarm(context, { ...signed, body });
     case 'licence.grant':
       return grantLicence(context, { ...signed, body }, attachments, id);
     case 'print.request':
@@ -262,6 +265,7 @@ async function requestPrint(
       },
     );
   }
+  await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
   const created = await records.prints.create(print, {
     print,
     licence: licence.licence,

@@ -51,10 +51,10 @@ export function machineView(context: ControlContext, { registration, hash }: Mac
 }
 
 export async function printView(context: ControlContext, record: PrintRecord) {
-  const { print, licence, design, machine, state, object, code, reason } = record;
+  const { print, licence, design, machine, state, object, code, reason, cleared } = record;
   const { segments } = await context.records.designs.require(design);
   const progress = object === undefined ? undefined : context.progress.get(object);
-  return { print, licence, design, machine, state, object, code, reason, segments, progress };
+  return { print, licence, design, machine, state, object, code, reason, cleared, segments, progress };
 }
 
 /** Whether `user` may see the print: holder, or owner of the design. */

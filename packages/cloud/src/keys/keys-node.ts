@@ -138,6 +138,8 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
         return addLicence(parts, message);
       case 'stream.open':
         return parts.streams.open(message.opening);
+      case 'alarm.clear':
+        return parts.streams.clearAlarm(message);
       case 'vault.check':
         return parts.checks.ask(message.check, message.deep);
     }

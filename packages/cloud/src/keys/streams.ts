@@ -160,6 +160,12 @@ export class KeysStreams {
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
   }
 
+  /** The owner has looked into an alarm. */
+  clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
+    const { objects, directory, playbook } = this.#modules;
+    return objects.clear(object, transaction, { directory, ownerOf: (design) => playbook.design(design).owner });
+  }
+
   /** Nothing more of this design is handed out, and its machines are told why. */
   async endDesign(design: string, error: MillraceError): Promise<void> {
     for (const [key, { stream, jti }] of [...this.#streams])
@@ -205,7 +211,8 @@ export class KeysStreams {
       // Control hears of an alarm before the machine does, whose report would come first otherwise.
       if (error.code === 'E_ALARM') {
         await objects.alarm(object);
-        await mail.send('control', { type: 'stream.alarm', object, jti, acked, by: 'keys' }, `alarm/${object}`);
+        const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'keys' as const, reason: error.message };
+        await mail.send('control', alarm, `alarm/${object}`);
       }
     } catch (cause) {
       logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');

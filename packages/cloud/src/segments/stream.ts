@@ -29,6 +29,9 @@ export interface SegmentsStreamOptions {
   readonly onEnd: (error: MillraceError | undefined) => void;
 }
 
+/** A frame that cannot be solved comes once in ten million; an alarm must not come from bad luck. */
+const mostRepeats = ({ segments }: StreamParameters): number => 16 + Math.ceil(segments / 50);
+
 interface Slot {
   readonly body: Bytes;
   /** Revision in which it was last sent. */
@@ -53,6 +56,8 @@ export class SegmentsStream {
   /** Segments that the machine has taken: the window is counted from here, and a resumed machine may hold one already. */
   #taken: number;
   #ready = -1n;
+  /** Segments that the machine has asked for again, in this session. */
+  #repeats = 0;
   #revisionSince: number;
   #ended = false;
 
@@ -130,7 +135,11 @@ export class SegmentsStream {
       this.#cells.delete(this.#acked);
     }
     if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
-    for (const segment of telemetry.resend ?? []) this.#askAgain(segment);
+    const { resend = [] } = telemetry;
+    this.#repeats += resend.length;
+    if (this.#repeats > mostRepeats(parameters))
+      return this.#end(new MillraceError('E_ALARM', 'more segments were asked for again than can have been lost'));
+    for (const segment of resend) this.#askAgain(segment);
     onTelemetry(telemetry, this.#sender.revision);
     // The machine has everything; it still tells how it goes on until it is done, or calls no more.
     if (telemetry.machine?.state === 'done' && this.#acked === parameters.segments) return this.#end(undefined);

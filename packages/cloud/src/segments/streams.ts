@@ -143,6 +143,12 @@ export class SegmentsStreams {
     for (const { stream } of [...this.#streams.values()]) if (stream.design === design) stream.fail(error);
   }
 
+  /** The owner has looked into an alarm. */
+  clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
+    const { objects, directory, designs } = this.#modules;
+    return objects.clear(object, transaction, { directory, ownerOf: (design) => designs.ownerOf(design) });
+  }
+
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
     this.#streams.get(session)?.stream.addMix(BigInt(revision), secret);
     wipe(secret);
@@ -184,7 +190,14 @@ export class SegmentsStreams {
       // Control hears of an alarm before the machine does, whose report would come first otherwise.
       if (error.code === 'E_ALARM') {
         await objects.alarm(object);
-        const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'segments' as const };
+        const alarm = {
+          type: 'stream.alarm' as const,
+          object,
+          jti,
+          acked,
+          by: 'segments' as const,
+          reason: error.message,
+        };
         await mail.send('control', alarm, `alarm/${object}`);
         await mail.send('keys', alarm, `alarm/${object}`);
       }

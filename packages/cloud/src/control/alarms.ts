@@ -1,0 +1,85 @@
+import { MillraceError } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import type { PrintRecord } from './records.ts';
+import { printOf } from './reports.ts';
+
+const keyOf = ({ licence, machine }: Pick<PrintRecord, 'licence' | 'machine'>) => `${licence}/${machine}`;
+
+/** A proactive node stopped a stream: the ledger says so, the print stays alarmed. */
+export async function takeAlarm(
+  context: ControlContext,
+  message: MessageOf<'stream.alarm'>,
+  from: string,
+): Promise<void> {
+  const { records, ledger, logger } = context;
+  const { object, acked, jti } = message;
+  const print = await printOf(context, object);
+  logger.warn({ object, acked, by: from }, 'alarm');
+  await ledger
+    .append({
+      account: object,
+      type: 'alarmed',
+      actor: from,
+      body: { by: from, acked, permit: jti, code: 'E_ALARM' },
+      eventId: `alarmed/${object}`,
+    })
+    .catch((error: unknown) => {
+      // Both proactive nodes raise it; the first one counts.
+      if (!(error instanceof MillraceError && error.code === 'E_CONFLICT')) throw error;
+    });
+  if (print.cleared) return; // the message came again
+  if (!(await records.alarms.create(keyOf(print), { objects: [object] })))
+    await records.alarms.update(keyOf(print), ({ objects }) => ({ objects: [...new Set([...objects, object])] }));
+  await records.prints.update(print.print, (current) =>
+    current.state === 'alarmed'
+      ? current
+      : { ...current, state: 'alarmed', code: 'E_ALARM', reason: `${message.reason} (noticed by the ${from} node)` },
+  );
+}
+
+/**
+ * After an alarm this machine gets nothing more of the licence until the owner has looked into it.
+ * @throws {MillraceError} E_ALARM
+ */
+export async function requireNoAlarm(
+  { records }: ControlContext,
+  print: Pick<PrintRecord, 'licence' | 'machine'>,
+): Promise<void> {
+  const object = (await records.alarms.get(keyOf(print)))?.objects[0];
+  if (object === undefined) return;
+  throw new MillraceError('E_ALARM', `object ${object} of this licence raised an alarm on this machine`, {
+    data: { object },
+  });
+}
+
+/** The owner's signed word, to the ledger and to both proactive nodes, who verify it themselves. Safe to repeat. */
+export async function clearAlarm(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'alarm.clear'>>,
+) {
+  const { records, ledger, mailbox } = context;
+  const { object } = body;
+  const print = await printOf(context, object);
+  const owner = keyName(signer);
+  if ((await records.designs.require(print.design)).owner !== owner)
+    throw new MillraceError('E_FORBIDDEN', 'only the owner of the design clears its alarms');
+  if (print.state !== 'alarmed' || print.cleared)
+    throw new MillraceError('E_STATE', `object ${object} has no alarm to be cleared`);
+  await ledger.append({
+    account: object,
+    type: 'inspected',
+    actor: owner,
+    body: { fact: 'alarm cleared' },
+    evidence: bytes,
+    evidenceKey: signer,
+    eventId: `cleared/${object}`,
+  });
+  const message = { type: 'alarm.clear' as const, object, transaction: bytes };
+  await mailbox.send('segments', `cleared/${object}`, message);
+  await mailbox.send('keys', `cleared/${object}`, message);
+  await records.alarms.update(keyOf(print), ({ objects }) => ({ objects: objects.filter((name) => name !== object) }));
+  await records.prints.update(print.print, (current) => ({ ...current, cleared: true }));
+  return { object };
+}
