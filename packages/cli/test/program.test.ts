@@ -71,6 +71,7 @@ describe('help', () => {
         'design add',
         'design delete',
         'design list',
+        'design maintenance',
         'design repair',
         'down',
         'init',
