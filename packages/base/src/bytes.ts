@@ -1,22 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
+import { type Bytes, copyBytes } from './byte-arrays.ts';
 
-/** A plain byte array over a plain buffer: what every package passes around. */
-export type Bytes = Uint8Array<ArrayBuffer>;
-
-export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
-  const out = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    out.set(part, offset);
-    offset += part.length;
-  }
-  return out;
-}
-
-/** Copy of the bytes over a buffer of their own (node Buffers often share a pool). */
-export function copyBytes(bytes: Uint8Array): Bytes {
-  return new Uint8Array(bytes);
-}
+export * from './byte-arrays.ts';
 
 export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
@@ -39,22 +24,6 @@ export function fromBase64(text: string): Bytes {
   return copyBytes(bytes);
 }
 
-export function utf8(text: string): Bytes {
-  return new TextEncoder().encode(text);
-}
-
-export function u32be(value: number): Bytes {
-  const out = new Uint8Array(4);
-  new DataView(out.buffer).setUint32(0, value);
-  return out;
-}
-
-export function u64be(value: bigint): Bytes {
-  const out = new Uint8Array(8);
-  new DataView(out.buffer).setBigUint64(0, value);
-  return out;
-}
-
 /** Constant-time for equal lengths. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
@@ -63,9 +32,4 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 /** Byte order: negative when `a` sorts first. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b);
-}
-
-/** Overwrites secrets that are no longer needed. */
-export function wipe(...secrets: readonly (Uint8Array | undefined)[]): void {
-  for (const secret of secrets) secret?.fill(0);
 }

@@ -2,6 +2,7 @@ import { type Bytes, copyBytes, MillraceError, utf8, wipe } from '@millrace/base
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { MIX_INTERVAL, requireBytes, SEED_BYTES } from './parameters.ts';
+import { sharedMemory } from './shared.ts';
 
 /** The four keys of one revision; each is a separate expansion of its secret. */
 export interface RevisionKeys {
@@ -113,7 +114,7 @@ function expandOnce(secret: Uint8Array, label: string): Bytes {
 
 /** Worker threads read these two keys in place: a copy in a message could not be wiped. */
 function shared(key: Bytes): Uint8Array {
-  const out = new Uint8Array(new SharedArrayBuffer(key.length));
+  const out = new Uint8Array(sharedMemory(key.length));
   out.set(key);
   wipe(key);
   return out;

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import { frameMac } from '../src/frame/mac.ts';
+import { nodeHmac } from '../src/frame/node-hmac.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
 import { Ratchet } from '../src/ratchet.ts';
 import { createReceiver, type Receiver } from '../src/receiver.ts';
@@ -111,7 +112,7 @@ describe('what a wrong frame gets', () => {
 
   /** Signs again what was changed, as only somebody with the session's key could. */
   function sealAgain(frame: Bytes): Bytes {
-    frame.set(frameMac(macKey, frame.subarray(0, -16)), frame.length - 16);
+    frame.set(frameMac(nodeHmac, macKey, frame.subarray(0, -16)), frame.length - 16);
     return frame;
   }
 

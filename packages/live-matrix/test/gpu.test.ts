@@ -1,9 +1,6 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
@@ -14,6 +11,7 @@ import { MAX_DISPATCH } from '../src/gpu/runner.ts';
 import type { Gpu } from '../src/gpu/webgpu.ts';
 import type { SuiteName } from '../src/suites.ts';
 import { allocateScratch, allocateTable, SUPERBLOCK } from '../src/table/table.ts';
+import { chromium, pageSays } from './page.ts';
 
 const reasons: string[] = [];
 const note = (reason: string) => reasons.push(reason);
@@ -167,78 +165,23 @@ if (engine === undefined) {
   });
 }
 
-const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((file) => existsSync(file));
-if (browser !== undefined) {
+if (chromium !== undefined) {
+  const program = chromium;
   describe('the gpu engine in a browser', () => {
-    it('gives what it gives in Node, from the same files', { timeout: 90_000 }, async () => {
-      expect(await inBrowser(browser)).toBe('91e580c9 31743878');
+    it('gives what it gives in Node, from the same files', { timeout: 120_000 }, async () => {
+      const script = `
+        import { createGpuEngine } from '@millrace/live-matrix/gpu';
+        const said = [];
+        const engine = await createGpuEngine({ software: true, note: (reason) => said.push(reason) });
+        const out = new Uint32Array(2);
+        await engine?.hashRange({ suite: 'keccak256', revision: 0n, key: new Uint8Array(32) }, 0, out);
+        await engine?.close();
+        await say(engine ? [...out].map((word) => word.toString(16)).join(' ') : said.join());`;
+      const flags = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+      expect(await pageSays(program, { script, flags })).toBe('91e580c9 31743878');
     });
   });
 } else console.log('WebGPU in a browser: NOT CHECKED, there is no Chromium');
-
-/** What a page that loads the built engine says: its first two hashes, or why there are none. */
-async function inBrowser(program: string): Promise<string> {
-  const profile = mkdtempSync(join(tmpdir(), 'millrace-gpu-'));
-  const script = `
-    import { createGpuEngine } from '/gpu/gpu-engine.js';
-    const said = [];
-    const engine = await createGpuEngine({ software: true, note: (reason) => said.push(reason) });
-    const out = new Uint32Array(2);
-    await engine?.hashRange({ suite: 'keccak256', revision: 0n, key: new Uint8Array(32) }, 0, out);
-    await engine?.close();
-    const body = engine ? [...out].map((word) => word.toString(16)).join(' ') : said.join();
-    await fetch('/done', { method: 'POST', body });`;
-  let child: ChildProcess | undefined;
-  let said: (text: string) => void = () => undefined;
-  const answer = new Promise<string>((resolve) => {
-    said = resolve;
-  });
-  const server = createServer((request, response) => {
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname;
-    if (path === '/done') {
-      let body = '';
-      request.on('data', (part) => {
-        body += String(part);
-      });
-      request.on('end', () => {
-        response.end();
-        said(body);
-      });
-      return;
-    }
-    const file = new URL(`../dist${path}`, import.meta.url);
-    if (path !== '/' && !existsSync(file)) {
-      response.writeHead(404).end();
-      if (path.endsWith('.js')) said(`dist has no ${path}`);
-    } else if (path === '/')
-      response.setHeader('content-type', 'text/html').end(`<script type="module">${script}</script>`);
-    else response.setHeader('content-type', 'text/javascript').end(readFileSync(file));
-  });
-  try {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('no port');
-    child = spawn(
-      program,
-      [
-        ...['--headless', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`],
-        ...['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'],
-        `http://127.0.0.1:${address.port}/`,
-      ],
-      { stdio: 'ignore' },
-    );
-    child.on('error', (error) => said(error.message));
-    child.on('exit', (status) => said(`Chromium ended with ${status}`));
-    const guard = setTimeout(() => said('no answer'), 60_000); // so that no browser is left behind
-    return await answer.finally(() => clearTimeout(guard));
-  } finally {
-    const gone = new Promise((resolve) => child?.once('exit', resolve));
-    if (child?.exitCode === null && child.kill()) await gone;
-    server.closeAllConnections();
-    server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-  }
-}
 
 describe('creating the gpu engine', () => {
   it('gives nothing where WebGPU has no adapter', async () => {

@@ -11,6 +11,7 @@ import type { MatrixParameters } from '../src/parameters.ts';
 import { createReceiver } from '../src/receiver.ts';
 import { createSender } from '../src/sender.ts';
 import { TableBuilder } from '../src/table/builder.ts';
+import { nodeTurn } from '../src/table/node-thread.ts';
 import { createLocalRunner } from '../src/table/runner.ts';
 
 const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
@@ -80,7 +81,7 @@ describe('a table that is not finished', () => {
         engine.partition(...all);
       },
     };
-    const runner = createLocalRunner(spy);
+    const runner = createLocalRunner(spy, nodeTurn);
     const builder = new TableBuilder(16, runner);
     const building = builder.build({ suite: 'turboshake128', revision: 1n, key: new Uint8Array(32) });
     const outcome = expect(building).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));

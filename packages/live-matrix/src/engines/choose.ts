@@ -1,8 +1,8 @@
 import { MillraceError } from '@millrace/base/core';
 import { type EngineName, type EngineSetting, engineNames, type HashEngine } from './engine.ts';
 import { createNativeEngine } from './native-engine.ts';
+import { createWasmEngine } from './node-wasm.ts';
 import { createTsEngine } from './ts-engine.ts';
-import { createWasmEngine } from './wasm-engine.ts';
 
 const makers: Readonly<Record<EngineName, () => HashEngine>> = {
   native: () => createNativeEngine(),

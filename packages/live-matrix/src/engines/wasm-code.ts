@@ -1,7 +1,7 @@
 import { COLUMN_WORDS, generatorColumns } from '../code/generator.ts';
 import { type Block, MAX_BLOCK_HINTS, totalParityBytes } from '../code/layout.ts';
 import type { HashEngine } from './engine.ts';
-import { instantiate } from './wasm-module.ts';
+import { callsOf, type WasmInstance } from './wasm-module.ts';
 
 // Places in the kernel's memory: assembly/code.ts.
 const COLUMNS = 0x20000;
@@ -16,8 +16,8 @@ const VALUES = 0x4000;
 const SIDE_BY_SIDE = 32;
 
 /** Parity and solving in WebAssembly. */
-export function createWasmCode(file: string): Pick<HashEngine, 'parity' | 'solve'> {
-  const kernel = instantiate(file, ['parity', 'solve']);
+export function createWasmCode(instance: WasmInstance): Pick<HashEngine, 'parity' | 'solve'> {
+  const kernel = callsOf(instance, ['parity', 'solve']);
   const { memory } = kernel;
   new Uint32Array(memory, COLUMNS).set(generatorColumns());
   const starts = new Uint32Array(memory, STARTS, MAX_BLOCK_HINTS + 1);

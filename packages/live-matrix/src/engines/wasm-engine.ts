@@ -3,7 +3,7 @@ import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { loadBlock, roundConstants } from './keccak.ts';
 import { withReference } from './ts-engine.ts';
 import { createWasmCode } from './wasm-code.ts';
-import { instantiate } from './wasm-module.ts';
+import { callsOf, type WasmInstance, type WasmKernels } from './wasm-module.ts';
 
 // Places in the kernel's memory: assembly/layout.ts.
 const BLOCK = 1024;
@@ -13,18 +13,22 @@ const RESULTS = VALUES + 4096 * 4;
 const CHUNK = 4096;
 const RANGE = 0x20000;
 
-const modules = {
-  'wasm-simd': {
-    hash: 'keccak-simd.wasm',
-    code: 'code-simd.wasm',
-    detail: 'WebAssembly SIMD, 2 hashes side by side, two pairs in turn',
-  },
-  wasm: { hash: 'keccak-plain.wasm', code: 'code-plain.wasm', detail: 'WebAssembly without SIMD' },
+export type WasmEngineName = 'wasm-simd' | 'wasm';
+
+/** Files of the kernels, in the package's folder `wasm/`. */
+export const wasmFiles: Readonly<Record<WasmEngineName, WasmKernels<string>>> = {
+  'wasm-simd': { hash: 'keccak-simd.wasm', code: 'code-simd.wasm' },
+  wasm: { hash: 'keccak-plain.wasm', code: 'code-plain.wasm' },
+};
+
+const details = {
+  'wasm-simd': 'WebAssembly SIMD, 2 hashes side by side, two pairs in turn',
+  wasm: 'WebAssembly without SIMD',
 } as const;
 
-/** @throws {MillraceError} E_ENGINE when the module is not built, or WebAssembly here lacks what it needs. */
-export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
-  const kernel = instantiate(modules[name].hash, ['hashBatch', 'hashSuperblock', 'wipe']);
+/** @throws {TypeError} when the kernels are not what they should be */
+export function wasmEngineOf(name: WasmEngineName, kernels: WasmKernels<WasmInstance>): HashEngine {
+  const kernel = callsOf(kernels.hash, ['hashBatch', 'hashSuperblock', 'wipe']);
   const bytes = kernel.memory;
   const block = new Int32Array(bytes, BLOCK, 50);
   const values = new Uint32Array(bytes, VALUES, CHUNK);
@@ -44,7 +48,7 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
 
   const hashes: HashOnly = {
     name,
-    detail: modules[name].detail,
+    detail: details[name],
     hashBatch(key, high, input, out) {
       withKey(key, high, (rounds) => {
         for (let at = 0; at < input.length; at += CHUNK) {
@@ -76,5 +80,5 @@ export function createWasmEngine(name: 'wasm-simd' | 'wasm'): HashEngine {
       });
     },
   };
-  return { ...withReference(hashes), ...createWasmCode(modules[name].code) };
+  return { ...withReference(hashes), ...createWasmCode(kernels.code) };
 }

@@ -1,39 +1,51 @@
-import { readFileSync } from 'node:fs';
 import { MillraceError } from '@millrace/base/core';
 
 // The part of WebAssembly's API that is used here: the compiler's library for Node has none of it.
 interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
-declare const WebAssembly: {
+/** A compiled kernel: may be sent to a worker. */
+export type WasmModule = object;
+export interface WasmInstance {
+  readonly exports: Readonly<Record<string, unknown>>;
+}
+interface WasmApi {
   readonly Memory: new (descriptor: { initial: number }) => WasmMemory;
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: object) => { readonly exports: Readonly<Record<string, unknown>> };
-};
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Instance: new (module: WasmModule, imports: object) => WasmInstance;
+  compile(bytes: Uint8Array): Promise<WasmModule>;
+  instantiate(module: WasmModule, imports: object): Promise<WasmInstance>;
+}
+declare const WebAssembly: WasmApi;
+export const wasm: WasmApi = WebAssembly;
+
+/** The two kernels of an engine: hashes; parity and solving. */
+export interface WasmKernels<T> {
+  readonly hash: T;
+  readonly code: T;
+}
 
 /** Numbers in, a number or nothing out: what kernels export. */
 type WasmCall = (...numbers: number[]) => number;
 
 /**
- * Loads a built kernel with the functions that it must export, and its memory, which never grows.
- * @throws {MillraceError} E_ENGINE when it is not built, or WebAssembly here lacks what it needs
+ * The functions that a kernel must export, and its memory, which never grows.
+ * @throws {TypeError} when one is missing
  */
-export function instantiate<Name extends string>(
-  file: string,
+export function callsOf<Name extends string>(
+  { exports }: WasmInstance,
   names: readonly Name[],
 ): Readonly<Record<Name, WasmCall>> & { readonly memory: ArrayBuffer } {
-  try {
-    const module = new WebAssembly.Module(readFileSync(new URL(`../../wasm/${file}`, import.meta.url)));
-    const { exports } = new WebAssembly.Instance(module, {});
-    if (!(exports.memory instanceof WebAssembly.Memory)) throw new TypeError(`${file} exports no memory`);
-    const calls = names.map((name) => [name, exportedCall(exports[name])] as const);
-    return { ...(Object.fromEntries(calls) as Record<Name, WasmCall>), memory: exports.memory.buffer };
-  } catch (cause) {
-    throw new MillraceError('E_ENGINE', `the WebAssembly kernel ${file} cannot run here`, { cause });
-  }
+  if (!(exports.memory instanceof wasm.Memory)) throw new TypeError('the kernel exports no memory');
+  const calls = names.map((name) => [name, exportedCall(exports[name])] as const);
+  return { ...(Object.fromEntries(calls) as Record<Name, WasmCall>), memory: exports.memory.buffer };
 }
 
 function exportedCall(value: unknown): WasmCall {
   if (typeof value !== 'function') throw new TypeError('an export of the kernel is missing');
   return value as WasmCall;
+}
+
+export function cannotRun(name: string, cause: unknown): MillraceError {
+  return new MillraceError('E_ENGINE', `the WebAssembly kernels of ${name} cannot run here`, { cause });
 }

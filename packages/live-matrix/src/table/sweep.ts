@@ -3,7 +3,9 @@ import { MillraceError } from '@millrace/base/core';
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting, HashKey } from '../engines/engine.ts';
 import { isIntegerIn } from '../parameters.ts';
-import { createLocalRunner, WorkerRunner } from './runner.ts';
+import { nodeTurn, startThread } from './node-thread.ts';
+import { createLocalRunner } from './runner.ts';
+import { WorkerRunner } from './worker-runner.ts';
 
 /** Values in one task: 2^21, some 50 ms of the native engine. */
 const TASK = 2 ** 21;
@@ -38,7 +40,8 @@ export async function resolveBySweep(options: SweepOptions): Promise<bigint[][]>
     throw new MillraceError('E_INPUT', 'values and codes of a sweep must be below 2^order');
   }
   const engine = createEngine(options.engine);
-  const runner = threads === 0 ? createLocalRunner(engine) : new WorkerRunner(threads, engine.name);
+  const runner =
+    threads === 0 ? createLocalRunner(engine, nodeTurn) : new WorkerRunner(threads, () => startThread(engine.name));
   const found: bigint[][] = codes.map(() => []);
   let done = 0n;
   try {

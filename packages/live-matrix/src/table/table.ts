@@ -1,4 +1,5 @@
 import type { Order } from '../parameters.ts';
+import { sharedMemory } from '../shared.ts';
 
 /**
  * The inverse of H under one revision's key: from a code to every g that has it. Entries are grouped in buckets of 16
@@ -48,8 +49,8 @@ export function allocateTable(order: Order): Table {
   return {
     order,
     parts,
-    entries: new Uint32Array(new SharedArrayBuffer(4 * parts * partCapacity(order))),
-    ends: new Uint32Array(new SharedArrayBuffer(4 * parts * PART_BUCKETS)),
+    entries: new Uint32Array(sharedMemory(4 * parts * partCapacity(order))),
+    ends: new Uint32Array(sharedMemory(4 * parts * PART_BUCKETS)),
   };
 }
 
@@ -57,8 +58,8 @@ export function allocateTable(order: Order): Table {
 export function allocateScratch(order: Order): Omit<TableBuild, 'table'> {
   const parts = tableParts(order);
   return {
-    runs: new Uint32Array(new SharedArrayBuffer(8 * parts * (2 ** order / SUPERBLOCK))),
-    cursors: new Uint32Array(new SharedArrayBuffer(4 * parts)),
+    runs: new Uint32Array(sharedMemory(8 * parts * (2 ** order / SUPERBLOCK))),
+    cursors: new Uint32Array(sharedMemory(4 * parts)),
   };
 }
 

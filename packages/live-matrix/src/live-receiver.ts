@@ -1,0 +1,231 @@
+import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base/core';
+import type { EngineName, HashEngine } from './engines/engine.ts';
+import { readHeader } from './frame/header.ts';
+import { type Hmac, macHolds } from './frame/mac.ts';
+import {
+  completeParameters,
+  type Matrix,
+  type MatrixParameters,
+  requireBytes,
+  SESSION_ID_BYTES,
+} from './parameters.ts';
+import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
+import { TableBuilder } from './table/builder.ts';
+import type { TaskRunner } from './table/runner.ts';
+import { type Table, wipeTable } from './table/table.ts';
+
+/** What both ends of a session agreed on. */
+export interface ReceiverSession {
+  readonly parameters: MatrixParameters;
+  /** 16 bytes. */
+  readonly sessionId: Uint8Array;
+  /** s of the first revision, 32 bytes. */
+  readonly seed: Uint8Array;
+  readonly firstRevision?: bigint;
+  /** Aborting closes the receiver. */
+  readonly signal?: AbortSignal;
+}
+
+export interface DecodedFrame {
+  readonly revision: bigint;
+  readonly frame: number;
+  readonly cell: Bytes;
+}
+
+/** Turns frames back into cells. Holds the tables of the current and the previous revision, never a third. */
+export interface Receiver {
+  /** Highest revision whose table can be looked up. */
+  readonly ready: bigint;
+  readonly engine: EngineName;
+  /**
+   * Computes the table of revision ready + 1. Erases the previous revision's table and keys first, so that from
+   * this call on only frames of `ready` are accepted, and of `ready` - 1 again when it has moved on.
+   * A failure other than the missing secret closes the receiver.
+   * @throws {MillraceError} E_REVISION_MIX when a fresh shared secret is due
+   */
+  prepareNext(): Promise<void>;
+  /**
+   * @throws {MillraceError} E_FRAME_FORMAT (form or size), E_FRAME_REVISION (older than previous, or not ready),
+   *   E_FRAME_MAC (altered, or another session's), E_FRAME_REPLAY (its number was accepted before),
+   *   E_FRAME_UNSOLVED (may come again, in a later revision)
+   */
+  decode(frame: Uint8Array): Promise<DecodedFrame>;
+  /** Fresh shared secret for revision ready + 1, when that is a multiple of 64. */
+  mix(secret: Uint8Array): void;
+  /** Wipes tables and keys, ends the threads. */
+  close(): Promise<void>;
+}
+
+/** One live revision. */
+interface Live {
+  readonly keys: RevisionKeys;
+  readonly table: Table;
+}
+
+/** What a receiver takes from the platform that it runs on. */
+export interface ReceiverParts {
+  readonly engine: HashEngine;
+  readonly hmac: Hmac;
+  /** Its own: closed with it. */
+  readonly runner: TaskRunner;
+}
+
+/**
+ * @param parts makes the parts, once the session is checked
+ * @returns a receiver whose first revision is ready
+ */
+export async function makeReceiver(
+  session: ReceiverSession,
+  parts: (matrix: Matrix) => ReceiverParts,
+): Promise<Receiver> {
+  const matrix = completeParameters(session.parameters);
+  requireBytes('the session identifier', session.sessionId, SESSION_ID_BYTES);
+  session.signal?.throwIfAborted();
+  const ratchet = new Ratchet(session.seed, session.firstRevision ?? 0n);
+  const receiver = new LiveReceiver(matrix, copyBytes(session.sessionId), ratchet, make(parts, matrix, ratchet));
+  const abort = () => void receiver.close();
+  session.signal?.addEventListener('abort', abort, { once: true });
+  try {
+    await receiver.start();
+  } catch (error) {
+    await receiver.close();
+    session.signal?.throwIfAborted();
+    throw error;
+  }
+  return receiver;
+}
+
+function make(parts: (matrix: Matrix) => ReceiverParts, matrix: Matrix, ratchet: Ratchet): ReceiverParts {
+  try {
+    return parts(matrix);
+  } catch (error) {
+    ratchet.close();
+    throw error;
+  }
+}
+
+class LiveReceiver implements Receiver {
+  readonly engine: EngineName;
+  readonly #matrix: Matrix;
+  readonly #session: Bytes;
+  readonly #ratchet: Ratchet;
+  readonly #hmac: Hmac;
+  readonly #runner: TaskRunner;
+  readonly #builder: TableBuilder;
+  readonly #steps = new Serial();
+  /** Frame numbers that were accepted, or are being decoded now. */
+  readonly #seen = new Set<number>();
+  #current: Live | undefined;
+  #previous: Live | undefined;
+  #closed = false;
+
+  constructor(matrix: Matrix, session: Bytes, ratchet: Ratchet, { engine, hmac, runner }: ReceiverParts) {
+    this.#matrix = matrix;
+    this.#session = session;
+    this.#ratchet = ratchet;
+    this.#hmac = hmac;
+    this.#runner = runner;
+    this.#builder = new TableBuilder(matrix.order, runner);
+    this.engine = engine.name;
+  }
+
+  get ready(): bigint {
+    return this.#current?.keys.revision ?? -1n;
+  }
+
+  async start(): Promise<void> {
+    this.#current = await this.#compute();
+  }
+
+  prepareNext(): Promise<void> {
+    return this.#steps.run(async () => {
+      this.#requireOpen();
+      this.#ratchet.advance();
+      try {
+        const expired = this.#previous;
+        this.#previous = undefined;
+        if (expired !== undefined) {
+          wipeKeys(expired.keys);
+          await this.#builder.release(expired.table);
+        }
+        const next = await this.#compute();
+        this.#previous = this.#current;
+        this.#current = next;
+      } catch (error) {
+        // The ratchet does not go back, so there is no second try.
+        await this.close();
+        throw error;
+      }
+    });
+  }
+
+  async decode(bytes: Uint8Array): Promise<DecodedFrame> {
+    this.#requireOpen();
+    const { session, revision, frame } = readHeader(bytes, this.#matrix);
+    if (!equalBytes(session, this.#session)) throw altered();
+    const live = [this.#current, this.#previous].find((one) => one?.keys.revision === revision);
+    if (live === undefined) throw expired(revision, this.ready);
+    if (!macHolds(this.#hmac, live.keys.mac, bytes)) throw altered();
+    if (this.#seen.has(frame)) {
+      throw new MillraceError('E_FRAME_REPLAY', `frame ${frame} was accepted already`, { data: { frame } });
+    }
+    this.#seen.add(frame);
+    try {
+      const cell = await this.#runner.run(
+        { kind: 'resolve', matrix: this.#matrix, keys: pick(live.keys), table: live.table, frame: copyBytes(bytes) },
+        true,
+      );
+      if (!(cell instanceof Uint8Array)) throw new MillraceError('E_INTERNAL', 'a frame gave no cell');
+      return { revision, frame, cell };
+    } catch (error) {
+      this.#seen.delete(frame);
+      // Its table was erased while the frame was looked up.
+      if (live !== this.#current && live !== this.#previous && !this.#closed) throw expired(revision, this.ready);
+      throw error;
+    }
+  }
+
+  mix(secret: Uint8Array): void {
+    this.#requireOpen();
+    this.#ratchet.mix(secret);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#runner.close();
+    for (const live of [this.#current, this.#previous]) {
+      if (live === undefined) continue;
+      wipeKeys(live.keys);
+      wipeTable(live.table);
+    }
+    this.#current = undefined;
+    this.#previous = undefined;
+    this.#ratchet.close();
+    this.#builder.close();
+  }
+
+  async #compute(): Promise<Live> {
+    const { keys } = this.#ratchet;
+    const key = { suite: this.#matrix.suite, revision: keys.revision, key: keys.table };
+    return { keys, table: await this.#builder.build(key) };
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new MillraceError('E_STATE', 'the receiver is closed');
+  }
+}
+
+function pick(keys: RevisionKeys): { table: Uint8Array; parity: Uint8Array } {
+  return { table: keys.table, parity: keys.parity };
+}
+
+function expired(revision: bigint, ready: bigint): MillraceError {
+  return new MillraceError('E_FRAME_REVISION', 'the frame is neither of the current nor of the previous revision', {
+    data: { revision, ready },
+  });
+}
+
+function altered(): MillraceError {
+  return new MillraceError('E_FRAME_MAC', 'the frame was altered, or is of another session');
+}

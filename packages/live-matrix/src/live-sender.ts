@@ -1,0 +1,137 @@
+import { type Bytes, copyBytes, MillraceError } from '@millrace/base/core';
+import type { HashEngine, HashKey } from './engines/engine.ts';
+import { frameShape, MAX_HINTS, writeHeader } from './frame/header.ts';
+import { chaffPlaces, chaffValues, maskBytes } from './frame/keystream.ts';
+import { frameMac, type Hmac } from './frame/mac.ts';
+import { readValues } from './frame/segments.ts';
+import {
+  completeParameters,
+  isIntegerIn,
+  MAX_CELL_BYTES,
+  type Matrix,
+  type MatrixParameters,
+  requireBytes,
+  SESSION_ID_BYTES,
+} from './parameters.ts';
+import { Ratchet, wipeKeys } from './ratchet.ts';
+
+export interface SenderOptions {
+  readonly parameters: MatrixParameters;
+  /** 16 bytes. */
+  readonly sessionId: Uint8Array;
+  /** s of the first revision, 32 bytes. */
+  readonly seed: Uint8Array;
+  readonly firstRevision?: bigint;
+  readonly engine: HashEngine;
+}
+
+/** Turns cells into frames. Builds no table: it hashes what it sends and nothing else. */
+export interface Sender {
+  readonly revision: bigint;
+  /**
+   * One frame of the current revision.
+   * @param frameNumber unsigned 32-bit; one cell only for each number and revision
+   * @param cell at most 65,538 bytes, a multiple of the matrix's segment size
+   * @throws {MillraceError} E_INPUT, E_TOO_LARGE; E_FRAME_REPLAY when the number was used in this revision
+   */
+  encode(frameNumber: number, cell: Uint8Array): Bytes;
+  /** To the next revision; wipes the keys of this one. @throws {MillraceError} E_REVISION_MIX */
+  advance(): void;
+  /** Fresh shared secret for the next revision, when that is a multiple of 64. */
+  mix(secret: Uint8Array): void;
+  close(): void;
+}
+
+/** @param hmac of the platform */
+export function makeSender(options: SenderOptions, hmac: Hmac): Sender {
+  const matrix = completeParameters(options.parameters);
+  const { engine } = options;
+  requireBytes('the session identifier', options.sessionId, SESSION_ID_BYTES);
+  const session = copyBytes(options.sessionId);
+  const ratchet = new Ratchet(options.seed, options.firstRevision ?? 0n);
+  const used = new Set<number>();
+  let closed = false;
+
+  return {
+    get revision() {
+      return ratchet.revision;
+    },
+    encode(frameNumber, cell) {
+      if (closed) throw new MillraceError('E_STATE', 'the sender is closed');
+      checkCell(matrix, frameNumber, cell);
+      if (used.has(frameNumber)) {
+        // A second cell under the same mask would show the XOR of both parities.
+        throw new MillraceError('E_FRAME_REPLAY', 'this frame number was used in this revision already');
+      }
+      used.add(frameNumber);
+      return encodeFrame(engine, hmac, matrix, session, ratchet, frameNumber, cell);
+    },
+    advance() {
+      const { keys } = ratchet;
+      ratchet.advance();
+      wipeKeys(keys);
+      used.clear();
+    },
+    mix(secret) {
+      ratchet.mix(secret);
+    },
+    close() {
+      closed = true;
+      ratchet.close();
+    },
+  };
+}
+
+function checkCell(matrix: Matrix, frameNumber: number, cell: Uint8Array): void {
+  if (!isIntegerIn(frameNumber, 0, 2 ** 32 - 1)) {
+    throw new MillraceError('E_INPUT', 'a frame number is an unsigned 32-bit number');
+  }
+  if (cell.length > MAX_CELL_BYTES) {
+    throw new MillraceError('E_TOO_LARGE', `a cell has at most ${MAX_CELL_BYTES} bytes`);
+  }
+  if (cell.length === 0 || cell.length % matrix.segmentBytes !== 0) {
+    throw new MillraceError('E_INPUT', `a cell's length must be a multiple of ${matrix.segmentBytes}, and not 0`);
+  }
+}
+
+function encodeFrame(
+  engine: HashEngine,
+  hmac: Hmac,
+  matrix: Matrix,
+  session: Uint8Array,
+  ratchet: Ratchet,
+  frame: number,
+  cell: Uint8Array,
+): Bytes {
+  const { keys, revision } = ratchet;
+  const key = (bytes: Uint8Array): HashKey => ({ suite: matrix.suite, revision, key: bytes });
+  const data = readValues(cell, matrix.segmentBytes);
+  const chaff = Math.min(Math.round((data.length * matrix.chaffPercent) / 100), MAX_HINTS - data.length);
+  const hints = data.length + chaff;
+  const shape = frameShape(matrix, hints, matrix.blockHints);
+  const out = new Uint8Array(shape.frameBytes);
+  writeHeader(out, matrix, { session, revision, frame, hints, blockHints: matrix.blockHints });
+
+  const dataHashes = new Uint32Array(2 * data.length);
+  engine.hashBatch(key(keys.table), 0, data, dataHashes);
+  const chaffHashes = new Uint32Array(2 * chaff);
+  engine.hashBatch(key(keys.chaff), 0, chaffValues(engine, key(keys.parity), frame, matrix.order, chaff), chaffHashes);
+  const places = chaffPlaces(engine, key(keys.parity), frame, hints, chaff);
+  const values = new Uint32Array(hints); // 0 where there is chaff
+  let at = shape.hintsEnd - hints * matrix.hintBytes;
+  for (let i = 0, nextData = 0, nextChaff = 0; i < hints; i++) {
+    const isChaff = places[i] === 1;
+    const code = (isChaff ? chaffHashes[2 * nextChaff++] : dataHashes[2 * nextData]) ?? 0;
+    if (!isChaff) values[i] = data[nextData++] ?? 0;
+    for (let j = 0; j < matrix.hintBytes; j++) out[at++] = code >>> (8 * j);
+  }
+
+  if (matrix.hints === 'sparse') {
+    out[shape.hintsEnd] = chaff >>> 8;
+    out[shape.hintsEnd + 1] = chaff & 0xff;
+  }
+  out.set(engine.parity(values, matrix.order, shape.blocks), shape.parityAt);
+  maskBytes(engine, key(keys.parity), frame, out.subarray(shape.hintsEnd, shape.maskedEnd));
+  out.set(frameMac(hmac, keys.mac, out.subarray(0, shape.maskedEnd)), shape.maskedEnd);
+  return out;
+}

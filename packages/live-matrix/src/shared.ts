@@ -1,0 +1,8 @@
+/** Memory that worker threads read in place; a browser shares none with pages that are not isolated. */
+export function sharedMemory(bytes: number): SharedArrayBuffer | ArrayBuffer {
+  return canShare() ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+}
+
+export function canShare(): boolean {
+  return typeof SharedArrayBuffer === 'function';
+}
