@@ -1,44 +1,8 @@
-import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
 import { makeUpload, World } from './world.ts';
 
-const program = fileURLToPath(new URL('./crash-child.mjs', import.meta.url));
-let folder: string;
-beforeAll(() => {
-  expect(
-    existsSync(fileURLToPath(new URL('../dist/index.js', import.meta.url))),
-    'built first: npx tsc -b packages/vault',
-  ).toBe(true);
-  folder = mkdtempSync(join(tmpdir(), 'millrace vault crash-'));
-  expect(child(join(folder, 'vault'), 'prepare').stdout).toBe('ok\n');
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function child(path: string, ...task: string[]) {
-  return spawnSync(process.execPath, [program, path, ...task], { encoding: 'utf8' });
-}
-
-describe('SIGKILL at every durable write of a sweep in both modes, over LMDB and files', () => {
-  it('nothing is lost, the check is clean before anything is mended, the sweep goes on and ends', () => {
-    let kills = 0;
-    for (let nth = 1, killed = true; killed; nth++) {
-      const path = join(folder, `killed at ${nth}`);
-      cpSync(join(folder, 'vault'), path, { recursive: true });
-      killed = child(path, 'sweep', String(nth)).signal === 'SIGKILL';
-      if (killed) kills++;
-      const run = child(path, 'sweep');
-      expect(run.stderr).toBe('');
-      expect(run.stdout).toMatch(/swept from \d+ to \d+ in \d+ writes\nok\n/);
-      rmSync(path, { recursive: true });
-    }
-    expect(kills).toBeGreaterThan(12);
-  });
-});
+// In memory, with the mail between the nodes; over files, with processes that are killed: tests/heavy/vault-kills.test.ts.
 
 const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceMode]])[] = [
   ['rekey', ['rekey', 'rekey']],
