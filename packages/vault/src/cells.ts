@@ -51,7 +51,8 @@ export class CellStore {
   async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
     const writes: Write[] = [];
     for (const [i, { index, key, epoch }] of message.cells.entries()) {
-      const existing = await this.#store.get(index);
+      // A decoy made twice is the same one: it may also replace what is damaged.
+      const existing = message.decoys ? undefined : await this.#store.get(index);
       if (existing === undefined || existing.length !== HEADER + SEGMENT_BYTES || epochOf(existing) !== epoch) {
         const sealed = await this.#take(message, i, source);
         writes.push({ put: index, value: cellValue(epoch, applyOuterLayer(key, sealed)) });

@@ -9,12 +9,11 @@ import {
   Serial,
   systemRandom,
   toHex,
-  utf8,
   wipe,
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check.ts';
-import { decoySeed, decoysFor } from './decoys.ts';
+import { decoySecret, decoySeed, decoysFor, newDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
 import { Keyring } from './keyring.ts';
 import { designIdOf, readManifest } from './manifest.ts';
@@ -44,7 +43,7 @@ import {
   type VaultState,
 } from './records.ts';
 import { retired } from './retired.ts';
-import { DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
+import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import {
   committed,
@@ -74,7 +73,6 @@ export interface PlaybookOptions {
   readonly minimumDecoys?: number;
 }
 
-const DECOY_CONTEXT = utf8('millrace/v1/decoys');
 /** Decoys made by one message; about a megabyte. */
 const BATCH = 64;
 /** Cells staged by one message of a sweep; 67 MB. Most of what a message costs beside its cells does not grow with them. */
@@ -133,10 +131,7 @@ export class Playbook {
     const writes: Write[] = [{ put: STATE_KEY, value: encodeState(state) }];
     let decoys = [...holdings.values()].find((holding) => holding.decoys);
     if (decoys === undefined) {
-      const secret = random(KEY_BYTES);
-      const id = random(DESIGN_ID_BYTES);
-      decoys = { ...emptyHolding(id, random), decoys: true, seed: await wrapper.wrap(secret, DECOY_CONTEXT) };
-      wipe(secret);
+      decoys = await newDecoys(wrapper, random);
       writes.push({ put: holdingKey(decoys.id), value: encodeHolding(decoys) });
       holdings.set(toHex(decoys.id), decoys);
     }
@@ -148,7 +143,7 @@ export class Playbook {
     const keyring = new Keyring(options.designSlots, wrapper, random);
     const living = [...holdings.values()].filter((holding) => !holding.decoys && !holding.deleted);
     await keyring.open(living.map(({ slot }) => slot));
-    const secret = await wrapper.unwrap(decoys.seed ?? new Uint8Array(), DECOY_CONTEXT);
+    const secret = await decoySecret(decoys, wrapper);
     return new Playbook(store, epochs, keyring, state, holdings, { name: toHex(decoys.id), secret }, random);
   }
 
@@ -221,6 +216,15 @@ export class Playbook {
       const count = Math.min(limit, wanted - decoys.stored, MAX_CELLS);
       if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
       return this.#instruct(this.#holding(this.#decoys), decoys.stored, count);
+    });
+  }
+
+  /** Decoys that a check found missing or damaged, once more. @returns undefined when they are not wanted, or a check runs */
+  decoysAgain(from: number, count: number): Promise<StoreMessage | undefined> {
+    return this.#serial.run(async () => {
+      const decoys = this.#holding(this.#decoys);
+      const to = Math.min(from + count, decoys.retire ?? decoys.stored, decoys.stored);
+      return from < to ? this.#instruct(decoys, from, to - from) : undefined;
     });
   }
 

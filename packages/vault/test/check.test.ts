@@ -63,6 +63,38 @@ describe('a check', () => {
     expect(problems).toContainEqual(expect.objectContaining({ kind: 'damaged', design: undefined }));
   });
 
+  it.each(['at rest', 'in the middle of a sweep'])('lost and damaged decoys are made again: %s', async (when) => {
+    const mine = new Set((await world.playbook.slice(upload.designId, 0, 4)).map(({ index }) => toHex(index)));
+    const decoys: Uint8Array[] = [];
+    for await (const { key } of world.raw.cells.range()) if (!mine.has(toHex(key))) decoys.push(key);
+    const [lost, short, flipped] = decoys.map((key) => new Uint8Array(key));
+    await world.raw.cells.delete(lost ?? new Uint8Array());
+    await world.raw.cells.put(short ?? new Uint8Array(), new Uint8Array(7));
+    await flip(flipped ?? new Uint8Array(), 9_000);
+    if (when !== 'at rest') {
+      await world.playbook.beginSweep();
+      await world.tick();
+      await world.stepCells();
+      await world.stepKeys();
+    }
+    const found = (await world.check()).problems.flatMap((problem) =>
+      'segments' in problem && problem.design === undefined ? problem.segments : [],
+    );
+    expect(found).toHaveLength(3);
+    for (const segment of found) {
+      const message = await world.playbook.decoysAgain(segment, 1);
+      if (message === undefined) throw new Error('it is wanted');
+      expect(message).toMatchObject({ decoys: true, from: segment });
+      world.toCells.send(message);
+    }
+    await world.settle();
+    expect(await world.check()).toMatchObject({ clean: true, cells: 8 });
+    expect(await world.countCells()).toBe(8);
+    await world.sweep();
+    expect(await world.check()).toMatchObject({ clean: true });
+    expect(await world.playbook.decoysAgain(4, 1)).toBeUndefined(); // there are four
+  });
+
   it('names lost or altered records of the keys node', async () => {
     const id = Buffer.from(upload.designId, 'hex');
     const wrapped = (await world.raw.keys.get(contentKeysKey(id, 0))) ?? new Uint8Array();

@@ -4,11 +4,12 @@ import { createCipheriv } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-export const SEGMENTS = 3;
+export const SEGMENTS = 2;
 /** What the repair brings back: a missing cell and a damaged one. */
-export const LOST = [0, 2];
+export const LOST = [0, 1];
 const SIZE = SEGMENTS * 16_370 - 500;
-const LIMIT = 3;
+/** Cells of a sweep's message: two messages and a last one that only forgets. */
+const LIMIT = 5;
 
 /** The same for everybody; no two segments alike. @param {string} name */
 export function contentOf(name) {

@@ -18,10 +18,12 @@ import {
   type Playbook,
   SEGMENT_BYTES,
   type StoredMessage,
+  type StoreMessage,
   type VaultMessage,
   wipeMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
+import { runsOf } from '../node/runs.ts';
 import { Budget, type BudgetSettings, type Limit } from './budget.ts';
 
 /** No answer for so long: the message is sent again. */
@@ -67,6 +69,8 @@ interface MaintenanceReport {
 const TELL_MS = 10_000;
 /** Cells of a step, when no budget asks for less. */
 const STEP = 4_096;
+/** Lost decoys made again by one message: a megabyte of cells. */
+const DECOYS = 64;
 const MONTH_MS = 30 * 86_400_000;
 
 /**
@@ -81,6 +85,8 @@ export class Maintenance implements Closable {
   readonly #answers = new Set<(message: MaintainedMessage | StoredMessage | CheckedMessage) => void>();
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
+  /** What checks found missing or damaged and nobody has made again; a restarted node finds it anew. */
+  readonly #lostDecoys = new Set<number>();
 
   constructor(modules: MaintenanceModules, settings: MaintenanceSettings) {
     this.#modules = modules;
@@ -113,6 +119,9 @@ export class Maintenance implements Closable {
         run.take(await posted.answer());
       }
       const report = run.report();
+      for (const problem of report.problems)
+        if (problem.kind !== 'extra' && 'segments' in problem && problem.design === undefined)
+          for (const segment of problem.segments) this.#lostDecoys.add(segment);
       await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
     } finally {
       run.end();
@@ -130,6 +139,7 @@ export class Maintenance implements Closable {
     while (!this.#stop.signal.aborted) {
       try {
         await this.#makeDecoys();
+        await this.#remakeDecoys();
         const underWay = playbook.status().sweep !== undefined;
         if (underWay || clock.monotonic() >= next) {
           const began = clock.monotonic();
@@ -188,15 +198,30 @@ export class Maintenance implements Closable {
 
   async #makeDecoys(): Promise<void> {
     const { playbook } = this.#modules;
-    for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork()) {
-      const { design, from } = work;
-      const posted = await this.#post(work, (message) =>
-        message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
-          ? message
-          : undefined,
-      );
-      await playbook.stored(await posted.answer());
+    for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork())
+      await playbook.stored(await this.#makeSome(work));
+  }
+
+  /** Those that are wanted no more stay in the set: nothing is done about them. */
+  async #remakeDecoys(): Promise<void> {
+    const { playbook, logger } = this.#modules;
+    for (const run of runsOf(this.#lostDecoys, DECOYS)) {
+      const work = await playbook.decoysAgain(run[0] ?? 0, run.length);
+      if (work === undefined) continue;
+      await this.#makeSome(work);
+      for (const segment of run) this.#lostDecoys.delete(segment);
+      logger.info({ decoys: run.length }, 'lost decoys made again');
     }
+  }
+
+  async #makeSome(work: StoreMessage): Promise<StoredMessage> {
+    const { design, from } = work;
+    const posted = await this.#post(work, (message) =>
+      message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
+        ? message
+        : undefined,
+    );
+    return posted.answer();
   }
 
   /**

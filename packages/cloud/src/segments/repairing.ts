@@ -5,6 +5,7 @@ import type { Store } from '@millrace/stores';
 import type { CellStore, StoreMessage } from '@millrace/vault';
 import { z } from 'zod';
 import type { MailClient } from '../node/mail-client.ts';
+import { runsOf } from '../node/runs.ts';
 import { Table } from '../node/table.ts';
 import type { DesignBook } from './designs.ts';
 import { fetchSealed, Instructions } from './instructions.ts';
@@ -124,7 +125,7 @@ export class Repairing {
   /** The keys node gives places for runs of segments. */
   async #storeAll({ design, segments }: Repair, signal: AbortSignal): Promise<void> {
     const manifest = await this.#modules.designs.manifestOf(design);
-    for (const numbers of runsOf(segments)) {
+    for (const numbers of runsOf(segments, BATCH)) {
       const sealed = await fetchSealed(this.#modules.distribution, design, numbers, signal);
       const from = numbers[0] ?? 0;
       await this.#instructions.request({
@@ -138,15 +139,4 @@ export class Repairing {
       });
     }
   }
-}
-
-/** Runs of neighbouring numbers, at most `BATCH` long. */
-export function runsOf(numbers: readonly number[]): number[][] {
-  const runs: number[][] = [];
-  for (const number of [...new Set(numbers)].sort((a, b) => a - b)) {
-    const run = runs.at(-1);
-    if (run !== undefined && run.length < BATCH && run.at(-1) === number - 1) run.push(number);
-    else runs.push([number]);
-  }
-  return runs;
 }
