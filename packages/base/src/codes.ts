@@ -42,6 +42,13 @@ export const errorCodes = {
   E_TIMEOUT: code(504, 5, true, 'An answer did not come in time.', 'See `millrace status`; try again.'),
   E_TOO_LARGE: code(413, 2, false, 'The input is larger than its limit.', 'Send less; the message names the limit.'),
   E_DISK_FULL: code(507, 5, true, 'The disk is full.', 'Free some space; nothing was changed.'),
+  E_READ_ONLY: code(
+    507,
+    5,
+    true,
+    'The disk or the folder cannot be written.',
+    'Make it writable again; nothing was changed, and what was begun goes on by itself.',
+  ),
   E_STORE: code(
     500,
     5,

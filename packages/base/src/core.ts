@@ -2,5 +2,6 @@
 export * from './bytes.ts';
 export * from './clock.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
+export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
