@@ -26,7 +26,7 @@ import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './des
 import { type Delivery, Mailbox } from './mailbox.ts';
 import { announceMaintenance, takeMaintained } from './modes.ts';
 import { announcePermit, settleClaims } from './permits.ts';
-import { openRecords } from './records.ts';
+import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
 import { announceDesign, announceLicence } from './transactions.ts';
 import { WorkBoard } from './work.ts';
@@ -79,6 +79,12 @@ export async function createControlNode(
   };
 
   await finishInterrupted(context);
+  const { seen } = context.records;
+  const forget = () =>
+    forgetSeen(seen, clock.now()).catch((error: unknown) => modules.logger.warn({ err: error }, 'seen'));
+  await forget();
+  const hourly = setInterval(() => void forget(), 3_600_000);
+  closer.add({ close: () => clearInterval(hourly) });
   closer.add(readOwnMail(context, checks));
   const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
   addRoutes(server, context, work, checks);

@@ -15,7 +15,7 @@ import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound } from './designs.ts';
 import { requireNewest } from './heads.ts';
-import type { LicenceRecord, PrintRecord } from './records.ts';
+import { type LicenceRecord, type PrintRecord, seenRecord } from './records.ts';
 
 /** How long a permit may be used to begin. */
 const PERMIT_MS = 120_000;
@@ -66,7 +66,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   if (print.state !== 'queued') requireKept(design); // a queued one is refused for good below
   if (print.permit?.announced && equalBytes(print.permit.requestHash, requestHash))
     return answer(context, print, registration);
-  if (!(await records.seen.create(toHex(request.id), { type: request.type }))) {
+  if (!(await records.seen.create(toHex(request.id), seenRecord(request)))) {
     if (print.permit === undefined || !equalBytes(print.permit.requestHash, requestHash)) {
       throw new MillraceError('E_REPLAY', 'this permit request was used already');
     }

@@ -1,5 +1,5 @@
 import { bytesOf, hexOf } from '@millrace/base';
-import { type MachineState, machineSchema } from '@millrace/protocol';
+import { CLOCK_SKEW_MS, type MachineState, machineSchema } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
@@ -118,8 +118,25 @@ export interface Records {
   readonly alarms: Table<{ objects: string[] }>;
   /** Newest epoch that each proactive node has told of. */
   readonly heads: Table<{ epoch: number }>;
-  /** Ids of transactions that were acted on. */
-  readonly seen: Table<{ type: string }>;
+  /** Ids of signed documents that were acted on, and until when each has to be remembered. */
+  readonly seen: Table<SeenRecord>;
+}
+
+interface SeenRecord {
+  readonly type: string;
+  readonly until: number;
+}
+
+/** A clock that was set back must not make room for an old document. */
+const SEEN_MARGIN_MS = 24 * 3_600_000;
+
+/** After `until` the document is refused for its age, whoever remembers it. */
+export function seenRecord({ type, expires }: { type: string; expires: number }): SeenRecord {
+  return { type, until: expires + CLOCK_SKEW_MS + SEEN_MARGIN_MS };
+}
+
+export async function forgetSeen(seen: Table<SeenRecord>, now: number): Promise<void> {
+  for await (const [id, { until }] of seen.list()) if (until < now) await seen.remove(id);
 }
 
 export function openRecords(store: Store): Records {
@@ -133,6 +150,6 @@ export function openRecords(store: Store): Records {
     claims: new Table(store, 'claim', z.strictObject({ print: id })),
     alarms: new Table(store, 'alarm', z.strictObject({ objects: z.array(z.string()) })),
     heads: new Table(store, 'head', z.strictObject({ epoch: uint })),
-    seen: new Table(store, 'seen', z.strictObject({ type: z.string() })),
+    seen: new Table(store, 'seen', z.strictObject({ type: z.string(), until: uint })),
   };
 }

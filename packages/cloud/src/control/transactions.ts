@@ -16,6 +16,7 @@ import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { setMaintenance } from './modes.ts';
 import { countClaims } from './permits.ts';
+import { seenRecord } from './records.ts';
 
 export interface Attachments {
   readonly manifest?: Bytes | undefined;
@@ -50,7 +51,7 @@ export async function handleTransaction(
   const id = toHex(signed.body.id);
   if ((await records.seen.get(id)) !== undefined) throw replay(id);
   const result = await apply(context, signed, attachments, id);
-  await records.seen.create(id, { type: signed.body.type });
+  await records.seen.create(id, seenRecord(signed.body));
   return { id, type: signed.body.type, ...result };
 }
 
