@@ -223,6 +223,27 @@ export const errorCodes = {
     'Both sides run the key exchange, mix its secret in and go on.',
   ),
   E_ENGINE: code(500, 5, false, 'A hash engine cannot run here.', 'Choose another engine, or leave the choice open.'),
+  E_STREAM_AUTH: code(
+    401,
+    3,
+    false,
+    'The other end does not have the same secret: another code or key.',
+    'Compare the code or the fingerprint, and start both ends again.',
+  ),
+  E_STREAM_CUT: code(
+    503,
+    5,
+    true,
+    'The connection ended before the stream did; what came is not whole.',
+    'Check the connection and start both ends again.',
+  ),
+  E_STREAM_STOPPED: code(
+    409,
+    5,
+    true,
+    'One end stopped the stream before its end; what came is not whole.',
+    'See what the other end says; start both again.',
+  ),
   // Ledger
   E_LEDGER_ENTRY: code(
     400,

@@ -19,6 +19,8 @@ export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';
 export * from './seed.ts';
 export * from './sender.ts';
+export * from './stream/index.ts';
+export * from './stream/node.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
 export { resolveBySweep, type SweepOptions } from './table/sweep.ts';
 export { allocateScratch, allocateTable, type Table, type TableBuild, tableParts, wipeTable } from './table/table.ts';

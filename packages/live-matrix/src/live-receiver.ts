@@ -50,6 +50,11 @@ export interface Receiver {
    *   E_FRAME_UNSOLVED (may come again, in a later revision)
    */
   decode(frame: Uint8Array): Promise<DecodedFrame>;
+  /**
+   * Frames of lower numbers than this will not come again: they are refused as repeated without being remembered one
+   * by one, so that a stream without an end takes no memory without an end.
+   */
+  forget(below: number): void;
   /** Fresh shared secret for revision ready + 1, when that is a multiple of 64. */
   mix(secret: Uint8Array): void;
   /** Wipes tables and keys, ends the threads. */
@@ -115,6 +120,7 @@ class LiveReceiver implements Receiver {
   readonly #steps = new Serial();
   /** Frame numbers that were accepted, or are being decoded now. */
   readonly #seen = new Set<number>();
+  #forgotten = 0;
   #current: Live | undefined;
   #previous: Live | undefined;
   #closed = false;
@@ -166,7 +172,7 @@ class LiveReceiver implements Receiver {
     const live = [this.#current, this.#previous].find((one) => one?.keys.revision === revision);
     if (live === undefined) throw expired(revision, this.ready);
     if (!macHolds(this.#hmac, live.keys.mac, bytes)) throw altered();
-    if (this.#seen.has(frame)) {
+    if (frame < this.#forgotten || this.#seen.has(frame)) {
       throw new MillraceError('E_FRAME_REPLAY', `frame ${frame} was accepted already`, { data: { frame } });
     }
     this.#seen.add(frame);
@@ -183,6 +189,10 @@ class LiveReceiver implements Receiver {
       if (live !== this.#current && live !== this.#previous && !this.#closed) throw expired(revision, this.ready);
       throw error;
     }
+  }
+
+  forget(below: number): void {
+    for (; this.#forgotten < below; this.#forgotten++) this.#seen.delete(this.#forgotten);
   }
 
   mix(secret: Uint8Array): void {

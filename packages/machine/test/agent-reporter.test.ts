@@ -186,6 +186,7 @@ function countingReceiver(): Receiver & { prepared: number } {
     },
     decode: async () => Promise.reject(new Error('not here')),
     mix: () => undefined,
+    forget: () => undefined,
     close: async () => undefined,
   };
   return receiver;

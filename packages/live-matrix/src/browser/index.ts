@@ -1,13 +1,3 @@
-import { MillraceError } from '@millrace/base/core';
-import { makeReceiver, type Receiver, type ReceiverSession } from '../live-receiver.ts';
-import { makeSender, type Sender, type SenderOptions } from '../live-sender.ts';
-import { isIntegerIn } from '../parameters.ts';
-import { createLocalRunner } from '../table/runner.ts';
-import { WorkerRunner } from '../table/worker-runner.ts';
-import { type BrowserEngineName, engineFrom, loadParts } from './engine.ts';
-import { webHmac } from './hmac.ts';
-import { defaultThreads, startWebThread, webTurn } from './thread.ts';
-
 /*
  * The same library in a browser: WebAssembly by fetch, web workers where memory can be shared, nothing of Node.
  */
@@ -27,33 +17,8 @@ export {
 } from '../parameters.ts';
 export { Ratchet, type RevisionKeys, wipeKeys } from '../ratchet.ts';
 export { deriveSeed, type SeedInputs } from '../seed.ts';
+export * from '../stream/index.ts';
 export { KEY_BYTES, type SuiteName, suites } from '../suites.ts';
 export { type BrowserEngineName, loadEngine } from './engine.ts';
-
-export interface BrowserReceiverOptions extends ReceiverSession {
-  /** Which engine hashes; `auto` takes the fastest that runs here. */
-  readonly engine?: BrowserEngineName | 'auto';
-  /**
-   * Web workers to work in; 0 works in the calling thread, in pieces of some milliseconds. Default: none at order 16 and
-   * where the page is not cross-origin isolated, one for each core otherwise.
-   */
-  readonly threads?: number;
-}
-
-export function createSender(options: SenderOptions): Sender {
-  return makeSender(options, webHmac);
-}
-
-/** A receiver whose first revision is ready. @throws {MillraceError} E_INPUT, E_ENGINE */
-export async function createReceiver(options: BrowserReceiverOptions): Promise<Receiver> {
-  const threads = options.threads ?? (options.parameters.order === 16 ? 0 : defaultThreads());
-  if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
-  const loaded = await loadParts(options.engine ?? 'auto');
-  const engine = await engineFrom(loaded);
-  return makeReceiver(options, () => ({
-    engine,
-    hmac: webHmac,
-    runner:
-      threads === 0 ? createLocalRunner(engine, webTurn) : new WorkerRunner(threads, () => startWebThread(loaded)),
-  }));
-}
+export * from './frames.ts';
+export * from './streams.ts';

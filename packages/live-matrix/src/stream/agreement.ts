@@ -1,0 +1,32 @@
+import { type Bytes, MillraceError } from '@millrace/base/core';
+
+/** Uncompressed point on P-256. */
+export const POINT_BYTES = 65;
+
+const curve = { name: 'ECDH', namedCurve: 'P-256' } as const;
+
+/** One half of a Diffie-Hellman exchange; its secret stays inside WebCrypto and cannot be read out. */
+export interface FreshPoint {
+  /** Ours, for the other end, 65 bytes. */
+  readonly point: Bytes;
+  /**
+   * The shared secret, 32 bytes; the caller wipes it.
+   * @throws {MillraceError} E_FRAME_FORMAT when `peer` is no point on the curve
+   */
+  agree(peer: Uint8Array): Promise<Bytes>;
+}
+
+export async function freshPoint(): Promise<FreshPoint> {
+  const { privateKey, publicKey } = await crypto.subtle.generateKey(curve, false, ['deriveBits']);
+  return {
+    point: new Uint8Array(await crypto.subtle.exportKey('raw', publicKey)),
+    agree: async (peer) => {
+      try {
+        const theirs = await crypto.subtle.importKey('raw', new Uint8Array(peer), curve, false, []);
+        return new Uint8Array(await crypto.subtle.deriveBits({ name: 'ECDH', public: theirs }, privateKey, 256));
+      } catch (cause) {
+        throw new MillraceError('E_FRAME_FORMAT', 'the other end sent no point on P-256', { cause });
+      }
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import type { Receiver } from '../live-receiver.ts';
+import type { Mixes } from './mixes.ts';
+
+/**
+ * Moves the receiver to the next revision. It holds the tables of two, and preparing a third erases the older: so the
+ * next is begun when a genuine frame of the newest has come and none of the older is still being decoded. The channel
+ * keeps the order, so that none of the older comes after.
+ */
+export class Follower {
+  readonly #receiver: Receiver;
+  readonly #mixes: Mixes;
+  readonly #now: () => number;
+  readonly #onReady: (tableMs: number) => void;
+  readonly #onFailed: (error: unknown) => void;
+  /** Frames being decoded, by revision. */
+  readonly #pending = new Map<bigint, number>();
+  #newest = -1n;
+  #preparing = false;
+  #closed = false;
+
+  constructor(options: {
+    receiver: Receiver;
+    mixes: Mixes;
+    now: () => number;
+    onReady(tableMs: number): void;
+    onFailed(error: unknown): void;
+  }) {
+    this.#receiver = options.receiver;
+    this.#mixes = options.mixes;
+    this.#now = options.now;
+    this.#onReady = options.onReady;
+    this.#onFailed = options.onFailed;
+  }
+
+  /** A frame that claims this revision is going to be decoded. */
+  arrived(revision: bigint): void {
+    this.#pending.set(revision, (this.#pending.get(revision) ?? 0) + 1);
+  }
+
+  /** It has been; `genuine` when its MAC held. */
+  settled(revision: bigint, genuine: boolean): void {
+    const left = (this.#pending.get(revision) ?? 1) - 1;
+    if (left === 0) this.#pending.delete(revision);
+    else this.#pending.set(revision, left);
+    if (genuine && revision > this.#newest) this.#newest = revision;
+    this.advance();
+  }
+
+  /** Begins the next table if it is time; also called when the secret of a mix has come. */
+  advance(): void {
+    const { ready } = this.#receiver;
+    if (this.#closed || this.#preparing || this.#newest < ready || !this.#mixes.has(ready + 1n)) return;
+    for (const revision of this.#pending.keys()) if (revision < ready) return;
+    this.#preparing = true;
+    void this.#prepare(ready + 1n);
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #prepare(revision: bigint): Promise<void> {
+    const began = this.#now();
+    try {
+      this.#mixes.apply(revision, this.#receiver);
+      await this.#receiver.prepareNext();
+    } catch (error) {
+      if (!this.#closed) this.#onFailed(error);
+      return;
+    }
+    this.#preparing = false;
+    if (this.#closed) return;
+    this.#onReady(this.#now() - began);
+    this.advance();
+  }
+}

@@ -1,0 +1,58 @@
+import { type Bytes, concatBytes, copyBytes, u32be, u64be, utf8, wipe } from '@millrace/base/core';
+import { expand, extract, hkdf } from '@noble/hashes/hkdf.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { SEED_BYTES, SESSION_ID_BYTES } from '../parameters.ts';
+
+/** Shortest secret that a live stream accepts, in bytes. */
+export const LEAST_SECRET_BYTES = 32;
+export const OPENING_MAC_BYTES = 32;
+
+/** What one stream runs on. Each is used for one thing only. */
+export interface LiveKeys {
+  readonly sessionId: Bytes;
+  /** First secret of the ratchet. */
+  readonly seed: Bytes;
+  /** AES-256-GCM key of the cells. */
+  readonly cells: Bytes;
+  /** AES-256-GCM keys of the notes: from the sender, from the receiver. */
+  readonly fromSender: Bytes;
+  readonly fromReceiver: Bytes;
+}
+
+/** MAC of an opening message: only who has the secret gets an answer, or a table computed. */
+export function openingMac(secret: Uint8Array, label: 'hello' | 'answer', message: Uint8Array): Bytes {
+  const key = hkdf(sha256, secret, undefined, utf8(`millrace live stream 1 ${label}`), 32);
+  const mac = copyBytes(hmac(sha256, key, message));
+  wipe(key);
+  return mac;
+}
+
+/**
+ * @param secret what both ends have had before
+ * @param shared Diffie-Hellman secret of the opening, so that a secret that leaks later opens no stream of before
+ * @param opening both opening messages as they were sent: two streams of one secret have nothing in common
+ */
+export function deriveLiveKeys(secret: Uint8Array, shared: Uint8Array, opening: Uint8Array): LiveKeys {
+  const material = concatBytes(u32be(secret.length), secret, u32be(shared.length), shared);
+  const root = extract(sha256, material, sha256(opening));
+  const part = (label: string, length: number) =>
+    copyBytes(expand(sha256, root, utf8(`millrace live stream 1 ${label}`), length));
+  const keys = {
+    sessionId: part('session', SESSION_ID_BYTES),
+    seed: part('seed', SEED_BYTES),
+    cells: part('cells', 32),
+    fromSender: part('from sender', 32),
+    fromReceiver: part('from receiver', 32),
+  };
+  wipe(material, root);
+  return keys;
+}
+
+/** What the ratchet takes before `revision`, 32 bytes; wipes `shared`. */
+export function mixSecret(sessionId: Uint8Array, revision: bigint, shared: Uint8Array): Bytes {
+  const info = concatBytes(utf8('millrace live stream 1 mix'), u64be(revision));
+  const secret = copyBytes(hkdf(sha256, shared, sessionId, info, 32));
+  wipe(shared);
+  return secret;
+}

@@ -1,0 +1,151 @@
+import { type Bytes, concatBytes, MillraceError, Serial } from '@millrace/base/core';
+import { type Aead, createAead } from './aead.ts';
+import type { LiveChannel } from './channel.ts';
+import { decodeNote, encodeNote, type Note } from './notes.ts';
+
+const FRAME = 3;
+const NOTE = 4;
+/** How long the last words may take when the channel does not move. */
+const PARTING_MS = 1_000;
+
+export interface LinkEvents {
+  onFrame(frame: Uint8Array): void;
+  onNote(note: Note): Promise<void> | void;
+}
+
+/** One end of the channel: messages with their kind in front, notes sealed and in order. */
+export class Link {
+  /** Bytes of all messages that were sent, and that came. */
+  sent = 0;
+  received = 0;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #notes = new Serial();
+  #out: { readonly aead: Aead; number: number } | undefined;
+  #in: { readonly aead: Aead; number: number } | undefined;
+  /** Aborted when nothing comes any more. */
+  readonly #silent = new AbortController();
+  #closed = false;
+
+  constructor({ readable, writable }: LiveChannel) {
+    this.#reader = readable.getReader();
+    this.#writer = writable.getWriter();
+    this.#writer.closed.catch(() => undefined); // whoever writes learns it
+  }
+
+  /** @param out key of what we send, @param back of what comes; both are wiped */
+  async secure(out: Bytes, back: Bytes): Promise<void> {
+    this.#out = { aead: await createAead(out), number: 0 };
+    this.#in = { aead: await createAead(back), number: 0 };
+  }
+
+  /** The next message. @throws {MillraceError} E_STREAM_CUT at the channel's end */
+  async next(): Promise<Uint8Array> {
+    const { value } = await this.#reader.read().catch((cause: unknown) => {
+      throw cut(cause);
+    });
+    if (value === undefined) throw cut();
+    if (!(value instanceof Uint8Array)) {
+      throw new MillraceError('E_FRAME_FORMAT', 'the channel carries something else than bytes');
+    }
+    this.received += value.length;
+    return value;
+  }
+
+  /** Hands on what comes. Ends only with an error: the other end's last message is a note. */
+  async run(events: LinkEvents): Promise<never> {
+    for (;;) {
+      const message = await this.next().catch((error: unknown) => {
+        this.#silent.abort();
+        throw error;
+      });
+      const body = message.subarray(1);
+      if (message[0] === FRAME) events.onFrame(body);
+      else if (message[0] === NOTE && this.#in !== undefined) {
+        await events.onNote(decodeNote(await this.#in.aead.open(this.#in.number++, body)));
+      } else throw new MillraceError('E_FRAME_FORMAT', 'a message of an unknown kind came');
+    }
+  }
+
+  /** Until the channel takes more. @throws {MillraceError} E_STREAM_CUT */
+  async room(): Promise<void> {
+    await this.#writer.ready.catch((cause: unknown) => {
+      throw cut(cause);
+    });
+  }
+
+  /** @throws {MillraceError} E_STREAM_CUT */
+  async post(message: Uint8Array): Promise<void> {
+    this.sent += message.length;
+    await this.#writer.write(message).catch(async (cause: unknown) => {
+      // Why the other end takes no more may still be on its way.
+      await pause(PARTING_MS, this.#silent.signal);
+      throw cut(cause);
+    });
+  }
+
+  postFrame(frame: Uint8Array): Promise<void> {
+    return this.post(concatBytes(new Uint8Array([FRAME]), frame));
+  }
+
+  /** @throws {MillraceError} E_STREAM_CUT */
+  note(note: Note): Promise<void> {
+    return this.#notes.run(async () => {
+      const out = this.#out;
+      if (out === undefined) return;
+      await this.room();
+      const sealed = await out.aead.seal(out.number++, encodeNote(note));
+      await this.post(concatBytes(new Uint8Array([NOTE]), sealed));
+    });
+  }
+
+  /** Says the last words and closes; never fails, and does not wait for ever. */
+  async close(last?: Note): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const parting = (async () => {
+      if (last !== undefined) await this.note(last);
+      await this.#writer.close();
+    })().catch(() => undefined);
+    const late = new AbortController();
+    await Promise.race([parting, pause(PARTING_MS, late.signal)]);
+    // What still comes is read, so that the other end can go on to our last words.
+    await Promise.race([this.#drain(), pause(PARTING_MS, late.signal)]);
+    late.abort();
+    void this.#writer.abort().catch(() => undefined); // no effect on what has been closed
+    void this.#reader.cancel().catch(() => undefined);
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (!(await this.#reader.read()).done);
+    } catch {
+      // it has ended, one way or the other
+    }
+  }
+}
+
+/** Waits; less when the signal aborts. */
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
+}
+
+function cut(cause?: unknown): MillraceError {
+  if (cause instanceof MillraceError) return cause;
+  return new MillraceError('E_STREAM_CUT', 'the connection ended before the stream did', {
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** The frame's number, which nobody has vouched for yet; the frame has a whole header. */
+export function claimedNumber(frame: Uint8Array): number {
+  return new DataView(frame.buffer, frame.byteOffset, frame.byteLength).getUint32(30);
+}

@@ -1,0 +1,34 @@
+import { createEngine } from '../engines/choose.ts';
+import type { EngineSetting } from '../engines/engine.ts';
+import { createReceiver } from '../receiver.ts';
+import { createSender } from '../sender.ts';
+import { type LiveReceiver, type LiveReceiverOptions, makeLiveReceiver } from './receiving.ts';
+import { type LiveSender, type LiveSenderOptions, makeLiveSender } from './sending.ts';
+
+export interface NodeLiveSenderOptions extends LiveSenderOptions {
+  readonly engine?: EngineSetting;
+}
+
+export interface NodeLiveReceiverOptions extends LiveReceiverOptions {
+  readonly engine?: EngineSetting;
+  /** Threads for tables, as `createReceiver` takes it. */
+  readonly threads?: number;
+}
+
+/** Sends any data as a live stream, in Node. @throws {MillraceError} E_INPUT, E_ENGINE */
+export function openLiveSender(options: NodeLiveSenderOptions): LiveSender {
+  const engine = createEngine(options.engine);
+  return makeLiveSender(options, (session) => createSender({ ...session, engine }));
+}
+
+/** Receives a live stream, in Node. @throws {MillraceError} E_INPUT */
+export function openLiveReceiver(options: NodeLiveReceiverOptions): LiveReceiver {
+  const { engine, threads } = options;
+  return makeLiveReceiver(options, (session) =>
+    createReceiver({
+      ...session,
+      ...(engine === undefined ? {} : { engine }),
+      ...(threads === undefined ? {} : { threads }),
+    }),
+  );
+}

@@ -1,0 +1,312 @@
+import { concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
+import { claimedRevision } from '../frame/header.ts';
+import type { Receiver } from '../live-receiver.ts';
+import type { Order } from '../parameters.ts';
+import { type Aead, createAead } from './aead.ts';
+import { freshPoint } from './agreement.ts';
+import { type CellContent, readCell } from './cells.ts';
+import type { LiveChannel } from './channel.ts';
+import { Follower } from './follower.ts';
+import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
+import { claimedNumber, Link } from './link.ts';
+import { Mixes } from './mixes.ts';
+import type { Note } from './notes.ts';
+import { decodeHello, encodeAnswer, type Hello } from './opening.ts';
+import type { LiveSession, LiveSummary } from './sending.ts';
+import { Turn } from './turn.ts';
+
+export interface LiveReceiverOptions {
+  readonly channel: LiveChannel;
+  /** What both ends share, 32 bytes or more, uniform. Copied. */
+  readonly secret: Uint8Array;
+  /** Orders that are accepted: 24 takes some 140 MB. Default: both. */
+  readonly orders?: readonly Order[];
+  /** Runs after the reader has taken everything; the sender's `closed` waits for it, and fails when it does. */
+  readonly confirm?: () => Promise<void>;
+  /** Aborting ends the stream for both ends. */
+  readonly signal?: AbortSignal;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+}
+
+export interface LiveReceiver {
+  /**
+   * What was sent. Closes only after the proven end of the stream; errors with a MillraceError otherwise: E_STREAM_AUTH,
+   * E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_*, E_SEAL.
+   */
+  readonly readable: ReadableStream<Uint8Array>;
+  /** Resolves when everything has been taken and confirmed; rejects as `readable` errors. */
+  readonly closed: Promise<LiveSummary>;
+}
+
+/**
+ * Receives a live stream.
+ * @param createReceiver makes the receiver of frames with an engine of the platform
+ * @throws {MillraceError} E_INPUT
+ */
+export function makeLiveReceiver(
+  options: LiveReceiverOptions,
+  createReceiver: (session: LiveSession) => Promise<Receiver>,
+): LiveReceiver {
+  if (options.secret.length < LEAST_SECRET_BYTES) {
+    throw new MillraceError('E_INPUT', `the secret of a live stream has ${LEAST_SECRET_BYTES} bytes or more`);
+  }
+  const stream = new LiveReceiving({ ...options, secret: new Uint8Array(options.secret) }, createReceiver);
+  const readable = new ReadableStream<Uint8Array>(
+    {
+      start: (controller) => stream.open((error) => controller.error(error)),
+      pull: (controller) => stream.pull(controller),
+      cancel: (cause) => stream.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause })),
+    },
+    // Nothing is taken before it is asked for: what is taken is acknowledged.
+    { highWaterMark: 0 },
+  );
+  return { readable, closed: stream.closed };
+}
+
+class LiveReceiving {
+  readonly closed: Promise<LiveSummary>;
+  readonly #options: LiveReceiverOptions;
+  readonly #createReceiver: (session: LiveSession) => Promise<Receiver>;
+  readonly #link: Link;
+  readonly #now: () => number;
+  /** Notified when a cell can be taken, and when there is something to report. */
+  readonly #turn = new Turn();
+  readonly #cells = new Map<number, CellContent>();
+  #resend: number[] = [];
+  #decoding = 0;
+  /** Number of the next frame that is sent for the first time. */
+  #expected = 0;
+  #taken = 0;
+  #total = 0n;
+  #tableMs = 0;
+  #dirty = true;
+  /** The end has been taken: nothing that comes now matters. */
+  #ended = false;
+  #error: MillraceError | undefined;
+  #hello: Hello | undefined;
+  #receiver: Receiver | undefined;
+  #aead: Aead | undefined;
+  #mixes: Mixes | undefined;
+  #follower: Follower | undefined;
+  #settle: { resolve(summary: LiveSummary): void; reject(error: unknown): void };
+  #tellReader: (error: unknown) => void = () => undefined;
+
+  constructor(options: LiveReceiverOptions, createReceiver: (session: LiveSession) => Promise<Receiver>) {
+    this.#options = options;
+    this.#createReceiver = createReceiver;
+    this.#link = new Link(options.channel);
+    this.#now = options.now ?? (() => performance.now());
+    this.#settle = { resolve: () => undefined, reject: () => undefined };
+    this.closed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.closed.catch(() => undefined);
+  }
+
+  async open(tellReader: (error: unknown) => void): Promise<void> {
+    this.#tellReader = tellReader;
+    const { signal } = this.#options;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal?.aborted) this.#onAbort();
+    try {
+      await this.#greet();
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+    if (this.#error !== undefined) {
+      void this.#receiver?.close();
+      throw this.#error;
+    }
+    const onFailed = (error: unknown) => this.fail(error);
+    this.#link.run({ onFrame: (frame) => this.#onFrame(frame), onNote: (note) => this.#onNote(note) }).catch(onFailed);
+    this.#report().catch(onFailed);
+  }
+
+  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    for (;;) {
+      if (this.#error !== undefined) return;
+      const cell = this.#cells.get(this.#taken);
+      if (cell === undefined) {
+        await this.#turn.wait();
+        continue;
+      }
+      this.#cells.delete(this.#taken++);
+      this.#receiver?.forget(this.#taken);
+      if (cell.kind === 'data') {
+        this.#total += BigInt(cell.data.length);
+        controller.enqueue(cell.data);
+        this.#changed();
+      } else if (cell.total !== this.#total) {
+        this.fail(new MillraceError('E_FRAME_FORMAT', 'the stream is not as long as its end says'));
+      } else {
+        this.#ended = true;
+        controller.close();
+        void this.#conclude();
+      }
+      return;
+    }
+  }
+
+  fail(cause: unknown): void {
+    if (this.#error !== undefined || this.#ended) return;
+    this.#stop(toMillraceError(cause));
+  }
+
+  readonly #onAbort = (): void => {
+    const cause = this.#options.signal?.reason;
+    this.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause }));
+  };
+
+  async #greet(): Promise<void> {
+    const { secret, orders } = this.#options;
+    const message = new Uint8Array(await this.#link.next());
+    const hello = decodeHello(message, secret);
+    const { parameters } = hello;
+    if (orders !== undefined && !orders.includes(parameters.order)) {
+      throw new MillraceError('E_FRAME_FORMAT', `a stream of order ${parameters.order} is not accepted here`);
+    }
+    const own = await freshPoint();
+    const shared = await own.agree(hello.point);
+    const answer = encodeAnswer(own.point, message, secret);
+    const keys = deriveLiveKeys(secret, shared, concatBytes(message, answer));
+    wipe(shared, secret);
+    await this.#link.secure(keys.fromReceiver, keys.fromSender);
+    await this.#link.post(answer);
+    this.#hello = hello;
+    this.#aead = await createAead(keys.cells);
+    const mixes = new Mixes(keys.sessionId);
+    const began = this.#now();
+    const receiver = await this.#createReceiver({ parameters, sessionId: keys.sessionId, seed: keys.seed });
+    wipe(keys.seed);
+    this.#tableMs = this.#now() - began;
+    this.#receiver = receiver;
+    this.#mixes = mixes;
+    this.#follower = new Follower({
+      receiver,
+      mixes,
+      now: this.#now,
+      onReady: (tableMs) => this.#onReady(tableMs),
+      onFailed: (error) => this.fail(error),
+    });
+  }
+
+  #onFrame(frame: Uint8Array): void {
+    if (this.#error !== undefined || this.#ended) return;
+    const window = this.#hello?.window ?? 0;
+    const revision = claimedRevision(frame);
+    const number = claimedNumber(frame);
+    // The channel keeps the order: a higher number than the next means that a frame was taken away.
+    if (number > this.#expected || this.#decoding + this.#cells.size >= window) throw outside();
+    if (number === this.#expected) this.#expected++;
+    void this.#decode(frame, revision, window);
+  }
+
+  async #decode(frame: Uint8Array, claimed: bigint, window: number): Promise<void> {
+    let genuine = false;
+    this.#decoding++;
+    this.#follower?.arrived(claimed);
+    try {
+      const decoded = await this.#receiver?.decode(frame);
+      genuine = true;
+      if (decoded === undefined || this.#error !== undefined) return;
+      const { frame: number, cell } = decoded;
+      if (number >= this.#taken + window || cell.length > (this.#hello?.cellBytes ?? 0)) throw outside();
+      const plain = await this.#aead?.open(number, cell);
+      if (plain === undefined) return;
+      this.#cells.set(number, readCell(plain));
+      this.#turn.notify();
+    } catch (error) {
+      // The MAC is checked before anything is solved: the frame's number is the sender's.
+      genuine = error instanceof MillraceError && error.code === 'E_FRAME_UNSOLVED';
+      if (!genuine) return this.fail(error);
+      this.#resend.push(claimedNumber(frame));
+      this.#changed();
+    } finally {
+      this.#decoding--;
+      this.#follower?.settled(claimed, genuine);
+    }
+  }
+
+  async #onNote(note: Note): Promise<void> {
+    if (note.kind === 'stop' && !this.#ended) {
+      throw new MillraceError('E_STREAM_STOPPED', 'the sender stopped the stream');
+    }
+    if (note.kind !== 'point' || (await this.#mixes?.answered(note.revision, note.point)) !== true) throw outside();
+    this.#follower?.advance();
+  }
+
+  #onReady(tableMs: number): void {
+    this.#tableMs = tableMs;
+    this.#changed();
+    const due = this.#mixes?.due(this.#receiver?.ready ?? 0n);
+    if (due !== undefined) this.#ask(due).catch((error) => this.fail(error));
+  }
+
+  async #ask(revision: bigint): Promise<void> {
+    const point = await this.#mixes?.ask(revision);
+    if (point !== undefined) await this.#link.note({ kind: 'point', revision, point });
+  }
+
+  #changed(): void {
+    this.#dirty = true;
+    this.#turn.notify();
+  }
+
+  /** Tells where we stand, as often as the channel takes it; what changes meanwhile goes into the next note. */
+  async #report(): Promise<void> {
+    while (this.#error === undefined && !this.#ended) {
+      if (!this.#dirty) {
+        await this.#turn.wait();
+        continue;
+      }
+      this.#dirty = false;
+      const resend = this.#resend.splice(0);
+      const tableMs = Math.min(Math.round(this.#tableMs), 2 ** 32 - 1);
+      const ready = this.#receiver?.ready ?? 0n;
+      await this.#link.note({ kind: 'state', ready, taken: this.#taken, tableMs, resend });
+    }
+  }
+
+  /** Everything has been taken. */
+  async #conclude(): Promise<void> {
+    try {
+      await this.#options.confirm?.();
+    } catch (error) {
+      return this.#stop(toMillraceError(error));
+    }
+    const revision = this.#receiver?.ready ?? 0n;
+    await this.#release();
+    await this.#link.close({ kind: 'done', total: this.#total });
+    this.#settle.resolve({
+      bytes: this.#total,
+      frames: this.#taken,
+      revision,
+      wireBytes: this.#link.sent + this.#link.received,
+    });
+  }
+
+  #stop(error: MillraceError): void {
+    this.#error = error;
+    this.#tellReader(error);
+    this.#turn.notify();
+    this.#settle.reject(error);
+    void this.#release();
+    void this.#link.close({ kind: 'stop' });
+  }
+
+  async #release(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    wipe(this.#options.secret);
+    for (const cell of this.#cells.values()) if (cell.kind === 'data') wipe(cell.data);
+    this.#cells.clear();
+    this.#follower?.close();
+    this.#mixes?.close();
+    await this.#receiver?.close();
+  }
+}
+
+function outside(): MillraceError {
+  return new MillraceError('E_FRAME_FORMAT', 'the sender sent what is outside of the window or of the agreed form');
+}

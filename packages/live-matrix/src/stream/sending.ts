@@ -1,0 +1,378 @@
+import { type Bytes, concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
+import type { Sender } from '../live-sender.ts';
+import { completeParameters, type MatrixParameters } from '../parameters.ts';
+import { type Aead, createAead } from './aead.ts';
+import { freshPoint } from './agreement.ts';
+import { cellCapacity, DEFAULT_CELL_BYTES, layData, layEnd, requireCellBytes } from './cells.ts';
+import type { LiveChannel } from './channel.ts';
+import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
+import { Link } from './link.ts';
+import { Mixes } from './mixes.ts';
+import type { Note } from './notes.ts';
+import { decodeAnswer, encodeHello, requireWindow } from './opening.ts';
+import { Turn } from './turn.ts';
+
+export const DEFAULT_PARAMETERS: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
+const DEFAULT_WINDOW = 32;
+const DEFAULT_FLUSH_MS = 50;
+/** A revision lasts so many times as long as the receiver's last table took, so that tables cost it a tenth or less. */
+const TABLE_SHARE = 10;
+const LEAST_REVISION_MS = 100;
+const MOST_CELLS = 2 ** 32;
+
+/** What both ends have agreed on in the opening. */
+export interface LiveSession {
+  readonly parameters: MatrixParameters;
+  readonly sessionId: Uint8Array;
+  readonly seed: Uint8Array;
+}
+
+export interface LiveSenderOptions {
+  readonly channel: LiveChannel;
+  /** What both ends share, 32 bytes or more, uniform. Copied; serves as many streams as you like. */
+  readonly secret: Uint8Array;
+  readonly parameters?: MatrixParameters;
+  /** Bytes of a full cell: a multiple of 6 up to 65,538. Default 16,386. */
+  readonly cellBytes?: number;
+  /** Cells ahead of what the receiver's reader has taken: what both ends hold at most. 2 to 256, default 32. */
+  readonly window?: number;
+  /** Least time that a revision lasts, ms. Default: ten times what the receiver's last table took, at least 100. */
+  readonly revisionMs?: number;
+  /** A cell that is not full leaves after so many ms. Default 50. */
+  readonly flushMs?: number;
+  /** Aborting ends the stream for both ends. */
+  readonly signal?: AbortSignal;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+}
+
+/** How a stream went, once its end is proven. */
+export interface LiveSummary {
+  /** Bytes of data. */
+  readonly bytes: bigint;
+  readonly frames: number;
+  /** The last revision. */
+  readonly revision: bigint;
+  /** Bytes of all messages, both ways, without what the channel adds. */
+  readonly wireBytes: number;
+}
+
+export interface LiveSender {
+  /** Takes what is to be sent; its backpressure is the receiver's reader. */
+  readonly writable: WritableStream<Uint8Array>;
+  /**
+   * Resolves when the receiver has taken everything and confirmed it.
+   * Rejects with a MillraceError: E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT, E_SEAL.
+   */
+  readonly closed: Promise<LiveSummary>;
+}
+
+/**
+ * Sends any data as a live stream.
+ * @param createSender makes the sender of frames with an engine of the platform
+ * @throws {MillraceError} E_INPUT
+ */
+export function makeLiveSender(
+  options: LiveSenderOptions,
+  createSender: (session: LiveSession) => Promise<Sender> | Sender,
+): LiveSender {
+  const { cellBytes = DEFAULT_CELL_BYTES, window = DEFAULT_WINDOW, secret } = options;
+  completeParameters(options.parameters ?? DEFAULT_PARAMETERS);
+  requireCellBytes(cellBytes);
+  requireWindow(window);
+  if (secret.length < LEAST_SECRET_BYTES) {
+    throw new MillraceError('E_INPUT', `the secret of a live stream has ${LEAST_SECRET_BYTES} bytes or more`);
+  }
+  const stream = new LiveSending({ ...options, cellBytes, window, secret: new Uint8Array(secret) }, createSender);
+  const writable = new WritableStream<Uint8Array>({
+    start: (controller) => stream.open((error) => controller.error(error)),
+    write: (chunk) => stream.write(chunk),
+    close: () => stream.finish(),
+    abort: (cause) => stream.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause })),
+  });
+  return { writable, closed: stream.closed };
+}
+
+interface Slot {
+  /** Sealed cell; undefined while it is being sealed. */
+  body: Bytes | undefined;
+  /** Revision in which it was last sent. */
+  sent: bigint | undefined;
+}
+
+class LiveSending {
+  readonly closed: Promise<LiveSummary>;
+  readonly #options: LiveSenderOptions & { cellBytes: number; window: number; secret: Bytes };
+  readonly #createSender: (session: LiveSession) => Promise<Sender> | Sender;
+  readonly #link: Link;
+  readonly #turn = new Turn();
+  readonly #now: () => number;
+  /** Cells that the receiver's reader has not taken, by number. */
+  readonly #slots = new Map<number, Slot>();
+  /** Numbers to send again, with the revision in which they were not solved. */
+  readonly #again = new Map<number, bigint>();
+  readonly #partial: Bytes;
+  #filled = 0;
+  #flush: ReturnType<typeof setTimeout> | undefined;
+  #flushDue = false;
+  #next = 0;
+  #nextToSend = 0;
+  #taken = 0;
+  #total = 0n;
+  #ready = -1n;
+  #tableMs = 0;
+  #revisionSince = 0;
+  #sender: Sender | undefined;
+  #cells: Aead | undefined;
+  #mixes: Mixes | undefined;
+  /** The end has its cell. */
+  #whole = false;
+  #done = false;
+  #error: MillraceError | undefined;
+  #settle: { resolve(summary: LiveSummary): void; reject(error: unknown): void };
+  #tellWriter: (error: unknown) => void = () => undefined;
+
+  constructor(
+    options: LiveSenderOptions & { cellBytes: number; window: number; secret: Bytes },
+    createSender: (session: LiveSession) => Promise<Sender> | Sender,
+  ) {
+    this.#options = options;
+    this.#createSender = createSender;
+    this.#link = new Link(options.channel);
+    this.#now = options.now ?? (() => performance.now());
+    this.#partial = new Uint8Array(cellCapacity(options.cellBytes));
+    this.#settle = { resolve: () => undefined, reject: () => undefined };
+    this.closed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.closed.catch(() => undefined);
+  }
+
+  async open(tellWriter: (error: unknown) => void): Promise<void> {
+    this.#tellWriter = tellWriter;
+    const { signal } = this.#options;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal?.aborted) this.#onAbort();
+    try {
+      await this.#greet();
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+    if (this.#error !== undefined) {
+      this.#sender?.close();
+      throw this.#error;
+    }
+    const onFailed = (error: unknown) => this.fail(error);
+    this.#link.run({ onFrame: () => onFailed(unexpected()), onNote: (note) => this.#onNote(note) }).catch(onFailed);
+    this.#pump().catch(onFailed);
+  }
+
+  /** Resolves when the chunk has been copied into cells, which is when the window has room for it. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (!(chunk instanceof Uint8Array)) {
+      const error = new MillraceError('E_INPUT', 'a live stream takes bytes (Uint8Array)');
+      this.fail(error);
+      throw error;
+    }
+    for (let at = 0; at < chunk.length; ) {
+      await this.#room();
+      const piece = chunk.subarray(at, at + this.#partial.length - this.#filled);
+      this.#partial.set(piece, this.#filled);
+      this.#filled += piece.length;
+      at += piece.length;
+      if (this.#filled === this.#partial.length) this.#cutData();
+      else this.#flush ??= setTimeout(() => this.#onFlush(), this.#options.flushMs ?? DEFAULT_FLUSH_MS);
+    }
+  }
+
+  async finish(): Promise<void> {
+    await this.#room();
+    this.#cutData();
+    await this.#room();
+    this.#cut(layEnd(this.#options.cellBytes, this.#total));
+    this.#whole = true;
+    await this.#until(() => this.#done);
+    const summary: LiveSummary = {
+      bytes: this.#total,
+      frames: this.#next,
+      revision: this.#sender?.revision ?? 0n,
+      wireBytes: this.#link.sent + this.#link.received,
+    };
+    this.#release();
+    await this.#link.close();
+    this.#settle.resolve(summary);
+  }
+
+  fail(cause: unknown): void {
+    if (this.#error !== undefined || this.#done) return;
+    const error = toMillraceError(cause);
+    this.#error = error;
+    this.#release();
+    this.#turn.notify();
+    this.#tellWriter(error);
+    this.#settle.reject(error);
+    void this.#link.close({ kind: 'stop' });
+  }
+
+  readonly #onAbort = (): void => {
+    const cause = this.#options.signal?.reason;
+    this.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause }));
+  };
+
+  async #greet(): Promise<void> {
+    const { secret, cellBytes, window, parameters = DEFAULT_PARAMETERS } = this.#options;
+    const own = await freshPoint();
+    const hello = encodeHello({ parameters, cellBytes, window, point: own.point }, secret);
+    await this.#link.post(hello);
+    const answer = await this.#link.next();
+    const shared = await own.agree(decodeAnswer(answer, hello, secret));
+    const keys = deriveLiveKeys(secret, shared, concatBytes(hello, answer));
+    wipe(shared, secret);
+    await this.#link.secure(keys.fromSender, keys.fromReceiver);
+    this.#cells = await createAead(keys.cells);
+    this.#mixes = new Mixes(keys.sessionId);
+    this.#sender = await this.#createSender({ parameters, sessionId: keys.sessionId, seed: keys.seed });
+    wipe(keys.seed);
+    this.#revisionSince = this.#now();
+  }
+
+  async #onNote(note: Note): Promise<void> {
+    if (this.#error !== undefined || this.#done) return;
+    switch (note.kind) {
+      case 'state':
+        if (note.taken > this.#nextToSend || note.taken < this.#taken) throw unexpected();
+        for (; this.#taken < note.taken; this.#taken++) {
+          this.#slots.delete(this.#taken);
+          this.#again.delete(this.#taken);
+        }
+        this.#ready = note.ready;
+        this.#tableMs = note.tableMs;
+        for (const number of note.resend) this.#askAgain(number);
+        if (this.#flushDue) this.#onFlush();
+        break;
+      case 'point': {
+        const point = await this.#mixes?.answer(note.revision, note.point);
+        if (point !== undefined) await this.#link.note({ kind: 'point', revision: note.revision, point });
+        break;
+      }
+      case 'done':
+        if (!this.#whole || note.total !== this.#total || this.#nextToSend < this.#next) throw unexpected();
+        this.#done = true;
+        break;
+      case 'stop':
+        throw new MillraceError('E_STREAM_STOPPED', 'the receiver stopped the stream');
+    }
+    this.#turn.notify();
+  }
+
+  #askAgain(number: number): void {
+    const sent = this.#slots.get(number)?.sent;
+    if (sent === undefined) throw unexpected();
+    // A frame number is used once in a revision: it goes out again in a later one.
+    this.#again.set(number, sent);
+  }
+
+  async #pump(): Promise<void> {
+    while (this.#error === undefined && !this.#done) {
+      if (this.#due() === undefined) {
+        await this.#turn.wait();
+        continue;
+      }
+      await this.#link.room();
+      const [number, body] = this.#due() ?? [];
+      if (number === undefined || body === undefined || this.#sender === undefined) continue;
+      const frame = this.#sender.encode(number, body);
+      const slot = this.#slots.get(number);
+      if (slot !== undefined) slot.sent = this.#sender.revision;
+      this.#again.delete(number);
+      if (number === this.#nextToSend) this.#nextToSend++;
+      this.#link.postFrame(frame).catch((error) => this.fail(error));
+    }
+  }
+
+  /** The cell to send now, after moving on to the next revision if it is time. */
+  #due(): [number, Bytes] | undefined {
+    if (this.#error !== undefined || this.#sender === undefined || this.#ready < 0n) return undefined;
+    this.#advance(this.#sender);
+    const again = [...this.#again].find(([, failed]) => failed < (this.#sender?.revision ?? 0n))?.[0];
+    const number = again ?? this.#nextToSend;
+    const body = this.#slots.get(number)?.body;
+    return body === undefined ? undefined : [number, body];
+  }
+
+  #advance(sender: Sender): void {
+    const next = sender.revision + 1n;
+    if (this.#ready < next || !this.#mixes?.has(next)) return;
+    const lasts = this.#options.revisionMs ?? Math.max(LEAST_REVISION_MS, TABLE_SHARE * this.#tableMs);
+    if (this.#again.size === 0 && this.#now() - this.#revisionSince < lasts) return;
+    this.#mixes.apply(next, sender);
+    sender.advance();
+    this.#revisionSince = this.#now();
+  }
+
+  #onFlush(): void {
+    this.#flushDue = !this.#hasRoom();
+    if (!this.#flushDue) this.#cutData();
+  }
+
+  #cutData(): void {
+    clearTimeout(this.#flush);
+    this.#flush = undefined;
+    this.#flushDue = false;
+    if (this.#filled === 0 || this.#error !== undefined) return;
+    const data = this.#partial.subarray(0, this.#filled);
+    this.#total += BigInt(data.length);
+    this.#cut(layData(this.#options.cellBytes, data));
+    wipe(data);
+    this.#filled = 0;
+  }
+
+  #cut(plain: Bytes): void {
+    const number = this.#next++;
+    const slot: Slot = { body: undefined, sent: undefined };
+    this.#slots.set(number, slot);
+    this.#cells?.seal(number, plain).then(
+      (body) => {
+        wipe(plain);
+        slot.body = body;
+        this.#turn.notify();
+      },
+      (error) => this.fail(error),
+    );
+  }
+
+  #hasRoom(): boolean {
+    return this.#next < this.#taken + this.#options.window;
+  }
+
+  async #room(): Promise<void> {
+    await this.#until(() => this.#hasRoom());
+    if (this.#next >= MOST_CELLS - 1) {
+      const error = new MillraceError('E_TOO_LARGE', 'a live stream has at most 2^32 cells');
+      this.fail(error);
+      throw error;
+    }
+  }
+
+  async #until(state: () => boolean): Promise<void> {
+    for (;;) {
+      if (this.#error !== undefined) throw this.#error;
+      if (state()) return;
+      await this.#turn.wait();
+    }
+  }
+
+  #release(): void {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    clearTimeout(this.#flush);
+    wipe(this.#partial, this.#options.secret);
+    this.#sender?.close();
+    this.#mixes?.close();
+    this.#slots.clear();
+  }
+}
+
+function unexpected(): MillraceError {
+  return new MillraceError('E_FRAME_FORMAT', 'the receiver says what cannot be');
+}
