@@ -25,6 +25,6 @@ export interface ControlContext {
   readonly maintenance: { current?: unknown };
   /** Orders what concerns one machine. */
   readonly serialOf: (machine: string) => Serial;
-  /** Called when a machine may have work. */
-  readonly wakeMachine: (machine: string) => void;
+  /** Another print waits for the machine. */
+  readonly queued: (machine: string, print: string) => void;
 }

@@ -75,10 +75,11 @@ export async function createControlNode(
       serials.set(machine, serial);
       return serial;
     },
-    wakeMachine: (machine) => work.wake(machine),
+    queued: (machine, print) => work.add(machine, print),
   };
 
   await finishInterrupted(context);
+  await work.load(context);
   const { seen } = context.records;
   const forget = () =>
     forgetSeen(seen, clock.now()).catch((error: unknown) => modules.logger.warn({ err: error }, 'seen'));

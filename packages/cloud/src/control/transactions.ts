@@ -278,6 +278,6 @@ async function requestPrint(
     transaction: bytes,
   });
   if (!created) throw replay(print);
-  context.wakeMachine(body.machine);
+  context.queued(body.machine, print);
   return { print };
 }

@@ -1,0 +1,39 @@
+import { systemRandom, toHex } from '@millrace/base';
+import { MemoryStore } from '@millrace/stores';
+import { expect, it } from 'vitest';
+import type { ControlContext } from '../src/control/context.ts';
+import { openRecords, type PrintRecord } from '../src/control/records.ts';
+import { WorkBoard } from '../src/control/work.ts';
+
+const id = () => toHex(systemRandom(16));
+const never = new AbortController().signal;
+
+function printOf(machine: string, created: number): PrintRecord {
+  const common = { licence: id(), design: id(), holder: id(), transaction: new Uint8Array(1) };
+  return { print: id(), machine, created, state: 'queued', ...common };
+}
+
+it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
+  const records = openRecords(new MemoryStore());
+  const context = { records } as ControlContext;
+  const [one, other] = [id(), id()];
+  const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
+  for (const print of prints) await records.prints.create(print.print, print);
+
+  const board = new WorkBoard();
+  await board.load(context);
+  const next = (machine: string, waitMs = 0) => board.next(context, machine, waitMs, never);
+  const oldest = await next(one);
+  expect(oldest?.created).toBe(1);
+  await records.prints.update(oldest?.print ?? '', (current) => ({ ...current, state: 'refused' }));
+  expect((await next(one))?.created).toBe(2);
+  expect((await next(other))?.created).toBe(0);
+  const nobody = id();
+  expect(await next(nobody)).toBeUndefined();
+
+  const waiting = next(nobody, 60_000);
+  const late = printOf(nobody, 9);
+  await records.prints.create(late.print, late);
+  board.add(nobody, late.print);
+  expect((await waiting)?.print).toBe(late.print);
+});
