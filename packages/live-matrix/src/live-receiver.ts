@@ -10,7 +10,7 @@ import {
   SESSION_ID_BYTES,
 } from './parameters.ts';
 import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
-import { TableBuilder } from './table/builder.ts';
+import { TableBuilder, type TableFiller } from './table/builder.ts';
 import type { TaskRunner } from './table/runner.ts';
 import { type Table, wipeTable } from './table/table.ts';
 
@@ -36,7 +36,10 @@ export interface DecodedFrame {
 export interface Receiver {
   /** Highest revision whose table can be looked up. */
   readonly ready: bigint;
+  /** What looks hints up and solves them. */
   readonly engine: EngineName;
+  /** What computes tables now: the same, or a graphics card. */
+  readonly tables: EngineName | 'gpu';
   /**
    * Computes the table of revision ready + 1. Erases the previous revision's table and keys first, so that from
    * this call on only frames of `ready` are accepted, and of `ready` - 1 again when it has moved on.
@@ -73,6 +76,10 @@ export interface ReceiverParts {
   readonly hmac: Hmac;
   /** Its own: closed with it. */
   readonly runner: TaskRunner;
+  /** Computes the tables instead of the runner's engine; closed with the receiver. */
+  readonly filler?: TableFiller | undefined;
+  /** Learns, in one line, that something else than was asked for does the work. */
+  readonly note: (line: string) => void;
 }
 
 /**
@@ -81,13 +88,17 @@ export interface ReceiverParts {
  */
 export async function makeReceiver(
   session: ReceiverSession,
-  parts: (matrix: Matrix) => ReceiverParts,
+  parts: (matrix: Matrix) => Promise<ReceiverParts>,
 ): Promise<Receiver> {
   const matrix = completeParameters(session.parameters);
   requireBytes('the session identifier', session.sessionId, SESSION_ID_BYTES);
   session.signal?.throwIfAborted();
   const ratchet = new Ratchet(session.seed, session.firstRevision ?? 0n);
-  const receiver = new LiveReceiver(matrix, copyBytes(session.sessionId), ratchet, make(parts, matrix, ratchet));
+  const made = parts(matrix).catch((error: unknown) => {
+    ratchet.close();
+    throw error;
+  });
+  const receiver = new LiveReceiver(matrix, copyBytes(session.sessionId), ratchet, await made);
   const abort = () => void receiver.close();
   session.signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -98,15 +109,6 @@ export async function makeReceiver(
     throw error;
   }
   return receiver;
-}
-
-function make(parts: (matrix: Matrix) => ReceiverParts, matrix: Matrix, ratchet: Ratchet): ReceiverParts {
-  try {
-    return parts(matrix);
-  } catch (error) {
-    ratchet.close();
-    throw error;
-  }
 }
 
 class LiveReceiver implements Receiver {
@@ -125,14 +127,18 @@ class LiveReceiver implements Receiver {
   #previous: Live | undefined;
   #closed = false;
 
-  constructor(matrix: Matrix, session: Bytes, ratchet: Ratchet, { engine, hmac, runner }: ReceiverParts) {
+  constructor(matrix: Matrix, session: Bytes, ratchet: Ratchet, { engine, hmac, runner, filler, note }: ReceiverParts) {
     this.#matrix = matrix;
     this.#session = session;
     this.#ratchet = ratchet;
     this.#hmac = hmac;
     this.#runner = runner;
-    this.#builder = new TableBuilder(matrix.order, runner);
+    this.#builder = new TableBuilder(matrix.order, runner, filler, note);
     this.engine = engine.name;
+  }
+
+  get tables(): EngineName | 'gpu' {
+    return this.#builder.filler ?? this.engine;
   }
 
   get ready(): bigint {
@@ -204,6 +210,7 @@ class LiveReceiver implements Receiver {
     if (this.#closed) return;
     this.#closed = true;
     await this.#runner.close();
+    await this.#builder.close();
     for (const live of [this.#current, this.#previous]) {
       if (live === undefined) continue;
       wipeKeys(live.keys);
@@ -212,7 +219,6 @@ class LiveReceiver implements Receiver {
     this.#current = undefined;
     this.#previous = undefined;
     this.#ratchet.close();
-    this.#builder.close();
   }
 
   async #compute(): Promise<Live> {

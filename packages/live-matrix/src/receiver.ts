@@ -3,6 +3,7 @@ import { MillraceError } from '@millrace/base/core';
 import { createEngine } from './engines/choose.ts';
 import type { EngineSetting, HashEngine } from './engines/engine.ts';
 import { nodeHmac } from './frame/node-hmac.ts';
+import type { GpuOptions } from './gpu/gpu-engine.ts';
 import { makeReceiver, type Receiver, type ReceiverSession } from './live-receiver.ts';
 import { isIntegerIn, type Matrix } from './parameters.ts';
 import { nodeTurn, startThread } from './table/node-thread.ts';
@@ -12,8 +13,15 @@ import { WorkerRunner } from './table/worker-runner.ts';
 export type { DecodedFrame, Receiver } from './live-receiver.ts';
 
 export interface ReceiverOptions extends ReceiverSession {
-  /** Which engine hashes; `auto` takes the fastest that runs here. */
-  readonly engine?: EngineSetting;
+  /**
+   * Which engine hashes; `auto` takes the fastest that runs here. With `gpu` a graphics card hashes the tables, where there is
+   * one that works, and the fastest engine does the rest; without one it does all of it, and `note` learns why.
+   */
+  readonly engine?: EngineSetting | 'gpu';
+  /** Which card; looked at with engine `gpu` only. */
+  readonly gpu?: GpuOptions;
+  /** Learns, in one line, that something else than was asked for does the work; a warning of the process when left out. */
+  readonly note?: (line: string) => void;
   /**
    * Threads to work in; 0 works in the calling one. Default: none at order 16, one for each core otherwise, at most 3
    * with the native engine. Up to 3 native ones are libuv's; all others are worker threads, with 10 MB and more each.
@@ -23,12 +31,20 @@ export interface ReceiverOptions extends ReceiverSession {
 
 /** A receiver whose first revision is ready, in Node. @throws {MillraceError} E_INPUT, E_ENGINE */
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
-  return makeReceiver(options, (matrix) => {
-    const engine = createEngine(options.engine);
+  const { engine: setting, note = (line) => process.emitWarning(line, 'MillraceWarning') } = options;
+  return makeReceiver(options, async (matrix) => {
+    const engine = createEngine(setting === 'gpu' ? 'auto' : setting);
     const threads = options.threads ?? defaultThreads(matrix, engine);
     if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
-    return { engine, hmac: nodeHmac, runner: createRunner(engine, threads) };
+    const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
+    return { engine, hmac: nodeHmac, runner: createRunner(engine, threads), filler, note };
   });
+}
+
+async function findCard(options: GpuOptions | undefined, engine: HashEngine, note: (line: string) => void) {
+  // Loaded by those who ask for it only.
+  const { findFiller } = await import('./gpu/choose-filler.ts');
+  return findFiller(options, engine.name, note);
 }
 
 function defaultThreads({ order }: Matrix, { later }: HashEngine): number {

@@ -5,11 +5,17 @@ import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import type { HashKey } from '../src/engines/engine.ts';
-import { createGpuEngine } from '../src/gpu/gpu-engine.ts';
-import { fillTableOnGpu } from '../src/gpu/gpu-table.ts';
+import { nodeHmac } from '../src/frame/node-hmac.ts';
+import { createGpuEngine, type GpuEngine } from '../src/gpu/gpu-engine.ts';
+import { fillTableOnGpu, gpuFiller } from '../src/gpu/gpu-table.ts';
 import { MAX_DISPATCH } from '../src/gpu/runner.ts';
 import type { Gpu } from '../src/gpu/webgpu.ts';
+import { makeReceiver } from '../src/live-receiver.ts';
+import { createReceiver } from '../src/receiver.ts';
+import { createSender } from '../src/sender.ts';
 import type { SuiteName } from '../src/suites.ts';
+import { nodeTurn } from '../src/table/node-thread.ts';
+import { createLocalRunner } from '../src/table/runner.ts';
 import { allocateScratch, allocateTable, SUPERBLOCK } from '../src/table/table.ts';
 import { chromium, pageSays } from './page.ts';
 
@@ -121,6 +127,34 @@ if (engine === undefined) {
       expect(Buffer.compare(Buffer.from(ours.table.ends.buffer), Buffer.from(theirs.table.ends.buffer))).toBe(0);
     });
 
+    describe('in a receiver', () => {
+      const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' } as const;
+      const session = { parameters, sessionId: noise('session', 16), seed: noise('seed', 32) };
+      const gpu = { software: true };
+
+      it('computes the tables that frames are resolved with, revision after revision', async () => {
+        const lines: string[] = [];
+        const receiver = await createReceiver({ ...session, engine: 'gpu', gpu, note: (line) => lines.push(line) });
+        expect([receiver.tables, receiver.engine]).toEqual(['gpu', native.name]);
+        const sender = createSender({ ...session, engine: native });
+        for (let frame = 0; frame < 3; frame++) {
+          const cell = noise(`cell ${frame}`, 900);
+          expect((await receiver.decode(sender.encode(frame, cell))).cell).toEqual(cell);
+          await receiver.prepareNext();
+          sender.advance();
+        }
+        await receiver.close();
+        expect(lines).toEqual([]);
+      });
+
+      it('is closed in the middle of a table: whoever waits learns it', async () => {
+        const receiver = await createReceiver({ ...session, engine: 'gpu', gpu });
+        const next = expect(receiver.prepareNext()).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
+        await receiver.close();
+        await next;
+      });
+    });
+
     it('refuses wrong sizes and keys, and works on', async () => {
       const key = keyOf('keccak256', 'refused');
       await expect(engine.hashBatch(key, 0, new Uint32Array(3), new Uint32Array(5))).rejects.toThrow(RangeError);
@@ -182,6 +216,61 @@ if (chromium !== undefined) {
     });
   });
 } else console.log('WebGPU in a browser: NOT CHECKED, there is no Chromium');
+
+describe('a receiver that is asked for a graphics card', () => {
+  const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' } as const;
+  const session = { parameters, sessionId: noise('session', 16), seed: noise('seed', 32) };
+  const cell = noise('cell', 600);
+
+  it('takes the fastest engine where there is none, and says so in one line', async () => {
+    const lines: string[] = [];
+    const gpu: Gpu = { requestAdapter: async () => null };
+    const receiver = await createReceiver({
+      ...session,
+      engine: 'gpu',
+      gpu: { gpu },
+      note: (line) => lines.push(line),
+    });
+    expect([receiver.tables, receiver.engine]).toEqual([native.name, native.name]);
+    expect(lines).toEqual([
+      `no tables on a graphics card: WebGPU has no adapter here; engine ${native.name} computes them`,
+    ]);
+    const sender = createSender({ ...session, engine: native });
+    expect((await receiver.decode(sender.encode(0, cell))).cell).toEqual(cell);
+    await receiver.close();
+  });
+
+  it('goes on without it when it fails in the middle of a table, and gives it back', async () => {
+    const lines: string[] = [];
+    let closed = 0;
+    const failing: GpuEngine = {
+      ...{ name: 'gpu', detail: 'a card that is pulled out', software: false, hashBatch: async () => undefined },
+      async hashRange(key, first, out) {
+        if (pulled) throw new Error('the card was lost');
+        native.hashRange(key, first, out);
+      },
+      close: async () => {
+        closed++;
+      },
+    };
+    let pulled = false;
+    const runner = createLocalRunner(native, nodeTurn);
+    const receiver = await makeReceiver(session, async () => ({
+      ...{ engine: native, hmac: nodeHmac, runner, filler: gpuFiller(failing) },
+      note: (line) => lines.push(line),
+    }));
+    expect(receiver.tables).toBe('gpu');
+    pulled = true;
+    await receiver.prepareNext();
+    expect([receiver.tables, closed]).toEqual([native.name, 1]);
+    expect(lines).toEqual(['no more tables on the graphics card: Error: the card was lost']);
+    const sender = createSender({ ...session, engine: native });
+    sender.advance();
+    expect((await receiver.decode(sender.encode(0, cell))).cell).toEqual(cell);
+    await receiver.close();
+    expect(closed).toBe(1);
+  });
+});
 
 describe('creating the gpu engine', () => {
   it('gives nothing where WebGPU has no adapter', async () => {

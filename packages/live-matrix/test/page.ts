@@ -120,6 +120,7 @@ export async function pageSays(program: string, options: PageOptions): Promise<s
     if (child?.exitCode === null && child.kill()) await gone;
     server.closeAllConnections();
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    // Its children may write for a moment after it has ended.
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
   }
 }

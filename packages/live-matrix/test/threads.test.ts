@@ -88,7 +88,7 @@ describe('a table that is not finished', () => {
     await new Promise(setImmediate);
     expect(seen?.some((entry) => entry !== 0)).toBe(true);
     await runner.close();
-    builder.close();
+    await builder.close();
     await outcome;
     expect(seen?.every((entry) => entry === 0)).toBe(true);
   });

@@ -1,4 +1,6 @@
 import { MillraceError } from '@millrace/base/core';
+import { findFiller } from '../gpu/choose-filler.ts';
+import type { GpuOptions } from '../gpu/gpu-engine.ts';
 import { makeReceiver, type Receiver, type ReceiverSession } from '../live-receiver.ts';
 import { makeSender, type Sender, type SenderOptions } from '../live-sender.ts';
 import { isIntegerIn } from '../parameters.ts';
@@ -9,8 +11,12 @@ import { webHmac } from './hmac.ts';
 import { defaultThreads, startWebThread, webTurn } from './thread.ts';
 
 export interface BrowserReceiverOptions extends ReceiverSession {
-  /** Which engine hashes; `auto` takes the fastest that runs here. */
-  readonly engine?: BrowserEngineName | 'auto';
+  /** Which engine hashes; `auto` takes the fastest that runs here. `gpu`: as in Node. */
+  readonly engine?: BrowserEngineName | 'auto' | 'gpu';
+  /** Which card; looked at with engine `gpu` only. */
+  readonly gpu?: GpuOptions;
+  /** Learns, in one line, that something else than was asked for does the work; the browser's console when left out. */
+  readonly note?: (line: string) => void;
   /**
    * Web workers to work in; 0 works in the calling thread, in pieces of some milliseconds. Default: none at order 16 and
    * where the page is not cross-origin isolated, one for each core otherwise.
@@ -24,14 +30,15 @@ export function createSender(options: SenderOptions): Sender {
 
 /** A receiver whose first revision is ready. @throws {MillraceError} E_INPUT, E_ENGINE */
 export async function createReceiver(options: BrowserReceiverOptions): Promise<Receiver> {
-  const threads = options.threads ?? (options.parameters.order === 16 ? 0 : defaultThreads());
-  if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
-  const loaded = await loadParts(options.engine ?? 'auto');
-  const engine = await engineFrom(loaded);
-  return makeReceiver(options, () => ({
-    engine,
-    hmac: webHmac,
-    runner:
-      threads === 0 ? createLocalRunner(engine, webTurn) : new WorkerRunner(threads, () => startWebThread(loaded)),
-  }));
+  const { engine: setting = 'auto', note = (line) => console.warn(line) } = options;
+  return makeReceiver(options, async ({ order }) => {
+    const threads = options.threads ?? (order === 16 ? 0 : defaultThreads());
+    if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
+    const loaded = await loadParts(setting === 'gpu' ? 'auto' : setting);
+    const engine = await engineFrom(loaded);
+    const runner =
+      threads === 0 ? createLocalRunner(engine, webTurn) : new WorkerRunner(threads, () => startWebThread(loaded));
+    const filler = setting === 'gpu' ? await findFiller(options.gpu, engine.name, note) : undefined;
+    return { engine, hmac: webHmac, runner, filler, note };
+  });
 }

@@ -1,4 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import type { Gpu } from './webgpu.ts';
 
 /** Where Debian's Chromium, and Chrome, keep the description of SwiftShader for a Vulkan loader. */
@@ -8,13 +10,14 @@ const softwareDrivers = [
 ] as const;
 
 /**
- * WebGPU in Node, by the optional package `webgpu`; undefined when it is not installed or has nothing for this system.
- * @param software a Vulkan driver that computes on the processor may be taken, if the environment names no other
+ * WebGPU in Node, by the optional package `webgpu`; otherwise why there is none.
+ * @param software a Vulkan driver that computes on the processor may be taken, if no other is installed
  */
-export async function openBinding(software: boolean): Promise<Gpu | undefined> {
-  const driver = softwareDrivers.find((file) => existsSync(file));
-  const isChosen = process.env.VK_DRIVER_FILES !== undefined || process.env.VK_ICD_FILENAMES !== undefined;
-  if (software && driver !== undefined && !isChosen) {
+export async function openBinding(software: boolean): Promise<Gpu | string> {
+  if (!hasDriver()) {
+    const driver = softwareDrivers.find((file) => existsSync(file));
+    // Dawn would write its own complaint to standard error, which nothing of it can silence: it is not asked.
+    if (!software || driver === undefined) return 'WebGPU has no adapter here: no Vulkan driver is installed';
     // Read by the Vulkan loader when the first adapter is asked for; the second is its older name.
     process.env.VK_DRIVER_FILES = driver;
     process.env.VK_ICD_FILENAMES = driver;
@@ -25,6 +28,29 @@ export async function openBinding(software: boolean): Promise<Gpu | undefined> {
     const { create } = (await import(name)) as { create(options: readonly string[]): Gpu };
     return create([]);
   } catch {
-    return undefined;
+    return 'no WebGPU here: neither a browser that has it nor the optional package "webgpu"';
   }
+}
+
+/** Whether the Vulkan loader would find any driver (its documentation, "Driver Discovery"); other systems need none. */
+function hasDriver(): boolean {
+  if (process.platform !== 'linux') return true;
+  const { env } = process;
+  if (env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES ?? env.VK_ADD_DRIVER_FILES) return true;
+  const lists = [
+    env.XDG_CONFIG_HOME ?? join(homedir(), '.config'),
+    env.XDG_CONFIG_DIRS ?? '/etc/xdg',
+    '/etc:/usr/local/etc',
+    env.XDG_DATA_HOME ?? join(homedir(), '.local/share'),
+    env.XDG_DATA_DIRS ?? '',
+    '/usr/local/share:/usr/share',
+  ];
+  return lists
+    .join(':')
+    .split(':')
+    .some((folder) => folder !== '' && hasManifest(join(folder, 'vulkan/icd.d')));
+}
+
+function hasManifest(folder: string): boolean {
+  return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith('.json'));
 }

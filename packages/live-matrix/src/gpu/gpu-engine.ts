@@ -59,13 +59,12 @@ async function findAdapter(
   given: Gpu | undefined,
   software: boolean,
 ): Promise<{ readonly gpu: Gpu; readonly adapter: Adapter } | string> {
-  const gpu = given ?? (await nodeGpu(false));
-  if (gpu === undefined) return 'no WebGPU here: neither a browser that has it nor the optional package "webgpu"';
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (adapter !== null) return { gpu, adapter };
-  const fallback = software ? (given ?? (await nodeGpu(true))) : undefined;
-  const last = (await fallback?.requestAdapter({ forceFallbackAdapter: true })) ?? null;
-  return fallback === undefined || last === null ? 'WebGPU has no adapter here' : { gpu: fallback, adapter: last };
+  const gpu = given ?? (await nodeGpu(software));
+  if (typeof gpu === 'string') return gpu;
+  const adapter =
+    (await gpu.requestAdapter({ powerPreference: 'high-performance' })) ??
+    (software ? await gpu.requestAdapter({ forceFallbackAdapter: true }) : null);
+  return adapter === null ? 'WebGPU has no adapter here' : { gpu, adapter };
 }
 
 /**
@@ -165,8 +164,8 @@ function browserGpu(): Gpu | undefined {
   return (globalThis as { navigator?: { gpu?: Gpu } }).navigator?.gpu;
 }
 
-async function nodeGpu(software: boolean): Promise<Gpu | undefined> {
-  if (typeof process !== 'object') return undefined;
+async function nodeGpu(software: boolean): Promise<Gpu | string> {
+  if (typeof process !== 'object') return 'this browser has no WebGPU';
   const { openBinding } = await import('./binding.ts');
   return openBinding(software);
 }

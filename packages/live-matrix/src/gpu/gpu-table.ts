@@ -1,5 +1,6 @@
 import { MillraceError } from '@millrace/base/core';
 import type { HashKey } from '../engines/engine.ts';
+import type { TableFiller } from '../table/builder.ts';
 import { SUPERBLOCK, type TableBuild, tableParts } from '../table/table.ts';
 import { indexPart, partition } from '../table/ts-table.ts';
 import type { GpuEngine } from './gpu-engine.ts';
@@ -8,8 +9,7 @@ import type { GpuEngine } from './gpu-engine.ts';
 const AHEAD = 32 * SUPERBLOCK;
 
 /**
- * Fills a table with the card's hashes: the card computes a piece while the calling thread deals the one before into
- * the table's parts. The same table as `HashEngine.partition` and `index` give.
+ * Fills a table with the card's hashes: the same table as `HashEngine.partition` and `index` give.
  * @param build a table and scratch of one order; its cursors are set to 0 here
  * @param index sorts one part; the native engine's is quicker than the default
  * @throws {MillraceError} E_ENGINE when the card fails; E_INTERNAL when a part is full
@@ -20,6 +20,21 @@ export async function fillTableOnGpu(
   build: TableBuild,
   index: (build: TableBuild, part: number) => void = indexPart,
 ): Promise<void> {
+  await partitionOnGpu(engine, key, build);
+  for (let part = 0; part < tableParts(build.table.order); part++) index(build, part);
+}
+
+/** A receiver's tables by a card: hashed there, sorted by the receiver's own threads. Closing it closes the engine. */
+export function gpuFiller(engine: GpuEngine): TableFiller {
+  return {
+    name: 'gpu',
+    fill: (key, build, signal) => partitionOnGpu(engine, key, build, signal),
+    close: () => engine.close(),
+  };
+}
+
+/** The card computes a piece while the calling thread deals the one before into the table's parts. */
+async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild, signal?: AbortSignal): Promise<void> {
   const size = 2 ** build.table.order;
   const step = Math.min(AHEAD, size);
   const codes = [new Uint32Array(step), new Uint32Array(step)] as const;
@@ -41,11 +56,11 @@ export async function fillTableOnGpu(
       const take = (_: HashKey, from: number, out: Uint32Array) =>
         out.set(ready.subarray(from - first, from - first + out.length));
       for (let done = 0; done < step; done += SUPERBLOCK) {
+        signal?.throwIfAborted();
         partition(take, key, build, first + done, SUPERBLOCK);
         await new Promise((resolve) => setTimeout(resolve)); // other work of this thread goes on
       }
     }
-    for (let part = 0; part < tableParts(build.table.order); part++) index(build, part);
   } finally {
     await next.catch(() => undefined);
     for (const buffer of codes) buffer.fill(0);

@@ -1,3 +1,4 @@
+import { MillraceError } from '@millrace/base/core';
 import type { HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 import type { TaskRunner } from './runner.ts';
@@ -17,17 +18,49 @@ const HASH_CHUNK = SUPERBLOCK;
 /** Parts in one sorting task. */
 const INDEX_CHUNK = 16;
 
-/** Computes tables and keeps their memory: at most two tables, used over and over, and the scratch of one. */
+/** What hashes a table's values elsewhere than in the runner's threads: a graphics card. */
+export interface TableFiller {
+  readonly name: 'gpu';
+  /**
+   * Puts every value into its part of the table.
+   * @throws {MillraceError} E_ENGINE when it works no more; the signal's reason when that aborts
+   */
+  fill(key: HashKey, build: TableBuild, signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Computes tables and keeps their memory: at most two tables, used over and over, and the scratch of one. A filler that
+ * fails is given up for good, and the runner's threads do its work.
+ */
 export class TableBuilder {
   readonly #order: Order;
   readonly #runner: TaskRunner;
   readonly #free: Table[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
   #building: Table | undefined;
+  #filler: TableFiller | undefined;
+  /** Ends when the filler writes no more. */
+  #filling: Promise<unknown> = Promise.resolve();
+  readonly #note: (line: string) => void;
+  readonly #stop = new AbortController();
 
-  constructor(order: Order, runner: TaskRunner) {
+  /** @param note learns, in one line, that the filler is given up */
+  constructor(
+    order: Order,
+    runner: TaskRunner,
+    filler?: TableFiller | undefined,
+    note: (line: string) => void = () => undefined,
+  ) {
     this.#order = order;
     this.#runner = runner;
+    this.#filler = filler;
+    this.#note = note;
+  }
+
+  /** What computes tables now, when it is not the runner's engine. */
+  get filler(): TableFiller['name'] | undefined {
+    return this.#filler?.name;
   }
 
   /** The inverse table of H under `key`; the caller gives its memory back with `release`. */
@@ -36,8 +69,16 @@ export class TableBuilder {
     const table = this.#free.pop() ?? allocateTable(this.#order);
     const build: TableBuild = { table, ...this.#scratch };
     this.#building = table;
-    build.cursors.fill(0);
-    await this.#each(2 ** this.#order, HASH_CHUNK, (first, count) => ({ kind: 'partition', key, build, first, count }));
+    if (this.#filler === undefined || !(await this.#fill(this.#filler, key, build))) {
+      build.cursors.fill(0);
+      await this.#each(2 ** this.#order, HASH_CHUNK, (first, count) => ({
+        kind: 'partition',
+        key,
+        build,
+        first,
+        count,
+      }));
+    }
     await this.#each(tableParts(this.#order), INDEX_CHUNK, (first, count) => ({ kind: 'index', build, first, count }));
     this.#building = undefined;
     return table;
@@ -49,8 +90,27 @@ export class TableBuilder {
     this.#free.push(table);
   }
 
+  /** False when it works no more. */
+  async #fill(filler: TableFiller, key: HashKey, build: TableBuild): Promise<boolean> {
+    try {
+      const filling = filler.fill(key, build, this.#stop.signal);
+      this.#filling = filling.catch(() => undefined);
+      await filling;
+      return true;
+    } catch (error) {
+      if (!(error instanceof MillraceError && error.code === 'E_ENGINE') || this.#stop.signal.aborted) throw error;
+      this.#filler = undefined;
+      this.#note(`no more tables on the graphics card: ${String(error.cause ?? error.message)}`);
+      await filler.close().catch(() => undefined);
+      return false;
+    }
+  }
+
   /** Wipes what was left unfinished. The runner is closed before. */
-  close(): void {
+  async close(): Promise<void> {
+    this.#stop.abort(new MillraceError('E_STATE', 'the receiver was closed'));
+    await this.#filling;
+    await this.#filler?.close();
     if (this.#building !== undefined) wipeTable(this.#building);
     this.#building = undefined;
     this.#scratch = undefined;

@@ -36,7 +36,8 @@ const settingsSchema = z.strictObject({
     suite: z.enum(['keccak256', 'turboshake128']),
     hints: z.enum(['dense', 'sparse']),
     threads: z.number().int().min(0).max(256).optional(),
-    engine: z.enum(['auto', ...engineNames]).optional(),
+    /** With `gpu` a graphics card computes the tables, where there is one; the fastest engine does the rest. */
+    engine: z.enum(['auto', 'gpu', ...engineNames]).optional(),
     /** A stream that brings nothing for so long, while something is wanted, is resumed; ms. */
     stallMs: z.number().int().min(100).max(600_000).default(5_000),
     /** A print that gets nothing for so long has failed; ms. */

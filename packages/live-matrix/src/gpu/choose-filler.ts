@@ -1,0 +1,19 @@
+import type { TableFiller } from '../table/builder.ts';
+import { createGpuEngine, type GpuOptions } from './gpu-engine.ts';
+import { gpuFiller } from './gpu-table.ts';
+
+/** The card that a receiver's tables are to be computed on; undefined, and a line that says why, where there is none. */
+export async function findFiller(
+  options: GpuOptions | undefined,
+  instead: string,
+  note: (line: string) => void,
+): Promise<TableFiller | undefined> {
+  const engine = await createGpuEngine({
+    ...options,
+    note: (reason) => {
+      options?.note?.(reason);
+      note(`no tables on a graphics card: ${reason}; engine ${instead} computes them`);
+    },
+  });
+  return engine === undefined ? undefined : gpuFiller(engine);
+}
