@@ -8,6 +8,8 @@ import {
   type Sender,
 } from '@millrace/live-matrix';
 import { type Bench, type Candidate, measure, type Report, rowOf } from './bench.ts';
+import { paperRows } from './bench-stream-paper.ts';
+import { openTlsPair } from './bench-stream-tls.ts';
 
 const CELL = 16_386;
 const FRAMES = 64;
@@ -20,16 +22,29 @@ interface Pair {
   readonly receiver: Receiver;
 }
 
+/** Of the agent that the paper's money is computed for: a table each five seconds, a slow machine's appetite. */
+const REVISION_SECONDS = 5;
+const DRAW = 2_000;
+
 /**
  * What one session costs, on both sides and on the wire: cells into frames (one thread), frames into cells (all cores), a new
- * table; beside AES-256-GCM over the same bytes, which is what a plain encrypted stream would cost.
+ * table; beside AES-256-GCM over the same bytes, and TLS 1.3 with both its ends, which are what a plain encrypted stream
+ * would cost; and the money of the paper's table 2 with its own prices. By core-second: processor time of all threads.
  */
 export const benchStream: Bench = async (note) => {
   const cells = Array.from({ length: FRAMES }, () => new Uint8Array(randomBytes(CELL)));
   const engine = createEngine();
   note(`engine: ${engine.name}; ${FRAMES} cells of ${CELL} bytes a run`);
   const pairs: Pair[] = [];
-  const candidates: Candidate[] = [aesGcm(cells)];
+  const tls = await openTlsPair();
+  const candidates: Candidate[] = [
+    aesGcm(cells),
+    {
+      name: 'TLS 1.3 over loopback, both ends',
+      unit: 'MiB/core-s',
+      run: () => byCore(() => tls.send(FRAMES * CELL)),
+    },
+  ];
   const wire: Report['rows'][number][] = [];
   try {
     for (const [label, parameters] of Object.entries(sets)) {
@@ -45,9 +60,25 @@ export const benchStream: Bench = async (note) => {
     const report = await measure(candidates, RUNS, [
       ['order 24 dense, encode to AES-256-GCM', 'order 24 dense: encode', 'AES-256-GCM'],
       ['order 24 dense, decode to encode', 'order 24 dense: decode', 'order 24 dense: encode'],
+      [
+        'order 24 dense, both ends without the table, to TLS 1.3',
+        'order 24 dense: both ends',
+        'TLS 1.3 over loopback, both ends',
+      ],
     ]);
-    return { ...report, rows: [...report.rows, ...wire] };
+    const { content, wire: carried } = tls.written();
+    wire.push(rowOf('TLS 1.3: bytes on the wire for a content byte', 'ratio', [carried / content]));
+    const overhead = wire.find(({ name }) => name.startsWith('order 24 dense'))?.median ?? Number.NaN;
+    const money = paperRows({
+      overhead,
+      hashesPerCell: CELL / 3,
+      cellBytes: CELL,
+      revisionSeconds: REVISION_SECONDS,
+      bytesPerSecond: DRAW,
+    });
+    return { ...report, rows: [...report.rows, ...wire, ...money] };
   } finally {
+    tls.close();
     for (const { sender, receiver } of pairs) {
       sender.close();
       await receiver.close();
@@ -105,7 +136,22 @@ function candidatesOf({ label, sender, receiver }: Pair, cells: readonly Uint8Ar
       unit: 'MiB/s',
       run: () => rate(() => Promise.all(frames.map((frame) => receiver.decode(frame)))),
     },
+    {
+      name: `${label}: both ends`,
+      unit: 'MiB/core-s',
+      run: () =>
+        byCore(async () => {
+          for (const cell of cells) await receiver.decode(sender.encode(number++, cell));
+        }),
+    },
   ];
+}
+
+async function byCore(work: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return (FRAMES * CELL) / MIB / ((user + system) / 1e6);
 }
 
 async function rate(work: () => unknown): Promise<number> {
