@@ -1,5 +1,5 @@
 import { decode, encode, rfc8949EncodeOptions } from 'cborg';
-import { type Bytes, copyBytes, equalBytes } from './bytes.ts';
+import { type Bytes, compareBytes, copyBytes } from './bytes.ts';
 import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 
@@ -17,7 +17,9 @@ export type CborValue =
 
 /** Deterministic CBOR (RFC 8949, 4.2.1). Properties that are undefined are left out. */
 export function encodeCbor(value: CborValue): Bytes {
-  return copyBytes(encode(value, { ...rfc8949EncodeOptions, ignoreUndefinedProperties: true }));
+  const bytes = encode(value, { ...rfc8949EncodeOptions, ignoreUndefinedProperties: true });
+  // Short ones may lie in memory that others use, too; megabytes are not copied once more.
+  return bytes.length === bytes.buffer.byteLength ? bytes : copyBytes(bytes);
 }
 
 /**
@@ -48,7 +50,7 @@ function decodeStrictly(bytes: Uint8Array, what: string, code: ErrorCode, useMap
   } catch (cause) {
     throw new MillraceError(code, `${what}: not CBOR`, { cause });
   }
-  if (!equalBytes(encode(value, rfc8949EncodeOptions), bytes)) {
+  if (compareBytes(encode(value, rfc8949EncodeOptions), bytes) !== 0) {
     throw new MillraceError(code, `${what}: not in deterministic encoding`);
   }
   return value;

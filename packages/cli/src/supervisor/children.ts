@@ -31,7 +31,8 @@ export async function requireEntries(entries: Entries): Promise<void> {
 export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, addresses: Addresses): ProcessSpec {
   const { control, distribution } = addresses;
   const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
-  return { name: role, entry: entries.node, args };
+  const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
+  return { name: role, entry: entries.node, args, node, env: ARENAS };
 }
 
 /**
@@ -39,6 +40,9 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
  * fills whatever there is: some 30 MB beside its tables, for nothing.
  */
 const YOUNG_HALF_MB = 1;
+const NODE_YOUNG_HALF_MB = 4;
+/** The C library of Linux keeps freed memory by thread; a node's threads, sharing, need 40 MB less under a sweep. */
+const ARENAS = { MALLOC_ARENA_MAX: '2' };
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];

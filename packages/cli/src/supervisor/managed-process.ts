@@ -10,6 +10,8 @@ export interface ProcessSpec {
   readonly args: readonly string[];
   /** Settings of Node itself. */
   readonly node?: readonly string[];
+  /** Beside the environment; what is set there already stays. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export type ProcessState = 'starting' | 'running' | 'waiting' | 'stopped';
@@ -126,12 +128,12 @@ export class ManagedProcess {
     this.#started = this.#options.clock.monotonic();
     // A session of its own: Ctrl-C at the terminal reaches the supervisor alone, which stops all in order. The IPC
     // channel closes when the supervisor is gone, however it went, and the child then ends by itself.
-    const { node = [], entry, args } = this.#spec;
+    const { node = [], env, entry, args } = this.#spec;
     const child = spawn(process.execPath, [...node, entry, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
       windowsHide: true,
-      env: this.#options.env ?? process.env,
+      env: { ...env, ...(this.#options.env ?? process.env) },
     });
     this.#child = child;
     this.#become('starting');

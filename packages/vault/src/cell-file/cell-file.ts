@@ -2,10 +2,11 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { type Bytes, concatBytes, copyBytes, equalBytes, MillraceError, Serial, toHex } from '@millrace/base';
 import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
+import { SLOT_BYTES } from '../sizes.ts';
 import { Flusher } from './flusher.ts';
 import { BODY_HEAD, JOB_HEADER, type JobKind, lengthOf } from './jobs.ts';
 import { RenewPool } from './pool.ts';
-import { type CellRecord, decodeRecord, encodeRecord, fits, headOf, SLOT_BYTES } from './record.ts';
+import { type CellRecord, decodeRecord, encodeRecord, fits, headOf } from './record.ts';
 import { SlotMap } from './slot-map.ts';
 
 export interface CellFileOptions {
@@ -159,7 +160,7 @@ export class CellFile implements Store {
   async renew({ kind, prefix, cells }: RenewalJob): Promise<{ records: IndexWrite[]; workMs: number }> {
     this.#checkOpen();
     const each = lengthOf(kind);
-    const job = new Uint8Array(each * cells.length);
+    const job = this.#pool.room(each * cells.length);
     const view = new DataView(job.buffer);
     const slots = cells.map(() => this.#slots.take());
     try {
@@ -170,7 +171,7 @@ export class CellFile implements Store {
         job.set(bodyHead, at + 8);
         job.set(secret, at + JOB_HEADER);
       }
-      const { heads, workMs } = await this.#pool.run(this.#file.fd, kind, job);
+      const { heads, workMs } = await this.#pool.run(this.#file.fd, kind, cells.length, job);
       await this.#flusher.flush();
       const records = cells.map(({ to }, i): IndexWrite => {
         const head = concatBytes(prefix, heads.subarray(i * BODY_HEAD, (i + 1) * BODY_HEAD));

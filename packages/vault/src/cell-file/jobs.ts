@@ -1,9 +1,8 @@
 import { createCipheriv } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
-import { KEY_BYTES, SEGMENT_BYTES } from '../sizes.ts';
-import { SLOT_BYTES } from './record.ts';
+import { KEY_BYTES, SEGMENT_BYTES, SLOT_BYTES } from '../sizes.ts';
 
-// The work of a renewing thread: cells read, both layers applied in one pass each, written. No event loop waits for it.
+// The work of a renewing thread, which loads no library: cells read, both layers applied in one pass each, written. No event loop waits for it.
 
 /** Bytes of a body that lie in the index, not in the slot. */
 export const BODY_HEAD = SEGMENT_BYTES - SLOT_BYTES;
@@ -19,27 +18,31 @@ export interface JobMessage {
   readonly id: number;
   readonly file: number;
   readonly kind: JobKind;
-  /** Records of `lengthOf(kind)` bytes; wiped when done. */
+  readonly count: number;
+  /** Begins with `count` records of `lengthOf(kind)` bytes; wiped when done, and given back to be used again. */
   readonly records: Uint8Array<ArrayBuffer>;
 }
 
-export type JobAnswer =
-  | { readonly id: number; readonly heads: Uint8Array<ArrayBuffer>; readonly workMs: number }
-  | { readonly id: number; readonly code: string | undefined; readonly error: string };
+export type JobAnswer = { readonly id: number; readonly records: Uint8Array<ArrayBuffer> } & (
+  | { readonly heads: Uint8Array<ArrayBuffer>; readonly workMs: number }
+  | { readonly code: string | undefined; readonly error: string }
+);
 
 const COUNTER = new Uint8Array(16);
 
 /**
  * Renews the cells of a job. New slots that follow each other are written at once.
+ * @param out what is written is made here: SLOT_BYTES for each cell
  * @returns the first bytes of every new body, BODY_HEAD each
  * @throws the system's error when the file cannot be read or written
  */
-export function runJob({ file, kind, records }: JobMessage): Uint8Array<ArrayBuffer> {
+export function runJob(
+  { file, kind, count, records }: JobMessage,
+  out: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
   const each = lengthOf(kind);
-  const count = records.length / each;
   const view = new DataView(records.buffer, records.byteOffset, records.length);
   const heads = new Uint8Array(BODY_HEAD * count);
-  const out = new Uint8Array(SLOT_BYTES * count);
   const body = new Uint8Array(SEGMENT_BYTES);
   const slots: number[] = [];
   try {
@@ -56,7 +59,7 @@ export function runJob({ file, kind, records }: JobMessage): Uint8Array<ArrayBuf
     writeRuns(file, out, slots);
     return heads;
   } finally {
-    records.fill(0);
+    records.fill(0, 0, each * count);
   }
 }
 

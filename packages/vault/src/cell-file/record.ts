@@ -1,7 +1,6 @@
 import { type Bytes, concatBytes, MillraceError } from '@millrace/base';
+import { SLOT_BYTES } from '../sizes.ts';
 
-/** What of a value lies in the file: four pages of 4 KiB. A cell's value is a few bytes longer. */
-export const SLOT_BYTES = 16_384;
 /** Longest head, bytes. */
 const MAX_HEAD = 64;
 
