@@ -222,6 +222,13 @@ export const errorCodes = {
     'The next revision needs a fresh shared secret first.',
     'Both sides run the key exchange, mix its secret in and go on.',
   ),
+  E_MEMORY: code(
+    507,
+    5,
+    true,
+    'There is not enough memory.',
+    'Free some, or choose a smaller order; the message says how much is needed.',
+  ),
   E_ENGINE: code(500, 5, false, 'A hash engine cannot run here.', 'Choose another engine, or leave the choice open.'),
   E_STREAM_AUTH: code(
     401,

@@ -22,5 +22,12 @@ export * from './sender.ts';
 export * from './stream/index.ts';
 export * from './stream/node.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
+export {
+  createSlicedTable,
+  resolveInPasses,
+  type SlicedOptions,
+  type SlicedTable,
+  slicedTableBytes,
+} from './table/sliced.ts';
 export { resolveBySweep, type SweepOptions } from './table/sweep.ts';
 export { allocateScratch, allocateTable, type Table, type TableBuild, tableParts, wipeTable } from './table/table.ts';

@@ -1,14 +1,9 @@
-import { availableParallelism } from 'node:os';
-import { MillraceError } from '@millrace/base/core';
 import { createEngine } from './engines/choose.ts';
 import type { EngineSetting, HashEngine } from './engines/engine.ts';
 import { nodeHmac } from './frame/node-hmac.ts';
 import type { GpuOptions } from './gpu/gpu-engine.ts';
 import { makeReceiver, type Receiver, type ReceiverSession } from './live-receiver.ts';
-import { isIntegerIn, type Matrix } from './parameters.ts';
-import { nodeTurn, startThread } from './table/node-thread.ts';
-import { createLocalRunner, LaterRunner, MAX_LATER, type TaskRunner } from './table/runner.ts';
-import { WorkerRunner } from './table/worker-runner.ts';
+import { createRunner, defaultThreads } from './table/node-runner.ts';
 
 export type { DecodedFrame, Receiver } from './live-receiver.ts';
 
@@ -34,10 +29,9 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
   const { engine: setting, note = (line) => process.emitWarning(line, 'MillraceWarning') } = options;
   return makeReceiver(options, async (matrix) => {
     const engine = createEngine(setting === 'gpu' ? 'auto' : setting);
-    const threads = options.threads ?? defaultThreads(matrix, engine);
-    if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
+    const runner = createRunner(engine, options.threads ?? defaultThreads(matrix.order, engine));
     const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
-    return { engine, hmac: nodeHmac, runner: createRunner(engine, threads), filler, note };
+    return { engine, hmac: nodeHmac, runner, filler, note };
   });
 }
 
@@ -45,15 +39,4 @@ async function findCard(options: GpuOptions | undefined, engine: HashEngine, not
   // Loaded by those who ask for it only.
   const { findFiller } = await import('./gpu/choose-filler.ts');
   return findFiller(options, engine.name, note);
-}
-
-function defaultThreads({ order }: Matrix, { later }: HashEngine): number {
-  if (order === 16) return 0;
-  return later === undefined ? availableParallelism() : Math.min(availableParallelism(), MAX_LATER);
-}
-
-function createRunner(engine: HashEngine, threads: number): TaskRunner {
-  if (threads === 0) return createLocalRunner(engine, nodeTurn);
-  if (engine.later !== undefined && threads <= MAX_LATER) return new LaterRunner(threads, engine, engine.later);
-  return new WorkerRunner(threads, () => startThread(engine.name));
 }

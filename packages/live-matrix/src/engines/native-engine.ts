@@ -54,6 +54,7 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
   const later: LaterCalls = {
     async partition(key, build, first, count) {
       const { rounds } = loadBlock(block, key);
+      block[0] = build.base ?? 0;
       // The addon takes its own copy of the block before the call returns.
       const done = addon.partitionLater(
         kernel,
@@ -102,6 +103,7 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     },
     partition(key, build, first, count) {
       withKey(key, (rounds) => {
+        block[0] = build.base ?? 0;
         const span = Uint32Array.of(first, count);
         if (!addon.partition(kernel, block, rounds, ...tableOf(build.table), ...scratchOf(build), span))
           throw partFull();

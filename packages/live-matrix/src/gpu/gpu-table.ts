@@ -39,7 +39,7 @@ async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild
   const step = Math.min(AHEAD, size);
   const codes = [new Uint32Array(step), new Uint32Array(step)] as const;
   const hash = (first: number) => {
-    const work = engine.hashRange(key, first, bufferOf(first)).catch((cause: unknown) => {
+    const work = engine.hashRange(key, (build.base ?? 0) + first, bufferOf(first)).catch((cause: unknown) => {
       throw new MillraceError('E_ENGINE', 'the graphics card failed', { cause });
     });
     work.catch(() => undefined); // reported where it is awaited
@@ -53,8 +53,10 @@ async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild
       await next;
       if (first + step < size) next = hash(first + step);
       const ready = bufferOf(first);
-      const take = (_: HashKey, from: number, out: Uint32Array) =>
-        out.set(ready.subarray(from - first, from - first + out.length));
+      const take = (_: HashKey, from: number, out: Uint32Array) => {
+        const at = from - (build.base ?? 0) - first;
+        out.set(ready.subarray(at, at + out.length));
+      };
       for (let done = 0; done < step; done += SUPERBLOCK) {
         signal?.throwIfAborted();
         partition(take, key, build, first + done, SUPERBLOCK);

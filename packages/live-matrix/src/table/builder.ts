@@ -63,11 +63,14 @@ export class TableBuilder {
     return this.#filler?.name;
   }
 
-  /** The inverse table of H under `key`; the caller gives its memory back with `release`. */
-  async build(key: HashKey): Promise<Table> {
+  /**
+   * The inverse table of H under `key`; the caller gives its memory back with `release`.
+   * @param base g of the table's value 0
+   */
+  async build(key: HashKey, base = 0): Promise<Table> {
     this.#scratch ??= allocateScratch(this.#order);
     const table = this.#free.pop() ?? allocateTable(this.#order);
-    const build: TableBuild = { table, ...this.#scratch };
+    const build: TableBuild = { table, base, ...this.#scratch };
     this.#building = table;
     if (this.#filler === undefined || !(await this.#fill(this.#filler, key, build))) {
       build.cursors.fill(0);

@@ -24,6 +24,8 @@ export interface Table {
  */
 export interface TableBuild {
   readonly table: Table;
+  /** g of the table's value 0, a multiple of the table's size below 2^32; 0 when left out. */
+  readonly base?: number;
   /** For superblock s and part p, at 2·(s·parts + p): where the run starts in the part, and its length. */
   readonly runs: Uint32Array;
   /** Entries so far in each part, counted up atomically: several threads fill one table. */

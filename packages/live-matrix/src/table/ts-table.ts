@@ -22,13 +22,13 @@ export function partition(
   first: number,
   count: number,
 ): void {
-  const { table, runs, cursors } = build;
+  const { table, runs, cursors, base = 0 } = build;
   const { order, entries, parts } = table;
   const capacity = partCapacity(order);
   const codes = new Uint32Array(SUPERBLOCK);
   const next = new Uint32Array(parts);
   for (let done = 0; done < count; done += SUPERBLOCK) {
-    hashRange(key, first + done, codes);
+    hashRange(key, base + first + done, codes);
     next.fill(0);
     for (const code of codes) {
       const part = partOf(code, order);

@@ -1,0 +1,219 @@
+import { freemem } from 'node:os';
+import { MillraceError } from '@millrace/base/core';
+import type { Candidates } from '../code/solve.ts';
+import { createEngine } from '../engines/choose.ts';
+import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
+import { isIntegerIn, type Order, requireBytes } from '../parameters.ts';
+import { KEY_BYTES } from '../suites.ts';
+import { TableBuilder } from './builder.ts';
+import { createRunner, defaultThreads } from './node-runner.ts';
+import type { TaskRunner } from './runner.ts';
+import { PART_BUCKETS, partCapacity, type Table, tableParts, wipeTable } from './table.ts';
+
+/*
+ * Tables of orders up to 32, in slices: one table of order 24 for each 2^24 neighbouring values, by the low 24 bits of their
+ * codes. Each slice has about one candidate for a code; hashing that again tells whether all of the code agrees.
+ */
+
+export interface SlicedOptions {
+  /** 17 to 32: how many values there are, and how many bits a code has. */
+  readonly order: number;
+  readonly key: HashKey;
+  readonly engine?: EngineSetting;
+  /** As a receiver's. */
+  readonly threads?: number;
+  /** log2 of a slice's values: 24, or 16 where that is the smaller work. */
+  readonly sliceOrder?: Order;
+  /** Part of the slices; all of them when left out. */
+  readonly firstSlice?: number;
+  readonly sliceCount?: number;
+  readonly signal?: AbortSignal;
+  /** Called after each slice with the slices done so far. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/** A table that is there as a whole. As secret as its key. */
+export interface SlicedTable {
+  /** What it takes. */
+  readonly bytes: number;
+  /** Every value of each code: the low `order` bits of H. */
+  lookUp(codes: Uint32Array): Promise<Candidates>;
+  /** Wipes it. */
+  close(): Promise<void>;
+}
+
+/** Bytes of that many slices: at order 32, 256 of 73 MB each, 18.8 GB. */
+export function slicedTableBytes(slices: number, sliceOrder: Order = 24): number {
+  return slices * 4 * tableParts(sliceOrder) * (partCapacity(sliceOrder) + PART_BUCKETS);
+}
+
+/**
+ * The whole table, where memory allows.
+ * @param memory bytes that it may take; what the system has available when left out
+ * @throws {MillraceError} E_MEMORY when it takes more; E_INPUT, E_ENGINE
+ */
+export async function createSlicedTable(options: SlicedOptions, memory = availableMemory()): Promise<SlicedTable> {
+  const plan = planOf(options);
+  const bytes = slicedTableBytes(plan.sliceCount, plan.sliceOrder);
+  if (bytes > memory) {
+    throw new MillraceError(
+      'E_MEMORY',
+      `a table of order ${plan.order} takes ${gigabytes(bytes)}, and ${gigabytes(memory)} are available`,
+      { data: { bytes, available: memory } },
+    );
+  }
+  const slices: Slice[] = [];
+  const wipeAll = () => {
+    for (const { table } of slices) wipeTable(table);
+    slices.length = 0;
+  };
+  try {
+    await eachSlice(plan, async (slice) => {
+      slices.push(slice);
+      return 'keep';
+    });
+  } catch (error) {
+    wipeAll();
+    // That many bytes were free a moment ago.
+    if (error instanceof RangeError)
+      throw new MillraceError('E_MEMORY', 'the table does not fit any more', { cause: error });
+    throw error;
+  }
+  let open = true;
+  return {
+    bytes,
+    async lookUp(codes) {
+      if (!open) throw new MillraceError('E_STATE', 'the table is closed');
+      const found = new Found(plan, codes);
+      for (const slice of slices) await found.lookIn(slice);
+      return found.candidates();
+    },
+    async close() {
+      open = false;
+      wipeAll();
+    },
+  };
+}
+
+/**
+ * The same candidates with the memory of one slice, in as many passes as there are slices. Every call hashes all values
+ * once: it is worth as many codes as there are.
+ * @throws {MillraceError} E_INPUT, E_ENGINE
+ */
+export async function resolveInPasses(options: SlicedOptions, codes: Uint32Array): Promise<Candidates> {
+  const plan = planOf(options);
+  const found = new Found(plan, codes);
+  await eachSlice(plan, async (slice) => {
+    await found.lookIn(slice);
+    return 'release';
+  });
+  return found.candidates();
+}
+
+interface Plan extends SlicedOptions {
+  readonly sliceOrder: Order;
+  readonly firstSlice: number;
+  readonly sliceCount: number;
+  readonly hashes: HashEngine;
+}
+
+interface Slice {
+  readonly table: Table;
+  /** g of its value 0. */
+  readonly base: number;
+}
+
+function planOf(options: SlicedOptions): Plan {
+  const { order, sliceOrder = 24, firstSlice = 0 } = options;
+  requireBytes('the key', options.key.key, KEY_BYTES);
+  if (!isIntegerIn(order, 17, 32) || sliceOrder > order) {
+    throw new MillraceError(
+      'E_INPUT',
+      'the order of a table in slices must be 17 to 32, and not below that of a slice',
+    );
+  }
+  const slices = 2 ** (order - sliceOrder);
+  const { sliceCount = slices - firstSlice } = options;
+  if (!isIntegerIn(firstSlice, 0, slices - 1) || !isIntegerIn(sliceCount, 1, slices - firstSlice)) {
+    throw new MillraceError('E_INPUT', `a table of order ${order} has ${slices} slices of order ${sliceOrder}`);
+  }
+  return { ...options, sliceOrder, firstSlice, sliceCount, hashes: createEngine(options.engine) };
+}
+
+/** Builds one slice after the other, and keeps its memory or uses it again. */
+async function eachSlice(plan: Plan, use: (slice: Slice) => Promise<'keep' | 'release'>): Promise<void> {
+  const { key, sliceOrder, firstSlice, sliceCount, hashes, signal } = plan;
+  const runner: TaskRunner = createRunner(hashes, plan.threads ?? defaultThreads(sliceOrder, hashes));
+  const builder = new TableBuilder(sliceOrder, runner);
+  let last: Table | undefined;
+  try {
+    for (let i = 0; i < sliceCount; i++) {
+      signal?.throwIfAborted();
+      const base = (firstSlice + i) * 2 ** sliceOrder;
+      last = await builder.build(key, base);
+      const table = last;
+      if ((await use({ table, base })) === 'release') await builder.release(table);
+      last = undefined;
+      plan.onProgress?.(i + 1);
+    }
+  } finally {
+    await runner.close();
+    await builder.close();
+    if (last !== undefined) wipeTable(last);
+  }
+}
+
+/** Codes looked up and hashed again at once: what does not hold the calling thread up for long. */
+const CHUNK = 2 ** 14;
+
+/** What was found for each code so far. */
+class Found {
+  readonly #plan: Plan;
+  readonly #codes: Uint32Array;
+  readonly #values: number[][];
+  readonly #mask: number;
+
+  constructor(plan: Plan, codes: Uint32Array) {
+    this.#plan = plan;
+    this.#codes = codes;
+    this.#values = Array.from(codes, () => []);
+    this.#mask = 2 ** plan.order - 1;
+    if (codes.some((code) => code > this.#mask)) {
+      throw new MillraceError('E_INPUT', `codes of order ${plan.order} must be below 2^${plan.order}`);
+    }
+  }
+
+  async lookIn({ table, base }: Slice): Promise<void> {
+    const { hashes, key } = this.#plan;
+    const long = hashes.later ?? hashes;
+    for (let from = 0; from < this.#codes.length; from += CHUNK) {
+      const codes = this.#codes.subarray(from, from + CHUNK);
+      const { starts, values } = await long.lookUp(table, codes, new Uint8Array(codes.length));
+      const guesses = values.map((value) => base + value);
+      const again = new Uint32Array(2 * guesses.length);
+      hashes.hashBatch(key, 0, guesses, again);
+      for (let i = 0; i < codes.length; i++) {
+        for (let at = starts[i] ?? 0; at < (starts[i + 1] ?? 0); at++) {
+          if (((again[2 * at] ?? 0) & this.#mask) >>> 0 === codes[i]) this.#values[from + i]?.push(guesses[at] ?? 0);
+        }
+      }
+    }
+  }
+
+  /** The values of each code in their order. */
+  candidates(): Candidates {
+    const starts = new Uint32Array(this.#codes.length + 1);
+    for (const [i, values] of this.#values.entries()) starts[i + 1] = (starts[i] ?? 0) + values.length;
+    return { starts, values: Uint32Array.from(this.#values.flatMap((values) => values.sort((a, b) => a - b))) };
+  }
+}
+
+/** In Node versions that know it, what a container allows counts too. A tenth is left to others. */
+function availableMemory(): number {
+  const available = typeof process.availableMemory === 'function' ? process.availableMemory() : freemem();
+  return Math.floor(0.9 * available);
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(2)} GB`;
+}
