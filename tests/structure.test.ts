@@ -17,7 +17,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   vault: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores'],
   cloud: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
   machine: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
-  cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine'],
+  peer: ['base', 'identity', 'live-matrix'],
+  cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine', 'peer'],
   lab: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine', 'cli'],
 };
 const MAX_LINES = 500;

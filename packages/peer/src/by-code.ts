@@ -1,0 +1,114 @@
+import { type Bytes, MillraceError, utf8, wipe } from '@millrace/base';
+import * as opaque from '@serenity-kit/opaque';
+import { codeDigits } from './code.ts';
+import { type Caller, decodeGreeting, encodeGreeting, type Responder, streamSecret } from './greeting.ts';
+import { notUnderstood } from './talk.ts';
+
+// OPAQUE (RFC 9807): whoever does not know the code learns nothing from a try but that it was wrong, and each try is
+// one guess. The listener registers the code with itself: its record lives in memory only, and as long as the command.
+
+const TRIES = 3;
+const identifiers = { client: 'millrace/v1/peer/caller', server: 'millrace/v1/peer/listener' };
+const userIdentifier = 'millrace/v1/peer/code';
+/** Stretching slows down guesses at a stolen record. This one is never stored, and its code serves once. */
+const keyStretching = { 'argon2id-custom': { iterations: 1, memory: 1024, parallelism: 1 } };
+const BASE64URL = /^[\w-]+$/;
+
+/** @throws {MillraceError} E_INPUT when it is no code */
+export function codeCaller(code: string): Caller {
+  const password = codeDigits(code);
+  return {
+    call: async (talk) => {
+      await opaque.ready;
+      const { clientLoginState, startLoginRequest } = opaque.client.startLogin({ password });
+      const first = encodeGreeting('code', utf8(startLoginRequest));
+      await talk.say(first);
+      const second = await talk.hear();
+      const login = { clientLoginState, loginResponse: textOf(second), password, identifiers, keyStretching };
+      const result = attempt(() => opaque.client.finishLogin(login));
+      if (result === undefined) {
+        throw new MillraceError('E_STREAM_AUTH', 'the code is wrong, or this is not the receiver that showed it');
+      }
+      const third = utf8(result.finishLoginRequest);
+      await talk.say(third);
+      return secretOf(result.sessionKey, first, second, third);
+    },
+  };
+}
+
+/**
+ * One code for one stream.
+ * @param tries how many may be begun before no more is answered
+ * @throws {MillraceError} E_INPUT when it is no code
+ */
+export async function codeResponder(code: string, tries = TRIES): Promise<Responder> {
+  const password = codeDigits(code);
+  await opaque.ready;
+  const serverSetup = opaque.server.createSetup();
+  const begun = opaque.client.startRegistration({ password });
+  const { registrationResponse } = opaque.server.createRegistrationResponse({
+    serverSetup,
+    userIdentifier,
+    registrationRequest: begun.registrationRequest,
+  });
+  const { registrationRecord } = opaque.client.finishRegistration({
+    clientRegistrationState: begun.clientRegistrationState,
+    registrationResponse,
+    password,
+    identifiers,
+    keyStretching,
+  });
+  let left = tries;
+  return {
+    get exhausted() {
+      return left === 0;
+    },
+    respond: async (talk) => {
+      const first = await talk.hear();
+      const request = decodeGreeting('code', first);
+      if (request === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a key');
+      const startLoginRequest = textOf(request);
+      if (left === 0) throw new MillraceError('E_STREAM_AUTH', 'no more tries are allowed');
+      const { serverLoginState, loginResponse } = attempt(() =>
+        opaque.server.startLogin({ serverSetup, userIdentifier, registrationRecord, startLoginRequest, identifiers }),
+      );
+      // Counted before it is answered: the answer tells the caller whether its code is right.
+      left -= 1;
+      const second = utf8(loginResponse);
+      await talk.say(second);
+      const third = await talk.hear();
+      const finishLoginRequest = textOf(third);
+      let sessionKey: string;
+      try {
+        ({ sessionKey } = opaque.server.finishLogin({ serverLoginState, finishLoginRequest, identifiers }));
+      } catch (cause) {
+        throw new MillraceError('E_STREAM_AUTH', 'the caller has another code', { cause });
+      }
+      return secretOf(sessionKey, first, second, third);
+    },
+  };
+}
+
+/** The library takes and gives base64url. @throws {MillraceError} E_FRAME_FORMAT */
+function textOf(message: Uint8Array): string {
+  const text = Buffer.from(message).toString('latin1');
+  if (!BASE64URL.test(text)) throw notUnderstood();
+  return text;
+}
+
+/** What the library cannot read. @throws {MillraceError} E_FRAME_FORMAT */
+function attempt<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw new MillraceError('E_FRAME_FORMAT', 'the other end does not speak this protocol', { cause });
+  }
+}
+
+/** The key comes as a string, which cannot be wiped; what is made of it can. */
+function secretOf(sessionKey: string, ...messages: readonly Uint8Array[]): Bytes {
+  const agreed = new Uint8Array(Buffer.from(sessionKey, 'base64url'));
+  const secret = streamSecret('code', agreed, ...messages);
+  wipe(agreed);
+  return secret;
+}

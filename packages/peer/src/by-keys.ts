@@ -1,0 +1,106 @@
+import { type Bytes, concatBytes, MillraceError, utf8, wipe } from '@millrace/base';
+import { generateP256Key, keyName, type MachineKey, type P256Key, verifySignature } from '@millrace/identity';
+import { type Caller, decodeGreeting, encodeGreeting, type Responder, streamSecret } from './greeting.ts';
+import { notUnderstood } from './talk.ts';
+
+// Diffie-Hellman of two fresh points, each signed with the identity key over everything said before, both identities
+// included (as in ISO/IEC 9798-3): mutual, forward secret, and for these two ends only.
+
+const POINT_BYTES = 65;
+const SIGNATURE_BYTES = 64;
+
+export interface KeyOptions {
+  /** Our own identity; stays the caller's to close. */
+  readonly key: MachineKey;
+  /** The other end's key name: 32 hexadecimal digits. */
+  readonly peer: string;
+}
+
+/** @throws {MillraceError} E_INPUT when the fingerprint is none */
+export function keyCaller(options: KeyOptions): Caller {
+  const { key, peer } = checked(options);
+  return {
+    call: async (talk) => {
+      const own = generateP256Key();
+      try {
+        const first = encodeGreeting('keys', concatBytes(own.publicKey, key.publicKey));
+        await talk.say(first);
+        const second = await talk.hear();
+        const [theirPoint, theirKey, signature] = split(second, POINT_BYTES, POINT_BYTES, SIGNATURE_BYTES);
+        const said = statement('listener', first, concatBytes(theirPoint, theirKey));
+        if (keyName(theirKey) !== peer || !verifySignature('ES256', theirKey, said, signature)) throw stranger();
+        const third = await key.sign(statement('caller', first, second));
+        await talk.say(third);
+        return await agreed(own, theirPoint, first, second, third);
+      } finally {
+        own.close();
+      }
+    },
+  };
+}
+
+/** @throws {MillraceError} E_INPUT when the fingerprint is none */
+export function keyResponder(options: KeyOptions): Responder {
+  const { key, peer } = checked(options);
+  return {
+    exhausted: false,
+    respond: async (talk) => {
+      const first = await talk.hear();
+      const body = decodeGreeting('keys', first);
+      if (body === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a code');
+      const [theirPoint, theirKey] = split(body, POINT_BYTES, POINT_BYTES);
+      if (keyName(theirKey) !== peer) throw stranger();
+      const own = generateP256Key();
+      try {
+        const ours = concatBytes(own.publicKey, key.publicKey);
+        const second = concatBytes(ours, await key.sign(statement('listener', first, ours)));
+        await talk.say(second);
+        const third = await talk.hear();
+        if (!verifySignature('ES256', theirKey, statement('caller', first, second), third)) throw stranger();
+        return await agreed(own, theirPoint, first, second, third);
+      } finally {
+        own.close();
+      }
+    },
+  };
+}
+
+function checked(options: KeyOptions): KeyOptions {
+  const peer = options.peer.toLowerCase();
+  if (!/^[0-9a-f]{32}$/.test(peer)) {
+    throw new MillraceError('E_INPUT', 'a fingerprint has 32 hexadecimal digits, as `millrace peer-key` prints it');
+  }
+  if (peer === keyName(options.key.publicKey)) {
+    throw new MillraceError('E_INPUT', 'this is the fingerprint of our own key; the other end has its own');
+  }
+  return { key: options.key, peer };
+}
+
+function statement(who: 'caller' | 'listener', ...parts: readonly Uint8Array[]): Bytes {
+  return concatBytes(utf8(`millrace/v1/peer/keys/${who}/`), ...parts);
+}
+
+function split(message: Uint8Array, ...lengths: readonly [number, number, ...number[]]): [Bytes, Bytes, Bytes] {
+  const parts: Bytes[] = [];
+  let at = 0;
+  for (const length of lengths) {
+    parts.push(new Uint8Array(message.subarray(at, at + length)));
+    at += length;
+  }
+  if (message.length !== at) throw notUnderstood();
+  const [first = new Uint8Array(), second = new Uint8Array(), third = new Uint8Array()] = parts;
+  return [first, second, third];
+}
+
+async function agreed(own: P256Key, theirs: Uint8Array, ...messages: readonly Uint8Array[]): Promise<Bytes> {
+  const shared = await own.agree(theirs).catch(() => {
+    throw notUnderstood();
+  });
+  const secret = streamSecret('keys', shared, ...messages);
+  wipe(shared);
+  return secret;
+}
+
+function stranger(): MillraceError {
+  return new MillraceError('E_STREAM_AUTH', 'the other end has not the key of this fingerprint');
+}

@@ -1,0 +1,104 @@
+import { createServer, type Socket } from 'node:net';
+import { type Bytes, type Logger, MillraceError, silentLogger, toMillraceError } from '@millrace/base';
+import type { LiveChannel } from '@millrace/live-matrix';
+import type { HostPort } from './address.ts';
+import type { Responder } from './greeting.ts';
+import { socketChannel } from './socket-channel.ts';
+import { Talk } from './talk.ts';
+
+/** Connections that may be getting to know us at once; more are closed. */
+const MAX_CALLERS = 8;
+const GREETING_MS = 15_000;
+/** How long a refused caller may take to read that it was. */
+const PARTING_MS = 1_000;
+
+/** The other end, once it has shown that it knows the code or has the key. */
+export interface Peer {
+  readonly channel: LiveChannel;
+  /** 32 bytes, for one stream; whoever holds it wipes it. */
+  readonly secret: Bytes;
+  /** Its address, for people. */
+  readonly address: string;
+}
+
+export interface ListenOptions {
+  readonly at: HostPort;
+  readonly responder: Responder;
+  readonly signal?: AbortSignal;
+  readonly logger?: Logger;
+  /** Somebody called who is not the one. */
+  readonly onRefused?: (address: string, error: MillraceError) => void;
+}
+
+export interface Listening {
+  readonly port: number;
+  /** The first that is the right one; nobody else is let in after. Rejects with E_STREAM_AUTH when the tries are used up. */
+  readonly peer: Promise<Peer>;
+}
+
+/** @throws {MillraceError} E_INPUT, E_CONFLICT when one cannot listen there */
+export async function listenForPeer(options: ListenOptions): Promise<Listening> {
+  const { at, responder, signal, logger = silentLogger } = options;
+  const callers = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true });
+  let settle: { resolve(peer: Peer): void; reject(error: unknown): void } | undefined;
+  const peer = new Promise<Peer>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  peer.catch(() => undefined);
+
+  const close = (keep?: Socket) => {
+    settle = undefined;
+    signal?.removeEventListener('abort', onAbort);
+    server.close();
+    for (const socket of callers) if (socket !== keep) socket.destroy();
+  };
+  const onAbort = () => {
+    settle?.reject(new MillraceError('E_STREAM_STOPPED', 'nobody is waited for any more', { cause: signal?.reason }));
+    close();
+  };
+
+  const greet = async (socket: Socket) => {
+    const address = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
+    const talk = new Talk(socketChannel(socket));
+    const late = setTimeout(() => socket.destroy(), GREETING_MS);
+    try {
+      const secret = await responder.respond(talk);
+      if (settle === undefined) return void socket.destroy(); // another was quicker
+      const { resolve } = settle;
+      callers.delete(socket);
+      close(socket);
+      resolve({ channel: talk.release(), secret, address });
+    } catch (error) {
+      const why = toMillraceError(error);
+      logger.info({ err: why, address }, 'a caller was refused');
+      options.onRefused?.(address, why);
+      await talk.refuse();
+      setTimeout(() => socket.destroy(), PARTING_MS).unref();
+      callers.delete(socket);
+      if (!responder.exhausted || callers.size > 0) return;
+      settle?.reject(new MillraceError('E_STREAM_AUTH', 'too many wrong codes; nobody was let in'));
+      close();
+    } finally {
+      clearTimeout(late);
+    }
+  };
+
+  server.on('connection', (socket) => {
+    socket.on('error', () => undefined); // its channel says so
+    if (settle === undefined || callers.size >= MAX_CALLERS) return void socket.destroy();
+    callers.add(socket);
+    void greet(socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      reject(new MillraceError('E_CONFLICT', `cannot listen at ${at.host ?? ''}:${at.port}`, { cause }));
+    });
+    server.listen({ port: at.port, ...(at.host === undefined ? {} : { host: at.host }) }, resolve);
+  });
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  const address = server.address();
+  if (address === null || typeof address === 'string') return { port: at.port, peer };
+  return { port: address.port, peer };
+}

@@ -1,0 +1,60 @@
+import { type Bytes, MillraceError } from '@millrace/base';
+import type { LiveChannel } from '@millrace/live-matrix';
+
+/** Longest message before the two know each other. */
+const MAX_GREETING_BYTES = 2_048;
+const REFUSED = 0;
+
+/** The first messages of a connection, one at a time; then the channel is free for the stream. */
+export class Talk {
+  readonly #channel: LiveChannel;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+
+  constructor(channel: LiveChannel) {
+    this.#channel = channel;
+    this.#reader = channel.readable.getReader();
+    this.#writer = channel.writable.getWriter();
+    this.#reader.closed.catch(() => undefined);
+    this.#writer.closed.catch(() => undefined);
+  }
+
+  /** @throws {MillraceError} E_STREAM_AUTH when the other end refused, E_STREAM_CUT, E_FRAME_FORMAT */
+  async hear(): Promise<Bytes> {
+    const { value } = await this.#reader.read();
+    if (value === undefined) throw new MillraceError('E_STREAM_CUT', 'the other end closed the connection');
+    if (value.length > MAX_GREETING_BYTES) throw notUnderstood();
+    if (value.length === 1 && value[0] === REFUSED) throw new MillraceError('E_STREAM_AUTH', 'the other end refused');
+    return new Uint8Array(value);
+  }
+
+  async say(message: Uint8Array): Promise<void> {
+    await this.#writer.write(message);
+  }
+
+  /** Both know each other. */
+  release(): LiveChannel {
+    this.#reader.releaseLock();
+    this.#writer.releaseLock();
+    return this.#channel;
+  }
+
+  /** Says no, and ends the connection. */
+  async refuse(): Promise<void> {
+    try {
+      await this.say(new Uint8Array([REFUSED]));
+      await this.#writer.close();
+    } catch {
+      // it has gone already
+    }
+  }
+
+  async end(): Promise<void> {
+    await this.#writer.abort().catch(() => undefined);
+    await this.#reader.cancel().catch(() => undefined);
+  }
+}
+
+export function notUnderstood(): MillraceError {
+  return new MillraceError('E_FRAME_FORMAT', 'the other end does not speak this protocol');
+}
