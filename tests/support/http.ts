@@ -37,7 +37,7 @@ export function call(
         agent: false,
         method: options.method,
         path: options.path,
-        timeout: 20_000,
+        timeout: 120_000,
         headers: {
           ...(payload === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(payload) }),
           ...options.headers,
