@@ -2,8 +2,9 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { openLmdb } from '@millrace/stores';
-import { openCellFile, openFileKeyWrapper, openSlots, Playbook } from '@millrace/vault';
+import { openCellFile } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -61,22 +62,13 @@ async function stealCells(as: string): Promise<string> {
 /** How many of the design's cells the keys node's folder finds and opens in a stolen copy. */
 async function placesFound(cellsCopy: string): Promise<number> {
   const keys = folderOf(world.installation, 'keys');
-  const lmdb = openLmdb({ path: join(keys, 'data') });
-  const epochSlots = await openSlots(join(keys, 'data', 'epoch.keys'));
-  const designSlots = await openSlots(join(keys, 'data', 'design.keys'));
-  const wrapper = await openFileKeyWrapper(join(keys, 'kek.key'));
-  const playbook = await Playbook.open({
-    store: lmdb.store('playbook'),
-    epochSlots,
-    designSlots,
-    wrapper,
-    density: 50,
-  });
+  const { playbook, close } = await openPlaybook(keys);
   const stolen = openLmdb({ path: cellsCopy });
   const cells = await openCellFile({ index: stolen.store('cell-index'), path: join(cellsCopy, 'cells.bin') });
   let found = 0;
   for (const { index } of await playbook.slice(id, 0, 6)) if ((await cells.get(index)) !== undefined) found++;
-  for (const close of [playbook, wrapper, epochSlots, designSlots, cells, stolen, lmdb]) await close.close();
+  for (const opened of [cells, stolen]) await opened.close();
+  await close();
   return found;
 }
 
@@ -128,6 +120,57 @@ it('altered, cut short, or without its key it opens not at all, and nothing is c
   await startAll();
   await printOnce();
 });
+
+it('what was deleted or permitted after a backup stays so when it is restored; what is newer is lost, and says so', async () => {
+  const third = join(world.scratch, 'third.backup');
+  const add = async (name: string) => {
+    const stored = await store(world, owner, randomDesign(3 * 16_370), { name, ...options });
+    return { id: stored.design, licence: await license(world, owner, stored.design, 3) };
+  };
+  const [gone, made] = [await add('gone.bin'), await add('made.bin')];
+  await stopAll();
+  expect((await millrace(world.home, 'backup', 'create', third, '--json')).exit).toBe(0);
+  await startAll();
+  expect((await millrace(world.home, 'design', 'delete', gone.id, '--json')).json).toMatchObject({ state: 'deleted' });
+  expect(await untilEnded(operator, await order(world, operator, made.licence))).toMatchObject({ state: 'completed' });
+  const late = await add('late.bin');
+  await stopAll();
+  const restored = await millrace(world.home, 'backup', 'restore', third, '--json');
+  expect(restored.json, restored.stderr).toMatchObject({ control: 'kept', lost: { designs: 1, licences: 1 } });
+  expect(await holds(gone.id)).toBe(true); // with its keys, as it was then
+  await startAll();
+  expect(await owner.api.design(gone.id)).toMatchObject({ state: 'deleted' });
+  await expect(order(world, operator, gone.licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+  expect((await owner.api.licence(made.licence)).permitted).toBe(1);
+  expect(await untilEnded(operator, await order(world, operator, made.licence))).toMatchObject({ state: 'completed' });
+  expect((await owner.api.licence(made.licence)).permitted).toBe(2);
+  expect(await owner.api.design(late.id)).toMatchObject({ state: 'refused', code: 'E_BACKUP' });
+  await expect(order(world, operator, late.licence)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
+  expect((await owner.api.status()).quarantine).toEqual([]);
+  expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
+  expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).json?.problems).toEqual([]);
+  await stopAll();
+  expect(await holds(gone.id)).toBe(false); // the keys node asked control, and verified its owner's word
+  expect(await holds(made.id)).toBe(true);
+});
+
+it('without the control node of today it is refused, unless the loss is accepted', async () => {
+  const third = join(world.scratch, 'third.backup');
+  const data = join(folderOf(world.installation, 'control'), 'data', 'data.mdb');
+  const today = await readFile(data);
+  await writeFile(data, randomDesign(today.length));
+  expect(await millrace(world.home, 'backup', 'restore', third)).toMatchObject({ code: 'E_BACKUP' });
+  expect((await readFile(data)).equals(today)).toBe(false); // nothing was changed
+  const accepted = await millrace(world.home, 'backup', 'restore', third, '--accept-loss', '--json');
+  expect(accepted.json, accepted.stderr).toMatchObject({ control: 'restored', lost: null });
+  await startAll();
+  await printOnce();
+});
+
+async function holds(design: string): Promise<boolean> {
+  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  return close().then(() => playbook.designs().some((view) => view.design === design));
+}
 
 it('a later backup, and destroying, close the older ones for ever: what was deleted stays deleted', async () => {
   expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });

@@ -253,10 +253,10 @@ function addProofs(group: Group, add: Add): void {
     ),
   ).option('--keep-older', 'older backups go on opening');
   keyed(
-    add(backup, 'restore <file>', 'put all nodes back to a backup', async (context, [file = ''], options) =>
+    add(backup, 'restore <file>', 'put the nodes back to a backup', async (context, [file = ''], options) =>
       (await import('./commands/backup.ts')).restore(context, file, options),
     ),
-  );
+  ).option('--accept-loss', 'control, too, goes back: what was permitted or deleted since is forgotten');
   keyed(
     add(backup, 'destroy', 'destroy the keys of all backups', async (context, _, options) =>
       (await import('./commands/backup.ts')).destroy(context, options),

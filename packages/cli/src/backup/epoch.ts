@@ -1,8 +1,32 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encodeCbor, MillraceError, utf8 } from '@millrace/base';
+import { Closer, encodeCbor, MillraceError, utf8 } from '@millrace/base';
+import { nodeFiles } from '@millrace/cloud';
 import { openLmdb } from '@millrace/stores';
 import { CellStore, openCellFile, openFileKeyWrapper, openSlots, Playbook } from '@millrace/vault';
+
+/** The playbook of a keys node that does not run. @param folder the node's */
+export async function openPlaybook(folder: string): Promise<{ playbook: Playbook; close: () => Promise<void> }> {
+  const closer = new Closer();
+  const data = join(folder, nodeFiles.data);
+  try {
+    const settings = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8')) as {
+      maintenance?: { density?: number };
+    };
+    const playbook = await Playbook.open({
+      store: closer.add(openLmdb({ path: data })).store('playbook'),
+      epochSlots: closer.add(await openSlots(join(data, 'epoch.keys'))),
+      designSlots: closer.add(await openSlots(join(data, 'design.keys'))),
+      wrapper: closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek))),
+      density: settings.maintenance?.density ?? 50,
+    });
+    closer.add(playbook);
+    return { playbook, close: () => closer.close() };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
 
 /**
  * Takes the stopped vault to its next epoch, or to the end of a sweep that was under way and then to the next. A backup is
@@ -10,30 +34,15 @@ import { CellStore, openCellFile, openFileKeyWrapper, openSlots, Playbook } from
  * segments node held.
  * @param folders the nodes' folders
  */
-export async function nextEpoch(folders: { keys: string; segments: string; control: string }): Promise<number> {
-  const [keysData, segmentsData] = [join(folders.keys, 'data'), join(folders.segments, 'data')];
-  const keysLmdb = openLmdb({ path: keysData });
-  const segmentsLmdb = openLmdb({ path: segmentsData });
-  const settings = JSON.parse(await readFile(join(folders.keys, 'node.json'), 'utf8')) as {
-    maintenance?: { density?: number };
-  };
-  const epochSlots = await openSlots(join(keysData, 'epoch.keys'));
-  const designSlots = await openSlots(join(keysData, 'design.keys'));
-  const wrapper = await openFileKeyWrapper(join(folders.keys, 'kek.key'));
-  const density = settings.maintenance?.density ?? 50;
-  const file = await openCellFile({
-    index: segmentsLmdb.store('cell-index'),
-    path: join(segmentsData, 'cells.bin'),
-  });
-  const cells = new CellStore(file);
-  const playbook = await Playbook.open({
-    store: keysLmdb.store('playbook'),
-    epochSlots,
-    designSlots,
-    wrapper,
-    density,
-  });
+export async function nextEpoch(folders: { keys: string; segments: string }): Promise<number> {
+  const closer = new Closer();
   try {
+    const data = join(folders.segments, nodeFiles.data);
+    const lmdb = closer.add(openLmdb({ path: data }));
+    const index = lmdb.store('cell-index');
+    const cells = new CellStore(closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })));
+    const { playbook, close } = await openPlaybook(folders.keys);
+    closer.add({ close });
     const before = playbook.status();
     const target = (before.sweep?.to ?? before.epoch) + 1;
     while (playbook.status().epoch < target) {
@@ -47,15 +56,9 @@ export async function nextEpoch(folders: { keys: string; segments: string; contr
           throw new MillraceError('E_INTERNAL', 'the vault did not take a step of its own');
     }
     const { epoch } = playbook.status();
-    await segmentsLmdb.store('records').put(utf8('seen-epoch/newest'), encodeCbor({ epoch }));
+    await lmdb.store('records').put(utf8('seen-epoch/newest'), encodeCbor({ epoch }));
     return epoch;
   } finally {
-    await playbook.close();
-    await wrapper.close();
-    await epochSlots.close();
-    await designSlots.close();
-    await file.close();
-    await keysLmdb.close();
-    await segmentsLmdb.close();
+    await closer.close();
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { MillraceError, toHex, wipe } from '@millrace/base';
 import { backupId, filesBelow, ID_BYTES, readArchive, writeArchive } from '../backup/archive.ts';
 import { type BackupKeys, openBackupKeys } from '../backup/key-file.ts';
+import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
 import { makeFolder } from '../installation/files.ts';
 import type { Layout } from '../installation/layout.ts';
 import { openInstallation } from '../installation/open.ts';
@@ -24,6 +25,7 @@ async function whileStopped<T>(
   const { layout } = await openInstallation(context.home);
   const lock = await acquireLock(layout.run.lock);
   try {
+    await finishRestoring(layout);
     const path = options.key === undefined ? join(layout.user('admin'), 'backup.keys') : context.path(options.key);
     const keys = await openBackupKeys(path);
     try {
@@ -41,16 +43,18 @@ export async function create(context: Context, file: string, options: BackupOpti
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
     const { nextEpoch } = await import('../backup/epoch.ts');
-    const folders = { keys: layout.node('keys'), segments: layout.node('segments'), control: layout.node('control') };
+    const folders = { keys: layout.node('keys'), segments: layout.node('segments') };
     const epoch = await nextEpoch(folders);
     const [id, secret] = [context.random(ID_BYTES), context.random(32)];
     const partial = `${path}.part`;
     try {
+      await rm(partial, { force: true }); // of a process that was killed
       const files = await filesBelow(layout.home, 'nodes');
       await writeArchive(partial, { id, secret, root: layout.home, files });
+      await nextEpoch(folders); // from here on the backup's epoch key is nowhere else
+      // Only now can the archive be opened by anybody: killed before, there is no backup; killed after, a whole one.
       await keys.add(id, secret);
       await rename(partial, path);
-      await nextEpoch(folders); // from here on the backup's epoch key is nowhere else
       const destroyed = options.keepOlder === true ? 0 : await keys.destroy(id);
       return { backup: toHex(id), file: path, epoch, files: files.length, destroyed };
     } finally {
@@ -68,26 +72,47 @@ export async function create(context: Context, file: string, options: BackupOpti
   );
 }
 
-/** Replaces what all four nodes hold by what they held then. */
-export async function restore(context: Context, file: string, options: BackupOptions): Promise<void> {
+export interface RestoreOptions extends BackupOptions {
+  /** Control, too, may be put back to the backup's state. */
+  readonly acceptLoss?: boolean;
+}
+
+/**
+ * Replaces what the nodes hold by what they held then. Control stays as it is where it can: what was permitted or deleted
+ * since the backup stays so.
+ */
+export async function restore(context: Context, file: string, options: RestoreOptions): Promise<void> {
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
+    const { keepControl } = await import('../backup/keep-control.ts');
     const id = await backupId(path);
     const secret = await keys.secretOf(id);
-    const staged = await makeFolder(join(layout.home, `.restore-${toHex(context.random(4))}`));
+    const staging = await makeFolder(stagingOf(layout));
     try {
-      const files = await readArchive(path, secret, staged);
+      const files = await readArchive(path, secret, staging);
       if (files === 0) throw new MillraceError('E_BACKUP', 'the backup is empty');
-      const nodes = join(layout.home, 'nodes');
-      await rename(nodes, join(staged, 'before'));
-      await rename(join(staged, 'nodes'), nodes);
-      return { backup: toHex(id), files };
+      const lost = await keepControl(join(layout.home, 'nodes'), join(staging, 'nodes'));
+      if (lost === undefined && options.acceptLoss !== true) {
+        const why = 'control of today is not there, is damaged, or is not a later state of the one in the backup';
+        throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then say --accept-loss`);
+      }
+      await commitStaged(layout);
+      return { backup: toHex(id), files, control: lost === undefined ? 'restored' : 'kept', lost: lost ?? null };
     } finally {
       wipe(secret);
-      await rm(staged, { recursive: true, force: true });
+      await finishRestoring(layout); // to its end when it was committed; else the part goes
     }
   });
-  context.terminal.result(result, `Backup ${result.backup} is restored. Start with \`millrace up\`.`);
+  const { lost } = result;
+  context.terminal.result(
+    result,
+    [
+      `Backup ${result.backup} is restored. Start with \`millrace up\`.`,
+      lost === null
+        ? 'Control, too, is as it was then: objects permitted since may be permitted again, and designs deleted since are there.'
+        : `Control is as it was: ${lost.designs} design(s) and ${lost.licences} licence(s) newer than the backup are lost.`,
+    ].join('\n'),
+  );
 }
 
 /** Destroys the keys of all backups. */

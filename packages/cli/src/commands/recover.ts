@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { decodeCbor, MillraceError, utf8 } from '@millrace/base';
+import { finishRestoring } from '../backup/swap.ts';
 import { openInstallation } from '../installation/open.ts';
 import { acquireLock } from '../supervisor/lock.ts';
 import type { Context } from './context.ts';
@@ -20,6 +21,7 @@ export async function recover(context: Context, name: string, options: { acceptL
   const { layout } = await openInstallation(context.home);
   const lock = await acquireLock(layout.run.lock); // refused while the installation runs
   try {
+    await finishRestoring(layout);
     await forget(layout.node, node);
   } finally {
     await lock.release();

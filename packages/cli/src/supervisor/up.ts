@@ -1,5 +1,6 @@
 import type { Clock } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
+import { finishRestoring } from '../backup/swap.ts';
 import type { Installation } from '../installation/open.ts';
 import { builtEntries, type Entries, machineProcess, nodeProcess, requireEntries } from './children.ts';
 import type { BackOff, ProcessStatus } from './managed-process.ts';
@@ -44,6 +45,7 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
   const abort = () => void supervisor.stop().catch(() => undefined);
   signal?.addEventListener('abort', abort, { once: true });
   try {
+    await finishRestoring(layout);
     const addresses = await startPassive(options, supervisor, entries);
     await supervisor.publish(addresses);
     for (const role of ['segments', 'keys'] as const) {

@@ -78,6 +78,14 @@ export async function announceDeletion({ records, mailbox }: ControlContext, des
   await records.designs.update(design, (current) => ({ ...current, deletion: { ...deletion, announced: true } }));
 }
 
+/** Every deletion that an owner has signed, for nodes that were put back to a time before it. */
+export async function deletionsOf({ records }: ControlContext): Promise<{ design: string; transaction: Uint8Array }[]> {
+  const found: { design: string; transaction: Uint8Array }[] = [];
+  for await (const [design, { deletion }] of records.designs.list())
+    if (deletion !== undefined) found.push({ design, transaction: deletion.transaction });
+  return found;
+}
+
 /** The keys node has destroyed the keys: from here on nothing opens the cells. */
 export async function takeDeleted(
   { records, ledger }: ControlContext,

@@ -94,10 +94,18 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine, now: number): void {
   const terms = readTransaction(licence.transaction);
   if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  requireHeld(licence);
   if (now < terms.notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > terms.notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
   checkMachine(machine, machine.machine, terms);
   checkRequest(request, machine, terms);
+}
+
+/** @throws {MillraceError} E_LICENCE_INVALID */
+export function requireHeld({ licence, lost }: LicenceRecord): void {
+  if (lost !== true) return;
+  const why = 'its secret was lost when an older backup was restored; its owner has to grant another';
+  throw new MillraceError('E_LICENCE_INVALID', `the licence cannot be used: ${why}`, { data: { licence } });
 }
 
 async function permit(

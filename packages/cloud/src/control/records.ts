@@ -66,6 +66,8 @@ const licenceSchema = z.strictObject({
   transaction: bytes,
   /** Sealed licence secret, until it has been mailed. */
   pending: bytes.optional(),
+  /** The keys node lost its secret when an older backup was restored. */
+  lost: z.boolean().optional(),
 });
 
 const printSchema = z.strictObject({

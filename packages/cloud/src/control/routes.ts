@@ -7,7 +7,7 @@ import { headBody } from '../node/head.ts';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
-import { beginRepair } from './designs.ts';
+import { beginRepair, deletionsOf } from './designs.ts';
 import { takeHead } from './heads.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
@@ -231,6 +231,10 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
     const { role } = requireRole(directory, request, 'segments', 'keys');
     context.seen.set(role, context.clock.now());
     return takeHead(context, role, parse(headBody, request.body, 'head'));
+  });
+  server.get('/v1/deletions', async (request, reply) => {
+    requireRole(directory, request, 'segments', 'keys');
+    return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(await deletionsOf(context))));
   });
   server.post('/v1/maintenance', async (request) => {
     requireRole(directory, request, 'keys');

@@ -15,7 +15,7 @@ import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { setMaintenance } from './modes.ts';
-import { countClaims } from './permits.ts';
+import { countClaims, requireHeld } from './permits.ts';
 import { seenRecord } from './records.ts';
 
 export interface Attachments {
@@ -254,6 +254,7 @@ async function requestPrint(
   const licence = await records.licences.require(body.licence);
   if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
   requireKept(await records.designs.require(licence.design));
+  requireHeld(licence);
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
   const used = await countClaims(context, licence);

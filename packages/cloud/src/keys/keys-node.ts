@@ -28,7 +28,7 @@ import {
 import { openLmdb } from '@millrace/stores';
 import { decodeMessage, encodeMessage, openFileKeyWrapper, openSlots, Playbook, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
-import { Deletions } from '../node/deletions.ts';
+import { catchUpDeletions, Deletions } from '../node/deletions.ts';
 import { HeadKeeper } from '../node/head.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { verifyDesign } from '../segments/designs.ts';
@@ -110,7 +110,10 @@ export async function createKeysNode(
   };
   const head = closer.add(new HeadKeeper({ store: records, control, epoch: newestEpoch, logger }));
   // A playbook that was put back opens nothing of today and must not begin a sweep of its own.
-  head.start(() => {
+  head.start(async () => {
+    await catchUpDeletions({ control, logger }, async (deletion) => {
+      if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);
+    });
     mail.start((message, from) => handle(parts, message, from));
     maintenance.start();
     void checks.start();

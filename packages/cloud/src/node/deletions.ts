@@ -1,9 +1,43 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError } from '@millrace/base';
+import {
+  type Bytes,
+  copyBytes,
+  decodeCbor,
+  equalBytes,
+  hexOf,
+  type Logger,
+  MillraceError,
+  parse,
+  toMillraceError,
+} from '@millrace/base';
 import { keyId } from '@millrace/identity';
-import { type Directory, verifyTransaction } from '@millrace/protocol';
+import { type Directory, type HttpClient, type MessageOf, verifyTransaction } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
+
+const deletionsSchema = z.array(z.strictObject({ design: hexOf(16), transaction: z.instanceof(Uint8Array) }));
+
+/**
+ * Asks control for every deletion and has those done that this node missed: it was put back to a time before them. Each is
+ * the owner's word, which `apply` verifies; one that does not verify is not done.
+ * @param apply throws E_NOT_FOUND when the node does not know the design
+ */
+export async function catchUpDeletions(
+  { control, logger }: { control: HttpClient; logger: Logger },
+  apply: (deletion: MessageOf<'design.delete'>) => Promise<void>,
+): Promise<void> {
+  const reply = await control.call('GET', '/v1/deletions');
+  const deletions = parse(deletionsSchema, decodeCbor(reply.body, 'deletions'), 'deletions', 'E_UNAVAILABLE');
+  for (const { design, transaction } of deletions) {
+    try {
+      await apply({ type: 'design.delete', design, transaction });
+    } catch (error) {
+      const coded = toMillraceError(error);
+      if (coded.retryable) throw coded;
+      if (coded.code !== 'E_NOT_FOUND') logger.warn({ err: coded, design }, 'a deletion was not done');
+    }
+  }
+}
 
 /**
  * Designs that their owners have deleted. Each proactive node keeps its own list, for ever: whoever replays the old

@@ -43,7 +43,7 @@ export class HeadKeeper implements Closable {
   }
 
   /** Calls `admitted` once, as soon as control finds this node no older than it remembers; until then the node is idle. */
-  start(admitted: () => void): void {
+  start(admitted: () => Promise<void>): void {
     this.#running = this.#run(admitted).catch(() => undefined);
   }
 
@@ -58,13 +58,13 @@ export class HeadKeeper implements Closable {
     await this.#running;
   }
 
-  async #run(admitted: () => void): Promise<void> {
+  async #run(admitted: () => Promise<void>): Promise<void> {
     let idle = true;
     let said: string | undefined;
     while (!this.#stop.signal.aborted) {
       try {
         await this.#tell();
-        if (idle) admitted();
+        if (idle) await admitted();
         idle = false;
         await sleep(TELL_MS, this.#stop.signal);
       } catch (error) {

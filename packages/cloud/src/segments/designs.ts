@@ -39,6 +39,10 @@ export class DesignBook {
     await this.#table.remove(design);
   }
 
+  async holds(design: string): Promise<boolean> {
+    return (await this.#table.get(design)) !== undefined;
+  }
+
   /** @throws {MillraceError} E_DESIGN_DELETED */
   async ownerOf(design: string): Promise<Bytes | undefined> {
     await this.#deletions.requireKept(design);

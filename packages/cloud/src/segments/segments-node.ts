@@ -13,6 +13,7 @@ import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@mill
 import { openLmdb } from '@millrace/stores';
 import { CellStore, decodeMessage, encodeMessage, openCellFile, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { catchUpDeletions } from '../node/deletions.ts';
 import { HeadKeeper, SeenEpoch } from '../node/head.ts';
 import type { Handler } from '../node/mail-client.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
@@ -74,7 +75,12 @@ export async function createSegmentsNode(
   closer.add(head);
   await storing.start();
   await repairing.start();
-  head.start(() => mail.start((message, from, goOn) => handle(parts, message, from, goOn)));
+  head.start(async () => {
+    await catchUpDeletions({ control, logger }, async (deletion) => {
+      if (await designs.holds(deletion.design)) await deleteDesign(parts, deletion);
+    });
+    mail.start((message, from, goOn) => handle(parts, message, from, goOn));
+  });
   return closer;
 }
 
