@@ -85,6 +85,19 @@ if (made.status !== 0) {
     const installed = join(root, 'app/node_modules/@millrace/live-matrix');
     let listed: string[] = [];
 
+    /** Packs a package and unpacks it elsewhere; gives what is in it. */
+    function packInto(from: string, to: string): string[] {
+      const said = execFileSync('npm', ['pack', '--json', '--offline', '--pack-destination', root], {
+        cwd: from,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const [packed] = JSON.parse(said) as { filename: string; files: { path: string }[] }[];
+      mkdirSync(to, { recursive: true });
+      execFileSync('tar', ['-xzf', join(root, packed?.filename ?? ''), '--strip-components=1', '-C', to]);
+      return packed?.files.map(({ path }) => path) ?? [];
+    }
+
     beforeAll(() => {
       // A copy: the checkout's own loader must not meet a prebuild while other tests run.
       const copy = join(root, 'package');
@@ -92,18 +105,14 @@ if (made.status !== 0) {
         cpSync(join(packageRoot, part), join(copy, part), { recursive: true });
       }
       cpSync(join(root, 'prebuilds'), join(copy, 'native/prebuilds'), { recursive: true });
-      const said = execFileSync('npm', ['pack', '--json', '--offline', '--pack-destination', root], {
-        cwd: copy,
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      });
-      const [packed] = JSON.parse(said) as { filename: string; files: { path: string }[] }[];
-      listed = packed?.files.map(({ path }) => path) ?? [];
-      mkdirSync(installed, { recursive: true });
-      execFileSync('tar', ['-xzf', join(root, packed?.filename ?? ''), '--strip-components=1', '-C', installed]);
+      listed = packInto(copy, installed);
+      // What the package needs of base loads no library, so that base's own need not be there.
+      const base = join(root, 'base');
+      for (const part of ['package.json', 'dist'])
+        cpSync(join(packageRoot, '../base', part), join(base, part), { recursive: true });
+      packInto(base, join(root, 'app/node_modules/@millrace/base'));
       const modules = join(root, 'app/node_modules');
       mkdirSync(join(modules, '@noble'));
-      symlinkSync(join(packageRoot, '../base'), join(modules, '@millrace/base'));
       const noble = join(dirname(fileURLToPath(import.meta.resolve('@noble/hashes/sha2.js'))));
       symlinkSync(noble, join(modules, '@noble/hashes'));
     });
