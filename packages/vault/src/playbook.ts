@@ -25,7 +25,7 @@ import {
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
-import { inNextMode, type MaintenanceMode, maskedCells } from './modes.ts';
+import { inNextMode, type MaintenanceMode } from './modes.ts';
 import { cellIndex, outerKey } from './outer.ts';
 import { place } from './place.ts';
 import { type Plan, START } from './plan.ts';
@@ -45,18 +45,8 @@ import {
 import { retired } from './retired.ts';
 import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
-import {
-  committed,
-  fittedStep,
-  isEnded,
-  lookAhead,
-  maintainMessage,
-  namer,
-  newSweep,
-  nextStep,
-  planOf,
-  storeBoundary,
-} from './sweep.ts';
+import { Steps } from './steps.ts';
+import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
 import { type CellName, type DesignView, type SliceCell, type VaultStatus, viewOf } from './views.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
@@ -95,6 +85,7 @@ export class Playbook {
   readonly #random: RandomSource;
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
+  readonly #steps: Steps;
 
   private constructor(
     store: Store,
@@ -111,6 +102,7 @@ export class Playbook {
     this.#keyring = keyring;
     this.#state = state;
     this.#holdings = holdings;
+    this.#steps = new Steps(holdings, epochs);
     this.#decoys = decoys.name;
     this.#decoySecret = decoys.secret;
   }
@@ -310,18 +302,12 @@ export class Playbook {
    */
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
     return this.#serial.run(async () => {
-      const { next } = this.#liveEpochs();
       const plan = await this.#planned();
-      if (this.#state.sweep === undefined || next === undefined || plan === undefined) return undefined;
-      const isMasked = maskedCells(this.#holdings.values());
+      if (this.#state.sweep === undefined || plan === undefined) return undefined;
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
         if (!sweep.underWay && this.#check !== undefined) return undefined;
-        sweep = sweep.underWay
-          ? fittedStep(sweep, plan, isMasked)
-          : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), isMasked);
-        const epochs = { current: this.#liveEpochs().current, next };
-        const holdingOf = (owner: string) => this.#holdings.get(owner);
-        const message = await maintainMessage(sweep, plan, epochs, holdingOf, isMasked);
+        sweep = this.#steps.step(sweep, plan, limit);
+        const message = await this.#steps.message(sweep, plan);
         if (message.items.count + message.masked.count + message.forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
@@ -333,12 +319,11 @@ export class Playbook {
     });
   }
 
-  /** Computes what the next message will want, while the segments node works on the one under way. */
+  /** Makes the next message while the segments node works on the one under way. */
   async lookAhead(limit = STEP): Promise<void> {
     if (this.#plan === undefined) await this.#serial.run(() => this.#planned());
-    const { sweep, epoch } = this.#state;
-    if (sweep === undefined || this.#plan === undefined) return;
-    await lookAhead(sweep, this.#plan, this.#epochs.get(epoch), (owner) => this.#holdings.get(owner), limit);
+    const { sweep } = this.#state;
+    if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
   }
 
   /** Takes a `maintained` message. @returns undefined when it is not the one under way; else what was not well */
@@ -351,7 +336,9 @@ export class Playbook {
         return undefined;
       const name = await this.#namer(message.missing.length + message.damaged.length > 0);
       const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
-      await this.#put([], [], { ...this.#state, sweep: committed(sweep) });
+      // Durable with the next message, or with the end: until then a killed node says the same message once more, and what
+      // it named meanwhile stays where it is.
+      this.#state = { ...this.#state, sweep: committed(sweep) };
       const ended = isEnded(committed(sweep));
       if (ended) await this.#endSweep();
       return { ...outcome, ended };
@@ -404,6 +391,7 @@ export class Playbook {
   async close(): Promise<void> {
     await this.#serial.run(() => {
       wipe(this.#decoySecret);
+      this.#steps.changed();
       return this.#epochs.close();
     });
   }
@@ -425,6 +413,7 @@ export class Playbook {
           return { owner, segment, index: cellIndex(next.indexKey, holding.id, segment) };
         });
         this.#plan.add(added.filter(({ index }) => compareBytes(index, boundary) > 0));
+        this.#steps.changed();
       }
     }
     const cells = Array.from({ length: to - from }, (_, i) => {
@@ -443,6 +432,7 @@ export class Playbook {
     await this.#put(cut, writes, { ...rest, epoch: sweep.to });
     for (const design of gone) this.#holdings.delete(design);
     this.#plan = undefined;
+    this.#steps.changed();
     // Durable first: a key is destroyed only when nothing names its epoch any more.
     await this.#epochs.keepOnly(sweep.to);
   }
@@ -455,6 +445,7 @@ export class Playbook {
       ...(state === undefined ? [] : [{ put: STATE_KEY, value: encodeState(state) }]),
     ]);
     for (const holding of holdings) this.#holdings.set(toHex(holding.id), holding);
+    if (holdings.length > 0) this.#steps.changed();
     if (state !== undefined) this.#state = state;
   }
 

@@ -145,22 +145,6 @@ export function namer(sweep: Sweep, plan: Plan<string>, decoys: string): (index:
   return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };
 }
 
-/** Computes the old indexes of the next cells: what can be done while the segments node works. */
-export async function lookAhead(
-  sweep: Sweep,
-  plan: Plan<string>,
-  current: Epoch,
-  holdingOf: HoldingOf,
-  limit: number,
-): Promise<void> {
-  for (const [i, entry] of plan.after(storeBoundary(sweep), limit).entries()) {
-    if (i % BREATH === BREATH - 1) await breathe();
-    const holding = holdingOf(entry.owner);
-    if (holding === undefined) continue;
-    plan.before(entry, () => cellIndex(current.indexKey, holding.id, entry.segment));
-  }
-}
-
 function breathe(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

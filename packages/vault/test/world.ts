@@ -330,6 +330,8 @@ export class World {
     if (decoys !== undefined) this.toCells.send(decoys);
     const message = await this.playbook.nextMaintenance(this.#options.batch ?? 3);
     if (message !== undefined) this.toCells.send(message);
+    // What follows may change what was made ahead.
+    await this.playbook.lookAhead(this.#options.batch ?? 3);
   }
 
   async delete(design: string): Promise<void> {

@@ -161,10 +161,11 @@ export class Maintenance implements Closable {
     budget.begin();
     this.#problems = 0;
     let told = began;
-    await playbook.lookAhead(STEP); // what takes long, while slices still go out
+    const cellsOfStep = () => budget.step(STEP, SEGMENT_BYTES);
+    await playbook.lookAhead(cellsOfStep()); // what takes long, while slices still go out
     while (playbook.status().sweep !== undefined) {
       const step = await order.alone(async () => {
-        const message = await playbook.nextMaintenance(budget.step(STEP, SEGMENT_BYTES));
+        const message = await playbook.nextMaintenance(cellsOfStep());
         if (message === undefined) return undefined;
         const { to, number } = message;
         const cells = message.items.count + message.masked.count;
@@ -178,7 +179,7 @@ export class Maintenance implements Closable {
         continue;
       }
       const { cells, posted } = step;
-      const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(STEP)]);
+      const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(cellsOfStep())]);
       const wireBytes = posted.bytes;
       const outcome = await playbook.maintained(answer);
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {

@@ -1,0 +1,72 @@
+import { equalBytes } from '@millrace/base';
+import type { EpochKeys } from './epochs.ts';
+import { MAX_MOVED, type MaintainMessage, wipeMessage } from './messages.ts';
+import { maskedCells } from './modes.ts';
+import type { Plan } from './plan.ts';
+import type { Holding, Sweep } from './records.ts';
+import { committed, fittedStep, isEnded, maintainMessage, nextStep } from './sweep.ts';
+
+/**
+ * A sweep's steps and their messages. The next one is made while the segments node works on the one under way, so that neither
+ * node waits for the other; whatever changes meanwhile makes it void, and it is made again in its turn.
+ */
+export class Steps {
+  readonly #holdings: ReadonlyMap<string, Holding>;
+  readonly #epochs: EpochKeys;
+  #made: { readonly sweep: Sweep; readonly plan: Plan<string>; readonly message: MaintainMessage } | undefined;
+  /** Another object whenever the holdings or the plan are others. */
+  #state = {};
+
+  constructor(holdings: ReadonlyMap<string, Holding>, epochs: EpochKeys) {
+    this.#holdings = holdings;
+    this.#epochs = epochs;
+  }
+
+  /** The step under way again, or the next one of at most `limit` cells. */
+  step(sweep: Sweep, plan: Plan<string>, limit: number): Sweep {
+    const isMasked = maskedCells(this.#holdings.values());
+    return sweep.underWay
+      ? fittedStep(sweep, plan, isMasked)
+      : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), isMasked);
+  }
+
+  /** The step's message, made ahead or now; the caller wipes it. */
+  async message(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
+    const made = this.#made;
+    this.#made = undefined;
+    if (made !== undefined && made.plan === plan && isSame(made.sweep, sweep)) return made.message;
+    if (made !== undefined) wipeMessage(made.message);
+    return this.#make(sweep, plan);
+  }
+
+  /** Makes the message of the step after the one under way. */
+  async ahead(now: Sweep, plan: Plan<string>, limit: number): Promise<void> {
+    const sweep = now.underWay ? committed(now) : now;
+    if (isEnded(sweep)) return;
+    const step = this.step(sweep, plan, limit);
+    if (this.#made?.plan === plan && isSame(this.#made.sweep, step)) return;
+    const state = this.#state;
+    const message = await this.#make(step, plan);
+    if (state !== this.#state) return wipeMessage(message);
+    if (this.#made !== undefined) wipeMessage(this.#made.message);
+    this.#made = { sweep: step, plan, message };
+  }
+
+  /** What was made ahead, or is being made, is void. */
+  changed(): void {
+    this.#state = {};
+    if (this.#made !== undefined) wipeMessage(this.#made.message);
+    this.#made = undefined;
+  }
+
+  #make(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
+    const epochs = { current: this.#epochs.get(sweep.to - 1), next: this.#epochs.get(sweep.to) };
+    const holdingOf = (owner: string) => this.#holdings.get(owner);
+    return maintainMessage(sweep, plan, epochs, holdingOf, maskedCells(this.#holdings.values()));
+  }
+}
+
+function isSame(a: Sweep, b: Sweep): boolean {
+  const places = ['prev', 'mark', 'from', 'upTo'] as const;
+  return a.to === b.to && a.number === b.number && places.every((at) => equalBytes(a[at], b[at]));
+}
