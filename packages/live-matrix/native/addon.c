@@ -259,6 +259,11 @@ static uint32_t run_wipe(job *j) {
   return 1;
 }
 
+static uint32_t run_discard(job *j) {
+  mr_discard(&j->build);
+  return 1;
+}
+
 static napi_value finish_or_start(napi_env env, const arguments *a, const job *filled, int later) {
   if (later) {
     job *j = malloc(sizeof *j);
@@ -320,6 +325,15 @@ static napi_value wipe_table(napi_env env, napi_callback_info info) {
   job j = {.run = run_wipe};
   j.build = next_table(&a, 0);
   if (!a.good) return refuse(env, "wipe: wrong arguments");
+  return finish_or_start(env, &a, &j, is_later(env, info));
+}
+
+/* discard(order, parts, entries, ends) */
+static napi_value discard_table(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 4);
+  job j = {.run = run_discard};
+  j.build = next_table(&a, 0);
+  if (!a.good) return refuse(env, "discard: wrong arguments");
   return finish_or_start(env, &a, &j, is_later(env, info));
 }
 
@@ -421,6 +435,7 @@ static napi_value init(napi_env env, napi_value exports) {
       FUNCTION("indexLater", index_parts, LATER),
       FUNCTION("wipe", wipe_table, NULL),
       FUNCTION("wipeLater", wipe_table, LATER),
+      FUNCTION("discard", discard_table, NULL),
       FUNCTION("lookUp", look_up, NULL),
       FUNCTION("lookUpLater", look_up, LATER),
       FUNCTION("solve", solve_blocks, NULL),

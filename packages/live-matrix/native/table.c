@@ -1,3 +1,9 @@
+#ifdef __linux__
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include "table.h"
 
 #include <stdlib.h>
@@ -7,12 +13,33 @@
 /* While a part is filled: the low bits of g, above them the code's 16 bits within the part, 12 of them its bucket. */
 #define LOW_BITS 15
 #define WITHIN_PART 0xffffu
-#define BUCKET_SHIFT (LOW_BITS + 4)
+#define PART_CODES 65536u
+#define BUCKET_CODES 16u
+#define VALUE_BYTES 3u
+/* Values of a bucket whose bits are one word; one of some 30,000 tables has a bucket with more. */
+#define WORD_VALUES 48u
+/* No random function comes near: with so many the numbers of a bucket's values fit a byte. */
+#define MOST_VALUES 255u
 
 /* Bucket of a code among all; the upper bits are the part. */
 static inline uint32_t bucket_of(uint32_t code, uint32_t order) { return (code & ((1u << order) - 1)) >> 4; }
 
 static inline uint32_t part_of(uint32_t code, uint32_t order) { return (code & ((1u << order) - 1)) >> 16; }
+
+/* In bytes. */
+static inline uint32_t part_start(const mr_build *build, uint32_t part) {
+  return part * build->capacity * (uint32_t)sizeof *build->entries;
+}
+
+/* Wipes, and gives whole pages back: they are memory again, and zero, as soon as they are written. */
+static void discard(uint8_t *at, size_t length) {
+  memset(at, 0, length);
+#ifdef __linux__
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  const size_t skip = (page - (uintptr_t)at % page) % page;
+  if (length >= skip + page) madvise(at + skip, (length - skip) / page * page, MADV_DONTNEED);
+#endif
+}
 
 static inline uint32_t *run_of(const mr_build *build, uint32_t superblock, uint32_t part) {
   return build->runs + 2 * ((size_t)superblock * build->parts + part);
@@ -41,61 +68,144 @@ int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *bui
   return fits;
 }
 
-int mr_index(const mr_build *build, uint32_t part) {
-  uint32_t *entries = build->entries + (size_t)part * build->capacity;
+/* Replaces how many values each code of a bucket has by the number of its first; returns how many there are. */
+static uint32_t number_codes(uint8_t *codes) {
+  uint32_t n = 0;
+  for (uint32_t code = 0; code < BUCKET_CODES; code++) {
+    const uint32_t count = codes[code];
+    codes[code] = (uint8_t)n;
+    n += count;
+  }
+  return n;
+}
+
+/* Writes the bits of a bucket whose codes are numbered: ones, and a zero after the last value of each code. */
+static void write_bits(uint8_t *to, uint32_t bytes, const uint8_t *codes, uint32_t n) {
+  if (n <= WORD_VALUES) {
+    uint64_t bits = n + BUCKET_CODES == 64 ? ~0ull : (1ull << (n + BUCKET_CODES)) - 1;
+    for (uint32_t code = 1; code < BUCKET_CODES; code++) bits ^= 1ull << (codes[code] + code - 1);
+    bits ^= 1ull << (n + BUCKET_CODES - 1);
+    for (uint32_t i = 0; i < bytes; i++) to[i] = (uint8_t)(bits >> 8 * i);
+    return;
+  }
+  memset(to, 0, bytes);
+  for (uint32_t code = 0; code < BUCKET_CODES; code++) {
+    const uint32_t end = code + 1 < BUCKET_CODES ? codes[code + 1] : n;
+    for (uint32_t i = codes[code]; i < end; i++) to[(i + code) / 8] |= (uint8_t)(1u << (i + code) % 8);
+  }
+}
+
+/* What sorting one part needs. */
+typedef struct {
+  uint8_t numbers[PART_CODES]; /* of a code: how many values it has, then the number of the next one in its bucket */
+  uint32_t copy[];
+} sorting;
+
+static int pack_part(const mr_build *build, uint32_t part, sorting *s, uint32_t n) {
+  uint8_t *bytes = (uint8_t *)(build->entries + (size_t)part * build->capacity);
   uint32_t *ends = build->ends + (size_t)part * MR_PART_BUCKETS;
-  const uint32_t n = build->cursors[part];
-  if (n > build->capacity) return 0;
-  uint32_t *copy = malloc((n + 1) * sizeof *copy);
-  if (copy == NULL) return 0;
-  memcpy(copy, entries, n * sizeof *copy);
-  memset(ends, 0, MR_PART_BUCKETS * sizeof *ends);
-  for (uint32_t i = 0; i < n; i++) ends[copy[i] >> BUCKET_SHIFT & (MR_PART_BUCKETS - 1)]++;
-  uint32_t at = 0;
+  const uint32_t start = part_start(build, part);
+  memcpy(s->copy, bytes, n * sizeof *s->copy);
+  memset(s->numbers, 0, sizeof s->numbers);
+  for (uint32_t i = 0; i < n; i++)
+    if (++s->numbers[s->copy[i] >> LOW_BITS & WITHIN_PART] == 0) return 0;
+  uint32_t size = 0;
   for (uint32_t bucket = 0; bucket < MR_PART_BUCKETS; bucket++) {
-    const uint32_t count = ends[bucket];
-    ends[bucket] = at;
-    at += count;
+    uint8_t *codes = s->numbers + bucket * BUCKET_CODES;
+    const uint32_t count = number_codes(codes);
+    if (count > MOST_VALUES) return 0;
+    const uint32_t bits = (BUCKET_CODES + count + 7) / 8;
+    write_bits(bytes + size, bits, codes, count);
+    size += bits + VALUE_BYTES * count;
+    ends[bucket] = size;
   }
   uint32_t seen = 0;
-  int good = 1;
-  for (uint32_t superblock = 0; good && superblock < (1u << build->order) / MR_SUPERBLOCK; superblock++) {
+  for (uint32_t superblock = 0; superblock < (1u << build->order) / MR_SUPERBLOCK; superblock++) {
     const uint32_t *run = run_of(build, superblock, part);
     seen += run[1];
-    good = run[0] <= n && run[1] <= n - run[0] && seen <= n;
-    for (uint32_t i = run[0]; good && i < run[0] + run[1]; i++) {
-      const uint32_t to = ends[copy[i] >> BUCKET_SHIFT & (MR_PART_BUCKETS - 1)]++;
-      good = to < n;
-      if (good)
-        entries[to] = superblock * MR_SUPERBLOCK | (copy[i] & (MR_SUPERBLOCK - 1)) | (copy[i] >> LOW_BITS & 15) << build->order;
+    if (run[0] > n || run[1] > n - run[0] || seen > n) return 0;
+    for (uint32_t i = run[0]; i < run[0] + run[1]; i++) {
+      const uint32_t code = s->copy[i] >> LOW_BITS & WITHIN_PART;
+      const uint32_t value = superblock * MR_SUPERBLOCK | (s->copy[i] & (MR_SUPERBLOCK - 1));
+      const uint32_t back = VALUE_BYTES * (s->numbers[code]++ + 1);
+      const uint32_t end = ends[code / BUCKET_CODES];
+      if (back > end) return 0; /* runs that overlap: none of ours do */
+      bytes[end - back] = (uint8_t)value;
+      bytes[end - back + 1] = (uint8_t)(value >> 8);
+      bytes[end - back + 2] = (uint8_t)(value >> 16);
     }
   }
-  for (uint32_t bucket = 0; bucket < MR_PART_BUCKETS; bucket++) ends[bucket] += part * build->capacity;
-  memset(copy, 0, n * sizeof *copy);
-  free(copy);
+  for (uint32_t bucket = 0; bucket < MR_PART_BUCKETS; bucket++) ends[bucket] += start;
+  discard(bytes + size, (size_t)build->capacity * sizeof *build->entries - size);
+  return seen == n;
+}
+
+int mr_index(const mr_build *build, uint32_t part) {
+  const uint32_t n = build->cursors[part];
+  if (n > build->capacity) return 0;
+  const size_t size = sizeof(sorting) + n * sizeof(uint32_t);
+  sorting *s = malloc(size);
+  if (s == NULL) return 0;
+  const int good = pack_part(build, part, s, n);
+  memset(s, 0, size);
+  free(s);
   return good;
 }
 
+void mr_discard(const mr_build *table) {
+  discard((uint8_t *)table->entries, (size_t)table->parts * table->capacity * sizeof *table->entries);
+  discard((uint8_t *)table->ends, (size_t)table->parts * MR_PART_BUCKETS * sizeof *table->ends);
+}
+
 #define AHEAD 12
+/* Longest bucket whose bits are one word. */
+#define WORD_BUCKET (8u + VALUE_BYTES * WORD_VALUES)
 
 static inline uint32_t start_of(const mr_build *table, uint32_t bucket) {
-  return bucket % MR_PART_BUCKETS == 0 ? bucket / MR_PART_BUCKETS * table->capacity : table->ends[bucket - 1];
+  return bucket % MR_PART_BUCKETS == 0 ? part_start(table, bucket / MR_PART_BUCKETS) : table->ends[bucket - 1];
+}
+
+/* Which values of a bucket have the code: the number of the first, and how many there are. */
+static inline uint32_t find_in_word(const uint8_t *bucket, uint32_t code, uint32_t *count) {
+  uint64_t bits;
+  memcpy(&bits, bucket, sizeof bits);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  bits = __builtin_bswap64(bits);
+#endif
+  uint64_t zeros = ~bits;
+  for (uint32_t i = 0; i < code; i++) zeros &= zeros - 1;
+  const uint32_t end = zeros == 0 ? 64 : (uint32_t)__builtin_ctzll(zeros);
+  const uint64_t before = ~bits & ((end == 64 ? 0 : 1ull << end) - 1);
+  const uint32_t start = before == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(before);
+  *count = end - start;
+  return start - code;
+}
+
+/* The same for a bucket of any length. */
+static uint32_t find_in_bits(const uint8_t *bucket, uint32_t size, uint32_t code, uint32_t *count) {
+  uint32_t first = 0, bit = 0;
+  for (uint32_t zeros = 0; zeros < code && bit < 8 * size; bit++) {
+    if (bucket[bit / 8] >> bit % 8 & 1) first++;
+    else zeros++;
+  }
+  for (*count = 0; bit < 8 * size && bucket[bit / 8] >> bit % 8 & 1; bit++) ++*count;
+  return first;
 }
 
 uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t *skip, size_t count,
                     uint32_t *starts, uint32_t *found, uint32_t room) {
   const uint32_t order = table->order;
-  const uint32_t value_mask = (1u << order) - 1;
-  const uint32_t size = table->parts * table->capacity;
+  const uint8_t *bytes = (const uint8_t *)table->entries;
+  const uint32_t size = table->parts * table->capacity * (uint32_t)sizeof *table->entries;
   uint32_t to = 0;
   for (size_t i = 0; i < count; i++) {
-    /* The line of `ends` is asked for well ahead, that of the entries somewhat less. */
+    /* The line of `ends` is asked for well ahead, those of the bucket somewhat less. */
     if (i + 2 * AHEAD < count) __builtin_prefetch(&table->ends[bucket_of(codes[i + 2 * AHEAD], order)]);
     if (i + AHEAD < count) {
       const uint32_t next = start_of(table, bucket_of(codes[i + AHEAD], order));
       if (next < size) {
-        __builtin_prefetch(&table->entries[next]);
-        __builtin_prefetch(&table->entries[next + 15 < size ? next + 15 : next]);
+        __builtin_prefetch(bytes + next);
+        __builtin_prefetch(bytes + (next + 47 < size ? next + 47 : next));
       }
     }
     starts[i] = to;
@@ -105,13 +215,18 @@ uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t 
       continue;
     }
     const uint32_t bucket = bucket_of(codes[i], order);
-    const uint32_t tag = codes[i] & 15;
-    uint32_t end = table->ends[bucket];
-    if (end > size) end = size;
-    for (uint32_t at = start_of(table, bucket); at < end; at++) {
-      if (table->entries[at] >> order != tag) continue;
-      if (to < room) found[to] = table->entries[at] & value_mask;
-      to++;
+    const uint32_t code = codes[i] & (BUCKET_CODES - 1);
+    const uint32_t start = start_of(table, bucket), end = table->ends[bucket];
+    /* A table that was wiped meanwhile has no buckets. */
+    if (end > size || start >= end || size - start < sizeof(uint64_t)) continue;
+    uint32_t matches;
+    const uint32_t first = end - start <= WORD_BUCKET ? find_in_word(bytes + start, code, &matches)
+                                                      : find_in_bits(bytes + start, end - start, code, &matches);
+    if (VALUE_BYTES * (uint64_t)(first + matches) > end - start) continue;
+    const uint8_t *value = bytes + end - VALUE_BYTES * first;
+    for (; matches > 0; matches--, to++) {
+      value -= VALUE_BYTES;
+      if (to < room) found[to] = value[0] | (uint32_t)value[1] << 8 | (uint32_t)value[2] << 16;
     }
   }
   starts[count] = to;

@@ -11,8 +11,11 @@
 /* Hashes g = first … first+count-1, whole superblocks, and puts each into its part. 0 when a part is full. */
 int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *build, uint32_t first, uint32_t count);
 
-/* Sorts one part by bucket and writes its ends. 0 when memory is short, or the runs are not those of the part. */
+/* Sorts one part by bucket, packs it and writes its ends. 0 when memory is short, or the runs are not those of the part. */
 int mr_index(const mr_build *build, uint32_t part);
+
+/* Wipes a table and gives its memory back to the system; it may be filled again. */
+void mr_discard(const mr_build *table);
 
 /*
  * Candidates of `count` codes: starts[i] … starts[i+1] in `found`. Where skip[i] is set the only candidate is 0.

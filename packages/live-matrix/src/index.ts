@@ -22,6 +22,7 @@ export * from './sender.ts';
 export * from './stream/index.ts';
 export * from './stream/node.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';
+export { TableMemory } from './table/memory.ts';
 export {
   createSlicedTable,
   resolveInPasses,

@@ -11,8 +11,9 @@ import {
 } from './parameters.ts';
 import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 import { TableBuilder, type TableFiller } from './table/builder.ts';
+import { TableMemory } from './table/memory.ts';
 import type { TaskRunner } from './table/runner.ts';
-import { type Table, wipeTable } from './table/table.ts';
+import type { Table } from './table/table.ts';
 
 /** What both ends of a session agreed on. */
 export interface ReceiverSession {
@@ -80,6 +81,8 @@ export interface ReceiverParts {
   readonly filler?: TableFiller | undefined;
   /** Learns, in one line, that something else than was asked for does the work. */
   readonly note: (line: string) => void;
+  /** Where its tables' memory comes from and goes to; its own unless told. */
+  readonly memory?: TableMemory | undefined;
 }
 
 /**
@@ -127,13 +130,14 @@ class LiveReceiver implements Receiver {
   #previous: Live | undefined;
   #closed = false;
 
-  constructor(matrix: Matrix, session: Bytes, ratchet: Ratchet, { engine, hmac, runner, filler, note }: ReceiverParts) {
+  constructor(matrix: Matrix, session: Bytes, ratchet: Ratchet, parts: ReceiverParts) {
+    const { engine, hmac, runner, memory = new TableMemory() } = parts;
     this.#matrix = matrix;
     this.#session = session;
     this.#ratchet = ratchet;
     this.#hmac = hmac;
     this.#runner = runner;
-    this.#builder = new TableBuilder(matrix.order, runner, filler, note);
+    this.#builder = new TableBuilder(matrix.order, { ...parts, memory });
     this.engine = engine.name;
   }
 
@@ -210,12 +214,8 @@ class LiveReceiver implements Receiver {
     if (this.#closed) return;
     this.#closed = true;
     await this.#runner.close();
+    for (const live of [this.#current, this.#previous]) if (live !== undefined) wipeKeys(live.keys);
     await this.#builder.close();
-    for (const live of [this.#current, this.#previous]) {
-      if (live === undefined) continue;
-      wipeKeys(live.keys);
-      wipeTable(live.table);
-    }
     this.#current = undefined;
     this.#previous = undefined;
     this.#ratchet.close();

@@ -3,6 +3,7 @@ import type { EngineSetting, HashEngine } from './engines/engine.ts';
 import { nodeHmac } from './frame/node-hmac.ts';
 import type { GpuOptions } from './gpu/gpu-engine.ts';
 import { makeReceiver, type Receiver, type ReceiverSession } from './live-receiver.ts';
+import type { TableMemory } from './table/memory.ts';
 import { createRunner, defaultThreads } from './table/node-runner.ts';
 
 export type { DecodedFrame, Receiver } from './live-receiver.ts';
@@ -22,6 +23,8 @@ export interface ReceiverOptions extends ReceiverSession {
    * with the native engine. Up to 3 native ones are libuv's; all others are worker threads, with 10 MB and more each.
    */
   readonly threads?: number;
+  /** Where its tables' memory comes from and goes to: one that is passed on saves each receiver two new tables. */
+  readonly memory?: TableMemory;
 }
 
 /** A receiver whose first revision is ready, in Node. @throws {MillraceError} E_INPUT, E_ENGINE */
@@ -31,7 +34,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     const engine = createEngine(setting === 'gpu' ? 'auto' : setting);
     const runner = createRunner(engine, options.threads ?? defaultThreads(matrix.order, engine));
     const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
-    return { engine, hmac: nodeHmac, runner, filler, note };
+    return { engine, hmac: nodeHmac, runner, filler, note, memory: options.memory };
   });
 }
 

@@ -6,7 +6,8 @@ import { availableEngines, createEngine } from '../src/engines/choose.ts';
 import type { HashEngine, HashKey } from '../src/engines/engine.ts';
 import { createNativeEngine, nativeInstructionSets } from '../src/engines/native-engine.ts';
 import type { Order } from '../src/parameters.ts';
-import { allocateScratch, allocateTable, SUPERBLOCK, type Table, tableParts, wipeTable } from '../src/table/table.ts';
+import { allocateScratch, allocateTable, SUPERBLOCK, type Table, tableParts } from '../src/table/table.ts';
+import { partition } from '../src/table/ts-table.ts';
 
 const reference = createEngine('ts');
 
@@ -109,8 +110,35 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
       // The first codes are those of g = 0, 1, …: each must be found, where it is not skipped.
       expect([...a.values.subarray(a.starts[g], a.starts[g + 1])]).toContain(skip[g] === 1 ? 0 : g);
     }
-    wipeTable(ours);
-    expect(isWiped(ours.entries)).toBe(true);
+    engine.discard(ours);
+    expect(isWiped(ours.entries) && isWiped(ours.ends)).toBe(true);
+  });
+
+  it('for buckets with none and with more values than a word has bits, and refuses one that is too full', () => {
+    // g = 0 … 199 all have codes of bucket 7, uneven; the rest keep to the upper half.
+    const crowded = (most: number) => (_: HashKey, first: number, out: Uint32Array) => {
+      for (let i = 0; i < out.length; i++) {
+        const g = first + i;
+        out[i] = g < most ? 7 * 16 + (g % 3 === 0 ? 5 : (g * g) % 16) : 0x8000 + (g % 0x8000);
+      }
+    };
+    const fill = (by: HashEngine, most: number) => {
+      const made = { table: allocateTable(16), ...allocateScratch(16) };
+      partition(crowded(most), key, made, 0, 65_536);
+      by.index(made, 0);
+      return made.table;
+    };
+    const [ours, theirs] = [fill(engine, 200), fill(reference, 200)];
+    expect(same(ours.entries, theirs.entries)).toBe(true);
+    expect(same(ours.ends, theirs.ends)).toBe(true);
+    const codes = Uint32Array.from({ length: 64 }, (_, i) => 6 * 16 + i);
+    const { starts, values } = engine.lookUp(ours, codes, new Uint8Array(64));
+    const of = (code: number) => [...values.subarray(starts[code - 96], starts[code - 95])];
+    const wanted = Array.from({ length: 200 }, (_, g) => g);
+    expect(of(7 * 16 + 5)).toEqual(wanted.filter((g) => g % 3 === 0));
+    expect(of(7 * 16 + 4)).toEqual(wanted.filter((g) => g % 3 !== 0 && (g * g) % 16 === 4));
+    expect(values.length).toBe(200); // nothing in the buckets before and after
+    expect(() => fill(engine, 256)).toThrow(expect.objectContaining({ code: 'E_INTERNAL' }));
   });
 
   it('for parity of any number of blocks', () => {
@@ -201,6 +229,27 @@ describe.each([['ts', reference] as const, ...others])('engine %s solves what de
 });
 
 describe('the native engine', () => {
+  it.runIf(process.platform === 'linux' && nativeInstructionSets().length > 0)(
+    'gives the memory of a discarded table back to the system, and of what packing left over',
+    () => {
+      const engine = createNativeEngine();
+      const made = { table: allocateTable(24), ...allocateScratch(24) };
+      const giving = [
+        () => engine.discard(made.table),
+        // Parts without values: all of their room is left over.
+        () => Array.from({ length: made.table.parts }, (_, part) => engine.index(made, part)),
+      ];
+      for (const give of giving) {
+        const before = process.memoryUsage.rss();
+        made.table.entries.fill(1);
+        const full = process.memoryUsage.rss();
+        expect(full - before).toBeGreaterThan(60e6); // of 69
+        give();
+        expect(full - process.memoryUsage.rss()).toBeGreaterThan(50e6);
+      }
+    },
+  );
+
   it('refuses an instruction set that is not there', () => {
     expect(() => createNativeEngine('mmx')).toThrow(expect.objectContaining({ code: 'E_ENGINE' }));
   });

@@ -11,8 +11,10 @@ import type { MatrixParameters } from '../src/parameters.ts';
 import { createReceiver } from '../src/receiver.ts';
 import { createSender } from '../src/sender.ts';
 import { TableBuilder } from '../src/table/builder.ts';
+import { TableMemory } from '../src/table/memory.ts';
 import { nodeTurn } from '../src/table/node-thread.ts';
 import { createLocalRunner } from '../src/table/runner.ts';
+import type { Table } from '../src/table/table.ts';
 
 const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const sessionId = randomBytes(16);
@@ -82,7 +84,7 @@ describe('a table that is not finished', () => {
       },
     };
     const runner = createLocalRunner(spy, nodeTurn);
-    const builder = new TableBuilder(16, runner);
+    const builder = new TableBuilder(16, { runner, engine, memory: new TableMemory() });
     const building = builder.build({ suite: 'turboshake128', revision: 1n, key: new Uint8Array(32) });
     const outcome = expect(building).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
     await new Promise(setImmediate);
@@ -92,6 +94,29 @@ describe('a table that is not finished', () => {
     await outcome;
     expect(seen?.every((entry) => entry === 0)).toBe(true);
   });
+});
+
+describe('the memory of tables', () => {
+  it.each(availableEngines().map(({ name }) => name))(
+    'is passed from one receiver to the next, wiped (engine %s)',
+    async (engine) => {
+      const memory = new TableMemory();
+      const given = new Set<Table>();
+      const give = memory.give.bind(memory);
+      memory.give = (table) => {
+        expect(table.entries.every((word) => word === 0)).toBe(true);
+        given.add(table);
+        give(table);
+      };
+      for (let round = 0; round < 3; round++) {
+        const receiver = await createReceiver({ parameters, sessionId, seed, engine, memory });
+        await receiver.prepareNext();
+        await receiver.prepareNext();
+        await receiver.close();
+      }
+      expect(given.size).toBe(2);
+    },
+  );
 });
 
 describe('a thousand revisions', () => {

@@ -44,6 +44,11 @@ export interface HashEngine {
   partition(key: HashKey, build: TableBuild, first: number, count: number): void;
   /** Sorts one part, after all values are in. */
   index(build: TableBuild, part: number): void;
+  /**
+   * Wipes a table that is not needed soon. The native engine gives its pages back to the system, of which JavaScript
+   * knows nothing; they come back, zero, when the table is filled again.
+   */
+  discard(table: Table): void;
   /** Values with the dense code of each hint; where `skip` is 1 (chaff) the only one is 0. */
   lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates;
   /** Parity of every block, one after the other. */

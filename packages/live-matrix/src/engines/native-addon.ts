@@ -46,6 +46,8 @@ export interface Addon {
   indexLater(...all: BuildArguments<[first: number, count: number]>): Promise<boolean>;
   wipe(...table: TableArguments<[]>): boolean;
   wipeLater(...table: TableArguments<[]>): Promise<boolean>;
+  /** Wipes, and gives the memory back to the system where that is possible (Linux). */
+  discard(...table: TableArguments<[]>): boolean;
   lookUp(...all: LookUpArguments): number;
   lookUpLater(...all: LookUpArguments): Promise<number>;
   parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;

@@ -112,6 +112,9 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     index(build, part) {
       if (!addon.index(...tableOf(build.table), ...scratchOf(build), part, 1)) throw partFull();
     },
+    discard(table) {
+      addon.discard(...tableOf(table));
+    },
     lookUp(table, codes, skip) {
       const starts = new Uint32Array(codes.length + 1);
       let found = roomFor(codes.length);

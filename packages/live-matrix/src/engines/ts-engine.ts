@@ -1,5 +1,6 @@
 import { parityOf } from '../code/parity.ts';
 import { solveBlock } from '../code/solve.ts';
+import { wipeTable } from '../table/table.ts';
 import { indexPart, lookUp, partition } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';
@@ -57,6 +58,7 @@ export function withReference(engine: HashOnly): HashEngine {
     ...engine,
     partition: (key, build, first, count) => partition(engine.hashRange, key, build, first, count),
     index: indexPart,
+    discard: wipeTable,
     lookUp,
     parity: parityOf,
     solve: (candidates, order, blocks, parity, out) =>

@@ -1,16 +1,9 @@
 import { MillraceError } from '@millrace/base/core';
-import type { HashKey } from '../engines/engine.ts';
+import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
+import type { TableMemory } from './memory.ts';
 import type { TaskRunner } from './runner.ts';
-import {
-  allocateScratch,
-  allocateTable,
-  SUPERBLOCK,
-  type Table,
-  type TableBuild,
-  tableParts,
-  wipeTable,
-} from './table.ts';
+import { allocateScratch, SUPERBLOCK, type Table, type TableBuild, tableParts } from './table.ts';
 import type { Task } from './tasks.ts';
 
 /** Values in one hashing task: one superblock, some milliseconds of work whatever the engine. */
@@ -29,31 +22,39 @@ export interface TableFiller {
   close(): Promise<void>;
 }
 
+export interface BuilderParts {
+  readonly runner: TaskRunner;
+  readonly engine: HashEngine;
+  readonly memory: TableMemory;
+  readonly filler?: TableFiller | undefined;
+  /** Learns, in one line, that the filler is given up. */
+  readonly note?: (line: string) => void;
+}
+
 /**
- * Computes tables and keeps their memory: at most two tables, used over and over, and the scratch of one. A filler that
- * fails is given up for good, and the runner's threads do its work.
+ * Computes a receiver's tables: at most two at a time, in memory that is used over and over, and the scratch of one. A
+ * filler that fails is given up for good, and the runner's threads do its work.
  */
 export class TableBuilder {
   readonly #order: Order;
   readonly #runner: TaskRunner;
+  readonly #engine: HashEngine;
+  readonly #memory: TableMemory;
+  /** Every table that came from the memory and has not gone back. */
+  readonly #taken = new Set<Table>();
   readonly #free: Table[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
-  #building: Table | undefined;
   #filler: TableFiller | undefined;
   /** Ends when the filler writes no more. */
   #filling: Promise<unknown> = Promise.resolve();
   readonly #note: (line: string) => void;
   readonly #stop = new AbortController();
 
-  /** @param note learns, in one line, that the filler is given up */
-  constructor(
-    order: Order,
-    runner: TaskRunner,
-    filler?: TableFiller | undefined,
-    note: (line: string) => void = () => undefined,
-  ) {
+  constructor(order: Order, { runner, engine, memory, filler, note = () => undefined }: BuilderParts) {
     this.#order = order;
     this.#runner = runner;
+    this.#engine = engine;
+    this.#memory = memory;
     this.#filler = filler;
     this.#note = note;
   }
@@ -64,14 +65,14 @@ export class TableBuilder {
   }
 
   /**
-   * The inverse table of H under `key`; the caller gives its memory back with `release`.
+   * The inverse table of H under `key`.
    * @param base g of the table's value 0
    */
   async build(key: HashKey, base = 0): Promise<Table> {
     this.#scratch ??= allocateScratch(this.#order);
-    const table = this.#free.pop() ?? allocateTable(this.#order);
+    const table = this.#free.pop() ?? this.#memory.take(this.#order);
+    this.#taken.add(table);
     const build: TableBuild = { table, base, ...this.#scratch };
-    this.#building = table;
     if (this.#filler === undefined || !(await this.#fill(this.#filler, key, build))) {
       build.cursors.fill(0);
       await this.#each(2 ** this.#order, HASH_CHUNK, (first, count) => ({
@@ -83,14 +84,18 @@ export class TableBuilder {
       }));
     }
     await this.#each(tableParts(this.#order), INDEX_CHUNK, (first, count) => ({ kind: 'index', build, first, count }));
-    this.#building = undefined;
     return table;
   }
 
-  /** Wipes a table and keeps its memory for the next one. */
+  /** Wipes a table; the next one takes its memory. */
   async release(table: Table): Promise<void> {
     await this.#runner.run({ kind: 'wipe', table }, false);
     this.#free.push(table);
+  }
+
+  /** Leaves a table to the caller, who wipes it. */
+  handOver(table: Table): void {
+    this.#taken.delete(table);
   }
 
   /** False when it works no more. */
@@ -109,15 +114,18 @@ export class TableBuilder {
     }
   }
 
-  /** Wipes what was left unfinished. The runner is closed before. */
+  /** Wipes all tables, those in use too, and gives their memory back. The runner is closed before. */
   async close(): Promise<void> {
     this.#stop.abort(new MillraceError('E_STATE', 'the receiver was closed'));
     await this.#filling;
     await this.#filler?.close();
-    if (this.#building !== undefined) wipeTable(this.#building);
-    this.#building = undefined;
-    this.#scratch = undefined;
+    for (const table of this.#taken) {
+      this.#engine.discard(table);
+      this.#memory.give(table);
+    }
+    this.#taken.clear();
     this.#free.length = 0;
+    this.#scratch = undefined;
   }
 
   async #each(size: number, chunk: number, task: (first: number, count: number) => Task): Promise<void> {

@@ -6,9 +6,10 @@ import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
 import { isIntegerIn, type Order, requireBytes } from '../parameters.ts';
 import { KEY_BYTES } from '../suites.ts';
 import { TableBuilder } from './builder.ts';
+import { TableMemory } from './memory.ts';
 import { createRunner, defaultThreads } from './node-runner.ts';
 import type { TaskRunner } from './runner.ts';
-import { PART_BUCKETS, partCapacity, type Table, tableParts, wipeTable } from './table.ts';
+import { PART_BUCKETS, partCapacity, type Table, tableParts } from './table.ts';
 
 /*
  * Tables of orders up to 32, in slices: one table of order 24 for each 2^24 neighbouring values, by the low 24 bits of their
@@ -64,7 +65,7 @@ export async function createSlicedTable(options: SlicedOptions, memory = availab
   }
   const slices: Slice[] = [];
   const wipeAll = () => {
-    for (const { table } of slices) wipeTable(table);
+    for (const { table } of slices) plan.hashes.discard(table);
     slices.length = 0;
   };
   try {
@@ -144,22 +145,19 @@ function planOf(options: SlicedOptions): Plan {
 async function eachSlice(plan: Plan, use: (slice: Slice) => Promise<'keep' | 'release'>): Promise<void> {
   const { key, sliceOrder, firstSlice, sliceCount, hashes, signal } = plan;
   const runner: TaskRunner = createRunner(hashes, plan.threads ?? defaultThreads(sliceOrder, hashes));
-  const builder = new TableBuilder(sliceOrder, runner);
-  let last: Table | undefined;
+  const builder = new TableBuilder(sliceOrder, { runner, engine: hashes, memory: new TableMemory() });
   try {
     for (let i = 0; i < sliceCount; i++) {
       signal?.throwIfAborted();
       const base = (firstSlice + i) * 2 ** sliceOrder;
-      last = await builder.build(key, base);
-      const table = last;
+      const table = await builder.build(key, base);
       if ((await use({ table, base })) === 'release') await builder.release(table);
-      last = undefined;
+      else builder.handOver(table);
       plan.onProgress?.(i + 1);
     }
   } finally {
     await runner.close();
     await builder.close();
-    if (last !== undefined) wipeTable(last);
   }
 }
 

@@ -2,18 +2,22 @@ import type { Order } from '../parameters.ts';
 import { sharedMemory } from '../shared.ts';
 
 /**
- * The inverse of H under one revision's key: from a code to every g that has it. Entries are grouped in buckets of 16
- * neighbouring codes; no hash table. An entry is one word: g in the low `order` bits, above it the code's low 4 bits.
+ * The inverse of H under one revision's key: from a code to every g that has it. No hash table: 16 neighbouring codes
+ * make a bucket, 4096 buckets a part, and a part's buckets lie one after the other.
  *
- * 4096 buckets make a part. Parts have room for a fixed number of entries, somewhat more than a random function
- * needs, so that a part can be filled before the others' sizes are known.
+ * A bucket with n values has ceil((16 + n) / 8) bytes of bits, the lowest first: for each code a 1 for each of its values and a
+ * 0 that ends it. Then the values, 3 bytes each, little-endian, in the order of the codes and of g, backwards from the
+ * bucket's end. So an entry takes 26 bits where a word would take 32.
+ *
+ * Parts have room for a fixed number of words, somewhat more than a random function needs, so that a part can be
+ * filled, with a word a value, before the others' sizes are known; what packing leaves over is given back or zero.
  */
 export interface Table {
   readonly order: Order;
   readonly parts: number;
-  /** parts × capacity entries. */
+  /** parts × capacity words: values while they are put in, bytes of buckets afterwards. */
   readonly entries: Uint32Array;
-  /** Where each bucket ends among the entries. It starts where the one before ends; a part's first at the part's start. */
+  /** Where each bucket ends, in bytes. It starts where the one before ends; a part's first at the part's start. */
   readonly ends: Uint32Array;
 }
 
@@ -35,6 +39,10 @@ export interface TableBuild {
 export const SUPERBLOCK = 2 ** 15;
 
 export const PART_BUCKETS = 4096;
+export const BUCKET_CODES = 16;
+export const VALUE_BYTES = 3;
+/** More in one bucket are refused: 16 are the mean. */
+export const MOST_VALUES = 255;
 
 export function tableParts(order: Order): number {
   return 2 ** (order - 16);

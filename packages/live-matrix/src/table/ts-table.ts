@@ -2,10 +2,21 @@ import { MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
-import { PART_BUCKETS, partCapacity, SUPERBLOCK, type Table, type TableBuild } from './table.ts';
+import {
+  BUCKET_CODES,
+  MOST_VALUES,
+  PART_BUCKETS,
+  partCapacity,
+  SUPERBLOCK,
+  type Table,
+  type TableBuild,
+  VALUE_BYTES,
+} from './table.ts';
 
 /** The code's bits within its part: 12 for the bucket, 4 below them. */
 const WITHIN_PART = 0xffff;
+/** While a part is filled: 15 bits of g, 4 of the code within its bucket, then the bucket. */
+const BUCKET_SHIFT = 19;
 
 function partOf(code: number, order: Order): number {
   return (code & (2 ** order - 1)) >>> 16;
@@ -58,16 +69,23 @@ export function partFull(): MillraceError {
   return new MillraceError('E_INTERNAL', 'a part of the table is full');
 }
 
-/** Sorts one part by bucket and writes its ends. */
+/**
+ * Sorts one part by bucket, packs it and writes its ends.
+ * @throws {MillraceError} E_INTERNAL when a bucket has too many values, which no random function gets to
+ */
 export function indexPart(build: TableBuild, part: number): void {
   const { table, runs, cursors } = build;
   const { order, parts } = table;
-  const base = part * partCapacity(order);
-  const entries = table.entries.subarray(base, base + (cursors[part] ?? 0));
+  const start = part * partCapacity(order);
+  const entries = table.entries.subarray(start, start + partCapacity(order));
+  const count = cursors[part] ?? 0;
   const ends = table.ends.subarray(part * PART_BUCKETS, (part + 1) * PART_BUCKETS);
-  const copy = Uint32Array.from(entries);
+  const sorted = new Uint32Array(count);
   ends.fill(0);
-  for (const entry of copy) ends[entry >>> 19] = (ends[entry >>> 19] ?? 0) + 1;
+  for (let i = 0; i < count; i++) {
+    const bucket = (entries[i] ?? 0) >>> BUCKET_SHIFT;
+    ends[bucket] = (ends[bucket] ?? 0) + 1;
+  }
   let at = 0;
   for (let bucket = 0; bucket < PART_BUCKETS; bucket++) {
     const size = ends[bucket] ?? 0;
@@ -75,18 +93,71 @@ export function indexPart(build: TableBuild, part: number): void {
     at += size;
   }
   for (let superblock = 0; superblock < 2 ** order / SUPERBLOCK; superblock++) {
-    const start = runs[2 * (superblock * parts + part)] ?? 0;
-    const end = start + (runs[2 * (superblock * parts + part) + 1] ?? 0);
-    for (let i = start; i < end; i++) {
-      const entry = copy[i] ?? 0;
-      const bucket = entry >>> 19;
+    const from = runs[2 * (superblock * parts + part)] ?? 0;
+    const end = from + (runs[2 * (superblock * parts + part) + 1] ?? 0);
+    for (let i = from; i < end; i++) {
+      const entry = entries[i] ?? 0;
+      const bucket = entry >>> BUCKET_SHIFT;
       const to = ends[bucket] ?? 0;
       ends[bucket] = to + 1;
-      entries[to] = (superblock * SUPERBLOCK) | (entry & (SUPERBLOCK - 1)) | (((entry >>> 15) & 15) << order);
+      sorted[to] = (superblock * SUPERBLOCK) | (entry & (SUPERBLOCK - 1)) | (((entry >>> 15) & 15) << order);
     }
   }
-  for (let bucket = 0; bucket < PART_BUCKETS; bucket++) ends[bucket] = (ends[bucket] ?? 0) + base;
-  copy.fill(0);
+  // What lay there has been copied: the buckets take its place.
+  const bytes = bytesOf(entries);
+  let size = 0;
+  const next = new Uint32Array(BUCKET_CODES + 1);
+  for (let bucket = 0, from = 0; bucket < PART_BUCKETS; bucket++) {
+    const to = ends[bucket] ?? 0;
+    if (to - from > MOST_VALUES) throw partFull();
+    size = packBucket(bytes, size, sorted, from, to, order, next);
+    ends[bucket] = 4 * start + size;
+    from = to;
+  }
+  bytes.fill(0, size);
+  sorted.fill(0);
+}
+
+/** Writes the bucket of sorted[from] … sorted[to-1]; returns where it ends. `next` is room to count in. */
+function packBucket(
+  bytes: Uint8Array,
+  start: number,
+  sorted: Uint32Array,
+  from: number,
+  to: number,
+  order: Order,
+  next: Uint32Array,
+): number {
+  const bits = (BUCKET_CODES + to - from + 7) >>> 3;
+  const end = start + bits + VALUE_BYTES * (to - from);
+  next.fill(0);
+  for (let i = from; i < to; i++) {
+    const after = ((sorted[i] ?? 0) >>> order) + 1;
+    next[after] = (next[after] ?? 0) + 1;
+  }
+  bytes.fill(0, start, start + bits);
+  for (let code = 0, bit = 0; code < BUCKET_CODES; code++, bit++) {
+    const count = next[code + 1] ?? 0;
+    for (const last = bit + count; bit < last; bit++) {
+      const at = start + (bit >>> 3);
+      bytes[at] = (bytes[at] ?? 0) | (1 << (bit & 7));
+    }
+    next[code + 1] = count + (next[code] ?? 0);
+  }
+  for (let i = from; i < to; i++) {
+    const entry = sorted[i] ?? 0;
+    const number = next[entry >>> order] ?? 0;
+    next[entry >>> order] = number + 1;
+    const at = end - VALUE_BYTES * (number + 1);
+    bytes[at] = entry;
+    bytes[at + 1] = entry >>> 8;
+    bytes[at + 2] = (entry >>> 16) & ((2 ** order - 1) >>> 16);
+  }
+  return end;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /**
@@ -96,31 +167,41 @@ export function indexPart(build: TableBuild, part: number): void {
  * @param skip 1 where the hint is chaff: its only candidate is then 0
  */
 export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates {
-  const { order, entries, ends } = table;
-  const capacity = partCapacity(order);
+  const { order, ends } = table;
+  const bytes = bytesOf(table.entries);
+  const partBytes = 4 * partCapacity(order);
   const starts = new Uint32Array(codes.length + 1);
   let found = new Uint32Array(4 * codes.length + 64);
   let to = 0;
   for (let i = 0; i < codes.length; i++) {
     starts[i] = to;
+    if (to === found.length) found = grow(found);
+    if (skip[i] === 1) {
+      found[to++] = 0;
+      continue;
+    }
     const code = codes[i] ?? 0;
     const bucket = (code & (2 ** order - 1)) >>> 4;
+    const start = bucket % PART_BUCKETS === 0 ? (bucket / PART_BUCKETS) * partBytes : (ends[bucket - 1] ?? 0);
     const end = ends[bucket] ?? 0;
-    const isFirst = bucket % PART_BUCKETS === 0;
-    let at = isFirst ? (bucket / PART_BUCKETS) * capacity : (ends[bucket - 1] ?? 0);
-    if (skip[i] === 1) {
-      at = end;
-      found[to++] = 0;
+    let bit = 8 * start;
+    let value = end;
+    for (let zeros = code & (BUCKET_CODES - 1); zeros > 0 && bit < 8 * end; bit++) {
+      if (isSet(bytes, bit)) value -= VALUE_BYTES;
+      else zeros--;
     }
-    for (; at < end; at++) {
-      const entry = entries[at] ?? 0;
-      if (entry >>> order === (code & 15)) found[to++] = entry & (2 ** order - 1);
+    for (; bit < 8 * end && isSet(bytes, bit); bit++) {
+      value -= VALUE_BYTES;
       if (to === found.length) found = grow(found);
+      found[to++] = (bytes[value] ?? 0) | ((bytes[value + 1] ?? 0) << 8) | ((bytes[value + 2] ?? 0) << 16);
     }
-    if (to === found.length) found = grow(found);
   }
   starts[codes.length] = to;
   return { starts, values: found.subarray(0, to) };
+}
+
+function isSet(bytes: Uint8Array, bit: number): boolean {
+  return (((bytes[bit >>> 3] ?? 0) >>> (bit & 7)) & 1) === 1;
 }
 
 function grow(values: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {

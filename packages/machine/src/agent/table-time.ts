@@ -6,6 +6,7 @@ import {
   type ReceiverOptions,
   SEED_BYTES,
   SESSION_ID_BYTES,
+  TableMemory,
 } from '@millrace/live-matrix';
 import { z } from 'zod';
 import type { MachineConfig, MatrixSettings } from './config.ts';
@@ -34,6 +35,7 @@ export function createTables(config: MachineConfig, modules: TableModules): Tabl
   const { order, suite, hints, threads, engine } = config.agent;
   const path = join(config.data, 'table.json');
   const settings = [order, suite, hints, threads ?? 'auto', engine ?? 'auto'].join(' ');
+  const memory = new TableMemory();
   let latest = 0;
   const tables: Tables = {
     get ms() {
@@ -42,7 +44,7 @@ export function createTables(config: MachineConfig, modules: TableModules): Tabl
     note: (tableMs) => {
       latest = Math.max(1, Math.round(tableMs));
     },
-    open: (sessionId, seed, signal) => receiver(receiverOptions(config.agent, sessionId, seed, signal)),
+    open: (sessionId, seed, signal) => receiver({ ...receiverOptions(config.agent, sessionId, seed, signal), memory }),
     measure: async (signal) => {
       if (latest > 0) return;
       latest = (await readMeasured(path, settings)) ?? 0;
