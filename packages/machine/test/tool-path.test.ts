@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { Execution } from '../src/gcode/index.ts';
 import { drawPng, drawSvg, ToolPath } from '../src/tool-path/index.ts';
 import { measure } from '../src/tool-path/measure.ts';
+import type { Move } from '../src/tool-path/path.ts';
 import { fitView } from '../src/tool-path/view.ts';
 
 const sample = readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url));
@@ -39,26 +40,44 @@ function colourfulness(png: PNG, x: number, y: number): number {
 describe('the tool path', () => {
   it('keeps what it is given, in order', () => {
     const move = fc.record({
-      x: fc.integer({ min: -1000, max: 1000 }),
-      y: fc.integer({ min: -1000, max: 1000 }),
-      z: fc.integer({ min: 0, max: 1000 }),
+      x: fc.oneof(fc.integer({ min: -1000, max: 1000 }), fc.double({ min: -2e6, max: 2e6, noNaN: true })),
+      y: fc.integer({ min: -1_000_000, max: 1_000_000 }).map((micrometres) => micrometres / 1000),
+      z: fc.constantFrom(0.2, 0.4),
       extruding: fc.boolean(),
       layer: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
     });
     fc.assert(
-      fc.property(fc.array(move, { maxLength: 50 }), (moves) => {
-        const path = new ToolPath(40);
+      fc.property(fc.array(move, { maxLength: 5000, size: 'max' }), (moves) => {
+        const path = new ToolPath(4000);
         for (const m of moves) path.add(m.x, m.y, m.z, m.extruding, m.layer);
-        const kept = moves.slice(0, 40);
+        const kept = moves.slice(0, 4000);
         expect(path.length).toBe(kept.length);
         expect(path.dropped).toBe(moves.length - kept.length);
-        expect([...path.ends]).toEqual(kept.flatMap((m) => [m.x, m.y, m.z]));
-        kept.forEach((m, n) => {
-          expect([path.extrudes(n), path.layer(n)]).toEqual([m.extruding, m.layer]);
-        });
+        // To the micrometre, within a kilometre.
+        const place = (m?: { x: number; y: number; z: number }) =>
+          [m?.x ?? 0, m?.y ?? 0, m?.z ?? 0].map((mm) => {
+            const micrometres = Math.round(mm * 1000);
+            return Math.sign(micrometres) * Math.min(Math.abs(micrometres), 2 ** 30 - 1) || 0;
+          });
+        const expected = kept.map((m, n) => [...place(kept[n - 1]), ...place(m), m.extruding, m.layer]);
+        const seen: unknown[][] = [];
+        const keep = ({ x0, y0, z0, x, y, z, extruding, layer }: Move) =>
+          seen.push([...[x0, y0, z0, x, y, z].map((mm) => Math.round(mm * 1000) || 0), extruding, layer]);
+        path.each(keep);
+        expect(JSON.stringify(seen)).toBe(JSON.stringify(expected));
+        seen.length = 0;
+        path.eachBackwards(keep);
+        expect(JSON.stringify(seen)).toBe(JSON.stringify(expected.reverse()));
       }),
+      { numRuns: 40 },
     );
     expect(tube(10, 200).length).toBe(91 * 200);
+  });
+
+  it('takes at most 6 bytes for a move of a real part', () => {
+    const path = pathOf(sample);
+    expect(path.length).toBeGreaterThan(20_000);
+    expect(path.bytes / path.length).toBeLessThan(6);
   });
 
   it('measures the part without the skirt and priming of its first layer', () => {
@@ -133,6 +152,13 @@ describe('the PNG', () => {
     expect(Buffer.from(drawPng(tube(20, 20), options)).equals(png)).toBe(true);
     expect(Buffer.from(drawPng(tube(20, 21), options)).equals(png)).toBe(false);
     expect(Buffer.from(drawPng(tube(20, 20), { ...options, title: 'object 2' })).equals(png)).toBe(false);
+  });
+
+  it('is the same however many rows are drawn at once', () => {
+    const [whole, ...parts] = [1200, 240, 50, 7].map((band) =>
+      Buffer.from(drawPng(tube(6, 40), { width: 320, height: 240, band })),
+    );
+    for (const part of parts) expect(part.equals(whole ?? Buffer.of())).toBe(true);
   });
 
   it('draws the sample', () => {

@@ -44,21 +44,25 @@ describe('the virtual machine', () => {
     expect(path.length).toBe(moves);
     const min = [Infinity, Infinity, Infinity];
     const max = [-Infinity, -Infinity, -Infinity];
-    for (let n = 1; n < path.length; n += 1) {
-      if (!path.extrudes(n)) continue;
-      for (const move of [n - 1, n]) {
-        for (let axis = 0; axis < 3; axis += 1) {
-          const value = path.ends[3 * move + axis] ?? Number.NaN;
+    let last = 0;
+    path.each(({ x0, y0, z0, x, y, z, extruding, layer }) => {
+      last = layer;
+      if (!extruding) return;
+      for (const place of [
+        [x0, y0, z0],
+        [x, y, z],
+      ]) {
+        for (const [axis, value] of place.entries()) {
           min[axis] = Math.min(min[axis] ?? 0, value);
           max[axis] = Math.max(max[axis] ?? 0, value);
         }
       }
-    }
+    });
     for (let axis = 0; axis < 3; axis += 1) {
       expect(min[axis]).toBeCloseTo(box.min[axis] ?? Number.NaN, 4);
       expect(max[axis]).toBeCloseTo(box.max[axis] ?? Number.NaN, 4);
     }
-    expect(path.layer(path.length - 1)).toBe(layers);
+    expect(last).toBe(layers);
     await driver.close();
   });
 

@@ -3,9 +3,12 @@ import { type Colour, heightColour } from './palette.ts';
 import type { ToolPath } from './path.ts';
 import type { View } from './view.ts';
 
-/** What the viewer sees at each pixel: how near (mm, growing towards the viewer), and in which colour. */
+/** What the viewer sees at each pixel of some rows of the picture: how near (mm, growing towards the viewer), and in which colour. */
 export interface Scene {
   readonly width: number;
+  /** The picture's row that is the first one here. */
+  readonly top: number;
+  /** Rows that are here. */
   readonly height: number;
   /** -Infinity where there is nothing. */
   readonly depth: Float32Array;
@@ -19,36 +22,36 @@ const gloss = unit(light[0], light[1], light[2] + 1);
 const beadWidth = 0.46; // mm; the path does not say how wide the bead is
 const shades = 512;
 
-/** Draws every move that puts down material as a round bead with its shading, nearest on top. */
-export function drawBeads(path: ToolPath, box: Measure, view: View, width: number, height: number): Scene {
+/**
+ * Draws every move that puts down material as a round bead with its shading, nearest on top.
+ * @param rows those of the picture that are wanted
+ */
+export function drawBeads(
+  path: ToolPath,
+  box: Measure,
+  view: View,
+  width: number,
+  rows: { readonly top: number; readonly height: number },
+): Scene {
   const scene: Scene = {
     width,
-    height,
-    depth: new Float32Array(width * height).fill(Number.NEGATIVE_INFINITY),
-    colour: new Uint32Array(width * height),
+    ...rows,
+    depth: new Float32Array(width * rows.height).fill(Number.NEGATIVE_INFINITY),
+    colour: new Uint32Array(width * rows.height),
   };
   const bead = new BeadPainter(scene, view, box.layerHeight);
-  const { ends } = path;
   const span = Math.max(box.max[2] - box.min[2], 1e-6);
   // From the top down: what lies below is mostly hidden, and is passed over quickly.
-  let layer = -1;
-  for (let n = path.length - 1; n >= 0; n -= 1) {
-    if (!path.extrudes(n)) continue;
-    if (path.layer(n) !== layer) {
-      layer = path.layer(n);
+  let current = -1;
+  path.eachBackwards(({ x0, y0, z0, x, y, z, extruding, layer }) => {
+    if (!extruding) return;
+    if (layer !== current) {
+      current = layer;
       const share = ((box.heights[layer] as number) - box.min[2]) / span;
       bead.setColour(heightColour(share), layer % 2 === 0 ? 1 : 0.955);
     }
-    const at = 3 * n;
-    bead.draw(
-      n === 0 ? 0 : (ends[at - 3] as number),
-      n === 0 ? 0 : (ends[at - 2] as number),
-      n === 0 ? 0 : (ends[at - 1] as number),
-      ends[at] as number,
-      ends[at + 1] as number,
-      ends[at + 2] as number,
-    );
-  }
+    bead.draw(x0, y0, z0, x, y, z);
+  });
   return scene;
 }
 
@@ -82,9 +85,9 @@ class BeadPainter {
   draw(ax: number, ay: number, az: number, bx: number, by: number, bz: number): void {
     const { right, up, towards, scale, x, y } = this.#view;
     const x0 = x + (ax * right[0] + ay * right[1] + az * right[2]) * scale;
-    const y0 = y - (ax * up[0] + ay * up[1] + az * up[2]) * scale;
+    const y0 = y - this.#scene.top - (ax * up[0] + ay * up[1] + az * up[2]) * scale;
     const x1 = x + (bx * right[0] + by * right[1] + bz * right[2]) * scale;
-    const y1 = y - (bx * up[0] + by * up[1] + bz * up[2]) * scale;
+    const y1 = y - this.#scene.top - (bx * up[0] + by * up[1] + bz * up[2]) * scale;
     const near0 = ax * towards[0] + ay * towards[1] + az * towards[2];
     const near1 = bx * towards[0] + by * towards[1] + bz * towards[2];
     const dx = x1 - x0;

@@ -15,36 +15,34 @@ export interface Measure {
 const usualLayer = 0.2;
 
 export function measure(path: ToolPath): Measure {
-  const { ends } = path;
-  const last = path.length;
   let layers = 0;
-  for (let n = 0; n < last; n += 1) layers = Math.max(layers, path.layer(n));
+  path.each((move) => {
+    layers = Math.max(layers, move.layer);
+  });
   const heights = new Float32Array(layers + 1);
   const from = layers > 2 ? 2 : 0;
   const min = [Infinity, Infinity, Infinity];
   const max = [-Infinity, -Infinity, -Infinity];
   let bottom = Infinity;
-  const include = (n: number) => {
+  const include = (...place: readonly [number, number, number]) => {
     for (let axis = 0; axis < 3; axis += 1) {
-      const value = n < 0 ? 0 : (ends[3 * n + axis] as number);
+      const value = place[axis] as number;
       if (value < (min[axis] as number)) min[axis] = value;
       if (value > (max[axis] as number)) max[axis] = value;
     }
   };
-  for (let n = 0; n < last; n += 1) {
-    if (!path.extrudes(n)) continue;
-    const layer = path.layer(n);
-    const z = ends[3 * n + 2] as number;
+  path.each(({ x0, y0, z0, x, y, z, extruding, layer }) => {
+    if (!extruding) return;
     heights[layer] = z;
     if (z < bottom) bottom = z;
-    if (layer < from) continue;
-    include(n - 1);
-    include(n);
-  }
+    if (layer < from) return;
+    include(x0, y0, z0);
+    include(x, y, z);
+  });
   if (!Number.isFinite(min[0] as number)) {
     // Nothing was put down: the picture is of the travel.
-    include(-1);
-    for (let n = 0; n < last; n += 1) include(n);
+    include(0, 0, 0);
+    path.each(({ x, y, z }) => include(x, y, z));
     bottom = min[2] as number;
   }
   return {

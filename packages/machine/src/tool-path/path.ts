@@ -1,16 +1,49 @@
-const firstCapacity = 4096;
+const CHUNK_BYTES = 16_384;
+/** Head byte, then four numbers of at most five bytes. */
+const LONGEST_MOVE = 21;
+/** Micrometres: 1 km either way, so that every difference fits 32 bits. */
+const FARTHEST = 2 ** 30 - 1;
+
+const EXTRUDES = 1;
+const LAYER = 2;
+/** The bit of x; y and z have the next ones. */
+const AXES = 4;
+
+/** One straight move: where it begins and ends, in mm. Valid during the call that it was passed to. */
+export interface Move {
+  readonly x0: number;
+  readonly y0: number;
+  readonly z0: number;
+  readonly x: number;
+  readonly y: number;
+  readonly z: number;
+  /** Does it put down material? */
+  readonly extruding: boolean;
+  /** From 1; 0 before the first extrusion. */
+  readonly layer: number;
+}
+
+/** Some moves, and what held before the first of them. */
+interface Chunk {
+  readonly start: Int32Array;
+  readonly layer: number;
+  readonly bytes: Uint8Array;
+  length: number;
+  moves: number;
+}
 
 /**
- * The path of a tool: a list of straight moves, each from where the last one ended, the first from the origin.
- * 16 bytes a move, in single precision (0.015 µm at 250 mm); bounded: what comes after `maxMoves` is only counted.
+ * The path of a tool: a list of straight moves, each from where the last one ended, the first from the origin. To the
+ * micrometre. Held as differences: about 5 bytes a move of a usual part. Bounded: what comes after `maxMoves` is only
+ * counted.
  */
 export class ToolPath {
   readonly maxMoves: number;
   /** Moves that were not kept. */
   dropped = 0;
-  #ends = new Float32Array(3 * firstCapacity);
-  // Layer in the upper 31 bits, extruding in the lowest.
-  #marks = new Uint32Array(firstCapacity);
+  readonly #chunks: Chunk[] = [];
+  readonly #place = new Int32Array(3);
+  #layer = 0;
   #length = 0;
 
   constructor(maxMoves = 4_000_000) {
@@ -22,42 +55,107 @@ export class ToolPath {
     return this.#length;
   }
 
+  /** Memory that the moves take. */
+  get bytes(): number {
+    return this.#chunks.length * CHUNK_BYTES;
+  }
+
+  /** @param layer 0 to 2^31 - 1 */
   add(x: number, y: number, z: number, extruding: boolean, layer: number): void {
-    const at = this.#length;
-    if (at === this.maxMoves) {
+    if (this.#length === this.maxMoves) {
       this.dropped += 1;
       return;
     }
-    if (at === this.#marks.length) this.#grow();
-    this.#ends[3 * at] = x;
-    this.#ends[3 * at + 1] = y;
-    this.#ends[3 * at + 2] = z;
-    this.#marks[at] = layer * 2 + (extruding ? 1 : 0);
-    this.#length = at + 1;
+    const chunk = this.#roomyChunk();
+    const head = chunk.length;
+    let flags = extruding ? EXTRUDES : 0;
+    chunk.length += 1;
+    if (layer !== this.#layer) {
+      flags |= LAYER;
+      putDifference(chunk, layer - this.#layer);
+      this.#layer = layer;
+    }
+    for (let axis = 0; axis < 3; axis += 1) {
+      const before = this.#place[axis] as number;
+      const now = micrometres(axis === 0 ? x : axis === 1 ? y : z);
+      if (now === before) continue;
+      flags |= AXES << axis;
+      putDifference(chunk, now - before);
+      this.#place[axis] = now;
+    }
+    chunk.bytes[head] = flags;
+    chunk.moves += 1;
+    this.#length += 1;
   }
 
-  /** X, Y, Z (mm) of the end of every move, one after the other. */
-  get ends(): Float32Array {
-    return this.#ends.subarray(0, 3 * this.#length);
+  /** Every move, from the first. */
+  each(visit: (move: Move) => void): void {
+    for (const chunk of this.#chunks) visitChunk(chunk, visit, false);
   }
 
-  /** Does move `index` put down material? */
-  extrudes(index: number): boolean {
-    return ((this.#marks[index] as number) & 1) === 1;
+  /** Every move, from the last. */
+  eachBackwards(visit: (move: Move) => void): void {
+    for (let n = this.#chunks.length - 1; n >= 0; n -= 1) visitChunk(this.#chunks[n] as Chunk, visit, true);
   }
 
-  /** Layer of move `index`, from 1; 0 before the first extrusion. */
-  layer(index: number): number {
-    return (this.#marks[index] as number) >>> 1;
+  #roomyChunk(): Chunk {
+    const last = this.#chunks.at(-1);
+    if (last !== undefined && last.length + LONGEST_MOVE <= CHUNK_BYTES) return last;
+    const bytes = new Uint8Array(CHUNK_BYTES);
+    const chunk: Chunk = { start: this.#place.slice(), layer: this.#layer, bytes, length: 0, moves: 0 };
+    this.#chunks.push(chunk);
+    return chunk;
   }
+}
 
-  #grow(): void {
-    const capacity = Math.min(this.#marks.length * 2, this.maxMoves);
-    const ends = new Float32Array(3 * capacity);
-    ends.set(this.#ends);
-    const marks = new Uint32Array(capacity);
-    marks.set(this.#marks);
-    this.#ends = ends;
-    this.#marks = marks;
+function micrometres(mm: number): number {
+  return Math.max(-FARTHEST, Math.min(FARTHEST, Math.round(mm * 1000)));
+}
+
+/** Seven bits a byte, the lowest first; the sign in the lowest of all. */
+function putDifference(chunk: Chunk, difference: number): void {
+  let rest = ((difference << 1) ^ (difference >> 31)) >>> 0;
+  for (; rest > 127; rest >>>= 7) chunk.bytes[chunk.length++] = (rest & 127) | 128;
+  chunk.bytes[chunk.length++] = rest;
+}
+
+function visitChunk(chunk: Chunk, visit: (move: Move) => void, backwards: boolean): void {
+  const { bytes, moves } = chunk;
+  // Unpacked first: differences can be read from the front only. x, y, z and the layer, before each move and after the last.
+  const places = new Int32Array(4 * (moves + 1));
+  const extrudes = new Uint8Array(moves);
+  places.set(chunk.start);
+  places[3] = chunk.layer;
+  let at = 0;
+  const takeDifference = (): number => {
+    let rest = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] as number;
+      rest |= (byte & 127) << shift;
+      if (byte < 128) return (rest >>> 1) ^ -(rest & 1);
+    }
+  };
+  for (let n = 0; n < moves; n += 1) {
+    const flags = bytes[at++] as number;
+    const to = 4 * (n + 1);
+    extrudes[n] = flags & EXTRUDES;
+    places[to + 3] = (places[to - 1] as number) + ((flags & LAYER) === 0 ? 0 : takeDifference());
+    for (let axis = 0; axis < 3; axis += 1) {
+      places[to + axis] = (places[to - 4 + axis] as number) + ((flags & (AXES << axis)) === 0 ? 0 : takeDifference());
+    }
+  }
+  const move = { x0: 0, y0: 0, z0: 0, x: 0, y: 0, z: 0, extruding: false, layer: 0 };
+  for (let count = 0; count < moves; count += 1) {
+    const n = backwards ? moves - 1 - count : count;
+    const from = 4 * n;
+    move.x0 = (places[from] as number) / 1000;
+    move.y0 = (places[from + 1] as number) / 1000;
+    move.z0 = (places[from + 2] as number) / 1000;
+    move.x = (places[from + 4] as number) / 1000;
+    move.y = (places[from + 5] as number) / 1000;
+    move.z = (places[from + 6] as number) / 1000;
+    move.layer = places[from + 7] as number;
+    move.extruding = extrudes[n] === 1;
+    visit(move);
   }
 }

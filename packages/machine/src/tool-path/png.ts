@@ -1,6 +1,5 @@
 import { type Bytes, copyBytes } from '@millrace/base';
 import { PNG } from 'pngjs';
-import { drawBeads } from './beads.ts';
 import { Canvas } from './canvas.ts';
 import { textWidth, write } from './lettering.ts';
 import { type Measure, measure } from './measure.ts';
@@ -17,6 +16,8 @@ export interface PictureOptions {
   readonly title?: string;
   /** Facts for the caption, one a line. */
   readonly facts?: readonly string[];
+  /** Rows that are drawn at once: less memory or less time, the same picture. */
+  readonly band?: number;
 }
 
 /**
@@ -34,7 +35,7 @@ export function drawThumbnailPng(path: ToolPath, side: number): Bytes {
   const edge = side * oversampling;
   const view = fitView(box, { left: edge * 0.06, top: edge * 0.06, width: edge * 0.88, height: edge * 0.88 }, -62, 38);
   const canvas = new Canvas(side, side);
-  stage(canvas, drawBeads(path, box, view, edge, edge), view, box, path);
+  stage(canvas, view, box, path);
   return encode(canvas);
 }
 
@@ -61,9 +62,8 @@ export function drawPicture(path: ToolPath, options: PictureOptions = {}): Canva
     height: height * oversampling * 0.82,
   };
   const view = fitView(box, window, -62, 38);
-  const scene = drawBeads(path, box, view, width * oversampling, height * oversampling);
   const canvas = new Canvas(width, height);
-  stage(canvas, scene, view, box, path);
+  stage(canvas, view, box, path, options.band);
   const size = Math.max(height / 60, 8);
   caption(canvas, options, box, size);
   scaleBar(canvas, view.scale / oversampling, size);
@@ -122,19 +122,13 @@ function layerFromAbove(canvas: Canvas, path: ToolPath, box: Measure, size: numb
   const x = left + side / 2 - ((box.min[0] + box.max[0]) / 2) * scale;
   const y = top + side / 2 + ((box.min[1] + box.max[1]) / 2) * scale;
   const colour = heightColour(layer / box.layers);
-  const { ends } = path;
-  for (const extruding of [false, true]) {
-    for (let n = 1; n < path.length; n += 1) {
-      if (path.layer(n) !== layer || path.extrudes(n) !== extruding) continue;
-      const [x0, y0, x1, y1] = [
-        x + (ends[3 * n - 3] as number) * scale,
-        y - (ends[3 * n - 2] as number) * scale,
-        x + (ends[3 * n] as number) * scale,
-        y - (ends[3 * n + 1] as number) * scale,
-      ];
-      if (extruding) canvas.stroke(x0, y0, x1, y1, Math.max(scale * 0.34, 0.8), colour, 0.95);
+  for (const wanted of [false, true]) {
+    path.each((move) => {
+      if (move.layer !== layer || move.extruding !== wanted) return;
+      const [x0, y0, x1, y1] = [x + move.x0 * scale, y - move.y0 * scale, x + move.x * scale, y - move.y * scale];
+      if (wanted) canvas.stroke(x0, y0, x1, y1, Math.max(scale * 0.34, 0.8), colour, 0.95);
       else canvas.stroke(x0, y0, x1, y1, 1, ink.travel, 0.8);
-    }
+    });
   }
   const text = `layer ${layer} of ${box.layers}`;
   write(canvas, text, left + side - textWidth(text, size * 0.85), top - size * 1.6, size * 0.85, ink.faint);

@@ -1,4 +1,4 @@
-import type { Scene } from './beads.ts';
+import { drawBeads, type Scene } from './beads.ts';
 import type { Canvas } from './canvas.ts';
 import type { Measure } from './measure.ts';
 import { type Colour, ink } from './palette.ts';
@@ -11,63 +11,82 @@ export const oversampling = 2;
 const reach = 3.2; // mm around a place whose neighbours darken it
 const directions = 12;
 
-/** Puts the scene on its plate: background, grid, shadow, and the darkness of nooks; smooths the edges. */
-export function stage(canvas: Canvas, scene: Scene, view: View, box: Measure, path: ToolPath): void {
+/** Rows of the canvas that are drawn at once: a whole scene of a large picture would be 60 MB. */
+const band = 300;
+
+/**
+ * Draws the part on its plate: beads, background, grid, shadow, and the darkness of nooks; smooths the edges.
+ * @param rows of the canvas drawn at once; the picture is the same whatever it is
+ */
+export function stage(canvas: Canvas, view: View, box: Measure, path: ToolPath, rows = band): void {
   const plate = new Plate(view, box, path);
-  const shade = nooks(scene, view);
-  const samples = oversampling * oversampling;
-  for (let y = 0; y < canvas.height; y += 1) {
-    for (let x = 0; x < canvas.width; x += 1) {
-      let [red, green, blue, empty] = [0, 0, 0, 0];
-      for (let n = 0; n < samples; n += 1) {
-        const at = (y * oversampling + ((n / oversampling) | 0)) * scene.width + x * oversampling + (n % oversampling);
-        if ((scene.depth[at] as number) === Number.NEGATIVE_INFINITY) {
-          empty += 1;
-          continue;
-        }
-        const packed = scene.colour[at] as number;
-        const dim = shade[at] as number;
-        red += (packed & 255) * dim;
-        green += ((packed >> 8) & 255) * dim;
-        blue += ((packed >> 16) & 255) * dim;
-      }
-      const back = empty === 0 ? ink.top : plate.colour(x, y, y / canvas.height);
-      const to = (y * canvas.width + x) * 3;
-      canvas.pixels[to] = Math.round((red + back[0] * empty) / samples);
-      canvas.pixels[to + 1] = Math.round((green + back[1] * empty) / samples);
-      canvas.pixels[to + 2] = Math.round((blue + back[2] * empty) / samples);
-    }
+  const nooks = new Nooks(view);
+  for (let top = 0; top < canvas.height; top += rows) {
+    const end = Math.min(top + rows, canvas.height);
+    // What darkens a nook may stand in a neighbour band.
+    const from = Math.max(top * oversampling - nooks.margin, 0);
+    const height = Math.min(end * oversampling + nooks.margin, canvas.height * oversampling) - from;
+    const scene = drawBeads(path, box, view, canvas.width * oversampling, { top: from, height });
+    for (let y = top; y < end; y += 1) stageRow(canvas, scene, plate, nooks, y);
   }
 }
 
-/** How much light reaches each pixel (0 to 1): neighbours that stand nearer to the viewer take some. */
-function nooks(scene: Scene, view: View): Float32Array {
-  const { width, height, depth } = scene;
-  const out = new Float32Array(width * height).fill(1);
-  const steps: [number, number, number][] = [];
-  for (let n = 0; n < directions * 2; n += 1) {
-    const far = n < directions ? 0.35 : 1;
-    const angle = ((n % directions) / directions + (n < directions ? 0 : 0.5 / directions)) * 2 * Math.PI;
-    const size = reach * far * view.scale;
-    steps.push([Math.round(Math.cos(angle) * size), Math.round(Math.sin(angle) * size), reach * far]);
-  }
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const here = depth[y * width + x] as number;
-      if (here === Number.NEGATIVE_INFINITY) continue;
-      let taken = 0;
-      for (const [dx, dy, away] of steps) {
-        const sx = x + dx;
-        const sy = y + dy;
-        if (sx < 0 || sy < 0 || sx >= width || sy >= height) continue;
-        const higher = (depth[sy * width + sx] as number) - here;
-        // The plate rises towards the viewer on the picture's lower side: only what stands clear of a slope counts.
-        if (higher > 0.15) taken += Math.min((higher - 0.15) / away, 1) / (1 + (0.12 * higher) / away);
+function stageRow(canvas: Canvas, scene: Scene, plate: Plate, nooks: Nooks, y: number): void {
+  const samples = oversampling * oversampling;
+  for (let x = 0; x < canvas.width; x += 1) {
+    let [red, green, blue, empty] = [0, 0, 0, 0];
+    for (let n = 0; n < samples; n += 1) {
+      const sx = x * oversampling + (n % oversampling);
+      const sy = y * oversampling + ((n / oversampling) | 0) - scene.top;
+      const at = sy * scene.width + sx;
+      if ((scene.depth[at] as number) === Number.NEGATIVE_INFINITY) {
+        empty += 1;
+        continue;
       }
-      out[y * width + x] = 1 - Math.min((taken / steps.length) * 1.05, 0.78);
+      const packed = scene.colour[at] as number;
+      const dim = nooks.light(scene, sx, sy);
+      red += (packed & 255) * dim;
+      green += ((packed >> 8) & 255) * dim;
+      blue += ((packed >> 16) & 255) * dim;
     }
+    const back = empty === 0 ? ink.top : plate.colour(x, y, y / canvas.height);
+    const to = (y * canvas.width + x) * 3;
+    canvas.pixels[to] = Math.round((red + back[0] * empty) / samples);
+    canvas.pixels[to + 1] = Math.round((green + back[1] * empty) / samples);
+    canvas.pixels[to + 2] = Math.round((blue + back[2] * empty) / samples);
   }
-  return out;
+}
+
+/** How much light reaches a pixel: neighbours that stand nearer to the viewer take some. */
+class Nooks {
+  /** How many rows away a neighbour may be. */
+  readonly margin: number;
+  readonly #steps: readonly (readonly [dx: number, dy: number, away: number])[];
+
+  constructor(view: View) {
+    this.#steps = Array.from({ length: directions * 2 }, (_, n) => {
+      const far = n < directions ? 0.35 : 1;
+      const angle = ((n % directions) / directions + (n < directions ? 0 : 0.5 / directions)) * 2 * Math.PI;
+      const size = reach * far * view.scale;
+      return [Math.round(Math.cos(angle) * size), Math.round(Math.sin(angle) * size), reach * far] as const;
+    });
+    this.margin = Math.max(...this.#steps.map(([, dy]) => Math.abs(dy)));
+  }
+
+  /** 0 to 1, for a place of the scene where there is something. */
+  light({ width, height, depth }: Scene, x: number, y: number): number {
+    const here = depth[y * width + x] as number;
+    let taken = 0;
+    for (const [dx, dy, away] of this.#steps) {
+      const sx = x + dx;
+      const sy = y + dy;
+      if (sx < 0 || sy < 0 || sx >= width || sy >= height) continue;
+      const higher = (depth[sy * width + sx] as number) - here;
+      // The plate rises towards the viewer on the picture's lower side: only what stands clear of a slope counts.
+      if (higher > 0.15) taken += Math.min((higher - 0.15) / away, 1) / (1 + (0.12 * higher) / away);
+    }
+    return 1 - Math.min((taken / this.#steps.length) * 1.05, 0.78);
+  }
 }
 
 /** The plate under the part: a grid of 10 mm that fades out, and the shadow of what stands on it. */
@@ -123,13 +142,11 @@ class Plate {
 
   #cast(path: ToolPath): Float32Array {
     const cover = new Float32Array(this.#columns * this.#rows);
-    const { ends } = path;
-    for (let n = 1; n < path.length; n += 1) {
-      if (!path.extrudes(n)) continue;
-      const x0 = ends[3 * n - 3] as number;
-      const y0 = ends[3 * n - 2] as number;
-      const dx = (ends[3 * n] as number) - x0;
-      const dy = (ends[3 * n + 1] as number) - y0;
+    let first = true;
+    path.each(({ x0, y0, x, y, extruding }) => {
+      const [skipped, dx, dy] = [first || !extruding, x - x0, y - y0];
+      first = false;
+      if (skipped) return;
       const steps = Math.ceil(Math.hypot(dx, dy) / this.#cell);
       for (let step = 0; step <= steps; step += 1) {
         const share = steps === 0 ? 0 : step / steps;
@@ -138,7 +155,7 @@ class Plate {
         if (column < 0 || row < 0 || column >= this.#columns || row >= this.#rows) continue;
         cover[row * this.#columns + column] = 1;
       }
-    }
+    });
     let soft: Float32Array = cover;
     for (let pass = 0; pass < 3; pass += 1) soft = this.#blur(soft, Math.max(Math.round(2.2 / this.#cell), 1));
     return soft;

@@ -20,28 +20,24 @@ export function drawSvg(path: ToolPath, options: SvgOptions = {}): string {
   const box = measure(path);
   const window = { left: width * 0.05, top: height * 0.14, width: width * 0.9, height: height * 0.78 };
   const view = fitView(box, window, -62, 38);
-  const { ends } = path;
-
   let drawn = 0;
-  for (let n = 0; n < path.length; n += 1) if (path.extrudes(n)) drawn += 1;
+  path.each(({ extruding }) => {
+    if (extruding) drawn += 1;
+  });
   const every = Math.max(Math.ceil((drawn * 1.2) / maxPoints), 1);
 
-  const project = (n: number): [number, number] => {
-    const [x, y, z] = n < 0 ? [0, 0, 0] : [ends[3 * n] as number, ends[3 * n + 1] as number, ends[3 * n + 2] as number];
-    return [
-      view.x + (x * view.right[0] + y * view.right[1] + z * view.right[2]) * view.scale,
-      view.y - (x * view.up[0] + y * view.up[1] + z * view.up[2]) * view.scale,
-    ];
-  };
+  const project = (x: number, y: number, z: number): [number, number] => [
+    view.x + (x * view.right[0] + y * view.right[1] + z * view.right[2]) * view.scale,
+    view.y - (x * view.up[0] + y * view.up[1] + z * view.up[2]) * view.scale,
+  ];
   const layers = new Map<number, string[]>();
   let joined = false;
   let points = 0;
-  for (let n = 0; n < path.length; n += 1) {
-    const layer = path.layer(n);
-    const wanted = path.extrudes(n) && (layer % every === 0 || layer === box.layers) && points < maxPoints;
+  path.each(({ x0, y0, z0, x, y, z, extruding, layer }) => {
+    const wanted = extruding && (layer % every === 0 || layer === box.layers) && points < maxPoints;
     if (!wanted) {
       joined = false;
-      continue;
+      return;
     }
     let line = layers.get(layer);
     if (line === undefined) {
@@ -50,13 +46,13 @@ export function drawSvg(path: ToolPath, options: SvgOptions = {}): string {
       joined = false;
     }
     if (!joined) {
-      line.push(`M${spot(project(n - 1))}`);
+      line.push(`M${spot(project(x0, y0, z0))}`);
       points += 1;
     }
-    line.push(`L${spot(project(n))}`);
+    line.push(`L${spot(project(x, y, z))}`);
     points += 1;
     joined = true;
-  }
+  });
 
   const extent = [0, 1, 2].map((axis) => ((box.max[axis] as number) - (box.min[axis] as number)).toFixed(1));
   const facts = [`${extent.join(' × ')} mm`, `${box.layers} layers`, ...(options.facts ?? [])];

@@ -46,23 +46,20 @@ export class ThumbnailPath {
   #thin(): void {
     this.#every *= 2;
     const before = this.#path;
-    const { ends } = before;
     this.#path = new ToolPath(this.#most);
     const [x, y, z] = [this.#x, this.#y, this.#z];
     [this.#x, this.#y, this.#z] = [0, 0, 0];
     this.#skipped = false;
-    for (let n = 0; n < before.length; n += 1) {
-      const [ex, ey, ez] = [ends[3 * n] as number, ends[3 * n + 1] as number, ends[3 * n + 2] as number];
-      const layer = before.layer(n);
+    before.each(({ x: ex, y: ey, z: ez, extruding, layer }) => {
       if (layer % this.#every === 0) {
         if (this.#skipped) this.#path.add(this.#x, this.#y, this.#z, false, layer);
-        this.#path.add(ex, ey, ez, before.extrudes(n), layer);
+        this.#path.add(ex, ey, ez, extruding, layer);
         this.#skipped = false;
       } else {
         this.#skipped = true;
       }
       [this.#x, this.#y, this.#z] = [ex, ey, ez];
-    }
+    });
     // One layer alone that is too long: nothing is left to thin out.
     if (this.#path.length + 2 > this.#most) this.#path = new ToolPath(this.#most);
     this.#skipped ||= this.#x !== x || this.#y !== y || this.#z !== z;
