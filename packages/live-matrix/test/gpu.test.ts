@@ -201,6 +201,7 @@ if (engine === undefined) {
 
 if (chromium !== undefined) {
   const program = chromium;
+  const flags = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
   describe('the gpu engine in a browser', () => {
     it('gives what it gives in Node, from the same files', { timeout: 120_000 }, async () => {
       const script = `
@@ -211,8 +212,23 @@ if (chromium !== undefined) {
         await engine?.hashRange({ suite: 'keccak256', revision: 0n, key: new Uint8Array(32) }, 0, out);
         await engine?.close();
         await say(engine ? [...out].map((word) => word.toString(16)).join(' ') : said.join());`;
-      const flags = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
       expect(await pageSays(program, { script, flags })).toBe('91e580c9 31743878');
+    });
+
+    it('computes the tables of a receiver there', { timeout: 120_000 }, async () => {
+      const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' } as const;
+      const session = { parameters, sessionId: new Uint8Array(16), seed: new Uint8Array(32) };
+      const cell = noise('cell in a page', 64);
+      const frame = createSender({ ...session, engine: native }).encode(0, cell);
+      const script = `
+        import { createReceiver } from '@millrace/live-matrix/browser';
+        const parameters = ${JSON.stringify(parameters)};
+        const session = { parameters, sessionId: new Uint8Array(16), seed: new Uint8Array(32) };
+        const receiver = await createReceiver({ ...session, engine: 'gpu', gpu: { software: true } });
+        const { cell } = await receiver.decode(new Uint8Array(await given()));
+        await receiver.close();
+        await say(JSON.stringify([receiver.tables, ...cell]));`;
+      expect(JSON.parse(await pageSays(program, { script, flags, given: [...frame] }))).toEqual(['gpu', ...cell]);
     });
   });
 } else console.log('WebGPU in a browser: NOT CHECKED, there is no Chromium');
