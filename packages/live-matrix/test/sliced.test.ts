@@ -108,7 +108,8 @@ describe('a table in slices', () => {
       { sliceCount: 0 },
       { threads: -1 },
     ]) {
-      await expect(createSlicedTable({ order: 32, key, ...wrong })).rejects.toEqual(code('E_INPUT'));
+      const made = createSlicedTable({ order: 32, key, ...wrong }, Number.POSITIVE_INFINITY);
+      await expect(made).rejects.toEqual(code('E_INPUT'));
     }
     const small: SlicedOptions = { order: 17, key, sliceOrder: 16 };
     await expect(resolveInPasses(small, Uint32Array.of(2 ** 17))).rejects.toEqual(code('E_INPUT'));
