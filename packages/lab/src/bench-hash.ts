@@ -18,6 +18,7 @@ import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts
 import { codeCandidates, processorSeconds } from './bench-hash-code.ts';
 import { gpuCandidates } from './bench-hash-gpu.ts';
 import { batchRow, sizeCandidates } from './bench-hash-sizes.ts';
+import { sweepCandidate, sweepProjection } from './bench-hash-sweep.ts';
 
 const RUNS = 9;
 const MILLION = 1e6;
@@ -83,6 +84,7 @@ export const benchHash: Bench = async (note) => {
       },
       ...codeCandidates(engines),
       ...sizeCandidates(engines),
+      sweepCandidate(engines[0]?.[1].name ?? 'ts'),
     ];
     const rate = (name: string, suite: SuiteName = 'keccak256') => `${name} ${suite}, one thread`;
     const report = await measure(candidates, RUNS, [
@@ -109,7 +111,10 @@ export const benchHash: Bench = async (note) => {
           ] as const,
       ),
     ]);
-    return { ...report, rows: [...report.rows, ...projections(report.rows, threads)] };
+    return {
+      ...report,
+      rows: [...report.rows, ...projections(report.rows, threads), ...sweepProjection(report.rows, threads)],
+    };
   } finally {
     await receiver.close();
     await gpu?.close();
@@ -215,7 +220,7 @@ function projections(rows: readonly Row[], threads: number): Row[] {
   const of = (f: (rate: number) => number) => [rates.min, rates.median, rates.max].map(f);
   return [
     { ...rowOf('256³, hash only, all cores to itself', 'revisions/s', of(revisions)), runs: rates.runs },
-    { ...rowOf('4096³ projected, all cores to itself', 's', of(sweep)), runs: rates.runs },
+    { ...rowOf('4096³ projected, hash only, all cores to itself', 's', of(sweep)), runs: rates.runs },
     ...published,
   ];
 }

@@ -1,0 +1,31 @@
+import { type EngineName, type HashKey, resolveBySweep } from '@millrace/live-matrix';
+import { type Candidate, type Row, rowOf } from './bench.ts';
+
+/** Values of one run: some 60 ms of the native engine. */
+const VALUES = 2 ** 21;
+const CODES = 5_462;
+const NAME = `order 36: sweep for ${CODES} codes, one thread, processor time`;
+
+/** What a sweep costs with its question after every hash whether one of the codes is meant. */
+export function sweepCandidate(engine: EngineName): Candidate {
+  const key: HashKey = { suite: 'keccak256', revision: 1n, key: new Uint8Array(32) };
+  const codes = Array.from({ length: CODES }, (_, i) => BigInt(Math.imul(i, 0x9e37_79b1) >>> 0) << 4n);
+  return {
+    name: NAME,
+    unit: 'ns a value',
+    run: async () => {
+      const before = process.cpuUsage();
+      await resolveBySweep({ order: 36, key, codes, engine, threads: 0, to: BigInt(VALUES) });
+      const { user, system } = process.cpuUsage(before);
+      return ((user + system) * 1_000) / VALUES;
+    },
+  };
+}
+
+/** Seconds of a whole sweep on so many cores that do nothing else. */
+export function sweepProjection(rows: readonly Row[], threads: number): readonly Row[] {
+  const row = rows.find(({ name }) => name === NAME);
+  if (row === undefined) return [];
+  const seconds = [row.min, row.median, row.max].map((each) => (each * 2 ** 36) / 1e9 / threads);
+  return [{ ...rowOf(`4096³ projected for ${CODES} codes, all cores to itself`, 's', seconds), runs: row.runs }];
+}
