@@ -70,6 +70,7 @@ export function createProgram(surroundings: Surroundings, exited: (code: number)
   addOwner(group, add);
   addOperator(program, group, add);
   addProofs(group, add);
+  addPeer(program, add);
   add(
     program,
     'demo [file]',
@@ -270,6 +271,44 @@ function addProofs(group: Group, add: Add): void {
   add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
     (await import('./commands/checks.ts')).checkVault(context, options),
   ).option('--deep', 'read every cell, too');
+}
+
+/** From one computer to another: these need no installation. */
+function addPeer(program: Command, add: Add): void {
+  const keyed = (command: Command) =>
+    command
+      .option('--key <file>', 'know each other by keys in place of a code: our key (`millrace peer-key` makes one)')
+      .option('--peer <fingerprint>', 'fingerprint of the other end’s key');
+  keyed(
+    add(
+      program,
+      'receive',
+      'receive any data from another computer; shows a code for it',
+      async (context, _, options) => (await import('./commands/peer.ts')).receive(context, options),
+    ),
+  )
+    .option('--listen <host:port>', 'where to wait (default: everywhere, at a free port)', ':0')
+    .option('--output <file>', 'where the data goes; - is standard output')
+    .option('--force', 'replace the file if it exists');
+  keyed(
+    add(
+      program,
+      'send <file>',
+      'send a file, or - for standard input, to a computer that receives',
+      async (context, [file = ''], options) => (await import('./commands/peer.ts')).send(context, file, options),
+    ),
+  )
+    .requiredOption('--to <host:port>', 'the computer that receives')
+    .option('--code-file <file>', 'read the receiver’s code from a file (default: it is asked for)')
+    .option('--code <code>', 'the receiver’s code; others on this computer can see it')
+    .option('--order <order>', 'order of the live matrix, 16 or 24', '16')
+    .option('--chaff <percent>', 'hide how much is sent among 0 to 100 percent of chaff (takes sparse hints)');
+  add(
+    program,
+    'peer-key <file>',
+    'show the fingerprint of a key for --key; makes the key if there is none',
+    async (context, [file = '']) => (await import('./commands/peer.ts')).peerKey(context, file),
+  );
 }
 
 /** The same manners for every command: where text goes, and no exit from within. */

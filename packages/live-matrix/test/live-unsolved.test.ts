@@ -20,6 +20,7 @@ vi.mock(import('../src/receiver.ts'), async (original) => {
           return receiver.ready;
         },
         engine: receiver.engine,
+        tables: receiver.tables,
         prepareNext: () => receiver.prepareNext(),
         forget: (below) => receiver.forget(below),
         mix: (secret) => receiver.mix(secret),

@@ -35,7 +35,7 @@ function deviceSink(file: FileHandle): Sink {
   return {
     write: (chunk) => writeAll(file, chunk),
     commit: () => file.close(),
-    discard: () => file.close(),
+    discard: () => file.close().catch(() => undefined), // it may be closed already
   };
 }
 

@@ -1,0 +1,36 @@
+import { openSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { ReadStream } from 'node:tty';
+import { MillraceError } from '@millrace/base';
+import type { Terminal } from './terminal.ts';
+
+/**
+ * Asks whoever sits at the terminal, also when standard input is a pipe.
+ * @param instead what to do where there is no terminal
+ * @throws {MillraceError} E_INPUT
+ */
+export async function ask(terminal: Terminal, question: string, instead: string, signal: AbortSignal): Promise<string> {
+  const input = openKeyboard(instead);
+  // Without an output the terminal itself echoes, edits the line and makes a signal of Ctrl-C.
+  const lines = createInterface({ input });
+  terminal.say(question);
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const stop = () => reject(new MillraceError('E_INPUT', 'nothing was typed'));
+      signal.addEventListener('abort', stop, { once: true });
+      lines.once('close', stop);
+      lines.once('line', resolve);
+    });
+  } finally {
+    lines.close();
+    input.destroy();
+  }
+}
+
+function openKeyboard(instead: string): ReadStream {
+  try {
+    return new ReadStream(openSync('/dev/tty', 'r'));
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', `there is no terminal to ask at: ${instead}`, { cause });
+  }
+}

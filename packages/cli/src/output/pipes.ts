@@ -1,0 +1,50 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { MillraceError } from '@millrace/base';
+import type { Sink } from '@millrace/peer';
+import { hasSystemCode } from '../installation/files.ts';
+
+const PIECE_BYTES = 1 << 18;
+
+/** Data that is read once, from a file or from standard input. */
+export interface Source {
+  readonly data: AsyncIterable<Uint8Array>;
+  /** Bytes, when they are known before. */
+  readonly size: number | undefined;
+  /** Ends a read that waits; a pipe that stays open keeps the command from ending. */
+  close(): void;
+}
+
+/** @throws {MillraceError} E_NOT_FOUND, E_INPUT */
+export async function openSource(path: string): Promise<Source> {
+  if (path === '-') {
+    return { data: process.stdin, size: undefined, close: () => void process.stdin.destroy() };
+  }
+  let found: Awaited<ReturnType<typeof stat>>;
+  try {
+    found = await stat(path);
+  } catch (cause) {
+    throw new MillraceError(hasSystemCode(cause, 'ENOENT') ? 'E_NOT_FOUND' : 'E_INPUT', `cannot read ${path}`, {
+      cause,
+    });
+  }
+  if (found.isDirectory()) throw new MillraceError('E_INPUT', `${path} is a folder; pack it first, as with tar`);
+  const file = createReadStream(path, { highWaterMark: PIECE_BYTES });
+  file.on('error', () => undefined); // whoever reads learns it
+  return { data: file, size: found.isFile() ? found.size : undefined, close: () => void file.destroy() };
+}
+
+/** Standard output as a place for data: what has been written cannot be taken back. */
+export function standardOutput(): Sink {
+  return {
+    write: (chunk) =>
+      new Promise((resolve, reject) => {
+        process.stdout.write(chunk, (error) => {
+          if (error == null) resolve();
+          else reject(error);
+        });
+      }),
+    commit: async () => undefined,
+    discard: async () => undefined,
+  };
+}
