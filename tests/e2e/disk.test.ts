@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, statSync, writeSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -72,6 +72,98 @@ describe('a full disk', () => {
     },
   );
 });
+
+/** No write, whoever asks: for root too, where the file system knows the flag. */
+function freeze(path: string, frozen: boolean): boolean {
+  return spawnSync('chattr', [frozen ? '+i' : '-i', path], { stdio: 'ignore' }).status === 0;
+}
+
+describe('a disk that cannot be written', () => {
+  it('under the cells: a coded error, storing waits and goes on when it can be written again', async () => {
+    const kept = await store(world, owner, randomDesign(3 * 16_370), { name: 'before.bin', ...options });
+    const cells = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
+    const before = (await world.log('segments')).length;
+    if (!freeze(cells, true)) return notChecked('a file cannot be made immutable here (chattr +i)');
+    let storing: Promise<unknown>;
+    try {
+      storing = store(world, owner, randomDesign(20 * 16_370), { name: 'during.bin', ...options });
+      storing.catch(() => undefined);
+      for (let i = 0; !(await world.log('segments')).slice(before).includes('E_READ_ONLY'); i++) {
+        expect(i, 'it was told').toBeLessThan(400);
+        await sleep(50);
+      }
+    } finally {
+      freeze(cells, false);
+    }
+    expect(await storing).toMatchObject({ state: 'stored' });
+    expect(await owner.api.design(kept.design)).toMatchObject({ state: 'stored' });
+    await expectSound(kept.design);
+  });
+
+  it.each(['control', 'segments', 'keys', 'distribution'] as const)(
+    'under %s when it starts: it says so and ends; when it can be written again nothing is lost',
+    async (name) => {
+      const kept = await store(world, owner, randomDesign(3 * 16_370), { name: `${name}-ro.bin`, ...options });
+      await world.processes[name].kill();
+      const data = join(folderOf(world.installation, name), 'data');
+      const frozen = name === 'distribution' ? join(data, 'uploads') : join(data, 'data.mdb');
+      const before = (await world.log(name)).length;
+      try {
+        if (!freeze(frozen, true)) {
+          notChecked('a file cannot be made immutable here (chattr +i)');
+        } else if (name === 'distribution') {
+          // It has nothing to write until somebody uploads.
+          await world.processes[name].start();
+          const late = owner.api.upload(kept.design, 0, randomDesign(16_386));
+          await expect(late).rejects.toMatchObject({ code: 'E_READ_ONLY' });
+          await world.processes[name].kill();
+        } else {
+          await expect(world.processes[name].start()).rejects.toThrow(/ended \(\d+\)/);
+          expect((await world.log(name)).slice(before)).toMatch(/E_READ_ONLY/);
+        }
+      } finally {
+        freeze(frozen, false);
+      }
+      await world.processes[name].start();
+      await expectSound(kept.design);
+    },
+  );
+});
+
+describe('cells that were cut short', () => {
+  it('do not keep the node from starting; the check names what is gone, and a repair brings it back', async () => {
+    const file = join(world.scratch, 'cut.bin');
+    const copy = join(world.scratch, 'copy of cut');
+    writeFileSync(file, randomDesign(40 * 16_370));
+    const added = await millrace(world.home, 'design', 'add', file, '--rate', '100000', '--keep', copy, '--json');
+    expect(added.exit, added.stderr).toBe(0);
+    const { design } = added.json as { design: string };
+    await world.processes.segments.kill();
+    const cells = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
+    truncateSync(cells, Math.floor(statSync(cells).size / 3) + 1_000);
+    await world.processes.segments.start();
+    expect(await world.log('segments')).toMatch(/the file of the cells was cut short/);
+    // Without reading deep: places tell.
+    const check = await millrace(world.home, 'vault', 'check', '--json');
+    expect(check.exit).toBe(6);
+    const missing = (await owner.api.design(design)).damage?.missing.length ?? 0;
+    expect(missing).toBeGreaterThan(0);
+    const repaired = await millrace(world.home, 'design', 'repair', design, copy, '--json');
+    expect(repaired.json, repaired.stderr).toMatchObject({ repaired: missing });
+    await expectSound(design);
+  });
+});
+
+function notChecked(why: string): void {
+  process.stdout.write(`E_READ_ONLY was not checked: ${why}\n`);
+}
+
+async function expectSound(design: string): Promise<void> {
+  const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+  const problems = (check.json?.problems ?? []) as { design?: string }[];
+  expect(problems.filter((problem) => problem.design === design)).toEqual([]);
+  expect((await owner.api.design(design)).damage).toBeUndefined();
+}
 
 describe('a corrupted page', () => {
   it('of the cells is found by the deep check, and named', async () => {

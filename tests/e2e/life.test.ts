@@ -202,6 +202,10 @@ describe('damage', () => {
     expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
     const made = await machineObject(world, objectOf(view));
     expect(made).toMatchObject({ event: 'failed', code: 'E_CELL_MISSING' });
+    expect(view.reason).toMatch(/segments (of the design: )?\d+-39/);
+    // The check that follows a failed print names every one of them.
+    const damage = await until(async () => (await owner.api.design(other)).damage);
+    expect(damage.missing).toEqual(Array.from({ length: 40 }, (_, i) => i));
     expect(made.segments).toBeGreaterThanOrEqual(progress?.acked ?? 0);
     expect(made.segments).toBeLessThan(40);
   });

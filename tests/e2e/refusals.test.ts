@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyBytes, encodeCbor, errorCodes, isErrorCode, systemRandom, toBase64, toHex } from '@millrace/base';
 import { createAuthority, openAuthority } from '@millrace/identity';
-import { sha256 } from '@millrace/protocol';
+import { createHttpClient, sha256 } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
 import type { PreparedDesign } from '../../packages/cli/src/client/prepared.ts';
@@ -128,6 +128,23 @@ describe('the control node', () => {
     expect(refusalOf(await get('owner', '/v1/designs/..%2F..'))).toBe('404 E_NOT_FOUND');
     expect(refusalOf(await get('owner', '/v1/ledger/tile/0/999'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
     expect(refusalOf(await get('owner', '/v1/ledger/tile/x'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
+  });
+
+  it('tells a client that a body is too large before it is sent, and takes a long one', async () => {
+    const tls = await world.identity('owner');
+    const { authority, nodes } = world.installation.directory;
+    const client = createHttpClient({
+      address: () => world.addresses.control,
+      tls: { authority, identity: tls, pin: nodes.control.fingerprint },
+    });
+    for (let round = 0; round < 5; round++)
+      await expect(client.call('POST', '/v1/transactions', { body: new Uint8Array(80 << 20) })).rejects.toMatchObject({
+        code: 'E_TOO_LARGE',
+      });
+    await expect(client.call('POST', '/v1/transactions', { body: new Uint8Array(3 << 20) })).rejects.toMatchObject({
+      code: 'E_INPUT',
+    });
+    client.close();
   });
 
   it('refuses a body that is too large', async () => {

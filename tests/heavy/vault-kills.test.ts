@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openLmdb } from '@millrace/stores';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { decodeRecord, SLOT_BYTES } from '../../packages/vault/src/cell-file/record.ts';
+import { decodeRecord } from '../../packages/vault/src/cell-file/record.ts';
 import * as vault from '../../packages/vault/src/index.ts';
+import { SLOT_BYTES } from '../../packages/vault/src/sizes.ts';
 import { contentOf, LOST, openDiskVault, SEGMENTS, type Task, tasks } from '../../packages/vault/test/disk-vault.mjs';
 
 // A process over LMDB and files is killed with SIGKILL before its 1st, 2nd, … durable step, until a run needs no more.

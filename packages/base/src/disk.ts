@@ -1,4 +1,5 @@
 import type { ErrorCode } from './codes.ts';
+import { MillraceError } from './errors.ts';
 
 const FULL = new Set<unknown>(['ENOSPC', 'EDQUOT', 'EFBIG']);
 const READ_ONLY = new Set<unknown>(['EROFS', 'EPERM', 'EACCES']);
@@ -8,6 +9,11 @@ export function diskCode(error: unknown): Extract<ErrorCode, 'E_DISK_FULL' | 'E_
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (FULL.has(code)) return 'E_DISK_FULL';
   return READ_ONLY.has(code) ? 'E_READ_ONLY' : 'E_STORE';
+}
+
+/** Whether to wait for somebody to look after the disk, however long it takes. */
+export function isDiskFault(error: unknown): boolean {
+  return error instanceof MillraceError && (error.code === 'E_DISK_FULL' || error.code === 'E_READ_ONLY');
 }
 
 /** What to say of it: "no space left for PATH". */

@@ -48,6 +48,12 @@ export interface HttpClient {
 
 const MAX_REPLY = 64 * 1024 * 1024;
 
+/**
+ * A longer body is sent when the server says that it wants it. One that refuses while a body is on its way closes the
+ * connection, and its answer may not get through.
+ */
+const ASK_FIRST = 1 << 20;
+
 export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const tls = clientTls(options.tls);
@@ -66,6 +72,7 @@ function send(
   { json, body, timeoutMs = 30_000, signal }: CallOptions,
 ): Promise<Reply> {
   const payload = json === undefined ? body : utf8(JSON.stringify(json));
+  const asking = payload !== undefined && payload.length > ASK_FIRST;
   const request: RequestOptions = {
     ...tls,
     ...address,
@@ -76,6 +83,7 @@ function send(
     ...(signal === undefined ? {} : { signal }),
     headers: {
       ...(payload === undefined ? {} : { 'content-length': payload.length }),
+      ...(asking ? { expect: '100-continue' } : {}),
       ...(json !== undefined
         ? { 'content-type': 'application/json' }
         : payload === undefined
@@ -102,6 +110,8 @@ function send(
       });
       response.on('error', fail);
       response.on('end', () => {
+        // Refused before the body was sent: the connection is of no more use.
+        if (!outgoing.writableEnded) outgoing.destroy();
         const reply = toReply(response.statusCode ?? 0, concatBytes(...chunks));
         if (reply.status >= 400) reject(errorOf(reply));
         else resolve(reply);
@@ -111,7 +121,9 @@ function send(
       outgoing.destroy(new MillraceError('E_TIMEOUT', `${method} ${path}: no answer in time`)),
     );
     outgoing.on('error', fail);
-    outgoing.end(payload);
+    if (!asking) return void outgoing.end(payload);
+    outgoing.once('continue', () => outgoing.end(payload));
+    outgoing.flushHeaders();
   });
 }
 

@@ -2,6 +2,7 @@ import { statfsSync } from 'node:fs';
 import { MillraceError } from '@millrace/base';
 
 const FULL = new Set<unknown>([28, 122, 27, -30792, 'ENOSPC', 'EDQUOT', 'EFBIG']); // the numbers: errno, and MDB_MAP_FULL
+const READ_ONLY = new Set<unknown>([30, 13, 1, 'EROFS', 'EACCES', 'EPERM']);
 const EIO = 5;
 /** Below this the disk is called full when LMDB can only say "input/output error". */
 const NEARLY_FULL = 1 << 20;
@@ -16,7 +17,8 @@ export function storeError(error: unknown, path: string, what: string): Millrace
     FULL.has(code) || /ENOSPC|No space left|MDB_MAP_FULL|quota/i.test(text) || (code === EIO && nearlyFull(path));
   if (full)
     return new MillraceError('E_DISK_FULL', `${what}: no space left for ${path}`, { data: { path }, cause: error });
-  return new MillraceError('E_STORE', `${what}: ${text}`, { data: { path }, cause: error });
+  const readOnly = READ_ONLY.has(code) || /Read-only|Permission denied|not permitted/i.test(text);
+  return new MillraceError(readOnly ? 'E_READ_ONLY' : 'E_STORE', `${what}: ${text}`, { data: { path }, cause: error });
 }
 
 function nearlyFull(path: string): boolean {

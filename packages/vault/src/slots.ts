@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { type Bytes, copyBytes, MillraceError, Serial } from '@millrace/base';
+import { type Bytes, copyBytes, diskCode, diskText, MillraceError, Serial } from '@millrace/base';
 
 /** Longest content of a slot, bytes. */
 export const SLOT_CONTENT = 127;
@@ -46,7 +46,7 @@ export class MemorySlots implements Slots {
   async close(): Promise<void> {}
 }
 
-/** @throws {MillraceError} E_STORE when the file cannot be opened */
+/** @throws {MillraceError} E_STORE, E_READ_ONLY when the file cannot be opened */
 export async function openSlots(path: string): Promise<Slots> {
   try {
     // 'a' would append on some systems whatever the position; r+ does not create.
@@ -56,7 +56,7 @@ export async function openSlots(path: string): Promise<Slots> {
     });
     return new FileSlots(created ?? (await open(path, 'r+')), path);
   } catch (cause) {
-    throw new MillraceError('E_STORE', `cannot open ${path}`, { data: { path }, cause });
+    throw new MillraceError(diskCode(cause), diskText(cause, path), { data: { path }, cause });
   }
 }
 
@@ -115,8 +115,7 @@ class FileSlots implements Slots {
         return await work();
       } catch (error) {
         if (error instanceof MillraceError) throw error;
-        const full = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
-        throw new MillraceError(full ? 'E_DISK_FULL' : 'E_STORE', `cannot use ${this.#path}`, { cause: error });
+        throw new MillraceError(diskCode(error), diskText(error, this.#path), { cause: error });
       }
     });
   }

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
@@ -91,30 +92,69 @@ describe('values of a cell’s length', () => {
     expect(statSync(path()).size).toBe(8 * 16_384);
   });
 
-  it('an index that names one slot twice, or one that is not there, is refused', async () => {
-    const [a, b] = [systemRandom(CELL), systemRandom(CELL)];
-    await file.put(key(1), a);
-    await file.put(key(2), b);
+  it('an index that names one slot twice is refused, and a file that is not there', async () => {
+    for (const n of [1, 2]) await file.put(key(n), systemRandom(CELL));
     const copy = new MemoryStore();
     for await (const entry of index.range()) await copy.put(entry.key, entry.value);
-    await copy.put(key(3), (await index.get(key(1))) ?? a);
+    await copy.put(key(3), (await index.get(key(1))) ?? key(0));
     await expect(openCellFile({ index: copy, path: path() })).rejects.toMatchObject({ code: 'E_STORE' });
-    await copy.delete(key(3));
-    const again = await openCellFile({ index: copy, path: path() });
-    expect(await again.get(key(2))).toEqual(b);
-    await again.close();
-    truncateSync(path(), 16_384);
-    const cut = new MemoryStore();
-    for (const n of [1, 2]) await cut.put(key(n), await recordOf(n));
-    await expect(openCellFile({ index: cut, path: path() })).rejects.toMatchObject({ code: 'E_STORE' });
+    const elsewhere = join(folder, 'not mounted.bin');
+    for (let start = 0; start < 2; start++)
+      await expect(openCellFile({ index, path: elsewhere })).rejects.toMatchObject({ code: 'E_STORE' });
+    expect(existsSync(elsewhere)).toBe(false);
   });
 
-  async function recordOf(n: number): Promise<Bytes> {
-    const bytes = new Uint8Array(11);
-    bytes[0] = 1;
-    bytes[4] = n - 1;
-    return bytes;
-  }
+  it('a file that was cut short, anywhere, has lost just what lay behind its end', async () => {
+    const values = Array.from({ length: 4 }, () => systemRandom(CELL));
+    for (const [n, value] of values.entries()) await file.put(key(n), value);
+    await file.close();
+    let held = 4;
+    for (const [length, kept] of [
+      [4 * 16_384 - 1, 3],
+      [2 * 16_384 + 1, 2],
+      [2 * 16_384, 2],
+      [0, 0],
+    ] as const) {
+      truncateSync(path(), length);
+      file = await openCellFile({ index, path: path() });
+      expect(file.lost).toBe(held - kept);
+      held = kept;
+      expect(file.usage()).toEqual({ slots: kept, taken: kept });
+      for (const [n, value] of values.entries()) expect(await file.get(key(n))).toEqual(n < kept ? value : undefined);
+      await file.close();
+    }
+    file = await openCellFile({ index, path: path() });
+    expect(file.lost).toBe(0);
+    await file.put(key(9), values[0] ?? key(0));
+    expect(await file.get(key(9))).toEqual(values[0]);
+  });
+
+  it.each(['ENOSPC', 'EROFS', 'EIO'] as const)(
+    'what %s refuses is not there, and all goes on afterwards',
+    async (code) => {
+      const value = systemRandom(CELL);
+      await file.put(key(1), value);
+      const handle = await openFile(path(), 'r+');
+      const methods = Object.getPrototypeOf(handle) as { writev: unknown; datasync: unknown };
+      await handle.close();
+      for (const method of ['writev', 'datasync'] as const) {
+        const original = methods[method];
+        methods[method] = () => Promise.reject(Object.assign(new Error(code), { code }));
+        try {
+          const expected = { ENOSPC: 'E_DISK_FULL', EROFS: 'E_READ_ONLY', EIO: 'E_STORE' }[code];
+          await expect(file.put(key(2), value)).rejects.toMatchObject({ code: expected });
+          await expect(file.put(key(1), systemRandom(CELL))).rejects.toMatchObject({ code: expected });
+        } finally {
+          methods[method] = original;
+        }
+        expect(await file.get(key(1))).toEqual(value);
+        expect(await file.has(key(2))).toBe(false);
+        expect(file.usage().taken).toBe(1);
+      }
+      await file.put(key(2), value);
+      expect(await file.get(key(2))).toEqual(value);
+    },
+  );
 
   it('what a crash left in the file and not in the index is free again', async () => {
     await file.put(key(1), systemRandom(CELL));

@@ -4,6 +4,7 @@ import {
   type Closable,
   Closer,
   decodeCbor,
+  isDiskFault,
   type Logger,
   MillraceError,
   parse,
@@ -121,7 +122,8 @@ function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
           let again = false;
           await handle(context, checks, delivery).catch((error: unknown) => {
             // A full disk passes; what is wrong stays wrong.
-            again = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
+            const passes = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
+            again = passes || isDiskFault(error);
             context.logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
           });
           if (again) {

@@ -1,6 +1,7 @@
 import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { MAX_REPAIR, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
+import { ranges } from '../node/runs.ts';
 import type { ControlContext } from './context.ts';
 import type { Damage, DesignRecord } from './records.ts';
 
@@ -26,18 +27,6 @@ export function requireSound({ design, damage }: DesignRecord, from: number): vo
     `the vault has lost segments of the design: ${ranges(segments)}; its owner can repair it`,
     { data: { design, segments: segments.slice(0, 1_000), count: segments.length } },
   );
-}
-
-/** "3, 7-12, 40": the first ten runs. */
-export function ranges(sorted: readonly number[]): string {
-  const runs: [number, number][] = [];
-  for (const number of sorted) {
-    const last = runs.at(-1);
-    if (last !== undefined && number <= last[1] + 1) last[1] = number;
-    else runs.push([number, number]);
-  }
-  const shown = runs.slice(0, 10).map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
-  return `${shown.join(', ')}${runs.length > 10 ? ', …' : ''}`;
 }
 
 /** The owner's signed deletion; on a design that is deleted already it changes nothing. */

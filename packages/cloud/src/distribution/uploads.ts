@@ -1,6 +1,17 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, type Closable, hexOf, MillraceError, parse, sleep, systemRandom, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  type Closable,
+  diskCode,
+  diskText,
+  hexOf,
+  MillraceError,
+  parse,
+  sleep,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
@@ -50,8 +61,8 @@ export class Uploads implements Closable {
     if (sealed.length !== SEGMENT_BYTES)
       throw new MillraceError('E_INPUT', `a segment has ${SEGMENT_BYTES} bytes, not ${sealed.length}`);
     const temporary = `${path}.${toHex(systemRandom(6))}`;
-    await mkdir(join(this.#folder, design), { recursive: true, mode: 0o700 });
     try {
+      await mkdir(join(this.#folder, design), { recursive: true, mode: 0o700 });
       const file = await open(temporary, 'wx', 0o600);
       try {
         await file.writeFile(sealed);
@@ -61,7 +72,7 @@ export class Uploads implements Closable {
       }
       await rename(temporary, path);
     } catch (error) {
-      await rm(temporary, { force: true });
+      await rm(temporary, { force: true }).catch(() => undefined);
       throw refused(error, path);
     }
   }
@@ -92,7 +103,7 @@ export class Uploads implements Closable {
       await rename(folder, going);
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
-      throw error;
+      throw refused(error, folder);
     }
     const waited = new AbortController();
     await Promise.race([this.#wipeLater(going), sleep(WAIT_MS, waited.signal).catch(() => undefined)]);
@@ -133,8 +144,5 @@ export class Uploads implements Closable {
 /** What the disk answered, as ours. */
 function refused(error: unknown, path: string): MillraceError {
   if (error instanceof MillraceError) return error;
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
-  const text = full ? `no space left for ${path}` : `cannot write ${path}`;
-  return new MillraceError(full ? 'E_DISK_FULL' : 'E_STORE', text, { data: { path }, cause: error });
+  return new MillraceError(diskCode(error), diskText(error, path), { data: { path }, cause: error });
 }

@@ -24,6 +24,7 @@ import {
 import { type Manifest, type Playbook, readManifest } from '@millrace/vault';
 import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
+import { ranges } from '../node/runs.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import type { LicenceBook } from './licences.ts';
@@ -146,11 +147,11 @@ export class KeysStreams {
     const last = this.#missed.get(object);
     const times = last?.segment === segment ? last.times + 1 : 1;
     this.#missed.set(object, { segment, times });
-    const lost = `the vault does not hold ${segments.length} of the segments from ${segment} on`;
+    const lost = `the vault does not hold segments ${ranges(segments)} of the design`;
     const error =
       times < MOST_MISSED
         ? new MillraceError('E_UNAVAILABLE', 'cells were moved before they were read')
-        : new MillraceError('E_CELL_MISSING', lost, { data: { segment } });
+        : new MillraceError('E_CELL_MISSING', lost, { data: { segment, segments } });
     await this.#ended(session, entry.jti, error);
   }
 

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import {
   type Closable,
   decodeCbor,
+  isDiskFault,
   type Logger,
   MillraceError,
   parse,
@@ -109,7 +110,9 @@ export function createMailClient(options: {
         () => false,
         (error: unknown) => {
           if (stop.signal.aborted) return true;
-          const again = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
+          // What a full disk refuses must not be lost: the mail waits until there is room.
+          const passes = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
+          const again = passes || isDiskFault(error);
           logger.warn({ err: error, type, from: item.from, again }, 'a message was refused');
           return again;
         },

@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
 import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
@@ -28,6 +29,11 @@ export function createTlsServer(options: ServerOptions): TlsServer {
       return (reply as unknown as FastifyReply).code(coded.http).send({ error: coded.toJSON() });
     },
   }) as unknown as FastifyInstance;
+  // Whoever asks before a long body is told at once when it is too long.
+  server.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    if (!(Number(request.headers['content-length']) > options.bodyLimit)) response.writeContinue();
+    server.server.emit('request', request, response);
+  });
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
     try {

@@ -48,7 +48,9 @@ export async function createSegmentsNode(
   const environment = closer.add(openLmdb({ path: data }));
   const records = environment.store('records');
   const index = environment.store('cell-index');
-  const cells = new CellStore(closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })));
+  const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
+  if (file.lost > 0) logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'the file of the cells was cut short');
+  const cells = new CellStore(file);
   const designs = new DesignBook(records, directory);
   const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
   const { control, distribution, mail, link } = outbound;

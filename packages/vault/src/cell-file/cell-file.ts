@@ -1,6 +1,16 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { type Bytes, concatBytes, copyBytes, equalBytes, MillraceError, Serial, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  concatBytes,
+  copyBytes,
+  diskCode,
+  diskText,
+  equalBytes,
+  MillraceError,
+  Serial,
+  toHex,
+} from '@millrace/base';
 import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
 import { SLOT_BYTES } from '../sizes.ts';
 import { Flusher } from './flusher.ts';
@@ -36,23 +46,34 @@ export interface Renewal {
   readonly secret: Uint8Array;
 }
 
-/** @throws {MillraceError} E_STORE when the file cannot be opened, or the index names what the file lacks */
+/**
+ * A file that was cut short is opened all the same: what lay behind its end is forgotten, and so missing for every check.
+ * @throws {MillraceError} E_STORE when the file cannot be opened, when it is not there and the index is not empty, or when
+ * the index gives two values one place; E_READ_ONLY
+ */
 export async function openCellFile(options: CellFileOptions): Promise<CellFile> {
   const { index, path, threads = Math.min(2, availableParallelism()) } = options;
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return open(path, 'wx+', 0o600);
-      throw error;
+    file = await open(path, 'r+').catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      for await (const { value } of index.range())
+        if ('slot' in decodeRecord(value))
+          throw new MillraceError('E_STORE', `${path} is not there: put it back, or restore the data folder`);
+      return open(path, 'wx+', 0o600);
     });
-    const slots = new SlotMap(Math.ceil((await file.stat()).size / SLOT_BYTES));
+    const slots = new SlotMap(Math.floor((await file.stat()).size / SLOT_BYTES));
+    const lost: Key[] = [];
     for await (const { key, value } of index.range()) {
       const record = decodeRecord(value);
-      if ('slot' in record && !slots.mark(record.slot)) {
+      if (!('slot' in record) || slots.mark(record.slot)) continue;
+      if (record.slot < slots.count)
         throw new MillraceError('E_STORE', `${path} is damaged: it has no place of its own for cell ${toHex(key)}`);
-      }
+      lost.push(key);
     }
-    return new CellFile(index, file, path, slots, threads);
+    for (let from = 0; from < lost.length; from += LOOKED)
+      await index.batch(lost.slice(from, from + LOOKED).map((key) => ({ delete: key })));
+    return new CellFile(index, file, path, slots, threads, lost.length);
   } catch (error) {
     await file?.close();
     throw fileError(error, path);
@@ -73,8 +94,11 @@ export class CellFile implements Store {
   readonly #pool: RenewPool;
   readonly #serial = new Serial();
   #open = true;
+  /** Values that the file lacked when it was opened. */
+  readonly lost: number;
 
-  constructor(index: Store, file: FileHandle, path: string, slots: SlotMap, threads: number) {
+  constructor(index: Store, file: FileHandle, path: string, slots: SlotMap, threads: number, lost: number) {
+    this.lost = lost;
     this.#index = index;
     this.#file = file;
     this.#path = path;
@@ -320,12 +344,7 @@ export interface IndexWrite {
 /** Entries of the index looked up at a time: about a millisecond. */
 const LOOKED = 256;
 
-const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
-
 function fileError(error: unknown, path: string): MillraceError {
   if (error instanceof MillraceError) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  const full = FULL.has(code);
-  const what = full ? `no space left for ${path}` : `cannot use ${path}`;
-  return new MillraceError(full ? 'E_DISK_FULL' : 'E_STORE', what, { data: { path }, cause: error });
+  return new MillraceError(diskCode(error), diskText(error, path), { data: { path }, cause: error });
 }
