@@ -1,25 +1,96 @@
-import { systemRandom } from '@millrace/base';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sleep, systemRandom } from '@millrace/base';
 import { signTransaction } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
-import { store } from '../support/job.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { createWorld, type World } from '../support/world.ts';
 
-const options = { kind: 'binary', bytesPerSecond: 20_000 } as const;
+const RATE = 20_000;
+const options = { kind: 'binary', bytesPerSecond: RATE } as const;
 
 let world: World;
 let owner: Session;
+let operator: Session;
 
 beforeAll(async () => {
   world = await createWorld({
-    machine: { kind: 'sink', factor: 1, bytesPerSecond: 20_000, stallMs: 3_000 },
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 10_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
   owner = await world.session('owner');
+  operator = await world.session('operator');
 });
 afterAll(() => world?.close());
+
+async function untilEpoch(epoch: number): Promise<number> {
+  for (const end = performance.now() + 120_000; ; await sleep(50)) {
+    const { maintenance } = await owner.api.status();
+    const now = (maintenance as { epoch?: number; problems?: number } | null) ?? {};
+    expect(now.problems ?? 0).toBe(0);
+    if ((now.epoch ?? 0) >= epoch) return now.epoch ?? 0;
+    if (performance.now() > end) throw new Error(`still in epoch ${now.epoch}`);
+  }
+}
+
+const checked = () => millrace(world.home, 'vault', 'check', '--deep', '--json');
+
+describe('a key-homomorphic design', () => {
+  const content = randomDesign(16_370 + 100);
+  let design: string;
+
+  it('is stored, and too large a one is refused before anything is uploaded', async () => {
+    const file = join(world.scratch, 'large.bin');
+    await writeFile(file, randomDesign(4 * 16_370 + 1));
+    const rate = ['--kind', 'binary', '--rate', String(RATE)];
+    const refused = await millrace(
+      world.home,
+      'design',
+      'add',
+      file,
+      ...rate,
+      '--maintenance',
+      'key-homomorphic',
+      '--json',
+    );
+    expect(refused).toMatchObject({ exit: 2 });
+    expect(refused.stderr + refused.stdout).toContain('E_TOO_LARGE');
+    ({ design } = await store(world, owner, content, {
+      name: 'precious.bin',
+      maintenance: 'key-homomorphic',
+      ...options,
+    }));
+    expect(await owner.api.design(design)).toMatchObject({ state: 'stored', maintenance: 'key-homomorphic' });
+  });
+
+  it('is renewed over epochs, printed exactly, checked deep', async () => {
+    const epoch = await untilEpoch(1);
+    await untilEpoch(epoch + 2);
+    const print = await order(world, operator, await license(world, owner, design, 1));
+    const view = await untilEnded(operator, print, 120_000);
+    expect(view).toMatchObject({ state: 'completed' });
+    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
+    await untilEpoch(epoch + 4);
+    const found = await checked();
+    expect(found.json, found.stderr).toMatchObject({ clean: true, deep: true, cells: 4 });
+  });
+
+  it('keeps its mode', async () => {
+    const set = await millrace(world.home, 'design', 'maintenance', design, 'delta', '--json');
+    expect(set.stderr + set.stdout).toContain('E_MODE_FIXED');
+    expect(set.exit).toBe(3);
+  });
+
+  it('is deleted, its decoys with it', async () => {
+    expect((await millrace(world.home, 'design', 'delete', design, '--json')).json).toMatchObject({ state: 'deleted' });
+    await untilEpoch((await untilEpoch(1)) + 3);
+    const found = await checked();
+    expect(found.json, found.stderr).toMatchObject({ clean: true, cells: 0 });
+  });
+});
 
 describe('the owner’s later choice of the mode', () => {
   it('is signed by the owner alone, taken by the keys node, in the ledger', async () => {
@@ -27,7 +98,6 @@ describe('the owner’s later choice of the mode', () => {
     expect(await owner.api.design(id)).toMatchObject({ maintenance: 'rekey' });
     const issued = Date.now();
     const body = { type: 'design.maintenance', mode: 'delta', design: id, id: systemRandom(16), issued } as const;
-    const operator = await world.session('operator');
     const forged = await signTransaction(operator.signer, world.installation.directory.installation, {
       ...body,
       expires: issued + 60_000,
@@ -39,6 +109,7 @@ describe('the owner’s later choice of the mode', () => {
     expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
     const wrong = await millrace(world.home, 'design', 'maintenance', id, 'never', '--json');
     expect(wrong).toMatchObject({ exit: 2 });
-    expect(await millrace(world.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
+    await untilEpoch((await untilEpoch(1)) + 2);
+    expect(await checked()).toMatchObject({ exit: 0 });
   });
 });

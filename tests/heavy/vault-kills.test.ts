@@ -28,9 +28,11 @@ beforeAll(async () => {
   const first = await open(whole);
   await first.prepare('rekeyed', 'rekey');
   await first.prepare('masked', 'delta');
+  await first.prepare('of points', 'key-homomorphic');
   await first.prepare('late', 'rekey');
   await first.store('rekeyed');
   await first.store('masked');
+  await first.store('of points');
   await first.close();
   damaged = join(scratch, 'damaged');
   cpSync(whole, damaged, { recursive: true });
@@ -108,8 +110,8 @@ async function expectSound(folder: string, task: Task): Promise<void> {
     const after = await left.check();
     expect(after).toMatchObject({ clean: true, problems: [] });
     expect(await left.countCells()).toBe(after?.cells);
-    const names = { store: ['rekeyed', 'masked', 'late'], delete: ['masked'] } as Record<string, string[]>;
-    const wanted = names[task.split(' ')[0] ?? ''] ?? ['rekeyed', 'masked'];
+    const names = { store: ['rekeyed', 'late'], delete: [] } as Record<string, string[]>;
+    const wanted = ['masked', 'of points', ...(names[task.split(' ')[0] ?? ''] ?? ['rekeyed'])];
     expect(left.playbook.designs()).toHaveLength(wanted.length);
     for (const name of wanted) expect(await left.read(name), name).toEqual(contentOf(name));
   } finally {

@@ -15,7 +15,7 @@ export interface StoreOptions {
   readonly name?: string;
   readonly kind?: 'gcode' | 'binary';
   readonly bytesPerSecond?: number;
-  readonly maintenance?: 'rekey' | 'delta';
+  readonly maintenance?: 'rekey' | 'delta' | 'key-homomorphic';
 }
 
 /** Writes the design to a file, seals and stores it, as `millrace design add` does. */

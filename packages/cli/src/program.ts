@@ -159,7 +159,7 @@ function addOwner(group: Group, add: Add): void {
     .option('--rate <bytes>', 'for binary: bytes a second that a sink takes')
     .option(
       '--maintenance <mode>',
-      'how its cells are renewed: rekey, or delta (storage learns no key) (default: rekey)',
+      'how its cells are renewed: rekey, delta (storage learns no key) or key-homomorphic (the same by a token of 32 bytes; at most 65,480 bytes of design) (default: rekey)',
     )
     .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
   add(

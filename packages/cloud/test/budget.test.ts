@@ -17,6 +17,7 @@ class ManualClock implements Clock {
 
 const spent = (more: Partial<Spent> = {}): Spent => ({
   cells: 100,
+  points: 0,
   bytes: 1_638_600,
   workMs: 50,
   wireBytes: 12_500,

@@ -377,6 +377,7 @@ export class TestCloud {
       order: request.order,
       suite: request.suite,
       hints: request.hints,
+      layer: 'ctr',
       revisionMs: 1,
     };
     const parameters = this.meddling.parameters?.(honest) ?? honest;

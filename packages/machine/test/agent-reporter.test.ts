@@ -31,6 +31,7 @@ const parameters: StreamParameters = {
   order: 24,
   suite: 'turboshake128',
   hints: 'dense',
+  layer: 'ctr',
   revisionMs: 1,
 };
 const state: MachineState = {

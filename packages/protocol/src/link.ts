@@ -80,14 +80,17 @@ export function decodeLink(bytes: Uint8Array, addressed: boolean): LinkMessage {
   return { kind: kinds[kind], session: bytes.slice(1, header), payload: bytes.slice(header) };
 }
 
-/** Keys of one segment, sealed in the session's context: segment u32 ‖ AEAD(k_e ‖ CEK). */
+/** Segment, k_e and CEK with the tag, and a label where the cells lie under points. */
+const KEY_LENGTHS = [4 + 64 + 16, 4 + 96 + 16];
+
+/** Keys of one segment, sealed in the session's context: segment u32 ‖ AEAD(k_e ‖ CEK, under points ‖ label). */
 export function encodeKey(segment: number, sealed: Uint8Array): Bytes {
   return concatBytes(u32be(segment), sealed);
 }
 
 /** @throws {MillraceError} E_INPUT */
 export function decodeKey(payload: Uint8Array): { segment: number; sealed: Bytes } {
-  if (payload.length !== 4 + 64 + 16) throw new MillraceError('E_INPUT', 'key: wrong length');
+  if (!KEY_LENGTHS.includes(payload.length)) throw new MillraceError('E_INPUT', 'key: wrong length');
   return {
     segment: new DataView(payload.buffer, payload.byteOffset).getUint32(0),
     sealed: new Uint8Array(payload.subarray(4)),

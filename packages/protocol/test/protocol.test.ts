@@ -130,6 +130,7 @@ describe('a session', () => {
     order: 16,
     suite: 'keccak256',
     hints: 'dense',
+    layer: 'ctr',
     revisionMs: 1_000,
   };
   const setUp = async () => {

@@ -3,7 +3,7 @@ import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex,
 import type { Store, Write } from '@millrace/stores';
 import { CellFile } from './cell-file/cell-file.ts';
 import { xorInto } from './cell-file/jobs.ts';
-import { type Renewed, renewInFile } from './cell-file/renew.ts';
+import { type Renewed, type RenewedPoints, renewInFile } from './cell-file/renew.ts';
 import { decoyBytes } from './decoys.ts';
 import {
   type CheckedMessage,
@@ -15,15 +15,25 @@ import {
   type MaintainMessage,
   type MaskedCells,
   type MovedCells,
+  type PlacedCell,
+  type PointsCells,
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
 import { applyOuterLayer } from './outer.ts';
-import { SEGMENT_BYTES } from './sizes.ts';
+import { PointsPool } from './points/pool.ts';
+import type { PointsEngine } from './points/work.ts';
+import { POINTS_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 const HEADER = 4;
 /** Cells worked on between two breaths of the event loop: about half a millisecond. */
 const BREATH = 32;
+
+/** What lies on a sealed segment: AES-256-CTR, or points, which have a label. */
+interface Layer {
+  readonly key: Uint8Array;
+  readonly label?: Uint8Array | undefined;
+}
 
 /** Gives sealed segment n of the design that is being stored, and the hash its manifest names. */
 export interface SealedSource {
@@ -38,10 +48,15 @@ export interface SealedSource {
  */
 export class CellStore {
   readonly #store: Store;
+  readonly #points: PointsEngine;
 
-  /** @param store Of its own: whatever else is in it counts as extra. */
-  constructor(store: Store) {
+  /**
+   * @param store Of its own: whatever else is in it counts as extra.
+   * @param points Does what takes long; the default's threads end with the process.
+   */
+  constructor(store: Store, points: PointsEngine = new PointsPool()) {
     this.#store = store;
+    this.#points = points;
   }
 
   /**
@@ -49,18 +64,25 @@ export class CellStore {
    * @throws {MillraceError} E_SEGMENT when a sealed segment is not the manifest's; then nothing of the message is stored
    */
   async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
-    const writes: Write[] = [];
-    for (const [i, { index, key, epoch }] of message.cells.entries()) {
+    const { design, generation, from, cells, labels } = message;
+    const length = HEADER + (labels.length > 0 ? POINTS_BYTES : SEGMENT_BYTES);
+    const write = async (i: number, { index, key, epoch }: PlacedCell): Promise<Write[]> => {
       // A decoy made twice is the same one: it may also replace what is damaged.
       const existing = message.decoys ? undefined : await this.#store.get(index);
-      if (existing === undefined || existing.length !== HEADER + SEGMENT_BYTES || epochOf(existing) !== epoch) {
-        const sealed = await this.#take(message, i, source);
-        writes.push({ put: index, value: cellValue(epoch, applyOuterLayer(key, sealed)) });
+      if (existing !== undefined && existing.length === length && epochOf(existing) === epoch) return [];
+      const sealed = await this.#take(message, i, source);
+      return [{ put: index, value: cellValue(epoch, await this.#putOn({ key, label: labels[i] }, sealed)) }];
+    };
+    const writes: Write[] = [];
+    if (labels.length > 0) {
+      writes.push(...(await Promise.all(cells.map((cell, i) => write(i, cell)))).flat());
+    } else {
+      for (const [i, cell] of cells.entries()) {
+        writes.push(...(await write(i, cell)));
+        if (i % BREATH === BREATH - 1) await breathe();
       }
-      if (i % BREATH === BREATH - 1) await breathe();
     }
     await this.#store.batch(writes);
-    const { design, generation, from, cells } = message;
     return { type: 'stored', design, generation, from, count: cells.length };
   }
 
@@ -68,8 +90,11 @@ export class CellStore {
    * One step of a sweep (spec/vault.md, section 6): stages the new cells and forgets the old ones of the step before, durably.
    */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
+    const points = await this.#renewPoints(message);
     const { workMs, ...outcome } =
-      this.#store instanceof CellFile ? await renewInFile(this.#store, message) : await this.#renewHere(message);
+      this.#store instanceof CellFile
+        ? await renewInFile(this.#store, message, points)
+        : await this.#renewHere(message, points);
     return {
       type: 'maintained',
       to: message.to,
@@ -81,7 +106,7 @@ export class CellStore {
   }
 
   /**
-   * A cell's body under its outer layer: 16,386 bytes.
+   * A cell's body under its outer layer: 16,386 bytes, or 18,054 of points.
    * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED
    */
   async read(index: Uint8Array): Promise<Bytes> {
@@ -89,12 +114,18 @@ export class CellStore {
     if (value === undefined) {
       throw new MillraceError('E_CELL_MISSING', `no cell ${toHex(index)}`, { data: { index: toHex(index) } });
     }
-    if (value.length !== HEADER + SEGMENT_BYTES) {
+    if (!isCell(value)) {
       throw new MillraceError('E_CELL_DAMAGED', `cell ${toHex(index)} has a wrong length`, {
         data: { index: toHex(index) },
       });
     }
     return value.subarray(HEADER);
+  }
+
+  /** Whether what lies in a place is what it should be; undefined when nothing does. */
+  async holds(cell: Layer & { readonly index: Uint8Array; readonly hash: Uint8Array }): Promise<boolean | undefined> {
+    const value = await this.#store.get(cell.index);
+    return value && isCell(value) && (await this.#hides(cell, value.subarray(HEADER), cell.hash));
   }
 
   /** Removes what lies in a place; nothing when it is empty. */
@@ -116,7 +147,7 @@ export class CellStore {
     for await (const { key, value } of this.#store.range({ gt: message.after, lte: message.upto })) {
       for (; !next.done && compareBytes(next.value.index, key) < 0; next = expected.next()) absent(next.value);
       if (!next.done && compareBytes(next.value.index, key) === 0) {
-        if (!isSound(next.value, value)) damaged.push(key);
+        if (!(await this.#isSound(next.value, value))) damaged.push(key);
         next = expected.next();
       } else if (extra.length < MAX_CHECKED) {
         extra.push(key);
@@ -125,6 +156,34 @@ export class CellStore {
     }
     for (; !next.done; next = expected.next()) absent(next.value);
     return { type: 'checked', check: copyBytes(message.check), part: message.part, missing, extra, damaged };
+  }
+
+  async #isSound({ epoch, key, hash, label }: ExpectedCell, value: Bytes): Promise<boolean> {
+    if (!isCell(value) || epochOf(value) !== epoch) return false;
+    return key === undefined || hash === undefined || this.#hides({ key, label }, value.subarray(HEADER), hash);
+  }
+
+  async #putOn({ key, label }: Layer, sealed: Uint8Array): Promise<Bytes> {
+    if (label === undefined) return applyOuterLayer(key, sealed);
+    return (await this.#points.run({ kind: 'add', scalar: key, label, bytes: sealed })).bytes;
+  }
+
+  /** Whether a sealed segment with this hash lies under the layer. */
+  async #hides({ key, label }: Layer, body: Bytes, hash: Uint8Array): Promise<boolean> {
+    if (body.length !== (label === undefined ? SEGMENT_BYTES : POINTS_BYTES)) return false;
+    let sealed: Bytes;
+    try {
+      sealed =
+        label === undefined
+          ? applyOuterLayer(key, body)
+          : (await this.#points.run({ kind: 'takeOff', scalar: key, label, bytes: body })).bytes;
+    } catch (error) {
+      if (error instanceof MillraceError && (error.code === 'E_SEAL' || error.code === 'E_CELL_DAMAGED')) return false;
+      throw error;
+    }
+    const sound = compareBytes(sha256(sealed), hash) === 0;
+    wipe(sealed);
+    return sound;
   }
 
   async #take(message: StoreMessage, i: number, source: SealedSource | undefined): Promise<Uint8Array> {
@@ -139,15 +198,33 @@ export class CellStore {
     return sealed;
   }
 
+  /** What the cells of points become; all at once, as the engine has threads. */
+  async #renewPoints({ to, points }: MaintainMessage): Promise<RenewedPoints> {
+    const renewed: RenewedPoints = { missing: [], damaged: [], workMs: 0, writes: [] };
+    let workMs = 0;
+    const renew = async (n: number): Promise<void> => {
+      const outcome = await this.#renew(points, n, to, POINTS_BYTES, async (bytes) => {
+        const job = { scalar: points.view(n, 'token'), label: points.view(n, 'label'), bytes };
+        const done = await this.#points.run({ kind: 'move', ...job });
+        workMs += done.workMs;
+        return done.bytes;
+      });
+      if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(points.view(n, 'newIndex').slice());
+      else if (outcome !== 'done') renewed.writes.push(outcome);
+    };
+    await Promise.all(Array.from({ length: points.count }, (_, n) => renew(n)));
+    return { ...renewed, workMs };
+  }
+
   /** Over any store, in this thread. */
-  async #renewHere(message: MaintainMessage): Promise<Renewed> {
+  async #renewHere(message: MaintainMessage, points: RenewedPoints): Promise<Renewed> {
     const started = performance.now();
-    const writes: Write[] = [];
-    const renewed: Renewed = { missing: [], damaged: [], workMs: 0 };
+    const writes: Write[] = [...points.writes];
+    const renewed = { missing: points.missing, damaged: points.damaged };
     const { items, masked, forget } = message;
     const renewAll = async (cells: MovedCells | MaskedCells, change: (n: number, body: Bytes) => Bytes) => {
       for (let n = 0; n < cells.count; n++) {
-        const outcome = await this.#renew(cells, n, message.to, (body) => change(n, body));
+        const outcome = await this.#renew(cells, n, message.to, SEGMENT_BYTES, (body) => change(n, body));
         if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(cells.view(n, 'newIndex').slice());
         else if (outcome !== 'done') writes.push(outcome);
         if (n % BREATH === BREATH - 1) await breathe();
@@ -162,35 +239,35 @@ export class CellStore {
     await renewAll(masked, (n, body) => xorInto(body, masked.view(n, 'mask')));
     for (let n = 0; n < forget.count; n++) writes.push({ delete: forget.view(n, 'index') });
     if (writes.length > 0) await this.#store.batch(writes);
-    return { ...renewed, workMs: performance.now() - started };
+    return { ...renewed, workMs: points.workMs + performance.now() - started };
   }
 
-  /** @param change what makes the new body of (a copy of) the old one */
+  /** @param change what makes the new body of (a copy of) the old one, which has `length` bytes */
   async #renew(
-    cells: MovedCells | MaskedCells,
+    cells: MovedCells | MaskedCells | PointsCells,
     n: number,
     to: number,
-    change: (body: Bytes) => Bytes,
-  ): Promise<Write | 'done' | 'missing' | 'damaged'> {
+    length: number,
+    change: (body: Bytes) => Promise<Bytes> | Bytes,
+  ): Promise<{ readonly put: Bytes; readonly value: Bytes } | 'done' | 'missing' | 'damaged'> {
     const newIndex = cells.view(n, 'newIndex');
     const staged = await this.#store.get(newIndex);
     if (staged !== undefined && epochOf(staged) === to) return 'done';
     const old = await this.#store.get(cells.view(n, 'oldIndex'));
     if (old === undefined) return (cells.number(n, 'flags') & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
     // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
-    if (old.length !== HEADER + SEGMENT_BYTES || epochOf(old) !== to - 1) return 'damaged';
-    return { put: newIndex, value: cellValue(to, change(old.slice(HEADER))) };
+    if (old.length !== HEADER + length || epochOf(old) !== to - 1) return 'damaged';
+    try {
+      return { put: newIndex, value: cellValue(to, await change(old.slice(HEADER))) };
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'E_CELL_DAMAGED') return 'damaged';
+      throw error;
+    }
   }
 }
 
-function isSound(expected: ExpectedCell, value: Bytes): boolean {
-  if (value.length !== HEADER + SEGMENT_BYTES || epochOf(value) !== expected.epoch) return false;
-  if (expected.key === undefined || expected.hash === undefined) return true;
-  const sealed = applyOuterLayer(expected.key, value.subarray(HEADER));
-  const sound = compareBytes(sha256(sealed), expected.hash) === 0;
-  wipe(sealed);
-  return sound;
-}
+const isCell = ({ length }: Uint8Array): boolean =>
+  length === HEADER + SEGMENT_BYTES || length === HEADER + POINTS_BYTES;
 
 function cellValue(epoch: number, body: Uint8Array): Bytes {
   return concatBytes(u32be(epoch), body);

@@ -10,19 +10,26 @@ import {
   wipe,
 } from '@millrace/base';
 import type { Store } from '@millrace/stores';
-import { decoyHash } from './decoys.ts';
+import { type DecoySet, decoyHash } from './decoys.ts';
 import type { Epoch } from './epochs.ts';
 import { CHUNK, type Keyring } from './keyring.ts';
+import { layerKey } from './layer-key.ts';
 import { designIdOf, readManifest, segmentHash } from './manifest.ts';
 import { type CheckedMessage, type CheckMessage, type ExpectedCell, MAX_CELLS, MAY_BE_ABSENT } from './messages.ts';
-import { cellIndex, outerKey } from './outer.ts';
+import { hasPoints } from './modes.ts';
+import { cellIndex } from './outer.ts';
 import { place } from './place.ts';
 import { END, Plan, type PlanEntry, START } from './plan.ts';
 import { type Holding, manifestKey, type VaultState } from './records.ts';
 
 export type CheckProblem =
-  /** Cells of a design (undefined: decoys), by segment. */
-  | { readonly kind: 'missing' | 'damaged'; readonly design: string | undefined; readonly segments: readonly number[] }
+  /** Cells of a design (undefined: decoys, those of points or the others), by segment. */
+  | {
+      readonly kind: 'missing' | 'damaged';
+      readonly design: string | undefined;
+      readonly points?: true;
+      readonly segments: readonly number[];
+    }
   /** Cells in nobody's playbook, by index. */
   | { readonly kind: 'extra'; readonly indexes: readonly string[] }
   /** The keys node's own records. */
@@ -39,12 +46,17 @@ export interface CheckReport {
   readonly problems: readonly CheckProblem[];
 }
 
+const POINTS_PART = 8;
+const DECOYS = '';
+const DECOYS_OF_POINTS = 'points';
+
 export interface CheckOptions {
   readonly deep: boolean;
   readonly random?: RandomSource;
   readonly store: Store;
   readonly keyring: Keyring;
-  readonly decoySecret: Bytes;
+  readonly decoys: readonly DecoySet[];
+  readonly labelOf: (holding: Holding, segment: number) => Bytes;
   readonly holdings: readonly Holding[];
   readonly state: VaultState;
   readonly current: Epoch;
@@ -101,8 +113,9 @@ export class CheckRun {
   async next(limit = MAX_CELLS): Promise<CheckMessage | undefined> {
     if (this.#done) return undefined;
     const most = Math.min(limit, MAX_CELLS);
-    const entries = this.#plan.after(this.#after, most);
-    this.#upto = entries.length < most ? END : (entries.at(-1)?.index ?? END);
+    const entries = this.#few(this.#plan.after(this.#after, most));
+    this.#upto =
+      this.#plan.after(entries.at(-1)?.index ?? END, 1)[0] === undefined ? END : (entries.at(-1)?.index ?? END);
     const cells: ExpectedCell[] = [];
     for (const entry of entries) cells.push(await this.#expected(entry));
     return {
@@ -117,6 +130,13 @@ export class CheckRun {
     };
   }
 
+  /** Layers of points take long to come off: at most `POINTS_PART` of them in a part of a deep check. */
+  #few(entries: PlanEntry<Holding | undefined>[]): PlanEntry<Holding | undefined>[] {
+    let left = POINTS_PART;
+    const end = this.#options.deep ? entries.findIndex(({ owner }) => owner && hasPoints(owner) && left-- === 0) : -1;
+    return end < 0 ? entries : entries.slice(0, end);
+  }
+
   /** @returns whether it was the answer to the part of this check that is under way */
   take(message: CheckedMessage): boolean {
     if (this.#done || !equalBytes(message.check, this.id) || message.part !== this.#part) return false;
@@ -125,7 +145,7 @@ export class CheckRun {
       for (const index of message[kind]) {
         const entry = names.get(toHex(index));
         if (entry?.owner === undefined) continue;
-        const owner = entry.owner.decoys ? '' : toHex(entry.owner.id);
+        const owner = entry.owner.decoys ? (hasPoints(entry.owner) ? DECOYS_OF_POINTS : DECOYS) : toHex(entry.owner.id);
         const segments = this.#found[kind].get(owner) ?? [];
         segments.push(entry.segment);
         this.#found[kind].set(owner, segments);
@@ -147,7 +167,9 @@ export class CheckRun {
     const problems: CheckProblem[] = [...this.#own];
     for (const kind of ['missing', 'damaged'] as const) {
       for (const [owner, segments] of this.#found[kind]) {
-        problems.push({ kind, design: owner || undefined, segments: [...segments].sort((a, b) => a - b) });
+        const numbers = [...segments].sort((a, b) => a - b);
+        if (owner === DECOYS_OF_POINTS) problems.push({ kind, design: undefined, points: true, segments: numbers });
+        else problems.push({ kind, design: owner === DECOYS ? undefined : owner, segments: numbers });
       }
     }
     if (this.#found.extra.size > 0) problems.push({ kind: 'extra', indexes: [...this.#found.extra] });
@@ -174,13 +196,15 @@ export class CheckRun {
     const flags = segment < mustHave(owner) ? 0 : MAY_BE_ABSENT;
     const hash = deep ? await this.#hash(owner, segment) : undefined;
     if (hash === undefined) return { index, epoch: epoch.number, flags };
-    return { index, epoch: epoch.number, flags, key: outerKey(epoch.key, owner.id, segment), hash };
+    const cell = { index, epoch: epoch.number, flags, key: layerKey(epoch.key, owner, segment), hash };
+    return hasPoints(owner) ? { ...cell, label: this.#options.labelOf(owner, segment) } : cell;
   }
 
   async #hash(owner: Holding, segment: number): Promise<Bytes | undefined> {
-    const { store, decoySecret } = this.#options;
-    if (owner.decoys) return decoyHash(decoySecret, segment);
+    const { store, decoys } = this.#options;
     const name = toHex(owner.id);
+    const secret = decoys.find((set) => set.name === name)?.secret;
+    if (secret !== undefined) return decoyHash(secret, segment);
     if (!this.#hashes.has(name)) {
       const bytes = await store.get(manifestKey(owner.id));
       const readable = bytes !== undefined && designIdOf(bytes) === name;

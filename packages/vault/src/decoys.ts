@@ -1,6 +1,7 @@
 import { createCipheriv, createHash, createHmac } from 'node:crypto';
-import { type Bytes, copyBytes, type RandomSource, u32be, utf8, wipe } from '@millrace/base';
-import { emptyHolding, type Holding } from './records.ts';
+import { type Bytes, copyBytes, type RandomSource, toHex, u32be, utf8, wipe } from '@millrace/base';
+import { hasPoints } from './modes.ts';
+import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
@@ -9,19 +10,6 @@ import type { KeyWrapper } from './wrapper.ts';
 const LABEL = utf8('decoy');
 const CONTEXT = utf8('millrace/v1/decoys');
 const ZEROS = new Uint8Array(SEGMENT_BYTES);
-
-/** The pseudo design that has the decoys, with a secret of its own. */
-export async function newDecoys(wrapper: KeyWrapper, random: RandomSource): Promise<Holding> {
-  const secret = random(KEY_BYTES);
-  const seed = await wrapper.wrap(secret, CONTEXT);
-  wipe(secret);
-  return { ...emptyHolding(random(DESIGN_ID_BYTES), random), decoys: true, seed };
-}
-
-/** 32 bytes, the caller wipes them. @throws {MillraceError} E_SEAL */
-export function decoySecret({ seed }: Holding, wrapper: KeyWrapper): Promise<Bytes> {
-  return wrapper.unwrap(seed ?? new Uint8Array(), CONTEXT);
-}
 
 /** Seed of decoy n: 32 bytes, the caller wipes them. */
 export function decoySeed(secret: Uint8Array, segment: number): Bytes {
@@ -41,9 +29,54 @@ export function decoyHash(secret: Uint8Array, segment: number): Bytes {
   return copyBytes(hash);
 }
 
-/** How many decoys the designs' cells want at a density in percent; none at 0, where there are no designs. */
-export function decoysFor(holdings: Iterable<Holding>, density: number): number {
+/** Decoys are cells of two forms, each as many as the designs' cells of that form want: what the decoys of one hold. */
+export interface DecoySet {
+  /** Name of the pseudo design. */
+  readonly name: string;
+  /** Under layers of points. */
+  readonly points: boolean;
+  /** What their bytes are made from; wiped when the playbook closes. */
+  readonly secret: Bytes;
+}
+
+/**
+ * The decoys of both forms; made, and added to the holdings, where they are not there yet.
+ * @returns what is to be stored
+ * @throws {MillraceError} E_SEAL when the secret is not ours
+ */
+export async function openDecoys(
+  holdings: Map<string, Holding>,
+  wrapper: KeyWrapper,
+  random: RandomSource,
+): Promise<{ sets: DecoySet[]; created: Holding[] }> {
+  const sets: DecoySet[] = [];
+  const created: Holding[] = [];
+  for (const points of [false, true]) {
+    let holding = [...holdings.values()].find((one) => one.decoys && hasPoints(one) === points);
+    if (holding === undefined) {
+      const secret = random(KEY_BYTES);
+      const id = random(DESIGN_ID_BYTES);
+      const seed = await wrapper.wrap(secret, CONTEXT);
+      wipe(secret);
+      holding = { ...emptyHolding(id, random), decoys: true, seed, ...(points && { mode: 'key-homomorphic' }) };
+      created.push(holding);
+      holdings.set(toHex(id), holding);
+    }
+    const secret = await wrapper.unwrap(holding.seed ?? new Uint8Array(), CONTEXT);
+    sets.push({ name: toHex(holding.id), points, secret });
+  }
+  return { sets, created };
+}
+
+/** How many decoys of a form the designs' cells want at a density in percent; at 0 there are no designs. */
+export function decoysWanted(
+  { points }: Pick<DecoySet, 'points'>,
+  holdings: Iterable<Holding>,
+  { density, minimumDecoys }: Pick<VaultState, 'density' | 'minimumDecoys'>,
+): number {
   let real = 0;
-  for (const { decoys, deleted, segments } of holdings) if (!decoys && !deleted) real += segments;
-  return density === 0 ? 0 : Math.ceil((real * (100 - density)) / density);
+  for (const holding of holdings)
+    if (!holding.decoys && !holding.deleted && hasPoints(holding) === points) real += holding.segments;
+  const wanted = density === 0 ? 0 : Math.ceil((real * (100 - density)) / density);
+  return points ? wanted : Math.max(minimumDecoys, wanted);
 }

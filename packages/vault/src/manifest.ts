@@ -11,7 +11,7 @@ import {
   utf8,
 } from '@millrace/base';
 import { z } from 'zod';
-import { type MaintenanceMode, maintenanceModes } from './modes.ts';
+import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, HASH_BYTES } from './sizes.ts';
 
 /** More would make a manifest longer than a message; about 14 GB. */
@@ -78,11 +78,19 @@ export function encodeManifest(manifest: Omit<Manifest, 'designId'>): Bytes {
   return bytes;
 }
 
-/** @throws {MillraceError} E_INPUT */
+/** @throws {MillraceError} E_TOO_LARGE for this mode of maintenance */
+export function requireSize(mode: MaintenanceMode | undefined, size: number): void {
+  const most = MAX_POINTS_SEGMENTS * CONTENT_BYTES;
+  if (mode === 'key-homomorphic' && size > most)
+    throw new MillraceError('E_TOO_LARGE', `a key-homomorphic design has at most ${most} bytes, not ${size}`);
+}
+
+/** @throws {MillraceError} E_INPUT, E_TOO_LARGE for its mode of maintenance */
 export function readManifest(bytes: Uint8Array): Manifest {
   const fields = parse(schema, decodeCbor(bytes, 'manifest'), 'manifest');
   const { segments, size } = fields;
   if (segments !== Math.ceil(size / CONTENT_BYTES)) throw wrong('segments', 'does not fit the size');
+  requireSize(fields.maintenance, size);
   if (fields.hashes.length !== HASH_BYTES * segments) throw wrong('hashes', 'one for every segment is needed');
   if (fields.times.length !== 4 * segments) throw wrong('times', 'one for every segment is needed');
   const view = new DataView(fields.times.buffer, fields.times.byteOffset);

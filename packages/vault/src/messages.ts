@@ -9,6 +9,8 @@ export const MAX_CELLS = 256;
 export const MAX_MOVED = 4096;
 /** Most of them in mode `delta`, whose masks are as long as the cells: 4 MB of message. */
 export const MAX_MASKED = 256;
+/** Most of them under layers of points: a step takes 8, so that it is answered in seconds. */
+export const MAX_POINTS = 64;
 /** Extra cells named in one part of a check; the rest of the part's are counted in the next run. */
 export const MAX_CHECKED = 4096;
 /** The cell may be absent: its storing was not confirmed. */
@@ -21,16 +23,22 @@ export const MAINTAIN = {
   items: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, oldKey: KEY_BYTES, newKey: KEY_BYTES, flags: 'u8' },
   /** Mode `delta`: instead of two keys the XOR of what they make. */
   masked: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', mask: SEGMENT_BYTES },
+  /** Mode `key-homomorphic`: the difference of two keys, and what the cell's H are made from. */
+  points: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', token: KEY_BYTES, label: KEY_BYTES },
   forget: indexed,
 } as const satisfies Record<string, Layout>;
 const seeded = { seed: KEY_BYTES } as const satisfies Layout;
+const labelled = { label: KEY_BYTES } as const satisfies Layout;
 const expected = { index: INDEX_BYTES, epoch: 'u32', flags: 'u8' } as const satisfies Layout;
-const expectedDeep = { ...expected, key: KEY_BYTES, hash: HASH_BYTES } as const satisfies Layout;
+const expectedDeep = { ...expected, key: KEY_BYTES, hash: HASH_BYTES, label: KEY_BYTES } as const satisfies Layout;
 
 export type PlacedCell = RecordOf<typeof placed>;
 export type MovedCells = Packed<typeof MAINTAIN.items>;
 export type MaskedCells = Packed<typeof MAINTAIN.masked>;
-export type ExpectedCell = RecordOf<typeof expected> & Partial<Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'>>;
+export type PointsCells = Packed<typeof MAINTAIN.points>;
+/** Under its key: AES-256-CTR, or points, which have a label. */
+type Deep = Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'> & { readonly label?: Bytes };
+export type ExpectedCell = RecordOf<typeof expected> & Partial<Deep>;
 
 const uint = z.number().int().min(0).max(0xffff_ffff);
 const design = bytesOf(DESIGN_ID_BYTES);
@@ -65,6 +73,8 @@ const storeSchema = z.strictObject({
   cells: unpacked(placed),
   /** What decoys are made from; none for a design. */
   seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
+  /** Of cells under layers of points, one each; none for others. */
+  labels: unpacked(labelled).transform((records) => records.map(({ label }) => label)),
 });
 const storedSchema = z.strictObject({
   type: z.literal('stored'),
@@ -87,6 +97,7 @@ const maintainSchema = z.strictObject({
   number: uint,
   items: packed(MAINTAIN.items, MAX_MOVED),
   masked: packed(MAINTAIN.masked, MAX_MASKED),
+  points: packed(MAINTAIN.points, MAX_POINTS),
   forget: packed(MAINTAIN.forget, 2 * MAX_MOVED),
 });
 const maintainedSchema = z.strictObject({
@@ -168,7 +179,7 @@ export function decodeMessage(bytes: Uint8Array): VaultMessage {
 /** Outer keys in it are overwritten; when it has been sent or applied. */
 export function wipeMessage(message: VaultMessage): void {
   if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
-  if (message.type === 'maintain') wipe(message.items.bytes, message.masked.bytes);
+  if (message.type === 'maintain') wipe(message.items.bytes, message.masked.bytes, message.points.bytes);
   if (message.type === 'check') for (const { key } of message.cells) wipe(key);
 }
 
@@ -187,12 +198,17 @@ function toWire(message: VaultMessage): object {
           seeded,
           message.seeds.map((seed) => ({ seed })),
         ),
+        labels: pack(
+          labelled,
+          message.labels.map((label) => ({ label })),
+        ),
       };
     case 'maintain':
       return {
         ...message,
         items: message.items.bytes,
         masked: message.masked.bytes,
+        points: message.points.bytes,
         forget: message.forget.bytes,
       };
     case 'maintained':
@@ -217,15 +233,14 @@ function packExpected(deep: boolean, cells: readonly ExpectedCell[]): Bytes {
   const blank = new Uint8Array(KEY_BYTES);
   return pack(
     expectedDeep,
-    cells.map((cell) => ({ ...cell, key: cell.key ?? blank, hash: cell.hash ?? blank })),
+    cells.map((cell) => ({ ...cell, key: cell.key ?? blank, hash: cell.hash ?? blank, label: cell.label ?? blank })),
   );
 }
 
 function unpackExpected(deep: boolean, bytes: Uint8Array): ExpectedCell[] {
   if (!deep) return unpack(expected, bytes);
-  return unpack(expectedDeep, bytes).map((cell) => {
-    if (cell.hash.some((byte) => byte !== 0)) return cell;
-    const { index, epoch, flags } = cell;
-    return { index, epoch, flags };
+  return unpack(expectedDeep, bytes).map(({ label, key, hash, ...cell }) => {
+    if (hash.every((byte) => byte === 0)) return cell;
+    return { ...cell, key, hash, ...(label.some((byte) => byte !== 0) && { label }) };
   });
 }

@@ -3,37 +3,46 @@ import type { Holding } from './records.ts';
 
 /**
  * How a design's cells are renewed (spec/vault.md, section 6): `rekey` tells the segments node both outer keys, `delta` only
- * the XOR of what they make.
+ * the XOR of what they make, `key-homomorphic` one scalar that takes a layer of points from key to key.
  */
-export const maintenanceModes = ['rekey', 'delta'] as const;
+export const maintenanceModes = ['rekey', 'delta', 'key-homomorphic'] as const;
 export type MaintenanceMode = (typeof maintenanceModes)[number];
+
+/** Most segments of a key-homomorphic design, 65,480 bytes: a cell costs two thirds of a second of a core every epoch. */
+export const MAX_POINTS_SEGMENTS = 4;
+
+/** Whether the cells lie under a layer of points. */
+export const hasPoints = ({ mode }: Pick<Holding, 'mode'>): boolean => mode === 'key-homomorphic';
 
 /** The owner's wish comes into force: when a sweep begins. */
 export function inNextMode({ nextMode, ...holding }: Holding): Holding {
   return { ...holding, ...(nextMode && { mode: nextMode }) };
 }
 
+/** The mode in which a sweep carries a cell. */
+export type ModeOf = (owner: string, segment: number) => MaintenanceMode;
+
 /**
- * Which cells go by mask. Decoys share the modes in the designs' proportion, each by its number, so that the mode
- * tells no decoy from a cell.
+ * Decoys share the modes `rekey` and `delta` in the designs' proportion, each by its number, so that the mode tells no decoy
+ * from a cell. Cells of points have decoys of their own.
  */
-export function maskedCells(holdings: Iterable<Holding>): (owner: string, segment: number) => boolean {
-  const masked = new Set<string>();
+export function modesOf(holdings: Iterable<Holding>): ModeOf {
+  const modes = new Map<string, MaintenanceMode>();
   let decoys = '';
   let real = 0;
-  let maskedReal = 0;
+  let masked = 0;
   for (const holding of holdings) {
-    if (holding.decoys) decoys = toHex(holding.id);
-    else {
-      real += holding.instructed;
-      if (holding.mode === 'delta') {
-        maskedReal += holding.instructed;
-        masked.add(toHex(holding.id));
-      }
-    }
+    const { id, mode = 'rekey', instructed } = holding;
+    if (holding.decoys && !hasPoints(holding)) decoys = toHex(id);
+    else modes.set(toHex(id), mode);
+    if (holding.decoys || hasPoints(holding)) continue;
+    real += instructed;
+    if (mode === 'delta') masked += instructed;
   }
-  const threshold = real === 0 ? 0 : (maskedReal / real) * 2 ** 32;
-  // Multiplicative hashing spreads consecutive numbers evenly.
-  return (owner, segment) =>
-    owner === decoys ? Math.imul(segment + 1, 0x9e37_79b1) >>> 0 < threshold : masked.has(owner);
+  const threshold = real === 0 ? 0 : (masked / real) * 2 ** 32;
+  return (owner, segment) => {
+    if (owner !== decoys) return modes.get(owner) ?? 'rekey';
+    // Multiplicative hashing spreads consecutive numbers evenly.
+    return Math.imul(segment + 1, 0x9e37_79b1) >>> 0 < threshold ? 'delta' : 'rekey';
+  };
 }

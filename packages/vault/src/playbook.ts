@@ -13,9 +13,10 @@ import {
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check.ts';
-import { decoySecret, decoySeed, decoysFor, newDecoys } from './decoys.ts';
+import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
 import { Keyring } from './keyring.ts';
+import { layerKey } from './layer-key.ts';
 import { designIdOf, readManifest } from './manifest.ts';
 import {
   MAX_CELLS,
@@ -25,10 +26,11 @@ import {
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
-import { inNextMode, type MaintenanceMode } from './modes.ts';
-import { cellIndex, outerKey } from './outer.ts';
+import { hasPoints, inNextMode, type MaintenanceMode } from './modes.ts';
+import { cellIndex } from './outer.ts';
 import { place } from './place.ts';
 import { type Plan, START } from './plan.ts';
+import { pointsLabel } from './points/keys.ts';
 import {
   decodeHolding,
   decodeState,
@@ -47,7 +49,7 @@ import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import { Steps } from './steps.ts';
 import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
-import { type CellName, type DesignView, type SliceCell, type VaultStatus, viewOf } from './views.ts';
+import { type CellName, type DesignView, type SliceCell, statusOf, type VaultStatus, viewOf } from './views.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
 export interface PlaybookOptions {
@@ -65,6 +67,8 @@ export interface PlaybookOptions {
 
 /** Decoys made by one message; about a megabyte. */
 const BATCH = 64;
+/** The same for cells of points: seconds of work. */
+const POINTS_BATCH = 8;
 /** Cells staged by one message of a sweep; 67 MB. Most of what a message costs beside its cells does not grow with them. */
 const STEP = MAX_MOVED;
 
@@ -80,8 +84,7 @@ export class Playbook {
   readonly #serial = new Serial();
   readonly #holdings: Map<string, Holding>;
   #state: VaultState;
-  readonly #decoys: string;
-  readonly #decoySecret: Bytes;
+  readonly #decoys: readonly DecoySet[];
   readonly #random: RandomSource;
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
@@ -93,7 +96,7 @@ export class Playbook {
     keyring: Keyring,
     state: VaultState,
     holdings: Map<string, Holding>,
-    decoys: { name: string; secret: Bytes },
+    decoys: readonly DecoySet[],
     random: RandomSource,
   ) {
     this.#random = random;
@@ -102,9 +105,8 @@ export class Playbook {
     this.#keyring = keyring;
     this.#state = state;
     this.#holdings = holdings;
-    this.#steps = new Steps(holdings, epochs);
-    this.#decoys = decoys.name;
-    this.#decoySecret = decoys.secret;
+    this.#steps = new Steps(holdings, epochs, this.#labelOf);
+    this.#decoys = decoys;
   }
 
   /** @throws {MillraceError} E_STORE, E_SEAL when keys and playbook are not of one piece */
@@ -121,12 +123,8 @@ export class Playbook {
     const before: VaultState = stored === undefined ? { v: 1, epoch: 1, ...settings } : decodeState(stored);
     const state: VaultState = { ...before, ...settings };
     const writes: Write[] = [{ put: STATE_KEY, value: encodeState(state) }];
-    let decoys = [...holdings.values()].find((holding) => holding.decoys);
-    if (decoys === undefined) {
-      decoys = await newDecoys(wrapper, random);
-      writes.push({ put: holdingKey(decoys.id), value: encodeHolding(decoys) });
-      holdings.set(toHex(decoys.id), decoys);
-    }
+    const { sets, created } = await openDecoys(holdings, wrapper, random);
+    for (const holding of created) writes.push({ put: holdingKey(holding.id), value: encodeHolding(holding) });
     if (stored === undefined) await epochs.createFirst();
     await store.batch(writes);
     const live = state.sweep === undefined ? [state.epoch] : [state.epoch, state.sweep.to];
@@ -135,8 +133,7 @@ export class Playbook {
     const keyring = new Keyring(options.designSlots, wrapper, random);
     const living = [...holdings.values()].filter((holding) => !holding.decoys && !holding.deleted);
     await keyring.open(living.map(({ slot }) => slot));
-    const secret = await decoySecret(decoys, wrapper);
-    return new Playbook(store, epochs, keyring, state, holdings, { name: toHex(decoys.id), secret }, random);
+    return new Playbook(store, epochs, keyring, state, holdings, sets, random);
   }
 
   /**
@@ -201,20 +198,23 @@ export class Playbook {
   /** The decoys still to be made for the density, some at a time; undefined when there are enough, or not now. */
   decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
     return this.#serial.run(async () => {
-      const decoys = this.#holding(this.#decoys);
-      const wanted = this.#decoysWanted();
-      // While a sweep drops decoys none are added: their numbers would be used twice.
-      if (decoys.retire !== undefined || decoys.stored >= wanted) return undefined;
-      const count = Math.min(limit, wanted - decoys.stored, MAX_CELLS);
-      if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
-      return this.#instruct(this.#holding(this.#decoys), decoys.stored, count);
+      for (const set of this.#decoys) {
+        const decoys = this.#holding(set.name);
+        const wanted = this.#decoysWanted(set);
+        // While a sweep drops decoys none are added: their numbers would be used twice.
+        if (decoys.retire !== undefined || decoys.stored >= wanted) continue;
+        const count = Math.min(limit, wanted - decoys.stored, set.points ? POINTS_BATCH : MAX_CELLS);
+        if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
+        return this.#instruct(this.#holding(set.name), decoys.stored, count);
+      }
+      return undefined;
     });
   }
 
   /** Decoys that a check found missing or damaged, once more. @returns undefined when they are not wanted, or a check runs */
-  decoysAgain(from: number, count: number): Promise<StoreMessage | undefined> {
+  decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
     return this.#serial.run(async () => {
-      const decoys = this.#holding(this.#decoys);
+      const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
       const to = Math.min(from + count, decoys.retire ?? decoys.stored, decoys.stored);
       return from < to ? this.#instruct(decoys, from, to - from) : undefined;
     });
@@ -251,7 +251,8 @@ export class Playbook {
     const boundary = this.#state.sweep?.from ?? START;
     return ceks.map((cek, i) => {
       const { index, epoch } = place(holding.id, from + i, boundary, current, next);
-      return { segment: from + i, index, outerKey: outerKey(epoch.key, holding.id, from + i), cek };
+      const cell = { segment: from + i, index, outerKey: layerKey(epoch.key, holding, from + i), cek };
+      return hasPoints(holding) ? { ...cell, label: this.#labelOf(holding, from + i) } : cell;
     });
   }
 
@@ -285,9 +286,9 @@ export class Playbook {
     return this.#serial.run(async () => {
       if (this.#state.sweep !== undefined || this.#check !== undefined) return false;
       const to = this.#state.epoch + 1;
-      const decoys = this.#holding(this.#decoys);
-      const wanted = this.#decoysWanted();
-      const surplus = decoys.instructed > wanted ? [{ ...decoys, retire: wanted, retireTo: to }] : [];
+      const surplus = this.#decoys
+        .map((set) => ({ ...this.#holding(set.name), retire: this.#decoysWanted(set), retireTo: to }))
+        .filter(({ instructed, retire }) => instructed > retire);
       await this.#epochs.create(to);
       const changed = [...this.#holdings.values()].filter(({ nextMode }) => nextMode !== undefined).map(inNextMode);
       await this.#put([...surplus, ...changed], [], { ...this.#state, sweep: newSweep(to) });
@@ -308,7 +309,9 @@ export class Playbook {
         if (!sweep.underWay && this.#check !== undefined) return undefined;
         sweep = this.#steps.step(sweep, plan, limit);
         const message = await this.#steps.message(sweep, plan);
-        if (message.items.count + message.masked.count + message.forget.count > 0) {
+        const { items, masked, points, forget } = message;
+        // The first one also of a sweep without cells: the segments node knows of every epoch, or is taken for older.
+        if (sweep.number === 1 || items.count + masked.count + points.count + forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
         }
@@ -357,7 +360,8 @@ export class Playbook {
         ...options,
         store: this.#store,
         keyring: this.#keyring,
-        decoySecret: this.#decoySecret,
+        decoys: this.#decoys,
+        labelOf: this.#labelOf,
         holdings: [...this.#holdings.values()],
         state: this.#state,
         current,
@@ -372,25 +376,16 @@ export class Playbook {
   }
 
   status(): VaultStatus {
-    const { epoch, sweep } = this.#state;
-    const decoys = this.#holding(this.#decoys);
-    const cells = [...this.#holdings.values()].reduce((total, { stored }) => total + stored, 0);
+    const { sweep } = this.#state;
     const progress =
       sweep === undefined || this.#plan === undefined ? 0 : this.#plan.rank(sweep.from) / Math.max(1, this.#plan.count);
-    return {
-      epoch,
-      sweep: sweep && { to: sweep.to, progress },
-      designs: this.designs().length,
-      cells,
-      decoys: decoys.stored,
-      decoysWanted: this.#decoysWanted(),
-    };
+    return statusOf(this.#state, [...this.#holdings.values()], this.#decoys, progress);
   }
 
   /** Ends after what is under way; wipes the keys in memory. */
   async close(): Promise<void> {
     await this.#serial.run(() => {
-      wipe(this.#decoySecret);
+      wipe(...this.#decoys.map(({ secret }) => secret));
       this.#steps.changed();
       return this.#epochs.close();
     });
@@ -418,11 +413,13 @@ export class Playbook {
     }
     const cells = Array.from({ length: to - from }, (_, i) => {
       const { index, epoch } = place(holding.id, from + i, boundary, current, next);
-      return { index, key: outerKey(epoch.key, holding.id, from + i), epoch: epoch.number };
+      return { index, key: layerKey(epoch.key, holding, from + i), epoch: epoch.number };
     });
-    const seeds = holding.decoys ? cells.map((_, i) => decoySeed(this.#decoySecret, from + i)) : [];
-    const { decoys, generation } = holding;
-    return { type: 'store', design: copyBytes(holding.id), generation, from, decoys, cells, seeds };
+    const { id, decoys, generation } = holding;
+    const secret = this.#decoys.find(({ name }) => name === toHex(id))?.secret;
+    const seeds = secret === undefined ? [] : cells.map((_, i) => decoySeed(secret, from + i));
+    const labels = hasPoints(holding) ? cells.map((_, i) => this.#labelOf(holding, from + i)) : [];
+    return { type: 'store', design: copyBytes(id), generation, from, decoys, cells, seeds, labels };
   }
 
   async #endSweep(): Promise<void> {
@@ -466,13 +463,16 @@ export class Playbook {
     const { sweep } = this.#state;
     const plan = needed ? await this.#planned() : undefined;
     if (sweep === undefined || plan === undefined) return () => ({ design: undefined, segment: -1 });
-    return namer(sweep, plan, this.#decoys);
+    return namer(sweep, plan, (owner) => this.#holdings.get(owner)?.decoys === true);
   }
 
-  #decoysWanted(): number {
-    const { density, minimumDecoys } = this.#state;
-    return Math.max(minimumDecoys, decoysFor(this.#holdings.values(), density));
-  }
+  readonly #decoysWanted = (set: DecoySet): number => decoysWanted(set, this.#holdings.values(), this.#state);
+
+  /** Under the secret of the decoys of points: it opens nothing, and is there as long as the vault. */
+  readonly #labelOf = ({ id }: Holding, segment: number): Bytes => {
+    const secret = this.#decoys.find(({ points }) => points)?.secret ?? new Uint8Array();
+    return pointsLabel(secret, id, segment);
+  };
 
   #holding(name: string): Holding {
     const holding = this.#holdings.get(name);

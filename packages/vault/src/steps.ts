@@ -1,10 +1,10 @@
 import { equalBytes } from '@millrace/base';
 import type { EpochKeys } from './epochs.ts';
 import { MAX_MOVED, type MaintainMessage, wipeMessage } from './messages.ts';
-import { maskedCells } from './modes.ts';
+import { modesOf } from './modes.ts';
 import type { Plan } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
-import { committed, fittedStep, isEnded, maintainMessage, nextStep } from './sweep.ts';
+import { committed, fittedStep, isEnded, type LabelOf, maintainMessage, nextStep } from './sweep.ts';
 
 /**
  * A sweep's steps and their messages. The next one is made while the segments node works on the one under way, so that neither
@@ -13,21 +13,21 @@ import { committed, fittedStep, isEnded, maintainMessage, nextStep } from './swe
 export class Steps {
   readonly #holdings: ReadonlyMap<string, Holding>;
   readonly #epochs: EpochKeys;
+  readonly #labelOf: LabelOf;
   #made: { readonly sweep: Sweep; readonly plan: Plan<string>; readonly message: MaintainMessage } | undefined;
   /** Another object whenever the holdings or the plan are others. */
   #state = {};
 
-  constructor(holdings: ReadonlyMap<string, Holding>, epochs: EpochKeys) {
+  constructor(holdings: ReadonlyMap<string, Holding>, epochs: EpochKeys, labelOf: LabelOf) {
+    this.#labelOf = labelOf;
     this.#holdings = holdings;
     this.#epochs = epochs;
   }
 
   /** The step under way again, or the next one of at most `limit` cells. */
   step(sweep: Sweep, plan: Plan<string>, limit: number): Sweep {
-    const isMasked = maskedCells(this.#holdings.values());
-    return sweep.underWay
-      ? fittedStep(sweep, plan, isMasked)
-      : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), isMasked);
+    const modeOf = modesOf(this.#holdings.values());
+    return sweep.underWay ? fittedStep(sweep, plan, modeOf) : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), modeOf);
   }
 
   /** The step's message, made ahead or now; the caller wipes it. */
@@ -62,7 +62,7 @@ export class Steps {
   #make(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
     const epochs = { current: this.#epochs.get(sweep.to - 1), next: this.#epochs.get(sweep.to) };
     const holdingOf = (owner: string) => this.#holdings.get(owner);
-    return maintainMessage(sweep, plan, epochs, holdingOf, maskedCells(this.#holdings.values()));
+    return maintainMessage(sweep, plan, epochs, holdingOf, modesOf(this.#holdings.values()), this.#labelOf);
   }
 }
 

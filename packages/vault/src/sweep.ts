@@ -1,17 +1,22 @@
 import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
+import { layerKey } from './layer-key.ts';
 import {
   MAINTAIN,
   MAX_MASKED,
   MAX_MOVED,
+  MAX_POINTS,
   MAY_BE_ABSENT,
   type MaintainMessage,
   type MaskedCells,
   type MovedCells,
+  type PointsCells,
 } from './messages.ts';
-import { cellIndex, outerKey, outerMask } from './outer.ts';
+import type { MaintenanceMode, ModeOf } from './modes.ts';
+import { cellIndex, outerMask } from './outer.ts';
 import { Packed } from './packed.ts';
 import { END, Plan, type PlanEntry, type Span, START } from './plan.ts';
+import { pointsToken } from './points/keys.ts';
 import type { Holding, Sweep } from './records.ts';
 import type { CellName } from './views.ts';
 
@@ -35,8 +40,11 @@ export function isCarried(holding: Holding, segment: number): boolean {
   return segment < holding.instructed && (holding.retire === undefined || segment < holding.retire);
 }
 
-/** Whether a cell goes by mask rather than by keys. */
-export type IsMasked = (owner: string, segment: number) => boolean;
+/** Cells of points in one step, where the next one is chosen. */
+const STEP_POINTS = 8;
+
+/** What a cell of points is renewed with. */
+export type LabelOf = (holding: Holding, segment: number) => Bytes;
 
 /** All cells that the sweep comes to, in the order of their indexes in the epoch to come. */
 export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Promise<Plan<string>> {
@@ -46,9 +54,9 @@ export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Pro
   return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, ids.get(owner) ?? new Uint8Array(), segment));
 }
 
-/** What the next message does: at most `limit` cells staged, MAX_MASKED of them by mask, and MAX_MOVED forgotten. */
-export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, isMasked: IsMasked): Sweep {
-  const staged = fitting(plan.after(sweep.from, limit + 1), END, limit, isMasked);
+/** What the next message does: at most `limit` cells staged, MAX_MASKED of them by mask, few of points, and MAX_MOVED forgotten. */
+export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf: ModeOf): Sweep {
+  const staged = fitting(plan.after(sweep.from, limit + 1), END, limit, modeOf, STEP_POINTS);
   const most = Math.min(MAX_MOVED, plan.rank(sweep.from) - plan.rank(sweep.prev)) + 1;
   const forgotten = fitting(plan.after(sweep.prev, most), END, MAX_MOVED);
   const mark = compareBytes(forgotten, sweep.from) < 0 ? forgotten : sweep.from;
@@ -60,19 +68,28 @@ export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, isMask
  * straight into the new epoch while the message was under way; what no longer fits is left to the next step, where
  * staging finds it done.
  */
-export function fittedStep(sweep: Sweep, plan: Plan<string>, isMasked: IsMasked): Sweep {
-  const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, isMasked);
+export function fittedStep(sweep: Sweep, plan: Plan<string>, modeOf: ModeOf): Sweep {
+  const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, modeOf);
   const forgotten = fitting(plan.after(sweep.prev, MAX_MOVED + 1), sweep.mark, MAX_MOVED);
   return { ...sweep, upTo: staged, mark: forgotten };
 }
 
 /** `high`, or the last index before it up to which the entries fit into one message. */
-function fitting(entries: readonly PlanEntry<string>[], high: Bytes, limit: number, isMasked?: IsMasked): Bytes {
+function fitting(
+  entries: readonly PlanEntry<string>[],
+  high: Bytes,
+  limit: number,
+  modeOf?: ModeOf,
+  mostPoints = MAX_POINTS,
+): Bytes {
   let masked = 0;
+  let points = 0;
   for (const [i, { owner, segment, index }] of entries.entries()) {
     if (compareBytes(index, high) > 0) return high;
-    if (isMasked?.(owner, segment)) masked++;
-    if (i === limit || masked > MAX_MASKED) return copyBytes(entries[i - 1]?.index ?? high);
+    const mode = modeOf?.(owner, segment);
+    if (mode === 'delta') masked++;
+    if (mode === 'key-homomorphic') points++;
+    if (i === limit || masked > MAX_MASKED || points > mostPoints) return copyBytes(entries[i - 1]?.index ?? high);
   }
   return high;
 }
@@ -88,35 +105,51 @@ export async function maintainMessage(
   plan: Plan<string>,
   epochs: { current: Epoch; next: Epoch },
   holdingOf: HoldingOf,
-  isMasked: IsMasked,
+  modeOf: ModeOf,
+  labelOf: LabelOf,
 ): Promise<MaintainMessage> {
   const { current, next } = epochs;
   const before = (entry: PlanEntry<string>, { id }: Holding): Bytes =>
     plan.before(entry, () => cellIndex(current.indexKey, id, entry.segment));
-  const staged: { entry: PlanEntry<string>; holding: Holding; byMask: boolean }[] = [];
-  let byMask = 0;
+  const staged: { entry: PlanEntry<string>; holding: Holding; mode: MaintenanceMode }[] = [];
+  const counts = { rekey: 0, delta: 0, 'key-homomorphic': 0 };
   for (const entry of plan.between(sweep.from, sweep.upTo)) {
     const holding = holdingOf(entry.owner);
     if (holding === undefined || !isCarried(holding, entry.segment)) continue;
-    staged.push({ entry, holding, byMask: isMasked(entry.owner, entry.segment) });
-    if (staged.at(-1)?.byMask) byMask++;
+    const mode = modeOf(entry.owner, entry.segment);
+    staged.push({ entry, holding, mode });
+    counts[mode]++;
   }
-  const items = Packed.blank(MAINTAIN.items, staged.length - byMask);
-  const masked = Packed.blank(MAINTAIN.masked, byMask);
-  let item = 0;
-  let mask = 0;
-  for (const [i, { entry, holding, byMask }] of staged.entries()) {
+  const items = Packed.blank(MAINTAIN.items, counts.rekey);
+  const masked = Packed.blank(MAINTAIN.masked, counts.delta);
+  const points = Packed.blank(MAINTAIN.points, counts['key-homomorphic']);
+  const at = { rekey: 0, delta: 0, 'key-homomorphic': 0 };
+  for (const [i, { entry, holding, mode }] of staged.entries()) {
     if (i % BREATH === BREATH - 1) await breathe();
-    const oldKey = outerKey(current.key, holding.id, entry.segment);
-    const newKey = outerKey(next.key, holding.id, entry.segment);
-    const flags = entry.segment < holding.stored ? 0 : MAY_BE_ABSENT;
-    if (byMask) {
-      fill(masked, mask, before(entry, holding), entry.index, flags);
-      outerMask(oldKey, newKey, masked.view(mask++, 'mask'));
-    } else {
-      fill(items, item, before(entry, holding), entry.index, flags);
-      items.set(item, 'oldKey', oldKey);
-      items.set(item++, 'newKey', newKey);
+    const { segment } = entry;
+    const n = at[mode]++;
+    const oldKey = layerKey(current.key, holding, segment);
+    const newKey = layerKey(next.key, holding, segment);
+    const flags = segment < holding.stored ? 0 : MAY_BE_ABSENT;
+    const place = (cells: MovedCells | MaskedCells | PointsCells) =>
+      fill(cells, n, before(entry, holding), entry.index, flags);
+    switch (mode) {
+      case 'rekey':
+        place(items);
+        items.set(n, 'oldKey', oldKey);
+        items.set(n, 'newKey', newKey);
+        break;
+      case 'delta':
+        place(masked);
+        outerMask(oldKey, newKey, masked.view(n, 'mask'));
+        break;
+      case 'key-homomorphic': {
+        place(points);
+        const token = pointsToken(oldKey, newKey);
+        points.set(n, 'token', token);
+        points.set(n, 'label', labelOf(holding, segment));
+        wipe(token);
+      }
     }
     wipe(oldKey, newKey);
   }
@@ -127,20 +160,30 @@ export async function maintainMessage(
     const holding = holdingOf(entry.owner);
     if (holding !== undefined) forget.set(i, 'index', before(entry, holding));
   }
-  return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, forget };
+  return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, points, forget };
 }
 
-function fill(cells: MovedCells | MaskedCells, at: number, oldIndex: Bytes, newIndex: Bytes, flags: number): void {
+function fill(
+  cells: MovedCells | MaskedCells | PointsCells,
+  at: number,
+  oldIndex: Bytes,
+  newIndex: Bytes,
+  flags: number,
+): void {
   cells.set(at, 'oldIndex', oldIndex);
   cells.set(at, 'newIndex', newIndex);
   cells.setNumber(at, 'flags', flags);
 }
 
 /** Turns new indexes of the step under way back into names. */
-export function namer(sweep: Sweep, plan: Plan<string>, decoys: string): (index: Bytes) => CellName {
+export function namer(
+  sweep: Sweep,
+  plan: Plan<string>,
+  isDecoys: (owner: string) => boolean,
+): (index: Bytes) => CellName {
   const names = new Map<string, CellName>();
   for (const { owner, segment, index } of plan.between(sweep.from, sweep.upTo)) {
-    names.set(toHex(index), { design: owner === decoys ? undefined : owner, segment });
+    names.set(toHex(index), { design: isDecoys(owner) ? undefined : owner, segment });
   }
   return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };
 }

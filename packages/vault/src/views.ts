@@ -1,5 +1,6 @@
 import { type Bytes, copyBytes, toHex, wipe } from '@millrace/base';
-import type { Holding } from './records.ts';
+import { type DecoySet, decoysWanted } from './decoys.ts';
+import type { Holding, VaultState } from './records.ts';
 
 // What the playbook shows of itself.
 
@@ -9,6 +10,8 @@ export interface SliceCell {
   readonly index: Bytes;
   readonly outerKey: Bytes;
   readonly cek: Bytes;
+  /** Of a cell under a layer of points. */
+  readonly label?: Bytes;
 }
 
 export interface DesignView {
@@ -37,6 +40,24 @@ export interface VaultStatus {
 
 export function viewOf({ id, owner, segments, stored }: Holding): DesignView {
   return { design: toHex(id), owner: copyBytes(owner), segments, stored, complete: stored >= segments };
+}
+
+export function statusOf(
+  state: VaultState,
+  holdings: readonly Holding[],
+  decoys: readonly DecoySet[],
+  progress: number,
+): VaultStatus {
+  const { epoch, sweep } = state;
+  const storedOf = (some: readonly Holding[]) => some.reduce((total, { stored }) => total + stored, 0);
+  return {
+    epoch,
+    sweep: sweep && { to: sweep.to, progress },
+    designs: holdings.filter(({ decoys, deleted }) => !decoys && !deleted).length,
+    cells: storedOf(holdings),
+    decoys: storedOf(holdings.filter(({ decoys }) => decoys)),
+    decoysWanted: decoys.reduce((total, set) => total + decoysWanted(set, holdings, state), 0),
+  };
 }
 
 /** Overwrites the keys of a slice. */

@@ -210,6 +210,7 @@ describe('a step of a sweep in threads', () => {
         MAINTAIN.masked,
         cells.filter(({ masked }) => masked).map((cell) => ({ ...cell, mask: maskOf(cell) })),
       ),
+      points: Packed.of(MAINTAIN.points, []),
       forget: Packed.of(MAINTAIN.forget, []),
     });
     const maskOf = ({ oldKey, newKey }: { oldKey: Bytes; newKey: Bytes }) => {

@@ -35,7 +35,16 @@ let stored: StoreMessage;
 beforeEach(async () => {
   raw = new MemoryStore();
   cells = new CellStore(raw);
-  stored = { type: 'store', design, generation: 9, from: 0, decoys: false, cells: [cell(), cell(), cell()], seeds: [] };
+  stored = {
+    type: 'store',
+    design,
+    generation: 9,
+    from: 0,
+    decoys: false,
+    cells: [cell(), cell(), cell()],
+    seeds: [],
+    labels: [],
+  };
   await cells.storeCells(stored, source);
 });
 
@@ -49,6 +58,7 @@ const maintain = (items: MovedCell[], forget: Bytes[] = []): MaintainMessage => 
   number: 1,
   items: Packed.of(MAINTAIN.items, items),
   masked: Packed.of(MAINTAIN.masked, []),
+  points: Packed.of(MAINTAIN.points, []),
   forget: Packed.of(
     MAINTAIN.forget,
     forget.map((index) => ({ index })),

@@ -8,6 +8,7 @@ const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceM
   ['rekey', ['rekey', 'rekey']],
   ['delta', ['delta', 'delta']],
   ['both', ['rekey', 'delta']],
+  ['key-homomorphic', ['key-homomorphic', 'delta']],
 ];
 
 describe.each(mixes)(
@@ -51,7 +52,7 @@ describe.each(mixes)(
 
     it('storing a second design during a sweep', async () => {
       const kills = await everywhere(async (world) => {
-        const upload = await makeUpload(5 * CONTENT_BYTES, undefined, modes[1]);
+        const upload = await makeUpload(4 * CONTENT_BYTES, undefined, modes[1]);
         while (!(await world.survive(() => world.playbook.beginSweep())));
         await world.survive(() => world.tick());
         await world.add(upload);

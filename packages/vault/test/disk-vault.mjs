@@ -3,6 +3,7 @@
 import { createCipheriv } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { numbers } from './numbers.mjs';
 
 export const SEGMENTS = 2;
 /** What the repair brings back: a missing cell and a damaged one. */
@@ -41,7 +42,7 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
   const store = fused('playbook', keysLmdb.store('playbook'));
   const playbook = await vault.Playbook.open({ store, epochSlots, designSlots, wrapper, density: 50 });
   const file = await vault.openCellFile({ index: fused('index', index), path: join(folder, 'cells.bin') });
-  const cells = new vault.CellStore(file);
+  const cells = new vault.CellStore(file, numbers);
 
   const self = {
     playbook,
@@ -126,8 +127,12 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
       const { designId } = await self.upload(name);
       const manifest = vault.readManifest(await playbook.manifest(designId));
       const parts = [];
-      for (const { segment, index: place, outerKey, cek } of await playbook.slice(designId, 0, SEGMENTS)) {
-        const sealed = vault.applyOuterLayer(outerKey, await cells.read(place));
+      for (const { segment, index: place, outerKey, cek, label } of await playbook.slice(designId, 0, SEGMENTS)) {
+        const body = await cells.read(place);
+        const sealed =
+          label === undefined
+            ? vault.applyOuterLayer(outerKey, body)
+            : (await numbers.run({ kind: 'takeOff', scalar: outerKey, label, bytes: body })).bytes;
         const final = segment === SEGMENTS - 1;
         parts.push(vault.openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final }));
       }

@@ -22,6 +22,7 @@ const samples: VaultMessage[] = [
     decoys: false,
     cells: [{ index: bytes(20), key: bytes(32), epoch: 7 }],
     seeds: [],
+    labels: [],
   },
   {
     type: 'store',
@@ -31,6 +32,7 @@ const samples: VaultMessage[] = [
     decoys: true,
     cells: [{ index: bytes(20), key: bytes(32), epoch: 7 }],
     seeds: [bytes(32)],
+    labels: [bytes(32)],
   },
   { type: 'stored', design: bytes(16), generation: 9, from: 9, count: 1 },
   { type: 'refused', design: bytes(16), from: 9, code: 'E_SEGMENT', reason: 'no' },
@@ -43,6 +45,9 @@ const samples: VaultMessage[] = [
       { oldIndex: bytes(20), newIndex: bytes(20), oldKey: bytes(32), newKey: bytes(32), flags: 1 },
     ]),
     masked: Packed.of(MAINTAIN.masked, [{ oldIndex: bytes(20), newIndex: bytes(20), flags: 0, mask: bytes(16_386) }]),
+    points: Packed.of(MAINTAIN.points, [
+      { oldIndex: bytes(20), newIndex: bytes(20), flags: 0, token: bytes(32), label: bytes(32) },
+    ]),
   },
   { type: 'maintained', to: 8, number: 3, missing: [bytes(20)], damaged: [], work: 12 },
   {
@@ -65,6 +70,7 @@ const samples: VaultMessage[] = [
     upto: bytes(20),
     cells: [
       { index: bytes(20), epoch: 8, flags: 0, key: bytes(32), hash: bytes(32) },
+      { index: bytes(20), epoch: 8, flags: 1, key: bytes(32), hash: bytes(32), label: bytes(32) },
       { index: bytes(20), epoch: 8, flags: 1 },
     ],
   },
@@ -105,6 +111,7 @@ describe('vault messages', () => {
       decoys: false,
       cells,
       seeds: [],
+      labels: [],
     });
     expect(() => decodeMessage(large)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });

@@ -41,4 +41,16 @@ describe('the owner’s later choice of the mode', () => {
     const world = await World.create();
     await expect(world.playbook.setMode('00'.repeat(16), 'delta', 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
   });
+
+  it('sweeps of a vault without cells have a message, too: the segments node sees every epoch', async () => {
+    const world = await World.create();
+    for (let to = 2; to < 5; to++) {
+      await world.playbook.beginSweep();
+      const step = await world.playbook.nextMaintenance();
+      expect(step).toMatchObject({ to, number: 1 });
+      if (step !== undefined) await world.playbook.maintained(await world.cells.maintain(step));
+      expect(await world.playbook.nextMaintenance()).toBeUndefined();
+      expect(world.playbook.status().epoch).toBe(to);
+    }
+  });
 });

@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { POINTS_BYTES, SEGMENT_BYTES } from '../src/index.ts';
 import { embed, extract, Point } from '../src/points/embed.ts';
-import { addPoints, movePoints, pointsKey, pointsLabel, pointsToken, takeOffPoints } from '../src/points/layer.ts';
+import { pointsKey, pointsLabel, pointsToken } from '../src/points/keys.ts';
+import { addPoints, movePoints, takeOffPoints } from '../src/points/layer.ts';
 import { PointsPool } from '../src/points/pool.ts';
 import { pattern, readVectors, type Short, short } from './vectors.ts';
 
@@ -102,7 +103,7 @@ describe('threads for points', () => {
       await pool.close();
     }
     await expect(pool.run({ kind: 'add', scalar: keyOf(0), label, bytes: sealed })).rejects.toMatchObject({
-      code: 'E_STORE',
+      code: 'E_UNAVAILABLE',
     });
   });
 });

@@ -2,20 +2,21 @@ import { type Bytes, toHex } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
 import { describe, expect, it } from 'vitest';
 import {
-  applyOuterLayer,
   CONTENT_BYTES,
   encodeMessage,
   type MaintainMessage,
   type Manifest,
   maintenanceModes,
   openSegment,
+  type PointsEngine,
+  PointsPool,
   readManifest,
   type SliceCell,
 } from '../src/index.ts';
-import { makeUpload, World } from './world.ts';
+import { makeUpload, takeOffLayer, World } from './world.ts';
 
 const EPOCHS = 4;
-const SEGMENTS = 6;
+const SEGMENTS = 4;
 
 interface Epoch {
   readonly cells: ReadonlyMap<string, Bytes>;
@@ -23,32 +24,32 @@ interface Epoch {
 }
 
 /** How many segments someone opens who holds these cells and that playbook with all its keys, CEKs included. */
-function opened(
+async function opened(
   cells: ReadonlyMap<string, Bytes>,
   playbook: readonly SliceCell[],
   manifest: Manifest,
-): { byPlace: number; byTrying: number } {
-  const tryOpen = (body: Bytes, { segment, outerKey, cek }: SliceCell): boolean => {
+  points: PointsEngine,
+): Promise<{ byPlace: number; byTrying: number }> {
+  const tryOpen = async (body: Bytes | undefined, cell: SliceCell): Promise<boolean> => {
+    if (body === undefined) return false;
+    const { segment, cek } = cell;
     try {
       const final = segment === manifest.segments - 1;
-      openSegment({
-        cek,
-        sealed: applyOuterLayer(outerKey, body),
-        designNonce: manifest.nonce,
-        number: segment,
-        final,
-      });
+      const sealed = await takeOffLayer(points, cell, body);
+      openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final });
       return true;
     } catch {
       return false;
     }
   };
-  const byPlace = playbook.filter((cell) => {
-    const body = cells.get(toHex(cell.index));
-    return body !== undefined && tryOpen(body, cell);
-  });
-  const byTrying = playbook.filter((cell) => [...cells.values()].some((body) => tryOpen(body, cell)));
-  return { byPlace: byPlace.length, byTrying: byTrying.length };
+  const found = { byPlace: 0, byTrying: 0 };
+  for (const cell of playbook) {
+    if (await tryOpen(cells.get(toHex(cell.index)), cell)) found.byPlace++;
+    let any = false;
+    for (const body of cells.values()) any = any || (await tryOpen(body, cell));
+    if (any) found.byTrying++;
+  }
+  return found;
 }
 
 describe('stolen cells', () => {
@@ -70,7 +71,7 @@ describe('stolen cells', () => {
       for (const [stolen, { cells }] of epochs.entries()) {
         for (const [held, { playbook }] of epochs.entries()) {
           const expected = stolen === held ? SEGMENTS : 0;
-          expect(opened(cells, playbook, manifest), `cells of ${stolen}, keys of ${held}`).toEqual({
+          expect(await opened(cells, playbook, manifest, world.points), `cells of ${stolen}, keys of ${held}`).toEqual({
             byPlace: expected,
             byTrying: expected,
           });
@@ -93,7 +94,9 @@ describe('stolen cells', () => {
     const thief = await World.create({ stores: { ...world.raw, cells: stolen } });
     const cells = new Map<string, Bytes>();
     for await (const { key, value } of stolen.range()) cells.set(toHex(key), value.subarray(4));
-    expect(opened(cells, await thief.playbook.slice(upload.designId, 0, SEGMENTS), manifest)).toEqual({
+    expect(
+      await opened(cells, await thief.playbook.slice(upload.designId, 0, SEGMENTS), manifest, world.points),
+    ).toEqual({
       byPlace: 0,
       byTrying: 0,
     });
@@ -126,7 +129,7 @@ describe('stolen cells', () => {
     }
   });
 
-  it('in mode delta the segments node is told no outer key, neither before nor after; in mode rekey it is told both', async () => {
+  it('in modes delta and key-homomorphic the segments node is told no outer key, neither before nor after; in mode rekey it is told both', async () => {
     for (const mode of maintenanceModes) {
       const world = await World.create({ density: 60 });
       const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
@@ -144,7 +147,7 @@ describe('stolen cells', () => {
       }
       const everything = Buffer.concat(told);
       const seen = [...before, ...(await keys())].filter((key) => everything.includes(Buffer.from(key)));
-      expect(seen).toHaveLength(mode === 'delta' ? 0 : 2 * SEGMENTS);
+      expect(seen).toHaveLength(mode === 'rekey' ? 2 * SEGMENTS : 0);
       await world.assertReadable();
     }
   });
@@ -167,4 +170,52 @@ describe('stolen cells', () => {
     expect(masked / all).toBeGreaterThan(0.45);
     expect(masked / all).toBeLessThan(0.55);
   });
+
+  it('of points, real ones, open with the keys of their epoch and no other; they and their decoys look alike', async () => {
+    const points = new PointsPool();
+    try {
+      const world = await World.create({ density: 50, points });
+      const upload = await makeUpload(100, undefined, 'key-homomorphic');
+      await world.add(upload);
+      await world.settle();
+      const [before, [old]] = [await cellsOf(world), await world.playbook.slice(upload.designId, 0, 1)];
+      await world.sweep();
+      const [after, [now]] = [await cellsOf(world), await world.playbook.slice(upload.designId, 0, 1)];
+      if (old === undefined || now === undefined) throw new Error('no slice');
+      const manifest = readManifest(upload.manifest);
+      expect(await opened(after, [now], manifest, points)).toEqual({ byPlace: 1, byTrying: 1 });
+      expect(await opened(after, [old], manifest, points)).toEqual({ byPlace: 0, byTrying: 0 });
+      expect(await opened(before, [now], manifest, points)).toEqual({ byPlace: 0, byTrying: 0 });
+      expect([...before.values(), ...after.values()].map(({ length }) => length)).toEqual([
+        18_054, 18_054, 18_054, 18_054,
+      ]);
+      expect(now.label).toEqual(old.label);
+    } finally {
+      await points.close();
+    }
+  });
+
+  it('cells of points have decoys of their own, as many as the density says, gone when the design is', async () => {
+    const world = await World.create({ density: 25 });
+    await world.add(await makeUpload(2 * CONTENT_BYTES));
+    const precious = await makeUpload(3 * CONTENT_BYTES, undefined, 'key-homomorphic');
+    await world.add(precious);
+    await world.settle();
+    const lengths = async () => [...(await cellsOf(world)).values()].map(({ length }) => length).sort();
+    expect(await lengths()).toEqual([...Array(8).fill(16_386), ...Array(12).fill(18_054)]);
+    expect(world.playbook.status()).toMatchObject({ cells: 20, decoys: 15, decoysWanted: 15 });
+    await world.sweep();
+    expect((await world.check()).problems).toEqual([]);
+    await world.delete(precious.designId);
+    await world.sweep();
+    await world.sweep();
+    expect(await lengths()).toEqual(Array(8).fill(16_386));
+    expect((await world.check()).problems).toEqual([]);
+  });
 });
+
+async function cellsOf(world: World): Promise<Map<string, Bytes>> {
+  const cells = new Map<string, Bytes>();
+  for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+  return cells;
+}

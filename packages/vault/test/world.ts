@@ -13,13 +13,16 @@ import {
   MemorySlots,
   openSegment,
   Playbook,
+  type PointsEngine,
   type PreparedDesign,
   prepareDesign,
   readManifest,
+  type SliceCell,
   type Slots,
   segmentHash,
   type VaultMessage,
 } from '../src/index.ts';
+import { numbers } from './numbers.mjs';
 
 /** What a killed process looks like from inside a test. */
 export class Killed extends Error {}
@@ -187,11 +190,23 @@ export interface WorldOptions {
   readonly minimumDecoys?: number;
   readonly batch?: number;
   readonly ackLag?: number;
+  /** Plain numbers unless told. */
+  readonly points?: PointsEngine;
   /** Raw stores, when they shall outlive this object. */
   readonly stores?: { keys: Store; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
 }
 
 const OWNER = new Uint8Array(33).fill(2);
+
+/** As a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
+export async function takeOffLayer(
+  points: PointsEngine,
+  { outerKey, label }: Pick<SliceCell, 'outerKey' | 'label'>,
+  body: Bytes,
+): Promise<Bytes> {
+  if (label === undefined) return applyOuterLayer(outerKey, body);
+  return (await points.run({ kind: 'takeOff', scalar: outerKey, label, bytes: body })).bytes;
+}
 
 /** Both halves of the vault and the mail between them, with crashes. */
 export class World {
@@ -204,12 +219,14 @@ export class World {
   readonly problems: CellName[] = [];
   readonly #options: WorldOptions;
   readonly #raw: NonNullable<WorldOptions['stores']>;
+  readonly points: PointsEngine;
   density: number;
   playbook!: Playbook;
   cells!: CellStore;
 
   private constructor(options: WorldOptions) {
     this.#options = options;
+    this.points = options.points ?? numbers;
     this.density = options.density ?? 50;
     this.toKeys = new Line(options.ackLag ?? 0);
     this.toCells = new Line(options.ackLag ?? 0);
@@ -250,7 +267,7 @@ export class World {
   startCells(): void {
     this.cellsFuse.mend();
     this.toCells.crash();
-    this.cells = new CellStore(new FusedStore(this.#raw.cells, this.cellsFuse));
+    this.cells = new CellStore(new FusedStore(this.#raw.cells, this.cellsFuse), this.points);
   }
 
   /** Does something that may be cut short by a kill; starts the killed process again. @returns false when it was killed */
@@ -369,8 +386,9 @@ export class World {
   async readDesign(design: string): Promise<Bytes> {
     const manifest = readManifest(await this.playbook.manifest(design));
     const out = new Uint8Array(manifest.segments * CONTENT_BYTES);
-    for (const { segment, index, outerKey, cek } of await this.playbook.slice(design, 0, manifest.segments)) {
-      const sealed = applyOuterLayer(outerKey, await this.cells.read(index));
+    for (const cell of await this.playbook.slice(design, 0, manifest.segments)) {
+      const { segment, cek } = cell;
+      const sealed = await takeOffLayer(this.points, cell, await this.cells.read(cell.index));
       const final = segment === manifest.segments - 1;
       out.set(
         openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final }),

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Closer, encodeCbor, MillraceError, utf8 } from '@millrace/base';
 import { nodeFiles } from '@millrace/cloud';
 import { openLmdb } from '@millrace/stores';
-import { CellStore, openCellFile, openFileKeyWrapper, openSlots, Playbook } from '@millrace/vault';
+import { CellStore, openCellFile, openFileKeyWrapper, openSlots, Playbook, PointsPool } from '@millrace/vault';
 
 /** The playbook of a keys node that does not run. @param folder the node's */
 export async function openPlaybook(folder: string): Promise<{ playbook: Playbook; close: () => Promise<void> }> {
@@ -40,7 +40,8 @@ export async function nextEpoch(folders: { keys: string; segments: string }): Pr
     const data = join(folders.segments, nodeFiles.data);
     const lmdb = closer.add(openLmdb({ path: data }));
     const index = lmdb.store('cell-index');
-    const cells = new CellStore(closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })));
+    const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
+    const cells = new CellStore(file, closer.add(new PointsPool()));
     const { playbook, close } = await openPlaybook(folders.keys);
     closer.add({ close });
     const before = playbook.status();

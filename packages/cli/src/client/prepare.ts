@@ -13,6 +13,7 @@ import {
   type MaintenanceMode,
   type PrivatePart,
   prepareDesign,
+  requireSize,
   sealPrivatePart,
 } from '@millrace/vault';
 import { hasSystemCode } from '../installation/files.ts';
@@ -63,7 +64,7 @@ export async function findEarlier(
 /**
  * Seals a file on the owner's side: it streams through once, is timed and cut, and its segments go sealed to a folder
  * of the owner until the vault has them. What an earlier, broken-off attempt made of the same file is used again.
- * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_NOT_FOUND, E_INPUT, E_DISK_FULL
+ * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_TOO_LARGE, E_NOT_FOUND, E_INPUT, E_DISK_FULL
  */
 export async function prepareFile(
   session: Session,
@@ -93,6 +94,7 @@ async function sealFile(
   progress: (done: number, total: number) => void,
 ): Promise<PreparedDesign> {
   const { directory, random, signal } = session;
+  requireSize(options.maintenance, stats.size);
   const sliced = options.sliced !== undefined;
   const kind = options.kind ?? (sliced || gcodeNames.test(source.path) ? 'gcode' : 'binary');
   const name = (options.name ?? basename(source.path)).slice(0, MAX_NAME);

@@ -179,7 +179,7 @@ function kindOf(text: string | undefined): 'gcode' | 'binary' | undefined {
 function modeOf(text: string | undefined): MaintenanceMode | undefined {
   const mode = maintenanceModes.find((one) => one === text);
   if (text === undefined || mode !== undefined) return mode;
-  throw new MillraceError('E_INPUT', `--maintenance: expected ${maintenanceModes.join(' or ')}`);
+  throw new MillraceError('E_INPUT', `--maintenance: expected one of ${maintenanceModes.join(', ')}`);
 }
 
 function rateOf(text: string | undefined): number | undefined {

@@ -16,6 +16,7 @@ import {
   encodeMessage,
   type MaintainedMessage,
   type Playbook,
+  POINTS_BYTES,
   SEGMENT_BYTES,
   type StoredMessage,
   type StoreMessage,
@@ -71,6 +72,7 @@ const TELL_MS = 10_000;
 const STEP = 4_096;
 /** Lost decoys made again by one message: a megabyte of cells. */
 const DECOYS = 64;
+const DECOYS_OF_POINTS = 8;
 const MONTH_MS = 30 * 86_400_000;
 
 /**
@@ -86,7 +88,7 @@ export class Maintenance implements Closable {
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
   /** What checks found missing or damaged and nobody has made again; a restarted node finds it anew. */
-  readonly #lostDecoys = new Set<number>();
+  readonly #lostDecoys = { cells: new Set<number>(), points: new Set<number>() };
 
   constructor(modules: MaintenanceModules, settings: MaintenanceSettings) {
     this.#modules = modules;
@@ -121,7 +123,7 @@ export class Maintenance implements Closable {
       const report = run.report();
       for (const problem of report.problems)
         if (problem.kind !== 'extra' && 'segments' in problem && problem.design === undefined)
-          for (const segment of problem.segments) this.#lostDecoys.add(segment);
+          for (const segment of problem.segments) this.#lostDecoys[problem.points ? 'points' : 'cells'].add(segment);
       await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
     } finally {
       run.end();
@@ -169,16 +171,17 @@ export class Maintenance implements Closable {
         if (message === undefined) return undefined;
         const { to, number } = message;
         const cells = message.items.count + message.masked.count;
+        const points = message.points.count;
         const posted = await this.#post(message, (reply) =>
           reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
         );
-        return { cells, posted };
+        return { cells, points, posted };
       });
       if (step === undefined) {
         if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
         continue;
       }
-      const { cells, posted } = step;
+      const { cells, points, posted } = step;
       const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(cellsOfStep())]);
       const wireBytes = posted.bytes;
       const outcome = await playbook.maintained(answer);
@@ -186,7 +189,13 @@ export class Maintenance implements Closable {
         this.#problems++;
         logger.error({ code: 'E_CELL_MISSING', design: design ?? 'decoys', segment }, 'a cell is missing or damaged');
       }
-      const wait = budget.spend({ cells, bytes: cells * SEGMENT_BYTES, workMs: answer.work, wireBytes });
+      const wait = budget.spend({
+        cells,
+        points,
+        bytes: cells * SEGMENT_BYTES + points * POINTS_BYTES,
+        workMs: answer.work,
+        wireBytes,
+      });
       const progress = playbook.status().sweep?.progress ?? 1;
       if (progress < 1 && clock.monotonic() - told >= TELL_MS) {
         told = clock.monotonic();
@@ -206,12 +215,15 @@ export class Maintenance implements Closable {
   /** Those that are wanted no more stay in the set: nothing is done about them. */
   async #remakeDecoys(): Promise<void> {
     const { playbook, logger } = this.#modules;
-    for (const run of runsOf(this.#lostDecoys, DECOYS)) {
-      const work = await playbook.decoysAgain(run[0] ?? 0, run.length);
-      if (work === undefined) continue;
-      await this.#makeSome(work);
-      for (const segment of run) this.#lostDecoys.delete(segment);
-      logger.info({ decoys: run.length }, 'lost decoys made again');
+    for (const points of [false, true]) {
+      const lost = this.#lostDecoys[points ? 'points' : 'cells'];
+      for (const run of runsOf(lost, points ? DECOYS_OF_POINTS : DECOYS)) {
+        const work = await playbook.decoysAgain(run[0] ?? 0, run.length, points);
+        if (work === undefined) continue;
+        await this.#makeSome(work);
+        for (const segment of run) lost.delete(segment);
+        logger.info({ decoys: run.length, points }, 'lost decoys made again');
+      }
     }
   }
 

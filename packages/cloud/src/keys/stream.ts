@@ -31,6 +31,8 @@ export interface KeyedCell {
   readonly segment: number;
   readonly outerKey: Uint8Array;
   readonly cek: Uint8Array;
+  /** Of a layer of points. */
+  readonly label?: Uint8Array;
 }
 
 export interface KeysStreamOptions {
@@ -151,8 +153,8 @@ export class KeysStream {
   async #sealAndSend(cells: readonly KeyedCell[]): Promise<void> {
     const { context, send } = this.#options;
     const sealed: Bytes[] = [];
-    for (const { segment, outerKey, cek } of cells) {
-      const keys = concatBytes(outerKey, cek);
+    for (const { segment, outerKey, cek, label = new Uint8Array() } of cells) {
+      const keys = concatBytes(outerKey, cek, label);
       sealed.push(encodeKey(segment, await context.seal(keys, u32be(segment))));
       wipe(keys, outerKey, cek);
     }

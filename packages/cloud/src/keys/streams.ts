@@ -237,6 +237,7 @@ function parametersOf({ permit, request, machine }: VerifiedOpening, manifest: M
     order,
     suite,
     hints,
+    layer: manifest.maintenance === 'key-homomorphic' ? 'points' : 'ctr',
     revisionMs: Math.max(REVISION_MS[order], 2 * tableMs),
   };
 }

@@ -1,7 +1,6 @@
-import { type Bytes, equalBytes, fromHex, MillraceError, toHex, wipe, within } from '@millrace/base';
-import { type HttpClient, sha256 } from '@millrace/protocol';
+import { type Bytes, fromHex, MillraceError, toHex, within } from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
 import {
-  applyOuterLayer,
   type CellStore,
   encodeMessage,
   type Manifest,
@@ -84,18 +83,10 @@ export class Instructions {
   }
 
   /** Killed after it, the cells are missing instead of damaged, and the repair is done again. */
-  async #dropUnsound({ cells, from }: StoreMessage, manifest: Manifest): Promise<void> {
+  async #dropUnsound({ cells, labels, from }: StoreMessage, manifest: Manifest): Promise<void> {
     for (const [i, { index, key }] of cells.entries()) {
-      const body = await this.#cells.read(index).catch((error: unknown) => {
-        if (error instanceof MillraceError && error.code === 'E_CELL_MISSING') return undefined;
-        if (error instanceof MillraceError && error.code === 'E_CELL_DAMAGED') return new Uint8Array();
-        throw error;
-      });
-      if (body === undefined) continue;
-      const sealed = applyOuterLayer(key, body);
-      const sound = equalBytes(sha256(sealed), segmentHash(manifest, from + i));
-      wipe(sealed);
-      if (!sound) await this.#cells.forget(index);
+      const hash = segmentHash(manifest, from + i);
+      if ((await this.#cells.holds({ index, key, label: labels[i], hash })) === false) await this.#cells.forget(index);
     }
   }
 

@@ -11,7 +11,7 @@ import {
 } from '@millrace/base';
 import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
-import { CellStore, decodeMessage, encodeMessage, openCellFile, wipeMessage } from '@millrace/vault';
+import { CellStore, decodeMessage, encodeMessage, openCellFile, PointsPool, wipeMessage } from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
 import { HeadKeeper, SeenEpoch } from '../node/head.ts';
@@ -50,7 +50,7 @@ export async function createSegmentsNode(
   const index = environment.store('cell-index');
   const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
   if (file.lost > 0) logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'the file of the cells was cut short');
-  const cells = new CellStore(file);
+  const cells = new CellStore(file, closer.add(new PointsPool()));
   const designs = new DesignBook(records, directory);
   const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
   const { control, distribution, mail, link } = outbound;

@@ -16,6 +16,7 @@ import {
 import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver } from '@millrace/live-matrix';
 import type { Address } from '@millrace/protocol';
+import { type PointsEngine, PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { createDriver } from '../drivers/create.ts';
 import { type Calls, createCalls, isPassing } from './calls.ts';
@@ -41,6 +42,8 @@ export interface AgentParts {
   readonly report: SendReport;
   readonly runs: RunStore;
   readonly tables: Tables;
+  /** Threads, from the first key-homomorphic design on. */
+  readonly points: PointsEngine;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly timing: Timing;
@@ -98,7 +101,9 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
     const report = createReports({ config, outbox, clock, random });
     const runs = openRunStore(config.data);
-    const parts = { config, driver, link, inbox, calls, outbox, report, runs, tables, clock, random, timing, logger };
+    const points = closer.add(new PointsPool(1));
+    const own = { config, driver, link, inbox, calls, outbox, report, runs, tables, points };
+    const parts = { ...own, clock, random, timing, logger };
     await reportUnfinished(parts);
     const working = work(parts, stop.signal);
     return {

@@ -1,5 +1,6 @@
 import { type Bytes, wipe } from '@millrace/base';
 import type { StreamParameters } from '@millrace/protocol';
+import type { PointsEngine } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './segment.ts';
 
@@ -12,6 +13,7 @@ interface Got {
 export interface FeedOptions {
   readonly driver: Driver;
   readonly parameters: StreamParameters;
+  readonly points: PointsEngine;
   /** Called, and waited for, before the first byte reaches the machine. */
   onStart(): Promise<void>;
   /** The machine has taken everything and executes what it has. */
@@ -106,11 +108,13 @@ export class Feed {
   }
 
   async #handOn({ cell, keys }: Got): Promise<void> {
-    const { driver, parameters, onStart } = this.#options;
+    const { driver, parameters, points, onStart } = this.#options;
     const number = this.#taken;
     let content: Bytes;
     try {
-      content = openCell({
+      content = await openCell({
+        layer: parameters.layer,
+        points,
         cell,
         keys,
         designNonce: parameters.designNonce,

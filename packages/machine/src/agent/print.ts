@@ -115,6 +115,7 @@ export class Print {
       const same =
         parameters.segments === first.segments &&
         parameters.size === first.size &&
+        parameters.layer === first.layer &&
         equalBytes(parameters.designNonce, first.designNonce);
       if (!same) throw new MillraceError('E_PERMIT', 'the stream offered to go on is of another design');
       return this.#feed;
@@ -122,6 +123,7 @@ export class Print {
     const feed = new Feed({
       driver: this.#parts.driver,
       parameters,
+      points: this.#parts.points,
       onStart: () => this.#start(),
       onDrain: () => {
         this.#state = 'finishing';

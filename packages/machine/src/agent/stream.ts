@@ -7,7 +7,7 @@ import type { Incoming, SessionEvent } from './inbox.ts';
 import { Mixes } from './mixes.ts';
 import { Reporter } from './reporter.ts';
 import { RevisionClock } from './revision-clock.ts';
-import { SEGMENT_BYTES } from './segment.ts';
+import { cellBytes } from './segment.ts';
 
 export interface StreamOptions {
   readonly incoming: Incoming;
@@ -164,12 +164,12 @@ export class Stream {
 
   #onCell(segment: number, cell: Bytes, hints: number): void {
     const { feed, side } = this.#options;
-    const { segments, window } = side.parameters;
+    const { segments, window, layer } = side.parameters;
     if (segment < feed.got || this.#cells.has(segment)) {
       wipe(cell);
       return this.#stop(new MillraceError('E_FRAME_REPLAY', `segment ${segment} came again`));
     }
-    if (segment >= segments || segment >= feed.taken + window || cell.length !== SEGMENT_BYTES) {
+    if (segment >= segments || segment >= feed.taken + window || cell.length !== cellBytes(layer)) {
       wipe(cell);
       return this.#stop(new MillraceError('E_FRAME_FORMAT', `frame ${segment} is not one of this window`));
     }

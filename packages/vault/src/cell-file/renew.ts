@@ -12,6 +12,11 @@ export interface Renewed {
   readonly workMs: number;
 }
 
+/** What has become of the cells of points: computed, not yet written. */
+export interface RenewedPoints extends Renewed {
+  readonly writes: { readonly put: Bytes; readonly value: Bytes }[];
+}
+
 /** Cells of one job: 4 MB, a few milliseconds of a thread. */
 const JOB = 256;
 /** Jobs under way: one in each thread, one being flushed, one waiting. */
@@ -22,12 +27,13 @@ const HEADER = 4;
  * A step of a sweep over a cell file: threads renew job after job while earlier ones are flushed; one write of the index
  * then makes the whole step visible and forgets the old places of the step before.
  */
-export async function renewInFile(file: CellFile, message: MaintainMessage): Promise<Renewed> {
-  const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[] };
+export async function renewInFile(file: CellFile, message: MaintainMessage, points: RenewedPoints): Promise<Renewed> {
+  const outcome = { missing: points.missing, damaged: points.damaged };
   const underWay = new Set<Promise<void>>();
-  const records: IndexWrite[] = [];
+  // Too long for a slot, and few: they lie in the index.
+  const records: IndexWrite[] = points.writes.map(({ put, value }) => ({ key: put, record: { value } }));
   const prefix = u32be(message.to);
-  let workMs = 0;
+  let { workMs } = points;
   let failure: { error: unknown } | undefined;
   const begin = (kind: JobKind, cells: readonly Renewal[]): void => {
     const job: Promise<void> = file

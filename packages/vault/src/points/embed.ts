@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError } from '@millrace/base';
+import { type Bytes, MillraceError } from '@millrace/base/core';
 import { normalizeZ } from '@noble/curves/abstract/curve.js';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { POINTS_BYTES, SEGMENT_BYTES } from '../sizes.ts';

@@ -1,37 +1,12 @@
-import { createHmac } from 'node:crypto';
-import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
+import { type Bytes, concatBytes, u32be } from '@millrace/base/core';
 import { secp256k1_hasher } from '@noble/curves/secp256k1.js';
-import { bytesToNumberBE } from '@noble/curves/utils.js';
 import { decodePoints, embed, encodePoints, extract, Point } from './embed.ts';
 
 // The outer layer of mode `key-homomorphic` (spec/vault.md, section 3): c = M + k·H, a KH-PRF as in ReCrypt. What takes a
 // cell from k to k′ is the scalar k′ − k alone. Arithmetic on big integers: it can be neither constant in time nor wiped.
 
-const OUTER = utf8('points');
-const LABEL = utf8('label');
 const DST = 'millrace/v1/points/secp256k1_XMD:SHA-256_SSWU_RO_';
 const { Fn } = Point;
-
-/** k_e of a cell: HMAC-SHA-512(K_e, "points" ‖ design ‖ segment) mod n. 32 bytes, the caller wipes them. */
-export function pointsKey(epochKey: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  const wide = createHmac('sha512', epochKey).update(OUTER).update(design).update(u32be(segment)).digest();
-  const key = Fn.toBytes(Fn.create(bytesToNumberBE(wide)));
-  wipe(wide);
-  return copyBytes(key);
-}
-
-/** What takes a cell from the old key to the new one: 32 bytes, the caller wipes them. */
-export function pointsToken(oldKey: Uint8Array, newKey: Uint8Array): Bytes {
-  return copyBytes(Fn.toBytes(Fn.sub(Fn.fromBytes(newKey), Fn.fromBytes(oldKey))));
-}
-
-/**
- * What a cell's H are made from, the same in every epoch: 32 bytes that tell nothing of the design or of being a decoy.
- * @param secret of the keys node; opens nothing
- */
-export function pointsLabel(secret: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  return copyBytes(createHmac('sha256', secret).update(LABEL).update(design).update(u32be(segment)).digest());
-}
 
 /** Puts a layer on a sealed segment. @returns 18,054 bytes */
 export function addPoints(key: Uint8Array, label: Uint8Array, sealed: Uint8Array): Bytes {

@@ -92,4 +92,4 @@ export class PointsPool implements PointsEngine, Closable {
   }
 }
 
-const closed = () => new MillraceError('E_STORE', 'the store is closed');
+const closed = () => new MillraceError('E_UNAVAILABLE', 'the threads for points are closed');

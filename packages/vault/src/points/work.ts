@@ -1,4 +1,4 @@
-import type { Bytes } from '@millrace/base';
+import type { Bytes } from '@millrace/base/core';
 import { addPoints, movePoints, takeOffPoints } from './layer.ts';
 
 /** One cell's arithmetic: two thirds of a second of a core, so nobody's event loop does it. */

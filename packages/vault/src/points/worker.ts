@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { toMillraceError, wipe } from '@millrace/base';
+import { toMillraceError, wipe } from '@millrace/base/core';
 import type { PointsAnswer, PointsMessage } from './pool.ts';
 import { runPointsJob } from './work.ts';
 

@@ -1,0 +1,3 @@
+import type { PointsEngine } from '../src/index.ts';
+
+export const numbers: PointsEngine;
