@@ -46,3 +46,5 @@ const code = await run(argv.slice(2), {
 stop.dispose();
 // Output to a pipe may still be on its way.
 process.exitCode = code;
+// After Ctrl-C a reader that does not read must not keep us; the timer alone does not.
+if (stop.signal.aborted) setTimeout(() => process.exit(code), 1_000).unref();

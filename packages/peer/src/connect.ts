@@ -6,7 +6,7 @@ import type { Peer } from './listen.ts';
 import { socketChannel } from './socket-channel.ts';
 import { Talk } from './talk.ts';
 
-const CONNECT_MS = 15_000;
+const CONNECT_MS = 30_000;
 
 /** @throws {MillraceError} E_UNAVAILABLE, E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT */
 export async function connectToPeer(options: { to: HostPort; caller: Caller; signal?: AbortSignal }): Promise<Peer> {

@@ -8,9 +8,9 @@ import { Talk } from './talk.ts';
 
 /** Connections that may be getting to know us at once; more are closed. */
 const MAX_CALLERS = 8;
-const GREETING_MS = 15_000;
+const GREETING_MS = 30_000;
 /** How long a refused caller may take to read that it was. */
-const PARTING_MS = 1_000;
+const PARTING_MS = 5_000;
 
 /** The other end, once it has shown that it knows the code or has the key. */
 export interface Peer {

@@ -55,7 +55,7 @@ export async function receive(context: Context, options: ReceiveOptions): Promis
   const output = outputOf(context, options.output);
   const key = await keyOf(context, options);
   const sink =
-    output === '-' ? standardOutput() : await openFileSink(context.path(output), options.force === true, random);
+    output === '-' ? standardOutput(signal) : await openFileSink(context.path(output), options.force === true, random);
   try {
     const code = newCode(random);
     const responder = key === undefined ? await codeResponder(code) : keyResponder(key);

@@ -34,12 +34,19 @@ export async function openSource(path: string): Promise<Source> {
   return { data: file, size: found.isFile() ? found.size : undefined, close: () => void file.destroy() };
 }
 
-/** Standard output as a place for data: what has been written cannot be taken back. */
-export function standardOutput(): Sink {
+/**
+ * Standard output as a place for data: what has been written cannot be taken back.
+ * @param signal ends a write that waits for a reader
+ */
+export function standardOutput(signal: AbortSignal): Sink {
   return {
     write: (chunk) =>
       new Promise((resolve, reject) => {
+        const stop = () => reject(new MillraceError('E_STREAM_STOPPED', 'nobody reads the standard output'));
+        if (signal.aborted) return stop();
+        signal.addEventListener('abort', stop, { once: true });
         process.stdout.write(chunk, (error) => {
+          signal.removeEventListener('abort', stop);
           if (error == null) resolve();
           else reject(error);
         });

@@ -5,8 +5,10 @@ import { decodeNote, encodeNote, type Note } from './notes.ts';
 
 const FRAME = 3;
 const NOTE = 4;
-/** How long the last words may take when the channel does not move. */
-const PARTING_MS = 1_000;
+/** How long the last words may take when the channel does not move: a busy computer needs some time for them. */
+const PARTING_MS = 5_000;
+/** The receiver's last word is worth more: without it the sender takes for lost what has arrived. */
+const DONE_MS = 60_000;
 
 export interface LinkEvents {
   onFrame(frame: Uint8Array): void;
@@ -108,7 +110,7 @@ export class Link {
       await this.#writer.close();
     })().catch(() => undefined);
     const late = new AbortController();
-    await Promise.race([parting, pause(PARTING_MS, late.signal)]);
+    await Promise.race([parting, pause(last?.kind === 'done' ? DONE_MS : PARTING_MS, late.signal)]);
     // What still comes is read, so that the other end can go on to our last words.
     await Promise.race([this.#drain(), pause(PARTING_MS, late.signal)]);
     late.abort();

@@ -35,7 +35,7 @@ export interface LiveReceiver {
    * E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_*, E_SEAL.
    */
   readonly readable: ReadableStream<Uint8Array>;
-  /** Resolves when everything has been taken and confirmed; rejects as `readable` errors. */
+  /** Resolves when everything has been taken and confirmed; rejects as `readable` errors, when the other end has been told. */
   readonly closed: Promise<LiveSummary>;
 }
 
@@ -277,23 +277,19 @@ class LiveReceiving {
       return this.#stop(toMillraceError(error));
     }
     const revision = this.#receiver?.ready ?? 0n;
-    await this.#release();
+    // Said first: what has been kept is kept, whatever becomes of our tables.
     await this.#link.close({ kind: 'done', total: this.#total });
-    this.#settle.resolve({
-      bytes: this.#total,
-      frames: this.#taken,
-      revision,
-      wireBytes: this.#link.sent + this.#link.received,
-    });
+    const wireBytes = this.#link.sent + this.#link.received;
+    const summary: LiveSummary = { bytes: this.#total, frames: this.#taken, revision, wireBytes };
+    this.#release().then(() => this.#settle.resolve(summary), this.#settle.reject);
   }
 
   #stop(error: MillraceError): void {
     this.#error = error;
     this.#tellReader(error);
     this.#turn.notify();
-    this.#settle.reject(error);
-    void this.#release();
-    void this.#link.close({ kind: 'stop' });
+    const released = this.#release().catch(() => undefined); // the first error is the one that is told
+    void Promise.all([this.#link.close({ kind: 'stop' }), released]).then(() => this.#settle.reject(error));
   }
 
   async #release(): Promise<void> {

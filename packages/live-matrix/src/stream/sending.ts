@@ -62,7 +62,7 @@ export interface LiveSender {
   readonly writable: WritableStream<Uint8Array>;
   /**
    * Resolves when the receiver has taken everything and confirmed it.
-   * Rejects with a MillraceError: E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT, E_SEAL.
+   * Rejects, when the other end has been told, with a MillraceError: E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT, E_SEAL.
    */
   readonly closed: Promise<LiveSummary>;
 }
@@ -211,8 +211,7 @@ class LiveSending {
     this.#release();
     this.#turn.notify();
     this.#tellWriter(error);
-    this.#settle.reject(error);
-    void this.#link.close({ kind: 'stop' });
+    void this.#link.close({ kind: 'stop' }).then(() => this.#settle.reject(error));
   }
 
   readonly #onAbort = (): void => {
