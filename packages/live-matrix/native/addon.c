@@ -254,8 +254,7 @@ static uint32_t run_index(job *j) {
 }
 
 static uint32_t run_wipe(job *j) {
-  memset(j->build.entries, 0, (size_t)j->build.parts * j->build.capacity * sizeof *j->build.entries);
-  memset(j->build.ends, 0, (size_t)j->build.parts * MR_PART_BUCKETS * sizeof *j->build.ends);
+  mr_wipe(&j->build);
   return 1;
 }
 

@@ -152,6 +152,17 @@ int mr_index(const mr_build *build, uint32_t part) {
   return good;
 }
 
+void mr_wipe(const mr_build *table) {
+  const uint32_t room = table->capacity * (uint32_t)sizeof *table->entries;
+  for (uint32_t part = 0; part < table->parts; part++) {
+    const uint32_t start = part_start(table, part);
+    const uint32_t end = table->ends[(size_t)(part + 1) * MR_PART_BUCKETS - 1];
+    /* What is zero already is left alone: writing to it would make it memory. */
+    memset((uint8_t *)table->entries + start, 0, end > start && end - start < room ? end - start : room);
+  }
+  memset(table->ends, 0, (size_t)table->parts * MR_PART_BUCKETS * sizeof *table->ends);
+}
+
 void mr_discard(const mr_build *table) {
   discard((uint8_t *)table->entries, (size_t)table->parts * table->capacity * sizeof *table->entries);
   discard((uint8_t *)table->ends, (size_t)table->parts * MR_PART_BUCKETS * sizeof *table->ends);

@@ -14,6 +14,9 @@ int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *bui
 /* Sorts one part by bucket, packs it and writes its ends. 0 when memory is short, or the runs are not those of the part. */
 int mr_index(const mr_build *build, uint32_t part);
 
+/* Wipes a table that was finished. */
+void mr_wipe(const mr_build *table);
+
 /* Wipes a table and gives its memory back to the system; it may be filled again. */
 void mr_discard(const mr_build *table);
 

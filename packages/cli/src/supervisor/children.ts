@@ -36,17 +36,17 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
 }
 
 /**
- * MB of each half of the heap's young generation. Node lets it grow to 16, and an agent, whose messages are soon forgotten,
- * fills whatever there is: some 30 MB beside its tables, for nothing.
+ * An agent has its tables to hold, and little else. Node lets each half of the heap's young generation grow to 16 MB, which
+ * messages that are soon forgotten fill, and starts four threads to collect them.
  */
-const YOUNG_HALF_MB = 1;
+const smallNode = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
 const NODE_YOUNG_HALF_MB = 4;
 /** The C library of Linux keeps freed memory by thread; a node's threads, sharing, need 40 MB less under a sweep. */
 const ARENAS = { MALLOC_ARENA_MAX: '2' };
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];
-  return { name, entry: entries.machine, args, node: [`--max-semi-space-size=${YOUNG_HALF_MB}`] };
+  return { name, entry: entries.machine, args, node: smallNode };
 }
 
 /** HOST:PORT; IPv6 hosts in brackets. */

@@ -49,8 +49,8 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     }
   }
 
-  /** Room for the candidates of so many hints, twice what they have on average. */
-  const roomFor = (hints: number) => new Uint32Array(4 * hints + 64);
+  /** Room for the candidates of so many hints: two on average, and seven standard deviations. Too little is told. */
+  const roomFor = (hints: number) => new Uint32Array(2 * hints + Math.ceil(7 * Math.sqrt(hints)) + 16);
   const later: LaterCalls = {
     async partition(key, build, first, count) {
       const { rounds } = loadBlock(block, key);

@@ -1,0 +1,85 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { copyBytes } from '@millrace/base';
+import { createEngine, type EngineName } from '@millrace/live-matrix';
+import { afterEach, describe, expect, it } from 'vitest';
+import { gcode } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { MemoryWatch } from '../support/memory.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// What a whole machine agent holds at order 24, two tables live, while it prints and draws what it has made.
+
+const LIMIT_MS = 10 * 60_000;
+/** The impeller at a pace at which it takes a dozen revisions; the large one as fast as this computer. */
+const designs = {
+  'the impeller': {
+    factor: 300,
+    content: () => copyBytes(readFileSync(fileURLToPath(new URL('../../samples/impeller.gcode', import.meta.url)))),
+  },
+  '40 MB of G-code': { factor: 1e9, content: () => gcode(40_000_000) },
+} as const;
+
+let world: World | undefined;
+let watch: MemoryWatch | undefined;
+afterEach(async () => {
+  watch?.close();
+  await world?.close();
+  world = undefined;
+});
+
+async function peakOfPrint(engine: EngineName, design: keyof typeof designs) {
+  const { factor } = designs[design];
+  const content = designs[design].content();
+  world = await createWorld({
+    machine: { factor, order: 24, engine, stallMs: 60_000, giveUpMs: LIMIT_MS },
+  });
+  watch = new MemoryWatch();
+  watch.watch('machine', world.processes.machine.pid);
+  const owner = await world.session('owner');
+  const operator = await world.session('operator');
+  const stored = await store(world, owner, content);
+  const licence = await license(world, owner, stored.design, 1);
+  const view = await untilEnded(operator, await order(world, operator, licence), LIMIT_MS);
+  expect(view).toMatchObject({ state: 'completed' });
+  const made = await machineObject(world, objectOf(view));
+  expect(made).toMatchObject({ bytes: content.length, sha256: hashOf(content) });
+  const peak = watch.take().machine;
+  tell({ engine, design, ...peak });
+  return peak;
+}
+
+/** Numbers are printed, and kept where MILLRACE_FIGURES says. */
+function tell(figures: object): void {
+  const line = JSON.stringify({ name: 'agent memory', ...figures });
+  process.stdout.write(`${line}\n`);
+  if (process.env.MILLRACE_FIGURES) writeFileSync(process.env.MILLRACE_FIGURES, `${line}\n`, { flag: 'a' });
+}
+
+/** MB of a table that is ready. */
+const TABLE = 60;
+/**
+ * MB, with the pages of Node's own program. The aim is 230: what is above it here is for what Node happens to hold.
+ * WebAssembly has two worker threads more, and no way to give back what packing a table leaves over.
+ */
+const most = { native: 238, 'wasm-simd': 300 } as const;
+const engines = (['native', 'wasm-simd'] as const).filter((name) => {
+  try {
+    return createEngine(name).name === name;
+  } catch {
+    process.stdout.write(`agent-memory.test: not measured with ${name}: it does not run here\n`);
+    return false;
+  }
+});
+
+describe.each(engines)('an agent of order 24 with the engine %s', (engine) => {
+  it.each(['the impeller', '40 MB of G-code'] as const)(
+    'stays below its bound while it prints %s and draws it',
+    async (design) => {
+      const peak = await peakOfPrint(engine, design);
+      expect(peak?.resident).toBeLessThanOrEqual(most[engine]);
+      expect(peak?.own).toBeGreaterThan(2 * TABLE); // there were two
+    },
+    LIMIT_MS,
+  );
+});
