@@ -23,8 +23,7 @@ export const stagingOf = (layout: Layout): string => foldersOf(layout).staging;
 export async function commitStaged(layout: Layout): Promise<void> {
   const { ready } = foldersOf(layout);
   const file = await open(ready, 'wx', 0o600);
-  await file.sync();
-  await file.close();
+  await file.sync().finally(() => file.close());
   await syncFolder(dirname(ready));
 }
 
