@@ -1,6 +1,6 @@
 import { parityOf } from '../code/parity.ts';
 import { solveBlock } from '../code/solve.ts';
-import { wipeTable } from '../table/table.ts';
+import { partCapacity, SUPERBLOCK, wipeTable } from '../table/table.ts';
 import { indexPart, lookUp, partition } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';
@@ -54,10 +54,13 @@ export function createTsEngine(): HashEngine {
 
 /** Completes an engine that hashes with the reference's tables and code. */
 export function withReference(engine: HashOnly): HashEngine {
+  // Made anew for each of a table's 256 parts, they would be 70 MB of garbage in every thread.
+  const room = new Uint32Array(partCapacity(24));
   return {
     ...engine,
-    partition: (key, build, first, count) => partition(engine.hashRange, key, build, first, count),
-    index: indexPart,
+    partition: (key, build, first, count) =>
+      partition(engine.hashRange, key, build, first, count, room.subarray(0, SUPERBLOCK)),
+    index: (build, part) => indexPart(build, part, room),
     discard: wipeTable,
     lookUp,
     parity: parityOf,

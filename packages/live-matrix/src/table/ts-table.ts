@@ -32,11 +32,11 @@ export function partition(
   build: TableBuild,
   first: number,
   count: number,
+  codes = new Uint32Array(SUPERBLOCK),
 ): void {
   const { table, runs, cursors, base = 0 } = build;
   const { order, entries, parts } = table;
   const capacity = partCapacity(order);
-  const codes = new Uint32Array(SUPERBLOCK);
   const next = new Uint32Array(parts);
   for (let done = 0; done < count; done += SUPERBLOCK) {
     hashRange(key, base + first + done, codes);
@@ -71,16 +71,20 @@ export function partFull(): MillraceError {
 
 /**
  * Sorts one part by bucket, packs it and writes its ends.
+ * @param sorted room for a part, wiped afterwards: a caller with many parts passes the same one, which is less garbage
  * @throws {MillraceError} E_INTERNAL when a bucket has too many values, which no random function gets to
  */
-export function indexPart(build: TableBuild, part: number): void {
+export function indexPart(
+  build: TableBuild,
+  part: number,
+  sorted = new Uint32Array(partCapacity(build.table.order)),
+): void {
   const { table, runs, cursors } = build;
   const { order, parts } = table;
   const start = part * partCapacity(order);
   const entries = table.entries.subarray(start, start + partCapacity(order));
   const count = cursors[part] ?? 0;
   const ends = table.ends.subarray(part * PART_BUCKETS, (part + 1) * PART_BUCKETS);
-  const sorted = new Uint32Array(count);
   ends.fill(0);
   for (let i = 0; i < count; i++) {
     const bucket = (entries[i] ?? 0) >>> BUCKET_SHIFT;
@@ -115,7 +119,7 @@ export function indexPart(build: TableBuild, part: number): void {
     from = to;
   }
   bytes.fill(0, size);
-  sorted.fill(0);
+  sorted.fill(0, 0, count);
 }
 
 /** Writes the bucket of sorted[from] … sorted[to-1]; returns where it ends. `next` is room to count in. */
