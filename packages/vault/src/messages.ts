@@ -64,18 +64,20 @@ function plain(bytes: Uint8Array): Bytes {
 }
 
 const wantSchema = z.strictObject({ type: z.literal('want'), design, from: uint, count });
-const storeSchema = z.strictObject({
-  type: z.literal('store'),
-  design,
-  generation: uint,
-  from: uint,
-  decoys: z.boolean(),
-  cells: unpacked(placed),
-  /** What decoys are made from; none for a design. */
-  seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
-  /** Of cells under layers of points, one each; none for others. */
-  labels: unpacked(labelled).transform((records) => records.map(({ label }) => label)),
-});
+const storeSchema = z
+  .strictObject({
+    type: z.literal('store'),
+    design,
+    generation: uint,
+    from: uint,
+    decoys: z.boolean(),
+    cells: unpacked(placed),
+    /** What decoys are made from; none for a design. */
+    seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
+    /** Of cells under layers of points, one each; none for others. */
+    labels: unpacked(labelled).transform((records) => records.map(({ label }) => label)),
+  })
+  .refine(({ cells, labels }) => labels.length === 0 || labels.length === cells.length, 'one label a cell, or none');
 const storedSchema = z.strictObject({
   type: z.literal('stored'),
   design,

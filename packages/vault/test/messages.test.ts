@@ -114,6 +114,10 @@ describe('vault messages', () => {
       labels: [],
     });
     expect(() => decodeMessage(large)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
+    const store = samples.find((sample) => sample.type === 'store');
+    if (store?.type !== 'store') throw new Error('no sample');
+    const unequal = encodeMessage({ ...store, labels: [bytes(32), bytes(32)] });
+    expect(() => decodeMessage(unequal)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
   it('arbitrary bytes are an E_INPUT and nothing else', () => {
