@@ -151,9 +151,10 @@ describe('send and receive', () => {
     expect(sha256(await readFile(join(folder, 'by key')))).toBe(sha256(data));
   });
 
-  it('50 MB are exact, and neither end holds more of them than of 1 MB', { timeout: 300_000 }, async () => {
+  it('50 MB are exact, and neither end holds more of them than of 10 MB', { timeout: 300_000 }, async () => {
+    // The smaller one is large enough for the collector's young generation to have grown to what it will be.
     const peaks: number[][] = [];
-    for (const size of [1_000_000, 50_000_000]) {
+    for (const size of [10_000_000, 50_000_000]) {
       const data = randomBytes(size);
       const { command, to, code } = await receiver('--output', `large ${size}`, '--json');
       const sender = new Command(['send', await fileOf(data), '--to', to, '--code', code, '--json']);
