@@ -70,7 +70,7 @@ const BATCH = 64;
 /** The same for cells of points: seconds of work. */
 const POINTS_BATCH = 8;
 /** Cells staged by one message of a sweep; 67 MB. Most of what a message costs beside its cells does not grow with them. */
-const STEP = MAX_MOVED;
+export const STEP = MAX_MOVED;
 
 /**
  * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. Takes and

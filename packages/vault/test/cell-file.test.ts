@@ -186,7 +186,7 @@ describe('a step of a sweep in threads', () => {
       flags: n % 5 === 0 ? MAY_BE_ABSENT : 0,
       masked: n % 3 === 0,
     }));
-    const file = await openCellFile({ index: new MemoryStore(), path: join(folder, 'cells.bin') });
+    const file = await openCellFile({ index: new MemoryStore(), path: join(folder, 'cells.bin'), threads: 2 });
     const plain = new MemoryStore();
     for (const store of [file, plain]) {
       await store.batch(

@@ -18,6 +18,7 @@ import {
   type Playbook,
   POINTS_BYTES,
   SEGMENT_BYTES,
+  STEP,
   type StoredMessage,
   type StoreMessage,
   type VaultMessage,
@@ -68,8 +69,6 @@ interface MaintenanceReport {
 
 /** A long sweep is told of this often while it goes on. */
 const TELL_MS = 10_000;
-/** Cells of a step, when no budget asks for less. */
-const STEP = 4_096;
 /** Lost decoys made again by one message: a megabyte of cells. */
 const DECOYS = 64;
 const DECOYS_OF_POINTS = 8;

@@ -1,5 +1,4 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import {
   type Bytes,
   concatBytes,
@@ -24,7 +23,10 @@ export interface CellFileOptions {
   readonly index: Store;
   /** The file of slots; made when it is missing. */
   readonly path: string;
-  /** Renewing threads; default: as many as cores, 2 at most. */
+  /**
+   * Renewing threads; default 1. One renews more than the main thread can hand it, and a second takes 40 MB; only where cells are
+   * read from a slow disk, not from the system's cache, would it be of use.
+   */
   readonly threads?: number;
 }
 
@@ -52,7 +54,7 @@ export interface Renewal {
  * the index gives two values one place; E_READ_ONLY
  */
 export async function openCellFile(options: CellFileOptions): Promise<CellFile> {
-  const { index, path, threads = Math.min(2, availableParallelism()) } = options;
+  const { index, path, threads = 1 } = options;
   let file: FileHandle | undefined;
   try {
     file = await open(path, 'r+').catch(async (error: NodeJS.ErrnoException) => {
