@@ -106,8 +106,9 @@ describe('an agent that pulls at three times its registered pace', () => {
     const view = await untilPrint(operator, print, ({ state }) => state === 'alarmed');
     expect(view.code).toBe('E_ALARM');
     object = objectOf(view);
-    const { events } = await owner.api.object(object);
-    const alarm = events.find(({ type }) => type === 'alarmed');
+    const found = async () => (await owner.api.object(object)).events.find(({ type }) => type === 'alarmed');
+    await expect.poll(found, { timeout: 60_000 }).toBeDefined();
+    const alarm = await found();
     const acked = Number(alarm?.body.acked);
     expect(acked).toBeGreaterThan(0);
     const taken = await machineObject(world, object);
