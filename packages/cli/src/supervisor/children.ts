@@ -41,7 +41,7 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
  */
 const smallNode = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
 const NODE_YOUNG_HALF_MB = 4;
-/** The C library of Linux keeps freed memory by thread; a node's threads, sharing, need 40 MB less under a sweep. */
+/** The C library of Linux keeps freed memory by thread; a node's threads share what they can. */
 const ARENAS = { MALLOC_ARENA_MAX: '2' };
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {

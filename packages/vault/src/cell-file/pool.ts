@@ -15,8 +15,8 @@ interface Waiting {
 }
 
 /**
- * A thread's young objects, MB: each drags a piece of memory outside of the heap along, which the collector counts badly. Small,
- * it clears them away after some hundred cells; at the usual 16 it took tens of megabytes a thread.
+ * A thread's young objects, MB: each drags a piece of memory outside of the heap along, which the collector counts badly. A small
+ * young generation is cleared sooner.
  */
 const YOUNG_MB = 1;
 
