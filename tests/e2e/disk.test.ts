@@ -140,16 +140,17 @@ describe('cells that were cut short', () => {
     const { design } = added.json as { design: string };
     await world.processes.segments.kill();
     const cells = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
-    truncateSync(cells, Math.floor(statSync(cells).size / 3) + 1_000);
+    truncateSync(cells, 5 * 16_384 + 1_000); // wherever the design's cells lie, most of them are gone
     await world.processes.segments.start();
     expect(await world.log('segments')).toMatch(/the file of the cells was cut short/);
     // Without reading deep: places tell.
     const check = await millrace(world.home, 'vault', 'check', '--json');
     expect(check.exit).toBe(6);
     const missing = (await owner.api.design(design)).damage?.missing.length ?? 0;
-    expect(missing).toBeGreaterThan(0);
+    expect(missing).toBeGreaterThan(30);
     const repaired = await millrace(world.home, 'design', 'repair', design, copy, '--json');
-    expect(repaired.json, repaired.stderr).toMatchObject({ repaired: missing });
+    expect(repaired.exit, repaired.stderr).toBe(0);
+    expect((repaired.json as { repaired: number }).repaired).toBeGreaterThanOrEqual(missing);
     await expectSound(design);
   });
 });

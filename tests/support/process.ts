@@ -19,6 +19,8 @@ export class Managed {
   #exited: Promise<void> = Promise.resolve();
   /** The test ends it. */
   #expected = false;
+  /** It has said that it serves. */
+  #ready = false;
 
   constructor({ name, entry, args, node = [] }: ProcessSpec, logFile: string) {
     this.name = name;
@@ -44,12 +46,13 @@ export class Managed {
     const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     this.#child = child;
     this.#expected = false;
+    this.#ready = false;
     children.add(child);
     child.stderr?.pipe(log);
     this.#exited = new Promise((resolve) => {
       child.once('close', (code, signal) => {
         children.delete(child);
-        if (!this.#expected) this.#tellOfEnd(code ?? signal);
+        if (!this.#expected && this.#ready) this.#tellOfEnd(code ?? signal);
         if (this.#child === child) this.#child = undefined;
         log.end();
         resolve();
@@ -105,6 +108,7 @@ export class Managed {
         text += chunk.toString();
         if (!text.includes('"ready":true')) return;
         clearTimeout(timer);
+        this.#ready = true;
         resolve();
       });
       child.once('error', reject);

@@ -41,7 +41,7 @@ const wrong: readonly (readonly [string, string, object])[] = [
   [
     'an engine that there is not',
     'agent.engine',
-    { agent: { order: 16, suite: 'keccak256', hints: 'dense', engine: 'gpu' } },
+    { agent: { order: 16, suite: 'keccak256', hints: 'dense', engine: 'abacus' } },
   ],
   ['a directory of nothing', 'directory', { directory: {} }],
 ];

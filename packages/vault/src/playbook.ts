@@ -89,6 +89,8 @@ export class Playbook {
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
   readonly #steps: Steps;
+  /** The state in memory is a commit ahead of the one that is written. */
+  #unwritten = false;
 
   private constructor(
     store: Store,
@@ -228,9 +230,9 @@ export class Playbook {
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
       if (end > holding.instructed) return undefined;
-      if (message.from <= holding.stored && end > holding.stored) {
-        await this.#put([{ ...holding, stored: end }]);
-      }
+      // Cells may have been stored where only the committed step has them: it is written before they count.
+      const more = message.from <= holding.stored && end > holding.stored;
+      if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
       const { stored, segments, decoys } = this.#holding(toHex(message.design));
       return { design: toHex(message.design), complete: stored >= segments, decoys };
     });
@@ -339,9 +341,10 @@ export class Playbook {
         return undefined;
       const name = await this.#namer(message.missing.length + message.damaged.length > 0);
       const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
-      // Durable with the next message, or with the end: until then a killed node says the same message once more, and what
-      // it named meanwhile stays where it is.
+      // Durable with the next thing that is written: until then a killed node says the same message once more, and what it
+      // named meanwhile stays where it is.
       this.#state = { ...this.#state, sweep: committed(sweep) };
+      this.#unwritten = true;
       const ended = isEnded(committed(sweep));
       if (ended) await this.#endSweep();
       return { ...outcome, ended };
@@ -435,12 +438,14 @@ export class Playbook {
   }
 
   /** Durable, then visible. */
-  async #put(holdings: readonly Holding[], writes: readonly Write[] = [], state?: VaultState): Promise<void> {
+  async #put(holdings: readonly Holding[], writes: readonly Write[] = [], next?: VaultState): Promise<void> {
+    const state = next ?? (this.#unwritten ? this.#state : undefined);
     await this.#store.batch([
       ...holdings.map((holding) => ({ put: holdingKey(holding.id), value: encodeHolding(holding) })),
       ...writes,
       ...(state === undefined ? [] : [{ put: STATE_KEY, value: encodeState(state) }]),
     ]);
+    if (state !== undefined) this.#unwritten = false;
     for (const holding of holdings) this.#holdings.set(toHex(holding.id), holding);
     if (holdings.length > 0) this.#steps.changed();
     if (state !== undefined) this.#state = state;
