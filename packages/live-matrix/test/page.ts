@@ -110,6 +110,7 @@ export async function pageSays(program: string, options: PageOptions): Promise<s
     const flags = ['--headless', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`];
     child = spawn(program, [...flags, ...(options.flags ?? []), `http://127.0.0.1:${address.port}/`], {
       stdio: 'ignore',
+      detached: true, // a group of its own, which ends as one
     });
     child.on('error', (error) => said(error.message));
     child.on('exit', (status) => said(`Chromium ended with ${status}`));
@@ -117,10 +118,22 @@ export async function pageSays(program: string, options: PageOptions): Promise<s
     return await answer.finally(() => clearTimeout(guard));
   } finally {
     const gone = new Promise((resolve) => child?.once('exit', resolve));
-    if (child?.exitCode === null && child.kill()) await gone;
+    if (child?.exitCode === null && endGroup(child)) await gone;
     server.closeAllConnections();
     server.close();
-    // Its children may write for a moment after it has ended.
-    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
+    try {
+      // Its children may write for a moment after it has ended.
+      rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+    } catch (error) {
+      process.stdout.write(`${profile} is left behind: ${String(error)}\n`);
+    }
+  }
+}
+
+function endGroup({ pid }: ChildProcess): boolean {
+  try {
+    return pid !== undefined && process.kill(-pid, 'SIGKILL');
+  } catch {
+    return false; // it has just ended
   }
 }
