@@ -108,6 +108,8 @@ export function requireHeld({ licence, lost }: LicenceRecord): void {
   throw new MillraceError('E_LICENCE_INVALID', `the licence cannot be used: ${why}`, { data: { licence } });
 }
 
+const isBegun = ({ state }: PrintRecord): boolean => state === 'permitted' || state === 'running';
+
 async function permit(
   context: ControlContext,
   print: PrintRecord,
@@ -116,7 +118,7 @@ async function permit(
   bytes: Bytes,
 ): Promise<PrintRecord> {
   const { records, clock, directory, permitKey } = context;
-  const resuming = print.state === 'permitted' || print.state === 'running';
+  const resuming = isBegun(print);
   if (print.state === 'alarmed') throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
   if (!resuming && print.state !== 'queued') throw new MillraceError('E_STATE', `the print is ${print.state}`);
   if (resuming && !(print.run && equalBytes(print.run, request.run))) {
@@ -142,7 +144,9 @@ async function permit(
     count: 1,
   });
   return records.prints.update(print.print, (current) => {
-    if (current.state !== print.state) throw new MillraceError('E_STATE', `the print is ${current.state}`);
+    // The report that it has started may come in between.
+    if (current.state !== print.state && !(resuming && isBegun(current)))
+      throw new MillraceError('E_STATE', `the print is ${current.state}`);
     return {
       ...current,
       state: resuming ? current.state : 'permitted',
