@@ -19,6 +19,7 @@ export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';
 export * from './seed.ts';
 export * from './sender.ts';
+export { Follower, type FollowerMixes } from './stream/follower.ts';
 export * from './stream/index.ts';
 export * from './stream/node.ts';
 export { KEY_BYTES, type SuiteName, suites } from './suites.ts';

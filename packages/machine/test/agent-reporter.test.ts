@@ -1,5 +1,5 @@
 import { type Bytes, systemRandom } from '@millrace/base';
-import { createReceiver, type Receiver } from '@millrace/live-matrix';
+import { createReceiver, Follower, type Receiver } from '@millrace/live-matrix';
 import {
   type MachineState,
   openTelemetry,
@@ -10,7 +10,6 @@ import {
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Mixes } from '../src/agent/mixes.ts';
 import { Reporter } from '../src/agent/reporter.ts';
-import { RevisionClock } from '../src/agent/revision-clock.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
@@ -196,32 +195,32 @@ function countingReceiver(): Receiver & { prepared: number } {
 test('the next table waits for a genuine frame of the newest revision and for every frame of the older', async () => {
   const receiver = countingReceiver();
   const times: number[] = [];
-  const revisions = new RevisionClock({
+  const follower = new Follower({
     receiver,
-    mixes: new Mixes(systemRandom(16)),
-    clock: { now: () => 0, monotonic: () => 0 },
+    mixes: new Mixes(systemRandom(16)).of('forward'),
+    now: () => 0,
     onReady: (ms) => times.push(ms),
     onFailed: (error) => {
       throw error;
     },
   });
   const settle = () => new Promise((resolve) => setImmediate(resolve));
-  revisions.arrived(0n);
+  follower.arrived(0n);
   await settle();
   expect(receiver.prepared).toBe(0);
-  revisions.settled(0n, false);
+  follower.settled(0n, false);
   await settle();
   expect(receiver.prepared).toBe(0); // it was not genuine
-  revisions.arrived(0n);
-  revisions.settled(0n, true);
+  follower.arrived(0n);
+  follower.settled(0n, true);
   await settle();
   expect(receiver.prepared).toBe(1);
-  revisions.arrived(0n);
-  revisions.arrived(1n);
-  revisions.settled(1n, true);
+  follower.arrived(0n);
+  follower.arrived(1n);
+  follower.settled(1n, true);
   await settle();
   expect(receiver.prepared).toBe(1); // preparing would erase the table that the frame of revision 0 needs
-  revisions.settled(0n, true);
+  follower.settled(0n, true);
   await settle();
   expect(receiver.prepared).toBe(2);
   expect(times.length).toBe(2);
@@ -231,18 +230,18 @@ test('revision 64 waits for its fresh secret', async () => {
   const receiver = countingReceiver();
   receiver.prepared = 63;
   const mixes = new Mixes(systemRandom(16));
-  const revisions = new RevisionClock({
+  const follower = new Follower({
     receiver,
-    mixes,
-    clock: { now: () => 0, monotonic: () => 0 },
+    mixes: mixes.of('forward'),
+    now: () => 0,
     onReady: () => undefined,
     onFailed: () => undefined,
   });
   expect(mixes.pointDue(31n)).toBeUndefined();
   expect(mixes.pointDue(32n)).toHaveLength(65);
   expect(mixes.pointDue(33n)).toBeUndefined(); // asked already
-  revisions.arrived(63n);
-  revisions.settled(63n, true);
+  follower.arrived(63n);
+  follower.settled(63n, true);
   await new Promise((resolve) => setImmediate(resolve));
   expect(receiver.prepared).toBe(63);
 });

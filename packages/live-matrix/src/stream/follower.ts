@@ -1,35 +1,50 @@
 import type { Receiver } from '../live-receiver.ts';
-import type { Mixes } from './mixes.ts';
+
+/** Secrets of fresh exchanges, as far as they have come. */
+export interface FollowerMixes {
+  /** True when `revision` needs no fresh secret, or its secret is here. */
+  has(revision: bigint): boolean;
+  /** Mixes into the ratchet what `revision` needs. */
+  apply(revision: bigint, ratchet: { mix(secret: Uint8Array): void }): void;
+}
 
 /**
- * Moves the receiver to the next revision. It holds the tables of two, and preparing a third erases the older: so the
+ * Moves a receiver to the next revision. It holds the tables of two, and preparing a third erases the older: so the
  * next is begun when a genuine frame of the newest has come and none of the older is still being decoded. The channel
  * keeps the order, so that none of the older comes after.
  */
 export class Follower {
   readonly #receiver: Receiver;
-  readonly #mixes: Mixes;
+  readonly #mixes: FollowerMixes;
   readonly #now: () => number;
   readonly #onReady: (tableMs: number) => void;
   readonly #onFailed: (error: unknown) => void;
   /** Frames being decoded, by revision. */
   readonly #pending = new Map<bigint, number>();
   #newest = -1n;
-  #preparing = false;
+  /** When the table that is being prepared was begun. */
+  #began: number | undefined;
   #closed = false;
 
   constructor(options: {
-    receiver: Receiver;
-    mixes: Mixes;
-    now: () => number;
+    readonly receiver: Receiver;
+    readonly mixes: FollowerMixes;
+    /** Monotonic milliseconds. */
+    now(): number;
+    /** A table is ready; it took so many milliseconds. */
     onReady(tableMs: number): void;
     onFailed(error: unknown): void;
   }) {
     this.#receiver = options.receiver;
     this.#mixes = options.mixes;
-    this.#now = options.now;
+    this.#now = () => options.now();
     this.#onReady = options.onReady;
     this.#onFailed = options.onFailed;
+  }
+
+  /** Milliseconds that the table under way has taken so far; 0 while there is none. */
+  get preparingMs(): number {
+    return this.#began === undefined ? 0 : this.#now() - this.#began;
   }
 
   /** A frame that claims this revision is going to be decoded. */
@@ -49,18 +64,17 @@ export class Follower {
   /** Begins the next table if it is time; also called when the secret of a mix has come. */
   advance(): void {
     const { ready } = this.#receiver;
-    if (this.#closed || this.#preparing || this.#newest < ready || !this.#mixes.has(ready + 1n)) return;
+    if (this.#closed || this.#began !== undefined || this.#newest < ready || !this.#mixes.has(ready + 1n)) return;
     for (const revision of this.#pending.keys()) if (revision < ready) return;
-    this.#preparing = true;
-    void this.#prepare(ready + 1n);
+    this.#began = this.#now();
+    void this.#prepare(ready + 1n, this.#began);
   }
 
   close(): void {
     this.#closed = true;
   }
 
-  async #prepare(revision: bigint): Promise<void> {
-    const began = this.#now();
+  async #prepare(revision: bigint, began: number): Promise<void> {
     try {
       this.#mixes.apply(revision, this.#receiver);
       await this.#receiver.prepareNext();
@@ -68,7 +82,7 @@ export class Follower {
       if (!this.#closed) this.#onFailed(error);
       return;
     }
-    this.#preparing = false;
+    this.#began = undefined;
     if (this.#closed) return;
     this.#onReady(this.#now() - began);
     this.advance();

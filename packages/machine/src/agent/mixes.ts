@@ -1,6 +1,6 @@
 import { type Bytes, concatBytes, copyBytes, MillraceError, u64be, utf8, wipe } from '@millrace/base';
 import { generateP256Key, type OpeningContext, type P256Key } from '@millrace/identity';
-import { MIX_INTERVAL } from '@millrace/live-matrix';
+import { type FollowerMixes, MIX_INTERVAL } from '@millrace/live-matrix';
 import { mixSecret } from '@millrace/protocol';
 
 /** The point is sent so many revisions before it is needed: control mails the answer's secret to the segments node. */
@@ -57,6 +57,14 @@ export class Mixes {
     ratchet.mix(secret.bytes);
     secret.taken.add(who);
     if (secret.taken.size === 2) wipe(secret.bytes);
+  }
+
+  /** The secrets as one of the two ratchets takes them. */
+  of(who: 'forward' | 'reverse'): FollowerMixes {
+    return {
+      has: (revision) => this.has(revision),
+      apply: (revision, ratchet) => this.apply(who, revision, ratchet),
+    };
   }
 
   close(): void {

@@ -1,12 +1,11 @@
 import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
-import type { Receiver } from '@millrace/live-matrix';
+import { Follower, type Receiver } from '@millrace/live-matrix';
 import { decodeKey, type MachineSide, type MachineState } from '@millrace/protocol';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
 import type { Incoming, SessionEvent } from './inbox.ts';
 import { Mixes } from './mixes.ts';
 import { Reporter } from './reporter.ts';
-import { RevisionClock } from './revision-clock.ts';
 import { cellBytes } from './segment.ts';
 
 export interface StreamOptions {
@@ -37,7 +36,7 @@ export class Stream {
   readonly #options: StreamOptions;
   readonly #session: Bytes;
   readonly #mixes: Mixes;
-  readonly #revisions: RevisionClock;
+  readonly #follower: Follower;
   readonly #reporter: Reporter;
   /** The context of the keys opens its messages only in the order in which they were sealed. */
   readonly #sealed = new Serial();
@@ -74,10 +73,10 @@ export class Stream {
       state: options.state,
       send: options.send,
     });
-    this.#revisions = new RevisionClock({
+    this.#follower = new Follower({
       receiver,
-      mixes: this.#mixes,
-      clock,
+      mixes: this.#mixes.of('forward'),
+      now: () => clock.monotonic(),
       onReady: (tableMs) => this.#onReady(tableMs),
       onFailed: (error) => this.#stop(error),
     });
@@ -140,7 +139,7 @@ export class Stream {
     const claimed = header?.revision ?? 0n;
     let genuine = false;
     this.#decoding++;
-    this.#revisions.arrived(claimed);
+    this.#follower.arrived(claimed);
     try {
       const { revision, frame, cell } = await this.#options.receiver.decode(payload);
       genuine = true;
@@ -158,7 +157,7 @@ export class Stream {
       this.#reporter.resend(header.frame);
     } finally {
       this.#decoding--;
-      if (!this.#over) this.#revisions.settled(claimed, genuine);
+      if (!this.#over) this.#follower.settled(claimed, genuine);
     }
   }
 
@@ -199,7 +198,7 @@ export class Stream {
     await this.#mixes.answer(this.#options.side.context, revision, sealed);
     if (this.#over) return;
     this.#reporter.mixed();
-    this.#revisions.advance();
+    this.#follower.advance();
   }
 
   /** Hands on what is complete, in order. */
@@ -269,7 +268,7 @@ export class Stream {
   #close(): void {
     this.#over = true;
     clearInterval(this.#watch);
-    this.#revisions.close();
+    this.#follower.close();
     this.#reporter.close();
     this.#mixes.close();
     for (const secret of [...this.#cells.values(), ...this.#keys.values()]) wipe(secret);
