@@ -164,9 +164,9 @@ static mr_build next_table(arguments *a, int building) {
   mr_build build = {0};
   build.order = next_u32(a);
   build.parts = next_u32(a);
-  const array entries = next_array(a, 4), ends = next_array(a, 4);
+  const array entries = next_array(a, 4), ends = next_array(a, 2);
   a->good = a->good && (build.order == 16 || build.order == 24) && build.parts == 1u << (build.order - 16) &&
-            entries.length % build.parts == 0 && ends.length == (size_t)build.parts * MR_PART_BUCKETS;
+            entries.length % build.parts == 0 && ends.length == (size_t)build.parts * MR_PART_ENDS;
   build.entries = entries.data;
   build.ends = ends.data;
   build.capacity = a->good ? (uint32_t)(entries.length / build.parts) : 0;

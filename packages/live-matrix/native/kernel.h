@@ -17,7 +17,7 @@ typedef struct {
 /* A table, or one that is being built: see src/table/table.ts for its form. */
 typedef struct {
   uint32_t *entries; /* parts × capacity */
-  uint32_t *ends;    /* parts × 4096 */
+  uint16_t *ends;    /* parts × MR_PART_ENDS */
   uint32_t *runs;    /* while building: start and length for each superblock and part */
   uint32_t *cursors; /* while building: entries so far in each part; counted up atomically */
   uint32_t order;

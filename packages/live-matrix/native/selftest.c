@@ -146,7 +146,7 @@ static void check_table(const mr_kernel *kernel) {
   build.entries = malloc(65536 * 4);
   build.runs = calloc(4, 4);
   build.cursors = calloc(1, 4);
-  build.ends = malloc(MR_PART_BUCKETS * 4);
+  build.ends = calloc(MR_PART_ENDS, sizeof *build.ends);
   if (!mr_partition(kernel, &key, &build, 32768, 32768) || !mr_partition(kernel, &key, &build, 0, 32768))
     fail(kernel->name, "a part is full");
   if (!mr_index(&build, 0)) fail(kernel->name, "no index");

@@ -20,6 +20,10 @@
 #define WORD_VALUES 48u
 /* No random function comes near: with so many the numbers of a bucket's values fit a byte. */
 #define MOST_VALUES 255u
+/* Buckets whose ends are counted from one place, and what such places are multiples of, in bytes. */
+#define GROUP_BUCKETS 256u
+#define GROUPS (MR_PART_BUCKETS / GROUP_BUCKETS)
+#define GROUP_UNIT 8u
 
 /* Bucket of a code among all; the upper bits are the part. */
 static inline uint32_t bucket_of(uint32_t code, uint32_t order) { return (code & ((1u << order) - 1)) >> 4; }
@@ -29,6 +33,16 @@ static inline uint32_t part_of(uint32_t code, uint32_t order) { return (code & (
 /* In bytes. */
 static inline uint32_t part_start(const mr_build *build, uint32_t part) {
   return part * build->capacity * (uint32_t)sizeof *build->entries;
+}
+
+static inline uint16_t *ends_of(const mr_build *build, uint32_t part) {
+  return build->ends + (size_t)part * MR_PART_ENDS;
+}
+
+/* From the part's start, in bytes; 0 in a part that was not packed. */
+static inline uint32_t end_in_part(const uint16_t *ends, uint32_t bucket) {
+  const uint32_t end = ends[GROUPS + bucket];
+  return end == 0 ? 0 : ends[bucket / GROUP_BUCKETS] * GROUP_UNIT + end;
 }
 
 /* Wipes, and gives whole pages back: they are memory again, and zero, as soon as they are written. */
@@ -103,21 +117,26 @@ typedef struct {
 
 static int pack_part(const mr_build *build, uint32_t part, sorting *s, uint32_t n) {
   uint8_t *bytes = (uint8_t *)(build->entries + (size_t)part * build->capacity);
-  uint32_t *ends = build->ends + (size_t)part * MR_PART_BUCKETS;
-  const uint32_t start = part_start(build, part);
+  uint16_t *ends = ends_of(build, part);
   memcpy(s->copy, bytes, n * sizeof *s->copy);
   memset(s->numbers, 0, sizeof s->numbers);
   for (uint32_t i = 0; i < n; i++)
     if (++s->numbers[s->copy[i] >> LOW_BITS & WITHIN_PART] == 0) return 0;
-  uint32_t size = 0;
+  uint32_t size = 0, group = 0;
   for (uint32_t bucket = 0; bucket < MR_PART_BUCKETS; bucket++) {
+    if (bucket % GROUP_BUCKETS == 0) {
+      while (size % GROUP_UNIT != 0) bytes[size++] = 0;
+      group = size;
+      ends[bucket / GROUP_BUCKETS] = (uint16_t)(group / GROUP_UNIT);
+    }
     uint8_t *codes = s->numbers + bucket * BUCKET_CODES;
     const uint32_t count = number_codes(codes);
     if (count > MOST_VALUES) return 0;
     const uint32_t bits = (BUCKET_CODES + count + 7) / 8;
     write_bits(bytes + size, bits, codes, count);
     size += bits + VALUE_BYTES * count;
-    ends[bucket] = size;
+    if (size - group > UINT16_MAX) return 0;
+    ends[GROUPS + bucket] = (uint16_t)(size - group);
   }
   uint32_t seen = 0;
   for (uint32_t superblock = 0; superblock < (1u << build->order) / MR_SUPERBLOCK; superblock++) {
@@ -128,14 +147,13 @@ static int pack_part(const mr_build *build, uint32_t part, sorting *s, uint32_t 
       const uint32_t code = s->copy[i] >> LOW_BITS & WITHIN_PART;
       const uint32_t value = superblock * MR_SUPERBLOCK | (s->copy[i] & (MR_SUPERBLOCK - 1));
       const uint32_t back = VALUE_BYTES * (s->numbers[code]++ + 1);
-      const uint32_t end = ends[code / BUCKET_CODES];
+      const uint32_t end = end_in_part(ends, code / BUCKET_CODES);
       if (back > end) return 0; /* runs that overlap: none of ours do */
       bytes[end - back] = (uint8_t)value;
       bytes[end - back + 1] = (uint8_t)(value >> 8);
       bytes[end - back + 2] = (uint8_t)(value >> 16);
     }
   }
-  for (uint32_t bucket = 0; bucket < MR_PART_BUCKETS; bucket++) ends[bucket] += start;
   discard(bytes + size, (size_t)build->capacity * sizeof *build->entries - size);
   return seen == n;
 }
@@ -155,25 +173,35 @@ int mr_index(const mr_build *build, uint32_t part) {
 void mr_wipe(const mr_build *table) {
   const uint32_t room = table->capacity * (uint32_t)sizeof *table->entries;
   for (uint32_t part = 0; part < table->parts; part++) {
-    const uint32_t start = part_start(table, part);
-    const uint32_t end = table->ends[(size_t)(part + 1) * MR_PART_BUCKETS - 1];
+    const uint32_t end = end_in_part(ends_of(table, part), MR_PART_BUCKETS - 1);
     /* What is zero already is left alone: writing to it would make it memory. */
-    memset((uint8_t *)table->entries + start, 0, end > start && end - start < room ? end - start : room);
+    memset((uint8_t *)table->entries + part_start(table, part), 0, end > 0 && end < room ? end : room);
   }
-  memset(table->ends, 0, (size_t)table->parts * MR_PART_BUCKETS * sizeof *table->ends);
+  memset(table->ends, 0, (size_t)table->parts * MR_PART_ENDS * sizeof *table->ends);
 }
 
 void mr_discard(const mr_build *table) {
   discard((uint8_t *)table->entries, (size_t)table->parts * table->capacity * sizeof *table->entries);
-  discard((uint8_t *)table->ends, (size_t)table->parts * MR_PART_BUCKETS * sizeof *table->ends);
+  discard((uint8_t *)table->ends, (size_t)table->parts * MR_PART_ENDS * sizeof *table->ends);
 }
 
 #define AHEAD 12
 /* Longest bucket whose bits are one word. */
 #define WORD_BUCKET (8u + VALUE_BYTES * WORD_VALUES)
 
+static inline uint32_t end_of(const mr_build *table, uint32_t bucket) {
+  const uint32_t part = bucket / MR_PART_BUCKETS;
+  return part_start(table, part) + end_in_part(ends_of(table, part), bucket % MR_PART_BUCKETS);
+}
+
 static inline uint32_t start_of(const mr_build *table, uint32_t bucket) {
-  return bucket % MR_PART_BUCKETS == 0 ? part_start(table, bucket / MR_PART_BUCKETS) : table->ends[bucket - 1];
+  if (bucket % GROUP_BUCKETS != 0) return end_of(table, bucket - 1);
+  const uint32_t part = bucket / MR_PART_BUCKETS, group = bucket % MR_PART_BUCKETS / GROUP_BUCKETS;
+  return part_start(table, part) + ends_of(table, part)[group] * GROUP_UNIT;
+}
+
+static inline void prefetch_end(const mr_build *table, uint32_t bucket) {
+  __builtin_prefetch(ends_of(table, bucket / MR_PART_BUCKETS) + GROUPS + bucket % MR_PART_BUCKETS);
 }
 
 /* Which values of a bucket have the code: the number of the first, and how many there are. */
@@ -211,7 +239,7 @@ uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t 
   uint32_t to = 0;
   for (size_t i = 0; i < count; i++) {
     /* The line of `ends` is asked for well ahead, those of the bucket somewhat less. */
-    if (i + 2 * AHEAD < count) __builtin_prefetch(&table->ends[bucket_of(codes[i + 2 * AHEAD], order)]);
+    if (i + 2 * AHEAD < count) prefetch_end(table, bucket_of(codes[i + 2 * AHEAD], order));
     if (i + AHEAD < count) {
       const uint32_t next = start_of(table, bucket_of(codes[i + AHEAD], order));
       if (next < size) {
@@ -227,7 +255,7 @@ uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t 
     }
     const uint32_t bucket = bucket_of(codes[i], order);
     const uint32_t code = codes[i] & (BUCKET_CODES - 1);
-    const uint32_t start = start_of(table, bucket), end = table->ends[bucket];
+    const uint32_t start = start_of(table, bucket), end = end_of(table, bucket);
     /* A table that was wiped meanwhile has no buckets. */
     if (end > size || start >= end || size - start < sizeof(uint64_t)) continue;
     uint32_t matches;

@@ -5,6 +5,8 @@
 #include "kernel.h"
 
 #define MR_PART_BUCKETS 4096u
+/* Numbers that tell where the buckets of a part end: of its groups and of its buckets. */
+#define MR_PART_ENDS (MR_PART_BUCKETS + 16u)
 
 #define MR_SUPERBLOCK (1u << 15)
 

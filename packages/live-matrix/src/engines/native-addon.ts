@@ -2,7 +2,7 @@ export type TableArguments<Rest extends unknown[]> = [
   order: number,
   parts: number,
   entries: Uint32Array,
-  ends: Uint32Array,
+  ends: Uint16Array,
   ...Rest,
 ];
 type BuildArguments<Rest extends unknown[]> = TableArguments<[runs: Uint32Array, cursors: Uint32Array, ...Rest]>;

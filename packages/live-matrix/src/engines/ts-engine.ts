@@ -1,7 +1,7 @@
 import { parityOf } from '../code/parity.ts';
 import { solveBlock } from '../code/solve.ts';
-import { partCapacity, SUPERBLOCK, wipeTable } from '../table/table.ts';
-import { indexPart, lookUp, partition } from '../table/ts-table.ts';
+import { SUPERBLOCK, wipeTable } from '../table/table.ts';
+import { indexPart, indexRoom, lookUp, partition } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';
 
@@ -55,11 +55,11 @@ export function createTsEngine(): HashEngine {
 /** Completes an engine that hashes with the reference's tables and code. */
 export function withReference(engine: HashOnly): HashEngine {
   // Made anew for each of a table's 256 parts, they would be 70 MB of garbage in every thread.
-  const room = new Uint32Array(partCapacity(24));
+  const room = indexRoom(24);
   return {
     ...engine,
     partition: (key, build, first, count) =>
-      partition(engine.hashRange, key, build, first, count, room.subarray(0, SUPERBLOCK)),
+      partition(engine.hashRange, key, build, first, count, room.sorted.subarray(0, SUPERBLOCK)),
     index: (build, part) => indexPart(build, part, room),
     discard: wipeTable,
     lookUp,

@@ -17,8 +17,12 @@ export interface Table {
   readonly parts: number;
   /** parts × capacity words: values while they are put in, bytes of buckets afterwards. */
   readonly entries: Uint32Array;
-  /** Where each bucket ends, in bytes. It starts where the one before ends; a part's first at the part's start. */
-  readonly ends: Uint32Array;
+  /**
+   * Where each bucket ends, for each part PART_ENDS numbers: where its 16 groups of 256 buckets start, in units of 8 bytes from
+   * the part's start; then every bucket's end, in bytes from its group's start, 0 while the part is not packed. A
+   * bucket starts where the one before ends; a group's first at the group's start.
+   */
+  readonly ends: Uint16Array;
 }
 
 /**
@@ -39,6 +43,10 @@ export interface TableBuild {
 export const SUPERBLOCK = 2 ** 15;
 
 export const PART_BUCKETS = 4096;
+export const GROUP_BUCKETS = 256;
+export const GROUPS = PART_BUCKETS / GROUP_BUCKETS;
+export const GROUP_UNIT = 8;
+export const PART_ENDS = GROUPS + PART_BUCKETS;
 export const BUCKET_CODES = 16;
 export const VALUE_BYTES = 3;
 /** More in one bucket are refused: 16 are the mean. */
@@ -60,7 +68,7 @@ export function allocateTable(order: Order): Table {
     order,
     parts,
     entries: new Uint32Array(sharedMemory(4 * parts * partCapacity(order))),
-    ends: new Uint32Array(sharedMemory(4 * parts * PART_BUCKETS)),
+    ends: new Uint16Array(sharedMemory(2 * parts * PART_ENDS)),
   };
 }
 

@@ -4,8 +4,12 @@ import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 import {
   BUCKET_CODES,
+  GROUP_BUCKETS,
+  GROUP_UNIT,
+  GROUPS,
   MOST_VALUES,
   PART_BUCKETS,
+  PART_ENDS,
   partCapacity,
   SUPERBLOCK,
   type Table,
@@ -69,31 +73,33 @@ export function partFull(): MillraceError {
   return new MillraceError('E_INTERNAL', 'a part of the table is full');
 }
 
+/** What sorting a part needs: room for its values, and where each bucket's next one goes. */
+export const indexRoom = (order: Order) => ({
+  sorted: new Uint32Array(partCapacity(order)),
+  firsts: new Uint32Array(PART_BUCKETS),
+});
+
 /**
  * Sorts one part by bucket, packs it and writes its ends.
- * @param sorted room for a part, wiped afterwards: a caller with many parts passes the same one, which is less garbage
+ * @param room wiped afterwards: a caller with many parts passes the same one, which is less garbage
  * @throws {MillraceError} E_INTERNAL when a bucket has too many values, which no random function gets to
  */
-export function indexPart(
-  build: TableBuild,
-  part: number,
-  sorted = new Uint32Array(partCapacity(build.table.order)),
-): void {
+export function indexPart(build: TableBuild, part: number, { sorted, firsts } = indexRoom(build.table.order)): void {
   const { table, runs, cursors } = build;
   const { order, parts } = table;
   const start = part * partCapacity(order);
   const entries = table.entries.subarray(start, start + partCapacity(order));
   const count = cursors[part] ?? 0;
-  const ends = table.ends.subarray(part * PART_BUCKETS, (part + 1) * PART_BUCKETS);
-  ends.fill(0);
+  const ends = table.ends.subarray(part * PART_ENDS, (part + 1) * PART_ENDS);
+  firsts.fill(0);
   for (let i = 0; i < count; i++) {
     const bucket = (entries[i] ?? 0) >>> BUCKET_SHIFT;
-    ends[bucket] = (ends[bucket] ?? 0) + 1;
+    firsts[bucket] = (firsts[bucket] ?? 0) + 1;
   }
   let at = 0;
   for (let bucket = 0; bucket < PART_BUCKETS; bucket++) {
-    const size = ends[bucket] ?? 0;
-    ends[bucket] = at;
+    const size = firsts[bucket] ?? 0;
+    firsts[bucket] = at;
     at += size;
   }
   for (let superblock = 0; superblock < 2 ** order / SUPERBLOCK; superblock++) {
@@ -102,20 +108,26 @@ export function indexPart(
     for (let i = from; i < end; i++) {
       const entry = entries[i] ?? 0;
       const bucket = entry >>> BUCKET_SHIFT;
-      const to = ends[bucket] ?? 0;
-      ends[bucket] = to + 1;
+      const to = firsts[bucket] ?? 0;
+      firsts[bucket] = to + 1;
       sorted[to] = (superblock * SUPERBLOCK) | (entry & (SUPERBLOCK - 1)) | (((entry >>> 15) & 15) << order);
     }
   }
   // What lay there has been copied: the buckets take its place.
   const bytes = bytesOf(entries);
-  let size = 0;
+  let [size, group] = [0, 0];
   const next = new Uint32Array(BUCKET_CODES + 1);
   for (let bucket = 0, from = 0; bucket < PART_BUCKETS; bucket++) {
-    const to = ends[bucket] ?? 0;
+    const to = firsts[bucket] ?? 0;
     if (to - from > MOST_VALUES) throw partFull();
+    if (bucket % GROUP_BUCKETS === 0) {
+      while (size % GROUP_UNIT !== 0) bytes[size++] = 0;
+      group = size;
+      ends[bucket / GROUP_BUCKETS] = group / GROUP_UNIT;
+    }
     size = packBucket(bytes, size, sorted, from, to, order, next);
-    ends[bucket] = 4 * start + size;
+    if (size - group >= 2 ** 16) throw partFull();
+    ends[GROUPS + bucket] = size - group;
     from = to;
   }
   bytes.fill(0, size);
@@ -171,9 +183,8 @@ function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {
  * @param skip 1 where the hint is chaff: its only candidate is then 0
  */
 export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates {
-  const { order, ends } = table;
+  const { order } = table;
   const bytes = bytesOf(table.entries);
-  const partBytes = 4 * partCapacity(order);
   const starts = new Uint32Array(codes.length + 1);
   let found = new Uint32Array(4 * codes.length + 64);
   let to = 0;
@@ -186,8 +197,8 @@ export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Cand
     }
     const code = codes[i] ?? 0;
     const bucket = (code & (2 ** order - 1)) >>> 4;
-    const start = bucket % PART_BUCKETS === 0 ? (bucket / PART_BUCKETS) * partBytes : (ends[bucket - 1] ?? 0);
-    const end = ends[bucket] ?? 0;
+    const start = startOf(table, bucket);
+    const end = endOf(table, bucket);
     let bit = 8 * start;
     let value = end;
     for (let zeros = code & (BUCKET_CODES - 1); zeros > 0 && bit < 8 * end; bit++) {
@@ -202,6 +213,21 @@ export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Cand
   }
   starts[codes.length] = to;
   return { starts, values: found.subarray(0, to) };
+}
+
+/** In bytes; of a part that is not packed, its start. */
+function endOf({ ends, order }: Table, bucket: number): number {
+  const [part, within] = [Math.floor(bucket / PART_BUCKETS), bucket % PART_BUCKETS];
+  const group = ends[part * PART_ENDS + Math.floor(within / GROUP_BUCKETS)] ?? 0;
+  const end = ends[part * PART_ENDS + GROUPS + within] ?? 0;
+  return part * 4 * partCapacity(order) + group * GROUP_UNIT + end;
+}
+
+function startOf(table: Table, bucket: number): number {
+  if (bucket % GROUP_BUCKETS !== 0) return endOf(table, bucket - 1);
+  const [part, within] = [Math.floor(bucket / PART_BUCKETS), bucket % PART_BUCKETS];
+  const group = table.ends[part * PART_ENDS + within / GROUP_BUCKETS] ?? 0;
+  return part * 4 * partCapacity(table.order) + group * GROUP_UNIT;
 }
 
 function isSet(bytes: Uint8Array, bit: number): boolean {
