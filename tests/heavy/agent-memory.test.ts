@@ -59,10 +59,10 @@ function tell(figures: object): void {
 /** MB of a table that is ready. */
 const TABLE = 60;
 /**
- * MB, with the pages of Node's own program. The aim is 230: what is above it here is for what Node happens to hold.
- * WebAssembly has two worker threads more, and no way to give back what packing a table leaves over.
+ * MB, with the pages of Node's own program; the aim is 230. WebAssembly has two worker threads more, and no way to give
+ * back what packing a table leaves over.
  */
-const most = { native: 238, 'wasm-simd': 320 } as const;
+const most = { native: 230, 'wasm-simd': 320 } as const;
 const engines = (['native', 'wasm-simd'] as const).filter((name) => {
   try {
     return createEngine(name).name === name;
