@@ -115,7 +115,8 @@ function encodeFrame(
   const dataHashes = new Uint32Array(2 * data.length);
   engine.hashBatch(key(keys.table), 0, data, dataHashes);
   const chaffHashes = new Uint32Array(2 * chaff);
-  engine.hashBatch(key(keys.chaff), 0, chaffValues(engine, key(keys.parity), frame, matrix.order, chaff), chaffHashes);
+  const chosen = chaffValues(engine, key(keys.parity), frame, matrix.order, hints, chaff);
+  engine.hashBatch(key(keys.chaff), 0, chosen, chaffHashes);
   const places = chaffPlaces(engine, key(keys.parity), frame, hints, chaff);
   const values = new Uint32Array(hints); // 0 where there is chaff
   let at = shape.hintsEnd - hints * matrix.hintBytes;

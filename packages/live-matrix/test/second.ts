@@ -111,11 +111,13 @@ export function encode(
   const blockHints = p.blockHints ?? 342;
   const places = chaffAt(p.suite, t, keys.parity, frame, hints, chaff);
   const chaffSource = keystream(p.suite, t, keys.parity, frame, 2 ** 21, 8 * chaff);
+  const chaffRange = (BigInt(chaff) << BigInt(p.order)) / BigInt(data);
   const segments: Uint8Array[] = [];
   const wire: Uint8Array[] = [];
   let [nextData, nextChaff] = [0, 0];
   for (const isChaff of places) {
-    const segment = isChaff ? chaffSource.slice(8 * nextChaff, 8 * nextChaff + m) : cell.slice(nextData, nextData + m);
+    const word = numberOf(chaffSource.slice(8 * nextChaff, 8 * nextChaff + 4));
+    const segment = isChaff ? bytesOf(((word >> 3n) * chaffRange) >> 29n, m) : cell.slice(nextData, nextData + m);
     if (isChaff) nextChaff++;
     else nextData += m;
     segments.push(isChaff ? new Uint8Array(m) : segment);

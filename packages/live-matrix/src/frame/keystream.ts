@@ -35,10 +35,22 @@ export function chaffPlaces(engine: HashEngine, key: HashKey, frame: number, hin
   return places;
 }
 
-/** Values for chaff to hash, uniform over the matrix: its hints then repeat as often as those of data do. */
-export function chaffValues(engine: HashEngine, key: HashKey, frame: number, order: Order, count: number): Uint32Array {
-  const words = keystream(engine, key, frame, CHAFF_FROM, count);
-  return Uint32Array.from({ length: count }, (_, i) => (words[2 * i] ?? 0) & (2 ** order - 1));
+/**
+ * Values for chaff to hash. A hint of data repeats as often as `hints - chaff` draws out of 2^order do; `chaff` draws repeat as
+ * often when they are out of as many fewer values, the first ones.
+ */
+export function chaffValues(
+  engine: HashEngine,
+  key: HashKey,
+  frame: number,
+  order: Order,
+  hints: number,
+  chaff: number,
+): Uint32Array {
+  const words = keystream(engine, key, frame, CHAFF_FROM, chaff);
+  const values = Math.floor((2 ** order * chaff) / (hints - chaff));
+  // 29 bits times 24 are exact in a double.
+  return Uint32Array.from({ length: chaff }, (_, i) => Math.floor((((words[2 * i] ?? 0) >>> 3) * values) / 2 ** 29));
 }
 
 function keystream(engine: HashEngine, key: HashKey, frame: number, from: number, count: number): Uint32Array {

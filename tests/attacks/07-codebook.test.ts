@@ -1,0 +1,65 @@
+import { createEngine, type HintMode } from '@millrace/live-matrix';
+import { describe, expect, it } from 'vitest';
+import { bareHints, cellsOf, framesOf, hintsOf, impeller, known, share, valuesOf } from './support/known.ts';
+
+// Row 7: within a revision equal segments give equal hints. Raw G-code gives itself away by that; sealed cells do not.
+// Everything is fixed, so that the statistics are the same in every run.
+
+const WIDTH = 3;
+const VALUES = 2 ** 24;
+const engine = createEngine();
+const design = impeller();
+const plain = valuesOf(design, WIDTH);
+
+/** Pairs of equal hints. */
+function equalPairs(hints: Uint32Array): number {
+  const sorted = hints.slice().sort();
+  let pairs = 0;
+  let run = 0;
+  for (let i = 1; i < sorted.length; i++) {
+    run = sorted[i] === sorted[i - 1] ? run + 1 : 0;
+    pairs += run;
+  }
+  return pairs;
+}
+
+/** Reads the second half of the stream by what the first half's hints stood for. */
+function readByCodebook(hints: Uint32Array): number {
+  const half = plain.length >> 1;
+  const book = new Map<number, number>();
+  for (let i = 0; i < half; i++) book.set(hints[i] ?? 0, plain[i] ?? 0);
+  const found = Array.from(hints.subarray(half, plain.length), (hint) => book.get(hint));
+  return share(found, plain.subarray(half));
+}
+
+describe('baseline: hints of raw G-code, as the paper sends them', () => {
+  const hints = bareHints(engine, known('baseline', 32), plain, WIDTH);
+
+  it('hardly any are distinct, and whoever knows one half of the file reads nearly all of the other', () => {
+    expect(new Set(hints).size / hints.length).toBeLessThan(0.1);
+    expect(readByCodebook(hints)).toBeGreaterThan(0.9);
+  });
+});
+
+describe.each<[HintMode, number]>([
+  ['dense', WIDTH],
+  ['sparse', WIDTH + 1],
+])('ours, the same file in one revision, %s hints', (mode, hintBytes) => {
+  const cells = cellsOf(design, 'row 7');
+  const frames = framesOf({ suite: 'keccak256', order: 24, hints: mode }, 'row 7', cells);
+  const hints = Uint32Array.from(frames.flatMap((frame) => [...hintsOf(frame, hintBytes)]));
+
+  it('repeat as often as chance has it, within 3 sigma', () => {
+    // Two hints are equal when their values are (1 in 2^24), or when two values share a code of 3 or 4 bytes.
+    const codes = 2 ** (8 * hintBytes);
+    const chance = 1 / VALUES + (1 - 1 / VALUES) / codes;
+    const expected = (hints.length * (hints.length - 1) * chance) / 2;
+    expect(hints.length).toBeGreaterThan(290_000);
+    expect(expected).toBeGreaterThan(2_500);
+    expect(Math.abs(equalPairs(hints) - expected)).toBeLessThan(3 * Math.sqrt(expected));
+  });
+
+  it('whoever knows one half of the file reads nothing of the other', () => {
+    expect(readByCodebook(hints)).toBeLessThan(0.001);
+  });
+});

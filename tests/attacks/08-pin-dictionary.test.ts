@@ -1,0 +1,130 @@
+import { type Bytes, concatBytes, utf8 } from '@millrace/base';
+import { createEngine, deriveSeed, HEADER_BYTES, Ratchet, type SeedInputs } from '@millrace/live-matrix';
+import { describe, expect, it } from 'vitest';
+import { frameMac } from '../../packages/live-matrix/src/frame/mac.ts';
+import { nodeHmac } from '../../packages/live-matrix/src/frame/node-hmac.ts';
+import { bareHints, framesOf, hintsOf, known, same, valuesOf } from './support/known.ts';
+
+// Row 8: a PIN of six digits is no key. As the paper's salt it is found by trying; here it is context of a seed that
+// three secrets of 32 bytes make. MILLRACE_KEYS tries more keys than the test's
+// million, 256 million at most.
+
+const PINS = 1_000_000;
+const KEYS = PINS * Math.max(1, Math.min(256, Math.round(Number(process.env.MILLRACE_KEYS ?? PINS) / PINS)));
+const engine = createEngine();
+const PIN = '480517';
+/** What the thief knows of the stream: a file begins as slicers begin it, or a whole cell. */
+const cell = known('row 8 cell', 3 * 40);
+const first = valuesOf(cell, 3);
+
+const padded = (pin: string): Bytes => concatBytes(utf8(pin), new Uint8Array(32 - pin.length));
+const digits = (pin: number): string => String(pin % PINS).padStart(6, '0');
+
+/** Everything about a session but its three secrets is known to the thief. */
+const inputs = (secrets: readonly Uint8Array[], pin: string): SeedInputs => ({
+  transcriptHash: known('row 8 transcript', 32),
+  secrets,
+  suite: 'keccak256',
+  serial: pin,
+  licence: 'licence',
+  object: 'object',
+  playbookHash: known('row 8 playbook', 32),
+});
+
+/** Keys under which a known segment has the first hint, and the next three have theirs. */
+function keysThatFit(keys: Iterable<Uint8Array>, hints: Uint32Array): { tried: number; found: Uint8Array[] } {
+  const value = first.subarray(0, 1);
+  const hash = new Uint32Array(2);
+  const found: Uint8Array[] = [];
+  let tried = 0;
+  for (const key of keys) {
+    tried++;
+    engine.hashBatch({ suite: 'keccak256', revision: 0n, key }, 0, value, hash);
+    if (((hash[0] ?? 0) & 0xffffff) !== hints[0]) continue;
+    const more = bareHints(engine, key, first.subarray(0, 4), 3);
+    if (more.every((hint, i) => hint === hints[i])) found.push(key.slice());
+  }
+  return { tried, found };
+}
+
+/** PINs with so many bytes of one value after them. One array, counted up: making a string of each would cost more than the hash. */
+function* pins(padding = 0): Generator<Uint8Array> {
+  const key = new Uint8Array(32).fill(padding);
+  key.fill(0x30, 0, 6);
+  for (let pin = 0; pin < PINS; pin++) {
+    yield key;
+    for (let at = 5; at >= 0; at--) {
+      key[at] = (key[at] ?? 0) + 1;
+      if ((key[at] ?? 0) <= 0x39) break;
+      key[at] = 0x30;
+    }
+  }
+}
+
+/** What a thief would try, until `KEYS` have been tried: PINs padded with zeros, then with any other byte. */
+function* dictionary(): Generator<Uint8Array> {
+  for (let padding = 0; padding < KEYS / PINS; padding++) yield* pins(padding);
+}
+
+describe('baseline: the PIN is the key', () => {
+  it('is found by one known segment of three bytes: one key fits, the right one', () => {
+    const began = performance.now();
+    const { found } = keysThatFit(pins(), bareHints(engine, padded(PIN), first, 3));
+    const seconds = (performance.now() - began) / 1_000;
+    expect(found.map((key) => Buffer.from(key.subarray(0, 6)).toString())).toEqual([PIN]);
+    console.log(`PIN as the key: all 10^6 tried in ${seconds.toFixed(2)} s (${engine.detail})`);
+  });
+});
+
+describe('ours: the PIN is context', () => {
+  const secrets = ['ephemeral', 'static', 'licence'].map((name) => known(`row 8 ${name}`, 32));
+  const seed = deriveSeed(inputs(secrets, PIN));
+  const [frame = new Uint8Array()] = framesOf({ suite: 'keccak256', order: 24, hints: 'dense' }, 'row 8', [cell]);
+  const [right = new Uint8Array()] = framesOfSeed(seed);
+  const macOf = (made: Uint8Array) => {
+    const ratchet = new Ratchet(made, 0n);
+    const fits = same(frameMac(nodeHmac, ratchet.keys.mac, right.subarray(0, -16)), right.subarray(-16));
+    ratchet.close();
+    return fits;
+  };
+
+  function framesOfSeed(made: Uint8Array): Bytes[] {
+    const ratchet = new Ratchet(made, 0n);
+    const hints = bareHints(engine, ratchet.keys.table, first, 3);
+    const bytes = concatBytes(
+      frame.subarray(0, HEADER_BYTES),
+      ...Array.from(hints, (hint) => Uint8Array.of(hint, hint >> 8, hint >> 16)),
+      new Uint8Array(16),
+    );
+    bytes.set(frameMac(nodeHmac, ratchet.keys.mac, bytes.subarray(0, -16)), bytes.length - 16);
+    ratchet.close();
+    return [bytes];
+  }
+
+  it(`no key of a dictionary of ${KEYS} fits the stream of a session`, () => {
+    const began = performance.now();
+    const { tried, found } = keysThatFit(dictionary(), hintsOf(right, 3));
+    const seconds = (performance.now() - began) / 1_000;
+    expect(found).toEqual([]);
+    expect(tried).toBe(KEYS);
+    console.log(`PIN as context: 0 of ${tried} keys fit, ${seconds.toFixed(1)} s`);
+  });
+
+  it('no PIN in the way that seeds are made fits, all else known but one secret', () => {
+    // Each costs a chain of HKDF, 60 microseconds: two thousand PINs, the right one among them.
+    const guesses = [PIN, ...Array.from({ length: 2_000 }, (_, i) => digits(i * 499))];
+    const known32 = secrets.slice(1);
+    const fitting = guesses.flatMap((pin) =>
+      [
+        [utf8(pin)],
+        [padded(pin)],
+        [padded(pin), ...known32],
+        [new Uint8Array(32), ...known32],
+        [...known32, padded(pin)],
+      ].filter((tried) => macOf(deriveSeed(inputs(tried, pin)))),
+    );
+    expect(fitting).toEqual([]);
+    // The thief's way works when all three secrets are in hand.
+    expect(macOf(deriveSeed(inputs(secrets, PIN)))).toBe(true);
+  });
+});

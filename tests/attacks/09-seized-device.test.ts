@@ -1,0 +1,136 @@
+import type { Bytes } from '@millrace/base';
+import {
+  allocateScratch,
+  allocateTable,
+  createEngine,
+  createReceiver,
+  createSender,
+  type MatrixParameters,
+} from '@millrace/live-matrix';
+import { describe, expect, it } from 'vitest';
+import { frameMac } from '../../packages/live-matrix/src/frame/mac.ts';
+import { nodeHmac } from '../../packages/live-matrix/src/frame/node-hmac.ts';
+import { resolveFrame } from '../../packages/live-matrix/src/frame/resolve.ts';
+import { completeParameters } from '../../packages/live-matrix/src/parameters.ts';
+import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
+import { bareHints, known, same, valuesOf } from './support/known.ts';
+
+// Row 9: somebody records the whole stream, and takes the device at revision r with everything that it holds then: the
+// keys of r - 1 and of r, and the secret from which r + 1 comes.
+
+const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
+const REVISIONS = 70;
+const SEIZED = 20;
+/** The first revision with a fresh Diffie-Hellman secret in it. */
+const MIX = 64;
+const engine = createEngine();
+const sessionId = known('row 9 session', 16);
+const seed = known('row 9 seed', 32);
+const fresh = known('row 9 fresh secret', 32);
+const cells = Array.from({ length: REVISIONS }, (_, r) => known(`row 9 cell ${r}`, 1_200));
+
+/** One frame in each revision, as it passed on the wire. */
+function record(): Bytes[] {
+  const sender = createSender({ parameters, sessionId, seed, engine });
+  const frames = cells.map((cell, r) => {
+    if (r === MIX) sender.mix(fresh);
+    if (r > 0) sender.advance();
+    return sender.encode(r, cell);
+  });
+  sender.close();
+  return frames;
+}
+
+type Keys = ReturnType<typeof revisionKeys>;
+
+/** What the device holds at revision r: by the spec's second implementation, as `Ratchet` shows its next secret to nobody. */
+function seize(at: number): { readonly keys: readonly Keys[]; readonly next: Uint8Array } {
+  let secret: Uint8Array = seed;
+  const keys: Keys[] = [];
+  for (let r = 0; r <= at; r++) {
+    keys.push(revisionKeys(secret));
+    secret = nextSecret(secret);
+  }
+  return { keys: keys.slice(-2), next: secret };
+}
+
+const macFits = (frame: Uint8Array, key: Uint8Array) =>
+  same(frameMac(nodeHmac, key, frame.subarray(0, -16)), frame.subarray(-16));
+
+/** Opens a recorded frame with the keys of its revision. */
+async function open(frame: Uint8Array, revision: bigint, keys: Keys): Promise<Bytes | undefined> {
+  if (!macFits(frame, keys.mac)) return undefined;
+  const build = { table: allocateTable(16), ...allocateScratch(16) };
+  engine.partition({ suite: parameters.suite, revision, key: keys.table }, build, 0, 2 ** 16);
+  engine.index(build, 0);
+  return resolveFrame(engine, completeParameters(parameters), keys, build.table, frame);
+}
+
+describe('baseline: t is public and k static, as in the paper', () => {
+  it('who seizes the device at any time reads everything that was ever recorded', () => {
+    const k = known('row 9 static', 32);
+    let read = 0;
+    for (const [r, cell] of cells.entries()) {
+      const wanted = valuesOf(cell, 2);
+      const hints = bareHints(engine, k, wanted, 4, BigInt(r));
+      const all = bareHints(
+        engine,
+        k,
+        Uint32Array.from({ length: 2 ** 16 }, (_, g) => g),
+        4,
+        BigInt(r),
+      );
+      const book = new Map(Array.from(all, (hint, g) => [hint, g]));
+      if (hints.every((hint, i) => book.get(hint) === wanted[i])) read++;
+    }
+    expect(read).toBe(REVISIONS);
+  });
+});
+
+describe(`ours, seized at revision ${SEIZED}`, () => {
+  const frames = record();
+  const { keys, next } = seize(SEIZED);
+
+  it('r - 1 and r open: a documented limit', async () => {
+    for (const [i, revision] of [SEIZED - 1, SEIZED].entries()) {
+      const cell = await open(frames[revision] as Bytes, BigInt(revision), keys[i] as Keys);
+      expect(cell).toEqual(cells[revision]);
+    }
+  });
+
+  it('r + 1 and on open until the next mix of Diffie-Hellman; nothing from there on', async () => {
+    const thief = await createReceiver({ parameters, sessionId, seed: next, firstRevision: BigInt(SEIZED + 1) });
+    for (let r = SEIZED + 1; r < MIX; r++) {
+      if (r > SEIZED + 1) await thief.prepareNext();
+      expect((await thief.decode(frames[r] as Bytes)).cell).toEqual(cells[r]);
+    }
+    await expect(thief.prepareNext()).rejects.toMatchObject({ code: 'E_REVISION_MIX' });
+    // With anything but the fresh secret, which the device does not hold yet.
+    thief.mix(next);
+    for (let r = MIX; r < REVISIONS; r++) {
+      await thief.prepareNext();
+      await expect(thief.decode(frames[r] as Bytes)).rejects.toMatchObject({ code: 'E_FRAME_MAC' });
+    }
+    await thief.close();
+  });
+
+  it('r - 2 and before: 0 frames, whatever is held is tried as whatever key', async () => {
+    const held = [next, ...keys.flatMap((own) => Object.values(own))];
+    const openings: number[] = [];
+    for (let r = 0; r <= SEIZED - 2; r++) {
+      for (const secret of held) {
+        const asKeys = [...keys, revisionKeys(secret), { ...revisionKeys(secret), mac: secret }];
+        for (const one of asKeys) if ((await open(frames[r] as Bytes, BigInt(r), one)) !== undefined) openings.push(r);
+      }
+    }
+    expect(openings).toEqual([]);
+    // The search finds what there is to find.
+    expect(macFits(frames[SEIZED] as Bytes, keys[1]?.mac as Uint8Array)).toBe(true);
+  });
+
+  it('the same thief with what the device held at r - 2 would have had them', async () => {
+    const earlier = seize(SEIZED - 2);
+    const frame = frames[SEIZED - 2] as Bytes;
+    expect(await open(frame, BigInt(SEIZED - 2), earlier.keys[1] as Keys)).toEqual(cells[SEIZED - 2]);
+  });
+});
