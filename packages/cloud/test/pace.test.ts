@@ -1,4 +1,5 @@
 import type { Clock } from '@millrace/base';
+import { sliceStep } from '@millrace/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PACE, PaceGuard, windowFor } from '../src/streaming/pace.ts';
@@ -91,14 +92,67 @@ describe('the token bucket', () => {
   });
 });
 
+describe('a clock that jumps', () => {
+  const even = () => new Array<number>(40).fill(100_000);
+
+  it('back takes nothing out of the bucket', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: even(), factor: 1, window: 8, clock });
+    clock.seconds = 3_600;
+    guard.consume(1);
+    clock.seconds = 0;
+    for (let acked = 2; acked <= 40; acked++) {
+      guard.consume(acked);
+      clock.seconds += 10;
+    }
+    expect(guard.acked).toBe(40);
+  });
+
+  it('ahead fills it once and no more', () => {
+    const clock = new FakeClock();
+    const guard = new PaceGuard({ tenthsOfMs: even(), factor: 1, window: 8, clock });
+    guard.consume(8);
+    clock.seconds += 1e6;
+    expect(() => guard.consume(8 + 14)).toThrow(/faster/);
+  });
+});
+
 describe('the window', () => {
-  it('covers 30 s, between 4 and 64 segments, at most an eighth of a long design', () => {
-    const even = (count: number, seconds: number) => new Array(count).fill(seconds * 10_000);
-    expect(windowFor(even(1_000, 5), 1)).toBe(6);
+  const even = (count: number, seconds: number) => new Array<number>(count).fill(seconds * 10_000);
+
+  it('is between 4 and 64 segments, at most an eighth of a long design', () => {
+    expect(windowFor(even(1_000, 5), 1)).toBe(10);
     expect(windowFor(even(1_000, 100), 1)).toBe(4);
     expect(windowFor(even(3_000, 0.01), 1)).toBe(64);
     expect(windowFor(even(80, 1), 1_000)).toBe(10);
     expect(windowFor(even(3, 1), 1_000)).toBe(4);
     expect(windowFor(even(100, 0), 1)).toBe(13);
+  });
+
+  it('counts the densest part of a design, not the mean; comments at its head make it no larger', () => {
+    const half = [...even(500, 1), ...even(500, 20)];
+    expect(windowFor(half, 1)).toBe(windowFor(even(1_000, 1), 1));
+    expect(windowFor([...even(10, 0), ...even(990, 8)], 1)).toBe(windowFor(even(1_000, 8), 1));
+  });
+
+  it('holds 30 s of motion and what a return takes, wherever the machine is when its link breaks', () => {
+    const design = fc.array(fc.integer({ min: 0, max: 400_000 }), { minLength: 1, maxLength: 600 });
+    fc.assert(
+      fc.property(design, fc.constantFrom(1, 10, 300), (times, factor) => {
+        const window = windowFor(times, factor);
+        const most = Math.max(4, Math.min(64, Math.ceil(times.length / 8)));
+        expect(window).toBeLessThanOrEqual(most);
+        if (window === most) return; // the design allows no more
+        // Keys node: the next slice goes out when a whole step of it fits (keys/stream.ts).
+        const step = sliceStep(window);
+        for (const [at, time] of times.entries()) {
+          if (time === 0) continue;
+          const got = at + window - step + 1;
+          if (got >= times.length) break;
+          const ahead = times.slice(at + 1, got).reduce((sum, one) => sum + one, 0);
+          expect(ahead / 10_000 / factor).toBeGreaterThanOrEqual(36);
+        }
+      }),
+    );
   });
 });

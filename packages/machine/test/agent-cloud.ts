@@ -52,6 +52,7 @@ import {
   sha256,
   signPermit,
   signTransaction,
+  sliceStep,
   type Telemetry,
   verifyMachineDocument,
 } from '@millrace/protocol';
@@ -488,7 +489,10 @@ export class CloudStream {
     return this.#order.run(async () => {
       const { segments, window } = this.parameters;
       const limit = Math.min(segments, this.acked + window);
-      for (; !this.ended && this.#keyed < limit; this.#keyed++) await this.#sendKey(this.#keyed);
+      // A step at a time, as the keys node does it.
+      const step = sliceStep(window);
+      const keyed = limit === segments ? limit : this.#keyed + Math.floor((limit - this.#keyed) / step) * step;
+      for (; !this.ended && this.#keyed < keyed; this.#keyed++) await this.#sendKey(this.#keyed);
       while (!this.ended && this.ready >= 0n && (this.#sent < limit || this.#repeat.size > 0)) {
         this.#advance();
         const { strict, framesPerRevision = 2 } = this.#cloud.options;

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { concatBytes, createLogger } from '@millrace/base';
+import { type Clock, concatBytes, createLogger } from '@millrace/base';
 import type { createReceiver } from '@millrace/live-matrix';
 import { onTestFailed } from 'vitest';
 import { type Agent, createAgent } from '../src/agent/agent.ts';
@@ -39,6 +39,8 @@ export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
   readonly wrapDriver?: (driver: Driver) => Driver;
   readonly receiver?: typeof createReceiver;
   readonly timing?: Partial<Timing>;
+  /** The agent's, not the machine's. */
+  readonly clock?: Clock;
   /** False: the agent is not started. */
   readonly start?: boolean;
 }
@@ -86,7 +88,12 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
   const start = () =>
     createAgent(
       { config, distribution: () => cloud.address, timing: { ...quick, ...options.timing } },
-      { logger, driver, ...(options.receiver === undefined ? {} : { receiver: options.receiver }) },
+      {
+        logger,
+        driver,
+        ...(options.receiver === undefined ? {} : { receiver: options.receiver }),
+        ...(options.clock === undefined ? {} : { clock: options.clock }),
+      },
     );
   const idle: Agent = { close: async () => undefined };
   const bench: Bench = {

@@ -1,6 +1,6 @@
-import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { MillraceError, sleep, systemClock, systemRandom, toHex } from '@millrace/base';
 import { createReceiver, type Receiver } from '@millrace/live-matrix';
-import { encodeControl } from '@millrace/protocol';
+import { encodeControl, encodeStream } from '@millrace/protocol';
 import { afterEach, expect, test } from 'vitest';
 import type { Driver } from '../src/drivers/contract.ts';
 import { storeDesign } from './agent-design.ts';
@@ -103,6 +103,57 @@ test('a lost connection while the buffer is full: what comes next is counted fro
   expect(cloud.requests.length).toBe(2);
   expect(cloud.requests[1]?.from).toBeGreaterThan(5); // the buffer held what comes after the second segment
   expect(most).toBe(19);
+});
+
+test('a machine that takes nothing for long breaks no stream: nothing is due before a step of the window fits', async () => {
+  let writes = 0;
+  const { cloud } = await printWhole({
+    window: 8,
+    agent: { stallMs: 200 },
+    wrapDriver: (driver) => ({
+      ...bound(driver),
+      write: async (content, signal) => {
+        // It heats up, say. Three segments are taken, so that one more than has come would fit into the window.
+        if (++writes === 4) await sleep(1_000, signal);
+        await driver.write(content, signal);
+      },
+    }),
+  });
+  expect(cloud.requests.length).toBe(1);
+});
+
+test.each([
+  ['ahead', 3_600_000],
+  ['back', -3_600_000],
+])('clocks that jump an hour %s while frames are waited for break nothing', async (_, jump) => {
+  let offset = 0;
+  let released = false;
+  const held: Uint8Array[] = [];
+  const { cloud } = await printWhole({
+    clock: {
+      now: () => systemClock.now() + offset,
+      monotonic: () => systemClock.monotonic() + 7_200_000 + offset,
+    },
+    agent: { stallMs: 2_000 },
+    meddling: {
+      frame: (frame, segment) => {
+        if (segment < 9 || released) return [frame];
+        held.push(frame);
+        if (segment > 9) return [];
+        // Everything that came has been taken and acknowledged.
+        setTimeout(() => {
+          offset = jump;
+        }, 300);
+        setTimeout(() => {
+          released = true;
+          for (const one of held) cloudOf().send(encodeStream('frame', one));
+        }, 1_300);
+        return [];
+      },
+    },
+  });
+  expect(offset).toBe(jump);
+  expect(cloud.requests.length).toBe(1);
 });
 
 test('keys that stop coming: the stall is noticed and the stream resumed', async () => {

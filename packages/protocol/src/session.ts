@@ -36,6 +36,12 @@ export type StreamParameters = z.output<typeof sessionParametersSchema>;
 /** Segments that the machine has taken at least, before it says so: what it got beyond them waits in its buffer, a window at most. */
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 
+/**
+ * Segments whose places and keys are given out at a time: a quarter of the window, so that what is ahead of the machine is
+ * never less than three quarters of it, and a window takes few messages.
+ */
+export const sliceStep = (window: number): number => Math.max(1, window >> 2);
+
 const setupSchema = z.strictObject({ licenceSecret: bytesOf(32), parameters: sessionParametersSchema });
 
 /** What travels in clear to start a session; `sealed` opens only with the machine's ephemeral and static keys. */

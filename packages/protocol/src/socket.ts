@@ -8,6 +8,13 @@ import { clientTls, type TlsOptions } from './http.ts';
 /** Largest message on a link: a frame of 65,538 bytes in sparse hints, with room. */
 export const MAX_LINK_MESSAGE = 256 * 1024;
 
+/**
+ * A link that brings nothing, not even the answer to a ping, is dead: a cable was cut or a router forgot it, and TCP would
+ * wait for a quarter of an hour. Counted in beats and not in time, so that whoever was suspended himself listens first.
+ */
+const BEAT_MS = 4_000;
+const SILENT_BEATS = 3;
+
 export interface LinkSocket extends Closable {
   readonly connected: boolean;
   /** Sends when connected; false when it is not (the stream is resumed later). */
@@ -28,7 +35,7 @@ export interface LinkHandlers {
 
 /** A WebSocket over mutual TLS 1.3 that this side opens, and opens again when it breaks. */
 export function connectLink(
-  options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger },
+  options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
   handlers: LinkHandlers,
 ): LinkSocket {
   const stop = new AbortController();
@@ -48,15 +55,28 @@ export function connectLink(
         handshakeTimeout: 10_000,
       });
       current.binaryType = 'nodebuffer';
+      let silent = 0;
+      let beat: NodeJS.Timeout | undefined;
       current.on('open', () => {
         socket = current;
+        beat = setInterval(() => {
+          if (++silent > SILENT_BEATS) return current.terminate();
+          current.ping();
+        }, options.beatMs ?? BEAT_MS);
         handlers.open?.();
       });
-      current.on('message', (data: Buffer) => handlers.message(copyBytes(data)));
+      current.on('pong', () => {
+        silent = 0;
+      });
+      current.on('message', (data: Buffer) => {
+        silent = 0;
+        handlers.message(copyBytes(data));
+      });
       current.on('error', (error) =>
         options.logger.debug({ err: new MillraceError('E_UNAVAILABLE', error.message) }, 'link'),
       );
       current.on('close', () => {
+        clearInterval(beat);
         const wasOpen = socket === current;
         socket = undefined;
         tcp = undefined;

@@ -21,6 +21,7 @@ import {
   leastTaken,
   mixSecret,
   type StreamParameters,
+  sliceStep,
   type Telemetry,
 } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
@@ -120,7 +121,7 @@ export class KeysStream {
     await this.#reverse?.close();
   }
 
-  /** Slices ahead, half a window at a time, one after the other. */
+  /** Slices ahead, a quarter of a window at a time, one after the other. */
   #pump(): void {
     if (this.#busy) {
       this.#again = true;
@@ -136,7 +137,7 @@ export class KeysStream {
 
   async #work(): Promise<void> {
     const { segments, window } = this.#options.parameters;
-    const step = Math.max(1, window >> 1);
+    const step = sliceStep(window);
     do {
       this.#again = false;
       while (!this.#ended) {

@@ -198,7 +198,9 @@ export class SegmentsStream {
     const { clock, parameters } = this.#options;
     const next = this.#sender.revision + 1n;
     const wanted = [...this.#cells.values()].some(({ sent }) => sent !== undefined && sent < 0n);
-    const due = clock.monotonic() - this.#revisionSince >= parameters.revisionMs || wanted;
+    const now = clock.monotonic();
+    if (now < this.#revisionSince) this.#revisionSince = now; // a clock that went back must not stop the stream
+    const due = now - this.#revisionSince >= parameters.revisionMs || wanted;
     if (!due || this.#ready < next) return;
     if (next % 64n === 0n) {
       const secret = this.#mixes.get(next);
@@ -209,7 +211,7 @@ export class SegmentsStream {
       wipe(secret);
     }
     this.#sender.advance();
-    this.#revisionSince = clock.monotonic();
+    this.#revisionSince = now;
   }
 
   #end(error: MillraceError | undefined): void {

@@ -1,4 +1,5 @@
 import { type Clock, MillraceError } from '@millrace/base';
+import { sliceStep } from '@millrace/protocol';
 
 /** How much faster than expected a machine may be before it is an alarm (design 4, stream step 8). */
 export const PACE = 1.5;
@@ -61,7 +62,9 @@ export class PaceGuard {
   consume(acked: number): void {
     if (acked > this.#seconds.length) throw new MillraceError('E_INPUT', 'more segments acknowledged than there are');
     const now = this.#clock.monotonic();
-    this.#level = Math.min(this.#depth, this.#level + (PACE * (now - this.#last)) / 1_000);
+    // A virtual machine that was moved may find its clock behind: that takes nothing out.
+    const passed = Math.max(0, now - this.#last);
+    this.#level = Math.min(this.#depth, this.#level + (PACE * passed) / 1_000);
     this.#last = now;
     for (; this.#acked < acked; this.#acked++) this.#level -= this.#seconds[this.#acked] ?? 0;
     if (this.#level < 0) this.#overdrawn = true;
@@ -73,18 +76,41 @@ export class PaceGuard {
   }
 }
 
-/** Motion that the agent holds ahead, seconds of machine time (design 4: at least 30 s). */
-const BUFFER_SECONDS = 30;
+/** Motion that the machine has ahead of it when its link breaks, seconds of real time (design 4: at least 30 s). */
+const STALL_SECONDS = 30;
+/** From the moment when the link is back to the first frame of the next session: the machine moves on meanwhile. */
+const RETURN_SECONDS = 6;
+const LEAST_WINDOW = 4;
+const MOST_WINDOW = 64;
+/** A window is never most of a design. */
+const SHARE = 8;
 
 /**
- * Segments that may be ahead of the last acknowledged one: 30 s of real time, between 4 and 64, and not more than an
- * eighth of a design of over 32 segments, so that a window is never most of it.
+ * Segments that may be ahead of the last acknowledged one: so many that wherever the machine is, what it has not begun of
+ * them lasts for 36 s, also when the next slice of them is just due. Between 4 and 64, and not more than an eighth of a design of over 32 segments.
+ *
+ * @param tenthsOfMs expected consumption of every segment at factor 1, in units of 0.1 ms (the manifest's unit)
+ * @param factor the machine's registered pace
  */
 export function windowFor(tenthsOfMs: ArrayLike<number>, factor: number): number {
-  const count = tenthsOfMs.length;
-  let total = 0;
-  for (let i = 0; i < count; i++) total += tenthsOfMs[i] ?? 0;
-  const mean = total / count / 10_000 / factor;
-  const wanted = mean > 0 ? Math.ceil(BUFFER_SECONDS / mean) : 64;
-  return Math.max(4, Math.min(64, wanted, Math.ceil(count / 8)));
+  const most = Math.max(LEAST_WINDOW, Math.min(MOST_WINDOW, Math.ceil(tenthsOfMs.length / SHARE)));
+  const ahead = longestRun(tenthsOfMs, (STALL_SECONDS + RETURN_SECONDS) * 10_000 * factor);
+  // The segment that is being taken, and those after it.
+  let window = Math.max(LEAST_WINDOW, 1 + ahead);
+  while (window < most && window - sliceStep(window) + 1 < 1 + ahead) window++;
+  return Math.min(window, most);
+}
+
+/** Most segments that, following on one that takes time, are needed to reach `wanted`; at the end of the design, what is left. */
+function longestRun(times: ArrayLike<number>, wanted: number): number {
+  let longest: number | undefined;
+  let sum = 0;
+  // `sum` is of the segments start + 1 to end - 1.
+  for (let start = 0, end = 1; start < times.length; start++) {
+    for (; end < times.length && sum < wanted; end++) sum += times[end] ?? 0;
+    // Comments alone: the machine is past them at once.
+    if ((times[start] ?? 0) > 0) longest = Math.max(longest ?? 0, end - start - 1);
+    sum -= times[start + 1] ?? 0;
+  }
+  return longest ?? times.length;
 }

@@ -1,6 +1,6 @@
 import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
 import { Follower, type Receiver } from '@millrace/live-matrix';
-import { decodeKey, type MachineSide, type MachineState } from '@millrace/protocol';
+import { decodeKey, type MachineSide, type MachineState, sliceStep } from '@millrace/protocol';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
 import type { Incoming, SessionEvent } from './inbox.ts';
@@ -46,6 +46,8 @@ export class Stream {
   #decoding = 0;
   #nextKey: number;
   #lastEvent: number;
+  /** When the watch looked last. */
+  #watchedAt: number;
   #over = false;
   #settle: { resolve(end: StreamEnd): void; reject(error: unknown): void };
   readonly #ended: Promise<StreamEnd>;
@@ -56,6 +58,7 @@ export class Stream {
     this.#session = new Uint8Array(incoming.offer.session);
     this.#nextKey = side.parameters.from;
     this.#lastEvent = clock.monotonic();
+    this.#watchedAt = this.#lastEvent;
     this.#mixes = new Mixes(this.#session);
     this.#settle = { resolve: () => undefined, reject: () => undefined };
     this.#ended = new Promise((resolve, reject) => {
@@ -240,11 +243,21 @@ export class Stream {
   }
 
   #watchForStall(): void {
-    const { feed, side, clock, stallMs } = this.#options;
-    // What the cloud may send is counted from what it has been told.
-    const wanting = feed.got < Math.min(side.parameters.segments, this.#reporter.acked + side.parameters.window);
-    const since = clock.monotonic() - Math.max(this.#lastEvent, this.#reporter.ackedAt);
-    if (wanting && this.#decoding === 0 && since > stallMs) this.#break('nothing came any more');
+    const { clock, stallMs } = this.#options;
+    const now = clock.monotonic();
+    // This process was suspended: what came meanwhile waits behind this timer.
+    if (Math.abs(now - this.#watchedAt) > stallMs) this.#lastEvent = now;
+    this.#watchedAt = now;
+    const since = now - Math.max(this.#lastEvent, this.#reporter.ackedAt);
+    if (this.#isWanting() && this.#decoding === 0 && since > stallMs) this.#break('nothing came any more');
+  }
+
+  /** Something is due: what the cloud may send is counted from what it has been told, and comes a step at a time. */
+  #isWanting(): boolean {
+    const { feed, side } = this.#options;
+    const { segments, window } = side.parameters;
+    const allowed = this.#reporter.acked + window;
+    return feed.got < (allowed >= segments ? segments : allowed - sliceStep(window) + 1);
   }
 
   #break(reason: string): void {

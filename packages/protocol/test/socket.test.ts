@@ -1,0 +1,65 @@
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { createLogger } from '@millrace/base';
+import { createAuthority, fingerprint } from '@millrace/identity';
+import { afterEach, expect, it } from 'vitest';
+import { WebSocketServer } from 'ws';
+import { connectLink, type LinkSocket } from '../src/index.ts';
+
+const BEAT = 20;
+const ends: (() => void)[] = [];
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
+
+/** A node whose links answer no ping until `answers` is set. */
+async function startNode() {
+  const authority = await createAuthority('test', Date.now());
+  const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
+  const client = await authority.issue({ role: 'machine', name: '00'.repeat(16) });
+  const node = { answers: false, links: 0, pings: 0, port: 0 };
+  const server = createServer({ cert: tls.certificate, key: Buffer.from(tls.key), minVersion: 'TLSv1.3' });
+  const sockets = new WebSocketServer({ server, autoPong: false });
+  sockets.on('connection', (socket) => {
+    node.links++;
+    node.pings = 0;
+    socket.on('ping', (data) => {
+      node.pings++;
+      if (node.answers) socket.pong(data);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  node.port = (server.address() as AddressInfo).port;
+  ends.push(() => {
+    for (const socket of sockets.clients) socket.terminate();
+    server.close();
+  });
+  const options = {
+    address: () => ({ host: '127.0.0.1', port: node.port }),
+    path: '/v1/machine',
+    tls: { authority: authority.identity.certificate, identity: client, pin: fingerprint(tls.certificate) },
+    logger: createLogger('test', { level: 'silent' }),
+    beatMs: BEAT,
+  };
+  return { node, options };
+}
+
+function open(link: LinkSocket): LinkSocket {
+  ends.push(() => link.close());
+  return link;
+}
+
+it('a link that answers no ping is given up and made anew; one that does is kept', async () => {
+  const { node, options } = await startNode();
+  let lost = 0;
+  const link = open(connectLink(options, { message: () => undefined, closed: () => lost++ }));
+  await expect.poll(() => lost, { timeout: 10_000 }).toBe(1);
+  expect(node.pings).toBe(3);
+  node.answers = true;
+  await expect.poll(() => node.links, { timeout: 10_000 }).toBeGreaterThan(1);
+  const before = lost;
+  // Many more beats than a silent link would get.
+  await expect.poll(() => node.pings, { timeout: 10_000 }).toBeGreaterThan(20);
+  expect(lost).toBe(before);
+  expect(link.connected).toBe(true);
+});
