@@ -1,0 +1,164 @@
+import { type Bytes, type Clock, concatBytes, copyBytes } from '@millrace/base';
+import { decodeKey, decodeLink, type StreamParameters } from '@millrace/protocol';
+import { SEGMENT_BYTES } from '@millrace/vault';
+import { describe, expect, it } from 'vitest';
+import { KeysStream } from '../../packages/cloud/src/keys/stream.ts';
+import { SegmentsStream } from '../../packages/cloud/src/segments/stream.ts';
+import { PaceGuard } from '../../packages/cloud/src/streaming/pace.ts';
+import { known } from './support/known.ts';
+import { machineEnd } from './support/machine-end.ts';
+
+// Row 14: an agent that takes the design faster than its machine could. Here both proactive nodes' own code, with a clock
+// that the test moves, counts what they give away; tests/e2e/alarm.test.ts does it with real processes, ledger and owner.
+
+const SEGMENTS = 200;
+const WINDOW = 8;
+/** The manifest says a second a segment. */
+const SECOND = 10_000;
+const session = known('row 14 session', 16);
+const parameters: StreamParameters = {
+  object: 'o',
+  design: 'd',
+  designNonce: known('row 14 nonce', 16),
+  segments: SEGMENTS,
+  from: 0,
+  size: SEGMENTS * 16_370,
+  window: WINDOW,
+  order: 16,
+  suite: 'turboshake128',
+  hints: 'dense',
+  layer: 'ctr',
+  revisionMs: 1,
+};
+const quiet = { debug: () => undefined } as never;
+
+interface Outcome {
+  /** Segments whose keys, or frames, have been given away. */
+  readonly given: number;
+  readonly acked: number;
+  readonly end: string | undefined;
+}
+
+/** Something gives segments away: takes a reverse frame, has given so many, has ended or not. */
+interface Giver {
+  receive(frame: Bytes): Promise<void>;
+  close(): Promise<void>;
+}
+type Open = (guard: PaceGuard, clock: Clock, seed: Bytes, note: Notes) => Promise<Giver>;
+interface Notes {
+  gave(segment: number): void;
+  ended(code: string | undefined): void;
+}
+
+const openKeys: Open = (guard, clock, seed, note) =>
+  KeysStream.open({
+    session,
+    seed,
+    parameters,
+    // What the keys are sealed with makes no difference here.
+    context: { enc: new Uint8Array(65), seal: async (plain) => concatBytes(plain, new Uint8Array(16)) },
+    guard,
+    clock,
+    logger: quiet,
+    slice: async (from, to) =>
+      Array.from({ length: to - from }, (_, i) => ({
+        segment: from + i,
+        outerKey: new Uint8Array(32),
+        cek: new Uint8Array(32),
+      })),
+    mailMix: async () => undefined,
+    send: (message) => {
+      const link = decodeLink(message, true);
+      if (link.kind === 'key') note.gave(decodeKey(link.payload).segment);
+      return true;
+    },
+    onEnd: (error) => note.ended(error?.code),
+  });
+
+const openSegments: Open = async (guard, clock, seed, note) => {
+  const stream = await SegmentsStream.open({
+    session,
+    jti: 'j',
+    seed,
+    parameters,
+    guard,
+    clock,
+    logger: quiet,
+    sendFrame: (frame) => {
+      note.gave(new DataView(frame.buffer, frame.byteOffset).getUint32(30));
+      return true;
+    },
+    onTelemetry: () => undefined,
+    onEnd: (error) => note.ended(error?.code),
+  });
+  for (let segment = 0; segment < SEGMENTS; segment++) stream.addCell(segment, new Uint8Array(SEGMENT_BYTES));
+  return stream;
+};
+
+/** No limit at all: the baseline. */
+const blind = { acked: 0, consume: () => undefined } as unknown as PaceGuard;
+
+/** An agent that takes everything that it is given, at so many times the pace that the manifest expects. */
+async function consume(open: Open, pace: number, guarded: boolean): Promise<Outcome> {
+  let now = 0;
+  const clock: Clock = { now: () => now, monotonic: () => now };
+  const guard = guarded
+    ? new PaceGuard({ tenthsOfMs: new Array<number>(SEGMENTS).fill(SECOND), factor: 1, window: WINDOW, clock })
+    : blind;
+  const seed = known('row 14 seed', 32);
+  const machine = machineEnd(seed, session, parameters);
+  const given = new Set<number>();
+  let end: string | undefined;
+  let over = false;
+  const giver = await open(guard, clock, copyBytes(seed), {
+    gave: (segment) => given.add(segment),
+    ended: (code) => {
+      end = code;
+      over = true;
+    },
+  });
+  let acked = 0;
+  await giver.receive(machine.tell({ acked, ready: 0n }));
+  while (acked < SEGMENTS && !over) {
+    // Giving is work of its own; the next one has to be there before it can be taken.
+    while (!given.has(acked)) await new Promise((resolve) => setImmediate(resolve));
+    acked++;
+    now += 1_000 / pace;
+    await giver.receive(machine.tell({ acked, ready: 0n }));
+  }
+  // Whatever is still under way comes now; nothing may come after that, whatever is told.
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  const before = given.size;
+  await giver.receive(machine.tell({ acked, ready: 0n }));
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  expect(given.size).toBe(before);
+  await giver.close();
+  machine.close();
+  return { given: given.size, acked, end };
+}
+
+describe.each<[string, Open]>([
+  ['keys', openKeys],
+  ['segments', openSegments],
+])('the %s node', (_, open) => {
+  it('baseline: without its bucket it gives all of the design to an agent of a thousand times the pace', async () => {
+    expect(await consume(open, 1_000, false)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
+  });
+
+  it.each([1_000, 10, 3, 1.6])(
+    'at %f times the expected pace it raises the alarm, at most a window given beyond what was taken',
+    async (pace) => {
+      const { given, acked, end } = await consume(open, pace, true);
+      expect(end).toBe('E_ALARM');
+      expect(given).toBeLessThanOrEqual(acked + WINDOW);
+      // The bucket: a window and the machine's own buffer of five, drained at pace - 1.5 of what is taken.
+      const drained = Math.ceil(((WINDOW + 5 + 0.25) * pace) / (pace - 1.5)) + 1;
+      expect(acked).toBeLessThanOrEqual(Math.min(SEGMENTS, drained));
+      expect(acked).toBeLessThan(SEGMENTS);
+    },
+  );
+
+  it.each([1, 1.4])('at %f times it gives everything', async (pace) => {
+    expect(await consume(open, pace, true)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
+  });
+});

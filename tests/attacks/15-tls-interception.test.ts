@@ -1,0 +1,109 @@
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { concatBytes } from '@millrace/base';
+import { createHttpClient, decodeLink, type LinkMessage } from '@millrace/protocol';
+import { CONTENT_BYTES } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { noisyGcode } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { haystacksOf, Recorder, type Recording } from '../support/recorder.ts';
+import { scan } from '../support/scan.ts';
+import { httpMessages, webSocketPayloads } from '../support/streams.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// Row 15: somebody stands in the machine's TLS link as Fiddler does, trusted by both ends, and reads everything in clear.
+
+const design = noisyGcode(200_000);
+const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+
+beforeAll(async () => {
+  world = await createWorld({ record: true, machine: { factor: await factorFor(design, 2) } });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+});
+afterAll(() => world?.close());
+
+describe('baseline: a print server that sends the design by TLS', () => {
+  it('pinned certificates on both ends, TLS 1.3, and the interceptor has the file', async () => {
+    const { directory } = world.installation;
+    const [own, caller] = [await world.identity('distribution'), await world.identity('machine')];
+    const authority = directory.authority;
+    const pin = directory.nodes.distribution.fingerprint;
+    const tls = { ca: authority, minVersion: 'TLSv1.3' as const, requestCert: true, rejectUnauthorized: true };
+    const server = createServer({ ...tls, cert: own.certificate, key: Buffer.from(own.key) }, (_, response) => {
+      response.setHeader('content-length', design.length);
+      response.end(design);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const target = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+    const between = await Recorder.open({
+      node: 'distribution',
+      target,
+      authority,
+      identity: own,
+      pin,
+      callers: [caller],
+    });
+    const client = createHttpClient({ address: () => between.address, tls: { authority, identity: caller, pin } });
+    try {
+      const { body } = await client.call('GET', '/part.gcode');
+      expect(hashOf(body)).toBe(hashOf(design));
+      const [recorded] = between.recordings();
+      const stolen = httpMessages(recorded?.down ?? new Uint8Array()).messages[0]?.body;
+      expect(hashOf(stolen ?? new Uint8Array())).toBe(hashOf(design));
+    } finally {
+      client.close();
+      await between.close();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  });
+});
+
+describe('ours', () => {
+  let intercepted: Recording[];
+  let messages: LinkMessage[];
+
+  it('the machine makes the object while every byte of its link is read', async () => {
+    const stored = await store(world, owner, design);
+    const view = await untilEnded(
+      operator,
+      await order(world, operator, await license(world, owner, stored.design, 1)),
+    );
+    expect(view).toMatchObject({ state: 'completed' });
+    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+    intercepted = world.recordings().filter(({ role }) => role === 'machine');
+    messages = intercepted
+      .flatMap(({ up, down }) => [...webSocketPayloads(up), ...webSocketPayloads(down)])
+      .map((message) => decodeLink(message, false));
+  });
+
+  it('the link carried frames of hints, sealed keys, reverse frames and small messages, and nothing else', () => {
+    const count = (kind: LinkMessage['kind']) => messages.filter((message) => message.kind === kind).length;
+    expect(count('frame')).toBe(SEGMENTS);
+    expect(count('key')).toBe(SEGMENTS);
+    expect(count('reverse')).toBeGreaterThan(0);
+    const types = new Set(messages.flatMap((message) => (message.kind === 'control' ? [message.message.type] : [])));
+    expect(
+      [...types].filter((type) => !['call', 'answer', 'error', 'offer', 'mix', 'end', 'lost'].includes(type)),
+    ).toEqual([]);
+  });
+
+  it('no run of 16 bytes of the design is in it, nor of the sealed segments', () => {
+    expect(scan(haystacksOf(intercepted), design)).toEqual([]);
+    const uploads = world.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
+    const sealed = uploads
+      .flatMap(({ up }) => httpMessages(up).messages)
+      .filter(({ start }) => start.startsWith('PUT /v1/uploads/'))
+      .map(({ body }) => body);
+    expect(sealed).toHaveLength(SEGMENTS);
+    expect(scan(haystacksOf(intercepted), concatBytes(...sealed))).toEqual([]);
+    // The same search finds them where they did pass.
+    expect(scan(haystacksOf(uploads), concatBytes(...sealed))).not.toEqual([]);
+  });
+});

@@ -1,0 +1,180 @@
+import { readFile } from 'node:fs/promises';
+import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
+import { claimedRevision, createReceiver, type ReceiverOptions } from '@millrace/live-matrix';
+import { decodeLink, parseAddresses } from '@millrace/protocol';
+import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
+import { type Agent, createAgent } from '../../packages/machine/src/agent/agent.ts';
+import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
+import { noisyGcode } from '../support/designs.ts';
+import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { memoryOf } from '../support/process-memory.ts';
+import { haystacksOf } from '../support/recorder.ts';
+import { type Finding, filesOf, type Haystack, scan } from '../support/scan.ts';
+import { webSocketPayloads } from '../support/streams.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// Row 22: the distribution node is the attacker's: its links in clear, its folder, its memory during and after a print.
+// The machine's agent runs here, so that the test knows what only the machine's side may know.
+
+const design = noisyGcode(330_000);
+const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
+
+let world: World;
+let agent: Agent;
+let owner: Session;
+let operator: Session;
+let designId: string;
+let designNonce: Uint8Array;
+/** What the machine's side was given: the receiver's options with a copy of the seed. */
+const receivers: ReceiverOptions[] = [];
+/** The distribution node's memory in the middle of the print, and findings in that of the segments node. */
+const found = { design: [] as Finding[], held: 0, segmentsHeld: 0 };
+let slice: readonly SliceCell[] = [];
+let cells: Bytes[] = [];
+
+beforeAll(async () => {
+  world = await createWorld({
+    record: true,
+    start: ['control', 'distribution', 'segments', 'keys'],
+    machine: { factor: await factorFor(design, 4) },
+    maintenance: { periodMs: 3_600_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  const { distribution } = parseAddresses(JSON.parse(await readFile(world.installation.layout.run.addresses, 'utf8')));
+  agent = await createAgent(
+    { config: await loadMachineConfig(folderOf(world.installation, 'machine')), distribution: () => distribution },
+    {
+      logger: silentLogger,
+      receiver: (options) => {
+        receivers.push({ ...options, seed: copyBytes(options.seed) });
+        return createReceiver(options);
+      },
+    },
+  );
+  const stored = await store(world, owner, design);
+  designId = stored.design;
+  const print = await order(world, operator, await license(world, owner, designId, 1));
+  await untilPrint(
+    operator,
+    print,
+    ({ progress, state }) => (progress?.acked ?? 0) >= SEGMENTS / 2 || state === 'completed',
+  );
+  const during = [...copies('distribution')];
+  const segmentsDuring = [...copies('segments')];
+  expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
+
+  await world.processes.keys.stop();
+  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  slice = await playbook.slice(designId, 0, SEGMENTS);
+  designNonce = readManifest(await playbook.manifest(designId)).nonce;
+  await close();
+  cells = await resolveRecorded();
+  const secrets = held();
+  found.design = [...scan(during, design), ...scan(during, secrets)];
+  found.held = during.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  found.segmentsHeld = scan(segmentsDuring, concatBytes(...cells)).length;
+});
+afterAll(async () => {
+  await agent?.close();
+  await world?.close();
+});
+
+const copies = (node: 'distribution' | 'segments'): Haystack[] =>
+  [...memoryOf(node, world.processes[node].pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
+
+const links = () => world.recordings().filter(({ node, role }) => node === 'distribution' || role === 'distribution');
+
+/** Everything that must not be there: seeds and what comes from them, content keys, outer keys, cells. */
+function held(): Bytes {
+  const derived = receivers.flatMap(({ seed }) => {
+    const keys: Uint8Array[] = [];
+    let secret = seed;
+    for (let r = 0; r < 8; r++) {
+      keys.push(secret, ...Object.values(revisionKeys(secret)));
+      secret = nextSecret(secret);
+    }
+    return keys;
+  });
+  return concatBytes(...derived, ...slice.flatMap(({ cek, outerKey }) => [cek, outerKey]), ...cells);
+}
+
+/** Frames of the machine's link, as the distribution node relayed them, resolved with the machine's seed. */
+async function resolveRecorded(): Promise<Bytes[]> {
+  const frames = world
+    .recordings()
+    .filter(({ role }) => role === 'machine')
+    .flatMap(({ down }) => webSocketPayloads(down))
+    .flatMap((message) => {
+      const link = decodeLink(message, false);
+      return link.kind === 'frame' ? [link.payload] : [];
+    });
+  // The first receiver only measures how long a table takes here.
+  const { signal: _, memory: __, ...options } = receivers.at(-1) as ReceiverOptions;
+  const receiver = await createReceiver(options);
+  const out: Bytes[] = [];
+  for (const frame of frames) {
+    while (receiver.ready < claimedRevision(frame)) await receiver.prepareNext();
+    const { frame: number, cell } = await receiver.decode(frame);
+    out[number] = cell;
+  }
+  await receiver.close();
+  return out;
+}
+
+describe('the control: what the distribution node relayed, with what only the machine’s side has', () => {
+  it('gives the whole design, byte by byte', async () => {
+    expect(cells).toHaveLength(SEGMENTS);
+    const contents = slice.map(({ segment, cek, outerKey }) =>
+      openSegment({
+        cek,
+        sealed: applyOuterLayer(outerKey, cells[segment] as Bytes),
+        designNonce,
+        number: segment,
+        final: segment === SEGMENTS - 1,
+      }),
+    );
+    expect(
+      Buffer.from(concatBytes(...contents))
+        .subarray(0, design.length)
+        .equals(design),
+    ).toBe(true);
+  });
+
+  it('and the same search finds cells where they are: in the segments node', () => {
+    expect(found.segmentsHeld).toBeGreaterThan(0);
+    expect(scan(filesOf(folderOf(world.installation, 'segments')), concatBytes(...cells))).not.toEqual([]);
+  });
+});
+
+describe('the distribution node alone', () => {
+  it('relayed everything', () => {
+    const parties = new Set(links().map(({ role, node }) => `${role} → ${node}`));
+    for (const party of ['machine', 'user', 'segments', 'keys']) expect(parties).toContain(`${party} → distribution`);
+    expect(parties).toContain('distribution → control');
+    const bytes = links().reduce((sum, { up, down }) => sum + up.length + down.length, 0);
+    expect(bytes).toBeGreaterThan(3 * design.length);
+  });
+
+  it('saw on its links no piece of the design, of a cell, no seed and no key', () => {
+    expect(scan(haystacksOf(links()), design)).toEqual([]);
+    expect(scan(haystacksOf(links()), held())).toEqual([]);
+  });
+
+  it('has none in its folder or its log', () => {
+    const files = [...filesOf(folderOf(world.installation, 'distribution'))];
+    expect(files.length).toBeGreaterThan(2);
+    expect(scan(files, design)).toEqual([]);
+    expect(scan(files, held())).toEqual([]);
+  });
+
+  it('and had none in its memory in the middle of the print', () => {
+    expect(found.held).toBeGreaterThan(20_000_000);
+    expect(found.design).toEqual([]);
+  });
+});

@@ -1,0 +1,23 @@
+import { copyBytes } from '@millrace/base';
+import { createEngine, createSender } from '@millrace/live-matrix';
+import { reverseKeys, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
+
+/** The machine's end of a reverse stream, for somebody who has its seed and tells what they like. */
+export function machineEnd(seed: Uint8Array, session: Uint8Array, { suite }: StreamParameters) {
+  const keys = reverseKeys(copyBytes(seed));
+  const sender = createSender({
+    parameters: { order: 16, suite, hints: 'dense' },
+    sessionId: session,
+    seed: keys.seed,
+    engine: createEngine(),
+  });
+  let number = 0;
+  return {
+    /** The next reverse frame. */
+    tell(telemetry: Telemetry) {
+      const frame = number++;
+      return sender.encode(frame, sealTelemetry(keys.telemetry, frame, telemetry));
+    },
+    close: () => sender.close(),
+  };
+}
