@@ -35,13 +35,14 @@ export function httpMessages(bytes: Uint8Array): { messages: HttpMessage[]; rest
   return { messages, rest: new Uint8Array() };
 }
 
-/** Payloads of the WebSocket messages of one direction, unmasked (RFC 6455, 5.2); none when it was no WebSocket. */
+/** Payloads of the WebSocket messages of one direction, unmasked (RFC 6455, 5.2), pings left out; none when it was no WebSocket. */
 export function webSocketPayloads(bytes: Uint8Array): Uint8Array[] {
   const { rest } = httpMessages(bytes);
   const payloads: Uint8Array[] = [];
   const view = new DataView(rest.buffer, rest.byteOffset, rest.length);
   let at = 0;
   while (at + 2 <= rest.length) {
+    const control = (view.getUint8(at) & 0x08) !== 0;
     const masked = (view.getUint8(at + 1) & 0x80) !== 0;
     let length = view.getUint8(at + 1) & 0x7f;
     let head = 2;
@@ -60,7 +61,7 @@ export function webSocketPayloads(bytes: Uint8Array): Uint8Array[] {
     const payload = rest.slice(at + head, at + head + length);
     if (mask !== undefined)
       for (let i = 0; i < payload.length; i++) payload[i] = (payload[i] as number) ^ (mask[i & 3] as number);
-    payloads.push(payload);
+    if (!control) payloads.push(payload);
     at += head + length;
   }
   return payloads;
