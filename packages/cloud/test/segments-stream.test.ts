@@ -1,6 +1,6 @@
 import { type Bytes, systemClock, systemRandom } from '@millrace/base';
 import { createEngine, createSender } from '@millrace/live-matrix';
-import { reverseKeys, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
+import { reverseKeys, reverseMatrix, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SegmentsStream } from '../src/segments/stream.ts';
@@ -32,7 +32,7 @@ async function open(from: number) {
   const seed = systemRandom(32);
   const keys = reverseKeys(seed);
   const reverse = createSender({
-    parameters: { order: 16, suite: parameters.suite, hints: 'dense' },
+    parameters: reverseMatrix(parameters),
     sessionId: session,
     seed: keys.seed,
     engine: createEngine(),
@@ -52,6 +52,7 @@ async function open(from: number) {
     seed,
     parameters,
     guard,
+    engine: createEngine(),
     clock: systemClock,
     logger: quiet,
     sendFrame: (frame: Bytes) => sent.push(new DataView(frame.buffer, frame.byteOffset).getUint32(30)) > 0,

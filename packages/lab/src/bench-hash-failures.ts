@@ -6,9 +6,9 @@ import {
   createEngine,
   type HashEngine,
   type HashKey,
-  type Order,
   parityBytes,
   type Table,
+  type TableOrder,
   tableParts,
   wipeTable,
 } from '@millrace/live-matrix';
@@ -68,7 +68,7 @@ export function failureRate(hints: number, bits: number): number {
 
 async function countFailures(
   engine: HashEngine,
-  order: Order,
+  order: TableOrder,
   hints: number,
   bytes: number,
   count: number,
@@ -111,7 +111,7 @@ function holds(block: Block, truth: Uint32Array, out: Uint32Array): boolean {
   return true;
 }
 
-function buildTable(engine: HashEngine, order: Order, key: HashKey): Table {
+function buildTable(engine: HashEngine, order: TableOrder, key: HashKey): Table {
   const table = allocateTable(order);
   const build = { table, ...allocateScratch(order) };
   engine.partition(key, build, 0, 2 ** order);

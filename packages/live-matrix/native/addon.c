@@ -357,7 +357,7 @@ static napi_value look_up(napi_env env, napi_callback_info info) {
 /* Blocks as words, four each; checked against the hints and the parity that there are. */
 static int blocks_fit(const array *blocks, size_t hints, size_t parity_bytes, uint32_t segment_bits) {
   const mr_block *block = blocks->data;
-  if (blocks->length % 4 != 0 || (segment_bits != 16 && segment_bits != 24)) return 0;
+  if (blocks->length % 4 != 0 || (segment_bits != 8 && segment_bits != 16 && segment_bits != 24)) return 0;
   for (size_t i = 0; i < blocks->length / 4; i++, block++) {
     if (block->hints * segment_bits > COLUMNS || block->parity_bytes > MR_COLUMN_BYTES) return 0;
     if ((uint64_t)block->first + block->hints > hints) return 0;

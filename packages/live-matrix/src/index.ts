@@ -14,6 +14,7 @@ export {
   type Order,
   SEED_BYTES,
   SESSION_ID_BYTES,
+  type TableOrder,
 } from './parameters.ts';
 export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';

@@ -1,7 +1,8 @@
 import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base/core';
-import type { EngineName, HashEngine } from './engines/engine.ts';
+import type { EngineName, HashEngine, HashKey } from './engines/engine.ts';
 import { readHeader } from './frame/header.ts';
 import { type Hmac, macHolds } from './frame/mac.ts';
+import { type ResolveKeys, resolveFrame } from './frame/resolve.ts';
 import {
   completeParameters,
   type Matrix,
@@ -13,6 +14,7 @@ import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 import { TableBuilder, type TableFiller } from './table/builder.ts';
 import { TableMemory } from './table/memory.ts';
 import type { TaskRunner } from './table/runner.ts';
+import { lookUpSmall } from './table/small.ts';
 import type { Table } from './table/table.ts';
 
 /** What both ends of a session agreed on. */
@@ -33,7 +35,7 @@ export interface DecodedFrame {
   readonly cell: Bytes;
 }
 
-/** Turns frames back into cells. Holds the tables of the current and the previous revision, never a third. */
+/** Turns frames back into cells. Accepts frames of the current and the previous revision, never of a third. */
 export interface Receiver {
   /** Highest revision whose table can be looked up. */
   readonly ready: bigint;
@@ -68,7 +70,8 @@ export interface Receiver {
 /** One live revision. */
 interface Live {
   readonly keys: RevisionKeys;
-  readonly table: Table;
+  /** None at order 8. */
+  readonly table: Table | undefined;
 }
 
 /** What a receiver takes from the platform that it runs on. */
@@ -121,7 +124,8 @@ class LiveReceiver implements Receiver {
   readonly #ratchet: Ratchet;
   readonly #hmac: Hmac;
   readonly #runner: TaskRunner;
-  readonly #builder: TableBuilder;
+  readonly #engine: HashEngine;
+  readonly #builder: TableBuilder | undefined;
   readonly #steps = new Serial();
   /** Frame numbers that were accepted, or are being decoded now. */
   readonly #seen = new Set<number>();
@@ -137,12 +141,13 @@ class LiveReceiver implements Receiver {
     this.#ratchet = ratchet;
     this.#hmac = hmac;
     this.#runner = runner;
-    this.#builder = new TableBuilder(matrix.order, { ...parts, memory });
+    this.#engine = engine;
+    if (matrix.order !== 8) this.#builder = new TableBuilder(matrix.order, { ...parts, memory });
     this.engine = engine.name;
   }
 
   get tables(): EngineName | 'gpu' {
-    return this.#builder.filler ?? this.engine;
+    return this.#builder?.filler ?? this.engine;
   }
 
   get ready(): bigint {
@@ -162,7 +167,7 @@ class LiveReceiver implements Receiver {
         this.#previous = undefined;
         if (expired !== undefined) {
           wipeKeys(expired.keys);
-          await this.#builder.release(expired.table);
+          if (expired.table !== undefined) await this.#builder?.release(expired.table);
         }
         const next = await this.#compute();
         this.#previous = this.#current;
@@ -187,12 +192,7 @@ class LiveReceiver implements Receiver {
     }
     this.#seen.add(frame);
     try {
-      const cell = await this.#runner.run(
-        { kind: 'resolve', matrix: this.#matrix, keys: pick(live.keys), table: live.table, frame: copyBytes(bytes) },
-        true,
-      );
-      if (!(cell instanceof Uint8Array)) throw new MillraceError('E_INTERNAL', 'a frame gave no cell');
-      return { revision, frame, cell };
+      return { revision, frame, cell: await this.#resolve(live, bytes) };
     } catch (error) {
       this.#seen.delete(frame);
       // Its table was erased while the frame was looked up.
@@ -215,7 +215,7 @@ class LiveReceiver implements Receiver {
     this.#closed = true;
     await this.#runner.close();
     for (const live of [this.#current, this.#previous]) if (live !== undefined) wipeKeys(live.keys);
-    await this.#builder.close();
+    await this.#builder?.close();
     this.#current = undefined;
     this.#previous = undefined;
     this.#ratchet.close();
@@ -224,7 +224,25 @@ class LiveReceiver implements Receiver {
   async #compute(): Promise<Live> {
     const { keys } = this.#ratchet;
     const key = { suite: this.#matrix.suite, revision: keys.revision, key: keys.table };
-    return { keys, table: await this.#builder.build(key) };
+    return { keys, table: await this.#builder?.build(key) };
+  }
+
+  async #resolve({ keys, table }: Live, bytes: Uint8Array): Promise<Bytes> {
+    if (table === undefined) return this.#resolveSmall(keys, bytes);
+    const task = { matrix: this.#matrix, keys: pick(keys), table, frame: copyBytes(bytes) };
+    const cell = await this.#runner.run({ kind: 'resolve', ...task }, true);
+    if (!(cell instanceof Uint8Array)) throw new MillraceError('E_INTERNAL', 'a frame gave no cell');
+    return cell;
+  }
+
+  /** Here and now: it takes less than the way to another thread. */
+  #resolveSmall(keys: RevisionKeys, bytes: Uint8Array): Promise<Bytes> {
+    const engine = this.#engine;
+    const key: HashKey = { suite: this.#matrix.suite, revision: keys.revision, key: keys.table };
+    return resolveFrame(engine, this.#matrix, pick(keys), bytes, {
+      lookUp: (codes, skip) => lookUpSmall(engine, key, codes, skip),
+      solve: engine.solve,
+    });
   }
 
   #requireOpen(): void {
@@ -232,7 +250,7 @@ class LiveReceiver implements Receiver {
   }
 }
 
-function pick(keys: RevisionKeys): { table: Uint8Array; parity: Uint8Array } {
+function pick(keys: RevisionKeys): ResolveKeys {
   return { table: keys.table, parity: keys.parity };
 }
 

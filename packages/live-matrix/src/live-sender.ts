@@ -31,7 +31,7 @@ export interface Sender {
   /**
    * One frame of the current revision.
    * @param frameNumber unsigned 32-bit; one cell only for each number and revision
-   * @param cell at most 65,538 bytes, a multiple of the matrix's segment size
+   * @param cell at most 65,538 bytes (65,535 at order 8), a multiple of the matrix's segment size
    * @throws {MillraceError} E_INPUT, E_TOO_LARGE; E_FRAME_REPLAY when the number was used in this revision
    */
   encode(frameNumber: number, cell: Uint8Array): Bytes;
@@ -86,8 +86,9 @@ function checkCell(matrix: Matrix, frameNumber: number, cell: Uint8Array): void 
   if (!isIntegerIn(frameNumber, 0, 2 ** 32 - 1)) {
     throw new MillraceError('E_INPUT', 'a frame number is an unsigned 32-bit number');
   }
-  if (cell.length > MAX_CELL_BYTES) {
-    throw new MillraceError('E_TOO_LARGE', `a cell has at most ${MAX_CELL_BYTES} bytes`);
+  const most = Math.min(MAX_CELL_BYTES, MAX_HINTS * matrix.segmentBytes);
+  if (cell.length > most) {
+    throw new MillraceError('E_TOO_LARGE', `a cell has at most ${most} bytes`);
   }
   if (cell.length === 0 || cell.length % matrix.segmentBytes !== 0) {
     throw new MillraceError('E_INPUT', `a cell's length must be a multiple of ${matrix.segmentBytes}, and not 0`);

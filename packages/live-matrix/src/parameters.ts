@@ -1,9 +1,11 @@
 import { MillraceError } from '@millrace/base/core';
-import { MAX_BLOCK_HINTS } from './code/layout.ts';
+import { MAX_BLOCK_HINTS, SMALL_BLOCK_HINTS } from './code/layout.ts';
 import { type SuiteName, suites } from './suites.ts';
 
 /** log2 of a matrix's entries; a segment of the cell has order/8 bytes. */
-export type Order = 16 | 24;
+export type Order = 8 | TableOrder;
+/** Those whose tables are kept. At order 8 the table is made for each frame: 256 hashes. */
+export type TableOrder = 16 | 24;
 export type HintMode = 'dense' | 'sparse';
 
 /** What both ends agree on before the first frame. */
@@ -12,7 +14,7 @@ export interface MatrixParameters {
   readonly order: Order;
   /** Dense hints are as long as what they stand for; sparse ones have a byte more and allow chaff. */
   readonly hints: HintMode;
-  /** Hints in one block of the parity code, 1 to 342. The sender's choice; the receiver reads it from the frame. */
+  /** Hints in one block of the parity code, 1 to 342; 48 at order 8 and 342 otherwise when left out. The sender's choice; the receiver reads it from the frame. */
   readonly blockHints?: number;
   /** Chaff for every 100 hints of data, 0 to 100 (sparse hints only). The sender's choice. */
   readonly chaffPercent?: number;
@@ -39,9 +41,10 @@ export interface Matrix {
 
 /** @throws {MillraceError} E_INPUT when a parameter is not one of its values. */
 export function completeParameters(parameters: MatrixParameters): Matrix {
-  const { suite, order, hints, blockHints = MAX_BLOCK_HINTS, chaffPercent = 0 } = parameters;
+  const { suite, order, hints, chaffPercent = 0 } = parameters;
+  const { blockHints = order === 8 ? SMALL_BLOCK_HINTS : MAX_BLOCK_HINTS } = parameters;
   if (!Object.hasOwn(suites, suite)) throw refuse('suite', 'keccak256 or turboshake128');
-  if (order !== 16 && order !== 24) throw refuse('order', '16 or 24');
+  if (order !== 8 && order !== 16 && order !== 24) throw refuse('order', '8, 16 or 24');
   if (hints !== 'dense' && hints !== 'sparse') throw refuse('hints', 'dense or sparse');
   if (!isIntegerIn(blockHints, 1, MAX_BLOCK_HINTS)) throw refuse('blockHints', `1 to ${MAX_BLOCK_HINTS}`);
   if (!isIntegerIn(chaffPercent, 0, 100)) throw refuse('chaffPercent', '0 to 100');

@@ -11,9 +11,10 @@ export type { DecodedFrame, Receiver } from './live-receiver.ts';
 export interface ReceiverOptions extends ReceiverSession {
   /**
    * Which engine hashes; `auto` takes the fastest that runs here. With `gpu` a graphics card hashes the tables, where there is
-   * one that works, and the fastest engine does the rest; without one it does all of it, and `note` learns why.
+   * one that works, and the fastest engine does the rest; without one it does all of it, and `note` learns why. Receivers of
+   * one thread may share an engine.
    */
-  readonly engine?: EngineSetting | 'gpu';
+  readonly engine?: EngineSetting | 'gpu' | HashEngine;
   /** Which card; looked at with engine `gpu` only. */
   readonly gpu?: GpuOptions;
   /** Learns, in one line, that something else than was asked for does the work; a warning of the process when left out. */
@@ -31,7 +32,7 @@ export interface ReceiverOptions extends ReceiverSession {
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
   const { engine: setting, note = (line) => process.emitWarning(line, 'MillraceWarning') } = options;
   return makeReceiver(options, async (matrix) => {
-    const engine = createEngine(setting === 'gpu' ? 'auto' : setting);
+    const engine = typeof setting === 'object' ? setting : createEngine(setting === 'gpu' ? 'auto' : setting);
     const runner = createRunner(engine, options.threads ?? defaultThreads(matrix.order, engine));
     const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
     return { engine, hmac: nodeHmac, runner, filler, note, memory: options.memory };

@@ -108,7 +108,7 @@ export function encode(
   const data = cell.length / m;
   const chaff = Math.round((data * (p.chaffPercent ?? 0)) / 100);
   const hints = data + chaff;
-  const blockHints = p.blockHints ?? 342;
+  const blockHints = p.blockHints ?? (p.order === 8 ? 48 : 342);
   const places = chaffAt(p.suite, t, keys.parity, frame, hints, chaff);
   const chaffSource = keystream(p.suite, t, keys.parity, frame, 2 ** 21, 8 * chaff);
   const chaffRange = (BigInt(chaff) << BigInt(p.order)) / BigInt(data);

@@ -48,6 +48,7 @@ import {
   type PermitRequest,
   registrationHash,
   reverseKeys,
+  reverseMatrix,
   type StreamParameters,
   sha256,
   signPermit,
@@ -455,7 +456,7 @@ export class CloudStream {
     });
     const keys = reverseKeys(seed);
     const reverse = await createReceiver({
-      parameters: { order: 16, suite, hints: 'dense' },
+      parameters: reverseMatrix(parameters),
       sessionId: session,
       seed: keys.seed,
       threads: 0,

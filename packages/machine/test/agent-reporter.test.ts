@@ -4,6 +4,7 @@ import {
   type MachineState,
   openTelemetry,
   reverseKeys,
+  reverseMatrix,
   type StreamParameters,
   type Telemetry,
 } from '@millrace/protocol';
@@ -69,7 +70,7 @@ async function bench() {
     },
   });
   const receiver = await createReceiver({
-    parameters: { order: 16, suite: 'turboshake128', hints: 'dense' },
+    parameters: reverseMatrix(parameters),
     sessionId: session,
     seed: keys.seed,
     threads: 0,

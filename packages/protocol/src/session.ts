@@ -138,6 +138,11 @@ export function reverseKeys(seed: Uint8Array): { seed: Bytes; telemetry: Bytes }
   };
 }
 
+/** The small matrix of the reverse stream: its table costs 256 hashes (docs/adr/0015). */
+export function reverseMatrix({ suite }: Pick<StreamParameters, 'suite'>) {
+  return { suite, order: 8, hints: 'dense' } as const;
+}
+
 /** Seed of the forward ratchet, apart from the session's seed, so that no key serves two uses. */
 export function forwardSeed(seed: Uint8Array): Bytes {
   return hkdf(seed, new Uint8Array(), utf8('millrace/v1/forward-stream'));

@@ -39,20 +39,17 @@ export type Telemetry = z.output<typeof telemetrySchema>;
 export function sealTelemetry(key: Uint8Array, frame: number, telemetry: Telemetry): Bytes {
   const plain = encodeCbor(telemetry as never);
   const cipher = createCipheriv('aes-256-gcm', key, nonceOf(frame));
-  const sealed = concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
-  // A cell of the reverse stream has an even number of bytes (order 16): the last byte says whether one was added.
-  return sealed.length % 2 === 0 ? concatBytes(sealed, Uint8Array.of(0, 0)) : concatBytes(sealed, Uint8Array.of(1));
+  return concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
 }
 
 /** @throws {MillraceError} E_SEAL, E_INPUT */
 export function openTelemetry(key: Uint8Array, frame: number, cell: Uint8Array): Telemetry {
-  const sealed = cell.subarray(0, cell.length - (cell.at(-1) === 0 ? 2 : 1));
-  if (sealed.length < 16) throw new MillraceError('E_SEAL', 'telemetry: too short');
+  if (cell.length < 16) throw new MillraceError('E_SEAL', 'telemetry: too short');
   const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(frame));
-  decipher.setAuthTag(sealed.subarray(-16));
+  decipher.setAuthTag(cell.subarray(-16));
   let plain: Bytes;
   try {
-    plain = concatBytes(decipher.update(sealed.subarray(0, -16)), decipher.final());
+    plain = concatBytes(decipher.update(cell.subarray(0, -16)), decipher.final());
   } catch (cause) {
     throw new MillraceError('E_SEAL', 'telemetry: does not open', { cause });
   }

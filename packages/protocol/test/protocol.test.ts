@@ -244,7 +244,7 @@ describe('links and telemetry', () => {
     expect(decodeLink(encodeControl(end), true)).toEqual({ kind: 'control', message: end });
   });
 
-  it('telemetry round-trips in cells of even length and refuses any change', () => {
+  it('telemetry round-trips and refuses any change', () => {
     const key = systemRandom(32);
     fc.assert(
       fc.property(
@@ -254,7 +254,6 @@ describe('links and telemetry', () => {
         (acked, resend, frame) => {
           const telemetry: Telemetry = { acked, ready: 5n, ...(resend.length > 0 ? { resend } : {}) };
           const cell = sealTelemetry(key, frame, telemetry);
-          expect(cell.length % 2).toBe(0);
           expect(openTelemetry(key, frame, cell)).toEqual(telemetry);
           expect(() => openTelemetry(key, frame + 1, cell)).toThrow();
           const changed = concatBytes(cell);

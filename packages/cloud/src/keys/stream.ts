@@ -14,6 +14,7 @@ import {
   wipe,
 } from '@millrace/base';
 import { generateP256Key, type SealingContext } from '@millrace/identity';
+import type { HashEngine } from '@millrace/live-matrix';
 import {
   encodeControl,
   encodeKey,
@@ -42,6 +43,8 @@ export interface KeysStreamOptions {
   readonly parameters: StreamParameters;
   readonly context: SealingContext;
   readonly guard: PaceGuard;
+  /** Shared by all streams of the node. */
+  readonly engine: HashEngine;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Mails the places of [from, to) to the segments node. @returns their keys; the stream wipes them */
@@ -85,7 +88,7 @@ export class KeysStream {
 
   static async open(options: KeysStreamOptions): Promise<KeysStream> {
     const stream = new KeysStream(options);
-    stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters);
+    stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters, options.engine);
     wipe(options.seed);
     stream.#pump();
     return stream;

@@ -10,6 +10,7 @@ import {
   toMillraceError,
   wipe,
 } from '@millrace/base';
+import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
   encodeControl,
@@ -58,6 +59,7 @@ export class KeysStreams {
   readonly #modules: KeysStreamsModules;
   readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
   readonly #guards = new Map<string, PaceGuard>();
+  readonly #engine = createEngine();
   /** By object: the segment that was missing last, and how often. */
   readonly #missed = new Map<string, { segment: number; times: number }>();
 
@@ -111,6 +113,7 @@ export class KeysStreams {
       parameters,
       context: side.context,
       guard,
+      engine: this.#engine,
       clock,
       logger,
       slice: (from, to) => this.#slice(key, permit.design, from, to),

@@ -8,7 +8,7 @@ import {
   toMillraceError,
   wipe,
 } from '@millrace/base';
-import { createEngine, createSender, type Sender } from '@millrace/live-matrix';
+import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
 import { forwardSeed, leastTaken, type StreamParameters, type Telemetry } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
@@ -19,6 +19,8 @@ export interface SegmentsStreamOptions {
   readonly seed: Uint8Array;
   readonly parameters: StreamParameters;
   readonly guard: PaceGuard;
+  /** Shared by all streams of the node. */
+  readonly engine: HashEngine;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Sends a frame to the machine; false while the link is down. */
@@ -76,14 +78,14 @@ export class SegmentsStream {
       parameters: { order, suite, hints },
       sessionId: this.session,
       seed,
-      engine: createEngine(),
+      engine: options.engine,
     });
     wipe(seed);
   }
 
   static async open(options: SegmentsStreamOptions): Promise<SegmentsStream> {
     const stream = new SegmentsStream(options);
-    stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters);
+    stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters, options.engine);
     wipe(options.seed);
     return stream;
   }

@@ -1,4 +1,5 @@
 import { type Bytes, type Clock, type Logger, MillraceError, toHex, toMillraceError, wipe } from '@millrace/base';
+import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
   encodeControl,
@@ -51,6 +52,7 @@ export class SegmentsStreams {
   readonly #guards = new Map<string, PaceGuard>();
   /** What has not been told to control yet. */
   readonly #progress = new Map<string, Progress>();
+  readonly #engine = createEngine();
   readonly #timer: NodeJS.Timeout;
 
   constructor(modules: SegmentsStreamsModules) {
@@ -99,6 +101,7 @@ export class SegmentsStreams {
       seed: message.seed,
       parameters,
       guard,
+      engine: this.#engine,
       clock,
       logger,
       sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),

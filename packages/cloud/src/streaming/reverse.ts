@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes, MillraceError, Serial, wipe } from '@millrace/base';
-import { claimedRevision, createReceiver, type Receiver } from '@millrace/live-matrix';
-import { openTelemetry, reverseKeys, type StreamParameters, type Telemetry } from '@millrace/protocol';
+import { claimedRevision, createReceiver, type HashEngine, type Receiver } from '@millrace/live-matrix';
+import { openTelemetry, reverseKeys, reverseMatrix, type StreamParameters, type Telemetry } from '@millrace/protocol';
 
 /** Revisions that one reverse frame may be ahead of the last. */
 const MAX_STEP = 4n;
@@ -17,13 +17,19 @@ export class ReverseStream {
     this.#telemetryKey = telemetryKey;
   }
 
-  static async open(sessionId: Uint8Array, seed: Uint8Array, parameters: StreamParameters): Promise<ReverseStream> {
+  /** @param engine may be shared by all streams of a node */
+  static async open(
+    sessionId: Uint8Array,
+    seed: Uint8Array,
+    parameters: StreamParameters,
+    engine: HashEngine,
+  ): Promise<ReverseStream> {
     const keys = reverseKeys(seed);
     const receiver = await createReceiver({
-      parameters: { order: 16, suite: parameters.suite, hints: 'dense' },
+      parameters: reverseMatrix(parameters),
       sessionId,
       seed: keys.seed,
-      threads: 0,
+      engine,
     });
     keys.seed.fill(0);
     return new ReverseStream(receiver, keys.telemetry);

@@ -32,7 +32,7 @@ export function createSender(options: SenderOptions): Sender {
 export async function createReceiver(options: BrowserReceiverOptions): Promise<Receiver> {
   const { engine: setting = 'auto', note = (line) => console.warn(line) } = options;
   return makeReceiver(options, async ({ order }) => {
-    const threads = options.threads ?? (order === 16 ? 0 : defaultThreads());
+    const threads = options.threads ?? (order <= 16 ? 0 : defaultThreads());
     if (!isIntegerIn(threads, 0, 256)) throw new MillraceError('E_INPUT', 'threads must be 0 to 256');
     const loaded = await loadParts(setting === 'gpu' ? 'auto' : setting);
     const engine = await engineFrom(loaded);

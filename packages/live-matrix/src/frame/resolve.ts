@@ -2,7 +2,6 @@ import { type Bytes, MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';
-import type { Table } from '../table/table.ts';
 import { type FrameHeader, type FrameShape, readHeader } from './header.ts';
 import { chaffPlaces, maskBytes } from './keystream.ts';
 import { readValues, writeValues } from './segments.ts';
@@ -12,8 +11,11 @@ export interface ResolveKeys {
   readonly parity: Uint8Array;
 }
 
-/** The calls that take most of the time: the engine's own, or those that work in another thread. */
-export type LongCalls = Pick<HashEngine, 'lookUp' | 'solve'> | LaterCalls;
+/** The calls that take most of the time, with the frame's table: here, or in another thread. */
+export interface LongCalls {
+  lookUp(codes: Uint32Array, skip: Uint8Array): Candidates | Promise<Candidates>;
+  readonly solve: HashEngine['solve'] | LaterCalls['solve'];
+}
 
 /**
  * From an authenticated frame to its cell: unmask, look every hint up, tell candidates apart by the parity.
@@ -23,9 +25,8 @@ export async function resolveFrame(
   engine: HashEngine,
   matrix: Matrix,
   keys: ResolveKeys,
-  table: Table,
   frame: Uint8Array,
-  long: LongCalls = engine,
+  long: LongCalls,
 ): Promise<Bytes> {
   const header = readHeader(frame, matrix);
   const { shape } = header;
@@ -40,7 +41,7 @@ export async function resolveFrame(
     throw new MillraceError('E_FRAME_FORMAT', 'a frame names an impossible number of chaff hints');
   }
   const isChaff = chaffPlaces(engine, parityKey, header.frame, header.hints, chaff);
-  const candidates = await findCandidates(engine, long, matrix, tableKey, table, frame, header, isChaff);
+  const candidates = await findCandidates(engine, long, matrix, tableKey, frame, header, isChaff);
 
   const values = new Uint32Array(header.hints);
   if (!(await long.solve(candidates, matrix.order, shape.blocks, parity, values))) {
@@ -59,14 +60,13 @@ async function findCandidates(
   long: LongCalls,
   matrix: Matrix,
   tableKey: HashKey,
-  table: Table,
   frame: Uint8Array,
   { hints, shape }: FrameHeader & { readonly shape: FrameShape },
   isChaff: Uint8Array,
 ): Promise<Candidates> {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
   // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
-  const found = await long.lookUp(table, codes, isChaff);
+  const found = await long.lookUp(codes, isChaff);
   return matrix.hints === 'sparse' ? hashAgain(engine, tableKey, matrix.hintBytes, codes, found) : found;
 }
 

@@ -1,7 +1,7 @@
 import { concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
 import { claimedRevision } from '../frame/header.ts';
 import type { Receiver } from '../live-receiver.ts';
-import type { Order } from '../parameters.ts';
+import type { TableOrder } from '../parameters.ts';
 import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { type CellContent, readCell } from './cells.ts';
@@ -20,7 +20,7 @@ export interface LiveReceiverOptions {
   /** What both ends share, 32 bytes or more, uniform. Copied. */
   readonly secret: Uint8Array;
   /** Orders that are accepted: 24 takes some 140 MB. Default: both. */
-  readonly orders?: readonly Order[];
+  readonly orders?: readonly TableOrder[];
   /** Runs after the reader has taken everything; the sender's `closed` waits for it, and fails when it does. */
   readonly confirm?: () => Promise<void>;
   /** Aborting ends the stream for both ends. */
@@ -164,7 +164,7 @@ class LiveReceiving {
     const message = new Uint8Array(await this.#link.next());
     const hello = decodeHello(message, secret);
     const { parameters } = hello;
-    if (orders !== undefined && !orders.includes(parameters.order)) {
+    if (orders !== undefined && !orders.some((order) => order === parameters.order)) {
       throw new MillraceError('E_FRAME_FORMAT', `a stream of order ${parameters.order} is not accepted here`);
     }
     const own = await freshPoint();

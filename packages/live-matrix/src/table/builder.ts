@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base/core';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
-import type { Order } from '../parameters.ts';
+import type { TableOrder } from '../parameters.ts';
 import type { TableMemory } from './memory.ts';
 import type { TaskRunner } from './runner.ts';
 import { allocateScratch, SUPERBLOCK, type Table, type TableBuild, tableParts } from './table.ts';
@@ -36,7 +36,7 @@ export interface BuilderParts {
  * filler that fails is given up for good, and the runner's threads do its work.
  */
 export class TableBuilder {
-  readonly #order: Order;
+  readonly #order: TableOrder;
   readonly #runner: TaskRunner;
   readonly #engine: HashEngine;
   readonly #memory: TableMemory;
@@ -50,7 +50,7 @@ export class TableBuilder {
   readonly #note: (line: string) => void;
   readonly #stop = new AbortController();
 
-  constructor(order: Order, { runner, engine, memory, filler, note = () => undefined }: BuilderParts) {
+  constructor(order: TableOrder, { runner, engine, memory, filler, note = () => undefined }: BuilderParts) {
     this.#order = order;
     this.#runner = runner;
     this.#engine = engine;

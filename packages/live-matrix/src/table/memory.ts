@@ -1,4 +1,4 @@
-import type { Order } from '../parameters.ts';
+import type { TableOrder } from '../parameters.ts';
 import { allocateTable, type Table } from './table.ts';
 
 /**
@@ -9,7 +9,7 @@ import { allocateTable, type Table } from './table.ts';
 export class TableMemory {
   readonly #free: Table[] = [];
 
-  take(order: Order): Table {
+  take(order: TableOrder): Table {
     const at = this.#free.findIndex((table) => table.order === order);
     return this.#free.splice(at, at < 0 ? 0 : 1)[0] ?? allocateTable(order);
   }

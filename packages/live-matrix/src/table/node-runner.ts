@@ -8,7 +8,7 @@ import { WorkerRunner } from './worker-runner.ts';
 
 /** Threads to fill a table of that order in, when nobody says. */
 export function defaultThreads(order: number, { later }: HashEngine): number {
-  if (order === 16) return 0;
+  if (order <= 16) return 0;
   return later === undefined ? availableParallelism() : Math.min(availableParallelism(), MAX_LATER);
 }
 

@@ -3,7 +3,7 @@ import { MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
-import { isIntegerIn, type Order, requireBytes } from '../parameters.ts';
+import { isIntegerIn, requireBytes, type TableOrder } from '../parameters.ts';
 import { KEY_BYTES } from '../suites.ts';
 import { TableBuilder } from './builder.ts';
 import { TableMemory } from './memory.ts';
@@ -24,7 +24,7 @@ export interface SlicedOptions {
   /** As a receiver's. */
   readonly threads?: number;
   /** log2 of a slice's values: 24, or 16 where that is the smaller work. */
-  readonly sliceOrder?: Order;
+  readonly sliceOrder?: TableOrder;
   /** Part of the slices; all of them when left out. */
   readonly firstSlice?: number;
   readonly sliceCount?: number;
@@ -44,7 +44,7 @@ export interface SlicedTable {
 }
 
 /** Bytes of that many slices: at order 32, 256 of 73 MB each, 18.8 GB. */
-export function slicedTableBytes(slices: number, sliceOrder: Order = 24): number {
+export function slicedTableBytes(slices: number, sliceOrder: TableOrder = 24): number {
   return slices * 4 * tableParts(sliceOrder) * (partCapacity(sliceOrder) + PART_BUCKETS);
 }
 
@@ -112,7 +112,7 @@ export async function resolveInPasses(options: SlicedOptions, codes: Uint32Array
 }
 
 interface Plan extends SlicedOptions {
-  readonly sliceOrder: Order;
+  readonly sliceOrder: TableOrder;
   readonly firstSlice: number;
   readonly sliceCount: number;
   readonly hashes: HashEngine;

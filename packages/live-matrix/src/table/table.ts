@@ -1,4 +1,4 @@
-import type { Order } from '../parameters.ts';
+import type { TableOrder } from '../parameters.ts';
 import { sharedMemory } from '../shared.ts';
 
 /**
@@ -13,7 +13,7 @@ import { sharedMemory } from '../shared.ts';
  * filled, with a word a value, before the others' sizes are known; what packing leaves over is given back or zero.
  */
 export interface Table {
-  readonly order: Order;
+  readonly order: TableOrder;
   readonly parts: number;
   /** parts × capacity words: values while they are put in, bytes of buckets afterwards. */
   readonly entries: Uint32Array;
@@ -52,17 +52,17 @@ export const VALUE_BYTES = 3;
 /** More in one bucket are refused: 16 are the mean. */
 export const MOST_VALUES = 255;
 
-export function tableParts(order: Order): number {
+export function tableParts(order: TableOrder): number {
   return 2 ** (order - 16);
 }
 
 /** Entries that a part has room for: its mean of 65,536 and eight standard deviations; order 16 has one part only. */
-export function partCapacity(order: Order): number {
+export function partCapacity(order: TableOrder): number {
   return order === 16 ? 65_536 : 65_536 + 2_048;
 }
 
 /** A table over shared memory, so that worker threads fill and read it in place. */
-export function allocateTable(order: Order): Table {
+export function allocateTable(order: TableOrder): Table {
   const parts = tableParts(order);
   return {
     order,
@@ -73,7 +73,7 @@ export function allocateTable(order: Order): Table {
 }
 
 /** What building needs beside the table. One is enough for all tables of a receiver. */
-export function allocateScratch(order: Order): Omit<TableBuild, 'table'> {
+export function allocateScratch(order: TableOrder): Omit<TableBuild, 'table'> {
   const parts = tableParts(order);
   return {
     runs: new Uint32Array(sharedMemory(8 * parts * (2 ** order / SUPERBLOCK))),

@@ -1,6 +1,6 @@
 import type { Bytes } from '@millrace/base/core';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
-import { type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
+import { type LongCalls, type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';
 import { type SweepMatches, sweepPiece } from './sweep-piece.ts';
 import { type Table, type TableBuild, wipeTable } from './table.ts';
@@ -25,13 +25,17 @@ export async function runTask(engine: HashEngine, task: Task): Promise<TaskResul
       for (let part = task.first; part < task.first + task.count; part++) engine.index(task.build, part);
       return undefined;
     case 'resolve':
-      return resolveFrame(engine, task.matrix, task.keys, task.table, task.frame);
+      return resolveFrame(engine, task.matrix, task.keys, task.frame, callsOf(engine, task.table));
     case 'wipe':
       wipeTable(task.table);
       return undefined;
     case 'sweep':
       return sweepPiece(engine, task.key, task.order, task.codes, task.first, task.count);
   }
+}
+
+function callsOf(calls: HashEngine | LaterCalls, table: Table): LongCalls {
+  return { lookUp: (codes, skip) => calls.lookUp(table, codes, skip), solve: calls.solve };
 }
 
 /** The same in threads that the engine has itself; a sweep has none of them and runs here. */
@@ -44,7 +48,7 @@ export async function runTaskLater(engine: HashEngine, later: LaterCalls, task: 
       await later.index(task.build, task.first, task.count);
       return undefined;
     case 'resolve':
-      return resolveFrame(engine, task.matrix, task.keys, task.table, task.frame, later);
+      return resolveFrame(engine, task.matrix, task.keys, task.frame, callsOf(later, task.table));
     case 'wipe':
       await later.wipe(task.table);
       return undefined;

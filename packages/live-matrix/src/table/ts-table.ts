@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
-import type { Order } from '../parameters.ts';
+import type { TableOrder } from '../parameters.ts';
 import {
   BUCKET_CODES,
   GROUP_BUCKETS,
@@ -22,7 +22,7 @@ const WITHIN_PART = 0xffff;
 /** While a part is filled: 15 bits of g, 4 of the code within its bucket, then the bucket. */
 const BUCKET_SHIFT = 19;
 
-function partOf(code: number, order: Order): number {
+function partOf(code: number, order: TableOrder): number {
   return (code & (2 ** order - 1)) >>> 16;
 }
 
@@ -141,7 +141,7 @@ function packBucket(
   sorted: Uint32Array,
   from: number,
   to: number,
-  order: Order,
+  order: TableOrder,
   next: Uint32Array,
 ): number {
   const bits = (BUCKET_CODES + to - from + 7) >>> 3;

@@ -1,6 +1,12 @@
 import { type Bytes, type Clock, wipe } from '@millrace/base';
 import { createEngine, createSender, type EngineSetting, type Sender } from '@millrace/live-matrix';
-import { type MachineState, reverseKeys, type StreamParameters, sealTelemetry } from '@millrace/protocol';
+import {
+  type MachineState,
+  reverseKeys,
+  reverseMatrix,
+  type StreamParameters,
+  sealTelemetry,
+} from '@millrace/protocol';
 import type { Mixes } from './mixes.ts';
 
 const TICK_MS = 250;
@@ -12,7 +18,7 @@ const BUDGET = 0.004;
 /** Around a frame on the wire: kind, WebSocket header and mask, TLS record. */
 const ENVELOPE_BYTES = 31;
 const MAX_RESEND = 256;
-/** A reverse frame may be lost too (order 16: one in a thousand cannot be solved): the point is sent again until it is answered. */
+/** A reverse frame may be lost too: the point is sent again until it is answered. */
 const POINT_MS = 1_000;
 
 export interface ReporterOptions {
@@ -58,7 +64,7 @@ export class Reporter {
     this.#options = options;
     this.#key = keys.telemetry;
     this.#sender = createSender({
-      parameters: { suite: parameters.suite, order: 16, hints: 'dense' },
+      parameters: reverseMatrix(parameters),
       sessionId: options.session,
       seed: keys.seed,
       engine: createEngine(options.engine),
