@@ -74,7 +74,7 @@ export function partFull(): MillraceError {
 }
 
 /** What sorting a part needs: room for its values, and where each bucket's next one goes. */
-export const indexRoom = (order: Order) => ({
+export const indexRoom = (order: TableOrder) => ({
   sorted: new Uint32Array(partCapacity(order)),
   firsts: new Uint32Array(PART_BUCKETS),
 });
