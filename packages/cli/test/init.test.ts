@@ -52,7 +52,7 @@ describe('an installation', () => {
       profile: machine.profile,
       material: 'PLA',
     });
-    expect(config.agent).toMatchObject({ order: 24, suite: 'keccak256', hints: 'dense' });
+    expect(config.agent).toMatchObject({ order: 'auto', suite: 'auto', hints: 'dense' });
     expect(keyName(config.machineKey.publicKey)).toBe(machine.machine);
     expect(config.directory).toEqual(installation.directory);
   });

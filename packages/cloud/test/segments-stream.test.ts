@@ -1,4 +1,4 @@
-import { type Bytes, systemClock, systemRandom } from '@millrace/base';
+import { type Bytes, type Clock, systemClock, systemRandom } from '@millrace/base';
 import { createEngine, createSender } from '@millrace/live-matrix';
 import { reverseKeys, reverseMatrix, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
@@ -18,7 +18,8 @@ const parametersFrom = (from: number): StreamParameters => ({
   order: 16,
   suite: 'turboshake128',
   hints: 'dense',
-  revisionMs: 1,
+  layer: 'ctr',
+  revisionMs: 1_000,
 });
 const quiet = { debug: () => undefined } as never;
 
@@ -26,7 +27,7 @@ let stream: SegmentsStream | undefined;
 afterEach(() => stream?.close());
 
 /** A stream whose cells are all here, and the machine's end of its reverse stream. */
-async function open(from: number) {
+async function open(from: number, clock: Clock = systemClock) {
   const parameters = parametersFrom(from);
   const session = systemRandom(16);
   const seed = systemRandom(32);
@@ -39,11 +40,12 @@ async function open(from: number) {
   });
   const sent: number[] = [];
   const ends: unknown[] = [];
+  const told: { revision: bigint; revisionMs: number }[] = [];
   const guard = new PaceGuard({
     tenthsOfMs: new Array<number>(20).fill(1),
     factor: 1,
     window: WINDOW,
-    clock: systemClock,
+    clock,
     from,
   });
   const opened = await SegmentsStream.open({
@@ -53,10 +55,10 @@ async function open(from: number) {
     parameters,
     guard,
     engine: createEngine(),
-    clock: systemClock,
+    clock,
     logger: quiet,
     sendFrame: (frame: Bytes) => sent.push(new DataView(frame.buffer, frame.byteOffset).getUint32(30)) > 0,
-    onTelemetry: () => undefined,
+    onTelemetry: (_, now) => told.push(now),
     onEnd: (error) => ends.push(error?.code),
   });
   stream = opened;
@@ -66,7 +68,7 @@ async function open(from: number) {
     const frame = number++;
     await opened.receive(reverse.encode(frame, sealTelemetry(keys.telemetry, frame, telemetry)));
   };
-  return { sent, ends, tell };
+  return { sent, ends, told, tell, tick: () => opened.tick() };
 }
 
 describe('the window', () => {
@@ -114,5 +116,44 @@ describe('an alarm', () => {
     await tell({ acked: 0, ready: 0n });
     await tell({ acked: 5, ready: 0n });
     expect(ends).toEqual(['E_ALARM']);
+  });
+});
+
+describe('the length of a revision', () => {
+  /** A clock that stands still unless it is moved. */
+  const movable = () => {
+    const clock = { at: 5_000, now: () => clock.at, monotonic: () => clock.at };
+    return clock;
+  };
+
+  it('is twice the time of a table as the machine says it, within bounds, and changes while the stream runs', async () => {
+    const clock = movable();
+    const { told, tell } = await open(0, clock);
+    for (const tableMs of [3, 499, 501, 7_000, 1e9, 700]) await tell({ acked: 0, ready: 0n, tableMs });
+    await tell({ acked: 0, ready: 0n });
+    expect(told.map(({ revisionMs }) => revisionMs)).toEqual([1_000, 1_000, 1_002, 14_000, 120_000, 1_400, 1_400]);
+  });
+
+  it('holds the next revision back, and never sends one that the machine is not ready for', async () => {
+    const clock = movable();
+    const { told, tell, tick } = await open(0, clock);
+    const revision = async (ready: bigint, tableMs: number) => {
+      await tell({ acked: 0, ready, tableMs });
+      tick();
+      await tell({ acked: 0, ready });
+      return told.at(-1)?.revision;
+    };
+    expect(await revision(1n, 2_000)).toBe(0n);
+    clock.at += 3_900;
+    expect(await revision(1n, 2_000)).toBe(0n);
+    clock.at += 100;
+    expect(await revision(1n, 2_000)).toBe(1n);
+    clock.at += 3_600_000;
+    expect(await revision(1n, 1)).toBe(1n);
+    expect(await revision(2n, 1)).toBe(2n);
+    clock.at -= 3_600_000; // back: the stream goes on when the time of a revision has passed again
+    expect(await revision(3n, 1)).toBe(2n);
+    clock.at += 1_000;
+    expect(await revision(3n, 1)).toBe(3n);
   });
 });

@@ -33,6 +33,10 @@ export const sessionParametersSchema = z.strictObject({
 });
 export type StreamParameters = z.output<typeof sessionParametersSchema>;
 
+/** What a stream's matrix is made of now, as it is shown to whoever watches. */
+export const matrixInUseSchema = sessionParametersSchema.pick({ order: true, suite: true, revisionMs: true });
+export type MatrixInUse = z.output<typeof matrixInUseSchema>;
+
 /** Segments that the machine has taken at least, before it says so: what it got beyond them waits in its buffer, a window at most. */
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 

@@ -31,6 +31,8 @@ const telemetrySchema = z.strictObject({
   /** Fresh P-256 point for the next mix. */
   mix: bytesOf(65).optional(),
   machine: machineStateSchema.optional(),
+  /** How long the latest table took here, ms: the least length of a revision follows it. */
+  tableMs: uint.optional(),
 });
 /** One message of the reverse hint stream. */
 export type Telemetry = z.output<typeof telemetrySchema>;

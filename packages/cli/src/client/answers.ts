@@ -75,7 +75,15 @@ export const printAnswer = z.object({
   /** The owner has cleared its alarm. */
   cleared: z.boolean().optional(),
   segments: uint,
-  progress: z.object({ acked: uint, revision: z.number(), machine: machineState.optional() }).optional(),
+  progress: z
+    .object({
+      acked: uint,
+      revision: z.number(),
+      /** What the stream's matrix is made of now; revisionMs is the least length of a revision. */
+      matrix: z.object({ order: uint, suite: z.string(), revisionMs: z.number() }).optional(),
+      machine: machineState.optional(),
+    })
+    .optional(),
   ...failure,
 });
 export type PrintView = z.output<typeof printAnswer>;

@@ -1,8 +1,4 @@
-import { join } from 'node:path';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
-import { z } from 'zod';
-import { readJsonIfThere } from '../installation/files.ts';
-import { machineFiles } from '../installation/layout.ts';
 import type { MachineStateView, PrintView } from './answers.ts';
 import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
@@ -60,17 +56,19 @@ export async function watchPrint(
   const rate = new Rate();
   let machine: MachineStateView | undefined;
   let revision = 0;
-  let order: number | undefined;
-  for (let first = true; ; first = false) {
+  // Undefined when nobody has said it yet, or when it has changed: then hints tell no bytes.
+  let order: number | 'several' | undefined;
+  for (;;) {
     const view = await api.print(print);
-    if (first) order = await orderOf(session, view.machine);
     const now = clock.monotonic();
     if (view.progress !== undefined) {
       revision = Math.max(revision, view.progress.revision);
       machine = view.progress.machine ?? machine;
+      const said = view.progress.matrix?.order;
+      order = order === undefined || said === undefined || said === order ? (order ?? said) : 'several';
       rate.add(now, machine?.hints ?? 0);
     }
-    const overhead = machine && overheadOf(machine, order);
+    const overhead = machine && overheadOf(machine, order === 'several' ? undefined : order);
     look({ view, machine, hintsPerSecond: rate.recent(), overhead });
     if (ENDED.has(view.state)) {
       const facts = await factsOf(session, view.object);
@@ -106,19 +104,6 @@ export function overheadOf(
 ): number | undefined {
   const carried = order === undefined ? bytes : ((hints * order) / 8 / SEALED_BYTES) * CONTENT_BYTES;
   return carried > 0 ? wire / carried : undefined;
-}
-
-const agentSchema = z.object({ agent: z.object({ order: z.number() }) });
-
-/** Where the machine's own settings can be read, as beside a virtual one, they say its order. */
-async function orderOf({ installation }: Session, machine: string): Promise<number | undefined> {
-  const { description, layout } = installation;
-  const entry = description.machines.find(({ registration }) => registration.machine === machine);
-  if (entry === undefined) return undefined;
-  const settings = await readJsonIfThere(join(layout.machine(entry.name), machineFiles.settings)).catch(
-    () => undefined,
-  );
-  return agentSchema.safeParse(settings).data?.agent.order;
 }
 
 /** @throws {MillraceError} the code with which the print ended, unless it was completed */

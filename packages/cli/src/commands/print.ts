@@ -64,10 +64,16 @@ function detailOf({ view, machine, hintsPerSecond, overhead }: PrintLook): strin
   if (machine === undefined) return view.state;
   return [
     `layer ${Math.max(0, machine.layer)}`,
-    `revision ${view.progress?.revision ?? 0}`,
+    `revision ${view.progress?.revision ?? 0}${matrixOf(view)}`,
     `${formatCount(hintsPerSecond)} hints/s`,
     `wire ${formatBytes(machine.wire)}${overhead === undefined ? '' : ` (×${overhead.toFixed(3)})`}`,
   ].join('  ');
+}
+
+/** Order, suite and length of a revision, as they are now. */
+function matrixOf({ progress }: PrintLook['view']): string {
+  const matrix = progress?.matrix;
+  return matrix === undefined ? '' : ` (order ${matrix.order}, ${matrix.suite}, ${formatDuration(matrix.revisionMs)})`;
 }
 
 export function resultOf({ view, facts, revision, hintsPerSecond, overhead, milliseconds }: PrintOutcome) {

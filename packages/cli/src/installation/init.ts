@@ -195,7 +195,7 @@ async function createMachine(
     profile: machine.profile,
     driver: {},
     material,
-    agent: { order: 24, suite: 'keccak256', hints: 'dense' },
+    agent: { order: 'auto', suite: 'auto', hints: 'dense' },
   };
   await writePublic(join(folder, machineFiles.settings), toJsonFile(settings));
   return machine;

@@ -1,5 +1,5 @@
 import { bytesOf, hexOf } from '@millrace/base';
-import { CLOCK_SKEW_MS, type MachineState, machineSchema } from '@millrace/protocol';
+import { CLOCK_SKEW_MS, type MachineState, type MatrixInUse, machineSchema } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
@@ -103,6 +103,7 @@ export type PrintRecord = z.output<typeof printSchema>;
 export interface Progress {
   readonly acked: number;
   readonly revision: number;
+  readonly matrix?: MatrixInUse | undefined;
   readonly machine?: MachineState | undefined;
 }
 

@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, machineStateSchema, type NodeRole } from '@millrace/protocol';
+import { machineSchema, machineStateSchema, matrixInUseSchema, type NodeRole } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
@@ -25,6 +25,7 @@ const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), c
 const progressBody = z.strictObject({
   acked: z.number().int().nonnegative(),
   revision: z.number().int().nonnegative(),
+  matrix: matrixInUseSchema.optional(),
   machine: machineStateSchema.optional(),
 });
 const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });

@@ -1,4 +1,4 @@
-import { MAX_REPAIR } from '@millrace/protocol';
+import { MAX_REPAIR, matrixInUseSchema } from '@millrace/protocol';
 import { z } from 'zod';
 
 /** Shapes of the API's bodies and answers: the source of both the checks and the OpenAPI document. */
@@ -88,7 +88,14 @@ export const printAnswer = z.object({
   reason: z.string().optional(),
   cleared: z.boolean().optional(),
   segments: z.int(),
-  progress: z.object({ acked: z.int(), revision: z.int(), machine: z.looseObject({}).optional() }).optional(),
+  progress: z
+    .object({
+      acked: z.int(),
+      revision: z.int(),
+      matrix: matrixInUseSchema.optional(),
+      machine: z.looseObject({}).optional(),
+    })
+    .optional(),
 });
 
 export const objectAnswer = z.object({

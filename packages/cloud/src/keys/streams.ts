@@ -28,11 +28,9 @@ import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
+import { revisionMsFor } from '../streaming/revisions.ts';
 import type { LicenceBook } from './licences.ts';
 import { KeysStream } from './stream.ts';
-
-/** Least time of a revision: never shorter than these, nor than twice what the machine needs for a table. */
-const REVISION_MS = { 16: 1_000, 24: 5_000 } as const;
 
 /** How long an offer waits for the link to the distribution node. */
 const LINK_MS = 3_000;
@@ -241,6 +239,6 @@ function parametersOf({ permit, request, machine }: VerifiedOpening, manifest: M
     suite,
     hints,
     layer: manifest.maintenance === 'key-homomorphic' ? 'points' : 'ctr',
-    revisionMs: Math.max(REVISION_MS[order], 2 * tableMs),
+    revisionMs: revisionMsFor(order, tableMs),
   };
 }

@@ -12,6 +12,7 @@ import { createSender, type HashEngine, type Sender } from '@millrace/live-matri
 import { forwardSeed, leastTaken, type StreamParameters, type Telemetry } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
+import { revisionMsFor } from '../streaming/revisions.ts';
 
 export interface SegmentsStreamOptions {
   readonly session: Bytes;
@@ -26,7 +27,7 @@ export interface SegmentsStreamOptions {
   /** Sends a frame to the machine; false while the link is down. */
   readonly sendFrame: (frame: Bytes) => boolean;
   /** Live figures for control. */
-  readonly onTelemetry: (telemetry: Telemetry, revision: bigint) => void;
+  readonly onTelemetry: (telemetry: Telemetry, now: { revision: bigint; revisionMs: number }) => void;
   /** Once: the machine has everything, or the stream must stop with a code. */
   readonly onEnd: (error: MillraceError | undefined) => void;
 }
@@ -61,6 +62,8 @@ export class SegmentsStream {
   /** Segments that the machine has asked for again, in this session. */
   #repeats = 0;
   #revisionSince: number;
+  /** Least time that a revision lasts; follows the machine's tables. */
+  #revisionMs: number;
   #ended = false;
 
   private constructor(options: SegmentsStreamOptions) {
@@ -73,6 +76,7 @@ export class SegmentsStream {
     this.#acked = parameters.from;
     this.#taken = leastTaken(parameters);
     this.#revisionSince = clock.monotonic();
+    this.#revisionMs = parameters.revisionMs;
     const seed = forwardSeed(options.seed);
     this.#sender = createSender({
       parameters: { order, suite, hints },
@@ -137,12 +141,13 @@ export class SegmentsStream {
       this.#cells.delete(this.#acked);
     }
     if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
+    if (telemetry.tableMs !== undefined) this.#revisionMs = revisionMsFor(parameters.order, telemetry.tableMs);
     const { resend = [] } = telemetry;
     this.#repeats += resend.length;
     if (this.#repeats > mostRepeats(parameters))
       return this.#end(new MillraceError('E_ALARM', 'more segments were asked for again than can have been lost'));
     for (const segment of resend) this.#askAgain(segment);
-    onTelemetry(telemetry, this.#sender.revision);
+    onTelemetry(telemetry, { revision: this.#sender.revision, revisionMs: this.#revisionMs });
     // The machine has everything; it still tells how it goes on until it is done, or calls no more.
     if (telemetry.machine?.state === 'done' && this.#acked === parameters.segments) return this.#end(undefined);
     this.#pump();
@@ -197,12 +202,12 @@ export class SegmentsStream {
   }
 
   #advance(): void {
-    const { clock, parameters } = this.#options;
+    const { clock } = this.#options;
     const next = this.#sender.revision + 1n;
     const wanted = [...this.#cells.values()].some(({ sent }) => sent !== undefined && sent < 0n);
     const now = clock.monotonic();
     if (now < this.#revisionSince) this.#revisionSince = now; // a clock that went back must not stop the stream
-    const due = now - this.#revisionSince >= parameters.revisionMs || wanted;
+    const due = now - this.#revisionSince >= this.#revisionMs || wanted;
     if (!due || this.#ready < next) return;
     if (next % 64n === 0n) {
       const secret = this.#mixes.get(next);

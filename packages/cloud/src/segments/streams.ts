@@ -7,6 +7,7 @@ import {
   type HttpClient,
   type LinkSocket,
   type MachineState,
+  type MatrixInUse,
   type MessageOf,
   type Opening,
   type Telemetry,
@@ -28,6 +29,7 @@ const PROGRESS_MS = 250;
 interface Progress {
   readonly acked: number;
   readonly revision: number;
+  readonly matrix: MatrixInUse;
   readonly machine: MachineState | undefined;
 }
 
@@ -105,7 +107,10 @@ export class SegmentsStreams {
       clock,
       logger,
       sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
-      onTelemetry: (telemetry, revision) => this.#report(parameters.object, telemetry, revision),
+      onTelemetry: (telemetry, { revision, revisionMs }) => {
+        const { order, suite } = parameters;
+        this.#report(parameters.object, telemetry, revision, { order, suite, revisionMs });
+      },
       onEnd: (error) => void this.#ended(key, message.jti, error),
     });
     this.#streams.set(key, { stream, jti: message.jti });
@@ -212,10 +217,10 @@ export class SegmentsStreams {
   }
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
-  #report(object: string, telemetry: Telemetry, revision: bigint): void {
+  #report(object: string, telemetry: Telemetry, revision: bigint, matrix: Progress['matrix']): void {
     const known = this.#progress.get(object);
     const machine = telemetry.machine ?? known?.machine;
-    const progress = { acked: telemetry.acked, revision: Number(revision), machine };
+    const progress = { acked: telemetry.acked, revision: Number(revision), matrix, machine };
     this.#progress.set(object, progress);
     if (known === undefined) setTimeout(() => this.#tell(object), PROGRESS_MS);
     if (machine?.state === 'done') this.#tell(object);

@@ -96,7 +96,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     );
     const calls = createCalls(link, timing);
     const outbox = closer.add(await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger }));
-    const tables = createTables(config, { clock, random, receiver: modules.receiver ?? createReceiver });
+    const tables = createTables(config, { clock, random, logger, receiver: modules.receiver ?? createReceiver });
     const { name, detail } = createEngine(config.agent.engine === 'gpu' ? 'auto' : config.agent.engine);
     logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
     const report = createReports({ config, outbox, clock, random });

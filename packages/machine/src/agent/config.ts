@@ -32,8 +32,11 @@ const settingsSchema = z.strictObject({
    */
   driver: z.record(z.string(), z.unknown()).default({}),
   agent: z.strictObject({
-    order: z.union([z.literal(16), z.literal(24)]),
-    suite: z.enum(['keccak256', 'turboshake128']),
+    /** `auto`: order 24 with keccak256 while this computer is fast enough, else order 16 with turboshake128 (docs/adr/0016). */
+    order: z.union([z.literal(16), z.literal(24), z.literal('auto')]).default('auto'),
+    suite: z.enum(['keccak256', 'turboshake128', 'auto']).default('auto'),
+    /** With `auto`: a table that takes longer is too slow; ms. */
+    slowTableMs: z.number().int().min(1).max(600_000).default(8_000),
     hints: z.enum(['dense', 'sparse']),
     threads: z.number().int().min(0).max(256).optional(),
     /** With `gpu` a graphics card computes the tables, where there is one; the fastest engine does the rest. */

@@ -10,6 +10,7 @@ import {
 } from '@millrace/base';
 import { generateP256Key, keyId, keyName, type P256Key } from '@millrace/identity';
 import { type Permit, readTransaction, sha256, signMachineDocument, verifyPermit } from '@millrace/protocol';
+import type { Level } from './adapt.ts';
 import { type Calls, isPassing, type PermitAnswer } from './calls.ts';
 import type { MachineConfig } from './config.ts';
 import type { CloudLink } from './link.ts';
@@ -35,7 +36,8 @@ export interface Wanted {
   readonly run: Bytes;
   /** First segment wanted. */
   readonly from: number;
-  /** Milliseconds that one table takes here. */
+  /** What the session's matrix is to be made of, and milliseconds that a table of it takes here. */
+  readonly level: Level;
   readonly tableMs: number;
 }
 
@@ -85,8 +87,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
       ephemeral: ephemeral.publicKey,
       run: wanted.run,
       from: wanted.from,
-      order: config.agent.order,
-      suite: config.agent.suite,
+      ...wanted.level,
       hints: config.agent.hints,
       tableMs: wanted.tableMs,
     });

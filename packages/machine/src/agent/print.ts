@@ -1,6 +1,8 @@
 import { type Bytes, equalBytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
 import type { MachineState, StreamParameters } from '@millrace/protocol';
+import { type Level, sameLevel } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
+import { Ahead } from './ahead.ts';
 import { evidence, positionOf, stateOf } from './facts.ts';
 import { Feed } from './feed.ts';
 import { saveObject } from './object-files.ts';
@@ -25,6 +27,7 @@ export class Print {
   /** Ends what waits for the cloud when the machine fails. */
   readonly #machineFailed = new AbortController();
   readonly #records = new Serial();
+  readonly #ahead = new Ahead();
   #record: RunRecord;
   #feed: Feed | undefined;
   #parameters: StreamParameters | undefined;
@@ -74,6 +77,12 @@ export class Print {
       const feed = this.#feed;
       // All of it is here: the machine needs nobody any more.
       if (feed !== undefined && feed.got === this.#parameters?.segments) return await feed.done;
+      if (end.kind === 'changed') {
+        logger.info({ object: this.#record.object, reason: end.reason, from: feed?.got ?? 0 }, 'another session');
+        progressAt = clock.monotonic();
+        backoff.reset();
+        continue;
+      }
       if (end.kind === 'complete') throw new MillraceError('E_INTERNAL', 'a stream was complete without its segments');
       if ((feed?.got ?? 0) > from) {
         progressAt = clock.monotonic();
@@ -87,7 +96,8 @@ export class Print {
   async #session(from: number, giveUpMs: number) {
     const { tables } = this.#parts;
     const { print, run } = this.#record;
-    const wanted = { print, run: fromHex(run), from, tableMs: tables.ms };
+    const level = tables.wanted;
+    const wanted = { print, run: fromHex(run), from, level, tableMs: tables.ms(level) };
     const permitted = await callHome({ ...this.#parts, giveUpMs }, wanted, this.#signal);
     const { object } = permitted.permit;
     if (this.#record.object !== undefined && this.#record.object !== object) {
@@ -99,9 +109,11 @@ export class Print {
     return await runSession({
       parts: this.#parts,
       permitted,
+      level,
       from,
       feedFor: (parameters) => this.#feedFor(parameters),
       state: () => this.#machineState(),
+      change: () => this.#change(level),
       onHints: (hints) => {
         this.#hints += hints;
       },
@@ -151,11 +163,30 @@ export class Print {
     await this.#report('started');
   }
 
+  /**
+   * Why the session at `level` should give way to one at another: the machine goes on with what it has meanwhile, so it is
+   * not done while that is little, unless it is nothing.
+   */
+  #change(level: Level): string | undefined {
+    const { tables, timing, logger } = this.#parts;
+    const [feed, parameters] = [this.#feed, this.#parameters];
+    if (feed === undefined || parameters === undefined || feed.got === parameters.segments) return undefined;
+    if (
+      feed.got > feed.taken &&
+      this.#ahead.lasts(feed.got - feed.taken) < timing.changeMs + 2 * tables.ms(tables.wanted)
+    )
+      return undefined;
+    void tables.review(this.#signal).catch((error) => logger.warn({ err: error }, 'a table to see failed'));
+    if (sameLevel(level, tables.wanted)) return undefined;
+    return `order ${tables.wanted.order}, ${tables.wanted.suite}`;
+  }
+
   #onTaken(): void {
     const [feed, parameters] = [this.#feed, this.#parameters];
     if (feed === undefined || parameters === undefined) return;
     const quarter = Math.floor((4 * feed.taken) / parameters.segments);
     const now = this.#parts.clock.monotonic();
+    this.#ahead.taken(now);
     const failed = (error: unknown) => this.#parts.logger.error({ err: error }, 'progress could not be kept');
     if (quarter > this.#quarter && quarter < 4) {
       this.#quarter = quarter;

@@ -32,6 +32,8 @@ export interface ReporterOptions {
   /** Segments and bytes that the machine has taken. */
   taken(): { readonly segments: number; readonly bytes: number };
   state(): MachineState;
+  /** Milliseconds of the latest table. */
+  tableMs(): number;
   send(frame: Uint8Array): boolean;
 }
 
@@ -144,7 +146,7 @@ export class Reporter {
       ready: ready(),
       ...(this.#resend.length === 0 ? {} : { resend: this.#resend.splice(0, MAX_RESEND) }),
       ...(withPoint && this.#point !== undefined ? { mix: this.#point } : {}),
-      ...(withState ? { machine: this.#options.state() } : {}),
+      ...(withState ? { machine: this.#options.state(), tableMs: Math.round(this.#options.tableMs()) } : {}),
     });
     const encoded = this.#sender.encode(frame, cell);
     this.#options.send(encoded);

@@ -1,14 +1,17 @@
 import { MillraceError, toMillraceError, wipe } from '@millrace/base';
 import { acceptSession, forwardSeed, type MachineSide, type StreamParameters } from '@millrace/protocol';
+import type { Level } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
 import type { Feed } from './feed.ts';
 import type { PermittedSession } from './permit.ts';
 import { CONTENT_BYTES } from './segment.ts';
 import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
 
-export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints'> {
+export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' | 'change'> {
   readonly parts: AgentParts;
   readonly permitted: PermittedSession;
+  /** What was asked for. */
+  readonly level: Level;
   /** First segment asked for. */
   readonly from: number;
   /** The feed of this print: made from the first session's parameters, the same ever after. */
@@ -22,7 +25,7 @@ export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints'>
  * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), and as `Stream.run`
  */
 export async function runSession(options: SessionOptions): Promise<StreamEnd> {
-  const { parts, permitted, signal } = options;
+  const { parts, permitted, level, signal } = options;
   const { config, clock, inbox, tables, link, timing, logger } = parts;
   let side: MachineSide | undefined;
   try {
@@ -42,12 +45,12 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     const feed = options.feedFor(side.parameters);
     const began = clock.monotonic();
     const seed = forwardSeed(side.seed);
-    const receiver = await tables.open(incoming.offer.session, seed, signal).finally(() => wipe(seed));
+    const receiver = await tables.open(level, incoming.offer.session, seed, signal).finally(() => wipe(seed));
     try {
-      tables.note(clock.monotonic() - began);
+      tables.took(level, clock.monotonic() - began);
       const { from, window, revisionMs } = side.parameters;
       logger.info(
-        { object: permitted.permit.object, from, window, revisionMs, engine: receiver.engine },
+        { object: permitted.permit.object, from, window, revisionMs, ...level, engine: receiver.engine },
         'stream open',
       );
       return await new Stream({
@@ -60,7 +63,10 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
         stallMs: config.agent.stallMs,
         state: options.state,
         send: (frame) => link.sendReverse(frame),
-        onTable: (tableMs) => tables.note(tableMs),
+        onTable: (tableMs) => tables.took(level, tableMs),
+        onUnfinished: (ms) => tables.unfinished(level, ms),
+        tableMs: () => tables.ms(level),
+        change: options.change,
         onHints: options.onHints,
       }).run();
     } finally {
@@ -79,16 +85,16 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
 }
 
 /** The set-up must be that of the permit and of our own request. */
-function checkParameters({ permitted, from, parts }: SessionOptions, parameters: StreamParameters): void {
+function checkParameters({ permitted, from, level, parts }: SessionOptions, parameters: StreamParameters): void {
   const { permit } = permitted;
-  const { order, suite, hints } = parts.config.agent;
+  const { order, suite } = level;
   const right =
     parameters.object === permit.object &&
     parameters.design === permit.design &&
     parameters.from === from &&
     parameters.order === order &&
     parameters.suite === suite &&
-    parameters.hints === hints &&
+    parameters.hints === parts.config.agent.hints &&
     Math.ceil(parameters.size / CONTENT_BYTES) === parameters.segments;
   if (!right) throw new MillraceError('E_PERMIT', 'the stream that was offered is not the permitted one');
 }

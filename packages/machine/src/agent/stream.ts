@@ -22,11 +22,20 @@ export interface StreamOptions {
   send(frame: Uint8Array): boolean;
   /** A table took so many milliseconds. */
   onTable(tableMs: number): void;
+  /** The one under way has taken so many, and is not ready. */
+  onUnfinished(ms: number): void;
+  /** Milliseconds of the latest table. */
+  tableMs(): number;
+  /** Why the session should end, to go on with other parameters; asked now and then. */
+  change(): string | undefined;
   onHints(hints: number): void;
 }
 
-/** How a session ended when it did not fail: everything has come, or it broke and may be resumed. */
-export type StreamEnd = { readonly kind: 'complete' } | { readonly kind: 'broken'; readonly reason: string };
+/** How a session ended when it did not fail: everything has come, it broke and may be resumed, or another is better. */
+export type StreamEnd =
+  | { readonly kind: 'complete' }
+  | { readonly kind: 'broken'; readonly reason: string }
+  | { readonly kind: 'changed'; readonly reason: string };
 
 /**
  * One session: frames and keys in, segments in order to the feed, telemetry out. Nothing reaches the feed that has not
@@ -74,6 +83,7 @@ export class Stream {
       ready: () => receiver.ready,
       taken: () => ({ segments: feed.taken, bytes: feed.bytes }),
       state: options.state,
+      tableMs: options.tableMs,
       send: options.send,
     });
     this.#follower = new Follower({
@@ -83,7 +93,7 @@ export class Stream {
       onReady: (tableMs) => this.#onReady(tableMs),
       onFailed: (error) => this.#stop(error),
     });
-    this.#watch = setInterval(() => this.#watchForStall(), Math.max(20, Math.min(500, options.stallMs / 5)));
+    this.#watch = setInterval(() => this.#look(), Math.max(20, Math.min(500, options.stallMs / 5)));
   }
 
   /**
@@ -240,6 +250,14 @@ export class Stream {
     if (this.#over) return;
     this.#reporter.finish();
     this.#end({ kind: 'complete' });
+  }
+
+  #look(): void {
+    const { onUnfinished, change } = this.#options;
+    onUnfinished(this.#follower.preparingMs);
+    const reason = this.#over ? undefined : change();
+    if (reason !== undefined) return this.#end({ kind: 'changed', reason });
+    this.#watchForStall();
   }
 
   #watchForStall(): void {

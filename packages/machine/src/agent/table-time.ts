@@ -1,5 +1,6 @@
+import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, type RandomSource, wipe } from '@millrace/base';
+import { type Clock, type Logger, MillraceError, type RandomSource, wipe } from '@millrace/base';
 import {
   type createReceiver,
   type Receiver,
@@ -9,80 +10,210 @@ import {
   TableMemory,
 } from '@millrace/live-matrix';
 import { z } from 'zod';
+import { Adaptation, type Level, levelsOf, sameLevel } from './adapt.ts';
 import type { MachineConfig, MatrixSettings } from './config.ts';
 import { readIfThere, writeDurably } from './files.ts';
 
-const measuredSchema = z.strictObject({ settings: z.string(), tableMs: z.number().int().nonnegative() });
+/** A table of a session is waited for so many times as long as is too slow, where a lighter level could be had. */
+const PATIENCE = 4;
 
-/** Receivers of this machine, and how long a table takes here: the keys node chooses a revision's length by it. */
+/** Milliseconds of a table, by the settings that it was made with. */
+const measuredSchema = z.record(z.string(), z.number().int().nonnegative());
+
+/**
+ * Receivers of this machine, what their matrix should be made of, and how long a table takes here: the cloud chooses a
+ * revision's length by it.
+ */
 export interface Tables {
-  /** Milliseconds of the latest table; 0 before the first. */
-  readonly ms: number;
-  note(tableMs: number): void;
-  open(sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal): Promise<Receiver>;
-  /** Builds one table to see, unless one of these settings has been built here before. */
+  /** What the next session should ask for. */
+  readonly wanted: Level;
+  /** Milliseconds of the latest table of a level; 0 before the first. */
+  ms(level: Level): number;
+  /** A table of a session took so long. */
+  took(level: Level, tableMs: number): void;
+  /** One is being made for so long now. */
+  unfinished(level: Level, ms: number): void;
+  /** @throws {MillraceError} E_TIMEOUT when the first table takes far too long, and a lighter level is now wanted */
+  open(level: Level, sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal): Promise<Receiver>;
+  /** Before a print: makes tables to see, until the level to begin with is known; what was seen before is kept on disk. */
   measure(signal: AbortSignal): Promise<void>;
+  /** Beside a print: makes a table of the dearer level to see, when it is time for that. */
+  review(signal: AbortSignal): Promise<void>;
 }
 
 export interface TableModules {
   readonly clock: Clock;
   readonly random: RandomSource;
+  readonly logger: Logger;
   readonly receiver: typeof createReceiver;
+  readonly freeBytes?: () => number;
 }
 
 export function createTables(config: MachineConfig, modules: TableModules): Tables {
-  const { clock, random, receiver } = modules;
-  const { order, suite, hints, threads, engine } = config.agent;
-  const path = join(config.data, 'table.json');
-  const settings = [order, suite, hints, threads ?? 'auto', engine ?? 'auto'].join(' ');
-  const memory = new TableMemory();
-  let latest = 0;
-  const tables: Tables = {
-    get ms() {
-      return latest;
-    },
-    note: (tableMs) => {
-      latest = Math.max(1, Math.round(tableMs));
-    },
-    open: (sessionId, seed, signal) => receiver({ ...receiverOptions(config.agent, sessionId, seed, signal), memory }),
-    measure: async (signal) => {
-      if (latest > 0) return;
-      latest = (await readMeasured(path, settings)) ?? 0;
-      if (latest > 0) return;
-      const seed = random(SEED_BYTES);
-      const began = clock.monotonic();
-      const receiver = await tables.open(random(SESSION_ID_BYTES), seed, signal).finally(() => wipe(seed));
-      tables.note(clock.monotonic() - began);
+  return new MeasuredTables(config, modules);
+}
+
+class MeasuredTables implements Tables {
+  readonly #settings: MatrixSettings;
+  readonly #modules: TableModules;
+  readonly #path: string;
+  readonly #memory = new TableMemory();
+  readonly #adaptation: Adaptation;
+  readonly #full: Level;
+  /** By level, as `keyOf` names it. */
+  #latest: Record<string, number> | undefined;
+  #reviewing = false;
+  #dirty = false;
+
+  constructor(config: MachineConfig, modules: TableModules) {
+    const { clock, freeBytes = freemem } = modules;
+    this.#settings = config.agent;
+    this.#modules = modules;
+    this.#path = join(config.data, 'table.json');
+    const levels = levelsOf(config.agent);
+    this.#full = levels[0];
+    this.#adaptation = new Adaptation({ levels, slowMs: config.agent.slowTableMs, clock, freeBytes });
+  }
+
+  get wanted(): Level {
+    return this.#adaptation.wanted;
+  }
+
+  ms(level: Level): number {
+    return this.#latest?.[this.#keyOf(level)] ?? 0;
+  }
+
+  took(level: Level, tableMs: number): void {
+    const before = this.wanted;
+    this.#latest = { ...this.#latest, [this.#keyOf(level)]: Math.max(1, Math.round(tableMs)) };
+    this.#adaptation.took(level, tableMs);
+    this.#tell(before, tableMs);
+  }
+
+  unfinished(level: Level, ms: number): void {
+    const before = this.wanted;
+    this.#adaptation.unfinished(level, ms);
+    this.#tell(before, ms);
+  }
+
+  async open(level: Level, sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal): Promise<Receiver> {
+    const limit = PATIENCE * this.#settings.slowTableMs;
+    const late = this.#deadline(level, limit);
+    try {
+      return await this.#make(level, sessionId, seed, this.#memory, AbortSignal.any([signal, late.signal]));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!late.signal.aborted) throw error;
+      this.took(level, limit);
+      throw new MillraceError('E_TIMEOUT', 'the first table of the session takes too long', { cause: error });
+    } finally {
+      late.clear();
+    }
+  }
+
+  async measure(signal: AbortSignal): Promise<void> {
+    await this.#read();
+    await this.review(signal);
+    // Twice: one slow table may be another program's doing.
+    for (let known = this.ms(this.wanted), tries = 0; known === 0 && tries < 3; tries++) {
+      const level = this.wanted;
+      await this.#try(level, 2 * this.#settings.slowTableMs, signal);
+      known = sameLevel(level, this.wanted) && this.#isFast(level) ? this.ms(level) : 0;
+    }
+    await this.#write();
+  }
+
+  async review(signal: AbortSignal): Promise<void> {
+    if (this.#reviewing || sameLevel(this.wanted, this.#full) || !this.#adaptation.trialDue) return;
+    this.#reviewing = true;
+    try {
+      await this.#try(this.#full, this.#settings.slowTableMs, signal);
+      await this.#write();
+    } finally {
+      this.#reviewing = false;
+    }
+  }
+
+  /** Makes one table and throws it away; one that is not ready after `limit` ms is counted as having taken so long. */
+  async #try(level: Level, limit: number, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#modules;
+    const late = this.#deadline(level, limit);
+    const seed = random(SEED_BYTES);
+    const began = clock.monotonic();
+    try {
+      const both = AbortSignal.any([signal, late.signal]);
+      // Memory of its own: a session beside it needs none of this size.
+      const receiver = await this.#make(level, random(SESSION_ID_BYTES), seed, new TableMemory(), both);
+      const took = clock.monotonic() - began;
       await receiver.close();
-      await writeDurably(path, `${JSON.stringify({ settings, tableMs: latest })}\n`);
-    },
-  };
-  return tables;
-}
+      this.took(level, took);
+      this.#dirty = true;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!late.signal.aborted) throw error;
+      this.took(level, Math.max(limit, clock.monotonic() - began) + 1);
+      this.#dirty = true;
+    } finally {
+      late.clear();
+      wipe(seed);
+    }
+  }
 
-function receiverOptions(
-  { order, suite, hints, threads, engine }: MatrixSettings,
-  sessionId: Uint8Array,
-  seed: Uint8Array,
-  signal: AbortSignal,
-): ReceiverOptions {
-  return {
-    parameters: { order, suite, hints },
-    sessionId,
-    seed,
-    signal,
-    ...(threads === undefined ? {} : { threads }),
-    ...(engine === undefined ? {} : { engine }),
-  };
-}
+  /** Aborts after `limit` ms unless it is cleared: a receiver that was made in time must not be closed by it. */
+  #deadline(level: Level, limit: number): { signal: AbortSignal; clear(): void } {
+    const late = new AbortController();
+    const timer = this.#adaptation.canFall(level) ? setTimeout(() => late.abort(), limit) : undefined;
+    return { signal: late.signal, clear: () => clearTimeout(timer) };
+  }
 
-async function readMeasured(path: string, settings: string): Promise<number | undefined> {
-  const bytes = await readIfThere(path);
-  if (bytes === undefined) return undefined;
-  try {
-    const measured = measuredSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
-    return measured.settings === settings ? measured.tableMs : undefined;
-  } catch {
-    return undefined; // measured anew
+  #make(level: Level, sessionId: Uint8Array, seed: Uint8Array, memory: TableMemory, signal: AbortSignal) {
+    const { hints, threads, engine } = this.#settings;
+    const options: ReceiverOptions = {
+      parameters: { ...level, hints },
+      sessionId,
+      seed,
+      signal,
+      memory,
+      ...(threads === undefined ? {} : { threads }),
+      ...(engine === undefined ? {} : { engine }),
+    };
+    return this.#modules.receiver(options);
+  }
+
+  #isFast(level: Level): boolean {
+    return !this.#adaptation.canFall(level) || this.ms(level) <= this.#settings.slowTableMs;
+  }
+
+  #tell(before: Level, tableMs: number): void {
+    if (sameLevel(before, this.wanted)) return;
+    this.#modules.logger.info(
+      { from: before, to: this.wanted, tableMs: Math.round(tableMs) },
+      'another matrix is wanted',
+    );
+  }
+
+  #keyOf({ order, suite }: Level): string {
+    const { hints, threads, engine } = this.#settings;
+    return [order, suite, hints, threads ?? 'auto', engine ?? 'auto'].join(' ');
+  }
+
+  async #read(): Promise<void> {
+    if (this.#latest !== undefined) return;
+    const bytes = await readIfThere(this.#path);
+    try {
+      const known = bytes === undefined ? {} : measuredSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+      this.#latest = known;
+    } catch {
+      this.#latest = {}; // measured anew
+    }
+    const full = this.ms(this.#full);
+    // What was far too slow then is not begun with now; it is tried again when it is time.
+    this.#adaptation.unfinished(this.#full, full);
+  }
+
+  async #write(): Promise<void> {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    await writeDurably(this.#path, `${JSON.stringify(this.#latest ?? {})}\n`);
   }
 }

@@ -8,6 +8,8 @@ export interface Timing {
   readonly offerMs: number;
   /** First and longest pause before a lost stream or call is tried again. */
   readonly backoffMs: readonly [number, number];
+  /** What the machine must have ahead of it when a session gives way to another: a call home, an offer, the first frame. */
+  readonly changeMs: number;
 }
 
 export const defaultTiming: Timing = {
@@ -15,6 +17,7 @@ export const defaultTiming: Timing = {
   waitMs: 25_000,
   offerMs: 10_000,
   backoffMs: [500, 5_000],
+  changeMs: 10_000,
 };
 
 /** Pauses that double from the first to the longest. */

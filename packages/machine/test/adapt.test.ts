@@ -1,0 +1,174 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Adaptation, type Level, levelsOf } from '../src/agent/adapt.ts';
+import { Ahead } from '../src/agent/ahead.ts';
+
+const SLOW = 8_000;
+const full: Level = { order: 24, suite: 'keccak256' };
+const light: Level = { order: 16, suite: 'turboshake128' };
+
+function bench(free = 1e9, levels = levelsOf({ order: 'auto', suite: 'auto' })) {
+  const state = { at: 0, free };
+  const adaptation = new Adaptation({
+    levels,
+    slowMs: SLOW,
+    clock: { now: () => state.at, monotonic: () => state.at },
+    freeBytes: () => state.free,
+  });
+  return { state, adaptation };
+}
+
+/** Lives through a print: a table every few seconds as fast as the computer is then, and a table to see when one is due. */
+function live(speeds: readonly { readonly seconds: number; readonly fullMs: number }[]) {
+  const { state, adaptation } = bench();
+  const changes: { at: number; order: number }[] = [];
+  let order = adaptation.wanted.order;
+  for (const { seconds, fullMs } of speeds) {
+    for (const end = state.at + seconds * 1_000; state.at < end; ) {
+      const inUse = adaptation.wanted;
+      const ms = inUse.order === 24 ? fullMs : fullMs / 500;
+      state.at += Math.max(5_000, 2 * ms);
+      adaptation.took(inUse, ms);
+      if (inUse.order === 16 && adaptation.trialDue) adaptation.took(full, Math.min(fullMs, SLOW + 1));
+      if (adaptation.wanted.order === order) continue;
+      order = adaptation.wanted.order;
+      changes.push({ at: state.at, order });
+    }
+  }
+  return { changes, order };
+}
+
+describe('the levels', () => {
+  it('are what the settings leave open, the dearer first', () => {
+    expect(levelsOf({ order: 'auto', suite: 'auto' })).toEqual([full, light]);
+    expect(levelsOf({ order: 24, suite: 'keccak256' })).toEqual([full]);
+    expect(levelsOf({ order: 24, suite: 'auto' })).toEqual([full, { order: 24, suite: 'turboshake128' }]);
+    expect(levelsOf({ order: 'auto', suite: 'turboshake128' })).toEqual([{ order: 24, suite: 'turboshake128' }, light]);
+  });
+
+  it('that an operator has fixed are kept, however slow', () => {
+    const { adaptation } = bench(0, levelsOf({ order: 24, suite: 'keccak256' }));
+    for (let i = 0; i < 10; i++) adaptation.took(full, 100 * SLOW);
+    expect(adaptation.wanted).toEqual(full);
+    expect(adaptation.trialDue).toBe(false);
+  });
+});
+
+describe('the fall', () => {
+  it('comes with two slow tables in a row, not with one', () => {
+    const { adaptation } = bench();
+    for (const ms of [SLOW + 1, 100, SLOW + 1, SLOW]) adaptation.took(full, ms);
+    expect(adaptation.wanted).toEqual(full);
+    for (const ms of [SLOW + 1, SLOW + 1]) adaptation.took(full, ms);
+    expect(adaptation.wanted).toEqual(light);
+  });
+
+  it('comes at once with one that is far too slow, also before it is ready', () => {
+    const { adaptation } = bench();
+    adaptation.unfinished(full, 2 * SLOW);
+    expect(adaptation.wanted).toEqual(full);
+    adaptation.unfinished(full, 2 * SLOW + 1);
+    expect(adaptation.wanted).toEqual(light);
+  });
+
+  it('comes when memory is short; and order 24 is not begun with too little', () => {
+    const { adaptation, state } = bench();
+    state.free = 60e6;
+    adaptation.took(full, 10);
+    expect(adaptation.wanted).toEqual(light);
+    expect(bench(200e6).adaptation.wanted).toEqual(light);
+    // Another suite takes no less memory.
+    expect(bench(0, levelsOf({ order: 24, suite: 'auto' })).adaptation.wanted).toEqual(full);
+  });
+});
+
+describe('the rise', () => {
+  it('comes after a wait, with two fast tables to see, and not without memory', () => {
+    const { adaptation, state } = bench();
+    adaptation.took(full, 3 * SLOW);
+    state.at += 5 * SLOW - 1;
+    expect(adaptation.trialDue).toBe(false);
+    adaptation.took(full, 10); // too early to count
+    state.at += 1;
+    expect(adaptation.trialDue).toBe(true);
+    adaptation.took(full, SLOW / 2);
+    expect(adaptation.trialDue).toBe(false);
+    state.at += SLOW;
+    state.free = 200e6;
+    expect(adaptation.trialDue).toBe(false);
+    state.free = 1e9;
+    expect(adaptation.trialDue).toBe(true);
+    adaptation.took(full, SLOW / 2);
+    expect(adaptation.wanted).toEqual(full);
+  });
+
+  it('waits twice as long after every table to see that was not fast, up to a bound', () => {
+    const { adaptation, state } = bench();
+    adaptation.took(full, 3 * SLOW);
+    const waits: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      const from = state.at;
+      while (!adaptation.trialDue) state.at += SLOW;
+      waits.push((state.at - from) / SLOW);
+      adaptation.took(full, SLOW / 2 + 1);
+    }
+    expect(waits).toEqual([5, 10, 20, 40, 80, 160, 160, 160]);
+  });
+});
+
+describe('it does not flap', () => {
+  const seconds = fc.integer({ min: 1, max: 2_000 });
+
+  it('at a speed that stays: at most one change', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 200_000 }), (fullMs) => {
+        const { changes } = live([{ seconds: 7_200, fullMs }]);
+        expect(changes.length).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+
+  it('between fast enough and too slow: no change at all, whatever the order of tables', () => {
+    const between = fc.integer({ min: SLOW / 2 + 1, max: SLOW });
+    fc.assert(
+      fc.property(fc.array(fc.record({ seconds, fullMs: between }), { minLength: 1, maxLength: 50 }), (speeds) => {
+        expect(live(speeds).changes).toEqual([]);
+        expect(live([{ seconds: 60, fullMs: 10 * SLOW }, ...speeds]).order).toBe(16);
+      }),
+    );
+  });
+
+  it('whatever the computer does: changes are few for the time, and a fall is never soon followed by a rise', () => {
+    const any = fc.oneof(fc.integer({ min: 1, max: SLOW }), fc.integer({ min: SLOW, max: 20 * SLOW }));
+    fc.assert(
+      fc.property(fc.array(fc.record({ seconds, fullMs: any }), { minLength: 1, maxLength: 60 }), (speeds) => {
+        const { changes } = live(speeds);
+        const total = speeds.reduce((sum, { seconds }) => sum + 1_000 * seconds, 0);
+        // A fall and its rise take 25 slow tables' time, except the first ones, whose waits double.
+        expect(changes.length).toBeLessThanOrEqual(2 * (total / (25 * SLOW) + 7));
+        for (const [i, { at, order }] of changes.entries()) {
+          if (order === 24) expect(at - (changes[i - 1]?.at ?? 0)).toBeGreaterThanOrEqual(5 * SLOW);
+        }
+      }),
+    );
+  });
+
+  it('falls and rises with a computer that is slow for a while', () => {
+    const { changes } = live([
+      { seconds: 300, fullMs: 500 },
+      { seconds: 300, fullMs: 60_000 },
+      { seconds: 3_000, fullMs: 500 },
+    ]);
+    expect(changes.map(({ order }) => order)).toEqual([16, 24]);
+  });
+});
+
+describe('what is ahead', () => {
+  it('lasts as long as the machine took for its latest segments', () => {
+    const ahead = new Ahead();
+    expect(ahead.lasts(10)).toBe(0);
+    for (let at = 0; at < 5; at++) ahead.taken(at); // into its buffer
+    for (let at = 1; at <= 8; at++) ahead.taken(at * 4_000);
+    expect(ahead.lasts(5)).toBe(20_000);
+  });
+});
