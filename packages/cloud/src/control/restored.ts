@@ -37,19 +37,21 @@ export async function takeRestored(
   const records = openRecords(store);
   const lost = { designs: 0, licences: 0 };
   for (const role of ['keys', 'segments']) await records.heads.remove(role);
+  const [keys, segments] = [await dropTalk(mail, 'keys'), await dropTalk(mail, 'segments')];
   for await (const [id, design] of records.designs.list()) {
-    const known = held.designs.has(id) || design.pending !== undefined;
+    const waits = keys.has(`control/design/${id}`) && segments.has(`control/design/${id}`);
+    const known = held.designs.has(id) || design.pending !== undefined || waits;
     if (known || ['refused', 'deleting', 'deleted'].includes(design.state)) continue;
     const { damage: _gone, repair: _too, ...kept } = design;
     await records.designs.update(id, () => ({ ...kept, state: 'refused', code: 'E_BACKUP', reason: LOST }));
     lost.designs++;
   }
   for await (const [id, licence] of records.licences.list()) {
-    if (held.licences.has(id) || licence.pending !== undefined || licence.lost === true) continue;
+    const known = held.licences.has(id) || licence.pending !== undefined || keys.has(`control/licence/${id}`);
+    if (known || licence.lost === true) continue;
     await records.licences.update(id, (current) => ({ ...current, lost: true }));
     lost.licences++;
   }
-  for (const role of ['keys', 'segments']) await dropTalk(mail, role);
   return lost;
 }
 
@@ -61,12 +63,20 @@ export async function licencesHeld(store: Store): Promise<Set<string>> {
   return held;
 }
 
-/** Mail of the proactive nodes to each other speaks of epochs that are no more; control's own stays. */
-async function dropTalk(mail: Queue, recipient: string): Promise<void> {
+/**
+ * Mail of the proactive nodes to each other speaks of epochs that are no more; control's own stays.
+ * @returns the ids of what stays
+ */
+async function dropTalk(mail: Queue, recipient: string): Promise<Set<string>> {
+  const staying = new Set<string>();
   for (;;) {
     const claimed = await mail.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS });
-    if (claimed.length === 0) return;
-    const talk = claimed.map(({ id }) => id).filter((id) => !id.startsWith('control/'));
+    if (claimed.length === 0) return staying;
+    const talk: string[] = [];
+    for (const { id } of claimed) {
+      if (id.startsWith('control/')) staying.add(id);
+      else talk.push(id);
+    }
     await mail.acknowledge(recipient, talk);
   }
 }

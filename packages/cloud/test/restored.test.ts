@@ -1,0 +1,63 @@
+import { systemClock } from '@millrace/base';
+import { MemoryStore, StoreQueue } from '@millrace/stores';
+import { expect, it } from 'vitest';
+import { type DesignRecord, openRecords } from '../src/control/records.ts';
+import { takeRestored } from '../src/control/restored.ts';
+
+const id = (letter: string) => letter.repeat(32);
+const [owner, inBackup, waiting, halfWaiting, lost] = ['0', 'a', 'b', 'c', 'd'].map(id) as [string, ...string[]];
+
+const design = (name: string): DesignRecord => ({
+  design: name,
+  owner,
+  ownerKey: new Uint8Array(33),
+  name: 'a design',
+  kind: 'gcode',
+  size: 10,
+  segments: 1,
+  contentMac: new Uint8Array(32),
+  transaction: new Uint8Array(1),
+  state: 'stored',
+});
+
+it('designs and licences whose mail still waits are not lost when the other nodes are put back', async () => {
+  const store = new MemoryStore();
+  const records = openRecords(store);
+  const mail = new StoreQueue(new MemoryStore(), { clock: systemClock });
+  const publish = (to: string, name: string) => mail.publish(to, name, new Uint8Array(1));
+  for (const name of [inBackup, waiting, halfWaiting, lost]) {
+    if (name !== undefined) await records.designs.create(name, design(name));
+  }
+  for (const name of [inBackup, waiting, lost]) {
+    if (name === undefined) continue;
+    const of = { design: inBackup ?? '', owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
+    await records.licences.create(name, { licence: name, ...of });
+  }
+  await publish('keys', `control/design/${waiting}`);
+  await publish('segments', `control/design/${waiting}`);
+  await publish('keys', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
+  await publish('keys', `control/licence/${waiting}`);
+  await publish('keys', 'segments/talk');
+
+  const held = { designs: new Set([inBackup ?? '']), licences: new Set([inBackup ?? '']) };
+  expect(await takeRestored({ store, mail }, held)).toEqual({ designs: 2, licences: 1 });
+
+  const states = [];
+  for await (const [name, { state, code }] of records.designs.list()) states.push([name?.[0], state, code]);
+  expect(states).toEqual([
+    ['a', 'stored', undefined],
+    ['b', 'stored', undefined],
+    ['c', 'refused', 'E_BACKUP'],
+    ['d', 'refused', 'E_BACKUP'],
+  ]);
+  const losses = [];
+  for await (const [name, licence] of records.licences.list()) losses.push([name?.[0], licence.lost]);
+  expect(losses).toEqual([
+    ['a', undefined],
+    ['b', undefined],
+    ['d', true],
+  ]);
+  // What the two nodes had said to each other is dropped; a process that starts finds control's own mail.
+  expect(await mail.depth('keys')).toBe(3);
+  expect(await mail.depth('segments')).toBe(1);
+});
