@@ -3,7 +3,7 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import type { MaintenanceMode } from '@millrace/vault';
+import { MAX_POINTS_SEGMENTS, type MaintenanceMode } from '@millrace/vault';
 import { type Bench, machine, median, type Ratio, type Row, rowOf } from './bench.ts';
 import { type BenchVault, type BenchVaultOptions, openBenchVault } from './bench-vault-world.ts';
 
@@ -54,7 +54,7 @@ export const benchVault: Bench = async (note, args) => {
 function subjectsUpTo(largest: number): Subject[] {
   const sizes = [1e8, 1e9, 1e10].filter((bytes) => bytes <= largest);
   const subject = (bytes: number, mode: MaintenanceMode, cells: 'file' | 'lmdb'): Subject => ({
-    label: `${bytes >= 1e9 ? `${bytes / 1e9} GB` : `${bytes / MB} MB`} ${mode}${cells === 'lmdb' ? ' in LMDB alone' : ''}`,
+    label: `${sizeName(bytes)} ${mode}${cells === 'lmdb' ? ' in LMDB alone' : ''}`,
     bytes,
     mode,
     cells,
@@ -63,7 +63,13 @@ function subjectsUpTo(largest: number): Subject[] {
     ...sizes.map((bytes) => subject(bytes, 'rekey', 'file')),
     ...sizes.filter((bytes) => bytes <= 1e9).map((bytes) => subject(bytes, 'delta', 'file')),
     subject(1e8, 'rekey', 'lmdb'),
+    subject(MAX_POINTS_SEGMENTS * SEGMENT, 'key-homomorphic', 'file'),
   ];
+}
+
+function sizeName(bytes: number): string {
+  if (bytes >= 1e9) return `${bytes / 1e9} GB`;
+  return bytes >= MB ? `${bytes / MB} MB` : `${Math.round(bytes / 1e3)} kB`;
 }
 
 async function measureSubject(
