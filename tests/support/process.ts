@@ -15,6 +15,7 @@ export class Managed {
   readonly name: string;
   readonly logFile: string;
   readonly #args: readonly string[];
+  readonly #env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   /** The test ends it. */
@@ -22,10 +23,11 @@ export class Managed {
   /** It has said that it serves. */
   #ready = false;
 
-  constructor({ name, entry, args, node = [] }: ProcessSpec, logFile: string) {
+  constructor({ name, entry, args, node = [], env = {} }: ProcessSpec, logFile: string) {
     this.name = name;
     this.logFile = logFile;
     this.#args = [...node, entry, ...args];
+    this.#env = { ...env, ...process.env };
   }
 
   get pid(): number {
@@ -43,7 +45,7 @@ export class Managed {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
     const log = createWriteStream(this.logFile, { flags: 'a' });
     // The channel closes with this process, and the child with the channel, as under the supervisor.
-    const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const child = spawn(process.execPath, this.#args, { env: this.#env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     this.#child = child;
     this.#expected = false;
     this.#ready = false;

@@ -32,7 +32,7 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
   const { control, distribution } = addresses;
   const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
   const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
-  return { name: role, entry: entries.node, args, node, env: ARENAS };
+  return { name: role, entry: entries.node, args, node, env: MALLOC };
 }
 
 /**
@@ -41,8 +41,11 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
  */
 const smallNode = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
 const NODE_YOUNG_HALF_MB = 4;
-/** The C library of Linux keeps freed memory by thread; a node's threads share what they can. */
-const ARENAS = { MALLOC_ARENA_MAX: '2' };
+/**
+ * The C library of Linux keeps freed memory by thread, and what is large as well once it has been freed; a node's threads
+ * share what they can, and buffers of this size go back to the system at once.
+ */
+const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '1048576' };
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];
