@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, futimesSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 
@@ -12,7 +12,8 @@ const SPARE_PAGES = 64;
 /**
  * Lengthens the file before a transaction that could, so that LMDB itself never meets a full disk: version 3.5 writes past a
  * buffer of its own when the system refuses a write (`sprintf` into 100 bytes, in mdb_page_flush), and the process ends later,
- * anywhere. A file that copies on write (btrfs, ZFS) can still be refused.
+ * anywhere. A disk that the system has made read-only is met here too. A file that copies on write (btrfs, ZFS) can still
+ * be refused.
  */
 export class LmdbRoom {
   readonly #root: RootDatabase<Buffer, Buffer>;
@@ -33,6 +34,8 @@ export class LmdbRoom {
    */
   make(bytes: number, writes: number): void {
     if (this.#file === undefined) return;
+    const now = Date.now() / 1_000;
+    futimesSync(this.#file, now, now); // what the write would do to it anyway
     const { pageSize, lastPageNumber } = this.#root.getStats() as { pageSize: number; lastPageNumber: number };
     const pages = Math.min(PAGES_A_WRITE * writes, lastPageNumber) + Math.ceil((2 * bytes) / pageSize) + SPARE_PAGES;
     const wanted = (lastPageNumber + 1 + pages) * pageSize;

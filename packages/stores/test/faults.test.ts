@@ -13,6 +13,21 @@ const program = fileURLToPath(new URL('../dist/compliance/crash-writer.js', impo
 
 const fullWriter = fileURLToPath(new URL('../dist/compliance/full-writer.js', import.meta.url));
 
+/** A disk in a file: only root can mount one, and not everywhere. */
+function mountedDisk(folder: string): { path: string; turnReadOnly(): void; unmount(): void } | undefined {
+  const [image, path] = [join(folder, 'disk'), join(folder, 'mounted')];
+  const system = (command: string, ...args: string[]) => spawnSync(command, args).status === 0;
+  mkdirSync(path);
+  if (!system('truncate', '-s', '64M', image) || !system('mkfs.ext4', '-q', image)) return undefined;
+  if (!system('mount', '-o', 'loop', image, path)) return undefined;
+  return {
+    path,
+    // As the system does after a fault of the disk, with files open for writing.
+    turnReadOnly: () => expect(system('mount', '-o', 'remount,abort', path)).toBe(true),
+    unmount: () => expect(system('umount', path)).toBe(true),
+  };
+}
+
 let folder: ReturnType<typeof temporaryFolder>;
 beforeEach(() => {
   folder = temporaryFolder();
@@ -65,6 +80,35 @@ describe('a disk that refuses', () => {
       expect(kept).toBeGreaterThan(20);
     },
   );
+
+  it('turns read-only under an open store: every write is refused with a code before LMDB tries it, reads go on', async () => {
+    const disk = mountedDisk(folder.path);
+    if (disk === undefined) {
+      process.stdout.write('faults.test: a disk that turns read-only was not tried: a file cannot be mounted here\n');
+      return;
+    }
+    const lmdb = openLmdb({ path: join(disk.path, 'store') });
+    try {
+      const store = lmdb.store('a');
+      const putAll = (writes: number, fill: number) =>
+        Promise.allSettled(
+          Array.from({ length: writes }, (_, i) => store.put(utf8(`key ${i}`), new Uint8Array(1_000).fill(fill))),
+        );
+      await putAll(2_000, 1);
+      disk.turnReadOnly();
+      for (const writes of [1, 30, 1_000, 1]) {
+        for (const outcome of await putAll(writes, 2)) {
+          // LMDB's own refusal names a page; this one is the room's.
+          expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'E_READ_ONLY' } });
+          expect(String((outcome as PromiseRejectedResult).reason)).not.toContain('page');
+        }
+      }
+      expect(await store.get(utf8('key 7'))).toEqual(new Uint8Array(1_000).fill(1));
+    } finally {
+      await lmdb.close();
+      disk.unmount();
+    }
+  });
 
   it('tells a full disk from other faults', () => {
     const system = (code: unknown, message = 'no') => Object.assign(new Error(message), { code });
