@@ -1,0 +1,27 @@
+import type { Target } from '../support/target.ts';
+import { cloudTargets } from './cloud.ts';
+import { ledgerTargets } from './ledger.ts';
+import { machineTargets } from './machine.ts';
+import { peerTargets } from './peer.ts';
+import { protocolTargets } from './protocol.ts';
+import { streamTargets } from './stream.ts';
+import { vaultTargets } from './vault.ts';
+
+/** Every decoder of bytes from outside that this repository has. */
+export async function allTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
+  const [stream, machine, cloud] = [await streamTargets(), await machineTargets(), await cloudTargets()];
+  return {
+    targets: [
+      ...(await protocolTargets()),
+      ...(await ledgerTargets()),
+      ...(await vaultTargets()),
+      ...stream.targets,
+      ...(await peerTargets()),
+      ...machine.targets,
+      ...cloud.targets,
+    ],
+    close: async () => {
+      for (const part of [stream, machine, cloud]) await part.close();
+    },
+  };
+}

@@ -1,0 +1,210 @@
+import { type Bytes, concatBytes, decodeCbor, encodeCbor, equalBytes, toHex, u64be, utf8 } from '@millrace/base';
+import {
+  cosign,
+  decodeBundle,
+  decodeCertificate,
+  decodeEvent,
+  encodeBundle,
+  encodeCertificate,
+  encodeEvent,
+  exportCertificate,
+  formatNote,
+  formatTlogProof,
+  formatVerifierKey,
+  inclusionProof,
+  leafHash,
+  noteTypes,
+  openCheckpoint,
+  parseCheckpoint,
+  parseNote,
+  parseTilePath,
+  parseTlogProof,
+  parseVerifierKey,
+  tilePath,
+  treeRoot,
+  verifyCertificate,
+  verifyConsistency,
+  verifyCosignature,
+  verifyInclusion,
+} from '@millrace/ledger';
+import { decodeHead, decodeIndex, encodeHead, encodeIndex } from '../../../packages/ledger/src/keys.ts';
+import { leavesByRule, naiveReader, storyLedger, witness } from '../../../packages/ledger/test/helpers.ts';
+import { encodeLoosely, mutateValue } from '../support/mutate.ts';
+import type { Target } from '../support/target.ts';
+
+const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** What a stranger is shown of the ledger, and what the node reads back from its own store. */
+export async function ledgerTargets(): Promise<Target[]> {
+  const ledger = await storyLedger();
+  const { logKey } = ledger;
+  const certificate = await exportCertificate(ledger, 'object-1');
+  const parts = decodeCertificate(certificate);
+  const entries = parts.entries.map(({ entry }) => new Uint8Array(entry));
+  const events = entries.map((entry) => decodeCbor(entry, 'event'));
+  const checkpoint = new Uint8Array(parts.checkpoint);
+  const note = parseNote(checkpoint);
+  const witnessKey = parseVerifierKey(formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature));
+  const cosigned = await cosign(note.text, 1_700_000_000, witness);
+  const withWitness = formatNote({ ...note, signatures: [...note.signatures, cosigned] });
+  const proof = { index: 3, hashes: parts.entries[3]?.proof ?? [], checkpoint };
+  const head = {
+    account: 'object-1',
+    kind: 'object' as const,
+    state: 'started',
+    sequence: 2,
+    index: 9,
+    hash: new Uint8Array(32),
+  };
+  return [
+    {
+      name: 'certificate',
+      samples: [certificate],
+      make: (random) => concatBytes(utf8('millrace-certificate/1\n'), encodeLoosely(mutateValue(parts, random))),
+      cost: 'middling',
+      codes: ['E_CERTIFICATE'],
+      decode: decodeCertificate,
+      accepts: (result, input) => equalBytes(encodeCertificate(result as typeof parts), input),
+    },
+    {
+      name: 'certificate, verified',
+      samples: [certificate],
+      make: (random) => concatBytes(utf8('millrace-certificate/1\n'), encodeLoosely(mutateValue(parts, random))),
+      cost: 'dear',
+      codes: ['E_CERTIFICATE', 'E_LEDGER_CHECKPOINT', 'E_LEDGER_ENTRY', 'E_LEDGER_PROOF'],
+      decode: (input) => verifyCertificate(input, { logKey }),
+      accepts: 'samples',
+    },
+    {
+      name: 'entry of the log',
+      samples: entries,
+      make: (random) => encodeLoosely(mutateValue(random.pick(events), random)),
+      cost: 'cheap',
+      codes: ['E_LEDGER_ENTRY'],
+      decode: (input) => decodeEvent(input, 4),
+      accepts: (result, input) => equalBytes(encodeEvent((result as ReturnType<typeof decodeEvent>).event), input),
+    },
+    {
+      name: 'entry bundle',
+      samples: [encodeBundle(entries), encodeBundle([])],
+      cost: 'cheap',
+      codes: ['E_LEDGER_ENTRY'],
+      decode: decodeBundle,
+      accepts: (result, input) => equalBytes(encodeBundle(result as Bytes[]), input),
+    },
+    {
+      name: 'path of a tile',
+      samples: ['tile/0/000', 'tile/entries/x001/x234/067', 'tile/2/x001/000.p/17', 'tile/entries/000.p/255'].map(utf8),
+      cost: 'cheap',
+      codes: [],
+      decode: (input) => parseTilePath(textOf(input)),
+      accepts: (result, input) => {
+        const name = result as ReturnType<typeof parseTilePath>;
+        return name === undefined || tilePath(name) === textOf(input);
+      },
+    },
+    {
+      name: 'signed note',
+      samples: [checkpoint, withWitness],
+      cost: 'cheap',
+      codes: ['E_LEDGER_CHECKPOINT'],
+      decode: parseNote,
+      accepts: (result, input) => equalBytes(formatNote(result as typeof note), input),
+    },
+    {
+      name: 'text of a checkpoint',
+      samples: [utf8(note.text)],
+      cost: 'cheap',
+      codes: ['E_LEDGER_CHECKPOINT'],
+      decode: (input) => parseCheckpoint(textOf(input)),
+      accepts: 'any',
+    },
+    {
+      name: 'checkpoint, verified',
+      samples: [checkpoint, withWitness],
+      cost: 'middling',
+      codes: ['E_LEDGER_CHECKPOINT'],
+      decode: (input) => openCheckpoint(input, { logKey: parseVerifierKey(logKey), witnesses: [witnessKey] }),
+      // A signature of somebody unknown may stand beside those that are known; what they sign may not change.
+      accepts: (_, input) => parseNote(input).text === note.text,
+    },
+    {
+      name: 'cosignature',
+      samples: [new Uint8Array(cosigned.signature)],
+      cost: 'middling',
+      codes: [],
+      decode: (input) => verifyCosignature(note.text, witnessKey, input),
+      accepts: (result, input) => (result !== undefined) === equalBytes(input, new Uint8Array(cosigned.signature)),
+    },
+    {
+      name: 'key of a log',
+      samples: [utf8(logKey)],
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: (input) => parseVerifierKey(textOf(input)),
+      accepts: (result) => {
+        const { name, publicKey, type } = result as ReturnType<typeof parseVerifierKey>;
+        return parseVerifierKey(formatVerifierKey(name, publicKey, type)).name === name;
+      },
+    },
+    {
+      name: 'tlog-proof',
+      samples: [formatTlogProof(proof)],
+      cost: 'cheap',
+      codes: ['E_LEDGER_PROOF'],
+      decode: parseTlogProof,
+      accepts: (result, input) => equalBytes(formatTlogProof(result as typeof proof), input),
+    },
+    {
+      name: 'index in the store',
+      samples: [encodeIndex(7), u64be(2n ** 53n)],
+      cost: 'cheap',
+      codes: [],
+      decode: decodeIndex,
+      accepts: (result, input) => result === undefined || toHex(encodeIndex(result as number)) === toHex(input),
+    },
+    {
+      name: 'head of an account',
+      samples: [encodeHead(head)],
+      make: (random) => encodeLoosely(mutateValue(head, random)),
+      cost: 'cheap',
+      codes: ['E_LEDGER_ENTRY'],
+      decode: (input) => decodeHead(input, 'head'),
+      accepts: (result, input) => equalBytes(encodeCbor({ ...(result as typeof head) }), input),
+    },
+    ...(await proofTargets()),
+  ];
+}
+
+/** Proofs of a tree of 11 entries: 32-byte hashes, one after the other. */
+async function proofTargets(): Promise<Target[]> {
+  const leaves = leavesByRule(11);
+  const read = naiveReader(leaves);
+  const root = await treeRoot(11, read);
+  const oldRoot = await treeRoot(6, read);
+  const leaf = leafHash(utf8('entry 4'));
+  const inclusion = concatBytes(...(await inclusionProof(4, 11, read)));
+  const { consistencyProof } = await import('@millrace/ledger');
+  const consistency = concatBytes(...(await consistencyProof(6, 11, read)));
+  const split = (bytes: Uint8Array) =>
+    Array.from({ length: Math.ceil(bytes.length / 32) }, (_, i) => bytes.subarray(32 * i, 32 * i + 32));
+  const onlyThe = (sample: Bytes) => (result: unknown, input: Bytes) => (result === true) === equalBytes(input, sample);
+  return [
+    {
+      name: 'inclusion proof',
+      samples: [inclusion],
+      cost: 'cheap',
+      codes: [],
+      decode: (input) => verifyInclusion(leaf, 4, 11, split(input), root),
+      accepts: onlyThe(inclusion),
+    },
+    {
+      name: 'consistency proof',
+      samples: [consistency],
+      cost: 'cheap',
+      codes: [],
+      decode: (input) => verifyConsistency(6, 11, split(input), oldRoot, root),
+      accepts: onlyThe(consistency),
+    },
+  ];
+}

@@ -1,0 +1,381 @@
+import { createCipheriv } from 'node:crypto';
+import {
+  type Bytes,
+  bytesOf,
+  concatBytes,
+  copyBytes,
+  decodeCbor,
+  decodeCborMap,
+  encodeCbor,
+  equalBytes,
+  fromHex,
+  MillraceError,
+  parse,
+  u32be,
+  utf8,
+} from '@millrace/base';
+import { keyId, parseSign1, seal } from '@millrace/identity';
+import {
+  acceptSession,
+  decodeKey,
+  decodeLink,
+  encodeControl,
+  encodeKey,
+  encodeStream,
+  offerSession,
+  openMessage,
+  openTelemetry,
+  readTransaction,
+  type StreamParameters,
+  sealMessage,
+  sealTelemetry,
+  sessionOfferSchema,
+  signMachineDocument,
+  signTransaction,
+  verifyMachineDocument,
+  verifyOpening,
+  verifyPermit,
+  verifyTransaction,
+} from '@millrace/protocol';
+import { z } from 'zod';
+import { createOpening, createWorld, dated, NOW } from '../../../packages/protocol/test/support.ts';
+import { encodeLoosely, mutateValue } from '../support/mutate.ts';
+import type { Target } from '../support/target.ts';
+
+/** Written again, it is the same bytes. */
+const writtenAgain = (result: unknown, input: Bytes) => equalBytes(encodeCbor(result as never), input);
+
+/** What the nodes and the machine say to each other. */
+export async function protocolTargets(): Promise<Target[]> {
+  const world = createWorld();
+  const { keys, directory } = world;
+  const { installation } = directory;
+  const opening = await createOpening(world);
+  const lookup =
+    (...known: readonly { publicKey: Bytes }[]) =>
+    (id: Bytes) =>
+      known.find(({ publicKey }) => equalBytes(keyId(publicKey), id))?.publicKey;
+  const users = lookup(keys.owner, keys.holder, keys.admin);
+  const transactions = [
+    opening.licence,
+    opening.print,
+    await signTransaction(keys.admin, installation, { type: 'machine.register', ...dated(), machine: world.machine }),
+    await signTransaction(keys.owner, installation, { type: 'design.delete', ...dated(), design: world.design }),
+    await signTransaction(keys.owner, installation, {
+      type: 'design.maintenance',
+      ...dated(),
+      design: world.design,
+      mode: 'delta',
+    }),
+    await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: 'x-1' }),
+  ].map(copyBytes);
+  const report = await signMachineDocument(keys.machine, installation, {
+    type: 'report',
+    ...dated(),
+    object: 'x-1',
+    run: new Uint8Array(16),
+    event: 'failed',
+    facts: {
+      serial: 's',
+      material: 'PLA',
+      segments: 1,
+      bytes: 2,
+      line: 3,
+      layer: 4,
+      filament: 0.5,
+      code: 'E_ALARM',
+      reason: 'r',
+    },
+  });
+  const payloads = transactions.map((one) => decodeCbor(parseSign1(one).payload, 'payload'));
+  const documents: Target[] = [
+    {
+      name: 'cbor',
+      samples: [
+        encodeCbor({ a: [1, -1, 'x', null, true, 1.5], b: new Uint8Array(40), c: { d: 2 ** 40 } }),
+        encodeCbor([1, [2, [3]]]),
+      ],
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: (input) => decodeCbor(input, 'x'),
+      accepts: writtenAgain,
+    },
+    {
+      name: 'cbor with maps',
+      samples: [
+        encodeCbor(
+          new Map([
+            [1, -7],
+            [4, 3],
+          ]),
+        ),
+        encodeCbor([new Map(), new Uint8Array(3)]),
+      ],
+      cost: 'cheap',
+      codes: ['E_SIGNATURE'],
+      decode: (input) => decodeCborMap(input, 'x', 'E_SIGNATURE'),
+      accepts: writtenAgain,
+    },
+    {
+      name: 'COSE_Sign1',
+      samples: transactions,
+      cost: 'cheap',
+      codes: ['E_SIGNATURE'],
+      decode: parseSign1,
+      accepts: 'any',
+    },
+    {
+      name: 'transaction, unsigned',
+      samples: transactions,
+      cost: 'cheap',
+      codes: ['E_SIGNATURE', 'E_INPUT'],
+      make: (random) => {
+        const at = random.below(transactions.length);
+        const parts = decodeCborMap((transactions[at] as Bytes).subarray(1), 'x') as unknown[];
+        const payload = encodeLoosely(mutateValue(payloads[at], random));
+        return concatBytes(Uint8Array.of(0xd2), encodeCbor([parts[0], {}, payload, parts[3]] as never));
+      },
+      decode: readTransaction,
+      accepts: 'any',
+    },
+    {
+      name: 'transaction, its signature verified',
+      samples: transactions,
+      cost: 'dear',
+      codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT'],
+      decode: (input) => verifyTransaction(input, installation, users, NOW),
+      accepts: 'samples',
+    },
+    {
+      name: 'machine document',
+      samples: [copyBytes(opening.request), report],
+      cost: 'middling',
+      codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT'],
+      decode: (input) => verifyMachineDocument(input, installation, lookup(keys.machine), NOW),
+      accepts: 'samples',
+    },
+    {
+      name: 'permit',
+      samples: [copyBytes(opening.permit)],
+      cost: 'middling',
+      codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT', 'E_PERMIT'],
+      decode: (input) => verifyPermit(input, installation, lookup(keys.permit), NOW),
+      accepts: 'samples',
+    },
+  ];
+  return [
+    ...documents,
+    openingTarget(),
+    ...(await mailTargets()),
+    ...linkTargets(),
+    ...(await sessionTargets()),
+    ...telemetryTargets(),
+  ];
+
+  /** The first byte says which of the four documents is changed. */
+  function openingTarget(): Target {
+    const parts = ['permit', 'request', 'print', 'licence'] as const;
+    return {
+      name: 'opening of a stream',
+      samples: parts.map((part, i) => concatBytes(Uint8Array.of(i), opening[part])),
+      cost: 'dear',
+      codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT', 'E_PERMIT', 'E_NOT_FOUND', 'E_LICENCE_INVALID', 'E_MACHINE_UNKNOWN'],
+      decode: (input) =>
+        verifyOpening(
+          { ...opening, [parts[(input[0] ?? 0) & 3] ?? 'permit']: input.subarray(1) },
+          { directory, now: NOW, ownerOf: async () => keys.owner.publicKey },
+        ),
+      // The first byte counts by its lowest bits only.
+      accepts: (_, input) => parts.some((part) => equalBytes(copyBytes(opening[part]), input.subarray(1))),
+    };
+  }
+
+  async function mailTargets(): Promise<Target[]> {
+    const design = world.design;
+    const session = { session: new Uint8Array(16), jti: '0'.repeat(32), seed: new Uint8Array(32), parameters };
+    const messages = [
+      {
+        type: 'design.add' as const,
+        transaction: transactions[0] as Bytes,
+        owner: keys.owner.publicKey,
+        manifest: new Uint8Array(9),
+      },
+      { type: 'stream.slice' as const, session: '0'.repeat(32), cells: [{ segment: 1, index: new Uint8Array(20) }] },
+      { type: 'stream.session' as const, ...session },
+      { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },
+      { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
+      { type: 'vault' as const, message: new Uint8Array(3) },
+    ];
+    const sender = { role: 'keys' as const, box: keys.keys };
+    const recipient = { role: 'segments' as const, box: keys.segments };
+    const info = utf8(`millrace/v1/mail/${installation}/keys/segments`);
+    const sealed = await Promise.all(messages.map((message) => sealMessage(directory, sender, 'segments', message)));
+    const open = (input: Bytes) => openMessage(directory, recipient, 'keys', input);
+    return [
+      { name: 'mail', samples: sealed, cost: 'very dear', codes: ['E_SEAL'], decode: open, accepts: 'samples' },
+      {
+        name: 'mail of a node that says what it likes',
+        samples: sealed,
+        make: (random) =>
+          seal(keys.segments.publicKey, info, encodeLoosely(mutateValue(random.pick(messages), random)), {
+            sender: keys.keys,
+          }),
+        cost: 'very dear',
+        codes: ['E_SEAL', 'E_INPUT'],
+        decode: open,
+        accepts: 'any',
+      },
+    ];
+  }
+
+  function linkTargets(): Target[] {
+    const id = new Uint8Array(16).fill(7);
+    const offer = {
+      session: id,
+      ephemeral: keys.keys.publicKey,
+      enc: keys.keys.publicKey,
+      sealed: new Uint8Array(300),
+    };
+    const messages = [
+      { type: 'call' as const, call: 1, method: 'next' as const, body: new Uint8Array(4) },
+      { type: 'answer' as const, call: 1, body: new Uint8Array(4) },
+      { type: 'error' as const, call: 1, code: 'E_INPUT', message: 'm' },
+      { type: 'offer' as const, machine: '0'.repeat(32), jti: '1'.repeat(32), offer },
+      { type: 'mix' as const, session: id, revision: 64, sealed: new Uint8Array(81) },
+      { type: 'end' as const, session: id, code: 'E_ALARM', reason: 'r' },
+      { type: 'lost' as const, session: id, who: 'keys' as const },
+    ];
+    const controls = messages.map(encodeControl);
+    const make = (random: Parameters<NonNullable<Target['make']>>[0]) =>
+      concatBytes(Uint8Array.of(1), encodeLoosely(mutateValue(random.pick(messages), random)));
+    const link = (addressed: boolean): Target => ({
+      name: addressed ? 'link of a node' : 'link of a machine',
+      samples: [
+        ...controls,
+        ...(['frame', 'key', 'reverse'] as const).map((kind) =>
+          encodeStream(kind, new Uint8Array(50), addressed ? id : undefined),
+        ),
+      ],
+      make,
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: (input) => decodeLink(input, addressed),
+      accepts: (result, input) => {
+        const message = result as ReturnType<typeof decodeLink>;
+        return equalBytes(
+          message.kind === 'control'
+            ? encodeControl(message.message)
+            : encodeStream(message.kind, message.payload, addressed ? message.session : undefined),
+          input,
+        );
+      },
+    });
+    const key: Target = {
+      name: 'key on a link',
+      samples: [encodeKey(3, new Uint8Array(80)), encodeKey(3, new Uint8Array(112))],
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: decodeKey,
+      accepts: (result, input) => {
+        const { segment, sealed } = result as ReturnType<typeof decodeKey>;
+        return equalBytes(encodeKey(segment, sealed), input);
+      },
+    };
+    return [link(true), link(false), key];
+  }
+
+  async function sessionTargets(): Promise<Target[]> {
+    const binding = { openingHash: new Uint8Array(32), session: new Uint8Array(16).fill(3), licence: 'l', serial: 's' };
+    const { offer, context } = await offerSession({
+      binding,
+      machineStatic: keys.machine.publicKey,
+      machineEphemeral: keys.ephemeral.publicKey,
+      licenceSecret: new Uint8Array(32),
+      parameters,
+    });
+    void context;
+    const schema = z.strictObject({ offer: sessionOfferSchema });
+    return [
+      {
+        name: 'offer of a session',
+        samples: [encodeCbor({ offer })],
+        make: (random) => encodeLoosely(mutateValue({ offer }, random)),
+        cost: 'very dear',
+        codes: ['E_SEAL', 'E_INPUT'],
+        decode: (input) => {
+          const { offer: given } = parse(schema, decodeCbor(input, 'offer'), 'offer');
+          if (!equalBytes(copyBytes(given.session), binding.session))
+            throw new MillraceError('E_INPUT', 'another session');
+          return acceptSession({ binding, offer: given, machineKey: keys.machine, ephemeral: keys.ephemeral });
+        },
+        accepts: 'samples',
+      },
+    ];
+  }
+}
+
+const parameters: StreamParameters = {
+  object: 'x-1',
+  design: '0'.repeat(32),
+  designNonce: new Uint8Array(16),
+  segments: 3,
+  from: 0,
+  size: 40_000,
+  window: 4,
+  order: 16,
+  suite: 'keccak256',
+  hints: 'dense',
+  layer: 'ctr',
+  revisionMs: 1_000,
+};
+
+const telemetryField = z.strictObject({ key: bytesOf(32) });
+
+function telemetryTargets(): Target[] {
+  const { key } = telemetryField.parse({ key: fromHex('07'.repeat(32)) });
+  const machine = {
+    state: 'running' as const,
+    line: 1,
+    layer: 1,
+    position: [1, 2, 3] as [number, number, number],
+    hotend: 200,
+    bed: 60,
+    filament: 1,
+    bytes: 1,
+    wire: 1,
+    hints: 1,
+  };
+  const told = [
+    { acked: 3, ready: 2n, machine },
+    { acked: 3, ready: 2n, resend: [1, 2], mix: new Uint8Array(65) },
+  ];
+  /** As `sealTelemetry`, of anything. */
+  const sealed = (plain: Uint8Array): Bytes => {
+    const cipher = createCipheriv('aes-256-gcm', key, concatBytes(new Uint8Array(8), u32be(5)));
+    const body = concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
+    return body.length % 2 === 0 ? concatBytes(body, Uint8Array.of(0, 0)) : concatBytes(body, Uint8Array.of(1));
+  };
+  const samples = told.map((one) => sealTelemetry(key, 5, one));
+  const decode = (input: Bytes) => openTelemetry(key, 5, input);
+  return [
+    // The last byte says only whether one was added: what is sealed is what counts.
+    {
+      name: 'telemetry',
+      samples,
+      cost: 'cheap',
+      codes: ['E_SEAL'],
+      decode,
+      accepts: (_, input) =>
+        samples.some((sample) => equalBytes(sample.subarray(0, -2), input.subarray(0, sample.length - 2))),
+    },
+    {
+      name: 'telemetry of a machine that says what it likes',
+      samples,
+      make: (random) => sealed(encodeLoosely(mutateValue(random.pick(told), random))),
+      cost: 'cheap',
+      codes: ['E_SEAL', 'E_INPUT'],
+      decode,
+      accepts: 'any',
+    },
+  ];
+}
