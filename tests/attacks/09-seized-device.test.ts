@@ -63,7 +63,10 @@ async function open(frame: Uint8Array, revision: bigint, keys: Keys): Promise<By
   const build = { table: allocateTable(16), ...allocateScratch(16) };
   engine.partition({ suite: parameters.suite, revision, key: keys.table }, build, 0, 2 ** 16);
   engine.index(build, 0);
-  return resolveFrame(engine, completeParameters(parameters), keys, build.table, frame);
+  return resolveFrame(engine, completeParameters(parameters), keys, frame, {
+    lookUp: (codes, skip) => engine.lookUp(build.table, codes, skip),
+    solve: (...all) => engine.solve(...all),
+  });
 }
 
 describe('baseline: t is public and k static, as in the paper', () => {

@@ -1,4 +1,5 @@
 import { type Bytes, type Clock, concatBytes, copyBytes } from '@millrace/base';
+import { createEngine } from '@millrace/live-matrix';
 import { decodeKey, decodeLink, type StreamParameters } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
@@ -30,6 +31,7 @@ const parameters: StreamParameters = {
   layer: 'ctr',
   revisionMs: 1,
 };
+const engine = createEngine();
 const quiet = { debug: () => undefined } as never;
 
 interface Outcome {
@@ -58,6 +60,7 @@ const openKeys: Open = (guard, clock, seed, note) =>
     // What the keys are sealed with makes no difference here.
     context: { enc: new Uint8Array(65), seal: async (plain) => concatBytes(plain, new Uint8Array(16)) },
     guard,
+    engine,
     clock,
     logger: quiet,
     slice: async (from, to) =>
@@ -82,6 +85,7 @@ const openSegments: Open = async (guard, clock, seed, note) => {
     seed,
     parameters,
     guard,
+    engine,
     clock,
     logger: quiet,
     sendFrame: (frame) => {

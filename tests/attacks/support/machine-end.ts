@@ -1,12 +1,12 @@
 import { copyBytes } from '@millrace/base';
 import { createEngine, createSender } from '@millrace/live-matrix';
-import { reverseKeys, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
+import { reverseKeys, reverseMatrix, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
 
 /** The machine's end of a reverse stream, for somebody who has its seed and tells what they like. */
-export function machineEnd(seed: Uint8Array, session: Uint8Array, { suite }: StreamParameters) {
+export function machineEnd(seed: Uint8Array, session: Uint8Array, stream: StreamParameters) {
   const keys = reverseKeys(copyBytes(seed));
   const sender = createSender({
-    parameters: { order: 16, suite, hints: 'dense' },
+    parameters: reverseMatrix(stream),
     sessionId: session,
     seed: keys.seed,
     engine: createEngine(),

@@ -1,4 +1,5 @@
 import { type Bytes, concatBytes, copyBytes, silentLogger, u32be } from '@millrace/base';
+import { createEngine } from '@millrace/live-matrix';
 import { encodeControl, encodeStream, type HttpClient } from '@millrace/protocol';
 import { Relay } from '../../../packages/cloud/src/distribution/relay.ts';
 import { ReverseStream } from '../../../packages/cloud/src/streaming/reverse.ts';
@@ -87,7 +88,7 @@ function relayTarget(): Target {
 /** Reverse frames: nothing but what the machine has sent moves a proactive node's stream on. */
 async function reverseTarget(): Promise<{ target: Target; close: () => Promise<void> }> {
   const seed = new Uint8Array(32).fill(9);
-  const stream = await ReverseStream.open(id, copyBytes(seed), parameters);
+  const stream = await ReverseStream.open(id, copyBytes(seed), parameters, createEngine());
   const end = machineEnd(seed, id, parameters);
   const frame = end.tell({ acked: 1, ready: 0n });
   end.close();

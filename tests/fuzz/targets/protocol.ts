@@ -352,22 +352,12 @@ function telemetryTargets(): Target[] {
   /** As `sealTelemetry`, of anything. */
   const sealed = (plain: Uint8Array): Bytes => {
     const cipher = createCipheriv('aes-256-gcm', key, concatBytes(new Uint8Array(8), u32be(5)));
-    const body = concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
-    return body.length % 2 === 0 ? concatBytes(body, Uint8Array.of(0, 0)) : concatBytes(body, Uint8Array.of(1));
+    return concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
   };
   const samples = told.map((one) => sealTelemetry(key, 5, one));
   const decode = (input: Bytes) => openTelemetry(key, 5, input);
   return [
-    // The last byte says only whether one was added: what is sealed is what counts.
-    {
-      name: 'telemetry',
-      samples,
-      cost: 'cheap',
-      codes: ['E_SEAL'],
-      decode,
-      accepts: (_, input) =>
-        samples.some((sample) => equalBytes(sample.subarray(0, -2), input.subarray(0, sample.length - 2))),
-    },
+    { name: 'telemetry', samples, cost: 'cheap', codes: ['E_SEAL'], decode, accepts: 'samples' },
     {
       name: 'telemetry of a machine that says what it likes',
       samples,
