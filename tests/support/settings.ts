@@ -71,6 +71,11 @@ export async function setDriver(
   await change(join(layout.machine(name), machineFiles.settings), (json) => ({ ...json, driver }));
 }
 
+/** Chaff for every 100 hints of data, in streams of sparse hints: read by the keys node when it starts. */
+export async function setChaff(layout: Layout, chaffPercent: number): Promise<void> {
+  await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, chaffPercent }));
+}
+
 export async function setMaintenance(layout: Layout, maintenance: MaintenanceChoice): Promise<void> {
   await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, maintenance }));
 }

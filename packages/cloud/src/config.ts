@@ -36,6 +36,8 @@ const settingsSchema = z.strictObject({
       budget: budgetSchema.optional(),
     })
     .optional(),
+  /** Keys node: chaff hints for every 100 of data, in streams whose hints are sparse (the machine's own setting). */
+  chaffPercent: z.number().int().min(0).max(100).optional(),
   /** Keys node: how often it checks the vault by itself, ms; 0 is never. */
   checks: z
     .strictObject({
@@ -56,6 +58,7 @@ export interface NodeConfig {
   readonly tls: TlsIdentity;
   readonly box: P256Key;
   readonly maintenance: MaintenanceSettings & { readonly density: number };
+  readonly chaffPercent: number;
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'kek'): Promise<Bytes>;
@@ -88,6 +91,7 @@ export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
       tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
       box: p256Key(box),
       maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },
+      chaffPercent: settings.chaffPercent ?? 0,
       checks: settings.checks ?? DEFAULT_CHECKS,
       secret: read,
     };

@@ -182,6 +182,10 @@ describe('keys and cells', () => {
     await stopsWith('E_SEAL', 3, { design: swapped });
   });
 
+  test('chaff among dense hints, of which nobody could tell it', async () => {
+    await stopsWith('E_PERMIT', 0, { meddling: { parameters: (honest) => ({ ...honest, chaffPercent: 30 }) } });
+  });
+
   test('a segment passed off as the last one: the design cannot be cut short', async () => {
     await stopsWith('E_SEAL', 7, {
       meddling: { parameters: (honest) => ({ ...honest, segments: 8, size: 8 * 16_370 }) },

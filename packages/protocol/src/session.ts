@@ -26,6 +26,8 @@ export const sessionParametersSchema = z.strictObject({
   order: z.union([z.literal(16), z.literal(24)]),
   suite: z.enum(['keccak256', 'turboshake128']),
   hints: z.enum(['dense', 'sparse']),
+  /** Chaff hints for every 100 of data; sparse hints only. The receiver needs no telling: each frame says which are chaff, masked. */
+  chaffPercent: z.number().int().min(1).max(100).optional(),
   /** What the cells' outer layer is made of: AES-256-CTR, or points of secp256k1 (vault.md, 3). */
   layer: z.enum(['ctr', 'points']),
   /** Least time that a revision lasts, ms. */

@@ -92,6 +92,7 @@ export async function createKeysNode(
     mail,
     link,
     order,
+    chaffPercent: config.chaffPercent,
   });
   const maintenance = new Maintenance({ playbook, mail, control, clock, logger, order }, config.maintenance);
   const checks = new Checks(config.checks, {

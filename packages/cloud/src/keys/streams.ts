@@ -47,6 +47,8 @@ export interface KeysStreamsModules {
   readonly link: LinkSocket;
   /** Slices are shared tasks: no message of a sweep that forgets their places goes out before them. */
   readonly order: Gate;
+  /** Chaff hints for every 100 of data, where the machine's hints are sparse. */
+  readonly chaffPercent: number;
 }
 
 /** Slice after slice without this segment's cell: the vault has lost it. */
@@ -80,7 +82,9 @@ export class KeysStreams {
 
     const manifest = readManifest(await playbook.manifest(permit.design));
     const session = systemRandom(16);
-    const parameters = parametersOf(verified, manifest);
+    const parameters = parametersOf(verified, manifest, this.#modules.chaffPercent);
+    if (this.#modules.chaffPercent > 0 && parameters.chaffPercent === undefined)
+      logger.warn({ object: permit.object }, 'a stream without chaff: the machine takes dense hints');
     const licenceSecret = await licences.secretOf(permit.licence);
     const side = await offerSession({
       binding: { openingHash: verified.hash, session, licence: permit.licence, serial: machine.serial },
@@ -224,7 +228,11 @@ export class KeysStreams {
   }
 }
 
-function parametersOf({ permit, request, machine }: VerifiedOpening, manifest: Manifest): StreamParameters {
+function parametersOf(
+  { permit, request, machine }: VerifiedOpening,
+  manifest: Manifest,
+  chaffPercent: number,
+): StreamParameters {
   if (request.from >= manifest.segments) throw new MillraceError('E_INPUT', 'there is nothing left to stream');
   const { order, suite, hints, tableMs, from } = request;
   return {
@@ -238,6 +246,7 @@ function parametersOf({ permit, request, machine }: VerifiedOpening, manifest: M
     order,
     suite,
     hints,
+    ...(hints === 'sparse' && chaffPercent > 0 ? { chaffPercent } : {}),
     layer: manifest.maintenance === 'key-homomorphic' ? 'points' : 'ctr',
     revisionMs: revisionMsFor(order, tableMs),
   };

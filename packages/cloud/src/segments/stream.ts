@@ -68,7 +68,7 @@ export class SegmentsStream {
 
   private constructor(options: SegmentsStreamOptions) {
     const { parameters, clock } = options;
-    const { order, suite, hints } = parameters;
+    const { order, suite, hints, chaffPercent = 0 } = parameters;
     this.session = copyBytes(options.session);
     this.object = parameters.object;
     this.design = parameters.design;
@@ -79,7 +79,7 @@ export class SegmentsStream {
     this.#revisionMs = parameters.revisionMs;
     const seed = forwardSeed(options.seed);
     this.#sender = createSender({
-      parameters: { order, suite, hints },
+      parameters: { order, suite, hints, chaffPercent },
       sessionId: this.session,
       seed,
       engine: options.engine,

@@ -95,6 +95,7 @@ function checkParameters({ permitted, from, level, parts }: SessionOptions, para
     parameters.order === order &&
     parameters.suite === suite &&
     parameters.hints === parts.config.agent.hints &&
+    (parameters.hints === 'sparse' || parameters.chaffPercent === undefined) &&
     Math.ceil(parameters.size / CONTENT_BYTES) === parameters.segments;
   if (!right) throw new MillraceError('E_PERMIT', 'the stream that was offered is not the permitted one');
 }
