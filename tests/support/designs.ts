@@ -7,12 +7,12 @@ export function gcode(bytes: number, seed = 1): Bytes {
   return concatBytes(...syntheticDesign({ bytes, seed }));
 }
 
-/** G-code whose comments are random text: every run of 16 bytes is one that nothing else could hold by chance. */
-export function noisyGcode(bytes: number): Bytes {
+/** G-code whose comments are random text: every run of 16 bytes is one that nothing else could hold by chance. @param feed mm a minute */
+export function noisyGcode(bytes: number, feed = 6_000): Bytes {
   const lines = ['G28\nG90\nM82\n'];
   for (let length = 0, line = 0; length < bytes; line++) {
     const x = (line % 100) + 20;
-    const text = `;${randomBytes(48).toString('base64')}\nG1 X${x}.${line % 1000} Y${20 + (line % 80)} F6000\n`;
+    const text = `;${randomBytes(48).toString('base64')}\nG1 X${x}.${line % 1000} Y${20 + (line % 80)} F${feed}\n`;
     lines.push(text);
     length += text.length;
   }

@@ -85,6 +85,9 @@ export interface MachineObject {
   readonly wire: number;
   readonly overhead?: number;
   readonly sessions: number;
+  readonly lines: number;
+  readonly starvedSeconds: number;
+  readonly machineSeconds: number;
 }
 
 /** The agent writes it after its last report: a little later than the print has ended. */

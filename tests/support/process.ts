@@ -10,11 +10,18 @@ process.once('exit', () => {
 
 const START_MS = 60_000;
 
+/** What a process runs in. */
+export interface Surroundings {
+  /** A command, and its arguments, that runs the one that follows in its own process: `ip netns exec NAME`. */
+  readonly within?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 /** One real process of an installation: started, killed, started again by the test. */
 export class Managed {
   readonly name: string;
   readonly logFile: string;
-  readonly #args: readonly string[];
+  readonly #command: readonly [string, ...string[]];
   readonly #env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
@@ -23,11 +30,15 @@ export class Managed {
   /** It has said that it serves. */
   #ready = false;
 
-  constructor({ name, entry, args, node = [], env = {} }: ProcessSpec, logFile: string) {
+  /** @param surroundings what the process runs in: a command that runs it, and its environment beside this process's own */
+  constructor(spec: ProcessSpec, logFile: string, surroundings: Surroundings = {}) {
+    const { name, entry, args, node = [] } = spec;
     this.name = name;
     this.logFile = logFile;
-    this.#args = [...node, entry, ...args];
-    this.#env = { ...env, ...process.env };
+    const { within = [], env = {} } = surroundings;
+    const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
+    this.#command = [first as string, ...rest];
+    this.#env = { ...spec.env, ...process.env, ...env };
   }
 
   get pid(): number {
@@ -45,7 +56,8 @@ export class Managed {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
     const log = createWriteStream(this.logFile, { flags: 'a' });
     // The channel closes with this process, and the child with the channel, as under the supervisor.
-    const child = spawn(process.execPath, this.#args, { env: this.#env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const [command, ...args] = this.#command;
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: this.#env });
     this.#child = child;
     this.#expected = false;
     this.#ready = false;

@@ -8,8 +8,10 @@ export interface MachineChoice {
   /** Registered pace. */
   readonly factor?: number;
   readonly bytesPerSecond?: number;
-  readonly order?: 16 | 24;
-  readonly suite?: 'keccak256' | 'turboshake128';
+  readonly order?: 16 | 24 | 'auto';
+  readonly suite?: 'keccak256' | 'turboshake128' | 'auto';
+  /** With `auto`: a table that takes longer is too slow. */
+  readonly slowTableMs?: number;
   readonly hints?: 'dense' | 'sparse';
   /** Settings of the driver that differ from what is registered: a thief's factor, faults. */
   readonly driver?: Readonly<Record<string, unknown>>;
@@ -37,7 +39,7 @@ async function change(path: string, edit: (json: Json) => Json): Promise<void> {
 export async function setMachine(layout: Layout, name: string, choice: MachineChoice): Promise<void> {
   const { kind = 'virtual', factor = 1, bytesPerSecond, driver = {} } = choice;
   const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000 } = choice;
-  const { threads, engine } = choice;
+  const { threads, engine, slowTableMs } = choice;
   const profile = bytesPerSecond === undefined ? { factor } : { factor, bytesPerSecond };
   await change(join(layout.machine(name), machineFiles.settings), (json) => ({
     ...json,
@@ -51,6 +53,7 @@ export async function setMachine(layout: Layout, name: string, choice: MachineCh
       stallMs,
       giveUpMs,
       ...(threads === undefined ? {} : { threads }),
+      ...(slowTableMs === undefined ? {} : { slowTableMs }),
       ...(engine === undefined ? {} : { engine }),
     },
   }));

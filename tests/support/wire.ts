@@ -1,7 +1,8 @@
 import { connect, createServer, type Socket } from 'node:net';
+import { sleep } from '@millrace/base';
 import type { Address } from '@millrace/protocol';
 
-/** A plain TCP proxy that counts what passes, TLS records and all. */
+/** A plain TCP proxy that counts what passes, TLS records and all, and can be a bad network. */
 export interface CountingProxy {
   readonly address: Address;
   /** Towards the node, and back from it. */
@@ -9,44 +10,87 @@ export interface CountingProxy {
   readonly down: number;
   /** Cuts every connection that is open. */
   cut(): void;
+  /**
+   * `refused`: connections are cut, and new ones closed at once. `silent`: nothing passes any more, and nobody is told, as with
+   * a router that lost its memory; what is connected meanwhile passes when the network is `good` again, what was before never.
+   */
+  become(network: 'good' | 'refused' | 'silent'): void;
   close(): Promise<void>;
 }
 
-export async function createCountingProxy(target: Address): Promise<CountingProxy> {
+/** What TCP makes of a long and lossy way: every piece is late, some by a retransmission, and none overtakes another. */
+export interface Lag {
+  readonly delayMs: number;
+  /** Uniform, more or less. */
+  readonly jitterMs: number;
+  /** Share of the pieces that come so much later. */
+  readonly lost: number;
+  readonly againMs: number;
+}
+
+export interface ProxyOptions {
+  /** Where it listens; 127.0.0.1 unless told. */
+  readonly host?: string;
+  /** Each way. */
+  readonly lag?: Lag;
+}
+
+interface Pair {
+  readonly inner: Socket;
+  readonly outer: Socket;
+  /** Nothing passes any more. */
+  dead: boolean;
+}
+
+export async function createCountingProxy(target: Address, options: ProxyOptions = {}): Promise<CountingProxy> {
+  const { host = '127.0.0.1', lag } = options;
   const counts = { up: 0, down: 0 };
-  const open = new Set<Socket>();
+  const open = new Set<Pair>();
+  const waiting = new Set<Pair>();
+  let network: 'good' | 'refused' | 'silent' = 'good';
+  const begin = (pair: Pair) => {
+    const { inner, outer } = pair;
+    const [toOuter, toInner] = [writer(outer, lag), writer(inner, lag)];
+    inner.on('data', (chunk: Buffer) => {
+      if (pair.dead) return;
+      counts.up += chunk.length;
+      toOuter(chunk);
+    });
+    outer.on('data', (chunk: Buffer) => {
+      if (pair.dead) return;
+      counts.down += chunk.length;
+      toInner(chunk);
+    });
+  };
   const server = createServer((inner) => {
+    if (network === 'refused') return void inner.destroy();
     const outer = connect(target.port, target.host);
+    const pair: Pair = { inner, outer, dead: false };
+    open.add(pair);
     for (const socket of [inner, outer]) {
-      open.add(socket);
       socket.setNoDelay(true);
       socket.on('close', () => {
-        open.delete(socket);
+        open.delete(pair);
+        waiting.delete(pair);
         inner.destroy();
         outer.destroy();
       });
       socket.on('error', () => undefined); // 'close' follows
     }
-    inner.on('data', (chunk: Buffer) => {
-      counts.up += chunk.length;
-    });
-    outer.on('data', (chunk: Buffer) => {
-      counts.down += chunk.length;
-    });
-    inner.pipe(outer);
-    outer.pipe(inner);
+    if (network === 'silent') waiting.add(pair);
+    else begin(pair);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(0, host, resolve);
   });
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new Error('no address');
   const cut = () => {
-    for (const socket of open) socket.destroy();
+    for (const { inner } of open) inner.destroy();
   };
   return {
-    address: { host: '127.0.0.1', port: bound.port },
+    address: { host, port: bound.port },
     get up() {
       return counts.up;
     },
@@ -54,10 +98,31 @@ export async function createCountingProxy(target: Address): Promise<CountingProx
       return counts.down;
     },
     cut,
+    become: (next) => {
+      network = next;
+      if (next === 'refused') cut();
+      if (next === 'silent') for (const pair of open) pair.dead = true;
+      if (next !== 'good') return;
+      for (const pair of waiting) begin(pair);
+      waiting.clear();
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         cut();
       }),
+  };
+}
+
+function writer(socket: Socket, lag: Lag | undefined): (chunk: Buffer) => void {
+  if (lag === undefined) return (chunk) => void socket.write(chunk);
+  const { delayMs, jitterMs, lost, againMs } = lag;
+  let last = 0;
+  let order: Promise<void> = Promise.resolve();
+  return (chunk) => {
+    const late = delayMs + jitterMs * (2 * Math.random() - 1) + (Math.random() < lost ? againMs : 0);
+    last = Math.max(last, performance.now() + late);
+    const due = last;
+    order = order.then(() => sleep(Math.max(0, due - performance.now()))).then(() => void socket.write(chunk));
   };
 }

@@ -12,10 +12,10 @@ import { type Installation, openInstallation } from '../../packages/cli/src/inst
 import { builtEntries, machineProcess, nodeProcess } from '../../packages/cli/src/supervisor/children.ts';
 import { chooseAddresses } from '../../packages/cli/src/supervisor/ports.ts';
 import { type Answer, type CallOptions, call } from './http.ts';
-import { Managed } from './process.ts';
+import { Managed, type Surroundings } from './process.ts';
 import { Recorder, type Recording } from './recorder.ts';
 import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance } from './settings.ts';
-import { type CountingProxy, createCountingProxy } from './wire.ts';
+import { type CountingProxy, createCountingProxy, type ProxyOptions } from './wire.ts';
 
 export const MACHINE = 'virtual-1';
 export type ProcessName = NodeRole | 'machine';
@@ -28,6 +28,10 @@ export interface WorldOptions {
   readonly start?: readonly ProcessName[];
   /** Puts proxies with the TLS keys into every link to control and distribution. */
   readonly record?: boolean;
+  /** What processes run in. */
+  readonly surroundings?: Partial<Record<ProcessName, Surroundings>>;
+  /** How the machine's proxy is, when it is counted. */
+  readonly proxy?: ProxyOptions;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
 }
@@ -89,8 +93,8 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
     control: recorders?.control.address ?? addresses.control,
     distribution: recorders?.distribution.address ?? addresses.distribution,
   };
-  const wire = options.count ? closer.add(await createCountingProxy(reached.distribution)) : undefined;
-  const processes = makeProcesses(installation, addresses, reached, wire);
+  const wire = options.count ? closer.add(await createCountingProxy(reached.distribution, options.proxy)) : undefined;
+  const processes = makeProcesses(installation, addresses, reached, wire, options.surroundings);
   closer.add({
     close: async () => {
       await Promise.all(processNames.map((name) => processes[name].kill()));
@@ -143,6 +147,7 @@ function makeProcesses(
   own: Addresses,
   reached: Addresses,
   wire: CountingProxy | undefined,
+  surroundings: WorldOptions['surroundings'] = {},
 ): Record<ProcessName, Managed> {
   // A passive node listens at its own address and reaches the other one as everybody does.
   const addressesOf = (role: NodeRole): Addresses => ({
@@ -157,7 +162,7 @@ function makeProcesses(
             distribution: wire?.address ?? reached.distribution,
           })
         : nodeProcess(builtEntries, layout, name, addressesOf(name));
-    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`));
+    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), surroundings[name]);
   };
   return {
     control: managed('control'),

@@ -55,6 +55,7 @@ export function connectLink(
         handshakeTimeout: 10_000,
       });
       current.binaryType = 'nodebuffer';
+      const end = () => current.terminate();
       let silent = 0;
       let beat: NodeJS.Timeout | undefined;
       current.on('open', () => {
@@ -77,13 +78,14 @@ export function connectLink(
       );
       current.on('close', () => {
         clearInterval(beat);
+        stop.signal.removeEventListener('abort', end);
         const wasOpen = socket === current;
         socket = undefined;
         tcp = undefined;
         if (wasOpen) handlers.closed?.();
         resolve();
       });
-      stop.signal.addEventListener('abort', () => current.terminate(), { once: true });
+      stop.signal.addEventListener('abort', end, { once: true });
     });
 
   const run = async () => {

@@ -23,6 +23,8 @@ export interface ObjectRecord {
   readonly unknownCommands: number;
   readonly filamentMm: number;
   readonly machineSeconds: number;
+  /** Real seconds in which the machine waited for content. */
+  readonly starvedSeconds: number;
   readonly sessions: number;
   /** Hints received and solved. */
   readonly hints: number;

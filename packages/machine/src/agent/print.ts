@@ -283,6 +283,7 @@ export class Print {
         unknownCommands: summary.unknownCommands,
         filamentMm: summary.filamentMm,
         machineSeconds: summary.machineSeconds,
+        starvedSeconds: summary.starvedSeconds,
         sessions: this.#sessions,
         hints: this.#hints,
         wire,

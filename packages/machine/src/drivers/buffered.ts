@@ -12,6 +12,9 @@ import type {
   Telemetry,
 } from './contract.ts';
 
+/** What an engine knows of its run; how long it had nothing to do, the driver knows. */
+export type EngineSummary = Omit<RunSummary, 'starvedSeconds'>;
+
 /** What executes the bytes behind a buffered driver. */
 export interface Engine {
   /** A new run. */
@@ -29,7 +32,7 @@ export interface Engine {
   /** Heaters and motors off. */
   off(): void;
   telemetry(): Omit<Telemetry, 'state' | 'starved' | 'bufferedBytes' | 'error'>;
-  summary(): RunSummary;
+  summary(): EngineSummary;
   toolPath(): ToolPath | undefined;
   close(): Promise<void>;
 }
@@ -60,6 +63,7 @@ export class BufferedDriver implements Driver {
   readonly #listeners = new Set<(telemetry: Telemetry) => void>();
   #state: DriverState = 'disconnected';
   #starved = false;
+  #starvedMs = 0;
   #error: MillraceError | undefined;
   #run: Run | undefined;
   #work: Promise<void> = Promise.resolve();
@@ -99,6 +103,7 @@ export class BufferedDriver implements Driver {
     const run: Run = { ending: false, halt: new AbortController() };
     this.#run = run;
     this.#queue.clear();
+    this.#starvedMs = 0;
     this.#engine.begin();
     this.#enter('running');
     this.#work = this.#execute(run);
@@ -166,7 +171,7 @@ export class BufferedDriver implements Driver {
   }
 
   summary(): RunSummary {
-    return this.#engine.summary();
+    return { ...this.#engine.summary(), starvedSeconds: this.#starvedMs / 1_000 };
   }
 
   toolPath(): ToolPath | undefined {
@@ -216,6 +221,7 @@ export class BufferedDriver implements Driver {
   }
 
   async #starve(run: Run): Promise<void> {
+    const since = this.#clock.monotonic();
     this.#starved = true;
     this.#engine.hold();
     this.#tell(true);
@@ -223,6 +229,7 @@ export class BufferedDriver implements Driver {
       await this.#change.wait(run.halt.signal);
     } finally {
       this.#starved = false;
+      this.#starvedMs += this.#clock.monotonic() - since;
       if (this.#state === 'running') this.#engine.release();
     }
   }

@@ -64,6 +64,8 @@ export interface RunSummary {
   /** Filament used by this run, mm. */
   readonly filamentMm: number;
   readonly machineSeconds: number;
+  /** Real seconds in which it waited for content in mid-run: a part may bear the mark of each. */
+  readonly starvedSeconds: number;
   /** Machine seconds by segment, when the driver was told the length of one. */
   readonly times?: readonly number[];
 }

@@ -2,8 +2,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { parse, sleep, systemClock } from '@millrace/base';
 import { z } from 'zod';
-import { BufferedDriver, type Engine } from './buffered.ts';
-import type { Driver, DriverModules, RunSummary } from './contract.ts';
+import { BufferedDriver, type Engine, type EngineSummary } from './buffered.ts';
+import type { Driver, DriverModules } from './contract.ts';
 import { digestSoFar } from './digest.ts';
 import { Pacer, paceFactor } from './pacer.ts';
 
@@ -113,7 +113,7 @@ class SinkEngine implements Engine {
     };
   }
 
-  summary(): RunSummary {
+  summary(): EngineSummary {
     return {
       executedBytes: this.#done,
       sha256: digestSoFar(this.#hash),

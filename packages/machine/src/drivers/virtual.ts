@@ -3,8 +3,8 @@ import { MillraceError, parse, sleep, systemClock } from '@millrace/base';
 import { z } from 'zod';
 import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '../gcode/index.ts';
 import { ToolPath } from '../tool-path/path.ts';
-import { BufferedDriver, type Engine } from './buffered.ts';
-import type { Driver, DriverModules, RunSummary } from './contract.ts';
+import { BufferedDriver, type Engine, type EngineSummary } from './buffered.ts';
+import type { Driver, DriverModules } from './contract.ts';
 import { digestSoFar } from './digest.ts';
 import { Pacer, paceFactor } from './pacer.ts';
 
@@ -156,7 +156,7 @@ class VirtualEngine implements Engine, ExecutionListener {
     };
   }
 
-  summary(): RunSummary {
+  summary(): EngineSummary {
     const done = this.#done;
     return {
       executedBytes: done.bytes,

@@ -1,0 +1,80 @@
+import { execFileSync } from 'node:child_process';
+import { afterEach, describe, expect, it } from 'vitest';
+import { randomDesign } from '../support/designs.ts';
+import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
+import { createWorld, type ProcessName, type World } from '../support/world.ts';
+
+// Wall clocks an hour apart: a real process believes another time than the others (libfaketime). Revisions are numbers
+// and waits are counted by monotonic clocks, so nothing but the 65 minutes of signed documents ever looks at a wall clock.
+
+/** The library that lies about the time, where there is one. */
+function fakeTime(): string | undefined {
+  try {
+    return execFileSync('faketime', ['-f', '+0s', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+const library = fakeTime();
+if (library === undefined) process.stdout.write('clocks.test: not checked with real processes: faketime is not here\n');
+
+const SEGMENTS = 12;
+const RATE = 6 * 16_370;
+const design = randomDesign(SEGMENTS * 16_370 - 5);
+
+let world: World | undefined;
+afterEach(async () => {
+  await world?.close();
+  world = undefined;
+});
+
+/** An installation in which some processes believe that it is so many seconds later. */
+function worldWith(off: Partial<Record<ProcessName, number>>): Promise<World> {
+  const surroundings = Object.fromEntries(
+    Object.entries(off).map(([name, seconds]) => [
+      name,
+      {
+        env: {
+          LD_PRELOAD: library,
+          FAKETIME: `${seconds < 0 ? '' : '+'}${seconds}s`,
+          // Both spellings: older versions know the second.
+          FAKETIME_DONT_FAKE_MONOTONIC: '1',
+          DONT_FAKE_MONOTONIC: '1',
+        },
+      },
+    ]),
+  );
+  return createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, surroundings });
+}
+
+/** What a process writes into its log is dated by its own clock. */
+async function clockOf(name: ProcessName): Promise<number> {
+  const lines = (await world?.log(name))?.trim().split('\n') ?? [];
+  const times = lines.flatMap((line) => (line.includes('"time":"') ? [JSON.parse(line) as { time: string }] : []));
+  return Date.parse(times.at(-1)?.time ?? '');
+}
+
+describe.runIf(library !== undefined)('wall clocks that are an hour apart', () => {
+  it.each([
+    ['the machine’s ahead', { machine: 3_600 }],
+    ['the machine’s behind', { machine: -3_600 }],
+    ['the proactive nodes’ apart', { segments: 1_800, keys: -1_800 }],
+  ] as const)('%s: the object is made, byte for byte, without an alarm', async (_, off) => {
+    world = await worldWith(off);
+    const owner = await world.session('owner');
+    const operator = await world.session('operator');
+    const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE });
+    const licence = await license(world, owner, stored.design, 1);
+    const view = await untilEnded(operator, await order(world, operator, licence));
+    expect(view).toMatchObject({ state: 'completed' });
+    const made = await machineObject(world, objectOf(view));
+    expect(made).toMatchObject({ sha256: hashOf(design), sessions: 1 });
+    expect(await eventsOf(owner, objectOf(view))).not.toContain('alarmed');
+    // The control of this test: the clocks really were apart.
+    for (const [name, seconds] of Object.entries(off) as [ProcessName, number][]) {
+      const apart = ((await clockOf(name)) - Date.now()) / 1_000;
+      expect(Math.abs(apart - seconds)).toBeLessThan(600);
+    }
+  });
+});

@@ -1,0 +1,201 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { sleep } from '@millrace/base';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
+import { noisyGcode, randomDesign } from '../support/designs.ts';
+import {
+  eventsOf,
+  hashOf,
+  license,
+  machineObject,
+  objectOf,
+  order,
+  store,
+  untilEnded,
+  untilPrint,
+} from '../support/job.ts';
+import { openBadNetwork } from '../support/network.ts';
+import { factorFor } from '../support/pace.ts';
+import { filesOf, scan } from '../support/scan.ts';
+import { createWorld, folderOf, type ProcessName, type World, type WorldOptions } from '../support/world.ts';
+
+// Links that are cut for 30 s, silent for 30 s, slow and lossy, and processes that stand still for 20 s, in mid-print: the
+// machine goes on from its buffer, and every byte is executed once. The prints run side by side: they mostly wait.
+
+const LIMIT_MS = 240_000;
+const STALL_MS = 30_000;
+const PAUSE_MS = 20_000;
+
+const worlds: World[] = [];
+const scratch = mkdtempSync(join(tmpdir(), 'millrace loss '));
+afterAll(async () => {
+  await Promise.all(worlds.map((world) => world.close()));
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+interface Begun {
+  readonly world: World;
+  readonly owner: Session;
+  readonly operator: Session;
+  readonly print: string;
+}
+
+async function begin(
+  options: WorldOptions,
+  design: Uint8Array,
+  how: { name: string; kind: 'gcode' | 'binary'; bytesPerSecond?: number },
+): Promise<Begun> {
+  const world = await createWorld(options);
+  worlds.push(world);
+  const owner = await world.session('owner');
+  const operator = await world.session('operator');
+  const stored = await store(world, owner, design, how);
+  const licence = await license(world, owner, stored.design, 1);
+  return { world, owner, operator, print: await order(world, operator, licence) };
+}
+
+const untilTaken = ({ operator, print }: Begun, segments: number) =>
+  untilPrint(operator, print, ({ progress, state }) => (progress?.acked ?? 0) >= segments || state === 'completed');
+
+/** Byte for byte, once each, without an alarm. */
+async function expectMade({ owner, operator, print, world }: Begun, design: Uint8Array) {
+  const view = await untilEnded(operator, print, LIMIT_MS);
+  expect(view).toMatchObject({ state: 'completed' });
+  const made = await machineObject(world, objectOf(view));
+  expect(made).toMatchObject({ bytes: design.length, sha256: hashOf(design) });
+  const events = await eventsOf(owner, objectOf(view));
+  expect(events.filter((type) => type !== 'progressed' && type !== 'machine')).toEqual([
+    'ordered',
+    'permitted',
+    'started',
+    'completed',
+  ]);
+  return made;
+}
+
+/** Last line that the machine has executed, as the agent notes it for a restart. */
+async function lineOf(world: World): Promise<number> {
+  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'run.json');
+  return (JSON.parse(await readFile(path, 'utf8')) as { line: number }).line;
+}
+
+describe.concurrent('the link to the machine', () => {
+  /** Seven segments, some 13 s each: three of them behind the one being taken are the 36 s. */
+  const design = noisyGcode(7 * 16_370 - 100, 600);
+  const SECONDS = 92;
+
+  it.each(['refused', 'silent'] as const)(
+    '%s for 30 s: the machine executes line after line from memory alone, never waits, and goes on',
+    async (network) => {
+      const temporary = join(scratch, network);
+      mkdirSync(temporary);
+      const begun = await begin(
+        {
+          count: true,
+          // A buffer like that of a real machine: what is ahead is what the agent holds.
+          machine: { factor: await factorFor(design, SECONDS), stallMs: 5_000, driver: { bufferBytes: 2_048 } },
+          surroundings: { machine: { env: { TMPDIR: temporary } } },
+        },
+        design,
+        { name: `${network}.gcode`, kind: 'gcode' },
+      );
+      const { world } = begun;
+      await untilTaken(begun, 2);
+      const lines = [await lineOf(world)];
+      const { wire } = world;
+      if (wire === undefined) throw new Error('the link is not proxied');
+      wire.become(network);
+      const passed = wire.down;
+      const end = performance.now() + STALL_MS;
+      const findings: unknown[] = [];
+      while (performance.now() < end) {
+        await sleep(2_000);
+        lines.push(await lineOf(world));
+        const folders = [folderOf(world.installation, 'machine'), temporary];
+        for (const folder of folders) findings.push(...scan(filesOf(folder), design));
+      }
+      expect(wire.down).toBe(passed);
+      wire.become('good');
+      // It was told three times in 30 s how far the machine was, once for each segment.
+      expect(new Set(lines).size).toBeGreaterThanOrEqual(3);
+      expect([...lines].sort((a, b) => a - b)).toEqual(lines);
+      expect(findings).toEqual([]);
+      const made = await expectMade(begun, design);
+      expect(made.sessions).toBeGreaterThanOrEqual(2);
+      // It waited for the first segment, a moment.
+      expect(made.starvedSeconds).toBeLessThan(1);
+    },
+    LIMIT_MS,
+  );
+});
+
+describe.concurrent('a process that stands still for 20 s', () => {
+  const RATE = 16_370 / 6;
+  const design = randomDesign(16 * 16_370 - 9);
+
+  it(
+    'whichever it is: the print goes on, with no alarm and no line twice',
+    async () => {
+      const begun = await begin(
+        { machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 5_000, driver: { bufferBytes: 2_048 } } },
+        design,
+        { name: 'paused.bin', kind: 'binary', bytesPerSecond: RATE },
+      );
+      const names: readonly ProcessName[] = ['segments', 'keys', 'distribution', 'machine'];
+      let taken = 1;
+      for (const name of names) {
+        await untilTaken(begun, taken);
+        begun.world.processes[name].signal('SIGSTOP');
+        await sleep(PAUSE_MS);
+        begun.world.processes[name].signal('SIGCONT');
+        // Until it has gone on for a segment after the pause.
+        taken = ((await begun.operator.api.print(begun.print)).progress?.acked ?? 0) + 2;
+      }
+      await expectMade(begun, design);
+    },
+    LIMIT_MS,
+  );
+});
+
+const bad = openBadNetwork('delay', '100ms', '50ms', 'loss', '3%', 'reorder', '10%');
+if (typeof bad === 'string')
+  process.stdout.write(`loss.test: lost packets go unchecked, no network of our own: ${bad}\n`);
+else afterAll(() => bad.close());
+
+describe.concurrent('a link on which packets are late, lost and out of order', () => {
+  const RATE = 2 * 16_370;
+  const design = randomDesign(60 * 16_370 - 9);
+  const machine = { kind: 'sink', factor: 1, bytesPerSecond: RATE, driver: { bufferBytes: 2_048 } } as const;
+  const how = { kind: 'binary', bytesPerSecond: RATE } as const;
+
+  it(
+    'as TCP hands it on, 100 ms ± 50 ms each way, every thirtieth piece 300 ms later: the machine is fed, and hardly waits',
+    async () => {
+      const lag = { delayMs: 100, jitterMs: 50, lost: 1 / 30, againMs: 300 };
+      const begun = await begin({ count: true, proxy: { lag }, machine }, design, { name: 'late.bin', ...how });
+      const made = await expectMade(begun, design);
+      expect(made.sessions).toBe(1);
+      expect(made.starvedSeconds).toBeLessThan(5);
+    },
+    LIMIT_MS,
+  );
+
+  it.runIf(typeof bad !== 'string')(
+    'by the kernel, 100 ms ± 50 ms each way, 3 % lost, some reordered: the machine is fed, byte for byte',
+    async () => {
+      if (typeof bad === 'string') throw new Error(bad);
+      const surroundings = { machine: { within: bad.within } };
+      const begun = await begin({ count: true, proxy: { host: bad.host }, machine, surroundings }, design, {
+        name: 'lost.bin',
+        ...how,
+      });
+      await expectMade(begun, design);
+      expect(bad.dropped()).toBeGreaterThan(10);
+    },
+    LIMIT_MS,
+  );
+});

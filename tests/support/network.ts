@@ -1,0 +1,55 @@
+import { execFileSync } from 'node:child_process';
+
+/** A network of its own for a process, at the end of a bad wire. */
+export interface BadNetwork {
+  /** This end's address. */
+  readonly host: string;
+  /** A command that runs what follows at the other end. */
+  readonly within: readonly string[];
+  /** Packets from here to there that were lost on purpose. */
+  dropped(): number;
+  close(): void;
+}
+
+/**
+ * Linux's own emulation of a bad network (netem), each way, between here and a network namespace. It takes a superuser, `ip`, `tc` and a
+ * kernel that has netem.
+ * @param how netem's words, such as `delay 100ms`
+ * @returns why there is none, where there is none
+ */
+export function openBadNetwork(...how: readonly string[]): BadNetwork | string {
+  const id = process.pid % 100_000;
+  const [name, outside, inside] = [`millrace${id}`, `mr${id}a`, `mr${id}b`];
+  const within = ['ip', 'netns', 'exec', name];
+  const host = '10.213.77.1';
+  const close = () => {
+    try {
+      run('ip', 'netns', 'del', name); // and both ends of the wire with it
+    } catch {
+      // it was not made
+    }
+  };
+  try {
+    run('ip', 'netns', 'add', name);
+    run('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', inside, 'netns', name);
+    run('ip', 'addr', 'add', `${host}/24`, 'dev', outside);
+    run('ip', 'link', 'set', outside, 'up');
+    run(...within, 'ip', 'addr', 'add', '10.213.77.2/24', 'dev', inside);
+    run(...within, 'ip', 'link', 'set', inside, 'up');
+    run('tc', 'qdisc', 'add', 'dev', outside, 'root', 'netem', ...how);
+    run(...within, 'tc', 'qdisc', 'add', 'dev', inside, 'root', 'netem', ...how);
+  } catch (cause) {
+    close();
+    return String(cause).split('\n').slice(0, 2).join(': ');
+  }
+  return {
+    host,
+    within,
+    dropped: () => Number(/dropped (\d+)/.exec(run('tc', '-s', 'qdisc', 'show', 'dev', outside))?.[1] ?? 0),
+    close,
+  };
+}
+
+function run(...[command = '', ...args]: readonly string[]): string {
+  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
