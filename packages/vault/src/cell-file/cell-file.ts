@@ -249,7 +249,7 @@ export class CellFile implements Store {
     });
     try {
       for (let start = 0, end = 1; end <= parts.length; end++) {
-        if (end < parts.length && parts[end]?.slot === (parts[end - 1]?.slot ?? 0) + 1 && end - start < 512) continue;
+        if (end < parts.length && parts[end]?.slot === (parts[end - 1]?.slot ?? 0) + 1 && end - start < RUN) continue;
         await this.#writeRun(parts.slice(start, end));
         start = end;
       }
@@ -345,6 +345,8 @@ export interface IndexWrite {
 
 /** Entries of the index looked up at a time: about a millisecond. */
 const LOOKED = 256;
+/** Slots side by side that are stored by one write: few, as the system's cache keeps them in one piece (`writeSlots`). */
+const RUN = 4;
 
 function fileError(error: unknown, path: string): MillraceError {
   if (error instanceof MillraceError) return error;

@@ -56,7 +56,7 @@ export function runJob(
       heads.set(renewed.subarray(0, BODY_HEAD), i * BODY_HEAD);
       out.set(renewed.subarray(BODY_HEAD), i * SLOT_BYTES);
     }
-    writeRuns(file, out, slots);
+    writeSlots(file, out, slots);
     return heads;
   } finally {
     records.fill(0, 0, each * count);
@@ -95,14 +95,14 @@ function readWhole(file: number, into: Uint8Array, offset: number, slot: number)
   }
 }
 
-function writeRuns(file: number, out: Uint8Array, slots: readonly number[]): void {
-  for (let start = 0, end = 1; end <= slots.length; end++) {
-    if (end < slots.length && slots[end] === (slots[end - 1] ?? 0) + 1) continue;
-    const length = (end - start) * SLOT_BYTES;
-    for (let done = 0; done < length; ) {
-      const position = (slots[start] ?? 0) * SLOT_BYTES + done;
-      done += writeSync(file, out, start * SLOT_BYTES + done, length - done, position);
+/**
+ * Each by a write of its own, also those that lie side by side: the system's cache keeps what one write brought as one
+ * piece, and later looks through all of a large piece when a slot of it is flushed.
+ */
+function writeSlots(file: number, out: Uint8Array, slots: readonly number[]): void {
+  for (const [i, slot] of slots.entries()) {
+    for (let done = 0; done < SLOT_BYTES; ) {
+      done += writeSync(file, out, i * SLOT_BYTES + done, SLOT_BYTES - done, slot * SLOT_BYTES + done);
     }
-    start = end;
   }
 }
