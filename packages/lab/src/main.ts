@@ -4,6 +4,7 @@ import { type Bench, formatReport } from './bench.ts';
 
 /** Benches by name; each is loaded only when it runs. */
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  fleet: async () => (await import('./bench-fleet.ts')).benchFleet,
   hash: async () => (await import('./bench-hash.ts')).benchHash,
   'hash-failures': async () => (await import('./bench-hash-failures.ts')).benchHashFailures,
   stream: async () => (await import('./bench-stream.ts')).benchStream,

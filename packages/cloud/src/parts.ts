@@ -1,0 +1,9 @@
+// Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
+export { type Delivery, Mailbox, mailRole } from './control/mailbox.ts';
+export { createDistributionNode } from './distribution/distribution-node.ts';
+export { type KeyedCell, KeysStream } from './keys/stream.ts';
+export type { MailClient } from './node/mail-client.ts';
+export { connectOutbound, type Outbound } from './node/proactive.ts';
+export { createTlsServer, listen, requireRole } from './node/server.ts';
+export { SegmentsStream } from './segments/stream.ts';
+export { PaceGuard, windowFor } from './streaming/pace.ts';

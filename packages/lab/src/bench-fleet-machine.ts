@@ -1,0 +1,234 @@
+import { type Bytes, equalBytes, Serial, silentLogger, toHex, u32be } from '@millrace/base';
+import { generateP256Key, type OpeningContext, type TlsIdentity } from '@millrace/identity';
+import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
+import {
+  acceptSession,
+  connectLink,
+  decodeKey,
+  decodeLink,
+  encodeStream,
+  forwardSeed,
+  type LinkMessage,
+  type LinkSocket,
+  reverseKeys,
+  reverseMatrix,
+  type SessionOffer,
+  type StreamParameters,
+  sealTelemetry,
+  sliceStep,
+} from '@millrace/protocol';
+import { tell } from './bench-fleet-ipc.ts';
+import { bindingOf, type FleetWorld, keysOf, timesOf } from './bench-fleet-world.ts';
+
+/** A table of order 24 on a slow machine. */
+const TABLE_MS = 600;
+/** As the agent's reporter: the machine's state when nothing else has said it for so long. */
+export const STATE_MS = 2_000;
+const state = {
+  state: 'running' as const,
+  line: 12_345,
+  layer: 17,
+  position: [101.25, 88.5, 3.4] as [number, number, number],
+  hotend: 214.6,
+  bed: 59.8,
+  filament: 1_234.5,
+  bytes: 1_234_567,
+  wire: 1_456_789,
+  hints: 456_789,
+};
+
+/** What all machines of a process count together. */
+export interface Counts {
+  running: number;
+  frames: number;
+  keys: number;
+  reverse: number;
+  taken: number;
+  wrong: number;
+  starved: number;
+  lost: number;
+  latency: number[];
+}
+
+export interface MachineParts {
+  readonly world: FleetWorld;
+  readonly host: string;
+  readonly engine: HashEngine;
+  readonly cells: (segment: number) => Bytes;
+  readonly counts: Counts;
+}
+
+interface Session {
+  readonly parameters: StreamParameters;
+  readonly context: OpeningContext;
+  /** Makes every frame again, for comparison: it has the session's secrets and knows the cells. */
+  readonly mirror: Sender;
+  readonly reverse: Sender;
+  readonly telemetryKey: Bytes;
+}
+
+/**
+ * One machine: its own certificate, TLS connection and session. It does not build the table: it computes each frame
+ * anew from the session's keys and the cell, and compares all of it, so that every hint, parity and MAC is checked at
+ * the cost of sending.
+ */
+export class FleetMachine {
+  readonly #name: string;
+  readonly #parts: MachineParts;
+  readonly #link: LinkSocket;
+  readonly #key = generateP256Key();
+  readonly #ephemeral = generateP256Key();
+  readonly #sealed = new Serial();
+  readonly #times: readonly number[];
+  readonly #frames = new Set<number>();
+  readonly #asked = new Map<number, number>();
+  #session: Session | undefined;
+  #ready = 0n;
+  #preparing = 0;
+  #keys = 0;
+  #got = 0;
+  #taken = 0;
+  #sliced = 0;
+  #number = 0;
+  #stateAt = 0;
+  #takesAt = Number.POSITIVE_INFINITY;
+  #starving = false;
+
+  constructor(name: string, tls: TlsIdentity, parts: MachineParts, opened: () => void) {
+    const { world, host, counts } = parts;
+    this.#name = name;
+    this.#parts = parts;
+    this.#times = timesOf(world, name);
+    const pin = world.directory.nodes.distribution.fingerprint;
+    this.#link = connectLink(
+      {
+        address: () => ({ host, port: world.addresses.distribution.port }),
+        path: '/v1/machine',
+        tls: { authority: world.directory.authority, identity: tls, pin },
+        logger: silentLogger,
+      },
+      {
+        open: () => {
+          const { publicKey: key } = this.#key;
+          tell({ type: 'home', machine: name, key, ephemeral: this.#ephemeral.publicKey });
+        },
+        message: (bytes) => this.#onMessage(decodeLink(bytes, false), opened),
+        closed: () => {
+          counts.lost++;
+        },
+      },
+    );
+  }
+
+  /** Draws when it is time; tells its state when that is due. */
+  tick(now: number): void {
+    if (this.#session === undefined) return;
+    const { counts } = this.#parts;
+    while (now >= this.#takesAt) {
+      if (this.#taken >= this.#got) {
+        if (!this.#starving) counts.starved++;
+        this.#starving = true;
+        break;
+      }
+      if (this.#starving) this.#takesAt = now;
+      this.#starving = false;
+      this.#takesAt += (this.#times[this.#taken] ?? 0) / 10;
+      this.#taken++;
+      counts.taken++;
+      this.#report(now);
+    }
+    if (this.#preparing > 0 && now >= this.#preparing) {
+      this.#preparing = 0;
+      this.#ready++;
+      this.#report(now);
+    }
+    if (now - this.#stateAt >= STATE_MS) this.#report(now);
+  }
+
+  #onMessage(message: LinkMessage, opened: () => void): void {
+    if (message.kind === 'frame') return this.#onFrame(message.payload);
+    if (message.kind === 'key') return void this.#sealed.run(() => this.#onKey(message.payload));
+    if (message.kind !== 'control') return;
+    if (message.message.type === 'offer') {
+      const { offer } = message.message;
+      void this.#sealed.run(() => this.#accept(offer)).then(opened);
+    } else this.#parts.counts.lost++;
+  }
+
+  async #accept(offer: SessionOffer): Promise<void> {
+    const { engine } = this.#parts;
+    const binding = bindingOf(this.#name, offer.session);
+    const side = await acceptSession({ binding, offer, machineKey: this.#key, ephemeral: this.#ephemeral });
+    const { order, suite, hints } = side.parameters;
+    const session = { sessionId: offer.session, engine };
+    const { seed, telemetry } = reverseKeys(side.seed);
+    this.#session = {
+      parameters: side.parameters,
+      context: side.context,
+      mirror: createSender({ ...session, parameters: { order, suite, hints }, seed: forwardSeed(side.seed) }),
+      reverse: createSender({ ...session, parameters: reverseMatrix(side.parameters), seed }),
+      telemetryKey: telemetry,
+    };
+    // The nodes may not have opened their ends yet: the state, two seconds later, says it again.
+    this.#report(performance.now());
+  }
+
+  #onFrame(payload: Bytes): void {
+    const session = this.#session;
+    const { counts, cells } = this.#parts;
+    if (session === undefined) return;
+    counts.frames++;
+    const view = new DataView(payload.buffer, payload.byteOffset);
+    const [revision, segment] = [view.getBigUint64(22), view.getUint32(30)];
+    while (session.mirror.revision < revision) session.mirror.advance();
+    while (session.reverse.revision < revision) session.reverse.advance();
+    if (!equalBytes(session.mirror.encode(segment, cells(segment)), payload)) counts.wrong++;
+    const asked = this.#asked.get(segment);
+    this.#asked.delete(segment);
+    const now = performance.now();
+    if (asked !== undefined && this.#takesAt < Number.POSITIVE_INFINITY) counts.latency.push(now - asked);
+    this.#frames.add(segment);
+    if (revision >= this.#ready && this.#preparing === 0) this.#preparing = now + TABLE_MS;
+    this.#deliver(now);
+  }
+
+  async #onKey(payload: Bytes): Promise<void> {
+    const { counts } = this.#parts;
+    const { segment, sealed } = decodeKey(payload);
+    const keys = await this.#session?.context.open(sealed, u32be(segment));
+    counts.keys++;
+    if (segment !== this.#keys || keys === undefined || !equalBytes(keys, keysOf(segment))) counts.wrong++;
+    this.#keys = segment + 1;
+    this.#deliver(performance.now());
+  }
+
+  #deliver(now: number): void {
+    while (this.#got < this.#keys && this.#frames.delete(this.#got)) this.#got++;
+    const { window } = this.#session?.parameters ?? { window: 0 };
+    if (this.#takesAt === Number.POSITIVE_INFINITY && this.#got >= window >> 1) {
+      this.#takesAt = now + (Math.random() * (this.#times[0] ?? 0)) / 10;
+      this.#parts.counts.running++;
+    }
+  }
+
+  #report(now: number): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    const withState = now - this.#stateAt >= STATE_MS;
+    const telemetry = { acked: this.#taken, ready: this.#ready, ...(withState ? { machine: state } : {}) };
+    const number = this.#number++;
+    const frame = session.reverse.encode(number, sealTelemetry(session.telemetryKey, number, telemetry));
+    this.#link.send(encodeStream('reverse', frame));
+    this.#parts.counts.reverse++;
+    if (withState) this.#stateAt = now;
+    // What the keys node gives out for it (keys/stream.ts).
+    const { segments, window } = session.parameters;
+    const step = sliceStep(window);
+    for (; Math.min(segments, this.#taken + window) - this.#sliced >= step; this.#sliced += step)
+      for (let i = 0; i < step; i++) this.#asked.set(this.#sliced + i, now);
+  }
+}
+
+export function machineName(): string {
+  return toHex(crypto.getRandomValues(new Uint8Array(16)));
+}

@@ -1,0 +1,191 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import {
+  connectOutbound,
+  createDistributionNode,
+  createTlsServer,
+  KeysStream,
+  listen,
+  Mailbox,
+  mailRole,
+  type Outbound,
+  PaceGuard,
+  requireRole,
+  SegmentsStream,
+} from '@millrace/cloud/parts';
+import { createEngine } from '@millrace/live-matrix';
+import {
+  encodeControl,
+  encodeStream,
+  type LinkMessage,
+  type Message,
+  offerSession,
+  type StreamParameters,
+} from '@millrace/protocol';
+import { openLmdb } from '@millrace/stores';
+import { type Home, serveParent } from './bench-fleet-ipc.ts';
+import {
+  bindingOf,
+  configOf,
+  createCells,
+  type FleetWorld,
+  keysOf,
+  parametersOf,
+  timesOf,
+} from './bench-fleet-world.ts';
+
+/*
+ * One node of the fleet. Streams, relay, links and mail are the product's; what comes before a session (users, permits, ledger) and the
+ * vault behind it (cells and keys come from memory) are not.
+ */
+
+const TICK_MS = 100;
+const logger = silentLogger;
+
+/** Control: the mailbox alone, on its store, by HTTPS. */
+async function startControl(world: FleetWorld): Promise<void> {
+  const config = configOf(world, 'control');
+  await mkdir(config.folder, { recursive: true });
+  const queue = openLmdb({ path: join(config.folder, 'data') }).queue('mail');
+  const mailbox = new Mailbox(queue, world.directory, config.box);
+  const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
+  const roleOf = (request: Parameters<typeof requireRole>[1]) =>
+    requireRole(world.directory, request, 'segments', 'keys').role;
+  server.post<{ Params: { to: string }; Querystring: { id: string } }>('/v1/mailbox/:to', async (request) => {
+    await mailbox.put(mailRole(request.params.to), roleOf(request), request.query.id, request.body as Uint8Array);
+    return {};
+  });
+  server.get<{ Querystring: { wait: string; consumer: string } }>('/v1/mailbox', async (request, reply) => {
+    const { wait, consumer } = request.query;
+    const mail = await mailbox.poll(roleOf(request), consumer, Number(wait), new AbortController().signal);
+    return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
+  });
+  server.post('/v1/mailbox/acknowledge', async (request) => {
+    await mailbox.acknowledge(roleOf(request), (request.body as { ids: string[] }).ids);
+    return {};
+  });
+  await listen(server, world.addresses.control);
+}
+
+function outboundOf(world: FleetWorld, role: 'segments' | 'keys', onStream: (message: LinkMessage) => void): Outbound {
+  const { control, distribution } = world.addresses;
+  const addresses = { control, distribution: { ...distribution, host: '127.0.0.1' } };
+  return connectOutbound({ config: configOf(world, role), addresses, logger, onStream });
+}
+
+function guardOf(world: FleetWorld, machine: string, { window }: StreamParameters): PaceGuard {
+  return new PaceGuard({ tenthsOfMs: timesOf(world, machine), factor: 1, window, clock: systemClock });
+}
+
+const failed = (error: unknown) => {
+  if (error !== undefined) process.stderr.write(`a stream ended: ${String(error)}\n`);
+};
+
+async function startSegments(world: FleetWorld): Promise<void> {
+  const engine = createEngine();
+  const cells = createCells();
+  const streams = new Map<string, SegmentsStream>();
+  const { link, mail } = outboundOf(world, 'segments', (message) => {
+    if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
+  });
+  setInterval(() => {
+    for (const stream of streams.values()) stream.tick();
+  }, TICK_MS);
+  mail.start(async (message: Message) => {
+    if (message.type === 'stream.session') {
+      const { session, jti, seed, parameters } = message;
+      const stream = await SegmentsStream.open({
+        session,
+        jti,
+        seed,
+        parameters,
+        guard: guardOf(world, parameters.object, parameters),
+        engine,
+        clock: systemClock,
+        logger,
+        sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
+        onTelemetry: () => undefined,
+        onEnd: failed,
+      });
+      streams.set(toHex(session), stream);
+    } else if (message.type === 'stream.slice') {
+      const stream = streams.get(message.session);
+      for (const { segment } of message.cells) stream?.addCell(segment, cells(segment));
+    }
+  });
+}
+
+function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
+  const engine = createEngine();
+  const streams = new Map<string, KeysStream>();
+  const { link, mail } = outboundOf(world, 'keys', (message) => {
+    if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
+  });
+  return async ({ machine, key, ephemeral }) => {
+    const session = systemRandom(16);
+    const parameters = parametersOf(world, machine);
+    const binding = bindingOf(machine, session);
+    const licenceSecret = systemRandom(32);
+    const { offer, seed, context } = await offerSession({
+      binding,
+      machineStatic: key,
+      machineEphemeral: ephemeral,
+      licenceSecret,
+      parameters,
+    });
+    const jti = toHex(systemRandom(16));
+    await mail.send('segments', { type: 'stream.session', session, jti, seed, parameters });
+    link.send(encodeControl({ type: 'offer', machine, jti, offer }));
+    const stream = await KeysStream.open({
+      session,
+      seed,
+      parameters,
+      context,
+      guard: guardOf(world, machine, parameters),
+      engine,
+      clock: systemClock,
+      logger,
+      slice: async (from, to) => {
+        const slice = Array.from({ length: to - from }, (_, i) => keyedCell(from + i));
+        const cells = slice.map(({ segment, index }) => ({ segment, index }));
+        await mail.send('segments', { type: 'stream.slice', session: toHex(session), cells });
+        return slice;
+      },
+      mailMix: (revision, secret) =>
+        mail.send('segments', {
+          type: 'stream.mix',
+          session: toHex(session),
+          revision: Number(revision),
+          secret: new Uint8Array(secret),
+        }),
+      send: (message) => link.send(message),
+      onEnd: failed,
+    });
+    streams.set(toHex(session), stream);
+  };
+}
+
+function keyedCell(segment: number): { segment: number; index: Bytes; outerKey: Bytes; cek: Bytes } {
+  const keys = keysOf(segment);
+  return { segment, index: systemRandom(20), outerKey: keys.slice(0, 32), cek: keys.slice(32) };
+}
+
+let onHome: ((home: Home) => Promise<void>) | undefined;
+serveParent(async (message) => {
+  if (message.type === 'home') {
+    await onHome?.(message);
+    return undefined;
+  }
+  if (message.type !== 'node') throw new Error(`not for a node: ${message.type}`);
+  const { role, world } = message;
+  if (role === 'control') await startControl(world);
+  if (role === 'distribution') {
+    const config = configOf(world, 'distribution');
+    await mkdir(config.folder, { recursive: true });
+    await createDistributionNode({ config, addresses: world.addresses }, { logger });
+  }
+  if (role === 'segments') await startSegments(world);
+  if (role === 'keys') onHome = startKeys(world);
+  return { type: 'ready' };
+});

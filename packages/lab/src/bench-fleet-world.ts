@@ -1,0 +1,139 @@
+import { createHash, hkdfSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type Bytes, copyBytes, systemClock, systemRandom, toHex } from '@millrace/base';
+import type { NodeConfig } from '@millrace/cloud';
+import { windowFor } from '@millrace/cloud/parts';
+import { type Authority, createAuthority, fingerprint, generateP256Key, p256Key } from '@millrace/identity';
+import { DesignEstimator } from '@millrace/machine';
+import type { Addresses, Directory, NodeRole, SessionBinding, StreamParameters } from '@millrace/protocol';
+import { CONTENT_BYTES, SEGMENT_BYTES } from '@millrace/vault';
+
+/** What a machine of the fleet draws on average, design bytes a second. */
+export const DRAW = 2_000;
+/** Sealed segments that all machines print, over and over; every session hints them under its own seed. */
+const CELLS = 64;
+/** Of the design: long enough for any run. */
+const SEGMENTS = 2_500;
+const SAMPLE = new URL('../../../samples/impeller.gcode', import.meta.url);
+export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const;
+
+/** An installation in memory; goes to the processes as it is. */
+export interface FleetWorld {
+  readonly directory: Directory;
+  readonly addresses: Addresses;
+  readonly authority: Authority['identity'];
+  readonly nodes: Readonly<Record<NodeRole, { readonly tls: Authority['identity']; readonly box: Bytes }>>;
+  /** Expected consumption of every segment, 0.1 ms. */
+  readonly times: readonly number[];
+  readonly folder: string;
+}
+
+export async function createFleetWorld(folder: string, ports: readonly [number, number]): Promise<FleetWorld> {
+  const authority = await createAuthority('fleet', systemClock.now());
+  const nodes = Object.fromEntries(
+    await Promise.all(
+      nodeRoles.map(async (role) => {
+        const tls = await authority.issue({ role }, ['127.0.0.1']);
+        return [role, { tls, box: generateP256Key().exportSecret() }] as const;
+      }),
+    ),
+  ) as FleetWorld['nodes'];
+  const nodeOf = (role: NodeRole) => ({
+    fingerprint: fingerprint(nodes[role].tls.certificate),
+    box: toHex(p256Key(nodes[role].box).publicKey),
+  });
+  const [control, segments, keys, distribution] = (['control', 'segments', 'keys', 'distribution'] as const).map(
+    nodeOf,
+  );
+  if (control === undefined || segments === undefined || keys === undefined || distribution === undefined)
+    throw new Error('a node is missing');
+  return {
+    directory: {
+      version: 1,
+      installation: toHex(systemRandom(16)),
+      name: 'fleet',
+      authority: authority.identity.certificate,
+      nodes: { control, segments, keys, distribution },
+      permitKey: control.box,
+      logKey: 'none',
+      adminKey: `02${toHex(systemRandom(32))}`,
+    },
+    // Machines reach the distribution node by several addresses of this computer: each has 28,231 ports to come from.
+    addresses: { control: { host: '127.0.0.1', port: ports[0] }, distribution: { host: '0.0.0.0', port: ports[1] } },
+    authority: authority.identity,
+    nodes,
+    times: segmentTimes(),
+    folder,
+  };
+}
+
+/** As the node's own configuration; what it does not need is missing. */
+export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
+  const { tls, box } = world.nodes[role];
+  return {
+    role,
+    folder: `${world.folder}/${role}`,
+    directory: world.directory,
+    tls,
+    box: p256Key(box),
+    maintenance: { periodMs: 0, density: 100 } as NodeConfig['maintenance'],
+    checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
+    secret: () => Promise.reject(new Error('the bench has no such secret')),
+  };
+}
+
+/** Times of a real print's segments, one print after the other, stretched to the fleet's mean draw. */
+function segmentTimes(): readonly number[] {
+  const estimator = new DesignEstimator({});
+  estimator.push(readFileSync(SAMPLE));
+  // The last segment is not full, and in the first two the machine heats up and lays its first layer.
+  const seconds = [...estimator.finish().times].slice(2, -1);
+  const mean = seconds.reduce((sum, one) => sum + one, 0) / seconds.length;
+  const stretch = (CONTENT_BYTES / DRAW / mean) * 10_000;
+  return Array.from({ length: SEGMENTS }, (_, i) => Math.round((seconds[i % seconds.length] ?? mean) * stretch));
+}
+
+/** Each machine is somewhere else in the print. */
+export function timesOf(world: FleetWorld, machine: string): readonly number[] {
+  const begin = Number.parseInt(machine.slice(0, 4), 16) % SEGMENTS;
+  return [...world.times.slice(begin), ...world.times.slice(0, begin)];
+}
+
+export function parametersOf(world: FleetWorld, machine: string): StreamParameters {
+  return {
+    object: `${machine}-1`,
+    design: 'de'.repeat(16),
+    designNonce: new Uint8Array(16),
+    segments: SEGMENTS,
+    from: 0,
+    size: SEGMENTS * CONTENT_BYTES,
+    window: windowFor(world.times, 1),
+    order: 24,
+    suite: 'keccak256',
+    hints: 'dense',
+    layer: 'ctr',
+    revisionMs: 5_000,
+  };
+}
+
+/** A machine's documents would be hashed here. */
+export function bindingOf(machine: string, session: Uint8Array): SessionBinding {
+  return { openingHash: sha256(machine), session, licence: 'fleet', serial: machine };
+}
+
+/** The stored cells, the same in every process. A copy, as what is read from a store is. */
+export function createCells(): (segment: number) => Bytes {
+  const cells = Array.from({ length: CELLS }, (_, i) =>
+    copyBytes(createHash('shake256', { outputLength: SEGMENT_BYTES }).update(`cell ${i}`).digest()),
+  );
+  return (segment) => copyBytes(cells[segment % CELLS] ?? new Uint8Array(SEGMENT_BYTES));
+}
+
+/** Outer key and content key of a segment, 64 bytes, so that the machine can tell whether it got the right ones. */
+export function keysOf(segment: number): Bytes {
+  return new Uint8Array(hkdfSync('sha256', 'fleet', '', String(segment), 64));
+}
+
+function sha256(text: string): Bytes {
+  return copyBytes(createHash('sha256').update(text).digest());
+}
