@@ -56,3 +56,43 @@ export class Serial {
     return result;
   }
 }
+
+/**
+ * Many small things by few calls: what comes while a call is under way goes with the next one, in order. So a call that
+ * takes long takes more at a time, and one thing alone does not wait.
+ */
+export class Batcher<T> {
+  readonly #most: number;
+  readonly #call: (items: readonly T[]) => Promise<void>;
+  #waiting: { readonly item: T; resolve(): void; reject(error: unknown): void }[] = [];
+  #calling = false;
+
+  /** @param most things of one call */
+  constructor(most: number, call: (items: readonly T[]) => Promise<void>) {
+    this.#most = most;
+    this.#call = call;
+  }
+
+  /** Ends as the call ends that took the item. */
+  add(item: T): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject });
+      if (!this.#calling) void this.#work();
+    });
+  }
+
+  async #work(): Promise<void> {
+    this.#calling = true;
+    while (this.#waiting.length > 0) {
+      const some = this.#waiting.slice(0, this.#most);
+      this.#waiting = this.#waiting.slice(this.#most);
+      try {
+        await this.#call(some.map(({ item }) => item));
+        for (const { resolve } of some) resolve();
+      } catch (error) {
+        for (const { reject } of some) reject(error);
+      }
+    }
+    this.#calling = false;
+  }
+}

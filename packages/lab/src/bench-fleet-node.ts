@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { Batcher, type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import {
   connectOutbound,
   createDistributionNode,
@@ -20,6 +20,7 @@ import {
   encodeStream,
   type LinkMessage,
   type Message,
+  type MessageOf,
   offerSession,
   type StreamParameters,
 } from '@millrace/protocol';
@@ -109,9 +110,11 @@ async function startSegments(world: FleetWorld): Promise<void> {
         onEnd: failed,
       });
       streams.set(toHex(session), stream);
-    } else if (message.type === 'stream.slice') {
-      const stream = streams.get(message.session);
-      for (const { segment } of message.cells) stream?.addCell(segment, cells(segment));
+    } else if (message.type === 'stream.slices') {
+      for (const { session, cells: places } of message.slices) {
+        const stream = streams.get(session);
+        for (const { segment } of places) stream?.addCell(segment, cells(segment));
+      }
     }
   });
 }
@@ -122,6 +125,9 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
   const { link, mail } = outboundOf(world, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
+  const slices = new Batcher<MessageOf<'stream.slices'>['slices'][number]>(256, (some) =>
+    mail.send('segments', { type: 'stream.slices', slices: [...some] }),
+  );
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
     const parameters = parametersOf(world, machine);
@@ -149,7 +155,7 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
       slice: async (from, to) => {
         const slice = Array.from({ length: to - from }, (_, i) => keyedCell(from + i));
         const cells = slice.map(({ segment, index }) => ({ segment, index }));
-        await mail.send('segments', { type: 'stream.slice', session: toHex(session), cells });
+        await slices.add({ session: toHex(session), cells });
         return slice;
       },
       mailMix: (revision, secret) =>

@@ -64,11 +64,13 @@ class Child {
 
 /**
  * A fleet of machines, each with its own TLS connection and session, that draw 2 kB/s, against one installation.
- * Argument: machines (default 400). It grows by steps, and ends at the first at which a machine waited for a segment.
+ * Arguments: machines (default 400), and those to begin with (default 100). It grows by steps, and ends at the first at which a machine
+ * waited for a segment.
  */
 export const benchFleet: Bench = async (note, args) => {
-  const most = args[0] === undefined ? DEFAULT : Number(args[0]);
-  if (!Number.isInteger(most) || most < 1) throw new MillraceError('E_INPUT', 'fleet takes a number of machines');
+  const [most = DEFAULT, least = 0] = args.map(Number);
+  if (!Number.isInteger(most) || most < 1 || Number.isNaN(least))
+    throw new MillraceError('E_INPUT', 'fleet takes a number of machines, and the number to begin with');
   const folder = await mkdtemp(join(tmpdir(), 'fleet-'));
   const children: Child[] = [];
   try {
@@ -91,7 +93,11 @@ export const benchFleet: Bench = async (note, args) => {
       loads.push(load);
     }
     await sleep(500);
-    return { machine: machine(), rows: await grow(note, most, nodes, loads), ratios: [] };
+    return {
+      machine: machine(),
+      rows: await grow(note, [...STEPS.filter((step) => step >= least && step < most), most], nodes, loads),
+      ratios: [],
+    };
   } finally {
     for (const child of children) child.stop();
     await rm(folder, { recursive: true, force: true });
@@ -100,14 +106,14 @@ export const benchFleet: Bench = async (note, args) => {
 
 async function grow(
   note: (text: string) => void,
-  most: number,
+  steps: readonly number[],
   nodes: ReadonlyMap<string, Child>,
   loads: readonly Child[],
 ): Promise<readonly Row[]> {
   const rows: Row[] = [];
   const empty = await usages(nodes);
   let there = 0;
-  for (const fleet of [...STEPS.filter((step) => step < most), most]) {
+  for (const fleet of steps) {
     const before = await usages(nodes);
     const began = performance.now();
     await Promise.all(

@@ -82,9 +82,16 @@ const messageSchema = z.discriminatedUnion('type', [
     parameters: sessionParametersSchema,
   }),
   z.strictObject({
-    type: z.literal('stream.slice'),
-    session: hexOf(16),
-    cells: z.array(z.strictObject({ segment: uint, index: bytesOf(20) })).max(256),
+    type: z.literal('stream.slices'),
+    /** Of one stream each; a stream may have several. */
+    slices: z
+      .array(
+        z.strictObject({
+          session: hexOf(16),
+          cells: z.array(z.strictObject({ segment: uint, index: bytesOf(20) })).max(256),
+        }),
+      )
+      .max(256),
   }),
   z.strictObject({ type: z.literal('stream.mix'), session: hexOf(16), revision: uint, secret: bytesOf(32) }),
   z.strictObject({ type: z.literal('stream.close'), session: hexOf(16) }),

@@ -26,7 +26,7 @@ interface Topic {
 }
 
 const DEFAULT_REMEMBER_MS = 3_600_000;
-/** Forgotten ids removed by one acknowledgement, so that none is slow. */
+/** Acknowledged ids that one acknowledgement forgets, beside as many as it adds: so that none is slow, and they do not pile up. */
 const PRUNE_LIMIT = 64;
 
 /**
@@ -109,7 +109,7 @@ export class StoreQueue implements Queue {
     for await (const { key } of this.#store.range({
       ...prefixRange(keys.times),
       lt: keys.forget(now, ''),
-      limit: PRUNE_LIMIT,
+      limit: PRUNE_LIMIT + removed,
     })) {
       writes.push({ delete: key }, { delete: keys.id(new TextDecoder().decode(key.subarray(keys.times.length + 8))) });
     }

@@ -1,4 +1,5 @@
 import {
+  Batcher,
   type Bytes,
   type Clock,
   type Gate,
@@ -51,6 +52,9 @@ export interface KeysStreamsModules {
   readonly chaffPercent: number;
 }
 
+/** Slices of one message: it takes milliseconds to seal, to keep and to hand over, whatever is in it. */
+const SLICES = 256;
+
 /** Slice after slice without this segment's cell: the vault has lost it. */
 const MOST_MISSED = 3;
 
@@ -60,11 +64,15 @@ export class KeysStreams {
   readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
   readonly #guards = new Map<string, PaceGuard>();
   readonly #engine = createEngine();
+  readonly #slices: Batcher<MessageOf<'stream.slices'>['slices'][number]>;
   /** By object: the segment that was missing last, and how often. */
   readonly #missed = new Map<string, { segment: number; times: number }>();
 
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
+    this.#slices = new Batcher(SLICES, (slices) =>
+      modules.mail.send('segments', { type: 'stream.slices', slices: [...slices] }),
+    );
   }
 
   /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
@@ -190,11 +198,11 @@ export class KeysStreams {
 
   /** Places and keys of one moment; the places reach the segments node before what forgets them. */
   #slice(session: string, design: string, from: number, to: number) {
-    const { order, playbook, mail } = this.#modules;
+    const { order, playbook } = this.#modules;
     return order.share(async () => {
       const slice = await playbook.slice(design, from, to);
       const cells = slice.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) }));
-      await mail.send('segments', { type: 'stream.slice', session, cells });
+      await this.#slices.add({ session, cells });
       return slice;
     });
   }

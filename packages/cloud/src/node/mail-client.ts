@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import {
+  Batcher,
   type Closable,
   decodeCbor,
   isDiskFault,
@@ -49,6 +50,8 @@ export type Handler = (message: Message, from: NodeRole, goOn: (work: Promise<vo
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
+/** Messages of one acknowledgement. */
+const ACKNOWLEDGED = 500;
 
 /** A proactive node's side of the mailbox: it polls, as it opens no port. */
 export function createMailClient(options: {
@@ -64,6 +67,20 @@ export function createMailClient(options: {
   const consumer = toHex(systemRandom(8));
   const unfinished = new Map<string, Promise<void>>();
   let running: Promise<void> | undefined;
+  // One request at a time, in order: what was handled later is not acknowledged before what was handled first.
+  const acknowledgements = new Batcher<string>(ACKNOWLEDGED, async (ids) => {
+    for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
+      stop.signal.throwIfAborted();
+      try {
+        await http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal });
+        return;
+      } catch (error) {
+        if (stop.signal.aborted) throw error;
+        logger.debug({ err: error }, 'mailbox');
+        await sleep(delay, stop.signal);
+      }
+    }
+  });
 
   const send: MailClient['send'] = async (recipient, message, id = toHex(systemRandom(16))) => {
     const sealed = await sealMessage(directory, { role, box }, recipient, message);
@@ -101,11 +118,19 @@ export function createMailClient(options: {
     }
   };
 
-  /** Resolves when the next one may be delivered. */
+  /** Resolves when the next one may be delivered; the acknowledgement may still be on its way. */
   const deliver = async (handle: Handler, item: z.output<typeof deliverySchema>[number]): Promise<void> => {
     let type = 'unknown';
     let more: Promise<void> | undefined;
-    const finish = async (work: Promise<void>): Promise<void> => {
+    /** What has not ended is not handled a second time here; what this process takes with it comes again. */
+    const keep = (work: Promise<void>): void => {
+      const kept = work
+        .catch((error: unknown) => logger.debug({ err: error }, 'mailbox'))
+        .finally(() => unfinished.delete(item.id));
+      unfinished.set(item.id, kept);
+    };
+    /** @returns whether it comes again */
+    const finish = async (work: Promise<void>): Promise<boolean> => {
       const again = await work.then(
         () => false,
         (error: unknown) => {
@@ -117,9 +142,10 @@ export function createMailClient(options: {
           return again;
         },
       );
-      const path = `/v1/mailbox/${again ? 'release' : 'acknowledge'}`;
-      await http.call('POST', path, { json: { ids: [item.id] }, signal: stop.signal });
-      if (again) await sleep(200, stop.signal);
+      if (!again) return false;
+      await http.call('POST', '/v1/mailbox/release', { json: { ids: [item.id] }, signal: stop.signal });
+      await sleep(200, stop.signal);
+      return true;
     };
     const handled = openMessage(directory, { role, box }, item.from, item.sealed).then((message) => {
       type = message.type;
@@ -128,12 +154,9 @@ export function createMailClient(options: {
       });
     });
     await handled.catch(() => undefined);
-    if (more === undefined) return finish(handled);
-    // An acknowledgement that is lost: the message comes again.
-    const later = finish(more)
-      .catch((error: unknown) => logger.debug({ err: error }, 'mailbox'))
-      .finally(() => unfinished.delete(item.id));
-    unfinished.set(item.id, later);
+    const acknowledge = async (again: boolean) => (again ? undefined : acknowledgements.add(item.id));
+    if (more === undefined) keep(acknowledge(await finish(handled)));
+    else keep(finish(more).then(acknowledge));
   };
 
   return {

@@ -104,8 +104,8 @@ async function handle(parts: Parts, message: Message, from: NodeRole, goOn: Para
     switch (message.type) {
       case 'stream.session':
         return parts.streams.begin(message);
-      case 'stream.slice':
-        return parts.streams.slice(message);
+      case 'stream.slices':
+        return parts.streams.slices(message);
       case 'stream.mix':
         return parts.streams.mix(message);
       case 'stream.close':

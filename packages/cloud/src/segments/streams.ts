@@ -117,8 +117,12 @@ export class SegmentsStreams {
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream begins');
   }
 
-  /** Reads the cells of a slice at once: the next message of a sweep may take away their places. */
-  async slice({ session, cells }: MessageOf<'stream.slice'>): Promise<void> {
+  /** Reads the cells of all slices at once: the next message of a sweep may take away their places. */
+  async slices({ slices }: MessageOf<'stream.slices'>): Promise<void> {
+    await Promise.all(slices.map((slice) => this.#slice(slice)));
+  }
+
+  async #slice({ session, cells }: MessageOf<'stream.slices'>['slices'][number]): Promise<void> {
     const entry = this.#streams.get(session);
     if (entry === undefined) return;
     const missing: number[] = [];

@@ -1,0 +1,92 @@
+import { type Bytes, encodeCbor, MillraceError, silentLogger, toHex, utf8 } from '@millrace/base';
+import { generateP256Key, type P256Key } from '@millrace/identity';
+import { type CallOptions, type Directory, type HttpClient, type Message, sealMessage } from '@millrace/protocol';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
+
+const boxes = { keys: generateP256Key(), segments: generateP256Key() };
+const nodeOf = (box: P256Key) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+const directory = {
+  installation: '11'.repeat(16),
+  nodes: { keys: nodeOf(boxes.keys), segments: nodeOf(boxes.segments) },
+} as unknown as Directory;
+
+interface Mail {
+  readonly id: string;
+  readonly from: 'keys';
+  readonly sealed: Bytes;
+  readonly attempts: number;
+}
+
+async function mail(session: string): Promise<Mail> {
+  const message: Message = { type: 'stream.close', session: session.repeat(32) };
+  const sealed = await sealMessage(directory, { role: 'keys', box: boxes.keys }, 'segments', message);
+  return { id: session, from: 'keys', sealed, attempts: 1 };
+}
+
+/** A mailbox that gives batch after batch and answers acknowledgements when it is told to. */
+function mailbox(batches: readonly (readonly Mail[])[]) {
+  const left = [...batches];
+  const posts: { readonly path: string; readonly ids: readonly string[]; end(error?: Error): void }[] = [];
+  const http: HttpClient = {
+    call: (method, path, { json, signal }: CallOptions = {}) =>
+      new Promise((resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason));
+        const answer = (body: Bytes) => resolve({ status: 200, body, json: () => ({}) });
+        if (method === 'GET') {
+          const next = left.shift();
+          if (next !== undefined) answer(encodeCbor(next as never));
+          return;
+        }
+        const { ids } = json as { ids: string[] };
+        posts.push({ path, ids, end: (error) => (error === undefined ? answer(utf8('{}')) : reject(error)) });
+      }),
+    close: () => undefined,
+  };
+  return { http, posts };
+}
+
+let client: MailClient | undefined;
+afterEach(() => client?.close());
+
+function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
+  client = createMailClient({ http, directory, role: 'segments', box: boxes.segments, logger: silentLogger });
+  client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
+}
+
+describe('acknowledgements', () => {
+  it('do not hold up the next message, gather, and keep their order when one is lost', async () => {
+    const { http, posts } = mailbox([[await mail('a'), await mail('b'), await mail('c')], [await mail('d')]]);
+    const handled: string[] = [];
+    start(http, async (session) => void handled.push(session));
+    await vi.waitFor(() => expect(handled).toEqual(['a', 'b', 'c', 'd']));
+    expect(posts.map(({ ids }) => ids)).toEqual([['a']]);
+    posts[0]?.end(new MillraceError('E_UNAVAILABLE', 'lost'));
+    await vi.waitFor(() => expect(posts.length).toBe(2));
+    expect(posts[1]?.ids).toEqual(['a']);
+    posts[1]?.end();
+    await vi.waitFor(() => expect(posts.length).toBe(3));
+    expect(posts[2]).toMatchObject({ path: '/v1/mailbox/acknowledge', ids: ['b', 'c', 'd'] });
+  });
+
+  it('on their way, a message that is given again is not handled again', async () => {
+    const [a, b] = [await mail('a'), await mail('b')];
+    const { http, posts } = mailbox([[a], [a, b]]);
+    const handled: string[] = [];
+    start(http, async (session) => void handled.push(session));
+    await vi.waitFor(() => expect(handled).toEqual(['a', 'b']));
+    expect(posts.map(({ ids }) => ids)).toEqual([['a']]);
+  });
+
+  it('are not given for what was refused and may pass', async () => {
+    const { http, posts } = mailbox([[await mail('a'), await mail('b')]]);
+    start(http, (session) =>
+      session === 'a' ? Promise.reject(new MillraceError('E_UNAVAILABLE', 'not now')) : Promise.resolve(),
+    );
+    await vi.waitFor(() => expect(posts.length).toBe(1));
+    expect(posts[0]).toMatchObject({ path: '/v1/mailbox/release', ids: ['a'] });
+    posts[0]?.end();
+    await vi.waitFor(() => expect(posts.length).toBe(2));
+    expect(posts[1]).toMatchObject({ path: '/v1/mailbox/acknowledge', ids: ['b'] });
+  });
+});
