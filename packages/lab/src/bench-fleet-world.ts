@@ -77,6 +77,7 @@ export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
     tls,
     box: p256Key(box),
     maintenance: { periodMs: 0, density: 100 } as NodeConfig['maintenance'],
+    chaffPercent: 0,
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
     secret: () => Promise.reject(new Error('the bench has no such secret')),
   };
