@@ -38,7 +38,9 @@ export class Managed {
     const { within = [], env = {} } = surroundings;
     const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
     this.#command = [first as string, ...rest];
-    this.#env = { ...spec.env, ...process.env, ...env };
+    // Tests look into processes through /proc: anybody but root may not, where the agent and the keys node forbid it.
+    const lookers = process.getuid?.() === 0 ? {} : { MILLRACE_DUMPABLE: '1' };
+    this.#env = { ...lookers, ...spec.env, ...process.env, ...env };
   }
 
   get pid(): number {

@@ -236,6 +236,13 @@ export const errorCodes = {
     'Free some, or choose a smaller order; the message says how much is needed.',
   ),
   E_ENGINE: code(500, 5, false, 'A hash engine cannot run here.', 'Choose another engine, or leave the choice open.'),
+  E_MEMORY_LOCK: code(
+    500,
+    5,
+    false,
+    'The system does not lock (more) memory for secrets; they lie in ordinary memory, and everything goes on.',
+    'Raise the limit of locked memory (`ulimit -l`, LimitMEMLOCK), and build the native engine.',
+  ),
   E_STREAM_AUTH: code(
     401,
     3,

@@ -30,6 +30,8 @@ async function start(config: NodeConfig, control: Address, distribution: Address
     }
     case 'keys': {
       const { createKeysNode } = await import('./keys/keys-node.ts');
+      const { guardSecrets } = await import('@millrace/live-matrix');
+      guardSecrets(logger);
       return createKeysNode({ config, addresses }, { logger });
     }
   }

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "kernel.h"
+#include "secret.h"
 #include "table.h"
 
 #define COLUMNS (342u * 24u)
@@ -418,6 +419,31 @@ static napi_value estimate_clock(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* lockPages(bytes) → [first, length] of the whole pages that are locked now, or undefined */
+static napi_value lock_pages(napi_env env, napi_callback_info info) {
+  arguments a = read_arguments(env, info, 1);
+  const array bytes = next_array(&a, 1);
+  if (!a.good) return refuse(env, "lockPages: wrong arguments");
+  size_t first = 0;
+  const size_t length = mr_lock_pages(bytes.data, bytes.length, &first);
+  if (length == 0) return NULL;
+  napi_value pair, value;
+  napi_create_array_with_length(env, 2, &pair);
+  napi_create_double(env, (double)first, &value);
+  napi_set_element(env, pair, 0, value);
+  napi_create_double(env, (double)length, &value);
+  napi_set_element(env, pair, 1, value);
+  return pair;
+}
+
+/* forbidLooking() → whether it is forbidden */
+static napi_value forbid_looking(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_get_boolean(env, mr_forbid_looking() != 0, &result);
+  return result;
+}
+
 static napi_value init(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
 #define FUNCTION(name, call, data) {name, NULL, call, NULL, NULL, NULL, napi_default, data}
@@ -428,6 +454,8 @@ static napi_value init(napi_env env, napi_value exports) {
       FUNCTION("hashRange", hash_range, NULL),
       FUNCTION("parity", parity_of, NULL),
       FUNCTION("estimateClock", estimate_clock, NULL),
+      FUNCTION("lockPages", lock_pages, NULL),
+      FUNCTION("forbidLooking", forbid_looking, NULL),
       FUNCTION("partition", partition, NULL),
       FUNCTION("partitionLater", partition, LATER),
       FUNCTION("index", index_parts, NULL),

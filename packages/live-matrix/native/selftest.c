@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "secret.h"
 #include "table.h"
 
 static uint64_t state = 0x9e3779b97f4a7c15;
@@ -170,7 +171,22 @@ static void check_table(const mr_kernel *kernel) {
   free(build.ends);
 }
 
+/* Whole pages within what was given, usable, or nothing where the system locks none. */
+static void check_locking(void) {
+  const size_t length = 3 * 65536 + 5;
+  unsigned char *room = malloc(length);
+  size_t first = 0;
+  const size_t locked = mr_lock_pages(room + 1, length - 1, &first);
+  if (locked != 0 && (first + locked > length - 1 || ((uintptr_t)room + 1 + first) % 4096 != 0))
+    fail("secret", "pages beyond what was given");
+  memset(room + 1 + first, 1, locked);
+  size_t none = 7;
+  if (mr_lock_pages(room, 1, &none) != 0 || none != 7) fail("secret", "a page within one byte");
+  free(room);
+}
+
 int main(void) {
+  check_locking();
   uint8_t *columns = aligned_alloc(MR_COLUMN_BYTES, 342 * 24 * MR_COLUMN_BYTES);
   for (size_t i = 0; i < 342 * 24 * MR_COLUMN_BYTES; i++) columns[i] = (uint8_t)random32();
   int vectors = 0;

@@ -14,6 +14,7 @@ export function kernelUnits(arch = process.arch) {
   const units = [
     ['clock.c', ['-D_POSIX_C_SOURCE=200809L']],
     ['constants.c', []],
+    ['secret.c', []],
     ['table.c', []],
     ['kernel_portable.c', []],
   ];

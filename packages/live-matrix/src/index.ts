@@ -18,6 +18,8 @@ export {
 } from './parameters.ts';
 export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';
+export { hold, ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
+export { forbidLooking, guardSecrets, type SecretState, secretMemory, secretState } from './secrets/node.ts';
 export * from './seed.ts';
 export * from './sender.ts';
 export { Follower, type FollowerMixes } from './stream/follower.ts';

@@ -11,6 +11,7 @@ import {
   SESSION_ID_BYTES,
 } from './parameters.ts';
 import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
+import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 import { TableBuilder, type TableFiller } from './table/builder.ts';
 import { TableMemory } from './table/memory.ts';
 import type { TaskRunner } from './table/runner.ts';
@@ -90,16 +91,18 @@ export interface ReceiverParts {
 
 /**
  * @param parts makes the parts, once the session is checked
+ * @param secrets where its keys lie
  * @returns a receiver whose first revision is ready
  */
 export async function makeReceiver(
   session: ReceiverSession,
   parts: (matrix: Matrix) => Promise<ReceiverParts>,
+  secrets: SecretMemory = ordinaryMemory,
 ): Promise<Receiver> {
   const matrix = completeParameters(session.parameters);
   requireBytes('the session identifier', session.sessionId, SESSION_ID_BYTES);
   session.signal?.throwIfAborted();
-  const ratchet = new Ratchet(session.seed, session.firstRevision ?? 0n);
+  const ratchet = new Ratchet(session.seed, session.firstRevision ?? 0n, secrets);
   const made = parts(matrix).catch((error: unknown) => {
     ratchet.close();
     throw error;

@@ -14,6 +14,7 @@ import {
   SESSION_ID_BYTES,
 } from './parameters.ts';
 import { Ratchet, wipeKeys } from './ratchet.ts';
+import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 
 export interface SenderOptions {
   readonly parameters: MatrixParameters;
@@ -42,13 +43,16 @@ export interface Sender {
   close(): void;
 }
 
-/** @param hmac of the platform */
-export function makeSender(options: SenderOptions, hmac: Hmac): Sender {
+/**
+ * @param hmac of the platform
+ * @param secrets where its keys lie
+ */
+export function makeSender(options: SenderOptions, hmac: Hmac, secrets: SecretMemory = ordinaryMemory): Sender {
   const matrix = completeParameters(options.parameters);
   const { engine } = options;
   requireBytes('the session identifier', options.sessionId, SESSION_ID_BYTES);
   const session = copyBytes(options.sessionId);
-  const ratchet = new Ratchet(options.seed, options.firstRevision ?? 0n);
+  const ratchet = new Ratchet(options.seed, options.firstRevision ?? 0n, secrets);
   const used = new Set<number>();
   let closed = false;
 

@@ -1,10 +1,13 @@
-import { type Bytes, copyBytes, MillraceError, utf8, wipe } from '@millrace/base/core';
-import { expand, extract } from '@noble/hashes/hkdf.js';
+import { MillraceError, utf8 } from '@millrace/base/core';
+import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { MIX_INTERVAL, requireBytes, SEED_BYTES } from './parameters.ts';
-import { sharedMemory } from './shared.ts';
+import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 
-/** The four keys of one revision; each is a separate expansion of its secret. */
+/** Number of the block, at the end of what is expanded (RFC 5869, 2.3). */
+const FIRST = Uint8Array.of(1);
+
+/** The four keys of one revision; each is a separate expansion of its secret. They lie in memory for secrets. */
 export interface RevisionKeys {
   readonly revision: bigint;
   /** k of the table. */
@@ -15,6 +18,8 @@ export interface RevisionKeys {
   readonly mac: Uint8Array;
   /** k of the frame's keystream: mask of the parity, places of chaff. */
   readonly parity: Uint8Array;
+  /** All four; once is enough. */
+  wipe(): void;
 }
 
 /**
@@ -23,20 +28,24 @@ export interface RevisionKeys {
  * a multiple of 64, a fresh shared secret is mixed in: the ratchet alone does not heal.
  */
 export class Ratchet {
+  readonly #memory: SecretMemory;
   #keys: RevisionKeys;
   /** s of the revision after the current one. */
-  readonly #next: Bytes;
+  #next: Uint8Array;
   #mixed = false;
   #closed = false;
 
-  /** @param seed s of the first revision, 32 bytes; the caller keeps (and wipes) its own copy. */
-  constructor(seed: Uint8Array, first: bigint) {
+  /**
+   * @param seed s of the first revision, 32 bytes; the caller keeps (and wipes) its own copy.
+   * @param memory where its secrets lie
+   */
+  constructor(seed: Uint8Array, first: bigint, memory: SecretMemory = ordinaryMemory) {
     requireBytes('the seed', seed, SEED_BYTES);
     if (first < 0n || first >= 2n ** 64n) throw new MillraceError('E_INPUT', 'a revision is a 64-bit number');
-    const secret = copyBytes(seed);
-    this.#keys = deriveKeys(secret, first);
-    this.#next = expandOnce(secret, 'ratchet');
-    wipe(secret);
+    this.#memory = memory;
+    this.#keys = deriveKeys(memory, seed, first);
+    this.#next = memory.take(SEED_BYTES);
+    expandInto(this.#next, seed, 'ratchet');
   }
 
   get keys(): RevisionKeys {
@@ -59,9 +68,10 @@ export class Ratchet {
   mix(secret: Uint8Array): void {
     this.#requireOpen();
     if (!this.needsMix) throw new MillraceError('E_STATE', 'the next revision takes no fresh secret');
-    const mixed = extract(sha256, secret, this.#next);
-    this.#next.set(mixed);
-    wipe(mixed);
+    // HKDF-Extract is HMAC with the salt as its key.
+    const mixed = this.#memory.take(SEED_BYTES);
+    hmac.create(sha256, this.#next).update(secret).digestInto(mixed);
+    this.#replace(mixed);
     this.#mixed = true;
   }
 
@@ -76,17 +86,22 @@ export class Ratchet {
         data: { revision: this.revision + 1n },
       });
     }
-    const next = expandOnce(this.#next, 'ratchet');
-    this.#keys = deriveKeys(this.#next, this.revision + 1n);
-    this.#next.set(next);
-    wipe(next);
+    this.#keys = deriveKeys(this.#memory, this.#next, this.revision + 1n);
+    const next = this.#memory.take(SEED_BYTES);
+    expandInto(next, this.#next, 'ratchet');
+    this.#replace(next);
     this.#mixed = false;
   }
 
   close(): void {
     this.#closed = true;
-    wipe(this.#next);
-    wipeKeys(this.#keys);
+    this.#memory.give(this.#next);
+    this.#keys.wipe();
+  }
+
+  #replace(next: Uint8Array): void {
+    this.#memory.give(this.#next);
+    this.#next = next;
   }
 
   #requireOpen(): void {
@@ -95,27 +110,30 @@ export class Ratchet {
 }
 
 export function wipeKeys(keys: RevisionKeys): void {
-  wipe(keys.table, keys.chaff, keys.mac, keys.parity);
+  keys.wipe();
 }
 
-function deriveKeys(secret: Uint8Array, revision: bigint): RevisionKeys {
-  return {
-    revision,
-    table: shared(expandOnce(secret, 'table')),
-    chaff: expandOnce(secret, 'chaff'),
-    mac: expandOnce(secret, 'mac'),
-    parity: shared(expandOnce(secret, 'parity')),
+const KEYS = ['table', 'chaff', 'mac', 'parity'] as const;
+
+/** Worker threads read keys in place, where memory can be shared: a copy in a message could not be wiped. */
+function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint): RevisionKeys {
+  const all = memory.take(KEYS.length * SEED_BYTES);
+  const [table, chaff, mac, parity] = KEYS.map((label, i) => {
+    const key = all.subarray(i * SEED_BYTES, (i + 1) * SEED_BYTES);
+    expandInto(key, secret, label);
+    return key;
+  }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+  let wiped = false;
+  const wipe = () => {
+    // The memory may be somebody else's by then.
+    if (wiped) return;
+    wiped = true;
+    memory.give(all);
   };
+  return { revision, table, chaff, mac, parity, wipe };
 }
 
-function expandOnce(secret: Uint8Array, label: string): Bytes {
-  return copyBytes(expand(sha256, secret, utf8(label), 32));
-}
-
-/** Worker threads read these two keys in place: a copy in a message could not be wiped. */
-function shared(key: Bytes): Uint8Array {
-  const out = new Uint8Array(sharedMemory(key.length));
-  out.set(key);
-  wipe(key);
-  return out;
+/** HKDF-Expand of one block, straight into its place: the library's own leaves a copy behind. */
+function expandInto(out: Uint8Array, secret: Uint8Array, label: string): void {
+  hmac.create(sha256, secret).update(utf8(label)).update(FIRST).digestInto(out);
 }

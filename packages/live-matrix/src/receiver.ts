@@ -3,6 +3,7 @@ import type { EngineSetting, HashEngine } from './engines/engine.ts';
 import { nodeHmac } from './frame/node-hmac.ts';
 import type { GpuOptions } from './gpu/gpu-engine.ts';
 import { makeReceiver, type Receiver, type ReceiverSession } from './live-receiver.ts';
+import { secretMemory } from './secrets/node.ts';
 import type { TableMemory } from './table/memory.ts';
 import { createRunner, defaultThreads } from './table/node-runner.ts';
 
@@ -31,12 +32,16 @@ export interface ReceiverOptions extends ReceiverSession {
 /** A receiver whose first revision is ready, in Node. @throws {MillraceError} E_INPUT, E_ENGINE */
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
   const { engine: setting, note = (line) => process.emitWarning(line, 'MillraceWarning') } = options;
-  return makeReceiver(options, async (matrix) => {
-    const engine = typeof setting === 'object' ? setting : createEngine(setting === 'gpu' ? 'auto' : setting);
-    const runner = createRunner(engine, options.threads ?? defaultThreads(matrix.order, engine));
-    const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
-    return { engine, hmac: nodeHmac, runner, filler, note, memory: options.memory };
-  });
+  return makeReceiver(
+    options,
+    async (matrix) => {
+      const engine = typeof setting === 'object' ? setting : createEngine(setting === 'gpu' ? 'auto' : setting);
+      const runner = createRunner(engine, options.threads ?? defaultThreads(matrix.order, engine));
+      const filler = setting === 'gpu' ? await findCard(options.gpu, engine, note) : undefined;
+      return { engine, hmac: nodeHmac, runner, filler, note, memory: options.memory };
+    },
+    secretMemory(),
+  );
 }
 
 async function findCard(options: GpuOptions | undefined, engine: HashEngine, note: (line: string) => void) {

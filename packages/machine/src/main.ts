@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { createLogger, MillraceError, toMillraceError } from '@millrace/base';
+import { guardSecrets } from '@millrace/live-matrix';
 import type { Address } from '@millrace/protocol';
 import { createAgent } from './agent/agent.ts';
 import { loadMachineConfig } from './agent/config.ts';
@@ -28,6 +29,7 @@ async function main(): Promise<void> {
   const { folder, distribution } = options();
   const config = await loadMachineConfig(folder);
   const logger = createLogger('machine');
+  guardSecrets(logger);
   const starting = createAgent({ config, distribution: () => distribution }, { logger });
   let closing = false;
   const close = () => {

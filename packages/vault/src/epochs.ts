@@ -1,13 +1,5 @@
-import {
-  type Bytes,
-  concatBytes,
-  copyBytes,
-  MillraceError,
-  type RandomSource,
-  u32be,
-  utf8,
-  wipe,
-} from '@millrace/base';
+import { type Bytes, concatBytes, MillraceError, type RandomSource, u32be, utf8 } from '@millrace/base';
+import { hold, secretMemory } from '@millrace/live-matrix';
 import { indexKey } from './outer.ts';
 import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
@@ -16,8 +8,9 @@ import type { KeyWrapper } from './wrapper.ts';
 /** One epoch's secrets, in memory while the epoch lives. */
 export interface Epoch {
   readonly number: number;
-  readonly key: Bytes;
-  readonly indexKey: Bytes;
+  /** Both lie in memory for secrets. */
+  readonly key: Uint8Array;
+  readonly indexKey: Uint8Array;
 }
 
 /** K_e of the present epoch and, during a sweep, of the next: slot e mod 2, never a third. */
@@ -77,7 +70,7 @@ export class EpochKeys {
   async keepOnly(...epochs: readonly number[]): Promise<void> {
     for (const [number, { key, indexKey }] of this.#live) {
       if (epochs.includes(number)) continue;
-      wipe(key, indexKey);
+      forget(key, indexKey);
       this.#live.delete(number);
     }
     for (const slot of [0, 1]) {
@@ -87,16 +80,20 @@ export class EpochKeys {
   }
 
   async close(): Promise<void> {
-    for (const { key, indexKey } of this.#live.values()) wipe(key, indexKey);
+    for (const { key, indexKey } of this.#live.values()) forget(key, indexKey);
     this.#live.clear();
   }
 
   #keep(number: number, key: Bytes): Epoch {
-    const epoch = { number, key: copyBytes(key), indexKey: indexKey(key) };
-    wipe(key);
+    const memory = secretMemory();
+    const epoch = { number, indexKey: hold(memory, indexKey(key)), key: hold(memory, key) };
     this.#live.set(number, epoch);
     return epoch;
   }
+}
+
+function forget(...secrets: readonly Uint8Array[]): void {
+  for (const secret of secrets) secretMemory().give(secret);
 }
 
 function numberIn(content: Bytes): number {

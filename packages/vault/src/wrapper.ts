@@ -9,6 +9,7 @@ import {
   systemRandom,
   wipe,
 } from '@millrace/base';
+import { hold, secretMemory } from '@millrace/live-matrix';
 import { KEY_BYTES } from './sizes.ts';
 
 /** The node's key-encrypting key, wherever it lives: a file for now, a PKCS#11 token later. */
@@ -52,14 +53,15 @@ export function openWith(key: Uint8Array, sealed: Uint8Array, context: Uint8Arra
 /** @param key 32 bytes; copied */
 export function createKeyWrapper(key: Uint8Array, random: RandomSource = systemRandom): KeyWrapper {
   if (key.length !== KEY_BYTES) throw new MillraceError('E_CONFIG', 'a key-encrypting key has 32 bytes');
-  const own = copyBytes(key);
+  const memory = secretMemory();
+  const own = hold(memory, copyBytes(key));
   return {
     wrap: async (secret, context) => concatBytes(Uint8Array.of(VERSION), sealWith(own, secret, context, random)),
     unwrap: async (wrapped, context) => {
       if (wrapped[0] !== VERSION) throw new MillraceError('E_SEAL', 'a wrapped key is of an unknown form');
       return openWith(own, wrapped.subarray(1), context);
     },
-    close: async () => wipe(own),
+    close: async () => memory.give(own),
   };
 }
 

@@ -54,4 +54,8 @@ export interface Addon {
   solve(...all: SolveArguments): boolean;
   solveLater(...all: SolveArguments): Promise<boolean>;
   estimateClock(): number;
+  /** Keeps the whole pages within in memory and out of core dumps: where they begin, and their bytes; undefined when refused. */
+  lockPages(bytes: Uint8Array): readonly [first: number, length: number] | undefined;
+  /** No core dumps, and no look into this process by others of the same user. */
+  forbidLooking(): boolean;
 }

@@ -14,7 +14,7 @@ import {
   toMillraceError,
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { createEngine, createReceiver } from '@millrace/live-matrix';
+import { createEngine, createReceiver, type SecretMemory, secretMemory } from '@millrace/live-matrix';
 import type { Address } from '@millrace/protocol';
 import { type PointsEngine, PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
@@ -42,6 +42,8 @@ export interface AgentParts {
   readonly report: SendReport;
   readonly runs: RunStore;
   readonly tables: Tables;
+  /** Keys and opened segments lie here. */
+  readonly secrets: SecretMemory;
   /** Threads, from the first key-homomorphic design on. */
   readonly points: PointsEngine;
   readonly clock: Clock;
@@ -102,7 +104,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const report = createReports({ config, outbox, clock, random });
     const runs = openRunStore(config.data);
     const points = closer.add(new PointsPool(1));
-    const own = { config, driver, link, inbox, calls, outbox, report, runs, tables, points };
+    const own = { config, driver, link, inbox, calls, outbox, report, runs, tables, points, secrets: secretMemory() };
     const parts = { ...own, clock, random, timing, logger };
     await reportUnfinished(parts);
     const working = work(parts, stop.signal);
@@ -123,7 +125,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
 function configuredDriver({ kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
   const { factor, bytesPerSecond } = profile;
   const pace = kind === 'sink' && bytesPerSecond !== undefined ? { factor, bytesPerSecond } : { factor };
-  return createDriver(kind, { serial, ...pace, ...driver });
+  return createDriver(kind, { serial, ...pace, ...driver }, { secrets: secretMemory() });
 }
 
 /** A run that had begun when the agent was killed: whatever lies on the machine, it is not the whole object. */

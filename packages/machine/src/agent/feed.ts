@@ -1,4 +1,5 @@
 import { type Bytes, wipe } from '@millrace/base';
+import { hold, type SecretMemory } from '@millrace/live-matrix';
 import type { StreamParameters } from '@millrace/protocol';
 import type { PointsEngine } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
@@ -7,13 +8,16 @@ import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './seg
 /** A segment that has come, still sealed, with its keys: k_e(32) ‖ CEK(32). */
 interface Got {
   readonly cell: Bytes;
-  readonly keys: Bytes;
+  /** In memory for secrets. */
+  readonly keys: Uint8Array;
 }
 
 export interface FeedOptions {
   readonly driver: Driver;
   readonly parameters: StreamParameters;
   readonly points: PointsEngine;
+  /** Keys that are pushed come from here, and opened segments go here. */
+  readonly secrets: SecretMemory;
   /** Called, and waited for, before the first byte reaches the machine. */
   onStart(): Promise<void>;
   /** The machine has taken everything and executes what it has. */
@@ -59,9 +63,9 @@ export class Feed {
   }
 
   /** The next segment; both buffers now belong to the feed. */
-  push(cell: Bytes, keys: Bytes): void {
+  push(cell: Bytes, keys: Uint8Array): void {
     this.#got++;
-    if (this.#stop.signal.aborted) return wipe(cell, keys);
+    if (this.#stop.signal.aborted) return this.#wipe({ cell, keys });
     this.#queue.push({ cell, keys });
     this.#wake();
   }
@@ -76,7 +80,7 @@ export class Feed {
   abort(error: unknown): void {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort(error);
-    for (const { cell, keys } of this.#queue.splice(0)) wipe(cell, keys);
+    for (const got of this.#queue.splice(0)) this.#wipe(got);
     this.#wake();
   }
 
@@ -108,11 +112,11 @@ export class Feed {
   }
 
   async #handOn({ cell, keys }: Got): Promise<void> {
-    const { driver, parameters, points, onStart } = this.#options;
+    const { driver, parameters, points, secrets, onStart } = this.#options;
     const number = this.#taken;
-    let content: Bytes;
+    let content: Uint8Array;
     try {
-      content = await openCell({
+      const opened = await openCell({
         layer: parameters.layer,
         points,
         cell,
@@ -121,9 +125,10 @@ export class Feed {
         number,
         final: number === parameters.segments - 1,
       });
+      content = hold(secrets, opened);
       if (number === 0) this.#mac = startContentMac(keys);
     } finally {
-      wipe(cell, keys);
+      this.#wipe({ cell, keys });
     }
     const executable = content.subarray(0, Math.min(CONTENT_BYTES, parameters.size - number * CONTENT_BYTES));
     try {
@@ -132,11 +137,16 @@ export class Feed {
       await driver.write(executable, this.#stop.signal);
       this.#macOf().update(executable);
     } finally {
-      wipe(content);
+      secrets.give(content);
     }
     this.#taken++;
     this.#bytes += executable.length;
     for (const listener of [...this.#listeners]) listener();
+  }
+
+  #wipe({ cell, keys }: Got): void {
+    wipe(cell);
+    this.#options.secrets.give(keys);
   }
 
   #macOf(): ContentMac {

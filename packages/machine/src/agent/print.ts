@@ -136,6 +136,7 @@ export class Print {
       driver: this.#parts.driver,
       parameters,
       points: this.#parts.points,
+      secrets: this.#parts.secrets,
       onStart: () => this.#start(),
       onDrain: () => {
         this.#state = 'finishing';

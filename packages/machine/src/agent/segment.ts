@@ -31,7 +31,7 @@ export async function openCell(options: {
   layer: OuterLayer;
   points: PointsEngine;
   cell: Bytes;
-  keys: Bytes;
+  keys: Uint8Array;
   designNonce: Uint8Array;
   number: number;
   final: boolean;
@@ -51,8 +51,8 @@ export async function openCell(options: {
 }
 
 /** @param keys those of segment 0 */
-export function startContentMac(keys: Bytes): ContentMac {
+export function startContentMac(keys: Uint8Array): ContentMac {
   return contentMac(cekOf(keys));
 }
 
-const cekOf = (keys: Bytes): Bytes => keys.subarray(KEY_BYTES, 2 * KEY_BYTES);
+const cekOf = (keys: Uint8Array): Uint8Array => keys.subarray(KEY_BYTES, 2 * KEY_BYTES);

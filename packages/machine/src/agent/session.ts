@@ -53,11 +53,12 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
         { object: permitted.permit.object, from, window, revisionMs, ...level, engine: receiver.engine },
         'stream open',
       );
-      return await new Stream({
+      const stream = new Stream({
         incoming,
         side,
         receiver,
         feed,
+        secrets: parts.secrets,
         clock,
         logger,
         stallMs: config.agent.stallMs,
@@ -68,7 +69,10 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
         tableMs: () => tables.ms(level),
         change: options.change,
         onHints: options.onHints,
-      }).run();
+      });
+      // Both ratchets have been made from it.
+      wipe(side.seed);
+      return await stream.run();
     } finally {
       await receiver.close();
     }

@@ -1,5 +1,5 @@
 import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
-import { Follower, type Receiver } from '@millrace/live-matrix';
+import { Follower, hold, type Receiver, type SecretMemory } from '@millrace/live-matrix';
 import { decodeKey, type MachineSide, type MachineState, sliceStep } from '@millrace/protocol';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
@@ -15,6 +15,8 @@ export interface StreamOptions {
   /** First revision ready; closed by the caller. */
   readonly receiver: Receiver;
   readonly feed: Feed;
+  /** The window's keys lie here. */
+  readonly secrets: SecretMemory;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly stallMs: number;
@@ -50,7 +52,7 @@ export class Stream {
   /** The context of the keys opens its messages only in the order in which they were sealed. */
   readonly #sealed = new Serial();
   readonly #cells = new Map<number, Bytes>();
-  readonly #keys = new Map<number, Bytes>();
+  readonly #keys = new Map<number, Uint8Array>();
   readonly #watch: NodeJS.Timeout;
   #decoding = 0;
   #nextKey: number;
@@ -201,7 +203,7 @@ export class Stream {
       wipe(keys);
       return this.#stop(new MillraceError('E_FRAME_REPLAY', `the keys of segment ${segment} came again`));
     }
-    this.#keys.set(segment, keys);
+    this.#keys.set(segment, hold(this.#options.secrets, keys));
     this.#nextKey = segment + 1;
     this.#deliver();
   }
@@ -302,7 +304,8 @@ export class Stream {
     this.#follower.close();
     this.#reporter.close();
     this.#mixes.close();
-    for (const secret of [...this.#cells.values(), ...this.#keys.values()]) wipe(secret);
+    wipe(...this.#cells.values());
+    for (const keys of this.#keys.values()) this.#options.secrets.give(keys);
     this.#cells.clear();
     this.#keys.clear();
   }

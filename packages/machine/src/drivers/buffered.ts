@@ -59,6 +59,7 @@ export class BufferedDriver implements Driver {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #queue: ByteQueue;
+  readonly #giveBack: () => void;
   readonly #change = new Change();
   readonly #listeners = new Set<(telemetry: Telemetry) => void>();
   #state: DriverState = 'disconnected';
@@ -75,7 +76,10 @@ export class BufferedDriver implements Driver {
     this.#engine = engine;
     this.#clock = modules.clock ?? systemClock;
     this.#logger = modules.logger ?? silentLogger;
-    this.#queue = new ByteQueue(options.bufferBytes);
+    const { secrets } = modules;
+    const room = secrets?.take(options.bufferBytes) ?? new Uint8Array(options.bufferBytes);
+    this.#queue = new ByteQueue(room);
+    this.#giveBack = () => secrets?.give(room);
   }
 
   async connect(expected: { readonly serial: string }): Promise<MachineIdentity> {
@@ -183,6 +187,7 @@ export class BufferedDriver implements Driver {
     this.#halt(new MillraceError('E_STATE', 'the driver was closed'), 'closed');
     await this.#work;
     await this.#engine.close();
+    this.#giveBack();
     this.#listeners.clear();
   }
 

@@ -1,13 +1,12 @@
-import type { Bytes } from '@millrace/base';
-
 /** The bounded buffer of a machine: bytes in at one end, out at the other, wiped as they leave. */
 export class ByteQueue {
-  readonly #bytes: Bytes;
+  readonly #bytes: Uint8Array;
   #from = 0;
   #length = 0;
 
-  constructor(capacity: number) {
-    this.#bytes = new Uint8Array(capacity);
+  /** @param room where the bytes lie; the caller's again when the queue is not used any more */
+  constructor(room: Uint8Array) {
+    this.#bytes = room;
   }
 
   get length(): number {
@@ -30,7 +29,7 @@ export class ByteQueue {
   }
 
   /** The oldest bytes that lie together, without taking them. */
-  peek(): Bytes {
+  peek(): Uint8Array {
     return this.#bytes.subarray(this.#from, Math.min(this.#from + this.#length, this.#bytes.length));
   }
 

@@ -1,4 +1,5 @@
 import type { Bytes, Clock, Logger, MillraceError } from '@millrace/base';
+import type { SecretMemory } from '@millrace/live-matrix';
 import type { ToolPath } from '../tool-path/path.ts';
 
 export const driverKinds = ['virtual', 'sink'] as const;
@@ -110,6 +111,8 @@ export interface DriverModules {
   readonly clock?: Clock;
   readonly sleep?: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
   readonly logger?: Logger;
+  /** Where the bytes of the design wait for the machine. */
+  readonly secrets?: SecretMemory;
   /** For tests: the bytes that the machine takes, in order; valid during the call. */
   readonly onExecuted?: (bytes: Uint8Array) => void;
 }
