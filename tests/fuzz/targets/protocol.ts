@@ -200,7 +200,10 @@ export async function protocolTargets(): Promise<Target[]> {
         owner: keys.owner.publicKey,
         manifest: new Uint8Array(9),
       },
-      { type: 'stream.slice' as const, session: '0'.repeat(32), cells: [{ segment: 1, index: new Uint8Array(20) }] },
+      {
+        type: 'stream.slices' as const,
+        slices: [{ session: '0'.repeat(32), cells: [{ segment: 1, index: new Uint8Array(20) }] }],
+      },
       { type: 'stream.session' as const, ...session },
       { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },
       { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
