@@ -62,14 +62,17 @@ async function open(from: number, clock: Clock = systemClock) {
     onEnd: (error) => ends.push(error?.code),
   });
   stream = opened;
-  for (let segment = from; segment < 20; segment++) opened.addCell(segment, systemRandom(SEGMENT_BYTES));
+  const bodies = Array.from({ length: 20 }, () => systemRandom(SEGMENT_BYTES));
+  for (const [segment, body] of bodies.entries()) if (segment >= from) opened.addCell(segment, body);
   let number = 0;
   const tell = async (telemetry: Telemetry) => {
     const frame = number++;
     await opened.receive(reverse.encode(frame, sealTelemetry(keys.telemetry, frame, telemetry)));
   };
-  return { sent, ends, told, tell, tick: () => opened.tick() };
+  return { sent, ends, told, tell, tick: () => opened.tick(), bodies };
 }
+
+const isWiped = (body: Bytes) => body.every((byte) => byte === 0);
 
 describe('the window', () => {
   it('of a new stream begins when the machine has a table', async () => {
@@ -95,6 +98,35 @@ describe('the window', () => {
     const { sent, tell } = await open(10);
     await tell({ acked: 6, ready: 0n });
     expect(sent).toEqual([]);
+  });
+});
+
+describe('a frame that could not be solved', () => {
+  it('goes out again in the next revision, once', async () => {
+    const { sent, tell, tick } = await open(0);
+    await tell({ acked: 0, ready: 0n });
+    await tell({ acked: 0, ready: 0n, resend: [1, 2] });
+    tick();
+    expect(sent).toEqual([0, 1, 2, 3]);
+    await tell({ acked: 0, ready: 1n });
+    expect(sent).toEqual([0, 1, 2, 3, 1, 2]);
+    await tell({ acked: 1, ready: 1n, resend: [2] });
+    await tell({ acked: 1, ready: 2n });
+    expect(sent).toEqual([0, 1, 2, 3, 1, 2, 4, 2]);
+  });
+
+  it('is kept until the machine says that it has got it', async () => {
+    const { sent, tell, bodies } = await open(0);
+    await tell({ acked: 0, ready: 0n });
+    expect(bodies.slice(0, 5).map(isWiped)).toEqual([false, false, false, false, false]);
+    await tell({ acked: 0, got: 2, ready: 0n });
+    expect(bodies.slice(0, 5).map(isWiped)).toEqual([true, true, false, false, false]);
+    // More than was sent: only what was is forgotten.
+    await tell({ acked: 0, got: 20, ready: 0n });
+    expect(bodies.slice(0, 5).map(isWiped)).toEqual([true, true, true, true, false]);
+    await tell({ acked: 1, got: 20, ready: 1n, resend: [0, 3] });
+    await tell({ acked: 1, ready: 2n });
+    expect(sent).toEqual([0, 1, 2, 3, 4]);
   });
 });
 

@@ -62,7 +62,7 @@ async function bench() {
     mixes: new Mixes(session),
     clock: { now: () => now, monotonic: () => now },
     ready: () => 3n,
-    taken: () => ({ segments, bytes: segments * SEGMENT }),
+    taken: () => ({ segments, got: segments + 2, bytes: segments * SEGMENT }),
     state: () => state,
     tableMs: () => 321.4,
     send: (frame) => {
@@ -135,7 +135,7 @@ test('the report of a ready table is repeated until a frame has come', async () 
   await close();
 });
 
-test('a slow machine’s telemetry stays below the budget, and still comes every two seconds', async () => {
+test('a slow machine’s telemetry stays below the budget, and still comes every five seconds', async () => {
   const { reporter, take, pass, frames, read, close } = await bench();
   reporter.flush();
   reporter.heard();
@@ -147,7 +147,7 @@ test('a slow machine’s telemetry stays below the budget, and still comes every
   const upstream = frames.reduce((sum, { length }) => sum + length + 31, 0);
   expect(upstream / (2_500 * SEGMENT)).toBeLessThan(0.005);
   const states = (await read()).filter(({ machine }) => machine !== undefined);
-  expect(states.length).toBeGreaterThanOrEqual(300);
+  expect(states.length).toBeGreaterThanOrEqual(125);
   await close();
 });
 

@@ -24,6 +24,8 @@ export type MachineState = z.output<typeof machineStateSchema>;
 const telemetrySchema = z.strictObject({
   /** Segments consumed: the machine has taken every segment below this number. */
   acked: uint,
+  /** Segments got: every frame below this number has come and was solved, so that the cloud need not keep it. */
+  got: uint.optional(),
   /** Highest revision whose table is ready. */
   ready: z.union([uint, z.bigint()]).transform(BigInt),
   /** Segments whose frames could not be solved: sent again in the next revision. */

@@ -38,7 +38,7 @@ const mostRepeats = ({ segments }: StreamParameters): number => 16 + Math.ceil(s
 interface Slot {
   readonly body: Bytes;
   /** Revision in which it was last sent. */
-  sent: bigint | undefined;
+  sent: bigint;
 }
 
 /**
@@ -51,11 +51,18 @@ export class SegmentsStream {
   readonly design: string;
   readonly #options: SegmentsStreamOptions;
   readonly #sender: Sender;
-  readonly #cells = new Map<number, Slot>();
+  /** Cells that have not been sent. */
+  readonly #cells = new Map<number, Bytes>();
+  /** Those that have, until the machine has them. */
+  readonly #sent = new Map<number, Slot>();
+  /** Asked for again. */
+  readonly #again = new Set<number>();
+  /** Every segment below has been sent. */
+  #next: number;
   readonly #mixes = new Map<bigint, Bytes>();
   #reverse: ReverseStream | undefined;
-  /** Cells below are gone: the machine has got them, or this stream does not carry them. */
-  #acked: number;
+  /** Cells below are gone: the machine has them, or this stream does not carry them. */
+  #got: number;
   /** Segments that the machine has taken: the window is counted from here, and a resumed machine may hold one already. */
   #taken: number;
   #ready = -1n;
@@ -73,7 +80,8 @@ export class SegmentsStream {
     this.object = parameters.object;
     this.design = parameters.design;
     this.#options = options;
-    this.#acked = parameters.from;
+    this.#got = parameters.from;
+    this.#next = parameters.from;
     this.#taken = leastTaken(parameters);
     this.#revisionSince = clock.monotonic();
     this.#revisionMs = parameters.revisionMs;
@@ -96,13 +104,13 @@ export class SegmentsStream {
 
   /** Whether the segment's cell is still to come; a slice may be delivered twice. */
   wants(segment: number): boolean {
-    return !this.#ended && segment >= this.#acked && !this.#cells.has(segment);
+    return !this.#ended && segment >= this.#next && !this.#cells.has(segment);
   }
 
   /** Cells of the next slice of the playbook, as they are: outer layer and all. */
   addCell(segment: number, body: Bytes): void {
     if (!this.wants(segment)) return wipe(body);
-    this.#cells.set(segment, { body, sent: undefined });
+    this.#cells.set(segment, body);
     this.#pump();
   }
 
@@ -128,7 +136,7 @@ export class SegmentsStream {
     if (telemetry === undefined || this.#ended) return;
     const { parameters, guard, onTelemetry } = this.#options;
     try {
-      if (telemetry.acked > parameters.segments || telemetry.acked > this.#sentUpTo()) {
+      if (telemetry.acked > this.#next) {
         throw new MillraceError('E_ALARM', 'segments were acknowledged that were never sent');
       }
       guard.consume(telemetry.acked);
@@ -136,10 +144,7 @@ export class SegmentsStream {
       return this.#end(toMillraceError(error));
     }
     this.#taken = Math.max(this.#taken, telemetry.acked);
-    for (; this.#acked < telemetry.acked; this.#acked++) {
-      wipe(this.#cells.get(this.#acked)?.body);
-      this.#cells.delete(this.#acked);
-    }
+    this.#forget(Math.max(telemetry.acked, telemetry.got ?? 0));
     if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
     if (telemetry.tableMs !== undefined) this.#revisionMs = revisionMsFor(parameters.order, telemetry.tableMs);
     const { resend = [] } = telemetry;
@@ -149,65 +154,73 @@ export class SegmentsStream {
     for (const segment of resend) this.#askAgain(segment);
     onTelemetry(telemetry, { revision: this.#sender.revision, revisionMs: this.#revisionMs });
     // The machine has everything; it still tells how it goes on until it is done, or calls no more.
-    if (telemetry.machine?.state === 'done' && this.#acked === parameters.segments) return this.#end(undefined);
+    if (telemetry.machine?.state === 'done' && this.#taken === parameters.segments) return this.#end(undefined);
     this.#pump();
   }
 
   /** Moves to the next revision when it is time; called now and then, and after every message. */
   tick(): void {
-    this.#pump();
+    if (this.#ready > this.#sender.revision) this.#pump();
   }
 
   async close(): Promise<void> {
     this.#ended = true;
     this.#sender.close();
-    for (const { body } of this.#cells.values()) wipe(body);
+    wipe(...this.#cells.values(), ...[...this.#sent.values()].map(({ body }) => body));
     this.#cells.clear();
+    this.#sent.clear();
     wipe(...this.#mixes.values());
     await this.#reverse?.close();
   }
 
-  #sentUpTo(): number {
-    let upTo = this.#acked;
-    while (this.#cells.get(upTo)?.sent !== undefined) upTo++;
-    return upTo;
+  /** The machine has every segment below: they will not be asked for again in this session. */
+  #forget(below: number): void {
+    for (; this.#got < Math.min(below, this.#next); this.#got++) {
+      wipe(this.#sent.get(this.#got)?.body);
+      this.#sent.delete(this.#got);
+      this.#again.delete(this.#got);
+    }
   }
 
   #askAgain(segment: number): void {
-    const slot = this.#cells.get(segment);
+    const slot = this.#sent.get(segment);
     // A frame number may be used once in a revision: it goes out again in the next one.
-    if (slot !== undefined && slot.sent !== undefined && slot.sent <= this.#ready) slot.sent = -1n - slot.sent;
+    if (slot !== undefined && slot.sent <= this.#ready) this.#again.add(segment);
   }
 
   #pump(): void {
     if (this.#ended || this.#ready < 0n) return;
     try {
       this.#advance();
-      const { window } = this.#options.parameters;
-      for (let segment = this.#acked; segment < this.#taken + window; segment++) {
-        const slot = this.#cells.get(segment);
-        if (slot === undefined) break;
-        if (slot.sent !== undefined && !this.#mustRepeat(slot)) continue;
-        if (!this.#options.sendFrame(this.#sender.encode(segment, slot.body))) return;
-        slot.sent = this.#sender.revision;
+      for (const segment of this.#again) {
+        const slot = this.#sent.get(segment);
+        if (slot === undefined || slot.sent >= this.#sender.revision) continue;
+        if (!this.#send(segment, slot.body)) return;
+        this.#again.delete(segment);
+      }
+      const end = this.#taken + this.#options.parameters.window;
+      for (; this.#next < end; this.#next++) {
+        const body = this.#cells.get(this.#next);
+        if (body === undefined || !this.#send(this.#next, body)) return;
+        this.#cells.delete(this.#next);
       }
     } catch (error) {
       this.#end(toMillraceError(error));
     }
   }
 
-  /** Asked for again (a negative mark), and a later revision than the one that failed has begun. */
-  #mustRepeat(slot: Slot): boolean {
-    return slot.sent !== undefined && slot.sent < 0n && this.#sender.revision > -1n - slot.sent;
+  #send(segment: number, body: Bytes): boolean {
+    if (!this.#options.sendFrame(this.#sender.encode(segment, body))) return false;
+    this.#sent.set(segment, { body, sent: this.#sender.revision });
+    return true;
   }
 
   #advance(): void {
     const { clock } = this.#options;
     const next = this.#sender.revision + 1n;
-    const wanted = [...this.#cells.values()].some(({ sent }) => sent !== undefined && sent < 0n);
     const now = clock.monotonic();
     if (now < this.#revisionSince) this.#revisionSince = now; // a clock that went back must not stop the stream
-    const due = now - this.#revisionSince >= this.#revisionMs || wanted;
+    const due = now - this.#revisionSince >= this.#revisionMs || this.#again.size > 0;
     if (!due || this.#ready < next) return;
     if (next % 64n === 0n) {
       const secret = this.#mixes.get(next);

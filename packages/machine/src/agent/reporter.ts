@@ -12,7 +12,7 @@ import type { Mixes } from './mixes.ts';
 const TICK_MS = 250;
 /** Longest silence of acknowledgements, and of the machine's state, when the budget is used up. */
 const SLOW_ACK_MS = 1_000;
-const SLOW_STATE_MS = 2_000;
+const SLOW_STATE_MS = 5_000;
 /** Upstream bytes for each byte of the design; what telemetry may use when the machine is slow. */
 const BUDGET = 0.004;
 /** Around a frame on the wire: kind, WebSocket header and mask, TLS record. */
@@ -29,8 +29,8 @@ export interface ReporterOptions {
   readonly mixes: Mixes;
   readonly clock: Clock;
   ready(): bigint;
-  /** Segments and bytes that the machine has taken. */
-  taken(): { readonly segments: number; readonly bytes: number };
+  /** Segments and bytes that the machine has taken, and segments that have come. */
+  taken(): { readonly segments: number; readonly got: number; readonly bytes: number };
   state(): MachineState;
   /** Milliseconds of the latest table. */
   tableMs(): number;
@@ -137,12 +137,14 @@ export class Reporter {
     if (this.#closed) return;
     const { clock, taken, ready } = this.#options;
     const now = clock.monotonic();
-    const withState = this.#stateIsDue(now);
+    // With a message that goes anyway it costs less than alone: a fleet's nodes read every one of them.
+    const withState = this.#stateIsDue(now) || now - this.#stateAt >= SLOW_STATE_MS / 2;
     const withPoint = this.#point !== undefined && now - this.#pointAt >= POINT_MS;
-    const acked = taken().segments;
+    const { segments: acked, got } = taken();
     const frame = this.#frame++;
     const cell = sealTelemetry(this.#key, frame, {
       acked,
+      got,
       ready: ready(),
       ...(this.#resend.length === 0 ? {} : { resend: this.#resend.splice(0, MAX_RESEND) }),
       ...(withPoint && this.#point !== undefined ? { mix: this.#point } : {}),

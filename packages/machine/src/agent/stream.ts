@@ -83,7 +83,7 @@ export class Stream {
       mixes: this.#mixes,
       clock,
       ready: () => receiver.ready,
-      taken: () => ({ segments: feed.taken, bytes: feed.bytes }),
+      taken: () => ({ segments: feed.taken, got: feed.got, bytes: feed.bytes }),
       state: options.state,
       tableMs: options.tableMs,
       send: options.send,
