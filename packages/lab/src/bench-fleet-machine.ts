@@ -225,8 +225,9 @@ export class FleetMachine {
     // What the keys node gives out for it (keys/stream.ts).
     const { segments, window } = session.parameters;
     const step = sliceStep(window);
-    for (; Math.min(segments, this.#taken + window) - this.#sliced >= step; this.#sliced += step)
-      for (let i = 0; i < step; i++) this.#asked.set(this.#sliced + i, now);
+    const to = Math.min(segments, this.#taken + window);
+    if (to - this.#sliced < step) return;
+    for (; this.#sliced < to; this.#sliced++) this.#asked.set(this.#sliced, now);
   }
 }
 

@@ -123,9 +123,10 @@ function encodeFrame(
   const chosen = chaffValues(engine, key(keys.parity), frame, matrix.order, hints, chaff);
   engine.hashBatch(key(keys.chaff), 0, chosen, chaffHashes);
   const places = chaffPlaces(engine, key(keys.parity), frame, hints, chaff);
-  const values = new Uint32Array(hints); // 0 where there is chaff
-  let at = shape.hintsEnd - hints * matrix.hintBytes;
-  for (let i = 0, nextData = 0, nextChaff = 0; i < hints; i++) {
+  const values = chaff === 0 ? data : new Uint32Array(hints); // 0 where there is chaff
+  const hintsAt = shape.hintsEnd - hints * matrix.hintBytes;
+  if (chaff === 0) writeHints(dataHashes, matrix.hintBytes, out.subarray(hintsAt, shape.hintsEnd));
+  for (let i = 0, at = hintsAt, nextData = 0, nextChaff = 0; chaff > 0 && i < hints; i++) {
     const isChaff = places[i] === 1;
     const code = (isChaff ? chaffHashes[2 * nextChaff++] : dataHashes[2 * nextData]) ?? 0;
     if (!isChaff) values[i] = data[nextData++] ?? 0;
@@ -140,4 +141,16 @@ function encodeFrame(
   maskBytes(engine, key(keys.parity), frame, out.subarray(shape.hintsEnd, shape.maskedEnd));
   out.set(frameMac(hmac, keys.mac, out.subarray(0, shape.maskedEnd)), shape.maskedEnd);
   return out;
+}
+
+/** Without chaff: a plain loop for each width, as this is most of what a sender does in JavaScript. */
+function writeHints(hashes: Uint32Array, hintBytes: number, out: Uint8Array): void {
+  const count = hashes.length / 2;
+  for (let i = 0, at = 0; i < count; i++) {
+    const code = hashes[2 * i] ?? 0;
+    out[at++] = code;
+    if (hintBytes > 1) out[at++] = code >>> 8;
+    if (hintBytes > 2) out[at++] = code >>> 16;
+    if (hintBytes > 3) out[at++] = code >>> 24;
+  }
 }

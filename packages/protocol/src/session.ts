@@ -43,7 +43,7 @@ export type MatrixInUse = z.output<typeof matrixInUseSchema>;
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 
 /**
- * Segments whose places and keys are given out at a time: a quarter of the window, so that what is ahead of the machine is
+ * Segments whose places and keys are given out at a time, or more: a quarter of the window, so that what is ahead of the machine is
  * never less than three quarters of it, and a window takes few messages.
  */
 export const sliceStep = (window: number): number => Math.max(1, window >> 2);

@@ -124,7 +124,7 @@ export class KeysStream {
     await this.#reverse?.close();
   }
 
-  /** Slices ahead, a quarter of a window at a time, one after the other. */
+  /** Slices ahead, a quarter of a window or more at a time, one after the other. */
   #pump(): void {
     if (this.#busy) {
       this.#again = true;
@@ -146,10 +146,9 @@ export class KeysStream {
       while (!this.#ended) {
         const to = Math.min(segments, this.#acked + window);
         if (to <= this.#sliced || (to - this.#sliced < step && to < segments)) break;
-        const next = Math.min(to, this.#sliced + step);
-        const cells = await this.#options.slice(this.#sliced, next);
+        const cells = await this.#options.slice(this.#sliced, to);
         await this.#sealing.run(() => this.#sealAndSend(cells));
-        this.#sliced = next;
+        this.#sliced = to;
       }
     } while (this.#again && !this.#ended);
   }

@@ -3,9 +3,11 @@ import type { Bytes } from '@millrace/base/core';
 /** Bytes to values of `width` bytes each, little-endian. The length must be a multiple of `width`. */
 export function readValues(bytes: Uint8Array, width: number): Uint32Array {
   const values = new Uint32Array(bytes.length / width);
-  for (let i = 0; i < values.length; i++) {
-    let value = 0;
-    for (let j = 0; j < width; j++) value |= (bytes[i * width + j] ?? 0) << (8 * j);
+  for (let i = 0, at = 0; i < values.length; i++) {
+    let value = bytes[at++] ?? 0;
+    if (width > 1) value |= (bytes[at++] ?? 0) << 8;
+    if (width > 2) value |= (bytes[at++] ?? 0) << 16;
+    if (width > 3) value |= (bytes[at++] ?? 0) << 24;
     values[i] = value;
   }
   return values;
