@@ -28,19 +28,20 @@ it('designs and licences whose mail still waits are not lost when the other node
   for (const name of [inBackup, waiting, halfWaiting, lost]) {
     if (name !== undefined) await records.designs.create(name, design(name));
   }
-  for (const name of [inBackup, waiting, lost]) {
+  for (const name of [inBackup, waiting, halfWaiting, lost]) {
     if (name === undefined) continue;
-    const of = { design: inBackup ?? '', owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
+    const of = { design: name === lost ? (inBackup ?? '') : name, owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
     await records.licences.create(name, { licence: name, ...of });
   }
   await publish('keys', `control/design/${waiting}`);
   await publish('segments', `control/design/${waiting}`);
   await publish('keys', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
   await publish('keys', `control/licence/${waiting}`);
+  await publish('keys', `control/licence/${halfWaiting}`); // of a design that is lost
   await publish('keys', 'segments/talk');
 
   const held = { designs: new Set([inBackup ?? '']), licences: new Set([inBackup ?? '']) };
-  expect(await takeRestored({ store, mail }, held)).toEqual({ designs: 2, licences: 1 });
+  expect(await takeRestored({ store, mail }, held)).toEqual({ designs: 2, licences: 2 });
 
   const states = [];
   for await (const [name, { state, code }] of records.designs.list()) states.push([name?.[0], state, code]);
@@ -55,9 +56,10 @@ it('designs and licences whose mail still waits are not lost when the other node
   expect(losses).toEqual([
     ['a', undefined],
     ['b', undefined],
+    ['c', true],
     ['d', true],
   ]);
   // What the two nodes had said to each other is dropped; a process that starts finds control's own mail.
-  expect(await mail.depth('keys')).toBe(3);
+  expect(await mail.depth('keys')).toBe(4);
   expect(await mail.depth('segments')).toBe(1);
 });

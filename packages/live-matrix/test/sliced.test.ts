@@ -94,7 +94,7 @@ describe('a table in slices', () => {
     const refused = createSlicedTable({ order: 32, key }, 2 ** 34);
     await expect(refused).rejects.toMatchObject({
       code: 'E_MEMORY',
-      message: 'a table of order 32 takes 18.79 GB, and 17.18 GB are available',
+      message: 'a table of order 32 takes 18.26 GB, and 17.18 GB are available',
       data: { bytes: slicedTableBytes(256), available: 2 ** 34 },
     });
   });

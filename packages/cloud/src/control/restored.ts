@@ -47,8 +47,10 @@ export async function takeRestored(
     lost.designs++;
   }
   for await (const [id, licence] of records.licences.list()) {
-    const known = held.licences.has(id) || licence.pending !== undefined || keys.has(`control/licence/${id}`);
-    if (known || licence.lost === true) continue;
+    if (licence.lost === true || held.licences.has(id)) continue;
+    const waits = licence.pending !== undefined || keys.has(`control/licence/${id}`);
+    // Its mail is of no use where the design is lost.
+    if (waits && (await records.designs.get(licence.design))?.code !== 'E_BACKUP') continue;
     await records.licences.update(id, (current) => ({ ...current, lost: true }));
     lost.licences++;
   }
