@@ -30,7 +30,13 @@ it('designs and licences whose mail still waits are not lost when the other node
   }
   for (const name of [inBackup, waiting, halfWaiting, lost]) {
     if (name === undefined) continue;
-    const of = { design: name === lost ? (inBackup ?? '') : name, owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
+    const of = {
+      design: name === lost ? (inBackup ?? '') : name,
+      owner,
+      holder: owner,
+      objects: 1,
+      transaction: new Uint8Array(1),
+    };
     await records.licences.create(name, { licence: name, ...of });
   }
   await publish('keys', `control/design/${waiting}`);
