@@ -1,0 +1,84 @@
+import { connect } from 'node:tls';
+import { isErrorCode } from '@millrace/base';
+import { clientTls } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createWorld, type World } from '../support/world.ts';
+import { mutate } from './support/mutate.ts';
+import { Random } from './support/random.ts';
+import { oddRequest } from './support/requests.ts';
+
+// The two nodes that listen, as real processes: requests of every party, odd in path, header or body, and bytes that are no
+// HTTP at all. Each is answered with a coded error (or done), none is a fault of the node, and both go on.
+
+const REQUESTS = Number(process.env.MILLRACE_REQUESTS ?? 400);
+const AT_ONCE = 4;
+const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 2 ** 31);
+/** An answer on its way may be lost when the node closes the connection to a body that it does not want. */
+const LOST = /ECONNRESET|EPIPE|socket hang up/;
+
+let world: World;
+beforeAll(async () => {
+  world = await createWorld({ start: ['control', 'distribution'] });
+});
+afterAll(() => world?.close());
+
+describe(`seed ${seed}`, () => {
+  it('odd requests get a coded answer', async () => {
+    const wrong: string[] = [];
+    const statuses = new Set<number>();
+    let next = 0;
+    const work = async () => {
+      for (let number = next++; number < REQUESTS; number = next++) {
+        const { node, caller, ...request } = oddRequest(new Random(seed + number * 2 ** 32));
+        const what = `${number}: ${caller} ${request.method} ${request.path.slice(0, 200)}`;
+        try {
+          const { status, error } = await world.call(node, caller, request);
+          statuses.add(status);
+          const coded = status < 400 || (isErrorCode(error?.code) && error.code !== 'E_INTERNAL');
+          if (status === 500 || !coded) wrong.push(`${what}: ${status} ${JSON.stringify(error)}`);
+        } catch (error) {
+          // What Node's client itself refuses to send is no request.
+          const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+          if (!LOST.test(String(error)) && !/^ERR_(INVALID_CHAR|UNESCAPED_CHARACTERS|HTTP)/.test(code))
+            wrong.push(`${what}: ${error}`);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    expect(wrong).toEqual([]);
+    expect([...statuses].sort()).toEqual(expect.arrayContaining([200, 400, 401, 404]));
+  });
+
+  it('bytes that are no HTTP end the connection and nothing else', async () => {
+    const sample = Buffer.from(
+      'PUT /v1/uploads/x/0 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n',
+    );
+    const upgrade = Buffer.from(
+      'GET /v1/machine HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff',
+      'latin1',
+    );
+    const { directory } = world.installation;
+    for (let number = 0; number < 40; number++) {
+      const random = new Random(seed + number * 2 ** 32);
+      const node = random.pick(['control', 'distribution'] as const);
+      const identity = await world.identity(random.pick(['machine', 'segments', 'owner'] as const));
+      const tls = clientTls({ authority: directory.authority, identity, pin: directory.nodes[node].fingerprint });
+      const socket = connect({ ...world.addresses[node], ...tls });
+      socket.on('error', () => undefined);
+      socket.resume();
+      const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+      socket.once('secureConnect', () => socket.end(mutate([sample, upgrade], random)));
+      socket.setTimeout(2_000, () => socket.destroy());
+      await closed;
+    }
+  });
+
+  it('and both nodes go on, without a fault in their logs', async () => {
+    for (const node of ['control', 'distribution'] as const) {
+      expect(world.processes[node].running).toBe(true);
+      const log = await world.log(node);
+      expect(log.split('\n').filter((line) => /"msg":"fault"|"level":"fatal"/.test(line))).toEqual([]);
+    }
+    expect((await world.call('control', 'admin', { method: 'GET', path: '/v1/status' })).status).toBe(200);
+  });
+});
