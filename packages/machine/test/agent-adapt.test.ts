@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sleep, systemRandom, toHex } from '@millrace/base';
+import { type Clock, sleep, systemClock, systemRandom, toHex } from '@millrace/base';
 import { createReceiver } from '@millrace/live-matrix';
 import { afterEach, expect, test } from 'vitest';
 import { storeDesign } from './agent-design.ts';
@@ -12,48 +12,66 @@ afterEach(async () => {
   bench = undefined;
 });
 
-const SLOW = 200;
+/** Of a clock that the test moves: however loaded this computer is, its own tables of order 16 take far less. */
+const SLOW = 20_000;
 const design = storeDesign(systemRandom(60 * 16_370 - 5));
 
-/** Tables of keccak256 that take as long as the test says. */
+/** The same object, but for one method. */
+function withMethod<T extends object, K extends keyof T>(honest: T, method: K, instead: T[K]): T {
+  return new Proxy(honest, {
+    get: (target, name) => {
+      if (name === method) return instead;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+/** Tables of keccak256 that take as long as the test says, by the agent's clock. */
 function slowable() {
-  const state = { delay: 0 };
+  const state = { delay: 0, offset: 0 };
+  const clock: Clock = { now: () => systemClock.now(), monotonic: () => systemClock.monotonic() + state.offset };
   const receiver: typeof createReceiver = async (options) => {
-    const { suite } = options.parameters;
-    const late = async () => {
-      if (suite === 'keccak256') await sleep(state.delay, options.signal);
+    const late = () => {
+      if (options.parameters.suite === 'keccak256') state.offset += state.delay;
     };
-    await late();
+    late();
     const honest = await createReceiver(options);
-    return new Proxy(honest, {
-      get: (target, name) => {
-        if (name === 'prepareNext') return () => late().then(() => target.prepareNext());
-        const value = Reflect.get(target, name);
-        return typeof value === 'function' ? value.bind(target) : value;
-      },
+    return withMethod(honest, 'prepareNext', () => {
+      late();
+      return honest.prepareNext();
     });
   };
-  return { state, receiver };
+  return { state, modules: { receiver, clock } };
 }
 
 /** Order 16 with either suite, so that the real tables take no time. */
-const agent = { order: 16, suite: 'auto', slowTableMs: SLOW, stallMs: 5_000 };
+const agent = { order: 16, suite: 'auto', slowTableMs: SLOW, stallMs: 5_000, giveUpMs: 3_600_000 };
 
 test('a computer that gets slow in mid-print, and fast again: lighter sessions meanwhile, every byte once', async () => {
-  const { state, receiver } = slowable();
+  const { state, modules } = slowable();
+  let writes = 0;
   bench = await startBench({
     design,
     window: 6,
     agent,
-    receiver,
-    factor: 1,
-    bytesPerSecond: 15 * 16_370,
-    driver: { bufferBytes: 16_384 },
+    ...modules,
+    wrapDriver: (driver) =>
+      withMethod(driver, 'write', async (content, signal) => {
+        // The machine takes its time, so that neither change has to be quick.
+        const wanted = ++writes < 20 ? 1 : writes < 40 ? 2 : 3;
+        while ((bench?.cloud.requests.length ?? 0) < wanted) await sleep(10, signal);
+        await driver.write(content, signal);
+      }),
     meddling: {
-      frame: (frame, segment, session) => {
-        if (session.parameters.suite === 'turboshake128') state.delay = 0;
-        else if (segment === 8) state.delay = 3 * SLOW;
+      frame: (frame, segment) => {
+        if (segment === 8) state.delay = 3 * SLOW;
         return [frame];
+      },
+      telemetry: (_, session) => {
+        if (session.parameters.suite === 'keccak256') return;
+        state.delay = 0;
+        state.offset += 5 * SLOW; // tables to see become due after waits
       },
     },
   });
@@ -68,9 +86,9 @@ test('a computer that gets slow in mid-print, and fast again: lighter sessions m
 });
 
 test('a computer that is too slow from the start begins with the lighter suite, and remembers', async () => {
-  const { state, receiver } = slowable();
+  const { state, modules } = slowable();
   state.delay = 10 * SLOW;
-  bench = await startBench({ design, window: 6, agent, receiver });
+  bench = await startBench({ design, window: 6, agent, ...modules });
   const { cloud } = bench;
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
@@ -87,13 +105,13 @@ test('a computer that is too slow from the start begins with the lighter suite, 
 });
 
 test('settings that an operator has fixed are kept, however slow the computer is; the cloud is told how slow', async () => {
-  const { state, receiver } = slowable();
+  const { state, modules } = slowable();
   state.delay = 3 * SLOW;
   bench = await startBench({
     design: storeDesign(systemRandom(8 * 16_370)),
     window: 6,
     agent: { ...agent, suite: 'keccak256' },
-    receiver,
+    ...modules,
   });
   const { cloud } = bench;
   await cloud.print();

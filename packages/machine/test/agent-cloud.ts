@@ -412,6 +412,7 @@ export class CloudStream {
   readonly #secrets = new Map<bigint, Bytes>();
   readonly #reverseSecrets = new Map<bigint, Bytes>();
   readonly #order = new Serial();
+  readonly #arrivals = new Serial();
   readonly #repeat = new Map<number, bigint>();
   ended = false;
   acked: number;
@@ -464,7 +465,12 @@ export class CloudStream {
     return new CloudStream(cloud, session, parameters, context, { sender, reverse, telemetryKey: keys.telemetry });
   }
 
-  async receive(payload: Bytes): Promise<void> {
+  /** In order of arrival: a table made twice at once would be one too far ahead. */
+  receive(payload: Bytes): Promise<void> {
+    return this.#arrivals.run(() => this.#receive(payload));
+  }
+
+  async #receive(payload: Bytes): Promise<void> {
     if (this.ended) return;
     const revision = new DataView(payload.buffer, payload.byteOffset).getBigUint64(22);
     while (this.#reverse.ready < revision) {

@@ -100,7 +100,7 @@ class MeasuredTables implements Tables {
     const limit = PATIENCE * this.#settings.slowTableMs;
     const late = this.#deadline(level, limit);
     try {
-      return await this.#make(level, sessionId, seed, this.#memory, AbortSignal.any([signal, late.signal]));
+      return await this.#make(level, sessionId, seed, AbortSignal.any([signal, late.signal]));
     } catch (error) {
       signal.throwIfAborted();
       if (!late.signal.aborted) throw error;
@@ -142,8 +142,7 @@ class MeasuredTables implements Tables {
     const began = clock.monotonic();
     try {
       const both = AbortSignal.any([signal, late.signal]);
-      // Memory of its own: a session beside it needs none of this size.
-      const receiver = await this.#make(level, random(SESSION_ID_BYTES), seed, new TableMemory(), both);
+      const receiver = await this.#make(level, random(SESSION_ID_BYTES), seed, both);
       const took = clock.monotonic() - began;
       await receiver.close();
       this.took(level, took);
@@ -166,14 +165,14 @@ class MeasuredTables implements Tables {
     return { signal: late.signal, clear: () => clearTimeout(timer) };
   }
 
-  #make(level: Level, sessionId: Uint8Array, seed: Uint8Array, memory: TableMemory, signal: AbortSignal) {
+  #make(level: Level, sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal) {
     const { hints, threads, engine } = this.#settings;
     const options: ReceiverOptions = {
       parameters: { ...level, hints },
       sessionId,
       seed,
       signal,
-      memory,
+      memory: this.#memory,
       ...(threads === undefined ? {} : { threads }),
       ...(engine === undefined ? {} : { engine }),
     };

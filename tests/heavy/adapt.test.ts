@@ -1,0 +1,112 @@
+import { systemRandom } from '@millrace/base';
+import { createReceiver } from '@millrace/live-matrix';
+import { afterEach, expect, it } from 'vitest';
+import type { PrintView } from '../../packages/cli/src/client/answers.ts';
+import { randomDesign } from '../support/designs.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import type { Managed } from '../support/process.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// A real agent that gets a twentieth of its processor in mid-print, and later all of it again: from order 24 to order 16
+// and back, in one print, byte for byte.
+
+const LIMIT_MS = 240_000;
+/** What the agent gets of every half second. */
+const SHARE_MS = 25;
+const PERIOD_MS = 500;
+/** Six seconds a segment: the three behind the one being taken last longer than a change needs. */
+const RATE = 16_370 / 6;
+const design = randomDesign(19 * 16_370 - 9);
+
+let world: World | undefined;
+let throttle: { release(): void } | undefined;
+afterEach(async () => {
+  throttle?.release();
+  await world?.close();
+});
+
+/** Lets a process run for a small share of the time: stopped and continued, as a scheduler would. */
+function throttled(victim: Managed): { release(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  const pause = () => {
+    victim.signal('SIGSTOP');
+    timer = setTimeout(run, PERIOD_MS - SHARE_MS);
+  };
+  const run = () => {
+    victim.signal('SIGCONT');
+    timer = setTimeout(pause, SHARE_MS);
+  };
+  pause();
+  return {
+    release: () => {
+      clearTimeout(timer);
+      if (victim.running) victim.signal('SIGCONT');
+    },
+  };
+}
+
+/** Milliseconds of one table of order 24 here and now, the longest of three. */
+async function tableTime(): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const began = performance.now();
+    const parameters = { order: 24, suite: 'keccak256', hints: 'dense' } as const;
+    const receiver = await createReceiver({ parameters, sessionId: systemRandom(16), seed: systemRandom(32) });
+    times.push(performance.now() - began);
+    await receiver.close();
+  }
+  return Math.ceil(Math.max(...times));
+}
+
+it(
+  'an agent that is throttled in mid-print goes to order 16 and, let go, back to 24: every byte once',
+  async () => {
+    const slowTableMs = 6 * (await tableTime());
+    world = await createWorld({
+      machine: {
+        kind: 'sink',
+        factor: 1,
+        bytesPerSecond: RATE,
+        order: 'auto',
+        suite: 'auto',
+        slowTableMs,
+        stallMs: 10_000,
+        // The machine lives in the throttled process, and a real one would keep its pace: it makes up for lost halves of a second.
+        driver: { bufferBytes: 2_048, bucketMs: 1_000 },
+      },
+    });
+    const owner = await world.session('owner');
+    const operator = await world.session('operator');
+    const how = { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE } as const;
+    const licence = await license(world, owner, (await store(world, owner, design, how)).design, 1);
+    const print = await order(world, operator, licence);
+    const untilOrder = (wanted: number, taken: number): Promise<PrintView> =>
+      untilPrint(
+        operator,
+        print,
+        ({ progress, state }) =>
+          (progress?.matrix?.order === wanted && progress.acked >= taken) ||
+          state === 'completed' ||
+          state === 'failed',
+      );
+    const seen = [await untilOrder(24, 3)];
+    throttle = throttled(world.processes.machine);
+    seen.push(await untilOrder(16, 0));
+    throttle.release();
+    seen.push(await untilOrder(24, 0));
+    for (const { state } of seen) expect(state).toBe('running');
+    expect(seen.map(({ progress }) => progress?.matrix)).toMatchObject([
+      { order: 24, suite: 'keccak256' },
+      { order: 16, suite: 'turboshake128', revisionMs: 1_000 },
+      { order: 24, suite: 'keccak256' },
+    ]);
+    const view = await untilEnded(operator, print, LIMIT_MS);
+    expect(view).toMatchObject({ state: 'completed' });
+    const made = await machineObject(world, objectOf(view));
+    expect(made).toMatchObject({ bytes: design.length, sha256: hashOf(design) });
+    expect(made.sessions).toBeGreaterThanOrEqual(3);
+    const acked = seen.map(({ progress }) => progress?.acked);
+    process.stdout.write(`${JSON.stringify({ name: 'adapt', slowTableMs, acked, sessions: made.sessions })}\n`);
+  },
+  LIMIT_MS,
+);
