@@ -1,4 +1,5 @@
-import { copyBytes } from '@millrace/base';
+import { createCipheriv } from 'node:crypto';
+import { concatBytes, copyBytes, u32be } from '@millrace/base';
 import { createEngine, createSender } from '@millrace/live-matrix';
 import { reverseKeys, reverseMatrix, type StreamParameters, sealTelemetry, type Telemetry } from '@millrace/protocol';
 
@@ -17,6 +18,12 @@ export function machineEnd(seed: Uint8Array, session: Uint8Array, stream: Stream
     tell(telemetry: Telemetry) {
       const frame = number++;
       return sender.encode(frame, sealTelemetry(keys.telemetry, frame, telemetry));
+    },
+    /** One whose content is anything at all, sealed as telemetry is. */
+    tellBytes(plain: Uint8Array) {
+      const frame = number++;
+      const cipher = createCipheriv('aes-256-gcm', keys.telemetry, concatBytes(new Uint8Array(8), u32be(frame)));
+      return sender.encode(frame, concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag()));
     },
     close: () => sender.close(),
   };

@@ -1,10 +1,15 @@
-import { type Bytes, concatBytes, copyBytes, silentLogger, u32be } from '@millrace/base';
+import { type Bytes, type Clock, concatBytes, copyBytes, encodeCbor, silentLogger, u32be } from '@millrace/base';
+import { generateP256Key } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
-import { encodeControl, encodeStream, type HttpClient } from '@millrace/protocol';
+import { decodeKey, decodeLink, encodeControl, encodeStream, type HttpClient } from '@millrace/protocol';
+import { SEGMENT_BYTES } from '@millrace/vault';
 import { Relay } from '../../../packages/cloud/src/distribution/relay.ts';
+import { KeysStream } from '../../../packages/cloud/src/keys/stream.ts';
+import { SegmentsStream } from '../../../packages/cloud/src/segments/stream.ts';
+import { PaceGuard } from '../../../packages/cloud/src/streaming/pace.ts';
 import { ReverseStream } from '../../../packages/cloud/src/streaming/reverse.ts';
 import { machineEnd } from '../../attacks/support/machine-end.ts';
-import { mutate } from '../support/mutate.ts';
+import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
 import type { Random } from '../support/random.ts';
 import type { Target } from '../support/target.ts';
 
@@ -28,7 +33,7 @@ const parameters = {
 /** Nodes with state, told anything in any order. */
 export async function cloudTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
   const reverse = await reverseTarget();
-  return { targets: [relayTarget(), reverse.target], close: reverse.close };
+  return { targets: [relayTarget(), reverse.target, ...sessionTargets()], close: reverse.close };
 }
 
 /** Inputs are rounds of: who says it (one byte), length (u32be), message. */
@@ -109,4 +114,91 @@ async function reverseTarget(): Promise<{ target: Target; close: () => Promise<v
     },
     close: () => stream.close(),
   };
+}
+
+/**
+ * A machine with a session that tells the proactive nodes what it likes: the first telemetry is honest, the second is fuzzed.
+ * Its own stream may end; nothing may be thrown, as what is thrown there ends the node. Inputs are telemetry before it is sealed.
+ */
+function sessionTargets(): Target[] {
+  const engine = createEngine();
+  const session = new Uint8Array(16).fill(8);
+  const seed = new Uint8Array(32).fill(6);
+  const point = generateP256Key().publicKey;
+  const told = [
+    { acked: 1, ready: 3, resend: [0, 1, 2] },
+    { acked: 0, ready: 40, mix: point, tableMs: 9 },
+    { acked: 2, ready: 63, mix: point },
+  ];
+  const clock: Clock = { now: () => 0, monotonic: () => 0 };
+  const guard = () =>
+    new PaceGuard({ tenthsOfMs: new Array<number>(parameters.segments).fill(1), factor: 1, window: 4, clock });
+  const common = { session, parameters, engine, clock, logger: silentLogger };
+  const openers = {
+    keys: (note: (segment: number) => void) =>
+      KeysStream.open({
+        ...common,
+        seed: copyBytes(seed),
+        guard: guard(),
+        context: { enc: new Uint8Array(65), seal: async (plain) => concatBytes(plain, new Uint8Array(16)) },
+        slice: async (from, to) =>
+          Array.from({ length: to - from }, (_, i) => ({
+            segment: from + i,
+            outerKey: new Uint8Array(32),
+            cek: new Uint8Array(32),
+          })),
+        mailMix: async () => undefined,
+        send: (message) => {
+          const link = decodeLink(message, true);
+          if (link.kind === 'key') note(decodeKey(link.payload).segment);
+          return true;
+        },
+        onEnd: () => undefined,
+      }),
+    segments: async (note: (segment: number) => void) => {
+      const stream = await SegmentsStream.open({
+        ...common,
+        jti: 'j',
+        seed: copyBytes(seed),
+        guard: guard(),
+        sendFrame: (frame) => {
+          note(new DataView(frame.buffer, frame.byteOffset).getUint32(30));
+          return true;
+        },
+        onTelemetry: () => undefined,
+        onEnd: () => undefined,
+      });
+      for (let segment = 0; segment < parameters.segments; segment++)
+        stream.addCell(segment, new Uint8Array(SEGMENT_BYTES));
+      return stream;
+    },
+  };
+  return Object.entries(openers).map(
+    ([node, open]): Target => ({
+      name: `telemetry of a machine that says what it likes, at the ${node} node`,
+      samples: told.map((one) => encodeCbor(one as never)),
+      make: (random) => {
+        // No point on the curve, and still of the right form.
+        if (random.below(4) === 0)
+          return encodeCbor({ ...told[1], mix: concatBytes(Uint8Array.of(4), random.bytes(64)) } as never);
+        return encodeLoosely(mutateValue(random.pick<unknown>(told), random));
+      },
+      cost: 'middling',
+      codes: [],
+      decode: async (input) => {
+        const given = new Set<number>();
+        const stream = await open((segment) => given.add(segment));
+        const end = machineEnd(seed, session, parameters);
+        await stream.receive(end.tell({ acked: 0, ready: 0n }));
+        await new Promise((resolve) => setImmediate(resolve));
+        await stream.receive(end.tellBytes(input));
+        await new Promise((resolve) => setImmediate(resolve));
+        await stream.close();
+        end.close();
+        return given;
+      },
+      // What it acknowledges was given before, so that two windows are the most that it gets.
+      accepts: (given) => (given as Set<number>).size <= 2 * parameters.window,
+    }),
+  );
 }

@@ -12,6 +12,7 @@ import {
   MillraceError,
   systemClock,
   toHex,
+  toMillraceError,
   utf8,
   wipe,
 } from '@millrace/base';
@@ -122,8 +123,12 @@ export async function createKeysNode(
   return closer;
 }
 
-function onStream({ streams }: Parts, message: LinkMessage): void {
-  if (message.kind === 'reverse') void streams.receive(message.session, message.payload);
+function onStream({ streams, logger }: Parts, message: LinkMessage): void {
+  if (message.kind === 'reverse')
+    streams.receive(message.session, message.payload).catch((error: unknown) => {
+      // Whatever one machine sends, the others' streams go on.
+      logger.error({ err: toMillraceError(error) }, 'a reverse frame could not be handled');
+    });
   if (message.kind === 'control' && message.message.type === 'lost')
     void streams.stop(Buffer.from(message.message.session).toString('hex'));
 }

@@ -114,7 +114,12 @@ export class KeysStream {
     this.#acked = Math.max(this.#acked, telemetry.acked);
     if (this.#acked === parameters.segments) return this.#end(undefined);
     const { mix, ready } = telemetry;
-    if (mix !== undefined) await this.#sealing.run(() => this.#mix(mix, ready));
+    try {
+      if (mix !== undefined) await this.#sealing.run(() => this.#mix(mix, ready));
+    } catch (error) {
+      // What the machine sent is no point, or nobody can be told: its own stream ends, and no other.
+      return this.#end(toMillraceError(error));
+    }
     this.#pump();
   }
 
@@ -174,11 +179,16 @@ export class KeysStream {
     if (revision <= this.#mixed) return;
     this.#mixed = revision;
     const own = generateP256Key();
-    const shared = await own.agree(point);
-    const secret = mixSecret(this.session, revision, shared);
-    const sealed = await this.#options.context.seal(own.publicKey, concatBytes(utf8('mix'), u64be(revision)));
-    own.close();
-    wipe(shared);
+    let secret: Bytes;
+    let sealed: Bytes;
+    try {
+      const shared = await own.agree(point);
+      secret = mixSecret(this.session, revision, shared);
+      wipe(shared);
+      sealed = await this.#options.context.seal(own.publicKey, concatBytes(utf8('mix'), u64be(revision)));
+    } finally {
+      own.close();
+    }
     this.#reverse?.mixAt(revision, secret);
     await this.#options.mailMix(revision, secret);
     wipe(secret);

@@ -8,6 +8,7 @@ import {
   Serial,
   systemClock,
   toHex,
+  toMillraceError,
 } from '@millrace/base';
 import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
@@ -32,6 +33,7 @@ interface Parts {
   readonly seen: SeenEpoch;
   readonly head: HeadKeeper;
   readonly outbound: Outbound;
+  readonly logger: Logger;
   /** Everything that changes cells, in the order of the mail. */
   readonly vault: Serial;
 }
@@ -69,7 +71,18 @@ export async function createSegmentsNode(
   });
   const seen = await SeenEpoch.open(records);
   const head = new HeadKeeper({ store: records, control, epoch: () => seen.epoch, logger });
-  const parts: Parts = { seen, head, designs, cells, storing, repairing, streams, outbound, vault: new Serial() };
+  const parts: Parts = {
+    seen,
+    head,
+    designs,
+    cells,
+    storing,
+    repairing,
+    streams,
+    outbound,
+    logger,
+    vault: new Serial(),
+  };
   closer.add(streams);
   closer.add(storing);
   closer.add(repairing);
@@ -86,8 +99,12 @@ export async function createSegmentsNode(
   return closer;
 }
 
-function onStream({ streams }: Parts, message: LinkMessage): void {
-  if (message.kind === 'reverse') void streams.receive(message.session, message.payload);
+function onStream({ streams, logger }: Parts, message: LinkMessage): void {
+  if (message.kind === 'reverse')
+    streams.receive(message.session, message.payload).catch((error: unknown) => {
+      // Whatever one machine sends, the others' streams go on.
+      logger.error({ err: toMillraceError(error) }, 'a reverse frame could not be handled');
+    });
   // The machine's link broke: it will call home again, for a new session.
   if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
 }
