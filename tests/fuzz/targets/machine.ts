@@ -9,6 +9,7 @@ import * as archive from '../../../packages/cli/src/backup/archive.ts';
 import { writeArchive } from '../../../packages/cli/src/backup/archive.ts';
 import { machineFromJson, parseDescription } from '../../../packages/cli/src/installation/description.ts';
 import { readJson } from '../../../packages/cli/src/installation/files.ts';
+import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
 import { createCalls } from '../../../packages/machine/src/agent/calls.ts';
 import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import type { CloudLink } from '../../../packages/machine/src/agent/link.ts';
@@ -137,7 +138,14 @@ async function fileTargets(folder: string): Promise<Target[]> {
     agent: { order: 16, suite: 'keccak256', hints: 'dense' },
   };
   for (const name of ['tls.crt.pem', 'tls.key.pem']) await writeFile(join(folder, name), 'x');
-  await writeFile(join(folder, 'identity.key'), generateP256Key().exportSecret());
+  for (const name of ['identity.key', 'box.key']) await writeFile(join(folder, name), generateP256Key().exportSecret());
+  const node = {
+    role: 'keys',
+    directory,
+    maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 1 } },
+    checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
+    chaffPercent: 30,
+  };
   const { publicKey, ...rest } = machine;
   const registration = { ...rest, publicKey: Buffer.from(publicKey).toString('hex') };
   const description = {
@@ -174,6 +182,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
   });
   return [
     file('machine.json', settings, ['E_CONFIG'], () => loadMachineConfig(folder)),
+    file('node.json', node, ['E_CONFIG'], () => loadNodeConfig(folder)),
     file('directory.json', directory, ['E_CONFIG'], async (path) => parseDirectory(await readJson(path))),
     file(
       'addresses.json',

@@ -18,8 +18,10 @@ import {
   encodeAnswer,
   encodeHello,
 } from '../../../packages/live-matrix/src/stream/opening.ts';
+import { openEnds, outcomes } from '../../../packages/live-matrix/test/live-helpers.ts';
 import { readClaimedHeader } from '../../../packages/machine/src/agent/frame-header.ts';
 import { mutate } from '../support/mutate.ts';
+import { Random } from '../support/random.ts';
 import type { Target } from '../support/target.ts';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
@@ -35,7 +37,7 @@ export async function streamTargets(): Promise<{ targets: Target[]; close: () =>
     receivers.push(receiver);
   }
   return {
-    targets: [...frames, ...openingTargets(), noteTarget(), cellTarget(), claimedTarget()],
+    targets: [...frames, ...openingTargets(), noteTarget(), cellTarget(), claimedTarget(), liveTarget()],
     close: async () => {
       for (const receiver of receivers) await receiver.close();
     },
@@ -159,5 +161,36 @@ function claimedTarget(): Target {
     codes: [],
     decode: readClaimedHeader,
     accepts: (result, input) => (result === undefined) === input.length < 38,
+  };
+}
+
+const sent = fixed(6, 5_000);
+
+/**
+ * A whole live stream, one message of which somebody on the way has changed. Inputs: which message, of which end, and the
+ * seed of the change. Both ends get a coded error, or the receiver everything.
+ */
+function liveTarget(): Target {
+  const endings = /^(whole|E_FRAME_[A-Z]+|E_SEAL|E_STREAM_[A-Z]+|E_INPUT)$/;
+  return {
+    name: 'live stream, a message of it changed on its way',
+    samples: [],
+    make: (random) => random.bytes(6),
+    cost: 'very dear',
+    codes: [],
+    decode: async (input) => {
+      const [which = 0, end = 0] = input;
+      const random = new Random(new DataView(input.buffer, input.byteOffset).getUint32(2));
+      const change = (message: Uint8Array, index: number) => [
+        index === which % 6 ? mutate([message], random) : message,
+      ];
+      const ends = openEnds(end % 2 === 0 ? { there: change } : { back: change });
+      return outcomes(ends, [sent.subarray(0, 2_000), sent.subarray(2_000)]);
+    },
+    accepts: (result) => {
+      const { sender, receiver, got } = result as Awaited<ReturnType<typeof outcomes>>;
+      const right = receiver === 'whole' ? got !== undefined && equalBytes(got, sent) : true;
+      return right && endings.test(sender) && endings.test(receiver);
+    },
   };
 }
