@@ -62,6 +62,7 @@ test('a computer that gets slow in mid-print, and fast again: lighter sessions m
         const wanted = ++writes < 20 ? 1 : writes < 40 ? 2 : 3;
         while ((bench?.cloud.requests.length ?? 0) < wanted) await sleep(10, signal);
         await driver.write(content, signal);
+        state.offset += 1_000; // so that what is ahead lasts longer than a table takes
       }),
     meddling: {
       frame: (frame, segment) => {
