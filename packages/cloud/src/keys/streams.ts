@@ -8,7 +8,6 @@ import {
   sleep,
   systemRandom,
   toHex,
-  toMillraceError,
   wipe,
 } from '@millrace/base';
 import { createEngine } from '@millrace/live-matrix';
@@ -27,6 +26,7 @@ import { type Manifest, type Playbook, readManifest } from '@millrace/vault';
 import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
+import { tellEnd } from '../streaming/ending.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { revisionMsFor } from '../streaming/revisions.ts';
@@ -219,20 +219,10 @@ export class KeysStreams {
       return logger.info({ object }, 'stream complete');
     }
     const acked = this.#guards.get(object)?.acked ?? 0;
-    logger.warn({ err: error, object, acked }, 'stream ended');
-    try {
-      await mail.send('segments', { type: 'stream.close', session: key });
-      // Control hears of an alarm before the machine does, whose report would come first otherwise.
-      if (error.code === 'E_ALARM') {
-        await objects.alarm(object);
-        const alarm = { type: 'stream.alarm' as const, object, jti, acked, by: 'keys' as const, reason: error.message };
-        await mail.send('control', alarm, `alarm/${object}`);
-      }
-    } catch (cause) {
-      logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
-    }
-    const { code, message: reason } = error;
-    link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
+    await tellEnd(
+      { logger, objects, mail, link },
+      { by: 'keys', object, jti, acked, session: entry.stream.session, error },
+    );
   }
 }
 

@@ -2,7 +2,6 @@ import { type Bytes, type Clock, type Logger, MillraceError, toHex, toMillraceEr
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
-  encodeControl,
   encodeStream,
   type HttpClient,
   type LinkSocket,
@@ -16,6 +15,7 @@ import {
 } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
+import { tellEnd } from '../streaming/ending.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard } from '../streaming/pace.ts';
 import type { DesignBook } from './designs.ts';
@@ -197,27 +197,10 @@ export class SegmentsStreams {
       return logger.info({ object }, 'stream complete');
     }
     const acked = this.#guards.get(object)?.acked ?? 0;
-    logger.warn({ err: error, object, acked }, 'stream ended');
-    try {
-      // Control hears of an alarm before the machine does, whose report would come first otherwise.
-      if (error.code === 'E_ALARM') {
-        await objects.alarm(object);
-        const alarm = {
-          type: 'stream.alarm' as const,
-          object,
-          jti,
-          acked,
-          by: 'segments' as const,
-          reason: error.message,
-        };
-        await mail.send('control', alarm, `alarm/${object}`);
-        await mail.send('keys', alarm, `alarm/${object}`);
-      }
-    } catch (cause) {
-      logger.error({ err: toMillraceError(cause), object }, 'the alarm could not be told');
-    }
-    const { code, message: reason } = error;
-    link.send(encodeControl({ type: 'end', session: entry.stream.session, code, reason }));
+    await tellEnd(
+      { logger, objects, mail, link },
+      { by: 'segments', object, jti, acked, session: entry.stream.session, error },
+    );
   }
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
