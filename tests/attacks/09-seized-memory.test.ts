@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { concatBytes, toHex } from '@millrace/base';
+import { availableEngines, type EngineName } from '@millrace/live-matrix';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
 import { memoryOf } from '../support/process-memory.ts';
@@ -10,6 +11,7 @@ import { known } from './support/known.ts';
 // Row 9, of a real process: its whole memory is taken, and searched for the keys of every revision that there was.
 
 const REVISION = 12;
+const engines = availableEngines().map(({ name }) => name);
 const entry = fileURLToPath(new URL('../support/seized.mjs', import.meta.url));
 
 let child: ChildProcess | undefined;
@@ -25,12 +27,12 @@ function secretsOf(seed: Uint8Array, revisions: number): { secret: Uint8Array; k
   });
 }
 
-async function seize(seed: Uint8Array): Promise<number> {
+async function seize(seed: Uint8Array, engine: EngineName): Promise<number> {
   const running = spawn(process.execPath, [entry], { stdio: ['pipe', 'pipe', 'inherit'] });
   child = running;
   const session = toHex(known('row 9 memory session', 16));
   const cells = toHex(known('row 9 memory cell', 600));
-  running.stdin.end(JSON.stringify({ seed: toHex(seed), session, cells, revision: REVISION }));
+  running.stdin.end(JSON.stringify({ seed: toHex(seed), session, cells, revision: REVISION, engine }));
   await new Promise((resolve, reject) => {
     running.stdout.once('data', resolve);
     running.once('exit', () => reject(new Error('it ended before it was there')));
@@ -39,23 +41,27 @@ async function seize(seed: Uint8Array): Promise<number> {
 }
 
 describe('a receiver’s process, taken as it is', () => {
-  it('holds the keys of r - 1 and r and the secret of r + 1, and nothing of any revision before', async () => {
-    const seed = known('row 9 memory seed', 32);
-    const pid = await seize(seed);
-    const all = secretsOf(seed, REVISION + 2);
-    const memory = [...memoryOf('seized', pid)].map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
-    expect(memory.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(20_000_000);
-    const places = (...secrets: readonly (Uint8Array | undefined)[]) => {
-      const needle = new Needle(concatBytes(...secrets.map((secret) => secret ?? new Uint8Array())));
-      return memory.filter((part) => needle.find(part) !== undefined).map(({ name }) => name);
-    };
-    for (const r of [REVISION - 1, REVISION]) {
-      for (const key of ['table', 'mac', 'parity']) expect(places(all[r]?.keys[key]), `${key} of ${r}`).not.toEqual([]);
-    }
-    expect(places(all[REVISION + 1]?.secret)).not.toEqual([]);
-    const expired = all.slice(0, REVISION - 1).flatMap(({ secret, keys }) => [secret, ...Object.values(keys)]);
-    expect(places(...expired.slice(1))).toEqual([]);
-    // The secrets that the kept keys came from are gone, too.
-    expect(places(all[REVISION - 1]?.secret, all[REVISION]?.secret)).toEqual([]);
-  });
+  it.each(engines)(
+    'holds the keys of r - 1 and r and the secret of r + 1, and nothing of any revision before (engine %s)',
+    async (engine) => {
+      const seed = known('row 9 memory seed', 32);
+      const pid = await seize(seed, engine);
+      const all = secretsOf(seed, REVISION + 2);
+      const memory = [...memoryOf('seized', pid)].map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
+      expect(memory.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(20_000_000);
+      const places = (...secrets: readonly (Uint8Array | undefined)[]) => {
+        const needle = new Needle(concatBytes(...secrets.map((secret) => secret ?? new Uint8Array())));
+        return memory.filter((part) => needle.find(part) !== undefined).map(({ name }) => name);
+      };
+      for (const r of [REVISION - 1, REVISION]) {
+        for (const key of ['table', 'mac', 'parity'])
+          expect(places(all[r]?.keys[key]), `${key} of ${r}`).not.toEqual([]);
+      }
+      expect(places(all[REVISION + 1]?.secret)).not.toEqual([]);
+      const expired = all.slice(0, REVISION - 1).flatMap(({ secret, keys }) => [secret, ...Object.values(keys)]);
+      expect(places(...expired.slice(1))).toEqual([]);
+      // The secrets that the kept keys came from are gone, too.
+      expect(places(all[REVISION - 1]?.secret, all[REVISION]?.secret)).toEqual([]);
+    },
+  );
 });

@@ -4,13 +4,13 @@ import { createEngine, createReceiver, createSender } from '../../packages/live-
 
 let text = '';
 for await (const chunk of process.stdin) text += chunk;
-const { seed, session, cells, revision } = JSON.parse(text);
+const { seed, session, cells, revision, engine } = JSON.parse(text);
 const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, 'hex'));
 const own = bytes(seed);
-const options = { parameters, sessionId: bytes(session), seed: own };
+const options = { parameters, sessionId: bytes(session), seed: own, engine, threads: 0 };
 const receiver = await createReceiver(options);
-const sender = createSender({ ...options, engine: createEngine() });
+const sender = createSender({ ...options, engine: createEngine(engine) });
 own.fill(0);
 text = '';
 for (let r = 0; r <= revision; r++) {

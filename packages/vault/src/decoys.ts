@@ -1,5 +1,6 @@
-import { createCipheriv, createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { type Bytes, copyBytes, type RandomSource, toHex, u32be, utf8, wipe } from '@millrace/base';
+import { ctr } from './ctr.ts';
 import { hasPoints } from './modes.ts';
 import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
@@ -18,7 +19,7 @@ export function decoySeed(secret: Uint8Array, segment: number): Bytes {
 
 /** What stands in for sealed bytes: 16,386 bytes. */
 export function decoyBytes(seed: Uint8Array): Bytes {
-  return copyBytes(createCipheriv('aes-256-ctr', seed, new Uint8Array(16)).update(ZEROS));
+  return copyBytes(ctr(seed, ZEROS));
 }
 
 /** SHA-256 of decoy n's bytes. */

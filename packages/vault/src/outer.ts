@@ -1,10 +1,10 @@
-import { createCipheriv, createHmac, hkdfSync } from 'node:crypto';
+import { createHmac, hkdfSync } from 'node:crypto';
 import { endianness } from 'node:os';
 import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
 import { keccak_256, keccakP } from '@noble/hashes/sha3.js';
+import { ctr } from './ctr.ts';
 import { DESIGN_ID_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
-const ZERO_COUNTER = new Uint8Array(16);
 const ZEROS = new Uint8Array(SEGMENT_BYTES);
 const OUTER = utf8('outer');
 const INDEX = utf8('index');
@@ -22,7 +22,7 @@ const LITTLE_ENDIAN = endianness() === 'LE';
  * @param key serves one cell in one epoch
  */
 export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
-  return copyBytes(createCipheriv('aes-256-ctr', key, ZERO_COUNTER).update(bytes));
+  return copyBytes(ctr(key, bytes));
 }
 
 /**
@@ -31,8 +31,8 @@ export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
  * @param into 16,386 bytes; the caller wipes them
  */
 export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Array): void {
-  const stream = createCipheriv('aes-256-ctr', oldKey, ZERO_COUNTER).update(ZEROS);
-  const mask = createCipheriv('aes-256-ctr', newKey, ZERO_COUNTER).update(stream);
+  const stream = ctr(oldKey, ZEROS);
+  const mask = ctr(newKey, stream);
   into.set(mask);
   wipe(stream, mask);
 }

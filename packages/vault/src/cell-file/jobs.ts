@@ -1,5 +1,5 @@
-import { createCipheriv } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
+import { ctr } from '../ctr.ts';
 import { KEY_BYTES, SEGMENT_BYTES, SLOT_BYTES } from '../sizes.ts';
 
 // The work of a renewing thread, which loads no library: cells read, both layers applied in one pass each, written. No event loop waits for it.
@@ -27,8 +27,6 @@ export type JobAnswer = { readonly id: number; readonly records: Uint8Array<Arra
   | { readonly heads: Uint8Array<ArrayBuffer>; readonly workMs: number }
   | { readonly code: string | undefined; readonly error: string }
 );
-
-const COUNTER = new Uint8Array(16);
 
 /**
  * Renews the cells of a job. New slots that follow each other are written at once.
@@ -64,8 +62,8 @@ export function runJob(
 }
 
 function rekeyed(body: Uint8Array, keys: Uint8Array): Uint8Array {
-  const sealed = createCipheriv('aes-256-ctr', keys.subarray(0, KEY_BYTES), COUNTER).update(body);
-  const renewed = createCipheriv('aes-256-ctr', keys.subarray(KEY_BYTES), COUNTER).update(sealed);
+  const sealed = ctr(keys.subarray(0, KEY_BYTES), body);
+  const renewed = ctr(keys.subarray(KEY_BYTES), sealed);
   sealed.fill(0);
   return renewed;
 }

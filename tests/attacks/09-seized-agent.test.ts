@@ -1,0 +1,80 @@
+import { copyBytes } from '@millrace/base';
+import { CONTENT_BYTES, type SliceCell } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { noisyGcode } from '../support/designs.ts';
+import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { memoryOf } from '../support/process-memory.ts';
+import type { Haystack } from '../support/scan.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// Row 9, of a whole agent in the middle of a print: which segments' keys does its memory hold?
+
+const design = noisyGcode(600_000);
+const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
+
+/** As for any design of its length: an eighth, of 37 segments (`windowFor`). */
+const WINDOW = 8;
+
+let world: World;
+let operator: Session;
+let slice: readonly SliceCell[] = [];
+let during: Haystack[] = [];
+let after: Haystack[] = [];
+let taken = 0;
+
+const copyOf = (): Haystack[] =>
+  [...memoryOf('machine', world.processes.machine.pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { factor: await factorFor(design, 6) },
+    maintenance: { periodMs: 3_600_000, density: 50 },
+  });
+  const owner = await world.session('owner');
+  operator = await world.session('operator');
+  const stored = await store(world, owner, design);
+  const print = await order(world, operator, await license(world, owner, stored.design, 1));
+  const view = await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) >= SEGMENTS / 2);
+  taken = view.progress?.acked ?? 0;
+  during = copyOf();
+  expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
+  after = copyOf();
+  await world.processes.keys.stop();
+  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  slice = await playbook.slice(stored.design, 0, SEGMENTS);
+  await close();
+});
+afterAll(() => world?.close());
+
+/** Segments of which a key lies somewhere. */
+const keysIn = (memory: readonly Haystack[], which: 'cek' | 'outerKey'): number[] =>
+  slice
+    .filter((cell) =>
+      memory.some(({ bytes }) =>
+        Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(Buffer.from(cell[which])),
+      ),
+    )
+    .map(({ segment }) => segment);
+
+describe('an agent’s process in the middle of a print', () => {
+  it('holds keys of the window, and none of what the machine has taken nor of what comes later', () => {
+    for (const which of ['cek', 'outerKey'] as const) {
+      const held = keysIn(during, which);
+      expect(held.length, which).toBeGreaterThan(0);
+      // It had gone on by some segments before its memory was read; taken are those that control knew of.
+      expect(
+        held.filter((segment) => segment < taken),
+        which,
+      ).toEqual([]);
+      expect(held.at(-1), which).toBeLessThanOrEqual((held[0] ?? 0) + WINDOW);
+    }
+  });
+
+  it('and after the print none at all', () => {
+    expect(keysIn(after, 'cek')).toEqual([]);
+    expect(keysIn(after, 'outerKey')).toEqual([]);
+  });
+});
