@@ -6,6 +6,7 @@ import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { type CellContent, readCell } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
+import { Ending, stoppedHere } from './ending.ts';
 import { Follower } from './follower.ts';
 import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
 import { claimedNumber, Link } from './link.ts';
@@ -56,7 +57,7 @@ export function makeLiveReceiver(
     {
       start: (controller) => stream.open((error) => controller.error(error)),
       pull: (controller) => stream.pull(controller),
-      cancel: (cause) => stream.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause })),
+      cancel: (cause) => stream.fail(stoppedHere(cause)),
     },
     // Nothing is taken before it is asked for: what is taken is acknowledged.
     { highWaterMark: 0 },
@@ -65,7 +66,6 @@ export function makeLiveReceiver(
 }
 
 class LiveReceiving {
-  readonly closed: Promise<LiveSummary>;
   readonly #options: LiveReceiverOptions;
   readonly #createReceiver: (session: LiveSession) => Promise<Receiver>;
   readonly #link: Link;
@@ -89,7 +89,7 @@ class LiveReceiving {
   #aead: Aead | undefined;
   #mixes: Mixes | undefined;
   #follower: Follower | undefined;
-  #settle: { resolve(summary: LiveSummary): void; reject(error: unknown): void };
+  readonly #ending: Ending;
   #tellReader: (error: unknown) => void = () => undefined;
 
   constructor(options: LiveReceiverOptions, createReceiver: (session: LiveSession) => Promise<Receiver>) {
@@ -97,18 +97,16 @@ class LiveReceiving {
     this.#createReceiver = createReceiver;
     this.#link = new Link(options.channel);
     this.#now = options.now ?? (() => performance.now());
-    this.#settle = { resolve: () => undefined, reject: () => undefined };
-    this.closed = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject };
-    });
-    this.closed.catch(() => undefined);
+    this.#ending = new Ending(options.signal, (error) => this.fail(error));
+  }
+
+  get closed(): Promise<LiveSummary> {
+    return this.#ending.closed;
   }
 
   async open(tellReader: (error: unknown) => void): Promise<void> {
     this.#tellReader = tellReader;
-    const { signal } = this.#options;
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal?.aborted) this.#onAbort();
+    this.#ending.listen();
     try {
       await this.#greet();
     } catch (error) {
@@ -153,11 +151,6 @@ class LiveReceiving {
     if (this.#error !== undefined || this.#ended) return;
     this.#stop(toMillraceError(cause));
   }
-
-  readonly #onAbort = (): void => {
-    const cause = this.#options.signal?.reason;
-    this.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause }));
-  };
 
   async #greet(): Promise<void> {
     const { secret, orders } = this.#options;
@@ -281,7 +274,10 @@ class LiveReceiving {
     await this.#link.close({ kind: 'done', total: this.#total });
     const wireBytes = this.#link.sent + this.#link.received;
     const summary: LiveSummary = { bytes: this.#total, frames: this.#taken, revision, wireBytes };
-    this.#release().then(() => this.#settle.resolve(summary), this.#settle.reject);
+    this.#release().then(
+      () => this.#ending.resolve(summary),
+      (error) => this.#ending.reject(error),
+    );
   }
 
   #stop(error: MillraceError): void {
@@ -289,11 +285,11 @@ class LiveReceiving {
     this.#tellReader(error);
     this.#turn.notify();
     const released = this.#release().catch(() => undefined); // the first error is the one that is told
-    void Promise.all([this.#link.close({ kind: 'stop' }), released]).then(() => this.#settle.reject(error));
+    void Promise.all([this.#link.close({ kind: 'stop' }), released]).then(() => this.#ending.reject(error));
   }
 
   async #release(): Promise<void> {
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#ending.release();
     wipe(this.#options.secret);
     for (const cell of this.#cells.values()) if (cell.kind === 'data') wipe(cell.data);
     this.#cells.clear();

@@ -5,6 +5,7 @@ import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { cellCapacity, DEFAULT_CELL_BYTES, layData, layEnd, requireCellBytes } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
+import { Ending, stoppedHere } from './ending.ts';
 import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
 import { Link } from './link.ts';
 import { Mixes } from './mixes.ts';
@@ -88,7 +89,7 @@ export function makeLiveSender(
     start: (controller) => stream.open((error) => controller.error(error)),
     write: (chunk) => stream.write(chunk),
     close: () => stream.finish(),
-    abort: (cause) => stream.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause })),
+    abort: (cause) => stream.fail(stoppedHere(cause)),
   });
   return { writable, closed: stream.closed };
 }
@@ -101,7 +102,6 @@ interface Slot {
 }
 
 class LiveSending {
-  readonly closed: Promise<LiveSummary>;
   readonly #options: LiveSenderOptions & { cellBytes: number; window: number; secret: Bytes };
   readonly #createSender: (session: LiveSession) => Promise<Sender> | Sender;
   readonly #link: Link;
@@ -129,7 +129,7 @@ class LiveSending {
   #whole = false;
   #done = false;
   #error: MillraceError | undefined;
-  #settle: { resolve(summary: LiveSummary): void; reject(error: unknown): void };
+  readonly #ending: Ending;
   #tellWriter: (error: unknown) => void = () => undefined;
 
   constructor(
@@ -141,18 +141,16 @@ class LiveSending {
     this.#link = new Link(options.channel);
     this.#now = options.now ?? (() => performance.now());
     this.#partial = new Uint8Array(cellCapacity(options.cellBytes));
-    this.#settle = { resolve: () => undefined, reject: () => undefined };
-    this.closed = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject };
-    });
-    this.closed.catch(() => undefined);
+    this.#ending = new Ending(options.signal, (error) => this.fail(error));
+  }
+
+  get closed(): Promise<LiveSummary> {
+    return this.#ending.closed;
   }
 
   async open(tellWriter: (error: unknown) => void): Promise<void> {
     this.#tellWriter = tellWriter;
-    const { signal } = this.#options;
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal?.aborted) this.#onAbort();
+    this.#ending.listen();
     try {
       await this.#greet();
     } catch (error) {
@@ -201,7 +199,7 @@ class LiveSending {
     };
     this.#release();
     await this.#link.close();
-    this.#settle.resolve(summary);
+    this.#ending.resolve(summary);
   }
 
   fail(cause: unknown): void {
@@ -211,13 +209,8 @@ class LiveSending {
     this.#release();
     this.#turn.notify();
     this.#tellWriter(error);
-    void this.#link.close({ kind: 'stop' }).then(() => this.#settle.reject(error));
+    void this.#link.close({ kind: 'stop' }).then(() => this.#ending.reject(error));
   }
-
-  readonly #onAbort = (): void => {
-    const cause = this.#options.signal?.reason;
-    this.fail(new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause }));
-  };
 
   async #greet(): Promise<void> {
     const { secret, cellBytes, window, parameters = DEFAULT_PARAMETERS } = this.#options;
@@ -363,7 +356,7 @@ class LiveSending {
   }
 
   #release(): void {
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#ending.release();
     clearTimeout(this.#flush);
     wipe(this.#partial, this.#options.secret);
     this.#sender?.close();
