@@ -30,7 +30,7 @@ const copyOf = (): Haystack[] =>
 
 beforeAll(async () => {
   world = await createWorld({
-    machine: { factor: await factorFor(design, 6) },
+    machine: { factor: await factorFor(design, 3) },
     maintenance: { periodMs: 3_600_000, density: 50 },
   });
   const owner = await world.session('owner');

@@ -183,7 +183,7 @@ function sessionTargets(): Target[] {
           return encodeCbor({ ...told[1], mix: concatBytes(Uint8Array.of(4), random.bytes(64)) } as never);
         return encodeLoosely(mutateValue(random.pick<unknown>(told), random));
       },
-      cost: 'middling',
+      cost: 'dear',
       codes: [],
       decode: async (input) => {
         const given = new Set<number>();
