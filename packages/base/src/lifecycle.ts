@@ -60,17 +60,25 @@ export class Serial {
 /**
  * Many small things by few calls: what comes while a call is under way goes with the next one, in order. So a call that
  * takes long takes more at a time, and one thing alone does not wait.
+ *
+ * Where calls are dear, `rest` makes them fewer still: after a call that took several things the next one waits for it.
  */
 export class Batcher<T> {
   readonly #most: number;
   readonly #call: (items: readonly T[]) => Promise<void>;
+  readonly #rest: () => Promise<unknown>;
   #waiting: { readonly item: T; resolve(): void; reject(error: unknown): void }[] = [];
   #calling = false;
 
   /** @param most things of one call */
-  constructor(most: number, call: (items: readonly T[]) => Promise<void>) {
+  constructor(
+    most: number,
+    call: (items: readonly T[]) => Promise<void>,
+    rest: () => Promise<unknown> = () => Promise.resolve(),
+  ) {
     this.#most = most;
     this.#call = call;
+    this.#rest = rest;
   }
 
   /** Ends as the call ends that took the item. */
@@ -92,6 +100,7 @@ export class Batcher<T> {
       } catch (error) {
         for (const { reject } of some) reject(error);
       }
+      if (some.length > 1) await this.#rest();
     }
     this.#calling = false;
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Batcher } from '../src/lifecycle.ts';
 
 /** Calls that end when they are told to. */
-function slowCalls(most: number) {
+function slowCalls(most: number, rest?: () => Promise<void>) {
   const calls: { readonly items: readonly string[]; end(error?: Error): void }[] = [];
   const batcher = new Batcher<string>(
     most,
@@ -10,6 +10,7 @@ function slowCalls(most: number) {
       new Promise((resolve, reject) => {
         calls.push({ items, end: (error) => (error === undefined ? resolve() : reject(error)) });
       }),
+    rest,
   );
   return { batcher, calls };
 }
@@ -40,6 +41,30 @@ describe('what comes while a call is under way', () => {
       await turn();
     }
     expect(calls.map(({ items }) => items.join(''))).toEqual(['a', 'bcd', 'efg']);
+  });
+
+  it('gathers a while longer after a call that took several, and not after one that took one', async () => {
+    let rested: () => void = () => undefined;
+    const { batcher, calls } = slowCalls(
+      10,
+      () =>
+        new Promise((resolve) => {
+          rested = resolve;
+        }),
+    );
+    for (const item of ['a', 'b', 'c']) void batcher.add(item);
+    calls[0]?.end();
+    await turn();
+    const second = batcher.add('d');
+    calls[1]?.end();
+    await turn();
+    expect(calls.map(({ items }) => items)).toEqual([['a'], ['b', 'c']]);
+    void batcher.add('e');
+    rested();
+    await turn();
+    expect(calls.at(-1)?.items).toEqual(['d', 'e']);
+    calls[2]?.end();
+    await second; // whoever waits for a call does not wait for the rest after it
   });
 
   it('does not fail with the call before', async () => {

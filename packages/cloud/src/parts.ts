@@ -1,6 +1,7 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
 export { type Delivery, Mailbox, mailRole } from './control/mailbox.ts';
 export { createDistributionNode } from './distribution/distribution-node.ts';
+export { sliceMail } from './keys/slice-mail.ts';
 export { type KeyedCell, KeysStream } from './keys/stream.ts';
 export type { MailClient } from './node/mail-client.ts';
 export { connectOutbound, type Outbound } from './node/proactive.ts';

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Batcher, type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import {
   connectOutbound,
   createDistributionNode,
@@ -13,6 +13,7 @@ import {
   PaceGuard,
   requireRole,
   SegmentsStream,
+  sliceMail,
 } from '@millrace/cloud/parts';
 import { createEngine } from '@millrace/live-matrix';
 import {
@@ -20,7 +21,6 @@ import {
   encodeStream,
   type LinkMessage,
   type Message,
-  type MessageOf,
   offerSession,
   type StreamParameters,
 } from '@millrace/protocol';
@@ -125,9 +125,7 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
   const { link, mail } = outboundOf(world, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
-  const slices = new Batcher<MessageOf<'stream.slices'>['slices'][number]>(256, (some) =>
-    mail.send('segments', { type: 'stream.slices', slices: [...some] }),
-  );
+  const slices = sliceMail(mail);
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
     const parameters = parametersOf(world, machine);

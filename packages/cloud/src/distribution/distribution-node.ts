@@ -84,7 +84,7 @@ function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay,
       } else if (request.url === '/v1/node' && (party.role === 'segments' || party.role === 'keys')) {
         const { role } = party;
         sockets.handleUpgrade(request, socket, head, (link) => {
-          const peer = peerOf(link);
+          const peer = peerOf(link, gatherWrites(socket));
           relay.nodeOpened(role, peer);
           serve(
             link,
@@ -104,10 +104,29 @@ function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay,
   });
 }
 
-function peerOf(link: WebSocket): Peer {
+/**
+ * What is written in one turn of the event loop goes out together: the messages of many machines to a node are small, and each
+ * alone would be a record of TLS and a call of the system.
+ */
+function gatherWrites(socket: Duplex): () => void {
+  let gathering = false;
+  return () => {
+    if (gathering) return;
+    gathering = true;
+    socket.cork();
+    setImmediate(() => {
+      gathering = false;
+      socket.uncork();
+    });
+  };
+}
+
+function peerOf(link: WebSocket, beforeSend: () => void = () => undefined): Peer {
   return {
     send: (message) => {
-      if (link.readyState === link.OPEN) link.send(message);
+      if (link.readyState !== link.OPEN) return;
+      beforeSend();
+      link.send(message);
     },
     close: () => link.terminate(),
   };

@@ -1,5 +1,4 @@
 import {
-  Batcher,
   type Bytes,
   type Clock,
   type Gate,
@@ -31,6 +30,7 @@ import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { revisionMsFor } from '../streaming/revisions.ts';
 import type { LicenceBook } from './licences.ts';
+import { type SliceMail, sliceMail } from './slice-mail.ts';
 import { KeysStream } from './stream.ts';
 
 /** How long an offer waits for the link to the distribution node. */
@@ -52,9 +52,6 @@ export interface KeysStreamsModules {
   readonly chaffPercent: number;
 }
 
-/** Slices of one message: it takes milliseconds to seal, to keep and to hand over, whatever is in it. */
-const SLICES = 256;
-
 /** Slice after slice without this segment's cell: the vault has lost it. */
 const MOST_MISSED = 3;
 
@@ -64,15 +61,13 @@ export class KeysStreams {
   readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
   readonly #guards = new Map<string, PaceGuard>();
   readonly #engine = createEngine();
-  readonly #slices: Batcher<MessageOf<'stream.slices'>['slices'][number]>;
+  readonly #slices: SliceMail;
   /** By object: the segment that was missing last, and how often. */
   readonly #missed = new Map<string, { segment: number; times: number }>();
 
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
-    this.#slices = new Batcher(SLICES, (slices) =>
-      modules.mail.send('segments', { type: 'stream.slices', slices: [...slices] }),
-    );
+    this.#slices = sliceMail(modules.mail);
   }
 
   /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
