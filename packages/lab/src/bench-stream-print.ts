@@ -16,13 +16,13 @@ import {
   storeDesign,
   watchPrint,
 } from '@millrace/cli';
-import { syntheticDesign } from '@millrace/machine';
+import { estimateDesign, syntheticDesign } from '@millrace/machine';
 import { type Row, rowOf } from './bench.ts';
 
-const PRINTS = 5;
+const PRINTS = 3;
 const DESIGN_BYTES = 500_000;
-/** Fast enough for a bench, slow enough for several tables of order 24. */
-const FACTOR = 100;
+/** Real seconds of a print: enough for a table of order 24 or two. */
+const SECONDS = 6;
 
 /**
  * A whole installation of five processes on this computer prints the same design a few times: how long from the permit to the
@@ -44,10 +44,12 @@ async function prints(order: 16 | 24) {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'));
   closer.add({ close: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }) });
   try {
-    const world = await start(folder, order, closer);
+    const content = concatBytes(...syntheticDesign({ bytes: DESIGN_BYTES, seed: 1 }));
+    const { totalSeconds } = await estimateDesign([content]);
+    const world = await start(folder, { order, factor: Math.ceil(totalSeconds / SECONDS) }, closer);
     const { owner, operator, machine } = world;
     const file = join(folder, 'part.gcode');
-    await writeFile(file, concatBytes(...syntheticDesign({ bytes: DESIGN_BYTES, seed: 1 })));
+    await writeFile(file, content);
     const { design } = await storeDesign(owner, await prepareFile(owner, file, {}, () => undefined), () => undefined);
     const terms = { design, objects: PRINTS, machines: [machine], materials: [], days: 1, holder: 'operator' };
     const licence = await grantLicence(owner, terms);
@@ -63,10 +65,10 @@ async function prints(order: 16 | 24) {
   }
 }
 
-async function start(folder: string, order: 16 | 24, closer: Closer) {
+async function start(folder: string, { order, factor }: { order: 16 | 24; factor: number }, closer: Closer) {
   const home = join(folder, 'installation');
   const modules = { clock: systemClock, random: systemRandom };
-  const { layout } = await initInstallation({ home, factor: FACTOR, ...modules });
+  const { layout } = await initInstallation({ home, factor, ...modules });
   const installation = await openInstallation(home);
   const [entry] = installation.description.machines;
   if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');

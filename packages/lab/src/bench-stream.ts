@@ -9,6 +9,7 @@ import {
 } from '@millrace/live-matrix';
 import { type Bench, type Candidate, measure, type Report, rowOf } from './bench.ts';
 import { paperRows } from './bench-stream-paper.ts';
+import { printRows } from './bench-stream-print.ts';
 import { openTlsPair } from './bench-stream-tls.ts';
 
 const CELL = 16_386;
@@ -29,7 +30,7 @@ const DRAW = 2_000;
 /**
  * What one session costs, on both sides and on the wire: cells into frames (one thread), frames into cells (all cores), a new
  * table; beside AES-256-GCM over the same bytes, and TLS 1.3 with both its ends, which are what a plain encrypted stream
- * would cost; and the money of the paper's table 2 with its own prices. By core-second: processor time of all threads.
+ * would cost; the money of the paper's table 2 with its own prices; and prints by a whole installation. By core-second: processor time of all threads.
  */
 export const benchStream: Bench = async (note) => {
   const cells = Array.from({ length: FRAMES }, () => new Uint8Array(randomBytes(CELL)));
@@ -76,7 +77,7 @@ export const benchStream: Bench = async (note) => {
       revisionSeconds: REVISION_SECONDS,
       bytesPerSecond: DRAW,
     });
-    return { ...report, rows: [...report.rows, ...wire, ...money] };
+    return { ...report, rows: [...report.rows, ...wire, ...money, ...(await printRows(note))] };
   } finally {
     tls.close();
     for (const { sender, receiver } of pairs) {
