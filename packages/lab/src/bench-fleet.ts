@@ -119,9 +119,9 @@ async function grow(
     await Promise.all(
       loads.map((load, i) => load.ask({ type: 'add', machines: share(fleet, i, loads) - share(there, i, loads) })),
     );
-    const opening = (performance.now() - began) / (fleet - there);
+    const each = (performance.now() - began) / (fleet - there);
     const opened = await usages(nodes);
-    note(`${fleet} machines: open, ${opening.toFixed(1)} ms each`);
+    note(`${fleet} machines: open, ${each.toFixed(1)} ms each`);
     await sleep(SETTLE_MS);
     await Promise.all(loads.map((load) => load.ask({ type: 'reset' })));
     const [start, loadStart] = [await usages(nodes), await usagesOf(loads)];
@@ -154,7 +154,7 @@ async function grow(
     row(
       'opening a session and its first window, processor time of the nodes',
       'ms',
-      opening1(before, opened, fleet - there),
+      openingMs(before, opened, fleet - there),
     );
     note(
       rows
@@ -172,7 +172,7 @@ async function grow(
   return rows;
 }
 
-function opening1(before: ReadonlyMap<string, Usage>, after: ReadonlyMap<string, Usage>, count: number): number {
+function openingMs(before: ReadonlyMap<string, Usage>, after: ReadonlyMap<string, Usage>, count: number): number {
   return [...after].reduce((sum, [role, usage]) => sum + usage.cpuMs - (before.get(role)?.cpuMs ?? 0), 0) / count;
 }
 
