@@ -8,6 +8,7 @@ const args = process.argv.slice(2);
 // The structure check and docs/errors.md are tests as well: tests/structure.test.ts.
 const stages = [
   ['lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']],
+  ['types of the tests', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.test.json']],
   ['tests', 'node_modules/vitest/vitest.mjs', ['run', ...args]],
 ];
 for (const [name, script, options] of stages) {

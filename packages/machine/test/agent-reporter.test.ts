@@ -189,6 +189,7 @@ function countingReceiver(): Receiver & { prepared: number } {
     decode: async () => Promise.reject(new Error('not here')),
     mix: () => undefined,
     forget: () => undefined,
+    tables: 'ts' as const,
     close: async () => undefined,
   };
   return receiver;

@@ -223,6 +223,8 @@ test('frames that cannot be solved are asked for again, in a later revision', as
         return honest.ready;
       },
       engine: honest.engine,
+      tables: honest.tables,
+      forget: (below) => honest.forget(below),
       prepareNext: () => honest.prepareNext(),
       mix: (secret) => honest.mix(secret),
       close: () => honest.close(),
