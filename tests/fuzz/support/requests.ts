@@ -22,7 +22,19 @@ const json: Readonly<Record<string, unknown>> = {
   '/v1/mailbox/acknowledge': { ids: [id] },
   '/v1/mailbox/release': { ids: [id] },
   [`/v1/progress/${id}-1`]: { acked: 1, revision: 2 },
-  '/v1/maintenance': { epoch: 1, cells: 3 },
+  '/v1/maintenance': {
+    epoch: 1,
+    cells: 3,
+    decoys: 3,
+    designs: 1,
+    periodMs: 120_000,
+    reachedPeriodMs: 120_000,
+    lastSweepMs: 7,
+    progress: 1,
+    heldBackBy: 'no',
+    moneyPerMonth: 0.02,
+    problems: 0,
+  },
   '/v1/head': { epoch: 1, suspects: [], ledger: { size: 1, root: id + id } },
 };
 const cbor: Readonly<Record<string, unknown>> = {

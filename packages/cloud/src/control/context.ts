@@ -2,6 +2,7 @@ import type { Clock, Logger, Serial } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
+import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Progress, Records } from './records.ts';
 
@@ -22,7 +23,7 @@ export interface ControlContext {
   /** Nodes that are older than others remember of them, and why. */
   readonly quarantine: Map<NodeRole, string>;
   /** What the keys node last said of the maintenance. */
-  readonly maintenance: { current?: unknown };
+  readonly maintenance: { current?: MaintenanceReport };
   /** Orders what concerns one machine. */
   readonly serialOf: (machine: string) => Serial;
   /** Another print waits for the machine. */

@@ -4,6 +4,7 @@ import { machineSchema, machineStateSchema, matrixInUseSchema, type NodeRole } f
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
+import { maintenanceReport } from '../node/maintenance-report.ts';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
@@ -239,7 +240,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
   server.post('/v1/maintenance', async (request) => {
     requireRole(directory, request, 'keys');
-    context.maintenance.current = request.body;
+    context.maintenance.current = parse(maintenanceReport, request.body, 'report');
     return {};
   });
   server.post<Params>('/v1/machines/:machine/:method', async (request, reply) => {

@@ -25,8 +25,9 @@ import {
   wipeMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
+import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import { runsOf } from '../node/runs.ts';
-import { Budget, type BudgetSettings, type Limit } from './budget.ts';
+import { Budget, type BudgetSettings } from './budget.ts';
 
 /** No answer for so long: the message is sent again. */
 const ANSWER_MS = 30_000;
@@ -45,26 +46,6 @@ export interface MaintenanceSettings {
   /** How often every cell is to be renewed. */
   readonly periodMs: number;
   readonly budget?: BudgetSettings | undefined;
-}
-
-/** What is told to control during and after every sweep, for `millrace status`. */
-interface MaintenanceReport {
-  readonly epoch: number;
-  readonly cells: number;
-  readonly decoys: number;
-  readonly designs: number;
-  /** How often every cell is to be renewed, and how often it is with what the last sweep (or this one, so far) took. */
-  readonly periodMs: number;
-  readonly reachedPeriodMs: number;
-  /** The last sweep, or this one so far. */
-  readonly lastSweepMs: number;
-  /** Of the sweep under way, 0 to 1; 1 when none is. */
-  readonly progress: number;
-  /** Why the period is not held: a budget's name, or `speed`; `no` when it is held. */
-  readonly heldBackBy: Limit | 'speed' | 'no';
-  /** What a month of it costs, in the currency of the prices. */
-  readonly moneyPerMonth: number;
-  readonly problems: number;
 }
 
 /** A long sweep is told of this often while it goes on. */
