@@ -5,6 +5,7 @@ import { type DesignRecord, openRecords } from '../src/control/records.ts';
 import { takeRestored } from '../src/control/restored.ts';
 
 const id = (letter: string) => letter.repeat(32);
+const deleted = id('e');
 const [owner, inBackup, waiting, halfWaiting, lost] = ['0', 'a', 'b', 'c', 'd'].map(id) as [string, ...string[]];
 
 const design = (name: string): DesignRecord => ({
@@ -39,6 +40,9 @@ it('designs and licences whose mail still waits are not lost when the other node
     };
     await records.licences.create(name, { licence: name, ...of });
   }
+  await records.designs.create(deleted, { ...design(deleted), state: 'deleted' });
+  const gone = { licence: deleted, design: deleted, owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
+  await records.licences.create(deleted, gone);
   await publish('keys', `control/design/${waiting}`);
   await publish('segments', `control/design/${waiting}`);
   await publish('keys', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
@@ -56,6 +60,7 @@ it('designs and licences whose mail still waits are not lost when the other node
     ['b', 'stored', undefined],
     ['c', 'refused', 'E_BACKUP'],
     ['d', 'refused', 'E_BACKUP'],
+    ['e', 'deleted', undefined],
   ]);
   const losses = [];
   for await (const [name, licence] of records.licences.list()) losses.push([name?.[0], licence.lost]);
@@ -64,6 +69,7 @@ it('designs and licences whose mail still waits are not lost when the other node
     ['b', undefined],
     ['c', true],
     ['d', true],
+    ['e', undefined],
   ]);
   // What the two nodes had said to each other is dropped; a process that starts finds control's own mail.
   expect(await mail.depth('keys')).toBe(4);

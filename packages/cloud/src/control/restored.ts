@@ -12,6 +12,7 @@ export interface Held {
 }
 
 const LOST = 'a backup older than it was restored: the keys and cells are lost; add the design again';
+const DELETED: readonly string[] = ['deleting', 'deleted'];
 const BATCH = 1_000;
 /** A moment is enough: whoever claims here is alone. */
 const LEASE_MS = 3_600_000;
@@ -41,16 +42,19 @@ export async function takeRestored(
   for await (const [id, design] of records.designs.list()) {
     const waits = keys.has(`control/design/${id}`) && segments.has(`control/design/${id}`);
     const known = held.designs.has(id) || design.pending !== undefined || waits;
-    if (known || ['refused', 'deleting', 'deleted'].includes(design.state)) continue;
+    if (known || design.state === 'refused' || DELETED.includes(design.state)) continue;
     const { damage: _gone, repair: _too, ...kept } = design;
     await records.designs.update(id, () => ({ ...kept, state: 'refused', code: 'E_BACKUP', reason: LOST }));
     lost.designs++;
   }
   for await (const [id, licence] of records.licences.list()) {
     if (licence.lost === true || held.licences.has(id)) continue;
+    const design = await records.designs.get(licence.design);
+    // It went with its design, whenever that was.
+    if (design !== undefined && DELETED.includes(design.state)) continue;
     const waits = licence.pending !== undefined || keys.has(`control/licence/${id}`);
     // Its mail is of no use where the design is lost.
-    if (waits && (await records.designs.get(licence.design))?.code !== 'E_BACKUP') continue;
+    if (waits && design?.code !== 'E_BACKUP') continue;
     await records.licences.update(id, (current) => ({ ...current, lost: true }));
     lost.licences++;
   }
