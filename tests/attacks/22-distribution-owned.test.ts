@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
 import { claimedRevision, createReceiver, type ReceiverOptions } from '@millrace/live-matrix';
-import { decodeLink, parseAddresses } from '@millrace/protocol';
+import { parseAddresses } from '@millrace/protocol';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
@@ -15,7 +15,7 @@ import { factorFor } from '../support/pace.ts';
 import { memoryOf } from '../support/process-memory.ts';
 import { haystacksOf } from '../support/recorder.ts';
 import { type Finding, filesOf, type Haystack, scan } from '../support/scan.ts';
-import { webSocketPayloads } from '../support/streams.ts';
+import { recordedFrames } from '../support/streams.ts';
 import { createWorld, folderOf, type World } from '../support/world.ts';
 
 // Row 22: the distribution node is the attacker's: its links in clear, its folder, its memory during and after a print.
@@ -106,14 +106,7 @@ function held(): Bytes {
 
 /** Frames of the machine's link, as the distribution node relayed them, resolved with the machine's seed. */
 async function resolveRecorded(): Promise<Bytes[]> {
-  const frames = world
-    .recordings()
-    .filter(({ role }) => role === 'machine')
-    .flatMap(({ down }) => webSocketPayloads(down))
-    .flatMap((message) => {
-      const link = decodeLink(message, false);
-      return link.kind === 'frame' ? [link.payload] : [];
-    });
+  const frames = recordedFrames(world.recordings());
   // The first receiver only measures how long a table takes here.
   const { signal: _, memory: __, ...options } = receivers.at(-1) as ReceiverOptions;
   const receiver = await createReceiver(options);

@@ -1,11 +1,10 @@
 import { HEADER_BYTES } from '@millrace/live-matrix';
-import { decodeLink } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { setChaff } from '../support/settings.ts';
-import { webSocketPayloads } from '../support/streams.ts';
+import { recordedFrames } from '../support/streams.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // Chaff in the cloud's streams: an installation's setting, drawn by the segments node, winnowed by the machine.
@@ -32,15 +31,7 @@ beforeAll(async () => {
 afterAll(() => world?.close());
 
 /** Frames that passed on the machine's link so far. */
-const frames = () =>
-  world
-    .recordings()
-    .filter(({ role }) => role === 'machine')
-    .flatMap(({ down }) => webSocketPayloads(down))
-    .flatMap((message) => {
-      const link = decodeLink(message, false);
-      return link.kind === 'frame' ? [link.payload] : [];
-    });
+const frames = () => recordedFrames(world.recordings());
 
 const hintsOf = (frame: Uint8Array) => new DataView(frame.buffer, frame.byteOffset).getUint16(34);
 

@@ -1,3 +1,6 @@
+import { decodeLink } from '@millrace/protocol';
+import type { Recording } from './recorder.ts';
+
 /** End of the head of an HTTP message. */
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -66,3 +69,13 @@ export function webSocketPayloads(bytes: Uint8Array): Uint8Array[] {
   }
   return payloads;
 }
+
+/** Frames that passed on the machine's link, in order. */
+export const recordedFrames = (recordings: readonly Recording[]): Uint8Array[] =>
+  recordings
+    .filter(({ role }) => role === 'machine')
+    .flatMap(({ down }) => webSocketPayloads(down))
+    .flatMap((message) => {
+      const link = decodeLink(message, false);
+      return link.kind === 'frame' ? [link.payload] : [];
+    });

@@ -2,7 +2,8 @@ import { type Bytes, copyBytes, encodeCbor, MillraceError, systemRandom, toHex }
 import { generateP256Key, keyName } from '@millrace/identity';
 import { type Permit, signPermit } from '@millrace/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { CallHomeAnswer, CloudStream, TestCloud } from './agent-cloud.ts';
+import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
+import type { CloudStream } from './agent-cloud-stream.ts';
 import { type StoredDesign, storeDesign } from './agent-design.ts';
 import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 
