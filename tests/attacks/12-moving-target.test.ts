@@ -33,13 +33,18 @@ const keysOf = (world: World, { designId }: Upload): Promise<readonly SliceCell[
   world.playbook.slice(designId, 0, SEGMENTS);
 
 /** Segments that these cells give with these keys, wherever the cell lies. */
-async function open(world: World, { manifest }: Upload, cells: Cells, keys: readonly SliceCell[]): Promise<number> {
+async function open(
+  world: World,
+  { manifest, designSecret }: Upload,
+  cells: Cells,
+  keys: readonly SliceCell[],
+): Promise<number> {
   const { nonce, segments } = readManifest(manifest);
   const opens = async (cell: SliceCell, body: Bytes): Promise<boolean> => {
     try {
       const sealed = await takeOffLayer(world.points, cell, body);
       const { segment: number, cek } = cell;
-      openSegment({ cek, sealed, designNonce: nonce, number, final: number === segments - 1 });
+      openSegment({ cek, designSecret, sealed, designNonce: nonce, number, final: number === segments - 1 });
       return true;
     } catch {
       return false;

@@ -5,6 +5,7 @@ import { parseAddresses } from '@millrace/protocol';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
+import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
 import { type Agent, createAgent } from '../../packages/machine/src/agent/agent.ts';
@@ -28,6 +29,7 @@ let world: World;
 let agent: Agent;
 let owner: Session;
 let operator: Session;
+let designSecret: Uint8Array;
 let designId: string;
 let designNonce: Uint8Array;
 /** What the machine's side was given: the receiver's options with a copy of the seed. */
@@ -69,6 +71,7 @@ beforeAll(async () => {
   const segmentsDuring = [...copies('segments')];
   expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
 
+  designSecret = await ownDesignSecret(owner, await ownDesign(owner, designId));
   await world.processes.keys.stop();
   const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
   slice = await playbook.slice(designId, 0, SEGMENTS);
@@ -101,7 +104,7 @@ function held(): Bytes {
     }
     return keys;
   });
-  return concatBytes(...derived, ...slice.flatMap(({ cek, outerKey }) => [cek, outerKey]), ...cells);
+  return concatBytes(designSecret, ...derived, ...slice.flatMap(({ cek, outerKey }) => [cek, outerKey]), ...cells);
 }
 
 /** Frames of the machine's link, as the distribution node relayed them, resolved with the machine's seed. */
@@ -126,6 +129,7 @@ describe('the control: what the distribution node relayed, with what only the ma
     const contents = slice.map(({ segment, cek, outerKey }) =>
       openSegment({
         cek,
+        designSecret,
         sealed: applyOuterLayer(outerKey, cells[segment] as Bytes),
         designNonce,
         number: segment,

@@ -232,7 +232,7 @@ describe('permits', () => {
     const context = {
       directory,
       now: systemClock.now(),
-      ownerOf: async () => copyBytes(job.owner.signer.publicKey),
+      designOf: async () => ({ owner: copyBytes(job.owner.signer.publicKey), coreHash: job.coreHash }),
     };
     const { permit: genuine } = await verifyOpening(opening, context);
     const refusal = (changed: Partial<typeof opening>, now = context.now) =>

@@ -60,13 +60,14 @@ beforeAll(async () => {
   };
   const prepared = await prepareDesign(chunks(), {
     kind: 'binary',
+    owner: new Uint8Array(33),
     sink: (_, bytes) => void sealed.push(bytes),
     describe: ({ segments }) => ({ times: new Array(segments).fill(1) }),
   });
   design = prepared.designId;
   const manifest = readManifest(prepared.manifest);
   const { playbook, close } = await openPlaybook(folder);
-  await playbook.addDesign({ manifest: prepared.manifest, owner: new Uint8Array(33), ceks: prepared.ceks });
+  await playbook.addDesign({ manifest: prepared.manifest, keys: prepared.ceks });
   await inCells(layout.home, async (cells) => {
     const id = new Uint8Array(Buffer.from(design, 'hex'));
     const store = await playbook.instruct({ design: id, from: 0, count: manifest.segments });

@@ -1,6 +1,5 @@
 import {
   type Bytes,
-  concatBytes,
   decodeCbor,
   encodeCbor,
   fromHex,
@@ -8,19 +7,21 @@ import {
   systemRandom,
   toBase64,
   toHex,
-  utf8,
 } from '@millrace/base';
 import { generateP256Key, keyName, type P256Key, seal } from '@millrace/identity';
 import {
+  contentKeysInfo,
+  licenceSecretInfo,
   type Machine,
   type PermitRequest,
   registrationHash,
+  sealDesignSecret,
   sha256,
   signMachineDocument,
   signTransaction,
   type Transaction,
 } from '@millrace/protocol';
-import { prepareDesign } from '@millrace/vault';
+import { prepareDesign, readManifest } from '@millrace/vault';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import type { Answer } from './http.ts';
 import { MACHINE, type World } from './world.ts';
@@ -49,6 +50,8 @@ export interface Job {
   readonly owner: Session;
   readonly operator: Session;
   readonly design: string;
+  /** What the licence names of it. */
+  readonly coreHash: Bytes;
   readonly licence: string;
   readonly machines: readonly OwnMachine[];
   readonly sealed: readonly Bytes[];
@@ -101,12 +104,13 @@ export async function enrol(world: World, options: { objects: number; machines: 
   const sealed: Bytes[] = [];
   const prepared = await prepareDesign(source(), {
     kind: 'binary',
+    owner: owner.signer.publicKey,
     sink: (_segment, bytes) => {
       sealed.push(new Uint8Array(bytes));
     },
     describe: ({ segments }) => ({ times: new Array<number>(segments).fill(10_000) }),
   });
-  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.designId));
+  const info = contentKeysInfo(prepared.designId, owner.signer.publicKey);
   const keys = await seal(fromHex(directory.nodes.keys.box), info, prepared.ceks);
   await must(
     submit(
@@ -121,26 +125,42 @@ export async function enrol(world: World, options: { objects: number; machines: 
     ),
   );
 
-  const secretInfo = concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(prepared.designId));
+  const { coreHash } = readManifest(prepared.manifest);
+  const secretInfo = licenceSecretInfo(prepared.designId, owner.signer.publicKey);
+  const licenceIdentifier = systemRandom(16);
+  const binding = {
+    installation: directory.installation,
+    licence: toHex(licenceIdentifier),
+    design: prepared.designId,
+  };
   const secret = await seal(fromHex(directory.nodes.keys.box), secretInfo, systemRandom(32));
   const now = systemClock.now();
   const { licence = '' } = await must(
     submit(
       'owner',
-      await sign(owner, {
-        type: 'licence.grant',
-        design: prepared.designId,
-        objects: options.objects,
-        machines: machines.map(({ key: _, ...machine }) => ({
-          machine: machine.machine,
-          registration: registrationHash(machine),
-        })),
-        materials: ['PLA'],
-        notBefore: now - MINUTE,
-        notAfter: now + 60 * MINUTE,
-        holder: operator.signer.publicKey,
-        secretHash: sha256(secret),
-      }),
+      await sign(
+        owner,
+        {
+          type: 'licence.grant',
+          design: prepared.designId,
+          core: coreHash,
+          objects: options.objects,
+          machines: await Promise.all(
+            machines.map(async ({ key: _, ...machine }) => ({
+              machine: machine.machine,
+              registration: registrationHash(machine),
+              secret: await sealDesignSecret(machine, binding, prepared.designSecret),
+            })),
+          ),
+          materials: ['PLA'],
+          notBefore: now - MINUTE,
+          notAfter: now + 60 * MINUTE,
+          holder: operator.signer.publicKey,
+          secretHash: sha256(secret),
+          telemetryKey: generateP256Key().publicKey,
+        },
+        { id: licenceIdentifier },
+      ),
       { secret: toBase64(secret) },
     ),
   );
@@ -176,6 +196,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     owner,
     operator,
     design: prepared.designId,
+    coreHash,
     licence,
     machines,
     sealed,

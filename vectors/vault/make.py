@@ -103,14 +103,31 @@ def segments(size: int, nonce: bytes):
     content = pattern(size)
     count = -(-size // CONTENT)
     ceks = [secret("cek", n) for n in range(count)]
+    design_secret = secret("design secret")
     sealed = []
     for n in range(count):
         piece = content[n * CONTENT : (n + 1) * CONTENT].ljust(CONTENT, b"\0")
         aad = b"millrace/v1/segment" + nonce + u32(n) + bytes([n == count - 1])
-        sealed.append(AESGCM(ceks[n]).encrypt(bytes(12), piece, aad))
+        key = hkdf(ceks[n] + design_secret, b"millrace/v1/segment-key" + nonce + u32(n))
+        sealed.append(AESGCM(key).encrypt(bytes(12), piece, aad))
         assert len(sealed[n]) == SEALED
-    mac = hmac.digest(hkdf(ceks[0], b"millrace/v1/content-mac"), content, "sha256")
+    mac = hmac.digest(hkdf(ceks[0] + design_secret, b"millrace/v1/content-mac"), content, "sha256")
     return ceks, sealed, mac
+
+
+def tree_root(leaves: list) -> bytes:
+    """RFC 6962, 2.1, over hashes of leaves."""
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return sha(b"\x01" + tree_root(leaves[:split]) + tree_root(leaves[split:]))
+
+
+def hash_root(hashes: bytes) -> bytes:
+    groups = [hashes[at : at + 64 * 32] for at in range(0, len(hashes), 64 * 32)]
+    return tree_root([sha(b"\x00" + group) for group in groups])
 
 
 def write(name: str, value) -> None:
@@ -124,27 +141,34 @@ def main() -> None:
     for size in (1, CONTENT, CONTENT + 1, 3 * CONTENT - 5):
         ceks, sealed, mac = segments(size, nonce)
         cases.append({
-            "size": size, "nonce": nonce.hex(), "contentMac": mac.hex(),
+            "size": size, "nonce": nonce.hex(), "designSecret": secret("design secret").hex(), "contentMac": mac.hex(),
             "segments": [{"cek": k.hex(), "sealed": short(s)} for k, s in zip(ceks, sealed)],
         })
-        manifest = {
-            "v": 1, "kind": "gcode", "size": size, "segments": len(sealed), "nonce": nonce,
-            "hashes": b"".join(map(sha, sealed)), "times": b"".join(u32(12345 + n) for n in range(len(sealed))),
-            "contentMac": mac, "private": pattern(1000),
+        hashes = b"".join(map(sha, sealed))
+        times = b"".join(u32(12345 + n) for n in range(len(sealed)))
+        core = {
+            "owner": b"\x02" + secret("owner point"), "custody": "keys" if size == CONTENT else "owner", "kind": "gcode",
+            "size": size, "segments": len(sealed), "nonce": nonce, "hashRoot": hash_root(hashes),
+            "timesHash": sha(times), "privateHash": sha(pattern(1000)), "contentMac": mac,
         }
+        manifest = {"v": 2, "hashes": hashes, "times": times, "private": pattern(1000)}
         if size == 1:
-            del manifest["private"]
-        encoded = cbor(manifest)
+            del manifest["private"], core["privateHash"]
+        manifest["core"] = cbor(core)
         manifests.append({
-            "size": size, "manifest": encoded.hex(),
-            "designId": sha(b"millrace/v1/design" + encoded)[:16].hex(),
+            "size": size, "manifest": cbor(manifest).hex(), "coreHash": sha(manifest["core"]).hex(),
+            "designId": sha(b"millrace/v1/design" + manifest["core"])[:16].hex(),
         })
     write("segments.json", {"design": "byte i is (7 i + floor(i / 256)) mod 256", "cases": cases})
-    write("manifest.json", {"cases": manifests})
+    trees = []
+    for count in (1, 64, 65, 128, 129, 1000):
+        hashes = b"".join(sha(u32(n)) for n in range(count))
+        trees.append({"segments": count, "root": hash_root(hashes).hex()})
+    write("manifest.json", {"cases": manifests, "hashes": "hash n is SHA-256(u32be(n))", "trees": trees})
 
     owner, salt = secret("owner"), secret("private salt")[:16]
     part = cbor({
-        "v": 1, "name": "Größe 42.gcode", "nonce": nonce, "box": [-1500, 0, 200, 120000, 80000, 30400],
+        "v": 1, "name": "Größe 42.gcode", "nonce": nonce, "designSecret": secret("design secret"), "box": [-1500, 0, 200, 120000, 80000, 30400],
         "material": {"name": "PLA", "milligrams": 12345}, "time": {"model": 2831000, "slicer": 2797000},
     })
     plain = u32(len(part)) + part
@@ -152,7 +176,7 @@ def main() -> None:
     head = b"\x01" + salt
     key = hkdf(owner, b"millrace/v1/private-part", salt)
     write("private.json", {
-        "secret": owner.hex(), "salt": salt.hex(), "nonce": nonce.hex(),
+        "secret": owner.hex(), "salt": salt.hex(), "nonce": nonce.hex(), "designSecret": secret("design secret").hex(),
         "sealed": (head + AESGCM(key).encrypt(bytes(12), plain, head)).hex(),
     })
 

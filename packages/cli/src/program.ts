@@ -161,6 +161,11 @@ function addOwner(group: Group, add: Add): void {
       '--maintenance <mode>',
       'how its cells are renewed: rekey, delta (storage learns no key) or key-homomorphic (the same by a token of 32 bytes; at most 65,480 bytes of design) (default: rekey)',
     )
+    .option(
+      '--custody <who>',
+      'who holds the design secret: owner (the whole cloud together opens nothing) or keys (the keys node keeps it, so that licences need no secret of yours)',
+      'owner',
+    )
     .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
   add(
     design,

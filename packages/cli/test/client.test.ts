@@ -1,17 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type Bytes,
-  concatBytes,
-  fromHex,
-  MillraceError,
-  systemClock,
-  systemRandom,
-  toHex,
-  utf8,
-} from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, systemClock, systemRandom, toHex } from '@millrace/base';
 import { seal } from '@millrace/identity';
-import { registrationHash } from '@millrace/protocol';
+import { contentKeysInfo, registrationHash } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { auditLedger } from '../src/client/audit.ts';
 import { checkCertificate } from '../src/client/certificates.ts';
@@ -31,6 +22,7 @@ import { machineFromJson } from '../src/installation/description.ts';
 import type { Installation } from '../src/installation/open.ts';
 import { FakeCloud } from './fake-cloud.ts';
 import { codeOf, testInstallation } from './helpers.ts';
+import { ownedDesign } from './owned-design.ts';
 
 let installation: Installation;
 let cloud: FakeCloud;
@@ -57,16 +49,18 @@ async function registered(): Promise<void> {
 }
 
 const source = { path: '/some/part.gcode', size: 40_000, mtimeMs: 1 };
-const design = '0123456789abcdef0123456789abcdef';
+let design: string;
 
 /** Three "sealed" segments with different content, and content keys that are really sealed. */
 async function prepare(owner: Session, segments = 3): Promise<PreparedDesign> {
   const writer = await writePrepared(join(owner.user.folder, 'uploads'), systemRandom);
   for (let i = 0; i < segments; i += 1) await writer.append(new Uint8Array(SEALED_BYTES).fill(i));
-  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design));
+  const owned = await ownedDesign(installation, segments);
+  design = owned.design;
+  const info = contentKeysInfo(design, owner.signer.publicKey);
   const keys = await seal(fromHex(installation.directory.nodes.keys.box), info, new Uint8Array(96).fill(7));
   const state = { version: 1 as const, design, name: 'part', segments, size: 40_000, source };
-  return writer.finish(state, utf8('manifest'), keys);
+  return writer.finish(state, owned.bytes, keys);
 }
 
 describe('registration', () => {
@@ -131,7 +125,6 @@ describe('storing', () => {
 
   it('keeps at most eight uploads in flight', async () => {
     await registered();
-    cloud.segments = 40;
     let now = 0;
     let most = 0;
     cloud.intercept = async ({ method }) => {

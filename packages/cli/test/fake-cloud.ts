@@ -4,19 +4,20 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import {
   type Bytes,
-  concatBytes,
   fromBase64,
   fromHex,
   MillraceError,
   systemClock,
   systemRandom,
+  toBase64,
   toHex,
   toMillraceError,
-  utf8,
 } from '@millrace/base';
 import { keyName, type P256Key, p256Key, partyOf, unseal } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
 import {
+  contentKeysInfo,
+  licenceSecretInfo,
   type MachineReport,
   signMachineDocument,
   signPermit,
@@ -25,6 +26,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { MemoryStore } from '@millrace/stores';
+import { type Manifest, readManifest } from '@millrace/vault';
 import { makeFolder, replaceFile, toJsonFile } from '../src/installation/files.ts';
 import type { Installation } from '../src/installation/open.ts';
 
@@ -38,8 +40,18 @@ interface Request {
 }
 
 interface FakeDesign {
-  readonly owner: string;
-  readonly view: { design: string; name: string; kind: string; size: number; segments: number; state: string };
+  readonly view: Record<'design' | 'name' | 'core' | 'custody' | 'kind', string> & {
+    readonly size: number;
+    readonly segments: number;
+    state: string;
+  };
+  readonly manifest: Manifest;
+}
+
+/** As control would show it. */
+export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
+  const { designId: design, core, custody, kind, size, segments } = manifest;
+  return { manifest, view: { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state } };
 }
 
 /**
@@ -48,7 +60,7 @@ interface FakeDesign {
  */
 export class FakeCloud {
   readonly users = new Map<string, Bytes>();
-  readonly machines = new Map<string, TransactionOf<'machine.register'>['machine']>();
+  readonly machines = new Map<string, TransactionOf<'machine.register'>['machine'] & { document: string }>();
   readonly designs = new Map<string, FakeDesign>();
   readonly uploads = new Map<number, Bytes>();
   readonly licences = new Map<string, { body: TransactionOf<'licence.grant'>; secret: Bytes; used: number }>();
@@ -57,8 +69,6 @@ export class FakeCloud {
   readonly log: string[] = [];
   /** Put in front of every request: answers, throws, or lets it pass by returning undefined. */
   intercept: (request: Request) => unknown = () => undefined;
-  /** Segments of the designs that are added. */
-  segments = 3;
   keys: Bytes = new Uint8Array();
   readonly installation: Installation;
   readonly ledger: Ledger;
@@ -154,7 +164,8 @@ export class FakeCloud {
     }
     if (kind === 'designs') {
       if (id === '') return [...this.designs.values()].map(({ view }) => view);
-      const { view } = required(this.designs.get(id));
+      const { view, manifest } = required(this.designs.get(id));
+      if (what === 'private') return required(manifest.private);
       if (what === 'uploaded') view.state = 'stored';
       return view;
     }
@@ -202,17 +213,16 @@ export class FakeCloud {
         return;
       }
       case 'machine.register':
-        this.machines.set(body.machine.machine, body.machine);
+        this.machines.set(body.machine.machine, { ...body.machine, document: toBase64(bytes) });
         return;
       case 'design.add': {
-        this.keys = await this.#unseal('content-keys', body.design, attached('keys'));
-        const { segments } = this;
-        const view = { design: body.design, name: 'part', kind: 'gcode', size: 40_000, segments, state: 'uploading' };
-        this.designs.set(body.design, { owner: keyName(signer), view });
+        const keysBox = this.#keysBox;
+        this.keys = await unseal(keysBox, contentKeysInfo(body.design, signer), attached('keys'));
+        this.designs.set(body.design, fakeDesign(readManifest(attached('manifest')), 'uploading'));
         return;
       }
       case 'licence.grant': {
-        const secret = await this.#unseal('licence-secret', body.design, attached('secret'));
+        const secret = await unseal(this.#keysBox, licenceSecretInfo(body.design, signer), attached('secret'));
         this.licences.set(id, { body, secret, used: 0 });
         await this.ledger.append({
           account: `licence:${id}`,
@@ -228,10 +238,6 @@ export class FakeCloud {
       case 'print.request':
         return this.#print(body, bytes, signer, id);
     }
-  }
-
-  async #unseal(use: string, design: string, sealed: Bytes): Promise<Bytes> {
-    return unseal(this.#keysBox, concatBytes(utf8(`millrace/v1/${use}/`), fromHex(design)), sealed);
   }
 
   async #print(body: TransactionOf<'print.request'>, bytes: Bytes, holder: Bytes, print: string): Promise<void> {

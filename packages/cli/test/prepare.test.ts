@@ -1,9 +1,10 @@
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Bytes, concatBytes, fromHex, systemClock, systemRandom, utf8 } from '@millrace/base';
+import { type Bytes, concatBytes, systemClock, systemRandom, utf8 } from '@millrace/base';
 import { p256Key, unseal } from '@millrace/identity';
-import { CONTENT_BYTES, designIdOf, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
+import { contentKeysInfo } from '@millrace/protocol';
+import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepareFile } from '../src/client/prepare.ts';
 import type { PreparedDesign } from '../src/client/prepared.ts';
@@ -30,18 +31,22 @@ beforeAll(async () => {
 
 const quiet = () => undefined;
 
-/** What the keys node and a machine together could do: the design's bytes. */
+/** What the keys node and a licensed machine together could do: the design's bytes. */
 async function open(prepared: PreparedDesign): Promise<Bytes> {
   const manifest = readManifest(await prepared.manifest());
   const box = p256Key(await readFile(join(installation.layout.node('keys'), 'box.key')));
-  const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.state.design));
+  const info = contentKeysInfo(prepared.state.design, owner.signer.publicKey);
   const ceks = await unseal(box, info, await prepared.keys());
+  const { designSecret } = await withSecret(owner, (secret) =>
+    openPrivatePart(secret, manifest.private ?? new Uint8Array()),
+  );
   const file = await prepared.openSegments();
   const pieces: Bytes[] = [];
   for (let number = 0; number < manifest.segments; number += 1) {
     const cek = ceks.slice(32 * number, 32 * (number + 1));
     const final = number === manifest.segments - 1;
-    pieces.push(openSegment({ cek, designNonce: manifest.nonce, number, final, sealed: await file.read(number) }));
+    const place = { designNonce: manifest.nonce, number, final };
+    pieces.push(openSegment({ cek, designSecret, ...place, sealed: await file.read(number) }));
   }
   await file.close();
   return concatBytes(...pieces).slice(0, manifest.size);
@@ -55,7 +60,8 @@ describe('a G-code file', () => {
     expect(await open(prepared)).toEqual(bytes);
     const manifest = readManifest(await prepared.manifest());
     expect(manifest).toMatchObject({ kind: 'gcode', size: bytes.length });
-    expect(manifest.designId).toBe(designIdOf(await prepared.manifest()));
+    expect(manifest.designId).toBe(prepared.state.design);
+    expect(manifest).toMatchObject({ custody: 'owner', owner: owner.signer.publicKey });
     expect(prepared.state.segments).toBe(Math.ceil(bytes.length / CONTENT_BYTES));
     const seconds = manifest.times.reduce((sum, tenths) => sum + tenths, 0) / 10_000;
     // The slicer says 46 min 37 s; the motion model and the heating it leaves out differ a little.
@@ -93,7 +99,8 @@ describe('a G-code file', () => {
       Buffer.from(part.thumbnail ?? []),
     );
     await rm(recordFolder(owner, design), { recursive: true });
-    const view = { design, name: 'design 1234', kind: 'gcode', size: 1, segments: 1, state: 'stored' } as const;
+    const shown = { design, name: 'design 1234', core: '', custody: 'owner', kind: 'gcode' } as const;
+    const view = { ...shown, size: 1, segments: 1, state: 'stored' } as const;
     const elsewhere = { ...owner, api: { ...owner.api, privatePart: async () => sealed } };
     expect(await withName(elsewhere, view)).toMatchObject({ name: 'secret impeller' });
     expect(await withName(owner, view)).toMatchObject({ name: 'secret impeller' });

@@ -15,8 +15,9 @@ import { createProgress } from '../src/output/progress.ts';
 import { createTerminal } from '../src/output/terminal.ts';
 import { createProgram } from '../src/program.ts';
 import { acquireLock } from '../src/supervisor/lock.ts';
-import { FakeCloud } from './fake-cloud.ts';
+import { FakeCloud, fakeDesign } from './fake-cloud.ts';
 import { cli, temporaryFolder, testInstallation, until } from './helpers.ts';
+import { ownedDesign } from './owned-design.ts';
 
 const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
 const built = fileURLToPath(new URL('../dist/main.js', import.meta.url));
@@ -211,7 +212,6 @@ describe('up', () => {
 describe('with a control node', () => {
   let installation: Installation;
   let cloud: FakeCloud;
-  const design = '0123456789abcdef0123456789abcdef';
   const millrace = (...argv: string[]) => cli([...argv, '--home', installation.layout.home]);
 
   beforeEach(async () => {
@@ -220,8 +220,8 @@ describe('with a control node', () => {
     const admin = await openSession({ installation, user: 'admin', clock: systemClock, random: systemRandom });
     await registerAll(admin);
     admin.close();
-    const view = { design, name: 'part.gcode', kind: 'gcode', size: 40_000, segments: 3, state: 'stored' };
-    cloud.designs.set(design, { owner: 'owner', view });
+    const { design, manifest } = await ownedDesign(installation);
+    cloud.designs.set(design, fakeDesign(manifest, 'stored'));
   });
   afterEach(() => cloud.close());
 

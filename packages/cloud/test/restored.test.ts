@@ -13,6 +13,8 @@ const design = (name: string): DesignRecord => ({
   owner,
   ownerKey: new Uint8Array(33),
   name: 'a design',
+  core: new Uint8Array(1),
+  custody: 'owner',
   kind: 'gcode',
   size: 10,
   segments: 1,

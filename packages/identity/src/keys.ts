@@ -1,4 +1,4 @@
-import { createECDH, createHash, createPrivateKey, type KeyObject, sign as nodeSign } from 'node:crypto';
+import { createECDH, createHash, createPrivateKey, hkdfSync, type KeyObject, sign as nodeSign } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, toHex, wipe } from '@millrace/base';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import type { Signer } from './cose.ts';
@@ -83,6 +83,27 @@ export function p256Key(secret: Uint8Array): P256Key {
     exportSecret: () => copyBytes(own),
     close: () => wipe(own),
   };
+}
+
+const SEALING_LABEL = 'millrace/v1/telemetry-key';
+
+/**
+ * The P-256 key to which machines seal what only the owner may read, made from the owner's 32-byte secp256k1 secret
+ * (HKDF-SHA256, then a candidate scalar a block until one fits), so that every device with that secret has it.
+ */
+export function ownerSealingKey(secret: Uint8Array): P256Key {
+  for (let attempt = 0; ; attempt++) {
+    const info = `${SEALING_LABEL}${attempt === 0 ? '' : `/${attempt}`}`;
+    const candidate = new Uint8Array(hkdfSync('sha256', secret, new Uint8Array(), info, 32));
+    try {
+      return p256Key(candidate);
+    } catch (error) {
+      // One in 2^32 is above the group's order.
+      if (attempt === 8) throw error;
+    } finally {
+      wipe(candidate);
+    }
+  }
 }
 
 export function generateP256Key(): P256Key {

@@ -3,7 +3,8 @@ import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/bas
 import type { P256Key } from './keys.ts';
 
 /** HPKE (RFC 9180): DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. */
-const suite = new CipherSuite({ kem: new DhkemP256HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const suiteWith = (kem: DhkemP256HkdfSha256) => new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const suite = suiteWith(new DhkemP256HkdfSha256());
 const ENCAPSULATED_BYTES = 65;
 
 type HpkeKey = Awaited<ReturnType<typeof suite.kem.deserializePublicKey>>;
@@ -18,6 +19,28 @@ async function importPair(key: P256Key): Promise<{ publicKey: HpkeKey; privateKe
     };
   } finally {
     secret.fill(0);
+  }
+}
+
+/** A P-256 key that may live in a token: it is asked to agree, and never leaves. */
+export interface AgreementKey {
+  /** Uncompressed point, 65 bytes. */
+  readonly publicKey: Uint8Array;
+  /** x coordinate shared with the point, 32 bytes. */
+  agree(peer: Uint8Array): Promise<Bytes>;
+}
+
+/** The same KEM whose private half answers from outside the process. */
+class AgreementKem extends DhkemP256HkdfSha256 {
+  constructor(key: AgreementKey) {
+    super();
+    const primitives = this._prim;
+    this._prim = Object.create(primitives, {
+      dh: {
+        value: async (_secret: unknown, peer: HpkeKey) =>
+          (await key.agree(new Uint8Array(await primitives.serializePublicKey(peer)))).buffer,
+      },
+    });
   }
 }
 
@@ -59,6 +82,25 @@ export async function unseal(
   }
 }
 
+/**
+ * Opens what was sealed to a key that may live in a token (base mode).
+ * @throws {MillraceError} E_SEAL when altered, sealed to another key or for another use
+ */
+export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sealed: Uint8Array): Promise<Bytes> {
+  try {
+    const publicKey = await importPublic(key.publicKey);
+    const context = await suiteWith(new AgreementKem(key)).createRecipientContext({
+      // The private half is a stand-in: the KEM above asks the key itself.
+      recipientKey: { publicKey, privateKey: publicKey },
+      enc: copyBytes(sealed.subarray(0, ENCAPSULATED_BYTES)).buffer,
+      info: copyBytes(info).buffer,
+    });
+    return new Uint8Array(await context.open(copyBytes(sealed.subarray(ENCAPSULATED_BYTES)).buffer));
+  } catch (cause) {
+    throw failed(cause);
+  }
+}
+
 /** One direction of a session: messages are sealed in order and open only in that order. */
 export interface SealingContext {
   /** Encapsulated key, 65 bytes, for the recipient. */
@@ -71,19 +113,22 @@ export interface OpeningContext {
   open(sealed: Uint8Array, associated: Uint8Array): Promise<Bytes>;
 }
 
-/** A pre-shared secret that both ends mix in (RFC 9180, mode_psk), at least 32 bytes. */
+/** A pre-shared secret that both ends mix in (RFC 9180, mode_auth_psk), at least 32 bytes. */
 export interface PreShared {
   readonly id: Uint8Array;
   readonly key: Uint8Array;
 }
 
+/** @param sender proves who seals: the recipient names the same key, or nothing opens */
 export async function createSealingContext(
   recipient: Uint8Array,
   info: Uint8Array,
   psk: PreShared,
+  sender: P256Key,
 ): Promise<SealingContext> {
   const context = await suite.createSenderContext({
     recipientPublicKey: await importPublic(recipient),
+    senderKey: await importPair(sender),
     info: copyBytes(info).buffer,
     psk: { id: copyBytes(psk.id).buffer, key: copyBytes(psk.key).buffer },
   });
@@ -94,16 +139,21 @@ export async function createSealingContext(
   };
 }
 
-/** @throws {MillraceError} E_SEAL when `enc` is no point on the curve. */
+/**
+ * @param sender the only key from which messages open
+ * @throws {MillraceError} E_SEAL when `enc` is no point on the curve
+ */
 export async function createOpeningContext(
   recipient: P256Key,
   enc: Uint8Array,
   info: Uint8Array,
   psk: PreShared,
+  sender: Uint8Array,
 ): Promise<OpeningContext> {
   try {
     const context = await suite.createRecipientContext({
       recipientKey: await importPair(recipient),
+      senderPublicKey: await importPublic(sender),
       enc: copyBytes(enc).buffer,
       info: copyBytes(info).buffer,
       psk: { id: copyBytes(psk.id).buffer, key: copyBytes(psk.key).buffer },

@@ -13,12 +13,14 @@ import {
   generateUserKey,
   keyId,
   openAuthority,
+  ownerSealingKey,
   p256Key,
   parseSign1,
   partyOf,
   seal,
   sign1,
   unseal,
+  unsealByAgreement,
   userKey,
   verifySign1,
   verifySignature,
@@ -100,18 +102,39 @@ describe('sealing', () => {
     expect(await codeOf(() => unseal(recipient, context, new Uint8Array(10)))).toBe('E_SEAL');
   });
 
-  it('keeps the order of a session', async () => {
-    const recipient = generateP256Key();
+  it('opens for a key that only agrees, as it would in a token', async () => {
+    const [recipient, other] = [generateP256Key(), generateP256Key()];
+    const { publicKey, agree } = recipient;
+    const sealed = await seal(publicKey, context, utf8('secret'));
+    expect(await unsealByAgreement({ publicKey, agree }, context, sealed)).toEqual(utf8('secret'));
+    expect(await codeOf(() => unsealByAgreement({ publicKey, agree: other.agree }, context, sealed))).toBe('E_SEAL');
+    expect(await codeOf(() => unsealByAgreement({ publicKey, agree }, utf8('x'), sealed))).toBe('E_SEAL');
+    expect(await codeOf(() => unsealByAgreement({ publicKey, agree }, context, sealed.subarray(1)))).toBe('E_SEAL');
+  });
+
+  it('keeps the order of a session, and its sender', async () => {
+    const [recipient, node, other] = [generateP256Key(), generateP256Key(), generateP256Key()];
     const psk = { id: utf8('id'), key: new Uint8Array(32).fill(7) };
-    const sender = await createSealingContext(recipient.publicKey, context, psk);
-    const receiver = await createOpeningContext(recipient, sender.enc, context, psk);
+    const sender = await createSealingContext(recipient.publicKey, context, psk, node);
+    const receiver = await createOpeningContext(recipient, sender.enc, context, psk, node.publicKey);
+    const stranger = await createOpeningContext(recipient, sender.enc, context, psk, other.publicKey);
     const first = await sender.seal(utf8('1'), utf8('a'));
     const second = await sender.seal(utf8('2'), utf8('b'));
     expect(await codeOf(() => receiver.open(second, utf8('b')))).toBe('E_SEAL');
     expect(await receiver.open(first, utf8('a'))).toEqual(utf8('1'));
     expect(await receiver.open(second, utf8('b'))).toEqual(utf8('2'));
-    const wrong = await createOpeningContext(recipient, sender.enc, context, { ...psk, key: new Uint8Array(32) });
+    expect(await codeOf(() => stranger.open(first, utf8('a')))).toBe('E_SEAL');
+    const unlike = { ...psk, key: new Uint8Array(32) };
+    const wrong = await createOpeningContext(recipient, sender.enc, context, unlike, node.publicKey);
     expect(await codeOf(() => wrong.open(first, utf8('a')))).toBe('E_SEAL');
+  });
+
+  it('derives the same sealing key from the same secret', async () => {
+    const secret = new Uint8Array(32).fill(5);
+    const [one, two] = [ownerSealingKey(secret), ownerSealingKey(secret)];
+    expect(one.publicKey).toEqual(two.publicKey);
+    expect(ownerSealingKey(new Uint8Array(32).fill(6)).publicKey).not.toEqual(one.publicKey);
+    expect(await unseal(two, context, await seal(one.publicKey, context, utf8('position')))).toEqual(utf8('position'));
   });
 });
 

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, Serial, silentLogger, toHex, u32be } from '@millrace/base';
+import { type Bytes, equalBytes, fromHex, Serial, silentLogger, toHex, u32be } from '@millrace/base';
 import { generateP256Key, type OpeningContext, type TlsIdentity } from '@millrace/identity';
 import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
 import {
@@ -153,13 +153,15 @@ export class FleetMachine {
     if (message.message.type === 'offer') {
       const { offer } = message.message;
       void this.#sealed.run(() => this.#accept(offer)).then(opened);
-    } else this.#parts.counts.lost++;
+    } else if (message.message.type !== 'hashes') this.#parts.counts.lost++;
   }
 
   async #accept(offer: SessionOffer): Promise<void> {
     const { engine } = this.#parts;
     const binding = bindingOf(this.#name, offer.session);
-    const side = await acceptSession({ binding, offer, machineKey: this.#key, ephemeral: this.#ephemeral });
+    const sender = fromHex(this.#parts.world.directory.nodes.keys.box);
+    const own = { machineKey: this.#key, ephemeral: this.#ephemeral };
+    const side = await acceptSession({ binding, offer, ...own, sender });
     const { order, suite, hints } = side.parameters;
     const session = { sessionId: offer.session, engine };
     const { seed, telemetry } = reverseKeys(side.seed);

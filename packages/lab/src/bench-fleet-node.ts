@@ -126,6 +126,7 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
   const slices = sliceMail(mail);
+  const { box: identity } = configOf(world, 'keys');
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
     const parameters = parametersOf(world, machine);
@@ -135,8 +136,11 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
       binding,
       machineStatic: key,
       machineEphemeral: ephemeral,
+      sender: identity,
       licenceSecret,
       parameters,
+      core: new Uint8Array(),
+      designSecret: undefined,
     });
     const jti = toHex(systemRandom(16));
     await mail.send('segments', { type: 'stream.session', session, jti, seed, parameters });
@@ -156,6 +160,7 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
         await slices.add({ session: toHex(session), cells });
         return slice;
       },
+      hashes: async () => hashGroup,
       mailMix: (revision, secret) =>
         mail.send('segments', {
           type: 'stream.mix',
@@ -169,6 +174,9 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
     streams.set(toHex(session), stream);
   };
 }
+
+/** As long as a group of a design of 10,000 segments; these machines do not look at it. */
+const hashGroup = { hashes: new Uint8Array(2_048), path: Array.from({ length: 8 }, () => new Uint8Array(32)) };
 
 function keyedCell(segment: number): { segment: number; index: Bytes; outerKey: Bytes; cek: Bytes } {
   const keys = keysOf(segment);

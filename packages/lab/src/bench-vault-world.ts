@@ -76,8 +76,7 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
   return {
     cells: segments,
     store: async () => {
-      const ceks = new Uint8Array(32 * segments);
-      await playbook.addDesign({ manifest: manifestBytes, owner: new Uint8Array(33), ceks });
+      await playbook.addDesign({ manifest: manifestBytes, keys: new Uint8Array(32 * segments) });
       for (let from = 0; from < segments; from += STORED) {
         const message = await playbook.instruct({ design, from, count: Math.min(STORED, segments - from) });
         if (message === undefined) throw new Error('a check runs');
@@ -131,6 +130,8 @@ function manifestOf(segments: number, mode: MaintenanceMode, sealed: (n: number)
   const hashes = new Uint8Array(32 * segments);
   for (let n = 0; n < segments; n++) hashes.set(createHash('sha256').update(sealed(n)).digest(), 32 * n);
   return encodeManifest({
+    owner: new Uint8Array(33),
+    custody: 'owner',
     kind: 'binary',
     size: segments * CONTENT_BYTES,
     segments,

@@ -1,10 +1,10 @@
-import { type Bytes, copyBytes, encodeCbor, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { generateP256Key, keyName } from '@millrace/identity';
-import { type Permit, signPermit } from '@millrace/protocol';
+import { type Bytes, copyBytes, encodeCbor, fromHex, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
+import { type Permit, signPermit, signTransaction } from '@millrace/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
 import type { CloudStream } from './agent-cloud-stream.ts';
-import { type StoredDesign, storeDesign } from './agent-design.ts';
+import { type StoredDesign, storeDesign, withOtherBytes } from './agent-design.ts';
 import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
@@ -174,13 +174,13 @@ describe('keys and cells', () => {
     const cells = design.cells.map((cell) => copyBytes(cell));
     const altered = cells[6];
     if (altered !== undefined) altered[100] = (altered[100] ?? 0) ^ 1;
-    await stopsWith('E_SEAL', 6, { design: { ...design, cells } });
+    await stopsWith('E_SEGMENT', 6, { design: { ...design, cells } });
   });
 
   test('two cells exchanged in the vault', async () => {
     const swap = <T>(list: readonly T[]) => list.map((one, i) => (i === 3 ? list[4] : i === 4 ? list[3] : one) as T);
     const swapped: StoredDesign = { ...design, cells: swap(design.cells), keys: swap(design.keys) };
-    await stopsWith('E_SEAL', 3, { design: swapped });
+    await stopsWith('E_SEGMENT', 3, { design: swapped });
   });
 
   test('chaff among dense hints, of which nobody could tell it', async () => {
@@ -188,9 +188,59 @@ describe('keys and cells', () => {
   });
 
   test('a segment passed off as the last one: the design cannot be cut short', async () => {
-    await stopsWith('E_SEAL', 7, {
+    await stopsWith('E_PERMIT', 0, {
       meddling: { parameters: (honest) => ({ ...honest, segments: 8, size: 8 * 16_370 }) },
     });
+  });
+});
+
+describe('a cloud that lies in all of its nodes', () => {
+  const others = new Uint8Array(Buffer.alloc(10 * 16_370, 'G1 X1\n'));
+
+  test('has the keys of a design in custody, and still cannot put in bytes of its own', async () => {
+    const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
+    bench = await startBench({ design: withOtherBytes(held, others), window: 5 });
+    const { cloud } = bench;
+    await cloud.print();
+    await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
+    expect(cloud.reports.at(-1)).toMatchObject({ event: 'failed', facts: { code: 'E_SEGMENT' } });
+    expect(bench.executed()).toHaveLength(0);
+  });
+
+  test('the control: the same design in custody, left alone, is made', async () => {
+    const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
+    bench = await startBench({ design: held, window: 5 });
+    const { cloud } = bench;
+    await cloud.print();
+    await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
+    expect(cloud.reports.at(-1)).toMatchObject({ event: 'completed' });
+    expect(bench.executed().equals(held.bytes)).toBe(true);
+  });
+
+  test('cannot show hashes of its own', async () => {
+    await stopsWith('E_SEGMENT', 0, {
+      meddling: {
+        hashes: ({ hashes, path }) => {
+          hashes[5 * 32] = (hashes[5 * 32] ?? 0) ^ 1;
+          return { hashes, path };
+        },
+      },
+    });
+  });
+
+  test('cannot show the hashes of another design', async () => {
+    const other = storeDesign(others);
+    const group = await other.tree.group(0);
+    await stopsWith('E_SEGMENT', 0, { meddling: { hashes: () => group } });
+  });
+
+  test('cannot offer another core than the licence names', async () => {
+    const other = storeDesign(others);
+    await stopsWith('E_PERMIT', 0, { meddling: { core: () => other.manifest.core } });
+  });
+
+  test('cannot offer a session without the keys node’s key', async () => {
+    await stopsWith('E_SEAL', 0, { meddling: { sender: () => generateP256Key() } });
   });
 });
 
@@ -312,6 +362,59 @@ describe('permits', () => {
 
   test('with another licence', async () => {
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, licence: await cloud.signLicence() }));
+  });
+
+  test('of a design that its owner has not signed: the owner is another than the administrator registered', async () => {
+    const thief = generateUserKey();
+    await refused('E_AUTH', async (answer, cloud) => ({
+      ...answer,
+      owner: await cloud.register(thief.publicKey, thief),
+    }));
+  });
+
+  test('of a licence, a print and a permit that another tenant and control have signed for the owner’s design', async () => {
+    const tenant = generateUserKey();
+    await stopsWith('E_PERMIT', 0, {
+      meddling: {
+        callHome: async (answer) => {
+          const cloud = cloudOf();
+          const [id, dates] = [systemRandom(16), { issued: Date.now(), expires: Date.now() + 60_000 }];
+          const [licence, machine] = [toHex(id), cloud.registration.machine];
+          const print = { type: 'print.request' as const, id: fromHex(cloud.requests.at(-1)?.print ?? ''), ...dates };
+          return {
+            machine: answer.machine,
+            owner: await cloud.register(tenant.publicKey),
+            licence: await cloud.signLicence({ id, holder: tenant.publicKey }, tenant),
+            print: await signTransaction(tenant, cloud.directory.installation, { ...print, licence, machine }),
+            permit: await permitOf(cloud, { id: jtiOf(answer), licence, object: `${licence}-1` }),
+          };
+        },
+      },
+    });
+  });
+
+  test('with a print that the holder has not signed', async () => {
+    await refused('E_AUTH', async (answer, cloud) => {
+      const print = cloud.prints.keys().next().value ?? '';
+      const dates = { id: fromHex(print), issued: Date.now(), expires: Date.now() + 60_000 };
+      const body = { type: 'print.request' as const, ...dates, licence: cloud.licenceId };
+      const signed = { ...body, machine: cloud.registration.machine };
+      return { ...answer, print: await signTransaction(generateUserKey(), cloud.directory.installation, signed) };
+    });
+  });
+
+  test('of an object beyond the licence', async () => {
+    await refused('E_LICENCE_EXHAUSTED', async (answer, cloud) => {
+      const object = `${cloud.licenceId}-6`;
+      return { ...answer, permit: await permitOf(cloud, { number: 6, object }) };
+    });
+  });
+
+  test('of an object that names a path', async () => {
+    await refused('E_PERMIT', async (answer, cloud) => ({
+      ...answer,
+      permit: await permitOf(cloud, { object: '../../../outside' }),
+    }));
   });
 
   test('with a registration that is not this machine’s', async () => {

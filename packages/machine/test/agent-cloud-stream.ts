@@ -15,6 +15,7 @@ import {
   sliceStep,
 } from '@millrace/protocol';
 
+import { GROUP_SEGMENTS } from '@millrace/vault';
 import type { TestCloud } from './agent-cloud.ts';
 
 /** Segments and keys nodes' ends of one session. */
@@ -36,6 +37,7 @@ export class CloudStream {
   ready = -1n;
   #sent: number;
   #keyed: number;
+  #hashed: number;
   #inRevision = 0;
   #mixed = 0n;
 
@@ -56,6 +58,7 @@ export class CloudStream {
     this.acked = leastTaken(parameters);
     this.#sent = parameters.from;
     this.#keyed = parameters.from;
+    this.#hashed = Math.floor(parameters.from / GROUP_SEGMENTS);
   }
 
   static async open(
@@ -116,6 +119,7 @@ export class CloudStream {
       // A step at a time, as the keys node does it.
       const step = sliceStep(window);
       const keyed = limit === segments ? limit : this.#keyed + Math.floor((limit - this.#keyed) / step) * step;
+      for (; !this.ended && this.#hashed * GROUP_SEGMENTS < keyed; this.#hashed++) await this.#sendHashes(this.#hashed);
       for (; !this.ended && this.#keyed < keyed; this.#keyed++) await this.#sendKey(this.#keyed);
       while (!this.ended && this.ready >= 0n && (this.#sent < limit || this.#repeat.size > 0)) {
         this.#advance();
@@ -172,6 +176,15 @@ export class CloudStream {
     this.#inRevision++;
     const frames = this.#cloud.meddling.frame?.(frame, segment, this) ?? [frame];
     for (const one of frames) this.#cloud.send(encodeStream('frame', one));
+  }
+
+  async #sendHashes(number: number): Promise<void> {
+    const honest = await this.#cloud.options.design.tree.group(number);
+    const { hashes: change } = this.#cloud.meddling;
+    const group = change === undefined ? honest : change(honest, number);
+    if (group === undefined) return;
+    const { hashes, path } = group;
+    this.#cloud.send(encodeControl({ type: 'hashes', session: this.session, group: number, hashes, path: [...path] }));
   }
 
   async #sendKey(segment: number): Promise<void> {

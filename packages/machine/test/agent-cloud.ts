@@ -19,6 +19,8 @@ import {
   generateP256Key,
   generateUserKey,
   keyName,
+  type MemorySigner,
+  ownerSealingKey,
   type P256Key,
   partyOf,
 } from '@millrace/identity';
@@ -36,12 +38,15 @@ import {
   type PermitRequest,
   registrationHash,
   type StreamParameters,
+  sealDesignSecret,
   sha256,
   signPermit,
   signTransaction,
   type Telemetry,
+  type TransactionOf,
   verifyMachineDocument,
 } from '@millrace/protocol';
+import type { HashGroup } from '@millrace/vault';
 import { WebSocket, WebSocketServer } from 'ws';
 import { CloudStream } from './agent-cloud-stream.ts';
 import type { StoredDesign } from './agent-design.ts';
@@ -60,6 +65,11 @@ export interface Meddling {
   telemetry?(telemetry: Telemetry, session: CloudStream): void;
   /** A code with which to refuse the call. */
   refuse?(method: string, call: number): MillraceError | undefined;
+  /** Hashes to send in place of a group's; undefined: none. */
+  hashes?(group: HashGroup, number: number): HashGroup | undefined;
+  /** Another core, and another key that offers the session, than the keys node's. */
+  core?(core: Bytes): Bytes;
+  sender?(keysNode: P256Key): P256Key;
   /** Changes the parameters of a session. */
   parameters?(parameters: StreamParameters): StreamParameters;
   /** False: no session is offered. */
@@ -71,6 +81,7 @@ export interface CallHomeAnswer {
   readonly print: Bytes;
   readonly licence: Bytes;
   readonly machine: Machine;
+  readonly owner: Bytes;
 }
 
 export interface CloudOptions {
@@ -92,9 +103,10 @@ export class TestCloud {
   readonly machineTls: { certificate: string; key: Bytes };
   readonly authority: Authority;
   readonly permitKey: P256Key;
+  readonly keysNode: P256Key;
+  readonly admin: MemorySigner;
   readonly registration: Machine;
   readonly holder = generateUserKey();
-  readonly owner = generateUserKey();
   readonly reports: MachineReport[] = [];
   readonly requests: PermitRequest[] = [];
   readonly requestBytes: Bytes[] = [];
@@ -106,6 +118,8 @@ export class TestCloud {
   /** Signed print requests by id, in order. */
   readonly prints = new Map<string, Bytes>();
   licence = new Uint8Array();
+  /** The administrator's registration of the design's owner. */
+  ownerDocument = new Uint8Array();
   connections = 0;
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
@@ -122,6 +136,8 @@ export class TestCloud {
     this.machineTls = made.machineTls;
     this.authority = made.authority;
     this.permitKey = made.permitKey;
+    this.keysNode = made.keysNode;
+    this.admin = made.admin;
     this.registration = {
       ...options.machine,
       machine: keyName(made.machineKey.publicKey),
@@ -147,6 +163,7 @@ export class TestCloud {
   static async start(options: CloudOptions): Promise<TestCloud> {
     const cloud = new TestCloud(options, await makeInstallation());
     cloud.licence = await cloud.signLicence();
+    cloud.ownerDocument = await cloud.register(options.design.owner.publicKey);
     await cloud.listen();
     return cloud;
   }
@@ -164,22 +181,40 @@ export class TestCloud {
     return this.options.design.cells.length;
   }
 
-  signLicence(): Promise<Bytes> {
+  async signLicence(change: Partial<TransactionOf<'licence.grant'>> = {}, signer?: MemorySigner): Promise<Bytes> {
     const now = Date.now();
-    return signTransaction(this.owner, this.directory.installation, {
+    const { manifest, owner, secret: designSecret } = this.options.design;
+    const { installation } = this.directory;
+    const id = change.id ?? systemRandom(16);
+    const { designId: design, custody } = manifest;
+    const entry = { machine: this.registration.machine, registration: registrationHash(this.registration) };
+    const binding = { installation, licence: toHex(id), design };
+    const secret = custody === 'owner' ? await sealDesignSecret(this.registration, binding, designSecret) : undefined;
+    return signTransaction(signer ?? owner, installation, {
       type: 'licence.grant',
-      id: systemRandom(16),
+      id,
       issued: now,
       expires: now + 3_600_000,
-      design: 'd'.repeat(32),
+      design,
+      core: manifest.coreHash,
       objects: 5,
-      machines: [{ machine: this.registration.machine, registration: registrationHash(this.registration) }],
+      machines: [secret === undefined ? entry : { ...entry, secret }],
       materials: [],
       notBefore: 0,
       notAfter: now + 3_600_000,
       holder: this.holder.publicKey,
       secretHash: systemRandom(32),
+      telemetryKey: ownerSealingKey(systemRandom(32)).publicKey,
+      ...change,
     });
+  }
+
+  /** What the administrator signs of a user. */
+  register(publicKey: Bytes, signer: MemorySigner = this.admin): Promise<Bytes> {
+    const now = Date.now();
+    const dates = { id: systemRandom(16), issued: now, expires: now + 60_000 };
+    const document = { type: 'user.register' as const, ...dates, publicKey, name: 'owner' };
+    return signTransaction(signer, this.directory.installation, document);
   }
 
   /** The holder presses print. Returns the print's id. */
@@ -323,6 +358,7 @@ export class TestCloud {
       print,
       licence: this.licence,
       machine: this.registration,
+      owner: this.ownerDocument,
     };
     const answer = (await this.meddling.callHome?.(honest, call)) ?? honest;
     this.#permits.set(toHex(sha256(bytes)), answer);
@@ -342,7 +378,7 @@ export class TestCloud {
       licence: this.licenceId,
       object: objectId(this.licenceId, number),
       number,
-      design: 'd'.repeat(32),
+      design: this.options.design.manifest.designId,
       machine: this.registration.machine,
       request: sha256(bytes),
       count: 1,
@@ -357,10 +393,10 @@ export class TestCloud {
     const honest: StreamParameters = {
       object: permit.object,
       design: permit.design,
-      designNonce: design.nonce,
+      designNonce: design.manifest.nonce,
       segments: design.cells.length,
       from: request.from,
-      size: design.bytes.length,
+      size: design.manifest.size,
       window,
       order: request.order,
       suite: request.suite,
@@ -375,6 +411,9 @@ export class TestCloud {
       machineEphemeral: request.ephemeral,
       licenceSecret: systemRandom(32),
       parameters,
+      sender: this.meddling.sender?.(this.keysNode) ?? this.keysNode,
+      core: this.meddling.core?.(design.manifest.core) ?? design.manifest.core,
+      designSecret: design.manifest.custody === 'keys' ? design.secret : undefined,
     });
     const stream = await CloudStream.open(this, session, side.seed, parameters, side.context);
     for (const earlier of this.sessions) earlier.ended = true;
@@ -390,18 +429,23 @@ async function makeInstallation() {
   const authority = await createAuthority('test', Date.now());
   const machineKey = generateP256Key();
   const permitKey = generateP256Key();
+  const keysNode = generateP256Key();
+  const admin = generateUserKey();
   const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
   const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
-  const node = () => ({ fingerprint: fingerprint(tls.certificate), box: toHex(generateP256Key().publicKey) });
+  const node = ({ publicKey } = generateP256Key()) => ({
+    fingerprint: fingerprint(tls.certificate),
+    box: toHex(publicKey),
+  });
   const directory: Directory = {
     version: 1,
     installation: toHex(systemRandom(16)),
     name: 'test',
     authority: authority.identity.certificate,
-    nodes: { control: node(), segments: node(), keys: node(), distribution: node() },
+    nodes: { control: node(), segments: node(), keys: node(keysNode), distribution: node() },
     permitKey: toHex(permitKey.publicKey),
     logKey: 'test+00000000+AAAA',
-    adminKey: toHex(generateUserKey().publicKey),
+    adminKey: toHex(admin.publicKey),
   };
-  return { authority, machineKey, permitKey, tls, machineTls, directory };
+  return { authority, machineKey, permitKey, keysNode, admin, tls, machineTls, directory };
 }

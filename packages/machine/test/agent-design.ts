@@ -1,24 +1,83 @@
+import { createHash } from 'node:crypto';
 import { type Bytes, systemRandom } from '@millrace/base';
-import { applyOuterLayer, CONTENT_BYTES, sealSegment } from '@millrace/vault';
+import { generateUserKey, type MemorySigner } from '@millrace/identity';
+import {
+  applyOuterLayer,
+  CONTENT_BYTES,
+  type Custody,
+  contentMac,
+  encodeManifest,
+  HashTree,
+  type Manifest,
+  readManifest,
+  sealSegment,
+} from '@millrace/vault';
 
 /** A design as the vault holds it: one cell and its two keys (k_e ‖ CEK) for each segment. */
 export interface StoredDesign {
   readonly bytes: Bytes;
-  readonly nonce: Bytes;
+  readonly owner: MemorySigner;
+  readonly secret: Bytes;
+  readonly manifest: Manifest;
+  readonly tree: HashTree;
   readonly cells: readonly Bytes[];
   readonly keys: readonly Bytes[];
 }
 
-export function storeDesign(bytes: Bytes): StoredDesign {
-  const designNonce = systemRandom(16);
+export interface StoreOptions {
+  readonly owner?: MemorySigner;
+  readonly custody?: Custody;
+}
+
+export function storeDesign(bytes: Bytes, { owner = generateUserKey(), custody = 'owner' }: StoreOptions = {}) {
+  const [nonce, secret] = [systemRandom(16), systemRandom(32)];
   const segments = Math.ceil(bytes.length / CONTENT_BYTES);
   const keys = Array.from({ length: segments }, () => systemRandom(64));
-  const cells = keys.map((key, number) => {
-    const content = new Uint8Array(CONTENT_BYTES);
-    content.set(bytes.subarray(number * CONTENT_BYTES, (number + 1) * CONTENT_BYTES));
-    const cek = key.subarray(32);
-    const sealed = sealSegment({ cek, content, designNonce, number, final: number === segments - 1 });
-    return applyOuterLayer(key.subarray(0, 32), sealed);
-  });
-  return { bytes, nonce: designNonce, cells, keys };
+  const sealed = keys.map((key, number) => sealPiece({ bytes, key, nonce, secret, number, segments }));
+  const mac = contentMac({ cek: cekOf(keys[0] ?? new Uint8Array()), designSecret: secret });
+  mac.update(bytes);
+  const manifest = readManifest(
+    encodeManifest({
+      owner: owner.publicKey,
+      custody,
+      kind: 'gcode',
+      size: bytes.length,
+      segments,
+      nonce,
+      hashes: new Uint8Array(Buffer.concat(sealed.map((one) => createHash('sha256').update(one).digest()))),
+      times: new Uint32Array(segments),
+      contentMac: mac.digest(),
+      private: undefined,
+    }),
+  );
+  const cells = sealed.map((one, number) => applyOuterLayer(outerOf(keys[number] ?? new Uint8Array()), one));
+  return { bytes, owner, secret, manifest, tree: new HashTree(manifest.hashes), cells, keys } satisfies StoredDesign;
+}
+
+/** The same design with other bytes, sealed under its own keys and secret: what a cloud with all of them can make. */
+export function withOtherBytes(design: StoredDesign, bytes: Bytes): StoredDesign {
+  const { keys, secret, manifest } = design;
+  const { nonce, segments } = manifest;
+  const cells = keys.map((key, number) =>
+    applyOuterLayer(outerOf(key), sealPiece({ bytes, key, nonce, secret, number, segments })),
+  );
+  return { ...design, bytes, cells };
+}
+
+const outerOf = (key: Bytes) => key.subarray(0, 32);
+const cekOf = (key: Bytes) => key.subarray(32);
+
+function sealPiece(options: {
+  bytes: Bytes;
+  key: Bytes;
+  nonce: Bytes;
+  secret: Bytes;
+  number: number;
+  segments: number;
+}): Bytes {
+  const { bytes, key, nonce, secret, number, segments } = options;
+  const content = new Uint8Array(CONTENT_BYTES);
+  content.set(bytes.subarray(number * CONTENT_BYTES, (number + 1) * CONTENT_BYTES));
+  const place = { designNonce: nonce, number, final: number === segments - 1 };
+  return sealSegment({ cek: cekOf(key), designSecret: secret, content, ...place });
 }

@@ -1,7 +1,7 @@
 import { createHash, createHmac, hkdfSync } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { copyBytes, systemRandom, utf8 } from '@millrace/base';
+import { concatBytes, copyBytes, systemRandom, utf8 } from '@millrace/base';
 import { afterEach, expect, test } from 'vitest';
 import { type StoredDesign, storeDesign } from './agent-design.ts';
 import { type Bench, filesBelow, startBench } from './agent-harness.ts';
@@ -16,8 +16,8 @@ const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 
 /** The MAC of the manifest, written out here a second time. */
 function contentMacOf(design: StoredDesign): Uint8Array {
-  const cek = design.keys[0]?.subarray(32) ?? new Uint8Array();
-  const key = new Uint8Array(hkdfSync('sha256', cek, new Uint8Array(), 'millrace/v1/content-mac', 32));
+  const both = concatBytes(design.keys[0]?.subarray(32) ?? new Uint8Array(), design.secret);
+  const key = new Uint8Array(hkdfSync('sha256', both, new Uint8Array(), 'millrace/v1/content-mac', 32));
   return copyBytes(createHmac('sha256', key).update(design.bytes).digest());
 }
 

@@ -21,6 +21,7 @@ import {
 } from '@millrace/identity';
 import { z } from 'zod';
 import { CLOCK_SKEW_MS } from './directory.ts';
+import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 
 /** Fields that every signed document has. Times are milliseconds since 1970 on the signer's clock. */
 const common = {
@@ -29,6 +30,9 @@ const common = {
   issued: z.number().int().nonnegative(),
   expires: z.number().int().nonnegative(),
 };
+
+/** Machines that one licence names at most: it has to fit into an entry of the ledger. */
+export const MAX_MACHINES = 200;
 
 const materialName = z.string().min(1).max(64);
 const identifier = hexOf(16);
@@ -88,12 +92,27 @@ const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
   ...common,
   design: identifier,
+  /** SHA-256 of the design's core (vault.md, 2): every byte, its order and its length. */
+  core: bytesOf(32),
   objects: z.number().int().min(1).max(1_000_000),
-  /** Machine and SHA-256 of its registration (its pace is part of it). */
+  /**
+   * Machine, SHA-256 of its registration (its pace is part of it), and the design secret sealed to its key unless the
+   * keys node has it in custody.
+   */
   machines: z
-    .array(z.strictObject({ machine: identifier, registration: bytesOf(32) }))
+    .array(
+      z.strictObject({
+        machine: identifier,
+        registration: bytesOf(32),
+        secret: bytesOf(SEALED_SECRET_BYTES).optional(),
+      }),
+    )
     .min(1)
-    .max(1_000),
+    .max(MAX_MACHINES)
+    .refine(
+      (machines) => new Set(machines.map(({ machine }) => machine)).size === machines.length,
+      'a machine is named twice',
+    ),
   materials: z.array(materialName).max(100),
   notBefore: z.number().int().nonnegative(),
   notAfter: z.number().int().nonnegative(),
@@ -101,6 +120,8 @@ const grantLicence = z.strictObject({
   holder: bytesOf(33),
   /** SHA-256 of the licence secret sealed to the keys node. */
   secretHash: bytesOf(32),
+  /** The owner's P-256 point: machines seal to it what only the owner may read of a print. */
+  telemetryKey: bytesOf(65),
 });
 
 const requestPrint = z.strictObject({

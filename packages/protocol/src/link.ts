@@ -43,6 +43,14 @@ const linkControlSchema = z.discriminatedUnion('type', [
     revision: z.number().int(),
     sealed: z.instanceof(Uint8Array),
   }),
+  /** Keys → agent: hashes of a group of segments, with the proof that the owner committed to them (vault.md, 2). */
+  z.strictObject({
+    type: z.literal('hashes'),
+    session: bytesOf(16),
+    group: z.number().int().nonnegative(),
+    hashes: z.instanceof(Uint8Array).refine(({ length }) => length <= 2_048, 'too long'),
+    path: z.array(bytesOf(32)).max(24),
+  }),
   /** Either proactive node → agent and distribution: the stream ends here. */
   z.strictObject({ type: z.literal('end'), session: bytesOf(16), code: z.string(), reason: z.string() }),
   /** Distribution → nodes and agents: the other end of a session went away. */

@@ -37,7 +37,8 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('design.add'),
     transaction: bytes,
-    owner: bytesOf(33),
+    /** The administrator's registration of the owner whom the manifest names. */
+    registration: bytes,
     manifest: bytes,
     keys: bytes.optional(),
   }),

@@ -46,8 +46,16 @@ export interface VerifiedOpening {
 export interface OpeningContext {
   readonly directory: Directory;
   readonly now: number;
-  /** Public key of the design's owner, as this node learned it when the design was stored. */
-  ownerOf(design: string): Promise<Bytes | undefined>;
+  /** As this node learned it when the design was stored. */
+  designOf(design: string): Promise<DesignAuthority | undefined>;
+}
+
+/** Whose design it is, and what exactly. */
+export interface DesignAuthority {
+  /** Public key, 33 bytes. */
+  readonly owner: Bytes;
+  /** SHA-256 of its core. */
+  readonly coreHash: Bytes;
 }
 
 /**
@@ -68,9 +76,11 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
     )
   ).body;
 
-  const owner = await context.ownerOf(permit.design);
-  if (owner === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored here');
-  const licence = await verifyLicence(opening.licence, directory, owner);
+  const design = await context.designOf(permit.design);
+  if (design === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored here');
+  const licence = await verifyLicence(opening.licence, directory, design.owner);
+  if (!equalBytes(licence.body.core, design.coreHash))
+    throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
   if (toHex(licence.body.id) !== permit.licence || licence.body.design !== permit.design) {
     throw new MillraceError('E_PERMIT', 'the permit is of another licence');
   }

@@ -48,7 +48,17 @@ export const leastTaken = ({ from, window }: StreamParameters): number => Math.m
  */
 export const sliceStep = (window: number): number => Math.max(1, window >> 2);
 
-const setupSchema = z.strictObject({ licenceSecret: bytesOf(32), parameters: sessionParametersSchema });
+/** Longest core of a design, bytes. */
+const MAX_CORE_BYTES = 1_024;
+
+const setupSchema = z.strictObject({
+  licenceSecret: bytesOf(32),
+  parameters: sessionParametersSchema,
+  /** What the owner committed to (vault.md, 2); the machine compares it with the licence. */
+  core: z.instanceof(Uint8Array).refine(({ length }) => length <= MAX_CORE_BYTES, 'too long'),
+  /** Of designs in the keys node's custody. */
+  designSecret: bytesOf(32).optional(),
+});
 
 /** What travels in clear to start a session; `sealed` opens only with the machine's ephemeral and static keys. */
 export const sessionOfferSchema = z.strictObject({
@@ -76,26 +86,36 @@ export interface KeysSide {
 
 export interface MachineSide {
   readonly parameters: StreamParameters;
+  readonly core: Bytes;
+  /** Whoever holds it wipes it. */
+  readonly designSecret: Bytes | undefined;
   readonly seed: Bytes;
   readonly context: OpeningContext;
 }
 
-/** Keys node: derives the session and seals its set-up to the machine (design 4, step 4; crypto-review 4). */
+/** Keys node: derives the session and seals its set-up to the machine (spec/protocol.md, 6; RFC 9180, mode_auth_psk). */
 export async function offerSession(options: {
   binding: SessionBinding;
   machineStatic: Uint8Array;
   machineEphemeral: Uint8Array;
+  /** The keys node's own, which the machine knows from its directory. */
+  sender: P256Key;
   licenceSecret: Uint8Array;
   parameters: StreamParameters;
+  core: Uint8Array;
+  designSecret: Uint8Array | undefined;
 }): Promise<KeysSide> {
-  const { binding, parameters, licenceSecret } = options;
+  const { binding, parameters, licenceSecret, core, designSecret, sender } = options;
   const own = generateP256Key();
   const staticShared = await own.agree(options.machineStatic);
   const ephemeralShared = await own.agree(options.machineEphemeral);
   try {
     const transcript = transcriptOf(binding, own.publicKey);
-    const context = await createSealingContext(options.machineEphemeral, transcript, preShared(binding, staticShared));
-    const sealed = await context.seal(encodeCbor({ licenceSecret, parameters }), transcript);
+    const psk = preShared(binding, staticShared);
+    const context = await createSealingContext(options.machineEphemeral, transcript, psk, sender);
+    const setup = encodeCbor({ licenceSecret, parameters, core, ...(designSecret && { designSecret }) });
+    const sealed = await context.seal(setup, transcript);
+    wipe(setup);
     return {
       offer: { session: copyBytes(binding.session), ephemeral: own.publicKey, enc: context.enc, sealed },
       seed: seedOf(binding, transcript, ephemeralShared, staticShared, licenceSecret, parameters),
@@ -113,6 +133,8 @@ export async function acceptSession(options: {
   offer: SessionOffer;
   machineKey: MachineKey;
   ephemeral: P256Key;
+  /** The keys node's point in the directory: nobody else's offer opens. */
+  sender: Uint8Array;
 }): Promise<MachineSide> {
   const { binding, offer, machineKey, ephemeral } = options;
   const staticShared = await machineKey.agree(offer.ephemeral);
@@ -120,14 +142,16 @@ export async function acceptSession(options: {
   let setup: z.output<typeof setupSchema> | undefined;
   try {
     const transcript = transcriptOf(binding, offer.ephemeral);
-    const context = await createOpeningContext(ephemeral, offer.enc, transcript, preShared(binding, staticShared));
+    const psk = preShared(binding, staticShared);
+    const context = await createOpeningContext(ephemeral, offer.enc, transcript, psk, options.sender);
     const plain = await context.open(offer.sealed, transcript);
     setup = parse(setupSchema, decodeCbor(plain, 'session set-up'), 'session set-up');
     wipe(plain);
     const seed = seedOf(binding, transcript, ephemeralShared, staticShared, setup.licenceSecret, setup.parameters);
-    return { parameters: setup.parameters, seed, context };
+    const { parameters, core, designSecret } = setup;
+    return { parameters, core: copyBytes(core), designSecret: designSecret && copyBytes(designSecret), seed, context };
   } finally {
-    wipe(staticShared, ephemeralShared, setup?.licenceSecret);
+    wipe(staticShared, ephemeralShared, setup?.licenceSecret, setup?.designSecret);
   }
 }
 

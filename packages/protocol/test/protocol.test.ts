@@ -25,9 +25,9 @@ import { type Changes, codeOf, createOpening, createWorld, dated, NOW } from './
 
 const world = createWorld();
 const { keys, directory } = world;
-const ownerOf = async () => keys.owner.publicKey;
+const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash });
 const verify = async (changes: Changes) =>
-  codeOf(async () => verifyOpening(await createOpening(world, changes), { directory, now: NOW, ownerOf }));
+  codeOf(async () => verifyOpening(await createOpening(world, changes), { directory, now: NOW, designOf }));
 
 describe('signed documents', () => {
   const holderOnly = (id: Uint8Array) =>
@@ -75,13 +75,14 @@ describe('signed documents', () => {
 describe('an opening', () => {
   it('holds when every link of the chain does', async () => {
     const opening = await createOpening(world);
-    const verified = await verifyOpening(opening, { directory, now: NOW, ownerOf });
+    const verified = await verifyOpening(opening, { directory, now: NOW, designOf });
     expect(verified.permit.number).toBe(1);
     expect(verified.hash).toHaveLength(32);
   });
 
   it.each<[string, string, Changes]>([
     ['a licence by somebody else', 'E_AUTH', { signLicence: generateUserKey() }],
+    ['a licence for another content', 'E_LICENCE_INVALID', { licence: { core: new Uint8Array(32) } }],
     ['a print by somebody else', 'E_AUTH', { signPrint: keys.owner }],
     ['a request by another machine', 'E_AUTH', { signRequest: generateP256Key() }],
     ['a permit by somebody else', 'E_AUTH', { signPermit: generateP256Key() }],
@@ -107,12 +108,12 @@ describe('an opening', () => {
 
   it('is refused when a document is exchanged for another valid one', async () => {
     const [one, two] = [await createOpening(world), await createOpening(world)];
-    const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, { directory, now: NOW, ownerOf }));
+    const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, { directory, now: NOW, designOf }));
     expect(await check({ ...one, request: two.request })).toBe('E_PERMIT');
     expect(await check({ ...one, print: two.print })).toBe('E_PERMIT');
     expect(await check({ ...one, licence: two.licence })).toBe('E_PERMIT');
     expect(await check({ ...one, permit: two.permit })).toBe('E_PERMIT');
-    expect(await codeOf(() => verifyOpening(one, { directory, now: NOW, ownerOf: async () => undefined }))).toBe(
+    expect(await codeOf(() => verifyOpening(one, { directory, now: NOW, designOf: async () => undefined }))).toBe(
       'E_NOT_FOUND',
     );
   });
@@ -141,6 +142,9 @@ describe('a session', () => {
       machineEphemeral: keys.ephemeral.publicKey,
       licenceSecret: systemRandom(32),
       parameters,
+      sender: keys.keys,
+      core: utf8('core'),
+      designSecret: undefined,
     });
     return { binding, side };
   };
@@ -152,8 +156,11 @@ describe('a session', () => {
       offer: side.offer,
       machineKey: keys.machine,
       ephemeral: keys.ephemeral,
+      sender: keys.keys.publicKey,
     });
     expect(machine.seed).toEqual(side.seed);
+    expect(machine.core).toEqual(utf8('core'));
+    expect(machine.designSecret).toBeUndefined();
     expect(machine.parameters).toEqual(parameters);
     const key = encodeKey(7, await side.context.seal(systemRandom(64), u32be(7)));
     const { segment, sealed } = decodeKey(key);
@@ -161,7 +168,7 @@ describe('a session', () => {
     expect(await machine.context.open(sealed, u32be(7))).toHaveLength(64);
   });
 
-  it('opens for no other machine, serial number, opening, session or ephemeral key', async () => {
+  it('opens for no other machine, serial number, opening, session or ephemeral key, and from no other node', async () => {
     const { binding, side } = await setUp();
     const attempt = (changes: object, options = {}) =>
       codeOf(() =>
@@ -170,11 +177,14 @@ describe('a session', () => {
           offer: side.offer,
           machineKey: keys.machine,
           ephemeral: keys.ephemeral,
+          sender: keys.keys.publicKey,
           ...options,
         }),
       );
     expect(await attempt({}, { machineKey: generateP256Key() })).toBe('E_SEAL');
     expect(await attempt({}, { ephemeral: generateP256Key() })).toBe('E_SEAL');
+    // Whoever has the links, but not the keys node's key: a point of its own makes no session.
+    expect(await attempt({}, { sender: keys.distribution.publicKey })).toBe('E_SEAL');
     expect(await attempt({ openingHash: systemRandom(32) })).toBe('E_SEAL');
     expect(await attempt({ session: systemRandom(16) })).toBe('E_SEAL');
     const other = await acceptSession({
@@ -182,6 +192,7 @@ describe('a session', () => {
       offer: side.offer,
       machineKey: keys.machine,
       ephemeral: keys.ephemeral,
+      sender: keys.keys.publicKey,
     });
     expect(other.seed).not.toEqual(side.seed); // the serial number is context of the seed
   });

@@ -66,7 +66,8 @@ export function createWorld() {
     profile: { factor: 100 },
   };
   const design = toHex(sha256(utf8('design')).subarray(0, 16));
-  return { keys, directory, machine, design };
+  const coreHash = sha256(utf8('core'));
+  return { keys, directory, machine, design, coreHash };
 }
 
 export type World = ReturnType<typeof createWorld>;
@@ -90,6 +91,7 @@ export async function createOpening(world: World, changes: Changes = {}): Promis
     type: 'licence.grant' as const,
     ...dated(),
     design,
+    core: world.coreHash,
     objects: 2,
     machines: [{ machine: world.machine.machine, registration: registrationHash(world.machine) }],
     materials: ['PLA'],
@@ -97,6 +99,7 @@ export async function createOpening(world: World, changes: Changes = {}): Promis
     notAfter: NOW + 1_000_000,
     holder: keys.holder.publicKey,
     secretHash: new Uint8Array(32),
+    telemetryKey: generateP256Key().publicKey,
     ...changes.licence,
   };
   const licenceId = toHex(licence.id);

@@ -14,7 +14,7 @@ import { type DecoySet, decoyHash } from './decoys.ts';
 import type { Epoch } from './epochs.ts';
 import { CHUNK, type Keyring } from './keyring.ts';
 import { layerKey } from './layer-key.ts';
-import { designIdOf, readManifest, segmentHash } from './manifest.ts';
+import { type Manifest, readManifest, segmentHash } from './manifest.ts';
 import { type CheckedMessage, type CheckMessage, type ExpectedCell, MAX_CELLS, MAY_BE_ABSENT } from './messages.ts';
 import { hasPoints } from './modes.ts';
 import { cellIndex } from './outer.ts';
@@ -207,11 +207,20 @@ export class CheckRun {
     if (secret !== undefined) return decoyHash(secret, segment);
     if (!this.#hashes.has(name)) {
       const bytes = await store.get(manifestKey(owner.id));
-      const readable = bytes !== undefined && designIdOf(bytes) === name;
-      this.#hashes.set(name, readable ? readManifest(bytes) : undefined);
+      this.#hashes.set(name, bytes && manifestOf(bytes, name));
     }
     const manifest = this.#hashes.get(name);
     return manifest && segmentHash(manifest, segment);
+  }
+}
+
+/** Undefined when it was altered. */
+function manifestOf(bytes: Uint8Array, design: string): Manifest | undefined {
+  try {
+    const manifest = readManifest(bytes);
+    return manifest.designId === design ? manifest : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -226,7 +235,7 @@ async function checkOwnRecords({ store, keyring, holdings }: CheckOptions): Prom
     if (decoys || deleted) continue;
     const design = toHex(id);
     const manifest = await store.get(manifestKey(id));
-    if (manifest === undefined || designIdOf(manifest) !== design) {
+    if (manifest === undefined || manifestOf(manifest, design) === undefined) {
       problems.push({ kind: 'manifest', design, reason: manifest === undefined ? 'lost' : 'altered' });
     }
     try {

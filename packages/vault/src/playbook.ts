@@ -2,7 +2,6 @@ import {
   type Bytes,
   compareBytes,
   copyBytes,
-  equalBytes,
   fromHex,
   MillraceError,
   type RandomSource,
@@ -13,11 +12,12 @@ import {
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check.ts';
+import { contentKeysLength } from './core.ts';
 import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
 import { Keyring } from './keyring.ts';
 import { layerKey } from './layer-key.ts';
-import { designIdOf, readManifest } from './manifest.ts';
+import { readManifest } from './manifest.ts';
 import {
   MAX_CELLS,
   MAX_MOVED,
@@ -45,7 +45,6 @@ import {
   type VaultState,
 } from './records.ts';
 import { retired } from './retired.ts';
-import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import { Steps } from './steps.ts';
 import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
@@ -140,27 +139,24 @@ export class Playbook {
 
   /**
    * Records a design whose cells will be stored; its signature was verified by the caller.
-   * @param options.ceks 32 bytes a segment; not kept, the caller wipes them
+   * @param options.keys 32 bytes a segment, then the design secret where it is in this node's custody; not kept, the
+   *   caller wipes them
    * @returns false when it is here already
-   * @throws {MillraceError} E_CONFLICT (another owner's, or being deleted), E_INPUT, E_STATE at density 0
+   * @throws {MillraceError} E_CONFLICT (being deleted), E_INPUT, E_STATE at density 0
    */
-  addDesign(options: { manifest: Uint8Array; owner: Uint8Array; ceks: Uint8Array }): Promise<boolean> {
+  addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
     return this.#serial.run(async () => {
-      const design = designIdOf(options.manifest);
+      const { designId: design, owner, segments, custody, maintenance: mode } = readManifest(options.manifest);
       const known = this.#holdings.get(design);
       if (known !== undefined) {
         if (known.deleted) throw new MillraceError('E_CONFLICT', `design ${design} is being deleted`);
-        if (!equalBytes(known.owner, options.owner))
-          throw new MillraceError('E_CONFLICT', `design ${design} is another owner’s`);
         return false;
       }
       if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault takes no designs');
-      const { segments, maintenance: mode } = readManifest(options.manifest);
-      if (options.ceks.length !== segments * KEY_BYTES)
-        throw new MillraceError('E_INPUT', 'one content key for every segment is needed');
+      if (options.keys.length !== contentKeysLength({ segments, custody }))
+        throw new MillraceError('E_INPUT', 'one content key for every segment is needed, and in custody the secret');
       const id = fromHex(design);
-      const { slot, writes } = await this.#keyring.add(id, options.ceks);
-      const owner = copyBytes(options.owner);
+      const { slot, writes } = await this.#keyring.add(id, options.keys);
       const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner, ...(mode && { mode }) };
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
@@ -174,6 +170,14 @@ export class Playbook {
 
   designs(): DesignView[] {
     return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(viewOf);
+  }
+
+  /** Of a design in this node's custody: 32 bytes, the caller wipes them. @throws {MillraceError} E_CELL_DAMAGED */
+  async designSecret(design: string): Promise<Bytes | undefined> {
+    const { id, slot, segments } = this.#living(design);
+    // It lies behind the last content key.
+    const [secret] = await this.#keyring.open32(id, slot, segments, segments + 1, (key) => this.#store.get(key));
+    return secret;
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */

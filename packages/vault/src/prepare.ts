@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
-import { type DesignKind, designIdOf, encodeManifest, MAX_SEGMENTS } from './manifest.ts';
+import { type Custody, type DesignKind, MAX_SEGMENTS } from './core.ts';
+import { encodeManifest, readManifest } from './manifest.ts';
 import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
 import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
@@ -21,10 +22,16 @@ export interface Counted {
   readonly size: number;
   /** designNonce, 16 bytes. */
   readonly nonce: Bytes;
+  /** For the part that the owner seals to itself; wiped after `describe`. */
+  readonly designSecret: Bytes;
 }
 
 export interface PrepareOptions {
   readonly kind: DesignKind;
+  /** The owner's secp256k1 key, compressed. */
+  readonly owner: Uint8Array;
+  /** Who keeps the design secret; the owner unless told. */
+  readonly custody?: Custody | undefined;
   /** Takes the sealed segments (16,386 bytes) in order; the next is made when it is done. */
   readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
   /** Asked once, after the whole source was read. */
@@ -40,6 +47,8 @@ export interface PreparedDesign {
   readonly size: number;
   /** 32 bytes a segment, in order. The caller seals them to the keys node and wipes them. */
   readonly ceks: Bytes;
+  /** 32 bytes. The caller keeps it sealed to the owner, gives it to the keys node only in its custody, and wipes it. */
+  readonly designSecret: Bytes;
 }
 
 /**
@@ -67,6 +76,7 @@ class Sealer {
   readonly #options: PrepareOptions;
   readonly #random: RandomSource;
   readonly #nonce: Bytes;
+  readonly #designSecret: Bytes;
   readonly #piece = new Uint8Array(CONTENT_BYTES);
   #ceks = new Growing(KEY_BYTES);
   #hashes = new Growing(HASH_BYTES);
@@ -78,6 +88,7 @@ class Sealer {
     this.#options = options;
     this.#random = options.random ?? systemRandom;
     this.#nonce = this.#random(16);
+    this.#designSecret = this.#random(KEY_BYTES);
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -93,15 +104,19 @@ class Sealer {
   }
 
   async finish(): Promise<PreparedDesign> {
-    const { kind, describe } = this.#options;
+    const { kind, owner, custody = 'owner', describe } = this.#options;
     if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
     await this.#seal(true);
     const segments = this.#hashes.count;
-    const facts = await describe({ segments, size: this.#size, nonce: copyBytes(this.#nonce) });
+    const [nonce, designSecret] = [copyBytes(this.#nonce), copyBytes(this.#designSecret)];
+    const counted = { segments, size: this.#size, nonce, designSecret };
+    const facts = await Promise.resolve(describe(counted)).finally(() => wipe(designSecret));
     if (facts.times.length !== segments) {
       throw new MillraceError('E_INPUT', `expected times for ${segments} segments, got ${facts.times.length}`);
     }
     const manifest = encodeManifest({
+      owner: copyBytes(owner),
+      custody,
       kind,
       size: this.#size,
       segments,
@@ -112,24 +127,27 @@ class Sealer {
       maintenance: facts.maintenance,
       private: facts.private && copyBytes(facts.private),
     });
+    const { designId } = readManifest(manifest);
     const ceks = this.#ceks.bytes();
-    this.#ceks.wipe();
-    return { manifest, designId: designIdOf(manifest), segments, size: this.#size, ceks };
+    const kept = copyBytes(this.#designSecret);
+    this.destroy();
+    return { manifest, designId, segments, size: this.#size, ceks, designSecret: kept };
   }
 
   destroy(): void {
     this.#ceks.wipe();
-    wipe(this.#piece);
+    wipe(this.#piece, this.#designSecret);
   }
 
   async #seal(final: boolean): Promise<void> {
     const number = this.#hashes.count;
     if (number >= MAX_SEGMENTS) throw new MillraceError('E_TOO_LARGE', `a design has at most ${MAX_SEGMENTS} segments`);
     const cek = this.#random(KEY_BYTES);
-    this.#mac ??= contentMac(cek);
+    const designSecret = this.#designSecret;
+    this.#mac ??= contentMac({ cek, designSecret });
     this.#mac.update(this.#piece.subarray(0, this.#filled));
     this.#piece.fill(0, this.#filled);
-    const sealed = sealSegment({ cek, content: this.#piece, designNonce: this.#nonce, number, final });
+    const sealed = sealSegment({ cek, designSecret, content: this.#piece, designNonce: this.#nonce, number, final });
     this.#ceks.add(cek);
     this.#hashes.add(createHash('sha256').update(sealed).digest());
     wipe(cek, this.#piece);

@@ -38,6 +38,8 @@ const schema = z.strictObject({
   name,
   /** designNonce: of which manifest it is part. */
   nonce: bytesOf(16).transform((bytes): Bytes => copyBytes(bytes)),
+  /** The design secret: what the owner seals to machines when it grants a licence. */
+  designSecret: bytesOf(32).transform((bytes): Bytes => copyBytes(bytes)),
   /** min x, y, z, max x, y, z of everything put down. */
   box: z.array(micrometres).length(6).optional(),
   material: z.strictObject({ name: z.string().min(1).max(64), milligrams: z.number().int().min(0).max(1e12) }),

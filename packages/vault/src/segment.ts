@@ -13,23 +13,48 @@ export interface SegmentPlace {
 
 const ZERO_NONCE = new Uint8Array(12);
 const LABEL = utf8('millrace/v1/segment');
+const KEY_LABEL = utf8('millrace/v1/segment-key');
 const MAC_LABEL = utf8('millrace/v1/content-mac');
+
+/** The two halves of a segment's key: the cloud's, and the one that only owner and licensed machines have. */
+export interface SegmentSecrets {
+  /** Content-encryption key of this segment alone, 32 bytes. */
+  readonly cek: Uint8Array;
+  /** Of the design, 32 bytes. */
+  readonly designSecret: Uint8Array;
+}
 
 function associatedData({ designNonce, number, final }: SegmentPlace): Bytes {
   if (designNonce.length !== 16) throw new MillraceError('E_INPUT', 'a design nonce has 16 bytes');
   return concatBytes(LABEL, designNonce, u32be(number), Uint8Array.of(final ? 1 : 0));
 }
 
+/** HKDF-SHA-256 over both halves; the caller wipes the result. */
+function derive({ cek, designSecret }: SegmentSecrets, info: Uint8Array): Bytes {
+  if (cek.length !== KEY_BYTES || designSecret.length !== KEY_BYTES)
+    throw new MillraceError('E_INTERNAL', 'both halves of a segment’s key have 32 bytes');
+  const both = concatBytes(cek, designSecret);
+  try {
+    return new Uint8Array(hkdfSync('sha256', both, new Uint8Array(), info, KEY_BYTES));
+  } finally {
+    wipe(both);
+  }
+}
+
+function segmentKey(secrets: SegmentSecrets, { designNonce, number }: SegmentPlace): Bytes {
+  return derive(secrets, concatBytes(KEY_LABEL, designNonce, u32be(number)));
+}
+
 /**
  * Seals 16,370 bytes under a key that is used for nothing else (spec/vault.md, section 1).
  * @returns 16,386 bytes
  */
-export function sealSegment(options: SegmentPlace & { cek: Uint8Array; content: Uint8Array }): Bytes {
-  const { cek, content } = options;
-  if (content.length !== CONTENT_BYTES || cek.length !== KEY_BYTES) {
-    throw new MillraceError('E_INTERNAL', 'a segment holds 16370 bytes under a 32-byte key');
-  }
-  const cipher = createCipheriv('aes-256-gcm', cek, ZERO_NONCE);
+export function sealSegment(options: SegmentPlace & SegmentSecrets & { content: Uint8Array }): Bytes {
+  const { content } = options;
+  if (content.length !== CONTENT_BYTES) throw new MillraceError('E_INTERNAL', 'a segment holds 16370 bytes');
+  const key = segmentKey(options, options);
+  const cipher = createCipheriv('aes-256-gcm', key, ZERO_NONCE);
+  wipe(key);
   cipher.setAAD(associatedData(options));
   return concatBytes(cipher.update(content), cipher.final(), cipher.getAuthTag());
 }
@@ -38,10 +63,12 @@ export function sealSegment(options: SegmentPlace & { cek: Uint8Array; content: 
  * @returns 16,370 bytes; what lies past the design's size in the last one is zeros
  * @throws {MillraceError} E_SEAL when it was altered, or is another segment or design, or the key is not its own
  */
-export function openSegment(options: SegmentPlace & { cek: Uint8Array; sealed: Uint8Array }): Bytes {
-  const { cek, sealed } = options;
+export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: Uint8Array }): Bytes {
+  const { sealed } = options;
   if (sealed.length !== SEGMENT_BYTES) throw new MillraceError('E_SEAL', `a sealed segment has ${SEGMENT_BYTES} bytes`);
-  const decipher = createDecipheriv('aes-256-gcm', cek, ZERO_NONCE, { authTagLength: TAG_BYTES });
+  const key = segmentKey(options, options);
+  const decipher = createDecipheriv('aes-256-gcm', key, ZERO_NONCE, { authTagLength: TAG_BYTES });
+  wipe(key);
   decipher.setAAD(associatedData(options));
   decipher.setAuthTag(sealed.subarray(CONTENT_BYTES));
   const plain = decipher.update(sealed.subarray(0, CONTENT_BYTES));
@@ -65,9 +92,9 @@ export interface ContentMac {
   digest(): Bytes;
 }
 
-/** @param firstCek CEK of segment 0; may be wiped afterwards. */
-export function contentMac(firstCek: Uint8Array): ContentMac {
-  const key = new Uint8Array(hkdfSync('sha256', firstCek, new Uint8Array(), MAC_LABEL, KEY_BYTES));
+/** @param first those of segment 0; may be wiped afterwards. Without the design secret nobody tests a guess. */
+export function contentMac(first: SegmentSecrets): ContentMac {
+  const key = derive(first, MAC_LABEL);
   const mac = createHmac('sha256', key);
   wipe(key);
   return { update: (content) => void mac.update(content), digest: () => copyBytes(mac.digest()) };

@@ -54,20 +54,22 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
       const sealed = [];
       const prepared = await vault.prepareDesign([contentOf(name)], {
         kind: 'binary',
+        owner: new Uint8Array(33).fill(2),
         sink: (_, bytes) => void sealed.push(Buffer.from(bytes).toString('base64')),
         describe: ({ segments }) => ({ maintenance, times: new Array(segments).fill(1) }),
       });
-      const { designId, manifest, ceks } = prepared;
+      const { designId, manifest, ceks, designSecret } = prepared;
       const text = (bytes) => Buffer.from(bytes).toString('base64');
-      const upload = { designId, manifest: text(manifest), ceks: text(ceks), sealed };
+      const upload = { designId, manifest: text(manifest), ceks: text(ceks), designSecret: text(designSecret), sealed };
       await writeFile(join(folder, `${name}.json`), JSON.stringify(upload));
     },
 
     /** @param {string} name */
     async upload(name) {
-      const { designId, manifest, ceks, sealed } = JSON.parse(await readFile(join(folder, `${name}.json`), 'utf8'));
+      const { designId, sealed, ...rest } = JSON.parse(await readFile(join(folder, `${name}.json`), 'utf8'));
       const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64'));
-      return { designId, manifest: bytes(manifest), ceks: bytes(ceks), sealed: sealed.map(bytes) };
+      const [manifest, ceks, designSecret] = [rest.manifest, rest.ceks, rest.designSecret].map(bytes);
+      return { designId, manifest, ceks, designSecret, sealed: sealed.map(bytes) };
     },
 
     /** Stores some segments, in the first place or again. */
@@ -82,7 +84,7 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
     /** As a restarted node does: from the beginning, or from where it was. @param {string} name */
     async store(name) {
       const upload = await self.upload(name);
-      await playbook.addDesign({ manifest: upload.manifest, owner: new Uint8Array(33), ceks: upload.ceks });
+      await playbook.addDesign({ manifest: upload.manifest, keys: upload.ceks });
       for (let view = playbook.design(upload.designId); !view.complete; view = playbook.design(upload.designId))
         await self.storeSegments(upload, view.stored, Math.min(2, view.segments - view.stored));
       for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork())
@@ -124,17 +126,18 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
 
     /** Every byte of a design, as a machine opens it. @param {string} name */
     async read(name) {
-      const { designId } = await self.upload(name);
+      const { designId, designSecret } = await self.upload(name);
       const manifest = vault.readManifest(await playbook.manifest(designId));
       const parts = [];
-      for (const { segment, index: place, outerKey, cek, label } of await playbook.slice(designId, 0, SEGMENTS)) {
-        const body = await cells.read(place);
+      for (const { segment, index, outerKey, cek, label } of await playbook.slice(designId, 0, SEGMENTS)) {
+        const body = await cells.read(index);
         const sealed =
           label === undefined
             ? vault.applyOuterLayer(outerKey, body)
             : (await numbers.run({ kind: 'takeOff', scalar: outerKey, label, bytes: body })).bytes;
         const final = segment === SEGMENTS - 1;
-        parts.push(vault.openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final }));
+        const place = { designNonce: manifest.nonce, number: segment, final };
+        parts.push(vault.openSegment({ cek, designSecret, sealed, ...place }));
       }
       return Buffer.concat(parts).subarray(0, manifest.size);
     },

@@ -33,9 +33,9 @@ describe('the life of a design', () => {
 
     await world.delete(a.designId);
     await expect(world.playbook.slice(a.designId, 0, 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
-    await expect(
-      world.playbook.addDesign({ manifest: a.manifest, owner: new Uint8Array(33), ceks: a.ceks }),
-    ).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    await expect(world.playbook.addDesign({ manifest: a.manifest, keys: a.ceks })).rejects.toMatchObject({
+      code: 'E_CONFLICT',
+    });
     await world.sweep();
     expect(await world.countCells()).toBe(1 + 2);
     expect(await world.check()).toMatchObject({ clean: true, cells: 3 });
@@ -88,8 +88,8 @@ describe('the life of a design', () => {
     await world.settle();
     await world.delete(upload.designId);
     await world.sweep();
-    const { manifest, ceks } = upload;
-    await world.playbook.addDesign({ manifest, owner: new Uint8Array(33), ceks });
+    const { manifest, ceks: keys } = upload;
+    await world.playbook.addDesign({ manifest, keys });
     if (instruction?.type !== 'store') throw new Error('not a store message');
     const { design, generation, from, cells } = instruction;
     await world.playbook.instruct({ design, from: 0, count: 3 });
@@ -99,22 +99,19 @@ describe('the life of a design', () => {
     expect(world.playbook.design(upload.designId).stored).toBe(0);
   });
 
-  it('density 0 takes no designs; an owner cannot take over another’s', async () => {
+  it('density 0 takes no designs; a design comes once, with all of its keys', async () => {
     const upload = await makeUpload(10);
     const hollow = await World.create({ density: 0, minimumDecoys: 4 });
     await hollow.settle();
     expect(await hollow.countCells()).toBe(4);
-    await expect(hollow.playbook.addDesign({ ...upload, owner: new Uint8Array(33) })).rejects.toMatchObject({
-      code: 'E_STATE',
-    });
+    const { manifest, ceks: keys } = upload;
+    await expect(hollow.playbook.addDesign({ manifest, keys })).rejects.toMatchObject({ code: 'E_STATE' });
     const world = await World.create();
     await world.add(upload);
-    await expect(world.playbook.addDesign({ ...upload, owner: new Uint8Array(33) })).rejects.toMatchObject({
-      code: 'E_CONFLICT',
-    });
+    expect(await world.playbook.addDesign({ manifest, keys })).toBe(false);
     await expect(world.playbook.slice(upload.designId, 0, 1)).rejects.toMatchObject({ code: 'E_UPLOAD' });
     await expect(
-      world.playbook.addDesign({ ...(await makeUpload(20)), ceks: new Uint8Array(5), owner: new Uint8Array(33) }),
+      world.playbook.addDesign({ manifest: (await makeUpload(20)).manifest, keys: new Uint8Array(5) }),
     ).rejects.toMatchObject({ code: 'E_INPUT' });
   });
 });

@@ -23,8 +23,9 @@ async function* chunks(content: Uint8Array, sizes: readonly number[]): AsyncGene
   }
 }
 
-const facts: Pick<PrepareOptions, 'describe' | 'kind'> = {
+const facts: Pick<PrepareOptions, 'describe' | 'kind' | 'owner'> = {
   kind: 'binary',
+  owner: new Uint8Array(33).fill(3),
   describe: ({ segments }) => ({ times: new Array(segments).fill(7) }),
 };
 
@@ -40,10 +41,11 @@ async function prepared(content: Uint8Array, sizes: readonly number[] = [1000]) 
 }
 
 function opened(design: Awaited<ReturnType<typeof prepared>>): Uint8Array {
-  const { fields, ceks, sealed } = design;
+  const { fields, ceks, designSecret, sealed } = design;
   const pieces = sealed.map((bytes, number) =>
     openSegment({
       cek: ceks.subarray(32 * number, 32 * number + 32),
+      designSecret,
       sealed: bytes,
       designNonce: fields.nonce,
       number,
@@ -73,7 +75,7 @@ describe('preparing a design', () => {
             expect(bytes.length).toBe(SEGMENT_BYTES);
             expect(toHex(segmentHash(design.fields, n))).toBe(createHash('sha256').update(bytes).digest('hex'));
           }
-          const mac = contentMac(design.ceks.subarray(0, 32));
+          const mac = contentMac({ cek: design.ceks.subarray(0, 32), designSecret: design.designSecret });
           mac.update(content);
           expect(mac.digest()).toEqual(design.fields.contentMac);
           expect(design.fields.designId).toBe(design.designId);
@@ -130,15 +132,16 @@ describe('preparing a design', () => {
 
 describe('a sealed segment', () => {
   const cek = systemRandom(32);
+  const designSecret = systemRandom(32);
   const place = { designNonce: systemRandom(16), number: 3, final: false };
   const content = systemRandom(CONTENT_BYTES);
-  const sealed = sealSegment({ ...place, cek, content });
+  const sealed = sealSegment({ ...place, cek, designSecret, content });
 
   it('opens as itself', () => {
-    expect(openSegment({ ...place, cek, sealed })).toEqual(content);
+    expect(openSegment({ ...place, cek, designSecret, sealed })).toEqual(content);
   });
 
-  it('does not open altered, elsewhere, as the last, with another key, or cut', () => {
+  it('does not open altered, elsewhere, as the last, cut, or without either half of its key', () => {
     const other = sealed.slice();
     other[5] = (other[5] ?? 0) ^ 1;
     const tag = sealed.slice();
@@ -151,8 +154,12 @@ describe('a sealed segment', () => {
       { ...place, cek, sealed, final: true },
       { ...place, cek, sealed, designNonce: systemRandom(16) },
       { ...place, cek: systemRandom(32), sealed },
+      { ...place, cek, sealed, designSecret: new Uint8Array(32) },
+      { ...place, cek, sealed, designSecret: systemRandom(32) },
+      { ...place, cek, sealed, designSecret: cek },
     ];
-    for (const one of wrong) expect(() => openSegment(one)).toThrow(expect.objectContaining({ code: 'E_SEAL' }));
+    for (const one of wrong)
+      expect(() => openSegment({ designSecret, ...one })).toThrow(expect.objectContaining({ code: 'E_SEAL' }));
   });
 });
 
@@ -160,6 +167,7 @@ interface SegmentVectors {
   readonly cases: readonly {
     size: number;
     nonce: string;
+    designSecret: string;
     contentMac: string;
     segments: readonly { cek: string; sealed: Short }[];
   }[];
@@ -168,16 +176,17 @@ interface SegmentVectors {
 describe('vectors/vault/segments.json', () => {
   it.each(readVectors<SegmentVectors>('segments.json').cases)(
     '$size bytes',
-    ({ size, nonce, contentMac: mac, segments }) => {
+    ({ size, nonce, designSecret: secret, contentMac: mac, segments }) => {
+      const designSecret = fromHex(secret);
       const content = pattern(size);
       for (const [number, { cek, sealed }] of segments.entries()) {
         const piece = new Uint8Array(CONTENT_BYTES);
         piece.set(content.subarray(number * CONTENT_BYTES, (number + 1) * CONTENT_BYTES));
         const place = { designNonce: fromHex(nonce), number, final: number === segments.length - 1 };
-        const ours = sealSegment({ ...place, cek: fromHex(cek), content: piece });
+        const ours = sealSegment({ ...place, cek: fromHex(cek), designSecret, content: piece });
         expect(short(ours)).toEqual(sealed);
       }
-      const ours = contentMac(fromHex(segments[0]?.cek ?? ''));
+      const ours = contentMac({ cek: fromHex(segments[0]?.cek ?? ''), designSecret });
       ours.update(content);
       expect(toHex(ours.digest())).toBe(mac);
     },

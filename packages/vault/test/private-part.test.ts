@@ -8,6 +8,7 @@ const secret = systemRandom(32);
 const part: PrivatePart = {
   name: 'Größe 42.gcode',
   nonce: systemRandom(16),
+  designSecret: systemRandom(32),
   box: [-1_500, 0, 200, 120_000, 80_000, 30_400],
   material: { name: 'PLA', milligrams: 12_345 },
   time: { model: 2_831_000, slicer: 2_797_000 },
@@ -61,10 +62,11 @@ describe('the private part', () => {
   });
 
   it('vectors/vault/private.json', () => {
-    const vector = readVectors<{ secret: string; salt: string; nonce: string; sealed: string }>('private.json');
+    const vector = readVectors<Record<'secret' | 'salt' | 'nonce' | 'designSecret' | 'sealed', string>>('private.json');
     const expected = {
       name: 'Größe 42.gcode',
       nonce: fromHex(vector.nonce),
+      designSecret: fromHex(vector.designSecret),
       box: [-1_500, 0, 200, 120_000, 80_000, 30_400],
       material: { name: 'PLA', milligrams: 12_345 },
       time: { model: 2_831_000, slicer: 2_797_000 },

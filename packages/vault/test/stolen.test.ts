@@ -23,11 +23,11 @@ interface Epoch {
   readonly playbook: readonly SliceCell[];
 }
 
-/** How many segments someone opens who holds these cells and that playbook with all its keys, CEKs included. */
+/** How many segments someone opens who holds these cells, that playbook with all its keys, CEKs included, and the secret. */
 async function opened(
   cells: ReadonlyMap<string, Bytes>,
   playbook: readonly SliceCell[],
-  manifest: Manifest,
+  { manifest, designSecret }: { readonly manifest: Manifest; readonly designSecret: Uint8Array },
   points: PointsEngine,
 ): Promise<{ byPlace: number; byTrying: number }> {
   const tryOpen = async (body: Bytes | undefined, cell: SliceCell): Promise<boolean> => {
@@ -36,7 +36,7 @@ async function opened(
     try {
       const final = segment === manifest.segments - 1;
       const sealed = await takeOffLayer(points, cell, body);
-      openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final });
+      openSegment({ cek, designSecret, sealed, designNonce: manifest.nonce, number: segment, final });
       return true;
     } catch {
       return false;
@@ -71,7 +71,10 @@ describe('stolen cells', () => {
       for (const [stolen, { cells }] of epochs.entries()) {
         for (const [held, { playbook }] of epochs.entries()) {
           const expected = stolen === held ? SEGMENTS : 0;
-          expect(await opened(cells, playbook, manifest, world.points), `cells of ${stolen}, keys of ${held}`).toEqual({
+          expect(
+            await opened(cells, playbook, { manifest, designSecret: upload.designSecret }, world.points),
+            `cells of ${stolen}, keys of ${held}`,
+          ).toEqual({
             byPlace: expected,
             byTrying: expected,
           });
@@ -95,7 +98,12 @@ describe('stolen cells', () => {
     const cells = new Map<string, Bytes>();
     for await (const { key, value } of stolen.range()) cells.set(toHex(key), value.subarray(4));
     expect(
-      await opened(cells, await thief.playbook.slice(upload.designId, 0, SEGMENTS), manifest, world.points),
+      await opened(
+        cells,
+        await thief.playbook.slice(upload.designId, 0, SEGMENTS),
+        { manifest, designSecret: upload.designSecret },
+        world.points,
+      ),
     ).toEqual({
       byPlace: 0,
       byTrying: 0,
@@ -115,6 +123,7 @@ describe('stolen cells', () => {
         const cek = upload.ceks.subarray(32 * segment, 32 * segment + 32);
         const attempt = {
           cek,
+          designSecret: upload.designSecret,
           sealed: body,
           designNonce: manifest.nonce,
           number: segment,
@@ -183,9 +192,18 @@ describe('stolen cells', () => {
       const [after, [now]] = [await cellsOf(world), await world.playbook.slice(upload.designId, 0, 1)];
       if (old === undefined || now === undefined) throw new Error('no slice');
       const manifest = readManifest(upload.manifest);
-      expect(await opened(after, [now], manifest, points)).toEqual({ byPlace: 1, byTrying: 1 });
-      expect(await opened(after, [old], manifest, points)).toEqual({ byPlace: 0, byTrying: 0 });
-      expect(await opened(before, [now], manifest, points)).toEqual({ byPlace: 0, byTrying: 0 });
+      expect(await opened(after, [now], { manifest, designSecret: upload.designSecret }, points)).toEqual({
+        byPlace: 1,
+        byTrying: 1,
+      });
+      expect(await opened(after, [old], { manifest, designSecret: upload.designSecret }, points)).toEqual({
+        byPlace: 0,
+        byTrying: 0,
+      });
+      expect(await opened(before, [now], { manifest, designSecret: upload.designSecret }, points)).toEqual({
+        byPlace: 0,
+        byTrying: 0,
+      });
       expect([...before.values(), ...after.values()].map(({ length }) => length)).toEqual([
         18_054, 18_054, 18_054, 18_054,
       ]);

@@ -169,6 +169,8 @@ export interface Upload extends PreparedDesign {
   readonly sealed: readonly Bytes[];
 }
 
+const OWNER = new Uint8Array(33).fill(2);
+
 export async function makeUpload(size: number, fill?: number, maintenance?: MaintenanceMode): Promise<Upload> {
   const content = fill === undefined ? systemRandom(size) : new Uint8Array(size).fill(fill);
   const sealed: Bytes[] = [];
@@ -178,6 +180,7 @@ export async function makeUpload(size: number, fill?: number, maintenance?: Main
     })(),
     {
       kind: 'binary',
+      owner: OWNER,
       sink: (_, bytes) => void sealed.push(bytes),
       describe: ({ segments }) => ({ times: new Array(segments).fill(100), ...(maintenance && { maintenance }) }),
     },
@@ -195,8 +198,6 @@ export interface WorldOptions {
   /** Raw stores, when they shall outlive this object. */
   readonly stores?: { keys: Store; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
 }
-
-const OWNER = new Uint8Array(33).fill(2);
 
 /** As a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
 export async function takeOffLayer(
@@ -289,8 +290,8 @@ export class World {
 
   async add(upload: Upload): Promise<void> {
     this.uploads.set(upload.designId, upload);
-    const { manifest, ceks } = upload;
-    while (!(await this.survive(() => this.playbook.addDesign({ manifest, owner: OWNER, ceks }))));
+    const { manifest, ceks: keys } = upload;
+    while (!(await this.survive(() => this.playbook.addDesign({ manifest, keys }))));
     this.want(upload.designId);
   }
 
@@ -384,6 +385,7 @@ export class World {
 
   /** Opens a design as a machine would; fails unless the bytes are the owner's. */
   async readDesign(design: string): Promise<Bytes> {
+    const { designSecret } = this.uploads.get(design) ?? { designSecret: new Uint8Array(32) };
     const manifest = readManifest(await this.playbook.manifest(design));
     const out = new Uint8Array(manifest.segments * CONTENT_BYTES);
     for (const cell of await this.playbook.slice(design, 0, manifest.segments)) {
@@ -391,7 +393,7 @@ export class World {
       const sealed = await takeOffLayer(this.points, cell, await this.cells.read(cell.index));
       const final = segment === manifest.segments - 1;
       out.set(
-        openSegment({ cek, sealed, designNonce: manifest.nonce, number: segment, final }),
+        openSegment({ cek, designSecret, sealed, designNonce: manifest.nonce, number: segment, final }),
         segment * CONTENT_BYTES,
       );
     }

@@ -27,7 +27,8 @@ export function cellsOf(design: Uint8Array, label: string): Bytes[] {
     content.set(design.subarray(number * CONTENT_BYTES, (number + 1) * CONTENT_BYTES));
     const cek = known(`${label} cek ${number}`, 32);
     const designNonce = known(`${label} nonce`, 16);
-    const sealed = sealSegment({ cek, content, designNonce, number, final: number === count - 1 });
+    const designSecret = known(`${label} secret`, 32);
+    const sealed = sealSegment({ cek, designSecret, content, designNonce, number, final: number === count - 1 });
     return applyOuterLayer(known(`${label} outer ${number}`, 32), sealed);
   });
 }

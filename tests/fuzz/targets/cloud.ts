@@ -147,6 +147,7 @@ function sessionTargets(): Target[] {
             outerKey: new Uint8Array(32),
             cek: new Uint8Array(32),
           })),
+        hashes: async () => ({ hashes: new Uint8Array(64), path: [] }),
         mailMix: async () => undefined,
         send: (message) => {
           const link = decodeLink(message, true);

@@ -183,7 +183,7 @@ export async function protocolTargets(): Promise<Target[]> {
       decode: (input) =>
         verifyOpening(
           { ...opening, [parts[(input[0] ?? 0) & 3] ?? 'permit']: input.subarray(1) },
-          { directory, now: NOW, ownerOf: async () => keys.owner.publicKey },
+          { directory, now: NOW, designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }) },
         ),
       // The first byte counts by its lowest bits only.
       accepts: (_, input) => parts.some((part) => equalBytes(copyBytes(opening[part]), input.subarray(1))),
@@ -197,7 +197,7 @@ export async function protocolTargets(): Promise<Target[]> {
       {
         type: 'design.add' as const,
         transaction: transactions[0] as Bytes,
-        owner: keys.owner.publicKey,
+        registration: transactions[0] as Bytes,
         manifest: new Uint8Array(9),
       },
       {
@@ -245,6 +245,7 @@ export async function protocolTargets(): Promise<Target[]> {
       { type: 'error' as const, call: 1, code: 'E_INPUT', message: 'm' },
       { type: 'offer' as const, machine: '0'.repeat(32), jti: '1'.repeat(32), offer },
       { type: 'mix' as const, session: id, revision: 64, sealed: new Uint8Array(81) },
+      { type: 'hashes' as const, session: id, group: 1, hashes: new Uint8Array(64), path: [new Uint8Array(32)] },
       { type: 'end' as const, session: id, code: 'E_ALARM', reason: 'r' },
       { type: 'lost' as const, session: id, who: 'keys' as const },
     ];
@@ -295,6 +296,9 @@ export async function protocolTargets(): Promise<Target[]> {
       machineEphemeral: keys.ephemeral.publicKey,
       licenceSecret: new Uint8Array(32),
       parameters,
+      sender: keys.keys,
+      core: new Uint8Array(300),
+      designSecret: new Uint8Array(32),
     });
     void context;
     const schema = z.strictObject({ offer: sessionOfferSchema });
@@ -309,7 +313,8 @@ export async function protocolTargets(): Promise<Target[]> {
           const { offer: given } = parse(schema, decodeCbor(input, 'offer'), 'offer');
           if (!equalBytes(copyBytes(given.session), binding.session))
             throw new MillraceError('E_INPUT', 'another session');
-          return acceptSession({ binding, offer: given, machineKey: keys.machine, ephemeral: keys.ephemeral });
+          const own = { machineKey: keys.machine, ephemeral: keys.ephemeral };
+          return acceptSession({ binding, offer: given, ...own, sender: keys.keys.publicKey });
         },
         accepts: 'samples',
       },

@@ -14,12 +14,14 @@ import {
   CONTENT_BYTES,
   createKeyWrapper,
   decodeMessage,
+  encodeCore,
   encodeManifest,
   encodeMessage,
   openPrivatePart,
   openSegment,
   Packed,
   type PrivatePart,
+  readCore,
   readManifest,
   sealPrivatePart,
   sealSegment,
@@ -42,7 +44,14 @@ const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fi
 
 /** Cells, manifests, and what keys and segments nodes say to each other of them. */
 export async function vaultTargets(): Promise<Target[]> {
-  return [...messageTargets(), manifestTarget(), ...(await sealedTargets()), ...recordTargets(), pointsTarget()];
+  return [
+    ...messageTargets(),
+    manifestTarget(),
+    coreTarget(),
+    ...(await sealedTargets()),
+    ...recordTargets(),
+    pointsTarget(),
+  ];
 }
 
 function messageTargets(): Target[] {
@@ -122,6 +131,8 @@ function messageTargets(): Target[] {
 
 function manifestTarget(): Target {
   const manifest = {
+    owner: fixed(6, 33),
+    custody: 'owner' as const,
     kind: 'gcode' as const,
     size: 2 * CONTENT_BYTES + 5,
     segments: 3,
@@ -155,13 +166,44 @@ function manifestTarget(): Target {
   };
 }
 
+function coreTarget(): Target {
+  const core = {
+    owner: fixed(6, 33),
+    custody: 'keys' as const,
+    kind: 'gcode' as const,
+    size: 2 * CONTENT_BYTES + 5,
+    segments: 3,
+    nonce: fixed(1, 16),
+    hashRoot: fixed(2, 32),
+    timesHash: fixed(3, 32),
+    privateHash: fixed(4, 32),
+    contentMac: fixed(5, 32),
+    maintenance: 'delta' as const,
+  };
+  const { privateHash: _, maintenance: __, ...least } = core;
+  const values = [core, least];
+  return {
+    name: 'design core',
+    samples: values.map(encodeCore),
+    make: (random) => encodeLoosely(mutateValue(random.pick(values), random)),
+    cost: 'cheap',
+    codes: ['E_INPUT', 'E_TOO_LARGE'],
+    decode: readCore,
+    accepts: (result, input) => {
+      const { designId: _, coreHash: __, ...read } = result as ReturnType<typeof readCore>;
+      return equalBytes(encodeCore(read), input);
+    },
+  };
+}
+
 async function sealedTargets(): Promise<Target[]> {
   const secret = fixed(9, 32);
   const place = { designNonce: fixed(1, 16), number: 3, final: true };
-  const sealed = sealSegment({ ...place, cek: secret, content: fixed(7, CONTENT_BYTES) });
+  const sealed = sealSegment({ ...place, cek: secret, designSecret: secret, content: fixed(7, CONTENT_BYTES) });
   const part: PrivatePart = {
     name: 'part.gcode',
     nonce: fixed(1, 16),
+    designSecret: fixed(8, 32),
     box: [0, 0, 0, 1, 1, 1],
     material: { name: 'PLA', milligrams: 5 },
     time: { model: 1_000, slicer: 1_100 },
@@ -178,7 +220,7 @@ async function sealedTargets(): Promise<Target[]> {
       samples: [sealed],
       cost: 'middling',
       codes: ['E_SEAL'],
-      decode: (input) => openSegment({ ...place, cek: secret, sealed: input }),
+      decode: (input) => openSegment({ ...place, cek: secret, designSecret: secret, sealed: input }),
       accepts: 'samples',
     },
     {

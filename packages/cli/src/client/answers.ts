@@ -13,6 +13,10 @@ export const transactionAnswer = z.object({ id, type: z.string() });
 export const designAnswer = z.object({
   design: id,
   name: z.string(),
+  /** What the owner committed to, base64; the id follows from it. */
+  core: z.string(),
+  /** Who holds the design secret. */
+  custody: z.enum(['owner', 'keys']),
   kind: z.string(),
   size: uint,
   segments: uint,
@@ -51,6 +55,8 @@ export const machineAnswer = z.object({
   profile: z.object({ factor: z.number() }),
   /** SHA-256 of the registration. */
   registration: hexOf(32).optional(),
+  /** The registration as the administrator signed it, base64. */
+  document: z.string(),
   online: z.boolean(),
 });
 export type MachineView = z.output<typeof machineAnswer>;

@@ -51,12 +51,12 @@ export interface DesignCopy {
 
 /** @throws {MillraceError} E_CONFIG when there is no copy, E_SEGMENT when it is of another design */
 export async function openCopy(folder: string, design: string): Promise<DesignCopy> {
-  const { designIdOf, readManifest, segmentHash } = await import('@millrace/vault');
+  const { readManifest, segmentHash } = await import('@millrace/vault');
   const home = join(folder, design);
   const bytes = await readBytes(join(home, files.manifest));
-  if (designIdOf(bytes) !== design)
-    throw new MillraceError('E_SEGMENT', `${home} is not a copy of design ${design}`, { data: { design } });
   const manifest = readManifest(bytes);
+  if (manifest.designId !== design)
+    throw new MillraceError('E_SEGMENT', `${home} is not a copy of design ${design}`, { data: { design } });
   const path = join(home, files.segments);
   let file: FileHandle;
   try {

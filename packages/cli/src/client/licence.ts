@@ -1,9 +1,18 @@
-import { type Bytes, concatBytes, fromHex, MillraceError, utf8, wipe } from '@millrace/base';
-import { seal } from '@millrace/identity';
-import { registrationHash, sha256 } from '@millrace/protocol';
+import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
+import { ownerSealingKey, seal } from '@millrace/identity';
+import {
+  licenceSecretInfo,
+  type Machine,
+  registrationHash,
+  sealDesignSecret,
+  sha256,
+  verifyMachineRegistration,
+} from '@millrace/protocol';
 import { machineFromJson } from '../installation/description.ts';
 import { findUser } from '../installation/open.ts';
 import type { MachineView } from './answers.ts';
+import { ownDesign, ownDesignSecret } from './own-design.ts';
+import { withSecret } from './records.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
@@ -22,53 +31,88 @@ export interface LicenceTerms {
   readonly holder: string;
 }
 
-/** Signs a licence, seals its secret to the keys node. Returns the licence's identifier. */
+/**
+ * Signs a licence: binds it to the design's core, seals its secret to the keys node and the design secret to each
+ * machine. Returns the licence's identifier.
+ * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, E_SEGMENT, E_SIGNATURE or E_AUTH for a machine that the
+ *   administrator did not register
+ */
 export async function grantLicence(session: Session, terms: LicenceTerms): Promise<string> {
-  const { api, directory, installation, clock, random } = session;
+  const { api, directory, installation, clock, random, signer } = session;
   const machines = await namedMachines(session, terms.machines);
+  const design = await ownDesign(session, terms.design);
+  const id = random(16);
+  const binding = { installation: directory.installation, licence: toHex(id), design: terms.design };
+  const entries = machines.map((machine) => ({ machine: machine.machine, registration: registrationHash(machine) }));
+  const designSecret = design.custody === 'owner' ? await ownDesignSecret(session, design) : undefined;
   const secret = random(32);
-  const info = concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(terms.design));
   let sealed: Bytes;
+  const sealedToMachines: Bytes[] = [];
   try {
-    sealed = await seal(fromHex(directory.nodes.keys.box), info, secret);
+    sealed = await seal(fromHex(directory.nodes.keys.box), licenceSecretInfo(terms.design, signer.publicKey), secret);
+    if (designSecret !== undefined)
+      for (const machine of machines) sealedToMachines.push(await sealDesignSecret(machine, binding, designSecret));
   } finally {
-    wipe(secret);
+    wipe(secret, designSecret);
   }
   const now = clock.now();
-  const transaction = await signNew(session, {
-    type: 'licence.grant',
-    design: terms.design,
-    objects: terms.objects,
-    machines,
-    materials: [...terms.materials],
-    // A node's clock may be behind the owner's.
-    notBefore: Math.max(0, now - DAY_MS),
-    notAfter: now + Math.ceil(terms.days * DAY_MS),
-    holder: fromHex(findUser(installation.description, terms.holder).publicKey),
-    secretHash: sha256(sealed),
-  });
+  const transaction = await signNew(
+    session,
+    {
+      type: 'licence.grant',
+      design: terms.design,
+      core: design.coreHash,
+      objects: terms.objects,
+      machines: entries.map((entry, i) => {
+        const own = sealedToMachines[i];
+        return own === undefined ? entry : { ...entry, secret: own };
+      }),
+      materials: [...terms.materials],
+      // A node's clock may be behind the owner's.
+      notBefore: Math.max(0, now - DAY_MS),
+      notAfter: now + Math.ceil(terms.days * DAY_MS),
+      holder: fromHex(findUser(installation.description, terms.holder).publicKey),
+      secretHash: sha256(sealed),
+      telemetryKey: await telemetryKey(session),
+    },
+    id,
+  );
   await api.submit(transaction.bytes, { secret: sealed });
   return transaction.id;
 }
 
-/** Machines with the hash of the registration that the owner means: their own copy of it before the node's word. */
-async function namedMachines(session: Session, names: readonly string[]) {
+function telemetryKey(session: Session): Promise<Bytes> {
+  return withSecret(session, (secret) => {
+    const key = ownerSealingKey(secret);
+    key.close();
+    return key.publicKey;
+  });
+}
+
+/**
+ * The machines that the owner means: the owner's own copy of the registration before the node's word, which counts only
+ * with the administrator's signature.
+ */
+async function namedMachines(session: Session, names: readonly string[]): Promise<Machine[]> {
   const { machines: known } = session.installation.description;
   let listed: readonly MachineView[] | undefined;
-  const found: { machine: string; registration: Bytes }[] = [];
+  const found = new Map<string, Machine>();
   for (const name of names) {
     const own = known.find((entry) =>
       [entry.name, entry.registration.machine, entry.registration.serial].includes(name),
     );
     if (own !== undefined) {
       const machine = machineFromJson(own.registration);
-      found.push({ machine: machine.machine, registration: registrationHash(machine) });
+      found.set(machine.machine, machine);
       continue;
     }
     listed ??= await session.api.machines();
     const view = listed.find((machine) => machine.machine === name || machine.serial === name);
-    if (view?.registration === undefined) throw new MillraceError('E_NOT_FOUND', `there is no machine ${name}`);
-    found.push({ machine: view.machine, registration: fromHex(view.registration) });
+    if (view === undefined) throw new MillraceError('E_NOT_FOUND', `there is no machine ${name}`);
+    const machine = await verifyMachineRegistration(fromBase64(view.document), session.directory);
+    if (machine.machine !== view.machine)
+      throw new MillraceError('E_MACHINE_UNKNOWN', `control shows the registration of another machine than ${name}`);
+    found.set(machine.machine, machine);
   }
-  return found;
+  return [...found.values()];
 }

@@ -1,12 +1,13 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { concatBytes, fromHex, MillraceError, utf8, wipe } from '@millrace/base';
+import { concatBytes, fromHex, MillraceError, wipe } from '@millrace/base';
 import { seal } from '@millrace/identity';
 import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/machine/gcode';
-import { sha256 } from '@millrace/protocol';
+import { contentKeysInfo, sha256 } from '@millrace/protocol';
 import {
   type Counted,
+  type Custody,
   type DesignFacts,
   type DesignKind,
   MAX_THUMBNAIL_BYTES,
@@ -37,6 +38,8 @@ export interface PrepareOptions {
   readonly material?: string | undefined;
   /** How the vault shall renew its cells; `rekey` unless told. */
   readonly maintenance?: MaintenanceMode | undefined;
+  /** Who keeps the design secret; the owner unless told. */
+  readonly custody?: Custody | undefined;
   /** How this G-code was made, where this client made it. */
   readonly sliced?: Sliced | undefined;
 }
@@ -99,18 +102,20 @@ async function sealFile(
   const kind = options.kind ?? (sliced || gcodeNames.test(source.path) ? 'gcode' : 'binary');
   const name = (options.name ?? basename(source.path)).slice(0, MAX_NAME);
   const observer = await observe(kind, options);
-  let part: PrivatePart | undefined;
+  let part: Omit<PrivatePart, 'designSecret'> | undefined;
   const writer = await writePrepared(options.uploads, random);
   try {
     const prepared = await prepareDesign(read(file, stats.size, observer.push, progress), {
       kind,
+      owner: session.signer.publicKey,
+      custody: options.custody,
       random,
       sink: (_segment, sealed) => writer.append(sealed),
       describe: async (counted) => {
         const { times, ...facts } = observer.describe(counted);
-        const { nonce } = counted;
-        const own: PrivatePart = { name, nonce, ...facts, ...slicedPart(options.sliced) };
-        part = own;
+        const { nonce, designSecret } = counted;
+        part = { name, nonce, ...facts, ...slicedPart(options.sliced) };
+        const own: PrivatePart = { ...part, designSecret };
         return {
           times,
           private: await withSecret(session, (secret) => sealPrivatePart(secret, own, random)),
@@ -119,15 +124,16 @@ async function sealFile(
       },
       ...(signal === undefined ? {} : { signal }),
     });
-    const { manifest, designId, segments, size, ceks } = prepared;
+    const { manifest, designId, segments, size, ceks, designSecret } = prepared;
+    const content = options.custody === 'keys' ? concatBytes(ceks, designSecret) : ceks;
     try {
-      const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(designId));
-      const keys = await seal(fromHex(directory.nodes.keys.box), info, ceks);
+      const info = contentKeysInfo(designId, session.signer.publicKey);
+      const keys = await seal(fromHex(directory.nodes.keys.box), info, content);
       await requireUnchanged(file, stats, path);
       if (part !== undefined) await keepRecord(session, designId, part, options.sliced?.settings);
       return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);
     } finally {
-      wipe(ceks);
+      wipe(ceks, content, designSecret);
     }
   } catch (error) {
     await writer.abandon();

@@ -34,7 +34,7 @@ export function recordFolder({ user }: Pick<Session, 'user'>, design: string): s
 export async function keepRecord(
   session: Pick<Session, 'user'>,
   design: string,
-  part: PrivatePart,
+  part: Omit<PrivatePart, 'designSecret'>,
   profile?: Uint8Array,
 ): Promise<DesignFile> {
   const record = toRecord(design, part);
@@ -52,7 +52,10 @@ export async function readRecord(session: Pick<Session, 'user'>, design: string)
   return json === undefined ? undefined : parse(recordSchema, json, path, 'E_CONFIG');
 }
 
-function toRecord(design: string, { name, material, box, time, sliced }: PrivatePart): DesignFile {
+function toRecord(
+  design: string,
+  { name, material, box, time, sliced }: Omit<PrivatePart, 'designSecret'>,
+): DesignFile {
   return {
     version: 1,
     design,
@@ -94,6 +97,7 @@ export async function withName(session: Session, view: DesignView): Promise<Desi
   try {
     const sealed = await session.api.privatePart(view.design);
     const part = await withSecret(session, (secret) => openPrivatePart(secret, sealed));
+    wipe(part.designSecret);
     return { ...view, name: (await keepRecord(session, view.design, part)).name };
   } catch (error) {
     // None was given, or it is another key's: what control calls it has to do.

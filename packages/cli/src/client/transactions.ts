@@ -21,9 +21,15 @@ export interface SigningContext {
   readonly random: RandomSource;
 }
 
-/** Adds id and times to a transaction and signs it for this installation. */
-export async function signNew(context: SigningContext, body: Body<Transaction>): Promise<SignedTransaction> {
-  const id = context.random(16);
+/**
+ * Adds id and times to a transaction and signs it for this installation.
+ * @param id where the body depends on it; a new one unless given
+ */
+export async function signNew(
+  context: SigningContext,
+  body: Body<Transaction>,
+  id: Bytes = context.random(16),
+): Promise<SignedTransaction> {
   const issued = context.clock.now();
   const document = { ...body, id, issued, expires: issued + VALID_MS } as Transaction;
   return { id: toHex(id), bytes: await signTransaction(context.signer, context.directory.installation, document) };

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import { type MaintenanceMode, maintenanceModes } from '@millrace/vault';
+import { type Custody, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
 import type { DesignView } from '../client/answers.ts';
 import type { PrepareOptions } from '../client/prepare.ts';
 import type { PreparedDesign } from '../client/prepared.ts';
@@ -22,6 +22,7 @@ export interface AddOptions {
   readonly material?: string;
   readonly profile?: string;
   readonly maintenance?: string;
+  readonly custody?: string;
   readonly keep?: string | true;
 }
 
@@ -39,6 +40,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
       bytesPerSecond: rateOf(options.rate),
       material: options.material,
       maintenance: modeOf(options.maintenance),
+      custody: custodyOf(options.custody),
       keep: typeof options.keep === 'string' ? context.path(options.keep) : options.keep,
     };
     const model = isModel(path) && kind !== 'binary';
@@ -60,6 +62,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
             ['kind', design.kind],
             ['size', formatBytes(design.size)],
             ['segments', String(design.segments)],
+            ['secret', custodyText[design.custody]],
             ...aboutPart(record),
           ],
           '  ',
@@ -182,6 +185,16 @@ function modeOf(text: string | undefined): MaintenanceMode | undefined {
   throw new MillraceError('E_INPUT', `--maintenance: expected one of ${maintenanceModes.join(', ')}`);
 }
 
+const custodyText = {
+  owner: 'yours alone: the cloud opens nothing',
+  keys: 'in custody of the keys node: machines can be added without you',
+} as const;
+
+function custodyOf(text: string | undefined): Custody | undefined {
+  if (text === undefined || text === 'owner' || text === 'keys') return text;
+  throw new MillraceError('E_INPUT', '--custody: expected owner or keys');
+}
+
 function rateOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const rate = Number(text);
@@ -209,13 +222,14 @@ export function list(context: Context): Promise<void> {
       designs.length === 0
         ? 'No designs yet.'
         : formatTable(
-            ['design', 'name', 'kind', 'size', 'segments', 'state'],
+            ['design', 'name', 'kind', 'size', 'segments', 'secret', 'state'],
             designs.map((view) => [
               view.design,
               view.name,
               view.kind,
               formatBytes(view.size),
               String(view.segments),
+              view.custody === 'owner' ? 'owner' : 'custody',
               stateOf(view),
             ]),
           ),

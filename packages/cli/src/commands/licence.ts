@@ -41,6 +41,7 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
             ['materials', terms.materials.join(', ') || 'any'],
             ['holder', terms.holder],
             ['days', String(terms.days)],
+            ['secret', design.custody === 'owner' ? 'sealed by you to each machine' : 'in custody of the keys node'],
           ],
           '  ',
         ),

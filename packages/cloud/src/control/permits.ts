@@ -25,6 +25,8 @@ export interface CallHomeAnswer {
   readonly print: Uint8Array;
   readonly licence: Uint8Array;
   readonly machine: Machine;
+  /** The administrator's registration of the design's owner. */
+  readonly owner: Uint8Array;
 }
 
 /** Codes after which a queued print will never be permitted. */
@@ -253,5 +255,6 @@ export async function announcePermit(context: ControlContext, id: string): Promi
 async function answer({ records }: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
   if (print.permit === undefined) throw new MillraceError('E_INTERNAL', 'a permitted print without a permit');
   const licence = await records.licences.require(print.licence);
-  return { permit: print.permit.bytes, print: print.transaction, licence: licence.transaction, machine };
+  const { document: owner } = await records.users.require(licence.owner);
+  return { permit: print.permit.bytes, print: print.transaction, licence: licence.transaction, machine, owner };
 }

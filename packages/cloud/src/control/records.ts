@@ -8,9 +8,20 @@ const bytes = z.instanceof(Uint8Array);
 const id = hexOf(16);
 const uint = z.number().int().nonnegative();
 
-const userSchema = z.strictObject({ user: id, name: z.string(), publicKey: bytesOf(33) });
+const userSchema = z.strictObject({
+  user: id,
+  name: z.string(),
+  publicKey: bytesOf(33),
+  /** The administrator's signed word. */
+  document: bytes,
+});
 
-const machineRecordSchema = z.strictObject({ registration: machineSchema, hash: bytesOf(32) });
+const machineRecordSchema = z.strictObject({
+  registration: machineSchema,
+  hash: bytesOf(32),
+  /** The administrator's signed word. */
+  document: bytes,
+});
 
 const damageSchema = z.strictObject({
   /** Numbers of segments, ascending. */
@@ -27,6 +38,9 @@ const designSchema = z.strictObject({
   owner: id,
   ownerKey: bytesOf(33),
   name: z.string(),
+  /** What the owner committed to; clients compare it with the id. */
+  core: bytes,
+  custody: z.enum(['owner', 'keys']),
   kind: z.string(),
   size: uint,
   segments: uint,

@@ -30,6 +30,8 @@ export const transactionAnswer = z.object({
 export const designAnswer = z.object({
   design: z.string(),
   name: z.string(),
+  core: base64.describe('what the owner committed to, see spec/vault.md; the id follows from it'),
+  custody: z.enum(['owner', 'keys']).describe('who holds the design secret'),
   kind: z.enum(['gcode', 'binary']),
   size: z.int(),
   segments: z.int(),
@@ -74,6 +76,7 @@ export const machineAnswer = z.object({
   kind: z.string(),
   profile: z.object({ factor: z.number(), bytesPerSecond: z.number().optional() }),
   registration: z.string().describe('SHA-256 of the registration: what a licence names'),
+  document: base64.describe('the registration as the administrator signed it'),
   online: z.boolean(),
 });
 

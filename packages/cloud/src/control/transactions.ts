@@ -9,7 +9,7 @@ import {
   type TransactionOf,
   verifyTransaction,
 } from '@millrace/protocol';
-import { readManifest } from '@millrace/vault';
+import { coreHashOf, readManifest } from '@millrace/vault';
 import { clearAlarm, requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
@@ -94,10 +94,11 @@ function requireAdmin(context: ControlContext, signer: Uint8Array): void {
   }
 }
 
-async function registerUser(context: ControlContext, { body, signer }: Signed<TransactionOf<'user.register'>>) {
+async function registerUser(context: ControlContext, { body, signer, bytes }: Signed<TransactionOf<'user.register'>>) {
   requireAdmin(context, signer);
   const user = keyName(body.publicKey);
-  if (!(await context.records.users.create(user, { user, name: body.name, publicKey: body.publicKey }))) {
+  const record = { user, name: body.name, publicKey: body.publicKey, document: bytes };
+  if (!(await context.records.users.create(user, record))) {
     throw new MillraceError('E_CONFLICT', `the user ${user} is registered already`);
   }
   return { user };
@@ -112,7 +113,7 @@ async function registerMachine(
   const { machine } = body.machine;
   if (keyName(body.machine.publicKey) !== machine)
     throw new MillraceError('E_INPUT', 'machine: not the name of its key');
-  const record = { registration: body.machine, hash: registrationHash(body.machine) };
+  const record = { registration: body.machine, hash: registrationHash(body.machine), document: bytes };
   await ledger.append({
     account: `machine:${machine}`,
     type: 'machine',
@@ -140,7 +141,10 @@ async function addDesign(
   const manifest = readManifest(manifestBytes);
   if (manifest.designId !== body.design)
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
+  if (!equalBytes(manifest.owner, signer))
+    throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
   const { records } = context;
+  await records.users.require(keyName(signer)); // proactive nodes want to see the administrator's word
   // First: whoever finds the design finds its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
@@ -148,6 +152,8 @@ async function addDesign(
     owner: keyName(signer),
     ownerKey: signer,
     name: neutralName(manifest.designId),
+    core: manifest.core,
+    custody: manifest.custody,
     kind: manifest.kind,
     size: manifest.size,
     segments: manifest.segments,
@@ -170,9 +176,10 @@ function neutralName(design: string): string {
 
 /** Mails a new design to keys and segments; safe to repeat. */
 export async function announceDesign({ records, mailbox }: ControlContext, design: string): Promise<void> {
-  const { pending, transaction, ownerKey } = await records.designs.require(design);
+  const { pending, transaction, owner } = await records.designs.require(design);
   if (pending === undefined) return;
-  const common = { type: 'design.add' as const, transaction, owner: ownerKey, manifest: pending.manifest };
+  const { document: registration } = await records.users.require(owner);
+  const common = { type: 'design.add' as const, transaction, registration, manifest: pending.manifest };
   await mailbox.send('keys', `design/${design}`, { ...common, keys: pending.keys });
   await mailbox.send('segments', `design/${design}`, common);
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
@@ -201,6 +208,10 @@ async function grantLicence(
   if (design.owner !== keyName(signer))
     throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');
   requireKept(design);
+  if (!equalBytes(body.core, coreHashOf(design.core)))
+    throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
+  if (design.custody === 'owner' && body.machines.some(({ secret: sealed }) => sealed === undefined))
+    throw new MillraceError('E_LICENCE_INVALID', 'the design’s secret is not sealed to every machine of the licence');
   if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused and is not stored');
   if ((await records.users.get(keyName(body.holder))) === undefined)
     throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user');

@@ -1,4 +1,4 @@
-import { MillraceError, toHex } from '@millrace/base';
+import { MillraceError, toBase64, toHex } from '@millrace/base';
 import { readTransaction } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
@@ -8,11 +8,13 @@ import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './
 const ONLINE_MS = 45_000;
 
 export function designView(record: DesignRecord) {
-  const { design, name, kind, size, segments, state, code, reason, damage, repair, setting } = record;
+  const { design, name, custody, kind, size, segments, state, code, reason, damage, repair, setting } = record;
   const maintenance = record.maintenance ?? 'rekey';
   return {
     design,
     name,
+    core: toBase64(record.core),
+    custody,
     kind,
     size,
     segments,
@@ -43,11 +45,11 @@ export async function licenceView(context: ControlContext, record: LicenceRecord
   };
 }
 
-export function machineView(context: ControlContext, { registration, hash }: MachineRecord) {
+export function machineView(context: ControlContext, { registration, hash, document }: MachineRecord) {
   const { machine, serial, kind, profile } = registration;
   const seen = context.machinesSeen.get(machine) ?? 0;
   const online = context.clock.now() - seen < ONLINE_MS;
-  return { machine, serial, kind, profile, registration: toHex(hash), online };
+  return { machine, serial, kind, profile, registration: toHex(hash), document: toBase64(document), online };
 }
 
 export async function printView(context: ControlContext, record: PrintRecord) {

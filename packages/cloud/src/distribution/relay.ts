@@ -106,7 +106,7 @@ export class Relay {
       this.#sessions.set(toHex(message.offer.session), message.machine);
       return link.peer.send(encodeControl(message));
     }
-    if (message.type === 'mix' && name === 'keys')
+    if ((message.type === 'mix' || message.type === 'hashes') && name === 'keys')
       return this.#linkOf(message.session)?.peer.send(encodeControl(message));
     if (message.type === 'end') {
       const link = this.#linkOf(message.session);

@@ -3,22 +3,20 @@ import {
   type Clock,
   type Closable,
   Closer,
-  concatBytes,
   copyBytes,
   equalBytes,
-  fromHex,
   Gate,
   type Logger,
   MillraceError,
   systemClock,
   toHex,
   toMillraceError,
-  utf8,
   wipe,
 } from '@millrace/base';
 import { unseal } from '@millrace/identity';
 import {
   type Addresses,
+  contentKeysInfo,
   type LinkMessage,
   type Message,
   type MessageOf,
@@ -27,12 +25,20 @@ import {
   sha256,
 } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
-import { decodeMessage, encodeMessage, openFileKeyWrapper, openSlots, Playbook, wipeMessage } from '@millrace/vault';
+import {
+  decodeMessage,
+  encodeMessage,
+  openFileKeyWrapper,
+  openSlots,
+  Playbook,
+  readManifest,
+  wipeMessage,
+} from '@millrace/vault';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
 import { HeadKeeper } from '../node/head.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
-import { verifyDesign } from '../segments/designs.ts';
+import { verifyDesign } from '../node/verify-design.ts';
 import { ObjectBook } from '../streaming/objects.ts';
 import { Checks } from './checks.ts';
 import { LicenceBook } from './licences.ts';
@@ -84,6 +90,7 @@ export async function createKeysNode(
   const order = new Gate();
   const streams = new KeysStreams({
     directory,
+    identity: config.box,
     clock,
     logger,
     playbook,
@@ -167,16 +174,17 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
 }
 
 async function addDesign({ config, playbook, deletions }: Parts, message: MessageOf<'design.add'>): Promise<void> {
-  const { design, owner, keysHash } = await verifyDesign(message, config.directory);
-  await deletions.requireKept(design);
+  const { manifest: read, keysHash } = await verifyDesign(message, config.directory);
+  const { designId, owner } = read;
+  await deletions.requireKept(designId);
   const { keys, manifest } = message;
   if (keys === undefined || !equalBytes(sha256(keys), keysHash))
     throw new MillraceError('E_INPUT', 'not the content keys that were signed');
-  const ceks = await unseal(config.box, concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design)), keys);
+  const content = await unseal(config.box, contentKeysInfo(designId, owner), keys);
   try {
-    await playbook.addDesign({ manifest, owner, ceks });
+    await playbook.addDesign({ manifest, keys: content });
   } finally {
-    wipe(ceks);
+    wipe(content);
   }
 }
 
@@ -221,8 +229,8 @@ async function addLicence(
   const { directory, box } = config;
   const claimed = readTransaction(transaction);
   if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
-  const ownerOf = (design: string) => copyBytes(playbook.design(design).owner);
-  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), ownerOf, directory, box });
+  const designOf = async (design: string) => readManifest(await playbook.manifest(design));
+  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, box });
 }
 
 async function onVault(

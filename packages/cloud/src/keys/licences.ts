@@ -1,10 +1,8 @@
 import {
   type Bytes,
-  concatBytes,
   decodeCbor,
   encodeCbor,
   equalBytes,
-  fromHex,
   hexOf,
   MillraceError,
   parse,
@@ -13,17 +11,19 @@ import {
   wipe,
 } from '@millrace/base';
 import { type P256Key, unseal } from '@millrace/identity';
-import { type Directory, readTransaction, sha256, verifyLicence } from '@millrace/protocol';
+import {
+  type DesignAuthority,
+  type Directory,
+  licenceSecretInfo,
+  readTransaction,
+  sha256,
+  verifyLicence,
+} from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import type { KeyWrapper } from '@millrace/vault';
 import { z } from 'zod';
 
 const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Uint8Array) });
-
-/** HPKE info under which owners seal a licence's secret to the keys node. */
-export function licenceSecretInfo(design: string): Bytes {
-  return concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(design));
-}
 
 /** Licence secrets, wrapped at rest; opened only to derive a session. */
 export class LicenceBook {
@@ -42,16 +42,19 @@ export class LicenceBook {
   async add(options: {
     transaction: Bytes;
     secret: Bytes;
-    ownerOf: (design: string) => Bytes;
+    designOf: (design: string) => Promise<DesignAuthority>;
     directory: Directory;
     box: P256Key;
   }): Promise<void> {
     const claimed = readTransaction(options.transaction);
     if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
-    const { body } = await verifyLicence(options.transaction, options.directory, options.ownerOf(claimed.design));
+    const { owner, coreHash } = await options.designOf(claimed.design);
+    const { body } = await verifyLicence(options.transaction, options.directory, owner);
+    if (!equalBytes(body.core, coreHash))
+      throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
     if (!equalBytes(sha256(options.secret), body.secretHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one signed');
-    const secret = await unseal(options.box, licenceSecretInfo(body.design), options.secret);
+    const secret = await unseal(options.box, licenceSecretInfo(body.design, owner), options.secret);
     if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const licence = toHex(body.id);
     const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));

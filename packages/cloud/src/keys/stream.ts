@@ -25,6 +25,7 @@ import {
   sliceStep,
   type Telemetry,
 } from '@millrace/protocol';
+import { GROUP_SEGMENTS, type HashGroup } from '@millrace/vault';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
 
@@ -49,6 +50,8 @@ export interface KeysStreamOptions {
   readonly logger: Logger;
   /** Mails the places of [from, to) to the segments node. @returns their keys; the stream wipes them */
   readonly slice: (from: number, to: number) => Promise<readonly KeyedCell[]>;
+  /** Hashes of a group of segments, with their proof. */
+  readonly hashes: (group: number) => Promise<HashGroup>;
   readonly mailMix: (revision: bigint, secret: Uint8Array) => Promise<void>;
   /** Sends to the machine; false while the link is down. */
   readonly send: (message: Bytes) => boolean;
@@ -69,6 +72,8 @@ export class KeysStream {
   #acked: number;
   /** Slices have been sent, and keys handed out, for all segments below. */
   #sliced: number;
+  /** Hashes have been sent of all groups below. */
+  #groups: number;
   #working: Promise<void> = Promise.resolve();
   /** The machine opens sealed messages in the order of sealing: seal and send are one step. */
   readonly #sealing = new Serial();
@@ -84,6 +89,7 @@ export class KeysStream {
     this.#options = options;
     this.#acked = leastTaken(options.parameters);
     this.#sliced = options.parameters.from;
+    this.#groups = Math.floor(options.parameters.from / GROUP_SEGMENTS);
   }
 
   static async open(options: KeysStreamOptions): Promise<KeysStream> {
@@ -152,10 +158,21 @@ export class KeysStream {
         const to = Math.min(segments, this.#acked + window);
         if (to <= this.#sliced || (to - this.#sliced < step && to < segments)) break;
         const cells = await this.#options.slice(this.#sliced, to);
+        await this.#sendHashes(to);
         await this.#sealing.run(() => this.#sealAndSend(cells));
         this.#sliced = to;
       }
     } while (this.#again && !this.#ended);
+  }
+
+  /** Before the keys of the segments that they are of. */
+  async #sendHashes(to: number): Promise<void> {
+    for (; this.#groups * GROUP_SEGMENTS < to; this.#groups++) {
+      const { hashes, path } = await this.#options.hashes(this.#groups);
+      const group = { type: 'hashes' as const, session: this.session, group: this.#groups, hashes, path: [...path] };
+      if (!this.#options.send(encodeControl(group)))
+        throw new MillraceError('E_UNAVAILABLE', 'the link to the distribution node is down');
+    }
   }
 
   async #sealAndSend(cells: readonly KeyedCell[]): Promise<void> {

@@ -9,6 +9,7 @@ import {
   toHex,
   wipe,
 } from '@millrace/base';
+import type { P256Key } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
@@ -21,7 +22,7 @@ import {
   type VerifiedOpening,
   verifyOpening,
 } from '@millrace/protocol';
-import { type Manifest, type Playbook, readManifest } from '@millrace/vault';
+import { HashTree, type Manifest, type Playbook, readManifest } from '@millrace/vault';
 import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
@@ -38,6 +39,8 @@ const LINK_MS = 3_000;
 
 export interface KeysStreamsModules {
   readonly directory: Directory;
+  /** This node's static key: machines open sessions of no other. */
+  readonly identity: P256Key;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly playbook: Playbook;
@@ -73,30 +76,37 @@ export class KeysStreams {
   /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
   async open(opening: Opening): Promise<void> {
     const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
-    const ownerOf = async (design: string) => {
+    let manifest: Manifest | undefined;
+    const designOf = async (design: string) => {
       await deletions.requireKept(design);
-      return playbook.design(design).owner;
+      manifest = readManifest(await playbook.manifest(design));
+      return manifest;
     };
-    const verified = await verifyOpening(opening, { directory, now: clock.now(), ownerOf });
+    const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf });
     const { permit, licence, machine, request } = verified;
     const jti = toHex(permit.id);
     if (!(await objects.use(verified, jti))) return;
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
 
-    const manifest = readManifest(await playbook.manifest(permit.design));
+    if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'an opening was verified without its design');
+    const tree = new HashTree(manifest.hashes);
     const session = systemRandom(16);
     const parameters = parametersOf(verified, manifest, this.#modules.chaffPercent);
     if (this.#modules.chaffPercent > 0 && parameters.chaffPercent === undefined)
       logger.warn({ object: permit.object }, 'a stream without chaff: the machine takes dense hints');
     const licenceSecret = await licences.secretOf(permit.licence);
+    const designSecret = manifest.custody === 'keys' ? await playbook.designSecret(permit.design) : undefined;
     const side = await offerSession({
       binding: { openingHash: verified.hash, session, licence: permit.licence, serial: machine.serial },
       machineStatic: machine.publicKey,
       machineEphemeral: request.ephemeral,
+      sender: this.#modules.identity,
       licenceSecret,
       parameters,
+      core: manifest.core,
+      designSecret,
     });
-    wipe(licenceSecret);
+    wipe(licenceSecret, designSecret);
     await this.#modules.mail.send('segments', { type: 'stream.session', session, jti, seed: side.seed, parameters });
     // After a restart the mail may be here before the link is.
     for (let waited = 0; !link.connected && waited < LINK_MS; waited += 50) await sleep(50);
@@ -122,6 +132,7 @@ export class KeysStreams {
       clock,
       logger,
       slice: (from, to) => this.#slice(key, permit.design, from, to),
+      hashes: (group) => tree.group(group),
       mailMix: (revision, secret) =>
         this.#modules.mail.send('segments', {
           type: 'stream.mix',

@@ -70,7 +70,7 @@ export class SegmentsStreams {
     const verified = await verifyOpening(opening, {
       directory,
       now: clock.now(),
-      ownerOf: (design) => designs.ownerOf(design),
+      designOf: (design) => designs.authorityOf(design),
     });
     const jti = toHex(verified.permit.id);
     if (!(await objects.use(verified, jti))) return;
@@ -158,7 +158,10 @@ export class SegmentsStreams {
   /** The owner has looked into an alarm. */
   clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
     const { objects, directory, designs } = this.#modules;
-    return objects.clear(object, transaction, { directory, ownerOf: (design) => designs.ownerOf(design) });
+    return objects.clear(object, transaction, {
+      directory,
+      ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
+    });
   }
 
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {

@@ -12,7 +12,13 @@ const nextSchema = z.strictObject({
   material: z.string().optional(),
   from: z.number().int().nonnegative().optional(),
 });
-const callHomeSchema = z.strictObject({ permit: bytes, print: bytes, licence: bytes, machine: machineSchema });
+const callHomeSchema = z.strictObject({
+  permit: bytes,
+  print: bytes,
+  licence: bytes,
+  machine: machineSchema,
+  owner: bytes,
+});
 const reportSchema = z.strictObject({});
 
 /** Everything that authorises the stream, as control hands it to the machine. */
@@ -21,6 +27,8 @@ export interface PermitAnswer {
   readonly print: Uint8Array;
   readonly licence: Uint8Array;
   readonly machine: Machine;
+  /** The administrator's registration of the design's owner. */
+  readonly owner: Uint8Array;
 }
 
 /** What the agent asks of control, over its link (spec/protocol.md, 3). */

@@ -1,13 +1,16 @@
-import { type Bytes, wipe } from '@millrace/base';
+import { type Bytes, copyBytes, wipe } from '@millrace/base';
 import { hold, type SecretMemory } from '@millrace/live-matrix';
 import type { StreamParameters } from '@millrace/protocol';
 import type { PointsEngine } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
+import type { Design } from './design.ts';
 import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './segment.ts';
 
 /** A segment that has come, still sealed, with its keys: k_e(32) ‖ CEK(32). */
 interface Got {
   readonly cell: Bytes;
+  /** SHA-256 of the sealed segment, to which the owner committed. */
+  readonly hash: Uint8Array;
   /** In memory for secrets. */
   readonly keys: Uint8Array;
 }
@@ -15,6 +18,9 @@ interface Got {
 export interface FeedOptions {
   readonly driver: Driver;
   readonly parameters: StreamParameters;
+  readonly design: Design;
+  /** The design secret, 32 bytes: copied. */
+  readonly secret: Uint8Array;
   readonly points: PointsEngine;
   /** Keys that are pushed come from here, and opened segments go here. */
   readonly secrets: SecretMemory;
@@ -30,6 +36,8 @@ export interface FeedOptions {
  */
 export class Feed {
   readonly #options: FeedOptions;
+  /** In memory for secrets, until the print ends. */
+  readonly #secret: Uint8Array;
   readonly #queue: Got[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
@@ -43,8 +51,14 @@ export class Feed {
 
   constructor(options: FeedOptions) {
     this.#options = options;
+    this.#secret = hold(options.secrets, copyBytes(options.secret));
     this.done = this.#run();
     this.done.catch(() => undefined); // whoever waits for it is told; nobody may be waiting yet
+  }
+
+  /** Identifier of the design. */
+  get design(): string {
+    return this.#options.design.designId;
   }
 
   /** Segments that have come: every one below this number. */
@@ -62,11 +76,11 @@ export class Feed {
     return this.#bytes;
   }
 
-  /** The next segment; both buffers now belong to the feed. */
-  push(cell: Bytes, keys: Uint8Array): void {
+  /** The next segment, and what it has to be; cell and keys now belong to the feed. */
+  push(cell: Bytes, keys: Uint8Array, hash: Uint8Array): void {
     this.#got++;
     if (this.#stop.signal.aborted) return this.#wipe({ cell, keys });
-    this.#queue.push({ cell, keys });
+    this.#queue.push({ cell, keys, hash });
     this.#wake();
   }
 
@@ -97,6 +111,8 @@ export class Feed {
       this.abort(error);
       await driver.cancel().catch(() => undefined); // it may have failed already
       throw signal.reason;
+    } finally {
+      this.#options.secrets.give(this.#secret);
     }
   }
 
@@ -111,7 +127,7 @@ export class Feed {
     }
   }
 
-  async #handOn({ cell, keys }: Got): Promise<void> {
+  async #handOn({ cell, keys, hash }: Got): Promise<void> {
     const { driver, parameters, points, secrets, onStart } = this.#options;
     const number = this.#taken;
     let content: Uint8Array;
@@ -121,12 +137,14 @@ export class Feed {
         points,
         cell,
         keys,
+        hash,
+        designSecret: this.#secret,
         designNonce: parameters.designNonce,
         number,
         final: number === parameters.segments - 1,
       });
       content = hold(secrets, opened);
-      if (number === 0) this.#mac = startContentMac(keys);
+      if (number === 0) this.#mac = startContentMac(keys, this.#secret);
     } finally {
       this.#wipe({ cell, keys });
     }
@@ -144,7 +162,7 @@ export class Feed {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  #wipe({ cell, keys }: Got): void {
+  #wipe({ cell, keys }: Pick<Got, 'cell' | 'keys'>): void {
     wipe(cell);
     this.#options.secrets.give(keys);
   }

@@ -1,10 +1,11 @@
-import { type Bytes, MillraceError } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
 import type { SessionOffer } from '@millrace/protocol';
 import type { StreamMessage } from './link.ts';
 
 /** What comes for one session, in order of arrival. */
 export type SessionEvent =
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes }
+  | { readonly type: 'hashes'; readonly group: number; readonly hashes: Bytes; readonly path: readonly Bytes[] }
   | { readonly type: 'mix'; readonly revision: bigint; readonly sealed: Uint8Array }
   | { readonly type: 'end'; readonly code: string; readonly reason: string }
   | { readonly type: 'lost'; readonly who: string };
@@ -71,6 +72,12 @@ export class Inbox {
       case 'mix':
         if (!this.#isLatest(message.session)) return;
         return this.#latest?.deliver({ type: 'mix', revision: BigInt(message.revision), sealed: message.sealed });
+      case 'hashes': {
+        if (!this.#isLatest(message.session)) return;
+        const { group, hashes, path } = message;
+        const own = { hashes: copyBytes(hashes), path: path.map((hash) => copyBytes(hash)) };
+        return this.#latest?.deliver({ type: 'hashes', group, ...own });
+      }
       case 'end':
         if (!this.#isLatest(message.session)) return;
         return this.#latest?.deliver({ type: 'end', code: message.code, reason: message.reason });

@@ -14,7 +14,7 @@ import {
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
 /** What belongs to streams, in order of arrival. */
 export type StreamMessage =
-  | Extract<LinkControl, { type: 'offer' | 'mix' | 'end' | 'lost' }>
+  | Extract<LinkControl, { type: 'offer' | 'hashes' | 'mix' | 'end' | 'lost' }>
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes };
 
 export interface CallOptions {

@@ -1,6 +1,7 @@
 import {
   type Bytes,
   type Clock,
+  copyBytes,
   equalBytes,
   fromHex,
   MillraceError,
@@ -9,7 +10,21 @@ import {
   toHex,
 } from '@millrace/base';
 import { generateP256Key, keyId, keyName, type P256Key } from '@millrace/identity';
-import { type Permit, readTransaction, sha256, signMachineDocument, verifyPermit } from '@millrace/protocol';
+import {
+  CLOCK_SKEW_MS,
+  checkMachine,
+  checkRequest,
+  objectId,
+  type Permit,
+  type PermitRequest,
+  sha256,
+  signMachineDocument,
+  type TransactionOf,
+  verifyLicence,
+  verifyPermit,
+  verifyTransaction,
+  verifyUserRegistration,
+} from '@millrace/protocol';
 import type { Level } from './adapt.ts';
 import { type Calls, isPassing, type PermitAnswer } from './calls.ts';
 import type { MachineConfig } from './config.ts';
@@ -27,6 +42,9 @@ export interface PermittedSession {
   /** Names the permit; the keys node's offer carries it. */
   readonly jti: string;
   readonly openingHash: Bytes;
+  /** As the owner signed it. */
+  readonly licence: TransactionOf<'licence.grant'>;
+  readonly owner: Bytes;
   /** The session's ephemeral key; whoever holds it closes it. */
   readonly ephemeral: P256Key;
 }
@@ -76,7 +94,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
   const { config, clock } = options;
   const ephemeral = generateP256Key();
   try {
-    const request = await signMachineDocument(config.machineKey, config.directory.installation, {
+    const wish: PermitRequest = {
       type: 'permit.request',
       id: options.random(16),
       issued: clock.now(),
@@ -90,9 +108,10 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
       ...wanted.level,
       hints: config.agent.hints,
       tableMs: wanted.tableMs,
-    });
+    };
+    const request = await signMachineDocument(config.machineKey, config.directory.installation, wish);
     const answer = await ask(options, request, signal);
-    return { ...(await checkPermit(config, clock.now(), wanted.print, request, answer)), ephemeral };
+    return { ...(await checkPermit(config, clock.now(), { body: wish, bytes: request }, answer)), ephemeral };
   } catch (error) {
     ephemeral.close();
     throw error;
@@ -128,37 +147,56 @@ async function connected(link: CloudLink, patienceMs: number, signal: AbortSigna
 }
 
 /**
- * Nothing is done with a permit before this: control's signature, that it answers our very request, and that it, the
- * print, the licence and the registration speak of one another and of this machine.
- * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN
+ * Nothing is done with a permit before this. The administrator vouches for the owner and for this machine, the owner for
+ * the design and for whoever presses print; control's own signature adds only which object it is. A cloud that lies in all
+ * of its nodes can refuse, and make nothing that the owner did not license.
+ * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN, E_LICENCE_INVALID,
+ *   E_LICENCE_EXHAUSTED, E_MATERIAL
  */
 export async function checkPermit(
   config: MachineConfig,
   now: number,
-  print: string,
-  request: Bytes,
+  request: { readonly body: PermitRequest; readonly bytes: Bytes },
   answer: PermitAnswer,
-): Promise<{ permit: Permit; jti: string; openingHash: Bytes }> {
+): Promise<Omit<PermittedSession, 'ephemeral'>> {
   const { directory, machineKey } = config;
   const permitKey = fromHex(directory.permitKey);
   const lookup = (id: Bytes) => (equalBytes(id, keyId(permitKey)) ? permitKey : undefined);
   const { body: permit } = await verifyPermit(answer.permit, directory.installation, lookup, now);
   const refuse = (why: string) => new MillraceError('E_PERMIT', `the permit ${why}`);
   if (permit.machine !== keyName(machineKey.publicKey)) throw refuse('is for another machine');
-  if (permit.print !== print) throw refuse('is for another print');
-  if (!equalBytes(permit.request, sha256(request))) throw refuse('answers another request');
-  const order = readTransaction(answer.print);
-  if (order.type !== 'print.request' || toHex(order.id) !== print) throw refuse('came with another print');
-  const licence = readTransaction(answer.licence);
-  if (licence.type !== 'licence.grant' || toHex(licence.id) !== permit.licence || licence.design !== permit.design) {
+  if (permit.print !== request.body.print) throw refuse('is for another print');
+  if (!equalBytes(permit.request, sha256(request.bytes))) throw refuse('answers another request');
+
+  const owner = await verifyUserRegistration(answer.owner, directory);
+  const { body: licence } = await verifyLicence(answer.licence, directory, owner);
+  if (toHex(licence.id) !== permit.licence || licence.design !== permit.design)
     throw refuse('came with another licence');
-  }
+  if (permit.object !== objectId(permit.licence, permit.number)) throw refuse('names another object than its number');
+  if (permit.number > licence.objects)
+    throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit is beyond the licence');
+  if (request.body.from === 0) checkValidity(licence, now);
+  const { holder } = licence;
+  const holderKey = (id: Bytes) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined);
+  const { body: print } = await verifyTransaction(answer.print, directory.installation, holderKey, 'any time');
+  if (print.type !== 'print.request' || toHex(print.id) !== permit.print) throw refuse('came with another print');
+  if (print.licence !== permit.licence || print.machine !== permit.machine) throw refuse('differs from its print');
   checkRegistration(config, answer);
+  checkMachine(answer.machine, permit.machine, licence);
+  checkRequest(request.body, answer.machine, licence);
   return {
     permit,
     jti: toHex(permit.id),
-    openingHash: sha256(sha256(answer.permit), sha256(request), sha256(answer.print), sha256(answer.licence)),
+    licence,
+    owner,
+    openingHash: sha256(sha256(answer.permit), sha256(request.bytes), sha256(answer.print), sha256(answer.licence)),
   };
+}
+
+/** Of a print that begins; one that goes on may outlast its licence. */
+function checkValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>, now: number): void {
+  if (now + CLOCK_SKEW_MS < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
+  if (now - CLOCK_SKEW_MS > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
 }
 
 function checkRegistration({ machineKey, serial, kind }: MachineConfig, { machine }: PermitAnswer): void {

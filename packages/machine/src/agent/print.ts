@@ -1,8 +1,9 @@
-import { type Bytes, equalBytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
 import type { MachineState, StreamParameters } from '@millrace/protocol';
 import { type Level, sameLevel } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
 import { Ahead } from './ahead.ts';
+import type { Design } from './design.ts';
 import { evidence, positionOf, stateOf } from './facts.ts';
 import { Feed } from './feed.ts';
 import { saveObject } from './object-files.ts';
@@ -111,7 +112,7 @@ export class Print {
       permitted,
       level,
       from,
-      feedFor: (parameters) => this.#feedFor(parameters),
+      feedFor: (parameters, design, secret) => this.#feedFor(parameters, design, secret),
       state: () => this.#machineState(),
       change: () => this.#change(level),
       onHints: (hints) => {
@@ -121,20 +122,17 @@ export class Print {
     });
   }
 
-  #feedFor(parameters: StreamParameters): Feed {
-    const first = this.#parameters;
-    if (this.#feed !== undefined && first !== undefined) {
-      const same =
-        parameters.segments === first.segments &&
-        parameters.size === first.size &&
-        parameters.layer === first.layer &&
-        equalBytes(parameters.designNonce, first.designNonce);
-      if (!same) throw new MillraceError('E_PERMIT', 'the stream offered to go on is of another design');
+  #feedFor(parameters: StreamParameters, design: Design, secret: Uint8Array): Feed {
+    if (this.#feed !== undefined) {
+      if (this.#feed.design !== design.designId)
+        throw new MillraceError('E_PERMIT', 'the stream offered to go on is of another design');
       return this.#feed;
     }
     const feed = new Feed({
       driver: this.#parts.driver,
       parameters,
+      design,
+      secret,
       points: this.#parts.points,
       secrets: this.#parts.secrets,
       onStart: () => this.#start(),

@@ -1,4 +1,5 @@
-import { type Bytes, wipe } from '@millrace/base';
+import { type Bytes, equalBytes, MillraceError, wipe } from '@millrace/base';
+import { sha256 } from '@millrace/protocol';
 import {
   applyOuterLayer,
   CONTENT_BYTES,
@@ -21,22 +22,25 @@ export type OuterLayer = 'ctr' | 'points';
 export const cellBytes = (layer: OuterLayer): number => (layer === 'points' ? POINTS_BYTES : SEGMENT_BYTES);
 
 /**
- * Takes off the outer layer and opens the segment.
+ * Takes off the outer layer, compares the sealed segment with what the owner committed to, and opens it.
  * @param options.keys k_e(32) ‖ CEK(32), under points ‖ label(32)
+ * @param options.hash SHA-256 of the sealed segment, proven by the caller
  * @param options.points takes off layers of points: two thirds of a second of a core, in a thread of its own
  * @returns 16,370 bytes
- * @throws {MillraceError} E_SEAL
+ * @throws {MillraceError} E_SEGMENT when it is not the owner's, E_SEAL
  */
 export async function openCell(options: {
   layer: OuterLayer;
   points: PointsEngine;
   cell: Bytes;
   keys: Uint8Array;
+  hash: Uint8Array;
+  designSecret: Uint8Array;
   designNonce: Uint8Array;
   number: number;
   final: boolean;
 }): Promise<Bytes> {
-  const { layer, points, cell, keys, ...place } = options;
+  const { layer, points, cell, keys, hash, ...place } = options;
   const outer = keys.subarray(0, KEY_BYTES);
   const label = keys.subarray(2 * KEY_BYTES);
   const sealed =
@@ -44,6 +48,10 @@ export async function openCell(options: {
       ? applyOuterLayer(outer, cell)
       : (await points.run({ kind: 'takeOff', scalar: outer, label, bytes: cell })).bytes;
   try {
+    if (!equalBytes(sha256(sealed), hash))
+      throw new MillraceError('E_SEGMENT', `segment ${place.number} is not the one that the owner signed`, {
+        data: { segment: place.number },
+      });
     return openSegment({ ...place, cek: cekOf(keys), sealed });
   } finally {
     wipe(sealed);
@@ -51,8 +59,8 @@ export async function openCell(options: {
 }
 
 /** @param keys those of segment 0 */
-export function startContentMac(keys: Uint8Array): ContentMac {
-  return contentMac(cekOf(keys));
+export function startContentMac(keys: Uint8Array, designSecret: Uint8Array): ContentMac {
+  return contentMac({ cek: cekOf(keys), designSecret });
 }
 
 const cekOf = (keys: Uint8Array): Uint8Array => keys.subarray(KEY_BYTES, 2 * KEY_BYTES);

@@ -1,10 +1,10 @@
-import { MillraceError, toMillraceError, wipe } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, toMillraceError, wipe } from '@millrace/base';
 import { acceptSession, forwardSeed, type MachineSide, type StreamParameters } from '@millrace/protocol';
 import type { Level } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
+import { checkDesign, type Design, designSecretOf } from './design.ts';
 import type { Feed } from './feed.ts';
 import type { PermittedSession } from './permit.ts';
-import { CONTENT_BYTES } from './segment.ts';
 import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
 
 export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' | 'change'> {
@@ -14,8 +14,11 @@ export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' 
   readonly level: Level;
   /** First segment asked for. */
   readonly from: number;
-  /** The feed of this print: made from the first session's parameters, the same ever after. */
-  feedFor(parameters: StreamParameters): Feed;
+  /**
+   * The feed of this print: made from the first session's design, the same ever after.
+   * @param secret the design secret; the feed keeps a copy
+   */
+  feedFor(parameters: StreamParameters, design: Design, secret: Uint8Array): Feed;
   readonly signal: AbortSignal;
 }
 
@@ -28,6 +31,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   const { parts, permitted, level, signal } = options;
   const { config, clock, inbox, tables, link, timing, logger } = parts;
   let side: MachineSide | undefined;
+  let secret: Bytes | undefined;
   try {
     const incoming = await inbox.take(permitted.jti, timing.offerMs, signal);
     side = await acceptSession({
@@ -40,9 +44,15 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
       offer: incoming.offer,
       machineKey: config.machineKey,
       ephemeral: permitted.ephemeral,
+      sender: fromHex(config.directory.nodes.keys.box),
     });
     checkParameters(options, side.parameters);
-    const feed = options.feedFor(side.parameters);
+    const design = checkDesign(side, permitted);
+    const { machineKey, directory } = config;
+    const { installation } = directory;
+    secret = await designSecretOf(design, permitted, side.designSecret, { machineKey, installation });
+    const feed = options.feedFor(side.parameters, design, secret);
+    wipe(secret);
     const began = clock.monotonic();
     const seed = forwardSeed(side.seed);
     const receiver = await tables.open(level, incoming.offer.session, seed, signal).finally(() => wipe(seed));
@@ -56,6 +66,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
       const stream = new Stream({
         incoming,
         side,
+        design,
         receiver,
         feed,
         secrets: parts.secrets,
@@ -83,7 +94,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     if (known.code === 'E_TIMEOUT' || known.code === 'E_UNAVAILABLE') return { kind: 'broken', reason: known.message };
     throw known;
   } finally {
-    wipe(side?.seed);
+    wipe(side?.seed, side?.designSecret, secret);
     permitted.ephemeral.close();
   }
 }
@@ -99,7 +110,6 @@ function checkParameters({ permitted, from, level, parts }: SessionOptions, para
     parameters.order === order &&
     parameters.suite === suite &&
     parameters.hints === parts.config.agent.hints &&
-    (parameters.hints === 'sparse' || parameters.chaffPercent === undefined) &&
-    Math.ceil(parameters.size / CONTENT_BYTES) === parameters.segments;
+    (parameters.hints === 'sparse' || parameters.chaffPercent === undefined);
   if (!right) throw new MillraceError('E_PERMIT', 'the stream that was offered is not the permitted one');
 }

@@ -1,17 +1,20 @@
 import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
 import { Follower, hold, type Receiver, type SecretMemory } from '@millrace/live-matrix';
 import { decodeKey, type MachineSide, type MachineState, sliceStep } from '@millrace/protocol';
+import type { Design } from './design.ts';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
 import type { Incoming, SessionEvent } from './inbox.ts';
 import { Mixes } from './mixes.ts';
 import { Reporter } from './reporter.ts';
 import { cellBytes } from './segment.ts';
+import { SegmentHashes } from './segment-hashes.ts';
 
 export interface StreamOptions {
   readonly incoming: Incoming;
   /** Opened set-up; its seed is wiped by the caller. */
   readonly side: MachineSide;
+  readonly design: Design;
   /** First revision ready; closed by the caller. */
   readonly receiver: Receiver;
   readonly feed: Feed;
@@ -53,6 +56,7 @@ export class Stream {
   readonly #sealed = new Serial();
   readonly #cells = new Map<number, Bytes>();
   readonly #keys = new Map<number, Uint8Array>();
+  readonly #hashes: SegmentHashes;
   readonly #watch: NodeJS.Timeout;
   #decoding = 0;
   #nextKey: number;
@@ -68,6 +72,7 @@ export class Stream {
     this.#options = options;
     this.#session = new Uint8Array(incoming.offer.session);
     this.#nextKey = side.parameters.from;
+    this.#hashes = new SegmentHashes(options.design, side.parameters.from);
     this.#lastEvent = clock.monotonic();
     this.#watchedAt = this.#lastEvent;
     this.#mixes = new Mixes(this.#session);
@@ -129,6 +134,8 @@ export class Stream {
         this.#lastEvent = this.#options.clock.monotonic();
         void this.#sealed.run(() => this.#onKey(event.payload)).catch((error) => this.#stop(error));
         return;
+      case 'hashes':
+        return this.#onHashes(event);
       case 'mix':
         void this.#sealed.run(() => this.#onMix(event.revision, event.sealed)).catch((error) => this.#stop(error));
         return;
@@ -208,6 +215,16 @@ export class Stream {
     this.#deliver();
   }
 
+  #onHashes(event: Extract<SessionEvent, { type: 'hashes' }>): void {
+    const { feed, side } = this.#options;
+    try {
+      this.#hashes.add(event, feed.taken + side.parameters.window);
+    } catch (error) {
+      return this.#stop(error);
+    }
+    this.#deliver();
+  }
+
   async #onMix(revision: bigint, sealed: Uint8Array): Promise<void> {
     if (this.#over) return;
     await this.#mixes.answer(this.#options.side.context, revision, sealed);
@@ -221,11 +238,11 @@ export class Stream {
     const { feed } = this.#options;
     for (;;) {
       const segment = feed.got;
-      const [cell, keys] = [this.#cells.get(segment), this.#keys.get(segment)];
-      if (cell === undefined || keys === undefined) return;
+      const [cell, keys, hash] = [this.#cells.get(segment), this.#keys.get(segment), this.#hashes.of(segment)];
+      if (cell === undefined || keys === undefined || hash === undefined) return;
       this.#cells.delete(segment);
       this.#keys.delete(segment);
-      feed.push(cell, keys);
+      feed.push(cell, keys, hash);
     }
   }
 

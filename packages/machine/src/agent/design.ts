@@ -1,0 +1,55 @@
+import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { keyId, type MachineKey } from '@millrace/identity';
+import { type MachineSide, openDesignSecret, type StreamParameters } from '@millrace/protocol';
+import { type NamedCore, readCore } from '@millrace/vault';
+import type { PermittedSession } from './permit.ts';
+
+/** What is made, as its owner signed it. */
+export type Design = NamedCore;
+
+/**
+ * The core that came with a session has to be the one that the owner licensed, and the session has to be for it. From
+ * here on every segment is compared with the core before the machine moves on it.
+ * @throws {MillraceError} E_PERMIT, E_INPUT
+ */
+export function checkDesign({ core, parameters }: MachineSide, { licence, owner, permit }: PermittedSession): Design {
+  const design = readCore(core);
+  const same =
+    equalBytes(design.coreHash, licence.core) && design.designId === permit.design && equalBytes(design.owner, owner);
+  if (!same) throw new MillraceError('E_PERMIT', 'the stream that was offered is not of the licensed design');
+  if (!isOf(design, parameters))
+    throw new MillraceError('E_PERMIT', 'the stream that was offered differs from the licensed design');
+  return design;
+}
+
+function isOf(design: Design, { segments, size, designNonce, layer }: StreamParameters): boolean {
+  return (
+    design.segments === segments &&
+    design.size === size &&
+    equalBytes(design.nonce, designNonce) &&
+    (layer === 'points') === (design.maintenance === 'key-homomorphic')
+  );
+}
+
+/**
+ * The design secret: the licence holds it for this machine, or the keys node had it in custody.
+ * @returns 32 bytes, the caller wipes them
+ * @throws {MillraceError} E_LICENCE_INVALID, E_SEAL
+ */
+export async function designSecretOf(
+  design: Design,
+  { licence, permit }: PermittedSession,
+  given: Bytes | undefined,
+  { machineKey, installation }: { readonly machineKey: MachineKey; readonly installation: string },
+): Promise<Bytes> {
+  const missing = (why: string) => new MillraceError('E_LICENCE_INVALID', `the design secret ${why}`);
+  if (design.custody === 'keys') {
+    if (given === undefined) throw missing('did not come with the stream');
+    return given;
+  }
+  const own = toHex(keyId(machineKey.publicKey));
+  const sealed = licence.machines.find(({ machine }) => machine === own)?.secret;
+  if (sealed === undefined) throw missing('is not sealed to this machine');
+  const binding = { installation, licence: permit.licence, design: permit.design };
+  return openDesignSecret(machineKey, binding, sealed);
+}

@@ -1,0 +1,50 @@
+import { type Bytes, concatBytes, fromHex, MillraceError, utf8 } from '@millrace/base';
+import { type AgreementKey, keyId, seal, unsealByAgreement } from '@millrace/identity';
+
+// What an owner seals, and to what each sealed message is bound (spec/protocol.md, "Sealed keys").
+
+/** Of the content keys of a design, sealed to the keys node. Whoever names another owner opens nothing. */
+export function contentKeysInfo(design: string, owner: Uint8Array): Bytes {
+  return concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design), owner);
+}
+
+/** Of a licence's secret, sealed to the keys node. */
+export function licenceSecretInfo(design: string, owner: Uint8Array): Bytes {
+  return concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(design), owner);
+}
+
+/** enc(65) ‖ secret(32) ‖ tag(16). */
+export const SEALED_SECRET_BYTES = 113;
+
+/** One licence, one design and one machine of one installation; all names in hexadecimal. */
+export interface SecretBinding {
+  readonly installation: string;
+  readonly licence: string;
+  readonly design: string;
+}
+
+function designSecretInfo({ installation, licence, design }: SecretBinding, machine: Uint8Array): Bytes {
+  return concatBytes(
+    utf8('millrace/v1/design-secret/'),
+    fromHex(installation),
+    fromHex(licence),
+    fromHex(design),
+    keyId(machine),
+  );
+}
+
+/** Owner: gives the design secret to one machine that the licence names, and to nobody on the way. */
+export function sealDesignSecret(
+  machine: { readonly publicKey: Uint8Array },
+  binding: SecretBinding,
+  secret: Uint8Array,
+): Promise<Bytes> {
+  return seal(machine.publicKey, designSecretInfo(binding, machine.publicKey), secret);
+}
+
+/** Machine: 32 bytes, the caller wipes them. @throws {MillraceError} E_SEAL */
+export async function openDesignSecret(key: AgreementKey, binding: SecretBinding, sealed: Uint8Array): Promise<Bytes> {
+  const secret = await unsealByAgreement(key, designSecretInfo(binding, key.publicKey), sealed);
+  if (secret.length !== 32) throw new MillraceError('E_SEAL', 'a design secret has 32 bytes');
+  return secret;
+}

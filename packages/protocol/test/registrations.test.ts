@@ -1,0 +1,63 @@
+import { systemRandom, toHex } from '@millrace/base';
+import { generateP256Key, generateUserKey } from '@millrace/identity';
+import { describe, expect, it } from 'vitest';
+import {
+  openDesignSecret,
+  SEALED_SECRET_BYTES,
+  sealDesignSecret,
+  signTransaction,
+  type Transaction,
+  verifyMachineRegistration,
+  verifyUserRegistration,
+} from '../src/index.ts';
+import { codeOf, createWorld, dated } from './support.ts';
+
+const { keys, directory, machine } = createWorld();
+const sign = (document: object, signer = keys.admin, installation = directory.installation) =>
+  signTransaction(signer, installation, { ...dated(), ...document } as Transaction);
+const user = { type: 'user.register', publicKey: keys.owner.publicKey, name: 'owner' };
+
+describe('a registration', () => {
+  it('of a user counts with the administrator’s signature, whenever it was made', async () => {
+    expect(await verifyUserRegistration(await sign(user), directory)).toEqual(keys.owner.publicKey);
+    const code = async (document: Promise<Uint8Array>) =>
+      codeOf(async () => verifyUserRegistration(await document, directory));
+    expect(await code(sign(user, generateUserKey()))).toBe('E_AUTH');
+    expect(await code(sign(user, keys.owner))).toBe('E_AUTH');
+    expect(await code(sign(user, keys.admin, toHex(systemRandom(16))))).toBe('E_SIGNATURE');
+    expect(await code(sign({ type: 'machine.register', machine }))).toBe('E_INPUT');
+  });
+
+  it('of a machine too, under the name of its key', async () => {
+    expect(await verifyMachineRegistration(await sign({ type: 'machine.register', machine }), directory)).toEqual(
+      machine,
+    );
+    const code = async (document: Promise<Uint8Array>) =>
+      codeOf(async () => verifyMachineRegistration(await document, directory));
+    expect(await code(sign({ type: 'machine.register', machine }, keys.owner))).toBe('E_AUTH');
+    expect(await code(sign(user))).toBe('E_INPUT');
+    const another = { ...machine, publicKey: generateP256Key().publicKey };
+    expect(await code(sign({ type: 'machine.register', machine: another }))).toBe('E_MACHINE_UNKNOWN');
+  });
+});
+
+describe('a design secret', () => {
+  const binding = { installation: directory.installation, licence: '1'.repeat(32), design: '2'.repeat(32) };
+
+  it('opens for the one machine, licence, design and installation that it was sealed for', async () => {
+    const secret = systemRandom(32);
+    const sealed = await sealDesignSecret(machine, binding, secret);
+    expect(sealed).toHaveLength(SEALED_SECRET_BYTES);
+    const open = (change: Partial<typeof binding>, key = keys.machine) =>
+      openDesignSecret(key, { ...binding, ...change }, sealed);
+    expect(await open({})).toEqual(secret);
+    expect(await codeOf(() => open({}, generateP256Key()))).toBe('E_SEAL');
+    for (const name of ['installation', 'licence', 'design'] as const)
+      expect(await codeOf(() => open({ [name]: '3'.repeat(32) }))).toBe('E_SEAL');
+  });
+
+  it('has 32 bytes', async () => {
+    const sealed = await sealDesignSecret(machine, binding, systemRandom(31));
+    expect(await codeOf(() => openDesignSecret(keys.machine, binding, sealed))).toBe('E_SEAL');
+  });
+});

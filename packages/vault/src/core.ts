@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import {
+  type Bytes,
+  bytesOf,
+  copyBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  parse,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { z } from 'zod';
+import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
+import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
+
+/** More would make a manifest longer than a message; about 14 GB. */
+export const MAX_SEGMENTS = 850_000;
+
+export type DesignKind = 'gcode' | 'binary';
+
+/**
+ * Who holds the design secret: the owner, who seals it to each machine that a licence names, or the keys node, so that
+ * machines can be added without the owner.
+ */
+export type Custody = 'owner' | 'keys';
+
+const own = (length: number) => bytesOf(length).transform((bytes): Bytes => copyBytes(bytes));
+
+const schema = z.strictObject({
+  /** The owner's secp256k1 key, compressed: no design has an id without an owner. */
+  owner: own(33),
+  custody: z.enum(['owner', 'keys']),
+  kind: z.enum(['gcode', 'binary']),
+  /** Bytes of the design. */
+  size: z.number().int().min(1),
+  segments: z.number().int().min(1).max(MAX_SEGMENTS),
+  /** designNonce. */
+  nonce: own(16),
+  /** Root of the tree over the segments' hashes (hash-tree.ts). */
+  hashRoot: own(32),
+  /** SHA-256 of the manifest's `times` and, where there is one, `private`. */
+  timesHash: own(32),
+  privateHash: own(32).optional(),
+  contentMac: own(32),
+  /** How the owner wants its cells renewed; `rekey` unless told. */
+  maintenance: z.enum(maintenanceModes).optional(),
+});
+
+/** What the owner commits to in a few hundred bytes: licences name its hash, machines check every segment against it. */
+export type DesignCore = z.output<typeof schema>;
+
+/** A core that was read, with the names that follow from its bytes. */
+export interface NamedCore extends DesignCore {
+  /** 32 hexadecimal digits. */
+  readonly designId: string;
+  /** SHA-256 of the core's bytes, 32 bytes: what a licence names. */
+  readonly coreHash: Bytes;
+}
+
+/** @returns deterministic CBOR (spec/vault.md, section 2) */
+export function encodeCore(core: DesignCore): Bytes {
+  return encodeCbor(parse(schema, core, 'design core') as never);
+}
+
+/** @throws {MillraceError} E_INPUT, E_TOO_LARGE for its mode of maintenance */
+export function readCore(bytes: Uint8Array): NamedCore {
+  const core = parse(schema, decodeCbor(bytes, 'design core'), 'design core');
+  if (core.segments !== Math.ceil(core.size / CONTENT_BYTES))
+    throw new MillraceError('E_INPUT', 'design core: the segments do not fit the size', {
+      data: { field: 'segments' },
+    });
+  requireSize(core.maintenance, core.size);
+  return { ...core, designId: designIdOf(bytes), coreHash: coreHashOf(bytes) };
+}
+
+/** Bytes of what an owner seals to the keys node: a content key a segment, and behind them the secret in its custody. */
+export function contentKeysLength({ segments, custody }: Pick<DesignCore, 'segments' | 'custody'>): number {
+  return KEY_BYTES * (segments + (custody === 'keys' ? 1 : 0));
+}
+
+/** @throws {MillraceError} E_TOO_LARGE for this mode of maintenance */
+export function requireSize(mode: MaintenanceMode | undefined, size: number): void {
+  const most = MAX_POINTS_SEGMENTS * CONTENT_BYTES;
+  if (mode === 'key-homomorphic' && size > most)
+    throw new MillraceError('E_TOO_LARGE', `a key-homomorphic design has at most ${most} bytes, not ${size}`);
+}
+
+/** The identifier that a core gives its design. */
+export function designIdOf(core: Uint8Array): string {
+  const hash = createHash('sha256').update(utf8('millrace/v1/design')).update(core).digest();
+  return toHex(hash.subarray(0, DESIGN_ID_BYTES));
+}
+
+export function coreHashOf(core: Uint8Array): Bytes {
+  return copyBytes(createHash('sha256').update(core).digest());
+}
