@@ -97,7 +97,7 @@ async function answerTargets(): Promise<Target[]> {
   const { permit, print, licence, machine } = opening;
   const answers = {
     next: [{ print: '0'.repeat(32) }, {}],
-    callHome: [{ permit, print, licence, machine }],
+    callHome: [{ permit, print, licence, machine, owner: print }],
     report: [{}],
   };
   const target = (method: keyof typeof answers): Target => {
