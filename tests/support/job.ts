@@ -16,6 +16,7 @@ export interface StoreOptions {
   readonly kind?: 'gcode' | 'binary';
   readonly bytesPerSecond?: number;
   readonly maintenance?: 'rekey' | 'delta' | 'key-homomorphic';
+  readonly custody?: 'owner' | 'keys';
 }
 
 /** Writes the design to a file, seals and stores it, as `millrace design add` does. */

@@ -6,10 +6,14 @@ import type { Session } from './session.ts';
 
 /**
  * The core of one of the user's designs, as the user signed it: control hands it out, and its bytes follow from the id.
- * @throws {MillraceError} E_SEGMENT when control shows another, E_FORBIDDEN when it is another owner's, E_NOT_FOUND
+ * @throws {MillraceError} E_SEGMENT when control shows another, E_FORBIDDEN when it is another owner's, E_NOT_FOUND,
+ *   E_DESIGN_DELETED
  */
 export async function ownDesign({ api, signer }: Session, design: string): Promise<NamedCore> {
-  const core = readCore(fromBase64((await api.design(design)).core));
+  const view = await api.design(design);
+  if (view.state === 'deleting' || view.state === 'deleted')
+    throw new MillraceError('E_DESIGN_DELETED', 'the design was deleted', { data: { design } });
+  const core = readCore(fromBase64(view.core));
   if (core.designId !== design)
     throw new MillraceError('E_SEGMENT', `control shows another design than ${design}`, { data: { design } });
   if (!equalBytes(core.owner, signer.publicKey))
