@@ -203,8 +203,8 @@ describe('damage', () => {
     expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
     const made = await machineObject(world, objectOf(view));
     expect(made).toMatchObject({ event: 'failed', code: 'E_CELL_MISSING' });
-    // The stream names those that it came to; or, when the check was quicker, control all of them.
-    expect(view.reason).toMatch(/segments (of the design: )?\d+(-\d+)?/);
+    // The stream names those that it came to; or, when the check was quicker, control all of them. Control is told the code.
+    expect(made.reason).toMatch(/segments (of the design: )?\d+(-\d+)?/);
     // The check that follows a failed print names every one of them.
     const damage = await until(async () => (await owner.api.design(other)).damage);
     expect(damage.missing).toEqual(Array.from({ length: 40 }, (_, i) => i));

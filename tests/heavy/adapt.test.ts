@@ -85,7 +85,7 @@ it(
         operator,
         print,
         ({ progress, state }) =>
-          (progress?.matrix?.order === wanted && progress.acked >= taken) ||
+          (progress?.matrix?.order === wanted && (progress.acked ?? 0) >= taken) ||
           state === 'completed' ||
           state === 'failed',
       );

@@ -8,7 +8,7 @@ import {
   toBase64,
   toHex,
 } from '@millrace/base';
-import { generateP256Key, keyName, type P256Key, seal } from '@millrace/identity';
+import { generateP256Key, keyName, ownerSealingKey, type P256Key, seal } from '@millrace/identity';
 import {
   contentKeysInfo,
   licenceSecretInfo,
@@ -20,6 +20,7 @@ import {
   signMachineDocument,
   signTransaction,
   type Transaction,
+  usualDisclosures,
 } from '@millrace/protocol';
 import { prepareDesign, readManifest } from '@millrace/vault';
 import type { Session } from '../../packages/cli/src/client/session.ts';
@@ -157,7 +158,8 @@ export async function enrol(world: World, options: { objects: number; machines: 
           notAfter: now + 60 * MINUTE,
           holder: operator.signer.publicKey,
           secretHash: sha256(secret),
-          telemetryKey: generateP256Key().publicKey,
+          telemetryKey: ownerSealingKey(owner.user.signer.exportSecret()).publicKey,
+          disclose: [...usualDisclosures],
         },
         { id: licenceIdentifier },
       ),

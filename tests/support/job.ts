@@ -80,13 +80,13 @@ export interface MachineObject {
   readonly object: string;
   readonly event: 'completed' | 'failed';
   readonly code?: string;
+  readonly reason?: string;
   readonly segments: number;
   readonly bytes: number;
   readonly sha256?: string;
   readonly wire: number;
   readonly overhead?: number;
   readonly sessions: number;
-  readonly lines: number;
   readonly starvedSeconds: number;
   readonly machineSeconds: number;
 }

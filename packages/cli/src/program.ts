@@ -197,7 +197,11 @@ function addOwner(group: Group, add: Add): void {
     .requiredOption('--machine <name...>', 'machines on which they may be made')
     .option('--material <name...>', 'materials of which they may be made (default: any)')
     .option('--days <n>', 'how long it is valid', '30')
-    .option('--holder <user>', 'who may press print', 'operator');
+    .option('--holder <user>', 'who may press print', 'operator')
+    .option(
+      '--disclose <list>',
+      'what the holder sees: none, or progress,state,temperatures,buffer,position (default: all but position)',
+    );
   add(licence, 'list', 'licences of the user', async (context) =>
     (await import('./commands/licence.ts')).list(context),
   );

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { auditLedger } from '../src/client/audit.ts';
 import { checkCertificate } from '../src/client/certificates.ts';
 import { grantLicence } from '../src/client/licence.ts';
+import { openReport } from '../src/client/owner-view.ts';
 import {
   findPrepared,
   type PreparedDesign,
@@ -14,7 +15,7 @@ import {
   sweepPreparations,
   writePrepared,
 } from '../src/client/prepared.ts';
-import { overheadOf, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
+import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
 import { registerAll } from '../src/client/registration.ts';
 import { openSession, pick, type Session } from '../src/client/session.ts';
 import { storeDesign } from '../src/client/upload.ts';
@@ -198,6 +199,43 @@ describe('licence and print', () => {
     expect(licence.secret).not.toEqual(cloud.licences.get(second)?.secret);
   });
 
+  it('shows the owner where the machine is, and the holder only what is for the holder', async () => {
+    const licence = await licensed(1);
+    const [owner, operator] = [await as('owner'), await as('operator')];
+    const machine = installation.description.machines[0]?.registration.machine ?? '';
+    const print = await requestPrint(operator, licence, machine);
+    const [asOwner, asHolder]: [PrintLook[], PrintLook[]] = [[], []];
+    const made = await watchPrint(owner, print, (look) => asOwner.push(look));
+    const seen = await watchPrint(operator, print, (look) => asHolder.push(look));
+    expect(asOwner.at(-1)?.own).toMatchObject({ line: 8, layer: 2 });
+    expect(made.facts).toEqual({ lines: 9, layers: 2, bytes: 40_000, filamentMm: 5_000 });
+    expect(asHolder.at(-1)?.own).toBeUndefined();
+    expect(asHolder.at(-1)?.machine).toMatchObject({ temperatures: { hotend: 215 }, buffer: 2.5 });
+    expect(seen.facts).toBeUndefined();
+  });
+
+  it('refuses a report that another key signed than the event’s actor, or of another object', async () => {
+    const licence = await licensed(2);
+    const [owner, operator] = [await as('owner'), await as('operator')];
+    const machine = installation.description.machines[0]?.registration.machine ?? '';
+    await requestPrint(operator, licence, machine);
+    await requestPrint(operator, licence, machine);
+    const eventOf = async (number: number) => {
+      const event = (await owner.api.object(`${licence}-${number}`)).events.at(-1);
+      if (event?.report === undefined) throw new Error('no report');
+      return { ...event, report: event.report };
+    };
+    const [first, second] = [await eventOf(1), await eventOf(2)];
+    expect(await openReport(owner, `${licence}-1`, first)).toMatchObject({ line: 9 });
+    expect(await codeOf(openReport(owner, `${licence}-1`, second))).toBe('E_INPUT');
+    expect(await codeOf(openReport(owner, `${licence}-1`, { ...first, actor: 'a'.repeat(32) }))).toBe('E_AUTH');
+    const other = {
+      ...first.report,
+      signed: first.report.signed.replace(/^.{600}/, (text) => text.replace(/a/g, 'b')),
+    };
+    expect(await codeOf(openReport(owner, `${licence}-1`, { ...first, report: other }))).toMatch(/^E_/);
+  });
+
   it('prints as often as the licence allows, each with a certificate that verifies offline', async () => {
     const licence = await licensed(2);
     const operator = await as('operator');
@@ -242,11 +280,11 @@ describe('licence and print', () => {
   });
 
   it('reckons the overhead from what the hints carried, at both orders', () => {
-    const received = { wire: 175_159, bytes: 80_000 };
-    expect(overheadOf({ ...received, hints: 10 * 5_462 }, 24)).toBeCloseTo(1.07, 5);
-    expect(overheadOf({ ...received, hints: 10 * 8_193 }, 16)).toBeCloseTo(1.07, 5);
-    expect(overheadOf({ ...received, hints: 10 * 8_193 }, undefined)).toBeCloseTo(2.19, 2);
-    expect(overheadOf({ wire: 2_000, bytes: 0, hints: 0 }, 24)).toBeUndefined();
+    const received = { wire: 175_159 };
+    expect(overheadOf({ ...received, hints: 10 * 5_462 }, 24, 5)).toBeCloseTo(1.07, 5);
+    expect(overheadOf({ ...received, hints: 10 * 8_193 }, 16, 5)).toBeCloseTo(1.07, 5);
+    expect(overheadOf({ ...received, hints: 10 * 8_193 }, undefined, 5)).toBeCloseTo(2.14, 2);
+    expect(overheadOf({ wire: 2_000, hints: 0 }, 24, 0)).toBeUndefined();
   });
 
   it('ends with the code of a print that failed', async () => {

@@ -17,6 +17,8 @@ import { keyName, type P256Key, p256Key, partyOf, unseal } from '@millrace/ident
 import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
 import {
   contentKeysInfo,
+  createFactsSealing,
+  createOwnerSealing,
   licenceSecretInfo,
   type MachineReport,
   signMachineDocument,
@@ -173,7 +175,7 @@ export class FakeCloud {
     if (kind === 'machines') {
       return [...this.machines.values()].map(({ publicKey: _, ...machine }) => ({ ...machine, online: true }));
     }
-    if (kind === 'prints') return required(this.prints.get(id));
+    if (kind === 'prints') return id === '' ? [...this.prints.values()] : required(this.prints.get(id));
     if (kind === 'objects') {
       if (what === 'certificate') return exportCertificate(this.ledger, id);
       if (id !== '') return this.#objectView(id);
@@ -261,7 +263,12 @@ export class FakeCloud {
       count: 1,
     });
     const run = systemRandom(16);
-    const facts = { serial: 's', material: 'PLA', segments: 3, bytes: 40_000, line: 9, layer: 2, filament: 5 };
+    const binding = { installation, object };
+    const own = { time: Date.now(), bytes: 40_000, line: 9, layer: 2, filament: 5_000 };
+    const sealed = (await createFactsSealing(licence.body.telemetryKey, binding, run)).seal(own);
+    const session = systemRandom(16);
+    const live = (await createOwnerSealing(licence.body.telemetryKey, binding, session)).seal({ ...own, line: 8 });
+    const facts = { serial: 's', material: 'PLA', segments: 3, sealed };
     const report = (event: MachineReport['event']) =>
       signMachineDocument(this.#machineKey, installation, { ...common(), type: 'report', object, run, event, facts });
     const permitKey = this.#permitKey.publicKey;
@@ -271,7 +278,7 @@ export class FakeCloud {
         account: object,
         type,
         actor: keyName(key),
-        body: type === 'completed' ? { line: 9, layer: 2, bytes: 40_000, filamentMicrometres: 5_000 } : {},
+        body: {},
         evidence,
         evidenceKey: key,
         eventId: `${type}/${object}`,
@@ -288,7 +295,8 @@ export class FakeCloud {
     await append('permitted', permitKey, permit);
     await append('started', machineKey, await report('started'));
     await append('completed', machineKey, await report('completed'));
-    const machine = { state: 'done', line: 9, layer: 2, filament: 5, bytes: 40_000, wire: 43_000, hints: 14_000 };
+    const machine = { state: 'done', temperatures: { hotend: 215 }, buffer: 2.5, wire: 43_000, hints: 14_000 };
+    const owner = { session: toHex(session), sealed: toBase64(live) };
     this.prints.set(print, {
       print,
       licence: body.licence,
@@ -296,7 +304,7 @@ export class FakeCloud {
       state: 'completed',
       object,
       segments: 3,
-      progress: { acked: 3, revision: 1, machine },
+      progress: { acked: 3, revision: 1, machine, owner },
     });
   }
 
@@ -320,7 +328,10 @@ export class FakeCloud {
       type: event.type,
       time: event.time,
       actor: event.actor,
-      body: event.type === 'completed' ? event.body : {},
+      body: event.body,
+      ...(event.type === 'completed' && event.evidence !== undefined && event.evidenceKey !== undefined
+        ? { report: { signed: toBase64(event.evidence), key: toBase64(event.evidenceKey) } }
+        : {}),
     }));
     return { object, state: 'completed', events };
   }

@@ -248,13 +248,21 @@ describe('with a control node', () => {
     const print = await millrace('print', '--licence', licence.slice(0, 8), '--watch', '--json');
     expect(print.exit).toBe(0);
     const object = String(oneDocument(print.stdout).object);
-    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', layers: 2, lines: 9, bytes: 40_000 });
+    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', segments: 3 });
+    // The machine seals these to the owner: the holder’s client is shown them and opens nothing.
+    for (const field of ['layers', 'lines', 'filamentMm']) expect(oneDocument(print.stdout)).not.toHaveProperty(field);
     const again = await millrace('print', '--licence', licence, '--watch', '--json');
     expect(again.exit).toBe(3);
     expect(oneDocument(again.stdout)).toMatchObject({ error: { code: 'E_LICENCE_EXHAUSTED' } });
 
     const show = await millrace('object', 'show', object, '--json');
-    expect((oneDocument(show.stdout).events as unknown[]).length).toBe(4);
+    const events = oneDocument(show.stdout).events as { own?: object }[];
+    expect(events.length).toBe(4);
+    expect(events.at(-1)?.own).toMatchObject({ line: 9, layer: 2, filament: 5_000 });
+    expect(oneDocument(show.stdout).live).toMatchObject({ line: 8 });
+    expect((await millrace('object', 'show', object)).stdout).toMatch(/layer 2 line 9 filament 5\.00 m/);
+    const others = await millrace('object', 'show', object, '--user', 'operator', '--json');
+    expect(others.stdout).not.toMatch(/"(line|layer|filament)"/);
     const file = join(installation.layout.home, 'one.certificate');
     expect((await millrace('certificate', 'export', object, '--out', file)).exit).toBe(0);
     const verified = await millrace('certificate', 'verify', file, '--json');

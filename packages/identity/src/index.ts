@@ -2,5 +2,6 @@ export * from './authority.ts';
 export { fingerprint, type Party, partyOf, type TlsIdentity } from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';
+export * from './numbered.ts';
 export * from './seal.ts';
 export * from './verify.ts';

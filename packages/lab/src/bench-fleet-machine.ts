@@ -26,16 +26,14 @@ const TABLE_MS = 600;
 const STATE_MS = 5_000;
 const state = {
   state: 'running' as const,
-  line: 12_345,
-  layer: 17,
-  position: [101.25, 88.5, 3.4] as [number, number, number],
-  hotend: 214.6,
-  bed: 59.8,
-  filament: 1_234.5,
-  bytes: 1_234_567,
+  temperatures: { hotend: 215, bed: 60 },
+  buffer: 31.4,
   wire: 1_456_789,
   hints: 456_789,
 };
+
+/** As long as what an agent seals to the owner. */
+const SEALED = new Uint8Array(213);
 
 /** What all machines of a process count together. */
 export interface Counts {
@@ -217,7 +215,7 @@ export class FleetMachine {
     const session = this.#session;
     if (session === undefined) return;
     const withState = now - this.#stateAt >= STATE_MS / 2;
-    const stateNow = withState ? { machine: state, tableMs: TABLE_MS } : {};
+    const stateNow = withState ? { machine: state, sealed: SEALED, tableMs: TABLE_MS } : {};
     const telemetry = { acked: this.#taken, got: this.#got, ready: this.#ready, ...stateNow };
     const number = this.#number++;
     const frame = session.reverse.encode(number, sealTelemetry(session.telemetryKey, number, telemetry));

@@ -27,13 +27,17 @@ import {
 import {
   type Address,
   type Directory,
+  type Disclosure,
   decodeLink,
   encodeControl,
   type LinkControl,
   type Machine,
   type MachineReport,
+  type OwnerState,
   objectId,
   offerSession,
+  openOwnerFacts,
+  openOwnerState,
   type Permit,
   type PermitRequest,
   registrationHash,
@@ -44,6 +48,7 @@ import {
   signTransaction,
   type Telemetry,
   type TransactionOf,
+  usualDisclosures,
   verifyMachineDocument,
 } from '@millrace/protocol';
 import type { HashGroup } from '@millrace/vault';
@@ -93,6 +98,10 @@ export interface CloudOptions {
   /** Waits for the machine rather than send more frames in one revision. */
   readonly strict?: boolean;
   readonly meddling?: Meddling;
+  /** What the licence lets the operator see; the usual unless told. */
+  readonly disclose?: readonly Disclosure[];
+  /** To whom the machine is to seal; the owner unless told. */
+  readonly telemetryKey?: Bytes;
 }
 
 /** Every node of the cloud in one object, honest unless a test meddles: the agent's real link, and real sessions, behind it. */
@@ -107,6 +116,8 @@ export class TestCloud {
   readonly admin: MemorySigner;
   readonly registration: Machine;
   readonly holder = generateUserKey();
+  /** To which the machine seals what only the owner may know. */
+  readonly sealingKey = ownerSealingKey(systemRandom(32));
   readonly reports: MachineReport[] = [];
   readonly requests: PermitRequest[] = [];
   readonly requestBytes: Bytes[] = [];
@@ -204,7 +215,8 @@ export class TestCloud {
       notAfter: now + 3_600_000,
       holder: this.holder.publicKey,
       secretHash: systemRandom(32),
-      telemetryKey: ownerSealingKey(systemRandom(32)).publicKey,
+      telemetryKey: this.options.telemetryKey ?? this.sealingKey.publicKey,
+      disclose: [...(this.options.disclose ?? usualDisclosures)],
       ...change,
     });
   }
@@ -215,6 +227,20 @@ export class TestCloud {
     const dates = { id: systemRandom(16), issued: now, expires: now + 60_000 };
     const document = { type: 'user.register' as const, ...dates, publicKey, name: 'owner' };
     return signTransaction(signer, this.directory.installation, document);
+  }
+
+  /** What a report seals, as the owner opens it. */
+  openReport({ object, run, facts }: MachineReport): Promise<OwnerState> {
+    const { installation } = this.directory;
+    return openOwnerFacts(this.sealingKey, { installation, object }, run, facts.sealed ?? new Uint8Array());
+  }
+
+  /** What telemetry of the only session seals, as the owner opens it. */
+  openTelemetry({ sealed }: Telemetry): Promise<OwnerState> {
+    const [only] = this.sessions;
+    if (only === undefined || this.sessions.length > 1) throw new Error('not one session');
+    const binding = { installation: this.directory.installation, object: only.parameters.object };
+    return openOwnerState(this.sealingKey, binding, only.session, sealed ?? new Uint8Array());
   }
 
   /** The holder presses print. Returns the print's id. */

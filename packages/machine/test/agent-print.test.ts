@@ -45,12 +45,12 @@ test('a whole design reaches a sink byte for byte, over a mix of secrets, and le
   expect(cloud.requests.map(({ print, from }) => ({ print, from }))).toEqual([{ print, from: 0 }]);
   const events = cloud.reports.map(({ event }) => event);
   expect(events).toEqual(['started', 'progressed', 'progressed', 'progressed', 'completed']);
-  expect(cloud.reports[0]?.facts).toMatchObject({ segments: 0, bytes: 0, serial: 'MR-TEST-1', material: 'PLA' });
+  expect(cloud.reports[0]?.facts).toMatchObject({ segments: 0, serial: 'MR-TEST-1', material: 'PLA' });
   const completed = cloud.reports.at(-1);
-  expect(completed?.facts).toMatchObject({ segments: 70, bytes: design.bytes.length });
+  expect(completed?.facts).toMatchObject({ segments: 70 });
   expect(completed?.facts.contentMac).toEqual(contentMacOf(design));
   expect(new Set(cloud.reports.map(({ run }) => Buffer.from(run).toString('hex'))).size).toBe(1);
-  expect(cloud.telemetry.at(-1)).toMatchObject({ acked: 70, machine: { state: 'done', bytes: design.bytes.length } });
+  expect(cloud.telemetry.at(-1)).toMatchObject({ acked: 70, machine: { state: 'done', buffer: 0 } });
   expect(cloud.telemetry.filter(({ machine }) => machine !== undefined).length).toBeGreaterThanOrEqual(2);
 
   await bench.agent.close();
@@ -78,7 +78,7 @@ test('a virtual machine executes G-code, and the path that it travelled is drawn
     );
   }
   const design = storeDesign(utf8(`${lines.join('\n')}\n`));
-  bench = await startBench({ design, kind: 'virtual', factor: 1_000_000 });
+  bench = await startBench({ design, kind: 'virtual', factor: 1_000_000, disclose: ['position'] });
   const { cloud } = bench;
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
@@ -86,14 +86,31 @@ test('a virtual machine executes G-code, and the path that it travelled is drawn
   const [started, completed] = [cloud.reports[0], cloud.reports.at(-1)];
   expect(started?.event).toBe('started');
   expect(completed?.facts.contentMac).toEqual(contentMacOf(design));
-  expect(completed?.facts).toMatchObject({ line: lines.length, layer: 1 });
-  expect(completed?.facts.filament).toBeCloseTo(60, 1);
-  const id = completed?.object ?? '';
+  if (completed === undefined) throw new Error('no report');
+  const own = await cloud.openReport(completed);
+  expect(own).toMatchObject({ line: lines.length, layer: 1, bytes: design.bytes.length });
+  expect(own.filament).toBeCloseTo(60, 1);
+  const id = completed.object;
   expect(await bench.object(id)).toMatchObject({ sha256: sha256(design.bytes), lines: lines.length });
   const files = await filesBelow(join(bench.folder, 'data', 'objects'));
   const drawn = (end: string) => files.get(join(bench?.folder ?? '', 'data', 'objects', `${id}.${end}`));
   expect(drawn('png')?.subarray(1, 4).toString()).toBe('PNG');
   expect(drawn('svg')?.toString()).toContain('<svg');
+});
+
+test('beside the machine lies nothing of the path that the owner has not disclosed', async () => {
+  const design = storeDesign(utf8(`G28\n${'G1 X5 Y5 F3000\nG1 X9 Y7\n'.repeat(900)}`));
+  bench = await startBench({ design, kind: 'virtual', factor: 1_000_000 });
+  const { cloud, folder } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  await bench.agent.close();
+  const id = cloud.reports.at(-1)?.object ?? '';
+  const record = await bench.object(id);
+  expect(record).toMatchObject({ event: 'completed', sha256: sha256(design.bytes) });
+  for (const field of ['lines', 'layers', 'moves', 'unknownCommands', 'filamentMm'])
+    expect(record).not.toHaveProperty(field);
+  expect(await readdir(join(folder, 'data', 'objects'))).toEqual([`${id}.json`]);
 });
 
 test('prints are made one after the other, each as its own object', async () => {

@@ -36,16 +36,14 @@ const parameters: StreamParameters = {
 };
 const state: MachineState = {
   state: 'running',
-  line: 123_456,
-  layer: 78,
-  position: [123.45, 67.89, 12.34],
-  hotend: 210,
-  bed: 60,
-  filament: 1_234.56,
-  bytes: 12_345_678,
+  temperatures: { hotend: 215, bed: 60 },
+  buffer: 31.4,
   wire: 13_456_789,
   hints: 4_567_890,
 };
+
+/** As long as what an agent seals to the owner. */
+const sealed = systemRandom(213);
 
 /** A reporter at a machine whose progress and clock the test moves. */
 async function bench() {
@@ -64,6 +62,7 @@ async function bench() {
     ready: () => 3n,
     taken: () => ({ segments, got: segments + 2, bytes: segments * SEGMENT }),
     state: () => state,
+    sealed: () => sealed,
     tableMs: () => 321.4,
     send: (frame) => {
       frames.push(new Uint8Array(frame));
@@ -159,7 +158,7 @@ test('what is asked for again is asked for once; the last word carries the machi
   const [first, second, last] = await read();
   expect(first?.resend).toEqual([17]);
   expect(second?.resend).toBeUndefined();
-  expect(last).toMatchObject({ machine: state, tableMs: 321 });
+  expect(last).toMatchObject({ machine: state, tableMs: 321, sealed });
   await close();
 });
 

@@ -1,6 +1,6 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
+import { fromHex, MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
 import { afterEach, expect, test } from 'vitest';
 import { storeDesign } from './agent-design.ts';
 import { type Bench, startBench } from './agent-harness.ts';
@@ -22,14 +22,11 @@ const unfinished = (change: object) => ({
   object: `${'c'.repeat(32)}-1`,
   started: true,
   segments: 12,
-  bytes: 190_000,
-  line: 4_321,
-  layer: 17,
-  filament: 12.5,
+  sealed: '5ea1ed',
   ...change,
 });
 
-test('an agent that was killed in a print reports it as failed, with the last line known, before anything else', async () => {
+test('an agent that was killed in a print reports it as failed, with what was last known, before anything else', async () => {
   bench = await startBench({ design, start: false });
   await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(unfinished({})));
   await bench.restart();
@@ -42,11 +39,8 @@ test('an agent that was killed in a print reports it as failed, with the last li
     object: `${'c'.repeat(32)}-1`,
     facts: {
       code: 'E_MACHINE',
-      reason: 'the agent was restarted',
-      line: 4_321,
-      layer: 17,
       segments: 12,
-      filament: 12.5,
+      sealed: fromHex('5ea1ed'),
     },
   });
   expect(second?.event).toBe('started');
@@ -63,10 +57,7 @@ test('an agent that was killed before the machine began takes the same run up ag
     object: undefined,
     started: false,
     segments: 0,
-    bytes: 0,
-    line: 0,
-    layer: 0,
-    filament: 0,
+    sealed: undefined,
   });
   await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(begun));
   await bench.restart();
@@ -144,9 +135,10 @@ test('an agent told to stop in a print cancels it and leaves the report of it', 
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
   expect(cloud.reports.at(-1)?.facts).toMatchObject({
     code: 'E_MACHINE',
-    reason: 'the agent was stopped',
     segments: 4,
   });
+  const [failure] = cloud.reports.filter(({ event }) => event === 'failed');
+  if (failure !== undefined) expect(await cloud.openReport(failure)).toMatchObject({ reason: 'the agent was stopped' });
   expect(cloud.reports.filter(({ event }) => event === 'failed').length).toBe(1);
 });
 
@@ -174,11 +166,14 @@ test('a machine that is unplugged in a print: failed with its code, and the next
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
   const failed = cloud.reports.find(({ event }) => event === 'failed');
   expect(failed?.facts).toMatchObject({ code: 'E_MACHINE' });
-  expect(failed?.facts.line).toBeGreaterThan(0);
-  expect(failed?.facts.line).toBeLessThanOrEqual(900);
+  if (failed === undefined) throw new Error('no report');
+  const own = await cloud.openReport(failed);
+  expect(own.line).toBeGreaterThan(0);
+  expect(own.line).toBeLessThanOrEqual(900);
+  expect(own.reason).toContain('(line ');
 });
 
-test('a line that cannot be executed is named by its number, and not quoted', async () => {
+test('a line that cannot be executed is named to the owner alone, and quoted nowhere else', async () => {
   const secret = 'G1 Xsecret-of-the-design';
   bench = await startBench({
     design: storeDesign(utf8(`G28\nG1 X5 F600\n${secret}\nG1 X6\n`)),
@@ -187,16 +182,14 @@ test('a line that cannot be executed is named by its number, and not quoted', as
   const { cloud, log } = bench;
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
-  const { facts } = cloud.reports.at(-1) ?? {};
-  expect(facts?.code).toBe('E_GCODE');
-  expect(facts?.reason).toContain('line 3');
+  const failed = cloud.reports.at(-1);
+  if (failed === undefined) throw new Error('no report');
+  expect(failed.facts).toMatchObject({ code: 'E_GCODE' });
+  expect((await cloud.openReport(failed)).reason).toContain('line 3');
   await bench.agent.close();
-  const said = [
-    facts?.reason,
-    ...log,
-    await readFile(join(bench.config.data, 'objects', `${cloud.reports.at(-1)?.object}.json`), 'utf8'),
-  ];
-  expect(said.join('\n')).not.toContain('secret-of-the-design');
+  const record = await readFile(join(bench.config.data, 'objects', `${failed.object}.json`), 'utf8');
+  expect([...Object.values(failed.facts), ...log, record].join('\n')).not.toContain('secret-of-the-design');
+  expect(record).not.toMatch(/line \d/);
 });
 
 test('the run record keeps where the machine was', async () => {

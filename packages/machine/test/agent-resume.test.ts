@@ -34,7 +34,7 @@ function bound(driver: Driver): Driver {
   ] as const;
   const more = ['telemetry', 'onTelemetry', 'summary', 'toolPath', 'close'] as const;
   const methods = [...names, ...more].map((name) => [name, driver[name].bind(driver)]);
-  return { kind: driver.kind, ...Object.fromEntries(methods) };
+  return { kind: driver.kind, capabilities: driver.capabilities, ...Object.fromEntries(methods) };
 }
 
 /** Prints and waits for the end; checks what holds for every print, however often it was resumed. */

@@ -1,6 +1,7 @@
 import {
   type Bytes,
   bytesOf,
+  bytesUpTo,
   concatBytes,
   decodeCbor,
   encodeCbor,
@@ -88,6 +89,16 @@ const setMaintenance = z.strictObject({
 /** The owner has looked into an alarm: the machine may have permits of that licence again. The object stays stopped. */
 const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: z.string().max(64) });
 
+/**
+ * What an owner may let an operator see. Through control: segments that were taken, the machine's state, temperatures,
+ * seconds in its buffer. Beside the machine only: where it was, lines, layers, filament and the picture of its path.
+ */
+export const disclosures = ['progress', 'state', 'temperatures', 'buffer', 'position'] as const;
+export type Disclosure = (typeof disclosures)[number];
+
+/** What an owner discloses unless told otherwise: nothing of the design. */
+export const usualDisclosures = ['progress', 'state', 'temperatures', 'buffer'] as const satisfies Disclosure[];
+
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
   ...common,
@@ -120,8 +131,10 @@ const grantLicence = z.strictObject({
   holder: bytesOf(33),
   /** SHA-256 of the licence secret sealed to the keys node. */
   secretHash: bytesOf(32),
-  /** The owner's P-256 point: machines seal to it what only the owner may read of a print. */
+  /** The owner's P-256 point, to which machines seal what only the owner may know. */
   telemetryKey: bytesOf(65),
+  /** What the holder, and who stands at the machine, may learn of a print. */
+  disclose: z.array(z.enum(disclosures)).max(disclosures.length),
 });
 
 const requestPrint = z.strictObject({
@@ -161,6 +174,9 @@ const requestPermit = z.strictObject({
   tableMs: z.number().int().nonnegative(),
 });
 
+/** Most bytes of what a report seals to the owner. */
+export const MAX_SEALED_FACTS = 4_096;
+
 const machineReport = z.strictObject({
   type: z.literal('report'),
   ...common,
@@ -171,15 +187,11 @@ const machineReport = z.strictObject({
     serial: z.string(),
     material: materialName,
     segments: z.number().int().nonnegative(),
-    bytes: z.number().int().nonnegative(),
-    line: z.number().int().nonnegative(),
-    layer: z.number().int(),
-    /** Filament, mm, over this object. */
-    filament: z.number().nonnegative(),
     /** HMAC of the executed bytes (`completed` only); equals the manifest's when every byte was executed. */
     contentMac: bytesOf(32).optional(),
     code: z.string().max(40).optional(),
-    reason: z.string().max(500).optional(),
+    /** Where the machine was, and what it says of a failure, sealed to the owner (owner-state.ts). */
+    sealed: bytesUpTo(MAX_SEALED_FACTS).optional(),
   }),
 });
 

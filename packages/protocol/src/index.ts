@@ -4,6 +4,7 @@ export * from './http.ts';
 export * from './link.ts';
 export * from './mail.ts';
 export * from './opening.ts';
+export * from './owner-state.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';

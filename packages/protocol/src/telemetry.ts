@@ -1,25 +1,40 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { type Bytes, bytesOf, concatBytes, decodeCbor, encodeCbor, MillraceError, parse, u32be } from '@millrace/base';
+import {
+  type Bytes,
+  bytesOf,
+  bytesUpTo,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  parse,
+  u32be,
+} from '@millrace/base';
 import { z } from 'zod';
 
 const uint = z.number().int().nonnegative();
 
+/** Heaters that a machine may have; which of them it has its driver says. */
+export const heaters = ['hotend', 'bed', 'chamber'] as const;
+export type Heater = (typeof heaters)[number];
+
+const celsius = z.number().int().min(-300).max(5_000).optional();
+
+/** What the cloud may know of a running machine: nothing from which the design could be drawn. */
 export const machineStateSchema = z.strictObject({
   state: z.enum(['waiting', 'running', 'finishing', 'done']),
-  line: uint,
-  layer: z.number().int(),
-  position: z.tuple([z.number(), z.number(), z.number()]),
-  hotend: z.number(),
-  bed: z.number(),
-  /** mm of filament over this object. */
-  filament: z.number(),
-  /** Design bytes handed to the machine. */
-  bytes: uint,
+  /** Whole degrees, of the heaters that the machine has. */
+  temperatures: z.strictObject({ hotend: celsius, bed: celsius, chamber: celsius }),
+  /** Seconds of motion that lie in the agent; absent while the machine's pace is not known. */
+  buffer: z.number().nonnegative().max(1e9).optional(),
   /** Bytes on the machine's link in this session, both ways, TLS included. */
   wire: uint,
   hints: uint,
 });
 export type MachineState = z.output<typeof machineStateSchema>;
+
+/** Most bytes of what a machine seals to the owner beside its state. */
+export const MAX_SEALED_STATE = 512;
 
 const telemetrySchema = z.strictObject({
   /** Segments consumed: the machine has taken every segment below this number. */
@@ -33,6 +48,8 @@ const telemetrySchema = z.strictObject({
   /** Fresh P-256 point for the next mix. */
   mix: bytesOf(65).optional(),
   machine: machineStateSchema.optional(),
+  /** Where the machine is, sealed to the owner (owner-state.ts): the nodes pass it on. */
+  sealed: bytesUpTo(MAX_SEALED_STATE).optional(),
   /** How long the latest table took here, ms: the least length of a revision follows it. */
   tableMs: uint.optional(),
 });

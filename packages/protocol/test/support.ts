@@ -100,6 +100,7 @@ export async function createOpening(world: World, changes: Changes = {}): Promis
     holder: keys.holder.publicKey,
     secretHash: new Uint8Array(32),
     telemetryKey: generateP256Key().publicKey,
+    disclose: [],
     ...changes.licence,
   };
   const licenceId = toHex(licence.id);

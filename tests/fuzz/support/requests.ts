@@ -21,7 +21,12 @@ const json: Readonly<Record<string, unknown>> = {
   '/v1/vault/checks': { deep: true },
   '/v1/mailbox/acknowledge': { ids: [id] },
   '/v1/mailbox/release': { ids: [id] },
-  [`/v1/progress/${id}-1`]: { acked: 1, revision: 2 },
+  [`/v1/progress/${id}-1`]: {
+    acked: 1,
+    revision: 2,
+    machine: { state: 'running', temperatures: { bed: 60 }, buffer: 1.5, wire: 1, hints: 2 },
+    owner: { session: id, sealed: 'AAAA' },
+  },
   '/v1/maintenance': {
     epoch: 1,
     cells: 3,

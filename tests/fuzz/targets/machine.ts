@@ -160,10 +160,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
     started: true,
     object: 'x-1',
     segments: 1,
-    bytes: 2,
-    line: 3,
-    layer: 4,
-    filament: 5,
+    sealed: '5ea1ed',
   };
   const runs = openRunStore(folder);
   /** A file of ours that somebody has been at. */

@@ -14,16 +14,19 @@ import {
   u32be,
   utf8,
 } from '@millrace/base';
-import { keyId, parseSign1, seal } from '@millrace/identity';
+import { createNumberedSealing, generateP256Key, keyId, parseSign1, seal } from '@millrace/identity';
 import {
   acceptSession,
+  createOwnerSealing,
   decodeKey,
   decodeLink,
   encodeControl,
   encodeKey,
   encodeStream,
+  type OwnerState,
   offerSession,
   openMessage,
+  openOwnerState,
   openTelemetry,
   readTransaction,
   type StreamParameters,
@@ -39,7 +42,7 @@ import {
 } from '@millrace/protocol';
 import { z } from 'zod';
 import { createOpening, createWorld, dated, NOW } from '../../../packages/protocol/test/support.ts';
-import { encodeLoosely, mutateValue } from '../support/mutate.ts';
+import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
 import type { Target } from '../support/target.ts';
 
 /** Written again, it is the same bytes. */
@@ -79,12 +82,8 @@ export async function protocolTargets(): Promise<Target[]> {
       serial: 's',
       material: 'PLA',
       segments: 1,
-      bytes: 2,
-      line: 3,
-      layer: 4,
-      filament: 0.5,
       code: 'E_ALARM',
-      reason: 'r',
+      sealed: new Uint8Array(213),
     },
   });
   const payloads = transactions.map((one) => decodeCbor(parseSign1(one).payload, 'payload'));
@@ -170,6 +169,7 @@ export async function protocolTargets(): Promise<Target[]> {
     ...linkTargets(),
     ...(await sessionTargets()),
     ...telemetryTargets(),
+    ...(await ownerTargets()),
   ];
 
   /** The first byte says which of the four documents is changed. */
@@ -343,18 +343,13 @@ function telemetryTargets(): Target[] {
   const { key } = telemetryField.parse({ key: fromHex('07'.repeat(32)) });
   const machine = {
     state: 'running' as const,
-    line: 1,
-    layer: 1,
-    position: [1, 2, 3] as [number, number, number],
-    hotend: 200,
-    bed: 60,
-    filament: 1,
-    bytes: 1,
+    temperatures: { hotend: 200, bed: 60 },
+    buffer: 1.5,
     wire: 1,
     hints: 1,
   };
   const told = [
-    { acked: 3, ready: 2n, machine },
+    { acked: 3, ready: 2n, machine, sealed: new Uint8Array(213) },
     { acked: 3, ready: 2n, resend: [1, 2], mix: new Uint8Array(65) },
   ];
   /** As `sealTelemetry`, of anything. */
@@ -371,6 +366,46 @@ function telemetryTargets(): Target[] {
       samples,
       make: (random) => sealed(encodeLoosely(mutateValue(random.pick(told), random))),
       cost: 'cheap',
+      codes: ['E_SEAL', 'E_INPUT'],
+      decode,
+      accepts: 'any',
+    },
+  ];
+}
+
+/** What a machine seals to the owner: anybody who knows the licence can seal, so that the owner's client opens anything. */
+async function ownerTargets(): Promise<Target[]> {
+  const owner = generateP256Key();
+  const binding = { installation: '1'.repeat(32), object: `${'2'.repeat(32)}-3` };
+  const session = new Uint8Array(16).fill(4);
+  const states: OwnerState[] = [
+    { time: 1, bytes: 2, line: 3, layer: 4, position: [1.25, 2, 3], filament: 0.5 },
+    { time: 1, bytes: 2, reason: 'r' },
+  ];
+  const sealing = await createOwnerSealing(owner.publicKey, binding, session);
+  const samples = states.map((state) => sealing.seal(state));
+  /** As `createOwnerSealing`, of anything. */
+  const info = concatBytes(
+    utf8('millrace/v1/owner-state/'),
+    fromHex(binding.installation),
+    session,
+    utf8(binding.object),
+  );
+  const anything = await createNumberedSealing(owner.publicKey, info);
+  const decode = (input: Bytes) => openOwnerState(owner, binding, session, input);
+  return [
+    { name: 'state sealed to the owner', samples, cost: 'middling', codes: ['E_SEAL'], decode, accepts: 'samples' },
+    {
+      name: 'state sealed to the owner by who likes',
+      samples,
+      make: (random) => {
+        const content = encodeLoosely(mutateValue(random.pick(states), random)).subarray(0, 60_000);
+        const block = new Uint8Array(Math.ceil((2 + content.length) / 128) * 128);
+        new DataView(block.buffer).setUint16(0, content.length);
+        block.set(content, 2);
+        return anything.seal(random.below(2) === 0 ? block : mutate([block], random));
+      },
+      cost: 'middling',
       codes: ['E_SEAL', 'E_INPUT'],
       decode,
       accepts: 'any',

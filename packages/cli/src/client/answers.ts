@@ -45,6 +45,8 @@ export const licenceAnswer = z.object({
   holder: z.string(),
   machines: z.array(z.string()),
   materials: z.array(z.string()),
+  /** What the holder may see of a running print. */
+  disclose: z.array(z.string()).optional(),
 });
 export type LicenceView = z.output<typeof licenceAnswer>;
 
@@ -61,14 +63,15 @@ export const machineAnswer = z.object({
 });
 export type MachineView = z.output<typeof machineAnswer>;
 
+/** As much of it as the licence discloses to this user. */
 const machineState = z.object({
-  state: z.string(),
-  line: uint,
-  layer: z.number(),
-  filament: z.number(),
-  bytes: uint,
-  wire: uint,
-  hints: uint,
+  state: z.string().optional(),
+  /** °C, by heater. */
+  temperatures: z.record(z.string(), z.number()).optional(),
+  /** Seconds of motion in the agent. */
+  buffer: z.number().optional(),
+  wire: uint.optional(),
+  hints: uint.optional(),
 });
 export type MachineStateView = z.output<typeof machineState>;
 
@@ -83,11 +86,13 @@ export const printAnswer = z.object({
   segments: uint,
   progress: z
     .object({
-      acked: uint,
-      revision: z.number(),
+      acked: uint.optional(),
+      revision: z.number().optional(),
       /** What the stream's matrix is made of now; revisionMs is the least length of a revision. */
       matrix: z.object({ order: uint, suite: z.string(), revisionMs: z.number() }).optional(),
       machine: machineState.optional(),
+      /** For the owner: sealed by the machine, bound to this session. */
+      owner: z.object({ session: hexOf(16), sealed: z.string() }).optional(),
     })
     .optional(),
   ...failure,
@@ -106,6 +111,8 @@ export const objectAnswer = z.object({
       time: z.number(),
       actor: z.string(),
       body: z.record(z.string(), z.unknown()),
+      /** For the owner: what the machine signed, and its key; base64. */
+      report: z.object({ signed: z.string(), key: z.string() }).optional(),
     }),
   ),
 });

@@ -1,18 +1,20 @@
 import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
-import { ownerSealingKey, seal } from '@millrace/identity';
+import { seal } from '@millrace/identity';
 import {
+  type Disclosure,
   licenceSecretInfo,
   type Machine,
   registrationHash,
   sealDesignSecret,
   sha256,
+  usualDisclosures,
   verifyMachineRegistration,
 } from '@millrace/protocol';
 import { machineFromJson } from '../installation/description.ts';
 import { findUser } from '../installation/open.ts';
 import type { MachineView } from './answers.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
-import { withSecret } from './records.ts';
+import { sealingPoint } from './owner-view.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
@@ -29,6 +31,8 @@ export interface LicenceTerms {
   readonly days: number;
   /** User who may press print. */
   readonly holder: string;
+  /** What the holder may see of a running print; nothing of the design unless told. */
+  readonly disclose?: readonly Disclosure[];
 }
 
 /**
@@ -73,20 +77,13 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
       notAfter: now + Math.ceil(terms.days * DAY_MS),
       holder: fromHex(findUser(installation.description, terms.holder).publicKey),
       secretHash: sha256(sealed),
-      telemetryKey: await telemetryKey(session),
+      telemetryKey: await sealingPoint(session),
+      disclose: [...(terms.disclose ?? usualDisclosures)],
     },
     id,
   );
   await api.submit(transaction.bytes, { secret: sealed });
   return transaction.id;
-}
-
-function telemetryKey(session: Session): Promise<Bytes> {
-  return withSecret(session, (secret) => {
-    const key = ownerSealingKey(secret);
-    key.close();
-    return key.publicKey;
-  });
 }
 
 /**

@@ -1,5 +1,7 @@
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
+import type { OwnerState } from '@millrace/protocol';
 import type { MachineStateView, PrintView } from './answers.ts';
+import { openLive, openReport } from './owner-view.ts';
 import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
@@ -20,6 +22,8 @@ export async function requestPrint(session: Session, licence: string, machine: s
 export interface PrintLook {
   readonly view: PrintView;
   readonly machine: MachineStateView | undefined;
+  /** Where the machine is; for the owner of the design alone. */
+  readonly own: OwnerState | undefined;
   /** Over the last seconds. */
   readonly hintsPerSecond: number;
   readonly overhead: number | undefined;
@@ -29,7 +33,7 @@ export interface PrintOutcome {
   readonly view: PrintView;
   /** The last that the machine told of itself on the way. */
   readonly machine: MachineStateView | undefined;
-  /** What the machine signed at the end, as the ledger has it. */
+  /** What the machine signed at the end, sealed to the owner; nobody else has it. */
   readonly facts: PrintFacts | undefined;
   readonly revision: number;
   readonly hintsPerSecond: number;
@@ -38,11 +42,11 @@ export interface PrintOutcome {
 }
 
 export interface PrintFacts {
-  readonly lines: number;
-  readonly layers: number;
+  readonly lines: number | undefined;
+  readonly layers: number | undefined;
   /** Design bytes that were executed. */
   readonly bytes: number;
-  readonly filamentMm: number;
+  readonly filamentMm: number | undefined;
 }
 
 /** Looks at a print until it ends. A node that is restarted meanwhile is waited for. */
@@ -55,6 +59,8 @@ export async function watchPrint(
   const begun = clock.monotonic();
   const rate = new Rate();
   let machine: MachineStateView | undefined;
+  let acked = 0;
+  let own: OwnerState | undefined;
   let revision = 0;
   // Undefined when nobody has said it yet, or when it has changed: then hints tell no bytes.
   let order: number | 'several' | undefined;
@@ -62,14 +68,16 @@ export async function watchPrint(
     const view = await api.print(print);
     const now = clock.monotonic();
     if (view.progress !== undefined) {
-      revision = Math.max(revision, view.progress.revision);
+      revision = Math.max(revision, view.progress.revision ?? 0);
       machine = view.progress.machine ?? machine;
+      own = newer(own, await openLive(session, view));
       const said = view.progress.matrix?.order;
       order = order === undefined || said === undefined || said === order ? (order ?? said) : 'several';
       rate.add(now, machine?.hints ?? 0);
     }
-    const overhead = machine && overheadOf(machine, order === 'several' ? undefined : order);
-    look({ view, machine, hintsPerSecond: rate.recent(), overhead });
+    acked = Math.max(acked, view.progress?.acked ?? 0);
+    const overhead = machine && overheadOf(machine, order === 'several' ? undefined : order, acked);
+    look({ view, machine, own, hintsPerSecond: rate.recent(), overhead });
     if (ENDED.has(view.state)) {
       const facts = await factsOf(session, view.object);
       const milliseconds = now - begun;
@@ -79,30 +87,35 @@ export async function watchPrint(
   }
 }
 
-async function factsOf({ api }: Session, object: string | undefined): Promise<PrintFacts | undefined> {
+/** Control may show an older one again: the machine's clock tells. */
+function newer(known: OwnerState | undefined, shown: OwnerState | undefined): OwnerState | undefined {
+  return known !== undefined && (shown === undefined || shown.time < known.time) ? known : shown;
+}
+
+async function factsOf(session: Session, object: string | undefined): Promise<PrintFacts | undefined> {
   if (object === undefined) return undefined;
-  const { events } = await api.object(object);
-  const body = events.findLast(({ type }) => type === 'completed' || type === 'failed')?.body;
-  if (body === undefined) return undefined;
-  const number = (key: string) => (typeof body[key] === 'number' ? body[key] : 0);
-  return {
-    lines: number('line'),
-    layers: number('layer'),
-    bytes: number('bytes'),
-    filamentMm: number('filamentMicrometres') / 1000,
-  };
+  const { events } = await session.api.object(object);
+  const last = events.findLast(({ type }) => type === 'completed' || type === 'failed');
+  const facts = last && (await openReport(session, object, last));
+  if (facts === undefined) return undefined;
+  const { line: lines, layer: layers, bytes, filament: filamentMm } = facts;
+  return { lines, layers, bytes, filamentMm };
 }
 
 /**
  * Bytes on the wire for each design byte that their hints carried: true at any moment of a print, while the design
  * bytes that the machine has consumed lag behind by what is buffered.
- * @param order of the machine's matrix: 16 or 24. Unknown, the design bytes that were consumed have to do.
+ * @param order of the machine's matrix: 16 or 24. Unknown, the segments that were consumed have to do.
+ * @param acked segments that the machine has consumed
  */
 export function overheadOf(
-  { hints, wire, bytes }: Pick<MachineStateView, 'hints' | 'wire' | 'bytes'>,
+  { hints, wire }: Pick<MachineStateView, 'hints' | 'wire'>,
   order: number | undefined,
+  acked: number,
 ): number | undefined {
-  const carried = order === undefined ? bytes : ((hints * order) / 8 / SEALED_BYTES) * CONTENT_BYTES;
+  if (hints === undefined || wire === undefined) return undefined;
+  const segments = order === undefined ? acked : (hints * order) / 8 / SEALED_BYTES;
+  const carried = segments * CONTENT_BYTES;
   return carried > 0 ? wire / carried : undefined;
 }
 

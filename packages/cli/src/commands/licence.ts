@@ -1,4 +1,5 @@
 import { MillraceError } from '@millrace/base';
+import { type Disclosure, disclosures, usualDisclosures } from '@millrace/protocol';
 import type { LicenceView } from '../client/answers.ts';
 import { grantLicence } from '../client/licence.ts';
 import { namedDesigns } from '../client/records.ts';
@@ -14,6 +15,7 @@ export interface GrantOptions {
   readonly material?: readonly string[];
   readonly days: string;
   readonly holder: string;
+  readonly disclose?: string;
 }
 
 export function grant(context: Context, options: GrantOptions): Promise<void> {
@@ -27,6 +29,7 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
       materials: options.material ?? [],
       days: wholeNumber(options.days, '--days', 1, 36_500),
       holder: options.holder,
+      disclose: disclosedBy(options.disclose),
     };
     const licence = await grantLicence(session, terms);
     context.terminal.result(
@@ -42,12 +45,26 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
             ['holder', terms.holder],
             ['days', String(terms.days)],
             ['secret', design.custody === 'owner' ? 'sealed by you to each machine' : 'in custody of the keys node'],
+            ['the holder sees', terms.disclose.join(', ') || 'no live figures'],
           ],
           '  ',
         ),
         `Print with \`${commandName} print --licence ${licence} --machine ${terms.machines[0] ?? ''} --watch\`.`,
       ].join('\n'),
     );
+  });
+}
+
+/** "position" is for who stands at the machine; the cloud cannot read it. @throws {MillraceError} E_INPUT */
+function disclosedBy(list: string | undefined): readonly Disclosure[] {
+  if (list === undefined) return usualDisclosures;
+  const words = list === 'none' ? [] : list.split(',');
+  return words.map((word) => {
+    const known = disclosures.find((name) => name === word);
+    if (known === undefined) {
+      throw new MillraceError('E_INPUT', `--disclose: expected none, or some of ${disclosures.join(',')}; not ${word}`);
+    }
+    return known;
   });
 }
 

@@ -1,35 +1,50 @@
 import { readFile } from 'node:fs/promises';
 import { MillraceError, toHex } from '@millrace/base';
+import type { OwnerState } from '@millrace/protocol';
 import type { ObjectView } from '../client/answers.ts';
 import { type CertificateSummary, checkCertificate } from '../client/certificates.ts';
-import { pick } from '../client/session.ts';
+import { openLive, openReport } from '../client/owner-view.ts';
+import { pick, type Session } from '../client/session.ts';
 import type { Description } from '../installation/description.ts';
 import { hasSystemCode, replaceFile } from '../installation/files.ts';
 import { installationExists, openInstallation } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
 import { type Context, withSession } from './context.ts';
+import { placeOf } from './print.ts';
 
 export function show(context: Context, object: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const view = await session.api.object(object);
     const nameOf = namer(session.installation.description);
-    const rows = view.events.map((event) => [
+    const live = await liveOf(session, object);
+    const events: (ObjectView['events'][number] & { readonly own: OwnerState | undefined })[] = [];
+    for (const { report, ...event } of view.events) {
+      events.push({ ...event, own: await openReport(session, object, { ...event, report }) });
+    }
+    const rows = events.map((event) => [
       String(event.index),
       event.type,
       new Date(event.time).toISOString(),
       nameOf(event.actor),
-      factsOf(event.body),
+      [factsOf(event.body), ...placeOf(event.own)].join(' '),
     ]);
     context.terminal.result(
-      view,
+      { ...view, events, live },
       [
         `Object ${view.object}: ${view.state}`,
+        ...(live === undefined ? [] : [placeOf(live).join('  ')]),
         ...(view.design === undefined ? [] : [`design ${view.design}`]),
         formatTable(['entry', 'event', 'time', 'actor', 'facts'], rows),
       ].join('\n'),
     );
   });
+}
+
+/** Where the machine is, while it makes the object: as it tells the owner. */
+async function liveOf(session: Session, object: string): Promise<OwnerState | undefined> {
+  const print = (await session.api.prints()).find((view) => view.object === object);
+  return print && (await openLive(session, print));
 }
 
 export function list(context: Context): Promise<void> {

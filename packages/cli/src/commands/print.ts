@@ -1,4 +1,5 @@
 import { MillraceError } from '@millrace/base';
+import type { OwnerState } from '@millrace/protocol';
 import type { LicenceView } from '../client/answers.ts';
 import { type PrintLook, type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '../client/print.ts';
 import { pick, type Session } from '../client/session.ts';
@@ -60,14 +61,36 @@ export async function watchWithProgress(
   }
 }
 
-function detailOf({ view, machine, hintsPerSecond, overhead }: PrintLook): string {
+function detailOf({ view, machine, own, hintsPerSecond, overhead }: PrintLook): string {
   if (machine === undefined) return view.state;
+  const { wire, buffer, temperatures = {} } = machine;
+  const revision = view.progress?.revision;
+  const degrees = Object.entries(temperatures).map(([heater, celsius]) => `${heater} ${celsius} °C`);
   return [
-    `layer ${Math.max(0, machine.layer)}`,
-    `revision ${view.progress?.revision ?? 0}${matrixOf(view)}`,
-    `${formatCount(hintsPerSecond)} hints/s`,
-    `wire ${formatBytes(machine.wire)}${overhead === undefined ? '' : ` (×${overhead.toFixed(3)})`}`,
+    ...placeOf(own),
+    ...degrees,
+    ...(buffer === undefined ? [] : [`buffer ${formatDuration(1_000 * buffer)}`]),
+    ...(revision === undefined ? [] : [`revision ${revision}${matrixOf(view)}`]),
+    ...(wire === undefined
+      ? []
+      : [
+          `${formatCount(hintsPerSecond)} hints/s`,
+          `wire ${formatBytes(wire)}${overhead === undefined ? '' : ` (×${overhead.toFixed(3)})`}`,
+        ]),
   ].join('  ');
+}
+
+/** What only the owner is told. */
+export function placeOf(own: OwnerState | undefined): string[] {
+  if (own === undefined) return [];
+  const { layer, line, position, filament, reason } = own;
+  return [
+    ...(layer === undefined ? [] : [`layer ${Math.max(0, layer)}`]),
+    ...(line === undefined ? [] : [`line ${line}`]),
+    ...(position === undefined ? [] : [`at ${position.map((mm) => mm.toFixed(2)).join(' ')}`]),
+    ...(filament === undefined ? [] : [`filament ${(filament / 1000).toFixed(2)} m`]),
+    ...(reason === undefined ? [] : [`reason ${reason}`]),
+  ];
 }
 
 /** Order, suite and length of a revision, as they are now. */
@@ -104,9 +127,9 @@ export function formatOutcome(
     [
       ['segments', String(view.segments)],
       ['time', formatDuration(milliseconds)],
-      ['layers', facts && String(facts.layers)],
-      ['lines', facts && String(facts.lines)],
-      ['filament', facts && `${(facts.filamentMm / 1000).toFixed(2)} m`],
+      ['layers', facts?.layers?.toString()],
+      ['lines', facts?.lines?.toString()],
+      ['filament', facts?.filamentMm === undefined ? undefined : `${(facts.filamentMm / 1000).toFixed(2)} m`],
       ['revisions', String(revision + 1)],
       ['hints', exact === undefined ? rate : [formatCount(exact.hints), rate].filter(Boolean).join(', ')],
       [

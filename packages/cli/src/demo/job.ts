@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { MillraceError, parse, sleep } from '@millrace/base';
+import { usualDisclosures } from '@millrace/protocol';
 import { z } from 'zod';
 import type { DesignView } from '../client/answers.ts';
 import { type CertificateSummary, checkCertificate } from '../client/certificates.ts';
@@ -61,12 +62,15 @@ export function license({ owner, operator, machine }: Job, design: DesignView): 
     materials: [machine.material],
     days: 30,
     holder: operator.user.name,
+    // The demonstration shows the picture that the machine draws beside itself.
+    disclose: [...usualDisclosures, 'position'],
   });
 }
 
 export async function makeObject(job: Job, licence: string, label: string): Promise<PrintOutcome> {
   const print = await requestPrint(job.operator, licence, job.machine.machine);
-  const outcome = await watchWithProgress(job.operator, job.terminal, print, label);
+  // The owner sees where the machine is; the operator would see no layer.
+  const outcome = await watchWithProgress(job.owner, job.terminal, print, label);
   requireCompleted(outcome);
   return outcome;
 }

@@ -37,6 +37,7 @@ export async function takeAlarm(
       ? current
       : { ...current, state: 'alarmed', code: 'E_ALARM', reason: `${message.reason} (noticed by the ${from} node)` },
   );
+  context.progress.delete(object);
 }
 
 /**

@@ -4,7 +4,8 @@ import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import type { Mailbox } from './mailbox.ts';
-import type { Progress, Records } from './records.ts';
+import type { Records } from './records.ts';
+import type { Progress } from './schemas.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {
@@ -15,7 +16,7 @@ export interface ControlContext {
   readonly ledger: Ledger;
   readonly mailbox: Mailbox;
   readonly permitKey: P256Key;
-  /** By object. */
+  /** By object, while its print runs. */
   readonly progress: Map<string, Progress>;
   /** When each node, and each machine by its name, was last heard of. */
   readonly seen: Map<NodeRole, number>;

@@ -1,5 +1,5 @@
 import { bytesOf, hexOf } from '@millrace/base';
-import { CLOCK_SKEW_MS, type MachineState, type MatrixInUse, machineSchema } from '@millrace/protocol';
+import { CLOCK_SKEW_MS, machineSchema } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
@@ -112,14 +112,6 @@ export type MachineRecord = z.output<typeof machineRecordSchema>;
 export type DesignRecord = z.output<typeof designSchema>;
 export type LicenceRecord = z.output<typeof licenceSchema>;
 export type PrintRecord = z.output<typeof printSchema>;
-
-/** Live figures of a running print; kept in memory only. */
-export interface Progress {
-  readonly acked: number;
-  readonly revision: number;
-  readonly matrix?: MatrixInUse | undefined;
-  readonly machine?: MachineState | undefined;
-}
 
 export interface Records {
   readonly users: Table<UserRecord>;

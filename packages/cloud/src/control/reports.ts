@@ -1,13 +1,19 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  copyBytes,
+  equalBytes,
+  errorCodes,
+  isErrorCode,
+  MillraceError,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
 import { type MachineReport, verifyMachineDocument } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 
 /** A print that ended so may have met a damaged cell: the vault is checked at once, before another print does. */
 const SUSPICIOUS = new Set(['E_CELL_MISSING', 'E_CELL_DAMAGED', 'E_SEAL']);
-
-/** Micrometres of filament: the ledger knows whole numbers only. */
-const micrometres = (millimetres: number) => Math.round(millimetres * 1_000);
 
 /**
  * Takes a machine's signed report into the ledger, once; the same report again is answered as before.
@@ -43,10 +49,6 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
       serial: facts.serial,
       material: facts.material,
       segments: facts.segments,
-      bytes: facts.bytes,
-      line: facts.line,
-      layer: facts.layer,
-      filamentMicrometres: micrometres(facts.filament),
       ...(outcome.code === undefined ? {} : { code: outcome.code, reason: outcome.reason ?? '' }),
     },
     evidence: bytes,
@@ -62,6 +64,7 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
     const { code, reason } = outcome;
     return { ...current, state: outcome.state, ...(code === undefined ? {} : { code, reason: reason ?? '' }) };
   });
+  if (outcome.type === 'completed' || outcome.type === 'failed') context.progress.delete(body.object);
 }
 
 interface Outcome {
@@ -69,6 +72,11 @@ interface Outcome {
   readonly state?: PrintRecord['state'];
   readonly code?: string;
   readonly reason?: string;
+}
+
+/** A machine says why in full to the owner alone: its words may quote the design. */
+function meaningOf(code = 'E_MACHINE'): string {
+  return isErrorCode(code) ? errorCodes[code].meaning : '';
 }
 
 /** Completed counts only when the machine executed exactly the bytes of the signed manifest. */
@@ -85,7 +93,7 @@ function judge(report: MachineReport, contentMac: Uint8Array): Outcome {
         type: 'failed',
         state: facts.code === 'E_ALARM' ? 'alarmed' : 'failed',
         code: facts.code ?? 'E_MACHINE',
-        reason: facts.reason ?? '',
+        reason: meaningOf(facts.code),
       };
     case 'completed':
       if (facts.contentMac !== undefined && equalBytes(facts.contentMac, contentMac))

@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, machineStateSchema, matrixInUseSchema, type NodeRole } from '@millrace/protocol';
+import { machineSchema, type NodeRole } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
@@ -13,22 +13,17 @@ import { takeHead } from './heads.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
+import { takeProgress } from './progress.ts';
 import { printOf, takeReport } from './reports.ts';
-import { checkpointText, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
+import { checkpointText, progressBody, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
-import { designView, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
+import { designView, isOwner, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
 import type { WorkBoard } from './work.ts';
 
 type Params = { Params: Record<string, string> };
 
 const idsBody = z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) });
 const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), consumer: z.string().max(64) });
-const progressBody = z.strictObject({
-  acked: z.number().int().nonnegative(),
-  revision: z.number().int().nonnegative(),
-  matrix: matrixInUseSchema.optional(),
-  machine: machineStateSchema.optional(),
-});
 const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });
 const callBody = z.strictObject({ request: z.instanceof(Uint8Array) });
 const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
@@ -113,15 +108,16 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     const name = user(request);
     const shown = [];
     for await (const [, print] of records.prints.list()) {
-      if (await ownsObject(context, print, name)) shown.push(await printView(context, print));
+      if (await ownsObject(context, print, name)) shown.push(await printView(context, print, name));
     }
     return shown;
   });
   server.get<Params>('/v1/prints/:id', async (request) => {
     const print = await records.prints.require(request.params.id ?? '');
-    if (!(await ownsObject(context, print, user(request))))
+    const name = user(request);
+    if (!(await ownsObject(context, print, name)))
       throw new MillraceError('E_FORBIDDEN', 'the print is somebody else’s');
-    return printView(context, print);
+    return printView(context, print, name);
   });
   server.post('/v1/vault/checks', async (request) => {
     user(request);
@@ -154,7 +150,7 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
     const shown = [];
     for await (const [, print] of records.prints.list()) {
       if (print.object !== undefined && (await ownsObject(context, print, name)))
-        shown.push(await objectView(context, print.object));
+        shown.push(await objectView(context, print.object, await isOwner(context, print, name)));
     }
     return shown;
   });
@@ -166,7 +162,10 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
     }
     return object;
   };
-  server.get<Params>('/v1/objects/:id', async (request) => objectView(context, await requireOwn(request)));
+  server.get<Params>('/v1/objects/:id', async (request) => {
+    const object = await requireOwn(request);
+    return objectView(context, object, await isOwner(context, await printOf(context, object), user(request)));
+  });
   server.get<Params>('/v1/objects/:id/certificate', async (request, reply) => {
     const object = await requireOwn(request);
     return reply.type('application/octet-stream').send(Buffer.from(await exportCertificate(ledger, object)));
@@ -222,11 +221,8 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
     return {};
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
-    node(request);
-    const object = request.params.object ?? '';
-    const told = parse(progressBody, request.body, 'progress');
-    const machine = told.machine ?? context.progress.get(object)?.machine;
-    context.progress.set(object, { ...told, machine });
+    requireRole(directory, request, 'segments');
+    await takeProgress(context, request.params.object ?? '', parse(progressBody, request.body, 'progress'));
     return {};
   });
   server.post('/v1/head', async (request) => {

@@ -1,4 +1,5 @@
-import { MAX_REPAIR, matrixInUseSchema } from '@millrace/protocol';
+import { hexOf } from '@millrace/base';
+import { disclosures, MAX_REPAIR, MAX_SEALED_STATE, machineStateSchema, matrixInUseSchema } from '@millrace/protocol';
 import { z } from 'zod';
 
 /** Shapes of the API's bodies and answers: the source of both the checks and the OpenAPI document. */
@@ -16,6 +17,18 @@ export const repairBody = z.strictObject({ segments: z.array(z.int().nonnegative
 export const repairAnswer = z.object({ repair: z.string() });
 
 export const vaultCheckBody = z.strictObject({ deep: z.boolean() });
+
+/** Live figures of a running print, as the segments node tells them. */
+export const progressBody = z.strictObject({
+  acked: z.int().nonnegative(),
+  revision: z.int().nonnegative(),
+  matrix: matrixInUseSchema.optional(),
+  machine: machineStateSchema.optional(),
+  /** What the machine sealed to the owner, and the session to which it is bound. */
+  owner: z.strictObject({ session: hexOf(16), sealed: z.base64().max(2 * MAX_SEALED_STATE) }).optional(),
+});
+/** Kept in memory only. */
+export type Progress = z.output<typeof progressBody>;
 
 export const transactionAnswer = z.object({
   id: z.string(),
@@ -68,6 +81,7 @@ export const licenceAnswer = z.object({
   materials: z.array(z.string()),
   notBefore: z.int(),
   notAfter: z.int(),
+  disclose: z.array(z.enum(disclosures)).describe('what the holder may see of a running print'),
 });
 
 export const machineAnswer = z.object({
@@ -93,12 +107,17 @@ export const printAnswer = z.object({
   segments: z.int(),
   progress: z
     .object({
-      acked: z.int(),
-      revision: z.int(),
+      acked: z.int().optional(),
+      revision: z.int().optional(),
       matrix: matrixInUseSchema.optional(),
       machine: z.looseObject({}).optional(),
+      owner: z
+        .object({ session: z.string(), sealed: base64 })
+        .optional()
+        .describe('for the owner: where the machine is, sealed to the owner’s key; see spec/protocol.md'),
     })
-    .optional(),
+    .optional()
+    .describe('while it runs; the holder sees what the licence discloses'),
 });
 
 export const objectAnswer = z.object({
@@ -113,6 +132,10 @@ export const objectAnswer = z.object({
       time: z.int(),
       actor: z.string(),
       body: z.looseObject({}),
+      report: z
+        .object({ signed: base64, key: base64 })
+        .optional()
+        .describe('for the owner: the machine’s signed report, with a part sealed to the owner’s key'),
     }),
   ),
 });

@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
+import { isSealingPoint, keyName } from '@millrace/identity';
 import {
   checkMachine,
   registrationHash,
@@ -220,6 +220,8 @@ async function grantLicence(
     if (record === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${machine} is registered`);
     checkMachine(record.registration, machine, body);
   }
+  if (!isSealingPoint(body.telemetryKey))
+    throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is no point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
   const created = await records.licences.create(licence, {
     licence,

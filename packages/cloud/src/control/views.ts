@@ -2,10 +2,14 @@ import { MillraceError, toBase64, toHex } from '@millrace/base';
 import { readTransaction } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
+import { disclosedTo } from './progress.ts';
 import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './records.ts';
 
 /** A machine whose agent polled within this time is online. */
 const ONLINE_MS = 45_000;
+
+/** Events behind which stands a machine's report. */
+const REPORTS: ReadonlySet<string> = new Set(['started', 'progressed', 'completed', 'failed']);
 
 export function designView(record: DesignRecord) {
   const { design, name, custody, kind, size, segments, state, code, reason, damage, repair, setting } = record;
@@ -29,8 +33,7 @@ export function designView(record: DesignRecord) {
 }
 
 export async function licenceView(context: ControlContext, record: LicenceRecord) {
-  const terms = readTransaction(record.transaction);
-  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  const terms = termsOf(record);
   const { licence, design, objects, holder } = record;
   return {
     licence,
@@ -42,7 +45,14 @@ export async function licenceView(context: ControlContext, record: LicenceRecord
     materials: terms.materials,
     notBefore: terms.notBefore,
     notAfter: terms.notAfter,
+    disclose: terms.disclose,
   };
+}
+
+function termsOf({ transaction }: LicenceRecord) {
+  const terms = readTransaction(transaction);
+  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  return terms;
 }
 
 export function machineView(context: ControlContext, { registration, hash, document }: MachineRecord) {
@@ -52,20 +62,34 @@ export function machineView(context: ControlContext, { registration, hash, docum
   return { machine, serial, kind, profile, registration: toHex(hash), document: toBase64(document), online };
 }
 
-export async function printView(context: ControlContext, record: PrintRecord) {
+/** @param user owner or holder: the holder sees what the licence discloses */
+export async function printView(context: ControlContext, record: PrintRecord, user: string) {
   const { print, licence, design, machine, state, object, code, reason, cleared } = record;
   const { segments } = await context.records.designs.require(design);
-  const progress = object === undefined ? undefined : context.progress.get(object);
+  const progress = await progressFor(context, record, user);
   return { print, licence, design, machine, state, object, code, reason, cleared, segments, progress };
+}
+
+async function progressFor(context: ControlContext, print: PrintRecord, user: string) {
+  const progress = print.object === undefined ? undefined : context.progress.get(print.object);
+  if (progress === undefined || (await isOwner(context, print, user))) return progress;
+  return disclosedTo(progress, termsOf(await context.records.licences.require(print.licence)).disclose);
+}
+
+export async function isOwner({ records }: ControlContext, { design }: PrintRecord, user: string): Promise<boolean> {
+  return (await records.designs.get(design))?.owner === user;
 }
 
 /** Whether `user` may see the print: holder, or owner of the design. */
 export async function ownsObject(context: ControlContext, print: PrintRecord, user: string): Promise<boolean> {
-  return print.holder === user || (await context.records.designs.get(print.design))?.owner === user;
+  return print.holder === user || isOwner(context, print, user);
 }
 
-/** @throws {MillraceError} E_NOT_FOUND */
-export async function objectView({ ledger }: ControlContext, object: string) {
+/**
+ * @param forOwner with the machine's signed reports: what they seal only the owner can open
+ * @throws {MillraceError} E_NOT_FOUND
+ */
+export async function objectView({ ledger }: ControlContext, object: string, forOwner: boolean) {
   const events = await ledger.account(object);
   const [head] = await ledger.accounts(object);
   if (events.length === 0 || head === undefined) throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
@@ -82,6 +106,9 @@ export async function objectView({ ledger }: ControlContext, object: string) {
       body: Object.fromEntries(
         Object.entries(event.body).map(([key, value]) => [key, value instanceof Uint8Array ? toHex(value) : value]),
       ),
+      ...(forOwner && REPORTS.has(event.type) && event.evidence !== undefined && event.evidenceKey !== undefined
+        ? { report: { signed: toBase64(event.evidence), key: toBase64(event.evidenceKey) } }
+        : {}),
     })),
   };
 }

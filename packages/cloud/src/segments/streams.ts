@@ -1,4 +1,13 @@
-import { type Bytes, type Clock, type Logger, MillraceError, toHex, toMillraceError, wipe } from '@millrace/base';
+import {
+  type Bytes,
+  type Clock,
+  type Logger,
+  MillraceError,
+  toBase64,
+  toHex,
+  toMillraceError,
+  wipe,
+} from '@millrace/base';
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
@@ -31,6 +40,8 @@ interface Progress {
   readonly revision: number;
   readonly matrix: MatrixInUse;
   readonly machine: MachineState | undefined;
+  /** What the machine seals to the owner: passed on as it is. */
+  readonly owner: { readonly session: string; readonly sealed: string } | undefined;
 }
 
 export interface SegmentsStreamsModules {
@@ -109,7 +120,7 @@ export class SegmentsStreams {
       sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
       onTelemetry: (telemetry, { revision, revisionMs }) => {
         const { order, suite } = parameters;
-        this.#report(parameters.object, telemetry, revision, { order, suite, revisionMs });
+        this.#report(key, parameters.object, telemetry, revision, { order, suite, revisionMs });
       },
       onEnd: (error) => void this.#ended(key, message.jti, error),
     });
@@ -207,10 +218,12 @@ export class SegmentsStreams {
   }
 
   /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
-  #report(object: string, telemetry: Telemetry, revision: bigint, matrix: Progress['matrix']): void {
+  #report(session: string, object: string, telemetry: Telemetry, revision: bigint, matrix: Progress['matrix']): void {
     const known = this.#progress.get(object);
     const machine = telemetry.machine ?? known?.machine;
-    const progress = { acked: telemetry.acked, revision: Number(revision), matrix, machine };
+    const { acked, sealed } = telemetry;
+    const owner = sealed === undefined ? known?.owner : { session, sealed: toBase64(sealed) };
+    const progress = { acked, revision: Number(revision), matrix, machine, owner };
     this.#progress.set(object, progress);
     if (known === undefined) setTimeout(() => this.#tell(object), PROGRESS_MS);
     if (machine?.state === 'done') this.#tell(object);

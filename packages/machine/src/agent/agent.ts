@@ -4,6 +4,7 @@ import {
   type Clock,
   type Closable,
   Closer,
+  fromHex,
   type Logger,
   MillraceError,
   type RandomSource,
@@ -21,7 +22,6 @@ import type { Driver } from '../drivers/contract.ts';
 import { createDriver } from '../drivers/create.ts';
 import { type Calls, createCalls, isPassing } from './calls.ts';
 import type { MachineConfig } from './config.ts';
-import { evidence } from './facts.ts';
 import { Inbox } from './inbox.ts';
 import { type CloudLink, connectCloud } from './link.ts';
 import { type Outbox, openOutbox } from './outbox.ts';
@@ -132,10 +132,10 @@ function configuredDriver({ kind, serial, profile, driver }: MachineConfig): Pro
 async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<void> {
   const record = await runs.read();
   if (record === undefined || !record.started || record.object === undefined) return;
-  const { object, run, segments, bytes, line, layer, filament } = record;
-  logger.error({ object, line }, 'the agent was restarted during a print');
-  const reason = new MillraceError('E_MACHINE', 'the agent was restarted');
-  await report({ object, run }, 'failed', { segments, bytes, line, layer, filament }, evidence(reason));
+  const { object, run, segments, sealed } = record;
+  logger.error({ object, segments }, 'the agent was restarted during a print');
+  const place = sealed === undefined ? {} : { sealed: fromHex(sealed) };
+  await report({ object, run }, 'failed', { segments, code: 'E_MACHINE', ...place });
   await runs.clear();
 }
 
@@ -176,7 +176,7 @@ async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promi
   const print = await calls.next(signal);
   if (print === undefined) return undefined;
   const run = toHex(random(16));
-  return { print, run, started: false, segments: 0, bytes: 0, line: 0, layer: 0, filament: 0 };
+  return { print, run, started: false, segments: 0 };
 }
 
 /** Connects to the machine unless it is connected, and has it say who it is. @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE */

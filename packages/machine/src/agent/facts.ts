@@ -1,56 +1,59 @@
 import { errorCodes, type MillraceError } from '@millrace/base';
-import type { MachineReport, MachineState } from '@millrace/protocol';
+import { heaters, type MachineState, type OwnerState } from '@millrace/protocol';
 import type { Driver } from '../drivers/contract.ts';
 
-/** Where a machine is in its run: counts only, nothing of the design. */
-export interface Position {
-  readonly segments: number;
-  readonly bytes: number;
-  readonly line: number;
-  readonly layer: number;
-  readonly filament: number;
-}
+const hundredths = (value: number) => Math.round(value * 100) / 100;
 
-/** As the machine says. @param segments that it has taken */
-export function positionOf(driver: Driver, segments: number, odometer: number): Position {
-  const now = driver.telemetry();
-  return {
-    segments,
-    bytes: now.executedBytes,
-    line: now.line,
-    layer: now.layer,
-    filament: Math.max(0, now.odometer - odometer),
-  };
-}
-
+/** What the cloud may see of the machine: nothing of where it is. */
 export function stateOf(
-  driver: Driver,
-  counts: { state: MachineState['state']; bytes: number; wire: number; hints: number; odometer: number },
+  driver: Pick<Driver, 'telemetry' | 'capabilities'>,
+  counts: { state: MachineState['state']; bufferMs: number | undefined; wire: number; hints: number },
 ): MachineState {
-  const { position, line, layer, temperatures, odometer } = driver.telemetry();
-  const { state, bytes, wire, hints } = counts;
-  const hundredths = (value: number) => Math.round(value * 100) / 100;
+  const { temperatures } = driver.telemetry();
+  const { state, bufferMs, wire, hints } = counts;
+  const degrees = heaters
+    .filter((heater) => driver.capabilities.heaters.includes(heater))
+    .map((heater) => [heater, Math.round(temperatures[heater]?.now ?? 0)] as const);
   return {
     state,
-    line,
-    layer,
-    position: [hundredths(position.x), hundredths(position.y), hundredths(position.z)],
-    hotend: Math.round(temperatures.hotend.now),
-    bed: Math.round(temperatures.bed.now),
-    filament: hundredths(Math.max(0, odometer - counts.odometer)),
-    bytes,
+    temperatures: Object.fromEntries(degrees),
+    ...(bufferMs === undefined ? {} : { buffer: Math.round(bufferMs / 100) / 10 }),
     wire,
     hints,
   };
 }
 
+/** What only the owner learns: all that the machine has. @param odometer of the machine when the run began */
+export function ownerStateOf(
+  driver: Pick<Driver, 'telemetry' | 'capabilities'>,
+  { time, odometer }: { time: number; odometer: number },
+): OwnerState {
+  const { capabilities } = driver;
+  const now = driver.telemetry();
+  const { position } = now;
+  return {
+    time,
+    bytes: now.executedBytes,
+    ...(capabilities.lines ? { line: now.line } : {}),
+    ...(capabilities.layers ? { layer: now.layer } : {}),
+    ...(capabilities.position
+      ? { position: [hundredths(position.x), hundredths(position.y), hundredths(position.z)] }
+      : {}),
+    ...(capabilities.filament ? { filament: hundredths(Math.max(0, now.odometer - odometer)) } : {}),
+  };
+}
+
 /**
- * What may be said of an error outside this machine. A line that cannot be executed is named by its number: its text,
- * which a message might quote, is the design's.
+ * What may be said of an error beside this machine; the cloud is told the code alone. A line that cannot be executed is
+ * not quoted: its text is the design's.
  */
-export function evidence(error: MillraceError): Pick<MachineReport['facts'], 'code' | 'reason'> {
+export function evidence({ code, message }: MillraceError): { readonly code: string; readonly reason: string } {
+  return { code, reason: (code === 'E_GCODE' ? errorCodes.E_GCODE.meaning : message).slice(0, 500) };
+}
+
+/** The whole of it, for the owner. */
+export function fullReason(error: MillraceError): string {
   const { line } = error.data;
   const where = typeof line === 'number' ? ` (line ${line})` : '';
-  const what = error.code === 'E_GCODE' ? errorCodes.E_GCODE.meaning : error.message;
-  return { code: error.code, reason: `${what}${error.code === 'E_GCODE' ? where : ''}`.slice(0, 500) };
+  return `${error.message.slice(0, 470)}${where}`;
 }

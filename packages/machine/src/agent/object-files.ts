@@ -2,8 +2,11 @@ import { join } from 'node:path';
 import { drawPng, drawSvg, type ToolPath } from '../tool-path/index.ts';
 import { writeDurably } from './files.ts';
 
-/** What stays beside the machine of an object that it made, or began: counts, times and the hash of the executed bytes. */
-export interface ObjectRecord {
+/**
+ * What stays beside the machine of an object that it made, or began: counts, times and the hash of the executed bytes.
+ * The counts of `PathFacts` are there only where the owner discloses positions.
+ */
+export interface ObjectRecord extends Partial<PathFacts> {
   readonly object: string;
   readonly print: string;
   readonly run: string;
@@ -17,11 +20,6 @@ export interface ObjectRecord {
   /** Bytes that the machine executed, and their SHA-256. */
   readonly bytes: number;
   readonly sha256: string | undefined;
-  readonly lines: number;
-  readonly layers: number;
-  readonly moves: number;
-  readonly unknownCommands: number;
-  readonly filamentMm: number;
   readonly machineSeconds: number;
   /** Real seconds in which the machine waited for content. */
   readonly starvedSeconds: number;
@@ -34,15 +32,35 @@ export interface ObjectRecord {
   readonly overhead: number | undefined;
 }
 
-/** Writes data/objects/OBJECT.json and, for a machine that knows its path, OBJECT.png and OBJECT.svg. */
-export async function saveObject(data: string, path: ToolPath | undefined, record: ObjectRecord): Promise<void> {
+/** What of an object could be drawn again. */
+export interface PathFacts {
+  readonly lines: number;
+  readonly layers: number;
+  readonly moves: number;
+  readonly unknownCommands: number;
+  readonly filamentMm: number;
+}
+
+/**
+ * Writes data/objects/OBJECT.json and, for a machine that knows its path, OBJECT.png and OBJECT.svg.
+ * @param path absent when the owner's licence does not disclose it to who stands here
+ */
+export async function saveObject(
+  data: string,
+  path: (PathFacts & { readonly toolPath: ToolPath | undefined }) | undefined,
+  record: ObjectRecord,
+): Promise<void> {
   const base = join(data, 'objects', record.object);
-  await writeDurably(`${base}.json`, `${JSON.stringify(record, null, 2)}\n`);
-  if (path === undefined || path.length === 0) return;
-  const options = {
-    title: record.object,
-    facts: [`${record.lines} lines, ${(record.filamentMm / 1000).toFixed(2)} m filament`],
-  };
-  await writeDurably(`${base}.svg`, drawSvg(path, options));
-  await writeDurably(`${base}.png`, drawPng(path, options));
+  const { toolPath, facts } = path === undefined ? {} : disclosed(path);
+  await writeDurably(`${base}.json`, `${JSON.stringify({ ...record, ...facts }, null, 2)}\n`);
+  if (facts === undefined || toolPath === undefined || toolPath.length === 0) return;
+  const said = `${facts.lines} lines, ${(facts.filamentMm / 1000).toFixed(2)} m filament`;
+  const options = { title: record.object, facts: [said] };
+  await writeDurably(`${base}.svg`, drawSvg(toolPath, options));
+  await writeDurably(`${base}.png`, drawPng(toolPath, options));
+}
+
+function disclosed(path: PathFacts & { readonly toolPath: ToolPath | undefined }) {
+  const { lines, layers, moves, unknownCommands, filamentMm, toolPath } = path;
+  return { toolPath, facts: { lines, layers, moves, unknownCommands, filamentMm } };
 }

@@ -1,12 +1,13 @@
 import { type Bytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
-import type { MachineState, StreamParameters } from '@millrace/protocol';
+import type { MachineReport, MachineState, StreamParameters } from '@millrace/protocol';
 import { type Level, sameLevel } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
 import { Ahead } from './ahead.ts';
 import type { Design } from './design.ts';
-import { evidence, positionOf, stateOf } from './facts.ts';
+import { evidence, fullReason, stateOf } from './facts.ts';
 import { Feed } from './feed.ts';
 import { saveObject } from './object-files.ts';
+import { OwnerPart } from './owner.ts';
 import { callHome } from './permit.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';
@@ -29,10 +30,10 @@ export class Print {
   readonly #machineFailed = new AbortController();
   readonly #records = new Serial();
   readonly #ahead = new Ahead();
+  readonly #owner: OwnerPart;
   #record: RunRecord;
   #feed: Feed | undefined;
   #parameters: StreamParameters | undefined;
-  #odometer = 0;
   #quarter = 0;
   #recordedAt = 0;
   #hints = 0;
@@ -45,6 +46,7 @@ export class Print {
   constructor(parts: AgentParts, record: RunRecord, signal: AbortSignal) {
     this.#parts = parts;
     this.#record = record;
+    this.#owner = new OwnerPart(parts);
     this.#signal = AbortSignal.any([signal, this.#machineFailed.signal]);
     this.#wireBefore = parts.link.wireBytes();
     this.#startedAt = parts.clock.now();
@@ -62,6 +64,8 @@ export class Print {
       return 'completed';
     } catch (error) {
       return await this.#fail(toMillraceError(error));
+    } finally {
+      this.#owner.close();
     }
   }
 
@@ -106,6 +110,13 @@ export class Print {
       throw new MillraceError('E_PERMIT', 'the permit is for another object than the one begun');
     }
     if (this.#record.object === undefined) await this.#writeRecord({ object });
+    const { installation } = this.#parts.config.directory;
+    try {
+      await this.#owner.permitted(permitted.licence, { installation, object, run });
+    } catch (error) {
+      permitted.ephemeral.close();
+      throw error;
+    }
     this.#sessions++;
     return await runSession({
       parts: this.#parts,
@@ -114,6 +125,7 @@ export class Print {
       from,
       feedFor: (parameters, design, secret) => this.#feedFor(parameters, design, secret),
       state: () => this.#machineState(),
+      ownerState: () => this.#owner.state(),
       change: () => this.#change(level),
       onHints: (hints) => {
         this.#hints += hints;
@@ -155,9 +167,10 @@ export class Print {
   /** Before the first byte reaches the machine: the world can know that it begins. */
   async #start(): Promise<void> {
     const { driver } = this.#parts;
-    await this.#writeRecord({ started: true });
-    this.#odometer = driver.telemetry().odometer;
+    const { odometer } = driver.telemetry();
+    await this.#writeRecord({ started: true, ...this.#place() });
     await driver.begin();
+    this.#owner.began(odometer);
     this.#state = 'running';
     await this.#report('started');
   }
@@ -193,7 +206,7 @@ export class Print {
     }
     if (now - this.#recordedAt >= RECORD_MS) {
       this.#recordedAt = now;
-      void this.#writeRecord(this.#position()).catch(failed);
+      void this.#writeRecord(this.#place()).catch(failed);
     }
   }
 
@@ -206,7 +219,7 @@ export class Print {
   async #fail(error: MillraceError): Promise<PrintOutcome> {
     const { logger, runs } = this.#parts;
     const { print, object, started } = this.#record;
-    logger.error({ print, object, code: error.code, ...evidence(error) }, started ? 'failed' : 'not begun');
+    logger.error({ print, object, ...evidence(error) }, started ? 'failed' : 'not begun');
     this.#feed?.abort(error);
     await this.#feed?.done.catch(() => undefined); // the machine has been told to cancel
     const stopped = error.code === 'E_STATE' && error.data.stopped === true;
@@ -217,23 +230,27 @@ export class Print {
       return 'refused';
     }
     const told = stopped ? new MillraceError('E_MACHINE', 'the agent was stopped') : error;
-    await this.#records.run(() => this.#report('failed', evidence(told)));
+    await this.#records.run(() => this.#report('failed', { code: told.code }, fullReason(told)));
     await runs.clear();
     await this.#save('failed', told);
     return 'failed';
   }
 
-  #position() {
-    const { driver } = this.#parts;
-    const segments = this.#feed?.taken ?? 0;
-    if (!this.#record.started) return { segments: 0, bytes: 0, line: 0, layer: 0, filament: 0 };
-    return positionOf(driver, segments, this.#odometer);
+  /** As it is kept on disk: an operator who reads it learns no more than the cloud does. */
+  #place(): Pick<RunRecord, 'segments' | 'sealed'> {
+    const part = this.#owner.seal();
+    return { segments: this.#feed?.taken ?? 0, ...(part === undefined ? {} : { sealed: toHex(part.sealed) }) };
   }
 
-  async #report(event: 'started' | 'progressed' | 'completed' | 'failed', more = {}): Promise<void> {
-    const { object, run } = this.#record;
+  async #report(
+    event: MachineReport['event'],
+    more: Pick<MachineReport['facts'], 'contentMac' | 'code'> = {},
+    reason?: string,
+  ): Promise<void> {
+    const { object, run, started } = this.#record;
     if (object === undefined) throw new MillraceError('E_INTERNAL', 'a report without an object');
-    await this.#parts.report({ object, run }, event, this.#position(), more);
+    const segments = started ? (this.#feed?.taken ?? 0) : 0;
+    await this.#parts.report({ object, run }, event, { segments, ...more, ...this.#owner.seal(reason) });
   }
 
   #writeRecord(change: Partial<RunRecord>): Promise<void> {
@@ -244,12 +261,12 @@ export class Print {
   }
 
   #machineState(): MachineState {
+    const { got = 0, taken = 0 } = this.#feed ?? {};
     return stateOf(this.#parts.driver, {
       state: this.#state,
-      bytes: this.#feed?.bytes ?? 0,
+      bufferMs: got === taken ? 0 : this.#ahead.lasts(got - taken) || undefined,
       wire: this.#wire(),
       hints: this.#hints,
-      odometer: this.#odometer,
     });
   }
 
@@ -265,7 +282,10 @@ export class Print {
     const summary = driver.summary();
     const wire = this.#wire();
     try {
-      await saveObject(config.data, event === 'completed' ? driver.toolPath() : undefined, {
+      const path = this.#owner.disclosesPosition
+        ? { ...summary, toolPath: event === 'completed' ? driver.toolPath() : undefined }
+        : undefined;
+      await saveObject(config.data, path, {
         object,
         print,
         run,
@@ -276,11 +296,6 @@ export class Print {
         segments: this.#feed?.taken ?? 0,
         bytes: summary.executedBytes,
         sha256: this.#record.started ? toHex(summary.sha256) : undefined,
-        lines: summary.lines,
-        layers: summary.layers,
-        moves: summary.moves,
-        unknownCommands: summary.unknownCommands,
-        filamentMm: summary.filamentMm,
         machineSeconds: summary.machineSeconds,
         starvedSeconds: summary.starvedSeconds,
         sessions: this.#sessions,

@@ -32,6 +32,8 @@ export interface ReporterOptions {
   /** Segments and bytes that the machine has taken, and segments that have come. */
   taken(): { readonly segments: number; readonly got: number; readonly bytes: number };
   state(): MachineState;
+  /** What only the owner learns, sealed; goes with the state. */
+  sealed(): Bytes | undefined;
   /** Milliseconds of the latest table. */
   tableMs(): number;
   send(frame: Uint8Array): boolean;
@@ -148,7 +150,7 @@ export class Reporter {
       ready: ready(),
       ...(this.#resend.length === 0 ? {} : { resend: this.#resend.splice(0, MAX_RESEND) }),
       ...(withPoint && this.#point !== undefined ? { mix: this.#point } : {}),
-      ...(withState ? { machine: this.#options.state(), tableMs: Math.round(this.#options.tableMs()) } : {}),
+      ...(withState ? this.#machine() : {}),
     });
     const encoded = this.#sender.encode(frame, cell);
     this.#options.send(encoded);
@@ -158,6 +160,16 @@ export class Reporter {
     this.#sentAt = now;
     if (withState) this.#stateAt = now;
     this.#upstream += encoded.length + ENVELOPE_BYTES;
+  }
+
+  #machine() {
+    const { state, sealed, tableMs } = this.#options;
+    const own = sealed();
+    return {
+      machine: state(),
+      tableMs: Math.round(tableMs()),
+      ...(own === undefined ? {} : { sealed: own }),
+    };
   }
 
   close(): void {

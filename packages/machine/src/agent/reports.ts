@@ -1,7 +1,6 @@
 import { type Clock, fromHex, type RandomSource } from '@millrace/base';
 import { type MachineReport, signMachineDocument } from '@millrace/protocol';
 import type { MachineConfig } from './config.ts';
-import type { Position } from './facts.ts';
 import type { Outbox } from './outbox.ts';
 
 /** A report may wait for long on the machine's disk. */
@@ -11,8 +10,7 @@ const REPORT_MS = 30 * 86_400_000;
 export type SendReport = (
   of: { readonly object: string; readonly run: string },
   event: MachineReport['event'],
-  position: Position,
-  more?: Pick<MachineReport['facts'], 'contentMac' | 'code' | 'reason'>,
+  facts: Pick<MachineReport['facts'], 'segments' | 'contentMac' | 'code' | 'sealed'>,
 ) => Promise<void>;
 
 export function createReports(options: {
@@ -22,7 +20,7 @@ export function createReports(options: {
   random: RandomSource;
 }): SendReport {
   const { config, outbox, clock, random } = options;
-  return async ({ object, run }, event, position, more = {}) => {
+  return async ({ object, run }, event, facts) => {
     const issued = clock.now();
     const signed = await signMachineDocument(config.machineKey, config.directory.installation, {
       type: 'report',
@@ -32,7 +30,7 @@ export function createReports(options: {
       object,
       run: fromHex(run),
       event,
-      facts: { serial: config.serial, material: config.material, ...position, ...more },
+      facts: { serial: config.serial, material: config.material, ...facts },
     });
     await outbox.add(signed);
   };

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { hexOf, MillraceError, parse } from '@millrace/base';
+import { MAX_SEALED_FACTS } from '@millrace/protocol';
 import { z } from 'zod';
 import { moveDurably, readIfThere, writeDurably } from './files.ts';
 
@@ -13,12 +14,14 @@ const runSchema = z.strictObject({
   object: z.string().optional(),
   /** Set, and durable, before the first byte reaches the machine. */
   started: z.boolean(),
-  /** Where the machine was last known to be. */
+  /** Segments that the machine was last known to have taken. */
   segments: uint,
-  bytes: uint,
-  line: uint,
-  layer: z.number().int(),
-  filament: z.number().nonnegative(),
+  /** Where it was then, sealed to the owner, for the report of an agent that was killed. */
+  sealed: z
+    .string()
+    .max(2 * MAX_SEALED_FACTS)
+    .regex(/^([0-9a-f]{2})*$/)
+    .optional(),
 });
 
 /** What the agent must still know of a print after it was killed. Counts and names only, nothing of the design. */

@@ -1,5 +1,13 @@
 import { type Bytes, fromHex, MillraceError, toMillraceError, wipe } from '@millrace/base';
-import { acceptSession, forwardSeed, type MachineSide, type StreamParameters } from '@millrace/protocol';
+import {
+  acceptSession,
+  createOwnerSealing,
+  forwardSeed,
+  type MachineSide,
+  type OwnerSealing,
+  type OwnerState,
+  type StreamParameters,
+} from '@millrace/protocol';
 import type { Level } from './adapt.ts';
 import type { AgentParts } from './agent.ts';
 import { checkDesign, type Design, designSecretOf } from './design.ts';
@@ -8,6 +16,8 @@ import type { PermittedSession } from './permit.ts';
 import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
 
 export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' | 'change'> {
+  /** What only the owner learns. */
+  ownerState(): OwnerState;
   readonly parts: AgentParts;
   readonly permitted: PermittedSession;
   /** What was asked for. */
@@ -32,6 +42,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   const { config, clock, inbox, tables, link, timing, logger } = parts;
   let side: MachineSide | undefined;
   let secret: Bytes | undefined;
+  let sealing: OwnerSealing | undefined;
   try {
     const incoming = await inbox.take(permitted.jti, timing.offerMs, signal);
     side = await acceptSession({
@@ -53,6 +64,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     secret = await designSecretOf(design, permitted, side.designSecret, { machineKey, installation });
     const feed = options.feedFor(side.parameters, design, secret);
     wipe(secret);
+    sealing = await sealingFor(options, incoming.offer.session);
     const began = clock.monotonic();
     const seed = forwardSeed(side.seed);
     const receiver = await tables.open(level, incoming.offer.session, seed, signal).finally(() => wipe(seed));
@@ -74,6 +86,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
         logger,
         stallMs: config.agent.stallMs,
         state: options.state,
+        sealed: () => sealing?.seal(options.ownerState()),
         send: (frame) => link.sendReverse(frame),
         onTable: (tableMs) => tables.took(level, tableMs),
         onUnfinished: (ms) => tables.unfinished(level, ms),
@@ -95,8 +108,15 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     throw known;
   } finally {
     wipe(side?.seed, side?.designSecret, secret);
+    sealing?.close();
     permitted.ephemeral.close();
   }
+}
+
+/** The licence's owner reads it, nobody between. */
+function sealingFor({ parts, permitted }: SessionOptions, session: Uint8Array): Promise<OwnerSealing> {
+  const { installation } = parts.config.directory;
+  return createOwnerSealing(permitted.licence.telemetryKey, { installation, object: permitted.permit.object }, session);
 }
 
 /** The set-up must be that of the permit and of our own request. */

@@ -24,6 +24,8 @@ export interface StreamOptions {
   readonly logger: Logger;
   readonly stallMs: number;
   state(): MachineState;
+  /** What only the owner learns, sealed. */
+  sealed(): Bytes | undefined;
   send(frame: Uint8Array): boolean;
   /** A table took so many milliseconds. */
   onTable(tableMs: number): void;
@@ -90,6 +92,7 @@ export class Stream {
       ready: () => receiver.ready,
       taken: () => ({ segments: feed.taken, got: feed.got, bytes: feed.bytes }),
       state: options.state,
+      sealed: options.sealed,
       tableMs: options.tableMs,
       send: options.send,
     });

@@ -3,6 +3,7 @@ import type { ToolPath } from '../tool-path/path.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { Change } from './change.ts';
 import type {
+  Capabilities,
   Driver,
   DriverKind,
   DriverModules,
@@ -39,6 +40,7 @@ export interface Engine {
 
 export interface BufferedOptions {
   readonly identity: MachineIdentity;
+  readonly capabilities: Capabilities;
   readonly bufferBytes: number;
   readonly telemetryMs: number;
 }
@@ -54,6 +56,7 @@ interface Run {
  */
 export class BufferedDriver implements Driver {
   readonly kind: DriverKind;
+  readonly capabilities: Capabilities;
   readonly #options: BufferedOptions;
   readonly #engine: Engine;
   readonly #clock: Clock;
@@ -72,6 +75,7 @@ export class BufferedDriver implements Driver {
 
   constructor(options: BufferedOptions, engine: Engine, modules: DriverModules) {
     this.kind = options.identity.kind;
+    this.capabilities = options.capabilities;
     this.#options = options;
     this.#engine = engine;
     this.#clock = modules.clock ?? systemClock;

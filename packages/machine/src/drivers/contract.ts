@@ -1,5 +1,6 @@
 import type { Bytes, Clock, Logger, MillraceError } from '@millrace/base';
 import type { SecretMemory } from '@millrace/live-matrix';
+import type { Heater } from '@millrace/protocol';
 import type { ToolPath } from '../tool-path/path.ts';
 
 export const driverKinds = ['virtual', 'sink'] as const;
@@ -10,6 +11,15 @@ export interface MachineIdentity {
   readonly kind: DriverKind;
   readonly firmware: string;
   readonly serial: string;
+}
+
+/** What a machine has, and so may tell: a mill has no hot end and no filament. */
+export interface Capabilities {
+  readonly heaters: readonly Heater[];
+  readonly position: boolean;
+  readonly lines: boolean;
+  readonly layers: boolean;
+  readonly filament: boolean;
 }
 
 /**
@@ -29,8 +39,8 @@ export interface Telemetry {
   readonly line: number;
   /** From 1; 0 before the first. */
   readonly layer: number;
-  /** °C. */
-  readonly temperatures: { readonly hotend: Heat; readonly bed: Heat };
+  /** °C, of the heaters that the machine has. */
+  readonly temperatures: Readonly<Partial<Record<Heater, Heat>>>;
   /** mm/s. */
   readonly feed: number;
   /** Bytes of this run that have been executed; the buffer holds what was accepted beyond them. */
@@ -77,6 +87,7 @@ export interface RunSummary {
  */
 export interface Driver {
   readonly kind: DriverKind;
+  readonly capabilities: Capabilities;
   /** Opens the machine. @throws {MillraceError} E_MACHINE_UNKNOWN when its serial number is another one. */
   connect(expected: { readonly serial: string }): Promise<MachineIdentity>;
   identify(): Promise<MachineIdentity>;

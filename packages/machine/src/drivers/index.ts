@@ -1,4 +1,5 @@
 export type {
+  Capabilities,
   Driver,
   DriverKind,
   DriverModules,

@@ -33,6 +33,7 @@ export function createSink(options: unknown, modules: DriverModules = {}): Drive
   return new BufferedDriver(
     {
       identity: { kind: 'sink', firmware: 'Millrace sink 1', serial: settings.serial },
+      capabilities: { heaters: [], position: false, lines: false, layers: false, filament: false },
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },
@@ -40,8 +41,6 @@ export function createSink(options: unknown, modules: DriverModules = {}): Drive
     modules,
   );
 }
-
-const off = { now: 0, target: 0 } as const;
 
 class SinkEngine implements Engine {
   readonly #settings: z.output<typeof sinkOptionsSchema>;
@@ -105,7 +104,7 @@ class SinkEngine implements Engine {
       position: { x: 0, y: 0, z: 0 },
       line: 0,
       layer: 0,
-      temperatures: { hotend: off, bed: off },
+      temperatures: {},
       feed: 0,
       executedBytes: this.#done,
       odometer: 0,

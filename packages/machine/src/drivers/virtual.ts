@@ -43,6 +43,7 @@ export function createVirtualMachine(options: unknown, modules: DriverModules = 
   return new BufferedDriver(
     {
       identity: { kind: 'virtual', firmware: 'Millrace virtual machine 1', serial: settings.serial },
+      capabilities: { heaters: ['hotend', 'bed'], position: true, lines: true, layers: true, filament: true },
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },

@@ -1,0 +1,37 @@
+import type { Disclosure } from '@millrace/protocol';
+import type { ControlContext } from './context.ts';
+import { printOf } from './reports.ts';
+import type { Progress } from './schemas.ts';
+
+/**
+ * Keeps the newest figures of a print that has begun and not ended; others leave nothing behind.
+ * @throws {MillraceError} E_NOT_FOUND
+ */
+export async function takeProgress(context: ControlContext, object: string, told: Progress): Promise<void> {
+  const { progress } = context;
+  const known = progress.get(object);
+  progress.set(object, { ...told, machine: told.machine ?? known?.machine, owner: told.owner ?? known?.owner });
+  // Kept before the record is read: a print that ends meanwhile forgets it after its record has changed.
+  let begun = false;
+  try {
+    const { state } = await printOf(context, object);
+    begun = state === 'permitted' || state === 'running';
+  } finally {
+    if (!begun) progress.delete(object);
+  }
+}
+
+/** What `disclose` of a licence lets its holder see of a running print. */
+export function disclosedTo({ acked, revision, matrix, machine }: Progress, disclose: readonly Disclosure[]) {
+  const { state, temperatures, buffer, wire, hints } = machine ?? {};
+  const shown = {
+    ...(disclose.includes('state') ? { state } : {}),
+    ...(disclose.includes('temperatures') ? { temperatures } : {}),
+    ...(disclose.includes('buffer') ? { buffer } : {}),
+    ...(disclose.includes('progress') ? { wire, hints } : {}),
+  };
+  return {
+    ...(disclose.includes('progress') ? { acked, revision, matrix } : {}),
+    ...(machine === undefined ? {} : { machine: shown }),
+  };
+}

@@ -1,0 +1,117 @@
+import { systemRandom } from '@millrace/base';
+import { generateUserKey } from '@millrace/identity';
+import { type Disclosure, signTransaction } from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+import { describe, expect, it } from 'vitest';
+import type { ControlContext } from '../src/control/context.ts';
+import { takeProgress } from '../src/control/progress.ts';
+import { openRecords, type PrintRecord } from '../src/control/records.ts';
+import type { Progress } from '../src/control/schemas.ts';
+import { printView } from '../src/control/views.ts';
+
+const id = (letter: string) => letter.repeat(32);
+const [owner, holder, design, licence, print] = ['0', '1', 'd', 'a', 'b'].map(id) as [string, ...string[]];
+const object = `${licence}-1`;
+const told: Progress = {
+  acked: 12,
+  revision: 3,
+  matrix: { order: 16, suite: 'keccak256', revisionMs: 1_000 },
+  machine: { state: 'running', temperatures: { hotend: 215, bed: 60 }, buffer: 31.4, wire: 1_000, hints: 500 },
+  owner: { session: id('5'), sealed: 'c2VhbGVk' },
+};
+
+/** Records of one print, in memory, and what of the control node looks at them. */
+async function world(disclose: Disclosure[], state: PrintRecord['state'] = 'running') {
+  const records = openRecords(new MemoryStore());
+  await records.designs.create(design ?? '', {
+    design: design ?? '',
+    owner,
+    ownerKey: new Uint8Array(33),
+    name: 'a design',
+    core: new Uint8Array(1),
+    custody: 'owner',
+    kind: 'gcode',
+    size: 10,
+    segments: 40,
+    contentMac: new Uint8Array(32),
+    transaction: new Uint8Array(1),
+    state: 'stored',
+  });
+  const transaction = await signTransaction(generateUserKey(), id('f'), {
+    type: 'licence.grant',
+    id: systemRandom(16),
+    issued: 0,
+    expires: 1,
+    design: design ?? '',
+    core: new Uint8Array(32),
+    objects: 1,
+    machines: [{ machine: id('e'), registration: new Uint8Array(32) }],
+    materials: [],
+    notBefore: 0,
+    notAfter: 1,
+    holder: new Uint8Array(33),
+    secretHash: new Uint8Array(32),
+    telemetryKey: new Uint8Array(65),
+    disclose,
+  });
+  const of = { licence: licence ?? '', design: design ?? '', holder: holder ?? '' };
+  await records.licences.create(licence ?? '', { ...of, owner, objects: 1, transaction });
+  const base = { ...of, print: print ?? '', machine: id('e'), created: 0, transaction: new Uint8Array(1) };
+  await records.prints.create(print ?? '', { ...base, state, number: 1, object });
+  await records.claims.create(`${licence}/1`, { print: print ?? '' });
+  const context = { records, progress: new Map<string, Progress>() } as unknown as ControlContext;
+  const view = async (user: string | undefined) =>
+    printView(context, await records.prints.require(print ?? ''), user ?? '');
+  return { context, records, view };
+}
+
+describe('live figures at control', () => {
+  it('are the newest of a running print, and stay until newer ones come', async () => {
+    const { context, view } = await world([]);
+    await takeProgress(context, object, told);
+    await takeProgress(context, object, { acked: 13, revision: 3 });
+    expect((await view(owner)).progress).toEqual({
+      ...told,
+      acked: 13,
+      matrix: undefined,
+    });
+  });
+
+  it.each(['completed', 'failed', 'alarmed'] as const)('of a print that is %s leave nothing behind', async (state) => {
+    const { context } = await world([], state);
+    await takeProgress(context, object, told);
+    expect(context.progress.size).toBe(0);
+  });
+
+  it('of an object that nobody has leave nothing behind', async () => {
+    const { context } = await world([]);
+    for (const name of [`${licence}-2`, 'x', '__proto__'])
+      await expect(takeProgress(context, name, told)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    expect(context.progress.size).toBe(0);
+  });
+
+  it('that come while a print ends are forgotten with it', async () => {
+    const { context, records } = await world([]);
+    const taking = takeProgress(context, object, told);
+    // As reports.ts does it: the record first, then the figures.
+    await records.prints.update(print ?? '', (now) => ({ ...now, state: 'completed' }));
+    context.progress.delete(object);
+    await taking;
+    expect(context.progress.size).toBe(0);
+  });
+
+  it('are shown to the holder as far as the licence discloses them', async () => {
+    const shown = async (...disclose: Disclosure[]) => {
+      const { context, view } = await world(disclose);
+      await takeProgress(context, object, told);
+      expect((await view(owner)).progress).toEqual(told);
+      return (await view(holder)).progress;
+    };
+    const { acked, revision, matrix } = told;
+    expect(await shown()).toEqual({ machine: {} });
+    expect(await shown('position')).toEqual({ machine: {} });
+    expect(await shown('progress')).toEqual({ acked, revision, matrix, machine: { wire: 1_000, hints: 500 } });
+    expect(await shown('temperatures')).toEqual({ machine: { temperatures: { hotend: 215, bed: 60 } } });
+    expect(await shown('state', 'buffer')).toEqual({ machine: { state: 'running', buffer: 31.4 } });
+  });
+});

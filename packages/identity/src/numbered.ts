@@ -1,0 +1,89 @@
+import { createCipheriv, createDecipheriv, ECDH } from 'node:crypto';
+import { Aes256Gcm, CipherSuite, DhkemP256HkdfSha256, HkdfSha256 } from '@hpke/core';
+import { type Bytes, concatBytes, copyBytes, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import type { P256Key } from './keys.ts';
+
+const suite = new CipherSuite({ kem: new DhkemP256HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const EXPORTER = utf8('millrace/v1/numbered').buffer;
+const ENC_BYTES = 65;
+const TAG_BYTES = 16;
+const HEADER_BYTES = ENC_BYTES + 4;
+
+/** Bytes that sealing adds. */
+export const NUMBERED_OVERHEAD = HEADER_BYTES + TAG_BYTES;
+
+/** Whether something can be sealed to it: an uncompressed point on P-256. */
+export function isSealingPoint(point: Uint8Array): boolean {
+  try {
+    ECDH.convertKey(point, 'prime256v1', undefined, undefined, 'uncompressed');
+    return point.length === ENC_BYTES;
+  } catch {
+    return false;
+  }
+}
+
+/** Seals many messages to one key; each opens by itself, whichever others were lost. */
+export interface NumberedSealing {
+  /** enc(65) ‖ number(u32) ‖ ciphertext ‖ tag(16); numbers from 0, each used once. */
+  seal(plaintext: Uint8Array): Bytes;
+  /** Wipes the key. */
+  close(): void;
+}
+
+/**
+ * One HPKE context (RFC 9180, base mode) whose exported secret is the key of AES-256-GCM, nonce = number: the context's
+ * own messages would open only in order.
+ * @throws {MillraceError} E_INPUT when `recipient` is no point on P-256
+ */
+export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Array): Promise<NumberedSealing> {
+  let key: Bytes;
+  let enc: Bytes;
+  try {
+    const recipientPublicKey = await suite.kem.deserializePublicKey(copyBytes(recipient).buffer);
+    const context = await suite.createSenderContext({ recipientPublicKey, info: copyBytes(info).buffer });
+    key = new Uint8Array(await context.export(EXPORTER, 32));
+    enc = new Uint8Array(context.enc);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'nothing can be sealed to this key', { cause });
+  }
+  let number = 0;
+  return {
+    seal: (plaintext) => {
+      const header = concatBytes(enc, u32be(number));
+      const cipher = createCipheriv('aes-256-gcm', key, nonceOf(number++));
+      return concatBytes(header, cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+    },
+    close: () => wipe(key),
+  };
+}
+
+/** @throws {MillraceError} E_SEAL when altered, sealed to another key, or for another use */
+export async function openNumbered(
+  recipient: P256Key,
+  info: Uint8Array,
+  sealed: Uint8Array,
+): Promise<{ number: number; plaintext: Bytes }> {
+  const secret = recipient.exportSecret();
+  let key: Bytes | undefined;
+  try {
+    const context = await suite.createRecipientContext({
+      recipientKey: await suite.kem.deserializePrivateKey(secret.buffer),
+      enc: copyBytes(sealed.subarray(0, ENC_BYTES)).buffer,
+      info: copyBytes(info).buffer,
+    });
+    key = new Uint8Array(await context.export(EXPORTER, 32));
+    const number = new DataView(sealed.buffer, sealed.byteOffset, HEADER_BYTES).getUint32(ENC_BYTES);
+    const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(number));
+    decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
+    const plaintext = decipher.update(sealed.subarray(HEADER_BYTES, -TAG_BYTES));
+    return { number, plaintext: concatBytes(plaintext, decipher.final()) };
+  } catch (cause) {
+    throw new MillraceError('E_SEAL', 'the sealed message does not open', { cause });
+  } finally {
+    wipe(secret, key);
+  }
+}
+
+function nonceOf(number: number): Bytes {
+  return concatBytes(new Uint8Array(8), u32be(number));
+}

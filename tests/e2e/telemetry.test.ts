@@ -1,0 +1,221 @@
+import { decodeCbor, encodeCbor, utf8 } from '@millrace/base';
+import type { OwnerState } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { PrintView } from '../../packages/cli/src/client/answers.ts';
+import { grantLicence } from '../../packages/cli/src/client/licence.ts';
+import { openLive, openReport } from '../../packages/cli/src/client/owner-view.ts';
+import { requestPrint } from '../../packages/cli/src/client/print.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { millrace } from '../support/cli.ts';
+import { machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import { factorFor } from '../support/pace.ts';
+import { haystacksOf } from '../support/recorder.ts';
+import { filesOf, type Haystack } from '../support/scan.ts';
+import { httpMessages } from '../support/streams.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// What the four nodes are told of a machine, against what its owner is told: spec/protocol.md, 6.11.
+
+/** Positions to the thousandth, and layers: what of it is found elsewhere is no chance. */
+function oddGcode(lines: number) {
+  const text = ['G28', 'G21', 'G90', 'M82', 'G1 Z0.2 F6000'];
+  for (let i = 1; i <= lines; i++) {
+    const [x, y] = [137.37 + 31 * Math.cos(i / 17), 121.13 + 29 * Math.sin(i / 19)];
+    const layer = i % 1_000 === 0 ? ` Z${(0.2 + i / 5_000).toFixed(3)}` : '';
+    text.push(`G1 X${x.toFixed(3)} Y${y.toFixed(3)}${layer} E${(i * 0.0371).toFixed(4)} F3000`);
+  }
+  return utf8(`${text.join('\n')}\n`);
+}
+
+const design = oddGcode(9_000);
+/** As the machine told its owner, live and in its reports. */
+const told: OwnerState[] = [];
+let world: World;
+let owner: Session;
+let operator: Session;
+let id: string;
+let licence: string;
+let print: string;
+let object: string;
+const asHolder: PrintView[] = [];
+
+beforeAll(async () => {
+  world = await createWorld({ record: true, machine: { factor: await factorFor(design, 8) } });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  ({ design: id } = await store(world, owner, design));
+});
+afterAll(() => world?.close());
+
+const terms = () => ({ design: id, objects: 1, machines: [world.machine], materials: [], days: 1, holder: 'operator' });
+
+describe('the owner', () => {
+  it('sees live where the machine is, how warm it is, and how long its buffer lasts', async () => {
+    licence = await grantLicence(owner, terms());
+    print = await order(world, operator, licence);
+    const warm = new Set<string>();
+    const view = await untilPrint(owner, print, ({ state, progress }) => {
+      for (const heater of Object.keys(progress?.machine?.temperatures ?? {})) warm.add(heater);
+      return state === 'completed' || state === 'failed' || progress?.machine?.state === 'running';
+    });
+    asHolder.push(await operator.api.print(print));
+    const live = await openLive(owner, view);
+    expect(live).toMatchObject({ position: expect.any(Array), line: expect.any(Number), layer: expect.any(Number) });
+    if (live !== undefined) told.push(live);
+    expect([...warm].sort()).toEqual(['bed', 'hotend']);
+    const shown = await millrace(world.home, 'object', 'show', objectOf(view), '--json');
+    expect(shown.json).toMatchObject({ live: { line: expect.any(Number) } });
+    const ended = await untilEnded(owner, print);
+    expect(ended).toMatchObject({ state: 'completed' });
+    object = objectOf(ended);
+  });
+
+  it('learns from the machine’s signed reports what was executed', async () => {
+    const { events } = await owner.api.object(object);
+    for (const event of events) {
+      const own = await openReport(owner, object, event);
+      if (own !== undefined) told.push(own);
+    }
+    expect(told.at(-1)).toMatchObject({ line: 9_005, bytes: design.length, layer: 10, filament: 333.9 });
+    expect(told.length).toBeGreaterThan(5);
+  });
+});
+
+describe('the holder', () => {
+  it('sees what a licence discloses by itself: segments, state, temperatures, buffer', () => {
+    const [view] = asHolder;
+    expect(view?.progress?.acked).toBeGreaterThan(0);
+    expect(view?.progress?.machine).toMatchObject({ state: 'running', temperatures: { bed: expect.any(Number) } });
+    expect(view?.progress?.owner).toBeUndefined();
+  });
+
+  it('is given no report, and opens none that it is given', async () => {
+    const mine = await operator.api.object(object);
+    expect(mine.events.some(({ report }) => report !== undefined)).toBe(false);
+    const { events } = await owner.api.object(object);
+    const last = events.at(-1);
+    if (last === undefined) throw new Error('no event');
+    expect(await openReport(operator, object, last)).toBeUndefined();
+  });
+
+  it('finds no count of lines beside the machine', async () => {
+    expect(await machineObject(world, object)).not.toHaveProperty('lines');
+  });
+
+  it('sees nothing live of a licence that discloses nothing', async () => {
+    const closed = await grantLicence(owner, { ...terms(), disclose: [] });
+    const second = await requestPrint(operator, closed, world.machine);
+    // The owner is the control of this test: figures there are, and the holder has none of them.
+    const view = await untilPrint(owner, second, ({ progress, state }) => {
+      return progress?.machine?.state === 'running' || state === 'completed' || state === 'failed';
+    });
+    const seen = await operator.api.print(second);
+    expect(view.progress?.machine).toMatchObject({ temperatures: { bed: expect.any(Number) } });
+    expect(seen).toMatchObject({ state: 'running', progress: { machine: {} } });
+    expect(seen.progress?.acked).toBeUndefined();
+    expect(seen.progress?.machine).toEqual({});
+    await untilEnded(owner, second);
+  });
+});
+
+describe('control', () => {
+  it('keeps no figures of a print that has ended', async () => {
+    expect((await owner.api.print(print)).progress).toBeUndefined();
+    const late = await world.call('control', 'segments', {
+      method: 'POST',
+      path: `/v1/progress/${object}`,
+      headers: { 'content-type': 'application/json' },
+      body: utf8(JSON.stringify({ acked: 1, revision: 1 })),
+    });
+    expect(late.status).toBe(200);
+    expect((await owner.api.print(print)).progress).toBeUndefined();
+  });
+
+  it('is told figures by the segments node alone', async () => {
+    for (const caller of ['keys', 'distribution', 'operator', 'machine'] as const) {
+      const refused = await world.call('control', caller, {
+        method: 'POST',
+        path: `/v1/progress/${object}`,
+        headers: { 'content-type': 'application/json' },
+        body: utf8(JSON.stringify({ acked: 1, revision: 1 })),
+      });
+      expect(refused.error?.code, caller).toMatch(/^E_(AUTH|FORBIDDEN)$/);
+    }
+  });
+});
+
+/** Numbers of a value and of what it holds. */
+function* numbersIn(value: unknown): Generator<number> {
+  if (typeof value === 'number') yield value;
+  else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array))
+    for (const part of Object.values(value)) yield* numbersIn(part);
+}
+
+describe('the whole cloud', () => {
+  /** What nobody but the owner should find: where the machine was, in numbers long enough not to be met by chance. */
+  const tellings = () =>
+    new Set([...numbersIn(told.map(({ time: _, ...own }) => own))].filter((n) => n % 1 !== 0 && String(n).length > 4));
+
+  /** Each number as CBOR has it, and as JSON does. */
+  function found(haystacks: Iterable<Haystack>): string[] {
+    const needles = [...tellings()].map((value) => ({ value, cbor: Buffer.from(encodeCbor(value)) }));
+    const texts = needles.map(({ value }) => `[[,:]${String(value).replace('.', '\\.')}[\\],}]`);
+    const json = new RegExp(texts.join('|'));
+    const out: string[] = [];
+    for (const { name, bytes } of haystacks) {
+      const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      // A number of three or five bytes is met by chance.
+      for (const { value, cbor } of needles)
+        if (cbor.length > 5 && buffer.includes(cbor)) out.push(`${name}: ${value}`);
+      const text = json.exec(buffer.toString('latin1'))?.[0];
+      if (text !== undefined) out.push(`${name}: ${text}`);
+    }
+    return out;
+  }
+
+  it('finds no position and no length of filament in what it was sent, in its folders, or in its logs', () => {
+    expect(tellings().size).toBeGreaterThan(8);
+    expect(found(haystacksOf(world.recordings()))).toEqual([]);
+    for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
+      expect(found(filesOf(folderOf(world.installation, node)))).toEqual([]);
+    expect(found(filesOf(world.installation.layout.run.logs))).toEqual([]);
+    // The same search finds them where they are open.
+    expect(found([{ name: 'json', bytes: utf8(JSON.stringify(told)) }])).not.toEqual([]);
+    expect(found([{ name: 'cbor', bytes: encodeCbor(told as never) }])).not.toEqual([]);
+  });
+
+  it('is told of a machine its state, temperatures, buffer and link, and nothing else', () => {
+    const bodies = world
+      .recordings()
+      .filter(({ node, role }) => node === 'control' && role === 'segments')
+      .flatMap(({ up }) => httpMessages(up).messages)
+      .filter(({ start }) => start.startsWith('POST /v1/progress/'))
+      .map(({ body }) => JSON.parse(Buffer.from(body).toString()) as { machine?: object });
+    expect(bodies.length).toBeGreaterThan(5);
+    const fields = (values: readonly (object | undefined)[]) =>
+      [...new Set(values.flatMap((value) => Object.keys(value ?? {})))].sort();
+    expect(fields(bodies)).toEqual(['acked', 'machine', 'matrix', 'owner', 'revision']);
+    expect(fields(bodies.map(({ machine }) => machine))).toEqual(['buffer', 'hints', 'state', 'temperatures', 'wire']);
+  });
+
+  it('is told in reports how many segments, with which material, by which machine', () => {
+    const reports = world
+      .recordings()
+      .filter(({ node, role }) => node === 'control' && role === 'distribution')
+      .flatMap(({ up }) => httpMessages(up).messages)
+      .filter(({ start }) => /^POST \/v1\/machines\/[0-9a-f]+\/report /.test(start))
+      .map(({ body }) => {
+        const { report } = decodeCbor(body, 'report') as { report: Uint8Array };
+        const [, , payload] = decodeCbor(report.subarray(1), 'COSE') as [unknown, unknown, Uint8Array];
+        return (decodeCbor(payload, 'payload') as { facts: object }).facts;
+      });
+    expect(reports.length).toBeGreaterThanOrEqual(4);
+    expect([...new Set(reports.flatMap((facts) => Object.keys(facts)))].sort()).toEqual([
+      'contentMac',
+      'material',
+      'sealed',
+      'segments',
+      'serial',
+    ]);
+  });
+});
