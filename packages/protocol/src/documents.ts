@@ -37,6 +37,9 @@ export const MAX_MACHINES = 200;
 const materialName = z.string().min(1).max(64);
 const identifier = hexOf(16);
 
+/** An object: licence ‖ "-" ‖ number. It names files and records, so nothing else passes for one. */
+export const objectName = z.string().regex(/^[0-9a-f]{32}-[1-9][0-9]{0,6}$/, { error: 'expected LICENCE-NUMBER' });
+
 /** How a machine consumes: part of its registration, and named by hash in every licence. */
 export const profileSchema = z.strictObject({
   /** How many times faster than real time the machine runs; 1 for real machines. */
@@ -86,7 +89,7 @@ const setMaintenance = z.strictObject({
   mode: z.enum(['rekey', 'delta']),
 });
 /** The owner has looked into an alarm: the machine may have permits of that licence again. The object stays stopped. */
-const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: z.string().max(64) });
+const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
 
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
@@ -164,7 +167,7 @@ const requestPermit = z.strictObject({
 const machineReport = z.strictObject({
   type: z.literal('report'),
   ...common,
-  object: z.string(),
+  object: objectName,
   run: bytesOf(16),
   event: z.enum(['started', 'progressed', 'completed', 'failed']),
   facts: z.strictObject({
@@ -190,7 +193,7 @@ const permitSchema = z.strictObject({
   ...common,
   print: identifier,
   licence: identifier,
-  object: z.string(),
+  object: objectName,
   number: z.number().int().positive(),
   design: identifier,
   machine: identifier,

@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, machineStateSchema, matrixInUseSchema, type NodeRole } from '@millrace/protocol';
+import { machineSchema, machineStateSchema, matrixInUseSchema, type NodeRole, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
@@ -223,7 +223,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
     node(request);
-    const object = request.params.object ?? '';
+    const object = parse(objectName, request.params.object, 'object');
     const told = parse(progressBody, request.body, 'progress');
     const machine = told.machine ?? context.progress.get(object)?.machine;
     context.progress.set(object, { ...told, machine });

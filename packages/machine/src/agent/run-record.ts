@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { hexOf, MillraceError, parse } from '@millrace/base';
+import { objectName } from '@millrace/protocol';
 import { z } from 'zod';
 import { moveDurably, readIfThere, writeDurably } from './files.ts';
 
@@ -10,7 +11,7 @@ const runSchema = z.strictObject({
   /** Made by the agent when it began; a resumed stream carries the same. */
   run: hexOf(16),
   /** Known as soon as a permit has come. */
-  object: z.string().optional(),
+  object: objectName.optional(),
   /** Set, and durable, before the first byte reaches the machine. */
   started: z.boolean(),
   /** Where the machine was last known to be. */
