@@ -127,6 +127,7 @@ const grantLicence = z.strictObject({
   telemetryKey: bytesOf(65),
 });
 
+/** `expires` is the time by which the object must have begun; resuming it needs no younger request. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
   ...common,

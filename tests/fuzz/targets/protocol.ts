@@ -183,7 +183,12 @@ export async function protocolTargets(): Promise<Target[]> {
       decode: (input) =>
         verifyOpening(
           { ...opening, [parts[(input[0] ?? 0) & 3] ?? 'permit']: input.subarray(1) },
-          { directory, now: NOW, designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }) },
+          {
+            directory,
+            now: NOW,
+            designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }),
+            begun: async () => false,
+          },
         ),
       // The first byte counts by its lowest bits only.
       accepts: (_, input) => parts.some((part) => equalBytes(copyBytes(opening[part]), input.subarray(1))),
