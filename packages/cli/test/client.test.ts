@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, fromHex, MillraceError, systemClock, systemRandom, toHex } from '@millrace/base';
 import { seal } from '@millrace/identity';
-import { contentKeysInfo, registrationHash } from '@millrace/protocol';
+import { contentKeysInfo, readTransaction, registrationHash } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { auditLedger } from '../src/client/audit.ts';
 import { checkCertificate } from '../src/client/certificates.ts';
@@ -17,6 +17,7 @@ import {
 import { overheadOf, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
 import { registerAll } from '../src/client/registration.ts';
 import { openSession, pick, type Session } from '../src/client/session.ts';
+import { signNew } from '../src/client/transactions.ts';
 import { storeDesign } from '../src/client/upload.ts';
 import { machineFromJson } from '../src/installation/description.ts';
 import type { Installation } from '../src/installation/open.ts';
@@ -220,6 +221,17 @@ describe('licence and print', () => {
       });
     }
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
+  });
+
+  it('signs a print for 24 hours, in which it has to begin, and anything else for minutes', async () => {
+    const operator = await as('operator');
+    const machine = '0'.repeat(32);
+    const expiryOf = async (body: Parameters<typeof signNew>[1]) => {
+      const { issued, expires } = readTransaction((await signNew(operator, body)).bytes);
+      return (expires - issued) / 60_000;
+    };
+    expect(await expiryOf({ type: 'print.request', licence: machine, machine })).toBe(24 * 60);
+    expect(await expiryOf({ type: 'design.delete', design })).toBe(10);
   });
 
   it('refuses a certificate with one changed byte anywhere, and one of another log', async () => {
