@@ -147,9 +147,7 @@ describe('an opening', () => {
     expect(await check({ ...one, print: two.print })).toBe('E_PERMIT');
     expect(await check({ ...one, licence: two.licence })).toBe('E_PERMIT');
     expect(await check({ ...one, permit: two.permit })).toBe('E_PERMIT');
-    expect(await codeOf(() => verifyOpening(one, { ...first, designOf: async () => undefined }))).toBe(
-      'E_NOT_FOUND',
-    );
+    expect(await codeOf(() => verifyOpening(one, { ...first, designOf: async () => undefined }))).toBe('E_NOT_FOUND');
   });
 });
 
