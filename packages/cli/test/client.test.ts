@@ -1,9 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, fromHex, MillraceError, systemClock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
 import { seal } from '@millrace/identity';
 import { contentKeysInfo, readTransaction, registrationHash } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { objectAnswer } from '../src/client/answers.ts';
 import { auditLedger } from '../src/client/audit.ts';
 import { checkCertificate } from '../src/client/certificates.ts';
 import { grantLicence } from '../src/client/licence.ts';
@@ -335,6 +336,12 @@ describe('errors on the way', () => {
       message: 'PLA is loaded',
       data: { loaded: 'PLA' },
     });
+  });
+
+  it('are E_UNAVAILABLE for an object whose name would be that of another file', async () => {
+    const view = { object: '../../elsewhere', state: 'completed', events: [] };
+    expect(() => parse(objectAnswer, view, 'answer', 'E_UNAVAILABLE')).toThrow('LICENCE-NUMBER');
+    expect(objectAnswer.parse({ ...view, object: `${design}-1` })).toMatchObject({ state: 'completed' });
   });
 
   it('are E_UNAVAILABLE for an answer that is not as agreed', async () => {

@@ -10,6 +10,8 @@ import {
   encodeKey,
   encodeStream,
   mixSecret,
+  objectId,
+  objectName,
   offerSession,
   openMessage,
   openTelemetry,
@@ -72,6 +74,19 @@ describe('signed documents', () => {
       expect(await codeOf(() => verifyTransaction(signed, directory.installation, holderOnly, NOW))).toBe('E_INPUT');
     }
   });
+});
+
+describe('the name of an object', () => {
+  const licence = '0123456789abcdef'.repeat(2);
+
+  it('is its licence and a number', () => {
+    for (const number of [1, 10, 9_999_999]) expect(objectName.parse(objectId(licence, number))).toBeDefined();
+  });
+
+  it.each(['', '../x', `${licence}-0`, `${licence}-01`, `${licence}-1/..`, `${licence}-1\n`, `${licence}-10000000`])(
+    'is nothing else: %j',
+    (name) => expect(objectName.safeParse(name).success).toBe(false),
+  );
 });
 
 describe('an opening', () => {
