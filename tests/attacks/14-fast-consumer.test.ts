@@ -94,6 +94,7 @@ const openSegments: Open = async (guard, clock, seed, note) => {
       return true;
     },
     onTelemetry: () => undefined,
+    onFirstTaken: async () => undefined,
     onEnd: (error) => note.ended(error?.code),
   });
   for (let segment = 0; segment < SEGMENTS; segment++) stream.addCell(segment, new Uint8Array(SEGMENT_BYTES));

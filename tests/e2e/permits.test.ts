@@ -233,6 +233,7 @@ describe('permits', () => {
       directory,
       now: systemClock.now(),
       designOf: async () => ({ owner: copyBytes(job.owner.signer.publicKey), coreHash: job.coreHash }),
+      begun: async () => false,
     };
     const { permit: genuine } = await verifyOpening(opening, context);
     const refusal = (changed: Partial<typeof opening>, now = context.now) =>

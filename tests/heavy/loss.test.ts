@@ -1,11 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Session } from '../../packages/cli/src/client/session.ts';
-import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { noisyGcode, randomDesign } from '../support/designs.ts';
 import {
   eventsOf,
@@ -14,6 +12,7 @@ import {
   machineObject,
   objectOf,
   order,
+  runRecordOf,
   store,
   untilEnded,
   untilPrint,
@@ -78,10 +77,7 @@ async function expectMade({ owner, operator, print, world }: Begun, design: Uint
 }
 
 /** Last line that the machine has executed, as the agent notes it for a restart. */
-async function lineOf(world: World): Promise<number> {
-  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'run.json');
-  return (JSON.parse(await readFile(path, 'utf8')) as { line: number }).line;
-}
+const lineOf = async (world: World): Promise<number> => (await runRecordOf(world)).line;
 
 describe.concurrent('the link to the machine', () => {
   /** Seven segments, some 13 s each: three of them behind the one being taken are the 36 s. */

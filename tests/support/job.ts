@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sleep, toHex } from '@millrace/base';
+import { decodeCbor, sleep, toHex } from '@millrace/base';
+import { parseSign1 } from '@millrace/identity';
 import { sha256 } from '@millrace/protocol';
 import type { DesignView, PrintView } from '../../packages/cli/src/client/answers.ts';
 import { grantLicence } from '../../packages/cli/src/client/licence.ts';
@@ -102,6 +103,13 @@ export async function machineObject(world: World, object: string): Promise<Machi
       await sleep(50);
     }
   }
+}
+
+/** What the agent would find of its print if it were started again now. */
+export async function runRecordOf(world: World): Promise<{ readonly started: boolean; readonly line: number }> {
+  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'run.state');
+  const { payload } = parseSign1(new Uint8Array(await readFile(path)));
+  return decodeCbor(payload, 'run') as { started: boolean; line: number };
 }
 
 export const hashOf = (content: Uint8Array): string => toHex(sha256(content));

@@ -57,6 +57,20 @@ export class Serial {
   }
 }
 
+/** A `Serial` for each key, for as long as it has tasks. */
+export class Serials {
+  readonly #serials = new Map<string, { readonly serial: Serial; tasks: number }>();
+
+  run<T>(key: string, task: () => Promise<T> | T): Promise<T> {
+    const entry = this.#serials.get(key) ?? { serial: new Serial(), tasks: 0 };
+    this.#serials.set(key, entry);
+    entry.tasks++;
+    return entry.serial.run(task).finally(() => {
+      if (--entry.tasks === 0) this.#serials.delete(key);
+    });
+  }
+}
+
 /**
  * Many small things by few calls: what comes while a call is under way goes with the next one, in order. So a call that
  * takes long takes more at a time, and one thing alone does not wait.

@@ -1,9 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, fromHex, MillraceError, systemClock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
 import { seal } from '@millrace/identity';
-import { contentKeysInfo, registrationHash } from '@millrace/protocol';
+import { contentKeysInfo, readTransaction, registrationHash } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { objectAnswer } from '../src/client/answers.ts';
 import { auditLedger } from '../src/client/audit.ts';
 import { checkCertificate } from '../src/client/certificates.ts';
 import { grantLicence } from '../src/client/licence.ts';
@@ -18,6 +19,7 @@ import {
 import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
 import { registerAll } from '../src/client/registration.ts';
 import { openSession, pick, type Session } from '../src/client/session.ts';
+import { signNew } from '../src/client/transactions.ts';
 import { storeDesign } from '../src/client/upload.ts';
 import { machineFromJson } from '../src/installation/description.ts';
 import type { Installation } from '../src/installation/open.ts';
@@ -260,6 +262,17 @@ describe('licence and print', () => {
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
   });
 
+  it('signs a print for 24 hours, in which it has to begin, and anything else for minutes', async () => {
+    const operator = await as('operator');
+    const machine = '0'.repeat(32);
+    const expiryOf = async (body: Parameters<typeof signNew>[1]) => {
+      const { issued, expires } = readTransaction((await signNew(operator, body)).bytes);
+      return (expires - issued) / 60_000;
+    };
+    expect(await expiryOf({ type: 'print.request', licence: machine, machine })).toBe(24 * 60);
+    expect(await expiryOf({ type: 'design.delete', design })).toBe(10);
+  });
+
   it('refuses a certificate with one changed byte anywhere, and one of another log', async () => {
     const licence = await licensed(1);
     const operator = await as('operator');
@@ -361,6 +374,12 @@ describe('errors on the way', () => {
       message: 'PLA is loaded',
       data: { loaded: 'PLA' },
     });
+  });
+
+  it('are E_UNAVAILABLE for an object whose name would be that of another file', async () => {
+    const view = { object: '../../elsewhere', state: 'completed', events: [] };
+    expect(() => parse(objectAnswer, view, 'answer', 'E_UNAVAILABLE')).toThrow('LICENCE-NUMBER');
+    expect(objectAnswer.parse({ ...view, object: `${design}-1` })).toMatchObject({ state: 'completed' });
   });
 
   it('are E_UNAVAILABLE for an answer that is not as agreed', async () => {

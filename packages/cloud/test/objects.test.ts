@@ -12,7 +12,11 @@ const machine = hex();
 const design = hex();
 
 /** What the book reads of a verified opening. */
-function opening(number: number, change: { machine?: string; licence?: string } = {}): VerifiedOpening {
+function opening(
+  number: number,
+  change: { machine?: string; licence?: string; print?: string } = {},
+  from = 0,
+): VerifiedOpening {
   const permit = {
     object: `${change.licence ?? licence}-${number}`,
     print: hex(),
@@ -21,8 +25,12 @@ function opening(number: number, change: { machine?: string; licence?: string } 
     design,
     ...change,
   };
-  return { permit, request: { run: systemRandom(16) } } as unknown as VerifiedOpening;
+  return { permit, request: { run: systemRandom(16), from } } as unknown as VerifiedOpening;
 }
+
+/** The same object, print and run, from another segment. */
+const resumed = ({ permit, request }: VerifiedOpening, from: number) =>
+  ({ permit, request: { ...request, from } }) as unknown as VerifiedOpening;
 
 let book: ObjectBook;
 let owner: ReturnType<typeof generateUserKey>;
@@ -94,5 +102,120 @@ describe('an alarm', () => {
     await expect(book.use(opening(3), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
     await book.clear(`${licence}-2`, await clearance(`${licence}-2`), options());
     expect(await book.use(opening(3), hex())).toBe(true);
+  });
+});
+
+describe('an object', () => {
+  const SEGMENTS = 20;
+  const WINDOW = 4;
+  const first = opening(1);
+  const { object } = first.permit;
+  const give = (from: number, to: number, acked: number) =>
+    book.give(object, { from, to, acked, segments: SEGMENTS, window: WINDOW });
+  const refused = { code: 'E_REPLAY' };
+
+  it('has one print, and a print one object', async () => {
+    const print = hex();
+    expect(await book.use(opening(1, { print }), hex())).toBe(true);
+    await expect(book.use(opening(2, { print }), hex())).rejects.toMatchObject(refused);
+    await expect(book.use(opening(1, { print: hex() }), hex())).rejects.toMatchObject(refused);
+  });
+
+  it('has begun when a session of it has', async () => {
+    expect(await book.begun(object)).toBe(false);
+    await book.use(first, hex());
+    expect(await book.begun(object)).toBe(true);
+    expect(await book.begun(`${licence}-2`)).toBe(false);
+  });
+
+  it('begins no session below what was acknowledged, also in a process that was started again', async () => {
+    const store = new MemoryStore();
+    book = new ObjectBook(store);
+    await book.use(first, hex());
+    await book.reach(object, 7);
+    await book.reach(object, 3);
+    book = new ObjectBook(store);
+    await expect(book.use(resumed(first, 6), hex())).rejects.toMatchObject(refused);
+    await expect(book.use(first, hex())).rejects.toMatchObject(refused);
+    expect(await book.use(resumed(first, 7), hex())).toBe(true);
+  });
+
+  it('writes down what was acknowledged with each slice', async () => {
+    await book.use(first, hex());
+    await give(0, 4, 0);
+    await give(4, 6, 2);
+    await expect(book.use(resumed(first, 1), hex())).rejects.toMatchObject(refused);
+    expect(await book.use(resumed(first, 2), hex())).toBe(true);
+  });
+
+  it('begins no session below where an earlier one began', async () => {
+    await book.use(first, hex());
+    await book.use(resumed(first, 5), hex());
+    await expect(book.use(resumed(first, 4), hex())).rejects.toMatchObject(refused);
+    await expect(give(4, 6, 0)).rejects.toMatchObject(refused);
+  });
+
+  it('is given whole once; after that broken links lose two windows and no more', async () => {
+    await book.use(first, hex());
+    for (let from = 0; from < SEGMENTS; from += 4) await give(from, from + 4, from);
+    for (const _ of [1, 2]) {
+      await book.use(resumed(first, 16), hex());
+      await give(16, 20, 16);
+    }
+    await book.use(resumed(first, 16), hex());
+    await expect(give(16, 20, 16)).rejects.toMatchObject(refused);
+    await expect(give(19, 20, 16)).rejects.toMatchObject(refused);
+    await expect(book.use(first, hex())).rejects.toMatchObject(refused);
+  });
+
+  it('of a single segment is given once', async () => {
+    await book.use(first, hex());
+    const only = { from: 0, to: 1, acked: 0, segments: 1, window: WINDOW };
+    await book.give(object, only);
+    await book.use(first, hex());
+    await expect(book.give(object, only)).rejects.toMatchObject(refused);
+  });
+
+  it('that breaks again and again without going on ends', async () => {
+    await book.use(first, hex());
+    const once = async () => {
+      await book.use(first, hex());
+      await give(0, 4, 0);
+    };
+    for (let times = 0; times < 22; times++) await once();
+    await expect(once()).rejects.toMatchObject(refused);
+  });
+
+  it('in the alarm state is given nothing more', async () => {
+    await book.use(first, hex());
+    await give(0, 4, 0);
+    await book.alarm(object);
+    await expect(give(4, 5, 1)).rejects.toMatchObject({ code: 'E_ALARM' });
+  });
+});
+
+describe('an alarm that comes while a permit is used', () => {
+  it('is never lost', async () => {
+    const { object } = opening(1).permit;
+    const first = opening(1);
+    await book.use(first, hex());
+    for (let round = 0; round < 20; round++) {
+      book = new ObjectBook(new MemoryStore());
+      await book.use(first, hex());
+      const both = [book.use(resumed(first, 1), hex()), book.alarm(object), book.reach(object, 1)];
+      if (round % 2 === 1) both.reverse();
+      await Promise.allSettled(both);
+      await expect(book.use(resumed(first, 2), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
+      await expect(book.use(opening(2), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
+    }
+  });
+
+  it('leaves room for one print, whoever uses it twice at once', async () => {
+    const print = hex();
+    const both = await Promise.allSettled([
+      book.use(opening(1, { print }), hex()),
+      book.use(opening(2, { print }), hex()),
+    ]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
   });
 });

@@ -59,6 +59,7 @@ async function open(from: number, clock: Clock = systemClock) {
     logger: quiet,
     sendFrame: (frame: Bytes) => sent.push(new DataView(frame.buffer, frame.byteOffset).getUint32(30)) > 0,
     onTelemetry: (_, now) => told.push(now),
+    onFirstTaken: async () => undefined,
     onEnd: (error) => ends.push(error?.code),
   });
   stream = opened;

@@ -106,6 +106,7 @@ async function startSegments(world: FleetWorld): Promise<void> {
         clock: systemClock,
         logger,
         sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
+        onFirstTaken: async () => undefined,
         onTelemetry: () => undefined,
         onEnd: failed,
       });

@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Bytes, copyBytes, encodeCbor, fromHex, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import { type Permit, signPermit, signTransaction } from '@millrace/protocol';
@@ -334,6 +336,24 @@ describe('permits', () => {
   test('for another print', async () => {
     const print = toHex(systemRandom(16));
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { print }) }));
+  });
+
+  test.each(['../../escaped', '/tmp/escaped', `${'0'.repeat(32)}-0`, `${'0'.repeat(32)}-1/../x`])(
+    'of an object that is none, and would name a file elsewhere: %s',
+    async (object) => {
+      await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { object }) }));
+      const { folder } = bench as Bench;
+      const files = await readdir(join(folder, 'data'), { recursive: true });
+      expect(files.filter((name) => /escaped|\.json$/.test(name) && name !== 'table.json')).toEqual([]);
+      expect((await readdir(folder)).filter((name) => name.includes('escaped'))).toEqual([]);
+    },
+  );
+
+  test('of another object than its licence and number make', async () => {
+    await refused('E_PERMIT', async (answer, cloud) => ({
+      ...answer,
+      permit: await permitOf(cloud, { object: `${cloud.licenceId}-2` }),
+    }));
   });
 
   test('expired, by more than clocks may differ', async () => {

@@ -1,7 +1,9 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
-import { afterEach, expect, test } from 'vitest';
+import { generateP256Key } from '@millrace/identity';
+import { afterEach, describe, expect, test } from 'vitest';
+import { openRunStore, type RunRecord } from '../src/agent/run-record.ts';
 import { storeDesign } from './agent-design.ts';
 import { type Bench, startBench } from './agent-harness.ts';
 
@@ -16,7 +18,11 @@ const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(reso
 const pendingReports = async (of: Bench) =>
   (await readdir(join(of.folder, 'data', 'reports'))).filter((name) => name.endsWith('.report'));
 
-const unfinished = (change: object) => ({
+/** The run record of the bench's agent, as it writes it, or as another key would. */
+const runsOf = ({ config }: Bench, key = config.machineKey) =>
+  openRunStore(config.data, { key, installation: config.directory.installation });
+
+const unfinished = (change: Partial<RunRecord>): RunRecord => ({
   print: 'a'.repeat(32),
   run: 'b'.repeat(32),
   object: `${'c'.repeat(32)}-1`,
@@ -28,7 +34,7 @@ const unfinished = (change: object) => ({
 
 test('an agent that was killed in a print reports it as failed, with what was last known, before anything else', async () => {
   bench = await startBench({ design, start: false });
-  await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(unfinished({})));
+  await runsOf(bench).write(unfinished({}));
   await bench.restart();
   const { cloud } = bench;
   await cloud.print();
@@ -59,16 +65,91 @@ test('an agent that was killed before the machine began takes the same run up ag
     segments: 0,
     sealed: undefined,
   });
-  await writeFile(join(bench.config.data, 'run.json'), JSON.stringify(begun));
+  await runsOf(bench).write(begun);
   await bench.restart();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
   expect(cloud.requests.map(({ run, print: of }) => [toHex(run), of])).toEqual([['b'.repeat(32), print]]);
 });
 
-test('a damaged run record is not guessed at', async () => {
+test('a run record that is damaged, edited or signed by another key is not believed', async () => {
   bench = await startBench({ design, start: false });
-  await writeFile(join(bench.config.data, 'run.json'), '{"print":');
-  await expect(bench.restart()).rejects.toMatchObject({ code: 'E_STORE' });
+  const path = join(bench.config.data, 'run.state');
+  const refused = async () => {
+    const said = expect.stringContaining('remove it');
+    await expect(bench?.restart()).rejects.toMatchObject({ code: 'E_STORE', message: said });
+  };
+  await writeFile(path, '{"print":');
+  await refused();
+  await runsOf(bench, generateP256Key()).write(unfinished({}));
+  await refused();
+  await runsOf(bench).write(unfinished({ started: true }));
+  const genuine = await readFile(path);
+  for (let at = 0; at < genuine.length; at++) {
+    const edited = Buffer.from(genuine);
+    edited[at] = (edited[at] ?? 0) ^ 1;
+    await writeFile(path, edited);
+    await expect(runsOf(bench).read(), `byte ${at}`).rejects.toMatchObject({ code: 'E_STORE' });
+  }
+  await refused();
+  expect(bench.cloud.requests).toEqual([]);
+});
+
+describe('reports that wait', () => {
+  /** An agent that has made an object, whose five reports wait. */
+  async function withReports(): Promise<{ data: string; folder: string; refused: () => Promise<void> }> {
+    bench = await startBench({
+      design,
+      meddling: {
+        refuse: (method) => (method === 'report' ? new MillraceError('E_UNAVAILABLE', 'not now') : undefined),
+      },
+    });
+    await bench.cloud.print();
+    while ((await pendingReports(bench)).length < 5) await pause(20);
+    await bench.agent.close();
+    const { data } = bench.config;
+    const refused = () => expect(bench?.restart()).rejects.toMatchObject({ code: 'E_STORE' });
+    return { data, folder: join(data, 'reports'), refused };
+  }
+
+  test.each([1, 3, 5])(
+    'one of them taken away (the %i-th): nothing goes on until somebody has looked',
+    async (number) => {
+      const { data, folder, refused } = await withReports();
+      await rm(join(folder, `00000000000${number}.report`));
+      await refused();
+      // The remedy that it names.
+      await rm(folder, { recursive: true });
+      await rm(join(data, 'reports.state'));
+      await bench?.restart();
+    },
+  );
+
+  test('edited, or put in', async () => {
+    const { folder, refused } = await withReports();
+    const path = join(folder, '000000000002.report');
+    const genuine = await readFile(path);
+    const edited = Buffer.from(genuine);
+    edited[60] = (edited[60] ?? 0) ^ 1;
+    await writeFile(path, edited);
+    await refused();
+    await writeFile(path, genuine);
+    await writeFile(join(folder, '000000000009.report'), genuine);
+    await refused();
+    await rm(join(folder, '000000000009.report'));
+    await bench?.restart();
+  });
+
+  test('one that was written just before the agent was killed is sent as well', async () => {
+    const { data, folder } = await withReports();
+    const before = await readFile(join(data, 'reports.state'));
+    const { cloud } = bench as Bench;
+    cloud.meddling = {};
+    await bench?.restart();
+    await cloud.until(() => cloud.reports.length === 5);
+    await expect.poll(() => readdir(folder), { timeout: 10_000 }).toEqual([]);
+    await bench?.agent.close();
+    expect((await readFile(join(data, 'reports.state'))).equals(before)).toBe(false);
+  });
 });
 
 test('reports wait on disk until control has answered, survive the agent, and keep their order', async () => {
@@ -93,6 +174,8 @@ test('reports wait on disk until control has answered, survive the agent, and ke
   const whole = (n: number) =>
     ['started', 'progressed', 'progressed', 'progressed', 'completed'].map((e) => `${e}-${n}`);
   expect(events).toEqual([...whole(1), ...whole(2)]);
+  // The last report goes when its answer has come back.
+  await expect.poll(() => pendingReports(bench as Bench), { timeout: 10_000 }).toEqual([]);
   await bench.agent.close();
   expect(await pendingReports(bench)).toEqual([]);
 });
@@ -198,10 +281,10 @@ test('the run record keeps where the machine was', async () => {
     window: 4,
     meddling: { frame: (frame, segment) => (segment < 6 ? [frame] : []) },
   });
-  const { cloud, config } = bench;
+  const { cloud } = bench;
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event, facts }) => event === 'progressed' && facts.segments >= 6));
-  const record = JSON.parse(await readFile(join(config.data, 'run.json'), 'utf8')) as Record<string, unknown>;
+  const record = await runsOf(bench).read();
   expect(record).toMatchObject({ started: true, object: `${cloud.licenceId}-1` });
-  expect(Object.keys(record).sort()).toEqual(Object.keys(unfinished({})).sort());
+  expect(Object.keys(record ?? {}).sort()).toEqual(Object.keys(unfinished({})).sort());
 });

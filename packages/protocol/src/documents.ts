@@ -38,6 +38,9 @@ export const MAX_MACHINES = 200;
 const materialName = z.string().min(1).max(64);
 const identifier = hexOf(16);
 
+/** An object: licence ‖ "-" ‖ number. It names files and records, so nothing else passes for one. */
+export const objectName = z.string().regex(/^[0-9a-f]{32}-[1-9][0-9]{0,6}$/, { error: 'expected LICENCE-NUMBER' });
+
 /** How a machine consumes: part of its registration, and named by hash in every licence. */
 export const profileSchema = z.strictObject({
   /** How many times faster than real time the machine runs; 1 for real machines. */
@@ -87,7 +90,7 @@ const setMaintenance = z.strictObject({
   mode: z.enum(['rekey', 'delta']),
 });
 /** The owner has looked into an alarm: the machine may have permits of that licence again. The object stays stopped. */
-const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: z.string().max(64) });
+const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
 
 /**
  * What an owner may let an operator see. Through control: segments that were taken, the machine's state, temperatures,
@@ -137,6 +140,7 @@ const grantLicence = z.strictObject({
   disclose: z.array(z.enum(disclosures)).max(disclosures.length),
 });
 
+/** `expires` is the time by which the object must have begun; resuming it needs no younger request. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
   ...common,
@@ -180,7 +184,7 @@ export const MAX_SEALED_FACTS = 4_096;
 const machineReport = z.strictObject({
   type: z.literal('report'),
   ...common,
-  object: z.string(),
+  object: objectName,
   run: bytesOf(16),
   event: z.enum(['started', 'progressed', 'completed', 'failed']),
   facts: z.strictObject({
@@ -202,7 +206,7 @@ const permitSchema = z.strictObject({
   ...common,
   print: identifier,
   licence: identifier,
-  object: z.string(),
+  object: objectName,
   number: z.number().int().positive(),
   design: identifier,
   machine: identifier,

@@ -12,7 +12,7 @@ import {
 import { type P256Key, seal, unseal } from '@millrace/identity';
 import { z } from 'zod';
 import type { Directory, NodeRole } from './directory.ts';
-import { machineSchema } from './documents.ts';
+import { machineSchema, objectName } from './documents.ts';
 import { sessionParametersSchema } from './session.ts';
 
 const bytes = z.instanceof(Uint8Array);
@@ -45,7 +45,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('design.uploaded'), design }),
   z.strictObject({ type: z.literal('design.delete'), design, transaction: bytes }),
   z.strictObject({ type: z.literal('design.maintenance'), design, transaction: bytes }),
-  z.strictObject({ type: z.literal('alarm.clear'), object: z.string(), transaction: bytes }),
+  z.strictObject({ type: z.literal('alarm.clear'), object: objectName, transaction: bytes }),
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
@@ -67,7 +67,7 @@ const messageSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('stream.alarm'),
-    object: z.string(),
+    object: objectName,
     jti: hexOf(16),
     acked: uint,
     by: z.enum(['segments', 'keys']),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, encodeCbor, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyId, keyName } from '@millrace/identity';
-import type { Directory } from './directory.ts';
+import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import {
   type Machine,
   type Permit,
@@ -48,6 +48,8 @@ export interface OpeningContext {
   readonly now: number;
   /** As this node learned it when the design was stored. */
   designOf(design: string): Promise<DesignAuthority | undefined>;
+  /** Whether this node has a record of the object: then it was in time, however long the print takes. */
+  begun(object: string): Promise<boolean>;
 }
 
 /** Whose design it is, and what exactly. */
@@ -60,7 +62,8 @@ export interface DesignAuthority {
 
 /**
  * The checks that segments and keys nodes each make for themselves: owner → licence → holder → print → machine →
- * request → permit. None of it rests on the control node's word except the permit, which only control can sign.
+ * request → permit. None of it rests on the control node's word except the permit, which only control can sign. The ages of the
+ * print and of the licence count once, when the object begins here.
  * @throws {MillraceError} the code of the first check that fails
  */
 export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
@@ -89,12 +92,14 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
   if (permit.object !== objectId(permit.licence, permit.number))
     throw new MillraceError('E_PERMIT', 'the object is not the permit’s');
 
+  const begins = !(await context.begun(permit.object));
+  if (begins) requireValidity(licence.body, now);
   const holder = licence.body.holder;
   const print = await verifyTransaction(
     opening.print,
     installation,
     (id) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined),
-    now,
+    begins ? now : 'any time',
   );
   if (print.body.type !== 'print.request' || toHex(print.body.id) !== permit.print) {
     throw new MillraceError('E_PERMIT', 'the permit is of another print');
@@ -138,6 +143,12 @@ export async function verifyLicence(
   const { body, signer } = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
   if (body.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
   return { body, signer, bytes: copyBytes(bytes) };
+}
+
+/** The time in which objects of a licence may begin. @throws {MillraceError} E_LICENCE_INVALID, E_EXPIRED */
+function requireValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>, now: number): void {
+  if (now < notBefore - CLOCK_SKEW_MS) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
+  if (now > notAfter + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', 'the licence has expired');
 }
 
 /** @throws {MillraceError} E_MACHINE_UNKNOWN, E_LICENCE_INVALID */

@@ -43,6 +43,16 @@ export type MatrixInUse = z.output<typeof matrixInUseSchema>;
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 
 /**
+ * Every segment below this number may have been given out when `acked` have been acknowledged: a window ahead, but at
+ * most half of a design before its first. So who begins again from 0, whatever the machine's disk was made to say, has
+ * never had the whole design before.
+ */
+export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments' | 'window'>, acked: number): number {
+  if (acked > 0) return Math.min(segments, acked + window);
+  return Math.min(window, Math.max(1, segments >> 1));
+}
+
+/**
  * Segments whose places and keys are given out at a time, or more: a quarter of the window, so that what is ahead of the machine is
  * never less than three quarters of it, and a window takes few messages.
  */

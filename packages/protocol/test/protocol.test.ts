@@ -10,6 +10,8 @@ import {
   encodeKey,
   encodeStream,
   mixSecret,
+  objectId,
+  objectName,
   offerSession,
   openMessage,
   openTelemetry,
@@ -26,8 +28,10 @@ import { type Changes, codeOf, createOpening, createWorld, dated, NOW } from './
 const world = createWorld();
 const { keys, directory } = world;
 const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash });
+/** Of a node that has no record of the object. */
+const first = { directory, now: NOW, designOf, begun: async () => false };
 const verify = async (changes: Changes) =>
-  codeOf(async () => verifyOpening(await createOpening(world, changes), { directory, now: NOW, designOf }));
+  codeOf(async () => verifyOpening(await createOpening(world, changes), first));
 
 describe('signed documents', () => {
   const holderOnly = (id: Uint8Array) =>
@@ -72,10 +76,23 @@ describe('signed documents', () => {
   });
 });
 
+describe('the name of an object', () => {
+  const licence = '0123456789abcdef'.repeat(2);
+
+  it('is its licence and a number', () => {
+    for (const number of [1, 10, 9_999_999]) expect(objectName.parse(objectId(licence, number))).toBeDefined();
+  });
+
+  it.each(['', '../x', `${licence}-0`, `${licence}-01`, `${licence}-1/..`, `${licence}-1\n`, `${licence}-10000000`])(
+    'is nothing else: %j',
+    (name) => expect(objectName.safeParse(name).success).toBe(false),
+  );
+});
+
 describe('an opening', () => {
   it('holds when every link of the chain does', async () => {
     const opening = await createOpening(world);
-    const verified = await verifyOpening(opening, { directory, now: NOW, designOf });
+    const verified = await verifyOpening(opening, first);
     expect(verified.permit.number).toBe(1);
     expect(verified.hash).toHaveLength(32);
   });
@@ -106,16 +123,46 @@ describe('an opening', () => {
     expect(await verify(changes)).toBe(code);
   });
 
+  const HOUR = 3_600_000;
+  /** Of a print signed at NOW for 24 hours, on a licence for an hour, with a fresh request and permit at `now`. */
+  const later = async (now: number, options: { begun: boolean; notBefore?: number; notAfter?: number }) => {
+    const { begun, ...times } = options;
+    const fresh = { issued: now, expires: now + 600_000 };
+    const opening = await createOpening(world, {
+      licence: { notBefore: NOW, notAfter: NOW + HOUR, ...times },
+      print: { expires: NOW + 24 * HOUR },
+      request: fresh,
+      permit: fresh,
+    });
+    return codeOf(() => verifyOpening(opening, { ...first, now, begun: async () => begun }));
+  };
+
+  it('of an object that has begun is not too old, however long the print takes', async () => {
+    expect(await later(NOW + 30 * HOUR, { begun: true })).toBe('nothing thrown');
+    expect(await later(NOW + 30 * HOUR, { begun: false })).toBe('E_EXPIRED');
+  });
+
+  it('of an object that begins is refused once its print has expired, not before', async () => {
+    expect(await later(NOW + 23 * HOUR, { begun: false, notAfter: NOW + 99 * HOUR })).toBe('nothing thrown');
+    expect(await later(NOW + 26 * HOUR, { begun: false, notAfter: NOW + 99 * HOUR })).toBe('E_EXPIRED');
+  });
+
+  it('of an object that begins is refused before and after the validity of its licence', async () => {
+    expect(await later(NOW, { begun: false, notBefore: NOW + 2 * HOUR })).toBe('E_LICENCE_INVALID');
+    expect(await later(NOW + 3 * HOUR, { begun: false })).toBe('E_EXPIRED');
+    // Clocks an hour off change nothing.
+    expect(await later(NOW, { begun: false, notBefore: NOW + HOUR })).toBe('nothing thrown');
+    expect(await later(NOW + 2 * HOUR, { begun: false })).toBe('nothing thrown');
+  });
+
   it('is refused when a document is exchanged for another valid one', async () => {
     const [one, two] = [await createOpening(world), await createOpening(world)];
-    const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, { directory, now: NOW, designOf }));
+    const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, first));
     expect(await check({ ...one, request: two.request })).toBe('E_PERMIT');
     expect(await check({ ...one, print: two.print })).toBe('E_PERMIT');
     expect(await check({ ...one, licence: two.licence })).toBe('E_PERMIT');
     expect(await check({ ...one, permit: two.permit })).toBe('E_PERMIT');
-    expect(await codeOf(() => verifyOpening(one, { directory, now: NOW, designOf: async () => undefined }))).toBe(
-      'E_NOT_FOUND',
-    );
+    expect(await codeOf(() => verifyOpening(one, { ...first, designOf: async () => undefined }))).toBe('E_NOT_FOUND');
   });
 });
 

@@ -6,6 +6,7 @@ import {
   type MachineDocument,
   type Opening,
   objectId,
+  type Permit,
   type PermitRequest,
   registrationHash,
   sha256,
@@ -76,7 +77,7 @@ export interface Changes {
   licence?: Partial<Extract<Transaction, { type: 'licence.grant' }>>;
   print?: Partial<Extract<Transaction, { type: 'print.request' }>>;
   request?: Partial<PermitRequest>;
-  permit?: { number?: number; object?: string; machine?: string; design?: string; licence?: string; print?: string };
+  permit?: Partial<Omit<Permit, 'type' | 'id' | 'count' | 'request'>>;
   machine?: Partial<Machine>;
   signLicence?: World['keys']['owner'];
   signPrint?: World['keys']['owner'];

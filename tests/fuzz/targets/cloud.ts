@@ -167,6 +167,7 @@ function sessionTargets(): Target[] {
           return true;
         },
         onTelemetry: () => undefined,
+        onFirstTaken: async () => undefined,
         onEnd: () => undefined,
       });
       for (let segment = 0; segment < parameters.segments; segment++)

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bytes, copyBytes, encodeCbor, utf8 } from '@millrace/base';
@@ -154,15 +154,6 @@ async function fileTargets(folder: string): Promise<Target[]> {
     users: [{ name: 'u', user: '0'.repeat(32), publicKey: '02'.repeat(33) }],
     machines: [{ name: 'm', material: 'PLA', registration }],
   };
-  const run = {
-    print: '0'.repeat(32),
-    run: '1'.repeat(32),
-    started: true,
-    object: 'x-1',
-    segments: 1,
-    sealed: '5ea1ed',
-  };
-  const runs = openRunStore(folder);
   /** A file of ours that somebody has been at. */
   const file = (name: string, value: unknown, codes: Target['codes'], read: (path: string) => unknown): Target => ({
     name,
@@ -190,13 +181,38 @@ async function fileTargets(folder: string): Promise<Target[]> {
     file('installation.json', description, ['E_CONFIG', 'E_INPUT', 'E_MACHINE_UNKNOWN'], async (path) =>
       parseDescription(await readJson(path)).machines.map(({ registration: json }) => machineFromJson(json)),
     ),
-    file('run.json', run, ['E_STORE'], () => runs.read()),
+    await runTarget(folder),
   ];
+}
+
+/** The agent's own state: signed, so that nothing passes but what it wrote. */
+async function runTarget(folder: string): Promise<Target> {
+  const runs = openRunStore(folder, { key: generateP256Key(), installation: '7'.repeat(32) });
+  await runs.write({
+    print: '0'.repeat(32),
+    run: '1'.repeat(32),
+    started: true,
+    object: `${'2'.repeat(32)}-1`,
+    segments: 1,
+    sealed: '5ea1ed',
+  });
+  const path = join(folder, 'run.state');
+  return {
+    name: 'run.state',
+    samples: [copyBytes(await readFile(path))],
+    cost: 'middling',
+    codes: ['E_STORE'],
+    decode: async (input) => {
+      await writeFile(path, input);
+      return runs.read();
+    },
+    accepts: 'samples',
+  };
 }
 
 async function archiveTarget(folder: string): Promise<Target> {
   const root = join(folder, 'root');
-  const { mkdir, readFile } = await import('node:fs/promises');
+  const { mkdir } = await import('node:fs/promises');
   await mkdir(join(root, 'a'), { recursive: true });
   await writeFile(join(root, 'a', 'one'), new Uint8Array(5_000));
   await writeFile(join(root, 'two'), 'two');

@@ -45,6 +45,8 @@ import { createOpening, createWorld, dated, NOW } from '../../../packages/protoc
 import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
 import type { Target } from '../support/target.ts';
 
+const OBJECT = `${'2'.repeat(32)}-1`;
+
 /** Written again, it is the same bytes. */
 const writtenAgain = (result: unknown, input: Bytes) => equalBytes(encodeCbor(result as never), input);
 
@@ -70,12 +72,12 @@ export async function protocolTargets(): Promise<Target[]> {
       design: world.design,
       mode: 'delta',
     }),
-    await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: 'x-1' }),
+    await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
   ].map(copyBytes);
   const report = await signMachineDocument(keys.machine, installation, {
     type: 'report',
     ...dated(),
-    object: 'x-1',
+    object: OBJECT,
     run: new Uint8Array(16),
     event: 'failed',
     facts: {
@@ -183,7 +185,12 @@ export async function protocolTargets(): Promise<Target[]> {
       decode: (input) =>
         verifyOpening(
           { ...opening, [parts[(input[0] ?? 0) & 3] ?? 'permit']: input.subarray(1) },
-          { directory, now: NOW, designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }) },
+          {
+            directory,
+            now: NOW,
+            designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }),
+            begun: async () => false,
+          },
         ),
       // The first byte counts by its lowest bits only.
       accepts: (_, input) => parts.some((part) => equalBytes(copyBytes(opening[part]), input.subarray(1))),
@@ -323,7 +330,7 @@ export async function protocolTargets(): Promise<Target[]> {
 }
 
 const parameters: StreamParameters = {
-  object: 'x-1',
+  object: OBJECT,
   design: '0'.repeat(32),
   designNonce: new Uint8Array(16),
   segments: 3,

@@ -1,4 +1,5 @@
 import { hexOf } from '@millrace/base';
+import { objectName } from '@millrace/protocol';
 import { z } from 'zod';
 
 // What the control and distribution nodes answer. Objects are open here, other than for what users and files say: a
@@ -80,7 +81,7 @@ export const printAnswer = z.object({
   licence: id,
   machine: id,
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
-  object: z.string().optional(),
+  object: objectName.optional(),
   /** The owner has cleared its alarm. */
   cleared: z.boolean().optional(),
   segments: uint,
@@ -100,7 +101,7 @@ export const printAnswer = z.object({
 export type PrintView = z.output<typeof printAnswer>;
 
 export const objectAnswer = z.object({
-  object: z.string(),
+  object: objectName,
   design: z.string().optional(),
   state: z.string(),
   events: z.array(

@@ -4,6 +4,8 @@ import { type Directory, signTransaction, type Transaction } from '@millrace/pro
 
 /** How long a signed transaction may be under way. */
 const VALID_MS = 10 * 60_000;
+/** How long a print may wait for its machine. */
+const PRINT_MS = 24 * 3_600_000;
 
 type Common = 'id' | 'issued' | 'expires';
 type Body<T> = T extends Transaction ? Omit<T, Common> : never;
@@ -31,6 +33,11 @@ export async function signNew(
   id: Bytes = context.random(16),
 ): Promise<SignedTransaction> {
   const issued = context.clock.now();
-  const document = { ...body, id, issued, expires: issued + VALID_MS } as Transaction;
+  const document = {
+    ...body,
+    id,
+    issued,
+    expires: issued + (body.type === 'print.request' ? PRINT_MS : VALID_MS),
+  } as Transaction;
   return { id: toHex(id), bytes: await signTransaction(context.signer, context.directory.installation, document) };
 }

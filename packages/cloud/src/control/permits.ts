@@ -9,6 +9,7 @@ import {
   readTransaction,
   sha256,
   signPermit,
+  type TransactionOf,
   verifyMachineDocument,
 } from '@millrace/protocol';
 import { requireNoAlarm } from './alarms.ts';
@@ -78,7 +79,9 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     requireKept(design);
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
-    checkAgainstLicence(request, licence, registration, clock.now());
+    // An object that was taken may take as long as it takes.
+    if (print.number === undefined) requireInTime(print, licence, clock.now());
+    checkAgainstLicence(request, licence, registration);
     const permitted = await permit(context, print, licence, request, bytes);
     await announcePermit(context, permitted.print);
     return answer(context, permitted, registration);
@@ -93,12 +96,27 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   }
 }
 
-function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine, now: number): void {
-  const terms = readTransaction(licence.transaction);
+function termsOf({ transaction }: LicenceRecord): TransactionOf<'licence.grant'> {
+  const terms = readTransaction(transaction);
   if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  return terms;
+}
+
+/**
+ * Nothing begins outside the licence's time or after the print's. The proactive nodes check the same and allow for clocks that
+ * differ; here nothing is allowed, so that they do not refuse what has taken an object of the licence already.
+ */
+function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number): void {
+  const { notBefore, notAfter } = termsOf(licence);
+  if (now < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
+  if (now > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
+  if (now > readTransaction(print.transaction).expires)
+    throw new MillraceError('E_EXPIRED', 'the print did not begin in its time');
+}
+
+function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
+  const terms = termsOf(licence);
   requireHeld(licence);
-  if (now < terms.notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
-  if (now > terms.notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
   checkMachine(machine, machine.machine, terms);
   checkRequest(request, machine, terms);
 }
@@ -126,6 +144,7 @@ async function permit(
   if (resuming && !(print.run && equalBytes(print.run, request.run))) {
     throw new MillraceError('E_STATE', 'the print was begun by another run');
   }
+  if (resuming) requireForward(print, request);
   if (!resuming && request.from !== 0) throw new MillraceError('E_INPUT', 'a print begins at segment 0');
   const number = print.number ?? (await claimObject(context, licence, print.print));
   const object = objectId(licence.licence, number);
@@ -165,6 +184,13 @@ async function permit(
       },
     };
   });
+}
+
+/** A machine that has begun goes on: whatever its disk was made to say, it gets nothing that lies behind it. */
+function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest): void {
+  const lowest = Math.max(permit?.from ?? 0, state === 'running' ? 1 : 0);
+  if (from >= lowest) return;
+  throw new MillraceError('E_REPLAY', `the print is past segment ${from}`, { data: { from, lowest } });
 }
 
 /** Takes the lowest free object of the licence for this print. @throws {MillraceError} E_LICENCE_EXHAUSTED */

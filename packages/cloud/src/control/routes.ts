@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, type NodeRole } from '@millrace/protocol';
+import { machineSchema, type NodeRole, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
@@ -222,7 +222,8 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
     requireRole(directory, request, 'segments');
-    await takeProgress(context, request.params.object ?? '', parse(progressBody, request.body, 'progress'));
+    const object = parse(objectName, request.params.object, 'object');
+    await takeProgress(context, object, parse(progressBody, request.body, 'progress'));
     return {};
   });
   server.post('/v1/head', async (request) => {

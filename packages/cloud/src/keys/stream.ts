@@ -21,6 +21,7 @@ import {
   encodeStream,
   leastTaken,
   mixSecret,
+  mostGiven,
   type StreamParameters,
   sliceStep,
   type Telemetry,
@@ -49,7 +50,7 @@ export interface KeysStreamOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** Mails the places of [from, to) to the segments node. @returns their keys; the stream wipes them */
-  readonly slice: (from: number, to: number) => Promise<readonly KeyedCell[]>;
+  readonly slice: (from: number, to: number, acked: number) => Promise<readonly KeyedCell[]>;
   /** Hashes of a group of segments, with their proof. */
   readonly hashes: (group: number) => Promise<HashGroup>;
   readonly mailMix: (revision: bigint, secret: Uint8Array) => Promise<void>;
@@ -96,7 +97,8 @@ export class KeysStream {
     const stream = new KeysStream(options);
     stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters, options.engine);
     wipe(options.seed);
-    stream.#pump();
+    // The only segment of a design is given once: when the machine is there for it.
+    if (options.parameters.segments > 1) stream.#pump();
     return stream;
   }
 
@@ -155,9 +157,9 @@ export class KeysStream {
     do {
       this.#again = false;
       while (!this.#ended) {
-        const to = Math.min(segments, this.#acked + window);
+        const to = mostGiven(this.#options.parameters, this.#acked);
         if (to <= this.#sliced || (to - this.#sliced < step && to < segments)) break;
-        const cells = await this.#options.slice(this.#sliced, to);
+        const cells = await this.#options.slice(this.#sliced, to, this.#acked);
         await this.#sendHashes(to);
         await this.#sealing.run(() => this.#sealAndSend(cells));
         this.#sliced = to;

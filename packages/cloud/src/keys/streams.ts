@@ -27,6 +27,7 @@ import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
 import { tellEnd } from '../streaming/ending.ts';
+import { Guards } from '../streaming/guards.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { revisionMsFor } from '../streaming/revisions.ts';
@@ -62,14 +63,13 @@ const MOST_MISSED = 3;
 export class KeysStreams {
   readonly #modules: KeysStreamsModules;
   readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
-  readonly #guards = new Map<string, PaceGuard>();
+  readonly #guards: Guards;
   readonly #engine = createEngine();
   readonly #slices: SliceMail;
-  /** By object: the segment that was missing last, and how often. */
-  readonly #missed = new Map<string, { segment: number; times: number }>();
 
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
+    this.#guards = new Guards(modules.clock);
     this.#slices = sliceMail(modules.mail);
   }
 
@@ -82,9 +82,11 @@ export class KeysStreams {
       manifest = readManifest(await playbook.manifest(design));
       return manifest;
     };
-    const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf });
+    const begun = (object: string) => objects.begun(object);
+    const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun });
     const { permit, licence, machine, request } = verified;
     const jti = toHex(permit.id);
+    await objects.reach(permit.object, this.#guards.acked(permit.object));
     if (!(await objects.use(verified, jti))) return;
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
 
@@ -117,10 +119,12 @@ export class KeysStreams {
       );
     }
     const { factor } = machine.profile;
-    const guard =
-      this.#guards.get(permit.object) ??
-      new PaceGuard({ tenthsOfMs: manifest.times, factor, window: parameters.window, clock, from: parameters.from });
-    this.#guards.set(permit.object, guard);
+    const { times } = manifest;
+    const { from, window, segments } = parameters;
+    const guard = this.#guards.enter(
+      permit.object,
+      () => new PaceGuard({ tenthsOfMs: times, factor, window, clock, from }),
+    );
     const key = toHex(session);
     const stream = await KeysStream.open({
       session,
@@ -131,7 +135,10 @@ export class KeysStreams {
       engine: this.#engine,
       clock,
       logger,
-      slice: (from, to) => this.#slice(key, permit.design, from, to),
+      slice: async (from, to, acked) => {
+        await objects.give(permit.object, { from, to, acked, segments, window });
+        return this.#slice(key, permit.design, from, to);
+      },
       hashes: (group) => tree.group(group),
       mailMix: (revision, secret) =>
         this.#modules.mail.send('segments', {
@@ -163,9 +170,7 @@ export class KeysStreams {
     const segment = Math.min(...segments);
     if (entry === undefined || segments.length === 0) return;
     const { object } = entry.stream;
-    const last = this.#missed.get(object);
-    const times = last?.segment === segment ? last.times + 1 : 1;
-    this.#missed.set(object, { segment, times });
+    const times = this.#guards.missed(object, segment);
     const lost = `the vault does not hold segments ${ranges(segments)} of the design`;
     const error =
       times < MOST_MISSED
@@ -195,7 +200,13 @@ export class KeysStreams {
   async stop(session: string): Promise<void> {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
-    await entry?.stream.close();
+    if (entry === undefined) return;
+    const { object } = entry.stream;
+    this.#guards.leave(object);
+    await entry.stream.close();
+    await this.#modules.objects.reach(object, this.#guards.acked(object)).catch((error: unknown) => {
+      this.#modules.logger.error({ err: error, object }, 'what was acknowledged could not be written down');
+    });
   }
 
   async close(): Promise<void> {
@@ -218,13 +229,11 @@ export class KeysStreams {
     if (entry === undefined) return;
     const { logger, objects, mail, link } = this.#modules;
     const { object } = entry.stream;
+    const acked = this.#guards.acked(object);
     await this.stop(key);
-    if (error === undefined) {
-      this.#guards.delete(object);
-      this.#missed.delete(object);
-      return logger.info({ object }, 'stream complete');
-    }
-    const acked = this.#guards.get(object)?.acked ?? 0;
+    // What may pass is resumed.
+    if (error?.retryable !== true) this.#guards.drop(object);
+    if (error === undefined) return logger.info({ object }, 'stream complete');
     await tellEnd(
       { logger, objects, mail, link },
       { by: 'keys', object, jti, acked, session: entry.stream.session, error },

@@ -9,7 +9,7 @@ import {
   wipe,
 } from '@millrace/base';
 import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
-import { forwardSeed, leastTaken, type StreamParameters, type Telemetry } from '@millrace/protocol';
+import { forwardSeed, leastTaken, mostGiven, type StreamParameters, type Telemetry } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
 import { revisionMsFor } from '../streaming/revisions.ts';
@@ -28,6 +28,8 @@ export interface SegmentsStreamOptions {
   readonly sendFrame: (frame: Bytes) => boolean;
   /** Live figures for control. */
   readonly onTelemetry: (telemetry: Telemetry, now: { revision: bigint; revisionMs: number }) => void;
+  /** The machine has taken something; more than before that is sent when it resolves. */
+  readonly onFirstTaken: (acked: number) => Promise<void>;
   /** Once: the machine has everything, or the stream must stop with a code. */
   readonly onEnd: (error: MillraceError | undefined) => void;
 }
@@ -49,6 +51,7 @@ export class SegmentsStream {
   readonly session: Bytes;
   readonly object: string;
   readonly design: string;
+  readonly parameters: StreamParameters;
   readonly #options: SegmentsStreamOptions;
   readonly #sender: Sender;
   /** Cells that have not been sent. */
@@ -65,6 +68,8 @@ export class SegmentsStream {
   #got: number;
   /** Segments that the machine has taken: the window is counted from here, and a resumed machine may hold one already. */
   #taken: number;
+  /** Whether it is on disk that the machine has begun: until then no more is sent than before. */
+  #begun: 'no' | 'soon' | 'yes';
   #ready = -1n;
   /** Segments that the machine has asked for again, in this session. */
   #repeats = 0;
@@ -79,10 +84,12 @@ export class SegmentsStream {
     this.session = copyBytes(options.session);
     this.object = parameters.object;
     this.design = parameters.design;
+    this.parameters = parameters;
     this.#options = options;
     this.#got = parameters.from;
     this.#next = parameters.from;
     this.#taken = leastTaken(parameters);
+    this.#begun = parameters.from > 0 ? 'yes' : 'no';
     this.#revisionSince = clock.monotonic();
     this.#revisionMs = parameters.revisionMs;
     const seed = forwardSeed(options.seed);
@@ -144,6 +151,8 @@ export class SegmentsStream {
       return this.#end(toMillraceError(error));
     }
     this.#taken = Math.max(this.#taken, telemetry.acked);
+    if (this.#begun === 'no' && this.#taken > 0) await this.#begin();
+    if (this.#ended) return;
     this.#forget(Math.max(telemetry.acked, telemetry.got ?? 0));
     if (telemetry.ready > this.#ready) this.#ready = telemetry.ready;
     if (telemetry.tableMs !== undefined) this.#revisionMs = revisionMsFor(parameters.order, telemetry.tableMs);
@@ -198,7 +207,7 @@ export class SegmentsStream {
         if (!this.#send(segment, slot.body)) return;
         this.#again.delete(segment);
       }
-      const end = this.#taken + this.#options.parameters.window;
+      const end = mostGiven(this.#options.parameters, this.#begun === 'yes' ? this.#taken : 0);
       for (; this.#next < end; this.#next++) {
         const body = this.#cells.get(this.#next);
         if (body === undefined || !this.#send(this.#next, body)) return;
@@ -232,6 +241,16 @@ export class SegmentsStream {
     }
     this.#sender.advance();
     this.#revisionSince = now;
+  }
+
+  async #begin(): Promise<void> {
+    this.#begun = 'soon';
+    try {
+      await this.#options.onFirstTaken(this.#taken);
+    } catch (error) {
+      return this.#end(toMillraceError(error));
+    }
+    this.#begun = 'yes';
   }
 
   #end(error: MillraceError | undefined): void {

@@ -25,8 +25,9 @@ import {
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { tellEnd } from '../streaming/ending.ts';
+import { Guards } from '../streaming/guards.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
-import { PaceGuard } from '../streaming/pace.ts';
+import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import type { DesignBook } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
 
@@ -61,8 +62,7 @@ export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
   readonly #openings = new Map<string, VerifiedOpening>();
   readonly #streams = new Map<string, { stream: SegmentsStream; jti: string }>();
-  /** By object, so that a resumed stream finds its bucket as it left it. */
-  readonly #guards = new Map<string, PaceGuard>();
+  readonly #guards: Guards;
   /** What has not been told to control yet. */
   readonly #progress = new Map<string, Progress>();
   readonly #engine = createEngine();
@@ -70,6 +70,7 @@ export class SegmentsStreams {
 
   constructor(modules: SegmentsStreamsModules) {
     this.#modules = modules;
+    this.#guards = new Guards(modules.clock);
     this.#timer = setInterval(() => {
       for (const { stream } of this.#streams.values()) stream.tick();
     }, TICK_MS);
@@ -82,7 +83,10 @@ export class SegmentsStreams {
       directory,
       now: clock.now(),
       designOf: (design) => designs.authorityOf(design),
+      begun: (object) => objects.begun(object),
     });
+    const { object } = verified.permit;
+    await objects.reach(object, this.#guards.acked(object));
     const jti = toHex(verified.permit.id);
     if (!(await objects.use(verified, jti))) return;
     this.#openings.set(jti, verified);
@@ -92,7 +96,7 @@ export class SegmentsStreams {
 
   /** The keys node's session for an opening that we verified ourselves. */
   async begin(message: MessageOf<'stream.session'>): Promise<void> {
-    const { clock, logger, designs, link } = this.#modules;
+    const { clock, logger, designs, objects, link } = this.#modules;
     const opening = this.#openings.get(message.jti);
     const { parameters, session } = message;
     if (opening === undefined) throw new MillraceError('E_PERMIT', 'a session without an opening that verified here');
@@ -100,13 +104,18 @@ export class SegmentsStreams {
       throw new MillraceError('E_PERMIT', 'the session is not for what the permit says');
     }
     this.#openings.delete(message.jti);
-    await this.#closeStreamsOf(parameters.object);
-    const { times } = await designs.manifestOf(parameters.design);
+    const { times, segments } = await designs.manifestOf(parameters.design);
     const { factor } = opening.machine.profile;
-    const guard =
-      this.#guards.get(parameters.object) ??
-      new PaceGuard({ tenthsOfMs: times, factor, window: parameters.window, clock, from: parameters.from });
-    this.#guards.set(parameters.object, guard);
+    const window = windowFor(times, factor);
+    const { from } = opening.request;
+    if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
+      throw new MillraceError('E_PERMIT', 'the session is not what the machine asked for of this design');
+    }
+    await this.#closeStreamsOf(parameters.object);
+    const guard = this.#guards.enter(
+      parameters.object,
+      () => new PaceGuard({ tenthsOfMs: times, factor, window, clock, from }),
+    );
     const key = toHex(session);
     const stream = await SegmentsStream.open({
       session,
@@ -122,6 +131,7 @@ export class SegmentsStreams {
         const { order, suite } = parameters;
         this.#report(key, parameters.object, telemetry, revision, { order, suite, revisionMs });
       },
+      onFirstTaken: (acked) => objects.reach(parameters.object, acked),
       onEnd: (error) => void this.#ended(key, message.jti, error),
     });
     this.#streams.set(key, { stream, jti: message.jti });
@@ -136,11 +146,12 @@ export class SegmentsStreams {
   async #slice({ session, cells }: MessageOf<'stream.slices'>['slices'][number]): Promise<void> {
     const entry = this.#streams.get(session);
     if (entry === undefined) return;
+    // Delivered twice: the places may be gone, and the cells are here.
+    const wanted = cells.filter(({ segment }) => entry.stream.wants(segment));
     const missing: number[] = [];
     try {
-      for (const { segment, index } of cells) {
-        // Delivered twice: the places may be gone, and the cells are here.
-        if (!entry.stream.wants(segment)) continue;
+      await this.#give(entry.stream, wanted);
+      for (const { segment, index } of wanted) {
         const body = await this.#readIfThere(index);
         if (body === undefined) missing.push(segment);
         else entry.stream.addCell(segment, body);
@@ -150,6 +161,15 @@ export class SegmentsStreams {
     }
     if (missing.length > 0)
       await this.#modules.mail.send('keys', { type: 'slice.missing', session, segments: missing });
+  }
+
+  async #give(stream: SegmentsStream, cells: readonly { segment: number }[]): Promise<void> {
+    if (cells.length === 0) return;
+    const numbers = cells.map(({ segment }) => segment);
+    const { segments, window } = stream.parameters;
+    const acked = this.#guards.acked(stream.object);
+    const [from, to] = [Math.min(...numbers), Math.max(...numbers) + 1];
+    await this.#modules.objects.give(stream.object, { from, to, acked, segments, window });
   }
 
   async #readIfThere(index: Uint8Array): Promise<Bytes | undefined> {
@@ -188,7 +208,13 @@ export class SegmentsStreams {
   async stop(session: string): Promise<void> {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
-    await entry?.stream.close();
+    if (entry === undefined) return;
+    const { object } = entry.stream;
+    this.#guards.leave(object);
+    await entry.stream.close();
+    await this.#modules.objects.reach(object, this.#guards.acked(object)).catch((error: unknown) => {
+      this.#modules.logger.error({ err: error, object }, 'what was acknowledged could not be written down');
+    });
   }
 
   async close(): Promise<void> {
@@ -205,12 +231,11 @@ export class SegmentsStreams {
     if (entry === undefined) return;
     const { logger, objects, mail, link } = this.#modules;
     const { object } = entry.stream;
+    const acked = this.#guards.acked(object);
     await this.stop(key);
-    if (error === undefined) {
-      this.#guards.delete(object);
-      return logger.info({ object }, 'stream complete');
-    }
-    const acked = this.#guards.get(object)?.acked ?? 0;
+    // What may pass is resumed.
+    if (error?.retryable !== true) this.#guards.drop(object);
+    if (error === undefined) return logger.info({ object }, 'stream complete');
     await tellEnd(
       { logger, objects, mail, link },
       { by: 'segments', object, jti, acked, session: entry.stream.session, error },

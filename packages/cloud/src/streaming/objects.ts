@@ -8,12 +8,16 @@ import {
   hexOf,
   MillraceError,
   parse,
+  Serials,
   utf8,
 } from '@millrace/base';
 import { keyId } from '@millrace/identity';
 import { type Directory, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
 import { prefixRange, type Store } from '@millrace/stores';
 import { z } from 'zod';
+import { countGiven, type Giving, goneOn } from './giving.ts';
+
+const uint = z.number().int().nonnegative();
 
 const recordSchema = z.strictObject({
   print: hexOf(16),
@@ -24,62 +28,103 @@ const recordSchema = z.strictObject({
   /** Permits that were used. */
   permits: z.array(hexOf(16)),
   alarmed: z.boolean(),
+  /** What was handed out, see `Given`. */
+  reached: uint,
+  given: uint,
+  again: uint,
+  late: uint,
 });
 type ObjectRecord = z.output<typeof recordSchema>;
 
 const alarmKey = ({ licence, machine }: { licence: string; machine: string }, object: string): Bytes =>
   utf8(`alarm/${licence}/${machine}/${object}`);
+const objectKey = (object: string): Bytes => utf8(`object/${object}`);
+const printKey = (print: string): Bytes => utf8(`print/${print}`);
 
 /**
- * Each proactive node counts for itself what was streamed: one print and run an object, each permit once, none of the
- * object after an alarm, and no other object of its licence on that machine before the owner has cleared it.
+ * Each proactive node counts for itself what was streamed: one object a print, one print and run an object, each permit
+ * once, each segment once but for what broken links lost, none of the object after an alarm, and no other object of its
+ * licence on that machine before the owner has cleared it.
  */
 export class ObjectBook {
   readonly #store: Store;
+  /** By licence: an alarm and what it forbids are in the same records. */
+  readonly #serials = new Serials();
 
   constructor(store: Store) {
     this.#store = store;
   }
 
+  /** Whether a session of the object has begun here, now or in the past. */
+  async begun(object: string): Promise<boolean> {
+    return (await this.#get(object)) !== undefined;
+  }
+
   /**
    * Notes that a permit is being used.
    * @returns false when this very permit was used before (the message came again)
-   * @throws {MillraceError} E_REPLAY, E_ALARM, E_PERMIT
+   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine is past; E_ALARM
    */
-  async use({ permit, request }: VerifiedOpening, jti: string): Promise<boolean> {
-    const known = await this.#get(permit.object);
+  use(verified: VerifiedOpening, jti: string): Promise<boolean> {
+    return this.#serially(verified.permit.object, () => this.#use(verified, jti));
+  }
+
+  async #use({ permit, request }: VerifiedOpening, jti: string): Promise<boolean> {
+    const { print, object, machine, licence, design } = permit;
+    const { run, from } = request;
+    const known = await this.#get(object);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
-      const run = request.run;
-      await this.#put(permit.object, {
-        print: permit.print,
-        run,
-        machine: permit.machine,
-        licence: permit.licence,
-        design: permit.design,
-        permits: [jti],
-        alarmed: false,
-      });
+      if (await this.#store.has(printKey(print)))
+        throw new MillraceError('E_REPLAY', 'the print was used for another object already');
+      const record = { print, run, machine, licence, design, permits: [jti], alarmed: false };
+      await this.#store.batch([
+        { put: printKey(print), value: utf8(object) },
+        { put: objectKey(object), value: encodeCbor({ ...record, reached: from, given: 0, again: 0, late: 0 }) },
+      ]);
       return true;
     }
     if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
     if (known.permits.includes(jti)) return false;
-    if (
-      known.print !== permit.print ||
-      known.machine !== permit.machine ||
-      Buffer.compare(known.run, request.run) !== 0
-    ) {
+    if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0) {
       throw new MillraceError('E_REPLAY', 'the object was streamed for another print or run already');
     }
-    await this.#put(permit.object, { ...known, permits: [...known.permits, jti].slice(-1_000) });
+    if (from < known.reached) throw goneOn(from, known.reached);
+    await this.#put(object, { ...known, permits: [...known.permits, jti].slice(-1_000), reached: from });
     return true;
   }
 
-  async alarm(object: string): Promise<void> {
-    const known = await this.#get(object);
-    if (known === undefined || known.alarmed) return;
-    await this.#store.put(alarmKey(known, object), utf8(object));
-    await this.#put(object, { ...known, alarmed: true });
+  /** The machine has acknowledged every segment below `acked`. */
+  reach(object: string, acked: number): Promise<void> {
+    return this.#serially(object, async () => {
+      const known = await this.#get(object);
+      if (known !== undefined && acked > known.reached) await this.#put(object, { ...known, reached: acked });
+    });
+  }
+
+  /**
+   * Notes a slice before it is handed out, and what was acknowledged with it: a crash forgets nothing that has left the node,
+   * and at most a window of what was acknowledged.
+   * @throws {MillraceError} E_REPLAY when broken links cannot have lost so much, E_ALARM, E_NOT_FOUND
+   */
+  give(object: string, giving: Giving): Promise<void> {
+    return this.#serially(object, async () => {
+      const known = await this.#get(object);
+      if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not begun here`);
+      if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
+      await this.#put(object, { ...known, ...countGiven(known, giving) });
+    });
+  }
+
+  alarm(object: string): Promise<void> {
+    return this.#serially(object, async () => {
+      const known = await this.#get(object);
+      if (known === undefined || known.alarmed) return;
+      await this.#store.batch([
+        { put: alarmKey(known, object), value: utf8(object) },
+        { put: objectKey(object), value: encodeCbor({ ...known, alarmed: true }) },
+      ]);
+    });
   }
 
   /**
@@ -101,7 +146,11 @@ export class ObjectBook {
     const { body } = await verifyTransaction(transaction, options.directory.installation, lookup, 'any time');
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
-    await this.#store.delete(alarmKey(known, object));
+    await this.#serially(object, () => this.#store.delete(alarmKey(known, object)));
+  }
+
+  #serially<T>(object: string, task: () => Promise<T>): Promise<T> {
+    return this.#serials.run(object.slice(0, object.lastIndexOf('-')), task);
   }
 
   async #requireNoAlarm({ licence, machine }: { licence: string; machine: string }): Promise<void> {
@@ -112,11 +161,11 @@ export class ObjectBook {
   }
 
   async #get(object: string): Promise<ObjectRecord | undefined> {
-    const bytes = await this.#store.get(utf8(`object/${object}`));
+    const bytes = await this.#store.get(objectKey(object));
     return bytes && parse(recordSchema, decodeCbor(bytes, 'object', 'E_STORE'), 'object', 'E_STORE');
   }
 
   #put(object: string, record: ObjectRecord): Promise<void> {
-    return this.#store.put(utf8(`object/${object}`), encodeCbor(record));
+    return this.#store.put(objectKey(object), encodeCbor(record));
   }
 }

@@ -55,6 +55,11 @@ export class PaceGuard {
     return this.#acked;
   }
 
+  /** Real time in which the empty bucket is full again, ms. */
+  get fillMs(): number {
+    return (1_000 * this.#depth) / PACE;
+  }
+
   /**
    * Notes that every segment below `acked` was consumed; smaller numbers than before change nothing.
    * @throws {MillraceError} E_ALARM as soon as it is overdrawn, and ever after

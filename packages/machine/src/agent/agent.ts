@@ -88,6 +88,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     for (const folder of ['objects', 'reports']) {
       await mkdir(join(config.data, folder), { recursive: true, mode: 0o700 });
     }
+    const signer = { key: config.machineKey, installation: config.directory.installation };
     const driver = closer.add(await (modules.driver ?? configuredDriver)(config));
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
     const link = closer.add(
@@ -97,12 +98,14 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       ),
     );
     const calls = createCalls(link, timing);
-    const outbox = closer.add(await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger }));
+    const outbox = closer.add(
+      await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger, signer }),
+    );
     const tables = createTables(config, { clock, random, logger, receiver: modules.receiver ?? createReceiver });
     const { name, detail } = createEngine(config.agent.engine === 'gpu' ? 'auto' : config.agent.engine);
     logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
     const report = createReports({ config, outbox, clock, random });
-    const runs = openRunStore(config.data);
+    const runs = openRunStore(config.data, signer);
     const points = closer.add(new PointsPool(1));
     const own = { config, driver, link, inbox, calls, outbox, report, runs, tables, points, secrets: secretMemory() };
     const parts = { ...own, clock, random, timing, logger };

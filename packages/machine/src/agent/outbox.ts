@@ -1,15 +1,25 @@
 import { join } from 'node:path';
 import { type Bytes, type Closable, type Logger, MillraceError, Serial, sleep } from '@millrace/base';
+import { verifyMachineDocument } from '@millrace/protocol';
+import { z } from 'zod';
 import { type Calls, isPassing } from './calls.ts';
 import { listIfThere, moveDurably, readIfThere, writeDurably } from './files.ts';
 import type { CloudLink } from './link.ts';
+import { type StateSigner, signedFile } from './signed-file.ts';
 import { Backoff, type Timing } from './timing.ts';
 
 const PENDING = /^(\d{12})\.report$/;
+const nameOf = (number: number): string => `${String(number).padStart(12, '0')}.report`;
+
+const uint = z.number().int().nonnegative();
+/** Numbers of the last report that was made, and of the last one that control has answered: all between wait. */
+const indexSchema = z.strictObject({ last: uint, sent: uint });
+type Index = z.output<typeof indexSchema>;
 
 /**
  * Signed reports wait here, on disk, until control has answered: nothing that the machine did is forgotten when a cable,
- * a node or this process fails. They are sent one at a time, in the order in which they were made.
+ * a node or this process fails, and none is taken away unnoticed. They are sent one at a time, in the order in which they
+ * were made.
  */
 export interface Outbox extends Closable {
   /** Durable when it returns. @throws {MillraceError} E_DISK_FULL, E_STORE */
@@ -25,32 +35,41 @@ export async function openOutbox(options: {
   link: CloudLink;
   timing: Timing;
   logger: Logger;
+  signer: StateSigner;
 }): Promise<Outbox> {
-  const { folder, calls, link, logger } = options;
-  const names = await listIfThere(folder);
-  const pending = names.filter((name) => PENDING.test(name));
-  let last = names.reduce((most, name) => Math.max(most, Number.parseInt(name, 10) || 0), 0);
+  const { folder, calls, link, logger, signer } = options;
+  const file = signedFile(`${folder}.state`, signer, { label: 'reports', schema: indexSchema, remedy });
+  let index = (await file.read()) ?? { last: 0, sent: 0 };
+  const pending = await pendingOf(folder, index, signer);
+  index = { ...index, last: index.sent + pending.length };
   const stop = new AbortController();
   const writes = new Serial();
   const backoff = new Backoff(options.timing.backoffMs);
   const waiting = new Set<() => void>();
   let wake: () => void = () => undefined;
 
+  const answered = (sent: number) =>
+    writes.run(async () => {
+      const next = { ...index, sent };
+      await file.write(next);
+      index = next;
+    });
+
   const sendOldest = async (name: string): Promise<void> => {
     const path = join(folder, name);
     const report = await readIfThere(path);
-    if (report !== undefined) {
-      await link.whenConnected(stop.signal);
-      try {
-        await calls.report(report, stop.signal);
-      } catch (error) {
-        if (stop.signal.aborted || isPassing(error)) throw error;
-        // Control has decided: sending it again would change nothing, and would hold up what follows.
-        logger.error({ err: error, report: name }, 'a report was refused');
-        await moveDurably(path, `${path}.refused`);
-      }
-      await moveDurably(path);
+    if (report === undefined) throw new MillraceError('E_STORE', `${path} was taken away: ${remedy}`);
+    await link.whenConnected(stop.signal);
+    try {
+      await calls.report(report, stop.signal);
+    } catch (error) {
+      if (stop.signal.aborted || isPassing(error)) throw error;
+      // Control has decided: sending it again would change nothing, and would hold up what follows.
+      logger.error({ err: error, report: name }, 'a report was refused');
+      await moveDurably(path, `${path}.refused`);
     }
+    await answered(Number.parseInt(name, 10));
+    await moveDurably(path);
     pending.shift();
   };
 
@@ -81,8 +100,11 @@ export async function openOutbox(options: {
     add: (report) =>
       writes.run(async () => {
         if (stop.signal.aborted) throw new MillraceError('E_STATE', 'the agent stops');
-        const name = `${String(++last).padStart(12, '0')}.report`;
+        const next = { ...index, last: index.last + 1 };
+        const name = nameOf(next.last);
         await writeDurably(join(folder, name), report);
+        await file.write(next);
+        index = next;
         pending.push(name);
         wake();
       }),
@@ -109,4 +131,37 @@ export async function openOutbox(options: {
       await running;
     },
   };
+}
+
+const remedy =
+  'put the folder back as it was, or remove it and its .state: what the machine did is then missing in the ledger';
+
+/**
+ * Reports that wait, oldest first, each one whole and signed by this machine.
+ * @throws {MillraceError} E_STORE when one was altered, taken away or put in
+ */
+async function pendingOf(folder: string, { last, sent }: Index, { key, installation }: StateSigner): Promise<string[]> {
+  const wrong = (what: string, cause?: unknown) =>
+    new MillraceError('E_STORE', `${folder}: ${what}; ${remedy}`, { cause });
+  const there = new Set((await listIfThere(folder)).filter((name) => PENDING.test(name)));
+  const pending: string[] = [];
+  // The newest one may be there without having been noted.
+  for (let number = sent + 1; number <= last || there.has(nameOf(last + 1)); number++) {
+    const name = nameOf(number);
+    if (!there.delete(name)) throw wrong(`report ${number} is missing`);
+    const report = await readIfThere(join(folder, name));
+    try {
+      if (report === undefined) throw new MillraceError('E_STORE', 'it is gone');
+      await verifyMachineDocument(report, installation, () => key.publicKey, 'any time');
+    } catch (cause) {
+      throw wrong(`report ${number} is damaged, or was not written by this agent`, cause);
+    }
+    pending.push(name);
+  }
+  for (const name of there) {
+    // Answered, and killed before it was removed.
+    if (Number.parseInt(name, 10) > sent) throw wrong(`${name} does not follow the others`);
+    await moveDurably(join(folder, name));
+  }
+  return pending;
 }

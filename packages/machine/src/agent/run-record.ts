@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { hexOf, MillraceError, parse } from '@millrace/base';
-import { MAX_SEALED_FACTS } from '@millrace/protocol';
+import { hexOf } from '@millrace/base';
+import { MAX_SEALED_FACTS, objectName } from '@millrace/protocol';
 import { z } from 'zod';
-import { moveDurably, readIfThere, writeDurably } from './files.ts';
+import { type SignedFile, type StateSigner, signedFile } from './signed-file.ts';
 
 const uint = z.number().int().nonnegative();
 
@@ -11,7 +11,7 @@ const runSchema = z.strictObject({
   /** Made by the agent when it began; a resumed stream carries the same. */
   run: hexOf(16),
   /** Known as soon as a permit has come. */
-  object: z.string().optional(),
+  object: objectName.optional(),
   /** Set, and durable, before the first byte reaches the machine. */
   started: z.boolean(),
   /** Segments that the machine was last known to have taken. */
@@ -27,29 +27,13 @@ const runSchema = z.strictObject({
 /** What the agent must still know of a print after it was killed. Counts and names only, nothing of the design. */
 export type RunRecord = z.output<typeof runSchema>;
 
-/** The one unfinished print of this machine, in data/run.json. */
-export interface RunStore {
-  /** @throws {MillraceError} E_STORE when the file is damaged */
-  read(): Promise<RunRecord | undefined>;
-  write(record: RunRecord): Promise<void>;
-  clear(): Promise<void>;
-}
+/** The one unfinished print of this machine, in data/run.state, signed. */
+export type RunStore = SignedFile<RunRecord>;
 
-export function openRunStore(folder: string): RunStore {
-  const path = join(folder, 'run.json');
-  return {
-    read: async () => {
-      const bytes = await readIfThere(path);
-      if (bytes === undefined) return undefined;
-      let json: unknown;
-      try {
-        json = JSON.parse(new TextDecoder().decode(bytes));
-      } catch (cause) {
-        throw new MillraceError('E_STORE', `${path} is damaged; remove it if no print was running`, { cause });
-      }
-      return parse(runSchema, json, path, 'E_STORE');
-    },
-    write: (record) => writeDurably(path, `${JSON.stringify(record)}\n`),
-    clear: () => moveDurably(path),
-  };
+export function openRunStore(folder: string, signer: StateSigner): RunStore {
+  return signedFile(join(folder, 'run.state'), signer, {
+    label: 'run',
+    schema: runSchema,
+    remedy: 'remove it; an object that was begun is not begun again',
+  });
 }

@@ -1,6 +1,6 @@
 import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
 import { Follower, hold, type Receiver, type SecretMemory } from '@millrace/live-matrix';
-import { decodeKey, type MachineSide, type MachineState, sliceStep } from '@millrace/protocol';
+import { decodeKey, type MachineSide, type MachineState, mostGiven, sliceStep } from '@millrace/protocol';
 import type { Design } from './design.ts';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
@@ -296,8 +296,8 @@ export class Stream {
   #isWanting(): boolean {
     const { feed, side } = this.#options;
     const { segments, window } = side.parameters;
-    const allowed = this.#reporter.acked + window;
-    return feed.got < (allowed >= segments ? segments : allowed - sliceStep(window) + 1);
+    const allowed = mostGiven(side.parameters, this.#reporter.acked);
+    return feed.got < (allowed === segments ? segments : allowed - sliceStep(window) + 1);
   }
 
   #break(reason: string): void {

@@ -1,0 +1,188 @@
+import { type Bytes, Serial, systemRandom, toHex } from '@millrace/base';
+import { generateP256Key, keyName } from '@millrace/identity';
+import {
+  type Machine,
+  type PermitRequest,
+  registrationHash,
+  signMachineDocument,
+  signTransaction,
+} from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createWorld } from '../../protocol/test/support.ts';
+import type { ControlContext } from '../src/control/context.ts';
+import { callHome, countClaims } from '../src/control/permits.ts';
+import { openRecords, type Records } from '../src/control/records.ts';
+
+const HOUR = 3_600_000;
+const BEGIN = 1_800_000_000_000;
+const world = createWorld();
+const { keys, directory, design } = world;
+const holder = keyName(keys.holder.publicKey);
+const machine: Machine = world.machine;
+
+let now = BEGIN;
+let records: Records;
+let context: ControlContext;
+let licence: string;
+let print: string;
+const run = systemRandom(16);
+
+/** A licence for three objects, valid for 48 hours, and a print that waits on it; what the ledger and the mailbox take goes nowhere. */
+beforeEach(async () => {
+  now = BEGIN;
+  records = openRecords(new MemoryStore());
+  const serial = new Serial();
+  context = {
+    directory,
+    clock: { now: () => now, monotonic: () => now },
+    records,
+    permitKey: keys.permit,
+    ledger: { find: async () => undefined, append: async () => undefined, appendMany: async () => undefined },
+    mailbox: { send: async () => undefined },
+    quarantine: new Map(),
+    serialOf: () => serial,
+  } as unknown as ControlContext;
+  const owner = keyName(keys.owner.publicKey);
+  await records.users.create(owner, {
+    user: owner,
+    name: 'owner',
+    publicKey: keys.owner.publicKey,
+    document: new Uint8Array(1),
+  });
+  await records.users.create(holder, {
+    user: holder,
+    name: 'holder',
+    publicKey: keys.holder.publicKey,
+    document: new Uint8Array(1),
+  });
+  await records.machines.create(machine.machine, {
+    registration: machine,
+    hash: registrationHash(machine),
+    document: new Uint8Array(1),
+  });
+  await records.designs.create(design, {
+    design,
+    owner,
+    ownerKey: keys.owner.publicKey,
+    name: 'a design',
+    core: new Uint8Array(1),
+    custody: 'owner',
+    kind: 'gcode',
+    size: 10,
+    segments: 9,
+    contentMac: new Uint8Array(32),
+    transaction: new Uint8Array(1),
+    state: 'stored',
+  });
+  const id = systemRandom(16);
+  licence = toHex(id);
+  const terms = await signTransaction(keys.owner, directory.installation, {
+    type: 'licence.grant',
+    id,
+    issued: BEGIN,
+    expires: BEGIN + HOUR,
+    design,
+    core: world.coreHash,
+    objects: 3,
+    machines: [{ machine: machine.machine, registration: registrationHash(machine) }],
+    materials: [],
+    notBefore: BEGIN,
+    notAfter: BEGIN + 48 * HOUR,
+    holder: keys.holder.publicKey,
+    secretHash: new Uint8Array(32),
+    telemetryKey: keys.machine.publicKey,
+    disclose: [],
+  });
+  await records.licences.create(licence, { licence, design, owner, holder, objects: 3, transaction: terms });
+  print = await queue();
+});
+
+/** A print as its holder signed it at BEGIN, for 24 hours. */
+async function queue(): Promise<string> {
+  const id = systemRandom(16);
+  const transaction = await signTransaction(keys.holder, directory.installation, {
+    type: 'print.request',
+    id,
+    issued: BEGIN,
+    expires: BEGIN + 24 * HOUR,
+    licence,
+    machine: machine.machine,
+  });
+  const common = { licence, design, machine: machine.machine, holder, created: BEGIN };
+  await records.prints.create(toHex(id), { print: toHex(id), ...common, state: 'queued', transaction });
+  return toHex(id);
+}
+
+async function call(from: number, changes: Partial<PermitRequest> = {}): Promise<string> {
+  const request: Bytes = await signMachineDocument(keys.machine, directory.installation, {
+    type: 'permit.request',
+    id: systemRandom(16),
+    issued: now,
+    expires: now + 600_000,
+    print,
+    serial: machine.serial,
+    material: 'PLA',
+    ephemeral: generateP256Key().publicKey,
+    run,
+    from,
+    order: 16,
+    suite: 'keccak256',
+    hints: 'dense',
+    tableMs: 10,
+    ...changes,
+  });
+  return callHome(context, machine.machine, request).then(
+    () => 'permitted',
+    ({ code }) => code,
+  );
+}
+
+const claims = async () => countClaims(context, await records.licences.require(licence));
+
+describe('a print that waits', () => {
+  it('begins within its 24 hours, and not after: it is refused before it takes an object', async () => {
+    now = BEGIN + 23 * HOUR;
+    expect(await call(0)).toBe('permitted');
+    print = await queue();
+    now = BEGIN + 24 * HOUR + 1;
+    expect(await call(0)).toBe('E_EXPIRED');
+    expect(await claims()).toBe(1);
+    expect(await records.prints.require(print)).toMatchObject({ state: 'refused', code: 'E_EXPIRED' });
+  });
+
+  it('that has taken an object begins, also when control was killed in between', async () => {
+    await records.claims.create(`${licence}/1`, { print });
+    await records.prints.update(print, (current) => ({ ...current, number: 1 }));
+    now = BEGIN + 24 * HOUR + 1;
+    expect(await call(0)).toBe('permitted');
+    expect(await claims()).toBe(1);
+  });
+});
+
+describe('a print that has begun', () => {
+  it('is resumed however long it takes, also after its own time and its licence’s', async () => {
+    expect(await call(0)).toBe('permitted');
+    now = BEGIN + 30 * HOUR;
+    expect(await call(4)).toBe('permitted');
+    now = BEGIN + 50 * HOUR;
+    expect(await call(6)).toBe('permitted');
+    expect(await claims()).toBe(1);
+  });
+
+  it('goes forward only', async () => {
+    expect(await call(0)).toBe('permitted');
+    expect(await call(0)).toBe('permitted'); // nothing had moved
+    expect(await call(5)).toBe('permitted');
+    expect(await call(4)).toBe('E_REPLAY');
+    expect(await call(0)).toBe('E_REPLAY');
+    expect(await call(5)).toBe('permitted');
+  });
+
+  it('does not begin anew once its machine has said that it moves', async () => {
+    expect(await call(0)).toBe('permitted');
+    await records.prints.update(print, (current) => ({ ...current, state: 'running' }));
+    expect(await call(0)).toBe('E_REPLAY');
+    expect(await call(1)).toBe('permitted');
+  });
+});

@@ -1,0 +1,119 @@
+import { existsSync } from 'node:fs';
+import { cp, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { openLmdb } from '@millrace/stores';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { machineFiles, nodeFiles } from '../../packages/cli/src/installation/layout.ts';
+import { openRecords } from '../../packages/cloud/src/control/records.ts';
+import { randomDesign } from '../support/designs.ts';
+import {
+  hashOf,
+  license,
+  type MachineObject,
+  machineObject,
+  objectOf,
+  order,
+  store,
+  untilEnded,
+  untilPrint,
+} from '../support/job.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// An operator with a licence for one object owns the computer beside the machine: they cut its link when everything has
+// come, let the machine finish, put the agent's whole data folder back to where it was before the machine moved (every file
+// of it genuine), and start the agent again. Its keys and its code are the real ones.
+
+const SEGMENTS = 12;
+const RATE = 2 * 16_370;
+const design = randomDesign(SEGMENTS * 16_370 - 9);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let stored: string;
+let data: string;
+let kept: string;
+
+beforeAll(async () => {
+  world = await createWorld({
+    count: true,
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, giveUpMs: 12_000 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  stored = (await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE })).design;
+  data = join(folderOf(world.installation, 'machine'), machineFiles.data);
+  kept = join(world.scratch, 'kept');
+});
+afterAll(() => world?.close());
+
+/** Whatever the agent's record of a print that has begun is called. */
+const hasBegun = () => ['run.json', 'run.state'].some((name) => existsSync(join(data, name)));
+
+/** One whole copy, after which the agent is put back to before it. Returns the print and its object. */
+async function makeAndPutBack(): Promise<{ print: string; object: string }> {
+  const { machine } = world.processes;
+  const licence = await license(world, owner, stored, 1);
+  const print = await order(world, operator, licence);
+  while (!hasBegun()) await turn();
+  machine.signal('SIGSTOP');
+  await rm(kept, { recursive: true, force: true });
+  await cp(data, kept, { recursive: true });
+  machine.signal('SIGCONT');
+  const view = await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) >= SEGMENTS - 3);
+  world.wire?.become('refused');
+  const object = objectOf(view);
+  expect(await machineObject(world, object)).toMatchObject({ event: 'completed', sha256: hashOf(design) });
+  await machine.kill();
+  await rm(data, { recursive: true });
+  await cp(kept, data, { recursive: true });
+  return { print, object };
+}
+
+/** The object as the agent that was put back made it, if it did. */
+async function secondCopy(object: string): Promise<MachineObject | undefined> {
+  const path = join(data, 'objects', `${object}.json`);
+  return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as MachineObject) : undefined;
+}
+
+it('a stock agent that is put back gets nothing: the machine has told that it moves', async () => {
+  const { object } = await makeAndPutBack();
+  world.wire?.become('good');
+  await world.processes.machine.start();
+  await expect
+    .poll(async () => (await world.log('machine')).includes('E_REPLAY') || (await secondCopy(object))?.event, {
+      timeout: 40_000,
+    })
+    .toBe(true);
+  expect(await secondCopy(object)).toBeUndefined();
+});
+
+it('nor when control permits it: both proactive nodes know how far the object had come', async () => {
+  const { print, object } = await makeAndPutBack();
+  const { control } = world.processes;
+  // A control node that lies: as far as it will say, the machine has not moved, nor told anything.
+  await control.stop();
+  const environment = openLmdb({ path: join(folderOf(world.installation, 'control'), nodeFiles.data) });
+  await openRecords(environment.store('records')).prints.update(print, (record) => ({ ...record, state: 'permitted' }));
+  await environment.close();
+  await control.start();
+  world.wire?.become('good');
+  await world.processes.machine.start();
+  for (const node of ['keys', 'segments'] as const)
+    await expect
+      .poll(async () => (await world.log(node)).includes('past segment 0') || (await secondCopy(object))?.event, {
+        timeout: 40_000,
+      })
+      .toBe(true);
+  // Its patience ends: nothing came, and what it says is all that there is.
+  await expect.poll(async () => (await secondCopy(object))?.event, { timeout: 60_000 }).toBe('failed');
+  expect((await secondCopy(object))?.segments).toBe(0);
+});
+
+it('the machine is free again: another licence is printed', async () => {
+  const licence = await license(world, owner, stored, 1);
+  const view = await untilEnded(operator, await order(world, operator, licence));
+  expect(view).toMatchObject({ state: 'completed' });
+});
