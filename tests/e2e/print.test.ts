@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { concatBytes, MillraceError, wipe } from '@millrace/base';
+import { concatBytes, MillraceError, toHex, wipe } from '@millrace/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DesignView } from '../../packages/cli/src/client/answers.ts';
-import { checkCertificate } from '../../packages/cli/src/client/certificates.ts';
+import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { noisyGcode } from '../support/designs.ts';
@@ -193,6 +193,8 @@ describe('certificates', () => {
         file,
         '--log-key',
         owner.directory.logKey,
+        '--owner',
+        toHex(owner.signer.publicKey),
         '--json',
       );
       expect(verified).toMatchObject({ exit: 0, json: { valid: true, object, state: 'completed' } });
@@ -207,7 +209,7 @@ describe('certificates', () => {
       const changed = new Uint8Array(bytes);
       changed[at] = (changed[at] ?? 0) ^ 0x01;
       try {
-        await checkCertificate(changed, owner.directory.logKey);
+        await checkCertificate(changed, trustOf(owner));
         accepted.push(at);
       } catch (error) {
         if (!(error instanceof MillraceError)) throw error;

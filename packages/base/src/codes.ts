@@ -294,6 +294,13 @@ export const errorCodes = {
     'The certificate was altered; ask for a new one.',
   ),
   E_CERTIFICATE: code(400, 6, false, 'The certificate is malformed or incomplete.', 'Export it again from the ledger.'),
+  E_EVIDENCE: code(
+    400,
+    6,
+    false,
+    'A signed document behind an event is missing, foreign, or says something else.',
+    'Do not trust the object; ask its owner.',
+  ),
   // Machine
   E_GCODE: code(
     400,

@@ -1,7 +1,12 @@
 // For programs and tests that drive an installation; the command itself is main.ts.
 export { type Api, createApi } from './client/api.ts';
 export { type AuditResult, auditLedger } from './client/audit.ts';
-export { type CertificateSummary, checkCertificate } from './client/certificates.ts';
+export {
+  type CertificateSummary,
+  type CertificateTrust,
+  checkCertificate,
+  trustOf,
+} from './client/certificates.ts';
 export { grantLicence, type LicenceTerms } from './client/licence.ts';
 export { type PrepareOptions, prepareFile } from './client/prepare.ts';
 export type { PreparedDesign } from './client/prepared.ts';

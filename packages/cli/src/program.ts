@@ -249,7 +249,10 @@ function addProofs(group: Group, add: Add): void {
   ).option('--out <file>', 'the file (default: OBJECT.certificate)');
   add(certificate, 'verify <file>', 'verify a certificate offline', async (context, [file = ''], options) =>
     (await import('./commands/objects.ts')).verifyCertificateFile(context, file, options),
-  ).option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)');
+  )
+    .option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)')
+    .option('--owner <key>', 'key of the design’s owner, or a file that holds it')
+    .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)');
 
   const backup = group('backup', 'encrypted backups of all nodes; the installation has to be stopped');
   const keyed = (command: Command) =>

@@ -6,7 +6,7 @@ import { contentKeysInfo, readTransaction, registrationHash } from '@millrace/pr
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { objectAnswer } from '../src/client/answers.ts';
 import { auditLedger } from '../src/client/audit.ts';
-import { checkCertificate } from '../src/client/certificates.ts';
+import { checkCertificate, trustOf } from '../src/client/certificates.ts';
 import { grantLicence } from '../src/client/licence.ts';
 import { openReport } from '../src/client/owner-view.ts';
 import {
@@ -250,13 +250,15 @@ describe('licence and print', () => {
       requireCompleted(outcome);
       expect(outcome.view.object).toBe(`${licence}-${number}`);
       const bytes = await operator.api.certificate(`${licence}-${number}`);
-      const summary = await checkCertificate(bytes, installation.directory.logKey);
+      const summary = await checkCertificate(bytes, trustOf(installation));
       expect(summary).toMatchObject({
         object: `${licence}-${number}`,
         state: 'completed',
         design,
         licence,
-        signatures: 5,
+        number,
+        of: 2,
+        signatures: 9,
       });
     }
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
@@ -279,17 +281,17 @@ describe('licence and print', () => {
     const machine = installation.description.machines[0]?.registration.machine ?? '';
     await requestPrint(operator, licence, machine);
     const bytes = await operator.api.certificate(`${licence}-1`);
-    const { logKey } = installation.directory;
-    await checkCertificate(bytes, logKey);
+    const trust = trustOf(installation);
+    await checkCertificate(bytes, trust);
     const step = Math.max(1, Math.floor(bytes.length / 150));
     for (let at = 0; at < bytes.length; at += step) {
       const changed = bytes.slice();
       changed[at] = (changed[at] ?? 0) ^ 1;
-      expect(await codeOf(checkCertificate(changed, logKey))).toMatch(/^E_(CERTIFICATE|LEDGER_\w+|INPUT)$/);
+      expect(await codeOf(checkCertificate(changed, trust))).toMatch(/^E_(CERTIFICATE|LEDGER_\w+|INPUT)$/);
     }
     const other = await testInstallation();
-    expect(await codeOf(checkCertificate(bytes, other.directory.logKey))).toBe('E_LEDGER_CHECKPOINT');
-    expect(await codeOf(checkCertificate(bytes, 'not a key'))).toBe('E_INPUT');
+    expect(await codeOf(checkCertificate(bytes, trustOf(other)))).toBe('E_LEDGER_CHECKPOINT');
+    expect(await codeOf(checkCertificate(bytes, { ...trust, logKey: 'not a key' }))).toBe('E_INPUT');
   });
 
   it('reckons the overhead from what the hints carried, at both orders', () => {

@@ -19,8 +19,15 @@ import {
   contentKeysInfo,
   createFactsSealing,
   createOwnerSealing,
+  licenceFact,
   licenceSecretInfo,
   type MachineReport,
+  machineFact,
+  orderFact,
+  permitFact,
+  readPermit,
+  reportFact,
+  sha256,
   signMachineDocument,
   signPermit,
   type Transaction,
@@ -62,6 +69,8 @@ export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
  */
 export class FakeCloud {
   readonly users = new Map<string, Bytes>();
+  /** The administrator's registrations of users. */
+  readonly #registrations = new Map<string, Bytes>();
   readonly machines = new Map<string, TransactionOf<'machine.register'>['machine'] & { document: string }>();
   readonly designs = new Map<string, FakeDesign>();
   readonly uploads = new Map<number, Bytes>();
@@ -212,10 +221,12 @@ export class FakeCloud {
         const name = keyName(body.publicKey);
         if (this.users.has(name)) throw new MillraceError('E_CONFLICT', 'registered already');
         this.users.set(name, new Uint8Array(body.publicKey));
+        this.#registrations.set(name, bytes);
         return;
       }
       case 'machine.register':
         this.machines.set(body.machine.machine, { ...body.machine, document: toBase64(bytes) });
+        await this.ledger.append({ ...machineFact(body, keyName(signer)), evidence: [bytes], eventId: id });
         return;
       case 'design.add': {
         const keysBox = this.#keysBox;
@@ -226,23 +237,16 @@ export class FakeCloud {
       case 'licence.grant': {
         const secret = await unseal(this.#keysBox, licenceSecretInfo(body.design, signer), attached('secret'));
         this.licences.set(id, { body, secret, used: 0 });
-        await this.ledger.append({
-          account: `licence:${id}`,
-          type: 'licensed',
-          actor: keyName(signer),
-          body: { design: body.design, objects: body.objects },
-          evidence: bytes,
-          evidenceKey: signer,
-          eventId: id,
-        });
+        const evidence = [bytes, required(this.#registrations.get(keyName(signer)))];
+        await this.ledger.append({ ...licenceFact(body, keyName(signer)), evidence, eventId: id });
         return;
       }
       case 'print.request':
-        return this.#print(body, bytes, signer, id);
+        return this.#print(body, bytes, id);
     }
   }
 
-  async #print(body: TransactionOf<'print.request'>, bytes: Bytes, holder: Bytes, print: string): Promise<void> {
+  async #print(body: TransactionOf<'print.request'>, bytes: Bytes, print: string): Promise<void> {
     const licence = required(this.licences.get(body.licence));
     if (licence.used >= licence.body.objects)
       throw new MillraceError('E_LICENCE_EXHAUSTED', 'all objects were permitted');
@@ -250,6 +254,23 @@ export class FakeCloud {
     const object = `${body.licence}-${licence.used}`;
     const { installation } = this.installation.directory;
     const common = () => ({ id: systemRandom(16), issued: Date.now(), expires: Date.now() + 60_000 });
+    const registered = required(this.machines.get(body.machine));
+    const { serial } = registered;
+    const run = systemRandom(16);
+    const request = await signMachineDocument(this.#machineKey, installation, {
+      ...common(),
+      type: 'permit.request',
+      print,
+      serial,
+      material: 'PLA',
+      ephemeral: this.#keysBox.publicKey,
+      run,
+      from: 0,
+      order: 16,
+      suite: 'keccak256',
+      hints: 'dense',
+      tableMs: 10,
+    });
     const permit = await signPermit(this.#permitKey, installation, {
       ...common(),
       type: 'permit',
@@ -259,42 +280,30 @@ export class FakeCloud {
       number: licence.used,
       design: licence.body.design,
       machine: body.machine,
-      request: new Uint8Array(32),
+      request: sha256(request),
       count: 1,
     });
-    const run = systemRandom(16);
     const binding = { installation, object };
     const own = { time: Date.now(), bytes: 40_000, line: 9, layer: 2, filament: 5_000 };
     const sealed = (await createFactsSealing(licence.body.telemetryKey, binding, run)).seal(own);
     const session = systemRandom(16);
     const live = (await createOwnerSealing(licence.body.telemetryKey, binding, session)).seal({ ...own, line: 8 });
-    const facts = { serial: 's', material: 'PLA', segments: 3, sealed };
-    const report = (event: MachineReport['event']) =>
-      signMachineDocument(this.#machineKey, installation, { ...common(), type: 'report', object, run, event, facts });
-    const permitKey = this.#permitKey.publicKey;
-    const machineKey = this.#machineKey.publicKey;
-    const append = (type: 'permitted' | 'started' | 'completed', key: Bytes, evidence: Bytes) =>
-      this.ledger.append({
-        account: object,
-        type,
-        actor: keyName(key),
-        body: {},
-        evidence,
-        evidenceKey: key,
-        eventId: `${type}/${object}`,
-      });
-    await this.ledger.append({
-      account: object,
-      type: 'ordered',
-      actor: keyName(holder),
-      body: { licence: `licence:${body.licence}`, design: licence.body.design, print },
-      evidence: bytes,
-      evidenceKey: holder,
-      eventId: print,
-    });
-    await append('permitted', permitKey, permit);
-    await append('started', machineKey, await report('started'));
-    await append('completed', machineKey, await report('completed'));
+    const facts = { serial, material: 'PLA', segments: 3, sealed };
+    const contentMac = new Uint8Array(32);
+    const document = readFileSync(join(this.installation.layout.node('control'), 'permit-key.register'));
+    const { ledger } = this;
+    const order = orderFact(body, licence.body, licence.used);
+    await ledger.append({ ...order, evidence: [bytes], eventId: print });
+    const permitted = permitFact(readPermit(permit), registered, keyName(this.#permitKey.publicKey));
+    const evidence = [permit, request, new Uint8Array(document)];
+    await ledger.append({ ...permitted, evidence, eventId: `permitted/${object}` });
+    for (const event of ['started', 'completed'] as const) {
+      const said = event === 'completed' ? { ...facts, contentMac } : facts;
+      const report: MachineReport = { ...common(), type: 'report', object, run, event, facts: said };
+      const signed = await signMachineDocument(this.#machineKey, installation, report);
+      const fact = reportFact(report, body.machine, contentMac);
+      await ledger.append({ ...fact, evidence: [signed], eventId: `${event}/${object}` });
+    }
     const machine = { state: 'done', temperatures: { hotend: 215 }, buffer: 2.5, wire: 43_000, hints: 14_000 };
     const owner = { session: toHex(session), sealed: toBase64(live) };
     this.prints.set(print, {
@@ -329,8 +338,8 @@ export class FakeCloud {
       time: event.time,
       actor: event.actor,
       body: event.body,
-      ...(event.type === 'completed' && event.evidence !== undefined && event.evidenceKey !== undefined
-        ? { report: { signed: toBase64(event.evidence), key: toBase64(event.evidenceKey) } }
+      ...(event.type === 'completed' && event.evidence?.[0] !== undefined
+        ? { report: { signed: toBase64(event.evidence[0]), key: toBase64(this.#machineKey.publicKey) } }
         : {}),
     }));
     return { object, state: 'completed', events };

@@ -266,34 +266,59 @@ describe('with a control node', () => {
     const file = join(installation.layout.home, 'one.certificate');
     expect((await millrace('certificate', 'export', object, '--out', file)).exit).toBe(0);
     const verified = await millrace('certificate', 'verify', file, '--json');
-    expect(oneDocument(verified.stdout)).toMatchObject({ valid: true, object, state: 'completed', signatures: 5 });
+    expect(oneDocument(verified.stdout)).toMatchObject({ valid: true, object, state: 'completed', signatures: 9 });
     for (const list of ['design', 'licence', 'object', 'machine']) {
       const { exit, stdout } = await millrace(list, 'list', '--json');
       expect(exit).toBe(0);
       expect(oneDocument(stdout)[`${list}s`]).toHaveLength(1);
     }
     const ledger = await millrace('ledger', 'verify', '--json');
-    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 5, accounts: 2 });
+    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 6, accounts: 3 });
   });
 
-  it('verifies a certificate without any installation: the log’s key is enough', async () => {
+  it('verifies a certificate without any installation, for an owner or an authority that is named', async () => {
     const licence = await grant();
     await millrace('print', '--licence', licence);
     const folder = await temporaryFolder();
     const file = join(folder, 'a.certificate');
     await millrace('certificate', 'export', `${licence}-1`, '--out', file);
     await cloud.close();
-    const { logKey } = installation.directory;
+    const { logKey, adminKey } = installation.directory;
+    const keyOf = (user: string) => installation.description.users.find(({ name }) => name === user)?.publicKey ?? '';
     await writeFile(join(folder, 'log.key'), `${logKey}\n`);
+    await writeFile(join(folder, 'owner.key'), `${keyOf('owner')}\n`);
+    const verify = (name: string, ...options: string[]) =>
+      cli(['certificate', 'verify', name, ...options], { cwd: folder });
     for (const key of [logKey, 'log.key']) {
-      expect((await cli(['certificate', 'verify', 'a.certificate', '--log-key', key], { cwd: folder })).exit).toBe(0);
+      for (const whose of [
+        ['--owner', keyOf('owner')],
+        ['--owner', 'owner.key'],
+        ['--authority', adminKey],
+        ['--owner', keyOf('owner'), '--authority', adminKey],
+      ])
+        expect((await verify('a.certificate', '--log-key', key, ...whose)).exit).toBe(0);
     }
-    expect((await cli(['certificate', 'verify', 'a.certificate'], { cwd: folder })).exit).toBe(2);
-    expect((await cli(['certificate', 'verify', 'none', '--log-key', logKey], { cwd: folder })).exit).toBe(4);
+    const [one, both] = [
+      await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key'),
+      await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key', '--authority', adminKey),
+    ];
+    expect(one.stdout).toContain('whose key gave the permit');
+    expect(both.stdout).not.toContain('whose key gave the permit');
+    expect(both.stdout).toContain('registered as owner by the administrator');
+    expect((await verify('a.certificate')).exit).toBe(2);
+    expect((await verify('a.certificate', '--log-key', logKey)).exit).toBe(2);
+    expect((await verify('a.certificate', '--log-key', logKey, '--owner', logKey)).exit).toBe(2);
+    for (const whose of [
+      ['--owner', keyOf('operator')],
+      ['--authority', keyOf('owner')],
+      ['--owner', keyOf('operator'), '--authority', adminKey],
+    ])
+      expect((await verify('a.certificate', '--log-key', logKey, ...whose)).exit).toBe(6);
+    expect((await verify('none', '--log-key', logKey, '--owner', 'owner.key')).exit).toBe(4);
     const bytes = await readFile(file);
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
     await writeFile(file, bytes);
-    const changed = await cli(['certificate', 'verify', file, '--log-key', logKey, '--json'], { cwd: folder });
+    const changed = await verify(file, '--log-key', logKey, '--owner', 'owner.key', '--json');
     expect(changed.exit).toBe(6);
     expect(oneDocument(changed.stdout)).toHaveProperty('error.code');
   });

@@ -16,6 +16,8 @@ export const nodeFiles = {
   box: 'box.key',
   /** Control only: 32 bytes, P-256, signs permits. */
   permitKey: 'permit.key',
+  /** Control only: the administrator's signed word for the permit key; public. */
+  permitKeyDocument: 'permit-key.register',
   /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
   logKey: 'log.key',
   /** Keys only: 32 bytes, wraps every key at rest. */

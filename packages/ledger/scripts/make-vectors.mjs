@@ -219,8 +219,7 @@ const second = {
     spools: ['PLA', 'PETG'],
     box: { mm: -3 },
   },
-  evidence: fromHex('d28443a10126a0'),
-  evidenceKey: fromHex('02aabb'),
+  evidence: [fromHex('d28443a10126a0'), fromHex('d2a1')],
 };
 const readable = (value) =>
   value instanceof Uint8Array
@@ -252,7 +251,9 @@ write('events.json', {
     { what: 'first event with a previous hash', entry: raw({ ...first, previous: new Uint8Array(32) }) },
     { what: 'later event without a previous hash', entry: raw({ ...first, sequence: 1 }) },
     { what: 'a fraction in the body', entry: raw({ ...first, body: { grams: 1.5 } }) },
-    { what: 'an evidence key without evidence', entry: raw({ ...first, evidenceKey: new Uint8Array(1) }) },
+    { what: 'a key beside the evidence', entry: raw({ ...second, evidenceKey: new Uint8Array(1) }) },
+    { what: 'evidence outside a list', entry: raw({ ...first, evidence: new Uint8Array(1) }) },
+    { what: 'an empty list of evidence', entry: raw({ ...first, evidence: [] }) },
     { what: 'an account with a control character', entry: raw({ ...first, account: 'a\n' }) },
   ],
 });
@@ -270,12 +271,15 @@ const event = (account, type, body = {}, more = {}) => ({
   ...more,
 });
 await ledger.appendMany([
-  event('licence-1', 'licensed', { objects: 1 }, { evidence: fromHex('d2a1'), evidenceKey: fromHex('02') }),
+  event('licence-1', 'licensed', { objects: 1 }, { evidence: [fromHex('d2a1')] }),
   event('object-1', 'ordered'),
   event('object-1', 'licensed', { licence: 'licence-1' }),
 ]);
 await ledger.appendMany(Array.from({ length: 255 }, (_, i) => event(`m${i}`, 'machine')));
-await ledger.appendMany([event('object-1', 'permitted', { licence: 'licence-1' }), event('object-1', 'completed')]);
+await ledger.appendMany([
+  event('object-1', 'permitted', { licence: 'licence-1', machine: 'm0' }),
+  event('object-1', 'completed'),
+]);
 const size = ledger.size;
 const served = {};
 for (const kind of ['hashes', 'entries']) {
@@ -318,10 +322,12 @@ write('log.json', {
 const certificate = await exportCertificate(ledger, 'object-1');
 const refused = [];
 async function refuse(what, bytes, logKey = ledger.logKey) {
-  const code = await verifyCertificate(bytes, { logKey }).then(
-    () => 'accepted',
-    (error) => error.code,
-  );
+  let code = 'accepted';
+  try {
+    verifyCertificate(bytes, { logKey });
+  } catch (error) {
+    code = error.code;
+  }
   refused.push({ what, certificate: toHex(bytes), ...(logKey === ledger.logKey ? {} : { logKey }), code });
 }
 const bend = (change) => {
@@ -334,11 +340,15 @@ await refuse('a byte too few', certificate.subarray(0, -1));
 await refuse('a byte too many', Uint8Array.of(...certificate, 0));
 await refuse(
   'an event in the middle left out',
-  bend((c) => c.entries.splice(3, 1)),
+  bend((c) => c.entries.splice(4, 1)),
 );
 await refuse(
   'the licence left out',
   bend((c) => c.entries.splice(0, 1)),
+);
+await refuse(
+  'the machine left out',
+  bend((c) => c.entries.splice(3, 1)),
 );
 await refuse(
   'entries in another order',
@@ -347,8 +357,8 @@ await refuse(
 await refuse(
   'another index',
   bend((c) => {
-    c.entries[3].index -= 1;
     c.entries[4].index -= 1;
+    c.entries[5].index -= 1;
   }),
 );
 await refuse(
@@ -357,7 +367,7 @@ await refuse(
 );
 await refuse(
   'an actor changed in the last event',
-  bend((c) => (c.entries[4].entry = swap(c.entries[4].entry, 'actora', 'actorb'))),
+  bend((c) => (c.entries[5].entry = swap(c.entries[5].entry, 'actora', 'actorb'))),
 );
 await refuse(
   'an actor changed in an earlier event',

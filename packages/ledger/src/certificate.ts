@@ -10,7 +10,7 @@ import {
   utf8,
 } from '@millrace/base';
 import { z } from 'zod';
-import { type AccountHead, follow } from './accounts.ts';
+import { type AccountHead, type AccountKind, follow } from './accounts.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
 import { decodeEvent, type EventBody, type LoggedEvent } from './event.ts';
 import { parseVerifierKey } from './note.ts';
@@ -43,29 +43,37 @@ export type CertificateParts = z.output<typeof certificateSchema>;
 export interface CertificateTrust {
   /** Verifier key string of the log. */
   readonly logKey: string;
-  /** Verifies the actor's signature of an event that has evidence, by throwing when it does not hold. */
-  readonly verifyEvidence?: (event: LoggedEvent) => void | Promise<void>;
   /** Verifier key strings (type 0x04) of witnesses, and how many of them have to have signed (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
 }
 
+/** An account whose events are here from the first one on. */
+export interface CertifiedAccount {
+  readonly account: string;
+  readonly events: readonly LoggedEvent[];
+}
+
+/** What the log holds. Whether it is true, the signed documents in it tell, which are not looked into here. */
 export interface VerifiedCertificate {
   readonly object: string;
   /** State of the object after its last event here. Later events may exist: a certificate speaks of its checkpoint. */
   readonly state: string;
   readonly events: readonly LoggedEvent[];
-  /** The licences that the object's events name. */
-  readonly licences: readonly { readonly account: string; readonly events: readonly LoggedEvent[] }[];
+  /** The licences and machines that the object's events name. */
+  readonly licences: readonly CertifiedAccount[];
+  readonly machines: readonly CertifiedAccount[];
   readonly checkpoint: VerifiedCheckpoint;
-  /** Events with evidence, and how many of these were verified: 0 without `verifyEvidence`. */
-  readonly evidence: { readonly present: number; readonly verified: number };
 }
 
-/** The account of the licence that an event of an object names, by the field `licence` of its body. */
-export function licenceOf(body: EventBody): string | undefined {
-  const licence = Object.hasOwn(body, 'licence') ? body.licence : undefined;
-  return typeof licence === 'string' ? licence : undefined;
+/** Fields of the body of an object's event that name other accounts. */
+export const linkedKinds = ['licence', 'machine'] as const satisfies readonly AccountKind[];
+export type LinkedKind = (typeof linkedKinds)[number];
+
+/** The account that an event of an object names, by the field of its body that is called as the account's kind. */
+export function linkOf(body: EventBody, kind: LinkedKind): string | undefined {
+  const account = Object.hasOwn(body, kind) ? body[kind] : undefined;
+  return typeof account === 'string' ? account : undefined;
 }
 
 export function encodeCertificate(parts: CertificateParts): Bytes {
@@ -83,12 +91,13 @@ export function decodeCertificate(bytes: Uint8Array): CertificateParts {
 }
 
 /**
- * Verifies a certificate offline, with nothing but the log's public key.
+ * Verifies offline that the log holds what the certificate shows. Whoever has the log's key can write anything into
+ * it: an object is genuine only when the documents hold as well (`@millrace/cli`, provenance).
  * @throws {MillraceError} E_CERTIFICATE (form, missing or foreign parts), E_LEDGER_CHECKPOINT (not signed by the log
- * or by enough witnesses), E_LEDGER_ENTRY (an event is malformed, does not follow the one before, or its evidence
- * does not verify), E_LEDGER_PROOF (an entry is not in the log of the checkpoint); E_INPUT for a bad key.
+ * or by enough witnesses), E_LEDGER_ENTRY (an event is malformed or does not follow the one before), E_LEDGER_PROOF
+ * (an entry is not in the log of the checkpoint); E_INPUT for a bad key.
  */
-export async function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<VerifiedCertificate> {
+export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): VerifiedCertificate {
   const parts = decodeCertificate(bytes);
   const checkpoint = openCheckpoint(parts.checkpoint, {
     logKey: parseVerifierKey(trust.logKey),
@@ -103,21 +112,15 @@ export async function verifyCertificate(bytes: Uint8Array, trust: CertificateTru
   const own = accounts.get(parts.object);
   if (own === undefined) throw malformed(`it holds no event of the object ${parts.object}`);
   if (own.head.kind !== 'object') throw malformed(`${parts.object} is a ${own.head.kind}, not an object`);
-  const licences = requireLicences(own.events, accounts, parts.object);
+  const links = requireLinked(own.events, accounts, parts.object);
   for (const { index, entry, proof } of parts.entries) verifyEntry(index, entry, proof, checkpoint);
-  const withEvidence = [...accounts.values()].flatMap(({ events }) =>
-    events.filter((e) => e.event.evidence !== undefined),
-  );
-  if (trust.verifyEvidence !== undefined) {
-    for (const logged of withEvidence) await verifyEvidence(logged, trust.verifyEvidence);
-  }
   return {
     object: parts.object,
     state: own.head.state,
     events: own.events,
-    licences,
+    licences: links.licence,
+    machines: links.machine,
     checkpoint,
-    evidence: { present: withEvidence.length, verified: trust.verifyEvidence === undefined ? 0 : withEvidence.length },
   };
 }
 
@@ -145,29 +148,33 @@ function replay(parts: CertificateParts): Map<string, Chain> {
   return accounts;
 }
 
-/** Exactly the licences that the object names, each granted before the object names it. */
-function requireLicences(
+/** Exactly the licences and machines that the object names, each recorded before the object names it. */
+function requireLinked(
   events: readonly LoggedEvent[],
   accounts: ReadonlyMap<string, Chain>,
   object: string,
-): { account: string; events: readonly LoggedEvent[] }[] {
-  const named = new Map<string, number>();
+): Record<LinkedKind, CertifiedAccount[]> {
+  const named = new Map<string, { kind: LinkedKind; index: number }>();
   for (const { event, index } of events) {
-    const licence = licenceOf(event.body);
-    if (licence !== undefined && !named.has(licence)) named.set(licence, index);
+    for (const kind of linkedKinds) {
+      const account = linkOf(event.body, kind);
+      if (account !== undefined && !named.has(account)) named.set(account, { kind, index });
+    }
   }
   for (const account of accounts.keys()) {
     if (account !== object && !named.has(account))
       throw malformed(`it holds events of ${account}, which the object does not name`);
   }
-  return [...named].map(([account, index]) => {
-    const licence = accounts.get(account);
-    const first = licence?.events[0];
-    if (licence === undefined || first === undefined) throw malformed(`it lacks the licence ${account}`);
-    if (licence.head.kind !== 'licence') throw malformed(`${account} is a ${licence.head.kind}, not a licence`);
-    if (first.index > index) throw malformed(`the licence ${account} was recorded after the object named it`);
-    return { account, events: licence.events };
-  });
+  const links: Record<LinkedKind, CertifiedAccount[]> = { licence: [], machine: [] };
+  for (const [account, { kind, index }] of named) {
+    const chain = accounts.get(account);
+    const first = chain?.events[0];
+    if (chain === undefined || first === undefined) throw malformed(`it lacks the ${kind} ${account}`);
+    if (chain.head.kind !== kind) throw malformed(`${account} is a ${chain.head.kind}, not a ${kind}`);
+    if (first.index > index) throw malformed(`the ${kind} ${account} was recorded after the object named it`);
+    links[kind].push({ account, events: chain.events });
+  }
+  return links;
 }
 
 function verifyEntry(
@@ -181,26 +188,6 @@ function verifyEntry(
   throw new MillraceError('E_LEDGER_PROOF', `the proof of entry ${index} does not lead to the root of the checkpoint`, {
     data: { index, size: checkpoint.size },
   });
-}
-
-async function verifyEvidence(
-  logged: LoggedEvent,
-  verify: (event: LoggedEvent) => void | Promise<void>,
-): Promise<void> {
-  try {
-    await verify(logged);
-  } catch (cause) {
-    const { type, actor } = logged.event;
-    const reason = cause instanceof MillraceError ? `: ${cause.message}` : '';
-    throw new MillraceError(
-      'E_LEDGER_ENTRY',
-      `entry ${logged.index} (${type} by ${actor}): its evidence does not verify${reason}`,
-      {
-        data: { index: logged.index, type },
-        cause,
-      },
-    );
-  }
 }
 
 /** A view for people and programs: bytes in base64. It proves nothing; the file does. */

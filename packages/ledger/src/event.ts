@@ -39,6 +39,8 @@ export type BodyValue =
 export type EventBody = { readonly [key: string]: BodyValue };
 
 const MAX_LABEL = 256;
+/** Documents behind one event. */
+const MAX_EVIDENCE = 8;
 const MAX_DEPTH = 8;
 
 /** Names of accounts, actors and events: 1 to 256 UTF-8 bytes, no control characters. */
@@ -64,18 +66,14 @@ const requestFields = {
   type: z.enum(eventTypes),
   actor: label,
   body,
-  /** A COSE_Sign1 of the actor; not looked into here. */
-  evidence: someBytes.exactOptional(),
-  /** Public key that the evidence verifies with. */
-  evidenceKey: someBytes.exactOptional(),
+  /**
+   * Signed documents that the event rests on, not looked into here. No keys stand beside them: a key that comes with a
+   * signature proves nothing.
+   */
+  evidence: z.array(someBytes).min(1).max(MAX_EVIDENCE).exactOptional(),
 };
 
-const noKeyAlone = (event: { evidence?: Uint8Array; evidenceKey?: Uint8Array }) =>
-  event.evidence !== undefined || event.evidenceKey === undefined;
-
-export const eventRequestSchema = z
-  .strictObject({ ...requestFields, eventId: label })
-  .refine(noKeyAlone, { error: 'an evidence key needs evidence', path: ['evidenceKey'] });
+export const eventRequestSchema = z.strictObject({ ...requestFields, eventId: label });
 
 /** What a caller asks to be recorded. The same `eventId` records it once, however often it is asked. */
 export type EventRequest = z.output<typeof eventRequestSchema>;
@@ -92,7 +90,6 @@ export const eventSchema = z
     /** Milliseconds since 1970 by the ledger's clock. */
     time: z.int().min(0),
   })
-  .refine(noKeyAlone, { error: 'an evidence key needs evidence', path: ['evidenceKey'] })
   .refine((event) => (event.sequence === 0) === (event.previous === null), {
     error: 'null for the first event of an account, and for no other',
     path: ['previous'],

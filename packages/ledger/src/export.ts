@@ -1,5 +1,5 @@
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
-import { encodeCertificate, licenceOf } from './certificate.ts';
+import { encodeCertificate, linkedKinds, linkOf } from './certificate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { LoggedEvent } from './event.ts';
 import type { Ledger } from './ledger.ts';
@@ -13,8 +13,8 @@ export interface ExportOptions {
 }
 
 /**
- * Certificate of an object: all its events up to the checkpoint and those of the licences that they name, each with
- * its inclusion proof. Signature lines by other keys than the log's and the given witnesses' are left out, so that
+ * Certificate of an object: all its events up to the checkpoint and those of the licences and machines that they
+ * name, each with its inclusion proof. Signature lines by other keys than the log's and the given witnesses' are left out, so that
  * nothing in the file is unverified.
  * @throws {MillraceError} E_NOT_FOUND without such an object, E_INPUT for a checkpoint that this log cannot prove to.
  */
@@ -31,15 +31,12 @@ export async function exportCertificate(ledger: Ledger, object: string, options:
   const own = await eventsOf(object);
   if (own[0] === undefined) throw new MillraceError('E_NOT_FOUND', `the ledger has no object ${object}`);
   if (own[0].event.type !== 'ordered') throw new MillraceError('E_INPUT', `${object} is not the account of an object`);
-  const licences = new Set(own.flatMap(({ event }) => licenceOf(event.body) ?? []));
+  const linked = new Set(own.flatMap(({ event }) => linkedKinds.flatMap((kind) => linkOf(event.body, kind) ?? [])));
   const all: LoggedEvent[] = [...own];
-  for (const licence of licences) {
-    const events = await eventsOf(licence);
+  for (const account of linked) {
+    const events = await eventsOf(account);
     if (events.length === 0) {
-      throw new MillraceError(
-        'E_CERTIFICATE',
-        `the object ${object} names the licence ${licence}, of which the ledger has no event`,
-      );
+      throw new MillraceError('E_CERTIFICATE', `${object} names ${account}, of which the ledger has no event`);
     }
     all.push(...events);
   }

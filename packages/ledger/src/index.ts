@@ -2,10 +2,13 @@ export type { AccountHead, AccountKind } from './accounts.ts';
 export {
   type CertificateParts,
   type CertificateTrust,
+  type CertifiedAccount,
   certificateToJson,
   decodeCertificate,
   encodeCertificate,
-  licenceOf,
+  type LinkedKind,
+  linkedKinds,
+  linkOf,
   type VerifiedCertificate,
   verifyCertificate,
 } from './certificate.ts';

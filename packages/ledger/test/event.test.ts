@@ -35,7 +35,9 @@ describe('events', () => {
     fc.assert(
       fc.property(
         bodies,
-        fc.option(fc.uint8Array({ minLength: 1, maxLength: 60 }), { nil: undefined }),
+        fc.option(fc.array(fc.uint8Array({ minLength: 1, maxLength: 60 }), { minLength: 1, maxLength: 8 }), {
+          nil: undefined,
+        }),
         (body, evidence) => {
           const whole = evidence === undefined ? { ...event, body } : { ...event, body, evidence };
           const entry = encodeEvent(whole);
@@ -64,8 +66,11 @@ describe('events', () => {
     ['a first event with a previous one', { ...event, previous: new Uint8Array(32) }],
     ['a later event without previous', { ...event, sequence: 1 }],
     ['a previous hash of 31 bytes', { ...event, sequence: 1, previous: new Uint8Array(31) }],
-    ['empty evidence', { ...event, evidence: new Uint8Array(0) }],
-    ['an evidence key without evidence', { ...event, evidenceKey: new Uint8Array(33) }],
+    ['empty evidence', { ...event, evidence: [] }],
+    ['evidence without bytes', { ...event, evidence: [new Uint8Array(0)] }],
+    ['evidence outside a list', { ...event, evidence: new Uint8Array(3) }],
+    ['nine documents', { ...event, evidence: Array.from({ length: 9 }, () => new Uint8Array(3)) }],
+    ['a key beside the evidence', { ...event, evidence: [new Uint8Array(3)], evidenceKey: new Uint8Array(33) }],
     ['a time with a fraction', { ...event, time: 1.5 }],
   ];
 

@@ -68,13 +68,12 @@ export function request(account: string, type: EventRequest['type'], more: Parti
 
 /** Licence, machine and one object from order to inspection. */
 export function story(object = 'object-1', licence = 'licence-1', machine = 'machine-1'): EventRequest[] {
-  const evidence = Uint8Array.of(0xd2, 1, 2, 3);
-  const evidenceKey = new Uint8Array(33).fill(2);
+  const evidence = [Uint8Array.of(0xd2, 1, 2, 3), Uint8Array.of(0xd2)];
   return [
     request(machine, 'machine', { body: { serial: 'SN-42', pace: 1000 } }),
-    request(licence, 'licensed', { actor: 'owner', body: { objects: 2, machine }, evidence, evidenceKey }),
+    request(licence, 'licensed', { actor: 'owner', body: { objects: 2, machine }, evidence }),
     request(object, 'ordered', { actor: 'owner', body: { design: 'design-1' } }),
-    request(object, 'licensed', { actor: 'owner', body: { licence }, evidence, evidenceKey }),
+    request(object, 'licensed', { actor: 'owner', body: { licence }, evidence }),
     request(object, 'permitted', { actor: 'control', body: { licence, machine } }),
     request(object, 'started', { actor: machine }),
     request(object, 'progressed', { actor: machine, body: { layer: 3, grams: { used: 12, lots: ['a', 'b'] } } }),

@@ -97,7 +97,7 @@ describe('the ledger', () => {
       { ...first, body: {} },
       { ...first, type: 'material' as const },
       { ...first, account: 'machine-2' },
-      { ...first, evidence: Uint8Array.of(1) },
+      { ...first, evidence: [Uint8Array.of(1)] },
     ]) {
       expect(await codeOf(() => ledger.append(other))).toBe('E_CONFLICT');
     }
@@ -157,7 +157,7 @@ describe('the ledger', () => {
       { ...good, extra: 1 },
       { ...good, eventId: '' },
       { ...good, body: { a: 0.5 } },
-      { ...good, evidenceKey: Uint8Array.of(1) },
+      { ...good, evidence: [] },
     ]) {
       expect(await codeOf(() => ledger.append(wrong))).toBe('E_INPUT');
     }

@@ -228,7 +228,7 @@ describe('vectors/ledger', () => {
       }),
     );
     const bytes = fromHex(vectors.certificate);
-    const verified = await verifyCertificate(bytes, { logKey: vectors.logKey });
+    const verified = verifyCertificate(bytes, { logKey: vectors.logKey });
     expect(verified).toMatchObject({
       object: vectors.object,
       state: vectors.state,

@@ -70,6 +70,13 @@ const registerUser = z.strictObject({
   name: z.string().min(1).max(64),
 });
 
+/** The administrator names a key with which control signs permits: whoever verifies one rests on this, not on the log. */
+const registerPermitKey = z.strictObject({
+  type: z.literal('permit-key.register'),
+  ...common,
+  publicKey: bytesOf(65),
+});
+
 const addDesign = z.strictObject({
   type: z.literal('design.add'),
   ...common,
@@ -151,6 +158,7 @@ const requestPrint = z.strictObject({
 const transactionSchema = z.discriminatedUnion('type', [
   registerMachine,
   registerUser,
+  registerPermitKey,
   addDesign,
   deleteDesign,
   setMaintenance,
@@ -294,4 +302,14 @@ export const verifyPermit = verifyWith(permits);
 /** The document without checking who signed it: for looking at one's own. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readTransaction(bytes: Uint8Array): Transaction {
   return transactions.parse(decodeCbor(parseSign1(bytes).payload, 'transaction'));
+}
+
+/** A permit that one has signed oneself. @throws {MillraceError} E_SIGNATURE, E_PERMIT */
+export function readPermit(bytes: Uint8Array): Permit {
+  return permits.parse(decodeCbor(parseSign1(bytes).payload, 'permit'));
+}
+
+/** A machine's document whose signature was verified before it was kept. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+export function readMachineDocument(bytes: Uint8Array): MachineDocument {
+  return machineDocuments.parse(decodeCbor(parseSign1(bytes).payload, 'machine document'));
 }

@@ -1,6 +1,7 @@
 export * from './directory.ts';
 export * from './documents.ts';
 export * from './http.ts';
+export * from './ledger-facts.ts';
 export * from './link.ts';
 export * from './mail.ts';
 export * from './opening.ts';

@@ -35,3 +35,13 @@ export async function verifyMachineRegistration(document: Uint8Array, directory:
     throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s name is not that of its key');
   return body.machine;
 }
+
+/**
+ * @returns the key, 65 bytes, with which control signs permits by this word of the administrator
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT
+ */
+export async function verifyPermitKey(document: Uint8Array, directory: Named): Promise<Bytes> {
+  const body = await signedByAdministrator(document, directory);
+  if (body.type !== 'permit-key.register') throw new MillraceError('E_INPUT', 'not the registration of a permit key');
+  return copyBytes(body.publicKey);
+}

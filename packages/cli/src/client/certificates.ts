@@ -1,33 +1,63 @@
-import { MillraceError, toHex } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { type LoggedEvent, parseVerifierKey, type VerifiedCertificate, verifyCertificate } from '@millrace/ledger';
-import { verifyMachineDocument, verifyPermit, verifyTransaction } from '@millrace/protocol';
+import { parseVerifierKey, type VerifiedCertificate, verifyCertificate } from '@millrace/ledger';
+import type { Directory } from '@millrace/protocol';
+import { Documents } from '../certificate/documents.ts';
+import type { Trusted } from '../certificate/licence.ts';
+import { type ProvenObject, proveObject } from '../certificate/object.ts';
+import { type Verdict, verdictOf } from '../certificate/verdict.ts';
+
+/** Whom to believe: the log by its key, and the owner or the installation's administrator by theirs. */
+export interface CertificateTrust {
+  /** Verifier key string of the log. */
+  readonly logKey: string;
+  /** secp256k1 keys, 33 bytes; one of them at least. */
+  readonly owner?: Bytes | undefined;
+  readonly authority?: Bytes | undefined;
+}
 
 /** What a certificate says, once everything in it has been verified. */
-export interface CertificateSummary {
+export interface CertificateSummary extends Verdict {
   readonly object: string;
   readonly state: string;
-  readonly design: string | undefined;
-  readonly licence: string | undefined;
+  readonly design: string;
+  readonly licence: string;
+  /** The owner's key, and the name of the key. */
+  readonly owner: { readonly key: string; readonly user: string };
+  readonly number: number;
+  readonly of: number;
+  readonly machine: { readonly machine: string; readonly serial: string } | undefined;
+  readonly material: string | undefined;
   readonly log: string;
   readonly size: number;
   readonly events: readonly { readonly type: string; readonly time: string; readonly actor: string }[];
-  /** Signatures of owner, holder, control node and machine that the events carry, all verified. */
+  /** Signed documents that were verified, the log's own signature aside. */
   readonly signatures: number;
 }
 
 /**
- * Verifies a certificate offline: with nothing but its bytes and the log's key.
- * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF or E_LEDGER_ENTRY, with what is wrong;
- * E_INPUT for a log key that is none
+ * Verifies a certificate offline. No key is taken from it: the owner's is the verifier's, or one that the administrator
+ * whom the verifier named has registered; all others follow from what the owner signed.
+ * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF or E_LEDGER_ENTRY when the log does not
+ * hold it; E_EVIDENCE when a signed document is missing, foreign or says something else; E_INPUT for keys that are none
  */
-export async function checkCertificate(bytes: Uint8Array, logKey: string): Promise<CertificateSummary> {
+export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<CertificateSummary> {
+  const { logKey, ...trusted } = trust;
   const installation = installationOf(logKey);
-  const verified = await verifyCertificate(bytes, {
-    logKey,
-    verifyEvidence: (logged) => verifyEvidence(logged, installation),
-  });
-  return summarise(verified);
+  requireKeys(trusted);
+  const certificate = verifyCertificate(bytes, { logKey });
+  const documents = new Documents(installation);
+  const object = await proveObject(certificate, trusted, documents);
+  return {
+    ...summarise(certificate, object),
+    signatures: documents.verified,
+    ...verdictOf(certificate, object, trusted),
+  };
+}
+
+/** Of an installation that the caller has joined: its log and its administrator. */
+export function trustOf({ directory }: { readonly directory: Directory }): CertificateTrust {
+  return { logKey: directory.logKey, authority: fromHex(directory.adminKey) };
 }
 
 /** Logs are named after their installation, to which every signature is bound. */
@@ -39,76 +69,33 @@ function installationOf(logKey: string): string {
   return installation;
 }
 
-/** The signed document behind an event: its signer is the event's actor, and it says what the event says. */
-async function verifyEvidence({ event }: LoggedEvent, installation: string): Promise<void> {
-  const { evidence, evidenceKey, actor } = event;
-  if (evidence === undefined || evidenceKey === undefined) throw mismatch('its key is missing');
-  if (keyName(evidenceKey) !== actor) throw mismatch('its signer is not the actor');
-  const key = () => new Uint8Array(evidenceKey);
-  switch (event.type) {
-    case 'licensed': {
-      const { body } = await verifyTransaction(evidence, installation, key, 'any time');
-      if (body.type !== 'licence.grant' || !event.account.endsWith(toHex(body.id))) throw mismatch('another licence');
-      if (body.objects !== event.body.objects || body.design !== event.body.design) throw mismatch('other terms');
-      return;
-    }
-    case 'ordered': {
-      const { body } = await verifyTransaction(evidence, installation, key, 'any time');
-      if (body.type !== 'print.request' || !event.account.startsWith(`${body.licence}-`))
-        throw mismatch('another order');
-      return;
-    }
-    case 'permitted': {
-      const { body } = await verifyPermit(evidence, installation, key, 'any time');
-      if (body.object !== event.account) throw mismatch('another object');
-      return;
-    }
-    case 'started':
-    case 'progressed':
-    case 'completed':
-    case 'failed': {
-      const { body } = await verifyMachineDocument(evidence, installation, key, 'any time');
-      if (body.type !== 'report' || body.object !== event.account) throw mismatch('another object');
-      // Control turns "completed" into "failed" when the executed bytes are not the design's.
-      if (body.event !== event.type && !(body.event === 'completed' && event.type === 'failed'))
-        throw mismatch('another report');
-      return;
-    }
-    default:
-      await verifyAny(evidence, installation, key, evidenceKey);
-  }
+function requireKeys({ owner, authority }: Trusted): void {
+  const keys = [owner, authority].filter((key) => key !== undefined);
+  if (keys.length === 0)
+    throw new MillraceError('E_INPUT', 'whose word counts? A certificate is verified for an owner or an authority');
+  if (keys.some((key) => key.length !== 33))
+    throw new MillraceError('E_INPUT', 'the owner’s and the authority’s keys have 33 bytes');
 }
 
-/** Facts about machines: signed by the administrator (registration) or by the control node (a resumed stream). */
-async function verifyAny(
-  evidence: Uint8Array,
-  installation: string,
-  key: () => Uint8Array<ArrayBuffer>,
-  evidenceKey: Uint8Array,
-): Promise<void> {
-  if (evidenceKey.length === 33) await verifyTransaction(evidence, installation, key, 'any time');
-  else await verifyPermit(evidence, installation, key, 'any time');
-}
-
-function mismatch(why: string): MillraceError {
-  return new MillraceError('E_LEDGER_ENTRY', `the signed document does not fit the event: ${why}`);
-}
-
-function summarise(verified: VerifiedCertificate): CertificateSummary {
-  const ordered = verified.events.find(({ event }) => event.type === 'ordered')?.event.body;
-  const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
+function summarise(certificate: VerifiedCertificate, object: ProvenObject) {
+  const { licence, number, machine, request } = object;
+  const { terms, owner } = licence;
   return {
-    object: verified.object,
-    state: verified.state,
-    design: text(ordered?.design),
-    licence: text(ordered?.licence)?.replace(/^licence:/, ''),
-    log: verified.checkpoint.origin,
-    size: verified.checkpoint.size,
-    events: verified.events.map(({ event }) => ({
+    object: certificate.object,
+    state: certificate.state,
+    design: terms.design,
+    licence: toHex(terms.id),
+    owner: { key: toHex(owner), user: keyName(owner) },
+    number,
+    of: terms.objects,
+    machine: machine && { machine: machine.machine, serial: machine.serial },
+    material: request?.material,
+    log: certificate.checkpoint.origin,
+    size: certificate.checkpoint.size,
+    events: certificate.events.map(({ event }) => ({
       type: event.type,
       time: new Date(event.time).toISOString(),
       actor: event.actor,
     })),
-    signatures: verified.evidence.verified,
   };
 }

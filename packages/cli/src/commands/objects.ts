@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { MillraceError, toHex } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import type { OwnerState } from '@millrace/protocol';
 import type { ObjectView } from '../client/answers.ts';
-import { type CertificateSummary, checkCertificate } from '../client/certificates.ts';
+import { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from '../client/certificates.ts';
 import { openLive, openReport } from '../client/owner-view.ts';
 import { pick, type Session } from '../client/session.ts';
 import type { Description } from '../installation/description.ts';
@@ -92,10 +92,10 @@ export function machines(context: Context): Promise<void> {
 export function exportCertificate(context: Context, object: string, options: { out?: string }): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { terminal } = context;
-    const { logKey } = session.directory;
     const { object: id } = pick('object', object, await session.api.objects(), (view) => [view.object]);
     const bytes = await session.api.certificate(id);
-    const summary = await checkCertificate(bytes, logKey);
+    const { logKey, adminKey } = session.directory;
+    const summary = await checkCertificate(bytes, trustOf(session));
     const file = context.path(options.out ?? `${id}.certificate`);
     try {
       await replaceFile(file, bytes, 0o644);
@@ -103,23 +103,20 @@ export function exportCertificate(context: Context, object: string, options: { o
       throw new MillraceError('E_INPUT', `cannot write ${file}`, { cause });
     }
     terminal.result(
-      { file, bytes: bytes.length, logKey, ...summary },
+      { file, bytes: bytes.length, logKey, authority: adminKey, ...summary },
       [
         `Wrote ${file} (${bytes.length} bytes)`,
         formatCertificate(summary),
-        'Whoever has it verifies it without any server:',
-        `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey}`,
+        'Whoever knows the owner or the administrator by its key verifies it without any server:',
+        `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --owner ${summary.owner.key}`,
+        `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --authority ${adminKey}`,
       ].join('\n'),
     );
   });
 }
 
-export async function verifyCertificateFile(
-  context: Context,
-  file: string,
-  options: { logKey?: string },
-): Promise<void> {
-  const logKey = await logKeyOf(context, options.logKey);
+export async function verifyCertificateFile(context: Context, file: string, options: TrustOptions): Promise<void> {
+  const trust = await trustGiven(context, options);
   let bytes: Uint8Array;
   try {
     bytes = await readFile(context.path(file));
@@ -127,33 +124,68 @@ export async function verifyCertificateFile(
     const code = hasSystemCode(cause, 'ENOENT') ? 'E_NOT_FOUND' : 'E_INPUT';
     throw new MillraceError(code, `cannot read ${context.path(file)}`, { cause });
   }
-  const summary = await checkCertificate(bytes, logKey);
-  context.terminal.result({ valid: true, ...summary }, `The certificate is genuine.\n${formatCertificate(summary)}`);
+  const summary = await checkCertificate(bytes, trust);
+  const made = summary.state === 'completed';
+  const headline = made
+    ? 'The certificate is genuine: the object was made as its owner licensed it.'
+    : `The certificate is genuine, but the object is not completed: ${summary.state}.`;
+  context.terminal.result({ valid: true, ...summary }, `${headline}\n${formatCertificate(summary)}`);
 }
 
-/** From --log-key (the key itself, or a file that holds it), or from the installation. */
-async function logKeyOf(context: Context, given: string | undefined): Promise<string> {
-  if (given === undefined) {
-    if (!(await installationExists(context.home))) {
-      throw new MillraceError(
-        'E_INPUT',
-        'say which log to trust with --log-key, or where the installation is with --home',
-      );
-    }
-    return (await openInstallation(context.home)).directory.logKey;
+interface TrustOptions {
+  readonly logKey?: string;
+  readonly owner?: string;
+  readonly authority?: string;
+}
+
+/**
+ * From the options, and for what they leave out from the installation: its log, and its administrator when nobody else
+ * is named and the log is its own. Never from the certificate.
+ */
+async function trustGiven(context: Context, options: TrustOptions): Promise<CertificateTrust> {
+  const own = (await installationExists(context.home)) ? trustOf(await openInstallation(context.home)) : undefined;
+  const logKey = options.logKey === undefined ? own?.logKey : await readLogKey(context, options.logKey);
+  if (logKey === undefined) {
+    const remedy = 'say which log to trust with --log-key, or where the installation is with --home';
+    throw new MillraceError('E_INPUT', remedy);
   }
+  const owner = options.owner === undefined ? undefined : await readUserKey(context, '--owner', options.owner);
+  if (options.authority !== undefined)
+    return { logKey, owner, authority: await readUserKey(context, '--authority', options.authority) };
+  if (own?.logKey === logKey) return { logKey, owner, authority: own.authority };
+  if (owner === undefined) {
+    const remedy =
+      'say whose word counts with --owner (the key of the design’s owner) or --authority (the administrator’s)';
+    throw new MillraceError('E_INPUT', remedy);
+  }
+  return { logKey, owner };
+}
+
+async function readLogKey(context: Context, given: string): Promise<string> {
   if (given.includes('+')) return given;
+  return (await readGiven(context, '--log-key', given, 'a key (name+hash+key)')).trim();
+}
+
+/** A compressed secp256k1 point in hexadecimal, or a file that holds it. */
+async function readUserKey(context: Context, option: string, given: string): Promise<Bytes> {
+  const isKey = (text: string) => /^0[23][0-9a-f]{64}$/i.test(text);
+  if (isKey(given)) return fromHex(given.toLowerCase());
+  const text = (await readGiven(context, option, given, 'a key (66 hexadecimal digits)')).trim();
+  if (!isKey(text))
+    throw new MillraceError('E_INPUT', `${option}: ${given} does not hold a key of 66 hexadecimal digits`);
+  return fromHex(text.toLowerCase());
+}
+
+async function readGiven(context: Context, option: string, given: string, what: string): Promise<string> {
   try {
-    return (await readFile(context.path(given), 'utf8')).trim();
+    return await readFile(context.path(given), 'utf8');
   } catch (cause) {
-    throw new MillraceError('E_INPUT', `--log-key: neither a key (name+hash+key) nor a readable file: ${given}`, {
-      cause,
-    });
+    throw new MillraceError('E_INPUT', `${option}: neither ${what} nor a readable file: ${given}`, { cause });
   }
 }
 
 export function formatCertificate(summary: CertificateSummary): string {
-  return formatFields(
+  const fields = formatFields(
     [
       ['object', summary.object],
       ['state', summary.state],
@@ -164,6 +196,8 @@ export function formatCertificate(summary: CertificateSummary): string {
     ],
     '  ',
   );
+  const list = (title: string, lines: readonly string[]) => [title, ...lines.map((line) => `  - ${line}`)];
+  return [fields, ...list('Checked:', summary.checked), ...list('Not checked:', summary.unchecked)].join('\n');
 }
 
 /** Names of users and machines for their keys. */

@@ -6,7 +6,7 @@ import { MillraceError, parse, sleep } from '@millrace/base';
 import { usualDisclosures } from '@millrace/protocol';
 import { z } from 'zod';
 import type { DesignView } from '../client/answers.ts';
-import { type CertificateSummary, checkCertificate } from '../client/certificates.ts';
+import { type CertificateSummary, checkCertificate, trustOf } from '../client/certificates.ts';
 import { grantLicence } from '../client/licence.ts';
 import { type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '../client/print.ts';
 import type { Session } from '../client/session.ts';
@@ -91,7 +91,7 @@ export async function expectRefusal({ operator, machine }: Job, licence: string)
 }
 
 /**
- * Exports the certificate, verifies it with the log's key alone, fetches the picture of the tool's path, and compares
+ * Exports the certificate, verifies it with the installation's keys, fetches the picture of the tool's path, and compares
  * the hash of what the machine executed with the design's.
  */
 export async function proveObject(job: Job, outcome: PrintOutcome): Promise<MadeObject> {
@@ -101,7 +101,7 @@ export async function proveObject(job: Job, outcome: PrintOutcome): Promise<Made
   const { layout } = owner.installation;
   await makeFolder(layout.certificates);
   const bytes = await owner.api.certificate(object);
-  const summary = await checkCertificate(bytes, owner.directory.logKey);
+  const summary = await checkCertificate(bytes, trustOf(owner));
   if (summary.object !== object || summary.state !== 'completed') {
     throw new MillraceError('E_CERTIFICATE', `the certificate says that ${summary.object} is ${summary.state}`);
   }

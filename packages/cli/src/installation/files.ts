@@ -12,7 +12,7 @@ export async function writeSecret(path: string, bytes: Uint8Array): Promise<void
   await writeFile(path, bytes, { mode: 0o600, flag: 'wx', flush: true });
 }
 
-export async function writePublic(path: string, content: string): Promise<void> {
+export async function writePublic(path: string, content: string | Uint8Array): Promise<void> {
   await writeFile(path, content, { mode: 0o644, flag: 'wx', flush: true });
 }
 

@@ -1,6 +1,6 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
+import { type Bytes, type Clock, fromHex, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
 import {
   type Authority,
   createAuthority,
@@ -10,11 +10,12 @@ import {
   keyName,
   type P256Key,
   type TlsIdentity,
+  userKey,
 } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import type { Directory, Machine, NodeRole } from '@millrace/protocol';
+import { type Directory, type Machine, type NodeRole, signTransaction } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
-import { hasSystemCode, makeFolder, toJsonFile, writePublic, writeSecret } from './files.ts';
+import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from './files.ts';
 import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
 
 /** Names under which the passive nodes are reached; their certificates carry them. */
@@ -111,6 +112,8 @@ async function build(layout: Layout, options: InitOptions) {
     keys: await createNode(layout, authority, 'keys'),
   };
   const permitKey = await createP256(join(layout.node('control'), nodeFiles.permitKey));
+  const document = await signPermitKey(layout, { installation, permitKey, now, random: options.random });
+  await writePublic(join(layout.node('control'), nodeFiles.permitKeyDocument), document);
   const logKey = await createLogKey(join(layout.node('control'), nodeFiles.logKey), installation, options.random);
   await createSecret(join(layout.node('keys'), nodeFiles.kek), options.random);
 
@@ -233,6 +236,27 @@ async function createSecret(path: string, random: RandomSource): Promise<void> {
   const secret = random(32);
   await writeSecret(path, secret);
   wipe(secret);
+}
+
+/** The administrator's word for control's permit key: whoever verifies a certificate rests on it. */
+async function signPermitKey(
+  layout: Layout,
+  made: { installation: string; permitKey: string; now: number; random: RandomSource },
+): Promise<Bytes> {
+  const secret = await readBytes(join(layout.user('admin'), userFiles.key));
+  const admin = userKey(secret);
+  try {
+    return await signTransaction(admin, made.installation, {
+      type: 'permit-key.register',
+      id: made.random(16),
+      issued: made.now,
+      expires: made.now,
+      publicKey: fromHex(made.permitKey),
+    });
+  } finally {
+    wipe(secret);
+    admin.close();
+  }
 }
 
 /** The ledger's key: its name is the log's origin. */

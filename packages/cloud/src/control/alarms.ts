@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
+import { clearedFact, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 import { printOf } from './reports.ts';
@@ -68,15 +68,7 @@ export async function clearAlarm(
     throw new MillraceError('E_FORBIDDEN', 'only the owner of the design clears its alarms');
   if (print.state !== 'alarmed' || print.cleared)
     throw new MillraceError('E_STATE', `object ${object} has no alarm to be cleared`);
-  await ledger.append({
-    account: object,
-    type: 'inspected',
-    actor: owner,
-    body: { fact: 'alarm cleared' },
-    evidence: bytes,
-    evidenceKey: signer,
-    eventId: `cleared/${object}`,
-  });
+  await ledger.append({ ...clearedFact(body, owner), evidence: [bytes], eventId: `cleared/${object}` });
   const message = { type: 'alarm.clear' as const, object, transaction: bytes };
   await mailbox.send('segments', `cleared/${object}`, message);
   await mailbox.send('keys', `cleared/${object}`, message);

@@ -1,4 +1,4 @@
-import type { Clock, Logger, Serial } from '@millrace/base';
+import type { Bytes, Clock, Logger, Serial } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -16,6 +16,8 @@ export interface ControlContext {
   readonly ledger: Ledger;
   readonly mailbox: Mailbox;
   readonly permitKey: P256Key;
+  /** `permit-key.register`, signed by the administrator. */
+  readonly permitKeyDocument: Bytes;
   /** By object, while its print runs. */
   readonly progress: Map<string, Progress>;
   /** When each node, and each machine by its name, was last heard of. */

@@ -26,6 +26,7 @@ import type { ControlContext } from './context.ts';
 import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { type Delivery, Mailbox } from './mailbox.ts';
 import { announceMaintenance, takeMaintained } from './modes.ts';
+import { readPermitKeyDocument } from './permit-key.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
@@ -52,6 +53,7 @@ export async function createControlNode(
   const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
   const signer = ed25519NoteSigner(origin, logSecret);
   wipe(permitSecret, logSecret);
+  const permitKeyDocument = await readPermitKeyDocument(config, permitKey.publicKey);
   const ledger = closer.add(await openLedger({ store: environment.store('ledger'), signer, origin, clock }));
   if (ledger.logKey !== directory.logKey) throw new MillraceError('E_CONFIG', 'the log key is not the directory’s');
 
@@ -66,6 +68,7 @@ export async function createControlNode(
     ledger,
     mailbox: new Mailbox(environment.queue('mail'), directory, config.box),
     permitKey,
+    permitKeyDocument,
     progress: new Map(),
     seen: new Map(),
     machinesSeen: new Map(),
@@ -173,8 +176,7 @@ async function handle(context: ControlContext, checks: CheckBoard, delivery: Del
         type: 'stored',
         actor: design.owner,
         body: { segments: design.segments },
-        evidence: design.transaction,
-        evidenceKey: design.ownerKey,
+        evidence: [design.transaction],
         eventId: `stored/${message.design}`,
       });
       return;

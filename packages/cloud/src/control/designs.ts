@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { MAX_REPAIR, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
 import { ranges } from '../node/runs.ts';
@@ -91,8 +91,7 @@ export async function takeDeleted(
       type: 'retired',
       actor: record.owner,
       body: { reason: 'deleted by its owner' },
-      evidence: record.deletion.transaction as Bytes,
-      evidenceKey: record.ownerKey,
+      evidence: [record.deletion.transaction],
       eventId: `deleted/${design}`,
     });
   }

@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
@@ -46,15 +46,14 @@ export async function takeMaintained(
   { records, ledger }: ControlContext,
   { design, transaction, mode }: MessageOf<'design.maintained'>,
 ): Promise<void> {
-  const { setting, owner, ownerKey } = await records.designs.require(design);
+  const { setting, owner } = await records.designs.require(design);
   if (setting?.id !== transaction) return; // a newer wish is on its way
   await ledger.append({
     account: `design:${design}`,
     type: 'stored',
     actor: owner,
     body: { fact: 'maintenance', mode },
-    evidence: setting.transaction as Bytes,
-    evidenceKey: ownerKey,
+    evidence: [setting.transaction],
     eventId: `maintenance/${transaction}`,
   });
   await records.designs.update(design, (current) => {

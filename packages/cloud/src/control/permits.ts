@@ -5,18 +5,21 @@ import {
   checkRequest,
   type Machine,
   objectId,
+  orderFact,
   type PermitRequest,
-  readTransaction,
+  permitFact,
+  readMachineDocument,
+  readPermit,
+  resumeFact,
   sha256,
   signPermit,
-  type TransactionOf,
   verifyMachineDocument,
 } from '@millrace/protocol';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound } from './designs.ts';
 import { requireNewest } from './heads.ts';
-import { type LicenceRecord, type PrintRecord, seenRecord } from './records.ts';
+import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord } from './records.ts';
 
 /** How long a permit may be used to begin. */
 const PERMIT_MS = 120_000;
@@ -96,26 +99,20 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   }
 }
 
-function termsOf({ transaction }: LicenceRecord): TransactionOf<'licence.grant'> {
-  const terms = readTransaction(transaction);
-  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
-  return terms;
-}
-
 /**
  * Nothing begins outside the licence's time or after the print's. The proactive nodes check the same and allow for clocks that
  * differ; here nothing is allowed, so that they do not refuse what has taken an object of the licence already.
  */
 function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number): void {
-  const { notBefore, notAfter } = termsOf(licence);
+  const { notBefore, notAfter } = readLicence(licence);
   if (now < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
-  if (now > readTransaction(print.transaction).expires)
+  if (now > readPrint(print).expires)
     throw new MillraceError('E_EXPIRED', 'the print did not begin in its time');
 }
 
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
-  const terms = termsOf(licence);
+  const terms = readLicence(licence);
   requireHeld(licence);
   checkMachine(machine, machine.machine, terms);
   checkRequest(request, machine, terms);
@@ -225,44 +222,29 @@ export async function countClaims({ records }: ControlContext, licence: LicenceR
 
 /** Ledger first, mail after: no hint flows for an object that the ledger does not show. Safe to repeat. */
 export async function announcePermit(context: ControlContext, id: string): Promise<void> {
-  const { records, ledger, mailbox, permitKey } = context;
+  const { records, ledger, mailbox, permitKeyDocument } = context;
   const print = await records.prints.require(id);
   const { permit, object, number } = print;
   if (permit === undefined || object === undefined || number === undefined || permit.announced) return;
   const licence = await records.licences.require(print.licence);
   const machine = (await records.machines.require(print.machine)).registration;
-  const holder = await records.users.require(print.holder);
-  const actor = keyName(permitKey.publicKey);
-  const evidence = { evidence: permit.bytes, evidenceKey: permitKey.publicKey };
+  const given = readPermit(permit.bytes);
+  const actor = keyName(context.permitKey.publicKey);
+  const evidence = [permit.bytes, permit.request, permitKeyDocument];
   if (permit.from === 0 && (await ledger.find(`ordered/${id}`)) === undefined) {
     await ledger.appendMany([
       {
-        account: object,
-        type: 'ordered',
-        actor: print.holder,
-        body: { licence: `licence:${print.licence}`, design: print.design, number, print: id },
-        evidence: print.transaction,
-        evidenceKey: holder.publicKey,
+        ...orderFact(readPrint(print), readLicence(licence), number),
+        evidence: [print.transaction],
         eventId: `ordered/${id}`,
       },
-      {
-        account: object,
-        type: 'permitted',
-        actor,
-        body: { machine: print.machine, serial: machine.serial, permit: permit.jti },
-        ...evidence,
-        eventId: `permitted/${id}`,
-      },
+      { ...permitFact(given, machine, actor), evidence, eventId: `permitted/${id}` },
     ]);
   } else {
-    await ledger.append({
-      account: object,
-      type: 'machine',
-      actor,
-      body: { fact: 'resumed', from: permit.from, permit: permit.jti },
-      ...evidence,
-      eventId: `resumed/${permit.jti}`,
-    });
+    const request = readMachineDocument(permit.request);
+    if (request.type !== 'permit.request') throw new MillraceError('E_STORE', 'the print record holds no request');
+    const fact = resumeFact(given, request, actor);
+    await ledger.append({ ...fact, evidence, eventId: `resumed/${permit.jti}` });
   }
   const opening = {
     permit: permit.bytes,

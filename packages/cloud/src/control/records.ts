@@ -1,5 +1,5 @@
-import { bytesOf, hexOf } from '@millrace/base';
-import { CLOCK_SKEW_MS, machineSchema } from '@millrace/protocol';
+import { bytesOf, hexOf, MillraceError } from '@millrace/base';
+import { CLOCK_SKEW_MS, machineSchema, readTransaction, type TransactionOf } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
@@ -134,6 +134,20 @@ export interface Records {
 interface SeenRecord {
   readonly type: string;
   readonly until: number;
+}
+
+/** The licence as its owner signed it. @throws {MillraceError} E_STORE */
+export function readLicence({ transaction }: LicenceRecord): TransactionOf<'licence.grant'> {
+  const terms = readTransaction(transaction);
+  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  return terms;
+}
+
+/** The print as its holder signed it. @throws {MillraceError} E_STORE */
+export function readPrint({ transaction }: PrintRecord): TransactionOf<'print.request'> {
+  const print = readTransaction(transaction);
+  if (print.type !== 'print.request') throw new MillraceError('E_STORE', 'the print record holds no print request');
+  return print;
 }
 
 /** A clock that was set back must not make room for an old document. */

@@ -8,7 +8,7 @@ import {
   systemRandom,
   toHex,
 } from '@millrace/base';
-import { type MachineReport, verifyMachineDocument } from '@millrace/protocol';
+import { type MachineReport, type Outcome, outcomeOf, reportFact, verifyMachineDocument } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 
@@ -39,71 +39,38 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
     throw new MillraceError('E_FORBIDDEN', 'the object is not of this machine and run');
   }
   const design = await records.designs.require(print.design);
-  const outcome = judge(body, design.contentMac);
-  const { facts } = body;
-  await ledger.append({
-    account: body.object,
-    type: outcome.type,
-    actor: caller,
-    body: {
-      serial: facts.serial,
-      material: facts.material,
-      segments: facts.segments,
-      ...(outcome.code === undefined ? {} : { code: outcome.code, reason: outcome.reason ?? '' }),
-    },
-    evidence: bytes,
-    evidenceKey: key,
-    eventId,
-  });
+  const outcome = outcomeOf(body, design.contentMac);
+  await ledger.append({ ...reportFact(body, caller, design.contentMac), evidence: [bytes], eventId });
   if (outcome.code !== undefined && SUSPICIOUS.has(outcome.code)) {
     const check = toHex(systemRandom(16));
     await context.mailbox.send('keys', `check/${eventId}`, { type: 'vault.check', check, deep: true });
   }
   await records.prints.update(print.print, (current) => {
-    if (current.state === 'alarmed' || outcome.state === undefined) return current;
-    const { code, reason } = outcome;
-    return { ...current, state: outcome.state, ...(code === undefined ? {} : { code, reason: reason ?? '' }) };
+    const state = stateAfter(outcome);
+    if (current.state === 'alarmed' || state === undefined) return current;
+    const { code } = outcome;
+    return { ...current, state, ...(code === undefined ? {} : { code, reason: reasonOf(outcome, body) }) };
   });
   if (outcome.type === 'completed' || outcome.type === 'failed') context.progress.delete(body.object);
 }
 
-interface Outcome {
-  readonly type: MachineReport['event'];
-  readonly state?: PrintRecord['state'];
-  readonly code?: string;
-  readonly reason?: string;
-}
-
 /** A machine says why in full to the owner alone: its words may quote the design. */
-function meaningOf(code = 'E_MACHINE'): string {
+function reasonOf({ code = '' }: Outcome, { event }: MachineReport): string {
+  if (event === 'completed') return 'the executed bytes are not those of the design';
   return isErrorCode(code) ? errorCodes[code].meaning : '';
 }
 
-/** Completed counts only when the machine executed exactly the bytes of the signed manifest. */
-function judge(report: MachineReport, contentMac: Uint8Array): Outcome {
-  const { facts, event } = report;
-  switch (event) {
+function stateAfter({ type, code }: Outcome): PrintRecord['state'] | undefined {
+  switch (type) {
     case 'started':
-      return { type: 'started', state: 'running' };
+      return 'running';
     case 'progressed':
-      return { type: 'progressed' };
+      return undefined;
+    case 'completed':
+      return 'completed';
     case 'failed':
       // The machine was told of an alarm: the node that raised it says so itself, now or in a moment.
-      return {
-        type: 'failed',
-        state: facts.code === 'E_ALARM' ? 'alarmed' : 'failed',
-        code: facts.code ?? 'E_MACHINE',
-        reason: meaningOf(facts.code),
-      };
-    case 'completed':
-      if (facts.contentMac !== undefined && equalBytes(facts.contentMac, contentMac))
-        return { type: 'completed', state: 'completed' };
-      return {
-        type: 'failed',
-        state: 'failed',
-        code: 'E_SEGMENT',
-        reason: 'the executed bytes are not those of the design',
-      };
+      return code === 'E_ALARM' ? 'alarmed' : 'failed';
   }
 }
 

@@ -2,6 +2,8 @@ import { type Bytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace
 import { isSealingPoint, keyName } from '@millrace/identity';
 import {
   checkMachine,
+  licenceFact,
+  machineFact,
   registrationHash,
   type Signed,
   sha256,
@@ -16,7 +18,7 @@ import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { setMaintenance } from './modes.ts';
 import { countClaims, requireHeld } from './permits.ts';
-import { seenRecord } from './records.ts';
+import { readLicence, seenRecord } from './records.ts';
 
 export interface Attachments {
   readonly manifest?: Bytes | undefined;
@@ -73,6 +75,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return registerUser(context, { ...signed, body });
     case 'machine.register':
       return registerMachine(context, { ...signed, body });
+    case 'permit-key.register':
+      throw new MillraceError('E_INPUT', 'the permit key is registered in control’s folder, not over the network');
     case 'design.add':
       return addDesign(context, { ...signed, body }, attachments);
     case 'design.delete':
@@ -115,12 +119,8 @@ async function registerMachine(
     throw new MillraceError('E_INPUT', 'machine: not the name of its key');
   const record = { registration: body.machine, hash: registrationHash(body.machine), document: bytes };
   await ledger.append({
-    account: `machine:${machine}`,
-    type: 'machine',
-    actor: keyName(signer),
-    body: { serial: body.machine.serial, kind: body.machine.kind, registration: record.hash },
-    evidence: bytes,
-    evidenceKey: signer,
+    ...machineFact(body, keyName(signer)),
+    evidence: [bytes],
     eventId: `machine/${toHex(body.id)}`,
   });
   if (!(await records.machines.create(machine, record))) await records.machines.update(machine, () => record);
@@ -144,7 +144,8 @@ async function addDesign(
   if (!equalBytes(manifest.owner, signer))
     throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
   const { records } = context;
-  await records.users.require(keyName(signer)); // proactive nodes want to see the administrator's word
+  // Proactive nodes and certificates want to see the administrator's word.
+  await records.users.require(keyName(signer));
   // First: whoever finds the design finds its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
@@ -241,13 +242,11 @@ async function grantLicence(
 export async function announceLicence({ records, mailbox, ledger }: ControlContext, licence: string): Promise<void> {
   const record = await records.licences.require(licence);
   if (record.pending === undefined) return;
+  const terms = readLicence(record);
+  const owner = await records.users.require(record.owner);
   await ledger.append({
-    account: `licence:${licence}`,
-    type: 'licensed',
-    actor: record.owner,
-    body: { design: record.design, objects: record.objects, holder: record.holder },
-    evidence: record.transaction,
-    evidenceKey: (await records.designs.require(record.design)).ownerKey,
+    ...licenceFact(terms, record.owner),
+    evidence: [record.transaction, owner.document],
     eventId: `licence/${licence}`,
   });
   await mailbox.send('keys', `licence/${licence}`, {

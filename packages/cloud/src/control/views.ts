@@ -89,10 +89,12 @@ export async function ownsObject(context: ControlContext, print: PrintRecord, us
  * @param forOwner with the machine's signed reports: what they seal only the owner can open
  * @throws {MillraceError} E_NOT_FOUND
  */
-export async function objectView({ ledger }: ControlContext, object: string, forOwner: boolean) {
+export async function objectView({ ledger, records }: ControlContext, object: string, forOwner: boolean) {
   const events = await ledger.account(object);
   const [head] = await ledger.accounts(object);
   if (events.length === 0 || head === undefined) throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
+  const reports = forOwner ? events.filter(({ event }) => REPORTS.has(event.type)) : [];
+  const machine = reports[0] && (await records.machines.require(reports[0].event.actor)).registration;
   return {
     object,
     state: head.state,
@@ -106,8 +108,8 @@ export async function objectView({ ledger }: ControlContext, object: string, for
       body: Object.fromEntries(
         Object.entries(event.body).map(([key, value]) => [key, value instanceof Uint8Array ? toHex(value) : value]),
       ),
-      ...(forOwner && REPORTS.has(event.type) && event.evidence !== undefined && event.evidenceKey !== undefined
-        ? { report: { signed: toBase64(event.evidence), key: toBase64(event.evidenceKey) } }
+      ...(machine !== undefined && REPORTS.has(event.type) && event.evidence?.[0] !== undefined
+        ? { report: { signed: toBase64(event.evidence[0]), key: toBase64(machine.publicKey) } }
         : {}),
     })),
   };

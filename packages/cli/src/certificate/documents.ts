@@ -1,0 +1,109 @@
+import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { keyId } from '@millrace/identity';
+import type { LoggedEvent } from '@millrace/ledger';
+import {
+  type LedgerFact,
+  type MachineDocument,
+  type Permit,
+  type Transaction,
+  type TransactionOf,
+  verifyMachineDocument,
+  verifyPermit,
+  verifyTransaction,
+} from '@millrace/protocol';
+
+type MachineDocumentOf<T extends MachineDocument['type']> = Extract<MachineDocument, { type: T }>;
+
+/**
+ * Opens signed documents of one installation with keys that the verifier has by other ways: a key that comes with the
+ * signature proves nothing. Counts what it has verified, and takes each document once.
+ */
+export class Documents {
+  readonly #installation: string;
+  readonly #taken = new Set<string>();
+
+  constructor(installation: string) {
+    this.#installation = installation;
+  }
+
+  get verified(): number {
+    return this.#taken.size;
+  }
+
+  /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_REPLAY */
+  async transaction<T extends Transaction['type']>(bytes: Uint8Array, key: Bytes, type: T): Promise<TransactionOf<T>> {
+    const { body } = await verifyTransaction(bytes, this.#installation, only(key), 'any time');
+    if (body.type !== type) throw new MillraceError('E_INPUT', `it is a ${body.type}, not a ${type}`);
+    return this.#once(body as TransactionOf<T>);
+  }
+
+  /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_REPLAY */
+  async ofMachine<T extends MachineDocument['type']>(
+    bytes: Uint8Array,
+    key: Bytes,
+    type: T,
+  ): Promise<MachineDocumentOf<T>> {
+    const { body } = await verifyMachineDocument(bytes, this.#installation, only(key), 'any time');
+    if (body.type !== type) throw new MillraceError('E_INPUT', `it is a ${body.type}, not a ${type}`);
+    return this.#once(body as MachineDocumentOf<T>);
+  }
+
+  /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_PERMIT, E_REPLAY */
+  async permit(bytes: Uint8Array, key: Bytes): Promise<Permit> {
+    return this.#once((await verifyPermit(bytes, this.#installation, only(key), 'any time')).body);
+  }
+
+  /** The administrator's word for a permit key stands behind every permit. @throws {MillraceError} as `transaction` */
+  async permitKey(bytes: Uint8Array, authority: Bytes): Promise<TransactionOf<'permit-key.register'>> {
+    const { body } = await verifyTransaction(bytes, this.#installation, only(authority), 'any time');
+    if (body.type !== 'permit-key.register') throw new MillraceError('E_INPUT', `it is a ${body.type}`);
+    this.#taken.add(nameOf(body));
+    return body;
+  }
+
+  #once<T extends { readonly type: string; readonly id: Uint8Array }>(body: T): T {
+    const name = nameOf(body);
+    if (this.#taken.has(name)) throw new MillraceError('E_REPLAY', `the same ${body.type} stands behind two events`);
+    this.#taken.add(name);
+    return body;
+  }
+}
+
+const nameOf = ({ type, id }: { readonly type: string; readonly id: Uint8Array }) => `${type}/${toHex(id)}`;
+
+const only = (key: Bytes) => (id: Bytes) => (equalBytes(id, keyId(key)) ? copyBytes(key) : undefined);
+
+/** Runs one event's checks. @throws {MillraceError} E_EVIDENCE naming the event, whatever failed */
+export async function prove<T>(logged: LoggedEvent, check: () => T | Promise<T>): Promise<T> {
+  try {
+    return await check();
+  } catch (cause) {
+    if (!(cause instanceof MillraceError) || (cause.code === 'E_EVIDENCE' && 'index' in cause.data)) throw cause;
+    const { index, event } = logged;
+    throw new MillraceError('E_EVIDENCE', `entry ${index} ('${event.type}' of ${event.account}): ${cause.message}`, {
+      data: { index, type: event.type, cause: cause.code },
+      cause,
+    });
+  }
+}
+
+/** What `prove` wraps. */
+export function unfit(why: string): MillraceError {
+  return new MillraceError('E_EVIDENCE', why);
+}
+
+/** The documents behind an event, exactly as many as its type has. */
+export function documentsOf({ event }: LoggedEvent, names: readonly string[]): Bytes[] {
+  const evidence = event.evidence ?? [];
+  if (evidence.length !== names.length)
+    throw unfit(`${evidence.length} documents stand behind it, not ${names.length} (${names.join(', ')})`);
+  return evidence.map(copyBytes);
+}
+
+/** The event says what its documents say, by whom they were signed, and nothing more. */
+export function requireFact({ event }: LoggedEvent, fact: LedgerFact): void {
+  if (event.account !== fact.account) throw unfit(`its document is of ${fact.account}`);
+  if (event.type !== fact.type) throw unfit(`its document says '${fact.type}'`);
+  if (event.actor !== fact.actor) throw unfit('its actor is not the signer');
+  if (!equalBytes(encodeCbor(event.body), encodeCbor(fact.body))) throw unfit('it says other things than its document');
+}

@@ -1,0 +1,103 @@
+import { type Bytes, copyBytes, equalBytes, toHex } from '@millrace/base';
+import { keyName, parseSign1 } from '@millrace/identity';
+import type { CertifiedAccount, LoggedEvent } from '@millrace/ledger';
+import {
+  licenceFact,
+  type Machine,
+  machineFact,
+  readTransaction,
+  registrationHash,
+  type TransactionOf,
+} from '@millrace/protocol';
+import { type Documents, documentsOf, prove, requireFact, unfit } from './documents.ts';
+
+/** Whom the verifier knows by other ways than the certificate; one of them at least. */
+export interface Trusted {
+  /** The owner's secp256k1 key, 33 bytes. */
+  readonly owner?: Bytes | undefined;
+  /** The key of the installation's administrator, 33 bytes, who registers owners, machines and the permit key. */
+  readonly authority?: Bytes | undefined;
+}
+
+export interface ProvenLicence {
+  readonly terms: TransactionOf<'licence.grant'>;
+  readonly owner: Bytes;
+  /** The owner's name in the registration; by the administrator's word only when there is an authority. */
+  readonly ownerName: string;
+}
+
+/** The licence, signed by the owner: whom the verifier named, or whom the administrator has registered. */
+export async function proveLicence(
+  account: CertifiedAccount,
+  trusted: Trusted,
+  documents: Documents,
+): Promise<ProvenLicence> {
+  const [granted, ...later] = account.events;
+  if (granted === undefined) throw unfit(`${account.account} has no event`);
+  for (const logged of later) await prove(logged, () => refuse(logged));
+  return prove(granted, async () => {
+    const [grant, registration] = documentsOf(granted, ['licence.grant', 'user.register']) as [Bytes, Bytes];
+    const { publicKey, name } =
+      trusted.authority === undefined
+        ? readRegistration(registration, 'user.register')
+        : await documents.transaction(registration, trusted.authority, 'user.register');
+    const owner = trusted.owner ?? copyBytes(publicKey);
+    if (!equalBytes(owner, publicKey)) throw unfit('the registration is of somebody else than its owner');
+    const terms = await documents.transaction(grant, owner, 'licence.grant');
+    requireFact(granted, licenceFact(terms, keyName(owner)));
+    return { terms, owner, ownerName: name };
+  });
+}
+
+/** A machine as the licence names it, with the entry of the log that registered it so. */
+export interface ProvenMachine {
+  readonly machine: Machine;
+  readonly index: number;
+}
+
+/**
+ * The registrations of the object's machine. The owner has signed the hash of the one that counts; the administrator's
+ * signature is checked on all of them when the verifier knows it.
+ */
+export async function proveMachine(
+  account: CertifiedAccount,
+  { terms }: ProvenLicence,
+  trusted: Trusted,
+  documents: Documents,
+): Promise<ProvenMachine> {
+  let found: ProvenMachine | undefined;
+  for (const logged of account.events) {
+    const registered = await prove(logged, async () => {
+      if (logged.event.type !== 'machine') return refuse(logged);
+      const [document] = documentsOf(logged, ['machine.register']) as [Bytes];
+      const body =
+        trusted.authority === undefined
+          ? readRegistration(document, 'machine.register')
+          : await documents.transaction(document, trusted.authority, 'machine.register');
+      requireFact(logged, machineFact(body, toHex(parseSign1(document).keyId)));
+      if (keyName(body.machine.publicKey) !== body.machine.machine)
+        throw unfit('the machine is not named after its key');
+      return body.machine;
+    });
+    const named = terms.machines.find(({ machine }) => machine === registered.machine);
+    if (named !== undefined && equalBytes(named.registration, registrationHash(registered)))
+      found = { machine: registered, index: logged.index };
+  }
+  if (found === undefined) throw unfit(`the licence does not name ${account.account} as it is registered`);
+  return found;
+}
+
+/** Types that no document stands behind would be the log's word alone. */
+export function refuse({ event }: LoggedEvent): never {
+  throw unfit(`no document is known that could stand behind a '${event.type}' here`);
+}
+
+/** A registration whose signer nobody vouches for: what counts of it is compared with what the owner signed. */
+function readRegistration<T extends 'user.register' | 'machine.register'>(
+  bytes: Uint8Array,
+  type: T,
+): TransactionOf<T> {
+  const body = readTransaction(bytes);
+  if (body.type !== type) throw unfit(`it is a ${body.type}, not a ${type}`);
+  return body as TransactionOf<T>;
+}

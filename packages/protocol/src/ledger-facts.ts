@@ -1,0 +1,109 @@
+import { equalBytes, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import type { Machine, MachineReport, Permit, PermitRequest, TransactionOf } from './documents.ts';
+import { objectId, registrationHash } from './opening.ts';
+
+// What the ledger says of a signed document. Control writes it; whoever verifies a certificate derives it again from
+// the document, so that no entry says more, or something else, than what was signed.
+
+/** An event of the ledger without its evidence (spec/ledger.md, 9). `actor` is the name of the key that signed. */
+export interface LedgerFact {
+  readonly account: string;
+  readonly type: 'machine' | 'licensed' | 'ordered' | 'permitted' | 'inspected' | MachineReport['event'];
+  readonly actor: string;
+  readonly body: Readonly<Record<string, string | number | Uint8Array>>;
+}
+
+export const licenceAccount = (licence: string): string => `licence:${licence}`;
+export const machineAccount = (machine: string): string => `machine:${machine}`;
+
+/** Evidence: `machine.register`. */
+export function machineFact({ machine }: TransactionOf<'machine.register'>, actor: string): LedgerFact {
+  return {
+    account: machineAccount(machine.machine),
+    type: 'machine',
+    actor,
+    body: { serial: machine.serial, kind: machine.kind, registration: registrationHash(machine) },
+  };
+}
+
+/** Evidence: `licence.grant`, `user.register` of the owner. */
+export function licenceFact(licence: TransactionOf<'licence.grant'>, actor: string): LedgerFact {
+  const { design, objects, holder } = licence;
+  return {
+    account: licenceAccount(toHex(licence.id)),
+    type: 'licensed',
+    actor,
+    body: { design, objects, holder: keyName(holder) },
+  };
+}
+
+/** Evidence: `print.request`. */
+export function orderFact(
+  print: TransactionOf<'print.request'>,
+  licence: Pick<TransactionOf<'licence.grant'>, 'design' | 'holder'>,
+  number: number,
+): LedgerFact {
+  return {
+    account: objectId(print.licence, number),
+    type: 'ordered',
+    actor: keyName(licence.holder),
+    body: { licence: licenceAccount(print.licence), design: licence.design, number, print: toHex(print.id) },
+  };
+}
+
+/** Evidence: `permit`, `permit.request`, `permit-key.register`. */
+export function permitFact(permit: Permit, machine: Machine, actor: string): LedgerFact {
+  return {
+    account: permit.object,
+    type: 'permitted',
+    actor,
+    body: { machine: machineAccount(permit.machine), serial: machine.serial, permit: toHex(permit.id) },
+  };
+}
+
+/** A stream that goes on under a permit of its own. Evidence as of `permitted`. */
+export function resumeFact(permit: Permit, request: PermitRequest, actor: string): LedgerFact {
+  return {
+    account: permit.object,
+    type: 'machine',
+    actor,
+    body: { fact: 'resumed', from: request.from, permit: toHex(permit.id) },
+  };
+}
+
+/** What a report comes to. */
+export interface Outcome {
+  readonly type: MachineReport['event'];
+  readonly code?: string;
+}
+
+/** Completed counts only when the machine executed exactly the bytes of the design. */
+export function outcomeOf({ event, facts }: MachineReport, contentMac: Uint8Array): Outcome {
+  if (event === 'failed') return { type: 'failed', code: facts.code ?? 'E_MACHINE' };
+  if (event !== 'completed') return { type: event };
+  if (facts.contentMac !== undefined && equalBytes(facts.contentMac, contentMac)) return { type: 'completed' };
+  return { type: 'failed', code: 'E_SEGMENT' };
+}
+
+/** Evidence: `report`. */
+export function reportFact(report: MachineReport, actor: string, contentMac: Uint8Array): LedgerFact {
+  const { facts, object } = report;
+  const { type, ...why } = outcomeOf(report, contentMac);
+  return {
+    account: object,
+    type,
+    actor,
+    body: {
+      serial: facts.serial,
+      material: facts.material,
+      segments: facts.segments,
+      ...why,
+    },
+  };
+}
+
+/** Evidence: `alarm.clear`. */
+export function clearedFact({ object }: TransactionOf<'alarm.clear'>, actor: string): LedgerFact {
+  return { account: object, type: 'inspected', actor, body: { fact: 'alarm cleared' } };
+}
