@@ -1,4 +1,5 @@
 import type { Target } from '../support/target.ts';
+import { certificateTargets } from './certificate.ts';
 import { cloudTargets } from './cloud.ts';
 import { ledgerTargets } from './ledger.ts';
 import { machineTargets } from './machine.ts';
@@ -14,6 +15,7 @@ export async function allTargets(): Promise<{ targets: Target[]; close: () => Pr
     targets: [
       ...(await protocolTargets()),
       ...(await ledgerTargets()),
+      ...(await certificateTargets()),
       ...(await vaultTargets()),
       ...stream.targets,
       ...(await peerTargets()),

@@ -1,0 +1,253 @@
+import { type Bytes, systemClock, systemRandom, toHex } from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName, type MemorySigner, type P256Key } from '@millrace/identity';
+import {
+  type EventRequest,
+  ed25519NoteSigner,
+  exportCertificate,
+  formatVerifierKey,
+  openLedger,
+} from '@millrace/ledger';
+import {
+  clearedFact,
+  type LedgerFact,
+  licenceFact,
+  type Machine,
+  type MachineReport,
+  machineFact,
+  objectId,
+  orderFact,
+  type Permit,
+  type PermitRequest,
+  permitFact,
+  registrationHash,
+  reportFact,
+  resumeFact,
+  sha256,
+  signMachineDocument,
+  signPermit,
+  signTransaction,
+  type TransactionOf,
+} from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+
+export const INSTALLATION = 'ab'.repeat(16);
+export const CONTENT_MAC = new Uint8Array(32).fill(3);
+const HOUR = 3_600_000;
+const NOW = Date.UTC(2026, 10, 28);
+
+/** Every key of an installation: those of its users and machine, and those that its nodes hold. */
+export interface Keys {
+  readonly admin: MemorySigner;
+  readonly owner: MemorySigner;
+  readonly holder: MemorySigner;
+  readonly machine: P256Key;
+  readonly permit: P256Key;
+  readonly log: Uint8Array;
+}
+
+export function makeKeys(): Keys {
+  return {
+    admin: generateUserKey(),
+    owner: generateUserKey(),
+    holder: generateUserKey(),
+    machine: generateP256Key(),
+    permit: generateP256Key(),
+    log: systemRandom(32),
+  };
+}
+
+/** What an object's events rest on; a forger makes some of it differently. */
+export interface Changes {
+  readonly installation?: string;
+  readonly registration?: Partial<TransactionOf<'user.register'>>;
+  readonly machine?: Partial<Machine>;
+  readonly licence?: Partial<TransactionOf<'licence.grant'>>;
+  readonly print?: Partial<TransactionOf<'print.request'>>;
+  readonly request?: Partial<PermitRequest>;
+  readonly permit?: Partial<Permit>;
+  readonly permitKey?: Partial<TransactionOf<'permit-key.register'>>;
+  readonly report?: Partial<MachineReport>;
+  readonly facts?: Partial<MachineReport['facts']>;
+  readonly number?: number;
+}
+
+export interface Story {
+  readonly events: readonly EventRequest[];
+  readonly object: string;
+  readonly request: PermitRequest;
+  /** A further report of the same run. */
+  report(event: MachineReport['event'], changes?: Partial<MachineReport>): Promise<EventRequest>;
+  /** A further stream of the same object. */
+  resume(changes?: Partial<PermitRequest>): Promise<EventRequest>;
+  clear(signer?: MemorySigner): Promise<EventRequest>;
+}
+
+/** Machine, licence and one object, from order to completion, as the control node writes them. */
+export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Story> {
+  const installation = changes.installation ?? INSTALLATION;
+  const common = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + HOUR });
+  const machine: Machine = {
+    machine: keyName(keys.machine.publicKey),
+    publicKey: keys.machine.publicKey,
+    serial: 'SN-1',
+    kind: 'virtual',
+    profile: { factor: 1 },
+    ...changes.machine,
+  };
+  const event = (fact: LedgerFact, evidence: Bytes[]): EventRequest => ({
+    ...fact,
+    evidence,
+    eventId: toHex(systemRandom(8)),
+  });
+
+  const userRegistration = await signTransaction(keys.admin, installation, {
+    ...common(),
+    type: 'user.register',
+    publicKey: keys.owner.publicKey,
+    name: 'Owner Ltd',
+    ...changes.registration,
+  });
+  const machineRegister = { ...common(), type: 'machine.register' as const, machine };
+  const registered = event(machineFact(machineRegister, keyName(keys.admin.publicKey)), [
+    await signTransaction(keys.admin, installation, machineRegister),
+  ]);
+  const grant: TransactionOf<'licence.grant'> = {
+    ...common(),
+    type: 'licence.grant',
+    design: 'cd'.repeat(16),
+    objects: 2,
+    machines: [{ machine: machine.machine, registration: registrationHash(machine) }],
+    materials: ['PLA'],
+    notBefore: NOW - 24 * HOUR,
+    notAfter: NOW + 24 * HOUR,
+    holder: keys.holder.publicKey,
+    secretHash: new Uint8Array(32),
+    ...changes.licence,
+  };
+  const licensed = event(licenceFact(grant, keyName(keys.owner.publicKey)), [
+    await signTransaction(keys.owner, installation, grant),
+    userRegistration,
+  ]);
+
+  const number = changes.number ?? 1;
+  const object = objectId(toHex(grant.id), number);
+  const print: TransactionOf<'print.request'> = {
+    ...common(),
+    type: 'print.request',
+    licence: toHex(grant.id),
+    machine: machine.machine,
+    ...changes.print,
+  };
+  const ordered = event({ ...orderFact(print, { ...grant, holder: keys.holder.publicKey }, number), account: object }, [
+    await signTransaction(keys.holder, installation, print),
+  ]);
+  const permitKeyDocument = await signTransaction(keys.admin, installation, {
+    ...common(),
+    type: 'permit-key.register',
+    publicKey: keys.permit.publicKey,
+    ...changes.permitKey,
+  });
+  const control = keyName(keys.permit.publicKey);
+  const firstRequest: PermitRequest = {
+    ...common(),
+    type: 'permit.request',
+    print: toHex(print.id),
+    serial: machine.serial,
+    material: 'PLA',
+    ephemeral: keys.machine.publicKey,
+    run: systemRandom(16),
+    from: 0,
+    order: 16,
+    suite: 'keccak256',
+    hints: 'dense',
+    tableMs: 10,
+    ...changes.request,
+  };
+  const permitted = async (request: PermitRequest) => {
+    const asked = await signMachineDocument(keys.machine, installation, request);
+    const permit: Permit = {
+      ...common(),
+      type: 'permit',
+      print: toHex(print.id),
+      licence: toHex(grant.id),
+      object,
+      number,
+      design: grant.design,
+      machine: machine.machine,
+      request: sha256(asked),
+      count: 1,
+      ...changes.permit,
+    };
+    return { permit, evidence: [await signPermit(keys.permit, installation, permit), asked, permitKeyDocument] };
+  };
+  const report: Story['report'] = async (type, more = {}) => {
+    const facts: MachineReport['facts'] = {
+      serial: machine.serial,
+      material: 'PLA',
+      segments: 3,
+      bytes: 40_000,
+      line: 9,
+      layer: 2,
+      filament: 5,
+      ...(type === 'completed' ? { contentMac: CONTENT_MAC } : {}),
+      ...changes.facts,
+    };
+    const { run } = firstRequest;
+    const body: MachineReport = {
+      ...common(),
+      type: 'report',
+      object,
+      run,
+      event: type,
+      facts,
+      ...changes.report,
+      ...more,
+    };
+    const fact = reportFact(body, machine.machine, CONTENT_MAC);
+    return event({ ...fact, account: object }, [await signMachineDocument(keys.machine, installation, body)]);
+  };
+  const first = await permitted(firstRequest);
+  return {
+    object,
+    request: firstRequest,
+    events: [
+      registered,
+      licensed,
+      ordered,
+      event({ ...permitFact(first.permit, machine, control), account: object }, first.evidence),
+      await report('started'),
+      await report('completed'),
+    ],
+    report,
+    resume: async (more = {}) => {
+      const request = { ...firstRequest, id: systemRandom(16), from: 1, ...more };
+      const { permit, evidence } = await permitted(request);
+      return event(resumeFact(permit, request, control), evidence);
+    },
+    clear: async (signer = keys.owner) => {
+      const body = { ...common(), type: 'alarm.clear' as const, object };
+      const evidence = [await signTransaction(signer, installation, body)];
+      return event(clearedFact(body, keyName(signer.publicKey)), evidence);
+    },
+  };
+}
+
+/** An alarm as control writes it: nothing stands behind it. */
+export function alarm(object: string): EventRequest {
+  const body = { by: 'keys', acked: 2, permit: '00'.repeat(16), code: 'E_ALARM' };
+  return { account: object, type: 'alarmed', actor: 'keys', body, eventId: toHex(systemRandom(8)) };
+}
+
+/** Writes any events with the log's key, and exports the certificate: what whoever holds that key can do. */
+export async function certify(keys: Keys, events: readonly EventRequest[], object: string): Promise<Bytes> {
+  const origin = `millrace/${INSTALLATION}`;
+  const signer = ed25519NoteSigner(origin, keys.log);
+  const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
+  for (const event of events) await ledger.append(event);
+  return exportCertificate(ledger, object);
+}
+
+export function logKeyOf(keys: Keys): string {
+  const { name, publicKey } = ed25519NoteSigner(`millrace/${INSTALLATION}`, keys.log);
+  return formatVerifierKey(name, publicKey);
+}

@@ -1,0 +1,62 @@
+import { type Bytes, concatBytes, decodeCbor, equalBytes, fromHex, utf8 } from '@millrace/base';
+import { keyId, parseSign1, sign1 } from '@millrace/identity';
+import { checkCertificate } from '../../../packages/cli/src/client/certificates.ts';
+import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '../../../packages/cli/test/certified.ts';
+import { encodeLoosely, mutateValue } from '../support/mutate.ts';
+import type { Target } from '../support/target.ts';
+
+/** Documents in a certificate whose log is the forger's own: an input is the number of a document, and the document. */
+export async function certificateTargets(): Promise<Target[]> {
+  const keys = makeKeys();
+  const { events, object } = await makeStory(keys);
+  const trust = { logKey: logKeyOf(keys), owner: keys.owner.publicKey, authority: keys.admin.publicKey };
+  const places = events.flatMap(({ evidence = [] }, at) =>
+    evidence.map((document, place) => ({ at, place, document: new Uint8Array(document) })),
+  );
+  const samples = places.map(({ document }, number) => concatBytes(Uint8Array.of(number), document));
+  const placeOf = (input: Uint8Array) => places[(input[0] ?? 0) % places.length] ?? fail();
+
+  const decode = async (input: Bytes) => {
+    const { at, place } = placeOf(input);
+    const forged = events.map((event, i) =>
+      i === at ? { ...event, evidence: (event.evidence ?? []).with(place, input.slice(1)) } : event,
+    );
+    return checkCertificate(await certify(keys, forged, object), trust);
+  };
+  const { admin, owner, holder, machine, permit } = keys;
+  const signers = [admin, owner, admin, holder, permit, machine, admin, machine, machine];
+  return [
+    {
+      name: 'document in a certificate',
+      samples,
+      cost: 'dear',
+      // E_INPUT: the log takes no empty evidence.
+      codes: ['E_EVIDENCE', 'E_INPUT', 'E_TOO_LARGE'],
+      decode,
+      accepts: (_, input) => equalBytes(placeOf(input).document, input.slice(1)),
+    },
+    {
+      name: 'document in a certificate, signed by the right key',
+      samples: [],
+      make: async (random) => {
+        const number = random.below(places.length);
+        const document = placeOf(Uint8Array.of(number)).document;
+        const signer = signers[number] ?? fail();
+        const body = mutateValue(decodeCbor(parseSign1(document).payload, 'document'), random);
+        const label = signer === permit ? 'permit' : signer === machine ? 'machine document' : 'transaction';
+        const context = concatBytes(utf8(`millrace/v1/${label}/`), fromHex(INSTALLATION));
+        const signed = await sign1(signer, keyId(signer.publicKey), encodeLoosely(body), context);
+        return concatBytes(Uint8Array.of(number), signed);
+      },
+      cost: 'dear',
+      codes: ['E_EVIDENCE', 'E_TOO_LARGE'],
+      decode,
+      // Terms of which the log says nothing are the signer's to choose.
+      accepts: 'any',
+    },
+  ];
+}
+
+function fail(): never {
+  throw new Error('no such document');
+}
