@@ -4,6 +4,7 @@ import { encodeCbor, sleep, systemClock, systemRandom } from '@millrace/base';
 import { generateP256Key, p256Key } from '@millrace/identity';
 import { signMachineDocument } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { windowFor } from '../../packages/cloud/src/streaming/pace.ts';
@@ -165,6 +166,9 @@ describe('an agent that pulls at three times its registered pace', () => {
       body: { fact: 'alarm cleared' },
     });
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ cleared: true });
+    const certificate = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
+    expect(certificate.checked).toContain('alarm: cleared by the owner');
+    expect(certificate.state).not.toBe('completed');
     // Both proactive nodes let it pass, too: hints and keys flow.
     const again = await order(world, operator, covetedLicence);
     await untilPrint(operator, again, ({ progress }) => (progress?.acked ?? 0) > 1);

@@ -54,6 +54,8 @@ function whatIsOpen({ permit, alarms, reports }: ProvenObject, trusted: Trusted,
       ? []
       : ['whose key gave the permit: only the administrator vouches for it, and you named none']),
     ...(trusted.authority === undefined ? ['the owner’s name: only the administrator vouches for it'] : []),
-    ...(alarms === 0 ? [] : ['the alarm: nodes do not sign it, it is the log’s word']),
+    alarms === 0
+      ? 'that there was no alarm: nodes do not sign alarms, so the log could leave one out'
+      : 'the alarm: nodes do not sign it, it is the log’s word',
   ];
 }

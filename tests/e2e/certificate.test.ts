@@ -1,0 +1,91 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { encodeCbor, fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
+import { generateP256Key } from '@millrace/identity';
+import { type MachineReport, readPermit, signMachineDocument, signTransaction } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
+import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
+import { enrol, type Job } from '../support/enrol.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+let world: World;
+let job: Job;
+
+beforeAll(async () => {
+  world = await createWorld({ start: ['control'] });
+  job = await enrol(world, { objects: 2, machines: 1 });
+});
+afterAll(() => world?.close());
+
+/** As the machine itself. */
+async function report(object: string, run: Uint8Array, event: MachineReport['event']) {
+  const [machine] = job.machines;
+  if (machine === undefined) throw new Error('no machine');
+  const issued = systemClock.now();
+  const bytes = await signMachineDocument(machine.key, world.installation.directory.installation, {
+    type: 'report',
+    id: systemRandom(16),
+    issued,
+    expires: issued,
+    object,
+    run: new Uint8Array(run),
+    event,
+    facts: { serial: machine.serial, material: 'PLA', segments: 1, bytes: 16_370, line: 0, layer: 0, filament: 0 },
+  });
+  const path = `/v1/machines/${machine.machine}/report`;
+  return world.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ report: bytes }) });
+}
+
+describe('what control writes of an object', () => {
+  it('is verified for the owner and for the administrator, over a resumed stream', async () => {
+    const print = await job.print(0);
+    const run = systemRandom(16);
+    const first = await job.callHome(print, 0, await job.request(print, 0, { run }));
+    const { object } = readPermit(first.given?.permit ?? new Uint8Array());
+    expect((await report(object, run, 'started')).status).toBe(200);
+    expect((await job.callHome(print, 0, await job.request(print, 0, { run, from: 1 }))).status).toBe(200);
+    // It claims to have completed, but not the bytes of the design: control and verifier both say failed.
+    expect((await report(object, run, 'completed')).status).toBe(200);
+    const bytes = await job.owner.api.certificate(object);
+    const { logKey, authority } = trustOf(world.installation);
+    for (const trust of [
+      { logKey, owner: job.owner.signer.publicKey },
+      { logKey, authority },
+    ]) {
+      const summary = await checkCertificate(bytes, trust);
+      expect(summary).toMatchObject({ object, state: 'failed', number: 1, of: 2, licence: job.licence });
+      expect(summary.events.map(({ type }) => type)).toEqual(['ordered', 'permitted', 'started', 'machine', 'failed']);
+      expect(summary.owner.key).toBe(toHex(job.owner.signer.publicKey));
+    }
+    const stranger = { logKey, owner: job.operator.signer.publicKey };
+    await expect(checkCertificate(bytes, stranger)).rejects.toMatchObject({ code: 'E_EVIDENCE' });
+  });
+});
+
+describe('control without the administrator’s word for its permit key', () => {
+  it('does not start', async () => {
+    const { directory } = world.installation;
+    const file = join(folderOf(world.installation, 'control'), nodeFiles.permitKeyDocument);
+    const genuine = await readFile(file);
+    const admin = (await world.session('admin')).signer;
+    const word = { type: 'permit-key.register' as const, id: systemRandom(16), issued: 0, expires: 0 };
+    const ofOther = { ...word, publicKey: generateP256Key().publicKey };
+    const ofOwn = { ...word, publicKey: fromHex(directory.permitKey) };
+    const wrong = {
+      'of another key': await signTransaction(admin, directory.installation, ofOther),
+      'of another installation': await signTransaction(admin, toHex(systemRandom(16)), ofOwn),
+      'by somebody else': await signTransaction(job.owner.signer, directory.installation, ofOwn),
+    };
+    await world.processes.control.stop();
+    for (const [what, document] of Object.entries(wrong)) {
+      await writeFile(file, document);
+      await expect(world.processes.control.start(), what).rejects.toThrow();
+    }
+    await rm(file);
+    await expect(world.processes.control.start()).rejects.toThrow();
+    expect(await world.log('control')).toContain('E_CONFIG');
+    await writeFile(file, genuine);
+    await world.processes.control.start();
+  });
+});
