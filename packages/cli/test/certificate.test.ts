@@ -3,6 +3,7 @@ import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
 import { signTransaction } from '@millrace/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { OwnObjects } from '../src/client/audit-objects.ts';
 import { type CertificateTrust, checkCertificate } from '../src/client/certificates.ts';
 import {
   alarm,
@@ -11,6 +12,7 @@ import {
   INSTALLATION,
   type Keys,
   logKeyOf,
+  logOf,
   makeKeys,
   makeStory,
   type Story,
@@ -299,5 +301,42 @@ describe('documents that are signed, but do not fit', () => {
       expect(
         await refusal(but(at, (event) => ({ ...event, evidence: (event.evidence ?? []).with(place, document) }))),
       ).toBe('E_EVIDENCE');
+  });
+});
+
+describe('the audit of a whole log, by an owner', () => {
+  const audit = async (events: readonly EventRequest[], owner = keys.owner.publicKey) => {
+    const ledger = await logOf(keys, events);
+    const own = new OwnObjects(INSTALLATION, { owner, authority: keys.admin.publicKey });
+    for (let index = 0; index < ledger.size; index++) own.take(await ledger.entry(index));
+    return own.verify();
+  };
+
+  it('verifies the objects under this owner’s licences, and leaves out those of others', async () => {
+    const others = { ...keys, owner: generateUserKey(), log: keys.log };
+    const foreign = await makeStory(others);
+    const [, ...rest] = foreign.events; // the machine is the same
+    expect(await audit([...story.events, ...rest])).toBe(1);
+    expect(await audit([...story.events, ...rest], others.owner.publicKey)).toBe(1);
+    expect(await audit([...story.events, ...rest], keys.holder.publicKey)).toBe(0);
+  });
+
+  it('finds an object that nobody ordered, and an order that was used twice', async () => {
+    const licence = story.object.slice(0, 32);
+    const event = (type: EventRequest['type'], body = {}): EventRequest => ({
+      account: `${licence}-2`,
+      type,
+      actor: 'x',
+      body,
+      eventId: `extra/${type}`,
+    });
+    const extra = [event('ordered', { licence: `licence:${licence}` }), event('permitted'), event('started')];
+    expect(await codeOf(audit([...story.events, ...extra]))).toBe('E_EVIDENCE');
+    const ordered = story.events[2] as EventRequest;
+    const second = { ...ordered, account: `${licence}-2`, body: { ...ordered.body, number: 2 }, eventId: 'twice' };
+    await expect(audit([...story.events, second])).rejects.toMatchObject({
+      code: 'E_EVIDENCE',
+      message: expect.stringContaining('the same order stands behind'),
+    });
   });
 });

@@ -5,6 +5,7 @@ import {
   ed25519NoteSigner,
   exportCertificate,
   formatVerifierKey,
+  type Ledger,
   openLedger,
 } from '@millrace/ledger';
 import {
@@ -238,13 +239,17 @@ export function alarm(object: string): EventRequest {
   return { account: object, type: 'alarmed', actor: 'keys', body, eventId: toHex(systemRandom(8)) };
 }
 
-/** Writes any events with the log's key, and exports the certificate: what whoever holds that key can do. */
-export async function certify(keys: Keys, events: readonly EventRequest[], object: string): Promise<Bytes> {
+/** Writes any events with the log's key: what whoever holds that key can do. */
+export async function logOf(keys: Keys, events: readonly EventRequest[]): Promise<Ledger> {
   const origin = `millrace/${INSTALLATION}`;
   const signer = ed25519NoteSigner(origin, keys.log);
   const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
   for (const event of events) await ledger.append(event);
-  return exportCertificate(ledger, object);
+  return ledger;
+}
+
+export async function certify(keys: Keys, events: readonly EventRequest[], object: string): Promise<Bytes> {
+  return exportCertificate(await logOf(keys, events), object);
 }
 
 export function logKeyOf(keys: Keys): string {

@@ -273,7 +273,7 @@ describe('with a control node', () => {
       expect(oneDocument(stdout)[`${list}s`]).toHaveLength(1);
     }
     const ledger = await millrace('ledger', 'verify', '--json');
-    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 6, accounts: 3 });
+    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 6, accounts: 3, objects: 1 });
   });
 
   it('verifies a certificate without any installation, for an owner or an authority that is named', async () => {

@@ -1,4 +1,4 @@
-export type { AccountHead, AccountKind } from './accounts.ts';
+export { type AccountHead, type AccountKind, follow as followAccount } from './accounts.ts';
 export {
   type CertificateParts,
   type CertificateTrust,

@@ -41,6 +41,9 @@ export interface ProvenObject {
 
 type Machine = ProvenMachine['machine'];
 
+/** An object's events and the accounts that they name, as the log holds them. */
+export type CertifiedObject = Pick<VerifiedCertificate, 'events' | 'licences' | 'machines'>;
+
 /** Who signed the alarm nobody can tell: nodes report them by sealed mail. It can only speak against an object. */
 const alarmSchema = z.strictObject({
   by: z.enum(['keys', 'segments']),
@@ -54,7 +57,7 @@ const alarmSchema = z.strictObject({
  * @throws {MillraceError} E_EVIDENCE for a document that is missing, foreign, used twice or says something else
  */
 export async function proveObject(
-  certificate: VerifiedCertificate,
+  certificate: CertifiedObject,
   trusted: Trusted,
   documents: Documents,
 ): Promise<ProvenObject> {
@@ -83,7 +86,7 @@ function proveOrder(ordered: LoggedEvent, { terms }: ProvenLicence, documents: D
 }
 
 interface ChainStart {
-  readonly certificate: VerifiedCertificate;
+  readonly certificate: CertifiedObject;
   readonly licence: ProvenLicence;
   readonly print: TransactionOf<'print.request'>;
   readonly number: number;

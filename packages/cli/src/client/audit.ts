@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import {
+  type AccountHead,
   CompactRange,
   decodeBundle,
   decodeEvent,
+  followAccount,
   leafHash,
   openCheckpoint,
   parseVerifierKey,
@@ -12,6 +14,7 @@ import {
   tilePath,
 } from '@millrace/ledger';
 import { hasSystemCode, replaceFile } from '../installation/files.ts';
+import { OwnObjects } from './audit-objects.ts';
 import type { Session } from './session.ts';
 
 const SEEN = 'ledger.checkpoint';
@@ -23,12 +26,15 @@ export interface AuditResult {
   readonly accounts: number;
   /** Size that this user had seen before, which the log still extends. */
   readonly seen: number | undefined;
+  /** Objects under this user's own licences, each with all its signed documents. */
+  readonly objects: number;
 }
 
 /**
  * Downloads the whole log and recomputes it against its signed checkpoint, and against the one that this user saw
- * last: a changed entry, a shortened log and a second history are found without believing the control node.
- * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED, E_LEDGER_ENTRY, E_LEDGER_PROOF
+ * last: a changed entry, a shortened log and a second history are found without believing the control node. Then the
+ * documents of all objects under this user's licences: what nobody ordered, asked for or made is found as well.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED, E_LEDGER_ENTRY, E_LEDGER_PROOF, E_EVIDENCE
  */
 export async function auditLedger(
   session: Session,
@@ -49,7 +55,11 @@ export async function auditLedger(
   }
 
   const range = new CompactRange();
-  const accounts = new Map<string, Head>();
+  const accounts = new Map<string, AccountHead>();
+  const objects = new OwnObjects(directory.installation, {
+    owner: session.signer.publicKey,
+    authority: fromHex(directory.adminKey),
+  });
   const requireSeen = (size: number) => {
     if (size !== seen?.size || equalBytes(range.root(), seen.root)) return;
     throw new MillraceError('E_LEDGER_PROOF', `the first ${size} entries are not those that were verified before`);
@@ -63,7 +73,10 @@ export async function auditLedger(
     }
     bundle.forEach((entry, offset) => {
       range.push(leafHash(entry));
-      follow(accounts, entry, first + offset);
+      const logged = decodeEvent(entry, first + offset);
+      const { account } = logged.event;
+      accounts.set(account, followAccount(accounts.get(account), logged));
+      objects.take(logged);
       requireSeen(first + offset + 1);
     });
     progress(first + width, checkpoint.size);
@@ -71,6 +84,7 @@ export async function auditLedger(
   if (!equalBytes(range.root(), checkpoint.root)) {
     throw new MillraceError('E_LEDGER_ENTRY', 'the entries do not lead to the root of the signed checkpoint');
   }
+  const proven = await objects.verify();
   await replaceFile(seenPath, bytes);
   return {
     log: checkpoint.origin,
@@ -78,23 +92,8 @@ export async function auditLedger(
     root: toHex(checkpoint.root),
     accounts: accounts.size,
     seen: seen?.size,
+    objects: proven,
   };
-}
-
-interface Head {
-  readonly sequence: number;
-  readonly hash: Bytes;
-}
-
-/** Each account is a chain of its own: numbers without a gap, each event naming the hash of the one before. */
-function follow(accounts: Map<string, Head>, entry: Uint8Array, index: number): void {
-  const { event, hash } = decodeEvent(entry, index);
-  const head = accounts.get(event.account);
-  const fits = head === undefined ? event.previous === null : event.previous && equalBytes(event.previous, head.hash);
-  if (!fits || event.sequence !== (head?.sequence ?? -1) + 1) {
-    throw new MillraceError('E_LEDGER_ENTRY', `entry ${index} does not follow the one before of ${event.account}`);
-  }
-  accounts.set(event.account, { sequence: event.sequence, hash });
 }
 
 async function readIfThere(path: string): Promise<Uint8Array | undefined> {

@@ -29,6 +29,7 @@ export function verifyLedger(context: Context): Promise<void> {
             ['log', audit.log],
             ['entries', String(audit.size)],
             ['accounts', String(audit.accounts)],
+            ['objects', `${audit.objects} under your licences, each with every signed document`],
             ['root', audit.root],
             ['extends', audit.seen === undefined ? 'first look' : `the ${audit.seen} entries verified before`],
           ],
