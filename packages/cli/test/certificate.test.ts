@@ -130,10 +130,14 @@ describe('whoever has the log’s key and every node’s key', () => {
     const documents = (events: readonly EventRequest[]) => events.flatMap(({ evidence }) => evidence ?? []) as Bytes[];
     const second = await makeStory(keys, { number: 2 });
     const foreign = await makeStory(keys, { installation: 'ef'.repeat(16) });
+    const otherDesign = await makeStory(keys, { core: { nonce: new Uint8Array(16).fill(1) } });
     // A second registration of the same machine, owner or permit key says the same, and may stand in its place.
-    const [machine, licence, , permit] = second.events;
-    const registrations = [machine?.evidence?.[0], licence?.evidence?.[1], permit?.evidence?.[2]];
-    const others = [...documents(story.events), ...documents(second.events), ...documents(foreign.events)];
+    const registrations = [second, otherDesign].flatMap(({ events: [machine, licence, , permit] }) => [
+      machine?.evidence?.[0],
+      licence?.evidence?.[1],
+      permit?.evidence?.[2],
+    ]);
+    const others = [story, second, foreign, otherDesign].flatMap(({ events }) => documents(events));
     const evidence = documents(story.events.slice(at, at + 1));
     for (const [place, own] of evidence.entries()) {
       for (const other of [...others, systemRandom(200), own.slice(1)]) {
@@ -266,6 +270,11 @@ describe('documents that are signed, but do not fit', () => {
     ['a permit for another request', { permit: { request: new Uint8Array(32) } }],
     ['a report of another object', { report: { object: `${'99'.repeat(16)}-1` } }],
     ['a report of another run', { report: { run: new Uint8Array(16) } }],
+    ['a completion with the MAC of other bytes', { facts: { contentMac: new Uint8Array(32) } }],
+    ['a completion without a MAC', { facts: { contentMac: undefined } }],
+    ['a core of another owner', { core: { owner: generateUserKey().publicKey } }],
+    ['a licence for another core', { licence: { core: new Uint8Array(32) } }],
+    ['a licence for another design', { licence: { design: 'ef'.repeat(16) } }],
     ['a licence whose holder is another', { licence: { holder: generateUserKey().publicKey } }],
     ['a registration of another owner', { registration: { publicKey: generateUserKey().publicKey } }],
     ['a permit key that was not registered', { permitKey: { publicKey: generateP256Key().publicKey } }],

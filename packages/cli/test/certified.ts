@@ -30,9 +30,10 @@ import {
   type TransactionOf,
 } from '@millrace/protocol';
 import { MemoryStore } from '@millrace/stores';
+import { coreHashOf, type DesignCore, designIdOf, encodeCore } from '@millrace/vault';
 
 export const INSTALLATION = 'ab'.repeat(16);
-export const CONTENT_MAC = new Uint8Array(32).fill(3);
+const CONTENT_MAC = new Uint8Array(32).fill(3);
 const HOUR = 3_600_000;
 const NOW = Date.UTC(2026, 10, 28);
 
@@ -62,6 +63,7 @@ export interface Changes {
   readonly installation?: string;
   readonly registration?: Partial<TransactionOf<'user.register'>>;
   readonly machine?: Partial<Machine>;
+  readonly core?: Partial<DesignCore>;
   readonly licence?: Partial<TransactionOf<'licence.grant'>>;
   readonly print?: Partial<TransactionOf<'print.request'>>;
   readonly request?: Partial<PermitRequest>;
@@ -112,10 +114,24 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   const registered = event(machineFact(machineRegister, keyName(keys.admin.publicKey)), [
     await signTransaction(keys.admin, installation, machineRegister),
   ]);
+  const core = encodeCore({
+    owner: keys.owner.publicKey,
+    custody: 'owner',
+    kind: 'binary',
+    size: 40_000,
+    segments: 3,
+    nonce: new Uint8Array(16),
+    hashRoot: new Uint8Array(32),
+    timesHash: new Uint8Array(32),
+    contentMac: CONTENT_MAC,
+    ...changes.core,
+  });
   const grant: TransactionOf<'licence.grant'> = {
     ...common(),
     type: 'licence.grant',
-    design: 'cd'.repeat(16),
+    design: designIdOf(core),
+    core: coreHashOf(core),
+    telemetryKey: keys.machine.publicKey,
     objects: 2,
     machines: [{ machine: machine.machine, registration: registrationHash(machine) }],
     materials: ['PLA'],
@@ -128,6 +144,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   const licensed = event(licenceFact(grant, keyName(keys.owner.publicKey)), [
     await signTransaction(keys.owner, installation, grant),
     userRegistration,
+    core,
   ]);
 
   const number = changes.number ?? 1;
@@ -204,7 +221,9 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
       ...changes.report,
       ...more,
     };
-    const fact = reportFact(body, machine.machine, CONTENT_MAC);
+    // The forger's log calls a completion what the machine calls one.
+    const said = type === 'completed' ? { ...body, facts: { ...facts, contentMac: CONTENT_MAC } } : body;
+    const fact = reportFact(said, machine.machine, CONTENT_MAC);
     return event({ ...fact, account: object }, [await signMachineDocument(keys.machine, installation, body)]);
   };
   const first = await permitted(firstRequest);

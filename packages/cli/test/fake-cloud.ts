@@ -237,7 +237,8 @@ export class FakeCloud {
       case 'licence.grant': {
         const secret = await unseal(this.#keysBox, licenceSecretInfo(body.design, signer), attached('secret'));
         this.licences.set(id, { body, secret, used: 0 });
-        const evidence = [bytes, required(this.#registrations.get(keyName(signer)))];
+        const { core } = required(this.designs.get(body.design)).manifest;
+        const evidence = [bytes, required(this.#registrations.get(keyName(signer))), core];
         await this.ledger.append({ ...licenceFact(body, keyName(signer)), evidence, eventId: id });
         return;
       }
@@ -289,7 +290,7 @@ export class FakeCloud {
     const session = systemRandom(16);
     const live = (await createOwnerSealing(licence.body.telemetryKey, binding, session)).seal({ ...own, line: 8 });
     const facts = { serial, material: 'PLA', segments: 3, sealed };
-    const contentMac = new Uint8Array(32);
+    const { contentMac } = required(this.designs.get(licence.body.design)).manifest;
     const document = readFileSync(join(this.installation.layout.node('control'), 'permit-key.register'));
     const { ledger } = this;
     const order = orderFact(body, licence.body, licence.used);

@@ -27,7 +27,7 @@ export function machineFact({ machine }: TransactionOf<'machine.register'>, acto
   };
 }
 
-/** Evidence: `licence.grant`, `user.register` of the owner. */
+/** Evidence: `licence.grant`, `user.register` of the owner, and the design's core. */
 export function licenceFact(licence: TransactionOf<'licence.grant'>, actor: string): LedgerFact {
   const { design, objects, holder } = licence;
   return {

@@ -9,6 +9,7 @@ import {
   registrationHash,
   type TransactionOf,
 } from '@millrace/protocol';
+import { type NamedCore, readCore } from '@millrace/vault';
 import { type Documents, documentsOf, prove, requireFact, unfit } from './documents.ts';
 
 /** Whom the verifier knows by other ways than the certificate; one of them at least. */
@@ -22,6 +23,8 @@ export interface Trusted {
 export interface ProvenLicence {
   readonly terms: TransactionOf<'licence.grant'>;
   readonly owner: Bytes;
+  /** What the owner commits to: every byte of the design, and the MAC of what a machine has executed of it. */
+  readonly core: NamedCore;
   /** The owner's name in the registration; by the administrator's word only when there is an authority. */
   readonly ownerName: string;
 }
@@ -36,7 +39,8 @@ export async function proveLicence(
   if (granted === undefined) throw unfit(`${account.account} has no event`);
   for (const logged of later) await prove(logged, () => refuse(logged));
   return prove(granted, async () => {
-    const [grant, registration] = documentsOf(granted, ['licence.grant', 'user.register']) as [Bytes, Bytes];
+    const names = ['licence.grant', 'user.register', 'design core'];
+    const [grant, registration, committed] = documentsOf(granted, names) as [Bytes, Bytes, Bytes];
     const { publicKey, name } =
       trusted.authority === undefined
         ? readRegistration(registration, 'user.register')
@@ -45,7 +49,10 @@ export async function proveLicence(
     if (!equalBytes(owner, publicKey)) throw unfit('the registration is of somebody else than its owner');
     const terms = await documents.transaction(grant, owner, 'licence.grant');
     requireFact(granted, licenceFact(terms, keyName(owner)));
-    return { terms, owner, ownerName: name };
+    const core = readCore(committed);
+    if (core.designId !== terms.design || !equalBytes(core.coreHash, terms.core) || !equalBytes(core.owner, owner))
+      throw unfit('the core is not of the design that the owner has licensed');
+    return { terms, owner, core, ownerName: name };
   });
 }
 

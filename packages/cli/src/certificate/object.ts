@@ -194,8 +194,7 @@ class ObjectChain {
     const report = await documents.ofMachine(document, copyBytes(machine.publicKey), 'report');
     if (!equalBytes(report.run, request.run)) throw unfit('it is of another run');
     checkRequest({ ...request, serial: report.facts.serial, material: report.facts.material }, machine, licence.terms);
-    const contentMac = report.facts.contentMac ?? new Uint8Array();
-    requireFact(logged, reportFact(report, machine.machine, contentMac));
+    requireFact(logged, reportFact(report, machine.machine, licence.core.contentMac));
     this.#reports.push(report);
   }
 

@@ -14,7 +14,7 @@ export function verdictOf(certificate: VerifiedCertificate, object: ProvenObject
   return { checked: whatHolds(certificate, object, trusted), unchecked: whatIsOpen(object, trusted, certificate) };
 }
 
-function whatHolds({ checkpoint }: VerifiedCertificate, object: ProvenObject, trusted: Trusted): string[] {
+function whatHolds({ checkpoint, state }: VerifiedCertificate, object: ProvenObject, trusted: Trusted): string[] {
   const { licence, print, number, machine, permit, reports } = object;
   const { terms, owner, ownerName } = licence;
   const registered = `registered as ${ownerName} by the administrator whom you named`;
@@ -40,6 +40,9 @@ function whatHolds({ checkpoint }: VerifiedCertificate, object: ProvenObject, tr
     ...(reports.length === 0
       ? []
       : [`reports: ${reports.map(({ event }) => event).join(', ')}, signed by the machine for this object and run`]),
+    ...(state === 'completed'
+      ? ['bytes: the machine executed exactly those that the owner signed, by the MAC in its report']
+      : []),
     ...(object.cleared === 0 ? [] : ['alarm: cleared by the owner']),
   ];
 }

@@ -244,9 +244,10 @@ export async function announceLicence({ records, mailbox, ledger }: ControlConte
   if (record.pending === undefined) return;
   const terms = readLicence(record);
   const owner = await records.users.require(record.owner);
+  const { core } = await records.designs.require(record.design);
   await ledger.append({
     ...licenceFact(terms, record.owner),
-    evidence: [record.transaction, owner.document],
+    evidence: [record.transaction, owner.document, core],
     eventId: `licence/${licence}`,
   });
   await mailbox.send('keys', `licence/${licence}`, {
