@@ -31,7 +31,7 @@ async function report(object: string, run: Uint8Array, event: MachineReport['eve
     object,
     run: new Uint8Array(run),
     event,
-    facts: { serial: machine.serial, material: 'PLA', segments: 1, bytes: 16_370, line: 0, layer: 0, filament: 0 },
+    facts: { serial: machine.serial, material: 'PLA', segments: 1 },
   });
   const path = `/v1/machines/${machine.machine}/report`;
   return world.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ report: bytes }) });

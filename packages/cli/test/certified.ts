@@ -139,6 +139,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
     notAfter: NOW + 24 * HOUR,
     holder: keys.holder.publicKey,
     secretHash: new Uint8Array(32),
+    disclose: [],
     ...changes.licence,
   };
   const licensed = event(licenceFact(grant, keyName(keys.owner.publicKey)), [
@@ -203,10 +204,6 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
       serial: machine.serial,
       material: 'PLA',
       segments: 3,
-      bytes: 40_000,
-      line: 9,
-      layer: 2,
-      filament: 5,
       ...(type === 'completed' ? { contentMac: CONTENT_MAC } : {}),
       ...changes.facts,
     };
