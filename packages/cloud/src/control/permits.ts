@@ -107,8 +107,7 @@ function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number):
   const { notBefore, notAfter } = readLicence(licence);
   if (now < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
-  if (now > readPrint(print).expires)
-    throw new MillraceError('E_EXPIRED', 'the print did not begin in its time');
+  if (now > readPrint(print).expires) throw new MillraceError('E_EXPIRED', 'the print did not begin in its time');
 }
 
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {

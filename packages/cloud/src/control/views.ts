@@ -1,9 +1,8 @@
 import { MillraceError, toBase64, toHex } from '@millrace/base';
-import { readTransaction } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
 import { disclosedTo } from './progress.ts';
-import type { DesignRecord, LicenceRecord, MachineRecord, PrintRecord } from './records.ts';
+import { type DesignRecord, type LicenceRecord, type MachineRecord, type PrintRecord, readLicence } from './records.ts';
 
 /** A machine whose agent polled within this time is online. */
 const ONLINE_MS = 45_000;
@@ -33,7 +32,7 @@ export function designView(record: DesignRecord) {
 }
 
 export async function licenceView(context: ControlContext, record: LicenceRecord) {
-  const terms = termsOf(record);
+  const terms = readLicence(record);
   const { licence, design, objects, holder } = record;
   return {
     licence,
@@ -47,12 +46,6 @@ export async function licenceView(context: ControlContext, record: LicenceRecord
     notAfter: terms.notAfter,
     disclose: terms.disclose,
   };
-}
-
-function termsOf({ transaction }: LicenceRecord) {
-  const terms = readTransaction(transaction);
-  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
-  return terms;
 }
 
 export function machineView(context: ControlContext, { registration, hash, document }: MachineRecord) {
@@ -73,7 +66,7 @@ export async function printView(context: ControlContext, record: PrintRecord, us
 async function progressFor(context: ControlContext, print: PrintRecord, user: string) {
   const progress = print.object === undefined ? undefined : context.progress.get(print.object);
   if (progress === undefined || (await isOwner(context, print, user))) return progress;
-  return disclosedTo(progress, termsOf(await context.records.licences.require(print.licence)).disclose);
+  return disclosedTo(progress, readLicence(await context.records.licences.require(print.licence)).disclose);
 }
 
 export async function isOwner({ records }: ControlContext, { design }: PrintRecord, user: string): Promise<boolean> {
