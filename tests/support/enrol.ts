@@ -112,7 +112,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     describe: ({ segments }) => ({ times: new Array<number>(segments).fill(10_000) }),
   });
   const info = contentKeysInfo(prepared.designId, owner.signer.publicKey);
-  const keys = await seal(fromHex(directory.nodes.keys.box), info, prepared.ceks);
+  const keys = await seal(fromHex(directory.nodes.keys.identity), info, prepared.ceks);
   await must(
     submit(
       'owner',
@@ -134,7 +134,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     licence: toHex(licenceIdentifier),
     design: prepared.designId,
   };
-  const secret = await seal(fromHex(directory.nodes.keys.box), secretInfo, systemRandom(32));
+  const secret = await seal(fromHex(directory.nodes.keys.identity), secretInfo, systemRandom(32));
   const now = systemClock.now();
   const { licence = '' } = await must(
     submit(

@@ -16,12 +16,12 @@ export async function secretsOf({ installation }: World): Promise<Secret[]> {
     ['owner', userFiles.key],
     ['operator', userFiles.key],
     ['machine', machineFiles.identity],
-    ['control', nodeFiles.box],
+    ['control', nodeFiles.identity],
     ['control', nodeFiles.permitKey],
     ['control', nodeFiles.logKey],
-    ['distribution', nodeFiles.box],
-    ['segments', nodeFiles.box],
-    ['keys', nodeFiles.box],
+    ['distribution', nodeFiles.identity],
+    ['segments', nodeFiles.identity],
+    ['keys', nodeFiles.identity],
     ['keys', nodeFiles.kek],
   ] as const;
   return Promise.all(

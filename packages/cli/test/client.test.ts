@@ -61,7 +61,7 @@ async function prepare(owner: Session, segments = 3): Promise<PreparedDesign> {
   const owned = await ownedDesign(installation, segments);
   design = owned.design;
   const info = contentKeysInfo(design, owner.signer.publicKey);
-  const keys = await seal(fromHex(installation.directory.nodes.keys.box), info, new Uint8Array(96).fill(7));
+  const keys = await seal(fromHex(installation.directory.nodes.keys.identity), info, new Uint8Array(96).fill(7));
   const state = { version: 1 as const, design, name: 'part', segments, size: 40_000, source };
   return writer.finish(state, owned.bytes, keys);
 }

@@ -95,7 +95,7 @@ export class FakeCloud {
     this.ledger = ledger;
     this.#machineKey = key(layout.machine('virtual-1'), 'identity.key');
     this.#permitKey = key(layout.node('control'), 'permit.key');
-    this.#keysBox = key(layout.node('keys'), 'box.key');
+    this.#keysBox = key(layout.node('keys'), 'identity.key');
   }
 
   static async start(installation: Installation): Promise<FakeCloud> {

@@ -30,7 +30,7 @@ describe('an installation', () => {
       const config = await loadNodeConfig(layout.node(role));
       expect(config.role).toBe(role);
       expect(config.directory).toEqual(directory);
-      expect(toHex(config.box.publicKey)).toBe(directory.nodes[role].box);
+      expect(toHex(config.identity.publicKey)).toBe(directory.nodes[role].identity);
       expect(fingerprint(config.tls.certificate)).toBe(directory.nodes[role].fingerprint);
     }
     const control = await loadNodeConfig(layout.node('control'));

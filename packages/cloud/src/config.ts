@@ -12,8 +12,8 @@ export const nodeFiles = {
   settings: 'node.json',
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
-  /** 32 bytes, P-256: mail is sealed to its point. */
-  box: 'box.key',
+  /** 32 bytes, P-256: the node's identity. */
+  identity: 'identity.key',
   /** Control only: 32 bytes, P-256, signs permits. */
   permitKey: 'permit.key',
   /** Control only: the administrator's signed word for the permit key; public. */
@@ -58,7 +58,7 @@ export interface NodeConfig {
   readonly folder: string;
   readonly directory: Directory;
   readonly tls: TlsIdentity;
-  readonly box: P256Key;
+  readonly identity: P256Key;
   readonly maintenance: MaintenanceSettings & { readonly density: number };
   readonly chaffPercent: number;
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
@@ -84,20 +84,20 @@ export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
     throw new MillraceError('E_CONFIG', `${join(folder, nodeFiles.settings)} is not JSON`, { cause });
   }
   const settings = parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
-  const box = await read('box');
+  const identity = await read('identity');
   try {
     return {
       role: settings.role,
       folder,
       directory: parseDirectory(settings.directory),
       tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
-      box: p256Key(box),
+      identity: p256Key(identity),
       maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },
       chaffPercent: settings.chaffPercent ?? 0,
       checks: settings.checks ?? DEFAULT_CHECKS,
       secret: read,
     };
   } finally {
-    box.fill(0);
+    identity.fill(0);
   }
 }

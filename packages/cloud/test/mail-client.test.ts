@@ -4,11 +4,11 @@ import { type CallOptions, type Directory, type HttpClient, type Message, sealMe
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
 
-const boxes = { keys: generateP256Key(), segments: generateP256Key() };
-const nodeOf = (box: P256Key) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+const identities = { keys: generateP256Key(), segments: generateP256Key() };
+const nodeOf = (key: P256Key) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
 const directory = {
   installation: '11'.repeat(16),
-  nodes: { keys: nodeOf(boxes.keys), segments: nodeOf(boxes.segments) },
+  nodes: { keys: nodeOf(identities.keys), segments: nodeOf(identities.segments) },
 } as unknown as Directory;
 
 interface Mail {
@@ -20,7 +20,7 @@ interface Mail {
 
 async function mail(session: string): Promise<Mail> {
   const message: Message = { type: 'stream.close', session: session.repeat(32) };
-  const sealed = await sealMessage(directory, { role: 'keys', box: boxes.keys }, 'segments', message);
+  const sealed = await sealMessage(directory, { role: 'keys', identity: identities.keys }, 'segments', message);
   return { id: session, from: 'keys', sealed, attempts: 1 };
 }
 
@@ -50,7 +50,7 @@ let client: MailClient | undefined;
 afterEach(() => client?.close());
 
 function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
-  client = createMailClient({ http, directory, role: 'segments', box: boxes.segments, logger: silentLogger });
+  client = createMailClient({ http, directory, role: 'segments', identity: identities.segments, logger: silentLogger });
   client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
 }
 

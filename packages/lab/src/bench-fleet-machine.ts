@@ -157,7 +157,7 @@ export class FleetMachine {
   async #accept(offer: SessionOffer): Promise<void> {
     const { engine } = this.#parts;
     const binding = bindingOf(this.#name, offer.session);
-    const sender = fromHex(this.#parts.world.directory.nodes.keys.box);
+    const sender = fromHex(this.#parts.world.directory.nodes.keys.identity);
     const own = { machineKey: this.#key, ephemeral: this.#ephemeral };
     const side = await acceptSession({ binding, offer, ...own, sender });
     const { order, suite, hints } = side.parameters;

@@ -49,7 +49,7 @@ async function startControl(world: FleetWorld): Promise<void> {
   const config = configOf(world, 'control');
   await mkdir(config.folder, { recursive: true });
   const queue = openLmdb({ path: join(config.folder, 'data') }).queue('mail');
-  const mailbox = new Mailbox(queue, world.directory, config.box);
+  const mailbox = new Mailbox(queue, world.directory, config.identity);
   const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
   const roleOf = (request: Parameters<typeof requireRole>[1]) =>
     requireRole(world.directory, request, 'segments', 'keys').role;
@@ -127,7 +127,7 @@ function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
   const slices = sliceMail(mail);
-  const { box: identity } = configOf(world, 'keys');
+  const { identity } = configOf(world, 'keys');
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
     const parameters = parametersOf(world, machine);

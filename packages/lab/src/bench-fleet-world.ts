@@ -22,7 +22,7 @@ export interface FleetWorld {
   readonly directory: Directory;
   readonly addresses: Addresses;
   readonly authority: Authority['identity'];
-  readonly nodes: Readonly<Record<NodeRole, { readonly tls: Authority['identity']; readonly box: Bytes }>>;
+  readonly nodes: Readonly<Record<NodeRole, { readonly tls: Authority['identity']; readonly identity: Bytes }>>;
   /** Expected consumption of every segment, 0.1 ms. */
   readonly times: readonly number[];
   readonly folder: string;
@@ -34,13 +34,13 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
     await Promise.all(
       nodeRoles.map(async (role) => {
         const tls = await authority.issue({ role }, ['127.0.0.1']);
-        return [role, { tls, box: generateP256Key().exportSecret() }] as const;
+        return [role, { tls, identity: generateP256Key().exportSecret() }] as const;
       }),
     ),
   ) as FleetWorld['nodes'];
   const nodeOf = (role: NodeRole) => ({
     fingerprint: fingerprint(nodes[role].tls.certificate),
-    box: toHex(p256Key(nodes[role].box).publicKey),
+    identity: toHex(p256Key(nodes[role].identity).publicKey),
   });
   const [control, segments, keys, distribution] = (['control', 'segments', 'keys', 'distribution'] as const).map(
     nodeOf,
@@ -54,7 +54,7 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
       name: 'fleet',
       authority: authority.identity.certificate,
       nodes: { control, segments, keys, distribution },
-      permitKey: control.box,
+      permitKey: control.identity,
       logKey: 'none',
       adminKey: `02${toHex(systemRandom(32))}`,
     },
@@ -69,13 +69,13 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
 
 /** As the node's own configuration; what it does not need is missing. */
 export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
-  const { tls, box } = world.nodes[role];
+  const { tls, identity } = world.nodes[role];
   return {
     role,
     folder: `${world.folder}/${role}`,
     directory: world.directory,
     tls,
-    box: p256Key(box),
+    identity: p256Key(identity),
     maintenance: { periodMs: 0, density: 100 } as NodeConfig['maintenance'],
     chaffPercent: 0,
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },

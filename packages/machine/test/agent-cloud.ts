@@ -461,7 +461,7 @@ async function makeInstallation() {
   const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
   const node = ({ publicKey } = generateP256Key()) => ({
     fingerprint: fingerprint(tls.certificate),
-    box: toHex(publicKey),
+    identity: toHex(publicKey),
   });
   const directory: Directory = {
     version: 1,

@@ -7,8 +7,8 @@ export const CLOCK_SKEW_MS = 65 * 60_000;
 const node = z.strictObject({
   /** SHA-256 of the node's TLS certificate: pinned. */
   fingerprint: hexOf(32),
-  /** Uncompressed P-256 point to which its mail is sealed. */
-  box: hexOf(65),
+  /** Its identity, an uncompressed P-256 point: it authenticates mail. */
+  identity: hexOf(65),
 });
 
 const directorySchema = z.strictObject({

@@ -106,10 +106,10 @@ export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>
 /** Largest message before sealing, bytes; larger things are sent in pieces. */
 export const MAX_MESSAGE = 32 * 1024 * 1024;
 
-/** Seals to the recipient's box, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read nor forge. */
+/** Seals to the recipient, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read nor forge. */
 export async function sealMessage(
   directory: Directory,
-  sender: { role: NodeRole; box: P256Key },
+  sender: { role: NodeRole; identity: P256Key },
   recipient: NodeRole,
   message: Message,
 ): Promise<Bytes> {
@@ -117,7 +117,7 @@ export async function sealMessage(
   if (plain.length > MAX_MESSAGE)
     throw new MillraceError('E_TOO_LARGE', `message ${message.type}: ${plain.length} bytes`);
   const info = infoOf(directory, sender.role, recipient);
-  const sealed = await seal(fromHex(directory.nodes[recipient].box), info, plain, { sender: sender.box });
+  const sealed = await seal(fromHex(directory.nodes[recipient].identity), info, plain, { sender: sender.identity });
   plain.fill(0);
   return sealed;
 }
@@ -125,12 +125,12 @@ export async function sealMessage(
 /** @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_INPUT when it is no known message. */
 export async function openMessage(
   directory: Directory,
-  recipient: { role: NodeRole; box: P256Key },
+  recipient: { role: NodeRole; identity: P256Key },
   sender: NodeRole,
   sealed: Uint8Array,
 ): Promise<Message> {
   const info = infoOf(directory, sender, recipient.role);
-  const plain = await unseal(recipient.box, info, sealed, { sender: fromHex(directory.nodes[sender].box) });
+  const plain = await unseal(recipient.identity, info, sealed, { sender: fromHex(directory.nodes[sender].identity) });
   const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
   return message;
 }

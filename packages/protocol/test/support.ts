@@ -43,7 +43,7 @@ export function createWorld() {
     keys: generateP256Key(),
     distribution: generateP256Key(),
   };
-  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+  const node = (key: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
   const directory: Directory = {
     version: 1,
     installation: toHex(systemRandom(16)),

@@ -138,7 +138,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
     agent: { order: 16, suite: 'keccak256', hints: 'dense' },
   };
   for (const name of ['tls.crt.pem', 'tls.key.pem']) await writeFile(join(folder, name), 'x');
-  for (const name of ['identity.key', 'box.key']) await writeFile(join(folder, name), generateP256Key().exportSecret());
+  await writeFile(join(folder, 'identity.key'), generateP256Key().exportSecret());
   const node = {
     role: 'keys',
     directory,

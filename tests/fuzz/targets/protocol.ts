@@ -216,8 +216,8 @@ export async function protocolTargets(): Promise<Target[]> {
       { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
       { type: 'vault' as const, message: new Uint8Array(3) },
     ];
-    const sender = { role: 'keys' as const, box: keys.keys };
-    const recipient = { role: 'segments' as const, box: keys.segments };
+    const sender = { role: 'keys' as const, identity: keys.keys };
+    const recipient = { role: 'segments' as const, identity: keys.segments };
     const info = utf8(`millrace/v1/mail/${installation}/keys/segments`);
     const sealed = await Promise.all(messages.map((message) => sealMessage(directory, sender, 'segments', message)));
     const open = (input: Bytes) => openMessage(directory, recipient, 'keys', input);

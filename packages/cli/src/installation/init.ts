@@ -167,7 +167,7 @@ async function createNode(layout: Layout, authority: Authority, role: NodeRole) 
   await writeTls(folder, nodeFiles, tls);
   return {
     fingerprint: fingerprint(tls.certificate),
-    box: await createP256(join(folder, nodeFiles.box)),
+    identity: await createP256(join(folder, nodeFiles.identity)),
   };
 }
 

@@ -66,7 +66,7 @@ export async function createControlNode(
     logger: modules.logger,
     records: openRecords(environment.store('records')),
     ledger,
-    mailbox: new Mailbox(environment.queue('mail'), directory, config.box),
+    mailbox: new Mailbox(environment.queue('mail'), directory, config.identity),
     permitKey,
     permitKeyDocument,
     progress: new Map(),

@@ -24,14 +24,14 @@ const BATCH_BYTES = 16 * 1024 * 1024;
 export class Mailbox {
   readonly #queue: Queue;
   readonly #directory: Directory;
-  readonly #box: P256Key;
+  readonly #identity: P256Key;
   /** Which process of a role polled last, and what it holds: a restarted one gets it again at once. */
   readonly #consumers = new Map<NodeRole, { consumer: string; held: Set<string> }>();
 
-  constructor(queue: Queue, directory: Directory, box: P256Key) {
+  constructor(queue: Queue, directory: Directory, identity: P256Key) {
     this.#queue = queue;
     this.#directory = directory;
-    this.#box = box;
+    this.#identity = identity;
   }
 
   async put(recipient: NodeRole, from: NodeRole, id: string, sealed: Uint8Array): Promise<void> {
@@ -40,12 +40,17 @@ export class Mailbox {
 
   /** Control's own mail. */
   async send(recipient: NodeRole, id: string, message: Message): Promise<void> {
-    const sealed = await sealMessage(this.#directory, { role: 'control', box: this.#box }, recipient, message);
+    const sealed = await sealMessage(
+      this.#directory,
+      { role: 'control', identity: this.#identity },
+      recipient,
+      message,
+    );
     await this.put(recipient, 'control', id, sealed);
   }
 
   open(delivery: Delivery): Promise<Message> {
-    return openMessage(this.#directory, { role: 'control', box: this.#box }, delivery.from, delivery.sealed);
+    return openMessage(this.#directory, { role: 'control', identity: this.#identity }, delivery.from, delivery.sealed);
   }
 
   /** Waits up to `waitMs` for mail. */

@@ -90,7 +90,7 @@ export async function createKeysNode(
   const order = new Gate();
   const streams = new KeysStreams({
     directory,
-    identity: config.box,
+    identity: config.identity,
     clock,
     logger,
     playbook,
@@ -180,7 +180,7 @@ async function addDesign({ config, playbook, deletions }: Parts, message: Messag
   const { keys, manifest } = message;
   if (keys === undefined || !equalBytes(sha256(keys), keysHash))
     throw new MillraceError('E_INPUT', 'not the content keys that were signed');
-  const content = await unseal(config.box, contentKeysInfo(designId, owner), keys);
+  const content = await unseal(config.identity, contentKeysInfo(designId, owner), keys);
   try {
     await playbook.addDesign({ manifest, keys: content });
   } finally {
@@ -226,11 +226,11 @@ async function addLicence(
   { config, playbook, licences, deletions }: Parts,
   { transaction, secret }: MessageOf<'licence.grant'>,
 ): Promise<void> {
-  const { directory, box } = config;
+  const { directory, identity } = config;
   const claimed = readTransaction(transaction);
   if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
   const designOf = async (design: string) => readManifest(await playbook.manifest(design));
-  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, box });
+  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, identity });
 }
 
 async function onVault(

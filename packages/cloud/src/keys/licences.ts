@@ -44,7 +44,7 @@ export class LicenceBook {
     secret: Bytes;
     designOf: (design: string) => Promise<DesignAuthority>;
     directory: Directory;
-    box: P256Key;
+    identity: P256Key;
   }): Promise<void> {
     const claimed = readTransaction(options.transaction);
     if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
@@ -54,7 +54,7 @@ export class LicenceBook {
       throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
     if (!equalBytes(sha256(options.secret), body.secretHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one signed');
-    const secret = await unseal(options.box, licenceSecretInfo(body.design, owner), options.secret);
+    const secret = await unseal(options.identity, licenceSecretInfo(body.design, owner), options.secret);
     if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const licence = toHex(body.id);
     const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));

@@ -58,10 +58,10 @@ export function createMailClient(options: {
   http: HttpClient;
   directory: Directory;
   role: NodeRole;
-  box: P256Key;
+  identity: P256Key;
   logger: Logger;
 }): MailClient {
-  const { http, directory, role, box, logger } = options;
+  const { http, directory, role, identity, logger } = options;
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message under way
   const consumer = toHex(systemRandom(8));
@@ -83,7 +83,7 @@ export function createMailClient(options: {
   });
 
   const send: MailClient['send'] = async (recipient, message, id = toHex(systemRandom(16))) => {
-    const sealed = await sealMessage(directory, { role, box }, recipient, message);
+    const sealed = await sealMessage(directory, { role, identity }, recipient, message);
     for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
       try {
         await http.call('POST', `/v1/mailbox/${recipient}?id=${encodeURIComponent(id)}`, {
@@ -147,7 +147,7 @@ export function createMailClient(options: {
       await sleep(200, stop.signal);
       return true;
     };
-    const handled = openMessage(directory, { role, box }, item.from, item.sealed).then((message) => {
+    const handled = openMessage(directory, { role, identity }, item.from, item.sealed).then((message) => {
       type = message.type;
       return handle(message, item.from, (work) => {
         more = work;

@@ -26,7 +26,7 @@ export function connectOutbound(options: {
   onStream: (message: LinkMessage) => void;
 }): Outbound {
   const { config, addresses, logger } = options;
-  const { directory, role, box } = config;
+  const { directory, role, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => ({
     authority: directory.authority,
@@ -43,7 +43,7 @@ export function connectOutbound(options: {
       { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
     ),
   );
-  const mail = closer.add(createMailClient({ http: control, directory, role, box, logger }));
+  const mail = closer.add(createMailClient({ http: control, directory, role, identity, logger }));
   return { control, distribution, mail, link, close: () => closer.close() };
 }
 

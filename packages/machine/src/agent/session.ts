@@ -55,7 +55,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
       offer: incoming.offer,
       machineKey: config.machineKey,
       ephemeral: permitted.ephemeral,
-      sender: fromHex(config.directory.nodes.keys.box),
+      sender: fromHex(config.directory.nodes.keys.identity),
     });
     checkParameters(options, side.parameters);
     const design = checkDesign(side, permitted);
