@@ -30,6 +30,13 @@ export const errorCodes = {
     'The installation or its configuration is not usable.',
     'Run `millrace init`, or correct the named file.',
   ),
+  E_DIRECTORY: code(
+    500,
+    6,
+    false,
+    'The directory is not signed by the administrator, or is older than one that was seen before.',
+    'Copy the newest directory.json of the installation into the folder; read docs/runbooks/rotate.md.',
+  ),
   E_NOT_FOUND: code(404, 4, false, 'The named thing does not exist here.', 'Check the name or identifier.'),
   E_CONFLICT: code(
     409,

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, MillraceError, parse } from '@millrace/base';
+import { type Bytes, type Clock, hexOf, MillraceError, parse, systemClock } from '@millrace/base';
 import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
-import { type Directory, type NodeRole, parseDirectory } from '@millrace/protocol';
+import { type Directory, type DirectoryFile, directoryFiles, type NodeRole, openDirectory } from '@millrace/protocol';
 import { z } from 'zod';
 import { budgetSchema } from './keys/budget.ts';
 import type { MaintenanceSettings } from './keys/maintenance.ts';
@@ -10,6 +10,8 @@ import type { MaintenanceSettings } from './keys/maintenance.ts';
 /** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
 export const nodeFiles = {
   settings: 'node.json',
+  /** As the administrator signed it. */
+  directory: directoryFiles.directory,
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
   /** 32 bytes, P-256: the node's identity. */
@@ -20,6 +22,8 @@ export const nodeFiles = {
   permitKeyDocument: 'permit-key.register',
   /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
   logKey: 'log.key',
+  /** Control only: the log key before, with which checkpoints are signed, too, while it counts. */
+  formerLogKey: 'log.former.key',
   /** Keys only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
   data: 'data',
@@ -29,7 +33,9 @@ export const nodeFiles = {
 
 const settingsSchema = z.strictObject({
   role: z.enum(['control', 'segments', 'keys', 'distribution']),
-  directory: z.unknown(),
+  /** What it is installed with: the directory is believed with this administrator's signature. */
+  installation: hexOf(16),
+  adminKey: hexOf(33),
   /** Keys node: how often every cell is renewed, the share of cells that are real, in percent, and what it may cost. */
   maintenance: z
     .strictObject({
@@ -56,18 +62,21 @@ const DEFAULT_CHECKS = { everyMs: 3_600_000, deepEveryMs: 86_400_000, afterStart
 export interface NodeConfig {
   readonly role: NodeRole;
   readonly folder: string;
+  /** Its fields are those that count now. */
   readonly directory: Directory;
+  /** Where the directory is read from, and read again. */
+  readonly directories?: DirectoryFile;
   readonly tls: TlsIdentity;
   readonly identity: P256Key;
   readonly maintenance: MaintenanceSettings & { readonly density: number };
   readonly chaffPercent: number;
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
-  secret(name: 'permitKey' | 'logKey' | 'kek'): Promise<Bytes>;
+  secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek'): Promise<Bytes>;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file that is missing or wrong. */
-export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
+/** @throws {MillraceError} E_CONFIG naming the file that is missing or wrong, E_DIRECTORY */
+export async function loadNodeConfig(folder: string, clock: Clock = systemClock): Promise<NodeConfig> {
   const read = async (name: keyof typeof nodeFiles): Promise<Bytes> => {
     const path = join(folder, nodeFiles[name]);
     try {
@@ -84,12 +93,20 @@ export async function loadNodeConfig(folder: string): Promise<NodeConfig> {
     throw new MillraceError('E_CONFIG', `${join(folder, nodeFiles.settings)} is not JSON`, { cause });
   }
   const settings = parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
+  const { installation, adminKey } = settings;
+  const directories = await openDirectory({
+    path: join(folder, nodeFiles.directory),
+    folder,
+    anchor: { installation, adminKey },
+    clock,
+  });
   const identity = await read('identity');
   try {
     return {
       role: settings.role,
       folder,
-      directory: parseDirectory(settings.directory),
+      directory: directories.directory,
+      directories,
       tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
       identity: p256Key(identity),
       maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },

@@ -1,4 +1,4 @@
-import { X509Certificate as NodeCertificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate as NodeCertificate } from 'node:crypto';
 import type { Bytes } from '@millrace/base';
 
 /** What TLS needs: both in PEM. The key is ASCII in a buffer, so that it can be wiped. */
@@ -37,4 +37,24 @@ export function partyOf(certificate: NodeCertificate): Party | undefined {
 /** SHA-256 of the DER certificate, 64 hexadecimal digits: what is pinned. */
 export function fingerprint(certificatePem: string): string {
   return new NodeCertificate(certificatePem).fingerprint256.replaceAll(':', '').toLowerCase();
+}
+
+/** Whether the key is that of the certificate. */
+export function isTlsPair({ certificate, key }: TlsIdentity): boolean {
+  try {
+    return new NodeCertificate(certificate).checkPrivateKey(createPrivateKey(Buffer.from(key)));
+  } catch {
+    return false;
+  }
+}
+
+/** When a certificate runs out, ms since 1970. */
+export function expiryOf(certificatePem: string): number {
+  return Date.parse(new NodeCertificate(certificatePem).validTo);
+}
+
+/** Whether `authorityPem` signed the certificate. */
+export function isIssuedBy(certificatePem: string, authorityPem: string): boolean {
+  const [certificate, authority] = [new NodeCertificate(certificatePem), new NodeCertificate(authorityPem)];
+  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
 }

@@ -1,5 +1,5 @@
 export * from './authority.ts';
-export { fingerprint, type Party, partyOf, type TlsIdentity } from './certificates.ts';
+export { expiryOf, fingerprint, isIssuedBy, isTlsPair, type Party, partyOf, type TlsIdentity } from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';
 export * from './numbered.ts';

@@ -41,8 +41,8 @@ const certificateSchema = z.strictObject({
 export type CertificateParts = z.output<typeof certificateSchema>;
 
 export interface CertificateTrust {
-  /** Verifier key string of the log. */
-  readonly logKey: string;
+  /** Verifier key string of the log; several when its key was rotated. */
+  readonly logKey: string | readonly string[];
   /** Verifier key strings (type 0x04) of witnesses, and how many of them have to have signed (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
@@ -100,7 +100,7 @@ export function decodeCertificate(bytes: Uint8Array): CertificateParts {
 export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): VerifiedCertificate {
   const parts = decodeCertificate(bytes);
   const checkpoint = openCheckpoint(parts.checkpoint, {
-    logKey: parseVerifierKey(trust.logKey),
+    logKey: [trust.logKey].flat().map(parseVerifierKey),
     witnesses: (trust.witnesses ?? []).map(parseVerifierKey),
   });
   const quorum = trust.quorum ?? 0;

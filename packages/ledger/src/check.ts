@@ -39,10 +39,10 @@ export interface CheckReport {
  * @throws {MillraceError} E_INPUT for a bad key; what the store throws. Damage is reported, not thrown.
  */
 export async function checkLedger(
-  options: LedgerCheckOptions & { readonly store: LedgerStore; readonly logKey: string },
+  options: LedgerCheckOptions & { readonly store: LedgerStore; readonly logKey: string | readonly string[] },
 ): Promise<CheckReport> {
   const { store, signal } = options;
-  const logKey = parseVerifierKey(options.logKey);
+  const logKey = [options.logKey].flat().map(parseVerifierKey);
   const problems = new ProblemList();
   const bytes = await store.get(checkpointKey);
   const open = (checkpoint: Uint8Array, what: string): VerifiedCheckpoint | undefined => {

@@ -32,7 +32,8 @@ export interface VerifiedCheckpoint extends Checkpoint {
 }
 
 export interface CheckpointTrust {
-  readonly logKey: VerifierKey;
+  /** One, or several of one log whose key was rotated: one of them has to have signed. */
+  readonly logKey: VerifierKey | readonly VerifierKey[];
   /** What the first line has to be; the log key's name unless told. */
   readonly origin?: string;
   /** Keys of type 0x04. */
@@ -43,12 +44,13 @@ export function formatCheckpoint(checkpoint: Pick<Checkpoint, 'origin' | 'size' 
   return `${checkpoint.origin}\n${checkpoint.size}\n${toBase64(checkpoint.root)}\n`;
 }
 
+/** @param signers the log's: several while one key takes the place of another */
 export async function signCheckpoint(
   checkpoint: Pick<Checkpoint, 'origin' | 'size' | 'root'>,
-  signer: NoteSigner,
+  ...signers: readonly NoteSigner[]
 ): Promise<Bytes> {
   const text = formatCheckpoint(checkpoint);
-  return formatNote({ text, signatures: [await signText(text, signer)] });
+  return formatNote({ text, signatures: await Promise.all(signers.map((signer) => signText(text, signer))) });
 }
 
 /** @throws {MillraceError} E_LEDGER_CHECKPOINT unless the text of the note is exactly a checkpoint. */
@@ -78,14 +80,18 @@ function parseRoot(text: string): Bytes {
 export function openCheckpoint(bytes: Uint8Array, trust: CheckpointTrust): VerifiedCheckpoint {
   const note = parseNote(bytes);
   const checkpoint = parseCheckpoint(note.text);
-  const origin = trust.origin ?? trust.logKey.name;
+  const logKeys = [trust.logKey].flat();
+  const origin = trust.origin ?? logKeys[0]?.name;
   if (checkpoint.origin !== origin) throw refused(`is of the log ${checkpoint.origin}, not of ${origin}`);
-  if (trust.logKey.type !== noteTypes.ed25519) throw new MillraceError('E_INPUT', 'the log key is not of type 0x01');
-  const own = signatureBy(note, trust.logKey);
-  if (own === undefined) throw refused(`is not signed by ${trust.logKey.name}`);
-  if (!verifyEd25519(trust.logKey.publicKey, utf8(note.text), own.signature)) {
-    throw refused(`has a signature of ${trust.logKey.name} that does not verify`);
-  }
+  if (logKeys.some(({ type }) => type !== noteTypes.ed25519))
+    throw new MillraceError('E_INPUT', 'the log key is not of type 0x01');
+  const own = logKeys.filter((key) => {
+    const line = signatureBy(note, key);
+    if (line !== undefined && !verifyEd25519(key.publicKey, utf8(note.text), line.signature))
+      throw refused(`has a signature of ${key.name} that does not verify`);
+    return line !== undefined;
+  });
+  if (own.length === 0) throw refused(`is not signed by ${origin}`);
   const cosignatures: { name: string; time: number }[] = [];
   for (const witness of trust.witnesses ?? []) {
     const line = signatureBy(note, witness);
@@ -94,7 +100,12 @@ export function openCheckpoint(bytes: Uint8Array, trust: CheckpointTrust): Verif
     if (time === undefined) throw refused(`has a cosignature of ${witness.name} that does not verify`);
     cosignatures.push({ name: witness.name, time });
   }
-  return { ...checkpoint, note, cosignatures, unknownSignatures: note.signatures.length - 1 - cosignatures.length };
+  return {
+    ...checkpoint,
+    note,
+    cosignatures,
+    unknownSignatures: note.signatures.length - own.length - cosignatures.length,
+  };
 }
 
 function refused(what: string, cause?: unknown): MillraceError {

@@ -19,13 +19,13 @@ export interface ExportOptions {
  * @throws {MillraceError} E_NOT_FOUND without such an object, E_INPUT for a checkpoint that this log cannot prove to.
  */
 export async function exportCertificate(ledger: Ledger, object: string, options: ExportOptions = {}): Promise<Bytes> {
-  const keys = [ledger.logKey, ...(options.witnesses ?? [])].map(parseVerifierKey);
-  const logKey = parseVerifierKey(ledger.logKey);
+  const logKey = ledger.logKeys.map(parseVerifierKey);
+  const witnesses = (options.witnesses ?? []).map(parseVerifierKey);
   const { note, size } = openCheckpoint(options.checkpoint ?? ledger.checkpoint(), {
     logKey,
-    witnesses: keys.slice(1),
+    witnesses,
   });
-  const signatures = keys.flatMap((key) => signatureBy(note, key) ?? []);
+  const signatures = [...logKey, ...witnesses].flatMap((key) => signatureBy(note, key) ?? []);
   const eventsOf = async (account: string) => (await ledger.account(account)).filter(({ index }) => index < size);
 
   const own = await eventsOf(object);

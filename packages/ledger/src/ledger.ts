@@ -17,7 +17,14 @@ import {
   tileKey,
   under,
 } from './keys.ts';
-import { formatVerifierKey, type NoteSigner, parseVerifierKey, type VerifierKey } from './note.ts';
+import {
+  formatVerifierKey,
+  type NoteSigner,
+  parseNote,
+  parseVerifierKey,
+  signatureBy,
+  type VerifierKey,
+} from './note.ts';
 import type { LedgerStore } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
@@ -29,6 +36,10 @@ export interface LedgerOptions {
   readonly store: LedgerStore;
   /** Signs checkpoints; its name has to be the origin. */
   readonly signer: NoteSigner;
+  /** The log's former keys: verifier key strings, by which what is stored may be signed. */
+  readonly formerKeys?: readonly string[];
+  /** Signers of former keys that sign beside it now. Asked for every checkpoint. */
+  readonly coSigners?: () => readonly NoteSigner[];
   /** Identity of the log: first line of every checkpoint. A URL without scheme is the custom. */
   readonly origin: string;
   readonly clock: Clock;
@@ -43,6 +54,8 @@ export interface Ledger {
   readonly origin: string;
   /** Verifier key string of the log: all that a stranger needs to verify certificates. */
   readonly logKey: string;
+  /** The same and the log's former keys, the newest first. */
+  readonly logKeys: readonly string[];
   /** Entries that are durable. */
   readonly size: number;
   /** The newest signed checkpoint. */
@@ -99,15 +112,17 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   if (options.signer.name !== options.origin) {
     throw new MillraceError('E_CONFIG', `the log key is named ${options.signer.name}, the log ${options.origin}`);
   }
-  const key = parseVerifierKey(formatVerifierKey(options.signer.name, options.signer.publicKey));
-  return new StoredLedger(options, key, await begin(options, key));
+  const own = formatVerifierKey(options.signer.name, options.signer.publicKey);
+  const logKeys = [own, ...(options.formerKeys ?? []).filter((key) => key !== own)];
+  return new StoredLedger(options, logKeys, await begin(options, logKeys.map(parseVerifierKey)));
 }
 
 class StoredLedger implements Ledger {
   readonly origin: string;
   readonly logKey: string;
+  readonly logKeys: readonly string[];
   readonly #options: LedgerOptions;
-  readonly #key: VerifierKey;
+  readonly #keys: readonly VerifierKey[];
   readonly #waiting: Waiting[] = [];
   readonly #serial = new Serial();
   #committed: Committed;
@@ -116,12 +131,13 @@ class StoredLedger implements Ledger {
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(options: LedgerOptions, key: VerifierKey, committed: Committed) {
+  constructor(options: LedgerOptions, logKeys: readonly string[], committed: Committed) {
     this.#options = options;
-    this.#key = key;
+    this.#keys = logKeys.map(parseVerifierKey);
     this.#committed = committed;
     this.origin = options.origin;
-    this.logKey = formatVerifierKey(key.name, key.publicKey);
+    this.logKey = formatVerifierKey(options.signer.name, options.signer.publicKey);
+    this.logKeys = logKeys;
   }
 
   get size(): number {
@@ -169,9 +185,9 @@ class StoredLedger implements Ledger {
   async #commit(group: readonly Waiting[]): Promise<void> {
     const accepted: { waiting: Waiting; events: readonly LoggedEvent[] }[] = [];
     try {
-      if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#key);
+      if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#keys);
       this.#uncertain = false;
-      const { store, signer, origin, clock } = this.#options;
+      const { store, clock } = this.#options;
       const draft = new Draft(store, this.size);
       for (const waiting of group) {
         try {
@@ -182,7 +198,7 @@ class StoredLedger implements Ledger {
       }
       if (draft.leaves.length > 0) {
         const { next, writes } = this.#committed.growth.extend(draft.leaves);
-        const checkpoint = await signCheckpoint({ origin, size: next.size, root: next.root() }, signer);
+        const checkpoint = await sign(this.#options, next);
         this.#uncertain = true;
         await store.batch([...draft.writes(), ...writes, { put: checkpointKey, value: checkpoint }]);
         this.#uncertain = false;
@@ -267,7 +283,7 @@ class StoredLedger implements Ledger {
 
   /** Appends wait meanwhile, so that the log stands still under the check. */
   check(options: LedgerCheckOptions = {}): Promise<CheckReport> {
-    return this.#serial.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKey }));
+    return this.#serial.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKeys }));
   }
 
   async close(): Promise<void> {
@@ -276,23 +292,37 @@ class StoredLedger implements Ledger {
   }
 }
 
-async function begin(options: LedgerOptions, key: VerifierKey): Promise<Committed> {
-  const { store, origin, signer } = options;
-  if ((await store.get(checkpointKey)) !== undefined) return readCommitted(options, key);
+function sign({ origin, signer, coSigners }: LedgerOptions, growth: Growth): Promise<Bytes> {
+  return signCheckpoint({ origin, size: growth.size, root: growth.root() }, signer, ...(coSigners?.() ?? []));
+}
+
+async function begin(options: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
+  const { store } = options;
+  if ((await store.get(checkpointKey)) !== undefined) return signedAnew(options, keys);
   for await (const _ of store.range({ ...under(entryPrefix), limit: 1 })) {
     throw new MillraceError('E_LEDGER_CHECKPOINT', 'the ledger has entries, but its checkpoint is missing');
   }
   const growth = Growth.empty();
-  const checkpoint = await signCheckpoint({ origin, size: 0, root: growth.root() }, signer);
+  const checkpoint = await sign(options, growth);
   await store.batch([{ put: checkpointKey, value: checkpoint }]);
   return { growth, checkpoint };
 }
 
+/** What a former key signed is signed with the present one as well. */
+async function signedAnew(options: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
+  const committed = await readCommitted(options, keys);
+  const [own] = keys;
+  if (own === undefined || signatureBy(parseNote(committed.checkpoint), own) !== undefined) return committed;
+  const checkpoint = await sign(options, committed.growth);
+  await options.store.batch([{ put: checkpointKey, value: checkpoint }]);
+  return { growth: committed.growth, checkpoint };
+}
+
 /** Reads the end of the log and holds it against the checkpoint: a few reads, whatever the size. */
-async function readCommitted({ store, origin }: LedgerOptions, key: VerifierKey): Promise<Committed> {
+async function readCommitted({ store, origin }: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
   const bytes = await store.get(checkpointKey);
   if (bytes === undefined) throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is missing');
-  const { size, root } = openCheckpoint(bytes, { logKey: key, origin });
+  const { size, root } = openCheckpoint(bytes, { logKey: keys, origin });
   const growth = await Growth.load(store, size);
   if (Buffer.compare(growth.root(), root) !== 0) {
     throw new MillraceError('E_LEDGER_ENTRY', 'the tiles do not lead to the root of the checkpoint', {

@@ -2,14 +2,29 @@ import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import type { PeerCertificate } from 'node:tls';
 import { type Bytes, concatBytes, isErrorCode, MillraceError, utf8 } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
-import type { Address } from './directory.ts';
+import { type Address, type Directory, fingerprintsOf, type NodeRole } from './directory.ts';
 
 export interface TlsOptions {
-  /** CA of the installation, PEM. */
+  /** CA of the installation, PEM; several one after the other. */
   readonly authority: string;
   readonly identity: TlsIdentity;
-  /** SHA-256 of the only certificate accepted from the other side. */
-  readonly pin: string;
+  /** SHA-256 of the only certificate, or certificates, accepted from the other side. */
+  readonly pin: string | readonly string[];
+}
+
+/** To a node, with what the directory says when the connection is made. */
+export function tlsTo(directory: Directory, node: NodeRole, identity: () => TlsIdentity): TlsOptions {
+  return {
+    get authority() {
+      return directory.authority;
+    },
+    get identity() {
+      return identity();
+    },
+    get pin() {
+      return fingerprintsOf(directory, node);
+    },
+  };
 }
 
 /** Client options for node:https, node:tls and ws: TLS 1.3, our certificate, one pinned peer. */
@@ -21,7 +36,7 @@ export function clientTls({ authority, identity, pin }: TlsOptions) {
     minVersion: 'TLSv1.3' as const,
     // The pin names one certificate; host names prove nothing more.
     checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined =>
-      certificate.fingerprint256.replaceAll(':', '').toLowerCase() === pin
+      [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
         ? undefined
         : new MillraceError('E_AUTH', 'the server’s certificate is not the pinned one'),
   };
@@ -56,9 +71,8 @@ const ASK_FIRST = 1 << 20;
 
 export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  const tls = clientTls(options.tls);
   return {
-    call: (method, path, call = {}) => send(agent, tls, options.address(), method, path, call),
+    call: (method, path, call = {}) => send(agent, clientTls(options.tls), options.address(), method, path, call),
     close: () => agent.destroy(),
   };
 }

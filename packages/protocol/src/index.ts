@@ -1,4 +1,6 @@
 export * from './directory.ts';
+export * from './directory-document.ts';
+export * from './directory-file.ts';
 export * from './documents.ts';
 export * from './http.ts';
 export * from './ledger-facts.ts';
@@ -6,6 +8,7 @@ export * from './link.ts';
 export * from './mail.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';
+export * from './permit-keys.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';

@@ -11,8 +11,9 @@ import {
 } from '@millrace/base';
 import { type P256Key, seal, unseal } from '@millrace/identity';
 import { z } from 'zod';
-import type { Directory, NodeRole } from './directory.ts';
+import { type Directory, identitiesOf, type NodeRole } from './directory.ts';
 import { machineSchema, objectName } from './documents.ts';
+import { openBySome } from './sealed-keys.ts';
 import { sessionParametersSchema } from './session.ts';
 
 const bytes = z.instanceof(Uint8Array);
@@ -130,7 +131,8 @@ export async function openMessage(
   sealed: Uint8Array,
 ): Promise<Message> {
   const info = infoOf(directory, sender, recipient.role);
-  const plain = await unseal(recipient.identity, info, sealed, { sender: fromHex(directory.nodes[sender].identity) });
+  const senders = identitiesOf(directory, sender).map(fromHex);
+  const plain = await openBySome(senders, (sender) => unseal(recipient.identity, info, sealed, { sender }));
   const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
   return message;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Bytes, copyBytes, encodeCbor, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } from '@millrace/base';
 import { keyId, keyName } from '@millrace/identity';
 import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import {
@@ -9,9 +9,9 @@ import {
   type Signed,
   type TransactionOf,
   verifyMachineDocument,
-  verifyPermit,
   verifyTransaction,
 } from './documents.ts';
+import { verifyPermitOf } from './permit-keys.ts';
 
 /** SHA-256, 32 bytes. */
 export function sha256(...parts: readonly Uint8Array[]): Bytes {
@@ -69,15 +69,7 @@ export interface DesignAuthority {
 export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
   const { directory, now } = context;
   const { installation } = directory;
-  const permitKey = fromHex(directory.permitKey);
-  const permit = (
-    await verifyPermit(
-      opening.permit,
-      installation,
-      (id) => (equalBytes(id, keyId(permitKey)) ? permitKey : undefined),
-      now,
-    )
-  ).body;
+  const { body: permit } = await verifyPermitOf(directory, opening.permit, now);
 
   const design = await context.designOf(permit.design);
   if (design === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored here');

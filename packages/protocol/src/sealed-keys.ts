@@ -48,3 +48,19 @@ export async function openDesignSecret(key: AgreementKey, binding: SecretBinding
   if (secret.length !== 32) throw new MillraceError('E_SEAL', 'a design secret has 32 bytes');
   return secret;
 }
+
+/**
+ * What some sender sealed who has several keys while one takes the place of another: the first that opens it counts.
+ * @throws {MillraceError} what the last one threw, E_SEAL
+ */
+export async function openBySome<K, T>(senders: readonly K[], open: (sender: K) => Promise<T>): Promise<T> {
+  let last: unknown;
+  for (const sender of senders) {
+    try {
+      return await open(sender);
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}

@@ -11,6 +11,7 @@ import {
 } from '@millrace/identity';
 import { z } from 'zod';
 import { sha256 } from './opening.ts';
+import { openBySome } from './sealed-keys.ts';
 
 export const sessionParametersSchema = z.strictObject({
   object: z.string(),
@@ -143,8 +144,8 @@ export async function acceptSession(options: {
   offer: SessionOffer;
   machineKey: MachineKey;
   ephemeral: P256Key;
-  /** The keys node's point in the directory: nobody else's offer opens. */
-  sender: Uint8Array;
+  /** The keys node's point in the directory, or points: nobody else's offer opens. */
+  sender: Uint8Array | readonly Uint8Array[];
 }): Promise<MachineSide> {
   const { binding, offer, machineKey, ephemeral } = options;
   const staticShared = await machineKey.agree(offer.ephemeral);
@@ -153,8 +154,10 @@ export async function acceptSession(options: {
   try {
     const transcript = transcriptOf(binding, offer.ephemeral);
     const psk = preShared(binding, staticShared);
-    const context = await createOpeningContext(ephemeral, offer.enc, transcript, psk, options.sender);
-    const plain = await context.open(offer.sealed, transcript);
+    const { context, plain } = await openBySome([options.sender].flat(), async (sender) => {
+      const context = await createOpeningContext(ephemeral, offer.enc, transcript, psk, sender);
+      return { context, plain: await context.open(offer.sealed, transcript) };
+    });
     setup = parse(setupSchema, decodeCbor(plain, 'session set-up'), 'session set-up');
     wipe(plain);
     const seed = seedOf(binding, transcript, ephemeralShared, staticShared, setup.licenceSecret, setup.parameters);

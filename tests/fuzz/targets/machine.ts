@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Bytes, copyBytes, encodeCbor, utf8 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
 import { estimateDesign, syntheticDesign } from '@millrace/machine';
-import { parseAddresses, parseDirectory } from '@millrace/protocol';
+import { firstDocument, parseAddresses, signDirectory, verifyDirectory } from '@millrace/protocol';
 import * as archive from '../../../packages/cli/src/backup/archive.ts';
 import { writeArchive } from '../../../packages/cli/src/backup/archive.ts';
 import { machineFromJson, parseDescription } from '../../../packages/cli/src/installation/description.ts';
@@ -126,10 +126,14 @@ const jsonOf = (value: unknown): Bytes =>
   utf8(JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? Number(part) : part)) ?? 'null');
 
 async function fileTargets(folder: string): Promise<Target[]> {
-  const { directory, machine } = createWorld();
+  const { directory, machine, keys } = createWorld();
+  const { installation, adminKey } = directory;
+  const anchor = { installation, adminKey };
+  const signed = await signDirectory(keys.admin, firstDocument(directory, 1));
+  await writeFile(join(folder, 'directory.json'), jsonOf(signed));
   const settings = {
     role: 'machine',
-    directory,
+    ...anchor,
     serial: 's',
     kind: 'virtual',
     profile: { factor: 1 },
@@ -141,7 +145,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
   await writeFile(join(folder, 'identity.key'), generateP256Key().exportSecret());
   const node = {
     role: 'keys',
-    directory,
+    ...anchor,
     maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 1 } },
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
     chaffPercent: 30,
@@ -150,6 +154,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
   const registration = { ...rest, publicKey: Buffer.from(publicKey).toString('hex') };
   const description = {
     version: 1,
+    ...anchor,
     created: 'now',
     users: [{ name: 'u', user: '0'.repeat(32), publicKey: '02'.repeat(33) }],
     machines: [{ name: 'm', material: 'PLA', registration }],
@@ -169,9 +174,11 @@ async function fileTargets(folder: string): Promise<Target[]> {
     accepts: 'any',
   });
   return [
-    file('machine.json', settings, ['E_CONFIG'], () => loadMachineConfig(folder)),
-    file('node.json', node, ['E_CONFIG'], () => loadNodeConfig(folder)),
-    file('directory.json', directory, ['E_CONFIG'], async (path) => parseDirectory(await readJson(path))),
+    file('machine.json', settings, ['E_CONFIG', 'E_DIRECTORY'], () => loadMachineConfig(folder)),
+    file('node.json', node, ['E_CONFIG', 'E_DIRECTORY'], () => loadNodeConfig(folder)),
+    file('signed directory.json', signed, ['E_CONFIG', 'E_DIRECTORY'], async (path) =>
+      verifyDirectory(await readJson(path), anchor),
+    ),
     file(
       'addresses.json',
       { control: { host: 'h', port: 1 }, distribution: { host: 'h', port: 2 } },

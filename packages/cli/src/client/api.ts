@@ -1,5 +1,5 @@
 import { type Bytes, type Clock, MillraceError, parse, toBase64 } from '@millrace/base';
-import { type Addresses, createHttpClient, type Directory, type HttpClient } from '@millrace/protocol';
+import { type Addresses, createHttpClient, type Directory, type HttpClient, tlsTo } from '@millrace/protocol';
 import { z } from 'zod';
 import type { User } from '../installation/open.ts';
 import {
@@ -74,9 +74,8 @@ export interface ApiOptions {
 }
 
 export function createApi({ directory, addresses, user, clock, signal, patienceMs = 30_000 }: ApiOptions): Api {
-  const tls = { authority: directory.authority, identity: user.tls };
   const connect = (role: 'control' | 'distribution'): HttpClient =>
-    createHttpClient({ address: () => addresses[role], tls: { ...tls, pin: directory.nodes[role].fingerprint } });
+    createHttpClient({ address: () => addresses[role], tls: tlsTo(directory, role, () => user.tls) });
   const control = connect('control');
   const distribution = connect('distribution');
   const again = { clock, signal, forMs: patienceMs };

@@ -13,6 +13,7 @@ import {
   TILE_WIDTH,
   tilePath,
 } from '@millrace/ledger';
+import { logKeysOf } from '@millrace/protocol';
 import { hasSystemCode, replaceFile } from '../installation/files.ts';
 import { OwnObjects } from './audit-objects.ts';
 import type { Session } from './session.ts';
@@ -40,13 +41,15 @@ export async function auditLedger(
   session: Session,
   progress: (done: number, total: number) => void,
 ): Promise<AuditResult> {
-  const { api, user, directory } = session;
-  const logKey = parseVerifierKey(directory.logKey);
+  const { api, user, directory, clock } = session;
+  // Now only keys that count sign; what this user saw before may be signed by any that ever counted.
+  const logKey = logKeysOf(directory, clock.now()).map(parseVerifierKey);
+  const everKeys = logKeysOf(directory).map(parseVerifierKey);
   const bytes = await api.checkpoint();
   const checkpoint = openCheckpoint(bytes, { logKey });
   const seenPath = join(user.folder, SEEN);
   const seenBytes = await readIfThere(seenPath);
-  const seen = seenBytes === undefined ? undefined : openCheckpoint(seenBytes, { logKey });
+  const seen = seenBytes === undefined ? undefined : openCheckpoint(seenBytes, { logKey: everKeys });
   if (seen !== undefined && seen.size > checkpoint.size) {
     throw new MillraceError(
       'E_LEDGER_TRUNCATED',

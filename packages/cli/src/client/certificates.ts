@@ -1,7 +1,7 @@
 import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { parseVerifierKey, type VerifiedCertificate, verifyCertificate } from '@millrace/ledger';
-import type { Directory } from '@millrace/protocol';
+import { type Directory, logKeysOf } from '@millrace/protocol';
 import { Documents } from '../certificate/documents.ts';
 import type { Trusted } from '../certificate/licence.ts';
 import { type ProvenObject, proveObject } from '../certificate/object.ts';
@@ -9,8 +9,8 @@ import { type Verdict, verdictOf } from '../certificate/verdict.ts';
 
 /** Whom to believe: the log by its key, and the owner or the installation's administrator by theirs. */
 export interface CertificateTrust {
-  /** Verifier key string of the log. */
-  readonly logKey: string;
+  /** Verifier key string of the log; several of one log whose key was rotated. */
+  readonly logKey: string | readonly string[];
   /** secp256k1 keys, 33 bytes; one of them at least. */
   readonly owner?: Bytes | undefined;
   readonly authority?: Bytes | undefined;
@@ -43,7 +43,7 @@ export interface CertificateSummary extends Verdict {
  */
 export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<CertificateSummary> {
   const { logKey, ...trusted } = trust;
-  const installation = installationOf(logKey);
+  const installation = installationOf([logKey].flat()[0] ?? '');
   requireKeys(trusted);
   const certificate = verifyCertificate(bytes, { logKey });
   const documents = new Documents(installation);
@@ -57,7 +57,7 @@ export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrus
 
 /** Of an installation that the caller has joined: its log and its administrator. */
 export function trustOf({ directory }: { readonly directory: Directory }): CertificateTrust {
-  return { logKey: directory.logKey, authority: fromHex(directory.adminKey) };
+  return { logKey: logKeysOf(directory), authority: fromHex(directory.adminKey) };
 }
 
 /** Logs are named after their installation, to which every signature is bound. */

@@ -53,7 +53,11 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
   let sealed: Bytes;
   const sealedToMachines: Bytes[] = [];
   try {
-    sealed = await seal(fromHex(directory.nodes.keys.identity), licenceSecretInfo(terms.design, signer.publicKey), secret);
+    sealed = await seal(
+      fromHex(directory.nodes.keys.identity),
+      licenceSecretInfo(terms.design, signer.publicKey),
+      secret,
+    );
     if (designSecret !== undefined)
       for (const machine of machines) sealedToMachines.push(await sealDesignSecret(machine, binding, designSecret));
   } finally {

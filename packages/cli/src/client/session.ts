@@ -1,4 +1,5 @@
-import { type Clock, MillraceError, type RandomSource } from '@millrace/base';
+import { type Clock, MillraceError, type RandomSource, silentLogger } from '@millrace/base';
+import { watchDirectory } from '@millrace/protocol';
 import { type Installation, openUser, readAddresses, type User } from '../installation/open.ts';
 import { type Api, createApi } from './api.ts';
 import type { SigningContext } from './transactions.ts';
@@ -28,6 +29,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const addresses = await readAddresses(installation.layout);
   const user = await openUser(installation, options.user);
   const { directory } = installation;
+  // A command may outlast a rotation.
+  const watch = watchDirectory(installation.directories, () => undefined, silentLogger);
   const api = createApi({
     directory,
     addresses,
@@ -46,6 +49,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     random,
     signal,
     close: () => {
+      watch.close();
       api.close();
       user.close();
     },

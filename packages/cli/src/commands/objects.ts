@@ -152,7 +152,9 @@ async function trustGiven(context: Context, options: TrustOptions): Promise<Cert
   const owner = options.owner === undefined ? undefined : await readUserKey(context, '--owner', options.owner);
   if (options.authority !== undefined)
     return { logKey, owner, authority: await readUserKey(context, '--authority', options.authority) };
-  if (own?.logKey === logKey) return { logKey, owner, authority: own.authority };
+  const ownKeys = [own?.logKey ?? []].flat();
+  if (own !== undefined && [logKey].flat().every((key) => ownKeys.includes(key)))
+    return { logKey, owner, authority: own.authority };
   if (owner === undefined) {
     const remedy =
       'say whose word counts with --owner (the key of the design’s owner) or --authority (the administrator’s)';

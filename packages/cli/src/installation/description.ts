@@ -17,6 +17,9 @@ export type MachineJson = z.output<typeof machineJsonSchema>;
 
 const descriptionSchema = z.strictObject({
   version: z.literal(1),
+  /** What clients are installed with: the directory is believed with this administrator's signature. */
+  installation: hexOf(16),
+  adminKey: hexOf(33),
   created: z.string(),
   users: z.array(z.strictObject({ name, user: hexOf(16), publicKey: hexOf(33) })),
   machines: z.array(z.strictObject({ name, material: z.string().min(1).max(64), registration: machineJsonSchema })),

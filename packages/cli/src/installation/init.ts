@@ -13,7 +13,16 @@ import {
   userKey,
 } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import { type Directory, type Machine, type NodeRole, signTransaction } from '@millrace/protocol';
+import {
+  type Directory,
+  directoryAt,
+  firstDocument,
+  type Machine,
+  type NodeRole,
+  type SignedDirectory,
+  signDirectory,
+  signTransaction,
+} from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
 import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from './files.ts';
 import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
@@ -117,7 +126,7 @@ async function build(layout: Layout, options: InitOptions) {
   const logKey = await createLogKey(join(layout.node('control'), nodeFiles.logKey), installation, options.random);
   await createSecret(join(layout.node('keys'), nodeFiles.kek), options.random);
 
-  const directory: Directory = {
+  const names: Directory = {
     version: 1,
     installation,
     name: options.name ?? 'Millrace',
@@ -127,20 +136,37 @@ async function build(layout: Layout, options: InitOptions) {
     logKey,
     adminKey: admin.publicKey,
   };
+  const signed = await signAs(layout, names, now);
+  const directory = directoryAt(signed.directory, now);
+  const anchor = { installation, adminKey: admin.publicKey };
   for (const role of nodeRoles) {
-    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, directory }));
+    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, ...anchor }));
+    await writePublic(join(layout.node(role), nodeFiles.directory), toJsonFile(signed));
   }
-  const machine = await createMachine(layout, authority, directory, options.factor ?? FIRST_MACHINE.factor);
+  const machine = await createMachine(layout, authority, anchor, options.factor ?? FIRST_MACHINE.factor);
+  await writePublic(join(layout.machine(FIRST_MACHINE.name), machineFiles.directory), toJsonFile(signed));
   const description: Description = {
     version: 1,
+    ...anchor,
     created: new Date(now).toISOString(),
     users,
     machines: [{ name: FIRST_MACHINE.name, material: FIRST_MACHINE.material, registration: machineToJson(machine) }],
   };
   await writePublic(layout.installation, toJsonFile(description));
-  await writePublic(layout.directory, toJsonFile(directory));
+  await writePublic(layout.directory, toJsonFile(signed));
   wipe(authority.identity.key);
   return { directory, description };
+}
+
+async function signAs(layout: Layout, names: Directory, now: number): Promise<SignedDirectory> {
+  const secret = await readBytes(join(layout.user('admin'), userFiles.key));
+  const admin = userKey(secret);
+  try {
+    return await signDirectory(admin, firstDocument(names, now));
+  } finally {
+    wipe(secret);
+    admin.close();
+  }
 }
 
 async function createUser(layout: Layout, authority: Authority, name: string): Promise<UserEntry> {
@@ -174,7 +200,7 @@ async function createNode(layout: Layout, authority: Authority, role: NodeRole) 
 async function createMachine(
   layout: Layout,
   authority: Authority,
-  directory: Directory,
+  anchor: { readonly installation: string; readonly adminKey: string },
   factor: number,
 ): Promise<Machine> {
   const { name, material } = FIRST_MACHINE;
@@ -192,7 +218,7 @@ async function createMachine(
   await writeTls(folder, machineFiles, await authority.issue({ role: 'machine', name: machine.machine }));
   const settings = {
     role: 'machine',
-    directory,
+    ...anchor,
     serial: machine.serial,
     kind: machine.kind,
     profile: machine.profile,

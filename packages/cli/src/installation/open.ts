@@ -1,8 +1,8 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, wipe } from '@millrace/base';
+import { type Clock, MillraceError, systemClock, wipe } from '@millrace/base';
 import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
-import { type Addresses, type Directory, parseAddresses, parseDirectory } from '@millrace/protocol';
+import { type Addresses, type Directory, type DirectoryFile, openDirectory, parseAddresses } from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
 import { type Description, type MachineEntry, parseDescription, type UserEntry } from './description.ts';
 import { readBytes, readJson, readJsonIfThere } from './files.ts';
@@ -11,7 +11,9 @@ import { type Layout, layoutOf, userFiles } from './layout.ts';
 /** An installation as its users see it. */
 export interface Installation {
   readonly layout: Layout;
+  /** Its fields are those that count now. */
   readonly directory: Directory;
+  readonly directories: DirectoryFile;
   readonly description: Description;
 }
 
@@ -24,17 +26,15 @@ export async function installationExists(home: string): Promise<boolean> {
   }
 }
 
-/** @throws {MillraceError} E_CONFIG when there is none, or a file of it is wrong. */
-export async function openInstallation(home: string): Promise<Installation> {
+/** @throws {MillraceError} E_CONFIG when there is none, or a file of it is wrong; E_DIRECTORY */
+export async function openInstallation(home: string, clock: Clock = systemClock): Promise<Installation> {
   const layout = layoutOf(home);
   if (!(await installationExists(home))) {
     throw new MillraceError('E_CONFIG', `there is no installation in ${layout.home}`);
   }
-  return {
-    layout,
-    directory: parseDirectory(await readJson(layout.directory)),
-    description: parseDescription(await readJson(layout.installation)),
-  };
+  const description = parseDescription(await readJson(layout.installation));
+  const directories = await openDirectory({ path: layout.directory, folder: layout.home, anchor: description, clock });
+  return { layout, directory: directories.directory, directories, description };
 }
 
 /** @throws {MillraceError} E_UNAVAILABLE when nothing was started here. */

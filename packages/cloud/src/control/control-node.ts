@@ -14,16 +14,18 @@ import {
   wipe,
 } from '@millrace/base';
 import { p256Key } from '@millrace/identity';
-import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
+import { openLedger } from '@millrace/ledger';
 import type { Address } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
 import { z } from 'zod';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { followDirectory } from '../node/follow-directory.ts';
 import { createTlsServer, listen } from '../node/server.ts';
 import { takeAlarm } from './alarms.ts';
 import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
+import { openLedgerKeys } from './ledger-keys.ts';
 import { type Delivery, Mailbox } from './mailbox.ts';
 import { announceMaintenance, takeMaintained } from './modes.ts';
 import { readPermitKeyDocument } from './permit-key.ts';
@@ -49,13 +51,10 @@ export async function createControlNode(
   const environment = closer.add(openLmdb({ path: join(config.folder, nodeFiles.data) }));
   const permitSecret = await config.secret('permitKey');
   const permitKey = closer.add(p256Key(permitSecret));
-  const logSecret = await config.secret('logKey');
-  const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
-  const signer = ed25519NoteSigner(origin, logSecret);
-  wipe(permitSecret, logSecret);
+  wipe(permitSecret);
   const permitKeyDocument = await readPermitKeyDocument(config, permitKey.publicKey);
-  const ledger = closer.add(await openLedger({ store: environment.store('ledger'), signer, origin, clock }));
-  if (ledger.logKey !== directory.logKey) throw new MillraceError('E_CONFIG', 'the log key is not the directory’s');
+  const logKeys = await openLedgerKeys(config, { clock, logger: modules.logger });
+  const ledger = closer.add(await openLedger({ store: environment.store('ledger'), clock, ...logKeys }));
 
   const work = new WorkBoard();
   const checks = new CheckBoard();
@@ -93,6 +92,7 @@ export async function createControlNode(
   closer.add(readOwnMail(context, checks));
   const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
   addRoutes(server, context, work, checks);
+  closer.add(followDirectory(config, server, modules.logger));
   closer.add(await listen(server, address));
   return closer;
 }

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type Closable, Closer, copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
-import { type Addresses, createHttpClient, MAX_LINK_MESSAGE } from '@millrace/protocol';
+import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { followDirectory } from '../node/follow-directory.ts';
 import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
 import { type Peer, Relay } from './relay.ts';
 import { Uploads } from './uploads.ts';
@@ -19,7 +20,7 @@ export async function createDistributionNode(
   const control = closer.add(
     createHttpClient({
       address: () => addresses.control,
-      tls: { authority: directory.authority, identity: config.tls, pin: directory.nodes.control.fingerprint },
+      tls: tlsTo(directory, 'control', () => config.tls),
     }),
   );
   const relay = new Relay(control, logger);
@@ -28,6 +29,7 @@ export async function createDistributionNode(
   await uploads.start();
   addUploadRoutes(server, config, uploads);
   acceptLinks(server, config, relay, logger);
+  closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return closer;

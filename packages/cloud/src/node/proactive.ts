@@ -7,8 +7,10 @@ import {
   type HttpClient,
   type LinkMessage,
   type LinkSocket,
+  tlsTo,
 } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
+import { followDirectory } from './follow-directory.ts';
 import { createMailClient, type MailClient } from './mail-client.ts';
 
 /** What a node that opens no port uses to reach the others: it starts every connection. */
@@ -28,11 +30,7 @@ export function connectOutbound(options: {
   const { config, addresses, logger } = options;
   const { directory, role, identity } = config;
   const closer = new Closer();
-  const tlsFor = (node: 'control' | 'distribution') => ({
-    authority: directory.authority,
-    identity: config.tls,
-    pin: directory.nodes[node].fingerprint,
-  });
+  const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
   const control = closer.add(createHttpClient({ address: () => addresses.control, tls: tlsFor('control') }));
   const distribution = closer.add(
     createHttpClient({ address: () => addresses.distribution, tls: tlsFor('distribution') }),
@@ -43,6 +41,7 @@ export function connectOutbound(options: {
       { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
     ),
   );
+  closer.add(followDirectory(config, undefined, logger));
   const mail = closer.add(createMailClient({ http: control, directory, role, identity, logger }));
   return { control, distribution, mail, link, close: () => closer.close() };
 }

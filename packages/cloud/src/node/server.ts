@@ -1,9 +1,9 @@
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { TLSSocket, Server as TlsListener } from 'node:tls';
 import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
 import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
-import type { Address, Directory } from '@millrace/protocol';
+import { type Address, type Directory, fingerprintsOf } from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 export interface ServerOptions {
@@ -16,7 +16,10 @@ export interface ServerOptions {
 
 export type TlsServer = FastifyInstance;
 
-/** HTTPS server that speaks to parties of this installation only: mutual TLS 1.3, nodes pinned. */
+/**
+ * HTTPS server that speaks to parties of this installation only: mutual TLS 1.3, nodes pinned. It believes the authorities
+ * that the directory has when it is made, and those it has when `renewTls` is called.
+ */
 export function createTlsServer(options: ServerOptions): TlsServer {
   const server = fastify({
     https: serverTls(options.directory, options.tls),
@@ -59,6 +62,12 @@ export function createTlsServer(options: ServerOptions): TlsServer {
   return server;
 }
 
+/** From here on new connections are accepted with the authorities that the directory has now. */
+export function renewTls(server: TlsServer, { directory, tls }: Pick<ServerOptions, 'directory' | 'tls'>): void {
+  const { requestCert: _, rejectUnauthorized: __, ...context } = serverTls(directory, tls);
+  (server.server as unknown as TlsListener).setSecureContext(context);
+}
+
 export function serverTls(directory: Directory, tls: TlsIdentity) {
   return {
     ca: directory.authority,
@@ -92,7 +101,7 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
     throw new MillraceError('E_AUTH', 'the certificate names no party');
   if (!('name' in party)) {
     const seen = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
-    if (directory.nodes[party.role].fingerprint !== seen)
+    if (!fingerprintsOf(directory, party.role).includes(seen))
       throw new MillraceError('E_AUTH', `not the ${party.role} node`);
   }
   return party;

@@ -16,7 +16,7 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, type SecretMemory, secretMemory } from '@millrace/live-matrix';
-import type { Address } from '@millrace/protocol';
+import { type Address, watchDirectory } from '@millrace/protocol';
 import { type PointsEngine, PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { createDriver } from '../drivers/create.ts';
@@ -93,10 +93,12 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
     const link = closer.add(
       connectCloud(
-        { address: options.distribution, directory: config.directory, tls: config.tls, logger },
+        { address: options.distribution, directory: config.directory, tls: () => config.tls, logger },
         { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
       ),
     );
+    const { renewal } = config;
+    if (renewal !== undefined) closer.add(watchDirectory(renewal, () => undefined, logger));
     const calls = createCalls(link, timing);
     const outbox = closer.add(
       await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger, signer }),

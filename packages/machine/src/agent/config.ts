@@ -1,14 +1,23 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, MillraceError, parse, wipe } from '@millrace/base';
-import { type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
+import { type Bytes, type Clock, hexOf, MillraceError, parse, systemClock, wipe } from '@millrace/base';
+import { isTlsPair, type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
 import { engineNames } from '@millrace/live-matrix';
-import { type Directory, type MachineProfile, parseDirectory, profileSchema } from '@millrace/protocol';
+import {
+  type Directory,
+  type DirectoryFile,
+  directoryFiles,
+  type MachineProfile,
+  openDirectory,
+  profileSchema,
+} from '@millrace/protocol';
 import { z } from 'zod';
 
 /** Contents of a machine's folder; written when the machine is set up, read by the agent when it starts. */
 export const machineFiles = {
   settings: 'machine.json',
+  /** As the administrator signed it. */
+  directory: directoryFiles.directory,
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
   /** 32 bytes, P-256: the machine's identity while it has no PKCS#11 token. */
@@ -18,7 +27,9 @@ export const machineFiles = {
 
 const settingsSchema = z.strictObject({
   role: z.literal('machine'),
-  directory: z.unknown(),
+  /** What it is installed with: the directory is believed with this administrator's signature. */
+  installation: hexOf(16),
+  adminKey: hexOf(33),
   /** What the machine itself must answer on every connect. */
   serial: z.string().min(1).max(64),
   kind: z.enum(['virtual', 'sink']),
@@ -48,25 +59,29 @@ const settingsSchema = z.strictObject({
   }),
 });
 
-export type MachineSettings = Omit<z.output<typeof settingsSchema>, 'directory'>;
+export type MachineSettings = Omit<z.output<typeof settingsSchema>, 'installation' | 'adminKey'>;
 export type MatrixSettings = MachineSettings['agent'];
 
 export interface MachineConfig {
   readonly folder: string;
   readonly data: string;
+  /** Its fields are those that count now. */
   readonly directory: Directory;
+  /** Reads directory and certificate again. */
+  readonly renewal?: Pick<DirectoryFile, 'refresh'>;
   readonly serial: string;
   readonly kind: 'virtual' | 'sink';
   readonly profile: MachineProfile;
   readonly material: string;
   readonly driver: Readonly<Record<string, unknown>>;
   readonly agent: MatrixSettings;
+  /** As it is in the folder now. */
   readonly tls: TlsIdentity;
   readonly machineKey: MachineKey;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file, and the field, that is missing or wrong. */
-export async function loadMachineConfig(folder: string): Promise<MachineConfig> {
+/** @throws {MillraceError} E_CONFIG naming the file, and the field, that is missing or wrong; E_DIRECTORY */
+export async function loadMachineConfig(folder: string, clock: Clock = systemClock): Promise<MachineConfig> {
   const read = async (name: keyof typeof machineFiles): Promise<Bytes> => {
     const path = join(folder, machineFiles[name]);
     try {
@@ -81,15 +96,40 @@ export async function loadMachineConfig(folder: string): Promise<MachineConfig> 
     machineFiles.settings,
     'E_CONFIG',
   );
-  const certificate = new TextDecoder().decode(await read('certificate'));
+  const { installation, adminKey, ...own } = settings;
+  const directories = await openDirectory({
+    path: join(folder, machineFiles.directory),
+    folder,
+    anchor: { installation, adminKey },
+    clock,
+  });
+  const readTls = async (): Promise<TlsIdentity> => ({
+    certificate: new TextDecoder().decode(await read('certificate')),
+    key: await read('tlsKey'),
+  });
+  let tls = await readTls();
+  const renewal = {
+    refresh: async () => {
+      const changed = await directories.refresh();
+      if (new TextDecoder().decode(await read('certificate')) === tls.certificate) return changed;
+      const renewed = await readTls();
+      // Certificate and key are two files: while they are being replaced they do not belong together.
+      if (!isTlsPair(renewed)) return changed;
+      tls = renewed;
+      return true;
+    },
+  };
   const secret = await read('identity');
   try {
     return {
-      ...settings,
+      ...own,
       folder,
       data: join(folder, machineFiles.data),
-      directory: parseDirectory(settings.directory),
-      tls: { certificate, key: await read('tlsKey') },
+      directory: directories.directory,
+      renewal,
+      get tls() {
+        return tls;
+      },
       machineKey: readKey(secret, join(folder, machineFiles.identity)),
     };
   } finally {

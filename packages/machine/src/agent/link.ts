@@ -9,6 +9,7 @@ import {
   encodeStream,
   type LinkControl,
   type LinkMessage,
+  tlsTo,
 } from '@millrace/protocol';
 
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
@@ -42,7 +43,7 @@ interface Waiting {
 }
 
 export function connectCloud(
-  options: { address: () => Address; directory: Directory; tls: TlsIdentity; logger: Logger },
+  options: { address: () => Address; directory: Directory; tls: () => TlsIdentity; logger: Logger },
   handlers: { stream(message: StreamMessage): void; lost(): void },
 ): CloudLink {
   const { logger, directory } = options;
@@ -87,11 +88,7 @@ export function connectCloud(
     {
       address: options.address,
       path: '/v1/machine',
-      tls: {
-        authority: directory.authority,
-        identity: options.tls,
-        pin: directory.nodes.distribution.fingerprint,
-      },
+      tls: tlsTo(directory, 'distribution', options.tls),
       logger,
     },
     {

@@ -3,7 +3,6 @@ import {
   type Clock,
   copyBytes,
   equalBytes,
-  fromHex,
   MillraceError,
   type RandomSource,
   sleep,
@@ -21,7 +20,7 @@ import {
   signMachineDocument,
   type TransactionOf,
   verifyLicence,
-  verifyPermit,
+  verifyPermitOf,
   verifyTransaction,
   verifyUserRegistration,
 } from '@millrace/protocol';
@@ -160,9 +159,7 @@ export async function checkPermit(
   answer: PermitAnswer,
 ): Promise<Omit<PermittedSession, 'ephemeral'>> {
   const { directory, machineKey } = config;
-  const permitKey = fromHex(directory.permitKey);
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(permitKey)) ? permitKey : undefined);
-  const { body: permit } = await verifyPermit(answer.permit, directory.installation, lookup, now);
+  const { body: permit } = await verifyPermitOf(directory, answer.permit, now);
   const refuse = (why: string) => new MillraceError('E_PERMIT', `the permit ${why}`);
   if (permit.machine !== keyName(machineKey.publicKey)) throw refuse('is for another machine');
   if (permit.print !== request.body.print) throw refuse('is for another print');

@@ -3,6 +3,7 @@ import {
   acceptSession,
   createOwnerSealing,
   forwardSeed,
+  identitiesOf,
   type MachineSide,
   type OwnerSealing,
   type OwnerState,
@@ -55,7 +56,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
       offer: incoming.offer,
       machineKey: config.machineKey,
       ephemeral: permitted.ephemeral,
-      sender: fromHex(config.directory.nodes.keys.identity),
+      sender: identitiesOf(config.directory, 'keys').map(fromHex),
     });
     checkParameters(options, side.parameters);
     const design = checkDesign(side, permitted);

@@ -1,0 +1,49 @@
+import { type Clock, type Logger, MillraceError, wipe } from '@millrace/base';
+import { ed25519NoteSigner, formatVerifierKey, type LedgerOptions, type NoteSigner } from '@millrace/ledger';
+import { logKeysOf } from '@millrace/protocol';
+import type { NodeConfig } from '../config.ts';
+
+type LedgerKeys = Required<Pick<LedgerOptions, 'origin' | 'signer' | 'formerKeys' | 'coSigners'>>;
+
+/**
+ * The log's keys: the present one signs, the one before it signs beside it while the directory says that it counts, and all
+ * that were ever listed verify what is stored.
+ * @throws {MillraceError} E_CONFIG when the key file is none of the directory's keys
+ */
+export async function openLedgerKeys(
+  { directory, secret }: NodeConfig,
+  { clock, logger }: { clock: Clock; logger: Logger },
+): Promise<LedgerKeys> {
+  const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
+  const read = async (name: 'logKey' | 'formerLogKey'): Promise<NoteSigner> => {
+    const seed = await secret(name);
+    try {
+      return ed25519NoteSigner(origin, seed);
+    } finally {
+      wipe(seed);
+    }
+  };
+  const signer = await read('logKey');
+  const own = formatVerifierKey(origin, signer.publicKey);
+  if (!logKeysOf(directory, clock.now()).includes(own))
+    throw new MillraceError('E_CONFIG', 'the log key is not the directory’s');
+  let former: { readonly key: string; readonly signer: NoteSigner } | undefined;
+  if (logKeysOf(directory, clock.now()).length > 1) {
+    try {
+      const before = await read('formerLogKey');
+      former = { key: formatVerifierKey(origin, before.publicKey), signer: before };
+    } catch (error) {
+      // Before the key file is replaced there is none; after a loss, checkpoints have the present key's signature alone.
+      logger.info({ err: error }, 'no former log key signs');
+    }
+  }
+  return {
+    origin,
+    signer,
+    formerKeys: logKeysOf(directory),
+    coSigners: () =>
+      former !== undefined && former.key !== own && logKeysOf(directory, clock.now()).includes(former.key)
+        ? [former.signer]
+        : [],
+  };
+}

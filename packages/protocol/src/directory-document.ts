@@ -1,0 +1,173 @@
+import {
+  type Bytes,
+  concatBytes,
+  encodeCbor,
+  equalBytes,
+  fromHex,
+  hexOf,
+  MillraceError,
+  parse,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { keyId, parseSign1, type Signer, sign1, verifySign1, verifySignature } from '@millrace/identity';
+import { z } from 'zod';
+import type { Directory, NodeRole } from './directory.ts';
+import { sha256 } from './opening.ts';
+
+const time = z.number().int().nonnegative();
+
+/** Newest first. Each but the newest says until when it counts. */
+function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, most: number) {
+  return z
+    .array(entry)
+    .min(1)
+    .max(most)
+    .refine((list) => list.every(({ until }, i) => (until === undefined) === (i === 0)), {
+      error: 'the first counts without end, every other one until a time',
+    });
+}
+
+const times = { since: time, until: time.optional() };
+const key = (text: z.ZodType<string>) => z.strictObject({ key: text, ...times });
+
+/** Of what is accepted beside the newest. */
+const MOST_ACCEPTED = 8;
+/** Keys of permits and checkpoints stay listed for ever: certificates of long ago rest on them. */
+const MOST_KEPT = 200;
+
+const node = z.strictObject({
+  fingerprints: dated(z.strictObject({ fingerprint: hexOf(32), ...times }), MOST_ACCEPTED),
+  identities: dated(key(hexOf(65)), MOST_ACCEPTED),
+});
+
+const documentSchema = z.strictObject({
+  version: z.literal(1),
+  /** Counts up with every change. */
+  sequence: z.number().int().min(1),
+  issued: time,
+  installation: hexOf(16),
+  name: z.string().min(1).max(100),
+  authorities: dated(z.strictObject({ certificate: z.string().max(8_192), ...times }), MOST_ACCEPTED),
+  nodes: z.strictObject({ control: node, segments: node, keys: node, distribution: node }),
+  permitKeys: dated(key(hexOf(65)), MOST_KEPT),
+  logKeys: dated(key(z.string().max(300)), MOST_KEPT),
+  adminKey: hexOf(33),
+});
+
+/** The directory as the administrator signs it: every key with its times (spec/protocol.md, section 1.1). */
+export type DirectoryDocument = z.output<typeof documentSchema>;
+
+const signedSchema = z.strictObject({ directory: documentSchema, signature: z.string().max(1_024) });
+export type SignedDirectory = z.output<typeof signedSchema>;
+
+/** What a process is installed with, and believes before it has read anything. */
+export interface DirectoryAnchor {
+  readonly installation: string;
+  readonly adminKey: string;
+}
+
+function contextOf(installation: string): Bytes {
+  return concatBytes(utf8('millrace/v1/directory/'), fromHex(installation));
+}
+
+/** SHA-256 of the document in deterministic CBOR: what is signed. */
+export function documentHash(document: DirectoryDocument): Bytes {
+  return sha256(encodeCbor(document));
+}
+
+export async function signDirectory(admin: Signer, document: DirectoryDocument): Promise<SignedDirectory> {
+  const directory = parse(documentSchema, document, 'directory', 'E_CONFIG');
+  const context = contextOf(directory.installation);
+  const signature = await sign1(admin, keyId(admin.publicKey), documentHash(directory), context);
+  return { directory, signature: toHex(signature) };
+}
+
+/**
+ * @returns the document, once the administrator's signature over it has been verified
+ * @throws {MillraceError} E_DIRECTORY
+ */
+export function verifyDirectory(input: unknown, { installation, adminKey }: DirectoryAnchor): DirectoryDocument {
+  const { directory, signature } = parse(signedSchema, input, 'directory', 'E_DIRECTORY');
+  const refuse = (why: string, cause?: unknown) => new MillraceError('E_DIRECTORY', `the directory ${why}`, { cause });
+  if (directory.installation !== installation) throw refuse('is another installation’s');
+  if (directory.adminKey !== adminKey) throw refuse('names another administrator');
+  try {
+    const signed = parseSign1(fromHex(signature));
+    verifySign1(signed, 'ES256K', fromHex(adminKey), contextOf(installation), verifySignature);
+    if (!equalBytes(signed.payload, documentHash(directory))) throw refuse('was changed after it was signed');
+  } catch (cause) {
+    if (cause instanceof MillraceError && cause.code === 'E_DIRECTORY') throw cause;
+    throw refuse('is not signed by the administrator', cause);
+  }
+  return directory;
+}
+
+/** What counts at a time of this document. */
+export function directoryAt(document: DirectoryDocument, now: number): Directory {
+  const accepted = <T extends { until?: number | undefined }>(list: readonly T[]) =>
+    list.filter(({ until }) => until === undefined || until > now);
+  const former = <T extends { until?: number | undefined }>(list: readonly T[]) => accepted(list).slice(1);
+  const newest = <T>([first]: readonly T[]): T => {
+    if (first === undefined) throw new MillraceError('E_DIRECTORY', 'the directory lacks a key');
+    return first;
+  };
+  const kept = (list: DirectoryDocument['logKeys']) =>
+    list.flatMap(({ key, until }) => (until === undefined ? [] : [{ key, until }]));
+  const nodeOf = (role: NodeRole) => {
+    const { fingerprints, identities } = document.nodes[role];
+    return {
+      fingerprint: newest(fingerprints).fingerprint,
+      identity: newest(identities).key,
+      former: {
+        fingerprints: former(fingerprints).map(({ fingerprint }) => fingerprint),
+        identities: former(identities).map(({ key }) => key),
+      },
+    };
+  };
+  const { version, installation, name, authorities, permitKeys, logKeys, adminKey } = document;
+  return {
+    version,
+    installation,
+    name,
+    authority: accepted(authorities)
+      .map(({ certificate }) => certificate.trim())
+      .join('\n'),
+    nodes: {
+      control: nodeOf('control'),
+      segments: nodeOf('segments'),
+      keys: nodeOf('keys'),
+      distribution: nodeOf('distribution'),
+    },
+    permitKey: newest(permitKeys).key,
+    logKey: newest(logKeys).key,
+    adminKey,
+    former: { permitKeys: kept(permitKeys), logKeys: kept(logKeys) },
+  };
+}
+
+/** The document of a new installation: one key of each kind. */
+export function firstDocument(directory: Omit<Directory, 'former'>, now: number): DirectoryDocument {
+  const nodeOf = (role: NodeRole) => {
+    const { fingerprint, identity } = directory.nodes[role];
+    return { fingerprints: [{ fingerprint, since: now }], identities: [{ key: identity, since: now }] };
+  };
+  const { version, installation, name, adminKey } = directory;
+  return {
+    version,
+    sequence: 1,
+    issued: now,
+    installation,
+    name,
+    authorities: [{ certificate: directory.authority, since: now }],
+    nodes: {
+      control: nodeOf('control'),
+      segments: nodeOf('segments'),
+      keys: nodeOf('keys'),
+      distribution: nodeOf('distribution'),
+    },
+    permitKeys: [{ key: directory.permitKey, since: now }],
+    logKeys: [{ key: directory.logKey, since: now }],
+    adminKey,
+  };
+}

@@ -1,0 +1,210 @@
+import { open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  type Clock,
+  type Closable,
+  hexOf,
+  type Logger,
+  MillraceError,
+  parse,
+  toHex,
+  toMillraceError,
+} from '@millrace/base';
+import { z } from 'zod';
+import type { Directory } from './directory.ts';
+import {
+  type DirectoryAnchor,
+  type DirectoryDocument,
+  directoryAt,
+  documentHash,
+  verifyDirectory,
+} from './directory-document.ts';
+
+/** In the folder of every node, machine and user. */
+export const directoryFiles = {
+  directory: 'directory.json',
+  /** The newest one that was taken: an older one is refused from then on. */
+  seen: 'directory.seen',
+} as const;
+
+const seenSchema = z.strictObject({ sequence: z.number().int().min(1), hash: hexOf(32) });
+
+/** How often a process looks for a newer directory. */
+const LOOK_MS = 1_000;
+
+/** A directory that is read from a file, and read again when the file changes. */
+export interface DirectoryFile {
+  /** The same object throughout; its fields are those that count now. */
+  readonly directory: Directory;
+  /** Number of the document. */
+  readonly sequence: number;
+  /**
+   * Takes a newer document, and lets go of what has run out.
+   * @returns whether anything counts differently
+   * @throws {MillraceError} E_DIRECTORY, E_CONFIG: what was taken before goes on counting
+   */
+  refresh(): Promise<boolean>;
+}
+
+/** @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than one taken before), E_CONFIG */
+export async function openDirectory(options: {
+  /** File of the signed directory. */
+  readonly path: string;
+  /** Folder in which is noted how new it was. */
+  readonly folder: string;
+  readonly anchor: DirectoryAnchor;
+  readonly clock: Pick<Clock, 'now'>;
+}): Promise<DirectoryFile> {
+  const { path, folder, anchor, clock } = options;
+  let text = await readText(path);
+  let document = await take(text, path, folder, anchor);
+  let current = directoryAt(document, clock.now());
+  return {
+    directory: view(() => current),
+    get sequence() {
+      return document.sequence;
+    },
+    refresh: async () => {
+      const newer = await readText(path);
+      if (newer !== text) {
+        document = await take(newer, path, folder, anchor);
+        text = newer;
+      }
+      const next = directoryAt(document, clock.now());
+      const changed = JSON.stringify(next) !== JSON.stringify(current);
+      current = next;
+      return changed;
+    },
+  };
+}
+
+/** Looks for a newer directory until it is closed. */
+export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: () => void, logger: Logger): Closable {
+  let running: Promise<void> | undefined;
+  let refused = '';
+  const look = async () => {
+    try {
+      if (await file.refresh()) {
+        logger.info('the directory has changed');
+        onChange();
+      }
+      refused = '';
+    } catch (error) {
+      const coded = toMillraceError(error);
+      // Once, not every second.
+      if (coded.message !== refused) logger.error({ err: coded }, 'a directory is refused');
+      refused = coded.message;
+    }
+    running = undefined;
+  };
+  const timer = setInterval(() => {
+    running ??= look();
+  }, LOOK_MS);
+  timer.unref();
+  return {
+    close: async () => {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+/** Number of the newest directory that the process of this folder has taken; undefined before the first. */
+export async function seenSequence(folder: string): Promise<number | undefined> {
+  return (await readSeen(folder))?.sequence;
+}
+
+function view(current: () => Directory): Directory {
+  return {
+    version: 1,
+    get installation() {
+      return current().installation;
+    },
+    get name() {
+      return current().name;
+    },
+    get authority() {
+      return current().authority;
+    },
+    get nodes() {
+      return current().nodes;
+    },
+    get permitKey() {
+      return current().permitKey;
+    },
+    get logKey() {
+      return current().logKey;
+    },
+    get adminKey() {
+      return current().adminKey;
+    },
+    get former() {
+      return current().former ?? { permitKeys: [], logKeys: [] };
+    },
+  };
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  }
+}
+
+async function take(text: string, path: string, folder: string, anchor: DirectoryAnchor): Promise<DirectoryDocument> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new MillraceError('E_DIRECTORY', `${path} is not JSON`, { cause });
+  }
+  const document = verifyDirectory(json, anchor);
+  await refuseOlder(document, folder);
+  return document;
+}
+
+/** @throws {MillraceError} E_DIRECTORY when a newer one, or another one of the same number, was taken before */
+export async function refuseOlder(document: DirectoryDocument, folder: string): Promise<void> {
+  const { sequence } = document;
+  const hash = toHex(documentHash(document));
+  const seen = await readSeen(folder);
+  if (seen?.sequence === sequence && seen.hash === hash) return;
+  if (seen !== undefined && sequence <= seen.sequence) {
+    throw new MillraceError(
+      'E_DIRECTORY',
+      `the directory is number ${sequence}; number ${seen.sequence} was taken before`,
+    );
+  }
+  await writeDurably(join(folder, directoryFiles.seen), `${JSON.stringify({ sequence, hash })}\n`);
+}
+
+async function readSeen(folder: string): Promise<z.output<typeof seenSchema> | undefined> {
+  const path = join(folder, directoryFiles.seen);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  }
+  try {
+    return parse(seenSchema, JSON.parse(text), directoryFiles.seen, 'E_CONFIG');
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `${path} is damaged`, { cause });
+  }
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  const staged = `${path}.tmp`;
+  const file = await open(staged, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(staged, path);
+  const folder = await open(dirname(path), 'r');
+  await folder.sync().finally(() => folder.close());
+}
