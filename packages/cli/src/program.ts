@@ -70,6 +70,7 @@ export function createProgram(surroundings: Surroundings, exited: (code: number)
   addOwner(group, add);
   addOperator(program, group, add);
   addProofs(group, add);
+  addKeys(program, group, add);
   addPeer(program, add);
   add(
     program,
@@ -283,6 +284,25 @@ function addProofs(group: Group, add: Add): void {
   add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
     (await import('./commands/checks.ts')).checkVault(context, options),
   ).option('--deep', 'read every cell, too');
+}
+
+/** Keys and certificates of the installation, and what takes their place. */
+function addKeys(program: Command, group: Group, add: Add): void {
+  const key = group('key', 'keys and certificates of the installation');
+  add(key, 'list', 'every certificate and key, and until when it counts', async (context) =>
+    (await import('./commands/keys.ts')).list(context),
+  );
+  add(
+    key,
+    'rotate <what>',
+    'replace tls, identity, permit, log or authority; nodes are started again one after the other, prints go on',
+    async (context, [what = ''], options) => (await import('./commands/keys.ts')).rotate(context, what, options),
+  )
+    .option('--node <role>', 'of this node only (with tls and identity)')
+    .option('--overlap <days>', 'how long the old goes on being accepted; 0 for a key that was stolen (default: 7)');
+  add(program, 'renew', 'renew the certificates that run out within 30 days', async (context, _, options) =>
+    (await import('./commands/keys.ts')).renew(context, options),
+  ).option('--all', 'renew all certificates');
 }
 
 /** From one computer to another: these need no installation. */

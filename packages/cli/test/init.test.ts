@@ -142,7 +142,7 @@ describe('opening', () => {
     const other = await testInstallation();
     await writeFile(other.layout.directory, '{"version":1}');
     await expect(openInstallation(other.layout.home)).rejects.toMatchObject({
-      code: 'E_CONFIG',
+      code: 'E_DIRECTORY',
       message: expect.stringMatching(/directory/),
     });
     await writeFile(other.layout.directory, 'not json');

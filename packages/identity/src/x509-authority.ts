@@ -57,7 +57,8 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
         subject: `CN=${partyUri(party)}`,
         issuer: certificate.subject,
         notBefore: new Date(now() - DAY),
-        notAfter: new Date(now() + 365 * DAY),
+        // None outlasts the authority.
+        notAfter: new Date(Math.min(now() + 365 * DAY, certificate.notAfter.getTime())),
         signingAlgorithm: algorithm,
         publicKey: keys.publicKey,
         signingKey,

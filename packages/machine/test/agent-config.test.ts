@@ -43,7 +43,7 @@ const wrong: readonly (readonly [string, string, object])[] = [
     'agent.engine',
     { agent: { order: 16, suite: 'keccak256', hints: 'dense', engine: 'abacus' } },
   ],
-  ['a directory of nothing', 'directory', { directory: {} }],
+  ['an installation of no name', 'installation', { installation: '' }],
 ];
 test.each(wrong)('%s is refused by name', async (_, name, change) => {
   await writeFile(join(folder, 'machine.json'), JSON.stringify({ ...settingsOf(cloud), ...change }));
@@ -60,7 +60,7 @@ test('settings that are not JSON, and files that are missing or wrong, are named
     message: expect.stringContaining('not JSON'),
   });
   await writeFile(join(folder, 'machine.json'), JSON.stringify(settingsOf(cloud)));
-  for (const name of ['tls.crt.pem', 'tls.key.pem', 'identity.key', 'machine.json']) {
+  for (const name of ['tls.crt.pem', 'tls.key.pem', 'identity.key', 'machine.json', 'directory.json']) {
     const path = join(folder, name);
     const saved = await readFile(path);
     await rm(path);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, concatBytes, createLogger } from '@millrace/base';
 import type { createReceiver } from '@millrace/live-matrix';
+import { firstDocument, signDirectory } from '@millrace/protocol';
 import { onTestFailed } from 'vitest';
 import { type Agent, createAgent } from '../src/agent/agent.ts';
 import { loadMachineConfig, type MachineConfig } from '../src/agent/config.ts';
@@ -47,7 +48,8 @@ export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
 
 export const settingsOf = (cloud: TestCloud, options: Partial<BenchOptions> = {}) => ({
   role: 'machine',
-  directory: cloud.directory,
+  installation: cloud.directory.installation,
+  adminKey: cloud.directory.adminKey,
   serial: cloud.registration.serial,
   kind: cloud.registration.kind,
   profile: cloud.registration.profile,
@@ -61,6 +63,8 @@ export async function writeFolder(cloud: TestCloud, settings: unknown): Promise<
   const folder = await mkdtemp(join(tmpdir(), 'millrace-agent-'));
   await mkdir(join(folder, 'data'));
   await writeFile(join(folder, 'machine.json'), JSON.stringify(settings));
+  const signed = await signDirectory(cloud.admin, firstDocument(cloud.directory, 1));
+  await writeFile(join(folder, 'directory.json'), JSON.stringify(signed));
   await writeFile(join(folder, 'tls.crt.pem'), cloud.machineTls.certificate);
   await writeFile(join(folder, 'tls.key.pem'), cloud.machineTls.key);
   await writeFile(join(folder, 'identity.key'), cloud.machineKey.exportSecret());

@@ -9,17 +9,20 @@ import { lockHolder } from '../supervisor/lock.ts';
 import type { ProcessStatus } from '../supervisor/managed-process.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
 import type { Context } from './context.ts';
+import { expiryNotice, toJson } from './keys.ts';
 
 /** Exit code 5 when something of it does not run, 6 when a node is in quarantine. */
 export async function status(context: Context): Promise<number> {
   const { terminal, clock } = context;
-  const installation = await openInstallation(context.home);
+  const installation = await openInstallation(context.home, clock);
   const { layout } = installation;
   const supervisor = await readSupervisorStatus(layout.run);
+  const { entries, lines: notices } = await expiryNotice(installation, clock.now());
+  const expiring = entries.map(toJson);
   if (supervisor === undefined) {
     terminal.result(
-      { home: layout.home, running: false },
-      `Nothing runs in ${layout.home}. Start it with \`${commandName} up\`.`,
+      { home: layout.home, running: false, expiring },
+      [`Nothing runs in ${layout.home}. Start it with \`${commandName} up\`.`, ...notices].join('\n'),
     );
     return 5;
   }
@@ -46,8 +49,9 @@ export async function status(context: Context): Promise<number> {
     ),
     '',
     ...controlLines(control, now),
+    ...notices,
   ];
-  terminal.result({ home: layout.home, running: true, addresses, ...supervisor, control }, lines.join('\n'));
+  terminal.result({ home: layout.home, running: true, addresses, ...supervisor, control, expiring }, lines.join('\n'));
   if (!('error' in control) && (control.quarantine ?? []).length > 0) return 6;
   return supervisor.processes.every(({ state }) => state === 'running') && !('error' in control) ? 0 : 5;
 }

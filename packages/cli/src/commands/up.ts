@@ -1,8 +1,11 @@
+import { toMillraceError } from '@millrace/base';
 import { registerAll } from '../client/registration.ts';
 import { openSession } from '../client/session.ts';
 import { type Installation, openInstallation } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
+import { noProcesses, type Processes, supervisedProcesses } from '../rotation/processes.ts';
+import { renewDaily, renewDue } from '../rotation/upkeep.ts';
 import { format } from '../supervisor/children.ts';
 import type { ProcessStatus } from '../supervisor/managed-process.ts';
 import { defaultPorts } from '../supervisor/ports.ts';
@@ -46,6 +49,17 @@ export async function start(context: Context, installation: Installation, option
   const { clock, random, signal, entries, terminal } = context;
   const port = (text: string | undefined, option: string) =>
     text === undefined ? undefined : wholeNumber(text, option, 1, 65_535);
+  const { run } = installation.layout;
+  const renewal = (processes: Processes) => ({ installation, processes, clock, random, signal });
+  const renew = async (processes: Processes) => {
+    try {
+      const done = await renewDue(renewal(processes));
+      if (done !== undefined) terminal.say(done);
+    } catch (error) {
+      // It runs without; `millrace status` goes on saying so.
+      terminal.say(toMillraceError(error).message);
+    }
+  };
   const running = await startInstallation({
     installation,
     clock,
@@ -59,6 +73,7 @@ export async function start(context: Context, installation: Installation, option
       const news = newsOf(status);
       if (news !== undefined) terminal.say(news);
     },
+    prepare: () => renew(noProcesses),
     register: async () => {
       const admin = await openSession({ installation, user: 'admin', clock, random, signal });
       try {
@@ -69,6 +84,8 @@ export async function start(context: Context, installation: Installation, option
     },
   });
   context.onInsist(() => running.supervisor.kill());
+  const daily = renewDaily(renewal(supervisedProcesses(run, clock, signal)), (line) => terminal.say(line));
+  signal.addEventListener('abort', () => void daily.close(), { once: true });
   return running;
 }
 

@@ -31,6 +31,11 @@ import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, u
 const HOSTS = ['127.0.0.1', 'localhost', '::1'] as const;
 const PASSIVE: readonly NodeRole[] = ['control', 'distribution'];
 
+/** Names that the certificate of a party carries beside its own. */
+export function hostsOf(role: NodeRole | 'user' | 'machine'): readonly string[] {
+  return PASSIVE.some((passive) => passive === role) ? HOSTS : [];
+}
+
 /** The first machine: a virtual printer that runs this much faster than real time, and says so in its profile. */
 export const FIRST_MACHINE = { name: 'virtual-1', factor: 240, material: 'PLA' } as const;
 
@@ -189,7 +194,7 @@ async function createUser(layout: Layout, authority: Authority, name: string): P
 async function createNode(layout: Layout, authority: Authority, role: NodeRole) {
   const folder = await makeFolder(layout.node(role));
   await makeFolder(join(folder, nodeFiles.data));
-  const tls = await authority.issue({ role }, PASSIVE.includes(role) ? HOSTS : []);
+  const tls = await authority.issue({ role }, hostsOf(role));
   await writeTls(folder, nodeFiles, tls);
   return {
     fingerprint: fingerprint(tls.certificate),

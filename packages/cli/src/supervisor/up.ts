@@ -2,6 +2,9 @@ import type { Clock } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import { finishRestoring } from '../backup/swap.ts';
 import type { Installation } from '../installation/open.ts';
+import { finishRotation } from '../rotation/finish.ts';
+import { noProcesses } from '../rotation/processes.ts';
+import { asOnlyRotation } from '../rotation/rotate.ts';
 import { builtEntries, type Entries, machineProcess, nodeProcess, requireEntries } from './children.ts';
 import type { BackOff, ProcessStatus } from './managed-process.ts';
 import { areFree, chooseAddresses, defaultPorts, type PortWishes } from './ports.ts';
@@ -16,6 +19,8 @@ export interface UpOptions {
   readonly entries?: Entries;
   readonly backOff?: BackOff;
   readonly onChange?: (status: ProcessStatus) => void;
+  /** Before anything starts: nobody else works on the installation. */
+  prepare?(): Promise<void>;
   /** Registers users and machines with the control node; machines start after it. */
   register(addresses: Addresses): Promise<void>;
   /** Aborts the start: what runs already is stopped. */
@@ -46,6 +51,8 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
   signal?.addEventListener('abort', abort, { once: true });
   try {
     await finishRestoring(layout);
+    await asOnlyRotation(installation, () => finishRotation({ installation, processes: noProcesses, clock, signal }));
+    await options.prepare?.();
     const addresses = await startPassive(options, supervisor, entries);
     await supervisor.publish(addresses);
     for (const role of ['segments', 'keys'] as const) {

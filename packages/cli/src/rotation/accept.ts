@@ -1,0 +1,187 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { toHex, wipe } from '@millrace/base';
+import { fingerprint, isIssuedBy, p256Key } from '@millrace/identity';
+import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
+import type { DirectoryDocument, NodeRole } from '@millrace/protocol';
+import { readBytes } from '../installation/files.ts';
+import { nodeFiles, nodeRoles } from '../installation/layout.ts';
+import type { Installation } from '../installation/open.ts';
+import { allPlaces, certificateOf, nodePlaces } from './places.ts';
+import { exists, staged } from './staged.ts';
+
+/** What lies beside keys, ready to take their place: its public parts. */
+export interface StagedNames {
+  readonly authority?: string;
+  readonly fingerprints: Partial<Record<NodeRole, string>>;
+  readonly identities: Partial<Record<NodeRole, string>>;
+  readonly permitKey?: string;
+  readonly logKey?: string;
+}
+
+export async function stagedNames(installation: Installation): Promise<StagedNames> {
+  const { layout, description } = installation;
+  const fingerprints: Partial<Record<NodeRole, string>> = {};
+  const identities: Partial<Record<NodeRole, string>> = {};
+  for (const place of nodePlaces(installation)) {
+    const certificate = staged(certificateOf(place));
+    if (await exists(certificate)) fingerprints[place.party.role] = fingerprint(await readFile(certificate, 'utf8'));
+  }
+  for (const role of nodeRoles) {
+    const point = await pointIn(join(layout.node(role), nodeFiles.identity));
+    if (point !== undefined) identities[role] = point;
+  }
+  const permitKey = await pointIn(join(layout.node('control'), nodeFiles.permitKey));
+  const logKey = await verifierKeyIn(join(layout.node('control'), nodeFiles.logKey), description.installation);
+  const authorityFile = staged(layout.authority.certificate);
+  const authority = (await exists(authorityFile)) ? await readFile(authorityFile, 'utf8') : undefined;
+  return {
+    fingerprints,
+    identities,
+    ...(authority === undefined ? {} : { authority }),
+    ...(permitKey === undefined ? {} : { permitKey }),
+    ...(logKey === undefined ? {} : { logKey }),
+  };
+}
+
+interface Dated {
+  readonly since: number;
+  readonly until?: number | undefined;
+}
+
+/** Puts a new entry before the others; the newest until now gets an end, and what has ended goes unless it is kept. */
+function before<T extends Dated>(
+  list: readonly T[],
+  entry: T | undefined,
+  until: number,
+  keep: boolean,
+  now: number,
+): T[] {
+  if (entry === undefined) return [...list];
+  const former = list.map((old) => ({ ...old, until: old.until ?? until }));
+  return [entry, ...former.filter((old) => keep || old.until > now)];
+}
+
+/** The document in which everything that is staged counts, and what it replaces counts for the overlap. */
+export function accepting(
+  document: DirectoryDocument,
+  names: StagedNames,
+  { now, overlapMs }: { readonly now: number; readonly overlapMs: number },
+): DirectoryDocument {
+  const until = now + overlapMs;
+  const since = now;
+  const fresh = (
+    list: readonly { key: string; since: number; until?: number | undefined }[],
+    key: string | undefined,
+  ) => (key === undefined || list.some((known) => known.key === key) ? undefined : { key, since });
+  const nodeOf = (role: NodeRole): DirectoryDocument['nodes'][NodeRole] => {
+    const { fingerprints, identities } = document.nodes[role];
+    const print = names.fingerprints[role];
+    const known = print === undefined || fingerprints.some((entry) => entry.fingerprint === print);
+    return {
+      fingerprints: before(fingerprints, known ? undefined : { fingerprint: print, since }, until, false, now),
+      identities: before(identities, fresh(identities, names.identities[role]), until, false, now),
+    };
+  };
+  const { authorities, permitKeys, logKeys } = document;
+  const authority =
+    names.authority === undefined || authorities.some(({ certificate }) => certificate === names.authority)
+      ? undefined
+      : { certificate: names.authority, since };
+  return {
+    ...document,
+    authorities: before(authorities, authority, until, false, now),
+    nodes: {
+      control: nodeOf('control'),
+      segments: nodeOf('segments'),
+      keys: nodeOf('keys'),
+      distribution: nodeOf('distribution'),
+    },
+    permitKeys: before(permitKeys, fresh(permitKeys, names.permitKey), until, true, now),
+    logKeys: before(logKeys, fresh(logKeys, names.logKey), until, true, now),
+  };
+}
+
+/** The document in which nothing counts any more but the newest of everything that `names` replaced. */
+export function ending(document: DirectoryDocument, now: number): DirectoryDocument {
+  const end = <T extends Dated>(list: readonly T[]): T[] =>
+    list.map((entry) => (entry.until === undefined ? entry : { ...entry, until: Math.min(entry.until, now) }));
+  const nodeOf = (role: NodeRole): DirectoryDocument['nodes'][NodeRole] => ({
+    fingerprints: end(document.nodes[role].fingerprints),
+    identities: end(document.nodes[role].identities),
+  });
+  return {
+    ...document,
+    authorities: end(document.authorities),
+    nodes: {
+      control: nodeOf('control'),
+      segments: nodeOf('segments'),
+      keys: nodeOf('keys'),
+      distribution: nodeOf('distribution'),
+    },
+    permitKeys: end(document.permitKeys),
+    logKeys: end(document.logKeys),
+  };
+}
+
+/** Paths of staged files that the directory does not name: left by a rotation that was cut short before it counted. */
+export async function unaccepted(installation: Installation, document: DirectoryDocument): Promise<string[]> {
+  const { layout } = installation;
+  const names = await stagedNames(installation);
+  const stale: string[] = [];
+  const authorities = document.authorities.map(({ certificate }) => certificate);
+  if (names.authority !== undefined && !authorities.includes(names.authority))
+    stale.push(layout.authority.certificate, layout.authority.key);
+  for (const place of allPlaces(installation)) {
+    const next = staged(certificateOf(place));
+    const key = join(place.folder, place.files.tlsKey);
+    if (!(await exists(next))) {
+      // The certificate is staged last and put in its place last.
+      if (await exists(staged(key))) stale.push(key);
+      continue;
+    }
+    const certificate = await readFile(next, 'utf8');
+    const { party } = place;
+    const counts =
+      'name' in party
+        ? authorities.some((authority) => isIssuedBy(certificate, authority))
+        : document.nodes[party.role].fingerprints.some((entry) => entry.fingerprint === fingerprint(certificate));
+    if (!counts) stale.push(certificateOf(place), key);
+  }
+  for (const role of nodeRoles) {
+    const identity = names.identities[role];
+    if (identity !== undefined && !document.nodes[role].identities.some(({ key }) => key === identity))
+      stale.push(join(layout.node(role), nodeFiles.identity));
+  }
+  const control = layout.node('control');
+  if (names.permitKey !== undefined && !document.permitKeys.some(({ key }) => key === names.permitKey))
+    stale.push(join(control, nodeFiles.permitKey));
+  if (names.logKey !== undefined && !document.logKeys.some(({ key }) => key === names.logKey))
+    stale.push(join(control, nodeFiles.logKey));
+  return stale;
+}
+
+async function pointIn(path: string): Promise<string | undefined> {
+  return readStaged(path, (secret) => {
+    const key = p256Key(secret);
+    key.close();
+    return toHex(key.publicKey);
+  });
+}
+
+async function verifierKeyIn(path: string, installation: string): Promise<string | undefined> {
+  return readStaged(path, (secret) => {
+    const { name, publicKey } = ed25519NoteSigner(`millrace/${installation}`, secret);
+    return formatVerifierKey(name, publicKey);
+  });
+}
+
+async function readStaged<T>(path: string, read: (secret: Uint8Array) => T): Promise<T | undefined> {
+  if (!(await exists(staged(path)))) return undefined;
+  const secret = await readBytes(staged(path));
+  try {
+    return read(secret);
+  } finally {
+    wipe(secret);
+  }
+}

@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import { fromHex } from '@millrace/base';
+import { expiryOf, fingerprint, keyName } from '@millrace/identity';
+import type { DirectoryDocument } from '@millrace/protocol';
+import { nodeRoles } from '../installation/layout.ts';
+import type { Installation } from '../installation/open.ts';
+import { DAY_MS, KEY_DAYS, NOTICE_DAYS } from './names.ts';
+import { allPlaces, certificateOf, type Place } from './places.ts';
+import { readDocument } from './publish.ts';
+
+/** A key or certificate of the installation. */
+export interface KeyEntry {
+  readonly kind: 'certificate' | 'key';
+  /** What it is for: `authority`, `tls`, `identity`, `permit`, `log`, `user`, `machine`. */
+  readonly use: string;
+  /** Whose it is. */
+  readonly of: string;
+  /** Beginning of its fingerprint or name. */
+  readonly id: string;
+  /** ms since 1970; null for keys that name somebody: another key is another user or machine. */
+  readonly expires: number | null;
+  /** Accepted beside a newer one, or kept to verify what it signed. */
+  readonly former: boolean;
+}
+
+/** Everything that can run out, and the keys that cannot. */
+export async function listKeys(installation: Installation): Promise<KeyEntry[]> {
+  const document = await readDocument(installation);
+  const entries: KeyEntry[] = document.authorities.map(({ certificate, until }, i) => ({
+    kind: 'certificate',
+    use: 'authority',
+    of: 'installation',
+    id: fingerprint(certificate).slice(0, 16),
+    expires: Math.min(expiryOf(certificate), until ?? Number.POSITIVE_INFINITY),
+    former: i > 0,
+  }));
+  for (const place of allPlaces(installation)) entries.push(await certificateEntry(place));
+  entries.push(...formerCertificates(document));
+  for (const role of nodeRoles) entries.push(...keyEntries('identity', role, document.nodes[role].identities));
+  entries.push(...keyEntries('permit', 'control', document.permitKeys));
+  entries.push(...keyEntries('log', 'control', document.logKeys));
+  const { users, machines } = installation.description;
+  for (const { name, user } of users)
+    entries.push({ kind: 'key', use: 'user', of: name, id: user.slice(0, 16), expires: null, former: false });
+  for (const { name, registration } of machines) {
+    const id = registration.machine.slice(0, 16);
+    entries.push({ kind: 'key', use: 'machine', of: name, id, expires: null, former: false });
+  }
+  return entries;
+}
+
+/** What runs out within the notice, or has; what has been replaced may. */
+export function expiring(entries: readonly KeyEntry[], now: number): KeyEntry[] {
+  return entries.filter(({ expires, former }) => !former && expires !== null && expires - now < NOTICE_DAYS * DAY_MS);
+}
+
+/** Parties whose certificates run out within the notice. */
+export async function placesDue(installation: Installation, now: number): Promise<Place[]> {
+  const due: Place[] = [];
+  for (const place of allPlaces(installation))
+    if (expiryOf(await readFile(certificateOf(place), 'utf8')) - now < NOTICE_DAYS * DAY_MS) due.push(place);
+  return due;
+}
+
+/** Whether the authority's own certificate runs out within the notice. */
+export async function authorityDue({ layout }: Installation, now: number): Promise<boolean> {
+  return expiryOf(await readFile(layout.authority.certificate, 'utf8')) - now < NOTICE_DAYS * DAY_MS;
+}
+
+async function certificateEntry(place: Place): Promise<KeyEntry> {
+  const certificate = await readFile(certificateOf(place), 'utf8');
+  const expires = expiryOf(certificate);
+  return {
+    kind: 'certificate',
+    use: 'tls',
+    of: place.name,
+    id: fingerprint(certificate).slice(0, 16),
+    expires,
+    former: false,
+  };
+}
+
+function formerCertificates({ nodes }: DirectoryDocument): KeyEntry[] {
+  return nodeRoles.flatMap((role) =>
+    nodes[role].fingerprints.slice(1).map(({ fingerprint: print, until = 0 }) => ({
+      kind: 'certificate' as const,
+      use: 'tls',
+      of: role,
+      id: print.slice(0, 16),
+      expires: until,
+      former: true,
+    })),
+  );
+}
+
+function keyEntries(use: string, of: string, list: DirectoryDocument['logKeys']): KeyEntry[] {
+  return list.map(({ key, since, until }) => ({
+    kind: 'key',
+    use,
+    of,
+    id: use === 'log' ? (key.split('+')[1] ?? '') : keyName(fromHex(key)).slice(0, 16),
+    expires: until ?? since + KEY_DAYS * DAY_MS,
+    former: until !== undefined,
+  }));
+}

@@ -1,0 +1,44 @@
+import { join } from 'node:path';
+import type { NodeRole } from '@millrace/protocol';
+import { machineFiles, nodeFiles, nodeRoles, userFiles } from '../installation/layout.ts';
+import type { Installation } from '../installation/open.ts';
+
+/** A party that has a TLS certificate in its folder. */
+export interface Place {
+  readonly party: { readonly role: NodeRole } | { readonly role: 'user' | 'machine'; readonly name: string };
+  /** As people know it. */
+  readonly name: string;
+  readonly folder: string;
+  readonly files: { readonly certificate: string; readonly tlsKey: string };
+}
+
+export function nodePlaces({
+  layout,
+}: Pick<Installation, 'layout'>): (Place & { readonly party: { readonly role: NodeRole } })[] {
+  return nodeRoles.map((role) => ({ party: { role }, name: role, folder: layout.node(role), files: nodeFiles }));
+}
+
+export function userPlaces({ layout, description }: Pick<Installation, 'layout' | 'description'>): Place[] {
+  return description.users.map(({ name, user }) => ({
+    party: { role: 'user', name: user },
+    name,
+    folder: layout.user(name),
+    files: userFiles,
+  }));
+}
+
+export function machinePlaces({ layout, description }: Pick<Installation, 'layout' | 'description'>): Place[] {
+  return description.machines.map(({ name, registration }) => ({
+    party: { role: 'machine', name: registration.machine },
+    name,
+    folder: layout.machine(name),
+    files: machineFiles,
+  }));
+}
+
+export function allPlaces(installation: Pick<Installation, 'layout' | 'description'>): Place[] {
+  return [...nodePlaces(installation), ...machinePlaces(installation), ...userPlaces(installation)];
+}
+
+export const certificateOf = ({ folder, files }: Place): string => join(folder, files.certificate);
+export const tlsKeyOf = ({ folder, files }: Place): string => join(folder, files.tlsKey);

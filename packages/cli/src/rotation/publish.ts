@@ -1,0 +1,84 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, MillraceError, sleep } from '@millrace/base';
+import {
+  type DirectoryDocument,
+  directoryFiles,
+  type SignedDirectory,
+  seenSequence,
+  signDirectory,
+  verifyDirectory,
+} from '@millrace/protocol';
+import { readJson, replaceFile, toJsonFile } from '../installation/files.ts';
+import { type Installation, openUser } from '../installation/open.ts';
+import { machinePlaces, nodePlaces } from './places.ts';
+import type { Processes } from './processes.ts';
+import { exists, syncFolder } from './staged.ts';
+
+const LOOK_MS = 100;
+const TAKEN_MS = 60_000;
+
+/** The document as it lies at home, its signature verified. */
+export async function readDocument({ layout, description }: Installation): Promise<DirectoryDocument> {
+  return verifyDirectory(await readJson(layout.directory), description);
+}
+
+/**
+ * Signs the next directory and makes it the installation's: durable when it resolves. It is not spread yet.
+ * @throws {MillraceError} E_CONFIG when the administrator's key is not here
+ */
+export async function publish(
+  installation: Installation,
+  clock: Clock,
+  change: (document: DirectoryDocument) => DirectoryDocument,
+): Promise<void> {
+  const before = await readDocument(installation);
+  const after = change(before);
+  if (JSON.stringify(after) === JSON.stringify(before)) return;
+  const admin = await openUser(installation, 'admin');
+  let signed: SignedDirectory;
+  try {
+    signed = await signDirectory(admin.signer, { ...after, sequence: before.sequence + 1, issued: clock.now() });
+  } finally {
+    admin.close();
+  }
+  const { layout } = installation;
+  await replaceFile(layout.directory, toJsonFile(signed), 0o644);
+  await syncFolder(layout.home);
+  await installation.directories.refresh();
+}
+
+/**
+ * Copies the directory into the folders of nodes and machines, and waits until every process that runs has taken it.
+ * @throws {MillraceError} E_TIMEOUT naming the process that does not
+ */
+export async function spread(
+  installation: Installation,
+  processes: Processes,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { sequence } = await readDocument(installation);
+  const text = await readFile(installation.layout.directory, 'utf8');
+  const places = [...nodePlaces(installation), ...machinePlaces(installation)];
+  for (const { folder } of places) {
+    const path = join(folder, directoryFiles.directory);
+    if (!(await exists(folder)) || ((await exists(path)) && (await readFile(path, 'utf8')) === text)) continue;
+    await replaceFile(path, text, 0o644);
+    await syncFolder(folder);
+  }
+  const began = clock.monotonic();
+  for (;;) {
+    const running = new Set(await processes.running());
+    const behind: string[] = [];
+    for (const { name, folder } of places)
+      if (running.has(name) && ((await seenSequence(folder)) ?? 0) < sequence) behind.push(name);
+    if (behind.length === 0) return;
+    if (clock.monotonic() - began > TAKEN_MS)
+      throw new MillraceError(
+        'E_TIMEOUT',
+        `${behind.join(', ')} did not take directory number ${sequence}; see the log`,
+      );
+    await sleep(LOOK_MS, signal);
+  }
+}
