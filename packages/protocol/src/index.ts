@@ -14,3 +14,4 @@ export * from './sealed-keys.ts';
 export * from './session.ts';
 export * from './socket.ts';
 export * from './telemetry.ts';
+export * from './tls-files.ts';

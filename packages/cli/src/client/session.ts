@@ -30,7 +30,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const user = await openUser(installation, options.user);
   const { directory } = installation;
   // A command may outlast a rotation.
-  const watch = watchDirectory(installation.directories, () => undefined, silentLogger);
+  const refresh = async () => {
+    const renewed = await user.refresh();
+    return (await installation.directories.refresh()) || renewed;
+  };
+  const watch = watchDirectory({ refresh }, () => undefined, silentLogger);
   const api = createApi({
     directory,
     addresses,

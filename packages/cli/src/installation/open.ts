@@ -2,7 +2,14 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, MillraceError, systemClock, wipe } from '@millrace/base';
 import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
-import { type Addresses, type Directory, type DirectoryFile, openDirectory, parseAddresses } from '@millrace/protocol';
+import {
+  type Addresses,
+  type Directory,
+  type DirectoryFile,
+  openDirectory,
+  openTlsFiles,
+  parseAddresses,
+} from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
 import { type Description, type MachineEntry, parseDescription, type UserEntry } from './description.ts';
 import { readBytes, readJson, readJsonIfThere } from './files.ts';
@@ -52,7 +59,10 @@ export interface User {
   readonly entry: UserEntry;
   readonly folder: string;
   readonly signer: MemorySigner;
+  /** As it was in the folder when it was read last. */
   readonly tls: TlsIdentity;
+  /** Reads the certificate again. */
+  refresh(): Promise<boolean>;
   /** Wipes the keys. */
   close(): void;
 }
@@ -70,19 +80,22 @@ export async function openUser(installation: Installation, name: string): Promis
   } finally {
     wipe(secret);
   }
-  const tls = {
-    certificate: new TextDecoder().decode(await readBytes(join(folder, userFiles.certificate))),
-    key: await readBytes(join(folder, userFiles.tlsKey)),
-  };
+  const tls = await openTlsFiles({
+    certificate: join(folder, userFiles.certificate),
+    key: join(folder, userFiles.tlsKey),
+  });
   return {
     name: entry.name,
     entry,
     folder,
     signer,
-    tls,
+    get tls() {
+      return tls.identity;
+    },
+    refresh: () => tls.refresh(),
     close: () => {
       signer.close();
-      wipe(tls.key);
+      tls.close();
     },
   };
 }

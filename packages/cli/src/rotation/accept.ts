@@ -102,25 +102,27 @@ export function accepting(
   };
 }
 
-/** The document in which nothing counts any more but the newest of everything that `names` replaced. */
-export function ending(document: DirectoryDocument, now: number): DirectoryDocument {
-  const end = <T extends Dated>(list: readonly T[]): T[] =>
-    list.map((entry) => (entry.until === undefined ? entry : { ...entry, until: Math.min(entry.until, now) }));
+/** The document in which nothing counts any more of what `names` have replaced. */
+export function ending(document: DirectoryDocument, names: StagedNames, now: number): DirectoryDocument {
+  const end = <T extends Dated>(list: readonly T[], replaced: string | undefined): T[] =>
+    list.map((entry) =>
+      entry.until === undefined || replaced === undefined ? entry : { ...entry, until: Math.min(entry.until, now) },
+    );
   const nodeOf = (role: NodeRole): DirectoryDocument['nodes'][NodeRole] => ({
-    fingerprints: end(document.nodes[role].fingerprints),
-    identities: end(document.nodes[role].identities),
+    fingerprints: end(document.nodes[role].fingerprints, names.fingerprints[role]),
+    identities: end(document.nodes[role].identities, names.identities[role]),
   });
   return {
     ...document,
-    authorities: end(document.authorities),
+    authorities: end(document.authorities, names.authority),
     nodes: {
       control: nodeOf('control'),
       segments: nodeOf('segments'),
       keys: nodeOf('keys'),
       distribution: nodeOf('distribution'),
     },
-    permitKeys: end(document.permitKeys),
-    logKeys: end(document.logKeys),
+    permitKeys: end(document.permitKeys, names.permitKey),
+    logKeys: end(document.logKeys, names.logKey),
   };
 }
 

@@ -33,6 +33,7 @@ export async function finishRotation(options: FinishOptions): Promise<NodeRole[]
     const { role } = place.party;
     if (!(await replaceKeysOf(installation, role))) continue;
     signal?.throwIfAborted();
+    if (!(await processes.running()).includes(role)) continue;
     await processes.restart(role);
     restarted.push(role);
   }
@@ -68,7 +69,8 @@ async function keepFormerLogKey(folder: string): Promise<void> {
   }
 }
 
-async function eraseFormerLogKey(installation: Installation, clock: Clock): Promise<void> {
+/** Once it counts no more. */
+export async function eraseFormerLogKey(installation: Installation, clock: Clock): Promise<void> {
   const path = join(installation.layout.node('control'), nodeFiles.formerLogKey);
   if (!(await exists(path))) return;
   const secret = await readBytes(path);

@@ -8,7 +8,7 @@ import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { acquireLock } from '../supervisor/lock.ts';
 import { accepting, ending, stagedNames } from './accept.ts';
-import { finishRotation } from './finish.ts';
+import { eraseFormerLogKey, finishRotation } from './finish.ts';
 import { DAY_MS, OVERLAP_DAYS, type Rotatable } from './names.ts';
 import { allPlaces, nodePlaces, type Place } from './places.ts';
 import type { Processes } from './processes.ts';
@@ -93,8 +93,9 @@ async function bringIn(options: RotationOptions): Promise<NodeRole[]> {
   await publish(installation, clock, (document) => accepting(document, names, { now: clock.now(), overlapMs }));
   const restarted = await finishRotation(options);
   if (overlapDays === 0) {
-    await publish(installation, clock, (document) => ending(document, clock.now()));
+    await publish(installation, clock, (document) => ending(document, names, clock.now()));
     await spread(installation, processes, clock, signal);
+    await eraseFormerLogKey(installation, clock);
   }
   return restarted;
 }

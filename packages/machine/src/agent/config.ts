@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, type Clock, hexOf, MillraceError, parse, systemClock, wipe } from '@millrace/base';
-import { isTlsPair, type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
+import { type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
 import { engineNames } from '@millrace/live-matrix';
 import {
   type Directory,
@@ -9,6 +9,7 @@ import {
   directoryFiles,
   type MachineProfile,
   openDirectory,
+  openTlsFiles,
   profileSchema,
 } from '@millrace/protocol';
 import { z } from 'zod';
@@ -103,20 +104,14 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
     anchor: { installation, adminKey },
     clock,
   });
-  const readTls = async (): Promise<TlsIdentity> => ({
-    certificate: new TextDecoder().decode(await read('certificate')),
-    key: await read('tlsKey'),
+  const tls = await openTlsFiles({
+    certificate: join(folder, machineFiles.certificate),
+    key: join(folder, machineFiles.tlsKey),
   });
-  let tls = await readTls();
   const renewal = {
     refresh: async () => {
-      const changed = await directories.refresh();
-      if (new TextDecoder().decode(await read('certificate')) === tls.certificate) return changed;
-      const renewed = await readTls();
-      // Certificate and key are two files: while they are being replaced they do not belong together.
-      if (!isTlsPair(renewed)) return changed;
-      tls = renewed;
-      return true;
+      const renewed = await tls.refresh();
+      return (await directories.refresh()) || renewed;
     },
   };
   const secret = await read('identity');
@@ -128,7 +123,7 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
       directory: directories.directory,
       renewal,
       get tls() {
-        return tls;
+        return tls.identity;
       },
       machineKey: readKey(secret, join(folder, machineFiles.identity)),
     };

@@ -1,0 +1,42 @@
+import { readFile } from 'node:fs/promises';
+import { MillraceError, wipe } from '@millrace/base';
+import { isTlsPair, type TlsIdentity } from '@millrace/identity';
+
+/** A party's certificate and key in two files, which are replaced when they are renewed. */
+export interface TlsFiles {
+  /** As read last. */
+  readonly identity: TlsIdentity;
+  /** Reads them again. @returns whether they were replaced */
+  refresh(): Promise<boolean>;
+  /** Wipes the key. */
+  close(): void;
+}
+
+/** @throws {MillraceError} E_CONFIG naming the file that cannot be read */
+export async function openTlsFiles(paths: { readonly certificate: string; readonly key: string }): Promise<TlsFiles> {
+  const read = async (path: string) => {
+    try {
+      return new Uint8Array(await readFile(path));
+    } catch (cause) {
+      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+    }
+  };
+  const readCertificate = async () => new TextDecoder().decode(await read(paths.certificate));
+  let identity: TlsIdentity = { certificate: await readCertificate(), key: await read(paths.key) };
+  return {
+    get identity() {
+      return identity;
+    },
+    refresh: async () => {
+      const certificate = await readCertificate();
+      if (certificate === identity.certificate) return false;
+      const renewed = { certificate, key: await read(paths.key) };
+      // While they are being replaced they do not belong together.
+      if (!isTlsPair(renewed)) return false;
+      wipe(identity.key);
+      identity = renewed;
+      return true;
+    },
+    close: () => wipe(identity.key),
+  };
+}

@@ -1,0 +1,139 @@
+import { copyFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TlsIdentity } from '@millrace/identity';
+import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
+import { directoryFiles, logKeysOf } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { auditLedger } from '../../packages/cli/src/client/audit.ts';
+import { checkCertificate } from '../../packages/cli/src/client/certificates.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { randomDesign } from '../support/designs.ts';
+import { call } from '../support/http.ts';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
+import { rotateIn } from '../support/rotation.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// Keys are replaced while a part is made, by real processes, and the part is whole.
+
+const SEGMENTS = 40;
+const design = randomDesign(SEGMENTS * 16_370);
+const rate = Math.ceil(design.length / 8);
+
+let world: World;
+let owner: Session;
+let operator: Session;
+let licence: string;
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 2_000 },
+    maintenance: { periodMs: 2_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  operator = await world.session('operator');
+  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
+  licence = await license(world, owner, stored.design, 20);
+});
+afterAll(() => world?.close());
+
+/** Presses print, does `work` once a part has been taken, and expects a whole object. */
+async function whilePrinting(work: () => Promise<unknown>): Promise<string> {
+  const print = await order(world, operator, licence);
+  await untilPrint(operator, print, ({ state, progress }) => state === 'completed' || (progress?.acked ?? 0) >= 4);
+  await work();
+  const view = await untilEnded(operator, print, 120_000);
+  expect(view).toMatchObject({ state: 'completed' });
+  const object = objectOf(view);
+  expect(await machineObject(world, object)).toMatchObject({ sha256: hashOf(design) });
+  return object;
+}
+
+const deletions = (identity: TlsIdentity) =>
+  call(world.addresses.control, world.installation.directory, 'control', identity, {
+    method: 'GET',
+    path: '/v1/deletions',
+  });
+
+const logKeys = () => logKeysOf(world.installation.directory);
+
+describe('while a part is made', () => {
+  it('TLS keys of every node are rotated; the old ones count until the overlap ends', async () => {
+    const before = await world.identity('segments');
+    await whilePrinting(() => rotateIn(world, 'tls'));
+    expect((await world.identity('segments')).certificate).not.toBe(before.certificate);
+    expect((await deletions(before)).status).toBe(200);
+
+    await rotateIn(world, 'tls', { roles: ['segments'], overlapDays: 0 });
+    expect((await deletions(await world.identity('segments'))).status).toBe(200);
+    expect((await deletions(before)).status).toBe(401);
+  });
+
+  it('the permit key is rotated; what the former one signed verifies', async () => {
+    const former = world.installation.directory.permitKey;
+    const object = await whilePrinting(() => rotateIn(world, 'permit'));
+    expect(world.installation.directory.permitKey).not.toBe(former);
+    const certificate = await owner.api.certificate(object);
+    expect(await checkCertificate(certificate, logKeys())).toMatchObject({ state: 'completed' });
+  });
+
+  it('the log key is rotated; checkpoints carry both signatures, and whoever knows either verifies', async () => {
+    const former = world.installation.directory.logKey;
+    const object = await whilePrinting(() => rotateIn(world, 'log'));
+    const { logKey } = world.installation.directory;
+    expect(logKey).not.toBe(former);
+    const checkpoint = await owner.api.checkpoint();
+    for (const key of [former, logKey])
+      expect(openCheckpoint(checkpoint, { logKey: parseVerifierKey(key) }).note.signatures).toHaveLength(2);
+    const certificate = await owner.api.certificate(object);
+    for (const key of [former, logKey])
+      expect(await checkCertificate(certificate, key)).toMatchObject({ object, state: 'completed' });
+
+    await rotateIn(world, 'log', { overlapDays: 0 });
+    await whilePrinting(async () => undefined);
+    expect(
+      openCheckpoint(await owner.api.checkpoint(), { logKey: parseVerifierKey(world.installation.directory.logKey) })
+        .note.signatures,
+    ).toHaveLength(1);
+    // A certificate of then verifies with the keys that are listed, and the log goes on where it was.
+    expect(await checkCertificate(certificate, logKeys())).toMatchObject({ object });
+    expect(await auditLedger(owner, () => undefined)).toMatchObject({ log: logKey.split('+')[0] });
+  });
+
+  it('the certificate authority is rotated, and every certificate with it', async () => {
+    const before = await world.identity('operator');
+    await whilePrinting(() => rotateIn(world, 'authority', { overlapDays: 0 }));
+    expect((await world.identity('operator')).certificate).not.toBe(before.certificate);
+    await expect(
+      call(world.addresses.control, world.installation.directory, 'control', before, {
+        method: 'GET',
+        path: '/v1/prints',
+      }),
+    ).rejects.toThrow();
+    const again = await world.session('operator');
+    expect(await again.api.prints()).not.toHaveLength(0);
+    operator = again;
+    owner = await world.session('owner');
+  });
+
+  it('identity keys of every node are rotated', async () => {
+    const before = world.installation.directory.nodes.keys.identity;
+    await whilePrinting(() => rotateIn(world, 'identity'));
+    expect(world.installation.directory.nodes.keys.identity).not.toBe(before);
+    await whilePrinting(async () => undefined);
+  });
+});
+
+it('a node does not start with an older directory than it has seen', async () => {
+  const folder = folderOf(world.installation, 'distribution');
+  const kept = join(world.scratch, 'directory.json');
+  await copyFile(join(folder, directoryFiles.directory), kept);
+  await rotateIn(world, 'permit');
+  await world.processes.distribution.stop();
+  const newest = await readFile(join(folder, directoryFiles.directory));
+  await copyFile(kept, join(folder, directoryFiles.directory));
+  await expect(world.processes.distribution.start()).rejects.toThrow('before it was ready');
+  expect(await world.log('distribution')).toContain('E_DIRECTORY');
+  await copyFile(world.installation.layout.directory, join(folder, directoryFiles.directory));
+  expect(await readFile(join(folder, directoryFiles.directory))).toEqual(newest);
+  await world.processes.distribution.start();
+});

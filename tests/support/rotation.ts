@@ -1,0 +1,34 @@
+import { systemClock, systemRandom } from '@millrace/base';
+import type { NodeRole } from '@millrace/protocol';
+import type { Rotatable } from '../../packages/cli/src/rotation/names.ts';
+import type { Processes } from '../../packages/cli/src/rotation/processes.ts';
+import { type RotationOptions, rotate } from '../../packages/cli/src/rotation/rotate.ts';
+import { MACHINE, type ProcessName, processNames, type World } from './world.ts';
+
+/** The processes of a world, as a supervisor's are to whoever rotates keys. Its agents are not started again. */
+export function processesOf({ processes }: World): Processes {
+  return {
+    running: async () =>
+      processNames.filter((name) => processes[name].running).map((name) => (name === 'machine' ? MACHINE : name)),
+    restart: async (name) => {
+      const process = processes[name as ProcessName];
+      await process.stop();
+      await process.start();
+    },
+  };
+}
+
+export function rotateIn(
+  world: World,
+  what: Rotatable,
+  options: Partial<RotationOptions> & { readonly roles?: readonly NodeRole[] } = {},
+): Promise<NodeRole[]> {
+  const { installation } = world;
+  return rotate(what, {
+    installation,
+    processes: processesOf(world),
+    clock: systemClock,
+    random: systemRandom,
+    ...options,
+  });
+}
