@@ -1,0 +1,194 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { toHex } from '@millrace/base';
+import { generateP256Key, generateUserKey } from '@millrace/identity';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  type DirectoryDocument,
+  directoryAt,
+  directoryFiles,
+  fingerprintsOf,
+  firstDocument,
+  identitiesOf,
+  logKeysOf,
+  openDirectory,
+  seenSequence,
+  signDirectory,
+  signPermit,
+  verifyDirectory,
+  verifyPermitOf,
+} from '../src/index.ts';
+import { createWorld } from './support.ts';
+
+const { directory, keys } = createWorld();
+const anchor = { installation: directory.installation, adminKey: directory.adminKey };
+const first = firstDocument(directory, 1_000);
+const refused = { code: 'E_DIRECTORY' };
+
+/** The next document, with another fingerprint of control beside the one before. */
+const second: DirectoryDocument = {
+  ...first,
+  sequence: 2,
+  nodes: {
+    ...first.nodes,
+    control: {
+      ...first.nodes.control,
+      fingerprints: [
+        { fingerprint: '11'.repeat(32), since: 2_000 },
+        { fingerprint: '00'.repeat(32), since: 1_000, until: 5_000 },
+      ],
+    },
+  },
+};
+
+describe('a signed directory', () => {
+  it('is believed with the administrator’s signature', async () => {
+    const signed = await signDirectory(keys.admin, first);
+    expect(verifyDirectory(JSON.parse(JSON.stringify(signed)), anchor)).toEqual(first);
+    expect(directoryAt(first, 0)).toMatchObject(directory);
+  });
+
+  it('is refused when it was changed, signed by another, or of another installation', async () => {
+    const signed = await signDirectory(keys.admin, first);
+    expect(() => verifyDirectory({ ...signed, directory: { ...first, name: 'other' } }, anchor)).toThrow(
+      expect.objectContaining(refused),
+    );
+    const stranger = generateUserKey();
+    expect(() => verifyDirectory({ directory: first, signature: 'ab' }, anchor)).toThrow(
+      expect.objectContaining(refused),
+    );
+    const theirs = await signDirectory(stranger, first);
+    expect(() => verifyDirectory(theirs, anchor)).toThrow(expect.objectContaining(refused));
+    const own = await signDirectory(stranger, { ...first, adminKey: toHex(stranger.publicKey) });
+    expect(() => verifyDirectory(own, anchor)).toThrow(expect.objectContaining(refused));
+    expect(() => verifyDirectory(signed, { ...anchor, installation: '00'.repeat(16) })).toThrow(
+      expect.objectContaining(refused),
+    );
+  });
+
+  it('names an end for everything but the newest', async () => {
+    const [newest] = first.permitKeys;
+    if (newest === undefined) throw new Error('no permit key');
+    for (const permitKeys of [[{ ...newest, until: 3 }], [newest, newest], []])
+      await expect(signDirectory(keys.admin, { ...first, permitKeys })).rejects.toMatchObject({ code: 'E_CONFIG' });
+  });
+});
+
+describe('what counts', () => {
+  it('is the newest and, until its end, what it replaced', () => {
+    expect(fingerprintsOf(directoryAt(second, 4_999), 'control')).toEqual(['11'.repeat(32), '00'.repeat(32)]);
+    expect(fingerprintsOf(directoryAt(second, 5_000), 'control')).toEqual(['11'.repeat(32)]);
+    expect(fingerprintsOf(directory, 'control')).toEqual(['00'.repeat(32)]);
+    expect(identitiesOf(directoryAt(second, 0), 'keys')).toEqual([directory.nodes.keys.identity]);
+  });
+
+  it('of former log keys are all that ever were, or those that count since a time', () => {
+    const [newest] = first.logKeys;
+    if (newest === undefined) throw new Error('no log key');
+    const at = directoryAt(
+      {
+        ...first,
+        logKeys: [
+          { key: 'new', since: 2 },
+          { ...newest, until: 10 },
+        ],
+      },
+      50,
+    );
+    expect(logKeysOf(at)).toEqual(['new', directory.logKey]);
+    expect(logKeysOf(at, 11)).toEqual(['new']);
+  });
+
+  it('a permit of a former key counts when it was issued before the key’s end', async () => {
+    const day = 86_400_000;
+    const next = generateP256Key();
+    const at = directoryAt(
+      {
+        ...first,
+        permitKeys: [
+          { key: toHex(next.publicKey), since: day },
+          { key: directory.permitKey, since: 0, until: day },
+        ],
+      },
+      10 * day,
+    );
+    const permit = (issued: number) => ({
+      type: 'permit' as const,
+      id: new Uint8Array(16),
+      issued,
+      expires: issued + 120_000,
+      object: `${'ab'.repeat(16)}-1`,
+      print: 'ab'.repeat(16),
+      licence: 'ab'.repeat(16),
+      design: 'ab'.repeat(16),
+      number: 1,
+      machine: 'ab'.repeat(16),
+      request: new Uint8Array(32),
+      count: 1 as const,
+    });
+    const { installation } = directory;
+    const before = await signPermit(keys.permit, installation, permit(day - 1));
+    expect((await verifyPermitOf(at, before, 'any time')).body.issued).toBe(day - 1);
+    const after = await signPermit(keys.permit, installation, permit(3 * day));
+    await expect(verifyPermitOf(at, after, 'any time')).rejects.toMatchObject({ code: 'E_PERMIT' });
+    const fresh = await signPermit(next, installation, permit(3 * day));
+    expect((await verifyPermitOf(at, fresh, 'any time')).body.issued).toBe(3 * day);
+    const foreign = await signPermit(generateP256Key(), installation, permit(3 * day));
+    await expect(verifyPermitOf(at, foreign, 'any time')).rejects.toMatchObject({ code: 'E_AUTH' });
+  });
+});
+
+describe('a directory in a file', () => {
+  let folder: string;
+  let path: string;
+  let time = 3_000;
+  const open = () => openDirectory({ path, folder, anchor, clock: { now: () => time } });
+  const write = async (document: DirectoryDocument) =>
+    writeFile(path, JSON.stringify(await signDirectory(keys.admin, document)));
+  beforeEach(async () => {
+    time = 3_000;
+    folder = await mkdtemp(join(tmpdir(), 'millrace-directory-'));
+    path = join(folder, directoryFiles.directory);
+    await write(first);
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  it('is taken anew while it is in use, and lets go of what has ended', async () => {
+    const file = await open();
+    const { directory: live } = file;
+    expect(await file.refresh()).toBe(false);
+    await write(second);
+    expect(await file.refresh()).toBe(true);
+    expect(file.sequence).toBe(2);
+    expect(fingerprintsOf(live, 'control')).toEqual(['11'.repeat(32), '00'.repeat(32)]);
+    time = 6_000;
+    expect(await file.refresh()).toBe(true);
+    expect(fingerprintsOf(live, 'control')).toEqual(['11'.repeat(32)]);
+    expect(await seenSequence(folder)).toBe(2);
+  });
+
+  it('is refused, durably, when a newer one was seen; what was taken goes on counting', async () => {
+    const file = await open();
+    await write(second);
+    await file.refresh();
+    await write(first);
+    await expect(file.refresh()).rejects.toMatchObject(refused);
+    expect(file.directory.nodes.control.fingerprint).toBe('11'.repeat(32));
+    await expect(open()).rejects.toMatchObject(refused);
+    await write({ ...first, sequence: 2 }); // the same number, another content
+    await expect(open()).rejects.toMatchObject(refused);
+    await write({ ...second, sequence: 3 });
+    expect((await open()).sequence).toBe(3);
+  });
+
+  it('is refused when it is unsigned, damaged or missing', async () => {
+    for (const text of ['', '{}', JSON.stringify(first), (await readFile(path, 'utf8')).replace('test', 'tent')]) {
+      await writeFile(path, text);
+      await expect(open()).rejects.toMatchObject(refused);
+    }
+    await rm(path);
+    await expect(open()).rejects.toMatchObject({ code: 'E_CONFIG' });
+    expect(await seenSequence(folder)).toBeUndefined();
+  });
+});
