@@ -32,7 +32,7 @@ const times = { since: time, until: time.optional() };
 const key = (text: z.ZodType<string>) => z.strictObject({ key: text, ...times });
 
 /** Of what is accepted beside the newest. */
-const MOST_ACCEPTED = 8;
+export const MOST_ACCEPTED = 8;
 /** Keys of permits and checkpoints stay listed for ever: certificates of long ago rest on them. */
 const MOST_KEPT = 200;
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { toHex, wipe } from '@millrace/base';
 import { fingerprint, isIssuedBy, p256Key } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import type { DirectoryDocument, NodeRole } from '@millrace/protocol';
+import { type DirectoryDocument, MOST_ACCEPTED, type NodeRole } from '@millrace/protocol';
 import { readBytes } from '../installation/files.ts';
 import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
@@ -59,7 +59,8 @@ function before<T extends Dated>(
 ): T[] {
   if (entry === undefined) return [...list];
   const former = list.map((old) => ({ ...old, until: old.until ?? until }));
-  return [entry, ...former.filter((old) => keep || old.until > now)];
+  const counting = former.filter((old) => keep || old.until > now);
+  return keep ? [entry, ...counting] : [entry, ...counting].slice(0, MOST_ACCEPTED);
 }
 
 /** The document in which everything that is staged counts, and what it replaces counts for the overlap. */
