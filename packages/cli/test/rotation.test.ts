@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock, systemRandom, toHex } from '@millrace/base';
 import { expiryOf, fingerprint, isIssuedBy, isTlsPair, p256Key } from '@millrace/identity';
@@ -8,6 +8,7 @@ import { fingerprintsOf, identitiesOf } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { loadNodeConfig } from '../../cloud/src/config.ts';
 import { loadMachineConfig } from '../../machine/src/agent/config.ts';
+import { keepKeys } from '../src/backup/keep-keys.ts';
 import { initInstallation } from '../src/installation/init.ts';
 import { nodeFiles, nodeRoles } from '../src/installation/layout.ts';
 import { type Installation, openInstallation, openUser } from '../src/installation/open.ts';
@@ -290,6 +291,40 @@ describe('certificates that run out', () => {
     const uses = new Set(expiring.map(({ use }: { use: string }) => use));
     expect(uses).toEqual(new Set(['tls', 'identity', 'permit', 'log']));
     expect((await cli(['status', '--home', home])).stdout).toContain('millrace key rotate identity --node keys');
+  });
+});
+
+describe('a backup of before a rotation', () => {
+  it('restored, leaves the nodes the keys of today', async () => {
+    const { layout } = installation;
+    const nodes = join(layout.home, 'nodes');
+    const restored = join(await temporaryFolder(), 'nodes');
+    await cp(nodes, restored, { recursive: true });
+    const kek = await readFile(join(restored, 'keys', nodeFiles.kek));
+    await writeFile(join(nodes, 'keys', nodeFiles.kek), systemRandom(32));
+    for (const what of kinds) await rotate(what, options());
+    expect(await keepKeys(nodes, restored)).toEqual([]);
+    await rm(nodes, { recursive: true });
+    await cp(restored, nodes, { recursive: true });
+    await expectSound();
+    // What is at rest in a backup is wrapped by the backup's key.
+    expect(await readFile(join(nodes, 'keys', nodeFiles.kek))).toEqual(kek);
+  });
+
+  it('restored where a node was lost, is told, and rotating again makes it whole', async () => {
+    const { layout } = installation;
+    const nodes = join(layout.home, 'nodes');
+    const restored = join(await temporaryFolder(), 'nodes');
+    await cp(nodes, restored, { recursive: true });
+    for (const what of kinds) await rotate(what, { ...options(), overlapDays: 0 });
+    await rm(join(nodes, 'control'), { recursive: true });
+    expect(await keepKeys(nodes, restored)).toEqual(['control']);
+    await rm(nodes, { recursive: true });
+    await cp(restored, nodes, { recursive: true });
+    await finishRotation(options());
+    await expect(expectSound()).rejects.toThrow();
+    for (const what of ['tls', 'identity', 'permit', 'log'] as const) await rotate(what, options());
+    await expectSound();
   });
 });
 

@@ -1,5 +1,6 @@
 import { cp, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { ledgerGoesOn, licencesHeld, nodeFiles, takeRestored } from '@millrace/cloud';
 import { openLmdb } from '@millrace/stores';
 import { filesBelow } from './archive.ts';
@@ -37,8 +38,8 @@ export async function keepControl(
 
 async function isNewer(present: string, older: string): Promise<boolean> {
   try {
-    const [now, then] = await Promise.all([present, older].map((folder) => readFile(join(folder, nodeFiles.logKey))));
-    if (now === undefined || then === undefined || !now.equals(then)) return false;
+    // Keys may have been rotated since; the installation and its administrator are the same.
+    if (!isDeepStrictEqual(await anchorIn(present), await anchorIn(older))) return false;
     const newer = openLmdb({ path: join(present, nodeFiles.data) });
     try {
       const before = openLmdb({ path: join(older, nodeFiles.data) });
@@ -62,4 +63,9 @@ async function designsIn(folder: string): Promise<Set<string>> {
   } finally {
     await close();
   }
+}
+
+async function anchorIn(folder: string): Promise<unknown> {
+  const { installation, adminKey } = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
+  return { installation, adminKey };
 }

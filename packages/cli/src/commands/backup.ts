@@ -85,6 +85,7 @@ export async function restore(context: Context, file: string, options: RestoreOp
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
     const { keepControl } = await import('../backup/keep-control.ts');
+    const { keepKeys } = await import('../backup/keep-keys.ts');
     const id = await backupId(path);
     const secret = await keys.secretOf(id);
     const staging = await makeFolder(stagingOf(layout));
@@ -92,12 +93,19 @@ export async function restore(context: Context, file: string, options: RestoreOp
       const files = await readArchive(path, secret, staging);
       if (files === 0) throw new MillraceError('E_BACKUP', 'the backup is empty');
       const lost = await keepControl(join(layout.home, 'nodes'), join(staging, 'nodes'));
+      const older = await keepKeys(join(layout.home, 'nodes'), join(staging, 'nodes'));
       if (lost === undefined && options.acceptLoss !== true) {
         const why = 'control of today is not there, is damaged, or is not a later state of the one in the backup';
         throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then say --accept-loss`);
       }
       await commitStaged(layout);
-      return { backup: toHex(id), files, control: lost === undefined ? 'restored' : 'kept', lost: lost ?? null };
+      return {
+        backup: toHex(id),
+        files,
+        control: lost === undefined ? 'restored' : 'kept',
+        lost: lost ?? null,
+        olderKeys: older,
+      };
     } finally {
       wipe(secret);
       await finishRestoring(layout); // to its end when it was committed; else the part goes
@@ -111,6 +119,11 @@ export async function restore(context: Context, file: string, options: RestoreOp
       lost === null
         ? 'Control, too, is as it was then: objects permitted since may be permitted again, and designs deleted since are there.'
         : `Control is as it was: ${lost.designs} design(s) and ${lost.licences} licence(s) newer than the backup are lost.`,
+      ...(result.olderKeys.length === 0
+        ? []
+        : [
+            `With keys of then: ${result.olderKeys.join(', ')}. If they were rotated since, rotate them again before you start.`,
+          ]),
     ].join('\n'),
   );
 }

@@ -1,0 +1,49 @@
+import { copyFile, open, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isTlsPair } from '@millrace/identity';
+import { directoryFiles, type NodeRole } from '@millrace/protocol';
+import { nodeFiles, nodeRoles } from '../installation/layout.ts';
+
+/** Keys that name a node to the others, and the directory that names it: they may have been rotated since the backup. */
+const own = [nodeFiles.certificate, nodeFiles.tlsKey, nodeFiles.identity, nodeFiles.directory, directoryFiles.seen];
+const ofControl = [nodeFiles.permitKey, nodeFiles.logKey, nodeFiles.formerLogKey];
+const optional: readonly string[] = [nodeFiles.formerLogKey, directoryFiles.seen];
+
+/**
+ * Restored nodes keep the keys of today where they are there: those in the backup may have been replaced since, because they
+ * were stolen. Works on a copy in the staged state.
+ * @param nodes folder of the nodes of today
+ * @param staged folder of the nodes from the backup
+ * @returns the nodes that have the backup's keys
+ */
+export async function keepKeys(nodes: string, staged: string): Promise<NodeRole[]> {
+  const older: NodeRole[] = [];
+  for (const role of nodeRoles) {
+    const names = role === 'control' ? [...own, ...ofControl] : own;
+    const [from, to] = [join(nodes, role), join(staged, role)];
+    if (!(await isWhole(from, names))) {
+      older.push(role);
+      continue;
+    }
+    for (const name of names) {
+      if (!(await isThere(join(from, name)))) continue;
+      await copyFile(join(from, name), join(to, name));
+      const file = await open(join(to, name), 'r');
+      await file.sync().finally(() => file.close());
+    }
+  }
+  return older;
+}
+
+async function isWhole(folder: string, names: readonly string[]): Promise<boolean> {
+  for (const name of names) if (!optional.includes(name) && !(await isThere(join(folder, name)))) return false;
+  const certificate = await readFile(join(folder, nodeFiles.certificate), 'utf8');
+  return isTlsPair({ certificate, key: new Uint8Array(await readFile(join(folder, nodeFiles.tlsKey))) });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    ({ size }) => size > 0,
+    () => false,
+  );
+}
