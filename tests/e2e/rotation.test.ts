@@ -2,10 +2,10 @@ import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsIdentity } from '@millrace/identity';
 import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
-import { directoryFiles, logKeysOf } from '@millrace/protocol';
+import { directoryFiles } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { auditLedger } from '../../packages/cli/src/client/audit.ts';
-import { checkCertificate } from '../../packages/cli/src/client/certificates.ts';
+import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
 import { randomDesign } from '../support/designs.ts';
 import { call } from '../support/http.ts';
@@ -54,8 +54,6 @@ const deletions = (identity: TlsIdentity) =>
     path: '/v1/deletions',
   });
 
-const logKeys = () => logKeysOf(world.installation.directory);
-
 describe('while a part is made', () => {
   it('TLS keys of every node are rotated; the old ones count until the overlap ends', async () => {
     const before = await world.identity('segments');
@@ -73,7 +71,7 @@ describe('while a part is made', () => {
     const object = await whilePrinting(() => rotateIn(world, 'permit'));
     expect(world.installation.directory.permitKey).not.toBe(former);
     const certificate = await owner.api.certificate(object);
-    expect(await checkCertificate(certificate, logKeys())).toMatchObject({ state: 'completed' });
+    expect(await checkCertificate(certificate, trustOf(owner))).toMatchObject({ state: 'completed' });
   });
 
   it('the log key is rotated; checkpoints carry both signatures, and whoever knows either verifies', async () => {
@@ -86,7 +84,10 @@ describe('while a part is made', () => {
       expect(openCheckpoint(checkpoint, { logKey: parseVerifierKey(key) }).note.signatures).toHaveLength(2);
     const certificate = await owner.api.certificate(object);
     for (const key of [former, logKey])
-      expect(await checkCertificate(certificate, key)).toMatchObject({ object, state: 'completed' });
+      expect(await checkCertificate(certificate, { ...trustOf(owner), logKey: key })).toMatchObject({
+        object,
+        state: 'completed',
+      });
 
     await rotateIn(world, 'log', { overlapDays: 0 });
     await whilePrinting(async () => undefined);
@@ -95,7 +96,7 @@ describe('while a part is made', () => {
         .note.signatures,
     ).toHaveLength(1);
     // A certificate of then verifies with the keys that are listed, and the log goes on where it was.
-    expect(await checkCertificate(certificate, logKeys())).toMatchObject({ object });
+    expect(await checkCertificate(certificate, trustOf(owner))).toMatchObject({ object });
     expect(await auditLedger(owner, () => undefined)).toMatchObject({ log: logKey.split('+')[0] });
   });
 

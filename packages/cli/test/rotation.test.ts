@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { systemClock, systemRandom, toHex } from '@millrace/base';
 import { expiryOf, fingerprint, isIssuedBy, isTlsPair, p256Key } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import { fingerprintsOf, identitiesOf } from '@millrace/protocol';
+import { fingerprintsOf, identitiesOf, verifyPermitKey } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { loadNodeConfig } from '../../cloud/src/config.ts';
 import { loadMachineConfig } from '../../machine/src/agent/config.ts';
@@ -42,6 +42,8 @@ async function expectSound(): Promise<void> {
   }
   const control = await loadNodeConfig(layout.node('control'));
   expect(toHex(p256Key(await control.secret('permitKey')).publicKey)).toBe(directory.permitKey);
+  const document = await readFile(join(layout.node('control'), nodeFiles.permitKeyDocument));
+  expect(toHex(await verifyPermitKey(new Uint8Array(document), directory))).toBe(directory.permitKey);
   const name = `millrace/${directory.installation}`;
   const logKey = ed25519NoteSigner(name, await control.secret('logKey')).publicKey;
   expect(formatVerifierKey(name, logKey)).toBe(directory.logKey);
@@ -212,6 +214,14 @@ describe('a rotation that is cut between two files', () => {
     await finishRotation(options());
     await expectSound();
     await rotate('tls', options());
+    await expectSound();
+  });
+
+  it('brings the administrator’s word to the permit key', async () => {
+    await cutAfterPublishing('permit');
+    const key = join(installation.layout.node('control'), nodeFiles.permitKey);
+    await rename(`${key}.next`, key);
+    await finishRotation(options());
     await expectSound();
   });
 

@@ -6,7 +6,7 @@ import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 
 /** Keys that name a node to the others, and the directory that names it: they may have been rotated since the backup. */
 const own = [nodeFiles.certificate, nodeFiles.tlsKey, nodeFiles.identity, nodeFiles.directory, directoryFiles.seen];
-const ofControl = [nodeFiles.permitKey, nodeFiles.logKey, nodeFiles.formerLogKey];
+const ofControl = [nodeFiles.permitKey, nodeFiles.permitKeyDocument, nodeFiles.logKey, nodeFiles.formerLogKey];
 const optional: readonly string[] = [nodeFiles.formerLogKey, directoryFiles.seen];
 
 /**

@@ -1,6 +1,6 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Bytes, type Clock, fromHex, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
+import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
 import {
   type Authority,
   createAuthority,
@@ -21,11 +21,11 @@ import {
   type NodeRole,
   type SignedDirectory,
   signDirectory,
-  signTransaction,
 } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
 import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from './files.ts';
 import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
+import { signPermitKey } from './permit-key.ts';
 
 /** Names under which the passive nodes are reached; their certificates carry them. */
 const HOSTS = ['127.0.0.1', 'localhost', '::1'] as const;
@@ -267,27 +267,6 @@ async function createSecret(path: string, random: RandomSource): Promise<void> {
   const secret = random(32);
   await writeSecret(path, secret);
   wipe(secret);
-}
-
-/** The administrator's word for control's permit key: whoever verifies a certificate rests on it. */
-async function signPermitKey(
-  layout: Layout,
-  made: { installation: string; permitKey: string; now: number; random: RandomSource },
-): Promise<Bytes> {
-  const secret = await readBytes(join(layout.user('admin'), userFiles.key));
-  const admin = userKey(secret);
-  try {
-    return await signTransaction(admin, made.installation, {
-      type: 'permit-key.register',
-      id: made.random(16),
-      issued: made.now,
-      expires: made.now,
-      publicKey: fromHex(made.permitKey),
-    });
-  } finally {
-    wipe(secret);
-    admin.close();
-  }
 }
 
 /** The ledger's key: its name is the log's origin. */

@@ -158,7 +158,7 @@ export async function unaccepted(installation: Installation, document: Directory
   }
   const control = layout.node('control');
   if (names.permitKey !== undefined && !document.permitKeys.some(({ key }) => key === names.permitKey))
-    stale.push(join(control, nodeFiles.permitKey));
+    stale.push(join(control, nodeFiles.permitKeyDocument), join(control, nodeFiles.permitKey));
   if (names.logKey !== undefined && !document.logKeys.some(({ key }) => key === names.logKey))
     stale.push(join(control, nodeFiles.logKey));
   return stale;

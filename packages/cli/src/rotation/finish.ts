@@ -50,11 +50,11 @@ export async function finishRotation(options: FinishOptions): Promise<NodeRole[]
 
 async function replaceKeysOf(installation: Installation, role: NodeRole): Promise<boolean> {
   const folder = installation.layout.node(role);
-  const { certificate, tlsKey, identity, permitKey, logKey } = nodeFiles;
+  const { certificate, tlsKey, identity, permitKey, permitKeyDocument, logKey } = nodeFiles;
   let replaced = false;
   if (await exists(staged(join(folder, logKey)))) await keepFormerLogKey(folder);
-  // The certificate last: until it is in its place, its key may be on the way.
-  for (const name of [logKey, permitKey, identity, tlsKey, certificate])
+  // What names a key comes after it: until it is in its place, the key may be on the way.
+  for (const name of [logKey, permitKey, permitKeyDocument, identity, tlsKey, certificate])
     replaced = (await putInPlace(join(folder, name))) || replaced;
   return replaced;
 }

@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
 import { type Authority, createAuthority, generateP256Key, openAuthority } from '@millrace/identity';
 import type { NodeRole } from '@millrace/protocol';
-import { readBytes, writePublic } from '../installation/files.ts';
+import { readBytes, replaceFile, writePublic } from '../installation/files.ts';
 import { hostsOf } from '../installation/init.ts';
 import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
+import { signPermitKey } from '../installation/permit-key.ts';
 import { acquireLock } from '../supervisor/lock.ts';
 import { accepting, ending, stagedNames } from './accept.ts';
 import { eraseFormerLogKey, finishRotation } from './finish.ts';
@@ -13,7 +14,7 @@ import { DAY_MS, OVERLAP_DAYS, type Rotatable } from './names.ts';
 import { allPlaces, nodePlaces, type Place } from './places.ts';
 import type { Processes } from './processes.ts';
 import { publish, spread } from './publish.ts';
-import { exists, staged, stageSecret, stageTls } from './staged.ts';
+import { discard, exists, staged, stageSecret, stageTls } from './staged.ts';
 
 export interface RotationOptions {
   readonly installation: Installation;
@@ -59,7 +60,7 @@ export function rotate(
         for (const role of roles) await stageP256(join(layout.node(role), nodeFiles.identity));
         break;
       case 'permit':
-        await stageP256(join(layout.node('control'), nodeFiles.permitKey));
+        await stagePermitKey(options);
         break;
       case 'log': {
         const secret = options.random(32);
@@ -112,11 +113,22 @@ async function stageCertificate(authority: Authority, place: Place): Promise<voi
   await stageTls(place.folder, place.files, await authority.issue(place.party, hostsOf(place.party.role)));
 }
 
-async function stageP256(path: string): Promise<void> {
+/** With the administrator's word for it, which certificates carry. */
+async function stagePermitKey({ installation, clock, random }: RotationOptions): Promise<void> {
+  const { layout, directory } = installation;
+  const folder = layout.node('control');
+  await discard(join(folder, nodeFiles.permitKeyDocument));
+  const permitKey = await stageP256(join(folder, nodeFiles.permitKey));
+  const made = { installation: directory.installation, permitKey, now: clock.now(), random };
+  await replaceFile(staged(join(folder, nodeFiles.permitKeyDocument)), await signPermitKey(layout, made), 0o644);
+}
+
+async function stageP256(path: string): Promise<string> {
   const key = generateP256Key();
   const secret = key.exportSecret();
   try {
     await stageSecret(path, secret);
+    return toHex(key.publicKey);
   } finally {
     wipe(secret);
     key.close();
