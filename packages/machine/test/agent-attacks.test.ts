@@ -35,6 +35,17 @@ async function stopsWith(code: string, bad: number, options: Partial<BenchOption
   return cloud;
 }
 
+const cloudOf = () => {
+  if (bench === undefined) throw new Error('no bench');
+  return bench.cloud;
+};
+const permitOf = async (cloud: TestCloud, change: Partial<Permit>, key = cloud.permitKey) => {
+  const bytes = cloud.requestBytes.at(-1);
+  const request = cloud.requests.at(-1);
+  if (bytes === undefined || request === undefined) throw new Error('no request');
+  return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
+};
+
 const HEADER = 38;
 
 /** Changes one frame of the stream. */
@@ -219,6 +230,34 @@ describe('a cloud that lies in all of its nodes', () => {
     expect(bench.executed().equals(held.bytes)).toBe(true);
   });
 
+  test('cannot have an object made twice, however often it permits it', async () => {
+    const first = { object: '' };
+    bench = await startBench({
+      design,
+      meddling: {
+        callHome: async (answer) => {
+          const object = `${cloudOf().licenceId}-1`;
+          if (first.object === '') {
+            first.object = object;
+            return answer;
+          }
+          return { ...answer, permit: await permitOf(cloudOf(), { id: jtiOf(answer), object, number: 1 }) };
+        },
+      },
+    });
+    const { cloud, log } = bench;
+    await cloud.print();
+    await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+    const made = bench.executed().length;
+    await cloud.print();
+    const refusal = () => log.find((line) => line.includes('not begun'));
+    while (refusal() === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(refusal()).toContain('"code":"E_REPLAY"');
+    expect(new Set(cloud.reports.map(({ object }) => object))).toEqual(new Set([first.object]));
+    expect(cloud.reports.filter(({ event }) => event === 'started')).toHaveLength(1);
+    expect(bench.executed()).toHaveLength(made);
+  });
+
   test('cannot show hashes of its own', async () => {
     await stopsWith('E_SEGMENT', 0, {
       meddling: {
@@ -286,17 +325,6 @@ describe('permits', () => {
     expect(cloud.reports).toEqual([]);
     expect(bench.executed().length).toBe(0);
   }
-
-  const cloudOf = () => {
-    if (bench === undefined) throw new Error('no bench');
-    return bench.cloud;
-  };
-  const permitOf = async (cloud: TestCloud, change: Partial<Permit>, key = cloud.permitKey) => {
-    const bytes = cloud.requestBytes.at(-1);
-    const request = cloud.requests.at(-1);
-    if (bytes === undefined || request === undefined) throw new Error('no request');
-    return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
-  };
 
   test('altered', async () => {
     await refused('E_SIGNATURE', ({ permit, ...rest }) => {

@@ -20,6 +20,7 @@ import { type Address, watchDirectory } from '@millrace/protocol';
 import { type PointsEngine, PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { createDriver } from '../drivers/create.ts';
+import { type BegunObjects, openBegunObjects } from './begun.ts';
 import { type Calls, createCalls, isPassing } from './calls.ts';
 import type { MachineConfig } from './config.ts';
 import { Inbox } from './inbox.ts';
@@ -41,6 +42,7 @@ export interface AgentParts {
   readonly outbox: Outbox;
   readonly report: SendReport;
   readonly runs: RunStore;
+  readonly begun: BegunObjects;
   readonly tables: Tables;
   /** Keys and opened segments lie here. */
   readonly secrets: SecretMemory;
@@ -108,8 +110,10 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
     const report = createReports({ config, outbox, clock, random });
     const runs = openRunStore(config.data, signer);
+    const begun = openBegunObjects(config.data, signer);
     const points = closer.add(new PointsPool(1));
-    const own = { config, driver, link, inbox, calls, outbox, report, runs, tables, points, secrets: secretMemory() };
+    const state = { outbox, report, runs, begun };
+    const own = { config, driver, link, inbox, calls, ...state, tables, points, secrets: secretMemory() };
     const parts = { ...own, clock, random, timing, logger };
     await reportUnfinished(parts);
     const working = work(parts, stop.signal);

@@ -8,7 +8,7 @@ import { evidence, fullReason, stateOf } from './facts.ts';
 import { Feed } from './feed.ts';
 import { saveObject } from './object-files.ts';
 import { OwnerPart } from './owner.ts';
-import { callHome } from './permit.ts';
+import { callHome, type PermittedSession } from './permit.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';
 import { Backoff } from './timing.ts';
@@ -109,7 +109,7 @@ export class Print {
       permitted.ephemeral.close();
       throw new MillraceError('E_PERMIT', 'the permit is for another object than the one begun');
     }
-    if (this.#record.object === undefined) await this.#writeRecord({ object });
+    if (this.#record.object === undefined) await this.#begin(object, permitted);
     const { installation } = this.#parts.config.directory;
     try {
       await this.#owner.permitted(permitted.licence, { installation, object, run });
@@ -132,6 +132,17 @@ export class Print {
       },
       signal: this.#signal,
     });
+  }
+
+  /** From here on the object belongs to this run, whatever becomes of it. */
+  async #begin(object: string, { ephemeral }: PermittedSession): Promise<void> {
+    try {
+      await this.#parts.begun.take(object, this.#record);
+    } catch (error) {
+      ephemeral.close();
+      throw error;
+    }
+    await this.#writeRecord({ object });
   }
 
   #feedFor(parameters: StreamParameters, design: Design, secret: Uint8Array): Feed {

@@ -1,0 +1,34 @@
+import { join } from 'node:path';
+import { hexOf, MillraceError } from '@millrace/base';
+import { z } from 'zod';
+import { type StateSigner, signedFile } from './signed-file.ts';
+
+const schema = z.strictObject({ print: hexOf(16), run: hexOf(16) });
+
+/**
+ * Objects that this machine has begun, a signed file for each, kept for ever: whatever the whole cloud permits, none is
+ * begun a second time.
+ */
+export interface BegunObjects {
+  /**
+   * Notes that the object begins with this run; the same run may say so again.
+   * @throws {MillraceError} E_REPLAY when another run has begun it, E_STORE when the file was altered
+   */
+  take(object: string, run: z.output<typeof schema>): Promise<void>;
+}
+
+export function openBegunObjects(folder: string, signer: StateSigner): BegunObjects {
+  return {
+    take: async (object, { print, run }) => {
+      const file = signedFile(join(folder, 'begun', `${object}.state`), signer, {
+        label: `begun/${object}`,
+        schema,
+        remedy: 'the object was begun, and is not begun again',
+      });
+      const known = await file.read();
+      if (known === undefined) return file.write({ print, run });
+      if (known.print !== print || known.run !== run)
+        throw new MillraceError('E_REPLAY', `this machine has begun object ${object} before`, { data: { object } });
+    },
+  };
+}
