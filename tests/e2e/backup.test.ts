@@ -2,10 +2,11 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { openLmdb } from '@millrace/stores';
-import { openCellFile } from '@millrace/vault';
+import { openCellFile, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
+import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
@@ -20,6 +21,8 @@ let owner: Session;
 let operator: Session;
 let id: string;
 let licence: string;
+/** The keys node has not had its mail when the backup is made. */
+let onItsWay: string;
 let first: string;
 let second: string;
 
@@ -32,6 +35,8 @@ beforeAll(async () => {
   operator = await world.session('operator');
   ({ design: id } = await store(world, owner, design, { name: 'a.bin', ...options }));
   licence = await license(world, owner, id, 4);
+  // Answered after the mail before it: the keys node has the licence.
+  expect((await millrace(world.home, 'vault', 'check', '--json')).exit).toBe(0);
   first = join(world.scratch, 'first.backup');
   second = join(world.scratch, 'second.backup');
 });
@@ -73,6 +78,8 @@ async function placesFound(cellsCopy: string): Promise<number> {
 }
 
 it('is made while the installation is stopped, and holds nothing in the open', async () => {
+  await world.processes.keys.kill();
+  onItsWay = await license(world, owner, id, 1);
   await stopAll();
   const before = await stealCells('before');
   const made = await millrace(world.home, 'backup', 'create', first, '--json');
@@ -98,6 +105,13 @@ it('restored, everything goes on from there: it checks clean, prints, and counts
   expect((await owner.api.licence(licence)).permitted).toBe(1);
   await sleep(2_500); // epochs go on
   await printOnce();
+});
+
+it('what was on its way to a node that is put back is refused: the keys that open mail are in no backup', async () => {
+  await expect(order(world, operator, onItsWay)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
+  const secrets = await openSlots(join(folderOf(world.installation, 'keys'), 'data', nodeFiles.boxes.attachments));
+  expect(await secrets.count()).toBe(1); // a new one
+  await secrets.close();
 });
 
 it('altered, cut short, or without its key it opens not at all, and nothing is changed', async () => {

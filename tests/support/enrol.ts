@@ -1,22 +1,19 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, decodeCbor, encodeCbor, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import { generateP256Key, keyName, ownerSealingKey, type P256Key, p256Key } from '@millrace/identity';
 import {
-  type Bytes,
-  decodeCbor,
-  encodeCbor,
-  fromHex,
-  systemClock,
-  systemRandom,
-  toBase64,
-  toHex,
-} from '@millrace/base';
-import { generateP256Key, keyName, ownerSealingKey, type P256Key, seal } from '@millrace/identity';
-import {
+  type BoxKey,
   contentKeysInfo,
   licenceSecretInfo,
   type Machine,
   type PermitRequest,
+  readBoxKey,
   registrationHash,
   sealDesignSecret,
+  sealToBox,
   sha256,
+  signBoxKey,
   signMachineDocument,
   signTransaction,
   type Transaction,
@@ -24,6 +21,7 @@ import {
 } from '@millrace/protocol';
 import { prepareDesign, readManifest } from '@millrace/vault';
 import type { Session } from '../../packages/cli/src/client/session.ts';
+import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import type { Answer } from './http.ts';
 import { MACHINE, type World } from './world.ts';
 
@@ -102,6 +100,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     machines.push({ ...machine, key });
   }
 
+  const box = await attachmentBox(world);
   const sealed: Bytes[] = [];
   const prepared = await prepareDesign(source(), {
     kind: 'binary',
@@ -112,7 +111,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     describe: ({ segments }) => ({ times: new Array<number>(segments).fill(10_000) }),
   });
   const info = contentKeysInfo(prepared.designId, owner.signer.publicKey);
-  const keys = await seal(fromHex(directory.nodes.keys.identity), info, prepared.ceks);
+  const keys = await sealToBox(box, info, prepared.ceks);
   await must(
     submit(
       'owner',
@@ -134,7 +133,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     licence: toHex(licenceIdentifier),
     design: prepared.designId,
   };
-  const secret = await seal(fromHex(directory.nodes.keys.identity), secretInfo, systemRandom(32));
+  const secret = await sealToBox(box, secretInfo, systemRandom(32));
   const now = systemClock.now();
   const { licence = '' } = await must(
     submit(
@@ -229,3 +228,20 @@ async function* source() {
 }
 
 export const idOf = (transaction: { readonly id: Uint8Array }): string => toHex(transaction.id);
+
+/** What the keys node has announced; where it does not run, one that the test announces in its name. */
+async function attachmentBox(world: World): Promise<BoxKey> {
+  const { directory, layout } = world.installation;
+  const announced = await world.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys/attachments' });
+  const which = { role: 'keys', use: 'attachments' } as const;
+  const now = systemClock.now();
+  if (announced.status === 200) return readBoxKey(directory, which, announced.body, now);
+  const identity = p256Key(await readFile(join(layout.node('keys'), nodeFiles.identity)));
+  const { publicKey: point } = generateP256Key();
+  const box = { type: 'box' as const, ...which, number: now, point, issued: now, expires: now + MINUTE };
+  const document = await signBoxKey(identity, directory.installation, box);
+  const body = encodeCbor({ document, floor: now });
+  const answer = await world.call('control', 'keys', { method: 'POST', path: '/v1/boxes/attachments', body });
+  if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
+  return box;
+}

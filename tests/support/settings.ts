@@ -82,3 +82,17 @@ export async function setChaff(layout: Layout, chaffPercent: number): Promise<vo
 export async function setMaintenance(layout: Layout, maintenance: MaintenanceChoice): Promise<void> {
   await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, maintenance }));
 }
+
+export interface BoxChoice {
+  readonly periodMs: number;
+  readonly retentionMs: number;
+}
+
+/** How often box keys are made and how long they stay: read by control, segments and keys nodes when they start. */
+export async function setBoxes(
+  layout: Layout,
+  boxes: { readonly mail: BoxChoice; readonly attachments: BoxChoice },
+): Promise<void> {
+  for (const role of ['control', 'segments', 'keys'] as const)
+    await change(join(layout.node(role), nodeFiles.settings), (json) => ({ ...json, boxes }));
+}

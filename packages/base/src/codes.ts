@@ -101,6 +101,13 @@ export const errorCodes = {
   E_CLOCK: code(401, 3, false, 'It is dated in the future.', 'Check the clocks of both sides.'),
   E_REPLAY: code(409, 3, false, 'This transaction was used already.', 'Sign a new one.'),
   E_SEAL: code(400, 6, false, 'A sealed message does not open.', 'It was altered, or sealed to another key.'),
+  E_BOX_KEY: code(
+    409,
+    3,
+    false,
+    'It is sealed to a key that the node has erased since.',
+    'Seal it anew: add the design again, or grant the licence again.',
+  ),
   // Designs and vault
   E_DESIGN_EMPTY: code(400, 2, false, 'The design holds no bytes.', 'Give a file with content.'),
   E_SLICER: code(

@@ -1,8 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, fromHex, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
-import { seal } from '@millrace/identity';
-import { contentKeysInfo, readTransaction, registrationHash } from '@millrace/protocol';
+import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
+import { contentKeysInfo, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { objectAnswer } from '../src/client/answers.ts';
 import { auditLedger } from '../src/client/audit.ts';
@@ -61,7 +60,7 @@ async function prepare(owner: Session, segments = 3): Promise<PreparedDesign> {
   const owned = await ownedDesign(installation, segments);
   design = owned.design;
   const info = contentKeysInfo(design, owner.signer.publicKey);
-  const keys = await seal(fromHex(installation.directory.nodes.keys.identity), info, new Uint8Array(96).fill(7));
+  const keys = await sealToBox(cloud.box.body, info, new Uint8Array(96).fill(7));
   const state = { version: 1 as const, design, name: 'part', segments, size: 40_000, source };
   return writer.finish(state, owned.bytes, keys);
 }

@@ -13,7 +13,7 @@ import {
   toHex,
   toMillraceError,
 } from '@millrace/base';
-import { keyName, type P256Key, p256Key, partyOf, unseal } from '@millrace/identity';
+import { keyName, type P256Key, p256Key, partyOf } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
 import {
   contentKeysInfo,
@@ -23,6 +23,7 @@ import {
   licenceSecretInfo,
   type MachineReport,
   machineFact,
+  openFromBox,
   orderFact,
   permitFact,
   readPermit,
@@ -38,6 +39,7 @@ import { MemoryStore } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
 import { makeFolder, replaceFile, toJsonFile } from '../src/installation/files.ts';
 import type { Installation } from '../src/installation/open.ts';
+import { type KeysBox, keysBox } from './helpers.ts';
 
 interface Request {
   readonly method: string;
@@ -85,17 +87,18 @@ export class FakeCloud {
   readonly ledger: Ledger;
   readonly #machineKey: P256Key;
   readonly #permitKey: P256Key;
-  readonly #keysBox: P256Key;
+  /** What the keys node opens attachments with, and what it has announced. */
+  box: KeysBox;
   readonly #servers: Server[] = [];
 
-  private constructor(installation: Installation, ledger: Ledger) {
+  private constructor(installation: Installation, ledger: Ledger, box: KeysBox) {
     const { layout } = installation;
     const key = (...path: string[]) => p256Key(readFileSync(join(...path)));
     this.installation = installation;
     this.ledger = ledger;
     this.#machineKey = key(layout.machine('virtual-1'), 'identity.key');
     this.#permitKey = key(layout.node('control'), 'permit.key');
-    this.#keysBox = key(layout.node('keys'), 'identity.key');
+    this.box = box;
   }
 
   static async start(installation: Installation): Promise<FakeCloud> {
@@ -103,7 +106,7 @@ export class FakeCloud {
     const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
     const signer = ed25519NoteSigner(origin, readFileSync(join(layout.node('control'), 'log.key')));
     const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
-    const cloud = new FakeCloud(installation, ledger);
+    const cloud = new FakeCloud(installation, ledger, await keysBox(installation));
     const control = await cloud.#listen('control');
     const distribution = await cloud.#listen('distribution');
     const at = (port: number) => ({ host: '127.0.0.1', port });
@@ -167,6 +170,7 @@ export class FakeCloud {
     const [, , kind = '', id = '', what = ''] = path.split('/');
     if (method === 'POST' && kind === 'transactions')
       return this.#transaction(JSON.parse(Buffer.from(body).toString()), user);
+    if (path === '/v1/boxes/keys/attachments') return this.box.document;
     if (kind === 'uploads') {
       if (method === 'PUT') this.uploads.set(Number(what), body);
       const total = Number(query.get('segments') ?? 0);
@@ -229,13 +233,12 @@ export class FakeCloud {
         await this.ledger.append({ ...machineFact(body, keyName(signer)), evidence: [bytes], eventId: id });
         return;
       case 'design.add': {
-        const keysBox = this.#keysBox;
-        this.keys = await unseal(keysBox, contentKeysInfo(body.design, signer), attached('keys'));
+        this.keys = await openFromBox(this.box, contentKeysInfo(body.design, signer), attached('keys'));
         this.designs.set(body.design, fakeDesign(readManifest(attached('manifest')), 'uploading'));
         return;
       }
       case 'licence.grant': {
-        const secret = await unseal(this.#keysBox, licenceSecretInfo(body.design, signer), attached('secret'));
+        const secret = await openFromBox(this.box, licenceSecretInfo(body.design, signer), attached('secret'));
         this.licences.set(id, { body, secret, used: 0 });
         const { core } = required(this.designs.get(body.design)).manifest;
         const evidence = [bytes, required(this.#registrations.get(keyName(signer))), core];
@@ -264,7 +267,7 @@ export class FakeCloud {
       print,
       serial,
       material: 'PLA',
-      ephemeral: this.#keysBox.publicKey,
+      ephemeral: this.box.body.point,
       run,
       from: 0,
       order: 16,

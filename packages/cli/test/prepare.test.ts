@@ -2,8 +2,7 @@ import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bytes, concatBytes, systemClock, systemRandom, utf8 } from '@millrace/base';
-import { p256Key, unseal } from '@millrace/identity';
-import { contentKeysInfo } from '@millrace/protocol';
+import { contentKeysInfo, openFromBox } from '@millrace/protocol';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepareFile } from '../src/client/prepare.ts';
@@ -12,12 +11,13 @@ import { readRecord, recordFolder, withName, withSecret } from '../src/client/re
 import { openSession, type Session } from '../src/client/session.ts';
 import { makeFolder, replaceFile } from '../src/installation/files.ts';
 import type { Installation } from '../src/installation/open.ts';
-import { codeOf, temporaryFolder, testInstallation } from './helpers.ts';
+import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from './helpers.ts';
 
 const sample = fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url));
 let installation: Installation;
 let owner: Session;
 let uploads: string;
+let box: KeysBox;
 
 beforeAll(async () => {
   installation = await testInstallation();
@@ -25,7 +25,9 @@ beforeAll(async () => {
   await makeFolder(run.folder);
   const nowhere = { host: '127.0.0.1', port: 1 };
   await replaceFile(run.addresses, JSON.stringify({ control: nowhere, distribution: nowhere }));
-  owner = await openSession({ installation, user: 'owner', clock: systemClock, random: systemRandom });
+  const session = await openSession({ installation, user: 'owner', clock: systemClock, random: systemRandom });
+  box = await keysBox(installation);
+  owner = { ...session, api: { ...session.api, attachmentBox: async () => box.document } };
   uploads = join(owner.user.folder, 'uploads');
 });
 
@@ -34,9 +36,8 @@ const quiet = () => undefined;
 /** What the keys node and a licensed machine together could do: the design's bytes. */
 async function open(prepared: PreparedDesign): Promise<Bytes> {
   const manifest = readManifest(await prepared.manifest());
-  const box = p256Key(await readFile(join(installation.layout.node('keys'), 'box.key')));
   const info = contentKeysInfo(prepared.state.design, owner.signer.publicKey);
-  const ceks = await unseal(box, info, await prepared.keys());
+  const ceks = await openFromBox(box, info, await prepared.keys());
   const { designSecret } = await withSecret(owner, (secret) =>
     openPrivatePart(secret, manifest.private ?? new Uint8Array()),
   );

@@ -1,4 +1,5 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
+export { BoxRegistry } from './control/boxes.ts';
 export { type Delivery, Mailbox, mailRole } from './control/mailbox.ts';
 export { createDistributionNode } from './distribution/distribution-node.ts';
 export { sliceMail } from './keys/slice-mail.ts';

@@ -1,6 +1,13 @@
 import { type Bytes, encodeCbor, MillraceError, silentLogger, toHex, utf8 } from '@millrace/base';
 import { generateP256Key, type P256Key } from '@millrace/identity';
-import { type CallOptions, type Directory, type HttpClient, type Message, sealMessage } from '@millrace/protocol';
+import {
+  type CallOptions,
+  type Directory,
+  encodeMail,
+  type HttpClient,
+  type Message,
+  sealMail,
+} from '@millrace/protocol';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
 
@@ -11,6 +18,15 @@ const directory = {
   nodes: { keys: nodeOf(identities.keys), segments: nodeOf(identities.segments) },
 } as unknown as Directory;
 
+const secret = generateP256Key();
+const times = { issued: 0, expires: 1 };
+const box = { type: 'box' as const, role: 'segments' as const, use: 'mail' as const, number: 7, ...times };
+const boxKey = { ...box, point: secret.publicKey };
+const boxes = {
+  mail: { keyOf: (number: number) => (number === 7 ? secret : undefined), drained: async () => undefined },
+};
+const known = { of: async () => boxKey, renew: async () => boxKey };
+
 interface Mail {
   readonly id: string;
   readonly from: 'keys';
@@ -20,7 +36,7 @@ interface Mail {
 
 async function mail(session: string): Promise<Mail> {
   const message: Message = { type: 'stream.close', session: session.repeat(32) };
-  const sealed = await sealMessage(directory, { role: 'keys', identity: identities.keys }, 'segments', message);
+  const sealed = await sealMail(directory, { role: 'keys', identity: identities.keys }, boxKey, encodeMail(message));
   return { id: session, from: 'keys', sealed, attempts: 1 };
 }
 
@@ -50,7 +66,8 @@ let client: MailClient | undefined;
 afterEach(() => client?.close());
 
 function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
-  client = createMailClient({ http, directory, role: 'segments', identity: identities.segments, logger: silentLogger });
+  const identity = identities.segments;
+  client = createMailClient({ http, directory, role: 'segments', identity, boxes, known, logger: silentLogger });
   client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
 }
 

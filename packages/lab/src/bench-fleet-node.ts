@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, decodeCbor, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import {
+  BoxRegistry,
   connectOutbound,
   createDistributionNode,
   createTlsServer,
@@ -17,6 +18,7 @@ import {
 } from '@millrace/cloud/parts';
 import { createEngine } from '@millrace/live-matrix';
 import {
+  type BoxKey,
   encodeControl,
   encodeStream,
   type LinkMessage,
@@ -24,7 +26,7 @@ import {
   offerSession,
   type StreamParameters,
 } from '@millrace/protocol';
-import { openLmdb } from '@millrace/stores';
+import { MemoryStore, openLmdb } from '@millrace/stores';
 import { type Home, serveParent } from './bench-fleet-ipc.ts';
 import {
   bindingOf,
@@ -48,8 +50,10 @@ const logger = silentLogger;
 async function startControl(world: FleetWorld): Promise<void> {
   const config = configOf(world, 'control');
   await mkdir(config.folder, { recursive: true });
-  const queue = openLmdb({ path: join(config.folder, 'data') }).queue('mail');
-  const mailbox = new Mailbox(queue, world.directory, config.identity);
+  const lmdb = openLmdb({ path: join(config.folder, 'data') });
+  const { directory } = world;
+  const boxes = new BoxRegistry(lmdb.store('records'), directory);
+  const mailbox = new Mailbox({ queue: lmdb.queue('mail'), directory, identity: config.identity, boxes });
   const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
   const roleOf = (request: Parameters<typeof requireRole>[1]) =>
     requireRole(world.directory, request, 'segments', 'keys').role;
@@ -66,13 +70,31 @@ async function startControl(world: FleetWorld): Promise<void> {
     await mailbox.acknowledge(roleOf(request), (request.body as { ids: string[] }).ids);
     return {};
   });
+  server.post<{ Params: { use: BoxKey['use'] } }>('/v1/boxes/:use', async (request) => {
+    const { document, floor } = decodeCbor(request.body as Uint8Array, 'box key') as {
+      document: Uint8Array;
+      floor: number;
+    };
+    await mailbox.announce(roleOf(request), request.params.use, document, floor);
+    return {};
+  });
+  server.get<{ Params: { role: BoxKey['role'] } }>('/v1/boxes/:role/mail', async (request, reply) => {
+    const { document } = await boxes.newest(request.params.role, 'mail');
+    return reply.type('application/octet-stream').send(Buffer.from(document));
+  });
   await listen(server, world.addresses.control);
 }
 
-function outboundOf(world: FleetWorld, role: 'segments' | 'keys', onStream: (message: LinkMessage) => void): Outbound {
+async function outboundOf(
+  world: FleetWorld,
+  role: 'segments' | 'keys',
+  onStream: (message: LinkMessage) => void,
+): Promise<Outbound> {
   const { control, distribution } = world.addresses;
   const addresses = { control, distribution: { ...distribution, host: '127.0.0.1' } };
-  return connectOutbound({ config: configOf(world, role), addresses, logger, onStream });
+  const config = configOf(world, role);
+  await mkdir(join(config.folder, 'data'), { recursive: true });
+  return connectOutbound({ config, role, addresses, store: new MemoryStore(), logger, onStream });
 }
 
 function guardOf(world: FleetWorld, machine: string, { window }: StreamParameters): PaceGuard {
@@ -87,13 +109,14 @@ async function startSegments(world: FleetWorld): Promise<void> {
   const engine = createEngine();
   const cells = createCells();
   const streams = new Map<string, SegmentsStream>();
-  const { link, mail } = outboundOf(world, 'segments', (message) => {
+  const outbound = await outboundOf(world, 'segments', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
+  const { link } = outbound;
   setInterval(() => {
     for (const stream of streams.values()) stream.tick();
   }, TICK_MS);
-  mail.start(async (message: Message) => {
+  await outbound.start(async (message: Message) => {
     if (message.type === 'stream.session') {
       const { session, jti, seed, parameters } = message;
       const stream = await SegmentsStream.open({
@@ -120,10 +143,10 @@ async function startSegments(world: FleetWorld): Promise<void> {
   });
 }
 
-function startKeys(world: FleetWorld): (home: Home) => Promise<void> {
+async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<void>> {
   const engine = createEngine();
   const streams = new Map<string, KeysStream>();
-  const { link, mail } = outboundOf(world, 'keys', (message) => {
+  const { link, mail } = await outboundOf(world, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
   const slices = sliceMail(mail);
@@ -199,6 +222,6 @@ serveParent(async (message) => {
     await createDistributionNode({ config, addresses: world.addresses }, { logger });
   }
   if (role === 'segments') await startSegments(world);
-  if (role === 'keys') onHome = startKeys(world);
+  if (role === 'keys') onHome = await startKeys(world);
   return { type: 'ready' };
 });

@@ -77,6 +77,10 @@ export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
     tls,
     identity: p256Key(identity),
     maintenance: { periodMs: 0, density: 100 } as NodeConfig['maintenance'],
+    boxes: {
+      mail: { periodMs: 600_000, retentionMs: 0 },
+      attachments: { periodMs: 3_600_000, retentionMs: 86_400_000 },
+    },
     chaffPercent: 0,
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
     secret: () => Promise.reject(new Error('the bench has no such secret')),

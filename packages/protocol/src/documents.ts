@@ -223,12 +223,26 @@ const permitSchema = z.strictObject({
   count: z.literal(1),
 });
 
+/** A node's key of a period: mail, or what owners attach, is sealed to it until there is the next one (spec/protocol.md, 4). */
+const boxKeySchema = z.strictObject({
+  type: z.literal('box'),
+  role: z.enum(['control', 'segments', 'keys']),
+  use: z.enum(['mail', 'attachments']),
+  /** Grows with every key of this role and use. */
+  number: z.number().int().positive(),
+  /** Uncompressed P-256 point. */
+  point: bytesOf(65),
+  issued: common.issued,
+  expires: common.expires,
+});
+
 export type Transaction = z.output<typeof transactionSchema>;
 export type TransactionOf<T extends Transaction['type']> = Extract<Transaction, { type: T }>;
 export type MachineDocument = z.output<typeof machineDocumentSchema>;
 export type PermitRequest = z.output<typeof requestPermit>;
 export type MachineReport = z.output<typeof machineReport>;
 export type Permit = z.output<typeof permitSchema>;
+export type BoxKey = z.output<typeof boxKeySchema>;
 
 /** A document whose signature has been verified. */
 export interface Signed<T> {
@@ -257,6 +271,11 @@ const permits: Kind<Permit> = {
   label: 'permit',
   algorithm: 'ES256',
   parse: (input) => parse(permitSchema, input, 'permit', 'E_PERMIT'),
+};
+const boxKeys: Kind<BoxKey> = {
+  label: 'box key',
+  algorithm: 'ES256',
+  parse: (input) => parse(boxKeySchema, input, 'box key'),
 };
 
 function context(kind: Kind<unknown>, installation: string): Bytes {
@@ -298,6 +317,14 @@ export const verifyMachineDocument = verifyWith(machineDocuments);
 export const signPermit = signWith(permits);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_PERMIT, E_EXPIRED, E_CLOCK */
 export const verifyPermit = verifyWith(permits);
+/** Signed by a node's identity key. */
+export const signBoxKey = signWith(boxKeys);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
+export const verifyBoxKey = verifyWith(boxKeys);
+/** As it was verified when it was stored: its signer may have another key since. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+export function readStoredBoxKey(bytes: Uint8Array): BoxKey {
+  return boxKeys.parse(decodeCbor(parseSign1(bytes).payload, 'box key'));
+}
 
 /** The document without checking who signed it: for looking at one's own. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readTransaction(bytes: Uint8Array): Transaction {

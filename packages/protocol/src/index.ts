@@ -1,3 +1,4 @@
+export * from './box.ts';
 export * from './directory.ts';
 export * from './directory-document.ts';
 export * from './directory-file.ts';

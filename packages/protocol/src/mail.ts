@@ -9,10 +9,11 @@ import {
   parse,
   utf8,
 } from '@millrace/base';
-import { type P256Key, seal, unseal } from '@millrace/identity';
+import type { P256Key } from '@millrace/identity';
 import { z } from 'zod';
+import { type BoxRole, type BoxSecrets, openFromBox, sealToBox } from './box.ts';
 import { type Directory, identitiesOf, type NodeRole } from './directory.ts';
-import { machineSchema, objectName } from './documents.ts';
+import { type BoxKey, machineSchema, objectName } from './documents.ts';
 import { openBySome } from './sealed-keys.ts';
 import { sessionParametersSchema } from './session.ts';
 
@@ -51,7 +52,11 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
+  /** Every message that may be sealed to an older key of the recipient was delivered before this one. */
+  z.strictObject({ type: z.literal('box.drained'), use: z.enum(['mail', 'attachments']), below: uint }),
   // keys → control
+  /** Its secret does not open: it is sealed to a key that the keys node has erased. */
+  z.strictObject({ type: z.literal('licence.refused'), licence: hexOf(16), code: z.string(), reason: z.string() }),
   z.strictObject({ type: z.literal('design.deleted'), design }),
   z.strictObject({ type: z.literal('design.maintained'), design, transaction: hexOf(16), mode: z.string() }),
   // segments → keys and control
@@ -107,34 +112,38 @@ export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>
 /** Largest message before sealing, bytes; larger things are sent in pieces. */
 export const MAX_MESSAGE = 32 * 1024 * 1024;
 
-/** Seals to the recipient, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read nor forge. */
-export async function sealMessage(
-  directory: Directory,
-  sender: { role: NodeRole; identity: P256Key },
-  recipient: NodeRole,
-  message: Message,
-): Promise<Bytes> {
+/** A message before it is sealed; the caller wipes it. @throws {MillraceError} E_TOO_LARGE */
+export function encodeMail(message: Message): Bytes {
   const plain = encodeCbor(message as never);
   if (plain.length > MAX_MESSAGE)
     throw new MillraceError('E_TOO_LARGE', `message ${message.type}: ${plain.length} bytes`);
-  const info = infoOf(directory, sender.role, recipient);
-  const sealed = await seal(fromHex(directory.nodes[recipient].identity), info, plain, { sender: sender.identity });
-  plain.fill(0);
-  return sealed;
+  return plain;
 }
 
-/** @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_INPUT when it is no known message. */
+/** Seals what `encodeMail` made, authenticated as the sender (HPKE auth mode): the mailbox can neither read nor forge. */
+export function sealMail(
+  directory: Directory,
+  sender: { role: NodeRole; identity: P256Key },
+  box: BoxKey,
+  plain: Uint8Array,
+): Promise<Bytes> {
+  return sealToBox(box, infoOf(directory, sender.role, box.role), plain, { sender: sender.identity });
+}
+
+/**
+ * @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_BOX_KEY when its key is erased, E_INPUT when it is
+ * no known message
+ */
 export async function openMessage(
   directory: Directory,
-  recipient: { role: NodeRole; identity: P256Key },
+  recipient: { role: BoxRole; boxes: BoxSecrets },
   sender: NodeRole,
   sealed: Uint8Array,
 ): Promise<Message> {
   const info = infoOf(directory, sender, recipient.role);
   const senders = identitiesOf(directory, sender).map(fromHex);
-  const plain = await openBySome(senders, (sender) => unseal(recipient.identity, info, sealed, { sender }));
-  const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
-  return message;
+  const plain = await openBySome(senders, (sender) => openFromBox(recipient.boxes, info, sealed, { sender }));
+  return parse(messageSchema, decodeCbor(plain, 'message'), 'message');
 }
 
 function infoOf(directory: Directory, sender: NodeRole, recipient: NodeRole): Bytes {

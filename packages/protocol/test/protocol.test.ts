@@ -13,10 +13,8 @@ import {
   objectId,
   objectName,
   offerSession,
-  openMessage,
   openTelemetry,
   type StreamParameters,
-  sealMessage,
   sealTelemetry,
   signTransaction,
   type Telemetry,
@@ -252,30 +250,6 @@ describe('a session', () => {
       ),
     );
     expect(seen.size).toBe(4);
-  });
-});
-
-describe('mail', () => {
-  it('opens for its recipient from its sender only', async () => {
-    const message = { type: 'stream.close' as const, session: '00'.repeat(16) };
-    const sealed = await sealMessage(directory, { role: 'keys', identity: keys.keys }, 'segments', message);
-    const open = (role: 'segments' | 'control', identity: typeof keys.keys, from: 'keys' | 'control') =>
-      codeOf(() => openMessage(directory, { role, identity }, from, sealed));
-    expect(await openMessage(directory, { role: 'segments', identity: keys.segments }, 'keys', sealed)).toEqual(
-      message,
-    );
-    expect(await open('segments', keys.segments, 'control')).toBe('E_SEAL');
-    expect(await open('control', keys.control, 'keys')).toBe('E_SEAL');
-  });
-
-  it('control cannot forge mail between the proactive nodes', async () => {
-    const forged = await sealMessage(directory, { role: 'keys', identity: keys.control }, 'segments', {
-      type: 'stream.close',
-      session: '00'.repeat(16),
-    });
-    expect(
-      await codeOf(() => openMessage(directory, { role: 'segments', identity: keys.segments }, 'keys', forged)),
-    ).toBe('E_SEAL');
   });
 });
 

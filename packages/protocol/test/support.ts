@@ -1,6 +1,8 @@
 import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
-import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
+import { generateP256Key, generateUserKey, keyName, type P256Key } from '@millrace/identity';
 import {
+  type BoxKey,
+  type BoxSecrets,
   type Directory,
   type Machine,
   type MachineDocument,
@@ -28,6 +30,17 @@ export const codeOf = async (action: () => unknown): Promise<string> => {
 
 export const NOW = 1_800_000_000_000;
 export const dated = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + 600_000 });
+
+/** A box key as it is announced, and the secret side of it. */
+export function boxOf(
+  role: BoxKey['role'],
+  changes: Partial<BoxKey> = {},
+): { body: BoxKey; key: P256Key; secrets: BoxSecrets } {
+  const key = generateP256Key();
+  const times = { issued: NOW, expires: NOW + 600_000 };
+  const body: BoxKey = { type: 'box', role, use: 'mail', number: NOW, point: key.publicKey, ...times, ...changes };
+  return { body, key, secrets: { keyOf: (number) => (number === body.number ? key : undefined) } };
+}
 
 /** One installation with an owner, a holder, a machine and all signed documents of a stream. */
 export function createWorld() {

@@ -45,6 +45,7 @@ const json: Readonly<Record<string, unknown>> = {
 const cbor: Readonly<Record<string, unknown>> = {
   [`/v1/machines/${id}/call-home`]: { request: new Uint8Array(90) },
   [`/v1/machines/${id}/report`]: { report: new Uint8Array(90) },
+  '/v1/boxes/mail': { document: new Uint8Array(90), floor: 1 },
 };
 const reads = [
   '/v1/designs',
@@ -65,6 +66,7 @@ const reads = [
   '/v1/ledger/tile/entries/000.p/1',
   '/v1/ledger/verify',
   '/v1/deletions',
+  '/v1/boxes/keys/attachments',
 ];
 const uploads = [`/v1/uploads/${id}/0`, `/v1/uploads/${id}?segments=4`, `/v1/uploads/${id}`];
 const callers: readonly Caller[] = [
@@ -142,7 +144,7 @@ function bodyOf(path: string, random: Random): Uint8Array | string | undefined {
 function callerFor(path: string, random: Random): Caller {
   if (random.below(4) === 0) return random.pick(callers);
   if (/^\/v1\/machines\/./.test(path)) return 'distribution';
-  if (/^\/v1\/(mailbox|head|deletions|maintenance|progress)/.test(path)) return random.pick(['keys', 'segments']);
+  if (/^\/v1\/(mailbox|head|deletions|maintenance|progress|boxes)/.test(path)) return random.pick(['keys', 'segments']);
   if (path.startsWith('/v1/uploads')) return random.pick(['owner', 'segments']);
   return random.pick(['admin', 'owner', 'operator']);
 }

@@ -14,7 +14,7 @@ import {
   u32be,
   utf8,
 } from '@millrace/base';
-import { createNumberedSealing, generateP256Key, keyId, parseSign1, seal } from '@millrace/identity';
+import { createNumberedSealing, generateP256Key, keyId, parseSign1 } from '@millrace/identity';
 import {
   acceptSession,
   createOwnerSealing,
@@ -22,17 +22,21 @@ import {
   decodeLink,
   encodeControl,
   encodeKey,
+  encodeMail,
   encodeStream,
   type OwnerState,
   offerSession,
   openMessage,
   openOwnerState,
   openTelemetry,
+  readBoxKey,
   readTransaction,
   type StreamParameters,
-  sealMessage,
+  sealMail,
   sealTelemetry,
+  sealToBox,
   sessionOfferSchema,
+  signBoxKey,
   signMachineDocument,
   signTransaction,
   verifyMachineDocument,
@@ -41,7 +45,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { z } from 'zod';
-import { createOpening, createWorld, dated, NOW } from '../../../packages/protocol/test/support.ts';
+import { boxOf, createOpening, createWorld, dated, NOW } from '../../../packages/protocol/test/support.ts';
 import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
 import type { Target } from '../support/target.ts';
 
@@ -156,6 +160,14 @@ export async function protocolTargets(): Promise<Target[]> {
       accepts: 'samples',
     },
     {
+      name: 'box key',
+      samples: [copyBytes(await signBoxKey(keys.segments, installation, boxOf('segments').body))],
+      cost: 'middling',
+      codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT'],
+      decode: (input) => readBoxKey(directory, { role: 'segments', use: 'mail' }, input, NOW),
+      accepts: 'samples',
+    },
+    {
       name: 'permit',
       samples: [copyBytes(opening.permit)],
       cost: 'middling',
@@ -215,23 +227,30 @@ export async function protocolTargets(): Promise<Target[]> {
       { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },
       { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
       { type: 'vault' as const, message: new Uint8Array(3) },
+      { type: 'box.drained' as const, use: 'mail' as const, below: 7 },
     ];
     const sender = { role: 'keys' as const, identity: keys.keys };
-    const recipient = { role: 'segments' as const, identity: keys.segments };
+    const { body: key, secrets: boxes } = boxOf('segments');
+    const recipient = { role: 'segments' as const, boxes };
     const info = utf8(`millrace/v1/mail/${installation}/keys/segments`);
-    const sealed = await Promise.all(messages.map((message) => sealMessage(directory, sender, 'segments', message)));
+    const sealed = await Promise.all(messages.map((message) => sealMail(directory, sender, key, encodeMail(message))));
     const open = (input: Bytes) => openMessage(directory, recipient, 'keys', input);
     return [
-      { name: 'mail', samples: sealed, cost: 'very dear', codes: ['E_SEAL'], decode: open, accepts: 'samples' },
+      {
+        name: 'mail',
+        samples: sealed,
+        cost: 'very dear',
+        codes: ['E_SEAL', 'E_BOX_KEY'],
+        decode: open,
+        accepts: 'samples',
+      },
       {
         name: 'mail of a node that says what it likes',
         samples: sealed,
         make: (random) =>
-          seal(keys.segments.publicKey, info, encodeLoosely(mutateValue(random.pick(messages), random)), {
-            sender: keys.keys,
-          }),
+          sealToBox(key, info, encodeLoosely(mutateValue(random.pick(messages), random)), { sender: keys.keys }),
         cost: 'very dear',
-        codes: ['E_SEAL', 'E_INPUT'],
+        codes: ['E_SEAL', 'E_BOX_KEY', 'E_INPUT'],
         decode: open,
         accepts: 'any',
       },

@@ -1,5 +1,4 @@
 import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
-import { seal } from '@millrace/identity';
 import {
   type Disclosure,
   licenceSecretInfo,
@@ -13,6 +12,7 @@ import {
 import { machineFromJson } from '../installation/description.ts';
 import { findUser } from '../installation/open.ts';
 import type { MachineView } from './answers.ts';
+import { sealAttachment } from './attachments.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
 import type { Session } from './session.ts';
@@ -53,11 +53,7 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
   let sealed: Bytes;
   const sealedToMachines: Bytes[] = [];
   try {
-    sealed = await seal(
-      fromHex(directory.nodes.keys.identity),
-      licenceSecretInfo(terms.design, signer.publicKey),
-      secret,
-    );
+    sealed = await sealAttachment(session, licenceSecretInfo(terms.design, signer.publicKey), secret);
     if (designSecret !== undefined)
       for (const machine of machines) sealedToMachines.push(await sealDesignSecret(machine, binding, designSecret));
   } finally {

@@ -1,8 +1,7 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { concatBytes, fromHex, MillraceError, wipe } from '@millrace/base';
-import { seal } from '@millrace/identity';
+import { concatBytes, MillraceError, wipe } from '@millrace/base';
 import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/machine/gcode';
 import { contentKeysInfo, sha256 } from '@millrace/protocol';
 import {
@@ -20,6 +19,7 @@ import {
 import { hasSystemCode } from '../installation/files.ts';
 import { userFiles } from '../installation/layout.ts';
 import { processIsAlive } from '../supervisor/alive.ts';
+import { sealAttachment } from './attachments.ts';
 import { findPrepared, type PreparedDesign, type PreparedState, sweepPreparations, writePrepared } from './prepared.ts';
 import { keepRecord, withSecret } from './records.ts';
 import type { Session } from './session.ts';
@@ -96,7 +96,7 @@ async function sealFile(
   options: PrepareOptions & { readonly uploads: string },
   progress: (done: number, total: number) => void,
 ): Promise<PreparedDesign> {
-  const { directory, random, signal } = session;
+  const { random, signal } = session;
   requireSize(options.maintenance, stats.size);
   const sliced = options.sliced !== undefined;
   const kind = options.kind ?? (sliced || gcodeNames.test(source.path) ? 'gcode' : 'binary');
@@ -128,7 +128,7 @@ async function sealFile(
     const content = options.custody === 'keys' ? concatBytes(ceks, designSecret) : ceks;
     try {
       const info = contentKeysInfo(designId, session.signer.publicKey);
-      const keys = await seal(fromHex(directory.nodes.keys.identity), info, content);
+      const keys = await sealAttachment(session, info, content);
       await requireUnchanged(file, stats, path);
       if (part !== undefined) await keepRecord(session, designId, part, options.sliced?.settings);
       return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);

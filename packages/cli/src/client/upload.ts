@@ -62,7 +62,13 @@ async function announce(session: Session, prepared: PreparedDesign): Promise<Des
     manifestHash: sha256(manifest),
     keysHash: sha256(keys),
   });
-  await session.api.submit(transaction.bytes, { manifest, keys });
+  try {
+    await session.api.submit(transaction.bytes, { manifest, keys });
+  } catch (error) {
+    // Nobody can open its content keys any more: it is prepared anew the next time.
+    if (error instanceof MillraceError && error.code === 'E_BOX_KEY') await prepared.remove();
+    throw error;
+  }
   return session.api.design(design);
 }
 

@@ -1,11 +1,11 @@
 import { rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { MillraceError, toHex, wipe } from '@millrace/base';
 import { backupId, filesBelow, ID_BYTES, readArchive, writeArchive } from '../backup/archive.ts';
 import { type BackupKeys, openBackupKeys } from '../backup/key-file.ts';
 import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
 import { makeFolder } from '../installation/files.ts';
-import type { Layout } from '../installation/layout.ts';
+import { type Layout, nodeFiles } from '../installation/layout.ts';
 import { openInstallation } from '../installation/open.ts';
 import { acquireLock } from '../supervisor/lock.ts';
 import type { Context } from './context.ts';
@@ -45,11 +45,18 @@ export async function create(context: Context, file: string, options: BackupOpti
     const { nextEpoch } = await import('../backup/epoch.ts');
     const folders = { keys: layout.node('keys'), segments: layout.node('segments') };
     const epoch = await nextEpoch(folders);
+    // A restored node makes new ones. Control's stay: what is mailed to control, its records in the backup say as well.
+    const boxes = (node: string) => Object.values(nodeFiles.boxes).map((file) => join(node, nodeFiles.data, file));
+    const erasable = new Set(
+      Object.values(folders)
+        .flatMap(boxes)
+        .map((path) => relative(layout.home, path)),
+    );
     const [id, secret] = [context.random(ID_BYTES), context.random(32)];
     const partial = `${path}.part`;
     try {
       await rm(partial, { force: true }); // of a process that was killed
-      const files = await filesBelow(layout.home, 'nodes');
+      const files = (await filesBelow(layout.home, 'nodes')).filter((file) => !erasable.has(file));
       await writeArchive(partial, { id, secret, root: layout.home, files });
       await nextEpoch(folders); // from here on the backup's epoch key is nowhere else
       // Only now can the archive be opened by anybody: killed before, there is no backup; killed after, a whole one.

@@ -3,6 +3,7 @@ import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { MaintenanceReport } from '../node/maintenance-report.ts';
+import type { BoxRegistry } from './boxes.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Records } from './records.ts';
 import type { Progress } from './schemas.ts';
@@ -15,6 +16,8 @@ export interface ControlContext {
   readonly records: Records;
   readonly ledger: Ledger;
   readonly mailbox: Mailbox;
+  /** To which keys nodes and owners seal what goes to a node. */
+  readonly boxes: BoxRegistry;
   readonly permitKey: P256Key;
   /** `permit-key.register`, signed by the administrator. */
   readonly permitKeyDocument: Bytes;

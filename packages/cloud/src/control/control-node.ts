@@ -9,25 +9,28 @@ import {
   MillraceError,
   parse,
   Serial,
-  sleep,
   systemClock,
   wipe,
 } from '@millrace/base';
 import { p256Key } from '@millrace/identity';
 import { openLedger } from '@millrace/ledger';
-import type { Address } from '@millrace/protocol';
+import type { Address, Message, NodeRole } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
+import { openSlots } from '@millrace/vault';
 import { z } from 'zod';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { followDirectory } from '../node/follow-directory.ts';
+import { OwnBoxes } from '../node/own-boxes.ts';
 import { createTlsServer, listen } from '../node/server.ts';
 import { takeAlarm } from './alarms.ts';
+import { BoxRegistry } from './boxes.ts';
 import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { openLedgerKeys } from './ledger-keys.ts';
-import { type Delivery, Mailbox } from './mailbox.ts';
+import { Mailbox } from './mailbox.ts';
 import { announceMaintenance, takeMaintained } from './modes.ts';
+import { readOwnMail } from './own-mail.ts';
 import { readPermitKeyDocument } from './permit-key.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { forgetSeen, openRecords } from './records.ts';
@@ -56,6 +59,27 @@ export async function createControlNode(
   const logKeys = await openLedgerKeys(config, { clock, logger: modules.logger });
   const ledger = closer.add(await openLedger({ store: environment.store('ledger'), clock, ...logKeys }));
 
+  const registry = new BoxRegistry(environment.store('records'), directory);
+  const { identity } = config;
+  const mailbox = new Mailbox({ queue: environment.queue('mail'), directory, identity, boxes: registry });
+  const boxes = closer.add(
+    await OwnBoxes.open({
+      slots: await openSlots(join(config.folder, nodeFiles.data, nodeFiles.boxes.mail)),
+      directory,
+      role: 'control',
+      use: 'mail',
+      identity,
+      period: config.boxes.mail,
+      clock,
+      logger: modules.logger,
+      announce: (document, floor) => mailbox.announce('control', 'mail', document, floor),
+    }),
+  );
+  await boxes.start().catch((error: unknown) => {
+    if (!isDiskFault(error)) throw error;
+    modules.logger.warn({ err: error }, 'no new box key yet');
+  });
+
   const work = new WorkBoard();
   const checks = new CheckBoard();
   const serials = new Map<string, Serial>();
@@ -65,7 +89,8 @@ export async function createControlNode(
     logger: modules.logger,
     records: openRecords(environment.store('records')),
     ledger,
-    mailbox: new Mailbox(environment.queue('mail'), directory, config.identity),
+    boxes: registry,
+    mailbox,
     permitKey,
     permitKeyDocument,
     progress: new Map(),
@@ -89,7 +114,7 @@ export async function createControlNode(
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
-  closer.add(readOwnMail(context, checks));
+  closer.add(readOwnMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
   addRoutes(server, context, work, checks);
   closer.add(followDirectory(config, server, modules.logger));
@@ -112,45 +137,6 @@ async function finishInterrupted(context: ControlContext): Promise<void> {
     if (print.permit?.announced === false) await announcePermit(context, id);
 }
 
-/** Attempts at a message of control's own mail. */
-const GIVE_UP_AFTER = 20;
-
-/** Control's own mail from the proactive nodes. */
-function readOwnMail(context: ControlContext, checks: CheckBoard): Closable {
-  const stop = new AbortController();
-  const run = async () => {
-    while (!stop.signal.aborted) {
-      try {
-        for (const delivery of await context.mailbox.poll('control', 'self', 20_000, stop.signal)) {
-          let again = false;
-          await handle(context, checks, delivery).catch((error: unknown) => {
-            // A full disk passes; what is wrong stays wrong.
-            const passes = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
-            again = passes || isDiskFault(error);
-            context.logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
-          });
-          if (again) {
-            await context.mailbox.release('control', [delivery.id]);
-            await sleep(500, stop.signal);
-          } else {
-            await context.mailbox.acknowledge('control', [delivery.id]);
-          }
-        }
-      } catch (error) {
-        context.logger.error({ err: error }, 'own mail');
-        await sleep(1_000, stop.signal).catch(() => undefined);
-      }
-    }
-  };
-  const running = run();
-  return {
-    close: async () => {
-      stop.abort();
-      await running;
-    },
-  };
-}
-
 const findingsSchema = z.object({
   deep: z.boolean(),
   problems: z.array(
@@ -162,8 +148,7 @@ const findingsSchema = z.object({
   ),
 });
 
-async function handle(context: ControlContext, checks: CheckBoard, delivery: Delivery): Promise<void> {
-  const message = await context.mailbox.open(delivery);
+async function handle(context: ControlContext, checks: CheckBoard, message: Message, from: NodeRole): Promise<void> {
   const { records } = context;
   switch (message.type) {
     case 'design.stored': {
@@ -190,6 +175,9 @@ async function handle(context: ControlContext, checks: CheckBoard, delivery: Del
       );
       return;
     }
+    case 'licence.refused':
+      await records.licences.update(message.licence, (current) => ({ ...current, lost: true }));
+      return;
     case 'design.deleted':
       return takeDeleted(context, message);
     case 'design.maintained':
@@ -197,7 +185,7 @@ async function handle(context: ControlContext, checks: CheckBoard, delivery: Del
     case 'design.repaired':
       return takeRepaired(context, message);
     case 'stream.alarm':
-      return takeAlarm(context, message, delivery.from);
+      return takeAlarm(context, message, from);
     case 'check.result': {
       const report = decodeCbor(message.report, 'report');
       await takeFindings(context, parse(findingsSchema, report, 'report'));

@@ -1,13 +1,24 @@
-import { decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
+import { decodeCbor, encodeCbor, Gate, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
-import { type Directory, type Message, type NodeRole, openMessage, sealMessage } from '@millrace/protocol';
+import {
+  type BoxRole,
+  type BoxUse,
+  boxNumberOf,
+  type Directory,
+  encodeMail,
+  type Message,
+  type NodeRole,
+  sealMail,
+} from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
 import { z } from 'zod';
+import type { BoxRegistry } from './boxes.ts';
 
-const envelopeSchema = z.strictObject({
-  from: z.enum(['control', 'segments', 'keys', 'distribution']),
-  sealed: z.instanceof(Uint8Array),
-});
+const envelopeSchema = z.union([
+  z.strictObject({ from: z.enum(['control', 'segments', 'keys', 'distribution']), sealed: z.instanceof(Uint8Array) }),
+  /** Control's own: it holds nothing that control does not know, and is sealed when it is given out. */
+  z.strictObject({ own: z.instanceof(Uint8Array) }),
+]);
 
 export interface Delivery {
   readonly id: string;
@@ -20,41 +31,58 @@ const LEASE_MS = 15_000;
 const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
-/** Mail between nodes: sealed, kept until acknowledged, given in order. One consumer a role. */
+/**
+ * Mail between nodes: sealed, kept until acknowledged, given in order. One consumer a role. What is kept opens with keys that
+ * their nodes erase once it has been drained (spec/protocol.md, section 4).
+ */
 export class Mailbox {
   readonly #queue: Queue;
   readonly #directory: Directory;
   readonly #identity: P256Key;
+  readonly #boxes: BoxRegistry;
+  /** Nothing is put between a new floor and the message that says so. */
+  readonly #gate = new Gate();
   /** Which process of a role polled last, and what it holds: a restarted one gets it again at once. */
   readonly #consumers = new Map<NodeRole, { consumer: string; held: Set<string> }>();
 
-  constructor(queue: Queue, directory: Directory, identity: P256Key) {
-    this.#queue = queue;
-    this.#directory = directory;
-    this.#identity = identity;
+  constructor(modules: { queue: Queue; directory: Directory; identity: P256Key; boxes: BoxRegistry }) {
+    this.#queue = modules.queue;
+    this.#directory = modules.directory;
+    this.#identity = modules.identity;
+    this.#boxes = modules.boxes;
   }
 
-  async put(recipient: NodeRole, from: NodeRole, id: string, sealed: Uint8Array): Promise<void> {
-    await this.#queue.publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
+  /** @throws {MillraceError} E_SEAL; E_BOX_KEY when it is sealed to a key that the recipient is about to erase */
+  async put(recipient: BoxRole, from: NodeRole, id: string, sealed: Uint8Array): Promise<void> {
+    const number = boxNumberOf(sealed);
+    await this.#gate.share(async () => {
+      await this.#boxes.requireHeld(recipient, 'mail', number);
+      await this.#queue.publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
+    });
   }
 
   /** Control's own mail. */
-  async send(recipient: NodeRole, id: string, message: Message): Promise<void> {
-    const sealed = await sealMessage(
-      this.#directory,
-      { role: 'control', identity: this.#identity },
-      recipient,
-      message,
-    );
-    await this.put(recipient, 'control', id, sealed);
+  async send(recipient: BoxRole, id: string, message: Message): Promise<void> {
+    const envelope = encodeCbor({ own: encodeMail(message) });
+    await this.#gate.share(() => this.#queue.publish(recipient, `control/${id}`, envelope));
   }
 
-  open(delivery: Delivery): Promise<Message> {
-    return openMessage(this.#directory, { role: 'control', identity: this.#identity }, delivery.from, delivery.sealed);
+  /**
+   * A node has a new key, or gives an older one up: nothing sealed to that is taken from here on, and the node learns when it
+   * has been given everything that was taken before. May be repeated.
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one was announced before
+   */
+  announce(role: BoxRole, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
+    return this.#gate.alone(async () => {
+      await this.#boxes.take(role, use, document, floor);
+      const drained = encodeCbor({ own: encodeMail({ type: 'box.drained', use, below: floor }) });
+      await this.#queue.publish(role, `control/drained/${toHex(systemRandom(8))}`, drained);
+    });
   }
 
   /** Waits up to `waitMs` for mail. */
-  async poll(recipient: NodeRole, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+  async poll(recipient: BoxRole, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+    await this.#boxes.newest(recipient, 'mail'); // its own mail could not be sealed
     const known = this.#consumers.get(recipient);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
     const held = known?.consumer === consumer ? known.held : new Set<string>();
@@ -65,14 +93,21 @@ export class Mailbox {
       const claimed = await this.#queue.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS, maxBytes: BATCH_BYTES });
       if (claimed.length > 0 || signal.aborted || Date.now() >= deadline) {
         for (const { id } of claimed) held.add(id);
-        return claimed.map(({ id, message, attempts }) => ({
-          id,
-          attempts,
-          ...parse(envelopeSchema, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE'),
-        }));
+        return await Promise.all(
+          claimed.map(async ({ id, message, attempts }) => {
+            const envelope = parse(envelopeSchema, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE');
+            if ('from' in envelope) return { id, attempts, ...envelope };
+            return { id, attempts, from: 'control' as const, sealed: await this.#sealOwn(recipient, envelope.own) };
+          }),
+        );
       }
       await arrived;
     }
+  }
+
+  async #sealOwn(recipient: BoxRole, plain: Uint8Array): Promise<Uint8Array> {
+    const { box } = await this.#boxes.newest(recipient, 'mail');
+    return sealMail(this.#directory, { role: 'control', identity: this.#identity }, box, plain);
   }
 
   async acknowledge(recipient: NodeRole, ids: readonly string[]): Promise<void> {
@@ -102,7 +137,7 @@ export class Mailbox {
 }
 
 /** Recipients of mail by HTTP. @throws {MillraceError} E_NOT_FOUND */
-export function mailRole(name: string): NodeRole {
+export function mailRole(name: string): BoxRole {
   if (name === 'control' || name === 'segments' || name === 'keys') return name;
   throw new MillraceError('E_NOT_FOUND', `no mailbox ${name}`);
 }

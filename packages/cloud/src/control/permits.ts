@@ -120,7 +120,7 @@ function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, mac
 /** @throws {MillraceError} E_LICENCE_INVALID */
 export function requireHeld({ licence, lost }: LicenceRecord): void {
   if (lost !== true) return;
-  const why = 'its secret was lost when an older backup was restored; its owner has to grant another';
+  const why = 'the keys node does not have its secret; its owner has to grant another';
   throw new MillraceError('E_LICENCE_INVALID', `the licence cannot be used: ${why}`, { data: { licence } });
 }
 

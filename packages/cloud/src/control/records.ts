@@ -80,7 +80,7 @@ const licenceSchema = z.strictObject({
   transaction: bytes,
   /** Sealed licence secret, until it has been mailed. */
   pending: bytes.optional(),
-  /** The keys node lost its secret when an older backup was restored. */
+  /** The keys node lost its secret when an older backup was restored, or could not open it. */
   lost: z.boolean().optional(),
 });
 

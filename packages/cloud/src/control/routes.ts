@@ -26,6 +26,9 @@ const idsBody = z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) })
 const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), consumer: z.string().max(64) });
 const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });
 const callBody = z.strictObject({ request: z.instanceof(Uint8Array) });
+const boxBody = z.strictObject({ document: z.instanceof(Uint8Array), floor: z.number().int().nonnegative() });
+const boxRole = z.enum(['control', 'segments', 'keys']);
+const boxUse = z.enum(['mail', 'attachments']);
 const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
 
 export function addRoutes(server: TlsServer, context: ControlContext, work: WorkBoard, checks: CheckBoard): void {
@@ -219,6 +222,18 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   server.post('/v1/mailbox/release', async (request) => {
     await mailbox.release(mailRole(node(request)), parse(idsBody, request.body, 'body').ids);
     return {};
+  });
+  server.post<Params>('/v1/boxes/:use', async (request) => {
+    const { role } = requireRole(directory, request, 'segments', 'keys');
+    const { document, floor } = parse(boxBody, decodeCbor(binary(request), 'box key'), 'box key');
+    await mailbox.announce(role, parse(boxUse, request.params.use, 'use'), document, floor);
+    return {};
+  });
+  server.get<Params>('/v1/boxes/:role/:use', async (request, reply) => {
+    requireRole(directory, request, 'user', 'segments', 'keys');
+    const { role, use } = request.params;
+    const { document } = await context.boxes.newest(parse(boxRole, role, 'role'), parse(boxUse, use, 'use'));
+    return reply.type('application/octet-stream').send(Buffer.from(document));
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
     requireRole(directory, request, 'segments');

@@ -1,6 +1,7 @@
 import { type Bytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { isSealingPoint, keyName } from '@millrace/identity';
 import {
+  boxNumberOf,
   checkMachine,
   licenceFact,
   machineFact,
@@ -143,7 +144,8 @@ async function addDesign(
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
   if (!equalBytes(manifest.owner, signer))
     throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
-  const { records } = context;
+  const { records, boxes } = context;
+  await boxes.requireHeld('keys', 'attachments', boxNumberOf(keys));
   // Proactive nodes and certificates want to see the administrator's word.
   await records.users.require(keyName(signer));
   // First: whoever finds the design finds its private part.
@@ -201,10 +203,11 @@ async function grantLicence(
   { secret }: Attachments,
   licence: string,
 ) {
-  const { records } = context;
+  const { records, boxes } = context;
   if (secret === undefined || !equalBytes(sha256(secret), body.secretHash)) {
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
+  await boxes.requireHeld('keys', 'attachments', boxNumberOf(secret));
   const design = await records.designs.require(body.design);
   if (design.owner !== keyName(signer))
     throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');

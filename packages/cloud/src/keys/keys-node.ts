@@ -13,7 +13,6 @@ import {
   toMillraceError,
   wipe,
 } from '@millrace/base';
-import { unseal } from '@millrace/identity';
 import {
   type Addresses,
   contentKeysInfo,
@@ -34,23 +33,30 @@ import {
   readManifest,
   wipeMessage,
 } from '@millrace/vault';
+import { z } from 'zod';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
 import { HeadKeeper } from '../node/head.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
+import { Table } from '../node/table.ts';
 import { verifyDesign } from '../node/verify-design.ts';
 import { ObjectBook } from '../streaming/objects.ts';
+import { openAttachment } from './attachments.ts';
 import { Checks } from './checks.ts';
-import { LicenceBook } from './licences.ts';
+import { LicenceBook, type OpenSecret } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { KeysStreams } from './streams.ts';
 import { verifyWish } from './wishes.ts';
+
+const refusalSchema = z.strictObject({ code: z.string(), reason: z.string() });
 
 interface Parts {
   readonly config: NodeConfig;
   readonly playbook: Playbook;
   readonly licences: LicenceBook;
   readonly deletions: Deletions;
+  /** Designs whose content keys do not open. */
+  readonly refusals: Table<z.output<typeof refusalSchema>>;
   readonly streams: KeysStreams;
   readonly maintenance: Maintenance;
   readonly checks: Checks;
@@ -84,7 +90,16 @@ export async function createKeysNode(
   const records = environment.store('records');
   const licences = new LicenceBook(records, wrapper);
   const deletions = new Deletions(records, directory);
-  const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
+  const refusals = new Table(records, 'refused', refusalSchema);
+  const outbound = await connectOutbound({
+    config,
+    role: 'keys',
+    addresses,
+    store: records,
+    clock,
+    logger,
+    onStream: (message) => onStream(parts, message),
+  });
   const { control, mail, link } = outbound;
   const objects = new ObjectBook(records);
   const order = new Gate();
@@ -108,7 +123,19 @@ export async function createKeysNode(
     check: (id, deep) => maintenance.check(id, deep),
     logger,
   });
-  const parts: Parts = { config, playbook, licences, deletions, streams, maintenance, checks, outbound, order, logger };
+  const parts: Parts = {
+    config,
+    playbook,
+    licences,
+    deletions,
+    refusals,
+    streams,
+    maintenance,
+    checks,
+    outbound,
+    order,
+    logger,
+  };
   closer.add(streams);
   closer.add(checks);
   closer.add(maintenance);
@@ -123,7 +150,7 @@ export async function createKeysNode(
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);
     });
-    mail.start((message, from) => handle(parts, message, from));
+    await outbound.start((message, from) => handle(parts, message, from));
     maintenance.start();
     void checks.start();
   });
@@ -173,14 +200,23 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
   throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from}`);
 }
 
-async function addDesign({ config, playbook, deletions }: Parts, message: MessageOf<'design.add'>): Promise<void> {
+async function addDesign(
+  { config, playbook, deletions, refusals, outbound }: Parts,
+  message: MessageOf<'design.add'>,
+): Promise<void> {
   const { manifest: read, keysHash } = await verifyDesign(message, config.directory);
   const { designId, owner } = read;
   await deletions.requireKept(designId);
   const { keys, manifest } = message;
   if (keys === undefined || !equalBytes(sha256(keys), keysHash))
     throw new MillraceError('E_INPUT', 'not the content keys that were signed');
-  const content = await unseal(config.identity, contentKeysInfo(designId, owner), keys);
+  const info = contentKeysInfo(designId, owner);
+  const content = await openAttachment(outbound.attachments, info, keys, async (code, reason) => {
+    if (playbook.designs().some(({ design }) => design === designId)) return; // an old message, replayed
+    await refusals.create(designId, { code, reason });
+    const refused = { type: 'design.refused', design: designId, code, reason } as const;
+    await outbound.mail.send('control', refused, `refused/${designId}`);
+  });
   try {
     await playbook.addDesign({ manifest, keys: content });
   } finally {
@@ -193,12 +229,14 @@ async function addDesign({ config, playbook, deletions }: Parts, message: Messag
  * design's key is overwritten before control hears of it; running streams end with a code.
  */
 async function deleteDesign(
-  { playbook, deletions, licences, streams, outbound, logger }: Parts,
+  { playbook, deletions, refusals, licences, streams, outbound, logger }: Parts,
   { design, transaction }: MessageOf<'design.delete'>,
 ): Promise<void> {
   const known = playbook.designs().some((view) => view.design === design);
   if (known) await deletions.note(design, transaction, copyBytes(playbook.design(design).owner));
-  else if (!(await deletions.has(design))) throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
+  // Of a refused one there is nothing to destroy.
+  else if (!(await deletions.has(design)) && (await refusals.get(design)) === undefined)
+    throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
   await streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
   if (known) {
     await playbook.deleteDesign(design);
@@ -223,24 +261,34 @@ async function setMaintenance(
 }
 
 async function addLicence(
-  { config, playbook, licences, deletions }: Parts,
+  { config, playbook, licences, deletions, outbound }: Parts,
   { transaction, secret }: MessageOf<'licence.grant'>,
 ): Promise<void> {
-  const { directory, identity } = config;
   const claimed = readTransaction(transaction);
   if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
   const designOf = async (design: string) => readManifest(await playbook.manifest(design));
-  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, identity });
+  const open: OpenSecret = (licence, info, sealed) =>
+    openAttachment(outbound.attachments, info, sealed, async (code, reason) => {
+      if (await licences.has(licence)) return; // an old message, replayed
+      await outbound.mail.send('control', { type: 'licence.refused', licence, code, reason }, `refused/${licence}`);
+    });
+  const { directory } = config;
+  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, open });
 }
 
 async function onVault(
-  { playbook, maintenance, checks, outbound, order, logger }: Parts,
+  { playbook, maintenance, checks, refusals, outbound, order, logger }: Parts,
   bytes: Uint8Array,
 ): Promise<void> {
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
       return order.share(async () => {
+        const refusal = await refusals.get(toHex(message.design));
+        if (refusal !== undefined) {
+          const refused = encodeMessage({ type: 'refused', design: message.design, from: message.from, ...refusal });
+          return outbound.mail.send('segments', { type: 'vault', message: refused });
+        }
         const instructions = await playbook.instruct(message);
         if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is under way');
         const answer = encodeMessage(instructions);

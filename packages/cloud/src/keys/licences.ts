@@ -10,7 +10,6 @@ import {
   utf8,
   wipe,
 } from '@millrace/base';
-import { type P256Key, unseal } from '@millrace/identity';
 import {
   type DesignAuthority,
   type Directory,
@@ -25,6 +24,9 @@ import { z } from 'zod';
 
 const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Uint8Array) });
 
+/** Opens what the owner sealed; 32 bytes. @throws {MillraceError} E_BOX_KEY, E_SEAL */
+export type OpenSecret = (licence: string, info: Uint8Array, sealed: Uint8Array) => Promise<Bytes>;
+
 /** Licence secrets, wrapped at rest; opened only to derive a session. */
 export class LicenceBook {
   readonly #store: Store;
@@ -37,14 +39,14 @@ export class LicenceBook {
 
   /**
    * Verifies the owner's signature for itself; the same licence again changes nothing.
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_SEAL
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_SEAL, E_BOX_KEY
    */
   async add(options: {
     transaction: Bytes;
     secret: Bytes;
     designOf: (design: string) => Promise<DesignAuthority>;
     directory: Directory;
-    identity: P256Key;
+    open: OpenSecret;
   }): Promise<void> {
     const claimed = readTransaction(options.transaction);
     if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
@@ -54,12 +56,16 @@ export class LicenceBook {
       throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
     if (!equalBytes(sha256(options.secret), body.secretHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one signed');
-    const secret = await unseal(options.identity, licenceSecretInfo(body.design, owner), options.secret);
-    if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const licence = toHex(body.id);
+    const secret = await options.open(licence, licenceSecretInfo(body.design, owner), options.secret);
+    if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));
     wipe(secret);
     await this.#store.put(utf8(`licence/${licence}`), encodeCbor({ design: body.design, secret: wrapped }));
+  }
+
+  has(licence: string): Promise<boolean> {
+    return this.#store.has(utf8(`licence/${licence}`));
   }
 
   /** Removes the secrets of a design's licences. */

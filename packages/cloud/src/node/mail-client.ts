@@ -10,17 +10,25 @@ import {
   sleep,
   systemRandom,
   toHex,
+  wipe,
 } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
+  type BoxRole,
+  type BoxSecrets,
+  type BoxUse,
   type Directory,
+  encodeMail,
   type HttpClient,
   type Message,
   type NodeRole,
   openMessage,
-  sealMessage,
+  sealMail,
 } from '@millrace/protocol';
 import { z } from 'zod';
+import { Drain } from './drain.ts';
+import type { KnownBoxes } from './known-boxes.ts';
+import type { OwnBoxes } from './own-boxes.ts';
 
 /** What the mailbox gives to a poll. */
 export const deliverySchema = z.array(
@@ -37,7 +45,7 @@ export interface MailClient extends Closable {
    * Leaves a message; resolves when the mailbox holds it. The same id is delivered once while it is remembered.
    * @throws the signal's reason when the node closes first
    */
-  send(recipient: NodeRole, message: Message, id?: string): Promise<void>;
+  send(recipient: BoxRole, message: Message, id?: string): Promise<void>;
   /** Polls and hands over message by message, in order, until closed. */
   start(handle: Handler): void;
 }
@@ -53,15 +61,22 @@ const GIVE_UP_AFTER = 8;
 /** Messages of one acknowledgement. */
 const ACKNOWLEDGED = 500;
 
+type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
+
 /** A proactive node's side of the mailbox: it polls, as it opens no port. */
 export function createMailClient(options: {
   http: HttpClient;
   directory: Directory;
-  role: NodeRole;
+  role: BoxRole;
   identity: P256Key;
+  /** Of this node: `mail` opens what comes. */
+  boxes: { readonly mail: Boxes; readonly attachments?: Boxes };
+  /** Of the recipients. */
+  known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
 }): MailClient {
-  const { http, directory, role, identity, logger } = options;
+  const { http, directory, role, identity, boxes, known, logger } = options;
+  const drain = new Drain();
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message under way
   const consumer = toHex(systemRandom(8));
@@ -73,6 +88,7 @@ export function createMailClient(options: {
       stop.signal.throwIfAborted();
       try {
         await http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal });
+        for (const id of ids) drain.acknowledged(id);
         return;
       } catch (error) {
         if (stop.signal.aborted) throw error;
@@ -82,19 +98,40 @@ export function createMailClient(options: {
     }
   });
 
+  /** Whether the recipient has made a new key since, which is known from here on. */
+  const isSuperseded = async (
+    error: MillraceError,
+    recipient: BoxRole,
+    number: number | undefined,
+  ): Promise<boolean> => {
+    if (error.code !== 'E_BOX_KEY' || number === undefined) return false;
+    return known.renew(recipient, number).then(
+      (box) => box.number > number,
+      () => false,
+    );
+  };
+
   const send: MailClient['send'] = async (recipient, message, id = toHex(systemRandom(16))) => {
-    const sealed = await sealMessage(directory, { role, identity }, recipient, message);
-    for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
-      try {
-        await http.call('POST', `/v1/mailbox/${recipient}?id=${encodeURIComponent(id)}`, {
-          body: sealed,
-          signal: stop.signal,
-        });
-        return;
-      } catch (error) {
-        if (stop.signal.aborted || !(error instanceof MillraceError && error.retryable)) throw error;
-        await sleep(delay, stop.signal);
+    const plain = encodeMail(message);
+    let sealed: { readonly number: number; readonly bytes: Uint8Array } | undefined;
+    try {
+      for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
+        try {
+          const box = await known.of(recipient);
+          if (sealed?.number !== box.number)
+            sealed = { number: box.number, bytes: await sealMail(directory, { role, identity }, box, plain) };
+          const path = `/v1/mailbox/${recipient}?id=${encodeURIComponent(id)}`;
+          await http.call('POST', path, { body: sealed.bytes, signal: stop.signal });
+          return;
+        } catch (error) {
+          if (stop.signal.aborted || !(error instanceof MillraceError)) throw error;
+          if (await isSuperseded(error, recipient, sealed?.number)) continue;
+          if (!error.retryable && error.code !== 'E_BOX_KEY') throw error;
+          await sleep(delay, stop.signal);
+        }
       }
+    } finally {
+      wipe(plain);
     }
   };
 
@@ -118,8 +155,16 @@ export function createMailClient(options: {
     }
   };
 
+  /** Control has given everything before; once that is done with, the older keys are of no more use. */
+  const drained = async (id: string, { use, below }: { use: BoxUse; below: number }): Promise<void> => {
+    drain.after(id, () => {
+      boxes[use]?.drained(below).catch((error: unknown) => logger.warn({ err: error, use }, 'box keys'));
+    });
+  };
+
   /** Resolves when the next one may be delivered; the acknowledgement may still be on its way. */
   const deliver = async (handle: Handler, item: z.output<typeof deliverySchema>[number]): Promise<void> => {
+    drain.delivered(item.id);
     let type = 'unknown';
     let more: Promise<void> | undefined;
     /** What has not ended is not handled a second time here; what this process takes with it comes again. */
@@ -147,8 +192,9 @@ export function createMailClient(options: {
       await sleep(200, stop.signal);
       return true;
     };
-    const handled = openMessage(directory, { role, identity }, item.from, item.sealed).then((message) => {
+    const handled = openMessage(directory, { role, boxes: boxes.mail }, item.from, item.sealed).then((message) => {
       type = message.type;
+      if (message.type === 'box.drained' && item.from === 'control') return drained(item.id, message);
       return handle(message, item.from, (work) => {
         more = work;
       });

@@ -1,6 +1,18 @@
-import { type Bytes, type Closable, Closer, type Logger, toMillraceError } from '@millrace/base';
+import { join } from 'node:path';
+import {
+  type Bytes,
+  type Clock,
+  type Closable,
+  Closer,
+  encodeCbor,
+  type Logger,
+  MillraceError,
+  systemClock,
+  toMillraceError,
+} from '@millrace/base';
 import {
   type Addresses,
+  type BoxUse,
   connectLink,
   createHttpClient,
   decodeLink,
@@ -9,26 +21,39 @@ import {
   type LinkSocket,
   tlsTo,
 } from '@millrace/protocol';
-import type { NodeConfig } from '../config.ts';
+import type { Store } from '@millrace/stores';
+import { openSlots } from '@millrace/vault';
+import { type NodeConfig, nodeFiles } from '../config.ts';
 import { followDirectory } from './follow-directory.ts';
-import { createMailClient, type MailClient } from './mail-client.ts';
+import { KnownBoxes } from './known-boxes.ts';
+import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
+import { OwnBoxes } from './own-boxes.ts';
 
 /** What a node that opens no port uses to reach the others: it starts every connection. */
 export interface Outbound extends Closable {
   readonly control: HttpClient;
   readonly distribution: HttpClient;
   readonly mail: MailClient;
+  /** What owners attach to their transactions is sealed to these; the keys node has some. */
+  readonly attachments: OwnBoxes | undefined;
   readonly link: LinkSocket;
+  /** Announces the box keys, then begins to handle mail. May be called again until it has succeeded. */
+  start(handle: Handler): Promise<void>;
 }
 
-export function connectOutbound(options: {
+export async function connectOutbound(options: {
   config: NodeConfig;
+  role: 'segments' | 'keys';
   addresses: Addresses;
+  /** Remembers the newest box keys of the other nodes. */
+  store: Store;
+  clock?: Clock;
   logger: Logger;
   onStream: (message: LinkMessage) => void;
-}): Outbound {
-  const { config, addresses, logger } = options;
-  const { directory, role, identity } = config;
+}): Promise<Outbound> {
+  const { config, role, addresses, store, logger } = options;
+  const { directory, identity } = config;
+  const clock = options.clock ?? systemClock;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
   const control = closer.add(createHttpClient({ address: () => addresses.control, tls: tlsFor('control') }));
@@ -42,8 +67,38 @@ export function connectOutbound(options: {
     ),
   );
   closer.add(followDirectory(config, undefined, logger));
-  const mail = closer.add(createMailClient({ http: control, directory, role, identity, logger }));
-  return { control, distribution, mail, link, close: () => closer.close() };
+  const ownBoxes = async (use: BoxUse) =>
+    closer.add(
+      await OwnBoxes.open({
+        slots: await openSlots(join(config.folder, nodeFiles.data, nodeFiles.boxes[use])),
+        directory,
+        role,
+        use,
+        identity,
+        period: config.boxes[use],
+        clock,
+        logger,
+        announce: async (document, floor, signal) => {
+          await control.call('POST', `/v1/boxes/${use}`, { body: encodeCbor({ document, floor }), signal });
+        },
+      }),
+    );
+  const boxes = {
+    mail: await ownBoxes('mail'),
+    ...(role === 'keys' && { attachments: await ownBoxes('attachments') }),
+  };
+  const stop = new AbortController();
+  const ask = async (recipient: string) =>
+    (await control.call('GET', `/v1/boxes/${recipient}/mail`, { signal: stop.signal })).body;
+  const known = new KnownBoxes({ store, directory, ask, logger });
+  const mail = closer.add(createMailClient({ http: control, directory, role, identity, boxes, known, logger }));
+  closer.add({ close: () => stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing')) });
+  const start = async (handle: Handler) => {
+    for (const own of Object.values(boxes)) await own.start();
+    mail.start(handle);
+  };
+  const { attachments } = boxes;
+  return { control, distribution, mail, attachments, link, start, close: () => closer.close() };
 }
 
 function receive(bytes: Bytes, onStream: (message: LinkMessage) => void, logger: Logger): void {

@@ -26,6 +26,12 @@ export interface StoreRequest {
   readonly replace?: boolean;
 }
 
+interface Expected {
+  readonly design: string;
+  take(message: StoreMessage): Promise<void>;
+  refuse(error: MillraceError): void;
+}
+
 /**
  * Asks the keys node where cells go, and stores them when it answers. The storing is done in the handler of the
  * answer's mail, so that it keeps its place in the order of the mail: a message of a sweep that comes later finds the
@@ -34,23 +40,27 @@ export interface StoreRequest {
 export class Instructions {
   readonly #cells: CellStore;
   readonly #mail: MailClient;
-  readonly #expected = new Map<string, (message: StoreMessage) => Promise<void>>();
+  readonly #expected = new Map<string, Expected>();
 
   constructor(cells: CellStore, mail: MailClient) {
     this.#cells = cells;
     this.#mail = mail;
   }
 
-  /** Resolves when the cells are stored and the keys node has mail of it. @throws {MillraceError} E_SEGMENT, E_UPLOAD, the signal's reason */
+  /**
+   * Resolves when the cells are stored and the keys node has mail of it.
+   * @throws {MillraceError} E_SEGMENT, E_UPLOAD, what the keys node refuses it with, the signal's reason
+   */
   async request(request: StoreRequest): Promise<void> {
     const { design, from, count, signal } = request;
     const key = `${design}/${from}`;
     const stored = new Promise<true>((resolve, reject) => {
-      this.#expected.set(key, async (message) => {
+      const take = async (message: StoreMessage) => {
         if (signal.aborted) return wipeMessage(message);
         if (request.replace === true) await this.#dropUnsound(message, request.manifest);
         await this.store(message, sourceOf(request)).then(() => resolve(true), reject);
-      });
+      };
+      this.#expected.set(key, { design, take, refuse: reject });
     });
     stored.catch(() => undefined); // it is awaited below, unless the signal is first
     try {
@@ -69,9 +79,14 @@ export class Instructions {
 
   /** An answer of the keys node; one that nobody waits for is wiped. */
   async arrived(message: StoreMessage): Promise<void> {
-    const take = this.#expected.get(`${toHex(message.design)}/${message.from}`);
-    if (take === undefined) wipeMessage(message);
-    else await take(message);
+    const expected = this.#expected.get(`${toHex(message.design)}/${message.from}`);
+    if (expected === undefined) wipeMessage(message);
+    else await expected.take(message);
+  }
+
+  /** The keys node will never answer for this design. */
+  refused(design: string, error: MillraceError): void {
+    for (const expected of this.#expected.values()) if (expected.design === design) expected.refuse(error);
   }
 
   async store(message: StoreMessage, source?: Parameters<CellStore['storeCells']>[1]): Promise<void> {

@@ -45,6 +45,7 @@ export async function createSegmentsNode(
 ): Promise<Closable> {
   const closer = new Closer();
   const { logger } = modules;
+  const clock = modules.clock ?? systemClock;
   const { directory } = config;
   const data = join(config.folder, nodeFiles.data);
   const environment = closer.add(openLmdb({ path: data }));
@@ -54,13 +55,21 @@ export async function createSegmentsNode(
   if (file.lost > 0) logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'the file of the cells was cut short');
   const cells = new CellStore(file, closer.add(new PointsPool()));
   const designs = new DesignBook(records, directory);
-  const outbound = connectOutbound({ config, addresses, logger, onStream: (message) => onStream(parts, message) });
+  const outbound = await connectOutbound({
+    config,
+    role: 'segments',
+    addresses,
+    store: records,
+    clock,
+    logger,
+    onStream: (message) => onStream(parts, message),
+  });
   const { control, distribution, mail, link } = outbound;
   const storing = new Storing({ store: records, designs, cells, distribution, mail, logger });
   const repairing = new Repairing({ store: records, designs, cells, distribution, mail, logger });
   const streams = new SegmentsStreams({
     directory,
-    clock: modules.clock ?? systemClock,
+    clock,
     logger,
     designs,
     objects: new ObjectBook(records),
@@ -94,7 +103,7 @@ export async function createSegmentsNode(
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (await designs.holds(deletion.design)) await deleteDesign(parts, deletion);
     });
-    mail.start((message, from, goOn) => handle(parts, message, from, goOn));
+    await outbound.start((message, from, goOn) => handle(parts, message, from, goOn));
   });
   return closer;
 }
@@ -169,6 +178,8 @@ async function onVault({ cells, storing, repairing, seen, head, outbound }: Part
     case 'store':
       // In the mail's order: no later message of a sweep overtakes the storing. Both wipe the keys.
       return repairing.expects(message) ? repairing.instructed(message) : storing.instructed(message);
+    case 'refused':
+      return storing.refused(message);
     case 'maintain':
       try {
         const fit = seen.judge(message.to);

@@ -1,7 +1,7 @@
-import { fromHex, type Logger } from '@millrace/base';
+import { fromHex, isErrorCode, type Logger, MillraceError, toHex } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
-import { type CellStore, encodeMessage, type StoreMessage } from '@millrace/vault';
+import { type CellStore, encodeMessage, type RefusedMessage, type StoreMessage } from '@millrace/vault';
 import { z } from 'zod';
 import type { MailClient } from '../node/mail-client.ts';
 import { Table } from '../node/table.ts';
@@ -67,6 +67,12 @@ export class Storing {
   async instructed(message: StoreMessage): Promise<void> {
     if (message.decoys) await this.#instructions.store(message);
     else await this.#instructions.arrived(message);
+  }
+
+  /** The keys node cannot open the design's keys: the design is given up, and the others are not held up. */
+  refused({ design, code, reason }: RefusedMessage): void {
+    const known = isErrorCode(code) ? code : 'E_SEAL';
+    this.#instructions.refused(toHex(design), new MillraceError(known, `the keys node refuses the design: ${reason}`));
   }
 
   /** Gives the design up and has its staging copies wiped; nothing of it is stored once this resolves. */

@@ -1,0 +1,82 @@
+import { copyBytes, equalBytes, MillraceError, toBase64 } from '@millrace/base';
+import {
+  type BoxKey,
+  type BoxRole,
+  type BoxUse,
+  type Directory,
+  readBoxKey,
+  readStoredBoxKey,
+} from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from '../node/table.ts';
+
+const recordSchema = z.strictObject({
+  document: z.instanceof(Uint8Array),
+  /** What is sealed to a lower number is not taken any more. */
+  floor: z.number().int().nonnegative(),
+});
+
+export interface AnnouncedBox {
+  readonly box: BoxKey;
+  /** Signed by the node: who seals to it verifies it. */
+  readonly document: Uint8Array;
+  readonly floor: number;
+}
+
+/** The newest box key that each node has announced, of each use. */
+export class BoxRegistry {
+  readonly #table: Table<z.output<typeof recordSchema>>;
+  readonly #directory: Directory;
+  readonly #known = new Map<string, AnnouncedBox>();
+
+  constructor(store: Store, directory: Directory) {
+    this.#table = new Table(store, 'box', recordSchema);
+    this.#directory = directory;
+  }
+
+  /** @throws {MillraceError} E_UNAVAILABLE when the node has not announced one yet */
+  async newest(role: BoxRole, use: BoxUse): Promise<AnnouncedBox> {
+    const name = `${role}/${use}`;
+    const known = this.#known.get(name) ?? (await this.#load(name));
+    if (known === undefined)
+      throw new MillraceError('E_UNAVAILABLE', `the ${role} node has made no key for ${use} yet`);
+    return known;
+  }
+
+  /**
+   * A node announces its newest key. Durable when it resolves; a floor never falls.
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one, or another of its number, was announced before
+   */
+  async take(role: BoxRole, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
+    const box = await readBoxKey(this.#directory, { role, use }, document, 'any time');
+    if (floor > box.number) throw new MillraceError('E_INPUT', 'a floor above the newest key');
+    const name = `${role}/${use}`;
+    const known = this.#known.get(name) ?? (await this.#load(name));
+    const older = known !== undefined && box.number < known.box.number;
+    // A node that was put back to an older state may make the same number again.
+    const another = known?.box.number === box.number && !equalBytes(known.box.point, box.point);
+    if (known !== undefined && (older || another)) {
+      const data = { document: toBase64(known.document) };
+      throw new MillraceError('E_BOX_KEY', `the ${role} node has announced key ${known.box.number} before`, { data });
+    }
+    const record = { document: copyBytes(document), floor: Math.max(floor, known?.floor ?? 0) };
+    if (!(await this.#table.create(name, record))) await this.#table.update(name, () => record);
+    this.#known.set(name, { box, ...record });
+  }
+
+  /** @throws {MillraceError} E_BOX_KEY when the key is erased, or about to be */
+  async requireHeld(role: BoxRole, use: BoxUse, number: number): Promise<void> {
+    const { floor } = await this.newest(role, use);
+    if (number >= floor) return;
+    throw new MillraceError('E_BOX_KEY', `the ${role} node’s key ${number} is erased`, { data: { number } });
+  }
+
+  async #load(name: string): Promise<AnnouncedBox | undefined> {
+    const record = await this.#table.get(name);
+    if (record === undefined) return undefined;
+    const known = { ...record, box: readStoredBoxKey(record.document) };
+    this.#known.set(name, known);
+    return known;
+  }
+}

@@ -1,0 +1,59 @@
+import { type Closable, isDiskFault, MillraceError, sleep } from '@millrace/base';
+import { type Message, type NodeRole, openMessage } from '@millrace/protocol';
+import { Drain } from '../node/drain.ts';
+import type { OwnBoxes } from '../node/own-boxes.ts';
+import type { ControlContext } from './context.ts';
+import type { Delivery } from './mailbox.ts';
+
+/** Attempts at one message. */
+const GIVE_UP_AFTER = 20;
+
+/** Control's own mail from the proactive nodes, one message after the other. */
+export function readOwnMail(
+  { directory, mailbox, logger }: ControlContext,
+  boxes: OwnBoxes,
+  handle: (message: Message, from: NodeRole) => Promise<void>,
+): Closable {
+  const stop = new AbortController();
+  const drain = new Drain();
+  const take = async ({ id, from, sealed }: Delivery) => {
+    const message = await openMessage(directory, { role: 'control', boxes }, from, sealed);
+    if (message.type !== 'box.drained' || from !== 'control') return handle(message, from);
+    drain.after(id, () => {
+      boxes.drained(message.below).catch((error: unknown) => logger.warn({ err: error }, 'box keys'));
+    });
+  };
+  const run = async () => {
+    while (!stop.signal.aborted) {
+      try {
+        for (const delivery of await mailbox.poll('control', 'self', 20_000, stop.signal)) {
+          drain.delivered(delivery.id);
+          let again = false;
+          await take(delivery).catch((error: unknown) => {
+            // A full disk passes; what is wrong stays wrong.
+            const passes = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
+            again = passes || isDiskFault(error);
+            logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
+          });
+          if (again) {
+            await mailbox.release('control', [delivery.id]);
+            await sleep(500, stop.signal);
+          } else {
+            await mailbox.acknowledge('control', [delivery.id]);
+            drain.acknowledged(delivery.id);
+          }
+        }
+      } catch (error) {
+        logger.error({ err: error }, 'own mail');
+        await sleep(1_000, stop.signal).catch(() => undefined);
+      }
+    }
+  };
+  const running = run();
+  return {
+    close: async () => {
+      stop.abort();
+      await running;
+    },
+  };
+}

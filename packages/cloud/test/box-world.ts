@@ -1,0 +1,205 @@
+import {
+  type Bytes,
+  type Clock,
+  copyBytes,
+  encodeCbor,
+  MillraceError,
+  silentLogger,
+  systemClock,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { generateP256Key, type P256Key } from '@millrace/identity';
+import type { BoxRole, BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
+import { MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
+import { MemorySlots, type Slots } from '@millrace/vault';
+import { BoxRegistry } from '../src/control/boxes.ts';
+import { Mailbox, mailRole } from '../src/control/mailbox.ts';
+import { KnownBoxes } from '../src/node/known-boxes.ts';
+import { createMailClient, type Handler, type MailClient } from '../src/node/mail-client.ts';
+import { type BoxPeriod, OwnBoxes } from '../src/node/own-boxes.ts';
+
+export class ManualClock implements Clock {
+  #now = 1_800_000_000_000;
+
+  now(): number {
+    return this.#now;
+  }
+
+  monotonic(): number {
+    return this.#now;
+  }
+
+  pass(ms: number): void {
+    this.#now += ms;
+  }
+}
+
+export const PERIODS: Record<BoxUse, BoxPeriod> = {
+  mail: { periodMs: 60_000, retentionMs: 0 },
+  attachments: { periodMs: 60_000, retentionMs: 600_000 },
+};
+
+type Proactive = 'keys' | 'segments';
+
+/** What a node keeps when its process ends. */
+interface Durable {
+  readonly store: MemoryStore;
+  readonly slots: Record<BoxUse, MemorySlots>;
+}
+
+export interface TestNode {
+  readonly mail: MailClient;
+  readonly boxes: Record<BoxUse, OwnBoxes>;
+  /** Announces, makes a new key where it is time, polls. */
+  start(handle: Handler): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Called before and after everything that is durable; what it throws is where the process is killed. */
+export type Fault = (what: string) => void;
+
+/** Control's mailbox and both proactive nodes in one process, without HTTP; what they keep survives their restarts. */
+export class BoxWorld {
+  readonly clock = new ManualClock();
+  readonly identities = { control: generateP256Key(), segments: generateP256Key(), keys: generateP256Key() };
+  readonly directory: Directory;
+  readonly controlStore = new MemoryStore();
+  readonly queueStore = new MemoryStore();
+  readonly registry: BoxRegistry;
+  readonly mailbox: Mailbox;
+  readonly queue: Queue;
+  /** Everything sealed that control was given or gave out, as whoever records its traffic has it. */
+  readonly recorded: { readonly to: BoxRole; readonly from: BoxRole; readonly sealed: Bytes }[] = [];
+  readonly #durable: Record<Proactive, Durable> = { keys: durable(), segments: durable() };
+
+  constructor() {
+    const of = (key: P256Key) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
+    const { control, segments, keys } = this.identities;
+    const nodes = { control: of(control), segments: of(segments), keys: of(keys), distribution: of(control) };
+    this.directory = { installation: '11'.repeat(16), nodes } as unknown as Directory;
+    this.queue = new StoreQueue(this.queueStore, { clock: systemClock });
+    this.registry = new BoxRegistry(this.controlStore, this.directory);
+    const identity = this.identities.control;
+    this.mailbox = new Mailbox({ queue: this.queue, directory: this.directory, identity, boxes: this.registry });
+  }
+
+  slots(role: Proactive, use: BoxUse): MemorySlots {
+    return this.#durable[role].slots[use];
+  }
+
+  /** As the disk of `role` is now; `restore` puts it back. */
+  async copyOf(role: Proactive, use: BoxUse): Promise<{ restore(): Promise<void>; contents: Bytes[] }> {
+    const slots = this.slots(role, use);
+    const contents: (Bytes | undefined)[] = [];
+    for (let slot = 0; slot < (await slots.count()); slot++) contents.push(await slots.read(slot));
+    const restore = async () => {
+      for (let slot = 0; slot < (await slots.count()); slot++) await slots.erase(slot);
+      for (const [slot, content] of contents.entries()) if (content !== undefined) await slots.write(slot, content);
+    };
+    return { restore, contents: contents.filter((content) => content !== undefined) };
+  }
+
+  store(role: Proactive): MemoryStore {
+    return this.#durable[role].store;
+  }
+
+  /** A process of the node. */
+  async node(role: Proactive, fault: Fault = () => undefined): Promise<TestNode> {
+    const { store, slots } = this.#durable[role];
+    const { directory, clock } = this;
+    const identity = this.identities[role];
+    const logger = silentLogger;
+    const open = (use: BoxUse) =>
+      OwnBoxes.open({
+        slots: faulty(slots[use], fault),
+        directory,
+        role,
+        use,
+        identity,
+        period: PERIODS[use],
+        clock,
+        logger,
+        announce: async (document, floor) => {
+          fault(`before announcing ${use}`);
+          await this.mailbox.announce(role, use, document, floor);
+          fault(`after announcing ${use}`);
+        },
+      });
+    const boxes = { mail: await open('mail'), attachments: await open('attachments') };
+    const http = this.#http(role);
+    const ask = async (recipient: BoxRole) => (await http.call('GET', `/v1/boxes/${recipient}/mail`)).body;
+    const known = new KnownBoxes({ store, directory, ask, logger });
+    const mail = createMailClient({ http, directory, role, identity, boxes, known, logger });
+    return {
+      mail,
+      boxes,
+      start: async (handle) => {
+        await boxes.mail.start();
+        await boxes.attachments.start();
+        mail.start(handle);
+      },
+      close: async () => {
+        await mail.close();
+        await boxes.mail.close();
+        await boxes.attachments.close();
+      },
+    };
+  }
+
+  #http(role: Proactive): HttpClient {
+    const answer = (body: Bytes) => ({ status: 200, body, json: () => ({}) });
+    const call: HttpClient['call'] = async (method, path, { json, body, signal } = {}) => {
+      const url = new URL(path, 'https://control');
+      const [, , kind, name = ''] = url.pathname.split('/');
+      if (kind === 'boxes') return answer(copyBytes((await this.registry.newest(mailRole(name), 'mail')).document));
+      const { ids } = (json ?? { ids: [] }) as { ids: string[] };
+      if (name === 'acknowledge') await this.mailbox.acknowledge(role, ids);
+      else if (name === 'release') await this.mailbox.release(role, ids);
+      else if (method === 'POST') {
+        const sealed = copyBytes(body ?? new Uint8Array());
+        await this.mailbox.put(mailRole(name), role, url.searchParams.get('id') ?? '', sealed);
+        this.recorded.push({ to: mailRole(name), from: role, sealed });
+      } else {
+        const consumer = url.searchParams.get('consumer') ?? '';
+        const waiting = signal ?? new AbortController().signal;
+        const given = await this.mailbox.poll(role, consumer, 1_000, waiting);
+        for (const { from, sealed } of given)
+          if (from === 'control') this.recorded.push({ to: role, from, sealed: copyBytes(sealed) });
+        signal?.throwIfAborted();
+        return answer(encodeCbor(given as never));
+      }
+      return answer(utf8('{}'));
+    };
+    return { call, close: () => undefined };
+  }
+}
+
+function durable(): Durable {
+  return { store: new MemoryStore(), slots: { mail: new MemorySlots(), attachments: new MemorySlots() } };
+}
+
+function faulty(slots: MemorySlots, fault: Fault): Slots {
+  return {
+    read: (slot) => slots.read(slot),
+    count: () => slots.count(),
+    write: async (slot, content) => {
+      fault('before writing a key');
+      await slots.write(slot, content);
+      fault('after writing a key');
+    },
+    erase: async (slot) => {
+      fault('before erasing a key');
+      await slots.erase(slot);
+      fault('after erasing a key');
+    },
+    close: async () => undefined,
+  };
+}
+
+/** A message that carries a number and a secret. */
+export function numbered(number: number): Message & { type: 'stream.mix' } {
+  return { type: 'stream.mix', session: '22'.repeat(16), revision: number, secret: new Uint8Array(32).fill(number) };
+}
+
+export const killed = () => new MillraceError('E_INTERNAL', 'killed here');

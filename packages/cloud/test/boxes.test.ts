@@ -1,0 +1,354 @@
+import { type Bytes, MillraceError } from '@millrace/base';
+import { generateP256Key, p256Key } from '@millrace/identity';
+import { type BoxSecrets, boxNumberOf, encodeMail, openMessage, sealMail, signBoxKey } from '@millrace/protocol';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { BoxWorld, killed, numbered, PERIODS, type TestNode } from './box-world.ts';
+
+const nodes: TestNode[] = [];
+afterEach(async () => {
+  for (const node of nodes.splice(0)) await node.close();
+});
+
+async function started(world: BoxWorld, role: 'keys' | 'segments', got: number[] = []): Promise<TestNode> {
+  const node = await world.node(role);
+  nodes.push(node);
+  await node.start(async (message) => {
+    // Delivery is at least once.
+    if (message.type === 'stream.mix' && !got.includes(message.revision)) got.push(message.revision);
+  });
+  return node;
+}
+
+const codeOf = (work: Promise<unknown>) =>
+  work.then(
+    () => 'no error',
+    (error: unknown) => (error instanceof MillraceError ? error.code : String(error)),
+  );
+
+/** Slot contents as keys: what a thief makes of a disk. */
+function secretsIn(contents: readonly Bytes[]): BoxSecrets[] {
+  return contents.map((content) => ({ keyOf: () => p256Key(content.subarray(16)) }));
+}
+
+/** How many recorded messages open with any of these keys, whatever number they name. */
+async function opened(world: BoxWorld, secrets: readonly BoxSecrets[]): Promise<number> {
+  let count = 0;
+  for (const { to, from, sealed } of world.recorded) {
+    const tries = secrets.map((boxes) => openMessage(world.directory, { role: to, boxes }, from, sealed));
+    if ((await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')) count++;
+  }
+  return count;
+}
+
+describe('mail that was recorded', () => {
+  it('opens with what a node holds until it has erased its key, and with nothing afterwards', async () => {
+    const world = new BoxWorld();
+    const got: number[] = [];
+    const keys = await started(world, 'keys');
+    const segments = await started(world, 'segments', got);
+    await keys.mail.send('segments', numbered(1));
+    await world.mailbox.send('segments', 'own', numbered(2));
+    await vi.waitFor(() => expect(got).toEqual([1, 2]));
+    const everything = async () => [
+      ...secretsIn((await world.copyOf('segments', 'mail')).contents),
+      ...secretsIn((await world.copyOf('keys', 'mail')).contents),
+      ...secretsIn((await world.copyOf('keys', 'attachments')).contents),
+      ...Object.values(world.identities).map((identity): BoxSecrets => ({ keyOf: () => identity })),
+    ];
+    const recorded = world.recorded.length;
+    expect(recorded).toBeGreaterThanOrEqual(2);
+    expect(await opened(world, await everything())).toBe(recorded); // the control of this test
+    const number = boxNumberOf(world.recorded[0]?.sealed ?? new Uint8Array());
+
+    world.clock.pass(PERIODS.mail.periodMs);
+    await segments.boxes.mail.start();
+    await keys.boxes.mail.start();
+    await vi.waitFor(() => expect(segments.boxes.mail.keyOf(number)).toBeUndefined());
+    await vi.waitFor(async () => expect((await world.copyOf('keys', 'mail')).contents.length).toBe(1));
+    world.recorded.length = recorded;
+    expect(await opened(world, await everything())).toBe(0);
+
+    await keys.mail.send('segments', numbered(3));
+    await vi.waitFor(() => expect(got).toEqual([1, 2, 3]));
+  });
+});
+
+describe('a superseded key', () => {
+  it('stays until the last message that is sealed to it has been handled', async () => {
+    const world = new BoxWorld();
+    const keys = await started(world, 'keys');
+    const segments = await world.node('segments');
+    nodes.push(segments);
+    let end: (() => void) | undefined;
+    await segments.start(async (message, _from, goOn) => {
+      if (message.type === 'stream.mix')
+        goOn(
+          new Promise((resolve) => {
+            end = resolve;
+          }),
+        );
+    });
+    await keys.mail.send('segments', numbered(1));
+    await vi.waitFor(() => expect(end).toBeDefined());
+    world.clock.pass(PERIODS.mail.periodMs);
+    await segments.boxes.mail.start();
+    await keys.mail.send('segments', { type: 'stream.close', session: '22'.repeat(16) });
+    await vi.waitFor(async () => expect(await world.queue.depth('segments')).toBe(1));
+    expect((await world.copyOf('segments', 'mail')).contents.length).toBe(2);
+    end?.();
+    await vi.waitFor(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+  });
+
+  it('takes no more mail: the sender learns of the next one and seals again, and no message is lost', async () => {
+    const world = new BoxWorld();
+    const got: number[] = [];
+    const keys = await started(world, 'keys');
+    const segments = await started(world, 'segments', got);
+    const sends: Promise<void>[] = [];
+    for (let number = 0; number < 60; number++) {
+      sends.push(keys.mail.send('segments', numbered(number)));
+      if (number % 10 === 5) {
+        world.clock.pass(PERIODS.mail.periodMs);
+        await segments.boxes.mail.start();
+      }
+    }
+    await Promise.all(sends);
+    await vi.waitFor(() => expect(got.length).toBe(60));
+    expect([...got].sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, number) => number));
+    await vi.waitFor(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+  });
+
+  it('that is still in use is not erased at control’s word', async () => {
+    const world = new BoxWorld();
+    const keys = await started(world, 'keys');
+    await keys.boxes.mail.drained(Number.MAX_SAFE_INTEGER);
+    expect((await world.copyOf('keys', 'mail')).contents.length).toBe(1);
+    await keys.boxes.attachments.drained(Number.MAX_SAFE_INTEGER);
+    world.clock.pass(PERIODS.attachments.periodMs);
+    await keys.boxes.attachments.start();
+    expect((await world.copyOf('keys', 'attachments')).contents.length).toBe(2); // owners may still use the first
+  });
+
+  it('goes after a day of running, whatever control keeps back or refuses', async () => {
+    const idle = new BoxWorld(); // nobody reads its mail: nothing is ever drained
+    const silent = await idle.node('segments');
+    nodes.push(silent);
+    await silent.boxes.mail.start();
+    idle.clock.pass(PERIODS.mail.periodMs);
+    await silent.boxes.mail.start();
+    expect((await idle.copyOf('segments', 'mail')).contents.length).toBe(2);
+    idle.clock.pass(24 * 3_600_000);
+    await silent.boxes.mail.start();
+    await silent.boxes.mail.start();
+    expect((await idle.copyOf('segments', 'mail')).contents.length).toBe(2); // the newest and its forerunner
+
+    const { number } = (await idle.registry.newest('segments', 'mail')).box;
+    vi.spyOn(idle.mailbox, 'announce').mockRejectedValue(new MillraceError('E_UNAVAILABLE', 'says control'));
+    for (let hours = 0; hours < 26; hours++) {
+      idle.clock.pass(3_600_000);
+      await silent.boxes.mail.start().catch(() => undefined);
+    }
+    expect(silent.boxes.mail.keyOf(number)).toBeUndefined();
+  });
+
+  it('is not followed by a number that control made up', async () => {
+    const world = new BoxWorld();
+    const segments = await world.node('segments');
+    nodes.push(segments);
+    const number = Number.MAX_SAFE_INTEGER - 1;
+    const kind = { type: 'box', role: 'segments', use: 'mail' } as const;
+    const body = { ...kind, number, point: generateP256Key().publicKey, issued: 0, expires: 1 };
+    const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
+    const data = { document: Buffer.from(forged).toString('base64') };
+    vi.spyOn(world.mailbox, 'announce').mockRejectedValue(new MillraceError('E_BOX_KEY', 'says control', { data }));
+    expect(await codeOf(segments.boxes.mail.start())).toBe('E_AUTH');
+    const left = (await world.copyOf('segments', 'mail')).contents.map((content) => boxNumberOf(content));
+    expect(left).toEqual([world.clock.now()]);
+  });
+});
+
+describe('a node that is killed', () => {
+  /** Sends, makes a new key, sends again; killed at the `at`th step that is durable, and started anew. */
+  async function run(at: number): Promise<{ got: number[]; killedAt: string | undefined; left: number }> {
+    const world = new BoxWorld();
+    const got = new Set<number>();
+    let steps = 0;
+    let killedAt: string | undefined;
+    const fault = (what: string) => {
+      if (killedAt !== undefined) throw killed(); // nothing more is done by a process that is gone
+      if (steps++ === at) {
+        killedAt = what;
+        throw killed();
+      }
+    };
+    const handle = async (message: { type: string; revision?: number }) => {
+      if (message.type === 'stream.mix') got.add(message.revision ?? -1);
+    };
+    const keys = await started(world, 'keys');
+    let segments = await world.node('segments', fault);
+    nodes.push(segments);
+    const again = async () => {
+      await segments.close();
+      segments = await world.node('segments');
+      nodes.push(segments);
+      await segments.start(handle);
+    };
+    await segments.start(handle).catch(again);
+    const first = keys.mail.send('segments', numbered(1));
+    world.clock.pass(PERIODS.mail.periodMs);
+    await segments.boxes.mail.start().catch(again);
+    await Promise.all([first, keys.mail.send('segments', numbered(2))]);
+    await vi.waitFor(() => expect([...got].sort()).toEqual([1, 2]));
+    // Erasing goes on beside, and may be what is killed.
+    await vi.waitFor(async () => {
+      if (killedAt === undefined) expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
+    });
+    if (killedAt !== undefined) await again();
+    await keys.mail.send('segments', numbered(3));
+    await vi.waitFor(async () => {
+      expect([...got].sort()).toEqual([1, 2, 3]);
+      expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
+    });
+    return { got: [...got].sort(), killedAt, left: await world.queue.depth('segments') };
+  }
+
+  it('at any step loses no mail, and its older keys go', async () => {
+    const places = new Set<string>();
+    for (let at = 0; ; at++) {
+      const { killedAt } = await run(at);
+      if (killedAt === undefined) break;
+      places.add(killedAt);
+    }
+    expect([...places].sort()).toEqual([
+      'after announcing attachments',
+      'after announcing mail',
+      'after erasing a key',
+      'after writing a key',
+      'before announcing attachments',
+      'before announcing mail',
+      'before erasing a key',
+      'before writing a key',
+    ]);
+  });
+
+  it('with mail waiting for it opens that with the key of its earlier process', async () => {
+    const world = new BoxWorld();
+    const got: number[] = [];
+    const keys = await started(world, 'keys');
+    const segments = await started(world, 'segments');
+    await segments.close();
+    nodes.splice(nodes.indexOf(segments), 1);
+    await keys.mail.send('segments', numbered(1));
+    world.clock.pass(10 * PERIODS.mail.periodMs);
+    await started(world, 'segments', got);
+    await vi.waitFor(() => expect(got).toEqual([1]));
+  });
+});
+
+describe('a node that was put back to an older state', () => {
+  it('makes newer keys; what was sealed to those it lost is refused, and nothing waits for it', async () => {
+    const world = new BoxWorld();
+    const got: number[] = [];
+    const keys = await started(world, 'keys');
+    let segments = await started(world, 'segments');
+    const before = await world.copyOf('segments', 'mail');
+    world.clock.pass(PERIODS.mail.periodMs);
+    await segments.boxes.mail.start();
+    await segments.close();
+    nodes.splice(nodes.indexOf(segments), 1);
+    await keys.mail.send('segments', numbered(1));
+    await before.restore();
+    segments = await started(world, 'segments', got);
+    await vi.waitFor(async () => expect(await world.queue.depth('segments')).toBe(0));
+    await keys.mail.send('segments', numbered(2));
+    await vi.waitFor(() => expect(got).toEqual([2]));
+  });
+
+  it('learns from control that there were newer keys for attachments', async () => {
+    const world = new BoxWorld();
+    let keys = await started(world, 'keys');
+    const before = await world.copyOf('keys', 'attachments');
+    world.clock.pass(PERIODS.attachments.periodMs);
+    await keys.boxes.attachments.start();
+    const { box: newer } = await world.registry.newest('keys', 'attachments');
+    await keys.close();
+    nodes.splice(nodes.indexOf(keys), 1);
+    await before.restore();
+    world.clock.pass(-PERIODS.attachments.periodMs); // its clock, too
+    keys = await started(world, 'keys');
+    const { box: newest } = await world.registry.newest('keys', 'attachments');
+    expect(newest.number).toBeGreaterThan(newer.number);
+    expect(keys.boxes.attachments.keyOf(newest.number)?.publicKey).toEqual(newest.point);
+  });
+});
+
+describe('what owners seal', () => {
+  it('is taken until its key is given up: a retention after the next one', async () => {
+    const world = new BoxWorld();
+    const keys = await started(world, 'keys');
+    const { number } = (await world.registry.newest('keys', 'attachments')).box;
+    const taken = () => codeOf(world.registry.requireHeld('keys', 'attachments', number));
+    world.clock.pass(PERIODS.attachments.periodMs);
+    await keys.boxes.attachments.start();
+    world.clock.pass(PERIODS.attachments.retentionMs - 1);
+    await keys.boxes.attachments.start();
+    expect(await taken()).toBe('no error');
+    expect(keys.boxes.attachments.keyOf(number)).toBeDefined();
+    world.clock.pass(1);
+    await keys.boxes.attachments.start();
+    expect(await taken()).toBe('E_BOX_KEY');
+    await vi.waitFor(() => expect(keys.boxes.attachments.keyOf(number)).toBeUndefined());
+  });
+});
+
+describe('control', () => {
+  it('can hand out no key of its own, and no older one, not even to a sender that was restarted', async () => {
+    const world = new BoxWorld();
+    const got: number[] = [];
+    let keys = await started(world, 'keys');
+    const segments = await started(world, 'segments', got);
+    const old = await world.registry.newest('segments', 'mail');
+    world.clock.pass(PERIODS.mail.periodMs);
+    await segments.boxes.mail.start();
+    await keys.mail.send('segments', numbered(1));
+    const { box } = await world.registry.newest('segments', 'mail');
+    await keys.close();
+    nodes.splice(nodes.indexOf(keys), 1);
+
+    const handOut = vi.spyOn(world.registry, 'newest');
+    handOut.mockImplementation(async () => old);
+    keys = await started(world, 'keys');
+    await keys.mail.send('segments', numbered(2));
+    expect(world.recorded.filter(({ from }) => from === 'keys').map(({ sealed }) => boxNumberOf(sealed))).toEqual([
+      box.number,
+      box.number,
+    ]);
+    handOut.mockRestore();
+
+    const own = generateP256Key();
+    const times = { issued: box.issued, expires: box.expires };
+    const kind = { type: 'box', role: 'segments', use: 'mail' } as const;
+    const body = { ...kind, number: box.number + 1, point: own.publicKey, ...times };
+    const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
+    expect(await codeOf(world.registry.take('segments', 'mail', forged, 0))).toBe('E_AUTH');
+  });
+
+  it('takes no mail for a key that is given up, nor an older announcement or a floor that falls', async () => {
+    const world = new BoxWorld();
+    await started(world, 'segments');
+    const { box, document, floor } = await world.registry.newest('segments', 'mail');
+    expect(floor).toBe(box.number);
+    const plain = encodeMail(numbered(1));
+    const sender = { role: 'keys' as const, identity: world.identities.keys };
+    const old = await sealMail(world.directory, sender, { ...box, number: box.number - 1 }, plain);
+    expect(await codeOf(world.mailbox.put('segments', 'keys', 'x', old))).toBe('E_BOX_KEY');
+    expect(await codeOf(world.mailbox.put('segments', 'keys', 'x', old.subarray(0, 5)))).toBe('E_SEAL');
+    expect(await codeOf(world.mailbox.put('keys', 'segments', 'x', old))).toBe('E_UNAVAILABLE');
+    await world.registry.take('segments', 'mail', document, 0);
+    expect((await world.registry.newest('segments', 'mail')).floor).toBe(floor);
+    expect(await codeOf(world.registry.take('segments', 'mail', document, box.number + 1))).toBe('E_INPUT');
+    const older = { ...box, number: box.number - 1 };
+    const signed = await signBoxKey(world.identities.segments, world.directory.installation, older);
+    expect(await codeOf(world.registry.take('segments', 'mail', signed, 0))).toBe('E_BOX_KEY');
+  });
+});

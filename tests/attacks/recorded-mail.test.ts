@@ -1,0 +1,187 @@
+import { cp, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Bytes, copyBytes, decodeCbor, fromBase64 } from '@millrace/base';
+import { p256Key } from '@millrace/identity';
+import { type BoxSecrets, contentKeysInfo, type NodeRole, openFromBox, openMessage } from '@millrace/protocol';
+import { openSlots } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
+import { randomDesign } from '../support/designs.ts';
+import { license, order, store, untilEnded } from '../support/job.ts';
+import { filesOf } from '../support/scan.ts';
+import { secretsOf } from '../support/secrets.ts';
+import { setBoxes } from '../support/settings.ts';
+import { httpMessages } from '../support/streams.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// Somebody has recorded all traffic of the nodes, in clear, and later takes every disk with every long-term key: seeds, mixes,
+// outer keys and content keys went by mail. Mail stays in the file of control's database after it was acknowledged.
+
+const SEGMENTS = 12;
+const design = randomDesign(SEGMENTS * 16_370);
+const rate = Math.ceil(design.length / 2);
+const mailing = ['control', 'segments', 'keys'] as const;
+type Mailing = (typeof mailing)[number];
+
+interface Sealed {
+  readonly to: Mailing;
+  readonly from: NodeRole;
+  readonly sealed: Uint8Array;
+}
+
+let world: World;
+let owner: Session;
+let id: string;
+let recorded: Sealed[];
+let contentKeys: Bytes;
+
+beforeAll(async () => {
+  world = await createWorld({
+    record: true,
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
+    maintenance: { periodMs: 1_000, density: 50 },
+  });
+  owner = await world.session('owner');
+  ({ design: id } = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate }));
+  const licence = await license(world, owner, id, 1);
+  const operator = await world.session('operator');
+  expect(await untilEnded(operator, await order(world, operator, licence))).toMatchObject({ state: 'completed' });
+  // What the keys node leaves for a segments node that is away: a step of a sweep, with keys of cells.
+  await world.processes.segments.kill();
+  const toSegments = () => recordedMail().filter(({ to, from }) => to === 'segments' && from === 'keys').length;
+  const until = toSegments();
+  await vi.waitFor(() => expect(toSegments()).toBeGreaterThan(until), { timeout: 30_000, interval: 200 });
+  await stopAll();
+  recorded = recordedMail();
+  contentKeys = recordedContentKeys();
+});
+afterAll(() => world?.close());
+
+/** What the nodes left at control, and what it gave them of its own. */
+function recordedMail(): Sealed[] {
+  const mail: Sealed[] = [];
+  for (const { node, role, up, down } of world.recordings()) {
+    if (node !== 'control' || (role !== 'segments' && role !== 'keys')) continue;
+    for (const { start, body } of httpMessages(up).messages) {
+      const to = /^POST \/v1\/mailbox\/(control|segments|keys)\?/.exec(start)?.[1] as Mailing | undefined;
+      if (to !== undefined) mail.push({ to, from: role, sealed: body });
+    }
+    for (const { headers, body } of httpMessages(down).messages) {
+      if (headers.get('content-type') !== 'application/octet-stream') continue;
+      const given: unknown = body[0] !== undefined && body[0] >> 5 === 4 ? decodeCbor(body, 'mail') : [];
+      for (const one of given as { from?: NodeRole; sealed?: Uint8Array }[])
+        if (one.from === 'control' && one.sealed !== undefined)
+          mail.push({ to: role, from: 'control', sealed: one.sealed });
+    }
+  }
+  return mail;
+}
+
+/** The content keys as the owner sealed them. */
+function recordedContentKeys(): Bytes {
+  for (const { node, role, up } of world.recordings()) {
+    if (node !== 'control' || role !== 'user') continue;
+    for (const { start, body } of httpMessages(up).messages) {
+      if (!start.startsWith('POST /v1/transactions')) continue;
+      const { attachments } = JSON.parse(Buffer.from(body).toString()) as { attachments?: { keys?: string } };
+      if (attachments?.keys !== undefined) return fromBase64(attachments.keys);
+    }
+  }
+  throw new Error('no content keys were recorded');
+}
+
+async function stopAll(): Promise<void> {
+  for (const process of Object.values(world.processes)) await process.kill();
+}
+
+/** All secrets in slots on the nodes' disks. */
+async function boxSecrets(home: string): Promise<Bytes[]> {
+  const found: Bytes[] = [];
+  for (const role of mailing) {
+    for (const file of Object.values(nodeFiles.boxes)) {
+      if (file === nodeFiles.boxes.attachments && role !== 'keys') continue;
+      const slots = await openSlots(join(home, 'nodes', role, nodeFiles.data, file));
+      for (let slot = 0; slot < (await slots.count()); slot++) {
+        const content = await slots.read(slot);
+        if (content !== undefined) found.push(content.subarray(16));
+      }
+      await slots.close();
+    }
+  }
+  return found;
+}
+
+/** Whatever number a message names, each of the keys is tried. */
+const keyOf = (secret: Uint8Array): BoxSecrets => {
+  const key = p256Key(secret);
+  return { keyOf: () => key };
+};
+
+async function opens(mail: readonly Sealed[], secrets: readonly Bytes[]): Promise<number> {
+  const { directory } = world.installation;
+  const keys = secrets.map(keyOf);
+  let count = 0;
+  for (const { to, from, sealed } of mail) {
+    const tries = keys.map((boxes) => openMessage(directory, { role: to, boxes }, from, sealed));
+    if ((await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')) count++;
+  }
+  return count;
+}
+
+async function opensContentKeys(secrets: readonly Bytes[]): Promise<number | undefined> {
+  const info = contentKeysInfo(id, owner.signer.publicKey);
+  for (const boxes of secrets.map(keyOf)) {
+    const opened = await openFromBox(boxes, info, contentKeys).catch(() => undefined);
+    if (opened !== undefined) return opened.length / 32;
+  }
+  return undefined;
+}
+
+async function inDatabase(home: string): Promise<Sealed[]> {
+  const file = await readFile(join(home, 'nodes', 'control', nodeFiles.data, 'data.mdb'));
+  return recorded.filter(({ sealed }) => file.includes(Buffer.from(sealed)));
+}
+
+const longTerm = async () => (await secretsOf(world)).map(({ bytes }) => copyBytes(bytes));
+
+describe('mail that was recorded', () => {
+  let before: string;
+  let first: Bytes[];
+
+  it('opens with the keys that the nodes hold then, and so do the content keys: the control of this test', async () => {
+    before = join(world.scratch, 'before');
+    await cp(world.home, before, { recursive: true });
+    first = await boxSecrets(before);
+    expect(recorded.length).toBeGreaterThan(20);
+    expect(await opens(recorded, first)).toBe(recorded.length);
+    expect(await opensContentKeys(first)).toBe(SEGMENTS);
+    const kept = await inDatabase(before);
+    expect(kept.length).toBeGreaterThan(0); // what waits, and what was acknowledged lately
+    expect(await opens(kept, first)).toBe(kept.length);
+  });
+
+  it('opens with nothing on any disk when the keys are erased, with every long-term key', async () => {
+    const soon = { periodMs: 300, retentionMs: 300 };
+    await setBoxes(world.installation.layout, { mail: soon, attachments: soon });
+    for (const name of ['control', 'distribution', 'segments', 'keys'] as const) await world.processes[name].start();
+    const gone = async () => {
+      const left = new Set((await boxSecrets(world.home)).map((secret) => Buffer.from(secret).toString('hex')));
+      return first.every((secret) => !left.has(Buffer.from(secret).toString('hex')));
+    };
+    await expect.poll(gone, { timeout: 60_000, interval: 500 }).toBe(true);
+    await stopAll();
+
+    const disks = [...filesOf(world.home)];
+    expect(disks.length).toBeGreaterThan(20);
+    const holding = (secret: Bytes) => disks.filter(({ bytes }) => Buffer.from(bytes).includes(Buffer.from(secret)));
+    for (const secret of first) expect(holding(secret).map(({ name }) => name)).toEqual([]);
+    const identity = (await longTerm())[0];
+    expect(identity && holding(identity).length).toBe(1); // the control of this search
+
+    const everything = [...(await longTerm()), ...(await boxSecrets(world.home))];
+    expect(everything.length).toBeGreaterThan(11);
+    expect(await opens(recorded, everything)).toBe(0);
+    expect(await opensContentKeys(everything)).toBeUndefined();
+  });
+});
