@@ -96,6 +96,7 @@ async function startSegments(world: FleetWorld): Promise<void> {
   mail.start(async (message: Message) => {
     if (message.type === 'stream.session') {
       const { session, jti, seed, parameters } = message;
+      link.send(encodeControl({ type: 'route', session, machine: parameters.object.slice(0, 32) }));
       const stream = await SegmentsStream.open({
         session,
         jti,

@@ -1,4 +1,4 @@
-import { type Bytes, type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
+import { type Bytes, equalBytes, type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
 import { decodeLink, encodeControl, encodeStream, type HttpClient, type LinkControl } from '@millrace/protocol';
 
 /** One connected party, as the relay sees it. */
@@ -11,22 +11,38 @@ type NodeName = 'segments' | 'keys';
 
 interface MachineLink {
   readonly peer: Peer;
-  /** The session of the stream that it runs now. */
+  /** The session that the keys node offers to it, until the segments node has named the machine too. */
+  offered: Offered | undefined;
+  /** The session for which the segments node names it, until the keys node has offered that. */
+  named: Bytes | undefined;
+  /** The session of the stream that it runs now: both nodes agree that it is this machine's. */
   session: Bytes | undefined;
 }
+
+interface Offered {
+  readonly session: Bytes;
+  /** The offer, and what the keys node has sent after it, as the machine gets it. */
+  readonly messages: Bytes[];
+}
+
+/** The offer, the keys and hashes of a window, which may be here before the segments node has its mail. */
+const MOST_WAITING = 128;
 
 /** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
 const CALL_MS = 45_000;
 
 /**
  * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
- * Everything that passes is sealed or hinted: the relay reads addresses only.
+ * Everything that passes is sealed or hinted: the relay reads addresses only. A session belongs to the machine that the
+ * segments node and the keys node both name: neither of them alone can have it sent elsewhere.
  */
 export class Relay {
   readonly #machines = new Map<string, MachineLink>();
   readonly #nodes = new Map<NodeName, Peer>();
   /** Session → machine. */
   readonly #sessions = new Map<string, string>();
+  /** Session → link of the machine to which the keys node offers it; the segments node has not named it yet. */
+  readonly #offers = new Map<string, MachineLink>();
   readonly #control: HttpClient;
   readonly #logger: Logger;
 
@@ -43,20 +59,33 @@ export class Relay {
   nodeClosed(name: NodeName, peer: Peer): void {
     if (this.#nodes.get(name) !== peer) return;
     this.#nodes.delete(name);
-    for (const { peer: machine, session } of this.#machines.values()) {
+    for (const link of this.#machines.values()) {
+      const { peer: machine, session } = link;
+      if (name === 'keys') this.#drop(link);
+      else link.named = undefined;
       if (session !== undefined) machine.send(encodeControl({ type: 'lost', session, who: name }));
     }
   }
 
   machineOpened(machine: string, peer: Peer): void {
-    this.#machines.get(machine)?.peer.close();
-    this.#machines.set(machine, { peer, session: undefined });
+    const before = this.#machines.get(machine);
+    if (before !== undefined) {
+      before.peer.close();
+      this.#forget(machine, before);
+    }
+    this.#machines.set(machine, { peer, offered: undefined, named: undefined, session: undefined });
   }
 
   machineClosed(machine: string, peer: Peer): void {
     const link = this.#machines.get(machine);
     if (link?.peer !== peer) return;
+    this.#forget(machine, link);
+  }
+
+  /** The machine's link is gone, and its session with it. */
+  #forget(machine: string, link: MachineLink): void {
     this.#machines.delete(machine);
+    this.#drop(link);
     if (link.session === undefined) return;
     this.#sessions.delete(toHex(link.session));
     for (const node of this.#nodes.values())
@@ -70,8 +99,7 @@ export class Relay {
     if (message.kind === 'reverse') throw new MillraceError('E_INPUT', 'reverse frames come from machines');
     if ((message.kind === 'frame') !== (name === 'segments'))
       throw new MillraceError('E_INPUT', `not for the ${name} node`);
-    const link = this.#linkOf(message.session);
-    link?.peer.send(encodeStream(message.kind, message.payload));
+    this.#passOn(message.session, encodeStream(message.kind, message.payload), name);
   }
 
   /** @throws {MillraceError} E_INPUT: the connection is closed */
@@ -97,18 +125,13 @@ export class Relay {
   }
 
   #controlFromNode(name: NodeName, message: LinkControl): void {
-    if (message.type === 'offer' && name === 'keys') {
-      const link = this.#machines.get(message.machine);
-      if (link === undefined)
-        return this.#logger.info({ machine: message.machine }, 'the machine of an offer is not connected');
-      if (link.session !== undefined) this.#sessions.delete(toHex(link.session));
-      link.session = message.offer.session;
-      this.#sessions.set(toHex(message.offer.session), message.machine);
-      return link.peer.send(encodeControl(message));
-    }
+    if (message.type === 'offer' && name === 'keys') return this.#offer(message);
+    if (message.type === 'route' && name === 'segments') return this.#route(message);
     if ((message.type === 'mix' || message.type === 'hashes') && name === 'keys')
-      return this.#linkOf(message.session)?.peer.send(encodeControl(message));
+      return this.#passOn(message.session, encodeControl(message), name);
     if (message.type === 'end') {
+      const waiting = this.#offers.get(toHex(message.session));
+      if (waiting !== undefined && name === 'keys') this.#drop(waiting);
       const link = this.#linkOf(message.session);
       if (link === undefined) return;
       link.peer.send(encodeControl(message));
@@ -117,6 +140,63 @@ export class Relay {
       return;
     }
     throw new MillraceError('E_INPUT', `a ${name} node does not send ${message.type}`);
+  }
+
+  #offer(message: Extract<LinkControl, { type: 'offer' }>): void {
+    const { machine, offer } = message;
+    const link = this.#linkFor(machine, offer.session);
+    if (link === undefined) return;
+    this.#drop(link);
+    const other = this.#offers.get(toHex(offer.session));
+    if (other !== undefined) this.#drop(other);
+    link.offered = { session: offer.session, messages: [encodeControl(message)] };
+    this.#offers.set(toHex(offer.session), link);
+    this.#agree(machine, link);
+  }
+
+  #route({ machine, session }: Extract<LinkControl, { type: 'route' }>): void {
+    const link = this.#linkFor(machine, session);
+    if (link === undefined) return;
+    link.named = session;
+    this.#agree(machine, link);
+  }
+
+  /** None where the machine is not here, or the session is another's already, or its own. */
+  #linkFor(machine: string, session: Bytes): MachineLink | undefined {
+    const link = this.#machines.get(machine);
+    if (link === undefined) this.#logger.info({ machine }, 'the machine of a session is not connected');
+    const taken = this.#sessions.get(toHex(session));
+    if (taken !== undefined) this.#logger.warn({ machine, taken }, 'the session is under way already');
+    return taken === undefined ? link : undefined;
+  }
+
+  /** The stream begins when both nodes have named the same machine. */
+  #agree(machine: string, link: MachineLink): void {
+    const { offered, named } = link;
+    if (offered === undefined || named === undefined || !equalBytes(offered.session, named)) return;
+    if (link.session !== undefined) this.#sessions.delete(toHex(link.session));
+    link.session = named;
+    this.#drop(link);
+    link.named = undefined;
+    this.#sessions.set(toHex(named), machine);
+    for (const message of offered.messages) link.peer.send(message);
+  }
+
+  /** To the session's machine; what the keys node sends before the segments node has named it waits with the offer. */
+  #passOn(session: Bytes, message: Bytes, from: NodeName): void {
+    const link = this.#linkOf(session);
+    if (link !== undefined) return link.peer.send(message);
+    const waiting = from === 'keys' ? this.#offers.get(toHex(session)) : undefined;
+    if (waiting?.offered === undefined) return;
+    // The machine calls home again when no stream begins.
+    if (waiting.offered.messages.length === MOST_WAITING) this.#drop(waiting);
+    else waiting.offered.messages.push(message);
+  }
+
+  /** Forgets what the keys node has offered to the machine. */
+  #drop(link: MachineLink): void {
+    if (link.offered !== undefined) this.#offers.delete(toHex(link.offered.session));
+    link.offered = undefined;
   }
 
   #linkOf(session: Uint8Array): MachineLink | undefined {

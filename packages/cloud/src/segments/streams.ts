@@ -11,6 +11,7 @@ import {
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
+  encodeControl,
   encodeStream,
   type HttpClient,
   type LinkSocket,
@@ -25,6 +26,7 @@ import {
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { tellEnd } from '../streaming/ending.ts';
+import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
@@ -110,6 +112,9 @@ export class SegmentsStreams {
     const { from } = opening.request;
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
       throw new MillraceError('E_PERMIT', 'the session is not what the machine asked for of this design');
+    }
+    if (!(await sendWhenConnected(link, encodeControl({ type: 'route', session, machine: opening.permit.machine })))) {
+      return logger.warn({ object: parameters.object }, `${NO_LINK}: the machine will call home again`);
     }
     await this.#closeStreamsOf(parameters.object);
     const guard = this.#guards.enter(
