@@ -73,6 +73,13 @@ export async function protocolTargets(): Promise<Target[]> {
       mode: 'delta',
     }),
     await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
+    await signTransaction(keys.owner, installation, {
+      type: 'licence.resume',
+      ...dated(),
+      licence: world.design,
+      restore: world.design,
+      objects: 3,
+    }),
   ].map(copyBytes);
   const report = await signMachineDocument(keys.machine, installation, {
     type: 'report',

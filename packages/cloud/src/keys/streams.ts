@@ -183,6 +183,12 @@ export class KeysStreams {
     return objects.clear(object, transaction, { directory, ownerOf: (design) => playbook.design(design).owner });
   }
 
+  /** The owner has said what is left of a licence. */
+  resume(message: MessageOf<'licence.resume'>): Promise<void> {
+    const { objects, directory, playbook } = this.#modules;
+    return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
+  }
+
   /** Nothing more of this design is handed out, and its machines are told why. */
   async endDesign(design: string, error: MillraceError): Promise<void> {
     for (const [key, { stream, jti }] of [...this.#streams])

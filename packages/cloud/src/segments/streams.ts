@@ -200,6 +200,15 @@ export class SegmentsStreams {
     });
   }
 
+  /** The owner has said what is left of a licence. */
+  resume(message: MessageOf<'licence.resume'>): Promise<void> {
+    const { objects, directory, designs } = this.#modules;
+    return objects.resume(message, {
+      directory,
+      ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
+    });
+  }
+
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
     this.#streams.get(session)?.stream.addMix(BigInt(revision), secret);
     wipe(secret);
