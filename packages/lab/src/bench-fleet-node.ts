@@ -96,7 +96,9 @@ async function startSegments(world: FleetWorld): Promise<void> {
   mail.start(async (message: Message) => {
     if (message.type === 'stream.session') {
       const { session, jti, seed, parameters } = message;
-      link.send(encodeControl({ type: 'route', session, machine: parameters.object.slice(0, 32) }));
+      const machine = parameters.object.slice(0, 32);
+      link.send(encodeControl({ type: 'admit', jti, machine }));
+      link.send(encodeControl({ type: 'route', session, machine }));
       const stream = await SegmentsStream.open({
         session,
         jti,

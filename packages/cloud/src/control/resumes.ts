@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import type { Signed, TransactionOf } from '@millrace/protocol';
+import { leftFact, type Signed, type TransactionOf } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
 
@@ -24,15 +24,7 @@ export async function resumeLicence(
   const most = licence.objects - (await countClaims(context, licence));
   if (objects > most)
     throw new MillraceError('E_INPUT', `at most ${most} objects of the licence can be left`, { data: { most } });
-  await ledger.append({
-    account: `licence:${body.licence}`,
-    type: 'inspected',
-    actor: licence.owner,
-    body: { fact: 'resumed', objects, restore },
-    evidence: bytes,
-    evidenceKey: signer,
-    eventId: `resume/${id}`,
-  });
+  await ledger.append({ ...leftFact(body, licence.owner), evidence: [bytes], eventId: `resume/${id}` });
   const message = { type: 'licence.resume' as const, licence: licence.transaction, transaction: bytes };
   await mailbox.send('segments', `resume/${id}`, message);
   await mailbox.send('keys', `resume/${id}`, message);

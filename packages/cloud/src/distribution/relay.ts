@@ -11,15 +11,18 @@ type NodeName = 'segments' | 'keys';
 
 interface MachineLink {
   readonly peer: Peer;
-  /** The session that the keys node offers to it, until the segments node has named the machine too. */
+  /** The permit for which the segments node names it, until the keys node has offered a session for that. */
+  admitted: string | undefined;
+  /** What the keys node offers to it, until the segments node has named it for the permit. */
   offered: Offered | undefined;
-  /** The session for which the segments node names it, until the keys node has offered that. */
-  named: Bytes | undefined;
-  /** The session of the stream that it runs now: both nodes agree that it is this machine's. */
+  /** The session of the stream that it runs now. */
   session: Bytes | undefined;
+  /** The session whose frames the segments node sends to it: they pass when it is the one that it runs. */
+  routed: Bytes | undefined;
 }
 
 interface Offered {
+  readonly jti: string;
   readonly session: Bytes;
   /** The offer, and what the keys node has sent after it, as the machine gets it. */
   readonly messages: Bytes[];
@@ -33,15 +36,15 @@ const CALL_MS = 45_000;
 
 /**
  * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
- * Everything that passes is sealed or hinted: the relay reads addresses only. A session belongs to the machine that the
- * segments node and the keys node both name: neither of them alone can have it sent elsewhere.
+ * Everything that passes is sealed or hinted: the relay reads addresses only. The keys node names the machine of a
+ * session, the segments node those of a permit and of a session's frames: neither alone can have anything sent elsewhere.
  */
 export class Relay {
   readonly #machines = new Map<string, MachineLink>();
   readonly #nodes = new Map<NodeName, Peer>();
   /** Session → machine. */
   readonly #sessions = new Map<string, string>();
-  /** Session → link of the machine to which the keys node offers it; the segments node has not named it yet. */
+  /** Session → link of the machine to which the keys node offers it; the segments node has not named that yet. */
   readonly #offers = new Map<string, MachineLink>();
   readonly #control: HttpClient;
   readonly #logger: Logger;
@@ -62,7 +65,7 @@ export class Relay {
     for (const link of this.#machines.values()) {
       const { peer: machine, session } = link;
       if (name === 'keys') this.#drop(link);
-      else link.named = undefined;
+      else link.admitted = undefined;
       if (session !== undefined) machine.send(encodeControl({ type: 'lost', session, who: name }));
     }
   }
@@ -73,7 +76,13 @@ export class Relay {
       before.peer.close();
       this.#forget(machine, before);
     }
-    this.#machines.set(machine, { peer, offered: undefined, named: undefined, session: undefined });
+    this.#machines.set(machine, {
+      peer,
+      admitted: undefined,
+      offered: undefined,
+      session: undefined,
+      routed: undefined,
+    });
   }
 
   machineClosed(machine: string, peer: Peer): void {
@@ -99,7 +108,10 @@ export class Relay {
     if (message.kind === 'reverse') throw new MillraceError('E_INPUT', 'reverse frames come from machines');
     if ((message.kind === 'frame') !== (name === 'segments'))
       throw new MillraceError('E_INPUT', `not for the ${name} node`);
-    this.#passOn(message.session, encodeStream(message.kind, message.payload), name);
+    const forwarded = encodeStream(message.kind, message.payload);
+    if (message.kind === 'key') return this.#fromKeys(message.session, forwarded);
+    const link = this.#linkOf(message.session);
+    if (link !== undefined && isRouted(link, message.session)) link.peer.send(forwarded);
   }
 
   /** @throws {MillraceError} E_INPUT: the connection is closed */
@@ -126,14 +138,15 @@ export class Relay {
 
   #controlFromNode(name: NodeName, message: LinkControl): void {
     if (message.type === 'offer' && name === 'keys') return this.#offer(message);
+    if (message.type === 'admit' && name === 'segments') return this.#admit(message);
     if (message.type === 'route' && name === 'segments') return this.#route(message);
     if ((message.type === 'mix' || message.type === 'hashes') && name === 'keys')
-      return this.#passOn(message.session, encodeControl(message), name);
+      return this.#fromKeys(message.session, encodeControl(message));
     if (message.type === 'end') {
       const waiting = this.#offers.get(toHex(message.session));
       if (waiting !== undefined && name === 'keys') this.#drop(waiting);
       const link = this.#linkOf(message.session);
-      if (link === undefined) return;
+      if (link === undefined || (name === 'segments' && !isRouted(link, message.session))) return;
       link.peer.send(encodeControl(message));
       this.#sessions.delete(toHex(message.session));
       link.session = undefined;
@@ -143,50 +156,55 @@ export class Relay {
   }
 
   #offer(message: Extract<LinkControl, { type: 'offer' }>): void {
-    const { machine, offer } = message;
-    const link = this.#linkFor(machine, offer.session);
+    const { machine, jti, offer } = message;
+    const key = toHex(offer.session);
+    const link = this.#machineOf(machine);
     if (link === undefined) return;
+    const taken = this.#sessions.get(key);
+    if (taken !== undefined) return this.#logger.warn({ machine, taken }, 'the session is under way already');
     this.#drop(link);
-    const other = this.#offers.get(toHex(offer.session));
+    const other = this.#offers.get(key);
     if (other !== undefined) this.#drop(other);
-    link.offered = { session: offer.session, messages: [encodeControl(message)] };
-    this.#offers.set(toHex(offer.session), link);
+    link.offered = { jti, session: offer.session, messages: [encodeControl(message)] };
+    this.#offers.set(key, link);
+    this.#agree(machine, link);
+  }
+
+  #admit({ machine, jti }: Extract<LinkControl, { type: 'admit' }>): void {
+    const link = this.#machineOf(machine);
+    if (link === undefined) return;
+    link.admitted = jti;
     this.#agree(machine, link);
   }
 
   #route({ machine, session }: Extract<LinkControl, { type: 'route' }>): void {
-    const link = this.#linkFor(machine, session);
-    if (link === undefined) return;
-    link.named = session;
-    this.#agree(machine, link);
+    const link = this.#machineOf(machine);
+    if (link !== undefined) link.routed = session;
   }
 
-  /** None where the machine is not here, or the session is another's already, or its own. */
-  #linkFor(machine: string, session: Bytes): MachineLink | undefined {
+  #machineOf(machine: string): MachineLink | undefined {
     const link = this.#machines.get(machine);
     if (link === undefined) this.#logger.info({ machine }, 'the machine of a session is not connected');
-    const taken = this.#sessions.get(toHex(session));
-    if (taken !== undefined) this.#logger.warn({ machine, taken }, 'the session is under way already');
-    return taken === undefined ? link : undefined;
+    return link;
   }
 
-  /** The stream begins when both nodes have named the same machine. */
+  /** A stream begins when both nodes have named the same machine for its permit; a permit serves once. */
   #agree(machine: string, link: MachineLink): void {
-    const { offered, named } = link;
-    if (offered === undefined || named === undefined || !equalBytes(offered.session, named)) return;
+    const { offered, admitted } = link;
+    if (offered === undefined || offered.jti !== admitted) return;
     if (link.session !== undefined) this.#sessions.delete(toHex(link.session));
-    link.session = named;
+    link.session = offered.session;
+    link.admitted = undefined;
     this.#drop(link);
-    link.named = undefined;
-    this.#sessions.set(toHex(named), machine);
+    this.#sessions.set(toHex(offered.session), machine);
     for (const message of offered.messages) link.peer.send(message);
   }
 
-  /** To the session's machine; what the keys node sends before the segments node has named it waits with the offer. */
-  #passOn(session: Bytes, message: Bytes, from: NodeName): void {
+  /** To the session's machine; what comes before the segments node has named that waits with the offer. */
+  #fromKeys(session: Bytes, message: Bytes): void {
     const link = this.#linkOf(session);
     if (link !== undefined) return link.peer.send(message);
-    const waiting = from === 'keys' ? this.#offers.get(toHex(session)) : undefined;
+    const waiting = this.#offers.get(toHex(session));
     if (waiting?.offered === undefined) return;
     // The machine calls home again when no stream begins.
     if (waiting.offered.messages.length === MOST_WAITING) this.#drop(waiting);
@@ -217,4 +235,9 @@ export class Relay {
       link.peer.send(encodeControl({ type: 'error', call, code, message }));
     }
   }
+}
+
+/** Whether the segments node, too, says that the session is this machine's. */
+function isRouted({ routed }: MachineLink, session: Uint8Array): boolean {
+  return routed !== undefined && equalBytes(routed, session);
 }

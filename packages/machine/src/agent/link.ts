@@ -73,6 +73,7 @@ export function connectCloud(
         return take(message.call)?.reject(new MillraceError(code, message.message));
       }
       case 'call':
+      case 'admit':
       case 'route':
         return logger.warn({ type: message.type }, 'a message that is for the cloud came from it');
       default:
