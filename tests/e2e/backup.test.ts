@@ -6,6 +6,7 @@ import { openCellFile, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
+import { signNew } from '../../packages/cli/src/client/transactions.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -23,6 +24,8 @@ let id: string;
 let licence: string;
 /** The keys node has not had its mail when the backup is made. */
 let onItsWay: string;
+/** Of a design in the third backup; two of its three objects were made since. */
+let used: string;
 let first: string;
 let second: string;
 
@@ -149,6 +152,7 @@ it('what was deleted or permitted after a backup stays so when it is restored; w
   await startAll();
   expect((await millrace(world.home, 'design', 'delete', gone.id, '--json')).json).toMatchObject({ state: 'deleted' });
   expect(await untilEnded(operator, await order(world, operator, made.licence))).toMatchObject({ state: 'completed' });
+  used = made.licence;
   const late = await add('late.bin');
   await stopAll();
   const restored = await millrace(world.home, 'backup', 'restore', third, '--json');
@@ -170,7 +174,7 @@ it('what was deleted or permitted after a backup stays so when it is restored; w
   expect(await holds(made.id)).toBe(true);
 });
 
-it('without the control node of today it is refused, unless the loss is accepted', async () => {
+it('without the control node of today it is refused, unless the loss is accepted: then owners say what is left', async () => {
   const third = join(world.scratch, 'third.backup');
   const data = join(folderOf(world.installation, 'control'), 'data', 'data.mdb');
   const today = await readFile(data);
@@ -178,9 +182,31 @@ it('without the control node of today it is refused, unless the loss is accepted
   expect(await millrace(world.home, 'backup', 'restore', third)).toMatchObject({ code: 'E_BACKUP' });
   expect((await readFile(data)).equals(today)).toBe(false); // nothing was changed
   const accepted = await millrace(world.home, 'backup', 'restore', third, '--accept-loss', '--json');
-  expect(accepted.json, accepted.stderr).toMatchObject({ control: 'restored', lost: null });
+  expect(accepted.json, accepted.stderr).toMatchObject({ control: 'restored', lost: null, suspended: 3 });
   await startAll();
+
+  // By the backup nothing was made of it; two objects were.
+  const view = await owner.api.licence(used);
+  expect(view).toMatchObject({ permitted: 0, objects: 3, suspended: { most: 3 } });
+  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  const { restore = '' } = view?.suspended ?? {};
+  const says = async (session: Session, objects: number, of = restore) =>
+    session.api.submit((await signNew(session, { type: 'licence.resume', licence: used, restore: of, objects })).bytes);
+  await expect(says(operator, 3)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+  await expect(says(owner, 4)).rejects.toMatchObject({ code: 'E_INPUT' });
+  await expect(says(owner, 1, 'f'.repeat(32))).rejects.toMatchObject({ code: 'E_STATE' });
+  expect((await millrace(world.home, 'licence', 'resume', used, '--left', '4')).code).toBe('E_INPUT');
+  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+
+  const resumed = await millrace(world.home, 'licence', 'resume', used, '--left', '1', '--json');
+  expect(resumed.json, resumed.stderr).toMatchObject({ licence: used, left: 1 });
+  const last = await untilEnded(operator, await order(world, operator, used));
+  expect(last).toMatchObject({ state: 'completed', object: `${used}-3` });
+  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+  expect((await millrace(world.home, 'licence', 'resume', licence, '--left', '1', '--json')).exit).toBe(0);
   await printOnce();
+  expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
 });
 
 async function holds(design: string): Promise<boolean> {

@@ -182,6 +182,13 @@ export const errorCodes = {
     'The licence does not cover this request.',
     'Use a machine, material and time that the licence names.',
   ),
+  E_LICENCE_SUSPENDED: code(
+    409,
+    3,
+    true,
+    'A backup was restored without the counts of today: how many objects of the licence are left is not known.',
+    'Its owner signs how many are left: `millrace licence resume LICENCE --left N`.',
+  ),
   E_MATERIAL: code(
     403,
     3,

@@ -203,6 +203,12 @@ function addOwner(group: Group, add: Add): void {
       '--disclose <list>',
       'what the holder sees: none, or progress,state,temperatures,buffer,position (default: all but position)',
     );
+  add(
+    licence,
+    'resume <licence>',
+    'after a restored backup, sign how many objects of a suspended licence are left',
+    async (context, [id = ''], options) => (await import('./commands/licence.ts')).resume(context, id, options),
+  ).requiredOption('--left <n>', 'how many objects may still be made');
   add(licence, 'list', 'licences of the user', async (context) =>
     (await import('./commands/licence.ts')).list(context),
   );

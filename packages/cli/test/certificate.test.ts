@@ -1,7 +1,7 @@
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
-import { signTransaction } from '@millrace/protocol';
+import { leftFact, signTransaction } from '@millrace/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { OwnObjects } from '../src/client/audit-objects.ts';
 import { type CertificateTrust, checkCertificate } from '../src/client/certificates.ts';
@@ -190,6 +190,26 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal(forged.events, byAuthority, forged.object)).toBe('E_EVIDENCE');
     const summary = await verdict(forged.events, byOwner, forged.object);
     expect(summary.unchecked.join('\n')).toContain('whose key gave the permit');
+  });
+
+  it('cannot say in the owner’s place what is left of a licence, nor begin what the owner said was made', async () => {
+    const licence = story.object.slice(0, 32);
+    const says = async (objects: number, signer = keys.owner, restore = 'e'.repeat(32)): Promise<EventRequest> => {
+      const [id, issued] = [systemRandom(16), Date.now()];
+      const word = { type: 'licence.resume' as const, id, issued, expires: issued + 60_000, licence, restore, objects };
+      const evidence = [await signTransaction(signer, INSTALLATION, word)];
+      return { ...leftFact(word, keyName(keys.owner.publicKey)), evidence, eventId: `resume/${toHex(id)}` };
+    };
+    const after = async (at: number, word: Promise<EventRequest>) => story.events.toSpliced(at, 0, await word);
+    expect(await refusal(await after(2, says(2)))).toBe('no error');
+    expect(await refusal(await after(2, says(1)))).toBe('E_EVIDENCE'); // object 1 was ordered after it
+    expect(await refusal(await after(3, says(1)))).toBe('no error');
+    expect(await refusal(await after(3, says(3)))).toBe('E_EVIDENCE');
+    expect(await refusal(await after(3, says(1, keys.holder)))).toBe('E_EVIDENCE');
+    const { evidence: _none, ...bare } = await says(1);
+    expect(await refusal(story.events.toSpliced(3, 0, bare))).toBe('E_EVIDENCE');
+    const other = { ...(await says(1)), body: { fact: 'resumed', objects: 2, restore: 'e'.repeat(32) } };
+    expect(await refusal(story.events.toSpliced(3, 0, other))).toBe('E_EVIDENCE');
   });
 
   it('cannot use a document twice', async () => {

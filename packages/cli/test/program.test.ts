@@ -79,6 +79,7 @@ describe('help', () => {
         'ledger verify',
         'licence grant',
         'licence list',
+        'licence resume',
         'logs',
         'machine list',
         'object list',

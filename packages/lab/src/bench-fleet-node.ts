@@ -119,6 +119,9 @@ async function startSegments(world: FleetWorld): Promise<void> {
   await outbound.start(async (message: Message) => {
     if (message.type === 'stream.session') {
       const { session, jti, seed, parameters } = message;
+      const machine = parameters.object.slice(0, 32);
+      link.send(encodeControl({ type: 'admit', jti, machine }));
+      link.send(encodeControl({ type: 'route', session, machine }));
       const stream = await SegmentsStream.open({
         session,
         jti,

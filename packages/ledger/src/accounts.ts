@@ -50,7 +50,7 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
     },
     ['transferred', 'machine', 'material'],
   ),
-  licence: withAnywhere({ open: {} }, ['permitted', 'credited', 'alarmed', 'transferred']),
+  licence: withAnywhere({ open: {} }, ['permitted', 'credited', 'alarmed', 'inspected', 'transferred']),
   machine: withAnywhere({ open: {} }, ['machine', 'material', 'inspected', 'alarmed', 'failed', 'transferred']),
   material: withAnywhere({ open: {} }, ['material', 'inspected', 'transferred']),
   design: withAnywhere({ open: {} }, ['stored', 'licensed', 'alarmed', 'transferred']),

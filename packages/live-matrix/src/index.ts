@@ -16,7 +16,7 @@ export {
   SESSION_ID_BYTES,
   type TableOrder,
 } from './parameters.ts';
-export { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
+export { type FreshSecrets, Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 export * from './receiver.ts';
 export { hold, ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 export { forbidLooking, guardSecrets, type SecretState, secretMemory, secretState } from './secrets/node.ts';

@@ -10,7 +10,7 @@ import {
   requireBytes,
   SESSION_ID_BYTES,
 } from './parameters.ts';
-import { Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
+import { type FreshSecrets, Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 import { TableBuilder, type TableFiller } from './table/builder.ts';
 import { TableMemory } from './table/memory.ts';
@@ -57,6 +57,14 @@ export interface Receiver {
    *   E_FRAME_UNSOLVED (may come again, in a later revision)
    */
   decode(frame: Uint8Array): Promise<DecodedFrame>;
+  /**
+   * Whether a frame of a revision that is not ready comes from the sender: its MAC holds under that revision's key. Nothing
+   * is changed, so that a receiver which follows the frames' revisions moves on for genuine frames only. It takes as many
+   * steps of the ratchet as the revision is ahead of `ready`.
+   * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_REVISION (not ahead, or more than `most` ahead), E_FRAME_MAC,
+   *   E_REVISION_MIX when a fresh shared secret is not here
+   */
+  verifyAhead(frame: Uint8Array, options: { readonly most: number; readonly freshSecret: FreshSecrets }): void;
   /**
    * Frames of lower numbers than this will not come again: they are refused as repeated without being remembered one
    * by one, so that a stream without an end takes no memory without an end.
@@ -202,6 +210,16 @@ class LiveReceiver implements Receiver {
       if (live !== this.#current && live !== this.#previous && !this.#closed) throw expired(revision, this.ready);
       throw error;
     }
+  }
+
+  verifyAhead(bytes: Uint8Array, { most, freshSecret }: Parameters<Receiver['verifyAhead']>[1]): void {
+    this.#requireOpen();
+    const { session, revision } = readHeader(bytes, this.#matrix);
+    if (!equalBytes(session, this.#session)) throw altered();
+    const ahead = revision - this.#ratchet.revision;
+    if (ahead < 1n || ahead > BigInt(most)) throw expired(revision, this.ready);
+    const holds = this.#ratchet.withMacKeyAt(revision, freshSecret, (key) => macHolds(this.#hmac, key, bytes));
+    if (!holds) throw altered();
   }
 
   forget(below: number): void {

@@ -22,6 +22,9 @@ export interface RevisionKeys {
   wipe(): void;
 }
 
+/** Fresh shared secret for a revision, where it has come. */
+export type FreshSecrets = (revision: bigint) => Uint8Array | undefined;
+
 /**
  * s_{r+1} = HKDF-Expand(s_r, "ratchet"); s_r is erased as soon as the keys of r and s_{r+1} are computed, so that
  * nothing that still exists leads back (crypto-review section 1, RFC 5869). Before every revision r > 0 that is
@@ -81,16 +84,42 @@ export class Ratchet {
    */
   advance(): void {
     this.#requireOpen();
-    if (this.needsMix) {
-      throw new MillraceError('E_REVISION_MIX', 'the next revision needs a fresh shared secret', {
-        data: { revision: this.revision + 1n },
-      });
-    }
+    if (this.needsMix) throw needsFreshSecret(this.revision + 1n);
     this.#keys = deriveKeys(this.#memory, this.#next, this.revision + 1n);
     const next = this.#memory.take(SEED_BYTES);
     expandInto(next, this.#next, 'ratchet');
     this.#replace(next);
     this.#mixed = false;
+  }
+
+  /**
+   * Uses the MAC's key of a later revision without going there: for a look at what claims to be of it.
+   * @param freshSecret what `mix` will be given for a revision, where it is here already
+   * @throws {MillraceError} E_REVISION_MIX when a fresh secret on the way there is not
+   */
+  withMacKeyAt<T>(revision: bigint, freshSecret: FreshSecrets, use: (key: Uint8Array) => T): T {
+    this.#requireOpen();
+    const [secret, other] = [this.#memory.take(SEED_BYTES), this.#memory.take(SEED_BYTES)];
+    try {
+      secret.set(this.#next);
+      for (let at = this.revision + 1n; ; at++) {
+        const isMixed = at === this.revision + 1n && this.#mixed;
+        if (at % MIX_INTERVAL === 0n && !isMixed) {
+          const fresh = freshSecret(at);
+          if (fresh === undefined) throw needsFreshSecret(at);
+          hmac.create(sha256, secret).update(fresh).digestInto(other);
+          secret.set(other);
+        }
+        if (at === revision) break;
+        expandInto(other, secret, 'ratchet');
+        secret.set(other);
+      }
+      expandInto(other, secret, 'mac');
+      return use(other);
+    } finally {
+      this.#memory.give(secret);
+      this.#memory.give(other);
+    }
   }
 
   close(): void {
@@ -136,4 +165,8 @@ function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint):
 /** HKDF-Expand of one block, straight into its place: the library's own leaves a copy behind. */
 function expandInto(out: Uint8Array, secret: Uint8Array, label: string): void {
   hmac.create(sha256, secret).update(utf8(label)).update(FIRST).digestInto(out);
+}
+
+function needsFreshSecret(revision: bigint): MillraceError {
+  return new MillraceError('E_REVISION_MIX', 'the revision needs a fresh shared secret', { data: { revision } });
 }

@@ -22,6 +22,7 @@ vi.mock(import('../src/receiver.ts'), async (original) => {
         engine: receiver.engine,
         tables: receiver.tables,
         prepareNext: () => receiver.prepareNext(),
+        verifyAhead: (frame, ahead) => receiver.verifyAhead(frame, ahead),
         forget: (below) => receiver.forget(below),
         mix: (secret) => receiver.mix(secret),
         close: () => receiver.close(),

@@ -122,6 +122,22 @@ describe('ratchet.json', () => {
     }
     expect(vectors.revisions.map(({ revision }) => revision)).toEqual(['62', '63', '64', '65']);
   });
+
+  it('holds for a look ahead, which moves nothing', () => {
+    const fresh = fromHex(vectors.freshSecretBefore64);
+    const ratchet = new Ratchet(fromHex(vectors.firstSecret), 62n);
+    const ahead = (at: number) =>
+      ratchet.withMacKeyAt(BigInt(at), (revision) => (revision === 64n ? fresh : undefined), toHex);
+    const macs = vectors.revisions.map(({ mac }) => mac);
+    expect([63, 64, 65].map((at) => ahead(at))).toEqual(macs.slice(1));
+    expect(() => ratchet.withMacKeyAt(64n, () => undefined, toHex)).toThrow('needs a fresh shared secret');
+    expect(ratchet.revision).toBe(62n);
+    ratchet.advance();
+    ratchet.mix(fresh);
+    expect([64, 65].map((at) => ratchet.withMacKeyAt(BigInt(at), () => undefined, toHex))).toEqual(macs.slice(2));
+    ratchet.advance();
+    expect(toHex(ratchet.keys.mac)).toBe(macs[2]);
+  });
 });
 
 describe('parity.json', () => {

@@ -187,6 +187,7 @@ function countingReceiver(): Receiver & { prepared: number } {
     },
     decode: async () => Promise.reject(new Error('not here')),
     mix: () => undefined,
+    verifyAhead: () => undefined,
     forget: () => undefined,
     tables: 'ts' as const,
     close: async () => undefined,

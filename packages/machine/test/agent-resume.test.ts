@@ -224,6 +224,7 @@ test('frames that cannot be solved are asked for again, in a later revision', as
       },
       engine: honest.engine,
       tables: honest.tables,
+      verifyAhead: (frame, ahead) => honest.verifyAhead(frame, ahead),
       forget: (below) => honest.forget(below),
       prepareNext: () => honest.prepareNext(),
       mix: (secret) => honest.mix(secret),

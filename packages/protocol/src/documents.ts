@@ -147,6 +147,19 @@ const grantLicence = z.strictObject({
   disclose: z.array(z.enum(disclosures)).max(disclosures.length),
 });
 
+/**
+ * The owner's word after a backup was restored without control's state of today: so many objects of the licence are left.
+ * Objects that are not among the last so many, and were not begun, are not begun any more.
+ */
+const resumeLicence = z.strictObject({
+  type: z.literal('licence.resume'),
+  ...common,
+  licence: identifier,
+  /** The restoring that suspended it: the word for one says nothing about a later one. */
+  restore: identifier,
+  objects: z.number().int().min(0).max(1_000_000),
+});
+
 /** `expires` is the time by which the object must have begun; resuming it needs no younger request. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
@@ -164,6 +177,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   setMaintenance,
   clearAlarm,
   grantLicence,
+  resumeLicence,
   requestPrint,
 ]);
 

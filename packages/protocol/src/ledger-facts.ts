@@ -107,3 +107,8 @@ export function reportFact(report: MachineReport, actor: string, contentMac: Uin
 export function clearedFact({ object }: TransactionOf<'alarm.clear'>, actor: string): LedgerFact {
   return { account: object, type: 'inspected', actor, body: { fact: 'alarm cleared' } };
 }
+
+/** Evidence: `licence.resume`. */
+export function leftFact({ licence, objects, restore }: TransactionOf<'licence.resume'>, actor: string): LedgerFact {
+  return { account: licenceAccount(licence), type: 'inspected', actor, body: { fact: 'resumed', objects, restore } };
+}

@@ -36,6 +36,10 @@ const linkControlSchema = z.discriminatedUnion('type', [
   }),
   /** Keys → agent: the offer that starts a session. `openingHash` lets the agent bind the session to its own documents. */
   z.strictObject({ type: z.literal('offer'), machine: hexOf(16), jti: hexOf(16), offer: sessionOfferSchema }),
+  /** Segments → distribution: the machine of a permit that the segments node verified itself; the keys node may offer a session. */
+  z.strictObject({ type: z.literal('admit'), jti: hexOf(16), machine: hexOf(16) }),
+  /** Segments → distribution: the machine that gets the frames of a session. */
+  z.strictObject({ type: z.literal('route'), session: bytesOf(16), machine: hexOf(16) }),
   /** Keys → agent: its point for the mix at `revision`, sealed in the session's context. */
   z.strictObject({
     type: z.literal('mix'),

@@ -50,6 +50,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('alarm.clear'), object: objectName, transaction: bytes }),
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
+  z.strictObject({ type: z.literal('licence.resume'), licence: bytes, transaction: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   /** Every message that may be sealed to an older key of the recipient was delivered before this one. */

@@ -42,6 +42,8 @@ function relayTarget(): Target {
   const messages: readonly [number, Bytes][] = [
     [0, encodeControl({ type: 'call', call: 1, method: 'next', body: new Uint8Array(3) })],
     [1, encodeControl({ type: 'offer', machine, jti: machine, offer })],
+    [2, encodeControl({ type: 'admit', jti: machine, machine })],
+    [2, encodeControl({ type: 'route', session: id, machine })],
     [0, encodeStream('reverse', new Uint8Array(40))],
     [2, encodeStream('frame', new Uint8Array(90), id)],
     [1, encodeStream('key', new Uint8Array(84), id)],

@@ -77,6 +77,13 @@ export async function protocolTargets(): Promise<Target[]> {
       mode: 'delta',
     }),
     await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
+    await signTransaction(keys.owner, installation, {
+      type: 'licence.resume',
+      ...dated(),
+      licence: world.design,
+      restore: world.design,
+      objects: 3,
+    }),
   ].map(copyBytes);
   const report = await signMachineDocument(keys.machine, installation, {
     type: 'report',
@@ -270,6 +277,8 @@ export async function protocolTargets(): Promise<Target[]> {
       { type: 'answer' as const, call: 1, body: new Uint8Array(4) },
       { type: 'error' as const, call: 1, code: 'E_INPUT', message: 'm' },
       { type: 'offer' as const, machine: '0'.repeat(32), jti: '1'.repeat(32), offer },
+      { type: 'admit' as const, jti: '1'.repeat(32), machine: '0'.repeat(32) },
+      { type: 'route' as const, session: id, machine: '0'.repeat(32) },
       { type: 'mix' as const, session: id, revision: 64, sealed: new Uint8Array(81) },
       { type: 'hashes' as const, session: id, group: 1, hashes: new Uint8Array(64), path: [new Uint8Array(32)] },
       { type: 'end' as const, session: id, code: 'E_ALARM', reason: 'r' },

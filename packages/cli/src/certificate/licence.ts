@@ -2,6 +2,7 @@ import { type Bytes, copyBytes, equalBytes, toHex } from '@millrace/base';
 import { keyName, parseSign1 } from '@millrace/identity';
 import type { CertifiedAccount, LoggedEvent } from '@millrace/ledger';
 import {
+  leftFact,
   licenceFact,
   type Machine,
   machineFact,
@@ -27,6 +28,8 @@ export interface ProvenLicence {
   readonly core: NamedCore;
   /** The owner's name in the registration; by the administrator's word only when there is an authority. */
   readonly ownerName: string;
+  /** The owner's words after restored backups: from such an entry on, objects up to a number count as made. */
+  readonly left: readonly { readonly index: number; readonly floor: number }[];
 }
 
 /** The licence, signed by the owner: whom the verifier named, or whom the administrator has registered. */
@@ -37,8 +40,7 @@ export async function proveLicence(
 ): Promise<ProvenLicence> {
   const [granted, ...later] = account.events;
   if (granted === undefined) throw unfit(`${account.account} has no event`);
-  for (const logged of later) await prove(logged, () => refuse(logged));
-  return prove(granted, async () => {
+  const licence = await prove(granted, async () => {
     const names = ['licence.grant', 'user.register', 'design core'];
     const [grant, registration, committed] = documentsOf(granted, names) as [Bytes, Bytes, Bytes];
     const { publicKey, name } =
@@ -54,6 +56,24 @@ export async function proveLicence(
       throw unfit('the core is not of the design that the owner has licensed');
     return { terms, owner, core, ownerName: name };
   });
+  const left: { index: number; floor: number }[] = [];
+  for (const logged of later) left.push(await prove(logged, () => proveLeft(logged, licence, documents)));
+  return { ...licence, left };
+}
+
+/** The owner has said how many objects are left. */
+async function proveLeft(
+  logged: LoggedEvent,
+  { terms, owner }: Pick<ProvenLicence, 'terms' | 'owner'>,
+  documents: Documents,
+) {
+  if (logged.event.type !== 'inspected') return refuse(logged);
+  const [document] = documentsOf(logged, ['licence.resume']) as [Bytes];
+  const word = await documents.transaction(document, owner, 'licence.resume');
+  if (word.licence !== toHex(terms.id)) throw unfit('it is of another licence');
+  if (word.objects > terms.objects) throw unfit(`the licence allows ${terms.objects} objects`);
+  requireFact(logged, leftFact(word, keyName(owner)));
+  return { index: logged.index, floor: terms.objects - word.objects };
 }
 
 /** A machine as the licence names it, with the entry of the log that registered it so. */

@@ -73,13 +73,15 @@ export async function proveObject(
 }
 
 /** Signed by the holder whom the licence names. */
-function proveOrder(ordered: LoggedEvent, { terms }: ProvenLicence, documents: Documents) {
+function proveOrder(ordered: LoggedEvent, { terms, left }: ProvenLicence, documents: Documents) {
   return prove(ordered, async () => {
     const [document] = documentsOf(ordered, ['print.request']) as [Bytes];
     const print = await documents.transaction(document, copyBytes(terms.holder), 'print.request');
     const { number } = ordered.event.body;
     if (typeof number !== 'number' || number < 1 || number > terms.objects)
       throw unfit(`the licence allows ${terms.objects} objects`);
+    if (left.some(({ index, floor }) => index < ordered.index && number <= floor))
+      throw unfit('the owner had said before that this object was made');
     requireFact(ordered, orderFact(print, terms, number));
     return { print, number };
   });

@@ -43,6 +43,8 @@ export const licenceAnswer = z.object({
   design: id,
   objects: uint,
   permitted: uint,
+  /** A backup was restored: the owner has to say how many objects are left, at most so many. */
+  suspended: z.object({ restore: id, most: uint }).optional(),
   holder: z.string(),
   machines: z.array(z.string()),
   materials: z.array(z.string()),

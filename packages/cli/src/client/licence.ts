@@ -11,7 +11,7 @@ import {
 } from '@millrace/protocol';
 import { machineFromJson } from '../installation/description.ts';
 import { findUser } from '../installation/open.ts';
-import type { MachineView } from './answers.ts';
+import type { LicenceView, MachineView } from './answers.ts';
 import { sealAttachment } from './attachments.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
@@ -84,6 +84,20 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
   );
   await api.submit(transaction.bytes, { secret: sealed });
   return transaction.id;
+}
+
+/**
+ * Signs how many objects of a suspended licence are left.
+ * @throws {MillraceError} E_STATE when it does not wait for that, E_INPUT when there cannot be so many
+ */
+export async function resumeLicence(session: Session, view: LicenceView, objects: number): Promise<void> {
+  const { licence, suspended } = view;
+  if (suspended === undefined) throw new MillraceError('E_STATE', `licence ${licence} is not suspended`);
+  if (objects > suspended.most)
+    throw new MillraceError('E_INPUT', `at most ${suspended.most} objects of licence ${licence} can be left`);
+  const { restore } = suspended;
+  const { bytes } = await signNew(session, { type: 'licence.resume', licence, restore, objects });
+  await session.api.submit(bytes);
 }
 
 /**

@@ -93,38 +93,37 @@ export async function restore(context: Context, file: string, options: RestoreOp
   const result = await whileStopped(context, options, async (layout, keys) => {
     const { keepControl } = await import('../backup/keep-control.ts');
     const { keepKeys } = await import('../backup/keep-keys.ts');
+    const { keepNodesCounts, suspendRestored } = await import('../backup/counts.ts');
     const id = await backupId(path);
     const secret = await keys.secretOf(id);
     const staging = await makeFolder(stagingOf(layout));
     try {
       const files = await readArchive(path, secret, staging);
       if (files === 0) throw new MillraceError('E_BACKUP', 'the backup is empty');
-      const lost = await keepControl(join(layout.home, 'nodes'), join(staging, 'nodes'));
-      const older = await keepKeys(join(layout.home, 'nodes'), join(staging, 'nodes'));
+      const [nodes, staged] = [join(layout.home, 'nodes'), join(staging, 'nodes')];
+      const lost = await keepControl(nodes, staged);
+      const olderKeys = await keepKeys(nodes, staged);
       if (lost === undefined && options.acceptLoss !== true) {
         const why = 'control of today is not there, is damaged, or is not a later state of the one in the backup';
         throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then say --accept-loss`);
       }
+      await keepNodesCounts(nodes, staged);
+      const suspended = lost === undefined ? await suspendRestored(staged, toHex(context.random(16))) : 0;
       await commitStaged(layout);
-      return {
-        backup: toHex(id),
-        files,
-        control: lost === undefined ? 'restored' : 'kept',
-        lost: lost ?? null,
-        olderKeys: older,
-      };
+      const control = lost === undefined ? 'restored' : 'kept';
+      return { backup: toHex(id), files, control, lost: lost ?? null, suspended, olderKeys };
     } finally {
       wipe(secret);
       await finishRestoring(layout); // to its end when it was committed; else the part goes
     }
   });
-  const { lost } = result;
+  const { lost, suspended } = result;
   context.terminal.result(
     result,
     [
       `Backup ${result.backup} is restored. Start with \`millrace up\`.`,
       lost === null
-        ? 'Control, too, is as it was then: objects permitted since may be permitted again, and designs deleted since are there.'
+        ? `Control, too, is as it was then: designs deleted since are there, and ${suspended} licence(s) are suspended until their owners say what is left (\`millrace licence resume\`).`
         : `Control is as it was: ${lost.designs} design(s) and ${lost.licences} licence(s) newer than the backup are lost.`,
       ...(result.olderKeys.length === 0
         ? []

@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { type Disclosure, disclosures, usualDisclosures } from '@millrace/protocol';
 import type { LicenceView } from '../client/answers.ts';
-import { grantLicence } from '../client/licence.ts';
+import { grantLicence, resumeLicence } from '../client/licence.ts';
 import { namedDesigns } from '../client/records.ts';
 import { pick } from '../client/session.ts';
 import { commandName } from '../output/command-name.ts';
@@ -78,7 +78,7 @@ export function list(context: Context): Promise<void> {
       licences.length === 0
         ? 'No licences yet.'
         : formatTable(
-            ['licence', 'design', 'objects', 'permitted', 'holder', 'materials'],
+            ['licence', 'design', 'objects', 'permitted', 'holder', 'materials', 'suspended'],
             licences.map((view) => [
               view.licence,
               view.design,
@@ -86,8 +86,22 @@ export function list(context: Context): Promise<void> {
               String(view.permitted),
               holder(view),
               view.materials.join(', ') || 'any',
+              view.suspended === undefined ? 'no' : `at most ${view.suspended.most} left`,
             ]),
           ),
+    );
+  });
+}
+
+/** After a backup was restored without control's counts of today: the owner's word on what is left. */
+export function resume(context: Context, licence: string, options: { readonly left: string }): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const view = pick('licence', licence, await session.api.licences(), (each) => [each.licence]);
+    const left = wholeNumber(options.left, '--left', 0, view.objects);
+    await resumeLicence(session, view, left);
+    context.terminal.result(
+      { licence: view.licence, left },
+      `Licence ${view.licence} goes on: ${left} of its ${view.objects} objects are left.`,
     );
   });
 }

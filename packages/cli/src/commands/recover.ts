@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { decodeCbor, MillraceError, utf8 } from '@millrace/base';
+import { decodeCbor, MillraceError, toHex, utf8 } from '@millrace/base';
 import { finishRestoring } from '../backup/swap.ts';
 import { openInstallation } from '../installation/open.ts';
 import { acquireLock } from '../supervisor/lock.ts';
@@ -22,7 +22,7 @@ export async function recover(context: Context, name: string, options: { acceptL
   const lock = await acquireLock(layout.run.lock); // refused while the installation runs
   try {
     await finishRestoring(layout);
-    await forget(layout.node, node);
+    await forget(layout.node, node, toHex(context.random(16)));
   } finally {
     await lock.release();
   }
@@ -36,14 +36,18 @@ export async function recover(context: Context, name: string, options: { acceptL
 }
 
 const next: Record<Recoverable, readonly string[]> = {
-  control: ['what the ledger held beyond its present end is gone; witnesses and certificates tell of it.'],
+  control: [
+    'what the ledger held beyond its present end is gone; witnesses and certificates tell of it.',
+    'licences with objects left are suspended until their owners say what is left (`millrace licence resume`).',
+  ],
   segments: ['owners repair what is missing from their offline copies (`millrace design repair`).'],
   keys: [
     'owners repair every design from its offline copy; designs that were added or deleted since are as they were.',
   ],
 };
 
-async function forget(folderOf: (role: Recoverable) => string, node: Recoverable): Promise<void> {
+/** @param restore names this recovery to owners whose licences wait for their word */
+async function forget(folderOf: (role: Recoverable) => string, node: Recoverable, restore: string): Promise<void> {
   const { openLmdb } = await import('@millrace/stores');
   const within = async (role: Recoverable, work: (store: ReturnType<typeof openLmdb>) => Promise<void>) => {
     const lmdb = openLmdb({ path: join(folderOf(role), 'data') });
@@ -52,6 +56,9 @@ async function forget(folderOf: (role: Recoverable) => string, node: Recoverable
   if (node === 'control') {
     for (const role of ['segments', 'keys'] as const)
       await within(role, (lmdb) => lmdb.store('records').delete(utf8('ledger-head/newest')));
+    // The proactive nodes have their own counts; control's are of the past.
+    const { suspendLicences } = await import('@millrace/cloud');
+    await within('control', async (lmdb) => void (await suspendLicences(lmdb.store('records'), restore)));
     return;
   }
   let newest = 0;

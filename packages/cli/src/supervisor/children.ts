@@ -42,14 +42,15 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
 const smallNode = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
 const NODE_YOUNG_HALF_MB = 4;
 /**
- * The C library of Linux keeps freed memory by thread, and what is large as well once it has been freed; a node's threads
- * share what they can, and buffers of this size go back to the system at once.
+ * The C library of Linux keeps freed memory by thread, and what is large as well once it has been freed. With these a
+ * process's threads share what they can, and buffers of this size go back to the system at once: an agent that has printed
+ * three objects at order 24 has needed 219 MB instead of 242.
  */
 const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '1048576' };
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];
-  return { name, entry: entries.machine, args, node: smallNode };
+  return { name, entry: entries.machine, args, node: smallNode, env: MALLOC };
 }
 
 /** HOST:PORT; IPv6 hosts in brackets. */

@@ -113,6 +113,7 @@ function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number):
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
   const terms = readLicence(licence);
   requireHeld(licence);
+  requireNotSuspended(licence);
   checkMachine(machine, machine.machine, terms);
   checkRequest(request, machine, terms);
 }
@@ -122,6 +123,13 @@ export function requireHeld({ licence, lost }: LicenceRecord): void {
   if (lost !== true) return;
   const why = 'the keys node does not have its secret; its owner has to grant another';
   throw new MillraceError('E_LICENCE_INVALID', `the licence cannot be used: ${why}`, { data: { licence } });
+}
+
+/** @throws {MillraceError} E_LICENCE_SUSPENDED */
+export function requireNotSuspended({ licence, suspended }: LicenceRecord): void {
+  if (suspended === undefined) return;
+  const why = 'after a restored backup its owner has not said yet how many objects are left';
+  throw new MillraceError('E_LICENCE_SUSPENDED', `the licence is suspended: ${why}`, { data: { licence } });
 }
 
 const isBegun = ({ state }: PrintRecord): boolean => state === 'permitted' || state === 'running';
@@ -209,8 +217,11 @@ export async function settleClaims({ records }: ControlContext): Promise<void> {
 }
 
 /** Objects of the licence that have been taken: slots are taken in order, so the first free one tells. */
-export async function countClaims({ records }: ControlContext, licence: LicenceRecord): Promise<number> {
-  let [taken, free] = [0, licence.objects + 1]; // the last slot known to be taken, the first known to be free
+export async function countClaims(
+  { records }: Pick<ControlContext, 'records'>,
+  licence: LicenceRecord,
+): Promise<number> {
+  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // the last slot known to be taken, the first known to be free
   while (free - taken > 1) {
     const middle = (taken + free) >> 1;
     if ((await records.claims.get(`${licence.licence}/${middle}`)) === undefined) free = middle;

@@ -82,6 +82,10 @@ const licenceSchema = z.strictObject({
   pending: bytes.optional(),
   /** The keys node lost its secret when an older backup was restored, or could not open it. */
   lost: z.boolean().optional(),
+  /** The restoring after which its owner has not said yet how many objects are left. */
+  suspended: id.optional(),
+  /** Objects up to this number count as permitted: its owner has said how many are left. */
+  floor: uint.optional(),
 });
 
 const printSchema = z.strictObject({

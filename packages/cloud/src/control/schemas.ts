@@ -76,6 +76,13 @@ export const licenceAnswer = z.object({
   design: z.string(),
   objects: z.int(),
   permitted: z.int(),
+  suspended: z
+    .object({
+      restore: z.string().describe('the restoring that the owner’s word has to name'),
+      most: z.int().describe('objects that can be left at most'),
+    })
+    .optional()
+    .describe('a backup was restored: nothing is permitted before the owner has said how many objects are left'),
   holder: z.string(),
   machines: z.array(z.string()),
   materials: z.array(z.string()),

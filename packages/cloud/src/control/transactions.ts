@@ -18,8 +18,9 @@ import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { setMaintenance } from './modes.ts';
-import { countClaims, requireHeld } from './permits.ts';
+import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
 import { readLicence, seenRecord } from './records.ts';
+import { resumeLicence } from './resumes.ts';
 
 export interface Attachments {
   readonly manifest?: Bytes | undefined;
@@ -88,6 +89,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return clearAlarm(context, { ...signed, body });
     case 'licence.grant':
       return grantLicence(context, { ...signed, body }, attachments, id);
+    case 'licence.resume':
+      return resumeLicence(context, { ...signed, body }, id);
     case 'print.request':
       return requestPrint(context, { ...signed, body }, id);
   }
@@ -271,6 +274,7 @@ async function requestPrint(
   if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
   requireKept(await records.designs.require(licence.design));
   requireHeld(licence);
+  requireNotSuspended(licence);
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
   const used = await countClaims(context, licence);

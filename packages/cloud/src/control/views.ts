@@ -33,12 +33,14 @@ export function designView(record: DesignRecord) {
 
 export async function licenceView(context: ControlContext, record: LicenceRecord) {
   const terms = readLicence(record);
-  const { licence, design, objects, holder } = record;
+  const { licence, design, objects, holder, suspended } = record;
+  const permitted = await countClaims(context, record);
   return {
     licence,
     design,
     objects,
-    permitted: await countClaims(context, record),
+    permitted,
+    suspended: suspended === undefined ? undefined : { restore: suspended, most: objects - permitted },
     holder,
     machines: terms.machines.map(({ machine }) => machine),
     materials: terms.materials,

@@ -179,6 +179,8 @@ async function handle(parts: Parts, message: Message, from: NodeRole): Promise<v
         return setMaintenance(parts, message);
       case 'licence.grant':
         return addLicence(parts, message);
+      case 'licence.resume':
+        return parts.streams.resume(message);
       case 'stream.open':
         return parts.streams.open(message.opening);
       case 'alarm.clear':

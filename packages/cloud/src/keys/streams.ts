@@ -4,7 +4,6 @@ import {
   type Gate,
   type Logger,
   MillraceError,
-  sleep,
   systemRandom,
   toHex,
   wipe,
@@ -27,6 +26,7 @@ import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
 import { tellEnd } from '../streaming/ending.ts';
+import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
@@ -34,9 +34,6 @@ import { revisionMsFor } from '../streaming/revisions.ts';
 import type { LicenceBook } from './licences.ts';
 import { type SliceMail, sliceMail } from './slice-mail.ts';
 import { KeysStream } from './stream.ts';
-
-/** How long an offer waits for the link to the distribution node. */
-const LINK_MS = 3_000;
 
 export interface KeysStreamsModules {
   readonly directory: Directory;
@@ -110,14 +107,9 @@ export class KeysStreams {
     });
     wipe(licenceSecret, designSecret);
     await this.#modules.mail.send('segments', { type: 'stream.session', session, jti, seed: side.seed, parameters });
-    // After a restart the mail may be here before the link is.
-    for (let waited = 0; !link.connected && waited < LINK_MS; waited += 50) await sleep(50);
-    if (!link.send(encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer }))) {
-      return logger.warn(
-        { object: permit.object },
-        'no link to the distribution node: the machine will call home again',
-      );
-    }
+    const offer = encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer });
+    if (!(await sendWhenConnected(link, offer)))
+      return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
     const { factor } = machine.profile;
     const { times } = manifest;
     const { from, window, segments } = parameters;
@@ -189,6 +181,12 @@ export class KeysStreams {
   clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
     const { objects, directory, playbook } = this.#modules;
     return objects.clear(object, transaction, { directory, ownerOf: (design) => playbook.design(design).owner });
+  }
+
+  /** The owner has said what is left of a licence. */
+  resume(message: MessageOf<'licence.resume'>): Promise<void> {
+    const { objects, directory, playbook } = this.#modules;
+    return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
   }
 
   /** Nothing more of this design is handed out, and its machines are told why. */

@@ -90,6 +90,11 @@ export class HeadKeeper implements Closable {
   }
 }
 
+/** Entries of the ledger that a proactive node has seen, by its store; 0 when none. */
+export async function ledgerSizeSeen(store: Store): Promise<number> {
+  return (await new Table(store, 'ledger-head', ledgerHeadSchema).get('newest'))?.size ?? 0;
+}
+
 /** Newest epoch of which a sweep's message has come to the segments node: later ones follow one by one. */
 export class SeenEpoch {
   readonly #table: Table<{ epoch: number }>;

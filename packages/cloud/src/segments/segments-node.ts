@@ -126,6 +126,7 @@ function onStream({ streams, logger }: Parts, message: LinkMessage): void {
 async function handle(parts: Parts, message: Message, from: NodeRole, goOn: Parameters<Handler>[2]): Promise<void> {
   if (from === 'control' && message.type === 'stream.open') return parts.streams.open(message.opening);
   if (from === 'control' && message.type === 'alarm.clear') return parts.streams.clearAlarm(message);
+  if (from === 'control' && message.type === 'licence.resume') return parts.streams.resume(message);
   if (from === 'keys') {
     switch (message.type) {
       case 'stream.session':

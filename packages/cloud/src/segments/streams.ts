@@ -11,8 +11,10 @@ import {
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
+  encodeControl,
   encodeStream,
   type HttpClient,
+  type LinkControl,
   type LinkSocket,
   type MachineState,
   type MatrixInUse,
@@ -25,6 +27,7 @@ import {
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { tellEnd } from '../streaming/ending.ts';
+import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectBook } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
@@ -92,6 +95,8 @@ export class SegmentsStreams {
     this.#openings.set(jti, verified);
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
+    // Now, and not with the session: the keys node's offer would wait for its mail to come here.
+    await this.#nameMachine({ type: 'admit', jti, machine: verified.permit.machine });
   }
 
   /** The keys node's session for an opening that we verified ourselves. */
@@ -111,6 +116,7 @@ export class SegmentsStreams {
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
       throw new MillraceError('E_PERMIT', 'the session is not what the machine asked for of this design');
     }
+    if (!(await this.#nameMachine({ type: 'route', session, machine: opening.permit.machine }))) return;
     await this.#closeStreamsOf(parameters.object);
     const guard = this.#guards.enter(
       parameters.object,
@@ -195,6 +201,15 @@ export class SegmentsStreams {
     });
   }
 
+  /** The owner has said what is left of a licence. */
+  resume(message: MessageOf<'licence.resume'>): Promise<void> {
+    const { objects, directory, designs } = this.#modules;
+    return objects.resume(message, {
+      directory,
+      ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
+    });
+  }
+
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
     this.#streams.get(session)?.stream.addMix(BigInt(revision), secret);
     wipe(secret);
@@ -220,6 +235,14 @@ export class SegmentsStreams {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (const key of [...this.#streams.keys()]) await this.stop(key);
+  }
+
+  /** Tells the distribution node which machine a permit, or a session, is for. */
+  async #nameMachine(message: Extract<LinkControl, { type: 'admit' | 'route' }>): Promise<boolean> {
+    const { link, logger } = this.#modules;
+    const sent = await sendWhenConnected(link, encodeControl(message));
+    if (!sent) logger.warn({ machine: message.machine }, `${NO_LINK}: the machine will call home again`);
+    return sent;
   }
 
   async #closeStreamsOf(object: string): Promise<void> {

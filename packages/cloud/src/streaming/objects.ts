@@ -12,10 +12,11 @@ import {
   utf8,
 } from '@millrace/base';
 import { keyId } from '@millrace/identity';
-import { type Directory, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
+import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
 import { prefixRange, type Store } from '@millrace/stores';
 import { z } from 'zod';
 import { countGiven, type Giving, goneOn } from './giving.ts';
+import { ResumeBook, type Verification } from './resumes.ts';
 
 const uint = z.number().int().nonnegative();
 
@@ -50,9 +51,11 @@ export class ObjectBook {
   readonly #store: Store;
   /** By licence: an alarm and what it forbids are in the same records. */
   readonly #serials = new Serials();
+  readonly #resumes: ResumeBook;
 
   constructor(store: Store) {
     this.#store = store;
+    this.#resumes = new ResumeBook(store);
   }
 
   /** Whether a session of the object has begun here, now or in the past. */
@@ -63,7 +66,8 @@ export class ObjectBook {
   /**
    * Notes that a permit is being used.
    * @returns false when this very permit was used before (the message came again)
-   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine is past; E_ALARM
+   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine is past; E_ALARM;
+   *   E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
    */
   use(verified: VerifiedOpening, jti: string): Promise<boolean> {
     return this.#serially(verified.permit.object, () => this.#use(verified, jti));
@@ -73,6 +77,7 @@ export class ObjectBook {
     const { print, object, machine, licence, design } = permit;
     const { run, from } = request;
     const known = await this.#get(object);
+    await this.#resumes.require(permit, known !== undefined);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
       if (await this.#store.has(printKey(print)))
@@ -131,11 +136,7 @@ export class ObjectBook {
    * The owner's clearance, verified for this node; the object itself stays stopped.
    * @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN
    */
-  async clear(
-    object: string,
-    transaction: Uint8Array,
-    options: { readonly directory: Directory; ownerOf(design: string): Promise<Bytes | undefined> | Uint8Array },
-  ): Promise<void> {
+  async clear(object: string, transaction: Uint8Array, options: Verification): Promise<void> {
     const known = await this.#get(object);
     if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not streamed from here`);
     const found = await options.ownerOf(known.design);
@@ -151,6 +152,11 @@ export class ObjectBook {
 
   #serially<T>(object: string, task: () => Promise<T>): Promise<T> {
     return this.#serials.run(object.slice(0, object.lastIndexOf('-')), task);
+  }
+
+  /** The owner's word on what is left of a licence after a restoring, verified for this node. */
+  resume(message: MessageOf<'licence.resume'>, options: Verification): Promise<void> {
+    return this.#resumes.take(message, options);
   }
 
   async #requireNoAlarm({ licence, machine }: { licence: string; machine: string }): Promise<void> {

@@ -73,7 +73,9 @@ export function connectCloud(
         return take(message.call)?.reject(new MillraceError(code, message.message));
       }
       case 'call':
-        return logger.warn('a call came from the cloud');
+      case 'admit':
+      case 'route':
+        return logger.warn({ type: message.type }, 'a message that is for the cloud came from it');
       default:
         return handlers.stream(message);
     }

@@ -1,0 +1,16 @@
+import { type Bytes, sleep } from '@millrace/base';
+import type { LinkSocket } from '@millrace/protocol';
+
+/** How long the first message of a session waits for the link to the distribution node. */
+const LINK_MS = 3_000;
+
+export const NO_LINK = 'no link to the distribution node';
+
+/**
+ * After a restart the mail that begins a session may be here before the link is.
+ * @returns whether it was sent
+ */
+export async function sendWhenConnected(link: LinkSocket, message: Bytes): Promise<boolean> {
+  for (let waited = 0; !link.connected && waited < LINK_MS; waited += 50) await sleep(50);
+  return link.send(message);
+}

@@ -1,0 +1,85 @@
+import { type Bytes, copyBytes, equalBytes, hexOf, MillraceError, toHex } from '@millrace/base';
+import { keyId } from '@millrace/identity';
+import {
+  type Directory,
+  type MessageOf,
+  type Permit,
+  readTransaction,
+  verifyLicence,
+  verifyTransaction,
+} from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from '../node/table.ts';
+
+const uint = z.number().int().nonnegative();
+const recordSchema = z.strictObject({
+  /** Objects up to this number that were not begun here are not begun any more. */
+  floor: uint,
+  /** A restoring after which the owner has not said yet what is left; `most` by the backup. */
+  suspended: z.strictObject({ restore: hexOf(16), most: uint }).optional(),
+});
+
+export interface Verification {
+  readonly directory: Directory;
+  ownerOf(design: string): Promise<Bytes | undefined> | Uint8Array;
+}
+
+/** What a proactive node knows of licences that a restoring suspended: it takes no word but the owner's (docs/adr/0025). */
+export class ResumeBook {
+  readonly #table: Table<z.output<typeof recordSchema>>;
+
+  constructor(store: Store) {
+    this.#table = new Table(store, 'resume', recordSchema);
+  }
+
+  /**
+   * @param begun the object is in this node's own records
+   * @throws {MillraceError} E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
+   */
+  async require({ licence, number }: Pick<Permit, 'licence' | 'number'>, begun: boolean): Promise<void> {
+    const known = await this.#table.get(licence);
+    if (known === undefined) return;
+    if (known.suspended !== undefined)
+      throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not said yet how many objects are left');
+    if (!begun && number <= known.floor)
+      throw new MillraceError('E_LICENCE_EXHAUSTED', 'the owner has said that this object of the licence was made');
+  }
+
+  /**
+   * The owner's word, verified here. Delivered again, or older than another, it changes nothing: the floor only rises.
+   * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND, E_SIGNATURE, E_AUTH, E_FORBIDDEN; E_REPLAY (the word for
+   *   another restoring), E_INPUT (more than the backup leaves)
+   */
+  async take(message: MessageOf<'licence.resume'>, { directory, ownerOf }: Verification): Promise<void> {
+    const claimed = readTransaction(message.licence);
+    if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
+    const found = await ownerOf(claimed.design);
+    if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${claimed.design}`);
+    const owner = copyBytes(found);
+    const { body: licence } = await verifyLicence(message.licence, directory, owner);
+    const id = toHex(licence.id);
+    const lookup = (key: Bytes) => (equalBytes(key, keyId(owner)) ? owner : undefined);
+    // It may have waited long in the mailbox; what it is for is in it, so its age makes no difference.
+    const { body } = await verifyTransaction(message.transaction, directory.installation, lookup, 'any time');
+    if (body.type !== 'licence.resume' || body.licence !== id)
+      throw new MillraceError('E_FORBIDDEN', 'not the owner’s word on this licence');
+    const known = await this.#table.get(id);
+    const suspended = known?.suspended;
+    if (suspended !== undefined && suspended.restore !== body.restore)
+      throw new MillraceError('E_REPLAY', 'the owner’s word for another restoring');
+    if (body.objects > (suspended?.most ?? licence.objects))
+      throw new MillraceError('E_INPUT', 'more objects than can be left of the licence');
+    await this.#put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
+  }
+
+  /** Offline, when a backup is restored: the licence waits for its owner's word. */
+  async suspend(licence: string, suspended: { readonly restore: string; readonly most: number }): Promise<void> {
+    const floor = (await this.#table.get(licence))?.floor ?? 0;
+    await this.#put(licence, { floor, suspended });
+  }
+
+  async #put(licence: string, record: z.output<typeof recordSchema>): Promise<void> {
+    if (!(await this.#table.create(licence, record))) await this.#table.update(licence, () => record);
+  }
+}

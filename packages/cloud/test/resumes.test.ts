@@ -1,0 +1,175 @@
+import { type Bytes, systemRandom, toHex } from '@millrace/base';
+import { generateUserKey } from '@millrace/identity';
+import { type Directory, signTransaction, type Transaction, type VerifiedOpening } from '@millrace/protocol';
+import { MemoryStore, type Store } from '@millrace/stores';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { countClaims } from '../src/control/permits.ts';
+import { openRecords } from '../src/control/records.ts';
+import { suspendLicences } from '../src/control/suspended.ts';
+import { ledgerHeadSchema } from '../src/node/head.ts';
+import { Table } from '../src/node/table.ts';
+import { ObjectBook } from '../src/streaming/objects.ts';
+import { keepCounts, suspendAtNode } from '../src/streaming/restored.ts';
+
+const OBJECTS = 5;
+const hex = () => toHex(systemRandom(16));
+const installation = hex();
+const machine = hex();
+const design = hex();
+const restore = hex();
+const owner = generateUserKey();
+const directory = { installation } as unknown as Directory;
+
+type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
+const sign = (body: Body<Transaction>, id = systemRandom(16), signer = owner) =>
+  signTransaction(signer, installation, {
+    ...body,
+    id,
+    issued: Date.now(),
+    expires: Date.now() + 60_000,
+  } as Transaction);
+
+let licence: string;
+let grant: Bytes;
+beforeEach(async () => {
+  const id = systemRandom(16);
+  licence = toHex(id);
+  const terms = { objects: OBJECTS, machines: [{ machine, registration: new Uint8Array(32) }], materials: [] };
+  const dates = { notBefore: 0, notAfter: Date.now() + 60_000 };
+  const keys = {
+    holder: new Uint8Array(33).fill(2),
+    secretHash: new Uint8Array(32),
+    telemetryKey: new Uint8Array(65),
+    core: new Uint8Array(32),
+    disclose: [],
+  };
+  grant = await sign({ type: 'licence.grant', design, ...terms, ...dates, ...keys }, id);
+});
+
+describe('a proactive node whose counts come from a backup', () => {
+  let store: Store;
+  let book: ObjectBook;
+  const begun = new Map<number, VerifiedOpening>();
+
+  const opening = (number: number) =>
+    ({
+      permit: { object: `${licence}-${number}`, print: hex(), machine, licence, design, number },
+      request: { run: systemRandom(16), from: 0 },
+    }) as unknown as VerifiedOpening;
+  const use = (number: number, given = opening(number)) => book.use(given, hex());
+  const word = async (objects: number, change: { restore?: string; licence?: string } = {}, signer = owner) => ({
+    type: 'licence.resume' as const,
+    licence: grant,
+    transaction: await sign({ type: 'licence.resume', licence, restore, objects, ...change }, systemRandom(16), signer),
+  });
+  const take = async (message: ReturnType<typeof word>) =>
+    book.resume(await message, { directory, ownerOf: () => owner.publicKey });
+
+  beforeEach(async () => {
+    store = new MemoryStore();
+    book = new ObjectBook(store);
+    begun.set(1, opening(1));
+    await use(1, begun.get(1));
+    await suspendAtNode(store, restore, [{ licence, most: OBJECTS - 1 }]);
+  });
+
+  it('streams nothing of the licence before its owner’s word, and takes no other word', async () => {
+    await expect(use(2)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+    await expect(use(1, begun.get(1))).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+    await expect(take(word(2, {}, generateUserKey()))).rejects.toMatchObject({ code: 'E_AUTH' });
+    await expect(take(word(2, { licence: hex() }))).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+    await expect(take(word(2, { restore: hex() }))).rejects.toMatchObject({ code: 'E_REPLAY' });
+    await expect(take(word(OBJECTS))).rejects.toMatchObject({ code: 'E_INPUT' });
+    const clearance = await sign({ type: 'alarm.clear', object: `${licence}-1` });
+    await expect(
+      take(Promise.resolve({ type: 'licence.resume', licence: grant, transaction: clearance })),
+    ).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+    await expect(use(2)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  });
+
+  it('then begins only objects that the owner has left, and goes on with those that it has begun', async () => {
+    await take(word(2));
+    for (const number of [2, 3]) await expect(use(number)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    expect(await use(1, begun.get(1))).toBe(true);
+    expect(await use(4)).toBe(true);
+    await take(word(2)); // delivered again
+    await take(word(4)); // an older word, or one too many: nothing comes back
+    await expect(use(3)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    expect(await use(5)).toBe(true);
+  });
+
+  it('the word for one restoring says nothing about a later one', async () => {
+    const old = word(3);
+    await take(old);
+    await suspendAtNode(store, hex(), [{ licence, most: OBJECTS - 1 }]);
+    await expect(take(old)).rejects.toMatchObject({ code: 'E_REPLAY' });
+    await expect(use(5)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  });
+
+  describe.each([
+    ['of today', 20, true],
+    ['older than the backup', 5, false],
+  ])('beside a node %s', (_, size, wins) => {
+    it('keeps what was streamed since', async () => {
+      const today = new MemoryStore();
+      const heads = (of: Store) => new Table(of, 'ledger-head', ledgerHeadSchema);
+      await heads(store).create('newest', { size: 10, root: '' });
+      await heads(today).create('newest', { size, root: '' });
+      const other = new ObjectBook(today);
+      await other.use(opening(1), hex()); // another run than the backup’s
+      await other.use(opening(2), hex());
+      await other.alarm(`${licence}-2`);
+      await keepCounts(today, store);
+      await take(word(OBJECTS - 1));
+      const again = use(1, begun.get(1));
+      if (wins) await expect(again).rejects.toMatchObject({ code: 'E_REPLAY' });
+      else expect(await again).toBe(true);
+      await expect(use(2)).rejects.toMatchObject({ code: 'E_ALARM' });
+      await expect(use(3)).rejects.toMatchObject({ code: 'E_ALARM' });
+    });
+  });
+});
+
+describe('control from a backup', () => {
+  it('suspends licences with objects left, and refuses what was queued of them', async () => {
+    const store = new MemoryStore();
+    const records = openRecords(store);
+    const [used, lost] = [hex(), hex()];
+    for (const id of [licence, used, lost]) {
+      const parties = { design, owner: hex(), holder: hex(), transaction: grant };
+      await records.licences.create(id, { licence: id, objects: OBJECTS, ...parties, lost: id === lost || undefined });
+    }
+    await records.claims.create(`${licence}/1`, { print: hex() });
+    for (let number = 1; number <= OBJECTS; number++)
+      await records.claims.create(`${used}/${number}`, { print: hex() });
+    const prints = [
+      { print: hex(), licence, state: 'queued' as const },
+      { print: hex(), licence, state: 'running' as const },
+      { print: hex(), licence: used, state: 'queued' as const },
+    ];
+    for (const print of prints) {
+      const rest = { design, machine, holder: hex(), created: 0, transaction: grant };
+      await records.prints.create(print.print, { ...print, ...rest });
+    }
+    expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]);
+    expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]); // cut short, and done again
+    const suspended = await Promise.all(
+      [licence, used, lost].map(async (id) => (await records.licences.get(id))?.suspended),
+    );
+    expect(suspended).toEqual([restore, undefined, undefined]);
+    const states = await Promise.all(prints.map(async ({ print }) => (await records.prints.get(print))?.state));
+    expect(states).toEqual(['refused', 'running', 'queued']);
+  });
+
+  it('counts from what the owner has left', async () => {
+    const records = openRecords(new MemoryStore());
+    const parties = { design, owner: hex(), holder: hex(), transaction: grant };
+    const record = { licence, objects: OBJECTS, ...parties };
+    await records.claims.create(`${licence}/1`, { print: hex() });
+    expect(await countClaims({ records }, record)).toBe(1);
+    expect(await countClaims({ records }, { ...record, floor: 3 })).toBe(3);
+    await records.claims.create(`${licence}/4`, { print: hex() });
+    expect(await countClaims({ records }, { ...record, floor: 3 })).toBe(4);
+    expect(await countClaims({ records }, { ...record, floor: OBJECTS })).toBe(OBJECTS);
+  });
+});

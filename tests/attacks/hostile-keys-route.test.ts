@@ -1,0 +1,99 @@
+import { type Bytes, silentLogger, sleep, systemRandom, toHex } from '@millrace/base';
+import {
+  connectLink,
+  decodeLink,
+  encodeControl,
+  encodeStream,
+  type LinkMessage,
+  type LinkSocket,
+} from '@millrace/protocol';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { createWorld, type World } from '../support/world.ts';
+
+// A hostile keys node, with its own certificate, offers a session to a machine that the permit does not name. The segments node knows
+// the permit's machine for itself: nothing of the session, neither keys nor frames, may reach another.
+
+const WAIT = { timeout: 10_000 };
+
+let world: World;
+const links: LinkSocket[] = [];
+
+beforeAll(async () => {
+  world = await createWorld({ start: ['distribution'] });
+});
+afterAll(async () => {
+  for (const link of links) link.close();
+  await world?.close();
+});
+
+interface Party {
+  readonly link: LinkSocket;
+  readonly got: LinkMessage[];
+}
+
+async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> {
+  const { directory } = world.installation;
+  const got: LinkMessage[] = [];
+  const addressed = caller !== 'machine';
+  const link = connectLink(
+    {
+      address: () => world.addresses.distribution,
+      path: addressed ? '/v1/node' : '/v1/machine',
+      tls: {
+        authority: directory.authority,
+        identity: await world.identity(caller),
+        pin: directory.nodes.distribution.fingerprint,
+      },
+      logger: silentLogger,
+    },
+    { message: (bytes) => got.push(decodeLink(bytes, addressed)) },
+  );
+  links.push(link);
+  await vi.waitFor(() => expect(link.connected).toBe(true), WAIT);
+  return { link, got };
+}
+
+const kinds = ({ got }: Party) => got.map((one) => (one.kind === 'control' ? one.message.type : one.kind));
+
+it('a session that the keys node offers to another machine than the permit’s brings that machine nothing', async () => {
+  const [keys, segments, machine] = [await connect('keys'), await connect('segments'), await connect('machine')];
+  const permitted = 'f'.repeat(32);
+  const offerTo = (session: Bytes, jti = toHex(session)) => {
+    const point = new Uint8Array(65);
+    const offer = { session, ephemeral: point, enc: point, sealed: new Uint8Array(60) };
+    keys.link.send(encodeControl({ type: 'offer', machine: world.machine, jti, offer }));
+  };
+  /** As an honest segments node does for a permit that it verified; permits have the name of their session here. */
+  const name = (session: Bytes, to: string) => {
+    segments.link.send(encodeControl({ type: 'admit', jti: toHex(session), machine: to }));
+    segments.link.send(encodeControl({ type: 'route', session, machine: to }));
+  };
+  const stream = (session: Bytes) => {
+    segments.link.send(encodeStream('frame', new Uint8Array(100), session));
+    keys.link.send(encodeStream('key', new Uint8Array(84), session));
+  };
+  const stolen = systemRandom(16);
+  name(stolen, permitted);
+  offerTo(stolen);
+  stream(stolen);
+  await sleep(300);
+  stream(stolen);
+  await sleep(300);
+  expect(kinds(machine)).toEqual([]);
+
+  // The machine has a permit of its own: under that name it gets the offer, and no frame of the other's session.
+  const second = systemRandom(16);
+  segments.link.send(encodeControl({ type: 'admit', jti: toHex(second), machine: world.machine }));
+  offerTo(stolen, toHex(second));
+  await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer']), WAIT);
+  segments.link.send(encodeStream('frame', new Uint8Array(100), stolen));
+
+  // The control: by the same links a session whose machine both nodes name arrives whole.
+  const own = systemRandom(16);
+  offerTo(own);
+  name(own, world.machine);
+  await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer', 'offer']), WAIT);
+  stream(own);
+  await vi.waitFor(() => expect(kinds(machine)).toEqual(expect.arrayContaining(['frame', 'key'])), WAIT);
+  expect(kinds(machine).sort()).toEqual(['frame', 'key', 'offer', 'offer']);
+});
