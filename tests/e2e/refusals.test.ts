@@ -169,6 +169,7 @@ describe('the control node', () => {
 
 describe('certificates and roles', () => {
   it('users’ routes are for users, nodes’ routes for nodes', async () => {
+    const id = toHex(systemRandom(16));
     for (const caller of ['machine', 'segments', 'keys', 'distribution'] as const)
       expect(refusalOf(await get(caller, '/v1/designs')), caller).toBe('401 E_AUTH');
     for (const path of ['/v1/mailbox?wait=0&consumer=x'])
@@ -181,7 +182,17 @@ describe('certificates and roles', () => {
       expect(refusalOf(answer), caller).toBe('401 E_AUTH');
     }
     expect(refusalOf(await post('segments', '/v1/maintenance', {}))).toBe('401 E_AUTH');
-    const id = toHex(systemRandom(16));
+    for (const [from, to] of [
+      ['distribution', 'control'],
+      ['distribution', 'keys'],
+      ['segments', 'segments'],
+    ] as const) {
+      const mail = { method: 'POST', path: `/v1/mailbox/${to}?id=x`, body: new Uint8Array(200) };
+      expect(refusalOf(await world.call('control', from, mail)), `${from} to ${to}`).toBe('403 E_FORBIDDEN');
+    }
+    const progress = { acked: 1, revision: 1 };
+    for (const from of ['distribution', 'keys'] as const)
+      expect(refusalOf(await post(from, `/v1/progress/${id}-1`, progress)), from).toBe('401 E_AUTH');
     for (const caller of ['machine', 'control', 'keys'] as const)
       expect(refusalOf(await get(caller, `/v1/uploads/${id}`, 'distribution')), caller).toBe('401 E_AUTH');
     expect(refusalOf(await get('owner', `/v1/uploads/${id}/0`, 'distribution'))).toBe('401 E_AUTH');

@@ -110,6 +110,48 @@ const messageSchema = z.discriminatedUnion('type', [
 export type Message = z.output<typeof messageSchema>;
 export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>;
 
+type Route = `${NodeRole}>${NodeRole}`;
+
+/** Who may say what to whom (spec/protocol.md, section 4). Every node refuses the rest, however well it is sealed. */
+export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
+  'design.add': ['control>keys', 'control>segments'],
+  'design.uploaded': ['control>segments'],
+  'design.delete': ['control>keys', 'control>segments'],
+  'design.maintenance': ['control>keys'],
+  'alarm.clear': ['control>keys', 'control>segments'],
+  'design.repair': ['control>segments'],
+  'licence.grant': ['control>keys'],
+  'licence.resume': ['control>keys', 'control>segments'],
+  'stream.open': ['control>keys', 'control>segments'],
+  'vault.check': ['control>keys'],
+  'box.drained': ['control>control', 'control>keys', 'control>segments'],
+  'licence.refused': ['keys>control'],
+  'design.deleted': ['keys>control'],
+  'design.maintained': ['keys>control'],
+  'design.stored': ['segments>control'],
+  'design.refused': ['segments>control'],
+  'design.repaired': ['segments>control'],
+  'stream.alarm': ['segments>control', 'segments>keys', 'keys>control'],
+  'slice.missing': ['segments>keys'],
+  'stream.session': ['keys>segments'],
+  'stream.slices': ['keys>segments'],
+  'stream.mix': ['keys>segments'],
+  'stream.close': ['keys>segments'],
+  vault: ['keys>segments', 'segments>keys'],
+  'check.result': ['keys>control'],
+};
+
+/** @throws {MillraceError} E_FORBIDDEN */
+export function requireRoute(type: Message['type'], sender: NodeRole, recipient: NodeRole): void {
+  if (!mailRoutes[type].includes(`${sender}>${recipient}`))
+    throw new MillraceError('E_FORBIDDEN', `the ${recipient} node takes no ${type} from ${sender}`);
+}
+
+/** Whether there is anything that the one may say to the other: the mailbox sees no more of a sealed message. */
+export function mayWrite(sender: NodeRole, recipient: NodeRole): boolean {
+  return Object.values(mailRoutes).some((routes) => routes.includes(`${sender}>${recipient}`));
+}
+
 /** Largest message before sealing, bytes; larger things are sent in pieces. */
 export const MAX_MESSAGE = 32 * 1024 * 1024;
 
@@ -133,7 +175,7 @@ export function sealMail(
 
 /**
  * @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_BOX_KEY when its key is erased, E_INPUT when it is
- * no known message
+ * no known message, E_FORBIDDEN when it is not the sender's to say
  */
 export async function openMessage(
   directory: Directory,
@@ -144,7 +186,9 @@ export async function openMessage(
   const info = infoOf(directory, sender, recipient.role);
   const senders = identitiesOf(directory, sender).map(fromHex);
   const plain = await openBySome(senders, (sender) => openFromBox(recipient.boxes, info, sealed, { sender }));
-  return parse(messageSchema, decodeCbor(plain, 'message'), 'message');
+  const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
+  requireRoute(message.type, sender, recipient.role);
+  return message;
 }
 
 function infoOf(directory: Directory, sender: NodeRole, recipient: NodeRole): Bytes {

@@ -25,6 +25,7 @@ import {
   encodeMail,
   encodeStream,
   type OwnerState,
+  type Message,
   offerSession,
   openMessage,
   openOwnerState,
@@ -219,49 +220,57 @@ export async function protocolTargets(): Promise<Target[]> {
   async function mailTargets(): Promise<Target[]> {
     const design = world.design;
     const session = { session: new Uint8Array(16), jti: '0'.repeat(32), seed: new Uint8Array(32), parameters };
-    const messages = [
-      {
-        type: 'design.add' as const,
-        transaction: transactions[0] as Bytes,
-        registration: transactions[0] as Bytes,
-        manifest: new Uint8Array(9),
-      },
-      {
-        type: 'stream.slices' as const,
-        slices: [{ session: '0'.repeat(32), cells: [{ segment: 1, index: new Uint8Array(20) }] }],
-      },
-      { type: 'stream.session' as const, ...session },
-      { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },
-      { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
-      { type: 'vault' as const, message: new Uint8Array(3) },
-      { type: 'box.drained' as const, use: 'mail' as const, below: 7 },
-    ];
-    const sender = { role: 'keys' as const, identity: keys.keys };
+    const messages = {
+      control: [
+        {
+          type: 'design.add' as const,
+          transaction: transactions[0] as Bytes,
+          registration: transactions[0] as Bytes,
+          manifest: new Uint8Array(9),
+        },
+        { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },
+        { type: 'box.drained' as const, use: 'mail' as const, below: 7 },
+      ],
+      keys: [
+        {
+          type: 'stream.slices' as const,
+          slices: [{ session: '0'.repeat(32), cells: [{ segment: 1, index: new Uint8Array(20) }] }],
+        },
+        { type: 'stream.session' as const, ...session },
+        { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
+        { type: 'vault' as const, message: new Uint8Array(3) },
+      ],
+    };
     const { body: key, secrets: boxes } = boxOf('segments');
     const recipient = { role: 'segments' as const, boxes };
-    const info = utf8(`millrace/v1/mail/${installation}/keys/segments`);
-    const sealed = await Promise.all(messages.map((message) => sealMail(directory, sender, key, encodeMail(message))));
-    const open = (input: Bytes) => openMessage(directory, recipient, 'keys', input);
-    return [
-      {
-        name: 'mail',
-        samples: sealed,
-        cost: 'very dear',
-        codes: ['E_SEAL', 'E_BOX_KEY'],
-        decode: open,
-        accepts: 'samples',
-      },
-      {
-        name: 'mail of a node that says what it likes',
-        samples: sealed,
-        make: (random) =>
-          sealToBox(key, info, encodeLoosely(mutateValue(random.pick(messages), random)), { sender: keys.keys }),
-        cost: 'very dear',
-        codes: ['E_SEAL', 'E_BOX_KEY', 'E_INPUT'],
-        decode: open,
-        accepts: 'any',
-      },
-    ];
+    const ofSender = async (role: keyof typeof messages): Promise<Target[]> => {
+      const info = utf8(`millrace/v1/mail/${installation}/${role}/segments`);
+      const sender = { role, identity: keys[role] };
+      const own: readonly Message[] = messages[role];
+      const sealed = await Promise.all(own.map((message) => sealMail(directory, sender, key, encodeMail(message))));
+      const open = (input: Bytes) => openMessage(directory, recipient, role, input);
+      return [
+        {
+          name: `mail of ${role}`,
+          samples: sealed,
+          cost: 'very dear',
+          codes: ['E_SEAL', 'E_BOX_KEY'],
+          decode: open,
+          accepts: 'samples',
+        },
+        {
+          name: `mail of a ${role} node that says what it likes`,
+          samples: sealed,
+          make: (random) =>
+            sealToBox(key, info, encodeLoosely(mutateValue(random.pick(own), random)), { sender: keys[role] }),
+          cost: 'very dear',
+          codes: ['E_SEAL', 'E_BOX_KEY', 'E_INPUT', 'E_FORBIDDEN'],
+          decode: open,
+          accepts: 'any',
+        },
+      ];
+    };
+    return [...(await ofSender('control')), ...(await ofSender('keys'))];
   }
 
   function linkTargets(): Target[] {

@@ -1,6 +1,6 @@
 import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, type NodeRole, objectName } from '@millrace/protocol';
+import { machineSchema, mayWrite, type NodeRole, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { headBody } from '../node/head.ts';
@@ -206,7 +206,10 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   server.post<Params & { Querystring: { id?: string } }>('/v1/mailbox/:recipient', async (request) => {
     const from = node(request);
     const id = parse(z.string().min(1).max(200), request.query.id, 'id');
-    await mailbox.put(mailRole(request.params.recipient ?? ''), from, id, binary(request));
+    const recipient = mailRole(request.params.recipient ?? '');
+    if (!mayWrite(from, recipient))
+      throw new MillraceError('E_FORBIDDEN', `the ${from} node has no mail for the ${recipient} node`);
+    await mailbox.put(recipient, from, id, binary(request));
     return {};
   });
   server.get('/v1/mailbox', async (request, reply) => {
@@ -237,6 +240,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
   });
   server.post<Params>('/v1/progress/:object', async (request) => {
     requireRole(directory, request, 'segments');
+    context.seen.set('segments', context.clock.now());
     const object = parse(objectName, request.params.object, 'object');
     await takeProgress(context, object, parse(progressBody, request.body, 'progress'));
     return {};

@@ -1,0 +1,108 @@
+import { systemRandom } from '@millrace/base';
+import { describe, expect, it } from 'vitest';
+import {
+  type BoxRole,
+  encodeMail,
+  type Message,
+  type MessageOf,
+  mayWrite,
+  type NodeRole,
+  openMessage,
+  type StreamParameters,
+  sealMail,
+} from '../src/index.ts';
+import { boxOf, codeOf, createWorld } from './support.ts';
+
+const world = createWorld();
+const { keys, directory, design, machine } = world;
+const bytes = systemRandom(32);
+const id = '00'.repeat(16);
+
+const parameters: StreamParameters = {
+  object: `${id}-1`,
+  design,
+  designNonce: systemRandom(16),
+  segments: 9,
+  from: 0,
+  size: 9,
+  window: 4,
+  order: 24,
+  suite: 'turboshake128',
+  hints: 'dense',
+  layer: 'ctr',
+  revisionMs: 5_000,
+};
+
+const samples: { readonly [T in Message['type']]: MessageOf<T> } = {
+  'design.add': { type: 'design.add', transaction: bytes, registration: bytes, manifest: bytes },
+  'design.uploaded': { type: 'design.uploaded', design },
+  'design.delete': { type: 'design.delete', design, transaction: bytes },
+  'design.maintenance': { type: 'design.maintenance', design, transaction: bytes },
+  'alarm.clear': { type: 'alarm.clear', object: `${id}-1`, transaction: bytes },
+  'design.repair': { type: 'design.repair', design, repair: id, segments: [1] },
+  'licence.grant': { type: 'licence.grant', transaction: bytes, secret: bytes },
+  'licence.resume': { type: 'licence.resume', licence: bytes, transaction: bytes },
+  'licence.refused': { type: 'licence.refused', licence: id, code: 'E_BOX_KEY', reason: 'erased' },
+  'box.drained': { type: 'box.drained', use: 'mail', below: 1 },
+  'stream.open': {
+    type: 'stream.open',
+    opening: { permit: bytes, request: bytes, print: bytes, licence: bytes, machine },
+  },
+  'vault.check': { type: 'vault.check', check: id, deep: true },
+  'design.deleted': { type: 'design.deleted', design },
+  'design.maintained': { type: 'design.maintained', design, transaction: id, mode: 'delta' },
+  'design.stored': { type: 'design.stored', design },
+  'design.refused': { type: 'design.refused', design, code: 'E_UPLOAD', reason: 'missing' },
+  'design.repaired': { type: 'design.repaired', design, repair: id, segments: [1] },
+  'stream.alarm': { type: 'stream.alarm', object: `${id}-1`, jti: id, acked: 0, by: 'keys', reason: 'too fast' },
+  'slice.missing': { type: 'slice.missing', session: id, segments: [1] },
+  'stream.session': { type: 'stream.session', session: new Uint8Array(16), jti: id, seed: bytes, parameters },
+  'stream.slices': { type: 'stream.slices', slices: [] },
+  'stream.mix': { type: 'stream.mix', session: id, revision: 64, secret: bytes },
+  'stream.close': { type: 'stream.close', session: id },
+  vault: { type: 'vault', message: bytes },
+  'check.result': { type: 'check.result', check: id, report: bytes },
+};
+
+/** What each pair may say, written down once more: the code's table is by message. */
+const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
+  'control>keys': [
+    'design.add',
+    'design.delete',
+    'design.maintenance',
+    'alarm.clear',
+    'licence.grant',
+    'licence.resume',
+    'box.drained',
+    'stream.open',
+    'vault.check',
+  ],
+  'control>segments': ['design.add', 'design.uploaded', 'design.delete', 'alarm.clear', 'design.repair', 'licence.resume', 'box.drained', 'stream.open'],
+  'control>control': ['box.drained'],
+  'keys>control': ['licence.refused', 'design.deleted', 'design.maintained', 'stream.alarm', 'check.result'],
+  'keys>segments': ['stream.session', 'stream.slices', 'stream.mix', 'stream.close', 'vault'],
+  'segments>control': ['design.stored', 'design.refused', 'design.repaired', 'stream.alarm'],
+  'segments>keys': ['stream.alarm', 'slice.missing', 'vault'],
+};
+
+/** Distribution has no box: nobody can write to it. */
+const recipients: readonly BoxRole[] = ['control', 'segments', 'keys'];
+const senders: readonly NodeRole[] = [...recipients, 'distribution'];
+const cells = senders.flatMap((sender) => recipients.map((recipient) => ({ sender, recipient })));
+
+describe('mail that is well sealed', () => {
+  it.each(cells)('from $sender opens at $recipient when it is the sender’s to say', async ({ sender, recipient }) => {
+    const may = allowed[`${sender}>${recipient}`] ?? [];
+    const box = boxOf(recipient);
+    for (const message of Object.values(samples)) {
+      const sealed = await sealMail(directory, { role: sender, identity: keys[sender] }, box.body, encodeMail(message));
+      const code = await codeOf(() =>
+        openMessage(directory, { role: recipient, boxes: box.secrets }, sender, sealed),
+      );
+      expect(`${message.type}: ${code}`).toBe(
+        `${message.type}: ${may.includes(message.type) ? 'nothing thrown' : 'E_FORBIDDEN'}`,
+      );
+    }
+    expect(mayWrite(sender, recipient)).toBe(may.length > 0);
+  });
+});
