@@ -37,3 +37,27 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
   board.add(nobody, late.print);
   expect((await waiting)?.print).toBe(late.print);
 });
+
+it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
+  const records = openRecords(new MemoryStore());
+  const context = { records } as ControlContext;
+  const board = new WorkBoard();
+  const [one, other] = [id(), id()];
+  const ended: string[] = [];
+  const ask = (name: string, machine: string) =>
+    board.next(context, machine, 60_000, never).then((print) => {
+      ended.push(name);
+      return print;
+    });
+  void ask('first', one);
+  const apart = ask('apart', other);
+  const second = ask('second', one);
+  await expect.poll(() => ended).toEqual(['first']);
+  for (const machine of [one, other]) {
+    const print = printOf(machine, 1);
+    await records.prints.create(print.print, print);
+    board.add(machine, print.print);
+  }
+  expect((await second)?.machine).toBe(one);
+  expect((await apart)?.machine).toBe(other);
+});

@@ -53,6 +53,8 @@ export interface CallOptions {
   readonly body?: Uint8Array;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
+  /** The other side answers when something happens: it must not keep a connection from calls that are answered at once. */
+  readonly poll?: boolean;
 }
 
 export interface HttpClient {
@@ -69,11 +71,20 @@ const MAX_REPLY = 64 * 1024 * 1024;
  */
 const ASK_FIRST = 1 << 20;
 
+/** Connections for calls; more calls wait for each other. */
+const CALLS_AT_ONCE = 16;
+
 export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
-  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  const calls = new Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE });
+  // As many as there are: whoever polls bounds their number (one for each mailbox, one for each machine that is connected).
+  const polls = new Agent({ keepAlive: true });
   return {
-    call: (method, path, call = {}) => send(agent, clientTls(options.tls), options.address(), method, path, call),
-    close: () => agent.destroy(),
+    call: (method, path, call = {}) =>
+      send(call.poll === true ? polls : calls, clientTls(options.tls), options.address(), method, path, call),
+    close: () => {
+      calls.destroy();
+      polls.destroy();
+    },
   };
 }
 

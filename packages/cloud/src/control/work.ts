@@ -3,7 +3,9 @@ import type { PrintRecord } from './records.ts';
 
 /** Machines that wait for work: `next` answers as soon as there is a print, or empty at the time-out. */
 export class WorkBoard {
-  readonly #waiting = new Map<string, Set<() => void>>();
+  /** One for each machine: who asks again ends what it asked before. */
+  readonly #asking = new Map<string, AbortController>();
+  readonly #waiting = new Map<string, () => void>();
   /** Prints that were queued for each machine; those that wait no more are dropped when somebody looks. */
   readonly #queued = new Map<string, Set<string>>();
 
@@ -16,7 +18,7 @@ export class WorkBoard {
   /** Another print for the machine. */
   add(machine: string, print: string): void {
     this.#queuedOf(machine).add(print);
-    for (const wake of this.#waiting.get(machine) ?? []) wake();
+    this.#waiting.get(machine)?.();
   }
 
   async next(
@@ -26,11 +28,20 @@ export class WorkBoard {
     signal: AbortSignal,
   ): Promise<PrintRecord | undefined> {
     const deadline = Date.now() + waitMs;
-    for (;;) {
-      const woken = this.#wait(machine, deadline - Date.now(), signal);
-      const print = await this.#oldest(context, machine);
-      if (print !== undefined || signal.aborted || Date.now() >= deadline) return print;
-      await woken;
+    this.#asking.get(machine)?.abort();
+    const asking = new AbortController();
+    this.#asking.set(machine, asking);
+    const ended = AbortSignal.any([signal, asking.signal]);
+    try {
+      for (;;) {
+        const woken = this.#wait(machine, deadline - Date.now(), ended);
+        const print = await this.#oldest(context, machine);
+        if (print !== undefined || ended.aborted || Date.now() >= deadline) return print;
+        await woken;
+      }
+    } finally {
+      asking.abort(); // takes its timer with it
+      if (this.#asking.get(machine) === asking) this.#asking.delete(machine);
     }
   }
 
@@ -53,15 +64,14 @@ export class WorkBoard {
 
   #wait(machine: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const set = this.#waiting.get(machine) ?? new Set();
-      this.#waiting.set(machine, set);
+      if (signal.aborted) return resolve();
       const done = () => {
         clearTimeout(timer);
-        set.delete(done);
+        if (this.#waiting.get(machine) === done) this.#waiting.delete(machine);
         signal.removeEventListener('abort', done);
         resolve();
       };
-      set.add(done);
+      this.#waiting.set(machine, done);
       const timer = setTimeout(done, Math.max(0, timeoutMs));
       signal.addEventListener('abort', done, { once: true });
     });

@@ -7,7 +7,8 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { followDirectory } from '../node/follow-directory.ts';
 import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
-import { type Peer, Relay } from './relay.ts';
+import type { Peer } from './calls.ts';
+import { Relay } from './relay.ts';
 import { Uploads } from './uploads.ts';
 
 /** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */

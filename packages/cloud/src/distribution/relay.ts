@@ -1,16 +1,12 @@
-import { type Bytes, equalBytes, type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
+import { type Bytes, equalBytes, type Logger, MillraceError, toHex } from '@millrace/base';
 import { decodeLink, encodeControl, encodeStream, type HttpClient, type LinkControl } from '@millrace/protocol';
-
-/** One connected party, as the relay sees it. */
-export interface Peer {
-  send(message: Bytes): void;
-  close(): void;
-}
+import { MachineCalls, type Peer } from './calls.ts';
 
 type NodeName = 'segments' | 'keys';
 
 interface MachineLink {
   readonly peer: Peer;
+  readonly calls: MachineCalls;
   /** The permit for which the segments node names it, until the keys node has offered a session for that. */
   admitted: string | undefined;
   /** What the keys node offers to it, until the segments node has named it for the permit. */
@@ -30,9 +26,6 @@ interface Offered {
 
 /** The offer, the keys and hashes of a window, which may be here before the segments node has its mail. */
 const MOST_WAITING = 128;
-
-/** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
-const CALL_MS = 45_000;
 
 /**
  * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
@@ -78,6 +71,7 @@ export class Relay {
     }
     this.#machines.set(machine, {
       peer,
+      calls: new MachineCalls({ control: this.#control, machine, peer }),
       admitted: undefined,
       offered: undefined,
       session: undefined,
@@ -91,8 +85,9 @@ export class Relay {
     this.#forget(machine, link);
   }
 
-  /** The machine's link is gone, and its session with it. */
+  /** The machine's link is gone, its calls and its session with it. */
   #forget(machine: string, link: MachineLink): void {
+    link.calls.close();
     this.#machines.delete(machine);
     this.#drop(link);
     if (link.session === undefined) return;
@@ -128,11 +123,14 @@ export class Relay {
     if (message.kind !== 'control' || message.message.type !== 'call') {
       throw new MillraceError('E_INPUT', 'a machine sends calls and reverse frames only');
     }
-    void this.#call(machine, link, message.message);
+    link.calls.take(message.message);
   }
 
   close(): void {
-    for (const { peer } of this.#machines.values()) peer.close();
+    for (const { peer, calls } of this.#machines.values()) {
+      calls.close();
+      peer.close();
+    }
     for (const peer of this.#nodes.values()) peer.close();
   }
 
@@ -220,20 +218,6 @@ export class Relay {
   #linkOf(session: Uint8Array): MachineLink | undefined {
     const machine = this.#sessions.get(toHex(session));
     return machine === undefined ? undefined : this.#machines.get(machine);
-  }
-
-  async #call(
-    machine: string,
-    link: MachineLink,
-    { call, method, body }: Extract<LinkControl, { type: 'call' }>,
-  ): Promise<void> {
-    try {
-      const reply = await this.#control.call('POST', `/v1/machines/${machine}/${method}`, { body, timeoutMs: CALL_MS });
-      link.peer.send(encodeControl({ type: 'answer', call, body: reply.body }));
-    } catch (error) {
-      const { code, message } = toMillraceError(error);
-      link.peer.send(encodeControl({ type: 'error', call, code, message }));
-    }
   }
 }
 

@@ -140,7 +140,7 @@ export function createMailClient(options: {
     while (!stop.signal.aborted) {
       try {
         const path = `/v1/mailbox?wait=${POLL_MS}&consumer=${consumer}`;
-        const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal });
+        const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal, poll: true });
         delay = 100;
         for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
           // Delivered again while it is being worked on: the lease is shorter than the work.

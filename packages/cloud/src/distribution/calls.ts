@@ -1,0 +1,75 @@
+import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
+import { encodeControl, type HttpClient, type LinkControl } from '@millrace/protocol';
+
+/** One connected party, as the relay sees it. */
+export interface Peer {
+  send(message: Bytes): void;
+  close(): void;
+}
+
+/** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
+const CALL_MS = 45_000;
+/** Calls of one machine under way, beside the one that waits for work: an agent makes two. */
+const MOST_CALLS = 4;
+
+type Call = Extract<LinkControl, { type: 'call' }>;
+
+/**
+ * Passes the calls of one machine to control. The call that waits for work has a connection of its own, and there is one of
+ * it: a machine that asks again has given the first one up. The other calls are few, so that no machine takes the
+ * connections of all others.
+ */
+export class MachineCalls {
+  readonly #control: HttpClient;
+  readonly #machine: string;
+  readonly #peer: Peer;
+  readonly #stop = new AbortController();
+  #waiting: AbortController | undefined;
+  #underWay = 0;
+
+  constructor(modules: { control: HttpClient; machine: string; peer: Peer }) {
+    this.#control = modules.control;
+    this.#machine = modules.machine;
+    this.#peer = modules.peer;
+  }
+
+  take(call: Call): void {
+    if (call.method === 'next') return void this.#wait(call);
+    if (this.#underWay >= MOST_CALLS)
+      return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MOST_CALLS} calls at once`));
+    this.#underWay++;
+    void this.#pass(call, this.#stop.signal).finally(() => {
+      this.#underWay--;
+    });
+  }
+
+  /** The machine is gone: control need not answer any more. */
+  close(): void {
+    this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the machine’s link is closed'));
+  }
+
+  async #wait(call: Call): Promise<void> {
+    this.#waiting?.abort(new MillraceError('E_CONFLICT', 'the machine has asked for work again'));
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    await this.#pass(call, AbortSignal.any([this.#stop.signal, waiting.signal]));
+    if (this.#waiting === waiting) this.#waiting = undefined;
+  }
+
+  async #pass(call: Call, signal: AbortSignal): Promise<void> {
+    const { method, body } = call;
+    const path = `/v1/machines/${this.#machine}/${method}`;
+    try {
+      const poll = method === 'next';
+      const reply = await this.#control.call('POST', path, { body, timeoutMs: CALL_MS, signal, poll });
+      this.#peer.send(encodeControl({ type: 'answer', call: call.call, body: reply.body }));
+    } catch (error) {
+      this.#refuse(call, error);
+    }
+  }
+
+  #refuse({ call }: Call, error: unknown): void {
+    const { code, message } = toMillraceError(error);
+    this.#peer.send(encodeControl({ type: 'error', call, code, message }));
+  }
+}

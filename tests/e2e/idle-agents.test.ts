@@ -1,0 +1,97 @@
+import { readFile } from 'node:fs/promises';
+import { decodeCbor, encodeCbor, silentLogger, systemRandom, toHex } from '@millrace/base';
+import { openAuthority } from '@millrace/identity';
+import { connectLink, decodeLink, encodeControl, type LinkSocket } from '@millrace/protocol';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { createWorld, type World } from '../support/world.ts';
+
+// Hundreds of agents that wait for work, at the real control and distribution nodes: what else machines and users ask is
+// answered all the same. Nothing is timed: the order of the answers shows it.
+
+const AGENTS = 300;
+const WAIT_MS = 30_000;
+
+interface Event {
+  readonly agent: number;
+  readonly call: number;
+  readonly type: 'answer' | 'error';
+  readonly body: unknown;
+}
+
+let world: World;
+const links: LinkSocket[] = [];
+const events: Event[] = [];
+let machines: string[];
+
+const [POLL, CALL, SECOND_CALL, SECOND_POLL] = [1, 2, 3, 4];
+const of = (call: number | undefined) => events.filter((event) => event.call === call);
+const until = (what: () => number, count: number) =>
+  vi.waitFor(() => expect(what()).toBe(count), { timeout: 120_000, interval: 50 });
+
+beforeAll(async () => {
+  world = await createWorld({ start: ['control', 'distribution'] });
+  const { layout, directory } = world.installation;
+  const certificate = await readFile(layout.authority.certificate, 'utf8');
+  const key = new Uint8Array(await readFile(layout.authority.key));
+  const authority = await openAuthority({ certificate, key }, () => Date.now());
+  machines = Array.from({ length: AGENTS }, () => toHex(systemRandom(16)));
+  let open = 0;
+  for (const [agent, name] of machines.entries()) {
+    const identity = await authority.issue({ role: 'machine', name });
+    const tls = { authority: directory.authority, identity, pin: directory.nodes.distribution.fingerprint };
+    const options = { address: () => world.addresses.distribution, path: '/v1/machine', tls, logger: silentLogger };
+    const message = (bytes: Uint8Array) => {
+      const told = decodeLink(bytes, false);
+      if (told.kind !== 'control') return;
+      const { type } = told.message;
+      if (type === 'answer' && 'call' in told.message)
+        events.push({ agent, call: told.message.call, type, body: decodeCbor(told.message.body, 'answer') });
+      if (type === 'error' && 'call' in told.message)
+        events.push({ agent, call: told.message.call, type, body: told.message.code });
+    };
+    links.push(connectLink(options, { message, open: () => void open++ }));
+  }
+  await until(() => open, AGENTS);
+}, 180_000);
+
+afterAll(async () => {
+  for (const link of links) link.close();
+  await world?.close();
+});
+
+function say(agent: number, call: number | undefined, method: 'next' | 'report', body: object): void {
+  links[agent]?.send(encodeControl({ type: 'call', call: call ?? 0, method, body: encodeCbor(body as never) }));
+}
+
+it('other calls are answered while all of them wait', async () => {
+  const everybody = [...machines.keys()];
+  for (const agent of everybody) say(agent, POLL, 'next', { wait: WAIT_MS });
+  // Twice: the second time every poll has long been with control.
+  for (const call of [CALL, SECOND_CALL]) {
+    for (const agent of everybody) say(agent, call, 'report', { report: systemRandom(100) });
+    await until(() => of(call).length, AGENTS);
+  }
+  expect((await world.call('control', 'operator', { method: 'GET', path: '/v1/machines' })).status).toBe(200);
+  expect(of(POLL)).toEqual([]);
+  expect(new Set([...of(CALL), ...of(SECOND_CALL)].map(({ type }) => type))).toEqual(new Set(['error']));
+
+  // Who asks for work again ends its own first call, and nobody else's.
+  for (const agent of [7, 8]) say(agent, SECOND_POLL, 'next', { wait: 0 });
+  await until(() => of(SECOND_POLL).length, 2);
+  expect(of(SECOND_POLL).map(({ body }) => body)).toEqual([{}, {}]);
+  expect(of(POLL).map(({ agent, body }) => [agent, body])).toEqual([
+    [7, 'E_CONFLICT'],
+    [8, 'E_CONFLICT'],
+  ]);
+}, 180_000);
+
+it('one machine that calls without end is told so, and takes nothing from the others', async () => {
+  const flood = 2_000;
+  events.length = 0;
+  for (let call = 100; call < 100 + flood; call++) say(0, call, 'report', { report: systemRandom(100) });
+  say(1, CALL, 'report', { report: systemRandom(100) });
+  await until(() => events.filter(({ agent }) => agent === 0).length, flood);
+  await until(() => of(CALL).length, 1);
+  const codes = new Set(events.filter(({ agent }) => agent === 0).map(({ body }) => body));
+  expect(codes).toContain('E_UNAVAILABLE');
+}, 120_000);
