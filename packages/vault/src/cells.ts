@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u32be, wipe } from '@millrace/base';
-import type { Store, Write } from '@millrace/stores';
-import { CellFile } from './cell-file/cell-file.ts';
+import type { Range, Store, Write } from '@millrace/stores';
+import { CellFile, type Outline } from './cell-file/cell-file.ts';
 import { xorInto } from './cell-file/jobs.ts';
 import { type Renewed, type RenewedPoints, renewInFile } from './cell-file/renew.ts';
 import { decoyBytes } from './decoys.ts';
@@ -135,6 +135,11 @@ export class CellStore {
 
   /** Compares one part of what should be here with what is. */
   async check(message: CheckMessage): Promise<CheckedMessage> {
+    const found = message.deep ? await this.#checkContents(message) : await this.#checkPlaces(message);
+    return { type: 'checked', check: copyBytes(message.check), part: message.part, ...found };
+  }
+
+  async #checkPlaces(message: CheckMessage): Promise<Pick<CheckedMessage, 'missing' | 'extra' | 'damaged'>> {
     const missing: Bytes[] = [];
     const extra: Bytes[] = [];
     const damaged: Bytes[] = [];
@@ -144,10 +149,10 @@ export class CellStore {
       if ((cell.flags & MAY_BE_ABSENT) === 0) missing.push(cell.index);
     };
     let looked = 0;
-    for await (const { key, value } of this.#store.range({ gt: message.after, lte: message.upto })) {
+    for await (const { key, length, head } of this.#outline({ gt: message.after, lte: message.upto })) {
       for (; !next.done && compareBytes(next.value.index, key) < 0; next = expected.next()) absent(next.value);
       if (!next.done && compareBytes(next.value.index, key) === 0) {
-        if (!(await this.#isSound(next.value, value))) damaged.push(key);
+        if (!isCell({ length }) || epochOf(head) !== next.value.epoch) damaged.push(key);
         next = expected.next();
       } else if (extra.length < MAX_CHECKED) {
         extra.push(key);
@@ -155,7 +160,26 @@ export class CellStore {
       if (++looked % BREATH === 0) await breathe();
     }
     for (; !next.done; next = expected.next()) absent(next.value);
-    return { type: 'checked', check: copyBytes(message.check), part: message.part, missing, extra, damaged };
+    return { missing, extra, damaged };
+  }
+
+  async *#outline(range: Range): AsyncGenerator<Outline> {
+    if (this.#store instanceof CellFile) return yield* this.#store.outline(range);
+    for await (const { key, value } of this.#store.range(range)) yield { key, length: value.length, head: value };
+  }
+
+  /** Cells by name: whatever else there is, is not asked for. */
+  async #checkContents({ cells }: CheckMessage): Promise<Pick<CheckedMessage, 'missing' | 'extra' | 'damaged'>> {
+    const missing: Bytes[] = [];
+    const damaged: Bytes[] = [];
+    for (const [looked, cell] of cells.entries()) {
+      const value = await this.#store.get(cell.index);
+      if (value === undefined) {
+        if ((cell.flags & MAY_BE_ABSENT) === 0) missing.push(cell.index);
+      } else if (!(await this.#isSound(cell, value))) damaged.push(cell.index);
+      if (looked % BREATH === BREATH - 1) await breathe();
+    }
+    return { missing, extra: [], damaged };
   }
 
   async #isSound({ epoch, key, hash, label }: ExpectedCell, value: Bytes): Promise<boolean> {
@@ -266,7 +290,7 @@ export class CellStore {
   }
 }
 
-const isCell = ({ length }: Uint8Array): boolean =>
+const isCell = ({ length }: { readonly length: number }): boolean =>
   length === HEADER + SEGMENT_BYTES || length === HEADER + POINTS_BYTES;
 
 function cellValue(epoch: number, body: Uint8Array): Bytes {

@@ -11,7 +11,7 @@ import {
   wipe,
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
-import { CheckRun } from './check.ts';
+import { CheckRun } from './check/check.ts';
 import { contentKeysLength } from './core.ts';
 import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
@@ -237,6 +237,7 @@ export class Playbook {
       // Cells may have been stored where only the committed step has them: it is written before they count.
       const more = message.from <= holding.stored && end > holding.stored;
       if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
+      this.#check?.stored(holding, message.from, message.count);
       const { stored, segments, decoys } = this.#holding(toHex(message.design));
       return { design: toHex(message.design), complete: stored >= segments, decoys };
     });
@@ -290,7 +291,7 @@ export class Playbook {
   /** Starts the way to the next epoch. @returns false when one is under way or a check runs */
   beginSweep(): Promise<boolean> {
     return this.#serial.run(async () => {
-      if (this.#state.sweep !== undefined || this.#check !== undefined) return false;
+      if (this.#state.sweep !== undefined || this.#check?.holdsSweep) return false;
       const to = this.#state.epoch + 1;
       const surplus = this.#decoys
         .map((set) => ({ ...this.#holding(set.name), retire: this.#decoysWanted(set), retireTo: to }))
@@ -312,7 +313,7 @@ export class Playbook {
       const plan = await this.#planned();
       if (this.#state.sweep === undefined || plan === undefined) return undefined;
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
-        if (!sweep.underWay && this.#check !== undefined) return undefined;
+        if (!sweep.underWay && this.#check?.holdsSweep) return undefined;
         sweep = this.#steps.step(sweep, plan, limit);
         const message = await this.#steps.message(sweep, plan);
         const { items, masked, points, forget } = message;
@@ -356,29 +357,25 @@ export class Playbook {
   }
 
   /**
-   * Begins a check of everything; sweeps and storing wait until it is ended.
+   * Begins a check of everything. Sweeps and storing wait while it compares the places; then sweeps wait for each part.
    * @returns undefined while a message of a sweep is under way or another check runs: ask again
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
     return this.#serial.run(async () => {
       if (this.#check !== undefined || this.#state.sweep?.underWay) return undefined;
-      const { current, next } = this.#liveEpochs();
-      const run = await CheckRun.begin({
+      this.#check = await CheckRun.begin({
         ...options,
         store: this.#store,
         keyring: this.#keyring,
         decoys: this.#decoys,
         labelOf: this.#labelOf,
-        holdings: [...this.#holdings.values()],
-        state: this.#state,
-        current,
-        next,
+        serial: this.#serial,
+        standing: () => ({ holdings: this.#holdings, state: this.#state, ...this.#liveEpochs() }),
         onEnd: () => {
-          if (this.#check === run) this.#check = undefined;
+          this.#check = undefined;
         },
       });
-      this.#check = run;
-      return run;
+      return this.#check;
     });
   }
 
@@ -399,7 +396,7 @@ export class Playbook {
   }
 
   async #instruct(holding: Holding, from: number, count: number): Promise<StoreMessage | undefined> {
-    if (this.#check !== undefined) return undefined;
+    if (this.#check?.holdsAll) return undefined;
     const to = Math.min(from + count, holding.segments);
     if (from > holding.instructed || from >= to || count > MAX_CELLS) {
       throw new MillraceError('E_INPUT', `segments ${from} to ${from + count} are not next`);

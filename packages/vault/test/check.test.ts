@@ -128,6 +128,63 @@ describe('a check', () => {
     expect(await world.check()).toMatchObject({ clean: true });
   });
 
+  /** Parts of one cell; between them `meanwhile` happens. */
+  async function checkDeep(meanwhile: (part: number) => Promise<void>) {
+    const run = await world.playbook.beginCheck({ deep: true });
+    if (run === undefined) throw new Error('no check');
+    try {
+      for (let part = await run.next(1); part !== undefined; part = await run.next(1)) {
+        expect(await world.playbook.nextMaintenance()).toBeUndefined(); // a part is on its way
+        run.take(await world.cells.check(part));
+        if (!run.holdsAll) await meanwhile(part.part);
+      }
+      return run.report();
+    } finally {
+      run.end();
+    }
+  }
+  const step = async () => {
+    await world.tick();
+    await world.stepCells();
+    await world.stepKeys();
+  };
+
+  it('that is deep lets steps of sweeps go between its parts, and is as right as before', async () => {
+    await flip(await indexOf(2), 9_000);
+    await world.raw.cells.delete(await indexOf(3));
+    const before = world.playbook.status().epoch;
+    const report = await checkDeep(async () => {
+      if (world.playbook.status().sweep === undefined) await world.playbook.beginSweep();
+      await step();
+    });
+    expect(world.playbook.status().epoch).toBeGreaterThan(before + 1);
+    expect(report).toMatchObject({ deep: true, epoch: before, cells: 8, designs: 1 });
+    expect(report.problems).toEqual([
+      { kind: 'missing', design: upload.designId, segments: [3] },
+      { kind: 'damaged', design: upload.designId, segments: [2] },
+    ]);
+  });
+
+  it('that is deep and finds nothing, over many epochs', async () => {
+    const report = await checkDeep(() => world.sweep());
+    expect(report).toMatchObject({ clean: true, cells: 8 });
+    expect(world.playbook.status().epoch).toBeGreaterThan(8);
+  });
+
+  it('says nothing of what was repaired or deleted while it went on', async () => {
+    await world.raw.cells.delete(await indexOf(0));
+    const repaired = await checkDeep(async () => {
+      world.toKeys.send({ type: 'want', design: Buffer.from(upload.designId, 'hex'), from: 0, count: 4 });
+      await world.settle();
+    });
+    expect(repaired).toMatchObject({ clean: true });
+    const deleted = await checkDeep(async (part) => {
+      if (part === 9) await world.playbook.deleteDesign(upload.designId);
+      await world.sweep();
+    });
+    expect(deleted.problems).toEqual([]);
+  });
+
   it('takes each answer once, and only its own', async () => {
     const run = await world.playbook.beginCheck({ deep: false });
     const part = await run?.next(3);

@@ -82,6 +82,14 @@ export async function openCellFile(options: CellFileOptions): Promise<CellFile> 
   }
 }
 
+/** As much of a value as its place needs. */
+export interface Outline {
+  readonly key: Bytes;
+  readonly length: number;
+  /** Its first bytes, four at least where it is as long as a cell. */
+  readonly head: Bytes;
+}
+
 /**
  * A store whose large values (a cell's) lie in a flat file of 16,384-byte slots, and whose index of small records is another
  * store. Slots are written and flushed first, then the index names them: what a crash leaves is a slot that nobody names,
@@ -166,6 +174,16 @@ export class CellFile implements Store {
       }
       const value = await this.get(key);
       if (value !== undefined) yield { key, value };
+    }
+  }
+
+  /** Lengths and first bytes of values, from the index alone: the file is not read. */
+  async *outline(options?: Range): AsyncGenerator<Outline> {
+    this.#checkOpen();
+    for await (const { key, value: entry } of this.#index.range(options)) {
+      const record = decodeRecord(entry);
+      if ('value' in record) yield { key, length: record.value.length, head: record.value };
+      else yield { key, length: SLOT_BYTES + record.head.length, head: record.head };
     }
   }
 

@@ -1,0 +1,195 @@
+import {
+  type Bytes,
+  equalBytes,
+  MillraceError,
+  type RandomSource,
+  type Serial,
+  systemRandom,
+  toHex,
+  toMillraceError,
+  wipe,
+} from '@millrace/base';
+import type { Store } from '@millrace/stores';
+import type { DecoySet } from '../decoys.ts';
+import { CHUNK, type Keyring } from '../keyring.ts';
+import { type CheckedMessage, type CheckMessage, MAX_CHECKED } from '../messages.ts';
+import { type Holding, manifestKey } from '../records.ts';
+import { ContentsPass, type Standing } from './contents.ts';
+import { manifestOf, mustHave } from './findings.ts';
+import { PlacesPass } from './places.ts';
+
+export type CheckProblem =
+  /** Cells of a design (undefined: decoys, those of points or the others), by segment. */
+  | {
+      readonly kind: 'missing' | 'damaged';
+      readonly design: string | undefined;
+      readonly points?: true;
+      readonly segments: readonly number[];
+    }
+  /** Cells in nobody's playbook, by index. */
+  | { readonly kind: 'extra'; readonly indexes: readonly string[] }
+  /** The keys node's own records. */
+  | { readonly kind: 'manifest' | 'keys'; readonly design: string; readonly reason: string };
+
+export interface CheckReport {
+  readonly clean: boolean;
+  /** Sealed bytes were compared with the manifests, not places and lengths only. */
+  readonly deep: boolean;
+  /** In which the check began. */
+  readonly epoch: number;
+  readonly designs: number;
+  /** Cells that had to be there, decoys included. */
+  readonly cells: number;
+  readonly problems: readonly CheckProblem[];
+}
+
+export interface CheckOptions {
+  readonly deep: boolean;
+  readonly random?: RandomSource;
+  readonly store: Store;
+  readonly keyring: Keyring;
+  readonly decoys: readonly DecoySet[];
+  readonly labelOf: (holding: Holding, segment: number) => Bytes;
+  /** Of the playbook: what runs in it sees one state. */
+  readonly serial: Serial;
+  readonly standing: () => Standing;
+  readonly onEnd: () => void;
+}
+
+/** Where the playbook stood when the check began. */
+type Begun = Omit<Standing, 'holdings'> & { readonly holdings: readonly Holding[] };
+
+/**
+ * A check under way (spec/vault.md, section 8): all places at one moment; then the keys node's own records; then, when it
+ * is deep, the contents, part by part.
+ */
+export class CheckRun {
+  readonly id: Bytes;
+  readonly #options: CheckOptions;
+  readonly #begun: Begun;
+  readonly #places: PlacesPass;
+  readonly #contents: ContentsPass | undefined;
+  #own: readonly CheckProblem[] | undefined;
+  #part = 0;
+  #holds = true;
+  #ended = false;
+
+  private constructor(id: Bytes, options: CheckOptions, begun: Begun, places: PlacesPass) {
+    this.id = id;
+    this.#options = options;
+    this.#begun = begun;
+    this.#places = places;
+    this.#contents = options.deep ? new ContentsPass({ id, ...options, ...begun }) : undefined;
+  }
+
+  /** Called in the playbook's turn. */
+  static async begin(options: CheckOptions): Promise<CheckRun> {
+    const id = (options.random ?? systemRandom)(16);
+    const { holdings, ...standing } = options.standing();
+    const begun = { ...standing, holdings: [...holdings.values()] };
+    return new CheckRun(id, options, begun, await PlacesPass.begin({ id, ...begun }));
+  }
+
+  /** While all places are compared nothing is stored either. */
+  get holdsAll(): boolean {
+    return !this.#ended && !this.#places.done;
+  }
+
+  /** No message of a sweep is made now: a part is on its way, or the places are being compared. */
+  get holdsSweep(): boolean {
+    return !this.#ended && this.#holds;
+  }
+
+  /**
+   * The part to be answered next (the same one until it is); undefined when all were.
+   * @throws {MillraceError} E_UNAVAILABLE while a message of a sweep is under way: ask again
+   */
+  async next(limit = MAX_CHECKED): Promise<CheckMessage | undefined> {
+    if (this.#ended) return undefined;
+    if (!this.#places.done) return this.#places.next(this.#part, limit);
+    this.#own ??= await checkOwnRecords(this.#options, this.#begun.holdings);
+    if (this.#contents === undefined || this.#contents.done) return undefined;
+    const standing = await this.#options.serial.run(() => this.#hold());
+    const message = await this.#contents.next(this.#part, limit, standing);
+    if (message === undefined) this.#holds = false;
+    return message;
+  }
+
+  /** From here on no message of a sweep is made, until the part is answered. */
+  #hold(): Standing {
+    const standing = this.#options.standing();
+    if (standing.state.sweep?.underWay) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is under way');
+    this.#holds = true;
+    return standing;
+  }
+
+  /** @returns whether it was the answer to the part of this check that is under way */
+  take(message: CheckedMessage): boolean {
+    if (this.#ended || !this.#holds || !equalBytes(message.check, this.id) || message.part !== this.#part) return false;
+    const pass = this.#places.done ? this.#contents : this.#places;
+    pass?.take(message);
+    this.#part++;
+    this.#holds = !this.#places.done;
+    return true;
+  }
+
+  get done(): boolean {
+    return this.#places.done && this.#own !== undefined && this.#contents?.done !== false;
+  }
+
+  /** Cells were stored (again). */
+  stored(owner: Holding, from: number, count: number): void {
+    this.#contents?.findings.mended(owner, from, count);
+  }
+
+  report(): CheckReport {
+    const { state, holdings } = this.#begun;
+    const { deep } = this.#options;
+    const { extra } = this.#places;
+    // Deep, every cell was looked at once more, and later.
+    const { findings } = this.#contents ?? this.#places;
+    const problems = [...(this.#own ?? []), ...findings.problems()];
+    if (extra.size > 0) problems.push({ kind: 'extra', indexes: [...extra] });
+    return {
+      clean: this.done && problems.length === 0,
+      deep,
+      epoch: state.epoch,
+      designs: holdings.filter(({ decoys, deleted }) => !decoys && !deleted).length,
+      cells: holdings.reduce((total, holding) => total + mustHave(holding), 0),
+      problems,
+    };
+  }
+
+  /** Lets sweeps and storing go on; also when the check was given up. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onEnd();
+  }
+}
+
+async function checkOwnRecords(
+  { store, keyring, standing }: CheckOptions,
+  holdings: readonly Holding[],
+): Promise<CheckProblem[]> {
+  const problems: CheckProblem[] = [];
+  for (const { id, decoys, deleted, segments, slot } of holdings) {
+    if (decoys || deleted) continue;
+    const design = toHex(id);
+    const own: CheckProblem[] = [];
+    const manifest = await store.get(manifestKey(id));
+    if (manifest === undefined || manifestOf(manifest, design) === undefined) {
+      own.push({ kind: 'manifest', design, reason: manifest === undefined ? 'lost' : 'altered' });
+    }
+    try {
+      for (let from = 0; from < segments; from += CHUNK) {
+        wipe(...(await keyring.open32(id, slot, from, Math.min(from + CHUNK, segments), (key) => store.get(key))));
+      }
+    } catch (error) {
+      own.push({ kind: 'keys', design, reason: toMillraceError(error).message });
+    }
+    // Its owner may have deleted it meanwhile, and then they have to be gone.
+    if (standing().holdings.get(design)?.deleted === false) problems.push(...own);
+  }
+  return problems;
+}
