@@ -5,7 +5,7 @@ import { signTransaction } from '@millrace/protocol';
 import { openLmdb, type Store } from '@millrace/stores';
 import { openCellFile } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { repairDesign } from '../../packages/cli/src/client/care.ts';
+import { checkVault, repairDesign } from '../../packages/cli/src/client/care.ts';
 import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
 import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
@@ -221,6 +221,9 @@ describe('damage', () => {
       }
     });
     const uploaded: number[] = [];
+    const admin = await world.session('admin');
+    const check = () => checkVault(admin, true);
+    await expect(checkVault(owner, true)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
     const copy = () => openCopy(folder(), id);
     const counting: Session = {
       ...owner,
@@ -232,9 +235,9 @@ describe('damage', () => {
         },
       },
     };
-    expect(await repairDesign(counting, id, copy, () => undefined)).toBe(SEGMENTS);
+    expect(await repairDesign(counting, id, copy, () => undefined, check)).toBe(SEGMENTS);
     expect(uploaded).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
-    expect(await repairDesign(counting, id, copy, () => undefined)).toBe(0);
+    expect(await repairDesign(counting, id, copy, () => undefined, check)).toBe(0);
     const view = await untilEnded(operator, await order(world, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
   });
@@ -284,6 +287,7 @@ describe('damage', () => {
       id,
       () => openCopy(folder(), id),
       () => undefined,
+      async () => checkVault(await world.session('admin'), true),
     );
     expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
     // Decoys that were lost above are made again by the keys node, after a check that found them.

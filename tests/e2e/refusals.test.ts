@@ -124,7 +124,11 @@ describe('the control node', () => {
       `objects/${id}-1/certificate`,
     ])
       expect(refusalOf(await get('owner', `/v1/${path}`)), path).toBe('404 E_NOT_FOUND');
-    expect(refusalOf(await get('owner', `/v1/vault/checks/${id}`))).toBe('404 E_NOT_FOUND');
+    expect(refusalOf(await get('admin', `/v1/vault/checks/${id}`))).toBe('404 E_NOT_FOUND');
+    for (const user of ['owner', 'operator'] as const) {
+      expect(refusalOf(await get(user, `/v1/vault/checks/${id}`))).toBe('403 E_FORBIDDEN');
+      expect(refusalOf(await post(user, '/v1/vault/checks', { deep: true }))).toBe('403 E_FORBIDDEN');
+    }
     expect(refusalOf(await get('owner', '/v1/designs/..%2F..'))).toBe('404 E_NOT_FOUND');
     expect(refusalOf(await get('owner', '/v1/ledger/tile/0/999'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
     expect(refusalOf(await get('owner', '/v1/ledger/tile/x'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);

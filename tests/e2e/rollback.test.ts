@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusView } from '../../packages/cli/src/client/answers.ts';
-import { repairDesign } from '../../packages/cli/src/client/care.ts';
+import { checkVault, repairDesign } from '../../packages/cli/src/client/care.ts';
 import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
 import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
@@ -155,6 +155,7 @@ describe('an older state put back', () => {
         id,
         () => openCopy(join(world.scratch, 'copies'), id),
         () => undefined,
+        async () => checkVault(await world.session('admin'), true),
       );
       if (name === 'control') {
         // What it has permitted since is not known.

@@ -53,7 +53,8 @@ export async function checkVault(session: Session, deep: boolean): Promise<Check
 }
 
 /**
- * Checks the vault deep, uploads exactly what it has lost of the design, has it stored again.
+ * Uploads exactly what the vault is known to have lost of the design, and has it stored again.
+ * @param check has the vault checked deep first; only an administrator can, others repair what is known already
  * @returns how many segments were repaired
  * @throws {MillraceError} E_CELL_DAMAGED when the keys node's own records are lost: no copy helps then; E_SEGMENT, E_UPLOAD
  */
@@ -62,10 +63,11 @@ export async function repairDesign(
   design: string,
   openCopy: () => Promise<DesignCopy>,
   progress: (step: 'checking' | 'uploading' | 'storing', done: number, total: number) => void,
+  check?: () => Promise<unknown>,
 ): Promise<number> {
   const { api } = session;
   progress('checking', 0, 1);
-  await checkVault(session, true);
+  await check?.();
   const { damage } = await api.design(design);
   if (damage === undefined) return 0;
   if (damage.keys) {

@@ -2,10 +2,11 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError } from '@millrace/base';
 import type { DesignView } from '../client/answers.ts';
-import { deleteDesign, repairDesign, setMaintenance } from '../client/care.ts';
+import { checkVault, deleteDesign, repairDesign, setMaintenance } from '../client/care.ts';
 import { copiesFolder, openCopy } from '../client/copy.ts';
 import { namedDesigns } from '../client/records.ts';
-import { pick, type Session } from '../client/session.ts';
+import { openSession, pick, type Session } from '../client/session.ts';
+import { openInstallation } from '../installation/open.ts';
 import { createProgress } from '../output/progress.ts';
 import { type Context, withSession } from './context.ts';
 
@@ -36,23 +37,41 @@ export function maintain(context: Context, id: string, mode: string): Promise<vo
   });
 }
 
+/** The administrator, when its key is on this computer: it may have the vault checked. */
+async function openAdmin({ home, clock, random, signal }: Context): Promise<Session | undefined> {
+  const installation = await openInstallation(home);
+  try {
+    return await openSession({ installation, user: 'admin', clock, random, signal });
+  } catch (error) {
+    if (error instanceof MillraceError && (error.code === 'E_NOT_FOUND' || error.code === 'E_CONFIG')) return undefined;
+    throw error;
+  }
+}
+
 /** Repairs a design from the offline copy in `folder`. */
 export function repair(context: Context, id: string, folder: string | undefined): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { design } = await find(session, id);
     const copies = folder === undefined ? copiesFolder(session) : context.path(folder);
     const progress = createProgress(context.terminal, 'repair');
+    const admin = await openAdmin(context);
+    const check = admin && (() => checkVault(admin, true));
     const repaired = await repairDesign(
       session,
       design,
       () => openCopy(copies, design),
       (step, done, total) => progress.update(done, total, step === 'checking' ? 'checking the vault' : step),
-    ).finally(() => progress.finish());
+      check,
+    ).finally(() => {
+      progress.finish();
+      admin?.close();
+    });
+    const nothing = admin
+      ? `Nothing of design ${design} is missing or damaged.`
+      : `No damage of design ${design} is known. An administrator looks for it: millrace vault check --deep`;
     context.terminal.result(
-      { design, repaired },
-      repaired === 0
-        ? `Nothing of design ${design} is missing or damaged.`
-        : `Design ${design}: ${repaired} segment(s) are stored again.`,
+      { design, repaired, checked: admin !== undefined },
+      repaired === 0 ? nothing : `Design ${design}: ${repaired} segment(s) are stored again.`,
     );
   });
 }

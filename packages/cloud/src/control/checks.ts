@@ -1,20 +1,39 @@
-import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { type Clock, MillraceError, systemRandom, toHex } from '@millrace/base';
 
 interface Check {
   readonly started: number;
+  readonly deep: boolean;
   result?: unknown;
 }
 
-/** Running and finished checks of the vault; the newest hundred, in memory. */
+/** A check that has not ended by then was lost with its node's disk, or never will. */
+const LOST_MS = 3_600_000;
+const MOST = 100;
+
+/** Running and finished checks of the vault; the newest hundred, in memory. One runs at a time. */
 export class CheckBoard {
   readonly #checks = new Map<string, Check>();
+  readonly #clock: Clock;
 
-  begin(): string {
-    const id = toHex(systemRandom(16));
-    this.#checks.set(id, { started: Date.now() });
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * @returns the check's id, and whether it is a new one: who asks while one runs is told of that
+   * @throws {MillraceError} E_CONFLICT when one that is not deep runs and a deep one is wanted
+   */
+  begin(deep: boolean): { check: string; fresh: boolean } {
+    for (const [check, running] of this.#checks) {
+      if (running.result !== undefined || this.#clock.monotonic() - running.started > LOST_MS) continue;
+      if (running.deep || !deep) return { check, fresh: false };
+      throw new MillraceError('E_CONFLICT', 'another check of the vault runs', { data: { check } });
+    }
+    const check = toHex(systemRandom(16));
+    this.#checks.set(check, { started: this.#clock.monotonic(), deep });
     const oldest = this.#checks.keys().next().value;
-    if (this.#checks.size > 100 && oldest !== undefined) this.#checks.delete(oldest);
-    return id;
+    if (this.#checks.size > MOST && oldest !== undefined) this.#checks.delete(oldest);
+    return { check, fresh: true };
   }
 
   report(id: string, result: unknown): void {

@@ -81,7 +81,7 @@ export async function createControlNode(
   });
 
   const work = new WorkBoard();
-  const checks = new CheckBoard();
+  const checks = new CheckBoard(clock);
   const serials = new Map<string, Serial>();
   const context: ControlContext = {
     directory,

@@ -1,4 +1,14 @@
-import { type Bytes, decodeCbor, encodeCbor, fromBase64, MillraceError, parse, toBase64 } from '@millrace/base';
+import {
+  type Bytes,
+  decodeCbor,
+  encodeCbor,
+  fromBase64,
+  fromHex,
+  MillraceError,
+  parse,
+  toBase64,
+} from '@millrace/base';
+import { keyName } from '@millrace/identity';
 import { exportCertificate } from '@millrace/ledger';
 import { machineSchema, mayWrite, type NodeRole, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -41,6 +51,10 @@ export function addRoutes(server: TlsServer, context: ControlContext, work: Work
 function addUserRoutes(server: TlsServer, context: ControlContext, checks: CheckBoard): void {
   const { directory, records } = context;
   const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
+  const admin = keyName(fromHex(directory.adminKey));
+  const requireAdmin = (name: string) => {
+    if (name !== admin) throw new MillraceError('E_FORBIDDEN', 'only the administrator has the vault checked');
+  };
 
   server.get('/v1/openapi.json', async (request) => {
     user(request);
@@ -122,15 +136,16 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
       throw new MillraceError('E_FORBIDDEN', 'the print is somebody else’s');
     return printView(context, print, name);
   });
+  // A check reads every cell there is, of all owners.
   server.post('/v1/vault/checks', async (request) => {
-    user(request);
+    requireAdmin(user(request));
     const { deep } = parse(vaultCheckBody, request.body, 'body');
-    const check = checks.begin();
-    await context.mailbox.send('keys', `check/${check}`, { type: 'vault.check', check, deep });
+    const { check, fresh } = checks.begin(deep);
+    if (fresh) await context.mailbox.send('keys', `check/${check}`, { type: 'vault.check', check, deep });
     return { check };
   });
   server.get<Params>('/v1/vault/checks/:id', async (request) => {
-    user(request);
+    requireAdmin(user(request));
     return checks.show(request.params.id ?? '');
   });
   server.get('/v1/status', async (request) => {
@@ -183,9 +198,14 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
       .type('application/octet-stream')
       .send(Buffer.from(await ledger.tile(`tile/${request.params['*'] ?? ''}`)));
   });
+  // It reads the whole ledger: who asks meanwhile gets the same answer.
+  let verifying: ReturnType<typeof ledger.check> | undefined;
   server.get('/v1/ledger/verify', async (request) => {
     user(request);
-    const { root, ...report } = await ledger.check();
+    verifying ??= ledger.check().finally(() => {
+      verifying = undefined;
+    });
+    const { root, ...report } = await verifying;
     return { ...report, root: root === undefined ? null : toBase64(root) };
   });
 }

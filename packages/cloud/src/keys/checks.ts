@@ -17,14 +17,21 @@ const SOON_MS = 10_000;
 
 export interface ChecksModules {
   readonly store: Store;
-  /** Checks the vault and tells control. */
-  readonly check: (id: string, deep: boolean) => Promise<void>;
+  /** Checks the vault once and tells control, for each of the ids. */
+  readonly check: (ids: readonly string[], deep: boolean) => Promise<void>;
   readonly logger: Logger;
+}
+
+interface Waiting {
+  readonly id: string;
+  readonly deep: boolean;
+  readonly done: () => void;
 }
 
 /**
  * Checks of the vault: those that somebody asks for, which a restart only delays, and those that the node makes by itself,
- * so that damage is known before a print needs what is damaged.
+ * so that damage is known before a print needs what is damaged. One runs at a time, and is the answer to all that were
+ * asked for before it began.
  */
 export class Checks implements Closable {
   readonly #settings: CheckSettings;
@@ -32,6 +39,8 @@ export class Checks implements Closable {
   readonly #asked: Table<{ deep: boolean }>;
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
+  #waiting: Waiting[] = [];
+  #working = false;
   #soon: Promise<void> | undefined;
 
   constructor(settings: CheckSettings, modules: ChecksModules) {
@@ -79,7 +88,7 @@ export class Checks implements Closable {
 
   async #answer(id: string, deep: boolean): Promise<void> {
     await this.#make(id, deep);
-    await this.#asked.remove(id);
+    if (!this.#stop.signal.aborted) await this.#asked.remove(id);
   }
 
   async #repeat(deep: boolean, firstMs: number, everyMs: number): Promise<void> {
@@ -89,12 +98,29 @@ export class Checks implements Closable {
     }
   }
 
-  async #make(id: string, deep: boolean): Promise<void> {
-    try {
-      await this.#modules.check(id, deep);
-    } catch (error) {
-      if (this.#stop.signal.aborted) throw error;
-      this.#modules.logger.error({ err: toMillraceError(error), deep }, 'check');
+  /** Resolves when a check that began after this has ended, well or not. */
+  #make(id: string, deep: boolean): Promise<void> {
+    return new Promise((done) => {
+      this.#waiting.push({ id, deep, done });
+      if (!this.#working) this.#track(this.#work());
+    });
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (let all = this.#waiting; all.length > 0; all = this.#waiting) {
+      this.#waiting = [];
+      const deep = all.some((waiting) => waiting.deep);
+      try {
+        await this.#modules.check(
+          all.map(({ id }) => id),
+          deep,
+        );
+      } catch (error) {
+        if (!this.#stop.signal.aborted) this.#modules.logger.error({ err: toMillraceError(error), deep }, 'check');
+      }
+      for (const { done } of all) done();
     }
+    this.#working = false;
   }
 }

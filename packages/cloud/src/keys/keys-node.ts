@@ -117,10 +117,13 @@ export async function createKeysNode(
     order,
     chaffPercent: config.chaffPercent,
   });
-  const maintenance = new Maintenance({ playbook, mail, control, clock, logger, order }, config.maintenance);
+  const maintenance = new Maintenance(
+    { playbook, store: records, mail, control, clock, logger, order },
+    config.maintenance,
+  );
   const checks = new Checks(config.checks, {
     store: records,
-    check: (id, deep) => maintenance.check(id, deep),
+    check: (ids, deep) => maintenance.check(ids, deep),
     logger,
   });
   const parts: Parts = {

@@ -5,35 +5,33 @@ import {
   type Gate,
   type Logger,
   MillraceError,
+  Serial,
   sleep,
   toHex,
   toMillraceError,
-  within,
 } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
+import type { Store } from '@millrace/stores';
 import {
-  type CheckedMessage,
-  encodeMessage,
-  type MaintainedMessage,
   type Playbook,
   POINTS_BYTES,
   SEGMENT_BYTES,
   STEP,
   type StoredMessage,
   type StoreMessage,
-  type VaultMessage,
-  wipeMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import { runsOf } from '../node/runs.ts';
 import { Budget, type BudgetSettings } from './budget.ts';
-
-/** No answer for so long: the message is sent again. */
-const ANSWER_MS = 30_000;
+import { CheckDriver } from './check-driver.ts';
+import { SweepSchedule } from './sweep-schedule.ts';
+import { type VaultAnswer, VaultMail } from './vault-mail.ts';
 
 export interface MaintenanceModules {
   readonly playbook: Playbook;
+  /** Remembers when the next sweep is due. */
+  readonly store: Store;
   readonly mail: MailClient;
   readonly control: HttpClient;
   readonly clock: Clock;
@@ -64,7 +62,11 @@ export class Maintenance implements Closable {
   readonly #periodMs: number;
   readonly #budget: Budget;
   readonly #stop = new AbortController();
-  readonly #answers = new Set<(message: MaintainedMessage | StoredMessage | CheckedMessage) => void>();
+  readonly #vaultMail: VaultMail;
+  readonly #checks: CheckDriver;
+  /** Steps of sweeps and parts of checks take turns. */
+  readonly #turn = new Serial();
+  #schedule: SweepSchedule | undefined;
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
   /** What checks found missing or damaged and nobody has made again; a restarted node finds it anew. */
@@ -74,6 +76,11 @@ export class Maintenance implements Closable {
     this.#modules = modules;
     this.#periodMs = settings.periodMs;
     this.#budget = new Budget(settings.budget, modules.clock);
+    const { playbook, mail } = modules;
+    const { signal } = this.#stop;
+    this.#vaultMail = new VaultMail(mail, signal);
+    const { vaultMail, turn } = { vaultMail: this.#vaultMail, turn: this.#turn };
+    this.#checks = new CheckDriver({ playbook, vaultMail, turn, sweepTo: () => this.#sweepTo(), signal });
   }
 
   start(): void {
@@ -81,33 +88,19 @@ export class Maintenance implements Closable {
   }
 
   /** Hands an answer of the segments node to whoever waits for it. */
-  answered(message: MaintainedMessage | StoredMessage | CheckedMessage): void {
-    for (const take of this.#answers) take(message);
+  answered(message: VaultAnswer): void {
+    this.#vaultMail.answered(message);
   }
 
-  /** Checks the whole vault and tells control. */
-  async check(check: string, deep: boolean): Promise<void> {
-    const { playbook, mail } = this.#modules;
-    let run = await playbook.beginCheck({ deep });
-    for (; run === undefined; run = await playbook.beginCheck({ deep })) await sleep(50, this.#stop.signal);
-    try {
-      for (let part = await run.next(); part !== undefined; part = await run.next()) {
-        const { check: id, part: number } = part;
-        const posted = await this.#post(part, (message) =>
-          message.type === 'checked' && message.part === number && toHex(message.check) === toHex(id)
-            ? message
-            : undefined,
-        );
-        run.take(await posted.answer());
-      }
-      const report = run.report();
-      for (const problem of report.problems)
-        if (problem.kind !== 'extra' && 'segments' in problem && problem.design === undefined)
-          for (const segment of problem.segments) this.#lostDecoys[problem.points ? 'points' : 'cells'].add(segment);
+  /** Checks the whole vault, once for all who ask, and tells control. */
+  async check(checks: readonly string[], deep: boolean): Promise<void> {
+    const { mail } = this.#modules;
+    const report = await this.#checks.run(deep);
+    for (const problem of report.problems)
+      if (problem.kind !== 'extra' && 'segments' in problem && problem.design === undefined)
+        for (const segment of problem.segments) this.#lostDecoys[problem.points ? 'points' : 'cells'].add(segment);
+    for (const check of checks)
       await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
-    } finally {
-      run.end();
-    }
   }
 
   async close(): Promise<void> {
@@ -115,20 +108,28 @@ export class Maintenance implements Closable {
     await this.#running;
   }
 
+  /** The epoch to which a sweep is under way or due. */
+  #sweepTo(): number | undefined {
+    const { sweep, epoch } = this.#modules.playbook.status();
+    if (sweep !== undefined) return sweep.to;
+    return this.#schedule?.wait === 0 ? epoch + 1 : undefined;
+  }
+
   async #run(): Promise<void> {
-    const { playbook, clock, logger } = this.#modules;
-    let next = clock.monotonic() + this.#periodMs;
+    const { playbook, store, clock, logger } = this.#modules;
     while (!this.#stop.signal.aborted) {
       try {
+        this.#schedule ??= await SweepSchedule.open(store, clock, this.#periodMs);
         await this.#makeDecoys();
         await this.#remakeDecoys();
         const underWay = playbook.status().sweep !== undefined;
-        if (underWay || clock.monotonic() >= next) {
+        if (underWay || this.#schedule.wait === 0) {
           const began = clock.monotonic();
-          next = Math.max(next + this.#periodMs, began);
-          if (underWay || (await playbook.beginSweep())) await this.#sweep(began);
+          // In turn: while a check holds the vault none can begin.
+          if (!underWay && (await this.#turn.run(() => playbook.beginSweep()))) await this.#schedule.begun();
+          await this.#sweep(began);
         }
-        await sleep(Math.max(10, Math.min(500, next - clock.monotonic())), this.#stop.signal);
+        await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         logger.error({ err: toMillraceError(error) }, 'maintenance');
@@ -138,7 +139,7 @@ export class Maintenance implements Closable {
   }
 
   async #sweep(began: number): Promise<void> {
-    const { playbook, clock, logger, order } = this.#modules;
+    const { playbook, clock, logger } = this.#modules;
     const budget = this.#budget;
     budget.begin();
     this.#problems = 0;
@@ -146,25 +147,12 @@ export class Maintenance implements Closable {
     const cellsOfStep = () => budget.step(STEP, SEGMENT_BYTES);
     await playbook.lookAhead(cellsOfStep()); // what takes long, while slices still go out
     while (playbook.status().sweep !== undefined) {
-      const step = await order.alone(async () => {
-        const message = await playbook.nextMaintenance(cellsOfStep());
-        if (message === undefined) return undefined;
-        const { to, number } = message;
-        const cells = message.items.count + message.masked.count;
-        const points = message.points.count;
-        const posted = await this.#post(message, (reply) =>
-          reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
-        );
-        return { cells, points, posted };
-      });
+      const step = await this.#turn.run(() => this.#step(cellsOfStep));
       if (step === undefined) {
         if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
         continue;
       }
-      const { cells, points, posted } = step;
-      const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(cellsOfStep())]);
-      const wireBytes = posted.bytes;
-      const outcome = await playbook.maintained(answer);
+      const { cells, points, workMs, wireBytes, outcome } = step;
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
         this.#problems++;
         logger.error({ code: 'E_CELL_MISSING', design: design ?? 'decoys', segment }, 'a cell is missing or damaged');
@@ -173,7 +161,7 @@ export class Maintenance implements Closable {
         cells,
         points,
         bytes: cells * SEGMENT_BYTES + points * POINTS_BYTES,
-        workMs: answer.work,
+        workMs,
         wireBytes,
       });
       const progress = playbook.status().sweep?.progress ?? 1;
@@ -184,6 +172,26 @@ export class Maintenance implements Closable {
       if (wait > 0) await sleep(wait, this.#stop.signal);
     }
     await this.#report(clock.monotonic() - began, 1);
+  }
+
+  /** One message of the sweep and its answer. @returns undefined when there is none to be made */
+  async #step(limit: () => number) {
+    const { playbook, order } = this.#modules;
+    const step = await order.alone(async () => {
+      const message = await playbook.nextMaintenance(limit());
+      if (message === undefined) return undefined;
+      const { to, number } = message;
+      const cells = message.items.count + message.masked.count;
+      const points = message.points.count;
+      const posted = await this.#vaultMail.post(message, (reply) =>
+        reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
+      );
+      return { cells, points, posted };
+    });
+    if (step === undefined) return undefined;
+    const { posted, ...counts } = step;
+    const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(limit())]);
+    return { ...counts, workMs: answer.work, wireBytes: posted.bytes, outcome: await playbook.maintained(answer) };
   }
 
   async #makeDecoys(): Promise<void> {
@@ -209,56 +217,12 @@ export class Maintenance implements Closable {
 
   async #makeSome(work: StoreMessage): Promise<StoredMessage> {
     const { design, from } = work;
-    const posted = await this.#post(work, (message) =>
+    const posted = await this.#vaultMail.post(work, (message) =>
       message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
         ? message
         : undefined,
     );
     return posted.answer();
-  }
-
-  /**
-   * Leaves a message for the segments node, and wipes the keys in it.
-   * @returns its bytes, and what is to be called once: it leaves the message again until the answer has come
-   */
-  async #post<Answer>(
-    message: VaultMessage,
-    match: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => Answer | undefined,
-  ): Promise<{ answer: () => Promise<Answer>; bytes: number }> {
-    const { mail } = this.#modules;
-    const bytes = encodeMessage(message);
-    wipeMessage(message);
-    let take: (answer: MaintainedMessage | StoredMessage | CheckedMessage) => void = () => undefined;
-    const matched = new Promise<Answer>((resolve) => {
-      take = (answer) => {
-        const matching = match(answer);
-        if (matching !== undefined) resolve(matching);
-      };
-    });
-    const done = () => {
-      this.#answers.delete(take);
-      bytes.fill(0);
-    };
-    const leave = () => mail.send('segments', { type: 'vault', message: bytes });
-    this.#answers.add(take);
-    try {
-      await leave();
-    } catch (error) {
-      done();
-      throw error;
-    }
-    const answer = async () => {
-      try {
-        for (;;) {
-          const answered = await within(matched, ANSWER_MS, this.#stop.signal);
-          if (answered !== undefined) return answered;
-          await leave();
-        }
-      } finally {
-        done();
-      }
-    };
-    return { answer, bytes: bytes.length };
   }
 
   /** @param progress of the sweep, above 0; 1 when it has ended */

@@ -107,12 +107,17 @@ export class CheckRun {
   async next(limit = MAX_CHECKED): Promise<CheckMessage | undefined> {
     if (this.#ended) return undefined;
     if (!this.#places.done) return this.#places.next(this.#part, limit);
-    this.#own ??= await checkOwnRecords(this.#options, this.#begun.holdings);
+    await this.ownRecords();
     if (this.#contents === undefined || this.#contents.done) return undefined;
     const standing = await this.#options.serial.run(() => this.#hold());
     const message = await this.#contents.next(this.#part, limit, standing);
     if (message === undefined) this.#holds = false;
     return message;
+  }
+
+  /** Looks at the keys node's own records, once all places were compared; `next` does it too. */
+  async ownRecords(): Promise<void> {
+    if (this.#places.done) this.#own ??= await checkOwnRecords(this.#options, this.#begun.holdings);
   }
 
   /** From here on no message of a sweep is made, until the part is answered. */

@@ -1,0 +1,234 @@
+import { Gate, MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import type { Message } from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+import {
+  CellStore,
+  createKeyWrapper,
+  decodeMessage,
+  MemorySlots,
+  Playbook,
+  prepareDesign,
+  readManifest,
+  segmentHash,
+} from '@millrace/vault';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Checks } from '../src/keys/checks.ts';
+import { Maintenance } from '../src/keys/maintenance.ts';
+import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
+import type { MailClient } from '../src/node/mail-client.ts';
+
+const SEGMENTS = 300; // contents in several parts
+
+let close: () => Promise<void> = async () => undefined;
+afterEach(() => close());
+
+/** The keys node's side, with the segments node's half of the vault behind the mail. */
+async function vault(periodMs: number) {
+  const store = new MemoryStore();
+  const playbook = await Playbook.open({
+    store: new MemoryStore(),
+    epochSlots: new MemorySlots(),
+    designSlots: new MemorySlots(),
+    wrapper: createKeyWrapper(systemRandom(32)),
+    density: 100,
+  });
+  const cells = new CellStore(new MemoryStore());
+  const results: { check: string; epoch: number }[] = [];
+  const parts: ('check' | 'maintain')[] = [];
+  const mail: MailClient = {
+    send: async (recipient, message: Message) => {
+      if (recipient === 'control') {
+        if (message.type === 'check.result') results.push({ check: message.check, epoch: playbook.status().epoch });
+        return;
+      }
+      if (message.type !== 'vault') throw new MillraceError('E_INPUT', 'not expected here');
+      const asked = decodeMessage(message.message);
+      if (asked.type !== 'check' && asked.type !== 'maintain') throw new MillraceError('E_INPUT', asked.type);
+      parts.push(asked.type);
+      const answer = asked.type === 'check' ? await cells.check(asked) : await cells.maintain(asked);
+      setImmediate(() => maintenance.answered(answer));
+    },
+    start: () => undefined,
+    close: async () => undefined,
+  };
+  const control = {
+    call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }),
+    close: () => undefined,
+  };
+  const maintenance = new Maintenance(
+    { playbook, store, mail, control, clock: systemClock, logger: silentLogger, order: new Gate() },
+    { periodMs },
+  );
+  const checks = new Checks(
+    { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
+    { store, check: (ids, deep) => maintenance.check(ids, deep), logger: silentLogger },
+  );
+  close = async () => {
+    await maintenance.close();
+    await checks.close();
+  };
+  await addDesign(playbook, cells);
+  return { playbook, maintenance, checks, results, parts };
+}
+
+async function addDesign(playbook: Playbook, cells: CellStore): Promise<void> {
+  const sealed: Uint8Array[] = [];
+  const content = async function* () {
+    yield new Uint8Array(SEGMENTS * 16_370);
+  };
+  const { manifest, ceks, designId } = await prepareDesign(content(), {
+    kind: 'binary',
+    sink: (_, bytes) => void sealed.push(new Uint8Array(bytes)),
+    describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
+  });
+  await playbook.addDesign({ manifest, owner: new Uint8Array(33).fill(2), ceks });
+  const read = readManifest(manifest);
+  for (let from = 0; from < SEGMENTS; from += 256) {
+    const want = { design: Buffer.from(designId, 'hex'), from, count: Math.min(256, SEGMENTS - from) };
+    const message = await playbook.instruct(want);
+    if (message === undefined) throw new Error('no places');
+    const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
+    await playbook.stored(await cells.storeCells(message, source));
+  }
+}
+
+const id = () => toHex(systemRandom(16));
+
+describe('checks and sweeps', () => {
+  it('take turns: however many checks are asked for, every epoch comes', async () => {
+    const { playbook, maintenance, checks, results } = await vault(100);
+    maintenance.start();
+    let asking = true;
+    const ask = async () => {
+      while (asking) {
+        await checks.ask(id(), true);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    const asked = ask();
+    const checked = () => new Set(results.map(({ epoch }) => epoch)).size;
+    const epoch = playbook.status().epoch;
+    await expect.poll(() => playbook.status().epoch - epoch, { timeout: 60_000 }).toBeGreaterThan(5);
+    await expect.poll(checked, { timeout: 60_000 }).toBeGreaterThan(3);
+    asking = false;
+    await asked;
+  }, 120_000);
+
+  it('go one after the other: a step of a sweep that is due goes before the rest of a check', async () => {
+    const { maintenance, checks, parts } = await vault(1);
+    await checks.ask(id(), true);
+    maintenance.start();
+    await expect.poll(() => parts.filter((part) => part === 'check').length, { timeout: 60_000 }).toBeGreaterThan(2);
+    const [first, last] = [parts.indexOf('check'), parts.lastIndexOf('check')];
+    expect(parts.slice(first, last)).toContain('maintain');
+  }, 120_000);
+});
+
+describe('checks that are asked for', () => {
+  const settings = { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 };
+
+  it('while one runs share the next one', async () => {
+    const runs: { ids: readonly string[]; deep: boolean; end: () => void }[] = [];
+    const check = (ids: readonly string[], deep: boolean) =>
+      new Promise<void>((end) => {
+        runs.push({ ids, deep, end });
+      });
+    const checks = new Checks(settings, { store: new MemoryStore(), check, logger: silentLogger });
+    const [a, ...others] = [id(), id(), id(), id()];
+    await checks.ask(a ?? '', false);
+    for (const [i, other] of others.entries()) await checks.ask(other, i === 1);
+    expect(runs).toHaveLength(1);
+    runs[0]?.end();
+    await expect.poll(() => runs.length).toBe(2);
+    expect(runs[1]).toMatchObject({ ids: others, deep: true });
+    runs[1]?.end();
+    await checks.close();
+    expect(runs).toHaveLength(2);
+  });
+
+  it('come again after a restart', async () => {
+    const store = new MemoryStore();
+    const wanted = id();
+    const before = new Checks(settings, {
+      store,
+      check: () => Promise.reject(new Error('killed')),
+      logger: silentLogger,
+    });
+    const closing = before.close();
+    await before.ask(wanted, true);
+    await closing;
+    const asked: string[] = [];
+    const check = async (ids: readonly string[]) => void asked.push(...ids);
+    const after = new Checks(settings, { store, check, logger: silentLogger });
+    await after.start();
+    await expect.poll(() => asked).toEqual([wanted]);
+    await after.close();
+    const third = new Checks(settings, { store, check, logger: silentLogger });
+    await third.start();
+    await third.close();
+    expect(asked).toEqual([wanted]);
+  });
+});
+
+describe('the next sweep', () => {
+  const PERIOD = 120_000;
+  /** Wall clock and monotonic clock, each moved by the test. */
+  function clocks() {
+    let [wall, monotonic] = [1_800_000_000_000, 0];
+    return {
+      now: () => wall,
+      monotonic: () => monotonic,
+      pass: (ms: number) => {
+        wall += ms;
+        monotonic += ms;
+      },
+      /** Another process: its monotonic clock begins anew. */
+      restart: () => {
+        monotonic = 5;
+      },
+      set: (ms: number) => {
+        wall += ms;
+      },
+    };
+  }
+
+  it('is due a period after the last one, however often the node is restarted', async () => {
+    const [store, clock] = [new MemoryStore(), clocks()];
+    let schedule = await SweepSchedule.open(store, clock, PERIOD);
+    expect(schedule.wait).toBe(PERIOD);
+    clock.pass(90_000);
+    clock.restart();
+    schedule = await SweepSchedule.open(store, clock, PERIOD);
+    expect(schedule.wait).toBe(30_000);
+    clock.pass(90_000);
+    clock.restart();
+    schedule = await SweepSchedule.open(store, clock, PERIOD);
+    expect(schedule.wait).toBe(0);
+    await schedule.begun();
+    clock.pass(1_000);
+    expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(PERIOD - 1_000);
+  });
+
+  it('does not slip: what began late is followed in time, and what is long past at once', async () => {
+    const clock = clocks();
+    const schedule = await SweepSchedule.open(new MemoryStore(), clock, PERIOD);
+    clock.pass(PERIOD + 20_000);
+    await schedule.begun();
+    expect(schedule.wait).toBe(PERIOD - 20_000);
+    clock.pass(5 * PERIOD);
+    await schedule.begun();
+    expect(schedule.wait).toBe(0);
+  });
+
+  it('waits a period at most when the clock was set back, also over restarts', async () => {
+    const [store, clock] = [new MemoryStore(), clocks()];
+    await SweepSchedule.open(store, clock, PERIOD);
+    clock.set(-86_400_000);
+    expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(PERIOD);
+    clock.pass(90_000);
+    clock.restart();
+    expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(30_000);
+    clock.set(86_400_000);
+    expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(0);
+  });
+});
