@@ -1,7 +1,8 @@
-import { systemRandom, toHex } from '@millrace/base';
+import { silentLogger, systemRandom, toHex } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
+import { DamagedRecords } from '../src/control/damaged.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
 import { WorkBoard } from '../src/control/work.ts';
 
@@ -15,7 +16,7 @@ function printOf(machine: string, created: number): PrintRecord {
 
 it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records } as ControlContext;
+  const context = { records, damaged: new DamagedRecords(silentLogger) } as unknown as ControlContext;
   const [one, other] = [id(), id()];
   const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
   for (const print of prints) await records.prints.create(print.print, print);
@@ -40,7 +41,7 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
 
 it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records } as ControlContext;
+  const context = { records, damaged: new DamagedRecords(silentLogger) } as unknown as ControlContext;
   const board = new WorkBoard();
   const [one, other] = [id(), id()];
   const ended: string[] = [];

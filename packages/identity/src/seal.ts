@@ -6,6 +6,8 @@ import type { P256Key } from './keys.ts';
 const suiteWith = (kem: DhkemP256HkdfSha256) => new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 const suite = suiteWith(new DhkemP256HkdfSha256());
 const ENCAPSULATED_BYTES = 65;
+/** By how much a sealed message is longer than what is sealed. */
+export const SEAL_BYTES = ENCAPSULATED_BYTES + 16;
 
 type HpkeKey = Awaited<ReturnType<typeof suite.kem.deserializePublicKey>>;
 const importPublic = (point: Uint8Array): Promise<HpkeKey> => suite.kem.deserializePublicKey(copyBytes(point).buffer);

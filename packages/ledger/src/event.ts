@@ -123,6 +123,17 @@ export function encodeEvent(event: LedgerEvent): Bytes {
   return entry;
 }
 
+/**
+ * Whether the log can take the event, wherever its account is: asked before anything else is written down because of it.
+ * @throws {MillraceError} E_INPUT, E_TOO_LARGE
+ */
+export function requireRecordable(request: EventRequest): void {
+  const { eventId: id, ...fields } = request;
+  const previous = new Uint8Array(HASH_LENGTH);
+  const sequence = Number.MAX_SAFE_INTEGER;
+  encodeEvent({ ...fields, v: EVENT_VERSION, id, sequence, previous, time: sequence });
+}
+
 /** @throws {MillraceError} E_LEDGER_ENTRY unless the entry is exactly one event in its one encoding. */
 export function decodeEvent(entry: Uint8Array, index: number): LoggedEvent {
   const what = `entry ${index}`;

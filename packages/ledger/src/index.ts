@@ -33,6 +33,7 @@ export {
   eventTypes,
   type LedgerEvent,
   type LoggedEvent,
+  requireRecordable,
 } from './event.ts';
 export { type ExportOptions, exportCertificate } from './export.ts';
 export { type Appended, type Ledger, type LedgerOptions, MAX_BATCH, openLedger } from './ledger.ts';

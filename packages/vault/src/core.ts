@@ -14,8 +14,8 @@ import { z } from 'zod';
 import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 
-/** More would make a manifest longer than a message; about 14 GB. */
-export const MAX_SEGMENTS = 850_000;
+/** Manifest and content keys (68 bytes a segment) go to the keys node in one message of 32 MiB; about 7.8 GB. */
+export const MAX_SEGMENTS = 480_000;
 
 export type DesignKind = 'gcode' | 'binary';
 

@@ -126,6 +126,10 @@ export const statusAnswer = z.object({
   maintenance: z.unknown().optional(),
   /** Nodes that are older than others remember of them. */
   quarantine: z.array(z.object({ role: z.string(), reason: z.string() })).optional(),
+  /** Records that control leaves aside; the administrator sees them. */
+  damagedRecords: z
+    .array(z.object({ table: z.string(), id: z.string(), code: z.string(), reason: z.string() }))
+    .optional(),
 });
 export type StatusView = z.output<typeof statusAnswer>;
 

@@ -11,7 +11,7 @@ import { readSupervisorStatus } from '../supervisor/status.ts';
 import type { Context } from './context.ts';
 import { expiryNotice, toJson } from './keys.ts';
 
-/** Exit code 5 when something of it does not run, 6 when a node is in quarantine. */
+/** Exit code 5 when something of it does not run, 6 when a node is in quarantine or a record is left aside. */
 export async function status(context: Context): Promise<number> {
   const { terminal, clock } = context;
   const installation = await openInstallation(context.home, clock);
@@ -52,7 +52,7 @@ export async function status(context: Context): Promise<number> {
     ...notices,
   ];
   terminal.result({ home: layout.home, running: true, addresses, ...supervisor, control, expiring }, lines.join('\n'));
-  if (!('error' in control) && (control.quarantine ?? []).length > 0) return 6;
+  if (!('error' in control) && [...(control.quarantine ?? []), ...(control.damagedRecords ?? [])].length > 0) return 6;
   return supervisor.processes.every(({ state }) => state === 'running') && !('error' in control) ? 0 : 5;
 }
 
@@ -82,6 +82,9 @@ function controlLines(control: StatusView | { error: { code: string; message: st
   const maintenance = control.maintenance ?? undefined;
   return [
     ...(control.quarantine ?? []).map(({ role, reason }) => `quarantine (E_QUARANTINE): ${role}: ${reason}`),
+    ...(control.damagedRecords ?? []).map(
+      ({ table, id, code, reason }) => `record left aside (${code}): ${table} ${id}: ${reason}`,
+    ),
     `control has heard of: ${seen.join(', ') || 'nobody yet'}`,
     ...(maintenance === undefined ? [] : [`maintenance: ${describe(maintenance)}`]),
   ];

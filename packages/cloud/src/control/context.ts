@@ -4,6 +4,7 @@ import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import type { BoxRegistry } from './boxes.ts';
+import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Records } from './records.ts';
 import type { Progress } from './schemas.ts';
@@ -14,6 +15,8 @@ export interface ControlContext {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly records: Records;
+  /** Records that are left aside. */
+  readonly damaged: DamagedRecords;
   readonly ledger: Ledger;
   readonly mailbox: Mailbox;
   /** To which keys nodes and owners seal what goes to a node. */

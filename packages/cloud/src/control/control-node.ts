@@ -26,16 +26,17 @@ import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
 import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
-import { announceDeletion, takeDeleted, takeFindings, takeRepaired } from './designs.ts';
+import { DamagedRecords } from './damaged.ts';
+import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
+import { finishInterrupted } from './interrupted.ts';
 import { openLedgerKeys } from './ledger-keys.ts';
 import { Mailbox } from './mailbox.ts';
-import { announceMaintenance, takeMaintained } from './modes.ts';
+import { takeMaintained } from './modes.ts';
 import { readOwnMail } from './own-mail.ts';
 import { readPermitKeyDocument } from './permit-key.ts';
-import { announcePermit, settleClaims } from './permits.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
-import { announceDesign, announceLicence } from './transactions.ts';
+import { storedEvent } from './transactions.ts';
 import { WorkBoard } from './work.ts';
 
 export interface ControlOptions {
@@ -83,11 +84,13 @@ export async function createControlNode(
   const work = new WorkBoard();
   const checks = new CheckBoard(clock);
   const serials = new Map<string, Serial>();
+  const damaged = new DamagedRecords(modules.logger);
   const context: ControlContext = {
     directory,
     clock,
     logger: modules.logger,
-    records: openRecords(environment.store('records')),
+    records: openRecords(environment.store('records'), damaged.add),
+    damaged,
     ledger,
     boxes: registry,
     mailbox,
@@ -122,21 +125,6 @@ export async function createControlNode(
   return closer;
 }
 
-/** What a killed process left half-done: claims first, then announcements; each is safe to repeat. */
-async function finishInterrupted(context: ControlContext): Promise<void> {
-  await settleClaims(context);
-  for await (const [id, design] of context.records.designs.list())
-    if (design.pending) await announceDesign(context, id);
-  for await (const [id, design] of context.records.designs.list())
-    if (design.deletion?.announced === false) await announceDeletion(context, id);
-  for await (const [id, design] of context.records.designs.list())
-    if (design.setting?.announced === false) await announceMaintenance(context, id);
-  for await (const [id, licence] of context.records.licences.list())
-    if (licence.pending) await announceLicence(context, id);
-  for await (const [id, print] of context.records.prints.list())
-    if (print.permit?.announced === false) await announcePermit(context, id);
-}
-
 const findingsSchema = z.object({
   deep: z.boolean(),
   problems: z.array(
@@ -156,14 +144,7 @@ async function handle(context: ControlContext, checks: CheckBoard, message: Mess
         current.deletion === undefined ? { ...current, state: 'stored' } : current,
       );
       if (design.state !== 'stored') return;
-      await context.ledger.append({
-        account: `design:${message.design}`,
-        type: 'stored',
-        actor: design.owner,
-        body: { segments: design.segments },
-        evidence: [design.transaction],
-        eventId: `stored/${message.design}`,
-      });
+      await context.ledger.append(storedEvent(design));
       return;
     }
     case 'design.refused': {

@@ -209,10 +209,12 @@ async function claimObject(context: ControlContext, licence: LicenceRecord, prin
 }
 
 /** After a crash between taking an object and writing it down: the claim is what counts. Run before serving. */
-export async function settleClaims({ records }: ControlContext): Promise<void> {
+export async function settleClaims({ records, damaged }: ControlContext): Promise<void> {
   for await (const [slot, { print }] of records.claims.list()) {
     const number = Number(slot.slice(slot.indexOf('/') + 1));
-    await records.prints.update(print, (current) => (current.number === undefined ? { ...current, number } : current));
+    await damaged.attempt('claim', slot, () =>
+      records.prints.update(print, (current) => (current.number === undefined ? { ...current, number } : current)),
+    );
   }
 }
 

@@ -166,17 +166,21 @@ export async function forgetSeen(seen: Table<SeenRecord>, now: number): Promise<
   for await (const [id, { until }] of seen.list()) if (until < now) await seen.remove(id);
 }
 
-export function openRecords(store: Store): Records {
+type OnDamaged = ConstructorParameters<typeof Table>[3];
+
+/** @param onDamaged told of records that cannot be read, which lists leave out; without it a list throws E_STORE */
+export function openRecords(store: Store, onDamaged?: OnDamaged): Records {
+  const table = <T>(name: string, schema: z.ZodType<T>) => new Table(store, name, schema, onDamaged);
   return {
-    users: new Table(store, 'user', userSchema),
-    machines: new Table(store, 'machine', machineRecordSchema),
-    designs: new Table(store, 'design', designSchema),
-    privates: new Table(store, 'private', z.strictObject({ sealed: bytes })),
-    licences: new Table(store, 'licence', licenceSchema),
-    prints: new Table(store, 'print', printSchema),
-    claims: new Table(store, 'claim', z.strictObject({ print: id })),
-    alarms: new Table(store, 'alarm', z.strictObject({ objects: z.array(z.string()) })),
-    heads: new Table(store, 'head', z.strictObject({ epoch: uint })),
-    seen: new Table(store, 'seen', z.strictObject({ type: z.string(), until: uint })),
+    users: table('user', userSchema),
+    machines: table('machine', machineRecordSchema),
+    designs: table('design', designSchema),
+    privates: table('private', z.strictObject({ sealed: bytes })),
+    licences: table('licence', licenceSchema),
+    prints: table('print', printSchema),
+    claims: table('claim', z.strictObject({ print: id })),
+    alarms: table('alarm', z.strictObject({ objects: z.array(z.string()) })),
+    heads: table('head', z.strictObject({ epoch: uint })),
+    seen: table('seen', z.strictObject({ type: z.string(), until: uint })),
   };
 }

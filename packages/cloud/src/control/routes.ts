@@ -51,9 +51,9 @@ export function addRoutes(server: TlsServer, context: ControlContext, work: Work
 function addUserRoutes(server: TlsServer, context: ControlContext, checks: CheckBoard): void {
   const { directory, records } = context;
   const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
-  const admin = keyName(fromHex(directory.adminKey));
+  const isAdmin = (name: string) => name === keyName(fromHex(directory.adminKey));
   const requireAdmin = (name: string) => {
-    if (name !== admin) throw new MillraceError('E_FORBIDDEN', 'only the administrator has the vault checked');
+    if (!isAdmin(name)) throw new MillraceError('E_FORBIDDEN', 'only the administrator has the vault checked');
   };
 
   server.get('/v1/openapi.json', async (request) => {
@@ -72,11 +72,12 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
       submitter,
     );
   });
+  const shown = listing(context);
   server.get('/v1/designs', async (request) => {
     const name = user(request);
-    const shown = [];
-    for await (const [, design] of records.designs.list()) if (design.owner === name) shown.push(designView(design));
-    return shown;
+    return shown('design', records.designs.list(), async (design) =>
+      design.owner === name ? designView(design) : undefined,
+    );
   });
   server.get<Params>('/v1/designs/:id', async (request) => {
     const design = await records.designs.require(request.params.id ?? '');
@@ -102,11 +103,9 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
   });
   server.get('/v1/licences', async (request) => {
     const name = user(request);
-    const shown = [];
-    for await (const [, licence] of records.licences.list()) {
-      if (licence.owner === name || licence.holder === name) shown.push(await licenceView(context, licence));
-    }
-    return shown;
+    return shown('licence', records.licences.list(), async (licence) =>
+      licence.owner === name || licence.holder === name ? licenceView(context, licence) : undefined,
+    );
   });
   server.get<Params>('/v1/licences/:id', async (request) => {
     const licence = await records.licences.require(request.params.id ?? '');
@@ -117,17 +116,13 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
   });
   server.get('/v1/machines', async (request) => {
     user(request);
-    const shown = [];
-    for await (const [, machine] of records.machines.list()) shown.push(machineView(context, machine));
-    return shown;
+    return shown('machine', records.machines.list(), async (machine) => machineView(context, machine));
   });
   server.get('/v1/prints', async (request) => {
     const name = user(request);
-    const shown = [];
-    for await (const [, print] of records.prints.list()) {
-      if (await ownsObject(context, print, name)) shown.push(await printView(context, print, name));
-    }
-    return shown;
+    return shown('print', records.prints.list(), async (print) =>
+      (await ownsObject(context, print, name)) ? printView(context, print, name) : undefined,
+    );
   });
   server.get<Params>('/v1/prints/:id', async (request) => {
     const print = await records.prints.require(request.params.id ?? '');
@@ -149,8 +144,10 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     return checks.show(request.params.id ?? '');
   });
   server.get('/v1/status', async (request) => {
-    user(request);
+    const name = user(request);
     return {
+      // What is left aside may name designs of all owners.
+      damagedRecords: isAdmin(name) ? context.damaged.list() : [],
       nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
       maintenance: context.maintenance.current ?? null,
       quarantine: [...context.quarantine].map(([role, reason]) => ({ role, reason })),
@@ -163,14 +160,14 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
   const { directory, records, ledger } = context;
   const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
 
+  const shown = listing(context);
   server.get('/v1/objects', async (request) => {
     const name = user(request);
-    const shown = [];
-    for await (const [, print] of records.prints.list()) {
-      if (print.object !== undefined && (await ownsObject(context, print, name)))
-        shown.push(await objectView(context, print.object, await isOwner(context, print, name)));
-    }
-    return shown;
+    return shown('print', records.prints.list(), async (print) =>
+      print.object !== undefined && (await ownsObject(context, print, name))
+        ? objectView(context, print.object, await isOwner(context, print, name))
+        : undefined,
+    );
   });
   /** Owner and holder see an object; others verify its certificate. */
   const requireOwn = async (request: FastifyRequest<Params>): Promise<string> => {
@@ -303,6 +300,23 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
         throw new MillraceError('E_NOT_FOUND', `no call ${method}`);
     }
   });
+}
+
+/** What `show` makes of each record; one with which it cannot be done is left out, and named in the status. */
+function listing({ damaged }: ControlContext) {
+  return async <T, V>(
+    table: string,
+    list: AsyncIterable<[string, T]>,
+    show: (record: T) => Promise<V | undefined>,
+  ): Promise<V[]> => {
+    const views: V[] = [];
+    for await (const [id, record] of list)
+      await damaged.attempt(table, id, async () => {
+        const view = await show(record);
+        if (view !== undefined) views.push(view);
+      });
+    return views;
+  };
 }
 
 /** Aborts when the caller's connection closes before it is answered, so that a long poll does not outlive it. */

@@ -4,6 +4,8 @@ import {
   boxNumberOf,
   checkMachine,
   licenceFact,
+  type Message,
+  type MessageOf,
   machineFact,
   registrationHash,
   type Signed,
@@ -12,14 +14,15 @@ import {
   type TransactionOf,
   verifyTransaction,
 } from '@millrace/protocol';
-import { coreHashOf, readManifest } from '@millrace/vault';
+import { contentKeysLength, coreHashOf, KEY_BYTES, readManifest } from '@millrace/vault';
 import { clearAlarm, requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
+import { requireRoom, requireSealedLength } from './limits.ts';
 import { setMaintenance } from './modes.ts';
 import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
-import { readLicence, seenRecord } from './records.ts';
+import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
 import { resumeLicence } from './resumes.ts';
 
 export interface Attachments {
@@ -147,10 +150,18 @@ async function addDesign(
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
   if (!equalBytes(manifest.owner, signer))
     throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
+  requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { records, boxes } = context;
   await boxes.requireHeld('keys', 'attachments', boxNumberOf(keys));
   // Proactive nodes and certificates want to see the administrator's word.
-  await records.users.require(keyName(signer));
+  const { document: registration } = await records.users.require(keyName(signer));
+  const added = () =>
+    new MillraceError('E_CONFLICT', 'this design was added already', { data: { design: body.design } });
+  if ((await records.designs.get(body.design)) !== undefined) throw added();
+  const announced = announcements({ transaction: bytes, registration, manifest: manifestBytes }, keys);
+  const { segments } = manifest;
+  const stored = storedEvent({ design: body.design, owner: keyName(signer), segments, transaction: bytes });
+  requireRoom([stored], [announced.keys, announced.segments]);
   // First: whoever finds the design finds its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
@@ -169,8 +180,7 @@ async function addDesign(
     transaction: bytes,
     pending: { manifest: manifestBytes, keys },
   });
-  if (!created)
-    throw new MillraceError('E_CONFLICT', 'this design was added already', { data: { design: body.design } });
+  if (!created) throw added();
   await announceDesign(context, body.design);
   return { design: body.design };
 }
@@ -180,14 +190,33 @@ function neutralName(design: string): string {
   return `design ${design.slice(0, 8)}`;
 }
 
+type Announced = Omit<MessageOf<'design.add'>, 'type' | 'keys'>;
+
+function announcements(announced: Announced, keys: Uint8Array) {
+  const common = { type: 'design.add' as const, ...announced };
+  return { keys: { ...common, keys }, segments: common } as { keys: Message; segments: Message };
+}
+
+/** What the ledger says when the segments node has stored a design. */
+export function storedEvent(record: Pick<DesignRecord, 'design' | 'owner' | 'segments' | 'transaction'>) {
+  return {
+    account: `design:${record.design}`,
+    type: 'stored' as const,
+    actor: record.owner,
+    body: { segments: record.segments },
+    evidence: [record.transaction],
+    eventId: `stored/${record.design}`,
+  };
+}
+
 /** Mails a new design to keys and segments; safe to repeat. */
 export async function announceDesign({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { pending, transaction, owner } = await records.designs.require(design);
   if (pending === undefined) return;
   const { document: registration } = await records.users.require(owner);
-  const common = { type: 'design.add' as const, transaction, registration, manifest: pending.manifest };
-  await mailbox.send('keys', `design/${design}`, { ...common, keys: pending.keys });
-  await mailbox.send('segments', `design/${design}`, common);
+  const { keys, segments } = announcements({ transaction, registration, manifest: pending.manifest }, pending.keys);
+  await mailbox.send('keys', `design/${design}`, keys);
+  await mailbox.send('segments', `design/${design}`, segments);
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
 }
 
@@ -230,7 +259,8 @@ async function grantLicence(
   if (!isSealingPoint(body.telemetryKey))
     throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is no point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
-  const created = await records.licences.create(licence, {
+  requireSealedLength('secret', secret, KEY_BYTES);
+  const record = {
     licence,
     design: body.design,
     owner: design.owner,
@@ -238,24 +268,30 @@ async function grantLicence(
     objects: body.objects,
     transaction: bytes,
     pending: secret,
-  });
+  };
+  requireRoom([await licensedEvent(context, record)], [{ type: 'licence.grant', transaction: bytes, secret }]);
+  const created = await records.licences.create(licence, record);
   if (!created) throw replay(licence);
   await announceLicence(context, licence);
   return { licence };
 }
 
-/** Writes a new licence to the ledger and mails its secret to the keys node; safe to repeat. */
-export async function announceLicence({ records, mailbox, ledger }: ControlContext, licence: string): Promise<void> {
-  const record = await records.licences.require(licence);
-  if (record.pending === undefined) return;
-  const terms = readLicence(record);
+async function licensedEvent({ records }: ControlContext, record: LicenceRecord) {
   const owner = await records.users.require(record.owner);
   const { core } = await records.designs.require(record.design);
-  await ledger.append({
-    ...licenceFact(terms, record.owner),
+  return {
+    ...licenceFact(readLicence(record), record.owner),
     evidence: [record.transaction, owner.document, core],
-    eventId: `licence/${licence}`,
-  });
+    eventId: `licence/${record.licence}`,
+  };
+}
+
+/** Writes a new licence to the ledger and mails its secret to the keys node; safe to repeat. */
+export async function announceLicence(context: ControlContext, licence: string): Promise<void> {
+  const { records, mailbox, ledger } = context;
+  const record = await records.licences.require(licence);
+  if (record.pending === undefined) return;
+  await ledger.append(await licensedEvent(context, record));
   await mailbox.send('keys', `licence/${licence}`, {
     type: 'licence.grant',
     transaction: record.transaction,

@@ -45,11 +45,14 @@ export class WorkBoard {
     }
   }
 
-  async #oldest({ records }: ControlContext, machine: string): Promise<PrintRecord | undefined> {
+  async #oldest({ records, damaged }: ControlContext, machine: string): Promise<PrintRecord | undefined> {
     const queued = this.#queuedOf(machine);
     let oldest: PrintRecord | undefined;
     for (const print of queued) {
-      const record = await records.prints.get(print);
+      let record: PrintRecord | undefined;
+      await damaged.attempt('print', print, async () => {
+        record = await records.prints.get(print);
+      });
       if (record?.state !== 'queued') queued.delete(print);
       else if (oldest === undefined || record.created < oldest.created) oldest = record;
     }

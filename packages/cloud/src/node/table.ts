@@ -1,4 +1,13 @@
-import { type Bytes, concatBytes, decodeCbor, encodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
+import {
+  type Bytes,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  parse,
+  toMillraceError,
+  utf8,
+} from '@millrace/base';
 import type { Store } from '@millrace/stores';
 import type { z } from 'zod';
 
@@ -8,8 +17,16 @@ export class Table<T> {
   readonly #prefix: Bytes;
   readonly #name: string;
   readonly #schema: z.ZodType<T>;
+  readonly #onDamaged: ((table: string, id: string, error: MillraceError) => void) | undefined;
 
-  constructor(store: Store, name: string, schema: z.ZodType<T>) {
+  /** @param onDamaged told of a record that cannot be read when records are listed; the others are listed all the same */
+  constructor(
+    store: Store,
+    name: string,
+    schema: z.ZodType<T>,
+    onDamaged?: (table: string, id: string, error: MillraceError) => void,
+  ) {
+    this.#onDamaged = onDamaged;
     this.#store = store;
     this.#name = name;
     this.#prefix = utf8(`${name}/`);
@@ -63,12 +80,24 @@ export class Table<T> {
   async *list(): AsyncGenerator<[string, T]> {
     const end = concatBytes(this.#prefix.subarray(0, -1), utf8('0')); // '0' follows '/'
     for await (const { key, value } of this.#store.range({ gte: this.#prefix, lt: end })) {
-      yield [new TextDecoder().decode(key.subarray(this.#prefix.length)), this.#decode(value)];
+      const id = new TextDecoder().decode(key.subarray(this.#prefix.length));
+      const record = this.#listed(id, value);
+      if (record !== undefined) yield [id, record];
     }
   }
 
   #key(id: string): Bytes {
     return concatBytes(this.#prefix, utf8(id));
+  }
+
+  #listed(id: string, bytes: Uint8Array): T | undefined {
+    try {
+      return this.#decode(bytes);
+    } catch (error) {
+      if (this.#onDamaged === undefined) throw error;
+      this.#onDamaged(this.#name, id, toMillraceError(error));
+      return undefined;
+    }
   }
 
   #decode(bytes: Uint8Array): T {

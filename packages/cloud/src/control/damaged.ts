@@ -1,0 +1,48 @@
+import { type Logger, MillraceError, toMillraceError } from '@millrace/base';
+
+/** A record that cannot be read, or that nothing can be done with. */
+export interface DamagedRecord {
+  readonly table: string;
+  readonly id: string;
+  readonly code: string;
+  readonly reason: string;
+}
+
+const MOST = 1_000;
+
+/**
+ * Records that control leaves aside, for the administrator to see in the status. One bad record is no reason to stop: all
+ * others are served. The record stays as it is, and is tried again at the next start.
+ */
+export class DamagedRecords {
+  readonly #records = new Map<string, DamagedRecord>();
+  readonly #logger: Logger;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  readonly add = (table: string, id: string, error: unknown): void => {
+    const key = `${table}/${id}`;
+    if (this.#records.has(key)) return;
+    const coded = toMillraceError(error);
+    this.#logger.error({ err: coded, table, id }, 'a record is left aside');
+    if (this.#records.size < MOST)
+      this.#records.set(key, { table, id, code: coded.code, reason: coded.message.slice(0, 300) });
+  };
+
+  list(): DamagedRecord[] {
+    return [...this.#records.values()];
+  }
+
+  /** Does something for one record. What may pass by itself, such as a full disk, is thrown: it is not the record's fault. */
+  async attempt(table: string, id: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      // A store that cannot be used fails for every record; E_STORE alone may be this one's bytes.
+      if (error instanceof MillraceError && error.retryable && error.code !== 'E_STORE') throw error;
+      this.add(table, id, error);
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import type { ControlContext } from './context.ts';
+import { announceDeletion } from './designs.ts';
+import { announceMaintenance } from './modes.ts';
+import { announcePermit, settleClaims } from './permits.ts';
+import { announceDesign, announceLicence } from './transactions.ts';
+
+/**
+ * What a killed process left half-done: claims first, then announcements; each is safe to repeat. A record with which it
+ * cannot be done is left aside.
+ */
+export async function finishInterrupted(context: ControlContext): Promise<void> {
+  const { records, damaged } = context;
+  await settleClaims(context);
+  for await (const [id, design] of records.designs.list())
+    if (design.pending) await damaged.attempt('design', id, () => announceDesign(context, id));
+  for await (const [id, design] of records.designs.list())
+    if (design.deletion?.announced === false) await damaged.attempt('design', id, () => announceDeletion(context, id));
+  for await (const [id, design] of records.designs.list())
+    if (design.setting?.announced === false)
+      await damaged.attempt('design', id, () => announceMaintenance(context, id));
+  for await (const [id, licence] of records.licences.list())
+    if (licence.pending) await damaged.attempt('licence', id, () => announceLicence(context, id));
+  for await (const [id, print] of records.prints.list())
+    if (print.permit?.announced === false) await damaged.attempt('print', id, () => announcePermit(context, id));
+}

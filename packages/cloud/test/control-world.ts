@@ -1,0 +1,151 @@
+import {
+  type Bytes,
+  concatBytes,
+  fromHex,
+  Serial,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  toHex,
+  utf8,
+} from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName, seal } from '@millrace/identity';
+import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
+import {
+  type Directory,
+  type Machine,
+  registrationHash,
+  sha256,
+  signTransaction,
+  type Transaction,
+} from '@millrace/protocol';
+import { MemoryStore, StoreQueue } from '@millrace/stores';
+import { prepareDesign } from '@millrace/vault';
+import type { ControlContext } from '../src/control/context.ts';
+import { DamagedRecords } from '../src/control/damaged.ts';
+import { Mailbox } from '../src/control/mailbox.ts';
+import { openRecords } from '../src/control/records.ts';
+import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
+
+type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
+
+/** A control node's records, ledger and mailbox in memory, and users that sign. */
+export async function controlWorld() {
+  const keys = {
+    admin: generateUserKey(),
+    owner: generateUserKey(),
+    holder: generateUserKey(),
+    control: generateP256Key(),
+    segments: generateP256Key(),
+    keys: generateP256Key(),
+    permit: generateP256Key(),
+  };
+  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+  const signer = ed25519NoteSigner('test.example/log', systemRandom(32));
+  const ledger = await openLedger({ store: new MemoryStore(), signer, origin: 'test.example/log', clock: systemClock });
+  const directory: Directory = {
+    version: 1,
+    installation: toHex(systemRandom(16)),
+    name: 'test',
+    authority: 'none',
+    nodes: {
+      control: node(keys.control),
+      segments: node(keys.segments),
+      keys: node(keys.keys),
+      distribution: node(keys.control),
+    },
+    permitKey: toHex(keys.permit.publicKey),
+    logKey: ledger.logKey,
+    adminKey: toHex(keys.admin.publicKey),
+  };
+  const store = new MemoryStore();
+  const damaged = new DamagedRecords(silentLogger);
+  const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
+  const queued: string[] = [];
+  const context: ControlContext = {
+    directory,
+    clock: systemClock,
+    logger: silentLogger,
+    records: openRecords(store, damaged.add),
+    damaged,
+    ledger,
+    mailbox: new Mailbox(queue, directory, keys.control),
+    permitKey: keys.permit,
+    progress: new Map(),
+    seen: new Map(),
+    machinesSeen: new Map(),
+    quarantine: new Map(),
+    maintenance: {},
+    serialOf: () => new Serial(),
+    queued: (_machine, print) => void queued.push(print),
+  };
+
+  const submit = async (who: 'admin' | 'owner' | 'holder', body: Body<Transaction>, attachments: Attachments = {}) => {
+    const now = systemClock.now();
+    const document = { ...body, id: systemRandom(16), issued: now, expires: now + 600_000 } as Transaction;
+    const bytes = await signTransaction(keys[who], directory.installation, document);
+    return handleTransaction(context, bytes, attachments, keyName(keys[who].publicKey));
+  };
+  for (const user of ['owner', 'holder'] as const)
+    await submit('admin', { type: 'user.register', publicKey: keys[user].publicKey, name: user });
+
+  const prepare = async (bytes = 40_000) => {
+    const prepared = await prepareDesign(oneOf(systemRandom(bytes)), {
+      kind: 'binary',
+      sink: () => undefined,
+      describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
+    });
+    const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.designId));
+    return { ...prepared, keys: await seal(keys.keys.publicKey, info, prepared.ceks) };
+  };
+  const addDesign = async (prepared: { designId: string; manifest: Bytes; keys: Bytes }) => {
+    const { designId: design, manifest, keys: sealed } = prepared;
+    const hashes = { manifestHash: sha256(manifest), keysHash: sha256(sealed) };
+    await submit('owner', { type: 'design.add', design, ...hashes }, { manifest, keys: sealed });
+    return design;
+  };
+  const addMachine = async (): Promise<Machine> => {
+    const { publicKey } = generateP256Key();
+    const machine: Machine = {
+      machine: keyName(publicKey),
+      publicKey,
+      serial: `SN-${toHex(systemRandom(4))}`,
+      kind: 'virtual',
+      profile: { factor: 1 },
+    };
+    await submit('admin', { type: 'machine.register', machine });
+    return machine;
+  };
+  const grant = async (
+    design: string,
+    machines: readonly Machine[],
+    { objects = 3, secret = systemRandom(32 + 81) }: { objects?: number; secret?: Bytes } = {},
+  ): Promise<string> => {
+    const now = systemClock.now();
+    const named = machines.map((machine) => ({ machine: machine.machine, registration: registrationHash(machine) }));
+    const { licence = '' } = await submit(
+      'owner',
+      {
+        type: 'licence.grant',
+        design,
+        objects,
+        machines: named,
+        materials: [],
+        notBefore: now - 1,
+        notAfter: now + 3_600_000,
+        holder: keys.holder.publicKey,
+        secretHash: sha256(secret),
+      },
+      { secret },
+    );
+    return licence;
+  };
+  const print = async (licence: string, { machine }: Machine): Promise<string> =>
+    (await submit('holder', { type: 'print.request', licence, machine })).print ?? '';
+
+  return { context, keys, store, queue, queued, submit, prepare, addDesign, addMachine, grant, print };
+}
+
+async function* oneOf(bytes: Bytes) {
+  yield bytes;
+}

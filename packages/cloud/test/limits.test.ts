@@ -1,0 +1,142 @@
+import { encodeCbor, systemRandom, toHex, utf8 } from '@millrace/base';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { finishInterrupted } from '../src/control/interrupted.ts';
+import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
+import { WorkBoard } from '../src/control/work.ts';
+import { controlWorld } from './control-world.ts';
+
+type World = Awaited<ReturnType<typeof controlWorld>>;
+let world: World;
+beforeEach(async () => {
+  world = await controlWorld();
+});
+
+async function all<T>(list: AsyncIterable<[string, T]>): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const [id] of list) ids.push(id);
+  return ids;
+}
+const depth = async () => (await world.queue.depth('keys')) + (await world.queue.depth('segments'));
+
+/** Nothing of it is written down, and control starts again. */
+async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<void> {
+  const { records } = world.context;
+  const before = [
+    await all(records.designs.list()),
+    await all(records.privates.list()),
+    await all(records.licences.list()),
+  ];
+  const mail = await depth();
+  await expect(attempt).rejects.toMatchObject({ code });
+  expect([
+    await all(records.designs.list()),
+    await all(records.privates.list()),
+    await all(records.licences.list()),
+  ]).toEqual(before);
+  expect(await depth()).toBe(mail);
+  await finishInterrupted(world.context);
+  expect(world.context.damaged.list()).toEqual([]);
+}
+
+describe('what is refused leaves no record', () => {
+  it('a design with 33 MiB of keys, with one key too many, with none', async () => {
+    const prepared = await world.prepare();
+    for (const keys of [systemRandom(33 << 20), systemRandom(prepared.keys.length + 200), systemRandom(32)])
+      await leavesNothing(world.addDesign({ ...prepared, keys }), 'E_INPUT');
+    await world.addDesign(prepared);
+    expect(await depth()).toBe(2);
+  });
+
+  it('a design that was added already', async () => {
+    const prepared = await world.prepare();
+    await world.addDesign(prepared);
+    await leavesNothing(world.addDesign(prepared), 'E_CONFLICT');
+  });
+
+  it('a licence that names a machine twice, or a thousand times, or too many machines', async () => {
+    const design = await world.addDesign(await world.prepare());
+    const machine = await world.addMachine();
+    for (const count of [2, 1_000]) {
+      const same = new Array<typeof machine>(count).fill(machine);
+      await leavesNothing(world.grant(design, same), 'E_INPUT');
+    }
+    const many = Array.from({ length: 201 }, () => ({ ...machine, machine: toHex(systemRandom(16)) }));
+    await leavesNothing(world.grant(design, many), 'E_INPUT');
+  });
+
+  it('a licence whose sealed secret is longer than a secret', async () => {
+    const design = await world.addDesign(await world.prepare());
+    const machine = await world.addMachine();
+    await leavesNothing(world.grant(design, [machine], { secret: systemRandom(20 << 20) }), 'E_INPUT');
+  });
+
+  it('but the longest licence there can be is granted', async () => {
+    const design = await world.addDesign(await world.prepare());
+    const machines: Awaited<ReturnType<World['addMachine']>>[] = [];
+    for (let i = 0; i < 200; i++) machines.push(await world.addMachine());
+    expect(await world.grant(design, machines)).toMatch(/^[0-9a-f]{32}$/);
+  });
+});
+
+describe('one bad record', () => {
+  const bytes = systemRandom(8);
+  const design = (id: string, keys = systemRandom(100)): DesignRecord => ({
+    design: id,
+    owner: id,
+    ownerKey: new Uint8Array(33),
+    name: 'a design',
+    kind: 'binary',
+    size: 1,
+    segments: 1,
+    contentMac: new Uint8Array(32),
+    state: 'uploading',
+    transaction: bytes,
+    pending: { manifest: bytes, keys },
+  });
+  const id = (digit: number) => String(digit).repeat(32);
+
+  it('does not keep control from starting: it is left aside and named, the others go on', async () => {
+    const { context, store, queue } = world;
+    const { records } = context;
+    await records.designs.create(id(1), design(id(1), systemRandom(33 << 20)));
+    await store.put(utf8(`design/${id(2)}`), encodeCbor({ design: 'nonsense' }));
+    await records.designs.create(id(3), design(id(3)));
+    await records.claims.create(`${id(4)}/1`, { print: id(5) });
+    await store.put(utf8(`print/${id(6)}`), systemRandom(30));
+
+    await finishInterrupted(context);
+    await new WorkBoard().load(context);
+    expect(context.damaged.list().map(({ table, id: name, code }) => [table, name, code])).toEqual(
+      expect.arrayContaining([
+        ['design', id(1), 'E_TOO_LARGE'],
+        ['design', id(2), 'E_STORE'],
+        ['claim', `${id(4)}/1`, 'E_NOT_FOUND'],
+        ['print', id(6), 'E_STORE'],
+      ]),
+    );
+    expect(context.damaged.list()).toHaveLength(4);
+    expect(await queue.depth('segments')).toBe(1); // the third design's
+    expect((await records.designs.get(id(3)))?.pending).toBeUndefined();
+  });
+
+  it('is left out of lists, and of the work of its machine', async () => {
+    const { context, store } = world;
+    const { records } = context;
+    const machine = id(7);
+    const print = (name: string, created: number): PrintRecord => {
+      const common = { licence: id(1), design: id(1), holder: id(1), transaction: bytes };
+      return { print: name, machine, created, state: 'queued', ...common };
+    };
+    for (const [name, created] of [
+      [id(1), 1],
+      [id(2), 2],
+    ] as const)
+      await records.prints.create(name, print(name, created));
+    const board = new WorkBoard();
+    await board.load(context);
+    await store.put(utf8(`print/${id(1)}`), systemRandom(30));
+    expect((await board.next(context, machine, 0, new AbortController().signal))?.print).toBe(id(2));
+    expect(await all(records.prints.list())).toEqual([id(2)]);
+    expect(context.damaged.list()).toMatchObject([{ table: 'print', id: id(1), code: 'E_STORE' }]);
+  });
+});
