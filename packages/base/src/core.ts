@@ -5,3 +5,4 @@ export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
+export * from './memory.ts';

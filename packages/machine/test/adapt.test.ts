@@ -1,7 +1,9 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Adaptation, type Level, levelsOf } from '../src/agent/adapt.ts';
 import { Ahead } from '../src/agent/ahead.ts';
+import type { MachineConfig } from '../src/agent/config.ts';
+import { createTables, type TableModules } from '../src/agent/table-time.ts';
 
 const SLOW = 8_000;
 const full: Level = { order: 24, suite: 'keccak256' };
@@ -170,5 +172,21 @@ describe('what is ahead', () => {
     for (let at = 0; at < 5; at++) ahead.taken(at); // into its buffer
     for (let at = 1; at <= 8; at++) ahead.taken(at * 4_000);
     expect(ahead.lasts(5)).toBe(20_000);
+  });
+});
+
+describe('memory', () => {
+  it('is what the container of the agent leaves, not what is free on the computer', () => {
+    const config = { data: '/nowhere', agent: { order: 'auto', suite: 'auto', slowTableMs: SLOW } } as MachineConfig;
+    const modules = { clock: { now: () => 0, monotonic: () => 0 } } as TableModules;
+    const available = vi.spyOn(process, 'availableMemory');
+    try {
+      available.mockReturnValue(50e6);
+      expect(createTables(config, modules).wanted.order).toBe(16);
+      available.mockReturnValue(8e9);
+      expect(createTables(config, modules).wanted.order).toBe(24);
+    } finally {
+      available.mockRestore();
+    }
   });
 });

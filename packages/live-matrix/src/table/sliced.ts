@@ -1,5 +1,4 @@
-import { freemem } from 'node:os';
-import { MillraceError } from '@millrace/base/core';
+import { availableMemory, MillraceError } from '@millrace/base/core';
 import type { Candidates } from '../code/solve.ts';
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
@@ -15,6 +14,9 @@ import { PART_ENDS, partCapacity, type Table, tableParts } from './table.ts';
  * Tables of orders up to 32, in slices: one table of order 24 for each 2^24 neighbouring values, by the low 24 bits of their
  * codes. Each slice has about one candidate for a code; hashing that again tells whether all of the code agrees.
  */
+
+/** A tenth of the memory is left to others. */
+const SHARE = 0.9;
 
 export interface SlicedOptions {
   /** 17 to 32: how many values there are, and how many bits a code has. */
@@ -56,7 +58,10 @@ export function slicedTableBytes(slices: number, sliceOrder: TableOrder = 24): n
  * @param memory bytes that it may take; what the system has available when left out
  * @throws {MillraceError} E_MEMORY when it takes more; E_INPUT, E_ENGINE
  */
-export async function createSlicedTable(options: SlicedOptions, memory = availableMemory()): Promise<SlicedTable> {
+export async function createSlicedTable(
+  options: SlicedOptions,
+  memory = Math.floor(SHARE * availableMemory()),
+): Promise<SlicedTable> {
   const plan = planOf(options);
   const bytes = slicedTableBytes(plan.sliceCount, plan.sliceOrder);
   if (bytes > memory) {
@@ -207,12 +212,6 @@ class Found {
     for (const [i, values] of this.#values.entries()) starts[i + 1] = (starts[i] ?? 0) + values.length;
     return { starts, values: Uint32Array.from(this.#values.flatMap((values) => values.sort((a, b) => a - b))) };
   }
-}
-
-/** In Node versions that know it, what a container allows counts too. A tenth is left to others. */
-function availableMemory(): number {
-  const available = typeof process.availableMemory === 'function' ? process.availableMemory() : freemem();
-  return Math.floor(0.9 * available);
 }
 
 function gigabytes(bytes: number): string {

@@ -1,6 +1,5 @@
-import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, type Logger, MillraceError, type RandomSource, wipe } from '@millrace/base';
+import { availableMemory, type Clock, type Logger, MillraceError, type RandomSource, wipe } from '@millrace/base';
 import {
   type createReceiver,
   type Receiver,
@@ -66,7 +65,7 @@ class MeasuredTables implements Tables {
   #dirty = false;
 
   constructor(config: MachineConfig, modules: TableModules) {
-    const { clock, freeBytes = freemem } = modules;
+    const { clock, freeBytes = availableMemory } = modules;
     this.#settings = config.agent;
     this.#modules = modules;
     this.#path = join(config.data, 'table.json');
