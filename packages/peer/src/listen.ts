@@ -6,8 +6,10 @@ import type { Responder } from './greeting.ts';
 import { socketChannel } from './socket-channel.ts';
 import { Talk } from './talk.ts';
 
-/** Connections that may be getting to know us at once; more are closed. */
+/** Connections that may be getting to know us at once: the next one takes the place of the oldest that says nothing. */
 const MAX_CALLERS = 8;
+/** Within this time a caller has to say something. */
+const SILENT_MS = 5_000;
 const GREETING_MS = 30_000;
 /** How long a refused caller may take to read that it was. */
 const PARTING_MS = 5_000;
@@ -26,6 +28,8 @@ export interface ListenOptions {
   readonly responder: Responder;
   readonly signal?: AbortSignal;
   readonly logger?: Logger;
+  /** How long a caller may say nothing, ms. */
+  readonly silentMs?: number;
   /** Somebody called who is not the one. */
   readonly onRefused?: (address: string, error: MillraceError) => void;
 }
@@ -38,8 +42,9 @@ export interface Listening {
 
 /** @throws {MillraceError} E_INPUT, E_CONFLICT when one cannot listen there */
 export async function listenForPeer(options: ListenOptions): Promise<Listening> {
-  const { at, responder, signal, logger = silentLogger } = options;
-  const callers = new Set<Socket>();
+  const { at, responder, signal, logger = silentLogger, silentMs = SILENT_MS } = options;
+  /** In the order of their coming. */
+  const callers = new Map<Socket, { readonly talk: Talk; refused: boolean }>();
   const server = createServer({ allowHalfOpen: true });
   let settle: { resolve(peer: Peer): void; reject(error: unknown): void } | undefined;
   const peer = new Promise<Peer>((resolve, reject) => {
@@ -51,7 +56,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     settle = undefined;
     signal?.removeEventListener('abort', onAbort);
     server.close();
-    for (const socket of callers) if (socket !== keep) socket.destroy();
+    for (const socket of callers.keys()) if (socket !== keep) socket.destroy();
   };
   const onAbort = () => {
     settle?.reject(new MillraceError('E_STREAM_STOPPED', 'nobody is waited for any more', { cause: signal?.reason }));
@@ -61,6 +66,9 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
   const greet = async (socket: Socket) => {
     const address = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
     const talk = new Talk(socketChannel(socket));
+    const caller = { talk, refused: false };
+    callers.set(socket, caller);
+    const silent = setTimeout(() => !talk.heard && socket.destroy(), silentMs);
     const late = setTimeout(() => socket.destroy(), GREETING_MS);
     try {
       const secret = await responder.respond(talk);
@@ -73,6 +81,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
       const why = toMillraceError(error);
       logger.info({ err: why, address }, 'a caller was refused');
       options.onRefused?.(address, why);
+      caller.refused = true;
       await talk.refuse();
       setTimeout(() => socket.destroy(), PARTING_MS).unref();
       callers.delete(socket);
@@ -80,14 +89,24 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
       settle?.reject(new MillraceError('E_STREAM_AUTH', 'too many wrong codes; nobody was let in'));
       close();
     } finally {
+      clearTimeout(silent);
       clearTimeout(late);
     }
   };
 
+  /** Whoever only holds a connection must not keep the right one out: the one that has been idle longest goes. */
+  const makeRoom = () => {
+    const all = [...callers];
+    const [socket] = all.find(([, { talk, refused }]) => refused || !talk.heard) ?? all[0] ?? [];
+    if (socket === undefined) return;
+    callers.delete(socket);
+    socket.destroy();
+  };
+
   server.on('connection', (socket) => {
     socket.on('error', () => undefined); // its channel says so
-    if (settle === undefined || callers.size >= MAX_CALLERS) return void socket.destroy();
-    callers.add(socket);
+    if (settle === undefined) return void socket.destroy();
+    if (callers.size >= MAX_CALLERS) makeRoom();
     void greet(socket);
   });
   await new Promise<void>((resolve, reject) => {

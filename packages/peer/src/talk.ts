@@ -10,6 +10,7 @@ export class Talk {
   readonly #channel: LiveChannel;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #heard = false;
 
   constructor(channel: LiveChannel) {
     this.#channel = channel;
@@ -19,11 +20,17 @@ export class Talk {
     this.#writer.closed.catch(() => undefined);
   }
 
+  /** The other end has said something. */
+  get heard(): boolean {
+    return this.#heard;
+  }
+
   /** @throws {MillraceError} E_STREAM_AUTH when the other end refused, E_STREAM_CUT, E_FRAME_FORMAT */
   async hear(): Promise<Bytes> {
     const { value } = await this.#reader.read();
     if (value === undefined) throw new MillraceError('E_STREAM_CUT', 'the other end closed the connection');
     if (value.length > MAX_GREETING_BYTES) throw notUnderstood();
+    this.#heard = true;
     if (value.length === 1 && value[0] === REFUSED) throw new MillraceError('E_STREAM_AUTH', 'the other end refused');
     return new Uint8Array(value);
   }

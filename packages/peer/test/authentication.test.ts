@@ -244,6 +244,61 @@ describe('on the way', () => {
   });
 });
 
+describe('a listener whose port others hold', () => {
+  async function hold(port: number, first?: Uint8Array): Promise<{ closed: Promise<void> }> {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    socket.resume();
+    await new Promise((resolve) => socket.once('connect', resolve));
+    if (first !== undefined) socket.write(first);
+    return { closed };
+  }
+  const [sending, receiving] = [generateP256Key(), generateP256Key()];
+  const responder = () => keyResponder({ key: receiving, peer: keyName(sending.publicKey) });
+  const caller = () => keyCaller({ key: sending, peer: keyName(receiving.publicKey) });
+
+  it.each([
+    ['say nothing', undefined],
+    ['say half a message', new Uint8Array([0, 0, 1, 0, 77])],
+    ['are refused and stay', withLength(encodeGreeting('code', random(96)))],
+  ])('lets the right one in while many %s; the oldest of them goes', async (_, first) => {
+    const listening = await listen(responder(), { silentMs: 3_600_000 });
+    const held: { closed: Promise<void> }[] = [];
+    for (let i = 0; i < 20; i++) held.push(await hold(listening.port, first));
+    const peer = await connectToPeer({ to: here(listening.port), caller: caller() });
+    expect((await listening.peer).secret).toEqual(peer.secret);
+    await Promise.all(held.map(({ closed }) => closed));
+    await peer.channel.writable.abort();
+  });
+
+  it('does not let newcomers that say nothing take the place of one that is being greeted', async () => {
+    const listening = await listen(responder(), { silentMs: 3_600_000 });
+    let flooded = false;
+    const way = await between(listening.port, (piece, from) => {
+      if (from === 'listener' && !flooded) {
+        flooded = true;
+        for (let i = 0; i < 20; i++) void hold(listening.port);
+      }
+      return piece;
+    });
+    const peer = await connectToPeer({ to: here(way.port), caller: caller() });
+    expect((await listening.peer).secret).toEqual(peer.secret);
+    expect(flooded).toBe(true);
+    await peer.channel.writable.abort();
+    way.close();
+  });
+
+  it('closes a connection that says nothing for too long, and waits on', async () => {
+    const listening = await listen(responder(), { silentMs: 50 });
+    await (await hold(listening.port)).closed;
+    await (await hold(listening.port, new Uint8Array([0, 0, 1, 0, 77]))).closed;
+    const peer = await connectToPeer({ to: here(listening.port), caller: caller() });
+    await listening.peer;
+    await peer.channel.writable.abort();
+  });
+});
+
 describe('decoders', () => {
   it('messages come out whole, in whatever pieces they came', () => {
     const messages = fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { maxLength: 8 });
