@@ -1,26 +1,18 @@
-import {
-  type Bytes,
-  concatBytes,
-  fromHex,
-  Serial,
-  silentLogger,
-  systemClock,
-  systemRandom,
-  toHex,
-  utf8,
-} from '@millrace/base';
+import { type Bytes, Serial, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName, seal } from '@millrace/identity';
 import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
 import {
+  contentKeysInfo,
   type Directory,
   type Machine,
   registrationHash,
+  SEALED_SECRET_BYTES,
   sha256,
   signTransaction,
   type Transaction,
 } from '@millrace/protocol';
 import { MemoryStore, StoreQueue } from '@millrace/stores';
-import { prepareDesign } from '@millrace/vault';
+import { coreHashOf, prepareDesign } from '@millrace/vault';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
@@ -28,6 +20,12 @@ import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
 
 type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
+
+export interface GrantOptions {
+  readonly objects?: number;
+  readonly secret?: Bytes;
+  readonly materials?: string[];
+}
 
 /** A control node's records, ledger and mailbox in memory, and users that sign. */
 export async function controlWorld() {
@@ -92,10 +90,11 @@ export async function controlWorld() {
   const prepare = async (bytes = 40_000) => {
     const prepared = await prepareDesign(oneOf(systemRandom(bytes)), {
       kind: 'binary',
+      owner: keys.owner.publicKey,
       sink: () => undefined,
       describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
     });
-    const info = concatBytes(utf8('millrace/v1/content-keys/'), fromHex(prepared.designId));
+    const info = contentKeysInfo(prepared.designId, keys.owner.publicKey);
     return { ...prepared, keys: await seal(keys.keys.publicKey, info, prepared.ceks) };
   };
   const addDesign = async (prepared: { designId: string; manifest: Bytes; keys: Bytes }) => {
@@ -119,22 +118,29 @@ export async function controlWorld() {
   const grant = async (
     design: string,
     machines: readonly Machine[],
-    { objects = 3, secret = systemRandom(32 + 81) }: { objects?: number; secret?: Bytes } = {},
+    { objects = 3, secret = systemRandom(32 + 81), materials = [] }: GrantOptions = {},
   ): Promise<string> => {
     const now = systemClock.now();
-    const named = machines.map((machine) => ({ machine: machine.machine, registration: registrationHash(machine) }));
+    const named = machines.map((machine) => ({
+      machine: machine.machine,
+      registration: registrationHash(machine),
+      secret: systemRandom(SEALED_SECRET_BYTES),
+    }));
+    const { core } = await context.records.designs.require(design);
     const { licence = '' } = await submit(
       'owner',
       {
         type: 'licence.grant',
         design,
+        core: coreHashOf(core),
         objects,
         machines: named,
-        materials: [],
+        materials,
         notBefore: now - 1,
         notAfter: now + 3_600_000,
         holder: keys.holder.publicKey,
         secretHash: sha256(secret),
+        telemetryKey: keys.permit.publicKey,
       },
       { secret },
     );

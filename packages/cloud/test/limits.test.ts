@@ -1,6 +1,7 @@
 import { encodeCbor, systemRandom, toHex, utf8 } from '@millrace/base';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
+import { requireRoom } from '../src/control/limits.ts';
 import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
 import { WorkBoard } from '../src/control/work.ts';
 import { controlWorld } from './control-world.ts';
@@ -70,11 +71,28 @@ describe('what is refused leaves no record', () => {
     await leavesNothing(world.grant(design, [machine], { secret: systemRandom(20 << 20) }), 'E_INPUT');
   });
 
+  it('anything of which an event or a message would be too long', () => {
+    const event = {
+      account: `licence:${'1'.repeat(32)}`,
+      type: 'licensed',
+      actor: 'a',
+      body: {},
+      evidence: systemRandom(65_000),
+      eventId: 'licence/1',
+    } as const;
+    requireRoom([event], []);
+    const longer = { ...event, evidence: systemRandom(65_400) };
+    expect(() => requireRoom([event, longer], [])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
+    const message = { type: 'vault', message: systemRandom(33 << 20) } as const;
+    expect(() => requireRoom([], [message])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
+  });
+
   it('but the longest licence there can be is granted', async () => {
     const design = await world.addDesign(await world.prepare());
     const machines: Awaited<ReturnType<World['addMachine']>>[] = [];
     for (let i = 0; i < 200; i++) machines.push(await world.addMachine());
-    expect(await world.grant(design, machines)).toMatch(/^[0-9a-f]{32}$/);
+    const materials = Array.from({ length: 100 }, (_, i) => `${i}`.padEnd(64, '材'));
+    expect(await world.grant(design, machines, { materials })).toMatch(/^[0-9a-f]{32}$/);
   });
 });
 
@@ -85,6 +103,8 @@ describe('one bad record', () => {
     owner: id,
     ownerKey: new Uint8Array(33),
     name: 'a design',
+    core: bytes,
+    custody: 'owner',
     kind: 'binary',
     size: 1,
     segments: 1,
@@ -98,6 +118,8 @@ describe('one bad record', () => {
   it('does not keep control from starting: it is left aside and named, the others go on', async () => {
     const { context, store, queue } = world;
     const { records } = context;
+    for (const user of [id(1), id(3)])
+      await records.users.create(user, { user, name: 'u', publicKey: new Uint8Array(33), document: bytes });
     await records.designs.create(id(1), design(id(1), systemRandom(33 << 20)));
     await store.put(utf8(`design/${id(2)}`), encodeCbor({ design: 'nonsense' }));
     await records.designs.create(id(3), design(id(3)));

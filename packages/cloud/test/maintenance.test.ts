@@ -78,10 +78,11 @@ async function addDesign(playbook: Playbook, cells: CellStore): Promise<void> {
   };
   const { manifest, ceks, designId } = await prepareDesign(content(), {
     kind: 'binary',
+    owner: new Uint8Array(33).fill(2),
     sink: (_, bytes) => void sealed.push(new Uint8Array(bytes)),
     describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
   });
-  await playbook.addDesign({ manifest, owner: new Uint8Array(33).fill(2), ceks });
+  await playbook.addDesign({ manifest, keys: ceks });
   const read = readManifest(manifest);
   for (let from = 0; from < SEGMENTS; from += 256) {
     const want = { design: Buffer.from(designId, 'hex'), from, count: Math.min(256, SEGMENTS - from) };
