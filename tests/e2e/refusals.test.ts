@@ -236,9 +236,11 @@ describe('certificates and roles', () => {
 
 describe('uploads', () => {
   let prepared: PreparedDesign;
-  const uploads = (method: string, path: string, body?: Uint8Array) =>
-    world.call('distribution', 'owner', {
+  let ticket = '';
+  const uploads = (method: string, path: string, body?: Uint8Array, caller: Caller = 'owner') =>
+    world.call('distribution', caller, {
       method,
+      headers: ticket === '' ? {} : { 'millrace-ticket': ticket },
       path: `/v1/uploads/${path}`,
       ...(body === undefined ? {} : { body }),
     });
@@ -267,11 +269,19 @@ describe('uploads', () => {
   it('of a wrong size, number or name are refused', async () => {
     prepared = await announced();
     const { design } = prepared.state;
+    const segment = systemRandom(16_386);
+    expect(refusalOf(await uploads('PUT', `${design}/0`, segment))).toBe('403 E_FORBIDDEN');
+    expect(refusalOf(await get('operator', `/v1/designs/${design}/ticket`))).toBe('403 E_FORBIDDEN');
+    ({ ticket } = JSON.parse((await get('owner', `/v1/designs/${design}/ticket`)).text) as { ticket: string });
+    for (const caller of ['operator', 'admin'] as const)
+      expect(refusalOf(await uploads('PUT', `${design}/0`, segment, caller)), caller).toBe('403 E_FORBIDDEN');
+    expect(refusalOf(await uploads('PUT', `${toHex(systemRandom(16))}/0`, segment))).toBe('403 E_FORBIDDEN');
+    expect(refusalOf(await uploads('PUT', `${design}/10`, segment))).toBe('400 E_INPUT');
     expect(refusalOf(await uploads('PUT', `${design}/0`, systemRandom(16_385)))).toBe('400 E_INPUT');
     expect(refusalOf(await uploads('PUT', `${design}/0`, systemRandom(70_000)))).toBe('413 E_TOO_LARGE');
     expect(refusalOf(await uploads('PUT', `${design}/-1`, systemRandom(16_386)))).toBe('400 E_INPUT');
     expect(refusalOf(await uploads('PUT', `${design}/1e9`, systemRandom(16_386)))).toBe('400 E_INPUT');
-    expect(refusalOf(await uploads('PUT', '..%2F..%2Fx/0', systemRandom(16_386)))).toBe('400 E_INPUT');
+    expect(refusalOf(await uploads('PUT', '..%2F..%2Fx/0', systemRandom(16_386)))).toBe('403 E_FORBIDDEN');
     expect(refusalOf(await uploads('PUT', `${design}/0`))).toBe('400 E_INPUT');
   });
 

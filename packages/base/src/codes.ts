@@ -54,6 +54,13 @@ export const errorCodes = {
   ),
   E_TIMEOUT: code(504, 5, true, 'An answer did not come in time.', 'See `millrace status`; try again.'),
   E_TOO_LARGE: code(413, 2, false, 'The input is larger than its limit.', 'Send less; the message names the limit.'),
+  E_QUOTA: code(
+    429,
+    3,
+    false,
+    'More than one user may have of it at a time.',
+    'Wait until some of it is done, or delete what is not wanted; the message names the limit.',
+  ),
   E_DISK_FULL: code(507, 5, true, 'The disk is full.', 'Free some space; nothing was changed.'),
   E_READ_ONLY: code(
     507,

@@ -180,6 +180,7 @@ export class FakeCloud {
     if (kind === 'designs') {
       if (id === '') return [...this.designs.values()].map(({ view }) => view);
       const { view, manifest } = required(this.designs.get(id));
+      if (what === 'ticket') return { ticket: 'AAAA' };
       if (what === 'private') return required(manifest.private);
       if (what === 'uploaded') view.state = 'stored';
       return view;

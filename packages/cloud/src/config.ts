@@ -11,6 +11,7 @@ import {
   openDirectory,
 } from '@millrace/protocol';
 import { z } from 'zod';
+import { DEFAULT_STAGING, type StagingSettings, stagingSchema } from './distribution/staging.ts';
 import { budgetSchema } from './keys/budget.ts';
 import type { MaintenanceSettings } from './keys/maintenance.ts';
 import type { BoxPeriod } from './node/own-boxes.ts';
@@ -68,6 +69,8 @@ const settingsSchema = z.strictObject({
       afterStartMs: z.number().int().min(0),
     })
     .optional(),
+  /** Distribution node: how much is staged at a time. */
+  staging: stagingSchema.optional(),
 });
 
 /** After every start and once an hour; every cell is read once a day. */
@@ -95,6 +98,7 @@ export interface NodeConfig {
   readonly boxes: { readonly [use in BoxUse]: BoxPeriod };
   readonly chaffPercent: number;
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
+  readonly staging: StagingSettings;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek'): Promise<Bytes>;
 }
@@ -140,6 +144,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       },
       chaffPercent: settings.chaffPercent ?? 0,
       checks: settings.checks ?? DEFAULT_CHECKS,
+      staging: settings.staging ?? DEFAULT_STAGING,
       secret: read,
     };
   } finally {

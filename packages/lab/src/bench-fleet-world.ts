@@ -82,6 +82,7 @@ export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
       attachments: { periodMs: 3_600_000, retentionMs: 86_400_000 },
     },
     chaffPercent: 0,
+    staging: { designsPerOwner: 1, bytesPerOwner: 1e9, bytes: 1e9 },
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
     secret: () => Promise.reject(new Error('the bench has no such secret')),
   };

@@ -250,6 +250,15 @@ const boxKeySchema = z.strictObject({
   expires: common.expires,
 });
 
+const uploadTicketSchema = z.strictObject({
+  type: z.literal('upload.ticket'),
+  ...common,
+  design: identifier,
+  /** `keyName` of the owner's key. */
+  owner: identifier,
+  segments: z.number().int().positive(),
+});
+
 export type Transaction = z.output<typeof transactionSchema>;
 export type TransactionOf<T extends Transaction['type']> = Extract<Transaction, { type: T }>;
 export type MachineDocument = z.output<typeof machineDocumentSchema>;
@@ -257,6 +266,7 @@ export type PermitRequest = z.output<typeof requestPermit>;
 export type MachineReport = z.output<typeof machineReport>;
 export type Permit = z.output<typeof permitSchema>;
 export type BoxKey = z.output<typeof boxKeySchema>;
+export type UploadTicket = z.output<typeof uploadTicketSchema>;
 
 /** A document whose signature has been verified. */
 export interface Signed<T> {
@@ -290,6 +300,12 @@ const boxKeys: Kind<BoxKey> = {
   label: 'box key',
   algorithm: 'ES256',
   parse: (input) => parse(boxKeySchema, input, 'box key'),
+};
+
+const uploadTickets: Kind<UploadTicket> = {
+  label: 'upload ticket',
+  algorithm: 'ES256',
+  parse: (input) => parse(uploadTicketSchema, input, 'upload ticket'),
 };
 
 function context(kind: Kind<unknown>, installation: string): Bytes {
@@ -339,6 +355,11 @@ export const verifyBoxKey = verifyWith(boxKeys);
 export function readStoredBoxKey(bytes: Uint8Array): BoxKey {
   return boxKeys.parse(decodeCbor(parseSign1(bytes).payload, 'box key'));
 }
+
+/** Signed by the control node: whose segments of which design the distribution node may stage. */
+export const signUploadTicket = signWith(uploadTickets);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
+export const verifyUploadTicket = verifyWith(uploadTickets);
 
 /** The document without checking who signed it: for looking at one's own. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readTransaction(bytes: Uint8Array): Transaction {

@@ -53,6 +53,7 @@ export interface CallOptions {
   readonly body?: Uint8Array;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
   /** The other side answers when something happens: it must not keep a connection from calls that are answered at once. */
   readonly poll?: boolean;
 }
@@ -94,7 +95,7 @@ function send(
   address: Address,
   method: string,
   path: string,
-  { json, body, timeoutMs = 30_000, signal }: CallOptions,
+  { json, body, timeoutMs = 30_000, signal, headers = {} }: CallOptions,
 ): Promise<Reply> {
   const payload = json === undefined ? body : utf8(JSON.stringify(json));
   const asking = payload !== undefined && payload.length > ASK_FIRST;
@@ -107,6 +108,7 @@ function send(
     timeout: timeoutMs,
     ...(signal === undefined ? {} : { signal }),
     headers: {
+      ...headers,
       ...(payload === undefined ? {} : { 'content-length': payload.length }),
       ...(asking ? { expect: '100-continue' } : {}),
       ...(json !== undefined

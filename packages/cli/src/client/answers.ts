@@ -36,6 +36,7 @@ export type DesignView = z.output<typeof designAnswer>;
 
 export const repairAnswer = z.object({ repair: z.string() });
 
+export const ticketAnswer = z.object({ ticket: z.string() });
 export const uploadAnswer = z.object({ have: uint, missing: z.array(uint).optional() });
 
 export const licenceAnswer = z.object({

@@ -20,6 +20,7 @@ import {
   repairAnswer,
   type StatusView,
   statusAnswer,
+  ticketAnswer,
   transactionAnswer,
   uploadAnswer,
 } from './answers.ts';
@@ -82,8 +83,30 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
   const distribution = connect('distribution');
   const again = { clock, signal, forMs: patienceMs };
 
-  const read = <S extends z.ZodType>(client: HttpClient, path: string, schema: S): Promise<z.output<S>> =>
-    retrying(async () => understand(schema, (await client.call('GET', path, { signal })).json(), path), again);
+  const read = <S extends z.ZodType>(
+    client: HttpClient,
+    path: string,
+    schema: S,
+    headers: Record<string, string> = {},
+  ): Promise<z.output<S>> =>
+    retrying(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
+
+  /** Control's word for the distribution node, by design; another one when it has expired. */
+  const tickets = new Map<string, Promise<string>>();
+  const withTicket = async <T>(design: string, call: (headers: Record<string, string>) => Promise<T>): Promise<T> => {
+    for (let renewed = false; ; renewed = true) {
+      const asked =
+        tickets.get(design) ??
+        read(control, `/v1/designs/${part(design)}/ticket`, ticketAnswer).then(({ ticket }) => ticket);
+      tickets.set(design, asked);
+      try {
+        return await call({ 'millrace-ticket': await asked });
+      } catch (error) {
+        if (tickets.get(design) === asked) tickets.delete(design);
+        if (renewed || !(error instanceof MillraceError && error.code === 'E_EXPIRED')) throw error;
+      }
+    }
+  };
   const bytes = (path: string): Promise<Bytes> =>
     retrying(async () => (await control.call('GET', path, { signal })).body, again);
 
@@ -119,13 +142,14 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
     },
     upload: async (design, segment, sealed) => {
       const path = `/v1/uploads/${part(design)}/${segment}`;
-      await retrying(() => distribution.call('PUT', path, { body: sealed, signal }), again);
+      await withTicket(design, (headers) =>
+        retrying(() => distribution.call('PUT', path, { body: sealed, signal, headers }), again),
+      );
     },
     missing: async (design, segments) => {
-      const { have, missing = [] } = await read(
-        distribution,
-        `/v1/uploads/${part(design)}?segments=${segments}`,
-        uploadAnswer,
+      const path = `/v1/uploads/${part(design)}?segments=${segments}`;
+      const { have, missing = [] } = await withTicket(design, (headers) =>
+        read(distribution, path, uploadAnswer, headers),
       );
       return { have, missing };
     },

@@ -1,6 +1,6 @@
 import { MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { MAX_REPAIR, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
+import { MAX_REPAIR, type MessageOf, type Signed, signUploadTicket, type TransactionOf } from '@millrace/protocol';
 import { ranges } from '../node/runs.ts';
 import type { ControlContext } from './context.ts';
 import type { Damage, DesignRecord } from './records.ts';
@@ -138,6 +138,26 @@ function withDamage(record: DesignRecord, damage: Damage): DesignRecord {
   if (missing.length + damaged.length === 0 && !keys) return record;
   const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
   return { ...record, damage: { ...damage, missing: sorted(missing), damaged: sorted(damaged) } };
+}
+
+/** How long a ticket serves; the owner's client asks for another. */
+const TICKET_MS = 24 * 3_600_000;
+
+/** Lets the owner stage segments of the design, for storing or repair. @throws {MillraceError} E_DESIGN_DELETED, E_STATE */
+export function uploadTicket(context: ControlContext, design: DesignRecord): Promise<Bytes> {
+  const { clock, directory, permitKey } = context;
+  requireKept(design);
+  if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused: add it again');
+  const issued = clock.now();
+  return signUploadTicket(permitKey, directory.installation, {
+    type: 'upload.ticket',
+    id: systemRandom(16),
+    issued,
+    expires: issued + TICKET_MS,
+    design: design.design,
+    owner: design.owner,
+    segments: design.segments,
+  });
 }
 
 /** The owner has uploaded sealed segments of a stored design once more: the segments node compares and stores them. */

@@ -43,6 +43,9 @@ export const openApi = {
     '/v1/designs/{id}/private': {
       get: operation('what the owner sealed to itself', binary, undefined, ['id']),
     },
+    '/v1/designs/{id}/ticket': {
+      get: operation('what lets the owner upload segments', json(schemas.ticketAnswer), undefined, ['id']),
+    },
     '/v1/designs/{id}/uploaded': {
       post: operation('every segment is uploaded', json(schemas.designAnswer), undefined, ['id']),
     },

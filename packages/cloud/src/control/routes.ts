@@ -18,7 +18,7 @@ import { maintenanceReport } from '../node/maintenance-report.ts';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
-import { beginRepair, deletionsOf } from './designs.ts';
+import { beginRepair, deletionsOf, uploadTicket } from './designs.ts';
 import { takeHead } from './heads.ts';
 import { mailRole } from './mailbox.ts';
 import { openApi } from './openapi.ts';
@@ -89,6 +89,11 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
     const { sealed } = await records.privates.require(design.design);
     return reply.type('application/octet-stream').send(Buffer.from(sealed));
+  });
+  server.get<Params>('/v1/designs/:id/ticket', async (request) => {
+    const design = await records.designs.require(request.params.id ?? '');
+    if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
+    return { ticket: toBase64(await uploadTicket(context, design)) };
   });
   server.post<Params>('/v1/designs/:id/uploaded', async (request) => {
     const design = await records.designs.require(request.params.id ?? '');

@@ -14,6 +14,10 @@ export const transactionBody = z.strictObject({
 
 export const repairBody = z.strictObject({ segments: z.array(z.int().nonnegative()).min(1).max(MAX_REPAIR) });
 
+export const ticketAnswer = z.object({
+  ticket: base64.describe('for the header millrace-ticket of uploads to the distribution node'),
+});
+
 export const repairAnswer = z.object({ repair: z.string() });
 
 export const vaultCheckBody = z.strictObject({ deep: z.boolean() });

@@ -1,7 +1,16 @@
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { type Closable, Closer, copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  copyBytes,
+  type Logger,
+  MillraceError,
+  systemClock,
+  toMillraceError,
+} from '@millrace/base';
 import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { type NodeConfig, nodeFiles } from '../config.ts';
@@ -9,12 +18,13 @@ import { followDirectory } from '../node/follow-directory.ts';
 import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
+import { TICKET_HEADER, Tickets } from './tickets.ts';
 import { Uploads } from './uploads.ts';
 
 /** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
 export async function createDistributionNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
-  { logger }: { logger: Logger },
+  { clock = systemClock, logger }: { clock?: Clock; logger: Logger },
 ): Promise<Closable> {
   const closer = new Closer();
   const { directory } = config;
@@ -26,9 +36,9 @@ export async function createDistributionNode(
   );
   const relay = new Relay(control, logger);
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
-  const uploads = closer.add(new Uploads(join(config.folder, nodeFiles.data, 'uploads')));
+  const uploads = closer.add(new Uploads(join(config.folder, nodeFiles.data, 'uploads'), config.staging));
   await uploads.start();
-  addUploadRoutes(server, config, uploads);
+  addUploadRoutes(server, config, uploads, new Tickets(directory, clock));
   acceptLinks(server, config, relay, logger);
   closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, addresses.distribution));
@@ -38,16 +48,20 @@ export async function createDistributionNode(
 
 type Params = { Params: { design: string; segment: string }; Querystring: { segments?: string } };
 
-function addUploadRoutes(server: TlsServer, { directory }: NodeConfig, uploads: Uploads): void {
+function addUploadRoutes(server: TlsServer, { directory }: NodeConfig, uploads: Uploads, tickets: Tickets): void {
   server.put<Params>('/v1/uploads/:design/:segment', async (request) => {
-    requireRole(directory, request, 'user');
+    const { name } = requireRole(directory, request, 'user');
+    const { design, segment } = request.params;
+    const { segments } = await tickets.require(request.headers[TICKET_HEADER], name, design);
+    if (Number(segment) >= segments) throw new MillraceError('E_INPUT', `the design has ${segments} segments`);
     if (!(request.body instanceof Uint8Array))
       throw new MillraceError('E_INPUT', 'the body has to be a sealed segment');
-    await uploads.put(request.params.design, request.params.segment, request.body);
+    await uploads.put(design, segment, request.body, name);
     return {};
   });
   server.get<Params>('/v1/uploads/:design', async (request) => {
-    requireRole(directory, request, 'user', 'segments');
+    const party = requireRole(directory, request, 'user', 'segments');
+    if (party.role === 'user') await tickets.require(request.headers[TICKET_HEADER], party.name, request.params.design);
     const have = await uploads.have(request.params.design);
     const missing: number[] = [];
     const wanted = Number(request.query.segments ?? 0);

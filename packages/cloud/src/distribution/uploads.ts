@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Bytes,
@@ -8,22 +8,27 @@ import {
   hexOf,
   MillraceError,
   parse,
+  Serial,
   sleep,
   systemRandom,
   toHex,
 } from '@millrace/base';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
+import { DEFAULT_STAGING, Staging, type StagingSettings } from './staging.ts';
 
 const MAX_SEGMENTS = 1 << 22; // 64 GiB
 /** Folders that are being wiped, beside those of designs. */
 const WIPING = '.wiping-';
+/** Beside the segments of a design: whose they are. */
+const OWNER = 'owner';
 /** Files overwritten at a time. */
 const AT_ONCE = 16;
 /** How long whoever asks for a wipe waits for its end; it goes on without them. */
 const WAIT_MS = 5_000;
 
 const designSchema = hexOf(16);
+const ownerSchema = hexOf(16);
 const numberSchema = z.coerce
   .number()
   .int()
@@ -36,17 +41,30 @@ const numberSchema = z.coerce
  */
 export class Uploads implements Closable {
   readonly #folder: string;
+  readonly #staging: Staging;
   readonly #wiping = new Set<Promise<void>>();
+  readonly #renames = new Serial();
   #closed = false;
 
-  constructor(folder: string) {
+  constructor(folder: string, settings: StagingSettings = DEFAULT_STAGING) {
     this.#folder = folder;
+    this.#staging = new Staging(settings);
   }
 
-  /** Goes on with the wiping that a killed process left. */
+  /** Counts what is staged, and goes on with the wiping that a killed process left. */
   async start(): Promise<void> {
-    for (const name of await readdir(this.#folder).catch(() => []))
+    for (const name of await readdir(this.#folder).catch(() => [])) {
       if (name.startsWith(WIPING)) this.#wipeLater(join(this.#folder, name));
+      else if (designSchema.safeParse(name).success) await this.#count(name);
+    }
+  }
+
+  /** What nobody owns was left by a process that was killed before it wrote a segment. */
+  async #count(design: string): Promise<void> {
+    const owner = await readFile(join(this.#folder, design, OWNER), 'utf8').catch(() => '');
+    const { size } = await this.have(design);
+    if (!ownerSchema.safeParse(owner).success) await this.wipe(design);
+    else if (size > 0) this.#staging.add(design, owner, size);
   }
 
   /** Ends after the files that are being overwritten; the next start goes on. */
@@ -55,14 +73,31 @@ export class Uploads implements Closable {
     await Promise.all(this.#wiping);
   }
 
-  /** Durable when it resolves; the same segment may come again. @throws {MillraceError} E_INPUT, E_CONFLICT, E_DISK_FULL */
-  async put(design: string, number: string, sealed: Uint8Array): Promise<void> {
+  /**
+   * Durable when it resolves; the same segment may come again, from the same owner.
+   * @throws {MillraceError} E_INPUT, E_FORBIDDEN, E_QUOTA, E_DISK_FULL
+   */
+  async put(design: string, number: string, sealed: Uint8Array, owner: string): Promise<void> {
     const path = this.#path(design, number);
     if (sealed.length !== SEGMENT_BYTES)
       throw new MillraceError('E_INPUT', `a segment has ${SEGMENT_BYTES} bytes, not ${sealed.length}`);
+    const room = (await isThere(path)) ? 0 : 1;
+    this.#staging.reserve(design, owner, room);
+    let taken = 0;
+    try {
+      taken = (await this.#write(path, design, sealed, owner)) ? 1 : 0;
+    } finally {
+      // It has not come to be, or took the place of one that came meanwhile, or that one was wiped.
+      this.#staging.add(design, owner, taken - room);
+    }
+  }
+
+  /** @returns whether it was not there before */
+  async #write(path: string, design: string, sealed: Uint8Array, owner: string): Promise<boolean> {
     const temporary = `${path}.${toHex(systemRandom(6))}`;
     try {
       await mkdir(join(this.#folder, design), { recursive: true, mode: 0o700 });
+      await this.#sign(design, owner);
       const file = await open(temporary, 'wx', 0o600);
       try {
         await file.writeFile(sealed);
@@ -70,10 +105,24 @@ export class Uploads implements Closable {
       } finally {
         await file.close();
       }
-      await rename(temporary, path);
+      // Renames of one segment go one after the other: only the first is a new one.
+      return await this.#renames.run(async () => {
+        const known = await isThere(path);
+        await rename(temporary, path);
+        return !known;
+      });
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => undefined);
       throw refused(error, path);
+    }
+  }
+
+  /** Once a folder: whoever counts after a restart has to know whose it is. */
+  async #sign(design: string, owner: string): Promise<void> {
+    try {
+      await writeFile(join(this.#folder, design, OWNER), owner, { flag: 'wx', mode: 0o600, flush: true });
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
   }
 
@@ -105,6 +154,7 @@ export class Uploads implements Closable {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
       throw refused(error, folder);
     }
+    this.#staging.wiped(design);
     const waited = new AbortController();
     await Promise.race([this.#wipeLater(going), sleep(WAIT_MS, waited.signal).catch(() => undefined)]);
     waited.abort();
@@ -139,6 +189,13 @@ export class Uploads implements Closable {
   #path(design: string, number: string): string {
     return join(this.#folder, parse(designSchema, design, 'design'), String(parse(numberSchema, number, 'segment')));
   }
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What the disk answered, as ours. */

@@ -1,0 +1,57 @@
+import { type Bytes, type Clock, equalBytes, fromBase64, fromHex, MillraceError } from '@millrace/base';
+import { keyId } from '@millrace/identity';
+import { CLOCK_SKEW_MS, type Directory, type UploadTicket, verifyUploadTicket } from '@millrace/protocol';
+
+/** The header of a request that brings a ticket, in base64. */
+export const TICKET_HEADER = 'millrace-ticket';
+/** A ticket is brought with every segment: those that were verified are remembered. */
+const REMEMBERED = 256;
+
+/**
+ * Whose segments of which design may be staged: control says so, signed, as this node knows neither designs nor owners. A
+ * hostile control lets anybody stage or nobody; what is staged is compared with the owner's manifest all the same.
+ */
+export class Tickets {
+  readonly #directory: Directory;
+  readonly #clock: Clock;
+  readonly #verified = new Map<string, UploadTicket>();
+
+  constructor(directory: Directory, clock: Clock) {
+    this.#directory = directory;
+    this.#clock = clock;
+  }
+
+  /**
+   * @param user key name of the caller's certificate
+   * @throws {MillraceError} E_FORBIDDEN without a ticket of this user for this design, E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED
+   */
+  async require(header: unknown, user: string, design: string): Promise<UploadTicket> {
+    if (typeof header !== 'string') throw new MillraceError('E_FORBIDDEN', 'an upload needs a ticket of control');
+    const ticket = this.#verified.get(header) ?? (await this.#verify(header));
+    if (this.#clock.now() > ticket.expires + CLOCK_SKEW_MS) {
+      this.#verified.delete(header);
+      throw new MillraceError('E_EXPIRED', 'the ticket has expired');
+    }
+    if (ticket.owner !== user || ticket.design !== design)
+      throw new MillraceError('E_FORBIDDEN', 'the ticket is for another user or design');
+    return ticket;
+  }
+
+  async #verify(header: string): Promise<UploadTicket> {
+    const key = fromHex(this.#directory.permitKey);
+    const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
+    const { body } = await verifyUploadTicket(bytesOf(header), this.#directory.installation, lookup, this.#clock.now());
+    const oldest = this.#verified.keys().next().value;
+    if (this.#verified.size >= REMEMBERED && oldest !== undefined) this.#verified.delete(oldest);
+    this.#verified.set(header, body);
+    return body;
+  }
+}
+
+function bytesOf(header: string): Bytes {
+  try {
+    return fromBase64(header);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'ticket: not base64', { cause });
+  }
+}
