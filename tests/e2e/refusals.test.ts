@@ -363,7 +363,7 @@ describe('the OpenAPI document', () => {
       routes.push({ method, path });
     };
     const server = { get: add('get'), post: add('post'), put: add('put'), delete: add('delete') };
-    addRoutes(server as never, {} as never, {} as never, {} as never);
+    addRoutes(server as never, {} as never, {} as never);
     // Which of them are for users, the running server says.
     const forUsers: string[] = [];
     for (const { method, path } of routes) {

@@ -1,16 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, decodeCbor, encodeCbor, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import { type Bytes, decodeCbor, encodeCbor, sleep, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { generateP256Key, keyName, ownerSealingKey, type P256Key, p256Key } from '@millrace/identity';
 import {
   type BoxKey,
   contentKeysInfo,
+  encodeMail,
   licenceSecretInfo,
   type Machine,
   type PermitRequest,
   readBoxKey,
   registrationHash,
   sealDesignSecret,
+  sealMail,
   sealToBox,
   sha256,
   signBoxKey,
@@ -43,7 +45,7 @@ export interface CallHome extends Answer {
 
 /**
  * A licence at a control node, and all that a test needs to press print and to call home by itself: the design is
- * announced but not uploaded, as nothing is going to be streamed.
+ * announced but not uploaded, as nothing is going to be streamed; control believes that it is stored.
  */
 export interface Job {
   readonly owner: Session;
@@ -124,6 +126,8 @@ export async function enrol(world: World, options: { objects: number; machines: 
       { manifest: toBase64(prepared.manifest), keys: toBase64(keys) },
     ),
   );
+
+  await sayStored(world, owner, prepared.designId);
 
   const { coreHash } = readManifest(prepared.manifest);
   const secretInfo = licenceSecretInfo(prepared.designId, owner.signer.publicKey);
@@ -221,6 +225,21 @@ export async function enrol(world: World, options: { objects: number; machines: 
       return { ...answer, request: bytes, given: granted };
     },
   };
+}
+
+/** The segments node has nothing to store, and may not run: the test says it in its place, with its key. */
+async function sayStored(world: World, owner: Session, design: string): Promise<void> {
+  const { directory, layout } = world.installation;
+  const identity = p256Key(await readFile(join(layout.node('segments'), nodeFiles.identity)));
+  const which = { role: 'control', use: 'mail' } as const;
+  const announced = await world.call('control', 'segments', { method: 'GET', path: '/v1/boxes/control/mail' });
+  const box = await readBoxKey(directory, which, announced.body, systemClock.now());
+  const mail = encodeMail({ type: 'design.stored', design });
+  const body = await sealMail(directory, { role: 'segments', identity }, box, mail);
+  const path = `/v1/mailbox/control?id=stored/${design}`;
+  const { status, text } = await world.call('control', 'segments', { method: 'POST', path, body });
+  if (status !== 200) throw new Error(`${status} ${text}`);
+  while ((await owner.api.design(design)).state !== 'stored') await sleep(20);
 }
 
 async function* source() {

@@ -18,6 +18,7 @@ import { DamagedRecords } from '../src/control/damaged.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
+import { WorkBoard } from '../src/control/work.ts';
 
 type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
 
@@ -59,7 +60,7 @@ export async function controlWorld() {
   const store = new MemoryStore();
   const damaged = new DamagedRecords(silentLogger);
   const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
-  const queued: string[] = [];
+  const serials = new Map<string, Serial>();
   const context: ControlContext = {
     directory,
     clock: systemClock,
@@ -74,8 +75,12 @@ export async function controlWorld() {
     machinesSeen: new Map(),
     quarantine: new Map(),
     maintenance: {},
-    serialOf: () => new Serial(),
-    queued: (_machine, print) => void queued.push(print),
+    serialOf: (name) => {
+      const serial = serials.get(name) ?? new Serial();
+      serials.set(name, serial);
+      return serial;
+    },
+    work: new WorkBoard(),
   };
 
   const submit = async (who: 'admin' | 'owner' | 'holder', body: Body<Transaction>, attachments: Attachments = {}) => {
@@ -146,10 +151,15 @@ export async function controlWorld() {
     );
     return licence;
   };
+  /** The segments node has said so. */
+  const stored = async (design: string) => {
+    await context.records.designs.update(design, (record) => ({ ...record, state: 'stored' }));
+    return design;
+  };
   const print = async (licence: string, { machine }: Machine): Promise<string> =>
     (await submit('holder', { type: 'print.request', licence, machine })).print ?? '';
 
-  return { context, keys, store, queue, queued, submit, prepare, addDesign, addMachine, grant, print };
+  return { context, keys, store, queue, submit, prepare, addDesign, addMachine, grant, stored, print };
 }
 
 async function* oneOf(bytes: Bytes) {

@@ -1,7 +1,6 @@
 import { silentLogger, systemRandom, toHex } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
 import { expect, it } from 'vitest';
-import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
 import { WorkBoard } from '../src/control/work.ts';
@@ -16,7 +15,7 @@ function printOf(machine: string, created: number): PrintRecord {
 
 it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records, damaged: new DamagedRecords(silentLogger) } as unknown as ControlContext;
+  const context = { records, damaged: new DamagedRecords(silentLogger) };
   const [one, other] = [id(), id()];
   const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
   for (const print of prints) await records.prints.create(print.print, print);
@@ -35,13 +34,13 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
   const waiting = next(nobody, 60_000);
   const late = printOf(nobody, 9);
   await records.prints.create(late.print, late);
-  board.add(nobody, late.print);
+  board.add(late);
   expect((await waiting)?.print).toBe(late.print);
 });
 
 it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records, damaged: new DamagedRecords(silentLogger) } as unknown as ControlContext;
+  const context = { records, damaged: new DamagedRecords(silentLogger) };
   const board = new WorkBoard();
   const [one, other] = [id(), id()];
   const ended: string[] = [];
@@ -57,7 +56,7 @@ it('keeps one call of a machine: who asks again ends what it asked before, and n
   for (const machine of [one, other]) {
     const print = printOf(machine, 1);
     await records.prints.create(print.print, print);
-    board.add(machine, print.print);
+    board.add(print);
   }
   expect((await second)?.machine).toBe(one);
   expect((await apart)?.machine).toBe(other);

@@ -91,7 +91,7 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
   ): Promise<z.output<S>> =>
     retrying(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
 
-  /** Control's word for the distribution node, by design; another one when it has expired. */
+  /** Control's word for the distribution node, by design; another one when it has expired, or its key was replaced. */
   const tickets = new Map<string, Promise<string>>();
   const withTicket = async <T>(design: string, call: (headers: Record<string, string>) => Promise<T>): Promise<T> => {
     for (let renewed = false; ; renewed = true) {
@@ -103,7 +103,8 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
         return await call({ 'millrace-ticket': await asked });
       } catch (error) {
         if (tickets.get(design) === asked) tickets.delete(design);
-        if (renewed || !(error instanceof MillraceError && error.code === 'E_EXPIRED')) throw error;
+        const old = error instanceof MillraceError && (error.code === 'E_EXPIRED' || error.code === 'E_AUTH');
+        if (renewed || !old) throw error;
       }
     }
   };

@@ -8,6 +8,7 @@ import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Records } from './records.ts';
 import type { Progress } from './schemas.ts';
+import type { WorkBoard } from './work.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {
@@ -35,6 +36,6 @@ export interface ControlContext {
   readonly maintenance: { current?: MaintenanceReport };
   /** Orders what concerns one machine. */
   readonly serialOf: (machine: string) => Serial;
-  /** Another print waits for the machine. */
-  readonly queued: (machine: string, print: string) => void;
+  /** What waits for machines. */
+  readonly work: WorkBoard;
 }

@@ -106,7 +106,7 @@ export async function createControlNode(
       serials.set(machine, serial);
       return serial;
     },
-    queued: (machine, print) => work.add(machine, print),
+    work,
   };
 
   await finishInterrupted(context);
@@ -119,7 +119,7 @@ export async function createControlNode(
   closer.add({ close: () => clearInterval(hourly) });
   closer.add(readOwnMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
-  addRoutes(server, context, work, checks);
+  addRoutes(server, context, checks);
   closer.add(followDirectory(config, server, modules.logger));
   closer.add(await listen(server, address));
   return closer;

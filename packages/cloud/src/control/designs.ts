@@ -13,6 +13,13 @@ export function requireKept({ design, state }: DesignRecord): void {
     throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
 }
 
+/** Nothing can be streamed before the vault has all of it, and no object of a licence is taken for it. @throws {MillraceError} E_STATE */
+export function requireStored({ design, state }: Pick<DesignRecord, 'design' | 'state'>): void {
+  if (state === 'stored') return;
+  const how = state === 'refused' ? 'the vault has refused it' : 'its owner has to finish the upload';
+  throw new MillraceError('E_STATE', `the design is not stored (${state}): ${how}`, { data: { design, state } });
+}
+
 /**
  * Damage is found before a machine moves: no print begins, or goes on from `from`, that would come to a damaged segment.
  * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED with the numbers of the segments

@@ -17,7 +17,7 @@ import {
 } from '@millrace/protocol';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
-import { requireKept, requireSound } from './designs.ts';
+import { requireKept, requireSound, requireStored } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord } from './records.ts';
 
@@ -80,6 +80,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
+    if (print.state === 'queued') requireStored(design); // it goes on waiting
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
     // An object that was taken may take as long as it takes.

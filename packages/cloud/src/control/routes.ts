@@ -28,7 +28,6 @@ import { printOf, takeReport } from './reports.ts';
 import { checkpointText, progressBody, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import { designView, isOwner, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
-import type { WorkBoard } from './work.ts';
 
 type Params = { Params: Record<string, string> };
 
@@ -41,10 +40,10 @@ const boxRole = z.enum(['control', 'segments', 'keys']);
 const boxUse = z.enum(['mail', 'attachments']);
 const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
 
-export function addRoutes(server: TlsServer, context: ControlContext, work: WorkBoard, checks: CheckBoard): void {
+export function addRoutes(server: TlsServer, context: ControlContext, checks: CheckBoard): void {
   addUserRoutes(server, context, checks);
   addLedgerRoutes(server, context);
-  addNodeRoutes(server, context, work);
+  addNodeRoutes(server, context);
 }
 
 /** For users: owners see what is theirs, holders what they may print, the administrator everything. */
@@ -213,7 +212,7 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
 }
 
 /** For the other nodes: mail, telemetry, and the calls of machines that the distribution node passes on. */
-function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoard): void {
+function addNodeRoutes(server: TlsServer, context: ControlContext): void {
   const { directory, mailbox } = context;
   const node = (request: FastifyRequest): NodeRole => {
     const { role } = requireRole(directory, request, 'segments', 'keys', 'distribution');
@@ -291,7 +290,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext, work: WorkBoa
     context.machinesSeen.set(machine, context.clock.now());
     switch (method) {
       case 'next': {
-        const print = await work.next(context, machine, parse(nextBody, body, 'next').wait, gone(reply));
+        const print = await context.work.next(context, machine, parse(nextBody, body, 'next').wait, gone(reply));
         return send(print === undefined ? {} : { print: print.print });
       }
       case 'call-home': {

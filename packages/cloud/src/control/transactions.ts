@@ -15,14 +15,15 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { contentKeysLength, coreHashOf, KEY_BYTES, readManifest } from '@millrace/vault';
-import { clearAlarm, requireNoAlarm } from './alarms.ts';
+import { clearAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { requireNewest } from './heads.ts';
 import { requireRoom, requireSealedLength } from './limits.ts';
 import { setMaintenance } from './modes.ts';
-import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
+import { requestPrint } from './print-requests.ts';
 import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
+import { replay } from './replay.ts';
 import { resumeLicence } from './resumes.ts';
 
 export interface Attachments {
@@ -60,10 +61,6 @@ export async function handleTransaction(
   const result = await apply(context, signed, attachments, id);
   await records.seen.create(id, seenRecord(signed.body));
   return { id, type: signed.body.type, ...result };
-}
-
-export function replay(id: string): MillraceError {
-  return new MillraceError('E_REPLAY', 'this transaction was used already', { data: { id } });
 }
 
 async function userKeyOf(context: ControlContext, name: string) {
@@ -298,43 +295,4 @@ export async function announceLicence(context: ControlContext, licence: string):
     secret: record.pending,
   });
   await records.licences.update(licence, ({ pending: _mailed, ...rest }) => rest);
-}
-
-async function requestPrint(
-  context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'print.request'>>,
-  print: string,
-) {
-  const { records, clock } = context;
-  const licence = await records.licences.require(body.licence);
-  if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
-  requireKept(await records.designs.require(licence.design));
-  requireHeld(licence);
-  requireNotSuspended(licence);
-  const machine = await records.machines.get(body.machine);
-  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
-  const used = await countClaims(context, licence);
-  if (used >= licence.objects) {
-    throw new MillraceError(
-      'E_LICENCE_EXHAUSTED',
-      `all ${licence.objects} objects of the licence have been permitted`,
-      {
-        data: { licence: licence.licence, objects: licence.objects },
-      },
-    );
-  }
-  await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
-  const created = await records.prints.create(print, {
-    print,
-    licence: licence.licence,
-    design: licence.design,
-    machine: body.machine,
-    holder: licence.holder,
-    created: clock.now(),
-    state: 'queued',
-    transaction: bytes,
-  });
-  if (!created) throw replay(print);
-  context.queued(body.machine, print);
-  return { print };
 }

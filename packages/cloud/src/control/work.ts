@@ -1,32 +1,60 @@
-import type { ControlContext } from './context.ts';
-import type { PrintRecord } from './records.ts';
+import type { DamagedRecords } from './damaged.ts';
+import type { PrintRecord, Records } from './records.ts';
+
+interface Source {
+  readonly records: Records;
+  readonly damaged: DamagedRecords;
+}
+
+type Queued = Pick<PrintRecord, 'print' | 'machine' | 'licence'>;
 
 /** Machines that wait for work: `next` answers as soon as there is a print, or empty at the time-out. */
 export class WorkBoard {
   /** One for each machine: who asks again ends what it asked before. */
   readonly #asking = new Map<string, AbortController>();
   readonly #waiting = new Map<string, () => void>();
-  /** Prints that were queued for each machine; those that wait no more are dropped when somebody looks. */
-  readonly #queued = new Map<string, Set<string>>();
+  /** Prints that were queued, by machine and by licence; those that wait no more are dropped when somebody looks. */
+  readonly #queued = { machine: new Map<string, Set<string>>(), licence: new Map<string, Set<string>>() };
 
   /** Of a process that was started again. */
-  async load({ records }: Pick<ControlContext, 'records'>): Promise<void> {
-    for await (const [print, { machine, state }] of records.prints.list())
-      if (state === 'queued') this.#queuedOf(machine).add(print);
+  async load({ records }: Pick<Source, 'records'>): Promise<void> {
+    for await (const [, print] of records.prints.list()) if (print.state === 'queued') this.#note(print);
   }
 
-  /** Another print for the machine. */
-  add(machine: string, print: string): void {
-    this.#queuedOf(machine).add(print);
-    this.#waiting.get(machine)?.();
+  /** Another print. */
+  add(print: Queued): void {
+    this.#note(print);
+    this.#waiting.get(print.machine)?.();
   }
 
-  async next(
-    context: ControlContext,
-    machine: string,
-    waitMs: number,
-    signal: AbortSignal,
-  ): Promise<PrintRecord | undefined> {
+  /** Prints that wait for the machine, or of the licence. */
+  async waiting(context: Source, by: 'machine' | 'licence', id: string): Promise<PrintRecord[]> {
+    const queued = this.#queued[by].get(id) ?? new Set();
+    const waiting: PrintRecord[] = [];
+    for (const print of queued) {
+      let record: PrintRecord | undefined;
+      await context.damaged.attempt('print', print, async () => {
+        record = await context.records.prints.get(print);
+      });
+      if (record?.state === 'queued') waiting.push(record);
+      else queued.delete(print);
+    }
+    if (queued.size === 0) this.#queued[by].delete(id);
+    return waiting;
+  }
+
+  #note({ print, machine, licence }: Queued): void {
+    for (const [queued, id] of [
+      [this.#queued.machine, machine],
+      [this.#queued.licence, licence],
+    ] as const) {
+      const prints = queued.get(id) ?? new Set();
+      prints.add(print);
+      queued.set(id, prints);
+    }
+  }
+
+  async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
     const deadline = Date.now() + waitMs;
     this.#asking.get(machine)?.abort();
     const asking = new AbortController();
@@ -45,24 +73,11 @@ export class WorkBoard {
     }
   }
 
-  async #oldest({ records, damaged }: ControlContext, machine: string): Promise<PrintRecord | undefined> {
-    const queued = this.#queuedOf(machine);
+  async #oldest(context: Source, machine: string): Promise<PrintRecord | undefined> {
     let oldest: PrintRecord | undefined;
-    for (const print of queued) {
-      let record: PrintRecord | undefined;
-      await damaged.attempt('print', print, async () => {
-        record = await records.prints.get(print);
-      });
-      if (record?.state !== 'queued') queued.delete(print);
-      else if (oldest === undefined || record.created < oldest.created) oldest = record;
-    }
+    for (const record of await this.waiting(context, 'machine', machine))
+      if (oldest === undefined || record.created < oldest.created) oldest = record;
     return oldest;
-  }
-
-  #queuedOf(machine: string): Set<string> {
-    const known = this.#queued.get(machine) ?? new Set();
-    this.#queued.set(machine, known);
-    return known;
   }
 
   #wait(machine: string, timeoutMs: number, signal: AbortSignal): Promise<void> {

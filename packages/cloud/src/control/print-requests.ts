@@ -1,0 +1,89 @@
+import { MillraceError } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import { checkMachine, type Signed, type TransactionOf } from '@millrace/protocol';
+import { requireNoAlarm } from './alarms.ts';
+import type { ControlContext } from './context.ts';
+import { requireKept, requireStored } from './designs.ts';
+import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
+import { type LicenceRecord, type MachineRecord, readLicence } from './records.ts';
+import { replay } from './replay.ts';
+
+/** Prints of one holder that wait for one machine. */
+const MOST_QUEUED = 100;
+
+/**
+ * A holder presses print. Whatever would refuse it when the machine calls home refuses it here, so that nobody queues what
+ * will never be made.
+ * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_EXHAUSTED, E_LICENCE_SUSPENDED,
+ * E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA
+ */
+export function requestPrint(
+  context: ControlContext,
+  signed: Signed<TransactionOf<'print.request'>>,
+  print: string,
+): Promise<{ print: string }> {
+  // One at a time for each licence and for each machine: two requests must not take the same last place.
+  const { licence, machine } = signed.body;
+  return context
+    .serialOf(`licence/${licence}`)
+    .run(() => context.serialOf(`queue/${machine}`).run(() => requestOnce(context, signed, print)));
+}
+
+async function requestOnce(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'print.request'>>,
+  print: string,
+) {
+  const { records, clock, work } = context;
+  const licence = await records.licences.require(body.licence);
+  if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
+  const design = await records.designs.require(licence.design);
+  requireKept(design);
+  requireStored(design);
+  requireHeld(licence);
+  requireNotSuspended(licence);
+  const machine = await records.machines.get(body.machine);
+  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
+  requireNamed(machine, licence);
+  await requireLeft(context, licence);
+  await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
+  const waiting = await work.waiting(context, 'machine', body.machine);
+  if (waiting.filter(({ holder }) => holder === licence.holder).length >= MOST_QUEUED) {
+    throw new MillraceError('E_QUOTA', `at most ${MOST_QUEUED} prints of one holder wait for a machine`, {
+      data: { limit: MOST_QUEUED, machine: body.machine },
+    });
+  }
+  const record = {
+    print,
+    licence: licence.licence,
+    design: licence.design,
+    machine: body.machine,
+    holder: licence.holder,
+    created: clock.now(),
+    state: 'queued' as const,
+    transaction: bytes,
+  };
+  if (!(await records.prints.create(print, record))) throw replay(print);
+  work.add(record);
+  return { print };
+}
+
+/** @throws {MillraceError} E_LICENCE_INVALID, E_MACHINE_UNKNOWN when the licence names another registration */
+function requireNamed({ registration }: MachineRecord, licence: LicenceRecord): void {
+  checkMachine(registration, registration.machine, readLicence(licence));
+}
+
+/** Objects that were permitted and prints that wait are together no more than the licence has. @throws {MillraceError} E_LICENCE_EXHAUSTED */
+async function requireLeft(context: ControlContext, { licence, objects, ...record }: LicenceRecord): Promise<void> {
+  const permitted = await countClaims(context, { licence, objects, ...record });
+  // One that has taken its object is counted by that.
+  const queued = (await context.work.waiting(context, 'licence', licence)).filter(({ number }) => number === undefined);
+  if (permitted + queued.length < objects) return;
+  throw new MillraceError(
+    'E_LICENCE_EXHAUSTED',
+    permitted >= objects
+      ? `all ${objects} objects of the licence have been permitted`
+      : `of ${objects} objects of the licence ${permitted} have been permitted, and ${queued.length} prints wait`,
+    { data: { licence, objects, permitted, queued: queued.length } },
+  );
+}

@@ -1,0 +1,103 @@
+import { systemClock, systemRandom } from '@millrace/base';
+import { generateP256Key, keyName } from '@millrace/identity';
+import { type Machine, signMachineDocument } from '@millrace/protocol';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { callHome, countClaims } from '../src/control/permits.ts';
+import { WorkBoard } from '../src/control/work.ts';
+import { controlWorld } from './control-world.ts';
+
+let world: Awaited<ReturnType<typeof controlWorld>>;
+beforeEach(async () => {
+  world = await controlWorld();
+});
+const code = (attempt: Promise<unknown>) =>
+  attempt.then(
+    () => 'done',
+    (error: { code: string }) => error.code,
+  );
+
+describe('a print is asked for', () => {
+  it('on a machine that the licence names, as it names it', async () => {
+    const [named, other] = [await world.addMachine(), await world.addMachine()];
+    const licence = await world.grant(await world.stored(await world.addDesign(await world.prepare())), [named]);
+    expect(await code(world.print(licence, other))).toBe('E_LICENCE_INVALID');
+    expect(await code(world.print(licence, named))).toBe('done');
+    await world.submit('admin', { type: 'machine.register', machine: { ...named, profile: { factor: 9 } } });
+    expect(await code(world.print(licence, named))).toBe('E_LICENCE_INVALID');
+    expect(await world.context.work.waiting(world.context, 'machine', other.machine)).toEqual([]);
+  });
+
+  it('no more often than the licence has objects, permitted or waiting, however many ask at once', async () => {
+    const machines = [await world.addMachine(), await world.addMachine()] as [Machine, Machine];
+    const design = await world.stored(await world.addDesign(await world.prepare()));
+    const licence = await world.grant(design, machines, { objects: 3 });
+    const asked = Array.from({ length: 20 }, (_, i) => code(world.print(licence, machines[i % 2 ? 1 : 0])));
+    const codes = await Promise.all(asked);
+    expect(codes.filter((one) => one === 'done')).toHaveLength(3);
+    expect(new Set(codes)).toEqual(new Set(['done', 'E_LICENCE_EXHAUSTED']));
+    // One that was refused makes room; after a restart they are counted again.
+    const [first] = await world.context.work.waiting(world.context, 'licence', licence);
+    await world.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
+    expect(await code(world.print(licence, machines[0]))).toBe('done');
+    const board = new WorkBoard();
+    await board.load(world.context);
+    expect(await board.waiting(world.context, 'licence', licence)).toHaveLength(3);
+  });
+
+  it('a hundred times on one machine by one holder', async () => {
+    const [one, other] = [await world.addMachine(), await world.addMachine()] as [Machine, Machine];
+    const design = await world.stored(await world.addDesign(await world.prepare()));
+    const licence = await world.grant(design, [one, other], { objects: 1_000 });
+    for (let i = 0; i < 100; i++) await world.print(licence, one);
+    expect(await code(world.print(licence, one))).toBe('E_QUOTA');
+    expect(await code(world.print(licence, other))).toBe('done');
+  });
+});
+
+describe('a design that is not stored yet', () => {
+  it('is not printed, and takes no object of its licence', async () => {
+    const key = generateP256Key();
+    const machine: Machine = {
+      machine: keyName(key.publicKey),
+      publicKey: key.publicKey,
+      serial: 'SN-1',
+      kind: 'virtual',
+      profile: { factor: 1 },
+    };
+    await world.submit('admin', { type: 'machine.register', machine });
+    const { context } = world;
+    const design = await world.addDesign(await world.prepare());
+    const licence = await world.grant(design, [machine]);
+    expect(await code(world.print(licence, machine))).toBe('E_STATE');
+
+    // Also when it was queued before: it goes on waiting.
+    await world.stored(design);
+    const print = await world.print(licence, machine);
+    await context.records.designs.update(design, (record) => ({ ...record, state: 'uploading' }));
+    const home = async () => {
+      const now = systemClock.now();
+      const request = await signMachineDocument(key, context.directory.installation, {
+        type: 'permit.request',
+        id: systemRandom(16),
+        issued: now,
+        expires: now + 60_000,
+        print,
+        serial: 'SN-1',
+        material: 'PLA',
+        ephemeral: key.publicKey,
+        run: new Uint8Array(16),
+        from: 0,
+        order: 16,
+        suite: 'keccak256',
+        hints: 'dense',
+        tableMs: 1,
+      });
+      return code(callHome(context, machine.machine, request));
+    };
+    expect(await home()).toBe('E_STATE');
+    expect(await countClaims(context, await context.records.licences.require(licence))).toBe(0);
+    expect((await context.records.prints.require(print)).state).toBe('queued');
+    await world.stored(design);
+    expect(await home()).not.toBe('E_STATE');
+  });
+});
