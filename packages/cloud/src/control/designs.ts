@@ -1,4 +1,4 @@
-import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { MAX_REPAIR, type MessageOf, type Signed, signUploadTicket, type TransactionOf } from '@millrace/protocol';
 import { ranges } from '../node/runs.ts';
