@@ -10,6 +10,7 @@ import {
   sha256,
   signTransaction,
   type Transaction,
+  usualDisclosures,
 } from '@millrace/protocol';
 import { MemoryStore, StoreQueue } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
@@ -146,6 +147,7 @@ export async function controlWorld() {
         holder: keys.holder.publicKey,
         secretHash: sha256(secret),
         telemetryKey: keys.permit.publicKey,
+        disclose: [...usualDisclosures],
       },
       { secret },
     );
