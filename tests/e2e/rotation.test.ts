@@ -122,6 +122,10 @@ describe('while a part is made', () => {
     const before = world.installation.directory.nodes.keys.identity;
     await whilePrinting(() => rotateIn(world, 'identity'));
     expect(world.installation.directory.nodes.keys.identity).not.toBe(before);
+
+    // What nodes remember of each other was signed by keys that count no more.
+    await rotateIn(world, 'identity', { overlapDays: 0 });
+    for (const role of ['control', 'segments', 'keys'] as const) await world.processes[role].restart();
     await whilePrinting(async () => undefined);
   });
 });
