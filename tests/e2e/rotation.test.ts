@@ -1,12 +1,14 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsIdentity } from '@millrace/identity';
 import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
 import { directoryFiles } from '@millrace/protocol';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { auditLedger } from '../../packages/cli/src/client/audit.ts';
 import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
 import type { Session } from '../../packages/cli/src/client/session.ts';
+import { millrace, program } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { call } from '../support/http.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
@@ -120,6 +122,10 @@ describe('while a part is made', () => {
     const before = world.installation.directory.nodes.keys.identity;
     await whilePrinting(() => rotateIn(world, 'identity'));
     expect(world.installation.directory.nodes.keys.identity).not.toBe(before);
+
+    // What nodes remember of each other was signed by keys that count no more.
+    await rotateIn(world, 'identity', { overlapDays: 0 });
+    for (const role of ['control', 'segments', 'keys'] as const) await world.processes[role].restart();
     await whilePrinting(async () => undefined);
   });
 });
@@ -137,4 +143,50 @@ it('a node does not start with an older directory than it has seen', async () =>
   await copyFile(world.installation.layout.directory, join(folder, directoryFiles.directory));
   expect(await readFile(join(folder, directoryFiles.directory))).toEqual(newest);
   await world.processes.distribution.start();
+});
+
+describe('the commands, while `millrace up` runs', () => {
+  let home: string;
+  let up: ChildProcess;
+  let ended: Promise<unknown>;
+  beforeAll(async () => {
+    home = join(world.scratch, 'second');
+    expect((await millrace(home, 'init')).exit).toBe(0);
+    up = spawn(process.execPath, [program, 'up', '--home', home], { stdio: 'ignore' });
+    ended = new Promise((resolve) => up.once('exit', resolve));
+    await vi.waitFor(async () => expect((await millrace(home, 'status')).exit).toBe(0), {
+      timeout: 120_000,
+      interval: 500,
+    });
+  });
+  afterAll(async () => {
+    up?.kill('SIGTERM');
+    await ended;
+  });
+
+  it('rotate everything, one node after the other, and everything serves', async () => {
+    const before = await millrace(home, 'status', '--json');
+    expect(before.json).toMatchObject({ running: true, expiring: [] });
+    const tls = await millrace(home, 'key', 'rotate', 'tls', '--json');
+    expect(tls.json, tls.stderr).toMatchObject({
+      restarted: ['control', 'distribution', 'segments', 'keys'],
+      directory: 2,
+    });
+    const permit = await millrace(home, 'key', 'rotate', 'permit', '--overlap', '0', '--json');
+    expect(permit.json, permit.stderr).toMatchObject({ restarted: ['control'], directory: 4 });
+    const renewed = await millrace(home, 'renew', '--all', '--json');
+    expect(renewed.json?.renewed, renewed.stderr).toContain('operator');
+    const after = await millrace(home, 'status', '--json');
+    expect(after.exit).toBe(0);
+    const processes = (after.json?.processes ?? []) as { readonly name: string; readonly restarts: number }[];
+    expect(Object.fromEntries(processes.map(({ name, restarts }) => [name, restarts]))).toEqual({
+      control: 3,
+      distribution: 2,
+      segments: 2,
+      keys: 2,
+      'virtual-1': 0,
+    });
+    expect((await millrace(home, 'ledger', 'verify')).exit).toBe(0);
+    expect((await millrace(home, 'vault', 'check')).exit).toBe(0);
+  });
 });

@@ -76,6 +76,8 @@ describe('help', () => {
         'design repair',
         'down',
         'init',
+        'key list',
+        'key rotate',
         'ledger verify',
         'licence grant',
         'licence list',
@@ -89,6 +91,7 @@ describe('help', () => {
         'receive',
         'send',
         'recover',
+        'renew',
         'status',
         'up',
         'vault check',
@@ -148,7 +151,7 @@ describe('init and status', () => {
     expect(oneDocument(second.stdout)).toMatchObject({ error: { code: 'E_CONFLICT' } });
     const status = await cli(['status', '--json', '--home', home]);
     expect(status.exit).toBe(5);
-    expect(oneDocument(status.stdout)).toEqual({ home, running: false });
+    expect(oneDocument(status.stdout)).toEqual({ home, running: false, expiring: [] });
     expect((await cli(['down', '--home', home])).exit).toBe(4);
   });
 

@@ -143,6 +143,17 @@ describe('a rotation', () => {
     expect(installation.directories.sequence).toBe(1);
   });
 
+  it('leaves out whose folder is elsewhere', async () => {
+    const { layout } = installation;
+    await rm(layout.user('owner'), { recursive: true });
+    await rotate('authority', options());
+    expect(existsSync(layout.user('owner'))).toBe(false);
+    const { exit, stdout } = await cli(['key', 'list', '--home', layout.home, '--json']);
+    expect(exit).toBe(0);
+    const owners = JSON.parse(stdout).keys.filter(({ of }: { of: string }) => of === 'owner');
+    expect(owners).toMatchObject([{ kind: 'key', use: 'user' }]);
+  });
+
   it('is made by one at a time', async () => {
     await mkdir(installation.layout.run.folder, { recursive: true });
     await writeFile(join(installation.layout.run.folder, 'rotation.lock'), `${process.ppid}\n`);

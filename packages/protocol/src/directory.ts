@@ -56,7 +56,16 @@ export function identitiesOf({ nodes }: Directory, role: NodeRole): readonly str
 
 /** Keys that sign, or signed, checkpoints: the newest first, without those that stopped before `since`. */
 export function logKeysOf({ logKey, former }: Directory, since = 0): readonly string[] {
-  return [logKey, ...(former?.logKeys ?? []).flatMap(({ key, until }) => (until >= since ? [key] : []))];
+  return [logKey, ...countingSince(former?.logKeys, since)];
+}
+
+/** Keys that sign, or signed, permits: the newest first, without those that stopped before `since`. */
+export function permitKeysOf({ permitKey, former }: Directory, since = 0): readonly string[] {
+  return [permitKey, ...countingSince(former?.permitKeys, since)];
+}
+
+function countingSince(keys: readonly FormerKey[] = [], since: number): string[] {
+  return keys.flatMap(({ key, until }) => (until >= since ? [key] : []));
 }
 
 const address = z.strictObject({ host: z.string().min(1), port: z.number().int().min(1).max(65_535) });

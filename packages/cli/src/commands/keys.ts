@@ -6,7 +6,7 @@ import { commandName } from '../output/command-name.ts';
 import { formatTable } from '../output/format.ts';
 import { expiring, type KeyEntry, listKeys, placesDue } from '../rotation/expiry.ts';
 import { NOTICE_DAYS, OVERLAP_DAYS, requireRotatable } from '../rotation/names.ts';
-import { allPlaces } from '../rotation/places.ts';
+import { placesHere } from '../rotation/places.ts';
 import { noProcesses, type Processes, supervisedProcesses } from '../rotation/processes.ts';
 import { renewCertificates, rotate as rotateKeys } from '../rotation/rotate.ts';
 import { acquireLock, lockHolder } from '../supervisor/lock.ts';
@@ -64,7 +64,7 @@ export async function rotate(
 export async function renew(context: Context, options: { readonly all?: boolean }): Promise<void> {
   const { clock, random, signal } = context;
   await whileAlone(context, async (installation, processes) => {
-    const places = options.all === true ? allPlaces(installation) : await placesDue(installation, clock.now());
+    const places = options.all === true ? await placesHere(installation) : await placesDue(installation, clock.now());
     const names = places.map(({ name }) => name);
     const common = { installation, processes, clock, random, signal };
     const restarted = places.length === 0 ? [] : await renewCertificates(common, places);

@@ -5,7 +5,7 @@ import type { DirectoryDocument } from '@millrace/protocol';
 import { nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { DAY_MS, KEY_DAYS, NOTICE_DAYS } from './names.ts';
-import { allPlaces, certificateOf, type Place } from './places.ts';
+import { certificateOf, type Place, placesHere } from './places.ts';
 import { readDocument } from './publish.ts';
 
 /** A key or certificate of the installation. */
@@ -34,7 +34,7 @@ export async function listKeys(installation: Installation): Promise<KeyEntry[]> 
     expires: Math.min(expiryOf(certificate), until ?? Number.POSITIVE_INFINITY),
     former: i > 0,
   }));
-  for (const place of allPlaces(installation)) entries.push(await certificateEntry(place));
+  for (const place of await placesHere(installation)) entries.push(await certificateEntry(place));
   entries.push(...formerCertificates(document));
   for (const role of nodeRoles) entries.push(...keyEntries('identity', role, document.nodes[role].identities));
   entries.push(...keyEntries('permit', 'control', document.permitKeys));
@@ -57,7 +57,7 @@ export function expiring(entries: readonly KeyEntry[], now: number): KeyEntry[] 
 /** Parties whose certificates run out within the notice. */
 export async function placesDue(installation: Installation, now: number): Promise<Place[]> {
   const due: Place[] = [];
-  for (const place of allPlaces(installation))
+  for (const place of await placesHere(installation))
     if (expiryOf(await readFile(certificateOf(place), 'utf8')) - now < NOTICE_DAYS * DAY_MS) due.push(place);
   return due;
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { NodeRole } from '@millrace/protocol';
 import { machineFiles, nodeFiles, nodeRoles, userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
+import { exists } from './staged.ts';
 
 /** A party that has a TLS certificate in its folder. */
 export interface Place {
@@ -38,6 +39,13 @@ export function machinePlaces({ layout, description }: Pick<Installation, 'layou
 
 export function allPlaces(installation: Pick<Installation, 'layout' | 'description'>): Place[] {
   return [...nodePlaces(installation), ...machinePlaces(installation), ...userPlaces(installation)];
+}
+
+/** Those whose certificates lie on this computer: a user or machine may have moved to another with its folder. */
+export async function placesHere(installation: Pick<Installation, 'layout' | 'description'>): Promise<Place[]> {
+  const here: Place[] = [];
+  for (const place of allPlaces(installation)) if (await exists(certificateOf(place))) here.push(place);
+  return here;
 }
 
 export const certificateOf = ({ folder, files }: Place): string => join(folder, files.certificate);

@@ -11,7 +11,7 @@ import { acquireLock } from '../supervisor/lock.ts';
 import { accepting, ending, stagedNames } from './accept.ts';
 import { eraseFormerLogKey, finishRotation } from './finish.ts';
 import { DAY_MS, OVERLAP_DAYS, type Rotatable } from './names.ts';
-import { allPlaces, nodePlaces, type Place } from './places.ts';
+import { nodePlaces, type Place, placesHere } from './places.ts';
 import type { Processes } from './processes.ts';
 import { publish, spread } from './publish.ts';
 import { discard, exists, staged, stageSecret, stageTls } from './staged.ts';
@@ -141,7 +141,7 @@ async function stageAuthority({ installation, clock, random }: RotationOptions):
   // A name of its own: whoever looks for the issuer of a certificate looks by name.
   const name = `Millrace ${directory.installation.slice(0, 8)} ${toHex(random(4))}`;
   const authority = await createAuthority(name, clock.now());
-  for (const place of allPlaces(installation)) await stageCertificate(authority, place);
+  for (const place of await placesHere(installation)) await stageCertificate(authority, place);
   await stageSecret(layout.authority.key, authority.identity.key);
   wipe(authority.identity.key);
   await writePublic(staged(layout.authority.certificate), authority.identity.certificate);

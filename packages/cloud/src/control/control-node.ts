@@ -10,11 +10,12 @@ import {
   parse,
   Serial,
   systemClock,
+  toHex,
   wipe,
 } from '@millrace/base';
 import { p256Key } from '@millrace/identity';
 import { openLedger } from '@millrace/ledger';
-import type { Address, Message, NodeRole } from '@millrace/protocol';
+import { type Address, type Message, type NodeRole, permitKeysOf } from '@millrace/protocol';
 import { openLmdb } from '@millrace/stores';
 import { openSlots } from '@millrace/vault';
 import { z } from 'zod';
@@ -56,6 +57,8 @@ export async function createControlNode(
   const permitSecret = await config.secret('permitKey');
   const permitKey = closer.add(p256Key(permitSecret));
   wipe(permitSecret);
+  if (!permitKeysOf(directory, clock.now()).includes(toHex(permitKey.publicKey)))
+    throw new MillraceError('E_CONFIG', 'the permit key is not the directory’s');
   const permitKeyDocument = await readPermitKeyDocument(config, permitKey.publicKey);
   const logKeys = await openLedgerKeys(config, { clock, logger: modules.logger });
   const ledger = closer.add(await openLedger({ store: environment.store('ledger'), clock, ...logKeys }));
