@@ -10,11 +10,18 @@ import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '
 import { type Peer, Relay } from './relay.ts';
 import { Uploads } from './uploads.ts';
 
+/** A running node; its parts serve as `ControlNode.context` does. */
+export interface DistributionNode extends Closable {
+  readonly relay: Relay;
+  readonly uploads: Uploads;
+  close(): Promise<void>;
+}
+
 /** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
 export async function createDistributionNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   { logger }: { logger: Logger },
-): Promise<Closable> {
+): Promise<DistributionNode> {
   const closer = new Closer();
   const { directory } = config;
   const control = closer.add(
@@ -32,7 +39,7 @@ export async function createDistributionNode(
   closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
-  return closer;
+  return { relay, uploads, close: () => closer.close() };
 }
 
 type Params = { Params: { design: string; segment: string }; Querystring: { segments?: string } };
