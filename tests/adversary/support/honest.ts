@@ -1,9 +1,11 @@
 import { MillraceError } from '@millrace/base';
+import { expect } from 'vitest';
 import type { PrintView } from '../../../packages/cli/src/client/answers.ts';
 import { randomDesign } from '../../support/designs.ts';
 import type { Answer } from '../../support/http.ts';
 import { license, order, store, untilEnded } from '../../support/job.ts';
 import type { HostileWorld } from './hostile-world.ts';
+import type { TestAgent } from './test-agent.ts';
 
 /** A design of the owner in the vault, and a licence for the operator on the licensed machine. */
 export interface Licensed {
@@ -51,4 +53,18 @@ export async function outcomeOf(work: Promise<unknown>): Promise<string> {
 export async function answerOf(work: Promise<Answer>): Promise<string> {
   const { status, error } = await work;
   return status === 200 ? 'accepted' : (error?.code ?? `status ${status}`);
+}
+
+/** That the machine took exactly these bytes, and nothing else. */
+export function expectTaken({ runs }: Pick<TestAgent, 'runs'>, ...contents: readonly Uint8Array[]): void {
+  expect(runs.map(({ length }) => length)).toEqual(contents.map(({ length }) => length));
+  for (const [i, content] of contents.entries()) expect(Buffer.from(runs[i] ?? []).equals(content)).toBe(true);
+}
+
+/** That the machine took a part of the design from its beginning, and no other byte. Returns how much. */
+export function expectBeginning({ runs }: Pick<TestAgent, 'runs'>, content: Uint8Array): number {
+  expect(runs.length).toBeLessThanOrEqual(1);
+  const [run = new Uint8Array()] = runs;
+  expect(Buffer.from(run).equals(content.subarray(0, run.length))).toBe(true);
+  return run.length;
 }
