@@ -1,6 +1,15 @@
-import { type Bytes, copyBytes, encodeCbor, sleep } from '@millrace/base';
-import { generateP256Key } from '@millrace/identity';
-import { acceptSession, encodeStream, sha256 } from '@millrace/protocol';
+import { type Bytes, copyBytes, decodeCbor, encodeCbor, fromHex, sleep, systemRandom } from '@millrace/base';
+import { generateP256Key, parseSign1 } from '@millrace/identity';
+import {
+  acceptSession,
+  decodeLink,
+  encodeControl,
+  encodeStream,
+  type LinkControl,
+  offerSession,
+  type PermitRequest,
+  sha256,
+} from '@millrace/protocol';
 import { expect } from 'vitest';
 import { order, untilEnded } from '../../support/job.ts';
 import { filesOf, scan } from '../../support/scan.ts';
@@ -15,9 +24,11 @@ import {
   printed,
 } from '../support/honest.ts';
 import { callOf, type HostileRelay, ownRelay, withDocument } from '../support/hostile-relay.ts';
-import { ELSEWHERE, type HostileWorld, openHostileWorld } from '../support/hostile-world.ts';
+import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
 import { denialOnly, held, limit, type Position } from '../support/position.ts';
+
+type Offer = Extract<LinkControl, { type: 'offer' }>;
 
 interface World extends HostileWorld {
   readonly job: Licensed;
@@ -35,10 +46,10 @@ const asDistribution = (world: World, path: string, body: Uint8Array) =>
   answerOf(world.call('control', 'distribution', { method: 'POST', path, body }));
 
 /** One print while the relay meddles; what the machine executed is checked to be the design's beginning. */
-async function meddled(world: World, meddle: HostileRelay['meddle']) {
+async function meddled(world: World, meddle: HostileRelay['meddle'], limitMs = 20_000) {
   const agent = await world.agent(undefined, { settings: { stallMs: 400, giveUpMs: 3_000 } });
   world.relay.meddle = meddle;
-  const view = await printed(world, world.job.licence, 20_000).finally(() => world.relay.behave());
+  const view = await printed(world, world.job.licence, limitMs).finally(() => world.relay.behave());
   await agent.close();
   const taken = expectBeginning(agent, world.job.content);
   expect(taken === world.job.content.length).toBe(view.state === 'completed');
@@ -78,6 +89,48 @@ function swapped(kind: number, which: number): HostileRelay['meddle'] {
   };
 }
 
+/** What both ends of a session are bound to: the hash of documents that all passed here. */
+async function openingOf(world: World, jti: string): Promise<{ openingHash: Bytes; licence: string }> {
+  const { records } = world.nodes.control.context;
+  for await (const [, record] of records.prints.list()) {
+    if (record.permit?.jti !== jti) continue;
+    const { transaction } = await records.licences.require(record.licence);
+    const { bytes, request } = record.permit;
+    const documents = [bytes, request, record.transaction, transaction];
+    return { openingHash: sha256(...documents.map((document) => sha256(document))), licence: record.licence };
+  }
+  throw new Error(`no permit ${jti}`);
+}
+
+/** Offers the machine a session of the attacker's own, in the place of the keys node's. */
+async function ownOffer(world: World, { machine, jti, offer }: Offer, serial: string, request: PermitRequest) {
+  const parameters = {
+    object: `${world.job.licence}-1`,
+    design: world.job.design,
+    designNonce: systemRandom(16),
+    segments: 1,
+    from: 0,
+    size: 1_000,
+    window: 1,
+    order: 16 as const,
+    suite: 'keccak256' as const,
+    hints: 'dense' as const,
+    layer: 'ctr' as const,
+    revisionMs: 100,
+  };
+  const { offer: own } = await offerSession({
+    binding: { ...(await openingOf(world, jti)), session: offer.session, serial },
+    machineStatic: (await world.nodes.control.context.records.machines.require(machine)).registration.publicKey,
+    machineEphemeral: request.ephemeral,
+    sender: generateP256Key(),
+    licenceSecret: systemRandom(32),
+    parameters,
+    core: new Uint8Array(100),
+    designSecret: undefined,
+  });
+  world.relay.toMachine(machine, encodeControl({ type: 'offer', machine, jti, offer: own }));
+}
+
 export const distribution: Position<World> = {
   name: 'distribution',
   holds: 'the distribution node: its TLS key, its links to machines and nodes, every upload; code of its own',
@@ -101,20 +154,24 @@ export const distribution: Position<World> = {
         'the request is signed by the machine',
         async (world) => {
           const before = await permitted(world, world.job);
-          const refused = await meddled(world, (leg, bytes) => {
-            const call = leg === 'from machine' ? callOf(bytes) : undefined;
-            if (call?.method !== 'call-home') return [bytes];
-            const { publicKey } = generateP256Key();
-            return [
-              withDocument(call, (document) => {
-                // The ephemeral point is the one run of 65 bytes that begins with 4.
-                const at = Buffer.from(document).indexOf(Buffer.from([0x58, 0x41, 0x04])) + 2;
-                const changed = copyBytes(document);
-                changed.set(publicKey, at);
-                return changed;
-              }),
-            ];
-          }).catch((error: Error) => error.message);
+          const refused = await meddled(
+            world,
+            (leg, bytes) => {
+              const call = leg === 'from machine' ? callOf(bytes) : undefined;
+              if (call?.method !== 'call-home') return [bytes];
+              const { publicKey } = generateP256Key();
+              return [
+                withDocument(call, (document) => {
+                  // The ephemeral point is the one run of 65 bytes that begins with 4.
+                  const at = Buffer.from(document).indexOf(Buffer.from([0x58, 0x41, 0x04])) + 2;
+                  const changed = copyBytes(document);
+                  changed.set(publicKey, at);
+                  return changed;
+                }),
+              ];
+            },
+            2_500,
+          ).catch((error: Error) => error.message);
           // The print waits: nothing was permitted for the forged request.
           expect(String(refused)).toContain('"state":"queued"');
           expect(await permitted(world, world.job)).toBe(before);
@@ -161,7 +218,31 @@ export const distribution: Position<World> = {
             const frame = old[count++]?.bytes.subarray(PAYLOAD);
             return frame === undefined ? [bytes] : [encodeStream('frame', frame, bytes.slice(1, PAYLOAD))];
           });
-          expect(view.state).toBe('failed');
+          expect(count).toBeGreaterThan(old.length - 1);
+          expect(view.state).toMatch(/^(completed|failed)$/);
+        },
+      ),
+      held(
+        'offers the machine a session of its own, with content of its own',
+        'an offer opens with the keys node’s key, which the machine’s directory pins',
+        async (world) => {
+          let request: PermitRequest | undefined;
+          let offered = 0;
+          const { serial } = (await callAsMachine(world, SITE)).config;
+          const view = await meddled(world, (leg, bytes) => {
+            const call = leg === 'from machine' ? callOf(bytes) : undefined;
+            if (call?.method === 'call-home') {
+              const { request: document } = decodeCbor(copyBytes(call.body), 'call') as { request: Uint8Array };
+              request = decodeCbor(parseSign1(document).payload, 'request') as unknown as PermitRequest;
+            }
+            const link = leg === 'from keys' ? decodeLink(bytes, true) : undefined;
+            if (link?.kind !== 'control' || link.message.type !== 'offer' || request === undefined) return [bytes];
+            offered++;
+            void ownOffer(world, link.message, serial, request);
+            return [];
+          });
+          expect(offered).toBeGreaterThan(0);
+          expect(view).toMatchObject({ state: 'failed', code: 'E_SEAL' });
         },
       ),
     ],
@@ -204,34 +285,22 @@ export const distribution: Position<World> = {
           expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
           await agent.close();
           const messages = world.relay.seen.slice(from);
-          const offer = messages.flatMap(({ message }) =>
-            message.kind === 'control' && message.message.type === 'offer' ? [message.message] : [],
-          )[0];
+          const offer = messages
+            .flatMap(({ message }) =>
+              message.kind === 'control' && message.message.type === 'offer' ? [message.message] : [],
+            )
+            .at(-1);
           if (offer === undefined) throw new Error('no offer was relayed');
           // The other machine's owner makes the best of it: the real documents, its own keys.
           const thief = await callAsMachine(world, ELSEWHERE);
           try {
-            const view = (await world.operator.api.prints()).find(({ state }) => state === 'completed');
-            const record = await world.nodes.control.context.records.prints.require(view?.print ?? '');
-            const licence = await world.nodes.control.context.records.licences.require(record.licence);
-            const { permit } = record;
-            if (permit === undefined) throw new Error('no permit');
-            const hash = sha256(
-              sha256(permit.bytes),
-              sha256(permit.request),
-              sha256(record.transaction),
-              sha256(licence.transaction),
-            );
+            const opening = await openingOf(world, offer.jti);
             const open = acceptSession({
-              binding: {
-                openingHash: hash,
-                session: offer.offer.session,
-                licence: record.licence,
-                serial: agent.config.serial,
-              },
+              binding: { ...opening, session: offer.offer.session, serial: agent.config.serial },
               offer: offer.offer,
               machineKey: thief.config.machineKey,
               ephemeral: generateP256Key(),
+              sender: fromHex(world.installation.directory.nodes.keys.box),
             });
             expect(await outcomeOf(open)).toBe('E_SEAL');
           } finally {
