@@ -2,13 +2,13 @@ import { systemRandom, toBase64 } from '@millrace/base';
 import { decodeBundle, decodeEvent } from '@millrace/ledger';
 import { sha256 } from '@millrace/protocol';
 import { expect } from 'vitest';
-import { grantLicence } from '../../../packages/cli/src/client/licence.ts';
 import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import { checkAsBuyer } from '../support/certificates.ts';
 import { answerOf, type Licensed, licensed, outcomeOf, permitted, printed } from '../support/honest.ts';
 import { ELSEWHERE, type HostileWorld, openHostileWorld } from '../support/hostile-world.ts';
+import { ownLicence } from '../support/licences.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
 import { held, limit, type Position } from '../support/position.ts';
 
@@ -57,8 +57,8 @@ export const tenant: Position<World> = {
         },
       ),
       held('licenses the design to its own machine', 'a licence is the owner’s signature', async (world) => {
-        const terms = { objects: 1, machines: [ELSEWHERE], materials: [], days: 1, holder: 'tenant' };
-        const grant = grantLicence(world.tenant, { ...terms, design: world.job.design });
+        const { transaction, secret } = await ownLicence(world, world.tenant, world.job.design, ELSEWHERE);
+        const grant = world.tenant.api.submit(transaction, { secret });
         expect(await outcomeOf(grant)).toBe('E_FORBIDDEN');
       }),
       held('adds the design once more as its own', 'a design has one owner, from the first day', async (world) => {
@@ -106,7 +106,8 @@ export const tenant: Position<World> = {
           try {
             const { serial } = (await world.agent()).config;
             for (const changes of [{}, { serial }]) {
-              const call = machine.calls.callHome(await machine.request(print, changes), machine.signal);
+              const { bytes } = await machine.request(print, changes);
+              const call = machine.calls.callHome(bytes, machine.signal);
               expect(await outcomeOf(call)).toBe('E_FORBIDDEN');
             }
           } finally {

@@ -19,12 +19,18 @@ export const SEGMENT = 16_370;
 let stored = 0;
 
 /** @param segments of the design, which is noise: any 16 bytes of it are its own */
-export async function licensed(world: HostileWorld, objects = 1, segments = 6): Promise<Licensed> {
+export async function licensed(
+  world: HostileWorld,
+  objects = 1,
+  segments = 6,
+  custody: 'owner' | 'keys' = 'owner',
+): Promise<Licensed> {
   const content = randomDesign(segments * SEGMENT - 100);
   const { design } = await store(world, world.owner, content, {
     name: `design-${++stored}.bin`,
     kind: 'binary',
     bytesPerSecond: 1e9,
+    custody,
   });
   return { content, design, licence: await license(world, world.owner, design, objects), objects };
 }

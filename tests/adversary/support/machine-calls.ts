@@ -14,7 +14,10 @@ export interface MachineCaller {
   readonly calls: Calls;
   readonly signal: AbortSignal;
   /** A permit request, signed by the machine; what is not told is honest. */
-  request(print: string, changes?: Partial<PermitRequest>): Promise<Bytes>;
+  request(
+    print: string,
+    changes?: Partial<PermitRequest>,
+  ): Promise<{ readonly bytes: Bytes; readonly body: PermitRequest }>;
   report(object: string, event: MachineReport['event'], changes?: Partial<MachineReport>): Promise<Bytes>;
   close(): void;
 }
@@ -38,8 +41,8 @@ export async function callAsMachine(world: HostileWorld, name: string): Promise<
     config,
     calls: createCalls(link, { ...defaultTiming, callMs: 10_000, waitMs: 0 }),
     signal: stop.signal,
-    request: (print, changes = {}) =>
-      signMachineDocument(machineKey, directory.installation, {
+    request: async (print, changes = {}) => {
+      const body: PermitRequest = {
         type: 'permit.request',
         ...common(),
         print,
@@ -53,7 +56,9 @@ export async function callAsMachine(world: HostileWorld, name: string): Promise<
         hints: 'dense',
         tableMs: 10,
         ...changes,
-      }),
+      };
+      return { body, bytes: await signMachineDocument(machineKey, directory.installation, body) };
+    },
     report: (object, event, changes = {}) =>
       signMachineDocument(machineKey, directory.installation, {
         type: 'report',
