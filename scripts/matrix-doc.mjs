@@ -42,8 +42,9 @@ export function matrixPage(goals, positions) {
       '',
     ),
     '',
-    '<!-- one line a position: a table cannot be wrapped -->',
-    `| position | ${names.map((goal) => goals[goal]).join(' | ')} |`,
+    ...names.map((goal) => `- ${goal}: ${goals[goal]}`),
+    '',
+    `| position | ${names.join(' | ')} |`,
     `|---|${names.map(() => '---|').join('')}`,
     ...positions.map(
       ({ name, attacks }) =>

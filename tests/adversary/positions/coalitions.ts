@@ -1,6 +1,7 @@
 import type { NodeRole } from '@millrace/protocol';
+import type { World } from '../support/coalition.ts';
 import type { Position } from '../support/position.ts';
-import { nodes, type World } from './nodes.ts';
+import { nodes } from './nodes.ts';
 
 /** Two nodes in one hand, or all of them. Alone they have files of their own. */
 const together = (first: NodeRole, second: NodeRole): Position<World> =>

@@ -4,21 +4,21 @@ import { type NodeRole, openDesignSecret, readTransaction } from '@millrace/prot
 import { CONTENT_BYTES } from '@millrace/vault';
 import { expect } from 'vitest';
 import { ownDesign, ownDesignSecret } from '../../../packages/cli/src/client/own-design.ts';
-import { ObjectBook } from '../../../packages/cloud/src/streaming/objects.ts';
 import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import { randomDesign } from '../../support/designs.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import {
-  type Coalition,
   forgeContent,
   keysOf,
   lootOf,
   openCoalition,
   opened,
+  SEGMENTS,
   sealedOf,
   spoil,
   strike,
+  type World,
 } from '../support/coalition.ts';
 import {
   answerOf,
@@ -31,22 +31,22 @@ import {
 } from '../support/honest.ts';
 import { ELSEWHERE } from '../support/hostile-world.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
-import { asMachine, forgeOpening, type Lies } from '../support/opening.ts';
-import { override } from '../support/override.ts';
+import { forgeOpening } from '../support/opening.ts';
 import { type Attack, denialOnly, type Goal, held, limit, type Position } from '../support/position.ts';
-
-export interface World extends Coalition {
-  /** Of an owner who keeps the design secret, and of one who left it with the keys node. */
-  readonly job: Licensed;
-  readonly kept: Licensed;
-  /** What another tenant has. */
-  readonly theirs: Licensed;
-}
+import {
+  againAsControl,
+  alterAsControl,
+  falseMachine,
+  forgeAsControl,
+  judged,
+  moreAsAll,
+  moreAsControl,
+  readAsOwner,
+  refusedByAll,
+} from './control-attacks.ts';
 
 type Extra = Partial<Record<Goal, readonly Attack<World>[]>>;
 type NodeAttacks = Record<Goal, readonly [Attack<World>, ...Attack<World>[]]>;
-
-const SEGMENTS = 6;
 
 async function open(members: readonly NodeRole[]): Promise<World> {
   const world = await openCoalition(members);
@@ -128,46 +128,6 @@ const ownContent = held<World>(
   },
 );
 
-/** What every party that is not of the coalition says of an opening; `accepted` must not be among it. */
-async function judged(world: World, lies: Lies): Promise<Record<string, string>> {
-  const forged = await forgeOpening(world, world.job, lies);
-  const says: Record<string, string> = { machine: await outcomeOf(asMachine(forged)) };
-  for (const role of ['keys', 'segments'] as const)
-    if (!world.has(role)) says[role] = await outcomeOf(world.nodes[role].parts.streams.open(forged.opening));
-  return says;
-}
-
-const refusedByAll = (says: Record<string, string>, code: RegExp) => {
-  for (const [who, said] of Object.entries(says)) expect(said, who).toMatch(code);
-};
-
-const moreAsControl = held<World>(
-  'signs permits beyond the licence, and for prints that nobody ordered',
-  'the machine, and each proactive node that is honest, verifies the owner’s and the holder’s signatures for itself',
-  async (world) => {
-    const number = world.job.objects + 1;
-    refusedByAll(await judged(world, { permit: { number } }), /^E_LICENCE_EXHAUSTED$/);
-    refusedByAll(await judged(world, { holder: world.tenant }), /^E_(AUTH|SIGNATURE)$/);
-    refusedByAll(await judged(world, { permit: { object: `${world.job.licence}-7`, number: 8 } }), /^E_PERMIT$/);
-  },
-);
-
-const againAsControl = held<World>(
-  'gives an object that was made a second permit, for another print',
-  'each proactive node counts for itself; one that is honest is enough',
-  async (world) => {
-    const agent = await world.agent();
-    const made = await printed(world, world.job.licence);
-    await agent.close();
-    const number = Number(made.object?.split('-')[1]);
-    const { opening } = await forgeOpening(world, world.job, { permit: { number } });
-    const honest = (['keys', 'segments'] as const).filter((role) => !world.has(role));
-    expect(honest.length).toBeGreaterThan(0);
-    for (const role of honest)
-      expect(await outcomeOf(world.nodes[role].parts.streams.open(opening)), role).toMatch(/^E_(REPLAY|PERMIT)$/);
-  },
-);
-
 const moreWithout = held<World>(
   'opens a stream, and begins a session, without control',
   'a stream needs a permit that control has signed, and each permit serves once',
@@ -191,26 +151,6 @@ const moreWithout = held<World>(
     await agent.close();
     expect(agent.runs).toEqual([]);
     expect((await world.owner.api.licence(world.job.licence)).permitted).toBe(before);
-  },
-);
-
-const moreAsAll = limit<World>(
-  'forgets in every node that an object was made, and permits it again',
-  'the machine keeps no count of its own: against control and both proactive nodes together only the ledger’s witnesses remain',
-  async (world) => {
-    const { context } = world.nodes.control;
-    const agent = await world.agent();
-    const { print } = await printed(world, world.job.licence);
-    const undo = override(ObjectBook.prototype, 'use', async () => true);
-    await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
-      ...record,
-      state: 'queued',
-    }));
-    context.queued(world.machine, print);
-    while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
-    undo();
-    await agent.close();
-    expectTaken(agent, world.job.content, world.job.content);
   },
 );
 
@@ -320,11 +260,16 @@ function attacksOf(members: readonly NodeRole[], extra: Extra): NodeAttacks {
     ? [moreAsControl, allCount ? moreAsAll : againAsControl]
     : [moreWithout];
   const own: NodeAttacks = {
-    read: readsCustody(members) ? [readAttack, custodyRead] : [readAttack],
-    alter: has('keys', 'segments') ? [alterAttack, ownContent] : [alterAttack],
+    read: [
+      readAttack,
+      ...(readsCustody(members) ? [custodyRead] : []),
+      ...(has('control') ? [falseMachine] : []),
+      ...(has('control') && !has('keys') ? [readAsOwner] : []),
+    ],
+    alter: [alterAttack, ...(has('keys', 'segments') ? [ownContent] : []), ...(has('control') ? [alterAsControl] : [])],
     more,
     elsewhere: [elsewhereAttack],
-    forge: [forgeWithout],
+    forge: has('control') ? [forgeWithout, forgeAsControl] : [forgeWithout],
     tenants: [tenantsAttack, metadata],
     deny: [denyAttack],
   };

@@ -21,6 +21,17 @@ export interface Coalition extends HostileWorld {
   has(...roles: readonly NodeRole[]): boolean;
 }
 
+/** Segments of every design here. */
+export const SEGMENTS = 6;
+
+export interface World extends Coalition {
+  /** Of an owner who keeps the design secret, and of one who left it with the keys node. */
+  readonly job: Licensed;
+  readonly kept: Licensed;
+  /** What another tenant has. */
+  readonly theirs: Licensed;
+}
+
 export async function openCoalition(members: readonly NodeRole[]): Promise<Coalition> {
   const world = await openHostileWorld();
   return {
