@@ -167,7 +167,7 @@ export const outsider: Position<World> = {
         'the link needs a certificate of the installation',
         async (world) => {
           const before = await permitted(world, world.job);
-          for (const tls of everybody(world)) {
+          for (const tls of world.forged) {
             const agent = await world.agent(undefined, { config: { tls } });
             await sleep(300);
             await agent.close();
