@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bytes, type Clock, Closer, silentLogger, systemClock, systemRandom } from '@millrace/base';
+import { type Bytes, type Clock, Closer, createLogger, silentLogger, systemClock, systemRandom } from '@millrace/base';
 import { openAuthority, type TlsIdentity } from '@millrace/identity';
 import type { Addresses, NodeRole } from '@millrace/protocol';
 import { registerAll } from '../../../packages/cli/src/client/registration.ts';
@@ -66,6 +66,8 @@ export interface HostileWorld {
 export interface WorldOptions {
   readonly periodMs?: number;
   readonly clock?: Clock;
+  /** Lines of all nodes' logs are added here. */
+  readonly log?: string[];
 }
 
 /** Everything that it starts is stopped, and everything that it writes removed, by `close`. */
@@ -98,7 +100,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   await mkdir(layout.run.folder, { recursive: true });
   await writeFile(layout.run.addresses, JSON.stringify(addresses));
 
-  const nodes = await startNodes(layout, addresses, closer, options.clock);
+  const nodes = await startNodes(layout, addresses, closer, options);
   const session = async (user: string): Promise<Session> => {
     const opened = await openSession({ installation, user, clock: systemClock, random: systemRandom });
     return closer.add(opened);
@@ -127,9 +129,12 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   };
 }
 
-async function startNodes(layout: Layout, addresses: Addresses, closer: Closer, clock?: Clock): Promise<Nodes> {
+async function startNodes(layout: Layout, addresses: Addresses, closer: Closer, options: WorldOptions): Promise<Nodes> {
   const config = (role: NodeRole) => loadNodeConfig(layout.node(role));
-  const modules = { logger: silentLogger, ...(clock === undefined ? {} : { clock }) };
+  const { clock, log } = options;
+  const destination = { write: (line: string) => void log?.push(line) };
+  const logger = log === undefined ? silentLogger : createLogger('node', { level: 'debug', destination });
+  const modules = { logger, ...(clock === undefined ? {} : { clock }) };
   const control = await createControlNode({ config: await config('control'), address: addresses.control }, modules);
   closer.add(control);
   const distribution = closer.add(
