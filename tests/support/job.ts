@@ -16,7 +16,6 @@ export interface StoreOptions {
   readonly name?: string;
   readonly kind?: 'gcode' | 'binary';
   readonly bytesPerSecond?: number;
-  readonly custody?: 'owner' | 'keys';
   readonly maintenance?: 'rekey' | 'delta' | 'key-homomorphic';
   readonly custody?: 'owner' | 'keys';
 }

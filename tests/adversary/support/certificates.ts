@@ -1,12 +1,12 @@
 import { systemClock } from '@millrace/base';
 import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@millrace/ledger';
 import { MemoryStore } from '@millrace/stores';
-import { checkCertificate } from '../../../packages/cli/src/client/certificates.ts';
+import { checkCertificate, trustOf } from '../../../packages/cli/src/client/certificates.ts';
 import type { HostileWorld } from './hostile-world.ts';
 
 /** What a buyer does with a certificate: offline, with what the installation publishes. */
 export function checkAsBuyer({ installation }: Pick<HostileWorld, 'installation'>, certificate: Uint8Array) {
-  return checkCertificate(certificate, installation.directory.logKey);
+  return checkCertificate(certificate, trustOf(installation));
 }
 
 /** A log with all events of another, as somebody wants them to have been, under a key of theirs. */
@@ -23,7 +23,7 @@ export async function rewritten(
   });
   for (let index = 0; index < genuine.size; index++) {
     const { event } = await genuine.entry(index);
-    const { account, type, actor, body, evidence, evidenceKey, id } = event;
+    const { account, type, actor, body, evidence, id } = event;
     const request = change({
       account,
       type,
@@ -31,7 +31,6 @@ export async function rewritten(
       body,
       eventId: id,
       ...(evidence === undefined ? {} : { evidence }),
-      ...(evidenceKey === undefined ? {} : { evidenceKey }),
     } as EventRequest);
     if (request !== undefined) await log.append(request);
   }

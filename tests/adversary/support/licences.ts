@@ -43,6 +43,7 @@ export async function ownLicence(
       holder: signer.signer.publicKey,
       secretHash: sha256(secret),
       telemetryKey: generateP256Key().publicKey,
+      disclose: [],
     },
     id,
   );

@@ -66,7 +66,7 @@ export async function callAsMachine(world: HostileWorld, name: string): Promise<
         object,
         run: systemRandom(16),
         event,
-        facts: { serial, material, segments: 6, bytes: 98_120, line: 0, layer: 0, filament: 0 },
+        facts: { serial, material, segments: 6 },
         ...changes,
       }),
     close: () => {
