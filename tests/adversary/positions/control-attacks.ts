@@ -129,18 +129,21 @@ export const moreAsControl = held<World>(
 );
 
 export const againAsControl = held<World>(
-  'gives an object that was made a second permit, for another print',
+  'permits an object that was made for another print, and another object for a print that was made',
   'each proactive node counts for itself; one that is honest is enough',
   async (world) => {
     const agent = await world.agent();
     const made = await printed(world, world.job.licence);
     await agent.close();
     const number = Number(made.object?.split('-')[1]);
-    const { opening } = await forgeOpening(world, world.job, { permit: { number } });
+    const { transaction: print } = await world.nodes.control.context.records.prints.require(made.print);
     const honest = (['keys', 'segments'] as const).filter((role) => !world.has(role));
     expect(honest.length).toBeGreaterThan(0);
-    for (const role of honest)
-      expect(await outcomeOf(world.nodes[role].parts.streams.open(opening)), role).toMatch(/^E_(REPLAY|PERMIT)$/);
+    for (const lies of [{ permit: { number } }, { print, permit: { number: world.job.objects } }]) {
+      const { opening } = await forgeOpening(world, world.job, lies);
+      for (const role of honest)
+        expect(await outcomeOf(world.nodes[role].parts.streams.open(opening)), role).toBe('E_REPLAY');
+    }
   },
 );
 
@@ -151,15 +154,20 @@ export const moreAsAll = limit<World>(
     const { context } = world.nodes.control;
     const agent = await world.agent();
     const { print } = await printed(world, world.job.licence);
-    const undo = override(ObjectBook.prototype, 'use', async () => true);
+    const undo = [
+      override(ObjectBook.prototype, 'begun', async () => false),
+      override(ObjectBook.prototype, 'use', async () => true),
+      override(ObjectBook.prototype, 'give', async () => undefined),
+      override(ObjectBook.prototype, 'reach', async () => undefined),
+    ];
     await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
       ...record,
       state: 'queued',
     }));
     context.queued(world.machine, print);
     while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
-    undo();
     await agent.close();
+    for (const step of undo) step();
     expectTaken(agent, world.job.content, world.job.content);
   },
 );

@@ -56,7 +56,7 @@ export interface HostileWorld {
   readonly operator: Session;
   /** A user of the same installation with designs and a machine of its own. */
   readonly tenant: Session;
-  /** An agent with the real keys of a machine; honest unless altered. The caller closes it, or the world does. */
+  /** An agent with the real keys of a machine; honest unless altered. The next one of the machine closes it, or the world. */
   agent(name?: string, alteration?: Alteration): Promise<TestAgent>;
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
@@ -108,6 +108,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   const admin = await session('admin');
   await registerAll(admin);
 
+  const agents = new Map<string, TestAgent>();
   const identity: HostileWorld['identity'] = (caller) => identityOf(layout, caller);
   return {
     installation,
@@ -120,8 +121,13 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
     owner: await session('owner'),
     operator: await session('operator'),
     tenant: await session('tenant'),
-    agent: async (name = SITE, alteration = {}) =>
-      closer.add(await startTestAgent(layout.machine(name), addresses.distribution, alteration)),
+    agent: async (name = SITE, alteration = {}) => {
+      // Two agents in one folder would be nobody's attack.
+      await agents.get(name)?.close();
+      const started = closer.add(await startTestAgent(layout.machine(name), addresses.distribution, alteration));
+      agents.set(name, started);
+      return started;
+    },
     identity,
     call: async (node, caller, request) =>
       call(addresses[node], installation.directory, node, await identity(caller), request),
