@@ -1,12 +1,14 @@
 import { type Bytes, concatBytes, utf8 } from '@millrace/base';
-import { createEngine, deriveSeed, HEADER_BYTES, Ratchet, type SeedInputs } from '@millrace/live-matrix';
-import { describe, expect, it } from 'vitest';
+import { createEngine, HEADER_BYTES, Ratchet } from '@millrace/live-matrix';
+import { forwardSeed } from '@millrace/protocol';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { frameMac } from '../../packages/live-matrix/src/frame/mac.ts';
 import { nodeHmac } from '../../packages/live-matrix/src/frame/node-hmac.ts';
 import { bareHints, framesOf, hintsOf, known, same, valuesOf } from './support/known.ts';
+import { type RealSession, realSession, type Shares, seedFrom } from './support/session-seed.ts';
 
-// Row 8: a PIN of six digits is no key. As the paper's salt it is found by trying; here it is context of a seed that
-// three secrets of 32 bytes make. MILLRACE_KEYS tries more keys than the test's
+// Row 8: a PIN of six digits is no key. As the paper's salt it is found by trying; here it is context (the serial number)
+// of the session's real seed, which three secrets of 32 bytes make. MILLRACE_KEYS tries more keys than the test's
 // million, 256 million at most.
 
 const PINS = 1_000_000;
@@ -19,17 +21,6 @@ const first = valuesOf(cell, 3);
 
 const padded = (pin: string): Bytes => concatBytes(utf8(pin), new Uint8Array(32 - pin.length));
 const digits = (pin: number): string => String(pin % PINS).padStart(6, '0');
-
-/** Everything about a session but its three secrets is known to the thief. */
-const inputs = (secrets: readonly Uint8Array[], pin: string): SeedInputs => ({
-  transcriptHash: known('row 8 transcript', 32),
-  secrets,
-  suite: 'keccak256',
-  serial: pin,
-  licence: 'licence',
-  object: 'object',
-  playbookHash: known('row 8 playbook', 32),
-});
 
 /** Keys under which a known segment has the first hint, and the next three have theirs. */
 function keysThatFit(keys: Iterable<Uint8Array>, hints: Uint32Array): { tried: number; found: Uint8Array[] } {
@@ -77,19 +68,23 @@ describe('baseline: the PIN is the key', () => {
 });
 
 describe('ours: the PIN is context', () => {
-  const secrets = ['ephemeral', 'static', 'licence'].map((name) => known(`row 8 ${name}`, 32));
-  const seed = deriveSeed(inputs(secrets, PIN));
+  let session: RealSession;
+  let right: Bytes;
+  beforeAll(async () => {
+    session = await realSession('row 8', PIN);
+    right = frameOf(session.seed);
+  });
   const [frame = new Uint8Array()] = framesOf({ suite: 'keccak256', order: 24, hints: 'dense' }, 'row 8', [cell]);
-  const [right = new Uint8Array()] = framesOfSeed(seed);
   const macOf = (made: Uint8Array) => {
-    const ratchet = new Ratchet(made, 0n);
+    const ratchet = new Ratchet(forwardSeed(made), 0n);
     const fits = same(frameMac(nodeHmac, ratchet.keys.mac, right.subarray(0, -16)), right.subarray(-16));
     ratchet.close();
     return fits;
   };
 
-  function framesOfSeed(made: Uint8Array): Bytes[] {
-    const ratchet = new Ratchet(made, 0n);
+  /** The session's first frame, of what the thief knows. */
+  function frameOf(made: Uint8Array): Bytes {
+    const ratchet = new Ratchet(forwardSeed(made), 0n);
     const hints = bareHints(engine, ratchet.keys.table, first, 3);
     const bytes = concatBytes(
       frame.subarray(0, HEADER_BYTES),
@@ -98,7 +93,7 @@ describe('ours: the PIN is context', () => {
     );
     bytes.set(frameMac(nodeHmac, ratchet.keys.mac, bytes.subarray(0, -16)), bytes.length - 16);
     ratchet.close();
-    return [bytes];
+    return bytes;
   }
 
   it(`no key of a dictionary of ${KEYS} fits the stream of a session`, { timeout: 240_000 + KEYS / 50 }, () => {
@@ -113,18 +108,18 @@ describe('ours: the PIN is context', () => {
   it('no PIN in the way that seeds are made fits, all else known but one secret', () => {
     // Each costs a chain of HKDF, 60 microseconds: two thousand PINs, the right one among them.
     const guesses = [PIN, ...Array.from({ length: 2_000 }, (_, i) => digits(i * 499))];
-    const known32 = secrets.slice(1);
-    const fitting = guesses.flatMap((pin) =>
-      [
-        [utf8(pin)],
-        [padded(pin)],
-        [padded(pin), ...known32],
-        [new Uint8Array(32), ...known32],
-        [...known32, padded(pin)],
-      ].filter((tried) => macOf(deriveSeed(inputs(tried, pin)))),
-    );
+    const [, machine, licence] = session.shares;
+    const zeros = new Uint8Array(32);
+    const tries = (pin: string): Shares[] => [
+      [utf8(pin), zeros, zeros],
+      [padded(pin), padded(pin), padded(pin)],
+      [padded(pin), machine, licence],
+      [zeros, machine, licence],
+      [machine, licence, padded(pin)],
+    ];
+    const fitting = guesses.flatMap((pin) => tries(pin).filter((tried) => macOf(seedFrom(session, tried, pin))));
     expect(fitting).toEqual([]);
     // The thief's way works when all three secrets are in hand.
-    expect(macOf(deriveSeed(inputs(secrets, PIN)))).toBe(true);
+    expect(macOf(seedFrom(session, session.shares, PIN))).toBe(true);
   });
 });

@@ -22,7 +22,7 @@ export interface StoreOptions {
 
 /** Writes the design to a file, seals and stores it, as `millrace design add` does. */
 export async function store(
-  world: World,
+  world: Pick<World, 'scratch'>,
   owner: Session,
   content: Uint8Array,
   options: StoreOptions = {},
@@ -33,7 +33,12 @@ export async function store(
   return storeDesign(owner, prepared, () => undefined);
 }
 
-export function license(world: World, owner: Session, design: string, objects: number): Promise<string> {
+export function license(
+  world: Pick<World, 'machine'>,
+  owner: Session,
+  design: string,
+  objects: number,
+): Promise<string> {
   return grantLicence(owner, {
     design,
     objects,
@@ -44,7 +49,7 @@ export function license(world: World, owner: Session, design: string, objects: n
   });
 }
 
-export function order(world: World, operator: Session, licence: string): Promise<string> {
+export function order(world: Pick<World, 'machine'>, operator: Session, licence: string): Promise<string> {
   return requestPrint(operator, licence, world.machine);
 }
 
@@ -93,7 +98,7 @@ export interface MachineObject {
 }
 
 /** The agent writes it after its last report: a little later than the print has ended. */
-export async function machineObject(world: World, object: string): Promise<MachineObject> {
+export async function machineObject(world: Pick<World, 'installation'>, object: string): Promise<MachineObject> {
   const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'objects', `${object}.json`);
   for (let attempt = 0; ; attempt++) {
     try {

@@ -77,7 +77,16 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
     'stream.open',
     'vault.check',
   ],
-  'control>segments': ['design.add', 'design.uploaded', 'design.delete', 'alarm.clear', 'design.repair', 'licence.resume', 'box.drained', 'stream.open'],
+  'control>segments': [
+    'design.add',
+    'design.uploaded',
+    'design.delete',
+    'alarm.clear',
+    'design.repair',
+    'licence.resume',
+    'box.drained',
+    'stream.open',
+  ],
   'control>control': ['box.drained'],
   'keys>control': ['licence.refused', 'design.deleted', 'design.maintained', 'stream.alarm', 'check.result'],
   'keys>segments': ['stream.session', 'stream.slices', 'stream.mix', 'stream.close', 'vault'],
@@ -96,9 +105,7 @@ describe('mail that is well sealed', () => {
     const box = boxOf(recipient);
     for (const message of Object.values(samples)) {
       const sealed = await sealMail(directory, { role: sender, identity: keys[sender] }, box.body, encodeMail(message));
-      const code = await codeOf(() =>
-        openMessage(directory, { role: recipient, boxes: box.secrets }, sender, sealed),
-      );
+      const code = await codeOf(() => openMessage(directory, { role: recipient, boxes: box.secrets }, sender, sealed));
       expect(`${message.type}: ${code}`).toBe(
         `${message.type}: ${may.includes(message.type) ? 'nothing thrown' : 'E_FORBIDDEN'}`,
       );

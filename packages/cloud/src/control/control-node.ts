@@ -45,11 +45,17 @@ export interface ControlOptions {
   readonly address: Address;
 }
 
+/** A running node. Whoever runs it in their own process reaches its parts: tests act through them as a node that lies. */
+export interface ControlNode extends Closable {
+  readonly context: ControlContext;
+  close(): Promise<void>;
+}
+
 /** The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no content keys. */
 export async function createControlNode(
   { config, address }: ControlOptions,
   modules: { clock?: Clock; logger: Logger },
-): Promise<Closable> {
+): Promise<ControlNode> {
   const closer = new Closer();
   const { directory } = config;
   const clock = modules.clock ?? systemClock;
@@ -125,7 +131,7 @@ export async function createControlNode(
   addRoutes(server, context, checks);
   closer.add(followDirectory(config, server, modules.logger));
   closer.add(await listen(server, address));
-  return closer;
+  return { context, close: () => closer.close() };
 }
 
 const findingsSchema = z.object({

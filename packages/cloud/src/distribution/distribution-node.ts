@@ -21,11 +21,18 @@ import { Relay } from './relay.ts';
 import { TICKET_HEADER, Tickets } from './tickets.ts';
 import { Uploads } from './uploads.ts';
 
+/** A running node; its parts serve as `ControlNode.context` does. */
+export interface DistributionNode extends Closable {
+  readonly relay: Relay;
+  readonly uploads: Uploads;
+  close(): Promise<void>;
+}
+
 /** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
 export async function createDistributionNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   { clock = systemClock, logger }: { clock?: Clock; logger: Logger },
-): Promise<Closable> {
+): Promise<DistributionNode> {
   const closer = new Closer();
   const { directory } = config;
   const control = closer.add(
@@ -43,7 +50,7 @@ export async function createDistributionNode(
   closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
-  return closer;
+  return { relay, uploads, close: () => closer.close() };
 }
 
 type Params = { Params: { design: string; segment: string }; Querystring: { segments?: string } };

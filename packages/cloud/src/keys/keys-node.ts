@@ -66,11 +66,17 @@ interface Parts {
   readonly logger: Logger;
 }
 
+/** A running node; its parts serve as `ControlNode.context` does. */
+export interface KeysNode extends Closable {
+  readonly parts: Parts;
+  close(): Promise<void>;
+}
+
 /** The keys node: holds playbooks and content keys (wrapped), opens no port, never sees a cell. */
 export async function createKeysNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: { clock?: Clock; logger: Logger },
-): Promise<Closable> {
+): Promise<KeysNode> {
   const closer = new Closer();
   const { logger } = modules;
   const clock = modules.clock ?? systemClock;
@@ -157,7 +163,7 @@ export async function createKeysNode(
     maintenance.start();
     void checks.start();
   });
-  return closer;
+  return { parts, close: () => closer.close() };
 }
 
 function onStream({ streams, logger }: Parts, message: LinkMessage): void {

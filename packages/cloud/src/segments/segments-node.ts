@@ -38,11 +38,17 @@ interface Parts {
   readonly vault: Serial;
 }
 
+/** A running node; its parts serve as `ControlNode.context` does. */
+export interface SegmentsNode extends Closable {
+  readonly parts: Parts;
+  close(): Promise<void>;
+}
+
 /** The segments node: holds the cells, opens no port, knows no content key and no playbook. */
 export async function createSegmentsNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: { clock?: Clock; logger: Logger },
-): Promise<Closable> {
+): Promise<SegmentsNode> {
   const closer = new Closer();
   const { logger } = modules;
   const clock = modules.clock ?? systemClock;
@@ -105,7 +111,7 @@ export async function createSegmentsNode(
     });
     await outbound.start((message, from, goOn) => handle(parts, message, from, goOn));
   });
-  return closer;
+  return { parts, close: () => closer.close() };
 }
 
 function onStream({ streams, logger }: Parts, message: LinkMessage): void {

@@ -12,8 +12,8 @@ import {
   PointsPool,
   readManifest,
   type SliceCell,
-} from '../src/index.ts';
-import { makeUpload, takeOffLayer, World } from './world.ts';
+} from '../../packages/vault/src/index.ts';
+import { makeUpload, takeOffLayer, World } from '../../packages/vault/test/world.ts';
 
 const EPOCHS = 4;
 const SEGMENTS = 4;
@@ -51,6 +51,33 @@ async function opened(
   }
   return found;
 }
+
+// Row 13: cells of one epoch and keys of another. Delta-CTR and the key-homomorphic layer: nothing opens. A keys node that
+// kept a list of its layer keys would open everything that was ever copied.
+
+describe('baseline: a keys node that keeps a list of layer keys', () => {
+  it('opens with its list of today every cell that was copied in any epoch', async () => {
+    const world = await World.create({ density: 60 });
+    const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
+    await world.add(upload);
+    await world.settle();
+    const manifest = readManifest(upload.manifest);
+    const copies: ReadonlyMap<string, Bytes>[] = [];
+    const list: SliceCell[] = [];
+    for (let e = 0; e < EPOCHS; e++) {
+      if (e > 0) await world.sweep();
+      const cells = new Map<string, Bytes>();
+      for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+      copies.push(cells);
+      list.push(...(await world.playbook.slice(upload.designId, 0, SEGMENTS)));
+    }
+    for (const cells of copies)
+      expect(await opened(cells, list, { manifest, designSecret: upload.designSecret }, world.points)).toEqual({
+        byPlace: SEGMENTS,
+        byTrying: SEGMENTS,
+      });
+  });
+});
 
 describe('stolen cells', () => {
   it.each(maintenanceModes)(

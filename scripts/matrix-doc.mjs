@@ -1,0 +1,73 @@
+// docs/security/matrix.md from the positions of tests/adversary. Run by itself it has the test that compares them write the page.
+import { spawnSync } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const rank = { held: 0, 'denial only': 1, limit: 2 };
+
+/** A cell is what its worst attack is. */
+const verdictOf = (attacks) => attacks.map(({ verdict }) => verdict).sort((a, b) => rank[b] - rank[a])[0];
+
+/** Markdown lines of at most 120 characters; `indent` is that of the lines after the first. */
+function wrapped(text, indent) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines[lines.length - 1];
+    if (line === '') lines[lines.length - 1] = (lines.length > 1 ? indent : '') + word;
+    else if (line.length + 1 + word.length > 120) lines.push(indent + word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
+}
+
+const anchor = (name) => name.replaceAll(' ', '-').replaceAll('+', '');
+
+/** The page, from what goals are called and what the positions are (tests/adversary/support/position.ts). */
+export function matrixPage(goals, positions) {
+  const names = Object.keys(goals);
+  return [
+    '# Who can do what',
+    '',
+    ...wrapped(
+      'Each row is somebody hostile with the real keys of a position and with code of their own; each column is what they ' +
+        'want. Every cell is at least one test of `tests/adversary`, run against real nodes with real keys: *held* (the ' +
+        'attack fails), *denial only* (all that it does is to stop something), or *limit* (the attack works, the test ' +
+        'shows it, and below it says why that is accepted). A cell is called after its worst attack.',
+      '',
+    ),
+    '',
+    ...wrapped(
+      'This page is generated from the tests by `node scripts/matrix-doc.mjs`; `tests/adversary/matrix.test.ts` keeps it ' +
+        'in step and lets no cell be without a test.',
+      '',
+    ),
+    '',
+    ...names.map((goal) => `- ${goal}: ${goals[goal]}`),
+    '',
+    `| position | ${names.join(' | ')} |`,
+    `|---|${names.map(() => '---|').join('')}`,
+    ...positions.map(
+      ({ name, attacks }) =>
+        `| [${name}](#${anchor(name)}) | ${names.map((goal) => verdictOf(attacks[goal])).join(' | ')} |`,
+    ),
+    ...positions.flatMap(({ name, holds, attacks }) => [
+      '',
+      `## ${name}`,
+      '',
+      ...wrapped(`Holds ${holds}.`, ''),
+      '',
+      ...names.flatMap((goal) =>
+        attacks[goal].flatMap(({ verdict, tried, why }) =>
+          wrapped(`- **${goals[goal]}**, *${verdict}*: it ${tried}. ${why[0].toUpperCase()}${why.slice(1)}.`, '  '),
+        ),
+      ),
+    ]),
+    '',
+  ].join('\n');
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+  const args = ['vitest', 'run', 'tests/adversary/matrix.test.ts', ...(process.argv.includes('--check') ? [] : ['-u'])];
+  process.exit(spawnSync('npx', args, { cwd: root, stdio: 'inherit' }).status ?? 1);
+}

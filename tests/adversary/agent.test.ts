@@ -1,0 +1,4 @@
+import { agent } from './positions/agent.ts';
+import { play } from './support/position.ts';
+
+play(agent);

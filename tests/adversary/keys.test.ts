@@ -1,0 +1,4 @@
+import { keys } from './positions/single-nodes.ts';
+import { play } from './support/position.ts';
+
+play(keys);

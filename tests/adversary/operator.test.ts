@@ -1,0 +1,4 @@
+import { operator } from './positions/operator.ts';
+import { play } from './support/position.ts';
+
+play(operator);

@@ -1,0 +1,4 @@
+import { outsider } from './positions/outsider.ts';
+import { play } from './support/position.ts';
+
+play(outsider);

@@ -1,0 +1,253 @@
+import { copyBytes, systemRandom, toHex } from '@millrace/base';
+import { expect } from 'vitest';
+import { createDriver } from '../../../packages/machine/src/drivers/create.ts';
+import { order, untilEnded } from '../../support/job.ts';
+import { expectTaken, type Licensed, licensed, outcomeOf, permitted, printed } from '../support/honest.ts';
+import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
+import { callAsMachine } from '../support/machine-calls.ts';
+import { denialOnly, held, limit, type Position } from '../support/position.ts';
+
+interface World extends HostileWorld {
+  readonly job: Licensed;
+  readonly theirs: Licensed;
+  /** A completed object, its print, and what a hostile agent kept of it. */
+  readonly object: string;
+  readonly print: string;
+  readonly captured: Uint8Array;
+}
+
+async function open(): Promise<World> {
+  const world = await openHostileWorld();
+  const [job, theirs] = [await licensed(world, 8), await licensed(world, 1)];
+  const agent = await world.agent();
+  const { object = '', print, state } = await printed(world, job.licence);
+  expect(state).toBe('completed');
+  await agent.close();
+  return { ...world, job, theirs, object, print, captured: agent.executed() };
+}
+
+/** A machine that asks nobody. */
+async function makeOffline(content: Uint8Array): Promise<Uint8Array> {
+  const taken: Uint8Array[] = [];
+  const driver = await createDriver(
+    'sink',
+    { serial: 'nobody’s', factor: 1, bytesPerSecond: 1e9 },
+    { onExecuted: (bytes) => void taken.push(copyBytes(bytes)) },
+  );
+  await driver.connect({ serial: 'nobody’s' });
+  await driver.begin();
+  await driver.write(content);
+  await driver.drain();
+  await driver.close();
+  return Buffer.concat(taken);
+}
+
+export const agent: Position<World> = {
+  name: 'agent',
+  holds: 'the licensed machine’s keys, its memory and motor lines; code of its own',
+  open,
+  close: (world) => world.close(),
+  attacks: {
+    read: [
+      limit(
+        'keeps what it executes',
+        'a machine has to have what it makes: whoever controls its memory or motor lines has that one job (row 21)',
+        async ({ captured, job }) => {
+          expect(Buffer.from(captured).equals(job.content)).toBe(true);
+        },
+      ),
+      held(
+        'calls home for a print that nobody pressed',
+        'a stream begins with the holder’s signature',
+        async (world) => {
+          const machine = await callAsMachine(world, SITE);
+          try {
+            const { bytes } = await machine.request(toHex(systemRandom(16)));
+            expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toBe('E_NOT_FOUND');
+          } finally {
+            machine.close();
+          }
+        },
+      ),
+    ],
+    alter: [
+      limit(
+        'executes something else, and reports what it was told to make',
+        'nobody but the machine feels what its motors do: the certificate carries the machine’s word, under its own key',
+        async (world) => {
+          const other: Uint8Array[] = [];
+          const liar = await world.agent(SITE, {
+            modules: {
+              driver: async ({ kind, serial, profile }) => {
+                const driver = await createDriver(
+                  kind,
+                  { serial, ...profile },
+                  { onExecuted: (bytes) => void other.push(copyBytes(bytes)) },
+                );
+                const write = driver.write.bind(driver);
+                driver.write = (content, signal) => write(new Uint8Array(content.length), signal);
+                return driver;
+              },
+            },
+          });
+          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          await liar.close();
+          expect(Buffer.concat(other).every((byte) => byte === 0)).toBe(true);
+        },
+      ),
+    ],
+    more: [
+      held(
+        'asks again for an object that it has made, in the same run and in others',
+        'control and both proactive nodes remember the object',
+        async (world) => {
+          const before = await permitted(world, world.job);
+          const machine = await callAsMachine(world, SITE);
+          try {
+            const { run } = await world.nodes.control.context.records.prints.require(world.print);
+            const asked = [
+              {},
+              { from: 3 },
+              { run: run ?? systemRandom(16) },
+              { run: run ?? systemRandom(16), from: 3 },
+            ];
+            for (const changes of asked) {
+              const { bytes } = await machine.request(world.print, changes);
+              expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toMatch(/^E_(STATE|REPLAY)$/);
+            }
+          } finally {
+            machine.close();
+          }
+          expect(await permitted(world, world.job)).toBe(before);
+        },
+      ),
+      limit(
+        'makes another from what it kept',
+        'bytes that were captured are bytes: the count protects what comes from the cloud, and the certificate what counts as genuine',
+        async ({ captured }) => {
+          expect(Buffer.from(await makeOffline(captured)).equals(captured)).toBe(true);
+        },
+      ),
+    ],
+    elsewhere: [
+      held(
+        'says another serial number, or calls for another machine’s print',
+        'licences name machines by key and registration',
+        async (world) => {
+          const machine = await callAsMachine(world, ELSEWHERE);
+          const own = await callAsMachine(world, SITE);
+          const print = await order(world, world.operator, world.job.licence);
+          try {
+            const theirs = await machine.request(print);
+            expect(await outcomeOf(machine.calls.callHome(theirs.bytes, machine.signal))).toBe('E_FORBIDDEN');
+            const lying = await own.request(print, { serial: machine.config.serial });
+            expect(await outcomeOf(own.calls.callHome(lying.bytes, own.signal))).toBe('E_MACHINE_UNKNOWN');
+          } finally {
+            machine.close();
+            own.close();
+          }
+          const honest = await world.agent();
+          expect(await untilEnded(world.operator, print)).toMatchObject({ state: 'completed' });
+          await honest.close();
+        },
+      ),
+      limit(
+        'feeds another machine, or another material, with what it is given',
+        'the licensed machine is a key: whatever stands behind it is the operator’s word',
+        async (world) => {
+          const behind: Uint8Array[] = [];
+          const adapter = await world.agent(SITE, {
+            modules: {
+              driver: async ({ kind, serial, profile }) => {
+                const driver = await createDriver(kind, { serial, ...profile });
+                const write = driver.write.bind(driver);
+                driver.write = async (content, signal) => {
+                  behind.push(copyBytes(content));
+                  await write(content, signal);
+                };
+                return driver;
+              },
+            },
+          });
+          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          await adapter.close();
+          expect(Buffer.concat(behind).equals(world.job.content)).toBe(true);
+        },
+      ),
+    ],
+    forge: [
+      held(
+        'reports objects that were never permitted, and other runs of one that was',
+        'a report counts for the print and the run that control knows',
+        async (world) => {
+          const machine = await callAsMachine(world, SITE);
+          try {
+            for (const object of [`${world.job.licence}-8`, `${world.theirs.licence}-1`, world.object]) {
+              const report = await machine.report(object, 'completed');
+              expect(await outcomeOf(machine.calls.report(report, machine.signal))).toMatch(
+                /^E_(NOT_FOUND|FORBIDDEN)$/,
+              );
+            }
+          } finally {
+            machine.close();
+          }
+        },
+      ),
+      held(
+        'says completed without the owner’s MAC over what was executed',
+        'completed counts only with the MAC of the design',
+        async (world) => {
+          const machine = await callAsMachine(world, SITE);
+          try {
+            const print = await order(world, world.operator, world.job.licence);
+            const { bytes, body } = await machine.request(print);
+            await machine.calls.callHome(bytes, machine.signal);
+            const { object = '' } = await world.operator.api.print(print);
+            for (const event of ['started', 'completed'] as const) {
+              const report = await machine.report(object, event, { run: body.run });
+              await outcomeOf(machine.calls.report(report, machine.signal));
+            }
+            expect(await world.operator.api.print(print)).toMatchObject({ state: 'failed', code: 'E_SEGMENT' });
+          } finally {
+            machine.close();
+          }
+        },
+      ),
+    ],
+    tenants: [
+      held(
+        'asks for the print of a design that is licensed to nobody here',
+        'the licence names machines',
+        async (world) => {
+          const machine = await callAsMachine(world, ELSEWHERE);
+          const print = await order(world, world.operator, world.theirs.licence);
+          try {
+            const { bytes } = await machine.request(print);
+            expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toBe('E_FORBIDDEN');
+          } finally {
+            machine.close();
+          }
+        },
+      ),
+    ],
+    deny: [
+      denialOnly(
+        'takes its own print and never goes on',
+        'its own object is used up; other machines and prints go on',
+        async (world) => {
+          const machine = await callAsMachine(world, SITE);
+          const print = await order(world, world.operator, world.job.licence);
+          const { bytes } = await machine.request(print);
+          await machine.calls.callHome(bytes, machine.signal);
+          machine.close();
+          expect(await world.operator.api.print(print)).toMatchObject({ state: 'permitted' });
+          const honest = await world.agent();
+          const next = await printed(world, world.job.licence);
+          await honest.close();
+          expect(next).toMatchObject({ state: 'completed' });
+          expectTaken({ runs: honest.runs.slice(-1) }, world.job.content);
+        },
+      ),
+    ],
+  },
+};

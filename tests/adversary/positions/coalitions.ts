@@ -1,0 +1,22 @@
+import type { NodeRole } from '@millrace/protocol';
+import type { World } from '../support/coalition.ts';
+import type { Position } from '../support/position.ts';
+import { nodes } from './nodes.ts';
+
+/** Two nodes in one hand, or all of them. Alone they have files of their own. */
+const together = (first: NodeRole, second: NodeRole): Position<World> =>
+  nodes(`${first} + ${second}`, 'both nodes: keys, disks, memory, links; code of its own in both', [first, second]);
+
+export const controlAndSegments = together('control', 'segments');
+export const controlAndKeys = together('control', 'keys');
+export const controlAndDistribution = together('control', 'distribution');
+export const segmentsAndKeys = together('segments', 'keys');
+export const segmentsAndDistribution = together('segments', 'distribution');
+export const keysAndDistribution = together('keys', 'distribution');
+
+export const allNodes = nodes('all nodes', 'the whole cloud: keys, disks, memory, links; code of its own everywhere', [
+  'control',
+  'segments',
+  'keys',
+  'distribution',
+]);

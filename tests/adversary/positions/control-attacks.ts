@@ -1,0 +1,198 @@
+import { type Bytes, copyBytes, decodeCbor, encodeCbor, sleep } from '@millrace/base';
+import { generateP256Key, keyName } from '@millrace/identity';
+import { type EventRequest, ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
+import { registrationHash, sha256 } from '@millrace/protocol';
+import { readCore, readManifest } from '@millrace/vault';
+import { expect } from 'vitest';
+import { grantLicence } from '../../../packages/cli/src/client/licence.ts';
+import { signNew } from '../../../packages/cli/src/client/transactions.ts';
+import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
+import { ObjectBook } from '../../../packages/cloud/src/streaming/objects.ts';
+import { checkAsBuyer, rewritten } from '../support/certificates.ts';
+import type { World } from '../support/coalition.ts';
+import { expectTaken, licensed, outcomeOf, printed } from '../support/honest.ts';
+import { asMachine, forgeOpening, type Lies } from '../support/opening.ts';
+import { override } from '../support/override.ts';
+import { held, limit } from '../support/position.ts';
+
+// What a control node that lies can try, alone or with others: it has the permit key, the log’s key and all documents.
+
+/** What every party that is not of the coalition says of an opening; `accepted` must not be among it. */
+export async function judged(world: World, lies: Lies): Promise<Record<string, string>> {
+  const forged = await forgeOpening(world, world.job, lies);
+  const says: Record<string, string> = { machine: await outcomeOf(asMachine(forged)) };
+  for (const role of ['keys', 'segments'] as const)
+    if (!world.has(role)) says[role] = await outcomeOf(world.nodes[role].parts.streams.open(forged.opening));
+  return says;
+}
+
+export const refusedByAll = (says: Record<string, string>, code: RegExp) => {
+  for (const [who, said] of Object.entries(says)) expect(said, who).toMatch(code);
+};
+
+export const readAsOwner = held<World>(
+  'names an accomplice as the design’s owner, with the owner’s sealed keys',
+  'the owner’s key is in the design’s id and in what the keys are sealed to; both proactive nodes verify who registered it',
+  async (world) => {
+    const { context } = world.nodes.control;
+    const { playbook } = world.nodes.keys.parts;
+    const { design: victim, keys } = await keptKeys(world);
+    const manifest = await playbook.manifest(victim);
+    const fields = decodeCbor(manifest, 'manifest') as unknown as Record<string, Uint8Array>;
+    const core = decodeCbor(fields.core ?? new Uint8Array(), 'core') as unknown as Record<string, unknown>;
+    const own = encodeCbor({ ...core, owner: world.tenant.signer.publicKey } as never);
+    const resigned = encodeCbor({ ...fields, core: own } as never);
+    const { designId } = readCore(own);
+    const body = { type: 'design.add', manifestHash: sha256(resigned), keysHash: sha256(keys) } as const;
+    const add = async (design: string, manifestBytes: Bytes) => {
+      const signed = await signNew(world.tenant, { ...body, design, manifestHash: sha256(manifestBytes) });
+      const { document } = await context.records.users.require(world.tenant.user.entry.user);
+      const mail = { type: 'design.add' as const, transaction: signed.bytes, registration: document };
+      const id = `design/hostile-${design}-${signed.id}`;
+      await context.mailbox.send('keys', id, { ...mail, manifest: manifestBytes, keys });
+      await context.mailbox.send('segments', id, { ...mail, manifest: manifestBytes });
+    };
+    await add(designId, resigned);
+    await add(victim, manifest);
+    // Mail is handled in order: when this design is stored, that mail has been judged.
+    await licensed(world, 1);
+    const known = playbook.designs().map(({ design }) => design);
+    expect(known).toContain(victim);
+    expect(known).not.toContain(designId);
+    expect(readManifest(await playbook.manifest(victim)).owner).toEqual(copyBytes(world.owner.signer.publicKey));
+  },
+);
+
+/** A design of the owner, and its content keys as the owner sealed them and control mailed them. */
+async function keptKeys(world: World): Promise<{ design: string; keys: Bytes }> {
+  const { context } = world.nodes.control;
+  const kept: Bytes[] = [];
+  const send = context.mailbox.send.bind(context.mailbox);
+  const undo = override(context.mailbox, 'send', async (recipient, id, message) => {
+    if (message.type === 'design.add' && message.keys !== undefined) kept.push(copyBytes(message.keys));
+    await send(recipient, id, message);
+  });
+  const { design } = await licensed(world, 1);
+  undo();
+  const [keys] = kept;
+  if (keys === undefined) throw new Error('no keys passed');
+  return { design, keys };
+}
+
+export const falseMachine = held<World>(
+  'shows the owner a machine of its own where the owner looks for one',
+  'the owner’s client takes a machine on the administrator’s signature only',
+  async (world) => {
+    const { context } = world.nodes.control;
+    const key = generateP256Key();
+    const registration = {
+      machine: keyName(key.publicKey),
+      publicKey: key.publicKey,
+      serial: 'trusted-7',
+      kind: 'sink' as const,
+      profile: { factor: 1 },
+    };
+    const signed = await signNew(world.tenant, { type: 'machine.register', machine: registration });
+    const genuine = (await context.records.machines.require(world.elsewhere)).document;
+    const terms = { objects: 1, materials: [], days: 1, holder: 'operator', design: world.job.design };
+    for (const document of [signed.bytes, genuine]) {
+      const record = { registration, hash: registrationHash(registration), document };
+      if (!(await context.records.machines.create(registration.machine, record)))
+        await context.records.machines.update(registration.machine, () => record);
+      const grant = grantLicence(world.owner, { ...terms, machines: [registration.serial] });
+      expect(await outcomeOf(grant)).toMatch(/^E_(AUTH|SIGNATURE|MACHINE_UNKNOWN)$/);
+    }
+    await context.records.machines.remove(registration.machine);
+  },
+);
+
+export const alterAsControl = held<World>(
+  'permits another design, or another owner’s licence, for the print',
+  'licence, design and core are the owner’s signature; machine and proactive nodes verify each for themselves',
+  async (world) => {
+    const { context } = world.nodes.control;
+    refusedByAll(await judged(world, { permit: { design: world.theirs.design } }), /^E_(PERMIT|LICENCE_INVALID)$/);
+    const { transaction } = await context.records.licences.require(world.theirs.licence);
+    refusedByAll(await judged(world, { licence: transaction }), /^E_(PERMIT|LICENCE_INVALID)$/);
+  },
+);
+
+export const moreAsControl = held<World>(
+  'signs permits beyond the licence, and for prints that nobody ordered',
+  'the machine, and each proactive node that is honest, verifies the owner’s and the holder’s signatures for itself',
+  async (world) => {
+    const number = world.job.objects + 1;
+    refusedByAll(await judged(world, { permit: { number } }), /^E_LICENCE_EXHAUSTED$/);
+    refusedByAll(await judged(world, { holder: world.tenant }), /^E_(AUTH|SIGNATURE)$/);
+    refusedByAll(await judged(world, { permit: { object: `${world.job.licence}-7`, number: 8 } }), /^E_PERMIT$/);
+  },
+);
+
+export const againAsControl = held<World>(
+  'permits an object that was made for another print, and another object for a print that was made',
+  'each proactive node counts for itself; one that is honest is enough',
+  async (world) => {
+    const agent = await world.agent();
+    const made = await printed(world, world.job.licence);
+    await agent.close();
+    const number = Number(made.object?.split('-')[1]);
+    const { transaction: print } = await world.nodes.control.context.records.prints.require(made.print);
+    const honest = (['keys', 'segments'] as const).filter((role) => !world.has(role));
+    expect(honest.length).toBeGreaterThan(0);
+    for (const lies of [{ permit: { number } }, { print, permit: { number: world.job.objects } }]) {
+      const { opening } = await forgeOpening(world, world.job, lies);
+      for (const role of honest)
+        expect(await outcomeOf(world.nodes[role].parts.streams.open(opening)), role).toBe('E_REPLAY');
+    }
+  },
+);
+
+export const moreAsAll = limit<World>(
+  'forgets in every node that an object was made, and permits it again',
+  'the machine keeps no count of its own: against control and both proactive nodes together only the ledger’s witnesses remain',
+  async (world) => {
+    const { context } = world.nodes.control;
+    const agent = await world.agent();
+    const { print } = await printed(world, world.job.licence);
+    const undo = [
+      override(ObjectBook.prototype, 'begun', async () => false),
+      override(ObjectBook.prototype, 'use', async () => true),
+      override(ObjectBook.prototype, 'give', async () => undefined),
+      override(ObjectBook.prototype, 'reach', async () => undefined),
+    ];
+    await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
+      ...record,
+      state: 'queued',
+    }));
+    context.queued(world.machine, print);
+    while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
+    await agent.close();
+    for (const step of undo) step();
+    expectTaken(agent, world.job.content, world.job.content);
+  },
+);
+
+export const forgeAsControl = held<World>(
+  'writes the life of an object that nobody made into its log, with no documents or with another object’s',
+  'a certificate counts with the documents that owner, holder and machine signed for this very object',
+  async (world) => {
+    const { context } = world.nodes.control;
+    const agent = await world.agent();
+    const { object = '' } = await printed(world, world.job.licence);
+    await agent.close();
+    const genuine = await exportCertificate(context.ledger, object);
+    expect(await outcomeOf(checkAsBuyer(world, genuine))).toBe('accepted');
+    const config = await loadNodeConfig(world.installation.layout.node('control'));
+    const invented = `${world.job.licence}-19`;
+    const renamed = (event: EventRequest): EventRequest =>
+      event.account === object ? { ...event, account: invented } : event;
+    const bare = ({ evidence: _none, ...event }: EventRequest): EventRequest => renamed(event);
+    for (const change of [renamed, bare]) {
+      const signer = ed25519NoteSigner(context.ledger.origin, await config.secret('logKey'));
+      const log = await rewritten(context.ledger, signer, change);
+      const forged = await exportCertificate(log, invented);
+      await log.close();
+      expect(await outcomeOf(checkAsBuyer(world, forged))).toMatch(/^E_(EVIDENCE|CERTIFICATE)$/);
+    }
+  },
+);

@@ -1,0 +1,39 @@
+import type { Row } from '../support/position.ts';
+import { agent } from './agent.ts';
+import {
+  allNodes,
+  controlAndDistribution,
+  controlAndKeys,
+  controlAndSegments,
+  keysAndDistribution,
+  segmentsAndDistribution,
+  segmentsAndKeys,
+} from './coalitions.ts';
+import { distribution } from './distribution.ts';
+import { operator } from './operator.ts';
+import { outsider } from './outsider.ts';
+import { control, keys, segments } from './single-nodes.ts';
+import { tenant } from './tenant.ts';
+
+/** The rows of the matrix by the files whose tests they are, in order. */
+export const files: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
+  outsider: { outsider },
+  tenant: { tenant },
+  operator: { operator },
+  agent: { agent },
+  distribution: { distribution },
+  segments: { segments },
+  keys: { keys },
+  control: { control },
+  pairs: {
+    controlAndSegments,
+    controlAndKeys,
+    controlAndDistribution,
+    segmentsAndKeys,
+    segmentsAndDistribution,
+    keysAndDistribution,
+  },
+  'all-nodes': { allNodes },
+};
+
+export const positions: readonly Row[] = Object.values(files).flatMap((rows) => Object.values(rows));

@@ -1,0 +1,258 @@
+import { connect } from 'node:net';
+import { createServer } from 'node:tls';
+import { sleep, systemRandom, toBase64 } from '@millrace/base';
+import { createAuthority, type TlsIdentity } from '@millrace/identity';
+import { ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
+import { expect } from 'vitest';
+import { signNew } from '../../../packages/cli/src/client/transactions.ts';
+import { call } from '../../support/http.ts';
+import { order, untilEnded } from '../../support/job.ts';
+import { scan } from '../../support/scan.ts';
+import { checkAsBuyer, rewritten } from '../support/certificates.ts';
+import { expectBeginning, expectTaken, type Licensed, licensed, permitted, printed } from '../support/honest.ts';
+import { type HostileWorld, openHostileWorld } from '../support/hostile-world.ts';
+import { denialOnly, held, type Position } from '../support/position.ts';
+import { tapWire } from '../support/wire-tap.ts';
+
+interface World extends HostileWorld {
+  readonly job: Licensed;
+  /** Certificates of an authority of the outsider's own, in the names of others. */
+  readonly forged: readonly TlsIdentity[];
+}
+
+async function open(): Promise<World> {
+  const world = await openHostileWorld();
+  const stranger = await createAuthority('Millrace stranger', Date.now());
+  const forged = await Promise.all([
+    stranger.issue({ role: 'user', name: world.owner.user.entry.user }),
+    stranger.issue({ role: 'machine', name: world.machine }),
+    stranger.issue({ role: 'keys' }),
+  ]);
+  return { ...world, job: await licensed(world, 8), forged };
+}
+
+/** Whether a request gets any answer from a node. */
+async function reaches(
+  { addresses, installation }: World,
+  node: 'control' | 'distribution',
+  identity: TlsIdentity,
+  path: string,
+  json?: unknown,
+): Promise<boolean> {
+  const method = json === undefined ? 'GET' : 'POST';
+  try {
+    await call(addresses[node], installation.directory, node, identity, { method, path, json });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const nobody: TlsIdentity = { certificate: '', key: new Uint8Array() };
+const everybody = ({ forged }: World) => [nobody, ...forged];
+
+export const outsider: Position<World> = {
+  name: 'outsider',
+  holds: 'the network, a certificate authority of its own; no certificate of the installation',
+  open,
+  close: (world) => world.close(),
+  attacks: {
+    read: [
+      held(
+        'asks both servers for the design, with no certificate and with forged ones',
+        'TLS 1.3 with certificates of both sides; the connection ends before any request is read',
+        async (world) => {
+          const paths = {
+            control: `/v1/designs/${world.job.design}/private`,
+            distribution: `/v1/uploads/${world.job.design}?segments=6`,
+          };
+          for (const node of ['control', 'distribution'] as const) {
+            expect(await reaches(world, node, await world.identity('owner'), paths[node])).toBe(true);
+            for (const identity of everybody(world))
+              expect(await reaches(world, node, identity, paths[node])).toBe(false);
+          }
+        },
+      ),
+      held(
+        'records the machine’s cable during a print',
+        'nothing on it is in clear (row 15 of the attacks shows the same with TLS broken)',
+        async (world) => {
+          const tap = await tapWire(world.addresses.distribution);
+          const agent = await world.agent(undefined, { distribution: () => tap.address });
+          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          await agent.close();
+          await tap.close();
+          const wire = tap.seen.map((bytes, i) => ({ name: `piece ${i}`, bytes }));
+          expect(tap.seen.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(world.job.content.length);
+          expect(scan(wire, world.job.content)).toEqual([]);
+          // The same search finds the design where it is.
+          expect(scan([{ name: 'machine', bytes: agent.executed() }], world.job.content)).not.toEqual([]);
+        },
+      ),
+    ],
+    alter: [
+      held(
+        'flips bits on the machine’s cable',
+        'a changed record ends the connection; the print goes on in another session, or fails, with the owner’s bytes only',
+        async (world) => {
+          const tap = await tapWire(world.addresses.distribution);
+          let flips = 0;
+          let passed = 0;
+          tap.meddle = (piece, towards) => {
+            passed += towards === 'client' ? piece.length : 0;
+            if (flips === 3 || passed < 20_000 || towards === 'node') return piece;
+            flips++;
+            passed = 0;
+            piece[piece.length >> 1] = (piece[piece.length >> 1] ?? 0) ^ 1;
+            return piece;
+          };
+          const agent = await world.agent(undefined, { distribution: () => tap.address });
+          const view = await printed(world, world.job.licence);
+          await agent.close();
+          await tap.close();
+          expect(flips).toBe(3);
+          expect(view).toMatchObject({ state: 'completed' });
+          expectTaken(agent, world.job.content);
+        },
+      ),
+      held(
+        'answers the machine in the distribution node’s place',
+        'the agent accepts the one certificate that its directory pins',
+        async (world) => {
+          const [identity] = world.forged;
+          if (identity === undefined) throw new Error('no identity');
+          let established = 0;
+          let tried = 0;
+          const server = createServer({ cert: identity.certificate, key: Buffer.from(identity.key) }, () => {
+            established++;
+          });
+          server.on('connection', () => {
+            tried++;
+          });
+          server.on('tlsClientError', () => undefined);
+          server.on('secureConnection', (socket) => socket.on('error', () => undefined));
+          await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+          const bound = server.address();
+          const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
+          const agent = await world.agent(undefined, { distribution: () => ({ host: '127.0.0.1', port }) });
+          while (tried < 3) await sleep(20);
+          await agent.close();
+          server.close();
+          expect(agent.runs).toEqual([]);
+          // The server’s side of TLS may end before it hears of the refusal; nothing is ever sent by the agent.
+          expect(established).toBeLessThanOrEqual(tried);
+        },
+      ),
+    ],
+    more: [
+      held(
+        'submits a print that it signs, and one that the operator has signed',
+        'no request is read from a connection without a certificate of the installation',
+        async (world) => {
+          const before = await permitted(world, world.job);
+          const body = { type: 'print.request', licence: world.job.licence, machine: world.machine } as const;
+          for (const signer of [world.tenant, world.operator]) {
+            const json = { transaction: toBase64((await signNew(signer, body)).bytes) };
+            for (const identity of everybody(world))
+              expect(await reaches(world, 'control', identity, '/v1/transactions', json)).toBe(false);
+          }
+          expect(await world.operator.api.prints()).toHaveLength(before);
+          expect(await permitted(world, world.job)).toBe(before);
+        },
+      ),
+    ],
+    elsewhere: [
+      held(
+        'runs the whole agent of the licensed machine with forged keys and certificates',
+        'the link needs a certificate of the installation',
+        async (world) => {
+          const before = await permitted(world, world.job);
+          for (const tls of world.forged) {
+            const agent = await world.agent(undefined, { config: { tls } });
+            await sleep(300);
+            await agent.close();
+            expect(agent.runs).toEqual([]);
+          }
+          expect(await permitted(world, world.job)).toBe(before);
+          expect(world.nodes.control.context.machinesSeen.has(world.elsewhere)).toBe(false);
+        },
+      ),
+    ],
+    forge: [
+      held(
+        'writes the events of a genuine certificate into a log of its own',
+        'a certificate counts with a checkpoint that the installation’s log key has signed',
+        async (world) => {
+          const { ledger } = world.nodes.control.context;
+          const [object] = (await world.owner.api.objects()).map((view) => view.object);
+          if (object === undefined) throw new Error('nothing was printed yet');
+          const genuine = await exportCertificate(ledger, object);
+          await checkAsBuyer(world, genuine);
+          const signer = ed25519NoteSigner(ledger.origin, systemRandom(32));
+          const own = await rewritten(ledger, signer);
+          const forged = await exportCertificate(own, object);
+          await expect(checkAsBuyer(world, forged)).rejects.toMatchObject({ code: 'E_LEDGER_CHECKPOINT' });
+          await own.close();
+        },
+      ),
+    ],
+    tenants: [
+      held('asks for every list', 'the same as the design: no request is read', async (world) => {
+        for (const list of ['designs', 'licences', 'machines', 'prints', 'objects', 'status', 'ledger/checkpoint']) {
+          expect(await reaches(world, 'control', await world.identity('owner'), `/v1/${list}`)).toBe(true);
+          for (const identity of everybody(world))
+            expect(await reaches(world, 'control', identity, `/v1/${list}`)).toBe(false);
+        }
+      }),
+    ],
+    deny: [
+      held(
+        'holds hundreds of connections open, half of them in the middle of TLS',
+        'a connection without a certificate holds a socket and nothing else',
+        async (world) => {
+          const idle = (['control', 'distribution'] as const).flatMap((node) =>
+            Array.from({ length: 200 }, (_, i) => {
+              const { host, port } = world.addresses[node];
+              const socket = connect(port, host);
+              socket.on('error', () => undefined);
+              // The head of a handshake of 512 bytes that never comes.
+              if (i % 2 === 0) socket.write(Uint8Array.of(22, 3, 1, 2, 0));
+              return socket;
+            }),
+          );
+          const agent = await world.agent();
+          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          await agent.close();
+          for (const socket of idle) socket.destroy();
+        },
+      ),
+      denialOnly(
+        'cuts the machine’s cable in the middle of a print, for good',
+        'whoever holds the cable can cut it; the print ends as failed, with one object used and no other byte than the owner’s',
+        async (world) => {
+          const tap = await tapWire(world.addresses.distribution);
+          let passed = 0;
+          tap.meddle = (piece, towards) => {
+            passed += towards === 'client' ? piece.length : 0;
+            return passed > 40_000 ? undefined : piece;
+          };
+          const before = await permitted(world, world.job);
+          const agent = await world.agent(undefined, {
+            distribution: () => tap.address,
+            settings: { giveUpMs: 1_000 },
+          });
+          const earlier = (await agent.objects()).length;
+          const print = await order(world, world.operator, world.job.licence);
+          while ((await agent.objects()).length === earlier) await sleep(50);
+          // The cable is mended: what happened is reported.
+          tap.meddle = (piece) => piece;
+          expect(await untilEnded(world.operator, print, 20_000)).toMatchObject({ state: 'failed', code: 'E_STARVED' });
+          await agent.close();
+          await tap.close();
+          expect(await permitted(world, world.job)).toBe(before + 1);
+          expect(expectBeginning(agent, world.job.content)).toBeLessThan(world.job.content.length);
+        },
+      ),
+    ],
+  },
+};

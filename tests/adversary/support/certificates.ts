@@ -1,0 +1,38 @@
+import { systemClock } from '@millrace/base';
+import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@millrace/ledger';
+import { MemoryStore } from '@millrace/stores';
+import { checkCertificate, trustOf } from '../../../packages/cli/src/client/certificates.ts';
+import type { HostileWorld } from './hostile-world.ts';
+
+/** What a buyer does with a certificate: offline, with what the installation publishes. */
+export function checkAsBuyer({ installation }: Pick<HostileWorld, 'installation'>, certificate: Uint8Array) {
+  return checkCertificate(certificate, trustOf(installation));
+}
+
+/** A log with all events of another, as somebody wants them to have been, under a key of theirs. */
+export async function rewritten(
+  genuine: Ledger,
+  signer: NoteSigner,
+  change: (event: EventRequest) => EventRequest | undefined = (event) => event,
+): Promise<Ledger> {
+  const log = await openLedger({
+    store: new MemoryStore(),
+    signer,
+    origin: genuine.origin,
+    clock: systemClock,
+  });
+  for (let index = 0; index < genuine.size; index++) {
+    const { event } = await genuine.entry(index);
+    const { account, type, actor, body, evidence, id } = event;
+    const request = change({
+      account,
+      type,
+      actor,
+      body,
+      eventId: id,
+      ...(evidence === undefined ? {} : { evidence }),
+    } as EventRequest);
+    if (request !== undefined) await log.append(request);
+  }
+  return log;
+}

@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, test } from 'vitest';
+
+/** What somebody hostile may want. */
+export const goals = {
+  read: 'read the design',
+  alter: 'alter what is executed',
+  more: 'print more than N',
+  elsewhere: 'print with another machine or material',
+  forge: 'forge a certificate',
+  tenants: 'read another tenant’s data',
+  deny: 'stop others',
+} as const;
+export type Goal = keyof typeof goals;
+
+/**
+ * `held`: the attack fails. `denial only`: all it does is to stop something. `limit`: the attack works, which the test shows;
+ * `why` says why that is accepted.
+ */
+export type Verdict = 'held' | 'denial only' | 'limit';
+
+/** One attack: what is tried, how it ends, why, and the test that shows it. */
+export interface Attack<W> {
+  readonly verdict: Verdict;
+  readonly tried: string;
+  readonly why: string;
+  readonly test: (world: W) => Promise<void>;
+}
+
+type Attacks<W> = readonly [Attack<W>, ...Attack<W>[]];
+
+/** Somebody hostile with the real keys of their position and with code of their own. Every goal has an attack. */
+export interface Position<W> {
+  readonly name: string;
+  /** What they hold. */
+  readonly holds: string;
+  /** The installation that all attacks share. */
+  open(): Promise<W>;
+  close(world: W): Promise<void>;
+  readonly attacks: Readonly<Record<Goal, Attacks<W>>>;
+}
+
+/** What the matrix needs of a position. */
+export interface Row {
+  readonly name: string;
+  readonly holds: string;
+  readonly attacks: Readonly<Record<Goal, readonly Omit<Attack<never>, 'test'>[]>>;
+}
+
+const attack =
+  (verdict: Verdict) =>
+  <W>(tried: string, why: string, run: (world: W) => Promise<void>): Attack<W> => ({ verdict, tried, why, test: run });
+
+export const held = attack('held');
+export const limit = attack('limit');
+export const denialOnly = attack('denial only');
+
+/** Registers the tests of a position, in the order of the goals. There is no way to leave one out. */
+export function play<W>(position: Position<W>): void {
+  describe(position.name, () => {
+    let world: W | undefined;
+    beforeAll(async () => {
+      world = await position.open();
+    });
+    afterAll(async () => {
+      if (world !== undefined) await position.close(world);
+    });
+    for (const [goal, title] of Object.entries(goals) as [Goal, string][])
+      for (const { verdict, tried, test: run } of position.attacks[goal])
+        test(`${title} | ${verdict} | ${tried}`, async () => {
+          if (world === undefined) throw new Error('the installation did not open');
+          await run(world);
+        });
+  });
+}

@@ -1,0 +1,57 @@
+import { connect, createServer, type Socket } from 'node:net';
+import { type Bytes, copyBytes } from '@millrace/base';
+import type { Address } from '@millrace/protocol';
+
+/** Somebody on the cable: sees every byte, and may change, hold or cut what passes. */
+export interface WireTap {
+  readonly address: Address;
+  /** Everything that passed, both ways. */
+  readonly seen: readonly Bytes[];
+  /** What is passed on instead of a piece; undefined cuts the connection. */
+  meddle: (piece: Bytes, towards: 'node' | 'client') => Bytes | undefined;
+  close(): Promise<void>;
+}
+
+export async function tapWire(target: Address): Promise<WireTap> {
+  const seen: Bytes[] = [];
+  const open = new Set<Socket>();
+  const server = createServer((inner) => {
+    const outer = connect(target.port, target.host);
+    const ends = [inner, outer] as const;
+    for (const socket of ends) {
+      open.add(socket);
+      socket.on('error', () => undefined); // 'close' follows
+      socket.on('close', () => {
+        for (const end of ends) end.destroy();
+        open.delete(socket);
+      });
+    }
+    const pass = (from: Socket, to: Socket, towards: 'node' | 'client') =>
+      from.on('data', (data: Buffer) => {
+        const piece = copyBytes(data);
+        seen.push(piece);
+        const passed = tap.meddle(piece, towards);
+        if (passed === undefined) from.destroy();
+        else to.write(passed);
+      });
+    pass(inner, outer, 'node');
+    pass(outer, inner, 'client');
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('no address');
+  const tap: WireTap = {
+    address: { host: '127.0.0.1', port: bound.port },
+    seen,
+    meddle: (piece) => piece,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of open) socket.destroy();
+      }),
+  };
+  return tap;
+}

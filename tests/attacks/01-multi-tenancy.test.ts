@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { answerOf, type Licensed, licensed } from '../adversary/support/honest.ts';
+import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { callAsMachine } from '../adversary/support/machine-calls.ts';
+import type { Answer } from '../support/http.ts';
+
+// Row 1: tenant B asks for what tenant A has. Not a byte of it comes, and each refusal is in the node's log.
+
+let world: HostileWorld;
+let job: Licensed;
+const log: string[] = [];
+beforeAll(async () => {
+  world = await openHostileWorld({ log });
+  job = await licensed(world, 1);
+});
+afterAll(() => world?.close());
+
+/** Every way to an object, a design, a licence: path, and the node that is asked. */
+const ways = () =>
+  [
+    ['control', `/v1/designs/${job.design}`],
+    ['control', `/v1/designs/${job.design}/private`],
+    ['control', `/v1/licences/${job.licence}`],
+    ['distribution', `/v1/uploads/${job.design}/0`],
+  ] as const;
+const ask = (who: 'owner' | 'tenant'): Promise<Answer[]> =>
+  Promise.all(ways().map(([node, path]) => world.call(node, who, { method: 'GET', path })));
+const refusals = () => log.filter((line) => line.includes('"msg":"refused"') && /E_FORBIDDEN|E_AUTH/.test(line));
+
+describe('the control: the owner asks', () => {
+  it('and gets what is the owner’s: all but sealed segments, which are the segments node’s', async () => {
+    const answers = await ask('owner');
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 401]);
+    expect(answers[1]?.body.length).toBeGreaterThan(32);
+  });
+});
+
+describe('another tenant asks', () => {
+  it('and gets nothing: a code, and no byte that tells of the design', async () => {
+    const before = refusals().length;
+    const answers = await ask('tenant');
+    for (const { status, text } of answers) {
+      expect([401, 403]).toContain(status);
+      expect(Object.keys(JSON.parse(text))).toEqual(['error']);
+      expect(text).not.toMatch(/segments|size|sealed/);
+    }
+    expect(refusals().length).toBe(before + answers.length);
+  });
+
+  it('nor from a machine of its own', async () => {
+    const before = refusals().length;
+    const machine = await callAsMachine(world, 'elsewhere-1');
+    const { bytes } = await machine.request('00'.repeat(16));
+    await expect(machine.calls.callHome(bytes, machine.signal)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    machine.close();
+    const path = `/v1/machines/${world.elsewhere}/call-home`;
+    expect(await answerOf(world.call('control', 'tenant', { method: 'POST', path, body: bytes }))).toBe('E_AUTH');
+    expect(refusals().length).toBe(before + 1);
+  });
+});

@@ -1,0 +1,82 @@
+import { type Bytes, sleep, toHex } from '@millrace/base';
+import { applyOuterLayer, type SliceCell } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
+import { keysOf, opened } from '../adversary/support/coalition.ts';
+import { type Licensed, licensed } from '../adversary/support/honest.ts';
+import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+
+// Row 2: cells that were copied in one epoch, and the playbook of another. Real nodes sweep; the thief even has the
+// owner's design secret, so that what fails fails because of the epoch.
+
+const SEGMENTS = 6;
+interface Epoch {
+  readonly slice: readonly SliceCell[];
+  /** Every cell that the vault held, real or decoy, by its place. */
+  readonly cells: ReadonlyMap<string, Bytes>;
+}
+
+let world: HostileWorld;
+let job: Licensed;
+let secret: Bytes;
+const epochs: Epoch[] = [];
+
+beforeAll(async () => {
+  world = await openHostileWorld({ periodMs: 400 });
+  job = await licensed(world, 1, SEGMENTS);
+  secret = await ownDesignSecret(world.owner, await ownDesign(world.owner, job.design));
+  let last = 0;
+  while (epochs.length < 3) {
+    const { epoch, sweep } = world.nodes.keys.parts.playbook.status();
+    if (sweep === undefined && epoch !== last) {
+      const copied = await copy();
+      // A sweep that began meanwhile would mix two epochs.
+      const now = world.nodes.keys.parts.playbook.status();
+      if (now.sweep === undefined && now.epoch === epoch) {
+        epochs.push(copied);
+        last = epoch;
+      }
+    }
+    await sleep(10);
+  }
+});
+afterAll(() => world?.close());
+
+async function copy(): Promise<Epoch> {
+  const slice = await keysOf(world, job);
+  const cells = new Map<string, Bytes>();
+  for (const { index } of slice) {
+    const body = await world.nodes.segments.parts.cells.read(index).catch(() => undefined);
+    if (body !== undefined) cells.set(toHex(index), body);
+  }
+  return { slice, cells };
+}
+
+/** Segments that open: each cell where the playbook says, else each one there is. */
+async function openedWith({ cells }: Epoch, { slice }: Epoch): Promise<number> {
+  const bodies = [...cells.values()];
+  const sealed = await Promise.all(
+    slice.map(async ({ index, outerKey, segment }) => {
+      const there = cells.get(toHex(index));
+      if (there !== undefined) return applyOuterLayer(outerKey, there);
+      for (const body of bodies) {
+        const tried = applyOuterLayer(outerKey, body);
+        const one = slice.map((_, i) => (i === segment ? tried : new Uint8Array(tried.length)));
+        if ((await opened(world, job, one, [secret])) > 0) return tried;
+      }
+      return new Uint8Array(16_386);
+    }),
+  );
+  return opened(world, job, sealed, [secret]);
+}
+
+describe('cells and playbook', () => {
+  it('of the same epoch open everything', async () => {
+    for (const epoch of epochs) expect(await openedWith(epoch, epoch)).toBe(SEGMENTS);
+  });
+
+  it('of two epochs open nothing, whichever is older', async () => {
+    for (const [i, cells] of epochs.entries())
+      for (const [j, playbook] of epochs.entries()) if (i !== j) expect(await openedWith(cells, playbook)).toBe(0);
+  });
+});

@@ -1,0 +1,119 @@
+import { copyBytes, fromHex, systemClock, toBase64 } from '@millrace/base';
+import { openMessage, sealMessage, verifyMachineDocument, verifyPermit, verifyTransaction } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { signNew } from '../../packages/cli/src/client/transactions.ts';
+import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
+import { checkAsBuyer } from '../adversary/support/certificates.ts';
+import { answerOf, type Licensed, licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
+import { type HostileWorld, openHostileWorld, SITE } from '../adversary/support/hostile-world.ts';
+import { callAsMachine } from '../adversary/support/machine-calls.ts';
+import { asMachine, forgeOpening } from '../adversary/support/opening.ts';
+import { call } from '../support/http.ts';
+
+// Row 6: what is good for one cloud, or one printer, is offered to another. The control: it is good where it belongs.
+
+let here: HostileWorld;
+let there: HostileWorld;
+let job: Licensed;
+beforeAll(async () => {
+  [here, there] = await Promise.all([openHostileWorld(), openHostileWorld()]);
+  job = await licensed(here, 3);
+});
+afterAll(async () => {
+  await here?.close();
+  await there?.close();
+});
+
+describe('of another cloud', () => {
+  it('a certificate of TLS opens no connection', async () => {
+    const identity = await here.identity('owner');
+    const at = (world: HostileWorld) =>
+      call(world.addresses.control, world.installation.directory, 'control', identity, {
+        method: 'GET',
+        path: '/v1/designs',
+      });
+    expect((await at(here)).status).toBe(200);
+    await expect(at(there)).rejects.toThrow();
+  });
+
+  it('a transaction is refused, even where its signer is known', async () => {
+    const signed = await signNew(here.operator, {
+      type: 'print.request',
+      licence: job.licence,
+      machine: here.machine,
+    });
+    const lookup = () => copyBytes(here.operator.signer.publicKey);
+    const at = (world: HostileWorld) =>
+      outcomeOf(verifyTransaction(signed.bytes, world.installation.directory.installation, lookup, systemClock.now()));
+    expect(await at(here)).toBe('accepted');
+    expect(await at(there)).toBe('E_SIGNATURE');
+    const json = { transaction: toBase64(signed.bytes) };
+    const answer = there.call('control', 'operator', { method: 'POST', path: '/v1/transactions', json });
+    expect(await answerOf(answer)).toMatch(/^E_(AUTH|SIGNATURE)$/);
+  });
+
+  it('permits and machines’ documents are refused, even under keys that are known', async () => {
+    const { opening, config } = await forgeOpening(here, job);
+    const permitKey = fromHex(here.installation.directory.permitKey);
+    const permit = (world: HostileWorld) =>
+      outcomeOf(
+        verifyPermit(opening.permit, world.installation.directory.installation, () => permitKey, systemClock.now()),
+      );
+    const machineKey = () => copyBytes(config.machineKey.publicKey);
+    const request = (world: HostileWorld) =>
+      outcomeOf(
+        verifyMachineDocument(
+          opening.request,
+          world.installation.directory.installation,
+          machineKey,
+          systemClock.now(),
+        ),
+      );
+    expect([await permit(here), await request(here)]).toEqual(['accepted', 'accepted']);
+    expect([await permit(there), await request(there)]).toEqual(['E_SIGNATURE', 'E_SIGNATURE']);
+    for (const role of ['keys', 'segments'] as const)
+      expect(await outcomeOf(there.nodes[role].parts.streams.open(opening))).toMatch(/^E_(AUTH|SIGNATURE)$/);
+  });
+
+  it('a certificate of an object does not verify under the other log’s key', async () => {
+    const agent = await here.agent();
+    const { object = '' } = await printed(here, job.licence);
+    await agent.close();
+    const certificate = await here.owner.api.certificate(object);
+    expect(await outcomeOf(checkAsBuyer(here, certificate))).toBe('accepted');
+    expect(await outcomeOf(checkAsBuyer(there, certificate))).toMatch(/^E_(LEDGER_CHECKPOINT|CERTIFICATE)$/);
+  });
+});
+
+describe('for another printer', () => {
+  it('a permit is refused by every machine but its own', async () => {
+    const forged = await forgeOpening(here, job);
+    expect(await outcomeOf(asMachine(forged))).toBe('accepted');
+    const other = await callAsMachine(here, 'elsewhere-1');
+    const same = await callAsMachine(there, SITE);
+    for (const { config } of [other, same])
+      expect(await outcomeOf(asMachine({ ...forged, config }))).toMatch(/^E_(PERMIT|SIGNATURE|AUTH)$/);
+    other.close();
+    same.close();
+  });
+});
+
+describe('between nodes', () => {
+  it('mail of one cloud opens in no other, and for no other node', async () => {
+    const sender = { role: 'keys', box: (await config(here, 'keys')).box } as const;
+    const sealed = await sealMessage(here.installation.directory, sender, 'segments', {
+      type: 'stream.close',
+      session: '00'.repeat(16),
+    });
+    const open = async (world: HostileWorld, role: 'segments' | 'control') =>
+      outcomeOf(
+        openMessage(world.installation.directory, { role, box: (await config(world, role)).box }, 'keys', sealed),
+      );
+    expect(await open(here, 'segments')).toBe('accepted');
+    expect(await open(here, 'control')).toBe('E_SEAL');
+    expect(await open(there, 'segments')).toBe('E_SEAL');
+  });
+});
+
+const config = (world: HostileWorld, role: 'keys' | 'segments' | 'control') =>
+  loadNodeConfig(world.installation.layout.node(role));

@@ -1,0 +1,128 @@
+import { systemRandom } from '@millrace/base';
+import {
+  cosign,
+  type EventRequest,
+  ed25519NoteSigner,
+  exportCertificate,
+  formatNote,
+  formatVerifierKey,
+  type Ledger,
+  noteTypes,
+  openCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  verifyCertificate,
+  verifyConsistency,
+} from '@millrace/ledger';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { auditLedger } from '../../packages/cli/src/client/audit.ts';
+import type { Session } from '../../packages/cli/src/client/session.ts';
+import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
+import { rewritten } from '../adversary/support/certificates.ts';
+import { licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
+import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { override } from '../adversary/support/override.ts';
+
+// Row 20: a control node that shows different people different logs, rewrites what it showed, or shows an old one. It has
+// the log's key, so every head is signed as it should be.
+
+let world: HostileWorld;
+let ledger: Ledger;
+let object: string;
+beforeAll(async () => {
+  world = await openHostileWorld();
+  ({ ledger } = world.nodes.control.context);
+  const job = await licensed(world, 2);
+  const agent = await world.agent();
+  object = (await printed(world, job.licence)).object ?? '';
+  await agent.close();
+});
+afterAll(() => world?.close());
+
+const audit = (session: Session) => outcomeOf(auditLedger(session, () => undefined));
+
+/** Control answers from another log, under the same key. */
+async function show(change: (event: EventRequest) => EventRequest | undefined): Promise<() => void> {
+  const config = await loadNodeConfig(world.installation.layout.node('control'));
+  const log = await rewritten(ledger, ed25519NoteSigner(ledger.origin, await config.secret('logKey')), change);
+  const undo = [
+    override(ledger, 'checkpoint', () => log.checkpoint()),
+    override(ledger, 'tile', (path) => log.tile(path)),
+  ];
+  return () => {
+    for (const step of undo) step();
+  };
+}
+
+/** The machine's completion never happened. */
+const withoutCompletion = (event: EventRequest) => (event.type === 'completed' ? undefined : event);
+const otherTerms = (event: EventRequest): EventRequest =>
+  event.type === 'machine' ? { ...event, body: { ...event.body, kind: 'sink ' } } : event;
+
+describe('a user who has seen the log before', () => {
+  it('finds a second history, a rewritten one and a stale one', async () => {
+    expect(await audit(world.owner)).toBe('accepted');
+    const rewrite = await show(otherTerms);
+    expect(await audit(world.owner)).toBe('E_LEDGER_PROOF');
+    rewrite();
+    const stale = await show(withoutCompletion);
+    expect(await audit(world.owner)).toBe('E_LEDGER_TRUNCATED');
+    stale();
+    expect(await audit(world.owner)).toBe('accepted');
+  });
+});
+
+describe('the control: a user who has seen nothing', () => {
+  it('takes any history that is signed; this is what witnesses are for', async () => {
+    const undo = await show(otherTerms);
+    expect(await audit(world.tenant)).toBe('accepted');
+    undo();
+    expect(await audit(world.tenant)).toBe('E_LEDGER_PROOF');
+  });
+});
+
+describe('a witness', () => {
+  /** Signs a head that extends what it signed before, and no other. */
+  class Witness {
+    readonly signer = ed25519NoteSigner('witness.example', systemRandom(32));
+    #size = 0;
+    #root: Uint8Array = new Uint8Array();
+
+    async sign(note: Uint8Array, prove: (old: number, size: number) => Promise<readonly Uint8Array[]>) {
+      const { size, root } = openCheckpoint(note, { logKey: parseVerifierKey(world.installation.directory.logKey) });
+      if (this.#size > 0 && size >= this.#size) {
+        const proof = await prove(this.#size, size);
+        if (!verifyConsistency(this.#size, size, proof, this.#root, root)) throw new Error('not consistent');
+      } else if (size < this.#size) throw new Error('older');
+      [this.#size, this.#root] = [size, root];
+      const { text, signatures } = parseNote(note);
+      return formatNote({ text, signatures: [...signatures, await cosign(text, 1_700_000_000, this.signer)] });
+    }
+  }
+
+  it('signs what extends the log, and no other head, old or new', async () => {
+    const witness = new Witness();
+    const prove = (old: number, size: number) => ledger.proveConsistency(old, size);
+    await witness.sign(ledger.checkpoint(), prove);
+    await licensed(world, 1);
+    const signed = await witness.sign(ledger.checkpoint(), prove);
+    expect(Buffer.from(signed).toString()).toContain('witness.example');
+    const config = await loadNodeConfig(world.installation.layout.node('control'));
+    const signer = () => config.secret('logKey').then((secret) => ed25519NoteSigner(ledger.origin, secret));
+    const fork = await rewritten(ledger, await signer(), otherTerms);
+    const short = await rewritten(ledger, await signer(), withoutCompletion);
+    // A fork can prove consistency with itself only.
+    const forked = witness.sign(fork.checkpoint(), (old, size) => fork.proveConsistency(old, size));
+    await expect(forked).rejects.toThrow('not consistent');
+    await expect(witness.sign(short.checkpoint(), prove)).rejects.toThrow('older');
+    // A certificate that has to carry the witness's signature exists for the one log only.
+    const { name, publicKey } = witness.signer;
+    const witnesses = [formatVerifierKey(name, publicKey, noteTypes.cosignature)];
+    const certificateOf = (log: Ledger) => exportCertificate(log, object, { checkpoint: signed, witnesses });
+    const { logKey } = world.installation.directory;
+    const verify = async (log: Ledger) => verifyCertificate(await certificateOf(log), { logKey, witnesses, quorum: 1 });
+    expect(await outcomeOf(verify(ledger))).toBe('accepted');
+    expect(await outcomeOf(verify(fork))).toBe('E_LEDGER_PROOF');
+    await Promise.all([fork.close(), short.close()]);
+  });
+});

@@ -1,0 +1,47 @@
+import { copyBytes } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDriver } from '../../packages/machine/src/drivers/create.ts';
+import { type Licensed, licensed, printed } from '../adversary/support/honest.ts';
+import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { randomDesign } from '../support/designs.ts';
+import { scan } from '../support/scan.ts';
+
+// Row 21: the machine's computer is the attacker's from the start. It gets that one job: all of it. This is a limit, and
+// what follows from it is asserted too: of designs that it does not make it gets nothing.
+
+let world: HostileWorld;
+let job: Licensed;
+let other: Licensed;
+beforeAll(async () => {
+  world = await openHostileWorld();
+  [job, other] = [await licensed(world, 1, 20), await licensed(world, 1, 20)];
+});
+afterAll(() => world?.close());
+
+describe('an agent with its real keys and altered code', () => {
+  it('captures 100 % of the job that it makes, and nothing of any other', async () => {
+    const captured: Uint8Array[] = [];
+    const thief = await world.agent(undefined, {
+      modules: {
+        driver: async ({ kind, serial, profile }) => {
+          const driver = await createDriver(kind, { serial, ...profile });
+          const write = driver.write.bind(driver);
+          driver.write = async (content, signal) => {
+            captured.push(copyBytes(content));
+            await write(content, signal);
+          };
+          return driver;
+        },
+      },
+    });
+    // Nobody notices: it works at the machine's own pace, and reports what it was told to make.
+    expect(await printed(world, job.licence)).toMatchObject({ state: 'completed' });
+    await thief.close();
+    const loot = Buffer.concat(captured);
+    expect(loot.equals(job.content)).toBe(true);
+    expect(scan([{ name: 'captured', bytes: loot }], other.content)).toEqual([]);
+    // The search would find it.
+    expect(scan([{ name: 'captured', bytes: loot }], job.content)).not.toEqual([]);
+    expect(scan([{ name: 'noise', bytes: randomDesign(100_000) }], job.content)).toEqual([]);
+  });
+});
