@@ -14,7 +14,9 @@ async function started(world: BoxWorld, role: 'keys' | 'segments', got: number[]
   nodes.push(node);
   await node.start(async (message) => {
     // Delivery is at least once.
-    if (message.type === 'stream.mix' && !got.includes(message.revision)) got.push(message.revision);
+    const number =
+      message.type === 'stream.mix' ? message.revision : message.type === 'design.uploaded' && Number(message.design);
+    if (typeof number === 'number' && !got.includes(number)) got.push(number);
   });
   return node;
 }
@@ -47,7 +49,7 @@ describe('mail that was recorded', () => {
     const keys = await started(world, 'keys');
     const segments = await started(world, 'segments', got);
     await keys.mail.send('segments', numbered(1));
-    await world.mailbox.send('segments', 'own', numbered(2));
+    await world.mailbox.send('segments', 'own', { type: 'design.uploaded', design: '2'.padStart(32, '0') });
     await vi.waitFor(() => expect(got).toEqual([1, 2]));
     const everything = async () => [
       ...secretsIn((await world.copyOf('segments', 'mail')).contents),

@@ -1,5 +1,5 @@
-import { type Bytes, Serial, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
-import { generateP256Key, generateUserKey, keyName, seal } from '@millrace/identity';
+import { type Bytes, concatBytes, Serial, silentLogger, systemClock, systemRandom, toHex, u64be } from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
 import {
   contentKeysInfo,
@@ -7,13 +7,16 @@ import {
   type Machine,
   registrationHash,
   SEALED_SECRET_BYTES,
+  sealToBox,
   sha256,
+  signBoxKey,
   signTransaction,
   type Transaction,
   usualDisclosures,
 } from '@millrace/protocol';
 import { MemoryStore, StoreQueue } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
+import { BoxRegistry } from '../src/control/boxes.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
@@ -40,7 +43,7 @@ export async function controlWorld() {
     keys: generateP256Key(),
     permit: generateP256Key(),
   };
-  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), box: toHex(box.publicKey) });
+  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), identity: toHex(box.publicKey) });
   const signer = ed25519NoteSigner('test.example/log', systemRandom(32));
   const ledger = await openLedger({ store: new MemoryStore(), signer, origin: 'test.example/log', clock: systemClock });
   const directory: Directory = {
@@ -61,6 +64,17 @@ export async function controlWorld() {
   const store = new MemoryStore();
   const damaged = new DamagedRecords(silentLogger);
   const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
+  const boxes = new BoxRegistry(new MemoryStore(), directory);
+  const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
+  const box = {
+    type: 'box',
+    role: 'keys',
+    use: 'attachments',
+    number: 7,
+    point: keys.keys.publicKey,
+    ...times,
+  } as const;
+  await boxes.take('keys', 'attachments', await signBoxKey(keys.keys, directory.installation, box), 0);
   const serials = new Map<string, Serial>();
   const context: ControlContext = {
     directory,
@@ -69,8 +83,10 @@ export async function controlWorld() {
     records: openRecords(store, damaged.add),
     damaged,
     ledger,
-    mailbox: new Mailbox(queue, directory, keys.control),
+    mailbox: new Mailbox({ queue, directory, identity: keys.control, boxes }),
+    boxes,
     permitKey: keys.permit,
+    permitKeyDocument: new Uint8Array(9),
     progress: new Map(),
     seen: new Map(),
     machinesSeen: new Map(),
@@ -101,7 +117,7 @@ export async function controlWorld() {
       describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
     });
     const info = contentKeysInfo(prepared.designId, keys.owner.publicKey);
-    return { ...prepared, keys: await seal(keys.keys.publicKey, info, prepared.ceks) };
+    return { ...prepared, keys: await sealToBox(box, info, prepared.ceks) };
   };
   const addDesign = async (prepared: { designId: string; manifest: Bytes; keys: Bytes }) => {
     const { designId: design, manifest, keys: sealed } = prepared;
@@ -124,7 +140,7 @@ export async function controlWorld() {
   const grant = async (
     design: string,
     machines: readonly Machine[],
-    { objects = 3, secret = systemRandom(32 + 81), materials = [] }: GrantOptions = {},
+    { objects = 3, secret = concatBytes(u64be(7n), systemRandom(32 + 81)), materials = [] }: GrantOptions = {},
   ): Promise<string> => {
     const now = systemClock.now();
     const named = machines.map((machine) => ({

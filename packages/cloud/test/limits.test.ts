@@ -1,4 +1,5 @@
-import { encodeCbor, systemRandom, toHex, utf8 } from '@millrace/base';
+import { concatBytes, encodeCbor, systemRandom, toHex, u64be, utf8 } from '@millrace/base';
+import type { EventRequest } from '@millrace/ledger';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
 import { requireRoom } from '../src/control/limits.ts';
@@ -68,20 +69,23 @@ describe('what is refused leaves no record', () => {
   it('a licence whose sealed secret is longer than a secret', async () => {
     const design = await world.addDesign(await world.prepare());
     const machine = await world.addMachine();
-    await leavesNothing(world.grant(design, [machine], { secret: systemRandom(20 << 20) }), 'E_INPUT');
+    await leavesNothing(
+      world.grant(design, [machine], { secret: concatBytes(u64be(7n), systemRandom(20 << 20)) }),
+      'E_INPUT',
+    );
   });
 
   it('anything of which an event or a message would be too long', () => {
-    const event = {
+    const event: EventRequest = {
       account: `licence:${'1'.repeat(32)}`,
       type: 'licensed',
       actor: 'a',
       body: {},
-      evidence: systemRandom(65_000),
+      evidence: [systemRandom(65_000)],
       eventId: 'licence/1',
-    } as const;
+    };
     requireRoom([event], []);
-    const longer = { ...event, evidence: systemRandom(65_400) };
+    const longer = { ...event, evidence: [systemRandom(65_400)] };
     expect(() => requireRoom([event, longer], [])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
     const message = { type: 'vault', message: systemRandom(33 << 20) } as const;
     expect(() => requireRoom([], [message])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));

@@ -2,6 +2,8 @@ import { type Bytes, equalBytes, type Logger, MillraceError, toHex } from '@mill
 import { decodeLink, encodeControl, encodeStream, type HttpClient, type LinkControl } from '@millrace/protocol';
 import { MachineCalls, type Peer } from './calls.ts';
 
+export type { Peer } from './calls.ts';
+
 type NodeName = 'segments' | 'keys';
 
 interface MachineLink {
