@@ -4,6 +4,9 @@ import { type BoxSecrets, boxNumberOf, encodeMail, openMessage, sealMail, signBo
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { BoxWorld, killed, numbered, PERIODS, type TestNode } from './box-world.ts';
 
+/** However busy the computer is. */
+const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
+
 const nodes: TestNode[] = [];
 afterEach(async () => {
   for (const node of nodes.splice(0)) await node.close();
@@ -50,7 +53,7 @@ describe('mail that was recorded', () => {
     const segments = await started(world, 'segments', got);
     await keys.mail.send('segments', numbered(1));
     await world.mailbox.send('segments', 'own', { type: 'design.uploaded', design: '2'.padStart(32, '0') });
-    await vi.waitFor(() => expect(got).toEqual([1, 2]));
+    await eventually(() => expect(got).toEqual([1, 2]));
     const everything = async () => [
       ...secretsIn((await world.copyOf('segments', 'mail')).contents),
       ...secretsIn((await world.copyOf('keys', 'mail')).contents),
@@ -65,13 +68,13 @@ describe('mail that was recorded', () => {
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await keys.boxes.mail.start();
-    await vi.waitFor(() => expect(segments.boxes.mail.keyOf(number)).toBeUndefined());
-    await vi.waitFor(async () => expect((await world.copyOf('keys', 'mail')).contents.length).toBe(1));
+    await eventually(() => expect(segments.boxes.mail.keyOf(number)).toBeUndefined());
+    await eventually(async () => expect((await world.copyOf('keys', 'mail')).contents.length).toBe(1));
     world.recorded.length = recorded;
     expect(await opened(world, await everything())).toBe(0);
 
     await keys.mail.send('segments', numbered(3));
-    await vi.waitFor(() => expect(got).toEqual([1, 2, 3]));
+    await eventually(() => expect(got).toEqual([1, 2, 3]));
   });
 });
 
@@ -91,14 +94,14 @@ describe('a superseded key', () => {
         );
     });
     await keys.mail.send('segments', numbered(1));
-    await vi.waitFor(() => expect(end).toBeDefined());
+    await eventually(() => expect(end).toBeDefined());
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await keys.mail.send('segments', { type: 'stream.close', session: '22'.repeat(16) });
-    await vi.waitFor(async () => expect(await world.queue.depth('segments')).toBe(1));
+    await eventually(async () => expect(await world.queue.depth('segments')).toBe(1));
     expect((await world.copyOf('segments', 'mail')).contents.length).toBe(2);
     end?.();
-    await vi.waitFor(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+    await eventually(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
   it('takes no more mail: the sender learns of the next one and seals again, and no message is lost', async () => {
@@ -115,9 +118,9 @@ describe('a superseded key', () => {
       }
     }
     await Promise.all(sends);
-    await vi.waitFor(() => expect(got.length).toBe(60));
+    await eventually(() => expect(got.length).toBe(60));
     expect([...got].sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, number) => number));
-    await vi.waitFor(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+    await eventually(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
   it('that is still in use is not erased at control’s word', async () => {
@@ -200,14 +203,14 @@ describe('a node that is killed', () => {
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start().catch(again);
     await Promise.all([first, keys.mail.send('segments', numbered(2))]);
-    await vi.waitFor(() => expect([...got].sort()).toEqual([1, 2]));
+    await eventually(() => expect([...got].sort()).toEqual([1, 2]));
     // Erasing goes on beside, and may be what is killed.
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       if (killedAt === undefined) expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
     if (killedAt !== undefined) await again();
     await keys.mail.send('segments', numbered(3));
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect([...got].sort()).toEqual([1, 2, 3]);
       expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
@@ -243,7 +246,7 @@ describe('a node that is killed', () => {
     await keys.mail.send('segments', numbered(1));
     world.clock.pass(10 * PERIODS.mail.periodMs);
     await started(world, 'segments', got);
-    await vi.waitFor(() => expect(got).toEqual([1]));
+    await eventually(() => expect(got).toEqual([1]));
   });
 });
 
@@ -261,9 +264,9 @@ describe('a node that was put back to an older state', () => {
     await keys.mail.send('segments', numbered(1));
     await before.restore();
     segments = await started(world, 'segments', got);
-    await vi.waitFor(async () => expect(await world.queue.depth('segments')).toBe(0));
+    await eventually(async () => expect(await world.queue.depth('segments')).toBe(0));
     await keys.mail.send('segments', numbered(2));
-    await vi.waitFor(() => expect(got).toEqual([2]));
+    await eventually(() => expect(got).toEqual([2]));
   });
 
   it('learns from control that there were newer keys for attachments', async () => {
@@ -299,7 +302,7 @@ describe('what owners seal', () => {
     world.clock.pass(1);
     await keys.boxes.attachments.start();
     expect(await taken()).toBe('E_BOX_KEY');
-    await vi.waitFor(() => expect(keys.boxes.attachments.keyOf(number)).toBeUndefined());
+    await eventually(() => expect(keys.boxes.attachments.keyOf(number)).toBeUndefined());
   });
 });
 

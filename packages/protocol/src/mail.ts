@@ -129,7 +129,7 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'design.deleted': ['keys>control'],
   'design.maintained': ['keys>control'],
   'design.stored': ['segments>control'],
-  'design.refused': ['segments>control'],
+  'design.refused': ['keys>control', 'segments>control'],
   'design.repaired': ['segments>control'],
   'stream.alarm': ['segments>control', 'segments>keys', 'keys>control'],
   'slice.missing': ['segments>keys'],
