@@ -1,13 +1,14 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, copyBytes, encodeCbor, fromHex, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, fromHex, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
-import { type Permit, signPermit, signTransaction } from '@millrace/protocol';
+import { signPermit, signTransaction } from '@millrace/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
 import type { CloudStream } from './agent-cloud-stream.ts';
-import { type StoredDesign, storeDesign, withOtherBytes } from './agent-design.ts';
+import { type StoredDesign, storeDesign } from './agent-design.ts';
 import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
+import { expectStop, jtiOf, permitOf } from './agent-lies.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {
@@ -17,35 +18,16 @@ afterEach(async () => {
 
 const design = storeDesign(systemRandom(10 * 16_370));
 
-/** Prints; the stream has to stop with `code` before the machine has moved on segment `bad` or anything after it. */
-async function stopsWith(code: string, bad: number, options: Partial<BenchOptions>): Promise<TestCloud> {
+const stopsWith = async (code: string, bad: number, options: Partial<BenchOptions>): Promise<TestCloud> => {
   bench = await startBench({ design, window: 5, ...options });
-  const { cloud } = bench;
-  await cloud.print();
-  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
-  const last = cloud.reports.at(-1);
-  expect(last).toMatchObject({ event: 'failed', facts: { code } });
-  const executed = bench.executed();
-  expect(executed.length).toBeLessThanOrEqual(bad * 16_370);
-  expect(executed.equals(design.bytes.subarray(0, executed.length))).toBe(true);
-  // Nothing of the design in what the world is told.
-  expect(last?.facts.contentMac).toBeUndefined();
-  await bench.agent.close();
-  expect((await bench.object(last?.object ?? '')).code).toBe(code);
-  return cloud;
-}
+  await expectStop(bench, design, code, bad);
+  return bench.cloud;
+};
 
 const cloudOf = () => {
   if (bench === undefined) throw new Error('no bench');
   return bench.cloud;
 };
-const permitOf = async (cloud: TestCloud, change: Partial<Permit>, key = cloud.permitKey) => {
-  const bytes = cloud.requestBytes.at(-1);
-  const request = cloud.requests.at(-1);
-  if (bytes === undefined || request === undefined) throw new Error('no request');
-  return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
-};
-
 const HEADER = 38;
 
 /** Changes one frame of the stream. */
@@ -204,84 +186,6 @@ describe('keys and cells', () => {
     await stopsWith('E_PERMIT', 0, {
       meddling: { parameters: (honest) => ({ ...honest, segments: 8, size: 8 * 16_370 }) },
     });
-  });
-});
-
-describe('a cloud that lies in all of its nodes', () => {
-  const others = new Uint8Array(Buffer.alloc(10 * 16_370, 'G1 X1\n'));
-
-  test('has the keys of a design in custody, and still cannot put in bytes of its own', async () => {
-    const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
-    bench = await startBench({ design: withOtherBytes(held, others), window: 5 });
-    const { cloud } = bench;
-    await cloud.print();
-    await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
-    expect(cloud.reports.at(-1)).toMatchObject({ event: 'failed', facts: { code: 'E_SEGMENT' } });
-    expect(bench.executed()).toHaveLength(0);
-  });
-
-  test('the control: the same design in custody, left alone, is made', async () => {
-    const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
-    bench = await startBench({ design: held, window: 5 });
-    const { cloud } = bench;
-    await cloud.print();
-    await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
-    expect(cloud.reports.at(-1)).toMatchObject({ event: 'completed' });
-    expect(bench.executed().equals(held.bytes)).toBe(true);
-  });
-
-  test('cannot have an object made twice, however often it permits it', async () => {
-    const first = { object: '' };
-    bench = await startBench({
-      design,
-      meddling: {
-        callHome: async (answer) => {
-          const object = `${cloudOf().licenceId}-1`;
-          if (first.object === '') {
-            first.object = object;
-            return answer;
-          }
-          return { ...answer, permit: await permitOf(cloudOf(), { id: jtiOf(answer), object, number: 1 }) };
-        },
-      },
-    });
-    const { cloud, log } = bench;
-    await cloud.print();
-    await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
-    const made = bench.executed().length;
-    await cloud.print();
-    const refusal = () => log.find((line) => line.includes('not begun'));
-    while (refusal() === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(refusal()).toContain('"code":"E_REPLAY"');
-    expect(new Set(cloud.reports.map(({ object }) => object))).toEqual(new Set([first.object]));
-    expect(cloud.reports.filter(({ event }) => event === 'started')).toHaveLength(1);
-    expect(bench.executed()).toHaveLength(made);
-  });
-
-  test('cannot show hashes of its own', async () => {
-    await stopsWith('E_SEGMENT', 0, {
-      meddling: {
-        hashes: ({ hashes, path }) => {
-          hashes[5 * 32] = (hashes[5 * 32] ?? 0) ^ 1;
-          return { hashes, path };
-        },
-      },
-    });
-  });
-
-  test('cannot show the hashes of another design', async () => {
-    const other = storeDesign(others);
-    const group = await other.tree.group(0);
-    await stopsWith('E_SEGMENT', 0, { meddling: { hashes: () => group } });
-  });
-
-  test('cannot offer another core than the licence names', async () => {
-    const other = storeDesign(others);
-    await stopsWith('E_PERMIT', 0, { meddling: { core: () => other.manifest.core } });
-  });
-
-  test('cannot offer a session without the keys node’s key', async () => {
-    await stopsWith('E_SEAL', 0, { meddling: { sender: () => generateP256Key() } });
   });
 });
 
@@ -500,9 +404,3 @@ describe('permits', () => {
     expect(cloud.telemetry).toEqual([]);
   });
 });
-
-/** The permit's id, so that the offer still names it. */
-function jtiOf(answer: CallHomeAnswer): Bytes {
-  const at = Buffer.from(answer.permit).indexOf(encodeCbor('id'));
-  return copyBytes(answer.permit.subarray(at + 4, at + 20));
-}

@@ -1,0 +1,38 @@
+import { type Bytes, copyBytes, encodeCbor } from '@millrace/base';
+import { type Permit, signPermit } from '@millrace/protocol';
+import { expect } from 'vitest';
+import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
+import type { StoredDesign } from './agent-design.ts';
+import type { Bench } from './agent-harness.ts';
+
+// What tests of a hostile cloud share.
+
+/** Prints; the stream has to stop with `code` before the machine has moved on segment `bad` or anything after it. */
+export async function expectStop(bench: Bench, design: StoredDesign, code: string, bad: number): Promise<void> {
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
+  const last = cloud.reports.at(-1);
+  expect(last).toMatchObject({ event: 'failed', facts: { code } });
+  const executed = bench.executed();
+  expect(executed.length).toBeLessThanOrEqual(bad * 16_370);
+  expect(executed.equals(design.bytes.subarray(0, executed.length))).toBe(true);
+  // Nothing of the design in what the world is told.
+  expect(last?.facts.contentMac).toBeUndefined();
+  await bench.agent.close();
+  expect((await bench.object(last?.object ?? '')).code).toBe(code);
+}
+
+/** Another permit for the newest request, as control could sign it. */
+export function permitOf(cloud: TestCloud, change: Partial<Permit>, key = cloud.permitKey): Promise<Bytes> {
+  const bytes = cloud.requestBytes.at(-1);
+  const request = cloud.requests.at(-1);
+  if (bytes === undefined || request === undefined) throw new Error('no request');
+  return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
+}
+
+/** The permit's id, so that the offer still names it. */
+export function jtiOf(answer: CallHomeAnswer): Bytes {
+  const at = Buffer.from(answer.permit).indexOf(encodeCbor('id'));
+  return copyBytes(answer.permit.subarray(at + 4, at + 20));
+}
