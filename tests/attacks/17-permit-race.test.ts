@@ -1,0 +1,84 @@
+import { systemRandom } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enrol, type Job } from '../support/enrol.ts';
+import type { Answer } from '../support/http.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// Row 17: a thousand racers for one object, through the real control node. That both proactive nodes count for themselves
+// is 17-begun-anew; a machine that is put back, tests/e2e/second-copy.
+
+const RACERS = 1_000;
+/** Connections at a time: each is a TLS handshake of its own. */
+const AT_ONCE = 100;
+
+let world: World;
+beforeAll(async () => {
+  world = await createWorld({ start: ['control'] });
+});
+afterAll(() => world?.close());
+
+async function race<T>(racer: (i: number) => Promise<T>): Promise<T[]> {
+  const outcomes: T[] = [];
+  let next = 0;
+  const lane = async () => {
+    for (let i = next++; i < RACERS; i = next++) outcomes.push(await racer(i));
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  return outcomes;
+}
+
+const codeOf = ({ status, error }: Answer): string =>
+  status === 200 ? 'accepted' : (error?.code ?? `status ${status}`);
+
+const counted = (codes: readonly string[]): Record<string, number> => {
+  const counts: Record<string, number> = {};
+  for (const code of codes) counts[code] = (counts[code] ?? 0) + 1;
+  return counts;
+};
+
+/** Objects that the ledger shows of the licence, and what happened to each. */
+async function inLedger({ owner, licence }: Job): Promise<string[][]> {
+  const objects = (await owner.api.objects()).filter(({ object }) => object.startsWith(licence));
+  return objects.map(({ events }) => events.map(({ type }) => type));
+}
+
+describe(`${RACERS} racers for one object`, () => {
+  let job: Job;
+  let print: string;
+  beforeAll(async () => {
+    job = await enrol(world, { objects: 1, machines: 2 });
+  });
+
+  it('who all press print: one is taken, the others are refused by name', async () => {
+    const outcomes = await race(async (i) => {
+      const machine = job.machines[i % 2]?.machine ?? '';
+      const transaction = await job.sign(job.operator, { type: 'print.request', licence: job.licence, machine });
+      return job.submit('operator', transaction);
+    });
+    expect(counted(outcomes.map(codeOf))).toEqual({ accepted: 1, E_LICENCE_EXHAUSTED: RACERS - 1 });
+    const [accepted] = outcomes.filter(({ status }) => status === 200);
+    print = (JSON.parse(accepted?.text ?? '{}') as { print: string }).print;
+  });
+
+  it('who all call home for that print, each with a run of its own: one object, permitted once', async () => {
+    const view = await job.operator.api.print(print);
+    const machine = job.machines.findIndex((own) => own.machine === view.machine);
+    const homes = await race(async () =>
+      job.callHome(print, machine, await job.request(print, machine, { run: systemRandom(16) })),
+    );
+    expect(homes.filter(({ given }) => given !== undefined)).toHaveLength(1);
+    const refused = counted(homes.filter(({ given }) => given === undefined).map(codeOf));
+    expect(refused).toEqual({ E_STATE: RACERS - 1 });
+    expect(await inLedger(job)).toEqual([['ordered', 'permitted']]);
+  });
+
+  it('of which none gets another after control was killed and started again', async () => {
+    await world.processes.control.kill();
+    await world.processes.control.start();
+    const machine = job.machines[0]?.machine ?? '';
+    const transaction = await job.sign(job.operator, { type: 'print.request', licence: job.licence, machine });
+    expect(codeOf(await job.submit('operator', transaction))).toBe('E_LICENCE_EXHAUSTED');
+    expect(await job.owner.api.licence(job.licence)).toMatchObject({ objects: 1, permitted: 1 });
+    expect(await inLedger(job)).toEqual([['ordered', 'permitted']]);
+  });
+});
