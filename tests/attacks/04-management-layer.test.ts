@@ -1,0 +1,132 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Closer } from '@millrace/base';
+import { openLmdb } from '@millrace/stores';
+import { applyOuterLayer, type Custody, openCellFile, openSegment, readManifest } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
+import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
+import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout.ts';
+import { randomDesign } from '../support/designs.ts';
+import { license, order, store, untilEnded } from '../support/job.ts';
+import { type Haystack, scan } from '../support/scan.ts';
+import { createWorld, folderOf, type World } from '../support/world.ts';
+
+// Row 4: somebody who manages the cloud's computers takes the disks, of one node, of two, of all. What processes hold in
+// memory is 22-distribution-owned, 09-seized-agent and the coalitions of tests/adversary.
+
+type Role = (typeof nodeRoles)[number];
+const SEGMENTS = 6;
+const RATE = 200_000;
+const disks: Partial<Record<Role, string>> = {};
+const designs = {} as Record<Custody, { readonly id: string; readonly content: Buffer; readonly secret: Uint8Array }>;
+
+let world: World;
+let copies: string;
+
+beforeAll(async () => {
+  world = await createWorld({
+    machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE },
+    maintenance: { periodMs: 60_000, density: 50 },
+  });
+  const [owner, operator] = [await world.session('owner'), await world.session('operator')];
+  for (const custody of ['owner', 'keys'] as const) {
+    const content = Buffer.from(randomDesign(SEGMENTS * 16_370 - 99));
+    const options = { name: `${custody}.bin`, kind: 'binary', bytesPerSecond: RATE, custody } as const;
+    const { design: id } = await store(world, owner, content, options);
+    designs[custody] = { id, content, secret: await ownDesignSecret(owner, await ownDesign(owner, id)) };
+    // The disks are taken after a print: whatever it leaves is on them.
+    const print = await order(world, operator, await license(world, owner, id, 1));
+    expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
+  }
+  copies = await mkdtemp(join(tmpdir(), 'millrace disks '));
+  for (const role of nodeRoles) {
+    await world.processes[role].stop();
+    disks[role] = join(copies, role);
+    await cp(folderOf(world.installation, role), join(copies, role), { recursive: true });
+  }
+});
+afterAll(async () => {
+  await world?.close();
+  if (copies !== undefined) await rm(copies, { recursive: true, force: true });
+});
+
+function filesOf(folder: string): Haystack[] {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    return statSync(path).isDirectory() ? filesOf(path) : [{ name: path, bytes: readFileSync(path) }];
+  });
+}
+
+/**
+ * Segments of the design that the owner of these disks opens: cells lie at segments, keys and places at keys, and in
+ * custody the design secret too.
+ */
+async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint8Array): Promise<number> {
+  const { id, content } = designs[custody];
+  if (!taken.includes('segments') || !taken.includes('keys')) return 0; // no cell without its place and its outer key
+  const closer = new Closer();
+  const { playbook, close } = await openPlaybook(disks.keys ?? '');
+  closer.add({ close });
+  try {
+    const data = join(disks.segments ?? '', nodeFiles.data);
+    const index = closer.add(openLmdb({ path: data })).store('cell-index');
+    const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
+    const { nonce, segments } = readManifest(await playbook.manifest(id));
+    const held = await playbook.designSecret(id).catch(() => undefined);
+    // Without it the thief tries what there is of 32 bytes.
+    const secrets = [given ?? held ?? new Uint8Array(32)];
+    let opened = 0;
+    for (const { segment, index: place, outerKey, cek } of await playbook.slice(id, 0, segments)) {
+      const cell = await file.get(place);
+      if (cell === undefined) throw new Error(`no cell of segment ${segment}`);
+      const sealed = applyOuterLayer(outerKey, cell.subarray(4));
+      for (const designSecret of [...secrets, cek, outerKey]) {
+        try {
+          const place = { designNonce: nonce, number: segment, final: segment === segments - 1 };
+          const piece = openSegment({ cek, designSecret, sealed: sealed.slice(), ...place });
+          const end = Math.min(content.length, (segment + 1) * 16_370);
+          const whole = content.subarray(segment * 16_370, end).equals(piece.subarray(0, end - segment * 16_370));
+          if (whole) opened++;
+          break;
+        } catch {
+          // another secret
+        }
+      }
+    }
+    return opened;
+  } finally {
+    await closer.close();
+  }
+}
+
+describe('the disk of one node', () => {
+  it.each(nodeRoles)('%s: no run of a design, and none of the secrets that are the owner’s', (role) => {
+    const files = filesOf(disks[role] ?? '');
+    expect(files.length).toBeGreaterThan(3);
+    const { owner, keys } = designs;
+    expect(scan(files, Buffer.concat([owner.content, keys.content, owner.secret]))).toEqual([]);
+  });
+
+  it('the control: the search finds a design that lies somewhere', () => {
+    const planted = { name: 'planted', bytes: Buffer.concat([Buffer.alloc(999), designs.owner.content.subarray(500)]) };
+    expect(scan([planted], designs.owner.content)).not.toEqual([]);
+  });
+});
+
+describe('the disks of two nodes, or of all', () => {
+  const pairs = nodeRoles.flatMap((one, i) => nodeRoles.slice(i + 1).map((other) => [one, other] as const));
+  const both = (taken: readonly Role[]) => taken.includes('segments') && taken.includes('keys');
+
+  it.each([...pairs, nodeRoles].map((taken) => [taken.join(' + '), taken] as const))('%s', async (_, taken) => {
+    expect(await openedWith(taken, 'owner')).toBe(0);
+    // What the owner left with the keys node opens with the cells: that is what custody means.
+    expect(await openedWith(taken, 'keys')).toBe(both(taken) ? SEGMENTS : 0);
+  });
+
+  it('the control: with the owner’s secret the same disks open everything', async () => {
+    expect(await openedWith(nodeRoles, 'owner', designs.owner.secret)).toBe(SEGMENTS);
+  });
+});
