@@ -39,8 +39,8 @@ async function requestOnce(
   if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
   const design = await records.designs.require(licence.design);
   requireKept(design);
+  requireHeld(licence); // first: nothing brings the licence back
   requireStored(design);
-  requireHeld(licence);
   requireNotSuspended(licence);
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
