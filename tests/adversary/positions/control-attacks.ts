@@ -160,11 +160,11 @@ export const moreAsAll = limit<World>(
       override(ObjectBook.prototype, 'give', async () => undefined),
       override(ObjectBook.prototype, 'reach', async () => undefined),
     ];
-    await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
+    const queued = await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
       ...record,
       state: 'queued',
     }));
-    context.queued(world.machine, print);
+    context.work.add(queued);
     while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
     await agent.close();
     for (const step of undo) step();
