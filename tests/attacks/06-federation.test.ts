@@ -1,5 +1,13 @@
 import { copyBytes, fromHex, systemClock, toBase64 } from '@millrace/base';
-import { openMessage, sealMessage, verifyMachineDocument, verifyPermit, verifyTransaction } from '@millrace/protocol';
+import { generateP256Key } from '@millrace/identity';
+import {
+  encodeMail,
+  openMessage,
+  sealMail,
+  verifyMachineDocument,
+  verifyPermit,
+  verifyTransaction,
+} from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { signNew } from '../../packages/cli/src/client/transactions.ts';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
@@ -100,20 +108,27 @@ describe('for another printer', () => {
 
 describe('between nodes', () => {
   it('mail of one cloud opens in no other, and for no other node', async () => {
-    const sender = { role: 'keys', box: (await config(here, 'keys')).box } as const;
-    const sealed = await sealMessage(here.installation.directory, sender, 'segments', {
-      type: 'stream.close',
-      session: '00'.repeat(16),
-    });
-    const open = async (world: HostileWorld, role: 'segments' | 'control') =>
-      outcomeOf(
-        openMessage(world.installation.directory, { role, box: (await config(world, role)).box }, 'keys', sealed),
-      );
+    const key = generateP256Key();
+    const now = systemClock.now();
+    const box = {
+      type: 'box' as const,
+      issued: now,
+      expires: now + 60_000,
+      role: 'segments' as const,
+      use: 'mail' as const,
+      number: 1,
+      point: key.publicKey,
+    };
+    const sender = { role: 'keys', identity: (await config(here, 'keys')).identity } as const;
+    const plain = encodeMail({ type: 'stream.close', session: '00'.repeat(16) });
+    const sealed = await sealMail(here.installation.directory, sender, box, plain);
+    // Even whoever has the very key of the box.
+    const open = (world: HostileWorld, role: 'segments' | 'control') =>
+      outcomeOf(openMessage(world.installation.directory, { role, boxes: { keyOf: () => key } }, 'keys', sealed));
     expect(await open(here, 'segments')).toBe('accepted');
     expect(await open(here, 'control')).toBe('E_SEAL');
     expect(await open(there, 'segments')).toBe('E_SEAL');
   });
 });
 
-const config = (world: HostileWorld, role: 'keys' | 'segments' | 'control') =>
-  loadNodeConfig(world.installation.layout.node(role));
+const config = (world: HostileWorld, role: 'keys') => loadNodeConfig(world.installation.layout.node(role));

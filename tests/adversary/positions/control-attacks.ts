@@ -160,7 +160,7 @@ export const moreAsAll = limit<World>(
       override(ObjectBook.prototype, 'give', async () => undefined),
       override(ObjectBook.prototype, 'reach', async () => undefined),
     ];
-    await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
+    const queued = await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
       ...record,
       state: 'queued',
     }));

@@ -300,7 +300,7 @@ export const distribution: Position<World> = {
               offer: offer.offer,
               machineKey: thief.config.machineKey,
               ephemeral: generateP256Key(),
-              sender: fromHex(world.installation.directory.nodes.keys.box),
+              sender: fromHex(world.installation.directory.nodes.keys.identity),
             });
             expect(await outcomeOf(open)).toBe('E_SEAL');
           } finally {

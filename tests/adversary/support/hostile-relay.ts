@@ -1,6 +1,7 @@
 import { type Bytes, copyBytes, decodeCbor, encodeCbor } from '@millrace/base';
 import { decodeLink, encodeControl, type LinkControl, type LinkMessage } from '@millrace/protocol';
-import type { Peer, Relay } from '../../../packages/cloud/src/distribution/relay.ts';
+import type { Peer } from '../../../packages/cloud/src/distribution/calls.ts';
+import type { Relay } from '../../../packages/cloud/src/distribution/relay.ts';
 
 /** From whom a message came, and to whom it goes. */
 export type Leg = 'from segments' | 'from keys' | 'from machine';

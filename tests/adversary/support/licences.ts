@@ -21,7 +21,7 @@ export async function ownLicence(
   const id = systemRandom(16);
   const licence = Buffer.from(id).toString('hex');
   const binding = { installation: directory.installation, licence, design };
-  const secret = await seal(fromHex(directory.nodes.keys.box), licenceSecretInfo(design, owner), systemRandom(32));
+  const secret = await seal(fromHex(directory.nodes.keys.identity), licenceSecretInfo(design, owner), systemRandom(32));
   const now = signer.clock.now();
   const { bytes } = await signNew(
     signer,

@@ -28,7 +28,7 @@ export async function callAsMachine(world: HostileWorld, name: string): Promise<
   const config = await loadMachineConfig(join(world.installation.layout.machine(name)));
   const { directory, machineKey, serial, material } = config;
   const link = connectCloud(
-    { address: () => world.addresses.distribution, directory, tls: config.tls, logger: silentLogger },
+    { address: () => world.addresses.distribution, directory, tls: () => config.tls, logger: silentLogger },
     { stream: () => undefined, lost: () => undefined },
   );
   const stop = new AbortController();

@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toHex } from '@millrace/base';
 import { type Authority, generateP256Key, generateUserKey, keyName, type TlsIdentity } from '@millrace/identity';
@@ -46,6 +46,7 @@ export async function addMachine(layout: Layout, authority: Authority, name: str
   const serial = `${name}-${machine.slice(0, 8)}`;
   const settings = { ...(JSON.parse(model) as Json & { kind: 'virtual'; profile: { factor: number } }), serial };
   await writeFile(join(folder, machineFiles.settings), JSON.stringify(settings));
+  await copyFile(layout.directory, join(folder, machineFiles.directory));
   await writeFile(join(folder, machineFiles.identity), key.exportSecret(), { mode: 0o600 });
   await writeTls(folder, machineFiles, await authority.issue({ role: 'machine', name: machine }));
   const { kind, profile } = settings;
