@@ -164,7 +164,7 @@ export const moreAsAll = limit<World>(
       ...record,
       state: 'queued',
     }));
-    context.work.add({ print, machine: world.machine, licence: world.job.licence });
+    context.work.add(queued);
     while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
     await agent.close();
     for (const step of undo) step();
