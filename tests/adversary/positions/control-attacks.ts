@@ -5,12 +5,15 @@ import { registrationHash, sha256 } from '@millrace/protocol';
 import { readCore, readManifest } from '@millrace/vault';
 import { expect } from 'vitest';
 import { grantLicence } from '../../../packages/cli/src/client/licence.ts';
+import { requestPrint } from '../../../packages/cli/src/client/print.ts';
 import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
+import { Guards } from '../../../packages/cloud/src/streaming/guards.ts';
 import { ObjectBook } from '../../../packages/cloud/src/streaming/objects.ts';
 import { checkAsBuyer, rewritten } from '../support/certificates.ts';
 import type { World } from '../support/coalition.ts';
-import { expectTaken, licensed, outcomeOf, printed } from '../support/honest.ts';
+import { expectTaken, licensed, outcomeOf, printed, until } from '../support/honest.ts';
+import { ELSEWHERE, SITE } from '../support/hostile-world.ts';
 import { asMachine, forgeOpening, type Lies } from '../support/opening.ts';
 import { override } from '../support/override.ts';
 import { held, limit } from '../support/position.ts';
@@ -147,28 +150,68 @@ export const againAsControl = held<World>(
   },
 );
 
-export const moreAsAll = limit<World>(
-  'forgets in every node that an object was made, and permits it again',
-  'the machine keeps no count of its own: against control and both proactive nodes together only the ledger’s witnesses remain',
+/** Nothing that a node counts holds any more. */
+function forgetEverywhere({ nodes }: World): () => void {
+  const { enter } = Guards.prototype;
+  const undo = [
+    override(Guards.prototype, 'enter', function (this: Guards, object, make) {
+      this.drop(object);
+      return enter.call(this, object, make);
+    }),
+    override(ObjectBook.prototype, 'begun', async () => false),
+    override(ObjectBook.prototype, 'use', async () => true),
+    override(ObjectBook.prototype, 'give', async () => undefined),
+    override(ObjectBook.prototype, 'reach', async () => undefined),
+    // Its log would not have an object begin again.
+    override(nodes.control.context.ledger, 'append', async () => ({}) as never),
+  ];
+  return () => {
+    for (const step of undo) step();
+  };
+}
+
+export const againAsAll = held<World>(
+  'forgets in every node that an object was made, and permits it again to the machine that made it',
+  'the machine remembers for itself which objects it has begun',
   async (world) => {
     const { context } = world.nodes.control;
     const agent = await world.agent();
     const { print } = await printed(world, world.job.licence);
-    const undo = [
-      override(ObjectBook.prototype, 'begun', async () => false),
-      override(ObjectBook.prototype, 'use', async () => true),
-      override(ObjectBook.prototype, 'give', async () => undefined),
-      override(ObjectBook.prototype, 'reach', async () => undefined),
-    ];
+    const undo = forgetEverywhere(world);
     const queued = await context.records.prints.update(print, ({ run: _run, permit: _permit, ...record }) => ({
       ...record,
       state: 'queued',
     }));
     context.work.add(queued);
-    while ((agent.runs[1]?.length ?? 0) < world.job.content.length) await sleep(20);
+    await until('a second permit', async () => (await context.records.prints.require(print)).permit !== undefined);
+    await sleep(1_000);
     await agent.close();
-    for (const step of undo) step();
-    expectTaken(agent, world.job.content, world.job.content);
+    undo();
+    expectTaken(agent, world.job.content);
+  },
+);
+
+export const moreAsAll = limit<World>(
+  'permits one object to every machine of the licence, when the holder presses print for each',
+  'machines do not know of each other: against control and both proactive nodes together each machine counts for itself',
+  async (world) => {
+    const { records } = world.nodes.control.context;
+    const terms = { design: world.job.design, objects: 1, machines: [SITE, ELSEWHERE], materials: [], days: 1 };
+    const licence = await grantLicence(world.owner, { ...terms, holder: 'operator' });
+    const first = await world.agent();
+    expect(await printed(world, licence)).toMatchObject({ state: 'completed', object: `${licence}-1` });
+    await first.close();
+    const undo = forgetEverywhere(world);
+    await records.claims.remove(`${licence}/1`);
+    const second = await world.agent(ELSEWHERE);
+    await requestPrint(world.operator, licence, world.elsewhere);
+    const whole = () => second.runs[0]?.length === world.job.content.length;
+    await until('a second part', whole);
+    await second.close();
+    undo();
+    expectTaken(first, world.job.content);
+    expectTaken(second, world.job.content);
+    expect((await world.owner.api.licence(licence)).objects).toBe(1);
   },
 );
 

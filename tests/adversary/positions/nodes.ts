@@ -34,6 +34,7 @@ import { callAsMachine } from '../support/machine-calls.ts';
 import { forgeOpening } from '../support/opening.ts';
 import { type Attack, denialOnly, type Goal, held, limit, type Position } from '../support/position.ts';
 import {
+  againAsAll,
   againAsControl,
   alterAsControl,
   falseMachine,
@@ -257,7 +258,7 @@ function attacksOf(members: readonly NodeRole[], extra: Extra): NodeAttacks {
   const has = (...roles: readonly NodeRole[]) => roles.every((role) => members.includes(role));
   const allCount = has('control', 'keys', 'segments');
   const more: NodeAttacks['more'] = has('control')
-    ? [moreAsControl, allCount ? moreAsAll : againAsControl]
+    ? [moreAsControl, ...(allCount ? [againAsAll, moreAsAll] : [againAsControl])]
     : [moreWithout];
   const own: NodeAttacks = {
     read: [

@@ -9,7 +9,7 @@ import { call } from '../../support/http.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import { checkAsBuyer, rewritten } from '../support/certificates.ts';
-import { expectBeginning, expectTaken, type Licensed, licensed, permitted, printed } from '../support/honest.ts';
+import { expectBeginning, expectTaken, type Licensed, licensed, permitted, printed, until } from '../support/honest.ts';
 import { type HostileWorld, openHostileWorld } from '../support/hostile-world.ts';
 import { denialOnly, held, type Position } from '../support/position.ts';
 import { tapWire } from '../support/wire-tap.ts';
@@ -135,7 +135,7 @@ export const outsider: Position<World> = {
           const bound = server.address();
           const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
           const agent = await world.agent(undefined, { distribution: () => ({ host: '127.0.0.1', port }) });
-          while (tried < 3) await sleep(20);
+          await until('the agent tries', () => tried >= 3);
           await agent.close();
           server.close();
           expect(agent.runs).toEqual([]);
@@ -243,7 +243,7 @@ export const outsider: Position<World> = {
           });
           const earlier = (await agent.objects()).length;
           const print = await order(world, world.operator, world.job.licence);
-          while ((await agent.objects()).length === earlier) await sleep(50);
+          await until('the agent gives up', async () => (await agent.objects()).length > earlier);
           // The cable is mended: what happened is reported.
           tap.meddle = (piece) => piece;
           expect(await untilEnded(world.operator, print, 20_000)).toMatchObject({ state: 'failed', code: 'E_STARVED' });

@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError, sleep } from '@millrace/base';
 import { expect } from 'vitest';
 import type { PrintView } from '../../../packages/cli/src/client/answers.ts';
 import { randomDesign } from '../../support/designs.ts';
@@ -73,4 +73,10 @@ export function expectBeginning({ runs }: Pick<TestAgent, 'runs'>, content: Uint
   const [run = new Uint8Array()] = runs;
   expect(Buffer.from(run).equals(content.subarray(0, run.length))).toBe(true);
   return run.length;
+}
+
+/** Waits for something that has to happen. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds()); await sleep(20))
+    if (performance.now() > end) throw new Error(`it did not come to this: ${what}`);
 }

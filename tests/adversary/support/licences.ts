@@ -1,7 +1,8 @@
-import { type Bytes, fromHex, systemRandom } from '@millrace/base';
-import { generateP256Key, seal } from '@millrace/identity';
+import { type Bytes, systemRandom } from '@millrace/base';
+import { generateP256Key } from '@millrace/identity';
 import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@millrace/protocol';
 import { readManifest } from '@millrace/vault';
+import { sealAttachment } from '../../../packages/cli/src/client/attachments.ts';
 import type { Session } from '../../../packages/cli/src/client/session.ts';
 import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { machineFromJson } from '../../../packages/cli/src/installation/description.ts';
@@ -21,7 +22,7 @@ export async function ownLicence(
   const id = systemRandom(16);
   const licence = Buffer.from(id).toString('hex');
   const binding = { installation: directory.installation, licence, design };
-  const secret = await seal(fromHex(directory.nodes.keys.identity), licenceSecretInfo(design, owner), systemRandom(32));
+  const secret = await sealAttachment(signer, licenceSecretInfo(design, owner), systemRandom(32));
   const now = signer.clock.now();
   const { bytes } = await signNew(
     signer,
