@@ -236,7 +236,6 @@ async function grantLicence(
   if (secret === undefined || !equalBytes(sha256(secret), body.secretHash)) {
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
-  await boxes.requireHeld('keys', 'attachments', boxNumberOf(secret));
   const design = await records.designs.require(body.design);
   if (design.owner !== keyName(signer))
     throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');
@@ -257,6 +256,7 @@ async function grantLicence(
     throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is no point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
   requireSealedLength('secret', secret, KEY_BYTES);
+  await boxes.requireHeld('keys', 'attachments', boxNumberOf(secret));
   const record = {
     licence,
     design: body.design,
