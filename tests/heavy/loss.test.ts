@@ -76,8 +76,8 @@ async function expectMade({ owner, operator, print, world }: Begun, design: Uint
   return made;
 }
 
-/** Last line that the machine has executed, as the agent notes it for a restart. */
-const lineOf = async (world: World): Promise<number> => (await runRecordOf(world)).line;
+/** Segments that the machine has taken, as the agent notes them for a restart. */
+const takenOf = async (world: World): Promise<number> => (await runRecordOf(world)).segments;
 
 describe.concurrent('the link to the machine', () => {
   /** Seven segments, some 13 s each: three of them behind the one being taken are the 36 s. */
@@ -85,7 +85,7 @@ describe.concurrent('the link to the machine', () => {
   const SECONDS = 92;
 
   it.each(['refused', 'silent'] as const)(
-    '%s for 30 s: the machine executes line after line from memory alone, never waits, and goes on',
+    '%s for 30 s: the machine executes segment after segment from memory alone, never waits, and goes on',
     async (network) => {
       const temporary = join(scratch, network);
       mkdirSync(temporary);
@@ -101,7 +101,7 @@ describe.concurrent('the link to the machine', () => {
       );
       const { world } = begun;
       await untilTaken(begun, 2);
-      const lines = [await lineOf(world)];
+      const taken = [await takenOf(world)];
       const { wire } = world;
       if (wire === undefined) throw new Error('the link is not proxied');
       wire.become(network);
@@ -110,15 +110,15 @@ describe.concurrent('the link to the machine', () => {
       const findings: unknown[] = [];
       while (performance.now() < end) {
         await sleep(2_000);
-        lines.push(await lineOf(world));
+        taken.push(await takenOf(world));
         const folders = [folderOf(world.installation, 'machine'), temporary];
         for (const folder of folders) findings.push(...scan(filesOf(folder), design));
       }
       expect(wire.down).toBe(passed);
       wire.become('good');
       // It was told three times in 30 s how far the machine was, once for each segment.
-      expect(new Set(lines).size).toBeGreaterThanOrEqual(3);
-      expect([...lines].sort((a, b) => a - b)).toEqual(lines);
+      expect(new Set(taken).size).toBeGreaterThanOrEqual(3);
+      expect([...taken].sort((a, b) => a - b)).toEqual(taken);
       expect(findings).toEqual([]);
       const made = await expectMade(begun, design);
       expect(made.sessions).toBeGreaterThanOrEqual(2);

@@ -111,10 +111,10 @@ export async function machineObject(world: Pick<World, 'installation'>, object: 
 }
 
 /** What the agent would find of its print if it were started again now. */
-export async function runRecordOf(world: World): Promise<{ readonly started: boolean; readonly line: number }> {
+export async function runRecordOf(world: World): Promise<{ readonly started: boolean; readonly segments: number }> {
   const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'run.state');
   const { payload } = parseSign1(new Uint8Array(await readFile(path)));
-  return decodeCbor(payload, 'run') as { started: boolean; line: number };
+  return decodeCbor(payload, 'run') as { started: boolean; segments: number };
 }
 
 export const hashOf = (content: Uint8Array): string => toHex(sha256(content));
