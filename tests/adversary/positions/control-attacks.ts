@@ -164,6 +164,7 @@ function forgetEverywhere({ nodes }: World): () => void {
     override(ObjectBook.prototype, 'reach', async () => undefined),
     // Its log would not have an object begin again.
     override(nodes.control.context.ledger, 'append', async () => ({}) as never),
+    override(nodes.control.context.ledger, 'appendMany', async () => []),
   ];
   return () => {
     for (const step of undo) step();

@@ -366,6 +366,16 @@ export const distribution: Position<World> = {
       ),
     ],
     deny: [
+      held(
+        'mails alarms, ends and refusals to the other nodes',
+        'control takes from each node only what is that node’s to say; the seals of mail name its sender',
+        async (world) => {
+          for (const recipient of ['control', 'keys', 'segments']) {
+            const path = `/v1/mailbox/${recipient}?id=hostile`;
+            expect(await asDistribution(world, path, systemRandom(200))).toBe('E_FORBIDDEN');
+          }
+        },
+      ),
       denialOnly(
         'relays nothing',
         'nobody can be made to relay; prints wait, counts stay, and all goes on afterwards',

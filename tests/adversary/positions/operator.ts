@@ -183,6 +183,22 @@ export const operator: Position<World> = {
     ],
     deny: [
       held(
+        'queues prints without end',
+        'what waits counts as what was permitted: no more than the licence has left',
+        async (world) => {
+          const licence = await license(world, world.owner, world.job.design, 2);
+          const body = { type: 'print.request', licence, machine: world.machine } as const;
+          const offered: string[] = [];
+          for (let i = 0; i < 5; i++) offered.push(await submit(world, body));
+          expect(offered).toEqual(['accepted', 'accepted', ...Array(3).fill('E_LICENCE_EXHAUSTED')]);
+          const agent = await world.agent();
+          const waiting = (await world.operator.api.prints()).filter((print) => print.licence === licence);
+          for (const { print } of waiting) await untilEnded(world.operator, print, 20_000);
+          await agent.close();
+          expectTaken(agent, world.job.content, world.job.content);
+        },
+      ),
+      held(
         'deletes the design, and clears an alarm that its machine raised',
         'each is the owner’s signature',
         async (world) => {

@@ -185,6 +185,15 @@ export const tenant: Position<World> = {
     ],
     deny: [
       held(
+        'uploads segments of the owner’s design, and has the vault checked again and again',
+        'uploads need a ticket for this design and user; checks are the administrator’s',
+        async (world) => {
+          const put = { method: 'PUT', path: `/v1/uploads/${world.job.design}/0`, body: systemRandom(16_386) };
+          expect(await answerOf(world.call('distribution', 'tenant', put))).toMatch(/^E_(FORBIDDEN|AUTH)$/);
+          expect(await post(world, '/v1/vault/checks', { deep: true })).toBe('E_FORBIDDEN');
+        },
+      ),
+      held(
         'deletes the owner’s design, changes its maintenance, clears an alarm',
         'each is the owner’s signature',
         async (world) => {
