@@ -198,8 +198,16 @@ function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest)
   throw new MillraceError('E_REPLAY', `the print is past segment ${from}`, { data: { from, lowest } });
 }
 
-/** Takes the lowest free object of the licence for this print. @throws {MillraceError} E_LICENCE_EXHAUSTED */
-async function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
+/**
+ * Takes the lowest free object of the licence for this print. No print is asked for meanwhile: between taking and writing it
+ * down it would count twice, as permitted and as waiting.
+ * @throws {MillraceError} E_LICENCE_EXHAUSTED
+ */
+function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
+  return context.serialOf(`licence/${licence.licence}`).run(() => claimOnce(context, licence, print));
+}
+
+async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
   const { records } = context;
   for (let number = (await countClaims(context, licence)) + 1; number <= licence.objects; number++) {
     if (!(await records.claims.create(`${licence.licence}/${number}`, { print }))) continue;
