@@ -1,5 +1,15 @@
-import { createECDH, createHash, createPrivateKey, hkdfSync, type KeyObject, sign as nodeSign } from 'node:crypto';
-import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, toHex, wipe } from '@millrace/base';
+import { createECDH, createHash, createPrivateKey, type KeyObject, sign as nodeSign } from 'node:crypto';
+import {
+  type Bytes,
+  copyBytes,
+  hkdf,
+  MillraceError,
+  type RandomSource,
+  systemRandom,
+  toHex,
+  utf8,
+  wipe,
+} from '@millrace/base';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import type { Signer } from './cose.ts';
 
@@ -93,8 +103,8 @@ const SEALING_LABEL = 'millrace/v1/telemetry-key';
  */
 export function ownerSealingKey(secret: Uint8Array): P256Key {
   for (let attempt = 0; ; attempt++) {
-    const info = `${SEALING_LABEL}${attempt === 0 ? '' : `/${attempt}`}`;
-    const candidate = new Uint8Array(hkdfSync('sha256', secret, new Uint8Array(), info, 32));
+    const info = utf8(`${SEALING_LABEL}${attempt === 0 ? '' : `/${attempt}`}`);
+    const candidate = hkdf([secret], new Uint8Array(), info);
     try {
       return p256Key(candidate);
     } catch (error) {

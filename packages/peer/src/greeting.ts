@@ -1,5 +1,5 @@
-import { createHash, hkdfSync } from 'node:crypto';
-import { type Bytes, concatBytes, utf8 } from '@millrace/base';
+import { createHash } from 'node:crypto';
+import { type Bytes, concatBytes, hkdf, utf8 } from '@millrace/base';
 import { notUnderstood, type Talk } from './talk.ts';
 
 /** "MRP", version, way of authentication: how a connection begins (spec/peer.md, section 3). */
@@ -35,5 +35,5 @@ export interface Responder {
 export function streamSecret(way: Way, agreed: Uint8Array, ...messages: readonly Uint8Array[]): Bytes {
   const transcript = createHash('sha256');
   for (const message of messages) transcript.update(createHash('sha256').update(message).digest());
-  return new Uint8Array(hkdfSync('sha256', agreed, transcript.digest(), utf8(`millrace/v1/peer/${way}`), 32));
+  return hkdf([agreed], transcript.digest(), utf8(`millrace/v1/peer/${way}`));
 }

@@ -1,5 +1,4 @@
-import { hkdfSync } from 'node:crypto';
-import { type Bytes, bytesOf, concatBytes, copyBytes, decodeCbor, encodeCbor, parse, utf8, wipe } from '@millrace/base';
+import { type Bytes, bytesOf, copyBytes, decodeCbor, encodeCbor, hkdf, parse, utf8, wipe } from '@millrace/base';
 import {
   createOpeningContext,
   createSealingContext,
@@ -170,14 +169,14 @@ export async function acceptSession(options: {
 
 /** Secret for the fresh Diffie-Hellman mix at a revision; both ends wipe it after mixing. */
 export function mixSecret(session: Uint8Array, revision: bigint, shared: Uint8Array): Bytes {
-  return hkdf(shared, session, utf8(`millrace/v1/mix/${revision}`));
+  return hkdf([shared], session, utf8(`millrace/v1/mix/${revision}`));
 }
 
 /** Keys of the reverse stream: its ratchet's seed and the AEAD key of the telemetry, from the session's seed. */
 export function reverseKeys(seed: Uint8Array): { seed: Bytes; telemetry: Bytes } {
   return {
-    seed: hkdf(seed, new Uint8Array(), utf8('millrace/v1/reverse-stream')),
-    telemetry: hkdf(seed, new Uint8Array(), utf8('millrace/v1/telemetry')),
+    seed: hkdf([seed], new Uint8Array(), utf8('millrace/v1/reverse-stream')),
+    telemetry: hkdf([seed], new Uint8Array(), utf8('millrace/v1/telemetry')),
   };
 }
 
@@ -188,7 +187,7 @@ export function reverseMatrix({ suite }: Pick<StreamParameters, 'suite'>) {
 
 /** Seed of the forward ratchet, apart from the session's seed, so that no key serves two uses. */
 export function forwardSeed(seed: Uint8Array): Bytes {
-  return hkdf(seed, new Uint8Array(), utf8('millrace/v1/forward-stream'));
+  return hkdf([seed], new Uint8Array(), utf8('millrace/v1/forward-stream'));
 }
 
 function transcriptOf(binding: SessionBinding, ephemeral: Uint8Array): Bytes {
@@ -196,7 +195,7 @@ function transcriptOf(binding: SessionBinding, ephemeral: Uint8Array): Bytes {
 }
 
 function preShared(binding: SessionBinding, staticShared: Uint8Array) {
-  return { id: binding.session, key: hkdf(staticShared, binding.session, utf8('millrace/v1/static')) };
+  return { id: binding.session, key: hkdf([staticShared], binding.session, utf8('millrace/v1/static')) };
 }
 
 function seedOf(
@@ -207,16 +206,8 @@ function seedOf(
   licenceSecret: Uint8Array,
   parameters: StreamParameters,
 ): Bytes {
-  const secret = concatBytes(ephemeralShared, staticShared, licenceSecret);
   const { object, design, suite, order, hints } = parameters;
   const { serial, licence } = binding;
-  try {
-    return hkdf(secret, transcript, encodeCbor({ suite, order, hints, serial, licence, object, design }));
-  } finally {
-    wipe(secret);
-  }
-}
-
-function hkdf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array): Bytes {
-  return new Uint8Array(hkdfSync('sha256', secret, salt, info, 32));
+  const info = encodeCbor({ suite, order, hints, serial, licence, object, design });
+  return hkdf([ephemeralShared, staticShared, licenceSecret], transcript, info);
 }

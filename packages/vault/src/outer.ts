@@ -1,6 +1,6 @@
-import { createHmac, hkdfSync } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { endianness } from 'node:os';
-import { type Bytes, concatBytes, copyBytes, u32be, utf8, wipe } from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, hkdf, u32be, utf8, wipe } from '@millrace/base';
 import { keccak_256, keccakP } from '@noble/hashes/sha3.js';
 import { ctr } from './ctr.ts';
 import { DESIGN_ID_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
@@ -47,7 +47,7 @@ export function outerKey(epochKey: Uint8Array, design: Uint8Array, segment: numb
 
 /** I_e, from which all indexes of an epoch are derived: 32 bytes. */
 export function indexKey(epochKey: Uint8Array): Bytes {
-  return new Uint8Array(hkdfSync('sha256', epochKey, new Uint8Array(), INDEX, KEY_BYTES));
+  return hkdf([epochKey], new Uint8Array(), INDEX);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 import {
   type Bytes,
   bytesOf,
@@ -6,6 +6,7 @@ import {
   copyBytes,
   decodeCbor,
   encodeCbor,
+  hkdf,
   MillraceError,
   parse,
   type RandomSource,
@@ -106,7 +107,7 @@ export function openPrivatePart(secret: Uint8Array, sealed: Uint8Array): Private
 
 function keyFor(secret: Uint8Array, head: Uint8Array): Bytes {
   if (secret.length !== KEY_BYTES) throw new MillraceError('E_INTERNAL', 'an owner’s secret has 32 bytes');
-  return new Uint8Array(hkdfSync('sha256', secret, head.subarray(1), LABEL, KEY_BYTES));
+  return hkdf([secret], head.subarray(1), LABEL);
 }
 
 function shut(cause?: unknown): MillraceError {

@@ -1,5 +1,5 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
-import { type Bytes, concatBytes, copyBytes, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
+import { type Bytes, concatBytes, copyBytes, hkdf, MillraceError, u32be, utf8, wipe } from '@millrace/base';
 import { CONTENT_BYTES, KEY_BYTES, SEGMENT_BYTES, TAG_BYTES } from './sizes.ts';
 
 /** Which segment of which design; bound into the seal. */
@@ -33,12 +33,7 @@ function associatedData({ designNonce, number, final }: SegmentPlace): Bytes {
 function derive({ cek, designSecret }: SegmentSecrets, info: Uint8Array): Bytes {
   if (cek.length !== KEY_BYTES || designSecret.length !== KEY_BYTES)
     throw new MillraceError('E_INTERNAL', 'both halves of a segment’s key have 32 bytes');
-  const both = concatBytes(cek, designSecret);
-  try {
-    return new Uint8Array(hkdfSync('sha256', both, new Uint8Array(), info, KEY_BYTES));
-  } finally {
-    wipe(both);
-  }
+  return hkdf([cek, designSecret], new Uint8Array(), info);
 }
 
 function segmentKey(secrets: SegmentSecrets, { designNonce, number }: SegmentPlace): Bytes {

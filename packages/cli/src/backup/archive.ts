@@ -1,7 +1,7 @@
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { dirname, join, normalize, sep } from 'node:path';
-import { type Bytes, concatBytes, copyBytes, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, hkdf, MillraceError, u32be, utf8, wipe } from '@millrace/base';
 
 // An encrypted archive (spec/vault.md, section 9): header ‖ chunks. Chunk n is AES-256-GCM of at most 64 KiB under a key of
 // this backup alone, nonce = 7 zero bytes ‖ u32be(n) ‖ 01 for the last chunk, else 00; the header is associated data. Cut
@@ -17,7 +17,7 @@ const TAG = 16;
 const failed = (what: string, cause?: unknown) => new MillraceError('E_BACKUP', what, { cause });
 
 function keyOf(secret: Uint8Array, header: Uint8Array): Bytes {
-  return new Uint8Array(hkdfSync('sha256', secret, header, 'millrace/v1/backup', 32));
+  return hkdf([secret], header, utf8('millrace/v1/backup'));
 }
 
 function nonceOf(number: number, last: boolean): Bytes {
