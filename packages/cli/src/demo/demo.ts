@@ -185,7 +185,7 @@ async function showJob(context: Context, owner: Session, operator: Session, subj
   const refusal = await expectRefusal(job, licence);
   detail(context, [['refused', `${refusal.code}: ${refusal.message}`]]);
 
-  step(context, 7, 'Proof', 'certificates verified offline, with the log’s key alone');
+  step(context, 7, 'Proof', 'certificates verified offline, from the keys of owner, authority and log');
   for (const { summary, certificate, picture } of made) {
     detail(context, [
       ['object', summary.object],
