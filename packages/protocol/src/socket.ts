@@ -1,5 +1,5 @@
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, createSecureContext } from 'node:tls';
 import { type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
 import WebSocket from 'ws';
 import type { Address } from './directory.ts';
@@ -47,8 +47,11 @@ export function connectLink(
       const { host, port } = options.address();
       const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
         createConnection: () => {
+          const tls = clientTls(options.tls);
+          // First: it throws when the certificate cannot be read, and nobody would close the socket.
+          const secureContext = createSecureContext(tls);
           tcp = connectTcp(port, host);
-          return connectTls({ socket: tcp, ...clientTls(options.tls) });
+          return connectTls({ socket: tcp, ...tls, secureContext });
         },
         perMessageDeflate: false,
         maxPayload: MAX_LINK_MESSAGE,

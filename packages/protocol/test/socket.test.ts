@@ -1,6 +1,6 @@
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { createLogger } from '@millrace/base';
+import { createLogger, sleep } from '@millrace/base';
 import { createAuthority, fingerprint } from '@millrace/identity';
 import { afterEach, expect, it } from 'vitest';
 import { WebSocketServer } from 'ws';
@@ -17,7 +17,7 @@ async function startNode() {
   const authority = await createAuthority('test', Date.now());
   const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
   const client = await authority.issue({ role: 'machine', name: '00'.repeat(16) });
-  const node = { answers: false, links: 0, pings: 0, port: 0 };
+  const node = { answers: false, links: 0, pings: 0, port: 0, connections: 0 };
   const server = createServer({ cert: tls.certificate, key: Buffer.from(tls.key), minVersion: 'TLSv1.3' });
   const sockets = new WebSocketServer({ server, autoPong: false });
   sockets.on('connection', (socket) => {
@@ -27,6 +27,9 @@ async function startNode() {
       node.pings++;
       if (node.answers) socket.pong(data);
     });
+  });
+  server.on('connection', () => {
+    node.connections++;
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   node.port = (server.address() as AddressInfo).port;
@@ -62,4 +65,13 @@ it('a link that answers no ping is given up and made anew; one that does is kept
   await expect.poll(() => node.pings, { timeout: 10_000 }).toBeGreaterThan(20);
   expect(lost).toBe(before);
   expect(link.connected).toBe(true);
+});
+
+it('a certificate of its own that cannot be read costs the node no connection, however often it is tried', async () => {
+  const { node, options } = await startNode();
+  const identity = { ...options.tls.identity, certificate: 'no certificate' };
+  const link = open(connectLink({ ...options, tls: { ...options.tls, identity } }, { message: () => undefined }));
+  await sleep(800); // three tries
+  expect(link.connected).toBe(false);
+  expect(node.connections).toBe(0);
 });
