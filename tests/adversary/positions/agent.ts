@@ -2,7 +2,7 @@ import { copyBytes, systemRandom, toHex } from '@millrace/base';
 import { expect } from 'vitest';
 import { createDriver } from '../../../packages/machine/src/drivers/create.ts';
 import { order, untilEnded } from '../../support/job.ts';
-import { expectTaken, type Licensed, licensed, outcomeOf, permitted, printed } from '../support/honest.ts';
+import { expectTaken, type Licensed, licensed, made, outcomeOf, permitted, printed } from '../support/honest.ts';
 import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
 import { denialOnly, held, limit, type Position } from '../support/position.ts';
@@ -19,11 +19,7 @@ interface World extends HostileWorld {
 async function open(): Promise<World> {
   const world = await openHostileWorld();
   const [job, theirs] = [await licensed(world, 8), await licensed(world, 1)];
-  const agent = await world.agent();
-  const { object = '', print, state } = await printed(world, job.licence);
-  expect(state).toBe('completed');
-  await agent.close();
-  return { ...world, job, theirs, object, print, captured: agent.executed() };
+  return { ...world, job, theirs, ...(await made(world, job.licence)) };
 }
 
 /** A machine that asks nobody. */

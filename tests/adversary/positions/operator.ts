@@ -11,6 +11,7 @@ import {
   expectTaken,
   type Licensed,
   licensed,
+  made,
   outcomeOf,
   permitted,
   printed,
@@ -29,11 +30,7 @@ interface World extends HostileWorld {
 async function open(): Promise<World> {
   const world = await openHostileWorld();
   const job = await licensed(world, 8);
-  const agent = await world.agent();
-  const { object = '', print, state } = await printed(world, job.licence);
-  expect(state).toBe('completed');
-  await agent.close();
-  return { ...world, job, object, print };
+  return { ...world, job, ...(await made(world, job.licence)) };
 }
 
 const get = (world: World, path: string) => world.call('control', 'operator', { method: 'GET', path });

@@ -6,7 +6,7 @@ import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import { checkAsBuyer } from '../support/certificates.ts';
-import { answerOf, type Licensed, licensed, outcomeOf, permitted, printed } from '../support/honest.ts';
+import { answerOf, type Licensed, licensed, made, outcomeOf, permitted } from '../support/honest.ts';
 import { ELSEWHERE, type HostileWorld, openHostileWorld } from '../support/hostile-world.ts';
 import { ownLicence } from '../support/licences.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
@@ -22,11 +22,7 @@ interface World extends HostileWorld {
 async function open(): Promise<World> {
   const world = await openHostileWorld();
   const job = await licensed(world, 5);
-  const agent = await world.agent();
-  const { object = '', print, state } = await printed(world, job.licence);
-  expect(state).toBe('completed');
-  await agent.close();
-  return { ...world, job, object, print };
+  return { ...world, job, ...(await made(world, job.licence)) };
 }
 
 const get = (world: World, path: string) => answerOf(world.call('control', 'tenant', { method: 'GET', path }));

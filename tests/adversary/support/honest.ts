@@ -40,6 +40,15 @@ export async function printed(world: HostileWorld, licence: string, limitMs = 30
   return untilEnded(world.operator, await order(world, world.operator, licence), limitMs);
 }
 
+/** One object of the licence, made by the licensed machine; and what that machine executed. */
+export async function made(world: HostileWorld, licence: string) {
+  const agent = await world.agent();
+  const { object = '', print, state } = await printed(world, licence);
+  expect(state).toBe('completed');
+  await agent.close();
+  return { object, print, captured: agent.executed() };
+}
+
 /** How many objects of a licence have been permitted. */
 export async function permitted(world: HostileWorld, { licence }: Pick<Licensed, 'licence'>): Promise<number> {
   return (await world.owner.api.licence(licence)).permitted;
