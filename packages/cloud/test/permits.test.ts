@@ -32,7 +32,7 @@ const run = systemRandom(16);
 beforeEach(async () => {
   now = BEGIN;
   records = openRecords(new MemoryStore());
-  const serial = new Serial();
+  const serials = new Map<string, Serial>();
   context = {
     directory,
     clock: { now: () => now, monotonic: () => now },
@@ -41,7 +41,11 @@ beforeEach(async () => {
     ledger: { find: async () => undefined, append: async () => undefined, appendMany: async () => undefined },
     mailbox: { send: async () => undefined },
     quarantine: new Map(),
-    serialOf: () => serial,
+    serialOf: (name: string) => {
+      const serial = serials.get(name) ?? new Serial();
+      serials.set(name, serial);
+      return serial;
+    },
   } as unknown as ControlContext;
   const owner = keyName(keys.owner.publicKey);
   await records.users.create(owner, {

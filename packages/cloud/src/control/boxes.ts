@@ -61,7 +61,7 @@ export class BoxRegistry {
       throw new MillraceError('E_BOX_KEY', `the ${role} node has announced key ${known.box.number} before`, { data });
     }
     const record = { document: copyBytes(document), floor: Math.max(floor, known?.floor ?? 0) };
-    if (!(await this.#table.create(name, record))) await this.#table.update(name, () => record);
+    await this.#table.put(name, record);
     this.#known.set(name, { box, ...record });
   }
 

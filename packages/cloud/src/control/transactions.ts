@@ -127,7 +127,7 @@ async function registerMachine(
     evidence: [bytes],
     eventId: `machine/${toHex(body.id)}`,
   });
-  if (!(await records.machines.create(machine, record))) await records.machines.update(machine, () => record);
+  await records.machines.put(machine, record);
   return { machine };
 }
 

@@ -45,6 +45,6 @@ export class SweepSchedule {
 
   async #write(): Promise<void> {
     const next = { due: Math.round(this.#clock.now() + this.wait) };
-    if (!(await this.#table.create('next', next))) await this.#table.update('next', () => next);
+    await this.#table.put('next', next);
   }
 }

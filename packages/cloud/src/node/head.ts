@@ -127,7 +127,7 @@ export class SeenEpoch {
   /** Durable before a cell of the epoch is. */
   async note(to: number): Promise<void> {
     if (to <= this.#epoch) return;
-    if (!(await this.#table.create('newest', { epoch: to }))) await this.#table.update('newest', () => ({ epoch: to }));
+    await this.#table.put('newest', { epoch: to });
     this.#epoch = to;
   }
 }

@@ -59,7 +59,7 @@ export class KnownBoxes {
       if (box.number < known.number) this.#logger.warn({ role, number: box.number }, 'an old box key was handed out');
       return known;
     }
-    if (!(await this.#table.create(role, { document }))) await this.#table.update(role, () => ({ document }));
+    await this.#table.put(role, { document });
     this.#known.set(role, box);
     return box;
   }

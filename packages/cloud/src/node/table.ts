@@ -73,6 +73,11 @@ export class Table<T> {
     }
   }
 
+  /** Writes a record, whether there is one already or not. */
+  async put(id: string, record: T): Promise<void> {
+    if (!(await this.create(id, record))) await this.update(id, () => record);
+  }
+
   async remove(id: string): Promise<void> {
     await this.#store.delete(this.#key(id));
   }

@@ -70,16 +70,12 @@ export class ResumeBook {
       throw new MillraceError('E_REPLAY', 'the owner’s word for another restoring');
     if (body.objects > (suspended?.most ?? licence.objects))
       throw new MillraceError('E_INPUT', 'more objects than can be left of the licence');
-    await this.#put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
+    await this.#table.put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
   }
 
   /** Offline, when a backup is restored: the licence waits for its owner's word. */
   async suspend(licence: string, suspended: { readonly restore: string; readonly most: number }): Promise<void> {
     const floor = (await this.#table.get(licence))?.floor ?? 0;
-    await this.#put(licence, { floor, suspended });
-  }
-
-  async #put(licence: string, record: z.output<typeof recordSchema>): Promise<void> {
-    if (!(await this.#table.create(licence, record))) await this.#table.update(licence, () => record);
+    await this.#table.put(licence, { floor, suspended });
   }
 }
