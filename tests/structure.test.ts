@@ -16,10 +16,25 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   protocol: ['base', 'identity'],
   vault: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores'],
   cloud: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
-  machine: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
+  gcode: ['base'],
+  toolpath: ['base'],
+  machine: ['base', 'gcode', 'toolpath', 'identity', 'live-matrix', 'protocol', 'vault'],
   peer: ['base', 'identity', 'live-matrix'],
-  cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine', 'peer'],
-  lab: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'machine', 'cli'],
+  cli: [
+    'base',
+    'identity',
+    'ledger',
+    'live-matrix',
+    'protocol',
+    'stores',
+    'vault',
+    'cloud',
+    'gcode',
+    'toolpath',
+    'machine',
+    'peer',
+  ],
+  lab: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'gcode', 'machine', 'cli'],
 };
 const MAX_LINES = 500;
 
@@ -186,6 +201,17 @@ describe('rooms', () => {
     const agent = librariesOf('machine/src/main.ts');
     expect(agent).toContain('zod');
     expect(agent).not.toContain('@peculiar/x509');
+  });
+
+  it.each(['gcode', 'toolpath'])('%s runs in a browser, but for what writes PNG files', (name) => {
+    const wrong = sourcesOf(name).flatMap((file) => {
+      const text = readFileSync(file, 'utf8');
+      const imports = importsOf(text).filter((specifier) => !/^(\.|@millrace\/base\/core$)/.test(specifier));
+      if (file.endsWith(join('toolpath', 'src', 'png.ts'))) expect(imports).toEqual(['pngjs']);
+      else if (imports.length > 0 || /\b(Buffer|process)\b/.test(text)) return [relative(root, file)];
+      return [];
+    });
+    expect(wrong).toEqual([]);
   });
 
   it('have no file of more than 500 lines', () => {

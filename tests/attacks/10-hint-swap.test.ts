@@ -1,5 +1,5 @@
+import { estimateDesign } from '@millrace/gcode';
 import { createEngine } from '@millrace/live-matrix';
-import { estimateDesign } from '@millrace/machine';
 import { afterEach, describe, expect, it } from 'vitest';
 import { storeDesign } from '../../packages/machine/test/agent-design.ts';
 import { type Bench, startBench } from '../../packages/machine/test/agent-harness.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Bytes, concatBytes, copyBytes, utf8 } from '@millrace/base';
-import { syntheticDesign } from '@millrace/machine';
+import { syntheticDesign } from '@millrace/gcode';
 
 /** Plausible G-code of exactly so many bytes; other seeds give other parts. */
 export function gcode(bytes: number, seed = 1): Bytes {

@@ -1,4 +1,4 @@
-import { estimateDesign } from '@millrace/machine';
+import { estimateDesign } from '@millrace/gcode';
 
 /** Factor at which a virtual machine takes so many real seconds for a design. */
 export async function factorFor(design: Uint8Array, seconds: number): Promise<number> {

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { estimateDesign, SlicerNotes } from '@millrace/machine/gcode';
+import { estimateDesign, SlicerNotes } from '@millrace/gcode';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { isModel, type SliceOptions, sliceModel } from '../src/slicing/model.ts';
 import { findProgram, runProgram } from '../src/slicing/run.ts';

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { type Bytes, copyBytes, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { NodeConfig } from '@millrace/cloud';
 import { windowFor } from '@millrace/cloud/parts';
+import { DesignEstimator } from '@millrace/gcode';
 import { type Authority, createAuthority, fingerprint, generateP256Key, p256Key } from '@millrace/identity';
-import { DesignEstimator } from '@millrace/machine';
 import type { Addresses, Directory, NodeRole, SessionBinding, StreamParameters } from '@millrace/protocol';
 import { CONTENT_BYTES, SEGMENT_BYTES } from '@millrace/vault';
 

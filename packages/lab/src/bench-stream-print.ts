@@ -16,7 +16,7 @@ import {
   storeDesign,
   watchPrint,
 } from '@millrace/cli';
-import { estimateDesign, syntheticDesign } from '@millrace/machine';
+import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { type Row, rowOf } from './bench.ts';
 
 const PRINTS = 3;

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type MillraceError, utf8 } from '@millrace/base';
+import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { describe, expect, it } from 'vitest';
 import { createDriver, type Telemetry } from '../src/drivers/index.ts';
-import { estimateDesign, syntheticDesign } from '../src/gcode/index.ts';
 import { fakeTime, running, serial, settle, writeAll } from './driver-helpers.ts';
 
 const sample = new Uint8Array(readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url)));

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { concatBytes, MillraceError, wipe } from '@millrace/base';
-import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/machine/gcode';
+import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/gcode';
 import { contentKeysInfo, sha256 } from '@millrace/protocol';
 import {
   type Counted,
@@ -171,7 +171,10 @@ async function observe(kind: DesignKind, { bytesPerSecond, material = 'PLA' }: P
 }
 
 async function observeGcode(material: string): Promise<Observer> {
-  const { drawThumbnail, ThumbnailPath } = await import('@millrace/machine');
+  const [{ ThumbnailPath }, { drawThumbnail }] = await Promise.all([
+    import('@millrace/toolpath'),
+    import('@millrace/toolpath/png'),
+  ]);
   const kept = new ThumbnailPath();
   const notes = new SlicerNotes();
   const estimator = new DesignEstimator({ onMove: (...move) => kept.add(...move) });

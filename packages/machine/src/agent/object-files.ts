@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { drawPng, drawSvg, type ToolPath } from '../tool-path/index.ts';
+import { drawSvg, type ToolPath } from '@millrace/toolpath';
+import { drawPng } from '@millrace/toolpath/png';
 import { writeDurably } from './files.ts';
 
 /**

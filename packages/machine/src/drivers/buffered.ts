@@ -1,5 +1,5 @@
 import { type Clock, type Logger, MillraceError, silentLogger, systemClock, toMillraceError } from '@millrace/base';
-import type { ToolPath } from '../tool-path/path.ts';
+import type { ToolPath } from '@millrace/toolpath';
 import { ByteQueue } from './byte-queue.ts';
 import { Change } from './change.ts';
 import type {

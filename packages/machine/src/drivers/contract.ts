@@ -1,7 +1,7 @@
 import type { Bytes, Clock, Logger, MillraceError } from '@millrace/base';
 import type { SecretMemory } from '@millrace/live-matrix';
 import type { Heater } from '@millrace/protocol';
-import type { ToolPath } from '../tool-path/path.ts';
+import type { ToolPath } from '@millrace/toolpath';
 
 export const driverKinds = ['virtual', 'sink'] as const;
 export type DriverKind = (typeof driverKinds)[number];

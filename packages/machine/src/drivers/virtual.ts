@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { MillraceError, parse, sleep, systemClock } from '@millrace/base';
+import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '@millrace/gcode';
+import { ToolPath } from '@millrace/toolpath';
 import { z } from 'zod';
-import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '../gcode/index.ts';
-import { ToolPath } from '../tool-path/path.ts';
 import { BufferedDriver, type Engine, type EngineSummary } from './buffered.ts';
 import type { Driver, DriverModules } from './contract.ts';
 import { digestSoFar } from './digest.ts';

@@ -1,5 +1,5 @@
 import { MillraceError, utf8 } from '@millrace/base';
-import { desktopLimits, Execution, type MotionLimits } from '../src/gcode/index.ts';
+import { desktopLimits, Execution, type MotionLimits } from '../src/index.ts';
 
 export interface Piece {
   readonly x: number;

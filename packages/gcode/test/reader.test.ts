@@ -1,8 +1,8 @@
 import { utf8 } from '@millrace/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { LineReader, maxLineBytes } from '../src/gcode/index.ts';
-import { codedError, execute } from './gcode-helpers.ts';
+import { LineReader, maxLineBytes } from '../src/index.ts';
+import { codedError, execute } from './helpers.ts';
 
 interface Command {
   letter: string;

@@ -1,10 +1,7 @@
-import type { Bytes } from '@millrace/base';
 import { ToolPath } from './path.ts';
-import { drawThumbnailPng } from './png.ts';
 
 /** So many long beads are drawn within a second or two. */
 const defaultMoves = 32_000;
-const sides = [256, 192, 128, 96, 64] as const;
 
 /**
  * A path that is kept for a small picture: bounded, whatever the design's size. When it is full it forgets every other
@@ -65,17 +62,4 @@ export class ThumbnailPath {
     this.#skipped ||= this.#x !== x || this.#y !== y || this.#z !== z;
     [this.#x, this.#y, this.#z] = [x, y, z];
   }
-}
-
-/**
- * The part alone, square, without lettering: the largest of 256, 192, … pixels that fits.
- * @returns a PNG file; undefined when there is nothing to show or even the smallest is too long
- */
-export function drawThumbnail(path: ToolPath, mostBytes: number): Bytes | undefined {
-  if (path.length === 0) return undefined;
-  for (const side of sides) {
-    const png = drawThumbnailPng(path, side);
-    if (png.length <= mostBytes) return png;
-  }
-  return undefined;
 }

@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { ascii, isActedOn, isModal } from './codes.ts';
 
 // What a byte is, so that the loop below branches once; 0: no part of a line of code.

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { estimateDesign, estimateSink, SegmentTimes, syntheticDesign } from '../src/gcode/index.ts';
-import { codedError } from './gcode-helpers.ts';
+import { estimateDesign, estimateSink, SegmentTimes, syntheticDesign } from '../src/index.ts';
+import { codedError } from './helpers.ts';
 
 const sample = readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url));
 const text = sample.toString('latin1');

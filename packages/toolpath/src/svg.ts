@@ -1,7 +1,7 @@
 import { measure } from './measure.ts';
 import { heightColour, hex, ink } from './palette.ts';
 import type { ToolPath } from './path.ts';
-import type { PictureOptions } from './png.ts';
+import type { PictureOptions } from './picture.ts';
 import { fitView } from './view.ts';
 
 export interface SvgOptions extends PictureOptions {

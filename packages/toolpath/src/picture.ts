@@ -1,5 +1,3 @@
-import { type Bytes, copyBytes } from '@millrace/base';
-import { PNG } from 'pngjs';
 import { Canvas } from './canvas.ts';
 import { textWidth, write } from './lettering.ts';
 import { type Measure, measure } from './measure.ts';
@@ -12,45 +10,28 @@ export interface PictureOptions {
   /** Pixels. */
   readonly width?: number;
   readonly height?: number;
-  /** What was made, an object's identifier say. */
+  /** What was made, for example an object's identifier. */
   readonly title?: string;
   /** Facts for the caption, one a line. */
   readonly facts?: readonly string[];
-  /** Rows that are drawn at once: less memory or less time, the same picture. */
+  /** Rows that are drawn at once: fewer rows take less memory and more time. The picture is the same. */
   readonly band?: number;
 }
 
-/**
- * The part as the tool really laid it down, bead by bead, seen from above in front; coloured by height, with a scale and
- * the path of one layer from above. The same path and options give the same pixels.
- * @returns a PNG file
- */
-export function drawPng(path: ToolPath, options: PictureOptions = {}): Bytes {
-  return encode(drawPicture(path, options));
-}
-
-/** The part alone on its plate, square. */
-export function drawThumbnailPng(path: ToolPath, side: number): Bytes {
+/** The part alone on its plate, square, without lettering; `side` in pixels. */
+export function drawThumbnailPicture(path: ToolPath, side: number): Canvas {
   const box = measure(path);
   const edge = side * oversampling;
   const view = fitView(box, { left: edge * 0.06, top: edge * 0.06, width: edge * 0.88, height: edge * 0.88 }, -62, 38);
   const canvas = new Canvas(side, side);
   stage(canvas, view, box, path);
-  return encode(canvas);
+  return canvas;
 }
 
-function encode(canvas: Canvas): Bytes {
-  const png = new PNG({ width: canvas.width, height: canvas.height, colorType: 2 });
-  for (let n = 0; n < canvas.width * canvas.height; n += 1) {
-    png.data[4 * n] = canvas.pixels[3 * n] as number;
-    png.data[4 * n + 1] = canvas.pixels[3 * n + 1] as number;
-    png.data[4 * n + 2] = canvas.pixels[3 * n + 2] as number;
-    png.data[4 * n + 3] = 255;
-  }
-  return copyBytes(PNG.sync.write(png, { colorType: 2, filterType: 4 }));
-}
-
-/** The same picture as pixels. */
+/**
+ * The part as the tool really laid it down, bead by bead, seen from above in front; coloured by height, with a scale and
+ * the path of one layer from above. The same path and options give the same pixels.
+ */
 export function drawPicture(path: ToolPath, options: PictureOptions = {}): Canvas {
   const width = options.width ?? 1600;
   const height = options.height ?? 1200;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { arcTolerance } from '../src/gcode/index.ts';
-import { codedError, execute } from './gcode-helpers.ts';
+import { arcTolerance } from '../src/index.ts';
+import { codedError, execute } from './helpers.ts';
 
 function ends(text: string): [number, number, number][] {
   return execute(text).pieces.map(({ x, y, z }) => [x, y, z]);

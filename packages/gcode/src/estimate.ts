@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError } from '@millrace/base/core';
 import { Execution, type ExecutionListener } from './execution.ts';
 import { desktopLimits, type Filament, filamentGrams, type MotionLimits, pla } from './limits.ts';
 

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { DesignEstimator, SlicerNotes } from '@millrace/gcode';
 import { PNG } from 'pngjs';
 import { describe, expect, it } from 'vitest';
-import { DesignEstimator, SlicerNotes } from '../src/gcode/index.ts';
-import { drawThumbnail, ThumbnailPath, type ToolPath } from '../src/tool-path/index.ts';
+import { ThumbnailPath, type ToolPath } from '../src/index.ts';
+import { drawThumbnail } from '../src/png.ts';
 
 const sample = readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url));
 

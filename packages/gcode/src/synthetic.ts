@@ -1,4 +1,4 @@
-import { type Bytes, utf8 } from '@millrace/base';
+import { type Bytes, utf8 } from '@millrace/base/core';
 
 export interface SyntheticOptions {
   /** Length of the design, exactly. */

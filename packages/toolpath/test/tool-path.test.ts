@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { Execution } from '@millrace/gcode';
 import fc from 'fast-check';
 import { PNG } from 'pngjs';
 import { describe, expect, it } from 'vitest';
-import { Execution } from '../src/gcode/index.ts';
-import { drawPng, drawSvg, ToolPath } from '../src/tool-path/index.ts';
-import { measure } from '../src/tool-path/measure.ts';
-import type { Move } from '../src/tool-path/path.ts';
-import { fitView } from '../src/tool-path/view.ts';
+import { drawSvg, type Move, ToolPath } from '../src/index.ts';
+import { measure } from '../src/measure.ts';
+import { drawPng } from '../src/png.ts';
+import { fitView } from '../src/view.ts';
 
 const sample = readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url));
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { desktopLimits, type MotionLimits, plannedMoves, trapezoidSeconds } from '../src/gcode/index.ts';
-import { execute } from './gcode-helpers.ts';
+import { desktopLimits, type MotionLimits, plannedMoves, trapezoidSeconds } from '../src/index.ts';
+import { execute } from './helpers.ts';
 
 // Round numbers: 1000 mm/s² everywhere, no jerk unless a test says so.
 const plain: MotionLimits = {
