@@ -19,7 +19,7 @@ test('every section points to sources, tests and vectors that exist', () => {
 
 test('the table of object states is the one in force', () => {
   const rows = new Map<string, Map<string, string>>();
-  const table = spec.slice(spec.indexOf('| state of an object'), spec.indexOf('1. A log MUST NOT take up'));
+  const table = spec.slice(spec.indexOf('| state of an object'), spec.indexOf('**LE-6.1**'));
   for (const [, state = '', cell = ''] of table.matchAll(/^\| ([a-z ]+) \| (.*) \|$/gm)) {
     const events = [...cell.matchAll(/`([a-z]+)`(?: → ([a-z]+))?/g)];
     rows.set(state, new Map(events.map(([, type = '', next]) => [type, next ?? state])));

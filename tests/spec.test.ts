@@ -1,0 +1,64 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Prefix of the clauses of each specification. */
+const prefixes: Readonly<Record<string, string>> = {
+  'live-matrix.md': 'LM',
+  'vault.md': 'VA',
+  'ledger.md': 'LE',
+  'peer.md': 'PE',
+};
+
+/** Words that make a sentence a requirement (RFC 8174: capitals only). */
+const requirement = /\b(MUST|SHOULD|MAY)\b/;
+
+/** Text without the sentence that introduces the key words. */
+function paragraphsOf(file: string): string[] {
+  const text = readFileSync(join(root, 'spec', file), 'utf8');
+  return text.split(/\n\s*\n/).filter((paragraph) => !paragraph.includes('RFC 8174'));
+}
+
+describe.each(Object.entries(prefixes))('%s', (file, prefix) => {
+  const paragraphs = paragraphsOf(file);
+  const ids = paragraphs.flatMap((paragraph) => /^\*\*([A-Z]{2}-[\d.]+)\*\*/.exec(paragraph)?.[1] ?? []);
+
+  it('numbers its clauses in order, each number once', () => {
+    expect(ids.length).toBeGreaterThan(10);
+    const numbers = ids.map((id) => {
+      expect(id.startsWith(`${prefix}-`), id).toBe(true);
+      return id
+        .slice(prefix.length + 1)
+        .split('.')
+        .map(Number);
+    });
+    for (const [i, [section = 0, ...rest]] of numbers.entries()) {
+      const [before = 0, ...previous] = numbers[i - 1] ?? [];
+      if (section !== before) expect(section, ids[i]).toBeGreaterThan(before);
+      const last = rest.at(-1) ?? 0;
+      const sameList = section === before && rest.length === previous.length;
+      expect(last, `${ids[i]} after ${ids[i - 1]}`).toBe(sameList ? (previous.at(-1) ?? 0) + 1 : 1);
+    }
+  });
+
+  it('states no requirement outside a numbered clause', () => {
+    const loose = paragraphs.filter(
+      (paragraph) =>
+        requirement.test(paragraph) && !paragraph.startsWith(`**${prefix}-`) && !paragraph.startsWith('| '),
+    );
+    expect(loose).toEqual([]);
+  });
+});
+
+it('every file and folder that a specification names exists', () => {
+  const missing: string[] = [];
+  for (const file of readdirSync(join(root, 'spec'))) {
+    const text = readFileSync(join(root, 'spec', file), 'utf8');
+    for (const [, path = ''] of text.matchAll(/`((?:packages|tests|vectors|docs)\/[\w./-]+)`/g))
+      if (!existsSync(join(root, path))) missing.push(`${file}: ${path}`);
+  }
+  expect(missing).toEqual([]);
+});
