@@ -3,7 +3,7 @@ import type { Database } from 'lmdb';
 import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
 import { storeError } from './lmdb-errors.ts';
 import type { LmdbWriter } from './lmdb-writer.ts';
-import type { Entry, Key, Range, Store, Swap, Write } from './port.ts';
+import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.ts';
 
 export type LmdbDatabase = Database<Buffer, Uint8Array>;
 
@@ -11,7 +11,7 @@ export type LmdbDatabase = Database<Buffer, Uint8Array>;
 const PAGE = 128;
 const LOWEST = Buffer.from([0]);
 
-export class LmdbStore implements Store {
+export class LmdbStore implements TransactionalStore {
   readonly #database: LmdbDatabase;
   readonly #writer: LmdbWriter;
   readonly #path: string;
@@ -56,20 +56,28 @@ export class LmdbStore implements Store {
     this.#checkOpen();
     checkWrites(writes);
     if (writes.length === 0) return;
-    const bytes = writes.reduce((total, write) => total + ('put' in write ? write.value.length : 0) + 64, 0);
-    await this.#writer.write(bytes, writes.length, () => {
-      for (const write of writes)
-        this.#set('put' in write ? write.put : write.delete, 'put' in write ? write.value : undefined);
-    });
+    await this.#writer.write(bytesOf(writes), writes.length, () => this.#apply(writes));
   }
 
-  async compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+  compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    return this.swap(key, expected, next, []);
+  }
+
+  async swap(
+    key: Key,
+    expected: Uint8Array | undefined,
+    next: Uint8Array | undefined,
+    also: readonly Write[],
+  ): Promise<'applied' | 'refused'> {
     this.#checkOpen();
     checkKey(key);
-    let swap: Swap = 'refused';
-    await this.#writer.write((next?.length ?? 0) + 64, 1, () => {
+    checkWrites(also);
+    let swap: 'applied' | 'refused' = 'refused';
+    await this.#writer.write((next?.length ?? 0) + 64 + bytesOf(also), 1 + also.length, () => {
       swap = sameValue(this.#database.getBinary(asBuffer(key)), expected) ? 'applied' : 'refused';
-      if (swap === 'applied') this.#set(key, next);
+      if (swap === 'refused') return;
+      this.#set(key, next);
+      this.#apply(also);
     });
     return swap;
   }
@@ -116,6 +124,11 @@ export class LmdbStore implements Store {
     return page;
   }
 
+  #apply(writes: readonly Write[]): void {
+    for (const write of writes)
+      this.#set('put' in write ? write.put : write.delete, 'put' in write ? write.value : undefined);
+  }
+
   #set(key: Key, value: Uint8Array | undefined): void {
     if (value === undefined) this.#database.removeSync(asBuffer(key));
     else this.#database.putSync(asBuffer(key), asBuffer(value));
@@ -133,6 +146,10 @@ export class LmdbStore implements Store {
   #checkOpen(): void {
     if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
   }
+}
+
+function bytesOf(writes: readonly Write[]): number {
+  return writes.reduce((total, write) => total + ('put' in write ? write.value.length : 0) + 64, 0);
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -4,8 +4,10 @@ import { storeError } from './lmdb-errors.ts';
 import { checkLmdbFile } from './lmdb-file.ts';
 import { type LmdbDatabase, LmdbStore } from './lmdb-store.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
-import type { Queue, Store } from './port.ts';
+import { MapRecords } from './map-records.ts';
+import type { Queue, TransactionalStore } from './port.ts';
 import { StoreQueue } from './queue.ts';
+import type { RecordStore } from './records.ts';
 
 export interface LmdbOptions {
   /** A folder of its own; made if it is missing. */
@@ -19,7 +21,8 @@ export interface LmdbOptions {
 
 export interface Lmdb {
   /** The same object for the same name. A read-only environment has no store that nobody made: E_NOT_FOUND. */
-  store(name: string): Store;
+  store(name: string): TransactionalStore;
+  records(name: string): RecordStore;
   queue(name: string): Queue;
   close(): Promise<void>;
 }
@@ -55,7 +58,8 @@ class Environment implements Lmdb {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #options: LmdbOptions;
   readonly #writer: LmdbWriter;
-  readonly #stores = new Map<string, Store>();
+  readonly #stores = new Map<string, TransactionalStore>();
+  readonly #records = new Map<string, RecordStore>();
   readonly #queues = new Map<string, Queue>();
   #closed: Promise<void> | undefined;
 
@@ -65,8 +69,12 @@ class Environment implements Lmdb {
     this.#writer = new LmdbWriter(root, options.path, options.readOnly ?? false);
   }
 
-  store(name: string): Store {
+  store(name: string): TransactionalStore {
     return memo(this.#stores, name, () => new LmdbStore(this.#database(name), this.#writer, this.#options.path));
+  }
+
+  records(name: string): RecordStore {
+    return memo(this.#records, name, () => new MapRecords(this.store(name)));
   }
 
   queue(name: string): Queue {

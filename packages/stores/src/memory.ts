@@ -1,9 +1,9 @@
 import { type Bytes, compareBytes, copyBytes, MillraceError } from '@millrace/base';
 import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
-import type { Entry, Key, Range, Store, Swap, Write } from './port.ts';
+import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.ts';
 
 /** For tests and for what may be lost: an array kept in key order. */
-export class MemoryStore implements Store {
+export class MemoryStore implements TransactionalStore {
   readonly #entries: Entry[] = [];
   #open = true;
 
@@ -11,6 +11,10 @@ export class MemoryStore implements Store {
     this.#check(key);
     const value = this.#find(key);
     return value && copyBytes(value);
+  }
+
+  async getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get(key)));
   }
 
   async has(key: Key): Promise<boolean> {
@@ -29,25 +33,37 @@ export class MemoryStore implements Store {
   async batch(writes: readonly Write[]): Promise<void> {
     this.#checkOpen();
     checkWrites(writes);
-    for (const write of writes) {
-      if ('put' in write) this.#set(write.put, write.value);
-      else this.#set(write.delete, undefined);
-    }
+    for (const write of writes) this.#write(write);
   }
 
-  async compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+  compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    return this.swap(key, expected, next, []);
+  }
+
+  async swap(
+    key: Key,
+    expected: Uint8Array | undefined,
+    next: Uint8Array | undefined,
+    also: readonly Write[],
+  ): Promise<'applied' | 'refused'> {
     this.#check(key);
+    checkWrites(also);
     if (!sameValue(this.#find(key), expected)) return 'refused';
     this.#set(key, next);
+    for (const write of also) this.#write(write);
     return 'applied';
   }
 
   async *range(options: Range = {}): AsyncGenerator<Entry> {
     this.#checkOpen();
     checkRange(options);
-    const keys = this.#entries.filter(({ key }) => inRange(key, options)).map(({ key }) => key);
-    if (options.reverse) keys.reverse();
-    for (const key of keys.slice(0, options.limit)) {
+    const { gte, gt, lte, lt, limit, reverse } = options;
+    const [low, high] = [gte ?? gt, lte ?? lt];
+    const from = low === undefined ? 0 : this.#place(low);
+    const to = high === undefined ? this.#entries.length : this.#place(high) + 1;
+    const keys = this.#entries.slice(from, to).flatMap(({ key }) => (inRange(key, options) ? [key] : []));
+    if (reverse) keys.reverse();
+    for (const key of keys.slice(0, limit)) {
       this.#checkOpen();
       const value = this.#find(key);
       if (value !== undefined) yield { key: copyBytes(key), value: copyBytes(value) };
@@ -83,6 +99,10 @@ export class MemoryStore implements Store {
   #find(key: Key): Bytes | undefined {
     const entry = this.#entries[this.#place(key)];
     return entry !== undefined && compareBytes(entry.key, key) === 0 ? entry.value : undefined;
+  }
+
+  #write(write: Write): void {
+    this.#set('put' in write ? write.put : write.delete, 'put' in write ? write.value : undefined);
   }
 
   #set(key: Key, value: Uint8Array | undefined): void {

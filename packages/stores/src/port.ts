@@ -56,6 +56,18 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** A store that records can be kept in. */
+export interface TransactionalStore extends Store {
+  getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
+  /** `compareAndSwap`, and when it is applied these writes with it, all or nothing. */
+  swap(
+    key: Key,
+    expected: Uint8Array | undefined,
+    next: Uint8Array | undefined,
+    also: readonly Write[],
+  ): Promise<'applied' | 'refused'>;
+}
+
 export interface Claimed {
   readonly id: string;
   readonly message: Bytes;

@@ -2,8 +2,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '@millrace/base';
-import type { QueueHarness, StoreHarness } from '../src/compliance/index.ts';
-import { type Lmdb, MemoryStore, openLmdb, type Queue, type Store, StoreQueue } from '../src/index.ts';
+import type { QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
+import {
+  type Lmdb,
+  MapRecords,
+  MemoryStore,
+  openLmdb,
+  type Queue,
+  type RecordStore,
+  type Store,
+  StoreQueue,
+} from '../src/index.ts';
 
 export function temporaryFolder(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'millrace stores-'));
@@ -37,6 +46,29 @@ export const engines: Record<string, () => Promise<StoreHarness>> = {
       },
       async dispose() {
         await open.at(-1)?.close();
+        folder.remove();
+      },
+    };
+  },
+};
+
+export const recordEngines: Record<string, () => Promise<RecordsHarness>> = {
+  memory: async () => {
+    const records = new MapRecords(new MemoryStore());
+    return { records, reopen: async () => records, dispose: () => records.close() };
+  },
+  lmdb: async () => {
+    const folder = temporaryFolder();
+    let lmdb = openLmdb({ path: folder.path });
+    return {
+      records: lmdb.records('test'),
+      async reopen(): Promise<RecordStore> {
+        await lmdb.close();
+        lmdb = openLmdb({ path: folder.path });
+        return lmdb.records('test');
+      },
+      async dispose() {
+        await lmdb.close();
         folder.remove();
       },
     };

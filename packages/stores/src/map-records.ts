@@ -1,0 +1,273 @@
+import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u64be, utf8 } from '@millrace/base';
+import { inRange, prefixRange, sameValue } from './keys.ts';
+import type { Range, Swap, TransactionalStore, Write } from './port.ts';
+import type {
+  Collection,
+  CollectionOptions,
+  IndexFunction,
+  Page,
+  PageOptions,
+  RecordEntry,
+  RecordStore,
+} from './records.ts';
+
+const MAX_KEY = 200;
+const MAX_GROUP = 150;
+const MAX_LIMIT = 1_000;
+const ORDER_BYTES = 8;
+/** Writes of one transaction while a collection is indexed again. */
+const BATCH = 1_000;
+const NAME = /^[a-z0-9-]{1,40}$/;
+
+/**
+ * Collections in one ordered map. A record has the key `COLLECTION/KEY`; its entry in an index has the key
+ * `COLLECTION:INDEX/` group length[1] group order[8] KEY and the record's key as value, and is written in the transaction
+ * of the record. `COLLECTION:` holds the names of the indexes that are complete.
+ */
+export class MapRecords implements RecordStore {
+  readonly #map: TransactionalStore;
+
+  constructor(map: TransactionalStore) {
+    this.#map = map;
+  }
+
+  collection(name: string, { indexes = {} }: CollectionOptions = {}): Collection {
+    for (const each of [name, ...Object.keys(indexes)])
+      if (!NAME.test(each)) throw new MillraceError('E_INPUT', `${each} is no name of a collection or an index`);
+    return new MapCollection(this.#map, name, new Map(Object.entries(indexes)));
+  }
+
+  close(): Promise<void> {
+    return this.#map.close();
+  }
+}
+
+class MapCollection implements Collection {
+  readonly #map: TransactionalStore;
+  readonly #name: string;
+  readonly #indexes: ReadonlyMap<string, IndexFunction>;
+  readonly #prefix: Bytes;
+  #indexed: Promise<void> | undefined;
+
+  constructor(map: TransactionalStore, name: string, indexes: ReadonlyMap<string, IndexFunction>) {
+    this.#map = map;
+    this.#name = name;
+    this.#indexes = indexes;
+    this.#prefix = utf8(`${name}/`);
+  }
+
+  async get(key: string): Promise<Bytes | undefined> {
+    return this.#map.get(this.#key(key));
+  }
+
+  async put(key: string, value: Uint8Array): Promise<void> {
+    if (this.#indexes.size === 0) return this.#map.put(this.#key(key), value);
+    await this.#replace(key, value);
+  }
+
+  async delete(key: string): Promise<void> {
+    if (this.#indexes.size === 0) return this.#map.delete(this.#key(key));
+    await this.#replace(key, undefined);
+  }
+
+  async compareAndSwap(key: string, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
+    const at = this.#key(key);
+    if (this.#indexes.size === 0) return this.#map.compareAndSwap(at, expected, next);
+    await this.#ready();
+    return this.#map.swap(at, expected, next, await this.#indexWrites(key, expected, next));
+  }
+
+  async page(options: PageOptions): Promise<Page> {
+    const { limit, index, group } = options;
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
+      throw new MillraceError('E_INPUT', `a page has 1 to ${MAX_LIMIT} records, not ${limit}`);
+    if (index === undefined) return this.#pageByKey(options);
+    const entriesOf = this.#indexes.get(index);
+    if (entriesOf === undefined || group === undefined)
+      throw new MillraceError('E_INPUT', `collection ${this.#name} has no index ${index}, or no group is named`);
+    await this.#ready();
+    return this.#pageByIndex(options, entriesOf, this.#groupPrefix(index, group));
+  }
+
+  async #pageByKey({ limit, prefix = '', after, reverse = false }: PageOptions): Promise<Page> {
+    if (after !== undefined && (after.length < 1 || after.length > MAX_KEY)) throw badCursor();
+    const range = between(concatBytes(this.#prefix, utf8(prefix)), after && concatBytes(this.#prefix, after), reverse);
+    const entries: RecordEntry[] = [];
+    for await (const { key, value } of this.#map.range({ ...range, limit: limit + 1 }))
+      entries.push({ key: text(key.subarray(this.#prefix.length)), value });
+    if (entries.length <= limit) return { entries };
+    const kept = entries.slice(0, limit);
+    return { entries: kept, next: utf8(kept.at(-1)?.key ?? '') };
+  }
+
+  async #pageByIndex(
+    { limit, group, below, after, reverse = false }: PageOptions,
+    entriesOf: IndexFunction,
+    prefix: Bytes,
+  ): Promise<Page> {
+    if (after !== undefined && (after.length <= ORDER_BYTES || after.length > ORDER_BYTES + MAX_KEY)) throw badCursor();
+    const range = between(prefix, after && concatBytes(prefix, after), reverse);
+    const bound = below === undefined ? undefined : concatBytes(prefix, orderBytes(below));
+    if (bound !== undefined && (range.lt === undefined || compareBytes(bound, range.lt) < 0)) range.lt = bound;
+    const found: { cursor: Bytes; key: Bytes }[] = [];
+    for await (const { key, value } of this.#map.range({ ...range, limit: limit + 1 }))
+      found.push({ cursor: key.slice(prefix.length), key: value });
+    const kept = found.slice(0, limit);
+    const values = await this.#map.getMany(kept.map(({ key }) => concatBytes(this.#prefix, key)));
+    const entries: RecordEntry[] = [];
+    for (const [i, { key }] of kept.entries()) {
+      const value = values[i];
+      // It may have been written since the index was read.
+      if (value !== undefined && names(entriesOf, value, group)) entries.push({ key: text(key), value });
+    }
+    const last = found.length > limit ? kept.at(-1) : undefined;
+    return last === undefined ? { entries } : { entries, next: last.cursor };
+  }
+
+  async #replace(key: string, next: Uint8Array | undefined): Promise<void> {
+    const at = this.#key(key);
+    await this.#ready();
+    for (;;) {
+      const current = await this.#map.get(at);
+      const swap = await this.#map.swap(at, current, next, await this.#indexWrites(key, current, next));
+      if (swap === 'applied') return;
+    }
+  }
+
+  /** What changes in the indexes when a record changes. */
+  async #indexWrites(key: string, before: Uint8Array | undefined, after: Uint8Array | undefined): Promise<Write[]> {
+    const writes: Write[] = [];
+    const value = utf8(key);
+    for (const [index, entriesOf] of this.#indexes) {
+      const put = new Map(this.#entryKeys(index, entriesOf, key, after));
+      let old: (readonly [string, Bytes])[];
+      try {
+        old = this.#entryKeys(index, entriesOf, key, before);
+      } catch {
+        old = await this.#entriesThatName(index, value); // the record was damaged, and what it said is not known
+      }
+      for (const [name, entry] of old) if (!put.delete(name)) writes.push({ delete: entry });
+      for (const entry of put.values()) writes.push({ put: entry, value });
+    }
+    return writes;
+  }
+
+  #entryKeys(
+    index: string,
+    entriesOf: IndexFunction,
+    key: string,
+    value: Uint8Array | undefined,
+  ): (readonly [string, Bytes])[] {
+    if (value === undefined) return [];
+    return entriesOf(copyBytes(value)).map(({ group, order = 0 }) => {
+      const entry = concatBytes(this.#groupPrefix(index, group), orderBytes(order), utf8(key));
+      return [toHex(entry), entry] as const;
+    });
+  }
+
+  async #entriesThatName(index: string, record: Bytes): Promise<(readonly [string, Bytes])[]> {
+    const found: (readonly [string, Bytes])[] = [];
+    for await (const { key, value } of this.#map.range(prefixRange(utf8(`${this.#name}:${index}/`))))
+      if (sameValue(value, record)) found.push([toHex(key), key]);
+    return found;
+  }
+
+  #ready(): Promise<void> {
+    this.#indexed ??= this.#index().catch((error: unknown) => {
+      this.#indexed = undefined;
+      throw error;
+    });
+    return this.#indexed;
+  }
+
+  /** Indexes the collection again when it has other indexes than the declared ones. */
+  async #index(): Promise<void> {
+    const complete = utf8(`${this.#name}:`);
+    const declared = utf8([...this.#indexes.keys()].sort().join(','));
+    if (sameValue(await this.#map.get(complete), declared)) return;
+    const writer = new BatchWriter(this.#map);
+    // What says that the indexes are complete has the lowest key and goes first.
+    for await (const { key } of this.#map.range(prefixRange(complete))) await writer.add({ delete: key });
+    for await (const { key, value } of this.#map.range(prefixRange(this.#prefix))) {
+      const record = text(key.subarray(this.#prefix.length));
+      for (const [index, entriesOf] of this.#indexes) {
+        let entries: (readonly [string, Bytes])[] = [];
+        try {
+          entries = this.#entryKeys(index, entriesOf, record, value);
+        } catch {} // damaged: no index finds it
+        for (const [, entry] of entries) await writer.add({ put: entry, value: utf8(record) });
+      }
+    }
+    await writer.add({ put: complete, value: declared });
+    await writer.flush();
+  }
+
+  #key(key: string): Bytes {
+    const bytes = utf8(key);
+    if (bytes.length < 1 || bytes.length > MAX_KEY)
+      throw new MillraceError('E_INPUT', `a record's key has 1 to ${MAX_KEY} bytes, not ${bytes.length}`);
+    return concatBytes(this.#prefix, bytes);
+  }
+
+  #groupPrefix(index: string, group: string): Bytes {
+    const bytes = utf8(group);
+    if (bytes.length < 1 || bytes.length > MAX_GROUP)
+      throw new MillraceError('E_INPUT', `a group of an index has 1 to ${MAX_GROUP} bytes, not ${bytes.length}`);
+    return concatBytes(utf8(`${this.#name}:${index}/`), Uint8Array.of(bytes.length), bytes);
+  }
+}
+
+class BatchWriter {
+  readonly #map: TransactionalStore;
+  #writes: Write[] = [];
+
+  constructor(map: TransactionalStore) {
+    this.#map = map;
+  }
+
+  async add(write: Write): Promise<void> {
+    this.#writes.push(write);
+    if (this.#writes.length >= BATCH) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    await this.#map.batch(this.#writes);
+    this.#writes = [];
+  }
+}
+
+/** Keys under a prefix, behind `after` in the direction of reading. */
+function between(
+  prefix: Bytes,
+  after: Bytes | undefined,
+  reverse: boolean,
+): { -readonly [K in keyof Range]: Range[K] } {
+  const { gte, lt } = prefixRange(prefix);
+  const end = lt === undefined ? {} : { lt };
+  // A cursor that somebody made up must not lead out of the prefix.
+  const inside = after !== undefined && inRange(after, { gte, ...end });
+  if (!inside) return { gte, ...end, reverse };
+  return reverse ? { gte, lt: after, reverse } : { gt: after, ...end, reverse };
+}
+
+function names(entriesOf: IndexFunction, value: Bytes, group: string | undefined): boolean {
+  try {
+    return entriesOf(value).some((entry) => entry.group === group);
+  } catch {
+    return true; // damaged: whoever reads it finds out
+  }
+}
+
+function orderBytes(order: number): Bytes {
+  if (!Number.isSafeInteger(order) || order < 0)
+    throw new MillraceError('E_INPUT', `an order in an index is a whole number, not ${order}`);
+  return u64be(BigInt(order));
+}
+
+function text(bytes: Uint8Array): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+}
+
+function badCursor(): MillraceError {
+  return new MillraceError('E_INPUT', 'the cursor is not one of this list');
+}
