@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { errorCodes } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
@@ -192,6 +192,26 @@ describe('rooms', () => {
       );
     }
     expect(findCycle(graph)?.map((file) => relative(root, file))).toBeUndefined();
+  });
+
+  /** Roles meet in messages: what two of them share is in `node/`, `streaming/` or a file beside the folders. */
+  it('keep the roles of the cloud apart', () => {
+    const roles = ['control', 'distribution', 'keys', 'segments'];
+    const cloud = join(root, 'packages', 'cloud', 'src');
+    /** These put nodes together, or export several of them. */
+    const above = new Set(['main.ts', 'index.ts', 'parts.ts'].map((file) => join(cloud, file)));
+    const wrong = sources(cloud).flatMap((file) => {
+      const own = relative(cloud, file).split(sep)[0] ?? '';
+      return importsOf(readFileSync(file, 'utf8'))
+        .filter((specifier) => specifier.startsWith('.'))
+        .map((specifier) => relative(cloud, join(dirname(file), specifier)))
+        .filter((target) => {
+          const role = target.split(sep)[0] ?? '';
+          return roles.includes(role) && role !== own && !above.has(file);
+        })
+        .map((target) => `${relative(cloud, file)}: ${target}`);
+    });
+    expect(wrong).toEqual([]);
   });
 
   // Each thread loads for itself: a library costs megabytes in every one.

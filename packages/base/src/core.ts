@@ -6,3 +6,4 @@ export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
 export * from './memory.ts';
+export * from './metrics.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, type Clock, hexOf, MillraceError, parse, systemClock } from '@millrace/base';
+import { type Bytes, type Clock, MillraceError, parse, systemClock } from '@millrace/base';
 import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
 import {
   type BoxUse,
@@ -10,11 +10,16 @@ import {
   type NodeRole,
   openDirectory,
 } from '@millrace/protocol';
-import { z } from 'zod';
-import { DEFAULT_STAGING, type StagingSettings, stagingSchema } from './distribution/staging.ts';
-import { budgetSchema } from './keys/budget.ts';
-import type { MaintenanceSettings } from './keys/maintenance.ts';
 import type { BoxPeriod } from './node/own-boxes.ts';
+import {
+  DEFAULT_BOXES,
+  DEFAULT_CHECKS,
+  DEFAULT_MAINTENANCE,
+  DEFAULT_STAGING,
+  type MaintenanceSettings,
+  type StagingSettings,
+  settingsSchema,
+} from './settings.ts';
 
 /** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
 export const nodeFiles = {
@@ -27,70 +32,27 @@ export const nodeFiles = {
   identity: 'identity.key',
   /** Control only: 32 bytes, P-256, signs permits. */
   permitKey: 'permit.key',
-  /** Control only: the administrator's signed word for the permit key; public. */
+  /** Control only: the administrator's signed statement of the permit key; public. */
   permitKeyDocument: 'permit-key.register',
   /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
   logKey: 'log.key',
-  /** Control only: the log key before, with which checkpoints are signed, too, while it counts. */
+  /** Control only: the previous log key, which also signs checkpoints while the directory lists it. */
   formerLogKey: 'log.former.key',
   /** Keys only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
   data: 'data',
-  /** In `data`: slots of the keys to which mail, and what owners attach, is sealed. In no backup: they are made anew. */
+  /** In `data`: slots of the keys that mail and attachments are sealed to. Backups leave them out; a node makes new ones. */
   boxes: { mail: 'mail.boxes', attachments: 'attachments.boxes' },
-  /** Segments only, in `data`: the bodies of the cells; which is which, the store beside it says. */
+  /** Segments only, in `data`: contents of the cells. The store beside it has their index. */
   cells: 'cells.bin',
-} as const;
-
-const boxPeriod = z.strictObject({ periodMs: z.number().int().min(100), retentionMs: z.number().int().min(0) });
-
-const settingsSchema = z.strictObject({
-  role: z.enum(['control', 'segments', 'keys', 'distribution']),
-  /** What it is installed with: the directory is believed with this administrator's signature. */
-  installation: hexOf(16),
-  adminKey: hexOf(33),
-  /** Keys node: how often every cell is renewed, the share of cells that are real, in percent, and what it may cost. */
-  maintenance: z
-    .strictObject({
-      periodMs: z.number().int().min(100),
-      density: z.number().int().min(1).max(100),
-      budget: budgetSchema.optional(),
-    })
-    .optional(),
-  /** How often box keys are made, and how long owners may seal to the one before (spec/protocol.md, section 4). */
-  boxes: z.strictObject({ mail: boxPeriod.optional(), attachments: boxPeriod.optional() }).optional(),
-  /** Keys node: chaff hints for every 100 of data, in streams whose hints are sparse (the machine's own setting). */
-  chaffPercent: z.number().int().min(0).max(100).optional(),
-  /** Keys node: how often it checks the vault by itself, ms; 0 is never. */
-  checks: z
-    .strictObject({
-      everyMs: z.number().int().min(0),
-      deepEveryMs: z.number().int().min(0),
-      afterStartMs: z.number().int().min(0),
-    })
-    .optional(),
-  /** Distribution node: how much is staged at a time. */
-  staging: stagingSchema.optional(),
-});
-
-/** After every start and once an hour; every cell is read once a day. */
-const DEFAULT_CHECKS = { everyMs: 3_600_000, deepEveryMs: 86_400_000, afterStartMs: 2_000 } as const;
-
-/**
- * Mail is sealed anew when its key has gone, so that none has to stay. What an owner has sealed may lie on the owner's disk
- * until a broken-off upload is resumed.
- */
-const DEFAULT_BOXES = {
-  mail: { periodMs: 600_000, retentionMs: 0 },
-  attachments: { periodMs: 3_600_000, retentionMs: 86_400_000 },
 } as const;
 
 export interface NodeConfig {
   readonly role: NodeRole;
   readonly folder: string;
-  /** Its fields are those that count now. */
+  /** Always holds the newest directory. */
   readonly directory: Directory;
-  /** Where the directory is read from, and read again. */
+  /** Where the directory is read from, again whenever it changes. */
   readonly directories?: DirectoryFile;
   readonly tls: TlsIdentity;
   readonly identity: P256Key;
@@ -137,7 +99,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       directories,
       tls: { certificate: new TextDecoder().decode(await read('certificate')), key: await read('tlsKey') },
       identity: p256Key(identity),
-      maintenance: settings.maintenance ?? { periodMs: 120_000, density: 50 },
+      maintenance: settings.maintenance ?? DEFAULT_MAINTENANCE,
       boxes: {
         mail: settings.boxes?.mail ?? DEFAULT_BOXES.mail,
         attachments: settings.boxes?.attachments ?? DEFAULT_BOXES.attachments,

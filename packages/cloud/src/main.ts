@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type Closable, createLogger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Closable, createLogger, MillraceError, noMetrics, systemClock, toMillraceError } from '@millrace/base';
 import { type Address, parseAddresses } from '@millrace/protocol';
 import { loadNodeConfig, type NodeConfig } from './config.ts';
 
@@ -13,26 +13,26 @@ function address(text: string | undefined): Address {
 
 /** Each role is loaded by itself: a node carries no code that it does not run. */
 async function start(config: NodeConfig, control: Address, distribution: Address): Promise<Closable> {
-  const logger = createLogger(config.role);
+  const modules = { logger: createLogger(config.role), clock: systemClock, metrics: noMetrics };
   const addresses = parseAddresses({ control, distribution });
   switch (config.role) {
     case 'control': {
-      const { createControlNode } = await import('./control/control-node.ts');
-      return createControlNode({ config, address: control }, { logger });
+      const { runControlNode } = await import('./control/run.ts');
+      return runControlNode({ config, address: control }, modules);
     }
     case 'distribution': {
-      const { createDistributionNode } = await import('./distribution/distribution-node.ts');
-      return createDistributionNode({ config, addresses }, { logger });
+      const { runDistributionNode } = await import('./distribution/run.ts');
+      return runDistributionNode({ config, addresses }, modules);
     }
     case 'segments': {
-      const { createSegmentsNode } = await import('./segments/segments-node.ts');
-      return createSegmentsNode({ config, addresses }, { logger });
+      const { runSegmentsNode } = await import('./segments/run.ts');
+      return runSegmentsNode({ config, addresses }, modules);
     }
     case 'keys': {
-      const { createKeysNode } = await import('./keys/keys-node.ts');
+      const { runKeysNode } = await import('./keys/run.ts');
       const { guardSecrets } = await import('@millrace/live-matrix');
-      guardSecrets(logger);
-      return createKeysNode({ config, addresses }, { logger });
+      guardSecrets(modules.logger);
+      return runKeysNode({ config, addresses }, modules);
     }
   }
 }

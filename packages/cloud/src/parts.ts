@@ -1,7 +1,7 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
 export { BoxRegistry } from './control/boxes.ts';
 export { type Delivery, Mailbox, mailRole } from './control/mailbox.ts';
-export { createDistributionNode } from './distribution/distribution-node.ts';
+export { runDistributionNode } from './distribution/run.ts';
 export { sliceMail } from './keys/slice-mail.ts';
 export { type KeyedCell, KeysStream } from './keys/stream.ts';
 export type { MailClient } from './node/mail-client.ts';

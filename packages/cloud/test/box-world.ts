@@ -81,7 +81,13 @@ export class BoxWorld {
     this.queue = new StoreQueue(this.queueStore, { clock: systemClock });
     this.registry = new BoxRegistry(this.controlStore, this.directory);
     const identity = this.identities.control;
-    this.mailbox = new Mailbox({ queue: this.queue, directory: this.directory, identity, boxes: this.registry });
+    this.mailbox = new Mailbox({
+      queue: this.queue,
+      directory: this.directory,
+      identity,
+      boxes: this.registry,
+      clock: systemClock,
+    });
   }
 
   slots(role: Proactive, use: BoxUse): MemorySlots {

@@ -1,6 +1,7 @@
 import type { Clock } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
-import { Budget, budgetSchema, type Spent } from '../src/keys/budget.ts';
+import { Budget, type Spent } from '../src/keys/budget.ts';
+import { budgetSchema } from '../src/settings.ts';
 
 class ManualClock implements Clock {
   #now = 1_000;

@@ -1,4 +1,14 @@
-import { type Bytes, concatBytes, Serial, silentLogger, systemClock, systemRandom, toHex, u64be } from '@millrace/base';
+import {
+  type Bytes,
+  concatBytes,
+  MemoryMetrics,
+  Serial,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  toHex,
+  u64be,
+} from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
 import {
@@ -62,7 +72,8 @@ export async function controlWorld() {
     adminKey: toHex(keys.admin.publicKey),
   };
   const store = new MemoryStore();
-  const damaged = new DamagedRecords(silentLogger);
+  const metrics = new MemoryMetrics();
+  const damaged = new DamagedRecords(silentLogger, metrics);
   const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
   const boxes = new BoxRegistry(new MemoryStore(), directory);
   const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
@@ -80,10 +91,11 @@ export async function controlWorld() {
     directory,
     clock: systemClock,
     logger: silentLogger,
+    metrics,
     records: openRecords(store, damaged.add),
     damaged,
     ledger,
-    mailbox: new Mailbox({ queue, directory, identity: keys.control, boxes }),
+    mailbox: new Mailbox({ queue, directory, identity: keys.control, boxes, clock: systemClock }),
     boxes,
     permitKey: keys.permit,
     permitKeyDocument: new Uint8Array(9),
@@ -97,7 +109,7 @@ export async function controlWorld() {
       serials.set(name, serial);
       return serial;
     },
-    work: new WorkBoard(),
+    work: new WorkBoard(systemClock),
   };
 
   const submit = async (who: 'admin' | 'owner' | 'holder', body: Body<Transaction>, attachments: Attachments = {}) => {
@@ -177,7 +189,7 @@ export async function controlWorld() {
   const print = async (licence: string, { machine }: Machine): Promise<string> =>
     (await submit('holder', { type: 'print.request', licence, machine })).print ?? '';
 
-  return { context, keys, store, queue, submit, prepare, addDesign, addMachine, grant, stored, print };
+  return { context, metrics, keys, store, queue, submit, prepare, addDesign, addMachine, grant, stored, print };
 }
 
 async function* oneOf(bytes: Bytes) {

@@ -1,4 +1,4 @@
-import { concatBytes, encodeCbor, systemRandom, toHex, u64be, utf8 } from '@millrace/base';
+import { concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be, utf8 } from '@millrace/base';
 import type { EventRequest } from '@millrace/ledger';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
@@ -131,7 +131,7 @@ describe('one bad record', () => {
     await store.put(utf8(`print/${id(6)}`), systemRandom(30));
 
     await finishInterrupted(context);
-    await new WorkBoard().load(context);
+    await new WorkBoard(systemClock).load(context);
     expect(context.damaged.list().map(({ table, id: name, code }) => [table, name, code])).toEqual(
       expect.arrayContaining([
         ['design', id(1), 'E_TOO_LARGE'],
@@ -158,7 +158,7 @@ describe('one bad record', () => {
       [id(2), 2],
     ] as const)
       await records.prints.create(name, print(name, created));
-    const board = new WorkBoard();
+    const board = new WorkBoard(systemClock);
     await board.load(context);
     await store.put(utf8(`print/${id(1)}`), systemRandom(30));
     expect((await board.next(context, machine, 0, new AbortController().signal))?.print).toBe(id(2));

@@ -39,7 +39,7 @@ describe('a print is asked for', () => {
     const [first] = await world.context.work.waiting(world.context, 'licence', licence);
     await world.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
     expect(await code(world.print(licence, machines[0]))).toBe('done');
-    const board = new WorkBoard();
+    const board = new WorkBoard(systemClock);
     await board.load(world.context);
     expect(await board.waiting(world.context, 'licence', licence)).toHaveLength(3);
   });

@@ -1,4 +1,4 @@
-import { silentLogger, systemRandom, toHex } from '@millrace/base';
+import { noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { DamagedRecords } from '../src/control/damaged.ts';
@@ -15,12 +15,12 @@ function printOf(machine: string, created: number): PrintRecord {
 
 it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records, damaged: new DamagedRecords(silentLogger) };
+  const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
   const [one, other] = [id(), id()];
   const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
   for (const print of prints) await records.prints.create(print.print, print);
 
-  const board = new WorkBoard();
+  const board = new WorkBoard(systemClock);
   await board.load(context);
   const next = (machine: string, waitMs = 0) => board.next(context, machine, waitMs, never);
   const oldest = await next(one);
@@ -40,8 +40,8 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
 
 it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
   const records = openRecords(new MemoryStore());
-  const context = { records, damaged: new DamagedRecords(silentLogger) };
-  const board = new WorkBoard();
+  const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
+  const board = new WorkBoard(systemClock);
   const [one, other] = [id(), id()];
   const ended: string[] = [];
   const ask = (name: string, machine: string) =>

@@ -1,10 +1,18 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, decodeCbor, encodeCbor, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  decodeCbor,
+  encodeCbor,
+  noMetrics,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
 import {
   BoxRegistry,
   connectOutbound,
-  createDistributionNode,
   createTlsServer,
   KeysStream,
   listen,
@@ -13,6 +21,7 @@ import {
   type Outbound,
   PaceGuard,
   requireRole,
+  runDistributionNode,
   SegmentsStream,
   sliceMail,
 } from '@millrace/cloud/parts';
@@ -27,6 +36,7 @@ import {
   type StreamParameters,
 } from '@millrace/protocol';
 import { MemoryStore, openLmdb } from '@millrace/stores';
+import { openSlots } from '@millrace/vault';
 import { type Home, serveParent } from './bench-fleet-ipc.ts';
 import {
   bindingOf,
@@ -53,7 +63,13 @@ async function startControl(world: FleetWorld): Promise<void> {
   const lmdb = openLmdb({ path: join(config.folder, 'data') });
   const { directory } = world;
   const boxes = new BoxRegistry(lmdb.store('records'), directory);
-  const mailbox = new Mailbox({ queue: lmdb.queue('mail'), directory, identity: config.identity, boxes });
+  const mailbox = new Mailbox({
+    queue: lmdb.queue('mail'),
+    directory,
+    identity: config.identity,
+    boxes,
+    clock: systemClock,
+  });
   const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
   const roleOf = (request: Parameters<typeof requireRole>[1]) =>
     requireRole(world.directory, request, 'segments', 'keys').role;
@@ -94,7 +110,13 @@ async function outboundOf(
   const addresses = { control, distribution: { ...distribution, host: '127.0.0.1' } };
   const config = configOf(world, role);
   await mkdir(join(config.folder, 'data'), { recursive: true });
-  return connectOutbound({ config, role, addresses, store: new MemoryStore(), logger, onStream });
+  const data = join(config.folder, 'data');
+  const slots = {
+    mail: await openSlots(join(data, 'mail.boxes')),
+    ...(role === 'keys' && { attachments: await openSlots(join(data, 'attachments.boxes')) }),
+  };
+  const store = new MemoryStore();
+  return connectOutbound({ config, role, addresses, store, slots, clock: systemClock, logger, onStream });
 }
 
 function guardOf(world: FleetWorld, machine: string, { window }: StreamParameters): PaceGuard {
@@ -222,7 +244,8 @@ serveParent(async (message) => {
   if (role === 'distribution') {
     const config = configOf(world, 'distribution');
     await mkdir(config.folder, { recursive: true });
-    await createDistributionNode({ config, addresses: world.addresses }, { logger });
+    const modules = { clock: systemClock, logger, metrics: noMetrics };
+    await runDistributionNode({ config, addresses: world.addresses }, modules);
   }
   if (role === 'segments') await startSegments(world);
   if (role === 'keys') onHome = await startKeys(world);

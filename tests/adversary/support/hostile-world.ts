@@ -1,7 +1,16 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bytes, type Clock, Closer, createLogger, silentLogger, systemClock, systemRandom } from '@millrace/base';
+import {
+  type Bytes,
+  type Clock,
+  Closer,
+  createLogger,
+  noMetrics,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from '@millrace/base';
 import { openAuthority, type TlsIdentity } from '@millrace/identity';
 import type { Addresses, NodeRole } from '@millrace/protocol';
 import { registerAll } from '../../../packages/cli/src/client/registration.ts';
@@ -11,13 +20,14 @@ import type { Layout } from '../../../packages/cli/src/installation/layout.ts';
 import { type Installation, openInstallation } from '../../../packages/cli/src/installation/open.ts';
 import { chooseAddresses } from '../../../packages/cli/src/supervisor/ports.ts';
 import { loadNodeConfig, nodeFiles } from '../../../packages/cloud/src/config.ts';
-import { type ControlNode, createControlNode } from '../../../packages/cloud/src/control/control-node.ts';
-import {
-  createDistributionNode,
-  type DistributionNode,
-} from '../../../packages/cloud/src/distribution/distribution-node.ts';
-import { createKeysNode, type KeysNode } from '../../../packages/cloud/src/keys/keys-node.ts';
-import { createSegmentsNode, type SegmentsNode } from '../../../packages/cloud/src/segments/segments-node.ts';
+import type { ControlNode } from '../../../packages/cloud/src/control/control-node.ts';
+import { runControlNode } from '../../../packages/cloud/src/control/run.ts';
+import type { DistributionNode } from '../../../packages/cloud/src/distribution/distribution-node.ts';
+import { runDistributionNode } from '../../../packages/cloud/src/distribution/run.ts';
+import type { KeysNode } from '../../../packages/cloud/src/keys/keys-node.ts';
+import { runKeysNode } from '../../../packages/cloud/src/keys/run.ts';
+import { runSegmentsNode } from '../../../packages/cloud/src/segments/run.ts';
+import type { SegmentsNode } from '../../../packages/cloud/src/segments/segments-node.ts';
 import { type Answer, type CallOptions, call } from '../../support/http.ts';
 import { setMachine, setMaintenance } from '../../support/settings.ts';
 import { addMachine, addUser } from './parties.ts';
@@ -140,14 +150,14 @@ async function startNodes(layout: Layout, addresses: Addresses, closer: Closer, 
   const { clock, log } = options;
   const destination = { write: (line: string) => void log?.push(line) };
   const logger = log === undefined ? silentLogger : createLogger('node', { level: 'debug', destination });
-  const modules = { logger, ...(clock === undefined ? {} : { clock }) };
-  const control = await createControlNode({ config: await config('control'), address: addresses.control }, modules);
+  const modules = { logger, clock: clock ?? systemClock, metrics: noMetrics };
+  const control = await runControlNode({ config: await config('control'), address: addresses.control }, modules);
   closer.add(control);
   const distribution = closer.add(
-    await createDistributionNode({ config: await config('distribution'), addresses }, modules),
+    await runDistributionNode({ config: await config('distribution'), addresses }, modules),
   );
-  const segments = closer.add(await createSegmentsNode({ config: await config('segments'), addresses }, modules));
-  const keys = closer.add(await createKeysNode({ config: await config('keys'), addresses }, modules));
+  const segments = closer.add(await runSegmentsNode({ config: await config('segments'), addresses }, modules));
+  const keys = closer.add(await runKeysNode({ config: await config('keys'), addresses }, modules));
   return { control, distribution, segments, keys };
 }
 

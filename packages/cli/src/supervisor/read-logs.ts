@@ -111,13 +111,15 @@ function timeOf(entry: LogEntry): string {
 
 /** `12:00:01.250 INFO  control: message key=value …`, one line an entry; control characters are made visible. */
 export function formatLogEntry(entry: LogEntry): string {
-  const { time, level, name, msg, pid: _pid, ...fields } = entry;
+  const { time, level, name, node, role, msg, pid: _pid, ...others } = entry;
+  // A process names itself by `name` and `node`; a role is news only where it is another's.
+  const fields = { ...(role !== undefined && role !== name && { role }), ...others };
   const clock = typeof time === 'string' && time.length >= 23 ? time.slice(11, 23) : '            ';
   const label = String(level ?? 'info')
     .toUpperCase()
     .padEnd(5);
   const details = Object.entries(fields).map(([key, value]) => ` ${key}=${formatField(key, value)}`);
-  const line = `${clock} ${label} ${String(name ?? '?')}: ${String(msg ?? '')}${details.join('')}`;
+  const line = `${clock} ${label} ${String(node ?? name ?? '?')}: ${String(msg ?? '')}${details.join('')}`;
   return [...line].map((character) => (isControl(character) ? ' ' : character)).join('');
 }
 

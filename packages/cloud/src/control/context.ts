@@ -1,4 +1,4 @@
-import type { Bytes, Clock, Logger, Serial } from '@millrace/base';
+import type { Bytes, Clock, Logger, Metrics, Serial } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -15,6 +15,7 @@ export interface ControlContext {
   readonly directory: Directory;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly records: Records;
   /** Records that are left aside. */
   readonly damaged: DamagedRecords;

@@ -1,26 +1,11 @@
-import { join } from 'node:path';
-import {
-  type Clock,
-  type Closable,
-  Closer,
-  decodeCbor,
-  isDiskFault,
-  type Logger,
-  MillraceError,
-  parse,
-  Serial,
-  systemClock,
-  toHex,
-  wipe,
-} from '@millrace/base';
-import { p256Key } from '@millrace/identity';
+import { type Closable, Closer, decodeCbor, isDiskFault, MillraceError, parse, Serial } from '@millrace/base';
 import { openLedger } from '@millrace/ledger';
-import { type Address, type Message, type NodeRole, permitKeysOf } from '@millrace/protocol';
-import { openLmdb } from '@millrace/stores';
-import { openSlots } from '@millrace/vault';
+import type { Address, Message, NodeRole } from '@millrace/protocol';
+import type { Queue } from '@millrace/stores';
 import { z } from 'zod';
-import { type NodeConfig, nodeFiles } from '../config.ts';
+import type { NodeConfig } from '../config.ts';
 import { followDirectory } from '../node/follow-directory.ts';
+import type { NodeModules } from '../node/modules.ts';
 import { OwnBoxes } from '../node/own-boxes.ts';
 import { createTlsServer, listen } from '../node/server.ts';
 import { takeAlarm } from './alarms.ts';
@@ -30,19 +15,26 @@ import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { finishInterrupted } from './interrupted.ts';
-import { openLedgerKeys } from './ledger-keys.ts';
+import type { LedgerKeys } from './ledger-keys.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
 import { readOwnMail } from './own-mail.ts';
-import { readPermitKeyDocument } from './permit-key.ts';
+import type { PermitKey } from './permit-key.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
+import type { ControlStores } from './stores.ts';
 import { storedEvent } from './transactions.ts';
 import { WorkBoard } from './work.ts';
 
 export interface ControlOptions {
+  readonly id: string;
   readonly config: NodeConfig;
   readonly address: Address;
+}
+
+export interface ControlModules extends NodeModules<ControlStores> {
+  readonly queue: Queue;
+  readonly keys: { readonly permit: PermitKey; readonly ledger: LedgerKeys };
 }
 
 /** A running node. Whoever runs it in their own process reaches its parts: tests act through them as a node that lies. */
@@ -53,58 +45,49 @@ export interface ControlNode extends Closable {
 
 /** The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no content keys. */
 export async function createControlNode(
-  { config, address }: ControlOptions,
-  modules: { clock?: Clock; logger: Logger },
+  { id, config, address }: ControlOptions,
+  { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
-  const { directory } = config;
-  const clock = modules.clock ?? systemClock;
-  const environment = closer.add(openLmdb({ path: join(config.folder, nodeFiles.data) }));
-  const permitSecret = await config.secret('permitKey');
-  const permitKey = closer.add(p256Key(permitSecret));
-  wipe(permitSecret);
-  if (!permitKeysOf(directory, clock.now()).includes(toHex(permitKey.publicKey)))
-    throw new MillraceError('E_CONFIG', 'the permit key is not the directory’s');
-  const permitKeyDocument = await readPermitKeyDocument(config, permitKey.publicKey);
-  const logKeys = await openLedgerKeys(config, { clock, logger: modules.logger });
-  const ledger = closer.add(await openLedger({ store: environment.store('ledger'), clock, ...logKeys }));
-
-  const registry = new BoxRegistry(environment.store('records'), directory);
-  const { identity } = config;
-  const mailbox = new Mailbox({ queue: environment.queue('mail'), directory, identity, boxes: registry });
+  const logger = modules.logger.child({ node: id, role: 'control' });
+  const { directory, identity } = config;
+  const ledger = closer.add(await openLedger({ store: stores.ledger, clock, ...keys.ledger }));
+  const registry = new BoxRegistry(stores.records, directory);
+  const mailbox = new Mailbox({ queue, directory, identity, boxes: registry, clock });
   const boxes = closer.add(
     await OwnBoxes.open({
-      slots: await openSlots(join(config.folder, nodeFiles.data, nodeFiles.boxes.mail)),
+      slots: stores.boxes.mail,
       directory,
       role: 'control',
       use: 'mail',
       identity,
       period: config.boxes.mail,
       clock,
-      logger: modules.logger,
+      logger,
       announce: (document, floor) => mailbox.announce('control', 'mail', document, floor),
     }),
   );
   await boxes.start().catch((error: unknown) => {
     if (!isDiskFault(error)) throw error;
-    modules.logger.warn({ err: error }, 'no new box key yet');
+    logger.warn({ err: error }, 'mail box key not renewed yet: the disk refused the write');
   });
 
-  const work = new WorkBoard();
+  const work = new WorkBoard(clock);
   const checks = new CheckBoard(clock);
   const serials = new Map<string, Serial>();
-  const damaged = new DamagedRecords(modules.logger);
+  const damaged = new DamagedRecords(logger, metrics);
   const context: ControlContext = {
     directory,
     clock,
-    logger: modules.logger,
-    records: openRecords(environment.store('records'), damaged.add),
+    logger,
+    metrics,
+    records: openRecords(stores.records, damaged.add),
     damaged,
     ledger,
     boxes: registry,
     mailbox,
-    permitKey,
-    permitKeyDocument,
+    permitKey: keys.permit.key,
+    permitKeyDocument: keys.permit.document,
     progress: new Map(),
     seen: new Map(),
     machinesSeen: new Map(),
@@ -122,14 +105,16 @@ export async function createControlNode(
   await work.load(context);
   const { seen } = context.records;
   const forget = () =>
-    forgetSeen(seen, clock.now()).catch((error: unknown) => modules.logger.warn({ err: error }, 'seen'));
+    forgetSeen(seen, clock.now()).catch((error: unknown) =>
+      logger.warn({ err: error }, 'expired transaction ids not removed: the next attempt is in an hour'),
+    );
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
   closer.add(readOwnMail(context, boxes, (message, from) => handle(context, checks, message, from)));
-  const server = createTlsServer({ directory, tls: config.tls, logger: modules.logger, bodyLimit: 64 * 1024 * 1024 });
+  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024 });
   addRoutes(server, context, checks);
-  closer.add(followDirectory(config, server, modules.logger));
+  closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, address));
   return { context, close: () => closer.close() };
 }

@@ -1,4 +1,4 @@
-import { type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Gauge, type Logger, type Metrics, MillraceError, toMillraceError } from '@millrace/base';
 
 /** A record that cannot be read, or that nothing can be done with. */
 export interface DamagedRecord {
@@ -17,18 +17,21 @@ const MOST = 1_000;
 export class DamagedRecords {
   readonly #records = new Map<string, DamagedRecord>();
   readonly #logger: Logger;
+  readonly #count: Gauge;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, metrics: Metrics) {
     this.#logger = logger;
+    this.#count = metrics.gauge('millrace_records_damaged', 'records that control skips because they cannot be read');
   }
 
   readonly add = (table: string, id: string, error: unknown): void => {
     const key = `${table}/${id}`;
     if (this.#records.has(key)) return;
     const coded = toMillraceError(error);
-    this.#logger.error({ err: coded, table, id }, 'a record is left aside');
+    this.#logger.error({ err: coded, table, id }, 'record skipped: it cannot be used');
     if (this.#records.size < MOST)
       this.#records.set(key, { table, id, code: coded.code, reason: coded.message.slice(0, 300) });
+    this.#count.set(this.#records.size);
   };
 
   list(): DamagedRecord[] {

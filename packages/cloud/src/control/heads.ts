@@ -39,7 +39,11 @@ export async function takeHead(
 }
 
 function refuse({ quarantine, logger }: ControlContext, role: NodeRole, reason: string): never {
-  if (quarantine.get(role) !== reason) logger.error({ code: 'E_QUARANTINE', node: role, reason }, 'quarantine');
+  if (quarantine.get(role) !== reason)
+    logger.error(
+      { code: 'E_QUARANTINE', subject: role, reason },
+      'node is quarantined: it is older than its peers remember',
+    );
   quarantine.set(role, reason);
   throw new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
 }

@@ -3,7 +3,7 @@ import { ed25519NoteSigner, formatVerifierKey, type LedgerOptions, type NoteSign
 import { logKeysOf } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 
-type LedgerKeys = Required<Pick<LedgerOptions, 'origin' | 'signer' | 'formerKeys' | 'coSigners'>>;
+export type LedgerKeys = Required<Pick<LedgerOptions, 'origin' | 'signer' | 'formerKeys' | 'coSigners'>>;
 
 /**
  * The log's keys: the present one signs, the one before it signs beside it while the directory says that it counts, and all

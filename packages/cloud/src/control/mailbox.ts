@@ -1,4 +1,4 @@
-import { decodeCbor, encodeCbor, Gate, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
+import { type Clock, decodeCbor, encodeCbor, Gate, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
   type BoxRole,
@@ -40,16 +40,24 @@ export class Mailbox {
   readonly #directory: Directory;
   readonly #identity: P256Key;
   readonly #boxes: BoxRegistry;
+  readonly #clock: Clock;
   /** Nothing is put between a new floor and the message that says so. */
   readonly #gate = new Gate();
   /** Which process of a role polled last, and what it holds: a restarted one gets it again at once. */
   readonly #consumers = new Map<NodeRole, { consumer: string; held: Set<string> }>();
 
-  constructor(modules: { queue: Queue; directory: Directory; identity: P256Key; boxes: BoxRegistry }) {
+  constructor(modules: {
+    queue: Queue;
+    directory: Directory;
+    identity: P256Key;
+    boxes: BoxRegistry;
+    clock: Clock;
+  }) {
     this.#queue = modules.queue;
     this.#directory = modules.directory;
     this.#identity = modules.identity;
     this.#boxes = modules.boxes;
+    this.#clock = modules.clock;
   }
 
   /** @throws {MillraceError} E_SEAL; E_BOX_KEY when it is sealed to a key that the recipient is about to erase */
@@ -87,11 +95,11 @@ export class Mailbox {
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
     const held = known?.consumer === consumer ? known.held : new Set<string>();
     this.#consumers.set(recipient, { consumer, held });
-    const deadline = Date.now() + waitMs;
+    const deadline = this.#clock.monotonic() + waitMs;
     for (;;) {
-      const arrived = this.#nextPublish(recipient, Math.min(deadline - Date.now(), 5_000), signal);
+      const arrived = this.#nextPublish(recipient, Math.min(deadline - this.#clock.monotonic(), 5_000), signal);
       const claimed = await this.#queue.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS, maxBytes: BATCH_BYTES });
-      if (claimed.length > 0 || signal.aborted || Date.now() >= deadline) {
+      if (claimed.length > 0 || signal.aborted || this.#clock.monotonic() >= deadline) {
         for (const { id } of claimed) held.add(id);
         return await Promise.all(
           claimed.map(async ({ id, message, attempts }) => {

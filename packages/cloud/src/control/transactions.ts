@@ -218,12 +218,12 @@ export async function announceDesign({ records, mailbox }: ControlContext, desig
 }
 
 /** The owner says that every segment is uploaded. */
-export async function designUploaded({ records, mailbox }: ControlContext, design: string): Promise<void> {
+export async function designUploaded({ records, mailbox, clock }: ControlContext, design: string): Promise<void> {
   const record = await records.designs.update(design, (current) =>
     current.state === 'uploading' ? { ...current, state: 'storing' } : current,
   );
   if (record.state === 'storing')
-    await mailbox.send('segments', `uploaded/${design}/${Date.now()}`, { type: 'design.uploaded', design });
+    await mailbox.send('segments', `uploaded/${design}/${clock.now()}`, { type: 'design.uploaded', design });
 }
 
 async function grantLicence(

@@ -1,3 +1,4 @@
+import type { Clock } from '@millrace/base';
 import type { DamagedRecords } from './damaged.ts';
 import type { PrintRecord, Records } from './records.ts';
 
@@ -15,6 +16,12 @@ export class WorkBoard {
   readonly #waiting = new Map<string, () => void>();
   /** Prints that were queued, by machine and by licence; those that wait no more are dropped when somebody looks. */
   readonly #queued = { machine: new Map<string, Set<string>>(), licence: new Map<string, Set<string>>() };
+
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Of a process that was started again. */
   async load({ records }: Pick<Source, 'records'>): Promise<void> {
@@ -55,16 +62,16 @@ export class WorkBoard {
   }
 
   async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
-    const deadline = Date.now() + waitMs;
+    const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();
     const asking = new AbortController();
     this.#asking.set(machine, asking);
     const ended = AbortSignal.any([signal, asking.signal]);
     try {
       for (;;) {
-        const woken = this.#wait(machine, deadline - Date.now(), ended);
+        const woken = this.#wait(machine, deadline - this.#clock.monotonic(), ended);
         const print = await this.#oldest(context, machine);
-        if (print !== undefined || ended.aborted || Date.now() >= deadline) return print;
+        if (print !== undefined || ended.aborted || this.#clock.monotonic() >= deadline) return print;
         await woken;
       }
     } finally {

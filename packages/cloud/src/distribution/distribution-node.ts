@@ -1,25 +1,24 @@
-import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import {
-  type Clock,
   type Closable,
   Closer,
+  type Counter,
   copyBytes,
   type Logger,
   MillraceError,
-  systemClock,
   toMillraceError,
 } from '@millrace/base';
 import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { type NodeConfig, nodeFiles } from '../config.ts';
+import type { NodeConfig } from '../config.ts';
 import { followDirectory } from '../node/follow-directory.ts';
+import type { NodeModules } from '../node/modules.ts';
 import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
 import { TICKET_HEADER, Tickets } from './tickets.ts';
-import { Uploads } from './uploads.ts';
+import type { Uploads } from './uploads.ts';
 
 /** A running node; its parts serve as `ControlNode.context` does. */
 export interface DistributionNode extends Closable {
@@ -30,10 +29,15 @@ export interface DistributionNode extends Closable {
 
 /** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
 export async function createDistributionNode(
-  { config, addresses }: { config: NodeConfig; addresses: Addresses },
-  { clock = systemClock, logger }: { clock?: Clock; logger: Logger },
+  { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
+  { stores, clock, metrics, ...modules }: NodeModules<{ readonly uploads: Uploads }>,
 ): Promise<DistributionNode> {
   const closer = new Closer();
+  const logger = modules.logger.child({ node: id, role: 'distribution' });
+  const links = metrics.counter(
+    'millrace_links_total',
+    'links that were accepted or refused, by the role of the caller',
+  );
   const { directory } = config;
   const control = closer.add(
     createHttpClient({
@@ -43,10 +47,9 @@ export async function createDistributionNode(
   );
   const relay = new Relay(control, logger);
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
-  const uploads = closer.add(new Uploads(join(config.folder, nodeFiles.data, 'uploads'), config.staging));
-  await uploads.start();
+  const { uploads } = stores;
   addUploadRoutes(server, config, uploads, new Tickets(directory, clock));
-  acceptLinks(server, config, relay, logger);
+  acceptLinks(server, config, relay, { logger, links });
   closer.add(followDirectory(config, server, logger));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
@@ -89,7 +92,12 @@ function addUploadRoutes(server: TlsServer, { directory }: NodeConfig, uploads: 
 }
 
 /** WebSockets of machines (`/v1/machine`) and of the proactive nodes (`/v1/node`). */
-function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay, logger: Logger): void {
+function acceptLinks(
+  server: TlsServer,
+  { directory }: NodeConfig,
+  relay: Relay,
+  { logger, links }: { logger: Logger; links: Counter },
+): void {
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_LINK_MESSAGE });
   server.server.on('upgrade', (request, socket: Duplex, head) => {
     try {
@@ -98,6 +106,7 @@ function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay,
         sockets.handleUpgrade(request, socket, head, (link) => {
           const peer = peerOf(link);
           relay.machineOpened(party.name, peer);
+          links.add(1, { role: 'machine', outcome: 'accepted' });
           serve(
             link,
             logger,
@@ -110,6 +119,7 @@ function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay,
         sockets.handleUpgrade(request, socket, head, (link) => {
           const peer = peerOf(link, gatherWrites(socket));
           relay.nodeOpened(role, peer);
+          links.add(1, { role, outcome: 'accepted' });
           serve(
             link,
             logger,
@@ -122,6 +132,7 @@ function acceptLinks(server: TlsServer, { directory }: NodeConfig, relay: Relay,
       }
     } catch (error) {
       const { http, code } = toMillraceError(error);
+      links.add(1, { role: 'unknown', outcome: 'refused' });
       logger.info({ code }, 'link refused');
       socket.end(`HTTP/1.1 ${http} Refused\r\nconnection: close\r\n\r\n`);
     }

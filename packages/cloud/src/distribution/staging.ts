@@ -1,21 +1,6 @@
 import { MillraceError } from '@millrace/base';
 import { SEGMENT_BYTES } from '@millrace/vault';
-import { z } from 'zod';
-
-/** How much may be staged at a time. */
-export const stagingSchema = z.strictObject({
-  designsPerOwner: z.number().int().min(1),
-  bytesPerOwner: z.number().int().min(SEGMENT_BYTES),
-  /** Of all owners together. */
-  bytes: z.number().int().min(SEGMENT_BYTES),
-});
-export type StagingSettings = z.output<typeof stagingSchema>;
-
-export const DEFAULT_STAGING: StagingSettings = {
-  designsPerOwner: 16,
-  bytesPerOwner: 16 * 2 ** 30,
-  bytes: 64 * 2 ** 30,
-};
+import type { StagingSettings } from '../settings.ts';
 
 interface Staged {
   readonly owner: string;

@@ -15,7 +15,8 @@ import {
 } from '@millrace/base';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
-import { DEFAULT_STAGING, Staging, type StagingSettings } from './staging.ts';
+import { DEFAULT_STAGING, type StagingSettings } from '../settings.ts';
+import { Staging } from './staging.ts';
 
 const MAX_SEGMENTS = 1 << 22; // 64 GiB
 /** Folders that are being wiped, beside those of designs. */

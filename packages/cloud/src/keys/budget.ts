@@ -1,20 +1,5 @@
 import type { Clock } from '@millrace/base';
-import { z } from 'zod';
-
-/** What maintenance may spend; whatever is left out is not limited. */
-export const budgetSchema = z.strictObject({
-  /** Bytes of cells renewed a second. */
-  bytesPerSecond: z.number().positive().optional(),
-  /** Of one core of the segments node: 0.25 is a quarter, 2 are two cores. */
-  coreShare: z.number().positive().max(1024).optional(),
-  /** In the currency of the prices; a month has 30 days. */
-  moneyPerMonth: z.number().positive().optional(),
-  /** P, table 2: hashing 100 million hashes a second for an hour, and a gigabyte on the wire. */
-  prices: z
-    .strictObject({ hash100MHour: z.number().min(0), gigabyte: z.number().min(0) })
-    .default({ hash100MHour: 0.05, gigabyte: 0.087 }),
-});
-export type BudgetSettings = z.output<typeof budgetSchema>;
+import type { BudgetSettings } from '../settings.ts';
 
 /** What one step of a sweep took. */
 export interface Spent {

@@ -4,6 +4,7 @@ import {
   encodeCbor,
   type Gate,
   type Logger,
+  type Metrics,
   MillraceError,
   Serial,
   sleep,
@@ -23,7 +24,8 @@ import {
 import type { MailClient } from '../node/mail-client.ts';
 import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import { runsOf } from '../node/runs.ts';
-import { Budget, type BudgetSettings } from './budget.ts';
+import type { MaintenanceSettings } from '../settings.ts';
+import { Budget } from './budget.ts';
 import { CheckDriver } from './check-driver.ts';
 import { SweepSchedule } from './sweep-schedule.ts';
 import { type VaultAnswer, VaultMail } from './vault-mail.ts';
@@ -36,14 +38,9 @@ export interface MaintenanceModules {
   readonly control: HttpClient;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   /** A sweep's message is made and left in the mailbox alone: whatever names a place is before it, or knows of it. */
   readonly order: Gate;
-}
-
-export interface MaintenanceSettings {
-  /** How often every cell is to be renewed. */
-  readonly periodMs: number;
-  readonly budget?: BudgetSettings | undefined;
 }
 
 /** A long sweep is told of this often while it goes on. */
@@ -171,7 +168,9 @@ export class Maintenance implements Closable {
       }
       if (wait > 0) await sleep(wait, this.#stop.signal);
     }
-    await this.#report(clock.monotonic() - began, 1);
+    const sweepMs = clock.monotonic() - began;
+    this.#modules.metrics.histogram('millrace_sweep_ms', 'duration of a sweep of the vault, ms').observe(sweepMs);
+    await this.#report(sweepMs, 1);
   }
 
   /** One message of the sweep and its answer. @returns undefined when there is none to be made */
@@ -244,9 +243,13 @@ export class Maintenance implements Closable {
       moneyPerMonth: Number(((perSweep * MONTH_MS) / reachedPeriodMs).toPrecision(3)),
       problems: this.#problems,
     };
-    this.#modules.logger.info(report, 'epoch');
+    const { logger, metrics } = this.#modules;
+    metrics.gauge('millrace_vault_epoch', 'epoch of the vault').set(epoch);
+    metrics.gauge('millrace_vault_cells', 'cells in the vault, decoys included').set(cells);
+    metrics.gauge('millrace_vault_problems', 'missing or damaged cells that the last sweep found').set(this.#problems);
+    logger.info(report, progress < 1 ? 'sweep in progress' : 'sweep complete');
     await this.#modules.control
       .call('POST', '/v1/maintenance', { json: report, timeoutMs: 2_000 })
-      .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'report not told'));
+      .catch((error: unknown) => logger.debug({ err: error }, 'maintenance report not delivered to control'));
   }
 }

@@ -72,7 +72,7 @@ export class HeadKeeper implements Closable {
         const coded = toMillraceError(error);
         if (coded.code === 'E_QUARANTINE' && said !== coded.message) {
           said = coded.message;
-          this.#logger.error({ err: coded, idle }, 'quarantine');
+          this.#logger.error({ err: coded, idle }, 'node is quarantined: an administrator has to recover it');
         }
         await sleep(RETRY_MS, this.#stop.signal);
       }

@@ -75,7 +75,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     this.#boxes = boxes;
   }
 
-  /** Closes the slots when it is closed. @throws {MillraceError} E_STORE, E_READ_ONLY */
+  /** The caller closes the slots after it. @throws {MillraceError} E_STORE, E_READ_ONLY */
   static async open(options: OwnBoxesOptions): Promise<OwnBoxes> {
     const boxes: OwnBox[] = [];
     const count = await options.slots.count();
@@ -120,7 +120,6 @@ export class OwnBoxes implements BoxSecrets, Closable {
     await this.#running;
     await this.#serial.run(() => undefined);
     for (const { key } of this.#boxes) key.close();
-    await this.#options.slots.close();
   }
 
   async #run(): Promise<void> {

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import {
   type Bytes,
   type Clock,
@@ -7,7 +6,6 @@ import {
   encodeCbor,
   type Logger,
   MillraceError,
-  systemClock,
   toMillraceError,
 } from '@millrace/base';
 import {
@@ -22,8 +20,8 @@ import {
   tlsTo,
 } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
-import { openSlots } from '@millrace/vault';
-import { type NodeConfig, nodeFiles } from '../config.ts';
+import type { Slots } from '@millrace/vault';
+import type { NodeConfig } from '../config.ts';
 import { followDirectory } from './follow-directory.ts';
 import { KnownBoxes } from './known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
@@ -47,13 +45,14 @@ export async function connectOutbound(options: {
   addresses: Addresses;
   /** Remembers the newest box keys of the other nodes. */
   store: Store;
-  clock?: Clock;
+  /** Where this node's own box keys are. */
+  slots: { readonly mail: Slots; readonly attachments?: Slots };
+  clock: Clock;
   logger: Logger;
   onStream: (message: LinkMessage) => void;
 }): Promise<Outbound> {
-  const { config, role, addresses, store, logger } = options;
+  const { config, role, addresses, store, clock, logger } = options;
   const { directory, identity } = config;
-  const clock = options.clock ?? systemClock;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
   const control = closer.add(createHttpClient({ address: () => addresses.control, tls: tlsFor('control') }));
@@ -67,10 +66,10 @@ export async function connectOutbound(options: {
     ),
   );
   closer.add(followDirectory(config, undefined, logger));
-  const ownBoxes = async (use: BoxUse) =>
+  const ownBoxes = async (use: BoxUse, slots: Slots) =>
     closer.add(
       await OwnBoxes.open({
-        slots: await openSlots(join(config.folder, nodeFiles.data, nodeFiles.boxes[use])),
+        slots,
         directory,
         role,
         use,
@@ -84,8 +83,8 @@ export async function connectOutbound(options: {
       }),
     );
   const boxes = {
-    mail: await ownBoxes('mail'),
-    ...(role === 'keys' && { attachments: await ownBoxes('attachments') }),
+    mail: await ownBoxes('mail', options.slots.mail),
+    ...(options.slots.attachments && { attachments: await ownBoxes('attachments', options.slots.attachments) }),
   };
   const stop = new AbortController();
   const ask = async (recipient: string) =>

@@ -1,26 +1,16 @@
-import { join } from 'node:path';
-import {
-  type Clock,
-  type Closable,
-  Closer,
-  type Logger,
-  MillraceError,
-  Serial,
-  systemClock,
-  toHex,
-  toMillraceError,
-} from '@millrace/base';
+import { type Closable, Closer, type Logger, MillraceError, Serial, toHex, toMillraceError } from '@millrace/base';
 import type { Addresses, LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
-import { openLmdb } from '@millrace/stores';
-import { CellStore, decodeMessage, encodeMessage, openCellFile, PointsPool, wipeMessage } from '@millrace/vault';
-import { type NodeConfig, nodeFiles } from '../config.ts';
+import { CellStore, decodeMessage, encodeMessage, PointsPool, wipeMessage } from '@millrace/vault';
+import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
 import { HeadKeeper, SeenEpoch } from '../node/head.ts';
 import type { Handler } from '../node/mail-client.ts';
+import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound, type Outbound } from '../node/proactive.ts';
 import { ObjectBook } from '../streaming/objects.ts';
 import { DesignBook } from './designs.ts';
 import { Repairing } from './repairing.ts';
+import type { SegmentsStores } from './stores.ts';
 import { Storing } from './storing.ts';
 import { SegmentsStreams } from './streams.ts';
 
@@ -46,19 +36,16 @@ export interface SegmentsNode extends Closable {
 
 /** The segments node: holds the cells, opens no port, knows no content key and no playbook. */
 export async function createSegmentsNode(
-  { config, addresses }: { config: NodeConfig; addresses: Addresses },
-  modules: { clock?: Clock; logger: Logger },
+  { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
+  { stores, clock, metrics, ...modules }: NodeModules<SegmentsStores>,
 ): Promise<SegmentsNode> {
   const closer = new Closer();
-  const { logger } = modules;
-  const clock = modules.clock ?? systemClock;
+  const logger = modules.logger.child({ node: id, role: 'segments' });
   const { directory } = config;
-  const data = join(config.folder, nodeFiles.data);
-  const environment = closer.add(openLmdb({ path: data }));
-  const records = environment.store('records');
-  const index = environment.store('cell-index');
-  const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
-  if (file.lost > 0) logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'the file of the cells was cut short');
+  const { records, cells: file } = stores;
+  metrics.gauge('millrace_cells_lost', 'cells that the cell file had lost when the node started').set(file.lost);
+  if (file.lost > 0)
+    logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'cell file is truncated: owners have to repair designs');
   const cells = new CellStore(file, closer.add(new PointsPool()));
   const designs = new DesignBook(records, directory);
   const outbound = await connectOutbound({
@@ -66,6 +53,7 @@ export async function createSegmentsNode(
     role: 'segments',
     addresses,
     store: records,
+    slots: stores.boxes,
     clock,
     logger,
     onStream: (message) => onStream(parts, message),

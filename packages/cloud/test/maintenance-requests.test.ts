@@ -2,7 +2,7 @@ import { systemRandom, toHex } from '@millrace/base';
 import { generateUserKey, type Signer } from '@millrace/identity';
 import { signTransaction } from '@millrace/protocol';
 import { describe, expect, it } from 'vitest';
-import { verifyWish } from '../src/keys/wishes.ts';
+import { verifyMaintenanceRequest } from '../src/keys/maintenance-requests.ts';
 
 const installation = toHex(systemRandom(16));
 const [design, another] = [toHex(systemRandom(16)), toHex(systemRandom(16))];
@@ -14,12 +14,12 @@ const wish = (signer: Signer, about = design, where = installation) =>
 
 describe('a wish for another mode, at the keys node', () => {
   it('is the owner’s, however long it lay in the mailbox', async () => {
-    expect(await verifyWish(await wish(owner), known)).toMatchObject({ mode: 'delta', issued: 1_000 });
+    expect(await verifyMaintenanceRequest(await wish(owner), known)).toMatchObject({ mode: 'delta', issued: 1_000 });
   });
 
   it('of somebody else, for another design or installation, altered, or of another kind is refused', async () => {
     const refused = (bytes: Uint8Array, code: string) =>
-      expect(verifyWish(bytes, known)).rejects.toMatchObject({ code });
+      expect(verifyMaintenanceRequest(bytes, known)).rejects.toMatchObject({ code });
     await refused(await wish(generateUserKey()), 'E_AUTH');
     await refused(await wish(owner, another), 'E_FORBIDDEN');
     await refused(await wish(owner, design, toHex(systemRandom(16))), 'E_SIGNATURE');

@@ -1,0 +1,31 @@
+import { join } from 'node:path';
+import { type Closable, Closer } from '@millrace/base';
+import { openLmdb, type Queue, type Store } from '@millrace/stores';
+import { openSlots, type Slots } from '@millrace/vault';
+import { nodeFiles } from '../config.ts';
+
+/** What a control node keeps. */
+export interface ControlStores {
+  readonly records: Store;
+  readonly ledger: Store;
+  readonly boxes: { readonly mail: Slots };
+}
+
+/** @param folder the node's, which no running node uses */
+export async function openControlStores(folder: string): Promise<ControlStores & { readonly queue: Queue } & Closable> {
+  const closer = new Closer();
+  const data = join(folder, nodeFiles.data);
+  try {
+    const environment = closer.add(openLmdb({ path: data }));
+    return {
+      records: environment.store('records'),
+      ledger: environment.store('ledger'),
+      queue: environment.queue('mail'),
+      boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
+      close: () => closer.close(),
+    };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}

@@ -1,0 +1,31 @@
+import type { Gate, Logger } from '@millrace/base';
+import type { Playbook } from '@millrace/vault';
+import { z } from 'zod';
+import type { NodeConfig } from '../config.ts';
+import type { Deletions } from '../node/deletions.ts';
+import type { Outbound } from '../node/proactive.ts';
+import type { Table } from '../node/table.ts';
+import type { Checks } from './checks.ts';
+import type { LicenceBook } from './licences.ts';
+import type { Maintenance } from './maintenance.ts';
+import type { KeysStreams } from './streams.ts';
+
+export const refusalSchema = z.strictObject({ code: z.string(), reason: z.string() });
+export type Refusal = z.output<typeof refusalSchema>;
+
+/** What the parts of the keys node share. Built once, in keys-node.ts. */
+export interface KeysContext {
+  readonly config: NodeConfig;
+  readonly playbook: Playbook;
+  readonly licences: LicenceBook;
+  readonly deletions: Deletions;
+  /** Designs whose content keys cannot be opened. */
+  readonly refusals: Table<Refusal>;
+  readonly streams: KeysStreams;
+  readonly maintenance: Maintenance;
+  readonly checks: Checks;
+  readonly outbound: Outbound;
+  /** Order of mail to the segments node: messages that name cells are shared tasks, each message of a sweep runs alone. */
+  readonly order: Gate;
+  readonly logger: Logger;
+}

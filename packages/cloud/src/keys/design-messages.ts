@@ -1,0 +1,90 @@
+import { copyBytes, equalBytes, MillraceError, toHex, wipe } from '@millrace/base';
+import { contentKeysInfo, type MessageOf, readTransaction, sha256 } from '@millrace/protocol';
+import { readManifest } from '@millrace/vault';
+import { verifyDesign } from '../node/verify-design.ts';
+import { openAttachment } from './attachments.ts';
+import type { KeysContext } from './context.ts';
+import type { OpenSecret } from './licences.ts';
+import { verifyMaintenanceRequest } from './maintenance-requests.ts';
+
+// What owners sign about their designs, as control passes it on.
+
+export async function addDesign(
+  { config, playbook, deletions, refusals, outbound }: KeysContext,
+  message: MessageOf<'design.add'>,
+): Promise<void> {
+  const { manifest: read, keysHash } = await verifyDesign(message, config.directory);
+  const { designId, owner } = read;
+  await deletions.requireKept(designId);
+  const { keys, manifest } = message;
+  if (keys === undefined || !equalBytes(sha256(keys), keysHash))
+    throw new MillraceError('E_INPUT', 'not the content keys that were signed');
+  const info = contentKeysInfo(designId, owner);
+  const content = await openAttachment(outbound.attachments, info, keys, async (code, reason) => {
+    if (playbook.designs().some(({ design }) => design === designId)) return; // an old message that was replayed
+    await refusals.create(designId, { code, reason });
+    const refused = { type: 'design.refused', design: designId, code, reason } as const;
+    await outbound.mail.send('control', refused, `refused/${designId}`);
+  });
+  try {
+    await playbook.addDesign({ manifest, keys: content });
+  } finally {
+    wipe(content);
+  }
+}
+
+/**
+ * Notes the owner's signed deletion first: a node that is killed anywhere below completes it when the message is delivered
+ * again. The design's key is overwritten before control is told; running streams end with a code.
+ */
+export async function deleteDesign(
+  { playbook, deletions, refusals, licences, streams, outbound, logger }: KeysContext,
+  { design, transaction }: MessageOf<'design.delete'>,
+): Promise<void> {
+  const known = playbook.designs().some((view) => view.design === design);
+  if (known) await deletions.note(design, transaction, copyBytes(playbook.design(design).owner));
+  // A refused design left nothing to destroy.
+  else if (!(await deletions.has(design)) && (await refusals.get(design)) === undefined)
+    throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
+  await streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+  if (known) {
+    await playbook.deleteDesign(design);
+    logger.info({ design }, 'design deleted: its keys are destroyed');
+  }
+  await licences.forget(design);
+  await outbound.mail.send('control', { type: 'design.deleted', design }, `deleted/${design}`);
+}
+
+/** Applies the owner's signed setting from the next sweep on. A setting older than the present one changes nothing. */
+export async function setMaintenance(
+  { config, playbook, deletions, outbound, logger }: KeysContext,
+  { design, transaction }: MessageOf<'design.maintenance'>,
+): Promise<void> {
+  await deletions.requireKept(design);
+  const { owner } = playbook.design(design);
+  const body = await verifyMaintenanceRequest(transaction, {
+    design,
+    owner,
+    installation: config.directory.installation,
+  });
+  const mode = await playbook.setMode(design, body.mode, body.issued);
+  logger.info({ design, mode }, 'maintenance mode set: it applies from the next sweep on');
+  const id = toHex(body.id);
+  await outbound.mail.send('control', { type: 'design.maintained', design, transaction: id, mode }, `maintained/${id}`);
+}
+
+export async function addLicence(
+  { config, playbook, licences, deletions, outbound }: KeysContext,
+  { transaction, secret }: MessageOf<'licence.grant'>,
+): Promise<void> {
+  const claimed = readTransaction(transaction);
+  if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
+  const designOf = async (design: string) => readManifest(await playbook.manifest(design));
+  const open: OpenSecret = (licence, info, sealed) =>
+    openAttachment(outbound.attachments, info, sealed, async (code, reason) => {
+      if (await licences.has(licence)) return; // an old message that was replayed
+      await outbound.mail.send('control', { type: 'licence.refused', licence, code, reason }, `refused/${licence}`);
+    });
+  const { directory } = config;
+  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, open });
+}

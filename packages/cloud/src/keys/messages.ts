@@ -1,0 +1,54 @@
+import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
+import type { LinkMessage, Message, NodeRole } from '@millrace/protocol';
+import type { KeysContext } from './context.ts';
+import { addDesign, addLicence, deleteDesign, setMaintenance } from './design-messages.ts';
+import type { KeysStreams } from './streams.ts';
+import { handleVaultMessage } from './vault-messages.ts';
+
+/** A message on the link to the distribution node. */
+export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, logger: Logger): void {
+  if (message.kind === 'reverse')
+    streams.receive(message.session, message.payload).catch((error: unknown) => {
+      // One machine's frames must not stop the streams of the others.
+      logger.error({ err: toMillraceError(error) }, 'reverse frame dropped');
+    });
+  if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
+}
+
+/**
+ * Dispatches mail by its sender: control announces, the segments node asks and answers.
+ * @throws {MillraceError} E_INPUT for a type that the sender may not use
+ */
+export async function handleMail(context: KeysContext, message: Message, from: NodeRole): Promise<void> {
+  if (from === 'control') {
+    switch (message.type) {
+      case 'design.add':
+        return addDesign(context, message);
+      case 'design.delete':
+        return deleteDesign(context, message);
+      case 'design.maintenance':
+        return setMaintenance(context, message);
+      case 'licence.grant':
+        return addLicence(context, message);
+      case 'licence.resume':
+        return context.streams.resume(message);
+      case 'stream.open':
+        return context.streams.open(message.opening);
+      case 'alarm.clear':
+        return context.streams.clearAlarm(message);
+      case 'vault.check':
+        return context.checks.ask(message.check, message.deep);
+    }
+  }
+  if (from === 'segments') {
+    switch (message.type) {
+      case 'vault':
+        return handleVaultMessage(context, message.message);
+      case 'slice.missing':
+        return context.streams.missing(message);
+      case 'stream.alarm':
+        return context.streams.alarmed(message);
+    }
+  }
+  throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from}`);
+}

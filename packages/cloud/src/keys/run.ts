@@ -1,0 +1,15 @@
+import type { Addresses } from '@millrace/protocol';
+import type { NodeConfig } from '../config.ts';
+import type { ProcessModules } from '../node/modules.ts';
+import { closeWith } from '../node/run.ts';
+import { createKeysNode, type KeysNode } from './keys-node.ts';
+import { openKeysStores } from './stores.ts';
+
+/** A keys node on the stores of its folder, which close after it. */
+export async function runKeysNode(
+  { config, addresses }: { config: NodeConfig; addresses: Addresses },
+  modules: ProcessModules,
+): Promise<KeysNode> {
+  const stores = await openKeysStores(config.folder);
+  return closeWith(stores, () => createKeysNode({ id: config.role, config, addresses }, { ...modules, stores }));
+}

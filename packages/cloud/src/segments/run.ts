@@ -1,0 +1,15 @@
+import type { Addresses } from '@millrace/protocol';
+import type { NodeConfig } from '../config.ts';
+import type { ProcessModules } from '../node/modules.ts';
+import { closeWith } from '../node/run.ts';
+import { createSegmentsNode, type SegmentsNode } from './segments-node.ts';
+import { openSegmentsStores } from './stores.ts';
+
+/** A segments node on the stores of its folder, which close after it. */
+export async function runSegmentsNode(
+  { config, addresses }: { config: NodeConfig; addresses: Addresses },
+  modules: ProcessModules,
+): Promise<SegmentsNode> {
+  const stores = await openSegmentsStores(config.folder);
+  return closeWith(stores, () => createSegmentsNode({ id: config.role, config, addresses }, { ...modules, stores }));
+}

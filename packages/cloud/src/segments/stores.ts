@@ -1,0 +1,31 @@
+import { join } from 'node:path';
+import { type Closable, Closer } from '@millrace/base';
+import { openLmdb, type Store } from '@millrace/stores';
+import { type CellFile, openCellFile, openSlots, type Slots } from '@millrace/vault';
+import { nodeFiles } from '../config.ts';
+
+/** What a segments node keeps. */
+export interface SegmentsStores {
+  readonly records: Store;
+  readonly cells: CellFile;
+  readonly boxes: { readonly mail: Slots };
+}
+
+/** @param folder the node's, which no running node uses */
+export async function openSegmentsStores(folder: string): Promise<SegmentsStores & Closable> {
+  const closer = new Closer();
+  const data = join(folder, nodeFiles.data);
+  try {
+    const environment = closer.add(openLmdb({ path: data }));
+    const index = environment.store('cell-index');
+    return {
+      records: environment.store('records'),
+      cells: closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })),
+      boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
+      close: () => closer.close(),
+    };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
