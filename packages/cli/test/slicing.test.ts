@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { estimateDesign, SlicerNotes } from '@millrace/gcode';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { findSlicer } from '../src/slicing/find-slicer.ts';
 import { isModel, type SliceOptions, sliceModel } from '../src/slicing/model.ts';
 import { findProgram, runProgram } from '../src/slicing/run.ts';
-import { findSlicer } from '../src/slicing/slicer.ts';
 import { temporaryFolder } from './helpers.ts';
 
 const samples = fileURLToPath(new URL('../../../samples/', import.meta.url));

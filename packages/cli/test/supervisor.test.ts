@@ -13,9 +13,10 @@ import { openLogFile } from '../src/supervisor/log-file.ts';
 import { backOffDelay, defaultBackOff, type ProcessSpec } from '../src/supervisor/managed-process.ts';
 import { chooseAddresses } from '../src/supervisor/ports.ts';
 import { followLogs, formatLogEntry, type LogEntry, logNames, readLogs } from '../src/supervisor/read-logs.ts';
+import type { RunPaths } from '../src/supervisor/run-paths.ts';
 import { stopSignals } from '../src/supervisor/signals.ts';
 import { readSupervisorStatus } from '../src/supervisor/status.ts';
-import { createSupervisor, type RunPaths, type Supervisor } from '../src/supervisor/supervisor.ts';
+import { createSupervisor, type Supervisor } from '../src/supervisor/supervisor.ts';
 import { startInstallation } from '../src/supervisor/up.ts';
 import { codeOf, temporaryFolder, testInstallation, until } from './helpers.ts';
 

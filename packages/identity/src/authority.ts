@@ -1,12 +1,7 @@
-import type { Party, TlsIdentity } from './certificates.ts';
+import type { Authority, TlsIdentity } from './certificates.ts';
 
 // The library that makes certificates is loaded when one is made: with what it needs it takes 15 MB, which programs
 // that only check certificates, a machine's agent above all, should not hold.
-
-export interface Authority {
-  readonly identity: TlsIdentity;
-  issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
-}
 
 /** The installation's own certificate authority. Certificates of parties last a year, its own ten. */
 export async function createAuthority(name: string, now: number): Promise<Authority> {

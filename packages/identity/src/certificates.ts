@@ -7,6 +7,12 @@ export interface TlsIdentity {
   readonly key: Bytes;
 }
 
+/** A certificate authority: see `createAuthority`. */
+export interface Authority {
+  readonly identity: TlsIdentity;
+  issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
+}
+
 /** Who stands at the other end of a connection: a node by its role, a user or machine by its key name. */
 export type Party =
   | { readonly [R in 'control' | 'segments' | 'keys' | 'distribution']: { readonly role: R } }[

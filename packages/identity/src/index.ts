@@ -1,5 +1,14 @@
 export * from './authority.ts';
-export { expiryOf, fingerprint, isIssuedBy, isTlsPair, type Party, partyOf, type TlsIdentity } from './certificates.ts';
+export {
+  type Authority,
+  expiryOf,
+  fingerprint,
+  isIssuedBy,
+  isTlsPair,
+  type Party,
+  partyOf,
+  type TlsIdentity,
+} from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';
 export * from './numbered.ts';

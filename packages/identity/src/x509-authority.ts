@@ -12,8 +12,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import type { Authority } from './authority.ts';
-import { partyUri, type TlsIdentity } from './certificates.ts';
+import { type Authority, partyUri, type TlsIdentity } from './certificates.ts';
 
 cryptoProvider.set(webcrypto as Crypto);
 

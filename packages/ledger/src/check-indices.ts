@@ -1,5 +1,4 @@
 import { equalBytes } from '@millrace/base';
-import type { Replay } from './check.ts';
 import {
   accountKey,
   accountPrefix,
@@ -12,6 +11,7 @@ import {
   under,
 } from './keys.ts';
 import type { ProblemList } from './problems.ts';
+import type { Replay } from './replay.ts';
 import type { LedgerStore } from './store.ts';
 
 /** The look-up tables (event by id, event by account, head of account) say what the entries say, and no more. */

@@ -1,7 +1,7 @@
 import { equalBytes } from '@millrace/base';
-import type { Replay } from './check.ts';
 import { decodeIndex, tileKey, tilePrefix, under } from './keys.ts';
 import type { ProblemList } from './problems.ts';
+import type { Replay } from './replay.ts';
 import type { LedgerStore } from './store.ts';
 import { splitHashes, TILE_WIDTH, tileHashes, tilePath } from './tiles.ts';
 import { HASH_LENGTH } from './tree.ts';

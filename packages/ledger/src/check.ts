@@ -1,15 +1,14 @@
-import { type Bytes, equalBytes, MillraceError, toBase64, toMillraceError } from '@millrace/base';
-import { type AccountHead, follow } from './accounts.ts';
+import { type Bytes, equalBytes, toBase64, toMillraceError } from '@millrace/base';
 import { checkIndices } from './check-indices.ts';
 import { checkTiles } from './check-tiles.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
-import { decodeEvent } from './event.ts';
-import { checkpointKey, decodeIndex, entryPrefix, tileKey, under } from './keys.ts';
+import { checkpointKey, decodeIndex, entryPrefix, under } from './keys.ts';
 import { parseVerifierKey } from './note.ts';
 import { type LedgerProblem, ProblemList } from './problems.ts';
+import { Replay } from './replay.ts';
 import type { LedgerStore } from './store.ts';
-import { TILE_HEIGHT, TILE_WIDTH, tilePath } from './tiles.ts';
-import { CompactRange, HASH_LENGTH, leafHash } from './tree.ts';
+import { TILE_WIDTH, tilePath } from './tiles.ts';
+import type { CompactRange } from './tree.ts';
 
 export interface LedgerCheckOptions {
   /** Signed checkpoints seen before (a witness's, a certificate's): the log has to extend each of them. */
@@ -85,115 +84,6 @@ export async function checkLedger(
     problems: problems.list,
     more: problems.total - problems.list.length,
   };
-}
-
-/** What one pass over the entries collects. */
-export class Replay {
-  readonly heads = new Map<string, AccountHead>();
-  /** Accounts whose chain is broken: what follows the break is not judged. */
-  readonly broken = new Set<string>();
-  readonly events: {
-    readonly index: number;
-    readonly id: string;
-    readonly account: string;
-    readonly sequence: number;
-  }[] = [];
-  readonly chainProblems = new ProblemList();
-  readonly missing: { from: number; to: number }[] = [];
-  /** Entries whose hash is not the one in their tile. */
-  readonly differing: number[] = [];
-  readonly missingTiles = new Set<number>();
-  /** Hashes of the tiles of levels 1, 2, … as the stored level 0 gives them. */
-  readonly upper: Bytes[][] = [];
-  readonly rootsSeen = new Map<number, Bytes>();
-  readonly fromEntries = new CompactRange();
-  readonly fromTiles = new CompactRange();
-  found = 0;
-  /** Entries past the checkpoint's size. */
-  beyond = 0;
-  readonly size: number | undefined;
-  readonly #store: LedgerStore;
-  readonly #wanted: ReadonlySet<number>;
-  #next = 0;
-  #tile: { index: number; bytes: Uint8Array | undefined } | undefined;
-
-  constructor(store: LedgerStore, size: number | undefined, wanted: ReadonlySet<number>) {
-    this.#store = store;
-    this.size = size;
-    this.#wanted = wanted;
-    if (wanted.has(0)) this.rootsSeen.set(0, this.fromEntries.root());
-  }
-
-  async entry(index: number, entry: Uint8Array): Promise<void> {
-    await this.#skipTo(index);
-    this.found += 1;
-    this.#next = index + 1;
-    const leaf = leafHash(entry);
-    if (this.size !== undefined && index >= this.size) {
-      this.beyond += 1;
-    } else {
-      const stored = await this.#tileHash(index);
-      if (stored !== undefined && !equalBytes(stored, leaf)) this.differing.push(index);
-      this.#pushTile(stored ?? leaf);
-      if (this.missing.length === 0) {
-        this.fromEntries.push(leaf);
-        if (this.#wanted.has(index + 1)) this.rootsSeen.set(index + 1, this.fromEntries.root());
-      }
-    }
-    this.#chain(index, entry);
-  }
-
-  /** Entries that the checkpoint counts and the store lacks at the end. */
-  end(): Promise<void> {
-    return this.#skipTo(Math.max(this.size ?? this.#next, this.#next));
-  }
-
-  async #skipTo(index: number): Promise<void> {
-    if (index === this.#next) return;
-    this.missing.push({ from: this.#next, to: index - 1 });
-    for (; this.#next < Math.min(index, this.size ?? index); this.#next++) {
-      const stored = await this.#tileHash(this.#next);
-      // Without entry and tile nothing above can be told; a hash of zeros leads to no root.
-      this.#pushTile(stored ?? new Uint8Array(HASH_LENGTH));
-    }
-    this.#next = index;
-  }
-
-  #pushTile(hash: Uint8Array): void {
-    this.fromTiles.push(hash, (level, _index, node) => {
-      if (level === 0 || level % TILE_HEIGHT !== 0) return;
-      const row = this.upper[level / TILE_HEIGHT - 1] ?? [];
-      this.upper[level / TILE_HEIGHT - 1] = row;
-      row.push(node);
-    });
-  }
-
-  async #tileHash(index: number): Promise<Uint8Array | undefined> {
-    const tile = Math.floor(index / TILE_WIDTH);
-    if (this.#tile?.index !== tile) this.#tile = { index: tile, bytes: await this.#store.get(tileKey(0, tile)) };
-    const from = (index % TILE_WIDTH) * HASH_LENGTH;
-    const hash = this.#tile.bytes?.subarray(from, from + HASH_LENGTH);
-    if (hash?.length === HASH_LENGTH) return hash;
-    this.missingTiles.add(tile);
-    return undefined;
-  }
-
-  #chain(index: number, entry: Uint8Array): void {
-    let account: string | undefined;
-    try {
-      const logged = decodeEvent(entry, index);
-      account = logged.event.account;
-      this.events.push({ index, id: logged.event.id, account, sequence: logged.event.sequence });
-      if (!this.broken.has(account)) this.heads.set(account, follow(this.heads.get(account), logged));
-    } catch (error) {
-      if (!(error instanceof MillraceError)) throw error;
-      if (account !== undefined) this.broken.add(account);
-      this.chainProblems.add('E_LEDGER_ENTRY', 'account', error.message, {
-        index,
-        ...(account === undefined ? {} : { account }),
-      });
-    }
-  }
 }
 
 function reportEntries(replay: Replay, checkpoint: VerifiedCheckpoint | undefined, problems: ProblemList): void {

@@ -1,5 +1,4 @@
 import { MillraceError } from '@millrace/base/core';
-import { MAX_BLOCK_HINTS, SMALL_BLOCK_HINTS } from './code/layout.ts';
 import { type SuiteName, suites } from './suites.ts';
 
 /** log2 of a matrix's entries; a segment of the cell has order/8 bytes. */
@@ -20,6 +19,13 @@ export interface MatrixParameters {
   readonly chaffPercent?: number;
 }
 
+/** Most hints in one block: its bytes then fit the code's columns, its parity one column. */
+export const MAX_BLOCK_HINTS = 342;
+/**
+ * What a sender of order 8 puts into a block unless told: the same codes come again within a longer one, each time with
+ * the same candidates that add up to 0, and more of these than a receiver tries out (spec/live-matrix.md, section 6.3).
+ */
+export const SMALL_BLOCK_HINTS = 48;
 /** Longest cell of one frame, in bytes. */
 export const MAX_CELL_BYTES = 65_538;
 export const SESSION_ID_BYTES = 16;

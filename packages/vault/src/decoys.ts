@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { type Bytes, copyBytes, type RandomSource, toHex, u32be, utf8, wipe } from '@millrace/base';
 import { ctr } from './ctr.ts';
-import { hasPoints } from './modes.ts';
+import { hasPoints } from './holding-modes.ts';
 import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 import type { KeyWrapper } from './wrapper.ts';

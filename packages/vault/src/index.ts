@@ -1,7 +1,8 @@
 export { startAnew } from './anew.ts';
 export { CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
 export * from './cells.ts';
-export { type CheckProblem, type CheckReport, CheckRun } from './check/check.ts';
+export { CheckRun } from './check/check.ts';
+export type { CheckProblem, CheckReport } from './check/report.ts';
 export * from './core.ts';
 export { GROUP_SEGMENTS, type HashGroup, HashTree, verifyHashGroup } from './hash-tree.ts';
 export * from './manifest.ts';

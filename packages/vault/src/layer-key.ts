@@ -1,5 +1,5 @@
 import type { Bytes } from '@millrace/base';
-import { hasPoints } from './modes.ts';
+import { hasPoints } from './holding-modes.ts';
 import { outerKey } from './outer.ts';
 import { pointsKey } from './points/keys.ts';
 import type { Holding } from './records.ts';

@@ -15,6 +15,7 @@ import { CheckRun } from './check/check.ts';
 import { contentKeysLength } from './core.ts';
 import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
+import { hasPoints, inNextMode } from './holding-modes.ts';
 import { Keyring } from './keyring.ts';
 import { layerKey } from './layer-key.ts';
 import { readManifest } from './manifest.ts';
@@ -26,7 +27,7 @@ import {
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
-import { hasPoints, inNextMode, type MaintenanceMode } from './modes.ts';
+import type { MaintenanceMode } from './modes.ts';
 import { cellIndex } from './outer.ts';
 import { place } from './place.ts';
 import { type Plan, START } from './plan.ts';

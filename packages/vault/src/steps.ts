@@ -1,7 +1,7 @@
 import { equalBytes } from '@millrace/base';
 import type { EpochKeys } from './epochs.ts';
+import { modesOf } from './holding-modes.ts';
 import { MAX_MOVED, type MaintainMessage, wipeMessage } from './messages.ts';
-import { modesOf } from './modes.ts';
 import type { Plan } from './plan.ts';
 import type { Holding, Sweep } from './records.ts';
 import { committed, fittedStep, isEnded, type LabelOf, maintainMessage, nextStep } from './sweep.ts';

@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
+import type { ModeOf } from './holding-modes.ts';
 import { layerKey } from './layer-key.ts';
 import {
   MAINTAIN,
@@ -12,7 +13,7 @@ import {
   type MovedCells,
   type PointsCells,
 } from './messages.ts';
-import type { MaintenanceMode, ModeOf } from './modes.ts';
+import type { MaintenanceMode } from './modes.ts';
 import { cellIndex, outerMask } from './outer.ts';
 import { Packed } from './packed.ts';
 import { END, Plan, type PlanEntry, type Span, START } from './plan.ts';

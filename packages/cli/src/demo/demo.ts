@@ -11,8 +11,8 @@ import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
+import { findSlicer } from '../slicing/find-slicer.ts';
 import { isModel, modelSource, type SlicedModel } from '../slicing/model.ts';
-import { findSlicer } from '../slicing/slicer.ts';
 import { format } from '../supervisor/children.ts';
 import type { Running } from '../supervisor/up.ts';
 import {

@@ -1,7 +1,7 @@
 import { type Clock, MillraceError, sleep } from '@millrace/base';
 import { hasSystemCode } from '../installation/files.ts';
+import type { RunPaths } from '../supervisor/run-paths.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
-import type { RunPaths } from '../supervisor/supervisor.ts';
 
 /** The processes of an installation, as whoever rotates its keys needs them. */
 export interface Processes {

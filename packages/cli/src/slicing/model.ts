@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { type Bytes, copyBytes, MillraceError, toHex } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import { hasSystemCode, makeFolder } from '../installation/files.ts';
-import { findSlicer } from './slicer.ts';
+import { findSlicer } from './find-slicer.ts';
 
 const models = /\.(stl|3mf)$/i;
 

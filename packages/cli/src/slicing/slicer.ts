@@ -1,8 +1,3 @@
-import { MillraceError } from '@millrace/base';
-import { curaEngine } from './cura.ts';
-import { prusaSlicer } from './prusa.ts';
-import { findProgram } from './run.ts';
-
 /** What a slicer is asked to do. */
 export interface SliceTask {
   /** STL or 3MF. */
@@ -32,33 +27,4 @@ export interface SlicerKind {
   /** What the file of a profile ends with. */
   readonly profiles: readonly string[];
   open(program: string, signal?: AbortSignal): Promise<Slicer>;
-}
-
-const kinds: readonly SlicerKind[] = [prusaSlicer, curaEngine];
-
-/**
- * The slicer that understands the profile: the first that is installed.
- * @param env PATH, and MILLRACE_SLICER: the program to take in place of what PATH has
- * @throws {MillraceError} E_SLICER saying what to install
- */
-export async function findSlicer(
-  profile: string,
-  env: Readonly<Record<string, string | undefined>>,
-  signal?: AbortSignal,
-): Promise<Slicer> {
-  const fitting = kinds.filter(({ profiles }) => profiles.some((ending) => profile.toLowerCase().endsWith(ending)));
-  if (fitting.length === 0) {
-    const endings = kinds.flatMap(({ profiles }) => profiles).join(' or ');
-    throw new MillraceError('E_SLICER', `${profile} is no slicing profile: its name ends with ${endings}`);
-  }
-  for (const kind of fitting) {
-    const program = env.MILLRACE_SLICER ?? (await findProgram(kind.programs, env.PATH));
-    if (program !== undefined) return kind.open(program, signal);
-  }
-  const names = fitting.flatMap(({ programs }) => programs).join(', ');
-  throw new MillraceError(
-    'E_SLICER',
-    `no slicer is installed on this computer (looked for ${names} in PATH): install PrusaSlicer ` +
-      '(Debian and Ubuntu: apt install prusa-slicer; others: prusa3d.com), or slice the model yourself and add the G-code',
-  );
 }

@@ -2,7 +2,7 @@ import { parse } from '@millrace/base';
 import { z } from 'zod';
 import { readJsonIfThere } from '../installation/files.ts';
 import { lockHolder } from './lock.ts';
-import type { RunPaths } from './supervisor.ts';
+import type { RunPaths } from './run-paths.ts';
 
 const processSchema = z.strictObject({
   name: z.string(),

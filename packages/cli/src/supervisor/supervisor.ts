@@ -5,16 +5,8 @@ import { makeFolder, replaceFile, toJsonFile } from '../installation/files.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import { openLogFile } from './log-file.ts';
 import { type BackOff, ManagedProcess, type ProcessSpec, type ProcessStatus } from './managed-process.ts';
+import type { RunPaths } from './run-paths.ts';
 import type { SupervisorStatus } from './status.ts';
-
-/** Where a supervisor leaves its traces. */
-export interface RunPaths {
-  readonly folder: string;
-  readonly lock: string;
-  readonly addresses: string;
-  readonly status: string;
-  readonly logs: string;
-}
 
 export interface SupervisorOptions {
   readonly run: RunPaths;

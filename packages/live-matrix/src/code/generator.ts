@@ -1,6 +1,6 @@
 import { utf8 } from '@millrace/base/core';
 import { turboshake128 } from '@noble/hashes/sha3-addons.js';
-import { MAX_BLOCK_HINTS } from './layout.ts';
+import { MAX_BLOCK_HINTS } from '../parameters.ts';
 
 /** Words of 32 bits in one column of the code: 512 bits, of which a block uses as many as it has parity. */
 export const COLUMN_WORDS = 16;

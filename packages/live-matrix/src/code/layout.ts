@@ -1,12 +1,5 @@
 import type { HintMode } from '../parameters.ts';
 
-/** Most hints in one block: its bytes then fit the code's columns, its parity one column. */
-export const MAX_BLOCK_HINTS = 342;
-/**
- * What a sender of order 8 puts into a block unless told: the same codes come again within a longer one, each time with
- * the same candidates that add up to 0, and more of these than a receiver tries out (spec/live-matrix.md, section 6.3).
- */
-export const SMALL_BLOCK_HINTS = 48;
 /** Parity bits of a block of sparse hints, whatever its size: about one unknown for 256 hints. */
 const SPARSE_PARITY_BITS = 32;
 

@@ -1,5 +1,6 @@
 import { COLUMN_WORDS, generatorColumns } from '../code/generator.ts';
-import { type Block, MAX_BLOCK_HINTS, totalParityBytes } from '../code/layout.ts';
+import { type Block, totalParityBytes } from '../code/layout.ts';
+import { MAX_BLOCK_HINTS } from '../parameters.ts';
 import type { HashEngine } from './engine.ts';
 import { callsOf, type WasmInstance } from './wasm-module.ts';
 

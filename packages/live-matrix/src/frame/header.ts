@@ -1,6 +1,6 @@
 import { type Bytes, MillraceError } from '@millrace/base/core';
-import { type Block, layoutBlocks, MAX_BLOCK_HINTS, totalParityBytes } from '../code/layout.ts';
-import { isIntegerIn, type Matrix, SESSION_ID_BYTES } from '../parameters.ts';
+import { type Block, layoutBlocks, totalParityBytes } from '../code/layout.ts';
+import { isIntegerIn, MAX_BLOCK_HINTS, type Matrix, SESSION_ID_BYTES } from '../parameters.ts';
 import { suites } from '../suites.ts';
 
 /** Bytes of a frame before the hints, and of its MAC. */

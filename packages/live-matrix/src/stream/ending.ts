@@ -1,5 +1,15 @@
 import { MillraceError } from '@millrace/base/core';
-import type { LiveSummary } from './sending.ts';
+
+/** How a stream went, once its end is proven. */
+export interface LiveSummary {
+  /** Bytes of data. */
+  readonly bytes: bigint;
+  readonly frames: number;
+  /** The last revision. */
+  readonly revision: bigint;
+  /** Bytes of all messages, both ways, without what the channel adds. */
+  readonly wireBytes: number;
+}
 
 /** How a live stream ends, for either end of it: what `closed` tells, and the caller's signal. */
 export class Ending {

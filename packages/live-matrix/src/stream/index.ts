@@ -1,3 +1,4 @@
 export { channelPair, type LiveChannel } from './channel.ts';
+export type { LiveSummary } from './ending.ts';
 export type { LiveReceiver, LiveReceiverOptions } from './receiving.ts';
-export { DEFAULT_PARAMETERS, type LiveSender, type LiveSenderOptions, type LiveSummary } from './sending.ts';
+export { DEFAULT_PARAMETERS, type LiveSender, type LiveSenderOptions } from './sending.ts';

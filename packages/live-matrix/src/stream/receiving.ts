@@ -6,14 +6,14 @@ import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { type CellContent, readCell } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
-import { Ending, stoppedHere } from './ending.ts';
+import { Ending, type LiveSummary, stoppedHere } from './ending.ts';
 import { Follower } from './follower.ts';
 import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
 import { claimedNumber, Link } from './link.ts';
 import { Mixes } from './mixes.ts';
 import type { Note } from './notes.ts';
 import { decodeHello, encodeAnswer, type Hello } from './opening.ts';
-import type { LiveSession, LiveSummary } from './sending.ts';
+import type { LiveSession } from './sending.ts';
 import { Turn } from './turn.ts';
 
 export interface LiveReceiverOptions {

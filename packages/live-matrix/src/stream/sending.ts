@@ -5,7 +5,7 @@ import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { cellCapacity, DEFAULT_CELL_BYTES, layData, layEnd, requireCellBytes } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
-import { Ending, stoppedHere } from './ending.ts';
+import { Ending, type LiveSummary, stoppedHere } from './ending.ts';
 import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
 import { Link } from './link.ts';
 import { Mixes } from './mixes.ts';
@@ -45,17 +45,6 @@ export interface LiveSenderOptions {
   readonly signal?: AbortSignal;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
-}
-
-/** How a stream went, once its end is proven. */
-export interface LiveSummary {
-  /** Bytes of data. */
-  readonly bytes: bigint;
-  readonly frames: number;
-  /** The last revision. */
-  readonly revision: bigint;
-  /** Bytes of all messages, both ways, without what the channel adds. */
-  readonly wireBytes: number;
 }
 
 export interface LiveSender {

@@ -15,44 +15,23 @@ import {
   toMillraceError,
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { createEngine, createReceiver, type SecretMemory, secretMemory } from '@millrace/live-matrix';
+import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
 import { type Address, watchDirectory } from '@millrace/protocol';
-import { type PointsEngine, PointsPool } from '@millrace/vault';
+import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { createDriver } from '../drivers/create.ts';
-import { type BegunObjects, openBegunObjects } from './begun.ts';
-import { type Calls, createCalls, isPassing } from './calls.ts';
+import { openBegunObjects } from './begun.ts';
+import { createCalls, isPassing } from './calls.ts';
 import type { MachineConfig } from './config.ts';
 import { Inbox } from './inbox.ts';
-import { type CloudLink, connectCloud } from './link.ts';
-import { type Outbox, openOutbox } from './outbox.ts';
+import { connectCloud } from './link.ts';
+import { openOutbox } from './outbox.ts';
+import type { AgentParts } from './parts.ts';
 import { Print } from './print.ts';
-import { createReports, type SendReport } from './reports.ts';
-import { openRunStore, type RunRecord, type RunStore } from './run-record.ts';
-import { createTables, type Tables } from './table-time.ts';
+import { createReports } from './reports.ts';
+import { openRunStore, type RunRecord } from './run-record.ts';
+import { createTables } from './table-time.ts';
 import { Backoff, defaultTiming, type Timing } from './timing.ts';
-
-/** What the parts of one agent share. */
-export interface AgentParts {
-  readonly config: MachineConfig;
-  readonly driver: Driver;
-  readonly link: CloudLink;
-  readonly inbox: Inbox;
-  readonly calls: Calls;
-  readonly outbox: Outbox;
-  readonly report: SendReport;
-  readonly runs: RunStore;
-  readonly begun: BegunObjects;
-  readonly tables: Tables;
-  /** Keys and opened segments lie here. */
-  readonly secrets: SecretMemory;
-  /** Threads, from the first key-homomorphic design on. */
-  readonly points: PointsEngine;
-  readonly clock: Clock;
-  readonly random: RandomSource;
-  readonly timing: Timing;
-  readonly logger: Logger;
-}
 
 export interface AgentOptions {
   readonly config: MachineConfig;

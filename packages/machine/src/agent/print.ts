@@ -1,13 +1,13 @@
 import { type Bytes, fromHex, MillraceError, Serial, sleep, toHex, toMillraceError } from '@millrace/base';
 import type { MachineReport, MachineState, StreamParameters } from '@millrace/protocol';
 import { type Level, sameLevel } from './adapt.ts';
-import type { AgentParts } from './agent.ts';
 import { Ahead } from './ahead.ts';
 import type { Design } from './design.ts';
 import { evidence, fullReason, stateOf } from './facts.ts';
 import { Feed } from './feed.ts';
 import { saveObject } from './object-files.ts';
 import { OwnerPart } from './owner.ts';
+import type { AgentParts } from './parts.ts';
 import { callHome, type PermittedSession } from './permit.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';

@@ -10,9 +10,9 @@ import {
   type StreamParameters,
 } from '@millrace/protocol';
 import type { Level } from './adapt.ts';
-import type { AgentParts } from './agent.ts';
 import { checkDesign, type Design, designSecretOf } from './design.ts';
 import type { Feed } from './feed.ts';
+import type { AgentParts } from './parts.ts';
 import type { PermittedSession } from './permit.ts';
 import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
 

@@ -17,31 +17,7 @@ import { type Holding, manifestKey } from '../records.ts';
 import { ContentsPass, type Standing } from './contents.ts';
 import { manifestOf, mustHave } from './findings.ts';
 import { PlacesPass } from './places.ts';
-
-export type CheckProblem =
-  /** Cells of a design (undefined: decoys, those of points or the others), by segment. */
-  | {
-      readonly kind: 'missing' | 'damaged';
-      readonly design: string | undefined;
-      readonly points?: true;
-      readonly segments: readonly number[];
-    }
-  /** Cells in nobody's playbook, by index. */
-  | { readonly kind: 'extra'; readonly indexes: readonly string[] }
-  /** The keys node's own records. */
-  | { readonly kind: 'manifest' | 'keys'; readonly design: string; readonly reason: string };
-
-export interface CheckReport {
-  readonly clean: boolean;
-  /** Sealed bytes were compared with the manifests, not places and lengths only. */
-  readonly deep: boolean;
-  /** In which the check began. */
-  readonly epoch: number;
-  readonly designs: number;
-  /** Cells that had to be there, decoys included. */
-  readonly cells: number;
-  readonly problems: readonly CheckProblem[];
-}
+import type { CheckProblem, CheckReport } from './report.ts';
 
 export interface CheckOptions {
   readonly deep: boolean;

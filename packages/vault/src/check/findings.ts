@@ -1,8 +1,8 @@
 import { toHex } from '@millrace/base';
+import { hasPoints } from '../holding-modes.ts';
 import { type Manifest, readManifest } from '../manifest.ts';
-import { hasPoints } from '../modes.ts';
 import type { Holding } from '../records.ts';
-import type { CheckProblem } from './check.ts';
+import type { CheckProblem } from './report.ts';
 
 const DECOYS = '';
 const DECOYS_OF_POINTS = 'points';

@@ -1,0 +1,39 @@
+import { toHex } from '@millrace/base';
+import type { MaintenanceMode } from './modes.ts';
+import type { Holding } from './records.ts';
+
+/** Whether the cells lie under a layer of points. */
+export const hasPoints = ({ mode }: Pick<Holding, 'mode'>): boolean => mode === 'key-homomorphic';
+
+/** The owner's wish comes into force: when a sweep begins. */
+export function inNextMode({ nextMode, ...holding }: Holding): Holding {
+  return { ...holding, ...(nextMode && { mode: nextMode }) };
+}
+
+/** The mode in which a sweep carries a cell. */
+export type ModeOf = (owner: string, segment: number) => MaintenanceMode;
+
+/**
+ * Decoys share the modes `rekey` and `delta` in the designs' proportion, each by its number, so that the mode tells no decoy
+ * from a cell. Cells of points have decoys of their own.
+ */
+export function modesOf(holdings: Iterable<Holding>): ModeOf {
+  const modes = new Map<string, MaintenanceMode>();
+  let decoys = '';
+  let real = 0;
+  let masked = 0;
+  for (const holding of holdings) {
+    const { id, mode = 'rekey', instructed } = holding;
+    if (holding.decoys && !hasPoints(holding)) decoys = toHex(id);
+    else modes.set(toHex(id), mode);
+    if (holding.decoys || hasPoints(holding)) continue;
+    real += instructed;
+    if (mode === 'delta') masked += instructed;
+  }
+  const threshold = real === 0 ? 0 : (masked / real) * 2 ** 32;
+  return (owner, segment) => {
+    if (owner !== decoys) return modes.get(owner) ?? 'rekey';
+    // Multiplicative hashing spreads consecutive numbers evenly.
+    return Math.imul(segment + 1, 0x9e37_79b1) >>> 0 < threshold ? 'delta' : 'rekey';
+  };
+}
