@@ -1,7 +1,7 @@
 import { type Bytes, sleep, toHex } from '@millrace/base';
+import { ownDesign, ownDesignSecret } from '@millrace/client';
 import { applyOuterLayer, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
 import { keysOf, opened } from '../adversary/support/coalition.ts';
 import { type Licensed, licensed } from '../adversary/support/honest.ts';
 import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';

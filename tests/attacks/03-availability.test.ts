@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';

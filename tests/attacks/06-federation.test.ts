@@ -1,4 +1,5 @@
 import { copyBytes, fromHex, systemClock, toBase64 } from '@millrace/base';
+import { signNew } from '@millrace/client';
 import { generateP256Key } from '@millrace/identity';
 import {
   encodeMail,
@@ -9,7 +10,6 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { signNew } from '../../packages/cli/src/client/transactions.ts';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
 import { checkAsBuyer } from '../adversary/support/certificates.ts';
 import { answerOf, type Licensed, licensed, outcomeOf, printed } from '../adversary/support/honest.ts';

@@ -1,8 +1,8 @@
 import { copyBytes } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { CONTENT_BYTES, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { noisyGcode } from '../support/designs.ts';
 import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';

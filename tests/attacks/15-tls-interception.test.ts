@@ -1,10 +1,10 @@
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { concatBytes } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { createHttpClient, decodeLink, type LinkMessage } from '@millrace/protocol';
 import { CONTENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { noisyGcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';

@@ -1,4 +1,5 @@
 import { systemRandom } from '@millrace/base';
+import { auditLedger, type Session } from '@millrace/client';
 import {
   cosign,
   type EventRequest,
@@ -15,8 +16,6 @@ import {
   verifyConsistency,
 } from '@millrace/ledger';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { auditLedger } from '../../packages/cli/src/client/audit.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
 import { rewritten } from '../adversary/support/certificates.ts';
 import { licensed, outcomeOf, printed } from '../adversary/support/honest.ts';

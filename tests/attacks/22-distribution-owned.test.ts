@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
+import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
 import { claimedRevision, createReceiver, type ReceiverOptions } from '@millrace/live-matrix';
 import { parseAddresses } from '@millrace/protocol';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
-import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
 import { type Agent, createAgent } from '../../packages/machine/src/agent/agent.ts';
 import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';

@@ -1,11 +1,11 @@
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, copyBytes, decodeCbor, fromBase64 } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { p256Key } from '@millrace/identity';
 import { type BoxSecrets, contentKeysInfo, type NodeRole, openFromBox, openMessage } from '@millrace/protocol';
 import { openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { randomDesign } from '../support/designs.ts';
 import { license, order, store, untilEnded } from '../support/job.ts';

@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeCbor, sleep, systemClock, systemRandom } from '@millrace/base';
+import { checkCertificate, type Session, trustOf } from '@millrace/client';
 import { generateP256Key, p256Key } from '@millrace/identity';
 import { signMachineDocument } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { windowFor } from '../../packages/cloud/src/streaming/pace.ts';
 import { millrace } from '../support/cli.ts';

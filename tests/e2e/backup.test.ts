@@ -1,12 +1,11 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import { type Session, signNew } from '@millrace/client';
 import { openLmdb } from '@millrace/stores';
 import { openCellFile, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { signNew } from '../../packages/cli/src/client/transactions.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';

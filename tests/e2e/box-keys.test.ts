@@ -1,10 +1,9 @@
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Session, storeDesign } from '@millrace/client';
+import { prepareFile } from '@millrace/client/node';
 import { readBoxKey } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { storeDesign } from '../../packages/cli/src/client/upload.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';

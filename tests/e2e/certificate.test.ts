@@ -1,10 +1,10 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeCbor, fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
+import { checkCertificate, trustOf } from '@millrace/client';
 import { generateP256Key } from '@millrace/identity';
 import { type MachineReport, readPermit, signMachineDocument, signTransaction } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { enrol, type Job } from '../support/enrol.ts';
 import { createWorld, folderOf, type World } from '../support/world.ts';

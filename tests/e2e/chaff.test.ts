@@ -1,6 +1,6 @@
+import type { Session } from '@millrace/client';
 import { HEADER_BYTES } from '@millrace/live-matrix';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { setChaff } from '../support/settings.ts';

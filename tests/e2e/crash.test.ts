@@ -1,5 +1,5 @@
+import type { Session } from '@millrace/client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { expectSound } from '../support/audit.ts';
 import { printWithKill } from '../support/crash.ts';
 import { randomDesign } from '../support/designs.ts';

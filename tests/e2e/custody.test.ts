@@ -1,7 +1,6 @@
+import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
-import { ownDesign, ownDesignSecret } from '../../packages/cli/src/client/own-design.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';

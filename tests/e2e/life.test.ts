@@ -1,15 +1,12 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, sleep, systemRandom } from '@millrace/base';
+import { checkVault, repairDesign, type Session, storeDesign } from '@millrace/client';
+import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { signTransaction } from '@millrace/protocol';
 import { openLmdb, type Store } from '@millrace/stores';
 import { openCellFile } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { checkVault, repairDesign } from '../../packages/cli/src/client/care.ts';
-import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
-import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { storeDesign } from '../../packages/cli/src/client/upload.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import {

@@ -1,6 +1,6 @@
 import { sleep } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { noisyGcode } from '../support/designs.ts';
 import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';

@@ -1,10 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, MillraceError, toHex, wipe } from '@millrace/base';
+import { checkCertificate, type DesignView, type Session, trustOf } from '@millrace/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DesignView } from '../../packages/cli/src/client/answers.ts';
-import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { noisyGcode } from '../support/designs.ts';
 import {

@@ -1,14 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyBytes, encodeCbor, errorCodes, isErrorCode, systemRandom, toBase64, toHex } from '@millrace/base';
-import { createAuthority, openAuthority } from '@millrace/identity';
+import { type Session, signNew, storeDesign } from '@millrace/client';
+import { type PreparedDesign, prepareFile } from '@millrace/client/node';
+import { createAuthority, keyName, openAuthority } from '@millrace/identity';
 import { createHttpClient, sha256 } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
-import type { PreparedDesign } from '../../packages/cli/src/client/prepared.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { signNew } from '../../packages/cli/src/client/transactions.ts';
-import { storeDesign } from '../../packages/cli/src/client/upload.ts';
 import { openApi } from '../../packages/cloud/src/control/openapi.ts';
 import { addRoutes } from '../../packages/cloud/src/control/routes.ts';
 import { millrace } from '../support/cli.ts';
@@ -209,7 +206,7 @@ describe('certificates and roles', () => {
     const { directory } = world.installation;
     const stranger = await createAuthority('another', Date.now());
     for (const node of ['control', 'distribution'] as const)
-      for (const party of [{ role: 'user', name: owner.user.entry.user }, { role: 'keys' }] as const) {
+      for (const party of [{ role: 'user', name: keyName(owner.signer.publicKey) }, { role: 'keys' }] as const) {
         const identity = await stranger.issue(party);
         const attempt = call(world.addresses[node], directory, node, identity, { method: 'GET', path: '/v1/designs' });
         await expect(attempt).rejects.toThrow();

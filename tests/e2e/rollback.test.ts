@@ -1,13 +1,9 @@
 import { cp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import { checkVault, repairDesign, type Session, type StatusView, storeDesign } from '@millrace/client';
+import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { StatusView } from '../../packages/cli/src/client/answers.ts';
-import { checkVault, repairDesign } from '../../packages/cli/src/client/care.ts';
-import { keepCopy, openCopy } from '../../packages/cli/src/client/copy.ts';
-import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { storeDesign } from '../../packages/cli/src/client/upload.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';

@@ -1,13 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { auditLedger, checkCertificate, type Session, trustOf } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
 import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
 import { directoryFiles } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { auditLedger } from '../../packages/cli/src/client/audit.ts';
-import { checkCertificate, trustOf } from '../../packages/cli/src/client/certificates.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace, program } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { call } from '../support/http.ts';

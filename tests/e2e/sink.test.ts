@@ -1,5 +1,5 @@
+import type { Session } from '@millrace/client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { createWorld, type World } from '../support/world.ts';

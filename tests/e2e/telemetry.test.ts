@@ -1,11 +1,7 @@
 import { decodeCbor, encodeCbor, utf8 } from '@millrace/base';
+import { grantLicence, openLive, openReport, type PrintView, requestPrint, type Session } from '@millrace/client';
 import type { OwnerState } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { PrintView } from '../../packages/cli/src/client/answers.ts';
-import { grantLicence } from '../../packages/cli/src/client/licence.ts';
-import { openLive, openReport } from '../../packages/cli/src/client/owner-view.ts';
-import { requestPrint } from '../../packages/cli/src/client/print.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';

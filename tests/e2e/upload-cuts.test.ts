@@ -1,10 +1,9 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { type Closable, systemClock } from '@millrace/base';
+import { createApi, type Session } from '@millrace/client';
 import type { Address } from '@millrace/protocol';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createApi } from '../../packages/cli/src/client/api.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { store } from '../support/job.ts';

@@ -1,7 +1,7 @@
 import { systemRandom } from '@millrace/base';
+import type { PrintView } from '@millrace/client';
 import { createReceiver } from '@millrace/live-matrix';
 import { afterEach, expect, it } from 'vitest';
-import type { PrintView } from '../../packages/cli/src/client/answers.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import type { Managed } from '../support/process.ts';

@@ -1,6 +1,6 @@
 import { sleep } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { expectSound } from '../support/audit.ts';
 import { printWithKill } from '../support/crash.ts';
 import { randomDesign } from '../support/designs.ts';

@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { noisyGcode, randomDesign } from '../support/designs.ts';
 import {
   eventsOf,

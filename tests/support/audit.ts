@@ -1,8 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { auditLedger, type Session } from '@millrace/client';
 import { expect } from 'vitest';
-import { auditLedger } from '../../packages/cli/src/client/audit.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from './cli.ts';
 import type { MachineObject } from './job.ts';

@@ -1,6 +1,5 @@
 import { sleep } from '@millrace/base';
-import type { PrintView } from '../../packages/cli/src/client/answers.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
+import type { PrintView, Session } from '@millrace/client';
 import { order, untilEnded } from './job.ts';
 import type { ProcessName, World } from './world.ts';
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, decodeCbor, encodeCbor, sleep, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import type { Session } from '@millrace/client';
 import { generateP256Key, keyName, ownerSealingKey, type P256Key, p256Key } from '@millrace/identity';
 import {
   type BoxKey,
@@ -22,7 +23,6 @@ import {
   usualDisclosures,
 } from '@millrace/protocol';
 import { prepareDesign, readManifest } from '@millrace/vault';
-import type { Session } from '../../packages/cli/src/client/session.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import type { Answer } from './http.ts';
 import { MACHINE, type World } from './world.ts';

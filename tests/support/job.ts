@@ -1,14 +1,17 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeCbor, sleep, toHex } from '@millrace/base';
+import {
+  type DesignView,
+  grantLicence,
+  type PrintView,
+  requestPrint,
+  type Session,
+  storeDesign,
+} from '@millrace/client';
+import { prepareFile } from '@millrace/client/node';
 import { parseSign1 } from '@millrace/identity';
 import { sha256 } from '@millrace/protocol';
-import type { DesignView, PrintView } from '../../packages/cli/src/client/answers.ts';
-import { grantLicence } from '../../packages/cli/src/client/licence.ts';
-import { prepareFile } from '../../packages/cli/src/client/prepare.ts';
-import { requestPrint } from '../../packages/cli/src/client/print.ts';
-import type { Session } from '../../packages/cli/src/client/session.ts';
-import { storeDesign } from '../../packages/cli/src/client/upload.ts';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { folderOf, type World } from './world.ts';
 

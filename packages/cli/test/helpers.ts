@@ -1,42 +1,9 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type Bytes, MillraceError, systemClock, systemRandom } from '@millrace/base';
-import { generateP256Key, p256Key } from '@millrace/identity';
-import { type BoxKey, type BoxSecrets, signBoxKey } from '@millrace/protocol';
-import { afterAll } from 'vitest';
+import { systemClock, systemRandom } from '@millrace/base';
 import type { Surroundings } from '../src/commands/context.ts';
-import { initInstallation } from '../src/installation/init.ts';
-import { nodeFiles } from '../src/installation/layout.ts';
-import { type Installation, openInstallation } from '../src/installation/open.ts';
 import { run } from '../src/program.ts';
 
-const folders: string[] = [];
-afterAll(async () => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
-});
-
-/** A folder of its own, with a space in its name, removed after the tests of the file. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'millrace cli '));
-  folders.push(folder);
-  return folder;
-}
-
-export async function testInstallation(): Promise<Installation> {
-  const home = join(await temporaryFolder(), 'home');
-  await initInstallation({ home, clock: systemClock, random: systemRandom });
-  return openInstallation(home);
-}
-
-export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<string> {
-  try {
-    await (typeof work === 'function' ? work() : work);
-  } catch (error) {
-    return error instanceof MillraceError ? error.code : String(error);
-  }
-  return 'no error';
-}
+export { codeOf, temporaryFolder, testInstallation } from '../../client/test/helpers.ts';
 
 export interface CliResult {
   readonly exit: number;
@@ -68,21 +35,4 @@ export async function cli(argv: readonly string[], changes: Partial<Surroundings
 /** Until `condition` holds; fails by the test's own time limit. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** A box key of the keys node for what owners attach: what it announced, and what opens it. */
-export interface KeysBox extends BoxSecrets {
-  readonly body: BoxKey;
-  readonly document: Bytes;
-}
-
-export async function keysBox({ layout, directory }: Installation, changes: Partial<BoxKey> = {}): Promise<KeysBox> {
-  const identity = p256Key(await readFile(join(layout.node('keys'), nodeFiles.identity)));
-  const key = generateP256Key();
-  const now = systemClock.now();
-  const times = { issued: now, expires: now + 3_600_000 };
-  const kind = { type: 'box', role: 'keys', use: 'attachments' } as const;
-  const body: BoxKey = { ...kind, number: now, point: key.publicKey, ...times, ...changes };
-  const document = await signBoxKey(identity, directory.installation, body);
-  return { body, document, keyOf: (number) => (number === body.number ? key : undefined) };
 }

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
+import { findUser } from '@millrace/client';
 import { fingerprint, keyName, p256Key, userKey } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -9,7 +10,7 @@ import { loadMachineConfig } from '../../machine/src/agent/config.ts';
 import { machineFromJson } from '../src/installation/description.ts';
 import { initInstallation } from '../src/installation/init.ts';
 import { nodeRoles } from '../src/installation/layout.ts';
-import { findMachine, findUser, type Installation, openInstallation, openUser } from '../src/installation/open.ts';
+import { findMachine, type Installation, openInstallation, openUser } from '../src/installation/open.ts';
 import { codeOf, temporaryFolder, testInstallation } from './helpers.ts';
 
 const options = { clock: systemClock, random: systemRandom };

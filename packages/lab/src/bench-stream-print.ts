@@ -2,20 +2,17 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer, concatBytes, MillraceError, systemClock, systemRandom } from '@millrace/base';
+import { initInstallation, openInstallation, openSession, startInstallation } from '@millrace/cli';
 import {
   grantLicence,
-  initInstallation,
-  openInstallation,
-  openSession,
-  prepareFile,
   registerAll,
   requestPrint,
   requireCompleted,
   type Session,
-  startInstallation,
   storeDesign,
   watchPrint,
-} from '@millrace/cli';
+} from '@millrace/client';
+import { prepareFile } from '@millrace/client/node';
 import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { type Row, rowOf } from './bench.ts';
 

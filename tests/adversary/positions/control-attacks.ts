@@ -1,12 +1,10 @@
 import { type Bytes, copyBytes, decodeCbor, encodeCbor, sleep } from '@millrace/base';
+import { grantLicence, requestPrint, signNew } from '@millrace/client';
 import { generateP256Key, keyName } from '@millrace/identity';
 import { type EventRequest, ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
 import { registrationHash, sha256 } from '@millrace/protocol';
 import { readCore, readManifest } from '@millrace/vault';
 import { expect } from 'vitest';
-import { grantLicence } from '../../../packages/cli/src/client/licence.ts';
-import { requestPrint } from '../../../packages/cli/src/client/print.ts';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
 import { Guards } from '../../../packages/cloud/src/streaming/guards.ts';
 import { ObjectBook } from '../../../packages/cloud/src/streaming/objects.ts';
@@ -49,7 +47,7 @@ export const readAsOwner = held<World>(
     const body = { type: 'design.add', manifestHash: sha256(resigned), keysHash: sha256(keys) } as const;
     const add = async (design: string, manifestBytes: Bytes) => {
       const signed = await signNew(world.tenant, { ...body, design, manifestHash: sha256(manifestBytes) });
-      const { document } = await context.records.users.require(world.tenant.user.entry.user);
+      const { document } = await context.records.users.require(keyName(world.tenant.signer.publicKey));
       const mail = { type: 'design.add' as const, transaction: signed.bytes, registration: document };
       const id = `design/hostile-${design}-${signed.id}`;
       await context.mailbox.send('keys', id, { ...mail, manifest: manifestBytes, keys });

@@ -1,9 +1,9 @@
 import { copyBytes, encodeCbor, sleep } from '@millrace/base';
+import { ownDesign, ownDesignSecret } from '@millrace/client';
 import type { MachineKey } from '@millrace/identity';
 import { type NodeRole, openDesignSecret, readTransaction } from '@millrace/protocol';
 import { CONTENT_BYTES } from '@millrace/vault';
 import { expect } from 'vitest';
-import { ownDesign, ownDesignSecret } from '../../../packages/cli/src/client/own-design.ts';
 import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import { randomDesign } from '../../support/designs.ts';
 import { order, untilEnded } from '../../support/job.ts';

@@ -1,7 +1,6 @@
 import { copyBytes, utf8 } from '@millrace/base';
+import { grantLicence, signNew } from '@millrace/client';
 import { expect } from 'vitest';
-import { grantLicence } from '../../../packages/cli/src/client/licence.ts';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { license, order, untilEnded, untilPrint } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import { checkAsBuyer } from '../support/certificates.ts';

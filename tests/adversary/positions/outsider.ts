@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
 import { createServer } from 'node:tls';
 import { sleep, systemRandom, toBase64 } from '@millrace/base';
-import { createAuthority, type TlsIdentity } from '@millrace/identity';
+import { signNew } from '@millrace/client';
+import { createAuthority, keyName, type TlsIdentity } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
 import { expect } from 'vitest';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { call } from '../../support/http.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
@@ -24,7 +24,7 @@ async function open(): Promise<World> {
   const world = await openHostileWorld();
   const stranger = await createAuthority('Millrace stranger', Date.now());
   const forged = await Promise.all([
-    stranger.issue({ role: 'user', name: world.owner.user.entry.user }),
+    stranger.issue({ role: 'user', name: keyName(world.owner.signer.publicKey) }),
     stranger.issue({ role: 'machine', name: world.machine }),
     stranger.issue({ role: 'keys' }),
   ]);

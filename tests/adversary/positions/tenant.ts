@@ -1,8 +1,8 @@
 import { systemRandom, toBase64 } from '@millrace/base';
+import { signNew } from '@millrace/client';
 import { decodeBundle, decodeEvent } from '@millrace/ledger';
 import { sha256 } from '@millrace/protocol';
 import { expect } from 'vitest';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { scan } from '../../support/scan.ts';
 import { checkAsBuyer } from '../support/certificates.ts';

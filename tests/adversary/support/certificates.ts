@@ -1,7 +1,7 @@
 import { systemClock } from '@millrace/base';
+import { checkCertificate, trustOf } from '@millrace/client';
 import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@millrace/ledger';
 import { MemoryStore } from '@millrace/stores';
-import { checkCertificate, trustOf } from '../../../packages/cli/src/client/certificates.ts';
 import type { HostileWorld } from './hostile-world.ts';
 
 /** What a buyer does with a certificate: offline, with what the installation publishes. */

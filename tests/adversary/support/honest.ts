@@ -1,6 +1,6 @@
 import { MillraceError, sleep } from '@millrace/base';
+import type { PrintView } from '@millrace/client';
 import { expect } from 'vitest';
-import type { PrintView } from '../../../packages/cli/src/client/answers.ts';
 import { randomDesign } from '../../support/designs.ts';
 import type { Answer } from '../../support/http.ts';
 import { license, order, store, untilEnded } from '../../support/job.ts';

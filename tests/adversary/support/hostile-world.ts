@@ -11,13 +11,13 @@ import {
   systemClock,
   systemRandom,
 } from '@millrace/base';
+import { registerAll, type Session } from '@millrace/client';
 import { openAuthority, type TlsIdentity } from '@millrace/identity';
 import type { Addresses, NodeRole } from '@millrace/protocol';
-import { registerAll } from '../../../packages/cli/src/client/registration.ts';
-import { openSession, type Session } from '../../../packages/cli/src/client/session.ts';
 import { initInstallation } from '../../../packages/cli/src/installation/init.ts';
 import type { Layout } from '../../../packages/cli/src/installation/layout.ts';
 import { type Installation, openInstallation } from '../../../packages/cli/src/installation/open.ts';
+import { openSession } from '../../../packages/cli/src/installation/session.ts';
 import { chooseAddresses } from '../../../packages/cli/src/supervisor/ports.ts';
 import { loadNodeConfig, nodeFiles } from '../../../packages/cloud/src/config.ts';
 import type { ControlNode } from '../../../packages/cloud/src/control/control-node.ts';

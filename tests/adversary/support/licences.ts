@@ -1,10 +1,8 @@
 import { type Bytes, systemRandom } from '@millrace/base';
+import { type Session, sealAttachment, signNew } from '@millrace/client';
 import { generateP256Key } from '@millrace/identity';
 import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@millrace/protocol';
 import { readManifest } from '@millrace/vault';
-import { sealAttachment } from '../../../packages/cli/src/client/attachments.ts';
-import type { Session } from '../../../packages/cli/src/client/session.ts';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { machineFromJson } from '../../../packages/cli/src/installation/description.ts';
 import { findMachine } from '../../../packages/cli/src/installation/open.ts';
 import type { HostileWorld } from './hostile-world.ts';

@@ -1,7 +1,7 @@
 import { systemClock, systemRandom, toHex } from '@millrace/base';
+import { signNew } from '@millrace/client';
 import type { Opening, Permit, PermitRequest } from '@millrace/protocol';
 import { objectId, readTransaction, sha256, signPermit } from '@millrace/protocol';
-import { signNew } from '../../../packages/cli/src/client/transactions.ts';
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import { checkPermit } from '../../../packages/machine/src/agent/permit.ts';
 import type { Licensed } from './honest.ts';

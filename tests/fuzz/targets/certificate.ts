@@ -1,7 +1,7 @@
 import { type Bytes, concatBytes, decodeCbor, equalBytes, fromHex, utf8 } from '@millrace/base';
+import { checkCertificate } from '@millrace/client';
 import { keyId, parseSign1, sign1 } from '@millrace/identity';
-import { checkCertificate } from '../../../packages/cli/src/client/certificates.ts';
-import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '../../../packages/cli/test/certified.ts';
+import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '../../../packages/client/test/certified.ts';
 import { encodeLoosely, mutateValue } from '../support/mutate.ts';
 import type { Target } from '../support/target.ts';
 

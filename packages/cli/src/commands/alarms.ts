@@ -1,6 +1,5 @@
 import { MillraceError } from '@millrace/base';
-import { pick } from '../client/session.ts';
-import { signNew } from '../client/transactions.ts';
+import { pick, signNew } from '@millrace/client';
 import { formatTable } from '../output/format.ts';
 import { type Context, withSession } from './context.ts';
 

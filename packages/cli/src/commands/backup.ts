@@ -1,10 +1,10 @@
 import { rename, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { MillraceError, toHex, wipe } from '@millrace/base';
+import { makeFolder } from '@millrace/client/node';
 import { backupId, filesBelow, ID_BYTES, readArchive, writeArchive } from '../backup/archive.ts';
 import { type BackupKeys, openBackupKeys } from '../backup/key-file.ts';
 import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
-import { makeFolder } from '../installation/files.ts';
 import { type Layout, nodeFiles } from '../installation/layout.ts';
 import { openInstallation } from '../installation/open.ts';
 import { acquireLock } from '../supervisor/lock.ts';

@@ -1,5 +1,5 @@
 import { MillraceError, sleep } from '@millrace/base';
-import { auditLedger } from '../client/audit.ts';
+import { auditLedger } from '@millrace/client';
 import { formatFields } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import { type Context, withSession } from './context.ts';

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { type Clock, MillraceError, type RandomSource } from '@millrace/base';
-import { openSession, type Session } from '../client/session.ts';
+
 import { openInstallation } from '../installation/open.ts';
+import { type InstallationSession, openSession } from '../installation/session.ts';
 import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
 import type { Entries } from '../supervisor/children.ts';
@@ -57,7 +58,7 @@ export function createContext(surroundings: Surroundings, options: CommonOptions
 export async function withSession<T>(
   context: Context,
   usualUser: string,
-  work: (session: Session) => Promise<T>,
+  work: (session: InstallationSession) => Promise<T>,
 ): Promise<T> {
   const { clock, random, signal } = context;
   const installation = await openInstallation(context.home);

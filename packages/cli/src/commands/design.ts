@@ -1,12 +1,14 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
+import { type DesignView, type Session, storeDesign } from '@millrace/client';
+import {
+  type DesignFile,
+  namedDesigns,
+  type PreparedDesign,
+  type PrepareOptions,
+  readRecord,
+} from '@millrace/client/node';
 import { type Custody, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
-import type { DesignView } from '../client/answers.ts';
-import type { PrepareOptions } from '../client/prepare.ts';
-import type { PreparedDesign } from '../client/prepared.ts';
-import { type DesignFile, namedDesigns, readRecord } from '../client/records.ts';
-import type { Session } from '../client/session.ts';
-import { storeDesign } from '../client/upload.ts';
 import { userFiles } from '../installation/layout.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatDuration, formatFields, formatTable } from '../output/format.ts';
@@ -100,7 +102,7 @@ async function addModel(
   { path, profile }: { readonly path: string; readonly profile: string },
   options: StoreOptions,
 ): Promise<DesignView> {
-  const { findEarlier } = await import('../client/prepare.ts');
+  const { findEarlier } = await import('@millrace/client/node');
   const earlier = await findEarlier(session, await modelSource(path, profile));
   if (earlier !== undefined) return storePrepared(session, terminal, earlier, options.keep);
   const sliced = await sliceWithProgress(terminal, {
@@ -135,7 +137,7 @@ export async function addDesign(
   options: StoreOptions = {},
 ): Promise<DesignView> {
   // The vault and the motion model are loaded for this alone.
-  const { prepareFile } = await import('../client/prepare.ts');
+  const { prepareFile } = await import('@millrace/client/node');
   const prepared = await withProgress(createProgress(terminal, 'seal  '), (progress) =>
     prepareFile(session, file, options, (done, total) =>
       progress.update(done, total, `${formatBytes(done)} of ${formatBytes(total)}`),
@@ -151,7 +153,7 @@ async function storePrepared(
   keep: string | true | undefined,
 ): Promise<DesignView> {
   if (keep !== undefined) {
-    const { copiesFolder, keepCopy } = await import('../client/copy.ts');
+    const { copiesFolder, keepCopy } = await import('@millrace/client/node');
     await keepCopy(prepared, keep === true ? copiesFolder(session) : keep);
   }
   const stored = await withProgress(createProgress(terminal, 'store '), (progress) =>

@@ -1,12 +1,18 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import type { DesignView } from '../client/answers.ts';
-import { checkVault, deleteDesign, repairDesign, setMaintenance } from '../client/care.ts';
-import { copiesFolder, openCopy } from '../client/copy.ts';
-import { namedDesigns } from '../client/records.ts';
-import { openSession, pick, type Session } from '../client/session.ts';
+import {
+  checkVault,
+  type DesignView,
+  deleteDesign,
+  pick,
+  repairDesign,
+  type Session,
+  setMaintenance,
+} from '@millrace/client';
+import { copiesFolder, namedDesigns, openCopy } from '@millrace/client/node';
 import { openInstallation } from '../installation/open.ts';
+import { openSession } from '../installation/session.ts';
 import { createProgress } from '../output/progress.ts';
 import { type Context, withSession } from './context.ts';
 

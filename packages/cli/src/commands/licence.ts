@@ -1,9 +1,7 @@
 import { MillraceError } from '@millrace/base';
+import { grantLicence, type LicenceView, pick, resumeLicence } from '@millrace/client';
+import { namedDesigns } from '@millrace/client/node';
 import { type Disclosure, disclosures, usualDisclosures } from '@millrace/protocol';
-import type { LicenceView } from '../client/answers.ts';
-import { grantLicence, resumeLicence } from '../client/licence.ts';
-import { namedDesigns } from '../client/records.ts';
-import { pick } from '../client/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
 import { type Context, wholeNumber, withSession } from './context.ts';
@@ -71,7 +69,7 @@ function disclosedBy(list: string | undefined): readonly Disclosure[] {
 export function list(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const licences = await session.api.licences();
-    const { users } = session.installation.description;
+    const { users } = session.contacts;
     const holder = ({ holder }: LicenceView) => users.find(({ user }) => user === holder)?.name ?? holder;
     context.terminal.result(
       { licences },

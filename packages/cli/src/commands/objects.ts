@@ -1,12 +1,19 @@
 import { readFile } from 'node:fs/promises';
 import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import {
+  type CertificateSummary,
+  type CertificateTrust,
+  type Contacts,
+  checkCertificate,
+  type ObjectView,
+  openLive,
+  openReport,
+  pick,
+  type Session,
+  trustOf,
+} from '@millrace/client';
+import { hasSystemCode, replaceFile } from '@millrace/client/node';
 import type { OwnerState } from '@millrace/protocol';
-import type { ObjectView } from '../client/answers.ts';
-import { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from '../client/certificates.ts';
-import { openLive, openReport } from '../client/owner-view.ts';
-import { pick, type Session } from '../client/session.ts';
-import type { Description } from '../installation/description.ts';
-import { hasSystemCode, replaceFile } from '../installation/files.ts';
 import { installationExists, openInstallation } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
@@ -16,7 +23,7 @@ import { placeOf } from './print.ts';
 export function show(context: Context, object: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const view = await session.api.object(object);
-    const nameOf = namer(session.installation.description);
+    const nameOf = namer(session.contacts);
     const live = await liveOf(session, object);
     const events: (ObjectView['events'][number] & { readonly own: OwnerState | undefined })[] = [];
     for (const { report, ...event } of view.events) {
@@ -71,7 +78,7 @@ export function list(context: Context): Promise<void> {
 export function machines(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const views = await session.api.machines();
-    const nameOf = namer(session.installation.description);
+    const nameOf = namer(session.contacts);
     context.terminal.result(
       { machines: views.map((view) => ({ name: nameOf(view.machine), ...view })) },
       formatTable(
@@ -203,10 +210,10 @@ export function formatCertificate(summary: CertificateSummary): string {
 }
 
 /** Names of users and machines for their keys. */
-function namer({ users, machines }: Description): (key: string) => string {
+function namer({ users, machines }: Contacts): (key: string) => string {
   const names = new Map<string, string>([
     ...users.map(({ user, name }) => [user, name] as const),
-    ...machines.map(({ registration, name }) => [registration.machine, name] as const),
+    ...machines.map(({ machine, name }) => [machine, name] as const),
   ]);
   return (key) => names.get(key) ?? key;
 }

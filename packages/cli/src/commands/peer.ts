@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { MillraceError, wipe } from '@millrace/base';
+import { hasSystemCode, readBytes, writeSecret } from '@millrace/client/node';
 import { generateP256Key, keyName, type P256Key, p256Key } from '@millrace/identity';
 import type { MatrixParameters } from '@millrace/live-matrix';
 import {
@@ -18,7 +19,6 @@ import {
   sendToPeer,
   type Transferred,
 } from '@millrace/peer';
-import { hasSystemCode, readBytes, writeSecret } from '../installation/files.ts';
 import { ask } from '../output/ask.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatDuration } from '../output/format.ts';

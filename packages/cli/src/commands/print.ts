@@ -1,9 +1,16 @@
 import { MillraceError } from '@millrace/base';
+import {
+  type LicenceView,
+  type PrintLook,
+  type PrintOutcome,
+  pick,
+  requestPrint,
+  requireCompleted,
+  watchPrint,
+} from '@millrace/client';
 import type { OwnerState } from '@millrace/protocol';
-import type { LicenceView } from '../client/answers.ts';
-import { type PrintLook, type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '../client/print.ts';
-import { pick, type Session } from '../client/session.ts';
 import { findMachine } from '../installation/open.ts';
+import type { InstallationSession } from '../installation/session.ts';
 import { formatBytes, formatCount, formatDuration, formatFields } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
@@ -31,7 +38,7 @@ export function print(context: Context, options: PrintOptions): Promise<void> {
   });
 }
 
-function machineOf(session: Session, licence: LicenceView, name: string | undefined): string {
+function machineOf(session: InstallationSession, licence: LicenceView, name: string | undefined): string {
   if (name !== undefined) {
     return /^[0-9a-f]{32}$/.test(name)
       ? name
@@ -46,7 +53,7 @@ function machineOf(session: Session, licence: LicenceView, name: string | undefi
 
 /** Follows a print with a bar: layer, revision, hints a second, bytes on the wire and what they are of the design's. */
 export async function watchWithProgress(
-  session: Session,
+  session: InstallationSession,
   terminal: Terminal,
   print: string,
   label: string,

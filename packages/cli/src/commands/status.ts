@@ -1,7 +1,7 @@
 import { MillraceError, sleep, toMillraceError } from '@millrace/base';
-import type { StatusView } from '../client/answers.ts';
-import { openSession } from '../client/session.ts';
+import type { StatusView } from '@millrace/client';
 import { openInstallation, readAddresses } from '../installation/open.ts';
+import { openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatDuration, formatTable } from '../output/format.ts';
 import { format } from '../supervisor/children.ts';

@@ -1,7 +1,7 @@
 import { toMillraceError } from '@millrace/base';
-import { registerAll } from '../client/registration.ts';
-import { openSession } from '../client/session.ts';
+import { registerAll } from '@millrace/client';
 import { type Installation, openInstallation } from '../installation/open.ts';
+import { openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
 import { noProcesses, type Processes, supervisedProcesses } from '../rotation/processes.ts';

@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import { readRecord } from '../client/records.ts';
-import { openSession, type Session } from '../client/session.ts';
+
+import { readRecord } from '@millrace/client/node';
 import type { Context } from '../commands/context.ts';
 import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';
@@ -9,6 +9,7 @@ import { portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
 import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
+import { type InstallationSession, openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
 import { findSlicer } from '../slicing/find-slicer.ts';
@@ -135,11 +136,20 @@ async function startUnlessRunning(context: Context, installation: Installation):
   }
 }
 
-function sessionOf({ clock, random, signal }: Context, installation: Installation, user: string): Promise<Session> {
+function sessionOf(
+  { clock, random, signal }: Context,
+  installation: Installation,
+  user: string,
+): Promise<InstallationSession> {
   return openSession({ installation, user, clock, random, signal });
 }
 
-async function showJob(context: Context, owner: Session, operator: Session, subject: Subject): Promise<void> {
+async function showJob(
+  context: Context,
+  owner: InstallationSession,
+  operator: InstallationSession,
+  subject: Subject,
+): Promise<void> {
   const { terminal } = context;
   const [entry] = owner.installation.description.machines;
   if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');
@@ -215,7 +225,7 @@ async function showJob(context: Context, owner: Session, operator: Session, subj
 
 function summaryText(
   context: Context,
-  owner: Session,
+  owner: InstallationSession,
   design: string,
   licence: string,
   made: readonly MadeObject[],

@@ -3,17 +3,24 @@ import { createReadStream } from 'node:fs';
 import { copyFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { MillraceError, parse, sleep } from '@millrace/base';
+import {
+  type CertificateSummary,
+  checkCertificate,
+  type DesignView,
+  grantLicence,
+  type PrintOutcome,
+  requestPrint,
+  requireCompleted,
+  trustOf,
+  watchPrint,
+} from '@millrace/client';
+import { hasSystemCode, makeFolder, readJson, replaceFile } from '@millrace/client/node';
 import { usualDisclosures } from '@millrace/protocol';
 import { z } from 'zod';
-import type { DesignView } from '../client/answers.ts';
-import { type CertificateSummary, checkCertificate, trustOf } from '../client/certificates.ts';
-import { grantLicence } from '../client/licence.ts';
-import { type PrintOutcome, requestPrint, requireCompleted, watchPrint } from '../client/print.ts';
-import type { Session } from '../client/session.ts';
 import { addDesign } from '../commands/design.ts';
 import { watchWithProgress } from '../commands/print.ts';
-import { hasSystemCode, makeFolder, readJson, replaceFile } from '../installation/files.ts';
 import { machineFiles } from '../installation/layout.ts';
+import type { InstallationSession } from '../installation/session.ts';
 import type { Terminal } from '../output/terminal.ts';
 import type { SlicedModel } from '../slicing/model.ts';
 
@@ -40,8 +47,8 @@ export interface MadeObject {
 
 /** The parts of the main job, in order; each throws when what it shows does not hold. */
 export interface Job {
-  readonly owner: Session;
-  readonly operator: Session;
+  readonly owner: InstallationSession;
+  readonly operator: InstallationSession;
   readonly terminal: Terminal;
   readonly machine: { readonly name: string; readonly machine: string; readonly material: string };
   /** SHA-256 of the design. */
@@ -120,7 +127,7 @@ export async function proveObject(job: Job, outcome: PrintOutcome): Promise<Made
  * The virtual machine draws where its tool went when it is done, a moment after the last report: SVG first, then PNG.
  * @returns the path of the picture, PNG unless only the other comes
  */
-async function fetchPicture({ clock, signal }: Session, drawn: string, copy: string): Promise<string> {
+async function fetchPicture({ clock, signal }: InstallationSession, drawn: string, copy: string): Promise<string> {
   const end = clock.monotonic() + 60_000;
   while (!(await hasContent(`${drawn}.png`)) && clock.monotonic() < end) await sleep(200, signal);
   const kinds = ['.png', '.svg'];

@@ -1,6 +1,7 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
+import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from '@millrace/client/node';
 import {
   type Authority,
   createAuthority,
@@ -23,7 +24,6 @@ import {
   signDirectory,
 } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
-import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from './files.ts';
 import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
 import { signPermitKey } from './permit-key.ts';
 

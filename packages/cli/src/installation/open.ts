@@ -1,7 +1,9 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, MillraceError, systemClock, wipe } from '@millrace/base';
-import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
+import { findUser, type User } from '@millrace/client';
+import { readBytes, readJson, readJsonIfThere } from '@millrace/client/node';
+import { type MemorySigner, userKey } from '@millrace/identity';
 import {
   type Addresses,
   type Directory,
@@ -11,8 +13,7 @@ import {
   parseAddresses,
 } from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
-import { type Description, type MachineEntry, parseDescription, type UserEntry } from './description.ts';
-import { readBytes, readJson, readJsonIfThere } from './files.ts';
+import { type Description, type MachineEntry, parseDescription } from './description.ts';
 import { type Layout, layoutOf, userFiles } from './layout.ts';
 
 /** An installation as its users see it. */
@@ -53,20 +54,6 @@ export async function readAddresses(layout: Layout): Promise<Addresses> {
   return parseAddresses(json);
 }
 
-/** A user of this installation who acts: signs transactions, opens connections. */
-export interface User {
-  readonly name: string;
-  readonly entry: UserEntry;
-  readonly folder: string;
-  readonly signer: MemorySigner;
-  /** As it was in the folder when it was read last. */
-  readonly tls: TlsIdentity;
-  /** Reads the certificate again. */
-  refresh(): Promise<boolean>;
-  /** Wipes the keys. */
-  close(): void;
-}
-
 /** @throws {MillraceError} E_NOT_FOUND for a user that the installation does not have, E_CONFIG for a missing file. */
 export async function openUser(installation: Installation, name: string): Promise<User> {
   const entry = findUser(installation.description, name);
@@ -86,7 +73,6 @@ export async function openUser(installation: Installation, name: string): Promis
   });
   return {
     name: entry.name,
-    entry,
     folder,
     signer,
     get tls() {
@@ -98,16 +84,6 @@ export async function openUser(installation: Installation, name: string): Promis
       tls.close();
     },
   };
-}
-
-/** By name, or by the name of the key. @throws {MillraceError} E_NOT_FOUND */
-export function findUser(description: Description, name: string): UserEntry {
-  const entry = description.users.find((user) => user.name === name || user.user === name);
-  if (entry === undefined) {
-    const known = description.users.map((user) => user.name).join(', ');
-    throw new MillraceError('E_NOT_FOUND', `there is no user ${name}; there are ${known}`);
-  }
-  return entry;
 }
 
 /** By name, serial number or name of the key. @throws {MillraceError} E_NOT_FOUND */

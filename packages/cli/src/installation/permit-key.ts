@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { type Bytes, fromHex, type RandomSource, wipe } from '@millrace/base';
+import { readBytes } from '@millrace/client/node';
 import { userKey } from '@millrace/identity';
 import { signTransaction } from '@millrace/protocol';
-import { readBytes } from './files.ts';
 import { type Layout, userFiles } from './layout.ts';
 
 /** The administrator's word for control's permit key: whoever verifies a certificate rests on it. */

@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { MillraceError } from '@millrace/base';
+import { hasSystemCode } from '@millrace/client/node';
 import type { Sink } from '@millrace/peer';
-import { hasSystemCode } from '../installation/files.ts';
 
 const PIECE_BYTES = 1 << 18;
 

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toHex, wipe } from '@millrace/base';
+import { readBytes } from '@millrace/client/node';
 import { fingerprint, isIssuedBy, p256Key } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { type DirectoryDocument, MOST_ACCEPTED, type NodeRole } from '@millrace/protocol';
-import { readBytes } from '../installation/files.ts';
 import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { allPlaces, certificateOf, nodePlaces } from './places.ts';

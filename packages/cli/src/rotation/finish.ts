@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { type Clock, copyBytes, wipe } from '@millrace/base';
+import { readBytes, replaceFile } from '@millrace/client/node';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { logKeysOf, type NodeRole } from '@millrace/protocol';
-import { readBytes, replaceFile } from '../installation/files.ts';
 import { nodeFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { unaccepted } from './accept.ts';

@@ -1,5 +1,5 @@
 import { type Clock, MillraceError, sleep } from '@millrace/base';
-import { hasSystemCode } from '../installation/files.ts';
+import { hasSystemCode } from '@millrace/client/node';
 import type { RunPaths } from '../supervisor/run-paths.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
 

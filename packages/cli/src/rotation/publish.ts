@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, MillraceError, sleep } from '@millrace/base';
+import { readJson, replaceFile, toJsonFile } from '@millrace/client/node';
 import {
   type DirectoryDocument,
   directoryFiles,
@@ -9,7 +10,6 @@ import {
   signDirectory,
   verifyDirectory,
 } from '@millrace/protocol';
-import { readJson, replaceFile, toJsonFile } from '../installation/files.ts';
 import { type Installation, openUser } from '../installation/open.ts';
 import { machinePlaces, nodePlaces } from './places.ts';
 import type { Processes } from './processes.ts';

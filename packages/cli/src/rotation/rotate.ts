@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
+import { readBytes, replaceFile, writePublic } from '@millrace/client/node';
 import { type Authority, createAuthority, generateP256Key, openAuthority } from '@millrace/identity';
 import type { NodeRole } from '@millrace/protocol';
-import { readBytes, replaceFile, writePublic } from '../installation/files.ts';
 import { hostsOf } from '../installation/init.ts';
 import { nodeFiles, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';

@@ -1,8 +1,8 @@
 import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { wipe } from '@millrace/base';
+import { writePublic, writeSecret } from '@millrace/client/node';
 import type { TlsIdentity } from '@millrace/identity';
-import { writePublic, writeSecret } from '../installation/files.ts';
 
 // What takes the place of a key lies beside it, under its name with an ending, until the directory says that it counts.
 

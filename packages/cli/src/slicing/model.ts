@@ -1,8 +1,8 @@
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Bytes, copyBytes, MillraceError, toHex } from '@millrace/base';
+import { hasSystemCode, makeFolder } from '@millrace/client/node';
 import { sha256 } from '@millrace/protocol';
-import { hasSystemCode, makeFolder } from '../installation/files.ts';
 import { findSlicer } from './find-slicer.ts';
 
 const models = /\.(stl|3mf)$/i;

@@ -1,8 +1,7 @@
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { MillraceError, systemRandom, toHex } from '@millrace/base';
-import { hasSystemCode, makeFolder } from '../installation/files.ts';
-import { processIsAlive } from './alive.ts';
+import { hasSystemCode, makeFolder, processIsAlive } from '@millrace/client/node';
 
 /** Held while a supervisor runs. */
 export interface Lock {

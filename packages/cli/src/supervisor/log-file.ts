@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
-import { hasSystemCode } from '../installation/files.ts';
+import { hasSystemCode } from '@millrace/client/node';
 
 const DEFAULT_LIMIT = 8 * 1024 * 1024;
 

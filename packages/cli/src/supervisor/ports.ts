@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { MillraceError } from '@millrace/base';
+import { hasSystemCode } from '@millrace/client/node';
 import type { Address, Addresses } from '@millrace/protocol';
-import { hasSystemCode } from '../installation/files.ts';
 
 const HOST = '127.0.0.1';
 export const defaultPorts = { control: 7601, distribution: 7602 } as const;

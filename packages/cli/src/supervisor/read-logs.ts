@@ -1,7 +1,7 @@
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, sleep } from '@millrace/base';
-import { hasSystemCode } from '../installation/files.ts';
+import { hasSystemCode } from '@millrace/client/node';
 
 /** One line of a log, as it was written. */
 export type LogEntry = Readonly<Record<string, unknown>>;

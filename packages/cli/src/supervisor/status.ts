@@ -1,6 +1,6 @@
 import { parse } from '@millrace/base';
+import { readJsonIfThere } from '@millrace/client/node';
 import { z } from 'zod';
-import { readJsonIfThere } from '../installation/files.ts';
 import { lockHolder } from './lock.ts';
 import type { RunPaths } from './run-paths.ts';
 

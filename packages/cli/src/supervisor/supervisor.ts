@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@millrace/base';
-import { makeFolder, replaceFile, toJsonFile } from '../installation/files.ts';
+import { makeFolder, replaceFile, toJsonFile } from '@millrace/client/node';
 import { acquireLock, type Lock } from './lock.ts';
 import { openLogFile } from './log-file.ts';
 import { type BackOff, ManagedProcess, type ProcessSpec, type ProcessStatus } from './managed-process.ts';

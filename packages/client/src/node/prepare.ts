@@ -16,16 +16,18 @@ import {
   requireSize,
   sealPrivatePart,
 } from '@millrace/vault';
-import { hasSystemCode } from '../installation/files.ts';
-import { userFiles } from '../installation/layout.ts';
-import { processIsAlive } from '../supervisor/alive.ts';
-import { sealAttachment } from './attachments.ts';
+import { sealAttachment } from '../attachments.ts';
+import { withSecret } from '../secret.ts';
+import type { Session } from '../session.ts';
+import { processIsAlive } from './alive.ts';
+import { hasSystemCode } from './files.ts';
 import { findPrepared, type PreparedDesign, type PreparedState, sweepPreparations, writePrepared } from './prepared.ts';
-import { keepRecord, withSecret } from './records.ts';
-import type { Session } from './session.ts';
+import { keepRecord } from './records.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 const MAX_NAME = 200;
+/** Folder of a user in which prepared designs wait for their upload. */
+const UPLOADS = 'uploads';
 const gcodeNames = /\.(gcode|gco|g|nc|ngc|tap)$/i;
 
 export interface PrepareOptions {
@@ -59,7 +61,7 @@ export async function findEarlier(
   session: Session,
   source: PreparedState['source'],
 ): Promise<PreparedDesign | undefined> {
-  const uploads = join(session.user.folder, userFiles.uploads);
+  const uploads = join(session.user.folder, UPLOADS);
   await sweepPreparations(uploads, processIsAlive);
   return findPrepared(uploads, source);
 }
@@ -75,7 +77,7 @@ export async function prepareFile(
   options: PrepareOptions,
   progress: (done: number, total: number) => void,
 ): Promise<PreparedDesign> {
-  const uploads = join(session.user.folder, userFiles.uploads);
+  const uploads = join(session.user.folder, UPLOADS);
   const file = await openFile(path);
   try {
     const stats = await file.stat();
@@ -118,7 +120,7 @@ async function sealFile(
         const own: PrivatePart = { ...part, designSecret };
         return {
           times,
-          private: await withSecret(session, (secret) => sealPrivatePart(secret, own, random)),
+          private: await withSecret(session.user, (secret) => sealPrivatePart(secret, own, random)),
           ...(options.maintenance && { maintenance: options.maintenance }),
         };
       },

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, systemRandom } from '@millrace/base';
+import type { Installation } from '@millrace/cli';
 import { userKey } from '@millrace/identity';
 import { encodeManifest, type Manifest, readManifest, sealPrivatePart } from '@millrace/vault';
-import { SEALED_BYTES } from '../src/client/prepared.ts';
-import type { Installation } from '../src/installation/open.ts';
+import { SEALED_BYTES } from '../src/node/prepared.ts';
 
 export interface OwnedDesign {
   readonly design: string;

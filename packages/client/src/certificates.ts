@@ -2,10 +2,10 @@ import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { parseVerifierKey, type VerifiedCertificate, verifyCertificate } from '@millrace/ledger';
 import { type Directory, logKeysOf } from '@millrace/protocol';
-import { Documents } from '../certificate/documents.ts';
-import type { Trusted } from '../certificate/licence.ts';
-import { type ProvenObject, proveObject } from '../certificate/object.ts';
-import { type Verdict, verdictOf } from '../certificate/verdict.ts';
+import { Documents } from './certificate/documents.ts';
+import type { Trusted } from './certificate/licence.ts';
+import { type ProvenObject, proveObject } from './certificate/object.ts';
+import { type Verdict, verdictOf } from './certificate/verdict.ts';
 
 /** Whom to believe: the log by its key, and the owner or the installation's administrator by theirs. */
 export interface CertificateTrust {

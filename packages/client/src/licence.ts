@@ -9,10 +9,9 @@ import {
   usualDisclosures,
   verifyMachineRegistration,
 } from '@millrace/protocol';
-import { machineFromJson } from '../installation/description.ts';
-import { findUser } from '../installation/open.ts';
 import type { LicenceView, MachineView } from './answers.ts';
 import { sealAttachment } from './attachments.ts';
+import { findUser } from './contacts.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
 import type { Session } from './session.ts';
@@ -42,7 +41,7 @@ export interface LicenceTerms {
  *   administrator did not register
  */
 export async function grantLicence(session: Session, terms: LicenceTerms): Promise<string> {
-  const { api, directory, installation, clock, random, signer } = session;
+  const { api, directory, contacts, clock, random, signer } = session;
   const machines = await namedMachines(session, terms.machines);
   const design = await ownDesign(session, terms.design);
   const id = random(16);
@@ -75,7 +74,7 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
       // A node's clock may be behind the owner's.
       notBefore: Math.max(0, now - DAY_MS),
       notAfter: now + Math.ceil(terms.days * DAY_MS),
-      holder: fromHex(findUser(installation.description, terms.holder).publicKey),
+      holder: fromHex(findUser(contacts, terms.holder).publicKey),
       secretHash: sha256(sealed),
       telemetryKey: await sealingPoint(session),
       disclose: [...(terms.disclose ?? usualDisclosures)],
@@ -105,15 +104,13 @@ export async function resumeLicence(session: Session, view: LicenceView, objects
  * with the administrator's signature.
  */
 async function namedMachines(session: Session, names: readonly string[]): Promise<Machine[]> {
-  const { machines: known } = session.installation.description;
+  const { machines: known } = session.contacts;
   let listed: readonly MachineView[] | undefined;
   const found = new Map<string, Machine>();
   for (const name of names) {
-    const own = known.find((entry) =>
-      [entry.name, entry.registration.machine, entry.registration.serial].includes(name),
-    );
+    const own = known.find((entry) => [entry.name, entry.machine, entry.serial].includes(name));
     if (own !== undefined) {
-      const machine = machineFromJson(own.registration);
+      const machine = own.registration();
       found.set(machine.machine, machine);
       continue;
     }

@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { hexOf, MillraceError, parse, toHex, wipe } from '@millrace/base';
 import { openPrivatePart, type PrivatePart } from '@millrace/vault';
 import { z } from 'zod';
-import { makeFolder, readBytes, readJsonIfThere, replaceFile, toJsonFile } from '../installation/files.ts';
-import { userFiles } from '../installation/layout.ts';
-import type { DesignView } from './answers.ts';
-import type { Session } from './session.ts';
+import type { DesignView } from '../answers.ts';
+import { withSecret } from '../secret.ts';
+import type { Session } from '../session.ts';
+import { makeFolder, readJsonIfThere, replaceFile, toJsonFile } from './files.ts';
 
 // What the owner knows of its designs and the cloud does not: kept in the owner's folder, and in the private part of
 // each manifest, from which it comes back when the folder is lost.
@@ -70,19 +70,6 @@ function toRecord(
   };
 }
 
-/**
- * Runs `work` with the user's secret, from which the keys of private parts come.
- * @throws {MillraceError} E_CONFIG
- */
-export async function withSecret<T>({ user }: Pick<Session, 'user'>, work: (secret: Uint8Array) => T): Promise<T> {
-  const secret = await readBytes(join(user.folder, userFiles.key));
-  try {
-    return work(secret);
-  } finally {
-    wipe(secret);
-  }
-}
-
 /** The user's designs under the names that only the user knows. */
 export async function namedDesigns(session: Session): Promise<DesignView[]> {
   const named: DesignView[] = [];
@@ -96,7 +83,7 @@ export async function withName(session: Session, view: DesignView): Promise<Desi
   if (known !== undefined) return { ...view, name: known.name };
   try {
     const sealed = await session.api.privatePart(view.design);
-    const part = await withSecret(session, (secret) => openPrivatePart(secret, sealed));
+    const part = await withSecret(session.user, (secret) => openPrivatePart(secret, sealed));
     wipe(part.designSecret);
     return { ...view, name: (await keepRecord(session, view.design, part)).name };
   } catch (error) {

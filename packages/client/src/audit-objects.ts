@@ -1,9 +1,9 @@
 import { MillraceError, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { type CertifiedAccount, type LoggedEvent, linkOf } from '@millrace/ledger';
-import { Documents, prove, unfit } from '../certificate/documents.ts';
-import type { Trusted } from '../certificate/licence.ts';
-import { proveObject } from '../certificate/object.ts';
+import { Documents, prove, unfit } from './certificate/documents.ts';
+import type { Trusted } from './certificate/licence.ts';
+import { proveObject } from './certificate/object.ts';
 
 /**
  * Gathers, out of a whole log, the objects that were ordered under the licences of one owner, and verifies the documents

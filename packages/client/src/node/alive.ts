@@ -1,4 +1,4 @@
-import { hasSystemCode } from '../installation/files.ts';
+import { hasSystemCode } from './files.ts';
 
 /** Whether a process with this number exists; somebody else's counts too. */
 export function processIsAlive(pid: number): boolean {

@@ -3,8 +3,8 @@ import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
 import { leftFact, signTransaction } from '@millrace/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { OwnObjects } from '../src/client/audit-objects.ts';
-import { type CertificateTrust, checkCertificate } from '../src/client/certificates.ts';
+import { OwnObjects } from '../src/audit-objects.ts';
+import { type CertificateTrust, checkCertificate } from '../src/certificates.ts';
 import {
   alarm,
   type Changes,

@@ -14,8 +14,8 @@ import {
   tilePath,
 } from '@millrace/ledger';
 import { logKeysOf } from '@millrace/protocol';
-import { hasSystemCode, replaceFile } from '../installation/files.ts';
 import { OwnObjects } from './audit-objects.ts';
+import { hasSystemCode, replaceFile } from './node/files.ts';
 import type { Session } from './session.ts';
 
 const SEEN = 'ledger.checkpoint';

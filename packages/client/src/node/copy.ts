@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { makeFolder, readBytes, writeSecret } from '../installation/files.ts';
+import type { Session } from '../session.ts';
+import { makeFolder, readBytes, writeSecret } from './files.ts';
 import { type PreparedDesign, SEALED_BYTES } from './prepared.ts';
-import type { Session } from './session.ts';
 
 // The owner's offline copy of a design: its manifest and its sealed segments, as they were uploaded. Nothing in it opens
 // without the keys node: it is worth as much to a thief as the upload was, and the vault takes nothing else for a repair.

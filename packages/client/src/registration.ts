@@ -1,23 +1,21 @@
 import { fromHex, MillraceError } from '@millrace/base';
-import { machineFromJson } from '../installation/description.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 /**
- * Registers the installation's users and machines with the control node, as its administrator; what is registered
+ * Registers the users and machines that the administrator knows with the control node. What is registered
  * already stays as it is.
  */
 export async function registerAll(admin: Session): Promise<void> {
-  const { api, installation } = admin;
-  const { users, machines } = installation.description;
-  for (const { name, publicKey } of users) {
+  const { api, contacts } = admin;
+  for (const { name, publicKey } of contacts.users) {
     const transaction = await signNew(admin, { type: 'user.register', name, publicKey: fromHex(publicKey) });
     await passConflict(api.submit(transaction.bytes));
   }
   const registered = new Set((await api.machines()).map(({ machine }) => machine));
-  for (const { registration } of machines) {
-    if (registered.has(registration.machine)) continue;
-    const transaction = await signNew(admin, { type: 'machine.register', machine: machineFromJson(registration) });
+  for (const { machine, registration } of contacts.machines) {
+    if (registered.has(machine)) continue;
+    const transaction = await signNew(admin, { type: 'machine.register', machine: registration() });
     await passConflict(api.submit(transaction.bytes));
   }
 }

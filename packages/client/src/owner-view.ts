@@ -1,7 +1,8 @@
-import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
+import { type Bytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyId, keyName, ownerSealingKey, type P256Key } from '@millrace/identity';
 import { type OwnerState, openOwnerFacts, openOwnerState, verifyMachineDocument } from '@millrace/protocol';
 import type { ObjectView, PrintView } from './answers.ts';
+import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 
 // What machines seal to the owner of a design: control passes it on and cannot read it.
@@ -10,14 +11,11 @@ type Opener = Pick<Session, 'user' | 'directory'>;
 
 /** Runs `work` with the key to which machines seal; the caller's, who may or may not be the owner. */
 async function withSealingKey<T>({ user }: Opener, work: (key: P256Key) => Promise<T>): Promise<T> {
-  const secret = user.signer.exportSecret();
-  let key: P256Key | undefined;
+  const key = await withSecret(user, ownerSealingKey);
   try {
-    key = ownerSealingKey(secret);
     return await work(key);
   } finally {
-    wipe(secret);
-    key?.close();
+    key.close();
   }
 }
 

@@ -2,15 +2,17 @@ import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bytes, concatBytes, systemClock, systemRandom, utf8 } from '@millrace/base';
+import type { Installation } from '@millrace/cli';
+import { openSession, openUser } from '@millrace/cli';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { prepareFile } from '../src/client/prepare.ts';
-import type { PreparedDesign } from '../src/client/prepared.ts';
-import { readRecord, recordFolder, withName, withSecret } from '../src/client/records.ts';
-import { openSession, type Session } from '../src/client/session.ts';
-import { makeFolder, replaceFile } from '../src/installation/files.ts';
-import type { Installation } from '../src/installation/open.ts';
+import { makeFolder, replaceFile } from '../src/node/files.ts';
+import { prepareFile } from '../src/node/prepare.ts';
+import type { PreparedDesign } from '../src/node/prepared.ts';
+import { readRecord, recordFolder, withName } from '../src/node/records.ts';
+import { withSecret } from '../src/secret.ts';
+import type { Session } from '../src/session.ts';
 import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from './helpers.ts';
 
 const sample = fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url));
@@ -38,7 +40,7 @@ async function open(prepared: PreparedDesign): Promise<Bytes> {
   const manifest = readManifest(await prepared.manifest());
   const info = contentKeysInfo(prepared.state.design, owner.signer.publicKey);
   const ceks = await openFromBox(box, info, await prepared.keys());
-  const { designSecret } = await withSecret(owner, (secret) =>
+  const { designSecret } = await withSecret(owner.user, (secret) =>
     openPrivatePart(secret, manifest.private ?? new Uint8Array()),
   );
   const file = await prepared.openSegments();
@@ -79,7 +81,7 @@ describe('a G-code file', () => {
       expect(Buffer.from(bytes).includes(text), text).toBe(false);
     const manifest = readManifest(bytes);
     const sealed = manifest.private ?? new Uint8Array();
-    const part = await withSecret(owner, (secret) => openPrivatePart(secret, sealed));
+    const part = await withSecret(owner.user, (secret) => openPrivatePart(secret, sealed));
     expect(part).toMatchObject({ name: 'secret impeller', nonce: manifest.nonce, material: { name: 'PETG' } });
     expect(part.box?.slice(0, 3)).toEqual([5_000, 4_000, 280]);
     // The slicer leaves heating and homing out, 101 s.
@@ -87,10 +89,11 @@ describe('a G-code file', () => {
     expect(Math.abs((part.time.model - 101_000) / 2_797_000 - 1)).toBeLessThan(0.05);
     expect(part.thumbnail?.subarray(1, 4)).toEqual(utf8('PNG'));
     expect(part.thumbnail?.length).toBeLessThanOrEqual(32_768);
-    const operator = await withSecret(
-      { user: { ...owner.user, folder: installation.layout.user('operator') } },
-      (secret) => codeOf(Promise.resolve().then(() => openPrivatePart(secret, sealed))),
+    const other = await openUser(installation, 'operator');
+    const operator = await withSecret(other, (secret) =>
+      codeOf(Promise.resolve().then(() => openPrivatePart(secret, sealed))),
     );
+    other.close();
     expect(operator).toBe('E_SEAL');
 
     // On this computer the owner's record says it, elsewhere the private part that control kept.

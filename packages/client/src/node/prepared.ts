@@ -10,7 +10,7 @@ import {
   toJsonFile,
   writePublic,
   writeSecret,
-} from '../installation/files.ts';
+} from './files.ts';
 
 /** Bytes of a sealed segment (design, section 2). */
 export const SEALED_BYTES = 16_386;

@@ -1,7 +1,7 @@
 import { type Bytes, type Clock, MillraceError, parse, toBase64 } from '@millrace/base';
+import type { TlsIdentity } from '@millrace/identity';
 import { type Addresses, createHttpClient, type Directory, type HttpClient, tlsTo } from '@millrace/protocol';
 import { z } from 'zod';
-import type { User } from '../installation/open.ts';
 import {
   type CheckView,
   checkAnswer,
@@ -69,7 +69,8 @@ export interface Api {
 export interface ApiOptions {
   readonly directory: Directory;
   readonly addresses: Addresses;
-  readonly user: User;
+  /** The certificate to connect with, as it is now. */
+  readonly user: { readonly tls: TlsIdentity };
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** How long reads and uploads go on asking while a node is away. */

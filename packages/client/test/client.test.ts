@@ -1,27 +1,28 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
+import type { Installation } from '@millrace/cli';
+import { openSession } from '@millrace/cli';
 import { contentKeysInfo, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { objectAnswer } from '../src/client/answers.ts';
-import { auditLedger } from '../src/client/audit.ts';
-import { checkCertificate, trustOf } from '../src/client/certificates.ts';
-import { grantLicence } from '../src/client/licence.ts';
-import { openReport } from '../src/client/owner-view.ts';
+import { objectAnswer } from '../src/answers.ts';
+import { auditLedger } from '../src/audit.ts';
+import { checkCertificate, trustOf } from '../src/certificates.ts';
+import { grantLicence } from '../src/licence.ts';
 import {
   findPrepared,
   type PreparedDesign,
   SEALED_BYTES,
   sweepPreparations,
   writePrepared,
-} from '../src/client/prepared.ts';
-import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint } from '../src/client/print.ts';
-import { registerAll } from '../src/client/registration.ts';
-import { openSession, pick, type Session } from '../src/client/session.ts';
-import { signNew } from '../src/client/transactions.ts';
-import { storeDesign } from '../src/client/upload.ts';
-import { machineFromJson } from '../src/installation/description.ts';
-import type { Installation } from '../src/installation/open.ts';
+} from '../src/node/prepared.ts';
+import { openReport } from '../src/owner-view.ts';
+import { pick } from '../src/pick.ts';
+import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint } from '../src/print.ts';
+import { registerAll } from '../src/registration.ts';
+import type { Session } from '../src/session.ts';
+import { signNew } from '../src/transactions.ts';
+import { storeDesign } from '../src/upload.ts';
 import { FakeCloud } from './fake-cloud.ts';
 import { codeOf, testInstallation } from './helpers.ts';
 import { ownedDesign } from './owned-design.ts';
@@ -182,7 +183,8 @@ describe('licence and print', () => {
 
   it('names the machine as it is registered, and seals a fresh secret to the keys node', async () => {
     const first = await licensed();
-    const second = await grantLicence(await as('owner'), {
+    const owner = await as('owner');
+    const second = await grantLicence(owner, {
       design,
       objects: 1,
       machines: ['virtual-1'],
@@ -191,11 +193,9 @@ describe('licence and print', () => {
       holder: 'operator',
     });
     const licence = cloud.licences.get(first);
-    const own = installation.description.machines[0]?.registration;
+    const own = owner.contacts.machines[0]?.registration();
     if (own === undefined || licence === undefined) throw new Error('nothing was licensed');
-    expect(toHex(licence.body.machines[0]?.registration ?? new Uint8Array())).toBe(
-      toHex(registrationHash(machineFromJson(own))),
-    );
+    expect(toHex(licence.body.machines[0]?.registration ?? new Uint8Array())).toBe(toHex(registrationHash(own)));
     expect(licence.secret).toHaveLength(32);
     expect(licence.secret).not.toEqual(cloud.licences.get(second)?.secret);
   });

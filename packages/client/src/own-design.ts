@@ -1,7 +1,7 @@
 import { type Bytes, equalBytes, fromBase64, MillraceError } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import { type NamedCore, openPrivatePart, readCore } from '@millrace/vault';
-import { withSecret } from './records.ts';
+import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 
 /**
@@ -32,7 +32,7 @@ export async function ownDesignSecret(session: Session, { designId, privateHash,
       data: { design: designId },
     });
   if (privateHash === undefined || !equalBytes(sha256(sealed), privateHash)) throw other();
-  const part = await withSecret(session, (secret) => openPrivatePart(secret, sealed));
+  const part = await withSecret(session.user, (secret) => openPrivatePart(secret, sealed));
   if (!equalBytes(part.nonce, nonce)) throw other();
   return part.designSecret;
 }

@@ -1,15 +1,16 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, systemClock, systemRandom, utf8 } from '@millrace/base';
+import type { Installation } from '@millrace/cli';
+import { openSession } from '@millrace/cli';
+import { nodeFiles } from '@millrace/cloud';
 import { p256Key } from '@millrace/identity';
 import { contentKeysInfo, openFromBox, sealToBox, signBoxKey } from '@millrace/protocol';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { sealAttachment } from '../src/client/attachments.ts';
-import { SEALED_BYTES, writePrepared } from '../src/client/prepared.ts';
-import { openSession, type Session } from '../src/client/session.ts';
-import { storeDesign } from '../src/client/upload.ts';
-import { nodeFiles } from '../src/installation/layout.ts';
-import type { Installation } from '../src/installation/open.ts';
+import { sealAttachment } from '../src/attachments.ts';
+import { SEALED_BYTES, writePrepared } from '../src/node/prepared.ts';
+import type { Session } from '../src/session.ts';
+import { storeDesign } from '../src/upload.ts';
 import { FakeCloud } from './fake-cloud.ts';
 import { codeOf, keysBox, testInstallation } from './helpers.ts';
 

@@ -13,6 +13,7 @@ import {
   toHex,
   toMillraceError,
 } from '@millrace/base';
+import type { Installation } from '@millrace/cli';
 import { keyName, type P256Key, p256Key, partyOf } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
 import {
@@ -37,8 +38,7 @@ import {
 } from '@millrace/protocol';
 import { MemoryStore } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
-import { makeFolder, replaceFile, toJsonFile } from '../src/installation/files.ts';
-import type { Installation } from '../src/installation/open.ts';
+import { makeFolder, replaceFile, toJsonFile } from '../src/node/files.ts';
 import { type KeysBox, keysBox } from './helpers.ts';
 
 interface Request {

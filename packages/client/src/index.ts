@@ -1,0 +1,23 @@
+export * from './answers.ts';
+export { type Api, type ApiOptions, type Attachments, createApi } from './api.ts';
+export { sealAttachment } from './attachments.ts';
+export { type AuditResult, auditLedger } from './audit.ts';
+export { checkVault, deleteDesign, repairDesign, setMaintenance } from './care.ts';
+export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
+export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
+export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
+export { ownDesign, ownDesignSecret } from './own-design.ts';
+export { openLive, openReport } from './owner-view.ts';
+export { pick } from './pick.ts';
+export {
+  type PrintFacts,
+  type PrintLook,
+  type PrintOutcome,
+  requestPrint,
+  requireCompleted,
+  watchPrint,
+} from './print.ts';
+export { registerAll } from './registration.ts';
+export { createSession, type Session, type SessionOptions, type User } from './session.ts';
+export { type SignedTransaction, type SigningContext, signNew } from './transactions.ts';
+export { type StoreProgress, type StoreStep, storeDesign } from './upload.ts';
