@@ -3,6 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
+const WIDTH = 120;
+
 const exits = {
   0: 'it held',
   1: 'a fault in Millrace itself',
@@ -17,9 +19,8 @@ const exits = {
 
 /** The page, from the table of codes. */
 export function errorsPage(errorCodes) {
-  const rows = Object.entries(errorCodes).map(
-    ([code, { http, exit, retryable, meaning, remedy }]) =>
-      `| \`${code}\` | ${http} | ${exit} | ${retryable ? 'yes' : 'no'} | ${meaning} | ${remedy} |`,
+  const entries = Object.entries(errorCodes).flatMap(([code, { http, exit, retryable, meaning, remedy }]) =>
+    wrap(`- **\`${code}\`** (HTTP ${http}, exit ${exit}${retryable ? ', retryable' : ''}): ${meaning} *${remedy}*`),
   );
   return [
     '# Errors',
@@ -29,9 +30,9 @@ export function errorsPage(errorCodes) {
     '',
     'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test keeps it in step.',
     '',
-    '| code | HTTP | exit | retry | meaning | what to do |',
-    '|---|---|---|---|---|---|',
-    ...rows,
+    'Each entry gives the meaning and, in italics, what to do.',
+    '',
+    ...entries,
     '',
     '## Exit codes',
     '',
@@ -40,6 +41,17 @@ export function errorsPage(errorCodes) {
     ...Object.entries(exits).map(([exit, meaning]) => `| ${exit} | ${meaning} |`),
     '',
   ].join('\n');
+}
+
+/** A list item in lines of at most 120 characters. */
+function wrap(item) {
+  const lines = [''];
+  for (const word of item.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line.length + 1 + word.length > WIDTH) lines.push(`  ${word}`);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
