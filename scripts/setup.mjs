@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const marker = join(root, 'node_modules', '.millrace-setup');
-const LEAST_NODE = [20, 19];
+const MIN_NODE = [20, 19];
 
 /** Everything that is said goes to standard error, so that callers keep standard output for their result. */
 const say = (text) => process.stderr.write(`${text}\n`);
@@ -27,8 +27,8 @@ function fail(what, remedy) {
 
 function requireNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  if (major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1])) return;
-  fail(`Node ${process.versions.node} is too old`, `Use Node ${LEAST_NODE.join('.')} or newer (24 is recommended).`);
+  if (major > MIN_NODE[0] || (major === MIN_NODE[0] && minor >= MIN_NODE[1])) return;
+  fail(`Node ${process.versions.node} is too old`, `Use Node ${MIN_NODE.join('.')} or newer (24 is recommended).`);
 }
 
 function install() {

@@ -31,7 +31,7 @@ afterEach(async () => {
 
 /** An installation in which some processes believe that it is so many seconds later. */
 function worldWith(off: Partial<Record<ProcessName, number>>): Promise<World> {
-  const surroundings = Object.fromEntries(
+  const environment = Object.fromEntries(
     Object.entries(off).map(([name, seconds]) => [
       name,
       {
@@ -45,7 +45,7 @@ function worldWith(off: Partial<Record<ProcessName, number>>): Promise<World> {
       },
     ]),
   );
-  return createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, surroundings });
+  return createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, environment });
 }
 
 /** What a process writes into its log is dated by its own clock. */

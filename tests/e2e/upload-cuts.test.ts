@@ -15,7 +15,7 @@ const SEGMENTS = 8;
 /** More than all that one upload sends, handshakes included. */
 const BYTES = 260_000;
 /** Cuts in one upload: with 8 connections at a time, attempts that are patient enough for all of them. */
-const MOST_CUTS = 10;
+const MAX_CUTS = 10;
 
 let world: World;
 let owner: Session;
@@ -80,7 +80,7 @@ async function createCutter(target: Address, after: readonly number[]): Promise<
   };
 }
 
-const cuts = fc.array(fc.integer({ min: 1, max: BYTES / 4 }), { minLength: 1, maxLength: MOST_CUTS });
+const cuts = fc.array(fc.integer({ min: 1, max: BYTES / 4 }), { minLength: 1, maxLength: MAX_CUTS });
 
 it('an upload that is cut at any byte, again and again, ends as one sound design', { timeout: 600_000 }, async () => {
   const before = (await owner.api.designs()).length;

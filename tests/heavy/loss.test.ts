@@ -94,7 +94,7 @@ describe.concurrent('the link to the machine', () => {
           count: true,
           // A buffer like that of a real machine: what is ahead is what the agent holds.
           machine: { factor: await factorFor(design, SECONDS), stallMs: 5_000, driver: { bufferBytes: 2_048 } },
-          surroundings: { machine: { env: { TMPDIR: temporary } } },
+          environment: { machine: { env: { TMPDIR: temporary } } },
         },
         design,
         { name: `${network}.gcode`, kind: 'gcode' },
@@ -184,8 +184,8 @@ describe.concurrent('a link on which packets are late, lost and out of order', (
     'by the kernel, 100 ms ± 50 ms each way, 3 % lost, some reordered: the machine is fed, byte for byte',
     async () => {
       if (typeof bad === 'string') throw new Error(bad);
-      const surroundings = { machine: { within: bad.within } };
-      const begun = await begin({ count: true, proxy: { host: bad.host }, machine, surroundings }, design, {
+      const environment = { machine: { within: bad.within } };
+      const begun = await begin({ count: true, proxy: { host: bad.host }, machine, environment }, design, {
         name: 'lost.bin',
         ...how,
       });

@@ -116,11 +116,11 @@ it.runIf(enough)(
     for (const name of [...processNames, 'client']) {
       const grown = peaks(much, name) - peaks(little, name);
       expect(peaks(much, name)).toBeGreaterThan(0);
-      expect(grown, `${name}: its own memory grew by ${grown} MB`).toBeLessThan(MOST_GROWN);
+      expect(grown, `${name}: its own memory grew by ${grown} MB`).toBeLessThan(MAX_GROWN);
     }
   },
   4 * HOUR,
 );
 
 /** MB: a tenth of the larger file; what is kept a segment, and the collector's slack. */
-const MOST_GROWN = 110;
+const MAX_GROWN = 110;

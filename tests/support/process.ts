@@ -11,7 +11,7 @@ process.once('exit', () => {
 const START_MS = 60_000;
 
 /** What a process runs in. */
-export interface Surroundings {
+export interface ProcessEnvironment {
   /** A command, and its arguments, that runs the one that follows in its own process: `ip netns exec NAME`. */
   readonly within?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
@@ -30,12 +30,12 @@ export class Managed {
   /** It has said that it serves. */
   #ready = false;
 
-  /** @param surroundings what the process runs in: a command that runs it, and its environment beside this process's own */
-  constructor(spec: ProcessSpec, logFile: string, surroundings: Surroundings = {}) {
+  /** @param environment what the process runs in: a command that runs it, and its environment beside this process's own */
+  constructor(spec: ProcessSpec, logFile: string, environment: ProcessEnvironment = {}) {
     const { name, entry, args, node = [] } = spec;
     this.name = name;
     this.logFile = logFile;
-    const { within = [], env = {} } = surroundings;
+    const { within = [], env = {} } = environment;
     const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
     this.#command = [first as string, ...rest];
     // Tests look into processes through /proc: anybody but root may not, where the agent and the keys node forbid it.

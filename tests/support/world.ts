@@ -12,7 +12,7 @@ import { openSession } from '../../packages/cli/src/installation/session.ts';
 import { builtEntries, machineProcess, nodeProcess } from '../../packages/cli/src/supervisor/children.ts';
 import { chooseAddresses } from '../../packages/cli/src/supervisor/ports.ts';
 import { type Answer, type CallOptions, call } from './http.ts';
-import { Managed, type Surroundings } from './process.ts';
+import { Managed, type ProcessEnvironment } from './process.ts';
 import { Recorder, type Recording } from './recorder.ts';
 import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance } from './settings.ts';
 import { type CountingProxy, createCountingProxy, type ProxyOptions } from './wire.ts';
@@ -29,7 +29,7 @@ export interface WorldOptions {
   /** Puts proxies with the TLS keys into every link to control and distribution. */
   readonly record?: boolean;
   /** What processes run in. */
-  readonly surroundings?: Partial<Record<ProcessName, Surroundings>>;
+  readonly environment?: Partial<Record<ProcessName, ProcessEnvironment>>;
   /** How the machine's proxy is, when it is counted. */
   readonly proxy?: ProxyOptions;
   /** Puts a proxy that counts bytes between the machine and distribution. */
@@ -94,7 +94,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
     distribution: recorders?.distribution.address ?? addresses.distribution,
   };
   const wire = options.count ? closer.add(await createCountingProxy(reached.distribution, options.proxy)) : undefined;
-  const processes = makeProcesses(installation, addresses, reached, wire, options.surroundings);
+  const processes = makeProcesses(installation, addresses, reached, wire, options.environment);
   closer.add({
     close: async () => {
       await Promise.all(processNames.map((name) => processes[name].kill()));
@@ -147,7 +147,7 @@ function makeProcesses(
   own: Addresses,
   reached: Addresses,
   wire: CountingProxy | undefined,
-  surroundings: WorldOptions['surroundings'] = {},
+  environment: WorldOptions['environment'] = {},
 ): Record<ProcessName, Managed> {
   // A passive node listens at its own address and reaches the other one as everybody does.
   const addressesOf = (role: NodeRole): Addresses => ({
@@ -162,7 +162,7 @@ function makeProcesses(
             distribution: wire?.address ?? reached.distribution,
           })
         : nodeProcess(builtEntries, layout, name, addressesOf(name));
-    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), surroundings[name]);
+    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), environment[name]);
   };
   return {
     control: managed('control'),

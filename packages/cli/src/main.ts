@@ -36,7 +36,7 @@ const code = await run(argv.slice(2), {
   sample: fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url)),
   profile: fileURLToPath(new URL('../../../samples/impeller.ini', import.meta.url)),
   signal: stop.signal,
-  onInsist: (action) => {
+  onSecondInterrupt: (action) => {
     insist = () => {
       action();
       return process.exit(130);

@@ -1,6 +1,6 @@
 import { MillraceError, toMillraceError } from '@millrace/base';
 import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
-import { type CommonOptions, type Context, createContext, type Surroundings } from './commands/context.ts';
+import { type CommonOptions, type Context, createContext, type Io } from './commands/context.ts';
 import { createTerminal } from './output/terminal.ts';
 
 export const VERSION = '0.1.0';
@@ -17,11 +17,11 @@ type Action = (context: Context, args: readonly string[], options: never) => Pro
  * is shown.
  * @param argv without the program and the script
  */
-export async function run(argv: readonly string[], surroundings: Surroundings): Promise<number> {
-  const { stdout, stderr, signal } = surroundings;
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const { stdout, stderr, signal } = io;
   const json = argv.includes('--json');
   let exit = 0;
-  const program = createProgram(surroundings, (code) => {
+  const program = createProgram(io, (code) => {
     exit = code;
   });
   try {
@@ -45,8 +45,8 @@ function usageError(error: CommanderError): MillraceError {
   return new MillraceError('E_INPUT', error.code === 'commander.help' ? 'a command is missing: see --help' : message);
 }
 
-export function createProgram(surroundings: Surroundings, exited: (code: number) => void): Command {
-  const { stdout, stderr } = surroundings;
+export function createProgram(io: Io, exited: (code: number) => void): Command {
+  const { stdout, stderr } = io;
   const program = new Command('millrace')
     .description('Secure remote manufacturing: N parts of a design on a machine that somebody else owns.')
     .version(VERSION);
@@ -59,7 +59,7 @@ export function createProgram(surroundings: Surroundings, exited: (code: number)
       .addOption(new Option('--user <name>', 'act as this user of the installation'));
     command.action(async (...given: unknown[]) => {
       const values = command.opts<CommonOptions>();
-      const code = await action(createContext(surroundings, values), given.slice(0, -2) as string[], values as never);
+      const code = await action(createContext(io, values), given.slice(0, -2) as string[], values as never);
       exited(typeof code === 'number' ? code : 0);
     });
     return command;

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { systemClock, systemRandom } from '@millrace/base';
-import type { Surroundings } from '../src/commands/context.ts';
+import type { Io } from '../src/commands/context.ts';
 import { run } from '../src/program.ts';
 
 export { codeOf, temporaryFolder, testInstallation } from '../../client/test/helpers.ts';
@@ -12,7 +12,7 @@ export interface CliResult {
 }
 
 /** Runs a command line in this process, with what it writes collected. */
-export async function cli(argv: readonly string[], changes: Partial<Surroundings> = {}): Promise<CliResult> {
+export async function cli(argv: readonly string[], changes: Partial<Io> = {}): Promise<CliResult> {
   let stdout = '';
   let stderr = '';
   const exit = await run(argv, {
@@ -26,7 +26,7 @@ export async function cli(argv: readonly string[], changes: Partial<Surroundings
     sample: '/nowhere',
     profile: '/nowhere',
     signal: new AbortController().signal,
-    onInsist: () => undefined,
+    onSecondInterrupt: () => undefined,
     ...changes,
   });
   return { exit, stdout, stderr };

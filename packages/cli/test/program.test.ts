@@ -46,7 +46,7 @@ function allCommands(): string[][] {
       sample: '',
       profile: '',
       signal: new AbortController().signal,
-      onInsist: () => undefined,
+      onSecondInterrupt: () => undefined,
     },
     () => undefined,
   );

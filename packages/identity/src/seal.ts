@@ -104,13 +104,13 @@ export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sea
 }
 
 /** One direction of a session: messages are sealed in order and open only in that order. */
-export interface SealingContext {
+export interface HpkeSender {
   /** Encapsulated key, 65 bytes, for the recipient. */
   readonly enc: Bytes;
   seal(plaintext: Uint8Array, associated: Uint8Array): Promise<Bytes>;
 }
 
-export interface OpeningContext {
+export interface HpkeRecipient {
   /** @throws {MillraceError} E_SEAL */
   open(sealed: Uint8Array, associated: Uint8Array): Promise<Bytes>;
 }
@@ -122,12 +122,12 @@ export interface PreShared {
 }
 
 /** @param sender proves who seals: the recipient names the same key, or nothing opens */
-export async function createSealingContext(
+export async function createHpkeSender(
   recipient: Uint8Array,
   info: Uint8Array,
   psk: PreShared,
   sender: P256Key,
-): Promise<SealingContext> {
+): Promise<HpkeSender> {
   const context = await suite.createSenderContext({
     recipientPublicKey: await importPublic(recipient),
     senderKey: await importPair(sender),
@@ -145,13 +145,13 @@ export async function createSealingContext(
  * @param sender the only key from which messages open
  * @throws {MillraceError} E_SEAL when `enc` is no point on the curve
  */
-export async function createOpeningContext(
+export async function createHpkeRecipient(
   recipient: P256Key,
   enc: Uint8Array,
   info: Uint8Array,
   psk: PreShared,
   sender: Uint8Array,
-): Promise<OpeningContext> {
+): Promise<HpkeRecipient> {
   try {
     const context = await suite.createRecipientContext({
       recipientKey: await importPair(recipient),

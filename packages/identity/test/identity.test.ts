@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   createAuthority,
-  createOpeningContext,
-  createSealingContext,
+  createHpkeRecipient,
+  createHpkeSender,
   fingerprint,
   generateP256Key,
   generateUserKey,
@@ -115,9 +115,9 @@ describe('sealing', () => {
   it('keeps the order of a session, and its sender', async () => {
     const [recipient, node, other] = [generateP256Key(), generateP256Key(), generateP256Key()];
     const psk = { id: utf8('id'), key: new Uint8Array(32).fill(7) };
-    const sender = await createSealingContext(recipient.publicKey, context, psk, node);
-    const receiver = await createOpeningContext(recipient, sender.enc, context, psk, node.publicKey);
-    const stranger = await createOpeningContext(recipient, sender.enc, context, psk, other.publicKey);
+    const sender = await createHpkeSender(recipient.publicKey, context, psk, node);
+    const receiver = await createHpkeRecipient(recipient, sender.enc, context, psk, node.publicKey);
+    const stranger = await createHpkeRecipient(recipient, sender.enc, context, psk, other.publicKey);
     const first = await sender.seal(utf8('1'), utf8('a'));
     const second = await sender.seal(utf8('2'), utf8('b'));
     expect(await codeOf(() => receiver.open(second, utf8('b')))).toBe('E_SEAL');
@@ -125,7 +125,7 @@ describe('sealing', () => {
     expect(await receiver.open(second, utf8('b'))).toEqual(utf8('2'));
     expect(await codeOf(() => stranger.open(first, utf8('a')))).toBe('E_SEAL');
     const unlike = { ...psk, key: new Uint8Array(32) };
-    const wrong = await createOpeningContext(recipient, sender.enc, context, unlike, node.publicKey);
+    const wrong = await createHpkeRecipient(recipient, sender.enc, context, unlike, node.publicKey);
     expect(await codeOf(() => wrong.open(first, utf8('a')))).toBe('E_SEAL');
   });
 

@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes, fromHex, Serial, silentLogger, toHex, u32be } from '@millrace/base';
-import { generateP256Key, type OpeningContext, type TlsIdentity } from '@millrace/identity';
+import { generateP256Key, type HpkeRecipient, type TlsIdentity } from '@millrace/identity';
 import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
 import {
   acceptSession,
@@ -58,7 +58,7 @@ export interface MachineParts {
 
 interface Session {
   readonly parameters: StreamParameters;
-  readonly context: OpeningContext;
+  readonly context: HpkeRecipient;
   /** Makes every frame again, for comparison: it has the session's secrets and knows the cells. */
   readonly mirror: Sender;
   readonly reverse: Sender;

@@ -6,8 +6,8 @@ import {
   createEngine,
   type HashEngine,
   type HashKey,
+  type HintTable,
   parityBytes,
-  type Table,
   type TableOrder,
   tableParts,
   wipeTable,
@@ -111,7 +111,7 @@ function holds(block: Block, truth: Uint32Array, out: Uint32Array): boolean {
   return true;
 }
 
-function buildTable(engine: HashEngine, order: TableOrder, key: HashKey): Table {
+function buildTable(engine: HashEngine, order: TableOrder, key: HashKey): HintTable {
   const table = allocateTable(order);
   const build = { table, ...allocateScratch(order) };
   engine.partition(key, build, 0, 2 ** order);

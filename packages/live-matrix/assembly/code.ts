@@ -60,13 +60,13 @@ function sum(to: usize, a: usize, b: usize): void {
 }
 
 /** Adds the columns of the bits that are set in `value` to `to`. */
-function addColumns(to: usize, place: u32, segmentBits: u32, value: u32): void {
-  const from = COLUMNS + ((<usize>(place * segmentBits)) << 6);
+function addColumns(to: usize, place: u32, symbolBits: u32, value: u32): void {
+  const from = COLUMNS + ((<usize>(place * symbolBits)) << 6);
   for (let rest = value; rest != 0; rest &= rest - 1) add(to, from + ((<usize>ctz<u32>(rest)) << 6));
 }
 
 /** Parity of `blocks` blocks (at most 32), to SUMS_OUT. */
-export function parity(blocks: u32, segmentBits: u32): void {
+export function parity(blocks: u32, symbolBits: u32): void {
   memory.fill(SUMS_OUT, 0, (<usize>blocks) << 6);
   let places: u32 = 0;
   for (let block: u32 = 0; block < blocks; block++) {
@@ -77,15 +77,15 @@ export function parity(blocks: u32, segmentBits: u32): void {
       const size = load<u32>(SIZES + ((<usize>block) << 2));
       for (let place: u32 = 0; place < size; place++) {
         const value = load<u32>(VALUES + <usize>block * VALUES_STRIDE + ((<usize>place) << 2));
-        addColumns(SUMS_OUT + ((<usize>block) << 6), place, segmentBits, value);
+        addColumns(SUMS_OUT + ((<usize>block) << 6), place, symbolBits, value);
       }
     }
     return;
   }
   // All blocks use the same columns: the 16 sums of every four are computed once (method of the four Russians).
   for (let place: u32 = 0; place < places; place++) {
-    for (let nibble: u32 = 0; nibble < segmentBits >> 2; nibble++) {
-      const from = COLUMNS + ((<usize>(place * segmentBits + (nibble << 2))) << 6);
+    for (let nibble: u32 = 0; nibble < symbolBits >> 2; nibble++) {
+      const from = COLUMNS + ((<usize>(place * symbolBits + (nibble << 2))) << 6);
       const to = NIBBLES + ((<usize>nibble) << 10);
       for (let i: usize = 0; i < 64; i += 8) store<u64>(to + i, 0);
       for (let i: u32 = 1; i < 16; i++) {
@@ -210,7 +210,7 @@ function readPivots(row: usize, count: u32): u32 {
  * Solves one block of `hints` hints: see native/code.inc.h for the method.
  * @returns 1 when there is exactly one solution, which is then at SOLVED
  */
-export function solve(hints: u32, segmentBits: u32, parityBytes: u32): u32 {
+export function solve(hints: u32, symbolBits: u32, parityBytes: u32): u32 {
   const most = parityBytes << 3;
   let n: u32 = 0;
   for (let place: u32 = 0; place < hints; place++) {
@@ -219,12 +219,12 @@ export function solve(hints: u32, segmentBits: u32, parityBytes: u32): u32 {
     if (start >= end || end - start > most - n + 1) return 0;
     const assumed = load<u32>(CANDIDATES + ((<usize>start) << 2));
     store<u32>(SOLVED + ((<usize>place) << 2), assumed);
-    addColumns(PARITY, place, segmentBits, assumed);
+    addColumns(PARITY, place, symbolBits, assumed);
     for (let at = start + 1; at < end; at++, n++) {
       const value = load<u32>(CANDIDATES + ((<usize>at) << 2));
       const row = ROWS + ((<usize>n) << 6);
       for (let i: usize = 0; i < 64; i += 8) store<u64>(row + i, 0);
-      addColumns(row, place, segmentBits, value ^ assumed);
+      addColumns(row, place, symbolBits, value ^ assumed);
       cut(row, parityBytes);
       store<u32>(ROW_VALUES + ((<usize>n) << 2), value);
       store<u16>(PLACES + ((<usize>n) << 1), <u16>place);

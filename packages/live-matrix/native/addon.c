@@ -198,7 +198,7 @@ struct job {
   uint64_t block[25];
   int rounds;
   mr_build build;
-  uint32_t first, count, part, segment_bits;
+  uint32_t first, count, part, symbol_bits;
   array a, b, c, d, e;
 };
 
@@ -356,28 +356,28 @@ static napi_value look_up(napi_env env, napi_callback_info info) {
 }
 
 /* Blocks as words, four each; checked against the hints and the parity that there are. */
-static int blocks_fit(const array *blocks, size_t hints, size_t parity_bytes, uint32_t segment_bits) {
+static int blocks_fit(const array *blocks, size_t hints, size_t parity_bytes, uint32_t symbol_bits) {
   const mr_block *block = blocks->data;
-  if (blocks->length % 4 != 0 || (segment_bits != 8 && segment_bits != 16 && segment_bits != 24)) return 0;
+  if (blocks->length % 4 != 0 || (symbol_bits != 8 && symbol_bits != 16 && symbol_bits != 24)) return 0;
   for (size_t i = 0; i < blocks->length / 4; i++, block++) {
-    if (block->hints * segment_bits > COLUMNS || block->parity_bytes > MR_COLUMN_BYTES) return 0;
+    if (block->hints * symbol_bits > COLUMNS || block->parity_bytes > MR_COLUMN_BYTES) return 0;
     if ((uint64_t)block->first + block->hints > hints) return 0;
     if ((uint64_t)block->parity_at + block->parity_bytes > parity_bytes) return 0;
   }
   return 1;
 }
 
-/* parity(kernel, values, segmentBits, blocks, out) */
+/* parity(kernel, values, symbolBits, blocks, out) */
 static napi_value parity_of(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 5);
   const mr_kernel *kernel = next_kernel(&a);
   const array values = next_array(&a, 4);
-  const uint32_t segment_bits = next_u32(&a);
+  const uint32_t symbol_bits = next_u32(&a);
   const array blocks = next_array(&a, 4), out = next_array(&a, 1);
   const uint8_t *code = __atomic_load_n(&columns, __ATOMIC_ACQUIRE);
-  if (!a.good || code == NULL || !blocks_fit(&blocks, values.length, out.length, segment_bits))
+  if (!a.good || code == NULL || !blocks_fit(&blocks, values.length, out.length, symbol_bits))
     return refuse(env, "parity: wrong arguments");
-  kernel->parity(code, values.data, segment_bits, blocks.data, blocks.length / 4, out.data);
+  kernel->parity(code, values.data, symbol_bits, blocks.data, blocks.length / 4, out.data);
   return NULL;
 }
 
@@ -386,23 +386,23 @@ static uint32_t run_solve(job *j) {
   const mr_block *block = j->c.data;
   uint32_t solved = 1;
   for (size_t i = 0; solved && i < j->c.length / 4; i++)
-    solved = (uint32_t)j->kernel->solve(code, j->a.data, j->b.data, j->segment_bits, &block[i], j->d.data, j->e.data);
+    solved = (uint32_t)j->kernel->solve(code, j->a.data, j->b.data, j->symbol_bits, &block[i], j->d.data, j->e.data);
   return solved;
 }
 
-/* solve(kernel, starts, candidates, segmentBits, blocks, parity, out) → true when every block was solved */
+/* solve(kernel, starts, candidates, symbolBits, blocks, parity, out) → true when every block was solved */
 static napi_value solve_blocks(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 7);
   job j = {.run = run_solve};
   j.kernel = next_kernel(&a);
   j.a = next_array(&a, 4); /* starts */
   j.b = next_array(&a, 4); /* candidates */
-  j.segment_bits = next_u32(&a);
+  j.symbol_bits = next_u32(&a);
   j.c = next_array(&a, 4); /* blocks */
   j.d = next_array(&a, 1); /* parity */
   j.e = next_array(&a, 4); /* out */
   if (!a.good || __atomic_load_n(&columns, __ATOMIC_ACQUIRE) == NULL || j.a.length != j.e.length + 1 ||
-      !blocks_fit(&j.c, j.e.length, j.d.length, j.segment_bits))
+      !blocks_fit(&j.c, j.e.length, j.d.length, j.symbol_bits))
     return refuse(env, "solve: wrong arguments");
   const uint32_t *at = j.a.data;
   for (size_t i = 0; i < j.e.length; i++)

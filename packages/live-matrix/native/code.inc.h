@@ -47,21 +47,21 @@ static inline wide only(wide a, wide mask) {
 static inline wide column(const uint8_t *columns, uint32_t c) { return ((const wide *)(const void *)columns)[c]; }
 
 /* Sum of the columns of the bits that are set in `value`, the place-th segment of its block. */
-static inline wide columns_of(const uint8_t *columns, uint32_t place, uint32_t segment_bits, uint32_t value) {
+static inline wide columns_of(const uint8_t *columns, uint32_t place, uint32_t symbol_bits, uint32_t value) {
   wide sum;
   memset(&sum, 0, sizeof sum);
-  for (uint32_t bit = 0; bit < segment_bits; bit++)
-    sum = plus_if(sum, column(columns, place * segment_bits + bit), value >> bit & 1);
+  for (uint32_t bit = 0; bit < symbol_bits; bit++)
+    sum = plus_if(sum, column(columns, place * symbol_bits + bit), value >> bit & 1);
   return sum;
 }
 
 /* Few blocks: bit by bit. */
-static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits,
+static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits,
                             const mr_block *block, uint8_t *out) {
   wide sum;
   memset(&sum, 0, sizeof sum);
   for (uint32_t place = 0; place < block->hints; place++)
-    sum = plus(sum, columns_of(columns, place, segment_bits, values[block->first + place]));
+    sum = plus(sum, columns_of(columns, place, symbol_bits, values[block->first + place]));
   memcpy(out + block->parity_at, &sum, block->parity_bytes);
 }
 
@@ -72,9 +72,9 @@ static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint
  * Many blocks: all use the same columns, so the sums of every four neighbouring columns are computed once
  * (the method of the four Russians) and each block takes one of 16 for each half byte.
  */
-static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits,
+static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits,
                              const mr_block *blocks, size_t count, uint8_t *out) {
-  const uint32_t nibbles = segment_bits / 4;
+  const uint32_t nibbles = symbol_bits / 4;
   wide sums[SIDE_BY_SIDE];
   wide of[MAX_NIBBLES][16];
   memset(sums, 0, sizeof sums);
@@ -84,7 +84,7 @@ static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uin
   memset(of, 0, sizeof of);
   for (uint32_t place = 0; place < places; place++) {
     for (uint32_t n = 0; n < nibbles; n++) {
-      const uint32_t at = place * segment_bits + 4 * n;
+      const uint32_t at = place * symbol_bits + 4 * n;
       const wide c0 = column(columns, at), c1 = column(columns, at + 1);
       const wide c2 = column(columns, at + 2), c3 = column(columns, at + 3);
       of[n][1] = c0;
@@ -105,14 +105,14 @@ static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uin
   for (size_t b = 0; b < count; b++) memcpy(out + blocks[b].parity_at, &sums[b], blocks[b].parity_bytes);
 }
 
-static void parity(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits, const mr_block *blocks,
+static void parity(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits, const mr_block *blocks,
                    size_t count, uint8_t *out) {
   while (count > 0) {
     const size_t n = count < SIDE_BY_SIDE ? count : SIDE_BY_SIDE;
     if (n < 4) {
-      for (size_t b = 0; b < n; b++) parity_of_block(columns, values, segment_bits, &blocks[b], out);
+      for (size_t b = 0; b < n; b++) parity_of_block(columns, values, symbol_bits, &blocks[b], out);
     } else {
-      parity_of_blocks(columns, values, segment_bits, blocks, n, out);
+      parity_of_blocks(columns, values, symbol_bits, blocks, n, out);
     }
     blocks += n;
     count -= n;
@@ -272,7 +272,7 @@ static int pick_valid(solve_space *s, uint32_t n, uint32_t *out) {
  * walking back from the target gives the unknowns.
  */
 static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *starts, const uint32_t *values,
-                    uint32_t segment_bits, const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
+                    uint32_t symbol_bits, const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
   wide mask, target;
   memset(&mask, 0, sizeof mask);
   memset(&target, 0, sizeof target);
@@ -286,9 +286,9 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
     if (start >= end || end - start > most - n + 1) return 0;
     const uint32_t assumed = values[start];
     out[hint] = assumed;
-    target = plus(target, columns_of(columns, place, segment_bits, assumed));
+    target = plus(target, columns_of(columns, place, symbol_bits, assumed));
     for (uint32_t at = start + 1; at < end; at++, n++) {
-      s->rows[n] = only(columns_of(columns, place, segment_bits, values[at] ^ assumed), mask);
+      s->rows[n] = only(columns_of(columns, place, symbol_bits, values[at] ^ assumed), mask);
       s->value[n] = values[at];
       s->place[n] = (uint16_t)place;
     }
@@ -325,12 +325,12 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
   return pick_valid(s, n, out + block->first);
 }
 
-static int solve(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t segment_bits,
+static int solve(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t symbol_bits,
                  const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
   solve_space space; /* rows, sums and what was added are written before they are read */
   memset(space.taken, 0, sizeof space.taken);
   memset(space.nulls, 0, sizeof space.nulls);
   memset(space.target_used, 0, sizeof space.target_used);
   space.null_count = 0;
-  return solve_in(&space, columns, starts, values, segment_bits, block, parity_bytes, out);
+  return solve_in(&space, columns, starts, values, symbol_bits, block, parity_bytes, out);
 }

@@ -14,7 +14,7 @@ typedef struct {
   int rounds;
 } mr_key;
 
-/* A table, or one that is being built: see src/table/table.ts for its form. */
+/* A table, or one that is being built: see src/table/hint-table.ts for its form. */
 typedef struct {
   uint32_t *entries; /* parts × capacity */
   uint16_t *ends;    /* parts × MR_PART_ENDS */
@@ -41,10 +41,10 @@ typedef struct {
   /* Low words of H for first, first + 1, … (below 2^32). */
   void (*range)(const mr_key *key, uint32_t first, size_t count, uint32_t *out);
   /* Parity of all blocks; `columns` is the generator, aligned to 64 bytes. */
-  void (*parity)(const uint8_t *columns, const uint32_t *values, uint32_t segment_bits, const mr_block *blocks,
+  void (*parity)(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits, const mr_block *blocks,
                  size_t block_count, uint8_t *out);
   /* 1 when the block has exactly one solution, which is then written to `out`; 0 otherwise. */
-  int (*solve)(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t segment_bits,
+  int (*solve)(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t symbol_bits,
                const mr_block *block, const uint8_t *parity, uint32_t *out);
 } mr_kernel;
 

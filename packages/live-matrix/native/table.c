@@ -19,7 +19,7 @@
 /* Values of a bucket whose bits are one word; one of some 30,000 tables has a bucket with more. */
 #define WORD_VALUES 48u
 /* No random function comes near: with so many the numbers of a bucket's values fit a byte. */
-#define MOST_VALUES 255u
+#define MAX_VALUES 255u
 /* Buckets whose ends are counted from one place, and what such places are multiples of, in bytes. */
 #define GROUP_BUCKETS 256u
 #define GROUPS (MR_PART_BUCKETS / GROUP_BUCKETS)
@@ -131,7 +131,7 @@ static int pack_part(const mr_build *build, uint32_t part, sorting *s, uint32_t 
     }
     uint8_t *codes = s->numbers + bucket * BUCKET_CODES;
     const uint32_t count = number_codes(codes);
-    if (count > MOST_VALUES) return 0;
+    if (count > MAX_VALUES) return 0;
     const uint32_t bits = (BUCKET_CODES + count + 7) / 8;
     write_bits(bytes + size, bits, codes, count);
     size += bits + VALUE_BYTES * count;

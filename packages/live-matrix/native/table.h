@@ -1,4 +1,4 @@
-/* Building and asking the inverse table; its form is described in src/table/table.ts. */
+/* Building and asking the inverse table; its form is described in src/table/hint-table.ts. */
 #ifndef MILLRACE_TABLE_H
 #define MILLRACE_TABLE_H
 

@@ -41,7 +41,7 @@ export interface Matrix {
   readonly blockHints: number;
   readonly chaffPercent: number;
   /** Bytes of the cell that one hint stands for. */
-  readonly segmentBytes: number;
+  readonly symbolBytes: number;
   readonly hintBytes: number;
 }
 
@@ -55,15 +55,15 @@ export function completeParameters(parameters: MatrixParameters): Matrix {
   if (!isIntegerIn(blockHints, 1, MAX_BLOCK_HINTS)) throw refuse('blockHints', `1 to ${MAX_BLOCK_HINTS}`);
   if (!isIntegerIn(chaffPercent, 0, 100)) throw refuse('chaffPercent', '0 to 100');
   if (hints === 'dense' && chaffPercent !== 0) throw refuse('chaffPercent', '0 with dense hints');
-  const segmentBytes = order / 8;
+  const symbolBytes = order / 8;
   return {
     suite,
     order,
     hints,
     blockHints,
     chaffPercent,
-    segmentBytes,
-    hintBytes: hints === 'dense' ? segmentBytes : segmentBytes + 1,
+    symbolBytes,
+    hintBytes: hints === 'dense' ? symbolBytes : symbolBytes + 1,
   };
 }
 

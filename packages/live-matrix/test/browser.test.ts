@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { fromHex, toHex } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
+import { createReceiver } from '../src/node-receiver.ts';
+import { createSender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
-import { createReceiver } from '../src/receiver.ts';
-import { createSender } from '../src/sender.ts';
 import { chromium, pageSays } from './page.ts';
 
 const TIMEOUT = 120_000;

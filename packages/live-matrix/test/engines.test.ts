@@ -6,7 +6,7 @@ import { availableEngines, createEngine } from '../src/engines/choose.ts';
 import type { HashEngine, HashKey } from '../src/engines/engine.ts';
 import { createNativeEngine, nativeInstructionSets } from '../src/engines/native-engine.ts';
 import type { Order, TableOrder } from '../src/parameters.ts';
-import { allocateScratch, allocateTable, SUPERBLOCK, type Table, tableParts } from '../src/table/table.ts';
+import { allocateScratch, allocateTable, type HintTable, SUPERBLOCK, tableParts } from '../src/table/hint-table.ts';
 import { partition } from '../src/table/ts-table.ts';
 
 const reference = createEngine('ts');
@@ -23,7 +23,7 @@ const key: HashKey = { suite: 'turboshake128', revision: 77n, key: new Uint8Arra
 
 const orders: readonly Order[] = [8, 16, 24];
 
-function build(engine: HashEngine, order: TableOrder, upTo: number): Table {
+function build(engine: HashEngine, order: TableOrder, upTo: number): HintTable {
   const table = allocateTable(order);
   const all = { table, ...allocateScratch(order) };
   // Out of order, as several threads would.
@@ -36,8 +36,8 @@ function build(engine: HashEngine, order: TableOrder, upTo: number): Table {
 }
 
 /** Built once: the reference is slow. */
-const referenceTables = new Map<TableOrder, Table>();
-function referenceTable(order: TableOrder, upTo: number): Table {
+const referenceTables = new Map<TableOrder, HintTable>();
+function referenceTable(order: TableOrder, upTo: number): HintTable {
   const table = referenceTables.get(order) ?? build(reference, order, upTo);
   referenceTables.set(order, table);
   return table;

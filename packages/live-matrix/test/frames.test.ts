@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import { frameMac } from '../src/frame/mac.ts';
 import { nodeHmac } from '../src/frame/node-hmac.ts';
+import { createReceiver, type Receiver } from '../src/node-receiver.ts';
+import { createSender, type Sender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
 import { Ratchet } from '../src/ratchet.ts';
-import { createReceiver, type Receiver } from '../src/receiver.ts';
-import { createSender, type Sender } from '../src/sender.ts';
 
 const engine = createEngine();
 const sessionId = randomBytes(16);

@@ -1,14 +1,14 @@
 import { MillraceError } from '@millrace/base';
 import { expect, it, vi } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
-import { createReceiver } from '../src/receiver.ts';
-import { createSender } from '../src/sender.ts';
+import { createReceiver } from '../src/node-receiver.ts';
+import { createSender } from '../src/node-sender.ts';
 import { code, openEnds, random, readAll, sendAll } from './live-helpers.ts';
 
 const refused: string[] = [];
 
 // A frame that cannot be solved comes once in hundreds of millions: here every seventh does not, the first two times.
-vi.mock(import('../src/receiver.ts'), async (original) => {
+vi.mock(import('../src/node-receiver.ts'), async (original) => {
   const real = await original();
   return {
     ...real,

@@ -4,9 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { availableEngines } from '../src/engines/choose.ts';
 import type { HashEngine } from '../src/engines/engine.ts';
+import { createReceiver } from '../src/node-receiver.ts';
+import { createSender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
-import { createReceiver } from '../src/receiver.ts';
-import { createSender } from '../src/sender.ts';
 import { lookUpSmall } from '../src/table/small.ts';
 
 /** Everything here is drawn from fixed texts: one block in some hundred thousand cannot be solved, and none of these. */

@@ -7,14 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { availableEngines, createEngine } from '../src/engines/choose.ts';
 import type { EngineName } from '../src/engines/engine.ts';
+import { createReceiver } from '../src/node-receiver.ts';
+import { createSender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
-import { createReceiver } from '../src/receiver.ts';
-import { createSender } from '../src/sender.ts';
 import { TableBuilder } from '../src/table/builder.ts';
+import type { HintTable } from '../src/table/hint-table.ts';
 import { TableMemory } from '../src/table/memory.ts';
 import { nodeTurn } from '../src/table/node-thread.ts';
 import { createLocalRunner } from '../src/table/runner.ts';
-import type { Table } from '../src/table/table.ts';
 
 const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const sessionId = randomBytes(16);
@@ -101,7 +101,7 @@ describe('the memory of tables', () => {
     'is passed from one receiver to the next, wiped (engine %s)',
     async (engine) => {
       const memory = new TableMemory();
-      const given = new Set<Table>();
+      const given = new Set<HintTable>();
       const give = memory.give.bind(memory);
       memory.give = (table) => {
         expect(table.entries.every((word) => word === 0)).toBe(true);

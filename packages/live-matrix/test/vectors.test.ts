@@ -7,11 +7,11 @@ import { generatorColumns } from '../src/code/generator.ts';
 import { layoutBlocks } from '../src/code/layout.ts';
 import { parityOf } from '../src/code/parity.ts';
 import { availableEngines, createEngine } from '../src/engines/choose.ts';
-import { readValues } from '../src/frame/segments.ts';
+import { readValues } from '../src/frame/symbols.ts';
+import { createReceiver } from '../src/node-receiver.ts';
+import { createSender } from '../src/node-sender.ts';
 import { Ratchet } from '../src/ratchet.ts';
-import { createReceiver } from '../src/receiver.ts';
 import { deriveSeed } from '../src/seed.ts';
-import { createSender } from '../src/sender.ts';
 import * as second from './second.ts';
 
 const folder = new URL('../../../vectors/live-matrix/', import.meta.url);

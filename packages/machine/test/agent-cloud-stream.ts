@@ -1,5 +1,5 @@
 import { type Bytes, concatBytes, Serial, u32be, u64be, utf8 } from '@millrace/base';
-import { generateP256Key, type SealingContext } from '@millrace/identity';
+import { generateP256Key, type HpkeSender } from '@millrace/identity';
 import { createEngine, createReceiver, createSender, type Receiver, type Sender } from '@millrace/live-matrix';
 import {
   encodeControl,
@@ -24,7 +24,7 @@ export class CloudStream {
   readonly parameters: StreamParameters;
   readonly sender: Sender;
   readonly #cloud: TestCloud;
-  readonly #context: SealingContext;
+  readonly #context: HpkeSender;
   readonly #reverse: Receiver;
   readonly #telemetryKey: Bytes;
   readonly #secrets = new Map<bigint, Bytes>();
@@ -45,7 +45,7 @@ export class CloudStream {
     cloud: TestCloud,
     session: Bytes,
     parameters: StreamParameters,
-    context: SealingContext,
+    context: HpkeSender,
     ends: { sender: Sender; reverse: Receiver; telemetryKey: Bytes },
   ) {
     this.#cloud = cloud;
@@ -66,7 +66,7 @@ export class CloudStream {
     session: Bytes,
     seed: Bytes,
     parameters: StreamParameters,
-    context: SealingContext,
+    context: HpkeSender,
   ): Promise<CloudStream> {
     const { order, suite, hints } = parameters;
     const sender = createSender({

@@ -1,10 +1,10 @@
 import { connect, type Socket } from 'node:net';
 import { MillraceError } from '@millrace/base';
 import type { HostPort } from './address.ts';
-import type { Caller } from './greeting.ts';
+import type { Caller } from './handshake.ts';
+import { HandshakeChannel } from './handshake-channel.ts';
 import type { Peer } from './listen.ts';
 import { socketChannel } from './socket-channel.ts';
-import { Talk } from './talk.ts';
 
 const CONNECT_MS = 30_000;
 
@@ -19,12 +19,12 @@ export async function connectToPeer(options: { to: HostPort; caller: Caller; sig
   const late = setTimeout(stop, CONNECT_MS);
   try {
     await connected(socket, to);
-    const talk = new Talk(socketChannel(socket));
+    const handshake = new HandshakeChannel(socketChannel(socket));
     try {
-      const secret = await caller.call(talk);
-      return { channel: talk.release(), secret, address: `${to.host ?? 'localhost'}:${to.port}` };
+      const secret = await caller.call(handshake);
+      return { channel: handshake.release(), secret, address: `${to.host ?? 'localhost'}:${to.port}` };
     } catch (error) {
-      await talk.end();
+      await handshake.end();
       throw error;
     }
   } catch (error) {

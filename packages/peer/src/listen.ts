@@ -2,15 +2,15 @@ import { createServer, type Socket } from 'node:net';
 import { type Bytes, type Logger, MillraceError, silentLogger, toMillraceError } from '@millrace/base';
 import type { LiveChannel } from '@millrace/live-matrix';
 import type { HostPort } from './address.ts';
-import type { Responder } from './greeting.ts';
+import type { Responder } from './handshake.ts';
+import { HandshakeChannel } from './handshake-channel.ts';
 import { socketChannel } from './socket-channel.ts';
-import { Talk } from './talk.ts';
 
 /** Connections that may be getting to know us at once: the next one takes the place of the oldest that says nothing. */
 const MAX_CALLERS = 8;
 /** Within this time a caller has to say something. */
 const SILENT_MS = 5_000;
-const GREETING_MS = 30_000;
+const HANDSHAKE_MS = 30_000;
 /** How long a refused caller may take to read that it was. */
 const PARTING_MS = 5_000;
 
@@ -44,7 +44,7 @@ export interface Listening {
 export async function listenForPeer(options: ListenOptions): Promise<Listening> {
   const { at, responder, signal, logger = silentLogger, silentMs = SILENT_MS } = options;
   /** In the order of their coming. */
-  const callers = new Map<Socket, { readonly talk: Talk; refused: boolean }>();
+  const callers = new Map<Socket, { readonly handshake: HandshakeChannel; refused: boolean }>();
   const server = createServer({ allowHalfOpen: true });
   let settle: { resolve(peer: Peer): void; reject(error: unknown): void } | undefined;
   const peer = new Promise<Peer>((resolve, reject) => {
@@ -63,26 +63,26 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     close();
   };
 
-  const greet = async (socket: Socket) => {
+  const shakeHands = async (socket: Socket) => {
     const address = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
-    const talk = new Talk(socketChannel(socket));
-    const caller = { talk, refused: false };
+    const handshake = new HandshakeChannel(socketChannel(socket));
+    const caller = { handshake, refused: false };
     callers.set(socket, caller);
-    const silent = setTimeout(() => !talk.heard && socket.destroy(), silentMs);
-    const late = setTimeout(() => socket.destroy(), GREETING_MS);
+    const silent = setTimeout(() => !handshake.received && socket.destroy(), silentMs);
+    const late = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     try {
-      const secret = await responder.respond(talk);
+      const secret = await responder.respond(handshake);
       if (settle === undefined) return void socket.destroy(); // another was quicker
       const { resolve } = settle;
       callers.delete(socket);
       close(socket);
-      resolve({ channel: talk.release(), secret, address });
+      resolve({ channel: handshake.release(), secret, address });
     } catch (error) {
       const why = toMillraceError(error);
       logger.info({ err: why, address }, 'a caller was refused');
       options.onRefused?.(address, why);
       caller.refused = true;
-      await talk.refuse();
+      await handshake.refuse();
       setTimeout(() => socket.destroy(), PARTING_MS).unref();
       callers.delete(socket);
       if (!responder.exhausted || callers.size > 0) return;
@@ -95,9 +95,9 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
   };
 
   /** Whoever only holds a connection must not keep the right one out: the one that has been idle longest goes. */
-  const makeRoom = () => {
+  const dropIdleCaller = () => {
     const all = [...callers];
-    const [socket] = all.find(([, { talk, refused }]) => refused || !talk.heard) ?? all[0] ?? [];
+    const [socket] = all.find(([, { handshake, refused }]) => refused || !handshake.received) ?? all[0] ?? [];
     if (socket === undefined) return;
     callers.delete(socket);
     socket.destroy();
@@ -106,8 +106,8 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
   server.on('connection', (socket) => {
     socket.on('error', () => undefined); // its channel says so
     if (settle === undefined) return void socket.destroy();
-    if (callers.size >= MAX_CALLERS) makeRoom();
-    void greet(socket);
+    if (callers.size >= MAX_CALLERS) dropIdleCaller();
+    void shakeHands(socket);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {

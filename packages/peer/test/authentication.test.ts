@@ -4,7 +4,7 @@ import { generateP256Key, keyName } from '@millrace/identity';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_MESSAGE_BYTES, MessageJoiner, withLength } from '../src/framing.ts';
-import { decodeGreeting, encodeGreeting } from '../src/greeting.ts';
+import { decodeHandshake, encodeHandshake } from '../src/handshake.ts';
 import {
   codeCaller,
   codeDigits,
@@ -228,8 +228,8 @@ describe('on the way', () => {
       random(100),
       new Uint8Array([0, 0, 0, 0]),
       withLength(random(3_000)),
-      withLength(encodeGreeting('code', random(96))),
-      withLength(encodeGreeting('code', new TextEncoder().encode('AAAA'))),
+      withLength(encodeHandshake('code', random(96))),
+      withLength(encodeHandshake('code', new TextEncoder().encode('AAAA'))),
       new TextEncoder().encode('GET / HTTP/1.1\r\n\r\n'),
     ];
     for (const [index, bytes] of garbage.entries()) {
@@ -261,7 +261,7 @@ describe('a listener whose port others hold', () => {
   it.each([
     ['say nothing', undefined],
     ['say half a message', new Uint8Array([0, 0, 1, 0, 77])],
-    ['are refused and stay', withLength(encodeGreeting('code', random(96)))],
+    ['are refused and stay', withLength(encodeHandshake('code', random(96)))],
   ])('lets the right one in while many %s; the oldest of them goes', async (_, first) => {
     const listening = await listen(responder(), { silentMs: 3_600_000 });
     const held: { closed: Promise<void> }[] = [];
@@ -272,7 +272,7 @@ describe('a listener whose port others hold', () => {
     await peer.channel.writable.abort();
   });
 
-  it('does not let newcomers that say nothing take the place of one that is being greeted', async () => {
+  it('does not let newcomers that say nothing take the place of one whose handshake is under way', async () => {
     const listening = await listen(responder(), { silentMs: 3_600_000 });
     let flooded = false;
     const way = await between(listening.port, (piece, from) => {
@@ -328,7 +328,7 @@ describe('decoders', () => {
           expect(error).toEqual(code('E_FRAME_FORMAT'));
         }
         try {
-          decodeGreeting('code', bytes);
+          decodeHandshake('code', bytes);
         } catch (error) {
           expect(error).toEqual(code('E_FRAME_FORMAT'));
         }

@@ -5,7 +5,7 @@ export * from './directory-file.ts';
 export * from './documents.ts';
 export * from './http.ts';
 export * from './ledger-facts.ts';
-export * from './link.ts';
+export * from './link-messages.ts';
 export * from './mail.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';

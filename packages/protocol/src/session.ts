@@ -1,12 +1,12 @@
 import { type Bytes, bytesOf, copyBytes, decodeCbor, encodeCbor, hkdf, parse, utf8, wipe } from '@millrace/base';
 import {
-  createOpeningContext,
-  createSealingContext,
+  createHpkeRecipient,
+  createHpkeSender,
   generateP256Key,
+  type HpkeRecipient,
+  type HpkeSender,
   type MachineKey,
-  type OpeningContext,
   type P256Key,
-  type SealingContext,
 } from '@millrace/identity';
 import { z } from 'zod';
 import { sha256 } from './opening.ts';
@@ -91,7 +91,7 @@ export interface KeysSide {
   readonly offer: SessionOffer;
   /** Seeds the ratchets at both ends; whoever holds it wipes it. */
   readonly seed: Bytes;
-  readonly context: SealingContext;
+  readonly context: HpkeSender;
 }
 
 export interface MachineSide {
@@ -100,7 +100,7 @@ export interface MachineSide {
   /** Whoever holds it wipes it. */
   readonly designSecret: Bytes | undefined;
   readonly seed: Bytes;
-  readonly context: OpeningContext;
+  readonly context: HpkeRecipient;
 }
 
 /** Keys node: derives the session and seals its set-up to the machine (spec/protocol.md, 6; RFC 9180, mode_auth_psk). */
@@ -122,7 +122,7 @@ export async function offerSession(options: {
   try {
     const transcript = transcriptOf(binding, own.publicKey);
     const psk = preShared(binding, staticShared);
-    const context = await createSealingContext(options.machineEphemeral, transcript, psk, sender);
+    const context = await createHpkeSender(options.machineEphemeral, transcript, psk, sender);
     const setup = encodeCbor({ licenceSecret, parameters, core, ...(designSecret && { designSecret }) });
     const sealed = await context.seal(setup, transcript);
     wipe(setup);
@@ -154,7 +154,7 @@ export async function acceptSession(options: {
     const transcript = transcriptOf(binding, offer.ephemeral);
     const psk = preShared(binding, staticShared);
     const { context, plain } = await openBySome([options.sender].flat(), async (sender) => {
-      const context = await createOpeningContext(ephemeral, offer.enc, transcript, psk, sender);
+      const context = await createHpkeRecipient(ephemeral, offer.enc, transcript, psk, sender);
       return { context, plain: await context.open(offer.sealed, transcript) };
     });
     setup = parse(setupSchema, decodeCbor(plain, 'session set-up'), 'session set-up');

@@ -1,4 +1,3 @@
-export { startAnew } from './anew.ts';
 export { CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
 export * from './cells.ts';
 export { CheckRun } from './check/check.ts';
@@ -15,6 +14,7 @@ export { PointsPool } from './points/pool.ts';
 export type { PointsDone, PointsEngine, PointsJob } from './points/work.ts';
 export * from './prepare.ts';
 export * from './private-part.ts';
+export { resetEpoch } from './reset-epoch.ts';
 export * from './segment.ts';
 export * from './sizes.ts';
 export { MemorySlots, openSlots, type Slots } from './slots.ts';

@@ -12,6 +12,7 @@ import {
 } from '@millrace/base';
 import type { Store, Write } from '@millrace/stores';
 import { CheckRun } from './check/check.ts';
+import { collectRetired } from './collect-retired.ts';
 import { contentKeysLength } from './core.ts';
 import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
@@ -45,7 +46,6 @@ import {
   STATE_KEY,
   type VaultState,
 } from './records.ts';
-import { retired } from './retired.ts';
 import type { Slots } from './slots.ts';
 import { Steps } from './steps.ts';
 import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
@@ -430,7 +430,7 @@ export class Playbook {
   async #endSweep(): Promise<void> {
     const { sweep, ...rest } = this.#state;
     if (sweep === undefined) return;
-    const { cut, gone, writes } = retired(this.#holdings.values(), sweep.to, this.#random);
+    const { cut, gone, writes } = collectRetired(this.#holdings.values(), sweep.to, this.#random);
     await this.#put(cut, writes, { ...rest, epoch: sweep.to });
     for (const design of gone) this.#holdings.delete(design);
     this.#plan = undefined;

@@ -40,7 +40,7 @@ export interface PrepareOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface PreparedDesign {
+export interface SealedDesign {
   readonly manifest: Bytes;
   readonly designId: string;
   readonly segments: number;
@@ -55,10 +55,7 @@ export interface PreparedDesign {
  * Owner's side: cuts and seals a design as it streams through; holds two pieces and 68 bytes a segment, whatever the size.
  * @throws {MillraceError} E_DESIGN_EMPTY, E_TOO_LARGE; the keys are wiped when anything fails
  */
-export async function prepareDesign(
-  source: AsyncIterable<Uint8Array>,
-  options: PrepareOptions,
-): Promise<PreparedDesign> {
+export async function prepareDesign(source: AsyncIterable<Uint8Array>, options: PrepareOptions): Promise<SealedDesign> {
   const sealer = new Sealer(options);
   try {
     for await (const chunk of source) {
@@ -103,7 +100,7 @@ class Sealer {
     }
   }
 
-  async finish(): Promise<PreparedDesign> {
+  async finish(): Promise<SealedDesign> {
     const { kind, owner, custody = 'owner', describe } = this.#options;
     if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
     await this.#seal(true);

@@ -14,9 +14,9 @@ import {
   openSegment,
   Playbook,
   type PointsEngine,
-  type PreparedDesign,
   prepareDesign,
   readManifest,
+  type SealedDesign,
   type SliceCell,
   type Slots,
   segmentHash,
@@ -164,7 +164,7 @@ export class Line {
   }
 }
 
-export interface Upload extends PreparedDesign {
+export interface Upload extends SealedDesign {
   readonly content: Bytes;
   readonly sealed: readonly Bytes[];
 }

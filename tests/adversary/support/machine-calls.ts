@@ -3,8 +3,8 @@ import { type Bytes, silentLogger, systemClock, systemRandom } from '@millrace/b
 import { generateP256Key } from '@millrace/identity';
 import { type MachineReport, type PermitRequest, signMachineDocument } from '@millrace/protocol';
 import { type Calls, createCalls } from '../../../packages/machine/src/agent/calls.ts';
+import { connectCloud } from '../../../packages/machine/src/agent/cloud-link.ts';
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
-import { connectCloud } from '../../../packages/machine/src/agent/link.ts';
 import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
 import type { HostileWorld } from './hostile-world.ts';
 

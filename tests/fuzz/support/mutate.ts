@@ -2,7 +2,7 @@ import { type Bytes, concatBytes, copyBytes, encodeCbor } from '@millrace/base';
 import type { Random } from './random.ts';
 
 /** Longest input: what grows by copying itself stops here. */
-const MOST_BYTES = 100_000;
+const MAX_BYTES = 100_000;
 const numbers = [
   0, 1, 2, 3, 0x17, 0x18, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
 ];
@@ -90,7 +90,7 @@ export function mutate(samples: readonly Uint8Array[], random: Random): Bytes {
     return new Uint8Array(random.below(40_000)).fill(random.pick([0x81, 0xa1, 0xc1, 0x5b, 0x28, 0x7b, 0x9f]));
   let bytes = copyBytes(random.pick(samples));
   for (let i = 1 + random.below(4); i > 0; i--) bytes = random.pick(steps)(bytes, random, samples);
-  return bytes.length > MOST_BYTES ? bytes.slice(0, MOST_BYTES) : bytes;
+  return bytes.length > MAX_BYTES ? bytes.slice(0, MAX_BYTES) : bytes;
 }
 
 type Value = unknown;

@@ -4,9 +4,9 @@ import { Random } from './random.ts';
 import type { Target } from './target.ts';
 
 /** Processor time, ms, that one input may take; measured again, three times, before it counts. */
-const MOST_MS = 400;
+const MAX_MS = 400;
 /** Growth of the process over one target. */
-const MOST_BYTES = 600 * 2 ** 20;
+const MAX_BYTES = 600 * 2 ** 20;
 
 export interface Outcome {
   readonly inputs: number;
@@ -33,13 +33,13 @@ export async function fuzz(target: Target, inputs: number, seed: number): Promis
     const result = await judge(target, input);
     const took = milliseconds(began);
     if (result.fault !== undefined) throw fault(target, seed, number, input, result.fault);
-    if (took > MOST_MS && (await isSlow(target, input))) throw fault(target, seed, number, input, `takes ${took} ms`);
+    if (took > MAX_MS && (await isSlow(target, input))) throw fault(target, seed, number, input, `takes ${took} ms`);
     slowest = Math.max(slowest, took);
     if (result.code === undefined) accepted++;
     else codes[result.code] = (codes[result.code] ?? 0) + 1;
   }
   const grown = process.memoryUsage.rss() - before;
-  if (grown > MOST_BYTES) throw new FuzzFault(`${target.name}: the process grew by ${grown} bytes, seed ${seed}`);
+  if (grown > MAX_BYTES) throw new FuzzFault(`${target.name}: the process grew by ${grown} bytes, seed ${seed}`);
   return { inputs, refused: inputs - accepted, accepted, codes, slowest };
 }
 
@@ -80,7 +80,7 @@ async function isSlow(target: Target, input: Bytes): Promise<boolean> {
   for (let i = 0; i < 3; i++) {
     const began = process.cpuUsage();
     await judge(target, input);
-    if (milliseconds(began) <= MOST_MS) return false;
+    if (milliseconds(began) <= MAX_MS) return false;
   }
   return true;
 }

@@ -2,12 +2,12 @@ import { type Bytes, concatBytes, equalBytes, utf8 } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import type { LiveChannel } from '@millrace/live-matrix';
 import { parseAddress } from '../../../packages/peer/src/address.ts';
-import { codeCaller, codeResponder } from '../../../packages/peer/src/by-code.ts';
-import { keyCaller, keyResponder } from '../../../packages/peer/src/by-keys.ts';
 import { codeDigits } from '../../../packages/peer/src/code.ts';
+import { codeCaller, codeResponder } from '../../../packages/peer/src/code-auth.ts';
 import { MessageJoiner, withLength } from '../../../packages/peer/src/framing.ts';
-import { decodeGreeting, encodeGreeting } from '../../../packages/peer/src/greeting.ts';
-import { Talk } from '../../../packages/peer/src/talk.ts';
+import { decodeHandshake, encodeHandshake } from '../../../packages/peer/src/handshake.ts';
+import { HandshakeChannel } from '../../../packages/peer/src/handshake-channel.ts';
+import { keyCaller, keyResponder } from '../../../packages/peer/src/key-auth.ts';
 import type { Target } from '../support/target.ts';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
@@ -36,11 +36,11 @@ export async function peerTargets(): Promise<Target[]> {
       },
     },
     {
-      name: 'greeting',
-      samples: [encodeGreeting('code', fixed(1, 40)), encodeGreeting('keys', fixed(2, 130))],
+      name: 'handshake',
+      samples: [encodeHandshake('code', fixed(1, 40)), encodeHandshake('keys', fixed(2, 130))],
       cost: 'cheap',
       codes: ['E_FRAME_FORMAT'],
-      decode: (input) => decodeGreeting('code', input),
+      decode: (input) => decodeHandshake('code', input),
       accepts: 'any',
     },
     {
@@ -70,7 +70,7 @@ export async function peerTargets(): Promise<Target[]> {
 }
 
 /** The other end says these messages, one after the other, whatever it hears; the last is the fuzzed one. */
-function talkOf(...messages: readonly Uint8Array[]): { talk: Talk; said: Uint8Array[] } {
+function channelOf(...messages: readonly Uint8Array[]): { handshake: HandshakeChannel; said: Uint8Array[] } {
   const said: Uint8Array[] = [];
   const channel: LiveChannel = {
     readable: new ReadableStream({
@@ -81,7 +81,7 @@ function talkOf(...messages: readonly Uint8Array[]): { talk: Talk; said: Uint8Ar
     }),
     writable: new WritableStream({ write: (chunk) => void said.push(chunk) }),
   };
-  return { talk: new Talk(channel), said };
+  return { handshake: new HandshakeChannel(channel), said };
 }
 
 const refusals = ['E_FRAME_FORMAT', 'E_STREAM_AUTH', 'E_STREAM_CUT'] as const;
@@ -91,9 +91,9 @@ const never = () => false;
 /** Hears a genuine first message from its caller, so that a sample is answered; then the caller is gone. */
 async function firstByKeys(): Promise<Target> {
   const [caller, listener] = [generateP256Key(), generateP256Key()];
-  const { talk, said } = talkOf();
+  const { handshake, said } = channelOf();
   await keyCaller({ key: caller, peer: keyName(listener.publicKey) })
-    .call(talk)
+    .call(handshake)
     .catch(() => undefined);
   const first = new Uint8Array(said[0] ?? new Uint8Array());
   return {
@@ -107,7 +107,9 @@ async function firstByKeys(): Promise<Target> {
     cost: 'dear',
     codes: refusals,
     decode: (input) =>
-      keyResponder({ key: listener, peer: keyName(caller.publicKey) }).respond(talkOf(input, fixed(1, 64)).talk),
+      keyResponder({ key: listener, peer: keyName(caller.publicKey) }).respond(
+        channelOf(input, fixed(1, 64)).handshake,
+      ),
     accepts: never,
   };
 }
@@ -125,7 +127,7 @@ async function answerByKeys(): Promise<Target> {
     },
     cost: 'dear',
     codes: refusals,
-    decode: (input) => keyCaller({ key: caller, peer: keyName(listener.publicKey) }).call(talkOf(input).talk),
+    decode: (input) => keyCaller({ key: caller, peer: keyName(listener.publicKey) }).call(channelOf(input).handshake),
     accepts: never,
   };
 }
@@ -133,9 +135,9 @@ async function answerByKeys(): Promise<Target> {
 const base64url = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
 async function firstByCode(): Promise<Target> {
-  const { talk, said } = talkOf();
+  const { handshake, said } = channelOf();
   await codeCaller('471-209-8835')
-    .call(talk)
+    .call(handshake)
     .catch(() => undefined);
   const first = new Uint8Array(said[0] ?? new Uint8Array());
   const responder = await codeResponder('471-209-8835', Number.POSITIVE_INFINITY);
@@ -151,7 +153,7 @@ async function firstByCode(): Promise<Target> {
     },
     cost: 'dear',
     codes: refusals,
-    decode: (input) => responder.respond(talkOf(input, utf8('QUJD')).talk),
+    decode: (input) => responder.respond(channelOf(input, utf8('QUJD')).handshake),
     accepts: never,
   };
 }
@@ -164,7 +166,7 @@ async function answerByCode(): Promise<Target> {
       utf8(Array.from({ length: random.pick([0, 10, 427, 428]) }, () => random.pick([...base64url])).join('')),
     cost: 'very dear',
     codes: refusals,
-    decode: (input) => codeCaller('471-209-8835').call(talkOf(input).talk),
+    decode: (input) => codeCaller('471-209-8835').call(channelOf(input).handshake),
     accepts: never,
   };
 }

@@ -7,8 +7,8 @@ import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
 import type { Entries } from '../supervisor/children.ts';
 
-/** What the command takes from its surroundings; tests give their own. */
-export interface Surroundings {
+/** Streams, environment and signals of the process. Tests pass their own. */
+export interface Io {
   readonly stdout: TextStream;
   readonly stderr: TextStream;
   readonly clock: Clock;
@@ -23,7 +23,7 @@ export interface Surroundings {
   /** Aborts when the user wants to end. */
   readonly signal: AbortSignal;
   /** Replaces what happens on a second Ctrl-C. */
-  onInsist(action: () => void): void;
+  onSecondInterrupt(action: () => void): void;
 }
 
 /** Options that every command has. */
@@ -34,7 +34,7 @@ export interface CommonOptions {
 }
 
 /** One command at work. */
-export interface Context extends Surroundings {
+export interface Context extends Io {
   readonly terminal: Terminal;
   /** Folder of the installation. */
   readonly home: string;
@@ -43,10 +43,10 @@ export interface Context extends Surroundings {
   path(file: string): string;
 }
 
-export function createContext(surroundings: Surroundings, options: CommonOptions): Context {
-  const { stdout, stderr, cwd, env } = surroundings;
+export function createContext(io: Io, options: CommonOptions): Context {
+  const { stdout, stderr, cwd, env } = io;
   return {
-    ...surroundings,
+    ...io,
     terminal: createTerminal({ stdout, stderr, json: options.json === true }),
     home: resolve(cwd, options.home ?? env.MILLRACE_HOME ?? '.millrace'),
     user: options.user,

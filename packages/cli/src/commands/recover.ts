@@ -72,19 +72,19 @@ async function forget(folderOf: (role: Recoverable) => string, node: Recoverable
     if (node === 'keys') await lmdb.store('records').delete(utf8('head/segments'));
   });
   await within('segments', (lmdb) => lmdb.store('records').delete(utf8('seen-epoch/newest')));
-  if (node === 'keys') await startEpochAnew(folderOf('keys'), newest + 1);
+  if (node === 'keys') await resetKeysEpoch(folderOf('keys'), newest + 1);
 }
 
 /** The keys of today's epoch are lost: the playbook goes on in an epoch of its own, in which every cell is missing. */
-async function startEpochAnew(folder: string, epoch: number): Promise<void> {
+async function resetKeysEpoch(folder: string, epoch: number): Promise<void> {
   const { openLmdb } = await import('@millrace/stores');
-  const { openFileKeyWrapper, openSlots, startAnew } = await import('@millrace/vault');
+  const { openFileKeyWrapper, openSlots, resetEpoch } = await import('@millrace/vault');
   const data = join(folder, 'data');
   const lmdb = openLmdb({ path: data });
   const epochSlots = await openSlots(join(data, 'epoch.keys'));
   const wrapper = await openFileKeyWrapper(join(folder, 'kek.key'));
   try {
-    await startAnew({ store: lmdb.store('playbook'), epochSlots, wrapper, epoch });
+    await resetEpoch({ store: lmdb.store('playbook'), epochSlots, wrapper, epoch });
   } finally {
     await wrapper.close();
     await epochSlots.close();

@@ -83,7 +83,7 @@ export async function start(context: Context, installation: Installation, option
       }
     },
   });
-  context.onInsist(() => running.supervisor.kill());
+  context.onSecondInterrupt(() => running.supervisor.kill());
   const daily = renewDaily(renewal(supervisedProcesses(run, clock, signal)), (line) => terminal.say(line));
   signal.addEventListener('abort', () => void daily.close(), { once: true });
   return running;

@@ -13,7 +13,7 @@ import {
   utf8,
   wipe,
 } from '@millrace/base';
-import { generateP256Key, type SealingContext } from '@millrace/identity';
+import { generateP256Key, type HpkeSender } from '@millrace/identity';
 import type { HashEngine } from '@millrace/live-matrix';
 import {
   encodeControl,
@@ -43,7 +43,7 @@ export interface KeysStreamOptions {
   readonly session: Bytes;
   readonly seed: Uint8Array;
   readonly parameters: StreamParameters;
-  readonly context: SealingContext;
+  readonly context: HpkeSender;
   readonly guard: PaceGuard;
   /** Shared by all streams of the node. */
   readonly engine: HashEngine;

@@ -1,8 +1,8 @@
 import { MillraceError } from '@millrace/base/core';
+import { makeReceiver, type Receiver, type ReceiverSession } from '../frame-receiver.ts';
+import { makeSender, type Sender, type SenderOptions } from '../frame-sender.ts';
 import { findFiller } from '../gpu/choose-filler.ts';
 import type { GpuOptions } from '../gpu/gpu-engine.ts';
-import { makeReceiver, type Receiver, type ReceiverSession } from '../live-receiver.ts';
-import { makeSender, type Sender, type SenderOptions } from '../live-sender.ts';
 import { isIntegerIn } from '../parameters.ts';
 import { createLocalRunner } from '../table/runner.ts';
 import { WorkerRunner } from '../table/worker-runner.ts';

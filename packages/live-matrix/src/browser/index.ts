@@ -4,8 +4,8 @@
 
 export type { HashEngine, HashKey } from '../engines/engine.ts';
 export { claimedRevision, HEADER_BYTES, MAC_BYTES } from '../frame/header.ts';
-export type { DecodedFrame, Receiver, ReceiverSession } from '../live-receiver.ts';
-export type { Sender, SenderOptions } from '../live-sender.ts';
+export type { DecodedFrame, Receiver, ReceiverSession } from '../frame-receiver.ts';
+export type { Sender, SenderOptions } from '../frame-sender.ts';
 export {
   type HintMode,
   MAX_CELL_BYTES,

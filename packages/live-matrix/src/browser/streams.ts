@@ -1,5 +1,5 @@
-import { type LiveReceiver, type LiveReceiverOptions, makeLiveReceiver } from '../stream/receiving.ts';
-import { type LiveSender, type LiveSenderOptions, makeLiveSender } from '../stream/sending.ts';
+import { type LiveReceiver, type LiveReceiverOptions, makeLiveReceiver } from '../stream/live-receiver.ts';
+import { type LiveSender, type LiveSenderOptions, makeLiveSender } from '../stream/live-sender.ts';
 import { type BrowserEngineName, loadEngine } from './engine.ts';
 import { createReceiver, createSender } from './frames.ts';
 

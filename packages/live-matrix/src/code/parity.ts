@@ -11,13 +11,13 @@ export function addColumns(
   at: number,
   words: number,
   place: number,
-  segmentBits: number,
+  symbolBits: number,
   value: number,
 ): void {
   const columns = generatorColumns();
   for (let rest = value, bit = 0; rest !== 0; rest >>>= 1, bit++) {
     if ((rest & 1) === 0) continue;
-    const column = (place * segmentBits + bit) * COLUMN_WORDS;
+    const column = (place * symbolBits + bit) * COLUMN_WORDS;
     for (let word = 0; word < words; word++) {
       sum[at + word] = (sum[at + word] ?? 0) ^ (columns[column + word] ?? 0);
     }
@@ -28,14 +28,14 @@ export function addColumns(
  * Parity of every block, one after the other.
  * @param values one segment's value for each hint of the frame; 0 for chaff
  */
-export function parityOf(values: Uint32Array, segmentBits: number, blocks: readonly Block[]): Bytes {
+export function parityOf(values: Uint32Array, symbolBits: number, blocks: readonly Block[]): Bytes {
   const out = new Uint8Array(totalParityBytes(blocks));
   const sum = new Uint32Array(COLUMN_WORDS);
   for (const block of blocks) {
     const words = Math.ceil(block.parityBytes / 4);
     sum.fill(0);
     for (let place = 0; place < block.hints; place++) {
-      addColumns(sum, 0, words, place, segmentBits, values[block.first + place] ?? 0);
+      addColumns(sum, 0, words, place, symbolBits, values[block.first + place] ?? 0);
     }
     for (let i = 0; i < block.parityBytes; i++) out[block.parityAt + i] = (sum[i >> 2] ?? 0) >>> (8 * (i & 3));
   }

@@ -25,7 +25,7 @@ const MAX_NULLS = 8;
  */
 export function solveBlock(
   candidates: Candidates,
-  segmentBits: number,
+  symbolBits: number,
   block: Block,
   parity: Uint8Array,
   out: Uint32Array,
@@ -44,7 +44,7 @@ export function solveBlock(
     const end = starts[hint + 1] ?? 0;
     if (start === end) return false;
     out[hint] = values[start] ?? 0;
-    addColumns(target, 0, words, place, segmentBits, values[start] ?? 0);
+    addColumns(target, 0, words, place, symbolBits, values[start] ?? 0);
     for (let at = start + 1; at < end; at++) {
       unknowns.push(at);
       owners.push(place);
@@ -63,7 +63,7 @@ export function solveBlock(
     const place = owners[j] ?? 0;
     const at = j * COLUMN_WORDS;
     const change = (values[unknowns[j] ?? 0] ?? 0) ^ (values[starts[block.first + place] ?? 0] ?? 0);
-    addColumns(basis, at, words, place, segmentBits, change);
+    addColumns(basis, at, words, place, symbolBits, change);
     maskLast(basis, at, words, mask);
     reduce(basis, at, basis, pivots, j, words, used, j * usedWords);
     const pivot = lowestBit(basis, at, words);

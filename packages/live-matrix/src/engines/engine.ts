@@ -3,7 +3,7 @@ import type { Block } from '../code/layout.ts';
 import type { Candidates } from '../code/solve.ts';
 import type { Order } from '../parameters.ts';
 import type { SuiteName } from '../suites.ts';
-import type { Table, TableBuild } from '../table/table.ts';
+import type { HintTable, TableBuild } from '../table/hint-table.ts';
 
 export const engineNames = ['native', 'wasm-simd', 'wasm', 'ts'] as const;
 export type EngineName = (typeof engineNames)[number];
@@ -48,9 +48,9 @@ export interface HashEngine {
    * Wipes a table that is not needed soon. The native engine gives its pages back to the system, of which JavaScript
    * knows nothing; they come back, zero, when the table is filled again.
    */
-  discard(table: Table): void;
+  discard(table: HintTable): void;
   /** Values with the dense code of each hint; where `skip` is 1 (chaff) the only one is 0. */
-  lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates;
+  lookUp(table: HintTable, codes: Uint32Array, skip: Uint8Array): Candidates;
   /** Parity of every block, one after the other. */
   parity(values: Uint32Array, order: Order, blocks: readonly Block[]): Bytes;
   /** Solves every block; false when one has not exactly one solution. `out` gets one value for each hint. */
@@ -61,8 +61,8 @@ export interface HashEngine {
 export interface LaterCalls {
   partition(key: HashKey, build: TableBuild, first: number, count: number): Promise<void>;
   index(build: TableBuild, first: number, count: number): Promise<void>;
-  wipe(table: Table): Promise<void>;
-  lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Promise<Candidates>;
+  wipe(table: HintTable): Promise<void>;
+  lookUp(table: HintTable, codes: Uint32Array, skip: Uint8Array): Promise<Candidates>;
   solve(
     candidates: Candidates,
     order: Order,

@@ -18,7 +18,7 @@ type SolveArguments = [
   kernel: number,
   starts: Uint32Array,
   candidates: Uint32Array,
-  segmentBits: number,
+  symbolBits: number,
   blocks: Uint32Array,
   parity: Uint8Array,
   out: Uint32Array,
@@ -50,7 +50,7 @@ export interface Addon {
   discard(...table: TableArguments<[]>): boolean;
   lookUp(...all: LookUpArguments): number;
   lookUpLater(...all: LookUpArguments): Promise<number>;
-  parity(kernel: number, values: Uint32Array, segmentBits: number, blocks: Uint32Array, out: Uint8Array): void;
+  parity(kernel: number, values: Uint32Array, symbolBits: number, blocks: Uint32Array, out: Uint8Array): void;
   solve(...all: SolveArguments): boolean;
   solveLater(...all: SolveArguments): Promise<boolean>;
   estimateClock(): number;

@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import { generatorColumns } from '../code/generator.ts';
 import { type Block, totalParityBytes } from '../code/layout.ts';
-import type { Table, TableBuild } from '../table/table.ts';
+import type { HintTable, TableBuild } from '../table/hint-table.ts';
 import { partFull } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, LaterCalls } from './engine.ts';
 import { loadBlock } from './keccak.ts';
@@ -137,7 +137,7 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
   };
 }
 
-function tableOf(table: Table): TableArguments<[]> {
+function tableOf(table: HintTable): TableArguments<[]> {
   return [table.order, table.parts, table.entries, table.ends];
 }
 

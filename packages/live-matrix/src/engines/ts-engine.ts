@@ -1,6 +1,6 @@
 import { parityOf } from '../code/parity.ts';
 import { solveBlock } from '../code/solve.ts';
-import { SUPERBLOCK, wipeTable } from '../table/table.ts';
+import { SUPERBLOCK, wipeTable } from '../table/hint-table.ts';
 import { indexPart, indexRoom, lookUp, partition } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';

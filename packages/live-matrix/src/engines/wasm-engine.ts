@@ -1,4 +1,4 @@
-import { SUPERBLOCK } from '../table/table.ts';
+import { SUPERBLOCK } from '../table/hint-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { loadBlock, roundConstants } from './keccak.ts';
 import { withReference } from './ts-engine.ts';

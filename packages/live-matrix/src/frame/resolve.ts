@@ -4,7 +4,7 @@ import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { MAX_CELL_BYTES, type Matrix } from '../parameters.ts';
 import { type FrameHeader, type FrameShape, readHeader } from './header.ts';
 import { chaffPlaces, maskBytes } from './keystream.ts';
-import { readValues, writeValues } from './segments.ts';
+import { readValues, writeValues } from './symbols.ts';
 
 export interface ResolveKeys {
   readonly table: Uint8Array;
@@ -37,7 +37,7 @@ export async function resolveFrame(
   const parity = masked.subarray(shape.parityAt - shape.hintsEnd);
   const chaff = matrix.hints === 'sparse' ? ((masked[0] ?? 0) << 8) | (masked[1] ?? 0) : 0;
   const dataHints = header.hints - chaff;
-  if (dataHints < 1 || dataHints * matrix.segmentBytes > MAX_CELL_BYTES) {
+  if (dataHints < 1 || dataHints * matrix.symbolBytes > MAX_CELL_BYTES) {
     throw new MillraceError('E_FRAME_FORMAT', 'a frame names an impossible number of chaff hints');
   }
   const isChaff = chaffPlaces(engine, parityKey, header.frame, header.hints, chaff);
@@ -49,9 +49,9 @@ export async function resolveFrame(
       data: { frame: header.frame, revision: header.revision },
     });
   }
-  const cell = new Uint8Array(dataHints * matrix.segmentBytes);
+  const cell = new Uint8Array(dataHints * matrix.symbolBytes);
   const data = chaff === 0 ? values : values.filter((_, i) => isChaff[i] === 0);
-  writeValues(data, matrix.segmentBytes, cell);
+  writeValues(data, matrix.symbolBytes, cell);
   return cell;
 }
 

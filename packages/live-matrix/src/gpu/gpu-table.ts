@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import type { HashKey } from '../engines/engine.ts';
 import type { TableFiller } from '../table/builder.ts';
-import { SUPERBLOCK, type TableBuild, tableParts } from '../table/table.ts';
+import { SUPERBLOCK, type TableBuild, tableParts } from '../table/hint-table.ts';
 import { indexPart, partition } from '../table/ts-table.ts';
 import type { GpuEngine } from './gpu-engine.ts';
 

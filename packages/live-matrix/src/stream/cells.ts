@@ -4,9 +4,9 @@ import { TAG_BYTES } from './aead.ts';
 
 /** A cell fits both orders: 2 and 3 bytes a segment. */
 const STEP = 6;
-const LEAST_CELL_BYTES = 48;
+const MIN_CELL_BYTES = 48;
 /** A cell that is not full has the least of these lengths, doubled as often as needed. */
-const LEAST_PADDED = 256;
+const MIN_PADDED = 256;
 /** Kind and length in front of the data. */
 const HEAD_BYTES = 5;
 const DATA = 0;
@@ -21,7 +21,7 @@ export type CellContent =
 
 /** @throws {MillraceError} E_INPUT unless it is a multiple of 6 from 48 to 65,538. */
 export function requireCellBytes(cellBytes: number): void {
-  if (!isIntegerIn(cellBytes, LEAST_CELL_BYTES, MAX_CELL_BYTES) || cellBytes % STEP !== 0) {
+  if (!isIntegerIn(cellBytes, MIN_CELL_BYTES, MAX_CELL_BYTES) || cellBytes % STEP !== 0) {
     throw new MillraceError('E_INPUT', `a cell has 48 to ${MAX_CELL_BYTES} bytes, a multiple of ${STEP}`);
   }
 }
@@ -69,7 +69,7 @@ export function readCell(plain: Uint8Array): CellContent {
 
 /** Lengths come in few sizes, so that a cell tells little of what is in it. */
 function plainBytes(cellBytes: number, length: number): number {
-  let padded = LEAST_PADDED;
+  let padded = MIN_PADDED;
   while (padded < length + HEAD_BYTES + TAG_BYTES) padded *= 2;
   return Math.min(cellBytes, Math.ceil(padded / STEP) * STEP) - TAG_BYTES;
 }

@@ -1,4 +1,4 @@
-import type { Receiver } from '../live-receiver.ts';
+import type { Receiver } from '../frame-receiver.ts';
 
 /** Secrets of fresh exchanges, as far as they have come. */
 export interface FollowerMixes {

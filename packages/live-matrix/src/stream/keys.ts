@@ -5,7 +5,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { SEED_BYTES, SESSION_ID_BYTES } from '../parameters.ts';
 
 /** Shortest secret that a live stream accepts, in bytes. */
-export const LEAST_SECRET_BYTES = 32;
+export const MIN_SECRET_BYTES = 32;
 export const OPENING_MAC_BYTES = 32;
 
 /** What one stream runs on. Each is used for one thing only. */

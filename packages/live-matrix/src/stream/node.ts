@@ -1,9 +1,9 @@
 import { createEngine } from '../engines/choose.ts';
 import type { EngineSetting } from '../engines/engine.ts';
-import { createReceiver } from '../receiver.ts';
-import { createSender } from '../sender.ts';
-import { type LiveReceiver, type LiveReceiverOptions, makeLiveReceiver } from './receiving.ts';
-import { type LiveSender, type LiveSenderOptions, makeLiveSender } from './sending.ts';
+import { createReceiver } from '../node-receiver.ts';
+import { createSender } from '../node-sender.ts';
+import { type LiveReceiver, type LiveReceiverOptions, makeLiveReceiver } from './live-receiver.ts';
+import { type LiveSender, type LiveSenderOptions, makeLiveSender } from './live-sender.ts';
 
 export interface NodeLiveSenderOptions extends LiveSenderOptions {
   readonly engine?: EngineSetting;

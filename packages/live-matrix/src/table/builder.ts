@@ -1,9 +1,9 @@
 import { MillraceError } from '@millrace/base/core';
 import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { TableOrder } from '../parameters.ts';
+import { allocateScratch, type HintTable, SUPERBLOCK, type TableBuild, tableParts } from './hint-table.ts';
 import type { TableMemory } from './memory.ts';
 import type { TaskRunner } from './runner.ts';
-import { allocateScratch, SUPERBLOCK, type Table, type TableBuild, tableParts } from './table.ts';
 import type { Task } from './tasks.ts';
 
 /** Values in one hashing task: one superblock, some milliseconds of work whatever the engine. */
@@ -41,8 +41,8 @@ export class TableBuilder {
   readonly #engine: HashEngine;
   readonly #memory: TableMemory;
   /** Every table that came from the memory and has not gone back. */
-  readonly #taken = new Set<Table>();
-  readonly #free: Table[] = [];
+  readonly #taken = new Set<HintTable>();
+  readonly #free: HintTable[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
   #filler: TableFiller | undefined;
   /** Ends when the filler writes no more. */
@@ -68,7 +68,7 @@ export class TableBuilder {
    * The inverse table of H under `key`.
    * @param base g of the table's value 0
    */
-  async build(key: HashKey, base = 0): Promise<Table> {
+  async build(key: HashKey, base = 0): Promise<HintTable> {
     this.#scratch ??= allocateScratch(this.#order);
     const table = this.#free.pop() ?? this.#memory.take(this.#order);
     this.#taken.add(table);
@@ -88,13 +88,13 @@ export class TableBuilder {
   }
 
   /** Wipes a table; the next one takes its memory. */
-  async release(table: Table): Promise<void> {
+  async release(table: HintTable): Promise<void> {
     await this.#runner.run({ kind: 'wipe', table }, false);
     this.#free.push(table);
   }
 
   /** Leaves a table to the caller, who wipes it. */
-  handOver(table: Table): void {
+  handOver(table: HintTable): void {
     this.#taken.delete(table);
   }
 

@@ -1,5 +1,5 @@
 import type { TableOrder } from '../parameters.ts';
-import { allocateTable, type Table } from './table.ts';
+import { allocateTable, type HintTable } from './hint-table.ts';
 
 /**
  * Memory of tables that nobody uses, kept for the next receiver: what is dropped instead waits for the garbage
@@ -7,15 +7,15 @@ import { allocateTable, type Table } from './table.ts';
  * engine on Linux they hold no memory of the system's.
  */
 export class TableMemory {
-  readonly #free: Table[] = [];
+  readonly #free: HintTable[] = [];
 
-  take(order: TableOrder): Table {
+  take(order: TableOrder): HintTable {
     const at = this.#free.findIndex((table) => table.order === order);
     return this.#free.splice(at, at < 0 ? 0 : 1)[0] ?? allocateTable(order);
   }
 
   /** @param table wiped, and used by nobody any more */
-  give(table: Table): void {
+  give(table: HintTable): void {
     this.#free.push(table);
   }
 }

@@ -5,10 +5,10 @@ import type { EngineSetting, HashEngine, HashKey } from '../engines/engine.ts';
 import { isIntegerIn, requireBytes, type TableOrder } from '../parameters.ts';
 import { KEY_BYTES } from '../suites.ts';
 import { TableBuilder } from './builder.ts';
+import { type HintTable, PART_ENDS, partCapacity, tableParts } from './hint-table.ts';
 import { TableMemory } from './memory.ts';
 import { createRunner, defaultThreads } from './node-runner.ts';
 import type { TaskRunner } from './runner.ts';
-import { PART_ENDS, partCapacity, type Table, tableParts } from './table.ts';
 
 /*
  * Tables of orders up to 32, in slices: one table of order 24 for each 2^24 neighbouring values, by the low 24 bits of their
@@ -127,7 +127,7 @@ interface Plan extends SlicedOptions {
 }
 
 interface Slice {
-  readonly table: Table;
+  readonly table: HintTable;
   /** g of its value 0. */
   readonly base: number;
 }

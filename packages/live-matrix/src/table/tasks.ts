@@ -2,15 +2,15 @@ import type { Bytes } from '@millrace/base/core';
 import type { HashEngine, HashKey, LaterCalls } from '../engines/engine.ts';
 import { type LongCalls, type ResolveKeys, resolveFrame } from '../frame/resolve.ts';
 import type { Matrix } from '../parameters.ts';
+import { type HintTable, type TableBuild, wipeTable } from './hint-table.ts';
 import { type SweepMatches, sweepPiece } from './sweep-piece.ts';
-import { type Table, type TableBuild, wipeTable } from './table.ts';
 
 /** A piece of work small enough not to hold a frame up for long. All arrays but `frame` lie in shared memory. */
 export type Task =
   | { readonly kind: 'partition'; readonly key: HashKey; build: TableBuild; first: number; count: number }
   | { readonly kind: 'index'; build: TableBuild; first: number; count: number }
-  | { readonly kind: 'resolve'; matrix: Matrix; keys: ResolveKeys; table: Table; frame: Uint8Array }
-  | { readonly kind: 'wipe'; readonly table: Table }
+  | { readonly kind: 'resolve'; matrix: Matrix; keys: ResolveKeys; table: HintTable; frame: Uint8Array }
+  | { readonly kind: 'wipe'; readonly table: HintTable }
   | { readonly kind: 'sweep'; key: HashKey; order: number; codes: readonly bigint[]; first: bigint; count: number };
 
 /** What a task gives back: a cell (resolve), matches (sweep), or nothing. */
@@ -34,7 +34,7 @@ export async function runTask(engine: HashEngine, task: Task): Promise<TaskResul
   }
 }
 
-function callsOf(calls: HashEngine | LaterCalls, table: Table): LongCalls {
+function callsOf(calls: HashEngine | LaterCalls, table: HintTable): LongCalls {
   return { lookUp: (codes, skip) => calls.lookUp(table, codes, skip), solve: calls.solve };
 }
 

@@ -7,15 +7,15 @@ import {
   GROUP_BUCKETS,
   GROUP_UNIT,
   GROUPS,
-  MOST_VALUES,
+  type HintTable,
+  MAX_VALUES,
   PART_BUCKETS,
   PART_ENDS,
   partCapacity,
   SUPERBLOCK,
-  type Table,
   type TableBuild,
   VALUE_BYTES,
-} from './table.ts';
+} from './hint-table.ts';
 
 /** The code's bits within its part: 12 for the bucket, 4 below them. */
 const WITHIN_PART = 0xffff;
@@ -119,7 +119,7 @@ export function indexPart(build: TableBuild, part: number, { sorted, firsts } = 
   const next = new Uint32Array(BUCKET_CODES + 1);
   for (let bucket = 0, from = 0; bucket < PART_BUCKETS; bucket++) {
     const to = firsts[bucket] ?? 0;
-    if (to - from > MOST_VALUES) throw partFull();
+    if (to - from > MAX_VALUES) throw partFull();
     if (bucket % GROUP_BUCKETS === 0) {
       while (size % GROUP_UNIT !== 0) bytes[size++] = 0;
       group = size;
@@ -182,7 +182,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {
  * @param codes hints as numbers
  * @param skip 1 where the hint is chaff: its only candidate is then 0
  */
-export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Candidates {
+export function lookUp(table: HintTable, codes: Uint32Array, skip: Uint8Array): Candidates {
   const { order } = table;
   const bytes = bytesOf(table.entries);
   const starts = new Uint32Array(codes.length + 1);
@@ -216,14 +216,14 @@ export function lookUp(table: Table, codes: Uint32Array, skip: Uint8Array): Cand
 }
 
 /** In bytes; of a part that is not packed, its start. */
-function endOf({ ends, order }: Table, bucket: number): number {
+function endOf({ ends, order }: HintTable, bucket: number): number {
   const [part, within] = [Math.floor(bucket / PART_BUCKETS), bucket % PART_BUCKETS];
   const group = ends[part * PART_ENDS + Math.floor(within / GROUP_BUCKETS)] ?? 0;
   const end = ends[part * PART_ENDS + GROUPS + within] ?? 0;
   return part * 4 * partCapacity(order) + group * GROUP_UNIT + end;
 }
 
-function startOf(table: Table, bucket: number): number {
+function startOf(table: HintTable, bucket: number): number {
   if (bucket % GROUP_BUCKETS !== 0) return endOf(table, bucket - 1);
   const [part, within] = [Math.floor(bucket / PART_BUCKETS), bucket % PART_BUCKETS];
   const group = table.ends[part * PART_ENDS + within / GROUP_BUCKETS] ?? 0;

@@ -1,7 +1,7 @@
 import { type Bytes, decodeCbor, encodeCbor, hexOf, MillraceError, parse } from '@millrace/base';
 import { type Machine, machineSchema } from '@millrace/protocol';
 import { z } from 'zod';
-import type { CloudLink } from './link.ts';
+import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
 const bytes = z.instanceof(Uint8Array);

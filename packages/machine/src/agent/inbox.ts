@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
 import type { SessionOffer } from '@millrace/protocol';
-import type { StreamMessage } from './link.ts';
+import type { StreamMessage } from './cloud-link.ts';
 
 /** What comes for one session, in order of arrival. */
 export type SessionEvent =

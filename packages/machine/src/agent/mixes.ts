@@ -1,5 +1,5 @@
 import { type Bytes, concatBytes, copyBytes, MillraceError, u64be, utf8, wipe } from '@millrace/base';
-import { generateP256Key, type OpeningContext, type P256Key } from '@millrace/identity';
+import { generateP256Key, type HpkeRecipient, type P256Key } from '@millrace/identity';
 import { type FollowerMixes, MIX_INTERVAL } from '@millrace/live-matrix';
 import { mixSecret } from '@millrace/protocol';
 
@@ -33,7 +33,7 @@ export class Mixes {
    * The keys node's answer. Opens in order with the window's keys: call it in order of arrival.
    * @throws {MillraceError} E_SEAL
    */
-  async answer(context: OpeningContext, revision: bigint, sealed: Uint8Array): Promise<void> {
+  async answer(context: HpkeRecipient, revision: bigint, sealed: Uint8Array): Promise<void> {
     const asked = this.#asked;
     if (asked?.revision !== revision) throw new MillraceError('E_SEAL', 'an answer to a mix that was not asked for');
     const point = await context.open(sealed, concatBytes(utf8('mix'), u64be(revision)));

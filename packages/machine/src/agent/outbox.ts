@@ -3,8 +3,8 @@ import { type Bytes, type Closable, type Logger, MillraceError, Serial, sleep } 
 import { verifyMachineDocument } from '@millrace/protocol';
 import { z } from 'zod';
 import { type Calls, isPassing } from './calls.ts';
+import type { CloudLink } from './cloud-link.ts';
 import { listIfThere, moveDurably, readIfThere, writeDurably } from './files.ts';
-import type { CloudLink } from './link.ts';
 import { type StateSigner, signedFile } from './signed-file.ts';
 import { Backoff, type Timing } from './timing.ts';
 

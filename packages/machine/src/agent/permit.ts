@@ -26,8 +26,8 @@ import {
 } from '@millrace/protocol';
 import type { Level } from './adapt.ts';
 import { type Calls, isPassing, type PermitAnswer } from './calls.ts';
+import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
-import type { CloudLink } from './link.ts';
 import { Backoff, type Timing } from './timing.ts';
 
 /** How long a signed request may be repeated. */

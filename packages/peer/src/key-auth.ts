@@ -1,7 +1,7 @@
 import { type Bytes, concatBytes, MillraceError, utf8, wipe } from '@millrace/base';
 import { generateP256Key, keyName, type MachineKey, type P256Key, verifySignature } from '@millrace/identity';
-import { type Caller, decodeGreeting, encodeGreeting, type Responder, streamSecret } from './greeting.ts';
-import { notUnderstood } from './talk.ts';
+import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
+import { notUnderstood } from './handshake-channel.ts';
 
 // Diffie-Hellman of two fresh points, each signed with the identity key over everything said before, both identities
 // included (as in ISO/IEC 9798-3): mutual, forward secret, and for these two ends only.
@@ -20,17 +20,17 @@ export interface KeyOptions {
 export function keyCaller(options: KeyOptions): Caller {
   const { key, peer } = checked(options);
   return {
-    call: async (talk) => {
+    call: async (handshake) => {
       const own = generateP256Key();
       try {
-        const first = encodeGreeting('keys', concatBytes(own.publicKey, key.publicKey));
-        await talk.say(first);
-        const second = await talk.hear();
+        const first = encodeHandshake('keys', concatBytes(own.publicKey, key.publicKey));
+        await handshake.send(first);
+        const second = await handshake.receive();
         const [theirPoint, theirKey, signature] = split(second, POINT_BYTES, POINT_BYTES, SIGNATURE_BYTES);
         const said = statement('listener', first, concatBytes(theirPoint, theirKey));
         if (keyName(theirKey) !== peer || !verifySignature('ES256', theirKey, said, signature)) throw stranger();
         const third = await key.sign(statement('caller', first, second));
-        await talk.say(third);
+        await handshake.send(third);
         return await agreed(own, theirPoint, first, second, third);
       } finally {
         own.close();
@@ -44,9 +44,9 @@ export function keyResponder(options: KeyOptions): Responder {
   const { key, peer } = checked(options);
   return {
     exhausted: false,
-    respond: async (talk) => {
-      const first = await talk.hear();
-      const body = decodeGreeting('keys', first);
+    respond: async (handshake) => {
+      const first = await handshake.receive();
+      const body = decodeHandshake('keys', first);
       if (body === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a code');
       const [theirPoint, theirKey] = split(body, POINT_BYTES, POINT_BYTES);
       if (keyName(theirKey) !== peer) throw stranger();
@@ -54,8 +54,8 @@ export function keyResponder(options: KeyOptions): Responder {
       try {
         const ours = concatBytes(own.publicKey, key.publicKey);
         const second = concatBytes(ours, await key.sign(statement('listener', first, ours)));
-        await talk.say(second);
-        const third = await talk.hear();
+        await handshake.send(second);
+        const third = await handshake.receive();
         if (!verifySignature('ES256', theirKey, statement('caller', first, second), third)) throw stranger();
         return await agreed(own, theirPoint, first, second, third);
       } finally {

@@ -4,7 +4,7 @@ import { CHUNK } from './keyring.ts';
 import { contentKeysKey, type Holding, holdingKey, manifestKey, randomU32 } from './records.ts';
 
 /** What ends with the sweep to epoch `to`: designs that are gone, and decoys that are cut to what is left of them. */
-export function retired(
+export function collectRetired(
   holdings: Iterable<Holding>,
   to: number,
   random: RandomSource,

@@ -1,13 +1,13 @@
 import { type Bytes, concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
-import type { Sender } from '../live-sender.ts';
+import type { Sender } from '../frame-sender.ts';
 import { completeParameters, type MatrixParameters } from '../parameters.ts';
 import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
 import { cellCapacity, DEFAULT_CELL_BYTES, layData, layEnd, requireCellBytes } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
 import { Ending, type LiveSummary, stoppedHere } from './ending.ts';
-import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
-import { Link } from './link.ts';
+import { FramedChannel } from './framed-channel.ts';
+import { deriveLiveKeys, MIN_SECRET_BYTES } from './keys.ts';
 import { Mixes } from './mixes.ts';
 import type { Note } from './notes.ts';
 import { decodeAnswer, encodeHello, requireWindow } from './opening.ts';
@@ -18,8 +18,8 @@ const DEFAULT_WINDOW = 32;
 const DEFAULT_FLUSH_MS = 50;
 /** A revision lasts so many times as long as the receiver's last table took, so that tables cost it a tenth or less. */
 const TABLE_SHARE = 10;
-const LEAST_REVISION_MS = 100;
-const MOST_CELLS = 2 ** 32;
+const MIN_REVISION_MS = 100;
+const MAX_CELLS = 2 ** 32;
 
 /** What both ends have agreed on in the opening. */
 export interface LiveSession {
@@ -70,8 +70,8 @@ export function makeLiveSender(
   completeParameters(options.parameters ?? DEFAULT_PARAMETERS);
   requireCellBytes(cellBytes);
   requireWindow(window);
-  if (secret.length < LEAST_SECRET_BYTES) {
-    throw new MillraceError('E_INPUT', `the secret of a live stream has ${LEAST_SECRET_BYTES} bytes or more`);
+  if (secret.length < MIN_SECRET_BYTES) {
+    throw new MillraceError('E_INPUT', `the secret of a live stream has ${MIN_SECRET_BYTES} bytes or more`);
   }
   const stream = new LiveSending({ ...options, cellBytes, window, secret: new Uint8Array(secret) }, createSender);
   const writable = new WritableStream<Uint8Array>({
@@ -93,7 +93,7 @@ interface Slot {
 class LiveSending {
   readonly #options: LiveSenderOptions & { cellBytes: number; window: number; secret: Bytes };
   readonly #createSender: (session: LiveSession) => Promise<Sender> | Sender;
-  readonly #link: Link;
+  readonly #channel: FramedChannel;
   readonly #turn = new Turn();
   readonly #now: () => number;
   /** Cells that the receiver's reader has not taken, by number. */
@@ -127,7 +127,7 @@ class LiveSending {
   ) {
     this.#options = options;
     this.#createSender = createSender;
-    this.#link = new Link(options.channel);
+    this.#channel = new FramedChannel(options.channel);
     this.#now = options.now ?? (() => performance.now());
     this.#partial = new Uint8Array(cellCapacity(options.cellBytes));
     this.#ending = new Ending(options.signal, (error) => this.fail(error));
@@ -141,7 +141,7 @@ class LiveSending {
     this.#tellWriter = tellWriter;
     this.#ending.listen();
     try {
-      await this.#greet();
+      await this.#agree();
     } catch (error) {
       this.fail(error);
       throw error;
@@ -151,7 +151,7 @@ class LiveSending {
       throw this.#error;
     }
     const onFailed = (error: unknown) => this.fail(error);
-    this.#link.run({ onFrame: () => onFailed(unexpected()), onNote: (note) => this.#onNote(note) }).catch(onFailed);
+    this.#channel.run({ onFrame: () => onFailed(unexpected()), onNote: (note) => this.#onNote(note) }).catch(onFailed);
     this.#pump().catch(onFailed);
   }
 
@@ -184,10 +184,10 @@ class LiveSending {
       bytes: this.#total,
       frames: this.#next,
       revision: this.#sender?.revision ?? 0n,
-      wireBytes: this.#link.sent + this.#link.received,
+      wireBytes: this.#channel.sent + this.#channel.received,
     };
     this.#release();
-    await this.#link.close();
+    await this.#channel.close();
     this.#ending.resolve(summary);
   }
 
@@ -198,19 +198,19 @@ class LiveSending {
     this.#release();
     this.#turn.notify();
     this.#tellWriter(error);
-    void this.#link.close({ kind: 'stop' }).then(() => this.#ending.reject(error));
+    void this.#channel.close({ kind: 'stop' }).then(() => this.#ending.reject(error));
   }
 
-  async #greet(): Promise<void> {
+  async #agree(): Promise<void> {
     const { secret, cellBytes, window, parameters = DEFAULT_PARAMETERS } = this.#options;
     const own = await freshPoint();
     const hello = encodeHello({ parameters, cellBytes, window, point: own.point }, secret);
-    await this.#link.post(hello);
-    const answer = await this.#link.next();
+    await this.#channel.post(hello);
+    const answer = await this.#channel.next();
     const shared = await own.agree(decodeAnswer(answer, hello, secret));
     const keys = deriveLiveKeys(secret, shared, concatBytes(hello, answer));
     wipe(shared, secret);
-    await this.#link.secure(keys.fromSender, keys.fromReceiver);
+    await this.#channel.secure(keys.fromSender, keys.fromReceiver);
     this.#cells = await createAead(keys.cells);
     this.#mixes = new Mixes(keys.sessionId);
     this.#sender = await this.#createSender({ parameters, sessionId: keys.sessionId, seed: keys.seed });
@@ -234,7 +234,7 @@ class LiveSending {
         break;
       case 'point': {
         const point = await this.#mixes?.answer(note.revision, note.point);
-        if (point !== undefined) await this.#link.note({ kind: 'point', revision: note.revision, point });
+        if (point !== undefined) await this.#channel.note({ kind: 'point', revision: note.revision, point });
         break;
       }
       case 'done':
@@ -260,7 +260,7 @@ class LiveSending {
         await this.#turn.wait();
         continue;
       }
-      await this.#link.room();
+      await this.#channel.room();
       const [number, body] = this.#due() ?? [];
       if (number === undefined || body === undefined || this.#sender === undefined) continue;
       const frame = this.#sender.encode(number, body);
@@ -268,7 +268,7 @@ class LiveSending {
       if (slot !== undefined) slot.sent = this.#sender.revision;
       this.#again.delete(number);
       if (number === this.#nextToSend) this.#nextToSend++;
-      this.#link.postFrame(frame).catch((error) => this.fail(error));
+      this.#channel.postFrame(frame).catch((error) => this.fail(error));
     }
   }
 
@@ -285,7 +285,7 @@ class LiveSending {
   #advance(sender: Sender): void {
     const next = sender.revision + 1n;
     if (this.#ready < next || !this.#mixes?.has(next)) return;
-    const lasts = this.#options.revisionMs ?? Math.max(LEAST_REVISION_MS, TABLE_SHARE * this.#tableMs);
+    const lasts = this.#options.revisionMs ?? Math.max(MIN_REVISION_MS, TABLE_SHARE * this.#tableMs);
     if (this.#again.size === 0 && this.#now() - this.#revisionSince < lasts) return;
     this.#mixes.apply(next, sender);
     sender.advance();
@@ -329,7 +329,7 @@ class LiveSending {
 
   async #room(): Promise<void> {
     await this.#until(() => this.#hasRoom());
-    if (this.#next >= MOST_CELLS - 1) {
+    if (this.#next >= MAX_CELLS - 1) {
       const error = new MillraceError('E_TOO_LARGE', 'a live stream has at most 2^32 cells');
       this.fail(error);
       throw error;

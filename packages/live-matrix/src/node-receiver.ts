@@ -1,13 +1,13 @@
 import { createEngine } from './engines/choose.ts';
 import type { EngineSetting, HashEngine } from './engines/engine.ts';
 import { nodeHmac } from './frame/node-hmac.ts';
+import { makeReceiver, type Receiver, type ReceiverSession } from './frame-receiver.ts';
 import type { GpuOptions } from './gpu/gpu-engine.ts';
-import { makeReceiver, type Receiver, type ReceiverSession } from './live-receiver.ts';
 import { secretMemory } from './secrets/node.ts';
 import type { TableMemory } from './table/memory.ts';
 import { createRunner, defaultThreads } from './table/node-runner.ts';
 
-export type { DecodedFrame, Receiver } from './live-receiver.ts';
+export type { DecodedFrame, Receiver } from './frame-receiver.ts';
 
 export interface ReceiverOptions extends ReceiverSession {
   /**

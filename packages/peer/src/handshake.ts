@@ -1,39 +1,39 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, concatBytes, hkdf, utf8 } from '@millrace/base';
-import { notUnderstood, type Talk } from './talk.ts';
+import { type HandshakeChannel, notUnderstood } from './handshake-channel.ts';
 
 /** "MRP", version, way of authentication: how a connection begins (spec/peer.md, section 3). */
 const MAGIC = utf8('MRP\u0001');
-export type Way = 'code' | 'keys';
-const ways: Readonly<Record<Way, number>> = { code: 1, keys: 2 };
+export type AuthMethod = 'code' | 'keys';
+const methods: Readonly<Record<AuthMethod, number>> = { code: 1, keys: 2 };
 
-export function encodeGreeting(way: Way, body: Uint8Array): Bytes {
-  return concatBytes(MAGIC, new Uint8Array([ways[way]]), body);
+export function encodeHandshake(method: AuthMethod, body: Uint8Array): Bytes {
+  return concatBytes(MAGIC, new Uint8Array([methods[method]]), body);
 }
 
 /** @returns undefined when the other end wants another way. @throws {MillraceError} E_FRAME_FORMAT */
-export function decodeGreeting(way: Way, message: Uint8Array): Bytes | undefined {
+export function decodeHandshake(method: AuthMethod, message: Uint8Array): Bytes | undefined {
   if (message.length < 5 || MAGIC.some((byte, i) => message[i] !== byte)) throw notUnderstood();
-  return message[4] === ways[way] ? new Uint8Array(message.subarray(5)) : undefined;
+  return message[4] === methods[method] ? new Uint8Array(message.subarray(5)) : undefined;
 }
 
 /** The caller's end. @throws {MillraceError} E_STREAM_AUTH, E_STREAM_CUT, E_FRAME_FORMAT */
 export interface Caller {
   /** @returns the stream's secret, 32 bytes; whoever holds it wipes it. */
-  call(talk: Talk): Promise<Bytes>;
+  call(handshake: HandshakeChannel): Promise<Bytes>;
 }
 
 /** The listener's end, for every connection that comes. */
 export interface Responder {
   /** @returns the stream's secret, 32 bytes. @throws {MillraceError} E_STREAM_AUTH, E_STREAM_CUT, E_FRAME_FORMAT */
-  respond(talk: Talk): Promise<Bytes>;
+  respond(handshake: HandshakeChannel): Promise<Bytes>;
   /** No more tries are allowed. */
   readonly exhausted: boolean;
 }
 
 /** The stream's secret: from what both agreed on, bound to every byte that was said. */
-export function streamSecret(way: Way, agreed: Uint8Array, ...messages: readonly Uint8Array[]): Bytes {
+export function streamSecret(method: AuthMethod, agreed: Uint8Array, ...messages: readonly Uint8Array[]): Bytes {
   const transcript = createHash('sha256');
   for (const message of messages) transcript.update(createHash('sha256').update(message).digest());
-  return hkdf([agreed], transcript.digest(), utf8(`millrace/v1/peer/${way}`));
+  return hkdf([agreed], transcript.digest(), utf8(`millrace/v1/peer/${method}`));
 }

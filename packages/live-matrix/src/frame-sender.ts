@@ -3,7 +3,7 @@ import type { HashEngine, HashKey } from './engines/engine.ts';
 import { frameShape, MAX_HINTS, writeHeader } from './frame/header.ts';
 import { chaffPlaces, chaffValues, maskBytes } from './frame/keystream.ts';
 import { frameMac, type Hmac } from './frame/mac.ts';
-import { readValues } from './frame/segments.ts';
+import { readValues } from './frame/symbols.ts';
 import {
   completeParameters,
   isIntegerIn,
@@ -90,12 +90,12 @@ function checkCell(matrix: Matrix, frameNumber: number, cell: Uint8Array): void 
   if (!isIntegerIn(frameNumber, 0, 2 ** 32 - 1)) {
     throw new MillraceError('E_INPUT', 'a frame number is an unsigned 32-bit number');
   }
-  const most = Math.min(MAX_CELL_BYTES, MAX_HINTS * matrix.segmentBytes);
+  const most = Math.min(MAX_CELL_BYTES, MAX_HINTS * matrix.symbolBytes);
   if (cell.length > most) {
     throw new MillraceError('E_TOO_LARGE', `a cell has at most ${most} bytes`);
   }
-  if (cell.length === 0 || cell.length % matrix.segmentBytes !== 0) {
-    throw new MillraceError('E_INPUT', `a cell's length must be a multiple of ${matrix.segmentBytes}, and not 0`);
+  if (cell.length === 0 || cell.length % matrix.symbolBytes !== 0) {
+    throw new MillraceError('E_INPUT', `a cell's length must be a multiple of ${matrix.symbolBytes}, and not 0`);
   }
 }
 
@@ -110,7 +110,7 @@ function encodeFrame(
 ): Bytes {
   const { keys, revision } = ratchet;
   const key = (bytes: Uint8Array): HashKey => ({ suite: matrix.suite, revision, key: bytes });
-  const data = readValues(cell, matrix.segmentBytes);
+  const data = readValues(cell, matrix.symbolBytes);
   const chaff = Math.min(Math.round((data.length * matrix.chaffPercent) / 100), MAX_HINTS - data.length);
   const hints = data.length + chaff;
   const shape = frameShape(matrix, hints, matrix.blockHints);

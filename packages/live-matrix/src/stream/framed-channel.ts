@@ -10,13 +10,13 @@ const PARTING_MS = 5_000;
 /** The receiver's last word is worth more: without it the sender takes for lost what has arrived. */
 const DONE_MS = 60_000;
 
-export interface LinkEvents {
+export interface ChannelEvents {
   onFrame(frame: Uint8Array): void;
   onNote(note: Note): Promise<void> | void;
 }
 
 /** One end of the channel: messages with their kind in front, notes sealed and in order. */
-export class Link {
+export class FramedChannel {
   /** Bytes of all messages that were sent, and that came. */
   sent = 0;
   received = 0;
@@ -55,7 +55,7 @@ export class Link {
   }
 
   /** Hands on what comes. Ends only with an error: the other end's last message is a note. */
-  async run(events: LinkEvents): Promise<never> {
+  async run(events: ChannelEvents): Promise<never> {
     for (;;) {
       const message = await this.next().catch((error: unknown) => {
         this.#silent.abort();

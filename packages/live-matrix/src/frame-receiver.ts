@@ -13,10 +13,10 @@ import {
 import { type FreshSecrets, Ratchet, type RevisionKeys, wipeKeys } from './ratchet.ts';
 import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 import { TableBuilder, type TableFiller } from './table/builder.ts';
+import type { HintTable } from './table/hint-table.ts';
 import { TableMemory } from './table/memory.ts';
 import type { TaskRunner } from './table/runner.ts';
 import { lookUpSmall } from './table/small.ts';
-import type { Table } from './table/table.ts';
 
 /** What both ends of a session agreed on. */
 export interface ReceiverSession {
@@ -80,7 +80,7 @@ export interface Receiver {
 interface Live {
   readonly keys: RevisionKeys;
   /** None at order 8. */
-  readonly table: Table | undefined;
+  readonly table: HintTable | undefined;
 }
 
 /** What a receiver takes from the platform that it runs on. */
@@ -115,7 +115,7 @@ export async function makeReceiver(
     ratchet.close();
     throw error;
   });
-  const receiver = new LiveReceiver(matrix, copyBytes(session.sessionId), ratchet, await made);
+  const receiver = new DefaultReceiver(matrix, copyBytes(session.sessionId), ratchet, await made);
   const abort = () => void receiver.close();
   session.signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -128,7 +128,7 @@ export async function makeReceiver(
   return receiver;
 }
 
-class LiveReceiver implements Receiver {
+class DefaultReceiver implements Receiver {
   readonly engine: EngineName;
   readonly #matrix: Matrix;
   readonly #session: Bytes;

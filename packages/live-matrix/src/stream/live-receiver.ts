@@ -1,6 +1,6 @@
 import { concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
 import { claimedRevision } from '../frame/header.ts';
-import type { Receiver } from '../live-receiver.ts';
+import type { Receiver } from '../frame-receiver.ts';
 import type { TableOrder } from '../parameters.ts';
 import { type Aead, createAead } from './aead.ts';
 import { freshPoint } from './agreement.ts';
@@ -8,12 +8,12 @@ import { type CellContent, readCell } from './cells.ts';
 import type { LiveChannel } from './channel.ts';
 import { Ending, type LiveSummary, stoppedHere } from './ending.ts';
 import { Follower } from './follower.ts';
-import { deriveLiveKeys, LEAST_SECRET_BYTES } from './keys.ts';
-import { claimedNumber, Link } from './link.ts';
+import { claimedNumber, FramedChannel } from './framed-channel.ts';
+import { deriveLiveKeys, MIN_SECRET_BYTES } from './keys.ts';
+import type { LiveSession } from './live-sender.ts';
 import { Mixes } from './mixes.ts';
 import type { Note } from './notes.ts';
 import { decodeHello, encodeAnswer, type Hello } from './opening.ts';
-import type { LiveSession } from './sending.ts';
 import { Turn } from './turn.ts';
 
 export interface LiveReceiverOptions {
@@ -49,8 +49,8 @@ export function makeLiveReceiver(
   options: LiveReceiverOptions,
   createReceiver: (session: LiveSession) => Promise<Receiver>,
 ): LiveReceiver {
-  if (options.secret.length < LEAST_SECRET_BYTES) {
-    throw new MillraceError('E_INPUT', `the secret of a live stream has ${LEAST_SECRET_BYTES} bytes or more`);
+  if (options.secret.length < MIN_SECRET_BYTES) {
+    throw new MillraceError('E_INPUT', `the secret of a live stream has ${MIN_SECRET_BYTES} bytes or more`);
   }
   const stream = new LiveReceiving({ ...options, secret: new Uint8Array(options.secret) }, createReceiver);
   const readable = new ReadableStream<Uint8Array>(
@@ -68,7 +68,7 @@ export function makeLiveReceiver(
 class LiveReceiving {
   readonly #options: LiveReceiverOptions;
   readonly #createReceiver: (session: LiveSession) => Promise<Receiver>;
-  readonly #link: Link;
+  readonly #channel: FramedChannel;
   readonly #now: () => number;
   /** Notified when a cell can be taken, and when there is something to report. */
   readonly #turn = new Turn();
@@ -95,7 +95,7 @@ class LiveReceiving {
   constructor(options: LiveReceiverOptions, createReceiver: (session: LiveSession) => Promise<Receiver>) {
     this.#options = options;
     this.#createReceiver = createReceiver;
-    this.#link = new Link(options.channel);
+    this.#channel = new FramedChannel(options.channel);
     this.#now = options.now ?? (() => performance.now());
     this.#ending = new Ending(options.signal, (error) => this.fail(error));
   }
@@ -108,7 +108,7 @@ class LiveReceiving {
     this.#tellReader = tellReader;
     this.#ending.listen();
     try {
-      await this.#greet();
+      await this.#agree();
     } catch (error) {
       this.fail(error);
       throw error;
@@ -118,7 +118,9 @@ class LiveReceiving {
       throw this.#error;
     }
     const onFailed = (error: unknown) => this.fail(error);
-    this.#link.run({ onFrame: (frame) => this.#onFrame(frame), onNote: (note) => this.#onNote(note) }).catch(onFailed);
+    this.#channel
+      .run({ onFrame: (frame) => this.#onFrame(frame), onNote: (note) => this.#onNote(note) })
+      .catch(onFailed);
     this.#report().catch(onFailed);
   }
 
@@ -152,9 +154,9 @@ class LiveReceiving {
     this.#stop(toMillraceError(cause));
   }
 
-  async #greet(): Promise<void> {
+  async #agree(): Promise<void> {
     const { secret, orders } = this.#options;
-    const message = new Uint8Array(await this.#link.next());
+    const message = new Uint8Array(await this.#channel.next());
     const hello = decodeHello(message, secret);
     const { parameters } = hello;
     if (orders !== undefined && !orders.some((order) => order === parameters.order)) {
@@ -165,8 +167,8 @@ class LiveReceiving {
     const answer = encodeAnswer(own.point, message, secret);
     const keys = deriveLiveKeys(secret, shared, concatBytes(message, answer));
     wipe(shared, secret);
-    await this.#link.secure(keys.fromReceiver, keys.fromSender);
-    await this.#link.post(answer);
+    await this.#channel.secure(keys.fromReceiver, keys.fromSender);
+    await this.#channel.post(answer);
     this.#hello = hello;
     this.#aead = await createAead(keys.cells);
     const mixes = new Mixes(keys.sessionId);
@@ -239,7 +241,7 @@ class LiveReceiving {
 
   async #ask(revision: bigint): Promise<void> {
     const point = await this.#mixes?.ask(revision);
-    if (point !== undefined) await this.#link.note({ kind: 'point', revision, point });
+    if (point !== undefined) await this.#channel.note({ kind: 'point', revision, point });
   }
 
   #changed(): void {
@@ -258,7 +260,7 @@ class LiveReceiving {
       const resend = this.#resend.splice(0);
       const tableMs = Math.min(Math.round(this.#tableMs), 2 ** 32 - 1);
       const ready = this.#receiver?.ready ?? 0n;
-      await this.#link.note({ kind: 'state', ready, taken: this.#taken, tableMs, resend });
+      await this.#channel.note({ kind: 'state', ready, taken: this.#taken, tableMs, resend });
     }
   }
 
@@ -271,8 +273,8 @@ class LiveReceiving {
     }
     const revision = this.#receiver?.ready ?? 0n;
     // Said first: what has been kept is kept, whatever becomes of our tables.
-    await this.#link.close({ kind: 'done', total: this.#total });
-    const wireBytes = this.#link.sent + this.#link.received;
+    await this.#channel.close({ kind: 'done', total: this.#total });
+    const wireBytes = this.#channel.sent + this.#channel.received;
     const summary: LiveSummary = { bytes: this.#total, frames: this.#taken, revision, wireBytes };
     this.#release().then(
       () => this.#ending.resolve(summary),
@@ -285,7 +287,7 @@ class LiveReceiving {
     this.#tellReader(error);
     this.#turn.notify();
     const released = this.#release().catch(() => undefined); // the first error is the one that is told
-    void Promise.all([this.#link.close({ kind: 'stop' }), released]).then(() => this.#ending.reject(error));
+    void Promise.all([this.#channel.close({ kind: 'stop' }), released]).then(() => this.#ending.reject(error));
   }
 
   async #release(): Promise<void> {

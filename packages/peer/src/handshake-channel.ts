@@ -2,15 +2,15 @@ import { type Bytes, MillraceError } from '@millrace/base';
 import type { LiveChannel } from '@millrace/live-matrix';
 
 /** Longest message before the two know each other. */
-const MAX_GREETING_BYTES = 2_048;
+const MAX_HANDSHAKE_BYTES = 2_048;
 const REFUSED = 0;
 
 /** The first messages of a connection, one at a time; then the channel is free for the stream. */
-export class Talk {
+export class HandshakeChannel {
   readonly #channel: LiveChannel;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  #heard = false;
+  #received = false;
 
   constructor(channel: LiveChannel) {
     this.#channel = channel;
@@ -21,21 +21,21 @@ export class Talk {
   }
 
   /** The other end has said something. */
-  get heard(): boolean {
-    return this.#heard;
+  get received(): boolean {
+    return this.#received;
   }
 
   /** @throws {MillraceError} E_STREAM_AUTH when the other end refused, E_STREAM_CUT, E_FRAME_FORMAT */
-  async hear(): Promise<Bytes> {
+  async receive(): Promise<Bytes> {
     const { value } = await this.#reader.read();
     if (value === undefined) throw new MillraceError('E_STREAM_CUT', 'the other end closed the connection');
-    if (value.length > MAX_GREETING_BYTES) throw notUnderstood();
-    this.#heard = true;
+    if (value.length > MAX_HANDSHAKE_BYTES) throw notUnderstood();
+    this.#received = true;
     if (value.length === 1 && value[0] === REFUSED) throw new MillraceError('E_STREAM_AUTH', 'the other end refused');
     return new Uint8Array(value);
   }
 
-  async say(message: Uint8Array): Promise<void> {
+  async send(message: Uint8Array): Promise<void> {
     await this.#writer.write(message);
   }
 
@@ -49,7 +49,7 @@ export class Talk {
   /** Says no, and ends the connection. */
   async refuse(): Promise<void> {
     try {
-      await this.say(new Uint8Array([REFUSED]));
+      await this.send(new Uint8Array([REFUSED]));
       await this.#writer.close();
     } catch {
       // it has gone already

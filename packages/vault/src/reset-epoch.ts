@@ -12,7 +12,7 @@ import type { KeyWrapper } from './wrapper.ts';
  * @param options.store the playbook's
  * @throws {MillraceError} E_STORE
  */
-export async function startAnew(options: {
+export async function resetEpoch(options: {
   store: Store;
   epochSlots: Slots;
   wrapper: KeyWrapper;

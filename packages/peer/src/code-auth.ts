@@ -1,8 +1,8 @@
 import { type Bytes, MillraceError, utf8, wipe } from '@millrace/base';
 import * as opaque from '@serenity-kit/opaque';
 import { codeDigits } from './code.ts';
-import { type Caller, decodeGreeting, encodeGreeting, type Responder, streamSecret } from './greeting.ts';
-import { notUnderstood } from './talk.ts';
+import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
+import { notUnderstood } from './handshake-channel.ts';
 
 // OPAQUE (RFC 9807): whoever does not know the code learns nothing from a try but that it was wrong, and each try is
 // one guess. The listener registers the code with itself: its record lives in memory only, and as long as the command.
@@ -18,19 +18,19 @@ const BASE64URL = /^[\w-]+$/;
 export function codeCaller(code: string): Caller {
   const password = codeDigits(code);
   return {
-    call: async (talk) => {
+    call: async (handshake) => {
       await opaque.ready;
       const { clientLoginState, startLoginRequest } = opaque.client.startLogin({ password });
-      const first = encodeGreeting('code', utf8(startLoginRequest));
-      await talk.say(first);
-      const second = await talk.hear();
+      const first = encodeHandshake('code', utf8(startLoginRequest));
+      await handshake.send(first);
+      const second = await handshake.receive();
       const login = { clientLoginState, loginResponse: textOf(second), password, identifiers, keyStretching };
       const result = attempt(() => opaque.client.finishLogin(login));
       if (result === undefined) {
         throw new MillraceError('E_STREAM_AUTH', 'the code is wrong, or this is not the receiver that showed it');
       }
       const third = utf8(result.finishLoginRequest);
-      await talk.say(third);
+      await handshake.send(third);
       return secretOf(result.sessionKey, first, second, third);
     },
   };
@@ -63,9 +63,9 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
     get exhausted() {
       return left === 0;
     },
-    respond: async (talk) => {
-      const first = await talk.hear();
-      const request = decodeGreeting('code', first);
+    respond: async (handshake) => {
+      const first = await handshake.receive();
+      const request = decodeHandshake('code', first);
       if (request === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a key');
       const startLoginRequest = textOf(request);
       if (left === 0) throw new MillraceError('E_STREAM_AUTH', 'no more tries are allowed');
@@ -75,8 +75,8 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
       // Counted before it is answered: the answer tells the caller whether its code is right.
       left -= 1;
       const second = utf8(loginResponse);
-      await talk.say(second);
-      const third = await talk.hear();
+      await handshake.send(second);
+      const third = await handshake.receive();
       const finishLoginRequest = textOf(third);
       let sessionKey: string;
       try {

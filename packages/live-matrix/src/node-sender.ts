@@ -1,5 +1,5 @@
 import { nodeHmac } from './frame/node-hmac.ts';
-import { makeSender, type Sender, type SenderOptions } from './live-sender.ts';
+import { makeSender, type Sender, type SenderOptions } from './frame-sender.ts';
 import { secretMemory } from './secrets/node.ts';
 
 export type { Sender, SenderOptions };

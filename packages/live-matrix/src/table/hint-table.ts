@@ -12,7 +12,7 @@ import { sharedMemory } from '../shared.ts';
  * Parts have room for a fixed number of words, somewhat more than a random function needs, so that a part can be
  * filled, with a word a value, before the others' sizes are known; what packing leaves over is given back or zero.
  */
-export interface Table {
+export interface HintTable {
   readonly order: TableOrder;
   readonly parts: number;
   /** parts × capacity words: values while they are put in, bytes of buckets afterwards. */
@@ -31,7 +31,7 @@ export interface Table {
  * within the part: which run an entry is in tells the rest of g. So building takes hardly more memory than the table.
  */
 export interface TableBuild {
-  readonly table: Table;
+  readonly table: HintTable;
   /** g of the table's value 0, a multiple of the table's size below 2^32; 0 when left out. */
   readonly base?: number;
   /** For superblock s and part p, at 2·(s·parts + p): where the run starts in the part, and its length. */
@@ -50,7 +50,7 @@ export const PART_ENDS = GROUPS + PART_BUCKETS;
 export const BUCKET_CODES = 16;
 export const VALUE_BYTES = 3;
 /** More in one bucket are refused: 16 are the mean. */
-export const MOST_VALUES = 255;
+export const MAX_VALUES = 255;
 
 export function tableParts(order: TableOrder): number {
   return 2 ** (order - 16);
@@ -62,7 +62,7 @@ export function partCapacity(order: TableOrder): number {
 }
 
 /** A table over shared memory, so that worker threads fill and read it in place. */
-export function allocateTable(order: TableOrder): Table {
+export function allocateTable(order: TableOrder): HintTable {
   const parts = tableParts(order);
   return {
     order,
@@ -82,7 +82,7 @@ export function allocateScratch(order: TableOrder): Omit<TableBuild, 'table'> {
 }
 
 /** The table is as secret as its key: whoever has it resolves the revision's hints. */
-export function wipeTable(table: Table): void {
+export function wipeTable(table: HintTable): void {
   table.entries.fill(0);
   table.ends.fill(0);
 }
