@@ -2,7 +2,7 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { concatBytes } from '@millrace/base';
 import type { Session } from '@millrace/client';
-import { createHttpClient, decodeLink, type LinkMessage } from '@millrace/protocol';
+import { createHttpClient, decodeLink, type LinkMessage, nodeOf } from '@millrace/protocol';
 import { CONTENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { noisyGcode } from '../support/designs.ts';
@@ -34,7 +34,7 @@ describe('baseline: a print server that sends the design by TLS', () => {
     const { directory } = world.installation;
     const [own, caller] = [await world.identity('distribution'), await world.identity('machine')];
     const authority = directory.authority;
-    const pin = directory.nodes.distribution.fingerprint;
+    const pin = nodeOf(directory, 'distribution').fingerprint;
     const tls = { ca: authority, minVersion: 'TLSv1.3' as const, requestCert: true, rejectUnauthorized: true };
     const server = createServer({ ...tls, cert: own.certificate, key: Buffer.from(own.key) }, (_, response) => {
       response.setHeader('content-length', design.length);

@@ -6,6 +6,7 @@ import {
   encodeStream,
   type LinkMessage,
   type LinkSocket,
+  nodeOf,
 } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createWorld, type World } from '../support/world.ts';
@@ -42,7 +43,7 @@ async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> 
       tls: {
         authority: directory.authority,
         identity: await world.identity(caller),
-        pin: directory.nodes.distribution.fingerprint,
+        pin: nodeOf(directory, 'distribution').fingerprint,
       },
       logger: silentLogger,
     },

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { decodeCbor, encodeCbor, silentLogger, systemRandom, toHex } from '@millrace/base';
 import { openAuthority } from '@millrace/identity';
-import { connectLink, decodeLink, encodeControl, type LinkSocket } from '@millrace/protocol';
+import { connectLink, decodeLink, encodeControl, type LinkSocket, nodeOf } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -38,7 +38,7 @@ beforeAll(async () => {
   let open = 0;
   for (const [agent, name] of machines.entries()) {
     const identity = await authority.issue({ role: 'machine', name });
-    const tls = { authority: directory.authority, identity, pin: directory.nodes.distribution.fingerprint };
+    const tls = { authority: directory.authority, identity, pin: nodeOf(directory, 'distribution').fingerprint };
     const options = { address: () => world.addresses.distribution, path: '/v1/machine', tls, logger: silentLogger };
     const message = (bytes: Uint8Array) => {
       const told = decodeLink(bytes, false);

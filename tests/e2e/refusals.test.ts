@@ -206,7 +206,10 @@ describe('certificates and roles', () => {
     const { directory } = world.installation;
     const stranger = await createAuthority('another', Date.now());
     for (const node of ['control', 'distribution'] as const)
-      for (const party of [{ role: 'user', name: keyName(owner.signer.publicKey) }, { role: 'keys' }] as const) {
+      for (const party of [
+        { role: 'user', name: keyName(owner.signer.publicKey) },
+        { role: 'keys', id: 'keys-1' },
+      ] as const) {
         const identity = await stranger.issue(party);
         const attempt = call(world.addresses[node], directory, node, identity, { method: 'GET', path: '/v1/designs' });
         await expect(attempt).rejects.toThrow();
@@ -223,7 +226,7 @@ describe('certificates and roles', () => {
       () => Date.now(),
     );
     for (const role of ['keys', 'segments', 'distribution'] as const) {
-      const identity = await authority.issue({ role });
+      const identity = await authority.issue({ role, id: `${role}-1` });
       const path = '/v1/mailbox?wait=0&consumer=x';
       const answer = await call(world.addresses.control, directory, 'control', identity, { method: 'GET', path });
       expect(refusalOf(answer), role).toBe('401 E_AUTH');

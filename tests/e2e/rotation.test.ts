@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { auditLedger, checkCertificate, type Session, trustOf } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
 import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
-import { directoryFiles } from '@millrace/protocol';
+import { directoryFiles, nodeOf } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { millrace, program } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -117,9 +117,9 @@ describe('while a part is made', () => {
   });
 
   it('identity keys of every node are rotated', async () => {
-    const before = world.installation.directory.nodes.keys.identity;
+    const before = nodeOf(world.installation.directory, 'keys').identity;
     await whilePrinting(() => rotateIn(world, 'identity'));
-    expect(world.installation.directory.nodes.keys.identity).not.toBe(before);
+    expect(nodeOf(world.installation.directory, 'keys').identity).not.toBe(before);
 
     // What nodes remember of each other was signed by keys that count no more.
     await rotateIn(world, 'identity', { overlapDays: 0 });

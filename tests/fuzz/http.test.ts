@@ -1,6 +1,6 @@
 import { connect } from 'node:tls';
 import { isErrorCode } from '@millrace/base';
-import { clientTls } from '@millrace/protocol';
+import { clientTls, nodeOf } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createWorld, type World } from '../support/world.ts';
 import { mutate } from './support/mutate.ts';
@@ -62,7 +62,7 @@ describe(`seed ${seed}`, () => {
       const random = new Random(seed + number * 2 ** 32);
       const node = random.pick(['control', 'distribution'] as const);
       const identity = await world.identity(random.pick(['machine', 'segments', 'owner'] as const));
-      const tls = clientTls({ authority: directory.authority, identity, pin: directory.nodes[node].fingerprint });
+      const tls = clientTls({ authority: directory.authority, identity, pin: nodeOf(directory, node).fingerprint });
       const socket = connect({ ...world.addresses[node], ...tls });
       socket.on('error', () => undefined);
       socket.resume();

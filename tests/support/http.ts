@@ -1,6 +1,6 @@
 import { request } from 'node:https';
 import type { TlsIdentity } from '@millrace/identity';
-import { type Address, clientTls, type Directory } from '@millrace/protocol';
+import { type Address, clientTls, type Directory, nodeOf } from '@millrace/protocol';
 
 export interface CallOptions {
   readonly method: string;
@@ -33,7 +33,7 @@ export function call(
     const outgoing = request(
       {
         ...address,
-        ...clientTls({ authority: directory.authority, identity, pin: directory.nodes[node].fingerprint }),
+        ...clientTls({ authority: directory.authority, identity, pin: nodeOf(directory, node).fingerprint }),
         agent: false,
         method: options.method,
         path: options.path,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Closer, systemClock, systemRandom } from '@millrace/base';
 import { registerAll, type Session } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
-import type { Addresses, NodeRole } from '@millrace/protocol';
+import { type Addresses, type NodeRole, nodeOf } from '@millrace/protocol';
 import { initInstallation } from '../../packages/cli/src/installation/init.ts';
 import { nodeFiles, userNames } from '../../packages/cli/src/installation/layout.ts';
 import { type Installation, openInstallation } from '../../packages/cli/src/installation/open.ts';
@@ -186,7 +186,7 @@ async function record(
       target: addresses[node],
       authority: directory.authority,
       identity: await identity(node),
-      pin: directory.nodes[node].fingerprint,
+      pin: nodeOf(directory, node).fingerprint,
       callers,
     });
   return { control: await open('control'), distribution: await open('distribution') };

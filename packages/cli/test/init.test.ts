@@ -4,6 +4,7 @@ import { fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
 import { findUser } from '@millrace/client';
 import { fingerprint, keyName, p256Key, userKey } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
+import { nodeOf } from '@millrace/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadNodeConfig } from '../../cloud/src/config.ts';
 import { loadMachineConfig } from '../../machine/src/agent/config.ts';
@@ -31,8 +32,8 @@ describe('an installation', () => {
       const config = await loadNodeConfig(layout.node(role));
       expect(config.role).toBe(role);
       expect(config.directory).toEqual(directory);
-      expect(toHex(config.identity.publicKey)).toBe(directory.nodes[role].identity);
-      expect(fingerprint(config.tls.certificate)).toBe(directory.nodes[role].fingerprint);
+      expect(toHex(config.identity.publicKey)).toBe(nodeOf(directory, role).identity);
+      expect(fingerprint(config.tls.certificate)).toBe(nodeOf(directory, role).fingerprint);
     }
     const control = await loadNodeConfig(layout.node('control'));
     expect(toHex(p256Key(await control.secret('permitKey')).publicKey)).toBe(directory.permitKey);

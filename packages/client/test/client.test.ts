@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { openSession } from '@millrace/cli';
-import { contentKeysInfo, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
+import { contentKeysInfo, nodeOf, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { objectAnswer } from '../src/answers.ts';
 import { auditLedger } from '../src/audit.ts';
@@ -390,7 +390,8 @@ describe('errors on the way', () => {
 
   it('refuse a server whose certificate is not the pinned one', async () => {
     const { directory } = installation;
-    const nodes = { ...directory.nodes, control: directory.nodes.keys };
+    const { fingerprint } = nodeOf(directory, 'keys');
+    const nodes = directory.nodes.map((node) => (node.role === 'control' ? { ...node, fingerprint } : node));
     installation = { ...installation, directory: { ...directory, nodes } };
     expect(await codeOf((await as('owner', { patienceMs: 0 })).api.status())).toBe('E_AUTH');
   });

@@ -8,6 +8,7 @@ import {
   type DirectoryFile,
   directoryFiles,
   type NodeRole,
+  nodesOf,
   openDirectory,
 } from '@millrace/protocol';
 import type { BoxPeriod } from './node/own-boxes.ts';
@@ -49,6 +50,8 @@ export const nodeFiles = {
 
 export interface NodeConfig {
   readonly role: NodeRole;
+  /** Its name in the directory. */
+  readonly id: string;
   readonly folder: string;
   /** Always holds the newest directory. */
   readonly directory: Directory;
@@ -65,7 +68,10 @@ export interface NodeConfig {
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek'): Promise<Bytes>;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file that is missing or wrong, E_DIRECTORY */
+/**
+ * @throws {MillraceError} E_CONFIG naming the file that is missing or wrong
+ * @throws {MillraceError} E_DIRECTORY, also when the directory does not name this node
+ */
 export async function loadNodeConfig(folder: string, clock: Clock = systemClock): Promise<NodeConfig> {
   const read = async (name: Exclude<keyof typeof nodeFiles, 'boxes'>): Promise<Bytes> => {
     const path = join(folder, nodeFiles[name]);
@@ -90,10 +96,14 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
     anchor: { installation, adminKey },
     clock,
   });
+  const { id, role } = settings;
+  if (!nodesOf(directories.directory, id).some((node) => node.role === role))
+    throw new MillraceError('E_DIRECTORY', `the directory names no ${role} node ${id}`);
   const identity = await read('identity');
   try {
     return {
-      role: settings.role,
+      role,
+      id,
       folder,
       directory: directories.directory,
       directories,

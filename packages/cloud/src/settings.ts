@@ -1,4 +1,5 @@
 import { hexOf } from '@millrace/base';
+import { nodeId, nodeRoles } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
@@ -43,7 +44,8 @@ export const DEFAULT_STAGING: StagingSettings = {
 const boxPeriod = z.strictObject({ periodMs: z.number().int().min(100), retentionMs: z.number().int().min(0) });
 
 export const settingsSchema = z.strictObject({
-  role: z.enum(['control', 'segments', 'keys', 'distribution']),
+  role: z.enum(nodeRoles),
+  id: nodeId,
   /** Fixed at installation: the directory has to carry this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),

@@ -9,7 +9,7 @@ import {
   toHex,
   utf8,
 } from '@millrace/base';
-import { generateP256Key, type P256Key } from '@millrace/identity';
+import { generateP256Key } from '@millrace/identity';
 import type { BoxRole, BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
 import { MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
 import { MemorySlots, type Slots } from '@millrace/vault';
@@ -74,9 +74,13 @@ export class BoxWorld {
   readonly #durable: Record<Proactive, Durable> = { keys: durable(), segments: durable() };
 
   constructor() {
-    const of = (key: P256Key) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
-    const { control, segments, keys } = this.identities;
-    const nodes = { control: of(control), segments: of(segments), keys: of(keys), distribution: of(control) };
+    const nodes = Object.entries(this.identities).map(([role, { publicKey }]) => ({
+      id: `${role}-1`,
+      role,
+      addresses: [],
+      fingerprint: '00'.repeat(32),
+      identity: toHex(publicKey),
+    }));
     this.directory = { installation: '11'.repeat(16), nodes } as unknown as Directory;
     this.queue = new StoreQueue(this.queueStore, { clock: systemClock });
     this.registry = new BoxRegistry(this.controlStore, this.directory);

@@ -15,6 +15,7 @@ import {
   contentKeysInfo,
   type Directory,
   type Machine,
+  type NodeRole,
   registrationHash,
   SEALED_SECRET_BYTES,
   sealToBox,
@@ -53,20 +54,26 @@ export async function controlWorld() {
     keys: generateP256Key(),
     permit: generateP256Key(),
   };
-  const node = (box: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), identity: toHex(box.publicKey) });
+  const node = (role: NodeRole, box: { publicKey: Uint8Array }) => ({
+    id: `${role}-1`,
+    role,
+    addresses: [],
+    fingerprint: '00'.repeat(32),
+    identity: toHex(box.publicKey),
+  });
   const signer = ed25519NoteSigner('test.example/log', systemRandom(32));
   const ledger = await openLedger({ store: new MemoryStore(), signer, origin: 'test.example/log', clock: systemClock });
   const directory: Directory = {
-    version: 1,
+    version: 2,
     installation: toHex(systemRandom(16)),
     name: 'test',
     authority: 'none',
-    nodes: {
-      control: node(keys.control),
-      segments: node(keys.segments),
-      keys: node(keys.keys),
-      distribution: node(keys.control),
-    },
+    nodes: [
+      node('control', keys.control),
+      node('segments', keys.segments),
+      node('keys', keys.keys),
+      node('distribution', generateP256Key()),
+    ],
     permitKey: toHex(keys.permit.publicKey),
     logKey: ledger.logKey,
     adminKey: toHex(keys.admin.publicKey),

@@ -1,5 +1,5 @@
 import { type Bytes, encodeCbor, MillraceError, silentLogger, toHex, utf8 } from '@millrace/base';
-import { generateP256Key, type P256Key } from '@millrace/identity';
+import { generateP256Key } from '@millrace/identity';
 import {
   type CallOptions,
   type Directory,
@@ -15,10 +15,16 @@ import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
 
 const identities = { keys: generateP256Key(), segments: generateP256Key() };
-const nodeOf = (key: P256Key) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
+const nodeOf = (role: 'keys' | 'segments') => ({
+  id: `${role}-1`,
+  role,
+  addresses: [],
+  fingerprint: '00'.repeat(32),
+  identity: toHex(identities[role].publicKey),
+});
 const directory = {
   installation: '11'.repeat(16),
-  nodes: { keys: nodeOf(identities.keys), segments: nodeOf(identities.segments) },
+  nodes: [nodeOf('keys'), nodeOf('segments')],
 } as unknown as Directory;
 
 const secret = generateP256Key();

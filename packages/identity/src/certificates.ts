@@ -13,29 +13,28 @@ export interface Authority {
   issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
 }
 
-/** Who stands at the other end of a connection: a node by its role, a user or machine by its key name. */
+type Role = 'control' | 'segments' | 'keys' | 'distribution';
+
+/** Who is at the other end of a connection: a node by its role and id, a user or machine by its key name. */
 export type Party =
-  | { readonly [R in 'control' | 'segments' | 'keys' | 'distribution']: { readonly role: R } }[
-      | 'control'
-      | 'segments'
-      | 'keys'
-      | 'distribution']
+  | { readonly [R in Role]: { readonly role: R; readonly id: string } }[Role]
   | { readonly role: 'user'; readonly name: string }
   | { readonly role: 'machine'; readonly name: string };
 
-const URI = /^millrace:(control|segments|keys|distribution)$|^millrace:(user|machine):([0-9a-f]{32})$/;
+const URI =
+  /^millrace:(control|segments|keys|distribution):([a-z][a-z0-9-]{0,31})$|^millrace:(user|machine):([0-9a-f]{32})$/;
 
 /** The name of a party in its certificate. */
 export function partyUri(party: Party): string {
-  return 'name' in party ? `millrace:${party.role}:${party.name}` : `millrace:${party.role}`;
+  return `millrace:${party.role}:${'name' in party ? party.name : party.id}`;
 }
 
-/** The party a certificate names; undefined when it is none of ours. The chain is checked by TLS, not here. */
+/** The party that a certificate names; undefined when it names none of ours. TLS checks the chain. */
 export function partyOf(certificate: NodeCertificate): Party | undefined {
   for (const name of (certificate.subjectAltName ?? '').split(', ')) {
     const match = name.startsWith('URI:') ? URI.exec(name.slice(4)) : null;
-    if (match?.[1]) return { role: match[1] as 'control' };
-    if (match?.[2] && match[3]) return { role: match[2] as 'user', name: match[3] };
+    if (match?.[1] && match[2]) return { role: match[1] as Role, id: match[2] };
+    if (match?.[3] && match[4]) return { role: match[3] as 'user', name: match[4] };
   }
   return undefined;
 }

@@ -142,9 +142,10 @@ describe('certificates', () => {
   it('carry a party through mutual TLS 1.3', async () => {
     const authority = await createAuthority('Millrace test', Date.now());
     const again = await openAuthority(authority.identity, Date.now);
-    const server = await again.issue({ role: 'control' }, ['127.0.0.1', 'localhost']);
+    const server = await again.issue({ role: 'control', id: 'control-2' }, ['127.0.0.1', 'localhost']);
     const user = await again.issue({ role: 'user', name: 'ab'.repeat(16) });
     expect(partyOf(new X509Certificate(user.certificate))).toEqual({ role: 'user', name: 'ab'.repeat(16) });
+    expect(partyOf(new X509Certificate(server.certificate))).toEqual({ role: 'control', id: 'control-2' });
     expect(fingerprint(user.certificate)).toMatch(/^[0-9a-f]{64}$/);
 
     const seen = await new Promise<unknown>((resolve, reject) => {

@@ -10,6 +10,7 @@ import {
   forwardSeed,
   type LinkMessage,
   type LinkSocket,
+  nodeOf,
   reverseKeys,
   reverseMatrix,
   type SessionOffer,
@@ -97,7 +98,7 @@ export class FleetMachine {
     this.#name = name;
     this.#parts = parts;
     this.#times = timesOf(world, name);
-    const pin = world.directory.nodes.distribution.fingerprint;
+    const pin = nodeOf(world.directory, 'distribution').fingerprint;
     this.#link = connectLink(
       {
         address: () => ({ host, port: world.addresses.distribution.port }),
@@ -157,7 +158,7 @@ export class FleetMachine {
   async #accept(offer: SessionOffer): Promise<void> {
     const { engine } = this.#parts;
     const binding = bindingOf(this.#name, offer.session);
-    const sender = fromHex(this.#parts.world.directory.nodes.keys.identity);
+    const sender = fromHex(nodeOf(this.#parts.world.directory, 'keys').identity);
     const own = { machineKey: this.#key, ephemeral: this.#ephemeral };
     const side = await acceptSession({ binding, offer, ...own, sender });
     const { order, suite, hints } = side.parameters;

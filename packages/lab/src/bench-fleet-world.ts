@@ -5,7 +5,14 @@ import type { NodeConfig } from '@millrace/cloud';
 import { windowFor } from '@millrace/cloud/parts';
 import { DesignEstimator } from '@millrace/gcode';
 import { type Authority, createAuthority, fingerprint, generateP256Key, p256Key } from '@millrace/identity';
-import type { Addresses, Directory, NodeRole, SessionBinding, StreamParameters } from '@millrace/protocol';
+import {
+  type Addresses,
+  type Directory,
+  type NodeRole,
+  nodeRoles,
+  type SessionBinding,
+  type StreamParameters,
+} from '@millrace/protocol';
 import { CONTENT_BYTES, SEGMENT_BYTES } from '@millrace/vault';
 
 /** What a machine of the fleet draws on average, design bytes a second. */
@@ -15,7 +22,6 @@ const CELLS = 64;
 /** Of the design: long enough for any run. */
 const SEGMENTS = 2_500;
 const SAMPLE = new URL('../../../samples/impeller.gcode', import.meta.url);
-export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const;
 
 /** An installation in memory; goes to the processes as it is. */
 export interface FleetWorld {
@@ -33,28 +39,26 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
   const nodes = Object.fromEntries(
     await Promise.all(
       nodeRoles.map(async (role) => {
-        const tls = await authority.issue({ role }, ['127.0.0.1']);
+        const tls = await authority.issue({ role, id: `${role}-1` }, ['127.0.0.1']);
         return [role, { tls, identity: generateP256Key().exportSecret() }] as const;
       }),
     ),
   ) as FleetWorld['nodes'];
-  const nodeOf = (role: NodeRole) => ({
+  const entryOf = (role: NodeRole) => ({
+    id: `${role}-1`,
+    role,
+    addresses: [],
     fingerprint: fingerprint(nodes[role].tls.certificate),
     identity: toHex(p256Key(nodes[role].identity).publicKey),
   });
-  const [control, segments, keys, distribution] = (['control', 'segments', 'keys', 'distribution'] as const).map(
-    nodeOf,
-  );
-  if (control === undefined || segments === undefined || keys === undefined || distribution === undefined)
-    throw new Error('a node is missing');
   return {
     directory: {
-      version: 1,
+      version: 2,
       installation: toHex(systemRandom(16)),
       name: 'fleet',
       authority: authority.identity.certificate,
-      nodes: { control, segments, keys, distribution },
-      permitKey: control.identity,
+      nodes: nodeRoles.map(entryOf),
+      permitKey: entryOf('control').identity,
       logKey: 'none',
       adminKey: `02${toHex(systemRandom(32))}`,
     },
@@ -72,6 +76,7 @@ export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
   const { tls, identity } = world.nodes[role];
   return {
     role,
+    id: `${role}-1`,
     folder: `${world.folder}/${role}`,
     directory: world.directory,
     tls,

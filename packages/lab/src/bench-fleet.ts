@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MillraceError, sleep } from '@millrace/base';
+import { nodeRoles } from '@millrace/protocol';
 import { type Bench, machine, median, type Row, rowOf } from './bench.ts';
 import type { FromChild, Home, Seen, ToChild, Usage } from './bench-fleet-ipc.ts';
-import { createFleetWorld, DRAW, nodeRoles } from './bench-fleet-world.ts';
+import { createFleetWorld, DRAW } from './bench-fleet-world.ts';
 
 const DEFAULT = 400;
 const STEPS = [100, 400, 1_000, 2_500, 5_000, 10_000, 15_000, 20_000, 28_000];

@@ -18,7 +18,7 @@ export interface TlsPair {
 /** Both ends of one TLS 1.3 connection over the loopback interface, in this process. */
 export async function openTlsPair(): Promise<TlsPair> {
   const authority = await createAuthority('bench', systemClock.now());
-  const { certificate, key } = await authority.issue({ role: 'control' }, ['127.0.0.1']);
+  const { certificate, key } = await authority.issue({ role: 'control', id: 'control-1' }, ['127.0.0.1']);
   const server = createServer({ cert: certificate, key: Buffer.from(key), minVersion: 'TLSv1.3' });
   const accepted = new Promise<TLSSocket>((resolve) => server.once('secureConnection', resolve));
   server.listen(0, '127.0.0.1');

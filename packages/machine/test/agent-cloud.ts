@@ -33,6 +33,7 @@ import {
   type LinkControl,
   type Machine,
   type MachineReport,
+  type NodeRole,
   type OwnerState,
   objectId,
   offerSession,
@@ -457,18 +458,21 @@ async function makeInstallation() {
   const permitKey = generateP256Key();
   const keysNode = generateP256Key();
   const admin = generateUserKey();
-  const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
+  const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
   const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
-  const node = ({ publicKey } = generateP256Key()) => ({
-    fingerprint: fingerprint(tls.certificate),
+  const node = (role: NodeRole, { publicKey } = generateP256Key()) => ({
+    id: `${role}-1`,
+    role,
+    addresses: [],
+    fingerprint: role === 'distribution' ? fingerprint(tls.certificate) : toHex(systemRandom(32)),
     identity: toHex(publicKey),
   });
   const directory: Directory = {
-    version: 1,
+    version: 2,
     installation: toHex(systemRandom(16)),
     name: 'test',
     authority: authority.identity.certificate,
-    nodes: { control: node(), segments: node(), keys: node(keysNode), distribution: node() },
+    nodes: [node('control'), node('segments'), node('keys', keysNode), node('distribution')],
     permitKey: toHex(permitKey.publicKey),
     logKey: 'test+00000000+AAAA',
     adminKey: toHex(admin.publicKey),

@@ -12,12 +12,12 @@ import {
 } from '@millrace/base';
 import { keyId, parseSign1, type Signer, sign1, verifySign1, verifySignature } from '@millrace/identity';
 import { z } from 'zod';
-import type { Directory, NodeRole } from './directory.ts';
+import { type Directory, nodeAddresses, nodeId, nodeRoles } from './directory.ts';
 import { sha256 } from './opening.ts';
 
 const time = z.number().int().nonnegative();
 
-/** Newest first. Each but the newest says until when it counts. */
+/** Newest first. Every entry but the newest says when it stops being accepted. */
 function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, most: number) {
   return z
     .array(entry)
@@ -31,27 +31,53 @@ function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, mo
 const times = { since: time, until: time.optional() };
 const key = (text: z.ZodType<string>) => z.strictObject({ key: text, ...times });
 
-/** Of what is accepted beside the newest. */
-export const MOST_ACCEPTED = 8;
-/** Keys of permits and checkpoints stay listed for ever: certificates of long ago rest on them. */
-const MOST_KEPT = 200;
+/** Entries of a list whose former entries end. */
+export const MAX_ACCEPTED = 8;
+/** Keys of permits and checkpoints stay listed: old certificates are verified with them. */
+const MAX_KEPT = 200;
+
+const MAX_NODES = 256;
 
 const node = z.strictObject({
-  fingerprints: dated(z.strictObject({ fingerprint: hexOf(32), ...times }), MOST_ACCEPTED),
-  identities: dated(key(hexOf(65)), MOST_ACCEPTED),
+  id: nodeId,
+  role: z.enum(nodeRoles),
+  addresses: nodeAddresses,
+  fingerprints: dated(z.strictObject({ fingerprint: hexOf(32), ...times }), MAX_ACCEPTED),
+  identities: dated(key(hexOf(65)), MAX_ACCEPTED),
 });
 
+export type NodeEntry = z.output<typeof node>;
+
+/** Several nodes may have a role. No two share an id, a certificate or an identity: none can act as another. */
+const nodes = z
+  .array(node)
+  .max(MAX_NODES)
+  .refine((list) => areDistinct(list.map(({ id }) => id)), { error: 'two nodes have the same id' })
+  .refine((list) => nodeRoles.every((role) => list.some((one) => one.role === role)), {
+    error: 'expected a node of each role',
+  })
+  .refine(
+    (list) =>
+      areDistinct(list.flatMap(({ fingerprints }) => fingerprints.map(({ fingerprint }) => fingerprint))) &&
+      areDistinct(list.flatMap(({ identities }) => identities.map(({ key }) => key))),
+    { error: 'a certificate or an identity is listed twice' },
+  );
+
+function areDistinct(list: readonly string[]): boolean {
+  return new Set(list).size === list.length;
+}
+
 const documentSchema = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(2),
   /** Counts up with every change. */
   sequence: z.number().int().min(1),
   issued: time,
   installation: hexOf(16),
   name: z.string().min(1).max(100),
-  authorities: dated(z.strictObject({ certificate: z.string().max(8_192), ...times }), MOST_ACCEPTED),
-  nodes: z.strictObject({ control: node, segments: node, keys: node, distribution: node }),
-  permitKeys: dated(key(hexOf(65)), MOST_KEPT),
-  logKeys: dated(key(z.string().max(300)), MOST_KEPT),
+  authorities: dated(z.strictObject({ certificate: z.string().max(8_192), ...times }), MAX_ACCEPTED),
+  nodes,
+  permitKeys: dated(key(hexOf(65)), MAX_KEPT),
+  logKeys: dated(key(z.string().max(300)), MAX_KEPT),
   adminKey: hexOf(33),
 });
 
@@ -61,7 +87,7 @@ export type DirectoryDocument = z.output<typeof documentSchema>;
 const signedSchema = z.strictObject({ directory: documentSchema, signature: z.string().max(1_024) });
 export type SignedDirectory = z.output<typeof signedSchema>;
 
-/** What a process is installed with, and believes before it has read anything. */
+/** What a process is installed with: all that it trusts before it has read a directory. */
 export interface DirectoryAnchor {
   readonly installation: string;
   readonly adminKey: string;
@@ -103,7 +129,7 @@ export function verifyDirectory(input: unknown, { installation, adminKey }: Dire
   return directory;
 }
 
-/** What counts at a time of this document. */
+/** The entries of the document that are in force at a time. */
 export function directoryAt(document: DirectoryDocument, now: number): Directory {
   const accepted = <T extends { until?: number | undefined }>(list: readonly T[]) =>
     list.filter(({ until }) => until === undefined || until > now);
@@ -114,17 +140,17 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
   };
   const kept = (list: DirectoryDocument['logKeys']) =>
     list.flatMap(({ key, until }) => (until === undefined ? [] : [{ key, until }]));
-  const nodeOf = (role: NodeRole) => {
-    const { fingerprints, identities } = document.nodes[role];
-    return {
-      fingerprint: newest(fingerprints).fingerprint,
-      identity: newest(identities).key,
-      former: {
-        fingerprints: former(fingerprints).map(({ fingerprint }) => fingerprint),
-        identities: former(identities).map(({ key }) => key),
-      },
-    };
-  };
+  const nodes = document.nodes.map(({ id, role, addresses, fingerprints, identities }) => ({
+    id,
+    role,
+    addresses,
+    fingerprint: newest(fingerprints).fingerprint,
+    identity: newest(identities).key,
+    former: {
+      fingerprints: former(fingerprints).map(({ fingerprint }) => fingerprint),
+      identities: former(identities).map(({ key }) => key),
+    },
+  }));
   const { version, installation, name, authorities, permitKeys, logKeys, adminKey } = document;
   return {
     version,
@@ -133,12 +159,7 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
     authority: accepted(authorities)
       .map(({ certificate }) => certificate.trim())
       .join('\n'),
-    nodes: {
-      control: nodeOf('control'),
-      segments: nodeOf('segments'),
-      keys: nodeOf('keys'),
-      distribution: nodeOf('distribution'),
-    },
+    nodes,
     permitKey: newest(permitKeys).key,
     logKey: newest(logKeys).key,
     adminKey,
@@ -148,10 +169,6 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
 
 /** The document of a new installation: one key of each kind. */
 export function firstDocument(directory: Omit<Directory, 'former'>, now: number): DirectoryDocument {
-  const nodeOf = (role: NodeRole) => {
-    const { fingerprint, identity } = directory.nodes[role];
-    return { fingerprints: [{ fingerprint, since: now }], identities: [{ key: identity, since: now }] };
-  };
   const { version, installation, name, adminKey } = directory;
   return {
     version,
@@ -160,12 +177,13 @@ export function firstDocument(directory: Omit<Directory, 'former'>, now: number)
     installation,
     name,
     authorities: [{ certificate: directory.authority, since: now }],
-    nodes: {
-      control: nodeOf('control'),
-      segments: nodeOf('segments'),
-      keys: nodeOf('keys'),
-      distribution: nodeOf('distribution'),
-    },
+    nodes: directory.nodes.map(({ id, role, addresses, fingerprint, identity }) => ({
+      id,
+      role,
+      addresses: [...addresses],
+      fingerprints: [{ fingerprint, since: now }],
+      identities: [{ key: identity, since: now }],
+    })),
     permitKeys: [{ key: directory.permitKey, since: now }],
     logKeys: [{ key: directory.logKey, since: now }],
     adminKey,

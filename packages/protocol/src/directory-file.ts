@@ -116,7 +116,7 @@ export async function seenSequence(folder: string): Promise<number | undefined> 
 
 function view(current: () => Directory): Directory {
   return {
-    version: 1,
+    version: 2,
     get installation() {
       return current().installation;
     },

@@ -1,11 +1,33 @@
-import { parse } from '@millrace/base';
+import { MillraceError, parse } from '@millrace/base';
 import { z } from 'zod';
 
 /** Clocks of the parties may differ by this much (design: "wall clocks may be an hour off"). */
 export const CLOCK_SKEW_MS = 65 * 60_000;
 
-/** What one node is known by: the newest, and what else is accepted while a rotation lasts. */
-export interface NodeNames {
+export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const;
+export type NodeRole = (typeof nodeRoles)[number];
+
+/** Name of one node, unique in its installation. It is never the name of a role, so either can stand in an address. */
+export const nodeId = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected a node id: lower-case letters, digits and hyphens' })
+  .refine((id) => !nodeRoles.some((role) => role === id), { error: 'a role is not a node id' });
+
+const address = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(1).max(65_535) });
+const addressesSchema = z.strictObject({ control: address, distribution: address });
+
+/** Where the passive nodes listen; segments and keys nodes have no address. */
+export type Addresses = z.output<typeof addressesSchema>;
+export type Address = z.output<typeof address>;
+
+/** Where a node is reached; empty for a node that opens no port, or whose address processes are told when they start. */
+export const nodeAddresses = z.array(address).max(8);
+
+/** One node: its newest keys, and what else is accepted during a rotation. */
+export interface DirectoryNode {
+  readonly id: string;
+  readonly role: NodeRole;
+  readonly addresses: readonly Address[];
   /** SHA-256 of the node's TLS certificate: pinned. */
   readonly fingerprint: string;
   /** Its identity, an uncompressed P-256 point. */
@@ -19,20 +41,19 @@ export interface FormerKey {
   readonly until: number;
 }
 
-export type NodeRole = 'control' | 'segments' | 'keys' | 'distribution';
-
 /**
- * What everybody may know of an installation: who its nodes are. Never a secret. Its document, signed by the administrator,
- * is in directory-document.ts; the fields here are those that count now, so read them when they are used.
+ * The public description of an installation: its nodes and their keys. The document that the administrator signs is in
+ * directory-document.ts. The fields here are those in force now, so read them when they are used.
  */
 export interface Directory {
-  readonly version: 1;
+  readonly version: 2;
   /** 16 random bytes: every signature is bound to them. */
   readonly installation: string;
   readonly name: string;
   /** The installation's own certificate authorities, PEM: the newest, then those that are still accepted. */
   readonly authority: string;
-  readonly nodes: { readonly [role in NodeRole]: NodeNames };
+  /** Several may have the same role. */
+  readonly nodes: readonly DirectoryNode[];
   /** P-256 key with which the control node signs permits. */
   readonly permitKey: string;
   /** Verifier key of the ledger ("name+hash+key", C2SP signed-note). */
@@ -42,16 +63,26 @@ export interface Directory {
   readonly former?: { readonly permitKeys: readonly FormerKey[]; readonly logKeys: readonly FormerKey[] };
 }
 
-/** Fingerprints of the certificates with which a node is believed, the newest first. */
-export function fingerprintsOf({ nodes }: Directory, role: NodeRole): readonly string[] {
-  const { fingerprint, former } = nodes[role];
-  return [fingerprint, ...(former?.fingerprints ?? [])];
+/** The nodes of a role, or the one node with this id; empty when the directory names none. */
+export function nodesOf({ nodes }: Pick<Directory, 'nodes'>, name: string): readonly DirectoryNode[] {
+  return nodes.filter(({ id, role }) => id === name || role === name);
 }
 
-/** Identities of a node, the newest first. */
-export function identitiesOf({ nodes }: Directory, role: NodeRole): readonly string[] {
-  const { identity, former } = nodes[role];
-  return [identity, ...(former?.identities ?? [])];
+/** The first node of a role, or the node with this id. @throws {MillraceError} E_DIRECTORY when there is none */
+export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): DirectoryNode {
+  const [node] = nodesOf(directory, name);
+  if (node === undefined) throw new MillraceError('E_DIRECTORY', `the directory names no node ${name}`);
+  return node;
+}
+
+/** Fingerprints of the certificates that are accepted from a node, or from any node of a role; each node's newest first. */
+export function fingerprintsOf(directory: Pick<Directory, 'nodes'>, name: string): readonly string[] {
+  return nodesOf(directory, name).flatMap(({ fingerprint, former }) => [fingerprint, ...(former?.fingerprints ?? [])]);
+}
+
+/** Identities of a node, or of every node of a role; each node's newest first. */
+export function identitiesOf(directory: Pick<Directory, 'nodes'>, name: string): readonly string[] {
+  return nodesOf(directory, name).flatMap(({ identity, former }) => [identity, ...(former?.identities ?? [])]);
 }
 
 /** Keys that sign, or signed, checkpoints: the newest first, without those that stopped before `since`. */
@@ -68,14 +99,27 @@ function countingSince(keys: readonly FormerKey[] = [], since: number): string[]
   return keys.flatMap(({ key, until }) => (until >= since ? [key] : []));
 }
 
-const address = z.strictObject({ host: z.string().min(1), port: z.number().int().min(1).max(65_535) });
-const addressesSchema = z.strictObject({ control: address, distribution: address });
-
-/** Where the passive nodes listen; segments and keys nodes have no address. */
-export type Addresses = z.output<typeof addressesSchema>;
-export type Address = z.output<typeof address>;
-
 /** @throws {MillraceError} E_CONFIG */
 export function parseAddresses(input: unknown): Addresses {
   return parse(addressesSchema, input, 'addresses', 'E_CONFIG');
+}
+
+/**
+ * Addresses of the passive nodes as the directory has them when they are read.
+ * @throws {MillraceError} E_DIRECTORY from a field whose nodes have no address
+ */
+export function addressesIn(directory: Pick<Directory, 'nodes'>): Addresses {
+  const first = (role: NodeRole): Address => {
+    const [address] = nodesOf(directory, role).flatMap(({ addresses }) => addresses);
+    if (address === undefined) throw new MillraceError('E_DIRECTORY', `the directory has no address of a ${role} node`);
+    return address;
+  };
+  return {
+    get control() {
+      return first('control');
+    },
+    get distribution() {
+      return first('distribution');
+    },
+  };
 }

@@ -5,6 +5,7 @@ import { toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey } from '@millrace/identity';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  addressesIn,
   type DirectoryDocument,
   directoryAt,
   directoryFiles,
@@ -12,6 +13,8 @@ import {
   firstDocument,
   identitiesOf,
   logKeysOf,
+  nodeOf,
+  nodesOf,
   openDirectory,
   seenSequence,
   signDirectory,
@@ -30,16 +33,17 @@ const refused = { code: 'E_DIRECTORY' };
 const second: DirectoryDocument = {
   ...first,
   sequence: 2,
-  nodes: {
-    ...first.nodes,
-    control: {
-      ...first.nodes.control,
-      fingerprints: [
-        { fingerprint: '11'.repeat(32), since: 2_000 },
-        { fingerprint: '00'.repeat(32), since: 1_000, until: 5_000 },
-      ],
-    },
-  },
+  nodes: first.nodes.map((node) =>
+    node.role === 'control'
+      ? {
+          ...node,
+          fingerprints: [
+            { fingerprint: '11'.repeat(32), since: 2_000 },
+            { fingerprint: '00'.repeat(32), since: 1_000, until: 5_000 },
+          ],
+        }
+      : node,
+  ),
 };
 
 describe('a signed directory', () => {
@@ -75,12 +79,58 @@ describe('a signed directory', () => {
   });
 });
 
+describe('the nodes of a directory', () => {
+  const [control, ...others] = first.nodes;
+  if (control === undefined) throw new Error('no node');
+  /** A second segments node. */
+  const added = {
+    id: 'segments-2',
+    role: 'segments' as const,
+    addresses: [{ host: 'segments.example', port: 7_603 }],
+    fingerprints: [{ fingerprint: '22'.repeat(32), since: 1_000 }],
+    identities: [{ key: toHex(generateP256Key().publicKey), since: 1_000 }],
+  };
+  const withNodes = (...nodes: DirectoryDocument['nodes']) => ({ ...first, nodes });
+
+  it('may have the same role, and are found by it or by their ids', async () => {
+    const document = withNodes(...first.nodes, added);
+    expect(verifyDirectory(await signDirectory(keys.admin, document), anchor)).toEqual(document);
+    const at = directoryAt(document, 2_000);
+    expect(nodesOf(at, 'segments').map(({ id }) => id)).toEqual(['segments-1', 'segments-2']);
+    expect(nodesOf(at, 'segments-2')).toMatchObject([{ role: 'segments', addresses: added.addresses }]);
+    expect(fingerprintsOf(at, 'segments')).toEqual(['a'.repeat(64), '22'.repeat(32)]);
+    expect(identitiesOf(at, 'segments-2')).toEqual([added.identities[0]?.key]);
+    expect(nodesOf(at, 'segments-3')).toEqual([]);
+    expect(() => nodeOf(at, 'segments-3')).toThrow(expect.objectContaining(refused));
+  });
+
+  it('share no id, certificate or identity, have ids that are no roles, and fill every role', async () => {
+    const [fingerprints, identities] = [control.fingerprints, control.identities];
+    for (const nodes of [
+      [...first.nodes, { ...added, id: 'control-1' }],
+      [...first.nodes, { ...added, id: 'segments' }],
+      [...first.nodes, { ...added, id: 'Segments 2' }],
+      [...first.nodes, { ...added, fingerprints }],
+      [...first.nodes, { ...added, identities }],
+      [...first.nodes, { ...added, role: 'printer' as 'segments' }],
+      others,
+    ])
+      await expect(signDirectory(keys.admin, withNodes(...nodes))).rejects.toMatchObject({ code: 'E_CONFIG' });
+  });
+
+  it('have the addresses that the directory gives them now', () => {
+    const at = directoryAt(withNodes({ ...control, addresses: added.addresses }, ...others), 2_000);
+    expect(addressesIn(at).control).toEqual(added.addresses[0]);
+    expect(() => addressesIn(at).distribution).toThrow(expect.objectContaining(refused));
+  });
+});
+
 describe('what counts', () => {
   it('is the newest and, until its end, what it replaced', () => {
     expect(fingerprintsOf(directoryAt(second, 4_999), 'control')).toEqual(['11'.repeat(32), '00'.repeat(32)]);
     expect(fingerprintsOf(directoryAt(second, 5_000), 'control')).toEqual(['11'.repeat(32)]);
     expect(fingerprintsOf(directory, 'control')).toEqual(['00'.repeat(32)]);
-    expect(identitiesOf(directoryAt(second, 0), 'keys')).toEqual([directory.nodes.keys.identity]);
+    expect(identitiesOf(directoryAt(second, 0), 'keys')).toEqual([nodeOf(directory, 'keys').identity]);
   });
 
   it('of former log keys are all that ever were, or those that count since a time', () => {
@@ -174,7 +224,7 @@ describe('a directory in a file', () => {
     await file.refresh();
     await write(first);
     await expect(file.refresh()).rejects.toMatchObject(refused);
-    expect(file.directory.nodes.control.fingerprint).toBe('11'.repeat(32));
+    expect(nodeOf(file.directory, 'control').fingerprint).toBe('11'.repeat(32));
     await expect(open()).rejects.toMatchObject(refused);
     await write({ ...first, sequence: 2 }); // the same number, another content
     await expect(open()).rejects.toMatchObject(refused);

@@ -15,7 +15,7 @@ afterEach(() => {
 /** A node whose links answer no ping until `answers` is set. */
 async function startNode() {
   const authority = await createAuthority('test', Date.now());
-  const tls = await authority.issue({ role: 'distribution' }, ['127.0.0.1']);
+  const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
   const client = await authority.issue({ role: 'machine', name: '00'.repeat(16) });
   const node = { answers: false, links: 0, pings: 0, port: 0, connections: 0 };
   const server = createServer({ cert: tls.certificate, key: Buffer.from(tls.key), minVersion: 'TLSv1.3' });

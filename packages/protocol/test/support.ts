@@ -6,6 +6,7 @@ import {
   type Directory,
   type Machine,
   type MachineDocument,
+  type NodeRole,
   type Opening,
   objectId,
   type Permit,
@@ -56,18 +57,19 @@ export function createWorld() {
     keys: generateP256Key(),
     distribution: generateP256Key(),
   };
-  const node = (key: { publicKey: Uint8Array }) => ({ fingerprint: '00'.repeat(32), identity: toHex(key.publicKey) });
+  const node = (role: NodeRole, digit: string) => ({
+    id: `${role}-1`,
+    role,
+    addresses: [],
+    fingerprint: digit.repeat(64),
+    identity: toHex(keys[role].publicKey),
+  });
   const directory: Directory = {
-    version: 1,
+    version: 2,
     installation: toHex(systemRandom(16)),
     name: 'test',
     authority: 'none',
-    nodes: {
-      control: node(keys.control),
-      segments: node(keys.segments),
-      keys: node(keys.keys),
-      distribution: node(keys.distribution),
-    },
+    nodes: [node('control', '0'), node('segments', 'a'), node('keys', 'b'), node('distribution', 'c')],
     permitKey: toHex(keys.permit.publicKey),
     logKey: 'test+00000000+AA==',
     adminKey: toHex(keys.admin.publicKey),

@@ -6,6 +6,7 @@ import {
   encodeControl,
   encodeStream,
   type LinkControl,
+  nodeOf,
   offerSession,
   type PermitRequest,
   sha256,
@@ -300,7 +301,7 @@ export const distribution: Position<World> = {
               offer: offer.offer,
               machineKey: thief.config.machineKey,
               ephemeral: generateP256Key(),
-              sender: fromHex(world.installation.directory.nodes.keys.identity),
+              sender: fromHex(nodeOf(world.installation.directory, 'keys').identity),
             });
             expect(await outcomeOf(open)).toBe('E_SEAL');
           } finally {

@@ -26,7 +26,7 @@ async function open(): Promise<World> {
   const forged = await Promise.all([
     stranger.issue({ role: 'user', name: keyName(world.owner.signer.publicKey) }),
     stranger.issue({ role: 'machine', name: world.machine }),
-    stranger.issue({ role: 'keys' }),
+    stranger.issue({ role: 'keys', id: 'keys-1' }),
   ]);
   return { ...world, job: await licensed(world, 8), forged };
 }

@@ -145,6 +145,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
   await writeFile(join(folder, 'identity.key'), generateP256Key().exportSecret());
   const node = {
     role: 'keys',
+    id: 'keys-1',
     ...anchor,
     maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 1 } },
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },

@@ -16,6 +16,7 @@ import {
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import {
   type Directory,
+  type DirectoryNode,
   directoryAt,
   firstDocument,
   type Machine,
@@ -24,7 +25,7 @@ import {
   signDirectory,
 } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
-import { type Layout, layoutOf, machineFiles, nodeFiles, nodeRoles, userFiles, userNames } from './layout.ts';
+import { type Layout, layoutOf, machineFiles, nodeFiles, nodeIdOf, nodeRoles, userFiles, userNames } from './layout.ts';
 import { signPermitKey } from './permit-key.ts';
 
 /** Names under which the passive nodes are reached; their certificates carry them. */
@@ -119,12 +120,8 @@ async function build(layout: Layout, options: InitOptions) {
   const admin = users.find((user) => user.name === 'admin');
   if (admin === undefined) throw new MillraceError('E_INTERNAL', 'no admin was created');
 
-  const nodes = {
-    control: await createNode(layout, authority, 'control'),
-    distribution: await createNode(layout, authority, 'distribution'),
-    segments: await createNode(layout, authority, 'segments'),
-    keys: await createNode(layout, authority, 'keys'),
-  };
+  const nodes: DirectoryNode[] = [];
+  for (const role of nodeRoles) nodes.push(await createNode(layout, authority, role));
   const permitKey = await createP256(join(layout.node('control'), nodeFiles.permitKey));
   const document = await signPermitKey(layout, { installation, permitKey, now, random: options.random });
   await writePublic(join(layout.node('control'), nodeFiles.permitKeyDocument), document);
@@ -132,7 +129,7 @@ async function build(layout: Layout, options: InitOptions) {
   await createSecret(join(layout.node('keys'), nodeFiles.kek), options.random);
 
   const names: Directory = {
-    version: 1,
+    version: 2,
     installation,
     name: options.name ?? 'Millrace',
     authority: authority.identity.certificate,
@@ -145,7 +142,7 @@ async function build(layout: Layout, options: InitOptions) {
   const directory = directoryAt(signed.directory, now);
   const anchor = { installation, adminKey: admin.publicKey };
   for (const role of nodeRoles) {
-    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, ...anchor }));
+    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, id: nodeIdOf(role), ...anchor }));
     await writePublic(join(layout.node(role), nodeFiles.directory), toJsonFile(signed));
   }
   const machine = await createMachine(layout, authority, anchor, options.factor ?? FIRST_MACHINE.factor);
@@ -191,12 +188,17 @@ async function createUser(layout: Layout, authority: Authority, name: string): P
   return entry;
 }
 
-async function createNode(layout: Layout, authority: Authority, role: NodeRole) {
+async function createNode(layout: Layout, authority: Authority, role: NodeRole): Promise<DirectoryNode> {
+  const id = nodeIdOf(role);
   const folder = await makeFolder(layout.node(role));
   await makeFolder(join(folder, nodeFiles.data));
-  const tls = await authority.issue({ role }, hostsOf(role));
+  const tls = await authority.issue({ role, id }, hostsOf(role));
   await writeTls(folder, nodeFiles, tls);
   return {
+    id,
+    role,
+    // `millrace up` chooses the ports.
+    addresses: [],
     fingerprint: fingerprint(tls.certificate),
     identity: await createP256(join(folder, nodeFiles.identity)),
   };

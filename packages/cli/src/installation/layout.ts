@@ -2,12 +2,12 @@ import { join, resolve } from 'node:path';
 import { MillraceError } from '@millrace/base';
 import { nodeFiles } from '@millrace/cloud';
 import { machineFiles } from '@millrace/machine';
-import type { NodeRole } from '@millrace/protocol';
+import { type NodeRole, nodeRoles } from '@millrace/protocol';
 
-export { machineFiles, nodeFiles };
+export { machineFiles, nodeFiles, nodeRoles };
 
-/** In the order in which they are started. */
-export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const satisfies readonly NodeRole[];
+/** Id of the node of a role that `millrace init` creates, and that lies in this home. */
+export const nodeIdOf = (role: NodeRole): string => `${role}-1`;
 
 /** Users that `millrace init` creates: who registers, who owns designs, who presses print. */
 export const userNames = ['admin', 'owner', 'operator'] as const;

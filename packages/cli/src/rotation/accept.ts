@@ -4,8 +4,8 @@ import { toHex, wipe } from '@millrace/base';
 import { readBytes } from '@millrace/client/node';
 import { fingerprint, isIssuedBy, p256Key } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import { type DirectoryDocument, MOST_ACCEPTED, type NodeRole } from '@millrace/protocol';
-import { nodeFiles, nodeRoles } from '../installation/layout.ts';
+import { type DirectoryDocument, MAX_ACCEPTED, type NodeEntry } from '@millrace/protocol';
+import { nodeFiles, nodeIdOf, nodeRoles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { allPlaces, certificateOf, nodePlaces } from './places.ts';
 import { exists, staged } from './staged.ts';
@@ -13,23 +13,24 @@ import { exists, staged } from './staged.ts';
 /** What lies beside keys, ready to take their place: its public parts. */
 export interface StagedNames {
   readonly authority?: string;
-  readonly fingerprints: Partial<Record<NodeRole, string>>;
-  readonly identities: Partial<Record<NodeRole, string>>;
+  /** By the id of the node. */
+  readonly fingerprints: Readonly<Record<string, string>>;
+  readonly identities: Readonly<Record<string, string>>;
   readonly permitKey?: string;
   readonly logKey?: string;
 }
 
 export async function stagedNames(installation: Installation): Promise<StagedNames> {
   const { layout, description } = installation;
-  const fingerprints: Partial<Record<NodeRole, string>> = {};
-  const identities: Partial<Record<NodeRole, string>> = {};
+  const fingerprints: Record<string, string> = {};
+  const identities: Record<string, string> = {};
   for (const place of nodePlaces(installation)) {
     const certificate = staged(certificateOf(place));
-    if (await exists(certificate)) fingerprints[place.party.role] = fingerprint(await readFile(certificate, 'utf8'));
+    if (await exists(certificate)) fingerprints[place.party.id] = fingerprint(await readFile(certificate, 'utf8'));
   }
   for (const role of nodeRoles) {
     const point = await pointIn(join(layout.node(role), nodeFiles.identity));
-    if (point !== undefined) identities[role] = point;
+    if (point !== undefined) identities[nodeIdOf(role)] = point;
   }
   const permitKey = await pointIn(join(layout.node('control'), nodeFiles.permitKey));
   const logKey = await verifierKeyIn(join(layout.node('control'), nodeFiles.logKey), description.installation);
@@ -60,7 +61,7 @@ function before<T extends Dated>(
   if (entry === undefined) return [...list];
   const former = list.map((old) => ({ ...old, until: old.until ?? until }));
   const counting = former.filter((old) => keep || old.until > now);
-  return keep ? [entry, ...counting] : [entry, ...counting].slice(0, MOST_ACCEPTED);
+  return keep ? [entry, ...counting] : [entry, ...counting].slice(0, MAX_ACCEPTED);
 }
 
 /** The document in which everything that is staged counts, and what it replaces counts for the overlap. */
@@ -75,13 +76,14 @@ export function accepting(
     list: readonly { key: string; since: number; until?: number | undefined }[],
     key: string | undefined,
   ) => (key === undefined || list.some((known) => known.key === key) ? undefined : { key, since });
-  const nodeOf = (role: NodeRole): DirectoryDocument['nodes'][NodeRole] => {
-    const { fingerprints, identities } = document.nodes[role];
-    const print = names.fingerprints[role];
+  const renewed = (node: NodeEntry): NodeEntry => {
+    const { id, fingerprints, identities } = node;
+    const print = names.fingerprints[id];
     const known = print === undefined || fingerprints.some((entry) => entry.fingerprint === print);
     return {
+      ...node,
       fingerprints: before(fingerprints, known ? undefined : { fingerprint: print, since }, until, false, now),
-      identities: before(identities, fresh(identities, names.identities[role]), until, false, now),
+      identities: before(identities, fresh(identities, names.identities[id]), until, false, now),
     };
   };
   const { authorities, permitKeys, logKeys } = document;
@@ -92,12 +94,7 @@ export function accepting(
   return {
     ...document,
     authorities: before(authorities, authority, until, false, now),
-    nodes: {
-      control: nodeOf('control'),
-      segments: nodeOf('segments'),
-      keys: nodeOf('keys'),
-      distribution: nodeOf('distribution'),
-    },
+    nodes: document.nodes.map(renewed),
     permitKeys: before(permitKeys, fresh(permitKeys, names.permitKey), until, true, now),
     logKeys: before(logKeys, fresh(logKeys, names.logKey), until, true, now),
   };
@@ -109,19 +106,14 @@ export function ending(document: DirectoryDocument, names: StagedNames, now: num
     list.map((entry) =>
       entry.until === undefined || replaced === undefined ? entry : { ...entry, until: Math.min(entry.until, now) },
     );
-  const nodeOf = (role: NodeRole): DirectoryDocument['nodes'][NodeRole] => ({
-    fingerprints: end(document.nodes[role].fingerprints, names.fingerprints[role]),
-    identities: end(document.nodes[role].identities, names.identities[role]),
-  });
   return {
     ...document,
     authorities: end(document.authorities, names.authority),
-    nodes: {
-      control: nodeOf('control'),
-      segments: nodeOf('segments'),
-      keys: nodeOf('keys'),
-      distribution: nodeOf('distribution'),
-    },
+    nodes: document.nodes.map((node) => ({
+      ...node,
+      fingerprints: end(node.fingerprints, names.fingerprints[node.id]),
+      identities: end(node.identities, names.identities[node.id]),
+    })),
     permitKeys: end(document.permitKeys, names.permitKey),
     logKeys: end(document.logKeys, names.logKey),
   };
@@ -131,6 +123,7 @@ export function ending(document: DirectoryDocument, names: StagedNames, now: num
 export async function unaccepted(installation: Installation, document: DirectoryDocument): Promise<string[]> {
   const { layout } = installation;
   const names = await stagedNames(installation);
+  const entryOf = (id: string) => document.nodes.find((node) => node.id === id);
   const stale: string[] = [];
   const authorities = document.authorities.map(({ certificate }) => certificate);
   if (names.authority !== undefined && !authorities.includes(names.authority))
@@ -148,12 +141,12 @@ export async function unaccepted(installation: Installation, document: Directory
     const counts =
       'name' in party
         ? authorities.some((authority) => isIssuedBy(certificate, authority))
-        : document.nodes[party.role].fingerprints.some((entry) => entry.fingerprint === fingerprint(certificate));
+        : entryOf(party.id)?.fingerprints.some((entry) => entry.fingerprint === fingerprint(certificate));
     if (!counts) stale.push(certificateOf(place), key);
   }
   for (const role of nodeRoles) {
-    const identity = names.identities[role];
-    if (identity !== undefined && !document.nodes[role].identities.some(({ key }) => key === identity))
+    const identity = names.identities[nodeIdOf(role)];
+    if (identity !== undefined && !entryOf(nodeIdOf(role))?.identities.some(({ key }) => key === identity))
       stale.push(join(layout.node(role), nodeFiles.identity));
   }
   const control = layout.node('control');

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fromHex } from '@millrace/base';
 import { expiryOf, fingerprint, keyName } from '@millrace/identity';
 import type { DirectoryDocument } from '@millrace/protocol';
-import { nodeRoles } from '../installation/layout.ts';
+import { nodeIdOf } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { DAY_MS, KEY_DAYS, NOTICE_DAYS } from './names.ts';
 import { certificateOf, type Place, placesHere } from './places.ts';
@@ -36,7 +36,7 @@ export async function listKeys(installation: Installation): Promise<KeyEntry[]> 
   }));
   for (const place of await placesHere(installation)) entries.push(await certificateEntry(place));
   entries.push(...formerCertificates(document));
-  for (const role of nodeRoles) entries.push(...keyEntries('identity', role, document.nodes[role].identities));
+  for (const node of document.nodes) entries.push(...keyEntries('identity', nameOf(node), node.identities));
   entries.push(...keyEntries('permit', 'control', document.permitKeys));
   entries.push(...keyEntries('log', 'control', document.logKeys));
   const { users, machines } = installation.description;
@@ -81,16 +81,21 @@ async function certificateEntry(place: Place): Promise<KeyEntry> {
 }
 
 function formerCertificates({ nodes }: DirectoryDocument): KeyEntry[] {
-  return nodeRoles.flatMap((role) =>
-    nodes[role].fingerprints.slice(1).map(({ fingerprint: print, until = 0 }) => ({
+  return nodes.flatMap((node) =>
+    node.fingerprints.slice(1).map(({ fingerprint: print, until = 0 }) => ({
       kind: 'certificate' as const,
       use: 'tls',
-      of: role,
+      of: nameOf(node),
       id: print.slice(0, 16),
       expires: until,
       former: true,
     })),
   );
+}
+
+/** As the commands of this installation name it: by role where it lies here, else by id. */
+function nameOf({ id, role }: DirectoryDocument['nodes'][number]): string {
+  return id === nodeIdOf(role) ? role : id;
 }
 
 function keyEntries(use: string, of: string, list: DirectoryDocument['logKeys']): KeyEntry[] {

@@ -1,22 +1,30 @@
 import { join } from 'node:path';
 import type { NodeRole } from '@millrace/protocol';
-import { machineFiles, nodeFiles, nodeRoles, userFiles } from '../installation/layout.ts';
+import { machineFiles, nodeFiles, nodeIdOf, nodeRoles, userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { exists } from './staged.ts';
 
+interface NodeParty {
+  readonly role: NodeRole;
+  readonly id: string;
+}
+
 /** A party that has a TLS certificate in its folder. */
 export interface Place {
-  readonly party: { readonly role: NodeRole } | { readonly role: 'user' | 'machine'; readonly name: string };
+  readonly party: NodeParty | { readonly role: 'user' | 'machine'; readonly name: string };
   /** As people know it. */
   readonly name: string;
   readonly folder: string;
   readonly files: { readonly certificate: string; readonly tlsKey: string };
 }
 
-export function nodePlaces({
-  layout,
-}: Pick<Installation, 'layout'>): (Place & { readonly party: { readonly role: NodeRole } })[] {
-  return nodeRoles.map((role) => ({ party: { role }, name: role, folder: layout.node(role), files: nodeFiles }));
+export function nodePlaces({ layout }: Pick<Installation, 'layout'>): (Place & { readonly party: NodeParty })[] {
+  return nodeRoles.map((role) => ({
+    party: { role, id: nodeIdOf(role) },
+    name: role,
+    folder: layout.node(role),
+    files: nodeFiles,
+  }));
 }
 
 export function userPlaces({ layout, description }: Pick<Installation, 'layout' | 'description'>): Place[] {

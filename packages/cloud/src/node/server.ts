@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket, Server as TlsListener } from 'node:tls';
 import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
 import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
-import { type Address, type Directory, fingerprintsOf } from '@millrace/protocol';
+import { type Address, type Directory, fingerprintsOf, nodesOf } from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 export interface ServerOptions {
@@ -92,7 +92,7 @@ function codedError(error: unknown): MillraceError {
 }
 
 /**
- * Who called. A node counts only with the very certificate that the directory pins.
+ * Who called. A node counts only while the directory names it, in this role, and with a certificate that is pinned there.
  * @throws {MillraceError} E_AUTH
  */
 export function callerOf(directory: Directory, certificate: X509Certificate | undefined): Party {
@@ -101,8 +101,9 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
     throw new MillraceError('E_AUTH', 'the certificate names no party');
   if (!('name' in party)) {
     const seen = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
-    if (!fingerprintsOf(directory, party.role).includes(seen))
-      throw new MillraceError('E_AUTH', `not the ${party.role} node`);
+    const node = nodesOf(directory, party.id).find(({ role }) => role === party.role);
+    if (node === undefined || !fingerprintsOf(directory, node.id).includes(seen))
+      throw new MillraceError('E_AUTH', `the directory does not name this ${party.role} node ${party.id}`);
   }
   return party;
 }

@@ -1,0 +1,47 @@
+import { X509Certificate } from 'node:crypto';
+import { type Authority, createAuthority, fingerprint, type Party } from '@millrace/identity';
+import type { Directory, DirectoryNode } from '@millrace/protocol';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { callerOf } from '../src/node/server.ts';
+
+let authority: Authority;
+let certificates: Record<string, string>;
+beforeAll(async () => {
+  authority = await createAuthority('test', Date.now());
+  const issue = async (party: Party) => (await authority.issue(party)).certificate;
+  certificates = {
+    first: await issue({ role: 'segments', id: 'segments-1' }),
+    second: await issue({ role: 'segments', id: 'segments-2' }),
+    asKeys: await issue({ role: 'keys', id: 'segments-2' }),
+  };
+});
+
+const entry = (id: string, certificate = ''): DirectoryNode => ({
+  id,
+  role: 'segments',
+  addresses: [],
+  fingerprint: fingerprint(certificate),
+  identity: '',
+});
+const callerIn = (nodes: readonly DirectoryNode[], name: string) =>
+  callerOf({ nodes } as unknown as Directory, new X509Certificate(certificates[name] ?? ''));
+const refused = expect.objectContaining({ code: 'E_AUTH' });
+
+describe('a node that calls', () => {
+  it('is the one that the directory names with its certificate', () => {
+    const nodes = [entry('segments-1', certificates.first), entry('segments-2', certificates.second)];
+    expect(callerIn(nodes, 'first')).toEqual({ role: 'segments', id: 'segments-1' });
+    expect(callerIn(nodes, 'second')).toEqual({ role: 'segments', id: 'segments-2' });
+  });
+
+  it('is refused once the directory does not name it any more', () => {
+    expect(() => callerIn([entry('segments-1', certificates.first)], 'second')).toThrow(refused);
+  });
+
+  it('is refused with the certificate of another node of its role, or in another role', () => {
+    const swapped = [entry('segments-1', certificates.second), entry('segments-2', certificates.first)];
+    expect(() => callerIn(swapped, 'first')).toThrow(refused);
+    expect(() => callerIn(swapped, 'second')).toThrow(refused);
+    expect(() => callerIn([entry('segments-2', certificates.asKeys)], 'asKeys')).toThrow(refused);
+  });
+});
