@@ -30,17 +30,15 @@ describe.each(Object.entries(prefixes))('%s', (file, prefix) => {
     expect(ids.length).toBeGreaterThan(10);
     const numbers = ids.map((id) => {
       expect(id.startsWith(`${prefix}-`), id).toBe(true);
-      return id
-        .slice(prefix.length + 1)
-        .split('.')
-        .map(Number);
+      const parts = id.slice(prefix.length + 1).split('.');
+      return { list: parts.slice(0, -1).join('.'), clause: Number(parts.at(-1)) };
     });
-    for (const [i, [section = 0, ...rest]] of numbers.entries()) {
-      const [before = 0, ...previous] = numbers[i - 1] ?? [];
-      if (section !== before) expect(section, ids[i]).toBeGreaterThan(before);
-      const last = rest.at(-1) ?? 0;
-      const sameList = section === before && rest.length === previous.length;
-      expect(last, `${ids[i]} after ${ids[i - 1]}`).toBe(sameList ? (previous.at(-1) ?? 0) + 1 : 1);
+    const next = new Map<string, number>();
+    for (const [i, { list, clause }] of numbers.entries()) {
+      expect(clause, ids[i]).toBe(next.get(list) ?? 1);
+      next.set(list, clause + 1);
+      // A list that has ended is not taken up again.
+      expect(i === 0 || numbers[i - 1]?.list === list || clause === 1, ids[i]).toBe(true);
     }
   });
 
