@@ -6,12 +6,12 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const WIDTH = 120;
 
 const exits = {
-  0: 'it held',
+  0: 'success',
   1: 'a fault in Millrace itself',
   2: 'wrong input',
   3: 'refused',
   4: 'not found',
-  5: 'not available now; trying again may help',
+  5: 'not available now; retrying may help',
   6: 'integrity: something was altered, damaged or lost',
   7: 'alarm',
   130: 'interrupted by Ctrl-C',
@@ -25,10 +25,10 @@ export function errorsPage(errorCodes) {
   return [
     '# Errors',
     '',
-    'Whatever goes wrong has one code. The command line shows the code, what was wrong and what to do, and exits with',
-    'the number below; over HTTP the status and `{"error": {"code", "message", "remedy", "data"}}` say the same.',
+    'Every error has one code. The command line prints the code, what went wrong and what to do, and exits with',
+    'the number below. Over HTTP, the status and `{"error": {"code", "message", "remedy", "data"}}` say the same.',
     '',
-    'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test keeps it in step.',
+    'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test compares them.',
     '',
     'Each entry gives the meaning and, in italics, what to do.',
     '',
@@ -61,7 +61,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const page = errorsPage(errorCodes);
   if (!process.argv.includes('--check')) writeFileSync(path, page);
   else if (readFileSync(path, 'utf8') !== page) {
-    process.stderr.write('docs/errors.md is not in step: run `node scripts/errors-doc.mjs`\n');
+    process.stderr.write('docs/errors.md is out of date: run `node scripts/errors-doc.mjs`\n');
     process.exit(1);
   }
 }
