@@ -1,6 +1,6 @@
 import { copyBytes } from '@millrace/base';
+import { builtInDrivers } from '@millrace/machine';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createDriver } from '../../packages/machine/src/drivers/create.ts';
 import { type Licensed, licensed, printed } from '../adversary/support/honest.ts';
 import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -24,7 +24,7 @@ describe('an agent with its real keys and altered code', () => {
     const thief = await world.agent(undefined, {
       modules: {
         driver: async ({ kind, serial, profile }) => {
-          const driver = await createDriver(kind, { serial, ...profile });
+          const driver = await builtInDrivers().create(kind, { serial, ...profile });
           const write = driver.write.bind(driver);
           driver.write = async (content, signal) => {
             captured.push(copyBytes(content));

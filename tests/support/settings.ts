@@ -4,7 +4,7 @@ import type { Layout } from '../../packages/cli/src/installation/layout.ts';
 import { machineFiles, nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 
 export interface MachineChoice {
-  readonly kind?: 'virtual' | 'sink';
+  readonly kind?: string;
   /** Registered pace. */
   readonly factor?: number;
   readonly bytesPerSecond?: number;

@@ -215,6 +215,13 @@ export const errorCodes = {
     'The licence does not allow the loaded material.',
     'Load a material that the licence allows.',
   ),
+  E_DESIGN_KIND: code(
+    403,
+    3,
+    false,
+    'The machine cannot execute designs of this kind.',
+    'Print it on a machine whose driver executes this kind of design.',
+  ),
   E_MACHINE_UNKNOWN: code(
     403,
     3,

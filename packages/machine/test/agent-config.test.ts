@@ -53,6 +53,26 @@ test.each(wrong)('%s is refused by name', async (_, name, change) => {
   });
 });
 
+test('a driver of another package is loaded from the module that the settings name', async () => {
+  const module = `export const driver = {
+    kind: 'press',
+    capabilities: { formats: ['steps'], heaters: [], position: false, lines: false, layers: false, filament: false },
+    settings: { safeParse: (data) => ({ success: true, data }) },
+    settingsFor: () => ({}),
+    load: async () => ({ create: () => undefined }),
+  };`;
+  await writeFile(join(folder, 'press.mjs'), module);
+  const settings = { ...settingsOf(cloud), kind: 'press', driverModules: ['./press.mjs'] };
+  await writeFile(join(folder, 'machine.json'), JSON.stringify(settings));
+  const { kind, drivers } = await loadMachineConfig(folder);
+  expect([kind, drivers.kinds]).toEqual(['press', ['press', 'sink', 'virtual']]);
+  await writeFile(join(folder, 'machine.json'), JSON.stringify({ ...settings, driverModules: ['./mill.mjs'] }));
+  await expect(loadMachineConfig(folder)).rejects.toMatchObject({
+    code: 'E_CONFIG',
+    message: expect.stringContaining('./mill.mjs'),
+  });
+});
+
 test('settings that are not JSON, and files that are missing or wrong, are named', async () => {
   await writeFile(join(folder, 'machine.json'), 'factor = 3');
   await expect(loadMachineConfig(folder)).rejects.toMatchObject({

@@ -6,6 +6,7 @@ import {
   CONTENT_BYTES,
   type Custody,
   contentMac,
+  type DesignKind,
   encodeManifest,
   HashTree,
   type Manifest,
@@ -27,9 +28,13 @@ export interface StoredDesign {
 export interface StoreOptions {
   readonly owner?: MemorySigner;
   readonly custody?: Custody;
+  readonly kind?: DesignKind;
 }
 
-export function storeDesign(bytes: Bytes, { owner = generateUserKey(), custody = 'owner' }: StoreOptions = {}) {
+export function storeDesign(
+  bytes: Bytes,
+  { owner = generateUserKey(), custody = 'owner', kind = 'gcode' }: StoreOptions = {},
+) {
   const [nonce, secret] = [systemRandom(16), systemRandom(32)];
   const segments = Math.ceil(bytes.length / CONTENT_BYTES);
   const keys = Array.from({ length: segments }, () => systemRandom(64));
@@ -40,7 +45,7 @@ export function storeDesign(bytes: Bytes, { owner = generateUserKey(), custody =
     encodeManifest({
       owner: owner.publicKey,
       custody,
-      kind: 'gcode',
+      kind,
       size: bytes.length,
       segments,
       nonce,

@@ -9,8 +9,8 @@ import { type Agent, createAgent } from '../src/agent/agent.ts';
 import { loadMachineConfig, type MachineConfig } from '../src/agent/config.ts';
 import type { ObjectRecord } from '../src/agent/object-files.ts';
 import type { Timing } from '../src/agent/timing.ts';
+import { builtInDrivers } from '../src/drivers/built-in.ts';
 import type { Driver } from '../src/drivers/contract.ts';
-import { createDriver } from '../src/drivers/create.ts';
 import { type CloudOptions, TestCloud } from './agent-cloud.ts';
 
 /** Short waits, so that what has to be waited for comes soon. */
@@ -31,7 +31,7 @@ export interface Bench {
 }
 
 export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
-  readonly kind?: 'virtual' | 'sink';
+  readonly kind?: string;
   readonly factor?: number;
   readonly bytesPerSecond?: number;
   readonly driver?: Record<string, unknown>;
@@ -82,7 +82,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
   const logger = createLogger('machine', { level: 'debug', destination: { write: (line) => void log.push(line) } });
   const executed: Uint8Array[] = [];
   const driver = async () => {
-    const made = await createDriver(
+    const made = await builtInDrivers().create(
       kind,
       { serial: config.serial, ...profile, ...config.driver },
       { onExecuted: (bytes) => void executed.push(bytes.slice()) },

@@ -98,6 +98,16 @@ test('a virtual machine executes G-code, and the path that it travelled is drawn
   expect(drawn('svg')?.toString()).toContain('<svg');
 });
 
+test('a design that the machine’s driver does not execute moves nothing', async () => {
+  const design = storeDesign(systemRandom(40_000), { kind: 'binary' });
+  bench = await startBench({ design, kind: 'virtual' });
+  const { cloud } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.length > 0);
+  expect(cloud.reports).toMatchObject([{ event: 'failed', facts: { code: 'E_DESIGN_KIND', segments: 0 } }]);
+  expect(bench.executed().length).toBe(0);
+});
+
 test('beside the machine lies nothing of the path that the owner has not disclosed', async () => {
   const design = storeDesign(utf8(`G28\n${'G1 X5 Y5 F3000\nG1 X9 Y7\n'.repeat(900)}`));
   bench = await startBench({ design, kind: 'virtual', factor: 1_000_000 });

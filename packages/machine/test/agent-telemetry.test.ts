@@ -95,7 +95,7 @@ describe('what the cloud sees of a machine', () => {
   test('a machine tells what it has: a mill has no heater, no layers and no filament', async () => {
     const mill = (driver: Driver): Driver =>
       Object.assign(driver, {
-        capabilities: { heaters: [], position: true, lines: true, layers: false, filament: false },
+        capabilities: { ...driver.capabilities, heaters: [], layers: false, filament: false },
       });
     bench = await startBench({ design: storeDesign(oddGcode(400)), kind: 'virtual', factor: 1e6, wrapDriver: mill });
     const { cloud } = bench;

@@ -1,5 +1,5 @@
 import type { Clock } from '@millrace/base';
-import { createDriver, type Driver, type DriverModules } from '../src/drivers/index.ts';
+import { builtInDrivers, type Driver, type DriverModules } from '../src/drivers/index.ts';
 
 /** A clock that moves only when somebody sleeps. */
 export interface FakeTime {
@@ -27,7 +27,7 @@ export function fakeTime(): FakeTime {
 export const serial = 'VM-0001';
 
 export async function running(kind: string, options: object, modules: DriverModules = {}): Promise<Driver> {
-  const driver = await createDriver(kind, { serial, ...options }, modules);
+  const driver = await builtInDrivers().create(kind, { serial, ...options }, modules);
   await driver.connect({ serial });
   await driver.begin();
   return driver;

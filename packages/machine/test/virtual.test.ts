@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type MillraceError, utf8 } from '@millrace/base';
 import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { describe, expect, it } from 'vitest';
-import { createDriver, type Telemetry } from '../src/drivers/index.ts';
+import { builtInDrivers, type Telemetry } from '../src/drivers/index.ts';
 import { fakeTime, running, serial, settle, writeAll } from './driver-helpers.ts';
 
 const sample = new Uint8Array(readFileSync(new URL('../../../samples/impeller.gcode', import.meta.url)));
@@ -216,7 +216,7 @@ describe('the virtual machine', () => {
   });
 
   it('refuses another serial number, and calls out of order', async () => {
-    const driver = await createDriver('virtual', { serial });
+    const driver = await builtInDrivers().create('virtual', { serial });
     await expect(driver.identify()).rejects.toMatchObject({ code: 'E_STATE' });
     await expect(driver.connect({ serial: 'other' })).rejects.toMatchObject({ code: 'E_MACHINE_UNKNOWN' });
     expect(await driver.connect({ serial })).toMatchObject({ kind: 'virtual', serial });
@@ -285,11 +285,11 @@ describe('the virtual machine', () => {
   });
 
   it('refuses unknown and wrong options', async () => {
-    await expect(createDriver('virtual', { serial, speed: 2 })).rejects.toMatchObject({ code: 'E_INPUT' });
+    await expect(builtInDrivers().create('virtual', { serial, speed: 2 })).rejects.toMatchObject({ code: 'E_INPUT' });
     for (const factor of [0, -1, Number.NaN, '2']) {
-      await expect(createDriver('virtual', { serial, factor })).rejects.toMatchObject({ code: 'E_INPUT' });
+      await expect(builtInDrivers().create('virtual', { serial, factor })).rejects.toMatchObject({ code: 'E_INPUT' });
     }
-    await expect(createDriver('lathe', { serial })).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
-    await (await createDriver('virtual', { serial, factor: 'unlimited' })).close();
+    await expect(builtInDrivers().create('lathe', { serial })).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    await (await builtInDrivers().create('virtual', { serial, factor: 'unlimited' })).close();
   });
 });

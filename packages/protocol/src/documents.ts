@@ -50,12 +50,17 @@ export const profileSchema = z.strictObject({
 });
 export type MachineProfile = z.output<typeof profileSchema>;
 
+/** Kind of a machine: the name of its driver. Which kinds there are, only the machines know. */
+export const machineKind = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind of machine' });
+
 export const machineSchema = z.strictObject({
   /** `keyName` of the public key. */
   machine: identifier,
   publicKey: bytesOf(65),
   serial: z.string().min(1).max(64),
-  kind: z.enum(['virtual', 'sink']),
+  kind: machineKind,
   profile: profileSchema,
 });
 /** A machine as it is registered. */

@@ -1,6 +1,6 @@
 import { copyBytes, systemRandom, toHex } from '@millrace/base';
+import { builtInDrivers } from '@millrace/machine';
 import { expect } from 'vitest';
-import { createDriver } from '../../../packages/machine/src/drivers/create.ts';
 import { order, untilEnded } from '../../support/job.ts';
 import { expectTaken, type Licensed, licensed, made, outcomeOf, permitted, printed } from '../support/honest.ts';
 import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
@@ -25,7 +25,7 @@ async function open(): Promise<World> {
 /** A machine that asks nobody. */
 async function makeOffline(content: Uint8Array): Promise<Uint8Array> {
   const taken: Uint8Array[] = [];
-  const driver = await createDriver(
+  const driver = await builtInDrivers().create(
     'sink',
     { serial: 'nobody’s', factor: 1, bytesPerSecond: 1e9 },
     { onExecuted: (bytes) => void taken.push(copyBytes(bytes)) },
@@ -75,7 +75,7 @@ export const agent: Position<World> = {
           const liar = await world.agent(SITE, {
             modules: {
               driver: async ({ kind, serial, profile }) => {
-                const driver = await createDriver(
+                const driver = await builtInDrivers().create(
                   kind,
                   { serial, ...profile },
                   { onExecuted: (bytes) => void other.push(copyBytes(bytes)) },
@@ -155,7 +155,7 @@ export const agent: Position<World> = {
           const adapter = await world.agent(SITE, {
             modules: {
               driver: async ({ kind, serial, profile }) => {
-                const driver = await createDriver(kind, { serial, ...profile });
+                const driver = await builtInDrivers().create(kind, { serial, ...profile });
                 const write = driver.write.bind(driver);
                 driver.write = async (content, signal) => {
                   behind.push(copyBytes(content));

@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
+import { builtInDrivers } from '@millrace/machine';
 import type { Address } from '@millrace/protocol';
 import { type Agent, type AgentModules, createAgent } from '../../../packages/machine/src/agent/agent.ts';
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import type { Timing } from '../../../packages/machine/src/agent/timing.ts';
-import { createDriver } from '../../../packages/machine/src/drivers/create.ts';
 
 /** What is not as it was installed. */
 export interface Alteration {
@@ -42,7 +42,7 @@ export async function startTestAgent(
   const config = { ...loaded, agent: { ...loaded.agent, ...alteration.settings }, ...alteration.config };
   const parts: Uint8Array[][] = [];
   const driver: AgentModules['driver'] = async ({ kind, serial, profile }) => {
-    const made = await createDriver(
+    const made = await builtInDrivers().create(
       kind,
       { serial, ...profile },
       { onExecuted: (bytes) => void parts.at(-1)?.push(copyBytes(bytes)) },

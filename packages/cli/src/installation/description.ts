@@ -1,6 +1,6 @@
 import { fromHex, hexOf, MillraceError, parse } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { type Machine, machineSchema, profileSchema } from '@millrace/protocol';
+import { type Machine, machineKind, machineSchema, profileSchema } from '@millrace/protocol';
 import { z } from 'zod';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/i, { error: 'expected a name' });
@@ -10,7 +10,7 @@ export const machineJsonSchema = z.strictObject({
   machine: hexOf(16),
   publicKey: hexOf(65),
   serial: z.string().min(1).max(64),
-  kind: z.enum(['virtual', 'sink']),
+  kind: machineKind,
   profile: profileSchema,
 });
 export type MachineJson = z.output<typeof machineJsonSchema>;

@@ -19,7 +19,6 @@ import { createEngine, createReceiver, secretMemory } from '@millrace/live-matri
 import { type Address, watchDirectory } from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
-import { createDriver } from '../drivers/create.ts';
 import { openBegunObjects } from './begun.ts';
 import { createCalls, isPassing } from './calls.ts';
 import { connectCloud } from './cloud-link.ts';
@@ -109,11 +108,10 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
   }
 }
 
-/** The driver of the machine's kind, at its registered pace unless its own settings say otherwise. */
-function configuredDriver({ kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
-  const { factor, bytesPerSecond } = profile;
-  const pace = kind === 'sink' && bytesPerSecond !== undefined ? { factor, bytesPerSecond } : { factor };
-  return createDriver(kind, { serial, ...pace, ...driver }, { secrets: secretMemory() });
+/** The driver of the machine's kind. The machine's own settings come before those that follow from its profile. */
+function configuredDriver({ drivers, kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
+  const settings = { serial, ...drivers.get(kind).settingsFor(profile), ...driver };
+  return drivers.create(kind, settings, { secrets: secretMemory() });
 }
 
 /** A run that had begun when the agent was killed: whatever lies on the machine, it is not the whole object. */

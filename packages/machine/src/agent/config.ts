@@ -8,11 +8,15 @@ import {
   type DirectoryFile,
   directoryFiles,
   type MachineProfile,
+  machineKind,
   openDirectory,
   openTlsFiles,
   profileSchema,
 } from '@millrace/protocol';
 import { z } from 'zod';
+import { builtInDrivers } from '../drivers/built-in.ts';
+import { loadDriverModule } from '../drivers/driver-module.ts';
+import type { DriverRegistry } from '../drivers/registry.ts';
 
 /** Contents of a machine's folder; written when the machine is set up, read by the agent when it starts. */
 export const machineFiles = {
@@ -33,7 +37,8 @@ const settingsSchema = z.strictObject({
   adminKey: hexOf(33),
   /** What the machine itself must answer on every connect. */
   serial: z.string().min(1).max(64),
-  kind: z.enum(['virtual', 'sink']),
+  /** Kind of machine: says which driver. */
+  kind: machineKind,
   /** As registered: what the licence names. */
   profile: profileSchema,
   /** The material that is loaded. */
@@ -43,6 +48,11 @@ const settingsSchema = z.strictObject({
    * Faster than the profile is a thief's agent: the cloud raises the alarm.
    */
   driver: z.record(z.string(), z.unknown()).default({}),
+  /**
+   * Modules with more drivers: names of installed packages, or paths, which may be relative to this folder. Their code
+   * runs in the agent and sees whatever the agent sees.
+   */
+  driverModules: z.array(z.string().min(1).max(4_096)).max(16).default([]),
   agent: z.strictObject({
     /** `auto`: order 24 with keccak256 while this computer is fast enough, else order 16 with turboshake128 (docs/adr/0016). */
     order: z.union([z.literal(16), z.literal(24), z.literal('auto')]).default('auto'),
@@ -60,8 +70,7 @@ const settingsSchema = z.strictObject({
   }),
 });
 
-export type MachineSettings = Omit<z.output<typeof settingsSchema>, 'installation' | 'adminKey'>;
-export type MatrixSettings = MachineSettings['agent'];
+export type MatrixSettings = z.output<typeof settingsSchema>['agent'];
 
 export interface MachineConfig {
   readonly folder: string;
@@ -71,10 +80,12 @@ export interface MachineConfig {
   /** Reads directory and certificate again. */
   readonly renewal?: Pick<DirectoryFile, 'refresh'>;
   readonly serial: string;
-  readonly kind: 'virtual' | 'sink';
+  readonly kind: string;
   readonly profile: MachineProfile;
   readonly material: string;
   readonly driver: Readonly<Record<string, unknown>>;
+  /** Drivers that this machine may have. */
+  readonly drivers: DriverRegistry;
   readonly agent: MatrixSettings;
   /** As it is in the folder now. */
   readonly tls: TlsIdentity;
@@ -97,7 +108,8 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
     machineFiles.settings,
     'E_CONFIG',
   );
-  const { installation, adminKey, ...own } = settings;
+  const { installation, adminKey, driverModules, ...own } = settings;
+  const drivers = await driversFor(own.kind, driverModules, folder);
   const directories = await openDirectory({
     path: join(folder, machineFiles.directory),
     folder,
@@ -118,6 +130,7 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
   try {
     return {
       ...own,
+      drivers,
       folder,
       data: join(folder, machineFiles.data),
       directory: directories.directory,
@@ -130,6 +143,16 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
   } finally {
     wipe(secret);
   }
+}
+
+async function driversFor(kind: string, modules: readonly string[], folder: string): Promise<DriverRegistry> {
+  const drivers = builtInDrivers();
+  for (const specifier of modules) drivers.add(await loadDriverModule(specifier, folder));
+  if (!drivers.has(kind)) {
+    const known = drivers.kinds.join(', ');
+    throw new MillraceError('E_CONFIG', `${machineFiles.settings}.kind: no driver for ${kind} (there are: ${known})`);
+  }
+  return drivers;
 }
 
 function readJson(bytes: Bytes, path: string): unknown {

@@ -2,6 +2,7 @@ import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
 import { keyId, type MachineKey } from '@millrace/identity';
 import { type MachineSide, openDesignSecret, type StreamParameters } from '@millrace/protocol';
 import { type NamedCore, readCore } from '@millrace/vault';
+import { type Capabilities, canMake } from '../drivers/contract.ts';
 import type { PermittedSession } from './permit.ts';
 
 /** What is made, as its owner signed it. */
@@ -10,15 +11,24 @@ export type Design = NamedCore;
 /**
  * The core that came with a session has to be the one that the owner licensed, and the session has to be for it. From
  * here on every segment is compared with the core before the machine moves on it.
- * @throws {MillraceError} E_PERMIT, E_INPUT
+ * @param machine what the machine can execute
+ * @throws {MillraceError} E_PERMIT, E_INPUT, E_DESIGN_KIND
  */
-export function checkDesign({ core, parameters }: MachineSide, { licence, owner, permit }: PermittedSession): Design {
+export function checkDesign(
+  { core, parameters }: MachineSide,
+  { licence, owner, permit }: PermittedSession,
+  machine: Pick<Capabilities, 'formats'>,
+): Design {
   const design = readCore(core);
   const same =
     equalBytes(design.coreHash, licence.core) && design.designId === permit.design && equalBytes(design.owner, owner);
   if (!same) throw new MillraceError('E_PERMIT', 'the stream that was offered is not of the licensed design');
   if (!isOf(design, parameters))
     throw new MillraceError('E_PERMIT', 'the stream that was offered differs from the licensed design');
+  if (!canMake(machine, design.kind))
+    throw new MillraceError('E_DESIGN_KIND', `the machine executes ${machine.formats.join(', ')}, not ${design.kind}`, {
+      data: { kind: design.kind, formats: machine.formats },
+    });
   return design;
 }
 

@@ -36,7 +36,7 @@ export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' 
 /**
  * One session of a print, from the keys node's offer to its end. Whatever keeps it from beginning is a broken session
  * unless somebody has tampered with it.
- * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), and as `Stream.run`
+ * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), E_DESIGN_KIND, and as `Stream.run`
  */
 export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   const { parts, permitted, level, signal } = options;
@@ -59,7 +59,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
       sender: identitiesOf(config.directory, 'keys').map(fromHex),
     });
     checkParameters(options, side.parameters);
-    const design = checkDesign(side, permitted);
+    const design = checkDesign(side, permitted, parts.driver.capabilities);
     const { machineKey, directory } = config;
     const { installation } = directory;
     secret = await designSecretOf(design, permitted, side.designSecret, { machineKey, installation });

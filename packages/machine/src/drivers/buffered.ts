@@ -5,7 +5,6 @@ import { Change } from './change.ts';
 import type {
   Capabilities,
   Driver,
-  DriverKind,
   DriverModules,
   DriverState,
   MachineIdentity,
@@ -55,7 +54,7 @@ interface Run {
  * states of the contract; knows nothing of what the bytes mean.
  */
 export class BufferedDriver implements Driver {
-  readonly kind: DriverKind;
+  readonly kind: string;
   readonly capabilities: Capabilities;
   readonly #options: BufferedOptions;
   readonly #engine: Engine;

@@ -3,23 +3,30 @@ import type { SecretMemory } from '@millrace/live-matrix';
 import type { Heater } from '@millrace/protocol';
 import type { ToolPath } from '@millrace/toolpath';
 
-export const driverKinds = ['virtual', 'sink'] as const;
-export type DriverKind = (typeof driverKinds)[number];
-
 /** What the machine itself says it is. */
 export interface MachineIdentity {
-  readonly kind: DriverKind;
+  readonly kind: string;
   readonly firmware: string;
   readonly serial: string;
 }
 
+/** Among a machine's formats: it takes the bytes of every design, whatever they mean. */
+export const anyBytes = 'bytes';
+
 /** What a machine has, and so may tell: a mill has no hot end and no filament. */
 export interface Capabilities {
+  /** Kinds of designs that it executes, or `anyBytes`. */
+  readonly formats: readonly string[];
   readonly heaters: readonly Heater[];
   readonly position: boolean;
   readonly lines: boolean;
   readonly layers: boolean;
   readonly filament: boolean;
+}
+
+/** Whether a machine executes designs of this kind. */
+export function canMake({ formats }: Pick<Capabilities, 'formats'>, designKind: string): boolean {
+  return formats.includes(designKind) || formats.includes(anyBytes);
 }
 
 /**
@@ -86,12 +93,12 @@ export interface RunSummary {
  * allows it); a fault during a run fails the pending and every later `write` and `drain` until it is connected again.
  */
 export interface Driver {
-  readonly kind: DriverKind;
+  readonly kind: string;
   readonly capabilities: Capabilities;
   /** Opens the machine. @throws {MillraceError} E_MACHINE_UNKNOWN when its serial number is another one. */
   connect(expected: { readonly serial: string }): Promise<MachineIdentity>;
   identify(): Promise<MachineIdentity>;
-  /** Begins a run: counts, hash and tool path start anew. */
+  /** Begins a run: counts, hash and tool path start from zero. */
   begin(): Promise<void>;
   /**
    * The next bytes of the run, cut anywhere. Resolves when all of them lie in the machine's buffer; the caller may then

@@ -1,7 +1,7 @@
+export { builtInDrivers } from './built-in.ts';
 export type {
   Capabilities,
   Driver,
-  DriverKind,
   DriverModules,
   DriverState,
   Heat,
@@ -9,7 +9,8 @@ export type {
   RunSummary,
   Telemetry,
 } from './contract.ts';
-export { driverKinds } from './contract.ts';
-export { createDriver } from './create.ts';
-export type { SinkOptions } from './sink.ts';
-export type { VirtualOptions } from './virtual.ts';
+export { anyBytes, canMake } from './contract.ts';
+export { loadDriverModule } from './driver-module.ts';
+export { type DriverCode, type DriverRegistration, DriverRegistry } from './registry.ts';
+export type { SinkSettings } from './sink/settings.ts';
+export type { VirtualSettings } from './virtual/settings.ts';

@@ -1,49 +1,22 @@
 import { createHash, type Hash } from 'node:crypto';
-import { MillraceError, parse, sleep, systemClock } from '@millrace/base';
-import { defaultSegmentBytes, desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '@millrace/gcode';
+import { MillraceError, sleep, systemClock } from '@millrace/base';
+import { desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '@millrace/gcode';
 import { ToolPath } from '@millrace/toolpath';
-import { z } from 'zod';
-import { BufferedDriver, type Engine, type EngineSummary } from './buffered.ts';
-import type { Driver, DriverModules } from './contract.ts';
-import { digestSoFar } from './digest.ts';
-import { Pacer, paceFactor } from './pacer.ts';
-
-const line = z.number().int().positive();
-
-export const virtualOptionsSchema = z.strictObject({
-  serial: z.string().min(1).max(64),
-  /** Times faster than a real machine; Infinity: as fast as the processor. */
-  factor: paceFactor.default(1),
-  bufferBytes: z
-    .number()
-    .int()
-    .min(1024)
-    .max(1 << 26)
-    .default(65_536),
-  /** Milliseconds that the machine may be early or make up for. */
-  bucketMs: z.number().min(0).max(1000).default(5),
-  telemetryMs: z.number().min(0).max(60_000).default(250),
-  segmentBytes: z.number().int().positive().default(defaultSegmentBytes),
-  /** Moves of the tool path that are kept; later ones are counted only. */
-  maxMoves: z.number().int().min(0).max(100_000_000).default(4_000_000),
-  /** Filament used before, mm. */
-  odometer: z.number().nonnegative().default(0),
-  /** Faults that happen once, when the machine comes to the line. */
-  faults: z.strictObject({ unpluggedAtLine: line.optional(), thermalAtLine: line.optional() }).default({}),
-});
-export type VirtualOptions = z.input<typeof virtualOptionsSchema>;
+import { BufferedDriver, type Engine, type EngineSummary } from '../buffered.ts';
+import type { Driver, DriverModules } from '../contract.ts';
+import { digestSoFar } from '../digest.ts';
+import { Pacer } from '../pacer.ts';
+import { type VirtualSettings, virtualCapabilities } from './settings.ts';
 
 /**
  * The virtual machine: executes G-code by the motion model, `factor` times faster than real time, and keeps the path
  * that its tool travelled.
- * @throws {MillraceError} E_INPUT naming the wrong option.
  */
-export function createVirtualMachine(options: unknown, modules: DriverModules = {}): Driver {
-  const settings = parse(virtualOptionsSchema, options, 'virtual machine');
+export function createVirtualMachine(settings: VirtualSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
     {
       identity: { kind: 'virtual', firmware: 'Millrace virtual machine 1', serial: settings.serial },
-      capabilities: { heaters: ['hotend', 'bed'], position: true, lines: true, layers: true, filament: true },
+      capabilities: virtualCapabilities,
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },
@@ -52,9 +25,7 @@ export function createVirtualMachine(options: unknown, modules: DriverModules = 
   );
 }
 
-type Settings = z.output<typeof virtualOptionsSchema>;
-
-/** What the outside may know: the machine has had the time to do it. */
+/** What is told outside: only what the machine has had the time to do. */
 interface Done {
   readonly x: number;
   readonly y: number;
@@ -70,7 +41,7 @@ interface Done {
 const nothingDone: Done = { x: 0, y: 0, z: 0, line: 0, layer: 0, feed: 0, bytes: 0, filament: 0, seconds: 0 };
 
 class VirtualEngine implements Engine, ExecutionListener {
-  readonly #settings: Settings;
+  readonly #settings: VirtualSettings;
   readonly #modules: DriverModules;
   #execution!: Execution;
   #pacer!: Pacer;
@@ -85,7 +56,7 @@ class VirtualEngine implements Engine, ExecutionListener {
   #thermal: number | undefined;
   #feed = 0;
 
-  constructor(settings: Settings, modules: DriverModules) {
+  constructor(settings: VirtualSettings, modules: DriverModules) {
     this.#settings = settings;
     this.#modules = modules;
     this.#odometer = settings.odometer;

@@ -1,39 +1,20 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { parse, sleep, systemClock } from '@millrace/base';
-import { z } from 'zod';
-import { BufferedDriver, type Engine, type EngineSummary } from './buffered.ts';
-import type { Driver, DriverModules } from './contract.ts';
-import { digestSoFar } from './digest.ts';
-import { Pacer, paceFactor } from './pacer.ts';
-
-export const sinkOptionsSchema = z.strictObject({
-  serial: z.string().min(1).max(64),
-  bytesPerSecond: z.number().positive().default(100_000),
-  factor: paceFactor.default(1),
-  bufferBytes: z
-    .number()
-    .int()
-    .min(1024)
-    .max(1 << 26)
-    .default(65_536),
-  bucketMs: z.number().min(0).max(1000).default(5),
-  telemetryMs: z.number().min(0).max(60_000).default(250),
-  /** Where to write what it receives; each run begins the file anew. */
-  file: z.string().min(1).optional(),
-});
-export type SinkOptions = z.input<typeof sinkOptionsSchema>;
+import { sleep, systemClock } from '@millrace/base';
+import { BufferedDriver, type Engine, type EngineSummary } from '../buffered.ts';
+import type { Driver, DriverModules } from '../contract.ts';
+import { digestSoFar } from '../digest.ts';
+import { Pacer } from '../pacer.ts';
+import { type SinkSettings, sinkCapabilities } from './settings.ts';
 
 /**
- * A plain sink: takes any bytes at `bytesPerSecond` × `factor`, hashes them and, if told, writes them to a file.
- * @throws {MillraceError} E_INPUT naming the wrong option.
+ * A plain sink: takes any bytes at `bytesPerSecond` × `factor`, hashes them and, if it is set so, writes them to a file.
  */
-export function createSink(options: unknown, modules: DriverModules = {}): Driver {
-  const settings = parse(sinkOptionsSchema, options, 'sink');
+export function createSink(settings: SinkSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
     {
       identity: { kind: 'sink', firmware: 'Millrace sink 1', serial: settings.serial },
-      capabilities: { heaters: [], position: false, lines: false, layers: false, filament: false },
+      capabilities: sinkCapabilities,
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },
@@ -43,7 +24,7 @@ export function createSink(options: unknown, modules: DriverModules = {}): Drive
 }
 
 class SinkEngine implements Engine {
-  readonly #settings: z.output<typeof sinkOptionsSchema>;
+  readonly #settings: SinkSettings;
   readonly #modules: DriverModules;
   #pacer!: Pacer;
   #hash!: Hash;
@@ -52,7 +33,7 @@ class SinkEngine implements Engine {
   #file: FileHandle | undefined;
   #running = false;
 
-  constructor(settings: z.output<typeof sinkOptionsSchema>, modules: DriverModules) {
+  constructor(settings: SinkSettings, modules: DriverModules) {
     this.#settings = settings;
     this.#modules = modules;
     this.begin();

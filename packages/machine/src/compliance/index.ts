@@ -1,0 +1,1 @@
+export { type DriverCase, type DriverFixture, driverCases } from './driver.ts';

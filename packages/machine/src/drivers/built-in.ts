@@ -1,0 +1,8 @@
+import { DriverRegistry } from './registry.ts';
+import { sinkDriver } from './sink/registration.ts';
+import { virtualDriver } from './virtual/registration.ts';
+
+/** A new registry with the drivers of this package. */
+export function builtInDrivers(): DriverRegistry {
+  return new DriverRegistry([virtualDriver, sinkDriver]);
+}
