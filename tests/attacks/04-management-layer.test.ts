@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
 import { ownDesign, ownDesignSecret } from '@millrace/client';
+import { openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
 import { applyOuterLayer, type Custody, openCellFile, openSegment, readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout.ts';
 import { randomDesign } from '../support/designs.ts';
 import { license, order, store, untilEnded } from '../support/job.ts';
@@ -68,7 +68,7 @@ async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint
   const { id, content } = designs[custody];
   if (!taken.includes('segments') || !taken.includes('keys')) return 0; // no cell without its place and its outer key
   const closer = new Closer();
-  const { playbook, close } = await openPlaybook(disks.keys ?? '');
+  const { playbook, close } = await openPlaybookIn(disks.keys ?? '');
   closer.add({ close });
   try {
     const data = join(disks.segments ?? '', nodeFiles.data);

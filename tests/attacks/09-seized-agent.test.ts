@@ -1,8 +1,8 @@
 import { copyBytes } from '@millrace/base';
 import type { Session } from '@millrace/client';
+import { openPlaybookIn } from '@millrace/cloud/admin';
 import { CONTENT_BYTES, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { noisyGcode } from '../support/designs.ts';
 import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';
@@ -43,7 +43,7 @@ beforeAll(async () => {
   expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
   after = copyOf();
   await world.processes.keys.stop();
-  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
   slice = await playbook.slice(stored.design, 0, SEGMENTS);
   await close();
 });

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
 import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
+import { openPlaybookIn } from '@millrace/cloud/admin';
 import { claimedRevision, createReceiver, type ReceiverOptions } from '@millrace/live-matrix';
 import { parseAddresses } from '@millrace/protocol';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
 import { type Agent, createAgent } from '../../packages/machine/src/agent/agent.ts';
 import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
@@ -72,7 +72,7 @@ beforeAll(async () => {
 
   designSecret = await ownDesignSecret(owner, await ownDesign(owner, designId));
   await world.processes.keys.stop();
-  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
   slice = await playbook.slice(designId, 0, SEGMENTS);
   designNonce = readManifest(await playbook.manifest(designId)).nonce;
   await close();

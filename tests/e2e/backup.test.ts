@@ -2,10 +2,10 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { type Session, signNew } from '@millrace/client';
+import { openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
 import { openCellFile, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -69,7 +69,7 @@ async function stealCells(as: string): Promise<string> {
 /** How many of the design's cells the keys node's folder finds and opens in a stolen copy. */
 async function placesFound(cellsCopy: string): Promise<number> {
   const keys = folderOf(world.installation, 'keys');
-  const { playbook, close } = await openPlaybook(keys);
+  const { playbook, close } = await openPlaybookIn(keys);
   const stolen = openLmdb({ path: cellsCopy });
   const cells = await openCellFile({ index: stolen.store('cell-index'), path: join(cellsCopy, 'cells.bin') });
   let found = 0;
@@ -209,7 +209,7 @@ it('without the control node of today it is refused, unless the loss is accepted
 });
 
 async function holds(design: string): Promise<boolean> {
-  const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
   return close().then(() => playbook.designs().some((view) => view.design === design));
 }
 

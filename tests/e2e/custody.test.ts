@@ -1,6 +1,6 @@
 import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
+import { openPlaybookIn } from '@millrace/cloud/admin';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { millrace } from '../support/cli.ts';
 import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
@@ -38,7 +38,7 @@ describe.each(['owner', 'keys'] as const)('a design whose secret is with the %s'
       const { design } = await store(world, owner, gcode(20_000), { name: `${custody}-2.gcode`, custody });
       const secret = await ownDesignSecret(owner, await ownDesign(owner, design));
       await world.processes.keys.stop();
-      const { playbook, close } = await openPlaybook(folderOf(world.installation, 'keys'));
+      const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
       const held = await playbook.designSecret(design).catch((error: { code?: string }) => error.code);
       await close();
       await world.processes.keys.start();

@@ -1,10 +1,10 @@
 import * as files from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
+import { nextEpoch, openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
 import { CellStore, openCellFile, prepareDesign, readManifest, segmentHash } from '@millrace/vault';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { nextEpoch, openPlaybook } from '../../packages/cli/src/backup/epoch.ts';
 import { finishRestoring } from '../../packages/cli/src/backup/swap.ts';
 import { layoutOf } from '../../packages/cli/src/installation/layout.ts';
 import { cli, temporaryFolder, testInstallation } from '../../packages/cli/test/helpers.ts';
@@ -66,7 +66,7 @@ beforeAll(async () => {
   });
   design = prepared.designId;
   const manifest = readManifest(prepared.manifest);
-  const { playbook, close } = await openPlaybook(folder);
+  const { playbook, close } = await openPlaybookIn(folder);
   await playbook.addDesign({ manifest: prepared.manifest, keys: prepared.ceks });
   await inCells(layout.home, async (cells) => {
     const id = new Uint8Array(Buffer.from(design, 'hex'));
@@ -94,7 +94,7 @@ async function inCells<T>(home: string, work: (cells: CellStore) => Promise<T>):
 
 /** The deep check is clean, and the design is there. @returns the epoch */
 async function expectSound(home: string): Promise<number> {
-  const { playbook, close } = await openPlaybook(layoutOf(home).node('keys'));
+  const { playbook, close } = await openPlaybookIn(layoutOf(home).node('keys'));
   try {
     expect(playbook.designs().map((view) => view.design)).toEqual([design]);
     return await inCells(home, async (cells) => {

@@ -6,9 +6,9 @@ import { expiryOf, fingerprint, isIssuedBy, isTlsPair, p256Key } from '@millrace
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { fingerprintsOf, identitiesOf, verifyPermitKey } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { keepKeys } from '../../cloud/src/admin/node-keys.ts';
 import { loadNodeConfig } from '../../cloud/src/config.ts';
 import { loadMachineConfig } from '../../machine/src/agent/config.ts';
-import { keepKeys } from '../src/backup/keep-keys.ts';
 import { initInstallation } from '../src/installation/init.ts';
 import { nodeFiles, nodeRoles } from '../src/installation/layout.ts';
 import { type Installation, openInstallation, openUser } from '../src/installation/open.ts';

@@ -3,13 +3,13 @@ import { generateUserKey } from '@millrace/identity';
 import { type Directory, signTransaction, type Transaction, type VerifiedOpening } from '@millrace/protocol';
 import { MemoryStore, type Store } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { suspendLicences } from '../src/control/admin.ts';
 import { countClaims } from '../src/control/permits.ts';
 import { openRecords } from '../src/control/records.ts';
-import { suspendLicences } from '../src/control/suspended.ts';
 import { ledgerHeadSchema } from '../src/node/head.ts';
 import { Table } from '../src/node/table.ts';
+import { keepCounts, suspendLicencesAtNode } from '../src/streaming/admin.ts';
 import { ObjectBook } from '../src/streaming/objects.ts';
-import { keepCounts, suspendAtNode } from '../src/streaming/restored.ts';
 
 const OBJECTS = 5;
 const hex = () => toHex(systemRandom(16));
@@ -70,7 +70,7 @@ describe('a proactive node whose counts come from a backup', () => {
     book = new ObjectBook(store);
     begun.set(1, opening(1));
     await use(1, begun.get(1));
-    await suspendAtNode(store, restore, [{ licence, most: OBJECTS - 1 }]);
+    await suspendLicencesAtNode(store, restore, [{ licence, most: OBJECTS - 1 }]);
   });
 
   it('streams nothing of the licence before its owner’s word, and takes no other word', async () => {
@@ -101,7 +101,7 @@ describe('a proactive node whose counts come from a backup', () => {
   it('the word for one restoring says nothing about a later one', async () => {
     const old = word(3);
     await take(old);
-    await suspendAtNode(store, hex(), [{ licence, most: OBJECTS - 1 }]);
+    await suspendLicencesAtNode(store, hex(), [{ licence, most: OBJECTS - 1 }]);
     await expect(take(old)).rejects.toMatchObject({ code: 'E_REPLAY' });
     await expect(use(5)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
   });

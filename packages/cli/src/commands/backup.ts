@@ -42,7 +42,7 @@ async function whileStopped<T>(
 export async function create(context: Context, file: string, options: BackupOptions): Promise<void> {
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
-    const { nextEpoch } = await import('../backup/epoch.ts');
+    const { nextEpoch } = await import('@millrace/cloud/admin');
     const folders = { keys: layout.node('keys'), segments: layout.node('segments') };
     const epoch = await nextEpoch(folders);
     // A restored node makes new ones. Control's stay: what is mailed to control, its records in the backup say as well.
@@ -91,9 +91,7 @@ export interface RestoreOptions extends BackupOptions {
 export async function restore(context: Context, file: string, options: RestoreOptions): Promise<void> {
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
-    const { keepControl } = await import('../backup/keep-control.ts');
-    const { keepKeys } = await import('../backup/keep-keys.ts');
-    const { keepNodesCounts, suspendRestored } = await import('../backup/counts.ts');
+    const { keepControl, keepKeys, keepNodesCounts, suspendRestored } = await import('@millrace/cloud/admin');
     const id = await backupId(path);
     const secret = await keys.secretOf(id);
     const staging = await makeFolder(stagingOf(layout));

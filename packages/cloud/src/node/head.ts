@@ -95,6 +95,14 @@ export async function ledgerSizeSeen(store: Store): Promise<number> {
   return (await new Table(store, 'ledger-head', ledgerHeadSchema).get('newest'))?.size ?? 0;
 }
 
+/** The node accepts whatever ledger control shows it next. */
+export async function forgetLedger(store: Store): Promise<void> {
+  await new Table(store, 'ledger-head', ledgerHeadSchema).remove('newest');
+}
+
+const seenEpochs = (store: Store) =>
+  new Table(store, 'seen-epoch', z.strictObject({ epoch: z.number().int().nonnegative() }));
+
 /** Newest epoch of which a sweep's message has come to the segments node: later ones follow one by one. */
 export class SeenEpoch {
   readonly #table: Table<{ epoch: number }>;
@@ -106,8 +114,12 @@ export class SeenEpoch {
   }
 
   static async open(store: Store): Promise<SeenEpoch> {
-    const table = new Table(store, 'seen-epoch', z.strictObject({ epoch: z.number().int().nonnegative() }));
+    const table = seenEpochs(store);
     return new SeenEpoch(table, (await table.get('newest'))?.epoch ?? 0);
+  }
+
+  static forget(store: Store): Promise<void> {
+    return seenEpochs(store).remove('newest');
   }
 
   /** 0: none yet. */

@@ -1,8 +1,8 @@
 import { systemClock } from '@millrace/base';
 import { MemoryStore, StoreQueue } from '@millrace/stores';
 import { expect, it } from 'vitest';
+import { acceptRestoredNodes } from '../src/control/admin.ts';
 import { type DesignRecord, openRecords } from '../src/control/records.ts';
-import { takeRestored } from '../src/control/restored.ts';
 
 const id = (letter: string) => letter.repeat(32);
 const deleted = id('e');
@@ -53,7 +53,7 @@ it('designs and licences whose mail still waits are not lost when the other node
   await publish('keys', 'segments/talk');
 
   const held = { designs: new Set([inBackup ?? '']), licences: new Set([inBackup ?? '']) };
-  expect(await takeRestored({ store, mail }, held)).toEqual({ designs: 2, licences: 2 });
+  expect(await acceptRestoredNodes({ store, mail }, held)).toEqual({ designs: 2, licences: 2 });
 
   const states = [];
   for await (const [name, { state, code }] of records.designs.list()) states.push([name?.[0], state, code]);

@@ -2,17 +2,19 @@ import { copyFile, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTlsPair } from '@millrace/identity';
 import { directoryFiles, type NodeRole } from '@millrace/protocol';
-import { nodeFiles, nodeRoles } from '../installation/layout.ts';
+import { nodeFiles } from '../config.ts';
 
-/** Keys that name a node to the others, and the directory that names it: they may have been rotated since the backup. */
+const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const satisfies readonly NodeRole[];
+
+/** Keys that identify a node to the others, and the directory that lists them: they may have been rotated since the backup. */
 const own = [nodeFiles.certificate, nodeFiles.tlsKey, nodeFiles.identity, nodeFiles.directory, directoryFiles.seen];
 const ofControl = [nodeFiles.permitKey, nodeFiles.permitKeyDocument, nodeFiles.logKey, nodeFiles.formerLogKey];
 const optional: readonly string[] = [nodeFiles.formerLogKey, directoryFiles.seen];
 
 /**
- * Restored nodes keep the keys of today where they are there: those in the backup may have been replaced since, because they
- * were stolen. Works on a copy in the staged state.
- * @param nodes folder of the nodes of today
+ * Restored nodes get the present keys where those are complete: the keys in the backup may have been replaced since because
+ * they were stolen. Works on a copy in the staged state.
+ * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
  * @returns the nodes that have the backup's keys
  */
@@ -21,12 +23,12 @@ export async function keepKeys(nodes: string, staged: string): Promise<NodeRole[
   for (const role of nodeRoles) {
     const names = role === 'control' ? [...own, ...ofControl] : own;
     const [from, to] = [join(nodes, role), join(staged, role)];
-    if (!(await isWhole(from, names))) {
+    if (!(await isComplete(from, names))) {
       older.push(role);
       continue;
     }
     for (const name of names) {
-      if (!(await isThere(join(from, name)))) continue;
+      if (!(await hasContent(join(from, name)))) continue;
       await copyFile(join(from, name), join(to, name));
       const file = await open(join(to, name), 'r');
       await file.sync().finally(() => file.close());
@@ -35,13 +37,13 @@ export async function keepKeys(nodes: string, staged: string): Promise<NodeRole[
   return older;
 }
 
-async function isWhole(folder: string, names: readonly string[]): Promise<boolean> {
-  for (const name of names) if (!optional.includes(name) && !(await isThere(join(folder, name)))) return false;
+async function isComplete(folder: string, names: readonly string[]): Promise<boolean> {
+  for (const name of names) if (!optional.includes(name) && !(await hasContent(join(folder, name)))) return false;
   const certificate = await readFile(join(folder, nodeFiles.certificate), 'utf8');
   return isTlsPair({ certificate, key: new Uint8Array(await readFile(join(folder, nodeFiles.tlsKey))) });
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function hasContent(path: string): Promise<boolean> {
   return stat(path).then(
     ({ size }) => size > 0,
     () => false,

@@ -1,0 +1,60 @@
+import { cp, open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { nodeFiles } from '../config.ts';
+import { acceptRestoredNodes, extendsLedger } from '../control/admin.ts';
+import { openControlStores } from '../control/stores.ts';
+import { designsHeld, licencesHeld } from '../keys/admin.ts';
+import { openKeysStores } from '../keys/stores.ts';
+import { using } from './offline.ts';
+
+/**
+ * Replaces the staged control node by the present one, if that is there and its ledger begins with every entry of the
+ * backup's: what was permitted or deleted since the backup stays so. Works on a copy in the staged state.
+ * @param nodes folder of the present nodes
+ * @param staged folder of the nodes from the backup
+ * @returns how many designs and licences control knows and the backup does not; undefined when control cannot be kept
+ */
+export async function keepControl(
+  nodes: string,
+  staged: string,
+): Promise<{ designs: number; licences: number } | undefined> {
+  const [present, older] = [join(nodes, 'control'), join(staged, 'control')];
+  if (!(await isNewer(present, older))) return undefined;
+  await rm(older, { recursive: true });
+  await cp(present, older, { recursive: true });
+  const held = await using(openKeysStores(join(staged, 'keys')), async (stores) => ({
+    designs: await designsHeld(stores),
+    licences: await licencesHeld(stores.records),
+  }));
+  const lost = await using(openControlStores(older), ({ records, queue }) =>
+    acceptRestoredNodes({ store: records, mail: queue }, held),
+  );
+  await syncFiles(older);
+  return lost;
+}
+
+async function isNewer(present: string, older: string): Promise<boolean> {
+  try {
+    // Keys may have been rotated since the backup; the installation and its administrator cannot change.
+    if (!isDeepStrictEqual(await anchorIn(present), await anchorIn(older))) return false;
+    return await using(openControlStores(present), (newer) =>
+      using(openControlStores(older), (before) => extendsLedger(before.ledger, newer.ledger)),
+    );
+  } catch {
+    return false; // missing or damaged: backups are made for that case
+  }
+}
+
+async function anchorIn(folder: string): Promise<unknown> {
+  const { installation, adminKey } = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
+  return { installation, adminKey };
+}
+
+async function syncFiles(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const file = await open(join(entry.parentPath, entry.name), 'r');
+    await file.sync().finally(() => file.close());
+  }
+}

@@ -1,0 +1,27 @@
+import { join } from 'node:path';
+import type { Closable } from '@millrace/base';
+import { openLmdb, type Store } from '@millrace/stores';
+import { nodeFiles } from '../config.ts';
+
+/** Runs `work` on the records of a stopped node. @param folder the node's */
+export function withRecords<T>(folder: string, work: (records: Store) => Promise<T>): Promise<T> {
+  return using(openRecordsOf(folder), ({ records }) => work(records));
+}
+
+/** Runs `work` on what was opened, and closes it. */
+export async function using<O extends Closable, T>(
+  opened: O | Promise<O>,
+  work: (opened: O) => Promise<T>,
+): Promise<T> {
+  const stores = await opened;
+  try {
+    return await work(stores);
+  } finally {
+    await stores.close();
+  }
+}
+
+function openRecordsOf(folder: string): { readonly records: Store } & Closable {
+  const environment = openLmdb({ path: join(folder, nodeFiles.data) });
+  return { records: environment.store('records'), close: () => environment.close() };
+}

@@ -1,0 +1,35 @@
+import { forgetEpochs, newestEpoch, suspendLicences } from '../control/admin.ts';
+import { resetEpoch } from '../keys/admin.ts';
+import { openKeysStores } from '../keys/stores.ts';
+import { forgetLedger } from '../node/head.ts';
+import { forgetEpoch } from '../segments/admin.ts';
+import { using, withRecords } from './offline.ts';
+
+export const recoverableRoles = ['control', 'segments', 'keys'] as const;
+export type RecoverableRole = (typeof recoverableRoles)[number];
+
+/**
+ * Makes the other nodes forget how far the recovered node was, so that they accept its older state. What the node has lost
+ * stays lost. All nodes are stopped.
+ * @param folderOf the nodes' folders
+ * @param restore 16 bytes in hexadecimal; owners' statements about suspended licences have to carry it
+ */
+export async function recoverNode(
+  folderOf: (role: RecoverableRole) => string,
+  role: RecoverableRole,
+  restore: string,
+): Promise<void> {
+  if (role === 'control') {
+    for (const other of ['segments', 'keys'] as const) await withRecords(folderOf(other), forgetLedger);
+    // Control's own counts are of the past; the proactive nodes have theirs.
+    await withRecords(folderOf('control'), (records) => suspendLicences(records, restore));
+    return;
+  }
+  const newest = await withRecords(folderOf('control'), async (records) => {
+    const epoch = await newestEpoch({ records });
+    await forgetEpochs({ records }, role === 'keys' ? ['keys', 'segments'] : ['segments']);
+    return epoch;
+  });
+  await withRecords(folderOf('segments'), forgetEpoch);
+  if (role === 'keys') await using(openKeysStores(folderOf('keys')), (stores) => resetEpoch(stores, newest + 1));
+}

@@ -1,0 +1,129 @@
+import { equalBytes, utf8 } from '@millrace/base';
+import type { Queue, Store } from '@millrace/stores';
+import { countClaims } from './permits.ts';
+import { openRecords } from './records.ts';
+import type { ControlStores } from './stores.ts';
+
+// Changes to a control node's stores while the node is stopped (docs/runbooks/recover.md, docs/adr/0025). Each function may
+// be repeated after an interruption.
+
+/** Designs and licences that a keys node holds. */
+export interface Held {
+  readonly designs: ReadonlySet<string>;
+  readonly licences: ReadonlySet<string>;
+}
+
+const LOST = 'a backup older than the design was restored: its keys and cells are lost; add the design again';
+const DELETED: readonly string[] = ['deleting', 'deleted'];
+const BATCH = 1_000;
+/** Nobody else claims mail while the node is stopped. */
+const LEASE_MS = 3_600_000;
+
+/** Whether the ledger in `newer` begins with every entry of the one in `older`. */
+export async function extendsLedger(older: Store, newer: Store): Promise<boolean> {
+  for await (const { key, value } of older.range({ gte: utf8('ledger/entry/'), lt: utf8('ledger/entry0') })) {
+    const same = await newer.get(key);
+    if (same === undefined || !equalBytes(same, value)) return false;
+  }
+  return true;
+}
+
+/**
+ * Prepares control for keys and segments nodes that were restored to an older state: control forgets their epochs, marks
+ * what they do not know as lost, and drops their mail to each other. Counts, deletions and the ledger do not change.
+ * @returns the numbers of designs and licences that are lost
+ */
+export async function acceptRestoredNodes(
+  { store, mail }: { store: Store; mail: Queue },
+  held: Held,
+): Promise<{ designs: number; licences: number }> {
+  await forgetEpochs({ records: store }, ['keys', 'segments']);
+  const records = openRecords(store);
+  const lost = { designs: 0, licences: 0 };
+  const [keys, segments] = [await dropMailOfNodes(mail, 'keys'), await dropMailOfNodes(mail, 'segments')];
+  for await (const [id, design] of records.designs.list()) {
+    const waits = keys.has(`control/design/${id}`) && segments.has(`control/design/${id}`);
+    const known = held.designs.has(id) || design.pending !== undefined || waits;
+    if (known || design.state === 'refused' || DELETED.includes(design.state)) continue;
+    const { damage: _gone, repair: _too, ...kept } = design;
+    await records.designs.update(id, () => ({ ...kept, state: 'refused', code: 'E_BACKUP', reason: LOST }));
+    lost.designs++;
+  }
+  for await (const [id, licence] of records.licences.list()) {
+    if (licence.lost === true || held.licences.has(id)) continue;
+    const design = await records.designs.get(licence.design);
+    // The licence ended with its design.
+    if (design !== undefined && DELETED.includes(design.state)) continue;
+    const waits = licence.pending !== undefined || keys.has(`control/licence/${id}`);
+    // Mail of a licence is useless when its design is lost.
+    if (waits && design?.code !== 'E_BACKUP') continue;
+    await records.licences.update(id, (current) => ({ ...current, lost: true }));
+    lost.licences++;
+  }
+  return lost;
+}
+
+/**
+ * Removes the proactive nodes' mail to each other, which is about epochs that no longer exist. Control's own mail stays.
+ * @returns ids of the mail that stays
+ */
+async function dropMailOfNodes(mail: Queue, recipient: string): Promise<Set<string>> {
+  const kept = new Set<string>();
+  for (;;) {
+    const claimed = await mail.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS });
+    if (claimed.length === 0) return kept;
+    const dropped: string[] = [];
+    for (const { id } of claimed) {
+      if (id.startsWith('control/')) kept.add(id);
+      else dropped.push(id);
+    }
+    await mail.acknowledge(recipient, dropped);
+  }
+}
+
+const ASK_AGAIN = 'a backup was restored; ask again when the owner of the licence has said how many objects are left';
+
+/** A licence and the largest number of objects that can be left of it, from control's records. */
+export interface Suspended {
+  readonly licence: string;
+  readonly most: number;
+}
+
+/**
+ * Suspends every licence with objects left until its owner states how many are left, and refuses its queued prints: they may
+ * have been printed since the backup.
+ * @param restore identifies this restore; the owner's statement has to carry it
+ */
+export async function suspendLicences(store: Store, restore: string): Promise<Suspended[]> {
+  const records = openRecords(store);
+  const suspended: Suspended[] = [];
+  for await (const [id, licence] of records.licences.list()) {
+    const most = licence.objects - (await countClaims({ records }, licence));
+    if (licence.lost === true || most === 0) continue;
+    await records.licences.update(id, (current) => ({ ...current, suspended: restore }));
+    suspended.push({ licence: id, most });
+  }
+  const waiting = new Set(suspended.map(({ licence }) => licence));
+  for await (const [id, print] of records.prints.list()) {
+    if (print.state !== 'queued' || !waiting.has(print.licence)) continue;
+    const refused = { state: 'refused', code: 'E_LICENCE_SUSPENDED', reason: ASK_AGAIN } as const;
+    await records.prints.update(id, (current) => ({ ...current, ...refused }));
+  }
+  return suspended;
+}
+
+/** Newest epoch that the proactive nodes have reported to control; 0 when none. */
+export async function newestEpoch({ records }: Pick<ControlStores, 'records'>): Promise<number> {
+  let newest = 0;
+  for await (const [, { epoch }] of openRecords(records).heads.list()) newest = Math.max(newest, epoch);
+  return newest;
+}
+
+/** Control accepts these nodes at whatever epoch they report next. */
+export async function forgetEpochs(
+  { records }: Pick<ControlStores, 'records'>,
+  roles: readonly ('segments' | 'keys')[],
+): Promise<void> {
+  const { heads } = openRecords(records);
+  for (const role of roles) await heads.remove(role);
+}

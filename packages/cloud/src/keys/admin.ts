@@ -1,0 +1,32 @@
+import { utf8 } from '@millrace/base';
+import { prefixRange, type Store } from '@millrace/stores';
+import { resetEpoch as resetPlaybookEpoch } from '@millrace/vault';
+import { type KeysStores, openPlaybook } from './stores.ts';
+
+// Access to a keys node's stores while the node is stopped.
+
+/** Density matters to sweeps only. */
+const ANY_DENSITY = 50;
+
+/** Ids of the designs whose keys the node holds. */
+export async function designsHeld(stores: KeysStores): Promise<Set<string>> {
+  const playbook = await openPlaybook(stores, ANY_DENSITY);
+  try {
+    return new Set(playbook.designs().map(({ design }) => design));
+  } finally {
+    await playbook.close();
+  }
+}
+
+/** Ids of the licences whose secrets the node holds. @param records the node's */
+export async function licencesHeld(records: Store): Promise<Set<string>> {
+  const held = new Set<string>();
+  for await (const { key } of records.range(prefixRange(utf8('licence/'))))
+    held.add(new TextDecoder().decode(key).slice('licence/'.length));
+  return held;
+}
+
+/** The keys of the present epoch are lost: the playbook continues in `epoch`, in which every cell is missing. */
+export async function resetEpoch({ playbook, epochSlots, wrapper }: KeysStores, epoch: number): Promise<void> {
+  await resetPlaybookEpoch({ store: playbook, epochSlots, wrapper, epoch });
+}

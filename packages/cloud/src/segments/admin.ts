@@ -1,0 +1,21 @@
+import type { Store } from '@millrace/stores';
+import { CellStore, type PointsPool } from '@millrace/vault';
+import { SeenEpoch } from '../node/head.ts';
+import type { SegmentsStores } from './stores.ts';
+
+// Access to a segments node's stores while the node is stopped.
+
+/** @param points the caller closes it */
+export function openCells({ cells }: SegmentsStores, points: PointsPool): CellStore {
+  return new CellStore(cells, points);
+}
+
+/** The vault has reached `epoch` without a message to the node. */
+export async function noteEpoch({ records }: SegmentsStores, epoch: number): Promise<void> {
+  await (await SeenEpoch.open(records)).note(epoch);
+}
+
+/** The node accepts whatever epoch the keys node begins next. @param records the node's */
+export function forgetEpoch(records: Store): Promise<void> {
+  return SeenEpoch.forget(records);
+}
