@@ -36,6 +36,8 @@ const MAX_LINES = 500;
 interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;
+  readonly exports?: Readonly<Record<string, Target>>;
+  readonly imports?: Readonly<Record<string, Target>>;
 }
 
 const packages = readdirSync(join(root, 'packages')).filter((name) =>
@@ -103,25 +105,52 @@ function wideLines(file: string): number[] {
     .flatMap((line, at) => ([...line].length > MAX_WIDTH && !/^\s*<?https?:\/\/\S+>?$/.test(line) ? [at + 1] : []));
 }
 
-/** Libraries that a module has loaded before its first line runs, through our own packages too. */
-function librariesOf(entry: string): string[] {
+type Target = string | { readonly [condition: string]: Target };
+
+/** The source that a package's `exports` or `imports` name for these conditions. */
+function targetOf(target: Target | undefined, conditions: readonly string[]): string {
+  if (typeof target === 'string') return target;
+  const condition = Object.keys(target ?? {}).find((name) => conditions.includes(name));
+  if (target === undefined || condition === undefined) throw new Error('no such export');
+  return targetOf(target[condition], conditions);
+}
+
+/** The file behind a specifier; undefined when it is none of ours. */
+function fileOf(specifier: string, from: string, conditions: readonly string[]): string | undefined {
+  if (specifier.startsWith('.')) return join(dirname(from), specifier);
+  const [, own = '', path] = /^@millrace\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
+  const name = specifier.startsWith('#') ? relative(join(root, 'packages'), from).split(sep)[0] : own;
+  if (name === undefined || name === '') return undefined;
+  const { exports, imports } = manifestOf(name);
+  const target = specifier.startsWith('#') ? imports?.[specifier] : exports?.[path === undefined ? '.' : `./${path}`];
+  return join(root, 'packages', name, targetOf(target, conditions));
+}
+
+const inNode = ['@millrace/source', 'node', 'default'];
+const inBrowsers = ['browser', '@millrace/source', 'default'];
+
+/** Modules of others that an entry leads to through our own packages; with `lazily`, those of import() too. */
+function outsideOf(entry: string, conditions: readonly string[], { lazily }: { readonly lazily: boolean }): string[] {
   const seen = new Set<string>();
   const found = new Set<string>();
   const visit = (file: string) => {
     if (seen.has(file)) return;
     seen.add(file);
-    const code = readFileSync(file, 'utf8')
-      .replace(/\b(import|export) type\b[^;]*;/g, '')
-      .replace(/\bimport\(/g, '');
-    for (const specifier of importsOf(code)) {
-      const [, name, path = 'index'] = /^@millrace\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
-      if (specifier.startsWith('.')) visit(join(dirname(file), specifier));
-      else if (name !== undefined) visit(join(root, 'packages', name, 'src', `${path}.ts`));
-      else if (!specifier.startsWith('node:')) found.add(packageOf(specifier));
+    const code = readFileSync(file, 'utf8').replace(/\b(import|export) type\b[^;]*;/g, '');
+    for (const specifier of importsOf(lazily ? code : code.replace(/\bimport\(/g, ''))) {
+      const target = fileOf(specifier, file, conditions);
+      if (target === undefined) found.add(specifier);
+      else visit(target);
     }
   };
   visit(join(root, 'packages', entry));
   return [...found].sort();
+}
+
+/** Libraries that a module has loaded before its first line runs, through our own packages too. */
+function librariesOf(entry: string): string[] {
+  const outside = outsideOf(entry, inNode, { lazily: false });
+  return [...new Set(outside.filter((specifier) => !specifier.startsWith('node:')).map(packageOf))];
 }
 
 /** A cycle in a graph, as a path that ends where it began; undefined when there is none. */
@@ -161,6 +190,14 @@ describe('the check itself', () => {
       "/* import h from 'h'; */",
     ].join('\n');
     expect(importsOf(text)).toEqual(['a', '@m/b', 'side', './d.ts', './e.ts', 'f']);
+  });
+
+  it('follows packages and the conditions of their exports', () => {
+    expect(outsideOf('base/src/index.ts', inNode, { lazily: true })).toContain('node:crypto');
+    expect(fileOf('@millrace/base', '', inNode)).toBe(join(root, 'packages/base/src/index.ts'));
+    expect(fileOf('@millrace/base', '', inBrowsers)).toBe(join(root, 'packages/base/src/browser-index.ts'));
+    expect(fileOf('#bytes', join(root, 'packages/base/src/cbor.ts'), inBrowsers)).toMatch(/bytes-browser\.ts$/);
+    expect(fileOf('zod', '', inNode)).toBeUndefined();
   });
 
   it('finds a cycle, and none where there is none', () => {
@@ -267,6 +304,15 @@ describe('packages', () => {
     expect(agent).toContain('zod');
     expect(agent).not.toContain('@peculiar/x509');
   });
+
+  it.each(['base', 'base/core', 'base/crypto', 'identity', 'ledger', 'protocol', 'vault', 'gcode', 'toolpath'])(
+    '@millrace/%s needs nothing of Node in a browser',
+    (name) => {
+      const entry = fileOf(`@millrace/${name}`, '', inBrowsers) ?? '';
+      const outside = outsideOf(relative(join(root, 'packages'), entry), inBrowsers, { lazily: true });
+      expect(outside.filter((specifier) => !/^(@noble\/|@hpke\/|zod$|cborg$)/.test(specifier))).toEqual([]);
+    },
+  );
 
   it.each(['gcode', 'toolpath'])('%s runs in a browser, but for what writes PNG files', (name) => {
     const wrong = sourcesOf(name).flatMap((file) => {

@@ -1,5 +1,5 @@
 import { decode, encode, rfc8949EncodeOptions } from 'cborg';
-import { type Bytes, compareBytes, copyBytes } from './bytes.ts';
+import { type Bytes, compareBytes, copyBytes } from '#bytes';
 import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 

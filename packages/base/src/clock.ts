@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { type Bytes, copyBytes } from './bytes.ts';
+import type { Bytes } from './byte-arrays.ts';
 
 /** Wall time in milliseconds since 1970; passed in, so that tests can move it. */
 export interface Clock {
@@ -16,7 +15,14 @@ export const systemClock: Clock = {
 /** Source of cryptographic randomness. */
 export type RandomSource = (length: number) => Bytes;
 
-export const systemRandom: RandomSource = (length) => copyBytes(randomBytes(length));
+/** What one call of `getRandomValues` gives at most. */
+const RANDOM_BYTES = 65_536;
+
+export const systemRandom: RandomSource = (length) => {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += RANDOM_BYTES) crypto.getRandomValues(bytes.subarray(at, at + RANDOM_BYTES));
+  return bytes;
+};
 
 /** Waits, or rejects with the signal's reason as soon as it aborts. */
 export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {

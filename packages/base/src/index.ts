@@ -1,5 +1,5 @@
 export * from './cbor.ts';
 export * from './core.ts';
-export * from './hkdf.ts';
+export { hkdf } from './crypto.ts';
 export * from './logging.ts';
 export * from './schema.ts';

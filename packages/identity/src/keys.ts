@@ -1,4 +1,3 @@
-import { createECDH, createHash, createPrivateKey, type KeyObject, sign as nodeSign } from 'node:crypto';
 import {
   type Bytes,
   copyBytes,
@@ -10,12 +9,13 @@ import {
   utf8,
   wipe,
 } from '@millrace/base';
+import { type AgreementPair, generateP256Secret, p256Pair, sha256 } from '@millrace/base/crypto';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import type { Signer } from './cose.ts';
 
 /** First 16 bytes of SHA-256 of the public key: how keys, users and machines are named. */
 export function keyId(publicKey: Uint8Array): Bytes {
-  return copyBytes(createHash('sha256').update(publicKey).digest().subarray(0, 16));
+  return copyBytes(sha256(publicKey).subarray(0, 16));
 }
 
 /** `keyId` in hexadecimal. */
@@ -66,32 +66,30 @@ export interface P256Key extends MachineKey {
 
 /** @throws {MillraceError} E_INPUT when `secret` is no P-256 scalar. */
 export function p256Key(secret: Uint8Array): P256Key {
-  const ecdh = createECDH('prime256v1');
+  let pair: AgreementPair;
   try {
-    ecdh.setPrivateKey(secret);
+    pair = p256Pair(secret);
   } catch (cause) {
     throw new MillraceError('E_INPUT', 'not a P-256 secret key', { cause });
   }
   const own = copyBytes(secret);
-  const publicKey = copyBytes(ecdh.getPublicKey());
-  let signingKey: KeyObject | undefined;
   return {
     algorithm: 'ES256',
     storage: 'file',
-    publicKey,
-    sign: async (message) => {
-      signingKey ??= p256PrivateKey(own, publicKey);
-      return copyBytes(nodeSign('sha256', message, { key: signingKey, dsaEncoding: 'ieee-p1363' }));
-    },
+    publicKey: pair.publicKey,
+    sign: async (message) => pair.sign(message),
     agree: async (peer) => {
       try {
-        return copyBytes(ecdh.computeSecret(peer));
+        return pair.agree(peer);
       } catch (cause) {
         throw new MillraceError('E_INPUT', 'not a point on P-256', { cause });
       }
     },
     exportSecret: () => copyBytes(own),
-    close: () => wipe(own),
+    close: () => {
+      pair.wipe();
+      wipe(own);
+    },
   };
 }
 
@@ -117,27 +115,8 @@ export function ownerSealingKey(secret: Uint8Array): P256Key {
 }
 
 export function generateP256Key(): P256Key {
-  const ecdh = createECDH('prime256v1');
-  ecdh.generateKeys();
-  const raw = ecdh.getPrivateKey();
-  const secret = new Uint8Array(32); // OpenSSL drops leading zeros
-  secret.set(raw, 32 - raw.length);
+  const secret = generateP256Secret();
   const key = p256Key(secret);
-  wipe(secret, raw);
+  wipe(secret);
   return key;
-}
-
-function p256PrivateKey(secret: Uint8Array, point: Uint8Array): KeyObject {
-  // RFC 5915 ECPrivateKey, so that the secret passes through no string.
-  const der = Buffer.concat([
-    Buffer.from('30770201010420', 'hex'),
-    secret,
-    Buffer.from('a00a06082a8648ce3d030107a144034200', 'hex'),
-    point,
-  ]);
-  try {
-    return createPrivateKey({ key: der, format: 'der', type: 'sec1' });
-  } finally {
-    wipe(der);
-  }
 }

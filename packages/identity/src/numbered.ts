@@ -1,6 +1,6 @@
-import { createCipheriv, createDecipheriv, ECDH } from 'node:crypto';
 import { Aes256Gcm, CipherSuite, DhkemP256HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { type Bytes, concatBytes, copyBytes, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import { isP256Point, openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
 import type { P256Key } from './keys.ts';
 
 const suite = new CipherSuite({ kem: new DhkemP256HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
@@ -14,12 +14,7 @@ export const NUMBERED_OVERHEAD = HEADER_BYTES + TAG_BYTES;
 
 /** Whether something can be sealed to it: an uncompressed point on P-256. */
 export function isSealingPoint(point: Uint8Array): boolean {
-  try {
-    ECDH.convertKey(point, 'prime256v1', undefined, undefined, 'uncompressed');
-    return point.length === ENC_BYTES;
-  } catch {
-    return false;
-  }
+  return isP256Point(point);
 }
 
 /** Seals many messages to one key; each opens by itself, whichever others were lost. */
@@ -50,8 +45,7 @@ export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Ar
   return {
     seal: (plaintext) => {
       const header = concatBytes(enc, u32be(number));
-      const cipher = createCipheriv('aes-256-gcm', key, nonceOf(number++));
-      return concatBytes(header, cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+      return concatBytes(header, sealAes256Gcm(key, nonceOf(number++), plaintext));
     },
     close: () => wipe(key),
   };
@@ -73,10 +67,7 @@ export async function openNumbered(
     });
     key = new Uint8Array(await context.export(EXPORTER, 32));
     const number = new DataView(sealed.buffer, sealed.byteOffset, HEADER_BYTES).getUint32(ENC_BYTES);
-    const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(number));
-    decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
-    const plaintext = decipher.update(sealed.subarray(HEADER_BYTES, -TAG_BYTES));
-    return { number, plaintext: concatBytes(plaintext, decipher.final()) };
+    return { number, plaintext: openAes256Gcm(key, nonceOf(number), sealed.subarray(HEADER_BYTES)) };
   } catch (cause) {
     throw new MillraceError('E_SEAL', 'the sealed message does not open', { cause });
   } finally {

@@ -1,4 +1,3 @@
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import {
   type Bytes,
   concatBytes,
@@ -11,6 +10,7 @@ import {
   toHex,
   utf8,
 } from '@millrace/base';
+import * as crypto from '@millrace/base/crypto';
 import { sha256 } from '@noble/hashes/sha2.js';
 
 /** Signature types of C2SP signed-note that are used here. */
@@ -83,15 +83,7 @@ function notAVerifierKey(): MillraceError {
 export function ed25519NoteSigner(name: string, secret: Uint8Array): NoteSigner {
   requireKeyName(name);
   if (secret.length !== 32) throw new MillraceError('E_INPUT', 'an Ed25519 secret has 32 bytes');
-  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), secret]);
-  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  der.fill(0);
-  const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
-  return {
-    name,
-    publicKey: copyBytes(spki.subarray(-32)),
-    sign: (bytes) => copyBytes(sign(null, bytes, key)),
-  };
+  return { name, ...crypto.ed25519Pair(secret) };
 }
 
 /** @throws {MillraceError} E_INPUT when the key name may not stand in a note. */
@@ -171,12 +163,7 @@ export function signatureBy(note: Note, key: VerifierKey): NoteSignature | undef
 /** True when `signature` (64 bytes) is by this Ed25519 key over exactly `message`. */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (publicKey.length !== 32 || signature.length !== SIGNATURE_LENGTH) return false;
-  return verify(null, message, publicKeyObject(publicKey), signature);
-}
-
-function publicKeyObject(publicKey: Uint8Array): KeyObject {
-  const x = Buffer.from(publicKey).toString('base64url');
-  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  return crypto.verifyEd25519(publicKey, message, signature);
 }
 
 function base64(text: string): Bytes | undefined {

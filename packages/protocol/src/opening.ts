@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 import { keyId, keyName } from '@millrace/identity';
 import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import {
@@ -13,12 +13,7 @@ import {
 } from './documents.ts';
 import { verifyPermitOf } from './permit-keys.ts';
 
-/** SHA-256, 32 bytes. */
-export function sha256(...parts: readonly Uint8Array[]): Bytes {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return copyBytes(hash.digest());
-}
+export { sha256 };
 
 /** What a licence names of a machine: SHA-256 of its registration in deterministic CBOR. */
 export function registrationHash(machine: Machine): Bytes {

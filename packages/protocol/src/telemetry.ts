@@ -1,4 +1,3 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
 import {
   type Bytes,
   bytesOf,
@@ -10,6 +9,7 @@ import {
   parse,
   u32be,
 } from '@millrace/base';
+import { openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
 import { z } from 'zod';
 
 const uint = z.number().int().nonnegative();
@@ -59,18 +59,15 @@ export type Telemetry = z.output<typeof telemetrySchema>;
 /** Telemetry is sealed (AES-256-GCM, key of the session, nonce = frame number) before it becomes hints. */
 export function sealTelemetry(key: Uint8Array, frame: number, telemetry: Telemetry): Bytes {
   const plain = encodeCbor(telemetry as never);
-  const cipher = createCipheriv('aes-256-gcm', key, nonceOf(frame));
-  return concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
+  return sealAes256Gcm(key, nonceOf(frame), plain);
 }
 
 /** @throws {MillraceError} E_SEAL, E_INPUT */
 export function openTelemetry(key: Uint8Array, frame: number, cell: Uint8Array): Telemetry {
   if (cell.length < 16) throw new MillraceError('E_SEAL', 'telemetry: too short');
-  const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(frame));
-  decipher.setAuthTag(cell.subarray(-16));
   let plain: Bytes;
   try {
-    plain = concatBytes(decipher.update(cell.subarray(0, -16)), decipher.final());
+    plain = openAes256Gcm(key, nonceOf(frame), cell);
   } catch (cause) {
     throw new MillraceError('E_SEAL', 'telemetry: does not open', { cause });
   }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   type Bytes,
   bytesOf,
@@ -10,6 +9,7 @@ import {
   toHex,
   utf8,
 } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 import { z } from 'zod';
 import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
@@ -88,10 +88,9 @@ export function requireSize(mode: MaintenanceMode | undefined, size: number): vo
 
 /** The identifier that a core gives its design. */
 export function designIdOf(core: Uint8Array): string {
-  const hash = createHash('sha256').update(utf8('millrace/v1/design')).update(core).digest();
-  return toHex(hash.subarray(0, DESIGN_ID_BYTES));
+  return toHex(sha256(utf8('millrace/v1/design'), core).subarray(0, DESIGN_ID_BYTES));
 }
 
 export function coreHashOf(core: Uint8Array): Bytes {
-  return copyBytes(createHash('sha256').update(core).digest());
+  return sha256(core);
 }

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, decodeCbor, encodeCbor, equalBytes, MillraceError, parse } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 import { z } from 'zod';
 import { type DesignCore, encodeCore, type NamedCore, readCore } from './core.ts';
 import { HashTree } from './hash-tree.ts';
@@ -86,10 +86,6 @@ export function readManifest(bytes: Uint8Array): Manifest {
 export function segmentHash(manifest: Pick<Manifest, 'hashes' | 'segments'>, number: number): Bytes {
   if (number < 0 || number >= manifest.segments) throw new MillraceError('E_INPUT', `no segment ${number}`);
   return manifest.hashes.slice(HASH_BYTES * number, HASH_BYTES * (number + 1));
-}
-
-function sha256(data: Uint8Array): Bytes {
-  return copyBytes(createHash('sha256').update(data).digest());
 }
 
 function wrong(field: string, what: string): MillraceError {

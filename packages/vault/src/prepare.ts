@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 import { type Custody, type DesignKind, MAX_SEGMENTS } from './core.ts';
 import { encodeManifest, readManifest } from './manifest.ts';
 import type { MaintenanceMode } from './modes.ts';
@@ -146,7 +146,7 @@ class Sealer {
     this.#piece.fill(0, this.#filled);
     const sealed = sealSegment({ cek, designSecret, content: this.#piece, designNonce: this.#nonce, number, final });
     this.#ceks.add(cek);
-    this.#hashes.add(createHash('sha256').update(sealed).digest());
+    this.#hashes.add(sha256(sealed));
     wipe(cek, this.#piece);
     this.#filled = 0;
     await this.#options.sink(number, sealed);

@@ -1,4 +1,3 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
 import {
   type Bytes,
   bytesOf,
@@ -15,6 +14,7 @@ import {
   utf8,
   wipe,
 } from '@millrace/base';
+import { openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
 import { z } from 'zod';
 import { MAX_PRIVATE_BYTES } from './manifest.ts';
 import { KEY_BYTES, TAG_BYTES } from './sizes.ts';
@@ -73,9 +73,7 @@ export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: R
   const key = keyFor(secret, head);
   try {
     // The key serves this one message, so the nonce may be constant.
-    const cipher = createCipheriv('aes-256-gcm', key, ZERO_NONCE);
-    cipher.setAAD(head);
-    const sealed = concatBytes(head, cipher.update(plain), cipher.final(), cipher.getAuthTag());
+    const sealed = concatBytes(head, sealAes256Gcm(key, ZERO_NONCE, plain, head));
     if (sealed.length > MAX_PRIVATE_BYTES) throw new MillraceError('E_TOO_LARGE', 'the private part is too long');
     return sealed;
   } finally {
@@ -86,22 +84,21 @@ export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: R
 /** @throws {MillraceError} E_SEAL when it is another owner's, or altered */
 export function openPrivatePart(secret: Uint8Array, sealed: Uint8Array): PrivatePart {
   const head = sealed.subarray(0, 1 + SALT_BYTES);
-  const body = sealed.subarray(head.length, sealed.length - TAG_BYTES);
-  if (head[0] !== VERSION || body.length < PADDING || body.length % PADDING !== 0) throw shut();
+  const body = sealed.subarray(head.length);
+  const length = body.length - TAG_BYTES;
+  if (head[0] !== VERSION || length < PADDING || length % PADDING !== 0) throw shut();
   const key = keyFor(secret, head);
-  const decipher = createDecipheriv('aes-256-gcm', key, ZERO_NONCE, { authTagLength: TAG_BYTES });
-  wipe(key);
-  decipher.setAAD(head);
-  decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-  const plain = copyBytes(decipher.update(body));
+  let plain: Bytes;
   try {
-    decipher.final();
+    plain = openAes256Gcm(key, ZERO_NONCE, body, head);
   } catch (cause) {
     throw shut(cause);
+  } finally {
+    wipe(key);
   }
-  const length = new DataView(plain.buffer).getUint32(0);
-  if (length > plain.length - 4) throw shut();
-  const { v: _, ...part } = parse(schema, decodeCbor(plain.subarray(4, 4 + length), 'private part'), 'private part');
+  const used = new DataView(plain.buffer).getUint32(0);
+  if (used > plain.length - 4) throw shut();
+  const { v: _, ...part } = parse(schema, decodeCbor(plain.subarray(4, 4 + used), 'private part'), 'private part');
   return part;
 }
 

@@ -1,6 +1,6 @@
-import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
-import { type Bytes, concatBytes, copyBytes, hkdf, MillraceError, u32be, utf8, wipe } from '@millrace/base';
-import { CONTENT_BYTES, KEY_BYTES, SEGMENT_BYTES, TAG_BYTES } from './sizes.ts';
+import { type Bytes, concatBytes, hkdf, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import { hmacSha256, type Mac, openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
+import { CONTENT_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 /** Which segment of which design; bound into the seal. */
 export interface SegmentPlace {
@@ -48,10 +48,11 @@ export function sealSegment(options: SegmentPlace & SegmentSecrets & { content: 
   const { content } = options;
   if (content.length !== CONTENT_BYTES) throw new MillraceError('E_INTERNAL', 'a segment holds 16370 bytes');
   const key = segmentKey(options, options);
-  const cipher = createCipheriv('aes-256-gcm', key, ZERO_NONCE);
-  wipe(key);
-  cipher.setAAD(associatedData(options));
-  return concatBytes(cipher.update(content), cipher.final(), cipher.getAuthTag());
+  try {
+    return sealAes256Gcm(key, ZERO_NONCE, content, associatedData(options));
+  } finally {
+    wipe(key);
+  }
 }
 
 /**
@@ -62,35 +63,28 @@ export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: U
   const { sealed } = options;
   if (sealed.length !== SEGMENT_BYTES) throw new MillraceError('E_SEAL', `a sealed segment has ${SEGMENT_BYTES} bytes`);
   const key = segmentKey(options, options);
-  const decipher = createDecipheriv('aes-256-gcm', key, ZERO_NONCE, { authTagLength: TAG_BYTES });
-  wipe(key);
-  decipher.setAAD(associatedData(options));
-  decipher.setAuthTag(sealed.subarray(CONTENT_BYTES));
-  const plain = decipher.update(sealed.subarray(0, CONTENT_BYTES));
   try {
-    decipher.final();
-    return copyBytes(plain);
+    return openAes256Gcm(key, ZERO_NONCE, sealed, associatedData(options));
   } catch (cause) {
     throw new MillraceError('E_SEAL', `segment ${options.number} does not open`, {
       data: { segment: options.number },
       cause,
     });
   } finally {
-    wipe(plain);
+    wipe(key);
   }
 }
 
 /** The manifest's MAC over the design's bytes, fed as they pass. */
-export interface ContentMac {
-  update(content: Uint8Array): void;
-  /** 32 bytes; once. */
-  digest(): Bytes;
-}
+export type ContentMac = Mac;
 
-/** @param first those of segment 0; may be wiped afterwards. Without the design secret nobody tests a guess. */
+/**
+ * Without the design secret nobody can test a guess against it.
+ * @param first those of segment 0; may be wiped afterwards
+ */
 export function contentMac(first: SegmentSecrets): ContentMac {
   const key = derive(first, MAC_LABEL);
-  const mac = createHmac('sha256', key);
+  const mac = hmacSha256(key);
   wipe(key);
-  return { update: (content) => void mac.update(content), digest: () => copyBytes(mac.digest()) };
+  return mac;
 }

@@ -1,0 +1,7 @@
+// What a browser gets: all but X.509, which browsers keep to themselves.
+export type { Authority, Party, TlsIdentity } from './certificates.ts';
+export * from './cose.ts';
+export * from './keys.ts';
+export * from './numbered.ts';
+export * from './seal.ts';
+export * from './verify.ts';

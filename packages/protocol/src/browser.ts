@@ -1,0 +1,13 @@
+// What a browser gets: the documents and how they are sealed; no files, sockets or TLS of its own.
+export * from './box.ts';
+export * from './directory.ts';
+export * from './directory-document.ts';
+export * from './documents.ts';
+export * from './ledger-facts.ts';
+export * from './opening.ts';
+export * from './owner-state.ts';
+export * from './permit-keys.ts';
+export * from './registrations.ts';
+export * from './sealed-keys.ts';
+export * from './session.ts';
+export * from './telemetry.ts';
