@@ -42,19 +42,19 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 
 function usageError(error: CommanderError): MillraceError {
   const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-  return new MillraceError('E_INPUT', error.code === 'commander.help' ? 'a command is missing: see --help' : message);
+  return new MillraceError('E_INPUT', error.code === 'commander.help' ? 'no command was given: see --help' : message);
 }
 
 export function createProgram(io: Io, exited: (code: number) => void): Command {
   const { stdout, stderr } = io;
   const program = new Command('millrace')
-    .description('Secure remote manufacturing: N parts of a design on a machine that somebody else owns.')
+    .description('Secure remote manufacturing: N parts of a design on a machine that you do not control.')
     .version(VERSION);
 
   const add = (parent: Command, usage: string, description: string, action: Action): Command => {
     const command = parent.command(usage).description(description);
     command
-      .addOption(new Option('--json', 'one JSON document on standard output; all else on standard error'))
+      .addOption(new Option('--json', 'one JSON document on standard output, everything else on standard error'))
       .addOption(new Option('--home <folder>', 'folder of the installation (default: $MILLRACE_HOME or ./.millrace)'))
       .addOption(new Option('--user <name>', 'act as this user of the installation'));
     command.action(async (...given: unknown[]) => {
@@ -75,12 +75,12 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   add(
     program,
     'demo [file]',
-    'the whole way from a design to two parts, before your eyes',
+    'demonstrate the whole process, from a design to two parts',
     async (context, [file], options) => {
       const { demo } = await import('./demo/demo.ts');
       return demo(context, file, options);
     },
-  ).option('--once', 'end after the summary; exit code 0 only if all of it held');
+  ).option('--once', 'exit after the summary, with exit code 0 only if every step succeeded');
 
   return settle(program, {
     writeOut: (text) => void stdout.write(text),
@@ -104,15 +104,10 @@ function addInstallation(program: Command, add: Add): void {
   )
     .option('--name <name>', 'name of the installation')
     .option('--factor <n>', 'how much faster than real time the virtual machine runs');
-  add(
-    program,
-    'up',
-    'start the four nodes and the machine agents, and keep them running',
-    async (context, _, options) => {
-      const { up } = await import('./commands/up.ts');
-      return up(context, options);
-    },
-  )
+  add(program, 'up', 'start the nodes and the machine agents, and keep them running', async (context, _, options) => {
+    const { up } = await import('./commands/up.ts');
+    return up(context, options);
+  })
     .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
     .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)');
   add(program, 'down', 'stop what `up` started', async (context) => {
@@ -122,7 +117,7 @@ function addInstallation(program: Command, add: Add): void {
   add(
     program,
     'status',
-    'processes, restarts, and what the control node says; exit code 5 if not all run',
+    'show processes, restarts and the state of the control node; exit code 5 if a process is not running',
     async (context) => {
       const { status } = await import('./commands/status.ts');
       return status(context);
@@ -131,15 +126,15 @@ function addInstallation(program: Command, add: Add): void {
   add(
     program,
     'recover <node>',
-    'take a node as it is although others remember a newer state of it (read docs/runbooks/recover.md)',
+    'accept the current state of a node although other nodes have seen a newer one (see docs/runbooks/recover.md)',
     async (context, [node = ''], options) => (await import('./commands/recover.ts')).recover(context, node, options),
-  ).option('--accept-loss', 'what the node has lost stays lost');
-  add(program, 'logs [name]', 'logs of a process, or of all', async (context, [name], options) => {
+  ).option('--accept-loss', 'accept that what the node has lost stays lost');
+  add(program, 'logs [name]', 'show the logs of one process or of all', async (context, [name], options) => {
     const { logs } = await import('./commands/logs.ts');
     return logs(context, name, options);
   })
-    .option('-f, --follow', 'go on with what is written')
-    .option('-n, --lines <count>', 'how many lines', '100');
+    .option('-f, --follow', 'keep printing new lines')
+    .option('-n, --lines <count>', 'number of lines', '100');
 }
 
 function addOwner(group: Group, add: Add): void {
@@ -147,7 +142,7 @@ function addOwner(group: Group, add: Add): void {
   add(
     design,
     'add <file>',
-    'seal a design (G-code; STL and 3MF are sliced first) on this machine, upload it, wait until it is stored',
+    'seal a design on this computer (STL and 3MF are sliced first), upload it, and wait until it is stored',
     async (context, [file = ''], options) => {
       const commands = await import('./commands/design.ts');
       return commands.add(context, file, options);
@@ -155,38 +150,40 @@ function addOwner(group: Group, add: Add): void {
   )
     .option('--name <name>', 'name of the design (default: name of the file)')
     .option('--kind <kind>', 'gcode or binary (default: by the name of the file)')
-    .option('--material <name>', 'of which material it is meant to be made', 'PLA')
+    .option('--material <name>', 'intended material', 'PLA')
     .option('--profile <file>', 'for STL and 3MF: the slicing profile (default: PLA, 0.4 mm nozzle, 0.28 mm layers)')
     .option('--rate <bytes>', 'for binary: bytes a second that a sink takes')
     .option(
       '--maintenance <mode>',
-      'how its cells are renewed: rekey, delta (storage learns no key) or key-homomorphic (the same by a token of 32 bytes; at most 65,480 bytes of design) (default: rekey)',
+      'how its cells are renewed: rekey (default), delta (the storage node learns no key) or key-homomorphic (the same with a token of 32 bytes; for designs of up to 65,480 bytes)',
     )
     .option(
       '--custody <who>',
-      'who holds the design secret: owner (the whole cloud together opens nothing) or keys (the keys node keeps it, so that licences need no secret of yours)',
+      'who holds the design secret: owner (the cloud cannot open the design) or keys (the keys node keeps it, so that licences need no secret from you)',
       'owner',
     )
     .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
   add(
     design,
     'delete <design>',
-    'take a design back for good: its keys are destroyed at once, its cells by the next epoch',
+    'delete a design: its keys are destroyed at once, its cells with the next epoch',
     async (context, [id = '']) => (await import('./commands/designs.ts')).remove(context, id),
   );
   add(
     design,
     'maintenance <design> <mode>',
-    'have its cells renewed by rekey or delta from the next sweep on',
+    'renew its cells by rekey or delta, starting with the next sweep',
     async (context, [id = '', mode = '']) => (await import('./commands/designs.ts')).maintain(context, id, mode),
   );
   add(
     design,
     'repair <design> [folder]',
-    'upload again what the vault has lost, from the offline copy that `design add --keep` made',
+    'upload missing segments again, from the offline copy that `design add --keep` made',
     async (context, [id = '', folder]) => (await import('./commands/designs.ts')).repair(context, id, folder),
   );
-  add(design, 'list', 'designs of the user', async (context) => (await import('./commands/design.ts')).list(context));
+  add(design, 'list', 'list the designs of the user', async (context) =>
+    (await import('./commands/design.ts')).list(context),
+  );
 
   const licence = group('licence', 'licences: how many objects of a design, on which machines');
   add(licence, 'grant', 'sign a licence', async (context, _, options) => {
@@ -230,19 +227,21 @@ function addOperator(program: Command, group: Group, add: Add): void {
 
 function addProofs(group: Group, add: Add): void {
   const object = group('object', 'objects: parts that were ordered or made');
-  add(object, 'show <object>', 'what the ledger says of an object', async (context, [id = '']) =>
+  add(object, 'show <object>', 'show the history of an object from the ledger', async (context, [id = '']) =>
     (await import('./commands/objects.ts')).show(context, id),
   );
-  add(object, 'list', 'objects of the user', async (context) => (await import('./commands/objects.ts')).list(context));
+  add(object, 'list', 'list the objects of the user', async (context) =>
+    (await import('./commands/objects.ts')).list(context),
+  );
 
-  const alarm = group('alarm', 'alarms: streams that were consumed as no machine of its kind could');
-  add(alarm, 'list', 'objects with an alarm, cleared or not', async (context) =>
+  const alarm = group('alarm', 'alarms: streams that were consumed faster than the machine can work');
+  add(alarm, 'list', 'list objects with an alarm, cleared or not', async (context) =>
     (await import('./commands/alarms.ts')).list(context),
   );
   add(
     alarm,
     'clear <object>',
-    'sign that you have looked into it: the machine may print of that licence again',
+    'sign that the alarm was investigated: the machine may print with that licence again',
     async (context, [id = '']) => (await import('./commands/alarms.ts')).clear(context, id),
   );
 
@@ -268,15 +267,15 @@ function addProofs(group: Group, add: Add): void {
     add(
       backup,
       'create <file>',
-      'make a backup; keys of older ones are destroyed',
+      'create a backup; the keys of older backups are destroyed',
       async (context, [file = ''], options) => (await import('./commands/backup.ts')).create(context, file, options),
     ),
-  ).option('--keep-older', 'older backups go on opening');
+  ).option('--keep-older', 'keep the keys of older backups');
   keyed(
     add(backup, 'restore <file>', 'put the nodes back to a backup', async (context, [file = ''], options) =>
       (await import('./commands/backup.ts')).restore(context, file, options),
     ),
-  ).option('--accept-loss', 'control, too, goes back: what was permitted or deleted since is forgotten');
+  ).option('--accept-loss', 'restore control as well: later permits and deletions are lost');
   keyed(
     add(backup, 'destroy', 'destroy the keys of all backups', async (context, _, options) =>
       (await import('./commands/backup.ts')).destroy(context, options),
@@ -289,24 +288,24 @@ function addProofs(group: Group, add: Add): void {
   const vault = group('vault', 'the vault: where sealed designs rest');
   add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
     (await import('./commands/checks.ts')).checkVault(context, options),
-  ).option('--deep', 'read every cell, too');
+  ).option('--deep', 'read every cell as well');
 }
 
 /** Keys and certificates of the installation, and what takes their place. */
 function addKeys(program: Command, group: Group, add: Add): void {
   const key = group('key', 'keys and certificates of the installation');
-  add(key, 'list', 'every certificate and key, and until when it counts', async (context) =>
+  add(key, 'list', 'list every certificate and key with its date of expiry', async (context) =>
     (await import('./commands/keys.ts')).list(context),
   );
   add(
     key,
     'rotate <what>',
-    'replace tls, identity, permit, log or authority; nodes are started again one after the other, prints go on',
+    'replace tls, identity, permit, log or authority; nodes restart one after the other, prints continue',
     async (context, [what = ''], options) => (await import('./commands/keys.ts')).rotate(context, what, options),
   )
-    .option('--node <role>', 'of this node only (with tls and identity)')
-    .option('--overlap <days>', 'how long the old goes on being accepted; 0 for a key that was stolen (default: 7)');
-  add(program, 'renew', 'renew the certificates that run out within 30 days', async (context, _, options) =>
+    .option('--node <role>', 'rotate for this node only (with tls and identity)')
+    .option('--overlap <days>', 'how long the old key is accepted; 0 for a stolen key (default: 7)');
+  add(program, 'renew', 'renew the certificates that expire within 30 days', async (context, _, options) =>
     (await import('./commands/keys.ts')).renew(context, options),
   ).option('--all', 'renew all certificates');
 }
@@ -315,36 +314,33 @@ function addKeys(program: Command, group: Group, add: Add): void {
 function addPeer(program: Command, add: Add): void {
   const keyed = (command: Command) =>
     command
-      .option('--key <file>', 'know each other by keys in place of a code: our key (`millrace peer-key` makes one)')
+      .option('--key <file>', 'authenticate by keys instead of a code: our key (`millrace peer-key` creates one)')
       .option('--peer <fingerprint>', 'fingerprint of the other end’s key');
   keyed(
-    add(
-      program,
-      'receive',
-      'receive any data from another computer; shows a code for it',
-      async (context, _, options) => (await import('./commands/peer.ts')).receive(context, options),
+    add(program, 'receive', 'receive data from another computer; shows a code', async (context, _, options) =>
+      (await import('./commands/peer.ts')).receive(context, options),
     ),
   )
-    .option('--listen <host:port>', 'where to wait (default: everywhere, at a free port)', ':0')
-    .option('--output <file>', 'where the data goes; - is standard output')
+    .option('--listen <host:port>', 'address to listen on (default: all interfaces, a free port)', ':0')
+    .option('--output <file>', 'where the data is written; - is standard output')
     .option('--force', 'replace the file if it exists');
   keyed(
     add(
       program,
       'send <file>',
-      'send a file, or - for standard input, to a computer that receives',
+      'send a file, or - for standard input, to a receiver',
       async (context, [file = ''], options) => (await import('./commands/peer.ts')).send(context, file, options),
     ),
   )
-    .requiredOption('--to <host:port>', 'the computer that receives')
-    .option('--code-file <file>', 'read the receiver’s code from a file (default: it is asked for)')
-    .option('--code <code>', 'the receiver’s code; others on this computer can see it')
+    .requiredOption('--to <host:port>', 'address of the receiver')
+    .option('--code-file <file>', 'read the receiver’s code from a file (default: ask for it)')
+    .option('--code <code>', 'the receiver’s code; visible to other users of this computer')
     .option('--order <order>', 'order of the live matrix, 16 or 24', '16')
-    .option('--chaff <percent>', 'hide how much is sent among 0 to 100 percent of chaff (takes sparse hints)');
+    .option('--chaff <percent>', 'add 0 to 100 percent of chaff to hide how much is sent (uses sparse hints)');
   add(
     program,
     'peer-key <file>',
-    'show the fingerprint of a key for --key; makes the key if there is none',
+    'show the fingerprint of a key for --key; creates the key if there is none',
     async (context, [file = '']) => (await import('./commands/peer.ts')).peerKey(context, file),
   );
 }

@@ -119,7 +119,7 @@ describe('wrong command lines', () => {
     [['status', '--nonsense'], 'unknown option'],
     [['licence', 'grant', '--objects', '2'], 'required option'],
     [['design', 'add'], 'missing required argument'],
-    [['licence'], 'a command is missing'],
+    [['licence'], 'no command was given'],
     [['status', 'extra'], 'too many arguments'],
     [['logs', '--lines', '-3'], '--lines'],
   ])('%j is E_INPUT, exit code 2', async (argv, words) => {

@@ -296,7 +296,7 @@ describe('certificates that run out', () => {
   it('are shown by status, 30 days ahead, with what to do', async () => {
     const { home } = (await agedBy(336)).layout;
     const shown = await cli(['status', '--home', home]);
-    expect(shown.stdout).toContain('control: tls certificate runs out on');
+    expect(shown.stdout).toContain('control: tls certificate expires on');
     expect(shown.stdout).toContain('millrace renew');
     const { expiring } = JSON.parse((await cli(['status', '--home', home, '--json'])).stdout);
     expect(expiring).toHaveLength(allPlaces(installation).length);

@@ -72,9 +72,9 @@ export async function create(context: Context, file: string, options: BackupOpti
   context.terminal.result(
     result,
     [
-      `Backup ${result.backup} of epoch ${result.epoch} is in ${path}; ${result.destroyed} older one(s) open no more.`,
-      'Its key is in the key file: keep that on another medium than the backup. Whoever has both has what the nodes hold,',
-      'designs that are deleted later included, until the key is destroyed (`millrace backup destroy`, or the next backup).',
+      `Backup ${result.backup} of epoch ${result.epoch} is in ${path}; ${result.destroyed} older backup(s) can no longer be opened.`,
+      'Its key is in the key file. Keep that file on another medium than the backup. Both together open the backup,',
+      'including designs that are deleted later, until the key is destroyed (`millrace backup destroy`, or the next backup).',
     ].join('\n'),
   );
 }
@@ -102,8 +102,8 @@ export async function restore(context: Context, file: string, options: RestoreOp
       const lost = await keepControl(nodes, staged);
       const olderKeys = await keepKeys(nodes, staged);
       if (lost === undefined && options.acceptLoss !== true) {
-        const why = 'control of today is not there, is damaged, or is not a later state of the one in the backup';
-        throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then say --accept-loss`);
+        const why = 'the current control node is missing, damaged, or not a later state of the one in the backup';
+        throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then use --accept-loss`);
       }
       await keepNodesCounts(nodes, staged);
       const suspended = lost === undefined ? await suspendRestored(staged, toHex(context.random(16))) : 0;
@@ -121,12 +121,12 @@ export async function restore(context: Context, file: string, options: RestoreOp
     [
       `Backup ${result.backup} is restored. Start with \`millrace up\`.`,
       lost === null
-        ? `Control, too, is as it was then: designs deleted since are there, and ${suspended} licence(s) are suspended until their owners say what is left (\`millrace licence resume\`).`
-        : `Control is as it was: ${lost.designs} design(s) and ${lost.licences} licence(s) newer than the backup are lost.`,
+        ? `Control was restored as well: designs deleted since the backup are back, and ${suspended} licence(s) are suspended until their owners sign how many objects are left (\`millrace licence resume\`).`
+        : `Control was not changed. ${lost.designs} design(s) and ${lost.licences} licence(s) newer than the backup are lost.`,
       ...(result.olderKeys.length === 0
         ? []
         : [
-            `With keys of then: ${result.olderKeys.join(', ')}. If they were rotated since, rotate them again before you start.`,
+            `Restored with older keys: ${result.olderKeys.join(', ')}. If they were rotated after the backup, rotate them again before you start.`,
           ]),
     ].join('\n'),
   );
@@ -135,5 +135,8 @@ export async function restore(context: Context, file: string, options: RestoreOp
 /** Destroys the keys of all backups. */
 export async function destroy(context: Context, options: BackupOptions): Promise<void> {
   const destroyed = await whileStopped(context, options, (_layout, keys) => keys.destroy());
-  context.terminal.result({ destroyed }, `The keys of ${destroyed} backup(s) are destroyed: they open no more.`);
+  context.terminal.result(
+    { destroyed },
+    `The keys of ${destroyed} backup(s) are destroyed. The backups can no longer be opened.`,
+  );
 }

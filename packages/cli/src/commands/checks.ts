@@ -16,14 +16,14 @@ export function verifyLedger(context: Context): Promise<void> {
     // The control node also checks what only its store shows: tiles and indices.
     const store = await session.api.ledgerCheck();
     if (store.ok === false) {
-      throw new MillraceError('E_LEDGER_ENTRY', 'the control node finds its ledger’s store damaged', {
+      throw new MillraceError('E_LEDGER_ENTRY', 'the control node reports that the store of its ledger is damaged', {
         data: { problems: store.problems ?? [] },
       });
     }
     terminal.result(
       { ok: true, ...audit },
       [
-        'The ledger is whole: every entry leads to the signed checkpoint.',
+        'The ledger is complete: every entry matches the signed checkpoint.',
         formatFields(
           [
             ['log', audit.log],
@@ -49,7 +49,7 @@ export function checkVault(context: Context, options: { deep?: boolean }): Promi
     const end = clock.monotonic() + CHECK_LIMIT_MS;
     let view = await api.vaultCheck(check);
     for (; view.state === 'running'; view = await api.vaultCheck(check)) {
-      if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', 'the check of the vault does not end');
+      if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', 'the check of the vault did not end in time');
       await sleep(200, signal);
     }
     const problems = Array.isArray(view.problems) ? (view.problems as unknown[]) : [];

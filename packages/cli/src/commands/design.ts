@@ -161,7 +161,7 @@ async function storePrepared(
       progress.update(
         done,
         total,
-        step === 'uploading' ? `${done} of ${total} segments uploaded` : 'the vault is at work',
+        step === 'uploading' ? `${done} of ${total} segments uploaded` : 'waiting for the vault',
       ),
     ),
   );
@@ -188,8 +188,8 @@ function modeOf(text: string | undefined): MaintenanceMode | undefined {
 }
 
 const custodyText = {
-  owner: 'yours alone: the cloud opens nothing',
-  keys: 'in custody of the keys node: machines can be added without you',
+  owner: 'held by you alone; the cloud cannot open the design',
+  keys: 'held by the keys node; machines can be added without you',
 } as const;
 
 function custodyOf(text: string | undefined): Custody | undefined {

@@ -28,7 +28,7 @@ export function remove(context: Context, id: string): Promise<void> {
     await rm(join(session.user.folder, 'uploads', design), { recursive: true, force: true });
     context.terminal.result(
       view,
-      `Design ${design} is deleted: its keys are destroyed, its cells go with the next epoch. Nothing can be made of it.`,
+      `Design ${design} is deleted: its keys are destroyed, its cells are deleted with the next epoch. It can no longer be printed.`,
     );
   });
 }
@@ -74,10 +74,10 @@ export function repair(context: Context, id: string, folder: string | undefined)
     });
     const nothing = admin
       ? `Nothing of design ${design} is missing or damaged.`
-      : `No damage of design ${design} is known. An administrator looks for it: millrace vault check --deep`;
+      : `No damage of design ${design} is known. An administrator can search for damage with millrace vault check --deep`;
     context.terminal.result(
       { design, repaired, checked: admin !== undefined },
-      repaired === 0 ? nothing : `Design ${design}: ${repaired} segment(s) are stored again.`,
+      repaired === 0 ? nothing : `Design ${design}: ${repaired} segment(s) were stored again.`,
     );
   });
 }

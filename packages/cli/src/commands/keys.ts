@@ -41,19 +41,21 @@ export async function rotate(
   const kind = requireRotatable(what);
   const roles = options.node === undefined ? undefined : [requireRole(options.node)];
   if (roles !== undefined && kind !== 'tls' && kind !== 'identity')
-    throw new MillraceError('E_INPUT', '--node goes with tls and identity');
+    throw new MillraceError('E_INPUT', '--node can only be used with tls and identity');
   const days = options.overlap === undefined ? undefined : wholeNumber(options.overlap, '--overlap', 0, 365);
   const { clock, random, signal } = context;
   await whileAlone(context, async (installation, processes) => {
     const common = { installation, processes, clock, random, signal };
     const restarted = await rotateKeys(kind, { ...common, roles, overlapDays: days });
     const until =
-      days === 0 ? 'What was before counts no more.' : `What was before counts for ${days ?? OVERLAP_DAYS} days more.`;
+      days === 0
+        ? 'The old one is no longer accepted.'
+        : `The old one is accepted for ${days ?? OVERLAP_DAYS} more days.`;
     context.terminal.result(
       { rotated: kind, directory: installation.directories.sequence, restarted, overlapDays: days ?? OVERLAP_DAYS },
       [
         `Rotated: ${kind}. Directory number ${installation.directories.sequence}.`,
-        ...(restarted.length > 0 ? [`Started again, one after the other: ${restarted.join(', ')}.`] : []),
+        ...(restarted.length > 0 ? [`Restarted one after the other: ${restarted.join(', ')}.`] : []),
         until,
       ].join('\n'),
     );
@@ -71,7 +73,7 @@ export async function renew(context: Context, options: { readonly all?: boolean 
     context.terminal.result(
       { renewed: names, restarted },
       names.length === 0
-        ? `No certificate runs out within ${NOTICE_DAYS} days. --all renews them all.`
+        ? `No certificate expires within ${NOTICE_DAYS} days. Use --all to renew all of them.`
         : `Renewed: ${names.join(', ')}.`,
     );
   });
@@ -110,7 +112,7 @@ export async function expiryNotice(
   const lines = entries.map((entry) => {
     const { kind, use, of, expires } = entry;
     const when = new Date(expires ?? 0).toISOString().slice(0, 10);
-    const verb = (expires ?? 0) <= now ? 'ran out on' : 'runs out on';
+    const verb = (expires ?? 0) <= now ? 'expired on' : 'expires on';
     return `${of}: ${use} ${kind} ${verb} ${when}; \`${commandName} ${remedyOf(entry)}\``;
   });
   return { entries, lines };

@@ -42,7 +42,7 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
             ['materials', terms.materials.join(', ') || 'any'],
             ['holder', terms.holder],
             ['days', String(terms.days)],
-            ['secret', design.custody === 'owner' ? 'sealed by you to each machine' : 'in custody of the keys node'],
+            ['secret', design.custody === 'owner' ? 'sealed by you to each machine' : 'held by the keys node'],
             ['the holder sees', terms.disclose.join(', ') || 'no live figures'],
           ],
           '  ',

@@ -10,7 +10,7 @@ export async function logs(
 ): Promise<void> {
   const { terminal, stdout, signal } = context;
   if (terminal.json && options.follow === true) {
-    throw new MillraceError('E_INPUT', '--json gives one document, which --follow would never end');
+    throw new MillraceError('E_INPUT', '--json prints one document and cannot be combined with --follow');
   }
   const { layout } = await openInstallation(context.home);
   const names = name === undefined ? await logNames(layout.run.logs) : [name];

@@ -114,7 +114,7 @@ export function exportCertificate(context: Context, object: string, options: { o
       [
         `Wrote ${file} (${bytes.length} bytes)`,
         formatCertificate(summary),
-        'Whoever knows the owner or the administrator by its key verifies it without any server:',
+        'Anybody who knows the key of the owner or the administrator can verify it offline:',
         `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --owner ${summary.owner.key}`,
         `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --authority ${adminKey}`,
       ].join('\n'),
@@ -153,7 +153,7 @@ async function trustGiven(context: Context, options: TrustOptions): Promise<Cert
   const own = (await installationExists(context.home)) ? trustOf(await openInstallation(context.home)) : undefined;
   const logKey = options.logKey === undefined ? own?.logKey : await readLogKey(context, options.logKey);
   if (logKey === undefined) {
-    const remedy = 'say which log to trust with --log-key, or where the installation is with --home';
+    const remedy = 'name the log to trust with --log-key, or the installation with --home';
     throw new MillraceError('E_INPUT', remedy);
   }
   const owner = options.owner === undefined ? undefined : await readUserKey(context, '--owner', options.owner);
@@ -163,8 +163,7 @@ async function trustGiven(context: Context, options: TrustOptions): Promise<Cert
   if (own !== undefined && [logKey].flat().every((key) => ownKeys.includes(key)))
     return { logKey, owner, authority: own.authority };
   if (owner === undefined) {
-    const remedy =
-      'say whose word counts with --owner (the key of the design’s owner) or --authority (the administrator’s)';
+    const remedy = 'name the key to trust with --owner (the owner of the design) or --authority (the administrator)';
     throw new MillraceError('E_INPUT', remedy);
   }
   return { logKey, owner };

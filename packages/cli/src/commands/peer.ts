@@ -61,7 +61,7 @@ export async function receive(context: Context, options: ReceiveOptions): Promis
     const responder = key === undefined ? await codeResponder(code) : keyResponder(key);
     const listening = await listenForPeer({
       ...{ at, responder, signal },
-      onRefused: (address, error) => terminal.say(`somebody at ${address} was refused: ${error.message}`),
+      onRefused: (address, error) => terminal.say(`refused a connection from ${address}: ${error.message}`),
     });
     const to = at.host === undefined || /^(0\.0\.0\.0|::)$/.test(at.host) ? ownAddress() : at.host;
     const how = key === undefined ? '' : ` --key FILE --peer ${keyName(key.key.publicKey)}`;
@@ -135,10 +135,16 @@ export async function peerKey(context: Context, file: string): Promise<void> {
 function outputOf({ stdout, terminal }: Context, output: string | undefined): string {
   if (output !== undefined && output !== '-') return output;
   if (terminal.json) {
-    throw new MillraceError('E_INPUT', 'with --json the result goes to standard output: name a file with --output');
+    throw new MillraceError(
+      'E_INPUT',
+      'with --json the result is written to standard output: choose a file with --output',
+    );
   }
   if (output === undefined && stdout.isTTY === true) {
-    throw new MillraceError('E_INPUT', 'say where the data goes: --output FILE, or --output - for standard output');
+    throw new MillraceError(
+      'E_INPUT',
+      'choose where the data is written: --output FILE, or --output - for standard output',
+    );
   }
   return '-';
 }
@@ -147,7 +153,7 @@ async function keyOf(context: Context, options: KeyChoice): Promise<{ key: P256K
   const { key, peer } = options;
   if (key === undefined && peer === undefined) return undefined;
   if (key === undefined || peer === undefined) {
-    throw new MillraceError('E_INPUT', '--key FILE and --peer FINGERPRINT belong together');
+    throw new MillraceError('E_INPUT', '--key FILE and --peer FINGERPRINT must be used together');
   }
   return { key: await readKey(context.path(key)), peer };
 }

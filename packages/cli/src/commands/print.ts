@@ -46,7 +46,7 @@ function machineOf(session: InstallationSession, licence: LicenceView, name: str
   }
   const [only, ...others] = licence.machines;
   if (only === undefined || others.length > 0) {
-    throw new MillraceError('E_INPUT', 'the licence names several machines: say which with --machine');
+    throw new MillraceError('E_INPUT', 'the licence names several machines: choose one with --machine');
   }
   return only;
 }

@@ -14,7 +14,7 @@ export async function recover(context: Context, name: string, options: { acceptL
   const node = recoverableRoles.find((role) => role === name);
   if (node === undefined) throw new MillraceError('E_INPUT', `expected one of ${recoverableRoles.join(', ')}`);
   if (options.acceptLoss !== true) {
-    throw new MillraceError('E_INPUT', 'read docs/runbooks/recover.md first; then say --accept-loss');
+    throw new MillraceError('E_INPUT', 'read docs/runbooks/recover.md first, then use --accept-loss');
   }
   const { layout } = await openInstallation(context.home);
   const lock = await acquireLock(layout.run.lock); // refused while the installation runs
@@ -27,7 +27,7 @@ export async function recover(context: Context, name: string, options: { acceptL
   context.terminal.result(
     { node, recovered: true },
     [
-      `The ${node} node is taken as it is. Start with \`millrace up\`, then \`millrace vault check --deep\`:`,
+      `The current state of the ${node} node is accepted. Run \`millrace up\`, then \`millrace vault check --deep\`:`,
       ...next[node],
     ].join('\n'),
   );
@@ -35,11 +35,11 @@ export async function recover(context: Context, name: string, options: { acceptL
 
 const next: Record<RecoverableRole, readonly string[]> = {
   control: [
-    'what the ledger held beyond its present end is gone; witnesses and certificates tell of it.',
-    'licences with objects left are suspended until their owners say what is left (`millrace licence resume`).',
+    'ledger entries after the current end are lost; witnesses and certificates can show that they existed.',
+    'licences with objects left are suspended until their owners sign how many are left (`millrace licence resume`).',
   ],
-  segments: ['owners repair what is missing from their offline copies (`millrace design repair`).'],
+  segments: ['owners repair missing segments from their offline copies (`millrace design repair`).'],
   keys: [
-    'owners repair every design from its offline copy; designs that were added or deleted since are as they were.',
+    'owners repair every design from its offline copy; designs added or deleted since then are as they were before.',
   ],
 };

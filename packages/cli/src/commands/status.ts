@@ -22,7 +22,9 @@ export async function status(context: Context): Promise<number> {
   if (supervisor === undefined) {
     terminal.result(
       { home: layout.home, running: false, expiring },
-      [`Nothing runs in ${layout.home}. Start it with \`${commandName} up\`.`, ...notices].join('\n'),
+      [`The installation in ${layout.home} is not running. Start it with \`${commandName} up\`.`, ...notices].join(
+        '\n',
+      ),
     );
     return 5;
   }
@@ -83,9 +85,9 @@ function controlLines(control: StatusView | { error: { code: string; message: st
   return [
     ...(control.quarantine ?? []).map(({ role, reason }) => `quarantine (E_QUARANTINE): ${role}: ${reason}`),
     ...(control.damagedRecords ?? []).map(
-      ({ table, id, code, reason }) => `record left aside (${code}): ${table} ${id}: ${reason}`,
+      ({ table, id, code, reason }) => `record skipped (${code}): ${table} ${id}: ${reason}`,
     ),
-    `control has heard of: ${seen.join(', ') || 'nobody yet'}`,
+    `seen by control: ${seen.join(', ') || 'none yet'}`,
     ...(maintenance === undefined ? [] : [`maintenance: ${describe(maintenance)}`]),
   ];
 }
@@ -103,11 +105,11 @@ export async function down(context: Context): Promise<void> {
   const { terminal, signal, clock } = context;
   const { layout } = await openInstallation(context.home);
   const holder = await lockHolder(layout.run.lock);
-  if (holder === undefined) throw new MillraceError('E_NOT_FOUND', `nothing runs in ${layout.home}`);
+  if (holder === undefined) throw new MillraceError('E_NOT_FOUND', `the installation in ${layout.home} is not running`);
   process.kill(holder, 'SIGTERM');
   const end = clock.monotonic() + 90_000;
   while ((await lockHolder(layout.run.lock)) === holder) {
-    if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', `process ${holder} does not end`);
+    if (clock.monotonic() > end) throw new MillraceError('E_TIMEOUT', `process ${holder} did not end in time`);
     await sleep(100, signal);
   }
   terminal.result({ home: layout.home, stopped: holder }, `Stopped (process ${holder}).`);

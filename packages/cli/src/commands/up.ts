@@ -27,13 +27,13 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
     terminal.result(
       { home: installation.layout.home, supervisor: process.pid, addresses, processes },
       [
-        'Millrace runs.',
+        'Millrace is running.',
         formatFields(
           processes.map(({ name, pid }) => [name, `process ${pid}${whereOf(name, running)}`] as const),
           '  ',
         ),
         ...portNotes(running),
-        `Ctrl-C stops it. Elsewhere: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
+        `Press Ctrl-C to stop. In another terminal: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
       ].join('\n'),
     );
     await untilAborted(context.signal);
@@ -93,9 +93,9 @@ export async function start(context: Context, installation: Installation, option
 export function newsOf({ name, state, pid, restarts, lastExit }: ProcessStatus): string | undefined {
   if (state === 'waiting') {
     const how = lastExit?.signal ? `by ${lastExit.signal}` : `with exit code ${lastExit?.code}`;
-    return `${name} ended ${how}; it is started again`;
+    return `${name} ended ${how} and is being restarted`;
   }
-  if (state === 'running' && restarts > 0) return `${name} serves again (process ${pid}, restart ${restarts})`;
+  if (state === 'running' && restarts > 0) return `${name} is running again (process ${pid}, restart ${restarts})`;
   return undefined;
 }
 
@@ -108,7 +108,7 @@ export function portNotes({ addresses }: Pick<Running, 'addresses'>): string[] {
   const { control, distribution } = addresses;
   if (control.port === defaultPorts.control && distribution.port === defaultPorts.distribution) return [];
   return [
-    `The default ports ${defaultPorts.control} and ${defaultPorts.distribution} are not both used: ` +
+    `The default ports ${defaultPorts.control} and ${defaultPorts.distribution} are not both free: ` +
       `control ${control.port}, distribution ${distribution.port}.`,
   ];
 }

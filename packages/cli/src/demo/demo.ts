@@ -85,7 +85,7 @@ async function run(
       operator.close();
     }
     if (options.once !== true && running !== undefined) {
-      terminal.say('Millrace keeps running. Ctrl-C stops it.');
+      terminal.say('Millrace keeps running. Press Ctrl-C to stop it.');
       await untilAborted(context.signal);
     }
   } finally {
@@ -105,7 +105,7 @@ async function openOrInit(context: Context): Promise<Installation> {
   step(context, 1, 'Installation', existed ? `found in ${home}` : `created in ${home}`);
   const { description } = installation;
   detail(context, [
-    ['authority', 'its own, pinned in every certificate check'],
+    ['authority', 'its own, pinned in every check of a certificate'],
     ['users', description.users.map(({ name }) => name).join(', ')],
     ['machines', description.machines.map(({ name, material }) => `${name} (${material})`).join(', ')],
   ]);
@@ -117,7 +117,7 @@ async function startUnlessRunning(context: Context, installation: Installation):
   try {
     const running = await start(context, installation);
     const { processes } = running.supervisor.status();
-    step(context, 2, 'Processes', `${processes.length} run, each with its own folder and key`);
+    step(context, 2, 'Processes', `${processes.length} are running, each with its own folder and key`);
     const { addresses } = running;
     detail(
       context,
@@ -131,7 +131,12 @@ async function startUnlessRunning(context: Context, installation: Installation):
   } catch (error) {
     if (!(error instanceof MillraceError && error.code === 'E_CONFLICT' && 'pid' in error.data)) throw error;
     await readAddresses(installation.layout);
-    step(context, 2, 'Processes', `run already, under process ${String(error.data.pid)}: used, and left running`);
+    step(
+      context,
+      2,
+      'Processes',
+      `already running under process ${String(error.data.pid)}; they are used and left running`,
+    );
     return undefined;
   }
 }
@@ -162,7 +167,12 @@ async function showJob(
     sha256: subject.sha256,
   };
 
-  step(context, 3, 'Design', `${basename(subject.path)}: the owner seals it here; the cloud gets sealed segments only`);
+  step(
+    context,
+    3,
+    'Design',
+    `${basename(subject.path)}: sealed here by the owner; the cloud receives sealed segments only`,
+  );
   const design = await storeDesign(job, subject.path, subject.sliced);
   const record = await readRecord(owner, design.design);
   detail(context, [
@@ -181,21 +191,21 @@ async function showJob(
     ['material', entry.material],
   ]);
 
-  step(context, 5, 'Print', `the operator presses print ${OBJECTS} times`);
+  step(context, 5, 'Print', `the operator prints ${OBJECTS} times`);
   const made: MadeObject[] = [];
   for (let number = 1; number <= OBJECTS; number += 1) {
     const outcome = await makeObject(job, licence, `   object ${number}`);
     const proven = await proveObject(job, outcome);
     made.push(proven);
-    terminal.say(`   object ${number} is made: the SHA-256 of what the machine executed is the design’s`);
+    terminal.say(`   object ${number} is complete: the machine executed bytes with the SHA-256 of the design`);
     terminal.say(formatOutcome(outcome, '      ', proven.record));
   }
 
-  step(context, 6, 'One more', 'the licence is used up');
+  step(context, 6, 'One more', 'the licence is exhausted');
   const refusal = await expectRefusal(job, licence);
   detail(context, [['refused', `${refusal.code}: ${refusal.message}`]]);
 
-  step(context, 7, 'Proof', 'certificates verified offline, from the keys of owner, authority and log');
+  step(context, 7, 'Proof', 'certificates verified offline with the keys of owner, authority and log');
   for (const { summary, certificate, picture } of made) {
     detail(context, [
       ['object', summary.object],
@@ -236,14 +246,14 @@ function summaryText(
     '',
     `Done: ${made.length} objects made, one more refused, ${made.length} certificates verified.`,
     '',
-    'To go on:',
+    'Next steps:',
     `  ${command('status')}`,
     `  ${command('object show', first?.object ?? '')}`,
     `  ${command('certificate verify', JSON.stringify(first?.certificate ?? ''))}`,
     `  ${command('ledger verify')}`,
     `  ${command('vault check', '--deep')}`,
     `  ${command('licence grant', `--design ${design.slice(0, 8)} --objects 1 --machine virtual-1`)}`,
-    `  ${command('print', `--licence ${licence.slice(0, 8)} --watch`)}   (refused: used up)`,
+    `  ${command('print', `--licence ${licence.slice(0, 8)} --watch`)}   (refused: exhausted)`,
     `  ${command('logs', '--follow')}`,
     '',
   ].join('\n');

@@ -94,7 +94,7 @@ export async function expectRefusal({ operator, machine }: Job, licence: string)
     if (error instanceof MillraceError && error.code === 'E_LICENCE_EXHAUSTED') return error;
     throw error;
   }
-  throw new MillraceError('E_INTERNAL', `the licence allows ${OBJECTS} objects, and one more was made`);
+  throw new MillraceError('E_INTERNAL', `the licence allows ${OBJECTS} objects, but one more was made`);
 }
 
 /**
@@ -104,7 +104,7 @@ export async function expectRefusal({ operator, machine }: Job, licence: string)
 export async function proveObject(job: Job, outcome: PrintOutcome): Promise<MadeObject> {
   const { owner, machine } = job;
   const { object } = outcome.view;
-  if (object === undefined) throw new MillraceError('E_INTERNAL', 'a completed print names no object');
+  if (object === undefined) throw new MillraceError('E_INTERNAL', 'a completed print does not name its object');
   const { layout } = owner.installation;
   await makeFolder(layout.certificates);
   const bytes = await owner.api.certificate(object);

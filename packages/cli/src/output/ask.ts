@@ -16,7 +16,7 @@ export async function ask(terminal: Terminal, question: string, instead: string,
   terminal.say(question);
   try {
     return await new Promise<string>((resolve, reject) => {
-      const stop = () => reject(new MillraceError('E_INPUT', 'nothing was typed'));
+      const stop = () => reject(new MillraceError('E_INPUT', 'no input'));
       signal.addEventListener('abort', stop, { once: true });
       lines.once('close', stop);
       lines.once('line', resolve);
@@ -31,6 +31,6 @@ function openKeyboard(instead: string): ReadStream {
   try {
     return new ReadStream(openSync('/dev/tty', 'r'));
   } catch (cause) {
-    throw new MillraceError('E_INPUT', `there is no terminal to ask at: ${instead}`, { cause });
+    throw new MillraceError('E_INPUT', `there is no terminal for the question: ${instead}`, { cause });
   }
 }

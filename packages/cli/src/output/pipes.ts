@@ -42,7 +42,7 @@ export function standardOutput(signal: AbortSignal): Sink {
   return {
     write: (chunk) =>
       new Promise((resolve, reject) => {
-        const stop = () => reject(new MillraceError('E_STREAM_STOPPED', 'nobody reads the standard output'));
+        const stop = () => reject(new MillraceError('E_STREAM_STOPPED', 'standard output is closed'));
         if (signal.aborted) return stop();
         signal.addEventListener('abort', stop, { once: true });
         process.stdout.write(chunk, (error) => {
