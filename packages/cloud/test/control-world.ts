@@ -31,9 +31,9 @@ import { BoxRegistry } from '../src/control/boxes.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
+import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
-import { WorkBoard } from '../src/control/work.ts';
 
 type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
 
@@ -116,7 +116,7 @@ export async function controlWorld() {
       serials.set(name, serial);
       return serial;
     },
-    work: new WorkBoard(systemClock),
+    printQueue: new PrintQueue(systemClock),
   };
 
   const submit = async (who: 'admin' | 'owner' | 'holder', body: Body<Transaction>, attachments: Attachments = {}) => {

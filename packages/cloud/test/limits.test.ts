@@ -3,8 +3,8 @@ import type { EventRequest } from '@millrace/ledger';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
 import { requireRoom } from '../src/control/limits.ts';
+import { PrintQueue } from '../src/control/print-queue.ts';
 import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
-import { WorkBoard } from '../src/control/work.ts';
 import { controlWorld } from './control-world.ts';
 
 type World = Awaited<ReturnType<typeof controlWorld>>;
@@ -131,7 +131,7 @@ describe('one bad record', () => {
     await store.put(utf8(`print/${id(6)}`), systemRandom(30));
 
     await finishInterrupted(context);
-    await new WorkBoard(systemClock).load(context);
+    await new PrintQueue(systemClock).load(context);
     expect(context.damaged.list().map(({ table, id: name, code }) => [table, name, code])).toEqual(
       expect.arrayContaining([
         ['design', id(1), 'E_TOO_LARGE'],
@@ -158,7 +158,7 @@ describe('one bad record', () => {
       [id(2), 2],
     ] as const)
       await records.prints.create(name, print(name, created));
-    const board = new WorkBoard(systemClock);
+    const board = new PrintQueue(systemClock);
     await board.load(context);
     await store.put(utf8(`print/${id(1)}`), systemRandom(30));
     expect((await board.next(context, machine, 0, new AbortController().signal))?.print).toBe(id(2));

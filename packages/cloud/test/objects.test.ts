@@ -3,7 +3,7 @@ import { generateUserKey } from '@millrace/identity';
 import { type Directory, signTransaction, type VerifiedOpening } from '@millrace/protocol';
 import { MemoryStore } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ObjectBook } from '../src/streaming/objects.ts';
+import { ObjectRepository } from '../src/streaming/objects.ts';
 
 const hex = () => toHex(systemRandom(16));
 const installation = hex();
@@ -32,10 +32,10 @@ function opening(
 const resumed = ({ permit, request }: VerifiedOpening, from: number) =>
   ({ permit, request: { ...request, from } }) as unknown as VerifiedOpening;
 
-let book: ObjectBook;
+let book: ObjectRepository;
 let owner: ReturnType<typeof generateUserKey>;
 beforeEach(async () => {
-  book = new ObjectBook(new MemoryStore());
+  book = new ObjectRepository(new MemoryStore());
   owner = generateUserKey();
 });
 
@@ -130,11 +130,11 @@ describe('an object', () => {
 
   it('begins no session below what was acknowledged, also in a process that was started again', async () => {
     const store = new MemoryStore();
-    book = new ObjectBook(store);
+    book = new ObjectRepository(store);
     await book.use(first, hex());
     await book.reach(object, 7);
     await book.reach(object, 3);
-    book = new ObjectBook(store);
+    book = new ObjectRepository(store);
     await expect(book.use(resumed(first, 6), hex())).rejects.toMatchObject(refused);
     await expect(book.use(first, hex())).rejects.toMatchObject(refused);
     expect(await book.use(resumed(first, 7), hex())).toBe(true);
@@ -200,7 +200,7 @@ describe('an alarm that comes while a permit is used', () => {
     const first = opening(1);
     await book.use(first, hex());
     for (let round = 0; round < 20; round++) {
-      book = new ObjectBook(new MemoryStore());
+      book = new ObjectRepository(new MemoryStore());
       await book.use(first, hex());
       const both = [book.use(resumed(first, 1), hex()), book.alarm(object), book.reach(object, 1)];
       if (round % 2 === 1) both.reverse();

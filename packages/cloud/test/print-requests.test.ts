@@ -3,7 +3,7 @@ import { generateP256Key, keyName } from '@millrace/identity';
 import { type Machine, signMachineDocument } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { callHome, countClaims } from '../src/control/permits.ts';
-import { WorkBoard } from '../src/control/work.ts';
+import { PrintQueue } from '../src/control/print-queue.ts';
 import { controlWorld } from './control-world.ts';
 
 let world: Awaited<ReturnType<typeof controlWorld>>;
@@ -24,7 +24,7 @@ describe('a print is asked for', () => {
     expect(await code(world.print(licence, named))).toBe('done');
     await world.submit('admin', { type: 'machine.register', machine: { ...named, profile: { factor: 9 } } });
     expect(await code(world.print(licence, named))).toBe('E_LICENCE_INVALID');
-    expect(await world.context.work.waiting(world.context, 'machine', other.machine)).toEqual([]);
+    expect(await world.context.printQueue.waiting(world.context, 'machine', other.machine)).toEqual([]);
   });
 
   it('no more often than the licence has objects, permitted or waiting, however many ask at once', async () => {
@@ -36,10 +36,10 @@ describe('a print is asked for', () => {
     expect(codes.filter((one) => one === 'done')).toHaveLength(3);
     expect(new Set(codes)).toEqual(new Set(['done', 'E_LICENCE_EXHAUSTED']));
     // One that was refused makes room; after a restart they are counted again.
-    const [first] = await world.context.work.waiting(world.context, 'licence', licence);
+    const [first] = await world.context.printQueue.waiting(world.context, 'licence', licence);
     await world.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
     expect(await code(world.print(licence, machines[0]))).toBe('done');
-    const board = new WorkBoard(systemClock);
+    const board = new PrintQueue(systemClock);
     await board.load(world.context);
     expect(await board.waiting(world.context, 'licence', licence)).toHaveLength(3);
   });

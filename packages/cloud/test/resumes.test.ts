@@ -6,10 +6,10 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { suspendLicences } from '../src/control/admin.ts';
 import { countClaims } from '../src/control/permits.ts';
 import { openRecords } from '../src/control/records.ts';
-import { ledgerHeadSchema } from '../src/node/head.ts';
+import { ledgerHeadSchema } from '../src/node/rollback-guard.ts';
 import { Table } from '../src/node/table.ts';
 import { keepCounts, suspendLicencesAtNode } from '../src/streaming/admin.ts';
-import { ObjectBook } from '../src/streaming/objects.ts';
+import { ObjectRepository } from '../src/streaming/objects.ts';
 
 const OBJECTS = 5;
 const hex = () => toHex(systemRandom(16));
@@ -48,7 +48,7 @@ beforeEach(async () => {
 
 describe('a proactive node whose counts come from a backup', () => {
   let store: Store;
-  let book: ObjectBook;
+  let book: ObjectRepository;
   const begun = new Map<number, VerifiedOpening>();
 
   const opening = (number: number) =>
@@ -67,7 +67,7 @@ describe('a proactive node whose counts come from a backup', () => {
 
   beforeEach(async () => {
     store = new MemoryStore();
-    book = new ObjectBook(store);
+    book = new ObjectRepository(store);
     begun.set(1, opening(1));
     await use(1, begun.get(1));
     await suspendLicencesAtNode(store, restore, [{ licence, most: OBJECTS - 1 }]);
@@ -115,7 +115,7 @@ describe('a proactive node whose counts come from a backup', () => {
       const heads = (of: Store) => new Table(of, 'ledger-head', ledgerHeadSchema);
       await heads(store).create('newest', { size: 10, root: '' });
       await heads(today).create('newest', { size, root: '' });
-      const other = new ObjectBook(today);
+      const other = new ObjectRepository(today);
       await other.use(opening(1), hex()); // another run than the backup’s
       await other.use(opening(2), hex());
       await other.alarm(`${licence}-2`);

@@ -7,7 +7,7 @@ import { readCore, readManifest } from '@millrace/vault';
 import { expect } from 'vitest';
 import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
 import { Guards } from '../../../packages/cloud/src/streaming/guards.ts';
-import { ObjectBook } from '../../../packages/cloud/src/streaming/objects.ts';
+import { ObjectRepository } from '../../../packages/cloud/src/streaming/objects.ts';
 import { checkAsBuyer, rewritten } from '../support/certificates.ts';
 import type { World } from '../support/coalition.ts';
 import { expectTaken, licensed, outcomeOf, printed, until } from '../support/honest.ts';
@@ -156,10 +156,10 @@ function forgetEverywhere({ nodes }: World): () => void {
       this.drop(object);
       return enter.call(this, object, make);
     }),
-    override(ObjectBook.prototype, 'begun', async () => false),
-    override(ObjectBook.prototype, 'use', async () => true),
-    override(ObjectBook.prototype, 'give', async () => undefined),
-    override(ObjectBook.prototype, 'reach', async () => undefined),
+    override(ObjectRepository.prototype, 'begun', async () => false),
+    override(ObjectRepository.prototype, 'use', async () => true),
+    override(ObjectRepository.prototype, 'give', async () => undefined),
+    override(ObjectRepository.prototype, 'reach', async () => undefined),
     // Its log would not have an object begin again.
     override(nodes.control.context.ledger, 'append', async () => ({}) as never),
     override(nodes.control.context.ledger, 'appendMany', async () => []),

@@ -1,7 +1,7 @@
 import { forgetEpochs, newestEpoch, suspendLicences } from '../control/admin.ts';
 import { resetEpoch } from '../keys/admin.ts';
 import { openKeysStores } from '../keys/stores.ts';
-import { forgetLedger } from '../node/head.ts';
+import { forgetLedger } from '../node/rollback-guard.ts';
 import { forgetEpoch } from '../segments/admin.ts';
 import { using, withRecords } from './offline.ts';
 

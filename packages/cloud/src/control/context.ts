@@ -6,9 +6,9 @@ import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import type { BoxRegistry } from './boxes.ts';
 import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
+import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
 import type { Progress } from './schemas.ts';
-import type { WorkBoard } from './work.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {
@@ -17,26 +17,25 @@ export interface ControlContext {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly records: Records;
-  /** Records that are left aside. */
+  /** Records that are skipped because they cannot be read. */
   readonly damaged: DamagedRecords;
   readonly ledger: Ledger;
   readonly mailbox: Mailbox;
-  /** To which keys nodes and owners seal what goes to a node. */
+  /** Public keys that mail and attachments are sealed to. */
   readonly boxes: BoxRegistry;
   readonly permitKey: P256Key;
   /** `permit-key.register`, signed by the administrator. */
   readonly permitKeyDocument: Bytes;
   /** By object, while its print runs. */
   readonly progress: Map<string, Progress>;
-  /** When each node, and each machine by its name, was last heard of. */
+  /** When each node, and each machine by its id, last called: milliseconds since 1970. */
   readonly seen: Map<NodeRole, number>;
   readonly machinesSeen: Map<string, number>;
-  /** Nodes that are older than others remember of them, and why. */
+  /** Nodes that are older than their peers remember, and why. */
   readonly quarantine: Map<NodeRole, string>;
-  /** What the keys node last said of the maintenance. */
+  /** The keys node's newest report on maintenance. */
   readonly maintenance: { current?: MaintenanceReport };
-  /** Orders what concerns one machine. */
+  /** Runs tasks that concern one machine one after the other. */
   readonly serialOf: (machine: string) => Serial;
-  /** What waits for machines. */
-  readonly work: WorkBoard;
+  readonly printQueue: PrintQueue;
 }

@@ -20,11 +20,11 @@ import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
 import { readOwnMail } from './own-mail.ts';
 import type { PermitKey } from './permit-key.ts';
+import { PrintQueue } from './print-queue.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
 import type { ControlStores } from './stores.ts';
 import { storedEvent } from './transactions.ts';
-import { WorkBoard } from './work.ts';
 
 export interface ControlOptions {
   readonly id: string;
@@ -72,7 +72,7 @@ export async function createControlNode(
     logger.warn({ err: error }, 'mail box key not renewed yet: the disk refused the write');
   });
 
-  const work = new WorkBoard(clock);
+  const printQueue = new PrintQueue(clock);
   const checks = new CheckBoard(clock);
   const serials = new Map<string, Serial>();
   const damaged = new DamagedRecords(logger, metrics);
@@ -98,11 +98,11 @@ export async function createControlNode(
       serials.set(machine, serial);
       return serial;
     },
-    work,
+    printQueue,
   };
 
   await finishInterrupted(context);
-  await work.load(context);
+  await printQueue.load(context);
   const { seen } = context.records;
   const forget = () =>
     forgetSeen(seen, clock.now()).catch((error: unknown) =>

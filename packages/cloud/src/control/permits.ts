@@ -18,7 +18,7 @@ import {
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
-import { requireNewest } from './heads.ts';
+import { requireNewest } from './node-states.ts';
 import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord } from './records.ts';
 
 /** How long a permit may be used to begin. */

@@ -34,7 +34,7 @@ async function requestOnce(
   { body, signer, bytes }: Signed<TransactionOf<'print.request'>>,
   print: string,
 ) {
-  const { records, clock, work } = context;
+  const { records, clock, printQueue } = context;
   const licence = await records.licences.require(body.licence);
   if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
   const design = await records.designs.require(licence.design);
@@ -47,7 +47,7 @@ async function requestOnce(
   requireNamed(machine, licence);
   await requireLeft(context, licence);
   await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
-  const waiting = await work.waiting(context, 'machine', body.machine);
+  const waiting = await printQueue.waiting(context, 'machine', body.machine);
   if (waiting.filter(({ holder }) => holder === licence.holder).length >= MOST_QUEUED) {
     throw new MillraceError('E_QUOTA', `at most ${MOST_QUEUED} prints of one holder wait for a machine`, {
       data: { limit: MOST_QUEUED, machine: body.machine },
@@ -64,7 +64,7 @@ async function requestOnce(
     transaction: bytes,
   };
   if (!(await records.prints.create(print, record))) throw replay(print);
-  work.add(record);
+  printQueue.add(record);
   return { print };
 }
 
@@ -77,7 +77,9 @@ function requireNamed({ registration }: MachineRecord, licence: LicenceRecord): 
 async function requireLeft(context: ControlContext, { licence, objects, ...record }: LicenceRecord): Promise<void> {
   const permitted = await countClaims(context, { licence, objects, ...record });
   // One that has taken its object is counted by that.
-  const queued = (await context.work.waiting(context, 'licence', licence)).filter(({ number }) => number === undefined);
+  const queued = (await context.printQueue.waiting(context, 'licence', licence)).filter(
+    ({ number }) => number === undefined,
+  );
   if (permitted + queued.length < objects) return;
   throw new MillraceError(
     'E_LICENCE_EXHAUSTED',

@@ -13,14 +13,14 @@ import { exportCertificate } from '@millrace/ledger';
 import { machineSchema, mayWrite, type NodeRole, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { headBody } from '../node/head.ts';
 import { maintenanceReport } from '../node/maintenance-report.ts';
+import { nodeStateBody } from '../node/rollback-guard.ts';
 import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { beginRepair, deletionsOf, uploadTicket } from './designs.ts';
-import { takeHead } from './heads.ts';
 import { mailRole } from './mailbox.ts';
+import { checkNodeState } from './node-states.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
 import { takeProgress } from './progress.ts';
@@ -269,7 +269,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext): void {
   server.post('/v1/head', async (request) => {
     const { role } = requireRole(directory, request, 'segments', 'keys');
     context.seen.set(role, context.clock.now());
-    return takeHead(context, role, parse(headBody, request.body, 'head'));
+    return checkNodeState(context, role, parse(nodeStateBody, request.body, 'head'));
   });
   server.get('/v1/deletions', async (request, reply) => {
     requireRole(directory, request, 'segments', 'keys');
@@ -290,7 +290,7 @@ function addNodeRoutes(server: TlsServer, context: ControlContext): void {
     context.machinesSeen.set(machine, context.clock.now());
     switch (method) {
       case 'next': {
-        const print = await context.work.next(context, machine, parse(nextBody, body, 'next').wait, gone(reply));
+        const print = await context.printQueue.next(context, machine, parse(nextBody, body, 'next').wait, gone(reply));
         return send(print === undefined ? {} : { print: print.print });
       }
       case 'call-home': {

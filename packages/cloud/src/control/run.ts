@@ -18,6 +18,6 @@ export async function runControlNode(
     const { queue, ...stores } = opened.add(await openControlStores(config.folder));
     const permit = opened.add(await openPermitKey(config, modules.clock));
     const keys = { permit, ledger: await openLedgerKeys(config, modules) };
-    return createControlNode({ id: config.role, config, address }, { ...modules, stores, queue, keys });
+    return createControlNode({ id: config.id, config, address }, { ...modules, stores, queue, keys });
   });
 }

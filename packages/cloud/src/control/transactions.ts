@@ -18,9 +18,9 @@ import { contentKeysLength, coreHashOf, KEY_BYTES, readManifest } from '@millrac
 import { clearAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
-import { requireNewest } from './heads.ts';
 import { requireRoom, requireSealedLength } from './limits.ts';
 import { setMaintenance } from './modes.ts';
+import { requireNewest } from './node-states.ts';
 import { requestPrint } from './print-requests.ts';
 import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
 import { replay } from './replay.ts';

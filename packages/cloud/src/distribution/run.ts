@@ -14,6 +14,6 @@ export async function runDistributionNode(
   const uploads = new Uploads(join(config.folder, nodeFiles.data, 'uploads'), config.staging);
   return closeWith(uploads, async () => {
     await uploads.start();
-    return createDistributionNode({ id: config.role, config, addresses }, { ...modules, stores: { uploads } });
+    return createDistributionNode({ id: config.id, config, addresses }, { ...modules, stores: { uploads } });
   });
 }

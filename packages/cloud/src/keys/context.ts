@@ -6,7 +6,7 @@ import type { Deletions } from '../node/deletions.ts';
 import type { Outbound } from '../node/proactive.ts';
 import type { Table } from '../node/table.ts';
 import type { Checks } from './checks.ts';
-import type { LicenceBook } from './licences.ts';
+import type { LicenceRepository } from './licences.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { KeysStreams } from './streams.ts';
 
@@ -17,7 +17,7 @@ export type Refusal = z.output<typeof refusalSchema>;
 export interface KeysContext {
   readonly config: NodeConfig;
   readonly playbook: Playbook;
-  readonly licences: LicenceBook;
+  readonly licences: LicenceRepository;
   readonly deletions: Deletions;
   /** Designs whose content keys cannot be opened. */
   readonly refusals: Table<Refusal>;

@@ -2,15 +2,15 @@ import { type Closable, Closer, Gate } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
-import { HeadKeeper } from '../node/head.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound } from '../node/proactive.ts';
+import { RollbackGuard } from '../node/rollback-guard.ts';
 import { Table } from '../node/table.ts';
-import { ObjectBook } from '../streaming/objects.ts';
+import { ObjectRepository } from '../streaming/objects.ts';
 import { Checks } from './checks.ts';
 import { type KeysContext, refusalSchema } from './context.ts';
 import { deleteDesign } from './design-messages.ts';
-import { LicenceBook } from './licences.ts';
+import { LicenceRepository } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { handleLinkMessage, handleMail } from './messages.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
@@ -32,7 +32,7 @@ export async function createKeysNode(
   const { directory } = config;
   const playbook = closer.add(await openPlaybook(stores, config.maintenance.density));
   const { records } = stores;
-  const licences = new LicenceBook(records, stores.wrapper);
+  const licences = new LicenceRepository(records, stores.wrapper);
   const deletions = new Deletions(records, directory);
   const refusals = new Table(records, 'refused', refusalSchema);
   const outbound = await connectOutbound({
@@ -46,7 +46,7 @@ export async function createKeysNode(
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, mail, link } = outbound;
-  const objects = new ObjectBook(records);
+  const objects = new ObjectRepository(records);
   const order = new Gate();
   const streams = new KeysStreams({
     directory,
@@ -92,7 +92,7 @@ export async function createKeysNode(
     const { sweep, epoch } = playbook.status();
     return sweep?.to ?? epoch;
   };
-  const head = closer.add(new HeadKeeper({ store: records, control, epoch: newestEpoch, logger }));
+  const head = closer.add(new RollbackGuard({ store: records, control, epoch: newestEpoch, logger }));
   // A playbook restored from an old state opens no present cell, and must not begin a sweep of its own.
   head.start(async () => {
     await catchUpDeletions({ control, logger }, async (deletion) => {

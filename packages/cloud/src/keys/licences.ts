@@ -28,7 +28,7 @@ const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Ui
 export type OpenSecret = (licence: string, info: Uint8Array, sealed: Uint8Array) => Promise<Bytes>;
 
 /** Licence secrets, wrapped at rest; opened only to derive a session. */
-export class LicenceBook {
+export class LicenceRepository {
   readonly #store: Store;
   readonly #wrapper: KeyWrapper;
 

@@ -11,5 +11,5 @@ export async function runKeysNode(
   modules: ProcessModules,
 ): Promise<KeysNode> {
   const stores = await openKeysStores(config.folder);
-  return closeWith(stores, () => createKeysNode({ id: config.role, config, addresses }, { ...modules, stores }));
+  return closeWith(stores, () => createKeysNode({ id: config.id, config, addresses }, { ...modules, stores }));
 }

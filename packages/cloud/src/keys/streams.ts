@@ -28,10 +28,10 @@ import { ranges } from '../node/runs.ts';
 import { tellEnd } from '../streaming/ending.ts';
 import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
-import type { ObjectBook } from '../streaming/objects.ts';
+import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { revisionMsFor } from '../streaming/revisions.ts';
-import type { LicenceBook } from './licences.ts';
+import type { LicenceRepository } from './licences.ts';
 import { type SliceMail, sliceMail } from './slice-mail.ts';
 import { KeysStream } from './stream.ts';
 
@@ -42,9 +42,9 @@ export interface KeysStreamsModules {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly playbook: Playbook;
-  readonly licences: LicenceBook;
+  readonly licences: LicenceRepository;
   readonly deletions: Deletions;
-  readonly objects: ObjectBook;
+  readonly objects: ObjectRepository;
   readonly mail: MailClient;
   readonly link: LinkSocket;
   /** Slices are shared tasks: no message of a sweep that forgets their places goes out before them. */

@@ -1,6 +1,6 @@
 import type { Store } from '@millrace/stores';
 import { CellStore, type PointsPool } from '@millrace/vault';
-import { SeenEpoch } from '../node/head.ts';
+import { SeenEpoch } from '../node/rollback-guard.ts';
 import type { SegmentsStores } from './stores.ts';
 
 // Access to a segments node's stores while the node is stopped.

@@ -10,7 +10,7 @@ import { verifyDesign } from '../node/verify-design.ts';
 const recordSchema = z.strictObject({ owner: bytesOf(33), coreHash: bytesOf(32), manifest: z.instanceof(Uint8Array) });
 
 /** Owner and manifest of every design, as this node verified them when the design came. */
-export class DesignBook {
+export class DesignRepository {
   readonly #table: Table<z.output<typeof recordSchema>>;
   readonly #directory: Directory;
   readonly #deletions: Deletions;

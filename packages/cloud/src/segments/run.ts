@@ -11,5 +11,5 @@ export async function runSegmentsNode(
   modules: ProcessModules,
 ): Promise<SegmentsNode> {
   const stores = await openSegmentsStores(config.folder);
-  return closeWith(stores, () => createSegmentsNode({ id: config.role, config, addresses }, { ...modules, stores }));
+  return closeWith(stores, () => createSegmentsNode({ id: config.id, config, addresses }, { ...modules, stores }));
 }

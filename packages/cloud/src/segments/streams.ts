@@ -29,9 +29,9 @@ import type { MailClient } from '../node/mail-client.ts';
 import { tellEnd } from '../streaming/ending.ts';
 import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
-import type { ObjectBook } from '../streaming/objects.ts';
+import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
-import type { DesignBook } from './designs.ts';
+import type { DesignRepository } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
 
 /** Openings that wait for their session from the keys node. */
@@ -52,8 +52,8 @@ export interface SegmentsStreamsModules {
   readonly directory: Directory;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly designs: DesignBook;
-  readonly objects: ObjectBook;
+  readonly designs: DesignRepository;
+  readonly objects: ObjectRepository;
   readonly cells: CellStore;
   readonly mail: MailClient;
   readonly control: HttpClient;

@@ -1,7 +1,7 @@
 import { utf8 } from '@millrace/base';
 import { prefixRange, type Store } from '@millrace/stores';
-import { ledgerSizeSeen } from '../node/head.ts';
-import { ResumeBook } from './resumes.ts';
+import { ledgerSizeSeen } from '../node/rollback-guard.ts';
+import { ResumeRepository } from './resumes.ts';
 
 // Changes to a proactive node's records while the node is stopped.
 
@@ -34,6 +34,6 @@ export async function suspendLicencesAtNode(
   restore: string,
   licences: readonly { readonly licence: string; readonly most: number }[],
 ): Promise<void> {
-  const resumes = new ResumeBook(store);
+  const resumes = new ResumeRepository(store);
   for (const { licence, most } of licences) await resumes.suspend(licence, { restore, most });
 }

@@ -1,11 +1,11 @@
 import { type Bytes, type Logger, type MillraceError, toHex, toMillraceError } from '@millrace/base';
 import { encodeControl, type MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
-import type { ObjectBook } from './objects.ts';
+import type { ObjectRepository } from './objects.ts';
 
 export interface EndModules {
   readonly logger: Logger;
-  readonly objects: ObjectBook;
+  readonly objects: ObjectRepository;
   readonly mail: MailClient;
   readonly link: { send(message: Bytes): boolean };
 }

@@ -16,7 +16,7 @@ import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millra
 import { prefixRange, type Store } from '@millrace/stores';
 import { z } from 'zod';
 import { countGiven, type Giving, goneOn } from './giving.ts';
-import { ResumeBook, type Verification } from './resumes.ts';
+import { ResumeRepository, type Verification } from './resumes.ts';
 
 const uint = z.number().int().nonnegative();
 
@@ -47,15 +47,15 @@ const printKey = (print: string): Bytes => utf8(`print/${print}`);
  * once, each segment once but for what broken links lost, none of the object after an alarm, and no other object of its
  * licence on that machine before the owner has cleared it.
  */
-export class ObjectBook {
+export class ObjectRepository {
   readonly #store: Store;
   /** By licence: an alarm and what it forbids are in the same records. */
   readonly #serials = new Serials();
-  readonly #resumes: ResumeBook;
+  readonly #resumes: ResumeRepository;
 
   constructor(store: Store) {
     this.#store = store;
-    this.#resumes = new ResumeBook(store);
+    this.#resumes = new ResumeRepository(store);
   }
 
   /** Whether a session of the object has begun here, now or in the past. */

@@ -26,7 +26,7 @@ export interface Verification {
 }
 
 /** What a proactive node knows of licences that a restoring suspended: it takes no word but the owner's (docs/adr/0025). */
-export class ResumeBook {
+export class ResumeRepository {
   readonly #table: Table<z.output<typeof recordSchema>>;
 
   constructor(store: Store) {

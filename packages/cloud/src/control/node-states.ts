@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import type { NodeRole } from '@millrace/protocol';
 import type { z } from 'zod';
-import type { headBody, LedgerHead } from '../node/head.ts';
+import type { LedgerHead, nodeStateBody } from '../node/rollback-guard.ts';
 import type { ControlContext } from './context.ts';
 
 /** Size and root of the ledger, from its newest checkpoint (C2SP: origin, size, root). */
@@ -15,10 +15,10 @@ export function ledgerHead({ ledger }: ControlContext): LedgerHead {
  * an older state, and so was control when a node has seen more of the ledger than there is.
  * @throws {MillraceError} E_QUARANTINE
  */
-export async function takeHead(
+export async function checkNodeState(
   context: ControlContext,
   role: 'segments' | 'keys',
-  { epoch, ledger, suspects }: z.output<typeof headBody>,
+  { epoch, ledger, suspects }: z.output<typeof nodeStateBody>,
 ): Promise<LedgerHead> {
   const { records, quarantine } = context;
   for (const { role: who, reason } of suspects) quarantine.set(who, `${reason} (noticed by the ${role} node)`);

@@ -1,5 +1,4 @@
 import { type Bytes, fromHex, MillraceError, toHex, within } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
 import {
   type CellStore,
   encodeMessage,
@@ -14,7 +13,7 @@ import type { MailClient } from '../node/mail-client.ts';
 /** How long to wait for the keys node before asking again. */
 const ANSWER_MS = 20_000;
 
-export interface StoreRequest {
+export interface PlacementRequest {
   readonly design: string;
   readonly manifest: Manifest;
   readonly from: number;
@@ -22,7 +21,7 @@ export interface StoreRequest {
   /** Sealed segments by number. */
   readonly sealed: ReadonlyMap<number, Bytes>;
   readonly signal: AbortSignal;
-  /** What lies in the cells' places and is not sound gives way; otherwise whatever is there stays. */
+  /** Replaces cells that are damaged. Without it, existing cells stay as they are. */
   readonly replace?: boolean;
 }
 
@@ -33,11 +32,10 @@ interface Expected {
 }
 
 /**
- * Asks the keys node where cells go, and stores them when it answers. The storing is done in the handler of the
- * answer's mail, so that it keeps its place in the order of the mail: a message of a sweep that comes later finds the
- * cells, and one that forgets them comes after.
+ * Asks the keys node where cells go, and stores them when it answers. Cells are stored in the handler of the answer's mail,
+ * which keeps them in the order of the mail: every later message of a sweep finds them.
  */
-export class Instructions {
+export class Placements {
   readonly #cells: CellStore;
   readonly #mail: MailClient;
   readonly #expected = new Map<string, Expected>();
@@ -48,24 +46,24 @@ export class Instructions {
   }
 
   /**
-   * Resolves when the cells are stored and the keys node has mail of it.
-   * @throws {MillraceError} E_SEGMENT, E_UPLOAD, what the keys node refuses it with, the signal's reason
+   * Resolves when the cells are stored and the mail that says so is on its way to the keys node.
+   * @throws {MillraceError} E_SEGMENT, E_UPLOAD, the code with which the keys node refuses the design, the signal's reason
    */
-  async request(request: StoreRequest): Promise<void> {
+  async request(request: PlacementRequest): Promise<void> {
     const { design, from, count, signal } = request;
     const key = `${design}/${from}`;
     const stored = new Promise<true>((resolve, reject) => {
       const take = async (message: StoreMessage) => {
         if (signal.aborted) return wipeMessage(message);
-        if (request.replace === true) await this.#dropUnsound(message, request.manifest);
+        if (request.replace === true) await this.#dropDamaged(message, request.manifest);
         await this.store(message, sourceOf(request)).then(() => resolve(true), reject);
       };
       this.#expected.set(key, { design, take, refuse: reject });
     });
-    stored.catch(() => undefined); // it is awaited below, unless the signal is first
+    stored.catch(() => undefined); // awaited below, unless the signal aborts first
     try {
       for (;;) {
-        await this.#tell({ type: 'want', design: fromHex(design), from, count });
+        await this.#send({ type: 'want', design: fromHex(design), from, count });
         if (await within(stored, ANSWER_MS, signal)) return;
       }
     } finally {
@@ -73,70 +71,50 @@ export class Instructions {
     }
   }
 
+  /** Whether a request waits for this answer. */
   expects(message: StoreMessage): boolean {
     return this.#expected.has(`${toHex(message.design)}/${message.from}`);
   }
 
-  /** An answer of the keys node; one that nobody waits for is wiped. */
-  async arrived(message: StoreMessage): Promise<void> {
+  /** Takes an answer of the keys node. An answer that no request waits for is wiped. */
+  async answered(message: StoreMessage): Promise<void> {
     const expected = this.#expected.get(`${toHex(message.design)}/${message.from}`);
     if (expected === undefined) wipeMessage(message);
     else await expected.take(message);
   }
 
-  /** The keys node will never answer for this design. */
-  refused(design: string, error: MillraceError): void {
+  /** Fails the requests of a design for which the keys node will never answer. */
+  refuse(design: string, error: MillraceError): void {
     for (const expected of this.#expected.values()) if (expected.design === design) expected.refuse(error);
   }
 
+  /** Stores cells, or decoys when there is no source, and reports it to the keys node. */
   async store(message: StoreMessage, source?: Parameters<CellStore['storeCells']>[1]): Promise<void> {
     try {
-      await this.#tell(await this.#cells.storeCells(message, source));
+      await this.#send(await this.#cells.storeCells(message, source));
     } finally {
       wipeMessage(message);
     }
   }
 
-  /** Killed after it, the cells are missing instead of damaged, and the repair is done again. */
-  async #dropUnsound({ cells, labels, from }: StoreMessage, manifest: Manifest): Promise<void> {
+  /** If the node is killed after this, the cells are missing instead of damaged, and the repair is repeated. */
+  async #dropDamaged({ cells, labels, from }: StoreMessage, manifest: Manifest): Promise<void> {
     for (const [i, { index, key }] of cells.entries()) {
       const hash = segmentHash(manifest, from + i);
       if ((await this.#cells.holds({ index, key, label: labels[i], hash })) === false) await this.#cells.forget(index);
     }
   }
 
-  #tell(message: VaultMessage): Promise<void> {
+  #send(message: VaultMessage): Promise<void> {
     return this.#mail.send('keys', { type: 'vault', message: encodeMessage(message) });
   }
 }
 
-/** Staged segments, from the distribution node. @throws {MillraceError} E_UPLOAD naming the one that is not there */
-export async function fetchSealed(
-  distribution: HttpClient,
-  design: string,
-  numbers: readonly number[],
-  signal: AbortSignal,
-): Promise<Map<number, Bytes>> {
-  const fetched = await Promise.all(
-    numbers.map(async (number) => {
-      try {
-        return (await distribution.call('GET', `/v1/uploads/${design}/${number}`, { signal })).body;
-      } catch (error) {
-        if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') {
-          throw new MillraceError('E_UPLOAD', `segment ${number} has not been uploaded`, { data: { segment: number } });
-        }
-        throw error;
-      }
-    }),
-  );
-  return new Map(numbers.map((number, i) => [number, fetched[i] as Bytes]));
-}
-
-function sourceOf({ manifest, sealed }: StoreRequest) {
+function sourceOf({ manifest, sealed }: PlacementRequest) {
   return {
     sealed: (segment: number) => {
       const bytes = sealed.get(segment);
-      if (bytes === undefined) throw new MillraceError('E_UPLOAD', `segment ${segment} is not at hand`);
+      if (bytes === undefined) throw new MillraceError('E_UPLOAD', `segment ${segment} was not fetched`);
       return bytes;
     },
     hash: (segment: number) => segmentHash(manifest, segment),

@@ -9,12 +9,12 @@ interface Source {
 
 type Queued = Pick<PrintRecord, 'print' | 'machine' | 'licence'>;
 
-/** Machines that wait for work: `next` answers as soon as there is a print, or empty at the time-out. */
-export class WorkBoard {
-  /** One for each machine: who asks again ends what it asked before. */
+/** Queued prints by machine and licence. Machines poll with `next`, which returns a print as soon as there is one. */
+export class PrintQueue {
+  /** The poll of each machine: a second poll ends the first. */
   readonly #asking = new Map<string, AbortController>();
   readonly #waiting = new Map<string, () => void>();
-  /** Prints that were queued, by machine and by licence; those that wait no more are dropped when somebody looks. */
+  /** Ids of queued prints, by machine and by licence. Prints that have left the queue are dropped when they are read. */
   readonly #queued = { machine: new Map<string, Set<string>>(), licence: new Map<string, Set<string>>() };
 
   readonly #clock: Clock;
@@ -23,18 +23,18 @@ export class WorkBoard {
     this.#clock = clock;
   }
 
-  /** Of a process that was started again. */
+  /** Reads the queue of the process before this one. */
   async load({ records }: Pick<Source, 'records'>): Promise<void> {
     for await (const [, print] of records.prints.list()) if (print.state === 'queued') this.#note(print);
   }
 
-  /** Another print. */
+  /** Adds a print, and wakes its machine's poll. */
   add(print: Queued): void {
     this.#note(print);
     this.#waiting.get(print.machine)?.();
   }
 
-  /** Prints that wait for the machine, or of the licence. */
+  /** Queued prints of a machine or a licence. */
   async waiting(context: Source, by: 'machine' | 'licence', id: string): Promise<PrintRecord[]> {
     const queued = this.#queued[by].get(id) ?? new Set();
     const waiting: PrintRecord[] = [];
@@ -61,6 +61,7 @@ export class WorkBoard {
     }
   }
 
+  /** The oldest print queued for the machine; undefined after `waitMs`, or when the signal aborts. */
   async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();

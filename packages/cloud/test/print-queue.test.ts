@@ -2,8 +2,8 @@ import { noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@mill
 import { MemoryStore } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { DamagedRecords } from '../src/control/damaged.ts';
+import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
-import { WorkBoard } from '../src/control/work.ts';
 
 const id = () => toHex(systemRandom(16));
 const never = new AbortController().signal;
@@ -20,7 +20,7 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
   const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
   for (const print of prints) await records.prints.create(print.print, print);
 
-  const board = new WorkBoard(systemClock);
+  const board = new PrintQueue(systemClock);
   await board.load(context);
   const next = (machine: string, waitMs = 0) => board.next(context, machine, waitMs, never);
   const oldest = await next(one);
@@ -41,7 +41,7 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
 it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
   const records = openRecords(new MemoryStore());
   const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
-  const board = new WorkBoard(systemClock);
+  const board = new PrintQueue(systemClock);
   const [one, other] = [id(), id()];
   const ended: string[] = [];
   const ask = (name: string, machine: string) =>

@@ -11,7 +11,7 @@ const RETRY_MS = 1_000;
 export const ledgerHeadSchema = z.strictObject({ size: z.number().int().nonnegative(), root: z.string().max(64) });
 export type LedgerHead = z.output<typeof ledgerHeadSchema>;
 
-export const headBody = z.strictObject({
+export const nodeStateBody = z.strictObject({
   /** Newest epoch that the node has had to do with. */
   epoch: z.number().int().nonnegative(),
   /** Newest head of the ledger that it was shown. */
@@ -26,7 +26,7 @@ export const headBody = z.strictObject({
  * What a proactive node remembers of where the installation stands, and compares when it starts (spec/protocol.md, section
  * 7): a node that was put back to an older state is told so, and does nothing until an administrator has decided.
  */
-export class HeadKeeper implements Closable {
+export class RollbackGuard implements Closable {
   readonly #ledger: Table<LedgerHead>;
   readonly #control: HttpClient;
   readonly #epoch: () => number;

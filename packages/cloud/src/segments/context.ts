@@ -1,0 +1,27 @@
+import type { Logger, Serial } from '@millrace/base';
+import type { CellStore } from '@millrace/vault';
+import type { Outbound } from '../node/proactive.ts';
+import type { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
+import type { DesignRepository } from './designs.ts';
+import type { IngestQueue } from './ingest-queue.ts';
+import type { Placements } from './placements.ts';
+import type { RepairRecord } from './repair-design.ts';
+import type { StagedSegments } from './staged-segments.ts';
+import type { StoreRecord } from './store-design.ts';
+import type { SegmentsStreams } from './streams.ts';
+
+/** What the parts of the segments node share. Built once, in segments-node.ts. */
+export interface SegmentsContext {
+  readonly designs: DesignRepository;
+  readonly cells: CellStore;
+  readonly staged: StagedSegments;
+  readonly storing: { readonly queue: IngestQueue<StoreRecord>; readonly placements: Placements };
+  readonly repairing: { readonly queue: IngestQueue<RepairRecord>; readonly placements: Placements };
+  readonly streams: SegmentsStreams;
+  readonly seen: SeenEpoch;
+  readonly guard: RollbackGuard;
+  readonly outbound: Outbound;
+  readonly logger: Logger;
+  /** Everything that changes cells, in the order of the mail. */
+  readonly vault: Serial;
+}

@@ -1,0 +1,95 @@
+import { setMaxListeners } from 'node:events';
+import { type Counter, type Logger, type Metrics, MillraceError, sleep, toMillraceError } from '@millrace/base';
+import type { IngestJob, IngestRecord } from './ingest-job.ts';
+import type { StagedSegments } from './staged-segments.ts';
+
+/** Longest wait before a job that failed is tried again. */
+const MAX_DELAY_MS = 5_000;
+
+export interface IngestQueueModules<R extends IngestRecord> {
+  readonly job: IngestJob<R>;
+  readonly staged: StagedSegments;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Uploads on their way into the vault, one after the other. Each is tried until it is complete, refused or cancelled. */
+export class IngestQueue<R extends IngestRecord> {
+  readonly #job: IngestJob<R>;
+  readonly #staged: StagedSegments;
+  readonly #logger: Logger;
+  readonly #outcomes: Counter;
+  readonly #stop = new AbortController();
+  #current: { readonly design: string; readonly cancel: AbortController } | undefined;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor({ job, staged, logger, metrics }: IngestQueueModules<R>) {
+    this.#job = job;
+    this.#staged = staged;
+    this.#logger = logger;
+    this.#outcomes = metrics.counter('millrace_ingest_total', 'uploads that were stored or refused, by kind');
+    setMaxListeners(0, this.#stop.signal); // one for each segment that is being fetched
+  }
+
+  /** Continues what a killed process left. */
+  async start(): Promise<void> {
+    for await (const [id, { design }] of this.#job.pending.list()) this.#queue(id, design);
+  }
+
+  /** Adds a job, unless it is in the queue. Durable when it resolves. */
+  async begin(id: string, record: R): Promise<void> {
+    if (await this.#job.pending.create(id, record)) this.#queue(id, record.design);
+  }
+
+  /** Removes all jobs of the design. Nothing more of it is stored once this resolves. */
+  async cancel(design: string): Promise<void> {
+    const { pending } = this.#job;
+    for await (const [id, record] of pending.list()) if (record.design === design) await pending.remove(id);
+    if (this.#current?.design === design)
+      this.#current.cancel.abort(new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
+    await this.#running;
+  }
+
+  #queue(id: string, design: string): void {
+    this.#running = this.#running.then(() => this.#untilDone(id, design)).catch(() => undefined);
+  }
+
+  async #untilDone(id: string, design: string): Promise<void> {
+    const { name, pending } = this.#job;
+    const cancel = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, cancel.signal]);
+    setMaxListeners(0, signal);
+    this.#current = { design, cancel };
+    for (let delay = 200; !signal.aborted; delay = Math.min(2 * delay, MAX_DELAY_MS)) {
+      let record: R | undefined;
+      try {
+        record = await pending.get(id);
+        if (record === undefined) return; // cancelled while it waited in the queue
+        if (record.stored !== true) {
+          await this.#job.ingest(record, signal);
+          await pending.update(id, (current) => ({ ...current, stored: true }));
+        }
+        await this.#staged.wipe(design, signal);
+        await this.#job.complete(id, record);
+        await pending.remove(id);
+        this.#outcomes.add(1, { job: name, outcome: 'complete' });
+        return this.#logger.info({ design, job: name }, 'upload is in the vault');
+      } catch (error) {
+        if (signal.aborted) return;
+        const coded = toMillraceError(error);
+        if (record !== undefined && (coded.code === 'E_UPLOAD' || !coded.retryable)) {
+          this.#logger.warn({ err: coded, design, job: name }, 'upload refused');
+          this.#outcomes.add(1, { job: name, outcome: 'refused' });
+          await this.#job.refuse(id, record, coded, signal);
+          return pending.remove(id);
+        }
+        this.#logger.warn({ err: coded, design, job: name, retryInMs: delay }, 'upload not stored yet');
+        await sleep(delay, signal);
+      }
+    }
+  }
+}

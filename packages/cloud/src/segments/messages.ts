@@ -1,0 +1,82 @@
+import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
+import type { LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
+import type { Handler } from '../node/mail-client.ts';
+import type { SegmentsContext } from './context.ts';
+import type { SegmentsStreams } from './streams.ts';
+import { handleVaultMessage } from './vault-messages.ts';
+
+/** A message on the link to the distribution node. */
+export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage, logger: Logger): void {
+  if (message.kind === 'reverse')
+    streams.receive(message.session, message.payload).catch((error: unknown) => {
+      // One machine's frames must not stop the streams of the others.
+      logger.error({ err: toMillraceError(error) }, 'reverse frame dropped');
+    });
+  // The machine's link broke: the machine calls home again, for a new session.
+  if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
+}
+
+/**
+ * Dispatches mail by its sender: control announces, the keys node instructs. Messages of streams are handled at once; the
+ * others are handled one after the other, in the order of the mail. A slice is therefore read after every step of a sweep
+ * that was sent before it, and before the next step, which may remove the cells that the slice names.
+ * @throws {MillraceError} E_INPUT for a type that the sender may not use
+ */
+export async function handleMail(
+  context: SegmentsContext,
+  message: Message,
+  from: NodeRole,
+  goOn: Parameters<Handler>[2],
+): Promise<void> {
+  const { streams, vault } = context;
+  if (from === 'control' && message.type === 'stream.open') return streams.open(message.opening);
+  if (from === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
+  if (from === 'control' && message.type === 'licence.resume') return streams.resume(message);
+  if (from === 'keys') {
+    switch (message.type) {
+      case 'stream.session':
+        return streams.begin(message);
+      case 'stream.slices':
+        return streams.slices(message);
+      case 'stream.mix':
+        return streams.mix(message);
+      case 'stream.close':
+        return streams.stop(message.session);
+    }
+  }
+  goOn(vault.run(() => handleInOrder(context, message, from)));
+}
+
+async function handleInOrder(context: SegmentsContext, message: Message, from: NodeRole): Promise<void> {
+  const { designs, storing, repairing } = context;
+  if (from === 'control') {
+    switch (message.type) {
+      case 'design.add':
+        return designs.add(message);
+      case 'design.uploaded':
+        await designs.manifestOf(message.design);
+        return storing.queue.begin(message.design, { design: message.design });
+      case 'design.delete':
+        return deleteDesign(context, message);
+      case 'design.repair': {
+        const { design, repair, segments } = message;
+        return repairing.queue.begin(repair, { design, repair, segments });
+      }
+    }
+  }
+  if (from === 'keys' && message.type === 'vault') return handleVaultMessage(context, message.message);
+  throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from}`);
+}
+
+/** Cancels the design's uploads before it returns: the keys node forgets the design's cells after this message. */
+export async function deleteDesign(
+  { designs, storing, repairing, staged, streams }: SegmentsContext,
+  message: MessageOf<'design.delete'>,
+): Promise<void> {
+  const { design } = message;
+  await designs.delete(message);
+  streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
+  await repairing.queue.cancel(design);
+  await storing.queue.cancel(design);
+  await staged.wipe(design);
+}

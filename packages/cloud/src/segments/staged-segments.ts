@@ -1,0 +1,34 @@
+import { type Bytes, MillraceError } from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
+
+/** Sealed segments that owners have uploaded to the distribution node. */
+export class StagedSegments {
+  readonly #distribution: HttpClient;
+
+  constructor(distribution: HttpClient) {
+    this.#distribution = distribution;
+  }
+
+  /** @returns segments by number @throws {MillraceError} E_UPLOAD naming a segment that is not there */
+  async fetch(design: string, numbers: readonly number[], signal: AbortSignal): Promise<Map<number, Bytes>> {
+    const fetched = await Promise.all(
+      numbers.map(async (number) => {
+        try {
+          return (await this.#distribution.call('GET', `/v1/uploads/${design}/${number}`, { signal })).body;
+        } catch (error) {
+          if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') {
+            const missing = `segment ${number} has not been uploaded`;
+            throw new MillraceError('E_UPLOAD', missing, { data: { segment: number } });
+          }
+          throw error;
+        }
+      }),
+    );
+    return new Map(numbers.map((number, i) => [number, fetched[i] as Bytes]));
+  }
+
+  /** Has every staging copy of the design overwritten and removed. */
+  async wipe(design: string, signal?: AbortSignal): Promise<void> {
+    await this.#distribution.call('DELETE', `/v1/uploads/${design}`, { ...(signal && { signal }) });
+  }
+}

@@ -1,0 +1,51 @@
+import { fromHex, type MillraceError } from '@millrace/base';
+import { encodeMessage } from '@millrace/vault';
+import { z } from 'zod';
+import { Table } from '../node/table.ts';
+import type { IngestJob, IngestModules } from './ingest-job.ts';
+
+/** Sealed segments held in memory at a time. */
+const BATCH = 256;
+
+const recordSchema = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
+export type StoreRecord = z.output<typeof recordSchema>;
+
+/**
+ * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node begins the design again; cells that exist stay as
+ * they are. A job's id is the design's.
+ */
+export class StoreDesign implements IngestJob<StoreRecord> {
+  readonly name = 'store';
+  readonly pending: Table<StoreRecord>;
+  readonly #modules: IngestModules;
+
+  constructor(modules: IngestModules) {
+    this.#modules = modules;
+    this.pending = new Table(modules.store, 'storing', recordSchema);
+  }
+
+  async ingest({ design }: StoreRecord, signal: AbortSignal): Promise<void> {
+    const { designs, staged, placements } = this.#modules;
+    const manifest = await designs.manifestOf(design);
+    for (let from = 0; from < manifest.segments; from += BATCH) {
+      const count = Math.min(BATCH, manifest.segments - from);
+      const numbers = Array.from({ length: count }, (_, i) => from + i);
+      const sealed = await staged.fetch(design, numbers, signal);
+      await placements.request({ design, manifest, from, count, sealed, signal });
+    }
+  }
+
+  complete(design: string): Promise<void> {
+    return this.#modules.mail.send('control', { type: 'design.stored', design }, `stored/${design}`);
+  }
+
+  async refuse(design: string, _: StoreRecord, error: MillraceError, signal: AbortSignal): Promise<void> {
+    const { staged, mail } = this.#modules;
+    const { code, message: reason } = error;
+    // After E_UPLOAD the owner can still upload the missing segments: what is staged stays.
+    if (code !== 'E_UPLOAD') await staged.wipe(design, signal);
+    const refused = { type: 'refused', design: fromHex(design), from: 0, code, reason } as const;
+    await mail.send('keys', { type: 'vault', message: encodeMessage(refused) });
+    await mail.send('control', { type: 'design.refused', design, code, reason });
+  }
+}

@@ -1,0 +1,44 @@
+import { isErrorCode, MillraceError, toHex } from '@millrace/base';
+import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
+import type { SegmentsContext } from './context.ts';
+
+/** A message of the keys node's half of the vault. */
+export async function handleVaultMessage(
+  { cells, storing, repairing, seen, guard, outbound }: SegmentsContext,
+  bytes: Uint8Array,
+): Promise<void> {
+  const message = decodeMessage(bytes);
+  const answer = (reply: Parameters<typeof encodeMessage>[0]) =>
+    outbound.mail.send('keys', { type: 'vault', message: encodeMessage(reply) });
+  switch (message.type) {
+    case 'store':
+      // Stored before the next message is handled: no later step of a sweep overtakes it. All three wipe the keys.
+      if (repairing.placements.expects(message)) return repairing.placements.answered(message);
+      return message.decoys ? storing.placements.store(message) : storing.placements.answered(message);
+    case 'refused': {
+      // The keys node cannot open the design's keys. Only this design is refused; the queue continues.
+      const code = isErrorCode(message.code) ? message.code : 'E_SEAL';
+      const refusal = new MillraceError(code, `the keys node refuses the design: ${message.reason}`);
+      return storing.placements.refuse(toHex(message.design), refusal);
+    }
+    case 'maintain':
+      try {
+        const order = seen.judge(message.to);
+        const which = `a sweep to epoch ${message.to} after epoch ${seen.epoch}`;
+        if (order === 'old') throw new MillraceError('E_REPLAY', `${which}: an old message`);
+        if (order === 'ahead') throw guard.suspect('segments', `${which}: the segments node is older`);
+        await seen.note(message.to);
+        return await answer(await cells.maintain(message));
+      } finally {
+        wipeMessage(message);
+      }
+    case 'check':
+      try {
+        return await answer(await cells.check(message));
+      } finally {
+        wipeMessage(message);
+      }
+    default:
+      throw new MillraceError('E_INPUT', `the segments node takes no ${message.type}`);
+  }
+}

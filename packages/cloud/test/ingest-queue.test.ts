@@ -1,0 +1,92 @@
+import { MemoryMetrics, MillraceError, silentLogger } from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
+import { MemoryStore } from '@millrace/stores';
+import { afterEach, expect, it, vi } from 'vitest';
+import { z } from 'zod';
+import { Table } from '../src/node/table.ts';
+import type { IngestJob } from '../src/segments/ingest-job.ts';
+import { IngestQueue } from '../src/segments/ingest-queue.ts';
+import { StagedSegments } from '../src/segments/staged-segments.ts';
+
+const schema = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
+type Record = z.output<typeof schema>;
+
+const open: IngestQueue<Record>[] = [];
+afterEach(async () => {
+  for (const queue of open.splice(0)) await queue.close();
+});
+
+/** A queue whose job fails as `failures` say, by attempt, and then succeeds; `events` has what happened. */
+function queueOf(store = new MemoryStore(), failures: MillraceError[] = []) {
+  const events: string[] = [];
+  const metrics = new MemoryMetrics();
+  const http = {
+    call: async (method: string, path: string) => {
+      events.push(`${method} ${path}`);
+      return { status: 200, body: new Uint8Array(), json: () => ({}) };
+    },
+    close: () => undefined,
+  } as unknown as HttpClient;
+  const job: IngestJob<Record> & { hold?: Promise<void> } = {
+    name: 'store',
+    pending: new Table(store, 'storing', schema),
+    ingest: async ({ design }, signal) => {
+      events.push(`ingest ${design}`);
+      const failure = failures.shift();
+      if (failure !== undefined) throw failure;
+      await job.hold;
+      signal.throwIfAborted();
+    },
+    complete: async (id) => void events.push(`complete ${id}`),
+    refuse: async (id, _record, { code }) => void events.push(`refuse ${id} ${code}`),
+  };
+  const queue = new IngestQueue({ job, staged: new StagedSegments(http), logger: silentLogger, metrics });
+  open.push(queue);
+  return { queue, job, events, metrics };
+}
+
+it('wipes the staging copies after the segments are stored and before it says so, one upload after the other', async () => {
+  const { queue, events, metrics } = queueOf();
+  await queue.begin('a', { design: 'a' });
+  await queue.begin('b', { design: 'b' });
+  await vi.waitFor(() => expect(events).toContain('complete b'));
+  const steps = (design: string) => [`ingest ${design}`, `DELETE /v1/uploads/${design}`, `complete ${design}`];
+  expect(events).toEqual([...steps('a'), ...steps('b')]);
+  await vi.waitFor(() => expect(metrics.value('millrace_ingest_total', { job: 'store', outcome: 'complete' })).toBe(2));
+});
+
+it('tries again what may pass, and refuses what will not', async () => {
+  const { queue, job, events } = queueOf(new MemoryStore(), [
+    new MillraceError('E_UNAVAILABLE', 'not now'),
+    new MillraceError('E_SEGMENT', 'not what was signed'),
+  ]);
+  await queue.begin('a', { design: 'a' });
+  await vi.waitFor(() => expect(events).toContain('refuse a E_SEGMENT'));
+  expect(events).toEqual(['ingest a', 'ingest a', 'refuse a E_SEGMENT']);
+  await vi.waitFor(async () => expect(await job.pending.get('a')).toBeUndefined());
+});
+
+it('continues after a restart, and does not fetch again what is stored', async () => {
+  const store = new MemoryStore();
+  await queueOf(store).job.pending.create('a', { design: 'a', stored: true });
+  const { queue, events } = queueOf(store);
+  await queue.start();
+  await vi.waitFor(() => expect(events).toContain('complete a'));
+  expect(events).toEqual(['DELETE /v1/uploads/a', 'complete a']);
+});
+
+it('stores nothing more of a cancelled design', async () => {
+  const { queue, job, events } = queueOf();
+  let release: () => void = () => undefined;
+  job.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  await queue.begin('a', { design: 'a' });
+  await queue.begin('again', { design: 'a' });
+  await queue.begin('b', { design: 'b' });
+  await vi.waitFor(() => expect(events).toEqual(['ingest a']));
+  await queue.cancel('a');
+  release();
+  await vi.waitFor(() => expect(events).toContain('complete b'));
+  expect(events).toEqual(['ingest a', 'ingest b', 'DELETE /v1/uploads/b', 'complete b']);
+});
