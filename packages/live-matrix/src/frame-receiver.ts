@@ -18,7 +18,7 @@ import { TableMemory } from './table/memory.ts';
 import type { TaskRunner } from './table/runner.ts';
 import { lookUpSmall } from './table/small.ts';
 
-/** What both ends of a session agreed on. */
+/** Parameters that both ends of a session agreed on. */
 export interface ReceiverSession {
   readonly parameters: MatrixParameters;
   /** 16 bytes. */
@@ -36,18 +36,17 @@ export interface DecodedFrame {
   readonly cell: Bytes;
 }
 
-/** Turns frames back into cells. Accepts frames of the current and the previous revision, never of a third. */
+/** Decodes frames into cells. Accepts frames of the current and the previous revision only. */
 export interface Receiver {
-  /** Highest revision whose table can be looked up. */
+  /** Highest revision whose table is ready. */
   readonly ready: bigint;
-  /** What looks hints up and solves them. */
+  /** The engine that looks up and solves hints. */
   readonly engine: EngineName;
-  /** What computes tables now: the same, or a graphics card. */
+  /** What computes tables now: the engine, or a graphics card. */
   readonly tables: EngineName | 'gpu';
   /**
-   * Computes the table of revision ready + 1. Erases the previous revision's table and keys first, so that from
-   * this call on only frames of `ready` are accepted, and of `ready` - 1 again when it has moved on.
-   * A failure other than the missing secret closes the receiver.
+   * Computes the table of revision ready + 1. First erases the table and keys of the previous revision: during the
+   * call only frames of `ready` are accepted. Any failure other than a missing secret closes the receiver.
    * @throws {MillraceError} E_REVISION_MIX when a fresh shared secret is due
    */
   prepareNext(): Promise<void>;
@@ -58,21 +57,20 @@ export interface Receiver {
    */
   decode(frame: Uint8Array): Promise<DecodedFrame>;
   /**
-   * Whether a frame of a revision that is not ready comes from the sender: its MAC holds under that revision's key. Nothing
-   * is changed, so that a receiver which follows the frames' revisions moves on for genuine frames only. It takes as many
-   * steps of the ratchet as the revision is ahead of `ready`.
+   * Verifies the MAC of a frame whose revision is not ready yet, without changing any state, so that a receiver advances
+   * for genuine frames only. Costs one step of the ratchet for each revision ahead of `ready`.
    * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_REVISION (not ahead, or more than `most` ahead), E_FRAME_MAC,
    *   E_REVISION_MIX when a fresh shared secret is not here
    */
   verifyAhead(frame: Uint8Array, options: { readonly most: number; readonly freshSecret: FreshSecrets }): void;
   /**
-   * Frames of lower numbers than this will not come again: they are refused as repeated without being remembered one
-   * by one, so that a stream without an end takes no memory without an end.
+   * Refuses every frame with a lower number as a replay from now on, without remembering each one, so that memory
+   * stays bounded on endless streams.
    */
   forget(below: number): void;
   /** Fresh shared secret for revision ready + 1, when that is a multiple of 64. */
   mix(secret: Uint8Array): void;
-  /** Wipes tables and keys, ends the threads. */
+  /** Wipes tables and keys, and ends the threads. */
   close(): Promise<void>;
 }
 
@@ -83,23 +81,23 @@ interface Live {
   readonly table: HintTable | undefined;
 }
 
-/** What a receiver takes from the platform that it runs on. */
+/** What a receiver needs from its platform. */
 export interface ReceiverParts {
   readonly engine: HashEngine;
   readonly hmac: Hmac;
-  /** Its own: closed with it. */
+  /** Owned by the receiver and closed with it. */
   readonly runner: TaskRunner;
   /** Computes the tables instead of the runner's engine; closed with the receiver. */
   readonly filler?: TableFiller | undefined;
-  /** Learns, in one line, that something else than was asked for does the work. */
+  /** Called with one line when another engine than the requested one is used. */
   readonly note: (line: string) => void;
-  /** Where its tables' memory comes from and goes to; its own unless told. */
+  /** Pool for the memory of its tables. Default: a pool of its own. */
   readonly memory?: TableMemory | undefined;
 }
 
 /**
- * @param parts makes the parts, once the session is checked
- * @param secrets where its keys lie
+ * @param parts creates the parts after the session was checked
+ * @param secrets memory for its keys
  * @returns a receiver whose first revision is ready
  */
 export async function makeReceiver(
@@ -138,7 +136,7 @@ class DefaultReceiver implements Receiver {
   readonly #engine: HashEngine;
   readonly #builder: TableBuilder | undefined;
   readonly #steps = new Serial();
-  /** Frame numbers that were accepted, or are being decoded now. */
+  /** Frame numbers that were accepted or are being decoded. */
   readonly #seen = new Set<number>();
   #forgotten = 0;
   #current: Live | undefined;
@@ -184,7 +182,7 @@ class DefaultReceiver implements Receiver {
         this.#previous = this.#current;
         this.#current = next;
       } catch (error) {
-        // The ratchet does not go back, so there is no second try.
+        // The ratchet cannot go back, so a retry is impossible.
         await this.close();
         throw error;
       }
@@ -256,7 +254,7 @@ class DefaultReceiver implements Receiver {
     return cell;
   }
 
-  /** Here and now: it takes less than the way to another thread. */
+  /** Runs in this thread: passing it to another thread would take longer. */
   #resolveSmall(keys: RevisionKeys, bytes: Uint8Array): Promise<Bytes> {
     const engine = this.#engine;
     const key: HashKey = { suite: this.#matrix.suite, revision: keys.revision, key: keys.table };
@@ -276,11 +274,11 @@ function pick(keys: RevisionKeys): ResolveKeys {
 }
 
 function expired(revision: bigint, ready: bigint): MillraceError {
-  return new MillraceError('E_FRAME_REVISION', 'the frame is neither of the current nor of the previous revision', {
+  return new MillraceError('E_FRAME_REVISION', 'the frame does not belong to the current or the previous revision', {
     data: { revision, ready },
   });
 }
 
 function altered(): MillraceError {
-  return new MillraceError('E_FRAME_MAC', 'the frame was altered, or is of another session');
+  return new MillraceError('E_FRAME_MAC', 'the frame was altered, or belongs to another session');
 }

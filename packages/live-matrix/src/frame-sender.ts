@@ -26,17 +26,17 @@ export interface SenderOptions {
   readonly engine: HashEngine;
 }
 
-/** Turns cells into frames. Builds no table: it hashes what it sends and nothing else. */
+/** Encodes cells into frames. Builds no table: it hashes only the symbols that it sends. */
 export interface Sender {
   readonly revision: bigint;
   /**
    * One frame of the current revision.
-   * @param frameNumber unsigned 32-bit; one cell only for each number and revision
-   * @param cell at most 65,538 bytes (65,535 at order 8), a multiple of the matrix's segment size
+   * @param frameNumber unsigned 32-bit; used once within a revision
+   * @param cell at most 65,538 bytes (65,535 at order 8), a multiple of the matrix's symbol size
    * @throws {MillraceError} E_INPUT, E_TOO_LARGE; E_FRAME_REPLAY when the number was used in this revision
    */
   encode(frameNumber: number, cell: Uint8Array): Bytes;
-  /** To the next revision; wipes the keys of this one. @throws {MillraceError} E_REVISION_MIX */
+  /** Advances to the next revision and wipes the keys of this one. @throws {MillraceError} E_REVISION_MIX */
   advance(): void;
   /** Fresh shared secret for the next revision, when that is a multiple of 64. */
   mix(secret: Uint8Array): void;
@@ -44,8 +44,8 @@ export interface Sender {
 }
 
 /**
- * @param hmac of the platform
- * @param secrets where its keys lie
+ * @param hmac the platform's HMAC
+ * @param secrets memory for its keys
  */
 export function makeSender(options: SenderOptions, hmac: Hmac, secrets: SecretMemory = ordinaryMemory): Sender {
   const matrix = completeParameters(options.parameters);
@@ -65,7 +65,7 @@ export function makeSender(options: SenderOptions, hmac: Hmac, secrets: SecretMe
       checkCell(matrix, frameNumber, cell);
       if (used.has(frameNumber)) {
         // A second cell under the same mask would show the XOR of both parities.
-        throw new MillraceError('E_FRAME_REPLAY', 'this frame number was used in this revision already');
+        throw new MillraceError('E_FRAME_REPLAY', 'this frame number was already used in this revision');
       }
       used.add(frameNumber);
       return encodeFrame(engine, hmac, matrix, session, ratchet, frameNumber, cell);
@@ -95,7 +95,7 @@ function checkCell(matrix: Matrix, frameNumber: number, cell: Uint8Array): void 
     throw new MillraceError('E_TOO_LARGE', `a cell has at most ${most} bytes`);
   }
   if (cell.length === 0 || cell.length % matrix.symbolBytes !== 0) {
-    throw new MillraceError('E_INPUT', `a cell's length must be a multiple of ${matrix.symbolBytes}, and not 0`);
+    throw new MillraceError('E_INPUT', `a cell's length must be a positive multiple of ${matrix.symbolBytes}`);
   }
 }
 
@@ -143,7 +143,7 @@ function encodeFrame(
   return out;
 }
 
-/** Without chaff: a plain loop for each width, as this is most of what a sender does in JavaScript. */
+/** Without chaff. One plain loop for all widths: a sender spends most of its JavaScript time here. */
 function writeHints(hashes: Uint32Array, hintBytes: number, out: Uint8Array): void {
   const count = hashes.length / 2;
   for (let i = 0, at = 0; i < count; i++) {

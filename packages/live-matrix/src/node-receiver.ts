@@ -11,21 +11,21 @@ export type { DecodedFrame, Receiver } from './frame-receiver.ts';
 
 export interface ReceiverOptions extends ReceiverSession {
   /**
-   * Which engine hashes; `auto` takes the fastest that runs here. With `gpu` a graphics card hashes the tables, where there is
-   * one that works, and the fastest engine does the rest; without one it does all of it, and `note` learns why. Receivers of
-   * one thread may share an engine.
+   * Hash engine; `auto` uses the fastest that runs. With `gpu` a graphics card hashes the tables and the fastest engine
+   * does the rest. If there is no working card, the engine does everything and `note` gets the reason. Receivers of one
+   * thread may share an engine.
    */
   readonly engine?: EngineSetting | 'gpu' | HashEngine;
-  /** Which card; looked at with engine `gpu` only. */
+  /** Which card. Used with engine `gpu` only. */
   readonly gpu?: GpuOptions;
-  /** Learns, in one line, that something else than was asked for does the work; a warning of the process when left out. */
+  /** Called with one line when another engine than the requested one is used. Default: a warning of the process. */
   readonly note?: (line: string) => void;
   /**
-   * Threads to work in; 0 works in the calling one. Default: none at order 16, one for each core otherwise, at most 3
-   * with the native engine. Up to 3 native ones are libuv's; all others are worker threads, with 10 MB and more each.
+   * Number of threads; 0 uses the calling thread. Default: none at order 16, otherwise one for each core, at most 3 with
+   * the native engine. Up to 3 native threads are libuv's. All others are worker threads of 10 MB and more each.
    */
   readonly threads?: number;
-  /** Where its tables' memory comes from and goes to: one that is passed on saves each receiver two new tables. */
+  /** Pool for the memory of tables. Receivers that share one do not allocate new tables. */
   readonly memory?: TableMemory;
 }
 
@@ -45,7 +45,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
 }
 
 async function findCard(options: GpuOptions | undefined, engine: HashEngine, note: (line: string) => void) {
-  // Loaded by those who ask for it only.
+  // Loaded only when it is needed.
   const { findFiller } = await import('./gpu/choose-filler.ts');
   return findFiller(options, engine.name, note);
 }

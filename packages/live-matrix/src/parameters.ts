@@ -1,17 +1,17 @@
 import { MillraceError } from '@millrace/base/core';
 import { type SuiteName, suites } from './suites.ts';
 
-/** log2 of a matrix's entries; a segment of the cell has order/8 bytes. */
+/** log2 of a matrix's entries. A symbol of the cell has order/8 bytes. */
 export type Order = 8 | TableOrder;
-/** Those whose tables are kept. At order 8 the table is made for each frame: 256 hashes. */
+/** Orders whose tables are kept. At order 8 the table is computed for each frame: 256 hashes. */
 export type TableOrder = 16 | 24;
 export type HintMode = 'dense' | 'sparse';
 
-/** What both ends agree on before the first frame. */
+/** Parameters that both ends agree on before the first frame. */
 export interface MatrixParameters {
   readonly suite: SuiteName;
   readonly order: Order;
-  /** Dense hints are as long as what they stand for; sparse ones have a byte more and allow chaff. */
+  /** A dense hint is as long as its symbol. A sparse hint has one more byte and allows chaff. */
   readonly hints: HintMode;
   /** Hints in one block of the parity code, 1 to 342; 48 at order 8 and 342 otherwise when left out. The sender's choice; the receiver reads it from the frame. */
   readonly blockHints?: number;
@@ -22,15 +22,15 @@ export interface MatrixParameters {
 /** Most hints in one block: its bytes then fit the code's columns, its parity one column. */
 export const MAX_BLOCK_HINTS = 342;
 /**
- * What a sender of order 8 puts into a block unless told: the same codes come again within a longer one, each time with
- * the same candidates that add up to 0, and more of these than a receiver tries out (spec/live-matrix.md, section 6.3).
+ * Default block size of a sender of order 8. In a longer block the same codes occur several times, each with the same
+ * candidates that add up to 0, more often than a receiver tries out (spec/live-matrix.md, section 6.3).
  */
 export const SMALL_BLOCK_HINTS = 48;
 /** Longest cell of one frame, in bytes. */
 export const MAX_CELL_BYTES = 65_538;
 export const SESSION_ID_BYTES = 16;
 export const SEED_BYTES = 32;
-/** Every so many revisions the ratchet needs a fresh shared secret. */
+/** Number of revisions after which the ratchet needs a fresh shared secret. */
 export const MIX_INTERVAL = 64n;
 
 /** Parameters with every default filled in. */
@@ -40,7 +40,7 @@ export interface Matrix {
   readonly hints: HintMode;
   readonly blockHints: number;
   readonly chaffPercent: number;
-  /** Bytes of the cell that one hint stands for. */
+  /** Bytes of a symbol: the part of the cell that one hint represents. */
   readonly symbolBytes: number;
   readonly hintBytes: number;
 }

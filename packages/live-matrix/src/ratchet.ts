@@ -7,7 +7,7 @@ import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 /** Number of the block, at the end of what is expanded (RFC 5869, 2.3). */
 const FIRST = Uint8Array.of(1);
 
-/** The four keys of one revision; each is a separate expansion of its secret. They lie in memory for secrets. */
+/** The four keys of one revision, each a separate expansion of its secret, in memory for secrets. */
 export interface RevisionKeys {
   readonly revision: bigint;
   /** k of the table. */
@@ -18,11 +18,11 @@ export interface RevisionKeys {
   readonly mac: Uint8Array;
   /** k of the frame's keystream: mask of the parity, places of chaff. */
   readonly parity: Uint8Array;
-  /** All four; once is enough. */
+  /** Wipes all four keys. Further calls do nothing. */
   wipe(): void;
 }
 
-/** Fresh shared secret for a revision, where it has come. */
+/** Fresh shared secret for a revision; undefined if it has not arrived. */
 export type FreshSecrets = (revision: bigint) => Uint8Array | undefined;
 
 /**
@@ -79,7 +79,7 @@ export class Ratchet {
   }
 
   /**
-   * Moves on to the next revision. The keys of the one before are the caller's to wipe.
+   * Advances to the next revision. The caller wipes the keys of the previous one.
    * @throws {MillraceError} E_REVISION_MIX when a fresh secret is due.
    */
   advance(): void {
@@ -93,9 +93,9 @@ export class Ratchet {
   }
 
   /**
-   * Uses the MAC's key of a later revision without going there: for a look at what claims to be of it.
-   * @param freshSecret what `mix` will be given for a revision, where it is here already
-   * @throws {MillraceError} E_REVISION_MIX when a fresh secret on the way there is not
+   * Uses the MAC key of a later revision without advancing, to verify a frame that claims it.
+   * @param freshSecret the secret that `mix` will get for a revision, if it has arrived
+   * @throws {MillraceError} E_REVISION_MIX if a fresh secret in between has not arrived
    */
   withMacKeyAt<T>(revision: bigint, freshSecret: FreshSecrets, use: (key: Uint8Array) => T): T {
     this.#requireOpen();
@@ -144,7 +144,7 @@ export function wipeKeys(keys: RevisionKeys): void {
 
 const KEYS = ['table', 'chaff', 'mac', 'parity'] as const;
 
-/** Worker threads read keys in place, where memory can be shared: a copy in a message could not be wiped. */
+/** Worker threads read keys in shared memory where possible: a copy in a message could not be wiped. */
 function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint): RevisionKeys {
   const all = memory.take(KEYS.length * SEED_BYTES);
   const [table, chaff, mac, parity] = KEYS.map((label, i) => {
@@ -154,7 +154,7 @@ function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint):
   }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
   let wiped = false;
   const wipe = () => {
-    // The memory may be somebody else's by then.
+    // The memory may be in use again by then.
     if (wiped) return;
     wiped = true;
     memory.give(all);

@@ -141,7 +141,7 @@ describe('the process’s own', () => {
     const result = run('env');
     expect(result).toMatchObject({ usable: true, wiped: true });
     expect(result.said).toEqual([
-      ['info', { locked: expect.any(Number), unseen: true }, 'secrets lie in locked memory'],
+      ['info', { locked: expect.any(Number), unseen: true }, 'secrets are in locked memory'],
     ]);
   });
 

@@ -6,13 +6,13 @@ import { cannotRun, type WasmKernels, type WasmModule, wasm } from '../engines/w
 
 export type BrowserEngineName = Exclude<EngineName, 'native'>;
 
-/** An engine's kernels, compiled, which a worker can be given; the reference has none. */
+/** Compiled kernels of an engine, which can be sent to a worker. The reference engine has none. */
 export interface EngineParts {
   readonly name: BrowserEngineName;
   readonly kernels?: WasmKernels<WasmModule>;
 }
 
-/** Literal addresses, which bundlers find and take along. */
+/** Literal addresses, so that bundlers find and include the files. */
 const addresses: Readonly<Record<WasmEngineName, WasmKernels<() => URL>>> = {
   'wasm-simd': {
     hash: () => new URL('../../wasm/keccak-simd.wasm', import.meta.url),
@@ -60,7 +60,7 @@ async function compile(address: URL): Promise<WasmModule> {
   return wasm.compile(new Uint8Array(await answer.arrayBuffer()));
 }
 
-/** An engine of its own: kernels keep their state in their memory. */
+/** A new engine for each caller: kernels keep state in their memory. */
 export async function engineFrom({ name, kernels }: EngineParts): Promise<HashEngine> {
   if (name === 'ts' || kernels === undefined) return createTsEngine();
   const [hash, code] = await Promise.all([wasm.instantiate(kernels.hash, {}), wasm.instantiate(kernels.code, {})]);

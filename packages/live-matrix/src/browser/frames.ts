@@ -13,9 +13,9 @@ import { defaultThreads, startWebThread, webTurn } from './thread.ts';
 export interface BrowserReceiverOptions extends ReceiverSession {
   /** Which engine hashes; `auto` takes the fastest that runs here. `gpu`: as in Node. */
   readonly engine?: BrowserEngineName | 'auto' | 'gpu';
-  /** Which card; looked at with engine `gpu` only. */
+  /** Which card. Used with engine `gpu` only. */
   readonly gpu?: GpuOptions;
-  /** Learns, in one line, that something else than was asked for does the work; the browser's console when left out. */
+  /** Called with one line when another engine than the requested one is used. Default: the browser's console. */
   readonly note?: (line: string) => void;
   /**
    * Web workers to work in; 0 works in the calling thread, in pieces of some milliseconds. Default: none at order 16 and

@@ -5,14 +5,14 @@ import type { EngineParts } from './engine.ts';
 import { type WebWorker, web } from './web.ts';
 
 /**
- * Threads to work in when nobody says: one for each core where pages may share memory with workers, else none.
- * What a worker puts into memory that is not shared is lost.
+ * Default number of threads: one for each core if the page may share memory with workers, otherwise none. Without
+ * shared memory the results of a worker would be lost.
  */
 export function defaultThreads(): number {
   return web.crossOriginIsolated === true && web.Worker !== undefined ? (web.navigator?.hardwareConcurrency ?? 1) : 0;
 }
 
-/** A web worker with an engine of its own. @throws {MillraceError} E_ENGINE where pages and workers share no memory */
+/** A web worker with its own engine. @throws {MillraceError} E_ENGINE if page and workers cannot share memory */
 export function startWebThread(parts: EngineParts): Thread {
   if (web.crossOriginIsolated !== true || web.Worker === undefined) {
     throw new MillraceError('E_ENGINE', 'threads need a page that is cross-origin isolated (COOP and COEP headers)');
@@ -29,7 +29,7 @@ export function startWebThread(parts: EngineParts): Thread {
   };
 }
 
-/** The event loop has turned; timers would wait for milliseconds. */
+/** Resolves after one turn of the event loop. Timers would wait for milliseconds. */
 export function webTurn(): Promise<unknown> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

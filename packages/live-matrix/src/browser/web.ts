@@ -1,6 +1,6 @@
 /*
- * The part of a browser's API that is used here (HTML standard: workers, cross-origin isolation), so that its library is
- * not needed to compile.
+ * The part of the browser's API that is used here (HTML standard: workers, cross-origin isolation), so that the DOM
+ * library is not needed to compile.
  */
 
 export interface WebWorker {

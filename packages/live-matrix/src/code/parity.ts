@@ -3,7 +3,7 @@ import { COLUMN_WORDS, generatorColumns } from './generator.ts';
 import { type Block, totalParityBytes } from './layout.ts';
 
 /**
- * Adds (XOR) to `sum` the columns of every bit that is set in `value`, the `place`-th segment of its block.
+ * Adds (XOR) to `sum` the columns of every bit that is set in `value`, the symbol at `place` in its block.
  * @param sum at least `words` words, from `at`
  */
 export function addColumns(
@@ -26,7 +26,7 @@ export function addColumns(
 
 /**
  * Parity of every block, one after the other.
- * @param values one segment's value for each hint of the frame; 0 for chaff
+ * @param values one symbol for each hint of the frame; 0 for chaff
  */
 export function parityOf(values: Uint32Array, symbolBits: number, blocks: readonly Block[]): Bytes {
   const out = new Uint8Array(totalParityBytes(blocks));

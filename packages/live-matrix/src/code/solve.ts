@@ -8,7 +8,7 @@ export interface Candidates {
   readonly values: Uint32Array;
 }
 
-/** Dependencies among unknowns that are tried out; more of them are refused. */
+/** Most dependencies among unknowns that are tried out. A block with more is refused. */
 const MAX_NULLS = 8;
 
 /**

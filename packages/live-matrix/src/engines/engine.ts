@@ -10,7 +10,7 @@ export type EngineName = (typeof engineNames)[number];
 /** `auto` takes the first of `engineNames` that runs here. */
 export type EngineSetting = EngineName | 'auto';
 
-/** What is constant within one revision: H(g,t,k) is a function of g alone under it. */
+/** The constant inputs within one revision: H(g,t,k) then depends on g alone. */
 export interface HashKey {
   readonly suite: SuiteName;
   /** t, an unsigned 64-bit number. */
@@ -20,13 +20,13 @@ export interface HashKey {
 }
 
 /**
- * The work that is worth a kernel: H for many g, tables, parity and solving. Every engine gives the same results
- * (vectors/live-matrix/); none keeps a key after a call. Arrays may lie in shared memory; calls are synchronous and
- * belong into worker threads where they are long.
+ * The expensive operations: H for many g, tables, parity and solving. Every engine gives the same results
+ * (vectors/live-matrix/). No engine keeps a key after a call. Arrays may be in shared memory. Calls are synchronous:
+ * make long ones in worker threads.
  */
 export interface HashEngine {
   readonly name: EngineName;
-  /** What runs in detail, for the log: instruction set, hashes side by side. */
+  /** Details for the log: instruction set, number of hashes in parallel. */
   readonly detail: string;
   readonly later?: LaterCalls;
   /**
@@ -45,8 +45,8 @@ export interface HashEngine {
   /** Sorts one part, after all values are in. */
   index(build: TableBuild, part: number): void;
   /**
-   * Wipes a table that is not needed soon. The native engine gives its pages back to the system, of which JavaScript
-   * knows nothing; they come back, zero, when the table is filled again.
+   * Wipes a table that is not needed soon. The native engine returns its pages to the system, invisible to JavaScript.
+   * They are zero when the table is filled again.
    */
   discard(table: HintTable): void;
   /** Values with the dense code of each hint; where `skip` is 1 (chaff) the only one is 0. */
@@ -57,7 +57,7 @@ export interface HashEngine {
   solve(candidates: Candidates, order: Order, blocks: readonly Block[], parity: Uint8Array, out: Uint32Array): boolean;
 }
 
-/** The long calls of an engine that has threads of its own, which need no worker: each works elsewhere until it is done. */
+/** The long calls of an engine with its own threads. They are asynchronous and need no worker. */
 export interface LaterCalls {
   partition(key: HashKey, build: TableBuild, first: number, count: number): Promise<void>;
   index(build: TableBuild, first: number, count: number): Promise<void>;
@@ -72,5 +72,5 @@ export interface LaterCalls {
   ): Promise<boolean>;
 }
 
-/** What an engine that only hashes takes from the reference. */
+/** The part that an engine implements itself when it takes tables and code from the reference. */
 export type HashOnly = Pick<HashEngine, 'name' | 'detail' | 'hashBatch' | 'hashRange'>;

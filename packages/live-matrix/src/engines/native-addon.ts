@@ -25,8 +25,8 @@ type SolveArguments = [
 ];
 
 /**
- * Functions of native/addon.c; `kernel` is a place in the list of `kernelNames`. What ends in Later does the same in
- * one of libuv's threads.
+ * Functions of native/addon.c. `kernel` is an index into `kernelNames`. Functions that end in Later do the same in one
+ * of libuv's threads.
  */
 export interface Addon {
   kernelNames(): readonly (readonly [name: string, detail: string])[];
@@ -46,7 +46,7 @@ export interface Addon {
   indexLater(...all: BuildArguments<[first: number, count: number]>): Promise<boolean>;
   wipe(...table: TableArguments<[]>): boolean;
   wipeLater(...table: TableArguments<[]>): Promise<boolean>;
-  /** Wipes, and gives the memory back to the system where that is possible (Linux). */
+  /** Wipes the table and returns its memory to the system where possible (Linux). */
   discard(...table: TableArguments<[]>): boolean;
   lookUp(...all: LookUpArguments): number;
   lookUpLater(...all: LookUpArguments): Promise<number>;
@@ -54,8 +54,8 @@ export interface Addon {
   solve(...all: SolveArguments): boolean;
   solveLater(...all: SolveArguments): Promise<boolean>;
   estimateClock(): number;
-  /** Keeps the whole pages within in memory and out of core dumps: where they begin, and their bytes; undefined when refused. */
+  /** Locks the whole pages within `bytes` and excludes them from core dumps. Returns their range; undefined if refused. */
   lockPages(bytes: Uint8Array): readonly [first: number, length: number] | undefined;
-  /** No core dumps, and no look into this process by others of the same user. */
+  /** Disables core dumps, and access to this process's memory by other processes of the same user. */
   forbidLooking(): boolean;
 }

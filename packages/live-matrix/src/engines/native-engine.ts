@@ -28,7 +28,7 @@ export function estimateClock(): number | undefined {
 export function createNativeEngine(instructionSet?: string): HashEngine {
   const { addon, faults } = ownAddon();
   if (addon === undefined) {
-    throw new MillraceError('E_ENGINE', ['the native engine is not built here', ...faults].join('; '));
+    throw new MillraceError('E_ENGINE', ['the native engine is not built', ...faults].join('; '));
   }
   const names = addon.kernelNames();
   const kernel = names.findIndex(([name]) => name !== '' && (instructionSet === undefined || name === instructionSet));
@@ -49,7 +49,7 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     }
   }
 
-  /** Room for the candidates of so many hints: two on average, and seven standard deviations. Too little is told. */
+  /** Space for the candidates of `hints` hints: two on average plus seven standard deviations. The addon reports overflow. */
   const roomFor = (hints: number) => new Uint32Array(2 * hints + Math.ceil(7 * Math.sqrt(hints)) + 16);
   const later: LaterCalls = {
     async partition(key, build, first, count) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import type { Addon } from './native-addon.ts';
 
-/** The addon that loads here, and why others that are there do not: one line each. */
+/** The addon that was loaded, and one line for each other one that could not be loaded. */
 export interface LoadedAddon {
   readonly addon?: Addon;
   /** Where it came from, as a path within the package. */
@@ -38,12 +38,12 @@ export function loadAddon(native: URL): LoadedAddon {
 function requireWhole(file: string): void {
   const wanted = readFileSync(`${file}.sha256`, 'utf8').trim();
   const found = createHash('sha256').update(readFileSync(file)).digest('hex');
-  if (found !== wanted) throw new Error('it is damaged: its SHA-256 is not the one beside it');
+  if (found !== wanted) throw new Error('it is damaged: its SHA-256 differs from the one in the file beside it');
 }
 
 let loaded: LoadedAddon | undefined;
 
-/** The package's own addon. What is there and does not load is said once, as a warning of the process. */
+/** The package's own addon. A file that cannot be loaded is reported once, as a warning of the process. */
 export function ownAddon(): LoadedAddon {
   if (loaded !== undefined) return loaded;
   loaded = loadAddon(new URL('../../native/', import.meta.url));

@@ -54,7 +54,7 @@ export function createTsEngine(): HashEngine {
 
 /** Completes an engine that hashes with the reference's tables and code. */
 export function withReference(engine: HashOnly): HashEngine {
-  // Made anew for each of a table's 256 parts, they would be 70 MB of garbage in every thread.
+  // Shared by all parts: new arrays for each of a table's 256 parts would be 70 MB of garbage in every thread.
   const room = indexRoom(24);
   return {
     ...engine,

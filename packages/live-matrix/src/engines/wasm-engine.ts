@@ -26,7 +26,7 @@ const details = {
   wasm: 'WebAssembly without SIMD',
 } as const;
 
-/** @throws {TypeError} when the kernels are not what they should be */
+/** @throws {TypeError} if the kernels lack an export */
 export function wasmEngineOf(name: WasmEngineName, kernels: WasmKernels<WasmInstance>): HashEngine {
   const kernel = callsOf(kernels.hash, ['hashBatch', 'hashSuperblock', 'wipe']);
   const bytes = kernel.memory;

@@ -6,7 +6,7 @@ import { suites } from '../suites.ts';
 /** Bytes of a frame before the hints, and of its MAC. */
 export const HEADER_BYTES = 38;
 export const MAC_BYTES = 16;
-/** Most hints of one frame, chaff included. */
+/** Maximum number of hints in one frame, chaff included. */
 export const MAX_HINTS = 65_535;
 
 const MAGIC = 0x4d46; // 'MF'
@@ -64,17 +64,17 @@ export function writeHeader(out: Bytes, matrix: Matrix, header: FrameHeader): vo
 export function readHeader(frame: Uint8Array, matrix: Matrix): FrameHeader & { readonly shape: FrameShape } {
   if (frame.length < HEADER_BYTES + MAC_BYTES) throw malformed('it is too short');
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  if (view.getUint16(0) !== MAGIC) throw malformed('it does not start as one');
-  if (view.getUint8(2) !== VERSION) throw malformed('its version is not known');
-  if (view.getUint8(3) !== suites[matrix.suite].id) throw malformed('it is of another suite');
-  if (view.getUint8(4) !== matrix.order) throw malformed('it is of another order');
+  if (view.getUint16(0) !== MAGIC) throw malformed('it does not start with the magic bytes');
+  if (view.getUint8(2) !== VERSION) throw malformed('its version is unknown');
+  if (view.getUint8(3) !== suites[matrix.suite].id) throw malformed('it has another suite');
+  if (view.getUint8(4) !== matrix.order) throw malformed('it has another order');
   if (view.getUint8(5) !== modeByte(matrix)) throw malformed('it has hints of another kind');
   const hints = view.getUint16(34);
   const blockHints = view.getUint16(36);
   if (hints === 0) throw malformed('it has no hints');
-  if (!isIntegerIn(blockHints, 1, MAX_BLOCK_HINTS)) throw malformed('its blocks have no allowed size');
+  if (!isIntegerIn(blockHints, 1, MAX_BLOCK_HINTS)) throw malformed('its block size is not allowed');
   const shape = frameShape(matrix, hints, blockHints);
-  if (frame.length !== shape.frameBytes) throw malformed('its size is not that of its header');
+  if (frame.length !== shape.frameBytes) throw malformed('its size does not match its header');
   return {
     session: frame.subarray(6, 6 + SESSION_ID_BYTES),
     revision: view.getBigUint64(22),
@@ -90,11 +90,11 @@ function modeByte(matrix: Matrix): number {
 }
 
 function malformed(why: string): MillraceError {
-  return new MillraceError('E_FRAME_FORMAT', `this is no frame of the session: ${why}`);
+  return new MillraceError('E_FRAME_FORMAT', `not a frame of this session: ${why}`);
 }
 
 /**
- * The revision that a frame claims, unauthenticated: for a receiver that prepares the table when it is first named.
+ * The revision that a frame claims, not authenticated. A receiver uses it to prepare a table early.
  * @throws {MillraceError} E_FRAME_FORMAT
  */
 export function claimedRevision(frame: Uint8Array): bigint {

@@ -1,7 +1,7 @@
 import { type Bytes, copyBytes, equalBytes } from '@millrace/base/core';
 import { MAC_BYTES } from './header.ts';
 
-/** HMAC-SHA256 (RFC 2104), 32 bytes: of the platform, which is quicker than ours would be. */
+/** HMAC-SHA256 (RFC 2104), 32 bytes, as the platform provides it: faster than our own. */
 export type Hmac = (key: Uint8Array, bytes: Uint8Array) => Uint8Array;
 
 /** HMAC over everything before it, cut to 16 bytes. */

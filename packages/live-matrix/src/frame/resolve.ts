@@ -38,14 +38,14 @@ export async function resolveFrame(
   const chaff = matrix.hints === 'sparse' ? ((masked[0] ?? 0) << 8) | (masked[1] ?? 0) : 0;
   const dataHints = header.hints - chaff;
   if (dataHints < 1 || dataHints * matrix.symbolBytes > MAX_CELL_BYTES) {
-    throw new MillraceError('E_FRAME_FORMAT', 'a frame names an impossible number of chaff hints');
+    throw new MillraceError('E_FRAME_FORMAT', 'a frame declares an impossible number of chaff hints');
   }
   const isChaff = chaffPlaces(engine, parityKey, header.frame, header.hints, chaff);
   const candidates = await findCandidates(engine, long, matrix, tableKey, frame, header, isChaff);
 
   const values = new Uint32Array(header.hints);
   if (!(await long.solve(candidates, matrix.order, shape.blocks, parity, values))) {
-    throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} have not exactly one solution`, {
+    throw new MillraceError('E_FRAME_UNSOLVED', `the hints of frame ${header.frame} do not have exactly one solution`, {
       data: { frame: header.frame, revision: header.revision },
     });
   }
@@ -65,12 +65,12 @@ async function findCandidates(
   isChaff: Uint8Array,
 ): Promise<Candidates> {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
-  // Chaff stands for a segment of 0 in the code, and nothing is to be told apart.
+  // Chaff counts as symbol 0 in the code and has no candidates.
   const found = await long.lookUp(codes, isChaff);
   return matrix.hints === 'sparse' ? hashAgain(engine, tableKey, matrix.hintBytes, codes, found) : found;
 }
 
-/** The table compares the dense part of a sparse code only: where that leaves a choice, the whole code decides. */
+/** The table compares only the dense part of a sparse code. If several candidates remain, the full code decides. */
 function hashAgain(
   engine: HashEngine,
   key: HashKey,

@@ -10,20 +10,20 @@ const softwareDrivers = [
 ] as const;
 
 /**
- * WebGPU in Node, by the optional package `webgpu`; otherwise why there is none.
- * @param software a Vulkan driver that computes on the processor may be taken, if no other is installed
+ * WebGPU in Node, from the optional package `webgpu`; otherwise the reason why there is none.
+ * @param software allow a Vulkan driver that computes on the processor, if no other is installed
  */
 export async function openBinding(software: boolean): Promise<Gpu | string> {
   if (!hasDriver()) {
     const driver = softwareDrivers.find((file) => existsSync(file));
-    // Dawn would write its own complaint to standard error, which nothing of it can silence: it is not asked.
+    // Do not ask Dawn: it would write to standard error, which cannot be silenced.
     if (!software || driver === undefined) return 'WebGPU has no adapter here: no Vulkan driver is installed';
     // Read by the Vulkan loader when the first adapter is asked for; the second is its older name.
     process.env.VK_DRIVER_FILES = driver;
     process.env.VK_ICD_FILENAMES = driver;
   }
   try {
-    // By a name that the compiler does not follow: the package may be missing.
+    // A variable name, so that the compiler does not resolve it: the package may be missing.
     const name: string = 'webgpu';
     const { create } = (await import(name)) as { create(options: readonly string[]): Gpu };
     return create([]);

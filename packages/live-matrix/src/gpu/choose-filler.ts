@@ -2,7 +2,7 @@ import type { TableFiller } from '../table/builder.ts';
 import { createGpuEngine, type GpuOptions } from './gpu-engine.ts';
 import { gpuFiller } from './gpu-table.ts';
 
-/** The card that a receiver's tables are to be computed on; undefined, and a line that says why, where there is none. */
+/** The graphics card for a receiver's tables; undefined if there is none, after `note` got the reason. */
 export async function findFiller(
   options: GpuOptions | undefined,
   instead: string,

@@ -11,26 +11,26 @@ export interface GpuEngine {
   readonly name: 'gpu';
   /** Maker and kind of the card, for the log. */
   readonly detail: string;
-  /** The adapter computes on the processor: right, but of no use beside the other engines. */
+  /** The adapter computes on the processor: correct, but slower than the other engines. */
   readonly software: boolean;
   /** As `HashEngine.hashBatch`. Rejects with a RangeError for wrong sizes, an Error when the card is lost or closed. */
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): Promise<void>;
   /** As `HashEngine.hashRange`. */
   hashRange(key: HashKey, first: number, out: Uint32Array, high?: number): Promise<void>;
-  /** Waits for what is under way and gives the card back. */
+  /** Waits for pending calls and releases the card. */
   close(): Promise<void>;
 }
 
 export interface GpuOptions {
-  /** Takes an adapter that computes on the processor too, to check the engine where there is no card. */
+  /** Also accept an adapter that computes on the processor, to test the engine without a card. */
   readonly software?: boolean;
-  /** What to ask for adapters; otherwise the browser's, or Node's optional binding. */
+  /** Source of adapters. Default: the browser, or Node's optional binding. */
   readonly gpu?: Gpu;
-  /** Learns why there is no engine. */
+  /** Called with the reason why there is no engine. */
   readonly note?: (reason: string) => void;
 }
 
-/** The engine, once it has computed known hashes rightly; undefined where there is no card, or it does not work. */
+/** The engine, after it computed known hashes correctly; undefined if there is no card or it does not work. */
 export async function createGpuEngine(options: GpuOptions = {}): Promise<GpuEngine | undefined> {
   const { software = false, note = () => undefined } = options;
   try {
@@ -54,7 +54,7 @@ export async function createGpuEngine(options: GpuOptions = {}): Promise<GpuEngi
   return undefined;
 }
 
-/** An adapter and what gave it, or why there is none. A card goes before software. */
+/** An adapter and its source, or the reason why there is none. Prefers a card to software. */
 async function findAdapter(
   given: Gpu | undefined,
   software: boolean,
@@ -68,8 +68,8 @@ async function findAdapter(
 }
 
 /**
- * Node's binding computes in memory that is freed once nothing refers to what `create` gave, even while its devices
- * work: so it is kept here until the engine is closed. It does not keep the process alive.
+ * Keep a reference until the engine is closed: Node's binding frees its memory when nothing refers to the result of
+ * `create`, even while its devices work. The reference does not keep the process alive.
  */
 const open = new Set<Gpu>();
 
@@ -136,7 +136,7 @@ function* rangePieces(first: number, out: Uint32Array): Iterable<Piece> {
   }
 }
 
-/** Drivers have faults: an engine that computes wrong hashes must not be used. */
+/** Checks the engine: a faulty driver may compute wrong hashes. */
 async function isRight(engine: GpuEngine): Promise<boolean> {
   const key: HashKey = { suite: 'keccak256', revision: 0x0123_4567_89ab_cdefn, key: new Uint8Array(32).fill(0xa5) };
   const values = Uint32Array.from({ length: 65 }, (_, i) => Math.imul(i, 0x9e37_79b1));

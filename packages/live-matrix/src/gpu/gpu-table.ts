@@ -24,7 +24,7 @@ export async function fillTableOnGpu(
   for (let part = 0; part < tableParts(build.table.order); part++) index(build, part);
 }
 
-/** A receiver's tables by a card: hashed there, sorted by the receiver's own threads. Closing it closes the engine. */
+/** Tables hashed by a card and sorted by the receiver's own threads. Closing the filler closes the engine. */
 export function gpuFiller(engine: GpuEngine): TableFiller {
   return {
     name: 'gpu',
@@ -33,7 +33,7 @@ export function gpuFiller(engine: GpuEngine): TableFiller {
   };
 }
 
-/** The card computes a piece while the calling thread deals the one before into the table's parts. */
+/** The card computes one piece while the calling thread distributes the previous one to the table's parts. */
 async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild, signal?: AbortSignal): Promise<void> {
   const size = 2 ** build.table.order;
   const step = Math.min(AHEAD, size);
@@ -60,7 +60,7 @@ async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild
       for (let done = 0; done < step; done += SUPERBLOCK) {
         signal?.throwIfAborted();
         partition(take, key, build, first + done, SUPERBLOCK);
-        await new Promise((resolve) => setTimeout(resolve)); // other work of this thread goes on
+        await new Promise((resolve) => setTimeout(resolve)); // let other work of this thread run
       }
     }
   } finally {

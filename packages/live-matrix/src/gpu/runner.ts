@@ -12,7 +12,7 @@ import {
 } from './shader.ts';
 import { bufferUsage, type Device, type GpuBuffer, MAP_READ, type Pipeline } from './webgpu.ts';
 
-/** Most hashes of one dispatch: some milliseconds on a card, so that no driver takes it for a hang. */
+/** Maximum hashes per dispatch: a few milliseconds on a card, so that no driver reports a hang. */
 export const MAX_DISPATCH = 2 ** 18;
 
 /** What one dispatch computes, and where its words go. */
@@ -24,7 +24,7 @@ export interface Piece {
   readonly out: Uint32Array;
 }
 
-/** One key, many pieces: two are under way at a time, so that the card computes while results are read. */
+/** Runs many pieces under one key, two at a time, so that the card computes while results are read. */
 export class DispatchRunner {
   readonly #device: Device;
   readonly #range: Pipeline;
@@ -45,7 +45,7 @@ export class DispatchRunner {
     return new DispatchRunner(device, await pipeline('hashRange'), await pipeline('hashBatch'));
   }
 
-  /** One call at a time. The card's buffers are cleared before it returns, also where it fails. */
+  /** One call at a time. Clears the card's buffers before it returns or throws. */
   async run(key: HashKey, high: number, pieces: Iterable<Piece>): Promise<void> {
     const block = new Int32Array(50);
     const parameters = new Uint32Array(PARAMETER_WORDS);
@@ -89,7 +89,7 @@ export class DispatchRunner {
     parameters[FIRST_AT] = first;
     parameters[COUNT_AT] = count;
     queue.writeBuffer(slot.parameters, 0, parameters);
-    // A copy: the caller's array may lie in shared memory, which WebGPU does not take.
+    // Copy: the caller's array may be in shared memory, which WebGPU does not accept.
     if (values !== undefined) queue.writeBuffer(slot.values, 0, new Uint32Array(values));
     const encoder = this.#device.createCommandEncoder();
     const pass = encoder.beginComputePass();
@@ -105,7 +105,7 @@ export class DispatchRunner {
     slot.read.unmap();
   }
 
-  /** Key and codes do not stay on the card; what its driver copied on the way is out of reach. */
+  /** Removes key and codes from the card. Copies that the driver made cannot be reached. */
   async #wipe(): Promise<void> {
     const encoder = this.#device.createCommandEncoder();
     for (const { buffers } of this.#slots) for (const buffer of buffers) encoder.clearBuffer(buffer);

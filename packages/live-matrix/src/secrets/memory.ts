@@ -1,13 +1,13 @@
 import { sharedMemory } from '../shared.ts';
 
 /**
- * Where secrets lie while they are used. What `take` gives may lie in memory that threads share, so that no message to a
- * thread copies a secret: whoever needs bytes over a buffer of their own makes a copy, and wipes it.
+ * Memory for secrets in use. `take` may return memory that threads share, so that no message to a thread copies a
+ * secret. A caller that needs a buffer of its own makes a copy and wipes it.
  */
 export interface SecretMemory {
-  /** So many bytes, all 0. */
+  /** Returns `length` zero bytes. */
   take(length: number): Uint8Array;
-  /** Wipes what `take` gave; a second time does no more than that. Nobody may use it any longer. */
+  /** Wipes and returns memory from `take`. It must not be used afterwards. A second call has no further effect. */
   give(secret: Uint8Array): void;
 }
 
@@ -19,7 +19,7 @@ export function hold(memory: SecretMemory, secret: Uint8Array): Uint8Array {
   return held;
 }
 
-/** Where nothing can be locked: each secret in an array of its own. */
+/** Ordinary memory, without locking: one array for each secret. */
 export const ordinaryMemory: SecretMemory = {
   take: (length) => new Uint8Array(sharedMemory(length)),
   give: (secret) => void secret.fill(0),
@@ -27,12 +27,12 @@ export const ordinaryMemory: SecretMemory = {
 
 const LEAST = 64;
 
-/** The locked pages within so many bytes of new memory, all 0; undefined when the system locks none. */
+/** Allocates `bytes` bytes and returns the locked pages within them, all zero; undefined if the system locks none. */
 export type LockArena = (bytes: number) => Uint8Array | undefined;
 
 /**
- * Slots of powers of two, from 64 bytes on, in arenas of locked pages that are kept for good. When the system gives no
- * more, or `most` bytes are locked, the rest lies in ordinary memory; `onRefused` is told, once.
+ * Slots of powers of two, from 64 bytes, in arenas of locked pages that are never freed. If the system locks no more, or
+ * `most` bytes are locked, further secrets use ordinary memory, and `onRefused` is called once.
  */
 export class SecretPool implements SecretMemory {
   readonly #lock: LockArena;
@@ -53,7 +53,7 @@ export class SecretPool implements SecretMemory {
     this.#onRefused = options.onRefused;
   }
 
-  /** Bytes that are locked. */
+  /** Number of locked bytes. */
   get locked(): number {
     return this.#locked;
   }
@@ -85,7 +85,7 @@ export class SecretPool implements SecretMemory {
   }
 
   #grow(size: number): boolean {
-    // What was refused once is asked for no more: the limit is the process's.
+    // Do not ask again after a refusal: the limit applies to the whole process.
     if (this.#refused) return false;
     for (const bytes of this.#sizes) {
       if (bytes < size || this.#locked + bytes > this.#most) continue;

@@ -11,7 +11,7 @@ const MOST = 4 * 1024 * 1024;
 export interface SecretState {
   /** Bytes of locked memory that this process has for secrets. */
   readonly locked: number;
-  /** Why secrets (or some of them) lie in ordinary memory. */
+  /** Why some or all secrets are in ordinary memory. */
   readonly fault: MillraceError | undefined;
 }
 
@@ -19,8 +19,8 @@ let fault: MillraceError | undefined;
 let pool: SecretPool | undefined;
 
 /**
- * The process's memory for secrets: locked, so that it is never written to a swap, and left out of core dumps. What does not
- * fit, or cannot be locked, lies in ordinary memory.
+ * The process's memory for secrets: locked, so that it is never swapped, and excluded from core dumps. Secrets that do
+ * not fit, or cannot be locked, use ordinary memory.
  */
 export function secretMemory(): SecretPool {
   pool ??= new SecretPool({
@@ -28,13 +28,13 @@ export function secretMemory(): SecretPool {
     sizes: SIZES,
     most: MOST,
     onRefused: () => {
-      fault ??= new MillraceError('E_MEMORY_LOCK', 'secrets lie in ordinary memory: the system locks no more of it');
+      fault ??= new MillraceError('E_MEMORY_LOCK', 'secrets are in ordinary memory: the system locks no more memory');
     },
   });
   return pool;
 }
 
-/** Takes locked memory, if there is none yet, to tell whether there is any. */
+/** Locks memory if none is locked yet, and reports the result. */
 export function secretState(): SecretState {
   const memory = secretMemory();
   memory.give(memory.take(1));
@@ -44,7 +44,7 @@ export function secretState(): SecretState {
 function lockArena(bytes: number): Uint8Array | undefined {
   const { addon } = ownAddon();
   if (addon === undefined) {
-    fault ??= new MillraceError('E_MEMORY_LOCK', 'secrets lie in ordinary memory: the native engine is not here');
+    fault ??= new MillraceError('E_MEMORY_LOCK', 'secrets are in ordinary memory: the native engine is not available');
     return undefined;
   }
   const all = new Uint8Array(sharedMemory(bytes));
@@ -53,19 +53,19 @@ function lockArena(bytes: number): Uint8Array | undefined {
 }
 
 /**
- * No core dumps of this process, and no other process of the same user looks into its memory (Linux). MILLRACE_DUMPABLE
- * leaves it as it is, for a debugger.
- * @returns whether it is so now
+ * Disables core dumps of this process and access to its memory by other processes of the same user (Linux). Setting
+ * MILLRACE_DUMPABLE skips this, for a debugger.
+ * @returns whether the process is protected
  */
 export function forbidLooking(): boolean {
   if (process.env.MILLRACE_DUMPABLE) return false;
   return ownAddon().addon?.forbidLooking() ?? false;
 }
 
-/** Closes the process to lookers, takes locked memory, and says in one line what came of it. Once, when a process with keys starts. */
+/** Protects the process's memory, locks memory for secrets and logs the result. Call once when a process with keys starts. */
 export function guardSecrets(logger: Pick<Logger, 'info' | 'warn'>): void {
   const unseen = forbidLooking();
   const { locked, fault } = secretState();
-  if (fault === undefined) logger.info({ locked, unseen }, 'secrets lie in locked memory');
+  if (fault === undefined) logger.info({ locked, unseen }, 'secrets are in locked memory');
   else logger.warn({ code: fault.code, locked, unseen }, fault.message);
 }

@@ -25,7 +25,7 @@ export async function createAead(key: Bytes): Promise<Aead> {
       try {
         return new Uint8Array(await crypto.subtle.decrypt(parameters(number), imported, sealed as Bytes));
       } catch (cause) {
-        throw new MillraceError('E_SEAL', 'a part of the stream does not open', { cause });
+        throw new MillraceError('E_SEAL', 'a part of the stream cannot be decrypted', { cause });
       }
     },
   };

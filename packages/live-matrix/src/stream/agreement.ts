@@ -25,7 +25,7 @@ export async function freshPoint(): Promise<FreshPoint> {
         const theirs = await crypto.subtle.importKey('raw', new Uint8Array(peer), curve, false, []);
         return new Uint8Array(await crypto.subtle.deriveBits({ name: 'ECDH', public: theirs }, privateKey, 256));
       } catch (cause) {
-        throw new MillraceError('E_FRAME_FORMAT', 'the other end sent no point on P-256', { cause });
+        throw new MillraceError('E_FRAME_FORMAT', 'the other end did not send a point on P-256', { cause });
       }
     },
   };

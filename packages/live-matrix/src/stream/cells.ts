@@ -2,10 +2,10 @@ import { type Bytes, MillraceError, wipe } from '@millrace/base/core';
 import { isIntegerIn, MAX_CELL_BYTES } from '../parameters.ts';
 import { TAG_BYTES } from './aead.ts';
 
-/** A cell fits both orders: 2 and 3 bytes a segment. */
+/** A cell fits both orders: symbols of 2 and 3 bytes. */
 const STEP = 6;
 const MIN_CELL_BYTES = 48;
-/** A cell that is not full has the least of these lengths, doubled as often as needed. */
+/** Padded length of a cell that is not full; doubled until the data fits. */
 const MIN_PADDED = 256;
 /** Kind and length in front of the data. */
 const HEAD_BYTES = 5;
@@ -31,7 +31,7 @@ export function cellCapacity(cellBytes: number): number {
   return cellBytes - TAG_BYTES - HEAD_BYTES;
 }
 
-/** Plain cell of data; sealed it has `cellBytes` bytes, or less when there is little in it. */
+/** Plain cell of data. The sealed cell has at most `cellBytes` bytes. */
 export function layData(cellBytes: number, data: Uint8Array): Bytes {
   const plain = new Uint8Array(plainBytes(cellBytes, data.length));
   plain[0] = DATA;
@@ -67,7 +67,7 @@ export function readCell(plain: Uint8Array): CellContent {
   }
 }
 
-/** Lengths come in few sizes, so that a cell tells little of what is in it. */
+/** Pads to one of a few sizes, so that the length of a cell reveals little. */
 function plainBytes(cellBytes: number, length: number): number {
   let padded = MIN_PADDED;
   while (padded < length + HEAD_BYTES + TAG_BYTES) padded *= 2;
@@ -75,5 +75,5 @@ function plainBytes(cellBytes: number, length: number): number {
 }
 
 function malformed(): MillraceError {
-  return new MillraceError('E_FRAME_FORMAT', 'a cell of the stream is not of the agreed form');
+  return new MillraceError('E_FRAME_FORMAT', 'a cell of the stream does not have the agreed format');
 }

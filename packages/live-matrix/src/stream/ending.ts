@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base/core';
 
-/** How a stream went, once its end is proven. */
+/** Summary of a stream whose end is proven. */
 export interface LiveSummary {
   /** Bytes of data. */
   readonly bytes: bigint;
@@ -11,7 +11,7 @@ export interface LiveSummary {
   readonly wireBytes: number;
 }
 
-/** How a live stream ends, for either end of it: what `closed` tells, and the caller's signal. */
+/** End of a live stream, for sender and receiver: the `closed` promise and the caller's signal. */
 export class Ending {
   readonly closed: Promise<LiveSummary>;
   readonly #signal: AbortSignal | undefined;
@@ -29,7 +29,7 @@ export class Ending {
     this.closed.catch(() => undefined);
   }
 
-  /** Heeds the signal, from now until `release`. */
+  /** Listens to the signal until `release`. */
   listen(): void {
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (this.#signal?.aborted) this.#onAbort();
@@ -51,5 +51,5 @@ export class Ending {
 }
 
 export function stoppedHere(cause: unknown): MillraceError {
-  return new MillraceError('E_STREAM_STOPPED', 'the stream was stopped here', { cause });
+  return new MillraceError('E_STREAM_STOPPED', 'the stream was stopped at this end', { cause });
 }

@@ -1,6 +1,6 @@
 import type { Receiver } from '../frame-receiver.ts';
 
-/** Secrets of fresh exchanges, as far as they have come. */
+/** Secrets of fresh exchanges that have arrived. */
 export interface FollowerMixes {
   /** True when `revision` needs no fresh secret, or its secret is here. */
   has(revision: bigint): boolean;
@@ -9,9 +9,9 @@ export interface FollowerMixes {
 }
 
 /**
- * Moves a receiver to the next revision. It holds the tables of two, and preparing a third erases the older: so the
- * next is begun when a genuine frame of the newest has come and none of the older is still being decoded. The channel
- * keeps the order, so that none of the older comes after.
+ * Advances a receiver to the next revision. A receiver holds two tables, and preparing a third erases the oldest. So the
+ * next table is begun after a genuine frame of the newest revision arrived and while no frame of the older one is being
+ * decoded. The channel keeps the order, so that no older frame follows.
  */
 export class Follower {
   readonly #receiver: Receiver;
@@ -47,12 +47,12 @@ export class Follower {
     return this.#began === undefined ? 0 : this.#now() - this.#began;
   }
 
-  /** A frame that claims this revision is going to be decoded. */
+  /** A frame that claims this revision will be decoded. */
   arrived(revision: bigint): void {
     this.#pending.set(revision, (this.#pending.get(revision) ?? 0) + 1);
   }
 
-  /** It has been; `genuine` when its MAC held. */
+  /** A frame was decoded; `genuine` if its MAC was valid. */
   settled(revision: bigint, genuine: boolean): void {
     const left = (this.#pending.get(revision) ?? 1) - 1;
     if (left === 0) this.#pending.delete(revision);
@@ -61,7 +61,7 @@ export class Follower {
     this.advance();
   }
 
-  /** Begins the next table if it is time; also called when the secret of a mix has come. */
+  /** Begins the next table if possible. Also called when the secret of a mix has arrived. */
   advance(): void {
     const { ready } = this.#receiver;
     if (this.#closed || this.#began !== undefined || this.#newest < ready || !this.#mixes.has(ready + 1n)) return;

@@ -5,9 +5,9 @@ import { decodeNote, encodeNote, type Note } from './notes.ts';
 
 const FRAME = 3;
 const NOTE = 4;
-/** How long the last words may take when the channel does not move: a busy computer needs some time for them. */
+/** Time limit for the last messages when the channel does not move. A busy computer needs some time. */
 const PARTING_MS = 5_000;
-/** The receiver's last word is worth more: without it the sender takes for lost what has arrived. */
+/** Longer for the receiver's last message: without it the sender reports data as lost that has arrived. */
 const DONE_MS = 60_000;
 
 export interface ChannelEvents {
@@ -15,9 +15,9 @@ export interface ChannelEvents {
   onNote(note: Note): Promise<void> | void;
 }
 
-/** One end of the channel: messages with their kind in front, notes sealed and in order. */
+/** One end of the channel: messages with a type byte; notes are sealed and in order. */
 export class FramedChannel {
-  /** Bytes of all messages that were sent, and that came. */
+  /** Bytes of all messages that were sent and received. */
   sent = 0;
   received = 0;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -25,17 +25,17 @@ export class FramedChannel {
   readonly #notes = new Serial();
   #out: { readonly aead: Aead; number: number } | undefined;
   #in: { readonly aead: Aead; number: number } | undefined;
-  /** Aborted when nothing comes any more. */
+  /** Aborted when no further message can arrive. */
   readonly #silent = new AbortController();
   #closed = false;
 
   constructor({ readable, writable }: LiveChannel) {
     this.#reader = readable.getReader();
     this.#writer = writable.getWriter();
-    this.#writer.closed.catch(() => undefined); // whoever writes learns it
+    this.#writer.closed.catch(() => undefined); // reported by the write that fails
   }
 
-  /** @param out key of what we send, @param back of what comes; both are wiped */
+  /** @param out key for sent notes, @param back key for received notes; both are wiped */
   async secure(out: Bytes, back: Bytes): Promise<void> {
     this.#out = { aead: await createAead(out), number: 0 };
     this.#in = { aead: await createAead(back), number: 0 };
@@ -48,13 +48,13 @@ export class FramedChannel {
     });
     if (value === undefined) throw cut();
     if (!(value instanceof Uint8Array)) {
-      throw new MillraceError('E_FRAME_FORMAT', 'the channel carries something else than bytes');
+      throw new MillraceError('E_FRAME_FORMAT', 'the channel delivered something other than bytes');
     }
     this.received += value.length;
     return value;
   }
 
-  /** Hands on what comes. Ends only with an error: the other end's last message is a note. */
+  /** Dispatches received messages. Ends only with an error: the other end's last message is a note. */
   async run(events: ChannelEvents): Promise<never> {
     for (;;) {
       const message = await this.next().catch((error: unknown) => {
@@ -65,7 +65,7 @@ export class FramedChannel {
       if (message[0] === FRAME) events.onFrame(body);
       else if (message[0] === NOTE && this.#in !== undefined) {
         await events.onNote(decodeNote(await this.#in.aead.open(this.#in.number++, body)));
-      } else throw new MillraceError('E_FRAME_FORMAT', 'a message of an unknown kind came');
+      } else throw new MillraceError('E_FRAME_FORMAT', 'a message of an unknown type was received');
     }
   }
 
@@ -80,7 +80,7 @@ export class FramedChannel {
   async post(message: Uint8Array): Promise<void> {
     this.sent += message.length;
     await this.#writer.write(message).catch(async (cause: unknown) => {
-      // Why the other end takes no more may still be on its way.
+      // The other end's reason may still be in transit.
       await pause(PARTING_MS, this.#silent.signal);
       throw cut(cause);
     });
@@ -101,7 +101,7 @@ export class FramedChannel {
     });
   }
 
-  /** Says the last words and closes; never fails, and does not wait for ever. */
+  /** Sends the last note and closes. Never throws, and waits for a limited time only. */
   async close(last?: Note): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -111,7 +111,7 @@ export class FramedChannel {
     })().catch(() => undefined);
     const late = new AbortController();
     await Promise.race([parting, pause(last?.kind === 'done' ? DONE_MS : PARTING_MS, late.signal)]);
-    // What still comes is read, so that the other end can go on to our last words.
+    // Keep reading, so that the other end can reach our last note.
     await Promise.race([this.#drain(), pause(PARTING_MS, late.signal)]);
     late.abort();
     void this.#writer.abort().catch(() => undefined); // no effect on what has been closed
@@ -122,7 +122,7 @@ export class FramedChannel {
     try {
       while (!(await this.#reader.read()).done);
     } catch {
-      // it has ended, one way or the other
+      // the channel has ended
     }
   }
 }
@@ -142,12 +142,12 @@ function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
 
 function cut(cause?: unknown): MillraceError {
   if (cause instanceof MillraceError) return cause;
-  return new MillraceError('E_STREAM_CUT', 'the connection ended before the stream did', {
+  return new MillraceError('E_STREAM_CUT', 'the connection was lost before the end of the stream', {
     ...(cause === undefined ? {} : { cause }),
   });
 }
 
-/** The frame's number, which nobody has vouched for yet; the frame has a whole header. */
+/** The frame's number, not authenticated. The frame must have a complete header. */
 export function claimedNumber(frame: Uint8Array): number {
   return new DataView(frame.buffer, frame.byteOffset, frame.byteLength).getUint32(30);
 }

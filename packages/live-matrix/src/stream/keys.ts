@@ -8,7 +8,7 @@ import { SEED_BYTES, SESSION_ID_BYTES } from '../parameters.ts';
 export const MIN_SECRET_BYTES = 32;
 export const OPENING_MAC_BYTES = 32;
 
-/** What one stream runs on. Each is used for one thing only. */
+/** Keys of one stream. Each has one use. */
 export interface LiveKeys {
   readonly sessionId: Bytes;
   /** First secret of the ratchet. */
@@ -20,7 +20,7 @@ export interface LiveKeys {
   readonly fromReceiver: Bytes;
 }
 
-/** MAC of an opening message: only who has the secret gets an answer, or a table computed. */
+/** MAC of an opening message, so that only a peer with the secret gets an answer or causes work. */
 export function openingMac(secret: Uint8Array, label: 'hello' | 'answer', message: Uint8Array): Bytes {
   const key = hkdf(sha256, secret, undefined, utf8(`millrace live stream 1 ${label}`), 32);
   const mac = copyBytes(hmac(sha256, key, message));
@@ -29,9 +29,9 @@ export function openingMac(secret: Uint8Array, label: 'hello' | 'answer', messag
 }
 
 /**
- * @param secret what both ends have had before
- * @param shared Diffie-Hellman secret of the opening, so that a secret that leaks later opens no stream of before
- * @param opening both opening messages as they were sent: two streams of one secret have nothing in common
+ * @param secret shared by both ends in advance
+ * @param shared Diffie-Hellman secret of the opening: forward secrecy if `secret` leaks later
+ * @param opening both opening messages as sent: two streams under one secret have unrelated keys
  */
 export function deriveLiveKeys(secret: Uint8Array, shared: Uint8Array, opening: Uint8Array): LiveKeys {
   const material = concatBytes(u32be(secret.length), secret, u32be(shared.length), shared);
@@ -49,7 +49,7 @@ export function deriveLiveKeys(secret: Uint8Array, shared: Uint8Array, opening: 
   return keys;
 }
 
-/** What the ratchet takes before `revision`, 32 bytes; wipes `shared`. */
+/** Secret to mix into the ratchet before `revision`, 32 bytes. Wipes `shared`. */
 export function mixSecret(sessionId: Uint8Array, revision: bigint, shared: Uint8Array): Bytes {
   const info = concatBytes(utf8('millrace live stream 1 mix'), u64be(revision));
   const secret = copyBytes(hkdf(sha256, shared, sessionId, info, 32));

@@ -18,7 +18,7 @@ import { Turn } from './turn.ts';
 
 export interface LiveReceiverOptions {
   readonly channel: LiveChannel;
-  /** What both ends share, 32 bytes or more, uniform. Copied. */
+  /** Secret shared by both ends: 32 or more uniform bytes. Copied. */
   readonly secret: Uint8Array;
   /** Orders that are accepted: 24 takes some 140 MB. Default: both. */
   readonly orders?: readonly TableOrder[];
@@ -32,17 +32,17 @@ export interface LiveReceiverOptions {
 
 export interface LiveReceiver {
   /**
-   * What was sent. Closes only after the proven end of the stream; errors with a MillraceError otherwise: E_STREAM_AUTH,
+   * The data. Closes only after the proven end of the stream. Otherwise errors with a MillraceError: E_STREAM_AUTH,
    * E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_*, E_SEAL.
    */
   readonly readable: ReadableStream<Uint8Array>;
-  /** Resolves when everything has been taken and confirmed; rejects as `readable` errors, when the other end has been told. */
+  /** Resolves when all data was read and confirmed. Rejects like `readable`, after the other end was notified. */
   readonly closed: Promise<LiveSummary>;
 }
 
 /**
  * Receives a live stream.
- * @param createReceiver makes the receiver of frames with an engine of the platform
+ * @param createReceiver creates a receiver of frames with an engine of the platform
  * @throws {MillraceError} E_INPUT
  */
 export function makeLiveReceiver(
@@ -59,7 +59,7 @@ export function makeLiveReceiver(
       pull: (controller) => stream.pull(controller),
       cancel: (cause) => stream.fail(stoppedHere(cause)),
     },
-    // Nothing is taken before it is asked for: what is taken is acknowledged.
+    // Do not read ahead: data that is read is acknowledged.
     { highWaterMark: 0 },
   );
   return { readable, closed: stream.closed };
@@ -70,7 +70,7 @@ class LiveReceiving {
   readonly #createReceiver: (session: LiveSession) => Promise<Receiver>;
   readonly #channel: FramedChannel;
   readonly #now: () => number;
-  /** Notified when a cell can be taken, and when there is something to report. */
+  /** Notified when a cell can be read, and when there is something to report. */
   readonly #turn = new Turn();
   readonly #cells = new Map<number, CellContent>();
   #resend: number[] = [];
@@ -81,7 +81,7 @@ class LiveReceiving {
   #total = 0n;
   #tableMs = 0;
   #dirty = true;
-  /** The end has been taken: nothing that comes now matters. */
+  /** The end was read. Later messages are ignored. */
   #ended = false;
   #error: MillraceError | undefined;
   #hello: Hello | undefined;
@@ -139,7 +139,7 @@ class LiveReceiving {
         controller.enqueue(cell.data);
         this.#changed();
       } else if (cell.total !== this.#total) {
-        this.fail(new MillraceError('E_FRAME_FORMAT', 'the stream is not as long as its end says'));
+        this.fail(new MillraceError('E_FRAME_FORMAT', 'the length of the stream does not match its end'));
       } else {
         this.#ended = true;
         controller.close();
@@ -192,7 +192,7 @@ class LiveReceiving {
     const window = this.#hello?.window ?? 0;
     const revision = claimedRevision(frame);
     const number = claimedNumber(frame);
-    // The channel keeps the order: a higher number than the next means that a frame was taken away.
+    // The channel keeps the order: a number higher than the next means that a frame was removed.
     if (number > this.#expected || this.#decoding + this.#cells.size >= window) throw outside();
     if (number === this.#expected) this.#expected++;
     void this.#decode(frame, revision, window);
@@ -249,7 +249,7 @@ class LiveReceiving {
     this.#turn.notify();
   }
 
-  /** Tells where we stand, as often as the channel takes it; what changes meanwhile goes into the next note. */
+  /** Reports the state as often as the channel accepts it. Changes in the meantime go into the next note. */
   async #report(): Promise<void> {
     while (this.#error === undefined && !this.#ended) {
       if (!this.#dirty) {
@@ -272,7 +272,7 @@ class LiveReceiving {
       return this.#stop(toMillraceError(error));
     }
     const revision = this.#receiver?.ready ?? 0n;
-    // Said first: what has been kept is kept, whatever becomes of our tables.
+    // Send this first: the data is stored, even if releasing our tables fails.
     await this.#channel.close({ kind: 'done', total: this.#total });
     const wireBytes = this.#channel.sent + this.#channel.received;
     const summary: LiveSummary = { bytes: this.#total, frames: this.#taken, revision, wireBytes };
@@ -302,5 +302,5 @@ class LiveReceiving {
 }
 
 function outside(): MillraceError {
-  return new MillraceError('E_FRAME_FORMAT', 'the sender sent what is outside of the window or of the agreed form');
+  return new MillraceError('E_FRAME_FORMAT', 'the sender sent a message outside of the window or of the agreed format');
 }

@@ -16,7 +16,7 @@ import { Turn } from './turn.ts';
 export const DEFAULT_PARAMETERS: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const DEFAULT_WINDOW = 32;
 const DEFAULT_FLUSH_MS = 50;
-/** A revision lasts so many times as long as the receiver's last table took, so that tables cost it a tenth or less. */
+/** Ratio of a revision's length to the time of the receiver's last table, so that tables take at most a tenth of its time. */
 const TABLE_SHARE = 10;
 const MIN_REVISION_MS = 100;
 const MAX_CELLS = 2 ** 32;
@@ -30,16 +30,16 @@ export interface LiveSession {
 
 export interface LiveSenderOptions {
   readonly channel: LiveChannel;
-  /** What both ends share, 32 bytes or more, uniform. Copied; serves as many streams as you like. */
+  /** Secret shared by both ends: 32 or more uniform bytes. Copied. May be used for any number of streams. */
   readonly secret: Uint8Array;
   readonly parameters?: MatrixParameters;
   /** Bytes of a full cell: a multiple of 6 up to 65,538. Default 16,386. */
   readonly cellBytes?: number;
-  /** Cells ahead of what the receiver's reader has taken: what both ends hold at most. 2 to 256, default 32. */
+  /** Maximum cells ahead of the receiver's reader, which both ends hold. 2 to 256, default 32. */
   readonly window?: number;
-  /** Least time that a revision lasts, ms. Default: ten times what the receiver's last table took, at least 100. */
+  /** Minimum length of a revision, ms. Default: ten times the time of the receiver's last table, at least 100. */
   readonly revisionMs?: number;
-  /** A cell that is not full leaves after so many ms. Default 50. */
+  /** A partly filled cell is sent after this time, ms. Default 50. */
   readonly flushMs?: number;
   /** Aborting ends the stream for both ends. */
   readonly signal?: AbortSignal;
@@ -48,18 +48,18 @@ export interface LiveSenderOptions {
 }
 
 export interface LiveSender {
-  /** Takes what is to be sent; its backpressure is the receiver's reader. */
+  /** The data to send. Backpressure comes from the receiver's reader. */
   readonly writable: WritableStream<Uint8Array>;
   /**
-   * Resolves when the receiver has taken everything and confirmed it.
-   * Rejects, when the other end has been told, with a MillraceError: E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT, E_SEAL.
+   * Resolves when the receiver has confirmed all data. Rejects, after the other end was notified, with a MillraceError:
+   * E_STREAM_AUTH, E_STREAM_CUT, E_STREAM_STOPPED, E_FRAME_FORMAT, E_SEAL.
    */
   readonly closed: Promise<LiveSummary>;
 }
 
 /**
  * Sends any data as a live stream.
- * @param createSender makes the sender of frames with an engine of the platform
+ * @param createSender creates a sender of frames with an engine of the platform
  * @throws {MillraceError} E_INPUT
  */
 export function makeLiveSender(
@@ -114,7 +114,7 @@ class LiveSending {
   #sender: Sender | undefined;
   #cells: Aead | undefined;
   #mixes: Mixes | undefined;
-  /** The end has its cell. */
+  /** The cell of the end was created. */
   #whole = false;
   #done = false;
   #error: MillraceError | undefined;
@@ -250,7 +250,7 @@ class LiveSending {
   #askAgain(number: number): void {
     const sent = this.#slots.get(number)?.sent;
     if (sent === undefined) throw unexpected();
-    // A frame number is used once in a revision: it goes out again in a later one.
+    // A frame number is used once in a revision: send the cell again in a later one.
     this.#again.set(number, sent);
   }
 
@@ -272,7 +272,7 @@ class LiveSending {
     }
   }
 
-  /** The cell to send now, after moving on to the next revision if it is time. */
+  /** The next cell to send, after advancing to the next revision if it is due. */
   #due(): [number, Bytes] | undefined {
     if (this.#error !== undefined || this.#sender === undefined || this.#ready < 0n) return undefined;
     this.#advance(this.#sender);
@@ -355,5 +355,5 @@ class LiveSending {
 }
 
 function unexpected(): MillraceError {
-  return new MillraceError('E_FRAME_FORMAT', 'the receiver says what cannot be');
+  return new MillraceError('E_FRAME_FORMAT', 'the receiver reported an impossible state');
 }

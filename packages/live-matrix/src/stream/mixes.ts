@@ -3,7 +3,7 @@ import { MIX_INTERVAL } from '../parameters.ts';
 import { type FreshPoint, freshPoint } from './agreement.ts';
 import { mixSecret } from './keys.ts';
 
-/** The receiver asks for a mix so many revisions before it is needed. */
+/** Number of revisions in advance that the receiver requests a mix. */
 const AHEAD = 32n;
 
 /** One end's fresh Diffie-Hellman secrets: at most one is open at a time, as they are 64 revisions apart. */

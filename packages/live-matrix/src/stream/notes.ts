@@ -2,7 +2,7 @@ import { type Bytes, concatBytes, MillraceError, u32be, u64be } from '@millrace/
 import { POINT_BYTES } from './agreement.ts';
 import { MAX_WINDOW } from './opening.ts';
 
-/** What the two ends tell each other beside the frames, sealed (spec/live-matrix.md, section 10.4). */
+/** Sealed messages beside the frames (spec/live-matrix.md, section 10.4). */
 export type Note =
   /** Receiver: where it stands. */
   | {
@@ -74,5 +74,5 @@ export function decodeNote(bytes: Uint8Array): Note {
       if (length !== 1) break;
       return { kind: 'stop' };
   }
-  throw new MillraceError('E_FRAME_FORMAT', 'the other end sent a note of no known form');
+  throw new MillraceError('E_FRAME_FORMAT', 'the other end sent a note of an unknown format');
 }

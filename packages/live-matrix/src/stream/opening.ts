@@ -14,7 +14,7 @@ const VERSION = 1;
 const HELLO_HEAD = 11;
 export const MAX_WINDOW = 256;
 
-/** What the sender proposes; the receiver takes it or ends. */
+/** What the sender proposes. The receiver accepts it or ends the stream. */
 export interface Hello {
   readonly parameters: Pick<MatrixParameters, 'suite' | 'order' | 'hints'>;
   /** Bytes of a full cell. */
@@ -48,7 +48,7 @@ export function decodeHello(message: Uint8Array, secret: Uint8Array): Hello {
   const [order, hints] = [view.getUint8(3), view.getUint8(4)];
   const [cellBytes, window] = [view.getUint32(5), view.getUint16(9)];
   if (view.getUint8(1) !== VERSION || suite === undefined || hints > 1 || (order !== 16 && order !== 24)) {
-    throw new MillraceError('E_FRAME_FORMAT', 'the sender proposes a stream that is not known here');
+    throw new MillraceError('E_FRAME_FORMAT', 'the sender proposes an unknown kind of stream');
   }
   const parameters = { suite, order, hints: hints === 0 ? 'dense' : 'sparse' } as const;
   try {

@@ -1,4 +1,4 @@
-/** Waiting for a state: whoever waits looks again after every `notify`. */
+/** Condition variable: every waiter checks its condition again after `notify`. */
 export class Turn {
   #waiting: (() => void)[] = [];
 

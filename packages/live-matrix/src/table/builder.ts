@@ -6,17 +6,17 @@ import type { TableMemory } from './memory.ts';
 import type { TaskRunner } from './runner.ts';
 import type { Task } from './tasks.ts';
 
-/** Values in one hashing task: one superblock, some milliseconds of work whatever the engine. */
+/** Values in one hashing task: one superblock, a few milliseconds of work with any engine. */
 const HASH_CHUNK = SUPERBLOCK;
 /** Parts in one sorting task. */
 const INDEX_CHUNK = 16;
 
-/** What hashes a table's values elsewhere than in the runner's threads: a graphics card. */
+/** Hashes a table's values outside the runner's threads: on a graphics card. */
 export interface TableFiller {
   readonly name: 'gpu';
   /**
    * Puts every value into its part of the table.
-   * @throws {MillraceError} E_ENGINE when it works no more; the signal's reason when that aborts
+   * @throws {MillraceError} E_ENGINE if it has failed; the signal's reason if that aborts
    */
   fill(key: HashKey, build: TableBuild, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -27,20 +27,20 @@ export interface BuilderParts {
   readonly engine: HashEngine;
   readonly memory: TableMemory;
   readonly filler?: TableFiller | undefined;
-  /** Learns, in one line, that the filler is given up. */
+  /** Called with one line when the filler has failed and is no longer used. */
   readonly note?: (line: string) => void;
 }
 
 /**
- * Computes a receiver's tables: at most two at a time, in memory that is used over and over, and the scratch of one. A
- * filler that fails is given up for good, and the runner's threads do its work.
+ * Computes a receiver's tables: at most two at a time, in reused memory, with scratch memory for one. After a filler
+ * failed once, the runner's threads do its work.
  */
 export class TableBuilder {
   readonly #order: TableOrder;
   readonly #runner: TaskRunner;
   readonly #engine: HashEngine;
   readonly #memory: TableMemory;
-  /** Every table that came from the memory and has not gone back. */
+  /** Tables in use. */
   readonly #taken = new Set<HintTable>();
   readonly #free: HintTable[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
@@ -98,7 +98,7 @@ export class TableBuilder {
     this.#taken.delete(table);
   }
 
-  /** False when it works no more. */
+  /** Returns false if the filler has failed. */
   async #fill(filler: TableFiller, key: HashKey, build: TableBuild): Promise<boolean> {
     try {
       const filling = filler.fill(key, build, this.#stop.signal);
@@ -108,13 +108,13 @@ export class TableBuilder {
     } catch (error) {
       if (!(error instanceof MillraceError && error.code === 'E_ENGINE') || this.#stop.signal.aborted) throw error;
       this.#filler = undefined;
-      this.#note(`no more tables on the graphics card: ${String(error.cause ?? error.message)}`);
+      this.#note(`the graphics card is no longer used for tables: ${String(error.cause ?? error.message)}`);
       await filler.close().catch(() => undefined);
       return false;
     }
   }
 
-  /** Wipes all tables, those in use too, and gives their memory back. The runner is closed before. */
+  /** Wipes all tables, including those in use, and releases their memory. Close the runner first. */
   async close(): Promise<void> {
     this.#stop.abort(new MillraceError('E_STATE', 'the receiver was closed'));
     await this.#filling;

@@ -49,7 +49,7 @@ export const GROUP_UNIT = 8;
 export const PART_ENDS = GROUPS + PART_BUCKETS;
 export const BUCKET_CODES = 16;
 export const VALUE_BYTES = 3;
-/** More in one bucket are refused: 16 are the mean. */
+/** Maximum values in one bucket. The mean is 16. */
 export const MAX_VALUES = 255;
 
 export function tableParts(order: TableOrder): number {
@@ -72,7 +72,7 @@ export function allocateTable(order: TableOrder): HintTable {
   };
 }
 
-/** What building needs beside the table. One is enough for all tables of a receiver. */
+/** Scratch memory for building. One is enough for all tables of a receiver. */
 export function allocateScratch(order: TableOrder): Omit<TableBuild, 'table'> {
   const parts = tableParts(order);
   return {
@@ -81,7 +81,7 @@ export function allocateScratch(order: TableOrder): Omit<TableBuild, 'table'> {
   };
 }
 
-/** The table is as secret as its key: whoever has it resolves the revision's hints. */
+/** The table is as secret as its key: it resolves the revision's hints. */
 export function wipeTable(table: HintTable): void {
   table.entries.fill(0);
   table.ends.fill(0);

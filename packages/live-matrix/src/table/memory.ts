@@ -2,9 +2,9 @@ import type { TableOrder } from '../parameters.ts';
 import { allocateTable, type HintTable } from './hint-table.ts';
 
 /**
- * Memory of tables that nobody uses, kept for the next receiver: what is dropped instead waits for the garbage
- * collector, 70 MB each, while the next receiver takes as much again. Tables in here are wiped; with the native
- * engine on Linux they hold no memory of the system's.
+ * Pool of unused tables for the next receiver. Dropped tables would wait for the garbage collector, 70 MB each, while
+ * the next receiver allocates new ones. Tables in the pool are wiped. With the native engine on Linux they hold no
+ * physical memory.
  */
 export class TableMemory {
   readonly #free: HintTable[] = [];

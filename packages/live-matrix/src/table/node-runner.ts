@@ -6,7 +6,7 @@ import { nodeTurn, startThread } from './node-thread.ts';
 import { createLocalRunner, LaterRunner, MAX_LATER, type TaskRunner } from './runner.ts';
 import { WorkerRunner } from './worker-runner.ts';
 
-/** Threads to fill a table of that order in, when nobody says. */
+/** Default number of threads to fill a table of that order. */
 export function defaultThreads(order: number, { later }: HashEngine): number {
   if (order <= 16) return 0;
   return later === undefined ? availableParallelism() : Math.min(availableParallelism(), MAX_LATER);

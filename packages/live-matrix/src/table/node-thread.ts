@@ -2,13 +2,13 @@ import { Worker } from 'node:worker_threads';
 import type { EngineSetting } from '../engines/engine.ts';
 import type { Thread } from './worker-runner.ts';
 
-/** One of Node's worker threads, with an engine of its own. */
+/** A worker thread of Node with its own engine. */
 export function startThread(engine: EngineSetting): Thread {
   // The built file even when this module runs from source: Node 20 loads no TypeScript.
   const worker = new Worker(new URL('../../dist/table/worker.js', import.meta.url), {
     workerData: { engine },
     execArgv: [],
-    // All that is large lies in shared memory.
+    // Everything large is in shared memory.
     resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 },
   });
   worker.unref();
@@ -24,5 +24,5 @@ export function startThread(engine: EngineSetting): Thread {
   };
 }
 
-/** The event loop has turned. */
+/** Resolves after one turn of the event loop. */
 export const nodeTurn = (): Promise<unknown> => new Promise(setImmediate);

@@ -28,10 +28,10 @@ export function createLocalRunner(engine: HashEngine, turn: () => Promise<unknow
   };
 }
 
-/** Most tasks that go to libuv's threads at once: it has four, and files and names are looked up there too. */
+/** Maximum tasks in libuv's threads at a time: it has four, and they also serve files and name lookups. */
 export const MAX_LATER = 3;
 
-/** Runs tasks in the engine's own threads: no worker, and the memory of none. */
+/** Runs tasks in the engine's own threads, without workers and their memory. */
 export class LaterRunner implements TaskRunner {
   readonly threads: number;
   readonly #engine: HashEngine;

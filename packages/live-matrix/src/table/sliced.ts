@@ -15,7 +15,7 @@ import type { TaskRunner } from './runner.ts';
  * codes. Each slice has about one candidate for a code; hashing that again tells whether all of the code agrees.
  */
 
-/** A tenth of the memory is left to others. */
+/** Leave a tenth of the memory to other processes. */
 const SHARE = 0.9;
 
 export interface SlicedOptions {
@@ -35,9 +35,9 @@ export interface SlicedOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-/** A table that is there as a whole. As secret as its key. */
+/** A complete table in memory. As secret as its key. */
 export interface SlicedTable {
-  /** What it takes. */
+  /** Its size. */
   readonly bytes: number;
   /** Every value of each code: the low `order` bits of H. */
   lookUp(codes: Uint32Array): Promise<Candidates>;
@@ -83,7 +83,7 @@ export async function createSlicedTable(
     });
   } catch (error) {
     wipeAll();
-    // That many bytes were free a moment ago.
+    // The memory was free when it was checked.
     if (error instanceof RangeError)
       throw new MillraceError('E_MEMORY', 'the table does not fit any more', { cause: error });
     throw error;
@@ -105,8 +105,8 @@ export async function createSlicedTable(
 }
 
 /**
- * The same candidates with the memory of one slice, in as many passes as there are slices. Every call hashes all values
- * once: it is worth as many codes as there are.
+ * The same candidates with the memory of one slice, in one pass for each slice. Every call hashes all values once, so
+ * pass as many codes as possible.
  * @throws {MillraceError} E_INPUT, E_ENGINE
  */
 export async function resolveInPasses(options: SlicedOptions, codes: Uint32Array): Promise<Candidates> {
@@ -169,7 +169,7 @@ async function eachSlice(plan: Plan, use: (slice: Slice) => Promise<'keep' | 're
   }
 }
 
-/** Codes looked up and hashed again at once: what does not hold the calling thread up for long. */
+/** Codes looked up and hashed again at a time, so that the calling thread is not blocked for long. */
 const CHUNK = 2 ** 14;
 
 /** What was found for each code so far. */

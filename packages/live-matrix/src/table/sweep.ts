@@ -19,7 +19,7 @@ export interface SweepOptions {
   readonly engine?: EngineSetting;
   /** Worker threads; 0 works in the calling thread. Default: one for each core. */
   readonly threads?: number;
-  /** Part of the values to pass over; all of them when left out. */
+  /** Range of the values to hash. Default: all. */
   readonly from?: bigint;
   readonly to?: bigint;
   /** Called after each piece with the values done so far. */
@@ -27,8 +27,8 @@ export interface SweepOptions {
 }
 
 /**
- * Candidates of each code without a table: passes over all values once for the whole batch. It is how orders whose
- * table no memory holds (32, 36) can be resolved at all; the cost is that of hashing everything.
+ * Candidates of each code without a table: hashes all values once for the whole batch. This resolves orders whose table
+ * does not fit into memory (32, 36).
  * @throws {MillraceError} E_INPUT
  */
 export async function resolveBySweep(options: SweepOptions): Promise<bigint[][]> {
@@ -58,7 +58,7 @@ export async function resolveBySweep(options: SweepOptions): Promise<bigint[][]>
       });
       pieces.push(piece);
       first = end;
-      // A few tasks ahead are enough; 2^36 values would make 32,768 of them.
+      // Keep a few tasks ahead; 2^36 values would need 32,768 of them.
       if (pieces.length >= 4 * (threads + 1)) await pieces.shift();
     }
     await Promise.all(pieces);

@@ -5,7 +5,7 @@ import type { Matrix } from '../parameters.ts';
 import { type HintTable, type TableBuild, wipeTable } from './hint-table.ts';
 import { type SweepMatches, sweepPiece } from './sweep-piece.ts';
 
-/** A piece of work small enough not to hold a frame up for long. All arrays but `frame` lie in shared memory. */
+/** A task small enough not to delay a frame. All arrays except `frame` are in shared memory. */
 export type Task =
   | { readonly kind: 'partition'; readonly key: HashKey; build: TableBuild; first: number; count: number }
   | { readonly kind: 'index'; build: TableBuild; first: number; count: number }
@@ -38,7 +38,7 @@ function callsOf(calls: HashEngine | LaterCalls, table: HintTable): LongCalls {
   return { lookUp: (codes, skip) => calls.lookUp(table, codes, skip), solve: calls.solve };
 }
 
-/** The same in threads that the engine has itself; a sweep has none of them and runs here. */
+/** The same in the engine's own threads. A sweep runs in the calling thread. */
 export async function runTaskLater(engine: HashEngine, later: LaterCalls, task: Task): Promise<TaskResult> {
   switch (task.kind) {
     case 'partition':

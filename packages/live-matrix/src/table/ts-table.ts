@@ -73,7 +73,7 @@ export function partFull(): MillraceError {
   return new MillraceError('E_INTERNAL', 'a part of the table is full');
 }
 
-/** What sorting a part needs: room for its values, and where each bucket's next one goes. */
+/** Scratch memory to sort a part: its values, and the next position of each bucket. */
 export const indexRoom = (order: TableOrder) => ({
   sorted: new Uint32Array(partCapacity(order)),
   firsts: new Uint32Array(PART_BUCKETS),
@@ -81,7 +81,7 @@ export const indexRoom = (order: TableOrder) => ({
 
 /**
  * Sorts one part by bucket, packs it and writes its ends.
- * @param room wiped afterwards: a caller with many parts passes the same one, which is less garbage
+ * @param room scratch memory, wiped afterwards; pass the same one for all parts
  * @throws {MillraceError} E_INTERNAL when a bucket has too many values, which no random function gets to
  */
 export function indexPart(build: TableBuild, part: number, { sorted, firsts } = indexRoom(build.table.order)): void {

@@ -1,7 +1,7 @@
 import { type ErrorCode, MillraceError } from '@millrace/base/core';
 import type { TaskResult } from './tasks.ts';
 
-/** An error as it crosses threads: a class does not survive the copy. */
+/** Serialised error: its class is lost when it is copied to another thread. */
 export interface WireError {
   readonly code: ErrorCode;
   readonly message: string;

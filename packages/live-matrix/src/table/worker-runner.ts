@@ -3,13 +3,13 @@ import type { Job, TaskRunner } from './runner.ts';
 import type { Task, TaskResult } from './tasks.ts';
 import { fromWire, type WorkerAnswer } from './worker-messages.ts';
 
-/** A thread of the platform with the engine in it: one task in, one answer out. */
+/** A thread with an engine: one task in, one answer out. */
 export interface Thread {
   post(task: Task): void;
   onAnswer(listener: (answer: WorkerAnswer) => void): void;
-  /** The thread itself has failed; it gives no more answers. */
+  /** The thread itself has failed and gives no more answers. */
   onError(listener: (error: unknown) => void): void;
-  /** Until the next task it must not keep the process alive. */
+  /** Idle: it must not keep the process alive until the next task. */
   rest(): void;
   end(): Promise<unknown>;
 }
@@ -75,7 +75,7 @@ export class WorkerRunner implements TaskRunner {
     this.#next();
   }
 
-  /** A thread that dies is a fault of ours: whoever waits learns it, and nothing new is accepted. */
+  /** A thread that dies is an internal fault: pending tasks reject, and no new ones are accepted. */
   #failed(thread: Thread, error: unknown): void {
     this.#busy.get(thread)?.reject(toMillraceError(error));
     this.#busy.delete(thread);
