@@ -114,17 +114,19 @@ describe('between nodes', () => {
       type: 'box' as const,
       issued: now,
       expires: now + 60_000,
-      role: 'segments' as const,
+      node: 'segments-1',
       use: 'mail' as const,
       number: 1,
       point: key.publicKey,
     };
-    const sender = { role: 'keys', identity: (await config(here, 'keys')).identity } as const;
+    const sender = { id: 'keys-1', identity: (await config(here, 'keys')).identity };
     const plain = encodeMail({ type: 'stream.close', session: '00'.repeat(16) });
     const sealed = await sealMail(here.installation.directory, sender, box, plain);
     // Even whoever has the very key of the box.
     const open = (world: HostileWorld, role: 'segments' | 'control') =>
-      outcomeOf(openMessage(world.installation.directory, { role, boxes: { keyOf: () => key } }, 'keys', sealed));
+      outcomeOf(
+        openMessage(world.installation.directory, { id: `${role}-1`, boxes: { keyOf: () => key } }, 'keys-1', sealed),
+      );
     expect(await open(here, 'segments')).toBe('accepted');
     expect(await open(here, 'control')).toBe('E_SEAL');
     expect(await open(there, 'segments')).toBe('E_SEAL');

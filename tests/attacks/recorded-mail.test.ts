@@ -64,14 +64,14 @@ function recordedMail(): Sealed[] {
   for (const { node, role, up, down } of world.recordings()) {
     if (node !== 'control' || (role !== 'segments' && role !== 'keys')) continue;
     for (const { start, body } of httpMessages(up).messages) {
-      const to = /^POST \/v1\/mailbox\/(control|segments|keys)\?/.exec(start)?.[1] as Mailing | undefined;
+      const to = /^POST \/v1\/mailbox\/(control|segments|keys)-1\?/.exec(start)?.[1] as Mailing | undefined;
       if (to !== undefined) mail.push({ to, from: role, sealed: body });
     }
     for (const { headers, body } of httpMessages(down).messages) {
       if (headers.get('content-type') !== 'application/octet-stream') continue;
       const given: unknown = body[0] !== undefined && body[0] >> 5 === 4 ? decodeCbor(body, 'mail') : [];
-      for (const one of given as { from?: NodeRole; sealed?: Uint8Array }[])
-        if (one.from === 'control' && one.sealed !== undefined)
+      for (const one of given as { from?: string; sealed?: Uint8Array }[])
+        if (one.from === 'control-1' && one.sealed !== undefined)
           mail.push({ to: role, from: 'control', sealed: one.sealed });
     }
   }
@@ -123,7 +123,7 @@ async function opens(mail: readonly Sealed[], secrets: readonly Bytes[]): Promis
   const keys = secrets.map(keyOf);
   let count = 0;
   for (const { to, from, sealed } of mail) {
-    const tries = keys.map((boxes) => openMessage(directory, { role: to, boxes }, from, sealed));
+    const tries = keys.map((boxes) => openMessage(directory, { id: `${to}-1`, boxes }, `${from}-1`, sealed));
     if ((await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')) count++;
   }
   return count;

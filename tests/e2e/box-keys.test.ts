@@ -30,8 +30,9 @@ async function prepare(name: string) {
 }
 
 async function numberNow(): Promise<number> {
-  const which = { role: 'keys', use: 'attachments' } as const;
-  return (await readBoxKey(world.installation.directory, which, await owner.api.attachmentBox(), 'any time')).number;
+  const which = { node: 'keys-1', use: 'attachments' } as const;
+  return (await readBoxKey(world.installation.directory, which, await owner.api.attachmentBox('keys-1'), 'any time'))
+    .number;
 }
 
 /** The keys node without its box keys, as after a restore. */

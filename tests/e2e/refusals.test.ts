@@ -188,7 +188,7 @@ describe('certificates and roles', () => {
       ['distribution', 'keys'],
       ['segments', 'segments'],
     ] as const) {
-      const mail = { method: 'POST', path: `/v1/mailbox/${to}?id=x`, body: new Uint8Array(200) };
+      const mail = { method: 'POST', path: `/v1/mailbox/${to}-1?id=x`, body: new Uint8Array(200) };
       expect(refusalOf(await world.call('control', from, mail)), `${from} to ${to}`).toBe('403 E_FORBIDDEN');
     }
     const progress = { acked: 1, revision: 1 };

@@ -231,12 +231,12 @@ export async function enrol(world: World, options: { objects: number; machines: 
 async function sayStored(world: World, owner: Session, design: string): Promise<void> {
   const { directory, layout } = world.installation;
   const identity = p256Key(await readFile(join(layout.node('segments'), nodeFiles.identity)));
-  const which = { role: 'control', use: 'mail' } as const;
-  const announced = await world.call('control', 'segments', { method: 'GET', path: '/v1/boxes/control/mail' });
+  const which = { node: 'control-1', use: 'mail' } as const;
+  const announced = await world.call('control', 'segments', { method: 'GET', path: '/v1/boxes/control-1/mail' });
   const box = await readBoxKey(directory, which, announced.body, systemClock.now());
   const mail = encodeMail({ type: 'design.stored', design });
-  const body = await sealMail(directory, { role: 'segments', identity }, box, mail);
-  const path = `/v1/mailbox/control?id=stored/${design}`;
+  const body = await sealMail(directory, { id: 'segments-1', identity }, box, mail);
+  const path = `/v1/mailbox/control-1?id=stored/${design}`;
   const { status, text } = await world.call('control', 'segments', { method: 'POST', path, body });
   if (status !== 200) throw new Error(`${status} ${text}`);
   while ((await owner.api.design(design)).state !== 'stored') await sleep(20);
@@ -251,8 +251,8 @@ export const idOf = (transaction: { readonly id: Uint8Array }): string => toHex(
 /** What the keys node has announced; where it does not run, one that the test announces in its name. */
 async function attachmentBox(world: World): Promise<BoxKey> {
   const { directory, layout } = world.installation;
-  const announced = await world.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys/attachments' });
-  const which = { role: 'keys', use: 'attachments' } as const;
+  const announced = await world.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys-1/attachments' });
+  const which = { node: 'keys-1', use: 'attachments' } as const;
   const now = systemClock.now();
   if (announced.status === 200) return readBoxKey(directory, which, announced.body, now);
   const identity = p256Key(await readFile(join(layout.node('keys'), nodeFiles.identity)));

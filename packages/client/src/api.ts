@@ -47,7 +47,7 @@ export interface Api {
   /** Segments that the distribution node lacks, the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
   /** The keys node's newest box key for what owners attach, as it signed it: to be verified. */
-  attachmentBox(): Promise<Bytes>;
+  attachmentBox(node: string): Promise<Bytes>;
   licences(): Promise<LicenceView[]>;
   licence(id: string): Promise<LicenceView>;
   machines(): Promise<MachineView[]>;
@@ -155,7 +155,7 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
       );
       return { have, missing };
     },
-    attachmentBox: () => bytes('/v1/boxes/keys/attachments'),
+    attachmentBox: (node) => bytes(`/v1/boxes/${part(node)}/attachments`),
     licences: () => read(control, '/v1/licences', z.array(licenceAnswer)),
     licence: (id) => read(control, `/v1/licences/${part(id)}`, licenceAnswer),
     machines: () => read(control, '/v1/machines', z.array(machineAnswer)),

@@ -1,20 +1,26 @@
 import { type Bytes, MillraceError } from '@millrace/base';
-import { type BoxKey, readBoxKey, sealToBox } from '@millrace/protocol';
+import { type BoxKey, chooseNode, readBoxKey, sealToBox } from '@millrace/protocol';
 import type { Session } from './session.ts';
 
 /**
- * Seals what only the keys node may read to the newest key that it has signed; it erases that key some time after the next
+ * Seals what only the keys node of the design may read to the newest key that it has signed; it erases that key some time after the next
  * one. An older key, which control might hand out, is refused by its age.
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_CLOCK; E_UNAVAILABLE when the keys node has made none lately
  */
-export async function sealAttachment(session: Session, info: Uint8Array, plaintext: Uint8Array): Promise<Bytes> {
-  return sealToBox(await newestBox(session), info, plaintext);
+export async function sealAttachment(
+  session: Session,
+  design: string,
+  info: Uint8Array,
+  plaintext: Uint8Array,
+): Promise<Bytes> {
+  return sealToBox(await newestBox(session, design), info, plaintext);
 }
 
-async function newestBox({ api, directory, clock }: Session): Promise<BoxKey> {
-  const document = await api.attachmentBox();
+async function newestBox({ api, directory, clock }: Session, design: string): Promise<BoxKey> {
+  const { id: node } = chooseNode(directory, 'keys', design);
+  const document = await api.attachmentBox(node);
   try {
-    return await readBoxKey(directory, { role: 'keys', use: 'attachments' }, document, clock.now());
+    return await readBoxKey(directory, { node, use: 'attachments' }, document, clock.now());
   } catch (cause) {
     if (!(cause instanceof MillraceError && cause.code === 'E_EXPIRED')) throw cause;
     throw new MillraceError('E_UNAVAILABLE', 'the keys node has made no new key to seal to for long', { cause });

@@ -52,7 +52,7 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
   let sealed: Bytes;
   const sealedToMachines: Bytes[] = [];
   try {
-    sealed = await sealAttachment(session, licenceSecretInfo(terms.design, signer.publicKey), secret);
+    sealed = await sealAttachment(session, terms.design, licenceSecretInfo(terms.design, signer.publicKey), secret);
     if (designSecret !== undefined)
       for (const machine of machines) sealedToMachines.push(await sealDesignSecret(machine, binding, designSecret));
   } finally {

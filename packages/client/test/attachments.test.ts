@@ -33,7 +33,7 @@ afterEach(async () => {
 });
 
 it('what an owner attaches is sealed to the newest key that the keys node has signed', async () => {
-  const sealed = await sealAttachment(owner, info, plain);
+  const sealed = await sealAttachment(owner, 'ab'.repeat(16), info, plain);
   expect(await openFromBox(cloud.box, info, sealed)).toEqual(plain);
 });
 
@@ -41,12 +41,12 @@ it('a key that another node signed, one for mail, or an old one is refused, and 
   const identity = p256Key(await readFile(join(installation.layout.node('control'), nodeFiles.identity)));
   const document = await signBoxKey(identity, installation.directory.installation, cloud.box.body);
   cloud.box = { ...cloud.box, document };
-  expect(await codeOf(sealAttachment(owner, info, plain))).toBe('E_AUTH');
+  expect(await codeOf(sealAttachment(owner, 'ab'.repeat(16), info, plain))).toBe('E_AUTH');
   cloud.box = await keysBox(installation, { use: 'mail' });
-  expect(await codeOf(sealAttachment(owner, info, plain))).toBe('E_INPUT');
+  expect(await codeOf(sealAttachment(owner, 'ab'.repeat(16), info, plain))).toBe('E_INPUT');
   const issued = systemClock.now() - 3 * DAY_MS;
   cloud.box = await keysBox(installation, { issued, expires: issued + DAY_MS });
-  expect(await codeOf(sealAttachment(owner, info, plain))).toBe('E_UNAVAILABLE');
+  expect(await codeOf(sealAttachment(owner, 'ab'.repeat(16), info, plain))).toBe('E_UNAVAILABLE');
 });
 
 it('a design that was prepared long ago is refused with a code, and the preparation goes: the next one is sealed anew', async () => {

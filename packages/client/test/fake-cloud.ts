@@ -170,7 +170,7 @@ export class FakeCloud {
     const [, , kind = '', id = '', what = ''] = path.split('/');
     if (method === 'POST' && kind === 'transactions')
       return this.#transaction(JSON.parse(Buffer.from(body).toString()), user);
-    if (path === '/v1/boxes/keys/attachments') return this.box.document;
+    if (path === '/v1/boxes/keys-1/attachments') return this.box.document;
     if (kind === 'uploads') {
       if (method === 'PUT') this.uploads.set(Number(what), body);
       const total = Number(query.get('segments') ?? 0);

@@ -46,7 +46,7 @@ export async function keysBox({ layout, directory }: Installation, changes: Part
   const key = generateP256Key();
   const now = systemClock.now();
   const times = { issued: now, expires: now + 3_600_000 };
-  const kind = { type: 'box', role: 'keys', use: 'attachments' } as const;
+  const kind = { type: 'box', node: 'keys-1', use: 'attachments' } as const;
   const body: BoxKey = { ...kind, number: now, point: key.publicKey, ...times, ...changes };
   const document = await signBoxKey(identity, directory.installation, body);
   return { body, document, keyOf: (number) => (number === body.number ? key : undefined) };

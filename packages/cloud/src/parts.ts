@@ -1,6 +1,6 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
 export { BoxRegistry } from './control/boxes.ts';
-export { type Delivery, Mailbox, mailRole } from './control/mailbox.ts';
+export { type Delivery, Mailbox } from './control/mailbox.ts';
 export { runDistributionNode } from './distribution/run.ts';
 export { sliceMail } from './keys/slice-mail.ts';
 export { type KeyedCell, KeysStream } from './keys/stream.ts';

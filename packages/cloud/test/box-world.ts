@@ -10,11 +10,11 @@ import {
   utf8,
 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
-import type { BoxRole, BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
+import type { BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
 import { MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
 import { MemorySlots, type Slots } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
-import { Mailbox, mailRole } from '../src/control/mailbox.ts';
+import { Mailbox } from '../src/control/mailbox.ts';
 import { KnownBoxes } from '../src/node/known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from '../src/node/mail-client.ts';
 import { type BoxPeriod, OwnBoxes } from '../src/node/own-boxes.ts';
@@ -70,7 +70,7 @@ export class BoxWorld {
   readonly mailbox: Mailbox;
   readonly queue: Queue;
   /** Everything sealed that control was given or gave out, as whoever records its traffic has it. */
-  readonly recorded: { readonly to: BoxRole; readonly from: BoxRole; readonly sealed: Bytes }[] = [];
+  readonly recorded: { readonly to: string; readonly from: string; readonly sealed: Bytes }[] = [];
   readonly #durable: Record<Proactive, Durable> = { keys: durable(), segments: durable() };
 
   constructor() {
@@ -87,6 +87,7 @@ export class BoxWorld {
     const identity = this.identities.control;
     this.mailbox = new Mailbox({
       queue: this.queue,
+      id: 'control-1',
       directory: this.directory,
       identity,
       boxes: this.registry,
@@ -124,7 +125,7 @@ export class BoxWorld {
       OwnBoxes.open({
         slots: faulty(slots[use], fault),
         directory,
-        role,
+        node: `${role}-1`,
         use,
         identity,
         period: PERIODS[use],
@@ -132,15 +133,15 @@ export class BoxWorld {
         logger,
         announce: async (document, floor) => {
           fault(`before announcing ${use}`);
-          await this.mailbox.announce(role, use, document, floor);
+          await this.mailbox.announce(`${role}-1`, use, document, floor);
           fault(`after announcing ${use}`);
         },
       });
     const boxes = { mail: await open('mail'), attachments: await open('attachments') };
     const http = this.#http(role);
-    const ask = async (recipient: BoxRole) => (await http.call('GET', `/v1/boxes/${recipient}/mail`)).body;
+    const ask = async (recipient: string) => (await http.call('GET', `/v1/boxes/${recipient}/mail`)).body;
     const known = new KnownBoxes({ store, directory, ask, logger });
-    const mail = createMailClient({ http, directory, role, identity, boxes, known, logger });
+    const mail = createMailClient({ http, directory, id: `${role}-1`, identity, boxes, known, logger });
     return {
       mail,
       boxes,
@@ -159,23 +160,24 @@ export class BoxWorld {
 
   #http(role: Proactive): HttpClient {
     const answer = (body: Bytes) => ({ status: 200, body, json: () => ({}) });
+    const own = `${role}-1`;
     const call: HttpClient['call'] = async (method, path, { json, body, signal } = {}) => {
       const url = new URL(path, 'https://control');
       const [, , kind, name = ''] = url.pathname.split('/');
-      if (kind === 'boxes') return answer(copyBytes((await this.registry.newest(mailRole(name), 'mail')).document));
+      if (kind === 'boxes') return answer(copyBytes((await this.registry.newest(name, 'mail')).document));
       const { ids } = (json ?? { ids: [] }) as { ids: string[] };
-      if (name === 'acknowledge') await this.mailbox.acknowledge(role, ids);
-      else if (name === 'release') await this.mailbox.release(role, ids);
+      if (name === 'acknowledge') await this.mailbox.acknowledge(own, ids);
+      else if (name === 'release') await this.mailbox.release(own, ids);
       else if (method === 'POST') {
         const sealed = copyBytes(body ?? new Uint8Array());
-        await this.mailbox.put(mailRole(name), role, url.searchParams.get('id') ?? '', sealed);
-        this.recorded.push({ to: mailRole(name), from: role, sealed });
+        await this.mailbox.put(name, own, url.searchParams.get('id') ?? '', sealed);
+        this.recorded.push({ to: name, from: own, sealed });
       } else {
         const consumer = url.searchParams.get('consumer') ?? '';
         const waiting = signal ?? new AbortController().signal;
-        const given = await this.mailbox.poll(role, consumer, 1_000, waiting);
+        const given = await this.mailbox.poll(own, consumer, 1_000, waiting);
         for (const { from, sealed } of given)
-          if (from === 'control') this.recorded.push({ to: role, from, sealed: copyBytes(sealed) });
+          if (from === 'control-1') this.recorded.push({ to: own, from, sealed: copyBytes(sealed) });
         signal?.throwIfAborted();
         return answer(encodeCbor(given as never));
       }

@@ -43,7 +43,7 @@ async function opened(
 ): Promise<number> {
   let count = 0;
   for (const { to, from, sealed } of recorded) {
-    const tries = secrets.map((boxes) => openMessage(world.directory, { role: to, boxes }, from, sealed));
+    const tries = secrets.map((boxes) => openMessage(world.directory, { id: to, boxes }, from, sealed));
     if ((await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')) count++;
   }
   return count;
@@ -55,8 +55,8 @@ describe('mail that was recorded', () => {
     const got: number[] = [];
     const keys = await started(world, 'keys');
     const segments = await started(world, 'segments', got);
-    await keys.mail.send('segments', numbered(1));
-    await world.mailbox.send('segments', 'own', { type: 'design.uploaded', design: '2'.padStart(32, '0') });
+    await keys.mail.send({ node: 'segments-1' }, numbered(1));
+    await world.mailbox.send({ node: 'segments-1' }, 'own', { type: 'design.uploaded', design: '2'.padStart(32, '0') });
     await eventually(() => expect(got).toEqual([1, 2]));
     const everything = async () => [
       ...secretsIn((await world.copyOf('segments', 'mail')).contents),
@@ -77,7 +77,7 @@ describe('mail that was recorded', () => {
       await eventually(async () => expect((await world.copyOf(role, 'mail')).contents.length).toBe(1));
     expect(await opened(world, recorded, await everything())).toBe(0);
 
-    await keys.mail.send('segments', numbered(3));
+    await keys.mail.send({ node: 'segments-1' }, numbered(3));
     await eventually(() => expect(got).toEqual([1, 2, 3]));
   });
 });
@@ -97,12 +97,12 @@ describe('a superseded key', () => {
           }),
         );
     });
-    await keys.mail.send('segments', numbered(1));
+    await keys.mail.send({ node: 'segments-1' }, numbered(1));
     await eventually(() => expect(end).toBeDefined());
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
-    await keys.mail.send('segments', { type: 'stream.close', session: '22'.repeat(16) });
-    await eventually(async () => expect(await world.queue.depth('segments')).toBe(1));
+    await keys.mail.send({ node: 'segments-1' }, { type: 'stream.close', session: '22'.repeat(16) });
+    await eventually(async () => expect(await world.queue.depth('segments-1')).toBe(1));
     expect((await world.copyOf('segments', 'mail')).contents.length).toBe(2);
     end?.();
     await eventually(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
@@ -115,7 +115,7 @@ describe('a superseded key', () => {
     const segments = await started(world, 'segments', got);
     const sends: Promise<void>[] = [];
     for (let number = 0; number < 60; number++) {
-      sends.push(keys.mail.send('segments', numbered(number)));
+      sends.push(keys.mail.send({ node: 'segments-1' }, numbered(number)));
       if (number % 10 === 5) {
         world.clock.pass(PERIODS.mail.periodMs);
         await segments.boxes.mail.start();
@@ -151,7 +151,7 @@ describe('a superseded key', () => {
     await silent.boxes.mail.start();
     expect((await idle.copyOf('segments', 'mail')).contents.length).toBe(2); // the newest and its forerunner
 
-    const { number } = (await idle.registry.newest('segments', 'mail')).box;
+    const { number } = (await idle.registry.newest('segments-1', 'mail')).box;
     vi.spyOn(idle.mailbox, 'announce').mockRejectedValue(new MillraceError('E_UNAVAILABLE', 'says control'));
     for (let hours = 0; hours < 26; hours++) {
       idle.clock.pass(3_600_000);
@@ -165,7 +165,7 @@ describe('a superseded key', () => {
     const segments = await world.node('segments');
     nodes.push(segments);
     const number = Number.MAX_SAFE_INTEGER - 1;
-    const kind = { type: 'box', role: 'segments', use: 'mail' } as const;
+    const kind = { type: 'box', node: 'segments-1', use: 'mail' } as const;
     const body = { ...kind, number, point: generateP256Key().publicKey, issued: 0, expires: 1 };
     const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
     const data = { document: Buffer.from(forged).toString('base64') };
@@ -203,22 +203,22 @@ describe('a node that is killed', () => {
       await segments.start(handle);
     };
     await segments.start(handle).catch(again);
-    const first = keys.mail.send('segments', numbered(1));
+    const first = keys.mail.send({ node: 'segments-1' }, numbered(1));
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start().catch(again);
-    await Promise.all([first, keys.mail.send('segments', numbered(2))]);
+    await Promise.all([first, keys.mail.send({ node: 'segments-1' }, numbered(2))]);
     await eventually(() => expect([...got].sort()).toEqual([1, 2]));
     // Erasing goes on beside, and may be what is killed.
     await eventually(async () => {
       if (killedAt === undefined) expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
     if (killedAt !== undefined) await again();
-    await keys.mail.send('segments', numbered(3));
+    await keys.mail.send({ node: 'segments-1' }, numbered(3));
     await eventually(async () => {
       expect([...got].sort()).toEqual([1, 2, 3]);
       expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
-    return { got: [...got].sort(), killedAt, left: await world.queue.depth('segments') };
+    return { got: [...got].sort(), killedAt, left: await world.queue.depth('segments-1') };
   }
 
   it('at any step loses no mail, and its older keys go', async () => {
@@ -247,7 +247,7 @@ describe('a node that is killed', () => {
     const segments = await started(world, 'segments');
     await segments.close();
     nodes.splice(nodes.indexOf(segments), 1);
-    await keys.mail.send('segments', numbered(1));
+    await keys.mail.send({ node: 'segments-1' }, numbered(1));
     world.clock.pass(10 * PERIODS.mail.periodMs);
     await started(world, 'segments', got);
     await eventually(() => expect(got).toEqual([1]));
@@ -265,11 +265,11 @@ describe('a node that was put back to an older state', () => {
     await segments.boxes.mail.start();
     await segments.close();
     nodes.splice(nodes.indexOf(segments), 1);
-    await keys.mail.send('segments', numbered(1));
+    await keys.mail.send({ node: 'segments-1' }, numbered(1));
     await before.restore();
     segments = await started(world, 'segments', got);
-    await eventually(async () => expect(await world.queue.depth('segments')).toBe(0));
-    await keys.mail.send('segments', numbered(2));
+    await eventually(async () => expect(await world.queue.depth('segments-1')).toBe(0));
+    await keys.mail.send({ node: 'segments-1' }, numbered(2));
     await eventually(() => expect(got).toEqual([2]));
   });
 
@@ -279,13 +279,13 @@ describe('a node that was put back to an older state', () => {
     const before = await world.copyOf('keys', 'attachments');
     world.clock.pass(PERIODS.attachments.periodMs);
     await keys.boxes.attachments.start();
-    const { box: newer } = await world.registry.newest('keys', 'attachments');
+    const { box: newer } = await world.registry.newest('keys-1', 'attachments');
     await keys.close();
     nodes.splice(nodes.indexOf(keys), 1);
     await before.restore();
     world.clock.pass(-PERIODS.attachments.periodMs); // its clock, too
     keys = await started(world, 'keys');
-    const { box: newest } = await world.registry.newest('keys', 'attachments');
+    const { box: newest } = await world.registry.newest('keys-1', 'attachments');
     expect(newest.number).toBeGreaterThan(newer.number);
     expect(keys.boxes.attachments.keyOf(newest.number)?.publicKey).toEqual(newest.point);
   });
@@ -295,8 +295,8 @@ describe('what owners seal', () => {
   it('is taken until its key is given up: a retention after the next one', async () => {
     const world = new BoxWorld();
     const keys = await started(world, 'keys');
-    const { number } = (await world.registry.newest('keys', 'attachments')).box;
-    const taken = () => codeOf(world.registry.requireHeld('keys', 'attachments', number));
+    const { number } = (await world.registry.newest('keys-1', 'attachments')).box;
+    const taken = () => codeOf(world.registry.requireHeld('keys-1', 'attachments', number));
     world.clock.pass(PERIODS.attachments.periodMs);
     await keys.boxes.attachments.start();
     world.clock.pass(PERIODS.attachments.retentionMs - 1);
@@ -316,19 +316,19 @@ describe('control', () => {
     const got: number[] = [];
     let keys = await started(world, 'keys');
     const segments = await started(world, 'segments', got);
-    const old = await world.registry.newest('segments', 'mail');
+    const old = await world.registry.newest('segments-1', 'mail');
     world.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
-    await keys.mail.send('segments', numbered(1));
-    const { box } = await world.registry.newest('segments', 'mail');
+    await keys.mail.send({ node: 'segments-1' }, numbered(1));
+    const { box } = await world.registry.newest('segments-1', 'mail');
     await keys.close();
     nodes.splice(nodes.indexOf(keys), 1);
 
     const handOut = vi.spyOn(world.registry, 'newest');
     handOut.mockImplementation(async () => old);
     keys = await started(world, 'keys');
-    await keys.mail.send('segments', numbered(2));
-    expect(world.recorded.filter(({ from }) => from === 'keys').map(({ sealed }) => boxNumberOf(sealed))).toEqual([
+    await keys.mail.send({ node: 'segments-1' }, numbered(2));
+    expect(world.recorded.filter(({ from }) => from === 'keys-1').map(({ sealed }) => boxNumberOf(sealed))).toEqual([
       box.number,
       box.number,
     ]);
@@ -336,28 +336,28 @@ describe('control', () => {
 
     const own = generateP256Key();
     const times = { issued: box.issued, expires: box.expires };
-    const kind = { type: 'box', role: 'segments', use: 'mail' } as const;
+    const kind = { type: 'box', node: 'segments-1', use: 'mail' } as const;
     const body = { ...kind, number: box.number + 1, point: own.publicKey, ...times };
     const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
-    expect(await codeOf(world.registry.take('segments', 'mail', forged, 0))).toBe('E_AUTH');
+    expect(await codeOf(world.registry.take('segments-1', 'mail', forged, 0))).toBe('E_AUTH');
   });
 
   it('takes no mail for a key that is given up, nor an older announcement or a floor that falls', async () => {
     const world = new BoxWorld();
     await started(world, 'segments');
-    const { box, document, floor } = await world.registry.newest('segments', 'mail');
+    const { box, document, floor } = await world.registry.newest('segments-1', 'mail');
     expect(floor).toBe(box.number);
     const plain = encodeMail(numbered(1));
-    const sender = { role: 'keys' as const, identity: world.identities.keys };
+    const sender = { id: 'keys-1', identity: world.identities.keys };
     const old = await sealMail(world.directory, sender, { ...box, number: box.number - 1 }, plain);
-    expect(await codeOf(world.mailbox.put('segments', 'keys', 'x', old))).toBe('E_BOX_KEY');
-    expect(await codeOf(world.mailbox.put('segments', 'keys', 'x', old.subarray(0, 5)))).toBe('E_SEAL');
-    expect(await codeOf(world.mailbox.put('keys', 'segments', 'x', old))).toBe('E_UNAVAILABLE');
-    await world.registry.take('segments', 'mail', document, 0);
-    expect((await world.registry.newest('segments', 'mail')).floor).toBe(floor);
-    expect(await codeOf(world.registry.take('segments', 'mail', document, box.number + 1))).toBe('E_INPUT');
+    expect(await codeOf(world.mailbox.put('segments-1', 'keys-1', 'x', old))).toBe('E_BOX_KEY');
+    expect(await codeOf(world.mailbox.put('segments-1', 'keys-1', 'x', old.subarray(0, 5)))).toBe('E_SEAL');
+    expect(await codeOf(world.mailbox.put('keys-1', 'segments-1', 'x', old))).toBe('E_UNAVAILABLE');
+    await world.registry.take('segments-1', 'mail', document, 0);
+    expect((await world.registry.newest('segments-1', 'mail')).floor).toBe(floor);
+    expect(await codeOf(world.registry.take('segments-1', 'mail', document, box.number + 1))).toBe('E_INPUT');
     const older = { ...box, number: box.number - 1 };
     const signed = await signBoxKey(world.identities.segments, world.directory.installation, older);
-    expect(await codeOf(world.registry.take('segments', 'mail', signed, 0))).toBe('E_BOX_KEY');
+    expect(await codeOf(world.registry.take('segments-1', 'mail', signed, 0))).toBe('E_BOX_KEY');
   });
 });

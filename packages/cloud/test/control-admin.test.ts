@@ -45,15 +45,19 @@ it('designs and licences whose mail still waits are not lost when the other node
   await records.designs.create(deleted, { ...design(deleted), state: 'deleted' });
   const gone = { licence: deleted, design: deleted, owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
   await records.licences.create(deleted, gone);
-  await publish('keys', `control/design/${waiting}`);
-  await publish('segments', `control/design/${waiting}`);
-  await publish('keys', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
-  await publish('keys', `control/licence/${waiting}`);
-  await publish('keys', `control/licence/${halfWaiting}`); // of a design that is lost
-  await publish('keys', 'segments/talk');
+  await publish('keys-1', `control/design/${waiting}`);
+  await publish('segments-1', `control/design/${waiting}`);
+  await publish('keys-1', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
+  await publish('keys-1', `control/licence/${waiting}`);
+  await publish('keys-1', `control/licence/${halfWaiting}`); // of a design that is lost
+  await publish('keys-1', 'segments/talk');
 
+  const nodes = { keys: 'keys-1', segments: 'segments-1' };
   const held = { designs: new Set([inBackup ?? '']), licences: new Set([inBackup ?? '']) };
-  expect(await acceptRestoredNodes({ store, mail }, held)).toEqual({ designs: 2, licences: 2 });
+  expect(await acceptRestoredNodes({ store, mail, nodes }, held)).toEqual({
+    designs: 2,
+    licences: 2,
+  });
 
   const states = [];
   for await (const [name, { state, code }] of records.designs.list()) states.push([name?.[0], state, code]);
@@ -74,6 +78,6 @@ it('designs and licences whose mail still waits are not lost when the other node
     ['e', undefined],
   ]);
   // What the two nodes had said to each other is dropped; a process that starts finds control's own mail.
-  expect(await mail.depth('keys')).toBe(4);
-  expect(await mail.depth('segments')).toBe(1);
+  expect(await mail.depth('keys-1')).toBe(4);
+  expect(await mail.depth('segments-1')).toBe(1);
 });

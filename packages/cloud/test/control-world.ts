@@ -86,15 +86,16 @@ export async function controlWorld() {
   const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
   const box = {
     type: 'box',
-    role: 'keys',
+    node: 'keys-1',
     use: 'attachments',
     number: 7,
     point: keys.keys.publicKey,
     ...times,
   } as const;
-  await boxes.take('keys', 'attachments', await signBoxKey(keys.keys, directory.installation, box), 0);
+  await boxes.take('keys-1', 'attachments', await signBoxKey(keys.keys, directory.installation, box), 0);
   const serials = new Map<string, Serial>();
   const context: ControlContext = {
+    id: 'control-1',
     directory,
     clock: systemClock,
     logger: silentLogger,
@@ -102,7 +103,7 @@ export async function controlWorld() {
     records: openRecords(store, damaged.add),
     damaged,
     ledger,
-    mailbox: new Mailbox({ queue, directory, identity: keys.control, boxes, clock: systemClock }),
+    mailbox: new Mailbox({ queue, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock }),
     boxes,
     permitKey: keys.permit,
     permitKeyDocument: new Uint8Array(9),

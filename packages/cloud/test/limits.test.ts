@@ -18,7 +18,7 @@ async function all<T>(list: AsyncIterable<[string, T]>): Promise<string[]> {
   for await (const [id] of list) ids.push(id);
   return ids;
 }
-const depth = async () => (await world.queue.depth('keys')) + (await world.queue.depth('segments'));
+const depth = async () => (await world.queue.depth('keys-1')) + (await world.queue.depth('segments-1'));
 
 /** Nothing of it is written down, and control starts again. */
 async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<void> {
@@ -141,7 +141,7 @@ describe('one bad record', () => {
       ]),
     );
     expect(context.damaged.list()).toHaveLength(4);
-    expect(await queue.depth('segments')).toBe(1); // the third design's
+    expect(await queue.depth('segments-1')).toBe(1); // the third design's
     expect((await records.designs.get(id(3)))?.pending).toBeUndefined();
   });
 

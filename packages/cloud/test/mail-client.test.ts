@@ -29,7 +29,7 @@ const directory = {
 
 const secret = generateP256Key();
 const times = { issued: 0, expires: 1 };
-const box = { type: 'box' as const, role: 'segments' as const, use: 'mail' as const, number: 7, ...times };
+const box = { type: 'box' as const, node: 'segments-1', use: 'mail' as const, number: 7, ...times };
 const boxKey = { ...box, point: secret.publicKey };
 const boxes = {
   mail: { keyOf: (number: number) => (number === 7 ? secret : undefined), drained: async () => undefined },
@@ -38,15 +38,15 @@ const known = { of: async () => boxKey, renew: async () => boxKey };
 
 interface Mail {
   readonly id: string;
-  readonly from: 'keys';
+  readonly from: 'keys-1';
   readonly sealed: Bytes;
   readonly attempts: number;
 }
 
 async function mail(session: string): Promise<Mail> {
   const message: Message = { type: 'stream.close', session: session.repeat(32) };
-  const sealed = await sealMail(directory, { role: 'keys', identity: identities.keys }, boxKey, encodeMail(message));
-  return { id: session, from: 'keys', sealed, attempts: 1 };
+  const sealed = await sealMail(directory, { id: 'keys-1', identity: identities.keys }, boxKey, encodeMail(message));
+  return { id: session, from: 'keys-1', sealed, attempts: 1 };
 }
 
 /** A mailbox that gives batch after batch and answers acknowledgements when it is told to. */
@@ -76,7 +76,7 @@ afterEach(() => client?.close());
 
 function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
   const identity = identities.segments;
-  client = createMailClient({ http, directory, role: 'segments', identity, boxes, known, logger: silentLogger });
+  client = createMailClient({ http, directory, id: 'segments-1', identity, boxes, known, logger: silentLogger });
   client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
 }
 

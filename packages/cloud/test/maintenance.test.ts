@@ -37,7 +37,7 @@ async function vault(periodMs: number) {
   const parts: ('check' | 'maintain')[] = [];
   const mail: MailClient = {
     send: async (recipient, message: Message) => {
-      if (recipient === 'control') {
+      if ('role' in recipient && recipient.role === 'control') {
         if (message.type === 'check.result') results.push({ check: message.check, epoch: playbook.status().epoch });
         return;
       }

@@ -17,7 +17,6 @@ import {
   KeysStream,
   listen,
   Mailbox,
-  mailRole,
   type Outbound,
   PaceGuard,
   requireRole,
@@ -65,25 +64,26 @@ async function startControl(world: FleetWorld): Promise<void> {
   const boxes = new BoxRegistry(lmdb.store('records'), directory);
   const mailbox = new Mailbox({
     queue: lmdb.queue('mail'),
+    id: config.id,
     directory,
     identity: config.identity,
     boxes,
     clock: systemClock,
   });
   const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
-  const roleOf = (request: Parameters<typeof requireRole>[1]) =>
-    requireRole(world.directory, request, 'segments', 'keys').role;
+  const idOf = (request: Parameters<typeof requireRole>[1]) =>
+    requireRole(world.directory, request, 'segments', 'keys').id;
   server.post<{ Params: { to: string }; Querystring: { id: string } }>('/v1/mailbox/:to', async (request) => {
-    await mailbox.put(mailRole(request.params.to), roleOf(request), request.query.id, request.body as Uint8Array);
+    await mailbox.put(request.params.to, idOf(request), request.query.id, request.body as Uint8Array);
     return {};
   });
   server.get<{ Querystring: { wait: string; consumer: string } }>('/v1/mailbox', async (request, reply) => {
     const { wait, consumer } = request.query;
-    const mail = await mailbox.poll(roleOf(request), consumer, Number(wait), new AbortController().signal);
+    const mail = await mailbox.poll(idOf(request), consumer, Number(wait), new AbortController().signal);
     return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
   });
   server.post('/v1/mailbox/acknowledge', async (request) => {
-    await mailbox.acknowledge(roleOf(request), (request.body as { ids: string[] }).ids);
+    await mailbox.acknowledge(idOf(request), (request.body as { ids: string[] }).ids);
     return {};
   });
   server.post<{ Params: { use: BoxKey['use'] } }>('/v1/boxes/:use', async (request) => {
@@ -91,11 +91,11 @@ async function startControl(world: FleetWorld): Promise<void> {
       document: Uint8Array;
       floor: number;
     };
-    await mailbox.announce(roleOf(request), request.params.use, document, floor);
+    await mailbox.announce(idOf(request), request.params.use, document, floor);
     return {};
   });
-  server.get<{ Params: { role: BoxKey['role'] } }>('/v1/boxes/:role/mail', async (request, reply) => {
-    const { document } = await boxes.newest(request.params.role, 'mail');
+  server.get<{ Params: { node: string } }>('/v1/boxes/:node/mail', async (request, reply) => {
+    const { document } = await boxes.newest(request.params.node, 'mail');
     return reply.type('application/octet-stream').send(Buffer.from(document));
   });
   await listen(server, world.addresses.control);
@@ -116,7 +116,7 @@ async function outboundOf(
     ...(role === 'keys' && { attachments: await openSlots(join(data, 'attachments.boxes')) }),
   };
   const store = new MemoryStore();
-  return connectOutbound({ config, role, addresses, store, slots, clock: systemClock, logger, onStream });
+  return connectOutbound({ config, addresses, store, slots, clock: systemClock, logger, onStream });
 }
 
 function guardOf(world: FleetWorld, machine: string, { window }: StreamParameters): PaceGuard {
@@ -174,7 +174,7 @@ async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<voi
   const { link, mail } = await outboundOf(world, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
-  const slices = sliceMail(mail);
+  const slices = sliceMail(mail, world.directory);
   const { identity } = configOf(world, 'keys');
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
@@ -192,7 +192,10 @@ async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<voi
       designSecret: undefined,
     });
     const jti = toHex(systemRandom(16));
-    await mail.send('segments', { type: 'stream.session', session, jti, seed, parameters });
+    await mail.send(
+      { role: 'segments', partition: parameters.design },
+      { type: 'stream.session', session, jti, seed, parameters },
+    );
     link.send(encodeControl({ type: 'offer', machine, jti, offer }));
     const stream = await KeysStream.open({
       session,
@@ -206,17 +209,20 @@ async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<voi
       slice: async (from, to) => {
         const slice = Array.from({ length: to - from }, (_, i) => keyedCell(from + i));
         const cells = slice.map(({ segment, index }) => ({ segment, index }));
-        await slices.add({ session: toHex(session), cells });
+        await slices.add(parameters.design, { session: toHex(session), cells });
         return slice;
       },
       hashes: async () => hashGroup,
       mailMix: (revision, secret) =>
-        mail.send('segments', {
-          type: 'stream.mix',
-          session: toHex(session),
-          revision: Number(revision),
-          secret: new Uint8Array(secret),
-        }),
+        mail.send(
+          { role: 'segments', partition: parameters.design },
+          {
+            type: 'stream.mix',
+            session: toHex(session),
+            revision: Number(revision),
+            secret: new Uint8Array(secret),
+          },
+        ),
       send: (message) => link.send(message),
       onEnd: failed,
     });

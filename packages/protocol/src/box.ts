@@ -1,9 +1,10 @@
 import { type Bytes, concatBytes, equalBytes, fromHex, MillraceError, u64be } from '@millrace/base';
 import { keyId, type P256Key, seal, unseal } from '@millrace/identity';
-import { type Directory, identitiesOf } from './directory.ts';
+import { type Directory, identitiesOf, type NodeRole } from './directory.ts';
 import { type BoxKey, verifyBoxKey } from './documents.ts';
 
-export type BoxRole = BoxKey['role'];
+/** Roles whose nodes have a mailbox. */
+export type BoxRole = Exclude<NodeRole, 'distribution'>;
 export type BoxUse = BoxKey['use'];
 
 const NUMBER_BYTES = 8;
@@ -15,21 +16,21 @@ export interface BoxSecrets {
 }
 
 /**
- * Verifies that a node of this installation made the key, for this use.
+ * Verifies that this node made the key, for this use.
  * @param now 'any time' for who remembers the newest number it has seen; others have to refuse an old one
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK
  */
 export async function readBoxKey(
   directory: Directory,
-  { role, use }: { role: BoxRole; use: BoxUse },
+  { node, use }: { node: string; use: BoxUse },
   document: Uint8Array,
   now: number | 'any time',
 ): Promise<BoxKey> {
-  const identities = identitiesOf(directory, role).map(fromHex);
+  const identities = identitiesOf(directory, node).map(fromHex);
   const lookup = (id: Bytes) => identities.find((identity) => equalBytes(id, keyId(identity)));
   const { body } = await verifyBoxKey(document, directory.installation, lookup, now);
-  if (body.role !== role || body.use !== use)
-    throw new MillraceError('E_INPUT', `a box key of ${body.role} for ${body.use}, not of ${role} for ${use}`);
+  if (body.node !== node || body.use !== use)
+    throw new MillraceError('E_INPUT', `a box key of ${body.node} for ${body.use}, not of ${node} for ${use}`);
   return body;
 }
 

@@ -21,7 +21,7 @@ import {
   verifySignature,
 } from '@millrace/identity';
 import { z } from 'zod';
-import { CLOCK_SKEW_MS } from './directory.ts';
+import { CLOCK_SKEW_MS, nodeId } from './directory.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 
 /** Fields that every signed document has. Times are milliseconds since 1970 on the signer's clock. */
@@ -245,9 +245,10 @@ const permitSchema = z.strictObject({
 /** A node's key of a period: mail, or what owners attach, is sealed to it until there is the next one (spec/protocol.md, 4). */
 const boxKeySchema = z.strictObject({
   type: z.literal('box'),
-  role: z.enum(['control', 'segments', 'keys']),
+  /** Id of the node that made it. */
+  node: nodeId,
   use: z.enum(['mail', 'attachments']),
-  /** Grows with every key of this role and use. */
+  /** Grows with every key of this node and use. */
   number: z.number().int().positive(),
   /** Uncompressed P-256 point. */
   point: bytesOf(65),

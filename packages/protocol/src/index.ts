@@ -10,6 +10,7 @@ export * from './mail.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';
 export * from './permit-keys.ts';
+export * from './placement.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';

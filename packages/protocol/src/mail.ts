@@ -11,8 +11,8 @@ import {
 } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import { z } from 'zod';
-import { type BoxRole, type BoxSecrets, openFromBox, sealToBox } from './box.ts';
-import { type Directory, identitiesOf, type NodeRole } from './directory.ts';
+import { type BoxSecrets, openFromBox, sealToBox } from './box.ts';
+import { type Directory, identitiesOf, type NodeRole, nodesOf } from './directory.ts';
 import { type BoxKey, machineSchema, objectName } from './documents.ts';
 import { openBySome } from './sealed-keys.ts';
 import { sessionParametersSchema } from './session.ts';
@@ -166,31 +166,37 @@ export function encodeMail(message: Message): Bytes {
 /** Seals what `encodeMail` made, authenticated as the sender (HPKE auth mode): the mailbox can neither read nor forge. */
 export function sealMail(
   directory: Directory,
-  sender: { role: NodeRole; identity: P256Key },
+  sender: { id: string; identity: P256Key },
   box: BoxKey,
   plain: Uint8Array,
 ): Promise<Bytes> {
-  return sealToBox(box, infoOf(directory, sender.role, box.role), plain, { sender: sender.identity });
+  return sealToBox(box, infoOf(directory, sender.id, box.node), plain, { sender: sender.identity });
 }
 
 /**
+ * @param sender id of a node, as is the recipient's
+ * @throws {MillraceError} E_AUTH when the directory does not name them
  * @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_BOX_KEY when its key is erased, E_INPUT when it is
  * no known message, E_FORBIDDEN when it is not the sender's to say
  */
 export async function openMessage(
   directory: Directory,
-  recipient: { role: BoxRole; boxes: BoxSecrets },
-  sender: NodeRole,
+  recipient: { id: string; boxes: BoxSecrets },
+  sender: string,
   sealed: Uint8Array,
 ): Promise<Message> {
-  const info = infoOf(directory, sender, recipient.role);
+  const [from, to] = [nodesOf(directory, sender), nodesOf(directory, recipient.id)].map(([node]) => node);
+  if (from?.id !== sender || to?.id !== recipient.id)
+    throw new MillraceError('E_AUTH', `the directory does not name ${sender} and ${recipient.id}`);
+  const info = infoOf(directory, sender, recipient.id);
   const senders = identitiesOf(directory, sender).map(fromHex);
   const plain = await openBySome(senders, (sender) => openFromBox(recipient.boxes, info, sealed, { sender }));
   const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
-  requireRoute(message.type, sender, recipient.role);
+  requireRoute(message.type, from.role, to.role);
   return message;
 }
 
-function infoOf(directory: Directory, sender: NodeRole, recipient: NodeRole): Bytes {
+/** Both ids: what one node sends or receives is never taken for another's of its role. */
+function infoOf(directory: Pick<Directory, 'installation'>, sender: string, recipient: string): Bytes {
   return utf8(`millrace/v1/mail/${directory.installation}/${sender}/${recipient}`);
 }

@@ -111,8 +111,15 @@ describe('mail that is well sealed', () => {
     const may = allowed[`${sender}>${recipient}`] ?? [];
     const box = boxOf(recipient);
     for (const message of Object.values(samples)) {
-      const sealed = await sealMail(directory, { role: sender, identity: keys[sender] }, box.body, encodeMail(message));
-      const code = await codeOf(() => openMessage(directory, { role: recipient, boxes: box.secrets }, sender, sealed));
+      const sealed = await sealMail(
+        directory,
+        { id: `${sender}-1`, identity: keys[sender] },
+        box.body,
+        encodeMail(message),
+      );
+      const code = await codeOf(() =>
+        openMessage(directory, { id: `${recipient}-1`, boxes: box.secrets }, `${sender}-1`, sealed),
+      );
       expect(`${message.type}: ${code}`).toBe(
         `${message.type}: ${may.includes(message.type) ? 'nothing thrown' : 'E_FORBIDDEN'}`,
       );

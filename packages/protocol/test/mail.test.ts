@@ -1,8 +1,14 @@
+import { toHex } from '@millrace/base';
+import { generateP256Key } from '@millrace/identity';
 import { describe, expect, it } from 'vitest';
 import {
   type BoxSecrets,
   CLOCK_SKEW_MS,
+  chooseNode,
+  type Directory,
+  type DirectoryNode,
   encodeMail,
+  nodeOf,
   openMessage,
   readBoxKey,
   sealMail,
@@ -16,37 +22,103 @@ describe('mail', () => {
   const message = { type: 'stream.close' as const, session: '00'.repeat(16) };
   const box = boxOf('segments');
   const sealAs = (identity: typeof keys.keys) =>
-    sealMail(directory, { role: 'keys', identity }, box.body, encodeMail(message));
-  const segments = { role: 'segments' as const, boxes: box.secrets };
+    sealMail(directory, { id: 'keys-1', identity }, box.body, encodeMail(message));
+  const segments = { id: 'segments-1', boxes: box.secrets };
 
   it('opens for its recipient from its sender only', async () => {
     const sealed = await sealAs(keys.keys);
-    expect(await openMessage(directory, segments, 'keys', sealed)).toEqual(message);
-    expect(await codeOf(() => openMessage(directory, segments, 'control', sealed))).toBe('E_SEAL');
-    const control = { role: 'control' as const, boxes: box.secrets };
-    expect(await codeOf(() => openMessage(directory, control, 'keys', sealed))).toBe('E_SEAL');
+    expect(await openMessage(directory, segments, 'keys-1', sealed)).toEqual(message);
+    expect(await codeOf(() => openMessage(directory, segments, 'control-1', sealed))).toBe('E_SEAL');
+    const control = { id: 'control-1', boxes: box.secrets };
+    expect(await codeOf(() => openMessage(directory, control, 'keys-1', sealed))).toBe('E_SEAL');
   });
 
   it('control cannot forge mail between the proactive nodes', async () => {
     const forged = await sealAs(keys.control);
-    expect(await codeOf(() => openMessage(directory, segments, 'keys', forged))).toBe('E_SEAL');
+    expect(await codeOf(() => openMessage(directory, segments, 'keys-1', forged))).toBe('E_SEAL');
   });
 
   it('does not open with the identity keys of both, and says when its key is gone', async () => {
     const sealed = await sealAs(keys.keys);
     const open = (boxes: BoxSecrets) =>
-      codeOf(() => openMessage(directory, { role: 'segments', boxes }, 'keys', sealed));
+      codeOf(() => openMessage(directory, { id: 'segments-1', boxes }, 'keys-1', sealed));
     expect(await open({ keyOf: () => keys.segments })).toBe('E_SEAL');
     expect(await open({ keyOf: () => keys.keys })).toBe('E_SEAL');
     expect(await open({ keyOf: () => undefined })).toBe('E_BOX_KEY');
-    expect(await codeOf(() => openMessage(directory, segments, 'keys', sealed.subarray(0, 7)))).toBe('E_SEAL');
+    expect(await codeOf(() => openMessage(directory, segments, 'keys-1', sealed.subarray(0, 7)))).toBe('E_SEAL');
+  });
+});
+
+describe('mail between nodes of one role', () => {
+  const message = { type: 'stream.close' as const, session: '00'.repeat(16) };
+  const second = generateP256Key();
+  const entry = { ...nodeOf(directory, 'keys'), id: 'keys-2', identity: toHex(second.publicKey) };
+  const both: Directory = {
+    ...directory,
+    nodes: [...directory.nodes, entry, { ...nodeOf(directory, 'segments'), id: 'segments-2' }],
+  };
+  const box = boxOf('segments');
+  const open = (id: string, sender: string, sealed: Uint8Array, of = both) =>
+    codeOf(() => openMessage(of, { id, boxes: box.secrets }, sender, sealed));
+
+  it('opens at the node that it names, from the node that it names', async () => {
+    const sealed = await sealMail(both, { id: 'keys-2', identity: second }, box.body, encodeMail(message));
+    expect(await open('segments-1', 'keys-2', sealed)).toBe('nothing thrown');
+    expect(await open('segments-2', 'keys-2', sealed)).toBe('E_SEAL'); // whoever holds its box key
+    expect(await open('segments-1', 'keys-1', sealed)).toBe('E_SEAL');
+  });
+
+  it('cannot be sent in another node’s name, nor by a node that the directory does not name', async () => {
+    const forged = await sealMail(both, { id: 'keys-1', identity: second }, box.body, encodeMail(message));
+    expect(await open('segments-1', 'keys-1', forged)).toBe('E_SEAL');
+    const removed = await sealMail(both, { id: 'keys-2', identity: second }, box.body, encodeMail(message));
+    expect(await open('segments-1', 'keys-2', removed, directory)).toBe('E_AUTH');
+    expect(await open('segments-1', 'keys', removed)).toBe('E_AUTH');
+  });
+});
+
+describe('the node of a role that a partition belongs to', () => {
+  const nodes = ['a', 'b', 'c'].map((id) => ({ ...nodeOf(directory, 'keys'), id: `keys-${id}` }));
+  const designs = Array.from({ length: 300 }, (_, i) => i.toString(16).padStart(32, '0'));
+  const place = (list: readonly DirectoryNode[], design: string) =>
+    chooseNode({ installation: '11'.repeat(16), nodes: list }, 'keys', design).id;
+
+  it('is the same in whatever order the directory lists the nodes', () => {
+    for (const design of designs) expect(place(nodes, design)).toBe(place([...nodes].reverse(), design));
+  });
+
+  it('is any of them, and changes only for what a removed node had', () => {
+    const counts = new Map<string, number>();
+    for (const design of designs) {
+      const before = place(nodes, design);
+      counts.set(before, (counts.get(before) ?? 0) + 1);
+      const after = place(nodes.slice(0, 2), design);
+      if (before !== 'keys-c') expect(after).toBe(before);
+    }
+    for (const { id } of nodes) expect(counts.get(id)).toBeGreaterThan(60);
+  });
+
+  it('is the one that spec/protocol.md computes', () => {
+    expect(designs.slice(0, 6).map((design) => place(nodes, design))).toEqual([
+      'keys-a',
+      'keys-c',
+      'keys-c',
+      'keys-a',
+      'keys-a',
+      'keys-a',
+    ]);
+  });
+
+  it('is the only one, where there is one', () => {
+    expect(place(nodes.slice(0, 1), 'anything')).toBe('keys-a');
+    expect(() => place([], 'anything')).toThrow(expect.objectContaining({ code: 'E_DIRECTORY' }));
   });
 });
 
 describe('a box key', () => {
   const role = 'keys' as const;
   const read = (document: Uint8Array, now: number | 'any time' = NOW) =>
-    readBoxKey(directory, { role, use: 'attachments' }, document, now);
+    readBoxKey(directory, { node: 'keys-1', use: 'attachments' }, document, now);
 
   it('counts when its node signed it for this installation and use, until it expires', async () => {
     const { body } = boxOf(role, { use: 'attachments' });
@@ -61,8 +133,8 @@ describe('a box key', () => {
     expect(await codeOf(() => read(ofControl))).toBe('E_AUTH');
   });
 
-  it('of another role or use is refused', async () => {
-    for (const changes of [{ use: 'mail' as const }, { role: 'segments' as const, use: 'attachments' as const }]) {
+  it('of another node or use is refused', async () => {
+    for (const changes of [{ use: 'mail' as const }, { node: 'keys-2', use: 'attachments' as const }]) {
       const { body } = boxOf(role, changes);
       const signed = await signBoxKey(keys.keys, directory.installation, body);
       expect(await codeOf(() => read(signed))).toBe('E_INPUT');

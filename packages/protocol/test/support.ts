@@ -2,6 +2,7 @@ import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName, type P256Key } from '@millrace/identity';
 import {
   type BoxKey,
+  type BoxRole,
   type BoxSecrets,
   type Directory,
   type Machine,
@@ -34,12 +35,20 @@ export const dated = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + 
 
 /** A box key as it is announced, and the secret side of it. */
 export function boxOf(
-  role: BoxKey['role'],
+  role: BoxRole,
   changes: Partial<BoxKey> = {},
 ): { body: BoxKey; key: P256Key; secrets: BoxSecrets } {
   const key = generateP256Key();
   const times = { issued: NOW, expires: NOW + 600_000 };
-  const body: BoxKey = { type: 'box', role, use: 'mail', number: NOW, point: key.publicKey, ...times, ...changes };
+  const body: BoxKey = {
+    type: 'box',
+    node: `${role}-1`,
+    use: 'mail',
+    number: NOW,
+    point: key.publicKey,
+    ...times,
+    ...changes,
+  };
   return { body, key, secrets: { keyOf: (number) => (number === body.number ? key : undefined) } };
 }
 

@@ -50,8 +50,8 @@ export const readAsOwner = held<World>(
       const { document } = await context.records.users.require(keyName(world.tenant.signer.publicKey));
       const mail = { type: 'design.add' as const, transaction: signed.bytes, registration: document };
       const id = `design/hostile-${design}-${signed.id}`;
-      await context.mailbox.send('keys', id, { ...mail, manifest: manifestBytes, keys });
-      await context.mailbox.send('segments', id, { ...mail, manifest: manifestBytes });
+      await context.mailbox.send({ node: 'keys-1' }, id, { ...mail, manifest: manifestBytes, keys });
+      await context.mailbox.send({ node: 'segments-1' }, id, { ...mail, manifest: manifestBytes });
     };
     await add(designId, resigned);
     await add(victim, manifest);

@@ -372,7 +372,7 @@ export const distribution: Position<World> = {
         'control takes from each node only what is that node’s to say; the seals of mail name its sender',
         async (world) => {
           for (const recipient of ['control', 'keys', 'segments']) {
-            const path = `/v1/mailbox/${recipient}?id=hostile`;
+            const path = `/v1/mailbox/${recipient}-1?id=hostile`;
             expect(await asDistribution(world, path, systemRandom(200))).toBe('E_FORBIDDEN');
           }
         },

@@ -20,7 +20,7 @@ export async function ownLicence(
   const id = systemRandom(16);
   const licence = Buffer.from(id).toString('hex');
   const binding = { installation: directory.installation, licence, design };
-  const secret = await sealAttachment(signer, licenceSecretInfo(design, owner), systemRandom(32));
+  const secret = await sealAttachment(signer, design, licenceSecretInfo(design, owner), systemRandom(32));
   const now = signer.clock.now();
   const { bytes } = await signNew(
     signer,

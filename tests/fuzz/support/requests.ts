@@ -66,7 +66,7 @@ const reads = [
   '/v1/ledger/tile/entries/000.p/1',
   '/v1/ledger/verify',
   '/v1/deletions',
-  '/v1/boxes/keys/attachments',
+  '/v1/boxes/keys-1/attachments',
 ];
 const uploads = [`/v1/uploads/${id}/0`, `/v1/uploads/${id}?segments=4`, `/v1/uploads/${id}`];
 const callers: readonly Caller[] = [
@@ -154,7 +154,7 @@ export function oddRequest(random: Random): OddRequest {
   const known =
     node === 'distribution'
       ? uploads
-      : [...reads, ...Object.keys(json), ...Object.keys(cbor), '/v1/mailbox/keys?id=x', '/v1/mailbox?wait=0'];
+      : [...reads, ...Object.keys(json), ...Object.keys(cbor), '/v1/mailbox/keys-1?id=x', '/v1/mailbox?wait=0'];
   const path = random.pick(known);
   const writes = path in json || path in cbor || node === 'distribution' || path.startsWith('/v1/mailbox/');
   const method = random.pick(

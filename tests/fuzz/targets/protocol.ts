@@ -172,7 +172,7 @@ export async function protocolTargets(): Promise<Target[]> {
       samples: [copyBytes(await signBoxKey(keys.segments, installation, boxOf('segments').body))],
       cost: 'middling',
       codes: ['E_SIGNATURE', 'E_AUTH', 'E_INPUT'],
-      decode: (input) => readBoxKey(directory, { role: 'segments', use: 'mail' }, input, NOW),
+      decode: (input) => readBoxKey(directory, { node: 'segments-1', use: 'mail' }, input, NOW),
       accepts: 'samples',
     },
     {
@@ -242,13 +242,13 @@ export async function protocolTargets(): Promise<Target[]> {
       ],
     };
     const { body: key, secrets: boxes } = boxOf('segments');
-    const recipient = { role: 'segments' as const, boxes };
+    const recipient = { id: 'segments-1', boxes };
     const ofSender = async (role: keyof typeof messages): Promise<Target[]> => {
-      const info = utf8(`millrace/v1/mail/${installation}/${role}/segments`);
-      const sender = { role, identity: keys[role] };
+      const info = utf8(`millrace/v1/mail/${installation}/${role}-1/segments-1`);
+      const sender = { id: `${role}-1`, identity: keys[role] };
       const own: readonly Message[] = messages[role];
       const sealed = await Promise.all(own.map((message) => sealMail(directory, sender, key, encodeMail(message))));
-      const open = (input: Bytes) => openMessage(directory, recipient, role, input);
+      const open = (input: Bytes) => openMessage(directory, recipient, `${role}-1`, input);
       return [
         {
           name: `mail of ${role}`,

@@ -130,7 +130,7 @@ async function sealFile(
     const content = options.custody === 'keys' ? concatBytes(ceks, designSecret) : ceks;
     try {
       const info = contentKeysInfo(designId, session.signer.publicKey);
-      const keys = await sealAttachment(session, info, content);
+      const keys = await sealAttachment(session, designId, info, content);
       await requireUnchanged(file, stats, path);
       if (part !== undefined) await keepRecord(session, designId, part, options.sliced?.settings);
       return await writer.finish({ version: 1, design: designId, name, segments, size, source }, manifest, keys);

@@ -1,11 +1,13 @@
 import { cp, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { parse } from '@millrace/base';
 import { nodeFiles } from '../config.ts';
 import { acceptRestoredNodes, extendsLedger } from '../control/admin.ts';
 import { openControlStores } from '../control/stores.ts';
 import { designsHeld, licencesHeld } from '../keys/admin.ts';
 import { openKeysStores } from '../keys/stores.ts';
+import { settingsSchema } from '../settings.ts';
 import { using } from './offline.ts';
 
 /**
@@ -27,11 +29,18 @@ export async function keepControl(
     designs: await designsHeld(stores),
     licences: await licencesHeld(stores.records),
   }));
+  const ids = { keys: await idOf(join(staged, 'keys')), segments: await idOf(join(staged, 'segments')) };
   const lost = await using(openControlStores(older), ({ records, queue }) =>
-    acceptRestoredNodes({ store: records, mail: queue }, held),
+    acceptRestoredNodes({ store: records, mail: queue, nodes: ids }, held),
   );
   await syncFiles(older);
   return lost;
+}
+
+/** Of the node of a folder, in the directory. */
+async function idOf(folder: string): Promise<string> {
+  const settings: unknown = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
+  return parse(settingsSchema, settings, nodeFiles.settings, 'E_CONFIG').id;
 }
 
 async function isNewer(present: string, older: string): Promise<boolean> {

@@ -31,16 +31,17 @@ export async function extendsLedger(older: Store, newer: Store): Promise<boolean
 /**
  * Prepares control for keys and segments nodes that were restored to an older state: control forgets their epochs, marks
  * what they do not know as lost, and drops their mail to each other. Counts, deletions and the ledger do not change.
+ * @param control.nodes ids of the restored nodes
  * @returns the numbers of designs and licences that are lost
  */
 export async function acceptRestoredNodes(
-  { store, mail }: { store: Store; mail: Queue },
+  { store, mail, nodes }: { store: Store; mail: Queue; nodes: { readonly keys: string; readonly segments: string } },
   held: Held,
 ): Promise<{ designs: number; licences: number }> {
   await forgetEpochs({ records: store }, ['keys', 'segments']);
   const records = openRecords(store);
   const lost = { designs: 0, licences: 0 };
-  const [keys, segments] = [await dropMailOfNodes(mail, 'keys'), await dropMailOfNodes(mail, 'segments')];
+  const [keys, segments] = [await dropMailOfNodes(mail, nodes.keys), await dropMailOfNodes(mail, nodes.segments)];
   for await (const [id, design] of records.designs.list()) {
     const waits = keys.has(`control/design/${id}`) && segments.has(`control/design/${id}`);
     const known = held.designs.has(id) || design.pending !== undefined || waits;

@@ -70,8 +70,8 @@ export async function clearAlarm(
     throw new MillraceError('E_STATE', `object ${object} has no alarm to be cleared`);
   await ledger.append({ ...clearedFact(body, owner), evidence: [bytes], eventId: `cleared/${object}` });
   const message = { type: 'alarm.clear' as const, object, transaction: bytes };
-  await mailbox.send('segments', `cleared/${object}`, message);
-  await mailbox.send('keys', `cleared/${object}`, message);
+  await mailbox.send({ role: 'segments', partition: print.design }, `cleared/${object}`, message);
+  await mailbox.send({ role: 'keys', partition: print.design }, `cleared/${object}`, message);
   await records.alarms.update(keyOf(print), ({ objects }) => ({ objects: objects.filter((name) => name !== object) }));
   await records.prints.update(print.print, (current) => ({ ...current, cleared: true }));
   return { object };

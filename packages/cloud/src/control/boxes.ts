@@ -1,12 +1,5 @@
 import { copyBytes, equalBytes, MillraceError, toBase64 } from '@millrace/base';
-import {
-  type BoxKey,
-  type BoxRole,
-  type BoxUse,
-  type Directory,
-  readBoxKey,
-  readStoredBoxKey,
-} from '@millrace/protocol';
+import { type BoxKey, type BoxUse, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
@@ -36,11 +29,11 @@ export class BoxRegistry {
   }
 
   /** @throws {MillraceError} E_UNAVAILABLE when the node has not announced one yet */
-  async newest(role: BoxRole, use: BoxUse): Promise<AnnouncedBox> {
-    const name = `${role}/${use}`;
+  async newest(node: string, use: BoxUse): Promise<AnnouncedBox> {
+    const name = `${node}/${use}`;
     const known = this.#known.get(name) ?? (await this.#load(name));
     if (known === undefined)
-      throw new MillraceError('E_UNAVAILABLE', `the ${role} node has made no key for ${use} yet`);
+      throw new MillraceError('E_UNAVAILABLE', `the node ${node} has made no key for ${use} yet`);
     return known;
   }
 
@@ -48,17 +41,17 @@ export class BoxRegistry {
    * A node announces its newest key. Durable when it resolves; a floor never falls.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one, or another of its number, was announced before
    */
-  async take(role: BoxRole, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
-    const box = await readBoxKey(this.#directory, { role, use }, document, 'any time');
+  async take(node: string, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
+    const box = await readBoxKey(this.#directory, { node, use }, document, 'any time');
     if (floor > box.number) throw new MillraceError('E_INPUT', 'a floor above the newest key');
-    const name = `${role}/${use}`;
+    const name = `${node}/${use}`;
     const known = this.#known.get(name) ?? (await this.#load(name));
     const older = known !== undefined && box.number < known.box.number;
     // A node that was put back to an older state may make the same number again.
     const another = known?.box.number === box.number && !equalBytes(known.box.point, box.point);
     if (known !== undefined && (older || another)) {
       const data = { document: toBase64(known.document) };
-      throw new MillraceError('E_BOX_KEY', `the ${role} node has announced key ${known.box.number} before`, { data });
+      throw new MillraceError('E_BOX_KEY', `the node ${node} has announced key ${known.box.number} before`, { data });
     }
     const record = { document: copyBytes(document), floor: Math.max(floor, known?.floor ?? 0) };
     await this.#table.put(name, record);
@@ -66,10 +59,10 @@ export class BoxRegistry {
   }
 
   /** @throws {MillraceError} E_BOX_KEY when the key is erased, or about to be */
-  async requireHeld(role: BoxRole, use: BoxUse, number: number): Promise<void> {
-    const { floor } = await this.newest(role, use);
+  async requireHeld(node: string, use: BoxUse, number: number): Promise<void> {
+    const { floor } = await this.newest(node, use);
     if (number >= floor) return;
-    throw new MillraceError('E_BOX_KEY', `the ${role} node’s key ${number} is erased`, { data: { number } });
+    throw new MillraceError('E_BOX_KEY', `key ${number} of the node ${node} is erased`, { data: { number } });
   }
 
   async #load(name: string): Promise<AnnouncedBox | undefined> {

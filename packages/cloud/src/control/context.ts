@@ -12,6 +12,8 @@ import type { Progress } from './schemas.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {
+  /** Of this node in the directory. */
+  readonly id: string;
   readonly directory: Directory;
   readonly clock: Clock;
   readonly logger: Logger;

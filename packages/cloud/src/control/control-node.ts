@@ -1,6 +1,6 @@
 import { type Closable, Closer, decodeCbor, isDiskFault, MillraceError, parse, Serial } from '@millrace/base';
 import { openLedger } from '@millrace/ledger';
-import type { Address, Message, NodeRole } from '@millrace/protocol';
+import type { Address, DirectoryNode, Message } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
@@ -53,18 +53,18 @@ export async function createControlNode(
   const { directory, identity } = config;
   const ledger = closer.add(await openLedger({ store: stores.ledger, clock, ...keys.ledger }));
   const registry = new BoxRegistry(stores.records, directory);
-  const mailbox = new Mailbox({ queue, directory, identity, boxes: registry, clock });
+  const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock });
   const boxes = closer.add(
     await OwnBoxes.open({
       slots: stores.boxes.mail,
       directory,
-      role: 'control',
+      node: id,
       use: 'mail',
       identity,
       period: config.boxes.mail,
       clock,
       logger,
-      announce: (document, floor) => mailbox.announce('control', 'mail', document, floor),
+      announce: (document, floor) => mailbox.announce(id, 'mail', document, floor),
     }),
   );
   await boxes.start().catch((error: unknown) => {
@@ -77,6 +77,7 @@ export async function createControlNode(
   const serials = new Map<string, Serial>();
   const damaged = new DamagedRecords(logger, metrics);
   const context: ControlContext = {
+    id,
     directory,
     clock,
     logger,
@@ -130,7 +131,12 @@ const findingsSchema = z.object({
   ),
 });
 
-async function handle(context: ControlContext, checks: CheckBoard, message: Message, from: NodeRole): Promise<void> {
+async function handle(
+  context: ControlContext,
+  checks: CheckBoard,
+  message: Message,
+  from: DirectoryNode,
+): Promise<void> {
   const { records } = context;
   switch (message.type) {
     case 'design.stored': {
@@ -160,7 +166,7 @@ async function handle(context: ControlContext, checks: CheckBoard, message: Mess
     case 'design.repaired':
       return takeRepaired(context, message);
     case 'stream.alarm':
-      return takeAlarm(context, message, from);
+      return takeAlarm(context, message, from.role);
     case 'check.result': {
       const report = decodeCbor(message.report, 'report');
       await takeFindings(context, parse(findingsSchema, report, 'report'));

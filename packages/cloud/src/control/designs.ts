@@ -61,8 +61,8 @@ export async function announceDeletion({ records, mailbox }: ControlContext, des
   const { deletion } = await records.designs.require(design);
   if (deletion === undefined || deletion.announced) return;
   const message = { type: 'design.delete' as const, design, transaction: deletion.transaction };
-  await mailbox.send('segments', `delete/${design}`, message);
-  await mailbox.send('keys', `delete/${design}`, message);
+  await mailbox.send({ role: 'segments', partition: design }, `delete/${design}`, message);
+  await mailbox.send({ role: 'keys', partition: design }, `delete/${design}`, message);
   for await (const [print, record] of records.prints.list()) {
     if (record.design !== design || record.state !== 'queued') continue;
     await records.prints.update(print, (current) =>
@@ -183,7 +183,7 @@ export async function beginRepair(
       if (number >= current.segments) throw new MillraceError('E_INPUT', `the design has no segment ${number}`);
     return { ...current, repair: { repair, state: 'running', segments: segments.length } };
   });
-  await mailbox.send('segments', `repair/${repair}`, {
+  await mailbox.send({ role: 'segments', partition: design }, `repair/${repair}`, {
     type: 'design.repair',
     design: record.design,
     repair,

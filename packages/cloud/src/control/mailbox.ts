@@ -1,13 +1,16 @@
 import { type Clock, decodeCbor, encodeCbor, Gate, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
-  type BoxRole,
   type BoxUse,
   boxNumberOf,
   type Directory,
+  type DirectoryNode,
   encodeMail,
   type Message,
-  type NodeRole,
+  nodeId,
+  nodesOf,
+  type Recipient,
+  recipientIn,
   sealMail,
 } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
@@ -15,14 +18,15 @@ import { z } from 'zod';
 import type { BoxRegistry } from './boxes.ts';
 
 const envelopeSchema = z.union([
-  z.strictObject({ from: z.enum(['control', 'segments', 'keys', 'distribution']), sealed: z.instanceof(Uint8Array) }),
+  z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array) }),
   /** Control's own: it holds nothing that control does not know, and is sealed when it is given out. */
   z.strictObject({ own: z.instanceof(Uint8Array) }),
 ]);
 
 export interface Delivery {
   readonly id: string;
-  readonly from: NodeRole;
+  /** Id of the node that sent it. */
+  readonly from: string;
   readonly sealed: Uint8Array;
   readonly attempts: number;
 }
@@ -32,36 +36,43 @@ const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
 /**
- * Mail between nodes: sealed, kept until acknowledged, given in order. One consumer a role. What is kept opens with keys that
- * their nodes erase once it has been drained (spec/protocol.md, section 4).
+ * Mail between nodes: sealed, kept until acknowledged, given in order. One topic a node, and one
+ * consumer a topic. What is kept opens with keys that their nodes erase once it has been drained (spec/protocol.md, 4).
  */
 export class Mailbox {
   readonly #queue: Queue;
+  readonly #id: string;
   readonly #directory: Directory;
   readonly #identity: P256Key;
   readonly #boxes: BoxRegistry;
   readonly #clock: Clock;
   /** Nothing is put between a new floor and the message that says so. */
   readonly #gate = new Gate();
-  /** Which process of a role polled last, and what it holds: a restarted one gets it again at once. */
-  readonly #consumers = new Map<NodeRole, { consumer: string; held: Set<string> }>();
+  /** Which process of a node polled last, and what it holds: a restarted one gets it again at once. */
+  readonly #consumers = new Map<string, { consumer: string; held: Set<string> }>();
 
   constructor(modules: {
     queue: Queue;
+    /** Of the control node. */
+    id: string;
     directory: Directory;
     identity: P256Key;
     boxes: BoxRegistry;
     clock: Clock;
   }) {
     this.#queue = modules.queue;
+    this.#id = modules.id;
     this.#directory = modules.directory;
     this.#identity = modules.identity;
     this.#boxes = modules.boxes;
     this.#clock = modules.clock;
   }
 
-  /** @throws {MillraceError} E_SEAL; E_BOX_KEY when it is sealed to a key that the recipient is about to erase */
-  async put(recipient: BoxRole, from: NodeRole, id: string, sealed: Uint8Array): Promise<void> {
+  /**
+   * Mail of another node, both by id.
+   * @throws {MillraceError} E_SEAL; E_BOX_KEY when it is sealed to a key that the recipient is about to erase
+   */
+  async put(recipient: string, from: string, id: string, sealed: Uint8Array): Promise<void> {
     const number = boxNumberOf(sealed);
     await this.#gate.share(async () => {
       await this.#boxes.requireHeld(recipient, 'mail', number);
@@ -69,8 +80,9 @@ export class Mailbox {
     });
   }
 
-  /** Control's own mail. */
-  async send(recipient: BoxRole, id: string, message: Message): Promise<void> {
+  /** Control's own mail. @throws {MillraceError} E_DIRECTORY when there is no such node */
+  async send(to: Recipient, id: string, message: Message): Promise<void> {
+    const recipient = recipientIn(this.#directory, to).id;
     const envelope = encodeCbor({ own: encodeMail(message) });
     await this.#gate.share(() => this.#queue.publish(recipient, `control/${id}`, envelope));
   }
@@ -80,16 +92,16 @@ export class Mailbox {
    * has been given everything that was taken before. May be repeated.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one was announced before
    */
-  announce(role: BoxRole, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
+  announce(node: string, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
     return this.#gate.alone(async () => {
-      await this.#boxes.take(role, use, document, floor);
+      await this.#boxes.take(node, use, document, floor);
       const drained = encodeCbor({ own: encodeMail({ type: 'box.drained', use, below: floor }) });
-      await this.#queue.publish(role, `control/drained/${toHex(systemRandom(8))}`, drained);
+      await this.#queue.publish(node, `control/drained/${toHex(systemRandom(8))}`, drained);
     });
   }
 
   /** Waits up to `waitMs` for mail. */
-  async poll(recipient: BoxRole, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+  async poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     await this.#boxes.newest(recipient, 'mail'); // its own mail could not be sealed
     const known = this.#consumers.get(recipient);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
@@ -105,7 +117,7 @@ export class Mailbox {
           claimed.map(async ({ id, message, attempts }) => {
             const envelope = parse(envelopeSchema, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE');
             if ('from' in envelope) return { id, attempts, ...envelope };
-            return { id, attempts, from: 'control' as const, sealed: await this.#sealOwn(recipient, envelope.own) };
+            return { id, attempts, from: this.#id, sealed: await this.#sealOwn(recipient, envelope.own) };
           }),
         );
       }
@@ -113,23 +125,23 @@ export class Mailbox {
     }
   }
 
-  async #sealOwn(recipient: BoxRole, plain: Uint8Array): Promise<Uint8Array> {
+  async #sealOwn(recipient: string, plain: Uint8Array): Promise<Uint8Array> {
     const { box } = await this.#boxes.newest(recipient, 'mail');
-    return sealMail(this.#directory, { role: 'control', identity: this.#identity }, box, plain);
+    return sealMail(this.#directory, { id: this.#id, identity: this.#identity }, box, plain);
   }
 
-  async acknowledge(recipient: NodeRole, ids: readonly string[]): Promise<void> {
+  async acknowledge(recipient: string, ids: readonly string[]): Promise<void> {
     await this.#queue.acknowledge(recipient, ids);
     for (const id of ids) this.#consumers.get(recipient)?.held.delete(id);
   }
 
-  async release(recipient: NodeRole, ids: readonly string[]): Promise<void> {
+  async release(recipient: string, ids: readonly string[]): Promise<void> {
     await this.#queue.release(recipient, ids);
     for (const id of ids) this.#consumers.get(recipient)?.held.delete(id);
   }
 
   /** Resolves when something is published, at the time-out (leases end by time) or when the caller goes away. */
-  #nextPublish(recipient: NodeRole, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  #nextPublish(recipient: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -144,8 +156,9 @@ export class Mailbox {
   }
 }
 
-/** Recipients of mail by HTTP. @throws {MillraceError} E_NOT_FOUND */
-export function mailRole(name: string): BoxRole {
-  if (name === 'control' || name === 'segments' || name === 'keys') return name;
-  throw new MillraceError('E_NOT_FOUND', `no mailbox ${name}`);
+/** The node with this id, when it has a mailbox. @throws {MillraceError} E_NOT_FOUND */
+export function mailNode(directory: Directory, id: string): DirectoryNode {
+  const node = nodesOf(directory, id).find((known) => known.id === id && known.role !== 'distribution');
+  if (node === undefined) throw new MillraceError('E_NOT_FOUND', `no mailbox ${id}`);
+  return node;
 }

@@ -35,7 +35,11 @@ export async function announceMaintenance({ records, mailbox }: ControlContext, 
   const { setting } = await records.designs.require(design);
   if (setting === undefined || setting.announced) return;
   const { id, transaction } = setting;
-  await mailbox.send('keys', `maintenance/${id}`, { type: 'design.maintenance', design, transaction });
+  await mailbox.send({ role: 'keys', partition: design }, `maintenance/${id}`, {
+    type: 'design.maintenance',
+    design,
+    transaction,
+  });
   await records.designs.update(design, (current) =>
     current.setting?.id === id ? { ...current, setting: { ...setting, announced: true } } : current,
   );

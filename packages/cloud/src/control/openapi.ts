@@ -72,8 +72,8 @@ export const openApi = {
     '/v1/ledger/verify': { get: operation('replay the whole log', anything) },
     '/v1/vault/checks': { post: operation('begin a check of the vault', anything, schemas.vaultCheckBody) },
     '/v1/vault/checks/{id}': { get: operation('state and findings of a check', anything, undefined, ['id']) },
-    '/v1/boxes/{role}/{use}': {
-      get: operation('newest key of a node to seal to, signed by it', binary, undefined, ['role', 'use']),
+    '/v1/boxes/{node}/{use}': {
+      get: operation('newest key of a node to seal to, signed by it', binary, undefined, ['node', 'use']),
     },
     '/v1/status': { get: operation('nodes and maintenance', anything) },
   },

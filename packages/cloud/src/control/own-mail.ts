@@ -1,5 +1,5 @@
 import { type Closable, isDiskFault, MillraceError, sleep } from '@millrace/base';
-import { type Message, type NodeRole, openMessage } from '@millrace/protocol';
+import { type DirectoryNode, type Message, nodeOf, openMessage } from '@millrace/protocol';
 import { Drain } from '../node/drain.ts';
 import type { OwnBoxes } from '../node/own-boxes.ts';
 import type { ControlContext } from './context.ts';
@@ -10,15 +10,15 @@ const GIVE_UP_AFTER = 20;
 
 /** Control's own mail from the proactive nodes, one message after the other. */
 export function readOwnMail(
-  { directory, mailbox, logger }: ControlContext,
+  { id: own, directory, mailbox, logger }: ControlContext,
   boxes: OwnBoxes,
-  handle: (message: Message, from: NodeRole) => Promise<void>,
+  handle: (message: Message, from: DirectoryNode) => Promise<void>,
 ): Closable {
   const stop = new AbortController();
   const drain = new Drain();
   const take = async ({ id, from, sealed }: Delivery) => {
-    const message = await openMessage(directory, { role: 'control', boxes }, from, sealed);
-    if (message.type !== 'box.drained' || from !== 'control') return handle(message, from);
+    const message = await openMessage(directory, { id: own, boxes }, from, sealed);
+    if (message.type !== 'box.drained') return handle(message, nodeOf(directory, from));
     drain.after(id, () => {
       boxes.drained(message.below).catch((error: unknown) => logger.warn({ err: error }, 'box keys'));
     });
@@ -26,7 +26,7 @@ export function readOwnMail(
   const run = async () => {
     while (!stop.signal.aborted) {
       try {
-        for (const delivery of await mailbox.poll('control', 'self', 20_000, stop.signal)) {
+        for (const delivery of await mailbox.poll(own, 'self', 20_000, stop.signal)) {
           drain.delivered(delivery.id);
           let again = false;
           await take(delivery).catch((error: unknown) => {
@@ -36,10 +36,10 @@ export function readOwnMail(
             logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
           });
           if (again) {
-            await mailbox.release('control', [delivery.id]);
+            await mailbox.release(own, [delivery.id]);
             await sleep(500, stop.signal);
           } else {
-            await mailbox.acknowledge('control', [delivery.id]);
+            await mailbox.acknowledge(own, [delivery.id]);
             drain.acknowledged(delivery.id);
           }
         }

@@ -274,8 +274,11 @@ export async function announcePermit(context: ControlContext, id: string): Promi
     licence: licence.transaction,
     machine,
   };
-  await mailbox.send('segments', `open/${permit.jti}`, { type: 'stream.open', opening });
-  await mailbox.send('keys', `open/${permit.jti}`, { type: 'stream.open', opening });
+  await mailbox.send({ role: 'segments', partition: print.design }, `open/${permit.jti}`, {
+    type: 'stream.open',
+    opening,
+  });
+  await mailbox.send({ role: 'keys', partition: print.design }, `open/${permit.jti}`, { type: 'stream.open', opening });
   await records.prints.update(id, (current) =>
     current.permit?.jti === permit.jti ? { ...current, permit: { ...permit, announced: true } } : current,
   );

@@ -43,7 +43,11 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   await ledger.append({ ...reportFact(body, caller, design.contentMac), evidence: [bytes], eventId });
   if (outcome.code !== undefined && SUSPICIOUS.has(outcome.code)) {
     const check = toHex(systemRandom(16));
-    await context.mailbox.send('keys', `check/${eventId}`, { type: 'vault.check', check, deep: true });
+    await context.mailbox.send({ role: 'keys', partition: print.design }, `check/${eventId}`, {
+      type: 'vault.check',
+      check,
+      deep: true,
+    });
   }
   await records.prints.update(print.print, (current) => {
     const state = stateAfter(outcome);

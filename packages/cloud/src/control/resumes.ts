@@ -26,8 +26,8 @@ export async function resumeLicence(
     throw new MillraceError('E_INPUT', `at most ${most} objects of the licence can be left`, { data: { most } });
   await ledger.append({ ...leftFact(body, licence.owner), evidence: [bytes], eventId: `resume/${id}` });
   const message = { type: 'licence.resume' as const, licence: licence.transaction, transaction: bytes };
-  await mailbox.send('segments', `resume/${id}`, message);
-  await mailbox.send('keys', `resume/${id}`, message);
+  await mailbox.send({ role: 'segments', partition: licence.design }, `resume/${id}`, message);
+  await mailbox.send({ role: 'keys', partition: licence.design }, `resume/${id}`, message);
   const floor = licence.objects - objects;
   await records.licences.update(body.licence, ({ suspended: _said, ...current }) => ({ ...current, floor }));
   return { licence: body.licence };

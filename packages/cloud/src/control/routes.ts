@@ -10,7 +10,7 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { exportCertificate } from '@millrace/ledger';
-import { machineSchema, mayWrite, type NodeRole, objectName } from '@millrace/protocol';
+import { machineSchema, mayWrite, objectName } from '@millrace/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { maintenanceReport } from '../node/maintenance-report.ts';
@@ -19,7 +19,7 @@ import { requireRole, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { beginRepair, deletionsOf, uploadTicket } from './designs.ts';
-import { mailRole } from './mailbox.ts';
+import { mailNode } from './mailbox.ts';
 import { checkNodeState } from './node-states.ts';
 import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
@@ -36,7 +36,6 @@ const pollQuery = z.object({ wait: z.coerce.number().int().min(0).max(30_000), c
 const nextBody = z.strictObject({ wait: z.number().int().min(0).max(30_000) });
 const callBody = z.strictObject({ request: z.instanceof(Uint8Array) });
 const boxBody = z.strictObject({ document: z.instanceof(Uint8Array), floor: z.number().int().nonnegative() });
-const boxRole = z.enum(['control', 'segments', 'keys']);
 const boxUse = z.enum(['mail', 'attachments']);
 const reportBody = z.strictObject({ report: z.instanceof(Uint8Array) });
 
@@ -140,7 +139,12 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     requireAdmin(user(request));
     const { deep } = parse(vaultCheckBody, request.body, 'body');
     const { check, fresh } = checks.begin(deep);
-    if (fresh) await context.mailbox.send('keys', `check/${check}`, { type: 'vault.check', check, deep });
+    if (fresh)
+      await context.mailbox.send({ role: 'keys', partition: check }, `check/${check}`, {
+        type: 'vault.check',
+        check,
+        deep,
+      });
     return { check };
   });
   server.get<Params>('/v1/vault/checks/:id', async (request) => {
@@ -214,10 +218,10 @@ function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
 /** For the other nodes: mail, telemetry, and the calls of machines that the distribution node passes on. */
 function addNodeRoutes(server: TlsServer, context: ControlContext): void {
   const { directory, mailbox } = context;
-  const node = (request: FastifyRequest): NodeRole => {
-    const { role } = requireRole(directory, request, 'segments', 'keys', 'distribution');
-    context.seen.set(role, context.clock.now());
-    return role;
+  const node = (request: FastifyRequest) => {
+    const party = requireRole(directory, request, 'segments', 'keys', 'distribution');
+    context.seen.set(party.role, context.clock.now());
+    return party;
   };
   const binary = (request: FastifyRequest): Uint8Array => {
     if (!(request.body instanceof Uint8Array)) throw new MillraceError('E_INPUT', 'the body has to be bytes');
@@ -227,36 +231,37 @@ function addNodeRoutes(server: TlsServer, context: ControlContext): void {
   server.post<Params & { Querystring: { id?: string } }>('/v1/mailbox/:recipient', async (request) => {
     const from = node(request);
     const id = parse(z.string().min(1).max(200), request.query.id, 'id');
-    const recipient = mailRole(request.params.recipient ?? '');
-    if (!mayWrite(from, recipient))
-      throw new MillraceError('E_FORBIDDEN', `the ${from} node has no mail for the ${recipient} node`);
-    await mailbox.put(recipient, from, id, binary(request));
+    const recipient = mailNode(directory, request.params.recipient ?? '');
+    if (!mayWrite(from.role, recipient.role))
+      throw new MillraceError('E_FORBIDDEN', `the ${from.role} node has no mail for the ${recipient.role} node`);
+    await mailbox.put(recipient.id, from.id, id, binary(request));
     return {};
   });
   server.get('/v1/mailbox', async (request, reply) => {
-    const role = mailRole(node(request));
+    const { id } = mailNode(directory, node(request).id);
     const { wait, consumer } = parse(pollQuery, request.query, 'query');
-    const mail = await mailbox.poll(role, consumer, wait, gone(reply));
+    const mail = await mailbox.poll(id, consumer, wait, gone(reply));
     return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
   });
   server.post('/v1/mailbox/acknowledge', async (request) => {
-    await mailbox.acknowledge(mailRole(node(request)), parse(idsBody, request.body, 'body').ids);
+    await mailbox.acknowledge(mailNode(directory, node(request).id).id, parse(idsBody, request.body, 'body').ids);
     return {};
   });
   server.post('/v1/mailbox/release', async (request) => {
-    await mailbox.release(mailRole(node(request)), parse(idsBody, request.body, 'body').ids);
+    await mailbox.release(mailNode(directory, node(request).id).id, parse(idsBody, request.body, 'body').ids);
     return {};
   });
   server.post<Params>('/v1/boxes/:use', async (request) => {
-    const { role } = requireRole(directory, request, 'segments', 'keys');
+    const { id } = requireRole(directory, request, 'segments', 'keys');
     const { document, floor } = parse(boxBody, decodeCbor(binary(request), 'box key'), 'box key');
-    await mailbox.announce(role, parse(boxUse, request.params.use, 'use'), document, floor);
+    await mailbox.announce(id, parse(boxUse, request.params.use, 'use'), document, floor);
     return {};
   });
-  server.get<Params>('/v1/boxes/:role/:use', async (request, reply) => {
+  server.get<Params>('/v1/boxes/:node/:use', async (request, reply) => {
     requireRole(directory, request, 'user', 'segments', 'keys');
-    const { role, use } = request.params;
-    const { document } = await context.boxes.newest(parse(boxRole, role, 'role'), parse(boxUse, use, 'use'));
+    const { use } = request.params;
+    const { id } = mailNode(directory, request.params.node ?? '');
+    const { document } = await context.boxes.newest(id, parse(boxUse, use, 'use'));
     return reply.type('application/octet-stream').send(Buffer.from(document));
   });
   server.post<Params>('/v1/progress/:object', async (request) => {

@@ -3,6 +3,7 @@ import { isSealingPoint, keyName } from '@millrace/identity';
 import {
   boxNumberOf,
   checkMachine,
+  chooseNode,
   licenceFact,
   type Message,
   type MessageOf,
@@ -148,8 +149,8 @@ async function addDesign(
   if (!equalBytes(manifest.owner, signer))
     throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
   requireSealedLength('keys', keys, contentKeysLength(manifest));
-  const { records, boxes } = context;
-  await boxes.requireHeld('keys', 'attachments', boxNumberOf(keys));
+  const { directory, records, boxes } = context;
+  await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
   // Proactive nodes and certificates want to see the administrator's word.
   const { document: registration } = await records.users.require(keyName(signer));
   const added = () =>
@@ -212,8 +213,8 @@ export async function announceDesign({ records, mailbox }: ControlContext, desig
   if (pending === undefined) return;
   const { document: registration } = await records.users.require(owner);
   const { keys, segments } = announcements({ transaction, registration, manifest: pending.manifest }, pending.keys);
-  await mailbox.send('keys', `design/${design}`, keys);
-  await mailbox.send('segments', `design/${design}`, segments);
+  await mailbox.send({ role: 'keys', partition: design }, `design/${design}`, keys);
+  await mailbox.send({ role: 'segments', partition: design }, `design/${design}`, segments);
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
 }
 
@@ -223,7 +224,10 @@ export async function designUploaded({ records, mailbox, clock }: ControlContext
     current.state === 'uploading' ? { ...current, state: 'storing' } : current,
   );
   if (record.state === 'storing')
-    await mailbox.send('segments', `uploaded/${design}/${clock.now()}`, { type: 'design.uploaded', design });
+    await mailbox.send({ role: 'segments', partition: design }, `uploaded/${design}/${clock.now()}`, {
+      type: 'design.uploaded',
+      design,
+    });
 }
 
 async function grantLicence(
@@ -232,7 +236,7 @@ async function grantLicence(
   { secret }: Attachments,
   licence: string,
 ) {
-  const { records, boxes } = context;
+  const { directory, records, boxes } = context;
   if (secret === undefined || !equalBytes(sha256(secret), body.secretHash)) {
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
@@ -256,7 +260,7 @@ async function grantLicence(
     throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is no point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
   requireSealedLength('secret', secret, KEY_BYTES);
-  await boxes.requireHeld('keys', 'attachments', boxNumberOf(secret));
+  await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(secret));
   const record = {
     licence,
     design: body.design,
@@ -289,7 +293,7 @@ export async function announceLicence(context: ControlContext, licence: string):
   const record = await records.licences.require(licence);
   if (record.pending === undefined) return;
   await ledger.append(await licensedEvent(context, record));
-  await mailbox.send('keys', `licence/${licence}`, {
+  await mailbox.send({ role: 'keys', partition: record.design }, `licence/${licence}`, {
     type: 'licence.grant',
     transaction: record.transaction,
     secret: record.pending,

@@ -24,7 +24,7 @@ export async function addDesign(
     if (playbook.designs().some(({ design }) => design === designId)) return; // an old message that was replayed
     await refusals.create(designId, { code, reason });
     const refused = { type: 'design.refused', design: designId, code, reason } as const;
-    await outbound.mail.send('control', refused, `refused/${designId}`);
+    await outbound.mail.send({ role: 'control', partition: designId }, refused, `refused/${designId}`);
   });
   try {
     await playbook.addDesign({ manifest, keys: content });
@@ -52,7 +52,11 @@ export async function deleteDesign(
     logger.info({ design }, 'design deleted: its keys are destroyed');
   }
   await licences.forget(design);
-  await outbound.mail.send('control', { type: 'design.deleted', design }, `deleted/${design}`);
+  await outbound.mail.send(
+    { role: 'control', partition: design },
+    { type: 'design.deleted', design },
+    `deleted/${design}`,
+  );
 }
 
 /** Applies the owner's signed setting from the next sweep on. A setting older than the present one changes nothing. */
@@ -70,7 +74,11 @@ export async function setMaintenance(
   const mode = await playbook.setMode(design, body.mode, body.issued);
   logger.info({ design, mode }, 'maintenance mode set: it applies from the next sweep on');
   const id = toHex(body.id);
-  await outbound.mail.send('control', { type: 'design.maintained', design, transaction: id, mode }, `maintained/${id}`);
+  await outbound.mail.send(
+    { role: 'control', partition: design },
+    { type: 'design.maintained', design, transaction: id, mode },
+    `maintained/${id}`,
+  );
 }
 
 export async function addLicence(
@@ -83,7 +91,11 @@ export async function addLicence(
   const open: OpenSecret = (licence, info, sealed) =>
     openAttachment(outbound.attachments, info, sealed, async (code, reason) => {
       if (await licences.has(licence)) return; // an old message that was replayed
-      await outbound.mail.send('control', { type: 'licence.refused', licence, code, reason }, `refused/${licence}`);
+      await outbound.mail.send(
+        { role: 'control', partition: licence },
+        { type: 'licence.refused', licence, code, reason },
+        `refused/${licence}`,
+      );
     });
   const { directory } = config;
   await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, open });

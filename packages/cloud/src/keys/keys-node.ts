@@ -37,7 +37,6 @@ export async function createKeysNode(
   const refusals = new Table(records, 'refused', refusalSchema);
   const outbound = await connectOutbound({
     config,
-    role: 'keys',
     addresses,
     store: records,
     slots: stores.boxes,

@@ -97,7 +97,10 @@ export class Maintenance implements Closable {
       if (problem.kind !== 'extra' && 'segments' in problem && problem.design === undefined)
         for (const segment of problem.segments) this.#lostDecoys[problem.points ? 'points' : 'cells'].add(segment);
     for (const check of checks)
-      await mail.send('control', { type: 'check.result', check, report: encodeCbor(report as never) });
+      await mail.send(
+        { role: 'control', partition: check },
+        { type: 'check.result', check, report: encodeCbor(report as never) },
+      );
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
-import type { LinkMessage, Message, NodeRole } from '@millrace/protocol';
+import type { DirectoryNode, LinkMessage, Message } from '@millrace/protocol';
 import type { KeysContext } from './context.ts';
 import { addDesign, addLicence, deleteDesign, setMaintenance } from './design-messages.ts';
 import type { KeysStreams } from './streams.ts';
@@ -19,8 +19,8 @@ export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, lo
  * Dispatches mail by its sender: control announces, the segments node asks and answers.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
-export async function handleMail(context: KeysContext, message: Message, from: NodeRole): Promise<void> {
-  if (from === 'control') {
+export async function handleMail(context: KeysContext, message: Message, from: DirectoryNode): Promise<void> {
+  if (from.role === 'control') {
     switch (message.type) {
       case 'design.add':
         return addDesign(context, message);
@@ -40,15 +40,15 @@ export async function handleMail(context: KeysContext, message: Message, from: N
         return context.checks.ask(message.check, message.deep);
     }
   }
-  if (from === 'segments') {
+  if (from.role === 'segments') {
     switch (message.type) {
       case 'vault':
-        return handleVaultMessage(context, message.message);
+        return handleVaultMessage(context, message.message, from.id);
       case 'slice.missing':
         return context.streams.missing(message);
       case 'stream.alarm':
         return context.streams.alarmed(message);
     }
   }
-  throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from}`);
+  throw new MillraceError('E_INPUT', `the keys node takes no ${message.type} from ${from.role}`);
 }

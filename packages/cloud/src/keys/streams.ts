@@ -67,7 +67,7 @@ export class KeysStreams {
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
     this.#guards = new Guards(modules.clock);
-    this.#slices = sliceMail(modules.mail);
+    this.#slices = sliceMail(modules.mail, modules.directory);
   }
 
   /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
@@ -106,7 +106,9 @@ export class KeysStreams {
       designSecret,
     });
     wipe(licenceSecret, designSecret);
-    await this.#modules.mail.send('segments', { type: 'stream.session', session, jti, seed: side.seed, parameters });
+    const segmentsNode = { role: 'segments', partition: permit.design } as const;
+    const begin = { type: 'stream.session', session, jti, seed: side.seed, parameters } as const;
+    await this.#modules.mail.send(segmentsNode, begin);
     const offer = encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer });
     if (!(await sendWhenConnected(link, offer)))
       return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
@@ -133,7 +135,7 @@ export class KeysStreams {
       },
       hashes: (group) => tree.group(group),
       mailMix: (revision, secret) =>
-        this.#modules.mail.send('segments', {
+        this.#modules.mail.send(segmentsNode, {
           type: 'stream.mix',
           session: key,
           revision: Number(revision),
@@ -217,7 +219,7 @@ export class KeysStreams {
     return order.share(async () => {
       const slice = await playbook.slice(design, from, to);
       const cells = slice.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) }));
-      await this.#slices.add({ session, cells });
+      await this.#slices.add(design, { session, cells });
       return slice;
     });
   }
@@ -234,7 +236,7 @@ export class KeysStreams {
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await tellEnd(
       { logger, objects, mail, link },
-      { by: 'keys', object, jti, acked, session: entry.stream.session, error },
+      { by: 'keys', object, design: entry.stream.design, jti, acked, session: entry.stream.session, error },
     );
   }
 }

@@ -12,6 +12,9 @@ import type { MailClient } from '../node/mail-client.ts';
 /** No answer for so long: the message is sent again. */
 const ANSWER_MS = 30_000;
 
+/** What concerns cells of many designs: one segments node holds them all. */
+const VAULT = 'vault';
+
 export type VaultAnswer = MaintainedMessage | StoredMessage | CheckedMessage;
 
 export interface Posted<Answer> {
@@ -54,7 +57,7 @@ export class VaultMail {
       this.#waiting.delete(take);
       bytes.fill(0);
     };
-    const leave = () => this.#mail.send('segments', { type: 'vault', message: bytes });
+    const leave = () => this.#mail.send({ role: 'segments', partition: VAULT }, { type: 'vault', message: bytes });
     this.#waiting.add(take);
     try {
       await leave();

@@ -2,10 +2,11 @@ import { MillraceError, toHex, wipe } from '@millrace/base';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { KeysContext } from './context.ts';
 
-/** A message of the segments node's half of the vault. */
+/** A message of a segments node's half of the vault: `from` is the node that asked, and gets the answer. */
 export async function handleVaultMessage(
   { playbook, maintenance, checks, refusals, outbound, order, logger }: KeysContext,
   bytes: Uint8Array,
+  from: string,
 ): Promise<void> {
   const message = decodeMessage(bytes);
   switch (message.type) {
@@ -14,13 +15,13 @@ export async function handleVaultMessage(
         const refusal = await refusals.get(toHex(message.design));
         if (refusal !== undefined) {
           const refused = encodeMessage({ type: 'refused', design: message.design, from: message.from, ...refusal });
-          return outbound.mail.send('segments', { type: 'vault', message: refused });
+          return outbound.mail.send({ node: from }, { type: 'vault', message: refused });
         }
         const instructions = await playbook.instruct(message);
         if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is in progress');
         const answer = encodeMessage(instructions);
         wipeMessage(instructions);
-        await outbound.mail.send('segments', { type: 'vault', message: answer });
+        await outbound.mail.send({ node: from }, { type: 'vault', message: answer });
         wipe(answer);
       });
     case 'stored': {

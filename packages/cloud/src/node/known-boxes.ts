@@ -1,5 +1,5 @@
 import { copyBytes, type Logger, Serial } from '@millrace/base';
-import { type BoxKey, type BoxRole, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
+import { type BoxKey, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
 import type { Store } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
@@ -10,16 +10,16 @@ const recordSchema = z.strictObject({ document: z.instanceof(Uint8Array) });
 export class KnownBoxes {
   readonly #table: Table<z.output<typeof recordSchema>>;
   readonly #directory: Directory;
-  readonly #ask: (role: BoxRole) => Promise<Uint8Array>;
+  readonly #ask: (node: string) => Promise<Uint8Array>;
   readonly #logger: Logger;
-  readonly #known = new Map<BoxRole, BoxKey>();
+  readonly #known = new Map<string, BoxKey>();
   readonly #serial = new Serial();
 
   /** @param modules.ask gets the newest document that control has; E_UNAVAILABLE when there is none yet */
   constructor(modules: {
     store: Store;
     directory: Directory;
-    ask: (role: BoxRole) => Promise<Uint8Array>;
+    ask: (node: string) => Promise<Uint8Array>;
     logger: Logger;
   }) {
     this.#table = new Table(modules.store, 'known-box', recordSchema);
@@ -29,38 +29,38 @@ export class KnownBoxes {
   }
 
   /** @throws {MillraceError} E_UNAVAILABLE when the recipient has not announced one yet, E_SIGNATURE */
-  async of(role: BoxRole): Promise<BoxKey> {
-    return this.#known.get(role) ?? this.#serial.run(() => this.#load(role));
+  async of(node: string): Promise<BoxKey> {
+    return this.#known.get(node) ?? this.#serial.run(() => this.#load(node));
   }
 
   /** After a refusal: asks for a newer one than `refused`, unless there is one already. */
-  async renew(role: BoxRole, refused: number): Promise<BoxKey> {
+  async renew(node: string, refused: number): Promise<BoxKey> {
     return this.#serial.run(async () => {
-      const known = await this.#load(role);
-      return known.number > refused ? known : this.#askFor(role, known);
+      const known = await this.#load(node);
+      return known.number > refused ? known : this.#askFor(node, known);
     });
   }
 
-  async #load(role: BoxRole): Promise<BoxKey> {
-    const known = this.#known.get(role);
+  async #load(node: string): Promise<BoxKey> {
+    const known = this.#known.get(node);
     if (known !== undefined) return known;
-    const record = await this.#table.get(role);
-    if (record === undefined) return this.#askFor(role, undefined);
+    const record = await this.#table.get(node);
+    if (record === undefined) return this.#askFor(node, undefined);
     // Its age makes no difference: it is the newest that was seen, and control refuses mail to one that is erased.
     const box = readStoredBoxKey(record.document);
-    this.#known.set(role, box);
+    this.#known.set(node, box);
     return box;
   }
 
-  async #askFor(role: BoxRole, known: BoxKey | undefined): Promise<BoxKey> {
-    const document = copyBytes(await this.#ask(role));
-    const box = await readBoxKey(this.#directory, { role, use: 'mail' }, document, 'any time');
+  async #askFor(node: string, known: BoxKey | undefined): Promise<BoxKey> {
+    const document = copyBytes(await this.#ask(node));
+    const box = await readBoxKey(this.#directory, { node, use: 'mail' }, document, 'any time');
     if (known !== undefined && box.number <= known.number) {
-      if (box.number < known.number) this.#logger.warn({ role, number: box.number }, 'an old box key was handed out');
+      if (box.number < known.number) this.#logger.warn({ node, number: box.number }, 'an old box key was handed out');
       return known;
     }
-    await this.#table.put(role, { document });
-    this.#known.set(role, box);
+    await this.#table.put(node, { document });
+    this.#known.set(node, box);
     return box;
   }
 }

@@ -14,15 +14,18 @@ import {
 } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
-  type BoxRole,
   type BoxSecrets,
   type BoxUse,
   type Directory,
+  type DirectoryNode,
   encodeMail,
   type HttpClient,
   type Message,
-  type NodeRole,
+  nodeId,
+  nodeOf,
   openMessage,
+  type Recipient,
+  recipientIn,
   sealMail,
 } from '@millrace/protocol';
 import { z } from 'zod';
@@ -34,7 +37,7 @@ import type { OwnBoxes } from './own-boxes.ts';
 export const deliverySchema = z.array(
   z.strictObject({
     id: z.string(),
-    from: z.enum(['control', 'segments', 'keys', 'distribution']),
+    from: nodeId,
     sealed: z.instanceof(Uint8Array),
     attempts: z.number().int(),
   }),
@@ -42,10 +45,10 @@ export const deliverySchema = z.array(
 
 export interface MailClient extends Closable {
   /**
-   * Leaves a message; resolves when the mailbox holds it. The same id is delivered once while it is remembered.
+   * Leaves a message for a node, or for the node of a role that has the partition; resolves when the mailbox holds it. The same id is delivered once while it is remembered.
    * @throws the signal's reason when the node closes first
    */
-  send(recipient: BoxRole, message: Message, id?: string): Promise<void>;
+  send(to: Recipient, message: Message, id?: string): Promise<void>;
   /** Polls and hands over message by message, in order, until closed. */
   start(handle: Handler): void;
 }
@@ -54,7 +57,7 @@ export interface MailClient extends Closable {
  * Resolves when the next message may be handed over.
  * @param goOn work that goes on after that; the message is acknowledged when it is done
  */
-export type Handler = (message: Message, from: NodeRole, goOn: (work: Promise<void>) => void) => Promise<void>;
+export type Handler = (message: Message, from: DirectoryNode, goOn: (work: Promise<void>) => void) => Promise<void>;
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
@@ -67,7 +70,8 @@ type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
 export function createMailClient(options: {
   http: HttpClient;
   directory: Directory;
-  role: BoxRole;
+  /** Of this node. */
+  id: string;
   identity: P256Key;
   /** Of this node: `mail` opens what comes. */
   boxes: { readonly mail: Boxes; readonly attachments?: Boxes };
@@ -75,7 +79,7 @@ export function createMailClient(options: {
   known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
 }): MailClient {
-  const { http, directory, role, identity, boxes, known, logger } = options;
+  const { http, directory, id: own, identity, boxes, known, logger } = options;
   const drain = new Drain();
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message under way
@@ -101,7 +105,7 @@ export function createMailClient(options: {
   /** Whether the recipient has made a new key since, which is known from here on. */
   const isSuperseded = async (
     error: MillraceError,
-    recipient: BoxRole,
+    recipient: string,
     number: number | undefined,
   ): Promise<boolean> => {
     if (error.code !== 'E_BOX_KEY' || number === undefined) return false;
@@ -111,15 +115,19 @@ export function createMailClient(options: {
     );
   };
 
-  const send: MailClient['send'] = async (recipient, message, id = toHex(systemRandom(16))) => {
+  const send: MailClient['send'] = async (to, message, id = toHex(systemRandom(16))) => {
     const plain = encodeMail(message);
-    let sealed: { readonly number: number; readonly bytes: Uint8Array } | undefined;
+    let sealed: { readonly to: string; readonly number: number; readonly bytes: Uint8Array } | undefined;
     try {
       for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
+        // Chosen at each attempt: a newer directory may name another node.
+        const recipient = recipientIn(directory, to).id;
         try {
           const box = await known.of(recipient);
-          if (sealed?.number !== box.number)
-            sealed = { number: box.number, bytes: await sealMail(directory, { role, identity }, box, plain) };
+          if (sealed?.to !== recipient || sealed.number !== box.number) {
+            const bytes = await sealMail(directory, { id: own, identity }, box, plain);
+            sealed = { to: recipient, number: box.number, bytes };
+          }
           const path = `/v1/mailbox/${recipient}?id=${encodeURIComponent(id)}`;
           await http.call('POST', path, { body: sealed.bytes, signal: stop.signal });
           return;
@@ -192,10 +200,10 @@ export function createMailClient(options: {
       await sleep(200, stop.signal);
       return true;
     };
-    const handled = openMessage(directory, { role, boxes: boxes.mail }, item.from, item.sealed).then((message) => {
+    const handled = openMessage(directory, { id: own, boxes: boxes.mail }, item.from, item.sealed).then((message) => {
       type = message.type;
-      if (message.type === 'box.drained' && item.from === 'control') return drained(item.id, message);
-      return handle(message, item.from, (work) => {
+      if (message.type === 'box.drained') return drained(item.id, message);
+      return handle(message, nodeOf(directory, item.from), (work) => {
         more = work;
       });
     });

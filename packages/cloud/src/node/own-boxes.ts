@@ -13,7 +13,7 @@ import {
   wipe,
 } from '@millrace/base';
 import { generateP256Key, type P256Key, p256Key } from '@millrace/identity';
-import { type BoxRole, type BoxSecrets, type BoxUse, type Directory, readBoxKey, signBoxKey } from '@millrace/protocol';
+import { type BoxSecrets, type BoxUse, type Directory, readBoxKey, signBoxKey } from '@millrace/protocol';
 import type { Slots } from '@millrace/vault';
 
 export interface BoxPeriod {
@@ -33,7 +33,8 @@ interface OwnBox {
 export interface OwnBoxesOptions {
   readonly slots: Slots;
   readonly directory: Directory;
-  readonly role: BoxRole;
+  /** Id of this node. */
+  readonly node: string;
   readonly use: BoxUse;
   readonly identity: P256Key;
   readonly period: BoxPeriod;
@@ -156,16 +157,16 @@ export class OwnBoxes implements BoxSecrets, Closable {
 
   /** @returns the number that control knows, when that is above ours */
   async #announce({ number, issued, key }: OwnBox, floor: number): Promise<number | undefined> {
-    const { directory, role, use, identity, period, announce } = this.#options;
+    const { directory, node, use, identity, period, announce } = this.#options;
     const expires = issued + period.periodMs + period.retentionMs;
-    const body = { type: 'box' as const, role, use, number, point: key.publicKey, issued, expires };
+    const body = { type: 'box' as const, node, use, number, point: key.publicKey, issued, expires };
     try {
       await announce(await signBoxKey(identity, directory.installation, body), floor, this.#stop.signal);
     } catch (error) {
       const known = error instanceof MillraceError && error.code === 'E_BOX_KEY' ? error.data.document : undefined;
       if (typeof known !== 'string') throw error;
       // Signed by this node: control cannot drive the numbers up.
-      const newest = await readBoxKey(directory, { role, use }, fromBase64(known), 'any time');
+      const newest = await readBoxKey(directory, { node, use }, fromBase64(known), 'any time');
       if (newest.number < number) throw error;
       return newest.number;
     }

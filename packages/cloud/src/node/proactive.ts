@@ -41,7 +41,6 @@ export interface Outbound extends Closable {
 
 export async function connectOutbound(options: {
   config: NodeConfig;
-  role: 'segments' | 'keys';
   addresses: Addresses;
   /** Remembers the newest box keys of the other nodes. */
   store: Store;
@@ -51,8 +50,8 @@ export async function connectOutbound(options: {
   logger: Logger;
   onStream: (message: LinkMessage) => void;
 }): Promise<Outbound> {
-  const { config, role, addresses, store, clock, logger } = options;
-  const { directory, identity } = config;
+  const { config, addresses, store, clock, logger } = options;
+  const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
   const control = closer.add(createHttpClient({ address: () => addresses.control, tls: tlsFor('control') }));
@@ -71,7 +70,7 @@ export async function connectOutbound(options: {
       await OwnBoxes.open({
         slots,
         directory,
-        role,
+        node: id,
         use,
         identity,
         period: config.boxes[use],
@@ -90,7 +89,7 @@ export async function connectOutbound(options: {
   const ask = async (recipient: string) =>
     (await control.call('GET', `/v1/boxes/${recipient}/mail`, { signal: stop.signal })).body;
   const known = new KnownBoxes({ store, directory, ask, logger });
-  const mail = closer.add(createMailClient({ http: control, directory, role, identity, boxes, known, logger }));
+  const mail = closer.add(createMailClient({ http: control, directory, id, identity, boxes, known, logger }));
   closer.add({ close: () => stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing')) });
   const start = async (handle: Handler) => {
     for (const own of Object.values(boxes)) await own.start();

@@ -1,5 +1,5 @@
 import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
-import type { LinkMessage, Message, MessageOf, NodeRole } from '@millrace/protocol';
+import type { DirectoryNode, LinkMessage, Message, MessageOf } from '@millrace/protocol';
 import type { Handler } from '../node/mail-client.ts';
 import type { SegmentsContext } from './context.ts';
 import type { SegmentsStreams } from './streams.ts';
@@ -25,14 +25,14 @@ export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage
 export async function handleMail(
   context: SegmentsContext,
   message: Message,
-  from: NodeRole,
+  from: DirectoryNode,
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
   const { streams, vault } = context;
-  if (from === 'control' && message.type === 'stream.open') return streams.open(message.opening);
-  if (from === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
-  if (from === 'control' && message.type === 'licence.resume') return streams.resume(message);
-  if (from === 'keys') {
+  if (from.role === 'control' && message.type === 'stream.open') return streams.open(message.opening);
+  if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
+  if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);
+  if (from.role === 'keys') {
     switch (message.type) {
       case 'stream.session':
         return streams.begin(message);
@@ -47,9 +47,9 @@ export async function handleMail(
   goOn(vault.run(() => handleInOrder(context, message, from)));
 }
 
-async function handleInOrder(context: SegmentsContext, message: Message, from: NodeRole): Promise<void> {
+async function handleInOrder(context: SegmentsContext, message: Message, from: DirectoryNode): Promise<void> {
   const { designs, storing, repairing } = context;
-  if (from === 'control') {
+  if (from.role === 'control') {
     switch (message.type) {
       case 'design.add':
         return designs.add(message);
@@ -64,8 +64,8 @@ async function handleInOrder(context: SegmentsContext, message: Message, from: N
       }
     }
   }
-  if (from === 'keys' && message.type === 'vault') return handleVaultMessage(context, message.message);
-  throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from}`);
+  if (from.role === 'keys' && message.type === 'vault') return handleVaultMessage(context, message.message, from.id);
+  throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from.role}`);
 }
 
 /** Cancels the design's uploads before it returns: the keys node forgets the design's cells after this message. */

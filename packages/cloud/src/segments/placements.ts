@@ -3,9 +3,10 @@ import {
   type CellStore,
   encodeMessage,
   type Manifest,
+  type StoredMessage,
   type StoreMessage,
   segmentHash,
-  type VaultMessage,
+  type WantMessage,
   wipeMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
@@ -105,8 +106,9 @@ export class Placements {
     }
   }
 
-  #send(message: VaultMessage): Promise<void> {
-    return this.#mail.send('keys', { type: 'vault', message: encodeMessage(message) });
+  #send(message: WantMessage | StoredMessage): Promise<void> {
+    const partition = toHex(message.design);
+    return this.#mail.send({ role: 'keys', partition }, { type: 'vault', message: encodeMessage(message) });
   }
 }
 

@@ -43,11 +43,11 @@ export class RepairDesign implements IngestJob<RepairRecord> {
 
   complete(repair: string, { design, segments }: RepairRecord): Promise<void> {
     const repaired = { type: 'design.repaired' as const, design, repair, segments };
-    return this.#modules.mail.send('control', repaired, `repaired/${repair}`);
+    return this.#modules.mail.send({ role: 'control', partition: design }, repaired, `repaired/${repair}`);
   }
 
   refuse(repair: string, { design }: RepairRecord, { code, message: reason }: MillraceError): Promise<void> {
     const failed = { type: 'design.repaired' as const, design, repair, segments: [], code, reason };
-    return this.#modules.mail.send('control', failed, `repaired/${repair}`);
+    return this.#modules.mail.send({ role: 'control', partition: design }, failed, `repaired/${repair}`);
   }
 }

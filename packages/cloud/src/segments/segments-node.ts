@@ -40,7 +40,6 @@ export async function createSegmentsNode(
   const designs = new DesignRepository(records, directory);
   const outbound = await connectOutbound({
     config,
-    role: 'segments',
     addresses,
     store: records,
     slots: stores.boxes,

@@ -36,7 +36,11 @@ export class StoreDesign implements IngestJob<StoreRecord> {
   }
 
   complete(design: string): Promise<void> {
-    return this.#modules.mail.send('control', { type: 'design.stored', design }, `stored/${design}`);
+    return this.#modules.mail.send(
+      { role: 'control', partition: design },
+      { type: 'design.stored', design },
+      `stored/${design}`,
+    );
   }
 
   async refuse(design: string, _: StoreRecord, error: MillraceError, signal: AbortSignal): Promise<void> {
@@ -45,7 +49,7 @@ export class StoreDesign implements IngestJob<StoreRecord> {
     // After E_UPLOAD the owner can still upload the missing segments: what is staged stays.
     if (code !== 'E_UPLOAD') await staged.wipe(design, signal);
     const refused = { type: 'refused', design: fromHex(design), from: 0, code, reason } as const;
-    await mail.send('keys', { type: 'vault', message: encodeMessage(refused) });
-    await mail.send('control', { type: 'design.refused', design, code, reason });
+    await mail.send({ role: 'keys', partition: design }, { type: 'vault', message: encodeMessage(refused) });
+    await mail.send({ role: 'control', partition: design }, { type: 'design.refused', design, code, reason });
   }
 }

@@ -166,7 +166,10 @@ export class SegmentsStreams {
       return entry.stream.fail(toMillraceError(error));
     }
     if (missing.length > 0)
-      await this.#modules.mail.send('keys', { type: 'slice.missing', session, segments: missing });
+      await this.#modules.mail.send(
+        { role: 'keys', partition: entry.stream.parameters.design },
+        { type: 'slice.missing', session, segments: missing },
+      );
   }
 
   async #give(stream: SegmentsStream, cells: readonly { segment: number }[]): Promise<void> {
@@ -261,7 +264,15 @@ export class SegmentsStreams {
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await tellEnd(
       { logger, objects, mail, link },
-      { by: 'segments', object, jti, acked, session: entry.stream.session, error },
+      {
+        by: 'segments',
+        object,
+        design: entry.stream.parameters.design,
+        jti,
+        acked,
+        session: entry.stream.session,
+        error,
+      },
     );
   }
 

@@ -6,10 +6,11 @@ import type { SegmentsContext } from './context.ts';
 export async function handleVaultMessage(
   { cells, storing, repairing, seen, guard, outbound }: SegmentsContext,
   bytes: Uint8Array,
+  from: string,
 ): Promise<void> {
   const message = decodeMessage(bytes);
   const answer = (reply: Parameters<typeof encodeMessage>[0]) =>
-    outbound.mail.send('keys', { type: 'vault', message: encodeMessage(reply) });
+    outbound.mail.send({ node: from }, { type: 'vault', message: encodeMessage(reply) });
   switch (message.type) {
     case 'store':
       // Stored before the next message is handled: no later step of a sweep overtakes it. All three wipe the keys.

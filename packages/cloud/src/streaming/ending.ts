@@ -13,6 +13,7 @@ export interface EndModules {
 export interface StreamFailure {
   readonly by: 'keys' | 'segments';
   readonly object: string;
+  readonly design: string;
   readonly jti: string;
   /** Segments that the machine had acknowledged. */
   readonly acked: number;
@@ -25,16 +26,17 @@ export interface StreamFailure {
  * machine. In this order, as the machine's own report would come to control first otherwise.
  */
 export async function tellEnd({ logger, objects, mail, link }: EndModules, failure: StreamFailure): Promise<void> {
-  const { by, object, jti, acked, session, error } = failure;
+  const { by, object, design, jti, acked, session, error } = failure;
   const { code, message: reason } = error;
   logger.warn({ err: error, object, acked }, 'stream ended');
   try {
-    if (by === 'keys') await mail.send('segments', { type: 'stream.close', session: toHex(session) });
+    if (by === 'keys')
+      await mail.send({ role: 'segments', partition: design }, { type: 'stream.close', session: toHex(session) });
     if (code === 'E_ALARM') {
       await objects.alarm(object);
       const alarm: MessageOf<'stream.alarm'> = { type: 'stream.alarm', object, jti, acked, by, reason };
-      await mail.send('control', alarm, `alarm/${object}`);
-      if (by === 'segments') await mail.send('keys', alarm, `alarm/${object}`);
+      await mail.send({ role: 'control', partition: design }, alarm, `alarm/${object}`);
+      if (by === 'segments') await mail.send({ role: 'keys', partition: design }, alarm, `alarm/${object}`);
     }
   } catch (cause) {
     logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
