@@ -1,7 +1,7 @@
 import { type Bytes, silentLogger, systemRandom, toHex } from '@millrace/base';
 import { decodeLink, encodeControl, encodeStream, type HttpClient, type LinkMessage } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type Peer, Relay } from '../src/distribution/relay.ts';
+import { type Peer, Relay, type RelayNode } from '../src/distribution/relay.ts';
 
 const control = { call: () => Promise.reject(new Error('nobody calls')) } as unknown as HttpClient;
 const offer = (session: Bytes) => ({
@@ -22,6 +22,8 @@ function party(addressed: boolean): Peer & { readonly got: LinkMessage[]; kinds(
   };
 }
 
+const segmentsNode = { id: 'segments-1', role: 'segments' } as const;
+const keysNode = { id: 'keys-1', role: 'keys' } as const;
 const [right, wrong] = ['a'.repeat(32), 'b'.repeat(32)];
 let relay: Relay;
 let session: Bytes;
@@ -34,23 +36,24 @@ beforeEach(() => {
   machines = { [right]: party(false), [wrong]: party(false) };
   nodes = { segments: party(true), keys: party(true) };
   for (const [name, peer] of Object.entries(machines)) relay.machineOpened(name, peer);
-  for (const name of ['segments', 'keys'] as const) relay.nodeOpened(name, nodes[name]);
+  relay.nodeOpened(segmentsNode, nodes.segments);
+  relay.nodeOpened(keysNode, nodes.keys);
 });
 
 const got = (machine: string) => machines[machine]?.kinds();
 const offerTo = (machine: string, of = session) =>
-  relay.fromNode('keys', encodeControl({ type: 'offer', machine, jti: toHex(of), offer: offer(of) }));
+  relay.fromNode(keysNode, encodeControl({ type: 'offer', machine, jti: toHex(of), offer: offer(of) }));
 const admit = (machine: string, of = session) =>
-  relay.fromNode('segments', encodeControl({ type: 'admit', machine, jti: toHex(of) }));
+  relay.fromNode(segmentsNode, encodeControl({ type: 'admit', machine, jti: toHex(of) }));
 const route = (machine: string, of = session) =>
-  relay.fromNode('segments', encodeControl({ type: 'route', machine, session: of }));
+  relay.fromNode(segmentsNode, encodeControl({ type: 'route', machine, session: of }));
 /** What an honest segments node says of a session; permits have the name of their session here. */
 const name = (machine: string, of = session) => {
   admit(machine, of);
   route(machine, of);
 };
-const key = (of = session) => relay.fromNode('keys', encodeStream('key', new Uint8Array(84), of));
-const frame = (of = session) => relay.fromNode('segments', encodeStream('frame', new Uint8Array(60), of));
+const key = (of = session) => relay.fromNode(keysNode, encodeStream('key', new Uint8Array(84), of));
+const frame = (of = session) => relay.fromNode(segmentsNode, encodeStream('frame', new Uint8Array(60), of));
 const reverse = (machine: string) => relay.fromMachine(machine, encodeStream('reverse', new Uint8Array(60)));
 
 describe('a session goes to the machine that both proactive nodes name', () => {
@@ -79,8 +82,8 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     offerTo(wrong);
     key();
     frame();
-    relay.fromNode('keys', encodeControl({ type: 'mix', session, revision: 64, sealed: new Uint8Array(81) }));
-    relay.fromNode('keys', encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'a lie' }));
+    relay.fromNode(keysNode, encodeControl({ type: 'mix', session, revision: 64, sealed: new Uint8Array(81) }));
+    relay.fromNode(keysNode, encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'a lie' }));
     reverse(wrong);
     expect(got(wrong)).toEqual([]);
     expect(got(right)).toEqual([]);
@@ -93,9 +96,9 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     name(right);
     const point = new Uint8Array(65);
     const stolen = { session, ephemeral: point, enc: point, sealed: new Uint8Array(40) };
-    relay.fromNode('keys', encodeControl({ type: 'offer', machine: wrong, jti: toHex(own), offer: stolen }));
+    relay.fromNode(keysNode, encodeControl({ type: 'offer', machine: wrong, jti: toHex(own), offer: stolen }));
     frame();
-    relay.fromNode('segments', encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'of the other' }));
+    relay.fromNode(segmentsNode, encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'of the other' }));
     route(wrong, own);
     frame();
     expect(got(wrong)).toEqual(['offer']);
@@ -106,7 +109,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     name(wrong);
     frame();
     key();
-    relay.fromNode('segments', encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'a lie' }));
+    relay.fromNode(segmentsNode, encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'a lie' }));
     expect([got(right), got(wrong)]).toEqual([[], []]);
     admit(right);
     frame();
@@ -129,7 +132,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     name(right);
     const next = systemRandom(16);
     offerTo(right, next);
-    relay.fromNode('keys', encodeControl({ type: 'offer', machine: right, jti: toHex(session), offer: offer(next) }));
+    relay.fromNode(keysNode, encodeControl({ type: 'offer', machine: right, jti: toHex(session), offer: offer(next) }));
     frame();
     expect(got(right)).toEqual(['offer', 'frame']);
     reverse(right);
@@ -142,10 +145,10 @@ it('neither node says what is the other’s to say', () => {
     { type: 'route' as const, machine: right, session },
     { type: 'admit' as const, machine: right, jti: toHex(session) },
   ])
-    expect(() => relay.fromNode('keys', encodeControl(message))).toThrow();
+    expect(() => relay.fromNode(keysNode, encodeControl(message))).toThrow();
   const message = encodeControl({ type: 'offer', machine: right, jti: toHex(session), offer: offer(session) });
-  expect(() => relay.fromNode('segments', message)).toThrow();
-  expect(() => relay.fromNode('segments', encodeStream('key', new Uint8Array(84), session))).toThrow();
+  expect(() => relay.fromNode(segmentsNode, message)).toThrow();
+  expect(() => relay.fromNode(segmentsNode, encodeStream('key', new Uint8Array(84), session))).toThrow();
 });
 
 it('what waits for the other node is bounded', () => {
@@ -169,4 +172,80 @@ it('a machine that connects anew has no session, and both nodes learn of it', ()
   name(right);
   offerTo(right);
   expect(again.kinds()).toEqual(['offer']);
+});
+
+describe('with two nodes of each role', () => {
+  const second = { segments: { id: 'segments-2', role: 'segments' }, keys: { id: 'keys-2', role: 'keys' } } as const;
+  let others: Record<'segments' | 'keys', ReturnType<typeof party>>;
+  let other: Bytes;
+  const from = (node: RelayNode, kind: 'key' | 'frame', of: Bytes) =>
+    relay.fromNode(node, encodeStream(kind, new Uint8Array(84), of));
+  const end = (of: Bytes) => encodeControl({ type: 'end', session: of, code: 'E_ALARM', reason: 'a lie' });
+
+  /** `right` streams with the first node of each role, `wrong` with the second. */
+  beforeEach(() => {
+    others = { segments: party(true), keys: party(true) };
+    for (const role of ['segments', 'keys'] as const) relay.nodeOpened(second[role], others[role]);
+    other = systemRandom(16);
+    offerTo(right);
+    name(right);
+    const jti = toHex(other);
+    relay.fromNode(second.keys, encodeControl({ type: 'offer', machine: wrong, jti, offer: offer(other) }));
+    relay.fromNode(second.segments, encodeControl({ type: 'admit', machine: wrong, jti }));
+    relay.fromNode(second.segments, encodeControl({ type: 'route', machine: wrong, session: other }));
+  });
+
+  it('each session passes between its machine and its own nodes', () => {
+    key();
+    frame();
+    from(second.keys, 'key', other);
+    from(second.segments, 'frame', other);
+    expect(got(right)).toEqual(['offer', 'key', 'frame']);
+    expect(got(wrong)).toEqual(['offer', 'key', 'frame']);
+    reverse(right);
+    reverse(wrong);
+    for (const { kinds } of [...Object.values(nodes), ...Object.values(others)]) expect(kinds()).toEqual(['reverse']);
+  });
+
+  it('a node sends nothing in a session of another of its role, and ends none', () => {
+    from(second.keys, 'key', session);
+    relay.fromNode(second.keys, end(session));
+    relay.fromNode(second.segments, encodeControl({ type: 'route', machine: right, session }));
+    from(second.segments, 'frame', session);
+    relay.fromNode(second.segments, end(session));
+    expect(got(right)).toEqual(['offer']);
+    frame();
+    expect(got(right)).toEqual(['offer', 'frame']);
+  });
+
+  it('a node does not take over what another has offered', () => {
+    const next = systemRandom(16);
+    offerTo(right, next);
+    const message = { type: 'offer' as const, machine: wrong, jti: toHex(other), offer: offer(next) };
+    relay.fromNode(second.keys, encodeControl(message));
+    from(second.keys, 'key', next);
+    name(right, next);
+    expect(got(right)).toEqual(['offer', 'offer']);
+    expect(got(wrong)).toEqual(['offer']);
+  });
+
+  it('a node that goes is missed by its own sessions only', () => {
+    relay.nodeClosed(second.segments, others.segments);
+    expect(got(right)).toEqual(['offer']);
+    expect(got(wrong)).toEqual(['offer', 'lost']);
+    relay.machineClosed(right, machines[right] ?? others.keys);
+    expect(nodes.keys.kinds()).toEqual(['lost']);
+    expect(others.keys.kinds()).toEqual([]);
+  });
+
+  it('the link of a node that the directory does not name any more is closed', () => {
+    const closed: string[] = [];
+    for (const [id, peer] of [
+      ['segments-1', nodes.segments],
+      ['segments-2', others.segments],
+    ] as const)
+      peer.close = () => void closed.push(id);
+    relay.keepNodes((id) => id !== 'segments-2');
+    expect(closed).toEqual(['segments-2']);
+  });
 });

@@ -37,11 +37,11 @@ export function ownRelay(relay: Relay): HostileRelay {
     machines.set(machine, peer);
     opened(machine, peer);
   };
-  relay.fromNode = (name, given) => {
+  relay.fromNode = (node, given) => {
     const bytes = copyBytes(given);
-    const leg = name === 'keys' ? 'from keys' : 'from segments';
+    const leg = node.role === 'keys' ? 'from keys' : 'from segments';
     seen.push({ leg, message: decodeLink(bytes, true), bytes });
-    for (const passed of own.meddle(leg, bytes)) fromNode(name, passed);
+    for (const passed of own.meddle(leg, bytes)) fromNode(node, passed);
   };
   relay.fromMachine = (machine, given) => {
     const bytes = copyBytes(given);

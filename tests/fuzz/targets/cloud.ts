@@ -76,13 +76,15 @@ function relayTarget(): Target {
       const relay = new Relay(control as unknown as HttpClient, silentLogger);
       const peer = { send: () => undefined, close: () => undefined };
       relay.machineOpened(machine, peer);
-      relay.nodeOpened('keys', peer);
-      relay.nodeOpened('segments', peer);
+      const keys = { id: 'keys-1', role: 'keys' } as const;
+      const segments = { id: 'segments-1', role: 'segments' } as const;
+      relay.nodeOpened(keys, peer);
+      relay.nodeOpened(segments, peer);
       for (let at = 0; at + 5 <= input.length; ) {
         const length = new DataView(input.buffer, input.byteOffset).getUint32(at + 1);
         const message = copyBytes(input.subarray(at + 5, at + 5 + length));
         if (input[at] === 0) relay.fromMachine(machine, message);
-        else relay.fromNode(input[at] === 1 ? 'keys' : 'segments', message);
+        else relay.fromNode(input[at] === 1 ? keys : segments, message);
         at += 5 + length;
       }
       relay.close();

@@ -9,7 +9,7 @@ import {
   MillraceError,
   toMillraceError,
 } from '@millrace/base';
-import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, tlsTo } from '@millrace/protocol';
+import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
 import { followDirectory } from '../node/follow-directory.ts';
@@ -50,7 +50,8 @@ export async function createDistributionNode(
   const { uploads } = stores;
   addUploadRoutes(server, config, uploads, new Tickets(directory, clock));
   acceptLinks(server, config, relay, { logger, links });
-  closer.add(followDirectory(config, server, logger));
+  const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
+  closer.add(followDirectory(config, server, logger, closeRemoved));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };
@@ -115,16 +116,16 @@ function acceptLinks(
           );
         });
       } else if (request.url === '/v1/node' && (party.role === 'segments' || party.role === 'keys')) {
-        const { role } = party;
+        const node = { id: party.id, role: party.role };
         sockets.handleUpgrade(request, socket, head, (link) => {
           const peer = peerOf(link, gatherWrites(socket));
-          relay.nodeOpened(role, peer);
-          links.add(1, { role, outcome: 'accepted' });
+          relay.nodeOpened(node, peer);
+          links.add(1, { role: node.role, outcome: 'accepted' });
           serve(
             link,
             logger,
-            (bytes) => relay.fromNode(role, bytes),
-            () => relay.nodeClosed(role, peer),
+            (bytes) => relay.fromNode(node, bytes),
+            () => relay.nodeClosed(node, peer),
           );
         });
       } else {

@@ -4,23 +4,36 @@ import { MachineCalls, type Peer } from './calls.ts';
 
 export type { Peer } from './calls.ts';
 
-type NodeName = 'segments' | 'keys';
+/** A proactive node: several may have the same role. */
+export interface RelayNode {
+  readonly id: string;
+  readonly role: 'segments' | 'keys';
+}
 
 interface MachineLink {
   readonly peer: Peer;
   readonly calls: MachineCalls;
-  /** The permit for which the segments node names it, until the keys node has offered a session for that. */
-  admitted: string | undefined;
-  /** What the keys node offers to it, until the segments node has named it for the permit. */
+  /** The permit for which a segments node names it, by that node, until a keys node has offered a session for it. */
+  readonly admitted: Map<string, string>;
+  /** What a keys node offers to it, until the segments node has named it for the permit. */
   offered: Offered | undefined;
-  /** The session of the stream that it runs now. */
-  session: Bytes | undefined;
-  /** The session whose frames the segments node sends to it: they pass when it is the one that it runs. */
-  routed: Bytes | undefined;
+  /** The stream that it runs now. */
+  session: Session | undefined;
+  /** The session whose frames a segments node sends to it: they pass when it is the one that it runs with that node. */
+  routed: { readonly session: Bytes; readonly segments: string } | undefined;
+}
+
+/** A stream belongs to one node of each role. */
+interface Session {
+  readonly session: Bytes;
+  readonly keys: string;
+  readonly segments: string;
 }
 
 interface Offered {
   readonly jti: string;
+  /** Id of the keys node. */
+  readonly keys: string;
   readonly session: Bytes;
   /** The offer, and what the keys node has sent after it, as the machine gets it. */
   readonly messages: Bytes[];
@@ -33,10 +46,13 @@ const MOST_WAITING = 128;
  * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
  * Everything that passes is sealed or hinted: the relay reads addresses only. The keys node names the machine of a
  * session, the segments node those of a permit and of a session's frames: neither alone can have anything sent elsewhere.
+ * There may be several nodes of each role: a session passes between its machine, the keys node that offered it and the
+ * segments node that admitted its machine, and no other node sends or gets anything of it.
  */
 export class Relay {
   readonly #machines = new Map<string, MachineLink>();
-  readonly #nodes = new Map<NodeName, Peer>();
+  /** By id. */
+  readonly #nodes = new Map<string, Peer>();
   /** Session → machine. */
   readonly #sessions = new Map<string, string>();
   /** Session → link of the machine to which the keys node offers it; the segments node has not named that yet. */
@@ -49,20 +65,25 @@ export class Relay {
     this.#logger = logger;
   }
 
-  nodeOpened(name: NodeName, peer: Peer): void {
-    this.#nodes.get(name)?.close();
-    this.#nodes.set(name, peer);
+  nodeOpened({ id }: RelayNode, peer: Peer): void {
+    this.#nodes.get(id)?.close();
+    this.#nodes.set(id, peer);
   }
 
-  nodeClosed(name: NodeName, peer: Peer): void {
-    if (this.#nodes.get(name) !== peer) return;
-    this.#nodes.delete(name);
+  nodeClosed({ id, role }: RelayNode, peer: Peer): void {
+    if (this.#nodes.get(id) !== peer) return;
+    this.#nodes.delete(id);
     for (const link of this.#machines.values()) {
-      const { peer: machine, session } = link;
-      if (name === 'keys') this.#drop(link);
-      else link.admitted = undefined;
-      if (session !== undefined) machine.send(encodeControl({ type: 'lost', session, who: name }));
+      const { peer: machine, session, offered } = link;
+      if (offered?.keys === id) this.#drop(link);
+      link.admitted.delete(id);
+      if (session?.[role] === id) machine.send(encodeControl({ type: 'lost', session: session.session, who: role }));
     }
+  }
+
+  /** Closes the links of nodes that the directory does not name any more. */
+  keepNodes(isNamed: (id: string) => boolean): void {
+    for (const [id, peer] of this.#nodes) if (!isNamed(id)) peer.close();
   }
 
   machineOpened(machine: string, peer: Peer): void {
@@ -74,7 +95,7 @@ export class Relay {
     this.#machines.set(machine, {
       peer,
       calls: new MachineCalls({ control: this.#control, machine, peer }),
-      admitted: undefined,
+      admitted: new Map(),
       offered: undefined,
       session: undefined,
       routed: undefined,
@@ -93,22 +114,23 @@ export class Relay {
     this.#machines.delete(machine);
     this.#drop(link);
     if (link.session === undefined) return;
-    this.#sessions.delete(toHex(link.session));
-    for (const node of this.#nodes.values())
-      node.send(encodeControl({ type: 'lost', session: link.session, who: 'machine' }));
+    const { session } = link.session;
+    this.#sessions.delete(toHex(session));
+    this.#toNodes(link.session, encodeControl({ type: 'lost', session, who: 'machine' }));
   }
 
   /** @throws {MillraceError} E_INPUT: the connection is closed */
-  fromNode(name: NodeName, bytes: Uint8Array): void {
+  fromNode(node: RelayNode, bytes: Uint8Array): void {
+    const { id, role } = node;
     const message = decodeLink(bytes, true);
-    if (message.kind === 'control') return this.#controlFromNode(name, message.message);
+    if (message.kind === 'control') return this.#controlFromNode(node, message.message);
     if (message.kind === 'reverse') throw new MillraceError('E_INPUT', 'reverse frames come from machines');
-    if ((message.kind === 'frame') !== (name === 'segments'))
-      throw new MillraceError('E_INPUT', `not for the ${name} node`);
+    if ((message.kind === 'frame') !== (role === 'segments'))
+      throw new MillraceError('E_INPUT', `not for the ${role} node`);
     const forwarded = encodeStream(message.kind, message.payload);
-    if (message.kind === 'key') return this.#fromKeys(message.session, forwarded);
+    if (message.kind === 'key') return this.#fromKeys(id, message.session, forwarded);
     const link = this.#linkOf(message.session);
-    if (link !== undefined && isRouted(link, message.session)) link.peer.send(forwarded);
+    if (link !== undefined && isRouted(link, id, message.session)) link.peer.send(forwarded);
   }
 
   /** @throws {MillraceError} E_INPUT: the connection is closed */
@@ -118,9 +140,7 @@ export class Relay {
     const message = decodeLink(bytes, false);
     if (message.kind === 'reverse') {
       if (link.session === undefined) return;
-      const forwarded = encodeStream('reverse', message.payload, link.session);
-      for (const node of this.#nodes.values()) node.send(forwarded);
-      return;
+      return this.#toNodes(link.session, encodeStream('reverse', message.payload, link.session.session));
     }
     if (message.kind !== 'control' || message.message.type !== 'call') {
       throw new MillraceError('E_INPUT', 'a machine sends calls and reverse frames only');
@@ -136,50 +156,63 @@ export class Relay {
     for (const peer of this.#nodes.values()) peer.close();
   }
 
-  #controlFromNode(name: NodeName, message: LinkControl): void {
-    if (message.type === 'offer' && name === 'keys') return this.#offer(message);
-    if (message.type === 'admit' && name === 'segments') return this.#admit(message);
-    if (message.type === 'route' && name === 'segments') return this.#route(message);
-    if ((message.type === 'mix' || message.type === 'hashes') && name === 'keys')
-      return this.#fromKeys(message.session, encodeControl(message));
-    if (message.type === 'end') {
-      const waiting = this.#offers.get(toHex(message.session));
-      if (waiting !== undefined && name === 'keys') this.#drop(waiting);
-      const link = this.#linkOf(message.session);
-      if (link === undefined || (name === 'segments' && !isRouted(link, message.session))) return;
-      link.peer.send(encodeControl(message));
-      this.#sessions.delete(toHex(message.session));
-      link.session = undefined;
-      return;
-    }
-    throw new MillraceError('E_INPUT', `a ${name} node does not send ${message.type}`);
+  #toNodes({ keys, segments }: Session, message: Bytes): void {
+    for (const id of [keys, segments]) this.#nodes.get(id)?.send(message);
   }
 
-  #offer(message: Extract<LinkControl, { type: 'offer' }>): void {
+  #controlFromNode({ id, role }: RelayNode, message: LinkControl): void {
+    if (message.type === 'offer' && role === 'keys') return this.#offer(id, message);
+    if (message.type === 'admit' && role === 'segments') return this.#admit(id, message);
+    if (message.type === 'route' && role === 'segments') return this.#route(id, message);
+    if ((message.type === 'mix' || message.type === 'hashes') && role === 'keys')
+      return this.#fromKeys(id, message.session, encodeControl(message));
+    if (message.type === 'end') return this.#end({ id, role }, message);
+    throw new MillraceError('E_INPUT', `a ${role} node does not send ${message.type}`);
+  }
+
+  #end({ id, role }: RelayNode, message: Extract<LinkControl, { type: 'end' }>): void {
+    const key = toHex(message.session);
+    const waiting = this.#offers.get(key);
+    if (waiting?.offered?.keys === id) this.#drop(waiting);
+    const link = this.#linkOf(message.session);
+    const own = role === 'segments' ? isRouted(link, id, message.session) : link?.session?.keys === id;
+    if (link === undefined || !own) return;
+    link.peer.send(encodeControl(message));
+    this.#sessions.delete(key);
+    link.session = undefined;
+  }
+
+  #offer(keys: string, message: Extract<LinkControl, { type: 'offer' }>): void {
     const { machine, jti, offer } = message;
     const key = toHex(offer.session);
     const link = this.#machineOf(machine);
     if (link === undefined) return;
     const taken = this.#sessions.get(key);
-    if (taken !== undefined) return this.#logger.warn({ machine, taken }, 'the session is under way already');
-    this.#drop(link);
+    if (taken !== undefined) return this.#logger.warn({ machine, taken }, 'offer refused: the session is in progress');
     const other = this.#offers.get(key);
+    if (other !== undefined && other.offered?.keys !== keys)
+      return this.#logger.warn({ machine, keys }, 'offer refused: another keys node has offered the session');
+    this.#drop(link);
     if (other !== undefined) this.#drop(other);
-    link.offered = { jti, session: offer.session, messages: [encodeControl(message)] };
+    link.offered = { jti, keys, session: offer.session, messages: [encodeControl(message)] };
     this.#offers.set(key, link);
     this.#agree(machine, link);
   }
 
-  #admit({ machine, jti }: Extract<LinkControl, { type: 'admit' }>): void {
+  #admit(segments: string, { machine, jti }: Extract<LinkControl, { type: 'admit' }>): void {
     const link = this.#machineOf(machine);
     if (link === undefined) return;
-    link.admitted = jti;
+    link.admitted.set(segments, jti);
     this.#agree(machine, link);
   }
 
-  #route({ machine, session }: Extract<LinkControl, { type: 'route' }>): void {
+  #route(segments: string, { machine, session }: Extract<LinkControl, { type: 'route' }>): void {
     const link = this.#machineOf(machine);
-    if (link !== undefined) link.routed = session;
+    if (link === undefined) return;
+    // Another segments node cannot take the frames of a stream that runs.
+    const { session: running } = link;
+    if (running !== undefined && equalBytes(running.session, session) && running.segments !== segments) return;
+    link.routed = { session, segments };
   }
 
   #machineOf(machine: string): MachineLink | undefined {
@@ -188,30 +221,33 @@ export class Relay {
     return link;
   }
 
-  /** A stream begins when both nodes have named the same machine for its permit; a permit serves once. */
+  /** A stream begins when two nodes have named the same machine for its permit; a permit serves once. */
   #agree(machine: string, link: MachineLink): void {
     const { offered, admitted } = link;
-    if (offered === undefined || offered.jti !== admitted) return;
-    if (link.session !== undefined) this.#sessions.delete(toHex(link.session));
-    link.session = offered.session;
-    link.admitted = undefined;
+    if (offered === undefined) return;
+    const { jti, keys, session, messages } = offered;
+    const segments = [...admitted].find(([, permit]) => permit === jti)?.[0];
+    if (segments === undefined) return;
+    if (link.session !== undefined) this.#sessions.delete(toHex(link.session.session));
+    link.session = { session, keys, segments };
+    admitted.delete(segments);
     this.#drop(link);
-    this.#sessions.set(toHex(offered.session), machine);
-    for (const message of offered.messages) link.peer.send(message);
+    this.#sessions.set(toHex(session), machine);
+    for (const message of messages) link.peer.send(message);
   }
 
-  /** To the session's machine; what comes before the segments node has named that waits with the offer. */
-  #fromKeys(session: Bytes, message: Bytes): void {
+  /** To the session's machine; what comes before a segments node has named that waits with the offer. */
+  #fromKeys(keys: string, session: Bytes, message: Bytes): void {
     const link = this.#linkOf(session);
-    if (link !== undefined) return link.peer.send(message);
+    if (link !== undefined) return link.session?.keys === keys ? link.peer.send(message) : undefined;
     const waiting = this.#offers.get(toHex(session));
-    if (waiting?.offered === undefined) return;
+    if (waiting?.offered === undefined || waiting.offered.keys !== keys) return;
     // The machine calls home again when no stream begins.
     if (waiting.offered.messages.length === MOST_WAITING) this.#drop(waiting);
     else waiting.offered.messages.push(message);
   }
 
-  /** Forgets what the keys node has offered to the machine. */
+  /** Forgets what a keys node has offered to the machine. */
   #drop(link: MachineLink): void {
     if (link.offered !== undefined) this.#offers.delete(toHex(link.offered.session));
     link.offered = undefined;
@@ -223,7 +259,8 @@ export class Relay {
   }
 }
 
-/** Whether the segments node, too, says that the session is this machine's. */
-function isRouted({ routed }: MachineLink, session: Uint8Array): boolean {
-  return routed !== undefined && equalBytes(routed, session);
+/** Whether the session's segments node, too, says that it is this machine's. */
+function isRouted(link: MachineLink | undefined, segments: string, session: Uint8Array): boolean {
+  if (link?.routed === undefined || link.session?.segments !== segments) return false;
+  return link.routed.segments === segments && equalBytes(link.routed.session, session);
 }

@@ -7,8 +7,17 @@ import { renewTls, type TlsServer } from './server.ts';
  * Takes every newer directory while the node runs: keys that are rotated elsewhere need no restart here. What listens goes on
  * listening, and believes other authorities.
  */
-export function followDirectory(config: NodeConfig, server: TlsServer | undefined, logger: Logger): Closable {
+export function followDirectory(
+  config: NodeConfig,
+  server: TlsServer | undefined,
+  logger: Logger,
+  onChange: () => void = () => undefined,
+): Closable {
   const { directories } = config;
   if (directories === undefined) return { close: () => undefined };
-  return watchDirectory(directories, () => server && renewTls(server, config), logger);
+  const changed = () => {
+    if (server !== undefined) renewTls(server, config);
+    onChange();
+  };
+  return watchDirectory(directories, changed, logger);
 }
