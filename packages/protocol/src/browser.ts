@@ -7,6 +7,7 @@ export * from './ledger-facts.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';
 export * from './permit-keys.ts';
+export * from './placement.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';
