@@ -2,16 +2,16 @@ import { join } from 'node:path';
 import { type Bytes, silentLogger, systemClock, systemRandom } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
 import { type MachineReport, type PermitRequest, signMachineDocument } from '@millrace/protocol';
-import { type Calls, createCalls } from '../../../packages/machine/src/agent/calls.ts';
 import { connectCloud } from '../../../packages/machine/src/agent/cloud-link.ts';
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
+import { type ControlCalls, createControlCalls } from '../../../packages/machine/src/agent/control-calls.ts';
 import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
 import type { HostileWorld } from './hostile-world.ts';
 
 /** Somebody with a machine's keys who makes its calls by hand. */
 export interface MachineCaller {
   readonly config: MachineConfig;
-  readonly calls: Calls;
+  readonly calls: ControlCalls;
   readonly signal: AbortSignal;
   /** A permit request, signed by the machine; what is not told is honest. */
   request(
@@ -39,7 +39,7 @@ export async function callAsMachine(world: HostileWorld, name: string): Promise<
   };
   return {
     config,
-    calls: createCalls(link, { ...defaultTiming, callMs: 10_000, waitMs: 0 }),
+    calls: createControlCalls(link, { ...defaultTiming, callMs: 10_000, waitMs: 0 }),
     signal: stop.signal,
     request: async (print, changes = {}) => {
       const body: PermitRequest = {

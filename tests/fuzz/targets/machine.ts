@@ -10,9 +10,9 @@ import * as archive from '../../../packages/cli/src/backup/archive.ts';
 import { writeArchive } from '../../../packages/cli/src/backup/archive.ts';
 import { machineFromJson, parseDescription } from '../../../packages/cli/src/installation/description.ts';
 import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
-import { createCalls } from '../../../packages/machine/src/agent/calls.ts';
 import type { CloudLink } from '../../../packages/machine/src/agent/cloud-link.ts';
 import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
+import { createControlCalls } from '../../../packages/machine/src/agent/control-calls.ts';
 import { openRunStore } from '../../../packages/machine/src/agent/run-record.ts';
 import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
 import { createOpening, createWorld } from '../../../packages/protocol/test/support.ts';
@@ -103,7 +103,7 @@ async function answerTargets(): Promise<Target[]> {
   const target = (method: keyof typeof answers): Target => {
     let reply: Bytes = new Uint8Array();
     const link = { call: async () => reply } as unknown as CloudLink;
-    const calls = createCalls(link, defaultTiming);
+    const calls = createControlCalls(link, defaultTiming);
     const { signal } = new AbortController();
     return {
       name: `answer to ${method}`,

@@ -19,17 +19,17 @@ import { createEngine, createReceiver, secretMemory } from '@millrace/live-matri
 import { type Address, watchDirectory } from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
-import { openBegunObjects } from './begun.ts';
-import { createCalls, isPassing } from './calls.ts';
+import { openBegunObjects } from './begun-objects.ts';
 import { connectCloud } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
+import { createControlCalls, isPassing } from './control-calls.ts';
 import { Inbox } from './inbox.ts';
+import { createReports } from './machine-reports.ts';
 import { openOutbox } from './outbox.ts';
 import type { AgentParts } from './parts.ts';
 import { Print } from './print.ts';
-import { createReports } from './reports.ts';
 import { openRunStore, type RunRecord } from './run-record.ts';
-import { createTables } from './table-time.ts';
+import { createTables } from './tables.ts';
 import { Backoff, defaultTiming, type Timing } from './timing.ts';
 
 export interface AgentOptions {
@@ -79,7 +79,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     );
     const { renewal } = config;
     if (renewal !== undefined) closer.add(watchDirectory(renewal, () => undefined, logger));
-    const calls = createCalls(link, timing);
+    const calls = createControlCalls(link, timing);
     const outbox = closer.add(
       await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger, signer }),
     );

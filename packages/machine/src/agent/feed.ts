@@ -1,10 +1,11 @@
-import { type Bytes, copyBytes, wipe } from '@millrace/base';
-import { hold, type SecretMemory } from '@millrace/live-matrix';
+import { type Bytes, copyBytes, MillraceError, wipe } from '@millrace/base';
+import { hold } from '@millrace/live-matrix';
 import type { StreamParameters } from '@millrace/protocol';
-import type { PointsEngine } from '@millrace/vault';
-import type { Driver } from '../drivers/contract.ts';
-import type { Design } from './design.ts';
-import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './segment.ts';
+import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './cell.ts';
+import type { PrintJournal } from './journal.ts';
+import type { Design } from './licensed-design.ts';
+import type { AgentParts } from './parts.ts';
+import type { PrintProgress } from './progress.ts';
 
 /** A segment that has come, still sealed, with its keys: k_e(32) ‖ CEK(32). */
 interface Got {
@@ -15,70 +16,69 @@ interface Got {
   readonly keys: Uint8Array;
 }
 
-export interface FeedOptions {
-  readonly driver: Driver;
+/** What the sessions of a print have in common, known from the first one on. */
+interface Opened {
   readonly parameters: StreamParameters;
-  readonly design: Design;
-  /** The design secret, 32 bytes: copied. */
+  readonly designId: string;
+  /** The design secret, in memory for secrets, until the print ends. */
   readonly secret: Uint8Array;
-  readonly points: PointsEngine;
-  /** Keys that are pushed come from here, and opened segments go here. */
-  readonly secrets: SecretMemory;
-  /** Called, and waited for, before the first byte reaches the machine. */
-  onStart(): Promise<void>;
-  /** The machine has taken everything and executes what it has. */
-  onDrain(): void;
 }
 
 /**
- * Hands segments to the machine, in order, one opened at a time; outlives the sessions that bring them, so that the machine
- * goes on with what is buffered while the cloud is away. Every buffer is wiped as soon as it has been used.
+ * Hands segments to the machine, in order, one opened at a time. It outlives the sessions that bring them, so that the
+ * machine goes on with what is buffered while the cloud is away. Every buffer is wiped as soon as it has been used.
  */
 export class Feed {
-  readonly #options: FeedOptions;
-  /** In memory for secrets, until the print ends. */
-  readonly #secret: Uint8Array;
+  readonly #parts: Pick<AgentParts, 'driver' | 'points' | 'secrets'>;
+  readonly #progress: PrintProgress;
+  readonly #journal: PrintJournal;
   readonly #queue: Got[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
+  #opened: Opened | undefined;
   #wake: () => void = () => undefined;
   #mac: ContentMac | undefined;
-  #got = 0;
-  #taken = 0;
-  #bytes = 0;
+  #settle: { resolve(mac: Bytes): void; reject(error: unknown): void } = {
+    resolve: () => undefined,
+    reject: () => undefined,
+  };
   /** The design's MAC when the machine has executed all of it; fails with what stopped it, the machine then cancelled. */
   readonly done: Promise<Bytes>;
 
-  constructor(options: FeedOptions) {
-    this.#options = options;
-    this.#secret = hold(options.secrets, copyBytes(options.secret));
-    this.done = this.#run();
+  constructor(
+    parts: Pick<AgentParts, 'driver' | 'points' | 'secrets'>,
+    { progress, journal }: { readonly progress: PrintProgress; readonly journal: PrintJournal },
+  ) {
+    this.#parts = parts;
+    this.#progress = progress;
+    this.#journal = journal;
+    this.done = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
     this.done.catch(() => undefined); // whoever waits for it is told; nobody may be waiting yet
   }
 
-  /** Identifier of the design. */
-  get design(): string {
-    return this.#options.design.designId;
-  }
-
-  /** Segments that have come: every one below this number. */
-  get got(): number {
-    return this.#got;
-  }
-
-  /** Segments that the machine has taken. */
-  get taken(): number {
-    return this.#taken;
-  }
-
-  /** Bytes of the design that the machine has taken. */
-  get bytes(): number {
-    return this.#bytes;
+  /**
+   * A session is open. The first one says which design is made; every later one has to be for the same.
+   * @param secret the design secret, 32 bytes: copied
+   * @throws {MillraceError} E_PERMIT when the session is for another design
+   */
+  open(parameters: StreamParameters, { designId }: Design, secret: Uint8Array): void {
+    this.#stop.signal.throwIfAborted();
+    if (this.#opened !== undefined) {
+      if (this.#opened.designId !== designId)
+        throw new MillraceError('E_PERMIT', 'the offered stream is of another design than the one that was begun');
+      return;
+    }
+    const opened = { parameters, designId, secret: hold(this.#parts.secrets, copyBytes(secret)) };
+    this.#opened = opened;
+    this.#progress.segments = parameters.segments;
+    this.#run(opened).then(this.#settle.resolve, this.#settle.reject);
   }
 
   /** The next segment, and what it has to be; cell and keys now belong to the feed. */
   push(cell: Bytes, keys: Uint8Array, hash: Uint8Array): void {
-    this.#got++;
+    this.#progress.got++;
     if (this.#stop.signal.aborted) return this.#wipe({ cell, keys });
     this.#queue.push({ cell, keys, hash });
     this.#wake();
@@ -96,23 +96,26 @@ export class Feed {
     this.#stop.abort(error);
     for (const got of this.#queue.splice(0)) this.#wipe(got);
     this.#wake();
+    if (this.#opened === undefined) this.#settle.reject(error);
   }
 
-  async #run(): Promise<Bytes> {
-    const { driver, parameters } = this.#options;
+  async #run(opened: Opened): Promise<Bytes> {
+    const { driver, secrets } = this.#parts;
     const { signal } = this.#stop;
+    const progress = this.#progress;
     try {
-      while (this.#taken < parameters.segments) await this.#handOn(await this.#next());
-      this.#options.onDrain();
+      while (!progress.isTaken) await this.#handOn(opened, await this.#next());
+      progress.state = 'finishing';
       await driver.drain(signal);
       signal.throwIfAborted();
+      progress.state = 'done';
       return this.#macOf().digest();
     } catch (error) {
       this.abort(error);
       await driver.cancel().catch(() => undefined); // it may have failed already
       throw signal.reason;
     } finally {
-      this.#options.secrets.give(this.#secret);
+      secrets.give(opened.secret);
     }
   }
 
@@ -127,9 +130,10 @@ export class Feed {
     }
   }
 
-  async #handOn({ cell, keys, hash }: Got): Promise<void> {
-    const { driver, parameters, points, secrets, onStart } = this.#options;
-    const number = this.#taken;
+  async #handOn({ parameters, secret }: Opened, { cell, keys, hash }: Got): Promise<void> {
+    const { driver, points, secrets } = this.#parts;
+    const { signal } = this.#stop;
+    const number = this.#progress.taken;
     let content: Uint8Array;
     try {
       const opened = await openCell({
@@ -138,33 +142,43 @@ export class Feed {
         cell,
         keys,
         hash,
-        designSecret: this.#secret,
+        designSecret: secret,
         designNonce: parameters.designNonce,
         number,
         final: number === parameters.segments - 1,
       });
       content = hold(secrets, opened);
-      if (number === 0) this.#mac = startContentMac(keys, this.#secret);
+      if (number === 0) this.#mac = startContentMac(keys, secret);
     } finally {
       this.#wipe({ cell, keys });
     }
     const executable = content.subarray(0, Math.min(CONTENT_BYTES, parameters.size - number * CONTENT_BYTES));
     try {
-      if (number === 0) await onStart();
-      this.#stop.signal.throwIfAborted();
-      await driver.write(executable, this.#stop.signal);
+      if (number === 0) await this.#begin();
+      signal.throwIfAborted();
+      await driver.write(executable, signal);
       this.#macOf().update(executable);
     } finally {
       secrets.give(content);
     }
-    this.#taken++;
-    this.#bytes += executable.length;
+    this.#progress.took(executable.length);
+    this.#journal.took();
     for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Before the first byte reaches the machine, it is on record that the object begins. */
+  async #begin(): Promise<void> {
+    const { driver } = this.#parts;
+    const { odometer } = driver.telemetry();
+    await this.#journal.starting();
+    await driver.begin();
+    this.#progress.state = 'running';
+    await this.#journal.started(odometer);
   }
 
   #wipe({ cell, keys }: Pick<Got, 'cell' | 'keys'>): void {
     wipe(cell);
-    this.#options.secrets.give(keys);
+    this.#parts.secrets.give(keys);
   }
 
   #macOf(): ContentMac {

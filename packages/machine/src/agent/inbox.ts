@@ -15,13 +15,13 @@ const MAX_EARLY_EVENTS = 4_096;
 
 /** A session that the keys node has offered. Events that come before somebody attends to them are kept. */
 export class Incoming {
-  readonly jti: string;
+  readonly permitId: string;
   readonly offer: SessionOffer;
   readonly #early: SessionEvent[] = [];
   #handler: ((event: SessionEvent) => void) | undefined;
 
-  constructor(jti: string, offer: SessionOffer) {
-    this.jti = jti;
+  constructor(permitId: string, offer: SessionOffer) {
+    this.permitId = permitId;
     this.offer = offer;
   }
 
@@ -40,7 +40,7 @@ export class Incoming {
 }
 
 interface Expecting {
-  readonly jti: string;
+  readonly permitId: string;
   resolve(incoming: Incoming): void;
   reject(error: unknown): void;
 }
@@ -95,7 +95,7 @@ export class Inbox {
   }
 
   /** The session offered for a permit. @throws {MillraceError} E_TIMEOUT, E_UNAVAILABLE */
-  take(jti: string, timeoutMs: number, signal: AbortSignal): Promise<Incoming> {
+  take(permitId: string, timeoutMs: number, signal: AbortSignal): Promise<Incoming> {
     return new Promise<Incoming>((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const onAbort = () => expecting.reject(signal.reason);
@@ -105,7 +105,7 @@ export class Inbox {
         if (this.#expecting === expecting) this.#expecting = undefined;
       };
       const expecting: Expecting = {
-        jti,
+        permitId,
         resolve: (incoming) => {
           done();
           resolve(incoming);
@@ -126,7 +126,8 @@ export class Inbox {
   }
 
   #match(): void {
-    if (this.#latest !== undefined && this.#latest.jti === this.#expecting?.jti) this.#expecting.resolve(this.#latest);
+    if (this.#latest !== undefined && this.#latest.permitId === this.#expecting?.permitId)
+      this.#expecting.resolve(this.#latest);
   }
 
   #isLatest(session: Uint8Array): boolean {

@@ -1,7 +1,12 @@
 import { join } from 'node:path';
+import { type MillraceError, toHex } from '@millrace/base';
 import { drawSvg, type ToolPath } from '@millrace/toolpath';
 import { drawPng } from '@millrace/toolpath/png';
+import { evidence } from './failure.ts';
 import { writeDurably } from './files.ts';
+import type { AgentParts } from './parts.ts';
+import type { PrintProgress } from './progress.ts';
+import type { RunRecord } from './run-record.ts';
 
 /**
  * What stays beside the machine of an object that it made, or began: counts, times and the hash of the executed bytes.
@@ -46,7 +51,7 @@ export interface PathFacts {
  * Writes data/objects/OBJECT.json and, for a machine that knows its path, OBJECT.png and OBJECT.svg.
  * @param path absent when the owner's licence does not disclose it to who stands here
  */
-export async function saveObject(
+async function saveObject(
   data: string,
   path: (PathFacts & { readonly toolPath: ToolPath | undefined }) | undefined,
   record: ObjectRecord,
@@ -59,6 +64,48 @@ export async function saveObject(
   const options = { title: record.object, facts: [said] };
   await writeDurably(`${base}.svg`, drawSvg(toolPath, options));
   await writeDurably(`${base}.png`, drawPng(toolPath, options));
+}
+
+/**
+ * Writes what stays beside the machine of a print that has ended.
+ * @param of.disclosed whether the owner's licence discloses positions to who stands at the machine
+ */
+export async function recordObject(
+  { config, driver, clock }: Pick<AgentParts, 'config' | 'driver' | 'clock'>,
+  of: {
+    readonly record: RunRecord;
+    readonly progress: PrintProgress;
+    readonly event: ObjectRecord['event'];
+    readonly error: MillraceError | undefined;
+    readonly disclosed: boolean;
+  },
+): Promise<void> {
+  const { record, progress, event, error } = of;
+  const { object, print, run, started } = record;
+  if (object === undefined) return;
+  const summary = driver.summary();
+  const wire = progress.wireBytes();
+  const path = of.disclosed
+    ? { ...summary, toolPath: event === 'completed' ? driver.toolPath() : undefined }
+    : undefined;
+  await saveObject(config.data, path, {
+    object,
+    print,
+    run,
+    event,
+    started: new Date(progress.startedAt).toISOString(),
+    ended: new Date(clock.now()).toISOString(),
+    ...(error === undefined ? {} : evidence(error)),
+    segments: progress.taken,
+    bytes: summary.executedBytes,
+    sha256: started ? toHex(summary.sha256) : undefined,
+    machineSeconds: summary.machineSeconds,
+    starvedSeconds: summary.starvedSeconds,
+    sessions: progress.sessions,
+    hints: progress.hints,
+    wire,
+    overhead: summary.executedBytes === 0 ? undefined : wire / summary.executedBytes,
+  });
 }
 
 function disclosed(path: PathFacts & { readonly toolPath: ToolPath | undefined }) {

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { type Bytes, type Closable, type Logger, MillraceError, Serial, sleep } from '@millrace/base';
 import { verifyMachineDocument } from '@millrace/protocol';
 import { z } from 'zod';
-import { type Calls, isPassing } from './calls.ts';
 import type { CloudLink } from './cloud-link.ts';
+import { type ControlCalls, isPassing } from './control-calls.ts';
 import { listIfThere, moveDurably, readIfThere, writeDurably } from './files.ts';
 import { type StateSigner, signedFile } from './signed-file.ts';
 import { Backoff, type Timing } from './timing.ts';
@@ -31,7 +31,7 @@ export interface Outbox extends Closable {
 
 export async function openOutbox(options: {
   folder: string;
-  calls: Calls;
+  calls: ControlCalls;
   link: CloudLink;
   timing: Timing;
   logger: Logger;

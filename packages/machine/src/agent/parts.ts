@@ -2,15 +2,15 @@ import type { Clock, Logger, RandomSource } from '@millrace/base';
 import type { SecretMemory } from '@millrace/live-matrix';
 import type { PointsEngine } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
-import type { BegunObjects } from './begun.ts';
-import type { Calls } from './calls.ts';
+import type { BegunObjects } from './begun-objects.ts';
 import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
+import type { ControlCalls } from './control-calls.ts';
 import type { Inbox } from './inbox.ts';
+import type { SendReport } from './machine-reports.ts';
 import type { Outbox } from './outbox.ts';
-import type { SendReport } from './reports.ts';
 import type { RunStore } from './run-record.ts';
-import type { Tables } from './table-time.ts';
+import type { Tables } from './tables.ts';
 import type { Timing } from './timing.ts';
 
 /** What the parts of one agent share. */
@@ -19,7 +19,7 @@ export interface AgentParts {
   readonly driver: Driver;
   readonly link: CloudLink;
   readonly inbox: Inbox;
-  readonly calls: Calls;
+  readonly calls: ControlCalls;
   readonly outbox: Outbox;
   readonly report: SendReport;
   readonly runs: RunStore;

@@ -24,10 +24,10 @@ import {
   verifyTransaction,
   verifyUserRegistration,
 } from '@millrace/protocol';
-import type { Level } from './adapt.ts';
-import { type Calls, isPassing, type PermitAnswer } from './calls.ts';
 import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
+import { type ControlCalls, isPassing, type PermitAnswer } from './control-calls.ts';
+import type { Level } from './matrix-level.ts';
 import { Backoff, type Timing } from './timing.ts';
 
 /** How long a signed request may be repeated. */
@@ -38,8 +38,8 @@ const ATTEMPTS = 3;
 /** A permit that has been checked, and what its session is bound to. */
 export interface PermittedSession {
   readonly permit: Permit;
-  /** Names the permit; the keys node's offer carries it. */
-  readonly jti: string;
+  /** The keys node's offer carries it. */
+  readonly permitId: string;
   readonly openingHash: Bytes;
   /** As the owner signed it. */
   readonly licence: TransactionOf<'licence.grant'>;
@@ -60,7 +60,7 @@ export interface Wanted {
 
 export interface CallHomeOptions {
   readonly config: MachineConfig;
-  readonly calls: Calls;
+  readonly calls: ControlCalls;
   readonly link: CloudLink;
   readonly clock: Clock;
   readonly random: RandomSource;
@@ -69,7 +69,7 @@ export interface CallHomeOptions {
 }
 
 /**
- * Calls home for a permit (design 4, streaming, step 2). While the answer is lost the same signed request is sent
+ * ControlCalls home for a permit (design 4, streaming, step 2). While the answer is lost the same signed request is sent
  * again: control answers it as before, so that a lost answer costs no object.
  * @throws {MillraceError} the code of control's refusal; E_PERMIT for a permit that is not ours; E_STARVED
  */
@@ -183,7 +183,7 @@ export async function checkPermit(
   checkRequest(request.body, answer.machine, licence);
   return {
     permit,
-    jti: toHex(permit.id),
+    permitId: toHex(permit.id),
     licence,
     owner,
     openingHash: sha256(sha256(answer.permit), sha256(request.bytes), sha256(answer.print), sha256(answer.licence)),

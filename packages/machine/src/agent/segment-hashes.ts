@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base';
 import { GROUP_SEGMENTS, HASH_BYTES, type HashGroup, verifyHashGroup } from '@millrace/vault';
-import type { Design } from './design.ts';
+import type { Design } from './licensed-design.ts';
 
 /**
  * What every segment of a session has to be, proven group by group against the core that the owner signed. At most the

@@ -6,46 +6,46 @@ import {
   identitiesOf,
   type MachineSide,
   type OwnerSealing,
-  type OwnerState,
   type StreamParameters,
 } from '@millrace/protocol';
-import type { Level } from './adapt.ts';
-import { checkDesign, type Design, designSecretOf } from './design.ts';
 import type { Feed } from './feed.ts';
+import type { Incoming } from './inbox.ts';
+import { LevelChange } from './level-change.ts';
+import { checkDesign, type Design, designSecretOf } from './licensed-design.ts';
+import type { Level } from './matrix-level.ts';
+import type { OwnerFacts } from './owner-facts.ts';
 import type { AgentParts } from './parts.ts';
 import type { PermittedSession } from './permit.ts';
-import { Stream, type StreamEnd, type StreamOptions } from './stream.ts';
+import type { PrintProgress } from './progress.ts';
+import { Stream, type StreamEnd } from './stream.ts';
 
-export interface SessionOptions extends Pick<StreamOptions, 'state' | 'onHints' | 'change'> {
-  /** What only the owner learns. */
-  ownerState(): OwnerState;
+export interface SessionOptions {
   readonly parts: AgentParts;
   readonly permitted: PermittedSession;
   /** What was asked for. */
   readonly level: Level;
   /** First segment asked for. */
   readonly from: number;
-  /**
-   * The feed of this print: made from the first session's design, the same ever after.
-   * @param secret the design secret; the feed keeps a copy
-   */
-  feedFor(parameters: StreamParameters, design: Design, secret: Uint8Array): Feed;
+  /** Those of the print: they outlive the session. */
+  readonly feed: Feed;
+  readonly progress: PrintProgress;
+  readonly owner: OwnerFacts;
   readonly signal: AbortSignal;
 }
 
 /**
  * One session of a print, from the keys node's offer to its end. Whatever keeps it from beginning is a broken session
  * unless somebody has tampered with it.
- * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), E_DESIGN_KIND, and as `Stream.run`
+ * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), E_DESIGN_KIND, and as
+ *   `Stream.run`
  */
 export async function runSession(options: SessionOptions): Promise<StreamEnd> {
-  const { parts, permitted, level, signal } = options;
-  const { config, clock, inbox, tables, link, timing, logger } = parts;
+  const { parts, permitted, feed, signal } = options;
+  const { config, inbox, timing } = parts;
   let side: MachineSide | undefined;
   let secret: Bytes | undefined;
-  let sealing: OwnerSealing | undefined;
   try {
-    const incoming = await inbox.take(permitted.jti, timing.offerMs, signal);
+    const incoming = await inbox.take(permitted.permitId, timing.offerMs, signal);
     side = await acceptSession({
       binding: {
         openingHash: permitted.openingHash,
@@ -63,44 +63,9 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     const { machineKey, directory } = config;
     const { installation } = directory;
     secret = await designSecretOf(design, permitted, side.designSecret, { machineKey, installation });
-    const feed = options.feedFor(side.parameters, design, secret);
+    feed.open(side.parameters, design, secret);
     wipe(secret);
-    sealing = await sealingFor(options, incoming.offer.session);
-    const began = clock.monotonic();
-    const seed = forwardSeed(side.seed);
-    const receiver = await tables.open(level, incoming.offer.session, seed, signal).finally(() => wipe(seed));
-    try {
-      tables.took(level, clock.monotonic() - began);
-      const { from, window, revisionMs } = side.parameters;
-      logger.info(
-        { object: permitted.permit.object, from, window, revisionMs, ...level, engine: receiver.engine },
-        'stream open',
-      );
-      const stream = new Stream({
-        incoming,
-        side,
-        design,
-        receiver,
-        feed,
-        secrets: parts.secrets,
-        clock,
-        logger,
-        stallMs: config.agent.stallMs,
-        state: options.state,
-        sealed: () => sealing?.seal(options.ownerState()),
-        send: (frame) => link.sendReverse(frame),
-        onTable: (tableMs) => tables.took(level, tableMs),
-        onUnfinished: (ms) => tables.unfinished(level, ms),
-        tableMs: () => tables.ms(level),
-        change: options.change,
-        onHints: options.onHints,
-      });
-      // Both ratchets have been made from it.
-      wipe(side.seed);
-      return await stream.run();
-    } finally {
-      await receiver.close();
-    }
+    return await runStream(options, incoming, side, design);
   } catch (error) {
     signal.throwIfAborted();
     const known = toMillraceError(error);
@@ -109,8 +74,49 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
     throw known;
   } finally {
     wipe(side?.seed, side?.designSecret, secret);
-    sealing?.close();
     permitted.ephemeral.close();
+  }
+}
+
+/** Makes the first table, then lets the stream run. */
+async function runStream(
+  options: SessionOptions,
+  incoming: Incoming,
+  side: MachineSide,
+  design: Design,
+): Promise<StreamEnd> {
+  const { parts, permitted, level, feed, progress, owner, signal } = options;
+  const { clock, tables, logger } = parts;
+  const sealing = await sealingFor(options, incoming.offer.session);
+  try {
+    const began = clock.monotonic();
+    const seed = forwardSeed(side.seed);
+    const receiver = await tables.open(level, incoming.offer.session, seed, signal).finally(() => wipe(seed));
+    try {
+      tables.took(level, clock.monotonic() - began);
+      const { from, window, revisionMs } = side.parameters;
+      const { object } = permitted.permit;
+      logger.info({ object, from, window, revisionMs, ...level, engine: receiver.engine }, 'stream open');
+      const stream = new Stream({
+        parts,
+        incoming,
+        side,
+        design,
+        receiver,
+        level,
+        feed,
+        progress,
+        change: new LevelChange(parts, progress, level, signal),
+        sealed: () => sealing.seal(owner.state()),
+      });
+      // Both ratchets have been made from it.
+      wipe(side.seed);
+      return await stream.run();
+    } finally {
+      await receiver.close();
+    }
+  } finally {
+    sealing.close();
   }
 }
 
@@ -132,5 +138,5 @@ function checkParameters({ permitted, from, level, parts }: SessionOptions, para
     parameters.suite === suite &&
     parameters.hints === parts.config.agent.hints &&
     (parameters.hints === 'sparse' || parameters.chaffPercent === undefined);
-  if (!right) throw new MillraceError('E_PERMIT', 'the stream that was offered is not the permitted one');
+  if (!right) throw new MillraceError('E_PERMIT', 'the offered stream is not the permitted one');
 }

@@ -1,41 +1,34 @@
-import { type Bytes, type Clock, isErrorCode, type Logger, MillraceError, Serial, u32be, wipe } from '@millrace/base';
-import { Follower, hold, type Receiver, type SecretMemory } from '@millrace/live-matrix';
-import { decodeKey, type MachineSide, type MachineState, mostGiven, sliceStep } from '@millrace/protocol';
-import type { Design } from './design.ts';
+import { type Bytes, isErrorCode, MillraceError, wipe } from '@millrace/base';
+import { Follower, type Receiver } from '@millrace/live-matrix';
+import { type MachineSide, mostGiven, sliceStep } from '@millrace/protocol';
+import { SegmentAssembly } from './assembly.ts';
 import type { Feed } from './feed.ts';
 import { type ClaimedHeader, readClaimedHeader } from './frame-header.ts';
 import type { Incoming, SessionEvent } from './inbox.ts';
-import { Mixes } from './mixes.ts';
-import { Reporter } from './reporter.ts';
-import { cellBytes } from './segment.ts';
-import { SegmentHashes } from './segment-hashes.ts';
+import type { LevelChange } from './level-change.ts';
+import type { Design } from './licensed-design.ts';
+import type { Level } from './matrix-level.ts';
+import { MixSecrets } from './mix-secrets.ts';
+import type { AgentParts } from './parts.ts';
+import type { PrintProgress } from './progress.ts';
+import { StallWatch } from './stall-watch.ts';
+import { TelemetrySender } from './telemetry-sender.ts';
 
 export interface StreamOptions {
+  readonly parts: Pick<AgentParts, 'clock' | 'config' | 'link' | 'logger' | 'secrets' | 'tables'>;
   readonly incoming: Incoming;
   /** Opened set-up; its seed is wiped by the caller. */
   readonly side: MachineSide;
   readonly design: Design;
   /** First revision ready; closed by the caller. */
   readonly receiver: Receiver;
+  /** What the receiver's matrix is made of. */
+  readonly level: Level;
   readonly feed: Feed;
-  /** The window's keys lie here. */
-  readonly secrets: SecretMemory;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly stallMs: number;
-  state(): MachineState;
+  readonly progress: PrintProgress;
+  readonly change: LevelChange;
   /** What only the owner learns, sealed. */
   sealed(): Bytes | undefined;
-  send(frame: Uint8Array): boolean;
-  /** A table took so many milliseconds. */
-  onTable(tableMs: number): void;
-  /** The one under way has taken so many, and is not ready. */
-  onUnfinished(ms: number): void;
-  /** Milliseconds of the latest table. */
-  tableMs(): number;
-  /** Why the session should end, to go on with other parameters; asked now and then. */
-  change(): string | undefined;
-  onHints(hints: number): void;
 }
 
 /** How a session ended when it did not fail: everything has come, it broke and may be resumed, or another is better. */
@@ -51,38 +44,30 @@ export type StreamEnd =
 export class Stream {
   readonly #options: StreamOptions;
   readonly #session: Bytes;
-  readonly #mixes: Mixes;
+  readonly #mixes: MixSecrets;
   readonly #follower: Follower;
-  readonly #reporter: Reporter;
-  /** The context of the keys opens its messages only in the order in which they were sealed. */
-  readonly #sealed = new Serial();
-  readonly #cells = new Map<number, Bytes>();
-  readonly #keys = new Map<number, Uint8Array>();
-  readonly #hashes: SegmentHashes;
-  readonly #watch: NodeJS.Timeout;
+  readonly #telemetry: TelemetrySender;
+  readonly #assembly: SegmentAssembly;
+  readonly #stall: StallWatch;
+  readonly #timer: NodeJS.Timeout;
   #decoding = 0;
-  #nextKey: number;
-  #lastEvent: number;
-  /** When the watch looked last. */
-  #watchedAt: number;
   #over = false;
   #settle: { resolve(end: StreamEnd): void; reject(error: unknown): void };
   readonly #ended: Promise<StreamEnd>;
 
   constructor(options: StreamOptions) {
-    const { incoming, side, receiver, feed, clock } = options;
+    const { parts, incoming, side, design, receiver, level, feed, progress } = options;
+    const { clock, config, link, secrets, tables } = parts;
     this.#options = options;
     this.#session = new Uint8Array(incoming.offer.session);
-    this.#nextKey = side.parameters.from;
-    this.#hashes = new SegmentHashes(options.design, side.parameters.from);
-    this.#lastEvent = clock.monotonic();
-    this.#watchedAt = this.#lastEvent;
-    this.#mixes = new Mixes(this.#session);
+    this.#assembly = new SegmentAssembly({ side, design, feed, progress, secrets });
+    this.#stall = new StallWatch(clock, config.agent.stallMs);
+    this.#mixes = new MixSecrets(this.#session);
     this.#settle = { resolve: () => undefined, reject: () => undefined };
     this.#ended = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    this.#reporter = new Reporter({
+    this.#telemetry = new TelemetrySender({
       session: this.#session,
       seed: side.seed,
       parameters: side.parameters,
@@ -90,11 +75,11 @@ export class Stream {
       mixes: this.#mixes,
       clock,
       ready: () => receiver.ready,
-      taken: () => ({ segments: feed.taken, got: feed.got, bytes: feed.bytes }),
-      state: options.state,
+      taken: () => ({ segments: progress.taken, got: progress.got, bytes: progress.bytes }),
+      state: () => progress.machineState(),
       sealed: options.sealed,
-      tableMs: options.tableMs,
-      send: options.send,
+      tableMs: () => tables.ms(level),
+      send: (frame) => link.sendReverse(frame),
     });
     this.#follower = new Follower({
       receiver,
@@ -103,7 +88,7 @@ export class Stream {
       onReady: (tableMs) => this.#onReady(tableMs),
       onFailed: (error) => this.#stop(error),
     });
-    this.#watch = setInterval(() => this.#look(), Math.max(20, Math.min(500, options.stallMs / 5)));
+    this.#timer = setInterval(() => this.#look(), this.#stall.intervalMs);
   }
 
   /**
@@ -131,16 +116,16 @@ export class Stream {
     if (this.#over) return;
     switch (event.type) {
       case 'frame':
-        this.#lastEvent = this.#options.clock.monotonic();
+        this.#stall.heard();
         return this.#onFrame(event.payload);
       case 'key':
-        this.#lastEvent = this.#options.clock.monotonic();
-        void this.#sealed.run(() => this.#onKey(event.payload)).catch((error) => this.#stop(error));
+        this.#stall.heard();
+        void this.#onKeys(event.payload).catch((error) => this.#stop(error));
         return;
       case 'hashes':
-        return this.#onHashes(event);
+        return this.#orStop(() => this.#assembly.addHashes(event));
       case 'mix':
-        void this.#sealed.run(() => this.#onMix(event.revision, event.sealed)).catch((error) => this.#stop(error));
+        void this.#onMix(event.revision, event.sealed).catch((error) => this.#stop(error));
         return;
       case 'lost':
         return this.#break(`${event.who} went away`);
@@ -152,110 +137,65 @@ export class Stream {
   #onFrame(payload: Bytes): void {
     const header = readClaimedHeader(payload);
     if (header !== undefined && Buffer.compare(header.session, this.#session) !== 0) {
-      return this.#options.logger.debug('a frame of another session');
+      return this.#options.parts.logger.debug('dropped a frame of another session');
     }
-    if (this.#decoding + this.#cells.size >= this.#options.side.parameters.window) {
+    if (this.#decoding + this.#assembly.waiting >= this.#options.side.parameters.window) {
       return this.#stop(new MillraceError('E_FRAME_FORMAT', 'more frames came than the window allows'));
     }
     void this.#decode(payload, header);
   }
 
   async #decode(payload: Bytes, header: ClaimedHeader | undefined): Promise<void> {
+    const { receiver, progress, parts } = this.#options;
     const claimed = header?.revision ?? 0n;
     let genuine = false;
     this.#decoding++;
     this.#follower.arrived(claimed);
     try {
-      const { revision, frame, cell } = await this.#options.receiver.decode(payload);
+      const { revision, frame, cell } = await receiver.decode(payload);
       genuine = true;
       if (this.#over) return wipe(cell);
-      this.#reporter.heard();
-      this.#reporter.follow(revision);
-      this.#onCell(frame, cell, header?.hints ?? 0);
+      this.#telemetry.heard();
+      this.#telemetry.follow(revision);
+      this.#orStop(() => {
+        this.#assembly.addCell(frame, cell);
+        progress.hints += header?.hints ?? 0;
+      });
     } catch (error) {
       // The MAC is checked before anything is solved: the frame's number and revision are the sender's.
       genuine = error instanceof MillraceError && error.code === 'E_FRAME_UNSOLVED';
       if (this.#over) return;
       if (!genuine || header === undefined) return this.#stop(error);
-      this.#options.logger.info({ segment: header.frame }, 'a frame could not be solved');
-      this.#reporter.follow(header.revision);
-      this.#reporter.resend(header.frame);
+      parts.logger.info({ segment: header.frame }, 'could not solve a frame; asking for it again');
+      this.#telemetry.follow(header.revision);
+      this.#telemetry.resend(header.frame);
     } finally {
       this.#decoding--;
       if (!this.#over) this.#follower.settled(claimed, genuine);
     }
   }
 
-  #onCell(segment: number, cell: Bytes, hints: number): void {
-    const { feed, side } = this.#options;
-    const { segments, window, layer } = side.parameters;
-    if (segment < feed.got || this.#cells.has(segment)) {
-      wipe(cell);
-      return this.#stop(new MillraceError('E_FRAME_REPLAY', `segment ${segment} came again`));
-    }
-    if (segment >= segments || segment >= feed.taken + window || cell.length !== cellBytes(layer)) {
-      wipe(cell);
-      return this.#stop(new MillraceError('E_FRAME_FORMAT', `frame ${segment} is not one of this window`));
-    }
-    this.#cells.set(segment, cell);
-    this.#options.onHints(hints);
-    this.#deliver();
+  async #onKeys(payload: Bytes): Promise<void> {
+    if (!(await this.#assembly.addKeys(payload))) this.#break('keys are missing');
   }
 
-  async #onKey(payload: Bytes): Promise<void> {
-    const { segment, sealed } = decodeKey(payload);
-    if (this.#over) return;
-    // One is missing, and the context opens none of those that follow: only a new session helps.
-    if (segment > this.#nextKey) return this.#break('keys are missing');
-    const keys = await this.#options.side.context.open(sealed, u32be(segment));
-    if (this.#over) return wipe(keys);
-    if (segment < this.#nextKey) {
-      wipe(keys);
-      return this.#stop(new MillraceError('E_FRAME_REPLAY', `the keys of segment ${segment} came again`));
-    }
-    this.#keys.set(segment, hold(this.#options.secrets, keys));
-    this.#nextKey = segment + 1;
-    this.#deliver();
-  }
-
-  #onHashes(event: Extract<SessionEvent, { type: 'hashes' }>): void {
-    const { feed, side } = this.#options;
-    try {
-      this.#hashes.add(event, feed.taken + side.parameters.window);
-    } catch (error) {
-      return this.#stop(error);
-    }
-    this.#deliver();
-  }
-
-  async #onMix(revision: bigint, sealed: Uint8Array): Promise<void> {
-    if (this.#over) return;
-    await this.#mixes.answer(this.#options.side.context, revision, sealed);
-    if (this.#over) return;
-    this.#reporter.mixed();
-    this.#follower.advance();
-  }
-
-  /** Hands on what is complete, in order. */
-  #deliver(): void {
-    const { feed } = this.#options;
-    for (;;) {
-      const segment = feed.got;
-      const [cell, keys, hash] = [this.#cells.get(segment), this.#keys.get(segment), this.#hashes.of(segment)];
-      if (cell === undefined || keys === undefined || hash === undefined) return;
-      this.#cells.delete(segment);
-      this.#keys.delete(segment);
-      feed.push(cell, keys, hash);
-    }
+  #onMix(revision: bigint, sealed: Uint8Array): Promise<void> {
+    return this.#assembly.inOrder(async () => {
+      if (this.#over) return;
+      await this.#mixes.answer(this.#options.side.context, revision, sealed);
+      if (this.#over) return;
+      this.#telemetry.mixed();
+      this.#follower.advance();
+    });
   }
 
   #onReady(tableMs: number | undefined): void {
-    const { receiver, clock, onTable } = this.#options;
-    if (tableMs !== undefined) onTable(tableMs);
-    this.#lastEvent = clock.monotonic();
+    const { receiver, level, parts } = this.#options;
+    if (tableMs !== undefined) parts.tables.took(level, tableMs);
+    this.#stall.heard();
     const point = this.#mixes.pointDue(receiver.ready);
-    if (point === undefined) this.#reporter.flush();
-    else this.#reporter.mix(point);
+    if (point === undefined) this.#telemetry.flush();
+    else this.#telemetry.mix(point);
   }
 
   /** What may pass is resumed, like a lost link; everything else is final. */
@@ -265,39 +205,30 @@ export class Stream {
   }
 
   #onTaken(): void {
-    if (!this.#over) this.#reporter.taken();
+    if (!this.#over) this.#telemetry.taken();
   }
 
   #onDone(): void {
     if (this.#over) return;
-    this.#reporter.finish();
+    this.#telemetry.finish();
     this.#end({ kind: 'complete' });
   }
 
   #look(): void {
-    const { onUnfinished, change } = this.#options;
-    onUnfinished(this.#follower.preparingMs);
-    const reason = this.#over ? undefined : change();
+    const { parts, level, change } = this.#options;
+    parts.tables.unfinished(level, this.#follower.preparingMs);
+    const reason = this.#over ? undefined : change.reason();
     if (reason !== undefined) return this.#end({ kind: 'changed', reason });
-    this.#watchForStall();
-  }
-
-  #watchForStall(): void {
-    const { clock, stallMs } = this.#options;
-    const now = clock.monotonic();
-    // This process was suspended: what came meanwhile waits behind this timer.
-    if (Math.abs(now - this.#watchedAt) > stallMs) this.#lastEvent = now;
-    this.#watchedAt = now;
-    const since = now - Math.max(this.#lastEvent, this.#reporter.ackedAt);
-    if (this.#isWanting() && this.#decoding === 0 && since > stallMs) this.#break('nothing came any more');
+    const stalled = this.#stall.isStalled(this.#telemetry.ackedAt);
+    if (stalled && this.#decoding === 0 && this.#isWanting()) this.#break('nothing came any more');
   }
 
   /** Something is due: what the cloud may send is counted from what it has been told, and comes a step at a time. */
   #isWanting(): boolean {
-    const { feed, side } = this.#options;
+    const { progress, side } = this.#options;
     const { segments, window } = side.parameters;
-    const allowed = mostGiven(side.parameters, this.#reporter.acked);
-    return feed.got < (allowed === segments ? segments : allowed - sliceStep(window) + 1);
+    const allowed = mostGiven(side.parameters, this.#telemetry.acked);
+    return progress.got < (allowed === segments ? segments : allowed - sliceStep(window) + 1);
   }
 
   #break(reason: string): void {
@@ -307,7 +238,16 @@ export class Stream {
   #end(end: StreamEnd): void {
     if (this.#over) return;
     this.#over = true;
+    this.#assembly.close();
     this.#settle.resolve(end);
+  }
+
+  #orStop(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#stop(error);
+    }
   }
 
   /** At once: the feed is told before anything else is handed on. */
@@ -315,19 +255,17 @@ export class Stream {
     if (this.#over) return;
     this.#over = true;
     this.#options.feed.abort(error);
+    this.#assembly.close();
     this.#settle.reject(error);
   }
 
   #close(): void {
     this.#over = true;
-    clearInterval(this.#watch);
+    clearInterval(this.#timer);
     this.#follower.close();
-    this.#reporter.close();
+    this.#telemetry.close();
     this.#mixes.close();
-    wipe(...this.#cells.values());
-    for (const keys of this.#keys.values()) this.#options.secrets.give(keys);
-    this.#cells.clear();
-    this.#keys.clear();
+    this.#assembly.close();
   }
 }
 

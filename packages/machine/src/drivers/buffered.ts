@@ -1,7 +1,7 @@
 import { type Clock, type Logger, MillraceError, silentLogger, systemClock, toMillraceError } from '@millrace/base';
 import type { ToolPath } from '@millrace/toolpath';
 import { ByteQueue } from './byte-queue.ts';
-import { Change } from './change.ts';
+import { Condition } from './condition.ts';
 import type {
   Capabilities,
   Driver,
@@ -62,7 +62,7 @@ export class BufferedDriver implements Driver {
   readonly #logger: Logger;
   readonly #queue: ByteQueue;
   readonly #giveBack: () => void;
-  readonly #change = new Change();
+  readonly #change = new Condition();
   readonly #listeners = new Set<(telemetry: Telemetry) => void>();
   #state: DriverState = 'disconnected';
   #starved = false;

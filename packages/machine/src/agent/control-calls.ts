@@ -32,14 +32,14 @@ export interface PermitAnswer {
 }
 
 /** What the agent asks of control, over its link (spec/protocol.md, 3). */
-export interface Calls {
+export interface ControlCalls {
   /** Waits up to `Timing.waitMs` for a print; undefined when there is none. */
   next(signal: AbortSignal): Promise<string | undefined>;
   callHome(request: Bytes, signal: AbortSignal): Promise<PermitAnswer>;
   report(report: Uint8Array, signal: AbortSignal): Promise<void>;
 }
 
-export function createCalls(link: CloudLink, timing: Timing): Calls {
+export function createControlCalls(link: CloudLink, timing: Timing): ControlCalls {
   const call = async <S extends z.ZodType>(
     method: 'next' | 'call-home' | 'report',
     body: Parameters<typeof encodeCbor>[0],

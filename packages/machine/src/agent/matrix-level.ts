@@ -20,7 +20,7 @@ export const sameLevel = (a: Level, b: Level): boolean => a.order === b.order &&
 /** An agent at order 24 holds two tables and what builds a third, and needs room for what else runs beside it. */
 const WANTED_BYTES = 300e6;
 /** With less than this left, the dearer level is given up. */
-const LEAST_BYTES = 64e6;
+const MIN_BYTES = 64e6;
 /** First and longest wait before the dearer level is tried again, in units of `slowMs`. */
 const FIRST_WAIT = 5;
 const LONGEST_WAIT = 160;
@@ -91,7 +91,7 @@ export class Adaptation {
   #tookInUse(ms: number): void {
     const { slowMs } = this.#options;
     this.#inRow = ms > slowMs ? this.#inRow + 1 : 0;
-    if (this.#inRow > 1 || ms > 2 * slowMs || !this.#hasRoom(LEAST_BYTES)) this.#fall();
+    if (this.#inRow > 1 || ms > 2 * slowMs || !this.#hasRoom(MIN_BYTES)) this.#fall();
   }
 
   #tookOnTrial(ms: number): void {

@@ -1,5 +1,5 @@
 /** Wakes everybody who waits for something to change; each then looks for themselves. */
-export class Change {
+export class Condition {
   #waiting: (() => void)[] = [];
 
   notify(): void {

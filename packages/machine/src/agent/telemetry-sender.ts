@@ -7,7 +7,7 @@ import {
   type StreamParameters,
   sealTelemetry,
 } from '@millrace/protocol';
-import type { Mixes } from './mixes.ts';
+import type { MixSecrets } from './mix-secrets.ts';
 
 const TICK_MS = 250;
 /** Longest silence of acknowledgements, and of the machine's state, when the budget is used up. */
@@ -21,12 +21,12 @@ const MAX_RESEND = 256;
 /** A reverse frame may be lost too: the point is sent again until it is answered. */
 const POINT_MS = 1_000;
 
-export interface ReporterOptions {
+export interface TelemetrySenderOptions {
   readonly session: Uint8Array;
   readonly seed: Uint8Array;
   readonly parameters: StreamParameters;
   readonly engine: EngineSetting;
-  readonly mixes: Mixes;
+  readonly mixes: MixSecrets;
   readonly clock: Clock;
   ready(): bigint;
   /** Segments and bytes that the machine has taken, and segments that have come. */
@@ -44,8 +44,8 @@ export interface ReporterOptions {
  * out for every eighth of the window, or four times a second; the machine's whole state at most four times a second, and
  * less often when a slow machine would make that more than 0.4 % of the design's bytes.
  */
-export class Reporter {
-  readonly #options: ReporterOptions;
+export class TelemetrySender {
+  readonly #options: TelemetrySenderOptions;
   readonly #sender: Sender;
   readonly #key: Uint8Array;
   readonly #every: number;
@@ -62,7 +62,7 @@ export class Reporter {
   #heard = false;
   #closed = false;
 
-  constructor(options: ReporterOptions) {
+  constructor(options: TelemetrySenderOptions) {
     const { parameters } = options;
     const keys = reverseKeys(options.seed);
     this.#options = options;

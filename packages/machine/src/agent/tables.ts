@@ -9,9 +9,9 @@ import {
   TableMemory,
 } from '@millrace/live-matrix';
 import { z } from 'zod';
-import { Adaptation, type Level, levelsOf, sameLevel } from './adapt.ts';
 import type { MachineConfig, MatrixSettings } from './config.ts';
 import { readIfThere, writeDurably } from './files.ts';
+import { Adaptation, type Level, levelsOf, sameLevel } from './matrix-level.ts';
 
 /** A table of a session is waited for so many times as long as is too slow, where a lighter level could be had. */
 const PATIENCE = 4;

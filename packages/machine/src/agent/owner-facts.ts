@@ -1,13 +1,13 @@
 import { type Bytes, type Clock, fromHex } from '@millrace/base';
 import { createFactsSealing, type OwnerSealing, type OwnerState, type TransactionOf } from '@millrace/protocol';
 import type { Driver } from '../drivers/contract.ts';
-import { ownerStateOf } from './facts.ts';
+import { ownerStateOf } from './machine-state.ts';
 
 /** To whom the machine seals what the cloud may not know, and what it may show where it stands. */
 export type LicenceTerms = Pick<TransactionOf<'licence.grant'>, 'telemetryKey' | 'disclose'>;
 
 /** What one print tells its owner, and nobody else: sealed for reports as soon as a permit says for whom. */
-export class OwnerPart {
+export class OwnerFacts {
   readonly #driver: Driver;
   readonly #clock: Clock;
   #terms: LicenceTerms | undefined;

@@ -10,7 +10,7 @@ const AHEAD = 32n;
  * Fresh Diffie-Hellman secrets, one before each revision that is a multiple of 64 (spec/protocol.md, 6.9). Both
  * ratchets of the session take each of them once: the forward receiver and the reverse sender.
  */
-export class Mixes {
+export class MixSecrets {
   readonly #session: Bytes;
   #asked: { readonly revision: bigint; readonly key: P256Key } | undefined;
   #secret: { readonly revision: bigint; readonly bytes: Bytes; readonly taken: Set<string> } | undefined;

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { Adaptation, type Level, levelsOf } from '../src/agent/adapt.ts';
-import { Ahead } from '../src/agent/ahead.ts';
 import type { MachineConfig } from '../src/agent/config.ts';
-import { createTables, type TableModules } from '../src/agent/table-time.ts';
+import { Adaptation, type Level, levelsOf } from '../src/agent/matrix-level.ts';
+import { SegmentRate } from '../src/agent/segment-rate.ts';
+import { createTables, type TableModules } from '../src/agent/tables.ts';
 
 const SLOW = 8_000;
 const full: Level = { order: 24, suite: 'keccak256' };
@@ -167,11 +167,11 @@ describe('it does not flap', () => {
 
 describe('what is ahead', () => {
   it('lasts as long as the machine took for its latest segments', () => {
-    const ahead = new Ahead();
-    expect(ahead.lasts(10)).toBe(0);
+    const ahead = new SegmentRate();
+    expect(ahead.millisecondsFor(10)).toBe(0);
     for (let at = 0; at < 5; at++) ahead.taken(at); // into its buffer
     for (let at = 1; at <= 8; at++) ahead.taken(at * 4_000);
-    expect(ahead.lasts(5)).toBe(20_000);
+    expect(ahead.millisecondsFor(5)).toBe(20_000);
   });
 });
 

@@ -9,8 +9,8 @@ import {
   type Telemetry,
 } from '@millrace/protocol';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Mixes } from '../src/agent/mixes.ts';
-import { Reporter } from '../src/agent/reporter.ts';
+import { MixSecrets } from '../src/agent/mix-secrets.ts';
+import { TelemetrySender } from '../src/agent/telemetry-sender.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
@@ -52,12 +52,12 @@ async function bench() {
   const keys = reverseKeys(seed);
   const frames: Bytes[] = [];
   let [now, segments] = [1_000, 0];
-  const reporter = new Reporter({
+  const reporter = new TelemetrySender({
     session,
     seed,
     parameters,
     engine: 'auto',
-    mixes: new Mixes(session),
+    mixes: new MixSecrets(session),
     clock: { now: () => now, monotonic: () => now },
     ready: () => 3n,
     taken: () => ({ segments, got: segments + 2, bytes: segments * SEGMENT }),
@@ -200,7 +200,7 @@ test('the next table waits for a genuine frame of the newest revision and for ev
   const times: number[] = [];
   const follower = new Follower({
     receiver,
-    mixes: new Mixes(systemRandom(16)).of('forward'),
+    mixes: new MixSecrets(systemRandom(16)).of('forward'),
     now: () => 0,
     onReady: (ms) => times.push(ms),
     onFailed: (error) => {
@@ -232,7 +232,7 @@ test('the next table waits for a genuine frame of the newest revision and for ev
 test('revision 64 waits for its fresh secret', async () => {
   const receiver = countingReceiver();
   receiver.prepared = 63;
-  const mixes = new Mixes(systemRandom(16));
+  const mixes = new MixSecrets(systemRandom(16));
   const follower = new Follower({
     receiver,
     mixes: mixes.of('forward'),

@@ -1,4 +1,3 @@
-import { errorCodes, type MillraceError } from '@millrace/base';
 import { heaters, type MachineState, type OwnerState } from '@millrace/protocol';
 import type { Driver } from '../drivers/contract.ts';
 
@@ -41,19 +40,4 @@ export function ownerStateOf(
       : {}),
     ...(capabilities.filament ? { filament: hundredths(Math.max(0, now.odometer - odometer)) } : {}),
   };
-}
-
-/**
- * What may be said of an error beside this machine; the cloud is told the code alone. A line that cannot be executed is
- * not quoted: its text is the design's.
- */
-export function evidence({ code, message }: MillraceError): { readonly code: string; readonly reason: string } {
-  return { code, reason: (code === 'E_GCODE' ? errorCodes.E_GCODE.meaning : message).slice(0, 500) };
-}
-
-/** The whole of it, for the owner. */
-export function fullReason(error: MillraceError): string {
-  const { line } = error.data;
-  const where = typeof line === 'number' ? ` (line ${line})` : '';
-  return `${error.message.slice(0, 470)}${where}`;
 }

@@ -1,0 +1,64 @@
+import type { MachineState } from '@millrace/protocol';
+import { stateOf } from './machine-state.ts';
+import type { AgentParts } from './parts.ts';
+import { SegmentRate } from './segment-rate.ts';
+
+/** How far one print has come, over all of its sessions. In memory only; what has to last is in the journal. */
+export class PrintProgress {
+  readonly #parts: Pick<AgentParts, 'clock' | 'driver' | 'link'>;
+  readonly #rate = new SegmentRate();
+  readonly #wireBefore: number;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+  state: MachineState['state'] = 'waiting';
+  /** Segments of the design; known from the first session on. */
+  segments: number | undefined;
+  /** Segments that have come: every one below this number. */
+  got = 0;
+  /** Segments and bytes of the design that the machine has taken. */
+  taken = 0;
+  bytes = 0;
+  /** Hints received and solved. */
+  hints = 0;
+  sessions = 0;
+
+  constructor(parts: Pick<AgentParts, 'clock' | 'driver' | 'link'>) {
+    this.#parts = parts;
+    this.#wireBefore = parts.link.wireBytes();
+    this.startedAt = parts.clock.now();
+  }
+
+  /** All of the design is here: the machine needs nobody any more. */
+  get isComplete(): boolean {
+    return this.got === this.segments;
+  }
+
+  /** The machine has taken all of the design. */
+  get isTaken(): boolean {
+    return this.taken === this.segments;
+  }
+
+  /** Milliseconds for which the machine can go on with what it has; undefined while its rate is not known. */
+  get bufferMs(): number | undefined {
+    const buffered = this.got - this.taken;
+    return buffered === 0 ? 0 : this.#rate.millisecondsFor(buffered) || undefined;
+  }
+
+  /** The machine has taken the next segment. */
+  took(bytes: number): void {
+    this.taken++;
+    this.bytes += bytes;
+    this.#rate.taken(this.#parts.clock.monotonic());
+  }
+
+  /** Bytes on the machine's link for this print, both ways, TLS included. */
+  wireBytes(): number {
+    return this.#parts.link.wireBytes() - this.#wireBefore;
+  }
+
+  /** What the cloud may see of the machine. */
+  machineState(): MachineState {
+    const { state, bufferMs, hints } = this;
+    return stateOf(this.#parts.driver, { state, bufferMs, wire: this.wireBytes(), hints });
+  }
+}
