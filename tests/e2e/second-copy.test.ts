@@ -96,7 +96,10 @@ it('nor when control permits it: both proactive nodes know how far the object ha
   // A control node that lies: as far as it will say, the machine has not moved, nor told anything.
   await control.stop();
   const environment = openLmdb({ path: join(folderOf(world.installation, 'control'), nodeFiles.data) });
-  await openRecords(environment.store('records')).prints.update(print, (record) => ({ ...record, state: 'permitted' }));
+  await openRecords(environment.records('records')).prints.update(print, (record) => ({
+    ...record,
+    state: 'permitted',
+  }));
   await environment.close();
   await control.start();
   world.wire?.become('good');

@@ -92,6 +92,23 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
   ): Promise<z.output<S>> =>
     retrying(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
 
+  /** A whole list, page by page. */
+  const readAll = async <S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>[]> => {
+    const items: z.output<S>[] = [];
+    let cursor: string | undefined;
+    do {
+      const query = new URLSearchParams({ limit: '200', ...(cursor !== undefined && { cursor }) });
+      const page: { items: z.output<S>[]; next?: string | undefined } = await read(
+        control,
+        `${path}?${query}`,
+        z.object({ items: z.array(schema), next: z.string().optional() }),
+      );
+      items.push(...page.items);
+      cursor = page.next;
+    } while (cursor !== undefined);
+    return items;
+  };
+
   /** Control's word for the distribution node, by design; another one when it has expired, or its key was replaced. */
   const tickets = new Map<string, Promise<string>>();
   const withTicket = async <T>(design: string, call: (headers: Record<string, string>) => Promise<T>): Promise<T> => {
@@ -131,7 +148,7 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
 
   return {
     submit,
-    designs: () => read(control, '/v1/designs', z.array(designAnswer)),
+    designs: () => readAll('/v1/designs', designAnswer),
     design: (id) => read(control, `/v1/designs/${part(id)}`, designAnswer),
     designUploaded: async (id) => {
       await retrying(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
@@ -156,12 +173,12 @@ export function createApi({ directory, addresses, user, clock, signal, patienceM
       return { have, missing };
     },
     attachmentBox: (node) => bytes(`/v1/boxes/${part(node)}/attachments`),
-    licences: () => read(control, '/v1/licences', z.array(licenceAnswer)),
+    licences: () => readAll('/v1/licences', licenceAnswer),
     licence: (id) => read(control, `/v1/licences/${part(id)}`, licenceAnswer),
-    machines: () => read(control, '/v1/machines', z.array(machineAnswer)),
-    prints: () => read(control, '/v1/prints', z.array(printAnswer)),
+    machines: () => readAll('/v1/machines', machineAnswer),
+    prints: () => readAll('/v1/prints', printAnswer),
     print: (id) => read(control, `/v1/prints/${part(id)}`, printAnswer),
-    objects: () => read(control, '/v1/objects', z.array(objectAnswer)),
+    objects: () => readAll('/v1/objects', objectAnswer),
     object: (id) => read(control, `/v1/objects/${part(id)}`, objectAnswer),
     certificate: (object) => bytes(`/v1/objects/${part(object)}/certificate`),
     checkpoint: () => bytes('/v1/ledger/checkpoint'),

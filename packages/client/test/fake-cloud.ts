@@ -178,25 +178,27 @@ export class FakeCloud {
       return { have: this.uploads.size, missing: missing.slice(0, 1000) };
     }
     if (kind === 'designs') {
-      if (id === '') return [...this.designs.values()].map(({ view }) => view);
+      if (id === '') return { items: [...this.designs.values()].map(({ view }) => view) };
       const { view, manifest } = required(this.designs.get(id));
       if (what === 'ticket') return { ticket: 'AAAA' };
       if (what === 'private') return required(manifest.private);
       if (what === 'uploaded') view.state = 'stored';
       return view;
     }
-    if (kind === 'licences') return [...this.licences].map(([licence]) => this.#licenceView(licence));
+    if (kind === 'licences') return { items: [...this.licences].map(([licence]) => this.#licenceView(licence)) };
     if (kind === 'machines') {
-      return [...this.machines.values()].map(({ publicKey: _, ...machine }) => ({ ...machine, online: true }));
+      return {
+        items: [...this.machines.values()].map(({ publicKey: _, ...machine }) => ({ ...machine, online: true })),
+      };
     }
-    if (kind === 'prints') return id === '' ? [...this.prints.values()] : required(this.prints.get(id));
+    if (kind === 'prints') return id === '' ? { items: [...this.prints.values()] } : required(this.prints.get(id));
     if (kind === 'objects') {
       if (what === 'certificate') return exportCertificate(this.ledger, id);
       if (id !== '') return this.#objectView(id);
       const objects = [...this.prints.values()].flatMap((print) =>
         print.object === undefined ? [] : [String(print.object)],
       );
-      return Promise.all(objects.map((object) => this.#objectView(object)));
+      return { items: await Promise.all(objects.map((object) => this.#objectView(object))) };
     }
     if (path === '/v1/ledger/checkpoint') return this.ledger.checkpoint();
     if (path === '/v1/ledger/verify') return { ok: true };

@@ -11,7 +11,7 @@ import {
 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
 import type { BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
-import { MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
+import { MemoryRecords, MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
 import { MemorySlots, type Slots } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
@@ -44,7 +44,7 @@ type Proactive = 'keys' | 'segments';
 
 /** What a node keeps when its process ends. */
 interface Durable {
-  readonly store: MemoryStore;
+  readonly store: MemoryRecords;
   readonly slots: Record<BoxUse, MemorySlots>;
 }
 
@@ -64,7 +64,7 @@ export class BoxWorld {
   readonly clock = new ManualClock();
   readonly identities = { control: generateP256Key(), segments: generateP256Key(), keys: generateP256Key() };
   readonly directory: Directory;
-  readonly controlStore = new MemoryStore();
+  readonly controlStore = new MemoryRecords();
   readonly queueStore = new MemoryStore();
   readonly registry: BoxRegistry;
   readonly mailbox: Mailbox;
@@ -111,7 +111,7 @@ export class BoxWorld {
     return { restore, contents: contents.filter((content) => content !== undefined) };
   }
 
-  store(role: Proactive): MemoryStore {
+  store(role: Proactive): MemoryRecords {
     return this.#durable[role].store;
   }
 
@@ -188,7 +188,7 @@ export class BoxWorld {
 }
 
 function durable(): Durable {
-  return { store: new MemoryStore(), slots: { mail: new MemorySlots(), attachments: new MemorySlots() } };
+  return { store: new MemoryRecords(), slots: { mail: new MemorySlots(), attachments: new MemorySlots() } };
 }
 
 function faulty(slots: MemorySlots, fault: Fault): Slots {

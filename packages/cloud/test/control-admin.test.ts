@@ -1,5 +1,5 @@
 import { systemClock } from '@millrace/base';
-import { MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { acceptRestoredNodes } from '../src/control/admin.ts';
 import { type DesignRecord, openRecords } from '../src/control/records.ts';
@@ -24,7 +24,7 @@ const design = (name: string): DesignRecord => ({
 });
 
 it('designs and licences whose mail still waits are not lost when the other nodes are put back', async () => {
-  const store = new MemoryStore();
+  const store = new MemoryRecords();
   const records = openRecords(store);
   const mail = new StoreQueue(new MemoryStore(), { clock: systemClock });
   const publish = (to: string, name: string) => mail.publish(to, name, new Uint8Array(1));

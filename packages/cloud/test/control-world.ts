@@ -25,7 +25,7 @@ import {
   type Transaction,
   usualDisclosures,
 } from '@millrace/protocol';
-import { MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import type { ControlContext } from '../src/control/context.ts';
@@ -82,7 +82,7 @@ export async function controlWorld() {
   const metrics = new MemoryMetrics();
   const damaged = new DamagedRecords(silentLogger, metrics);
   const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
-  const boxes = new BoxRegistry(new MemoryStore(), directory);
+  const boxes = new BoxRegistry(new MemoryRecords(), directory);
   const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
   const box = {
     type: 'box',
@@ -100,7 +100,7 @@ export async function controlWorld() {
     clock: systemClock,
     logger: silentLogger,
     metrics,
-    records: openRecords(store, damaged.add),
+    records: openRecords(new MemoryRecords(store), damaged.add),
     damaged,
     ledger,
     mailbox: new Mailbox({ queue, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock }),

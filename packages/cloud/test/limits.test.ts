@@ -131,7 +131,7 @@ describe('one bad record', () => {
     await store.put(utf8(`print/${id(6)}`), systemRandom(30));
 
     await finishInterrupted(context);
-    await new PrintQueue(systemClock).load(context);
+    await all(records.prints.list());
     expect(context.damaged.list().map(({ table, id: name, code }) => [table, name, code])).toEqual(
       expect.arrayContaining([
         ['design', id(1), 'E_TOO_LARGE'],
@@ -150,7 +150,7 @@ describe('one bad record', () => {
     const { records } = context;
     const machine = id(7);
     const print = (name: string, created: number): PrintRecord => {
-      const common = { licence: id(1), design: id(1), holder: id(1), transaction: bytes };
+      const common = { licence: id(1), design: id(1), owner: id(1), holder: id(1), transaction: bytes };
       return { print: name, machine, created, state: 'queued', ...common };
     };
     for (const [name, created] of [
@@ -159,7 +159,6 @@ describe('one bad record', () => {
     ] as const)
       await records.prints.create(name, print(name, created));
     const board = new PrintQueue(systemClock);
-    await board.load(context);
     await store.put(utf8(`print/${id(1)}`), systemRandom(30));
     expect((await board.next(context, machine, 0, new AbortController().signal))?.print).toBe(id(2));
     expect(await all(records.prints.list())).toEqual([id(2)]);

@@ -1,6 +1,6 @@
 import { Gate, MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords, MemoryStore } from '@millrace/stores';
 import {
   CellStore,
   createKeyWrapper,
@@ -24,7 +24,7 @@ afterEach(() => close());
 
 /** The keys node's side, with the segments node's half of the vault behind the mail. */
 async function vault(periodMs: number) {
-  const store = new MemoryStore();
+  const store = new MemoryRecords();
   const playbook = await Playbook.open({
     store: new MemoryStore(),
     epochSlots: new MemorySlots(),
@@ -134,7 +134,7 @@ describe('checks that are asked for', () => {
       new Promise<void>((end) => {
         runs.push({ ids, deep, end });
       });
-    const checks = new Checks(settings, { store: new MemoryStore(), check, logger: silentLogger });
+    const checks = new Checks(settings, { store: new MemoryRecords(), check, logger: silentLogger });
     const [a, ...others] = [id(), id(), id(), id()];
     await checks.ask(a ?? '', false);
     for (const [i, other] of others.entries()) await checks.ask(other, i === 1);
@@ -148,7 +148,7 @@ describe('checks that are asked for', () => {
   });
 
   it('come again after a restart', async () => {
-    const store = new MemoryStore();
+    const store = new MemoryRecords();
     const wanted = id();
     const before = new Checks(settings, {
       store,
@@ -194,7 +194,7 @@ describe('the next sweep', () => {
   }
 
   it('is due a period after the last one, however often the node is restarted', async () => {
-    const [store, clock] = [new MemoryStore(), clocks()];
+    const [store, clock] = [new MemoryRecords(), clocks()];
     let schedule = await SweepSchedule.open(store, clock, PERIOD);
     expect(schedule.wait).toBe(PERIOD);
     clock.pass(90_000);
@@ -212,7 +212,7 @@ describe('the next sweep', () => {
 
   it('does not slip: what began late is followed in time, and what is long past at once', async () => {
     const clock = clocks();
-    const schedule = await SweepSchedule.open(new MemoryStore(), clock, PERIOD);
+    const schedule = await SweepSchedule.open(new MemoryRecords(), clock, PERIOD);
     clock.pass(PERIOD + 20_000);
     await schedule.begun();
     expect(schedule.wait).toBe(PERIOD - 20_000);
@@ -222,7 +222,7 @@ describe('the next sweep', () => {
   });
 
   it('waits a period at most when the clock was set back, also over restarts', async () => {
-    const [store, clock] = [new MemoryStore(), clocks()];
+    const [store, clock] = [new MemoryRecords(), clocks()];
     await SweepSchedule.open(store, clock, PERIOD);
     clock.set(-86_400_000);
     expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(PERIOD);

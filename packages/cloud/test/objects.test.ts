@@ -1,7 +1,7 @@
 import { systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Directory, signTransaction, type VerifiedOpening } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ObjectRepository } from '../src/streaming/objects.ts';
 
@@ -35,7 +35,7 @@ const resumed = ({ permit, request }: VerifiedOpening, from: number) =>
 let book: ObjectRepository;
 let owner: ReturnType<typeof generateUserKey>;
 beforeEach(async () => {
-  book = new ObjectRepository(new MemoryStore());
+  book = new ObjectRepository(new MemoryRecords());
   owner = generateUserKey();
 });
 
@@ -129,7 +129,7 @@ describe('an object', () => {
   });
 
   it('begins no session below what was acknowledged, also in a process that was started again', async () => {
-    const store = new MemoryStore();
+    const store = new MemoryRecords();
     book = new ObjectRepository(store);
     await book.use(first, hex());
     await book.reach(object, 7);
@@ -200,7 +200,7 @@ describe('an alarm that comes while a permit is used', () => {
     const first = opening(1);
     await book.use(first, hex());
     for (let round = 0; round < 20; round++) {
-      book = new ObjectRepository(new MemoryStore());
+      book = new ObjectRepository(new MemoryRecords());
       await book.use(first, hex());
       const both = [book.use(resumed(first, 1), hex()), book.alarm(object), book.reach(object, 1)];
       if (round % 2 === 1) both.reverse();

@@ -7,7 +7,7 @@ import {
   signMachineDocument,
   signTransaction,
 } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createWorld } from '../../protocol/test/support.ts';
 import type { ControlContext } from '../src/control/context.ts';
@@ -31,7 +31,7 @@ const run = systemRandom(16);
 /** A licence for three objects, valid for 48 hours, and a print that waits on it; what the ledger and the mailbox take goes nowhere. */
 beforeEach(async () => {
   now = BEGIN;
-  records = openRecords(new MemoryStore());
+  records = openRecords(new MemoryRecords());
   const serials = new Map<string, Serial>();
   context = {
     directory,
@@ -113,7 +113,14 @@ async function queue(): Promise<string> {
     licence,
     machine: machine.machine,
   });
-  const common = { licence, design, machine: machine.machine, holder, created: BEGIN };
+  const common = {
+    licence,
+    design,
+    machine: machine.machine,
+    owner: keyName(keys.owner.publicKey),
+    holder,
+    created: BEGIN,
+  };
   await records.prints.create(toHex(id), { print: toHex(id), ...common, state: 'queued', transaction });
   return toHex(id);
 }

@@ -1,5 +1,5 @@
 import { noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
@@ -9,19 +9,18 @@ const id = () => toHex(systemRandom(16));
 const never = new AbortController().signal;
 
 function printOf(machine: string, created: number): PrintRecord {
-  const common = { licence: id(), design: id(), holder: id(), transaction: new Uint8Array(1) };
+  const common = { licence: id(), design: id(), owner: id(), holder: id(), transaction: new Uint8Array(1) };
   return { print: id(), machine, created, state: 'queued', ...common };
 }
 
 it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
-  const records = openRecords(new MemoryStore());
+  const records = openRecords(new MemoryRecords());
   const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
   const [one, other] = [id(), id()];
   const prints = [printOf(one, 3), printOf(one, 1), printOf(other, 0), printOf(one, 2)];
   for (const print of prints) await records.prints.create(print.print, print);
 
   const board = new PrintQueue(systemClock);
-  await board.load(context);
   const next = (machine: string, waitMs = 0) => board.next(context, machine, waitMs, never);
   const oldest = await next(one);
   expect(oldest?.created).toBe(1);
@@ -39,7 +38,7 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
 });
 
 it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
-  const records = openRecords(new MemoryStore());
+  const records = openRecords(new MemoryRecords());
   const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
   const board = new PrintQueue(systemClock);
   const [one, other] = [id(), id()];

@@ -40,7 +40,6 @@ describe('a print is asked for', () => {
     await world.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
     expect(await code(world.print(licence, machines[0]))).toBe('done');
     const board = new PrintQueue(systemClock);
-    await board.load(world.context);
     expect(await board.waiting(world.context, 'licence', licence)).toHaveLength(3);
   });
 

@@ -1,7 +1,7 @@
 import { systemRandom } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Disclosure, signTransaction } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
 import { takeProgress } from '../src/control/progress.ts';
@@ -22,7 +22,7 @@ const told: Progress = {
 
 /** Records of one print, in memory, and what of the control node looks at them. */
 async function world(disclose: Disclosure[], state: PrintRecord['state'] = 'running') {
-  const records = openRecords(new MemoryStore());
+  const records = openRecords(new MemoryRecords());
   await records.designs.create(design ?? '', {
     design: design ?? '',
     owner,
@@ -56,7 +56,7 @@ async function world(disclose: Disclosure[], state: PrintRecord['state'] = 'runn
   });
   const of = { licence: licence ?? '', design: design ?? '', holder: holder ?? '' };
   await records.licences.create(licence ?? '', { ...of, owner, objects: 1, transaction });
-  const base = { ...of, print: print ?? '', machine: id('e'), created: 0, transaction: new Uint8Array(1) };
+  const base = { ...of, print: print ?? '', machine: id('e'), owner, created: 0, transaction: new Uint8Array(1) };
   await records.prints.create(print ?? '', { ...base, state, number: 1, object });
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
   const context = { records, progress: new Map<string, Progress>() } as unknown as ControlContext;

@@ -1,9 +1,9 @@
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { forgetSeen, openRecords, seenRecord } from '../src/control/records.ts';
 
 it('an id is remembered for as long as its document could be accepted, and a day more', async () => {
-  const { seen } = openRecords(new MemoryStore());
+  const { seen } = openRecords(new MemoryRecords());
   const expires = 1_700_000_000_000;
   await seen.create('aa', seenRecord({ type: 'print.request', expires }));
   await seen.create('bb', seenRecord({ type: 'print.request', expires: expires + 3_600_000 }));

@@ -1,7 +1,7 @@
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Directory, signTransaction, type Transaction, type VerifiedOpening } from '@millrace/protocol';
-import { MemoryStore, type Store } from '@millrace/stores';
+import { MemoryRecords, type RecordStore } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { suspendLicences } from '../src/control/admin.ts';
 import { countClaims } from '../src/control/permits.ts';
@@ -47,7 +47,7 @@ beforeEach(async () => {
 });
 
 describe('a proactive node whose counts come from a backup', () => {
-  let store: Store;
+  let store: RecordStore;
   let book: ObjectRepository;
   const begun = new Map<number, VerifiedOpening>();
 
@@ -66,7 +66,7 @@ describe('a proactive node whose counts come from a backup', () => {
     book.resume(await message, { directory, ownerOf: () => owner.publicKey });
 
   beforeEach(async () => {
-    store = new MemoryStore();
+    store = new MemoryRecords();
     book = new ObjectRepository(store);
     begun.set(1, opening(1));
     await use(1, begun.get(1));
@@ -111,8 +111,8 @@ describe('a proactive node whose counts come from a backup', () => {
     ['older than the backup', 5, false],
   ])('beside a node %s', (_, size, wins) => {
     it('keeps what was streamed since', async () => {
-      const today = new MemoryStore();
-      const heads = (of: Store) => new Table(of, 'ledger-head', ledgerHeadSchema);
+      const today = new MemoryRecords();
+      const heads = (of: RecordStore) => new Table(of, 'ledger-head', ledgerHeadSchema);
       await heads(store).create('newest', { size: 10, root: '' });
       await heads(today).create('newest', { size, root: '' });
       const other = new ObjectRepository(today);
@@ -132,7 +132,7 @@ describe('a proactive node whose counts come from a backup', () => {
 
 describe('control from a backup', () => {
   it('suspends licences with objects left, and refuses what was queued of them', async () => {
-    const store = new MemoryStore();
+    const store = new MemoryRecords();
     const records = openRecords(store);
     const [used, lost] = [hex(), hex()];
     for (const id of [licence, used, lost]) {
@@ -148,7 +148,7 @@ describe('control from a backup', () => {
       { print: hex(), licence: used, state: 'queued' as const },
     ];
     for (const print of prints) {
-      const rest = { design, machine, holder: hex(), created: 0, transaction: grant };
+      const rest = { design, machine, owner: hex(), holder: hex(), created: 0, transaction: grant };
       await records.prints.create(print.print, { ...print, ...rest });
     }
     expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]);
@@ -162,7 +162,7 @@ describe('control from a backup', () => {
   });
 
   it('counts from what the owner has left', async () => {
-    const records = openRecords(new MemoryStore());
+    const records = openRecords(new MemoryRecords());
     const parties = { design, owner: hex(), holder: hex(), transaction: grant };
     const record = { licence, objects: OBJECTS, ...parties };
     await records.claims.create(`${licence}/1`, { print: hex() });

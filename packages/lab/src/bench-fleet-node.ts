@@ -34,7 +34,7 @@ import {
   offerSession,
   type StreamParameters,
 } from '@millrace/protocol';
-import { MemoryStore, openLmdb } from '@millrace/stores';
+import { MemoryRecords, openLmdb } from '@millrace/stores';
 import { openSlots } from '@millrace/vault';
 import { type Home, serveParent } from './bench-fleet-ipc.ts';
 import {
@@ -61,7 +61,7 @@ async function startControl(world: FleetWorld): Promise<void> {
   await mkdir(config.folder, { recursive: true });
   const lmdb = openLmdb({ path: join(config.folder, 'data') });
   const { directory } = world;
-  const boxes = new BoxRegistry(lmdb.store('records'), directory);
+  const boxes = new BoxRegistry(lmdb.records('records'), directory);
   const mailbox = new Mailbox({
     queue: lmdb.queue('mail'),
     id: config.id,
@@ -115,7 +115,7 @@ async function outboundOf(
     mail: await openSlots(join(data, 'mail.boxes')),
     ...(role === 'keys' && { attachments: await openSlots(join(data, 'attachments.boxes')) }),
   };
-  const store = new MemoryStore();
+  const store = new MemoryRecords();
   return connectOutbound({ config, addresses, store, slots, clock: systemClock, logger, onStream });
 }
 

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u64be, utf8 } from '@millrace/base';
+import { type Bytes, compareBytes, concatBytes, MillraceError, toHex, u64be, utf8 } from '@millrace/base';
 import { inRange, prefixRange, sameValue } from './keys.ts';
 import type { Range, Swap, TransactionalStore, Write } from './port.ts';
 import type {
@@ -159,7 +159,7 @@ class MapCollection implements Collection {
     value: Uint8Array | undefined,
   ): (readonly [string, Bytes])[] {
     if (value === undefined) return [];
-    return entriesOf(copyBytes(value)).map(({ group, order = 0 }) => {
+    return entriesOf(value).map(({ group, order = 0 }) => {
       const entry = concatBytes(this.#groupPrefix(index, group), orderBytes(order), utf8(key));
       return [toHex(entry), entry] as const;
     });

@@ -13,7 +13,7 @@ export interface IndexEntry {
  * Derives a record's entries in one index from its value: none, one or several, each group and order once. Pure; it may
  * throw for a value that is damaged.
  */
-export type IndexFunction = (value: Bytes) => readonly IndexEntry[];
+export type IndexFunction = (value: Uint8Array) => readonly IndexEntry[];
 
 export interface CollectionOptions {
   /**

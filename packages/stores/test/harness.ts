@@ -5,7 +5,7 @@ import type { Clock } from '@millrace/base';
 import type { QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
 import {
   type Lmdb,
-  MapRecords,
+  MemoryRecords,
   MemoryStore,
   openLmdb,
   type Queue,
@@ -54,7 +54,7 @@ export const engines: Record<string, () => Promise<StoreHarness>> = {
 
 export const recordEngines: Record<string, () => Promise<RecordsHarness>> = {
   memory: async () => {
-    const records = new MapRecords(new MemoryStore());
+    const records = new MemoryRecords();
     return { records, reopen: async () => records, dispose: () => records.close() };
   },
   lmdb: async () => {

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import type { Closable } from '@millrace/base';
-import { openLmdb, type Store } from '@millrace/stores';
+import { openLmdb, type RecordStore } from '@millrace/stores';
 import { nodeFiles } from '../config.ts';
 
 /** Runs `work` on the records of a stopped node. @param folder the node's */
-export function withRecords<T>(folder: string, work: (records: Store) => Promise<T>): Promise<T> {
+export function withRecords<T>(folder: string, work: (records: RecordStore) => Promise<T>): Promise<T> {
   return using(openRecordsOf(folder), ({ records }) => work(records));
 }
 
@@ -21,7 +21,7 @@ export async function using<O extends Closable, T>(
   }
 }
 
-function openRecordsOf(folder: string): { readonly records: Store } & Closable {
+function openRecordsOf(folder: string): { readonly records: RecordStore } & Closable {
   const environment = openLmdb({ path: join(folder, nodeFiles.data) });
-  return { records: environment.store('records'), close: () => environment.close() };
+  return { records: environment.records('records'), close: () => environment.close() };
 }

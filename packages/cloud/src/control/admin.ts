@@ -1,5 +1,5 @@
 import { equalBytes, utf8 } from '@millrace/base';
-import type { Queue, Store } from '@millrace/stores';
+import type { Queue, RecordStore, Store } from '@millrace/stores';
 import { countClaims } from './permits.ts';
 import { openRecords } from './records.ts';
 import type { ControlStores } from './stores.ts';
@@ -35,7 +35,11 @@ export async function extendsLedger(older: Store, newer: Store): Promise<boolean
  * @returns the numbers of designs and licences that are lost
  */
 export async function acceptRestoredNodes(
-  { store, mail, nodes }: { store: Store; mail: Queue; nodes: { readonly keys: string; readonly segments: string } },
+  {
+    store,
+    mail,
+    nodes,
+  }: { store: RecordStore; mail: Queue; nodes: { readonly keys: string; readonly segments: string } },
   held: Held,
 ): Promise<{ designs: number; licences: number }> {
   await forgetEpochs({ records: store }, ['keys', 'segments']);
@@ -95,7 +99,7 @@ export interface Suspended {
  * have been printed since the backup.
  * @param restore identifies this restore; the owner's statement has to carry it
  */
-export async function suspendLicences(store: Store, restore: string): Promise<Suspended[]> {
+export async function suspendLicences(store: RecordStore, restore: string): Promise<Suspended[]> {
   const records = openRecords(store);
   const suspended: Suspended[] = [];
   for await (const [id, licence] of records.licences.list()) {

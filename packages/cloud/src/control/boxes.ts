@@ -1,6 +1,6 @@
 import { copyBytes, equalBytes, MillraceError, toBase64 } from '@millrace/base';
 import { type BoxKey, type BoxUse, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
 
@@ -23,7 +23,7 @@ export class BoxRegistry {
   readonly #directory: Directory;
   readonly #known = new Map<string, AnnouncedBox>();
 
-  constructor(store: Store, directory: Directory) {
+  constructor(store: RecordStore, directory: Directory) {
     this.#table = new Table(store, 'box', recordSchema);
     this.#directory = directory;
   }

@@ -103,7 +103,6 @@ export async function createControlNode(
   };
 
   await finishInterrupted(context);
-  await printQueue.load(context);
   const { seen } = context.records;
   const forget = () =>
     forgetSeen(seen, clock.now()).catch((error: unknown) =>

@@ -63,8 +63,7 @@ export async function announceDeletion({ records, mailbox }: ControlContext, des
   const message = { type: 'design.delete' as const, design, transaction: deletion.transaction };
   await mailbox.send({ role: 'segments', partition: design }, `delete/${design}`, message);
   await mailbox.send({ role: 'keys', partition: design }, `delete/${design}`, message);
-  for await (const [print, record] of records.prints.list()) {
-    if (record.design !== design || record.state !== 'queued') continue;
+  for await (const [print] of records.prints.list({ index: 'queued', group: `design/${design}` })) {
     await records.prints.update(print, (current) =>
       current.state === 'queued'
         ? { ...current, state: 'refused', code: 'E_DESIGN_DELETED', reason: 'the owner has deleted the design' }
@@ -77,7 +76,7 @@ export async function announceDeletion({ records, mailbox }: ControlContext, des
 /** Every deletion that an owner has signed, for nodes that were put back to a time before it. */
 export async function deletionsOf({ records }: ControlContext): Promise<{ design: string; transaction: Uint8Array }[]> {
   const found: { design: string; transaction: Uint8Array }[] = [];
-  for await (const [design, { deletion }] of records.designs.list())
+  for await (const [design, { deletion }] of records.designs.list({ index: 'deletion', group: 'all' }))
     if (deletion !== undefined) found.push({ design, transaction: deletion.transaction });
   return found;
 }
@@ -126,9 +125,11 @@ export async function takeFindings(
     else entry.records = true;
     found.set(design, entry);
   }
-  for await (const [design, record] of records.designs.list()) {
+  const known = new Set(found.keys());
+  for await (const [design] of records.designs.list({ index: 'damaged', group: 'all' })) known.add(design);
+  for (const design of known) {
     const entry = found.get(design);
-    if (record.state !== 'stored' || (entry === undefined && record.damage === undefined)) continue;
+    if ((await records.designs.get(design))?.state !== 'stored') continue;
     await records.designs.update(design, (current) => {
       if (current.state !== 'stored') return current;
       const { damage: before, ...kept } = current;

@@ -21,7 +21,13 @@ function operation(summary: string, answer: object, body?: z.ZodType, parameters
   };
 }
 
-const list = (schema: z.ZodType) => json(z.array(schema));
+/** One page of a list. */
+function list(summary: string, schema: z.ZodType) {
+  const { properties = {} } = z.toJSONSchema(schemas.pageQuery, { io: 'input' });
+  const parameters = Object.entries(properties).map(([name, schema]) => ({ name, in: 'query', schema }));
+  return { ...operation(summary, json(schemas.pageOf(schema))), parameters };
+}
+
 const anything = json(z.looseObject({}));
 
 /** The API for users, in OpenAPI 3.1; kept beside the routes and compared with them by a test. */
@@ -38,7 +44,7 @@ export const openApi = {
     '/v1/transactions': {
       post: operation('carry out a signed transaction', json(schemas.transactionAnswer), schemas.transactionBody),
     },
-    '/v1/designs': { get: operation('own designs', list(schemas.designAnswer)) },
+    '/v1/designs': { get: list('own designs', schemas.designAnswer) },
     '/v1/designs/{id}': { get: operation('one design', json(schemas.designAnswer), undefined, ['id']) },
     '/v1/designs/{id}/private': {
       get: operation('what the owner sealed to itself', binary, undefined, ['id']),
@@ -57,12 +63,12 @@ export const openApi = {
         ['id'],
       ),
     },
-    '/v1/licences': { get: operation('licences granted or held', list(schemas.licenceAnswer)) },
+    '/v1/licences': { get: list('licences granted or held', schemas.licenceAnswer) },
     '/v1/licences/{id}': { get: operation('one licence', json(schemas.licenceAnswer), undefined, ['id']) },
-    '/v1/machines': { get: operation('registered machines', list(schemas.machineAnswer)) },
-    '/v1/prints': { get: operation('prints of own designs or licences', list(schemas.printAnswer)) },
+    '/v1/machines': { get: list('registered machines', schemas.machineAnswer) },
+    '/v1/prints': { get: list('prints of own designs or licences', schemas.printAnswer) },
     '/v1/prints/{id}': { get: operation('one print, with live figures', json(schemas.printAnswer), undefined, ['id']) },
-    '/v1/objects': { get: operation('objects of own designs or licences', list(schemas.objectAnswer)) },
+    '/v1/objects': { get: list('objects of own designs or licences', schemas.objectAnswer) },
     '/v1/objects/{id}': { get: operation('life of one object', json(schemas.objectAnswer), undefined, ['id']) },
     '/v1/objects/{id}/certificate': {
       get: operation('portable certificate, spec/ledger.md', binary, undefined, ['id']),

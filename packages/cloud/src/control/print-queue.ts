@@ -1,64 +1,31 @@
 import type { Clock } from '@millrace/base';
-import type { DamagedRecords } from './damaged.ts';
 import type { PrintRecord, Records } from './records.ts';
 
 interface Source {
   readonly records: Records;
-  readonly damaged: DamagedRecords;
 }
-
-type Queued = Pick<PrintRecord, 'print' | 'machine' | 'licence'>;
 
 /** Queued prints by machine and licence. Machines poll with `next`, which returns a print as soon as there is one. */
 export class PrintQueue {
   /** The poll of each machine: a second poll ends the first. */
   readonly #asking = new Map<string, AbortController>();
   readonly #waiting = new Map<string, () => void>();
-  /** Ids of queued prints, by machine and by licence. Prints that have left the queue are dropped when they are read. */
-  readonly #queued = { machine: new Map<string, Set<string>>(), licence: new Map<string, Set<string>>() };
-
   readonly #clock: Clock;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Reads the queue of the process before this one. */
-  async load({ records }: Pick<Source, 'records'>): Promise<void> {
-    for await (const [, print] of records.prints.list()) if (print.state === 'queued') this.#note(print);
+  /** Wakes the poll of a print's machine. */
+  add({ machine }: Pick<PrintRecord, 'machine'>): void {
+    this.#waiting.get(machine)?.();
   }
 
-  /** Adds a print, and wakes its machine's poll. */
-  add(print: Queued): void {
-    this.#note(print);
-    this.#waiting.get(print.machine)?.();
-  }
-
-  /** Queued prints of a machine or a licence. */
-  async waiting(context: Source, by: 'machine' | 'licence', id: string): Promise<PrintRecord[]> {
-    const queued = this.#queued[by].get(id) ?? new Set();
+  /** Queued prints of a machine or a licence, the oldest first. */
+  async waiting({ records }: Source, by: 'machine' | 'licence', id: string): Promise<PrintRecord[]> {
     const waiting: PrintRecord[] = [];
-    for (const print of queued) {
-      let record: PrintRecord | undefined;
-      await context.damaged.attempt('print', print, async () => {
-        record = await context.records.prints.get(print);
-      });
-      if (record?.state === 'queued') waiting.push(record);
-      else queued.delete(print);
-    }
-    if (queued.size === 0) this.#queued[by].delete(id);
+    for await (const [, print] of records.prints.list({ index: 'queued', group: `${by}/${id}` })) waiting.push(print);
     return waiting;
-  }
-
-  #note({ print, machine, licence }: Queued): void {
-    for (const [queued, id] of [
-      [this.#queued.machine, machine],
-      [this.#queued.licence, licence],
-    ] as const) {
-      const prints = queued.get(id) ?? new Set();
-      prints.add(print);
-      queued.set(id, prints);
-    }
   }
 
   /** The oldest print queued for the machine; undefined after `waitMs`, or when the signal aborts. */
@@ -81,11 +48,9 @@ export class PrintQueue {
     }
   }
 
-  async #oldest(context: Source, machine: string): Promise<PrintRecord | undefined> {
-    let oldest: PrintRecord | undefined;
-    for (const record of await this.waiting(context, 'machine', machine))
-      if (oldest === undefined || record.created < oldest.created) oldest = record;
-    return oldest;
+  async #oldest({ records }: Source, machine: string): Promise<PrintRecord | undefined> {
+    for await (const [, print] of records.prints.list({ index: 'queued', group: `machine/${machine}` })) return print;
+    return undefined;
   }
 
   #wait(machine: string, timeoutMs: number, signal: AbortSignal): Promise<void> {

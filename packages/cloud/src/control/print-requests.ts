@@ -58,6 +58,7 @@ async function requestOnce(
     licence: licence.licence,
     design: licence.design,
     machine: body.machine,
+    owner: licence.owner,
     holder: licence.holder,
     created: clock.now(),
     state: 'queued' as const,

@@ -1,8 +1,8 @@
 import { bytesOf, hexOf, MillraceError } from '@millrace/base';
 import { CLOCK_SKEW_MS, machineSchema, readTransaction, type TransactionOf } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
-import { Table } from '../node/table.ts';
+import { Table, type TableOptions } from '../node/table.ts';
 
 const bytes = z.instanceof(Uint8Array);
 const id = hexOf(16);
@@ -93,6 +93,8 @@ const printSchema = z.strictObject({
   licence: id,
   design: id,
   machine: id,
+  /** Of the design. */
+  owner: id,
   holder: id,
   created: uint,
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
@@ -163,24 +165,47 @@ export function seenRecord({ type, expires }: { type: string; expires: number })
 }
 
 export async function forgetSeen(seen: Table<SeenRecord>, now: number): Promise<void> {
-  for await (const [id, { until }] of seen.list()) if (until < now) await seen.remove(id);
+  for await (const [id] of seen.list({ index: 'until', group: 'all', below: Math.max(0, now) })) await seen.remove(id);
 }
 
-type OnDamaged = ConstructorParameters<typeof Table>[3];
+/** Owner and holder of a licence see it and what is made of it; one may be both. */
+const parties = ({ owner, holder }: { owner: string; holder: string }) => [...new Set([owner, holder])];
+
+const byParty = (print: PrintRecord) => parties(print).map((group) => ({ group, order: print.created }));
+
+/** Prints that wait: for a machine, of a licence, of a design. */
+function queuedBy({ state, machine, licence, design, created }: PrintRecord) {
+  if (state !== 'queued') return [];
+  return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order: created }));
+}
+
+const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
 /** @param onDamaged told of records that cannot be read, which lists leave out; without it a list throws E_STORE */
-export function openRecords(store: Store, onDamaged?: OnDamaged): Records {
-  const table = <T>(name: string, schema: z.ZodType<T>) => new Table(store, name, schema, onDamaged);
+export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>['onDamaged']): Records {
+  const table = <T>(name: string, schema: z.ZodType<T>, indexes: TableOptions<T>['indexes'] = {}) =>
+    new Table(store, name, schema, { indexes, onDamaged });
   return {
     users: table('user', userSchema),
     machines: table('machine', machineRecordSchema),
-    designs: table('design', designSchema),
+    designs: table('design', designSchema, {
+      owner: ({ owner }) => [{ group: owner }],
+      damaged: ({ damage }) => all(damage),
+      deletion: ({ deletion }) => all(deletion),
+    }),
     privates: table('private', z.strictObject({ sealed: bytes })),
-    licences: table('licence', licenceSchema),
-    prints: table('print', printSchema),
+    licences: table('licence', licenceSchema, { party: (licence) => parties(licence).map((group) => ({ group })) }),
+    prints: table('print', printSchema, {
+      party: byParty,
+      // Those that have taken an object.
+      made: (print) => (print.object === undefined ? [] : byParty(print)),
+      queued: queuedBy,
+    }),
     claims: table('claim', z.strictObject({ print: id })),
     alarms: table('alarm', z.strictObject({ objects: z.array(z.string()) })),
     heads: table('head', z.strictObject({ epoch: uint })),
-    seen: table('seen', z.strictObject({ type: z.string(), until: uint })),
+    seen: table('seen', z.strictObject({ type: z.string(), until: uint }), {
+      until: ({ until }) => [{ group: 'all', order: until }],
+    }),
   };
 }

@@ -25,9 +25,22 @@ import { openApi } from './openapi.ts';
 import { callHome } from './permits.ts';
 import { takeProgress } from './progress.ts';
 import { printOf, takeReport } from './reports.ts';
-import { checkpointText, progressBody, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
+import { checkpointText, pageQuery, progressBody, repairBody, transactionBody, vaultCheckBody } from './schemas.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
-import { designView, isOwner, licenceView, machineView, objectView, ownsObject, printView } from './views.ts';
+import {
+  designsPage,
+  designView,
+  isOwner,
+  licencesPage,
+  licenceView,
+  machinesPage,
+  objectsPage,
+  objectView,
+  ownsObject,
+  type PageQuery,
+  printsPage,
+  printView,
+} from './views.ts';
 
 type Params = { Params: Record<string, string> };
 
@@ -70,13 +83,7 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
       submitter,
     );
   });
-  const shown = listing(context);
-  server.get('/v1/designs', async (request) => {
-    const name = user(request);
-    return shown('design', records.designs.list(), async (design) =>
-      design.owner === name ? designView(design) : undefined,
-    );
-  });
+  server.get('/v1/designs', async (request) => designsPage(context, user(request), pageQueryOf(request)));
   server.get<Params>('/v1/designs/:id', async (request) => {
     const design = await records.designs.require(request.params.id ?? '');
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
@@ -104,12 +111,7 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
     if (design.owner !== user(request)) throw new MillraceError('E_FORBIDDEN', 'the design is somebody else’s');
     return { repair: await beginRepair(context, design.design, parse(repairBody, request.body, 'body').segments) };
   });
-  server.get('/v1/licences', async (request) => {
-    const name = user(request);
-    return shown('licence', records.licences.list(), async (licence) =>
-      licence.owner === name || licence.holder === name ? licenceView(context, licence) : undefined,
-    );
-  });
+  server.get('/v1/licences', async (request) => licencesPage(context, user(request), pageQueryOf(request)));
   server.get<Params>('/v1/licences/:id', async (request) => {
     const licence = await records.licences.require(request.params.id ?? '');
     const name = user(request);
@@ -119,14 +121,9 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
   });
   server.get('/v1/machines', async (request) => {
     user(request);
-    return shown('machine', records.machines.list(), async (machine) => machineView(context, machine));
+    return machinesPage(context, pageQueryOf(request));
   });
-  server.get('/v1/prints', async (request) => {
-    const name = user(request);
-    return shown('print', records.prints.list(), async (print) =>
-      (await ownsObject(context, print, name)) ? printView(context, print, name) : undefined,
-    );
-  });
+  server.get('/v1/prints', async (request) => printsPage(context, user(request), pageQueryOf(request)));
   server.get<Params>('/v1/prints/:id', async (request) => {
     const print = await records.prints.require(request.params.id ?? '');
     const name = user(request);
@@ -165,18 +162,10 @@ function addUserRoutes(server: TlsServer, context: ControlContext, checks: Check
 
 /** The ledger is for everybody who holds a certificate of the installation. */
 function addLedgerRoutes(server: TlsServer, context: ControlContext): void {
-  const { directory, records, ledger } = context;
+  const { directory, ledger } = context;
   const user = (request: FastifyRequest) => requireRole(directory, request, 'user').name;
 
-  const shown = listing(context);
-  server.get('/v1/objects', async (request) => {
-    const name = user(request);
-    return shown('print', records.prints.list(), async (print) =>
-      print.object !== undefined && (await ownsObject(context, print, name))
-        ? objectView(context, print.object, await isOwner(context, print, name))
-        : undefined,
-    );
-  });
+  server.get('/v1/objects', async (request) => objectsPage(context, user(request), pageQueryOf(request)));
   /** Owner and holder see an object; others verify its certificate. */
   const requireOwn = async (request: FastifyRequest<Params>): Promise<string> => {
     const object = request.params.id ?? '';
@@ -311,21 +300,8 @@ function addNodeRoutes(server: TlsServer, context: ControlContext): void {
   });
 }
 
-/** What `show` makes of each record; one with which it cannot be done is left out, and named in the status. */
-function listing({ damaged }: ControlContext) {
-  return async <T, V>(
-    table: string,
-    list: AsyncIterable<[string, T]>,
-    show: (record: T) => Promise<V | undefined>,
-  ): Promise<V[]> => {
-    const views: V[] = [];
-    for await (const [id, record] of list)
-      await damaged.attempt(table, id, async () => {
-        const view = await show(record);
-        if (view !== undefined) views.push(view);
-      });
-    return views;
-  };
+function pageQueryOf(request: FastifyRequest): PageQuery {
+  return parse(pageQuery, request.query, 'query');
 }
 
 /** Aborts when the caller's connection closes before it is answered, so that a long poll does not outlive it. */

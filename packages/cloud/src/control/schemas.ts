@@ -5,6 +5,13 @@ import { z } from 'zod';
 /** Shapes of the API's bodies and answers: the source of both the checks and the OpenAPI document. */
 const base64 = z.string().meta({ format: 'byte' });
 
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().min(1).max(300).optional().describe('`next` of the page before'),
+});
+
+export const pageOf = (item: z.ZodType) => z.object({ items: z.array(item), next: z.string().optional() });
+
 export const transactionBody = z.strictObject({
   transaction: base64.describe('COSE_Sign1, see spec/protocol.md'),
   attachments: z

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
-import { openLmdb, type Queue, type Store } from '@millrace/stores';
+import { openLmdb, type Queue, type RecordStore, type Store } from '@millrace/stores';
 import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** What a control node keeps. */
 export interface ControlStores {
-  readonly records: Store;
+  readonly records: RecordStore;
   readonly ledger: Store;
   readonly boxes: { readonly mail: Slots };
 }
@@ -18,7 +18,7 @@ export async function openControlStores(folder: string): Promise<ControlStores &
   try {
     const environment = closer.add(openLmdb({ path: data }));
     return {
-      records: environment.store('records'),
+      records: environment.records('records'),
       ledger: environment.store('ledger'),
       queue: environment.queue('mail'),
       boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },

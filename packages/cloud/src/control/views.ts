@@ -1,4 +1,6 @@
 import { MillraceError, toBase64, toHex } from '@millrace/base';
+import type { PageOptions } from '@millrace/stores';
+import type { Table } from '../node/table.ts';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
 import { disclosedTo } from './progress.ts';
@@ -9,6 +11,64 @@ const ONLINE_MS = 45_000;
 
 /** Events behind which stands a machine's report. */
 const REPORTS: ReadonlySet<string> = new Set(['started', 'progressed', 'completed', 'failed']);
+
+/** Of a list: how many, and `next` of the page before. */
+export interface PageQuery {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
+
+/** One page of a list; more of it follow while there is `next`. */
+export interface View<V> {
+  readonly items: V[];
+  readonly next?: string;
+}
+
+/** Designs of their owner. */
+export function designsPage(context: ControlContext, user: string, query: PageQuery) {
+  const at = { index: 'owner', group: user };
+  return page(context, context.records.designs, at, query, async (design) => designView(design));
+}
+
+/** Licences that the user has granted or holds. */
+export function licencesPage(context: ControlContext, user: string, query: PageQuery) {
+  const at = { index: 'party', group: user };
+  return page(context, context.records.licences, at, query, (licence) => licenceView(context, licence));
+}
+
+export function machinesPage(context: ControlContext, query: PageQuery) {
+  return page(context, context.records.machines, {}, query, async (machine) => machineView(context, machine));
+}
+
+/** Prints of the user's designs and licences, the newest first. */
+export function printsPage(context: ControlContext, user: string, query: PageQuery) {
+  const at = { index: 'party', group: user, reverse: true };
+  return page(context, context.records.prints, at, query, (print) => printView(context, print, user));
+}
+
+/** Objects of the user's designs and licences, the newest first. */
+export function objectsPage(context: ControlContext, user: string, query: PageQuery) {
+  const at = { index: 'made', group: user, reverse: true };
+  return page(context, context.records.prints, at, query, async (print) =>
+    objectView(context, print.object ?? '', await isOwner(context, print, user)),
+  );
+}
+
+/** What `show` makes of each record; one with which it cannot be done is left out, and named in the status. */
+async function page<T, V>(
+  { damaged }: ControlContext,
+  table: Table<T>,
+  at: Omit<PageOptions, 'limit' | 'after'>,
+  { limit, cursor }: PageQuery,
+  show: (record: T) => Promise<V>,
+): Promise<View<V>> {
+  const after = cursor === undefined ? {} : { after: Buffer.from(cursor, 'base64url') };
+  const { records, next } = await table.page({ ...at, ...after, limit });
+  const items: V[] = [];
+  for (const [id, record] of records)
+    await damaged.attempt(table.name, id, async () => void items.push(await show(record)));
+  return { items, ...(next && { next: Buffer.from(next).toString('base64url') }) };
+}
 
 export function designView(record: DesignRecord) {
   const { design, name, custody, kind, size, segments, state, code, reason, damage, repair, setting } = record;

@@ -1,6 +1,6 @@
-import { utf8 } from '@millrace/base';
-import { prefixRange, type Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { resetEpoch as resetPlaybookEpoch } from '@millrace/vault';
+import { licenceSecrets } from './licences.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
 
 // Access to a keys node's stores while the node is stopped.
@@ -19,10 +19,9 @@ export async function designsHeld(stores: KeysStores): Promise<Set<string>> {
 }
 
 /** Ids of the licences whose secrets the node holds. @param records the node's */
-export async function licencesHeld(records: Store): Promise<Set<string>> {
+export async function licencesHeld(records: RecordStore): Promise<Set<string>> {
   const held = new Set<string>();
-  for await (const { key } of records.range(prefixRange(utf8('licence/'))))
-    held.add(new TextDecoder().decode(key).slice('licence/'.length));
+  for await (const [id] of licenceSecrets(records).list()) held.add(id);
   return held;
 }
 

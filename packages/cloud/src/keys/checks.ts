@@ -1,5 +1,5 @@
 import { type Closable, type Logger, MillraceError, sleep, systemRandom, toHex, toMillraceError } from '@millrace/base';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
 
@@ -16,7 +16,7 @@ export interface CheckSettings {
 const SOON_MS = 10_000;
 
 export interface ChecksModules {
-  readonly store: Store;
+  readonly store: RecordStore;
   /** Checks the vault once and tells control, for each of the ids. */
   readonly check: (ids: readonly string[], deep: boolean) => Promise<void>;
   readonly logger: Logger;

@@ -1,15 +1,4 @@
-import {
-  type Bytes,
-  decodeCbor,
-  encodeCbor,
-  equalBytes,
-  hexOf,
-  MillraceError,
-  parse,
-  toHex,
-  utf8,
-  wipe,
-} from '@millrace/base';
+import { type Bytes, equalBytes, hexOf, MillraceError, toHex, utf8, wipe } from '@millrace/base';
 import {
   type DesignAuthority,
   type Directory,
@@ -18,22 +7,28 @@ import {
   sha256,
   verifyLicence,
 } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import type { KeyWrapper } from '@millrace/vault';
 import { z } from 'zod';
+import { Table } from '../node/table.ts';
 
 const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Uint8Array) });
+
+/** By licence. */
+export function licenceSecrets(records: RecordStore): Table<z.output<typeof recordSchema>> {
+  return new Table(records, 'licence', recordSchema, { indexes: { design: ({ design }) => [{ group: design }] } });
+}
 
 /** Opens what the owner sealed; 32 bytes. @throws {MillraceError} E_BOX_KEY, E_SEAL */
 export type OpenSecret = (licence: string, info: Uint8Array, sealed: Uint8Array) => Promise<Bytes>;
 
 /** Licence secrets, wrapped at rest; opened only to derive a session. */
 export class LicenceRepository {
-  readonly #store: Store;
+  readonly #secrets: Table<z.output<typeof recordSchema>>;
   readonly #wrapper: KeyWrapper;
 
-  constructor(store: Store, wrapper: KeyWrapper) {
-    this.#store = store;
+  constructor(records: RecordStore, wrapper: KeyWrapper) {
+    this.#secrets = licenceSecrets(records);
     this.#wrapper = wrapper;
   }
 
@@ -61,27 +56,23 @@ export class LicenceRepository {
     if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));
     wipe(secret);
-    await this.#store.put(utf8(`licence/${licence}`), encodeCbor({ design: body.design, secret: wrapped }));
+    await this.#secrets.put(licence, { design: body.design, secret: wrapped });
   }
 
-  has(licence: string): Promise<boolean> {
-    return this.#store.has(utf8(`licence/${licence}`));
+  async has(licence: string): Promise<boolean> {
+    return (await this.#secrets.get(licence)) !== undefined;
   }
 
   /** Removes the secrets of a design's licences. */
   async forget(design: string): Promise<void> {
-    for await (const { key, value } of this.#store.range({ gte: utf8('licence/'), lt: utf8('licence0') })) {
-      const record = parse(recordSchema, decodeCbor(value, 'licence', 'E_STORE'), 'licence', 'E_STORE');
-      if (record.design === design) await this.#store.delete(key);
-    }
+    for await (const [licence] of this.#secrets.list({ index: 'design', group: design }))
+      await this.#secrets.remove(licence);
   }
 
   /** 32 bytes, the caller wipes them. @throws {MillraceError} E_NOT_FOUND */
   async secretOf(licence: string): Promise<Bytes> {
-    const bytes = await this.#store.get(utf8(`licence/${licence}`));
-    if (bytes === undefined) throw new MillraceError('E_NOT_FOUND', `no licence ${licence}`);
-    const record = parse(recordSchema, decodeCbor(bytes, 'licence', 'E_STORE'), 'licence', 'E_STORE');
-    return this.#wrapper.unwrap(record.secret, contextOf(licence));
+    const { secret } = await this.#secrets.require(licence);
+    return this.#wrapper.unwrap(secret, contextOf(licence));
   }
 }
 

@@ -12,7 +12,7 @@ import {
   toMillraceError,
 } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import {
   type Playbook,
   POINTS_BYTES,
@@ -33,7 +33,7 @@ import { type VaultAnswer, VaultMail } from './vault-mail.ts';
 export interface MaintenanceModules {
   readonly playbook: Playbook;
   /** Remembers when the next sweep is due. */
-  readonly store: Store;
+  readonly store: RecordStore;
   readonly mail: MailClient;
   readonly control: HttpClient;
   readonly clock: Clock;

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
-import { openLmdb, type Store } from '@millrace/stores';
+import { openLmdb, type RecordStore, type Store } from '@millrace/stores';
 import { type KeyWrapper, openFileKeyWrapper, openSlots, Playbook, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** What a keys node keeps. */
 export interface KeysStores {
-  readonly records: Store;
+  readonly records: RecordStore;
   readonly playbook: Store;
   readonly epochSlots: Slots;
   readonly designSlots: Slots;
@@ -22,7 +22,7 @@ export async function openKeysStores(folder: string): Promise<KeysStores & Closa
   try {
     const environment = closer.add(openLmdb({ path: data }));
     return {
-      records: environment.store('records'),
+      records: environment.records('records'),
       playbook: environment.store('playbook'),
       wrapper: closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek))),
       epochSlots: await slots('epoch.keys'),

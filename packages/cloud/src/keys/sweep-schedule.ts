@@ -1,5 +1,5 @@
 import type { Clock } from '@millrace/base';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
 
@@ -23,7 +23,7 @@ export class SweepSchedule {
     this.#due = due;
   }
 
-  static async open(store: Store, clock: Clock, periodMs: number): Promise<SweepSchedule> {
+  static async open(store: RecordStore, clock: Clock, periodMs: number): Promise<SweepSchedule> {
     const table = new Table(store, 'sweep-due', schema);
     const known = (await table.get('next'))?.due;
     const wait = known === undefined ? periodMs : Math.min(periodMs, Math.max(0, known - clock.now()));

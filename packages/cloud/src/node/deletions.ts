@@ -11,7 +11,7 @@ import {
 } from '@millrace/base';
 import { keyId } from '@millrace/identity';
 import { type Directory, type HttpClient, type MessageOf, verifyTransaction } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
 
@@ -47,7 +47,7 @@ export class Deletions {
   readonly #table: Table<{ transaction: Uint8Array }>;
   readonly #directory: Directory;
 
-  constructor(store: Store, directory: Directory) {
+  constructor(store: RecordStore, directory: Directory) {
     this.#table = new Table(store, 'deleted', z.strictObject({ transaction: z.instanceof(Uint8Array) }));
     this.#directory = directory;
   }

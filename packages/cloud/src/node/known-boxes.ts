@@ -1,6 +1,6 @@
 import { copyBytes, type Logger, Serial } from '@millrace/base';
 import { type BoxKey, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
 
@@ -17,7 +17,7 @@ export class KnownBoxes {
 
   /** @param modules.ask gets the newest document that control has; E_UNAVAILABLE when there is none yet */
   constructor(modules: {
-    store: Store;
+    store: RecordStore;
     directory: Directory;
     ask: (node: string) => Promise<Uint8Array>;
     logger: Logger;

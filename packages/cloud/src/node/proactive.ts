@@ -19,7 +19,7 @@ import {
   type LinkSocket,
   tlsTo,
 } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import type { Slots } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { followDirectory } from './follow-directory.ts';
@@ -43,7 +43,7 @@ export async function connectOutbound(options: {
   config: NodeConfig;
   addresses: Addresses;
   /** Remembers the newest box keys of the other nodes. */
-  store: Store;
+  store: RecordStore;
   /** Where this node's own box keys are. */
   slots: { readonly mail: Slots; readonly attachments?: Slots };
   clock: Clock;

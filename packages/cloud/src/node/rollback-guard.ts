@@ -1,6 +1,6 @@
 import { type Closable, type Logger, MillraceError, parse, sleep, toMillraceError } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
 
@@ -35,7 +35,7 @@ export class RollbackGuard implements Closable {
   readonly #suspects = new Map<'control' | 'segments' | 'keys', string>();
   #running: Promise<void> = Promise.resolve();
 
-  constructor(modules: { store: Store; control: HttpClient; epoch: () => number; logger: Logger }) {
+  constructor(modules: { store: RecordStore; control: HttpClient; epoch: () => number; logger: Logger }) {
     this.#ledger = new Table(modules.store, 'ledger-head', ledgerHeadSchema);
     this.#control = modules.control;
     this.#epoch = modules.epoch;
@@ -91,16 +91,16 @@ export class RollbackGuard implements Closable {
 }
 
 /** Entries of the ledger that a proactive node has seen, by its store; 0 when none. */
-export async function ledgerSizeSeen(store: Store): Promise<number> {
+export async function ledgerSizeSeen(store: RecordStore): Promise<number> {
   return (await new Table(store, 'ledger-head', ledgerHeadSchema).get('newest'))?.size ?? 0;
 }
 
 /** The node accepts whatever ledger control shows it next. */
-export async function forgetLedger(store: Store): Promise<void> {
+export async function forgetLedger(store: RecordStore): Promise<void> {
   await new Table(store, 'ledger-head', ledgerHeadSchema).remove('newest');
 }
 
-const seenEpochs = (store: Store) =>
+const seenEpochs = (store: RecordStore) =>
   new Table(store, 'seen-epoch', z.strictObject({ epoch: z.number().int().nonnegative() }));
 
 /** Newest epoch of which a sweep's message has come to the segments node: later ones follow one by one. */
@@ -113,12 +113,12 @@ export class SeenEpoch {
     this.#epoch = epoch;
   }
 
-  static async open(store: Store): Promise<SeenEpoch> {
+  static async open(store: RecordStore): Promise<SeenEpoch> {
     const table = seenEpochs(store);
     return new SeenEpoch(table, (await table.get('newest'))?.epoch ?? 0);
   }
 
-  static forget(store: Store): Promise<void> {
+  static forget(store: RecordStore): Promise<void> {
     return seenEpochs(store).remove('newest');
   }
 

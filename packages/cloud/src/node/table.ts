@@ -1,58 +1,62 @@
-import {
-  type Bytes,
-  concatBytes,
-  decodeCbor,
-  encodeCbor,
-  MillraceError,
-  parse,
-  toMillraceError,
-  utf8,
-} from '@millrace/base';
-import type { Store } from '@millrace/stores';
+import { decodeCbor, encodeCbor, equalBytes, MillraceError, parse, toMillraceError } from '@millrace/base';
+import type { Collection, IndexEntry, PageOptions, RecordStore } from '@millrace/stores';
 import type { z } from 'zod';
 
-/** Records of one kind under a prefix of a store, in CBOR, checked when read. */
-export class Table<T> {
-  readonly #store: Store;
-  readonly #prefix: Bytes;
-  readonly #name: string;
-  readonly #schema: z.ZodType<T>;
-  readonly #onDamaged: ((table: string, id: string, error: MillraceError) => void) | undefined;
+export interface TableOptions<T> {
+  /** By name: where the index has a record. */
+  readonly indexes?: Readonly<Record<string, (record: T) => readonly IndexEntry[]>>;
+  /** Told of a record that cannot be read when records are listed; the others are listed all the same. */
+  readonly onDamaged?: ((table: string, id: string, error: MillraceError) => void) | undefined;
+}
 
-  /** @param onDamaged told of a record that cannot be read when records are listed; the others are listed all the same */
+/** Records of a page, those left out that cannot be read. */
+export interface TablePage<T> {
+  readonly records: readonly (readonly [id: string, record: T])[];
+  readonly next?: Uint8Array;
+}
+
+/** Records read at a time by `list`. */
+const LISTED = 200;
+
+/** Records of one kind, in CBOR, checked when read. */
+export class Table<T> {
+  readonly name: string;
+  readonly #collection: Collection;
+  readonly #schema: z.ZodType<T>;
+  readonly #onDamaged: TableOptions<T>['onDamaged'];
+  /** Several indexes look at one value. */
+  readonly #decoded = new WeakMap<Uint8Array, T>();
+
   constructor(
-    store: Store,
+    records: RecordStore,
     name: string,
     schema: z.ZodType<T>,
-    onDamaged?: (table: string, id: string, error: MillraceError) => void,
+    { indexes = {}, onDamaged }: TableOptions<T> = {},
   ) {
-    this.#onDamaged = onDamaged;
-    this.#store = store;
-    this.#name = name;
-    this.#prefix = utf8(`${name}/`);
+    this.name = name;
     this.#schema = schema;
+    this.#onDamaged = onDamaged;
+    const functions = Object.entries(indexes).map(
+      ([index, entriesOf]) => [index, (value: Uint8Array) => entriesOf(this.#decode(value))] as const,
+    );
+    this.#collection = records.collection(name, { indexes: Object.fromEntries(functions) });
   }
 
   async get(id: string): Promise<T | undefined> {
-    const bytes = await this.#store.get(this.#key(id));
+    const bytes = await this.#collection.get(id);
     return bytes === undefined ? undefined : this.#decode(bytes);
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */
   async require(id: string): Promise<T> {
     const record = await this.get(id);
-    if (record === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.#name} ${id}`);
+    if (record === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
     return record;
   }
 
   /** False when there is one already. */
-  async create(id: string, record: T): Promise<boolean> {
-    const key = this.#key(id);
-    const next = encodeCbor(record as never);
-    const outcome = await this.#store.compareAndSwap(key, undefined, next);
-    if (outcome !== 'unknown') return outcome === 'applied';
-    const settled = await this.#store.get(key); // records carry their creator's unique id
-    return settled !== undefined && Buffer.compare(settled, next) === 0;
+  create(id: string, record: T): Promise<boolean> {
+    return this.#swap(id, undefined, encodeCbor(record as never)); // records carry their creator's unique id
   }
 
   /**
@@ -60,39 +64,51 @@ export class Table<T> {
    * @throws {MillraceError} E_NOT_FOUND
    */
   async update(id: string, change: (record: T) => T): Promise<T> {
-    const key = this.#key(id);
     for (;;) {
-      const current = await this.#store.get(key);
-      if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.#name} ${id}`);
+      const current = await this.#collection.get(id);
+      if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
       const before = this.#decode(current);
       const after = change(before);
-      if (after === before) return after;
-      const next = encodeCbor(after as never);
-      const outcome = await this.#store.compareAndSwap(key, current, next);
-      if (outcome === 'applied') return after;
+      if (after === before || (await this.#swap(id, current, encodeCbor(after as never)))) return after;
     }
   }
 
   /** Writes a record, whether there is one already or not. */
-  async put(id: string, record: T): Promise<void> {
-    if (!(await this.create(id, record))) await this.update(id, () => record);
+  put(id: string, record: T): Promise<void> {
+    return this.#collection.put(id, encodeCbor(record as never));
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#store.delete(this.#key(id));
+  remove(id: string): Promise<void> {
+    return this.#collection.delete(id);
   }
 
-  async *list(): AsyncGenerator<[string, T]> {
-    const end = concatBytes(this.#prefix.subarray(0, -1), utf8('0')); // '0' follows '/'
-    for await (const { key, value } of this.#store.range({ gte: this.#prefix, lt: end })) {
-      const id = new TextDecoder().decode(key.subarray(this.#prefix.length));
-      const record = this.#listed(id, value);
-      if (record !== undefined) yield [id, record];
-    }
+  async page(options: PageOptions): Promise<TablePage<T>> {
+    const { entries, next } = await this.#collection.page(options);
+    const records = entries.flatMap(({ key, value }) => {
+      const record = this.#listed(key, value);
+      return record === undefined ? [] : [[key, record] as const];
+    });
+    return { records, ...(next && { next }) };
   }
 
-  #key(id: string): Bytes {
-    return concatBytes(this.#prefix, utf8(id));
+  /** Every record, or every record that a group of an index has. */
+  async *list(
+    options: Pick<PageOptions, 'index' | 'group' | 'below' | 'prefix'> = {},
+  ): AsyncGenerator<readonly [string, T]> {
+    let after: Uint8Array | undefined;
+    do {
+      const { records, next }: TablePage<T> = await this.page({ ...options, limit: LISTED, ...(after && { after }) });
+      yield* records;
+      after = next;
+    } while (after !== undefined);
+  }
+
+  /** When a cluster cannot say whether it was applied, the record tells. */
+  async #swap(id: string, expected: Uint8Array | undefined, next: Uint8Array): Promise<boolean> {
+    const outcome = await this.#collection.compareAndSwap(id, expected, next);
+    if (outcome !== 'unknown') return outcome === 'applied';
+    const settled = await this.#collection.get(id);
+    return settled !== undefined && equalBytes(settled, next);
   }
 
   #listed(id: string, bytes: Uint8Array): T | undefined {
@@ -100,12 +116,16 @@ export class Table<T> {
       return this.#decode(bytes);
     } catch (error) {
       if (this.#onDamaged === undefined) throw error;
-      this.#onDamaged(this.#name, id, toMillraceError(error));
+      this.#onDamaged(this.name, id, toMillraceError(error));
       return undefined;
     }
   }
 
   #decode(bytes: Uint8Array): T {
-    return parse(this.#schema, decodeCbor(bytes, this.#name, 'E_STORE'), this.#name, 'E_STORE');
+    const known = this.#decoded.get(bytes);
+    if (known !== undefined) return known;
+    const record = parse(this.#schema, decodeCbor(bytes, this.name, 'E_STORE'), this.name, 'E_STORE');
+    this.#decoded.set(bytes, record);
+    return record;
   }
 }

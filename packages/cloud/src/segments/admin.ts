@@ -1,4 +1,4 @@
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { CellStore, type PointsPool } from '@millrace/vault';
 import { SeenEpoch } from '../node/rollback-guard.ts';
 import type { SegmentsStores } from './stores.ts';
@@ -16,6 +16,6 @@ export async function noteEpoch({ records }: SegmentsStores, epoch: number): Pro
 }
 
 /** The node accepts whatever epoch the keys node begins next. @param records the node's */
-export function forgetEpoch(records: Store): Promise<void> {
+export function forgetEpoch(records: RecordStore): Promise<void> {
   return SeenEpoch.forget(records);
 }

@@ -1,6 +1,6 @@
 import { bytesOf, copyBytes } from '@millrace/base';
 import type { DesignAuthority, Directory, MessageOf } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
 import { z } from 'zod';
 import { Deletions } from '../node/deletions.ts';
@@ -15,7 +15,7 @@ export class DesignRepository {
   readonly #directory: Directory;
   readonly #deletions: Deletions;
 
-  constructor(store: Store, directory: Directory) {
+  constructor(store: RecordStore, directory: Directory) {
     this.#table = new Table(store, 'design', recordSchema);
     this.#directory = directory;
     this.#deletions = new Deletions(store, directory);

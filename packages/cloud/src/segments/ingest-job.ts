@@ -1,5 +1,5 @@
 import type { MillraceError } from '@millrace/base';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import type { MailClient } from '../node/mail-client.ts';
 import type { Table } from '../node/table.ts';
 import type { DesignRepository } from './designs.ts';
@@ -27,7 +27,7 @@ export interface IngestJob<R extends IngestRecord> {
 }
 
 export interface IngestModules {
-  readonly store: Store;
+  readonly store: RecordStore;
   readonly designs: DesignRepository;
   readonly staged: StagedSegments;
   readonly placements: Placements;

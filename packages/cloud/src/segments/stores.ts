@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
-import { openLmdb, type Store } from '@millrace/stores';
+import { openLmdb, type RecordStore } from '@millrace/stores';
 import { type CellFile, openCellFile, openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** What a segments node keeps. */
 export interface SegmentsStores {
-  readonly records: Store;
+  readonly records: RecordStore;
   readonly cells: CellFile;
   readonly boxes: { readonly mail: Slots };
 }
@@ -19,7 +19,7 @@ export async function openSegmentsStores(folder: string): Promise<SegmentsStores
     const environment = closer.add(openLmdb({ path: data }));
     const index = environment.store('cell-index');
     return {
-      records: environment.store('records'),
+      records: environment.records('records'),
       cells: closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })),
       boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
       close: () => closer.close(),

@@ -1,20 +1,9 @@
-import {
-  type Bytes,
-  bytesOf,
-  copyBytes,
-  decodeCbor,
-  encodeCbor,
-  equalBytes,
-  hexOf,
-  MillraceError,
-  parse,
-  Serials,
-  utf8,
-} from '@millrace/base';
+import { type Bytes, bytesOf, copyBytes, equalBytes, hexOf, MillraceError, Serials } from '@millrace/base';
 import { keyId } from '@millrace/identity';
 import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
-import { prefixRange, type Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
+import { Table } from '../node/table.ts';
 import { countGiven, type Giving, goneOn } from './giving.ts';
 import { ResumeRepository, type Verification } from './resumes.ts';
 
@@ -37,10 +26,11 @@ const recordSchema = z.strictObject({
 });
 type ObjectRecord = z.output<typeof recordSchema>;
 
-const alarmKey = ({ licence, machine }: { licence: string; machine: string }, object: string): Bytes =>
-  utf8(`alarm/${licence}/${machine}/${object}`);
-const objectKey = (object: string): Bytes => utf8(`object/${object}`);
-const printKey = (print: string): Bytes => utf8(`print/${print}`);
+const alarmKey = ({ licence, machine }: { licence: string; machine: string }, object: string): string =>
+  `${licence}/${machine}/${object}`;
+
+const named = z.strictObject({ object: z.string() });
+type Named = z.output<typeof named>;
 
 /**
  * Each proactive node counts for itself what was streamed: one object a print, one print and run an object, each permit
@@ -48,19 +38,24 @@ const printKey = (print: string): Bytes => utf8(`print/${print}`);
  * licence on that machine before the owner has cleared it.
  */
 export class ObjectRepository {
-  readonly #store: Store;
+  readonly #objects: Table<ObjectRecord>;
+  /** Print → the object that was begun for it. */
+  readonly #prints: Table<Named>;
+  readonly #alarms: Table<Named>;
   /** By licence: an alarm and what it forbids are in the same records. */
   readonly #serials = new Serials();
   readonly #resumes: ResumeRepository;
 
-  constructor(store: Store) {
-    this.#store = store;
-    this.#resumes = new ResumeRepository(store);
+  constructor(records: RecordStore) {
+    this.#objects = new Table(records, 'object', recordSchema);
+    this.#prints = new Table(records, 'print', named);
+    this.#alarms = new Table(records, 'alarm', named);
+    this.#resumes = new ResumeRepository(records);
   }
 
   /** Whether a session of the object has begun here, now or in the past. */
   async begun(object: string): Promise<boolean> {
-    return (await this.#get(object)) !== undefined;
+    return (await this.#objects.get(object)) !== undefined;
   }
 
   /**
@@ -76,17 +71,15 @@ export class ObjectRepository {
   async #use({ permit, request }: VerifiedOpening, jti: string): Promise<boolean> {
     const { print, object, machine, licence, design } = permit;
     const { run, from } = request;
-    const known = await this.#get(object);
+    const known = await this.#objects.get(object);
     await this.#resumes.require(permit, known !== undefined);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
-      if (await this.#store.has(printKey(print)))
+      // The print first: a process that is killed in between begins the same object again.
+      if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
         throw new MillraceError('E_REPLAY', 'the print was used for another object already');
       const record = { print, run, machine, licence, design, permits: [jti], alarmed: false };
-      await this.#store.batch([
-        { put: printKey(print), value: utf8(object) },
-        { put: objectKey(object), value: encodeCbor({ ...record, reached: from, given: 0, again: 0, late: 0 }) },
-      ]);
+      await this.#objects.put(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
       return true;
     }
     if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
@@ -95,15 +88,15 @@ export class ObjectRepository {
       throw new MillraceError('E_REPLAY', 'the object was streamed for another print or run already');
     }
     if (from < known.reached) throw goneOn(from, known.reached);
-    await this.#put(object, { ...known, permits: [...known.permits, jti].slice(-1_000), reached: from });
+    await this.#objects.put(object, { ...known, permits: [...known.permits, jti].slice(-1_000), reached: from });
     return true;
   }
 
   /** The machine has acknowledged every segment below `acked`. */
   reach(object: string, acked: number): Promise<void> {
     return this.#serially(object, async () => {
-      const known = await this.#get(object);
-      if (known !== undefined && acked > known.reached) await this.#put(object, { ...known, reached: acked });
+      const known = await this.#objects.get(object);
+      if (known !== undefined && acked > known.reached) await this.#objects.put(object, { ...known, reached: acked });
     });
   }
 
@@ -114,21 +107,20 @@ export class ObjectRepository {
    */
   give(object: string, giving: Giving): Promise<void> {
     return this.#serially(object, async () => {
-      const known = await this.#get(object);
+      const known = await this.#objects.get(object);
       if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not begun here`);
       if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
-      await this.#put(object, { ...known, ...countGiven(known, giving) });
+      await this.#objects.put(object, { ...known, ...countGiven(known, giving) });
     });
   }
 
   alarm(object: string): Promise<void> {
     return this.#serially(object, async () => {
-      const known = await this.#get(object);
+      const known = await this.#objects.get(object);
       if (known === undefined || known.alarmed) return;
-      await this.#store.batch([
-        { put: alarmKey(known, object), value: utf8(object) },
-        { put: objectKey(object), value: encodeCbor({ ...known, alarmed: true }) },
-      ]);
+      // What forbids other objects first: a process that is killed in between takes the alarm again.
+      await this.#alarms.put(alarmKey(known, object), { object });
+      await this.#objects.put(object, { ...known, alarmed: true });
     });
   }
 
@@ -137,7 +129,7 @@ export class ObjectRepository {
    * @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN
    */
   async clear(object: string, transaction: Uint8Array, options: Verification): Promise<void> {
-    const known = await this.#get(object);
+    const known = await this.#objects.get(object);
     if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not streamed from here`);
     const found = await options.ownerOf(known.design);
     if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${known.design}`);
@@ -147,7 +139,7 @@ export class ObjectRepository {
     const { body } = await verifyTransaction(transaction, options.directory.installation, lookup, 'any time');
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
-    await this.#serially(object, () => this.#store.delete(alarmKey(known, object)));
+    await this.#serially(object, () => this.#alarms.remove(alarmKey(known, object)));
   }
 
   #serially<T>(object: string, task: () => Promise<T>): Promise<T> {
@@ -160,18 +152,8 @@ export class ObjectRepository {
   }
 
   async #requireNoAlarm({ licence, machine }: { licence: string; machine: string }): Promise<void> {
-    for await (const { value } of this.#store.range({ ...prefixRange(alarmKey({ licence, machine }, '')), limit: 1 })) {
-      const object = new TextDecoder().decode(value);
+    const { records } = await this.#alarms.page({ prefix: alarmKey({ licence, machine }, ''), limit: 1 });
+    for (const [, { object }] of records)
       throw new MillraceError('E_ALARM', `object ${object} of this licence raised an alarm on this machine`);
-    }
-  }
-
-  async #get(object: string): Promise<ObjectRecord | undefined> {
-    const bytes = await this.#store.get(objectKey(object));
-    return bytes && parse(recordSchema, decodeCbor(bytes, 'object', 'E_STORE'), 'object', 'E_STORE');
-  }
-
-  #put(object: string, record: ObjectRecord): Promise<void> {
-    return this.#store.put(objectKey(object), encodeCbor(record));
   }
 }

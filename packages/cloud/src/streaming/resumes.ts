@@ -8,7 +8,7 @@ import {
   verifyLicence,
   verifyTransaction,
 } from '@millrace/protocol';
-import type { Store } from '@millrace/stores';
+import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
 
@@ -29,7 +29,7 @@ export interface Verification {
 export class ResumeRepository {
   readonly #table: Table<z.output<typeof recordSchema>>;
 
-  constructor(store: Store) {
+  constructor(store: RecordStore) {
     this.#table = new Table(store, 'resume', recordSchema);
   }
 

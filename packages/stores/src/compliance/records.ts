@@ -37,7 +37,7 @@ interface Part {
 }
 
 const part = (value: Part): Bytes => encodeCbor(value as never);
-const read = (value: Bytes): Part => decodeCbor(value, 'part') as unknown as Part;
+const read = (value: Uint8Array): Part => decodeCbor(value, 'part') as unknown as Part;
 
 const indexed: CollectionOptions = {
   indexes: {

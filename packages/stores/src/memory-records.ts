@@ -1,0 +1,10 @@
+import { MapRecords } from './map-records.ts';
+import { MemoryStore } from './memory.ts';
+
+/** For tests and for what may be lost. */
+export class MemoryRecords extends MapRecords {
+  /** @param map what holds the bytes: a test may damage them */
+  constructor(map = new MemoryStore()) {
+    super(map);
+  }
+}
