@@ -4,13 +4,13 @@ import { codeDigits } from './code.ts';
 import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
 import { notUnderstood } from './handshake-channel.ts';
 
-// OPAQUE (RFC 9807): whoever does not know the code learns nothing from a try but that it was wrong, and each try is
-// one guess. The listener registers the code with itself: its record lives in memory only, and as long as the command.
+// OPAQUE (RFC 9807): an attacker without the code learns from a try only that its guess was wrong. The listener
+// registers the code with itself. The record is kept in memory, for the lifetime of the command.
 
 const TRIES = 3;
 const identifiers = { client: 'millrace/v1/peer/caller', server: 'millrace/v1/peer/listener' };
 const userIdentifier = 'millrace/v1/peer/code';
-/** Stretching slows down guesses at a stolen record. This one is never stored, and its code serves once. */
+/** Stretching slows down guesses at a stolen record. This record is never stored, and its code is used once. */
 const keyStretching = { 'argon2id-custom': { iterations: 1, memory: 1024, parallelism: 1 } };
 const BASE64URL = /^[\w-]+$/;
 
@@ -27,7 +27,10 @@ export function codeCaller(code: string): Caller {
       const login = { clientLoginState, loginResponse: textOf(second), password, identifiers, keyStretching };
       const result = attempt(() => opaque.client.finishLogin(login));
       if (result === undefined) {
-        throw new MillraceError('E_STREAM_AUTH', 'the code is wrong, or this is not the receiver that showed it');
+        throw new MillraceError(
+          'E_STREAM_AUTH',
+          'the code is wrong, or the other end is not the receiver that showed it',
+        );
       }
       const third = utf8(result.finishLoginRequest);
       await handshake.send(third);
@@ -38,7 +41,7 @@ export function codeCaller(code: string): Caller {
 
 /**
  * One code for one stream.
- * @param tries how many may be begun before no more is answered
+ * @param tries number of attempts that are answered
  * @throws {MillraceError} E_INPUT when it is no code
  */
 export async function codeResponder(code: string, tries = TRIES): Promise<Responder> {
@@ -66,7 +69,7 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
     respond: async (handshake) => {
       const first = await handshake.receive();
       const request = decodeHandshake('code', first);
-      if (request === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a key');
+      if (request === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller uses a key, not a code');
       const startLoginRequest = textOf(request);
       if (left === 0) throw new MillraceError('E_STREAM_AUTH', 'no more tries are allowed');
       const { serverLoginState, loginResponse } = attempt(() =>
@@ -82,21 +85,21 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
       try {
         ({ sessionKey } = opaque.server.finishLogin({ serverLoginState, finishLoginRequest, identifiers }));
       } catch (cause) {
-        throw new MillraceError('E_STREAM_AUTH', 'the caller has another code', { cause });
+        throw new MillraceError('E_STREAM_AUTH', 'the caller has a different code', { cause });
       }
       return secretOf(sessionKey, first, second, third);
     },
   };
 }
 
-/** The library takes and gives base64url. @throws {MillraceError} E_FRAME_FORMAT */
+/** The library uses base64url. @throws {MillraceError} E_FRAME_FORMAT */
 function textOf(message: Uint8Array): string {
   const text = Buffer.from(message).toString('latin1');
   if (!BASE64URL.test(text)) throw notUnderstood();
   return text;
 }
 
-/** What the library cannot read. @throws {MillraceError} E_FRAME_FORMAT */
+/** Converts errors of the library. @throws {MillraceError} E_FRAME_FORMAT */
 function attempt<T>(work: () => T): T {
   try {
     return work();
@@ -105,7 +108,7 @@ function attempt<T>(work: () => T): T {
   }
 }
 
-/** The key comes as a string, which cannot be wiped; what is made of it can. */
+/** The library returns the key as a string, which cannot be wiped. The bytes derived from it can. */
 function secretOf(sessionKey: string, ...messages: readonly Uint8Array[]): Bytes {
   const agreed = new Uint8Array(Buffer.from(sessionKey, 'base64url'));
   const secret = streamSecret('code', agreed, ...messages);

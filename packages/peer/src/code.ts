@@ -6,13 +6,13 @@ const DIGITS = 10;
 export function newCode(random: RandomSource): string {
   let digits = '';
   while (digits.length < DIGITS) {
-    // Bytes of 250 and more would prefer some digits.
+    // Skip bytes of 250 and more: they would bias the digits.
     for (const byte of random(16)) if (byte < 250 && digits.length < DIGITS) digits += String(byte % 10);
   }
   return `${digits.slice(0, 3)}-${digits.slice(3, 6)}-${digits.slice(6)}`;
 }
 
-/** The digits of a code as somebody typed it. @throws {MillraceError} E_INPUT */
+/** The digits of a code as typed by a user. @throws {MillraceError} E_INPUT */
 export function codeDigits(text: string): string {
   const digits = text.replace(/[\s-]/g, '');
   if (!/^\d{10}$/.test(digits)) throw new MillraceError('E_INPUT', 'a code has ten digits, as in 471-209-8835');

@@ -12,7 +12,7 @@ const CONNECT_MS = 30_000;
 export async function connectToPeer(options: { to: HostPort; caller: Caller; signal?: AbortSignal }): Promise<Peer> {
   const { to, caller, signal } = options;
   const socket = connect({ host: to.host ?? 'localhost', port: to.port, allowHalfOpen: true });
-  socket.on('error', () => undefined); // its channel says so
+  socket.on('error', () => undefined); // reported by its channel
   const stop = () => void socket.destroy();
   signal?.addEventListener('abort', stop, { once: true });
   if (signal?.aborted) stop();
@@ -30,7 +30,7 @@ export async function connectToPeer(options: { to: HostPort; caller: Caller; sig
   } catch (error) {
     socket.destroy();
     if (signal?.aborted)
-      throw new MillraceError('E_STREAM_STOPPED', 'the call was ended here', { cause: signal.reason });
+      throw new MillraceError('E_STREAM_STOPPED', 'the call was cancelled', { cause: signal.reason });
     throw error;
   } finally {
     clearTimeout(late);
@@ -42,7 +42,7 @@ function connected(socket: Socket, { host, port }: HostPort): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (cause?: unknown) =>
       reject(
-        new MillraceError('E_UNAVAILABLE', `nobody answers at ${host ?? 'localhost'}:${port}`, {
+        new MillraceError('E_UNAVAILABLE', `no answer from ${host ?? 'localhost'}:${port}`, {
           ...(cause instanceof Error ? { cause } : {}),
         }),
       );

@@ -4,8 +4,7 @@ import { MillraceError, type RandomSource, toHex } from '@millrace/base';
 import type { Sink } from './transfer.ts';
 
 /**
- * A file that appears under its name when it is whole. What is no regular file (a device, a named pipe) is written as
- * it is.
+ * A file that appears under its name when it is complete. Special files (a device, a named pipe) are written directly.
  * @param replace whether a file of that name may be replaced
  * @throws {MillraceError} E_CONFLICT, E_INPUT
  */

@@ -1,14 +1,14 @@
 import { type Bytes, concatBytes, MillraceError, u32be } from '@millrace/base';
 
-/** Longest message: a frame of the longest cell with as much chaff fits. */
+/** Longest message: fits a frame of the longest cell with 100 percent chaff. */
 export const MAX_MESSAGE_BYTES = 1 << 18;
 
-/** A message as it goes over TCP: its length in front, u32be. */
+/** Encodes a message for TCP: its length (u32be), then its bytes. */
 export function withLength(message: Uint8Array): Bytes {
   return concatBytes(u32be(message.length), message);
 }
 
-/** Puts the messages of a connection together again from whatever pieces come. */
+/** Reassembles the messages of a connection from pieces of any size. */
 export class MessageJoiner {
   #pieces: Uint8Array[] = [];
   #held = 0;

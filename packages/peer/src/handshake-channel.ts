@@ -1,11 +1,11 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 import type { LiveChannel } from '@millrace/live-matrix';
 
-/** Longest message before the two know each other. */
+/** Longest message during the handshake. */
 const MAX_HANDSHAKE_BYTES = 2_048;
 const REFUSED = 0;
 
-/** The first messages of a connection, one at a time; then the channel is free for the stream. */
+/** The first messages of a connection, one at a time. `release` hands the channel over to the stream. */
 export class HandshakeChannel {
   readonly #channel: LiveChannel;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -20,7 +20,7 @@ export class HandshakeChannel {
     this.#writer.closed.catch(() => undefined);
   }
 
-  /** The other end has said something. */
+  /** A message was received. */
   get received(): boolean {
     return this.#received;
   }
@@ -39,20 +39,20 @@ export class HandshakeChannel {
     await this.#writer.write(message);
   }
 
-  /** Both know each other. */
+  /** The handshake is complete. */
   release(): LiveChannel {
     this.#reader.releaseLock();
     this.#writer.releaseLock();
     return this.#channel;
   }
 
-  /** Says no, and ends the connection. */
+  /** Sends a refusal and closes the connection. */
   async refuse(): Promise<void> {
     try {
       await this.send(new Uint8Array([REFUSED]));
       await this.#writer.close();
     } catch {
-      // it has gone already
+      // the connection is closed already
     }
   }
 

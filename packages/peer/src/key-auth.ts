@@ -3,20 +3,20 @@ import { generateP256Key, keyName, type MachineKey, type P256Key, verifySignatur
 import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
 import { notUnderstood } from './handshake-channel.ts';
 
-// Diffie-Hellman of two fresh points, each signed with the identity key over everything said before, both identities
-// included (as in ISO/IEC 9798-3): mutual, forward secret, and for these two ends only.
+// Diffie-Hellman of two fresh points. Each end signs its point with its identity key, over all earlier messages and both
+// identities (as in ISO/IEC 9798-3): mutual authentication with forward secrecy.
 
 const POINT_BYTES = 65;
 const SIGNATURE_BYTES = 64;
 
 export interface KeyOptions {
-  /** Our own identity; stays the caller's to close. */
+  /** Our own identity. The caller closes it. */
   readonly key: MachineKey;
   /** The other end's key name: 32 hexadecimal digits. */
   readonly peer: string;
 }
 
-/** @throws {MillraceError} E_INPUT when the fingerprint is none */
+/** @throws {MillraceError} E_INPUT if the fingerprint is malformed */
 export function keyCaller(options: KeyOptions): Caller {
   const { key, peer } = checked(options);
   return {
@@ -39,7 +39,7 @@ export function keyCaller(options: KeyOptions): Caller {
   };
 }
 
-/** @throws {MillraceError} E_INPUT when the fingerprint is none */
+/** @throws {MillraceError} E_INPUT if the fingerprint is malformed */
 export function keyResponder(options: KeyOptions): Responder {
   const { key, peer } = checked(options);
   return {
@@ -47,7 +47,7 @@ export function keyResponder(options: KeyOptions): Responder {
     respond: async (handshake) => {
       const first = await handshake.receive();
       const body = decodeHandshake('keys', first);
-      if (body === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller wants to be known by a code');
+      if (body === undefined) throw new MillraceError('E_STREAM_AUTH', 'the caller uses a code, not a key');
       const [theirPoint, theirKey] = split(body, POINT_BYTES, POINT_BYTES);
       if (keyName(theirKey) !== peer) throw stranger();
       const own = generateP256Key();
@@ -71,7 +71,7 @@ function checked(options: KeyOptions): KeyOptions {
     throw new MillraceError('E_INPUT', 'a fingerprint has 32 hexadecimal digits, as `millrace peer-key` prints it');
   }
   if (peer === keyName(options.key.publicKey)) {
-    throw new MillraceError('E_INPUT', 'this is the fingerprint of our own key; the other end has its own');
+    throw new MillraceError('E_INPUT', 'this is the fingerprint of our own key, not of the other end');
   }
   return { key: options.key, peer };
 }
@@ -102,5 +102,5 @@ async function agreed(own: P256Key, theirs: Uint8Array, ...messages: readonly Ui
 }
 
 function stranger(): MillraceError {
-  return new MillraceError('E_STREAM_AUTH', 'the other end has not the key of this fingerprint');
+  return new MillraceError('E_STREAM_AUTH', 'the other end does not have the key with this fingerprint');
 }

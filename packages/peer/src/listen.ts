@@ -6,20 +6,20 @@ import type { Responder } from './handshake.ts';
 import { HandshakeChannel } from './handshake-channel.ts';
 import { socketChannel } from './socket-channel.ts';
 
-/** Connections that may be getting to know us at once: the next one takes the place of the oldest that says nothing. */
+/** Maximum number of handshakes at a time. A further caller replaces the oldest one that has sent nothing. */
 const MAX_CALLERS = 8;
-/** Within this time a caller has to say something. */
+/** Time limit for a caller's first message. */
 const SILENT_MS = 5_000;
 const HANDSHAKE_MS = 30_000;
-/** How long a refused caller may take to read that it was. */
+/** How long a refused caller may take to read the refusal. */
 const PARTING_MS = 5_000;
 
-/** The other end, once it has shown that it knows the code or has the key. */
+/** The authenticated other end. */
 export interface Peer {
   readonly channel: LiveChannel;
-  /** 32 bytes, for one stream; whoever holds it wipes it. */
+  /** 32 bytes, for one stream. The user of the stream wipes it. */
   readonly secret: Bytes;
-  /** Its address, for people. */
+  /** Its address, for display. */
   readonly address: string;
 }
 
@@ -28,22 +28,22 @@ export interface ListenOptions {
   readonly responder: Responder;
   readonly signal?: AbortSignal;
   readonly logger?: Logger;
-  /** How long a caller may say nothing, ms. */
+  /** Time limit for a caller's first message, ms. */
   readonly silentMs?: number;
-  /** Somebody called who is not the one. */
+  /** Called when a caller was refused. */
   readonly onRefused?: (address: string, error: MillraceError) => void;
 }
 
 export interface Listening {
   readonly port: number;
-  /** The first that is the right one; nobody else is let in after. Rejects with E_STREAM_AUTH when the tries are used up. */
+  /** The first caller that authenticates; later ones are refused. Rejects with E_STREAM_AUTH after too many tries. */
   readonly peer: Promise<Peer>;
 }
 
-/** @throws {MillraceError} E_INPUT, E_CONFLICT when one cannot listen there */
+/** @throws {MillraceError} E_INPUT, E_CONFLICT if the address is in use */
 export async function listenForPeer(options: ListenOptions): Promise<Listening> {
   const { at, responder, signal, logger = silentLogger, silentMs = SILENT_MS } = options;
-  /** In the order of their coming. */
+  /** In order of arrival. */
   const callers = new Map<Socket, { readonly handshake: HandshakeChannel; refused: boolean }>();
   const server = createServer({ allowHalfOpen: true });
   let settle: { resolve(peer: Peer): void; reject(error: unknown): void } | undefined;
@@ -59,7 +59,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     for (const socket of callers.keys()) if (socket !== keep) socket.destroy();
   };
   const onAbort = () => {
-    settle?.reject(new MillraceError('E_STREAM_STOPPED', 'nobody is waited for any more', { cause: signal?.reason }));
+    settle?.reject(new MillraceError('E_STREAM_STOPPED', 'listening was cancelled', { cause: signal?.reason }));
     close();
   };
 
@@ -72,21 +72,21 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     const late = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     try {
       const secret = await responder.respond(handshake);
-      if (settle === undefined) return void socket.destroy(); // another was quicker
+      if (settle === undefined) return void socket.destroy(); // another caller was accepted first
       const { resolve } = settle;
       callers.delete(socket);
       close(socket);
       resolve({ channel: handshake.release(), secret, address });
     } catch (error) {
       const why = toMillraceError(error);
-      logger.info({ err: why, address }, 'a caller was refused');
+      logger.info({ err: why, address }, 'caller refused');
       options.onRefused?.(address, why);
       caller.refused = true;
       await handshake.refuse();
       setTimeout(() => socket.destroy(), PARTING_MS).unref();
       callers.delete(socket);
       if (!responder.exhausted || callers.size > 0) return;
-      settle?.reject(new MillraceError('E_STREAM_AUTH', 'too many wrong codes; nobody was let in'));
+      settle?.reject(new MillraceError('E_STREAM_AUTH', 'too many wrong codes; no caller was accepted'));
       close();
     } finally {
       clearTimeout(silent);
@@ -94,7 +94,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     }
   };
 
-  /** Whoever only holds a connection must not keep the right one out: the one that has been idle longest goes. */
+  /** Drops the caller that has been idle longest, so that idle connections cannot block the right one. */
   const dropIdleCaller = () => {
     const all = [...callers];
     const [socket] = all.find(([, { handshake, refused }]) => refused || !handshake.received) ?? all[0] ?? [];
@@ -104,7 +104,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
   };
 
   server.on('connection', (socket) => {
-    socket.on('error', () => undefined); // its channel says so
+    socket.on('error', () => undefined); // reported by its channel
     if (settle === undefined) return void socket.destroy();
     if (callers.size >= MAX_CALLERS) dropIdleCaller();
     void shakeHands(socket);

@@ -6,7 +6,7 @@ import { MessageJoiner, withLength } from './framing.ts';
 /** A connection as a channel of messages; the socket must have been opened with `allowHalfOpen`. Cancelling destroys it. */
 export function socketChannel(socket: Socket): LiveChannel {
   socket.setNoDelay(true);
-  socket.setKeepAlive(true, 10_000); // a machine that is switched off says nothing
+  socket.setKeepAlive(true, 10_000); // detects a computer that was switched off
   return { readable: readableOf(socket), writable: writableOf(socket) };
 }
 

@@ -3,10 +3,10 @@ import { MillraceError, wipe } from '@millrace/base';
 import { type MatrixParameters, openLiveReceiver, openLiveSender } from '@millrace/live-matrix';
 import type { Peer } from './listen.ts';
 
-/** What went through, once the other end has confirmed it. */
+/** Summary of a transfer that the other end has confirmed. */
 export interface Transferred {
   readonly bytes: number;
-  /** Of the data, hexadecimal. */
+  /** SHA-256 of the data, hexadecimal. */
   readonly sha256: string;
   /** Bytes of all messages of the stream, both ways. */
   readonly wireBytes: number;
@@ -15,9 +15,9 @@ export interface Transferred {
 /** Where received data goes. Exactly one of `commit` and `discard` ends it. */
 export interface Sink {
   write(chunk: Uint8Array): Promise<void>;
-  /** Everything has come: keep it. */
+  /** The data is complete: keep it. */
   commit(): Promise<void>;
-  /** It is not whole: leave nothing behind. */
+  /** The data is incomplete: remove it. */
   discard(): Promise<void>;
 }
 
@@ -27,7 +27,7 @@ interface TransferOptions {
   readonly onProgress?: (bytes: number) => void;
 }
 
-/** Sends everything that `source` gives. @throws {MillraceError} E_STREAM_*, E_INPUT when the source fails */
+/** Sends all data of `source`. @throws {MillraceError} E_STREAM_*, E_INPUT when the source fails */
 export async function sendToPeer(
   options: TransferOptions & {
     readonly source: AsyncIterable<Uint8Array>;
@@ -46,14 +46,14 @@ export async function sendToPeer(
   const writer = stream.writable.getWriter();
   writer.closed.catch(() => undefined);
   const chunks = source[Symbol.asyncIterator]();
-  // A source may be silent for long, and the stream end meanwhile.
+  // The stream may end while the source is idle.
   let giveUp: (error: unknown) => void = () => undefined;
   stream.closed.catch((error) => giveUp(error));
   const next = () =>
     new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
       giveUp = reject;
       chunks.next().then(resolve, async (cause) => {
-        reject(new MillraceError('E_INPUT', 'what is to be sent cannot be read', { cause }));
+        reject(new MillraceError('E_INPUT', 'the source cannot be read', { cause }));
         await writer.abort(cause).catch(() => undefined);
       });
     });
@@ -70,8 +70,8 @@ export async function sendToPeer(
 }
 
 /**
- * Receives everything into `sink`, which is committed before the sender is told that all is well, and discarded when it
- * is not. @throws {MillraceError} E_STREAM_*, E_FRAME_*, E_SEAL, and what the sink throws
+ * Receives all data into `sink`. The sink is committed before the sender gets the confirmation, and discarded on any
+ * failure. @throws {MillraceError} E_STREAM_*, E_FRAME_*, E_SEAL, and errors of the sink
  */
 export async function receiveFromPeer(options: TransferOptions & { readonly sink: Sink }): Promise<Transferred> {
   const { peer, sink, signal, onProgress } = options;

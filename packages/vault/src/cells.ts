@@ -26,10 +26,10 @@ import type { PointsEngine } from './points/work.ts';
 import { POINTS_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
 const HEADER = 4;
-/** Cells worked on between two breaths of the event loop: about half a millisecond. */
+/** Cells processed before the event loop gets a turn: about half a millisecond. */
 const BREATH = 32;
 
-/** What lies on a sealed segment: AES-256-CTR, or points, which have a label. */
+/** The outer layer of a sealed segment: AES-256-CTR, or points, which have a label. */
 interface Layer {
   readonly key: Uint8Array;
   readonly label?: Uint8Array | undefined;
@@ -42,17 +42,17 @@ export interface SealedSource {
 }
 
 /**
- * The segments node's half of the storage live matrix: cells under their current outer layer, by index. Knows no content
- * key, no design and no order; the keys in messages are used for the moment and wiped by the caller (`wipeMessage`).
- * Every method may be called again with the same message.
+ * The segments node's half of the storage live matrix: cells under their current outer layer, by index. It knows no
+ * content keys, designs or order of cells. It does not keep the keys in messages; the caller wipes them
+ * (`wipeMessage`). Every method may be called again with the same message.
  */
 export class CellStore {
   readonly #store: Store;
   readonly #points: PointsEngine;
 
   /**
-   * @param store Of its own: whatever else is in it counts as extra.
-   * @param points Does what takes long; the default's threads end with the process.
+   * @param store Used by this object alone: any other key in it counts as an extra cell.
+   * @param points Runs the arithmetic of points. The threads of the default end with the process.
    */
   constructor(store: Store, points: PointsEngine = new PointsPool()) {
     this.#store = store;
@@ -61,13 +61,13 @@ export class CellStore {
 
   /**
    * Stores the cells of a `store` message: sealed segments from `source`, or decoys.
-   * @throws {MillraceError} E_SEGMENT when a sealed segment is not the manifest's; then nothing of the message is stored
+   * @throws {MillraceError} E_SEGMENT if a sealed segment does not match the manifest; then nothing of the message is stored
    */
   async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
     const { design, generation, from, cells, labels } = message;
     const length = HEADER + (labels.length > 0 ? POINTS_BYTES : SEGMENT_BYTES);
     const write = async (i: number, { index, key, epoch }: PlacedCell): Promise<Write[]> => {
-      // A decoy made twice is the same one: it may also replace what is damaged.
+      // Decoys are deterministic: writing one again also repairs it.
       const existing = message.decoys ? undefined : await this.#store.get(index);
       if (existing !== undefined && existing.length === length && epochOf(existing) === epoch) return [];
       const sealed = await this.#take(message, i, source);
@@ -87,7 +87,7 @@ export class CellStore {
   }
 
   /**
-   * One step of a sweep (spec/vault.md, section 6): stages the new cells and forgets the old ones of the step before, durably.
+   * One step of a sweep (spec/vault.md, section 6): durably stages the new cells and removes the old cells of the previous step.
    */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
     const points = await this.#renewPoints(message);
@@ -122,18 +122,18 @@ export class CellStore {
     return value.subarray(HEADER);
   }
 
-  /** Whether what lies in a place is what it should be; undefined when nothing does. */
+  /** Whether the cell at an index has the expected content; undefined if there is none. */
   async holds(cell: Layer & { readonly index: Uint8Array; readonly hash: Uint8Array }): Promise<boolean | undefined> {
     const value = await this.#store.get(cell.index);
     return value && isCell(value) && (await this.#hides(cell, value.subarray(HEADER), cell.hash));
   }
 
-  /** Removes what lies in a place; nothing when it is empty. */
+  /** Removes the cell at an index, if there is one. */
   forget(index: Uint8Array): Promise<void> {
     return this.#store.delete(index);
   }
 
-  /** Compares one part of what should be here with what is. */
+  /** Compares one part of the expected cells with the stored ones. */
   async check(message: CheckMessage): Promise<CheckedMessage> {
     const found = message.deep ? await this.#checkContents(message) : await this.#checkPlaces(message);
     return { type: 'checked', check: copyBytes(message.check), part: message.part, ...found };
@@ -168,7 +168,7 @@ export class CellStore {
     for await (const { key, value } of this.#store.range(range)) yield { key, length: value.length, head: value };
   }
 
-  /** Cells by name: whatever else there is, is not asked for. */
+  /** Checks the named cells only. */
   async #checkContents({ cells }: CheckMessage): Promise<Pick<CheckedMessage, 'missing' | 'extra' | 'damaged'>> {
     const missing: Bytes[] = [];
     const damaged: Bytes[] = [];
@@ -192,7 +192,7 @@ export class CellStore {
     return (await this.#points.run({ kind: 'add', scalar: key, label, bytes: sealed })).bytes;
   }
 
-  /** Whether a sealed segment with this hash lies under the layer. */
+  /** Whether the layer hides a sealed segment with this hash. */
   async #hides({ key, label }: Layer, body: Bytes, hash: Uint8Array): Promise<boolean> {
     if (body.length !== (label === undefined ? SEGMENT_BYTES : POINTS_BYTES)) return false;
     let sealed: Bytes;
@@ -215,14 +215,16 @@ export class CellStore {
     const segment = message.from + i;
     const sealed = await source?.sealed(segment);
     if (sealed === undefined || source === undefined)
-      throw new MillraceError('E_UPLOAD', `segment ${segment} is not here`);
+      throw new MillraceError('E_UPLOAD', `segment ${segment} is missing`);
     if (sealed.length !== SEGMENT_BYTES || compareBytes(sha256(sealed), source.hash(segment)) !== 0) {
-      throw new MillraceError('E_SEGMENT', `sealed segment ${segment} is not the manifest’s`, { data: { segment } });
+      throw new MillraceError('E_SEGMENT', `sealed segment ${segment} does not match the manifest`, {
+        data: { segment },
+      });
     }
     return sealed;
   }
 
-  /** What the cells of points become; all at once, as the engine has threads. */
+  /** Renews the cells of points, all at once: the engine has threads. */
   async #renewPoints({ to, points }: MaintainMessage): Promise<RenewedPoints> {
     const renewed: RenewedPoints = { missing: [], damaged: [], workMs: 0, writes: [] };
     let workMs = 0;
@@ -266,7 +268,7 @@ export class CellStore {
     return { ...renewed, workMs: points.workMs + performance.now() - started };
   }
 
-  /** @param change what makes the new body of (a copy of) the old one, which has `length` bytes */
+  /** @param change turns a copy of the old body, of `length` bytes, into the new body */
   async #renew(
     cells: MovedCells | MaskedCells | PointsCells,
     n: number,
@@ -279,7 +281,7 @@ export class CellStore {
     if (staged !== undefined && epochOf(staged) === to) return 'done';
     const old = await this.#store.get(cells.view(n, 'oldIndex'));
     if (old === undefined) return (cells.number(n, 'flags') & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
-    // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
+    // The header prevents applying a layer twice, or to a cell that is not of the previous epoch.
     if (old.length !== HEADER + length || epochOf(old) !== to - 1) return 'damaged';
     try {
       return { put: newIndex, value: cellValue(to, await change(old.slice(HEADER))) };

@@ -3,7 +3,7 @@ import type { Write } from '@millrace/stores';
 import { CHUNK } from './keyring.ts';
 import { contentKeysKey, type Holding, holdingKey, manifestKey, randomU32 } from './records.ts';
 
-/** What ends with the sweep to epoch `to`: designs that are gone, and decoys that are cut to what is left of them. */
+/** Collects what ends with the sweep to epoch `to`: deleted designs, and decoys beyond their new number. */
 export function collectRetired(
   holdings: Iterable<Holding>,
   to: number,

@@ -14,14 +14,14 @@ import { z } from 'zod';
 import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 
-/** Manifest and content keys (68 bytes a segment) go to the keys node in one message of 32 MiB; about 7.8 GB. */
+/** Manifest and content keys (68 bytes a segment) must fit into one message of 32 MiB to the keys node: about 7.8 GB. */
 export const MAX_SEGMENTS = 480_000;
 
 export type DesignKind = 'gcode' | 'binary';
 
 /**
- * Who holds the design secret: the owner, who seals it to each machine that a licence names, or the keys node, so that
- * machines can be added without the owner.
+ * Who holds the design secret: the owner, who seals it to each machine of a licence, or the keys node, so that machines
+ * can be added without the owner.
  */
 export type Custody = 'owner' | 'keys';
 
@@ -43,18 +43,18 @@ const schema = z.strictObject({
   timesHash: own(32),
   privateHash: own(32).optional(),
   contentMac: own(32),
-  /** How the owner wants its cells renewed; `rekey` unless told. */
+  /** How its cells are renewed. Default: `rekey`. */
   maintenance: z.enum(maintenanceModes).optional(),
 });
 
-/** What the owner commits to in a few hundred bytes: licences name its hash, machines check every segment against it. */
+/** The owner's commitment, a few hundred bytes: licences contain its hash, machines check every segment against it. */
 export type DesignCore = z.output<typeof schema>;
 
 /** A core that was read, with the names that follow from its bytes. */
 export interface NamedCore extends DesignCore {
   /** 32 hexadecimal digits. */
   readonly designId: string;
-  /** SHA-256 of the core's bytes, 32 bytes: what a licence names. */
+  /** SHA-256 of the core's bytes, 32 bytes, as contained in licences. */
   readonly coreHash: Bytes;
 }
 
@@ -67,14 +67,14 @@ export function encodeCore(core: DesignCore): Bytes {
 export function readCore(bytes: Uint8Array): NamedCore {
   const core = parse(schema, decodeCbor(bytes, 'design core'), 'design core');
   if (core.segments !== Math.ceil(core.size / CONTENT_BYTES))
-    throw new MillraceError('E_INPUT', 'design core: the segments do not fit the size', {
+    throw new MillraceError('E_INPUT', 'design core: the number of segments does not match the size', {
       data: { field: 'segments' },
     });
   requireSize(core.maintenance, core.size);
   return { ...core, designId: designIdOf(bytes), coreHash: coreHashOf(bytes) };
 }
 
-/** Bytes of what an owner seals to the keys node: a content key a segment, and behind them the secret in its custody. */
+/** Bytes that an owner seals to the keys node: a content key a segment and, in its custody, the design secret. */
 export function contentKeysLength({ segments, custody }: Pick<DesignCore, 'segments' | 'custody'>): number {
   return KEY_BYTES * (segments + (custody === 'keys' ? 1 : 0));
 }

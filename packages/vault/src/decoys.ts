@@ -6,7 +6,7 @@ import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
-// Decoys are made from a seed rather than drawn, so that making one twice makes the same one (spec/vault.md, section 4).
+// Decoys are derived from a seed, so that creating one again gives the same bytes (spec/vault.md, section 4).
 
 const LABEL = utf8('decoy');
 const CONTEXT = utf8('millrace/v1/decoys');
@@ -17,7 +17,7 @@ export function decoySeed(secret: Uint8Array, segment: number): Bytes {
   return copyBytes(createHmac('sha256', secret).update(LABEL).update(u32be(segment)).digest());
 }
 
-/** What stands in for sealed bytes: 16,386 bytes. */
+/** The decoy's replacement for sealed bytes: 16,386 bytes. */
 export function decoyBytes(seed: Uint8Array): Bytes {
   return copyBytes(ctr(seed, ZEROS));
 }
@@ -30,7 +30,7 @@ export function decoyHash(secret: Uint8Array, segment: number): Bytes {
   return copyBytes(hash);
 }
 
-/** Decoys are cells of two forms, each as many as the designs' cells of that form want: what the decoys of one hold. */
+/** The decoys of one of the two forms of cells. Each form has as many as the designs' cells of that form require. */
 export interface DecoySet {
   /** Name of the pseudo design. */
   readonly name: string;
@@ -41,9 +41,9 @@ export interface DecoySet {
 }
 
 /**
- * The decoys of both forms; made, and added to the holdings, where they are not there yet.
- * @returns what is to be stored
- * @throws {MillraceError} E_SEAL when the secret is not ours
+ * The decoys of both forms. Missing ones are created and added to the holdings.
+ * @returns the records to store
+ * @throws {MillraceError} E_SEAL if the secret was wrapped by another node
  */
 export async function openDecoys(
   holdings: Map<string, Holding>,
@@ -69,7 +69,7 @@ export async function openDecoys(
   return { sets, created };
 }
 
-/** How many decoys of a form the designs' cells want at a density in percent; at 0 there are no designs. */
+/** Number of decoys of a form for a density in percent. At density 0 there are no designs. */
 export function decoysWanted(
   { points }: Pick<DecoySet, 'points'>,
   holdings: Iterable<Holding>,

@@ -13,7 +13,7 @@ export interface Epoch {
   readonly indexKey: Uint8Array;
 }
 
-/** K_e of the present epoch and, during a sweep, of the next: slot e mod 2, never a third. */
+/** K_e of the current epoch and, during a sweep, of the next one: in slot e mod 2. */
 export class EpochKeys {
   readonly #slots: Slots;
   readonly #wrapper: KeyWrapper;
@@ -30,7 +30,7 @@ export class EpochKeys {
   get(epoch: number): Epoch {
     const live = this.#live.get(epoch);
     if (live === undefined)
-      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is gone`, { data: { epoch } });
+      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is not loaded`, { data: { epoch } });
     return live;
   }
 
@@ -40,12 +40,12 @@ export class EpochKeys {
     if (live !== undefined) return live;
     const content = await this.#slots.read(epoch % 2);
     if (content === undefined || numberIn(content) !== epoch) {
-      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is not here`, { data: { epoch } });
+      throw new MillraceError('E_STORE', `the key of epoch ${epoch} is missing`, { data: { epoch } });
     }
     return this.#keep(epoch, await this.#wrapper.unwrap(content.subarray(4), contextOf(epoch)));
   }
 
-  /** Makes and stores the key of an epoch that has none yet; overwrites what is in its slot. */
+  /** Creates and stores the key of a new epoch. Overwrites its slot. */
   async create(epoch: number): Promise<Epoch> {
     const key = this.#random(KEY_BYTES);
     await this.#slots.write(epoch % 2, concatBytes(u32be(epoch), await this.#wrapper.wrap(key, contextOf(epoch))));
@@ -54,19 +54,19 @@ export class EpochKeys {
 
   /**
    * The first epoch of a new vault.
-   * @throws {MillraceError} E_STORE when there are keys of later epochs: their playbook is lost, and they are not overwritten
+   * @throws {MillraceError} E_STORE if there are keys of later epochs: their playbook is lost, and they must not be overwritten
    */
   async createFirst(): Promise<Epoch> {
     for (const slot of [0, 1]) {
       const content = await this.#slots.read(slot);
       if (content !== undefined && numberIn(content) !== 1) {
-        throw new MillraceError('E_STORE', 'there are keys of a vault, but its playbook is gone; restore it');
+        throw new MillraceError('E_STORE', 'the keys of a vault exist, but its playbook is missing; restore it');
       }
     }
     return this.create(1);
   }
 
-  /** Overwrites the keys of every epoch but these, in memory and at rest. */
+  /** Overwrites the keys of all other epochs, in memory and at rest. */
   async keepOnly(...epochs: readonly number[]): Promise<void> {
     for (const [number, { key, indexKey }] of this.#live) {
       if (epochs.includes(number)) continue;

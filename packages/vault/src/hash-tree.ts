@@ -3,8 +3,8 @@ import { CompactRange, inclusionProof, leafHash, verifyInclusion } from '@millra
 import { HASH_BYTES } from './sizes.ts';
 
 /**
- * Segments whose hashes travel together. A machine holds one or two groups, whatever the size of the design, and they
- * cost 37 bytes a segment with their proof.
+ * Number of segments whose hashes are sent together. A machine holds one or two groups, whatever the size of the design.
+ * With their proof they cost 37 bytes a segment.
  */
 export const GROUP_SEGMENTS = 64;
 const GROUP_BYTES = GROUP_SEGMENTS * HASH_BYTES;

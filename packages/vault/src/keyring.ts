@@ -21,7 +21,7 @@ export class Keyring {
     this.#random = random;
   }
 
-  /** Overwrites every slot that no living design names: what a crash left. */
+  /** Overwrites every slot that no design uses: leftovers of a crash. */
   async open(used: Iterable<number>): Promise<void> {
     for (const slot of used) this.#used.add(slot);
     const count = await this.#slots.count();
@@ -30,7 +30,7 @@ export class Keyring {
     }
   }
 
-  /** Makes a design KEK and wraps the CEKs under it. */
+  /** Creates a design KEK and wraps the CEKs under it. */
   async add(design: Bytes, ceks: Uint8Array): Promise<{ slot: number; writes: Write[] }> {
     let slot = 0;
     while (this.#used.has(slot)) slot++;
@@ -82,14 +82,14 @@ export class Keyring {
     } catch (cause) {
       wipe(...ceks);
       throw cause instanceof MillraceError && cause.code === 'E_SEAL'
-        ? lost(design, 'content keys do not open', cause)
+        ? lost(design, 'content keys cannot be unwrapped', cause)
         : cause;
     } finally {
       wipe(kek);
     }
   }
 
-  /** Overwrites the design's KEK: its CEKs never open again. */
+  /** Overwrites the design's KEK, so that its CEKs can never be unwrapped again. */
   async destroy(slot: number): Promise<void> {
     await this.#slots.erase(slot);
     this.#used.delete(slot);
@@ -99,7 +99,7 @@ export class Keyring {
     const wrapped = await this.#slots.read(slot);
     if (wrapped === undefined) throw lost(design, 'the design key is missing');
     return this.#wrapper.unwrap(wrapped, slotContext(design)).catch((cause: unknown) => {
-      throw lost(design, 'the design key does not open', cause);
+      throw lost(design, 'the design key cannot be unwrapped', cause);
     });
   }
 }

@@ -5,7 +5,7 @@ import { type DesignCore, encodeCore, type NamedCore, readCore } from './core.ts
 import { HashTree } from './hash-tree.ts';
 import { HASH_BYTES } from './sizes.ts';
 
-/** Longest private part: a thumbnail of 32 KB and what is said of it, with room. */
+/** Longest private part: a thumbnail of 32 KB and other fields, with a margin. */
 export const MAX_PRIVATE_BYTES = 65_536;
 
 const bytes = z.instanceof(Uint8Array);
@@ -22,7 +22,7 @@ const schema = z.strictObject({
 
 /** The core, and what it commits to. */
 export interface Manifest extends NamedCore {
-  /** The core's own bytes: what a machine is shown. */
+  /** Encoded core, as sent to machines. */
   readonly core: Bytes;
   /** SHA-256 of every sealed segment, 32 bytes each. */
   readonly hashes: Bytes;
@@ -32,7 +32,7 @@ export interface Manifest extends NamedCore {
   readonly private: Bytes | undefined;
 }
 
-/** What the owner says; the hashes of the core follow from it. */
+/** Fields set by the owner. The hashes in the core are derived from them. */
 export type ManifestFields = Omit<DesignCore, 'hashRoot' | 'timesHash' | 'privateHash'> &
   Pick<Manifest, 'hashes' | 'times' | 'private'>;
 
@@ -56,7 +56,7 @@ export function encodeManifest(fields: ManifestFields): Bytes {
     ...(maintenance && { maintenance }),
   });
   const bytes = encodeCbor({ v: 2, core, hashes, times, private: fields.private });
-  readManifest(bytes); // nobody signs what others would refuse
+  readManifest(bytes); // never sign a manifest that others would refuse
   return bytes;
 }
 
@@ -65,13 +65,14 @@ export function readManifest(bytes: Uint8Array): Manifest {
   const fields = parse(schema, decodeCbor(bytes, 'manifest'), 'manifest');
   const core = readCore(fields.core);
   const { segments, privateHash } = core;
-  if (fields.hashes.length !== HASH_BYTES * segments) throw wrong('hashes', 'one for every segment is needed');
-  if (!equalBytes(new HashTree(fields.hashes).root, core.hashRoot)) throw wrong('hashes', 'not those of the core');
-  if (fields.times.length !== 4 * segments) throw wrong('times', 'one for every segment is needed');
-  if (!equalBytes(sha256(fields.times), core.timesHash)) throw wrong('times', 'not those of the core');
-  if ((fields.private === undefined) !== (privateHash === undefined)) throw wrong('private', 'not that of the core');
+  if (fields.hashes.length !== HASH_BYTES * segments) throw wrong('hashes', 'expected one for each segment');
+  if (!equalBytes(new HashTree(fields.hashes).root, core.hashRoot)) throw wrong('hashes', 'they do not match the core');
+  if (fields.times.length !== 4 * segments) throw wrong('times', 'expected one for each segment');
+  if (!equalBytes(sha256(fields.times), core.timesHash)) throw wrong('times', 'they do not match the core');
+  if ((fields.private === undefined) !== (privateHash === undefined))
+    throw wrong('private', 'it does not match the core');
   if (fields.private && privateHash && !equalBytes(sha256(fields.private), privateHash))
-    throw wrong('private', 'not that of the core');
+    throw wrong('private', 'it does not match the core');
   const view = new DataView(fields.times.buffer, fields.times.byteOffset);
   return {
     ...core,

@@ -7,11 +7,11 @@ import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } fr
 export const MAX_CELLS = 256;
 /** Most cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. */
 export const MAX_MOVED = 4096;
-/** Most of them in mode `delta`, whose masks are as long as the cells: 4 MB of message. */
+/** Most of them in mode `delta`, whose masks are as long as the cells: a message of 4 MB. */
 export const MAX_MASKED = 256;
 /** Most of them under layers of points: a step takes 8, so that it is answered in seconds. */
 export const MAX_POINTS = 64;
-/** Extra cells named in one part of a check; the rest of the part's are counted in the next run. */
+/** Extra cells named in one part of a check. The next run reports the rest. */
 export const MAX_CHECKED = 4096;
 /** The cell may be absent: its storing was not confirmed. */
 export const MAY_BE_ABSENT = 1;
@@ -21,7 +21,7 @@ const indexed = { index: INDEX_BYTES } as const satisfies Layout;
 /** The records of a `maintain` message. */
 export const MAINTAIN = {
   items: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, oldKey: KEY_BYTES, newKey: KEY_BYTES, flags: 'u8' },
-  /** Mode `delta`: instead of two keys the XOR of what they make. */
+  /** Mode `delta`: the XOR of the two keystreams instead of the keys. */
   masked: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', mask: SEGMENT_BYTES },
   /** Mode `key-homomorphic`: the difference of two keys, and what the cell's H are made from. */
   points: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', token: KEY_BYTES, label: KEY_BYTES },
@@ -54,11 +54,11 @@ function wire<L extends Layout>(layout: L, max: number) {
 const unpacked = <L extends Layout>(layout: L, max = MAX_CELLS) =>
   wire(layout, max).transform((bytes) => unpack(layout, bytes));
 
-/** As they came: the decoder's copy of the message is the only one. */
+/** Keeps records as received, without another copy. */
 const packed = <L extends Layout>(layout: L, max: number) =>
   wire(layout, max).transform((bytes) => new Packed(layout, plain(bytes)));
 
-/** A Buffer may lie in memory that others use, too. */
+/** Copies a Buffer, which may share memory with others. */
 function plain(bytes: Uint8Array): Bytes {
   return Buffer.isBuffer(bytes) || !(bytes.buffer instanceof ArrayBuffer) ? copyBytes(bytes) : (bytes as Bytes);
 }
@@ -72,7 +72,7 @@ const storeSchema = z
     from: uint,
     decoys: z.boolean(),
     cells: unpacked(placed),
-    /** What decoys are made from; none for a design. */
+    /** Seeds of decoys; empty for a design. */
     seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
     /** Of cells under layers of points, one each; none for others. */
     labels: unpacked(labelled).transform((records) => records.map(({ label }) => label)),
@@ -108,7 +108,7 @@ const maintainedSchema = z.strictObject({
   number: uint,
   missing: indexes(MAX_MOVED),
   damaged: indexes(MAX_MOVED),
-  /** What it took of one core, milliseconds, waiting for the disk included. */
+  /** Time of one core, ms, including waits for the disk. */
   work: uint,
 });
 const checkSchema = z
@@ -151,7 +151,7 @@ const messageSchema = z.union([
   checkSchema,
   checkedSchema,
 ]);
-/** What keys and segments nodes say to each other about cells (spec/vault.md, section 5). */
+/** Messages between keys and segments nodes about cells (spec/vault.md, section 5). */
 export type VaultMessage = z.output<typeof messageSchema>;
 
 const schemas = {
@@ -178,7 +178,7 @@ export function decodeMessage(bytes: Uint8Array): VaultMessage {
   return parse<z.ZodType<VaultMessage>>(known, value, 'vault message');
 }
 
-/** Outer keys in it are overwritten; when it has been sent or applied. */
+/** Overwrites the outer keys in a message. Call it after the message was sent or applied. */
 export function wipeMessage(message: VaultMessage): void {
   if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
   if (message.type === 'maintain') wipe(message.items.bytes, message.masked.bytes, message.points.bytes);
@@ -231,7 +231,7 @@ function toWire(message: VaultMessage): object {
 
 function packExpected(deep: boolean, cells: readonly ExpectedCell[]): Bytes {
   if (!deep) return pack(expected, cells);
-  // A cell without a hash (its storing was not confirmed) is all zeros there, and only looked at from outside.
+  // A cell that was not confirmed has a hash of zeros. Only its length and epoch are checked.
   const blank = new Uint8Array(KEY_BYTES);
   return pack(
     expectedDeep,

@@ -1,6 +1,6 @@
 /**
- * How a design's cells are renewed (spec/vault.md, section 6): `rekey` tells the segments node both outer keys, `delta` only
- * the XOR of what they make, `key-homomorphic` one scalar that takes a layer of points from key to key.
+ * How a design's cells are renewed (spec/vault.md, section 6): with `rekey` the segments node gets both outer keys, with
+ * `delta` only the XOR of their keystreams, with `key-homomorphic` one scalar that converts a layer of points.
  */
 export const maintenanceModes = ['rekey', 'delta', 'key-homomorphic'] as const;
 export type MaintenanceMode = (typeof maintenanceModes)[number];

@@ -18,7 +18,7 @@ const BLOCK_VIEW = new DataView(STATE.buffer);
 const LITTLE_ENDIAN = endianness() === 'LE';
 
 /**
- * Adds or takes off an outer layer: XOR with AES-256-CTR from counter 0 (spec/vault.md, section 3).
+ * Adds or removes an outer layer: XOR with AES-256-CTR from counter 0 (spec/vault.md, section 3).
  * @param key serves one cell in one epoch
  */
 export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
@@ -26,8 +26,8 @@ export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
 }
 
 /**
- * Δ of mode `delta`: what two outer keys make, XORed (spec/vault.md, section 6). Applied to a body under one layer it gives the
- * body under the other.
+ * Δ of mode `delta`: the XOR of the keystreams of two outer keys (spec/vault.md, section 6). Applied to a body under one
+ * layer it gives the body under the other.
  * @param into 16,386 bytes; the caller wipes them
  */
 export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Array): void {
@@ -39,7 +39,7 @@ export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Arr
 
 /** HMAC-SHA-256(K_e, "outer" ‖ design ‖ segment): 32 bytes, the caller wipes them. */
 export function outerKey(epochKey: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  // One update of one buffer: three cost as much again as the hash. Names are no secret.
+  // One update with one buffer: three updates would double the cost. Names are not secret.
   OUTER_INPUT.set(design, OUTER.length);
   OUTER_VIEW.setUint32(OUTER.length + DESIGN_ID_BYTES, segment);
   return copyBytes(createHmac('sha256', epochKey).update(OUTER_INPUT).digest());
@@ -51,8 +51,8 @@ export function indexKey(epochKey: Uint8Array): Bytes {
 }
 
 /**
- * Where the cell lies in the epoch: 20 bytes. Keccak-256 with its original padding, of one block (key 32, design 16, segment 4),
- * as the bare permutation: what surrounds it elsewhere costs a third more, a million times a sweep.
+ * Index of the cell in the epoch: 20 bytes. One block of Keccak-256 with its original padding (key 32, design 16,
+ * segment 4), as the bare permutation: a hash object would cost a third more, a million times in a sweep.
  */
 export function cellIndex(key: Uint8Array, design: Uint8Array, segment: number): Bytes {
   if (!LITTLE_ENDIAN) return copyBytes(keccak_256(concatBytes(key, design, u32be(segment))).subarray(0, INDEX_BYTES));

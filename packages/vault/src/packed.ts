@@ -17,11 +17,11 @@ export function recordLength(layout: Layout): number {
 }
 
 /**
- * Records kept as they travel, in one byte string: nothing is made for a record until somebody asks for a field of it. With
- * thousands of cells in a message, what was made for each was most of what the collector had to clear away.
+ * Records in their encoded form, in one byte string. No object is created for a record until one of its fields is read:
+ * with thousands of cells in a message, such objects were most of the garbage.
  */
 export class Packed<L extends Layout> {
-  /** One after the other; whoever made them wipes them. */
+  /** The records one after the other. The creator wipes them. */
   readonly bytes: Bytes;
   /** How many. */
   readonly count: number;
@@ -43,7 +43,7 @@ export class Packed<L extends Layout> {
     this.#layout = layout;
   }
 
-  /** All zeros, to be filled. */
+  /** Records of zeros, to be filled. */
   static blank<L extends Layout>(layout: L, count: number): Packed<L> {
     return new Packed(layout, new Uint8Array(recordLength(layout) * count));
   }
@@ -95,7 +95,7 @@ export class Packed<L extends Layout> {
       this.bytes[i] = rest % 256;
   }
 
-  /** Every record as an object of its own, with copies of its fields: for messages of a few hundred. */
+  /** Every record as an object with copies of its fields, for messages of a few hundred records. */
   records(): RecordOf<L>[] {
     const fields = Object.entries(this.#layout);
     return Array.from({ length: this.count }, (_, i) => {

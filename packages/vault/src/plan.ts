@@ -17,25 +17,25 @@ export interface PlanEntry<Owner> {
   readonly index: Bytes;
   readonly owner: Owner;
   readonly segment: number;
-  /** Of the plan's own; undefined for one that was added later. */
+  /** Position in the plan; undefined for an entry that was added later. */
   readonly position?: number;
 }
 
-/** Hashes between two breaths of the event loop. */
+/** Hashes computed before the event loop gets a turn. */
 const BREATH = 512;
 
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
- * Cells in ascending order of an index that is computed, not stored: 28 bytes a cell. Building costs one Keccak a cell
- * (about 7 µs), in slices that let the event loop breathe.
+ * Cells in ascending order of an index that is computed, not stored: 28 bytes a cell. Building costs one Keccak hash a
+ * cell (about 7 µs), in slices between which the event loop gets a turn.
  */
 export class Plan<Owner> {
   readonly #indexes: Bytes;
   readonly #owners: readonly Owner[];
   readonly #ownerOf: Uint32Array;
   readonly #segmentOf: Uint32Array;
-  /** Where cells were before, as far as somebody has asked: a hash that is wanted twice. */
+  /** Cache of the previous indexes that were computed so far. Each is needed twice. */
   #before: Bytes | undefined;
   #beforeKnown: Uint8Array | undefined;
   /** Entries added after building, in order. */
@@ -87,7 +87,7 @@ export class Plan<Owner> {
     this.#late = merge(this.#late, added);
   }
 
-  /** The cell's other index, in the epoch that is left: computed once, then remembered (21 bytes a cell). */
+  /** The cell's index in the epoch that ends: computed once, then cached (21 bytes a cell). */
   before(entry: PlanEntry<Owner>, compute: () => Bytes): Bytes {
     const { position } = entry;
     if (position === undefined) return compute();
@@ -171,14 +171,14 @@ function merge<Owner>(a: readonly PlanEntry<Owner>[], b: readonly PlanEntry<Owne
 }
 
 /**
- * Which cell comes first, second, …: sorts 40 bits of each index packed with 24 bits of its number as one 64-bit word
- * (no comparator, hence fast), then sets right the few whose 40 bits are equal.
+ * Sorted order of cells: sorts 40 bits of each index packed with 24 bits of its number as one 64-bit word (fast, without
+ * a comparator), then corrects the few entries whose 40 bits are equal.
  */
 function sortedOrder(indexes: Bytes, count: number): Uint32Array {
   if (count > 1 << 24) return sortedSlowly(indexes, count);
   const words = new BigUint64Array(count);
   const halves = new Uint32Array(words.buffer);
-  const high = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 1 : 0; // which half counts more
+  const high = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 1 : 0; // the more significant half
   const view = new DataView(indexes.buffer, indexes.byteOffset);
   for (let cell = 0; cell < count; cell++) {
     halves[2 * cell + high] = view.getUint32(INDEX_BYTES * cell);

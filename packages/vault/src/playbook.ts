@@ -53,7 +53,7 @@ import { type CellName, type DesignView, type SliceCell, statusOf, type VaultSta
 import type { KeyWrapper } from './wrapper.ts';
 
 export interface PlaybookOptions {
-  /** Of its own. */
+  /** Used by the playbook alone. */
   readonly store: Store;
   readonly epochSlots: Slots;
   readonly designSlots: Slots;
@@ -61,21 +61,21 @@ export interface PlaybookOptions {
   readonly random?: RandomSource;
   /** Percent of real cells, 0 to 100; default 50. Applies from now on when it differs from before. */
   readonly density?: number;
-  /** Least number of decoys; default 0. */
+  /** Minimum number of decoys; default 0. */
   readonly minimumDecoys?: number;
 }
 
-/** Decoys made by one message; about a megabyte. */
+/** Decoys created by one message; about a megabyte. */
 const BATCH = 64;
 /** The same for cells of points: seconds of work. */
 const POINTS_BATCH = 8;
-/** Cells staged by one message of a sweep; 67 MB. Most of what a message costs beside its cells does not grow with them. */
+/** Cells staged by one message of a sweep; 67 MB. Large, because most of a message's overhead is constant. */
 export const STEP = MAX_MOVED;
 
 /**
- * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. Takes and
- * gives plain data; messages to and from the segments node travel by whatever the caller has, at least once and in
- * order. Every change is durable before its method resolves, and every method may be called again.
+ * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. The
+ * caller carries messages to and from the segments node, at least once and in order. Every change is durable before its
+ * method resolves, and every method may be called again.
  */
 export class Playbook {
   readonly #store: Store;
@@ -89,7 +89,7 @@ export class Playbook {
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
   readonly #steps: Steps;
-  /** The state in memory is a commit ahead of the one that is written. */
+  /** The state in memory is one commit ahead of the stored one. */
   #unwritten = false;
 
   private constructor(
@@ -111,7 +111,7 @@ export class Playbook {
     this.#decoys = decoys;
   }
 
-  /** @throws {MillraceError} E_STORE, E_SEAL when keys and playbook are not of one piece */
+  /** @throws {MillraceError} E_STORE, E_SEAL if keys and playbook do not belong together */
   static async open(options: PlaybookOptions): Promise<Playbook> {
     const { store, wrapper, random = systemRandom } = options;
     const epochs = new EpochKeys(options.epochSlots, wrapper, random);
@@ -139,10 +139,10 @@ export class Playbook {
   }
 
   /**
-   * Records a design whose cells will be stored; its signature was verified by the caller.
-   * @param options.keys 32 bytes a segment, then the design secret where it is in this node's custody; not kept, the
-   *   caller wipes them
-   * @returns false when it is here already
+   * Records a design whose cells will be stored. The caller has verified its signature.
+   * @param options.keys 32 bytes a segment, then the design secret if it is in this node's custody. Not kept; the caller
+   *   wipes them
+   * @returns false if the design is recorded already
    * @throws {MillraceError} E_CONFLICT (being deleted), E_INPUT, E_STATE at density 0
    */
   addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
@@ -153,9 +153,12 @@ export class Playbook {
         if (known.deleted) throw new MillraceError('E_CONFLICT', `design ${design} is being deleted`);
         return false;
       }
-      if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault takes no designs');
+      if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault accepts no designs');
       if (options.keys.length !== contentKeysLength({ segments, custody }))
-        throw new MillraceError('E_INPUT', 'one content key for every segment is needed, and in custody the secret');
+        throw new MillraceError(
+          'E_INPUT',
+          'expected one content key for each segment and, in custody, the design secret',
+        );
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.keys);
       const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner, ...(mode && { mode }) };
@@ -176,7 +179,7 @@ export class Playbook {
   /** Of a design in this node's custody: 32 bytes, the caller wipes them. @throws {MillraceError} E_CELL_DAMAGED */
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
-    // It lies behind the last content key.
+    // It is stored after the last content key.
     const [secret] = await this.#keyring.open32(id, slot, segments, segments + 1, (key) => this.#store.get(key));
     return secret;
   }
@@ -194,21 +197,21 @@ export class Playbook {
   }
 
   /**
-   * Answers a `want`: where the cells of segments `from` … go, and under which outer keys.
-   * @returns undefined while a check runs: ask again
+   * Answers a `want`: the places and outer keys of the cells of segments `from` ….
+   * @returns undefined while a check runs; call it again later
    * @throws {MillraceError} E_NOT_FOUND, E_INPUT
    */
   instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
     return this.#serial.run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
   }
 
-  /** The decoys still to be made for the density, some at a time; undefined when there are enough, or not now. */
+  /** The next decoys to create for the density; undefined if there are enough, or none can be created now. */
   decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
     return this.#serial.run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
         const wanted = this.#decoysWanted(set);
-        // While a sweep drops decoys none are added: their numbers would be used twice.
+        // Add no decoys while a sweep drops some: their numbers would be used twice.
         if (decoys.retire !== undefined || decoys.stored >= wanted) continue;
         const count = Math.min(limit, wanted - decoys.stored, set.points ? POINTS_BATCH : MAX_CELLS);
         if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
@@ -218,7 +221,7 @@ export class Playbook {
     });
   }
 
-  /** Decoys that a check found missing or damaged, once more. @returns undefined when they are not wanted, or a check runs */
+  /** Creates decoys again that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
   decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
     return this.#serial.run(async () => {
       const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
@@ -227,15 +230,15 @@ export class Playbook {
     });
   }
 
-  /** Takes a `stored` message. @returns the design when this made it complete */
+  /** Handles a `stored` message. @returns the design if it is complete now */
   stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
     return this.#serial.run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
-      // A late repetition may speak of cells that are long gone.
+      // A late repetition may name cells that were removed.
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
       if (end > holding.instructed) return undefined;
-      // Cells may have been stored where only the committed step has them: it is written before they count.
+      // Cells may have been stored in places of the committed step: write that step before they count.
       const more = message.from <= holding.stored && end > holding.stored;
       if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
       this.#check?.stored(holding, message.from, message.count);
@@ -255,7 +258,7 @@ export class Playbook {
       throw new MillraceError('E_INPUT', `no segments ${from} to ${to}`);
     const ceks = await this.#keyring.open32(holding.id, holding.slot, from, to, (key) => this.#store.get(key));
     const { current, next } = this.#liveEpochs();
-    // From here on nothing waits, so that all places are of one moment.
+    // No await from here on, so that all places belong to one moment.
     const boundary = this.#state.sweep?.from ?? START;
     return ceks.map((cek, i) => {
       const { index, epoch } = place(holding.id, from + i, boundary, current, next);
@@ -276,7 +279,7 @@ export class Playbook {
 
   /**
    * How the design's cells are renewed from the next sweep on.
-   * @param issued when the owner signed it, ms; what is not newer than what was told before changes nothing
+   * @param issued when the owner signed it, ms; a request that is not newer than the last one changes nothing
    * @returns the mode from the next sweep on
    * @throws {MillraceError} E_NOT_FOUND
    */
@@ -289,7 +292,7 @@ export class Playbook {
     });
   }
 
-  /** Starts the way to the next epoch. @returns false when one is under way or a check runs */
+  /** Starts a sweep to the next epoch. @returns false while a sweep or a check runs */
   beginSweep(): Promise<boolean> {
     return this.#serial.run(async () => {
       if (this.#state.sweep !== undefined || this.#check?.holdsSweep) return false;
@@ -306,8 +309,8 @@ export class Playbook {
   }
 
   /**
-   * The sweep's message under way (again), or the next one; the caller sends it and wipes it.
-   * @returns undefined when no sweep is under way (any more), or a check holds it
+   * The sweep's pending message again, or the next one. The caller sends it and wipes it.
+   * @returns undefined if no sweep runs, or a check holds it
    */
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
     return this.#serial.run(async () => {
@@ -318,7 +321,7 @@ export class Playbook {
         sweep = this.#steps.step(sweep, plan, limit);
         const message = await this.#steps.message(sweep, plan);
         const { items, masked, points, forget } = message;
-        // The first one also of a sweep without cells: the segments node knows of every epoch, or is taken for older.
+        // Send the first message even without cells: a segments node that misses an epoch is taken for an older state.
         if (sweep.number === 1 || items.count + masked.count + points.count + forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
@@ -330,14 +333,14 @@ export class Playbook {
     });
   }
 
-  /** Makes the next message while the segments node works on the one under way. */
+  /** Prepares the next message while the segments node works on the pending one. */
   async lookAhead(limit = STEP): Promise<void> {
     if (this.#plan === undefined) await this.#serial.run(() => this.#planned());
     const { sweep } = this.#state;
     if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
   }
 
-  /** Takes a `maintained` message. @returns undefined when it is not the one under way; else what was not well */
+  /** Handles a `maintained` message. @returns undefined if it is not the pending one; otherwise the problems found */
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
@@ -347,8 +350,8 @@ export class Playbook {
         return undefined;
       const name = await this.#namer(message.missing.length + message.damaged.length > 0);
       const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
-      // Durable with the next thing that is written: until then a killed node says the same message once more, and what it
-      // named meanwhile stays where it is.
+      // Becomes durable with the next write. Until then a killed node sends the same message again, and the cells that it
+      // names stay in place.
       this.#state = { ...this.#state, sweep: committed(sweep) };
       this.#unwritten = true;
       const ended = isEnded(committed(sweep));
@@ -359,7 +362,7 @@ export class Playbook {
 
   /**
    * Begins a check of everything. Sweeps and storing wait while it compares the places; then sweeps wait for each part.
-   * @returns undefined while a message of a sweep is under way or another check runs: ask again
+   * @returns undefined while a message of a sweep is pending or another check runs; call it again later
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
     return this.#serial.run(async () => {
@@ -387,7 +390,7 @@ export class Playbook {
     return statusOf(this.#state, [...this.#holdings.values()], this.#decoys, progress);
   }
 
-  /** Ends after what is under way; wipes the keys in memory. */
+  /** Waits for pending work, then wipes the keys in memory. */
   async close(): Promise<void> {
     await this.#serial.run(() => {
       wipe(...this.#decoys.map(({ secret }) => secret));
@@ -435,11 +438,11 @@ export class Playbook {
     for (const design of gone) this.#holdings.delete(design);
     this.#plan = undefined;
     this.#steps.changed();
-    // Durable first: a key is destroyed only when nothing names its epoch any more.
+    // Write first: destroy a key only when nothing refers to its epoch.
     await this.#epochs.keepOnly(sweep.to);
   }
 
-  /** Durable, then visible. */
+  /** Writes durably, then changes the state in memory. */
   async #put(holdings: readonly Holding[], writes: readonly Write[] = [], next?: VaultState): Promise<void> {
     const state = next ?? (this.#unwritten ? this.#state : undefined);
     await this.#store.batch([
@@ -465,7 +468,7 @@ export class Playbook {
     return this.#plan;
   }
 
-  /** Turns new indexes of the step under way back into names. */
+  /** Maps new indexes of the pending step back to names. */
   async #namer(needed: boolean): Promise<(index: Bytes) => CellName> {
     const { sweep } = this.#state;
     const plan = needed ? await this.#planned() : undefined;
@@ -475,7 +478,7 @@ export class Playbook {
 
   readonly #decoysWanted = (set: DecoySet): number => decoysWanted(set, this.#holdings.values(), this.#state);
 
-  /** Under the secret of the decoys of points: it opens nothing, and is there as long as the vault. */
+  /** Uses the secret of the decoys of points, which opens nothing and exists as long as the vault. */
   readonly #labelOf = ({ id }: Holding, segment: number): Bytes => {
     const secret = this.#decoys.find(({ points }) => points)?.secret ?? new Uint8Array();
     return pointsLabel(secret, id, segment);

@@ -6,17 +6,17 @@ import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
 import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
 
-/** What is known of a design once its last byte has passed. */
+/** Facts about a design that are known after its last byte. */
 export interface DesignFacts {
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: ArrayLike<number>;
-  /** What the owner sealed to itself. */
+  /** Part that the owner sealed to itself. */
   readonly private?: Uint8Array;
-  /** How its cells shall be renewed; `rekey` unless told. */
+  /** How its cells are renewed. Default: `rekey`. */
   readonly maintenance?: MaintenanceMode;
 }
 
-/** What the whole design amounts to. */
+/** Totals of the whole design. */
 export interface Counted {
   readonly segments: number;
   readonly size: number;
@@ -30,11 +30,11 @@ export interface PrepareOptions {
   readonly kind: DesignKind;
   /** The owner's secp256k1 key, compressed. */
   readonly owner: Uint8Array;
-  /** Who keeps the design secret; the owner unless told. */
+  /** Who keeps the design secret. Default: the owner. */
   readonly custody?: Custody | undefined;
-  /** Takes the sealed segments (16,386 bytes) in order; the next is made when it is done. */
+  /** Called with each sealed segment (16,386 bytes) in order. The next one is sealed after it resolves. */
   readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
-  /** Asked once, after the whole source was read. */
+  /** Called once, after the whole source was read. */
   readonly describe: (counted: Counted) => Promise<DesignFacts> | DesignFacts;
   readonly random?: RandomSource;
   readonly signal?: AbortSignal;
@@ -52,7 +52,7 @@ export interface SealedDesign {
 }
 
 /**
- * Owner's side: cuts and seals a design as it streams through; holds two pieces and 68 bytes a segment, whatever the size.
+ * Owner's side: cuts and seals a design as it streams through. Needs memory for two pieces and 68 bytes a segment.
  * @throws {MillraceError} E_DESIGN_EMPTY, E_TOO_LARGE; the keys are wiped when anything fails
  */
 export async function prepareDesign(source: AsyncIterable<Uint8Array>, options: PrepareOptions): Promise<SealedDesign> {
@@ -90,7 +90,7 @@ class Sealer {
 
   async write(chunk: Uint8Array): Promise<void> {
     for (let offset = 0; offset < chunk.length; ) {
-      // A full piece waits until it is known whether anything follows.
+      // Keep a full piece until more data arrives: the last one is sealed differently.
       if (this.#filled === CONTENT_BYTES) await this.#seal(false);
       const taken = chunk.subarray(offset, offset + CONTENT_BYTES - this.#filled);
       this.#piece.set(taken, this.#filled);
@@ -102,7 +102,7 @@ class Sealer {
 
   async finish(): Promise<SealedDesign> {
     const { kind, owner, custody = 'owner', describe } = this.#options;
-    if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design holds no bytes');
+    if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design is empty');
     await this.#seal(true);
     const segments = this.#hashes.count;
     const [nonce, designSecret] = [copyBytes(this.#nonce), copyBytes(this.#designSecret)];

@@ -19,10 +19,10 @@ import { z } from 'zod';
 import { MAX_PRIVATE_BYTES } from './manifest.ts';
 import { KEY_BYTES, TAG_BYTES } from './sizes.ts';
 
-// What the owner wants to find again and nobody else needs, sealed to the owner itself (spec/vault.md, section 2).
+// Facts that only the owner needs, sealed to the owner (spec/vault.md, section 2).
 
 export const MAX_THUMBNAIL_BYTES = 32_768;
-/** The plaintext is filled up to a multiple, so that its length tells neither name nor picture. */
+/** The plaintext is padded to a multiple, so that its length reveals neither name nor picture. */
 const PADDING = 4_096;
 const VERSION = 1;
 const SALT_BYTES = 16;
@@ -72,7 +72,7 @@ export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: R
   const head = concatBytes(Uint8Array.of(VERSION), random(SALT_BYTES));
   const key = keyFor(secret, head);
   try {
-    // The key serves this one message, so the nonce may be constant.
+    // The key is used for this message only, so the nonce may be constant.
     const sealed = concatBytes(head, sealAes256Gcm(key, ZERO_NONCE, plain, head));
     if (sealed.length > MAX_PRIVATE_BYTES) throw new MillraceError('E_TOO_LARGE', 'the private part is too long');
     return sealed;
@@ -108,5 +108,5 @@ function keyFor(secret: Uint8Array, head: Uint8Array): Bytes {
 }
 
 function shut(cause?: unknown): MillraceError {
-  return new MillraceError('E_SEAL', 'the private part of the design does not open with this key', { cause });
+  return new MillraceError('E_SEAL', 'the private part of the design cannot be opened with this key', { cause });
 }

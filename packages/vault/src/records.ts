@@ -17,7 +17,7 @@ const uint = z.number().int().min(0).max(0xffff_ffff);
 const index = bytesOf(INDEX_BYTES).transform((bytes): Bytes => new Uint8Array(bytes));
 
 const sweepSchema = z.strictObject({
-  /** The epoch that the matrix is on its way to. */
+  /** The epoch that the sweep leads to. */
   to: uint,
   /** Of the newest message. */
   number: uint,
@@ -40,14 +40,14 @@ const stateSchema = z.strictObject({
   minimumDecoys: uint,
   sweep: sweepSchema.optional(),
 });
-/** The one record that says where the matrix stands. */
+/** The state of the storage live matrix, in one record. */
 export type VaultState = z.output<typeof stateSchema>;
 
 const holdingSchema = z.strictObject({
   v: z.literal(1),
   id: bytesOf(DESIGN_ID_BYTES).transform((bytes): Bytes => new Uint8Array(bytes)),
   decoys: z.boolean(),
-  /** Random; tells these cells from others that once had the same names. */
+  /** Random: distinguishes these cells from earlier ones with the same names. */
   generation: uint,
   /** Cells that it shall have. */
   segments: uint,
@@ -60,12 +60,12 @@ const holdingSchema = z.strictObject({
   /** The owner's public key as given; empty for decoys. */
   owner: z.instanceof(Uint8Array).transform((bytes): Bytes => new Uint8Array(bytes)),
   deleted: z.boolean(),
-  /** How its cells are renewed; `rekey` unless told. */
+  /** How its cells are renewed. Default: `rekey`. */
   mode: z.enum(maintenanceModes).optional(),
-  /** The mode from the next sweep on, and when (ms) the owner signed the newest wish. */
+  /** The mode from the next sweep on, and when (ms) the owner signed the newest request. */
   nextMode: z.enum(maintenanceModes).optional(),
   modeIssued: z.number().int().nonnegative().optional(),
-  /** Decoys only: what their bytes are made from, wrapped. */
+  /** Decoys only: their wrapped seed. */
   seed: z
     .instanceof(Uint8Array)
     .transform((bytes): Bytes => new Uint8Array(bytes))
@@ -74,7 +74,7 @@ const holdingSchema = z.strictObject({
   retire: uint.optional(),
   retireTo: uint.optional(),
 });
-/** Whoever has cells: a design, or the decoys as one pseudo design. */
+/** An owner of cells: a design, or the decoys as one pseudo design. */
 export type Holding = z.output<typeof holdingSchema>;
 
 export const STATE_KEY = utf8('state');
@@ -97,7 +97,7 @@ export function decodeHolding(bytes: Uint8Array): Holding {
   return parse(holdingSchema, decodeCbor(bytes, 'playbook entry', 'E_STORE'), 'playbook entry', 'E_STORE');
 }
 
-/** Of something that has no cells yet. */
+/** A holding without cells. */
 export function emptyHolding(id: Bytes, random: RandomSource): Holding {
   const owner = new Uint8Array();
   const generation = randomU32(random);

@@ -6,10 +6,10 @@ import type { Slots } from './slots.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
 /**
- * After the keys of the present epoch were lost (an older state was put back): the playbook goes on in epoch `epoch`, later
- * than any before, under a key that no cell was ever under. Designs keep their content keys; their cells are missing until
- * they are repaired. The playbook must not be open.
- * @param options.store the playbook's
+ * Continues in a new epoch after the keys of the current one were lost, as when an older state was put back. `epoch` must
+ * be later than any epoch before. Its key is new. Designs keep their content keys; their cells are missing until they are
+ * repaired. The playbook must not be open.
+ * @param options.store the playbook's store
  * @throws {MillraceError} E_STORE
  */
 export async function resetEpoch(options: {
@@ -21,7 +21,7 @@ export async function resetEpoch(options: {
 }): Promise<void> {
   const { store, wrapper, epoch, random = systemRandom } = options;
   const stored = await store.get(STATE_KEY);
-  if (stored === undefined) throw new MillraceError('E_STORE', 'there is no playbook');
+  if (stored === undefined) throw new MillraceError('E_STORE', 'the store has no playbook');
   const { sweep: _given, ...state } = decodeState(stored);
   const epochs = new EpochKeys(options.epochSlots, wrapper, random);
   await epochs.create(epoch);

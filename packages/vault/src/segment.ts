@@ -2,7 +2,7 @@ import { type Bytes, concatBytes, hkdf, MillraceError, u32be, utf8, wipe } from 
 import { hmacSha256, type Mac, openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
 import { CONTENT_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
-/** Which segment of which design; bound into the seal. */
+/** Position of a segment, bound into the seal. */
 export interface SegmentPlace {
   /** The design's 16-byte nonce, from the manifest. */
   readonly designNonce: Uint8Array;
@@ -56,8 +56,8 @@ export function sealSegment(options: SegmentPlace & SegmentSecrets & { content: 
 }
 
 /**
- * @returns 16,370 bytes; what lies past the design's size in the last one is zeros
- * @throws {MillraceError} E_SEAL when it was altered, or is another segment or design, or the key is not its own
+ * @returns 16,370 bytes; in the last segment the bytes past the design's size are zero
+ * @throws {MillraceError} E_SEAL if it was altered, belongs elsewhere, or the key is wrong
  */
 export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: Uint8Array }): Bytes {
   const { sealed } = options;
@@ -66,7 +66,7 @@ export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: U
   try {
     return openAes256Gcm(key, ZERO_NONCE, sealed, associatedData(options));
   } catch (cause) {
-    throw new MillraceError('E_SEAL', `segment ${options.number} does not open`, {
+    throw new MillraceError('E_SEAL', `segment ${options.number} cannot be opened`, {
       data: { segment: options.number },
       cause,
     });
@@ -75,11 +75,11 @@ export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: U
   }
 }
 
-/** The manifest's MAC over the design's bytes, fed as they pass. */
+/** MAC over the design's bytes, updated as they pass. */
 export type ContentMac = Mac;
 
 /**
- * Without the design secret nobody can test a guess against it.
+ * A guess at the content cannot be tested without the design secret.
  * @param first those of segment 0; may be wiped afterwards
  */
 export function contentMac(first: SegmentSecrets): ContentMac {

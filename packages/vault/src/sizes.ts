@@ -4,7 +4,7 @@ export const CONTENT_BYTES = 16_370;
 export const TAG_BYTES = 16;
 /** A sealed segment; a multiple of 3, for hints of order 24. */
 export const SEGMENT_BYTES = CONTENT_BYTES + TAG_BYTES;
-/** What of a cell's value lies in the file of slots: four pages of 4 KiB. The value is a few bytes longer. */
+/** Part of a cell's value in the file of slots: four pages of 4 KiB. The value is a few bytes longer. */
 export const SLOT_BYTES = 16_384;
 export const KEY_BYTES = 32;
 export const INDEX_BYTES = 20;

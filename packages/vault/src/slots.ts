@@ -6,8 +6,8 @@ export const SLOT_CONTENT = 127;
 const SLOT_BYTES = 128;
 
 /**
- * Fixed places that are overwritten where they lie, for keys that must be destroyed (spec/vault.md, section 7): a
- * database would keep them in its free pages.
+ * Fixed slots that are overwritten in place, for keys that must be destroyed (spec/vault.md, section 7). A database would
+ * keep them in its free pages.
  */
 export interface Slots {
   /** undefined when empty. */

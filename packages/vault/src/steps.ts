@@ -7,15 +7,15 @@ import type { Holding, Sweep } from './records.ts';
 import { committed, fittedStep, isEnded, type LabelOf, maintainMessage, nextStep } from './sweep.ts';
 
 /**
- * A sweep's steps and their messages. The next one is made while the segments node works on the one under way, so that neither
- * node waits for the other; whatever changes meanwhile makes it void, and it is made again in its turn.
+ * A sweep's steps and their messages. The next message is prepared while the segments node works on the pending one, so
+ * that neither node waits for the other. Any change in the meantime invalidates it, and it is built again when it is due.
  */
 export class Steps {
   readonly #holdings: ReadonlyMap<string, Holding>;
   readonly #epochs: EpochKeys;
   readonly #labelOf: LabelOf;
   #made: { readonly sweep: Sweep; readonly plan: Plan<string>; readonly message: MaintainMessage } | undefined;
-  /** Another object whenever the holdings or the plan are others. */
+  /** Replaced by a new object whenever the holdings or the plan change. */
   #state = {};
 
   constructor(holdings: ReadonlyMap<string, Holding>, epochs: EpochKeys, labelOf: LabelOf) {
@@ -24,13 +24,13 @@ export class Steps {
     this.#epochs = epochs;
   }
 
-  /** The step under way again, or the next one of at most `limit` cells. */
+  /** The pending step again, or the next one of at most `limit` cells. */
   step(sweep: Sweep, plan: Plan<string>, limit: number): Sweep {
     const modeOf = modesOf(this.#holdings.values());
     return sweep.underWay ? fittedStep(sweep, plan, modeOf) : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), modeOf);
   }
 
-  /** The step's message, made ahead or now; the caller wipes it. */
+  /** The step's message, prepared in advance or built now. The caller wipes it. */
   async message(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
     const made = this.#made;
     this.#made = undefined;
@@ -39,7 +39,7 @@ export class Steps {
     return this.#make(sweep, plan);
   }
 
-  /** Makes the message of the step after the one under way. */
+  /** Prepares the message of the step after the pending one. */
   async ahead(now: Sweep, plan: Plan<string>, limit: number): Promise<void> {
     const sweep = now.underWay ? committed(now) : now;
     if (isEnded(sweep)) return;
@@ -52,7 +52,7 @@ export class Steps {
     this.#made = { sweep: step, plan, message };
   }
 
-  /** What was made ahead, or is being made, is void. */
+  /** Invalidates a message that was prepared in advance. */
   changed(): void {
     this.#state = {};
     if (this.#made !== undefined) wipeMessage(this.#made.message);

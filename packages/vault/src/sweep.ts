@@ -31,12 +31,12 @@ export function newSweep(to: number): Sweep {
 
 export const isEnded = (sweep: Sweep): boolean => compareBytes(sweep.prev, END) === 0;
 
-/** Cells up to here belong into the new epoch when they are stored now. */
+/** Cells up to this index are stored in the new epoch. */
 export function storeBoundary(sweep: Sweep): Bytes {
   return sweep.underWay ? sweep.upTo : sweep.from;
 }
 
-/** Whether sweeps carry this cell on; if not, they only forget it. */
+/** Whether sweeps move this cell to the next epoch. Otherwise they remove it. */
 export function isCarried(holding: Holding, segment: number): boolean {
   return segment < holding.instructed && (holding.retire === undefined || segment < holding.retire);
 }
@@ -44,10 +44,10 @@ export function isCarried(holding: Holding, segment: number): boolean {
 /** Cells of points in one step, where the next one is chosen. */
 const STEP_POINTS = 8;
 
-/** What a cell of points is renewed with. */
+/** The label of a cell of points. */
 export type LabelOf = (holding: Holding, segment: number) => Bytes;
 
-/** All cells that the sweep comes to, in the order of their indexes in the epoch to come. */
+/** All cells of the sweep, in the order of their indexes in the next epoch. */
 export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Promise<Plan<string>> {
   const spans: Span<string>[] = [];
   for (const [owner, { instructed }] of holdings) if (instructed > 0) spans.push({ owner, from: 0, to: instructed });
@@ -55,7 +55,7 @@ export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Pro
   return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, ids.get(owner) ?? new Uint8Array(), segment));
 }
 
-/** What the next message does: at most `limit` cells staged, MAX_MASKED of them by mask, few of points, and MAX_MOVED forgotten. */
+/** The next step: at most `limit` cells staged, MAX_MASKED of them by mask, few of points, and MAX_MOVED removed. */
 export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf: ModeOf): Sweep {
   const staged = fitting(plan.after(sweep.from, limit + 1), END, limit, modeOf, STEP_POINTS);
   const most = Math.min(MAX_MOVED, plan.rank(sweep.from) - plan.rank(sweep.prev)) + 1;
@@ -65,9 +65,9 @@ export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf
 }
 
 /**
- * The step under way, no larger than a message may be. After a restart the plan also holds cells that were stored
- * straight into the new epoch while the message was under way; what no longer fits is left to the next step, where
- * staging finds it done.
+ * The pending step, limited to the size of a message. After a restart the plan also holds cells that were stored directly
+ * in the new epoch while the message was pending. Cells that do not fit are left to the next step, where staging finds
+ * them done.
  */
 export function fittedStep(sweep: Sweep, plan: Plan<string>, modeOf: ModeOf): Sweep {
   const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, modeOf);
@@ -75,7 +75,7 @@ export function fittedStep(sweep: Sweep, plan: Plan<string>, modeOf: ModeOf): Sw
   return { ...sweep, upTo: staged, mark: forgotten };
 }
 
-/** `high`, or the last index before it up to which the entries fit into one message. */
+/** `high`, or the last index below it up to which the entries fit into one message. */
 function fitting(
   entries: readonly PlanEntry<string>[],
   high: Bytes,
@@ -97,10 +97,10 @@ function fitting(
 
 export const committed = (sweep: Sweep): Sweep => ({ ...sweep, underWay: false, prev: sweep.mark, from: sweep.upTo });
 
-/** Cells between two breaths of the event loop: a millisecond or two. */
+/** Cells processed before the event loop gets a turn: one or two milliseconds. */
 const BREATH = 64;
 
-/** The message of the step under way, built anew each time: it is a function of the playbook. */
+/** The message of the pending step. It is a function of the playbook and is built each time. */
 export async function maintainMessage(
   sweep: Sweep,
   plan: Plan<string>,
@@ -176,7 +176,7 @@ function fill(
   cells.setNumber(at, 'flags', flags);
 }
 
-/** Turns new indexes of the step under way back into names. */
+/** Maps new indexes of the pending step back to names. */
 export function namer(
   sweep: Sweep,
   plan: Plan<string>,

@@ -2,9 +2,9 @@ import { type Bytes, copyBytes, toHex, wipe } from '@millrace/base';
 import { type DecoySet, decoysWanted } from './decoys.ts';
 import type { Holding, VaultState } from './records.ts';
 
-// What the playbook shows of itself.
+// Views of the playbook.
 
-/** One cell as a stream needs it; whoever holds it wipes both keys. */
+/** One cell, as a stream needs it. The user of the slice wipes both keys. */
 export interface SliceCell {
   readonly segment: number;
   readonly index: Bytes;
@@ -30,7 +30,7 @@ export interface CellName {
 
 export interface VaultStatus {
   readonly epoch: number;
-  /** The epoch under way and how far it is, 0 to 1. */
+  /** The running sweep: its epoch and progress, 0 to 1. */
   readonly sweep: { readonly to: number; readonly progress: number } | undefined;
   readonly designs: number;
   readonly cells: number;

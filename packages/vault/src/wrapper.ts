@@ -12,11 +12,11 @@ import {
 import { hold, secretMemory } from '@millrace/live-matrix';
 import { KEY_BYTES } from './sizes.ts';
 
-/** The node's key-encrypting key, wherever it lives: a file for now, a PKCS#11 token later. */
+/** The node's key-encrypting key: in a file, or elsewhere. */
 export interface KeyWrapper {
   /** @returns at most 61 bytes for a secret of 32 */
   wrap(secret: Uint8Array, context: Uint8Array): Promise<Bytes>;
-  /** @throws {MillraceError} E_SEAL when it was altered, or wrapped elsewhere or for another context */
+  /** @throws {MillraceError} E_SEAL if it was altered, or wrapped with another key or context */
   unwrap(wrapped: Uint8Array, context: Uint8Array): Promise<Bytes>;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export function openWith(key: Uint8Array, sealed: Uint8Array, context: Uint8Arra
     decipher.final();
     return copyBytes(plain);
   } catch (cause) {
-    throw new MillraceError('E_SEAL', 'a wrapped key does not open', { cause });
+    throw new MillraceError('E_SEAL', 'a wrapped key cannot be unwrapped', { cause });
   } finally {
     wipe(plain);
   }
@@ -58,7 +58,7 @@ export function createKeyWrapper(key: Uint8Array, random: RandomSource = systemR
   return {
     wrap: async (secret, context) => concatBytes(Uint8Array.of(VERSION), sealWith(own, secret, context, random)),
     unwrap: async (wrapped, context) => {
-      if (wrapped[0] !== VERSION) throw new MillraceError('E_SEAL', 'a wrapped key is of an unknown form');
+      if (wrapped[0] !== VERSION) throw new MillraceError('E_SEAL', 'a wrapped key has an unknown format');
       return openWith(own, wrapped.subarray(1), context);
     },
     close: async () => memory.give(own),
@@ -66,7 +66,7 @@ export function createKeyWrapper(key: Uint8Array, random: RandomSource = systemR
 }
 
 /**
- * The key in a file of 32 bytes, mode 0600, made when it is missing.
+ * The key in a file of 32 bytes, mode 0600, created if it is missing.
  * @throws {MillraceError} E_CONFIG when the file is not such a key
  */
 export async function openFileKeyWrapper(path: string, random: RandomSource = systemRandom): Promise<KeyWrapper> {
@@ -82,7 +82,7 @@ export async function openFileKeyWrapper(path: string, random: RandomSource = sy
     }
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')) {
-      throw new MillraceError('E_CONFIG', `cannot make ${path}`, { data: { path }, cause });
+      throw new MillraceError('E_CONFIG', `cannot create ${path}`, { data: { path }, cause });
     }
   }
   const key = await readFile(path).catch((cause: unknown) => {

@@ -70,7 +70,7 @@ export class FramedChannel {
   }
 
   /** Until the channel takes more. @throws {MillraceError} E_STREAM_CUT */
-  async room(): Promise<void> {
+  async ready(): Promise<void> {
     await this.#writer.ready.catch((cause: unknown) => {
       throw cut(cause);
     });
@@ -95,7 +95,7 @@ export class FramedChannel {
     return this.#notes.run(async () => {
       const out = this.#out;
       if (out === undefined) return;
-      await this.room();
+      await this.ready();
       const sealed = await out.aead.seal(out.number++, encodeNote(note));
       await this.post(concatBytes(new Uint8Array([NOTE]), sealed));
     });

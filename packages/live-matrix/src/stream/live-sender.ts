@@ -163,7 +163,7 @@ class LiveSending {
       throw error;
     }
     for (let at = 0; at < chunk.length; ) {
-      await this.#room();
+      await this.#windowOpen();
       const piece = chunk.subarray(at, at + this.#partial.length - this.#filled);
       this.#partial.set(piece, this.#filled);
       this.#filled += piece.length;
@@ -174,9 +174,9 @@ class LiveSending {
   }
 
   async finish(): Promise<void> {
-    await this.#room();
+    await this.#windowOpen();
     this.#cutData();
-    await this.#room();
+    await this.#windowOpen();
     this.#cut(layEnd(this.#options.cellBytes, this.#total));
     this.#whole = true;
     await this.#until(() => this.#done);
@@ -260,7 +260,7 @@ class LiveSending {
         await this.#turn.wait();
         continue;
       }
-      await this.#channel.room();
+      await this.#channel.ready();
       const [number, body] = this.#due() ?? [];
       if (number === undefined || body === undefined || this.#sender === undefined) continue;
       const frame = this.#sender.encode(number, body);
@@ -293,7 +293,7 @@ class LiveSending {
   }
 
   #onFlush(): void {
-    this.#flushDue = !this.#hasRoom();
+    this.#flushDue = !this.#isWindowOpen();
     if (!this.#flushDue) this.#cutData();
   }
 
@@ -323,12 +323,12 @@ class LiveSending {
     );
   }
 
-  #hasRoom(): boolean {
+  #isWindowOpen(): boolean {
     return this.#next < this.#taken + this.#options.window;
   }
 
-  async #room(): Promise<void> {
-    await this.#until(() => this.#hasRoom());
+  async #windowOpen(): Promise<void> {
+    await this.#until(() => this.#isWindowOpen());
     if (this.#next >= MAX_CELLS - 1) {
       const error = new MillraceError('E_TOO_LARGE', 'a live stream has at most 2^32 cells');
       this.fail(error);

@@ -19,18 +19,18 @@ import { type CellRecord, decodeRecord, encodeRecord, fits, headOf } from './rec
 import { SlotMap } from './slot-map.ts';
 
 export interface CellFileOptions {
-  /** Where each value lies; of its own. The caller closes it, afterwards. */
+  /** Index of values, used by the file alone. The caller closes it after the file. */
   readonly index: Store;
-  /** The file of slots; made when it is missing. */
+  /** The file of slots, created if it is missing. */
   readonly path: string;
   /**
-   * Renewing threads; default 1. One renews more than the main thread can hand it, and a second takes 40 MB; only where cells are
-   * read from a slow disk, not from the system's cache, would it be of use.
+   * Number of renewing threads; default 1. One is faster than the main thread can supply it, and a second takes 40 MB. A
+   * second one helps only if cells are read from a slow disk.
    */
   readonly threads?: number;
 }
 
-/** Values that move: each is read at `slot`, changed by a renewing thread, written elsewhere under a new head. */
+/** Values to move: a renewing thread reads each at `slot`, changes it and writes it elsewhere under a new head. */
 export interface RenewalJob {
   readonly kind: JobKind;
   /** What comes before the body in the new values. */
@@ -49,9 +49,9 @@ export interface Renewal {
 }
 
 /**
- * A file that was cut short is opened all the same: what lay behind its end is forgotten, and so missing for every check.
- * @throws {MillraceError} E_STORE when the file cannot be opened, when it is not there and the index is not empty, or when
- * the index gives two values one place; E_READ_ONLY
+ * A truncated file is opened as well: values past its end are removed from the index, so that checks report them missing.
+ * @throws {MillraceError} E_STORE if the file cannot be opened, if it is missing although the index is not empty, or if
+ * the index gives two values the same slot; E_READ_ONLY
  */
 export async function openCellFile(options: CellFileOptions): Promise<CellFile> {
   const { index, path, threads = 1 } = options;
@@ -61,7 +61,7 @@ export async function openCellFile(options: CellFileOptions): Promise<CellFile> 
       if (error.code !== 'ENOENT') throw error;
       for await (const { value } of index.range())
         if ('slot' in decodeRecord(value))
-          throw new MillraceError('E_STORE', `${path} is not there: put it back, or restore the data folder`);
+          throw new MillraceError('E_STORE', `${path} is missing: put it back, or restore the data folder`);
       return open(path, 'wx+', 0o600);
     });
     const slots = new SlotMap(Math.floor((await file.stat()).size / SLOT_BYTES));
@@ -70,7 +70,7 @@ export async function openCellFile(options: CellFileOptions): Promise<CellFile> 
       const record = decodeRecord(value);
       if (!('slot' in record) || slots.mark(record.slot)) continue;
       if (record.slot < slots.count)
-        throw new MillraceError('E_STORE', `${path} is damaged: it has no place of its own for cell ${toHex(key)}`);
+        throw new MillraceError('E_STORE', `${path} is damaged: cell ${toHex(key)} shares a slot with another cell`);
       lost.push(key);
     }
     for (let from = 0; from < lost.length; from += LOOKED)
@@ -82,7 +82,7 @@ export async function openCellFile(options: CellFileOptions): Promise<CellFile> 
   }
 }
 
-/** As much of a value as its place needs. */
+/** Length and first bytes of a value. */
 export interface Outline {
   readonly key: Bytes;
   readonly length: number;
@@ -91,9 +91,9 @@ export interface Outline {
 }
 
 /**
- * A store whose large values (a cell's) lie in a flat file of 16,384-byte slots, and whose index of small records is another
- * store. Slots are written and flushed first, then the index names them: what a crash leaves is a slot that nobody names,
- * free when the file is opened again. A slot is given anew only after the index has durably forgotten it.
+ * A store that keeps large values (cells) in a flat file of 16,384-byte slots, and an index of small records in another
+ * store. Slots are written and flushed before the index refers to them: a crash leaves unused slots at most, which are
+ * free when the file is opened again. A slot is reused only after the index has durably removed it.
  */
 export class CellFile implements Store {
   readonly #index: Store;
@@ -104,7 +104,7 @@ export class CellFile implements Store {
   readonly #pool: RenewPool;
   readonly #serial = new Serial();
   #open = true;
-  /** Values that the file lacked when it was opened. */
+  /** Number of values that were missing from the file when it was opened. */
   readonly lost: number;
 
   constructor(index: Store, file: FileHandle, path: string, slots: SlotMap, threads: number, lost: number) {
@@ -125,7 +125,7 @@ export class CellFile implements Store {
       const record = decodeRecord(entry);
       if ('value' in record) return copyBytes(record.value);
       const value = await this.#read(record);
-      // The slot may have been given to another cell while it was read; then the index says so.
+      // The slot may have been reused while it was read. Check the index again.
       const again = await this.#index.get(key);
       if (again !== undefined && equalBytes(again, entry)) return value;
     }
@@ -187,7 +187,7 @@ export class CellFile implements Store {
     }
   }
 
-  /** What the index says of values, without reading the file. */
+  /** Looks values up in the index, without reading the file. */
   async look(keys: readonly Key[]): Promise<(CellRecord | undefined)[]> {
     this.#checkOpen();
     const entries = this.#index.getMany
@@ -197,14 +197,14 @@ export class CellFile implements Store {
   }
 
   /**
-   * Renews values in a thread, durably, in the file; the index learns of it by `commitRenewals`. A caller that never
-   * commits loses nothing but the slots, until the file is opened again.
-   * @returns the writes of the index, and what the job took of a core
+   * Renews values durably in the file, in a thread. `commitRenewals` then updates the index. Without a commit only the
+   * slots are lost, until the file is opened again.
+   * @returns the writes for the index, and the time of one core
    */
   async renew({ kind, prefix, cells }: RenewalJob): Promise<{ records: IndexWrite[]; workMs: number }> {
     this.#checkOpen();
     const each = lengthOf(kind);
-    const job = this.#pool.room(each * cells.length);
+    const job = this.#pool.buffer(each * cells.length);
     const view = new DataView(job.buffer);
     const slots = cells.map(() => this.#slots.take());
     try {
@@ -228,13 +228,13 @@ export class CellFile implements Store {
     }
   }
 
-  /** Names renewed values in the index and forgets others, all or nothing. */
+  /** Adds renewed values to the index and removes others, atomically. */
   async commitRenewals(records: readonly IndexWrite[], forget: readonly Key[]): Promise<void> {
     const taken = records.flatMap(({ record }) => (record !== undefined && 'slot' in record ? [record.slot] : []));
     await this.#commit([...records, ...forget.map((key) => ({ key, record: undefined }))], taken);
   }
 
-  /** Gives back the slots of renewals that will not be committed. */
+  /** Frees the slots of renewals that will not be committed. */
   abandon(records: readonly IndexWrite[]): void {
     for (const { record } of records) if (record !== undefined && 'slot' in record) this.#slots.release(record.slot);
   }
@@ -294,7 +294,7 @@ export class CellFile implements Store {
     return this.#serial.run(() => this.#commitAlone(records, taken));
   }
 
-  /** One batch of the index; then the slots that it names no more are free. */
+  /** Writes one batch to the index, then frees the slots that it no longer uses. */
   async #commitAlone(records: readonly IndexWrite[], taken: readonly number[]): Promise<void> {
     const before: number[] = [];
     try {
@@ -318,7 +318,7 @@ export class CellFile implements Store {
     for (const slot of before) this.#slots.release(slot);
   }
 
-  /** In slices, between which the event loop breathes. */
+  /** In slices, between which the event loop gets a turn. */
   async #lookAll(keys: readonly Key[]): Promise<(CellRecord | undefined)[]> {
     const found: (CellRecord | undefined)[] = [];
     for (let from = 0; from < keys.length; from += LOOKED) {
@@ -340,7 +340,7 @@ export class CellFile implements Store {
           SLOT_BYTES - done,
           slot * SLOT_BYTES + done,
         );
-        // A file that was cut short reads as zeros there: the tag inside, and a deep check, say so.
+        // A truncated file reads as zeros there. The tag inside, or a deep check, detects that.
         if (bytesRead === 0) break;
         done += bytesRead;
       }
@@ -355,7 +355,7 @@ export class CellFile implements Store {
   }
 }
 
-/** What the index shall say of a key; undefined: nothing. */
+/** New index record of a key; undefined removes it. */
 export interface IndexWrite {
   readonly key: Key;
   readonly record: CellRecord | undefined;
@@ -363,7 +363,7 @@ export interface IndexWrite {
 
 /** Entries of the index looked up at a time: about a millisecond. */
 const LOOKED = 256;
-/** Slots side by side that are stored by one write: few, as the system's cache keeps them in one piece (`writeSlots`). */
+/** Adjacent slots per write. Few, because the system's cache keeps them in one piece (`writeSlots`). */
 const RUN = 4;
 
 function fileError(error: unknown, path: string): MillraceError {

@@ -1,4 +1,4 @@
-/** Flushes for everybody who asks while one is under way share the next one. */
+/** Coalesces flushes: callers that arrive during a flush share the next one. */
 export class Flusher {
   readonly #flush: () => Promise<void>;
   #running: Promise<void> | undefined;
@@ -8,7 +8,7 @@ export class Flusher {
     this.#flush = flush;
   }
 
-  /** Resolves when everything that was written before the call is on the medium. */
+  /** Resolves when all writes before the call are on the medium. */
   flush(): Promise<void> {
     if (this.#running === undefined) return this.#begin();
     this.#next ??= this.#running

@@ -2,16 +2,16 @@ import { readSync, writeSync } from 'node:fs';
 import { ctr } from '../ctr.ts';
 import { KEY_BYTES, SEGMENT_BYTES, SLOT_BYTES } from '../sizes.ts';
 
-// The work of a renewing thread, which loads no library: cells read, both layers applied in one pass each, written. No event loop waits for it.
+// The work of a renewing thread: reads cells, applies both layers in one pass each, writes them. Loads no library.
 
-/** Bytes of a body that lie in the index, not in the slot. */
+/** Bytes of a body that are stored in the index, not in the slot. */
 export const BODY_HEAD = SEGMENT_BYTES - SLOT_BYTES;
 /** u32 old slot ‖ u32 new slot ‖ body head ‖ fill, then the keys or the mask: at a multiple of 4, to be read by words. */
 export const JOB_HEADER = 12;
 const secretBytes = (kind: JobKind): number => (kind === 'keys' ? 2 * KEY_BYTES : SEGMENT_BYTES);
 export const lengthOf = (kind: JobKind): number => JOB_HEADER + 4 * Math.ceil(secretBytes(kind) / 4);
 
-/** `keys`: old and new outer key. `mask`: what is to be XORed, and no key. */
+/** `keys`: old and new outer key. `mask`: the mask to XOR, without a key. */
 export type JobKind = 'keys' | 'mask';
 
 export interface JobMessage {
@@ -19,7 +19,7 @@ export interface JobMessage {
   readonly file: number;
   readonly kind: JobKind;
   readonly count: number;
-  /** Begins with `count` records of `lengthOf(kind)` bytes; wiped when done, and given back to be used again. */
+  /** Begins with `count` records of `lengthOf(kind)` bytes. Wiped when done, then returned for reuse. */
   readonly records: Uint8Array<ArrayBuffer>;
 }
 
@@ -30,7 +30,7 @@ export type JobAnswer = { readonly id: number; readonly records: Uint8Array<Arra
 
 /**
  * Renews the cells of a job. New slots that follow each other are written at once.
- * @param out what is written is made here: SLOT_BYTES for each cell
+ * @param out buffer for the written slots: SLOT_BYTES for each cell
  * @returns the first bytes of every new body, BODY_HEAD each
  * @throws the system's error when the file cannot be read or written
  */
@@ -68,10 +68,10 @@ function rekeyed(body: Uint8Array, keys: Uint8Array): Uint8Array {
   return renewed;
 }
 
-/** `target ⊕= mask`, four bytes at a time where they lie right. */
+/** `target ⊕= mask`, four bytes at a time if both are aligned. */
 export function xorInto(target: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint8Array<ArrayBuffer> {
   const words = target.byteOffset % 4 === 0 ? target.length >> 2 : 0;
-  // Elsewhere a mask may lie anywhere: copied once, so that both can be read by words.
+  // Copy an unaligned mask once, so that both can be read by words.
   const even = mask.byteOffset % 4 === 0 ? mask : new Uint8Array(mask);
   const a = new Uint32Array(target.buffer, words === 0 ? 0 : target.byteOffset, words);
   const b = new Uint32Array(even.buffer, even.byteOffset, words);
@@ -80,7 +80,7 @@ export function xorInto(target: Uint8Array<ArrayBuffer>, mask: Uint8Array): Uint
   return target;
 }
 
-/** A slot that ends early reads as zeros: the tag inside, and a check, will say so. */
+/** A truncated slot reads as zeros. The tag inside, or a check, detects that. */
 function readWhole(file: number, into: Uint8Array, offset: number, slot: number): void {
   let done = 0;
   while (done < SLOT_BYTES) {
@@ -94,8 +94,8 @@ function readWhole(file: number, into: Uint8Array, offset: number, slot: number)
 }
 
 /**
- * Each by a write of its own, also those that lie side by side: the system's cache keeps what one write brought as one
- * piece, and later looks through all of a large piece when a slot of it is flushed.
+ * Writes each slot separately, even adjacent ones: the system's cache keeps the data of one write as one piece, and later
+ * scans all of a large piece when one of its slots is flushed.
  */
 function writeSlots(file: number, out: Uint8Array, slots: readonly number[]): void {
   for (const [i, slot] of slots.entries()) {

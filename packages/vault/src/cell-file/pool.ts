@@ -4,7 +4,7 @@ import type { JobAnswer, JobKind, JobMessage } from './jobs.ts';
 
 export interface JobDone {
   readonly heads: Uint8Array<ArrayBuffer>;
-  /** What the job took of one core, at most: time in the thread, waiting for the disk included. */
+  /** Upper bound of the job's time of one core: time in the thread, including waits for the disk. */
   readonly workMs: number;
 }
 
@@ -15,20 +15,20 @@ interface Waiting {
 }
 
 /**
- * A thread's young objects, MB: each drags a piece of memory outside of the heap along, which the collector counts badly. A small
- * young generation is cleared sooner.
+ * Size of a thread's young generation, MB. Each young object holds memory outside of the heap, which the collector
+ * underestimates. A small young generation is collected sooner.
  */
 const YOUNG_MB = 1;
 
-/** Buffers kept for the next jobs; as many as are under way for one step. */
+/** Buffers kept for the next jobs: as many as one step uses at a time. */
 const SPARE = 4;
 
-/** Renewing threads, started when the first job comes; only one with a job keeps the process alive. */
+/** Renewing threads, started with the first job. Only a thread with a job keeps the process alive. */
 export class RenewPool {
   readonly #threads: number;
   readonly #workers: Worker[] = [];
   readonly #waiting = new Map<number, Waiting>();
-  /** Of jobs that are done: the next ones are written into them. */
+  /** Buffers of finished jobs, for reuse. */
   readonly #spare: Uint8Array<ArrayBuffer>[] = [];
   #next = 0;
   #closed = false;
@@ -37,13 +37,13 @@ export class RenewPool {
     this.#threads = threads;
   }
 
-  /** Memory for a job's records, at least so long; what a job before left is zeros, but not all of it is new. */
-  room(length: number): Uint8Array<ArrayBuffer> {
+  /** A zeroed buffer for a job's records, of at least `length` bytes. It may be reused. */
+  buffer(length: number): Uint8Array<ArrayBuffer> {
     const fitting = this.#spare.findLastIndex((spare) => spare.length >= length);
     return fitting < 0 ? new Uint8Array(length) : (this.#spare.splice(fitting, 1)[0] ?? new Uint8Array(length));
   }
 
-  /** @param records of `room`; handed over to the thread, which wipes them */
+  /** @param records from `buffer`; transferred to the thread, which wipes them */
   run(file: number, kind: JobKind, count: number, records: Uint8Array<ArrayBuffer>): Promise<JobDone> {
     if (this.#closed) return Promise.reject(new MillraceError('E_STORE', 'the store is closed'));
     const worker = this.#worker();
@@ -55,7 +55,7 @@ export class RenewPool {
     });
   }
 
-  /** Waits for jobs under way: they use the file. */
+  /** Waits for running jobs: they use the file. */
   async close(): Promise<void> {
     this.#closed = true;
     while (this.#waiting.size > 0) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -87,7 +87,7 @@ export class RenewPool {
     else waiting?.reject(Object.assign(new Error(answer.error), { code: answer.code }));
   }
 
-  /** The longest few are kept. */
+  /** Keeps the longest few. */
   #keep(records: Uint8Array<ArrayBuffer>): void {
     this.#spare.push(records);
     this.#spare.sort((a, b) => b.length - a.length).splice(SPARE);

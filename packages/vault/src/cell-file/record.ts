@@ -7,7 +7,7 @@ const MAX_HEAD = 64;
 const WHOLE = 0;
 const SLOTTED = 1;
 
-/** What the index says of a value: all of it, or its first bytes and the slot that holds the other 16,384. */
+/** Index record of a value: the whole value, or its first bytes and the slot with the other 16,384. */
 export type CellRecord = { readonly value: Bytes } | { readonly head: Bytes; readonly slot: number };
 
 /** Whether a value of this length goes into the file. */

@@ -5,7 +5,7 @@ import { type JobAnswer, type JobMessage, runJob } from './jobs.ts';
 // A renewing thread. The file descriptor is the process's, hence the main thread's and this one's.
 
 const port = parentPort;
-/** Kept from job to job: four megabytes of new memory each time would cost as much as the ciphers. */
+/** Reused between jobs: allocating four megabytes each time would cost as much as the ciphers. */
 let out = new Uint8Array();
 port?.on('message', (job: JobMessage) => {
   const started = performance.now();

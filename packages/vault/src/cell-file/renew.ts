@@ -12,25 +12,25 @@ export interface Renewed {
   readonly workMs: number;
 }
 
-/** What has become of the cells of points: computed, not yet written. */
+/** Renewed cells of points: computed, not yet written. */
 export interface RenewedPoints extends Renewed {
   readonly writes: { readonly put: Bytes; readonly value: Bytes }[];
 }
 
 /** Cells of one job: 4 MB, a few milliseconds of a thread. */
 const JOB = 256;
-/** Jobs under way: one in each thread, one being flushed, one waiting. */
+/** Jobs at a time: one in each thread, one being flushed, one waiting. */
 const UNDER_WAY = 4;
 const HEADER = 4;
 
 /**
- * A step of a sweep over a cell file: threads renew job after job while earlier ones are flushed; one write of the index
- * then makes the whole step visible and forgets the old places of the step before.
+ * A step of a sweep over a cell file. Threads renew job after job while earlier ones are flushed. One write of the index
+ * then makes the whole step visible and removes the old places of the previous step.
  */
 export async function renewInFile(file: CellFile, message: MaintainMessage, points: RenewedPoints): Promise<Renewed> {
   const outcome = { missing: points.missing, damaged: points.damaged };
   const underWay = new Set<Promise<void>>();
-  // Too long for a slot, and few: they lie in the index.
+  // Few, and too long for a slot: stored in the index.
   const records: IndexWrite[] = points.writes.map(({ put, value }) => ({ key: put, record: { value } }));
   const prefix = u32be(message.to);
   let { workMs } = points;
@@ -82,7 +82,7 @@ export async function renewInFile(file: CellFile, message: MaintainMessage, poin
   return { ...outcome, workMs };
 }
 
-/** What is to be done with a cell, by what the index says of its new and its old place. */
+/** What to do with a cell, given the index records of its new and its old place. */
 function judge(
   flags: number,
   staged: CellRecord | undefined,
@@ -91,7 +91,7 @@ function judge(
 ): Pick<Renewal, 'slot' | 'bodyHead'> | 'done' | 'missing' | 'damaged' {
   if (staged !== undefined && 'slot' in staged && epochOf(staged.head) === to) return 'done';
   if (old === undefined) return (flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
-  // The header keeps a layer from being applied twice, or to a cell that is not of the epoch before.
+  // The header prevents applying a layer twice, or to a cell that is not of the previous epoch.
   if (!('slot' in old) || old.head.length !== HEADER + BODY_HEAD || epochOf(old.head) !== to - 1) return 'damaged';
   return { slot: old.slot, bodyHead: old.head.subarray(HEADER) };
 }

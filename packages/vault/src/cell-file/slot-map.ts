@@ -1,7 +1,7 @@
-/** Which slots of a file are taken: next fit, so that what is written together lies together where it can. */
+/** Free and used slots of a file. Next fit, so that slots written together are adjacent if possible. */
 export class SlotMap {
   #taken: Uint8Array<ArrayBuffer>;
-  /** Slots that the file has. */
+  /** Number of slots in the file. */
   #count: number;
   #free: number;
   #cursor = 0;
@@ -20,7 +20,7 @@ export class SlotMap {
     return this.#count - this.#free;
   }
 
-  /** @returns false when it is taken already, or beyond the end */
+  /** @returns false if the slot is used already, or beyond the end */
   mark(slot: number): boolean {
     if (slot >= this.#count || this.#taken[slot] !== 0) return false;
     this.#taken[slot] = 1;
@@ -28,7 +28,7 @@ export class SlotMap {
     return true;
   }
 
-  /** A free slot; the file grows by one when there is none. */
+  /** Takes a free slot. The file grows by one if there is none. */
   take(): number {
     if (this.#free === 0) return this.#grow();
     let slot = this.#taken.indexOf(0, this.#cursor);

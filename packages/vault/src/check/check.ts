@@ -26,7 +26,7 @@ export interface CheckOptions {
   readonly keyring: Keyring;
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
-  /** Of the playbook: what runs in it sees one state. */
+  /** Lock of the playbook: work in it sees one state. */
   readonly serial: Serial;
   readonly standing: () => Standing;
   readonly onEnd: () => void;
@@ -36,8 +36,8 @@ export interface CheckOptions {
 type Begun = Omit<Standing, 'holdings'> & { readonly holdings: readonly Holding[] };
 
 /**
- * A check under way (spec/vault.md, section 8): all places at one moment; then the keys node's own records; then, when it
- * is deep, the contents, part by part.
+ * A running check (spec/vault.md, section 8): first all places at one moment, then the keys node's own records, then, in
+ * a deep check, the contents, part by part.
  */
 export class CheckRun {
   readonly id: Bytes;
@@ -58,7 +58,7 @@ export class CheckRun {
     this.#contents = options.deep ? new ContentsPass({ id, ...options, ...begun }) : undefined;
   }
 
-  /** Called in the playbook's turn. */
+  /** Call it while holding the playbook's lock. */
   static async begin(options: CheckOptions): Promise<CheckRun> {
     const id = (options.random ?? systemRandom)(16);
     const { holdings, ...standing } = options.standing();
@@ -66,19 +66,19 @@ export class CheckRun {
     return new CheckRun(id, options, begun, await PlacesPass.begin({ id, ...begun }));
   }
 
-  /** While all places are compared nothing is stored either. */
+  /** Storing waits while all places are compared. */
   get holdsAll(): boolean {
     return !this.#ended && !this.#places.done;
   }
 
-  /** No message of a sweep is made now: a part is on its way, or the places are being compared. */
+  /** Sweeps wait while a part is pending, or the places are being compared. */
   get holdsSweep(): boolean {
     return !this.#ended && this.#holds;
   }
 
   /**
-   * The part to be answered next (the same one until it is); undefined when all were.
-   * @throws {MillraceError} E_UNAVAILABLE while a message of a sweep is under way: ask again
+   * The next part to answer, the same one until it is answered; undefined after the last.
+   * @throws {MillraceError} E_UNAVAILABLE while a message of a sweep is pending; call it again later
    */
   async next(limit = MAX_CHECKED): Promise<CheckMessage | undefined> {
     if (this.#ended) return undefined;
@@ -91,20 +91,20 @@ export class CheckRun {
     return message;
   }
 
-  /** Looks at the keys node's own records, once all places were compared; `next` does it too. */
+  /** Checks the keys node's own records after all places were compared. `next` does it as well. */
   async ownRecords(): Promise<void> {
     if (this.#places.done) this.#own ??= await checkOwnRecords(this.#options, this.#begun.holdings);
   }
 
-  /** From here on no message of a sweep is made, until the part is answered. */
+  /** Sweeps wait from here until the part is answered. */
   #hold(): Standing {
     const standing = this.#options.standing();
-    if (standing.state.sweep?.underWay) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is under way');
+    if (standing.state.sweep?.underWay) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is pending');
     this.#holds = true;
     return standing;
   }
 
-  /** @returns whether it was the answer to the part of this check that is under way */
+  /** @returns whether it answered the pending part of this check */
   take(message: CheckedMessage): boolean {
     if (this.#ended || !this.#holds || !equalBytes(message.check, this.id) || message.part !== this.#part) return false;
     const pass = this.#places.done ? this.#contents : this.#places;
@@ -127,7 +127,7 @@ export class CheckRun {
     const { state, holdings } = this.#begun;
     const { deep } = this.#options;
     const { extra } = this.#places;
-    // Deep, every cell was looked at once more, and later.
+    // A deep check has read every cell again later.
     const { findings } = this.#contents ?? this.#places;
     const problems = [...(this.#own ?? []), ...findings.problems()];
     if (extra.size > 0) problems.push({ kind: 'extra', indexes: [...extra] });
@@ -141,7 +141,7 @@ export class CheckRun {
     };
   }
 
-  /** Lets sweeps and storing go on; also when the check was given up. */
+  /** Lets sweeps and storing continue. Call it also after an aborted check. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -169,7 +169,7 @@ async function checkOwnRecords(
     } catch (error) {
       own.push({ kind: 'keys', design, reason: toMillraceError(error).message });
     }
-    // Its owner may have deleted it meanwhile, and then they have to be gone.
+    // If the owner deleted the design in the meantime, its records are gone.
     if (standing().holdings.get(design)?.deleted === false) problems.push(...own);
   }
   return problems;

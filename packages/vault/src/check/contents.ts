@@ -11,10 +11,10 @@ import { START } from '../plan.ts';
 import { type Holding, manifestKey, type VaultState } from '../records.ts';
 import { Findings, manifestOf, mustHave } from './findings.ts';
 
-/** Layers of points take long to come off: at most so many of them in a part. */
+/** Maximum cells of points in a part: removing their layer takes long. */
 const POINTS_PART = 8;
 
-/** Where the playbook stands while one part is on its way. */
+/** State of the playbook while one part is pending. */
 export interface Standing {
   readonly holdings: ReadonlyMap<string, Holding>;
   readonly state: VaultState;
@@ -27,14 +27,13 @@ export interface ContentsOptions {
   readonly store: Store;
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
-  /** What there was when the check began. */
+  /** The holdings when the check began. */
   readonly holdings: readonly Holding[];
 }
 
 /**
- * Whether every cell hides the sealed segment that the manifest names, design by design. Cells are asked for by name and
- * looked for where they are at that moment, so that steps of a sweep may go between two parts, however often all of
- * them move.
+ * Checks that every cell hides the sealed segment that the manifest names, design by design. Cells are requested by name
+ * and read at their current place, so that a sweep may move them between two parts.
  */
 export class ContentsPass {
   readonly findings = new Findings();
@@ -53,7 +52,7 @@ export class ContentsPass {
     return this.#at.holding >= this.#options.holdings.length;
   }
 
-  /** @returns undefined when nothing is left to be looked at */
+  /** @returns undefined when nothing is left to check */
   async next(part: number, limit: number, standing: Standing): Promise<CheckMessage | undefined> {
     const cells: ExpectedCell[] = [];
     this.#asked.clear();
@@ -63,7 +62,7 @@ export class ContentsPass {
       const begun = this.#options.holdings[holding];
       if (begun === undefined) break;
       const owner = standing.holdings.get(toHex(begun.id));
-      // Deleted meanwhile, or fewer: nobody misses them.
+      // Deleted or reduced in the meantime: not missing.
       const end = owner === undefined || owner.deleted ? 0 : Math.min(begun.instructed, owner.instructed);
       if (owner === undefined || segment >= end) {
         holding++;
@@ -105,7 +104,7 @@ export class ContentsPass {
     return hasPoints(owner) ? { ...cell, label: this.#options.labelOf(owner, segment) } : cell;
   }
 
-  /** Undefined where the keys node's own record of it is damaged, which the check says by itself. */
+  /** Undefined if the keys node's own record of it is damaged. The check reports that separately. */
   async #hash(owner: Holding, segment: number): Promise<Bytes | undefined> {
     const { store, decoys } = this.#options;
     const name = toHex(owner.id);

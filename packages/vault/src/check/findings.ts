@@ -7,12 +7,12 @@ import type { CheckProblem } from './report.ts';
 const DECOYS = '';
 const DECOYS_OF_POINTS = 'points';
 
-/** Cells below this have to be there. */
+/** Cells below this number must exist. */
 export function mustHave({ stored, deleted, retire }: Holding): number {
   return deleted ? 0 : Math.min(stored, retire ?? stored);
 }
 
-/** Undefined when it was altered. */
+/** Undefined if it was altered. */
 export function manifestOf(bytes: Uint8Array, design: string): Manifest | undefined {
   try {
     const manifest = readManifest(bytes);
@@ -33,7 +33,7 @@ export class Findings {
     this.#found[kind].set(name, segments);
   }
 
-  /** Stored again since it was found: it is damaged no more. */
+  /** Stored again since it was found: no longer damaged. */
   mended(owner: Holding, from: number, count: number): void {
     for (const found of Object.values(this.#found))
       for (let segment = from; segment < from + count; segment++) found.get(nameOf(owner))?.delete(segment);

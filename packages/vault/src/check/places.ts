@@ -16,8 +16,8 @@ export interface PlacesOptions {
 }
 
 /**
- * Which cells there are, in the order of their indexes: what is missing, in nobody's playbook, or of a wrong length or
- * epoch. The playbook does not move meanwhile; nothing is read but the index.
+ * Compares all cells in the order of their indexes, to find missing and extra cells and wrong lengths or epochs. The
+ * playbook does not change during the pass. Only the index is read.
  */
 export class PlacesPass {
   readonly findings = new Findings();
@@ -44,7 +44,7 @@ export class PlacesPass {
     const plan = await Plan.build<Holding | undefined>(spans, (owner, segment) => {
       if (owner === undefined) return END;
       const placed = place(owner.id, segment, boundary, current, next);
-      // Staged and committed, but its old place is forgotten only by the next message.
+      // Staged and committed. Its old place is removed by the next message.
       if (placed.epoch === next && compareBytes(placed.index, forgotten) > 0) {
         leftovers.push({ owner: undefined, segment, index: cellIndex(current.indexKey, owner.id, segment) });
       }

@@ -6,19 +6,19 @@ export type CheckProblem =
       readonly points?: true;
       readonly segments: readonly number[];
     }
-  /** Cells in nobody's playbook, by index. */
+  /** Cells that are not in the playbook, by index. */
   | { readonly kind: 'extra'; readonly indexes: readonly string[] }
   /** The keys node's own records. */
   | { readonly kind: 'manifest' | 'keys'; readonly design: string; readonly reason: string };
 
 export interface CheckReport {
   readonly clean: boolean;
-  /** Sealed bytes were compared with the manifests, not places and lengths only. */
+  /** Sealed bytes were compared with the manifests, not only places and lengths. */
   readonly deep: boolean;
-  /** In which the check began. */
+  /** Epoch in which the check began. */
   readonly epoch: number;
   readonly designs: number;
-  /** Cells that had to be there, decoys included. */
+  /** Expected cells, decoys included. */
   readonly cells: number;
   readonly problems: readonly CheckProblem[];
 }

@@ -8,7 +8,7 @@ import { POINTS_BYTES, SEGMENT_BYTES } from '../sizes.ts';
 export const Point = secp256k1.Point;
 export type Point = InstanceType<typeof Point>;
 
-/** Bytes of a sealed segment that one point carries: what is left of its x beside a zero byte and a counter. */
+/** Bytes of a sealed segment in one point: its x without a zero byte and a counter. */
 const CHUNK_BYTES = 30;
 /** A compressed point. */
 const POINT_BYTES = 33;
@@ -49,7 +49,7 @@ function pointAt(x: bigint): Point | undefined {
   return Point.fromAffine({ x, y: y & 1n ? Fp.neg(y) : y });
 }
 
-/** @throws {MillraceError} E_SEAL when the points carry no segment: another layer is on them */
+/** @throws {MillraceError} E_SEAL if the points do not encode a segment: they are under another layer */
 export function extract(points: readonly Point[]): Bytes {
   const out = new Uint8Array(POINTS * CHUNK_BYTES);
   for (const [i, point] of normalizeZ(Point, [...points]).entries()) {
@@ -71,7 +71,7 @@ export function encodePoints(points: readonly Point[]): Bytes {
   return out;
 }
 
-/** @throws {MillraceError} E_CELL_DAMAGED when these are no 547 points */
+/** @throws {MillraceError} E_CELL_DAMAGED unless these are 547 points */
 export function decodePoints(body: Uint8Array): Point[] {
   const fill = body.subarray(POINTS * POINT_BYTES);
   if (body.length !== POINTS_BYTES || fill.some((byte) => byte !== 0)) throw damaged();
@@ -86,9 +86,9 @@ export function decodePoints(body: Uint8Array): Point[] {
 }
 
 function noSegment(): MillraceError {
-  return new MillraceError('E_SEAL', 'the points carry no segment: altered, or under another layer');
+  return new MillraceError('E_SEAL', 'the points do not encode a segment: altered, or under another layer');
 }
 
 function damaged(cause?: unknown): MillraceError {
-  return new MillraceError('E_CELL_DAMAGED', 'a cell of points holds something else', { cause });
+  return new MillraceError('E_CELL_DAMAGED', 'a cell of points does not hold points', { cause });
 }

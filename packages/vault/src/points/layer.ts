@@ -8,18 +8,18 @@ import { decodePoints, embed, encodePoints, extract, Point } from './embed.ts';
 const DST = 'millrace/v1/points/secp256k1_XMD:SHA-256_SSWU_RO_';
 const { Fn } = Point;
 
-/** Puts a layer on a sealed segment. @returns 18,054 bytes */
+/** Adds a layer to a sealed segment. @returns 18,054 bytes */
 export function addPoints(key: Uint8Array, label: Uint8Array, sealed: Uint8Array): Bytes {
   return encodePoints(added(embed(sealed), Fn.fromBytes(key), label));
 }
 
-/** Takes a cell from one layer to another. @throws {MillraceError} E_CELL_DAMAGED */
+/** Converts a cell from one layer to another. @throws {MillraceError} E_CELL_DAMAGED */
 export function movePoints(token: Uint8Array, label: Uint8Array, body: Uint8Array): Bytes {
   return encodePoints(added(decodePoints(body), Fn.fromBytes(token), label));
 }
 
 /**
- * Takes a layer off. @returns the sealed segment, 16,386 bytes
+ * Removes a layer. @returns the sealed segment, 16,386 bytes
  * @throws {MillraceError} E_CELL_DAMAGED (no points), E_SEAL (another key's layer, or altered)
  */
 export function takeOffPoints(key: Uint8Array, label: Uint8Array, body: Uint8Array): Bytes {
@@ -27,7 +27,7 @@ export function takeOffPoints(key: Uint8Array, label: Uint8Array, body: Uint8Arr
 }
 
 function added(points: readonly Point[], scalar: bigint, label: Uint8Array): Point[] {
-  // The same scalar for all of them, and never reused for a message of anybody's choice: the time it takes tells little.
+  // Variable time is acceptable: the scalar is the same for all points and never used with chosen messages.
   return points.map((point, i) => point.add(hashed(label, i).multiplyUnsafe(scalar)));
 }
 

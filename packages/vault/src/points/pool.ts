@@ -44,7 +44,7 @@ export class PointsPool implements PointsEngine, Closable {
     });
   }
 
-  /** What is under way is given up: nothing durable depends on it. */
+  /** Abandons running jobs: nothing durable depends on them. */
   async close(): Promise<void> {
     this.#closed = true;
     const workers = [...this.#idle.splice(0), ...this.#busy.keys()];

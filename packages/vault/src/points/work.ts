@@ -1,7 +1,7 @@
 import type { Bytes } from '@millrace/base/core';
 import { addPoints, movePoints, takeOffPoints } from './layer.ts';
 
-/** One cell's arithmetic: two thirds of a second of a core, so nobody's event loop does it. */
+/** Arithmetic of one cell: two thirds of a second of a core, too long for an event loop. */
 export interface PointsJob {
   /** `add` and `takeOff` with a key, `move` with a token. */
   readonly kind: 'add' | 'move' | 'takeOff';
@@ -13,17 +13,17 @@ export interface PointsJob {
 
 export interface PointsDone {
   readonly bytes: Bytes;
-  /** What it took of one core. */
+  /** Time of one core, ms. */
   readonly workMs: number;
 }
 
-/** Whoever does the arithmetic. */
+/** Runs the arithmetic of points. */
 export interface PointsEngine {
   /** @throws {MillraceError} E_CELL_DAMAGED, E_SEAL (`takeOff` only) */
   run(job: PointsJob): Promise<PointsDone>;
 }
 
-/** Does a job where it is called. */
+/** Runs a job in the calling thread. */
 export function runPointsJob({ kind, scalar, label, bytes }: PointsJob): PointsDone {
   const started = performance.now();
   const work = { add: addPoints, move: movePoints, takeOff: takeOffPoints }[kind];
