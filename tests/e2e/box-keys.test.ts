@@ -1,6 +1,7 @@
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Session, storeDesign } from '@millrace/client';
+import type { InstallationSession } from '@millrace/cli';
+import { storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
 import { readBoxKey } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -15,7 +16,7 @@ const nodes = ['control', 'distribution', 'segments', 'keys'] as const;
 const options = { kind: 'binary', bytesPerSecond: 100_000 } as const;
 
 let world: World;
-let owner: Session;
+let owner: InstallationSession;
 
 beforeAll(async () => {
   world = await createWorld({ start: nodes });

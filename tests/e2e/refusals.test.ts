@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyBytes, encodeCbor, errorCodes, isErrorCode, systemRandom, toBase64, toHex } from '@millrace/base';
-import { type Session, signNew, storeDesign } from '@millrace/client';
-import { type PreparedDesign, prepareFile } from '@millrace/client/node';
+import { type PreparedDesign, type Session, signNew, storeDesign } from '@millrace/client';
+import { prepareFile } from '@millrace/client/node';
 import { createAuthority, keyName, openAuthority } from '@millrace/identity';
 import { createHttpClient, sha256 } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toHex } from '@millrace/base';
+import type { InstallationSession } from '@millrace/cli';
 import { type Session, storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
 import { readManifest } from '@millrace/vault';
@@ -21,7 +22,7 @@ const slicer = await findProgram(['prusa-slicer', 'PrusaSlicer'], process.env.PA
 if (slicer === undefined) process.stdout.write('tenants.test: no PrusaSlicer in PATH: models are not sliced here\n');
 
 let world: World;
-let owner: Session;
+let owner: InstallationSession;
 let operator: Session;
 beforeAll(async () => {
   world = await createWorld({

@@ -1,6 +1,8 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { type Closable, systemClock } from '@millrace/base';
-import { createApi, type Session } from '@millrace/client';
+import type { InstallationSession } from '@millrace/cli';
+import { createApi } from '@millrace/client';
+import { connectNodes } from '@millrace/client/node';
 import type { Address } from '@millrace/protocol';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -18,7 +20,7 @@ const BYTES = 260_000;
 const MAX_CUTS = 10;
 
 let world: World;
-let owner: Session;
+let owner: InstallationSession;
 beforeAll(async () => {
   world = await createWorld({ maintenance: { periodMs: 2_000, density: 50 } });
   owner = await world.session('owner');
@@ -91,7 +93,7 @@ it('an upload that is cut at any byte, again and again, ends as one sound design
       const distribution = await createCutter(world.addresses.distribution, distributionCuts);
       const addresses = { control: control.address, distribution: distribution.address };
       const { directory, user } = owner;
-      const api = createApi({ directory, addresses, user, clock: systemClock, signal: undefined });
+      const api = createApi({ transports: connectNodes({ directory, addresses, user }), clock: systemClock });
       try {
         const options = { name: `cut ${runs}.bin`, kind: 'binary', bytesPerSecond: 100_000 } as const;
         const view = await store(world, { ...owner, api }, randomDesign(SEGMENTS * 16_370), options);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { sleep } from '@millrace/base';
-import type { Session } from '@millrace/client';
+import type { InstallationSession } from '@millrace/cli';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
@@ -20,8 +20,8 @@ const RATE = 20_000_000;
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 
 let world: World;
-let owner: Session;
-let operator: Session;
+let owner: InstallationSession;
+let operator: InstallationSession;
 let uploads: string;
 let staging: string;
 beforeAll(async () => {

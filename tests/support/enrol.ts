@@ -69,7 +69,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
   const { directory } = world.installation;
   const [admin, owner, operator] = (await Promise.all(
     (['admin', 'owner', 'operator'] as const).map((user) => world.session(user)),
-  )) as [Session, Session, Session];
+  )) as Session[] as [Session, Session, Session];
 
   const sign: Job['sign'] = (session, body, times = {}, installation = directory.installation) => {
     const now = systemClock.now();

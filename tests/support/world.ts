@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer, systemClock, systemRandom } from '@millrace/base';
-import { registerAll, type Session } from '@millrace/client';
+import { registerAll } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Addresses, type NodeRole, nodeOf } from '@millrace/protocol';
 import { initInstallation } from '../../packages/cli/src/installation/init.ts';
 import { nodeFiles, userNames } from '../../packages/cli/src/installation/layout.ts';
 import { type Installation, openInstallation } from '../../packages/cli/src/installation/open.ts';
-import { openSession } from '../../packages/cli/src/installation/session.ts';
+import { type InstallationSession, openSession } from '../../packages/cli/src/installation/session.ts';
 import { builtEntries, machineProcess, nodeProcess } from '../../packages/cli/src/supervisor/children.ts';
 import { chooseAddresses } from '../../packages/cli/src/supervisor/ports.ts';
 import { type Answer, type CallOptions, call } from './http.ts';
@@ -49,7 +49,7 @@ export interface World {
   readonly machine: string;
   /** The machine's link, when it is counted. */
   readonly wire: CountingProxy | undefined;
-  session(user: 'admin' | 'owner' | 'operator'): Promise<Session>;
+  session(user: 'admin' | 'owner' | 'operator'): Promise<InstallationSession>;
   /** One HTTPS request with any certificate of the installation. */
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
@@ -102,7 +102,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   });
   await writeFile(layout.run.addresses, JSON.stringify(reached));
 
-  const sessions: Session[] = [];
+  const sessions: InstallationSession[] = [];
   closer.add({
     close: () => {
       for (const session of sessions) session.close();

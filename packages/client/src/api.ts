@@ -1,6 +1,5 @@
 import { type Bytes, type Clock, MillraceError, parse, toBase64 } from '@millrace/base';
-import type { TlsIdentity } from '@millrace/identity';
-import { type Addresses, createHttpClient, type Directory, type HttpClient, tlsTo } from '@millrace/protocol';
+import type { HttpClient } from '@millrace/protocol';
 import { z } from 'zod';
 import {
   type CheckView,
@@ -66,22 +65,22 @@ export interface Api {
   close(): void;
 }
 
+/** How calls travel to each node that clients call. */
+export interface Transports {
+  readonly control: HttpClient;
+  readonly distribution: HttpClient;
+}
+
 export interface ApiOptions {
-  readonly directory: Directory;
-  readonly addresses: Addresses;
-  /** The certificate to connect with, as it is now. */
-  readonly user: { readonly tls: TlsIdentity };
+  readonly transports: Transports;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** How long reads and uploads go on asking while a node is away. */
   readonly patienceMs?: number;
 }
 
-export function createApi({ directory, addresses, user, clock, signal, patienceMs = 30_000 }: ApiOptions): Api {
-  const connect = (role: 'control' | 'distribution'): HttpClient =>
-    createHttpClient({ address: () => addresses[role], tls: tlsTo(directory, role, () => user.tls) });
-  const control = connect('control');
-  const distribution = connect('distribution');
+export function createApi({ transports, clock, signal, patienceMs = 30_000 }: ApiOptions): Api {
+  const { control, distribution } = transports;
   const again = { clock, signal, forMs: patienceMs };
 
   const read = <S extends z.ZodType>(

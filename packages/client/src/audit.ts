@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import {
   type AccountHead,
@@ -15,7 +13,6 @@ import {
 } from '@millrace/ledger';
 import { logKeysOf } from '@millrace/protocol';
 import { OwnObjects } from './audit-objects.ts';
-import { hasSystemCode, replaceFile } from './node/files.ts';
 import type { Session } from './session.ts';
 
 const SEEN = 'ledger.checkpoint';
@@ -41,14 +38,13 @@ export async function auditLedger(
   session: Session,
   progress: (done: number, total: number) => void,
 ): Promise<AuditResult> {
-  const { api, user, directory, clock } = session;
+  const { api, storage, directory, clock } = session;
   // Now only keys that count sign; what this user saw before may be signed by any that ever counted.
   const logKey = logKeysOf(directory, clock.now()).map(parseVerifierKey);
   const everKeys = logKeysOf(directory).map(parseVerifierKey);
   const bytes = await api.checkpoint();
   const checkpoint = openCheckpoint(bytes, { logKey });
-  const seenPath = join(user.folder, SEEN);
-  const seenBytes = await readIfThere(seenPath);
+  const seenBytes = await storage.read(SEEN);
   const seen = seenBytes === undefined ? undefined : openCheckpoint(seenBytes, { logKey: everKeys });
   if (seen !== undefined && seen.size > checkpoint.size) {
     throw new MillraceError(
@@ -88,7 +84,7 @@ export async function auditLedger(
     throw new MillraceError('E_LEDGER_ENTRY', 'the entries do not lead to the root of the signed checkpoint');
   }
   const proven = await objects.verify();
-  await replaceFile(seenPath, bytes);
+  await storage.replace(SEEN, bytes);
   return {
     log: checkpoint.origin,
     size: checkpoint.size,
@@ -97,13 +93,4 @@ export async function auditLedger(
     seen: seen?.size,
     objects: proven,
   };
-}
-
-async function readIfThere(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (hasSystemCode(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

@@ -1,14 +1,24 @@
 export * from './answers.ts';
-export { type Api, type ApiOptions, type Attachments, createApi } from './api.ts';
+export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';
 export { checkVault, deleteDesign, repairDesign, setMaintenance } from './care.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
 export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
+export { createMemoryStorage } from './memory-storage.ts';
 export { ownDesign, ownDesignSecret } from './own-design.ts';
 export { openLive, openReport } from './owner-view.ts';
 export { pick } from './pick.ts';
+export { type ByteSource, type PrepareOptions, prepare, type Sliced } from './prepare.ts';
+export type {
+  DesignCopy,
+  PreparedDesign,
+  PreparedDesigns,
+  PreparedState,
+  PreparedWriter,
+  SourceIdentity,
+} from './prepared.ts';
 export {
   type PrintFacts,
   type PrintLook,
@@ -17,7 +27,10 @@ export {
   requireCompleted,
   watchPrint,
 } from './print.ts';
+export { type DesignFile, namedDesigns, readRecord } from './records.ts';
 export { registerAll } from './registration.ts';
+export { createSealer, type DrawThumbnail, type Observed, type Sealer, type SealJob } from './sealer.ts';
 export { createSession, type Session, type SessionOptions, type User } from './session.ts';
+export type { ClientStorage } from './storage.ts';
 export { type SignedTransaction, type SigningContext, signNew } from './transactions.ts';
 export { type StoreProgress, type StoreStep, storeDesign } from './upload.ts';

@@ -1,8 +1,8 @@
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import type { OwnerState } from '@millrace/protocol';
 import type { MachineStateView, PrintView } from './answers.ts';
-import { CONTENT_BYTES, SEALED_BYTES } from './node/prepared.ts';
 import { openLive, openReport } from './owner-view.ts';
+import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 

@@ -1,7 +1,7 @@
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import type { DesignView } from './answers.ts';
-import type { PreparedDesign } from './node/prepared.ts';
+import type { PreparedDesign } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 

@@ -2,14 +2,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, systemClock, systemRandom, utf8 } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
-import { openSession } from '@millrace/cli';
+import { type InstallationSession, openSession } from '@millrace/cli';
 import { nodeFiles } from '@millrace/cloud';
 import { p256Key } from '@millrace/identity';
 import { contentKeysInfo, openFromBox, sealToBox, signBoxKey } from '@millrace/protocol';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { sealAttachment } from '../src/attachments.ts';
-import { SEALED_BYTES, writePrepared } from '../src/node/prepared.ts';
-import type { Session } from '../src/session.ts';
+import { writePrepared } from '../src/node/prepared.ts';
+import { SEALED_BYTES } from '../src/prepared.ts';
 import { storeDesign } from '../src/upload.ts';
 import { FakeCloud } from './fake-cloud.ts';
 import { codeOf, keysBox, testInstallation } from './helpers.ts';
@@ -20,7 +20,7 @@ const info = utf8('what for');
 
 let installation: Installation;
 let cloud: FakeCloud;
-let owner: Session;
+let owner: InstallationSession;
 
 beforeEach(async () => {
   installation = await testInstallation();

@@ -2,25 +2,19 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
-import { openSession } from '@millrace/cli';
+import { type InstallationSession, openSession } from '@millrace/cli';
 import { contentKeysInfo, nodeOf, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { objectAnswer } from '../src/answers.ts';
 import { auditLedger } from '../src/audit.ts';
 import { checkCertificate, trustOf } from '../src/certificates.ts';
 import { grantLicence } from '../src/licence.ts';
-import {
-  findPrepared,
-  type PreparedDesign,
-  SEALED_BYTES,
-  sweepPreparations,
-  writePrepared,
-} from '../src/node/prepared.ts';
+import { findPrepared, sweepPreparations, writePrepared } from '../src/node/prepared.ts';
 import { openReport } from '../src/owner-view.ts';
 import { pick } from '../src/pick.ts';
+import { type PreparedDesign, SEALED_BYTES } from '../src/prepared.ts';
 import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint } from '../src/print.ts';
 import { registerAll } from '../src/registration.ts';
-import type { Session } from '../src/session.ts';
 import { signNew } from '../src/transactions.ts';
 import { storeDesign } from '../src/upload.ts';
 import { FakeCloud } from './fake-cloud.ts';
@@ -29,7 +23,7 @@ import { ownedDesign } from './owned-design.ts';
 
 let installation: Installation;
 let cloud: FakeCloud;
-const sessions: Session[] = [];
+const sessions: InstallationSession[] = [];
 
 beforeEach(async () => {
   installation = await testInstallation();
@@ -40,7 +34,10 @@ afterEach(async () => {
   await cloud.close();
 });
 
-async function as(user: string, changes: { signal?: AbortSignal; patienceMs?: number } = {}): Promise<Session> {
+async function as(
+  user: string,
+  changes: { signal?: AbortSignal; patienceMs?: number } = {},
+): Promise<InstallationSession> {
   const options = { installation, user, clock: systemClock, random: systemRandom, ...changes };
   const session = await openSession(options);
   sessions.push(session);
@@ -55,7 +52,7 @@ const source = { path: '/some/part.gcode', size: 40_000, mtimeMs: 1 };
 let design: string;
 
 /** Three "sealed" segments with different content, and content keys that are really sealed. */
-async function prepare(owner: Session, segments = 3): Promise<PreparedDesign> {
+async function prepare(owner: InstallationSession, segments = 3): Promise<PreparedDesign> {
   const writer = await writePrepared(join(owner.user.folder, 'uploads'), systemRandom);
   for (let i = 0; i < segments; i += 1) await writer.append(new Uint8Array(SEALED_BYTES).fill(i));
   const owned = await ownedDesign(installation, segments);
@@ -319,7 +316,7 @@ describe('licence and print', () => {
 });
 
 describe('the ledger audit', () => {
-  async function filled(events: number): Promise<Session> {
+  async function filled(events: number): Promise<InstallationSession> {
     for (let i = 0; i < events; i += 1) {
       await cloud.ledger.append({
         account: `machine:${i % 7}`,

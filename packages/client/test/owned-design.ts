@@ -5,7 +5,7 @@ import { type Bytes, systemRandom } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { userKey } from '@millrace/identity';
 import { encodeManifest, type Manifest, readManifest, sealPrivatePart } from '@millrace/vault';
-import { SEALED_BYTES } from '../src/node/prepared.ts';
+import { SEALED_BYTES } from '../src/prepared.ts';
 
 export interface OwnedDesign {
   readonly design: string;

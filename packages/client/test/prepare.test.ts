@@ -3,21 +3,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bytes, concatBytes, systemClock, systemRandom, utf8 } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
-import { openSession, openUser } from '@millrace/cli';
+import { type InstallationSession, openSession, openUser } from '@millrace/cli';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { prepareFile } from '../src/node/file-source.ts';
 import { makeFolder, replaceFile } from '../src/node/files.ts';
-import { prepareFile } from '../src/node/prepare.ts';
-import type { PreparedDesign } from '../src/node/prepared.ts';
-import { readRecord, recordFolder, withName } from '../src/node/records.ts';
+import type { PreparedDesign } from '../src/prepared.ts';
+import { readRecord, withName } from '../src/records.ts';
 import { withSecret } from '../src/secret.ts';
-import type { Session } from '../src/session.ts';
 import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from './helpers.ts';
 
 const sample = fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url));
 let installation: Installation;
-let owner: Session;
+let owner: InstallationSession;
 let uploads: string;
 let box: KeysBox;
 
@@ -99,10 +98,10 @@ describe('a G-code file', () => {
     // On this computer the owner's record says it, elsewhere the private part that control kept.
     const { design } = prepared.state;
     expect(await readRecord(owner, design)).toMatchObject({ name: 'secret impeller', time: { slicer: 2_797 } });
-    expect(await readFile(join(recordFolder(owner, design), 'thumbnail.png'))).toEqual(
+    expect(await readFile(join(join(owner.user.folder, 'designs', design), 'thumbnail.png'))).toEqual(
       Buffer.from(part.thumbnail ?? []),
     );
-    await rm(recordFolder(owner, design), { recursive: true });
+    await rm(join(owner.user.folder, 'designs', design), { recursive: true });
     const shown = { design, name: 'design 1234', core: '', custody: 'owner', kind: 'gcode' } as const;
     const view = { ...shown, size: 1, segments: 1, state: 'stored' } as const;
     const elsewhere = { ...owner, api: { ...owner.api, privatePart: async () => sealed } };

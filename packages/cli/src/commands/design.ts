@@ -1,15 +1,17 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import { type DesignView, type Session, storeDesign } from '@millrace/client';
 import {
   type DesignFile,
+  type DesignView,
   namedDesigns,
   type PreparedDesign,
   type PrepareOptions,
   readRecord,
-} from '@millrace/client/node';
+  storeDesign,
+} from '@millrace/client';
 import { type Custody, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
 import { userFiles } from '../installation/layout.ts';
+import type { InstallationSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatDuration, formatFields, formatTable } from '../output/format.ts';
 import { createProgress, type Progress } from '../output/progress.ts';
@@ -98,12 +100,11 @@ export function formatTimes({ model, slicer }: DesignFile['time']): string {
 /** Slices a model here, then adds what came of it; a broken-off upload goes on without slicing again. */
 async function addModel(
   { terminal, env }: Context,
-  session: Session,
+  session: InstallationSession,
   { path, profile }: { readonly path: string; readonly profile: string },
   options: StoreOptions,
 ): Promise<DesignView> {
-  const { findEarlier } = await import('@millrace/client/node');
-  const earlier = await findEarlier(session, await modelSource(path, profile));
+  const earlier = await session.storage.prepared.find(await modelSource(path, profile));
   if (earlier !== undefined) return storePrepared(session, terminal, earlier, options.keep);
   const sliced = await sliceWithProgress(terminal, {
     model: path,
@@ -131,7 +132,7 @@ function defined({ name, ...rest }: StoreOptions): StoreOptions {
 
 /** Seals a file, uploads it and waits until the vault has it, with progress. */
 export async function addDesign(
-  session: Session,
+  session: InstallationSession,
   terminal: Terminal,
   file: string,
   options: StoreOptions = {},
@@ -147,14 +148,14 @@ export async function addDesign(
 }
 
 async function storePrepared(
-  session: Session,
+  session: InstallationSession,
   terminal: Terminal,
   prepared: PreparedDesign,
   keep: string | true | undefined,
 ): Promise<DesignView> {
   if (keep !== undefined) {
     const { copiesFolder, keepCopy } = await import('@millrace/client/node');
-    await keepCopy(prepared, keep === true ? copiesFolder(session) : keep);
+    await keepCopy(prepared, keep === true ? copiesFolder(session.user) : keep);
   }
   const stored = await withProgress(createProgress(terminal, 'store '), (progress) =>
     storeDesign(session, prepared, (step, done, total) =>

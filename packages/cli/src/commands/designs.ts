@@ -5,12 +5,13 @@ import {
   checkVault,
   type DesignView,
   deleteDesign,
+  namedDesigns,
   pick,
   repairDesign,
   type Session,
   setMaintenance,
 } from '@millrace/client';
-import { copiesFolder, namedDesigns, openCopy } from '@millrace/client/node';
+import { copiesFolder, openCopy } from '@millrace/client/node';
 import { openInstallation } from '../installation/open.ts';
 import { openSession } from '../installation/session.ts';
 import { createProgress } from '../output/progress.ts';
@@ -58,7 +59,7 @@ async function openAdmin({ home, clock, random, signal }: Context): Promise<Sess
 export function repair(context: Context, id: string, folder: string | undefined): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { design } = await find(session, id);
-    const copies = folder === undefined ? copiesFolder(session) : context.path(folder);
+    const copies = folder === undefined ? copiesFolder(session.user) : context.path(folder);
     const progress = createProgress(context.terminal, 'repair');
     const admin = await openAdmin(context);
     const check = admin && (() => checkVault(admin, true));

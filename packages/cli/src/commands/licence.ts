@@ -1,6 +1,5 @@
 import { MillraceError } from '@millrace/base';
-import { grantLicence, type LicenceView, pick, resumeLicence } from '@millrace/client';
-import { namedDesigns } from '@millrace/client/node';
+import { grantLicence, type LicenceView, namedDesigns, pick, resumeLicence } from '@millrace/client';
 import { type Disclosure, disclosures, usualDisclosures } from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';

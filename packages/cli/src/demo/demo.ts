@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
 
-import { readRecord } from '@millrace/client/node';
+import { readRecord } from '@millrace/client';
 import type { Context } from '../commands/context.ts';
 import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';

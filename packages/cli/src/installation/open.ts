@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Clock, MillraceError, systemClock, wipe } from '@millrace/base';
 import { findUser, type User } from '@millrace/client';
 import { readBytes, readJson, readJsonIfThere } from '@millrace/client/node';
-import { type MemorySigner, userKey } from '@millrace/identity';
+import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
 import {
   type Addresses,
   type Directory,
@@ -54,8 +54,19 @@ export async function readAddresses(layout: Layout): Promise<Addresses> {
   return parseAddresses(json);
 }
 
+/** A user of this installation, with what its folder holds. */
+export interface InstallationUser extends User {
+  readonly folder: string;
+  /** As it was in the folder when it was read last. */
+  readonly tls: TlsIdentity;
+  /** Reads the certificate again. */
+  refresh(): Promise<boolean>;
+  /** Wipes the keys. */
+  close(): void;
+}
+
 /** @throws {MillraceError} E_NOT_FOUND for a user that the installation does not have, E_CONFIG for a missing file. */
-export async function openUser(installation: Installation, name: string): Promise<User> {
+export async function openUser(installation: Installation, name: string): Promise<InstallationUser> {
   const entry = findUser(installation.description, name);
   const folder = installation.layout.user(entry.name);
   const secret = await readBytes(join(folder, userFiles.key));

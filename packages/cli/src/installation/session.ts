@@ -1,10 +1,13 @@
-import type { Clock, RandomSource } from '@millrace/base';
+import { type Clock, type RandomSource, silentLogger } from '@millrace/base';
 import { type Contacts, createSession, type Session } from '@millrace/client';
+import { connectNodes, createFolderStorage } from '@millrace/client/node';
+import { watchDirectory } from '@millrace/protocol';
 import { type Description, machineFromJson } from './description.ts';
-import { type Installation, openUser, readAddresses } from './open.ts';
+import { type Installation, type InstallationUser, openUser, readAddresses } from './open.ts';
 
 /** A user of an installation on this computer at work. */
 export interface InstallationSession extends Session {
+  readonly user: InstallationUser;
   readonly installation: Installation;
 }
 
@@ -20,18 +23,33 @@ export interface InstallationSessionOptions {
 
 /** @throws {MillraceError} E_UNAVAILABLE when nothing runs, E_NOT_FOUND, E_CONFIG */
 export async function openSession(options: InstallationSessionOptions): Promise<InstallationSession> {
-  const { installation, user, ...others } = options;
+  const { installation, user: name, ...others } = options;
   const { directory, directories, description, layout } = installation;
   const addresses = await readAddresses(layout);
+  const user = await openUser(installation, name);
+  // A session may outlast a rotation.
+  const refresh = async () => {
+    const renewed = await user.refresh();
+    return (await directories.refresh()) || renewed;
+  };
+  const watch = watchDirectory({ refresh }, () => undefined, silentLogger);
   const session = createSession({
     ...others,
     directory,
-    refreshDirectory: () => directories.refresh(),
-    addresses,
-    user: await openUser(installation, user),
+    user,
     contacts: contactsOf(description),
+    storage: createFolderStorage(user.folder),
+    transports: connectNodes({ directory, addresses, user }),
   });
-  return { ...session, installation };
+  return {
+    ...session,
+    installation,
+    close: () => {
+      watch.close();
+      session.close();
+      user.close();
+    },
+  };
 }
 
 function contactsOf({ users, machines }: Description): Contacts {

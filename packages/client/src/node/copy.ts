@@ -1,19 +1,18 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import type { Session } from '../session.ts';
+import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { type DesignCopy, type PreparedDesign, SEALED_BYTES } from '../prepared.ts';
 import { makeFolder, readBytes, writeSecret } from './files.ts';
-import { type PreparedDesign, SEALED_BYTES } from './prepared.ts';
 
 // The owner's offline copy of a design: its manifest and its sealed segments, as they were uploaded. Nothing in it opens
 // without the keys node: it is worth as much to a thief as the upload was, and the vault takes nothing else for a repair.
 
 const files = { manifest: 'manifest', segments: 'segments' } as const;
 
-/** Where copies lie unless told otherwise. */
-export function copiesFolder(session: Session): string {
-  return join(session.user.folder, 'copies');
+/** Where the copies of a user with this folder lie unless told otherwise. */
+export function copiesFolder({ folder }: { readonly folder: string }): string {
+  return join(folder, 'copies');
 }
 
 /** Keeps a copy of a prepared design in `folder`/DESIGN: whole, or not at all. A copy that is there already stays. */
@@ -40,13 +39,6 @@ export async function keepCopy(prepared: PreparedDesign, folder: string): Promis
     await rm(staged, { recursive: true, force: true });
   }
   return home;
-}
-
-export interface DesignCopy {
-  readonly segments: number;
-  /** One sealed segment, compared with the manifest. @throws {MillraceError} E_SEGMENT, E_UPLOAD */
-  read(segment: number): Promise<Bytes>;
-  close(): Promise<void>;
 }
 
 /** @throws {MillraceError} E_CONFIG when there is no copy, E_SEGMENT when it is of another design */

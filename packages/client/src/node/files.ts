@@ -44,6 +44,16 @@ export async function readBytes(path: string): Promise<Bytes> {
   }
 }
 
+/** As `readBytes`; undefined when there is no such file. */
+export async function readBytesIfThere(path: string): Promise<Bytes | undefined> {
+  try {
+    return await readBytes(path);
+  } catch (error) {
+    if (error instanceof MillraceError && hasSystemCode(error.cause, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
 /** @throws {MillraceError} E_CONFIG naming the file that cannot be read or is not JSON. */
 export async function readJson(path: string): Promise<unknown> {
   const text = new TextDecoder().decode(await readBytes(path));

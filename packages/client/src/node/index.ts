@@ -1,7 +1,7 @@
-// What needs files: prepared designs, the owner's records and copies.
+// What needs files and mutual TLS: connections, storage in a folder, the owner's offline copies.
 export { processIsAlive } from './alive.ts';
-export { copiesFolder, type DesignCopy, keepCopy, openCopy } from './copy.ts';
+export { type ConnectOptions, connectNodes } from './connect.ts';
+export { copiesFolder, keepCopy, openCopy } from './copy.ts';
+export { prepareFile } from './file-source.ts';
 export * from './files.ts';
-export { findEarlier, type PrepareOptions, prepareFile, type Sliced } from './prepare.ts';
-export type { PreparedDesign, PreparedState } from './prepared.ts';
-export { type DesignFile, namedDesigns, readRecord } from './records.ts';
+export { createFolderStorage } from './folder-storage.ts';

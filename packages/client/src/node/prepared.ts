@@ -1,7 +1,15 @@
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, hexOf, MillraceError, parse, type RandomSource, toHex } from '@millrace/base';
-import { z } from 'zod';
+import { MillraceError, parse, type RandomSource, toHex } from '@millrace/base';
+import {
+  type PreparedDesign,
+  type PreparedState,
+  type PreparedWriter,
+  preparedStateSchema,
+  SEALED_BYTES,
+  type SourceIdentity,
+  sameSource,
+} from '../prepared.ts';
 import {
   hasSystemCode,
   makeFolder,
@@ -12,53 +20,7 @@ import {
   writeSecret,
 } from './files.ts';
 
-/** Bytes of a sealed segment (design, section 2). */
-export const SEALED_BYTES = 16_386;
-/** Design bytes in it; the rest is the seal's tag. */
-export const CONTENT_BYTES = SEALED_BYTES - 16;
-
-const stateSchema = z.strictObject({
-  version: z.literal(1),
-  design: hexOf(16),
-  name: z.string(),
-  segments: z.number().int().positive(),
-  size: z.number().int().positive(),
-  /** The file it was made from: the same file, unchanged, goes on where an upload was broken off. */
-  source: z.strictObject({
-    path: z.string(),
-    size: z.number(),
-    mtimeMs: z.number(),
-    /** SHA-256 of the profile, for a model: with another profile it is another design. */
-    profile: hexOf(32).optional(),
-  }),
-});
-export type PreparedState = z.output<typeof stateSchema>;
-
 const files = { state: 'state.json', manifest: 'manifest', keys: 'keys', segments: 'segments' } as const;
-
-/**
- * A sealed design on the owner's disk until the vault has it: manifest, sealed segments, and the content keys sealed
- * to the keys node. Nothing here opens without that node's key.
- */
-export interface PreparedDesign {
-  readonly state: PreparedState;
-  /** Left by an earlier attempt: the cloud may know it already. */
-  readonly earlier: boolean;
-  manifest(): Promise<Bytes>;
-  keys(): Promise<Bytes>;
-  /** One sealed segment; `read` is safe to call many times at once. */
-  openSegments(): Promise<{ read(segment: number): Promise<Bytes>; close(): Promise<void> }>;
-  remove(): Promise<void>;
-}
-
-/** Writes a prepared design; it appears under its identifier only when it is whole. */
-export interface PreparedWriter {
-  /** Segments come in order. */
-  append(sealed: Uint8Array): Promise<void>;
-  finish(state: PreparedState, manifest: Uint8Array, keys: Uint8Array): Promise<PreparedDesign>;
-  /** Removes what was written. */
-  abandon(): Promise<void>;
-}
 
 export async function writePrepared(uploads: string, random: RandomSource): Promise<PreparedWriter> {
   const folder = await makeFolder(join(uploads, `.preparing-${process.pid}-${toHex(random(4))}`));
@@ -97,19 +59,14 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
 }
 
 /** A design of this very file whose upload was broken off. */
-export async function findPrepared(
-  uploads: string,
-  source: PreparedState['source'],
-): Promise<PreparedDesign | undefined> {
+export async function findPrepared(uploads: string, source: SourceIdentity): Promise<PreparedDesign | undefined> {
   for (const entry of await entriesOf(uploads)) {
     if (!/^[0-9a-f]{32}$/.test(entry)) continue;
     const folder = join(uploads, entry);
     const json = await readJsonIfThere(join(folder, files.state));
     if (json === undefined) continue;
-    const state = parse(stateSchema, json, join(folder, files.state), 'E_CONFIG');
-    const same = state.source.path === source.path && state.source.size === source.size;
-    const unchanged = state.source.mtimeMs === source.mtimeMs && state.source.profile === source.profile;
-    if (same && unchanged) return preparedIn(folder, state, true);
+    const state = parse(preparedStateSchema, json, join(folder, files.state), 'E_CONFIG');
+    if (sameSource(state.source, source)) return preparedIn(folder, state, true);
   }
   return undefined;
 }

@@ -1,14 +1,13 @@
-import { join } from 'node:path';
-import { hexOf, MillraceError, parse, toHex, wipe } from '@millrace/base';
+import { hexOf, MillraceError, parse, toHex, utf8, wipe } from '@millrace/base';
 import { openPrivatePart, type PrivatePart } from '@millrace/vault';
 import { z } from 'zod';
-import type { DesignView } from '../answers.ts';
-import { withSecret } from '../secret.ts';
-import type { Session } from '../session.ts';
-import { makeFolder, readJsonIfThere, replaceFile, toJsonFile } from './files.ts';
+import type { DesignView } from './answers.ts';
+import { withSecret } from './secret.ts';
+import type { Session } from './session.ts';
+import { type ClientStorage, readJson } from './storage.ts';
 
-// What the owner knows of its designs and the cloud does not: kept in the owner's folder, and in the private part of
-// each manifest, from which it comes back when the folder is lost.
+// What the owner knows of its designs and the cloud does not: kept in the owner's storage, and in the private part of
+// each manifest, from which it comes back when the storage is lost.
 
 const recordSchema = z.strictObject({
   version: z.literal(1),
@@ -25,30 +24,29 @@ export type DesignFile = z.output<typeof recordSchema>;
 
 const files = { record: 'design.json', profile: 'profile.ini', thumbnail: 'thumbnail.png' } as const;
 
-/** Where the owner's own record of a design lies. */
-export function recordFolder({ user }: Pick<Session, 'user'>, design: string): string {
-  return join(user.folder, 'designs', design);
-}
+const pathOf = (design: string, file: string) => `designs/${design}/${file}`;
 
 /** Keeps what the owner knows of a design; the profile with it, where it was sliced here. */
 export async function keepRecord(
-  session: Pick<Session, 'user'>,
+  { storage }: { readonly storage: ClientStorage },
   design: string,
   part: Omit<PrivatePart, 'designSecret'>,
   profile?: Uint8Array,
 ): Promise<DesignFile> {
   const record = toRecord(design, part);
-  const folder = await makeFolder(recordFolder(session, design));
-  if (profile !== undefined) await replaceFile(join(folder, files.profile), profile);
-  if (part.thumbnail !== undefined) await replaceFile(join(folder, files.thumbnail), part.thumbnail);
-  await replaceFile(join(folder, files.record), toJsonFile(record));
+  if (profile !== undefined) await storage.replace(pathOf(design, files.profile), profile);
+  if (part.thumbnail !== undefined) await storage.replace(pathOf(design, files.thumbnail), part.thumbnail);
+  await storage.replace(pathOf(design, files.record), utf8(`${JSON.stringify(record, null, 2)}\n`));
   return record;
 }
 
 /** @throws {MillraceError} E_CONFIG when the file is not what was written */
-export async function readRecord(session: Pick<Session, 'user'>, design: string): Promise<DesignFile | undefined> {
-  const path = join(recordFolder(session, design), files.record);
-  const json = await readJsonIfThere(path);
+export async function readRecord(
+  { storage }: { readonly storage: ClientStorage },
+  design: string,
+): Promise<DesignFile | undefined> {
+  const path = pathOf(design, files.record);
+  const json = await readJson(storage, path);
   return json === undefined ? undefined : parse(recordSchema, json, path, 'E_CONFIG');
 }
 

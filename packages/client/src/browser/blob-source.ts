@@ -1,0 +1,38 @@
+import { MillraceError } from '@millrace/base';
+import type { ByteSource } from '../prepare.ts';
+
+/** A blob as a source of a design. The blob itself can be sent to a worker. */
+export interface BlobSource extends ByteSource {
+  readonly blob: Blob;
+}
+
+/** @param name a blob has none; that of a file is used unless told */
+export function blobSource(
+  blob: Blob & { readonly name?: string; readonly lastModified?: number },
+  name = blob.name,
+): BlobSource {
+  return {
+    blob,
+    size: blob.size,
+    identity: { path: name ?? 'design', size: blob.size, mtimeMs: blob.lastModified ?? 0 },
+    chunks: () => chunksOf(blob),
+    // A blob whose file changed cannot be read any more: reading it has failed then.
+    requireUnchanged: async () => undefined,
+  };
+}
+
+/** @throws {MillraceError} E_CONFLICT when the file behind the blob changed, or is gone */
+export async function* chunksOf(blob: Blob): AsyncGenerator<Uint8Array> {
+  const reader = blob.stream().getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } catch (cause) {
+    throw new MillraceError('E_CONFLICT', 'the file changed while it was read', { cause });
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}

@@ -1,0 +1,34 @@
+import type { ErrorCode } from '@millrace/base';
+import type { Counted, DesignFacts, SealedDesign } from '@millrace/vault';
+import type { Observed, SealTerms } from '../sealer.ts';
+
+/** The part of a MessagePort that is used. */
+export interface Port {
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  close(): void;
+}
+
+/** What a page sends to the worker: a design, and the port on which both go on. */
+export interface SealRequest {
+  readonly terms: SealTerms;
+  readonly blob: Blob;
+  readonly port: Port;
+}
+
+export type ToWorker =
+  | { readonly type: 'stored' }
+  | { readonly type: 'facts'; readonly facts: DesignFacts }
+  | { readonly type: 'abort' };
+
+export type FromWorker =
+  | { readonly type: 'segment'; readonly number: number; readonly sealed: Uint8Array }
+  | { readonly type: 'describe'; readonly counted: Counted; readonly observed: Observed }
+  | { readonly type: 'progress'; readonly done: number; readonly total: number }
+  | { readonly type: 'sealed'; readonly design: SealedDesign }
+  | {
+      readonly type: 'failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly data: Readonly<Record<string, unknown>>;
+    };

@@ -1,0 +1,17 @@
+import type { TlsIdentity } from '@millrace/identity';
+import { type Addresses, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
+import type { Transports } from '../api.ts';
+
+export interface ConnectOptions {
+  readonly directory: Directory;
+  readonly addresses: Addresses;
+  /** The certificate to connect with, as it is now. */
+  readonly user: { readonly tls: TlsIdentity };
+}
+
+/** Connections to the nodes that clients call, by mutual TLS with pinned certificates. */
+export function connectNodes({ directory, addresses, user }: ConnectOptions): Transports {
+  const connect = (role: 'control' | 'distribution') =>
+    createHttpClient({ address: () => addresses[role], tls: tlsTo(directory, role, () => user.tls) });
+  return { control: connect('control'), distribution: connect('distribution') };
+}

@@ -1,0 +1,25 @@
+import { dirname, join } from 'node:path';
+import type { ClientStorage } from '../storage.ts';
+import { processIsAlive } from './alive.ts';
+import { makeFolder, readBytesIfThere, replaceFile } from './files.ts';
+import { findPrepared, sweepPreparations, writePrepared } from './prepared.ts';
+
+/** Keeps what a user keeps in a folder; prepared designs lie in its folder `uploads`. */
+export function createFolderStorage(folder: string): ClientStorage {
+  const uploads = join(folder, 'uploads');
+  return {
+    read: (path) => readBytesIfThere(join(folder, path)),
+    replace: async (path, bytes) => {
+      const file = join(folder, path);
+      await makeFolder(dirname(file));
+      await replaceFile(file, bytes);
+    },
+    prepared: {
+      find: async (source) => {
+        await sweepPreparations(uploads, processIsAlive);
+        return findPrepared(uploads, source);
+      },
+      begin: (random) => writePrepared(uploads, random),
+    },
+  };
+}

@@ -1,0 +1,117 @@
+import { concatBytes, wipe } from '@millrace/base';
+import { contentKeysInfo, sha256 } from '@millrace/protocol';
+import {
+  type Custody,
+  type DesignKind,
+  type MaintenanceMode,
+  type PrivatePart,
+  requireSize,
+  sealPrivatePart,
+} from '@millrace/vault';
+import { sealAttachment } from './attachments.ts';
+import type { PreparedDesign, SourceIdentity } from './prepared.ts';
+import { keepRecord } from './records.ts';
+import type { DesignStream, Sealer } from './sealer.ts';
+import { withSecret } from './secret.ts';
+import type { Session } from './session.ts';
+
+const MAX_NAME = 200;
+const gcodeNames = /\.(gcode|gco|g|nc|ngc|tap)$/i;
+
+export interface PrepareOptions {
+  /** Name of the file unless told. */
+  readonly name?: string | undefined;
+  /** By the name of the file unless told. */
+  readonly kind?: DesignKind | undefined;
+  /** For binary designs: what a sink takes, at factor 1. */
+  readonly bytesPerSecond?: number | undefined;
+  readonly material?: string | undefined;
+  /** How the vault shall renew its cells; `rekey` unless told. */
+  readonly maintenance?: MaintenanceMode | undefined;
+  /** Who keeps the design secret; the owner unless told. */
+  readonly custody?: Custody | undefined;
+  /** How this G-code was made, where this client made it. */
+  readonly sliced?: Sliced | undefined;
+}
+
+export interface Sliced {
+  /** Name and version of the slicer. */
+  readonly slicer: string;
+  /** Name of the profile, and its content. */
+  readonly profile: string;
+  readonly settings: Uint8Array;
+  /** The model it was made from, by which an interrupted upload is found again: the G-code is temporary. */
+  readonly source?: SourceIdentity;
+}
+
+/** The bytes of a design, and by what they are recognised. */
+export interface ByteSource extends DesignStream {
+  readonly identity: SourceIdentity;
+  /** @throws {MillraceError} E_CONFLICT when it changed while it was read */
+  requireUnchanged(): Promise<void>;
+}
+
+/**
+ * Seals a design on the owner's side: it streams through once, is timed and cut, and its sealed segments wait in the
+ * session's storage until the vault has them. What an interrupted attempt made of the same source is used again.
+ * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_TOO_LARGE, E_INPUT, E_CONFLICT, E_DISK_FULL
+ */
+export async function prepare<S extends ByteSource>(
+  session: Session,
+  source: S,
+  options: PrepareOptions,
+  sealer: Sealer<S>,
+  progress: (done: number, total: number) => void,
+): Promise<PreparedDesign> {
+  const { random, signal, storage, signer, user } = session;
+  const { sliced, maintenance, custody, bytesPerSecond, material } = options;
+  const identity = sliced?.source ?? source.identity;
+  const earlier = await storage.prepared.find(identity);
+  if (earlier !== undefined) return earlier;
+  requireSize(maintenance, source.size);
+  const kind = options.kind ?? (sliced !== undefined || gcodeNames.test(identity.path) ? 'gcode' : 'binary');
+  const name = (options.name ?? baseName(identity.path)).slice(0, MAX_NAME);
+  let part: Omit<PrivatePart, 'designSecret'> | undefined;
+  const writer = await storage.prepared.begin(random);
+  try {
+    const sealed = await sealer({
+      ...{ source, kind, bytesPerSecond, material, custody, random, signal, progress },
+      owner: signer.publicKey,
+      sink: (_segment, sealed) => writer.append(sealed),
+      describe: async ({ nonce, designSecret }, { times, ...facts }) => {
+        part = { name, nonce, ...facts, ...slicedPart(sliced) };
+        const own: PrivatePart = { ...part, designSecret };
+        return {
+          times,
+          private: await withSecret(user, (secret) => sealPrivatePart(secret, own, random)),
+          ...(maintenance && { maintenance }),
+        };
+      },
+    });
+    const { manifest, designId, segments, size, ceks, designSecret } = sealed;
+    const content = custody === 'keys' ? concatBytes(ceks, designSecret) : ceks;
+    try {
+      const keys = await sealAttachment(session, designId, contentKeysInfo(designId, signer.publicKey), content);
+      await source.requireUnchanged();
+      if (part !== undefined) await keepRecord(session, designId, part, sliced?.settings);
+      const state = { version: 1 as const, design: designId, name, segments, size, source: identity };
+      return await writer.finish(state, manifest, keys);
+    } finally {
+      wipe(ceks, content, designSecret);
+    }
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
+}
+
+/** The last name of a path of either kind of system. */
+function baseName(path: string): string {
+  return path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
+}
+
+function slicedPart(sliced: Sliced | undefined): Pick<PrivatePart, 'sliced'> {
+  if (sliced === undefined) return {};
+  const { slicer, profile, settings } = sliced;
+  return { sliced: { slicer, profile: profile.slice(0, MAX_NAME), profileHash: sha256(settings) } };
+}
