@@ -11,6 +11,7 @@ const prefixes: Readonly<Record<string, string>> = {
   'vault.md': 'VA',
   'ledger.md': 'LE',
   'peer.md': 'PE',
+  'protocol.md': 'PR',
 };
 
 /** Words that make a sentence a requirement (RFC 8174: capitals only). */

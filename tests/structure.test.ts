@@ -28,8 +28,6 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'vault', 'cloud', 'machine', 'client', 'peer'],
   lab: ['base', 'identity', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'gcode', 'client', 'cli'],
 };
-/** Tracked Markdown files that still have lines longer than MAX_WIDTH. A file that no longer has any leaves the list. */
-const markdownStillWide: readonly string[] = ['spec/protocol.md'];
 const MAX_WIDTH = 120;
 const MAX_LINES = 500;
 
@@ -367,11 +365,7 @@ describe('Markdown', () => {
   const files = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' }).trim().split('\n');
 
   it(`has no line of more than ${MAX_WIDTH} characters`, () => {
-    const wide = files.filter((file) => !markdownStillWide.includes(file) && wideLines(file).length > 0);
+    const wide = files.filter((file) => wideLines(file).length > 0);
     expect(wide.map((file) => `${file}: lines ${wideLines(file).join(', ')}`)).toEqual([]);
-  });
-
-  it('is listed as still wide only while it is', () => {
-    expect(markdownStillWide.filter((file) => !files.includes(file) || wideLines(file).length === 0)).toEqual([]);
   });
 });
