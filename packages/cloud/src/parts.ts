@@ -1,6 +1,9 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
 export { BoxRegistry } from './control/boxes.ts';
+export type { ControlContext } from './control/context.ts';
 export { type Delivery, Mailbox } from './control/mailbox.ts';
+export { openRecords, type PrintRecord, type Records } from './control/records.ts';
+export { printsPage } from './control/views.ts';
 export { runDistributionNode } from './distribution/run.ts';
 export { sliceMail } from './keys/slice-mail.ts';
 export { type KeyedCell, KeysStream } from './keys/stream.ts';
