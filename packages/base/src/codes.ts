@@ -51,6 +51,13 @@ export const errorCodes = {
     'The object exists already, or another request changed it.',
     'Read the current state and try again.',
   ),
+  E_FENCED: code(
+    503,
+    3,
+    false,
+    'Another process has become the writer.',
+    'Stop the process that has lost the log; run one process of a control node.',
+  ),
   E_UNAVAILABLE: code(
     503,
     5,

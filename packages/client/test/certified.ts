@@ -29,7 +29,7 @@ import {
   signTransaction,
   type TransactionOf,
 } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryLog } from '@millrace/stores';
 import { coreHashOf, type DesignCore, designIdOf, encodeCore } from '@millrace/vault';
 
 export const INSTALLATION = 'ab'.repeat(16);
@@ -259,7 +259,7 @@ export function alarm(object: string): EventRequest {
 export async function logOf(keys: Keys, events: readonly EventRequest[]): Promise<Ledger> {
   const origin = `millrace/${INSTALLATION}`;
   const signer = ed25519NoteSigner(origin, keys.log);
-  const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
+  const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock });
   for (const event of events) await ledger.append(event);
   return ledger;
 }

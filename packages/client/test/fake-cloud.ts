@@ -36,7 +36,7 @@ import {
   type TransactionOf,
   verifyTransaction,
 } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryLog } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
 import { makeFolder, replaceFile, toJsonFile } from '../src/node/files.ts';
 import { type KeysBox, keysBox } from './helpers.ts';
@@ -105,7 +105,7 @@ export class FakeCloud {
     const { layout, directory } = installation;
     const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
     const signer = ed25519NoteSigner(origin, readFileSync(join(layout.node('control'), 'log.key')));
-    const ledger = await openLedger({ store: new MemoryStore(), signer, origin, clock: systemClock });
+    const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock });
     const cloud = new FakeCloud(installation, ledger, await keysBox(installation));
     const control = await cloud.#listen('control');
     const distribution = await cloud.#listen('distribution');

@@ -25,7 +25,7 @@ import {
   type Transaction,
   usualDisclosures,
 } from '@millrace/protocol';
-import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryLog, MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import type { ControlContext } from '../src/control/context.ts';
@@ -62,7 +62,7 @@ export async function controlWorld() {
     identity: toHex(box.publicKey),
   });
   const signer = ed25519NoteSigner('test.example/log', systemRandom(32));
-  const ledger = await openLedger({ store: new MemoryStore(), signer, origin: 'test.example/log', clock: systemClock });
+  const ledger = await openLedger({ store: new MemoryLog(), signer, origin: 'test.example/log', clock: systemClock });
   const directory: Directory = {
     version: 2,
     installation: toHex(systemRandom(16)),

@@ -55,7 +55,7 @@ export {
 } from './note.ts';
 export type { LedgerProblem, ProblemCode } from './problems.ts';
 export { formatTlogProof, parseTlogProof, type TlogProof } from './proof-text.ts';
-export type { LedgerStore, RangeOptions, StoreWrite } from './store.ts';
+export type { LedgerStore, LedgerWriter, RangeOptions, StoreWrite } from './store.ts';
 export {
   decodeBundle,
   encodeBundle,

@@ -25,7 +25,7 @@ import {
   signatureBy,
   type VerifierKey,
 } from './note.ts';
-import type { LedgerStore } from './store.ts';
+import type { LedgerStore, LedgerWriter } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
 
@@ -104,7 +104,7 @@ interface Committed {
 }
 
 /**
- * Opens the ledger of a store, or begins one. One process may have it open at a time.
+ * Opens the ledger of a store, or begins one. Whatever had it open before can append no more (E_FENCED).
  * @throws {MillraceError} E_CONFIG when name and origin differ; E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED or
  * E_LEDGER_ENTRY when the end of the log is not what the stored checkpoint says. `checkLedger` then says more.
  */
@@ -114,7 +114,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   }
   const own = formatVerifierKey(options.signer.name, options.signer.publicKey);
   const logKeys = [own, ...(options.formerKeys ?? []).filter((key) => key !== own)];
-  return new StoredLedger(options, logKeys, await begin(options, logKeys.map(parseVerifierKey)));
+  const writer = await options.store.acquire();
+  return new StoredLedger(options, writer, logKeys, await begin(options, writer, logKeys.map(parseVerifierKey)));
 }
 
 class StoredLedger implements Ledger {
@@ -122,6 +123,7 @@ class StoredLedger implements Ledger {
   readonly logKey: string;
   readonly logKeys: readonly string[];
   readonly #options: LedgerOptions;
+  readonly #writer: LedgerWriter;
   readonly #keys: readonly VerifierKey[];
   readonly #waiting: Waiting[] = [];
   readonly #serial = new Serial();
@@ -131,8 +133,9 @@ class StoredLedger implements Ledger {
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(options: LedgerOptions, logKeys: readonly string[], committed: Committed) {
+  constructor(options: LedgerOptions, writer: LedgerWriter, logKeys: readonly string[], committed: Committed) {
     this.#options = options;
+    this.#writer = writer;
     this.#keys = logKeys.map(parseVerifierKey);
     this.#committed = committed;
     this.origin = options.origin;
@@ -200,7 +203,7 @@ class StoredLedger implements Ledger {
         const { next, writes } = this.#committed.growth.extend(draft.leaves);
         const checkpoint = await sign(this.#options, next);
         this.#uncertain = true;
-        await store.batch([...draft.writes(), ...writes, { put: checkpointKey, value: checkpoint }]);
+        await this.#writer.append([...draft.writes(), ...writes, { put: checkpointKey, value: checkpoint }]);
         this.#uncertain = false;
         this.#committed = { growth: next, checkpoint };
       }
@@ -296,25 +299,29 @@ function sign({ origin, signer, coSigners }: LedgerOptions, growth: Growth): Pro
   return signCheckpoint({ origin, size: growth.size, root: growth.root() }, signer, ...(coSigners?.() ?? []));
 }
 
-async function begin(options: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
+async function begin(options: LedgerOptions, writer: LedgerWriter, keys: readonly VerifierKey[]): Promise<Committed> {
   const { store } = options;
-  if ((await store.get(checkpointKey)) !== undefined) return signedAnew(options, keys);
+  if ((await store.get(checkpointKey)) !== undefined) return signedAnew(options, writer, keys);
   for await (const _ of store.range({ ...under(entryPrefix), limit: 1 })) {
     throw new MillraceError('E_LEDGER_CHECKPOINT', 'the ledger has entries, but its checkpoint is missing');
   }
   const growth = Growth.empty();
   const checkpoint = await sign(options, growth);
-  await store.batch([{ put: checkpointKey, value: checkpoint }]);
+  await writer.append([{ put: checkpointKey, value: checkpoint }]);
   return { growth, checkpoint };
 }
 
 /** What a former key signed is signed with the present one as well. */
-async function signedAnew(options: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
+async function signedAnew(
+  options: LedgerOptions,
+  writer: LedgerWriter,
+  keys: readonly VerifierKey[],
+): Promise<Committed> {
   const committed = await readCommitted(options, keys);
   const [own] = keys;
   if (own === undefined || signatureBy(parseNote(committed.checkpoint), own) !== undefined) return committed;
   const checkpoint = await sign(options, committed.growth);
-  await options.store.batch([{ put: checkpointKey, value: checkpoint }]);
+  await writer.append([{ put: checkpointKey, value: checkpoint }]);
   return { growth: committed.growth, checkpoint };
 }
 

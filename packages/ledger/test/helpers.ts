@@ -1,9 +1,10 @@
-import { type Clock, compareBytes, fromHex, toHex } from '@millrace/base';
+import { type Clock, compareBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import {
   type EventRequest,
   ed25519NoteSigner,
   type Ledger,
   type LedgerStore,
+  type LedgerWriter,
   leafHash,
   nodeHash,
   openLedger,
@@ -15,9 +16,20 @@ import {
 export class MemoryStore implements LedgerStore {
   readonly map = new Map<string, Uint8Array>();
   batches = 0;
+  #token = 0;
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     return this.map.get(toHex(key));
+  }
+
+  async acquire(): Promise<LedgerWriter> {
+    const token = ++this.#token;
+    return {
+      append: async (writes) => {
+        if (token !== this.#token) throw new MillraceError('E_FENCED', 'another writer has taken over');
+        await this.batch(writes);
+      },
+    };
   }
 
   async batch(writes: readonly StoreWrite[]): Promise<void> {

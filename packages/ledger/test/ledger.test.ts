@@ -240,6 +240,19 @@ class MortalStore extends MemoryStore {
   }
 }
 
+test('a ledger that another has opened appends no more, and the other one goes on', async () => {
+  const store = new MemoryStore();
+  const first = await openTestLedger(store);
+  await first.append(request('machine-1', 'machine', { eventId: 'one' }));
+  const second = await openTestLedger(store);
+  const next = request('machine-2', 'machine', { eventId: 'two' });
+  expect(await codeOf(() => first.append(next))).toBe('E_FENCED');
+  expect(second.size).toBe(1);
+  await second.append(next);
+  expect(second.size).toBe(2);
+  expect((await (await openTestLedger(store)).check()).ok).toBe(true);
+});
+
 describe('a ledger that is killed', () => {
   test('opens with all or nothing of the batch, and the same requests bring it to the same end', async () => {
     await fc.assert(

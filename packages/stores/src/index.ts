@@ -1,7 +1,9 @@
 export * from './decisions.ts';
 export { inRange, MAX_KEY_BYTES, prefixRange } from './keys.ts';
 export { type Lmdb, type LmdbOptions, openLmdb } from './lmdb.ts';
+export type * from './log.ts';
 export * from './memory.ts';
+export * from './memory-log.ts';
 export * from './memory-records.ts';
 export type * from './port.ts';
 export * from './queue.ts';

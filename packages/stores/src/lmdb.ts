@@ -4,6 +4,8 @@ import { storeError } from './lmdb-errors.ts';
 import { checkLmdbFile } from './lmdb-file.ts';
 import { type LmdbDatabase, LmdbStore } from './lmdb-store.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
+import type { Log } from './log.ts';
+import { MapLog } from './map-log.ts';
 import { MapRecords } from './map-records.ts';
 import type { Queue, TransactionalStore } from './port.ts';
 import { StoreQueue } from './queue.ts';
@@ -23,6 +25,7 @@ export interface Lmdb {
   /** The same object for the same name. A read-only environment has no store that nobody made: E_NOT_FOUND. */
   store(name: string): TransactionalStore;
   records(name: string): RecordStore;
+  log(name: string): Log;
   queue(name: string): Queue;
   close(): Promise<void>;
 }
@@ -60,6 +63,7 @@ class Environment implements Lmdb {
   readonly #writer: LmdbWriter;
   readonly #stores = new Map<string, TransactionalStore>();
   readonly #records = new Map<string, RecordStore>();
+  readonly #logs = new Map<string, Log>();
   readonly #queues = new Map<string, Queue>();
   #closed: Promise<void> | undefined;
 
@@ -75,6 +79,10 @@ class Environment implements Lmdb {
 
   records(name: string): RecordStore {
     return memo(this.#records, name, () => new MapRecords(this.store(name)));
+  }
+
+  log(name: string): Log {
+    return memo(this.#logs, name, () => new MapLog(this.store(name)));
   }
 
   queue(name: string): Queue {

@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
-import { queueCases, recordsCases, storeCases } from '../src/compliance/index.ts';
-import { engines, openQueueOn, recordEngines } from './harness.ts';
+import { logCases, queueCases, recordsCases, storeCases } from '../src/compliance/index.ts';
+import { engines, logEngines, openQueueOn, recordEngines } from './harness.ts';
 
 for (const [name, open] of Object.entries(engines)) {
   describe(`the ${name} store`, () => {
@@ -14,5 +14,11 @@ for (const [name, open] of Object.entries(engines)) {
 for (const [name, open] of Object.entries(recordEngines)) {
   describe(`records in ${name}`, () => {
     for (const { name: promise, run } of recordsCases) it(promise, () => run(open));
+  });
+}
+
+for (const [name, open] of Object.entries(logEngines)) {
+  describe(`a log in ${name}`, () => {
+    for (const { name: promise, run } of logCases) it(promise, () => run(open));
   });
 }

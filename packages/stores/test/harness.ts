@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '@millrace/base';
-import type { QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
+import type { LogHarness, QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
 import {
   type Lmdb,
+  type Log,
+  MemoryLog,
   MemoryRecords,
   MemoryStore,
   openLmdb,
@@ -66,6 +68,29 @@ export const recordEngines: Record<string, () => Promise<RecordsHarness>> = {
         await lmdb.close();
         lmdb = openLmdb({ path: folder.path });
         return lmdb.records('test');
+      },
+      async dispose() {
+        await lmdb.close();
+        folder.remove();
+      },
+    };
+  },
+};
+
+export const logEngines: Record<string, () => Promise<LogHarness>> = {
+  memory: async () => {
+    const log = new MemoryLog();
+    return { log, reopen: async () => log, dispose: () => log.close() };
+  },
+  lmdb: async () => {
+    const folder = temporaryFolder();
+    let lmdb = openLmdb({ path: folder.path });
+    return {
+      log: lmdb.log('test'),
+      async reopen(): Promise<Log> {
+        await lmdb.close();
+        lmdb = openLmdb({ path: folder.path });
+        return lmdb.log('test');
       },
       async dispose() {
         await lmdb.close();

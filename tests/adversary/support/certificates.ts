@@ -1,7 +1,7 @@
 import { systemClock } from '@millrace/base';
 import { checkCertificate, trustOf } from '@millrace/client';
 import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@millrace/ledger';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryLog } from '@millrace/stores';
 import type { HostileWorld } from './hostile-world.ts';
 
 /** What a buyer does with a certificate: offline, with what the installation publishes. */
@@ -16,7 +16,7 @@ export async function rewritten(
   change: (event: EventRequest) => EventRequest | undefined = (event) => event,
 ): Promise<Ledger> {
   const log = await openLedger({
-    store: new MemoryStore(),
+    store: new MemoryLog(),
     signer,
     origin: genuine.origin,
     clock: systemClock,

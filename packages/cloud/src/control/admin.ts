@@ -1,5 +1,5 @@
 import { equalBytes, utf8 } from '@millrace/base';
-import type { Queue, RecordStore, Store } from '@millrace/stores';
+import type { Log, Queue, RecordStore } from '@millrace/stores';
 import { countClaims } from './permits.ts';
 import { openRecords } from './records.ts';
 import type { ControlStores } from './stores.ts';
@@ -20,7 +20,7 @@ const BATCH = 1_000;
 const LEASE_MS = 3_600_000;
 
 /** Whether the ledger in `newer` begins with every entry of the one in `older`. */
-export async function extendsLedger(older: Store, newer: Store): Promise<boolean> {
+export async function extendsLedger(older: Log, newer: Log): Promise<boolean> {
   for await (const { key, value } of older.range({ gte: utf8('ledger/entry/'), lt: utf8('ledger/entry0') })) {
     const same = await newer.get(key);
     if (same === undefined || !equalBytes(same, value)) return false;

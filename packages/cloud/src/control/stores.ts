@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
-import { openLmdb, type Queue, type RecordStore, type Store } from '@millrace/stores';
+import { type Log, openLmdb, type Queue, type RecordStore } from '@millrace/stores';
 import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** What a control node keeps. */
 export interface ControlStores {
   readonly records: RecordStore;
-  readonly ledger: Store;
+  readonly ledger: Log;
   readonly boxes: { readonly mail: Slots };
 }
 
@@ -19,7 +19,7 @@ export async function openControlStores(folder: string): Promise<ControlStores &
     const environment = closer.add(openLmdb({ path: data }));
     return {
       records: environment.records('records'),
-      ledger: environment.store('ledger'),
+      ledger: environment.log('ledger'),
       queue: environment.queue('mail'),
       boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
       close: () => closer.close(),

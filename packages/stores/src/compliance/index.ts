@@ -1,5 +1,6 @@
 export type { Case } from './cases.ts';
 export { BATCH, batchWrites, KEPT } from './crash-writer.ts';
+export * from './log.ts';
 export * from './queue.ts';
 export * from './records.ts';
 export * from './store.ts';
