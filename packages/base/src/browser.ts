@@ -3,3 +3,5 @@ export * from './bytes-browser.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
+export * from './locks.ts';
+export * from './retry.ts';

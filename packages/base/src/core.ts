@@ -5,5 +5,7 @@ export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
+export * from './locks.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
+export * from './retry.ts';

@@ -1,5 +1,6 @@
 export * from './cbor.ts';
 export * from './core.ts';
 export { hkdf } from './crypto.ts';
+export * from './durable.ts';
 export * from './logging.ts';
 export * from './schema.ts';

@@ -25,52 +25,6 @@ export class Closer implements Closable {
   }
 }
 
-/** Tasks of the one kind run side by side, those of the other alone; neither overtakes what came before it. */
-export class Gate {
-  #alone: Promise<unknown> = Promise.resolve();
-  readonly #shared = new Set<Promise<unknown>>();
-
-  /** Runs beside other shared tasks. */
-  share<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#alone.then(task);
-    const settled: Promise<unknown> = result.catch(() => undefined).finally(() => this.#shared.delete(settled));
-    this.#shared.add(settled);
-    return result;
-  }
-
-  /** Runs when everything before it has ended, and before everything after it begins. */
-  alone<T>(task: () => Promise<T>): Promise<T> {
-    const result = Promise.all([this.#alone, ...this.#shared]).then(task);
-    this.#alone = result.catch(() => undefined);
-    return result;
-  }
-}
-
-/** Runs tasks one after the other in the order of their arrival. */
-export class Serial {
-  #last: Promise<unknown> = Promise.resolve();
-
-  run<T>(task: () => Promise<T> | T): Promise<T> {
-    const result = this.#last.then(task, task);
-    this.#last = result.catch(() => undefined);
-    return result;
-  }
-}
-
-/** A `Serial` for each key, for as long as it has tasks. */
-export class Serials {
-  readonly #serials = new Map<string, { readonly serial: Serial; tasks: number }>();
-
-  run<T>(key: string, task: () => Promise<T> | T): Promise<T> {
-    const entry = this.#serials.get(key) ?? { serial: new Serial(), tasks: 0 };
-    this.#serials.set(key, entry);
-    entry.tasks++;
-    return entry.serial.run(task).finally(() => {
-      if (--entry.tasks === 0) this.#serials.delete(key);
-    });
-  }
-}
-
 /**
  * Many small things by few calls: what comes while a call is under way goes with the next one, in order. So a call that
  * takes long takes more at a time, and one thing alone does not wait.

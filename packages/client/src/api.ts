@@ -1,4 +1,4 @@
-import { type Bytes, type Clock, MillraceError, parse, toBase64 } from '@millrace/base';
+import { type Bytes, type Clock, MillraceError, parse, retry, toBase64 } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import { z } from 'zod';
 import {
@@ -23,7 +23,6 @@ import {
   transactionAnswer,
   uploadAnswer,
 } from './answers.ts';
-import { mayPass, retrying } from './retry.ts';
 
 export interface Attachments {
   readonly manifest?: Uint8Array;
@@ -79,9 +78,14 @@ export interface ApiOptions {
   readonly patienceMs?: number;
 }
 
+/** The node did not answer: it is restarted within seconds. An error that it answered with is the caller's to handle. */
+function isUnanswered(error: unknown): boolean {
+  return error instanceof MillraceError && (error.code === 'E_UNAVAILABLE' || error.code === 'E_TIMEOUT');
+}
+
 export function createApi({ transports, clock, signal, patienceMs = 30_000 }: ApiOptions): Api {
   const { control, distribution } = transports;
-  const again = { clock, signal, forMs: patienceMs };
+  const again = { now: () => clock.monotonic(), signal, forMs: patienceMs, mostMs: 2_000, when: isUnanswered };
 
   const read = <S extends z.ZodType>(
     client: HttpClient,
@@ -89,7 +93,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     schema: S,
     headers: Record<string, string> = {},
   ): Promise<z.output<S>> =>
-    retrying(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
+    retry(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
 
   /** A whole list, page by page. */
   const readAll = async <S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>[]> => {
@@ -126,12 +130,12 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     }
   };
   const bytes = (path: string): Promise<Bytes> =>
-    retrying(async () => (await control.call('GET', path, { signal })).body, again);
+    retry(async () => (await control.call('GET', path, { signal })).body, again);
 
   const submit = async (transaction: Uint8Array, attachments: Attachments = {}) => {
     const json = { transaction: toBase64(transaction), attachments: encode(attachments) };
     let uncertain = false;
-    await retrying(async () => {
+    await retry(async () => {
       try {
         const reply = await control.call('POST', '/v1/transactions', { json, signal, timeoutMs: 60_000 });
         understand(transactionAnswer, reply.json(), 'transaction');
@@ -139,7 +143,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
         // The answer to an earlier attempt was lost, and the transaction had been acted on.
         const acted = error instanceof MillraceError && (error.code === 'E_REPLAY' || error.code === 'E_CONFLICT');
         if (uncertain && acted) return;
-        uncertain ||= mayPass(error);
+        uncertain ||= isUnanswered(error);
         throw error;
       }
     }, again);
@@ -150,18 +154,18 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     designs: () => readAll('/v1/designs', designAnswer),
     design: (id) => read(control, `/v1/designs/${part(id)}`, designAnswer),
     designUploaded: async (id) => {
-      await retrying(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
+      await retry(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
     },
     privatePart: (design) => bytes(`/v1/designs/${part(design)}/private`),
     repair: async (id, segments) => {
       const path = `/v1/designs/${part(id)}/repair`;
-      const reply = await retrying(() => control.call('POST', path, { json: { segments }, signal }), again);
+      const reply = await retry(() => control.call('POST', path, { json: { segments }, signal }), again);
       return understand(repairAnswer, reply.json(), path).repair;
     },
     upload: async (design, segment, sealed) => {
       const path = `/v1/uploads/${part(design)}/${segment}`;
       await withTicket(design, (headers) =>
-        retrying(() => distribution.call('PUT', path, { body: sealed, signal, headers }), again),
+        retry(() => distribution.call('PUT', path, { body: sealed, signal, headers }), again),
       );
     },
     missing: async (design, segments) => {

@@ -12,6 +12,7 @@ import {
   toBase64,
   toHex,
   toMillraceError,
+  writeDurably,
 } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { keyName, type P256Key, p256Key, partyOf } from '@millrace/identity';
@@ -38,7 +39,7 @@ import {
 } from '@millrace/protocol';
 import { MemoryLog } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
-import { makeFolder, replaceFile, toJsonFile } from '../src/node/files.ts';
+import { makeFolder, toJsonFile } from '../src/node/files.ts';
 import { type KeysBox, keysBox } from './helpers.ts';
 
 interface Request {
@@ -111,7 +112,7 @@ export class FakeCloud {
     const distribution = await cloud.#listen('distribution');
     const at = (port: number) => ({ host: '127.0.0.1', port });
     await makeFolder(layout.run.folder);
-    await replaceFile(layout.run.addresses, toJsonFile({ control: at(control), distribution: at(distribution) }));
+    await writeDurably(layout.run.addresses, toJsonFile({ control: at(control), distribution: at(distribution) }));
     return cloud;
   }
 

@@ -1,14 +1,14 @@
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Bytes, concatBytes, systemClock, systemRandom, utf8 } from '@millrace/base';
+import { type Bytes, concatBytes, systemClock, systemRandom, utf8, writeDurably } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession, openUser } from '@millrace/cli';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepareFile } from '../src/node/file-source.ts';
-import { makeFolder, replaceFile } from '../src/node/files.ts';
+import { makeFolder } from '../src/node/files.ts';
 import type { PreparedDesign } from '../src/prepared.ts';
 import { readRecord, withName } from '../src/records.ts';
 import { withSecret } from '../src/secret.ts';
@@ -25,7 +25,7 @@ beforeAll(async () => {
   const { run } = installation.layout;
   await makeFolder(run.folder);
   const nowhere = { host: '127.0.0.1', port: 1 };
-  await replaceFile(run.addresses, JSON.stringify({ control: nowhere, distribution: nowhere }));
+  await writeDurably(run.addresses, JSON.stringify({ control: nowhere, distribution: nowhere }));
   const session = await openSession({ installation, user: 'owner', clock: systemClock, random: systemRandom });
   box = await keysBox(installation);
   owner = { ...session, api: { ...session.api, attachmentBox: async () => box.document } };

@@ -1,8 +1,8 @@
 import {
   type Bytes,
   concatBytes,
+  KeyedMutex,
   MemoryMetrics,
-  Serial,
   silentLogger,
   systemClock,
   systemRandom,
@@ -93,7 +93,6 @@ export async function controlWorld() {
     ...times,
   } as const;
   await boxes.take('keys-1', 'attachments', await signBoxKey(keys.keys, directory.installation, box), 0);
-  const serials = new Map<string, Serial>();
   const context: ControlContext = {
     id: 'control-1',
     directory,
@@ -112,11 +111,7 @@ export async function controlWorld() {
     machinesSeen: new Map(),
     quarantine: new Map(),
     maintenance: {},
-    serialOf: (name) => {
-      const serial = serials.get(name) ?? new Serial();
-      serials.set(name, serial);
-      return serial;
-    },
+    mutexes: new KeyedMutex(),
     printQueue: new PrintQueue(systemClock),
   };
 

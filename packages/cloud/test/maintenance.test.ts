@@ -1,4 +1,4 @@
-import { Gate, MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { MillraceError, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
 import { MemoryRecords, MemoryStore } from '@millrace/stores';
 import {
@@ -56,7 +56,7 @@ async function vault(periodMs: number) {
     close: () => undefined,
   };
   const maintenance = new Maintenance(
-    { playbook, store, mail, control, clock: systemClock, logger: silentLogger, order: new Gate() },
+    { playbook, store, mail, control, clock: systemClock, logger: silentLogger, order: new RwLock() },
     { periodMs },
   );
   const checks = new Checks(

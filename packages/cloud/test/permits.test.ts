@@ -1,4 +1,4 @@
-import { type Bytes, Serial, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, KeyedMutex, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import {
   type Machine,
@@ -32,7 +32,6 @@ const run = systemRandom(16);
 beforeEach(async () => {
   now = BEGIN;
   records = openRecords(new MemoryRecords());
-  const serials = new Map<string, Serial>();
   context = {
     directory,
     clock: { now: () => now, monotonic: () => now },
@@ -41,11 +40,7 @@ beforeEach(async () => {
     ledger: { find: async () => undefined, append: async () => undefined, appendMany: async () => undefined },
     mailbox: { send: async () => undefined },
     quarantine: new Map(),
-    serialOf: (name: string) => {
-      const serial = serials.get(name) ?? new Serial();
-      serials.set(name, serial);
-      return serial;
-    },
+    mutexes: new KeyedMutex(),
   } as unknown as ControlContext;
   const owner = keyName(keys.owner.publicKey);
   await records.users.create(owner, {

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, fromHex, Serial, silentLogger, toHex, u32be } from '@millrace/base';
+import { type Bytes, equalBytes, fromHex, Mutex, silentLogger, toHex, u32be } from '@millrace/base';
 import { generateP256Key, type HpkeRecipient, type TlsIdentity } from '@millrace/identity';
 import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
 import {
@@ -77,7 +77,7 @@ export class FleetMachine {
   readonly #link: LinkSocket;
   readonly #key = generateP256Key();
   readonly #ephemeral = generateP256Key();
-  readonly #sealed = new Serial();
+  readonly #sealed = new Mutex();
   readonly #times: readonly number[];
   readonly #frames = new Set<number>();
   readonly #asked = new Map<number, number>();

@@ -1,4 +1,4 @@
-import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, parse, Serial, utf8 } from '@millrace/base';
+import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, Mutex, parse, utf8 } from '@millrace/base';
 import { z } from 'zod';
 import type { AccountHead } from './accounts.ts';
 import { type CheckReport, checkLedger, type LedgerCheckOptions } from './check.ts';
@@ -126,7 +126,7 @@ class StoredLedger implements Ledger {
   readonly #writer: LedgerWriter;
   readonly #keys: readonly VerifierKey[];
   readonly #waiting: Waiting[] = [];
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
   #committed: Committed;
   /** Set after a batch failed: the store may or may not hold it, and is asked. */
   #uncertain = false;
@@ -180,7 +180,7 @@ class StoredLedger implements Ledger {
         group.push(next);
         this.#waiting.shift();
       }
-      await this.#serial.run(() => this.#commit(group));
+      await this.#mutex.run(() => this.#commit(group));
     }
     this.#running = undefined;
   }
@@ -286,7 +286,7 @@ class StoredLedger implements Ledger {
 
   /** Appends wait meanwhile, so that the log stands still under the check. */
   check(options: LedgerCheckOptions = {}): Promise<CheckReport> {
-    return this.#serial.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKeys }));
+    return this.#mutex.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKeys }));
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError, Serial } from '@millrace/base/core';
+import { type Bytes, copyBytes, equalBytes, MillraceError, Mutex } from '@millrace/base/core';
 import type { EngineName, HashEngine, HashKey } from './engines/engine.ts';
 import { readHeader } from './frame/header.ts';
 import { type Hmac, macHolds } from './frame/mac.ts';
@@ -135,7 +135,7 @@ class DefaultReceiver implements Receiver {
   readonly #runner: TaskRunner;
   readonly #engine: HashEngine;
   readonly #builder: TableBuilder | undefined;
-  readonly #steps = new Serial();
+  readonly #steps = new Mutex();
   /** Frame numbers that were accepted or are being decoded. */
   readonly #seen = new Set<number>();
   #forgotten = 0;

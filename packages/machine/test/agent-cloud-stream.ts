@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, Serial, u32be, u64be, utf8 } from '@millrace/base';
+import { type Bytes, concatBytes, Mutex, u32be, u64be, utf8 } from '@millrace/base';
 import { generateP256Key, type HpkeSender } from '@millrace/identity';
 import { createEngine, createReceiver, createSender, type Receiver, type Sender } from '@millrace/live-matrix';
 import {
@@ -29,8 +29,8 @@ export class CloudStream {
   readonly #telemetryKey: Bytes;
   readonly #secrets = new Map<bigint, Bytes>();
   readonly #reverseSecrets = new Map<bigint, Bytes>();
-  readonly #order = new Serial();
-  readonly #arrivals = new Serial();
+  readonly #order = new Mutex();
+  readonly #arrivals = new Mutex();
   readonly #repeat = new Map<number, bigint>();
   ended = false;
   acked: number;

@@ -8,7 +8,7 @@ import {
   decodeCbor,
   encodeCbor,
   MillraceError,
-  Serial,
+  Mutex,
   systemRandom,
   toHex,
 } from '@millrace/base';
@@ -305,7 +305,7 @@ export class TestCloud {
   #serve(link: WebSocket): void {
     this.connections++;
     this.#socket = link;
-    const order = new Serial();
+    const order = new Mutex();
     link.on('message', (data: Buffer) => {
       const bytes = copyBytes(data);
       this.wire.push(bytes);

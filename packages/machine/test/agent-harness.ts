@@ -14,7 +14,13 @@ import type { Driver } from '../src/drivers/contract.ts';
 import { type CloudOptions, TestCloud } from './agent-cloud.ts';
 
 /** Short waits, so that what has to be waited for comes soon. */
-export const quick: Timing = { callMs: 5_000, waitMs: 500, offerMs: 2_000, backoffMs: [20, 100], changeMs: 0 };
+export const quick: Timing = {
+  callMs: 5_000,
+  waitMs: 500,
+  offerMs: 2_000,
+  backoff: { firstMs: 20, mostMs: 100 },
+  changeMs: 0,
+};
 
 export interface Bench {
   readonly cloud: TestCloud;

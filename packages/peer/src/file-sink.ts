@@ -1,6 +1,6 @@
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { MillraceError, type RandomSource, toHex } from '@millrace/base';
+import { flush, MillraceError, type RandomSource, toHex } from '@millrace/base';
 import type { Sink } from './transfer.ts';
 
 /**
@@ -22,6 +22,7 @@ export async function openFileSink(path: string, replace: boolean, random: Rando
       await file.close();
       if (!replace && (await kindOf(path)) !== undefined) throw exists(path);
       await rename(staged, path);
+      await flush(dirname(path));
     },
     discard: async () => {
       await file.close().catch(() => undefined); // it may be closed already

@@ -1,5 +1,5 @@
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import {
   type Clock,
   type Closable,
@@ -9,6 +9,7 @@ import {
   parse,
   toHex,
   toMillraceError,
+  writeDurably,
 } from '@millrace/base';
 import { z } from 'zod';
 import type { Directory } from './directory.ts';
@@ -193,18 +194,4 @@ async function readSeen(folder: string): Promise<z.output<typeof seenSchema> | u
   } catch (cause) {
     throw new MillraceError('E_CONFIG', `${path} is damaged`, { cause });
   }
-}
-
-async function writeDurably(path: string, text: string): Promise<void> {
-  const staged = `${path}.tmp`;
-  const file = await open(staged, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(staged, path);
-  const folder = await open(dirname(path), 'r');
-  await folder.sync().finally(() => folder.close());
 }

@@ -1,6 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext } from 'node:tls';
-import { type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
+import { Backoff, type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
 import WebSocket from 'ws';
 import type { Address } from './directory.ts';
 import { clientTls, type TlsOptions } from './http.ts';
@@ -92,11 +92,12 @@ export function connectLink(
     });
 
   const run = async () => {
-    for (let delay = 100; !stop.signal.aborted; delay = Math.min(delay * 2, 2_000)) {
-      const started = Date.now();
+    const backoff = new Backoff({ firstMs: 100, mostMs: 2_000 });
+    while (!stop.signal.aborted) {
+      const started = performance.now();
       await connectOnce();
-      if (Date.now() - started > 5_000) delay = 100;
-      await sleep(delay, stop.signal).catch(() => undefined);
+      if (performance.now() - started > 5_000) backoff.reset();
+      await sleep(backoff.next(), stop.signal).catch(() => undefined);
     }
   };
   void run();

@@ -3,9 +3,9 @@ import {
   compareBytes,
   concatBytes,
   copyBytes,
+  KeyedMutex,
   MillraceError,
   type RandomSource,
-  Serial,
   systemRandom,
   toHex,
 } from '@millrace/base';
@@ -31,7 +31,7 @@ const ATTEMPTS = 256;
 export class Decisions {
   readonly #store: Store;
   readonly #random: RandomSource;
-  readonly #queues = new Map<string, { serial: Serial; users: number }>();
+  readonly #mutexes = new KeyedMutex();
 
   constructor(store: Store, options: { random?: RandomSource } = {}) {
     this.#store = store;
@@ -49,15 +49,7 @@ export class Decisions {
    * @throws {MillraceError} E_CONFLICT after 256 lost races; E_UNAVAILABLE when the outcome cannot be known.
    */
   async decide(key: Key, change: Change): Promise<Decision> {
-    const name = toHex(key);
-    const queue = this.#queues.get(name) ?? { serial: new Serial(), users: 0 };
-    this.#queues.set(name, queue);
-    queue.users++;
-    try {
-      return await queue.serial.run(() => this.#decide(copyBytes(key), change));
-    } finally {
-      if (--queue.users === 0) this.#queues.delete(name);
-    }
+    return this.#mutexes.run(toHex(key), () => this.#decide(copyBytes(key), change));
   }
 
   async #decide(key: Key, change: Change): Promise<Decision> {

@@ -1,4 +1,4 @@
-import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, Serial, u64be, utf8 } from '@millrace/base';
+import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, Mutex, u64be, utf8 } from '@millrace/base';
 import { prefixRange } from './keys.ts';
 import type { Claimed, ClaimOptions, Queue, Store, Write } from './port.ts';
 
@@ -21,7 +21,7 @@ interface Topic {
   readonly publishing: Map<string, Promise<void>>;
   readonly leases: Map<string, Lease>;
   /** Acknowledgements go one after the other, so that an id is never noted twice for forgetting. */
-  readonly acknowledging: Serial;
+  readonly acknowledging: Mutex;
   depth: number;
 }
 
@@ -172,7 +172,7 @@ export class StoreQueue implements Queue {
       nextSequence = sequenceOf(key) + 1n;
       depth++;
     }
-    const acknowledging = new Serial();
+    const acknowledging = new Mutex();
     return { nextSequence, depth, acknowledging, underWay: new Set(), publishing: new Map(), leases: new Map() };
   }
 

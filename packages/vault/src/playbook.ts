@@ -4,8 +4,8 @@ import {
   copyBytes,
   fromHex,
   MillraceError,
+  Mutex,
   type RandomSource,
-  Serial,
   systemRandom,
   toHex,
   wipe,
@@ -81,7 +81,7 @@ export class Playbook {
   readonly #store: Store;
   readonly #epochs: EpochKeys;
   readonly #keyring: Keyring;
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
   readonly #holdings: Map<string, Holding>;
   #state: VaultState;
   readonly #decoys: readonly DecoySet[];
@@ -146,7 +146,7 @@ export class Playbook {
    * @throws {MillraceError} E_CONFLICT (being deleted), E_INPUT, E_STATE at density 0
    */
   addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const { designId: design, owner, segments, custody, maintenance: mode } = readManifest(options.manifest);
       const known = this.#holdings.get(design);
       if (known !== undefined) {
@@ -202,12 +202,12 @@ export class Playbook {
    * @throws {MillraceError} E_NOT_FOUND, E_INPUT
    */
   instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
-    return this.#serial.run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
+    return this.#mutex.run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
   }
 
   /** The next decoys to create for the density; undefined if there are enough, or none can be created now. */
   decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
         const wanted = this.#decoysWanted(set);
@@ -223,7 +223,7 @@ export class Playbook {
 
   /** Creates decoys again that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
   decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
       const to = Math.min(from + count, decoys.retire ?? decoys.stored, decoys.stored);
       return from < to ? this.#instruct(decoys, from, to - from) : undefined;
@@ -232,7 +232,7 @@ export class Playbook {
 
   /** Handles a `stored` message. @returns the design if it is complete now */
   stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
       // A late repetition may name cells that were removed.
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
@@ -269,7 +269,7 @@ export class Playbook {
 
   /** Destroys the design's keys at once; its cells go with the sweeps. @throws {MillraceError} E_NOT_FOUND */
   deleteDesign(design: string): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const holding = this.#living(design);
       const retireTo = (this.#state.sweep?.to ?? this.#state.epoch) + 1;
       await this.#put([{ ...holding, deleted: true, retire: 0, retireTo }]);
@@ -284,7 +284,7 @@ export class Playbook {
    * @throws {MillraceError} E_NOT_FOUND
    */
   setMode(design: string, mode: MaintenanceMode, issued: number): Promise<MaintenanceMode> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const holding = this.#living(design);
       if (issued <= (holding.modeIssued ?? -1)) return holding.nextMode ?? holding.mode ?? 'rekey';
       await this.#put([{ ...holding, nextMode: mode, modeIssued: issued }]);
@@ -294,7 +294,7 @@ export class Playbook {
 
   /** Starts a sweep to the next epoch. @returns false while a sweep or a check runs */
   beginSweep(): Promise<boolean> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       if (this.#state.sweep !== undefined || this.#check?.holdsSweep) return false;
       const to = this.#state.epoch + 1;
       const surplus = this.#decoys
@@ -313,7 +313,7 @@ export class Playbook {
    * @returns undefined if no sweep runs, or a check holds it
    */
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const plan = await this.#planned();
       if (this.#state.sweep === undefined || plan === undefined) return undefined;
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
@@ -335,7 +335,7 @@ export class Playbook {
 
   /** Prepares the next message while the segments node works on the pending one. */
   async lookAhead(limit = STEP): Promise<void> {
-    if (this.#plan === undefined) await this.#serial.run(() => this.#planned());
+    if (this.#plan === undefined) await this.#mutex.run(() => this.#planned());
     const { sweep } = this.#state;
     if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
   }
@@ -344,7 +344,7 @@ export class Playbook {
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const { sweep } = this.#state;
       if (sweep === undefined || !sweep.underWay || sweep.to !== message.to || sweep.number !== message.number)
         return undefined;
@@ -365,7 +365,7 @@ export class Playbook {
    * @returns undefined while a message of a sweep is pending or another check runs; call it again later
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       if (this.#check !== undefined || this.#state.sweep?.underWay) return undefined;
       this.#check = await CheckRun.begin({
         ...options,
@@ -373,7 +373,7 @@ export class Playbook {
         keyring: this.#keyring,
         decoys: this.#decoys,
         labelOf: this.#labelOf,
-        serial: this.#serial,
+        mutex: this.#mutex,
         standing: () => ({ holdings: this.#holdings, state: this.#state, ...this.#liveEpochs() }),
         onEnd: () => {
           this.#check = undefined;
@@ -392,7 +392,7 @@ export class Playbook {
 
   /** Waits for pending work, then wipes the keys in memory. */
   async close(): Promise<void> {
-    await this.#serial.run(() => {
+    await this.#mutex.run(() => {
       wipe(...this.#decoys.map(({ secret }) => secret));
       this.#steps.changed();
       return this.#epochs.close();

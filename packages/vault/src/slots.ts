@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { type Bytes, copyBytes, diskCode, diskText, MillraceError, Serial } from '@millrace/base';
+import { type Bytes, copyBytes, diskCode, diskText, MillraceError, Mutex } from '@millrace/base';
 
 /** Longest content of a slot, bytes. */
 export const SLOT_CONTENT = 127;
@@ -63,7 +63,7 @@ export async function openSlots(path: string): Promise<Slots> {
 class FileSlots implements Slots {
   readonly #file: FileHandle;
   readonly #path: string;
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
 
   constructor(file: FileHandle, path: string) {
     this.#file = file;
@@ -98,7 +98,7 @@ class FileSlots implements Slots {
   }
 
   close(): Promise<void> {
-    return this.#serial.run(() => this.#file.close());
+    return this.#mutex.run(() => this.#file.close());
   }
 
   #overwrite(slot: number, bytes: Uint8Array): Promise<void> {
@@ -110,7 +110,7 @@ class FileSlots implements Slots {
   }
 
   #run<T>(work: () => Promise<T>): Promise<T> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       try {
         return await work();
       } catch (error) {

@@ -31,7 +31,13 @@ export interface TestAgent {
 }
 
 /** Short waits: what has to be waited for comes soon. */
-const quick: Partial<Timing> = { callMs: 10_000, waitMs: 2_000, offerMs: 3_000, backoffMs: [20, 200], changeMs: 0 };
+const quick: Partial<Timing> = {
+  callMs: 10_000,
+  waitMs: 2_000,
+  offerMs: 3_000,
+  backoff: { firstMs: 20, mostMs: 200 },
+  changeMs: 0,
+};
 
 export async function startTestAgent(
   folder: string,

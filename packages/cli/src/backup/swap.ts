@@ -1,5 +1,6 @@
 import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { flush } from '@millrace/base';
 import type { Layout } from '../installation/layout.ts';
 
 // How a restored state takes the place of the one before: it is made whole in a folder beside it, then a file says so, then
@@ -24,7 +25,7 @@ export async function commitStaged(layout: Layout): Promise<void> {
   const { ready } = foldersOf(layout);
   const file = await open(ready, 'wx', 0o600);
   await file.sync().finally(() => file.close());
-  await syncFolder(dirname(ready));
+  await flush(dirname(ready));
 }
 
 /** Goes on with a restoring that was cut short: to its end when it was ready, else to nothing. The caller has the lock. */
@@ -35,8 +36,8 @@ export async function finishRestoring(layout: Layout): Promise<void> {
       if (!(await exists(before))) await rename(nodes, before);
       await rename(staged, nodes);
     }
-    await syncFolder(staging);
-    await syncFolder(layout.home);
+    await flush(staging);
+    await flush(layout.home);
     // What was before goes while the file still says that the rest is done.
     await rm(before, { recursive: true, force: true });
     await rm(ready);
@@ -49,9 +50,4 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  await folder.sync().finally(() => folder.close());
 }

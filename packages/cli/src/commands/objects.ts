@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, fromHex, MillraceError, toHex, writeDurably } from '@millrace/base';
 import {
   type CertificateSummary,
   type CertificateTrust,
@@ -12,7 +12,7 @@ import {
   type Session,
   trustOf,
 } from '@millrace/client';
-import { hasSystemCode, replaceFile } from '@millrace/client/node';
+import { hasSystemCode } from '@millrace/client/node';
 import type { OwnerState } from '@millrace/protocol';
 import { installationExists, openInstallation } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
@@ -105,7 +105,7 @@ export function exportCertificate(context: Context, object: string, options: { o
     const summary = await checkCertificate(bytes, trustOf(session));
     const file = context.path(options.out ?? `${id}.certificate`);
     try {
-      await replaceFile(file, bytes, 0o644);
+      await writeDurably(file, bytes, 0o644);
     } catch (cause) {
       throw new MillraceError('E_INPUT', `cannot write ${file}`, { cause });
     }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { copyFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { MillraceError, parse, sleep } from '@millrace/base';
+import { MillraceError, parse, sleep, writeDurably } from '@millrace/base';
 import {
   type CertificateSummary,
   checkCertificate,
@@ -14,7 +14,7 @@ import {
   trustOf,
   watchPrint,
 } from '@millrace/client';
-import { hasSystemCode, makeFolder, readJson, replaceFile } from '@millrace/client/node';
+import { hasSystemCode, makeFolder, readJson } from '@millrace/client/node';
 import { usualDisclosures } from '@millrace/protocol';
 import { z } from 'zod';
 import { addDesign } from '../commands/design.ts';
@@ -113,7 +113,7 @@ export async function proveObject(job: Job, outcome: PrintOutcome): Promise<Made
     throw new MillraceError('E_CERTIFICATE', `the certificate says that ${summary.object} is ${summary.state}`);
   }
   const certificate = join(layout.certificates, `${object}.certificate`);
-  await replaceFile(certificate, bytes, 0o644);
+  await writeDurably(certificate, bytes, 0o644);
   const beside = join(layout.machine(machine.name), machineFiles.data, 'objects', object);
   const picture = await fetchPicture(owner, beside, join(layout.certificates, object));
   const record = parse(recordSchema, await readJson(`${beside}.json`), `${beside}.json`, 'E_MACHINE');

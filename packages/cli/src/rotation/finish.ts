@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { type Clock, copyBytes, wipe } from '@millrace/base';
-import { readBytes, replaceFile } from '@millrace/client/node';
+import { type Clock, copyBytes, wipe, writeDurably } from '@millrace/base';
+import { readBytes } from '@millrace/client/node';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { logKeysOf, type NodeRole } from '@millrace/protocol';
 import { nodeFiles } from '../installation/layout.ts';
@@ -63,7 +63,7 @@ async function replaceKeysOf(installation: Installation, role: NodeRole): Promis
 async function keepFormerLogKey(folder: string): Promise<void> {
   const secret = await readBytes(join(folder, nodeFiles.logKey));
   try {
-    await replaceFile(join(folder, nodeFiles.formerLogKey), secret);
+    await writeDurably(join(folder, nodeFiles.formerLogKey), secret);
   } finally {
     wipe(secret);
   }

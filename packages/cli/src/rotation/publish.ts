@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, MillraceError, sleep } from '@millrace/base';
-import { readJson, replaceFile, toJsonFile } from '@millrace/client/node';
+import { type Clock, MillraceError, sleep, writeDurably } from '@millrace/base';
+import { readJson, toJsonFile } from '@millrace/client/node';
 import {
   type DirectoryDocument,
   directoryFiles,
@@ -13,7 +13,7 @@ import {
 import { type Installation, openUser } from '../installation/open.ts';
 import { machinePlaces, nodePlaces } from './places.ts';
 import type { Processes } from './processes.ts';
-import { exists, syncFolder } from './staged.ts';
+import { exists } from './staged.ts';
 
 const LOOK_MS = 100;
 const TAKEN_MS = 60_000;
@@ -43,8 +43,7 @@ export async function publish(
     admin.close();
   }
   const { layout } = installation;
-  await replaceFile(layout.directory, toJsonFile(signed), 0o644);
-  await syncFolder(layout.home);
+  await writeDurably(layout.directory, toJsonFile(signed), 0o644);
   await installation.directories.refresh();
 }
 
@@ -64,8 +63,7 @@ export async function spread(
   for (const { folder } of places) {
     const path = join(folder, directoryFiles.directory);
     if (!(await exists(folder)) || ((await exists(path)) && (await readFile(path, 'utf8')) === text)) continue;
-    await replaceFile(path, text, 0o644);
-    await syncFolder(folder);
+    await writeDurably(path, text, 0o644);
   }
   const began = clock.monotonic();
   for (;;) {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
-import { readBytes, replaceFile, writePublic } from '@millrace/client/node';
+import { type Clock, MillraceError, type RandomSource, toHex, wipe, writeDurably } from '@millrace/base';
+import { readBytes, writePublic } from '@millrace/client/node';
 import { type Authority, createAuthority, generateP256Key, openAuthority } from '@millrace/identity';
 import type { NodeRole } from '@millrace/protocol';
 import { hostsOf } from '../installation/init.ts';
@@ -120,7 +120,7 @@ async function stagePermitKey({ installation, clock, random }: RotationOptions):
   await discard(join(folder, nodeFiles.permitKeyDocument));
   const permitKey = await stageP256(join(folder, nodeFiles.permitKey));
   const made = { installation: directory.installation, permitKey, now: clock.now(), random };
-  await replaceFile(staged(join(folder, nodeFiles.permitKeyDocument)), await signPermitKey(layout, made), 0o644);
+  await writeDurably(staged(join(folder, nodeFiles.permitKeyDocument)), await signPermitKey(layout, made), 0o644);
 }
 
 async function stageP256(path: string): Promise<string> {

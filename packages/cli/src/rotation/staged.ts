@@ -1,6 +1,6 @@
 import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { wipe } from '@millrace/base';
+import { flush, wipe } from '@millrace/base';
 import { writePublic, writeSecret } from '@millrace/client/node';
 import type { TlsIdentity } from '@millrace/identity';
 
@@ -44,7 +44,7 @@ export async function putInPlace(path: string): Promise<boolean> {
   const before = (await exists(path)) ? await open(path, 'r+') : undefined;
   try {
     await rename(next, path);
-    await syncFolder(dirname(path));
+    await flush(dirname(path));
     if (before !== undefined) await overwrite(before);
   } finally {
     await before?.close();
@@ -58,16 +58,11 @@ export async function erase(path: string): Promise<void> {
   const file = await open(path, 'r+');
   await overwrite(file).finally(() => file.close());
   await rm(path);
-  await syncFolder(dirname(path));
+  await flush(dirname(path));
 }
 
 async function overwrite(file: Awaited<ReturnType<typeof open>>): Promise<void> {
   const { size } = await file.stat();
   await file.write(new Uint8Array(size), 0, size, 0);
   await file.sync();
-}
-
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  await folder.sync().finally(() => folder.close());
 }

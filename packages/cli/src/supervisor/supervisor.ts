@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '@millrace/base';
-import { makeFolder, replaceFile, toJsonFile } from '@millrace/client/node';
+import { type Clock, writeDurably } from '@millrace/base';
+import { makeFolder, toJsonFile } from '@millrace/client/node';
 import { acquireLock, type Lock } from './lock.ts';
 import { openLogFile } from './log-file.ts';
 import { type BackOff, ManagedProcess, type ProcessSpec, type ProcessStatus } from './managed-process.ts';
@@ -68,7 +68,7 @@ class ProcessSupervisor implements Supervisor {
   }
 
   publish(addresses: unknown): Promise<void> {
-    return replaceFile(this.#options.run.addresses, toJsonFile(addresses));
+    return writeDurably(this.#options.run.addresses, toJsonFile(addresses));
   }
 
   status(): SupervisorStatus {
@@ -110,7 +110,7 @@ class ProcessSupervisor implements Supervisor {
 
   #changed(managed: ManagedProcess): void {
     this.#options.onChange?.(managed.status());
-    const write = () => replaceFile(this.#options.run.status, toJsonFile(this.status()));
+    const write = () => writeDurably(this.#options.run.status, toJsonFile(this.status()));
     // A status that cannot be written (full disk) must not end the processes.
     this.#written = this.#written.then(write).catch(() => undefined);
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, systemRandom, toHex } from '@millrace/base';
+import { flush, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { type DesignCopy, type PreparedDesign, SEALED_BYTES } from '../prepared.ts';
 import { makeFolder, readBytes, writeSecret } from './files.ts';
 
@@ -31,6 +31,7 @@ export async function keepCopy(prepared: PreparedDesign, folder: string): Promis
     }
     await writeSecret(join(staged, files.manifest), await prepared.manifest());
     await rename(staged, home);
+    await flush(folder);
   } catch (error) {
     const there = error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST');
     if (!there) throw error;

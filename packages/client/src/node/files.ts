@@ -1,6 +1,5 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { type Bytes, MillraceError } from '@millrace/base';
 
 /** Folders of an installation are their owner's alone. */
 export async function makeFolder(path: string): Promise<string> {
@@ -18,18 +17,6 @@ export async function writePublic(path: string, content: string | Uint8Array): P
 
 export function toJsonFile(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
-}
-
-/** Whoever reads sees the old content or the new one, never a part. */
-export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  const staged = join(dirname(path), `.${basename(path)}.${toHex(systemRandom(6))}`);
-  try {
-    await writeFile(staged, content, { mode, flag: 'wx' });
-    await rename(staged, path);
-  } catch (error) {
-    await rm(staged, { force: true });
-    throw error;
-  }
 }
 
 /** @throws {MillraceError} E_CONFIG naming the file that cannot be read. */

@@ -1,7 +1,8 @@
 import { dirname, join } from 'node:path';
+import { writeDurably } from '@millrace/base';
 import type { ClientStorage } from '../storage.ts';
 import { processIsAlive } from './alive.ts';
-import { makeFolder, readBytesIfThere, replaceFile } from './files.ts';
+import { makeFolder, readBytesIfThere } from './files.ts';
 import { findPrepared, sweepPreparations, writePrepared } from './prepared.ts';
 
 /** Keeps what a user keeps in a folder; prepared designs lie in its folder `uploads`. */
@@ -12,7 +13,7 @@ export function createFolderStorage(folder: string): ClientStorage {
     replace: async (path, bytes) => {
       const file = join(folder, path);
       await makeFolder(dirname(file));
-      await replaceFile(file, bytes);
+      await writeDurably(file, bytes);
     },
     prepared: {
       find: async (source) => {

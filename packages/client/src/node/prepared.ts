@@ -1,6 +1,6 @@
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, parse, type RandomSource, toHex } from '@millrace/base';
+import { flush, MillraceError, parse, type RandomSource, toHex } from '@millrace/base';
 import {
   type PreparedDesign,
   type PreparedState,
@@ -43,6 +43,7 @@ export async function writePrepared(uploads: string, random: RandomSource): Prom
       await writePublic(join(folder, files.state), toJsonFile(state));
       const home = join(uploads, state.design);
       await rename(folder, home);
+      await flush(uploads);
       return preparedIn(home, state, false);
     },
     abandon: async () => {

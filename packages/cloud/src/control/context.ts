@@ -1,4 +1,4 @@
-import type { Bytes, Clock, Logger, Metrics, Serial } from '@millrace/base';
+import type { Bytes, Clock, KeyedMutex, Logger, Metrics } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -38,6 +38,6 @@ export interface ControlContext {
   /** The keys node's newest report on maintenance. */
   readonly maintenance: { current?: MaintenanceReport };
   /** Runs tasks that concern one machine one after the other. */
-  readonly serialOf: (machine: string) => Serial;
+  readonly mutexes: KeyedMutex;
   readonly printQueue: PrintQueue;
 }

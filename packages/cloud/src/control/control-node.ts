@@ -1,4 +1,4 @@
-import { type Closable, Closer, decodeCbor, isDiskFault, MillraceError, parse, Serial } from '@millrace/base';
+import { type Closable, Closer, decodeCbor, isDiskFault, KeyedMutex, MillraceError, parse } from '@millrace/base';
 import { openLedger } from '@millrace/ledger';
 import type { Address, DirectoryNode, Message } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
@@ -74,7 +74,6 @@ export async function createControlNode(
 
   const printQueue = new PrintQueue(clock);
   const checks = new CheckBoard(clock);
-  const serials = new Map<string, Serial>();
   const damaged = new DamagedRecords(logger, metrics);
   const context: ControlContext = {
     id,
@@ -94,11 +93,7 @@ export async function createControlNode(
     machinesSeen: new Map(),
     quarantine: new Map(),
     maintenance: {},
-    serialOf: (machine) => {
-      const serial = serials.get(machine) ?? new Serial();
-      serials.set(machine, serial);
-      return serial;
-    },
+    mutexes: new KeyedMutex(),
     printQueue,
   };
 

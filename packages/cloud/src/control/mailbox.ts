@@ -1,4 +1,4 @@
-import { type Clock, decodeCbor, encodeCbor, Gate, MillraceError, parse, systemRandom, toHex } from '@millrace/base';
+import { type Clock, decodeCbor, encodeCbor, MillraceError, parse, RwLock, systemRandom, toHex } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
   type BoxUse,
@@ -47,7 +47,7 @@ export class Mailbox {
   readonly #boxes: BoxRegistry;
   readonly #clock: Clock;
   /** Nothing is put between a new floor and the message that says so. */
-  readonly #gate = new Gate();
+  readonly #lock = new RwLock();
   /** Which process of a node polled last, and what it holds: a restarted one gets it again at once. */
   readonly #consumers = new Map<string, { consumer: string; held: Set<string> }>();
 
@@ -74,7 +74,7 @@ export class Mailbox {
    */
   async put(recipient: string, from: string, id: string, sealed: Uint8Array): Promise<void> {
     const number = boxNumberOf(sealed);
-    await this.#gate.share(async () => {
+    await this.#lock.read(async () => {
       await this.#boxes.requireHeld(recipient, 'mail', number);
       await this.#queue.publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
     });
@@ -84,7 +84,7 @@ export class Mailbox {
   async send(to: Recipient, id: string, message: Message): Promise<void> {
     const recipient = recipientIn(this.#directory, to).id;
     const envelope = encodeCbor({ own: encodeMail(message) });
-    await this.#gate.share(() => this.#queue.publish(recipient, `control/${id}`, envelope));
+    await this.#lock.read(() => this.#queue.publish(recipient, `control/${id}`, envelope));
   }
 
   /**
@@ -93,7 +93,7 @@ export class Mailbox {
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one was announced before
    */
   announce(node: string, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
-    return this.#gate.alone(async () => {
+    return this.#lock.write(async () => {
       await this.#boxes.take(node, use, document, floor);
       const drained = encodeCbor({ own: encodeMail({ type: 'box.drained', use, below: floor }) });
       await this.#queue.publish(node, `control/drained/${toHex(systemRandom(8))}`, drained);

@@ -52,7 +52,7 @@ const FINAL = new Set([
  */
 export function callHome(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
   // One at a time for each machine: the same print must not take two objects.
-  return context.serialOf(caller).run(() => callHomeOnce(context, caller, bytes));
+  return context.mutexes.run(caller, () => callHomeOnce(context, caller, bytes));
 }
 
 async function callHomeOnce(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
@@ -204,7 +204,7 @@ function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest)
  * @throws {MillraceError} E_LICENCE_EXHAUSTED
  */
 function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
-  return context.serialOf(`licence/${licence.licence}`).run(() => claimOnce(context, licence, print));
+  return context.mutexes.run(`licence/${licence.licence}`, () => claimOnce(context, licence, print));
 }
 
 async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {

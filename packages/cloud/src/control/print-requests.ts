@@ -24,9 +24,9 @@ export function requestPrint(
 ): Promise<{ print: string }> {
   // One at a time for each licence and for each machine: two requests must not take the same last place.
   const { licence, machine } = signed.body;
-  return context
-    .serialOf(`licence/${licence}`)
-    .run(() => context.serialOf(`queue/${machine}`).run(() => requestOnce(context, signed, print)));
+  return context.mutexes.run(`licence/${licence}`, () =>
+    context.mutexes.run(`queue/${machine}`, () => requestOnce(context, signed, print)),
+  );
 }
 
 async function requestOnce(

@@ -7,8 +7,8 @@ import {
   diskText,
   hexOf,
   MillraceError,
+  Mutex,
   parse,
-  Serial,
   sleep,
   systemRandom,
   toHex,
@@ -44,7 +44,7 @@ export class Uploads implements Closable {
   readonly #folder: string;
   readonly #staging: Staging;
   readonly #wiping = new Set<Promise<void>>();
-  readonly #renames = new Serial();
+  readonly #renames = new Mutex();
   #closed = false;
 
   constructor(folder: string, settings: StagingSettings = DEFAULT_STAGING) {

@@ -1,4 +1,4 @@
-import { MillraceError, type Serial, sleep, toHex } from '@millrace/base';
+import { MillraceError, type Mutex, sleep, toHex } from '@millrace/base';
 import type { CheckReport, CheckRun, Playbook } from '@millrace/vault';
 import type { VaultMail } from './vault-mail.ts';
 
@@ -8,7 +8,7 @@ export interface CheckDriverModules {
   readonly playbook: Playbook;
   readonly vaultMail: VaultMail;
   /** Steps of sweeps and parts of checks take turns. */
-  readonly turn: Serial;
+  readonly turn: Mutex;
   /** The epoch to which a sweep is under way or due; undefined when none is. */
   readonly sweepTo: () => number | undefined;
   readonly signal: AbortSignal;

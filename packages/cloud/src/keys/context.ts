@@ -1,4 +1,4 @@
-import type { Gate, Logger } from '@millrace/base';
+import type { Logger, RwLock } from '@millrace/base';
 import type { Playbook } from '@millrace/vault';
 import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
@@ -26,6 +26,6 @@ export interface KeysContext {
   readonly checks: Checks;
   readonly outbound: Outbound;
   /** Order of mail to the segments node: messages that name cells are shared tasks, each message of a sweep runs alone. */
-  readonly order: Gate;
+  readonly order: RwLock;
   readonly logger: Logger;
 }

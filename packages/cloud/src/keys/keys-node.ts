@@ -1,4 +1,4 @@
-import { type Closable, Closer, Gate } from '@millrace/base';
+import { type Closable, Closer, RwLock } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
@@ -46,7 +46,7 @@ export async function createKeysNode(
   });
   const { control, mail, link } = outbound;
   const objects = new ObjectRepository(records);
-  const order = new Gate();
+  const order = new RwLock();
   const streams = new KeysStreams({
     directory,
     identity: config.identity,

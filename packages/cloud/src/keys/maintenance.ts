@@ -2,11 +2,11 @@ import {
   type Clock,
   type Closable,
   encodeCbor,
-  type Gate,
   type Logger,
   type Metrics,
   MillraceError,
-  Serial,
+  Mutex,
+  type RwLock,
   sleep,
   toHex,
   toMillraceError,
@@ -40,7 +40,7 @@ export interface MaintenanceModules {
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** A sweep's message is made and left in the mailbox alone: whatever names a place is before it, or knows of it. */
-  readonly order: Gate;
+  readonly order: RwLock;
 }
 
 /** A long sweep is told of this often while it goes on. */
@@ -62,7 +62,7 @@ export class Maintenance implements Closable {
   readonly #vaultMail: VaultMail;
   readonly #checks: CheckDriver;
   /** Steps of sweeps and parts of checks take turns. */
-  readonly #turn = new Serial();
+  readonly #turn = new Mutex();
   #schedule: SweepSchedule | undefined;
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
@@ -179,7 +179,7 @@ export class Maintenance implements Closable {
   /** One message of the sweep and its answer. @returns undefined when there is none to be made */
   async #step(limit: () => number) {
     const { playbook, order } = this.#modules;
-    const step = await order.alone(async () => {
+    const step = await order.write(async () => {
       const message = await playbook.nextMaintenance(limit());
       if (message === undefined) return undefined;
       const { to, number } = message;

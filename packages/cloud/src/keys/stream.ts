@@ -5,7 +5,7 @@ import {
   copyBytes,
   type Logger,
   MillraceError,
-  Serial,
+  Mutex,
   toHex,
   toMillraceError,
   u32be,
@@ -77,7 +77,7 @@ export class KeysStream {
   #groups: number;
   #working: Promise<void> = Promise.resolve();
   /** The machine opens sealed messages in the order of sealing: seal and send are one step. */
-  readonly #sealing = new Serial();
+  readonly #sealing = new Mutex();
   #again = false;
   #busy = false;
   #mixed = 0n;

@@ -1,9 +1,9 @@
 import {
   type Bytes,
   type Clock,
-  type Gate,
   type Logger,
   MillraceError,
+  type RwLock,
   systemRandom,
   toHex,
   wipe,
@@ -48,7 +48,7 @@ export interface KeysStreamsModules {
   readonly mail: MailClient;
   readonly link: LinkSocket;
   /** Slices are shared tasks: no message of a sweep that forgets their places goes out before them. */
-  readonly order: Gate;
+  readonly order: RwLock;
   /** Chaff hints for every 100 of data, where the machine's hints are sparse. */
   readonly chaffPercent: number;
 }
@@ -216,7 +216,7 @@ export class KeysStreams {
   /** Places and keys of one moment; the places reach the segments node before what forgets them. */
   #slice(session: string, design: string, from: number, to: number) {
     const { order, playbook } = this.#modules;
-    return order.share(async () => {
+    return order.read(async () => {
       const slice = await playbook.slice(design, from, to);
       const cells = slice.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) }));
       await this.#slices.add(design, { session, cells });

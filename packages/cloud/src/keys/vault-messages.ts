@@ -11,7 +11,7 @@ export async function handleVaultMessage(
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
-      return order.share(async () => {
+      return order.read(async () => {
         const refusal = await refusals.get(toHex(message.design));
         if (refusal !== undefined) {
           const refused = encodeMessage({ type: 'refused', design: message.design, from: message.from, ...refusal });

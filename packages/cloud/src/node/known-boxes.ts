@@ -1,4 +1,4 @@
-import { copyBytes, type Logger, Serial } from '@millrace/base';
+import { copyBytes, type Logger, Mutex } from '@millrace/base';
 import { type BoxKey, type Directory, readBoxKey, readStoredBoxKey } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
@@ -13,7 +13,7 @@ export class KnownBoxes {
   readonly #ask: (node: string) => Promise<Uint8Array>;
   readonly #logger: Logger;
   readonly #known = new Map<string, BoxKey>();
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
 
   /** @param modules.ask gets the newest document that control has; E_UNAVAILABLE when there is none yet */
   constructor(modules: {
@@ -30,12 +30,12 @@ export class KnownBoxes {
 
   /** @throws {MillraceError} E_UNAVAILABLE when the recipient has not announced one yet, E_SIGNATURE */
   async of(node: string): Promise<BoxKey> {
-    return this.#known.get(node) ?? this.#serial.run(() => this.#load(node));
+    return this.#known.get(node) ?? this.#mutex.run(() => this.#load(node));
   }
 
   /** After a refusal: asks for a newer one than `refused`, unless there is one already. */
   async renew(node: string, refused: number): Promise<BoxKey> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const known = await this.#load(node);
       return known.number > refused ? known : this.#askFor(node, known);
     });

@@ -1,5 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import {
+  Backoff,
+  type BackoffOptions,
   Batcher,
   type Closable,
   decodeCbor,
@@ -7,6 +9,7 @@ import {
   type Logger,
   MillraceError,
   parse,
+  retry,
   sleep,
   systemRandom,
   toHex,
@@ -64,6 +67,9 @@ const GIVE_UP_AFTER = 8;
 /** Messages of one acknowledgement. */
 const ACKNOWLEDGED = 500;
 
+/** Before a call to the mailbox is made again. */
+const delays: BackoffOptions = { firstMs: 50, mostMs: 2_000 };
+
 type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
 
 /** A proactive node's side of the mailbox: it polls, as it opens no port. */
@@ -88,18 +94,13 @@ export function createMailClient(options: {
   let running: Promise<void> | undefined;
   // One request at a time, in order: what was handled later is not acknowledged before what was handled first.
   const acknowledgements = new Batcher<string>(ACKNOWLEDGED, async (ids) => {
-    for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
-      stop.signal.throwIfAborted();
-      try {
-        await http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal });
-        for (const id of ids) drain.acknowledged(id);
-        return;
-      } catch (error) {
-        if (stop.signal.aborted) throw error;
-        logger.debug({ err: error }, 'mailbox');
-        await sleep(delay, stop.signal);
-      }
-    }
+    await retry(() => http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal }), {
+      ...delays,
+      signal: stop.signal,
+      when: () => true,
+      onRetry: (error) => logger.debug({ err: error }, 'acknowledging mail failed; trying again'),
+    });
+    for (const id of ids) drain.acknowledged(id);
   });
 
   /** Whether the recipient has made a new key since, which is known from here on. */
@@ -119,7 +120,7 @@ export function createMailClient(options: {
     const plain = encodeMail(message);
     let sealed: { readonly to: string; readonly number: number; readonly bytes: Uint8Array } | undefined;
     try {
-      for (let delay = 50; ; delay = Math.min(delay * 2, 2_000)) {
+      for (const backoff = new Backoff(delays); ; ) {
         // Chosen at each attempt: a newer directory may name another node.
         const recipient = recipientIn(directory, to).id;
         try {
@@ -135,7 +136,7 @@ export function createMailClient(options: {
           if (stop.signal.aborted || !(error instanceof MillraceError)) throw error;
           if (await isSuperseded(error, recipient, sealed?.number)) continue;
           if (!error.retryable && error.code !== 'E_BOX_KEY') throw error;
-          await sleep(delay, stop.signal);
+          await sleep(backoff.next(), stop.signal);
         }
       }
     } finally {
@@ -144,12 +145,12 @@ export function createMailClient(options: {
   };
 
   const run = async (handle: Handler) => {
-    let delay = 100;
+    const backoff = new Backoff(delays);
     while (!stop.signal.aborted) {
       try {
         const path = `/v1/mailbox?wait=${POLL_MS}&consumer=${consumer}`;
         const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal, poll: true });
-        delay = 100;
+        backoff.reset();
         for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
           // Delivered again while it is being worked on: the lease is shorter than the work.
           if (!unfinished.has(item.id)) await deliver(handle, item);
@@ -157,8 +158,7 @@ export function createMailClient(options: {
       } catch (error) {
         if (stop.signal.aborted) return;
         logger.debug({ err: error }, 'mailbox');
-        await sleep(delay, stop.signal).catch(() => undefined);
-        delay = Math.min(delay * 2, 2_000);
+        await sleep(backoff.next(), stop.signal).catch(() => undefined);
       }
     }
   };

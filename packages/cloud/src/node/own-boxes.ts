@@ -6,7 +6,7 @@ import {
   fromBase64,
   type Logger,
   MillraceError,
-  Serial,
+  Mutex,
   sleep,
   toMillraceError,
   u64be,
@@ -61,7 +61,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
   readonly #options: OwnBoxesOptions;
   /** In the order of their numbers. */
   readonly #boxes: OwnBox[];
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
   readonly #stop = new AbortController();
   /** When keys fell below the floor, by the monotonic clock of this process. */
   readonly #closedAt = new Map<number, number>();
@@ -101,7 +101,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
 
   /** Announces the newest key; whether that succeeds or not, it goes on by itself. May be called again. */
   async start(): Promise<void> {
-    await this.#serial
+    await this.#mutex
       .run(() => this.#step())
       .finally(() => {
         this.#running ??= this.#run();
@@ -110,7 +110,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
 
   /** Everything sealed to a number below has been opened or refused. The keys that owners may still use stay. */
   async drained(below: number): Promise<void> {
-    await this.#serial.run(async () => {
+    await this.#mutex.run(async () => {
       this.#drainedBelow = Math.max(this.#drainedBelow, below);
       await this.#erase();
     });
@@ -119,7 +119,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
   async close(): Promise<void> {
     this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
     await this.#running;
-    await this.#serial.run(() => undefined);
+    await this.#mutex.run(() => undefined);
     for (const { key } of this.#boxes) key.close();
   }
 
@@ -128,7 +128,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     while (!this.#stop.signal.aborted) {
       await sleep(CHECK_MS, this.#stop.signal).catch(() => undefined);
       if (this.#stop.signal.aborted) return;
-      await this.#serial
+      await this.#mutex
         .run(() => this.#step())
         .catch((error: unknown) => logger.warn({ err: toMillraceError(error), use }, 'box keys'));
     }

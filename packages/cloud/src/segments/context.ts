@@ -1,4 +1,4 @@
-import type { Logger, Serial } from '@millrace/base';
+import type { Logger, Mutex } from '@millrace/base';
 import type { CellStore } from '@millrace/vault';
 import type { Outbound } from '../node/proactive.ts';
 import type { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
@@ -23,5 +23,5 @@ export interface SegmentsContext {
   readonly outbound: Outbound;
   readonly logger: Logger;
   /** Everything that changes cells, in the order of the mail. */
-  readonly vault: Serial;
+  readonly vault: Mutex;
 }

@@ -1,5 +1,13 @@
 import { setMaxListeners } from 'node:events';
-import { type Counter, type Logger, type Metrics, MillraceError, sleep, toMillraceError } from '@millrace/base';
+import {
+  Backoff,
+  type Counter,
+  type Logger,
+  type Metrics,
+  MillraceError,
+  sleep,
+  toMillraceError,
+} from '@millrace/base';
 import type { IngestJob, IngestRecord } from './ingest-job.ts';
 import type { StagedSegments } from './staged-segments.ts';
 
@@ -64,7 +72,8 @@ export class IngestQueue<R extends IngestRecord> {
     const signal = AbortSignal.any([this.#stop.signal, cancel.signal]);
     setMaxListeners(0, signal);
     this.#current = { design, cancel };
-    for (let delay = 200; !signal.aborted; delay = Math.min(2 * delay, MAX_DELAY_MS)) {
+    const backoff = new Backoff({ firstMs: 200, mostMs: MAX_DELAY_MS });
+    while (!signal.aborted) {
       let record: R | undefined;
       try {
         record = await pending.get(id);
@@ -87,6 +96,7 @@ export class IngestQueue<R extends IngestRecord> {
           await this.#job.refuse(id, record, coded, signal);
           return pending.remove(id);
         }
+        const delay = Math.round(backoff.next());
         this.#logger.warn({ err: coded, design, job: name, retryInMs: delay }, 'upload not stored yet');
         await sleep(delay, signal);
       }

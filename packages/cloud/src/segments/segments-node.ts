@@ -1,4 +1,4 @@
-import { type Closable, Closer, Serial } from '@millrace/base';
+import { type Closable, Closer, Mutex } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
@@ -80,7 +80,7 @@ export async function createSegmentsNode(
     streams,
     outbound,
     logger,
-    vault: new Serial(),
+    vault: new Mutex(),
   };
   closer.add(streams);
   closer.add(storeQueue);

@@ -1,4 +1,4 @@
-import { type Bytes, bytesOf, copyBytes, equalBytes, hexOf, MillraceError, Serials } from '@millrace/base';
+import { type Bytes, bytesOf, copyBytes, equalBytes, hexOf, KeyedMutex, MillraceError } from '@millrace/base';
 import { keyId } from '@millrace/identity';
 import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
@@ -43,7 +43,7 @@ export class ObjectRepository {
   readonly #prints: Table<Named>;
   readonly #alarms: Table<Named>;
   /** By licence: an alarm and what it forbids are in the same records. */
-  readonly #serials = new Serials();
+  readonly #licences = new KeyedMutex();
   readonly #resumes: ResumeRepository;
 
   constructor(records: RecordStore) {
@@ -143,7 +143,7 @@ export class ObjectRepository {
   }
 
   #serially<T>(object: string, task: () => Promise<T>): Promise<T> {
-    return this.#serials.run(object.slice(0, object.lastIndexOf('-')), task);
+    return this.#licences.run(object.slice(0, object.lastIndexOf('-')), task);
   }
 
   /** The owner's word on what is left of a licence after a restoring, verified for this node. */

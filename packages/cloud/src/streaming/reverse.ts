@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, Serial, wipe } from '@millrace/base';
+import { type Bytes, copyBytes, Mutex, wipe } from '@millrace/base';
 import { claimedRevision, createReceiver, type HashEngine, type Receiver } from '@millrace/live-matrix';
 import { openTelemetry, reverseKeys, reverseMatrix, type StreamParameters, type Telemetry } from '@millrace/protocol';
 
@@ -9,7 +9,7 @@ const MAX_STEP = 4;
 export class ReverseStream {
   readonly #receiver: Receiver;
   readonly #telemetryKey: Uint8Array;
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
   readonly #mixes = new Map<bigint, Bytes>();
 
   private constructor(receiver: Receiver, telemetryKey: Uint8Array) {
@@ -37,7 +37,7 @@ export class ReverseStream {
 
   /** One message; in order of arrival. @throws {MillraceError} E_FRAME_*, E_SEAL, E_INPUT */
   receive(frame: Uint8Array): Promise<Telemetry> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const revision = claimedRevision(frame);
       if (revision > this.#receiver.ready) {
         // Whoever passes the frames on may write any number there: nothing moves before the MAC holds.
@@ -66,7 +66,7 @@ export class ReverseStream {
   }
 
   async close(): Promise<void> {
-    await this.#serial.run(() => this.#receiver.close());
+    await this.#mutex.run(() => this.#receiver.close());
     wipe(this.#telemetryKey, ...this.#mixes.values());
   }
 }

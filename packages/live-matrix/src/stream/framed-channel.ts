@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, MillraceError, Serial } from '@millrace/base/core';
+import { type Bytes, concatBytes, MillraceError, Mutex } from '@millrace/base/core';
 import { type Aead, createAead } from './aead.ts';
 import type { LiveChannel } from './channel.ts';
 import { decodeNote, encodeNote, type Note } from './notes.ts';
@@ -22,7 +22,7 @@ export class FramedChannel {
   received = 0;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #notes = new Serial();
+  readonly #notes = new Mutex();
   #out: { readonly aead: Aead; number: number } | undefined;
   #in: { readonly aead: Aead; number: number } | undefined;
   /** Aborted when no further message can arrive. */

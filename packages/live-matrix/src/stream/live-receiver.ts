@@ -1,4 +1,4 @@
-import { concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
+import { Condition, concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
 import { claimedRevision } from '../frame/header.ts';
 import type { Receiver } from '../frame-receiver.ts';
 import type { TableOrder } from '../parameters.ts';
@@ -14,7 +14,6 @@ import type { LiveSession } from './live-sender.ts';
 import { Mixes } from './mixes.ts';
 import type { Note } from './notes.ts';
 import { decodeHello, encodeAnswer, type Hello } from './opening.ts';
-import { Turn } from './turn.ts';
 
 export interface LiveReceiverOptions {
   readonly channel: LiveChannel;
@@ -71,7 +70,7 @@ class LiveReceiving {
   readonly #channel: FramedChannel;
   readonly #now: () => number;
   /** Notified when a cell can be read, and when there is something to report. */
-  readonly #turn = new Turn();
+  readonly #condition = new Condition();
   readonly #cells = new Map<number, CellContent>();
   #resend: number[] = [];
   #decoding = 0;
@@ -129,7 +128,7 @@ class LiveReceiving {
       if (this.#error !== undefined) return;
       const cell = this.#cells.get(this.#taken);
       if (cell === undefined) {
-        await this.#turn.wait();
+        await this.#condition.wait();
         continue;
       }
       this.#cells.delete(this.#taken++);
@@ -211,7 +210,7 @@ class LiveReceiving {
       const plain = await this.#aead?.open(number, cell);
       if (plain === undefined) return;
       this.#cells.set(number, readCell(plain));
-      this.#turn.notify();
+      this.#condition.notify();
     } catch (error) {
       // The MAC is checked before anything is solved: the frame's number is the sender's.
       genuine = error instanceof MillraceError && error.code === 'E_FRAME_UNSOLVED';
@@ -246,14 +245,14 @@ class LiveReceiving {
 
   #changed(): void {
     this.#dirty = true;
-    this.#turn.notify();
+    this.#condition.notify();
   }
 
   /** Reports the state as often as the channel accepts it. Changes in the meantime go into the next note. */
   async #report(): Promise<void> {
     while (this.#error === undefined && !this.#ended) {
       if (!this.#dirty) {
-        await this.#turn.wait();
+        await this.#condition.wait();
         continue;
       }
       this.#dirty = false;
@@ -285,7 +284,7 @@ class LiveReceiving {
   #stop(error: MillraceError): void {
     this.#error = error;
     this.#tellReader(error);
-    this.#turn.notify();
+    this.#condition.notify();
     const released = this.#release().catch(() => undefined); // the first error is the one that is told
     void Promise.all([this.#channel.close({ kind: 'stop' }), released]).then(() => this.#ending.reject(error));
   }

@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
+import { type Bytes, Condition, concatBytes, MillraceError, toMillraceError, wipe } from '@millrace/base/core';
 import type { Sender } from '../frame-sender.ts';
 import { completeParameters, type MatrixParameters } from '../parameters.ts';
 import { type Aead, createAead } from './aead.ts';
@@ -11,7 +11,6 @@ import { deriveLiveKeys, MIN_SECRET_BYTES } from './keys.ts';
 import { Mixes } from './mixes.ts';
 import type { Note } from './notes.ts';
 import { decodeAnswer, encodeHello, requireWindow } from './opening.ts';
-import { Turn } from './turn.ts';
 
 export const DEFAULT_PARAMETERS: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const DEFAULT_WINDOW = 32;
@@ -94,7 +93,7 @@ class LiveSending {
   readonly #options: LiveSenderOptions & { cellBytes: number; window: number; secret: Bytes };
   readonly #createSender: (session: LiveSession) => Promise<Sender> | Sender;
   readonly #channel: FramedChannel;
-  readonly #turn = new Turn();
+  readonly #condition = new Condition();
   readonly #now: () => number;
   /** Cells that the receiver's reader has not taken, by number. */
   readonly #slots = new Map<number, Slot>();
@@ -196,7 +195,7 @@ class LiveSending {
     const error = toMillraceError(cause);
     this.#error = error;
     this.#release();
-    this.#turn.notify();
+    this.#condition.notify();
     this.#tellWriter(error);
     void this.#channel.close({ kind: 'stop' }).then(() => this.#ending.reject(error));
   }
@@ -244,7 +243,7 @@ class LiveSending {
       case 'stop':
         throw new MillraceError('E_STREAM_STOPPED', 'the receiver stopped the stream');
     }
-    this.#turn.notify();
+    this.#condition.notify();
   }
 
   #askAgain(number: number): void {
@@ -257,7 +256,7 @@ class LiveSending {
   async #pump(): Promise<void> {
     while (this.#error === undefined && !this.#done) {
       if (this.#due() === undefined) {
-        await this.#turn.wait();
+        await this.#condition.wait();
         continue;
       }
       await this.#channel.ready();
@@ -317,7 +316,7 @@ class LiveSending {
       (body) => {
         wipe(plain);
         slot.body = body;
-        this.#turn.notify();
+        this.#condition.notify();
       },
       (error) => this.fail(error),
     );
@@ -336,12 +335,11 @@ class LiveSending {
     }
   }
 
-  async #until(state: () => boolean): Promise<void> {
-    for (;;) {
+  #until(state: () => boolean): Promise<void> {
+    return this.#condition.until(() => {
       if (this.#error !== undefined) throw this.#error;
-      if (state()) return;
-      await this.#turn.wait();
-    }
+      return state();
+    });
   }
 
   #release(): void {

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  Backoff,
   type Clock,
   type Closable,
   Closer,
@@ -30,7 +31,7 @@ import type { AgentParts } from './parts.ts';
 import { Print } from './print.ts';
 import { openRunStore, type RunRecord } from './run-record.ts';
 import { createTables } from './tables.ts';
-import { Backoff, defaultTiming, type Timing } from './timing.ts';
+import { defaultTiming, type Timing } from './timing.ts';
 
 export interface AgentOptions {
   readonly config: MachineConfig;
@@ -127,7 +128,7 @@ async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<v
 
 async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
   const { logger, timing } = parts;
-  const backoff = new Backoff(timing.backoffMs);
+  const backoff = new Backoff(timing.backoff);
   while (!signal.aborted) {
     try {
       const outcome = await nextObject(parts, signal);

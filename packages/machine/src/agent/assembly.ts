@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError, Serial, u32be, wipe } from '@millrace/base';
+import { type Bytes, MillraceError, Mutex, u32be, wipe } from '@millrace/base';
 import { hold, type SecretMemory } from '@millrace/live-matrix';
 import { decodeKey, type MachineSide } from '@millrace/protocol';
 import type { HashGroup } from '@millrace/vault';
@@ -27,7 +27,7 @@ export class SegmentAssembly {
   readonly #keys = new Map<number, Uint8Array>();
   readonly #hashes: SegmentHashes;
   /** The context of the keys opens its messages only in the order in which they were sealed. */
-  readonly #sealed = new Serial();
+  readonly #sealed = new Mutex();
   #nextKey: number;
   #closed = false;
 

@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError, Serial, toHex } from '@millrace/base';
+import { type Bytes, MillraceError, Mutex, toHex } from '@millrace/base';
 import type { MachineReport } from '@millrace/protocol';
 import type { OwnerFacts } from './owner-facts.ts';
 import type { AgentParts } from './parts.ts';
@@ -14,7 +14,7 @@ export class PrintJournal {
   readonly #progress: PrintProgress;
   readonly #owner: OwnerFacts;
   /** Records and reports are written one after the other. */
-  readonly #writes = new Serial();
+  readonly #writes = new Mutex();
   #record: RunRecord;
   #quarter = 0;
   #recordedAt = 0;

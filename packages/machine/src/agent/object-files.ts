@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import { type MillraceError, toHex } from '@millrace/base';
+import { type MillraceError, toHex, writeDurably } from '@millrace/base';
 import { drawSvg, type ToolPath } from '@millrace/toolpath';
 import { drawPng } from '@millrace/toolpath/png';
 import { evidence } from './failure.ts';
-import { writeDurably } from './files.ts';
 import type { AgentParts } from './parts.ts';
 import type { PrintProgress } from './progress.ts';
 import type { RunRecord } from './run-record.ts';

@@ -1,12 +1,23 @@
 import { join } from 'node:path';
-import { type Bytes, type Closable, type Logger, MillraceError, Serial, sleep } from '@millrace/base';
+import {
+  Backoff,
+  type Bytes,
+  type Closable,
+  type Logger,
+  MillraceError,
+  Mutex,
+  removeDurably,
+  renameDurably,
+  sleep,
+  writeDurably,
+} from '@millrace/base';
 import { verifyMachineDocument } from '@millrace/protocol';
 import { z } from 'zod';
 import type { CloudLink } from './cloud-link.ts';
 import { type ControlCalls, isPassing } from './control-calls.ts';
-import { listIfThere, moveDurably, readIfThere, writeDurably } from './files.ts';
+import { listIfThere, readIfThere } from './files.ts';
 import { type StateSigner, signedFile } from './signed-file.ts';
-import { Backoff, type Timing } from './timing.ts';
+import type { Timing } from './timing.ts';
 
 const PENDING = /^(\d{12})\.report$/;
 const nameOf = (number: number): string => `${String(number).padStart(12, '0')}.report`;
@@ -43,8 +54,8 @@ export async function openOutbox(options: {
   const pending = await pendingOf(folder, index, signer);
   index = { ...index, last: index.sent + pending.length };
   const stop = new AbortController();
-  const writes = new Serial();
-  const backoff = new Backoff(options.timing.backoffMs);
+  const writes = new Mutex();
+  const backoff = new Backoff(options.timing.backoff);
   const waiting = new Set<() => void>();
   let wake: () => void = () => undefined;
 
@@ -66,10 +77,10 @@ export async function openOutbox(options: {
       if (stop.signal.aborted || isPassing(error)) throw error;
       // Control has decided: sending it again would change nothing, and would hold up what follows.
       logger.error({ err: error, report: name }, 'a report was refused');
-      await moveDurably(path, `${path}.refused`);
+      await renameDurably(path, `${path}.refused`);
     }
     await answered(Number.parseInt(name, 10));
-    await moveDurably(path);
+    await removeDurably(path);
     pending.shift();
   };
 
@@ -161,7 +172,7 @@ async function pendingOf(folder: string, { last, sent }: Index, { key, installat
   for (const name of there) {
     // Answered, and killed before it was removed.
     if (Number.parseInt(name, 10) > sent) throw wrong(`${name} does not follow the others`);
-    await moveDurably(join(folder, name));
+    await removeDurably(join(folder, name));
   }
   return pending;
 }

@@ -1,4 +1,5 @@
 import {
+  Backoff,
   type Bytes,
   type Clock,
   copyBytes,
@@ -28,7 +29,7 @@ import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
 import { type ControlCalls, isPassing, type PermitAnswer } from './control-calls.ts';
 import type { Level } from './matrix-level.ts';
-import { Backoff, type Timing } from './timing.ts';
+import type { Timing } from './timing.ts';
 
 /** How long a signed request may be repeated. */
 const REQUEST_MS = 10 * 60_000;
@@ -119,7 +120,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
 
 async function ask(options: CallHomeOptions, request: Bytes, signal: AbortSignal): Promise<PermitAnswer> {
   const { clock, timing, giveUpMs, calls, link } = options;
-  const backoff = new Backoff(timing.backoffMs);
+  const backoff = new Backoff(timing.backoff);
   const began = clock.monotonic();
   for (;;) {
     const left = giveUpMs - (clock.monotonic() - began);

@@ -1,4 +1,4 @@
-import { type Bytes, fromHex, MillraceError, sleep, toMillraceError } from '@millrace/base';
+import { Backoff, type Bytes, fromHex, MillraceError, sleep, toMillraceError } from '@millrace/base';
 import { evidence, fullReason } from './failure.ts';
 import { Feed } from './feed.ts';
 import { PrintJournal } from './journal.ts';
@@ -9,7 +9,6 @@ import { callHome, type PermittedSession } from './permit.ts';
 import { PrintProgress } from './progress.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';
-import { Backoff } from './timing.ts';
 
 /** `refused`: control gave no permit. `later`: nobody decided anything; the same run may be tried again. */
 export type PrintOutcome = 'completed' | 'failed' | 'refused' | 'later';
@@ -60,7 +59,7 @@ export class Print {
   /** Sessions, one after the other, until the machine has executed everything. */
   async #stream(): Promise<Bytes> {
     const { clock, config, logger, timing } = this.#parts;
-    const backoff = new Backoff(timing.backoffMs);
+    const backoff = new Backoff(timing.backoff);
     let progressAt = clock.monotonic();
     for (;;) {
       const from = this.#progress.got;

@@ -1,7 +1,18 @@
-import { type Bytes, concatBytes, decodeCbor, encodeCbor, fromHex, MillraceError, parse, utf8 } from '@millrace/base';
+import {
+  type Bytes,
+  concatBytes,
+  decodeCbor,
+  encodeCbor,
+  fromHex,
+  MillraceError,
+  parse,
+  removeDurably,
+  utf8,
+  writeDurably,
+} from '@millrace/base';
 import { keyId, type MachineKey, parseSign1, sign1, verifySign1, verifySignature } from '@millrace/identity';
 import type { z } from 'zod';
-import { moveDurably, readIfThere, writeDurably } from './files.ts';
+import { readIfThere } from './files.ts';
 
 /** The machine's identity key and the installation: nothing else, and no other machine, writes what this agent believes. */
 export interface StateSigner {
@@ -44,6 +55,6 @@ export function signedFile<S extends z.ZodType>(
     },
     write: async (value) =>
       writeDurably(path, await sign1(key, keyId(key.publicKey), encodeCbor(value as never), context)),
-    clear: () => moveDurably(path),
+    clear: () => removeDurably(path),
   };
 }

@@ -1,5 +1,13 @@
 import { join } from 'node:path';
-import { availableMemory, type Clock, type Logger, MillraceError, type RandomSource, wipe } from '@millrace/base';
+import {
+  availableMemory,
+  type Clock,
+  type Logger,
+  MillraceError,
+  type RandomSource,
+  wipe,
+  writeDurably,
+} from '@millrace/base';
 import {
   type createReceiver,
   type Receiver,
@@ -10,7 +18,7 @@ import {
 } from '@millrace/live-matrix';
 import { z } from 'zod';
 import type { MachineConfig, MatrixSettings } from './config.ts';
-import { readIfThere, writeDurably } from './files.ts';
+import { readIfThere } from './files.ts';
 import { Adaptation, type Level, levelsOf, sameLevel } from './matrix-level.ts';
 
 /** A table of a session is waited for so many times as long as is too slow, where a lighter level could be had. */

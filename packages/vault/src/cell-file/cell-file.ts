@@ -7,7 +7,7 @@ import {
   diskText,
   equalBytes,
   MillraceError,
-  Serial,
+  Mutex,
   toHex,
 } from '@millrace/base';
 import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
@@ -102,7 +102,7 @@ export class CellFile implements Store {
   readonly #slots: SlotMap;
   readonly #flusher: Flusher;
   readonly #pool: RenewPool;
-  readonly #serial = new Serial();
+  readonly #mutex = new Mutex();
   #open = true;
   /** Number of values that were missing from the file when it was opened. */
   readonly lost: number;
@@ -152,7 +152,7 @@ export class CellFile implements Store {
   }
 
   compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap> {
-    return this.#serial.run(async () => {
+    return this.#mutex.run(async () => {
       const current = await this.get(key);
       const same =
         current === undefined || expected === undefined ? current === expected : equalBytes(current, expected);
@@ -248,7 +248,7 @@ export class CellFile implements Store {
     if (!this.#open) return;
     this.#open = false;
     await this.#pool.close();
-    await this.#serial.run(() => this.#flusher.idle());
+    await this.#mutex.run(() => this.#flusher.idle());
     await this.#file.close();
   }
 
@@ -291,7 +291,7 @@ export class CellFile implements Store {
   }
 
   #commit(records: readonly IndexWrite[], taken: readonly number[]): Promise<void> {
-    return this.#serial.run(() => this.#commitAlone(records, taken));
+    return this.#mutex.run(() => this.#commitAlone(records, taken));
   }
 
   /** Writes one batch to the index, then frees the slots that it no longer uses. */

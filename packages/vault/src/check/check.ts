@@ -2,8 +2,8 @@ import {
   type Bytes,
   equalBytes,
   MillraceError,
+  type Mutex,
   type RandomSource,
-  type Serial,
   systemRandom,
   toHex,
   toMillraceError,
@@ -27,7 +27,7 @@ export interface CheckOptions {
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
   /** Lock of the playbook: work in it sees one state. */
-  readonly serial: Serial;
+  readonly mutex: Mutex;
   readonly standing: () => Standing;
   readonly onEnd: () => void;
 }
@@ -85,7 +85,7 @@ export class CheckRun {
     if (!this.#places.done) return this.#places.next(this.#part, limit);
     await this.ownRecords();
     if (this.#contents === undefined || this.#contents.done) return undefined;
-    const standing = await this.#options.serial.run(() => this.#hold());
+    const standing = await this.#options.mutex.run(() => this.#hold());
     const message = await this.#contents.next(this.#part, limit, standing);
     if (message === undefined) this.#holds = false;
     return message;

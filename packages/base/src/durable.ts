@@ -1,0 +1,67 @@
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { toHex } from './bytes.ts';
+import { systemRandom } from './clock.ts';
+import { diskCode, diskText } from './disk.ts';
+import { MillraceError } from './errors.ts';
+
+/**
+ * The file is there whole or not at all, whatever happens in between: temporary file, flush, rename, flush of the
+ * folder. Makes the folder. Whoever reads sees the old content or the new one.
+ * @throws {MillraceError} E_DISK_FULL, E_READ_ONLY, E_STORE
+ */
+export async function writeDurably(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
+  const staged = join(dirname(path), `.${basename(path)}.${toHex(systemRandom(6))}.tmp`);
+  await onDisk(path, async () => {
+    await mkdir(dirname(path), { recursive: true });
+    try {
+      const file = await open(staged, 'wx', mode);
+      try {
+        await file.writeFile(content);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(staged, path);
+    } catch (error) {
+      await rm(staged, { force: true });
+      throw error;
+    }
+    await flush(dirname(path));
+  });
+}
+
+/** Durable when it resolves. A file that is gone already is no error. @throws as `writeDurably` */
+export async function renameDurably(path: string, to: string): Promise<void> {
+  await onDisk(path, async () => {
+    await rename(path, to).catch(unlessMissing);
+    await flush(dirname(to));
+    if (dirname(path) !== dirname(to)) await flush(dirname(path));
+  });
+}
+
+/** Durable when it resolves. A file that is gone already is no error. @throws as `writeDurably` */
+export async function removeDurably(path: string): Promise<void> {
+  await onDisk(path, async () => {
+    await rm(path, { force: true });
+    await flush(dirname(path)).catch(unlessMissing);
+  });
+}
+
+/** Flushes a file, or the names in a folder, to the disk. */
+export async function flush(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  await handle.sync().finally(() => handle.close());
+}
+
+function unlessMissing(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+}
+
+async function onDisk(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (cause) {
+    throw new MillraceError(diskCode(cause), diskText(cause, path), { cause });
+  }
+}

@@ -1,0 +1,72 @@
+/** Runs tasks one after the other in the order of their arrival. */
+export class Mutex {
+  #last: Promise<unknown> = Promise.resolve();
+
+  run<T>(task: () => Promise<T> | T): Promise<T> {
+    const result = this.#last.then(task);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** A `Mutex` for each key, which exists while it has tasks. */
+export class KeyedMutex {
+  readonly #mutexes = new Map<string, { readonly mutex: Mutex; tasks: number }>();
+
+  /** Keys that have tasks now. */
+  get size(): number {
+    return this.#mutexes.size;
+  }
+
+  run<T>(key: string, task: () => Promise<T> | T): Promise<T> {
+    const entry = this.#mutexes.get(key) ?? { mutex: new Mutex(), tasks: 0 };
+    this.#mutexes.set(key, entry);
+    entry.tasks++;
+    return entry.mutex.run(task).finally(() => {
+      if (--entry.tasks === 0) this.#mutexes.delete(key);
+    });
+  }
+}
+
+/** Readers run side by side, a writer runs alone; neither overtakes what came before it. */
+export class RwLock {
+  #written: Promise<unknown> = Promise.resolve();
+  readonly #readers = new Set<Promise<unknown>>();
+
+  read<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#written.then(task);
+    const settled: Promise<unknown> = result.catch(() => undefined).finally(() => this.#readers.delete(settled));
+    this.#readers.add(settled);
+    return result;
+  }
+
+  /** Runs when everything before it has ended, and before everything after it begins. */
+  write<T>(task: () => Promise<T>): Promise<T> {
+    const result = Promise.all([this.#written, ...this.#readers]).then(task);
+    this.#written = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** Condition variable: every waiter checks its condition again after `notify`. */
+export class Condition {
+  #waiting: (() => void)[] = [];
+
+  /** Until the next `notify`. */
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  /** Until `state` holds. @throws what `state` throws */
+  async until(state: () => boolean): Promise<void> {
+    while (!state()) await this.wait();
+  }
+
+  notify(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}
