@@ -369,3 +369,29 @@ describe('Markdown', () => {
     expect(wide.map((file) => `${file}: lines ${wideLines(file).join(', ')}`)).toEqual([]);
   });
 });
+
+describe('the walk in ARCHITECTURE.md', () => {
+  const page = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
+  const walk = [...page.matchAll(/^\d+\. `(packages\/[^`]+)`/gm)].map(([, file = '']) => file);
+
+  it('names files that exist, each once', () => {
+    expect(walk.length).toBeGreaterThan(20);
+    expect(walk.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+    expect(new Set(walk).size).toBe(walk.length);
+  });
+
+  it('goes one way: no file imports an earlier one', () => {
+    const back = walk.flatMap((file, at) =>
+      importsOf(readFileSync(join(root, file), 'utf8'))
+        .filter((specifier) => specifier.startsWith('.'))
+        .map((specifier) =>
+          relative(root, join(root, dirname(file), specifier))
+            .split(sep)
+            .join('/'),
+        )
+        .filter((target) => walk.slice(0, at).includes(target))
+        .map((target) => `${file} imports ${target}`),
+    );
+    expect(back).toEqual([]);
+  });
+});
