@@ -2,7 +2,7 @@ import { type Bytes, MillraceError } from '@millrace/base';
 import { generateP256Key, p256Key } from '@millrace/identity';
 import { type BoxSecrets, boxNumberOf, encodeMail, openMessage, sealMail, signBoxKey } from '@millrace/protocol';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { BoxWorld, killed, numbered, PERIODS, type TestNode } from './box-world.ts';
+import { killed, MailboxFixture, numbered, PERIODS, type TestNode } from './mailbox-fixture.ts';
 
 /** However busy the computer is. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
@@ -12,8 +12,8 @@ afterEach(async () => {
   for (const node of nodes.splice(0)) await node.close();
 });
 
-async function started(world: BoxWorld, role: 'keys' | 'segments', got: number[] = []): Promise<TestNode> {
-  const node = await world.node(role);
+async function started(fixture: MailboxFixture, role: 'keys' | 'segments', got: number[] = []): Promise<TestNode> {
+  const node = await fixture.node(role);
   nodes.push(node);
   await node.start(async (message) => {
     // Delivery is at least once.
@@ -37,13 +37,13 @@ function secretsIn(contents: readonly Bytes[]): BoxSecrets[] {
 
 /** How many of these recorded messages open with any of these keys, whatever number they name. */
 async function opened(
-  world: BoxWorld,
-  recorded: BoxWorld['recorded'],
+  fixture: MailboxFixture,
+  recorded: MailboxFixture['recorded'],
   secrets: readonly BoxSecrets[],
 ): Promise<number> {
   let count = 0;
   for (const { to, from, sealed } of recorded) {
-    const tries = secrets.map((boxes) => openMessage(world.directory, { id: to, boxes }, from, sealed));
+    const tries = secrets.map((boxes) => openMessage(fixture.directory, { id: to, boxes }, from, sealed));
     if ((await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')) count++;
   }
   return count;
@@ -51,31 +51,34 @@ async function opened(
 
 describe('mail that was recorded', () => {
   it('opens with what a node holds until it has erased its key, and with nothing afterwards', async () => {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got: number[] = [];
-    const keys = await started(world, 'keys');
-    const segments = await started(world, 'segments', got);
+    const keys = await started(fixture, 'keys');
+    const segments = await started(fixture, 'segments', got);
     await keys.mail.send({ node: 'segments-1' }, numbered(1));
-    await world.mailbox.send({ node: 'segments-1' }, 'own', { type: 'design.uploaded', design: '2'.padStart(32, '0') });
+    await fixture.mailbox.send({ node: 'segments-1' }, 'own', {
+      type: 'design.uploaded',
+      design: '2'.padStart(32, '0'),
+    });
     await eventually(() => expect(got).toEqual([1, 2]));
     const everything = async () => [
-      ...secretsIn((await world.copyOf('segments', 'mail')).contents),
-      ...secretsIn((await world.copyOf('keys', 'mail')).contents),
-      ...secretsIn((await world.copyOf('keys', 'attachments')).contents),
-      ...Object.values(world.identities).map((identity): BoxSecrets => ({ keyOf: () => identity })),
+      ...secretsIn((await fixture.copyOf('segments', 'mail')).contents),
+      ...secretsIn((await fixture.copyOf('keys', 'mail')).contents),
+      ...secretsIn((await fixture.copyOf('keys', 'attachments')).contents),
+      ...Object.values(fixture.identities).map((identity): BoxSecrets => ({ keyOf: () => identity })),
     ];
-    const recorded = [...world.recorded]; // more may come meanwhile
+    const recorded = [...fixture.recorded]; // more may come meanwhile
     expect(recorded.length).toBeGreaterThanOrEqual(2);
-    expect(await opened(world, recorded, await everything())).toBe(recorded.length); // the control of this test
+    expect(await opened(fixture, recorded, await everything())).toBe(recorded.length); // the control of this test
     const number = boxNumberOf(recorded[0]?.sealed ?? new Uint8Array());
 
-    world.clock.pass(PERIODS.mail.periodMs);
+    fixture.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await keys.boxes.mail.start();
     await eventually(() => expect(segments.boxes.mail.keyOf(number)).toBeUndefined());
     for (const role of ['keys', 'segments'] as const)
-      await eventually(async () => expect((await world.copyOf(role, 'mail')).contents.length).toBe(1));
-    expect(await opened(world, recorded, await everything())).toBe(0);
+      await eventually(async () => expect((await fixture.copyOf(role, 'mail')).contents.length).toBe(1));
+    expect(await opened(fixture, recorded, await everything())).toBe(0);
 
     await keys.mail.send({ node: 'segments-1' }, numbered(3));
     await eventually(() => expect(got).toEqual([1, 2, 3]));
@@ -84,9 +87,9 @@ describe('mail that was recorded', () => {
 
 describe('a superseded key', () => {
   it('stays until the last message that is sealed to it has been handled', async () => {
-    const world = new BoxWorld();
-    const keys = await started(world, 'keys');
-    const segments = await world.node('segments');
+    const fixture = new MailboxFixture();
+    const keys = await started(fixture, 'keys');
+    const segments = await fixture.node('segments');
     nodes.push(segments);
     let end: (() => void) | undefined;
     await segments.start(async (message, _from, goOn) => {
@@ -99,47 +102,47 @@ describe('a superseded key', () => {
     });
     await keys.mail.send({ node: 'segments-1' }, numbered(1));
     await eventually(() => expect(end).toBeDefined());
-    world.clock.pass(PERIODS.mail.periodMs);
+    fixture.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await keys.mail.send({ node: 'segments-1' }, { type: 'stream.close', session: '22'.repeat(16) });
-    await eventually(async () => expect(await world.queue.depth('segments-1')).toBe(1));
-    expect((await world.copyOf('segments', 'mail')).contents.length).toBe(2);
+    await eventually(async () => expect(await fixture.queue.depth('segments-1')).toBe(1));
+    expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(2);
     end?.();
-    await eventually(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+    await eventually(async () => expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
   it('takes no more mail: the sender learns of the next one and seals again, and no message is lost', async () => {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got: number[] = [];
-    const keys = await started(world, 'keys');
-    const segments = await started(world, 'segments', got);
+    const keys = await started(fixture, 'keys');
+    const segments = await started(fixture, 'segments', got);
     const sends: Promise<void>[] = [];
     for (let number = 0; number < 60; number++) {
       sends.push(keys.mail.send({ node: 'segments-1' }, numbered(number)));
       if (number % 10 === 5) {
-        world.clock.pass(PERIODS.mail.periodMs);
+        fixture.clock.pass(PERIODS.mail.periodMs);
         await segments.boxes.mail.start();
       }
     }
     await Promise.all(sends);
     await eventually(() => expect(got.length).toBe(60));
     expect([...got].sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, number) => number));
-    await eventually(async () => expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1));
+    await eventually(async () => expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
   it('that is still in use is not erased at control’s word', async () => {
-    const world = new BoxWorld();
-    const keys = await started(world, 'keys');
+    const fixture = new MailboxFixture();
+    const keys = await started(fixture, 'keys');
     await keys.boxes.mail.drained(Number.MAX_SAFE_INTEGER);
-    expect((await world.copyOf('keys', 'mail')).contents.length).toBe(1);
+    expect((await fixture.copyOf('keys', 'mail')).contents.length).toBe(1);
     await keys.boxes.attachments.drained(Number.MAX_SAFE_INTEGER);
-    world.clock.pass(PERIODS.attachments.periodMs);
+    fixture.clock.pass(PERIODS.attachments.periodMs);
     await keys.boxes.attachments.start();
-    expect((await world.copyOf('keys', 'attachments')).contents.length).toBe(2); // owners may still use the first
+    expect((await fixture.copyOf('keys', 'attachments')).contents.length).toBe(2); // owners may still use the first
   });
 
   it('goes after a day of running, whatever control keeps back or refuses', async () => {
-    const idle = new BoxWorld(); // nobody reads its mail: nothing is ever drained
+    const idle = new MailboxFixture(); // nobody reads its mail: nothing is ever drained
     const silent = await idle.node('segments');
     nodes.push(silent);
     await silent.boxes.mail.start();
@@ -161,25 +164,25 @@ describe('a superseded key', () => {
   });
 
   it('is not followed by a number that control made up', async () => {
-    const world = new BoxWorld();
-    const segments = await world.node('segments');
+    const fixture = new MailboxFixture();
+    const segments = await fixture.node('segments');
     nodes.push(segments);
     const number = Number.MAX_SAFE_INTEGER - 1;
     const kind = { type: 'box', node: 'segments-1', use: 'mail' } as const;
     const body = { ...kind, number, point: generateP256Key().publicKey, issued: 0, expires: 1 };
-    const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
+    const forged = await signBoxKey(fixture.identities.control, fixture.directory.installation, body);
     const data = { document: Buffer.from(forged).toString('base64') };
-    vi.spyOn(world.mailbox, 'announce').mockRejectedValue(new MillraceError('E_BOX_KEY', 'says control', { data }));
+    vi.spyOn(fixture.mailbox, 'announce').mockRejectedValue(new MillraceError('E_BOX_KEY', 'says control', { data }));
     expect(await codeOf(segments.boxes.mail.start())).toBe('E_AUTH');
-    const left = (await world.copyOf('segments', 'mail')).contents.map((content) => boxNumberOf(content));
-    expect(left).toEqual([world.clock.now()]);
+    const left = (await fixture.copyOf('segments', 'mail')).contents.map((content) => boxNumberOf(content));
+    expect(left).toEqual([fixture.clock.now()]);
   });
 });
 
 describe('a node that is killed', () => {
   /** Sends, makes a new key, sends again; killed at the `at`th step that is durable, and started anew. */
   async function run(at: number): Promise<{ got: number[]; killedAt: string | undefined; left: number }> {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got = new Set<number>();
     let steps = 0;
     let killedAt: string | undefined;
@@ -193,32 +196,32 @@ describe('a node that is killed', () => {
     const handle = async (message: { type: string; revision?: number }) => {
       if (message.type === 'stream.mix') got.add(message.revision ?? -1);
     };
-    const keys = await started(world, 'keys');
-    let segments = await world.node('segments', fault);
+    const keys = await started(fixture, 'keys');
+    let segments = await fixture.node('segments', fault);
     nodes.push(segments);
     const again = async () => {
       await segments.close();
-      segments = await world.node('segments');
+      segments = await fixture.node('segments');
       nodes.push(segments);
       await segments.start(handle);
     };
     await segments.start(handle).catch(again);
     const first = keys.mail.send({ node: 'segments-1' }, numbered(1));
-    world.clock.pass(PERIODS.mail.periodMs);
+    fixture.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start().catch(again);
     await Promise.all([first, keys.mail.send({ node: 'segments-1' }, numbered(2))]);
     await eventually(() => expect([...got].sort()).toEqual([1, 2]));
     // Erasing goes on beside, and may be what is killed.
     await eventually(async () => {
-      if (killedAt === undefined) expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
+      if (killedAt === undefined) expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
     if (killedAt !== undefined) await again();
     await keys.mail.send({ node: 'segments-1' }, numbered(3));
     await eventually(async () => {
       expect([...got].sort()).toEqual([1, 2, 3]);
-      expect((await world.copyOf('segments', 'mail')).contents.length).toBe(1);
+      expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
-    return { got: [...got].sort(), killedAt, left: await world.queue.depth('segments-1') };
+    return { got: [...got].sort(), killedAt, left: await fixture.queue.depth('segments-1') };
   }
 
   it('at any step loses no mail, and its older keys go', async () => {
@@ -241,51 +244,51 @@ describe('a node that is killed', () => {
   });
 
   it('with mail waiting for it opens that with the key of its earlier process', async () => {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got: number[] = [];
-    const keys = await started(world, 'keys');
-    const segments = await started(world, 'segments');
+    const keys = await started(fixture, 'keys');
+    const segments = await started(fixture, 'segments');
     await segments.close();
     nodes.splice(nodes.indexOf(segments), 1);
     await keys.mail.send({ node: 'segments-1' }, numbered(1));
-    world.clock.pass(10 * PERIODS.mail.periodMs);
-    await started(world, 'segments', got);
+    fixture.clock.pass(10 * PERIODS.mail.periodMs);
+    await started(fixture, 'segments', got);
     await eventually(() => expect(got).toEqual([1]));
   });
 });
 
 describe('a node that was put back to an older state', () => {
   it('makes newer keys; what was sealed to those it lost is refused, and nothing waits for it', async () => {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got: number[] = [];
-    const keys = await started(world, 'keys');
-    let segments = await started(world, 'segments');
-    const before = await world.copyOf('segments', 'mail');
-    world.clock.pass(PERIODS.mail.periodMs);
+    const keys = await started(fixture, 'keys');
+    let segments = await started(fixture, 'segments');
+    const before = await fixture.copyOf('segments', 'mail');
+    fixture.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await segments.close();
     nodes.splice(nodes.indexOf(segments), 1);
     await keys.mail.send({ node: 'segments-1' }, numbered(1));
     await before.restore();
-    segments = await started(world, 'segments', got);
-    await eventually(async () => expect(await world.queue.depth('segments-1')).toBe(0));
+    segments = await started(fixture, 'segments', got);
+    await eventually(async () => expect(await fixture.queue.depth('segments-1')).toBe(0));
     await keys.mail.send({ node: 'segments-1' }, numbered(2));
     await eventually(() => expect(got).toEqual([2]));
   });
 
   it('learns from control that there were newer keys for attachments', async () => {
-    const world = new BoxWorld();
-    let keys = await started(world, 'keys');
-    const before = await world.copyOf('keys', 'attachments');
-    world.clock.pass(PERIODS.attachments.periodMs);
+    const fixture = new MailboxFixture();
+    let keys = await started(fixture, 'keys');
+    const before = await fixture.copyOf('keys', 'attachments');
+    fixture.clock.pass(PERIODS.attachments.periodMs);
     await keys.boxes.attachments.start();
-    const { box: newer } = await world.registry.newest('keys-1', 'attachments');
+    const { box: newer } = await fixture.registry.newest('keys-1', 'attachments');
     await keys.close();
     nodes.splice(nodes.indexOf(keys), 1);
     await before.restore();
-    world.clock.pass(-PERIODS.attachments.periodMs); // its clock, too
-    keys = await started(world, 'keys');
-    const { box: newest } = await world.registry.newest('keys-1', 'attachments');
+    fixture.clock.pass(-PERIODS.attachments.periodMs); // its clock, too
+    keys = await started(fixture, 'keys');
+    const { box: newest } = await fixture.registry.newest('keys-1', 'attachments');
     expect(newest.number).toBeGreaterThan(newer.number);
     expect(keys.boxes.attachments.keyOf(newest.number)?.publicKey).toEqual(newest.point);
   });
@@ -293,17 +296,17 @@ describe('a node that was put back to an older state', () => {
 
 describe('what owners seal', () => {
   it('is taken until its key is given up: a retention after the next one', async () => {
-    const world = new BoxWorld();
-    const keys = await started(world, 'keys');
-    const { number } = (await world.registry.newest('keys-1', 'attachments')).box;
-    const taken = () => codeOf(world.registry.requireHeld('keys-1', 'attachments', number));
-    world.clock.pass(PERIODS.attachments.periodMs);
+    const fixture = new MailboxFixture();
+    const keys = await started(fixture, 'keys');
+    const { number } = (await fixture.registry.newest('keys-1', 'attachments')).box;
+    const taken = () => codeOf(fixture.registry.requireHeld('keys-1', 'attachments', number));
+    fixture.clock.pass(PERIODS.attachments.periodMs);
     await keys.boxes.attachments.start();
-    world.clock.pass(PERIODS.attachments.retentionMs - 1);
+    fixture.clock.pass(PERIODS.attachments.retentionMs - 1);
     await keys.boxes.attachments.start();
     expect(await taken()).toBe('no error');
     expect(keys.boxes.attachments.keyOf(number)).toBeDefined();
-    world.clock.pass(1);
+    fixture.clock.pass(1);
     await keys.boxes.attachments.start();
     expect(await taken()).toBe('E_BOX_KEY');
     await eventually(() => expect(keys.boxes.attachments.keyOf(number)).toBeUndefined());
@@ -312,23 +315,23 @@ describe('what owners seal', () => {
 
 describe('control', () => {
   it('can hand out no key of its own, and no older one, not even to a sender that was restarted', async () => {
-    const world = new BoxWorld();
+    const fixture = new MailboxFixture();
     const got: number[] = [];
-    let keys = await started(world, 'keys');
-    const segments = await started(world, 'segments', got);
-    const old = await world.registry.newest('segments-1', 'mail');
-    world.clock.pass(PERIODS.mail.periodMs);
+    let keys = await started(fixture, 'keys');
+    const segments = await started(fixture, 'segments', got);
+    const old = await fixture.registry.newest('segments-1', 'mail');
+    fixture.clock.pass(PERIODS.mail.periodMs);
     await segments.boxes.mail.start();
     await keys.mail.send({ node: 'segments-1' }, numbered(1));
-    const { box } = await world.registry.newest('segments-1', 'mail');
+    const { box } = await fixture.registry.newest('segments-1', 'mail');
     await keys.close();
     nodes.splice(nodes.indexOf(keys), 1);
 
-    const handOut = vi.spyOn(world.registry, 'newest');
+    const handOut = vi.spyOn(fixture.registry, 'newest');
     handOut.mockImplementation(async () => old);
-    keys = await started(world, 'keys');
+    keys = await started(fixture, 'keys');
     await keys.mail.send({ node: 'segments-1' }, numbered(2));
-    expect(world.recorded.filter(({ from }) => from === 'keys-1').map(({ sealed }) => boxNumberOf(sealed))).toEqual([
+    expect(fixture.recorded.filter(({ from }) => from === 'keys-1').map(({ sealed }) => boxNumberOf(sealed))).toEqual([
       box.number,
       box.number,
     ]);
@@ -338,26 +341,26 @@ describe('control', () => {
     const times = { issued: box.issued, expires: box.expires };
     const kind = { type: 'box', node: 'segments-1', use: 'mail' } as const;
     const body = { ...kind, number: box.number + 1, point: own.publicKey, ...times };
-    const forged = await signBoxKey(world.identities.control, world.directory.installation, body);
-    expect(await codeOf(world.registry.take('segments-1', 'mail', forged, 0))).toBe('E_AUTH');
+    const forged = await signBoxKey(fixture.identities.control, fixture.directory.installation, body);
+    expect(await codeOf(fixture.registry.take('segments-1', 'mail', forged, 0))).toBe('E_AUTH');
   });
 
   it('takes no mail for a key that is given up, nor an older announcement or a floor that falls', async () => {
-    const world = new BoxWorld();
-    await started(world, 'segments');
-    const { box, document, floor } = await world.registry.newest('segments-1', 'mail');
+    const fixture = new MailboxFixture();
+    await started(fixture, 'segments');
+    const { box, document, floor } = await fixture.registry.newest('segments-1', 'mail');
     expect(floor).toBe(box.number);
     const plain = encodeMail(numbered(1));
-    const sender = { id: 'keys-1', identity: world.identities.keys };
-    const old = await sealMail(world.directory, sender, { ...box, number: box.number - 1 }, plain);
-    expect(await codeOf(world.mailbox.put('segments-1', 'keys-1', 'x', old))).toBe('E_BOX_KEY');
-    expect(await codeOf(world.mailbox.put('segments-1', 'keys-1', 'x', old.subarray(0, 5)))).toBe('E_SEAL');
-    expect(await codeOf(world.mailbox.put('keys-1', 'segments-1', 'x', old))).toBe('E_UNAVAILABLE');
-    await world.registry.take('segments-1', 'mail', document, 0);
-    expect((await world.registry.newest('segments-1', 'mail')).floor).toBe(floor);
-    expect(await codeOf(world.registry.take('segments-1', 'mail', document, box.number + 1))).toBe('E_INPUT');
+    const sender = { id: 'keys-1', identity: fixture.identities.keys };
+    const old = await sealMail(fixture.directory, sender, { ...box, number: box.number - 1 }, plain);
+    expect(await codeOf(fixture.mailbox.put('segments-1', 'keys-1', 'x', old))).toBe('E_BOX_KEY');
+    expect(await codeOf(fixture.mailbox.put('segments-1', 'keys-1', 'x', old.subarray(0, 5)))).toBe('E_SEAL');
+    expect(await codeOf(fixture.mailbox.put('keys-1', 'segments-1', 'x', old))).toBe('E_UNAVAILABLE');
+    await fixture.registry.take('segments-1', 'mail', document, 0);
+    expect((await fixture.registry.newest('segments-1', 'mail')).floor).toBe(floor);
+    expect(await codeOf(fixture.registry.take('segments-1', 'mail', document, box.number + 1))).toBe('E_INPUT');
     const older = { ...box, number: box.number - 1 };
-    const signed = await signBoxKey(world.identities.segments, world.directory.installation, older);
-    expect(await codeOf(world.registry.take('segments-1', 'mail', signed, 0))).toBe('E_BOX_KEY');
+    const signed = await signBoxKey(fixture.identities.segments, fixture.directory.installation, older);
+    expect(await codeOf(fixture.registry.take('segments-1', 'mail', signed, 0))).toBe('E_BOX_KEY');
   });
 });

@@ -5,12 +5,12 @@ import { finishInterrupted } from '../src/control/interrupted.ts';
 import { requireRoom } from '../src/control/limits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
-import { controlWorld } from './control-world.ts';
+import { controlFixture } from './control-fixture.ts';
 
-type World = Awaited<ReturnType<typeof controlWorld>>;
-let world: World;
+type World = Awaited<ReturnType<typeof controlFixture>>;
+let fixture: World;
 beforeEach(async () => {
-  world = await controlWorld();
+  fixture = await controlFixture();
 });
 
 async function all<T>(list: AsyncIterable<[string, T]>): Promise<string[]> {
@@ -18,11 +18,11 @@ async function all<T>(list: AsyncIterable<[string, T]>): Promise<string[]> {
   for await (const [id] of list) ids.push(id);
   return ids;
 }
-const depth = async () => (await world.queue.depth('keys-1')) + (await world.queue.depth('segments-1'));
+const depth = async () => (await fixture.queue.depth('keys-1')) + (await fixture.queue.depth('segments-1'));
 
 /** Nothing of it is written down, and control starts again. */
 async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<void> {
-  const { records } = world.context;
+  const { records } = fixture.context;
   const before = [
     await all(records.designs.list()),
     await all(records.privates.list()),
@@ -36,41 +36,41 @@ async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<v
     await all(records.licences.list()),
   ]).toEqual(before);
   expect(await depth()).toBe(mail);
-  await finishInterrupted(world.context);
-  expect(world.context.damaged.list()).toEqual([]);
+  await finishInterrupted(fixture.context);
+  expect(fixture.context.damaged.list()).toEqual([]);
 }
 
 describe('what is refused leaves no record', () => {
   it('a design with 33 MiB of keys, with one key too many, with none', async () => {
-    const prepared = await world.prepare();
+    const prepared = await fixture.prepare();
     for (const keys of [systemRandom(33 << 20), systemRandom(prepared.keys.length + 200), systemRandom(32)])
-      await leavesNothing(world.addDesign({ ...prepared, keys }), 'E_INPUT');
-    await world.addDesign(prepared);
+      await leavesNothing(fixture.addDesign({ ...prepared, keys }), 'E_INPUT');
+    await fixture.addDesign(prepared);
     expect(await depth()).toBe(2);
   });
 
   it('a design that was added already', async () => {
-    const prepared = await world.prepare();
-    await world.addDesign(prepared);
-    await leavesNothing(world.addDesign(prepared), 'E_CONFLICT');
+    const prepared = await fixture.prepare();
+    await fixture.addDesign(prepared);
+    await leavesNothing(fixture.addDesign(prepared), 'E_CONFLICT');
   });
 
   it('a licence that names a machine twice, or a thousand times, or too many machines', async () => {
-    const design = await world.addDesign(await world.prepare());
-    const machine = await world.addMachine();
+    const design = await fixture.addDesign(await fixture.prepare());
+    const machine = await fixture.addMachine();
     for (const count of [2, 1_000]) {
       const same = new Array<typeof machine>(count).fill(machine);
-      await leavesNothing(world.grant(design, same), 'E_INPUT');
+      await leavesNothing(fixture.grant(design, same), 'E_INPUT');
     }
     const many = Array.from({ length: 201 }, () => ({ ...machine, machine: toHex(systemRandom(16)) }));
-    await leavesNothing(world.grant(design, many), 'E_INPUT');
+    await leavesNothing(fixture.grant(design, many), 'E_INPUT');
   });
 
   it('a licence whose sealed secret is longer than a secret', async () => {
-    const design = await world.addDesign(await world.prepare());
-    const machine = await world.addMachine();
+    const design = await fixture.addDesign(await fixture.prepare());
+    const machine = await fixture.addMachine();
     await leavesNothing(
-      world.grant(design, [machine], { secret: concatBytes(u64be(7n), systemRandom(20 << 20)) }),
+      fixture.grant(design, [machine], { secret: concatBytes(u64be(7n), systemRandom(20 << 20)) }),
       'E_INPUT',
     );
   });
@@ -92,11 +92,11 @@ describe('what is refused leaves no record', () => {
   });
 
   it('but the longest licence there can be is granted', async () => {
-    const design = await world.addDesign(await world.prepare());
+    const design = await fixture.addDesign(await fixture.prepare());
     const machines: Awaited<ReturnType<World['addMachine']>>[] = [];
-    for (let i = 0; i < 200; i++) machines.push(await world.addMachine());
+    for (let i = 0; i < 200; i++) machines.push(await fixture.addMachine());
     const materials = Array.from({ length: 100 }, (_, i) => `${i}`.padEnd(64, '材'));
-    expect(await world.grant(design, machines, { materials })).toMatch(/^[0-9a-f]{32}$/);
+    expect(await fixture.grant(design, machines, { materials })).toMatch(/^[0-9a-f]{32}$/);
   });
 });
 
@@ -120,7 +120,7 @@ describe('one bad record', () => {
   const id = (digit: number) => String(digit).repeat(32);
 
   it('does not keep control from starting: it is left aside and named, the others go on', async () => {
-    const { context, store, queue } = world;
+    const { context, store, queue } = fixture;
     const { records } = context;
     for (const user of [id(1), id(3)])
       await records.users.create(user, { user, name: 'u', publicKey: new Uint8Array(33), document: bytes });
@@ -146,7 +146,7 @@ describe('one bad record', () => {
   });
 
   it('is left out of lists, and of the work of its machine', async () => {
-    const { context, store } = world;
+    const { context, store } = fixture;
     const { records } = context;
     const machine = id(7);
     const print = (name: string, created: number): PrintRecord => {

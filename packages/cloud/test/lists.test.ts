@@ -3,27 +3,27 @@ import { keyName } from '@millrace/identity';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { PrintRecord } from '../src/control/records.ts';
 import { designsPage, licencesPage, machinesPage, objectsPage, printsPage, type View } from '../src/control/views.ts';
-import { controlWorld } from './control-world.ts';
+import { controlFixture } from './control-fixture.ts';
 
 const id = () => toHex(systemRandom(16));
 
-let world: Awaited<ReturnType<typeof controlWorld>>;
+let fixture: Awaited<ReturnType<typeof controlFixture>>;
 let owner: string;
 let holder: string;
 let design: string;
 let licence: string;
 beforeEach(async () => {
-  world = await controlWorld();
-  owner = keyName(world.keys.owner.publicKey);
-  holder = keyName(world.keys.holder.publicKey);
-  design = await world.stored(await world.addDesign(await world.prepare()));
-  licence = await world.grant(design, [await world.addMachine()]);
+  fixture = await controlFixture();
+  owner = keyName(fixture.keys.owner.publicKey);
+  holder = keyName(fixture.keys.holder.publicKey);
+  design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
+  licence = await fixture.grant(design, [await fixture.addMachine()]);
 });
 
 async function addPrint(created: number, more: Partial<PrintRecord> = {}): Promise<string> {
   const print = id();
   const common = { licence, design, machine: id(), owner, holder, transaction: new Uint8Array(1) };
-  await world.context.records.prints.create(print, { ...common, print, created, state: 'completed', ...more });
+  await fixture.context.records.prints.create(print, { ...common, print, created, state: 'completed', ...more });
   return print;
 }
 
@@ -43,7 +43,7 @@ describe('a list', () => {
     await addPrint(9, { owner: id(), holder: id() });
     const own = await addPrint(4, { holder: owner });
     const names = async (user: string, limit: number) =>
-      (await pages(limit, (query) => printsPage(world.context, user, query))).map((page) =>
+      (await pages(limit, (query) => printsPage(fixture.context, user, query))).map((page) =>
         page.map(({ print }) => print),
       );
     expect(await names(owner, 3)).toEqual([[own, prints[0], prints[2]], [prints[1]]]);
@@ -56,16 +56,16 @@ describe('a list', () => {
     const object = `${licence}-1`;
     await addPrint(2, { object, number: 1 });
     const fact = { account: object, type: 'ordered' as const, actor: owner, body: { design } };
-    await world.context.ledger.append({ ...fact, eventId: 'one' });
+    await fixture.context.ledger.append({ ...fact, eventId: 'one' });
     for (const user of [owner, holder])
-      expect(await objectsPage(world.context, user, { limit: 5 })).toMatchObject({ items: [{ object }] });
-    expect(await objectsPage(world.context, id(), { limit: 5 })).toEqual({ items: [] });
+      expect(await objectsPage(fixture.context, user, { limit: 5 })).toMatchObject({ items: [{ object }] });
+    expect(await objectsPage(fixture.context, id(), { limit: 5 })).toEqual({ items: [] });
   });
 
   it('of designs, licences and machines has pages', async () => {
-    const { context } = world;
-    const second = await world.addDesign(await world.prepare());
-    const other = await world.grant(design, [await world.addMachine()]);
+    const { context } = fixture;
+    const second = await fixture.addDesign(await fixture.prepare());
+    const other = await fixture.grant(design, [await fixture.addMachine()]);
     const designs = await pages(1, (query) => designsPage(context, owner, query));
     expect(designs.flat().map((view) => view.design)).toEqual([design, second].sort());
     expect(designs).toHaveLength(2);
@@ -79,14 +79,14 @@ describe('a list', () => {
 
   it('leaves out a record that cannot be read, and goes on behind it', async () => {
     const [older, damaged, newer] = [await addPrint(1), await addPrint(2), await addPrint(3)];
-    await world.store.put(utf8(`print/${damaged}`), systemRandom(30));
-    const found = await pages(1, (query) => printsPage(world.context, owner, query));
+    await fixture.store.put(utf8(`print/${damaged}`), systemRandom(30));
+    const found = await pages(1, (query) => printsPage(fixture.context, owner, query));
     expect(found.flat().map(({ print }) => print)).toEqual([newer, older]);
-    expect(world.context.damaged.list()).toMatchObject([{ table: 'print', id: damaged, code: 'E_STORE' }]);
+    expect(fixture.context.damaged.list()).toMatchObject([{ table: 'print', id: damaged, code: 'E_STORE' }]);
   });
 
   it('refuses a cursor that it has not given', async () => {
     for (const cursor of ['AAAA', 'A'.repeat(300)])
-      await expect(printsPage(world.context, owner, { limit: 1, cursor })).rejects.toMatchObject({ code: 'E_INPUT' });
+      await expect(printsPage(fixture.context, owner, { limit: 1, cursor })).rejects.toMatchObject({ code: 'E_INPUT' });
   });
 });

@@ -16,10 +16,10 @@ import { openRecords, type Records } from '../src/control/records.ts';
 
 const HOUR = 3_600_000;
 const BEGIN = 1_800_000_000_000;
-const world = createWorld();
-const { keys, directory, design } = world;
+const fixture = createWorld();
+const { keys, directory, design } = fixture;
 const holder = keyName(keys.holder.publicKey);
-const machine: Machine = world.machine;
+const machine: Machine = fixture.machine;
 
 let now = BEGIN;
 let records: Records;
@@ -82,7 +82,7 @@ beforeEach(async () => {
     issued: BEGIN,
     expires: BEGIN + HOUR,
     design,
-    core: world.coreHash,
+    core: fixture.coreHash,
     objects: 3,
     machines: [{ machine: machine.machine, registration: registrationHash(machine) }],
     materials: [],

@@ -4,11 +4,11 @@ import { type Machine, signMachineDocument } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { callHome, countClaims } from '../src/control/permits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
-import { controlWorld } from './control-world.ts';
+import { controlFixture } from './control-fixture.ts';
 
-let world: Awaited<ReturnType<typeof controlWorld>>;
+let fixture: Awaited<ReturnType<typeof controlFixture>>;
 beforeEach(async () => {
-  world = await controlWorld();
+  fixture = await controlFixture();
 });
 const code = (attempt: Promise<unknown>) =>
   attempt.then(
@@ -18,38 +18,40 @@ const code = (attempt: Promise<unknown>) =>
 
 describe('a print is asked for', () => {
   it('on a machine that the licence names, as it names it', async () => {
-    const [named, other] = [await world.addMachine(), await world.addMachine()];
-    const licence = await world.grant(await world.stored(await world.addDesign(await world.prepare())), [named]);
-    expect(await code(world.print(licence, other))).toBe('E_LICENCE_INVALID');
-    expect(await code(world.print(licence, named))).toBe('done');
-    await world.submit('admin', { type: 'machine.register', machine: { ...named, profile: { factor: 9 } } });
-    expect(await code(world.print(licence, named))).toBe('E_LICENCE_INVALID');
-    expect(await world.context.printQueue.waiting(world.context, 'machine', other.machine)).toEqual([]);
+    const [named, other] = [await fixture.addMachine(), await fixture.addMachine()];
+    const licence = await fixture.grant(await fixture.stored(await fixture.addDesign(await fixture.prepare())), [
+      named,
+    ]);
+    expect(await code(fixture.print(licence, other))).toBe('E_LICENCE_INVALID');
+    expect(await code(fixture.print(licence, named))).toBe('done');
+    await fixture.submit('admin', { type: 'machine.register', machine: { ...named, profile: { factor: 9 } } });
+    expect(await code(fixture.print(licence, named))).toBe('E_LICENCE_INVALID');
+    expect(await fixture.context.printQueue.waiting(fixture.context, 'machine', other.machine)).toEqual([]);
   });
 
   it('no more often than the licence has objects, permitted or waiting, however many ask at once', async () => {
-    const machines = [await world.addMachine(), await world.addMachine()] as [Machine, Machine];
-    const design = await world.stored(await world.addDesign(await world.prepare()));
-    const licence = await world.grant(design, machines, { objects: 3 });
-    const asked = Array.from({ length: 20 }, (_, i) => code(world.print(licence, machines[i % 2 ? 1 : 0])));
+    const machines = [await fixture.addMachine(), await fixture.addMachine()] as [Machine, Machine];
+    const design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
+    const licence = await fixture.grant(design, machines, { objects: 3 });
+    const asked = Array.from({ length: 20 }, (_, i) => code(fixture.print(licence, machines[i % 2 ? 1 : 0])));
     const codes = await Promise.all(asked);
     expect(codes.filter((one) => one === 'done')).toHaveLength(3);
     expect(new Set(codes)).toEqual(new Set(['done', 'E_LICENCE_EXHAUSTED']));
     // One that was refused makes room; after a restart they are counted again.
-    const [first] = await world.context.printQueue.waiting(world.context, 'licence', licence);
-    await world.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
-    expect(await code(world.print(licence, machines[0]))).toBe('done');
+    const [first] = await fixture.context.printQueue.waiting(fixture.context, 'licence', licence);
+    await fixture.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
+    expect(await code(fixture.print(licence, machines[0]))).toBe('done');
     const board = new PrintQueue(systemClock);
-    expect(await board.waiting(world.context, 'licence', licence)).toHaveLength(3);
+    expect(await board.waiting(fixture.context, 'licence', licence)).toHaveLength(3);
   });
 
   it('a hundred times on one machine by one holder', async () => {
-    const [one, other] = [await world.addMachine(), await world.addMachine()] as [Machine, Machine];
-    const design = await world.stored(await world.addDesign(await world.prepare()));
-    const licence = await world.grant(design, [one, other], { objects: 1_000 });
-    for (let i = 0; i < 100; i++) await world.print(licence, one);
-    expect(await code(world.print(licence, one))).toBe('E_QUOTA');
-    expect(await code(world.print(licence, other))).toBe('done');
+    const [one, other] = [await fixture.addMachine(), await fixture.addMachine()] as [Machine, Machine];
+    const design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
+    const licence = await fixture.grant(design, [one, other], { objects: 1_000 });
+    for (let i = 0; i < 100; i++) await fixture.print(licence, one);
+    expect(await code(fixture.print(licence, one))).toBe('E_QUOTA');
+    expect(await code(fixture.print(licence, other))).toBe('done');
   });
 });
 
@@ -63,15 +65,15 @@ describe('a design that is not stored yet', () => {
       kind: 'virtual',
       profile: { factor: 1 },
     };
-    await world.submit('admin', { type: 'machine.register', machine });
-    const { context } = world;
-    const design = await world.addDesign(await world.prepare());
-    const licence = await world.grant(design, [machine]);
-    expect(await code(world.print(licence, machine))).toBe('E_STATE');
+    await fixture.submit('admin', { type: 'machine.register', machine });
+    const { context } = fixture;
+    const design = await fixture.addDesign(await fixture.prepare());
+    const licence = await fixture.grant(design, [machine]);
+    expect(await code(fixture.print(licence, machine))).toBe('E_STATE');
 
     // Also when it was queued before: it goes on waiting.
-    await world.stored(design);
-    const print = await world.print(licence, machine);
+    await fixture.stored(design);
+    const print = await fixture.print(licence, machine);
     await context.records.designs.update(design, (record) => ({ ...record, state: 'uploading' }));
     const home = async () => {
       const now = systemClock.now();
@@ -96,7 +98,7 @@ describe('a design that is not stored yet', () => {
     expect(await home()).toBe('E_STATE');
     expect(await countClaims(context, await context.records.licences.require(licence))).toBe(0);
     expect((await context.records.prints.require(print)).state).toBe('queued');
-    await world.stored(design);
+    await fixture.stored(design);
     expect(await home()).not.toBe('E_STATE');
   });
 });

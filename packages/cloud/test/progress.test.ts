@@ -21,7 +21,7 @@ const told: Progress = {
 };
 
 /** Records of one print, in memory, and what of the control node looks at them. */
-async function world(disclose: Disclosure[], state: PrintRecord['state'] = 'running') {
+async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'running') {
   const records = openRecords(new MemoryRecords());
   await records.designs.create(design ?? '', {
     design: design ?? '',
@@ -67,7 +67,7 @@ async function world(disclose: Disclosure[], state: PrintRecord['state'] = 'runn
 
 describe('live figures at control', () => {
   it('are the newest of a running print, and stay until newer ones come', async () => {
-    const { context, view } = await world([]);
+    const { context, view } = await fixture([]);
     await takeProgress(context, object, told);
     await takeProgress(context, object, { acked: 13, revision: 3 });
     expect((await view(owner)).progress).toEqual({
@@ -78,20 +78,20 @@ describe('live figures at control', () => {
   });
 
   it.each(['completed', 'failed', 'alarmed'] as const)('of a print that is %s leave nothing behind', async (state) => {
-    const { context } = await world([], state);
+    const { context } = await fixture([], state);
     await takeProgress(context, object, told);
     expect(context.progress.size).toBe(0);
   });
 
   it('of an object that nobody has leave nothing behind', async () => {
-    const { context } = await world([]);
+    const { context } = await fixture([]);
     for (const name of [`${licence}-2`, 'x', '__proto__'])
       await expect(takeProgress(context, name, told)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
     expect(context.progress.size).toBe(0);
   });
 
   it('that come while a print ends are forgotten with it', async () => {
-    const { context, records } = await world([]);
+    const { context, records } = await fixture([]);
     const taking = takeProgress(context, object, told);
     // As reports.ts does it: the record first, then the figures.
     await records.prints.update(print ?? '', (now) => ({ ...now, state: 'completed' }));
@@ -102,7 +102,7 @@ describe('live figures at control', () => {
 
   it('are shown to the holder as far as the licence discloses them', async () => {
     const shown = async (...disclose: Disclosure[]) => {
-      const { context, view } = await world(disclose);
+      const { context, view } = await fixture(disclose);
       await takeProgress(context, object, told);
       expect((await view(owner)).progress).toEqual(told);
       return (await view(holder)).progress;

@@ -16,7 +16,7 @@ export async function takeAlarm(
   const { records, ledger, logger } = context;
   const { object, acked, jti } = message;
   const print = await printOf(context, object);
-  logger.warn({ object, acked, by: from }, 'alarm');
+  logger.warn({ object, acked, by: from }, 'stream stopped by an alarm: the owner has to clear it');
   await ledger
     .append({
       account: object,

@@ -8,7 +8,7 @@ interface Check {
 
 /** A check that has not ended by then was lost with its node's disk, or never will. */
 const LOST_MS = 3_600_000;
-const MOST = 100;
+const MAX_CHECKS = 100;
 
 /** Running and finished checks of the vault; the newest hundred, in memory. One runs at a time. */
 export class CheckBoard {
@@ -32,7 +32,7 @@ export class CheckBoard {
     const check = toHex(systemRandom(16));
     this.#checks.set(check, { started: this.#clock.monotonic(), deep });
     const oldest = this.#checks.keys().next().value;
-    if (this.#checks.size > MOST && oldest !== undefined) this.#checks.delete(oldest);
+    if (this.#checks.size > MAX_CHECKS && oldest !== undefined) this.#checks.delete(oldest);
     return { check, fresh: true };
   }
 

@@ -8,7 +8,7 @@ export interface DamagedRecord {
   readonly reason: string;
 }
 
-const MOST = 1_000;
+const MAX_RECORDS = 1_000;
 
 /**
  * Records that control leaves aside, for the administrator to see in the status. One bad record is no reason to stop: all
@@ -29,7 +29,7 @@ export class DamagedRecords {
     if (this.#records.has(key)) return;
     const coded = toMillraceError(error);
     this.#logger.error({ err: coded, table, id }, 'record skipped: it cannot be used');
-    if (this.#records.size < MOST)
+    if (this.#records.size < MAX_RECORDS)
       this.#records.set(key, { table, id, code: coded.code, reason: coded.message.slice(0, 300) });
     this.#count.set(this.#records.size);
   };

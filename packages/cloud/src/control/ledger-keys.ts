@@ -34,7 +34,7 @@ export async function openLedgerKeys(
       former = { key: formatVerifierKey(origin, before.publicKey), signer: before };
     } catch (error) {
       // Before the key file is replaced there is none; after a loss, checkpoints have the present key's signature alone.
-      logger.info({ err: error }, 'no former log key signs');
+      logger.info({ err: error }, 'former log key not readable: checkpoints carry one signature');
     }
   }
   return {

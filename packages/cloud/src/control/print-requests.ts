@@ -9,7 +9,7 @@ import { type LicenceRecord, type MachineRecord, readLicence } from './records.t
 import { replay } from './replay.ts';
 
 /** Prints of one holder that wait for one machine. */
-const MOST_QUEUED = 100;
+const MAX_QUEUED = 100;
 
 /**
  * A holder presses print. Whatever would refuse it when the machine calls home refuses it here, so that nobody queues what
@@ -48,9 +48,9 @@ async function requestOnce(
   await requireLeft(context, licence);
   await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
   const waiting = await printQueue.waiting(context, 'machine', body.machine);
-  if (waiting.filter(({ holder }) => holder === licence.holder).length >= MOST_QUEUED) {
-    throw new MillraceError('E_QUOTA', `at most ${MOST_QUEUED} prints of one holder wait for a machine`, {
-      data: { limit: MOST_QUEUED, machine: body.machine },
+  if (waiting.filter(({ holder }) => holder === licence.holder).length >= MAX_QUEUED) {
+    throw new MillraceError('E_QUOTA', `at most ${MAX_QUEUED} prints of one holder wait for a machine`, {
+      data: { limit: MAX_QUEUED, machine: body.machine },
     });
   }
   const record = {

@@ -10,7 +10,7 @@ export interface Peer {
 /** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
 const CALL_MS = 45_000;
 /** Calls of one machine under way, beside the one that waits for work: an agent makes two. */
-const MOST_CALLS = 4;
+const MAX_CALLS = 4;
 
 type Call = Extract<LinkControl, { type: 'call' }>;
 
@@ -35,8 +35,8 @@ export class MachineCalls {
 
   take(call: Call): void {
     if (call.method === 'next') return void this.#wait(call);
-    if (this.#underWay >= MOST_CALLS)
-      return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MOST_CALLS} calls at once`));
+    if (this.#underWay >= MAX_CALLS)
+      return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MAX_CALLS} calls at once`));
     this.#underWay++;
     void this.#pass(call, this.#stop.signal).finally(() => {
       this.#underWay--;

@@ -174,7 +174,7 @@ function serve(link: WebSocket, logger: Logger, onMessage: (bytes: Uint8Array) =
     try {
       onMessage(copyBytes(data));
     } catch (error) {
-      logger.warn({ err: error }, 'link closed: a message that has no place here');
+      logger.warn({ err: error }, 'link closed: its peer sent a message that it may not send');
       link.close(1008);
     }
   });

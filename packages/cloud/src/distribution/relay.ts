@@ -40,7 +40,7 @@ interface Offered {
 }
 
 /** The offer, the keys and hashes of a window, which may be here before the segments node has its mail. */
-const MOST_WAITING = 128;
+const MAX_WAITING = 128;
 
 /**
  * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
@@ -217,7 +217,7 @@ export class Relay {
 
   #machineOf(machine: string): MachineLink | undefined {
     const link = this.#machines.get(machine);
-    if (link === undefined) this.#logger.info({ machine }, 'the machine of a session is not connected');
+    if (link === undefined) this.#logger.info({ machine }, 'machine is not connected: message dropped');
     return link;
   }
 
@@ -243,7 +243,7 @@ export class Relay {
     const waiting = this.#offers.get(toHex(session));
     if (waiting?.offered === undefined || waiting.offered.keys !== keys) return;
     // The machine calls home again when no stream begins.
-    if (waiting.offered.messages.length === MOST_WAITING) this.#drop(waiting);
+    if (waiting.offered.messages.length === MAX_WAITING) this.#drop(waiting);
     else waiting.offered.messages.push(message);
   }
 

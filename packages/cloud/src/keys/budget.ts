@@ -23,7 +23,7 @@ const POINTS_HASHES = 15_000_000;
 const MONTH_MS = 30 * 86_400_000;
 /** A step is to take about so long, so that a small budget is spent evenly. */
 const STEP_MS = 1_000;
-const LEAST_STEP = 16;
+const MIN_STEP = 16;
 
 /** Keeps one sweep within its budgets: after every step it says how long to wait. */
 export class Budget {
@@ -62,7 +62,7 @@ export class Budget {
   step(most: number, cellBytes: number): number {
     const { bytesPerSecond } = this.#settings ?? {};
     if (bytesPerSecond === undefined) return most;
-    return Math.min(most, Math.max(LEAST_STEP, Math.floor((bytesPerSecond * STEP_MS) / 1_000 / cellBytes)));
+    return Math.min(most, Math.max(MIN_STEP, Math.floor((bytesPerSecond * STEP_MS) / 1_000 / cellBytes)));
   }
 
   /** @returns milliseconds to wait before the next step */

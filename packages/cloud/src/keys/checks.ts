@@ -79,7 +79,8 @@ export class Checks implements Closable {
 
   #track(work: Promise<void>): Promise<void> {
     const settled = work.catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#modules.logger.error({ err: toMillraceError(error) }, 'check');
+      if (!this.#stop.signal.aborted)
+        this.#modules.logger.error({ err: toMillraceError(error) }, 'vault check not completed');
     });
     this.#running.add(settled);
     void settled.then(() => this.#running.delete(settled));
@@ -117,7 +118,8 @@ export class Checks implements Closable {
           deep,
         );
       } catch (error) {
-        if (!this.#stop.signal.aborted) this.#modules.logger.error({ err: toMillraceError(error), deep }, 'check');
+        if (!this.#stop.signal.aborted)
+          this.#modules.logger.error({ err: toMillraceError(error), deep }, 'vault check failed');
       }
       for (const { done } of all) done();
     }

@@ -132,7 +132,7 @@ export class Maintenance implements Closable {
         await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        logger.error({ err: toMillraceError(error) }, 'maintenance');
+        logger.error({ err: toMillraceError(error) }, 'maintenance interrupted: continued in a second');
         await sleep(1_000, this.#stop.signal).catch(() => undefined);
       }
     }
@@ -155,7 +155,10 @@ export class Maintenance implements Closable {
       const { cells, points, workMs, wireBytes, outcome } = step;
       for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
         this.#problems++;
-        logger.error({ code: 'E_CELL_MISSING', design: design ?? 'decoys', segment }, 'a cell is missing or damaged');
+        logger.error(
+          { code: 'E_CELL_MISSING', design: design ?? 'decoys', segment },
+          'cell missing or damaged: the owner has to repair the design',
+        );
       }
       const wait = budget.spend({
         cells,
@@ -212,7 +215,7 @@ export class Maintenance implements Closable {
         if (work === undefined) continue;
         await this.#makeSome(work);
         for (const segment of run) lost.delete(segment);
-        logger.info({ decoys: run.length, points }, 'lost decoys made again');
+        logger.info({ decoys: run.length, points }, 'lost decoys replaced');
       }
     }
   }

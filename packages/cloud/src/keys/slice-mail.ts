@@ -3,7 +3,7 @@ import { chooseNode, type Directory, type MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
 
 /** Slices of one message. */
-const MOST = 256;
+const MAX_SLICES = 256;
 /** With many streams there is a message so often: its cost is hardly that of what is in it. A window is good for half a minute. */
 const GATHER_MS = 40;
 
@@ -21,7 +21,7 @@ export function sliceMail(mail: Pick<MailClient, 'send'>, directory: Directory):
     const known = batchers.get(node);
     if (known !== undefined) return known;
     const made = new Batcher<Slice>(
-      MOST,
+      MAX_SLICES,
       (slices) => mail.send({ node }, { type: 'stream.slices', slices: [...slices] }),
       () => sleep(GATHER_MS),
     );

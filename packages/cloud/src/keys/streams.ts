@@ -25,12 +25,12 @@ import { HashTree, type Manifest, type Playbook, readManifest } from '@millrace/
 import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
-import { tellEnd } from '../streaming/ending.ts';
-import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
-import { revisionMsFor } from '../streaming/revisions.ts';
+import { revisionMsFor } from '../streaming/revision-interval.ts';
+import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
+import { reportFailure } from '../streaming/stream-failure.ts';
 import type { LicenceRepository } from './licences.ts';
 import { type SliceMail, sliceMail } from './slice-mail.ts';
 import { KeysStream } from './stream.ts';
@@ -54,7 +54,7 @@ export interface KeysStreamsModules {
 }
 
 /** Slice after slice without this segment's cell: the vault has lost it. */
-const MOST_MISSED = 3;
+const MAX_MISSED = 3;
 
 /** All streams of the keys node. */
 export class KeysStreams {
@@ -92,7 +92,7 @@ export class KeysStreams {
     const session = systemRandom(16);
     const parameters = parametersOf(verified, manifest, this.#modules.chaffPercent);
     if (this.#modules.chaffPercent > 0 && parameters.chaffPercent === undefined)
-      logger.warn({ object: permit.object }, 'a stream without chaff: the machine takes dense hints');
+      logger.warn({ object: permit.object }, 'stream without chaff: the machine accepts dense hints only');
     const licenceSecret = await licences.secretOf(permit.licence);
     const designSecret = manifest.custody === 'keys' ? await playbook.designSecret(permit.design) : undefined;
     const side = await offerSession({
@@ -147,7 +147,7 @@ export class KeysStreams {
     this.#streams.set(key, { stream, jti });
     logger.info(
       { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
-      'stream begins',
+      'stream started',
     );
   }
 
@@ -167,7 +167,7 @@ export class KeysStreams {
     const times = this.#guards.missed(object, segment);
     const lost = `the vault does not hold segments ${ranges(segments)} of the design`;
     const error =
-      times < MOST_MISSED
+      times < MAX_MISSED
         ? new MillraceError('E_UNAVAILABLE', 'cells were moved before they were read')
         : new MillraceError('E_CELL_MISSING', lost, { data: { segment, segments } });
     await this.#ended(session, entry.jti, error);
@@ -205,7 +205,7 @@ export class KeysStreams {
     this.#guards.leave(object);
     await entry.stream.close();
     await this.#modules.objects.reach(object, this.#guards.acked(object)).catch((error: unknown) => {
-      this.#modules.logger.error({ err: error, object }, 'what was acknowledged could not be written down');
+      this.#modules.logger.error({ err: error, object }, 'acknowledged segments not recorded');
     });
   }
 
@@ -234,7 +234,7 @@ export class KeysStreams {
     // What may pass is resumed.
     if (error?.retryable !== true) this.#guards.drop(object);
     if (error === undefined) return logger.info({ object }, 'stream complete');
-    await tellEnd(
+    await reportFailure(
       { logger, objects, mail, link },
       { by: 'keys', object, design: entry.stream.design, jti, acked, session: entry.stream.session, error },
     );

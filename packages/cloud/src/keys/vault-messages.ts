@@ -35,7 +35,7 @@ export async function handleVaultMessage(
     case 'checked':
       return maintenance.answered(message);
     case 'refused':
-      return logger.warn({ code: message.code, reason: message.reason }, 'the segments node refused a design');
+      return logger.warn({ code: message.code, reason: message.reason }, 'design refused by the segments node');
     default:
       throw new MillraceError('E_INPUT', `the keys node takes no ${message.type}`);
   }

@@ -34,7 +34,7 @@ export async function catchUpDeletions(
     } catch (error) {
       const coded = toMillraceError(error);
       if (coded.retryable) throw coded;
-      if (coded.code !== 'E_NOT_FOUND') logger.warn({ err: coded, design }, 'a deletion was not done');
+      if (coded.code !== 'E_NOT_FOUND') logger.warn({ err: coded, design }, 'deletion refused: it does not verify');
     }
   }
 }

@@ -56,7 +56,11 @@ export class KnownBoxes {
     const document = copyBytes(await this.#ask(node));
     const box = await readBoxKey(this.#directory, { node, use: 'mail' }, document, 'any time');
     if (known !== undefined && box.number <= known.number) {
-      if (box.number < known.number) this.#logger.warn({ node, number: box.number }, 'an old box key was handed out');
+      if (box.number < known.number)
+        this.#logger.warn(
+          { node, number: box.number },
+          'control returned an older box key than this node knows: ignored',
+        );
       return known;
     }
     await this.#table.put(node, { document });

@@ -166,7 +166,11 @@ export function createMailClient(options: {
   /** Control has given everything before; once that is done with, the older keys are of no more use. */
   const drained = async (id: string, { use, below }: { use: BoxUse; below: number }): Promise<void> => {
     drain.after(id, () => {
-      boxes[use]?.drained(below).catch((error: unknown) => logger.warn({ err: error, use }, 'box keys'));
+      boxes[use]
+        ?.drained(below)
+        .catch((error: unknown) =>
+          logger.warn({ err: error, use }, 'drained box keys not erased: tried again in a second'),
+        );
     });
   };
 
@@ -178,7 +182,7 @@ export function createMailClient(options: {
     /** What has not ended is not handled a second time here; what this process takes with it comes again. */
     const keep = (work: Promise<void>): void => {
       const kept = work
-        .catch((error: unknown) => logger.debug({ err: error }, 'mailbox'))
+        .catch((error: unknown) => logger.debug({ err: error }, 'message not acknowledged: it is delivered again'))
         .finally(() => unfinished.delete(item.id));
       unfinished.set(item.id, kept);
     };
@@ -191,7 +195,10 @@ export function createMailClient(options: {
           // What a full disk refuses must not be lost: the mail waits until there is room.
           const passes = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
           const again = passes || isDiskFault(error);
-          logger.warn({ err: error, type, from: item.from, again }, 'a message was refused');
+          logger.warn(
+            { err: error, type, from: item.from, again },
+            again ? 'message not handled yet: it is delivered again' : 'message refused',
+          );
           return again;
         },
       );

@@ -50,7 +50,7 @@ export interface OwnBoxesOptions {
 
 const CHECK_MS = 1_000;
 /** A control node that keeps mail back, or takes no announcement, cannot keep a key for longer than this. */
-const LONGEST_DRAIN_MS = 24 * 3_600_000;
+const MAX_DRAIN_MS = 24 * 3_600_000;
 const RECORD_BYTES = 48;
 
 /**
@@ -130,7 +130,9 @@ export class OwnBoxes implements BoxSecrets, Closable {
       if (this.#stop.signal.aborted) return;
       await this.#mutex
         .run(() => this.#step())
-        .catch((error: unknown) => logger.warn({ err: toMillraceError(error), use }, 'box keys'));
+        .catch((error: unknown) =>
+          logger.warn({ err: toMillraceError(error), use }, 'box keys not renewed or erased: tried again in a second'),
+        );
     }
   }
 
@@ -213,13 +215,14 @@ export class OwnBoxes implements BoxSecrets, Closable {
     for (const box of this.#boxes.filter(({ number }) => number < floor)) {
       const since = this.#closedAt.get(box.number) ?? clock.monotonic();
       this.#closedAt.set(box.number, since);
-      const overdue = clock.monotonic() - since >= LONGEST_DRAIN_MS;
+      const overdue = clock.monotonic() - since >= MAX_DRAIN_MS;
       if (box.number >= drainedBelow && !overdue) continue;
       await slots.erase(box.slot);
       box.key.close();
       this.#boxes.splice(this.#boxes.indexOf(box), 1);
       this.#closedAt.delete(box.number);
-      if (overdue) logger.warn({ use, number: box.number }, 'a box key was erased before its mail had come');
+      if (overdue)
+        logger.warn({ use, number: box.number }, 'box key erased after the longest drain: mail sealed to it is lost');
       else logger.info({ use, number: box.number }, 'box key erased');
     }
   }

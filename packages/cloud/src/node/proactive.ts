@@ -103,6 +103,6 @@ function receive(bytes: Bytes, onStream: (message: LinkMessage) => void, logger:
   try {
     onStream(decodeLink(bytes, true));
   } catch (error) {
-    logger.warn({ err: toMillraceError(error) }, 'a message on the link was dropped');
+    logger.warn({ err: toMillraceError(error) }, 'link message dropped: it does not decode');
   }
 }

@@ -50,8 +50,13 @@ export function createTlsServer(options: ServerOptions): TlsServer {
   });
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
-    if (coded.code === 'E_INTERNAL') options.logger.error({ err: coded, path: request.url }, 'fault');
-    else options.logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'refused');
+    if (coded.code === 'E_INTERNAL')
+      options.logger.error({ err: coded, path: request.url }, 'request failed: a fault in the node');
+    else
+      options.logger.info(
+        { code: coded.code, path: request.routeOptions.url, reason: coded.message },
+        'request refused',
+      );
     const shown =
       coded.code === 'E_INTERNAL' ? new MillraceError('E_INTERNAL', 'a fault in the node; its log says more') : coded;
     return reply.code(coded.http).send({ error: shown.toJSON() });

@@ -12,7 +12,7 @@ import { createSender, type HashEngine, type Sender } from '@millrace/live-matri
 import { forwardSeed, leastTaken, mostGiven, type StreamParameters, type Telemetry } from '@millrace/protocol';
 import type { PaceGuard } from '../streaming/pace.ts';
 import { ReverseStream } from '../streaming/reverse.ts';
-import { revisionMsFor } from '../streaming/revisions.ts';
+import { revisionMsFor } from '../streaming/revision-interval.ts';
 
 export interface SegmentsStreamOptions {
   readonly session: Bytes;

@@ -26,11 +26,11 @@ import {
 } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
-import { tellEnd } from '../streaming/ending.ts';
-import { NO_LINK, sendWhenConnected } from '../streaming/first-message.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
+import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
+import { reportFailure } from '../streaming/stream-failure.ts';
 import type { DesignRepository } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
 
@@ -141,7 +141,7 @@ export class SegmentsStreams {
       onEnd: (error) => void this.#ended(key, message.jti, error),
     });
     this.#streams.set(key, { stream, jti: message.jti });
-    logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream begins');
+    logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
 
   /** Reads the cells of all slices at once: the next message of a sweep may take away their places. */
@@ -231,7 +231,7 @@ export class SegmentsStreams {
     this.#guards.leave(object);
     await entry.stream.close();
     await this.#modules.objects.reach(object, this.#guards.acked(object)).catch((error: unknown) => {
-      this.#modules.logger.error({ err: error, object }, 'what was acknowledged could not be written down');
+      this.#modules.logger.error({ err: error, object }, 'acknowledged segments not recorded');
     });
   }
 
@@ -262,7 +262,7 @@ export class SegmentsStreams {
     // What may pass is resumed.
     if (error?.retryable !== true) this.#guards.drop(object);
     if (error === undefined) return logger.info({ object }, 'stream complete');
-    await tellEnd(
+    await reportFailure(
       { logger, objects, mail, link },
       {
         by: 'segments',
@@ -294,6 +294,6 @@ export class SegmentsStreams {
     this.#progress.delete(object);
     this.#modules.control
       .call('POST', `/v1/progress/${encodeURIComponent(object)}`, { json: progress, timeoutMs: 2_000 })
-      .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'progress not told'));
+      .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'progress not delivered to control'));
   }
 }

@@ -1,22 +1,22 @@
 import type { Clock } from '@millrace/base';
 import type { PaceGuard } from './pace.ts';
 
-/** What an object leaves behind is kept for so long at least, and as long as its bucket fills. */
+/** An object's entry is kept for at least this long, and until its bucket is full. */
 const KEEP_MS = 15 * 60_000;
-/** Objects that nothing streams to now; the one that was left first goes first. */
-const MOST = 10_000;
+/** Entries of objects without a stream. The oldest is dropped first. */
+const MAX_OBJECTS = 10_000;
 
 interface Entry {
   readonly guard: PaceGuard;
   /** When its last stream ended, on the monotonic clock; undefined while one runs. */
   leftAt: number | undefined;
-  /** The segment whose cell was missing last, and how often. */
+  /** The segment whose cell was missing last, and how often in a row. */
   missed: { readonly segment: number; readonly times: number } | undefined;
 }
 
 /**
- * What a proactive node remembers of an object between its sessions, in memory: the bucket that a resumed stream finds as it
- * was left. A bucket that has had the time to fill is forgotten: a new one is the same.
+ * Pace guards of objects, kept in memory between their sessions: a resumed stream continues with the bucket of the stream
+ * before it. A bucket that has had the time to fill is dropped, because a new one is the same.
  */
 export class Guards {
   readonly #entries = new Map<string, Entry>();
@@ -39,7 +39,7 @@ export class Guards {
     return entry.guard;
   }
 
-  /** Segments that are known here to have been acknowledged. */
+  /** How many segments the machine has acknowledged, as far as this node knows. */
   acked(object: string): number {
     return this.#entries.get(object)?.guard.acked ?? 0;
   }
@@ -49,7 +49,7 @@ export class Guards {
     const entry = this.#entries.get(object);
     if (entry === undefined) return;
     entry.leftAt = this.#clock.monotonic();
-    // The map's order is the order of leaving.
+    // Keeps the map in the order in which streams ended.
     this.#entries.delete(object);
     this.#entries.set(object, entry);
   }
@@ -59,7 +59,7 @@ export class Guards {
     this.#entries.delete(object);
   }
 
-  /** Counts how often running it was the same segment. */
+  /** Notes a missing cell. @returns how often in a row it was this segment's */
   missed(object: string, segment: number): number {
     const entry = this.#entries.get(object);
     if (entry === undefined) return 1;
@@ -70,7 +70,7 @@ export class Guards {
 
   #forget(): void {
     const now = this.#clock.monotonic();
-    let over = this.#entries.size - MOST;
+    let over = this.#entries.size - MAX_OBJECTS;
     for (const [object, { leftAt, guard }] of this.#entries) {
       if (leftAt === undefined) continue;
       if (over > 0 || now - leftAt > Math.max(KEEP_MS, guard.fillMs)) {

@@ -4,7 +4,7 @@ import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millra
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
-import { countGiven, type Giving, goneOn } from './giving.ts';
+import { alreadyPast, countDelivery, type Delivery } from './delivery-counts.ts';
 import { ResumeRepository, type Verification } from './resumes.ts';
 
 const uint = z.number().int().nonnegative();
@@ -18,7 +18,7 @@ const recordSchema = z.strictObject({
   /** Permits that were used. */
   permits: z.array(hexOf(16)),
   alarmed: z.boolean(),
-  /** What was handed out, see `Given`. */
+  /** See `DeliveryCounts`. */
   reached: uint,
   given: uint,
   again: uint,
@@ -33,13 +33,13 @@ const named = z.strictObject({ object: z.string() });
 type Named = z.output<typeof named>;
 
 /**
- * Each proactive node counts for itself what was streamed: one object a print, one print and run an object, each permit
- * once, each segment once but for what broken links lost, none of the object after an alarm, and no other object of its
- * licence on that machine before the owner has cleared it.
+ * Each proactive node enforces for itself: one object per print; one print and one run per object; each permit once; each
+ * segment once, except for what broken links lost; nothing of an object after its alarm, and no other object of the licence
+ * on that machine until the owner has cleared the alarm.
  */
 export class ObjectRepository {
   readonly #objects: Table<ObjectRecord>;
-  /** Print → the object that was begun for it. */
+  /** By print: the object that was begun for it. */
   readonly #prints: Table<Named>;
   readonly #alarms: Table<Named>;
   /** By licence: an alarm and what it forbids are in the same records. */
@@ -59,9 +59,9 @@ export class ObjectRepository {
   }
 
   /**
-   * Notes that a permit is being used.
-   * @returns false when this very permit was used before (the message came again)
-   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine is past; E_ALARM;
+   * Records the use of a permit.
+   * @returns false when this permit was used before (the message was delivered again)
+   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed; E_ALARM;
    *   E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
    */
   use(verified: VerifiedOpening, jti: string): Promise<boolean> {
@@ -87,7 +87,7 @@ export class ObjectRepository {
     if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0) {
       throw new MillraceError('E_REPLAY', 'the object was streamed for another print or run already');
     }
-    if (from < known.reached) throw goneOn(from, known.reached);
+    if (from < known.reached) throw alreadyPast(from, known.reached);
     await this.#objects.put(object, { ...known, permits: [...known.permits, jti].slice(-1_000), reached: from });
     return true;
   }
@@ -101,16 +101,16 @@ export class ObjectRepository {
   }
 
   /**
-   * Notes a slice before it is handed out, and what was acknowledged with it: a crash forgets nothing that has left the node,
-   * and at most a window of what was acknowledged.
-   * @throws {MillraceError} E_REPLAY when broken links cannot have lost so much, E_ALARM, E_NOT_FOUND
+   * Records a slice and the acknowledged segments before the slice is sent. After a crash, nothing that left the node is
+   * forgotten, and at most one window of acknowledgements.
+   * @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost, E_ALARM, E_NOT_FOUND
    */
-  give(object: string, giving: Giving): Promise<void> {
+  give(object: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
       if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not begun here`);
       if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
-      await this.#objects.put(object, { ...known, ...countGiven(known, giving) });
+      await this.#objects.put(object, { ...known, ...countDelivery(known, delivery) });
     });
   }
 
@@ -135,7 +135,7 @@ export class ObjectRepository {
     if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${known.design}`);
     const owner = copyBytes(found);
     const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-    // It may have waited long in the mailbox; it happens once, so its age makes no difference.
+    // It may have waited in the mailbox past its expiry. It takes effect once, so its age does not matter.
     const { body } = await verifyTransaction(transaction, options.directory.installation, lookup, 'any time');
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
@@ -146,7 +146,7 @@ export class ObjectRepository {
     return this.#licences.run(object.slice(0, object.lastIndexOf('-')), task);
   }
 
-  /** The owner's word on what is left of a licence after a restoring, verified for this node. */
+  /** The owner's statement of what is left of a licence after a restore, verified by this node. */
   resume(message: MessageOf<'licence.resume'>, options: Verification): Promise<void> {
     return this.#resumes.take(message, options);
   }

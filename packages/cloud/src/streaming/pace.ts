@@ -85,8 +85,8 @@ export class PaceGuard {
 const STALL_SECONDS = 30;
 /** From the moment when the link is back to the first frame of the next session: the machine moves on meanwhile. */
 const RETURN_SECONDS = 6;
-const LEAST_WINDOW = 4;
-const MOST_WINDOW = 64;
+const MIN_WINDOW = 4;
+const MAX_WINDOW = 64;
 /** A window is never most of a design. */
 const SHARE = 8;
 
@@ -98,10 +98,10 @@ const SHARE = 8;
  * @param factor the machine's registered pace
  */
 export function windowFor(tenthsOfMs: ArrayLike<number>, factor: number): number {
-  const most = Math.max(LEAST_WINDOW, Math.min(MOST_WINDOW, Math.ceil(tenthsOfMs.length / SHARE)));
+  const most = Math.max(MIN_WINDOW, Math.min(MAX_WINDOW, Math.ceil(tenthsOfMs.length / SHARE)));
   const ahead = longestRun(tenthsOfMs, (STALL_SECONDS + RETURN_SECONDS) * 10_000 * factor);
   // The segment that is being taken, and those after it.
-  let window = Math.max(LEAST_WINDOW, 1 + ahead);
+  let window = Math.max(MIN_WINDOW, 1 + ahead);
   while (window < most && window - sliceStep(window) + 1 < 1 + ahead) window++;
   return Math.min(window, most);
 }

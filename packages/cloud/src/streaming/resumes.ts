@@ -14,9 +14,9 @@ import { Table } from '../node/table.ts';
 
 const uint = z.number().int().nonnegative();
 const recordSchema = z.strictObject({
-  /** Objects up to this number that were not begun here are not begun any more. */
+  /** No object up to this number is started that was not started here before. */
   floor: uint,
-  /** A restoring after which the owner has not said yet what is left; `most` by the backup. */
+  /** The restore after which the owner has not stated yet what is left; at most `most`, by the backup. */
   suspended: z.strictObject({ restore: hexOf(16), most: uint }).optional(),
 });
 
@@ -25,7 +25,7 @@ export interface Verification {
   ownerOf(design: string): Promise<Bytes | undefined> | Uint8Array;
 }
 
-/** What a proactive node knows of licences that a restoring suspended: it takes no word but the owner's (docs/adr/0025). */
+/** Licences that a restore suspended. Only the owner's signed statement resumes them (docs/adr/0025). */
 export class ResumeRepository {
   readonly #table: Table<z.output<typeof recordSchema>>;
 
@@ -41,7 +41,7 @@ export class ResumeRepository {
     const known = await this.#table.get(licence);
     if (known === undefined) return;
     if (known.suspended !== undefined)
-      throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not said yet how many objects are left');
+      throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not stated yet how many objects are left');
     if (!begun && number <= known.floor)
       throw new MillraceError('E_LICENCE_EXHAUSTED', 'the owner has said that this object of the licence was made');
   }
@@ -60,20 +60,20 @@ export class ResumeRepository {
     const { body: licence } = await verifyLicence(message.licence, directory, owner);
     const id = toHex(licence.id);
     const lookup = (key: Bytes) => (equalBytes(key, keyId(owner)) ? owner : undefined);
-    // It may have waited long in the mailbox; what it is for is in it, so its age makes no difference.
+    // It may have waited in the mailbox past its expiry. It names the restore that it is for, so its age does not matter.
     const { body } = await verifyTransaction(message.transaction, directory.installation, lookup, 'any time');
     if (body.type !== 'licence.resume' || body.licence !== id)
-      throw new MillraceError('E_FORBIDDEN', 'not the owner’s word on this licence');
+      throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
     const known = await this.#table.get(id);
     const suspended = known?.suspended;
     if (suspended !== undefined && suspended.restore !== body.restore)
-      throw new MillraceError('E_REPLAY', 'the owner’s word for another restoring');
+      throw new MillraceError('E_REPLAY', 'the owner’s statement is for another restore');
     if (body.objects > (suspended?.most ?? licence.objects))
       throw new MillraceError('E_INPUT', 'more objects than can be left of the licence');
     await this.#table.put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
   }
 
-  /** Offline, when a backup is restored: the licence waits for its owner's word. */
+  /** The licence waits for its owner's statement. For a stopped node, when a backup is restored. */
   async suspend(licence: string, suspended: { readonly restore: string; readonly most: number }): Promise<void> {
     const floor = (await this.#table.get(licence))?.floor ?? 0;
     await this.#table.put(licence, { floor, suspended });

@@ -8,8 +8,8 @@ import type { Delivery } from './mailbox.ts';
 /** Attempts at one message. */
 const GIVE_UP_AFTER = 20;
 
-/** Control's own mail from the proactive nodes, one message after the other. */
-export function readOwnMail(
+/** Handles mail of the proactive nodes to control, one message after the other. */
+export function readMail(
   { id: own, directory, mailbox, logger }: ControlContext,
   boxes: OwnBoxes,
   handle: (message: Message, from: DirectoryNode) => Promise<void>,
@@ -20,7 +20,9 @@ export function readOwnMail(
     const message = await openMessage(directory, { id: own, boxes }, from, sealed);
     if (message.type !== 'box.drained') return handle(message, nodeOf(directory, from));
     drain.after(id, () => {
-      boxes.drained(message.below).catch((error: unknown) => logger.warn({ err: error }, 'box keys'));
+      boxes
+        .drained(message.below)
+        .catch((error: unknown) => logger.warn({ err: error }, 'drained box keys not erased: tried again in a second'));
     });
   };
   const run = async () => {
@@ -30,10 +32,13 @@ export function readOwnMail(
           drain.delivered(delivery.id);
           let again = false;
           await take(delivery).catch((error: unknown) => {
-            // A full disk passes; what is wrong stays wrong.
+            // A full disk is temporary. An error that is not retryable stays: the message is dropped.
             const passes = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
             again = passes || isDiskFault(error);
-            logger.warn({ err: error, from: delivery.from, again }, 'a message was refused');
+            logger.warn(
+              { err: error, from: delivery.from, again },
+              again ? 'message not handled yet: it is delivered again' : 'message refused',
+            );
           });
           if (again) {
             await mailbox.release(own, [delivery.id]);
@@ -44,7 +49,7 @@ export function readOwnMail(
           }
         }
       } catch (error) {
-        logger.error({ err: error }, 'own mail');
+        logger.error({ err: error }, 'reading control’s mailbox failed: tried again in a second');
         await sleep(1_000, stop.signal).catch(() => undefined);
       }
     }

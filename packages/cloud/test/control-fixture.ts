@@ -44,7 +44,7 @@ export interface GrantOptions {
 }
 
 /** A control node's records, ledger and mailbox in memory, and users that sign. */
-export async function controlWorld() {
+export async function controlFixture() {
   const keys = {
     admin: generateUserKey(),
     owner: generateUserKey(),

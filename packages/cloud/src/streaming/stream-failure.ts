@@ -3,7 +3,7 @@ import { encodeControl, type MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
 import type { ObjectRepository } from './objects.ts';
 
-export interface EndModules {
+export interface FailureModules {
   readonly logger: Logger;
   readonly objects: ObjectRepository;
   readonly mail: MailClient;
@@ -22,13 +22,16 @@ export interface StreamFailure {
 }
 
 /**
- * A stream has ended before its time at this node: the other proactive node hears of it, control of an alarm, and then the
- * machine. In this order, as the machine's own report would come to control first otherwise.
+ * Reports a stream that this node has ended early: to the other proactive node, to control in case of an alarm, then to the
+ * machine. The machine comes last, because its own report must not reach control before the alarm.
  */
-export async function tellEnd({ logger, objects, mail, link }: EndModules, failure: StreamFailure): Promise<void> {
+export async function reportFailure(
+  { logger, objects, mail, link }: FailureModules,
+  failure: StreamFailure,
+): Promise<void> {
   const { by, object, design, jti, acked, session, error } = failure;
   const { code, message: reason } = error;
-  logger.warn({ err: error, object, acked }, 'stream ended');
+  logger.warn({ err: error, object, acked }, 'stream ended before its last segment');
   try {
     if (by === 'keys')
       await mail.send({ role: 'segments', partition: design }, { type: 'stream.close', session: toHex(session) });
@@ -39,7 +42,7 @@ export async function tellEnd({ logger, objects, mail, link }: EndModules, failu
       if (by === 'segments') await mail.send({ role: 'keys', partition: design }, alarm, `alarm/${object}`);
     }
   } catch (cause) {
-    logger.error({ err: toMillraceError(cause), object }, 'the end of the stream could not be told');
+    logger.error({ err: toMillraceError(cause), object }, 'the other nodes were not told of the end of the stream');
   }
   link.send(encodeControl({ type: 'end', session, code, reason }));
 }

@@ -60,7 +60,7 @@ export interface TestNode {
 export type Fault = (what: string) => void;
 
 /** Control's mailbox and both proactive nodes in one process, without HTTP; what they keep survives their restarts. */
-export class BoxWorld {
+export class MailboxFixture {
   readonly clock = new ManualClock();
   readonly identities = { control: generateP256Key(), segments: generateP256Key(), keys: generateP256Key() };
   readonly directory: Directory;
