@@ -157,7 +157,7 @@ export function createMailClient(options: {
         }
       } catch (error) {
         if (stop.signal.aborted) return;
-        logger.debug({ err: error }, 'mailbox');
+        logger.debug({ err: error }, 'mailbox poll failed: tried again');
         await sleep(backoff.next(), stop.signal).catch(() => undefined);
       }
     }
