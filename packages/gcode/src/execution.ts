@@ -3,8 +3,8 @@ import { desktopLimits, type MotionLimits } from './limits.ts';
 import { MotionPlanner, type MoveListener } from './planner.ts';
 import { LineReader } from './reader.ts';
 
-// When so many bytes (comments, say) follow the last queued move, the machine executes what it has.
-const mostBytesBehind = 8192;
+/** When so many bytes follow the last queued move, for example comments, the machine executes its queue. */
+const MAX_BYTES_BEHIND = 8192;
 
 /** Told what happened, in the order in which the machine does it. */
 export interface ExecutionListener {
@@ -124,7 +124,7 @@ export class Execution implements MoveListener, MachineTime {
     const { reader, planner } = this;
     if (planner.count === 0) return;
     const behind = reader.offset - (planner.lineEnd[planner.oldest] as number);
-    if (behind > mostBytesBehind) planner.flush();
+    if (behind > MAX_BYTES_BEHIND) planner.flush();
   }
 
   #partOfLine(): void {

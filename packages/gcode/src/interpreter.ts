@@ -21,12 +21,12 @@ const moveWords = bit('X') | bit('Y') | bit('Z') | bit('E') | bit('F') | bit('I'
 const xyz = bit('X') | bit('Y') | bit('Z');
 
 const inch = 25.4;
-const furthest = 1e6; // mm
-const mostFilament = 1e9; // mm
-const longestDwell = 86_400; // s
+const MAX_MM = 1e6; // mm
+const MAX_FILAMENT_MM = 1e9; // mm
+const MAX_DWELL_SECONDS = 86_400; // s
 // Speeds (mm/s), accelerations (mm/s²), jerks and factors outside these would make times without meaning.
-const least = 0.001;
-const most = 1e7;
+const MIN_RATE = 0.001;
+const MAX_RATE = 1e7;
 // Extrusion at a height this far from the layer's begins a new layer; less is a spiral's climb within one.
 const layerStep = 0.04;
 
@@ -180,7 +180,7 @@ export class Interpreter {
 
   #dwell(): void {
     const seconds = this.#has(S) ? this.#value(S) : this.#value(P) / 1000;
-    if (!(seconds <= longestDwell)) throw this.#reader.fault('a dwell longer than a day');
+    if (!(seconds <= MAX_DWELL_SECONDS)) throw this.#reader.fault('a dwell longer than a day');
     this.#time.wait(Math.max(seconds, 0));
   }
 
@@ -222,7 +222,7 @@ export class Interpreter {
         // Flow stretches the filament, not the numbers of the file.
         if (!this.#relativeFilament && this.#flow !== 1) this.#offset[3] = (target[axis] as number) - value;
       }
-      if (!(Math.abs(target[axis] as number) <= (axis < 3 ? furthest : mostFilament))) {
+      if (!(Math.abs(target[axis] as number) <= (axis < 3 ? MAX_MM : MAX_FILAMENT_MM))) {
         throw reader.fault('a position out of range');
       }
     }
@@ -311,7 +311,7 @@ export class Interpreter {
       const letter = axisSlots[axis] as number;
       if (words !== 0 && (words & (1 << letter)) === 0) continue;
       const value = this.#has(letter) ? (values[letter] as number) * this.#unit : 0;
-      if (!(Math.abs(value) <= mostFilament)) throw this.#reader.fault('a position out of range');
+      if (!(Math.abs(value) <= MAX_FILAMENT_MM)) throw this.#reader.fault('a position out of range');
       this.#offset[axis] = (this.#planner.position[axis] as number) - value;
     }
   }
@@ -349,7 +349,7 @@ export class Interpreter {
 }
 
 function within(value: number): number {
-  return Math.min(Math.max(value, least), most);
+  return Math.min(Math.max(value, MIN_RATE), MAX_RATE);
 }
 
 function aimOnArc(target: Float64Array, arc: Arc, share: number): void {

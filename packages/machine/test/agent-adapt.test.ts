@@ -102,7 +102,7 @@ test('a computer that is too slow from the start begins with the lighter suite, 
   await cloud.until(() => cloud.reports.filter(({ event }) => event === 'completed').length === 2);
   expect(cloud.requests.at(-1)?.suite).toBe('turboshake128');
   // It had not to find out again.
-  expect(bench.log.slice(logged).join('')).not.toContain('another matrix is wanted');
+  expect(bench.log.slice(logged).join('')).not.toContain('matrix level changed for the next session');
 });
 
 test('settings that an operator has fixed are kept, however slow the computer is; the cloud is told how slow', async () => {

@@ -1,8 +1,8 @@
 const CHUNK_BYTES = 16_384;
 /** Head byte, then four numbers of at most five bytes. */
-const LONGEST_MOVE = 21;
+const MAX_MOVE_BYTES = 21;
 /** Micrometres: 1 km either way, so that every difference fits 32 bits. */
-const FARTHEST = 2 ** 30 - 1;
+const MAX_MICROMETRES = 2 ** 30 - 1;
 
 const EXTRUDES = 1;
 const LAYER = 2;
@@ -100,7 +100,7 @@ export class ToolPath {
 
   #roomyChunk(): Chunk {
     const last = this.#chunks.at(-1);
-    if (last !== undefined && last.length + LONGEST_MOVE <= CHUNK_BYTES) return last;
+    if (last !== undefined && last.length + MAX_MOVE_BYTES <= CHUNK_BYTES) return last;
     const bytes = new Uint8Array(CHUNK_BYTES);
     const chunk: Chunk = { start: this.#place.slice(), layer: this.#layer, bytes, length: 0, moves: 0 };
     this.#chunks.push(chunk);
@@ -109,7 +109,7 @@ export class ToolPath {
 }
 
 function micrometres(mm: number): number {
-  return Math.max(-FARTHEST, Math.min(FARTHEST, Math.round(mm * 1000)));
+  return Math.max(-MAX_MICROMETRES, Math.min(MAX_MICROMETRES, Math.round(mm * 1000)));
 }
 
 /** Seven bits a byte, the lowest first; the sign in the lowest of all. */

@@ -1,14 +1,14 @@
 import { ToolPath } from './path.ts';
 
-/** So many long beads are drawn within a second or two. */
-const defaultMoves = 32_000;
+/** A picture of so many long beads is drawn within one or two seconds. */
+const DEFAULT_MOVES = 32_000;
 
 /**
- * A path that is kept for a small picture: bounded, whatever the design's size. When it is full it forgets every other
- * layer and goes on with every other one, so that the shape stays whole.
+ * A path that is kept for a small picture: bounded, whatever the design's size. When it is full it drops every other
+ * layer and keeps every other one from then on, so that the shape stays whole.
  */
 export class ThumbnailPath {
-  readonly #most: number;
+  readonly #maxMoves: number;
   #path: ToolPath;
   #every = 1;
   #x = 0;
@@ -16,9 +16,9 @@ export class ThumbnailPath {
   #z = 0;
   #skipped = false;
 
-  constructor(mostMoves: number = defaultMoves) {
-    this.#most = mostMoves;
-    this.#path = new ToolPath(mostMoves);
+  constructor(maxMoves: number = DEFAULT_MOVES) {
+    this.#maxMoves = maxMoves;
+    this.#path = new ToolPath(maxMoves);
   }
 
   get path(): ToolPath {
@@ -26,9 +26,9 @@ export class ThumbnailPath {
   }
 
   add(x: number, y: number, z: number, extruding: boolean, layer: number): void {
-    if (this.#path.length + 2 > this.#most) this.#thin();
+    if (this.#path.length + 2 > this.#maxMoves) this.#thin();
     if (layer % this.#every === 0) {
-      // To where the tool is, after layers that were left out.
+      // Layers were left out: first move to where the tool is now.
       if (this.#skipped) this.#path.add(this.#x, this.#y, this.#z, false, layer);
       this.#path.add(x, y, z, extruding, layer);
       this.#skipped = false;
@@ -43,7 +43,7 @@ export class ThumbnailPath {
   #thin(): void {
     this.#every *= 2;
     const before = this.#path;
-    this.#path = new ToolPath(this.#most);
+    this.#path = new ToolPath(this.#maxMoves);
     const [x, y, z] = [this.#x, this.#y, this.#z];
     [this.#x, this.#y, this.#z] = [0, 0, 0];
     this.#skipped = false;
@@ -57,8 +57,8 @@ export class ThumbnailPath {
       }
       [this.#x, this.#y, this.#z] = [ex, ey, ez];
     });
-    // One layer alone that is too long: nothing is left to thin out.
-    if (this.#path.length + 2 > this.#most) this.#path = new ToolPath(this.#most);
+    // One layer alone is too long: it cannot be thinned out.
+    if (this.#path.length + 2 > this.#maxMoves) this.#path = new ToolPath(this.#maxMoves);
     this.#skipped ||= this.#x !== x || this.#y !== y || this.#z !== z;
     [this.#x, this.#y, this.#z] = [x, y, z];
   }

@@ -56,7 +56,7 @@ export interface Agent extends Closable {
 
 /**
  * The program beside the machine: keeps a link to the distribution node, asks control for work, makes one object at a
- * time and reports what the machine did (design 4 and 8). It needs no connection to start.
+ * time and reports what the machine did. It starts without a connection.
  * @throws {MillraceError} E_INPUT for a wrong setting of the driver, E_STORE, E_ENGINE
  */
 export async function createAgent(options: AgentOptions, modules: AgentModules): Promise<Agent> {
@@ -86,7 +86,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     );
     const tables = createTables(config, { clock, random, logger, receiver: modules.receiver ?? createReceiver });
     const { name, detail } = createEngine(config.agent.engine === 'gpu' ? 'auto' : config.agent.engine);
-    logger.info({ engine: name, detail, driver: driver.kind }, 'agent');
+    logger.info({ engine: name, detail, driver: driver.kind }, 'agent started');
     const report = createReports({ config, outbox, clock, random });
     const runs = openRunStore(config.data, signer);
     const begun = openBegunObjects(config.data, signer);
@@ -115,12 +115,12 @@ function configuredDriver({ drivers, kind, serial, profile, driver }: MachineCon
   return drivers.create(kind, settings, { secrets: secretMemory() });
 }
 
-/** A run that had begun when the agent was killed: whatever lies on the machine, it is not the whole object. */
+/** Reports a run that had begun when the agent was killed: what lies on the machine is not the whole object. */
 async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<void> {
   const record = await runs.read();
   if (record === undefined || !record.started || record.object === undefined) return;
   const { object, run, segments, sealed } = record;
-  logger.error({ object, segments }, 'the agent was restarted during a print');
+  logger.error({ object, segments }, 'the agent was killed during a print; reporting the print as failed');
   const place = sealed === undefined ? {} : { sealed: fromHex(sealed) };
   await report({ object, run }, 'failed', { segments, code: 'E_MACHINE', ...place });
   await runs.clear();
@@ -139,8 +139,8 @@ async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
     } catch (cause) {
       if (signal.aborted) return;
       const error = toMillraceError(cause);
-      if (isPassing(error)) logger.warn({ err: error }, 'no work yet');
-      else logger.error({ err: error }, 'no work');
+      if (isPassing(error)) logger.warn({ err: error }, 'cannot ask control for work; trying again');
+      else logger.error({ err: error }, 'asking control for work failed; trying again');
     }
     await sleep(backoff.next(), signal).catch(() => undefined);
   }
@@ -151,11 +151,11 @@ async function nextObject(parts: AgentParts, signal: AbortSignal) {
   await checkMachine(parts);
   await tables.measure(signal);
   await link.whenConnected(signal);
-  // What the machine did before comes first: control may still think that it is busy.
+  // Reports of earlier prints go first: until control has them it takes this machine for busy.
   await outbox.whenEmpty(signal);
   const record = (await runs.read()) ?? (await newRun(parts, signal));
   if (record === undefined) return 'none';
-  await checkMachine(parts); // it may have been unplugged, or changed, since
+  await checkMachine(parts); // it may have been unplugged or replaced since
   return await new Print(parts, record, signal).run();
 }
 
@@ -166,13 +166,13 @@ async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promi
   return { print, run, started: false, segments: 0 };
 }
 
-/** Connects to the machine unless it is connected, and has it say who it is. @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE */
+/** Connects to the machine unless it is connected, and asks for its serial number. @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE */
 async function checkMachine({ driver, config }: AgentParts): Promise<void> {
   const { state } = driver.telemetry();
   if (state !== 'idle') await driver.connect({ serial: config.serial });
   const { serial, kind } = await driver.identify();
   if (serial !== config.serial || kind !== config.kind) {
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the connected machine is another one than the configured', {
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the connected machine is not the configured one', {
       data: { expected: config.serial, found: serial },
     });
   }

@@ -6,12 +6,12 @@ import { type StateSigner, signedFile } from './signed-file.ts';
 const schema = z.strictObject({ print: hexOf(16), run: hexOf(16) });
 
 /**
- * Objects that this machine has begun, a signed file for each, kept for ever: whatever the whole cloud permits, none is
- * begun a second time.
+ * Objects that this machine has begun, a signed file for each, kept for ever. No object is begun a second time, whatever
+ * the cloud permits.
  */
 export interface BegunObjects {
   /**
-   * Notes that the object begins with this run; the same run may say so again.
+   * Records that the object begins with this run. The same run may record it again.
    * @throws {MillraceError} E_REPLAY when another run has begun it, E_STORE when the file was altered
    */
   take(object: string, run: z.output<typeof schema>): Promise<void>;
@@ -28,7 +28,7 @@ export function openBegunObjects(folder: string, signer: StateSigner): BegunObje
       const known = await file.read();
       if (known === undefined) return file.write({ print, run });
       if (known.print !== print || known.run !== run)
-        throw new MillraceError('E_REPLAY', `this machine has begun object ${object} before`, { data: { object } });
+        throw new MillraceError('E_REPLAY', `this machine began object ${object} in another run`, { data: { object } });
     },
   };
 }

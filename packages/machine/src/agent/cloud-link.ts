@@ -13,7 +13,7 @@ import {
 } from '@millrace/protocol';
 
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
-/** What belongs to streams, in order of arrival. */
+/** Messages that belong to streams, in order of arrival. */
 export type StreamMessage =
   | Extract<LinkControl, { type: 'offer' | 'hashes' | 'mix' | 'end' | 'lost' }>
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes };
@@ -23,7 +23,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The agent's one connection: to the distribution node, made anew when it breaks. */
+/** The agent's one connection, to the distribution node. It connects again when the connection breaks. */
 export interface CloudLink extends Closable {
   readonly connected: boolean;
   /** Resolves as soon as there is a connection. */
@@ -50,7 +50,7 @@ export function connectCloud(
   const calls = new Map<number, Waiting>();
   const connecting = new Set<() => void>();
   let lastCall = 0;
-  // The socket counts one connection only; what earlier ones carried is added up here.
+  // The socket counts the current connection only. `earlier` has the bytes of all connections before.
   let [earlier, current] = [0, 0];
   const meter = (): number => {
     const now = socket.wireBytes();
@@ -62,7 +62,7 @@ export function connectCloud(
   const receive = (message: LinkMessage): void => {
     if (message.kind === 'control') return receiveControl(message.message);
     if (message.kind !== 'reverse') return handlers.stream({ type: message.kind, payload: message.payload });
-    logger.warn('a reverse frame came from the cloud');
+    logger.warn('dropped a reverse frame from the cloud: only machines send them');
   };
   const receiveControl = (message: LinkControl): void => {
     switch (message.type) {
@@ -75,7 +75,7 @@ export function connectCloud(
       case 'call':
       case 'admit':
       case 'route':
-        return logger.warn({ type: message.type }, 'a message that is for the cloud came from it');
+        return logger.warn({ type: message.type }, 'dropped a message of a type that only the cloud receives');
       default:
         return handlers.stream(message);
     }
@@ -95,7 +95,7 @@ export function connectCloud(
     },
     {
       open: () => {
-        logger.info('connected');
+        logger.info('connected to the distribution node');
         for (const resolve of connecting) resolve();
         connecting.clear();
       },
@@ -105,12 +105,12 @@ export function connectCloud(
         try {
           message = decodeLink(bytes, false);
         } catch (error) {
-          return logger.warn({ err: error }, 'a message that is none of ours');
+          return logger.warn({ err: error }, 'dropped a message from the cloud that cannot be decoded');
         }
         receive(message);
       },
       closed: () => {
-        logger.warn('connection lost');
+        logger.warn('connection to the distribution node lost; connecting again');
         for (const call of [...calls.keys()]) take(call)?.reject(unavailable('the connection was lost'));
         handlers.lost();
       },

@@ -32,10 +32,10 @@ export const machineFiles = {
 
 const settingsSchema = z.strictObject({
   role: z.literal('machine'),
-  /** What it is installed with: the directory is believed with this administrator's signature. */
+  /** Set at installation. The directory is accepted with this administrator's signature only. */
   installation: hexOf(16),
   adminKey: hexOf(33),
-  /** What the machine itself must answer on every connect. */
+  /** The serial number that the machine itself must give on every connect. */
   serial: z.string().min(1).max(64),
   /** Kind of machine: says which driver. */
   kind: machineKind,
@@ -45,7 +45,7 @@ const settingsSchema = z.strictObject({
   material: z.string().min(1).max(64),
   /**
    * Settings of the driver. A `factor` here is how fast the machine really runs; without one it runs as its profile says.
-   * Faster than the profile is a thief's agent: the cloud raises the alarm.
+   * The cloud raises the alarm for a machine that runs faster than its profile.
    */
   driver: z.record(z.string(), z.unknown()).default({}),
   /**
@@ -61,9 +61,9 @@ const settingsSchema = z.strictObject({
     slowTableMs: z.number().int().min(1).max(600_000).default(8_000),
     hints: z.enum(['dense', 'sparse']),
     threads: z.number().int().min(0).max(256).optional(),
-    /** With `gpu` a graphics card computes the tables, where there is one; the fastest engine does the rest. */
+    /** With `gpu` a graphics card computes the tables, if there is one; the fastest engine computes the rest. */
     engine: z.enum(['auto', 'gpu', ...engineNames]).optional(),
-    /** A stream that brings nothing for so long, while something is wanted, is resumed; ms. */
+    /** A stream that is silent for so long while something is due is resumed; ms. */
     stallMs: z.number().int().min(100).max(600_000).default(5_000),
     /** A print that gets nothing for so long has failed; ms. */
     giveUpMs: z.number().int().min(100).max(86_400_000).default(600_000),
@@ -75,7 +75,7 @@ export type MatrixSettings = z.output<typeof settingsSchema>['agent'];
 export interface MachineConfig {
   readonly folder: string;
   readonly data: string;
-  /** Its fields are those that count now. */
+  /** Its fields are always those of the newest directory. */
   readonly directory: Directory;
   /** Reads directory and certificate again. */
   readonly renewal?: Pick<DirectoryFile, 'refresh'>;

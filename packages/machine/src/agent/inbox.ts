@@ -13,7 +13,7 @@ export type SessionEvent =
 /** More than any window of keys; frames cannot come before the machine has reported a table. */
 const MAX_EARLY_EVENTS = 4_096;
 
-/** A session that the keys node has offered. Events that come before somebody attends to them are kept. */
+/** A session that the keys node has offered. Events that come before there is a handler are kept. */
 export class Incoming {
   readonly permitId: string;
   readonly offer: SessionOffer;
@@ -46,8 +46,8 @@ interface Expecting {
 }
 
 /**
- * The machine's link carries one stream at a time: whatever comes belongs to the session offered last. An offer may
- * overtake the permit that it is for, so it is kept until somebody takes it.
+ * The machine's link carries one stream at a time: every message belongs to the session that was offered last. An offer
+ * may arrive before its permit, so it is kept until the session is taken.
  */
 export class Inbox {
   readonly #machine: string;
@@ -62,7 +62,7 @@ export class Inbox {
   deliver(message: StreamMessage): void {
     switch (message.type) {
       case 'offer':
-        if (message.machine !== this.#machine) return; // not ours: the session would not open anyway
+        if (message.machine !== this.#machine) return; // for another machine: the session would not open
         this.#latest?.deliver({ type: 'lost', who: 'keys' });
         this.#latest = new Incoming(message.jti, message.offer);
         return this.#match();

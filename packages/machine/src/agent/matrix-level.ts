@@ -8,7 +8,7 @@ export interface Level {
   readonly suite: SuiteName;
 }
 
-/** What the settings leave open, the dearer first: one level, or two. */
+/** The levels that the settings allow, the stronger first: one or two. */
 export function levelsOf({ order, suite }: Pick<MatrixSettings, 'order' | 'suite'>): readonly [Level, Level?] {
   const full: Level = { order: order === 'auto' ? 24 : order, suite: suite === 'auto' ? 'keccak256' : suite };
   if (order !== 'auto' && suite !== 'auto') return [full];
@@ -17,19 +17,19 @@ export function levelsOf({ order, suite }: Pick<MatrixSettings, 'order' | 'suite
 
 export const sameLevel = (a: Level, b: Level): boolean => a.order === b.order && a.suite === b.suite;
 
-/** An agent at order 24 holds two tables and what builds a third, and needs room for what else runs beside it. */
+/** Free memory that the stronger level needs: two tables of order 24, the building of a third, and a reserve. */
 const WANTED_BYTES = 300e6;
-/** With less than this left, the dearer level is given up. */
+/** With less free memory than this, the agent falls to the lighter level. */
 const MIN_BYTES = 64e6;
-/** First and longest wait before the dearer level is tried again, in units of `slowMs`. */
+/** First and longest wait before the stronger level is tried again, in units of `slowMs`. */
 const FIRST_WAIT = 5;
 const LONGEST_WAIT = 160;
-/** A fall within so many waits of a rise was a rise too early: the next wait is twice as long. */
+/** A fall within so many waits after a rise shows that the rise came too early. The next wait is twice as long. */
 const HOLD = 4;
 
 export interface AdaptationOptions {
   readonly levels: readonly [Level, Level?];
-  /** A table of the dearer level that takes longer is too slow, ms. */
+  /** A table of the stronger level that takes longer is too slow, ms. */
   readonly slowMs: number;
   readonly clock: Clock;
   /** Memory that the system could still give, bytes. */
@@ -37,16 +37,17 @@ export interface AdaptationOptions {
 }
 
 /**
- * Which of two levels the next session asks for (docs/adr/0016). It falls when two tables of the dearer one in a row were too
- * slow, one was by far, or memory is short; it rises after a wait when two tables in a row took at most half of that. Between
- * half and the whole nothing changes, and every rise that came too early doubles the wait: so it does not flap.
+ * Chooses which of two levels the next session asks for (docs/adr/0016). It falls when two tables of the stronger level in
+ * a row took longer than `slowMs`, when one took more than twice that, or when memory is short. It rises after a wait when
+ * two tables in a row took at most half of `slowMs`. Between the half and the whole nothing changes, and every rise that
+ * came too early doubles the wait, so that it does not flap.
  */
 export class Adaptation {
   readonly #options: AdaptationOptions;
   readonly #full: Level;
   readonly #light: Level | undefined;
   #wanted: Level;
-  /** Tables in a row that speak for a change. */
+  /** Tables in a row that call for a change. */
   #inRow = 0;
   #wait: number;
   #trialAt = Number.POSITIVE_INFINITY;
@@ -66,24 +67,24 @@ export class Adaptation {
     return this.#wanted;
   }
 
-  /** A lighter level could be had instead of this one. */
+  /** There is a lighter level than this one. */
   canFall(level: Level): boolean {
     return this.#light !== undefined && sameLevel(level, this.#full);
   }
 
-  /** The dearer level should be tried now, where it is not in use. */
+  /** It is time to try the stronger level, where it is not in use. */
   get trialDue(): boolean {
     return this.#options.clock.monotonic() >= this.#trialAt && this.#hasRoom(WANTED_BYTES);
   }
 
-  /** A table was made, in a session or to see. @param level its own */
+  /** A table was made, in a session or on trial. @param level of the table */
   took(level: Level, ms: number): void {
     if (!this.canFall(level)) return;
     if (this.#wanted === this.#full) this.#tookInUse(ms);
     else if (this.#options.clock.monotonic() >= this.#trialAt) this.#tookOnTrial(ms);
   }
 
-  /** A table has taken so long and is not ready. */
+  /** A table has been in the making for so long, and is not ready. */
   unfinished(level: Level, ms: number): void {
     if (ms > 2 * this.#options.slowMs) this.took(level, ms);
   }

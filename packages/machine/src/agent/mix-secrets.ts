@@ -3,8 +3,8 @@ import { generateP256Key, type HpkeRecipient, type P256Key } from '@millrace/ide
 import { type FollowerMixes, MIX_INTERVAL } from '@millrace/live-matrix';
 import { mixSecret } from '@millrace/protocol';
 
-/** The point is sent so many revisions before it is needed: control mails the answer's secret to the segments node. */
-const AHEAD = 32n;
+/** Revisions before a mix at which its point is sent: control has to mail the secret to the segments node. */
+const LEAD = 32n;
 
 /**
  * Fresh Diffie-Hellman secrets, one before each revision that is a multiple of 64 (spec/protocol.md, 6.9). Both
@@ -19,10 +19,10 @@ export class MixSecrets {
     this.#session = copyBytes(session);
   }
 
-  /** A point to send now, when `ready` has come near enough to the next mix. */
+  /** The point to send now; undefined when the next mix is too far away or its point was sent. */
   pointDue(ready: bigint): Bytes | undefined {
     const revision = (ready / MIX_INTERVAL + 1n) * MIX_INTERVAL;
-    if (revision - ready > AHEAD || (this.#asked?.revision ?? 0n) >= revision) return undefined;
+    if (revision - ready > LEAD || (this.#asked?.revision ?? 0n) >= revision) return undefined;
     if ((this.#secret?.revision ?? 0n) >= revision) return undefined;
     this.#asked?.key.close();
     this.#asked = { revision, key: generateP256Key() };
@@ -35,7 +35,8 @@ export class MixSecrets {
    */
   async answer(context: HpkeRecipient, revision: bigint, sealed: Uint8Array): Promise<void> {
     const asked = this.#asked;
-    if (asked?.revision !== revision) throw new MillraceError('E_SEAL', 'an answer to a mix that was not asked for');
+    if (asked?.revision !== revision)
+      throw new MillraceError('E_SEAL', 'the answer is for a mix that was not asked for');
     const point = await context.open(sealed, concatBytes(utf8('mix'), u64be(revision)));
     const shared = await asked.key.agree(point);
     wipe(this.#secret?.bytes);

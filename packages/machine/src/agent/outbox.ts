@@ -23,14 +23,13 @@ const PENDING = /^(\d{12})\.report$/;
 const nameOf = (number: number): string => `${String(number).padStart(12, '0')}.report`;
 
 const uint = z.number().int().nonnegative();
-/** Numbers of the last report that was made, and of the last one that control has answered: all between wait. */
+/** Numbers of the last report that was made and of the last one that control has answered. Those between wait. */
 const indexSchema = z.strictObject({ last: uint, sent: uint });
 type Index = z.output<typeof indexSchema>;
 
 /**
- * Signed reports wait here, on disk, until control has answered: nothing that the machine did is forgotten when a cable,
- * a node or this process fails, and none is taken away unnoticed. They are sent one at a time, in the order in which they
- * were made.
+ * Signed reports wait here, on disk, until control has answered. None is lost when a cable, a node or this process fails,
+ * and a removed one is noticed. They are sent one at a time, in the order in which they were made.
  */
 export interface Outbox extends Closable {
   /** Durable when it returns. @throws {MillraceError} E_DISK_FULL, E_STORE */
@@ -69,14 +68,14 @@ export async function openOutbox(options: {
   const sendOldest = async (name: string): Promise<void> => {
     const path = join(folder, name);
     const report = await readIfThere(path);
-    if (report === undefined) throw new MillraceError('E_STORE', `${path} was taken away: ${remedy}`);
+    if (report === undefined) throw new MillraceError('E_STORE', `${path} is missing: ${remedy}`);
     await link.whenConnected(stop.signal);
     try {
       await calls.report(report, stop.signal);
     } catch (error) {
       if (stop.signal.aborted || isPassing(error)) throw error;
-      // Control has decided: sending it again would change nothing, and would hold up what follows.
-      logger.error({ err: error, report: name }, 'a report was refused');
+      // Control has decided. To send it again would change nothing and hold up the reports that follow.
+      logger.error({ err: error, report: name }, 'control refused a report; it is kept beside the others as .refused');
       await renameDurably(path, `${path}.refused`);
     }
     await answered(Number.parseInt(name, 10));
@@ -100,7 +99,7 @@ export async function openOutbox(options: {
         backoff.reset();
       } catch (error) {
         if (stop.signal.aborted) return;
-        logger.warn({ err: error }, 'a report waits');
+        logger.warn({ err: error }, 'cannot send a report; trying again');
         await sleep(backoff.next(), stop.signal).catch(() => undefined);
       }
     }
@@ -149,20 +148,20 @@ const remedy =
 
 /**
  * Reports that wait, oldest first, each one whole and signed by this machine.
- * @throws {MillraceError} E_STORE when one was altered, taken away or put in
+ * @throws {MillraceError} E_STORE when one was altered, removed or added
  */
 async function pendingOf(folder: string, { last, sent }: Index, { key, installation }: StateSigner): Promise<string[]> {
   const wrong = (what: string, cause?: unknown) =>
     new MillraceError('E_STORE', `${folder}: ${what}; ${remedy}`, { cause });
   const there = new Set((await listIfThere(folder)).filter((name) => PENDING.test(name)));
   const pending: string[] = [];
-  // The newest one may be there without having been noted.
+  // The agent may have been killed after it wrote the newest report and before it wrote the index.
   for (let number = sent + 1; number <= last || there.has(nameOf(last + 1)); number++) {
     const name = nameOf(number);
     if (!there.delete(name)) throw wrong(`report ${number} is missing`);
     const report = await readIfThere(join(folder, name));
     try {
-      if (report === undefined) throw new MillraceError('E_STORE', 'it is gone');
+      if (report === undefined) throw new MillraceError('E_STORE', 'the file is missing');
       await verifyMachineDocument(report, installation, () => key.publicKey, 'any time');
     } catch (cause) {
       throw wrong(`report ${number} is damaged, or was not written by this agent`, cause);
@@ -170,7 +169,7 @@ async function pendingOf(folder: string, { last, sent }: Index, { key, installat
     pending.push(name);
   }
   for (const name of there) {
-    // Answered, and killed before it was removed.
+    // Control had answered, and the agent was killed before it removed the file.
     if (Number.parseInt(name, 10) > sent) throw wrong(`${name} does not follow the others`);
     await removeDurably(join(folder, name));
   }

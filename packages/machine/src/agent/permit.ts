@@ -33,7 +33,7 @@ import type { Timing } from './timing.ts';
 
 /** How long a signed request may be repeated. */
 const REQUEST_MS = 10 * 60_000;
-/** New requests after one that control has noted but not answered. */
+/** Requests at most: control may record one and fail before it answers. */
 const ATTEMPTS = 3;
 
 /** A permit that has been checked, and what its session is bound to. */
@@ -70,8 +70,8 @@ export interface CallHomeOptions {
 }
 
 /**
- * ControlCalls home for a permit (design 4, streaming, step 2). While the answer is lost the same signed request is sent
- * again: control answers it as before, so that a lost answer costs no object.
+ * Asks control for a permit. When the answer is lost, the same signed request is sent again and control gives the same
+ * answer, so that a lost answer costs no object.
  * @throws {MillraceError} the code of control's refusal; E_PERMIT for a permit that is not ours; E_STARVED
  */
 export async function callHome(
@@ -83,7 +83,7 @@ export async function callHome(
     try {
       return await callOnce(options, wanted, signal);
     } catch (error) {
-      // Control noted the request, then failed before it had answered: a new one of the same run asks for the same.
+      // Control recorded the request and failed before it answered. A new request of the same run gets the same permit.
       const noted = error instanceof MillraceError && error.code === 'E_REPLAY';
       if (!noted || attempt === ATTEMPTS) throw error;
     }
@@ -94,7 +94,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
   const { config, clock } = options;
   const ephemeral = generateP256Key();
   try {
-    const wish: PermitRequest = {
+    const body: PermitRequest = {
       type: 'permit.request',
       id: options.random(16),
       issued: clock.now(),
@@ -109,9 +109,9 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
       hints: config.agent.hints,
       tableMs: wanted.tableMs,
     };
-    const request = await signMachineDocument(config.machineKey, config.directory.installation, wish);
+    const request = await signMachineDocument(config.machineKey, config.directory.installation, body);
     const answer = await ask(options, request, signal);
-    return { ...(await checkPermit(config, clock.now(), { body: wish, bytes: request }, answer)), ephemeral };
+    return { ...(await checkPermit(config, clock.now(), { body, bytes: request }, answer)), ephemeral };
   } catch (error) {
     ephemeral.close();
     throw error;
@@ -125,7 +125,6 @@ async function ask(options: CallHomeOptions, request: Bytes, signal: AbortSignal
   for (;;) {
     const left = giveUpMs - (clock.monotonic() - began);
     if (left <= 0) throw new MillraceError('E_STARVED', 'control does not answer');
-    // Without a connection there is nothing to wait for but the connection, and the end of patience.
     await connected(link, left, signal);
     try {
       return await calls.callHome(request, signal);
@@ -147,9 +146,9 @@ async function connected(link: CloudLink, patienceMs: number, signal: AbortSigna
 }
 
 /**
- * Nothing is done with a permit before this. The administrator vouches for the owner and for this machine, the owner for
- * the design and for whoever presses print; control's own signature adds only which object it is. A cloud that lies in all
- * of its nodes can refuse, and make nothing that the owner did not license.
+ * Checks a permit before anything else is done with it. The administrator's signature names the owner and this machine.
+ * The owner's signature names the design and who may print it. Control's signature adds only which object it is. So a
+ * cloud that lies in all of its nodes can refuse to print, and cannot print what the owner did not license.
  * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN, E_LICENCE_INVALID,
  *   E_LICENCE_EXHAUSTED, E_MATERIAL
  */
@@ -191,7 +190,7 @@ export async function checkPermit(
   };
 }
 
-/** Of a print that begins; one that goes on may outlast its licence. */
+/** Only a print that begins needs a valid licence: one that goes on may outlast it. */
 function checkValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>, now: number): void {
   if (now + CLOCK_SKEW_MS < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now - CLOCK_SKEW_MS > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');

@@ -14,7 +14,7 @@ import { keyId, type MachineKey, parseSign1, sign1, verifySign1, verifySignature
 import type { z } from 'zod';
 import { readIfThere } from './files.ts';
 
-/** The machine's identity key and the installation: nothing else, and no other machine, writes what this agent believes. */
+/** The machine's identity key and the installation. No other machine's files are accepted. */
 export interface StateSigner {
   readonly key: MachineKey;
   readonly installation: string;
@@ -28,8 +28,8 @@ export interface SignedFile<T> {
 }
 
 /**
- * A file of the agent's own state: a COSE_Sign1 by the machine's identity key over a CBOR map. Whoever edits it is found out; an
- * older one put back is not, which is what both proactive nodes count for.
+ * A file of the agent's own state: a COSE_Sign1 by the machine's identity key over a CBOR map. An edited file is refused.
+ * An older file that is put back is not noticed here: the counts of both proactive nodes are against that.
  * @param label what the file says, so that no other file passes for it
  * @param remedy what the operator can do when it cannot be read
  */

@@ -21,15 +21,15 @@ import type { MachineConfig, MatrixSettings } from './config.ts';
 import { readIfThere } from './files.ts';
 import { Adaptation, type Level, levelsOf, sameLevel } from './matrix-level.ts';
 
-/** A table of a session is waited for so many times as long as is too slow, where a lighter level could be had. */
+/** How long to wait for a session's first table where there is a lighter level, in units of `slowTableMs`. */
 const PATIENCE = 4;
 
 /** Milliseconds of a table, by the settings that it was made with. */
 const measuredSchema = z.record(z.string(), z.number().int().nonnegative());
 
 /**
- * Receivers of this machine, what their matrix should be made of, and how long a table takes here: the cloud chooses a
- * revision's length by it.
+ * Makes this machine's receivers, chooses the level of their matrix, and measures how long a table takes here. The cloud
+ * chooses a revision's length by that time.
  */
 export interface Tables {
   /** What the next session should ask for. */
@@ -38,13 +38,13 @@ export interface Tables {
   ms(level: Level): number;
   /** A table of a session took so long. */
   took(level: Level, tableMs: number): void;
-  /** One is being made for so long now. */
+  /** A table has been in the making for so long, and is not ready. */
   unfinished(level: Level, ms: number): void;
   /** @throws {MillraceError} E_TIMEOUT when the first table takes far too long, and a lighter level is now wanted */
   open(level: Level, sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal): Promise<Receiver>;
-  /** Before a print: makes tables to see, until the level to begin with is known; what was seen before is kept on disk. */
+  /** Before a print: measures tables until the level to begin with is known. Times are kept on disk. */
   measure(signal: AbortSignal): Promise<void>;
-  /** Beside a print: makes a table of the dearer level to see, when it is time for that. */
+  /** During a print: measures a table of the stronger level when a trial is due. */
   review(signal: AbortSignal): Promise<void>;
 }
 
@@ -121,7 +121,7 @@ class MeasuredTables implements Tables {
   async measure(signal: AbortSignal): Promise<void> {
     await this.#read();
     await this.review(signal);
-    // Twice: one slow table may be another program's doing.
+    // More than once: another program may have slowed down one table.
     for (let known = this.ms(this.wanted), tries = 0; known === 0 && tries < 3; tries++) {
       const level = this.wanted;
       await this.#try(level, 2 * this.#settings.slowTableMs, signal);
@@ -141,7 +141,7 @@ class MeasuredTables implements Tables {
     }
   }
 
-  /** Makes one table and throws it away; one that is not ready after `limit` ms is counted as having taken so long. */
+  /** Measures one table and discards it. One that is not ready after `limit` ms counts as taking that long. */
   async #try(level: Level, limit: number, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#modules;
     const late = this.#deadline(level, limit);
@@ -165,7 +165,7 @@ class MeasuredTables implements Tables {
     }
   }
 
-  /** Aborts after `limit` ms unless it is cleared: a receiver that was made in time must not be closed by it. */
+  /** Aborts after `limit` ms unless it is cleared. Clear it when the receiver is ready, or the receiver closes. */
   #deadline(level: Level, limit: number): { signal: AbortSignal; clear(): void } {
     const late = new AbortController();
     const timer = this.#adaptation.canFall(level) ? setTimeout(() => late.abort(), limit) : undefined;
@@ -194,7 +194,7 @@ class MeasuredTables implements Tables {
     if (sameLevel(before, this.wanted)) return;
     this.#modules.logger.info(
       { from: before, to: this.wanted, tableMs: Math.round(tableMs) },
-      'another matrix is wanted',
+      'matrix level changed for the next session',
     );
   }
 
@@ -210,10 +210,10 @@ class MeasuredTables implements Tables {
       const known = bytes === undefined ? {} : measuredSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
       this.#latest = known;
     } catch {
-      this.#latest = {}; // measured anew
+      this.#latest = {}; // measured again
     }
     const full = this.ms(this.#full);
-    // What was far too slow then is not begun with now; it is tried again when it is time.
+    // A level that was far too slow at the last start is not used first now. It is tried again later.
     this.#adaptation.unfinished(this.#full, full);
   }
 

@@ -15,7 +15,7 @@ const SLOW_ACK_MS = 1_000;
 const SLOW_STATE_MS = 5_000;
 /** Upstream bytes for each byte of the design; what telemetry may use when the machine is slow. */
 const BUDGET = 0.004;
-/** Around a frame on the wire: kind, WebSocket header and mask, TLS record. */
+/** Bytes around a frame on the wire: kind, WebSocket header and mask, TLS record. */
 const ENVELOPE_BYTES = 31;
 const MAX_RESEND = 256;
 /** A reverse frame may be lost too: the point is sent again until it is answered. */
@@ -40,7 +40,7 @@ export interface TelemetrySenderOptions {
 }
 
 /**
- * The reverse hint stream: acknowledgements and telemetry, few and small (spec/protocol.md, 6.7). An acknowledgement goes
+ * Sends the reverse hint stream: acknowledgements and telemetry, few and small (spec/protocol.md, 6.7). An acknowledgement goes
  * out for every eighth of the window, or four times a second; the machine's whole state at most four times a second, and
  * less often when a slow machine would make that more than 0.4 % of the design's bytes.
  */
@@ -128,18 +128,18 @@ export class TelemetrySender {
     }
   }
 
-  /** The last word: the machine's state goes with it. */
+  /** Sends the last message, with the machine's state. */
   finish(): void {
     this.#stateAt = Number.NEGATIVE_INFINITY;
     this.flush();
   }
 
-  /** Sends what there is, now. */
+  /** Sends everything that is due, now. */
   flush(): void {
     if (this.#closed) return;
     const { clock, taken, ready } = this.#options;
     const now = clock.monotonic();
-    // With a message that goes anyway it costs less than alone: a fleet's nodes read every one of them.
+    // The state rides on a message that is sent anyway: fewer messages for the nodes of a fleet to read.
     const withState = this.#stateIsDue(now) || now - this.#stateAt >= SLOW_STATE_MS / 2;
     const withPoint = this.#point !== undefined && now - this.#pointAt >= POINT_MS;
     const { segments: acked, got } = taken();
@@ -184,7 +184,8 @@ export class TelemetrySender {
     const now = this.#options.clock.monotonic();
     const news = this.#options.taken().segments > this.#sentAcked;
     const ackIsDue = news && (this.#withinBudget() || now - this.#sentAt >= SLOW_ACK_MS);
-    // The first message may come before the nodes have opened their ends of the session; they learn of the table by it.
+    // The first message may arrive before the nodes have opened their ends of the session, and they learn of the table
+    // from it: repeat it until a frame has come.
     if (!this.#heard || ackIsDue || this.#stateIsDue(now)) this.flush();
   }
 

@@ -10,7 +10,7 @@ export interface Timing {
   readonly offerMs: number;
   /** Delays before a lost stream or call is tried again. */
   readonly backoff: BackoffOptions;
-  /** What the machine must have ahead of it when a session gives way to another: a call home, an offer, the first frame. */
+  /** What the machine needs in its buffer while one session is replaced by another: permit, offer, first frame. */
   readonly changeMs: number;
 }
 

@@ -12,7 +12,7 @@ import type {
   Telemetry,
 } from './contract.ts';
 
-/** What an engine knows of its run; how long it had nothing to do, the driver knows. */
+/** What an engine knows of its run. The driver adds how long the engine waited for content. */
 export type EngineSummary = Omit<RunSummary, 'starvedSeconds'>;
 
 /** What executes the bytes behind a buffered driver. */
@@ -80,9 +80,9 @@ export class BufferedDriver implements Driver {
     this.#clock = modules.clock ?? systemClock;
     this.#logger = modules.logger ?? silentLogger;
     const { secrets } = modules;
-    const room = secrets?.take(options.bufferBytes) ?? new Uint8Array(options.bufferBytes);
-    this.#queue = new ByteQueue(room);
-    this.#giveBack = () => secrets?.give(room);
+    const memory = secrets?.take(options.bufferBytes) ?? new Uint8Array(options.bufferBytes);
+    this.#queue = new ByteQueue(memory);
+    this.#giveBack = () => secrets?.give(memory);
   }
 
   async connect(expected: { readonly serial: string }): Promise<MachineIdentity> {
@@ -209,7 +209,7 @@ export class BufferedDriver implements Driver {
           this.#queue.drop(taken);
           this.#change.notify();
           this.#tell(false);
-          // Other work of the process gets its turn, however fast the machine is.
+          // Lets other work of the process run, however fast the machine is.
           await new Promise((resolve) => setImmediate(resolve));
         } else if (!run.ending) {
           await this.#starve(run);
@@ -242,7 +242,7 @@ export class BufferedDriver implements Driver {
     }
   }
 
-  /** Ends the run, if there is one; whoever waits for it gets `reason`. */
+  /** Ends the run, if there is one; pending calls fail with `reason`. */
   #halt(reason: MillraceError, state: DriverState): void {
     const run = this.#run;
     this.#run = undefined;

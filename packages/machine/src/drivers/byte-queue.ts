@@ -4,9 +4,9 @@ export class ByteQueue {
   #from = 0;
   #length = 0;
 
-  /** @param room where the bytes lie; the caller's again when the queue is not used any more */
-  constructor(room: Uint8Array) {
-    this.#bytes = room;
+  /** @param memory where the bytes lie; the caller may use it again when the queue is not used any more */
+  constructor(memory: Uint8Array) {
+    this.#bytes = memory;
   }
 
   get length(): number {
@@ -17,7 +17,7 @@ export class ByteQueue {
     return this.#bytes.length - this.#length;
   }
 
-  /** Takes as much of `content` as there is room for; returns how much. */
+  /** Takes as much of `content` as fits; returns how much. */
   put(content: Uint8Array): number {
     const count = Math.min(content.length, this.free);
     const to = (this.#from + this.#length) % this.#bytes.length;

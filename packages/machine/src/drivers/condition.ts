@@ -1,4 +1,4 @@
-/** Wakes everybody who waits for something to change; each then looks for themselves. */
+/** A condition variable: `notify` wakes every waiter, and each checks its own condition. */
 export class Condition {
   #waiting: (() => void)[] = [];
 

@@ -82,7 +82,7 @@ export interface RunSummary {
   /** Filament used by this run, mm. */
   readonly filamentMm: number;
   readonly machineSeconds: number;
-  /** Real seconds in which it waited for content in mid-run: a part may bear the mark of each. */
+  /** Real seconds in which it waited for content in mid-run. Each wait may leave a mark on the part. */
   readonly starvedSeconds: number;
   /** Machine seconds by segment, when the driver was told the length of one. */
   readonly times?: readonly number[];

@@ -19,7 +19,8 @@ export interface PacerOptions {
   readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
 }
 
-const longestSleep = 250; // ms: how late a pause may be noticed
+/** Milliseconds: how late a pause may be noticed. */
+const MAX_SLEEP_MS = 250;
 
 /**
  * Holds a machine to its pace, by really waiting. A token bucket: time that the machine lost is not made up for, beyond
@@ -58,7 +59,7 @@ export class Pacer {
         if (wait < -bucketMs) this.#origin -= wait + bucketMs;
         return true;
       }
-      await sleep(Math.min(wait, longestSleep), signal);
+      await sleep(Math.min(wait, MAX_SLEEP_MS), signal);
     }
     return false;
   }

@@ -198,7 +198,7 @@ class VirtualEngine implements Engine, ExecutionListener {
     const at = this.#execution.reader.line;
     if (this.#unplugged !== undefined && at >= this.#unplugged) {
       this.#unplugged = undefined;
-      throw new MillraceError('E_MACHINE', 'the machine does not answer: unplugged?', { data: { line: at } });
+      throw new MillraceError('E_MACHINE', 'the machine does not answer; it may be unplugged', { data: { line: at } });
     }
     if (this.#thermal !== undefined && at >= this.#thermal) {
       this.#thermal = undefined;
