@@ -5,6 +5,15 @@ export { type AuditResult, auditLedger } from './audit.ts';
 export { checkVault, deleteDesign, repairDesign, setMaintenance } from './care.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
+export {
+  type DesignKind,
+  type DrawThumbnail,
+  designKind,
+  designKindOfFile,
+  designKinds,
+  type Observed,
+  SLICED_KIND,
+} from './design-kinds.ts';
 export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
 export { createMemoryStorage } from './memory-storage.ts';
 export { ownDesign, ownDesignSecret } from './own-design.ts';
@@ -29,7 +38,7 @@ export {
 } from './print.ts';
 export { type DesignFile, namedDesigns, readRecord } from './records.ts';
 export { registerAll } from './registration.ts';
-export { createSealer, type DrawThumbnail, type Observed, type Sealer, type SealJob } from './sealer.ts';
+export { createSealer, type Sealer, type SealJob } from './sealer.ts';
 export { createSession, type Session, type SessionOptions, type User } from './session.ts';
 export type { ClientStorage } from './storage.ts';
 export { type SignedTransaction, type SigningContext, signNew } from './transactions.ts';

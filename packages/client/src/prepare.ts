@@ -1,14 +1,8 @@
 import { concatBytes, wipe } from '@millrace/base';
 import { contentKeysInfo, sha256 } from '@millrace/protocol';
-import {
-  type Custody,
-  type DesignKind,
-  type MaintenanceMode,
-  type PrivatePart,
-  requireSize,
-  sealPrivatePart,
-} from '@millrace/vault';
+import { type Custody, type MaintenanceMode, type PrivatePart, requireSize, sealPrivatePart } from '@millrace/vault';
 import { sealAttachment } from './attachments.ts';
+import { type DesignKind, designKind, designKindOfFile, SLICED_KIND } from './design-kinds.ts';
 import type { PreparedDesign, SourceIdentity } from './prepared.ts';
 import { keepRecord } from './records.ts';
 import type { DesignStream, Sealer } from './sealer.ts';
@@ -16,14 +10,13 @@ import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 
 const MAX_NAME = 200;
-const gcodeNames = /\.(gcode|gco|g|nc|ngc|tap)$/i;
 
 export interface PrepareOptions {
   /** Name of the file unless told. */
   readonly name?: string | undefined;
   /** By the name of the file unless told. */
-  readonly kind?: DesignKind | undefined;
-  /** For binary designs: what a sink takes, at factor 1. */
+  readonly kind?: string | undefined;
+  /** For designs of bytes: what a sink takes, at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
   /** How the vault shall renew its cells; `rekey` unless told. */
@@ -69,7 +62,7 @@ export async function prepare<S extends ByteSource>(
   const earlier = await storage.prepared.find(identity);
   if (earlier !== undefined) return earlier;
   requireSize(maintenance, source.size);
-  const kind = options.kind ?? (sliced !== undefined || gcodeNames.test(identity.path) ? 'gcode' : 'binary');
+  const { kind } = kindOf(options, identity.path);
   const name = (options.name ?? baseName(identity.path)).slice(0, MAX_NAME);
   let part: Omit<PrivatePart, 'designSecret'> | undefined;
   const writer = await storage.prepared.begin(random);
@@ -103,6 +96,12 @@ export async function prepare<S extends ByteSource>(
     await writer.abandon();
     throw error;
   }
+}
+
+/** @throws {MillraceError} E_INPUT for a kind that this client cannot estimate */
+function kindOf({ kind, sliced }: PrepareOptions, path: string): DesignKind {
+  if (kind !== undefined) return designKind(kind);
+  return sliced === undefined ? designKindOfFile(path) : designKind(SLICED_KIND);
 }
 
 /** The last name of a path of either kind of system. */

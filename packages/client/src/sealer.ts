@@ -1,19 +1,6 @@
-import { MillraceError, type RandomSource } from '@millrace/base';
-import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/gcode';
-import type { ToolPath } from '@millrace/toolpath';
-import {
-  type Counted,
-  type Custody,
-  type DesignFacts,
-  type DesignKind,
-  MAX_THUMBNAIL_BYTES,
-  type PrivatePart,
-  prepareDesign,
-  type SealedDesign,
-} from '@millrace/vault';
-
-/** What is known of a design from looking at it as it passed. */
-export type Observed = Pick<DesignFacts, 'times'> & Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'>;
+import type { RandomSource } from '@millrace/base';
+import { type Counted, type Custody, type DesignFacts, prepareDesign, type SealedDesign } from '@millrace/vault';
+import { type DesignObserver, type DrawThumbnail, designKind, type Observed } from './design-kinds.ts';
 
 export interface DesignStream {
   /** Bytes, as far as it is known. */
@@ -24,8 +11,8 @@ export interface DesignStream {
 
 /** What sealing needs to know of a design. */
 export interface SealTerms {
-  readonly kind: DesignKind;
-  /** For binary designs: what a sink takes, at factor 1. */
+  readonly kind: string;
+  /** For designs that do not tell how long they take: what a sink takes, at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
   /** The owner's secp256k1 key, compressed. */
@@ -47,13 +34,10 @@ export interface SealJob<S extends DesignStream = DesignStream> extends SealTerm
 /** Seals a design as it streams through. In browsers a worker does it. */
 export type Sealer<S extends DesignStream = DesignStream> = (job: SealJob<S>) => Promise<SealedDesign>;
 
-/** A PNG of the tool's path of at most so many bytes. */
-export type DrawThumbnail = (path: ToolPath, most: number) => Uint8Array | undefined;
-
 /** Seals in this thread. @param drawThumbnail without it, designs get no picture */
 export function createSealer(drawThumbnail?: DrawThumbnail): Sealer {
   return async ({ source, sink, describe, progress, signal, ...terms }) => {
-    const observer = await observe(terms, drawThumbnail);
+    const observer = await designKind(terms.kind).observe({ ...terms, drawThumbnail });
     return prepareDesign(watched(source, observer, progress), {
       ...terms,
       sink,
@@ -65,7 +49,7 @@ export function createSealer(drawThumbnail?: DrawThumbnail): Sealer {
 
 async function* watched(
   { size, chunks }: DesignStream,
-  observer: Observer,
+  observer: DesignObserver,
   progress: (done: number, total: number) => void,
 ): AsyncGenerator<Uint8Array> {
   let done = 0;
@@ -76,57 +60,3 @@ async function* watched(
     progress(done, Math.max(done, size));
   }
 }
-
-interface Observer {
-  push(chunk: Uint8Array): void;
-  describe(counted: Counted): Observed;
-}
-
-/** Times every segment while the design streams through. */
-async function observe(
-  { kind, bytesPerSecond, material = 'PLA' }: SealTerms,
-  drawThumbnail: DrawThumbnail | undefined,
-): Promise<Observer> {
-  if (kind === 'gcode') return observeGcode(material, drawThumbnail);
-  if (bytesPerSecond === undefined) {
-    throw new MillraceError('E_INPUT', 'a design that is not G-code needs --rate: bytes a second that the sink takes');
-  }
-  return {
-    push: () => undefined,
-    describe: ({ size }) => ({
-      times: tenths(estimateSink(size, bytesPerSecond)),
-      material: { name: material, milligrams: 0 },
-      time: { model: Math.round((size / bytesPerSecond) * 1_000) },
-    }),
-  };
-}
-
-async function observeGcode(material: string, drawThumbnail: DrawThumbnail | undefined): Promise<Observer> {
-  const { ThumbnailPath } = await import('@millrace/toolpath');
-  const kept = new ThumbnailPath();
-  const notes = new SlicerNotes();
-  const estimator = new DesignEstimator({ onMove: (...move) => kept.add(...move) });
-  return {
-    push: (chunk) => {
-      estimator.push(chunk);
-      notes.push(chunk);
-    },
-    describe: () => {
-      const { times, totalSeconds, box, material: used } = estimator.finish();
-      const slicer = notes.finish();
-      const thumbnail = drawThumbnail?.(kept.path, MAX_THUMBNAIL_BYTES);
-      return {
-        times: tenths(times),
-        box: [...box.min, ...box.max].map((millimetres) => Math.round(millimetres * 1_000)),
-        material: { name: material, milligrams: Math.round(used.grams * 1_000) },
-        time: {
-          model: Math.round(totalSeconds * 1_000),
-          ...(slicer === undefined ? {} : { slicer: Math.round(slicer * 1_000) }),
-        },
-        ...(thumbnail === undefined ? {} : { thumbnail: Uint8Array.from(thumbnail) }),
-      };
-    },
-  };
-}
-
-const tenths = (seconds: readonly number[]) => seconds.map((time) => Math.round(time * 10_000));

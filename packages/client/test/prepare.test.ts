@@ -7,6 +7,7 @@ import { type InstallationSession, openSession, openUser } from '@millrace/cli';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { designKind, designKindOfFile, designKinds } from '../src/design-kinds.ts';
 import { prepareFile } from '../src/node/file-source.ts';
 import { makeFolder } from '../src/node/files.ts';
 import type { PreparedDesign } from '../src/prepared.ts';
@@ -148,6 +149,20 @@ describe('a binary file', () => {
     expect([...manifest.times].map((tenths) => Math.round(tenths / 100))).toEqual([100, 100, 44]);
     expect(await open(prepared)).toEqual(new Uint8Array(await readFile(file)));
     await prepared.remove();
+  });
+});
+
+describe('the kind of a design', () => {
+  it('follows from the name of the file unless it is told', () => {
+    for (const name of ['a.gcode', 'b.GCO', 'c.nc']) expect(designKindOfFile(name).kind).toBe('gcode');
+    for (const name of ['a.bin', 'gcode', 'b.stl']) expect(designKindOfFile(name).kind).toBe('binary');
+    expect(designKinds.map(({ kind }) => designKind(kind).kind)).toEqual(['gcode', 'binary']);
+  });
+
+  it('is refused where this client cannot estimate its time', async () => {
+    const file = join(await temporaryFolder(), 'axis.steps');
+    await writeFile(file, systemRandom(100));
+    expect(await codeOf(prepareFile(owner, file, { kind: 'steps', bytesPerSecond: 100 }, quiet))).toBe('E_INPUT');
   });
 });
 

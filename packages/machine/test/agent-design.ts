@@ -6,7 +6,6 @@ import {
   CONTENT_BYTES,
   type Custody,
   contentMac,
-  type DesignKind,
   encodeManifest,
   HashTree,
   type Manifest,
@@ -28,7 +27,7 @@ export interface StoredDesign {
 export interface StoreOptions {
   readonly owner?: MemorySigner;
   readonly custody?: Custody;
-  readonly kind?: DesignKind;
+  readonly kind?: string;
 }
 
 export function storeDesign(

@@ -17,7 +17,8 @@ import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 /** Manifest and content keys (68 bytes a segment) must fit into one message of 32 MiB to the keys node: about 7.8 GB. */
 export const MAX_SEGMENTS = 480_000;
 
-export type DesignKind = 'gcode' | 'binary';
+/** Kind of a design: says which machines can make it. Which kinds there are, only clients and machines know. */
+export const designKindName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind' });
 
 /**
  * Who holds the design secret: the owner, who seals it to each machine of a licence, or the keys node, so that machines
@@ -31,7 +32,7 @@ const schema = z.strictObject({
   /** The owner's secp256k1 key, compressed: no design has an id without an owner. */
   owner: own(33),
   custody: z.enum(['owner', 'keys']),
-  kind: z.enum(['gcode', 'binary']),
+  kind: designKindName,
   /** Bytes of the design. */
   size: z.number().int().min(1),
   segments: z.number().int().min(1).max(MAX_SEGMENTS),

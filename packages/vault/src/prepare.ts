@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
-import { type Custody, type DesignKind, MAX_SEGMENTS } from './core.ts';
+import { type Custody, MAX_SEGMENTS } from './core.ts';
 import { encodeManifest, readManifest } from './manifest.ts';
 import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
@@ -27,7 +27,7 @@ export interface Counted {
 }
 
 export interface PrepareOptions {
-  readonly kind: DesignKind;
+  readonly kind: string;
   /** The owner's secp256k1 key, compressed. */
   readonly owner: Uint8Array;
   /** Who keeps the design secret. Default: the owner. */

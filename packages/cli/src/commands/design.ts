@@ -7,6 +7,7 @@ import {
   type PreparedDesign,
   type PrepareOptions,
   readRecord,
+  SLICED_KIND,
   storeDesign,
 } from '@millrace/client';
 import { type Custody, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
@@ -37,17 +38,16 @@ export function add(context: Context, file: string, options: AddOptions): Promis
   return withSession(context, 'owner', async (session) => {
     const { terminal } = context;
     const path = context.path(file);
-    const kind = kindOf(options.kind);
     const prepare: StoreOptions = {
       name: options.name,
-      kind,
+      kind: options.kind,
       bytesPerSecond: rateOf(options.rate),
       material: options.material,
       maintenance: modeOf(options.maintenance),
       custody: custodyOf(options.custody),
       keep: typeof options.keep === 'string' ? context.path(options.keep) : options.keep,
     };
-    const model = isModel(path) && kind !== 'binary';
+    const model = isModel(path) && (options.kind ?? SLICED_KIND) === SLICED_KIND;
     if (options.profile !== undefined && !model) {
       throw new MillraceError('E_INPUT', '--profile is for models (STL, 3MF), which are sliced here');
     }
@@ -175,11 +175,6 @@ async function withProgress<T>(progress: Progress, work: (progress: Progress) =>
   } finally {
     progress.finish();
   }
-}
-
-function kindOf(text: string | undefined): 'gcode' | 'binary' | undefined {
-  if (text === undefined || text === 'gcode' || text === 'binary') return text;
-  throw new MillraceError('E_INPUT', '--kind: expected gcode or binary');
 }
 
 function modeOf(text: string | undefined): MaintenanceMode | undefined {

@@ -11,6 +11,7 @@ import {
   type PrintOutcome,
   requestPrint,
   requireCompleted,
+  SLICED_KIND,
   trustOf,
   watchPrint,
 } from '@millrace/client';
@@ -56,7 +57,7 @@ export interface Job {
 }
 
 export function storeDesign({ owner, terminal }: Job, file: string, sliced?: SlicedModel): Promise<DesignView> {
-  if (sliced === undefined) return addDesign(owner, terminal, file, { kind: 'gcode' });
+  if (sliced === undefined) return addDesign(owner, terminal, file, { kind: SLICED_KIND });
   const { path, slicer, profile, settings } = sliced;
   return addDesign(owner, terminal, path, { name: basename(file), sliced: { slicer, profile, settings } });
 }

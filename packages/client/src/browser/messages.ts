@@ -1,6 +1,7 @@
 import type { ErrorCode } from '@millrace/base';
 import type { Counted, DesignFacts, SealedDesign } from '@millrace/vault';
-import type { Observed, SealTerms } from '../sealer.ts';
+import type { Observed } from '../design-kinds.ts';
+import type { SealTerms } from '../sealer.ts';
 
 /** The part of a MessagePort that is used. */
 export interface Port {

@@ -1,6 +1,7 @@
 import { systemRandom, toMillraceError, wipe } from '@millrace/base';
 import type { DesignFacts } from '@millrace/vault';
-import { createSealer, type DrawThumbnail } from '../sealer.ts';
+import type { DrawThumbnail } from '../design-kinds.ts';
+import { createSealer } from '../sealer.ts';
 import { chunksOf } from './blob-source.ts';
 import type { FromWorker, SealRequest, ToWorker } from './messages.ts';
 

@@ -56,7 +56,7 @@ export const designAnswer = z.object({
   name: z.string(),
   core: base64.describe('what the owner committed to, see spec/vault.md; the id follows from it'),
   custody: z.enum(['owner', 'keys']).describe('who holds the design secret'),
-  kind: z.enum(['gcode', 'binary']),
+  kind: z.string().describe('what the design is: gcode, binary, …'),
   size: z.int(),
   segments: z.int(),
   state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),

@@ -1,0 +1,114 @@
+import { MillraceError } from '@millrace/base';
+import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/gcode';
+import type { ToolPath } from '@millrace/toolpath';
+import { type Counted, type DesignFacts, MAX_THUMBNAIL_BYTES, type PrivatePart } from '@millrace/vault';
+
+/** What is known of a design from looking at it as it passed. */
+export type Observed = Pick<DesignFacts, 'times'> & Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'>;
+
+export interface DesignObserver {
+  push(chunk: Uint8Array): void;
+  /** Call it once, at the end. */
+  describe(counted: Counted): Observed;
+}
+
+/** A PNG of the tool's path of at most so many bytes. */
+export type DrawThumbnail = (path: ToolPath, most: number) => Uint8Array | undefined;
+
+export interface ObserverOptions {
+  readonly material?: string | undefined;
+  /** For designs that do not tell how long they take. */
+  readonly bytesPerSecond?: number | undefined;
+  /** Without it, designs get no picture. */
+  readonly drawThumbnail?: DrawThumbnail | undefined;
+}
+
+/**
+ * A kind of design that this client can seal. A machine makes it when its driver's formats have this kind, or any bytes
+ * (docs/adr/0032). The cloud gives kinds no meaning.
+ */
+export interface DesignKind {
+  /** As the owner signs it in the core. */
+  readonly kind: string;
+  readonly mediaType: string;
+  /** Names of files that are of this kind unless told. */
+  readonly fileNames: RegExp;
+  /** Estimates the time of every segment while the design streams through. @throws {MillraceError} E_INPUT */
+  observe(options: ObserverOptions): Promise<DesignObserver>;
+}
+
+/** What slicers make of models. */
+export const SLICED_KIND = 'gcode';
+
+const gcode: DesignKind = {
+  kind: SLICED_KIND,
+  mediaType: 'text/x-gcode',
+  fileNames: /\.(gcode|gco|g|nc|ngc|tap)$/i,
+  observe: observeGcode,
+};
+
+const binary: DesignKind = {
+  kind: 'binary',
+  mediaType: 'application/octet-stream',
+  fileNames: /^/,
+  observe: observeBytes,
+};
+
+/** All kinds. The last one takes every file. */
+export const designKinds: readonly DesignKind[] = [gcode, binary];
+
+/** @throws {MillraceError} E_INPUT for a kind that this client cannot estimate */
+export function designKind(name: string): DesignKind {
+  const found = designKinds.find(({ kind }) => kind === name);
+  if (found !== undefined) return found;
+  const known = designKinds.map(({ kind }) => kind).join(', ');
+  throw new MillraceError('E_INPUT', `unknown kind of design ${JSON.stringify(name)}: expected one of ${known}`);
+}
+
+export function designKindOfFile(path: string): DesignKind {
+  return designKinds.find(({ fileNames }) => fileNames.test(path)) ?? binary;
+}
+
+async function observeBytes({ bytesPerSecond, material = 'PLA' }: ObserverOptions): Promise<DesignObserver> {
+  if (bytesPerSecond === undefined) {
+    throw new MillraceError('E_INPUT', 'a design that is not G-code needs --rate: bytes a second that the sink takes');
+  }
+  return {
+    push: () => undefined,
+    describe: ({ size }) => ({
+      times: tenths(estimateSink(size, bytesPerSecond)),
+      material: { name: material, milligrams: 0 },
+      time: { model: Math.round((size / bytesPerSecond) * 1_000) },
+    }),
+  };
+}
+
+async function observeGcode({ material = 'PLA', drawThumbnail }: ObserverOptions): Promise<DesignObserver> {
+  const { ThumbnailPath } = await import('@millrace/toolpath');
+  const kept = new ThumbnailPath();
+  const notes = new SlicerNotes();
+  const estimator = new DesignEstimator({ onMove: (...move) => kept.add(...move) });
+  return {
+    push: (chunk) => {
+      estimator.push(chunk);
+      notes.push(chunk);
+    },
+    describe: () => {
+      const { times, totalSeconds, box, material: used } = estimator.finish();
+      const slicer = notes.finish();
+      const thumbnail = drawThumbnail?.(kept.path, MAX_THUMBNAIL_BYTES);
+      return {
+        times: tenths(times),
+        box: [...box.min, ...box.max].map((millimetres) => Math.round(millimetres * 1_000)),
+        material: { name: material, milligrams: Math.round(used.grams * 1_000) },
+        time: {
+          model: Math.round(totalSeconds * 1_000),
+          ...(slicer === undefined ? {} : { slicer: Math.round(slicer * 1_000) }),
+        },
+        ...(thumbnail === undefined ? {} : { thumbnail: Uint8Array.from(thumbnail) }),
+      };
+    },
+  };
+}
+
+const tenths = (seconds: readonly number[]) => seconds.map((time) => Math.round(time * 10_000));
