@@ -1,13 +1,14 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bytes, copyBytes, encodeCbor, utf8 } from '@millrace/base';
+import { type Bytes, copyBytes, encodeCbor, systemRandom, utf8 } from '@millrace/base';
 import { readJson } from '@millrace/client/node';
 import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { generateP256Key } from '@millrace/identity';
 import { firstDocument, parseAddresses, signDirectory, verifyDirectory } from '@millrace/protocol';
 import * as archive from '../../../packages/cli/src/backup/archive.ts';
 import { writeArchive } from '../../../packages/cli/src/backup/archive.ts';
+import { newBackupKey } from '../../../packages/cli/src/backup/key-file.ts';
 import { machineFromJson, parseDescription } from '../../../packages/cli/src/installation/description.ts';
 import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
 import type { CloudLink } from '../../../packages/machine/src/agent/cloud-link.ts';
@@ -225,8 +226,8 @@ async function archiveTarget(folder: string): Promise<Target> {
   await writeFile(join(root, 'a', 'one'), new Uint8Array(5_000));
   await writeFile(join(root, 'two'), 'two');
   const path = join(folder, 'backup');
-  const secret = new Uint8Array(32).fill(5);
-  await writeArchive(path, { id: new Uint8Array(16), secret, root, files: [join('a', 'one'), 'two'] });
+  const { identity, recipient } = await newBackupKey(systemRandom);
+  await writeArchive(path, { recipient, root, files: [join('a', 'one'), 'two'] });
   const sample = copyBytes(await readFile(path));
   return {
     name: 'backup',
@@ -238,7 +239,7 @@ async function archiveTarget(folder: string): Promise<Target> {
       await rm(target, { recursive: true, force: true });
       await mkdir(target);
       await writeFile(path, input);
-      return archive.readArchive(path, secret, target);
+      return archive.readArchive(path, [identity], target);
     },
     accepts: 'samples',
   };

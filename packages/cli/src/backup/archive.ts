@@ -1,30 +1,21 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises';
-import { dirname, join, normalize, sep } from 'node:path';
-import { type Bytes, concatBytes, copyBytes, hkdf, MillraceError, u32be, utf8, wipe } from '@millrace/base';
+import { type EventEmitter, once } from 'node:events';
+import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
+import { dirname, join, sep } from 'node:path';
+import { MillraceError, wipe } from '@millrace/base';
+import { hasSystemCode } from '@millrace/client/node';
+import { Decrypter, Encrypter } from 'age-encryption';
+import { type Extract, type Pack, extract as tarExtract, pack as tarPack } from 'tar-stream';
 
-// An encrypted archive (spec/vault.md, section 9): header ‖ chunks. Chunk n is AES-256-GCM of at most 64 KiB under a key of
-// this backup alone, nonce = 7 zero bytes ‖ u32be(n) ‖ 01 for the last chunk, else 00; the header is associated data. Cut
-// short, reordered, altered or under another key, it does not open. Inside: for each file u32be(length) ‖ path ‖ u32be ‖ u32be
-// (size, high and low) ‖ content.
+// A backup is a tar archive in an age file (spec/vault.md, section 9). Nothing here holds more of it than a few chunks.
 
-const MAGIC = utf8('millrace-backup/1\n');
-export const ID_BYTES = 16;
-const HEADER_BYTES = MAGIC.length + ID_BYTES;
 const CHUNK = 65_536;
-const TAG = 16;
+const AGE_LINE = 'age-encryption.org/v1\n';
+/** A header with one recipient has some 200 bytes; one without an end would be read into memory. */
+const HEADER_LIMIT = 16_384;
 
 const failed = (what: string, cause?: unknown) => new MillraceError('E_BACKUP', what, { cause });
 
-function keyOf(secret: Uint8Array, header: Uint8Array): Bytes {
-  return hkdf([secret], header, utf8('millrace/v1/backup'));
-}
-
-function nonceOf(number: number, last: boolean): Bytes {
-  return concatBytes(new Uint8Array(7), u32be(number), Uint8Array.of(last ? 1 : 0));
-}
-
-/** Files below `root`, relative; what LMDB makes anew is left out. */
+/** Files below `root`, relative. LMDB's lock file is left out: LMDB creates it. */
 export async function filesBelow(root: string, folder: string): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
@@ -35,155 +26,215 @@ export async function filesBelow(root: string, folder: string): Promise<string[]
   return found.sort();
 }
 
-/** Writes an archive; durable when it resolves. @param files relative to `root` */
+/**
+ * Writes an encrypted archive; durable when it resolves.
+ * @param options.recipient age1…
+ * @param options.files relative to `root`
+ * @throws {MillraceError} E_CONFIG when `path` cannot be created, E_CONFLICT when a file changes meanwhile
+ */
 export async function writeArchive(
   path: string,
-  options: { id: Uint8Array; secret: Uint8Array; root: string; files: readonly string[] },
+  options: { recipient: string; root: string; files: readonly string[] },
 ): Promise<void> {
-  const header = concatBytes(MAGIC, options.id);
-  const key = keyOf(options.secret, header);
   const out = await open(path, 'wx', 0o600).catch((cause: unknown) => {
     throw new MillraceError('E_CONFIG', `cannot create ${path}`, { cause });
   });
+  const tar = tarPack();
   try {
-    await out.writeFile(header);
-    const buffer = new Uint8Array(CHUNK);
-    let filled = 0;
-    let number = 0;
-    const flush = async (last: boolean) => {
-      const cipher = createCipheriv('aes-256-gcm', key, nonceOf(number++, last));
-      cipher.setAAD(header);
-      await out.writeFile(concatBytes(cipher.update(buffer.subarray(0, filled)), cipher.final(), cipher.getAuthTag()));
-      filled = 0;
-    };
-    const put = async (bytes: Uint8Array) => {
-      for (let at = 0; at < bytes.length; ) {
-        if (filled === CHUNK) await flush(false);
-        const part = bytes.subarray(at, at + CHUNK - filled);
-        buffer.set(part, filled);
-        filled += part.length;
-        at += part.length;
-      }
-    };
-    for (const file of options.files) {
-      const name = utf8(file.split(sep).join('/'));
-      const { size } = await stat(join(options.root, file));
-      await put(concatBytes(u32be(name.length), name, u32be(Math.floor(size / 2 ** 32)), u32be(size % 2 ** 32)));
-      await copyInto(join(options.root, file), size, put);
-    }
-    await flush(true);
-    wipe(buffer);
+    const filling = fill(tar, options).catch((error: unknown) => tar.destroy(error as Error));
+    const encrypter = new Encrypter();
+    encrypter.addRecipient(options.recipient);
+    for await (const part of await encrypter.encrypt(streamOf(tar as AsyncIterable<Uint8Array>)))
+      await out.writeFile(part);
+    await filling;
     await out.sync();
   } finally {
-    wipe(key);
+    tar.destroy(null);
     await out.close();
   }
 }
 
-async function copyInto(path: string, size: number, put: (bytes: Uint8Array) => Promise<void>): Promise<void> {
-  const source = await open(path, 'r');
+async function fill(tar: Pack, { root, files }: { root: string; files: readonly string[] }): Promise<void> {
   const part = new Uint8Array(CHUNK);
-  try {
-    for (let at = 0; at < size; ) {
-      const { bytesRead } = await source.read(part, 0, Math.min(CHUNK, size - at), at);
-      if (bytesRead === 0) throw new MillraceError('E_CONFLICT', `${path} changed while it was read`);
-      await put(part.subarray(0, bytesRead));
-      at += bytesRead;
-    }
-  } finally {
-    wipe(part);
-    await source.close();
-  }
-}
-
-/** @throws {MillraceError} E_BACKUP when it is no backup */
-export async function backupId(path: string): Promise<Bytes> {
-  const file = await openArchive(path);
-  try {
-    return (await headerOf(file)).slice(MAGIC.length);
-  } finally {
-    await file.close();
-  }
-}
-
-/** Writes what the archive holds below `target`. @throws {MillraceError} E_BACKUP; the target then holds a part and is to be removed */
-export async function readArchive(path: string, secret: Uint8Array, target: string): Promise<number> {
-  const source = await openArchive(path);
-  let out: FileHandle | undefined;
-  const key = new Uint8Array(32);
-  try {
-    const header = await headerOf(source);
-    key.set(keyOf(secret, header));
-    const { size } = await source.stat();
-    let at = HEADER_BYTES;
-    let number = 0;
-    let pending: Uint8Array = new Uint8Array();
-    const fill = async (): Promise<boolean> => {
-      if (at >= size) return false;
-      const sealed = new Uint8Array(Math.min(CHUNK + TAG, size - at));
-      await source.read(sealed, 0, sealed.length, at);
-      at += sealed.length;
-      pending = concatBytes(pending, openChunk(key, header, sealed, number++, at >= size));
-      return true;
-    };
-    const take = async (length: number): Promise<Uint8Array> => {
-      while (pending.length < length) if (!(await fill())) throw failed(`${path} is cut short`);
-      const part = pending.subarray(0, length);
-      pending = pending.subarray(length);
-      return part;
-    };
-    const number32 = async () => Number.parseInt(Buffer.from(await take(4)).toString('hex'), 16);
-    let files = 0;
-    while (pending.length > 0 || (await fill())) {
-      if (pending.length === 0) continue;
-      const name = new TextDecoder().decode(await take(await number32()));
-      const place = normalize(name);
-      if (place.startsWith('..') || place.startsWith(sep)) throw failed('a path in the backup leads out of it');
-      let left = (await number32()) * 2 ** 32 + (await number32());
-      await mkdir(dirname(join(target, place)), { recursive: true, mode: 0o700 });
-      out = await open(join(target, place), 'wx', 0o600);
-      while (left > 0) {
-        const part = await take(Math.min(left, CHUNK));
-        await out.writeFile(part);
-        left -= part.length;
+  for (const file of files) {
+    const path = join(root, file);
+    const source = await open(path, 'r');
+    try {
+      const { size, mtime } = await source.stat();
+      const entry = tar.entry({ name: file.split(sep).join('/'), size, mtime, mode: 0o600 });
+      for (let at = 0; at < size; ) {
+        const { bytesRead } = await source.read(part, 0, Math.min(CHUNK, size - at), at);
+        if (bytesRead === 0) throw new MillraceError('E_CONFLICT', `${path} changed while it was read`);
+        await writeTo(entry, tar, Buffer.from(part.subarray(0, bytesRead)));
+        at += bytesRead;
       }
-      await out.sync();
-      await out.close();
-      out = undefined;
-      files++;
+      entry.end(null);
+    } finally {
+      await source.close();
     }
-    return files;
-  } finally {
-    wipe(key);
-    await out?.close();
-    await source.close();
   }
+  wipe(part);
+  tar.finalize();
 }
 
-function openChunk(key: Uint8Array, header: Uint8Array, sealed: Uint8Array, number: number, last: boolean): Bytes {
-  if (sealed.length < TAG) throw failed('a backup is cut short');
-  const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(number, last), { authTagLength: TAG });
-  decipher.setAAD(header);
-  decipher.setAuthTag(sealed.subarray(sealed.length - TAG));
-  const plain = decipher.update(sealed.subarray(0, sealed.length - TAG));
-  try {
-    decipher.final();
-    return copyBytes(plain);
-  } catch (cause) {
-    throw failed(`chunk ${number} of the backup does not open: altered, cut short, or of another key`, cause);
-  }
-}
-
-async function openArchive(path: string): Promise<FileHandle> {
-  return open(path, 'r').catch((cause: unknown) => {
+/**
+ * Writes what the archive holds below `target`: files and folders only, with plain relative names, not more bytes than the
+ * backup has. The whole backup has been authenticated when it resolves.
+ * @param identities AGE-SECRET-KEY-1…; the one that opens it is used
+ * @throws {MillraceError} E_BACKUP; the target then holds a part and is to be removed. E_NOT_FOUND
+ */
+export async function readArchive(
+  path: string,
+  identities: readonly string[],
+  target: string,
+): Promise<{ identity: string; files: number }> {
+  const source = await open(path, 'r').catch((cause: unknown) => {
     throw new MillraceError('E_NOT_FOUND', `cannot read ${path}`, { cause });
   });
+  const tar = tarExtract();
+  try {
+    const { size } = await source.stat();
+    const { identity, plain } = await opened(source, identities);
+    const feeding = feed(plain, tar);
+    const files = await extractInto(tar, target, size);
+    await feeding;
+    return { identity, files };
+  } catch (error) {
+    // A full disk is no fault of the backup.
+    if (error instanceof MillraceError || (error instanceof Error && 'syscall' in error)) throw error;
+    throw failed(`${path} is damaged`, error);
+  } finally {
+    tar.destroy(null);
+    await source.close();
+  }
 }
 
-async function headerOf(file: FileHandle): Promise<Bytes> {
-  const header = new Uint8Array(HEADER_BYTES);
-  const { bytesRead } = await file.read(header, 0, HEADER_BYTES, 0);
-  if (bytesRead < HEADER_BYTES || !Buffer.from(header.subarray(0, MAGIC.length)).equals(MAGIC))
-    throw failed('it is not a backup of Millrace');
-  return header;
+/** @throws {MillraceError} E_BACKUP when it is no age file, or none of the identities opens it */
+async function opened(
+  source: FileHandle,
+  identities: readonly string[],
+): Promise<{ identity: string; plain: AsyncIterable<Uint8Array> }> {
+  const start = Buffer.alloc(HEADER_LIMIT);
+  const { bytesRead } = await source.read(start, 0, HEADER_LIMIT, 0);
+  const header = start.toString('latin1', 0, bytesRead);
+  if (!header.startsWith(AGE_LINE) || !header.includes('\n--- ')) throw failed('it is not a backup: not an age file');
+  let cause: unknown;
+  for (const identity of identities) {
+    const decrypter = new Decrypter();
+    decrypter.addIdentity(identity);
+    try {
+      return { identity, plain: await decrypter.decrypt(streamOf(partsOf(source))) };
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw failed('no key in the key file opens the backup: its key was destroyed, or is in another file', cause);
+}
+
+async function* partsOf(source: FileHandle): AsyncGenerator<Uint8Array> {
+  for (let at = 0; ; ) {
+    const part = new Uint8Array(CHUNK);
+    const { bytesRead } = await source.read(part, 0, CHUNK, at);
+    if (bytesRead === 0) return;
+    yield part.subarray(0, bytesRead);
+    at += bytesRead;
+  }
+}
+
+/** Ends the archive only when the last chunk of the age file has been authenticated. */
+async function feed(plain: AsyncIterable<Uint8Array>, tar: Extract): Promise<void> {
+  try {
+    for await (const part of plain) await writeTo(tar, tar, part);
+    tar.end(null);
+  } catch (cause) {
+    tar.destroy(failed('the backup does not open: it was altered or cut short', cause));
+  }
+}
+
+async function extractInto(tar: Extract, target: string, limit: number): Promise<number> {
+  let files = 0;
+  let total = 0;
+  for await (const entry of tar) {
+    const { name, type, size = 0 } = entry.header;
+    const path = join(target, ...namesIn(name, type));
+    if (type === 'directory') {
+      await makeFolderAt(path);
+      entry.resume();
+      continue;
+    }
+    total += size;
+    if (total > limit) throw failed('the backup states files that are longer than it is');
+    await makeFolderAt(dirname(path));
+    await writeEntry(entry as AsyncIterable<Uint8Array>, path, size);
+    files++;
+  }
+  return files;
+}
+
+/** @throws {MillraceError} E_BACKUP for links, devices, absolute names, and names that lead out of the target */
+function namesIn(name: string, type: string | null | undefined): string[] {
+  if (type !== 'file' && type !== 'directory') throw failed(`${JSON.stringify(name)} in the backup is not a file`);
+  const names = name.replace(/\/$/, '').split('/');
+  const plain = names.every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\\0]/.test(part));
+  if (!plain) throw failed(`${JSON.stringify(name)} in the backup is not a plain relative path`);
+  return names;
+}
+
+async function makeFolderAt(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => refuseName(path, error));
+}
+
+function refuseName(path: string, error: unknown): never {
+  if (!hasSystemCode(error, 'EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG')) throw error;
+  throw failed(`${path} cannot be created: the backup has it twice, or its name is not valid here`, error);
+}
+
+async function writeEntry(entry: AsyncIterable<Uint8Array>, path: string, size: number): Promise<void> {
+  const out = await open(path, 'wx', 0o600).catch((error: unknown) => refuseName(path, error));
+  try {
+    let written = 0;
+    for await (const part of entry) {
+      await out.writeFile(part);
+      written += part.length;
+    }
+    if (written !== size) throw failed(`${path} is incomplete in the backup`);
+    await out.sync();
+  } finally {
+    await out.close();
+  }
+}
+
+type Sink = ReturnType<Pack['entry']> | Extract;
+
+/** Waits while `sink` is full. @param whole the archive; when it is closed, the other side has given up */
+async function writeTo(sink: Sink, whole: Pack | Extract, bytes: Uint8Array): Promise<void> {
+  if (sink.write(bytes)) return;
+  if (whole.destroying) throw new Error('the archive was closed');
+  const settled = new AbortController();
+  const { signal } = settled;
+  const closed = once(whole as unknown as EventEmitter, 'close', { signal }).then(() => {
+    throw new Error('the archive was closed');
+  });
+  try {
+    await Promise.race([once(sink as unknown as EventEmitter, 'drain', { signal }), closed]);
+  } finally {
+    settled.abort();
+  }
+}
+
+function streamOf(parts: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+  const iterator = parts[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { done, value } = await iterator.next();
+        if (done === true) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: async () => {
+        await iterator.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }

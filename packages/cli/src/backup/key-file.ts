@@ -1,55 +1,123 @@
-import { type Bytes, concatBytes, equalBytes, MillraceError, toHex } from '@millrace/base';
-import { ID_BYTES } from './archive.ts';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { flush, MillraceError, type RandomSource, toHex } from '@millrace/base';
 
-/**
- * The keys of backups, each in a slot that is overwritten where it lies: a backup whose key has been destroyed opens never
- * again, wherever copies of it are. Kept apart from the backups; whoever has both has what the backup holds.
- */
+// The key file is an ordinary age identity file: `age --decrypt -i FILE` takes it. Each identity is overwritten where it
+// lies when it is destroyed: a backup whose key is gone opens never again, wherever copies of it are. Identities that are
+// added lie in slots of 128 bytes, so that no write of one crosses a sector: a comment that names the backup, the identity.
+
+const SLOT_BYTES = 128;
+const IDENTITY_BYTES = 74;
+const COMMENT_BYTES = SLOT_BYTES - IDENTITY_BYTES - 2;
+const MAX_FILE_BYTES = 1 << 20;
+const DESTROYED = `#${'-'.repeat(IDENTITY_BYTES - 1)}`;
+
+/** The key of one backup. */
+export interface BackupKey {
+  /** Names the backup in messages. */
+  readonly id: string;
+  /** AGE-SECRET-KEY-1… */
+  readonly identity: string;
+}
+
+interface StoredKey extends BackupKey {
+  /** Of the identity in the file. */
+  readonly offset: number;
+}
+
+/** The keys of backups. Kept apart from the backups; whoever has both has what the backup holds. */
 export interface BackupKeys {
   /** Durable when it resolves. */
-  add(id: Uint8Array, secret: Uint8Array): Promise<void>;
-  /** The caller wipes it. @throws {MillraceError} E_BACKUP when it was destroyed or never here */
-  secretOf(id: Uint8Array): Promise<Bytes>;
-  list(): Promise<string[]>;
+  add(key: BackupKey): Promise<void>;
+  list(): Promise<BackupKey[]>;
   /** Overwrites every key, or every one but `kept`. @returns how many */
-  destroy(kept?: Uint8Array): Promise<number>;
+  destroy(kept?: BackupKey): Promise<number>;
   close(): Promise<void>;
 }
 
+/**
+ * A key for one backup. The recipient appears in no file, not even in the backup: whoever knows it can make a backup that
+ * this key opens.
+ */
+export async function newBackupKey(random: RandomSource): Promise<BackupKey & { readonly recipient: string }> {
+  const { generateX25519Identity, identityToRecipient } = await import('age-encryption');
+  const identity = await generateX25519Identity();
+  return { id: toHex(random(8)), identity, recipient: await identityToRecipient(identity) };
+}
+
+/** Creates the file when there is none. @throws {MillraceError} E_CONFIG when it is no age identity file */
 export async function openBackupKeys(path: string): Promise<BackupKeys> {
-  const { openSlots } = await import('@millrace/vault');
-  const slots = await openSlots(path);
-  async function* live(): AsyncGenerator<{ slot: number; id: Bytes; content: Bytes }> {
-    const count = await slots.count();
-    for (let slot = 0; slot < count; slot++) {
-      const content = await slots.read(slot);
-      if (content !== undefined) yield { slot, id: content.slice(0, ID_BYTES), content };
-    }
-  }
+  const file = await openOrCreate(path);
   return {
-    add: async (id, secret) => {
-      let free = 0;
-      while ((await slots.read(free)) !== undefined) free++;
-      await slots.write(free, concatBytes(id, secret));
+    add: async ({ id, identity }) => {
+      const text = await read(file, path);
+      const comment = `# backup ${id}, ${new Date().toISOString().slice(0, 19)}Z`.padEnd(COMMENT_BYTES);
+      const { offset, filler } = freeSlot(text);
+      await overwrite(file, `${filler}${comment}\n${identity}\n`, offset);
     },
-    secretOf: async (id) => {
-      for await (const entry of live()) if (equalBytes(entry.id, id)) return entry.content.slice(ID_BYTES);
-      throw new MillraceError('E_BACKUP', `the key of backup ${toHex(id)} has been destroyed, or lies elsewhere`);
-    },
-    list: async () => {
-      const ids: string[] = [];
-      for await (const { id } of live()) ids.push(toHex(id));
-      return ids;
-    },
+    list: async () => keysIn(await read(file, path), path).map(({ id, identity }) => ({ id, identity })),
     destroy: async (kept) => {
-      let destroyed = 0;
-      for await (const { slot, id } of live()) {
-        if (kept !== undefined && equalBytes(id, kept)) continue;
-        await slots.erase(slot);
-        destroyed++;
-      }
-      return destroyed;
+      const keys = keysIn(await read(file, path), path).filter(({ identity }) => identity !== kept?.identity);
+      for (const { offset } of keys) await overwrite(file, DESTROYED, offset);
+      return keys.length;
     },
-    close: () => slots.close(),
+    close: () => file.close(),
   };
+}
+
+async function openOrCreate(path: string): Promise<FileHandle> {
+  try {
+    const created = await open(path, 'wx+', 0o600).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST') return undefined;
+      throw error;
+    });
+    if (created === undefined) return await open(path, 'r+');
+    await flush(dirname(path));
+    return created;
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot open the key file ${path}`, { cause });
+  }
+}
+
+async function read(file: FileHandle, path: string): Promise<string> {
+  const { size } = await file.stat();
+  if (size > MAX_FILE_BYTES) throw new MillraceError('E_CONFIG', `${path} is too large for an age identity file`);
+  const bytes = Buffer.alloc(size);
+  const { bytesRead } = await file.read(bytes, 0, size, 0);
+  return bytes.toString('latin1', 0, bytesRead);
+}
+
+function keysIn(text: string, path: string): StoredKey[] {
+  const keys: StoredKey[] = [];
+  let offset = 0;
+  let id = 'without a name';
+  for (const line of text.split('\n')) {
+    const name = /^# backup ([0-9a-f]{16}),/.exec(line)?.[1];
+    if (name !== undefined) id = name;
+    if (/^AGE-SECRET-KEY-1[0-9A-Z]{58}\r?$/.test(line)) keys.push({ id, identity: line.trimEnd(), offset });
+    else if (!/^(#.*)?\r?$/.test(line)) throw new MillraceError('E_CONFIG', `${path} is not a file of age identities`);
+    offset += line.length + 1;
+  }
+  return keys;
+}
+
+/** A slot whose key was destroyed, or a new one behind everything else. */
+function freeSlot(text: string): { offset: number; filler: string } {
+  for (let offset = 0; offset + SLOT_BYTES <= text.length; offset += SLOT_BYTES) {
+    if (/^# backup [^\n]*\n#-+\n$/.test(text.slice(offset, offset + SLOT_BYTES))) return { offset, filler: '' };
+  }
+  const rest = text.length % SLOT_BYTES;
+  if (rest === 0 && (text === '' || text.endsWith('\n'))) return { offset: text.length, filler: '' };
+  // Behind lines that somebody else wrote: filled up with an empty line or a comment.
+  const room = SLOT_BYTES - rest;
+  const filler = text.endsWith('\n') ? `${'#'.repeat(room - 1)}\n` : `\n${'#'.repeat(Math.max(0, room - 2))}\n`;
+  return { offset: text.length, filler: filler.slice(0, room) };
+}
+
+async function overwrite(file: FileHandle, text: string, offset: number): Promise<void> {
+  const bytes = Buffer.from(text, 'latin1');
+  const { bytesWritten } = await file.write(bytes, 0, bytes.length, offset);
+  bytes.fill(0);
+  if (bytesWritten !== bytes.length) throw new MillraceError('E_DISK_FULL', 'no space left for the key file');
+  await file.sync();
 }

@@ -1,9 +1,9 @@
 import { rename, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { MillraceError, toHex, wipe } from '@millrace/base';
+import { MillraceError, toHex } from '@millrace/base';
 import { makeFolder } from '@millrace/client/node';
-import { backupId, filesBelow, ID_BYTES, readArchive, writeArchive } from '../backup/archive.ts';
-import { type BackupKeys, openBackupKeys } from '../backup/key-file.ts';
+import { filesBelow, readArchive, writeArchive } from '../backup/archive.ts';
+import { type BackupKeys, newBackupKey, openBackupKeys } from '../backup/key-file.ts';
 import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
 import { type Layout, nodeFiles } from '../installation/layout.ts';
 import { openInstallation } from '../installation/open.ts';
@@ -52,20 +52,19 @@ export async function create(context: Context, file: string, options: BackupOpti
         .flatMap(boxes)
         .map((path) => relative(layout.home, path)),
     );
-    const [id, secret] = [context.random(ID_BYTES), context.random(32)];
+    const key = await newBackupKey(context.random);
     const partial = `${path}.part`;
     try {
       await rm(partial, { force: true }); // of a process that was killed
       const files = (await filesBelow(layout.home, 'nodes')).filter((file) => !erasable.has(file));
-      await writeArchive(partial, { id, secret, root: layout.home, files });
+      await writeArchive(partial, { recipient: key.recipient, root: layout.home, files });
       await nextEpoch(folders); // from here on the backup's epoch key is nowhere else
       // Only now can the archive be opened by anybody: killed before, there is no backup; killed after, a whole one.
-      await keys.add(id, secret);
+      await keys.add(key);
       await rename(partial, path);
-      const destroyed = options.keepOlder === true ? 0 : await keys.destroy(id);
-      return { backup: toHex(id), file: path, epoch, files: files.length, destroyed };
+      const destroyed = options.keepOlder === true ? 0 : await keys.destroy(key);
+      return { backup: key.id, file: path, epoch, files: files.length, destroyed };
     } finally {
-      wipe(secret);
       await rm(partial, { force: true });
     }
   });
@@ -92,11 +91,11 @@ export async function restore(context: Context, file: string, options: RestoreOp
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
     const { keepControl, keepKeys, keepNodesCounts, suspendRestored } = await import('@millrace/cloud/admin');
-    const id = await backupId(path);
-    const secret = await keys.secretOf(id);
+    const stored = await keys.list();
     const staging = await makeFolder(stagingOf(layout));
     try {
-      const files = await readArchive(path, secret, staging);
+      const identities = stored.map(({ identity }) => identity);
+      const { files, identity } = await readArchive(path, identities, staging);
       if (files === 0) throw new MillraceError('E_BACKUP', 'the backup is empty');
       const [nodes, staged] = [join(layout.home, 'nodes'), join(staging, 'nodes')];
       const lost = await keepControl(nodes, staged);
@@ -109,9 +108,9 @@ export async function restore(context: Context, file: string, options: RestoreOp
       const suspended = lost === undefined ? await suspendRestored(staged, toHex(context.random(16))) : 0;
       await commitStaged(layout);
       const control = lost === undefined ? 'restored' : 'kept';
-      return { backup: toHex(id), files, control, lost: lost ?? null, suspended, olderKeys };
+      const backup = stored.find((key) => key.identity === identity)?.id;
+      return { backup, files, control, lost: lost ?? null, suspended, olderKeys };
     } finally {
-      wipe(secret);
       await finishRestoring(layout); // to its end when it was committed; else the part goes
     }
   });
