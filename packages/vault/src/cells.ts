@@ -21,7 +21,7 @@ import {
   type StoreMessage,
 } from './messages.ts';
 import { applyOuterLayer } from './outer.ts';
-import { PointsPool } from './points/pool.ts';
+import { PointsPool } from './points/points-pool.ts';
 import type { PointsEngine } from './points/work.ts';
 import { POINTS_BYTES, SEGMENT_BYTES } from './sizes.ts';
 

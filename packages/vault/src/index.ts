@@ -10,7 +10,7 @@ export { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './m
 export { applyOuterLayer } from './outer.ts';
 export { Packed } from './packed.ts';
 export * from './playbook.ts';
-export { PointsPool } from './points/pool.ts';
+export { PointsPool } from './points/points-pool.ts';
 export type { PointsDone, PointsEngine, PointsJob } from './points/work.ts';
 export * from './prepare.ts';
 export * from './private-part.ts';

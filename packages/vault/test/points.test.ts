@@ -5,7 +5,7 @@ import { POINTS_BYTES, SEGMENT_BYTES } from '../src/index.ts';
 import { embed, extract, Point } from '../src/points/embed.ts';
 import { pointsKey, pointsLabel, pointsToken } from '../src/points/keys.ts';
 import { addPoints, movePoints, takeOffPoints } from '../src/points/layer.ts';
-import { PointsPool } from '../src/points/pool.ts';
+import { PointsPool } from '../src/points/points-pool.ts';
 import { pattern, readVectors, type Short, short } from './vectors.ts';
 
 interface PointsVectors {

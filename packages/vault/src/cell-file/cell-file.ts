@@ -14,8 +14,8 @@ import type { Entry, Key, Range, Store, Swap, Write } from '@millrace/stores';
 import { SLOT_BYTES } from '../sizes.ts';
 import { Flusher } from './flusher.ts';
 import { BODY_HEAD, JOB_HEADER, type JobKind, lengthOf } from './jobs.ts';
-import { RenewPool } from './pool.ts';
 import { type CellRecord, decodeRecord, encodeRecord, fits, headOf } from './record.ts';
+import { RenewPool } from './renew-pool.ts';
 import { SlotMap } from './slot-map.ts';
 
 export interface CellFileOptions {

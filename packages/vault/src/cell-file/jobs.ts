@@ -14,8 +14,7 @@ export const lengthOf = (kind: JobKind): number => JOB_HEADER + 4 * Math.ceil(se
 /** `keys`: old and new outer key. `mask`: the mask to XOR, without a key. */
 export type JobKind = 'keys' | 'mask';
 
-export interface JobMessage {
-  readonly id: number;
+export interface RenewJob {
   readonly file: number;
   readonly kind: JobKind;
   readonly count: number;
@@ -23,10 +22,13 @@ export interface JobMessage {
   readonly records: Uint8Array<ArrayBuffer>;
 }
 
-export type JobAnswer = { readonly id: number; readonly records: Uint8Array<ArrayBuffer> } & (
-  | { readonly heads: Uint8Array<ArrayBuffer>; readonly workMs: number }
-  | { readonly code: string | undefined; readonly error: string }
-);
+export interface RenewDone {
+  /** The buffer of the job, for reuse. */
+  readonly records: Uint8Array<ArrayBuffer>;
+  readonly heads: Uint8Array<ArrayBuffer>;
+  /** Upper bound of the job's time of one core: time in the thread, including waits for the disk. */
+  readonly workMs: number;
+}
 
 /**
  * Renews the cells of a job. New slots that follow each other are written at once.
@@ -35,7 +37,7 @@ export type JobAnswer = { readonly id: number; readonly records: Uint8Array<Arra
  * @throws the system's error when the file cannot be read or written
  */
 export function runJob(
-  { file, kind, count, records }: JobMessage,
+  { file, kind, count, records }: RenewJob,
   out: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   const each = lengthOf(kind);

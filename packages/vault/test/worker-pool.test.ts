@@ -1,0 +1,84 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { MillraceError } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WorkerPool, type WorkerPoolOptions } from '../src/worker-pool.ts';
+
+interface Task {
+  readonly ms: number;
+  readonly fails?: string;
+  readonly dies?: boolean;
+}
+
+let folder: string;
+let script: URL;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-pool-'));
+  const path = join(folder, 'thread.mjs');
+  script = pathToFileURL(path);
+  await writeFile(
+    path,
+    `import { threadId } from 'node:worker_threads';
+     import { serveJobs } from ${JSON.stringify(new URL('../dist/worker-jobs.js', import.meta.url).href)};
+     serveJobs(({ ms, fails, dies }) => {
+       if (dies) setTimeout(() => { throw new Error('dead'); });
+       if (dies) throw Object.assign(new Error('last words'), { code: 'EIO' });
+       for (const end = performance.now() + ms; performance.now() < end; );
+       if (fails) throw Object.assign(new Error('failed'), { code: fails });
+       return { done: threadId, transfer: [] };
+     });`,
+  );
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const poolOf = (options: Partial<WorkerPoolOptions> = {}) =>
+  new WorkerPool<Task, number>({
+    script,
+    threads: 2,
+    perThread: 1,
+    onClose: 'finish',
+    closed: () => new MillraceError('E_UNAVAILABLE', 'closed'),
+    ...options,
+  });
+
+describe('WorkerPool', () => {
+  it('starts threads when there is work for them, and no more than it may', async () => {
+    const pool = poolOf();
+    const first = await pool.run({ ms: 1 });
+    expect(await pool.run({ ms: 1 })).toBe(first); // it was idle
+    const all = await Promise.all(Array.from({ length: 6 }, () => pool.run({ ms: 20 })));
+    expect(new Set(all).size).toBe(2);
+    await pool.close();
+  });
+
+  it('gives errors as they were: ours, the system’s, and those of threads that die', async () => {
+    const pool = poolOf({ threads: 1 });
+    const ours = await pool.run({ ms: 0, fails: 'E_SEAL' }).catch((error: unknown) => error);
+    expect(ours).toBeInstanceOf(MillraceError);
+    expect(ours).toMatchObject({ code: 'E_SEAL' });
+    const system = await pool.run({ ms: 0, fails: 'ENOSPC' }).catch((error: unknown) => error);
+    expect(system).not.toBeInstanceOf(MillraceError);
+    expect(system).toMatchObject({ code: 'ENOSPC' });
+    const [last, next] = [pool.run({ ms: 0, dies: true }), pool.run({ ms: 5_000 })];
+    await expect(last).rejects.toMatchObject({ code: 'EIO' });
+    await next.catch(() => undefined); // died with its thread, or was given to another one
+    expect(await pool.run({ ms: 1 })).toBeGreaterThan(0);
+    await pool.close();
+  });
+
+  it('closing finishes what is under way, or gives it up', async () => {
+    const finishing = poolOf({ perThread: 8, threads: 1 });
+    const jobs = [1, 2, 3].map(() => finishing.run({ ms: 20 }));
+    await finishing.close();
+    expect(await Promise.all(jobs)).toHaveLength(3);
+    await expect(finishing.run({ ms: 1 })).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+
+    const abandoning = poolOf({ onClose: 'abandon' });
+    const lost = [1, 2, 3].map(() => abandoning.run({ ms: 60_000 }));
+    const outcomes = Promise.allSettled(lost);
+    await abandoning.close();
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  });
+});
