@@ -44,6 +44,8 @@ export interface Api {
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
   /** Segments that the distribution node lacks, the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
+  /** The newest directory that control has, when it is newer than `after`; as the administrator signed it: to be verified. */
+  newerDirectory(after: number): Promise<unknown>;
   /** The keys node's newest box key for what owners attach, as it signed it: to be verified. */
   attachmentBox(node: string): Promise<Bytes>;
   licences(): Promise<LicenceView[]>;
@@ -77,6 +79,9 @@ export interface ApiOptions {
   /** How long reads and uploads go on asking while a node is away. */
   readonly patienceMs?: number;
 }
+
+/** Longest wait for a newer directory: the one at hand serves. */
+const DIRECTORY_MS = 3_000;
 
 /** The node did not answer: it is restarted within seconds. An error that it answered with is the caller's to handle. */
 function isUnanswered(error: unknown): boolean {
@@ -174,6 +179,10 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
         read(distribution, path, uploadAnswer, headers),
       );
       return { have, missing };
+    },
+    newerDirectory: async (after) => {
+      const reply = await control.call('GET', `/v1/directory?after=${after}`, { signal, timeoutMs: DIRECTORY_MS });
+      return reply.status === 204 ? undefined : reply.json();
     },
     attachmentBox: (node) => bytes(`/v1/boxes/${part(node)}/attachments`),
     licences: () => readAll('/v1/licences', licenceAnswer),

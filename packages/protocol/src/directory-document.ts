@@ -113,7 +113,12 @@ export async function signDirectory(admin: Signer, document: DirectoryDocument):
  * @returns the document, once the administrator's signature over it has been verified
  * @throws {MillraceError} E_DIRECTORY
  */
-export function verifyDirectory(input: unknown, { installation, adminKey }: DirectoryAnchor): DirectoryDocument {
+export function verifyDirectory(input: unknown, anchor: DirectoryAnchor): DirectoryDocument {
+  return verifySigned(input, anchor).directory;
+}
+
+/** As `verifyDirectory`; the document comes with its signature. @throws {MillraceError} E_DIRECTORY */
+export function verifySigned(input: unknown, { installation, adminKey }: DirectoryAnchor): SignedDirectory {
   const { directory, signature } = parse(signedSchema, input, 'directory', 'E_DIRECTORY');
   const refuse = (why: string, cause?: unknown) => new MillraceError('E_DIRECTORY', `the directory ${why}`, { cause });
   if (directory.installation !== installation) throw refuse('is another installation’s');
@@ -126,7 +131,7 @@ export function verifyDirectory(input: unknown, { installation, adminKey }: Dire
     if (cause instanceof MillraceError && cause.code === 'E_DIRECTORY') throw cause;
     throw refuse('is not signed by the administrator', cause);
   }
-  return directory;
+  return { directory, signature };
 }
 
 /** The entries of the document that are in force at a time. */

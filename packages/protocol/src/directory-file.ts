@@ -6,6 +6,7 @@ import {
   hexOf,
   type Logger,
   MillraceError,
+  Mutex,
   parse,
   toHex,
   toMillraceError,
@@ -18,7 +19,8 @@ import {
   type DirectoryDocument,
   directoryAt,
   documentHash,
-  verifyDirectory,
+  type SignedDirectory,
+  verifySigned,
 } from './directory-document.ts';
 
 /** In the folder of every node, machine and user. */
@@ -39,12 +41,20 @@ export interface DirectoryFile {
   readonly directory: Directory;
   /** Number of the document. */
   readonly sequence: number;
+  /** The document as the administrator signed it. */
+  readonly signed: SignedDirectory;
   /**
    * Takes a newer document, and lets go of what has run out.
    * @returns whether anything counts differently
    * @throws {MillraceError} E_DIRECTORY, E_CONFIG: what was taken before goes on counting
    */
   refresh(): Promise<boolean>;
+  /**
+   * Takes a document that came over the network, when it is newer, and writes it to the file.
+   * @returns whether it was newer
+   * @throws {MillraceError} E_DIRECTORY when it is older, or not signed by the administrator: it changes nothing
+   */
+  offer(input: unknown): Promise<boolean>;
 }
 
 /** @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than one taken before), E_CONFIG */
@@ -57,25 +67,39 @@ export async function openDirectory(options: {
   readonly clock: Pick<Clock, 'now'>;
 }): Promise<DirectoryFile> {
   const { path, folder, anchor, clock } = options;
+  const mutex = new Mutex();
   let text = await readText(path);
-  let document = await take(text, path, folder, anchor);
-  let current = directoryAt(document, clock.now());
+  let signed = await take(text, path, folder, anchor);
+  let current = directoryAt(signed.directory, clock.now());
+  const refresh = async (): Promise<boolean> => {
+    const newer = await readText(path);
+    if (newer !== text) {
+      signed = await take(newer, path, folder, anchor);
+      text = newer;
+    }
+    const next = directoryAt(signed.directory, clock.now());
+    const changed = JSON.stringify(next) !== JSON.stringify(current);
+    current = next;
+    return changed;
+  };
   return {
     directory: view(() => current),
     get sequence() {
-      return document.sequence;
+      return signed.directory.sequence;
     },
-    refresh: async () => {
-      const newer = await readText(path);
-      if (newer !== text) {
-        document = await take(newer, path, folder, anchor);
-        text = newer;
-      }
-      const next = directoryAt(document, clock.now());
-      const changed = JSON.stringify(next) !== JSON.stringify(current);
-      current = next;
-      return changed;
+    get signed() {
+      return signed;
     },
+    refresh: () => mutex.run(refresh),
+    offer: (input) =>
+      mutex.run(async () => {
+        const offered = verifySigned(input, anchor);
+        if (await isTaken(offered.directory, folder)) return false;
+        // The file first: a process that is killed here takes it when it starts.
+        await writeDurably(path, `${JSON.stringify(offered, null, 2)}\n`, 0o644);
+        await refresh();
+        return true;
+      }),
   };
 }
 
@@ -153,31 +177,37 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-async function take(text: string, path: string, folder: string, anchor: DirectoryAnchor): Promise<DirectoryDocument> {
+async function take(text: string, path: string, folder: string, anchor: DirectoryAnchor): Promise<SignedDirectory> {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
     throw new MillraceError('E_DIRECTORY', `${path} is not JSON`, { cause });
   }
-  const document = verifyDirectory(json, anchor);
-  await refuseOlder(document, folder);
-  return document;
+  const signed = verifySigned(json, anchor);
+  const { directory } = signed;
+  if (!(await isTaken(directory, folder))) {
+    const seen = { sequence: directory.sequence, hash: toHex(documentHash(directory)) };
+    await writeDurably(join(folder, directoryFiles.seen), `${JSON.stringify(seen)}\n`, 0o600);
+  }
+  return signed;
 }
 
-/** @throws {MillraceError} E_DIRECTORY when a newer one, or another one of the same number, was taken before */
-export async function refuseOlder(document: DirectoryDocument, folder: string): Promise<void> {
+/**
+ * Whether this very document was the newest one taken; false when it is newer.
+ * @throws {MillraceError} E_DIRECTORY when a newer one, or another one of the same number, was taken before
+ */
+async function isTaken(document: DirectoryDocument, folder: string): Promise<boolean> {
   const { sequence } = document;
-  const hash = toHex(documentHash(document));
   const seen = await readSeen(folder);
-  if (seen?.sequence === sequence && seen.hash === hash) return;
+  if (seen?.sequence === sequence && seen.hash === toHex(documentHash(document))) return true;
   if (seen !== undefined && sequence <= seen.sequence) {
     throw new MillraceError(
       'E_DIRECTORY',
       `the directory is number ${sequence}; number ${seen.sequence} was taken before`,
     );
   }
-  await writeDurably(join(folder, directoryFiles.seen), `${JSON.stringify({ sequence, hash })}\n`);
+  return false;
 }
 
 async function readSeen(folder: string): Promise<z.output<typeof seenSchema> | undefined> {

@@ -1,6 +1,7 @@
 export * from './box.ts';
 export * from './directory.ts';
 export * from './directory-document.ts';
+export * from './directory-fetch.ts';
 export * from './directory-file.ts';
 export * from './documents.ts';
 export * from './http.ts';

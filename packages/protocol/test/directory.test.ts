@@ -9,6 +9,7 @@ import {
   type DirectoryDocument,
   directoryAt,
   directoryFiles,
+  fetchDirectory,
   fingerprintsOf,
   firstDocument,
   identitiesOf,
@@ -230,6 +231,46 @@ describe('a directory in a file', () => {
     await expect(open()).rejects.toMatchObject(refused);
     await write({ ...second, sequence: 3 });
     expect((await open()).sequence).toBe(3);
+  });
+
+  it('is taken over the network when it is newer, and written down', async () => {
+    const file = await open();
+    const signed = await signDirectory(keys.admin, second);
+    expect(await file.offer(file.signed)).toBe(false);
+    expect(await file.offer(JSON.parse(JSON.stringify(signed)))).toBe(true);
+    expect(file.signed).toEqual(signed);
+    expect(nodeOf(file.directory, 'control').fingerprint).toBe('11'.repeat(32));
+    expect(await file.refresh()).toBe(false);
+    expect((await open()).sequence).toBe(2);
+  });
+
+  it('is refused when the network brings an older, another or an unsigned one, and goes on counting', async () => {
+    const file = await open();
+    await file.offer(await signDirectory(keys.admin, second));
+    const another = await signDirectory(keys.admin, { ...second, name: 'another' });
+    const stranger = await signDirectory(generateUserKey(), { ...second, sequence: 3 });
+    for (const offered of [await signDirectory(keys.admin, first), another, stranger, { directory: second }, undefined])
+      await expect(file.offer(offered)).rejects.toMatchObject(refused);
+    expect(file.sequence).toBe(2);
+    expect((await open()).sequence).toBe(2);
+    await file.offer(await signDirectory(keys.admin, { ...second, sequence: 3 }));
+    expect(await seenSequence(folder)).toBe(3);
+  });
+
+  it('is asked for by its number', async () => {
+    const file = await open();
+    const asked: string[] = [];
+    const answering = (status: number, answer?: unknown) => ({
+      call: async (_method: string, path: string) => {
+        asked.push(path);
+        return { status, body: new Uint8Array(), json: () => answer };
+      },
+    });
+    expect(await fetchDirectory(answering(204), file)).toBe(false);
+    expect(await fetchDirectory(answering(200, await signDirectory(keys.admin, second)), file)).toBe(true);
+    const old = answering(200, await signDirectory(keys.admin, first));
+    await expect(fetchDirectory(old, file)).rejects.toMatchObject(refused);
+    expect(asked).toEqual([1, 1, 2].map((after) => `/v1/directory?after=${after}`));
   });
 
   it('is refused when it is unsigned, damaged or missing', async () => {

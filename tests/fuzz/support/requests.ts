@@ -66,6 +66,7 @@ const reads = [
   '/v1/ledger/tile/entries/000.p/1',
   '/v1/ledger/verify',
   '/v1/deletions',
+  '/v1/directory',
   '/v1/boxes/keys-1/attachments',
 ];
 const uploads = [`/v1/uploads/${id}/0`, `/v1/uploads/${id}?segments=4`, `/v1/uploads/${id}`];

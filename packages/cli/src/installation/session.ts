@@ -1,7 +1,7 @@
 import { type Clock, type RandomSource, silentLogger } from '@millrace/base';
 import { type Contacts, createSession, type Session } from '@millrace/client';
 import { connectNodes, createFolderStorage } from '@millrace/client/node';
-import { watchDirectory } from '@millrace/protocol';
+import { type DirectoryFile, watchDirectory } from '@millrace/protocol';
 import { type Description, machineFromJson } from './description.ts';
 import { type Installation, type InstallationUser, openUser, readAddresses } from './open.ts';
 
@@ -41,6 +41,7 @@ export async function openSession(options: InstallationSessionOptions): Promise<
     storage: createFolderStorage(user.folder),
     transports: connectNodes({ directory, addresses, user }),
   });
+  await takeNewerDirectory(session, directories);
   return {
     ...session,
     installation,
@@ -50,6 +51,19 @@ export async function openSession(options: InstallationSessionOptions): Promise<
       user.close();
     },
   };
+}
+
+/**
+ * The installation's home may be a copy on another computer: control knows of later changes. What it does not answer, or
+ * what is older or not signed by the administrator, changes nothing.
+ */
+async function takeNewerDirectory({ api }: Session, file: DirectoryFile): Promise<void> {
+  try {
+    const newer = await api.newerDirectory(file.sequence);
+    if (newer !== undefined) await file.offer(newer);
+  } catch {
+    // The directory at hand stays in force.
+  }
 }
 
 function contactsOf({ users, machines }: Description): Contacts {

@@ -40,6 +40,7 @@ export const openApi = {
       'Mutual TLS 1.3: the caller’s certificate says who it is. What changes something is a signed transaction.',
   },
   paths: {
+    '/v1/directory': { get: operation('newest directory, as the administrator signed it', anything) },
     '/v1/openapi.json': { get: operation('this document', anything) },
     '/v1/transactions': {
       post: operation('carry out a signed transaction', json(schemas.transactionAnswer), schemas.transactionBody),

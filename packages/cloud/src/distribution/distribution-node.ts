@@ -12,7 +12,7 @@ import {
 import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
-import { followDirectory } from '../node/follow-directory.ts';
+import { addDirectoryRoute, followDirectory } from '../node/follow-directory.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
 import type { Peer } from './calls.ts';
@@ -51,7 +51,8 @@ export async function createDistributionNode(
   addUploadRoutes(server, config, uploads, new Tickets(directory, clock));
   acceptLinks(server, config, relay, { logger, links });
   const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
-  closer.add(followDirectory(config, server, logger, closeRemoved));
+  addDirectoryRoute(server, config);
+  closer.add(followDirectory(config, { server, control, logger, onChange: closeRemoved }));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };

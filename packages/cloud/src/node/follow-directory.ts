@@ -1,23 +1,46 @@
-import type { Closable, Logger } from '@millrace/base';
-import { watchDirectory } from '@millrace/protocol';
+import { type Closable, Closer, type Logger, parse } from '@millrace/base';
+import { type HttpClient, pollDirectory, watchDirectory } from '@millrace/protocol';
+import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
-import { renewTls, type TlsServer } from './server.ts';
+import { callerOf, certificateOf, renewTls, type TlsServer } from './server.ts';
 
 /**
- * Takes every newer directory while the node runs: keys that are rotated elsewhere need no restart here. What listens goes on
- * listening, and believes other authorities.
+ * Takes every newer directory while the node runs, from its folder and from control: keys that are rotated elsewhere need no
+ * restart here. What listens goes on listening, and accepts other authorities.
+ * @param options.server what this node listens with
+ * @param options.control asked for newer directories; control itself has none to ask
+ * @param options.onChange called after each change
  */
 export function followDirectory(
   config: NodeConfig,
-  server: TlsServer | undefined,
-  logger: Logger,
-  onChange: () => void = () => undefined,
+  options: {
+    readonly server?: TlsServer;
+    readonly control?: HttpClient;
+    readonly logger: Logger;
+    readonly onChange?: () => void;
+  },
 ): Closable {
+  const { server, control, logger } = options;
   const { directories } = config;
-  if (directories === undefined) return { close: () => undefined };
-  const changed = () => {
+  const closer = new Closer();
+  if (directories === undefined) return closer;
+  const onChange = () => {
     if (server !== undefined) renewTls(server, config);
-    onChange();
+    options.onChange?.();
   };
-  return watchDirectory(directories, changed, logger);
+  closer.add(watchDirectory(directories, onChange, logger));
+  if (control !== undefined) closer.add(pollDirectory({ http: control, file: directories, onChange, logger }));
+  return closer;
+}
+
+const directoryQuery = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
+
+/** `GET /v1/directory?after=SEQUENCE`: the newest directory that this node has taken, for every party; 204 when not newer. */
+export function addDirectoryRoute(server: TlsServer, { directory, directories }: NodeConfig): void {
+  if (directories === undefined) return;
+  server.get('/v1/directory', async (request, reply) => {
+    callerOf(directory, certificateOf(request));
+    const { after } = parse(directoryQuery, request.query, 'query');
+    return directories.sequence > after ? directories.signed : reply.code(204).send();
+  });
 }

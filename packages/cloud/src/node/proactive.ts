@@ -64,7 +64,7 @@ export async function connectOutbound(options: {
       { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
     ),
   );
-  closer.add(followDirectory(config, undefined, logger));
+  closer.add(followDirectory(config, { control, logger }));
   const ownBoxes = async (use: BoxUse, slots: Slots) =>
     closer.add(
       await OwnBoxes.open({

@@ -17,7 +17,7 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
-import { type Address, watchDirectory } from '@millrace/protocol';
+import { type Address, createHttpClient, pollDirectory, tlsTo, watchDirectory } from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { openBegunObjects } from './begun-objects.ts';
@@ -79,7 +79,10 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       ),
     );
     const { renewal } = config;
-    if (renewal !== undefined) closer.add(watchDirectory(renewal, () => undefined, logger));
+    if (renewal !== undefined) {
+      closer.add(watchDirectory(renewal, () => undefined, logger));
+      closer.add(followDistribution(options, renewal, timing.directoryMs, logger));
+    }
     const calls = createControlCalls(link, timing);
     const outbox = closer.add(
       await openOutbox({ folder: join(config.data, 'reports'), calls, link, timing, logger, signer }),
@@ -107,6 +110,26 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     await closer.close();
     throw error;
   }
+}
+
+/** Takes newer directories from the distribution node, the only node that machines reach. */
+function followDistribution(
+  { config, distribution }: AgentOptions,
+  file: NonNullable<MachineConfig['renewal']>,
+  everyMs: number,
+  logger: Logger,
+): Closable {
+  const http = createHttpClient({
+    address: distribution,
+    tls: tlsTo(config.directory, 'distribution', () => config.tls),
+  });
+  const poll = pollDirectory({ http, file, onChange: () => undefined, logger, everyMs });
+  return {
+    close: async () => {
+      await poll.close();
+      http.close();
+    },
+  };
 }
 
 /** The driver of the machine's kind. The machine's own settings come before those that follow from its profile. */

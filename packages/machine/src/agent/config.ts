@@ -78,7 +78,7 @@ export interface MachineConfig {
   /** Its fields are always those of the newest directory. */
   readonly directory: Directory;
   /** Reads directory and certificate again. */
-  readonly renewal?: Pick<DirectoryFile, 'refresh'>;
+  readonly renewal?: Pick<DirectoryFile, 'refresh' | 'sequence' | 'offer'>;
   readonly serial: string;
   readonly kind: string;
   readonly profile: MachineProfile;
@@ -121,6 +121,10 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
     key: join(folder, machineFiles.tlsKey),
   });
   const renewal = {
+    get sequence() {
+      return directories.sequence;
+    },
+    offer: directories.offer,
     refresh: async () => {
       const renewed = await tls.refresh();
       return (await directories.refresh()) || renewed;

@@ -12,6 +12,8 @@ export interface Timing {
   readonly backoff: BackoffOptions;
   /** What the machine needs in its buffer while one session is replaced by another: permit, offer, first frame. */
   readonly changeMs: number;
+  /** How often distribution is asked for a newer directory. */
+  readonly directoryMs: number;
 }
 
 export const defaultTiming: Timing = {
@@ -20,4 +22,5 @@ export const defaultTiming: Timing = {
   offerMs: 10_000,
   backoff: { firstMs: 500, mostMs: 5_000 },
   changeMs: 10_000,
+  directoryMs: 300_000,
 };

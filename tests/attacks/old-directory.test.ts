@@ -1,0 +1,166 @@
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { silentLogger, systemClock, toHex } from '@millrace/base';
+import { type Authority, fingerprint, generateP256Key, openAuthority, type TlsIdentity } from '@millrace/identity';
+import {
+  connectLink,
+  createHttpClient,
+  type DirectoryDocument,
+  directoryFiles,
+  fetchDirectory,
+  type HttpClient,
+  type NodeEntry,
+  openDirectory,
+  seenSequence,
+  tlsTo,
+} from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { nodeRoles } from '../../packages/cli/src/installation/layout.ts';
+import { openInstallation } from '../../packages/cli/src/installation/open.ts';
+import { publish, spread } from '../../packages/cli/src/rotation/publish.ts';
+import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
+import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
+import { type HostileWorld, openHostileWorld, SITE } from '../adversary/support/hostile-world.ts';
+import { call } from '../support/http.ts';
+
+/** However busy the computer is. */
+const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });
+
+let world: HostileWorld;
+let authority: Authority;
+/** As it was when the installation was made: signed by the administrator, and long replaced. */
+let oldest: string;
+let entry: NodeEntry;
+let second: TlsIdentity;
+
+beforeAll(async () => {
+  world = await openHostileWorld();
+  const { layout } = world.installation;
+  oldest = await readFile(layout.directory, 'utf8');
+  authority = await openAuthority(
+    {
+      certificate: await readFile(layout.authority.certificate, 'utf8'),
+      key: new Uint8Array(await readFile(layout.authority.key)),
+    },
+    systemClock.now,
+  );
+  second = await authority.issue({ role: 'segments', id: 'segments-2' });
+  const since = systemClock.now();
+  entry = {
+    id: 'segments-2',
+    role: 'segments',
+    addresses: [],
+    fingerprints: [{ fingerprint: fingerprint(second.certificate), since }],
+    identities: [{ key: toHex(generateP256Key().publicKey), since }],
+  };
+});
+afterAll(() => world?.close());
+
+/** Signed by the administrator, and copied into every folder; resolves when the nodes, which run on, have taken it. */
+async function change(nodesOf: (document: DirectoryDocument) => DirectoryDocument['nodes']): Promise<void> {
+  const { installation } = world;
+  await publish(installation, systemClock, (document) => ({ ...document, nodes: nodesOf(document) }));
+  await spread(installation, { running: async () => [...nodeRoles], restart: async () => undefined }, systemClock);
+}
+const add = () => change(({ nodes }) => [...nodes, entry]);
+const remove = () => change(({ nodes }) => nodes.filter(({ id }) => id !== entry.id));
+
+/** Status that control answers the second segments node with. */
+const statusOfSecond = async () =>
+  (
+    await call(world.addresses.control, world.installation.directory, 'control', second, {
+      method: 'GET',
+      path: '/v1/deletions',
+    })
+  ).status;
+
+describe('while the nodes run', () => {
+  it('a node is served from the directory that adds it to the one that removes it, and refused otherwise', async () => {
+    expect(await statusOfSecond()).toBe(401);
+    await add();
+    expect(await statusOfSecond()).toBe(200);
+    const { directory } = world.installation;
+    const link = connectLink(
+      {
+        address: () => world.addresses.distribution,
+        path: '/v1/node',
+        tls: tlsTo(directory, 'distribution', () => second),
+        logger: silentLogger,
+      },
+      { message: () => undefined },
+    );
+    try {
+      await eventually(() => expect(link.connected).toBe(true));
+      await remove();
+      expect(await statusOfSecond()).toBe(401);
+      await eventually(() => expect(link.connected).toBe(false));
+    } finally {
+      link.close();
+    }
+    // Everybody who was in it is served as before.
+    expect(await world.owner.api.status()).toHaveProperty('nodes');
+    expect((await world.call('control', 'segments', { method: 'GET', path: '/v1/deletions' })).status).toBe(200);
+  });
+});
+
+describe('an older directory that the administrator has signed', () => {
+  it('is refused by every node, agent and client that has taken a newer one, when they start again', async () => {
+    const { layout, description } = world.installation;
+    const machine = layout.machine(SITE);
+    await loadMachineConfig(machine);
+    const parties: [string, () => Promise<unknown>][] = [
+      ...nodeRoles.map((role): [string, () => Promise<unknown>] => [
+        layout.node(role),
+        () => loadNodeConfig(layout.node(role)),
+      ]),
+      [machine, () => loadMachineConfig(machine)],
+      [layout.home, () => openInstallation(layout.home)],
+    ];
+    for (const [folder, load] of parties) {
+      expect(await seenSequence(folder), folder).toBeGreaterThan(1);
+      const path = join(folder, directoryFiles.directory);
+      await copyFile(path, `${path}.kept`);
+      await writeFile(path, oldest);
+      await expect(load(), folder).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+      await copyFile(`${path}.kept`, path);
+      await load();
+    }
+    expect(description.adminKey).toBe(world.installation.directory.adminKey);
+  });
+
+  it('is refused when control serves it', async () => {
+    const file = world.installation.directories;
+    const { sequence } = file;
+    const http = { call: async () => ({ status: 200, body: new Uint8Array(), json: () => JSON.parse(oldest) }) };
+    await expect(fetchDirectory(http, file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+    expect(file.sequence).toBe(sequence);
+  });
+});
+
+describe('the newest directory over the network', () => {
+  it.each(['control', 'distribution'] as const)('comes from %s, and is kept', async (node) => {
+    const { directory, directories, description } = world.installation;
+    // A computer that was set up when the installation was made, and has heard of nothing since.
+    const folder = join(world.scratch, `elsewhere-${node}`);
+    await mkdir(folder);
+    const path = join(folder, directoryFiles.directory);
+    await writeFile(path, oldest);
+    const open = () => openDirectory({ path, folder, anchor: description, clock: systemClock });
+    const file = await open();
+    expect(file.sequence).toBe(1);
+    const identity = await world.identity('owner');
+    const http: HttpClient = createHttpClient({
+      address: () => world.addresses[node],
+      tls: tlsTo(directory, node, () => identity),
+    });
+    try {
+      expect(await fetchDirectory(http, file)).toBe(true);
+      expect(await fetchDirectory(http, file)).toBe(false);
+    } finally {
+      http.close();
+    }
+    expect(file.signed).toEqual(directories.signed);
+    await writeFile(path, oldest);
+    await expect(open()).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+  });
+});
