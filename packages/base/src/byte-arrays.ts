@@ -1,4 +1,4 @@
-/** A plain byte array over a plain buffer: what every package passes around. */
+/** A byte array over a plain buffer, as all packages use it. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 export function concatBytes(...parts: readonly Uint8Array[]): Bytes {

@@ -36,7 +36,7 @@ export function fromBase64(text: string): Bytes {
   return bytes;
 }
 
-/** Looks at every byte whatever it finds: a browser has no comparison that promises constant time. */
+/** Reads every byte: browsers have no comparison that guarantees constant time. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;

@@ -3,7 +3,7 @@ import { type Bytes, compareBytes, copyBytes } from '#bytes';
 import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 
-/** What deterministic CBOR carries here: maps have string keys (integers in COSE headers), no floats are made by us. */
+/** Values of our CBOR: maps have string keys (integers in COSE headers), and we encode no floats. */
 export type CborValue =
   | null
   | boolean
@@ -18,13 +18,13 @@ export type CborValue =
 /** Deterministic CBOR (RFC 8949, 4.2.1). Properties that are undefined are left out. */
 export function encodeCbor(value: CborValue): Bytes {
   const bytes = encode(value, { ...rfc8949EncodeOptions, ignoreUndefinedProperties: true });
-  // Short ones may lie in memory that others use, too; megabytes are not copied once more.
+  // Short results may share a buffer with others, so copy them. Do not copy megabytes.
   return bytes.length === bytes.buffer.byteLength ? bytes : copyBytes(bytes);
 }
 
 /**
  * Strict decoding: exactly one item, in its one deterministic encoding.
- * @throws {MillraceError} `code` (E_INPUT unless told) for anything else.
+ * @throws {MillraceError} `code` (default E_INPUT) for anything else.
  */
 export function decodeCbor(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
   return decodeStrictly(bytes, what, code, false);
@@ -48,7 +48,7 @@ function decodeStrictly(bytes: Uint8Array, what: string, code: ErrorCode, useMap
       rejectDuplicateMapKeys: true,
       useMaps,
     });
-    // Not everything that can be read can be written: maps whose keys are lists, nesting past the stack.
+    // Some decoded values cannot be encoded: maps whose keys are lists, or too deep nesting.
     again = encode(value, rfc8949EncodeOptions);
   } catch (cause) {
     throw new MillraceError(code, `${what}: not CBOR`, { cause });

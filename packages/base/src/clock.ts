@@ -1,6 +1,6 @@
 import type { Bytes } from './byte-arrays.ts';
 
-/** Wall time in milliseconds since 1970; passed in, so that tests can move it. */
+/** Wall-clock time in milliseconds since 1970. Passed in, so that tests can control it. */
 export interface Clock {
   now(): number;
   /** Monotonic milliseconds, for durations. */
@@ -40,7 +40,7 @@ export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void>
   });
 }
 
-/** The promise's value, or undefined when it takes longer; leaves no timer behind. Rejects as the promise or the signal does. */
+/** The promise's value, or undefined after a timeout. Leaves no timer behind. Rejects like the promise or the signal. */
 export async function within<T>(
   promise: Promise<T>,
   milliseconds: number,

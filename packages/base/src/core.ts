@@ -1,4 +1,4 @@
-// What a worker thread needs of this package (a browser: browser.ts): nothing here loads a library.
+// Entry for worker threads (browsers: browser.ts). Nothing here loads a library.
 export * from './bytes.ts';
 export * from './clock.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';

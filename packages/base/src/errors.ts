@@ -6,7 +6,7 @@ export interface ErrorOptions {
   readonly cause?: unknown;
 }
 
-/** The one error that leaves a module: a documented code, what was wrong, and what to do. */
+/** The error class of all modules: a documented code, what went wrong, and what to do. */
 export class MillraceError extends Error {
   override readonly name = 'MillraceError';
   readonly code: ErrorCode;
@@ -44,7 +44,7 @@ export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(errorCodes, code);
 }
 
-/** Any thrown value as a MillraceError; what is not ours becomes E_INTERNAL with its cause kept. */
+/** Converts any thrown value to a MillraceError. Foreign errors become E_INTERNAL with their cause. */
 export function toMillraceError(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error;
   if (isDiskFull(error)) return new MillraceError('E_DISK_FULL', 'the disk is full', { cause: error });

@@ -1,9 +1,9 @@
-/** Something that runs and has to be closed. */
+/** Something that must be closed. */
 export interface Closable {
   close(): Promise<void> | void;
 }
 
-/** Closes in the reverse order of opening; one failure does not keep the others open. */
+/** Closes in reverse order of opening. A failure does not keep the others open. */
 export class Closer implements Closable {
   readonly #open: Closable[] = [];
 
@@ -26,10 +26,10 @@ export class Closer implements Closable {
 }
 
 /**
- * Many small things by few calls: what comes while a call is under way goes with the next one, in order. So a call that
- * takes long takes more at a time, and one thing alone does not wait.
+ * Combines many small items into few calls: items that arrive during a call go into the next one, in order. A slow call
+ * so gets larger batches, and a single item does not wait.
  *
- * Where calls are dear, `rest` makes them fewer still: after a call that took several things the next one waits for it.
+ * If calls are expensive, `rest` reduces them further: after a call with several items the next one waits that long.
  */
 export class Batcher<T> {
   readonly #most: number;
@@ -38,7 +38,7 @@ export class Batcher<T> {
   #waiting: { readonly item: T; resolve(): void; reject(error: unknown): void }[] = [];
   #calling = false;
 
-  /** @param most things of one call */
+  /** @param most maximum items of one call */
   constructor(
     most: number,
     call: (items: readonly T[]) => Promise<void>,
@@ -49,7 +49,7 @@ export class Batcher<T> {
     this.#rest = rest;
   }
 
-  /** Ends as the call ends that took the item. */
+  /** Settles like the call that contains the item. */
   add(item: T): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });

@@ -1,4 +1,4 @@
-/** Runs tasks one after the other in the order of their arrival. */
+/** Runs tasks one after the other, in order of arrival. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve();
 

@@ -51,7 +51,7 @@ interface Series {
   count: number;
 }
 
-/** Keeps every series in memory, for tests and for whoever exports them. */
+/** Keeps every series in memory, for tests and exporters. */
 export class MemoryMetrics implements Metrics {
   readonly #instruments = new Map<
     string,

@@ -3,8 +3,8 @@ import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 
 /**
- * Parses what comes from outside, once, at the edge.
- * @throws {MillraceError} `code` (E_INPUT unless told), naming the first wrong field.
+ * Parses input from outside, once, at the edge of the process.
+ * @throws {MillraceError} `code` (default E_INPUT), naming the first wrong field.
  */
 export function parse<S extends z.ZodType>(
   schema: S,

@@ -1,7 +1,7 @@
 import type { Authority, TlsIdentity } from './certificates.ts';
 
-// The library that makes certificates is loaded when one is made: with what it needs it takes 15 MB, which programs
-// that only check certificates, a machine's agent above all, should not hold.
+// The library that creates certificates is loaded on demand: it takes 15 MB, which programs that only check certificates,
+// such as a machine's agent, should not hold.
 
 /** The installation's own certificate authority. Certificates of parties last a year, its own ten. */
 export async function createAuthority(name: string, now: number): Promise<Authority> {

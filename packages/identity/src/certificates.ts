@@ -39,7 +39,7 @@ export function partyOf(certificate: NodeCertificate): Party | undefined {
   return undefined;
 }
 
-/** SHA-256 of the DER certificate, 64 hexadecimal digits: what is pinned. */
+/** SHA-256 of the DER certificate, 64 hexadecimal digits, for pinning. */
 export function fingerprint(certificatePem: string): string {
   return new NodeCertificate(certificatePem).fingerprint256.replaceAll(':', '').toLowerCase();
 }
@@ -53,7 +53,7 @@ export function isTlsPair({ certificate, key }: TlsIdentity): boolean {
   }
 }
 
-/** When a certificate runs out, ms since 1970. */
+/** When a certificate expires, ms since 1970. */
 export function expiryOf(certificatePem: string): number {
   return Date.parse(new NodeCertificate(certificatePem).validTo);
 }

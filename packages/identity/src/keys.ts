@@ -23,7 +23,7 @@ export function keyName(publicKey: Uint8Array): string {
   return toHex(keyId(publicKey));
 }
 
-/** A key that lives in this process's memory; `close` wipes it. */
+/** A key in this process's memory. `close` wipes it. */
 export interface MemorySigner extends Signer {
   /** Copy of the 32 secret bytes, to be written to a file; the caller wipes it. */
   exportSecret(): Bytes;
@@ -48,8 +48,7 @@ export function generateUserKey(random: RandomSource = systemRandom): MemorySign
 }
 
 /**
- * The machine's identity. The same interface stands in front of a file and of a PKCS#11 token: the secret key is
- * asked to sign and to agree, and never leaves.
+ * The machine's identity, in a file or a PKCS#11 token. The secret key signs and agrees, and is never exported.
  */
 export interface MachineKey extends Signer {
   readonly algorithm: 'ES256';
@@ -64,7 +63,7 @@ export interface P256Key extends MachineKey {
   exportSecret(): Bytes;
 }
 
-/** @throws {MillraceError} E_INPUT when `secret` is no P-256 scalar. */
+/** @throws {MillraceError} E_INPUT if `secret` is not a P-256 scalar. */
 export function p256Key(secret: Uint8Array): P256Key {
   let pair: AgreementPair;
   try {
@@ -96,8 +95,8 @@ export function p256Key(secret: Uint8Array): P256Key {
 const SEALING_LABEL = 'millrace/v1/telemetry-key';
 
 /**
- * The P-256 key to which machines seal what only the owner may read, made from the owner's 32-byte secp256k1 secret
- * (HKDF-SHA256, then a candidate scalar a block until one fits), so that every device with that secret has it.
+ * The P-256 key to which machines seal data for the owner. Derived from the owner's 32-byte secp256k1 secret (HKDF-SHA256,
+ * then one candidate scalar per block until one is valid), so that every device with that secret has it.
  */
 export function ownerSealingKey(secret: Uint8Array): P256Key {
   for (let attempt = 0; ; attempt++) {

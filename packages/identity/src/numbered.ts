@@ -9,15 +9,15 @@ const ENC_BYTES = 65;
 const TAG_BYTES = 16;
 const HEADER_BYTES = ENC_BYTES + 4;
 
-/** Bytes that sealing adds. */
+/** Overhead of a sealed message, bytes. */
 export const NUMBERED_OVERHEAD = HEADER_BYTES + TAG_BYTES;
 
-/** Whether something can be sealed to it: an uncompressed point on P-256. */
+/** Whether it is a public key for sealing: an uncompressed point on P-256. */
 export function isSealingPoint(point: Uint8Array): boolean {
   return isP256Point(point);
 }
 
-/** Seals many messages to one key; each opens by itself, whichever others were lost. */
+/** Seals many messages to one key. Each can be opened independently of the others. */
 export interface NumberedSealing {
   /** enc(65) ‖ number(u32) ‖ ciphertext ‖ tag(16); numbers from 0, each used once. */
   seal(plaintext: Uint8Array): Bytes;
@@ -26,9 +26,9 @@ export interface NumberedSealing {
 }
 
 /**
- * One HPKE context (RFC 9180, base mode) whose exported secret is the key of AES-256-GCM, nonce = number: the context's
- * own messages would open only in order.
- * @throws {MillraceError} E_INPUT when `recipient` is no point on P-256
+ * One HPKE context (RFC 9180, base mode) whose exported secret is a key for AES-256-GCM, nonce = number. The context's own
+ * messages could only be opened in order.
+ * @throws {MillraceError} E_INPUT if `recipient` is not a point on P-256
  */
 export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Array): Promise<NumberedSealing> {
   let key: Bytes;
@@ -39,7 +39,7 @@ export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Ar
     key = new Uint8Array(await context.export(EXPORTER, 32));
     enc = new Uint8Array(context.enc);
   } catch (cause) {
-    throw new MillraceError('E_INPUT', 'nothing can be sealed to this key', { cause });
+    throw new MillraceError('E_INPUT', 'the key cannot be used for sealing', { cause });
   }
   let number = 0;
   return {
@@ -69,7 +69,7 @@ export async function openNumbered(
     const number = new DataView(sealed.buffer, sealed.byteOffset, HEADER_BYTES).getUint32(ENC_BYTES);
     return { number, plaintext: openAes256Gcm(key, nonceOf(number), sealed.subarray(HEADER_BYTES)) };
   } catch (cause) {
-    throw new MillraceError('E_SEAL', 'the sealed message does not open', { cause });
+    throw new MillraceError('E_SEAL', 'the sealed message cannot be opened', { cause });
   } finally {
     wipe(secret, key);
   }

@@ -6,7 +6,7 @@ import type { P256Key } from './keys.ts';
 const suiteWith = (kem: DhkemP256HkdfSha256) => new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 const suite = suiteWith(new DhkemP256HkdfSha256());
 const ENCAPSULATED_BYTES = 65;
-/** By how much a sealed message is longer than what is sealed. */
+/** Overhead of a sealed message, bytes. */
 export const SEAL_BYTES = ENCAPSULATED_BYTES + 16;
 
 type HpkeKey = Awaited<ReturnType<typeof suite.kem.deserializePublicKey>>;
@@ -24,7 +24,7 @@ async function importPair(key: P256Key): Promise<{ publicKey: HpkeKey; privateKe
   }
 }
 
-/** A P-256 key that may live in a token: it is asked to agree, and never leaves. */
+/** A P-256 key that may be in a token: it agrees, and is never exported. */
 export interface AgreementKey {
   /** Uncompressed point, 65 bytes. */
   readonly publicKey: Uint8Array;
@@ -32,7 +32,7 @@ export interface AgreementKey {
   agree(peer: Uint8Array): Promise<Bytes>;
 }
 
-/** The same KEM whose private half answers from outside the process. */
+/** The same KEM with a private key outside of the process. */
 class AgreementKem extends DhkemP256HkdfSha256 {
   constructor(key: AgreementKey) {
     super();
@@ -46,7 +46,7 @@ class AgreementKem extends DhkemP256HkdfSha256 {
   }
 }
 
-const failed = (cause: unknown) => new MillraceError('E_SEAL', 'the sealed message does not open', { cause });
+const failed = (cause: unknown) => new MillraceError('E_SEAL', 'the sealed message cannot be opened', { cause });
 
 /** Seals once to `recipient` (65-byte point); with `sender` in auth mode. Output: enc(65) ‖ ciphertext ‖ tag(16). */
 export async function seal(
@@ -85,14 +85,14 @@ export async function unseal(
 }
 
 /**
- * Opens what was sealed to a key that may live in a token (base mode).
+ * Opens a message sealed to a key that may be in a token (base mode).
  * @throws {MillraceError} E_SEAL when altered, sealed to another key or for another use
  */
 export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sealed: Uint8Array): Promise<Bytes> {
   try {
     const publicKey = await importPublic(key.publicKey);
     const context = await suiteWith(new AgreementKem(key)).createRecipientContext({
-      // The private half is a stand-in: the KEM above asks the key itself.
+      // The private key is a placeholder: the KEM above uses the key itself.
       recipientKey: { publicKey, privateKey: publicKey },
       enc: copyBytes(sealed.subarray(0, ENCAPSULATED_BYTES)).buffer,
       info: copyBytes(info).buffer,
@@ -103,7 +103,7 @@ export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sea
   }
 }
 
-/** One direction of a session: messages are sealed in order and open only in that order. */
+/** One direction of a session: messages are sealed, and can be opened, only in order. */
 export interface HpkeSender {
   /** Encapsulated key, 65 bytes, for the recipient. */
   readonly enc: Bytes;
@@ -121,7 +121,7 @@ export interface PreShared {
   readonly key: Uint8Array;
 }
 
-/** @param sender proves who seals: the recipient names the same key, or nothing opens */
+/** @param sender authenticates the sender: the recipient must use the same key */
 export async function createHpkeSender(
   recipient: Uint8Array,
   info: Uint8Array,
@@ -142,8 +142,8 @@ export async function createHpkeSender(
 }
 
 /**
- * @param sender the only key from which messages open
- * @throws {MillraceError} E_SEAL when `enc` is no point on the curve
+ * @param sender the key that authenticates the messages
+ * @throws {MillraceError} E_SEAL if `enc` is not a point on the curve
  */
 export async function createHpkeRecipient(
   recipient: P256Key,

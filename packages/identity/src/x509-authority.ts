@@ -56,7 +56,7 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
         subject: `CN=${partyUri(party)}`,
         issuer: certificate.subject,
         notBefore: new Date(now() - DAY),
-        // None outlasts the authority.
+        // No certificate outlives the authority.
         notAfter: new Date(Math.min(now() + 365 * DAY, certificate.notAfter.getTime())),
         signingAlgorithm: algorithm,
         publicKey: keys.publicKey,

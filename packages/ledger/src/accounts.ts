@@ -1,10 +1,10 @@
 import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
 import type { EventType, LoggedEvent } from './event.ts';
 
-/** What an account is of: known by the type of its first event. */
+/** Kind of an account, determined by the type of its first event. */
 export type AccountKind = 'object' | 'licence' | 'machine' | 'material' | 'design';
 
-/** Where an account stands after its last event. */
+/** State of an account after its last event. */
 export interface AccountHead {
   readonly account: string;
   readonly kind: AccountKind;
@@ -31,10 +31,10 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
     {
       ordered: { licensed: 'licensed', permitted: 'permitted' },
       licensed: { permitted: 'permitted' },
-      // A start can get lost with the link; the end of the print counts all the same.
+      // A start report can get lost with the link. The end of the print is valid without it.
       permitted: { started: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
       started: { progressed: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
-      // Stays alarmed until it has failed or the owner credits it: what the machine says it made does not count.
+      // Stays alarmed until it fails or the owner credits it. A completion reported by the machine does not count.
       alarmed: {
         progressed: 'alarmed',
         alarmed: 'alarmed',
@@ -42,7 +42,7 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
         failed: 'failed',
         credited: 'credited',
       },
-      // An alarm may come in after the end that overtook it.
+      // An alarm may arrive after the end of the print.
       completed: { inspected: 'completed', alarmed: 'completed' },
       failed: { inspected: 'failed', alarmed: 'failed', credited: 'credited' },
       // The owner's credit lets the same object be tried again under a new permit.
@@ -56,7 +56,7 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
   design: withAnywhere({ open: {} }, ['stored', 'licensed', 'alarmed', 'transferred']),
 };
 
-/** Adds to every state the events that change nothing, and `retired`, after which nothing comes. */
+/** Adds to every state the events that do not change it, and `retired`, which is final. */
 function withAnywhere(states: Rules, facts: readonly EventType[]): Rules {
   const all: Record<string, Partial<Record<EventType, string>>> = { retired: {} };
   for (const [state, next] of Object.entries(states)) {
@@ -67,7 +67,7 @@ function withAnywhere(states: Rules, facts: readonly EventType[]): Rules {
 
 /**
  * Kind and state of an account after one more event.
- * @throws {MillraceError} E_STATE when this event may not come here.
+ * @throws {MillraceError} E_STATE if the event is not allowed in this state.
  */
 export function nextState(
   head: AccountHead | undefined,
@@ -87,7 +87,7 @@ export function nextState(
   if (state === undefined) {
     throw new MillraceError(
       'E_STATE',
-      `account ${account}: '${type}' may not follow, the ${head.kind} is ${head.state}`,
+      `account ${account}: '${type}' is not allowed, the ${head.kind} is ${head.state}`,
       {
         data: { account, kind: head.kind, state: head.state, type },
       },
@@ -97,8 +97,8 @@ export function nextState(
 }
 
 /**
- * Account after `logged`, when it is the rightful next event.
- * @throws {MillraceError} E_LEDGER_ENTRY when sequence, previous hash or type do not follow the one before.
+ * Account after `logged`, if that is the valid next event.
+ * @throws {MillraceError} E_LEDGER_ENTRY if sequence, previous hash or type do not follow the event before.
  */
 export function follow(head: AccountHead | undefined, logged: LoggedEvent): AccountHead {
   const { event, index, hash } = logged;
@@ -108,11 +108,11 @@ export function follow(head: AccountHead | undefined, logged: LoggedEvent): Acco
       cause,
     });
   const sequence = head === undefined ? 0 : head.sequence + 1;
-  if (event.sequence !== sequence) throw wrong(`has sequence ${event.sequence}, where ${sequence} has to come`);
+  if (event.sequence !== sequence) throw wrong(`has sequence ${event.sequence}, expected ${sequence}`);
   if (head !== undefined && (event.previous === null || !equalBytes(event.previous, head.hash))) {
     throw wrong(`does not name the hash of the event before it (entry ${head.index})`);
   }
-  if (head !== undefined && index <= head.index) throw wrong('stands in the log before the event that it follows');
+  if (head !== undefined && index <= head.index) throw wrong('precedes the event that it follows in the log');
   try {
     return { account: event.account, ...nextState(head, event.account, event.type), sequence, index, hash };
   } catch (cause) {

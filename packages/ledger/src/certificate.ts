@@ -37,27 +37,27 @@ const certificateSchema = z.strictObject({
     .min(1),
 });
 
-/** What a certificate carries, unverified. */
+/** Content of a certificate, not verified. */
 export type CertificateParts = z.output<typeof certificateSchema>;
 
 export interface CertificateTrust {
   /** Verifier key string of the log; several when its key was rotated. */
   readonly logKey: string | readonly string[];
-  /** Verifier key strings (type 0x04) of witnesses, and how many of them have to have signed (default 0). */
+  /** Verifier key strings (type 0x04) of witnesses, and how many of them must have signed (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
 }
 
-/** An account whose events are here from the first one on. */
+/** An account with its events from the first one on. */
 export interface CertifiedAccount {
   readonly account: string;
   readonly events: readonly LoggedEvent[];
 }
 
-/** What the log holds. Whether it is true, the signed documents in it tell, which are not looked into here. */
+/** What the log holds. The signed documents in it prove whether it is true; they are not checked here. */
 export interface VerifiedCertificate {
   readonly object: string;
-  /** State of the object after its last event here. Later events may exist: a certificate speaks of its checkpoint. */
+  /** State of the object after its last event at the checkpoint. Later events may exist. */
   readonly state: string;
   readonly events: readonly LoggedEvent[];
   /** The licences and machines that the object's events name. */
@@ -70,7 +70,7 @@ export interface VerifiedCertificate {
 export const linkedKinds = ['licence', 'machine'] as const satisfies readonly AccountKind[];
 export type LinkedKind = (typeof linkedKinds)[number];
 
-/** The account that an event of an object names, by the field of its body that is called as the account's kind. */
+/** The account that an event of an object names: the field of its body with the name of the account's kind. */
 export function linkOf(body: EventBody, kind: LinkedKind): string | undefined {
   const account = Object.hasOwn(body, kind) ? body[kind] : undefined;
   return typeof account === 'string' ? account : undefined;
@@ -84,15 +84,15 @@ export function encodeCertificate(parts: CertificateParts): Bytes {
 export function decodeCertificate(bytes: Uint8Array): CertificateParts {
   if (bytes.length > MAX_LENGTH) throw malformed('it is too long');
   if (bytes.length < magic.length || !equalBytes(bytes.subarray(0, magic.length), magic)) {
-    throw malformed('it does not begin as a certificate of version 1');
+    throw malformed('it does not begin like a certificate of version 1');
   }
   const value = decodeCbor(bytes.subarray(magic.length), 'certificate', 'E_CERTIFICATE');
   return parse(certificateSchema, value, 'certificate', 'E_CERTIFICATE');
 }
 
 /**
- * Verifies offline that the log holds what the certificate shows. Whoever has the log's key can write anything into
- * it: an object is genuine only when the documents hold as well (`@millrace/cli`, provenance).
+ * Verifies offline that the log holds what the certificate shows. The holder of the log's key can write anything into
+ * the log: an object is genuine only if the documents are valid as well (`@millrace/client`, provenance).
  * @throws {MillraceError} E_CERTIFICATE (form, missing or foreign parts), E_LEDGER_CHECKPOINT (not signed by the log
  * or by enough witnesses), E_LEDGER_ENTRY (an event is malformed or does not follow the one before), E_LEDGER_PROOF
  * (an entry is not in the log of the checkpoint); E_INPUT for a bad key.
@@ -105,7 +105,7 @@ export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): V
   });
   const quorum = trust.quorum ?? 0;
   if (checkpoint.cosignatures.length < quorum) {
-    const message = `the checkpoint is signed by ${checkpoint.cosignatures.length} known witnesses, ${quorum} are asked for`;
+    const message = `the checkpoint is signed by ${checkpoint.cosignatures.length} known witnesses, but ${quorum} are required`;
     throw new MillraceError('E_LEDGER_CHECKPOINT', message);
   }
   const accounts = replay(parts);
@@ -185,7 +185,7 @@ function verifyEntry(
 ): void {
   const { hash } = decodeEvent(entry, index);
   if (verifyInclusion(hash, index, checkpoint.size, proof, checkpoint.root)) return;
-  throw new MillraceError('E_LEDGER_PROOF', `the proof of entry ${index} does not lead to the root of the checkpoint`, {
+  throw new MillraceError('E_LEDGER_PROOF', `the proof of entry ${index} does not match the root of the checkpoint`, {
     data: { index, size: checkpoint.size },
   });
 }
@@ -214,5 +214,5 @@ function withoutBytes(value: unknown): unknown {
 }
 
 function malformed(what: string): MillraceError {
-  return new MillraceError('E_CERTIFICATE', `the certificate is not whole: ${what}`);
+  return new MillraceError('E_CERTIFICATE', `the certificate is not valid: ${what}`);
 }

@@ -14,14 +14,14 @@ import type { ProblemList } from './problems.ts';
 import type { Replay } from './replay.ts';
 import type { LedgerStore } from './store.ts';
 
-/** The look-up tables (event by id, event by account, head of account) say what the entries say, and no more. */
+/** Checks that the indexes (event by id, event by account, head of account) match the entries exactly. */
 export async function checkIndices(store: LedgerStore, replay: Replay, problems: ProblemList): Promise<void> {
   for (const { index, id, account, sequence } of replay.events) {
     if (!isIndex(await store.get(eventIdKey(id)), index)) {
-      problems.add('E_LEDGER_ENTRY', 'index', `the event id ${id} does not lead to entry ${index}`, { index });
+      problems.add('E_LEDGER_ENTRY', 'index', `the event id ${id} does not refer to entry ${index}`, { index });
     }
     if (!isIndex(await store.get(accountKey(account, sequence)), index)) {
-      const message = `event ${sequence} of account ${account} does not lead to entry ${index}`;
+      const message = `event ${sequence} of account ${account} does not refer to entry ${index}`;
       problems.add('E_LEDGER_ENTRY', 'index', message, { index, account });
     }
   }

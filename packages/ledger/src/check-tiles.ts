@@ -6,7 +6,7 @@ import type { LedgerStore } from './store.ts';
 import { splitHashes, TILE_WIDTH, tileHashes, tilePath } from './tiles.ts';
 import { HASH_LENGTH } from './tree.ts';
 
-/** Every tile is there, no wider than the tree makes it, and follows from the level below; and there is no other. */
+/** Checks that exactly the tiles of the tree exist, each no wider than it should be and consistent with the level below. */
 export async function checkTiles(store: LedgerStore, replay: Replay, problems: ProblemList): Promise<void> {
   const size = replay.size ?? replay.fromTiles.size;
   for (const index of replay.missingTiles) {

@@ -11,7 +11,7 @@ import { TILE_WIDTH, tilePath } from './tiles.ts';
 import type { CompactRange } from './tree.ts';
 
 export interface LedgerCheckOptions {
-  /** Signed checkpoints seen before (a witness's, a certificate's): the log has to extend each of them. */
+  /** Signed checkpoints seen before (from a witness or a certificate). The log must extend each of them. */
   readonly seen?: readonly Uint8Array[];
   readonly onProgress?: (entries: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -19,7 +19,7 @@ export interface LedgerCheckOptions {
 
 export interface CheckReport {
   readonly ok: boolean;
-  /** Size that the checkpoint states; undefined when there is no checkpoint to believe. */
+  /** Size in the checkpoint; undefined without a valid checkpoint. */
   readonly size: number | undefined;
   readonly root: Bytes | undefined;
   /** Entries found. */
@@ -32,10 +32,10 @@ export interface CheckReport {
 }
 
 /**
- * Replays a whole log: every entry, tile, index and account chain against the signed checkpoint. Writes nothing, and
- * needs the log's verifier key only, so it also serves when `openLedger` refuses. What it cannot see is a store that
- * was put back, as a whole, to an earlier state: give it a checkpoint `seen` later for that.
- * @throws {MillraceError} E_INPUT for a bad key; what the store throws. Damage is reported, not thrown.
+ * Replays a whole log: every entry, tile, index and account chain against the signed checkpoint. Writes nothing and needs
+ * only the log's verifier key, so it also works when `openLedger` fails. It cannot detect a store that was put back as a
+ * whole to an earlier state: pass a checkpoint `seen` later for that.
+ * @throws {MillraceError} E_INPUT for a bad key; errors of the store. Damage is reported, not thrown.
  */
 export async function checkLedger(
   options: LedgerCheckOptions & { readonly store: LedgerStore; readonly logKey: string | readonly string[] },
@@ -61,7 +61,7 @@ export async function checkLedger(
     signal?.throwIfAborted();
     const index = decodeIndex(key.subarray(entryPrefix.length));
     if (index === undefined) {
-      problems.add('E_LEDGER_ENTRY', 'entry', 'an entry is stored under a key that is no index');
+      problems.add('E_LEDGER_ENTRY', 'entry', 'an entry is stored under a key that is not an index');
       continue;
     }
     await replay.entry(index, value);

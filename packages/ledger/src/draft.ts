@@ -13,7 +13,7 @@ import {
 } from './keys.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
 
-/** Events gathered for one batch, checked against the store and against each other; nothing is written here. */
+/** Collects the events of one batch and checks them against the store and each other. Writes nothing. */
 export class Draft {
   readonly #store: LedgerStore;
   readonly #size: number;
@@ -32,7 +32,7 @@ export class Draft {
   }
 
   /**
-   * Takes up all of `requests`, or none of them. A request whose `eventId` is known gives its first result.
+   * Adds all of `requests`, or none. A request with a known `eventId` returns the first result.
    * @throws {MillraceError} E_CONFLICT when an `eventId` is known with other content, E_STATE when an event may not
    * come here, E_TOO_LARGE.
    */

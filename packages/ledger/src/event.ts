@@ -26,7 +26,7 @@ export const eventTypes = [
 
 export type EventType = (typeof eventTypes)[number];
 
-/** Facts of an event. Numbers are whole (milligrams, micrometres, milliseconds): a ledger has no rounding. */
+/** Facts of an event. Numbers are integers (milligrams, micrometres, milliseconds), to avoid rounding. */
 export type BodyValue =
   | null
   | boolean
@@ -67,15 +67,15 @@ const requestFields = {
   actor: label,
   body,
   /**
-   * Signed documents that the event rests on, not looked into here. No keys stand beside them: a key that comes with a
-   * signature proves nothing.
+   * Signed documents behind the event, not checked here. They carry no keys: a key delivered with a signature proves
+   * nothing.
    */
   evidence: z.array(someBytes).min(1).max(MAX_EVIDENCE).exactOptional(),
 };
 
 export const eventRequestSchema = z.strictObject({ ...requestFields, eventId: label });
 
-/** What a caller asks to be recorded. The same `eventId` records it once, however often it is asked. */
+/** An event to record. Requests with the same `eventId` are recorded once. */
 export type EventRequest = z.output<typeof eventRequestSchema>;
 
 export const eventSchema = z
@@ -124,7 +124,7 @@ export function encodeEvent(event: LedgerEvent): Bytes {
 }
 
 /**
- * Whether the log can take the event, wherever its account is: asked before anything else is written down because of it.
+ * Checks that the log can hold the event, whatever the state of its account. Call it before any other effect of the event.
  * @throws {MillraceError} E_INPUT, E_TOO_LARGE
  */
 export function requireRecordable(request: EventRequest): void {

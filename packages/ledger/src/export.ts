@@ -14,8 +14,8 @@ export interface ExportOptions {
 
 /**
  * Certificate of an object: all its events up to the checkpoint and those of the licences and machines that they
- * name, each with its inclusion proof. Signature lines by other keys than the log's and the given witnesses' are left out, so that
- * nothing in the file is unverified.
+ * name, each with its inclusion proof. Signature lines of other keys than those of the log and the given witnesses are
+ * left out, so that the file holds nothing unverified.
  * @throws {MillraceError} E_NOT_FOUND without such an object, E_INPUT for a checkpoint that this log cannot prove to.
  */
 export async function exportCertificate(ledger: Ledger, object: string, options: ExportOptions = {}): Promise<Bytes> {

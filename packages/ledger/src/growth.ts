@@ -11,8 +11,8 @@ interface Tip {
 }
 
 /**
- * The tree as an appender needs it: right edge, and the last tile of every level. Immutable from outside; `extend`
- * gives the next state and what has to be written for it, so that a batch that fails changes nothing.
+ * The part of the tree that an appender needs: right edge, and the last tile of every level. Immutable: `extend` returns
+ * the next state and the writes for it, so that a failed batch changes nothing.
  */
 export class Growth {
   readonly #range: CompactRange;
@@ -45,9 +45,13 @@ export class Growth {
         throw new MillraceError('E_LEDGER_TRUNCATED', `${path} is missing or too short`, { data: { path } });
       }
       if (hashes.length > width) {
-        throw new MillraceError('E_LEDGER_CHECKPOINT', `${path} goes on: the checkpoint is older than the log`, {
-          data: { path, size },
-        });
+        throw new MillraceError(
+          'E_LEDGER_CHECKPOINT',
+          `${path} has more hashes: the checkpoint is older than the log`,
+          {
+            data: { path, size },
+          },
+        );
       }
       tips.push({ index, hashes });
     }

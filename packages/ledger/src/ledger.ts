@@ -34,13 +34,13 @@ export const MAX_BATCH = 1024;
 
 export interface LedgerOptions {
   readonly store: LedgerStore;
-  /** Signs checkpoints; its name has to be the origin. */
+  /** Signs checkpoints. Its name must be the origin. */
   readonly signer: NoteSigner;
-  /** The log's former keys: verifier key strings, by which what is stored may be signed. */
+  /** The log's former keys, as verifier key strings. The stored checkpoint may be signed by one of them. */
   readonly formerKeys?: readonly string[];
-  /** Signers of former keys that sign beside it now. Asked for every checkpoint. */
+  /** Signers of former keys that still sign. Called for every checkpoint. */
   readonly coSigners?: () => readonly NoteSigner[];
-  /** Identity of the log: first line of every checkpoint. A URL without scheme is the custom. */
+  /** Identity of the log: first line of every checkpoint. Usually a URL without scheme. */
   readonly origin: string;
   readonly clock: Clock;
 }
@@ -52,7 +52,7 @@ export interface Appended extends LoggedEvent {
 
 export interface Ledger {
   readonly origin: string;
-  /** Verifier key string of the log: all that a stranger needs to verify certificates. */
+  /** Verifier key string of the log: enough to verify certificates. */
   readonly logKey: string;
   /** The same and the log's former keys, the newest first. */
   readonly logKeys: readonly string[];
@@ -87,7 +87,7 @@ export interface Ledger {
   proveConsistency(old: number, size?: number): Promise<readonly Bytes[]>;
   /** Replays the whole log, while appends wait; see `checkLedger`. */
   check(options?: LedgerCheckOptions): Promise<CheckReport>;
-  /** Waits for what was asked for already; refuses more. */
+  /** Waits for pending appends and refuses new ones. */
   close(): Promise<void>;
 }
 
@@ -97,7 +97,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** What is durable: tree and the checkpoint over it. */
+/** Durable state: the tree and its checkpoint. */
 interface Committed {
   readonly growth: Growth;
   readonly checkpoint: Bytes;
@@ -106,7 +106,7 @@ interface Committed {
 /**
  * Opens the ledger of a store, or begins one. Whatever had it open before can append no more (E_FENCED).
  * @throws {MillraceError} E_CONFIG when name and origin differ; E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED or
- * E_LEDGER_ENTRY when the end of the log is not what the stored checkpoint says. `checkLedger` then says more.
+ * E_LEDGER_ENTRY if the end of the log does not match the stored checkpoint. `checkLedger` reports details.
  */
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   if (options.signer.name !== options.origin) {
@@ -128,7 +128,7 @@ class StoredLedger implements Ledger {
   readonly #waiting: Waiting[] = [];
   readonly #mutex = new Mutex();
   #committed: Committed;
-  /** Set after a batch failed: the store may or may not hold it, and is asked. */
+  /** Set after a batch failed: the store may or may not hold it, so read it again. */
   #uncertain = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -167,9 +167,9 @@ class StoredLedger implements Ledger {
     });
   }
 
-  /** One batch after the other until nobody waits. */
+  /** Writes one batch after the other until no append waits. */
   async #run(): Promise<void> {
-    // Whoever asks in the same turn shares the first batch too.
+    // Appends of the same turn share the first batch.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
       const group: Waiting[] = [];
@@ -284,7 +284,7 @@ class StoredLedger implements Ledger {
     }
   }
 
-  /** Appends wait meanwhile, so that the log stands still under the check. */
+  /** Appends wait, so that the log does not change during the check. */
   check(options: LedgerCheckOptions = {}): Promise<CheckReport> {
     return this.#mutex.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKeys }));
   }
@@ -301,7 +301,7 @@ function sign({ origin, signer, coSigners }: LedgerOptions, growth: Growth): Pro
 
 async function begin(options: LedgerOptions, writer: LedgerWriter, keys: readonly VerifierKey[]): Promise<Committed> {
   const { store } = options;
-  if ((await store.get(checkpointKey)) !== undefined) return signedAnew(options, writer, keys);
+  if ((await store.get(checkpointKey)) !== undefined) return signedByCurrentKey(options, writer, keys);
   for await (const _ of store.range({ ...under(entryPrefix), limit: 1 })) {
     throw new MillraceError('E_LEDGER_CHECKPOINT', 'the ledger has entries, but its checkpoint is missing');
   }
@@ -311,8 +311,8 @@ async function begin(options: LedgerOptions, writer: LedgerWriter, keys: readonl
   return { growth, checkpoint };
 }
 
-/** What a former key signed is signed with the present one as well. */
-async function signedAnew(
+/** Signs a checkpoint of a former key with the current one as well. */
+async function signedByCurrentKey(
   options: LedgerOptions,
   writer: LedgerWriter,
   keys: readonly VerifierKey[],
@@ -325,14 +325,14 @@ async function signedAnew(
   return { growth: committed.growth, checkpoint };
 }
 
-/** Reads the end of the log and holds it against the checkpoint: a few reads, whatever the size. */
+/** Reads the end of the log and compares it with the checkpoint: a few reads, whatever the size. */
 async function readCommitted({ store, origin }: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
   const bytes = await store.get(checkpointKey);
   if (bytes === undefined) throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is missing');
   const { size, root } = openCheckpoint(bytes, { logKey: keys, origin });
   const growth = await Growth.load(store, size);
   if (Buffer.compare(growth.root(), root) !== 0) {
-    throw new MillraceError('E_LEDGER_ENTRY', 'the tiles do not lead to the root of the checkpoint', {
+    throw new MillraceError('E_LEDGER_ENTRY', 'the tiles do not match the root of the checkpoint', {
       data: { size },
     });
   }

@@ -20,7 +20,7 @@ const MAX_NOTE_LENGTH = 1_000_000;
 const MAX_SIGNATURES = 100;
 const SIGNATURE_LENGTH = 64;
 
-/** Signs notes with Ed25519; the key may live elsewhere. */
+/** Signs notes with Ed25519. The key may be outside of this process. */
 export interface NoteSigner {
   readonly name: string;
   /** 32 bytes, RFC 8032. */
@@ -29,7 +29,7 @@ export interface NoteSigner {
   sign(bytes: Uint8Array): Promise<Uint8Array> | Uint8Array;
 }
 
-/** Whom to believe: the parts of a verifier key string. */
+/** A trusted key: the parts of a verifier key string. */
 export interface VerifierKey {
   readonly name: string;
   /** 0x01 Ed25519, 0x04 cosignature/v1. */
@@ -107,12 +107,15 @@ export function formatNote(note: Note): Bytes {
   return utf8(`${note.text}\n${note.signatures.map(formatSignatureLine).join('')}`);
 }
 
-/** An Ed25519 note signature over `text`, checked before it is handed out. */
+/** An Ed25519 note signature over `text`, verified before it is returned. */
 export async function signText(text: string, signer: NoteSigner): Promise<NoteSignature> {
   requireText(text);
   const signature = copyBytes(await signer.sign(utf8(text)));
   if (!verifyEd25519(signer.publicKey, utf8(text), signature)) {
-    throw new MillraceError('E_SIGNATURE', `the signer ${signer.name} made a signature that its public key refuses`);
+    throw new MillraceError(
+      'E_SIGNATURE',
+      `the signer ${signer.name} made a signature that its public key does not verify`,
+    );
   }
   return { name: signer.name, id: noteKeyId(signer.name, noteTypes.ed25519, signer.publicKey), signature };
 }

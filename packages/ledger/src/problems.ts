@@ -14,7 +14,7 @@ export type ProblemCode = 'E_LEDGER_ENTRY' | 'E_LEDGER_TRUNCATED' | 'E_LEDGER_CH
 
 const LISTED = 100;
 
-/** Lists the first hundred and counts all. */
+/** Keeps the first hundred problems and counts all. */
 export class ProblemList {
   readonly list: LedgerProblem[] = [];
   total = 0;

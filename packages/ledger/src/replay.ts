@@ -10,7 +10,7 @@ import { CompactRange, HASH_LENGTH, leafHash } from './tree.ts';
 /** What one pass over the entries collects. */
 export class Replay {
   readonly heads = new Map<string, AccountHead>();
-  /** Accounts whose chain is broken: what follows the break is not judged. */
+  /** Accounts with a broken chain: later events are not checked. */
   readonly broken = new Set<string>();
   readonly events: {
     readonly index: number;
@@ -63,7 +63,7 @@ export class Replay {
     this.#chain(index, entry);
   }
 
-  /** Entries that the checkpoint counts and the store lacks at the end. */
+  /** Handles entries that the checkpoint counts but the store lacks at the end. */
   end(): Promise<void> {
     return this.#skipTo(Math.max(this.size ?? this.#next, this.#next));
   }
@@ -73,7 +73,7 @@ export class Replay {
     this.missing.push({ from: this.#next, to: index - 1 });
     for (; this.#next < Math.min(index, this.size ?? index); this.#next++) {
       const stored = await this.#tileHash(this.#next);
-      // Without entry and tile nothing above can be told; a hash of zeros leads to no root.
+      // Without entry and tile the levels above are unknown: a hash of zeros matches no root.
       this.#pushTile(stored ?? new Uint8Array(HASH_LENGTH));
     }
     this.#next = index;

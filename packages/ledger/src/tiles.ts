@@ -61,7 +61,7 @@ export function* tilesOf(size: number): Generator<{ level: number; index: number
   }
 }
 
-/** The stored tile, at least as wide as it has to be, or undefined when there is none. */
+/** The stored tile, at least as wide as required; undefined if it does not exist. */
 export type TileReader = (level: number, index: number) => Promise<Uint8Array | undefined>;
 
 /**

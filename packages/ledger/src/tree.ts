@@ -57,14 +57,14 @@ export class CompactRange {
     return this.#size;
   }
 
-  /** Appends one leaf; `onNode` hears of it and of every perfect subtree that it completes, upwards. */
+  /** Appends one leaf. Calls `onNode` for it and for every perfect subtree that it completes, upwards. */
   push(leaf: Uint8Array, onNode?: OnNode): void {
     let hash = copyBytes(leaf);
     let index = this.#size;
     onNode?.(0, index, hash);
     for (let level = 1; index % 2 === 1; level++) {
       const left = this.#nodes.pop();
-      if (left === undefined) throw new RangeError('the right edge does not fit its size');
+      if (left === undefined) throw new RangeError('the right edge does not match its size');
       hash = nodeHash(left, hash);
       index = (index - 1) / 2;
       onNode?.(level, index, hash);

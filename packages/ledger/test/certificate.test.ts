@@ -87,7 +87,7 @@ describe('a certificate', () => {
       return verifyCertificate(encodeCertificate(copy), { logKey });
     };
     const cases: [(copy: CertificateParts) => void, string, string][] = [
-      [(c) => void c.entries.splice(4, 1), 'E_LEDGER_ENTRY', 'has sequence 3, where 2 has to come'],
+      [(c) => void c.entries.splice(4, 1), 'E_LEDGER_ENTRY', 'has sequence 3, expected 2'],
       [(c) => void c.entries.splice(0, 1), 'E_CERTIFICATE', 'it lacks the machine machine-1'],
       [(c) => void c.entries.splice(1, 1), 'E_CERTIFICATE', 'it lacks the licence licence-1'],
       [(c) => void c.entries.reverse(), 'E_CERTIFICATE', 'not in the order of the log'],

@@ -148,8 +148,8 @@ describe('a check of the whole log', () => {
 
   test('names look-up tables that do not fit the entries', async () => {
     const cases: [Damage, string][] = [
-      [(s) => s.batch([{ delete: eventIdKey('odometer-3') }]), 'event id odometer-3 does not lead to entry 12'],
-      [(s) => put(s, accountKey('object-1', 2), flip(7)), 'event 2 of account object-1 does not lead to entry 4'],
+      [(s) => s.batch([{ delete: eventIdKey('odometer-3') }]), 'event id odometer-3 does not refer to entry 12'],
+      [(s) => put(s, accountKey('object-1', 2), flip(7)), 'event 2 of account object-1 does not refer to entry 4'],
       [(s) => put(s, headKey('object-1'), flip(3)), 'the stored head of account object-1'],
       [(s) => s.batch([{ delete: headKey('licence-1') }]), 'the stored head of account licence-1'],
       [(s) => s.batch([{ put: headKey('object-9'), value: new Uint8Array(1) }]), 'the table of accounts lists 4'],

@@ -9,15 +9,15 @@ export type BoxUse = BoxKey['use'];
 
 const NUMBER_BYTES = 8;
 
-/** The secret keys that a node still holds of one use. */
+/** The secret keys of one use that a node still holds. */
 export interface BoxSecrets {
-  /** undefined when there never was one, or it is erased. */
+  /** undefined if it never existed or is erased. */
   keyOf(number: number): P256Key | undefined;
 }
 
 /**
  * Verifies that this node made the key, for this use.
- * @param now 'any time' for who remembers the newest number it has seen; others have to refuse an old one
+ * @param now 'any time' if the caller remembers the newest number it has seen; otherwise old keys must be refused
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK
  */
 export async function readBoxKey(
@@ -44,15 +44,15 @@ export async function sealToBox(
   return concatBytes(u64be(BigInt(box.number)), await seal(box.point, info, plaintext, options));
 }
 
-/** To which key it is sealed. @throws {MillraceError} E_SEAL */
+/** Number of the key that a message is sealed to. @throws {MillraceError} E_SEAL */
 export function boxNumberOf(sealed: Uint8Array): number {
-  if (sealed.length < NUMBER_BYTES) throw new MillraceError('E_SEAL', 'the sealed message is cut short');
+  if (sealed.length < NUMBER_BYTES) throw new MillraceError('E_SEAL', 'the sealed message is truncated');
   const number = Number(new DataView(sealed.buffer, sealed.byteOffset).getBigUint64(0));
   if (!Number.isSafeInteger(number)) throw new MillraceError('E_SEAL', 'the sealed message names no key');
   return number;
 }
 
-/** @throws {MillraceError} E_BOX_KEY when its key is not here any more, E_SEAL when it does not open */
+/** @throws {MillraceError} E_BOX_KEY if its key was erased, E_SEAL if it cannot be opened */
 export async function openFromBox(
   secrets: BoxSecrets,
   info: Uint8Array,

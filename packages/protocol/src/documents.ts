@@ -32,16 +32,16 @@ const common = {
   expires: z.number().int().nonnegative(),
 };
 
-/** Machines that one licence names at most: it has to fit into an entry of the ledger. */
+/** Maximum number of machines in a licence: it must fit into an entry of the ledger. */
 export const MAX_MACHINES = 200;
 
 const materialName = z.string().min(1).max(64);
 const identifier = hexOf(16);
 
-/** An object: licence ‖ "-" ‖ number. It names files and records, so nothing else passes for one. */
+/** Name of an object: licence ‖ "-" ‖ number. Strict, because it is used in the names of files and records. */
 export const objectName = z.string().regex(/^[0-9a-f]{32}-[1-9][0-9]{0,6}$/, { error: 'expected LICENCE-NUMBER' });
 
-/** How a machine consumes: part of its registration, and named by hash in every licence. */
+/** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
   /** How many times faster than real time the machine runs; 1 for real machines. */
   factor: z.number().positive().max(1e9),
@@ -50,7 +50,7 @@ export const profileSchema = z.strictObject({
 });
 export type MachineProfile = z.output<typeof profileSchema>;
 
-/** Kind of a machine: the name of its driver. Which kinds there are, only the machines know. */
+/** Kind of a machine: the name of its driver. Only the machines know which kinds exist. */
 export const machineKind = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind of machine' });
@@ -75,7 +75,7 @@ const registerUser = z.strictObject({
   name: z.string().min(1).max(64),
 });
 
-/** The administrator names a key with which control signs permits: whoever verifies one rests on this, not on the log. */
+/** The administrator names a key with which control signs permits. Verifiers rely on this document, not on the log. */
 const registerPermitKey = z.strictObject({
   type: z.literal('permit-key.register'),
   ...common,
@@ -91,7 +91,7 @@ const addDesign = z.strictObject({
   keysHash: bytesOf(32),
 });
 
-/** The owner takes a design back: its keys are destroyed at once, its cells by the next epoch. */
+/** The owner deletes a design: its keys are destroyed at once, its cells with the next epoch. */
 const deleteDesign = z.strictObject({ type: z.literal('design.delete'), ...common, design: identifier });
 
 /** The owner chooses how a design's cells are renewed from the next sweep on; the newest `issued` counts. */
@@ -101,17 +101,17 @@ const setMaintenance = z.strictObject({
   design: identifier,
   mode: z.enum(['rekey', 'delta']),
 });
-/** The owner has looked into an alarm: the machine may have permits of that licence again. The object stays stopped. */
+/** The owner has investigated an alarm: the machine may get permits of that licence again. The object stays stopped. */
 const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
 
 /**
- * What an owner may let an operator see. Through control: segments that were taken, the machine's state, temperatures,
- * seconds in its buffer. Beside the machine only: where it was, lines, layers, filament and the picture of its path.
+ * What an owner may disclose to an operator. Through control: consumed segments, the machine's state, temperatures and
+ * seconds in its buffer. At the machine only: position, lines, layers, filament and the picture of its path.
  */
 export const disclosures = ['progress', 'state', 'temperatures', 'buffer', 'position'] as const;
 export type Disclosure = (typeof disclosures)[number];
 
-/** What an owner discloses unless told otherwise: nothing of the design. */
+/** Default disclosures: they reveal nothing of the design. */
 export const usualDisclosures = ['progress', 'state', 'temperatures', 'buffer'] as const satisfies Disclosure[];
 
 const grantLicence = z.strictObject({
@@ -122,7 +122,7 @@ const grantLicence = z.strictObject({
   core: bytesOf(32),
   objects: z.number().int().min(1).max(1_000_000),
   /**
-   * Machine, SHA-256 of its registration (its pace is part of it), and the design secret sealed to its key unless the
+   * Machine, SHA-256 of its registration (which includes its pace), and the design secret sealed to its key unless the
    * keys node has it in custody.
    */
   machines: z
@@ -142,30 +142,30 @@ const grantLicence = z.strictObject({
   materials: z.array(materialName).max(100),
   notBefore: z.number().int().nonnegative(),
   notAfter: z.number().int().nonnegative(),
-  /** secp256k1 key of whoever may press print. */
+  /** secp256k1 key of the holder, who may print. */
   holder: bytesOf(33),
   /** SHA-256 of the licence secret sealed to the keys node. */
   secretHash: bytesOf(32),
   /** The owner's P-256 point, to which machines seal what only the owner may know. */
   telemetryKey: bytesOf(65),
-  /** What the holder, and who stands at the machine, may learn of a print. */
+  /** What the holder and people at the machine may learn about a print. */
   disclose: z.array(z.enum(disclosures)).max(disclosures.length),
 });
 
 /**
- * The owner's word after a backup was restored without control's state of today: so many objects of the licence are left.
- * Objects that are not among the last so many, and were not begun, are not begun any more.
+ * The owner's statement, after a backup was restored without the current state of control, of how many objects of the
+ * licence are left. Other objects that were not begun can no longer begin.
  */
 const resumeLicence = z.strictObject({
   type: z.literal('licence.resume'),
   ...common,
   licence: identifier,
-  /** The restoring that suspended it: the word for one says nothing about a later one. */
+  /** The restore that suspended the licence. The statement is not valid for a later restore. */
   restore: identifier,
   objects: z.number().int().min(0).max(1_000_000),
 });
 
-/** `expires` is the time by which the object must have begun; resuming it needs no younger request. */
+/** The object must begin before `expires`. Resuming it needs no newer request. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
   ...common,
@@ -201,11 +201,11 @@ const requestPermit = z.strictObject({
   order: z.union([z.literal(16), z.literal(24)]),
   suite: z.enum(['keccak256', 'turboshake128']),
   hints: z.enum(['dense', 'sparse']),
-  /** Milliseconds that one table takes here. */
+  /** Time to compute one table on this machine, ms. */
   tableMs: z.number().int().nonnegative(),
 });
 
-/** Most bytes of what a report seals to the owner. */
+/** Maximum bytes that a report seals to the owner. */
 export const MAX_SEALED_FACTS = 4_096;
 
 const machineReport = z.strictObject({
@@ -221,7 +221,7 @@ const machineReport = z.strictObject({
     /** HMAC of the executed bytes (`completed` only); equals the manifest's when every byte was executed. */
     contentMac: bytesOf(32).optional(),
     code: z.string().max(40).optional(),
-    /** Where the machine was, and what it says of a failure, sealed to the owner (owner-state.ts). */
+    /** Position and details of a failure, sealed to the owner (owner-state.ts). */
     sealed: bytesUpTo(MAX_SEALED_FACTS).optional(),
   }),
 });
@@ -237,12 +237,12 @@ const permitSchema = z.strictObject({
   number: z.number().int().positive(),
   design: identifier,
   machine: identifier,
-  /** SHA-256 of the permit request that it answers. */
+  /** SHA-256 of the permit request. */
   request: bytesOf(32),
   count: z.literal(1),
 });
 
-/** A node's key of a period: mail, or what owners attach, is sealed to it until there is the next one (spec/protocol.md, 4). */
+/** A node's key for a period: mail, or attachments of owners, are sealed to it until the next key (spec/protocol.md, 4). */
 const boxKeySchema = z.strictObject({
   type: z.literal('box'),
   /** Id of the node that made it. */
@@ -331,13 +331,12 @@ const verifyWith =
   async (bytes: Uint8Array, installation: string, lookup: KeyLookup, now: number | 'any time'): Promise<Signed<T>> => {
     const message = parseSign1(bytes);
     const signer = await lookup(message.keyId);
-    if (signer === undefined) throw new MillraceError('E_AUTH', `${kind.label}: the signer is not known here`);
+    if (signer === undefined) throw new MillraceError('E_AUTH', `${kind.label}: unknown signer`);
     verifySign1(message, kind.algorithm, signer, context(kind, installation), verifySignature);
     const body = kind.parse(decodeCbor(message.payload, kind.label));
     if (now === 'any time') return { body, signer, bytes: new Uint8Array(bytes) };
-    if (now > body.expires + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', `${kind.label}: it has expired`);
-    if (body.issued > now + CLOCK_SKEW_MS)
-      throw new MillraceError('E_CLOCK', `${kind.label}: it is dated in the future`);
+    if (now > body.expires + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', `${kind.label}: expired`);
+    if (body.issued > now + CLOCK_SKEW_MS) throw new MillraceError('E_CLOCK', `${kind.label}: dated in the future`);
     return { body, signer, bytes: new Uint8Array(bytes) };
   };
 
@@ -357,27 +356,27 @@ export const verifyPermit = verifyWith(permits);
 export const signBoxKey = signWith(boxKeys);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
 export const verifyBoxKey = verifyWith(boxKeys);
-/** As it was verified when it was stored: its signer may have another key since. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/** Reads a key that was verified when it was stored: its signer's key may have changed. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readStoredBoxKey(bytes: Uint8Array): BoxKey {
   return boxKeys.parse(decodeCbor(parseSign1(bytes).payload, 'box key'));
 }
 
-/** Signed by the control node: whose segments of which design the distribution node may stage. */
+/** Signed by the control node: allows the distribution node to stage segments of an owner's design. */
 export const signUploadTicket = signWith(uploadTickets);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
 export const verifyUploadTicket = verifyWith(uploadTickets);
 
-/** The document without checking who signed it: for looking at one's own. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/** Reads a document of one's own, without verifying it. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readTransaction(bytes: Uint8Array): Transaction {
   return transactions.parse(decodeCbor(parseSign1(bytes).payload, 'transaction'));
 }
 
-/** A permit that one has signed oneself. @throws {MillraceError} E_SIGNATURE, E_PERMIT */
+/** Reads a permit of one's own, without verifying it. @throws {MillraceError} E_SIGNATURE, E_PERMIT */
 export function readPermit(bytes: Uint8Array): Permit {
   return permits.parse(decodeCbor(parseSign1(bytes).payload, 'permit'));
 }
 
-/** A machine's document whose signature was verified before it was kept. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/** Reads a machine's document that was verified when it was stored. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readMachineDocument(bytes: Uint8Array): MachineDocument {
   return machineDocuments.parse(decodeCbor(parseSign1(bytes).payload, 'machine document'));
 }

@@ -12,7 +12,7 @@ export interface TlsOptions {
   readonly pin: string | readonly string[];
 }
 
-/** To a node, with what the directory says when the connection is made. */
+/** TLS options for a node, read from the directory when a connection is made. */
 export function tlsTo(directory: Directory, node: NodeRole, identity: () => TlsIdentity): TlsOptions {
   return {
     get authority() {
@@ -34,11 +34,11 @@ export function clientTls({ authority, identity, pin }: TlsOptions) {
     cert: identity.certificate,
     key: Buffer.from(identity.key),
     minVersion: 'TLSv1.3' as const,
-    // The pin names one certificate; host names prove nothing more.
+    // The pin identifies one certificate. Host names add nothing.
     checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined =>
       [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
         ? undefined
-        : new MillraceError('E_AUTH', 'the server’s certificate is not the pinned one'),
+        : new MillraceError('E_AUTH', 'the server’s certificate does not match the pin'),
   };
 }
 
@@ -54,7 +54,7 @@ export interface CallOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly headers?: Readonly<Record<string, string>>;
-  /** The other side answers when something happens: it must not keep a connection from calls that are answered at once. */
+  /** A long poll. It must not occupy a connection that other calls need. */
   readonly poll?: boolean;
 }
 
@@ -67,17 +67,17 @@ export interface HttpClient {
 const MAX_REPLY = 64 * 1024 * 1024;
 
 /**
- * A longer body is sent when the server says that it wants it. One that refuses while a body is on its way closes the
- * connection, and its answer may not get through.
+ * Longer bodies are sent after the server asks for them (100-continue): a server that refuses during a transfer closes
+ * the connection, and its answer may get lost.
  */
 const ASK_FIRST = 1 << 20;
 
-/** Connections for calls; more calls wait for each other. */
+/** Connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
 export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
   const calls = new Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE });
-  // As many as there are: whoever polls bounds their number (one for each mailbox, one for each machine that is connected).
+  // Unlimited: the callers bound the number of polls (one for each mailbox, one for each connected machine).
   const polls = new Agent({ keepAlive: true });
   return {
     call: (method, path, call = {}) =>
@@ -137,7 +137,7 @@ function send(
       });
       response.on('error', fail);
       response.on('end', () => {
-        // Refused before the body was sent: the connection is of no more use.
+        // Refused before the body was sent: the connection cannot be reused.
         if (!outgoing.writableEnded) outgoing.destroy();
         const reply = toReply(response.statusCode ?? 0, concatBytes(...chunks));
         if (reply.status >= 400) reject(errorOf(reply));

@@ -3,8 +3,8 @@ import { keyName } from '@millrace/identity';
 import type { Machine, MachineReport, Permit, PermitRequest, TransactionOf } from './documents.ts';
 import { objectId, registrationHash } from './opening.ts';
 
-// What the ledger says of a signed document. Control writes it; whoever verifies a certificate derives it again from
-// the document, so that no entry says more, or something else, than what was signed.
+// The ledger event of a signed document. Control writes it. Verifiers of a certificate derive it again from the document,
+// so that an entry cannot differ from what was signed.
 
 /** An event of the ledger without its evidence (spec/ledger.md, 9). `actor` is the name of the key that signed. */
 export interface LedgerFact {
@@ -62,7 +62,7 @@ export function permitFact(permit: Permit, machine: Machine, actor: string): Led
   };
 }
 
-/** A stream that goes on under a permit of its own. Evidence as of `permitted`. */
+/** A stream that resumes under a new permit. Evidence as of `permitted`. */
 export function resumeFact(permit: Permit, request: PermitRequest, actor: string): LedgerFact {
   return {
     account: permit.object,
@@ -72,13 +72,13 @@ export function resumeFact(permit: Permit, request: PermitRequest, actor: string
   };
 }
 
-/** What a report comes to. */
+/** Outcome of a report. */
 export interface Outcome {
   readonly type: MachineReport['event'];
   readonly code?: string;
 }
 
-/** Completed counts only when the machine executed exactly the bytes of the design. */
+/** `completed` requires that the machine executed exactly the bytes of the design. */
 export function outcomeOf({ event, facts }: MachineReport, contentMac: Uint8Array): Outcome {
   if (event === 'failed') return { type: 'failed', code: facts.code ?? 'E_MACHINE' };
   if (event !== 'completed') return { type: event };

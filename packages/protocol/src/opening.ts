@@ -15,7 +15,7 @@ import { verifyPermitOf } from './permit-keys.ts';
 
 export { sha256 };
 
-/** What a licence names of a machine: SHA-256 of its registration in deterministic CBOR. */
+/** SHA-256 of a machine's registration in deterministic CBOR, as contained in licences. */
 export function registrationHash(machine: Machine): Bytes {
   return sha256(encodeCbor(machine));
 }
@@ -41,13 +41,13 @@ export interface VerifiedOpening {
 export interface OpeningContext {
   readonly directory: Directory;
   readonly now: number;
-  /** As this node learned it when the design was stored. */
+  /** The design as recorded by this node when it was stored. */
   designOf(design: string): Promise<DesignAuthority | undefined>;
-  /** Whether this node has a record of the object: then it was in time, however long the print takes. */
+  /** Whether this node has a record of the object. If so, it began in time, however long the print takes. */
   begun(object: string): Promise<boolean>;
 }
 
-/** Whose design it is, and what exactly. */
+/** Owner and content of a design. */
 export interface DesignAuthority {
   /** Public key, 33 bytes. */
   readonly owner: Bytes;
@@ -56,9 +56,9 @@ export interface DesignAuthority {
 }
 
 /**
- * The checks that segments and keys nodes each make for themselves: owner → licence → holder → print → machine →
- * request → permit. None of it rests on the control node's word except the permit, which only control can sign. The ages of the
- * print and of the licence count once, when the object begins here.
+ * The checks that the segments node and the keys node each make: owner → licence → holder → print → machine → request →
+ * permit. They trust the control node for nothing but the permit, which only control can sign. The ages of the print
+ * and the licence are checked once, when the object begins.
  * @throws {MillraceError} the code of the first check that fails
  */
 export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
@@ -67,17 +67,17 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
   const { body: permit } = await verifyPermitOf(directory, opening.permit, now);
 
   const design = await context.designOf(permit.design);
-  if (design === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored here');
+  if (design === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored');
   const licence = await verifyLicence(opening.licence, directory, design.owner);
   if (!equalBytes(licence.body.core, design.coreHash))
-    throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
+    throw new MillraceError('E_LICENCE_INVALID', 'the licence is for different content of the design');
   if (toHex(licence.body.id) !== permit.licence || licence.body.design !== permit.design) {
-    throw new MillraceError('E_PERMIT', 'the permit is of another licence');
+    throw new MillraceError('E_PERMIT', 'the permit belongs to another licence');
   }
   if (permit.number > licence.body.objects)
-    throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit is beyond the licence');
+    throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit exceeds the licence');
   if (permit.object !== objectId(permit.licence, permit.number))
-    throw new MillraceError('E_PERMIT', 'the object is not the permit’s');
+    throw new MillraceError('E_PERMIT', 'the object does not match the permit');
 
   const begins = !(await context.begun(permit.object));
   if (begins) requireValidity(licence.body, now);
@@ -89,7 +89,7 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
     begins ? now : 'any time',
   );
   if (print.body.type !== 'print.request' || toHex(print.body.id) !== permit.print) {
-    throw new MillraceError('E_PERMIT', 'the permit is of another print');
+    throw new MillraceError('E_PERMIT', 'the permit belongs to another print');
   }
   if (print.body.licence !== permit.licence || print.body.machine !== permit.machine) {
     throw new MillraceError('E_PERMIT', 'print and permit differ');
@@ -106,7 +106,7 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
     throw new MillraceError('E_PERMIT', 'the permit answers another request');
   }
   checkRequest(request.body, machine, licence.body);
-  if (request.body.print !== permit.print) throw new MillraceError('E_PERMIT', 'the request is of another print');
+  if (request.body.print !== permit.print) throw new MillraceError('E_PERMIT', 'the request belongs to another print');
   return {
     permit,
     request: request.body,
@@ -132,7 +132,7 @@ export async function verifyLicence(
   return { body, signer, bytes: copyBytes(bytes) };
 }
 
-/** The time in which objects of a licence may begin. @throws {MillraceError} E_LICENCE_INVALID, E_EXPIRED */
+/** Checks the period in which objects may begin. @throws {MillraceError} E_LICENCE_INVALID, E_EXPIRED */
 function requireValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>, now: number): void {
   if (now < notBefore - CLOCK_SKEW_MS) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > notAfter + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', 'the licence has expired');
@@ -141,12 +141,12 @@ function requireValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>
 /** @throws {MillraceError} E_MACHINE_UNKNOWN, E_LICENCE_INVALID */
 export function checkMachine(machine: Machine, id: string, licence: TransactionOf<'licence.grant'>): Machine {
   if (machine.machine !== id || keyName(machine.publicKey) !== id) {
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s key is not the one registered');
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s key differs from its registration');
   }
   const named = licence.machines.find((entry) => entry.machine === id);
   if (named === undefined) throw new MillraceError('E_LICENCE_INVALID', 'the licence does not name this machine');
   if (!equalBytes(named.registration, registrationHash(machine))) {
-    throw new MillraceError('E_LICENCE_INVALID', 'the machine is registered otherwise than the licence names it');
+    throw new MillraceError('E_LICENCE_INVALID', 'the machine’s registration differs from the one in the licence');
   }
   return machine;
 }
@@ -154,7 +154,7 @@ export function checkMachine(machine: Machine, id: string, licence: TransactionO
 /** @throws {MillraceError} E_MACHINE_UNKNOWN, E_MATERIAL */
 export function checkRequest(request: PermitRequest, machine: Machine, licence: TransactionOf<'licence.grant'>): void {
   if (request.serial !== machine.serial)
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the serial number is not the registered one');
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the serial number differs from the registration');
   if (licence.materials.length > 0 && !licence.materials.includes(request.material)) {
     throw new MillraceError(
       'E_MATERIAL',

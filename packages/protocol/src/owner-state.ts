@@ -19,13 +19,13 @@ export const ownerStateSchema = z.strictObject({
   /** Why it failed, in full: it may name a line, and quote it. */
   reason: z.string().max(500).optional(),
 });
-/** What only the owner learns of a machine. A machine tells what it has: a mill has no filament. */
+/** Machine state that only the owner can read. A machine reports the fields that it has: a mill has no filament. */
 export type OwnerState = z.output<typeof ownerStateSchema>;
 
-/** Lengths say nothing of what is inside but its multiple of this. */
+/** Padding: lengths reveal only a multiple of this. */
 const BLOCK_BYTES = 128;
 
-/** What binds a sealed state to its print: it opens for no other. */
+/** Binds a sealed state to its print. It cannot be opened for another one. */
 export interface OwnerBinding {
   readonly installation: string;
   readonly object: string;
@@ -36,7 +36,7 @@ const infoOf = (label: string, { installation, object }: OwnerBinding, part: Uin
 const liveInfo = (binding: OwnerBinding, session: Uint8Array) => infoOf('owner-state', binding, session);
 const reportInfo = (binding: OwnerBinding, run: Uint8Array) => infoOf('owner-facts', binding, run);
 
-/** Seals what only the owner learns; each message opens by itself. */
+/** Seals machine state to the owner. Each message can be opened independently. */
 export interface OwnerSealing {
   seal(state: OwnerState): Bytes;
   close(): void;
@@ -105,6 +105,6 @@ function unpadded(block: Uint8Array): Uint8Array {
   const padding = block.subarray(2 + length);
   const whole = block.length > 0 && block.length % BLOCK_BYTES === 0 && padding.length < BLOCK_BYTES;
   if (!whole || 2 + length > block.length || padding.some((byte) => byte !== 0))
-    throw new MillraceError('E_INPUT', 'sealed state: its padding is not ours');
+    throw new MillraceError('E_INPUT', 'sealed state: wrong padding');
   return block.subarray(2, 2 + length);
 }

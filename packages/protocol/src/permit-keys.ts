@@ -4,7 +4,7 @@ import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import { type Permit, type Signed, verifyPermit } from './documents.ts';
 
 /**
- * A permit signed by the installation's permit key, or by a former one when it was issued while that one counted.
+ * Verifies a permit that was signed by the installation's permit key, or by a former one while that was valid.
  * @param now as of `verifyPermit`
  * @throws {MillraceError} as `verifyPermit`; E_PERMIT when its key had been replaced
  */
@@ -22,6 +22,6 @@ export async function verifyPermitOf(
   const permit = await verifyPermit(bytes, installation, (id) => named(id)?.point, now);
   const until = named(keyId(permit.signer))?.until ?? 0;
   if (permit.body.issued > until + CLOCK_SKEW_MS)
-    throw new MillraceError('E_PERMIT', 'the permit’s key had been replaced');
+    throw new MillraceError('E_PERMIT', 'the key of the permit had been replaced when it was issued');
   return permit;
 }

@@ -3,14 +3,14 @@ import { keyId, keyName } from '@millrace/identity';
 import type { Directory } from './directory.ts';
 import { type Machine, type Transaction, verifyTransaction } from './documents.ts';
 
-// Who is who rests on the administrator's signature, not on the control node's word.
+// Registrations are trusted because the administrator signed them, not because the control node delivers them.
 
 type Named = Pick<Directory, 'installation' | 'adminKey'>;
 
 async function signedByAdministrator(document: Uint8Array, directory: Named): Promise<Transaction> {
   const admin = fromHex(directory.adminKey);
   const lookup = (id: Bytes) => (equalBytes(id, keyId(admin)) ? admin : undefined);
-  // A registration holds until another takes its place: its own expiry ends its delivery.
+  // A registration is valid until another replaces it. Its own expiry limits its delivery only.
   return (await verifyTransaction(document, directory.installation, lookup, 'any time')).body;
 }
 
@@ -32,12 +32,12 @@ export async function verifyMachineRegistration(document: Uint8Array, directory:
   const body = await signedByAdministrator(document, directory);
   if (body.type !== 'machine.register') throw new MillraceError('E_INPUT', 'not the registration of a machine');
   if (keyName(body.machine.publicKey) !== body.machine.machine)
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s name is not that of its key');
+    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s name does not match its key');
   return body.machine;
 }
 
 /**
- * @returns the key, 65 bytes, with which control signs permits by this word of the administrator
+ * @returns the key, 65 bytes, with which control signs permits according to this document
  * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT
  */
 export async function verifyPermitKey(document: Uint8Array, directory: Named): Promise<Bytes> {

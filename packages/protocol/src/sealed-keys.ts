@@ -1,14 +1,14 @@
 import { type Bytes, concatBytes, fromHex, MillraceError, utf8 } from '@millrace/base';
 import { type AgreementKey, keyId, seal, unsealByAgreement } from '@millrace/identity';
 
-// What an owner seals, and to what each sealed message is bound (spec/protocol.md, "Sealed keys").
+// What an owner seals, and the context of each sealed message (spec/protocol.md, "Sealed keys").
 
-/** Of the content keys of a design, sealed to the keys node. Whoever names another owner opens nothing. */
+/** Context of the content keys of a design, sealed to the keys node. It includes the owner's key. */
 export function contentKeysInfo(design: string, owner: Uint8Array): Bytes {
   return concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design), owner);
 }
 
-/** Of a licence's secret, sealed to the keys node. */
+/** Context of a licence's secret, sealed to the keys node. */
 export function licenceSecretInfo(design: string, owner: Uint8Array): Bytes {
   return concatBytes(utf8('millrace/v1/licence-secret/'), fromHex(design), owner);
 }
@@ -33,7 +33,7 @@ function designSecretInfo({ installation, licence, design }: SecretBinding, mach
   );
 }
 
-/** Owner: gives the design secret to one machine that the licence names, and to nobody on the way. */
+/** Owner: seals the design secret to one machine of the licence. */
 export function sealDesignSecret(
   machine: { readonly publicKey: Uint8Array },
   binding: SecretBinding,
@@ -50,8 +50,8 @@ export async function openDesignSecret(key: AgreementKey, binding: SecretBinding
 }
 
 /**
- * What some sender sealed who has several keys while one takes the place of another: the first that opens it counts.
- * @throws {MillraceError} what the last one threw, E_SEAL
+ * Opens a message from a sender with several keys, as during a rotation: tries each key.
+ * @throws {MillraceError} the error of the last try, E_SEAL
  */
 export async function openBySome<K, T>(senders: readonly K[], open: (sender: K) => Promise<T>): Promise<T> {
   let last: unknown;

@@ -21,31 +21,30 @@ export const sessionParametersSchema = z.strictObject({
   from: z.number().int().nonnegative(),
   /** Bytes of the design. */
   size: z.number().int().positive(),
-  /** Segments that may be ahead of the last acknowledged one. */
+  /** Maximum number of segments ahead of the last acknowledged one. */
   window: z.number().int().positive(),
   order: z.union([z.literal(16), z.literal(24)]),
   suite: z.enum(['keccak256', 'turboshake128']),
   hints: z.enum(['dense', 'sparse']),
-  /** Chaff hints for every 100 of data; sparse hints only. The receiver needs no telling: each frame says which are chaff, masked. */
+  /** Chaff hints for every 100 of data; sparse hints only. Each frame tells the receiver which hints are chaff, masked. */
   chaffPercent: z.number().int().min(1).max(100).optional(),
-  /** What the cells' outer layer is made of: AES-256-CTR, or points of secp256k1 (vault.md, 3). */
+  /** Outer layer of the cells: AES-256-CTR, or points of secp256k1 (vault.md, 3). */
   layer: z.enum(['ctr', 'points']),
-  /** Least time that a revision lasts, ms. */
+  /** Minimum length of a revision, ms. */
   revisionMs: z.number().int().positive(),
 });
 export type StreamParameters = z.output<typeof sessionParametersSchema>;
 
-/** What a stream's matrix is made of now, as it is shown to whoever watches. */
+/** Current parameters of a stream's matrix, for display. */
 export const matrixInUseSchema = sessionParametersSchema.pick({ order: true, suite: true, revisionMs: true });
 export type MatrixInUse = z.output<typeof matrixInUseSchema>;
 
-/** Segments that the machine has taken at least, before it says so: what it got beyond them waits in its buffer, a window at most. */
+/** Minimum number of segments that the machine has consumed before it reports: later ones are in its buffer, at most a window. */
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 
 /**
- * Every segment below this number may have been given out when `acked` have been acknowledged: a window ahead, but at
- * most half of a design before its first. So who begins again from 0, whatever the machine's disk was made to say, has
- * never had the whole design before.
+ * Segments below this number may have been sent when `acked` were acknowledged: a window ahead, but at most half of a
+ * design before its first acknowledgement. So a machine that begins again from 0 has never had the whole design.
  */
 export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments' | 'window'>, acked: number): number {
   if (acked > 0) return Math.min(segments, acked + window);
@@ -53,8 +52,8 @@ export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments
 }
 
 /**
- * Segments whose places and keys are given out at a time, or more: a quarter of the window, so that what is ahead of the machine is
- * never less than three quarters of it, and a window takes few messages.
+ * Number of segments whose places and keys are sent at a time: a quarter of the window, so that the machine always has
+ * three quarters of a window ahead, and a window takes few messages.
  */
 export const sliceStep = (window: number): number => Math.max(1, window >> 2);
 
@@ -64,13 +63,13 @@ const MAX_CORE_BYTES = 1_024;
 const setupSchema = z.strictObject({
   licenceSecret: bytesOf(32),
   parameters: sessionParametersSchema,
-  /** What the owner committed to (vault.md, 2); the machine compares it with the licence. */
+  /** The owner's commitment (vault.md, 2). The machine compares it with the licence. */
   core: z.instanceof(Uint8Array).refine(({ length }) => length <= MAX_CORE_BYTES, 'too long'),
-  /** Of designs in the keys node's custody. */
+  /** Only for designs in the keys node's custody. */
   designSecret: bytesOf(32).optional(),
 });
 
-/** What travels in clear to start a session; `sealed` opens only with the machine's ephemeral and static keys. */
+/** Starts a session, sent in clear. `sealed` can be opened only with the machine's ephemeral and static keys. */
 export const sessionOfferSchema = z.strictObject({
   session: bytesOf(16),
   ephemeral: bytesOf(65),
@@ -89,7 +88,7 @@ export interface SessionBinding {
 
 export interface KeysSide {
   readonly offer: SessionOffer;
-  /** Seeds the ratchets at both ends; whoever holds it wipes it. */
+  /** Seeds the ratchets at both ends. The user wipes it. */
   readonly seed: Bytes;
   readonly context: HpkeSender;
 }
@@ -97,7 +96,7 @@ export interface KeysSide {
 export interface MachineSide {
   readonly parameters: StreamParameters;
   readonly core: Bytes;
-  /** Whoever holds it wipes it. */
+  /** The user wipes it. */
   readonly designSecret: Bytes | undefined;
   readonly seed: Bytes;
   readonly context: HpkeRecipient;
@@ -108,7 +107,7 @@ export async function offerSession(options: {
   binding: SessionBinding;
   machineStatic: Uint8Array;
   machineEphemeral: Uint8Array;
-  /** The keys node's own, which the machine knows from its directory. */
+  /** The keys node's identity key, which the machine knows from its directory. */
   sender: P256Key;
   licenceSecret: Uint8Array;
   parameters: StreamParameters;
@@ -143,7 +142,7 @@ export async function acceptSession(options: {
   offer: SessionOffer;
   machineKey: MachineKey;
   ephemeral: P256Key;
-  /** The keys node's point in the directory, or points: nobody else's offer opens. */
+  /** The keys node's identity key or keys in the directory. Offers of others are refused. */
   sender: Uint8Array | readonly Uint8Array[];
 }): Promise<MachineSide> {
   const { binding, offer, machineKey, ephemeral } = options;

@@ -5,12 +5,12 @@ import WebSocket from 'ws';
 import type { Address } from './directory.ts';
 import { clientTls, type TlsOptions } from './http.ts';
 
-/** Largest message on a link: a frame of 65,538 bytes in sparse hints, with room. */
+/** Largest message on a link: a frame of 65,538 bytes in sparse hints, with a margin. */
 export const MAX_LINK_MESSAGE = 256 * 1024;
 
 /**
- * A link that brings nothing, not even the answer to a ping, is dead: a cable was cut or a router forgot it, and TCP would
- * wait for a quarter of an hour. Counted in beats and not in time, so that whoever was suspended himself listens first.
+ * A link without any message, not even a pong, is dead: a cable was cut or a router dropped the connection, and TCP would
+ * wait for a quarter of an hour. Counted in beats instead of time, so that a suspended process first reads its messages.
  */
 const BEAT_MS = 4_000;
 const SILENT_BEATS = 3;
@@ -21,7 +21,7 @@ export interface LinkSocket extends Closable {
   send(message: Uint8Array): boolean;
   /** Bytes waiting to be written. */
   readonly buffered: number;
-  /** Bytes on the wire of the present connection, both ways, TLS included. */
+  /** Bytes on the wire of the current connection, both ways, TLS included. */
   wireBytes(): number;
   close(): void;
 }
@@ -29,11 +29,11 @@ export interface LinkSocket extends Closable {
 export interface LinkHandlers {
   message(message: Bytes): void;
   open?(): void;
-  /** The connection was lost; it is made anew with back-off. */
+  /** The connection was lost. It is opened again with back-off. */
   closed?(): void;
 }
 
-/** A WebSocket over mutual TLS 1.3 that this side opens, and opens again when it breaks. */
+/** A WebSocket over mutual TLS 1.3 that this side opens, and opens again when it is lost. */
 export function connectLink(
   options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
   handlers: LinkHandlers,
@@ -48,7 +48,7 @@ export function connectLink(
       const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
         createConnection: () => {
           const tls = clientTls(options.tls);
-          // First: it throws when the certificate cannot be read, and nobody would close the socket.
+          // Do this first: it throws if the certificate cannot be read, and the socket would stay open.
           const secureContext = createSecureContext(tls);
           tcp = connectTcp(port, host);
           return connectTls({ socket: tcp, ...tls, secureContext });
@@ -77,7 +77,7 @@ export function connectLink(
         handlers.message(copyBytes(data));
       });
       current.on('error', (error) =>
-        options.logger.debug({ err: new MillraceError('E_UNAVAILABLE', error.message) }, 'link'),
+        options.logger.debug({ err: new MillraceError('E_UNAVAILABLE', error.message) }, 'link failed'),
       );
       current.on('close', () => {
         clearInterval(beat);

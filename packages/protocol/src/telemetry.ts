@@ -14,18 +14,18 @@ import { z } from 'zod';
 
 const uint = z.number().int().nonnegative();
 
-/** Heaters that a machine may have; which of them it has its driver says. */
+/** Heaters that a machine may have. Its driver says which ones it has. */
 export const heaters = ['hotend', 'bed', 'chamber'] as const;
 export type Heater = (typeof heaters)[number];
 
 const celsius = z.number().int().min(-300).max(5_000).optional();
 
-/** What the cloud may know of a running machine: nothing from which the design could be drawn. */
+/** State of a running machine that the cloud may know: nothing that reveals the design. */
 export const machineStateSchema = z.strictObject({
   state: z.enum(['waiting', 'running', 'finishing', 'done']),
   /** Whole degrees, of the heaters that the machine has. */
   temperatures: z.strictObject({ hotend: celsius, bed: celsius, chamber: celsius }),
-  /** Seconds of motion that lie in the agent; absent while the machine's pace is not known. */
+  /** Seconds of motion in the agent's buffer; absent while the machine's pace is unknown. */
   buffer: z.number().nonnegative().max(1e9).optional(),
   /** Bytes on the machine's link in this session, both ways, TLS included. */
   wire: uint,
@@ -33,13 +33,13 @@ export const machineStateSchema = z.strictObject({
 });
 export type MachineState = z.output<typeof machineStateSchema>;
 
-/** Most bytes of what a machine seals to the owner beside its state. */
+/** Maximum bytes that a machine seals to the owner beside its state. */
 export const MAX_SEALED_STATE = 512;
 
 const telemetrySchema = z.strictObject({
-  /** Segments consumed: the machine has taken every segment below this number. */
+  /** The machine has consumed every segment below this number. */
   acked: uint,
-  /** Segments got: every frame below this number has come and was solved, so that the cloud need not keep it. */
+  /** Every frame below this number was received and solved, so that the cloud need not keep it. */
   got: uint.optional(),
   /** Highest revision whose table is ready. */
   ready: z.union([uint, z.bigint()]).transform(BigInt),
@@ -48,9 +48,9 @@ const telemetrySchema = z.strictObject({
   /** Fresh P-256 point for the next mix. */
   mix: bytesOf(65).optional(),
   machine: machineStateSchema.optional(),
-  /** Where the machine is, sealed to the owner (owner-state.ts): the nodes pass it on. */
+  /** State sealed to the owner (owner-state.ts). The nodes forward it. */
   sealed: bytesUpTo(MAX_SEALED_STATE).optional(),
-  /** How long the latest table took here, ms: the least length of a revision follows it. */
+  /** Time of the latest table, ms. The minimum length of a revision depends on it. */
   tableMs: uint.optional(),
 });
 /** One message of the reverse hint stream. */
@@ -69,7 +69,7 @@ export function openTelemetry(key: Uint8Array, frame: number, cell: Uint8Array):
   try {
     plain = openAes256Gcm(key, nonceOf(frame), cell);
   } catch (cause) {
-    throw new MillraceError('E_SEAL', 'telemetry: does not open', { cause });
+    throw new MillraceError('E_SEAL', 'telemetry: cannot be opened', { cause });
   }
   return parse(telemetrySchema, decodeCbor(plain, 'telemetry'), 'telemetry');
 }

@@ -31,7 +31,7 @@ export async function openTlsFiles(paths: { readonly certificate: string; readon
       const certificate = await readCertificate();
       if (certificate === identity.certificate) return false;
       const renewed = { certificate, key: await read(paths.key) };
-      // While they are being replaced they do not belong together.
+      // During a replacement certificate and key may not match.
       if (!isTlsPair(renewed)) return false;
       wipe(identity.key);
       identity = renewed;
