@@ -20,7 +20,7 @@ export class CheckBoard {
   }
 
   /**
-   * @returns the check's id, and whether it is a new one: who asks while one runs is told of that
+   * @returns the check's id, and whether it is a new one: a request made while a check runs gets that check's id
    * @throws {MillraceError} E_CONFLICT when one that is not deep runs and a deep one is wanted
    */
   begin(deep: boolean): { check: string; fresh: boolean } {

@@ -6,7 +6,7 @@ import { requireKept } from './designs.ts';
 
 // An owner's later choice of how a design's cells are renewed.
 
-/** The owner's signed wish; the newest counts. @throws {MillraceError} E_FORBIDDEN, E_DESIGN_DELETED, E_MODE_FIXED */
+/** Takes the owner's signed request for another mode; the newest request wins. @throws {MillraceError} E_FORBIDDEN, E_DESIGN_DELETED, E_MODE_FIXED */
 export async function setMaintenance(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'design.maintenance'>>,
@@ -30,7 +30,7 @@ function requireSettable(mode: string | undefined): void {
     throw new MillraceError('E_MODE_FIXED', `the design was uploaded as ${mode}, and stays so`);
 }
 
-/** Mails the wish to the keys node; safe to repeat. */
+/** Mails the request to the keys node. Safe to repeat. */
 export async function announceMaintenance({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { setting } = await records.designs.require(design);
   if (setting === undefined || setting.announced) return;
@@ -45,13 +45,13 @@ export async function announceMaintenance({ records, mailbox }: ControlContext, 
   );
 }
 
-/** The keys node has taken it; the ledger keeps the owner's word. */
+/** The keys node has set the mode. The ledger keeps the owner's signed request as evidence. */
 export async function takeMaintained(
   { records, ledger }: ControlContext,
   { design, transaction, mode }: MessageOf<'design.maintained'>,
 ): Promise<void> {
   const { setting, owner } = await records.designs.require(design);
-  if (setting?.id !== transaction) return; // a newer wish is on its way
+  if (setting?.id !== transaction) return; // a newer request is on its way
   await ledger.append({
     account: `design:${design}`,
     type: 'stored',

@@ -80,7 +80,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
-    if (print.state === 'queued') requireStored(design); // it goes on waiting
+    if (print.state === 'queued') requireStored(design); // the print stays queued
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
     // An object that was taken may take as long as it takes.
@@ -191,7 +191,7 @@ async function permit(
   });
 }
 
-/** A machine that has begun goes on: whatever its disk was made to say, it gets nothing that lies behind it. */
+/** A machine resumes where it stopped: whatever its disk says, it gets no segment that it has passed. */
 function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest): void {
   const lowest = Math.max(permit?.from ?? 0, state === 'running' ? 1 : 0);
   if (from >= lowest) return;

@@ -65,7 +65,7 @@ const designSchema = z.strictObject({
   deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
   /** How its cells are renewed, as far as is known here; `rekey` unless told. */
   maintenance: z.string().optional(),
-  /** The owner's newest wish for another mode, until the keys node has taken it. */
+  /** The owner's newest request for another mode, until the keys node has set it. */
   setting: z.strictObject({ id, mode: z.string(), transaction: bytes, announced: z.boolean() }).optional(),
   /** What still has to be mailed; gone as soon as the mailbox holds it. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
@@ -82,7 +82,7 @@ const licenceSchema = z.strictObject({
   pending: bytes.optional(),
   /** The keys node lost its secret when an older backup was restored, or could not open it. */
   lost: z.boolean().optional(),
-  /** The restoring after which its owner has not said yet how many objects are left. */
+  /** The restore after which the owner has not stated yet how many objects are left. */
   suspended: id.optional(),
   /** Objects up to this number count as permitted: its owner has said how many are left. */
   floor: uint.optional(),

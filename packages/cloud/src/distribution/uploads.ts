@@ -25,7 +25,7 @@ const WIPING = '.wiping-';
 const OWNER = 'owner';
 /** Files overwritten at a time. */
 const AT_ONCE = 16;
-/** How long whoever asks for a wipe waits for its end; it goes on without them. */
+/** A request for a wipe is answered after this time at the latest. The wipe continues. */
 const WAIT_MS = 5_000;
 
 const designSchema = hexOf(16);
@@ -52,7 +52,7 @@ export class Uploads implements Closable {
     this.#staging = new Staging(settings);
   }
 
-  /** Counts what is staged, and goes on with the wiping that a killed process left. */
+  /** Counts what is staged, and continues the wipes that a killed process left. */
   async start(): Promise<void> {
     for (const name of await readdir(this.#folder).catch(() => [])) {
       if (name.startsWith(WIPING)) this.#wipeLater(join(this.#folder, name));
@@ -68,7 +68,7 @@ export class Uploads implements Closable {
     else if (size > 0) this.#staging.add(design, owner, size);
   }
 
-  /** Ends after the files that are being overwritten; the next start goes on. */
+  /** Waits for the files that are being overwritten. The next start continues with the rest. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(this.#wiping);

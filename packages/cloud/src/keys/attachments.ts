@@ -2,7 +2,7 @@ import { type Bytes, MillraceError } from '@millrace/base';
 import { type BoxSecrets, openFromBox } from '@millrace/protocol';
 
 /**
- * Opens what an owner has sealed to this node. What never opens is told to control, so that nothing waits for it: its key is
+ * Opens what an owner has sealed to this node. Control is told of what can never be opened, so that nothing waits for it: its key is
  * erased, or it was sealed to another one.
  * @throws {MillraceError} E_BOX_KEY, E_SEAL
  */

@@ -43,7 +43,7 @@ export interface MaintenanceModules {
   readonly order: RwLock;
 }
 
-/** A long sweep is told of this often while it goes on. */
+/** A long sweep reports its progress to control this often. */
 const TELL_MS = 10_000;
 /** Lost decoys made again by one message: a megabyte of cells. */
 const DECOYS = 64;
@@ -52,7 +52,7 @@ const MONTH_MS = 30 * 86_400_000;
 
 /**
  * Drives the keys node's side of the vault: a sweep every period, decoys up to the density, checks. One message is under
- * way at a time; whatever is interrupted goes on from the playbook's durable state.
+ * way at a time; after an interruption it continues from the playbook's durable state.
  */
 export class Maintenance implements Closable {
   readonly #modules: MaintenanceModules;
@@ -66,7 +66,7 @@ export class Maintenance implements Closable {
   #schedule: SweepSchedule | undefined;
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
-  /** What checks found missing or damaged and nobody has made again; a restarted node finds it anew. */
+  /** Decoys that checks found missing or damaged and that are not replaced yet. A restarted node finds them again. */
   readonly #lostDecoys = { cells: new Set<number>(), points: new Set<number>() };
 
   constructor(modules: MaintenanceModules, settings: MaintenanceSettings) {

@@ -58,7 +58,7 @@ export interface MailClient extends Closable {
 
 /**
  * Resolves when the next message may be handed over.
- * @param goOn work that goes on after that; the message is acknowledged when it is done
+ * @param goOn takes work that continues after that; the message is acknowledged when the work is done
  */
 export type Handler = (message: Message, from: DirectoryNode, goOn: (work: Promise<void>) => void) => Promise<void>;
 

@@ -99,7 +99,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     return this.#boxes.find((box) => box.number === number)?.key;
   }
 
-  /** Announces the newest key; whether that succeeds or not, it goes on by itself. May be called again. */
+  /** Announces the newest key. Whether that succeeds or not, it is retried in the background. May be called again. */
   async start(): Promise<void> {
     await this.#mutex
       .run(() => this.#step())
@@ -139,9 +139,9 @@ export class OwnBoxes implements BoxSecrets, Closable {
   async #step(): Promise<void> {
     const { clock, period } = this.#options;
     let newest = this.#boxes.at(-1);
-    // Mail is sealed anew without ado, so that a node that was put back to an older state never goes on with an older key.
-    const anew = this.#options.use === 'mail' && !this.#made;
-    if (newest === undefined || anew || passed(clock.now(), newest.issued, period.periodMs))
+    // Senders seal mail again without the owner, so every start makes a new key: a restored node never uses an older one.
+    const replace = this.#options.use === 'mail' && !this.#made;
+    if (newest === undefined || replace || passed(clock.now(), newest.issued, period.periodMs))
       newest = await this.#make(0);
     try {
       for (;;) {

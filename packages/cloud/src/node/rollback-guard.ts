@@ -24,7 +24,7 @@ export const nodeStateBody = z.strictObject({
 
 /**
  * What a proactive node remembers of where the installation stands, and compares when it starts (spec/protocol.md, section
- * 7): a node that was put back to an older state is told so, and does nothing until an administrator has decided.
+ * 7): a node that was put back to an older state is quarantined, and does nothing until an administrator has recovered it.
  */
 export class RollbackGuard implements Closable {
   readonly #ledger: Table<LedgerHead>;

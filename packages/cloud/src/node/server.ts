@@ -32,7 +32,7 @@ export function createTlsServer(options: ServerOptions): TlsServer {
       return (reply as unknown as FastifyReply).code(coded.http).send({ error: coded.toJSON() });
     },
   }) as unknown as FastifyInstance;
-  // Whoever asks before a long body is told at once when it is too long.
+  // A caller that sends `Expect: 100-continue` learns at once that its body is too long.
   server.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     if (!(Number(request.headers['content-length']) > options.bodyLimit)) response.writeContinue();
     server.server.emit('request', request, response);

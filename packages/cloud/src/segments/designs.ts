@@ -29,7 +29,7 @@ export class DesignRepository {
     await this.#table.create(designId, { owner, coreHash, manifest: message.manifest });
   }
 
-  /** Forgets the design at its owner's word, but not that it was deleted. @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH */
+  /** Forgets the design on its owner's signed deletion, which stays on record. @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH */
   async delete({ design, transaction }: MessageOf<'design.delete'>): Promise<void> {
     if (!(await this.#deletions.has(design))) {
       const { owner } = await this.#table.require(design);

@@ -162,7 +162,7 @@ export class SegmentsStream {
       return this.#end(new MillraceError('E_ALARM', 'more segments were asked for again than can have been lost'));
     for (const segment of resend) this.#askAgain(segment);
     onTelemetry(telemetry, { revision: this.#sender.revision, revisionMs: this.#revisionMs });
-    // The machine has everything; it still tells how it goes on until it is done, or calls no more.
+    // The machine has all segments. It still reports its progress until it is done or its link ends.
     if (telemetry.machine?.state === 'done' && this.#taken === parameters.segments) return this.#end(undefined);
     this.#pump();
   }
