@@ -1,4 +1,6 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request } from 'node:https';
+import { errorOfProblem, type MillraceError } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Address, clientTls, type Directory, nodeOf } from '@millrace/protocol';
 
@@ -13,10 +15,13 @@ export interface CallOptions {
 /** An answer as it came, whatever its status. */
 export interface Answer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Media type, without parameters. */
+  readonly type: string;
   readonly text: string;
   readonly body: Uint8Array;
-  /** The coded error, when it is one of the agreed form. */
-  readonly error: { code: string; message: string; remedy: string; data: Record<string, unknown> } | undefined;
+  /** The coded error, when the answer is a problem document. */
+  readonly error: ReturnType<MillraceError['toJSON']> | undefined;
 }
 
 /** One HTTPS request, sent exactly as told: for what no client of ours would send. */
@@ -47,7 +52,7 @@ export function call(
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);
-        response.on('end', () => resolve(answerOf(response.statusCode ?? 0, Buffer.concat(chunks))));
+        response.on('end', () => resolve(answerOf(response, Buffer.concat(chunks))));
       },
     );
     outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')));
@@ -56,13 +61,15 @@ export function call(
   });
 }
 
-function answerOf(status: number, body: Buffer): Answer {
+function answerOf({ statusCode: status = 0, headers }: IncomingMessage, body: Buffer): Answer {
   const text = body.toString('utf8');
   let error: Answer['error'];
   try {
-    error = (JSON.parse(text) as { error?: Answer['error'] }).error;
+    const problem = errorOfProblem(JSON.parse(text));
+    if (problem !== undefined) error = problem.toJSON();
   } catch {
     // not JSON
   }
-  return { status, text, body, error };
+  const [type = ''] = (headers['content-type'] ?? '').split(';');
+  return { status, headers, type, text, body, error };
 }

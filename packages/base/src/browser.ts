@@ -4,4 +4,5 @@ export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
 export * from './locks.ts';
+export * from './problem.ts';
 export * from './retry.ts';

@@ -44,6 +44,13 @@ export const errorCodes = {
     'Copy the newest directory.json of the installation into the folder. See docs/runbooks/rotate.md.',
   ),
   E_NOT_FOUND: code(404, 4, false, 'Not found.', 'Check the name or the identifier.'),
+  E_METHOD: code(
+    405,
+    2,
+    false,
+    'The path does not have this method.',
+    'Use a method that the answer names in `Allow`.',
+  ),
   E_CONFLICT: code(
     409,
     3,
@@ -57,6 +64,13 @@ export const errorCodes = {
     false,
     'Another process has become the writer.',
     'Stop the process that has lost the log; run one process of a control node.',
+  ),
+  E_IDEMPOTENCY: code(
+    422,
+    3,
+    false,
+    'The idempotency key was used for another request.',
+    'Use a new `Idempotency-Key` for a new request.',
   ),
   E_UNAVAILABLE: code(
     503,

@@ -8,4 +8,5 @@ export * from './lifecycle.ts';
 export * from './locks.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
+export * from './problem.ts';
 export * from './retry.ts';

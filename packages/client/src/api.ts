@@ -1,28 +1,23 @@
-import { type Bytes, type Clock, MillraceError, parse, retry, toBase64 } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
-import { z } from 'zod';
 import {
   type CheckView,
-  checkAnswer,
-  checkStarted,
+  controlRoutes,
+  createApiClient,
   type DesignView,
-  designAnswer,
+  distributionRoutes,
+  everyPage,
+  type LedgerCheckView,
   type LicenceView,
-  ledgerCheckAnswer,
-  licenceAnswer,
+  MAX_LIMIT,
   type MachineView,
-  machineAnswer,
   type ObjectView,
-  objectAnswer,
+  type Page,
   type PrintView,
-  printAnswer,
-  repairAnswer,
+  type RequestOptions,
   type StatusView,
-  statusAnswer,
-  ticketAnswer,
-  transactionAnswer,
-  uploadAnswer,
-} from './answers.ts';
+  TICKET_HEADER,
+} from '@millrace/api';
+import { type Bytes, type Clock, MillraceError, retry, systemRandom, toBase64, toHex } from '@millrace/base';
+import type { HttpClient } from '@millrace/protocol';
 
 export interface Attachments {
   readonly manifest?: Uint8Array;
@@ -59,7 +54,7 @@ export interface Api {
   checkpoint(): Promise<Bytes>;
   /** A tile by its C2SP path ("tile/0/000"). */
   tile(path: string): Promise<Bytes>;
-  ledgerCheck(): Promise<z.output<typeof ledgerCheckAnswer>>;
+  ledgerCheck(): Promise<LedgerCheckView>;
   status(): Promise<StatusView>;
   beginVaultCheck(deep: boolean): Promise<string>;
   vaultCheck(id: string): Promise<CheckView>;
@@ -92,29 +87,17 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
   const { control, distribution } = transports;
   const again = { now: () => clock.monotonic(), signal, forMs: patienceMs, mostMs: 2_000, when: isUnanswered };
 
-  const read = <S extends z.ZodType>(
-    client: HttpClient,
-    path: string,
-    schema: S,
-    headers: Record<string, string> = {},
-  ): Promise<z.output<S>> =>
-    retry(async () => understand(schema, (await client.call('GET', path, { signal, headers })).json(), path), again);
-
-  /** A whole list, page by page. */
-  const readAll = async <S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>[]> => {
-    const items: z.output<S>[] = [];
-    let cursor: string | undefined;
-    do {
-      const query = new URLSearchParams({ limit: '200', ...(cursor !== undefined && { cursor }) });
-      const page: { items: z.output<S>[]; next?: string | undefined } = await read(
-        control,
-        `${path}?${query}`,
-        z.object({ items: z.array(schema), next: z.string().optional() }),
-      );
-      items.push(...page.items);
-      cursor = page.next;
-    } while (cursor !== undefined);
-    return items;
+  const nodes = {
+    control: createApiClient(controlRoutes, { transport: control }),
+    distribution: createApiClient(distributionRoutes, { transport: distribution }),
+  };
+  const read = <T>(call: () => Promise<T>): Promise<T> => retry(call, again);
+  const list = <T>(page: (query: { cursor?: string; limit: number }) => Promise<Page<T>>): Promise<T[]> =>
+    everyPage((cursor) => read(() => page({ limit: MAX_LIMIT, ...(cursor === undefined ? {} : { cursor }) })));
+  /** The same key for each attempt: the node answers a lost answer again. */
+  const write = <T>(call: (options: RequestOptions) => Promise<T>): Promise<T> => {
+    const options = { signal, idempotencyKey: toHex(systemRandom(16)) };
+    return retry(() => call(options), again);
   };
 
   /** Control's word for the distribution node, by design; another one when it has expired, or its key was replaced. */
@@ -123,10 +106,10 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     for (let renewed = false; ; renewed = true) {
       const asked =
         tickets.get(design) ??
-        read(control, `/v1/designs/${part(design)}/ticket`, ticketAnswer).then(({ ticket }) => ticket);
+        read(() => nodes.control.designs.ticket({ id: design }, { signal })).then(({ ticket }) => ticket);
       tickets.set(design, asked);
       try {
-        return await call({ 'millrace-ticket': await asked });
+        return await call({ [TICKET_HEADER]: await asked });
       } catch (error) {
         if (tickets.get(design) === asked) tickets.delete(design);
         const old = error instanceof MillraceError && (error.code === 'E_EXPIRED' || error.code === 'E_AUTH');
@@ -134,74 +117,60 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
       }
     }
   };
-  const bytes = (path: string): Promise<Bytes> =>
-    retry(async () => (await control.call('GET', path, { signal })).body, again);
-
   const submit = async (transaction: Uint8Array, attachments: Attachments = {}) => {
-    const json = { transaction: toBase64(transaction), attachments: encode(attachments) };
+    const body = { transaction: toBase64(transaction), attachments: encode(attachments) };
     let uncertain = false;
-    await retry(async () => {
+    await write(async (options) => {
       try {
-        const reply = await control.call('POST', '/v1/transactions', { json, signal, timeoutMs: 60_000 });
-        understand(transactionAnswer, reply.json(), 'transaction');
+        await nodes.control.transactions.submit({ body }, { ...options, timeoutMs: 60_000 });
       } catch (error) {
-        // The answer to an earlier attempt was lost, and the transaction had been acted on.
+        // Control was restarted after it had acted on the transaction, and before it kept its answer.
         const acted = error instanceof MillraceError && (error.code === 'E_REPLAY' || error.code === 'E_CONFLICT');
         if (uncertain && acted) return;
         uncertain ||= isUnanswered(error);
         throw error;
       }
-    }, again);
+    });
   };
 
+  const { designs, boxes, licences, machines, prints, objects, ledger, status, checks } = nodes.control;
+  const { uploads } = nodes.distribution;
   return {
     submit,
-    designs: () => readAll('/v1/designs', designAnswer),
-    design: (id) => read(control, `/v1/designs/${part(id)}`, designAnswer),
+    designs: () => list((query) => designs.list(query, { signal })),
+    design: (id) => read(() => designs.get({ id }, { signal })),
     designUploaded: async (id) => {
-      await retry(() => control.call('POST', `/v1/designs/${part(id)}/uploaded`, { signal }), again);
+      await write((options) => designs.uploaded({ id }, options));
     },
-    privatePart: (design) => bytes(`/v1/designs/${part(design)}/private`),
-    repair: async (id, segments) => {
-      const path = `/v1/designs/${part(id)}/repair`;
-      const reply = await retry(() => control.call('POST', path, { json: { segments }, signal }), again);
-      return understand(repairAnswer, reply.json(), path).repair;
-    },
+    privatePart: (id) => read(() => designs.private({ id }, { signal })),
+    repair: async (id, segments) =>
+      (await write((options) => designs.repair({ id, body: { segments: [...segments] } }, options))).repair,
     upload: async (design, segment, sealed) => {
-      const path = `/v1/uploads/${part(design)}/${segment}`;
       await withTicket(design, (headers) =>
-        retry(() => distribution.call('PUT', path, { body: sealed, signal, headers }), again),
+        read(() => uploads.put({ design, segment, body: sealed }, { signal, headers })),
       );
     },
-    missing: async (design, segments) => {
-      const path = `/v1/uploads/${part(design)}?segments=${segments}`;
-      const { have, missing = [] } = await withTicket(design, (headers) =>
-        read(distribution, path, uploadAnswer, headers),
-      );
-      return { have, missing };
-    },
+    missing: (design, segments) =>
+      withTicket(design, (headers) => read(() => uploads.list({ design, segments }, { signal, headers }))),
     newerDirectory: async (after) => {
       const reply = await control.call('GET', `/v1/directory?after=${after}`, { signal, timeoutMs: DIRECTORY_MS });
       return reply.status === 204 ? undefined : reply.json();
     },
-    attachmentBox: (node) => bytes(`/v1/boxes/${part(node)}/attachments`),
-    licences: () => readAll('/v1/licences', licenceAnswer),
-    licence: (id) => read(control, `/v1/licences/${part(id)}`, licenceAnswer),
-    machines: () => readAll('/v1/machines', machineAnswer),
-    prints: () => readAll('/v1/prints', printAnswer),
-    print: (id) => read(control, `/v1/prints/${part(id)}`, printAnswer),
-    objects: () => readAll('/v1/objects', objectAnswer),
-    object: (id) => read(control, `/v1/objects/${part(id)}`, objectAnswer),
-    certificate: (object) => bytes(`/v1/objects/${part(object)}/certificate`),
-    checkpoint: () => bytes('/v1/ledger/checkpoint'),
-    tile: (path) => bytes(`/v1/ledger/${path}`),
-    ledgerCheck: () => read(control, '/v1/ledger/verify', ledgerCheckAnswer),
-    status: () => read(control, '/v1/status', statusAnswer),
-    beginVaultCheck: async (deep) => {
-      const reply = await control.call('POST', '/v1/vault/checks', { json: { deep }, signal });
-      return understand(checkStarted, reply.json(), 'check').check;
-    },
-    vaultCheck: (id) => read(control, `/v1/vault/checks/${part(id)}`, checkAnswer),
+    attachmentBox: (node) => read(() => boxes.newest({ node, use: 'attachments' }, { signal })),
+    licences: () => list((query) => licences.list(query, { signal })),
+    licence: (id) => read(() => licences.get({ id }, { signal })),
+    machines: () => list((query) => machines.list(query, { signal })),
+    prints: () => list((query) => prints.list(query, { signal })),
+    print: (id) => read(() => prints.get({ id }, { signal })),
+    objects: () => list((query) => objects.list(query, { signal })),
+    object: (id) => read(() => objects.get({ id }, { signal })),
+    certificate: (id) => read(() => objects.certificate({ id }, { signal })),
+    checkpoint: () => read(() => ledger.checkpoint({}, { signal })),
+    tile: (path) => read(() => ledger.tile({ path: path.replace(/^tile\//, '') }, { signal })),
+    ledgerCheck: () => read(() => ledger.verify({}, { signal })),
+    status: () => read(() => status.get({}, { signal })),
+    beginVaultCheck: async (deep) => (await checks.begin({ body: { deep } }, { signal })).check,
+    vaultCheck: (id) => read(() => checks.get({ id }, { signal })),
     close: () => {
       control.close();
       distribution.close();
@@ -209,18 +178,8 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
   };
 }
 
-/** One segment of a path: identifiers come from users. */
-function part(id: string): string {
-  return encodeURIComponent(id);
-}
-
 function encode(attachments: Attachments): Record<string, string> {
   return Object.fromEntries(
     Object.entries(attachments).flatMap(([name, value]) => (value === undefined ? [] : [[name, toBase64(value)]])),
   );
-}
-
-/** An answer that is not what was agreed is the server's fault, not the user's input. */
-function understand<S extends z.ZodType>(schema: S, json: unknown, what: string): z.output<S> {
-  return parse(schema, json, `answer of the node (${what})`, 'E_UNAVAILABLE');
 }

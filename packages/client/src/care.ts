@@ -1,6 +1,6 @@
+import type { CheckView, DesignView } from '@millrace/api';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { MAX_REPAIR } from '@millrace/protocol';
-import type { CheckView, DesignView } from './answers.ts';
 import type { DesignCopy } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';

@@ -1,4 +1,14 @@
-export * from './answers.ts';
+export {
+  type CheckView,
+  type DesignView,
+  type LicenceView,
+  type MachineStateView,
+  type MachineView,
+  type ObjectView,
+  objectAnswer,
+  type PrintView,
+  type StatusView,
+} from '@millrace/api';
 export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';

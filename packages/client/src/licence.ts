@@ -1,3 +1,4 @@
+import type { LicenceView, MachineView } from '@millrace/api';
 import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
 import {
   type Disclosure,
@@ -9,7 +10,6 @@ import {
   usualDisclosures,
   verifyMachineRegistration,
 } from '@millrace/protocol';
-import type { LicenceView, MachineView } from './answers.ts';
 import { sealAttachment } from './attachments.ts';
 import { findUser } from './contacts.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';

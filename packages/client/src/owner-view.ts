@@ -1,7 +1,7 @@
+import type { ObjectView, PrintView } from '@millrace/api';
 import { type Bytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyId, keyName, ownerSealingKey, type P256Key } from '@millrace/identity';
 import { type OwnerState, openOwnerFacts, openOwnerState, verifyMachineDocument } from '@millrace/protocol';
-import type { ObjectView, PrintView } from './answers.ts';
 import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 

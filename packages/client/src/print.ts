@@ -1,6 +1,6 @@
+import type { MachineStateView, PrintView } from '@millrace/api';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import type { OwnerState } from '@millrace/protocol';
-import type { MachineStateView, PrintView } from './answers.ts';
 import { openLive, openReport } from './owner-view.ts';
 import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';

@@ -1,7 +1,7 @@
+import type { DesignView } from '@millrace/api';
 import { hexOf, MillraceError, parse, toHex, utf8, wipe } from '@millrace/base';
 import { openPrivatePart, type PrivatePart } from '@millrace/vault';
 import { z } from 'zod';
-import type { DesignView } from './answers.ts';
 import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 import { type ClientStorage, readJson } from './storage.ts';

@@ -1,6 +1,6 @@
+import type { DesignView } from '@millrace/api';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
-import type { DesignView } from './answers.ts';
 import type { PreparedDesign } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';

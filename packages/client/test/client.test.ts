@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { objectAnswer } from '@millrace/api';
 import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession } from '@millrace/cli';
 import { contentKeysInfo, nodeOf, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { objectAnswer } from '../src/answers.ts';
 import { auditLedger } from '../src/audit.ts';
 import { checkCertificate, trustOf } from '../src/certificates.ts';
 import { grantLicence } from '../src/licence.ts';

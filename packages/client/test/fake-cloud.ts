@@ -7,6 +7,7 @@ import {
   fromBase64,
   fromHex,
   MillraceError,
+  problemOf,
   systemClock,
   systemRandom,
   toBase64,
@@ -29,6 +30,7 @@ import {
   orderFact,
   permitFact,
   readPermit,
+  registrationHash,
   reportFact,
   sha256,
   signMachineDocument,
@@ -52,7 +54,7 @@ interface Request {
 }
 
 interface FakeDesign {
-  readonly view: Record<'design' | 'name' | 'core' | 'custody' | 'kind', string> & {
+  readonly view: Record<'design' | 'name' | 'core' | 'custody' | 'kind' | 'maintenance', string> & {
     readonly size: number;
     readonly segments: number;
     state: string;
@@ -63,7 +65,8 @@ interface FakeDesign {
 /** As control would show it. */
 export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
   const { designId: design, core, custody, kind, size, segments } = manifest;
-  return { manifest, view: { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state } };
+  const view = { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state };
+  return { manifest, view: { ...view, maintenance: 'rekey' } };
 }
 
 /**
@@ -156,7 +159,7 @@ export class FakeCloud {
         } catch (error) {
           const coded = toMillraceError(error);
           response.statusCode = coded.http;
-          response.end(JSON.stringify({ error: coded.toJSON() }));
+          response.end(JSON.stringify(problemOf(coded)));
         }
       },
     );
@@ -188,9 +191,12 @@ export class FakeCloud {
     }
     if (kind === 'licences') return { items: [...this.licences].map(([licence]) => this.#licenceView(licence)) };
     if (kind === 'machines') {
-      return {
-        items: [...this.machines.values()].map(({ publicKey: _, ...machine }) => ({ ...machine, online: true })),
-      };
+      const items = [...this.machines.values()].map((registered) => {
+        const { document, ...machine } = registered;
+        const { publicKey: _, ...shown } = machine;
+        return { ...shown, document, registration: toHex(registrationHash(machine)), online: true };
+      });
+      return { items };
     }
     if (kind === 'prints') return id === '' ? { items: [...this.prints.values()] } : required(this.prints.get(id));
     if (kind === 'objects') {
@@ -202,9 +208,10 @@ export class FakeCloud {
       return { items: await Promise.all(objects.map((object) => this.#objectView(object))) };
     }
     if (path === '/v1/ledger/checkpoint') return this.ledger.checkpoint();
-    if (path === '/v1/ledger/verify') return { ok: true };
+    if (path === '/v1/ledger/verify') return { ok: true, root: null, entries: 0, accounts: 0, problems: [], more: 0 };
     if (path.startsWith('/v1/ledger/tile/')) return this.ledger.tile(path.slice('/v1/ledger/'.length));
-    if (path === '/v1/status') return { nodes: [{ role: 'keys', seen: Date.now() }], maintenance: { epoch: 1 } };
+    if (path === '/v1/status')
+      return { nodes: [{ role: 'keys', seen: Date.now() }], maintenance: null, quarantine: [], damagedRecords: [] };
     throw new MillraceError('E_NOT_FOUND', `no ${path}`);
   }
 
@@ -317,6 +324,7 @@ export class FakeCloud {
     this.prints.set(print, {
       print,
       licence: body.licence,
+      design: licence.body.design,
       machine: body.machine,
       state: 'completed',
       object,
@@ -335,6 +343,9 @@ export class FakeCloud {
       holder: keyName(body.holder),
       machines: body.machines.map(({ machine }) => machine),
       materials: body.materials,
+      notBefore: body.notBefore,
+      notAfter: body.notAfter,
+      disclose: body.disclose,
     };
   }
 

@@ -104,7 +104,7 @@ describe('a G-code file', () => {
     );
     await rm(join(owner.user.folder, 'designs', design), { recursive: true });
     const shown = { design, name: 'design 1234', core: '', custody: 'owner', kind: 'gcode' } as const;
-    const view = { ...shown, size: 1, segments: 1, state: 'stored' } as const;
+    const view = { ...shown, size: 1, segments: 1, state: 'stored', maintenance: 'rekey' } as const;
     const elsewhere = { ...owner, api: { ...owner.api, privatePart: async () => sealed } };
     expect(await withName(elsewhere, view)).toMatchObject({ name: 'secret impeller' });
     expect(await withName(owner, view)).toMatchObject({ name: 'secret impeller' });

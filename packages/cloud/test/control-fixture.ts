@@ -34,6 +34,7 @@ import { Mailbox } from '../src/control/mailbox.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
+import { authorize, userActor } from '../src/node/policy.ts';
 
 type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
 
@@ -119,7 +120,10 @@ export async function controlFixture() {
     const now = systemClock.now();
     const document = { ...body, id: systemRandom(16), issued: now, expires: now + 600_000 } as Transaction;
     const bytes = await signTransaction(keys[who], directory.installation, document);
-    return handleTransaction(context, bytes, attachments, keyName(keys[who].publicKey));
+    const actor = userActor(directory, keyName(keys[who].publicKey));
+    return handleTransaction(context, bytes, attachments, (signer) =>
+      authorize(actor, 'transaction.submit', { signer }),
+    );
   };
   for (const user of ['owner', 'holder'] as const)
     await submit('admin', { type: 'user.register', publicKey: keys[user].publicKey, name: user });

@@ -1,3 +1,4 @@
+import type { Progress } from '@millrace/api';
 import { systemRandom } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Disclosure, signTransaction } from '@millrace/protocol';
@@ -6,7 +7,6 @@ import { describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
 import { takeProgress } from '../src/control/progress.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
-import type { Progress } from '../src/control/schemas.ts';
 import { printView } from '../src/control/views.ts';
 
 const id = (letter: string) => letter.repeat(32);
@@ -60,8 +60,10 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
   await records.prints.create(print ?? '', { ...base, state, number: 1, object });
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
   const context = { records, progress: new Map<string, Progress>() } as unknown as ControlContext;
-  const view = async (user: string | undefined) =>
-    printView(context, await records.prints.require(print ?? ''), user ?? '');
+  const view = async (user: string | undefined) => {
+    const actor = { role: 'user', name: user ?? '', admin: false } as const;
+    return printView(context, await records.prints.require(print ?? ''), actor);
+  };
   return { context, records, view };
 }
 

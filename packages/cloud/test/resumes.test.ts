@@ -1,3 +1,4 @@
+import { ledgerHead } from '@millrace/api';
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Directory, signTransaction, type Transaction, type VerifiedOpening } from '@millrace/protocol';
@@ -6,7 +7,6 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { suspendLicences } from '../src/control/admin.ts';
 import { countClaims } from '../src/control/permits.ts';
 import { openRecords } from '../src/control/records.ts';
-import { ledgerHeadSchema } from '../src/node/rollback-guard.ts';
 import { Table } from '../src/node/table.ts';
 import { keepCounts, suspendLicencesAtNode } from '../src/streaming/admin.ts';
 import { ObjectRepository } from '../src/streaming/objects.ts';
@@ -112,7 +112,7 @@ describe('a proactive node whose counts come from a backup', () => {
   ])('beside a node %s', (_, size, wins) => {
     it('keeps what was streamed since', async () => {
       const today = new MemoryRecords();
-      const heads = (of: RecordStore) => new Table(of, 'ledger-head', ledgerHeadSchema);
+      const heads = (of: RecordStore) => new Table(of, 'ledger-head', ledgerHead);
       await heads(store).create('newest', { size: 10, root: '' });
       await heads(today).create('newest', { size, root: '' });
       const other = new ObjectRepository(today);

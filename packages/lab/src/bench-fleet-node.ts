@@ -1,32 +1,24 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Bytes, noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import {
-  type Bytes,
-  decodeCbor,
-  encodeCbor,
-  noMetrics,
-  silentLogger,
-  systemClock,
-  systemRandom,
-  toHex,
-} from '@millrace/base';
-import {
+  addMailRoutes,
+  answersInMemory,
   BoxRegistry,
   connectOutbound,
   createTlsServer,
+  IdempotentAnswers,
   KeysStream,
   listen,
   Mailbox,
   type Outbound,
   PaceGuard,
-  requireRole,
   runDistributionNode,
   SegmentsStream,
   sliceMail,
 } from '@millrace/cloud/parts';
 import { createEngine } from '@millrace/live-matrix';
 import {
-  type BoxKey,
   encodeControl,
   encodeStream,
   type LinkMessage,
@@ -71,33 +63,8 @@ async function startControl(world: FleetWorld): Promise<void> {
     clock: systemClock,
   });
   const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
-  const idOf = (request: Parameters<typeof requireRole>[1]) =>
-    requireRole(world.directory, request, 'segments', 'keys').id;
-  server.post<{ Params: { to: string }; Querystring: { id: string } }>('/v1/mailbox/:to', async (request) => {
-    await mailbox.put(request.params.to, idOf(request), request.query.id, request.body as Uint8Array);
-    return {};
-  });
-  server.get<{ Querystring: { wait: string; consumer: string } }>('/v1/mailbox', async (request, reply) => {
-    const { wait, consumer } = request.query;
-    const mail = await mailbox.poll(idOf(request), consumer, Number(wait), new AbortController().signal);
-    return reply.type('application/octet-stream').send(Buffer.from(encodeCbor(mail as never)));
-  });
-  server.post('/v1/mailbox/acknowledge', async (request) => {
-    await mailbox.acknowledge(idOf(request), (request.body as { ids: string[] }).ids);
-    return {};
-  });
-  server.post<{ Params: { use: BoxKey['use'] } }>('/v1/boxes/:use', async (request) => {
-    const { document, floor } = decodeCbor(request.body as Uint8Array, 'box key') as {
-      document: Uint8Array;
-      floor: number;
-    };
-    await mailbox.announce(idOf(request), request.params.use, document, floor);
-    return {};
-  });
-  server.get<{ Params: { node: string } }>('/v1/boxes/:node/mail', async (request, reply) => {
-    const { document } = await boxes.newest(request.params.node, 'mail');
-    return reply.type('application/octet-stream').send(Buffer.from(document));
-  });
+  const answers = await IdempotentAnswers.open(answersInMemory(), systemClock);
+  addMailRoutes(server, { directory, mailbox, boxes }, { answers });
   await listen(server, world.addresses.control);
 }
 

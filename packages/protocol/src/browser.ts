@@ -12,4 +12,5 @@ export * from './placement.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';
+export * from './shapes.ts';
 export * from './telemetry.ts';

@@ -23,6 +23,7 @@ import {
 import { z } from 'zod';
 import { CLOCK_SKEW_MS, nodeId } from './directory.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
+import { disclosures, objectName } from './shapes.ts';
 
 /** Fields that every signed document has. Times are milliseconds since 1970 on the signer's clock. */
 const common = {
@@ -37,9 +38,6 @@ export const MAX_MACHINES = 200;
 
 const materialName = z.string().min(1).max(64);
 const identifier = hexOf(16);
-
-/** Name of an object: licence ‖ "-" ‖ number. Strict, because it is used in the names of files and records. */
-export const objectName = z.string().regex(/^[0-9a-f]{32}-[1-9][0-9]{0,6}$/, { error: 'expected LICENCE-NUMBER' });
 
 /** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
@@ -103,16 +101,6 @@ const setMaintenance = z.strictObject({
 });
 /** The owner has investigated an alarm: the machine may get permits of that licence again. The object stays stopped. */
 const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
-
-/**
- * What an owner may disclose to an operator. Through control: consumed segments, the machine's state, temperatures and
- * seconds in its buffer. At the machine only: position, lines, layers, filament and the picture of its path.
- */
-export const disclosures = ['progress', 'state', 'temperatures', 'buffer', 'position'] as const;
-export type Disclosure = (typeof disclosures)[number];
-
-/** Default disclosures: they reveal nothing of the design. */
-export const usualDisclosures = ['progress', 'state', 'temperatures', 'buffer'] as const satisfies Disclosure[];
 
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),

@@ -1,6 +1,6 @@
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
 import type { PeerCertificate } from 'node:tls';
-import { type Bytes, concatBytes, isErrorCode, MillraceError, utf8 } from '@millrace/base';
+import { type Bytes, concatBytes, errorOfProblem, MillraceError, utf8 } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Address, type Directory, fingerprintsOf, type NodeRole } from './directory.ts';
 
@@ -169,13 +169,11 @@ function toReply(status: number, body: Bytes): Reply {
 }
 
 function errorOf(reply: Reply): MillraceError {
+  let error: MillraceError | undefined;
   try {
-    const { error } = reply.json() as { error?: { code?: unknown; message?: unknown; data?: Record<string, unknown> } };
-    if (error && isErrorCode(error.code)) {
-      return new MillraceError(error.code, String(error.message), { data: error.data ?? {} });
-    }
+    error = errorOfProblem(reply.json());
   } catch {
-    // not one of our answers: fall through
+    // a proxy answered
   }
-  return new MillraceError('E_UNAVAILABLE', `the server answered ${reply.status}`);
+  return error ?? new MillraceError('E_UNAVAILABLE', `the server answered ${reply.status}`);
 }

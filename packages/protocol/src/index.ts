@@ -15,6 +15,7 @@ export * from './placement.ts';
 export * from './registrations.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';
+export * from './shapes.ts';
 export * from './socket.ts';
 export * from './telemetry.ts';
 export * from './tls-files.ts';

@@ -13,16 +13,15 @@ import type { P256Key } from '@millrace/identity';
 import { z } from 'zod';
 import { type BoxSecrets, openFromBox, sealToBox } from './box.ts';
 import { type Directory, identitiesOf, type NodeRole, nodesOf } from './directory.ts';
-import { type BoxKey, machineSchema, objectName } from './documents.ts';
+import { type BoxKey, machineSchema } from './documents.ts';
 import { openBySome } from './sealed-keys.ts';
 import { sessionParametersSchema } from './session.ts';
+import { MAX_REPAIR, objectName } from './shapes.ts';
 
 const bytes = z.instanceof(Uint8Array);
 const design = hexOf(16);
 const uint = z.number().int().nonnegative();
 
-/** Most segments of one repair; more take several. */
-export const MAX_REPAIR = 16_384;
 export const segmentNumbers = z.array(uint).max(MAX_REPAIR);
 
 const openingSchema = z.strictObject({

@@ -11,6 +11,7 @@ import {
 import { z } from 'zod';
 import { sha256 } from './opening.ts';
 import { openBySome } from './sealed-keys.ts';
+import { matrixInUseSchema } from './shapes.ts';
 
 export const sessionParametersSchema = z.strictObject({
   object: z.string(),
@@ -23,21 +24,14 @@ export const sessionParametersSchema = z.strictObject({
   size: z.number().int().positive(),
   /** Maximum number of segments ahead of the last acknowledged one. */
   window: z.number().int().positive(),
-  order: z.union([z.literal(16), z.literal(24)]),
-  suite: z.enum(['keccak256', 'turboshake128']),
+  ...matrixInUseSchema.shape,
   hints: z.enum(['dense', 'sparse']),
   /** Chaff hints for every 100 of data; sparse hints only. Each frame tells the receiver which hints are chaff, masked. */
   chaffPercent: z.number().int().min(1).max(100).optional(),
   /** Outer layer of the cells: AES-256-CTR, or points of secp256k1 (vault.md, 3). */
   layer: z.enum(['ctr', 'points']),
-  /** Minimum length of a revision, ms. */
-  revisionMs: z.number().int().positive(),
 });
 export type StreamParameters = z.output<typeof sessionParametersSchema>;
-
-/** Current parameters of a stream's matrix, for display. */
-export const matrixInUseSchema = sessionParametersSchema.pick({ order: true, suite: true, revisionMs: true });
-export type MatrixInUse = z.output<typeof matrixInUseSchema>;
 
 /** Minimum number of segments that the machine has consumed before it reports: later ones are in its buffer, at most a window. */
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);

@@ -11,30 +11,9 @@ import {
 } from '@millrace/base';
 import { openAes256Gcm, sealAes256Gcm } from '@millrace/base/crypto';
 import { z } from 'zod';
+import { MAX_SEALED_STATE, machineStateSchema } from './shapes.ts';
 
 const uint = z.number().int().nonnegative();
-
-/** Heaters that a machine may have. Its driver says which ones it has. */
-export const heaters = ['hotend', 'bed', 'chamber'] as const;
-export type Heater = (typeof heaters)[number];
-
-const celsius = z.number().int().min(-300).max(5_000).optional();
-
-/** State of a running machine that the cloud may know: nothing that reveals the design. */
-export const machineStateSchema = z.strictObject({
-  state: z.enum(['waiting', 'running', 'finishing', 'done']),
-  /** Whole degrees, of the heaters that the machine has. */
-  temperatures: z.strictObject({ hotend: celsius, bed: celsius, chamber: celsius }),
-  /** Seconds of motion in the agent's buffer; absent while the machine's pace is unknown. */
-  buffer: z.number().nonnegative().max(1e9).optional(),
-  /** Bytes on the machine's link in this session, both ways, TLS included. */
-  wire: uint,
-  hints: uint,
-});
-export type MachineState = z.output<typeof machineStateSchema>;
-
-/** Maximum bytes that a machine seals to the owner beside its state. */
-export const MAX_SEALED_STATE = 512;
 
 const telemetrySchema = z.strictObject({
   /** The machine has consumed every segment below this number. */

@@ -181,7 +181,7 @@ export const againAsAll = held<World>(
       ...record,
       state: 'queued',
     }));
-    context.work.add(queued);
+    context.printQueue.add(queued);
     await until('a second permit', async () => (await context.records.prints.require(print)).permit !== undefined);
     await sleep(1_000);
     await agent.close();

@@ -53,7 +53,7 @@ export function checkVault(context: Context, options: { deep?: boolean }): Promi
       await sleep(200, signal);
     }
     const problems = Array.isArray(view.problems) ? (view.problems as unknown[]) : [];
-    const clean = problems.length === 0 && view.state !== 'failed';
+    const clean = problems.length === 0;
     const { check: _id, state: _state, problems: _problems, ...counts } = view;
     terminal.result(
       { clean, ...view },

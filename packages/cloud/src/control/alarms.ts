@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { clearedFact, type MessageOf, type Signed, type TransactionOf } from '@millrace/protocol';
+import { authorize, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 import { printOf } from './reports.ts';
@@ -64,8 +65,7 @@ export async function clearAlarm(
   const { object } = body;
   const print = await printOf(context, object);
   const owner = keyName(signer);
-  if ((await records.designs.require(print.design)).owner !== owner)
-    throw new MillraceError('E_FORBIDDEN', 'only the owner of the design clears its alarms');
+  authorize(userActor(context.directory, owner), 'alarm.clear', await records.designs.require(print.design));
   if (print.state !== 'alarmed' || print.cleared)
     throw new MillraceError('E_STATE', `object ${object} has no alarm to be cleared`);
   await ledger.append({ ...clearedFact(body, owner), evidence: [bytes], eventId: `cleared/${object}` });

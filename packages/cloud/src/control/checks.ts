@@ -1,9 +1,10 @@
+import type { CheckView } from '@millrace/api';
 import { type Clock, MillraceError, systemRandom, toHex } from '@millrace/base';
 
 interface Check {
   readonly started: number;
   readonly deep: boolean;
-  result?: unknown;
+  result?: object;
 }
 
 /** A check that has not ended by then was lost with its node's disk, or never will. */
@@ -36,17 +37,15 @@ export class CheckBoard {
     return { check, fresh: true };
   }
 
-  report(id: string, result: unknown): void {
+  report(id: string, result: object): void {
     const check = this.#checks.get(id);
     if (check !== undefined) check.result = result;
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */
-  show(id: string): object {
+  show(id: string): CheckView {
     const check = this.#checks.get(id);
     if (check === undefined) throw new MillraceError('E_NOT_FOUND', `no check ${id}`);
-    return check.result === undefined
-      ? { check: id, state: 'running' }
-      : { check: id, state: 'done', ...(check.result as object) };
+    return check.result === undefined ? { check: id, state: 'running' } : { check: id, state: 'done', ...check.result };
   }
 }

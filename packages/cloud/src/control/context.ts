@@ -1,14 +1,13 @@
+import type { MaintenanceReport, Progress } from '@millrace/api';
 import type { Bytes, Clock, KeyedMutex, Logger, Metrics } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
-import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import type { BoxRegistry } from './boxes.ts';
 import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
-import type { Progress } from './schemas.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {

@@ -5,6 +5,7 @@ import type { Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
 import { addDirectoryRoute, followDirectory } from '../node/follow-directory.ts';
+import { IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { OwnBoxes } from '../node/own-boxes.ts';
 import { createTlsServer, listen } from '../node/server.ts';
@@ -99,26 +100,27 @@ export async function createControlNode(
 
   await finishInterrupted(context);
   const { seen } = context.records;
+  const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
-    forgetSeen(seen, clock.now()).catch((error: unknown) =>
-      logger.warn({ err: error }, 'expired transaction ids not removed: the next attempt is in an hour'),
+    Promise.all([forgetSeen(seen, clock.now()), answers.forget()]).catch((error: unknown) =>
+      logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
     );
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024 });
-  addRoutes(server, context, checks);
+  addRoutes(server, context, { checks, answers });
   addDirectoryRoute(server, config);
   closer.add(followDirectory(config, { server, logger }));
   closer.add(await listen(server, address));
   return { context, close: () => closer.close() };
 }
 
-const findingsSchema = z.object({
+const findingsSchema = z.looseObject({
   deep: z.boolean(),
   problems: z.array(
-    z.object({
+    z.looseObject({
       kind: z.string(),
       design: z.string().optional(),
       segments: z.array(z.number().int().nonnegative()).optional(),
@@ -163,8 +165,8 @@ async function handle(
     case 'stream.alarm':
       return takeAlarm(context, message, from.role);
     case 'check.result': {
-      const report = decodeCbor(message.report, 'report');
-      await takeFindings(context, parse(findingsSchema, report, 'report'));
+      const report = parse(findingsSchema, decodeCbor(message.report, 'report'), 'report');
+      await takeFindings(context, report);
       return checks.report(message.check, report);
     }
     default:

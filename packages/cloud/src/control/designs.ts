@@ -1,6 +1,7 @@
 import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { MAX_REPAIR, type MessageOf, type Signed, signUploadTicket, type TransactionOf } from '@millrace/protocol';
+import { authorize, userActor } from '../node/policy.ts';
 import { ranges } from '../node/runs.ts';
 import type { ControlContext } from './context.ts';
 import type { Damage, DesignRecord } from './records.ts';
@@ -42,9 +43,9 @@ export async function deleteDesign(
   { body, signer, bytes }: Signed<TransactionOf<'design.delete'>>,
 ) {
   const { records } = context;
-  const owner = keyName(signer);
+  const actor = userActor(context.directory, keyName(signer));
   await records.designs.update(body.design, (current) => {
-    if (current.owner !== owner) throw new MillraceError('E_FORBIDDEN', 'only the owner deletes a design');
+    authorize(actor, 'design.delete', current);
     if (current.state === 'deleting' || current.state === 'deleted') return current;
     const { damage: _gone, repair: _too, ...kept } = current;
     return { ...kept, state: 'deleting', deletion: { transaction: bytes, announced: false } };

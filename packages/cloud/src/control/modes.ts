@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
+import { authorize, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept } from './designs.ts';
 
@@ -13,9 +14,9 @@ export async function setMaintenance(
   id: string,
 ) {
   const { design, mode } = body;
-  const owner = keyName(signer);
+  const actor = userActor(context.directory, keyName(signer));
   await context.records.designs.update(design, (current) => {
-    if (current.owner !== owner) throw new MillraceError('E_FORBIDDEN', 'only the owner chooses the maintenance');
+    authorize(actor, 'design.setMaintenance', current);
     requireKept(current);
     if (current.state !== 'stored') throw new MillraceError('E_STATE', `the design is ${current.state}`);
     requireSettable(current.maintenance);

@@ -1,7 +1,7 @@
+import type { LedgerHead, nodeStateBody } from '@millrace/api';
 import { MillraceError } from '@millrace/base';
 import type { NodeRole } from '@millrace/protocol';
 import type { z } from 'zod';
-import type { LedgerHead, nodeStateBody } from '../node/rollback-guard.ts';
 import type { ControlContext } from './context.ts';
 
 /** Size and root of the ledger, from its newest checkpoint (C2SP: origin, size, root). */

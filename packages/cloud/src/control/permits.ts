@@ -15,6 +15,7 @@ import {
   signPermit,
   verifyMachineDocument,
 } from '@millrace/protocol';
+import { authorize } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
@@ -66,7 +67,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   if (request.type !== 'permit.request') throw new MillraceError('E_INPUT', 'not a permit request');
 
   const print = await records.prints.require(request.print);
-  if (print.machine !== caller) throw new MillraceError('E_FORBIDDEN', 'the print is for another machine');
+  authorize({ role: 'machine', name: caller }, 'print.run', print);
   const requestHash = sha256(bytes);
   const design = await records.designs.require(print.design);
   if (print.state !== 'queued') requireKept(design); // a queued one is refused for good below

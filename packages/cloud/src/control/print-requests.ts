@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { checkMachine, type Signed, type TransactionOf } from '@millrace/protocol';
+import { authorize, userActor } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireStored } from './designs.ts';
@@ -36,7 +37,7 @@ async function requestOnce(
 ) {
   const { records, clock, printQueue } = context;
   const licence = await records.licences.require(body.licence);
-  if (licence.holder !== keyName(signer)) throw new MillraceError('E_FORBIDDEN', 'only the licence’s holder may print');
+  authorize(userActor(context.directory, keyName(signer)), 'print.request', licence);
   const design = await records.designs.require(licence.design);
   requireKept(design);
   requireHeld(licence); // first: nothing brings the licence back

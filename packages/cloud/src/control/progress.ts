@@ -1,7 +1,7 @@
+import type { Progress } from '@millrace/api';
 import type { Disclosure } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { printOf } from './reports.ts';
-import type { Progress } from './schemas.ts';
 
 /**
  * Keeps the newest figures of a print that has begun and not ended; others leave nothing behind.

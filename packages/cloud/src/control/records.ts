@@ -2,6 +2,7 @@ import { bytesOf, hexOf, MillraceError } from '@millrace/base';
 import { CLOCK_SKEW_MS, machineSchema, readTransaction, type TransactionOf } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
+import { type AnswerStore, keptAnswerSchema } from '../node/idempotency.ts';
 import { Table, type TableOptions } from '../node/table.ts';
 
 const bytes = z.instanceof(Uint8Array);
@@ -135,6 +136,8 @@ export interface Records {
   readonly heads: Table<{ epoch: number }>;
   /** Ids of signed documents that were acted on, and until when each has to be remembered. */
   readonly seen: Table<SeenRecord>;
+  /** Answers to writes with an idempotency key. */
+  readonly answers: AnswerStore;
 }
 
 interface SeenRecord {
@@ -207,5 +210,6 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
     seen: table('seen', z.strictObject({ type: z.string(), until: uint }), {
       until: ({ until }) => [{ group: 'all', order: until }],
     }),
+    answers: table('answer', keptAnswerSchema),
   };
 }

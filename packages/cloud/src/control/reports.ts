@@ -9,6 +9,7 @@ import {
   toHex,
 } from '@millrace/base';
 import { type MachineReport, type Outcome, outcomeOf, reportFact, verifyMachineDocument } from '@millrace/protocol';
+import { authorize } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 
@@ -35,9 +36,9 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   const eventId = `report/${toHex(body.id)}`;
   if ((await ledger.find(eventId)) !== undefined) return;
   const print = await printOf(context, body.object);
-  if (print.machine !== caller || !(print.run && equalBytes(print.run, body.run))) {
-    throw new MillraceError('E_FORBIDDEN', 'the object is not of this machine and run');
-  }
+  authorize({ role: 'machine', name: caller }, 'print.run', print);
+  if (!(print.run && equalBytes(print.run, body.run)))
+    throw new MillraceError('E_FORBIDDEN', 'the object is of another run');
   const design = await records.designs.require(print.design);
   const outcome = outcomeOf(body, design.contentMac);
   await ledger.append({ ...reportFact(body, caller, design.contentMac), evidence: [bytes], eventId });

@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { leftFact, type Signed, type TransactionOf } from '@millrace/protocol';
+import { authorize, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
 
@@ -17,8 +18,7 @@ export async function resumeLicence(
   const { records, ledger, mailbox } = context;
   const licence = await records.licences.require(body.licence);
   const { restore, objects } = body;
-  if (licence.owner !== keyName(signer))
-    throw new MillraceError('E_FORBIDDEN', 'only the owner of a licence says what is left of it');
+  authorize(userActor(context.directory, keyName(signer)), 'licence.resume', licence);
   if (licence.suspended !== restore)
     throw new MillraceError('E_STATE', 'the licence does not wait for this word: see `millrace licence list`');
   const most = licence.objects - (await countClaims(context, licence));

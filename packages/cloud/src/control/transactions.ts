@@ -16,6 +16,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { contentKeysLength, coreHashOf, KEY_BYTES, readManifest } from '@millrace/vault';
+import { authorize, userActor } from '../node/policy.ts';
 import { clearAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
@@ -34,18 +35,18 @@ export interface Attachments {
 }
 
 /** What a caller learns: the transaction's id and type, and the id of what it made. */
-export type TransactionResult = Readonly<Record<string, string>>;
+export type TransactionResult = { readonly id: string; readonly type: string; readonly [made: string]: string };
 
 /**
- * Carries out one signed transaction, once. `submitter` is the key name of the certificate that brought it: only the
- * signer may.
+ * Carries out one signed transaction, once. `allow` is told the signer's key name and decides whether whoever brought
+ * it may.
  * @throws {MillraceError} E_REPLAY, E_FORBIDDEN and the code of whatever is wrong with it
  */
 export async function handleTransaction(
   context: ControlContext,
   bytes: Bytes,
   attachments: Attachments,
-  submitter: string,
+  allow: (signer: string) => void,
 ): Promise<TransactionResult> {
   const { directory, clock, records } = context;
   requireNewest(context);
@@ -55,8 +56,7 @@ export async function handleTransaction(
     (id) => userKeyOf(context, toHex(id)),
     clock.now(),
   );
-  if (keyName(signed.signer) !== submitter)
-    throw new MillraceError('E_FORBIDDEN', 'only the signer may submit a transaction');
+  allow(keyName(signed.signer));
   const id = toHex(signed.body.id);
   if ((await records.seen.get(id)) !== undefined) throw replay(id);
   const result = await apply(context, signed, attachments, id);
@@ -97,14 +97,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
   }
 }
 
-function requireAdmin(context: ControlContext, signer: Uint8Array): void {
-  if (!equalBytes(signer, fromHex(context.directory.adminKey))) {
-    throw new MillraceError('E_FORBIDDEN', 'only the administrator registers users and machines');
-  }
-}
-
 async function registerUser(context: ControlContext, { body, signer, bytes }: Signed<TransactionOf<'user.register'>>) {
-  requireAdmin(context, signer);
+  authorize(userActor(context.directory, keyName(signer)), 'user.register');
   const user = keyName(body.publicKey);
   const record = { user, name: body.name, publicKey: body.publicKey, document: bytes };
   if (!(await context.records.users.create(user, record))) {
@@ -117,7 +111,7 @@ async function registerMachine(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'machine.register'>>,
 ) {
-  requireAdmin(context, signer);
+  authorize(userActor(context.directory, keyName(signer)), 'machine.register');
   const { records, ledger } = context;
   const { machine } = body.machine;
   if (keyName(body.machine.publicKey) !== machine)
@@ -146,8 +140,8 @@ async function addDesign(
   const manifest = readManifest(manifestBytes);
   if (manifest.designId !== body.design)
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
-  if (!equalBytes(manifest.owner, signer))
-    throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
+  const actor = userActor(context.directory, keyName(signer));
+  authorize(actor, 'design.add', { owner: keyName(manifest.owner) });
   requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { directory, records, boxes } = context;
   await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
@@ -241,8 +235,7 @@ async function grantLicence(
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
   const design = await records.designs.require(body.design);
-  if (design.owner !== keyName(signer))
-    throw new MillraceError('E_FORBIDDEN', 'only the owner of a design licenses it');
+  authorize(userActor(context.directory, keyName(signer)), 'licence.grant', design);
   requireKept(design);
   if (!equalBytes(body.core, coreHashOf(design.core)))
     throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');

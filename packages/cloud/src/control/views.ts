@@ -1,5 +1,7 @@
+import type { Page, PageQuery } from '@millrace/api';
 import { MillraceError, toBase64, toHex } from '@millrace/base';
 import type { PageOptions } from '@millrace/stores';
+import { type Actor, permits, userActor } from '../node/policy.ts';
 import type { Table } from '../node/table.ts';
 import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
@@ -11,18 +13,6 @@ const ONLINE_MS = 45_000;
 
 /** Events behind which stands a machine's report. */
 const REPORTS: ReadonlySet<string> = new Set(['started', 'progressed', 'completed', 'failed']);
-
-/** Of a list: how many, and `next` of the page before. */
-export interface PageQuery {
-  readonly limit: number;
-  readonly cursor?: string | undefined;
-}
-
-/** One page of a list; more of it follow while there is `next`. */
-export interface View<V> {
-  readonly items: V[];
-  readonly next?: string;
-}
 
 /** Designs of their owner. */
 export function designsPage(context: ControlContext, user: string, query: PageQuery) {
@@ -43,14 +33,16 @@ export function machinesPage(context: ControlContext, query: PageQuery) {
 /** Prints of the user's designs and licences, the newest first. */
 export function printsPage(context: ControlContext, user: string, query: PageQuery) {
   const at = { index: 'party', group: user, reverse: true };
-  return page(context, context.records.prints, at, query, (print) => printView(context, print, user));
+  return page(context, context.records.prints, at, query, (print) =>
+    printView(context, print, userActor(context.directory, user)),
+  );
 }
 
 /** Objects of the user's designs and licences, the newest first. */
 export function objectsPage(context: ControlContext, user: string, query: PageQuery) {
   const at = { index: 'made', group: user, reverse: true };
   return page(context, context.records.prints, at, query, async (print) =>
-    objectView(context, print.object ?? '', await isOwner(context, print, user)),
+    objectView(context, print.object ?? '', permits(userActor(context.directory, user), 'print.readInFull', print)),
   );
 }
 
@@ -61,7 +53,7 @@ async function page<T, V>(
   at: Omit<PageOptions, 'limit' | 'after'>,
   { limit, cursor }: PageQuery,
   show: (record: T) => Promise<V>,
-): Promise<View<V>> {
+): Promise<Page<V>> {
   const after = cursor === undefined ? {} : { after: Buffer.from(cursor, 'base64url') };
   const { records, next } = await table.page({ ...at, ...after, limit });
   const items: V[] = [];
@@ -117,27 +109,18 @@ export function machineView(context: ControlContext, { registration, hash, docum
   return { machine, serial, kind, profile, registration: toHex(hash), document: toBase64(document), online };
 }
 
-/** @param user owner or holder: the holder sees what the licence discloses */
-export async function printView(context: ControlContext, record: PrintRecord, user: string) {
+/** @param actor owner or holder: the holder sees what the licence discloses */
+export async function printView(context: ControlContext, record: PrintRecord, actor: Actor) {
   const { print, licence, design, machine, state, object, code, reason, cleared } = record;
   const { segments } = await context.records.designs.require(design);
-  const progress = await progressFor(context, record, user);
+  const progress = await progressFor(context, record, actor);
   return { print, licence, design, machine, state, object, code, reason, cleared, segments, progress };
 }
 
-async function progressFor(context: ControlContext, print: PrintRecord, user: string) {
+async function progressFor(context: ControlContext, print: PrintRecord, actor: Actor) {
   const progress = print.object === undefined ? undefined : context.progress.get(print.object);
-  if (progress === undefined || (await isOwner(context, print, user))) return progress;
+  if (progress === undefined || permits(actor, 'print.readInFull', print)) return progress;
   return disclosedTo(progress, readLicence(await context.records.licences.require(print.licence)).disclose);
-}
-
-export async function isOwner({ records }: ControlContext, { design }: PrintRecord, user: string): Promise<boolean> {
-  return (await records.designs.get(design))?.owner === user;
-}
-
-/** Whether `user` may see the print: holder, or owner of the design. */
-export async function ownsObject(context: ControlContext, print: PrintRecord, user: string): Promise<boolean> {
-  return print.holder === user || isOwner(context, print, user);
 }
 
 /**
@@ -148,12 +131,13 @@ export async function objectView({ ledger, records }: ControlContext, object: st
   const events = await ledger.account(object);
   const [head] = await ledger.accounts(object);
   if (events.length === 0 || head === undefined) throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
+  const design = events[0]?.event.body.design;
   const reports = forOwner ? events.filter(({ event }) => REPORTS.has(event.type)) : [];
   const machine = reports[0] && (await records.machines.require(reports[0].event.actor)).registration;
   return {
     object,
     state: head.state,
-    design: events[0]?.event.body.design,
+    design: typeof design === 'string' ? design : undefined,
     events: events.map(({ index, event }) => ({
       index,
       sequence: event.sequence,

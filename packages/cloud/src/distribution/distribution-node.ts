@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { distributionRoutes } from '@millrace/api';
 import {
   type Closable,
   Closer,
@@ -13,11 +14,15 @@ import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } fr
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
 import { addDirectoryRoute, followDirectory } from '../node/follow-directory.ts';
+import { answersInMemory, IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
-import { callerOf, createTlsServer, listen, requireRole, type TlsServer } from '../node/server.ts';
+import { mountRoutes } from '../node/mount.ts';
+import { actorOf } from '../node/policy.ts';
+import { callerOf, certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
-import { TICKET_HEADER, Tickets } from './tickets.ts';
+import { Tickets } from './tickets.ts';
+import { uploadHandlers } from './upload-handlers.ts';
 import type { Uploads } from './uploads.ts';
 
 /** A running node; its parts serve as `ControlNode.context` does. */
@@ -48,7 +53,13 @@ export async function createDistributionNode(
   const relay = new Relay(control, logger);
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
   const { uploads } = stores;
-  addUploadRoutes(server, config, uploads, new Tickets(directory, clock));
+  const answers = await IdempotentAnswers.open(answersInMemory(), clock);
+  const hourly = setInterval(() => void answers.forget(), 3_600_000);
+  closer.add({ close: () => clearInterval(hourly) });
+  mountRoutes(server, distributionRoutes, uploadHandlers(uploads, new Tickets(directory, clock)), {
+    actorOf: (request) => actorOf(directory, callerOf(directory, certificateOf(request))),
+    answers,
+  });
   acceptLinks(server, config, relay, { logger, links });
   const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
   addDirectoryRoute(server, config);
@@ -56,41 +67,6 @@ export async function createDistributionNode(
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };
-}
-
-type Params = { Params: { design: string; segment: string }; Querystring: { segments?: string } };
-
-function addUploadRoutes(server: TlsServer, { directory }: NodeConfig, uploads: Uploads, tickets: Tickets): void {
-  server.put<Params>('/v1/uploads/:design/:segment', async (request) => {
-    const { name } = requireRole(directory, request, 'user');
-    const { design, segment } = request.params;
-    const { segments } = await tickets.require(request.headers[TICKET_HEADER], name, design);
-    if (Number(segment) >= segments) throw new MillraceError('E_INPUT', `the design has ${segments} segments`);
-    if (!(request.body instanceof Uint8Array))
-      throw new MillraceError('E_INPUT', 'the body has to be a sealed segment');
-    await uploads.put(design, segment, request.body, name);
-    return {};
-  });
-  server.get<Params>('/v1/uploads/:design', async (request) => {
-    const party = requireRole(directory, request, 'user', 'segments');
-    if (party.role === 'user') await tickets.require(request.headers[TICKET_HEADER], party.name, request.params.design);
-    const have = await uploads.have(request.params.design);
-    const missing: number[] = [];
-    const wanted = Number(request.query.segments ?? 0);
-    for (let number = 0; number < wanted && missing.length < 1_000; number++)
-      if (!have.has(number)) missing.push(number);
-    return { have: have.size, missing };
-  });
-  server.get<Params>('/v1/uploads/:design/:segment', async (request, reply) => {
-    requireRole(directory, request, 'segments');
-    const sealed = await uploads.get(request.params.design, request.params.segment);
-    return reply.type('application/octet-stream').send(Buffer.from(sealed));
-  });
-  server.delete<Params>('/v1/uploads/:design', async (request) => {
-    requireRole(directory, request, 'segments');
-    await uploads.wipe(request.params.design);
-    return {};
-  });
 }
 
 /** WebSockets of machines (`/v1/machine`) and of the proactive nodes (`/v1/node`). */

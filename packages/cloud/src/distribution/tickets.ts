@@ -2,8 +2,6 @@ import { type Bytes, type Clock, equalBytes, fromBase64, fromHex, MillraceError 
 import { keyId } from '@millrace/identity';
 import { CLOCK_SKEW_MS, type Directory, type UploadTicket, verifyUploadTicket } from '@millrace/protocol';
 
-/** The header of a request that brings a ticket, in base64. */
-export const TICKET_HEADER = 'millrace-ticket';
 /** A ticket is brought with every segment: those that were verified are remembered. */
 const REMEMBERED = 256;
 

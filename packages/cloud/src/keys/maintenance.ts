@@ -1,3 +1,4 @@
+import type { MaintenanceReport } from '@millrace/api';
 import {
   type Clock,
   type Closable,
@@ -22,7 +23,6 @@ import {
   type StoreMessage,
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
-import type { MaintenanceReport } from '../node/maintenance-report.ts';
 import { runsOf } from '../node/runs.ts';
 import type { MaintenanceSettings } from '../settings.ts';
 import { Budget } from './budget.ts';

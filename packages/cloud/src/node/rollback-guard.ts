@@ -1,3 +1,4 @@
+import { type LedgerHead, ledgerHead } from '@millrace/api';
 import { type Closable, type Logger, MillraceError, parse, sleep, toMillraceError } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
@@ -7,20 +8,6 @@ import { Table } from './table.ts';
 /** How often a node tells control where it stands. */
 const TELL_MS = 2_000;
 const RETRY_MS = 1_000;
-
-export const ledgerHeadSchema = z.strictObject({ size: z.number().int().nonnegative(), root: z.string().max(64) });
-export type LedgerHead = z.output<typeof ledgerHeadSchema>;
-
-export const nodeStateBody = z.strictObject({
-  /** Newest epoch that the node has had to do with. */
-  epoch: z.number().int().nonnegative(),
-  /** Newest head of the ledger that it was shown. */
-  ledger: ledgerHeadSchema.optional(),
-  /** What it noticed of another node, or of itself. */
-  suspects: z
-    .array(z.strictObject({ role: z.enum(['control', 'segments', 'keys']), reason: z.string().max(300) }))
-    .max(3),
-});
 
 /**
  * What a proactive node remembers of where the installation stands, and compares when it starts (spec/protocol.md, section
@@ -36,7 +23,7 @@ export class RollbackGuard implements Closable {
   #running: Promise<void> = Promise.resolve();
 
   constructor(modules: { store: RecordStore; control: HttpClient; epoch: () => number; logger: Logger }) {
-    this.#ledger = new Table(modules.store, 'ledger-head', ledgerHeadSchema);
+    this.#ledger = new Table(modules.store, 'ledger-head', ledgerHead);
     this.#control = modules.control;
     this.#epoch = modules.epoch;
     this.#logger = modules.logger;
@@ -84,7 +71,7 @@ export class RollbackGuard implements Closable {
     const suspects = [...this.#suspects].map(([role, reason]) => ({ role, reason }));
     const json = { epoch: this.#epoch(), suspects, ...(known && { ledger: known }) };
     const reply = await this.#control.call('POST', '/v1/head', { json, timeoutMs: 10_000, signal: this.#stop.signal });
-    const told = parse(ledgerHeadSchema, reply.json(), 'head', 'E_UNAVAILABLE');
+    const told = parse(ledgerHead, reply.json(), 'head', 'E_UNAVAILABLE');
     if (known === undefined) await this.#ledger.create('newest', told);
     else if (told.size > known.size) await this.#ledger.update('newest', () => told);
   }
@@ -92,12 +79,12 @@ export class RollbackGuard implements Closable {
 
 /** Entries of the ledger that a proactive node has seen, by its store; 0 when none. */
 export async function ledgerSizeSeen(store: RecordStore): Promise<number> {
-  return (await new Table(store, 'ledger-head', ledgerHeadSchema).get('newest'))?.size ?? 0;
+  return (await new Table(store, 'ledger-head', ledgerHead).get('newest'))?.size ?? 0;
 }
 
 /** The node accepts whatever ledger control shows it next. */
 export async function forgetLedger(store: RecordStore): Promise<void> {
-  await new Table(store, 'ledger-head', ledgerHeadSchema).remove('newest');
+  await new Table(store, 'ledger-head', ledgerHead).remove('newest');
 }
 
 const seenEpochs = (store: RecordStore) =>

@@ -1,7 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket, Server as TlsListener } from 'node:tls';
-import { type Closable, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Closable, type Logger, MillraceError, PROBLEM_TYPE, problemOf, toMillraceError } from '@millrace/base';
 import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
 import { type Address, type Directory, fingerprintsOf, nodesOf } from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -26,17 +26,24 @@ export function createTlsServer(options: ServerOptions): TlsServer {
     bodyLimit: options.bodyLimit,
     forceCloseConnections: true,
     keepAliveTimeout: 60_000,
-    // What fastify refuses before it looks for a route, such as a path that cannot be decoded.
-    frameworkErrors: (error, _request, reply) => {
-      const coded = codedError(error);
-      return (reply as unknown as FastifyReply).code(coded.http).send({ error: coded.toJSON() });
-    },
+    frameworkErrors,
   }) as unknown as FastifyInstance;
   // A caller that sends `Expect: 100-continue` learns at once that its body is too long.
   server.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     if (!(Number(request.headers['content-length']) > options.bodyLimit)) response.writeContinue();
     server.server.emit('request', request, response);
   });
+  setUp(server, options.logger);
+  return server;
+}
+
+/** What fastify refuses before it looks for a route, such as a path that cannot be decoded. */
+export function frameworkErrors(error: Error, _request: unknown, reply: unknown): void {
+  void sendProblem(reply as FastifyReply, codedError(error));
+}
+
+/** What is read, and how refusals look. */
+export function setUp(server: TlsServer, logger: Logger): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
     try {
@@ -51,20 +58,15 @@ export function createTlsServer(options: ServerOptions): TlsServer {
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
     if (coded.code === 'E_INTERNAL')
-      options.logger.error({ err: coded, path: request.url }, 'request failed: a fault in the node');
-    else
-      options.logger.info(
-        { code: coded.code, path: request.routeOptions.url, reason: coded.message },
-        'request refused',
-      );
+      logger.error({ err: coded, path: request.url }, 'request failed: a fault in the node');
+    else logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'request refused');
     const shown =
       coded.code === 'E_INTERNAL' ? new MillraceError('E_INTERNAL', 'a fault in the node; its log says more') : coded;
-    return reply.code(coded.http).send({ error: shown.toJSON() });
+    return sendProblem(reply, shown);
   });
   server.setNotFoundHandler((request) => {
     throw new MillraceError('E_NOT_FOUND', `no such path: ${request.method} ${request.url.split('?')[0]}`);
   });
-  return server;
 }
 
 /** From here on new connections are accepted with the authorities that the directory has now. */
@@ -82,6 +84,13 @@ export function serverTls(directory: Directory, tls: TlsIdentity) {
     requestCert: true,
     rejectUnauthorized: true,
   };
+}
+
+function sendProblem(reply: FastifyReply, error: MillraceError) {
+  return reply
+    .code(error.http)
+    .type(PROBLEM_TYPE)
+    .send(JSON.stringify(problemOf(error)));
 }
 
 function codedError(error: unknown): MillraceError {
@@ -115,17 +124,6 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
 
 export function certificateOf(request: FastifyRequest): X509Certificate | undefined {
   return (request.raw.socket as TLSSocket).getPeerX509Certificate();
-}
-
-/** @throws {MillraceError} E_AUTH unless the caller has one of the roles. */
-export function requireRole<R extends Party['role']>(
-  directory: Directory,
-  request: FastifyRequest,
-  ...roles: readonly R[]
-): Extract<Party, { role: R }> {
-  const party = callerOf(directory, certificateOf(request));
-  if (!roles.some((role) => role === party.role)) throw new MillraceError('E_AUTH', `not for the role ${party.role}`);
-  return party as Extract<Party, { role: R }>;
 }
 
 /** Listens; the caller closes it. @throws {MillraceError} E_UNAVAILABLE when the address is taken. */

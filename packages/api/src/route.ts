@@ -1,0 +1,151 @@
+import type { ErrorCode } from '@millrace/base/core';
+import { z } from 'zod';
+import type { Action } from './actions.ts';
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+/** Parties that a certificate names. */
+export type Caller = 'user' | 'machine' | 'control' | 'segments' | 'keys' | 'distribution';
+
+/** How a body or an answer travels. */
+export type Content<S extends z.ZodType = z.ZodType> =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'json'; readonly schema: S }
+  /** Deterministic CBOR. */
+  | { readonly kind: 'cbor'; readonly schema: S }
+  | { readonly kind: 'bytes' }
+  | { readonly kind: 'text' };
+
+export type Fields = z.ZodObject;
+
+/** One HTTP route: what servers mount, clients call and the OpenAPI document lists. */
+export interface Route<
+  P extends Fields = Fields,
+  Q extends Fields = Fields,
+  H extends Fields = Fields,
+  B extends Content = Content,
+  A extends Content = Content,
+> {
+  readonly method: Method;
+  /** "/v1/prints/{id}"; "{path*}" at the end takes the rest of the path. */
+  readonly path: string;
+  readonly summary: string;
+  readonly callers: readonly Caller[];
+  /** What the policy decides on. */
+  readonly action: Action;
+  readonly params: P;
+  readonly query: Q;
+  /** Headers that the route reads, by lower-case name. */
+  readonly headers: H;
+  readonly body: B;
+  readonly answer: A;
+  /** Beside those that every route may answer. */
+  readonly errors: readonly ErrorCode[];
+  /** It answers when something happens: callers keep a connection for it. */
+  readonly waits: boolean;
+}
+
+export type RouteTree = { readonly [name: string]: Route | RouteTree };
+
+/** What a handler gets of a body, and what a client gets of an answer. */
+export type ReceivedOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
+  ? z.output<S>
+  : C extends { kind: 'none' }
+    ? undefined
+    : Uint8Array<ArrayBuffer>;
+
+/** What a handler answers, and what a client sends. */
+export type SentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
+  ? z.input<S>
+  : C extends { kind: 'none' }
+    ? undefined
+    : Uint8Array;
+
+/** Errors that any route may answer. */
+export const commonErrors = [
+  'E_AUTH',
+  'E_INPUT',
+  'E_TOO_LARGE',
+  'E_INTERNAL',
+  'E_STORE',
+  'E_CONFIG',
+  'E_DISK_FULL',
+  'E_READ_ONLY',
+  'E_UNAVAILABLE',
+  'E_TIMEOUT',
+] as const satisfies readonly ErrorCode[];
+
+const none = z.strictObject({});
+type None = typeof none;
+/** Other headers pass. */
+const anyHeaders = z.object({});
+type Nothing = { readonly kind: 'none' };
+
+interface Declaration<P, Q, H, B, A> {
+  readonly summary: string;
+  readonly callers: readonly Caller[];
+  readonly action: Action;
+  readonly params?: P;
+  readonly query?: Q;
+  readonly headers?: H;
+  readonly body?: B;
+  readonly answer?: A;
+  readonly errors?: readonly ErrorCode[];
+  readonly waits?: boolean;
+}
+
+export function route<
+  P extends Fields = None,
+  Q extends Fields = None,
+  H extends Fields = typeof anyHeaders,
+  B extends Content = Nothing,
+  A extends Content = Nothing,
+>(method: Method, path: string, declared: Declaration<P, Q, H, B, A>): Route<P, Q, H, B, A> {
+  return {
+    method,
+    path,
+    summary: declared.summary,
+    callers: declared.callers,
+    action: declared.action,
+    params: declared.params ?? (none as Fields as P),
+    query: declared.query ?? (none as Fields as Q),
+    headers: declared.headers ?? (anyHeaders as Fields as H),
+    body: declared.body ?? ({ kind: 'none' } as Content as B),
+    answer: declared.answer ?? ({ kind: 'none' } as Content as A),
+    errors: declared.errors ?? [],
+    waits: declared.waits ?? false,
+  };
+}
+
+export const json = <S extends z.ZodType>(schema: S) => ({ kind: 'json', schema }) as const;
+export const cbor = <S extends z.ZodType>(schema: S) => ({ kind: 'cbor', schema }) as const;
+export const bytes = { kind: 'bytes' } as const;
+export const text = { kind: 'text' } as const;
+
+export const contentTypes = {
+  json: 'application/json; charset=utf-8',
+  cbor: 'application/octet-stream',
+  bytes: 'application/octet-stream',
+  text: 'text/plain; charset=utf-8',
+} as const satisfies Record<Exclude<Content['kind'], 'none'>, string>;
+
+/** The header of a write that makes it safe to repeat: the same key with the same request gets the first answer. */
+export const IDEMPOTENCY_HEADER = 'idempotency-key';
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, { error: 'expected 1 to 255 visible characters' });
+
+export function isWrite({ method }: Route): boolean {
+  return method !== 'GET';
+}
+
+export function isRoute(entry: Route | RouteTree): entry is Route {
+  return typeof entry.method === 'string' && typeof entry.path === 'string';
+}
+
+/** Every route of a tree with its dotted name ("prints.list"). */
+export function routesOf(tree: RouteTree, prefix = ''): [string, Route][] {
+  return Object.entries(tree).flatMap(([name, entry]) =>
+    isRoute(entry) ? [[prefix + name, entry] as [string, Route]] : routesOf(entry, `${prefix}${name}.`),
+  );
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { json, route } from './route.ts';
+import { designRoutes } from './routes/designs.ts';
+import { ledgerRoutes } from './routes/ledger.ts';
+import { licenceRoutes } from './routes/licences.ts';
+import { machineRoutes } from './routes/machines.ts';
+import { machineCallRoutes, mailRoutes, nodeRoutes } from './routes/nodes.ts';
+import { objectRoutes, printRoutes } from './routes/prints.ts';
+import { transactionRoutes } from './routes/transactions.ts';
+import { uploadRoutes } from './routes/uploads.ts';
+import { boxRoutes, checkRoutes, statusRoutes } from './routes/vault.ts';
+
+const openapi = {
+  get: route('GET', '/v1/openapi.json', {
+    summary: 'this document',
+    callers: ['user'],
+    action: 'api.read',
+    answer: json(z.looseObject({ openapi: z.string() })),
+  }),
+};
+
+/** The control node. */
+export const controlRoutes = {
+  openapi,
+  transactions: transactionRoutes,
+  designs: designRoutes,
+  licences: licenceRoutes,
+  machines: machineRoutes,
+  prints: printRoutes,
+  objects: objectRoutes,
+  ledger: ledgerRoutes,
+  checks: checkRoutes,
+  status: statusRoutes,
+  boxes: boxRoutes,
+  mail: mailRoutes,
+  nodes: nodeRoutes,
+  machineCalls: machineCallRoutes,
+};
+
+/** The distribution node. */
+export const distributionRoutes = { uploads: uploadRoutes };

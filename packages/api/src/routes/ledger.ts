@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { base64, uint } from '../fields.ts';
+import { bytes, json, route, text } from '../route.ts';
+
+const callers = ['user'] as const;
+
+export const ledgerCheckAnswer = z.object({
+  ok: z.boolean(),
+  size: uint.optional().describe('what the checkpoint states; absent when there is none that verifies'),
+  root: base64.nullable(),
+  entries: uint.describe('entries found'),
+  accounts: uint,
+  problems: z.array(z.looseObject({})).describe('causes before consequences, at most 100'),
+  more: uint.describe('problems that are not listed'),
+});
+export type LedgerCheckView = z.output<typeof ledgerCheckAnswer>;
+
+export const ledgerRoutes = {
+  checkpoint: route('GET', '/v1/ledger/checkpoint', {
+    summary: 'newest signed checkpoint (C2SP)',
+    callers,
+    action: 'ledger.read',
+    answer: text,
+  }),
+  tile: route('GET', '/v1/ledger/tile/{path*}', {
+    summary: 'tiles and entry bundles (C2SP tlog-tiles)',
+    callers,
+    action: 'ledger.read',
+    params: z.strictObject({ path: z.string().max(300) }),
+    answer: bytes,
+    errors: ['E_NOT_FOUND'],
+  }),
+  verify: route('GET', '/v1/ledger/verify', {
+    summary: 'replay the whole log',
+    callers,
+    action: 'ledger.read',
+    answer: json(ledgerCheckAnswer),
+  }),
+};

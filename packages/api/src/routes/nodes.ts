@@ -1,0 +1,168 @@
+import { objectName } from '@millrace/protocol/shapes';
+import { z } from 'zod';
+import { bytesField, id, nodeId, uint } from '../fields.ts';
+import { bytes, cbor, json, route } from '../route.ts';
+import { progressBody } from './prints.ts';
+import { maintenanceReport } from './vault.ts';
+
+// Of nodes among each other: mail, reports, and the calls of machines that the distribution node passes on.
+
+const proactive = ['segments', 'keys'] as const;
+const ids = json(z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) }));
+const wait = uint.max(30_000);
+
+export const deliveries = z.array(
+  z.strictObject({
+    id: z.string(),
+    from: nodeId,
+    sealed: bytesField,
+    attempts: uint,
+  }),
+);
+
+export const mailRoutes = {
+  send: route('POST', '/v1/mailbox/{recipient}', {
+    summary: 'leave sealed mail for a node',
+    callers: ['segments', 'keys', 'distribution'],
+    action: 'mail.send',
+    params: z.strictObject({ recipient: nodeId }),
+    query: z.strictObject({ id: z.string().min(1).max(200) }),
+    body: bytes,
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN', 'E_SEAL', 'E_BOX_KEY'],
+  }),
+  poll: route('GET', '/v1/mailbox', {
+    summary: 'own mail, as soon as there is some',
+    callers: proactive,
+    action: 'mail.receive',
+    query: z.strictObject({ wait: z.coerce.number<number>().int().min(0).max(30_000), consumer: z.string().max(64) }),
+    answer: cbor(deliveries),
+    waits: true,
+  }),
+  acknowledge: route('POST', '/v1/mailbox/acknowledge', {
+    summary: 'mail was handled, and need not be kept',
+    callers: proactive,
+    action: 'mail.receive',
+    body: ids,
+  }),
+  release: route('POST', '/v1/mailbox/release', {
+    summary: 'mail could not be handled, and is to be given again',
+    callers: proactive,
+    action: 'mail.receive',
+    body: ids,
+  }),
+};
+
+export const ledgerHead = z.strictObject({ size: uint, root: z.string().max(64) });
+export type LedgerHead = z.output<typeof ledgerHead>;
+
+export const nodeStateBody = z.strictObject({
+  /** Newest epoch that the node has had to do with. */
+  epoch: uint,
+  /** Newest head of the ledger that it was shown. */
+  ledger: ledgerHead.optional(),
+  /** What it noticed of another node, or of itself. */
+  suspects: z
+    .array(z.strictObject({ role: z.enum(['control', 'segments', 'keys']), reason: z.string().max(300) }))
+    .max(3),
+});
+
+export const nodeRoutes = {
+  head: route('POST', '/v1/head', {
+    summary: 'where a node stands; answered with where the ledger stands',
+    callers: proactive,
+    action: 'node.report',
+    body: json(nodeStateBody),
+    answer: json(ledgerHead),
+    errors: ['E_QUARANTINE'],
+  }),
+  deletions: route('GET', '/v1/deletions', {
+    summary: 'every deletion that an owner has signed',
+    callers: proactive,
+    action: 'deletion.list',
+    answer: cbor(z.array(z.strictObject({ design: id, transaction: bytesField }))),
+  }),
+  progress: route('POST', '/v1/progress/{object}', {
+    summary: 'live figures of a running print',
+    callers: ['segments'],
+    action: 'progress.report',
+    params: z.strictObject({ object: objectName }),
+    body: json(progressBody),
+    errors: ['E_NOT_FOUND'],
+  }),
+  maintenance: route('POST', '/v1/maintenance', {
+    summary: 'how the maintenance of the vault goes',
+    callers: ['keys'],
+    action: 'maintenance.report',
+    body: json(maintenanceReport),
+  }),
+};
+
+const callers = ['distribution'] as const;
+const action = 'machine.relay';
+const params = z.strictObject({ machine: id });
+
+export const machineCallRoutes = {
+  next: route('POST', '/v1/machines/{machine}/next', {
+    summary: 'a machine waits for work',
+    callers,
+    action,
+    params,
+    body: cbor(z.strictObject({ wait })),
+    answer: cbor(z.strictObject({ print: id.optional() })),
+    waits: true,
+    errors: ['E_NOT_FOUND'],
+  }),
+  callHome: route('POST', '/v1/machines/{machine}/call-home', {
+    summary: 'a machine asks for the permit of one object',
+    callers,
+    action,
+    params,
+    body: cbor(z.strictObject({ request: bytesField })),
+    answer: cbor(
+      z.strictObject({
+        permit: bytesField,
+        print: bytesField,
+        licence: bytesField,
+        machine: z.record(z.string(), z.unknown()),
+        owner: bytesField,
+      }),
+    ),
+    errors: [
+      'E_NOT_FOUND',
+      'E_FORBIDDEN',
+      'E_SIGNATURE',
+      'E_EXPIRED',
+      'E_CLOCK',
+      'E_REPLAY',
+      'E_STATE',
+      'E_ALARM',
+      'E_MATERIAL',
+      'E_MACHINE_UNKNOWN',
+      'E_LICENCE_INVALID',
+      'E_LICENCE_EXHAUSTED',
+      'E_LICENCE_SUSPENDED',
+      'E_DESIGN_DELETED',
+      'E_CELL_MISSING',
+      'E_CELL_DAMAGED',
+      'E_QUARANTINE',
+    ],
+  }),
+  report: route('POST', '/v1/machines/{machine}/report', {
+    summary: 'a machine’s signed report',
+    callers,
+    action,
+    params,
+    body: cbor(z.strictObject({ report: bytesField })),
+    errors: [
+      'E_NOT_FOUND',
+      'E_FORBIDDEN',
+      'E_SIGNATURE',
+      'E_EXPIRED',
+      'E_CLOCK',
+      'E_MACHINE_UNKNOWN',
+      'E_CONFLICT',
+      'E_STATE',
+      'E_QUARANTINE',
+    ],
+  }),
+};

@@ -1,0 +1,111 @@
+import { hexOf } from '@millrace/base';
+import { MAX_SEALED_STATE, machineStateSchema, matrixInUseSchema, objectName } from '@millrace/protocol/shapes';
+import { z } from 'zod';
+import { base64, byId, failure, id, pageOf, pageQuery, time, uint } from '../fields.ts';
+import { bytes, json, route } from '../route.ts';
+
+/** Live figures of a running print, as the segments node tells them. */
+export const progressBody = z.strictObject({
+  acked: uint,
+  revision: uint,
+  matrix: matrixInUseSchema.optional(),
+  machine: machineStateSchema.optional(),
+  owner: z
+    .strictObject({ session: hexOf(16), sealed: z.base64().max(2 * MAX_SEALED_STATE) })
+    .optional()
+    .describe('for the owner: where the machine is, sealed to the owner’s key and bound to the session'),
+});
+export type Progress = z.output<typeof progressBody>;
+
+/** As much of the machine’s state as the licence discloses. */
+const machineState = z.object({
+  ...machineStateSchema.partial().shape,
+  temperatures: z.object(machineStateSchema.shape.temperatures.shape).optional().describe('°C, by heater'),
+});
+export type MachineStateView = z.output<typeof machineState>;
+
+export const printAnswer = z.object({
+  print: id,
+  licence: id,
+  design: id,
+  machine: id,
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  object: objectName.optional(),
+  ...failure,
+  cleared: z.boolean().optional().describe('the owner has cleared its alarm'),
+  segments: uint,
+  progress: z
+    .object({ ...progressBody.partial().shape, machine: machineState.optional() })
+    .optional()
+    .describe('while it runs; the holder sees what the licence discloses'),
+});
+export type PrintView = z.output<typeof printAnswer>;
+
+export const objectAnswer = z.object({
+  object: objectName,
+  design: z.string().optional(),
+  state: z.string(),
+  events: z.array(
+    z.object({
+      index: uint,
+      sequence: uint,
+      type: z.string(),
+      time,
+      actor: z.string(),
+      body: z.record(z.string(), z.unknown()),
+      report: z
+        .object({ signed: base64, key: base64 })
+        .optional()
+        .describe('for the owner: the machine’s signed report, with a part sealed to the owner’s key'),
+    }),
+  ),
+});
+export type ObjectView = z.output<typeof objectAnswer>;
+
+const callers = ['user'] as const;
+const notYours = ['E_NOT_FOUND', 'E_FORBIDDEN'] as const;
+const byObject = z.strictObject({ id: objectName });
+
+export const printRoutes = {
+  list: route('GET', '/v1/prints', {
+    summary: 'prints of own designs or licences',
+    callers,
+    action: 'print.list',
+    query: pageQuery,
+    answer: json(pageOf(printAnswer)),
+  }),
+  get: route('GET', '/v1/prints/{id}', {
+    summary: 'one print, with live figures',
+    callers,
+    action: 'print.read',
+    params: byId,
+    answer: json(printAnswer),
+    errors: notYours,
+  }),
+};
+
+export const objectRoutes = {
+  list: route('GET', '/v1/objects', {
+    summary: 'objects of own designs or licences',
+    callers,
+    action: 'print.list',
+    query: pageQuery,
+    answer: json(pageOf(objectAnswer)),
+  }),
+  get: route('GET', '/v1/objects/{id}', {
+    summary: 'life of one object',
+    callers,
+    action: 'print.read',
+    params: byObject,
+    answer: json(objectAnswer),
+    errors: notYours,
+  }),
+  certificate: route('GET', '/v1/objects/{id}/certificate', {
+    summary: 'portable certificate, spec/ledger.md',
+    callers,
+    action: 'print.read',
+    params: byObject,
+    answer: bytes,
+    errors: notYours,
+  }),
+};

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { uint } from '../fields.ts';
+import { bytes, json, route } from '../route.ts';
+
+/** Most segments of a design: 64 GiB. */
+export const MAX_SEGMENTS = 1 << 22;
+/** The header of a request that brings a ticket of control, in base64. */
+export const TICKET_HEADER = 'millrace-ticket';
+
+const segment = z.coerce
+  .number<number>()
+  .int()
+  .min(0)
+  .max(MAX_SEGMENTS - 1);
+/** Compared with the ticket first. */
+const design = z.string().max(100);
+const bySegment = z.strictObject({ design, segment });
+const ticket = z.object({ [TICKET_HEADER]: z.string().max(4_096).optional() });
+const ticketErrors = ['E_FORBIDDEN', 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK'] as const;
+
+export const uploadRoutes = {
+  put: route('PUT', '/v1/uploads/{design}/{segment}', {
+    summary: 'stage one sealed segment',
+    callers: ['user'],
+    action: 'upload.write',
+    params: bySegment,
+    headers: ticket,
+    body: bytes,
+    errors: ['E_NOT_FOUND', ...ticketErrors, 'E_QUOTA'],
+  }),
+  list: route('GET', '/v1/uploads/{design}', {
+    summary: 'how many segments are staged, and the first thousand that are not',
+    callers: ['user', 'segments'],
+    action: 'upload.list',
+    params: z.strictObject({ design }),
+    query: z.strictObject({ segments: z.coerce.number<number>().int().min(0).max(MAX_SEGMENTS).default(0) }),
+    headers: ticket,
+    answer: json(z.object({ have: uint, missing: z.array(uint) })),
+    errors: ['E_NOT_FOUND', ...ticketErrors],
+  }),
+  get: route('GET', '/v1/uploads/{design}/{segment}', {
+    summary: 'one staged segment',
+    callers: ['segments'],
+    action: 'upload.read',
+    params: bySegment,
+    answer: bytes,
+    errors: ['E_NOT_FOUND'],
+  }),
+  wipe: route('DELETE', '/v1/uploads/{design}', {
+    summary: 'overwrite and remove what is staged of a design',
+    callers: ['segments'],
+    action: 'upload.wipe',
+    params: z.strictObject({ design }),
+    errors: ['E_NOT_FOUND'],
+  }),
+};

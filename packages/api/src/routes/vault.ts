@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import { byId, bytesField, nodeId, time, uint } from '../fields.ts';
+import { bytes, cbor, json, route } from '../route.ts';
+
+/** What the keys node tells control during and after every sweep, for `millrace status`. */
+export const maintenanceReport = z.strictObject({
+  epoch: uint,
+  cells: uint,
+  decoys: uint,
+  designs: uint,
+  /** How often every cell is to be renewed, and how often it is with what the last sweep (or this one, so far) took. */
+  periodMs: uint,
+  reachedPeriodMs: uint,
+  /** The last sweep, or this one so far. */
+  lastSweepMs: uint,
+  /** Of the sweep under way; 1 when none is. */
+  progress: z.number().min(0).max(1),
+  /** Why the period is not held: a budget's name, or `speed`; `no` when it is held. */
+  heldBackBy: z.enum(['bytesPerSecond', 'coreShare', 'moneyPerMonth', 'speed', 'no']),
+  /** What a month of it costs, in the currency of the prices. */
+  moneyPerMonth: z.number().nonnegative(),
+  problems: uint,
+});
+export type MaintenanceReport = z.output<typeof maintenanceReport>;
+
+export const checkAnswer = z.looseObject({ check: z.string(), state: z.enum(['running', 'done']) });
+export type CheckView = z.output<typeof checkAnswer>;
+
+export const statusAnswer = z.object({
+  nodes: z.array(z.object({ role: z.string(), seen: time })),
+  maintenance: maintenanceReport.nullable(),
+  quarantine: z
+    .array(z.object({ role: z.string(), reason: z.string() }))
+    .describe('nodes that are older than others remember of them'),
+  damagedRecords: z
+    .array(z.object({ table: z.string(), id: z.string(), code: z.string(), reason: z.string() }))
+    .describe('records that control leaves aside; the administrator sees them'),
+});
+export type StatusView = z.output<typeof statusAnswer>;
+
+export const checkRoutes = {
+  begin: route('POST', '/v1/vault/checks', {
+    summary: 'begin a check of the vault: it reads every cell there is, of all owners',
+    callers: ['user'],
+    action: 'vault.check',
+    body: json(z.strictObject({ deep: z.boolean() })),
+    answer: json(z.object({ check: z.string() })),
+    errors: ['E_FORBIDDEN', 'E_CONFLICT'],
+  }),
+  get: route('GET', '/v1/vault/checks/{id}', {
+    summary: 'state and findings of a check',
+    callers: ['user'],
+    action: 'vault.check',
+    params: byId,
+    answer: json(checkAnswer),
+    errors: ['E_FORBIDDEN', 'E_NOT_FOUND'],
+  }),
+};
+
+export const statusRoutes = {
+  get: route('GET', '/v1/status', {
+    summary: 'nodes and maintenance',
+    callers: ['user'],
+    action: 'status.read',
+    answer: json(statusAnswer),
+  }),
+};
+
+export const boxUse = z.enum(['mail', 'attachments']);
+
+export const boxRoutes = {
+  newest: route('GET', '/v1/boxes/{node}/{use}', {
+    summary: 'newest key of a node to seal to, signed by it',
+    callers: ['user', 'segments', 'keys'],
+    action: 'box.read',
+    params: z.strictObject({ node: nodeId, use: boxUse }),
+    answer: bytes,
+    errors: ['E_NOT_FOUND'],
+  }),
+  announce: route('POST', '/v1/boxes/{use}', {
+    summary: 'a node announces its newest key, and the lowest number that may still be sealed to',
+    callers: ['segments', 'keys'],
+    action: 'box.announce',
+    params: z.strictObject({ use: boxUse }),
+    body: cbor(z.strictObject({ document: bytesField, floor: uint })),
+    errors: ['E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK', 'E_BOX_KEY'],
+  }),
+};

@@ -1,0 +1,122 @@
+import { MillraceError, problemOf } from '@millrace/base';
+import { describe, expect, it } from 'vitest';
+import {
+  controlRoutes,
+  createApiClient,
+  distributionRoutes,
+  everyPage,
+  fetchTransport,
+  openApiOf,
+  routesOf,
+  type Transport,
+  type TransportRequest,
+} from '../src/index.ts';
+
+const id = '0a'.repeat(16);
+
+function recorded(answer: unknown) {
+  const calls: [string, string, TransportRequest][] = [];
+  const transport: Transport = {
+    call: async (method, path, request) => {
+      calls.push([method, path, request]);
+      return { body: new Uint8Array([1, 2]), json: () => answer };
+    },
+  };
+  return { calls, control: createApiClient(controlRoutes, { transport }) };
+}
+
+describe('declared routes', () => {
+  const all = [...routesOf(controlRoutes), ...routesOf(distributionRoutes)];
+
+  it('have a method and path of their own, and an answer for everybody who may not', () => {
+    const names = all.map(([, { method, path }]) => `${method} ${path.replace(/\{\w+/g, '{')}`);
+    expect(new Set(names).size).toBe(names.length);
+    for (const [name, { callers, params, path }] of all) {
+      expect(callers.length, name).toBeGreaterThan(0);
+      expect(Object.keys(params.shape).sort(), name).toEqual([...path.matchAll(/\{(\w+)/g)].map(([, p]) => p).sort());
+    }
+  });
+
+  it('make an OpenAPI document with each of them, and its refusals', () => {
+    const { paths, openapi } = openApiOf(controlRoutes, 'control');
+    expect(openapi).toBe('3.1.0');
+    const operations = Object.values(paths).flatMap((path) => Object.values(path));
+    expect(operations).toHaveLength(routesOf(controlRoutes).length);
+    expect(paths['/v1/prints']?.get).toMatchObject({
+      operationId: 'prints.list',
+      parameters: [
+        { name: 'limit', in: 'query', required: false },
+        { name: 'cursor', in: 'query', required: false },
+      ],
+    });
+    expect(paths['/v1/designs/{id}/repair']?.post).toMatchObject({
+      parameters: [
+        { name: 'id', required: true },
+        { name: 'idempotency-key', required: false },
+      ],
+      responses: {
+        403: { description: 'E_FORBIDDEN', content: { 'application/problem+json': {} } },
+        422: { description: 'E_IDEMPOTENCY' },
+      },
+    });
+  });
+});
+
+describe('the typed client', () => {
+  it('fills in path, query, body and key', async () => {
+    const { control, calls } = recorded({ repair: id });
+    await control.designs.repair({ id, body: { segments: [1] } }, { idempotencyKey: 'k' });
+    await control.prints.list({ limit: 5, cursor: 'a/b' }).catch(() => undefined);
+    await control.ledger.tile({ path: 'entries/x001/000' });
+    expect(calls.map(([method, path]) => `${method} ${path}`)).toEqual([
+      `POST /v1/designs/${id}/repair`,
+      'GET /v1/prints?limit=5&cursor=a%2Fb',
+      'GET /v1/ledger/tile/entries/x001/000',
+    ]);
+    expect(calls[0]?.[2]).toMatchObject({ json: { segments: [1] }, headers: { 'idempotency-key': 'k' }, poll: false });
+  });
+
+  it('lets no parameter reach another path', async () => {
+    const { control, calls } = recorded({});
+    await control.designs.get({ id: '../../status?x' }).catch(() => undefined);
+    expect(calls[0]?.[1]).toBe('/v1/designs/..%2F..%2Fstatus%3Fx');
+  });
+
+  it('refuses an answer that is not the declared one, and takes one that says more', async () => {
+    const refused = recorded({ items: [{}] }).control.machines.list();
+    await expect(refused).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+    expect(await recorded({ items: [], colour: 'red' }).control.machines.list()).toEqual({ items: [] });
+  });
+
+  it('reads every page', async () => {
+    const pages: Record<string, { items: number[]; next?: string }> = {
+      '': { items: [1, 2], next: 'a' },
+      a: { items: [], next: 'b' },
+      b: { items: [3] },
+    };
+    expect(await everyPage(async (cursor = '') => pages[cursor] ?? { items: [] })).toEqual([1, 2, 3]);
+  });
+
+  it('goes by fetch, and throws the error that a problem document tells of', async () => {
+    const error = new MillraceError('E_STATE', 'the design is uploading', { data: { design: id } });
+    const problem = JSON.stringify(problemOf(error));
+    const asked: string[] = [];
+    const send = (answer: () => Response) =>
+      createApiClient(controlRoutes, {
+        transport: fetchTransport('https://control:1', (async (url: string, init: RequestInit) => {
+          asked.push(`${init.method} ${url}`);
+          return answer();
+        }) as unknown as typeof fetch),
+      });
+    const refused = send(() => new Response(problem, { status: 409 })).designs.ticket({ id });
+    await expect(refused).rejects.toMatchObject({ code: 'E_STATE', message: error.message, data: error.data });
+    const proxy = send(() => new Response('<html>', { status: 502 })).designs.ticket({ id });
+    await expect(proxy).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+    const away = send(() => {
+      throw new TypeError('failed to fetch');
+    }).designs.ticket({ id });
+    await expect(away).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+    expect(await send(() => new Response('{"ticket":"AAAA"}')).designs.ticket({ id })).toEqual({ ticket: 'AAAA' });
+    expect(asked[0]).toBe(`GET https://control:1/v1/designs/${id}/ticket`);
+  });
+});

@@ -1,0 +1,103 @@
+import type { controlRoutes } from '@millrace/api';
+import { MillraceError } from '@millrace/base';
+import { machineSchema } from '@millrace/protocol';
+import type { Handlers } from '../node/mount.ts';
+import type { Actor } from '../node/policy.ts';
+import type { ControlContext } from './context.ts';
+import { deletionsOf } from './designs.ts';
+import { mailNode } from './mailbox.ts';
+import { checkNodeState } from './node-states.ts';
+import { callHome } from './permits.ts';
+import { takeProgress } from './progress.ts';
+import { takeReport } from './reports.ts';
+
+type MailRoutes = Pick<typeof controlRoutes, 'boxes' | 'mail'>;
+type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'machineCalls'>;
+
+type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'boxes'>;
+
+/** Keys to seal mail to, and the mail. */
+export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handlers<MailRoutes> {
+  return {
+    boxes: {
+      newest: async ({ params: { node, use }, allow }) => {
+        allow();
+        return (await boxes.newest(mailNode(directory, node).id, use)).document;
+      },
+      announce: async ({ params, body, actor, allow }) => {
+        allow();
+        await mailbox.announce(proactive(actor).id, params.use, body.document, body.floor);
+      },
+    },
+    mail: {
+      send: async ({ params, query, body, actor, allow }) => {
+        const recipient = mailNode(directory, params.recipient);
+        allow({ recipient: recipient.role });
+        if (!('id' in actor)) throw new MillraceError('E_AUTH', `not for the role ${actor.role}`);
+        await mailbox.put(recipient.id, actor.id, query.id, body);
+      },
+      poll: async ({ query: { wait, consumer }, actor, allow, gone }) => {
+        allow();
+        return [...(await mailbox.poll(proactive(actor).id, consumer, wait, gone))];
+      },
+      acknowledge: async ({ body, actor, allow }) => {
+        allow();
+        await mailbox.acknowledge(proactive(actor).id, body.ids);
+      },
+      release: async ({ body, actor, allow }) => {
+        allow();
+        await mailbox.release(proactive(actor).id, body.ids);
+      },
+    },
+  };
+}
+
+/** Telemetry, and the calls of machines that the distribution node passes on. */
+export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
+  const { machinesSeen, clock } = context;
+  return {
+    nodes: {
+      head: async ({ body, actor, allow }) => {
+        allow();
+        return checkNodeState(context, proactive(actor).role, body);
+      },
+      deletions: async ({ allow }) => {
+        allow();
+        return deletionsOf(context);
+      },
+      progress: async ({ params, body, allow }) => {
+        allow();
+        await takeProgress(context, params.object, body);
+      },
+      maintenance: async ({ body, allow }) => {
+        allow();
+        context.maintenance.current = body;
+      },
+    },
+    machineCalls: {
+      next: async ({ params: { machine }, body, allow, gone }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        const print = await context.printQueue.next(context, machine, body.wait, gone);
+        return print === undefined ? {} : { print: print.print };
+      },
+      callHome: async ({ params: { machine }, body, allow }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        const answer = await callHome(context, machine, body.request);
+        return { ...answer, machine: machineSchema.parse(answer.machine) };
+      },
+      report: async ({ params: { machine }, body, allow }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        await takeReport(context, machine, body.report);
+      },
+    },
+  };
+}
+
+/** @throws {MillraceError} E_AUTH */
+function proactive(actor: Actor): Extract<Actor, { role: 'segments' | 'keys' }> {
+  if (actor.role === 'segments' || actor.role === 'keys') return actor;
+  throw new MillraceError('E_AUTH', `not for the role ${actor.role}`);
+}

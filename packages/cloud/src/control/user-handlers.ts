@@ -1,0 +1,162 @@
+import type { controlRoutes } from '@millrace/api';
+import { type Bytes, fromBase64, MillraceError, toBase64 } from '@millrace/base';
+import { exportCertificate } from '@millrace/ledger';
+import type { Handlers } from '../node/mount.ts';
+import { type Actor, permits } from '../node/policy.ts';
+import type { CheckBoard } from './checks.ts';
+import type { ControlContext } from './context.ts';
+import { beginRepair, uploadTicket } from './designs.ts';
+import { printOf } from './reports.ts';
+import { designUploaded, handleTransaction } from './transactions.ts';
+import {
+  designsPage,
+  designView,
+  licencesPage,
+  licenceView,
+  machinesPage,
+  objectsPage,
+  objectView,
+  printsPage,
+  printView,
+} from './views.ts';
+
+type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'mail' | 'nodes' | 'machineCalls' | 'boxes'>;
+
+/** For users: owners see what is theirs, holders what they may print, the administrator the state of the nodes. */
+export function userHandlers(context: ControlContext, checks: CheckBoard): Handlers<UserRoutes> {
+  const { records, ledger } = context;
+  const designOf = (id: string) => records.designs.require(id);
+  // It reads the whole ledger: who asks meanwhile gets the same answer.
+  let verifying: ReturnType<typeof ledger.check> | undefined;
+
+  return {
+    transactions: {
+      submit: async ({ body: { transaction, attachments = {} }, allow }) => {
+        const decode = (text: string | undefined) => (text === undefined ? undefined : base64(text));
+        const { manifest, keys, secret } = attachments;
+        return handleTransaction(
+          context,
+          base64(transaction),
+          { manifest: decode(manifest), keys: decode(keys), secret: decode(secret) },
+          (signer) => allow({ signer }),
+        );
+      },
+    },
+    designs: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return designsPage(context, nameOf(actor), query);
+      },
+      get: async ({ params, allow }) => designView(allow(await designOf(params.id))),
+      private: async ({ params, allow }) => {
+        const { design } = allow(await designOf(params.id));
+        return (await records.privates.require(design)).sealed;
+      },
+      ticket: async ({ params, allow }) => ({
+        ticket: toBase64(await uploadTicket(context, allow(await designOf(params.id)))),
+      }),
+      uploaded: async ({ params, allow }) => {
+        const { design } = allow(await designOf(params.id));
+        await designUploaded(context, design);
+        return designView(await designOf(design));
+      },
+      repair: async ({ params, body, allow }) => {
+        const { design } = allow(await designOf(params.id));
+        return { repair: await beginRepair(context, design, body.segments) };
+      },
+    },
+    licences: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return licencesPage(context, nameOf(actor), query);
+      },
+      get: async ({ params, allow }) => licenceView(context, allow(await records.licences.require(params.id))),
+    },
+    machines: {
+      list: ({ query, allow }) => {
+        allow();
+        return machinesPage(context, query);
+      },
+    },
+    prints: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return printsPage(context, nameOf(actor), query);
+      },
+      get: async ({ params, actor, allow }) =>
+        printView(context, allow(await records.prints.require(params.id)), actor),
+    },
+    objects: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return objectsPage(context, nameOf(actor), query);
+      },
+      get: async ({ params, actor, allow }) => {
+        const print = allow(await printOf(context, params.id));
+        return objectView(context, params.id, permits(actor, 'print.readInFull', print));
+      },
+      certificate: async ({ params, allow }) => {
+        allow(await printOf(context, params.id));
+        return exportCertificate(ledger, params.id);
+      },
+    },
+    ledger: {
+      checkpoint: ({ allow }) => {
+        allow();
+        return ledger.checkpoint();
+      },
+      tile: async ({ params, allow }) => {
+        allow();
+        return ledger.tile(`tile/${params.path}`);
+      },
+      verify: async ({ allow }) => {
+        allow();
+        verifying ??= ledger.check().finally(() => {
+          verifying = undefined;
+        });
+        const { root, problems, ...report } = await verifying;
+        const listed = problems.map((problem) => ({ ...problem }));
+        return { ...report, problems: listed, root: root === undefined ? null : toBase64(root) };
+      },
+    },
+    checks: {
+      begin: async ({ body: { deep }, allow }) => {
+        allow();
+        const { check, fresh } = checks.begin(deep);
+        if (fresh)
+          await context.mailbox.send({ role: 'keys', partition: check }, `check/${check}`, {
+            type: 'vault.check',
+            check,
+            deep,
+          });
+        return { check };
+      },
+      get: ({ params, allow }) => {
+        allow();
+        return checks.show(params.id);
+      },
+    },
+    status: {
+      get: ({ actor, allow }) => {
+        allow();
+        return {
+          // What is left aside may name designs of all owners.
+          damagedRecords: permits(actor, 'status.readDamaged') ? context.damaged.list() : [],
+          nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
+          maintenance: context.maintenance.current ?? null,
+          quarantine: [...context.quarantine].map(([role, reason]) => ({ role, reason })),
+        };
+      },
+    },
+  };
+}
+
+function base64(text: string): Bytes {
+  try {
+    return fromBase64(text);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'body: not base64', { cause });
+  }
+}
+
+const nameOf = (actor: Actor): string => ('name' in actor ? actor.name : actor.id);

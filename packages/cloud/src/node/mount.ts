@@ -1,0 +1,238 @@
+import {
+  type Content,
+  contentTypes,
+  IDEMPOTENCY_HEADER,
+  idempotencyKey,
+  isRoute,
+  isWrite,
+  type ReceivedOf,
+  type Route,
+  type RouteTree,
+  routesOf,
+  type SentOf,
+} from '@millrace/api';
+import { type Bytes, copyBytes, decodeCbor, encodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
+import type { FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import { z } from 'zod';
+import type { Answer, IdempotentAnswers } from './idempotency.ts';
+import { type Actor, authorize, type Resource } from './policy.ts';
+import type { TlsServer } from './server.ts';
+
+/** A request whose every part has passed its schema. */
+export interface Call<R extends Route> {
+  readonly params: z.output<R['params']>;
+  readonly query: z.output<R['query']>;
+  readonly headers: z.output<R['headers']>;
+  readonly body: ReceivedOf<R['body']>;
+  readonly actor: Actor;
+  /**
+   * Asks the policy whether the caller may do the route's action to this; every handler does, once it knows to what.
+   * @throws {MillraceError} E_FORBIDDEN
+   */
+  readonly allow: <T extends Resource>(resource?: T) => T;
+  /** Aborts when the caller goes away, so that a long poll does not outlive it. */
+  readonly gone: AbortSignal;
+}
+
+export type Handler<R extends Route> = (
+  call: Call<R>,
+) =>
+  | Promise<SentOf<R['answer']>>
+  | SentOf<R['answer']>
+  | (SentOf<R['answer']> extends undefined ? Promise<void> : never);
+
+export type Handlers<T extends RouteTree> = {
+  readonly [N in keyof T]: T[N] extends Route ? Handler<T[N]> : T[N] extends RouteTree ? Handlers<T[N]> : never;
+};
+
+export interface MountOptions {
+  /** @throws {MillraceError} E_AUTH */
+  readonly actorOf: (request: FastifyRequest) => Actor;
+  readonly answers: IdempotentAnswers;
+  /** Told of every call of a party that the route is for. */
+  readonly onCall?: (actor: Actor) => void;
+}
+
+type AnyHandler = (call: Call<Route>) => unknown;
+
+/** Serves the routes: caller, parameters, body and answer are checked here against what is declared. */
+export function mountRoutes<T extends RouteTree>(
+  server: TlsServer,
+  routes: T,
+  handlers: Handlers<T>,
+  options: MountOptions,
+): void {
+  const methods = new Map<string, Set<string>>();
+  mountTree(server, routes, handlers as Tree, options);
+  for (const [, route] of routesOf(routes)) {
+    const allowed = methods.get(urlOf(route)) ?? new Set(['OPTIONS']);
+    allowed.add(route.method);
+    if (route.method === 'GET' && !route.waits) allowed.add('HEAD');
+    methods.set(urlOf(route), allowed);
+  }
+  for (const [url, allowed] of methods) refuseOthers(server, url, allowed);
+}
+
+interface Tree {
+  readonly [name: string]: AnyHandler | Tree;
+}
+
+function mountTree(server: TlsServer, routes: RouteTree, handlers: Tree, options: MountOptions): void {
+  for (const [name, entry] of Object.entries(routes)) {
+    const handler = handlers[name];
+    if (isRoute(entry)) mountRoute(server, entry, handler as AnyHandler, options);
+    else mountTree(server, entry, handler as Tree, options);
+  }
+}
+
+function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, options: MountOptions): void {
+  const actors = new WeakMap<FastifyRequest, Actor>();
+  server.route({
+    method: route.method,
+    url: urlOf(route),
+    // Who waits for something takes it: a HEAD must not.
+    exposeHeadRoute: route.method === 'GET' && !route.waits,
+    // Strangers are refused before their body is read.
+    onRequest: async (request) => {
+      const actor = options.actorOf(request);
+      if (!route.callers.some((role) => role === actor.role))
+        throw new MillraceError('E_AUTH', `not for the role ${actor.role}`);
+      actors.set(request, actor);
+      options.onCall?.(actor);
+    },
+    handler: async (request, reply) => {
+      const actor = actors.get(request) as Actor;
+      const key = isWrite(route) ? request.headers[IDEMPOTENCY_HEADER] : undefined;
+      const write = () => run(route, handler, request, reply, actor);
+      const answer =
+        key === undefined
+          ? await write()
+          : await options.answers.once(
+              {
+                caller: `${actor.role}/${'name' in actor ? actor.name : actor.id}`,
+                key: parse(idempotencyKey, key, IDEMPOTENCY_HEADER),
+                parts: [request.method, request.url, bytesOf(request.body)],
+              },
+              write,
+            );
+      return reply.code(answer.status).type(answer.type).send(Buffer.from(answer.body));
+    },
+  });
+}
+
+async function run(
+  route: Route,
+  handler: AnyHandler,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  actor: Actor,
+): Promise<Answer> {
+  let decided = false;
+  const given = await handler({
+    params: paramsOf(route, request),
+    query: parse(route.query, request.query, 'query'),
+    headers: parse(route.headers, request.headers, 'headers'),
+    body: bodyOf(route.body, request.body) as never,
+    actor,
+    allow: <T extends Resource>(resource?: T) => {
+      decided = true;
+      authorize(actor, route.action, resource);
+      return resource as T;
+    },
+    gone: goneSignal(reply),
+  });
+  if (!decided) throw new MillraceError('E_INTERNAL', `${route.method} ${route.path} asked no policy`);
+  return { status: 200, ...encode(route.answer, given) };
+}
+
+/** @throws {MillraceError} E_NOT_FOUND to a reader: a parameter of another form names nothing; E_INPUT to a writer */
+function paramsOf(route: Route, request: FastifyRequest): Record<string, unknown> {
+  const { '*': rest, ...named } = request.params as Record<string, string>;
+  const name = /\{(\w+)\*\}/.exec(route.path)?.[1];
+  return parse(
+    route.params,
+    name === undefined ? named : { ...named, [name]: rest },
+    'path',
+    isWrite(route) ? 'E_INPUT' : 'E_NOT_FOUND',
+  );
+}
+
+const empty = z.union([z.undefined(), z.null(), z.strictObject({})]);
+
+/** @throws {MillraceError} E_INPUT */
+function bodyOf(body: Content, received: unknown): unknown {
+  switch (body.kind) {
+    case 'none':
+      parse(empty, received, 'body');
+      return undefined;
+    case 'json':
+      if (received instanceof Uint8Array) throw new MillraceError('E_INPUT', 'the body has to be JSON');
+      return parse(body.schema, received, 'body');
+    case 'cbor':
+      return parse(body.schema, decodeCbor(binaryOf(received), 'body'), 'body');
+    default:
+      return binaryOf(received);
+  }
+}
+
+function binaryOf(received: unknown): Uint8Array {
+  if (!(received instanceof Uint8Array)) throw new MillraceError('E_INPUT', 'the body has to be bytes');
+  return received;
+}
+
+function bytesOf(received: unknown): Uint8Array {
+  return received instanceof Uint8Array ? received : utf8(JSON.stringify(received) ?? '');
+}
+
+/** @throws {MillraceError} E_INTERNAL when the answer is not the declared one */
+function encode(answer: Content, given: unknown): { type: string; body: Bytes } {
+  switch (answer.kind) {
+    case 'none':
+      return { type: contentTypes.json, body: utf8('{}') };
+    case 'json':
+      return {
+        type: contentTypes.json,
+        body: utf8(JSON.stringify(parse(answer.schema, given, 'answer', 'E_INTERNAL'))),
+      };
+    case 'cbor':
+      return {
+        type: contentTypes.cbor,
+        body: encodeCbor(parse(answer.schema, given, 'answer', 'E_INTERNAL') as never),
+      };
+    default:
+      return { type: contentTypes[answer.kind], body: copyBytes(given as Uint8Array) };
+  }
+}
+
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => controller.abort());
+  return controller.signal;
+}
+
+/** "/v1/prints/{id}" → "/v1/prints/:id". */
+function urlOf({ path }: Route): string {
+  return path.replace(/\{\w+\*\}/, '*').replace(/\{(\w+)\}/g, ':$1');
+}
+
+/** 405 for methods that the path does not have; OPTIONS says which it has. */
+function refuseOthers(server: TlsServer, url: string, allowed: ReadonlySet<string>): void {
+  const allow = [...allowed].sort().join(', ');
+  server.route({
+    method: 'OPTIONS',
+    url,
+    handler: (_request, reply) => reply.code(204).header('allow', allow).send(),
+  });
+  server.route({
+    method: server.supportedMethods.filter((method) => !allowed.has(method)) as HTTPMethods[],
+    url,
+    exposeHeadRoute: false,
+    onRequest: async (request, reply) => {
+      reply.header('allow', allow);
+      throw new MillraceError('E_METHOD', `${request.method} is not among the methods of this path: ${allow}`, {
+        data: { allow: [...allowed].sort() },
+      });
+    },
+    handler: () => undefined,
+  });
+}

@@ -1,0 +1,266 @@
+import { controlRoutes } from '@millrace/api';
+import { systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import { signTransaction, type Transaction } from '@millrace/protocol';
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { openApi } from '../src/control/routes.ts';
+import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
+import { type ApiWorld, actors, apiWorld } from './api-world.ts';
+
+let world: ApiWorld;
+beforeAll(async () => {
+  world = await apiWorld();
+});
+afterAll(() => world?.close());
+
+interface Operation {
+  readonly parameters?: readonly { name: string; in: string; schema: Schema }[];
+  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> };
+  readonly responses: Readonly<
+    Record<string, { readonly content: Readonly<Record<string, { readonly schema: Schema }>> }>
+  >;
+}
+type Schema = Readonly<Record<string, unknown>>;
+
+/** As it goes out: plain JSON. */
+const document = JSON.parse(JSON.stringify(openApi)) as {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: { Problem: Schema } };
+};
+
+const schemas = new Map<Schema, z.ZodType>();
+function schemaOf(schema: Schema): z.ZodType {
+  const known = schemas.get(schema) ?? z.fromJSONSchema(schema as never);
+  schemas.set(schema, known);
+  return known;
+}
+const problem = schemaOf(document.components.schemas.Problem);
+
+/** Values that a JSON schema asks for, as far as the schemas here go. */
+function arbitraryOf(schema: Schema): fc.Arbitrary<unknown> {
+  if (Array.isArray(schema.enum)) return fc.constantFrom(...(schema.enum as unknown[]));
+  if ('const' in schema) return fc.constant(schema.const);
+  if (Array.isArray(schema.anyOf)) return fc.oneof(...(schema.anyOf as Schema[]).map(arbitraryOf));
+  switch (schema.type) {
+    case 'object': {
+      const required = (schema.required ?? []) as string[];
+      const fields = Object.entries((schema.properties ?? {}) as Record<string, Schema>);
+      const shape = Object.fromEntries(fields.map(([name, field]) => [name, arbitraryOf(field)]));
+      return fc.record(shape, { requiredKeys: required });
+    }
+    case 'array':
+      return fc.array(arbitraryOf((schema.items ?? {}) as Schema), { maxLength: 4 });
+    case 'integer':
+      return fc.oneof(fc.nat(20), fc.integer());
+    case 'number':
+      return fc.oneof(fc.nat(20), fc.double());
+    case 'boolean':
+      return fc.boolean();
+    case 'string':
+      if (typeof schema.pattern === 'string' && /0-9a-f/.test(schema.pattern))
+        return fc.constantFrom(world.design, world.licence, world.print, world.object, toHex(systemRandom(16)));
+      return fc.oneof(fc.string(), fc.constantFrom('AAAA', 'x', 'keys-1', 'mail', '0/000'));
+    default:
+      return fc.jsonValue();
+  }
+}
+
+const odd = fc.oneof(fc.string(), fc.constantFrom('..', '%', '__proto__', '-1', '1e9', 'x'.repeat(300)));
+const mostly = <T, U>(usual: fc.Arbitrary<T>, other: fc.Arbitrary<U>) =>
+  fc.oneof({ arbitrary: usual, weight: 4 }, { arbitrary: other, weight: 1 });
+
+function requestOf(path: string, method: string, operation: Operation | undefined) {
+  const { parameters = [], requestBody } = operation ?? {};
+  const values = Object.fromEntries(parameters.map(({ name, schema }) => [name, mostly(arbitraryOf(schema), odd)]));
+  const [media, content] = Object.entries(requestBody?.content ?? {})[0] ?? [];
+  const body =
+    media === 'application/json' ? mostly(arbitraryOf(content?.schema ?? {}), fc.jsonValue()) : fc.uint8Array();
+  return fc.record({
+    who: fc.constantFrom(...actors),
+    path: fc.constant(path),
+    method: fc.constant(method),
+    values: fc.record(values, {
+      requiredKeys: parameters.filter(({ in: where }) => where === 'path').map(({ name }) => name),
+    }),
+    json: fc.constant(media === 'application/json'),
+    body: media === undefined ? fc.constant(undefined) : fc.option(body, { nil: undefined }),
+  });
+}
+
+const methods = ['get', 'post', 'put', 'delete', 'patch', 'head', 'options'];
+
+describe('the API, by its own document', () => {
+  it('answers nothing that it does not declare, whatever is asked', async () => {
+    const targets = Object.entries(document.paths).flatMap(([path, operations]) => [
+      ...Object.keys(operations).flatMap((method) => new Array<[string, string]>(6).fill([path, method])),
+      ...methods.map((method): [string, string] => [path, method]),
+    ]);
+    const requests = fc
+      .constantFrom(...targets)
+      .chain(([path, method]) => requestOf(path, method, document.paths[path]?.[method]));
+    await fc.assert(
+      fc.asyncProperty(requests, async ({ who, path, method, values, json, body }) => {
+        const operations = document.paths[path] ?? {};
+        const operation = operations[method === 'head' ? 'get' : method];
+        const given = values as Record<string, unknown>;
+        const text = (name: string) => encodeURIComponent(String(given[name]));
+        const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => (name in given ? text(name) : 'x'));
+        const query = (operation?.parameters ?? []).flatMap(({ name, in: where }) =>
+          where === 'query' && name in given ? [`${name}=${text(name)}`] : [],
+        );
+        const url = query.length === 0 ? filled : `${filled}?${query.join('&')}`;
+        // A poll of the fuzzer ends at once.
+        const asked = { method: method.toUpperCase(), path: url.replace(/wait=\d+/, 'wait=0') };
+        const sent = body === undefined ? {} : json ? { json: body } : { body: body as Uint8Array };
+        const { status, media, text: answer, headers } = await world.ask(who, { ...asked, ...sent });
+        const what = `${who} ${asked.method} ${asked.path}: ${status} ${answer.slice(0, 300)}`;
+
+        if (status === 404 && !filled.split('/').every((part) => part !== '' && part.length <= 100)) return;
+        const declared = operation?.responses[String(status)];
+        if (method === 'options') {
+          expect(status, what).toBe(204);
+          return;
+        }
+        if (status === 405) {
+          expect(headers.allow, what).toBeDefined();
+          expect(operation === undefined || method === 'head', what).toBe(true);
+          return;
+        }
+        expect(status, what).not.toBe(500);
+        // "." and "..": the path is another one.
+        if (filled.split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))) return;
+        expect(declared, what).toBeDefined();
+        if (method === 'head') return;
+        const schema = declared?.content[media]?.schema;
+        expect(schema, what).toBeDefined();
+        if (status >= 400) expect(problem.safeParse(JSON.parse(answer)).error, what).toBeUndefined();
+        else if (media === 'application/json')
+          expect(schemaOf(schema as Schema).safeParse(JSON.parse(answer)).error, what).toBeUndefined();
+      }),
+      {
+        numRuns: Number(process.env.MILLRACE_REQUESTS ?? 1_500),
+        seed: Number(process.env.MILLRACE_SEED ?? Date.now()),
+      },
+    );
+  });
+
+  // The fuzzer tells, as a node, that another one is older.
+  afterEach(() => world.context.quarantine.clear());
+
+  it('answers HEAD as GET without the body, and names its methods', async () => {
+    const get = await world.ask('owner', { method: 'GET', path: '/v1/designs' });
+    const head = await world.ask('owner', { method: 'HEAD', path: '/v1/designs' });
+    expect([head.status, head.text, head.headers['content-length']]).toEqual([200, '', String(get.bytes.length)]);
+    const options = await world.ask('owner', { method: 'OPTIONS', path: '/v1/vault/checks' });
+    expect([options.status, options.headers.allow]).toEqual([204, 'OPTIONS, POST']);
+    const polled = await world.ask('keys', { method: 'HEAD', path: '/v1/mailbox?wait=0&consumer=x' });
+    expect([polled.status, polled.headers.allow]).toEqual([405, 'GET, OPTIONS']);
+    const unknown = await world.ask('owner', { method: 'GET', path: '/v1/nothing' });
+    expect([unknown.status, unknown.media]).toEqual([404, 'application/problem+json']);
+  });
+});
+
+describe('pages', () => {
+  it('hold as many as were asked for, and together everything once', async () => {
+    const other = await apiWorld();
+    for (let count = 0; count < 4; count++)
+      await other.requestPrint(other.licence, other.machine).catch(() => undefined);
+    const seen: string[] = [];
+    let pages = 0;
+    for (let cursor: string | undefined = ''; cursor !== undefined; pages++) {
+      const query = cursor === '' ? '?limit=2' : `?limit=2&cursor=${encodeURIComponent(cursor)}`;
+      const { text } = await other.ask('holder', { method: 'GET', path: `/v1/prints${query}` });
+      const page = controlRoutes.prints.list.answer.schema.parse(JSON.parse(text));
+      expect(page.items.length).toBeLessThanOrEqual(2);
+      seen.push(...page.items.map(({ print }) => print));
+      cursor = page.next;
+    }
+    const { text } = await other.ask('holder', { method: 'GET', path: '/v1/prints' });
+    const all = controlRoutes.prints.list.answer.schema.parse(JSON.parse(text)).items.map(({ print }) => print);
+    expect(seen.length).toBeGreaterThan(2);
+    expect(new Set(seen)).toEqual(new Set(all));
+    expect(seen).toHaveLength(all.length);
+    expect(pages).toBeGreaterThan(1);
+    await other.close();
+  });
+
+  it.each(['limit=0', 'limit=201', 'limit=x', 'cursor=', 'colour=red'])('refuse %s', async (query) => {
+    const { status } = await world.ask('owner', { method: 'GET', path: `/v1/prints?${query}` });
+    expect(status).toBe(400);
+  });
+});
+
+describe('a write with an idempotency key', () => {
+  const keyed = (key: string) => ({ headers: { 'idempotency-key': key } });
+  const repair = (segments: number[], key: string, who: 'owner' | 'admin' = 'owner') =>
+    world.ask(who, { method: 'POST', path: `/v1/designs/${world.design}/repair`, json: { segments }, ...keyed(key) });
+
+  it('is done once, and answered alike; without the key it is done again', async () => {
+    const [first, second] = [await repair([0], 'one'), await repair([0], 'one')];
+    expect([first.status, second.text]).toEqual([200, first.text]);
+    expect((await repair([0], 'another')).text).not.toBe(first.text);
+  });
+
+  it('is done once also when it comes twice at a time', async () => {
+    const answers = await Promise.all(Array.from({ length: 5 }, () => repair([1], 'together')));
+    expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+  });
+
+  it('is refused when the key was of another request', async () => {
+    await repair([0], 'taken');
+    const { status, text } = await repair([1], 'taken');
+    expect([status, JSON.parse(text).code]).toEqual([422, 'E_IDEMPOTENCY']);
+    for (const key of ['', 'with space', 'x'.repeat(256)]) expect((await repair([0], key)).status).toBe(400);
+  });
+
+  it('is another one of another caller', async () => {
+    await repair([0], 'mine');
+    expect((await repair([0], 'mine', 'admin')).status).toBe(403);
+    expect((await repair([0], 'mine')).status).toBe(200);
+  });
+
+  it('answers a transaction again that would be a replay', async () => {
+    const { keys, context, design } = world;
+    const now = systemClock.now();
+    const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
+    const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };
+    const transaction = toBase64(await signTransaction(keys.owner, context.directory.installation, body));
+    const submit = (key: string) =>
+      world.ask('owner', { method: 'POST', path: '/v1/transactions', json: { transaction }, ...keyed(key) });
+    const [first, again, other] = [await submit('t'), await submit('t'), await submit('u')];
+    expect([first.status, again.text]).toEqual([200, first.text]);
+    expect(JSON.parse(other.text).code).toBe('E_REPLAY');
+    // A refusal for good is an answer like any other.
+    expect((await submit('u')).text).toBe(other.text);
+  });
+
+  it('is forgotten after a day, and beside a thousand others', async () => {
+    let now = 1_000;
+    const store = answersInMemory();
+    const clock = { ...systemClock, now: () => now };
+    const answers = await IdempotentAnswers.open(store, clock);
+    let done = 0;
+    const write = async (key: string, caller = 'me') => {
+      const body = new Uint8Array([++done]);
+      await answers.once({ caller, key, parts: ['same'] }, async () => ({ status: 200, type: 'x', body }));
+      return done;
+    };
+    const kept = async () => {
+      let count = 0;
+      for await (const _ of store.list()) count++;
+      return count;
+    };
+    await write('a');
+    now += 23 * 3_600_000;
+    const reopened = await IdempotentAnswers.open(store, clock);
+    await reopened.once({ caller: 'me', key: 'a', parts: ['same'] }, () => Promise.reject(new Error('done again')));
+    now += 2 * 3_600_000;
+    await reopened.forget();
+    expect(await kept()).toBe(0);
+
+    for (let number = 0; number < 1_005; number++) await write(String(number));
+    await write('0', 'you');
+    expect(await kept()).toBe(1_001);
+  });
+});

@@ -1,0 +1,249 @@
+import { type Action, actions } from '@millrace/api';
+import { encodeCbor, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import { signTransaction, type Transaction } from '@millrace/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Actor, permits, userActor } from '../src/node/policy.ts';
+import { type ActorName, type ApiWorld, type Asked, actors, apiWorld, routes } from './api-world.ts';
+
+// Who may do what: every declared route, and every action, for every kind of actor. A route or an action without a row
+// fails the test.
+
+/** One letter for each of `actors`: y may, f is refused (E_FORBIDDEN), "." has no access to the route (E_AUTH). */
+const anyUser = 'yyyyy......';
+const owner = 'fyfff......';
+const ownerOrHolder = 'fyfyf......';
+const administrator = 'yffff......';
+const proactive = '......yy...';
+
+const byRoute: Readonly<Record<string, string>> = {
+  'openapi.get': anyUser,
+  // Signed by the owner.
+  'transactions.submit': owner,
+  'designs.list': anyUser,
+  'designs.get': owner,
+  'designs.private': owner,
+  'designs.ticket': owner,
+  'designs.uploaded': owner,
+  'designs.repair': owner,
+  'licences.list': anyUser,
+  'licences.get': ownerOrHolder,
+  'machines.list': anyUser,
+  'prints.list': anyUser,
+  'prints.get': ownerOrHolder,
+  'objects.list': anyUser,
+  'objects.get': ownerOrHolder,
+  'objects.certificate': ownerOrHolder,
+  'ledger.checkpoint': anyUser,
+  'ledger.tile': anyUser,
+  'ledger.verify': anyUser,
+  'checks.begin': administrator,
+  'checks.get': administrator,
+  'status.get': anyUser,
+  'boxes.newest': 'yyyyy.yy...',
+  'boxes.announce': proactive,
+  // To the keys node.
+  'mail.send': '......yff..',
+  'mail.poll': proactive,
+  'mail.acknowledge': proactive,
+  'mail.release': proactive,
+  'nodes.head': proactive,
+  'nodes.deletions': proactive,
+  'nodes.progress': '......y....',
+  'nodes.maintenance': '.......y...',
+  'machineCalls.next': '........y..',
+  'machineCalls.callHome': '........y..',
+  'machineCalls.report': '........y..',
+};
+
+/** The same letters; nobody is without access. Mail is to the keys node, the signer is the owner. */
+const byAction: Readonly<Record<Action, string>> = {
+  'api.read': 'yyyyyfffff',
+  'transaction.submit': 'fyffffffff',
+  'user.register': 'yfffffffff',
+  'machine.register': 'yfffffffff',
+  'machine.read': 'yyyyyfffff',
+  'design.list': 'yyyyyfffff',
+  'design.add': 'fyffffffff',
+  'design.read': 'fyffffffff',
+  'design.upload': 'fyffffffff',
+  'design.repair': 'fyffffffff',
+  'design.delete': 'fyffffffff',
+  'design.setMaintenance': 'fyffffffff',
+  'licence.list': 'yyyyyfffff',
+  'licence.read': 'fyfyffffff',
+  'licence.grant': 'fyffffffff',
+  'licence.resume': 'fyffffffff',
+  'print.list': 'yyyyyfffff',
+  'print.read': 'fyfyffffff',
+  'print.readInFull': 'fyffffffff',
+  'print.request': 'fffyffffff',
+  'print.run': 'fffffyffff',
+  'alarm.clear': 'fyffffffff',
+  'ledger.read': 'yyyyyfffff',
+  'vault.check': 'yfffffffff',
+  'status.read': 'yyyyyfffff',
+  'status.readDamaged': 'yfffffffff',
+  'box.read': 'yyyyyfyyff',
+  'box.announce': 'ffffffyyff',
+  'mail.send': 'ffffffyffy',
+  'mail.receive': 'ffffffyyff',
+  'node.report': 'ffffffyyff',
+  'progress.report': 'ffffffyfff',
+  'deletion.list': 'ffffffyyff',
+  'maintenance.report': 'fffffffyff',
+  'machine.relay': 'ffffffffyf',
+  'upload.write': 'fyffffffff',
+  'upload.list': 'fyffffyfff',
+  'upload.read': 'ffffffyfff',
+  'upload.wipe': 'ffffffyfff',
+};
+
+/** What who may is answered, where these requests are not all that they should be. */
+const answered: Readonly<Record<string, string>> = {
+  'designs.private': 'E_NOT_FOUND',
+  'checks.get': 'E_NOT_FOUND',
+  'boxes.announce': 'E_SIGNATURE',
+  'mail.send': 'E_UNAVAILABLE',
+  'mail.poll': 'E_UNAVAILABLE',
+  'machineCalls.callHome': 'E_SIGNATURE',
+  'machineCalls.report': 'E_SIGNATURE',
+};
+
+let world: ApiWorld;
+let requests: Readonly<Record<string, Asked>>;
+beforeAll(async () => {
+  world = await apiWorld();
+  requests = await requestsOf(world);
+});
+afterAll(() => world?.close());
+
+/** A request of each route that passes its schemas, about what `owner` has and `holder` may print. */
+async function requestsOf({ design, licence, print, object, machine, keys, context }: ApiWorld) {
+  const now = systemClock.now();
+  const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
+  const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };
+  const transaction = toBase64(await signTransaction(keys.owner, context.directory.installation, body));
+  const get = (path: string): Asked => ({ method: 'GET', path });
+  const post = (path: string, json?: unknown): Asked => ({ method: 'POST', path, ...(json ? { json } : {}) });
+  const cbor = (path: string, value: object): Asked => ({
+    method: 'POST',
+    path,
+    body: encodeCbor(value as never),
+  });
+  const calls = `/v1/machines/${machine.machine}`;
+  const maintenance = {
+    ...{ epoch: 1, cells: 3, decoys: 3, designs: 1, periodMs: 1, reachedPeriodMs: 1, lastSweepMs: 7, progress: 1 },
+    ...{ heldBackBy: 'no', moneyPerMonth: 0, problems: 0 },
+  };
+  return {
+    'openapi.get': get('/v1/openapi.json'),
+    'transactions.submit': post('/v1/transactions', { transaction }),
+    'designs.list': get('/v1/designs'),
+    'designs.get': get(`/v1/designs/${design}`),
+    'designs.private': get(`/v1/designs/${design}/private`),
+    'designs.ticket': get(`/v1/designs/${design}/ticket`),
+    'designs.uploaded': post(`/v1/designs/${design}/uploaded`),
+    'designs.repair': post(`/v1/designs/${design}/repair`, { segments: [0] }),
+    'licences.list': get('/v1/licences'),
+    'licences.get': get(`/v1/licences/${licence}`),
+    'machines.list': get('/v1/machines'),
+    'prints.list': get('/v1/prints'),
+    'prints.get': get(`/v1/prints/${print}`),
+    'objects.list': get('/v1/objects'),
+    'objects.get': get(`/v1/objects/${object}`),
+    'objects.certificate': get(`/v1/objects/${object}/certificate`),
+    'ledger.checkpoint': get('/v1/ledger/checkpoint'),
+    'ledger.tile': get('/v1/ledger/tile/0/000.p/1'),
+    'ledger.verify': get('/v1/ledger/verify'),
+    'checks.begin': post('/v1/vault/checks', { deep: true }),
+    'checks.get': get(`/v1/vault/checks/${toHex(systemRandom(16))}`),
+    'status.get': get('/v1/status'),
+    'boxes.newest': get('/v1/boxes/keys-1/attachments'),
+    'boxes.announce': cbor('/v1/boxes/mail', { document: new Uint8Array(9), floor: 1 }),
+    'mail.send': { method: 'POST', path: '/v1/mailbox/keys-1?id=x', body: new Uint8Array(200) },
+    'mail.poll': get('/v1/mailbox?wait=0&consumer=x'),
+    'mail.acknowledge': post('/v1/mailbox/acknowledge', { ids: ['x'] }),
+    'mail.release': post('/v1/mailbox/release', { ids: ['x'] }),
+    'nodes.head': post('/v1/head', { epoch: 1, suspects: [] }),
+    'nodes.deletions': get('/v1/deletions'),
+    'nodes.progress': post(`/v1/progress/${object}`, { acked: 1, revision: 1 }),
+    'nodes.maintenance': post('/v1/maintenance', maintenance),
+    'machineCalls.next': cbor(`${calls}/next`, { wait: 0 }),
+    'machineCalls.callHome': cbor(`${calls}/call-home`, { request: new Uint8Array(9) }),
+    'machineCalls.report': cbor(`${calls}/report`, { report: new Uint8Array(9) }),
+  } satisfies Record<string, Asked>;
+}
+
+describe('every route', () => {
+  it('has a row, and no row is without a route', () => {
+    expect(Object.keys(byRoute).sort()).toEqual(routes.map(([name]) => name).sort());
+    expect(Object.keys(requests).sort()).toEqual(Object.keys(byRoute).sort());
+  });
+
+  it.each(routes.map(([name]) => name))('%s is for those of its row', async (name) => {
+    const letters: string[] = [];
+    for (const who of actors) {
+      const { status, text } = await world.ask(who, requests[name] as Asked);
+      const { code } = status < 400 ? { code: undefined } : (JSON.parse(text) as { code: string });
+      letters.push(code === 'E_FORBIDDEN' ? 'f' : code === 'E_AUTH' ? '.' : 'y');
+      if (letters.at(-1) === 'y') expect(code, `${who}: ${text.slice(0, 200)}`).toBe(answered[name]);
+    }
+    expect(letters.join('')).toBe(byRoute[name]);
+  });
+
+  it('of lists shows what the caller may see, and nothing else', async () => {
+    const seen: Record<string, string> = {};
+    for (const who of actors.slice(0, 5)) {
+      const counts: number[] = [];
+      for (const list of ['designs', 'licences', 'prints', 'objects']) {
+        const { text } = await world.ask(who, { method: 'GET', path: `/v1/${list}` });
+        counts.push((JSON.parse(text) as { items: unknown[] }).items.length);
+      }
+      seen[who] = counts.join(' ');
+    }
+    expect(seen).toEqual({
+      admin: '0 0 0 0',
+      owner: '1 1 1 1',
+      otherOwner: '0 0 0 0',
+      holder: '0 1 1 1',
+      otherHolder: '0 0 0 0',
+    });
+  });
+});
+
+describe('every action', () => {
+  it('has a row', () => {
+    expect(Object.keys(byAction).sort()).toEqual([...actions].sort());
+  });
+
+  it.each(actions)('%s is for those of its row', (action) => {
+    const { keys, context, machine } = world;
+    const name = (user: 'owner' | 'holder' | 'admin') => keyName(keys[user].publicKey);
+    const user = (key: string) => userActor(context.directory, key);
+    const parties: Record<Exclude<ActorName, 'anonymous'>, Actor> = {
+      admin: user(name('admin')),
+      owner: user(name('owner')),
+      otherOwner: user('11'.repeat(16)),
+      holder: user(name('holder')),
+      otherHolder: user('22'.repeat(16)),
+      machine: { role: 'machine', name: machine.machine },
+      segments: { role: 'segments', id: 'segments' },
+      keys: { role: 'keys', id: 'keys' },
+      distribution: { role: 'distribution', id: 'distribution' },
+      control: { role: 'control', id: 'control' },
+    };
+    const resource = {
+      owner: name('owner'),
+      holder: name('holder'),
+      signer: name('owner'),
+      machine: machine.machine,
+      recipient: 'keys',
+    } as const;
+    const letters = Object.values(parties).map((actor) => (permits(actor, action, resource) ? 'y' : 'f'));
+    expect(letters.join('')).toBe(byAction[action]);
+    // Of a resource that belongs to nobody nobody may do more.
+    const more = Object.values(parties).filter((actor) => permits(actor, action) && !permits(actor, action, resource));
+    expect(more).toEqual([]);
+  });
+});
