@@ -6,11 +6,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { openApi } from '../src/control/routes.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
-import { type ApiWorld, actors, apiWorld } from './api-world.ts';
+import { type ApiFixture, actors, apiFixture } from './api-fixture.ts';
 
-let world: ApiWorld;
+let world: ApiFixture;
 beforeAll(async () => {
-  world = await apiWorld();
+  world = await apiFixture();
 });
 afterAll(() => world?.close());
 
@@ -163,7 +163,7 @@ describe('the API, by its own document', () => {
 
 describe('pages', () => {
   it('hold as many as were asked for, and together everything once', async () => {
-    const other = await apiWorld();
+    const other = await apiFixture();
     for (let count = 0; count < 4; count++)
       await other.requestPrint(other.licence, other.machine).catch(() => undefined);
     const seen: string[] = [];

@@ -4,7 +4,7 @@ import { keyName } from '@millrace/identity';
 import { signTransaction, type Transaction } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Actor, permits, userActor } from '../src/node/policy.ts';
-import { type ActorName, type ApiWorld, type Asked, actors, apiWorld, routes } from './api-world.ts';
+import { type ActorName, type ApiFixture, type Asked, actors, apiFixture, routes } from './api-fixture.ts';
 
 // Who may do what: every declared route, and every action, for every kind of actor. A route or an action without a row
 // fails the test.
@@ -110,16 +110,16 @@ const answered: Readonly<Record<string, string>> = {
   'machineCalls.report': 'E_SIGNATURE',
 };
 
-let world: ApiWorld;
+let world: ApiFixture;
 let requests: Readonly<Record<string, Asked>>;
 beforeAll(async () => {
-  world = await apiWorld();
+  world = await apiFixture();
   requests = await requestsOf(world);
 });
 afterAll(() => world?.close());
 
 /** A request of each route that passes its schemas, about what `owner` has and `holder` may print. */
-async function requestsOf({ design, licence, print, object, machine, keys, context }: ApiWorld) {
+async function requestsOf({ design, licence, print, object, machine, keys, context }: ApiFixture) {
   const now = systemClock.now();
   const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
   const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };

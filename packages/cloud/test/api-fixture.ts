@@ -7,7 +7,7 @@ import { addRoutes } from '../src/control/routes.ts';
 import { IdempotentAnswers } from '../src/node/idempotency.ts';
 import { type Actor, actorOf } from '../src/node/policy.ts';
 import { frameworkErrors, setUp } from '../src/node/server.ts';
-import { controlWorld } from './control-world.ts';
+import { controlFixture } from './control-fixture.ts';
 
 export const actors = [
   'admin',
@@ -24,7 +24,7 @@ export const actors = [
 ] as const;
 export type ActorName = (typeof actors)[number];
 
-export type ApiWorld = Awaited<ReturnType<typeof apiWorld>>;
+export type ApiFixture = Awaited<ReturnType<typeof apiFixture>>;
 
 export interface Asked {
   readonly method: string;
@@ -38,8 +38,8 @@ export interface Asked {
  * The whole API of control, mounted on a server without TLS: the header `x-actor` stands for the certificate. There is a
  * design of `owner`, a licence for `holder`, and a print that has taken its object.
  */
-export async function apiWorld() {
-  const world = await controlWorld();
+export async function apiFixture() {
+  const world = await controlFixture();
   const { context, keys } = world;
   const prepared = await world.prepare();
   const machine = await world.addMachine();
