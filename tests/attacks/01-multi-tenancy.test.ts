@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answerOf, type Licensed, licensed } from '../adversary/support/honest.ts';
-import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
 import { callAsMachine } from '../adversary/support/machine-calls.ts';
 import type { Answer } from '../support/http.ts';
 
 // Row 1: tenant B asks for what tenant A has. Not a byte of it comes, and each refusal is in the node's log.
 
-let world: HostileWorld;
+let system: HostileInstallation;
 let job: Licensed;
 const log: string[] = [];
 beforeAll(async () => {
-  world = await openHostileWorld({ log });
-  job = await licensed(world, 1);
+  system = await openHostileInstallation({ log });
+  job = await licensed(system, 1);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Every way to an object, a design, a licence: path, and the node that is asked. */
 const ways = () =>
@@ -24,7 +24,7 @@ const ways = () =>
     ['distribution', `/v1/uploads/${job.design}/0`],
   ] as const;
 const ask = (who: 'owner' | 'tenant'): Promise<Answer[]> =>
-  Promise.all(ways().map(([node, path]) => world.call(node, who, { method: 'GET', path })));
+  Promise.all(ways().map(([node, path]) => system.call(node, who, { method: 'GET', path })));
 const refusals = () => log.filter((line) => line.includes('"msg":"refused"') && /E_FORBIDDEN|E_AUTH/.test(line));
 
 describe('the control: the owner asks', () => {
@@ -49,12 +49,12 @@ describe('another tenant asks', () => {
 
   it('nor from a machine of its own', async () => {
     const before = refusals().length;
-    const machine = await callAsMachine(world, 'elsewhere-1');
+    const machine = await callAsMachine(system, 'elsewhere-1');
     const { bytes } = await machine.request('00'.repeat(16));
     await expect(machine.calls.callHome(bytes, machine.signal)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
     machine.close();
-    const path = `/v1/machines/${world.elsewhere}/call-home`;
-    expect(await answerOf(world.call('control', 'tenant', { method: 'POST', path, body: bytes }))).toBe('E_AUTH');
+    const path = `/v1/machines/${system.elsewhere}/call-home`;
+    expect(await answerOf(system.call('control', 'tenant', { method: 'POST', path, body: bytes }))).toBe('E_AUTH');
     expect(refusals().length).toBe(before + 1);
   });
 });

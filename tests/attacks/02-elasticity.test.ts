@@ -4,7 +4,7 @@ import { applyOuterLayer, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keysOf, opened } from '../adversary/support/coalition.ts';
 import { type Licensed, licensed } from '../adversary/support/honest.ts';
-import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
 
 // Row 2: cells that were copied in one epoch, and the playbook of another. Real nodes sweep; the thief even has the
 // owner's design secret, so that what fails fails because of the epoch.
@@ -16,22 +16,22 @@ interface Epoch {
   readonly cells: ReadonlyMap<string, Bytes>;
 }
 
-let world: HostileWorld;
+let system: HostileInstallation;
 let job: Licensed;
 let secret: Bytes;
 const epochs: Epoch[] = [];
 
 beforeAll(async () => {
-  world = await openHostileWorld({ periodMs: 400 });
-  job = await licensed(world, 1, SEGMENTS);
-  secret = await ownDesignSecret(world.owner, await ownDesign(world.owner, job.design));
+  system = await openHostileInstallation({ periodMs: 400 });
+  job = await licensed(system, 1, SEGMENTS);
+  secret = await ownDesignSecret(system.owner, await ownDesign(system.owner, job.design));
   let last = 0;
   while (epochs.length < 3) {
-    const { epoch, sweep } = world.nodes.keys.parts.playbook.status();
+    const { epoch, sweep } = system.nodes.keys.parts.playbook.status();
     if (sweep === undefined && epoch !== last) {
       const copied = await copy();
       // A sweep that began meanwhile would mix two epochs.
-      const now = world.nodes.keys.parts.playbook.status();
+      const now = system.nodes.keys.parts.playbook.status();
       if (now.sweep === undefined && now.epoch === epoch) {
         epochs.push(copied);
         last = epoch;
@@ -40,13 +40,13 @@ beforeAll(async () => {
     await sleep(10);
   }
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 async function copy(): Promise<Epoch> {
-  const slice = await keysOf(world, job);
+  const slice = await keysOf(system, job);
   const cells = new Map<string, Bytes>();
   for (const { index } of slice) {
-    const body = await world.nodes.segments.parts.cells.read(index).catch(() => undefined);
+    const body = await system.nodes.segments.parts.cells.read(index).catch(() => undefined);
     if (body !== undefined) cells.set(toHex(index), body);
   }
   return { slice, cells };
@@ -62,12 +62,12 @@ async function openedWith({ cells }: Epoch, { slice }: Epoch): Promise<number> {
       for (const body of bodies) {
         const tried = applyOuterLayer(outerKey, body);
         const one = slice.map((_, i) => (i === segment ? tried : new Uint8Array(tried.length)));
-        if ((await opened(world, job, one, [secret])) > 0) return tried;
+        if ((await opened(system, job, one, [secret])) > 0) return tried;
       }
       return new Uint8Array(16_386);
     }),
   );
-  return opened(world, job, sealed, [secret]);
+  return opened(system, job, sealed, [secret]);
 }
 
 describe('cells and playbook', () => {

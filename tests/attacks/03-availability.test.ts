@@ -7,7 +7,7 @@ import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, folderOf, processNames, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 3: everything that a node has stored is deleted. With a backup and the control node of today all goes on; without,
 // the node is refused and named. Cells that are lost one by one, and full disks: tests/e2e/disk.
@@ -16,7 +16,7 @@ const SEGMENTS = 4;
 const RATE = 100_000;
 const content = randomDesign(SEGMENTS * 16_370 - 3);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let design: string;
@@ -24,42 +24,42 @@ let licence: string;
 let backup: string;
 
 beforeAll(async () => {
-  world = await createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 3_000 } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  ({ design } = await store(world, owner, content, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE }));
-  licence = await license(world, owner, design, 10);
-  expect((await millrace(world.home, 'vault', 'check', '--json')).exit).toBe(0);
+  system = await createTestInstallation({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 3_000 } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  ({ design } = await store(system, owner, content, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE }));
+  licence = await license(system, owner, design, 10);
+  expect((await millrace(system.home, 'vault', 'check', '--json')).exit).toBe(0);
   await stopAll();
-  backup = join(world.scratch, 'all.backup');
-  expect((await millrace(world.home, 'backup', 'create', backup, '--json')).exit).toBe(0);
+  backup = join(system.scratch, 'all.backup');
+  expect((await millrace(system.home, 'backup', 'create', backup, '--json')).exit).toBe(0);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 async function stopAll(): Promise<void> {
-  for (const name of processNames) await world.processes[name].kill();
+  for (const name of processNames) await system.processes[name].kill();
 }
 
 async function startAll(): Promise<void> {
-  for (const name of processNames) await world.processes[name].start();
+  for (const name of processNames) await system.processes[name].start();
 }
 
 const erase = (role: (typeof nodeRoles)[number]) =>
-  rm(join(folderOf(world.installation, role), nodeFiles.data), { recursive: true });
+  rm(join(folderOf(system.installation, role), nodeFiles.data), { recursive: true });
 
 async function expectPrint(): Promise<void> {
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
 }
 
 describe('everything that a node has stored is deleted', () => {
   it.each(nodeRoles.filter((role) => role !== 'control'))('%s: restored from a backup, it prints', async (role) => {
     await erase(role);
-    expect((await millrace(world.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
+    expect((await millrace(system.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
     await startAll();
     await expectPrint();
-    expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
+    expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
     await stopAll();
   });
 
@@ -74,13 +74,13 @@ describe('everything that a node has stored is deleted', () => {
       await sleep(50);
     }
     expect(named).toEqual([expect.objectContaining({ role })]);
-    expect((await world.log(role)).trim()).toMatch(/E_QUARANTINE/);
-    const print = await order(world, operator, licence);
+    expect((await system.log(role)).trim()).toMatch(/E_QUARANTINE/);
+    const print = await order(system, operator, licence);
     await sleep(3_000);
     // Control may permit it; then it waits for the segments.
     expect((await operator.api.print(print)).state).toMatch(/^(queued|permitted)$/);
     await stopAll();
-    expect((await millrace(world.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
+    expect((await millrace(system.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
     await startAll();
     expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
     expect((await owner.api.status()).quarantine).toEqual([]);

@@ -12,7 +12,7 @@ import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout
 import { randomDesign } from '../support/designs.ts';
 import { license, order, store, untilEnded } from '../support/job.ts';
 import { type Haystack, scan } from '../support/scan.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 4: somebody who manages the cloud's computers takes the disks, of one node, of two, of all. What processes hold in
 // memory is 22-distribution-owned, 09-seized-agent and the coalitions of tests/adversary.
@@ -23,33 +23,33 @@ const RATE = 200_000;
 const disks: Partial<Record<Role, string>> = {};
 const designs = {} as Record<Custody, { readonly id: string; readonly content: Buffer; readonly secret: Uint8Array }>;
 
-let world: World;
+let system: TestInstallation;
 let copies: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE },
     maintenance: { periodMs: 60_000, density: 50 },
   });
-  const [owner, operator] = [await world.session('owner'), await world.session('operator')];
+  const [owner, operator] = [await system.session('owner'), await system.session('operator')];
   for (const custody of ['owner', 'keys'] as const) {
     const content = Buffer.from(randomDesign(SEGMENTS * 16_370 - 99));
     const options = { name: `${custody}.bin`, kind: 'binary', bytesPerSecond: RATE, custody } as const;
-    const { design: id } = await store(world, owner, content, options);
+    const { design: id } = await store(system, owner, content, options);
     designs[custody] = { id, content, secret: await ownDesignSecret(owner, await ownDesign(owner, id)) };
     // The disks are taken after a print: whatever it leaves is on them.
-    const print = await order(world, operator, await license(world, owner, id, 1));
+    const print = await order(system, operator, await license(system, owner, id, 1));
     expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
   }
   copies = await mkdtemp(join(tmpdir(), 'millrace disks '));
   for (const role of nodeRoles) {
-    await world.processes[role].stop();
+    await system.processes[role].stop();
     disks[role] = join(copies, role);
-    await cp(folderOf(world.installation, role), join(copies, role), { recursive: true });
+    await cp(folderOf(system.installation, role), join(copies, role), { recursive: true });
   }
 });
 afterAll(async () => {
-  await world?.close();
+  await system?.close();
   if (copies !== undefined) await rm(copies, { recursive: true, force: true });
 });
 

@@ -13,18 +13,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
 import { checkAsBuyer } from '../adversary/support/certificates.ts';
 import { answerOf, type Licensed, licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
-import { type HostileWorld, openHostileWorld, SITE } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation, SITE } from '../adversary/support/hostile-installation.ts';
 import { callAsMachine } from '../adversary/support/machine-calls.ts';
 import { asMachine, forgeOpening } from '../adversary/support/opening.ts';
 import { call } from '../support/http.ts';
 
 // Row 6: what is good for one cloud, or one printer, is offered to another. The control: it is good where it belongs.
 
-let here: HostileWorld;
-let there: HostileWorld;
+let here: HostileInstallation;
+let there: HostileInstallation;
 let job: Licensed;
 beforeAll(async () => {
-  [here, there] = await Promise.all([openHostileWorld(), openHostileWorld()]);
+  [here, there] = await Promise.all([openHostileInstallation(), openHostileInstallation()]);
   job = await licensed(here, 3);
 });
 afterAll(async () => {
@@ -35,8 +35,8 @@ afterAll(async () => {
 describe('of another cloud', () => {
   it('a certificate of TLS opens no connection', async () => {
     const identity = await here.identity('owner');
-    const at = (world: HostileWorld) =>
-      call(world.addresses.control, world.installation.directory, 'control', identity, {
+    const at = (system: HostileInstallation) =>
+      call(system.addresses.control, system.installation.directory, 'control', identity, {
         method: 'GET',
         path: '/v1/designs',
       });
@@ -51,8 +51,8 @@ describe('of another cloud', () => {
       machine: here.machine,
     });
     const lookup = () => copyBytes(here.operator.signer.publicKey);
-    const at = (world: HostileWorld) =>
-      outcomeOf(verifyTransaction(signed.bytes, world.installation.directory.installation, lookup, systemClock.now()));
+    const at = (system: HostileInstallation) =>
+      outcomeOf(verifyTransaction(signed.bytes, system.installation.directory.installation, lookup, systemClock.now()));
     expect(await at(here)).toBe('accepted');
     expect(await at(there)).toBe('E_SIGNATURE');
     const json = { transaction: toBase64(signed.bytes) };
@@ -63,16 +63,16 @@ describe('of another cloud', () => {
   it('permits and machines’ documents are refused, even under keys that are known', async () => {
     const { opening, config } = await forgeOpening(here, job);
     const permitKey = fromHex(here.installation.directory.permitKey);
-    const permit = (world: HostileWorld) =>
+    const permit = (system: HostileInstallation) =>
       outcomeOf(
-        verifyPermit(opening.permit, world.installation.directory.installation, () => permitKey, systemClock.now()),
+        verifyPermit(opening.permit, system.installation.directory.installation, () => permitKey, systemClock.now()),
       );
     const machineKey = () => copyBytes(config.machineKey.publicKey);
-    const request = (world: HostileWorld) =>
+    const request = (system: HostileInstallation) =>
       outcomeOf(
         verifyMachineDocument(
           opening.request,
-          world.installation.directory.installation,
+          system.installation.directory.installation,
           machineKey,
           systemClock.now(),
         ),
@@ -123,9 +123,9 @@ describe('between nodes', () => {
     const plain = encodeMail({ type: 'stream.close', session: '00'.repeat(16) });
     const sealed = await sealMail(here.installation.directory, sender, box, plain);
     // Even whoever has the very key of the box.
-    const open = (world: HostileWorld, role: 'segments' | 'control') =>
+    const open = (system: HostileInstallation, role: 'segments' | 'control') =>
       outcomeOf(
-        openMessage(world.installation.directory, { id: `${role}-1`, boxes: { keyOf: () => key } }, 'keys-1', sealed),
+        openMessage(system.installation.directory, { id: `${role}-1`, boxes: { keyOf: () => key } }, 'keys-1', sealed),
       );
     expect(await open(here, 'segments')).toBe('accepted');
     expect(await open(here, 'control')).toBe('E_SEAL');
@@ -133,4 +133,4 @@ describe('between nodes', () => {
   });
 });
 
-const config = (world: HostileWorld, role: 'keys') => loadNodeConfig(world.installation.layout.node(role));
+const config = (system: HostileInstallation, role: 'keys') => loadNodeConfig(system.installation.layout.node(role));

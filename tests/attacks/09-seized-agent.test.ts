@@ -8,7 +8,7 @@ import { license, order, store, untilEnded, untilPrint } from '../support/job.ts
 import { factorFor } from '../support/pace.ts';
 import { memoryOf } from '../support/process-memory.ts';
 import type { Haystack } from '../support/scan.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 9, of a whole agent in the middle of a print: which segments' keys does its memory hold?
 
@@ -18,7 +18,7 @@ const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
 /** As for any design of its length: an eighth, of 37 segments (`windowFor`). */
 const WINDOW = 8;
 
-let world: World;
+let system: TestInstallation;
 let operator: Session;
 let slice: readonly SliceCell[] = [];
 let during: Haystack[] = [];
@@ -26,28 +26,28 @@ let after: Haystack[] = [];
 let taken = 0;
 
 const copyOf = (): Haystack[] =>
-  [...memoryOf('machine', world.processes.machine.pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
+  [...memoryOf('machine', system.processes.machine.pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { factor: await factorFor(design, 3) },
     maintenance: { periodMs: 3_600_000, density: 50 },
   });
-  const owner = await world.session('owner');
-  operator = await world.session('operator');
-  const stored = await store(world, owner, design);
-  const print = await order(world, operator, await license(world, owner, stored.design, 1));
+  const owner = await system.session('owner');
+  operator = await system.session('operator');
+  const stored = await store(system, owner, design);
+  const print = await order(system, operator, await license(system, owner, stored.design, 1));
   const view = await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) >= SEGMENTS / 2);
   taken = view.progress?.acked ?? 0;
   during = copyOf();
   expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
   after = copyOf();
-  await world.processes.keys.stop();
-  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
+  await system.processes.keys.stop();
+  const { playbook, close } = await openPlaybookIn(folderOf(system.installation, 'keys'));
   slice = await playbook.slice(stored.design, 0, SEGMENTS);
   await close();
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Segments of which a key lies somewhere. */
 const keysIn = (memory: readonly Haystack[], which: 'cek' | 'outerKey'): number[] =>

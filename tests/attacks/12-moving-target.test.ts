@@ -6,7 +6,7 @@ import { allocateScratch, allocateTable, createEngine, SEED_BYTES } from '@millr
 import { CONTENT_BYTES, openSegment, readManifest } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 import type { MaintainMessage, SliceCell } from '../../packages/vault/src/index.ts';
-import { makeUpload, takeOffLayer, type Upload, World } from '../../packages/vault/test/world.ts';
+import { makeUpload, takeOffLayer, type Upload, VaultFixture } from '../../packages/vault/test/vault-fixture.ts';
 
 // Row 12: data that moves is not out of a thief's reach: a copy is quicker than any epoch or revision. What holds is that a
 // copy is worth nothing with the keys of another epoch. docs/security/moving-target.md says what was measured.
@@ -14,27 +14,27 @@ import { makeUpload, takeOffLayer, type Upload, World } from '../../packages/vau
 const SEGMENTS = 24;
 type Cells = ReadonlyMap<string, Bytes>;
 
-async function makeVault(): Promise<{ world: World; upload: Upload }> {
-  const world = await World.create({ density: 60 });
+async function makeVault(): Promise<{ fixture: VaultFixture; upload: Upload }> {
+  const fixture = await VaultFixture.create({ density: 60 });
   const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
-  await world.add(upload);
-  await world.settle();
-  return { world, upload };
+  await fixture.add(upload);
+  await fixture.settle();
+  return { fixture, upload };
 }
 
 /** What a thief at the segments node's disk takes, in one moment or cell by cell. */
-async function steal(world: World): Promise<Cells> {
+async function steal(fixture: VaultFixture): Promise<Cells> {
   const cells = new Map<string, Bytes>();
-  for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.slice(4));
+  for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.slice(4));
   return cells;
 }
 
-const keysOf = (world: World, { designId }: Upload): Promise<readonly SliceCell[]> =>
-  world.playbook.slice(designId, 0, SEGMENTS);
+const keysOf = (fixture: VaultFixture, { designId }: Upload): Promise<readonly SliceCell[]> =>
+  fixture.playbook.slice(designId, 0, SEGMENTS);
 
 /** Segments that these cells give with these keys, wherever the cell lies. */
 async function open(
-  world: World,
+  fixture: VaultFixture,
   { manifest, designSecret }: Upload,
   cells: Cells,
   keys: readonly SliceCell[],
@@ -42,7 +42,7 @@ async function open(
   const { nonce, segments } = readManifest(manifest);
   const opens = async (cell: SliceCell, body: Bytes): Promise<boolean> => {
     try {
-      const sealed = await takeOffLayer(world.points, cell, body);
+      const sealed = await takeOffLayer(fixture.points, cell, body);
       const { segment: number, cek } = cell;
       openSegment({ cek, designSecret, sealed, designNonce: nonce, number, final: number === segments - 1 });
       return true;
@@ -63,51 +63,51 @@ async function open(
 
 describe('baseline: cells that stay as they are', () => {
   it('a copy of any time and keys of any other time open everything', async () => {
-    const { world, upload } = await makeVault();
-    const stolen = await steal(world);
-    expect(await open(world, upload, stolen, await keysOf(world, upload))).toBe(SEGMENTS);
+    const { fixture, upload } = await makeVault();
+    const stolen = await steal(fixture);
+    expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(SEGMENTS);
   });
 });
 
 describe('ours', () => {
   it('a copy with the keys of its own epoch opens everything: moving does not keep anybody from copying', async () => {
-    const { world, upload } = await makeVault();
-    await world.sweep();
-    const stolen = await steal(world);
-    expect(await open(world, upload, stolen, await keysOf(world, upload))).toBe(SEGMENTS);
+    const { fixture, upload } = await makeVault();
+    await fixture.sweep();
+    const stolen = await steal(fixture);
+    expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(SEGMENTS);
   });
 
   it('with the keys of the next epoch, or of the one before, it opens nothing', async () => {
-    const { world, upload } = await makeVault();
-    const before = await keysOf(world, upload);
-    await world.sweep();
-    const stolen = await steal(world);
-    await world.sweep();
-    expect(await open(world, upload, stolen, before)).toBe(0);
-    expect(await open(world, upload, stolen, await keysOf(world, upload))).toBe(0);
+    const { fixture, upload } = await makeVault();
+    const before = await keysOf(fixture, upload);
+    await fixture.sweep();
+    const stolen = await steal(fixture);
+    await fixture.sweep();
+    expect(await open(fixture, upload, stolen, before)).toBe(0);
+    expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(0);
   });
 
   it('taken in the middle of a sweep it is torn: each epoch’s keys open their part, and only both together everything', async () => {
-    const { world, upload } = await makeVault();
-    const before = await keysOf(world, upload);
-    await world.playbook.beginSweep();
-    let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(8);
+    const { fixture, upload } = await makeVault();
+    const before = await keysOf(fixture, upload);
+    await fixture.playbook.beginSweep();
+    let step: MaintainMessage | undefined = await fixture.playbook.nextMaintenance(8);
     for (let half = 0; half < 3 && step !== undefined; half++) {
-      await world.playbook.maintained(await world.cells.maintain(step));
-      step = await world.playbook.nextMaintenance(8);
+      await fixture.playbook.maintained(await fixture.cells.maintain(step));
+      step = await fixture.playbook.nextMaintenance(8);
     }
-    const stolen = await steal(world);
+    const stolen = await steal(fixture);
     while (step !== undefined) {
-      await world.playbook.maintained(await world.cells.maintain(step));
-      step = await world.playbook.nextMaintenance(8);
+      await fixture.playbook.maintained(await fixture.cells.maintain(step));
+      step = await fixture.playbook.nextMaintenance(8);
     }
-    const after = await keysOf(world, upload);
-    const [old, young] = [await open(world, upload, stolen, before), await open(world, upload, stolen, after)];
+    const after = await keysOf(fixture, upload);
+    const [old, young] = [await open(fixture, upload, stolen, before), await open(fixture, upload, stolen, after)];
     expect(Math.min(old, young)).toBeGreaterThan(0);
     expect(Math.max(old, young)).toBeLessThan(SEGMENTS);
     // What one message of the sweep has just moved lies in both places until the next one (spec/vault.md, 6).
     expect(old + young).toBeGreaterThanOrEqual(SEGMENTS);
-    expect(await open(world, upload, stolen, [...before, ...after])).toBeGreaterThanOrEqual(SEGMENTS);
+    expect(await open(fixture, upload, stolen, [...before, ...after])).toBeGreaterThanOrEqual(SEGMENTS);
   });
 });
 

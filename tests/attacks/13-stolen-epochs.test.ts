@@ -13,7 +13,7 @@ import {
   readManifest,
   type SliceCell,
 } from '../../packages/vault/src/index.ts';
-import { makeUpload, takeOffLayer, World } from '../../packages/vault/test/world.ts';
+import { makeUpload, takeOffLayer, VaultFixture } from '../../packages/vault/test/vault-fixture.ts';
 
 const EPOCHS = 4;
 const SEGMENTS = 4;
@@ -57,22 +57,22 @@ async function opened(
 
 describe('baseline: a keys node that keeps a list of layer keys', () => {
   it('opens with its list of today every cell that was copied in any epoch', async () => {
-    const world = await World.create({ density: 60 });
+    const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
-    await world.add(upload);
-    await world.settle();
+    await fixture.add(upload);
+    await fixture.settle();
     const manifest = readManifest(upload.manifest);
     const copies: ReadonlyMap<string, Bytes>[] = [];
     const list: SliceCell[] = [];
     for (let e = 0; e < EPOCHS; e++) {
-      if (e > 0) await world.sweep();
+      if (e > 0) await fixture.sweep();
       const cells = new Map<string, Bytes>();
-      for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+      for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
       copies.push(cells);
-      list.push(...(await world.playbook.slice(upload.designId, 0, SEGMENTS)));
+      list.push(...(await fixture.playbook.slice(upload.designId, 0, SEGMENTS)));
     }
     for (const cells of copies)
-      expect(await opened(cells, list, { manifest, designSecret: upload.designSecret }, world.points)).toEqual({
+      expect(await opened(cells, list, { manifest, designSecret: upload.designSecret }, fixture.points)).toEqual({
         byPlace: SEGMENTS,
         byTrying: SEGMENTS,
       });
@@ -83,23 +83,23 @@ describe('stolen cells', () => {
   it.each(maintenanceModes)(
     'of one epoch open nothing with all keys of any other, and everything with those of the same: %s',
     async (mode) => {
-      const world = await World.create({ density: 60 });
+      const fixture = await VaultFixture.create({ density: 60 });
       const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
-      await world.add(upload);
-      await world.settle();
+      await fixture.add(upload);
+      await fixture.settle();
       const manifest = readManifest(upload.manifest);
       const epochs: Epoch[] = [];
       for (let e = 0; e < EPOCHS; e++) {
-        if (e > 0) await world.sweep();
+        if (e > 0) await fixture.sweep();
         const cells = new Map<string, Bytes>();
-        for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
-        epochs.push({ cells, playbook: await world.playbook.slice(upload.designId, 0, SEGMENTS) });
+        for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+        epochs.push({ cells, playbook: await fixture.playbook.slice(upload.designId, 0, SEGMENTS) });
       }
       for (const [stolen, { cells }] of epochs.entries()) {
         for (const [held, { playbook }] of epochs.entries()) {
           const expected = stolen === held ? SEGMENTS : 0;
           expect(
-            await opened(cells, playbook, { manifest, designSecret: upload.designSecret }, world.points),
+            await opened(cells, playbook, { manifest, designSecret: upload.designSecret }, fixture.points),
             `cells of ${stolen}, keys of ${held}`,
           ).toEqual({
             byPlace: expected,
@@ -111,17 +111,17 @@ describe('stolen cells', () => {
   );
 
   it('and everything the keys node holds two epochs later, its disk and its node key included, does not bring them back', async () => {
-    const world = await World.create({ density: 60 });
+    const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
-    await world.add(upload);
-    await world.settle();
+    await fixture.add(upload);
+    await fixture.settle();
     const manifest = readManifest(upload.manifest);
     const stolen = new MemoryStore();
-    for await (const { key, value } of world.raw.cells.range()) await stolen.put(key, value);
-    await world.sweep();
-    await world.sweep();
+    for await (const { key, value } of fixture.raw.cells.range()) await stolen.put(key, value);
+    await fixture.sweep();
+    await fixture.sweep();
     // The thief runs the keys node itself, over its own files, against the stolen cells.
-    const thief = await World.create({ stores: { ...world.raw, cells: stolen } });
+    const thief = await VaultFixture.create({ stores: { ...fixture.raw, cells: stolen } });
     const cells = new Map<string, Bytes>();
     for await (const { key, value } of stolen.range()) cells.set(toHex(key), value.subarray(4));
     expect(
@@ -129,7 +129,7 @@ describe('stolen cells', () => {
         cells,
         await thief.playbook.slice(upload.designId, 0, SEGMENTS),
         { manifest, designSecret: upload.designSecret },
-        world.points,
+        fixture.points,
       ),
     ).toEqual({
       byPlace: 0,
@@ -138,13 +138,13 @@ describe('stolen cells', () => {
   });
 
   it('cells alone, and cells with content keys alone, open nothing', async () => {
-    const world = await World.create({ density: 60 });
+    const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
-    await world.add(upload);
-    await world.settle();
+    await fixture.add(upload);
+    await fixture.settle();
     const manifest = readManifest(upload.manifest);
     const cells: Bytes[] = [];
-    for await (const { value } of world.raw.cells.range()) cells.push(value.subarray(4));
+    for await (const { value } of fixture.raw.cells.range()) cells.push(value.subarray(4));
     for (const body of cells) {
       for (let segment = 0; segment < SEGMENTS; segment++) {
         const cek = upload.ceks.subarray(32 * segment, 32 * segment + 32);
@@ -167,40 +167,40 @@ describe('stolen cells', () => {
 
   it('in modes delta and key-homomorphic the segments node is told no outer key, neither before nor after; in mode rekey it is told both', async () => {
     for (const mode of maintenanceModes) {
-      const world = await World.create({ density: 60 });
+      const fixture = await VaultFixture.create({ density: 60 });
       const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
-      await world.add(upload);
-      await world.settle();
+      await fixture.add(upload);
+      await fixture.settle();
       const keys = async () =>
-        (await world.playbook.slice(upload.designId, 0, SEGMENTS)).map(({ outerKey }) => outerKey);
+        (await fixture.playbook.slice(upload.designId, 0, SEGMENTS)).map(({ outerKey }) => outerKey);
       const before = await keys();
       const told: Bytes[] = [];
-      await world.playbook.beginSweep();
-      for (let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(); step !== undefined; ) {
+      await fixture.playbook.beginSweep();
+      for (let step: MaintainMessage | undefined = await fixture.playbook.nextMaintenance(); step !== undefined; ) {
         told.push(encodeMessage(step));
-        await world.playbook.maintained(await world.cells.maintain(step));
-        step = await world.playbook.nextMaintenance();
+        await fixture.playbook.maintained(await fixture.cells.maintain(step));
+        step = await fixture.playbook.nextMaintenance();
       }
       const everything = Buffer.concat(told);
       const seen = [...before, ...(await keys())].filter((key) => everything.includes(Buffer.from(key)));
       expect(seen).toHaveLength(mode === 'rekey' ? 2 * SEGMENTS : 0);
-      await world.assertReadable();
+      await fixture.assertReadable();
     }
   });
 
   it('decoys go by mask in the share of the designs that do', async () => {
-    const world = await World.create({ density: 20 });
-    await world.add(await makeUpload(20 * CONTENT_BYTES, undefined, 'delta'));
-    await world.add(await makeUpload(20 * CONTENT_BYTES));
-    await world.settle();
-    await world.playbook.beginSweep();
+    const fixture = await VaultFixture.create({ density: 20 });
+    await fixture.add(await makeUpload(20 * CONTENT_BYTES, undefined, 'delta'));
+    await fixture.add(await makeUpload(20 * CONTENT_BYTES));
+    await fixture.settle();
+    await fixture.playbook.beginSweep();
     let masked = 0;
     let all = 0;
-    for (let step: MaintainMessage | undefined = await world.playbook.nextMaintenance(); step !== undefined; ) {
+    for (let step: MaintainMessage | undefined = await fixture.playbook.nextMaintenance(); step !== undefined; ) {
       masked += step.masked.count;
       all += step.masked.count + step.items.count;
-      await world.playbook.maintained(await world.cells.maintain(step));
-      step = await world.playbook.nextMaintenance();
+      await fixture.playbook.maintained(await fixture.cells.maintain(step));
+      step = await fixture.playbook.nextMaintenance();
     }
     expect(all).toBe(200);
     expect(masked / all).toBeGreaterThan(0.45);
@@ -210,13 +210,13 @@ describe('stolen cells', () => {
   it('of points, real ones, open with the keys of their epoch and no other; they and their decoys look alike', async () => {
     const points = new PointsPool();
     try {
-      const world = await World.create({ density: 50, points });
+      const fixture = await VaultFixture.create({ density: 50, points });
       const upload = await makeUpload(100, undefined, 'key-homomorphic');
-      await world.add(upload);
-      await world.settle();
-      const [before, [old]] = [await cellsOf(world), await world.playbook.slice(upload.designId, 0, 1)];
-      await world.sweep();
-      const [after, [now]] = [await cellsOf(world), await world.playbook.slice(upload.designId, 0, 1)];
+      await fixture.add(upload);
+      await fixture.settle();
+      const [before, [old]] = [await cellsOf(fixture), await fixture.playbook.slice(upload.designId, 0, 1)];
+      await fixture.sweep();
+      const [after, [now]] = [await cellsOf(fixture), await fixture.playbook.slice(upload.designId, 0, 1)];
       if (old === undefined || now === undefined) throw new Error('no slice');
       const manifest = readManifest(upload.manifest);
       expect(await opened(after, [now], { manifest, designSecret: upload.designSecret }, points)).toEqual({
@@ -241,26 +241,26 @@ describe('stolen cells', () => {
   });
 
   it('cells of points have decoys of their own, as many as the density says, gone when the design is', async () => {
-    const world = await World.create({ density: 25 });
-    await world.add(await makeUpload(2 * CONTENT_BYTES));
+    const fixture = await VaultFixture.create({ density: 25 });
+    await fixture.add(await makeUpload(2 * CONTENT_BYTES));
     const precious = await makeUpload(3 * CONTENT_BYTES, undefined, 'key-homomorphic');
-    await world.add(precious);
-    await world.settle();
-    const lengths = async () => [...(await cellsOf(world)).values()].map(({ length }) => length).sort();
+    await fixture.add(precious);
+    await fixture.settle();
+    const lengths = async () => [...(await cellsOf(fixture)).values()].map(({ length }) => length).sort();
     expect(await lengths()).toEqual([...Array(8).fill(16_386), ...Array(12).fill(18_054)]);
-    expect(world.playbook.status()).toMatchObject({ cells: 20, decoys: 15, decoysWanted: 15 });
-    await world.sweep();
-    expect((await world.check()).problems).toEqual([]);
-    await world.delete(precious.designId);
-    await world.sweep();
-    await world.sweep();
+    expect(fixture.playbook.status()).toMatchObject({ cells: 20, decoys: 15, decoysWanted: 15 });
+    await fixture.sweep();
+    expect((await fixture.check()).problems).toEqual([]);
+    await fixture.delete(precious.designId);
+    await fixture.sweep();
+    await fixture.sweep();
     expect(await lengths()).toEqual(Array(8).fill(16_386));
-    expect((await world.check()).problems).toEqual([]);
+    expect((await fixture.check()).problems).toEqual([]);
   });
 });
 
-async function cellsOf(world: World): Promise<Map<string, Bytes>> {
+async function cellsOf(fixture: VaultFixture): Promise<Map<string, Bytes>> {
   const cells = new Map<string, Bytes>();
-  for await (const { key, value } of world.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+  for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
   return cells;
 }

@@ -11,28 +11,28 @@ import { factorFor } from '../support/pace.ts';
 import { haystacksOf, Recorder, type Recording } from '../support/recorder.ts';
 import { scan } from '../support/scan.ts';
 import { httpMessages, webSocketPayloads } from '../support/streams.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 15: somebody stands in the machine's TLS link as Fiddler does, trusted by both ends, and reads everything in clear.
 
 const design = noisyGcode(200_000);
 const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 
 beforeAll(async () => {
-  world = await createWorld({ record: true, machine: { factor: await factorFor(design, 2) } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  system = await createTestInstallation({ record: true, machine: { factor: await factorFor(design, 2) } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe('baseline: a print server that sends the design by TLS', () => {
   it('pinned certificates on both ends, TLS 1.3, and the interceptor has the file', async () => {
-    const { directory } = world.installation;
-    const [own, caller] = [await world.identity('distribution'), await world.identity('machine')];
+    const { directory } = system.installation;
+    const [own, caller] = [await system.identity('distribution'), await system.identity('machine')];
     const authority = directory.authority;
     const pin = nodeOf(directory, 'distribution').fingerprint;
     const tls = { ca: authority, minVersion: 'TLSv1.3' as const, requestCert: true, rejectUnauthorized: true };
@@ -70,14 +70,14 @@ describe('ours', () => {
   let messages: LinkMessage[];
 
   it('the machine makes the object while every byte of its link is read', async () => {
-    const stored = await store(world, owner, design);
+    const stored = await store(system, owner, design);
     const view = await untilEnded(
       operator,
-      await order(world, operator, await license(world, owner, stored.design, 1)),
+      await order(system, operator, await license(system, owner, stored.design, 1)),
     );
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
-    intercepted = world.recordings().filter(({ role }) => role === 'machine');
+    expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+    intercepted = system.recordings().filter(({ role }) => role === 'machine');
     messages = intercepted
       .flatMap(({ up, down }) => [...webSocketPayloads(up), ...webSocketPayloads(down)])
       .map((message) => decodeLink(message, false));
@@ -95,7 +95,7 @@ describe('ours', () => {
 
   it('no run of 16 bytes of the design is in it, nor of the sealed segments', () => {
     expect(scan(haystacksOf(intercepted), design)).toEqual([]);
-    const uploads = world.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
+    const uploads = system.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
     const sealed = uploads
       .flatMap(({ up }) => httpMessages(up).messages)
       .filter(({ start }) => start.startsWith('PUT /v1/uploads/'))

@@ -2,20 +2,20 @@ import { systemRandom } from '@millrace/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enrol, type Job } from '../support/enrol.ts';
 import type { Answer } from '../support/http.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 17: a thousand racers for one object, through the real control node. That both proactive nodes count for themselves
-// is 17-begun-anew; a machine that is put back, tests/e2e/second-copy.
+// is 17-begun-again; a machine that is put back, tests/e2e/second-copy.
 
 const RACERS = 1_000;
 /** Connections at a time: each is a TLS handshake of its own. */
 const AT_ONCE = 100;
 
-let world: World;
+let system: TestInstallation;
 beforeAll(async () => {
-  world = await createWorld({ start: ['control'] });
+  system = await createTestInstallation({ start: ['control'] });
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 async function race<T>(racer: (i: number) => Promise<T>): Promise<T[]> {
   const outcomes: T[] = [];
@@ -46,7 +46,7 @@ describe(`${RACERS} racers for one object`, () => {
   let job: Job;
   let print: string;
   beforeAll(async () => {
-    job = await enrol(world, { objects: 1, machines: 2 });
+    job = await enrol(system, { objects: 1, machines: 2 });
   });
 
   it('who all press print: one is taken, the others are refused by name', async () => {
@@ -73,8 +73,8 @@ describe(`${RACERS} racers for one object`, () => {
   });
 
   it('of which none gets another after control was killed and started again', async () => {
-    await world.processes.control.kill();
-    await world.processes.control.start();
+    await system.processes.control.kill();
+    await system.processes.control.start();
     const machine = job.machines[0]?.machine ?? '';
     const transaction = await job.sign(job.operator, { type: 'print.request', licence: job.licence, machine });
     expect(codeOf(await job.submit('operator', transaction))).toBe('E_LICENCE_EXHAUSTED');

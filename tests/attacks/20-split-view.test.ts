@@ -19,30 +19,30 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
 import { rewritten } from '../adversary/support/certificates.ts';
 import { licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
-import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
 import { override } from '../adversary/support/override.ts';
 
 // Row 20: a control node that shows different people different logs, rewrites what it showed, or shows an old one. It has
 // the log's key, so every head is signed as it should be.
 
-let world: HostileWorld;
+let system: HostileInstallation;
 let ledger: Ledger;
 let object: string;
 beforeAll(async () => {
-  world = await openHostileWorld();
-  ({ ledger } = world.nodes.control.context);
-  const job = await licensed(world, 2);
-  const agent = await world.agent();
-  object = (await printed(world, job.licence)).object ?? '';
+  system = await openHostileInstallation();
+  ({ ledger } = system.nodes.control.context);
+  const job = await licensed(system, 2);
+  const agent = await system.agent();
+  object = (await printed(system, job.licence)).object ?? '';
   await agent.close();
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 const audit = (session: Session) => outcomeOf(auditLedger(session, () => undefined));
 
 /** Control answers from another log, under the same key. */
 async function show(change: (event: EventRequest) => EventRequest | undefined): Promise<() => void> {
-  const config = await loadNodeConfig(world.installation.layout.node('control'));
+  const config = await loadNodeConfig(system.installation.layout.node('control'));
   const log = await rewritten(ledger, ed25519NoteSigner(ledger.origin, await config.secret('logKey')), change);
   const undo = [
     override(ledger, 'checkpoint', () => log.checkpoint()),
@@ -60,23 +60,23 @@ const otherTerms = (event: EventRequest): EventRequest =>
 
 describe('a user who has seen the log before', () => {
   it('finds a second history, a rewritten one and a stale one', async () => {
-    expect(await audit(world.owner)).toBe('accepted');
+    expect(await audit(system.owner)).toBe('accepted');
     const rewrite = await show(otherTerms);
-    expect(await audit(world.owner)).toBe('E_LEDGER_PROOF');
+    expect(await audit(system.owner)).toBe('E_LEDGER_PROOF');
     rewrite();
     const stale = await show(withoutCompletion);
-    expect(await audit(world.owner)).toBe('E_LEDGER_TRUNCATED');
+    expect(await audit(system.owner)).toBe('E_LEDGER_TRUNCATED');
     stale();
-    expect(await audit(world.owner)).toBe('accepted');
+    expect(await audit(system.owner)).toBe('accepted');
   });
 });
 
 describe('the control: a user who has seen nothing', () => {
   it('takes any history that is signed; this is what witnesses are for', async () => {
     const undo = await show(otherTerms);
-    expect(await audit(world.tenant)).toBe('accepted');
+    expect(await audit(system.tenant)).toBe('accepted');
     undo();
-    expect(await audit(world.tenant)).toBe('E_LEDGER_PROOF');
+    expect(await audit(system.tenant)).toBe('E_LEDGER_PROOF');
   });
 });
 
@@ -88,7 +88,7 @@ describe('a witness', () => {
     #root: Uint8Array = new Uint8Array();
 
     async sign(note: Uint8Array, prove: (old: number, size: number) => Promise<readonly Uint8Array[]>) {
-      const { size, root } = openCheckpoint(note, { logKey: parseVerifierKey(world.installation.directory.logKey) });
+      const { size, root } = openCheckpoint(note, { logKey: parseVerifierKey(system.installation.directory.logKey) });
       if (this.#size > 0 && size >= this.#size) {
         const proof = await prove(this.#size, size);
         if (!verifyConsistency(this.#size, size, proof, this.#root, root)) throw new Error('not consistent');
@@ -103,10 +103,10 @@ describe('a witness', () => {
     const witness = new Witness();
     const prove = (old: number, size: number) => ledger.proveConsistency(old, size);
     await witness.sign(ledger.checkpoint(), prove);
-    await licensed(world, 1);
+    await licensed(system, 1);
     const signed = await witness.sign(ledger.checkpoint(), prove);
     expect(Buffer.from(signed).toString()).toContain('witness.example');
-    const config = await loadNodeConfig(world.installation.layout.node('control'));
+    const config = await loadNodeConfig(system.installation.layout.node('control'));
     const signer = () => config.secret('logKey').then((secret) => ed25519NoteSigner(ledger.origin, secret));
     const fork = await rewritten(ledger, await signer(), otherTerms);
     const short = await rewritten(ledger, await signer(), withoutCompletion);
@@ -118,7 +118,7 @@ describe('a witness', () => {
     const { name, publicKey } = witness.signer;
     const witnesses = [formatVerifierKey(name, publicKey, noteTypes.cosignature)];
     const certificateOf = (log: Ledger) => exportCertificate(log, object, { checkpoint: signed, witnesses });
-    const { logKey } = world.installation.directory;
+    const { logKey } = system.installation.directory;
     const verify = async (log: Ledger) => verifyCertificate(await certificateOf(log), { logKey, witnesses, quorum: 1 });
     expect(await outcomeOf(verify(ledger))).toBe('accepted');
     expect(await outcomeOf(verify(fork))).toBe('E_LEDGER_PROOF');

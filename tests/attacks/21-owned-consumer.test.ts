@@ -2,26 +2,26 @@ import { copyBytes } from '@millrace/base';
 import { builtInDrivers } from '@millrace/machine';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Licensed, licensed, printed } from '../adversary/support/honest.ts';
-import { type HostileWorld, openHostileWorld } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
 import { randomDesign } from '../support/designs.ts';
 import { scan } from '../support/scan.ts';
 
 // Row 21: the machine's computer is the attacker's from the start. It gets that one job: all of it. This is a limit, and
 // what follows from it is asserted too: of designs that it does not make it gets nothing.
 
-let world: HostileWorld;
+let system: HostileInstallation;
 let job: Licensed;
 let other: Licensed;
 beforeAll(async () => {
-  world = await openHostileWorld();
-  [job, other] = [await licensed(world, 1, 20), await licensed(world, 1, 20)];
+  system = await openHostileInstallation();
+  [job, other] = [await licensed(system, 1, 20), await licensed(system, 1, 20)];
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe('an agent with its real keys and altered code', () => {
   it('captures 100 % of the job that it makes, and nothing of any other', async () => {
     const captured: Uint8Array[] = [];
-    const thief = await world.agent(undefined, {
+    const thief = await system.agent(undefined, {
       modules: {
         driver: async ({ kind, serial, profile }) => {
           const driver = await builtInDrivers().create(kind, { serial, ...profile });
@@ -35,7 +35,7 @@ describe('an agent with its real keys and altered code', () => {
       },
     });
     // Nobody notices: it works at the machine's own pace, and reports what it was told to make.
-    expect(await printed(world, job.licence)).toMatchObject({ state: 'completed' });
+    expect(await printed(system, job.licence)).toMatchObject({ state: 'completed' });
     await thief.close();
     const loot = Buffer.concat(captured);
     expect(loot.equals(job.content)).toBe(true);

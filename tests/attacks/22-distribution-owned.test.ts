@@ -16,7 +16,7 @@ import { memoryOf } from '../support/process-memory.ts';
 import { haystacksOf } from '../support/recorder.ts';
 import { type Finding, filesOf, type Haystack, scan } from '../support/scan.ts';
 import { recordedFrames } from '../support/streams.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 22: the distribution node is the attacker's: its links in clear, its folder, its memory during and after a print.
 // The machine's agent runs here, so that the test knows what only the machine's side may know.
@@ -24,7 +24,7 @@ import { createWorld, folderOf, type World } from '../support/world.ts';
 const design = noisyGcode(330_000);
 const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
 
-let world: World;
+let system: TestInstallation;
 let agent: Agent;
 let owner: Session;
 let operator: Session;
@@ -39,17 +39,17 @@ let slice: readonly SliceCell[] = [];
 let cells: Bytes[] = [];
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     record: true,
     start: ['control', 'distribution', 'segments', 'keys'],
     machine: { factor: await factorFor(design, 4) },
     maintenance: { periodMs: 3_600_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  const { distribution } = parseAddresses(JSON.parse(await readFile(world.installation.layout.run.addresses, 'utf8')));
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  const { distribution } = parseAddresses(JSON.parse(await readFile(system.installation.layout.run.addresses, 'utf8')));
   agent = await createAgent(
-    { config: await loadMachineConfig(folderOf(world.installation, 'machine')), distribution: () => distribution },
+    { config: await loadMachineConfig(folderOf(system.installation, 'machine')), distribution: () => distribution },
     {
       logger: silentLogger,
       receiver: (options) => {
@@ -58,9 +58,9 @@ beforeAll(async () => {
       },
     },
   );
-  const stored = await store(world, owner, design);
+  const stored = await store(system, owner, design);
   designId = stored.design;
-  const print = await order(world, operator, await license(world, owner, designId, 1));
+  const print = await order(system, operator, await license(system, owner, designId, 1));
   await untilPrint(
     operator,
     print,
@@ -71,8 +71,8 @@ beforeAll(async () => {
   expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
 
   designSecret = await ownDesignSecret(owner, await ownDesign(owner, designId));
-  await world.processes.keys.stop();
-  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
+  await system.processes.keys.stop();
+  const { playbook, close } = await openPlaybookIn(folderOf(system.installation, 'keys'));
   slice = await playbook.slice(designId, 0, SEGMENTS);
   designNonce = readManifest(await playbook.manifest(designId)).nonce;
   await close();
@@ -84,13 +84,13 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await agent?.close();
-  await world?.close();
+  await system?.close();
 });
 
 const copies = (node: 'distribution' | 'segments'): Haystack[] =>
-  [...memoryOf(node, world.processes[node].pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
+  [...memoryOf(node, system.processes[node].pid)].map(({ name, bytes }) => ({ name, bytes: copyBytes(bytes) }));
 
-const links = () => world.recordings().filter(({ node, role }) => node === 'distribution' || role === 'distribution');
+const links = () => system.recordings().filter(({ node, role }) => node === 'distribution' || role === 'distribution');
 
 /** Everything that must not be there: seeds and what comes from them, content keys, outer keys, cells. */
 function held(): Bytes {
@@ -108,7 +108,7 @@ function held(): Bytes {
 
 /** Frames of the machine's link, as the distribution node relayed them, resolved with the machine's seed. */
 async function resolveRecorded(): Promise<Bytes[]> {
-  const frames = recordedFrames(world.recordings());
+  const frames = recordedFrames(system.recordings());
   // The first receiver only measures how long a table takes here.
   const { signal: _, memory: __, ...options } = receivers.at(-1) as ReceiverOptions;
   const receiver = await createReceiver(options);
@@ -144,7 +144,7 @@ describe('the control: what the distribution node relayed, with what only the ma
 
   it('and the same search finds cells where they are: in the segments node', () => {
     expect(found.segmentsHeld).toBeGreaterThan(0);
-    expect(scan(filesOf(folderOf(world.installation, 'segments')), concatBytes(...cells))).not.toEqual([]);
+    expect(scan(filesOf(folderOf(system.installation, 'segments')), concatBytes(...cells))).not.toEqual([]);
   });
 });
 
@@ -163,7 +163,7 @@ describe('the distribution node alone', () => {
   });
 
   it('has none in its folder or its log', () => {
-    const files = [...filesOf(folderOf(world.installation, 'distribution'))];
+    const files = [...filesOf(folderOf(system.installation, 'distribution'))];
     expect(files.length).toBeGreaterThan(2);
     expect(scan(files, design)).toEqual([]);
     expect(scan(files, held())).toEqual([]);

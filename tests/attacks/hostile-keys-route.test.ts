@@ -9,22 +9,22 @@ import {
   nodeOf,
 } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // A hostile keys node, with its own certificate, offers a session to a machine that the permit does not name. The segments node knows
 // the permit's machine for itself: nothing of the session, neither keys nor frames, may reach another.
 
 const WAIT = { timeout: 10_000 };
 
-let world: World;
+let system: TestInstallation;
 const links: LinkSocket[] = [];
 
 beforeAll(async () => {
-  world = await createWorld({ start: ['distribution'] });
+  system = await createTestInstallation({ start: ['distribution'] });
 });
 afterAll(async () => {
   for (const link of links) link.close();
-  await world?.close();
+  await system?.close();
 });
 
 interface Party {
@@ -33,16 +33,16 @@ interface Party {
 }
 
 async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> {
-  const { directory } = world.installation;
+  const { directory } = system.installation;
   const got: LinkMessage[] = [];
   const addressed = caller !== 'machine';
   const link = connectLink(
     {
-      address: () => world.addresses.distribution,
+      address: () => system.addresses.distribution,
       path: addressed ? '/v1/node' : '/v1/machine',
       tls: {
         authority: directory.authority,
-        identity: await world.identity(caller),
+        identity: await system.identity(caller),
         pin: nodeOf(directory, 'distribution').fingerprint,
       },
       logger: silentLogger,
@@ -62,7 +62,7 @@ it('a session that the keys node offers to another machine than the permit’s b
   const offerTo = (session: Bytes, jti = toHex(session)) => {
     const point = new Uint8Array(65);
     const offer = { session, ephemeral: point, enc: point, sealed: new Uint8Array(60) };
-    keys.link.send(encodeControl({ type: 'offer', machine: world.machine, jti, offer }));
+    keys.link.send(encodeControl({ type: 'offer', machine: system.machine, jti, offer }));
   };
   /** As an honest segments node does for a permit that it verified; permits have the name of their session here. */
   const name = (session: Bytes, to: string) => {
@@ -84,7 +84,7 @@ it('a session that the keys node offers to another machine than the permit’s b
 
   // The machine has a permit of its own: under that name it gets the offer, and no frame of the other's session.
   const second = systemRandom(16);
-  segments.link.send(encodeControl({ type: 'admit', jti: toHex(second), machine: world.machine }));
+  segments.link.send(encodeControl({ type: 'admit', jti: toHex(second), machine: system.machine }));
   offerTo(stolen, toHex(second));
   await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer']), WAIT);
   segments.link.send(encodeStream('frame', new Uint8Array(100), stolen));
@@ -92,7 +92,7 @@ it('a session that the keys node offers to another machine than the permit’s b
   // The control: by the same links a session whose machine both nodes name arrives whole.
   const own = systemRandom(16);
   offerTo(own);
-  name(own, world.machine);
+  name(own, system.machine);
   await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer', 'offer']), WAIT);
   stream(own);
   await vi.waitFor(() => expect(kinds(machine)).toEqual(expect.arrayContaining(['frame', 'key'])), WAIT);

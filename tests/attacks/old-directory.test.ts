@@ -20,13 +20,13 @@ import { openInstallation } from '../../packages/cli/src/installation/open.ts';
 import { publish, spread } from '../../packages/cli/src/rotation/publish.ts';
 import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
 import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
-import { type HostileWorld, openHostileWorld, SITE } from '../adversary/support/hostile-world.ts';
+import { type HostileInstallation, openHostileInstallation, SITE } from '../adversary/support/hostile-installation.ts';
 import { call } from '../support/http.ts';
 
 /** However busy the computer is. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });
 
-let world: HostileWorld;
+let system: HostileInstallation;
 let authority: Authority;
 /** As it was when the installation was made: signed by the administrator, and long replaced. */
 let oldest: string;
@@ -34,8 +34,8 @@ let entry: NodeEntry;
 let second: TlsIdentity;
 
 beforeAll(async () => {
-  world = await openHostileWorld();
-  const { layout } = world.installation;
+  system = await openHostileInstallation();
+  const { layout } = system.installation;
   oldest = await readFile(layout.directory, 'utf8');
   authority = await openAuthority(
     {
@@ -54,11 +54,11 @@ beforeAll(async () => {
     identities: [{ key: toHex(generateP256Key().publicKey), since }],
   };
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Signed by the administrator, and copied into every folder; resolves when the nodes, which run on, have taken it. */
 async function change(nodesOf: (document: DirectoryDocument) => DirectoryDocument['nodes']): Promise<void> {
-  const { installation } = world;
+  const { installation } = system;
   await publish(installation, systemClock, (document) => ({ ...document, nodes: nodesOf(document) }));
   await spread(installation, { running: async () => [...nodeRoles], restart: async () => undefined }, systemClock);
 }
@@ -68,7 +68,7 @@ const remove = () => change(({ nodes }) => nodes.filter(({ id }) => id !== entry
 /** Status that control answers the second segments node with. */
 const statusOfSecond = async () =>
   (
-    await call(world.addresses.control, world.installation.directory, 'control', second, {
+    await call(system.addresses.control, system.installation.directory, 'control', second, {
       method: 'GET',
       path: '/v1/deletions',
     })
@@ -79,10 +79,10 @@ describe('while the nodes run', () => {
     expect(await statusOfSecond()).toBe(401);
     await add();
     expect(await statusOfSecond()).toBe(200);
-    const { directory } = world.installation;
+    const { directory } = system.installation;
     const link = connectLink(
       {
-        address: () => world.addresses.distribution,
+        address: () => system.addresses.distribution,
         path: '/v1/node',
         tls: tlsTo(directory, 'distribution', () => second),
         logger: silentLogger,
@@ -98,14 +98,14 @@ describe('while the nodes run', () => {
       link.close();
     }
     // Everybody who was in it is served as before.
-    expect(await world.owner.api.status()).toHaveProperty('nodes');
-    expect((await world.call('control', 'segments', { method: 'GET', path: '/v1/deletions' })).status).toBe(200);
+    expect(await system.owner.api.status()).toHaveProperty('nodes');
+    expect((await system.call('control', 'segments', { method: 'GET', path: '/v1/deletions' })).status).toBe(200);
   });
 });
 
 describe('an older directory that the administrator has signed', () => {
   it('is refused by every node, agent and client that has taken a newer one, when they start again', async () => {
-    const { layout, description } = world.installation;
+    const { layout, description } = system.installation;
     const machine = layout.machine(SITE);
     await loadMachineConfig(machine);
     const parties: [string, () => Promise<unknown>][] = [
@@ -125,11 +125,11 @@ describe('an older directory that the administrator has signed', () => {
       await copyFile(`${path}.kept`, path);
       await load();
     }
-    expect(description.adminKey).toBe(world.installation.directory.adminKey);
+    expect(description.adminKey).toBe(system.installation.directory.adminKey);
   });
 
   it('is refused when control serves it', async () => {
-    const file = world.installation.directories;
+    const file = system.installation.directories;
     const { sequence } = file;
     const http = { call: async () => ({ status: 200, body: new Uint8Array(), json: () => JSON.parse(oldest) }) };
     await expect(fetchDirectory(http, file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
@@ -139,18 +139,18 @@ describe('an older directory that the administrator has signed', () => {
 
 describe('the newest directory over the network', () => {
   it.each(['control', 'distribution'] as const)('comes from %s, and is kept', async (node) => {
-    const { directory, directories, description } = world.installation;
+    const { directory, directories, description } = system.installation;
     // A computer that was set up when the installation was made, and has heard of nothing since.
-    const folder = join(world.scratch, `elsewhere-${node}`);
+    const folder = join(system.scratch, `elsewhere-${node}`);
     await mkdir(folder);
     const path = join(folder, directoryFiles.directory);
     await writeFile(path, oldest);
     const open = () => openDirectory({ path, folder, anchor: description, clock: systemClock });
     const file = await open();
     expect(file.sequence).toBe(1);
-    const identity = await world.identity('owner');
+    const identity = await system.identity('owner');
     const http: HttpClient = createHttpClient({
-      address: () => world.addresses[node],
+      address: () => system.addresses[node],
       tls: tlsTo(directory, node, () => identity),
     });
     try {

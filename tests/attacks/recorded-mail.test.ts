@@ -13,7 +13,7 @@ import { filesOf } from '../support/scan.ts';
 import { secretsOf } from '../support/secrets.ts';
 import { setBoxes } from '../support/settings.ts';
 import { httpMessages } from '../support/streams.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Somebody has recorded all traffic of the nodes, in clear, and later takes every disk with every long-term key: seeds, mixes,
 // outer keys and content keys went by mail. Mail stays in the file of control's database after it was acknowledged.
@@ -30,25 +30,25 @@ interface Sealed {
   readonly sealed: Uint8Array;
 }
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let id: string;
 let recorded: Sealed[];
 let contentKeys: Bytes;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     record: true,
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  ({ design: id } = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate }));
-  const licence = await license(world, owner, id, 1);
-  const operator = await world.session('operator');
-  expect(await untilEnded(operator, await order(world, operator, licence))).toMatchObject({ state: 'completed' });
+  owner = await system.session('owner');
+  ({ design: id } = await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate }));
+  const licence = await license(system, owner, id, 1);
+  const operator = await system.session('operator');
+  expect(await untilEnded(operator, await order(system, operator, licence))).toMatchObject({ state: 'completed' });
   // What the keys node leaves for a segments node that is away: a step of a sweep, with keys of cells.
-  await world.processes.segments.kill();
+  await system.processes.segments.kill();
   const toSegments = () => recordedMail().filter(({ to, from }) => to === 'segments' && from === 'keys').length;
   const until = toSegments();
   await vi.waitFor(() => expect(toSegments()).toBeGreaterThan(until), { timeout: 30_000, interval: 200 });
@@ -56,12 +56,12 @@ beforeAll(async () => {
   recorded = recordedMail();
   contentKeys = recordedContentKeys();
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** What the nodes left at control, and what it gave them of its own. */
 function recordedMail(): Sealed[] {
   const mail: Sealed[] = [];
-  for (const { node, role, up, down } of world.recordings()) {
+  for (const { node, role, up, down } of system.recordings()) {
     if (node !== 'control' || (role !== 'segments' && role !== 'keys')) continue;
     for (const { start, body } of httpMessages(up).messages) {
       const to = /^POST \/v1\/mailbox\/(control|segments|keys)-1\?/.exec(start)?.[1] as Mailing | undefined;
@@ -80,7 +80,7 @@ function recordedMail(): Sealed[] {
 
 /** The content keys as the owner sealed them. */
 function recordedContentKeys(): Bytes {
-  for (const { node, role, up } of world.recordings()) {
+  for (const { node, role, up } of system.recordings()) {
     if (node !== 'control' || role !== 'user') continue;
     for (const { start, body } of httpMessages(up).messages) {
       if (!start.startsWith('POST /v1/transactions')) continue;
@@ -92,7 +92,7 @@ function recordedContentKeys(): Bytes {
 }
 
 async function stopAll(): Promise<void> {
-  for (const process of Object.values(world.processes)) await process.kill();
+  for (const process of Object.values(system.processes)) await process.kill();
 }
 
 /** All secrets in slots on the nodes' disks. */
@@ -119,7 +119,7 @@ const keyOf = (secret: Uint8Array): BoxSecrets => {
 };
 
 async function opens(mail: readonly Sealed[], secrets: readonly Bytes[]): Promise<number> {
-  const { directory } = world.installation;
+  const { directory } = system.installation;
   const keys = secrets.map(keyOf);
   let count = 0;
   for (const { to, from, sealed } of mail) {
@@ -143,15 +143,15 @@ async function inDatabase(home: string): Promise<Sealed[]> {
   return recorded.filter(({ sealed }) => file.includes(Buffer.from(sealed)));
 }
 
-const longTerm = async () => (await secretsOf(world)).map(({ bytes }) => copyBytes(bytes));
+const longTerm = async () => (await secretsOf(system)).map(({ bytes }) => copyBytes(bytes));
 
 describe('mail that was recorded', () => {
   let before: string;
   let first: Bytes[];
 
   it('opens with the keys that the nodes hold then, and so do the content keys: the control of this test', async () => {
-    before = join(world.scratch, 'before');
-    await cp(world.home, before, { recursive: true });
+    before = join(system.scratch, 'before');
+    await cp(system.home, before, { recursive: true });
     first = await boxSecrets(before);
     expect(recorded.length).toBeGreaterThan(20);
     expect(await opens(recorded, first)).toBe(recorded.length);
@@ -163,23 +163,23 @@ describe('mail that was recorded', () => {
 
   it('opens with nothing on any disk when the keys are erased, with every long-term key', async () => {
     const soon = { periodMs: 300, retentionMs: 300 };
-    await setBoxes(world.installation.layout, { mail: soon, attachments: soon });
-    for (const name of ['control', 'distribution', 'segments', 'keys'] as const) await world.processes[name].start();
+    await setBoxes(system.installation.layout, { mail: soon, attachments: soon });
+    for (const name of ['control', 'distribution', 'segments', 'keys'] as const) await system.processes[name].start();
     const gone = async () => {
-      const left = new Set((await boxSecrets(world.home)).map((secret) => Buffer.from(secret).toString('hex')));
+      const left = new Set((await boxSecrets(system.home)).map((secret) => Buffer.from(secret).toString('hex')));
       return first.every((secret) => !left.has(Buffer.from(secret).toString('hex')));
     };
     await expect.poll(gone, { timeout: 60_000, interval: 500 }).toBe(true);
     await stopAll();
 
-    const disks = [...filesOf(world.home)];
+    const disks = [...filesOf(system.home)];
     expect(disks.length).toBeGreaterThan(20);
     const holding = (secret: Bytes) => disks.filter(({ bytes }) => Buffer.from(bytes).includes(Buffer.from(secret)));
     for (const secret of first) expect(holding(secret).map(({ name }) => name)).toEqual([]);
     const identity = (await longTerm())[0];
     expect(identity && holding(identity).length).toBe(1); // the control of this search
 
-    const everything = [...(await longTerm()), ...(await boxSecrets(world.home))];
+    const everything = [...(await longTerm()), ...(await boxSecrets(system.home))];
     expect(everything.length).toBeGreaterThan(11);
     expect(await opens(recorded, everything)).toBe(0);
     expect(await opensContentKeys(everything)).toBeUndefined();

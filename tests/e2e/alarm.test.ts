@@ -21,7 +21,7 @@ import {
   untilPrint,
 } from '../support/job.ts';
 import { setDriver } from '../support/settings.ts';
-import { createWorld, folderOf, MACHINE, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, MACHINE, type TestInstallation } from '../support/test-installation.ts';
 
 /** The registered pace: four segments of 16,370 bytes a second, slow enough for a busy computer to serve three times that. */
 const rate = 4 * 16_370;
@@ -32,30 +32,30 @@ const WINDOW = windowFor(new Array<number>(96).fill(2_500), 1);
 /** Drained at half of what is taken, the bucket lasts for 36 segments; then the window. */
 const MOST = 72;
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let fairLicence: string;
 let covetedLicence: string;
 
 beforeAll(async () => {
-  world = await createWorld({ count: true, machine: { kind: 'sink', factor: 1, bytesPerSecond: rate } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  system = await createTestInstallation({ count: true, machine: { kind: 'sink', factor: 1, bytesPerSecond: rate } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
   const bring = async (design: Uint8Array, name: string) => {
-    const stored = await store(world, owner, design, { name, kind: 'binary', bytesPerSecond: rate });
-    return license(world, owner, stored.design, 2);
+    const stored = await store(system, owner, design, { name, kind: 'binary', bytesPerSecond: rate });
+    return license(system, owner, stored.design, 2);
   };
   fairLicence = await bring(fair, 'fair.bin');
   covetedLicence = await bring(coveted, 'coveted.bin');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** As the machine itself, with its own key: whatever its agent was changed to do. */
 async function callHomeAgain(print: string) {
-  const { description, directory } = world.installation;
+  const { description, directory } = system.installation;
   const registration = description.machines[0]?.registration;
-  const file = join(folderOf(world.installation, 'machine'), machineFiles.identity);
+  const file = join(folderOf(system.installation, 'machine'), machineFiles.identity);
   const key = p256Key(new Uint8Array(await readFile(file)));
   const issued = systemClock.now();
   const request = await signMachineDocument(key, directory.installation, {
@@ -75,20 +75,20 @@ async function callHomeAgain(print: string) {
     tableMs: 10,
   });
   key.close();
-  const path = `/v1/machines/${world.machine}/call-home`;
-  return world.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ request }) });
+  const path = `/v1/machines/${system.machine}/call-home`;
+  return system.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ request }) });
 }
 
 describe('the machine at its registered pace', () => {
   it('raises no alarm, also when its stream stalls and goes on', async () => {
-    const print = await order(world, operator, fairLicence);
+    const print = await order(system, operator, fairLicence);
     await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 8);
-    world.processes.segments.signal('SIGSTOP');
+    system.processes.segments.signal('SIGSTOP');
     await sleep(2_500);
-    world.processes.segments.signal('SIGCONT');
+    system.processes.segments.signal('SIGCONT');
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(fair) });
+    expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(fair) });
     expect(await eventsOf(owner, objectOf(view))).not.toContain('alarmed');
   });
 });
@@ -98,10 +98,10 @@ describe('an agent that pulls at three times its registered pace', () => {
   let print: string;
 
   it('raises the alarm; hints and keys stop; at most the window is lost', async () => {
-    await world.processes.machine.stop();
-    await setDriver(world.installation.layout, MACHINE, { factor: 3 });
-    await world.processes.machine.start();
-    print = await order(world, operator, covetedLicence);
+    await system.processes.machine.stop();
+    await setDriver(system.installation.layout, MACHINE, { factor: 3 });
+    await system.processes.machine.start();
+    print = await order(system, operator, covetedLicence);
     // The machine may report its failure a moment before the nodes' alarm is in the ledger.
     const view = await untilPrint(operator, print, ({ state }) => state === 'alarmed');
     expect(view.code).toBe('E_ALARM');
@@ -111,7 +111,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     const alarm = await found();
     const acked = Number(alarm?.body.acked);
     expect(acked).toBeGreaterThan(0);
-    const taken = await machineObject(world, object);
+    const taken = await machineObject(system, object);
     expect(taken).toMatchObject({ event: 'failed', code: 'E_ALARM' });
     expect(taken.segments).toBeLessThanOrEqual(acked + WINDOW);
     // It was stopped long before the end.
@@ -122,44 +122,44 @@ describe('an agent that pulls at three times its registered pace', () => {
     // The machine's own report that it failed may follow; it takes the alarm away from nobody's eyes.
     expect(await eventsOf(owner, object)).toContain('alarmed');
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ state: 'alarmed' });
-    const shown = await millrace(world.home, 'object', 'show', object);
+    const shown = await millrace(system.home, 'object', 'show', object);
     expect(shown.stdout).toMatch(/alarmed/);
     expect(shown.stdout).toMatch(/E_ALARM/);
   });
 
   it('a stopped object stays stopped, whoever is restarted: less than one frame comes, and a new call home gets nothing', async () => {
-    await Promise.all([world.processes.segments.restart(), world.processes.keys.restart()]);
-    const before = world.wire?.down ?? Number.NaN;
+    await Promise.all([system.processes.segments.restart(), system.processes.keys.restart()]);
+    const before = system.wire?.down ?? Number.NaN;
     const refused = await callHomeAgain(print);
     expect(refused).toMatchObject({ status: 403, error: { code: 'E_ALARM' } });
     await sleep(1_500);
-    expect((world.wire?.down ?? Number.NaN) - before).toBeLessThan(16_000);
+    expect((system.wire?.down ?? Number.NaN) - before).toBeLessThan(16_000);
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ state: 'alarmed' });
-    expect((await machineObject(world, object)).segments).toBeLessThan(MOST);
+    expect((await machineObject(system, object)).segments).toBeLessThan(MOST);
   });
 
   it('the machine gets nothing more of that licence, and only the owner can change that', async () => {
-    await expect(order(world, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
-    const listed = await millrace(world.home, 'alarm', 'list', '--json');
+    await expect(order(system, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
+    const listed = await millrace(system.home, 'alarm', 'list', '--json');
     expect(listed.json?.alarms).toEqual([expect.objectContaining({ object, state: 'alarmed', code: 'E_ALARM' })]);
-    expect(await millrace(world.home, 'alarm', 'clear', object, '--user', 'operator', '--json')).toMatchObject({
+    expect(await millrace(system.home, 'alarm', 'clear', object, '--user', 'operator', '--json')).toMatchObject({
       exit: 3,
       code: 'E_FORBIDDEN',
     });
-    await expect(order(world, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
+    await expect(order(system, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
   });
 
   it('the next object of the same machine, at its registered pace again, is made', async () => {
-    await world.processes.machine.stop();
-    await setDriver(world.installation.layout, MACHINE, {});
-    await world.processes.machine.start();
-    const view = await untilEnded(operator, await order(world, operator, fairLicence));
+    await system.processes.machine.stop();
+    await setDriver(system.installation.layout, MACHINE, {});
+    await system.processes.machine.start();
+    const view = await untilEnded(operator, await order(system, operator, fairLicence));
     expect(view).toMatchObject({ state: 'completed' });
   });
 
   it('cleared by the owner, with a record: the licence goes on, the object stays stopped', async () => {
-    expect(await millrace(world.home, 'alarm', 'clear', object.slice(0, 12), '--json')).toMatchObject({ exit: 0 });
-    expect((await millrace(world.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // once
+    expect(await millrace(system.home, 'alarm', 'clear', object.slice(0, 12), '--json')).toMatchObject({ exit: 0 });
+    expect((await millrace(system.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // once
     expect((await owner.api.object(object)).events.at(-1)).toMatchObject({
       type: 'inspected',
       body: { fact: 'alarm cleared' },
@@ -169,7 +169,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(certificate.checked).toContain('alarm: cleared by the owner');
     expect(certificate.state).not.toBe('completed');
     // Both proactive nodes let it pass, too: hints and keys flow.
-    const again = await order(world, operator, covetedLicence);
+    const again = await order(system, operator, covetedLicence);
     await untilPrint(operator, again, ({ progress }) => (progress?.acked ?? 0) > 1);
     expect(await callHomeAgain(print)).toMatchObject({ status: 403, error: { code: 'E_ALARM' } });
   });

@@ -10,13 +10,13 @@ import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const design = randomDesign(6 * 16_370);
 const rate = Math.ceil(design.length / 0.5);
 const options = { kind: 'binary', bytesPerSecond: rate } as const;
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let id: string;
@@ -29,46 +29,46 @@ let first: string;
 let second: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  ({ design: id } = await store(world, owner, design, { name: 'a.bin', ...options }));
-  licence = await license(world, owner, id, 4);
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  ({ design: id } = await store(system, owner, design, { name: 'a.bin', ...options }));
+  licence = await license(system, owner, id, 4);
   // Answered after the mail before it: the keys node has the licence.
-  expect((await millrace(world.home, 'vault', 'check', '--json')).exit).toBe(0);
-  first = join(world.scratch, 'first.backup');
-  second = join(world.scratch, 'second.backup');
+  expect((await millrace(system.home, 'vault', 'check', '--json')).exit).toBe(0);
+  first = join(system.scratch, 'first.backup');
+  second = join(system.scratch, 'second.backup');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 async function stopAll(): Promise<void> {
-  for (const process of Object.values(world.processes)) await process.kill();
+  for (const process of Object.values(system.processes)) await process.kill();
 }
 
 async function startAll(): Promise<void> {
   for (const name of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
-    await world.processes[name].start();
+    await system.processes[name].start();
 }
 
 async function printOnce(): Promise<void> {
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
 }
 
 /** A copy of the cells as a thief has it. */
 async function stealCells(as: string): Promise<string> {
-  const copy = join(world.scratch, as);
-  await cp(join(folderOf(world.installation, 'segments'), 'data'), copy, { recursive: true });
+  const copy = join(system.scratch, as);
+  await cp(join(folderOf(system.installation, 'segments'), 'data'), copy, { recursive: true });
   return copy;
 }
 
 /** How many of the design's cells the keys node's folder finds and opens in a stolen copy. */
 async function placesFound(cellsCopy: string): Promise<number> {
-  const keys = folderOf(world.installation, 'keys');
+  const keys = folderOf(system.installation, 'keys');
   const { playbook, close } = await openPlaybookIn(keys);
   const stolen = openLmdb({ path: cellsCopy });
   const cells = await openCellFile({ index: stolen.store('cell-index'), path: join(cellsCopy, 'cells.bin') });
@@ -80,29 +80,29 @@ async function placesFound(cellsCopy: string): Promise<number> {
 }
 
 it('is made while the installation is stopped, and holds nothing in the open', async () => {
-  await world.processes.keys.kill();
-  onItsWay = await license(world, owner, id, 1);
+  await system.processes.keys.kill();
+  onItsWay = await license(system, owner, id, 1);
   await stopAll();
   const before = await stealCells('before');
-  const made = await millrace(world.home, 'backup', 'create', first, '--json');
+  const made = await millrace(system.home, 'backup', 'create', first, '--json');
   expect(made.json, made.stderr).toMatchObject({ destroyed: 0, file: first });
-  const kek = await readFile(join(folderOf(world.installation, 'keys'), 'kek.key'));
+  const kek = await readFile(join(folderOf(system.installation, 'keys'), 'kek.key'));
   expect((await readFile(first)).includes(kek)).toBe(false);
-  expect((await millrace(world.home, 'backup', 'create', first, '--json')).json).toMatchObject({ destroyed: 1 });
+  expect((await millrace(system.home, 'backup', 'create', first, '--json')).json).toMatchObject({ destroyed: 1 });
   const after = await stealCells('after');
   // The backup's epoch is its own: its keys find no cell that a running node held, before or after it.
-  expect((await millrace(world.home, 'backup', 'restore', first, '--json')).json).toMatchObject({
+  expect((await millrace(system.home, 'backup', 'restore', first, '--json')).json).toMatchObject({
     files: expect.any(Number),
   });
   expect(await placesFound(before)).toBe(0);
   expect(await placesFound(after)).toBe(0);
-  expect(await placesFound(join(folderOf(world.installation, 'segments'), 'data'))).toBe(6);
+  expect(await placesFound(join(folderOf(system.installation, 'segments'), 'data'))).toBe(6);
 });
 
 it('restored, everything goes on from there: it checks clean, prints, and counts', async () => {
   await startAll();
   await printOnce();
-  expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
+  expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
   expect((await owner.api.status()).quarantine).toEqual([]);
   expect((await owner.api.licence(licence)).permitted).toBe(1);
   await sleep(2_500); // epochs go on
@@ -110,8 +110,8 @@ it('restored, everything goes on from there: it checks clean, prints, and counts
 });
 
 it('what was on its way to a node that is put back is refused: the keys that open mail are in no backup', async () => {
-  await expect(order(world, operator, onItsWay)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
-  const secrets = await openSlots(join(folderOf(world.installation, 'keys'), 'data', nodeFiles.boxes.attachments));
+  await expect(order(system, operator, onItsWay)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
+  const secrets = await openSlots(join(folderOf(system.installation, 'keys'), 'data', nodeFiles.boxes.attachments));
   expect(await secrets.count()).toBe(1); // a new one
   await secrets.close();
 });
@@ -119,7 +119,7 @@ it('what was on its way to a node that is put back is refused: the keys that ope
 it('altered, cut short, or without its key it opens not at all, and nothing is changed', async () => {
   await stopAll();
   const bytes = await readFile(first);
-  const bad = join(world.scratch, 'bad.backup');
+  const bad = join(system.scratch, 'bad.backup');
   const flipped = Buffer.from(bytes);
   flipped[bytes.length >> 1] = (flipped[bytes.length >> 1] ?? 0) ^ 1;
   for (const content of [
@@ -129,102 +129,102 @@ it('altered, cut short, or without its key it opens not at all, and nothing is c
     Buffer.from('no backup'),
   ]) {
     await writeFile(bad, content);
-    expect((await millrace(world.home, 'backup', 'restore', bad)).code).toBe('E_BACKUP');
+    expect((await millrace(system.home, 'backup', 'restore', bad)).code).toBe('E_BACKUP');
   }
-  const empty = join(world.scratch, 'other.keys');
-  expect((await millrace(world.home, 'backup', 'restore', first, '--key', empty)).code).toBe('E_BACKUP');
+  const empty = join(system.scratch, 'other.keys');
+  expect((await millrace(system.home, 'backup', 'restore', first, '--key', empty)).code).toBe('E_BACKUP');
   await startAll();
   await printOnce();
 });
 
 it('what was deleted or permitted after a backup stays so when it is restored; what is newer is lost, and says so', async () => {
-  const third = join(world.scratch, 'third.backup');
+  const third = join(system.scratch, 'third.backup');
   const add = async (name: string) => {
-    const stored = await store(world, owner, randomDesign(3 * 16_370), { name, ...options });
-    return { id: stored.design, licence: await license(world, owner, stored.design, 3) };
+    const stored = await store(system, owner, randomDesign(3 * 16_370), { name, ...options });
+    return { id: stored.design, licence: await license(system, owner, stored.design, 3) };
   };
   const [gone, made] = [await add('gone.bin'), await add('made.bin')];
   // Answered after the mail before it: the keys node has the licences, and so has the backup.
-  expect((await millrace(world.home, 'vault', 'check', '--json')).exit).toBe(0);
+  expect((await millrace(system.home, 'vault', 'check', '--json')).exit).toBe(0);
   await stopAll();
-  expect((await millrace(world.home, 'backup', 'create', third, '--json')).exit).toBe(0);
+  expect((await millrace(system.home, 'backup', 'create', third, '--json')).exit).toBe(0);
   await startAll();
-  expect((await millrace(world.home, 'design', 'delete', gone.id, '--json')).json).toMatchObject({ state: 'deleted' });
-  expect(await untilEnded(operator, await order(world, operator, made.licence))).toMatchObject({ state: 'completed' });
+  expect((await millrace(system.home, 'design', 'delete', gone.id, '--json')).json).toMatchObject({ state: 'deleted' });
+  expect(await untilEnded(operator, await order(system, operator, made.licence))).toMatchObject({ state: 'completed' });
   used = made.licence;
   const late = await add('late.bin');
   await stopAll();
-  const restored = await millrace(world.home, 'backup', 'restore', third, '--json');
+  const restored = await millrace(system.home, 'backup', 'restore', third, '--json');
   expect(restored.json, restored.stderr).toMatchObject({ control: 'kept', lost: { designs: 1, licences: 1 } });
   expect(await holds(gone.id)).toBe(true); // with its keys, as it was then
   await startAll();
   expect(await owner.api.design(gone.id)).toMatchObject({ state: 'deleted' });
-  await expect(order(world, operator, gone.licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+  await expect(order(system, operator, gone.licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
   expect((await owner.api.licence(made.licence)).permitted).toBe(1);
-  expect(await untilEnded(operator, await order(world, operator, made.licence))).toMatchObject({ state: 'completed' });
+  expect(await untilEnded(operator, await order(system, operator, made.licence))).toMatchObject({ state: 'completed' });
   expect((await owner.api.licence(made.licence)).permitted).toBe(2);
   expect(await owner.api.design(late.id)).toMatchObject({ state: 'refused', code: 'E_BACKUP' });
-  await expect(order(world, operator, late.licence)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
+  await expect(order(system, operator, late.licence)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
   expect((await owner.api.status()).quarantine).toEqual([]);
   expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
-  expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).json?.problems).toEqual([]);
+  expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).json?.problems).toEqual([]);
   await stopAll();
   expect(await holds(gone.id)).toBe(false); // the keys node asked control, and verified its owner's word
   expect(await holds(made.id)).toBe(true);
 });
 
 it('without the control node of today it is refused, unless the loss is accepted: then owners say what is left', async () => {
-  const third = join(world.scratch, 'third.backup');
-  const data = join(folderOf(world.installation, 'control'), 'data', 'data.mdb');
+  const third = join(system.scratch, 'third.backup');
+  const data = join(folderOf(system.installation, 'control'), 'data', 'data.mdb');
   const today = await readFile(data);
   await writeFile(data, randomDesign(today.length));
-  expect(await millrace(world.home, 'backup', 'restore', third)).toMatchObject({ code: 'E_BACKUP' });
+  expect(await millrace(system.home, 'backup', 'restore', third)).toMatchObject({ code: 'E_BACKUP' });
   expect((await readFile(data)).equals(today)).toBe(false); // nothing was changed
-  const accepted = await millrace(world.home, 'backup', 'restore', third, '--accept-loss', '--json');
+  const accepted = await millrace(system.home, 'backup', 'restore', third, '--accept-loss', '--json');
   expect(accepted.json, accepted.stderr).toMatchObject({ control: 'restored', lost: null, suspended: 3 });
   await startAll();
 
   // By the backup nothing was made of it; two objects were.
   const view = await owner.api.licence(used);
   expect(view).toMatchObject({ permitted: 0, objects: 3, suspended: { most: 3 } });
-  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
-  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  await expect(order(system, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
   const { restore = '' } = view?.suspended ?? {};
   const says = async (session: Session, objects: number, of = restore) =>
     session.api.submit((await signNew(session, { type: 'licence.resume', licence: used, restore: of, objects })).bytes);
   await expect(says(operator, 3)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
   await expect(says(owner, 4)).rejects.toMatchObject({ code: 'E_INPUT' });
   await expect(says(owner, 1, 'f'.repeat(32))).rejects.toMatchObject({ code: 'E_STATE' });
-  expect((await millrace(world.home, 'licence', 'resume', used, '--left', '4')).code).toBe('E_INPUT');
-  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+  expect((await millrace(system.home, 'licence', 'resume', used, '--left', '4')).code).toBe('E_INPUT');
+  await expect(order(system, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
 
-  const resumed = await millrace(world.home, 'licence', 'resume', used, '--left', '1', '--json');
+  const resumed = await millrace(system.home, 'licence', 'resume', used, '--left', '1', '--json');
   expect(resumed.json, resumed.stderr).toMatchObject({ licence: used, left: 1 });
-  const last = await untilEnded(operator, await order(world, operator, used));
+  const last = await untilEnded(operator, await order(system, operator, used));
   expect(last).toMatchObject({ state: 'completed', object: `${used}-3` });
-  await expect(order(world, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
-  expect((await millrace(world.home, 'licence', 'resume', licence, '--left', '1', '--json')).exit).toBe(0);
+  await expect(order(system, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+  expect((await millrace(system.home, 'licence', 'resume', licence, '--left', '1', '--json')).exit).toBe(0);
   await printOnce();
   expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
 });
 
 async function holds(design: string): Promise<boolean> {
-  const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
+  const { playbook, close } = await openPlaybookIn(folderOf(system.installation, 'keys'));
   return close().then(() => playbook.designs().some((view) => view.design === design));
 }
 
 it('a later backup, and destroying, close the older ones for ever: what was deleted stays deleted', async () => {
-  expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+  expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   await stopAll();
-  const made = await millrace(world.home, 'backup', 'create', second, '--json');
+  const made = await millrace(system.home, 'backup', 'create', second, '--json');
   expect(made.json, made.stderr).toMatchObject({ destroyed: 1 });
-  expect((await millrace(world.home, 'backup', 'restore', first)).code).toBe('E_BACKUP');
-  expect((await millrace(world.home, 'backup', 'restore', second, '--json')).exit).toBe(0);
+  expect((await millrace(system.home, 'backup', 'restore', first)).code).toBe('E_BACKUP');
+  expect((await millrace(system.home, 'backup', 'restore', second, '--json')).exit).toBe(0);
   await startAll();
   expect(await owner.api.design(id)).toMatchObject({ state: 'deleted' });
-  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+  await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
   await stopAll();
-  expect((await millrace(world.home, 'backup', 'destroy', '--json')).json).toMatchObject({ destroyed: 1 });
-  expect((await millrace(world.home, 'backup', 'restore', second)).code).toBe('E_BACKUP');
+  expect((await millrace(system.home, 'backup', 'destroy', '--json')).json).toMatchObject({ destroyed: 1 });
+  expect((await millrace(system.home, 'backup', 'restore', second)).code).toBe('E_BACKUP');
   await rm(second);
 });

@@ -7,23 +7,23 @@ import { type MachineReport, readPermit, signMachineDocument, signTransaction } 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { enrol, type Job } from '../support/enrol.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
-let world: World;
+let system: TestInstallation;
 let job: Job;
 
 beforeAll(async () => {
-  world = await createWorld({ start: ['control'] });
-  job = await enrol(world, { objects: 2, machines: 1 });
+  system = await createTestInstallation({ start: ['control'] });
+  job = await enrol(system, { objects: 2, machines: 1 });
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** As the machine itself. */
 async function report(object: string, run: Uint8Array, event: MachineReport['event']) {
   const [machine] = job.machines;
   if (machine === undefined) throw new Error('no machine');
   const issued = systemClock.now();
-  const bytes = await signMachineDocument(machine.key, world.installation.directory.installation, {
+  const bytes = await signMachineDocument(machine.key, system.installation.directory.installation, {
     type: 'report',
     id: systemRandom(16),
     issued,
@@ -34,7 +34,7 @@ async function report(object: string, run: Uint8Array, event: MachineReport['eve
     facts: { serial: machine.serial, material: 'PLA', segments: 1 },
   });
   const path = `/v1/machines/${machine.machine}/report`;
-  return world.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ report: bytes }) });
+  return system.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ report: bytes }) });
 }
 
 describe('what control writes of an object', () => {
@@ -48,7 +48,7 @@ describe('what control writes of an object', () => {
     // It claims to have completed, but not the bytes of the design: control and verifier both say failed.
     expect((await report(object, run, 'completed')).status).toBe(200);
     const bytes = await job.owner.api.certificate(object);
-    const { logKey, authority } = trustOf(world.installation);
+    const { logKey, authority } = trustOf(system.installation);
     for (const trust of [
       { logKey, owner: job.owner.signer.publicKey },
       { logKey, authority },
@@ -65,10 +65,10 @@ describe('what control writes of an object', () => {
 
 describe('control without the administrator’s word for its permit key', () => {
   it('does not start', async () => {
-    const { directory } = world.installation;
-    const file = join(folderOf(world.installation, 'control'), nodeFiles.permitKeyDocument);
+    const { directory } = system.installation;
+    const file = join(folderOf(system.installation, 'control'), nodeFiles.permitKeyDocument);
     const genuine = await readFile(file);
-    const admin = (await world.session('admin')).signer;
+    const admin = (await system.session('admin')).signer;
     const word = { type: 'permit-key.register' as const, id: systemRandom(16), issued: 0, expires: 0 };
     const ofOther = { ...word, publicKey: generateP256Key().publicKey };
     const ofOwn = { ...word, publicKey: fromHex(directory.permitKey) };
@@ -77,15 +77,15 @@ describe('control without the administrator’s word for its permit key', () => 
       'of another installation': await signTransaction(admin, toHex(systemRandom(16)), ofOwn),
       'by somebody else': await signTransaction(job.owner.signer, directory.installation, ofOwn),
     };
-    await world.processes.control.stop();
+    await system.processes.control.stop();
     for (const [what, document] of Object.entries(wrong)) {
       await writeFile(file, document);
-      await expect(world.processes.control.start(), what).rejects.toThrow();
+      await expect(system.processes.control.start(), what).rejects.toThrow();
     }
     await rm(file);
-    await expect(world.processes.control.start()).rejects.toThrow();
-    expect(await world.log('control')).toContain('E_CONFIG');
+    await expect(system.processes.control.start()).rejects.toThrow();
+    expect(await system.log('control')).toContain('E_CONFIG');
     await writeFile(file, genuine);
-    await world.processes.control.start();
+    await system.processes.control.start();
   });
 });

@@ -5,7 +5,7 @@ import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { setChaff } from '../support/settings.ts';
 import { recordedFrames } from '../support/streams.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Chaff in the cloud's streams: an installation's setting, drawn by the segments node, winnowed by the machine.
 
@@ -13,32 +13,32 @@ const SEGMENTS = 6;
 const DATA_HINTS = 16_386 / 2;
 const design = randomDesign(SEGMENTS * 16_370);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let licence: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     record: true,
     machine: { kind: 'sink', factor: 1, bytesPerSecond: 200_000, hints: 'sparse' },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
   const options = { name: 'some.bin', kind: 'binary', bytesPerSecond: 200_000 } as const;
-  licence = await license(world, owner, (await store(world, owner, design, options)).design, 2);
+  licence = await license(system, owner, (await store(system, owner, design, options)).design, 2);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Frames that passed on the machine's link so far. */
-const frames = () => recordedFrames(world.recordings());
+const frames = () => recordedFrames(system.recordings());
 
 const hintsOf = (frame: Uint8Array) => new DataView(frame.buffer, frame.byteOffset).getUint16(34);
 
 async function print() {
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design), segments: SEGMENTS });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design), segments: SEGMENTS });
 }
 
 describe('sparse hints', () => {
@@ -48,9 +48,9 @@ describe('sparse hints', () => {
   });
 
   it('with 30 chaff hints for every 100 of data: each frame is longer by them, and the object is the same', async () => {
-    await world.processes.keys.stop();
-    await setChaff(world.installation.layout, 30);
-    await world.processes.keys.start();
+    await system.processes.keys.stop();
+    await setChaff(system.installation.layout, 30);
+    await system.processes.keys.start();
     await print();
     const made = frames().slice(SEGMENTS);
     expect(made.map(hintsOf)).toEqual(new Array(SEGMENTS).fill(Math.round(1.3 * DATA_HINTS)));

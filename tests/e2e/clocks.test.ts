@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { randomDesign } from '../support/designs.ts';
 import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, type ProcessName, type World } from '../support/world.ts';
+import { createTestInstallation, type ProcessName, type TestInstallation } from '../support/test-installation.ts';
 
 // Wall clocks an hour apart: a real process believes another time than the others (libfaketime). Revisions are numbers
 // and waits are counted by monotonic clocks, so nothing but the 65 minutes of signed documents ever looks at a wall clock.
@@ -23,14 +23,14 @@ const SEGMENTS = 12;
 const RATE = 6 * 16_370;
 const design = randomDesign(SEGMENTS * 16_370 - 5);
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 afterEach(async () => {
-  await world?.close();
-  world = undefined;
+  await system?.close();
+  system = undefined;
 });
 
 /** An installation in which some processes believe that it is so many seconds later. */
-function worldWith(off: Partial<Record<ProcessName, number>>): Promise<World> {
+function worldWith(off: Partial<Record<ProcessName, number>>): Promise<TestInstallation> {
   const environment = Object.fromEntries(
     Object.entries(off).map(([name, seconds]) => [
       name,
@@ -45,12 +45,12 @@ function worldWith(off: Partial<Record<ProcessName, number>>): Promise<World> {
       },
     ]),
   );
-  return createWorld({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, environment });
+  return createTestInstallation({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, environment });
 }
 
 /** What a process writes into its log is dated by its own clock. */
 async function clockOf(name: ProcessName): Promise<number> {
-  const lines = (await world?.log(name))?.trim().split('\n') ?? [];
+  const lines = (await system?.log(name))?.trim().split('\n') ?? [];
   const times = lines.flatMap((line) => (line.includes('"time":"') ? [JSON.parse(line) as { time: string }] : []));
   return Date.parse(times.at(-1)?.time ?? '');
 }
@@ -61,14 +61,14 @@ describe.runIf(library !== undefined)('wall clocks that are an hour apart', () =
     ['the machine’s behind', { machine: -3_600 }],
     ['the proactive nodes’ apart', { segments: 1_800, keys: -1_800 }],
   ] as const)('%s: the object is made, byte for byte, without an alarm', async (_, off) => {
-    world = await worldWith(off);
-    const owner = await world.session('owner');
-    const operator = await world.session('operator');
-    const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE });
-    const licence = await license(world, owner, stored.design, 1);
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    system = await worldWith(off);
+    const owner = await system.session('owner');
+    const operator = await system.session('operator');
+    const stored = await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE });
+    const licence = await license(system, owner, stored.design, 1);
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
-    const made = await machineObject(world, objectOf(view));
+    const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ sha256: hashOf(design), sessions: 1 });
     expect(await eventsOf(owner, objectOf(view))).not.toContain('alarmed');
     // The control of this test: the clocks really were apart.

@@ -4,7 +4,7 @@ import { expectSound } from '../support/audit.ts';
 import { printWithKill } from '../support/crash.ts';
 import { randomDesign } from '../support/designs.ts';
 import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, processNames, type World } from '../support/world.ts';
+import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // One moment for each process; tests/heavy/crash.test.ts takes ten.
 
@@ -13,25 +13,25 @@ const design = randomDesign(32 * 16_370);
 const SEGMENTS = 32;
 const rate = Math.ceil(design.length / SECONDS);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let licence: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
-  licence = await license(world, owner, stored.design, 6);
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  const stored = await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
+  licence = await license(system, owner, stored.design, 6);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 it.each(processNames)('%s killed in mid-print: the print is completed, or failed in the ledger', async (process) => {
-  const view = await printWithKill(world, operator, { licence, segments: SEGMENTS, process, moment: 0.4 });
+  const view = await printWithKill(system, operator, { licence, segments: SEGMENTS, process, moment: 0.4 });
   const object = objectOf(view);
   if (process === 'machine') {
     // Whatever lay on the machine was not the whole object.
@@ -39,14 +39,14 @@ it.each(processNames)('%s killed in mid-print: the print is completed, or failed
     expect((await eventsOf(owner, object)).at(-1)).toBe('failed');
   } else {
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, object)).toMatchObject({ sha256: hashOf(design) });
+    expect(await machineObject(system, object)).toMatchObject({ sha256: hashOf(design) });
   }
 });
 
 it('afterwards everything is sound, and the design prints again', async () => {
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
-  await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
-  await expectSound(world, owner, licence);
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+  await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+  await expectSound(system, owner, licence);
 });

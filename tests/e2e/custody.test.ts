@@ -4,44 +4,44 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 
 beforeAll(async () => {
-  world = await createWorld({ machine: { factor: 300 }, maintenance: { periodMs: 60_000, density: 100 } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  system = await createTestInstallation({ machine: { factor: 300 }, maintenance: { periodMs: 60_000, density: 100 } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe.each(['owner', 'keys'] as const)('a design whose secret is with the %s', (custody) => {
   it('is made, and shown for what it is', async () => {
     const content = gcode(60_000);
-    const { design } = await store(world, owner, content, { name: `${custody}.gcode`, custody });
+    const { design } = await store(system, owner, content, { name: `${custody}.gcode`, custody });
     expect(await owner.api.design(design)).toMatchObject({ custody });
-    const listed = await millrace(world.home, 'design', 'list', '--json');
+    const listed = await millrace(system.home, 'design', 'list', '--json');
     expect(listed.json).toMatchObject({
       designs: expect.arrayContaining([expect.objectContaining({ design, custody })]),
     });
-    const print = await order(world, operator, await license(world, owner, design, 1));
+    const print = await order(system, operator, await license(system, owner, design, 1));
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'completed' });
-    expect((await machineObject(world, objectOf(view))).sha256).toBe(hashOf(content));
+    expect((await machineObject(system, objectOf(view))).sha256).toBe(hashOf(content));
   });
 
   it(
     custody === 'owner' ? 'leaves nothing of the secret with the keys node' : 'lies whole with the keys node',
     async () => {
-      const { design } = await store(world, owner, gcode(20_000), { name: `${custody}-2.gcode`, custody });
+      const { design } = await store(system, owner, gcode(20_000), { name: `${custody}-2.gcode`, custody });
       const secret = await ownDesignSecret(owner, await ownDesign(owner, design));
-      await world.processes.keys.stop();
-      const { playbook, close } = await openPlaybookIn(folderOf(world.installation, 'keys'));
+      await system.processes.keys.stop();
+      const { playbook, close } = await openPlaybookIn(folderOf(system.installation, 'keys'));
       const held = await playbook.designSecret(design).catch((error: { code?: string }) => error.code);
       await close();
-      await world.processes.keys.start();
+      await system.processes.keys.start();
       expect(held).toEqual(custody === 'owner' ? 'E_CELL_DAMAGED' : secret);
     },
   );

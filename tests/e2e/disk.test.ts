@@ -7,20 +7,20 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { store } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A limit on the size of files stands for a full disk: it needs no privileges, can be set for a running process, and the
 // system answers a write past it in the same way, cut short.
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 const options = { kind: 'binary', bytesPerSecond: 100_000 } as const;
 
 beforeAll(async () => {
-  world = await createWorld({ maintenance: { periodMs: 1_000, density: 50 } });
-  owner = await world.session('owner');
+  system = await createTestInstallation({ maintenance: { periodMs: 1_000, density: 50 } });
+  owner = await system.session('owner');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 function limit(pid: number, bytes: number | 'unlimited'): void {
   execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:unlimited`]);
@@ -37,13 +37,13 @@ describe('a full disk', () => {
   it.each(['control', 'distribution', 'segments', 'keys'] as const)(
     'of %s: a coded error, and everything goes on when there is room',
     async (name) => {
-      const kept = await store(world, owner, randomDesign(3 * 16_370), { name: `${name}-kept.bin`, ...options });
-      const data = join(folderOf(world.installation, name), 'data');
-      const before = (await world.log(name)).length;
-      limit(world.processes[name].pid, name === 'distribution' ? 8_192 : Math.max(8_192, largest(data)));
+      const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-kept.bin`, ...options });
+      const data = join(folderOf(system.installation, name), 'data');
+      const before = (await system.log(name)).length;
+      limit(system.processes[name].pid, name === 'distribution' ? 8_192 : Math.max(8_192, largest(data)));
       // A store has some room ahead: control and keys need a long manifest to fill it.
       const segments = name === 'control' || name === 'keys' ? 2_000 : 120;
-      const storing = store(world, owner, randomDesign(segments * 16_370), {
+      const storing = store(system, owner, randomDesign(segments * 16_370), {
         name: `${name}-late.bin`,
         ...options,
       }).then(
@@ -51,12 +51,12 @@ describe('a full disk', () => {
         (error: unknown) => error,
       );
       try {
-        for (let i = 0; !/E_DISK_FULL|EFBIG/.test((await world.log(name)).slice(before)); i++) {
+        for (let i = 0; !/E_DISK_FULL|EFBIG/.test((await system.log(name)).slice(before)); i++) {
           expect(i, 'it was told').toBeLessThan(400);
           await sleep(50);
         }
       } finally {
-        limit(world.processes[name].pid, 'unlimited');
+        limit(system.processes[name].pid, 'unlimited');
       }
       const late = await storing;
       // The owner's command went on by itself, or ended with the code and is given again.
@@ -66,7 +66,7 @@ describe('a full disk', () => {
         expect(late).toMatchObject({ state: 'stored' });
       }
       expect(await owner.api.design(kept.design)).toMatchObject({ state: 'stored' });
-      const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+      const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
       const problems = (check.json?.problems ?? []) as { design?: string }[];
       expect(problems.filter(({ design }) => design === kept.design)).toEqual([]);
     },
@@ -80,15 +80,15 @@ function freeze(path: string, frozen: boolean): boolean {
 
 describe('a disk that cannot be written', () => {
   it('under the cells: a coded error, storing waits and goes on when it can be written again', async () => {
-    const kept = await store(world, owner, randomDesign(3 * 16_370), { name: 'before.bin', ...options });
-    const cells = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
-    const before = (await world.log('segments')).length;
+    const kept = await store(system, owner, randomDesign(3 * 16_370), { name: 'before.bin', ...options });
+    const cells = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
+    const before = (await system.log('segments')).length;
     if (!freeze(cells, true)) return notChecked('a file cannot be made immutable here (chattr +i)');
     let storing: Promise<unknown>;
     try {
-      storing = store(world, owner, randomDesign(20 * 16_370), { name: 'during.bin', ...options });
+      storing = store(system, owner, randomDesign(20 * 16_370), { name: 'during.bin', ...options });
       storing.catch(() => undefined);
-      for (let i = 0; !(await world.log('segments')).slice(before).includes('E_READ_ONLY'); i++) {
+      for (let i = 0; !(await system.log('segments')).slice(before).includes('E_READ_ONLY'); i++) {
         expect(i, 'it was told').toBeLessThan(400);
         await sleep(50);
       }
@@ -103,28 +103,28 @@ describe('a disk that cannot be written', () => {
   it.each(['control', 'segments', 'keys', 'distribution'] as const)(
     'under %s when it starts: it says so and ends; when it can be written again nothing is lost',
     async (name) => {
-      const kept = await store(world, owner, randomDesign(3 * 16_370), { name: `${name}-ro.bin`, ...options });
-      await world.processes[name].kill();
-      const data = join(folderOf(world.installation, name), 'data');
+      const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-ro.bin`, ...options });
+      await system.processes[name].kill();
+      const data = join(folderOf(system.installation, name), 'data');
       const frozen = name === 'distribution' ? join(data, 'uploads') : join(data, 'data.mdb');
-      const before = (await world.log(name)).length;
+      const before = (await system.log(name)).length;
       try {
         if (!freeze(frozen, true)) {
           notChecked('a file cannot be made immutable here (chattr +i)');
         } else if (name === 'distribution') {
           // It has nothing to write until somebody uploads.
-          await world.processes[name].start();
+          await system.processes[name].start();
           const late = owner.api.upload(kept.design, 0, randomDesign(16_386));
           await expect(late).rejects.toMatchObject({ code: 'E_READ_ONLY' });
-          await world.processes[name].kill();
+          await system.processes[name].kill();
         } else {
-          await expect(world.processes[name].start()).rejects.toThrow(/ended \(\d+\)/);
-          expect((await world.log(name)).slice(before)).toMatch(/E_READ_ONLY/);
+          await expect(system.processes[name].start()).rejects.toThrow(/ended \(\d+\)/);
+          expect((await system.log(name)).slice(before)).toMatch(/E_READ_ONLY/);
         }
       } finally {
         freeze(frozen, false);
       }
-      await world.processes[name].start();
+      await system.processes[name].start();
       await expectSound(kept.design);
     },
   );
@@ -132,23 +132,23 @@ describe('a disk that cannot be written', () => {
 
 describe('cells that were cut short', () => {
   it('do not keep the node from starting; the check names what is gone, and a repair brings it back', async () => {
-    const file = join(world.scratch, 'cut.bin');
-    const copy = join(world.scratch, 'copy of cut');
+    const file = join(system.scratch, 'cut.bin');
+    const copy = join(system.scratch, 'copy of cut');
     writeFileSync(file, randomDesign(40 * 16_370));
-    const added = await millrace(world.home, 'design', 'add', file, '--rate', '100000', '--keep', copy, '--json');
+    const added = await millrace(system.home, 'design', 'add', file, '--rate', '100000', '--keep', copy, '--json');
     expect(added.exit, added.stderr).toBe(0);
     const { design } = added.json as { design: string };
-    await world.processes.segments.kill();
-    const cells = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
+    await system.processes.segments.kill();
+    const cells = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
     truncateSync(cells, 5 * 16_384 + 1_000); // wherever the design's cells lie, most of them are gone
-    await world.processes.segments.start();
-    expect(await world.log('segments')).toMatch(/the file of the cells was cut short/);
+    await system.processes.segments.start();
+    expect(await system.log('segments')).toMatch(/the file of the cells was cut short/);
     // Without reading deep: places tell.
-    const check = await millrace(world.home, 'vault', 'check', '--json');
+    const check = await millrace(system.home, 'vault', 'check', '--json');
     expect(check.exit).toBe(6);
     const missing = (await owner.api.design(design)).damage?.missing.length ?? 0;
     expect(missing).toBeGreaterThan(30);
-    const repaired = await millrace(world.home, 'design', 'repair', design, copy, '--json');
+    const repaired = await millrace(system.home, 'design', 'repair', design, copy, '--json');
     expect(repaired.exit, repaired.stderr).toBe(0);
     expect((repaired.json as { repaired: number }).repaired).toBeGreaterThanOrEqual(missing);
     await expectSound(design);
@@ -160,7 +160,7 @@ function notChecked(why: string): void {
 }
 
 async function expectSound(design: string): Promise<void> {
-  const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+  const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
   const problems = (check.json?.problems ?? []) as { design?: string }[];
   expect(problems.filter((problem) => problem.design === design)).toEqual([]);
   expect((await owner.api.design(design)).damage).toBeUndefined();
@@ -168,28 +168,28 @@ async function expectSound(design: string): Promise<void> {
 
 describe('a corrupted page', () => {
   it('of the cells is found by the deep check, and named', async () => {
-    const { design, segments } = await store(world, owner, randomDesign(40 * 16_370), { name: 'bad.bin', ...options });
-    await world.processes.segments.kill();
-    const file = join(folderOf(world.installation, 'segments'), 'data', 'cells.bin');
+    const { design, segments } = await store(system, owner, randomDesign(40 * 16_370), { name: 'bad.bin', ...options });
+    await system.processes.segments.kill();
+    const file = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
     const handle = openSync(file, 'r+');
     const noise = new Uint8Array(4_096).fill(0x5a);
     for (let at = 0; at + 4_096 <= statSync(file).size; at += 16_384)
       writeSync(handle, noise, 0, noise.length, at + 4_096);
     closeSync(handle);
-    await world.processes.segments.start();
-    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+    await system.processes.segments.start();
+    const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
     expect(check.exit).toBe(6);
     const damage = (await owner.api.design(design)).damage;
     expect(damage?.damaged).toEqual(Array.from({ length: segments }, (_, i) => i));
   });
 
   it('of a node’s store keeps the node from starting, with a code', async () => {
-    await world.processes.keys.kill();
-    const file = join(folderOf(world.installation, 'keys'), 'data', 'data.mdb');
+    await system.processes.keys.kill();
+    const file = join(folderOf(system.installation, 'keys'), 'data', 'data.mdb');
     const handle = openSync(file, 'r+');
     writeSync(handle, new Uint8Array(8_192).fill(0x5a), 0, 8_192, 0);
     closeSync(handle);
-    await expect(world.processes.keys.start()).rejects.toThrow(/ended \(\d+\)/);
-    expect(await world.log('keys')).toMatch(/E_STORE/);
+    await expect(system.processes.keys.start()).rejects.toThrow(/ended \(\d+\)/);
+    expect(await system.log('keys')).toMatch(/E_STORE/);
   });
 });

@@ -3,7 +3,7 @@ import { decodeCbor, encodeCbor, silentLogger, systemRandom, toHex } from '@mill
 import { openAuthority } from '@millrace/identity';
 import { connectLink, decodeLink, encodeControl, type LinkSocket, nodeOf } from '@millrace/protocol';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Hundreds of agents that wait for work, at the real control and distribution nodes: what else machines and users ask is
 // answered all the same. Nothing is timed: the order of the answers shows it.
@@ -18,7 +18,7 @@ interface Event {
   readonly body: unknown;
 }
 
-let world: World;
+let system: TestInstallation;
 const links: LinkSocket[] = [];
 const events: Event[] = [];
 let machines: string[];
@@ -29,8 +29,8 @@ const until = (what: () => number, count: number) =>
   vi.waitFor(() => expect(what()).toBe(count), { timeout: 120_000, interval: 50 });
 
 beforeAll(async () => {
-  world = await createWorld({ start: ['control', 'distribution'] });
-  const { layout, directory } = world.installation;
+  system = await createTestInstallation({ start: ['control', 'distribution'] });
+  const { layout, directory } = system.installation;
   const certificate = await readFile(layout.authority.certificate, 'utf8');
   const key = new Uint8Array(await readFile(layout.authority.key));
   const authority = await openAuthority({ certificate, key }, () => Date.now());
@@ -39,7 +39,7 @@ beforeAll(async () => {
   for (const [agent, name] of machines.entries()) {
     const identity = await authority.issue({ role: 'machine', name });
     const tls = { authority: directory.authority, identity, pin: nodeOf(directory, 'distribution').fingerprint };
-    const options = { address: () => world.addresses.distribution, path: '/v1/machine', tls, logger: silentLogger };
+    const options = { address: () => system.addresses.distribution, path: '/v1/machine', tls, logger: silentLogger };
     const message = (bytes: Uint8Array) => {
       const told = decodeLink(bytes, false);
       if (told.kind !== 'control') return;
@@ -56,7 +56,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const link of links) link.close();
-  await world?.close();
+  await system?.close();
 });
 
 function say(agent: number, call: number | undefined, method: 'next' | 'report', body: object): void {
@@ -71,7 +71,7 @@ it('other calls are answered while all of them wait', async () => {
     for (const agent of everybody) say(agent, call, 'report', { report: systemRandom(100) });
     await until(() => of(call).length, AGENTS);
   }
-  expect((await world.call('control', 'operator', { method: 'GET', path: '/v1/machines' })).status).toBe(200);
+  expect((await system.call('control', 'operator', { method: 'GET', path: '/v1/machines' })).status).toBe(200);
   expect(of(POLL)).toEqual([]);
   expect(new Set([...of(CALL), ...of(SECOND_CALL)].map(({ type }) => type))).toEqual(new Set(['error']));
 

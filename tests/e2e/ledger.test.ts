@@ -7,26 +7,26 @@ import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { entryPrefix, under } from '../../packages/ledger/src/keys.ts';
 import { millrace } from '../support/cli.ts';
 import { enrol } from '../support/enrol.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 /** A control node with a ledger of some twenty entries; its data folder is put back before every test. */
-let world: World;
+let system: TestInstallation;
 let data: string;
 let kept: string;
 
 beforeAll(async () => {
-  world = await createWorld({ start: ['control'] });
-  const job = await enrol(world, { objects: 4, machines: 2 });
+  system = await createTestInstallation({ start: ['control'] });
+  const job = await enrol(system, { objects: 4, machines: 2 });
   for (let i = 0; i < 4; i++) await job.callHome(await job.print(i % 2), i % 2);
-  data = join(folderOf(world.installation, 'control'), nodeFiles.data);
-  kept = join(world.scratch, 'kept');
-  await world.processes.control.stop();
+  data = join(folderOf(system.installation, 'control'), nodeFiles.data);
+  kept = join(system.scratch, 'kept');
+  await system.processes.control.stop();
   await cp(data, kept, { recursive: true });
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 beforeEach(async () => {
-  await world.processes.control.stop();
+  await system.processes.control.stop();
   await rm(data, { recursive: true });
   await cp(kept, data, { recursive: true });
 });
@@ -43,11 +43,11 @@ async function entries(store: Store): Promise<{ key: Uint8Array; value: Uint8Arr
   return found;
 }
 
-const verify = () => millrace(world.home, 'ledger', 'verify', '--json');
+const verify = () => millrace(system.home, 'ledger', 'verify', '--json');
 
 describe('ledger verify', () => {
   it('passes over an untouched log', async () => {
-    await world.processes.control.start();
+    await system.processes.control.start();
     const result = await verify();
     expect(result).toMatchObject({ exit: 0, json: { ok: true } });
     expect(Number(result.json?.size)).toBeGreaterThan(8);
@@ -63,7 +63,7 @@ describe('ledger verify', () => {
       changed[at] = (changed[at] ?? 0) ^ 1;
       await store.put(key, changed);
     });
-    await world.processes.control.start();
+    await system.processes.control.start();
     const result = await verify();
     expect(result.exit).toBe(6);
     expect(result.code).toMatch(/^E_LEDGER_(ENTRY|PROOF)$/);
@@ -76,7 +76,7 @@ describe('ledger verify', () => {
       await store.delete(last.key);
     });
     // Either the node itself will not serve such a log, or whoever reads it finds out.
-    const served = await world.processes.control.start().then(
+    const served = await system.processes.control.start().then(
       () => true,
       () => false,
     );
@@ -85,23 +85,23 @@ describe('ledger verify', () => {
       expect(result.exit).toBe(6);
       expect(result.code).toBe('E_LEDGER_TRUNCATED');
     } else {
-      expect(await world.log('control')).toContain('E_LEDGER_TRUNCATED');
+      expect(await system.log('control')).toContain('E_LEDGER_TRUNCATED');
     }
   });
 
   it('refuses a log that was put back, as a whole, to an earlier state', async () => {
-    await world.processes.control.start();
+    await system.processes.control.start();
     expect((await verify()).exit).toBe(0);
-    const job = await enrol(world, { objects: 1, machines: 1 });
+    const job = await enrol(system, { objects: 1, machines: 1 });
     await job.callHome(await job.print(0), 0);
     expect((await verify()).exit).toBe(0);
-    await world.processes.control.stop();
+    await system.processes.control.stop();
     await rm(data, { recursive: true });
     await cp(kept, data, { recursive: true });
-    await world.processes.control.start();
+    await system.processes.control.start();
     const result = await verify();
     expect(result).toMatchObject({ exit: 6, code: 'E_LEDGER_TRUNCATED' });
-    await rm(join(folderOf(world.installation, 'owner'), 'ledger.checkpoint'));
+    await rm(join(folderOf(system.installation, 'owner'), 'ledger.checkpoint'));
   });
 
   it('refuses a checkpoint that the log did not sign', async () => {
@@ -114,7 +114,7 @@ describe('ledger verify', () => {
       changed[at] = changed[at] === 65 ? 66 : 65;
       await store.put(key, changed);
     });
-    await expect(world.processes.control.start()).rejects.toThrow();
-    expect(await world.log('control')).toContain('E_LEDGER_CHECKPOINT');
+    await expect(system.processes.control.start()).rejects.toThrow();
+    expect(await system.log('control')).toContain('E_LEDGER_CHECKPOINT');
   });
 });

@@ -20,37 +20,37 @@ import {
   untilEnded,
   untilPrint,
 } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const SEGMENTS = 12;
 const design = randomDesign(SEGMENTS * 16_370);
 const rate = Math.ceil(design.length / 2);
 const options = { kind: 'binary', bytesPerSecond: rate } as const;
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Changes the cells at rest while the segments node is down. */
 async function inCells(work: (cells: Store) => Promise<void>): Promise<void> {
-  await world.processes.segments.kill();
-  const data = join(folderOf(world.installation, 'segments'), 'data');
+  await system.processes.segments.kill();
+  const data = join(folderOf(system.installation, 'segments'), 'data');
   const lmdb = openLmdb({ path: data });
   const cells = await openCellFile({ index: lmdb.store('cell-index'), path: join(data, 'cells.bin') });
   await work(cells);
   await cells.close();
   await lmdb.close();
-  await world.processes.segments.start();
+  await system.processes.segments.start();
 }
 
 async function countCells(): Promise<number> {
@@ -63,7 +63,7 @@ async function countCells(): Promise<number> {
 
 describe('deleting', () => {
   it('is the owner’s alone, and another owner’s signature passes no node', async () => {
-    const { design: id } = await store(world, owner, randomDesign(40_000), { name: 'mine.bin', ...options });
+    const { design: id } = await store(system, owner, randomDesign(40_000), { name: 'mine.bin', ...options });
     const body = {
       type: 'design.delete',
       design: id,
@@ -71,37 +71,37 @@ describe('deleting', () => {
       issued: Date.now(),
       expires: Date.now() + 60_000,
     } as const;
-    const forged = await signTransaction(operator.signer, world.installation.directory.installation, body);
+    const forged = await signTransaction(operator.signer, system.installation.directory.installation, body);
     await expect(operator.api.submit(forged)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
     expect(await owner.api.design(id)).toMatchObject({ state: 'stored' });
   });
 
   it('destroys the keys, refuses licences and queued prints, ends the running stream, empties the vault', async () => {
     // Ten seconds of a print: it is still running when the command has started.
-    const { design: id } = await store(world, owner, randomDesign(60 * 16_370), { name: 'gone.bin', ...options });
-    const licence = await license(world, owner, id, 3);
-    const running = await order(world, operator, licence);
-    const queued = await order(world, operator, licence);
+    const { design: id } = await store(system, owner, randomDesign(60 * 16_370), { name: 'gone.bin', ...options });
+    const licence = await license(system, owner, id, 3);
+    const running = await order(system, operator, licence);
+    const queued = await order(system, operator, licence);
     await untilPrint(operator, running, ({ progress }) => (progress?.acked ?? 0) >= 3);
     const cells = await owner.api.status();
     expect(cells.maintenance).toBeDefined();
 
-    const done = await millrace(world.home, 'design', 'delete', id, '--json');
+    const done = await millrace(system.home, 'design', 'delete', id, '--json');
     expect(done.json).toMatchObject({ design: id, state: 'deleted' });
     const ended = await untilEnded(operator, running);
     expect(ended).toMatchObject({ state: 'failed', code: 'E_DESIGN_DELETED' });
     expect((await eventsOf(owner, objectOf(ended))).at(-1)).toBe('failed');
     expect(await untilEnded(operator, queued)).toMatchObject({ state: 'refused', code: 'E_DESIGN_DELETED' });
-    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
-    await expect(license(world, owner, id, 1)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
+    await expect(license(system, owner, id, 1)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
     expect((await owner.api.licence(licence)).permitted).toBe(1);
     // Again: nothing changes.
-    expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+    expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   });
 
   it('is over at the next epoch: no cell of it is left, the check is clean', async () => {
     await sleep(4_000); // a sweep that began after the deletion has ended, where the computer is not too busy
-    expect(await millrace(world.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
+    expect(await millrace(system.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
     const kept = (await owner.api.designs()).filter(({ state }) => state === 'stored');
     const real = kept.reduce((total, { segments }) => total + segments, 0);
     // As many decoys; while a sweep is under way a cell may have its old place and its new one.
@@ -112,34 +112,34 @@ describe('deleting', () => {
     'goes on when %s is killed in the middle',
     async (name) => {
       for (let i = 0; i < 2; i++) {
-        const { design: id } = await store(world, owner, randomDesign(3 * 16_370 + i), {
+        const { design: id } = await store(system, owner, randomDesign(3 * 16_370 + i), {
           name: `${name}${i}.bin`,
           ...options,
         });
-        const deleted = millrace(world.home, 'design', 'delete', id, '--json');
+        const deleted = millrace(system.home, 'design', 'delete', id, '--json');
         await sleep(300 + i * 150); // the command starts meanwhile
-        await world.processes[name].restart();
+        await system.processes[name].restart();
         expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
       }
     },
   );
 
   it('while it is uploaded wipes the staging copies', async () => {
-    const file = join(world.scratch, 'half.bin');
+    const file = join(system.scratch, 'half.bin');
     await writeFile(file, design);
     const prepared = await prepareFile(owner, file, options, () => undefined);
-    await world.processes.segments.kill(); // it stays staged
+    await system.processes.segments.kill(); // it stays staged
     const stored = storeDesign(owner, prepared, () => undefined);
     stored.catch(() => undefined);
     const id = prepared.state.design;
-    const uploads = join(folderOf(world.installation, 'distribution'), 'data', 'uploads');
+    const uploads = join(folderOf(system.installation, 'distribution'), 'data', 'uploads');
     for (;;) {
       const staged = await readdir(join(uploads, id)).catch(() => []);
       if (staged.filter((name) => /^\d+$/.test(name)).length === SEGMENTS) break;
       await sleep(20);
     }
-    expect((await millrace(world.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
-    await world.processes.segments.start();
+    expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
+    await system.processes.segments.start();
     for (let i = 0; (await readdir(uploads)).includes(id); i++) {
       expect(i).toBeLessThan(100);
       await sleep(100);
@@ -149,18 +149,18 @@ describe('deleting', () => {
 });
 
 describe('damage', () => {
-  const folder = () => join(world.scratch, 'copies');
+  const folder = () => join(system.scratch, 'copies');
   let id: string;
   let licence: string;
 
   it('an offline copy is kept', async () => {
-    const file = join(world.scratch, 'repairable.bin');
+    const file = join(system.scratch, 'repairable.bin');
     await writeFile(file, design);
     const prepared = await prepareFile(owner, file, options, () => undefined);
     await keepCopy(prepared, folder());
     await keepCopy(prepared, folder()); // it stays
     ({ design: id } = await storeDesign(owner, prepared, () => undefined));
-    licence = await license(world, owner, id, 3);
+    licence = await license(system, owner, id, 3);
   });
 
   it('is found by the keys node itself, shown, and stops a print before it begins', async () => {
@@ -171,34 +171,34 @@ describe('damage', () => {
     });
     const found = await until(async () => (await owner.api.design(id)).damage);
     expect(found.missing).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'refused', code: 'E_CELL_MISSING' });
     expect(view.reason).toContain('0-11');
     expect((await owner.api.licence(licence)).permitted).toBe(0);
-    const listed = await millrace(world.home, 'design', 'list');
+    const listed = await millrace(system.home, 'design', 'list');
     expect(listed.stdout).toMatch(/12 missing/);
   });
 
   it('is repaired from the copy, exactly; then the design prints', async () => {
-    const repaired = await millrace(world.home, 'design', 'repair', id, folder(), '--json');
+    const repaired = await millrace(system.home, 'design', 'repair', id, folder(), '--json');
     expect(repaired.json, repaired.stderr).toMatchObject({ repaired: SEGMENTS });
     expect((await owner.api.design(id)).damage).toBeUndefined();
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+    expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
   });
 
   it('under a print is named after three sessions that all end there; what has come is made', async () => {
     const slow = { kind: 'binary', bytesPerSecond: Math.ceil(rate / 4), name: 'slow.bin' } as const;
-    const { design: other } = await store(world, owner, randomDesign(40 * 16_370), slow);
-    const print = await order(world, operator, await license(world, owner, other, 1));
+    const { design: other } = await store(system, owner, randomDesign(40 * 16_370), slow);
+    const print = await order(system, operator, await license(system, owner, other, 1));
     const { progress } = await untilPrint(operator, print, (view) => (view.progress?.acked ?? 0) > 0);
     await inCells(async (cells) => {
       for await (const { key } of cells.range()) await cells.delete(key);
     });
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
-    const made = await machineObject(world, objectOf(view));
+    const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ event: 'failed', code: 'E_CELL_MISSING' });
     // The stream names those that it came to; or, when the check was quicker, control all of them. Control is told the code.
     expect(made.reason).toMatch(/segments (of the design: )?\d+(-\d+)?/);
@@ -218,7 +218,7 @@ describe('damage', () => {
       }
     });
     const uploaded: number[] = [];
-    const admin = await world.session('admin');
+    const admin = await system.session('admin');
     const check = () => checkVault(admin, true);
     await expect(checkVault(owner, true)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
     const copy = () => openCopy(folder(), id);
@@ -235,7 +235,7 @@ describe('damage', () => {
     expect(await repairDesign(counting, id, copy, () => undefined, check)).toBe(SEGMENTS);
     expect(uploaded).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
     expect(await repairDesign(counting, id, copy, () => undefined, check)).toBe(0);
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
   });
 
@@ -245,13 +245,13 @@ describe('damage', () => {
       await inCells(async (cells) => {
         for await (const { key } of cells.range()) await cells.delete(key);
       });
-      const repaired = millrace(world.home, 'design', 'repair', id, folder(), '--json');
+      const repaired = millrace(system.home, 'design', 'repair', id, folder(), '--json');
       await sleep(900);
-      await world.processes[name].restart();
+      await system.processes[name].restart();
       const result = await repaired;
       // A check that control or the keys node forgot has to be asked for again; nothing else is lost.
       if (result.exit !== 0) {
-        const again = await millrace(world.home, 'design', 'repair', id, folder(), '--json');
+        const again = await millrace(system.home, 'design', 'repair', id, folder(), '--json');
         expect(again.exit, again.stderr).toBe(0);
       }
       expect((await owner.api.design(id)).damage).toBeUndefined();
@@ -284,12 +284,12 @@ describe('damage', () => {
       id,
       () => openCopy(folder(), id),
       () => undefined,
-      async () => checkVault(await world.session('admin'), true),
+      async () => checkVault(await system.session('admin'), true),
     );
     expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
     // Decoys that were lost above are made again by the keys node, after a check that found them.
     const sound = await until(async () => {
-      const { json } = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+      const { json } = await millrace(system.home, 'vault', 'check', '--deep', '--json');
       const found = (json?.problems ?? []) as { design?: string }[];
       expect(found.filter(({ design }) => design === id)).toEqual([]);
       return found.every(({ design }) => design !== undefined) || undefined;

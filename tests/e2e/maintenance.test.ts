@@ -4,12 +4,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { noisyGcode } from '../support/designs.ts';
 import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { factorFor } from '../support/pace.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 afterEach(async () => {
-  await world?.close();
-  world = undefined;
+  await system?.close();
+  system = undefined;
 });
 
 /** What the keys node last told control, as `millrace status` shows it. */
@@ -37,15 +37,15 @@ describe('maintenance', () => {
   it.each(['rekey', 'delta'] as const)(
     'by %s goes on under a print: the epochs pass, the part is good',
     async (maintenance) => {
-      world = await createWorld({
+      system = await createTestInstallation({
         machine: { factor: await factorFor(design, 8) },
         maintenance: { periodMs: 1_000, density: 50 },
       });
-      const owner = await world.session('owner');
-      const operator = await world.session('operator');
-      const stored = await store(world, owner, design, { maintenance });
-      const licence = await license(world, owner, stored.design, 1);
-      const print = await order(world, operator, licence);
+      const owner = await system.session('owner');
+      const operator = await system.session('operator');
+      const stored = await store(system, owner, design, { maintenance });
+      const licence = await license(system, owner, stored.design, 1);
+      const print = await order(system, operator, licence);
       await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 0);
       const before = Number((await told(owner)).epoch ?? 0);
       const { state } = await untilEnded(operator, print, 90_000);
@@ -56,12 +56,12 @@ describe('maintenance', () => {
   );
 
   it('that its budget holds back says so, and what period it reaches', async () => {
-    world = await createWorld({
+    system = await createTestInstallation({
       start: ['control', 'distribution', 'segments', 'keys'],
       maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 300_000 } },
     });
-    const owner = await world.session('owner');
-    await store(world, owner, design);
+    const owner = await system.session('owner');
+    await store(system, owner, design);
     // 31 cells and as many decoys: a megabyte, 3.4 s; the sweep that begins while they are stored is shorter.
     const report = await untilTold(
       owner,

@@ -7,24 +7,24 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 const RATE = 20_000;
 const options = { kind: 'binary', bytesPerSecond: RATE } as const;
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 10_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 async function untilEpoch(epoch: number): Promise<number> {
   for (const end = performance.now() + 120_000; ; await sleep(50)) {
@@ -36,18 +36,18 @@ async function untilEpoch(epoch: number): Promise<number> {
   }
 }
 
-const checked = () => millrace(world.home, 'vault', 'check', '--deep', '--json');
+const checked = () => millrace(system.home, 'vault', 'check', '--deep', '--json');
 
 describe('a key-homomorphic design', () => {
   const content = randomDesign(16_370 + 100);
   let design: string;
 
   it('is stored, and too large a one is refused before anything is uploaded', async () => {
-    const file = join(world.scratch, 'large.bin');
+    const file = join(system.scratch, 'large.bin');
     await writeFile(file, randomDesign(4 * 16_370 + 1));
     const rate = ['--kind', 'binary', '--rate', String(RATE)];
     const refused = await millrace(
-      world.home,
+      system.home,
       'design',
       'add',
       file,
@@ -58,7 +58,7 @@ describe('a key-homomorphic design', () => {
     );
     expect(refused).toMatchObject({ exit: 2 });
     expect(refused.stderr + refused.stdout).toContain('E_TOO_LARGE');
-    ({ design } = await store(world, owner, content, {
+    ({ design } = await store(system, owner, content, {
       name: 'precious.bin',
       maintenance: 'key-homomorphic',
       ...options,
@@ -69,23 +69,25 @@ describe('a key-homomorphic design', () => {
   it('is renewed over epochs, printed exactly, checked deep', async () => {
     const epoch = await untilEpoch(1);
     await untilEpoch(epoch + 2);
-    const print = await order(world, operator, await license(world, owner, design, 1));
+    const print = await order(system, operator, await license(system, owner, design, 1));
     const view = await untilEnded(operator, print, 120_000);
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
+    expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
     await untilEpoch(epoch + 4);
     const found = await checked();
     expect(found.json, found.stderr).toMatchObject({ clean: true, deep: true, cells: 4 });
   });
 
   it('keeps its mode', async () => {
-    const set = await millrace(world.home, 'design', 'maintenance', design, 'delta', '--json');
+    const set = await millrace(system.home, 'design', 'maintenance', design, 'delta', '--json');
     expect(set.stderr + set.stdout).toContain('E_MODE_FIXED');
     expect(set.exit).toBe(3);
   });
 
   it('is deleted, its decoys with it', async () => {
-    expect((await millrace(world.home, 'design', 'delete', design, '--json')).json).toMatchObject({ state: 'deleted' });
+    expect((await millrace(system.home, 'design', 'delete', design, '--json')).json).toMatchObject({
+      state: 'deleted',
+    });
     await untilEpoch((await untilEpoch(1)) + 3);
     const found = await checked();
     expect(found.json, found.stderr).toMatchObject({ clean: true, cells: 0 });
@@ -94,20 +96,20 @@ describe('a key-homomorphic design', () => {
 
 describe('the owner’s later choice of the mode', () => {
   it('is signed by the owner alone, taken by the keys node, in the ledger', async () => {
-    const { design: id } = await store(world, owner, randomDesign(20_000), { name: 'later.bin', ...options });
+    const { design: id } = await store(system, owner, randomDesign(20_000), { name: 'later.bin', ...options });
     expect(await owner.api.design(id)).toMatchObject({ maintenance: 'rekey' });
     const issued = Date.now();
     const body = { type: 'design.maintenance', mode: 'delta', design: id, id: systemRandom(16), issued } as const;
-    const forged = await signTransaction(operator.signer, world.installation.directory.installation, {
+    const forged = await signTransaction(operator.signer, system.installation.directory.installation, {
       ...body,
       expires: issued + 60_000,
     });
     await expect(operator.api.submit(forged)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
 
-    const set = await millrace(world.home, 'design', 'maintenance', id, 'delta', '--json');
+    const set = await millrace(system.home, 'design', 'maintenance', id, 'delta', '--json');
     expect(set.json, set.stderr).toMatchObject({ design: id, maintenance: 'delta' });
     expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
-    const wrong = await millrace(world.home, 'design', 'maintenance', id, 'never', '--json');
+    const wrong = await millrace(system.home, 'design', 'maintenance', id, 'never', '--json');
     expect(wrong).toMatchObject({ exit: 2 });
     await untilEpoch((await untilEpoch(1)) + 2);
     expect(await checked()).toMatchObject({ exit: 0 });

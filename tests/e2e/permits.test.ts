@@ -6,23 +6,23 @@ import { signPermit, verifyOpening, verifyPermit } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import { enrol, type Job } from '../support/enrol.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const N = 37;
 const REQUESTS = 200;
 const MACHINES = 5;
 const HOUR = 3_600_000;
 
-let world: World;
+let system: TestInstallation;
 beforeAll(async () => {
-  world = await createWorld({ start: ['control'] });
+  system = await createTestInstallation({ start: ['control'] });
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () => {
   let job: Job;
   beforeAll(async () => {
-    job = await enrol(world, { objects: N, machines: MACHINES });
+    job = await enrol(system, { objects: N, machines: MACHINES });
   });
 
   it('get exactly 37 permits, each for an object of its own', async () => {
@@ -39,10 +39,10 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
         const { print } = JSON.parse(ordered.text) as { print: string };
         const home = await job.callHome(print, machine);
         if (home.given === undefined) return home.error?.code ?? `status ${home.status}`;
-        const permitKey = fromHex(world.installation.directory.permitKey);
+        const permitKey = fromHex(system.installation.directory.permitKey);
         const { body } = await verifyPermit(
           home.given.permit,
-          world.installation.directory.installation,
+          system.installation.directory.installation,
           () => copyBytes(permitKey),
           systemClock.now(),
         );
@@ -66,7 +66,7 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
 
 describe('one print that calls home many times at once', () => {
   it('takes one object, whether by one request or by many', async () => {
-    const job = await enrol(world, { objects: 5, machines: 1 });
+    const job = await enrol(system, { objects: 5, machines: 1 });
     const print = await job.print(0);
     const same = await job.request(print, 0);
     const run = systemRandom(16);
@@ -95,14 +95,14 @@ describe('transactions', () => {
     return `${status} ${error?.code}`;
   };
   beforeAll(async () => {
-    job = await enrol(world, { objects: 1_000, machines: 1 });
+    job = await enrol(system, { objects: 1_000, machines: 1 });
   });
 
   it('count once: a replay is refused, also after a restart', async () => {
     const transaction = await order();
     expect((await job.submit('operator', transaction)).status).toBe(200);
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
-    await world.processes.control.restart();
+    await system.processes.control.restart();
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
   });
 
@@ -166,7 +166,7 @@ describe('permit requests', () => {
     return `${status} ${error?.code}`;
   };
   beforeAll(async () => {
-    job = await enrol(world, { objects: 1_000, machines: 2 });
+    job = await enrol(system, { objects: 1_000, machines: 2 });
   });
 
   it('sent again get the same permit; another print gets none from them', async () => {
@@ -218,15 +218,15 @@ describe('permit requests', () => {
 
 describe('permits', () => {
   it('that are altered, expired, foreign, or not for this request are refused by whoever has to obey them', async () => {
-    const job = await enrol(world, { objects: 3, machines: 1 });
-    const { directory } = world.installation;
+    const job = await enrol(system, { objects: 3, machines: 1 });
+    const { directory } = system.installation;
     const print = await job.print(0);
     const home = await job.callHome(print, 0);
     if (home.given === undefined) throw new Error(home.text);
     const { permit, print: order, licence } = home.given;
     const { key: _, ...machine } = job.machines[0] ?? ({} as never);
     const permitKey = p256Key(
-      new Uint8Array(await readFile(join(folderOf(world.installation, 'control'), nodeFiles.permitKey))),
+      new Uint8Array(await readFile(join(folderOf(system.installation, 'control'), nodeFiles.permitKey))),
     );
     const opening = { permit, request: home.request, print: order, licence, machine };
     const context = {

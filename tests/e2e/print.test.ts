@@ -22,12 +22,12 @@ import { type Finding, filesOf, scan } from '../support/scan.ts';
 import { secretsOf } from '../support/secrets.ts';
 import { listeningSockets, socketCount } from '../support/sockets.ts';
 import { httpMessages } from '../support/streams.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const design = noisyGcode(500_000);
 const SEGMENTS = Math.ceil(design.length / 16_370);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let stored: DesignView;
@@ -35,15 +35,15 @@ let licence: string;
 const objects: string[] = [];
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     record: true,
     machine: { factor: await factorFor(design, 3) },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Sealed segments as the owner's client uploaded them, taken from the recorded link. */
 function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
@@ -54,26 +54,26 @@ function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
     .map(({ body }) => body);
 }
 
-const machineLinks = () => world.recordings().filter(({ role }) => role === 'machine');
+const machineLinks = () => system.recordings().filter(({ role }) => role === 'machine');
 
 /** What lies in the folders of the four nodes and of the machine, and in their logs. */
 function* folders() {
   for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
-    yield* filesOf(folderOf(world.installation, node));
-  yield* filesOf(world.installation.layout.run.logs);
+    yield* filesOf(folderOf(system.installation, node));
+  yield* filesOf(system.installation.layout.run.logs);
 }
 
 describe('the main job', () => {
   it('stores the sealed design', async () => {
-    stored = await store(world, owner, design);
+    stored = await store(system, owner, design);
     expect(stored).toMatchObject({ state: 'stored', kind: 'gcode', size: design.length, segments: SEGMENTS });
-    licence = await license(world, owner, stored.design, 2);
+    licence = await license(system, owner, stored.design, 2);
   });
 
   it('makes two objects: the machine executes exactly the bytes of the design, and no node ever holds a run of it', async () => {
     const during: Finding[] = [];
     for (const number of [1, 2]) {
-      const print = await order(world, operator, licence);
+      const print = await order(system, operator, licence);
       for (const share of [0.3, 0.7]) {
         await untilPrint(
           operator,
@@ -85,7 +85,7 @@ describe('the main job', () => {
       const view = await untilEnded(operator, print);
       expect(view).toMatchObject({ state: 'completed', object: `${licence}-${number}` });
       objects.push(objectOf(view));
-      expect(await machineObject(world, objectOf(view))).toMatchObject({
+      expect(await machineObject(system, objectOf(view))).toMatchObject({
         event: 'completed',
         bytes: design.length,
         sha256: hashOf(design),
@@ -104,15 +104,15 @@ describe('the main job', () => {
   });
 
   it('refuses a third print', async () => {
-    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
-    const cli = await millrace(world.home, 'print', '--licence', licence, '--json');
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    const cli = await millrace(system.home, 'print', '--licence', licence, '--json');
     expect(cli).toMatchObject({ exit: 3, code: 'E_LICENCE_EXHAUSTED' });
   });
 });
 
 describe('with the TLS keys in hand', () => {
   it('every link was read in clear, and the machine’s carried the whole design as hints', () => {
-    const recordings = world.recordings();
+    const recordings = system.recordings();
     const parties = new Set(recordings.map(({ role, node }) => `${role} → ${node}`));
     for (const link of ['user → control', 'user → distribution', 'segments → control', 'segments → distribution'])
       expect(parties).toContain(link);
@@ -126,7 +126,7 @@ describe('with the TLS keys in hand', () => {
   });
 
   it('nothing on any link holds a 16-byte run of the design', () => {
-    expect(scan(haystacksOf(world.recordings()), design)).toEqual([]);
+    expect(scan(haystacksOf(system.recordings()), design)).toEqual([]);
   });
 
   it('nothing in any node’s folder, in the machine’s, or in a log does', () => {
@@ -136,21 +136,21 @@ describe('with the TLS keys in hand', () => {
   });
 
   it('the machine’s link carries no run of the sealed segments: hints only', () => {
-    const sealed = concatBytes(...sealedSegments(world.recordings()));
+    const sealed = concatBytes(...sealedSegments(system.recordings()));
     expect(scan(haystacksOf(machineLinks()), sealed)).toEqual([]);
     // The same search finds them where they did pass.
-    expect(scan(haystacksOf(world.recordings().filter(({ role }) => role === 'user')), sealed)).not.toEqual([]);
+    expect(scan(haystacksOf(system.recordings().filter(({ role }) => role === 'user')), sealed)).not.toEqual([]);
   });
 
   it('no long-lived key is in a log, on a link, or in any file but its own', async () => {
-    const secrets = await secretsOf(world);
+    const secrets = await secretsOf(system);
     const all = concatBytes(...secrets.map(({ bytes }) => bytes));
     const own = new Set(secrets.map(({ file }) => file));
     const files = [...folders()].filter(({ name }) => !own.has(name));
-    expect(scan([...files, ...haystacksOf(world.recordings())], all)).toEqual([]);
+    expect(scan([...files, ...haystacksOf(system.recordings())], all)).toEqual([]);
     // Where they belong they are found.
     expect(
-      scan(filesOf(folderOf(world.installation, 'keys')), all)
+      scan(filesOf(folderOf(system.installation, 'keys')), all)
         .map(({ haystack }) => haystack)
         .sort(),
     ).toEqual(secrets.flatMap(({ name, file }) => (name.startsWith('keys/') ? [file] : [])).sort());
@@ -161,17 +161,17 @@ describe('with the TLS keys in hand', () => {
 describe('processes', () => {
   it('segments and keys own no listening socket; control and distribution one each; the machine none', () => {
     const listening = (name: 'control' | 'distribution' | 'segments' | 'keys' | 'machine') =>
-      listeningSockets(world.processes[name].pid);
+      listeningSockets(system.processes[name].pid);
     expect(listening('segments')).toEqual([]);
     expect(listening('keys')).toEqual([]);
     expect(listening('machine')).toEqual([]);
     for (const name of ['control', 'distribution'] as const) {
-      const { host, port } = world.addresses[name];
+      const { host, port } = system.addresses[name];
       expect(listening(name)).toEqual([{ protocol: 'tcp', address: `${host}:${port}` }]);
     }
     // They have sockets, those that they opened themselves: /proc was read.
     for (const name of ['segments', 'keys', 'machine'] as const)
-      expect(socketCount(world.processes[name].pid)).toBeGreaterThan(0);
+      expect(socketCount(system.processes[name].pid)).toBeGreaterThan(0);
   });
 });
 
@@ -180,8 +180,8 @@ describe('certificates', () => {
 
   it('of both objects verify offline, with the log’s key alone', async () => {
     for (const object of objects) {
-      const file = join(world.scratch, `${object}.certificate`);
-      const exported = await millrace(world.home, 'certificate', 'export', object, '--out', file, '--json');
+      const file = join(system.scratch, `${object}.certificate`);
+      const exported = await millrace(system.home, 'certificate', 'export', object, '--out', file, '--json');
       expect(exported.exit).toBe(0);
       files.push(file);
       const verified = await millrace(
@@ -215,11 +215,11 @@ describe('certificates', () => {
       }
     }
     expect(accepted).toEqual([]);
-    const file = join(world.scratch, 'changed.certificate');
+    const file = join(system.scratch, 'changed.certificate');
     const changed = new Uint8Array(bytes);
     changed[bytes.length >> 1] = (changed[bytes.length >> 1] ?? 0) ^ 0x40;
     await writeFile(file, changed);
-    const verified = await millrace(world.home, 'certificate', 'verify', file, '--json');
+    const verified = await millrace(system.home, 'certificate', 'verify', file, '--json');
     expect(verified.exit).toBe(6);
     expect(verified.code).toMatch(/^E_(CERTIFICATE|LEDGER_[A-Z]+|SIGNATURE)$/);
   });
@@ -234,7 +234,7 @@ describe('certificates', () => {
 
 describe('the vault', () => {
   it('is clean, every cell read', async () => {
-    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+    const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
     expect(check).toMatchObject({ exit: 0, json: { clean: true } });
   });
 });

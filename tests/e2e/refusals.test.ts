@@ -13,17 +13,17 @@ import { enrol } from '../support/enrol.ts';
 import { type Answer, call } from '../support/http.ts';
 import { eventsOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { setDriver } from '../support/settings.ts';
-import { type Caller, createWorld, MACHINE, type World } from '../support/world.ts';
+import { type Caller, createTestInstallation, MACHINE, type TestInstallation } from '../support/test-installation.ts';
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 beforeAll(async () => {
-  world = await createWorld({ machine: { factor: 100_000 } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  system = await createTestInstallation({ machine: { factor: 100_000 } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** "400 E_INPUT"; checks that it is one coded error of the agreed form, with the status of its code. */
 function refusalOf({ status, text, error, type }: Answer): string {
@@ -43,9 +43,9 @@ function refusalOf({ status, text, error, type }: Answer): string {
 }
 
 const post = (caller: Caller, path: string, json: unknown) =>
-  world.call('control', caller, { method: 'POST', path, json });
+  system.call('control', caller, { method: 'POST', path, json });
 const get = (caller: Caller, path: string, node: 'control' | 'distribution' = 'control') =>
-  world.call(node, caller, { method: 'GET', path });
+  system.call(node, caller, { method: 'GET', path });
 
 describe('the control node', () => {
   it('refuses what is no body of the API, naming the field', async () => {
@@ -68,7 +68,7 @@ describe('the control node', () => {
 
   it('refuses what is not JSON, not base64, not COSE, of an unknown kind', async () => {
     const raw = (body: string, type: string) =>
-      world.call('control', 'owner', {
+      system.call('control', 'owner', {
         method: 'POST',
         path: '/v1/transactions',
         body,
@@ -85,7 +85,7 @@ describe('the control node', () => {
   });
 
   it('refuses unknown fields and wrong types inside a signed transaction', async () => {
-    const job = await enrol(world, { objects: 1, machines: 1 });
+    const job = await enrol(system, { objects: 1, machines: 1 });
     const good = { type: 'print.request', licence: job.licence, machine: job.machines[0]?.machine ?? '' } as const;
     for (const body of [
       { ...good, colour: 'red' },
@@ -108,13 +108,13 @@ describe('the control node', () => {
       ['GET', '/v1/%'],
       ['PUT', '/v1/transactions'],
     ] as const) {
-      expect(refusalOf(await world.call('control', 'owner', { method, path })), path).toMatch(
+      expect(refusalOf(await system.call('control', 'owner', { method, path })), path).toMatch(
         method === 'GET' ? /^(404 E_NOT_FOUND|400 E_INPUT)$/ : /^405 E_METHOD$/,
       );
     }
-    const { status, headers } = await world.call('control', 'owner', { method: 'OPTIONS', path: '/v1/designs' });
+    const { status, headers } = await system.call('control', 'owner', { method: 'OPTIONS', path: '/v1/designs' });
     expect([status, headers.allow]).toEqual([204, 'GET, HEAD, OPTIONS']);
-    const wrong = await world.call('control', 'owner', { method: 'DELETE', path: '/v1/designs' });
+    const wrong = await system.call('control', 'owner', { method: 'DELETE', path: '/v1/designs' });
     expect(wrong.headers.allow).toBe('GET, HEAD, OPTIONS');
   });
 
@@ -139,11 +139,11 @@ describe('the control node', () => {
   });
 
   it('tells a client that a body is too large before it is sent, and takes a long one', async () => {
-    const tls = await world.identity('owner');
-    const { directory } = world.installation;
+    const tls = await system.identity('owner');
+    const { directory } = system.installation;
     const { authority } = directory;
     const client = createHttpClient({
-      address: () => world.addresses.control,
+      address: () => system.addresses.control,
       tls: { authority, identity: tls, pin: nodeOf(directory, 'control').fingerprint },
     });
     for (let round = 0; round < 5; round++)
@@ -158,7 +158,7 @@ describe('the control node', () => {
 
   it('refuses a body that is too large', async () => {
     // It says how long it is going to be, and is refused before it comes.
-    const answer = await world.call('control', 'owner', {
+    const answer = await system.call('control', 'owner', {
       method: 'POST',
       path: '/v1/transactions',
       body: '{"transaction":"',
@@ -168,7 +168,7 @@ describe('the control node', () => {
   });
 
   it('shows nobody what is somebody else’s', async () => {
-    const job = await enrol(world, { objects: 2, machines: 1 });
+    const job = await enrol(system, { objects: 2, machines: 1 });
     const print = await job.print(0);
     expect(refusalOf(await get('admin', `/v1/prints/${print}`))).toBe('403 E_FORBIDDEN');
     expect(refusalOf(await get('operator', `/v1/designs/${job.design}`))).toBe('403 E_FORBIDDEN');
@@ -184,10 +184,10 @@ describe('certificates and roles', () => {
     for (const path of ['/v1/mailbox?wait=0&consumer=x'])
       for (const caller of ['owner', 'machine', 'admin'] as const)
         expect(refusalOf(await get(caller, path))).toBe('401 E_AUTH');
-    const machine = `/v1/machines/${world.machine}/next`;
+    const machine = `/v1/machines/${system.machine}/next`;
     for (const caller of ['owner', 'machine', 'segments', 'keys'] as const) {
       const body = encodeCbor({ wait: 0 });
-      const answer = await world.call('control', caller, { method: 'POST', path: machine, body });
+      const answer = await system.call('control', caller, { method: 'POST', path: machine, body });
       expect(refusalOf(answer), caller).toBe('401 E_AUTH');
     }
     expect(refusalOf(await post('segments', '/v1/maintenance', {}))).toBe('401 E_AUTH');
@@ -197,7 +197,7 @@ describe('certificates and roles', () => {
       ['segments', 'segments'],
     ] as const) {
       const mail = { method: 'POST', path: `/v1/mailbox/${to}-1?id=x`, body: new Uint8Array(200) };
-      expect(refusalOf(await world.call('control', from, mail)), `${from} to ${to}`).toBe('403 E_FORBIDDEN');
+      expect(refusalOf(await system.call('control', from, mail)), `${from} to ${to}`).toBe('403 E_FORBIDDEN');
     }
     const progress = { acked: 1, revision: 1 };
     for (const from of ['distribution', 'keys'] as const)
@@ -205,13 +205,13 @@ describe('certificates and roles', () => {
     for (const caller of ['machine', 'control', 'keys'] as const)
       expect(refusalOf(await get(caller, `/v1/uploads/${id}`, 'distribution')), caller).toBe('401 E_AUTH');
     expect(refusalOf(await get('owner', `/v1/uploads/${id}/0`, 'distribution'))).toBe('401 E_AUTH');
-    expect(refusalOf(await world.call('distribution', 'owner', { method: 'DELETE', path: `/v1/uploads/${id}` }))).toBe(
+    expect(refusalOf(await system.call('distribution', 'owner', { method: 'DELETE', path: `/v1/uploads/${id}` }))).toBe(
       '401 E_AUTH',
     );
   });
 
   it('a certificate of another authority reaches nothing', async () => {
-    const { directory } = world.installation;
+    const { directory } = system.installation;
     const stranger = await createAuthority('another', Date.now());
     for (const node of ['control', 'distribution'] as const)
       for (const party of [
@@ -219,13 +219,13 @@ describe('certificates and roles', () => {
         { role: 'keys', id: 'keys-1' },
       ] as const) {
         const identity = await stranger.issue(party);
-        const attempt = call(world.addresses[node], directory, node, identity, { method: 'GET', path: '/v1/designs' });
+        const attempt = call(system.addresses[node], directory, node, identity, { method: 'GET', path: '/v1/designs' });
         await expect(attempt).rejects.toThrow();
       }
   });
 
   it('a node’s name in a certificate of our authority does not make a node: the pin does', async () => {
-    const { layout, directory } = world.installation;
+    const { layout, directory } = system.installation;
     const authority = await openAuthority(
       {
         certificate: await readFile(layout.authority.certificate, 'utf8'),
@@ -236,7 +236,7 @@ describe('certificates and roles', () => {
     for (const role of ['keys', 'segments', 'distribution'] as const) {
       const identity = await authority.issue({ role, id: `${role}-1` });
       const path = '/v1/mailbox?wait=0&consumer=x';
-      const answer = await call(world.addresses.control, directory, 'control', identity, { method: 'GET', path });
+      const answer = await call(system.addresses.control, directory, 'control', identity, { method: 'GET', path });
       expect(refusalOf(answer), role).toBe('401 E_AUTH');
     }
   });
@@ -246,7 +246,7 @@ describe('uploads', () => {
   let prepared: PreparedDesign;
   let ticket = '';
   const uploads = (method: string, path: string, body?: Uint8Array, caller: Caller = 'owner') =>
-    world.call('distribution', caller, {
+    system.call('distribution', caller, {
       method,
       headers: ticket === '' ? {} : { 'millrace-ticket': ticket },
       path: `/v1/uploads/${path}`,
@@ -255,7 +255,7 @@ describe('uploads', () => {
 
   /** A design of ten segments, announced to control. */
   async function announced(): Promise<PreparedDesign> {
-    const file = join(world.scratch, `up-${toHex(systemRandom(4))}.bin`);
+    const file = join(system.scratch, `up-${toHex(systemRandom(4))}.bin`);
     await writeFile(file, randomDesign(10 * 16_370));
     const made = await prepareFile(owner, file, { kind: 'binary', bytesPerSecond: 100_000 }, () => undefined);
     const [manifest, keys] = [await made.manifest(), await made.keys()];
@@ -315,25 +315,25 @@ describe('uploads', () => {
     const { design } = made.state;
     expect(await owner.api.design(design)).toMatchObject({ state: 'refused', code: 'E_SEGMENT' });
     // No licence is granted for it.
-    await expect(license(world, owner, design, 1)).rejects.toMatchObject({ code: 'E_STATE' });
+    await expect(license(system, owner, design, 1)).rejects.toMatchObject({ code: 'E_STATE' });
   });
 });
 
 describe('a machine that is unplugged in mid-print', () => {
   it('ends as failed with E_MACHINE in the ledger, and the next print works', async () => {
-    const stored = await store(world, owner, gcode(200_000), { name: 'unplug.gcode' });
-    const licence = await license(world, owner, stored.design, 2);
-    await world.processes.machine.stop();
-    await setDriver(world.installation.layout, MACHINE, { faults: { unpluggedAtLine: 3_000 } });
-    await world.processes.machine.start();
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    const stored = await store(system, owner, gcode(200_000), { name: 'unplug.gcode' });
+    const licence = await license(system, owner, stored.design, 2);
+    await system.processes.machine.stop();
+    await setDriver(system.installation.layout, MACHINE, { faults: { unpluggedAtLine: 3_000 } });
+    await system.processes.machine.start();
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'failed', code: 'E_MACHINE' });
     const object = objectOf(view);
     expect((await eventsOf(owner, object)).at(-1)).toBe('failed');
     const { events } = await owner.api.object(object);
     expect(events.at(-1)?.body).toMatchObject({ code: 'E_MACHINE' });
-    expect(await machineObject(world, object)).toMatchObject({ event: 'failed', code: 'E_MACHINE' });
-    const next = await untilEnded(operator, await order(world, operator, licence));
+    expect(await machineObject(system, object)).toMatchObject({ event: 'failed', code: 'E_MACHINE' });
+    const next = await untilEnded(operator, await order(system, operator, licence));
     expect(next).toMatchObject({ state: 'completed' });
   });
 });
@@ -341,7 +341,7 @@ describe('a machine that is unplugged in mid-print', () => {
 describe('a design that the machine cannot execute', () => {
   it('is refused by the owner’s client, which names the line', async () => {
     const broken = new TextEncoder().encode('G28\nG1 X10 Y10\nG1 Xten\n');
-    await expect(store(world, owner, broken, { name: 'broken.gcode' })).rejects.toMatchObject({ code: 'E_GCODE' });
+    await expect(store(system, owner, broken, { name: 'broken.gcode' })).rejects.toMatchObject({ code: 'E_GCODE' });
   });
 });
 
@@ -357,7 +357,7 @@ describe('the command', () => {
       [['up', '--control-port', '99999'], 2, 'E_INPUT'],
       [['init'], 3, 'E_CONFLICT'],
     ] as const) {
-      const result = await millrace(world.home, ...args, '--json');
+      const result = await millrace(system.home, ...args, '--json');
       expect(`${args.join(' ')}: ${result.exit} ${result.code}`).toBe(`${args.join(' ')}: ${exit} ${code}`);
       expect(result.stdout + result.stderr).not.toMatch(/\n\s+at /);
     }
@@ -373,7 +373,7 @@ describe('the OpenAPI document', () => {
       for (const [method, operation] of Object.entries(operations)) {
         const { 'x-callers': callers } = operation as { 'x-callers': string[] };
         const concrete = path.replace('{path}', '0/000').replace(/\{[a-z]+\}/g, toHex(systemRandom(16)));
-        const answer = await world.call('control', 'owner', {
+        const answer = await system.call('control', 'owner', {
           method: method.toUpperCase(),
           path: concrete,
           ...(method === 'get' ? {} : { json: {} }),

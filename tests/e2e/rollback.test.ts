@@ -7,58 +7,58 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A node's data folder is copied, epochs pass, the old copy is put back: it is noticed, and nothing goes on.
 
 const design = randomDesign(6 * 16_370);
 const rate = Math.ceil(design.length / 0.5);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let id: string;
 let licence: string;
 
 beforeEach(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 500, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  const file = join(world.scratch, 'a.bin');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  const file = join(system.scratch, 'a.bin');
   await writeFile(file, design);
   const prepared = await prepareFile(owner, file, { kind: 'binary', bytesPerSecond: rate }, () => undefined);
-  await keepCopy(prepared, join(world.scratch, 'copies'));
+  await keepCopy(prepared, join(system.scratch, 'copies'));
   ({ design: id } = await storeDesign(owner, prepared, () => undefined));
-  licence = await license(world, owner, id, 2);
+  licence = await license(system, owner, id, 2);
   await sleep(1_500); // the keys node has the licence's secret, and so has every copy of its folder
 });
-afterEach(() => world?.close());
+afterEach(() => system?.close());
 
 type Name = 'control' | 'segments' | 'keys';
 
 /** Leaves the node stopped. */
 async function copyOfStopped(name: Name, as: string): Promise<string> {
-  await world.processes[name].kill();
-  const copy = join(world.scratch, `${name}-${as}`);
-  await cp(join(folderOf(world.installation, name), 'data'), copy, { recursive: true });
+  await system.processes[name].kill();
+  const copy = join(system.scratch, `${name}-${as}`);
+  await cp(join(folderOf(system.installation, name), 'data'), copy, { recursive: true });
   return copy;
 }
 
 async function copyOf(name: Name): Promise<string> {
   const copy = await copyOfStopped(name, 'old');
-  await world.processes[name].start();
+  await system.processes[name].start();
   return copy;
 }
 
 async function putBack(name: Name, copy: string): Promise<void> {
-  await world.processes[name].kill();
-  const data = join(folderOf(world.installation, name), 'data');
+  await system.processes[name].kill();
+  const data = join(folderOf(system.installation, name), 'data');
   await rm(data, { recursive: true });
   await cp(copy, data, { recursive: true });
-  await world.processes[name].start();
+  await system.processes[name].start();
 }
 
 const epochOf = ({ maintenance }: StatusView): number => (maintenance as { epoch?: number } | null)?.epoch ?? 0;
@@ -83,18 +83,18 @@ async function untilQuarantined(name: Name): Promise<string> {
 }
 
 async function stopAll(): Promise<void> {
-  for (const process of Object.values(world.processes)) await process.kill();
+  for (const process of Object.values(system.processes)) await process.kill();
 }
 
 async function startAll(): Promise<void> {
   for (const name of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
-    await world.processes[name].start();
+    await system.processes[name].start();
 }
 
 async function print(): Promise<void> {
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
 }
 
 describe('an older state put back', () => {
@@ -108,7 +108,7 @@ describe('an older state put back', () => {
       const reason = await untilQuarantined(name);
       expect(reason).toMatch(/is at epoch \d+; it has been at epoch \d+/);
       // Its log is written by another process: a moment later.
-      await expect.poll(() => world.log(name), { timeout: 5_000 }).toContain('E_QUARANTINE');
+      await expect.poll(() => system.log(name), { timeout: 5_000 }).toContain('E_QUARANTINE');
       const epoch = epochOf(await owner.api.status());
       await sleep(2_000);
       expect(epochOf(await owner.api.status())).toBe(epoch); // no sweep ends
@@ -116,47 +116,47 @@ describe('an older state put back', () => {
       await putBack(name, newest);
       await passEpochs();
       expect((await owner.api.status()).quarantine).toEqual([]);
-      expect((await millrace(world.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
+      expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
       await print();
     },
   );
 
   it('of control: it permits nothing', async () => {
     const old = await copyOf('control');
-    const waiting = await license(world, owner, id, 1); // the ledger grows
+    const waiting = await license(system, owner, id, 1); // the ledger grows
     expect(waiting).toMatch(/^[0-9a-f]{32}$/);
     await sleep(2_500);
     await putBack('control', old);
     expect(await untilQuarantined('control')).toContain('entries');
-    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
-    await expect(license(world, owner, id, 1)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
+    await expect(license(system, owner, id, 1)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
   });
 
   it.each(['segments', 'keys', 'control'] as const)(
     'of %s: an administrator may accept the loss',
     async (name) => {
       const old = await copyOf(name);
-      await license(world, owner, id, 1);
+      await license(system, owner, id, 1);
       await passEpochs();
       await putBack(name, old);
       await untilQuarantined(name);
       await stopAll();
-      expect((await millrace(world.home, 'recover', name, '--json')).code).toBe('E_INPUT');
-      expect(await millrace(world.home, 'recover', name, '--accept-loss', '--json')).toMatchObject({ exit: 0 });
+      expect((await millrace(system.home, 'recover', name, '--json')).code).toBe('E_INPUT');
+      expect(await millrace(system.home, 'recover', name, '--accept-loss', '--json')).toMatchObject({ exit: 0 });
       await startAll();
       await passEpochs();
       expect((await owner.api.status()).quarantine).toEqual([]);
       await repairDesign(
         owner,
         id,
-        () => openCopy(join(world.scratch, 'copies'), id),
+        () => openCopy(join(system.scratch, 'copies'), id),
         () => undefined,
-        async () => checkVault(await world.session('admin'), true),
+        async () => checkVault(await system.session('admin'), true),
       );
       if (name === 'control') {
         // What it has permitted since is not known.
-        await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
-        expect((await millrace(world.home, 'licence', 'resume', licence, '--left', '2', '--json')).exit).toBe(0);
+        await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+        expect((await millrace(system.home, 'licence', 'resume', licence, '--left', '2', '--json')).exit).toBe(0);
       }
       await print();
     },

@@ -11,7 +11,7 @@ import { randomDesign } from '../support/designs.ts';
 import { call } from '../support/http.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import { rotateIn } from '../support/rotation.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Keys are replaced while a part is made, by real processes, and the part is whole.
 
@@ -19,65 +19,65 @@ const SEGMENTS = 40;
 const design = randomDesign(SEGMENTS * 16_370);
 const rate = Math.ceil(design.length / 8);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let licence: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 2_000 },
     maintenance: { periodMs: 2_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
-  licence = await license(world, owner, stored.design, 20);
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  const stored = await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
+  licence = await license(system, owner, stored.design, 20);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Presses print, does `work` once a part has been taken, and expects a whole object. */
 async function whilePrinting(work: () => Promise<unknown>): Promise<string> {
-  const print = await order(world, operator, licence);
+  const print = await order(system, operator, licence);
   await untilPrint(operator, print, ({ state, progress }) => state === 'completed' || (progress?.acked ?? 0) >= 4);
   await work();
   const view = await untilEnded(operator, print, 120_000);
   expect(view).toMatchObject({ state: 'completed' });
   const object = objectOf(view);
-  expect(await machineObject(world, object)).toMatchObject({ sha256: hashOf(design) });
+  expect(await machineObject(system, object)).toMatchObject({ sha256: hashOf(design) });
   return object;
 }
 
 const deletions = (identity: TlsIdentity) =>
-  call(world.addresses.control, world.installation.directory, 'control', identity, {
+  call(system.addresses.control, system.installation.directory, 'control', identity, {
     method: 'GET',
     path: '/v1/deletions',
   });
 
 describe('while a part is made', () => {
   it('TLS keys of every node are rotated; the old ones count until the overlap ends', async () => {
-    const before = await world.identity('segments');
-    await whilePrinting(() => rotateIn(world, 'tls'));
-    expect((await world.identity('segments')).certificate).not.toBe(before.certificate);
+    const before = await system.identity('segments');
+    await whilePrinting(() => rotateIn(system, 'tls'));
+    expect((await system.identity('segments')).certificate).not.toBe(before.certificate);
     expect((await deletions(before)).status).toBe(200);
 
-    await rotateIn(world, 'tls', { roles: ['segments'], overlapDays: 0 });
-    expect((await deletions(await world.identity('segments'))).status).toBe(200);
+    await rotateIn(system, 'tls', { roles: ['segments'], overlapDays: 0 });
+    expect((await deletions(await system.identity('segments'))).status).toBe(200);
     expect((await deletions(before)).status).toBe(401);
   });
 
   it('the permit key is rotated; what the former one signed verifies', async () => {
-    const former = world.installation.directory.permitKey;
-    const object = await whilePrinting(() => rotateIn(world, 'permit'));
-    expect(world.installation.directory.permitKey).not.toBe(former);
+    const former = system.installation.directory.permitKey;
+    const object = await whilePrinting(() => rotateIn(system, 'permit'));
+    expect(system.installation.directory.permitKey).not.toBe(former);
     const certificate = await owner.api.certificate(object);
     expect(await checkCertificate(certificate, trustOf(owner))).toMatchObject({ state: 'completed' });
   });
 
   it('the log key is rotated; checkpoints carry both signatures, and whoever knows either verifies', async () => {
-    const former = world.installation.directory.logKey;
-    const object = await whilePrinting(() => rotateIn(world, 'log'));
-    const { logKey } = world.installation.directory;
+    const former = system.installation.directory.logKey;
+    const object = await whilePrinting(() => rotateIn(system, 'log'));
+    const { logKey } = system.installation.directory;
     expect(logKey).not.toBe(former);
     const checkpoint = await owner.api.checkpoint();
     for (const key of [former, logKey])
@@ -89,10 +89,10 @@ describe('while a part is made', () => {
         state: 'completed',
       });
 
-    await rotateIn(world, 'log', { overlapDays: 0 });
+    await rotateIn(system, 'log', { overlapDays: 0 });
     await whilePrinting(async () => undefined);
     expect(
-      openCheckpoint(await owner.api.checkpoint(), { logKey: parseVerifierKey(world.installation.directory.logKey) })
+      openCheckpoint(await owner.api.checkpoint(), { logKey: parseVerifierKey(system.installation.directory.logKey) })
         .note.signatures,
     ).toHaveLength(1);
     // A certificate of then verifies with the keys that are listed, and the log goes on where it was.
@@ -101,46 +101,46 @@ describe('while a part is made', () => {
   });
 
   it('the certificate authority is rotated, and every certificate with it', async () => {
-    const before = await world.identity('operator');
-    await whilePrinting(() => rotateIn(world, 'authority', { overlapDays: 0 }));
-    expect((await world.identity('operator')).certificate).not.toBe(before.certificate);
+    const before = await system.identity('operator');
+    await whilePrinting(() => rotateIn(system, 'authority', { overlapDays: 0 }));
+    expect((await system.identity('operator')).certificate).not.toBe(before.certificate);
     await expect(
-      call(world.addresses.control, world.installation.directory, 'control', before, {
+      call(system.addresses.control, system.installation.directory, 'control', before, {
         method: 'GET',
         path: '/v1/prints',
       }),
     ).rejects.toThrow();
-    const again = await world.session('operator');
+    const again = await system.session('operator');
     expect(await again.api.prints()).not.toHaveLength(0);
     operator = again;
-    owner = await world.session('owner');
+    owner = await system.session('owner');
   });
 
   it('identity keys of every node are rotated', async () => {
-    const before = nodeOf(world.installation.directory, 'keys').identity;
-    await whilePrinting(() => rotateIn(world, 'identity'));
-    expect(nodeOf(world.installation.directory, 'keys').identity).not.toBe(before);
+    const before = nodeOf(system.installation.directory, 'keys').identity;
+    await whilePrinting(() => rotateIn(system, 'identity'));
+    expect(nodeOf(system.installation.directory, 'keys').identity).not.toBe(before);
 
     // What nodes remember of each other was signed by keys that count no more.
-    await rotateIn(world, 'identity', { overlapDays: 0 });
-    for (const role of ['control', 'segments', 'keys'] as const) await world.processes[role].restart();
+    await rotateIn(system, 'identity', { overlapDays: 0 });
+    for (const role of ['control', 'segments', 'keys'] as const) await system.processes[role].restart();
     await whilePrinting(async () => undefined);
   });
 });
 
 it('a node does not start with an older directory than it has seen', async () => {
-  const folder = folderOf(world.installation, 'distribution');
-  const kept = join(world.scratch, 'directory.json');
+  const folder = folderOf(system.installation, 'distribution');
+  const kept = join(system.scratch, 'directory.json');
   await copyFile(join(folder, directoryFiles.directory), kept);
-  await rotateIn(world, 'permit');
-  await world.processes.distribution.stop();
+  await rotateIn(system, 'permit');
+  await system.processes.distribution.stop();
   const newest = await readFile(join(folder, directoryFiles.directory));
   await copyFile(kept, join(folder, directoryFiles.directory));
-  await expect(world.processes.distribution.start()).rejects.toThrow('before it was ready');
-  expect(await world.log('distribution')).toContain('E_DIRECTORY');
-  await copyFile(world.installation.layout.directory, join(folder, directoryFiles.directory));
+  await expect(system.processes.distribution.start()).rejects.toThrow('before it was ready');
+  expect(await system.log('distribution')).toContain('E_DIRECTORY');
+  await copyFile(system.installation.layout.directory, join(folder, directoryFiles.directory));
   expect(await readFile(join(folder, directoryFiles.directory))).toEqual(newest);
-  await world.processes.distribution.start();
+  await system.processes.distribution.start();
 });
 
 describe('the commands, while `millrace up` runs', () => {
@@ -148,7 +148,7 @@ describe('the commands, while `millrace up` runs', () => {
   let up: ChildProcess;
   let ended: Promise<unknown>;
   beforeAll(async () => {
-    home = join(world.scratch, 'second');
+    home = join(system.scratch, 'second');
     expect((await millrace(home, 'init')).exit).toBe(0);
     up = spawn(process.execPath, [program, 'up', '--home', home], { stdio: 'ignore' });
     ended = new Promise((resolve) => up.once('exit', resolve));

@@ -19,7 +19,7 @@ import {
   untilEnded,
   untilPrint,
 } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // An operator with a licence for one object owns the computer beside the machine: they cut its link when everything has
 // come, let the machine finish, put the agent's whole data folder back to where it was before the machine moved (every file
@@ -29,7 +29,7 @@ const SEGMENTS = 12;
 const RATE = 2 * 16_370;
 const design = randomDesign(SEGMENTS * 16_370 - 9);
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let stored: string;
@@ -37,35 +37,35 @@ let data: string;
 let kept: string;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     count: true,
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, giveUpMs: 12_000 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  stored = (await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE })).design;
-  data = join(folderOf(world.installation, 'machine'), machineFiles.data);
-  kept = join(world.scratch, 'kept');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  stored = (await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: RATE })).design;
+  data = join(folderOf(system.installation, 'machine'), machineFiles.data);
+  kept = join(system.scratch, 'kept');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** Whatever the agent's record of a print that has begun is called. */
 const hasBegun = () => ['run.json', 'run.state'].some((name) => existsSync(join(data, name)));
 
 /** One whole copy, after which the agent is put back to before it. Returns the print and its object. */
 async function makeAndPutBack(): Promise<{ print: string; object: string }> {
-  const { machine } = world.processes;
-  const licence = await license(world, owner, stored, 1);
-  const print = await order(world, operator, licence);
+  const { machine } = system.processes;
+  const licence = await license(system, owner, stored, 1);
+  const print = await order(system, operator, licence);
   while (!hasBegun()) await turn();
   machine.signal('SIGSTOP');
   await rm(kept, { recursive: true, force: true });
   await cp(data, kept, { recursive: true });
   machine.signal('SIGCONT');
   const view = await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) >= SEGMENTS - 3);
-  world.wire?.become('refused');
+  system.wire?.become('refused');
   const object = objectOf(view);
-  expect(await machineObject(world, object)).toMatchObject({ event: 'completed', sha256: hashOf(design) });
+  expect(await machineObject(system, object)).toMatchObject({ event: 'completed', sha256: hashOf(design) });
   await machine.kill();
   await rm(data, { recursive: true });
   await cp(kept, data, { recursive: true });
@@ -80,10 +80,10 @@ async function secondCopy(object: string): Promise<MachineObject | undefined> {
 
 it('a stock agent that is put back gets nothing: the machine has told that it moves', async () => {
   const { object } = await makeAndPutBack();
-  world.wire?.become('good');
-  await world.processes.machine.start();
+  system.wire?.become('good');
+  await system.processes.machine.start();
   await expect
-    .poll(async () => (await world.log('machine')).includes('E_REPLAY') || (await secondCopy(object))?.event, {
+    .poll(async () => (await system.log('machine')).includes('E_REPLAY') || (await secondCopy(object))?.event, {
       timeout: 40_000,
     })
     .toBe(true);
@@ -92,21 +92,21 @@ it('a stock agent that is put back gets nothing: the machine has told that it mo
 
 it('nor when control permits it: both proactive nodes know how far the object had come', async () => {
   const { print, object } = await makeAndPutBack();
-  const { control } = world.processes;
+  const { control } = system.processes;
   // A control node that lies: as far as it will say, the machine has not moved, nor told anything.
   await control.stop();
-  const environment = openLmdb({ path: join(folderOf(world.installation, 'control'), nodeFiles.data) });
+  const environment = openLmdb({ path: join(folderOf(system.installation, 'control'), nodeFiles.data) });
   await openRecords(environment.records('records')).prints.update(print, (record) => ({
     ...record,
     state: 'permitted',
   }));
   await environment.close();
   await control.start();
-  world.wire?.become('good');
-  await world.processes.machine.start();
+  system.wire?.become('good');
+  await system.processes.machine.start();
   for (const node of ['keys', 'segments'] as const)
     await expect
-      .poll(async () => (await world.log(node)).includes('past segment 0') || (await secondCopy(object))?.event, {
+      .poll(async () => (await system.log(node)).includes('past segment 0') || (await secondCopy(object))?.event, {
         timeout: 40_000,
       })
       .toBe(true);
@@ -116,7 +116,7 @@ it('nor when control permits it: both proactive nodes know how far the object ha
 });
 
 it('the machine is free again: another licence is printed', async () => {
-  const licence = await license(world, owner, stored, 1);
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const licence = await license(system, owner, stored, 1);
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
 });

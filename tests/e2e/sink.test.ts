@@ -2,32 +2,32 @@ import type { Session } from '@millrace/client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 const BYTES_PER_SECOND = 400_000;
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: BYTES_PER_SECOND, hints: 'sparse' },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 // Sizes around the edges of a segment (16,370 bytes), and one of many.
 it.each([1, 16_370, 16_371, 300_001])('a sink takes exactly the %i bytes of a random file', async (bytes) => {
   const design = randomDesign(bytes);
   const options = { name: `random-${bytes}.bin`, kind: 'binary', bytesPerSecond: BYTES_PER_SECOND } as const;
-  const stored = await store(world, owner, design, options);
+  const stored = await store(system, owner, design, options);
   expect(stored).toMatchObject({ state: 'stored', size: bytes });
-  const licence = await license(world, owner, stored.design, 1);
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const licence = await license(system, owner, stored.design, 1);
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
-  expect(await machineObject(world, objectOf(view))).toMatchObject({
+  expect(await machineObject(system, objectOf(view))).toMatchObject({
     bytes,
     sha256: hashOf(design),
     event: 'completed',
@@ -36,7 +36,7 @@ it.each([1, 16_370, 16_371, 300_001])('a sink takes exactly the %i bytes of a ra
 
 it('an empty file is no design', async () => {
   await expect(
-    store(world, owner, new Uint8Array(), { name: 'empty.bin', kind: 'binary', bytesPerSecond: 1 }),
+    store(system, owner, new Uint8Array(), { name: 'empty.bin', kind: 'binary', bytesPerSecond: 1 }),
   ).rejects.toMatchObject({
     code: 'E_DESIGN_EMPTY',
   });

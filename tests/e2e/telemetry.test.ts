@@ -8,7 +8,7 @@ import { factorFor } from '../support/pace.ts';
 import { haystacksOf } from '../support/recorder.ts';
 import { filesOf, type Haystack } from '../support/scan.ts';
 import { httpMessages } from '../support/streams.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // What the four nodes are told of a machine, against what its owner is told: spec/protocol.md, 6.11.
 
@@ -26,7 +26,7 @@ function oddGcode(lines: number) {
 const design = oddGcode(9_000);
 /** As the machine told its owner, live and in its reports. */
 const told: OwnerState[] = [];
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let id: string;
@@ -36,19 +36,26 @@ let object: string;
 const asHolder: PrintView[] = [];
 
 beforeAll(async () => {
-  world = await createWorld({ record: true, machine: { factor: await factorFor(design, 8) } });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  ({ design: id } = await store(world, owner, design));
+  system = await createTestInstallation({ record: true, machine: { factor: await factorFor(design, 8) } });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  ({ design: id } = await store(system, owner, design));
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
-const terms = () => ({ design: id, objects: 1, machines: [world.machine], materials: [], days: 1, holder: 'operator' });
+const terms = () => ({
+  design: id,
+  objects: 1,
+  machines: [system.machine],
+  materials: [],
+  days: 1,
+  holder: 'operator',
+});
 
 describe('the owner', () => {
   it('sees live where the machine is, how warm it is, and how long its buffer lasts', async () => {
     licence = await grantLicence(owner, terms());
-    print = await order(world, operator, licence);
+    print = await order(system, operator, licence);
     const warm = new Set<string>();
     const view = await untilPrint(owner, print, ({ state, progress }) => {
       for (const heater of Object.keys(progress?.machine?.temperatures ?? {})) warm.add(heater);
@@ -59,7 +66,7 @@ describe('the owner', () => {
     expect(live).toMatchObject({ position: expect.any(Array), line: expect.any(Number), layer: expect.any(Number) });
     if (live !== undefined) told.push(live);
     expect([...warm].sort()).toEqual(['bed', 'hotend']);
-    const shown = await millrace(world.home, 'object', 'show', objectOf(view), '--json');
+    const shown = await millrace(system.home, 'object', 'show', objectOf(view), '--json');
     expect(shown.json).toMatchObject({ live: { line: expect.any(Number) } });
     const ended = await untilEnded(owner, print);
     expect(ended).toMatchObject({ state: 'completed' });
@@ -95,12 +102,12 @@ describe('the holder', () => {
   });
 
   it('finds no count of lines beside the machine', async () => {
-    expect(await machineObject(world, object)).not.toHaveProperty('lines');
+    expect(await machineObject(system, object)).not.toHaveProperty('lines');
   });
 
   it('sees nothing live of a licence that discloses nothing', async () => {
     const closed = await grantLicence(owner, { ...terms(), disclose: [] });
-    const second = await requestPrint(operator, closed, world.machine);
+    const second = await requestPrint(operator, closed, system.machine);
     // The owner is the control of this test: figures there are, and the holder has none of them.
     const view = await untilPrint(owner, second, ({ progress, state }) => {
       return progress?.machine?.state === 'running' || state === 'completed' || state === 'failed';
@@ -117,7 +124,7 @@ describe('the holder', () => {
 describe('control', () => {
   it('keeps no figures of a print that has ended', async () => {
     expect((await owner.api.print(print)).progress).toBeUndefined();
-    const late = await world.call('control', 'segments', {
+    const late = await system.call('control', 'segments', {
       method: 'POST',
       path: `/v1/progress/${object}`,
       headers: { 'content-type': 'application/json' },
@@ -129,7 +136,7 @@ describe('control', () => {
 
   it('is told figures by the segments node alone', async () => {
     for (const caller of ['keys', 'distribution', 'operator', 'machine'] as const) {
-      const refused = await world.call('control', caller, {
+      const refused = await system.call('control', caller, {
         method: 'POST',
         path: `/v1/progress/${object}`,
         headers: { 'content-type': 'application/json' },
@@ -171,17 +178,17 @@ describe('the whole cloud', () => {
 
   it('finds no position and no length of filament in what it was sent, in its folders, or in its logs', () => {
     expect(tellings().size).toBeGreaterThan(8);
-    expect(found(haystacksOf(world.recordings()))).toEqual([]);
+    expect(found(haystacksOf(system.recordings()))).toEqual([]);
     for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
-      expect(found(filesOf(folderOf(world.installation, node)))).toEqual([]);
-    expect(found(filesOf(world.installation.layout.run.logs))).toEqual([]);
+      expect(found(filesOf(folderOf(system.installation, node)))).toEqual([]);
+    expect(found(filesOf(system.installation.layout.run.logs))).toEqual([]);
     // The same search finds them where they are open.
     expect(found([{ name: 'json', bytes: utf8(JSON.stringify(told)) }])).not.toEqual([]);
     expect(found([{ name: 'cbor', bytes: encodeCbor(told as never) }])).not.toEqual([]);
   });
 
   it('is told of a machine its state, temperatures, buffer and link, and nothing else', () => {
-    const bodies = world
+    const bodies = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'segments')
       .flatMap(({ up }) => httpMessages(up).messages)
@@ -195,7 +202,7 @@ describe('the whole cloud', () => {
   });
 
   it('is told in reports how many segments, with which material, by which machine', () => {
-    const reports = world
+    const reports = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'distribution')
       .flatMap(({ up }) => httpMessages(up).messages)

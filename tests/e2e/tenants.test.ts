@@ -12,7 +12,7 @@ import { millrace } from '../support/cli.ts';
 import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
 import { filesOf } from '../support/scan.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // What the cloud sees of designs: nothing that two tenants' equal ones have in common, no names, no pictures.
 
@@ -21,18 +21,18 @@ const samples = fileURLToPath(new URL('../../samples/', import.meta.url));
 const slicer = await findProgram(['prusa-slicer', 'PrusaSlicer'], process.env.PATH);
 if (slicer === undefined) process.stdout.write('tenants.test: no PrusaSlicer in PATH: models are not sliced here\n');
 
-let world: World;
+let system: TestInstallation;
 let owner: InstallationSession;
 let operator: Session;
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'virtual', factor: 1e6 },
     maintenance: { periodMs: 60_000, density: 100 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 interface Stored {
   readonly design: string;
@@ -55,7 +55,7 @@ async function storeAs(session: Session, file: string): Promise<Stored> {
 
 describe('equal designs of two tenants', () => {
   it('share no cell, no hash and no identifier, and are seen by their own owner only', async () => {
-    const file = join(world.scratch, 'the-same.gcode');
+    const file = join(system.scratch, 'the-same.gcode');
     writeFileSync(file, gcode(150_000));
     const [one, two] = [await storeAs(owner, file), await storeAs(operator, file)];
     const again = await storeAs(owner, file);
@@ -70,7 +70,7 @@ describe('equal designs of two tenants', () => {
     expect(runs.size).toBeGreaterThan(10_000);
     for (const hex of two.sealed) for (const run of hex.match(/.{32}/g) ?? []) expect(runs.has(run)).toBe(false);
     // The matrix holds every one of them.
-    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
+    const check = await millrace(system.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
     expect(check.exit).toBe(0);
     expect(check.json).toMatchObject({ cells: 3 * count });
     await expect(operator.api.design(one.design)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
@@ -84,14 +84,14 @@ describe('a model', () => {
     'is sliced, stored and made; its name, profile and picture are in no node',
     async () => {
       const name = 'rotor-of-the-secret-pump';
-      const model = join(world.scratch, `${name}.stl`);
-      const profile = join(world.scratch, 'my-own-profile.ini');
+      const model = join(system.scratch, `${name}.stl`);
+      const profile = join(system.scratch, 'my-own-profile.ini');
       writeFileSync(model, readFileSync(join(samples, 'impeller.stl')));
       writeFileSync(
         profile,
         readFileSync(join(samples, 'impeller.ini'), 'utf8').replace('fill_density = 15%', 'fill_density = 10%'),
       );
-      const added = await millrace(world.home, 'design', 'add', model, '--profile', profile, '--json');
+      const added = await millrace(system.home, 'design', 'add', model, '--profile', profile, '--json');
       expect(added.exit, added.stderr).toBe(0);
       const { design, time, sliced } = added.json as {
         design: string;
@@ -101,16 +101,16 @@ describe('a model', () => {
       expect(Math.abs((time.model - 101) / time.slicer - 1)).toBeLessThan(0.05);
       expect(sliced.slicer).toMatch(/^PrusaSlicer/);
       expect(sliced.profileHash).toBe(hashOf(new Uint8Array(readFileSync(profile))));
-      const listed = await millrace(world.home, 'design', 'list');
+      const listed = await millrace(system.home, 'design', 'list');
       expect(listed.stdout).toContain(`${name}.stl`);
       expect((await owner.api.design(design)).name).toBe(`design ${design.slice(0, 8)}`);
       const picture = readFileSync(join(owner.user.folder, 'designs', design, 'thumbnail.png'));
       expect(readFileSync(join(owner.user.folder, 'designs', design, 'profile.ini'))).toEqual(readFileSync(profile));
 
-      const licence = await license(world, owner, design, 1);
-      const view = await untilEnded(operator, await order(world, operator, licence));
+      const licence = await license(system, owner, design, 1);
+      const view = await untilEnded(operator, await order(system, operator, licence));
       expect(view).toMatchObject({ state: 'completed' });
-      expect((await machineObject(world, objectOf(view))).bytes).toBe((await owner.api.design(design)).size);
+      expect((await machineObject(system, objectOf(view))).bytes).toBe((await owner.api.design(design)).size);
       const needles = [
         Buffer.from(name),
         Buffer.from('my-own-profile'),
@@ -118,7 +118,7 @@ describe('a model', () => {
         picture.subarray(picture.length >> 1, (picture.length >> 1) + 32),
       ];
       for (const node of [...nodes, 'machine'] as const)
-        for (const { name: where, bytes } of filesOf(folderOf(world.installation, node)))
+        for (const { name: where, bytes } of filesOf(folderOf(system.installation, node)))
           for (const needle of needles) expect(Buffer.from(bytes).includes(needle), `${node}: ${where}`).toBe(false);
     },
   );
@@ -128,7 +128,7 @@ describe('a model', () => {
     const path = process.env.PATH;
     process.env.PATH = '/no/programs';
     try {
-      const refused = await millrace(world.home, 'design', 'add', join(samples, 'impeller.stl'));
+      const refused = await millrace(system.home, 'design', 'add', join(samples, 'impeller.stl'));
       expect(refused).toMatchObject({ exit: 2, code: 'E_SLICER' });
       expect(refused.stderr).toContain('install PrusaSlicer');
     } finally {

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { store } from '../support/job.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // The owner's connections are cut at any byte, in either direction: in the handshake, in a header, in a segment, in an answer.
 
@@ -19,13 +19,13 @@ const BYTES = 260_000;
 /** Cuts in one upload: with 8 connections at a time, attempts that are patient enough for all of them. */
 const MAX_CUTS = 10;
 
-let world: World;
+let system: TestInstallation;
 let owner: InstallationSession;
 beforeAll(async () => {
-  world = await createWorld({ maintenance: { periodMs: 2_000, density: 50 } });
-  owner = await world.session('owner');
+  system = await createTestInstallation({ maintenance: { periodMs: 2_000, density: 50 } });
+  owner = await system.session('owner');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 interface Cutter extends Closable {
   readonly address: Address;
@@ -89,14 +89,14 @@ it('an upload that is cut at any byte, again and again, ends as one sound design
   let [runs, happened] = [0, 0];
   await fc.assert(
     fc.asyncProperty(cuts, cuts, async (controlCuts, distributionCuts) => {
-      const control = await createCutter(world.addresses.control, controlCuts);
-      const distribution = await createCutter(world.addresses.distribution, distributionCuts);
+      const control = await createCutter(system.addresses.control, controlCuts);
+      const distribution = await createCutter(system.addresses.distribution, distributionCuts);
       const addresses = { control: control.address, distribution: distribution.address };
       const { directory, user } = owner;
       const api = createApi({ transports: connectNodes({ directory, addresses, user }), clock: systemClock });
       try {
         const options = { name: `cut ${runs}.bin`, kind: 'binary', bytesPerSecond: 100_000 } as const;
-        const view = await store(world, { ...owner, api }, randomDesign(SEGMENTS * 16_370), options);
+        const view = await store(system, { ...owner, api }, randomDesign(SEGMENTS * 16_370), options);
         expect(view).toMatchObject({ state: 'stored', segments: SEGMENTS });
         runs++;
         happened += control.cuts + distribution.cuts;
@@ -112,6 +112,6 @@ it('an upload that is cut at any byte, again and again, ends as one sound design
   const designs = (await owner.api.designs()).slice(before);
   expect(designs).toHaveLength(runs);
   for (const { state } of designs) expect(state).toBe('stored');
-  const check = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+  const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
   expect(check.json?.problems, check.stderr).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { connect } from 'node:tls';
 import { isErrorCode } from '@millrace/base';
 import { clientTls, nodeOf } from '@millrace/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 import { mutate } from './support/mutate.ts';
 import { Random } from './support/random.ts';
 import { oddRequest } from './support/requests.ts';
@@ -16,11 +16,11 @@ const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 2 ** 31);
 /** An answer on its way may be lost when the node closes the connection to a body that it does not want. */
 const LOST = /ECONNRESET|EPIPE|socket hang up/;
 
-let world: World;
+let system: TestInstallation;
 beforeAll(async () => {
-  world = await createWorld({ start: ['control', 'distribution'] });
+  system = await createTestInstallation({ start: ['control', 'distribution'] });
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe(`seed ${seed}`, () => {
   it('odd requests get a coded answer', async () => {
@@ -32,7 +32,7 @@ describe(`seed ${seed}`, () => {
         const { node, caller, ...request } = oddRequest(new Random(seed + number * 2 ** 32));
         const what = `${number}: ${caller} ${request.method} ${request.path.slice(0, 200)}`;
         try {
-          const { status, error } = await world.call(node, caller, request);
+          const { status, error } = await system.call(node, caller, request);
           statuses.add(status);
           const coded = status < 400 || (isErrorCode(error?.code) && error.code !== 'E_INTERNAL');
           if (status === 500 || !coded) wrong.push(`${what}: ${status} ${JSON.stringify(error)}`);
@@ -57,13 +57,13 @@ describe(`seed ${seed}`, () => {
       'GET /v1/machine HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff',
       'latin1',
     );
-    const { directory } = world.installation;
+    const { directory } = system.installation;
     for (let number = 0; number < 40; number++) {
       const random = new Random(seed + number * 2 ** 32);
       const node = random.pick(['control', 'distribution'] as const);
-      const identity = await world.identity(random.pick(['machine', 'segments', 'owner'] as const));
+      const identity = await system.identity(random.pick(['machine', 'segments', 'owner'] as const));
       const tls = clientTls({ authority: directory.authority, identity, pin: nodeOf(directory, node).fingerprint });
-      const socket = connect({ ...world.addresses[node], ...tls });
+      const socket = connect({ ...system.addresses[node], ...tls });
       socket.on('error', () => undefined);
       socket.resume();
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
@@ -75,10 +75,10 @@ describe(`seed ${seed}`, () => {
 
   it('and both nodes go on, without a fault in their logs', async () => {
     for (const node of ['control', 'distribution'] as const) {
-      expect(world.processes[node].running).toBe(true);
-      const log = await world.log(node);
+      expect(system.processes[node].running).toBe(true);
+      const log = await system.log(node);
       expect(log.split('\n').filter((line) => /"msg":"fault"|"level":"fatal"/.test(line))).toEqual([]);
     }
-    expect((await world.call('control', 'admin', { method: 'GET', path: '/v1/status' })).status).toBe(200);
+    expect((await system.call('control', 'admin', { method: 'GET', path: '/v1/status' })).status).toBe(200);
   });
 });

@@ -5,7 +5,7 @@ import { afterEach, expect, it } from 'vitest';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
 import type { Managed } from '../support/process.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // A real agent that gets a twentieth of its processor in mid-print, and later all of it again: from order 24 to order 16
 // and back, in one print, byte for byte.
@@ -18,11 +18,11 @@ const PERIOD_MS = 500;
 const RATE = 16_370 / 6;
 const design = randomDesign(19 * 16_370 - 9);
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 let throttle: { release(): void } | undefined;
 afterEach(async () => {
   throttle?.release();
-  await world?.close();
+  await system?.close();
 });
 
 /** Lets a process run for a small share of the time: stopped and continued, as a scheduler would. */
@@ -62,7 +62,7 @@ it(
   'an agent that is throttled in mid-print goes to order 16 and, let go, back to 24: every byte once',
   async () => {
     const slowTableMs = 6 * (await tableTime());
-    world = await createWorld({
+    system = await createTestInstallation({
       machine: {
         kind: 'sink',
         factor: 1,
@@ -75,11 +75,11 @@ it(
         driver: { bufferBytes: 2_048, bucketMs: 1_000 },
       },
     });
-    const owner = await world.session('owner');
-    const operator = await world.session('operator');
+    const owner = await system.session('owner');
+    const operator = await system.session('operator');
     const how = { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE } as const;
-    const licence = await license(world, owner, (await store(world, owner, design, how)).design, 1);
-    const print = await order(world, operator, licence);
+    const licence = await license(system, owner, (await store(system, owner, design, how)).design, 1);
+    const print = await order(system, operator, licence);
     const untilOrder = (wanted: number, taken: number): Promise<PrintView> =>
       untilPrint(
         operator,
@@ -90,7 +90,7 @@ it(
           state === 'failed',
       );
     const seen = [await untilOrder(24, 3)];
-    throttle = throttled(world.processes.machine);
+    throttle = throttled(system.processes.machine);
     seen.push(await untilOrder(16, 0));
     throttle.release();
     seen.push(await untilOrder(24, 0));
@@ -102,7 +102,7 @@ it(
     ]);
     const view = await untilEnded(operator, print, LIMIT_MS);
     expect(view).toMatchObject({ state: 'completed' });
-    const made = await machineObject(world, objectOf(view));
+    const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ bytes: design.length, sha256: hashOf(design) });
     expect(made.sessions).toBeGreaterThanOrEqual(3);
     const acked = seen.map(({ progress }) => progress?.acked);

@@ -7,7 +7,7 @@ import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { MemoryWatch } from '../support/memory.ts';
 import { factorFor } from '../support/pace.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // What a whole machine agent holds at order 24, two tables live, while it prints and draws what it has made.
 
@@ -25,31 +25,31 @@ const designs = {
   '40 MB of G-code': { seconds: 30, prints: 1, content: () => gcode(40_000_000) },
 } as const;
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 let watch: MemoryWatch | undefined;
 afterEach(async () => {
   watch?.close();
-  await world?.close();
-  world = undefined;
+  await system?.close();
+  system = undefined;
 });
 
 async function peakOfPrint(engine: EngineName, design: keyof typeof designs) {
   const { seconds, prints } = designs[design];
   const content = designs[design].content();
   const factor = seconds === undefined ? 300 : await factorFor(content, seconds);
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { factor, order: 24, engine, stallMs: 60_000, giveUpMs: LIMIT_MS },
   });
   watch = new MemoryWatch();
-  watch.watch('machine', world.processes.machine.pid);
-  const owner = await world.session('owner');
-  const operator = await world.session('operator');
-  const stored = await store(world, owner, content);
-  const licence = await license(world, owner, stored.design, prints);
+  watch.watch('machine', system.processes.machine.pid);
+  const owner = await system.session('owner');
+  const operator = await system.session('operator');
+  const stored = await store(system, owner, content);
+  const licence = await license(system, owner, stored.design, prints);
   for (let print = 0; print < prints; print++) {
-    const view = await untilEnded(operator, await order(world, operator, licence), LIMIT_MS);
+    const view = await untilEnded(operator, await order(system, operator, licence), LIMIT_MS);
     expect(view).toMatchObject({ state: 'completed' });
-    const made = await machineObject(world, objectOf(view));
+    const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ bytes: content.length, sha256: hashOf(content) });
   }
   const peak = watch.take().machine;

@@ -5,7 +5,7 @@ import { expectSound } from '../support/audit.ts';
 import { printWithKill } from '../support/crash.ts';
 import { randomDesign } from '../support/designs.ts';
 import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, processNames, type World } from '../support/world.ts';
+import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // Each of the five processes, killed with SIGKILL at ten different moments of a print; the vault renews itself every
 // second meanwhile, so that the kills fall into maintenance, too. Then ten moments of storing and maintenance alone.
@@ -17,33 +17,33 @@ const rate = Math.ceil(design.length / SECONDS);
 const moments = [0, 0.02, 0.05, 0.09, 0.15, 0.3, 0.45, 0.6, 0.8, 0.99];
 const kills = processNames.flatMap((process) => moments.map((moment) => ({ process, moment })));
 
-let world: World;
+let system: TestInstallation;
 let owner: Session;
 let operator: Session;
 let licence: string;
 let objects = 0;
 
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: rate, stallMs: 3_000 },
     maintenance: { periodMs: 1_000, density: 50 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
-  const stored = await store(world, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
+  owner = await system.session('owner');
+  operator = await system.session('operator');
+  const stored = await store(system, owner, design, { name: 'a.bin', kind: 'binary', bytesPerSecond: rate });
   objects = kills.length + 1;
-  licence = await license(world, owner, stored.design, objects);
+  licence = await license(system, owner, stored.design, objects);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 describe('killed in a print', () => {
   it.each(kills)('$process at $moment of it', async ({ process, moment }) => {
-    const view = await printWithKill(world, operator, { licence, segments: SEGMENTS, process, moment });
+    const view = await printWithKill(system, operator, { licence, segments: SEGMENTS, process, moment });
     const object = objectOf(view);
     const last = (await eventsOf(owner, object)).at(-1);
     if (view.state === 'completed') {
       expect(last).toBe('completed');
-      expect(await machineObject(world, object)).toMatchObject({ sha256: hashOf(design) });
+      expect(await machineObject(system, object)).toMatchObject({ sha256: hashOf(design) });
     } else {
       // Only the machine's own end spoils an object, and the ledger says so.
       expect(process, JSON.stringify(view)).toBe('machine');
@@ -53,11 +53,11 @@ describe('killed in a print', () => {
   });
 
   it('leaves everything sound; the design prints once more, and not beyond the licence', async () => {
-    const view = await untilEnded(operator, await order(world, operator, licence));
+    const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
-    await expect(order(world, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
     expect((await owner.api.licence(licence)).permitted).toBe(objects);
-    await expectSound(world, owner, licence);
+    await expectSound(system, owner, licence);
   });
 });
 
@@ -65,10 +65,10 @@ describe('killed while the vault renews itself', () => {
   it.each(['control', 'segments', 'keys'] as const)('%s at ten moments of an epoch', async (name) => {
     for (let i = 0; i < 10; i++) {
       await sleep(100 + i * 107);
-      await world.processes[name].restart();
+      await system.processes[name].restart();
     }
     await sleep(2_000);
-    await expectSound(world, owner, licence);
+    await expectSound(system, owner, licence);
   });
 });
 
@@ -80,18 +80,18 @@ describe('killed while a design is stored', () => {
     for (let i = 0; i < 10; i++) {
       design = randomDesign(8 * 16_370 + i);
       const options = { name: `${name}-${i}.bin`, kind: 'binary', bytesPerSecond: rate } as const;
-      const stored = store(world, owner, design, options);
+      const stored = store(system, owner, design, options);
       stored.catch(() => undefined);
       await sleep(5 + i * 20);
-      await world.processes[name].restart();
+      await system.processes[name].restart();
       const view = await stored;
       expect(view).toMatchObject({ state: 'stored' });
       id = view.design;
     }
-    const other = await license(world, owner, id, 1);
-    const view = await untilEnded(operator, await order(world, operator, other));
+    const other = await license(system, owner, id, 1);
+    const view = await untilEnded(operator, await order(system, operator, other));
     expect(view).toMatchObject({ state: 'completed' });
-    expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
-    await expectSound(world, owner, other);
+    expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
+    await expectSound(system, owner, other);
   });
 });

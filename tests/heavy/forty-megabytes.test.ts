@@ -4,22 +4,22 @@ import { gcode } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
 import { haystacksOf } from '../support/recorder.ts';
 import { filesOf, scan } from '../support/scan.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const BYTES = 40_000_000;
 const LIMIT_MS = 10 * 60_000;
 const design = gcode(BYTES);
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 afterEach(async () => {
-  await world?.close();
-  world = undefined;
+  await system?.close();
+  system = undefined;
 });
 
 /** As fast as this computer: the machine's registered pace is far above it. */
 const machine = { factor: 1e9, order: 24, stallMs: 60_000, giveUpMs: LIMIT_MS } as const;
 
-async function make(current: World) {
+async function make(current: TestInstallation) {
   const owner = await current.session('owner');
   const operator = await current.session('operator');
   const stored = await store(current, owner, design);
@@ -46,8 +46,8 @@ describe('a design of 40 MB at order 24', () => {
   ] as const)(
     'with %s hints is executed byte for byte, and its link carries at most %d times its bytes',
     async (hints, most) => {
-      world = await createWorld({ count: true, machine: { ...machine, hints } });
-      const { made, up, down } = await make(world);
+      system = await createTestInstallation({ count: true, machine: { ...machine, hints } });
+      const { made, up, down } = await make(system);
       const overhead = (up + down) / BYTES;
       tell(`${hints} hints, order 24`, { bytes: BYTES, up, down, overhead, agentSays: made.overhead });
       expect(overhead).toBeLessThanOrEqual(most);
@@ -61,12 +61,12 @@ describe('a design of 40 MB at order 24', () => {
   it(
     'leaves no run of 16 bytes on any link or in any folder',
     async () => {
-      world = await createWorld({ record: true, machine });
-      await make(world);
-      expect(scan(haystacksOf(world.recordings()), design)).toEqual([]);
+      system = await createTestInstallation({ record: true, machine });
+      await make(system);
+      expect(scan(haystacksOf(system.recordings()), design)).toEqual([]);
       for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
-        expect(scan(filesOf(folderOf(world.installation, node)), design), node).toEqual([]);
-      expect(scan(filesOf(world.installation.layout.run.logs), design)).toEqual([]);
+        expect(scan(filesOf(folderOf(system.installation, node)), design), node).toEqual([]);
+      expect(scan(filesOf(system.installation.layout.run.logs), design)).toEqual([]);
     },
     LIMIT_MS,
   );

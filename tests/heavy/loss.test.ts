@@ -20,7 +20,13 @@ import {
 import { openBadNetwork } from '../support/network.ts';
 import { factorFor } from '../support/pace.ts';
 import { filesOf, scan } from '../support/scan.ts';
-import { createWorld, folderOf, type ProcessName, type World, type WorldOptions } from '../support/world.ts';
+import {
+  createTestInstallation,
+  folderOf,
+  type ProcessName,
+  type TestInstallation,
+  type TestInstallationOptions,
+} from '../support/test-installation.ts';
 
 // Links that are cut for 30 s, silent for 30 s, slow and lossy, and processes that stand still for 20 s, in mid-print: the
 // machine goes on from its buffer, and every byte is executed once. The prints run side by side: they mostly wait.
@@ -29,42 +35,42 @@ const LIMIT_MS = 240_000;
 const STALL_MS = 30_000;
 const PAUSE_MS = 20_000;
 
-const worlds: World[] = [];
+const systems: TestInstallation[] = [];
 const scratch = mkdtempSync(join(tmpdir(), 'millrace loss '));
 afterAll(async () => {
-  await Promise.all(worlds.map((world) => world.close()));
+  await Promise.all(systems.map((system) => system.close()));
   rmSync(scratch, { recursive: true, force: true });
 });
 
 interface Begun {
-  readonly world: World;
+  readonly system: TestInstallation;
   readonly owner: Session;
   readonly operator: Session;
   readonly print: string;
 }
 
 async function begin(
-  options: WorldOptions,
+  options: TestInstallationOptions,
   design: Uint8Array,
   how: { name: string; kind: 'gcode' | 'binary'; bytesPerSecond?: number },
 ): Promise<Begun> {
-  const world = await createWorld(options);
-  worlds.push(world);
-  const owner = await world.session('owner');
-  const operator = await world.session('operator');
-  const stored = await store(world, owner, design, how);
-  const licence = await license(world, owner, stored.design, 1);
-  return { world, owner, operator, print: await order(world, operator, licence) };
+  const system = await createTestInstallation(options);
+  systems.push(system);
+  const owner = await system.session('owner');
+  const operator = await system.session('operator');
+  const stored = await store(system, owner, design, how);
+  const licence = await license(system, owner, stored.design, 1);
+  return { system, owner, operator, print: await order(system, operator, licence) };
 }
 
 const untilTaken = ({ operator, print }: Begun, segments: number) =>
   untilPrint(operator, print, ({ progress, state }) => (progress?.acked ?? 0) >= segments || state === 'completed');
 
 /** Byte for byte, once each, without an alarm. */
-async function expectMade({ owner, operator, print, world }: Begun, design: Uint8Array) {
+async function expectMade({ owner, operator, print, system }: Begun, design: Uint8Array) {
   const view = await untilEnded(operator, print, LIMIT_MS);
   expect(view).toMatchObject({ state: 'completed' });
-  const made = await machineObject(world, objectOf(view));
+  const made = await machineObject(system, objectOf(view));
   expect(made).toMatchObject({ bytes: design.length, sha256: hashOf(design) });
   const events = await eventsOf(owner, objectOf(view));
   expect(events.filter((type) => type !== 'progressed' && type !== 'machine')).toEqual([
@@ -77,7 +83,7 @@ async function expectMade({ owner, operator, print, world }: Begun, design: Uint
 }
 
 /** Segments that the machine has taken, as the agent notes them for a restart. */
-const takenOf = async (world: World): Promise<number> => (await runRecordOf(world)).segments;
+const takenOf = async (system: TestInstallation): Promise<number> => (await runRecordOf(system)).segments;
 
 describe.concurrent('the link to the machine', () => {
   /** Seven segments, some 13 s each: three of them behind the one being taken are the 36 s. */
@@ -99,10 +105,10 @@ describe.concurrent('the link to the machine', () => {
         design,
         { name: `${network}.gcode`, kind: 'gcode' },
       );
-      const { world } = begun;
+      const { system } = begun;
       await untilTaken(begun, 2);
-      const taken = [await takenOf(world)];
-      const { wire } = world;
+      const taken = [await takenOf(system)];
+      const { wire } = system;
       if (wire === undefined) throw new Error('the link is not proxied');
       wire.become(network);
       const passed = wire.down;
@@ -110,8 +116,8 @@ describe.concurrent('the link to the machine', () => {
       const findings: unknown[] = [];
       while (performance.now() < end) {
         await sleep(2_000);
-        taken.push(await takenOf(world));
-        const folders = [folderOf(world.installation, 'machine'), temporary];
+        taken.push(await takenOf(system));
+        const folders = [folderOf(system.installation, 'machine'), temporary];
         for (const folder of folders) findings.push(...scan(filesOf(folder), design));
       }
       expect(wire.down).toBe(passed);
@@ -145,9 +151,9 @@ describe.concurrent('a process that stands still for 20 s', () => {
       let taken = 1;
       for (const name of names) {
         await untilTaken(begun, taken);
-        begun.world.processes[name].signal('SIGSTOP');
+        begun.system.processes[name].signal('SIGSTOP');
         await sleep(PAUSE_MS);
-        begun.world.processes[name].signal('SIGCONT');
+        begun.system.processes[name].signal('SIGCONT');
         // Until it has gone on for a segment after the pause.
         taken = ((await begun.operator.api.print(begun.print)).progress?.acked ?? 0) + 2;
       }

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, expect, it } from 'vitest';
 import { license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
 import { MemoryWatch, type Peak } from '../support/memory.ts';
-import { createWorld, processNames, type World } from '../support/world.ts';
+import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // What every process holds while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. The memory of
 // its own may grow by what is kept a segment (hash, time, key: some 100 bytes), not by the file.
@@ -25,12 +25,12 @@ const free = bavail * bsize;
 const enough = free >= NEEDED;
 if (!enough) process.stdout.write(`memory.test: not run: ${tmpdir()} has ${(free / 1e9).toFixed(1)} GB free of 8 GB\n`);
 
-let world: World | undefined;
+let system: TestInstallation | undefined;
 let watch: MemoryWatch | undefined;
 afterEach(async () => {
   watch?.close();
-  await world?.close();
-  world = undefined;
+  await system?.close();
+  system = undefined;
 });
 
 interface Run {
@@ -39,34 +39,34 @@ interface Run {
 }
 
 async function throughTheChain(bytes: number): Promise<Run> {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, order: 16, hints: 'sparse', giveUpMs: HOUR },
     // Often enough that the small run meets sweeps, too.
     maintenance: { periodMs: 10_000, density: 100 },
   });
   watch = new MemoryWatch();
-  for (const name of processNames) watch.watch(name, world.processes[name].pid);
-  const file = join(world.scratch, 'large.bin');
+  for (const name of processNames) watch.watch(name, system.processes[name].pid);
+  const file = join(system.scratch, 'large.bin');
   const sha256 = await writeRandom(file, bytes);
 
   const began = performance.now();
-  const design = await addByCommand(world, watch, file);
+  const design = await addByCommand(system, watch, file);
   const stored = performance.now();
   const store = watch.take();
   const rate = (ms: number) => Math.round((bytes / 1e6 / ms) * 1e5) / 100;
   tell({ bytes, storeMBps: rate(stored - began), store });
-  const owner = await world.session('owner');
-  const operator = await world.session('operator');
-  const licence = await license(world, owner, design, 1);
-  const view = await untilEnded(operator, await order(world, operator, licence), HOUR);
+  const owner = await system.session('owner');
+  const operator = await system.session('operator');
+  const licence = await license(system, owner, design, 1);
+  const view = await untilEnded(operator, await order(system, operator, licence), HOUR);
   expect(view.state, JSON.stringify(view)).toBe('completed');
   const streamed = performance.now();
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ event: 'completed', bytes, sha256 });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ event: 'completed', bytes, sha256 });
   const stream = watch.take();
   tell({ bytes, streamMBps: rate(streamed - stored), stream });
   watch.close();
-  await world.close();
-  world = undefined;
+  await system.close();
+  system = undefined;
   return { store, stream };
 }
 
@@ -83,7 +83,7 @@ async function writeRandom(path: string, bytes: number): Promise<string> {
 }
 
 /** `millrace design add` in a process of its own, as the owner runs it. */
-function addByCommand({ home }: World, memory: MemoryWatch, file: string): Promise<string> {
+function addByCommand({ home }: TestInstallation, memory: MemoryWatch, file: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', home];
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });

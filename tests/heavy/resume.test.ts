@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { millrace } from '../support/cli.ts';
 import { randomDesign } from '../support/designs.ts';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createWorld, folderOf, type World } from '../support/world.ts';
+import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A client killed with SIGKILL while it seals and uploads goes on when it is called again; so do the nodes while they
 // store. What a moment is, is read from the disks: bytes sealed, segments staged.
@@ -19,22 +19,22 @@ const BYTES = SEGMENTS * 16_370 - 7;
 const RATE = 20_000_000;
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 
-let world: World;
+let system: TestInstallation;
 let owner: InstallationSession;
 let operator: InstallationSession;
 let uploads: string;
 let staging: string;
 beforeAll(async () => {
-  world = await createWorld({
+  system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE },
     maintenance: { periodMs: 3_000, density: 100 },
   });
-  owner = await world.session('owner');
-  operator = await world.session('operator');
+  owner = await system.session('owner');
+  operator = await system.session('operator');
   uploads = join(owner.user.folder, 'uploads');
-  staging = join(folderOf(world.installation, 'distribution'), 'data', 'uploads');
+  staging = join(folderOf(system.installation, 'distribution'), 'data', 'uploads');
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 const entries = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
@@ -66,7 +66,7 @@ async function until(reached: () => boolean): Promise<void> {
 }
 
 function startAdding(file: string): ChildProcess {
-  const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', world.home];
+  const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', system.home];
   return spawn(process.execPath, argv, { stdio: 'ignore' });
 }
 
@@ -75,10 +75,10 @@ function ended(child: ChildProcess): Promise<void> {
 }
 
 async function expectMade(design: string, content: Uint8Array): Promise<void> {
-  const licence = await license(world, owner, design, 1);
-  const view = await untilEnded(operator, await order(world, operator, licence));
+  const licence = await license(system, owner, design, 1);
+  const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view.state).toBe('completed');
-  expect(await machineObject(world, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
+  expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
 }
 
 async function expectNothingStaged(): Promise<void> {
@@ -100,7 +100,7 @@ const moments: readonly (readonly [string, () => boolean])[] = [
 describe('the client killed', () => {
   it.each(moments)('%s goes on when it is called again', async (name, reached) => {
     const content = randomDesign(BYTES);
-    const file = join(world.scratch, `${name}.bin`);
+    const file = join(system.scratch, `${name}.bin`);
     writeFileSync(file, content);
     const before = (await owner.api.designs()).length;
     const child = startAdding(file);
@@ -109,7 +109,7 @@ describe('the client killed', () => {
     child.kill('SIGKILL');
     await gone;
     const left = prepared();
-    const again = await millrace(world.home, 'design', 'add', file, '--rate', String(RATE), '--json');
+    const again = await millrace(system.home, 'design', 'add', file, '--rate', String(RATE), '--json');
     expect(again.exit, again.stderr).toBe(0);
     const { design, state } = again.json as { design: string; state: string };
     expect(state).toBe('stored');
@@ -122,7 +122,7 @@ describe('the client killed', () => {
 
   it('again and again, at moments that nobody chose, ends with one design', async () => {
     const content = randomDesign(BYTES);
-    const file = join(world.scratch, 'unlucky.bin');
+    const file = join(system.scratch, 'unlucky.bin');
     writeFileSync(file, content);
     const before = (await owner.api.designs()).length;
     for (let kill = 0; kill < 8; kill += 1) {
@@ -133,7 +133,7 @@ describe('the client killed', () => {
       await gone;
     }
     // One that was stored just before the kill leaves nothing to go on with: then it is added once more.
-    const again = await millrace(world.home, 'design', 'add', file, '--rate', String(RATE), '--json');
+    const again = await millrace(system.home, 'design', 'add', file, '--rate', String(RATE), '--json');
     expect(again.exit, again.stderr).toBe(0);
     const designs = (await owner.api.designs()).slice(before);
     expect(designs.length).toBeGreaterThanOrEqual(1);
@@ -151,10 +151,10 @@ describe('a node killed', () => {
     ['control', 'while segments are uploaded', () => staged() >= SEGMENTS / 3],
   ] as const)('%s, %s: the design is stored and nothing is left behind', async (name, _, reached) => {
     const content = randomDesign(BYTES);
-    const storing = store(world, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
+    const storing = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
     storing.catch(() => undefined);
     await until(reached);
-    await world.processes[name].restart();
+    await system.processes[name].restart();
     const view = await storing;
     expect(view).toMatchObject({ state: 'stored' });
     await expectNothingStaged();
@@ -164,11 +164,11 @@ describe('a node killed', () => {
   it.each(['distribution', 'segments', 'keys'] as const)('%s, at moments of storing', async (name) => {
     for (let moment = 0; moment < 3; moment += 1) {
       const content = randomDesign(BYTES);
-      const storing = store(world, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
+      const storing = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
       storing.catch(() => undefined);
       await until(() => staged() >= SEGMENTS);
       await sleep(20 + 150 * moment);
-      await world.processes[name].restart();
+      await system.processes[name].restart();
       const view = await storing;
       expect(view).toMatchObject({ state: 'stored' });
       await expectNothingStaged();
@@ -177,7 +177,7 @@ describe('a node killed', () => {
   });
 
   it('leaves a vault that checks clean', async () => {
-    const check = await millrace(world.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
+    const check = await millrace(system.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
     expect(check.exit, check.stdout).toBe(0);
   });
 });

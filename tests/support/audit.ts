@@ -5,13 +5,13 @@ import { expect } from 'vitest';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
 import { millrace } from './cli.ts';
 import type { MachineObject } from './job.ts';
-import { folderOf, type World } from './world.ts';
+import { folderOf, type TestInstallation } from './test-installation.ts';
 
 /**
  * What must hold after whatever happened: nothing printed that the ledger does not show, no permit beyond the licence,
  * the log whole, the vault clean with every cell read.
  */
-export async function expectSound(world: World, owner: Session, licence: string): Promise<void> {
+export async function expectSound(system: TestInstallation, owner: Session, licence: string): Promise<void> {
   const { objects, permitted } = await owner.api.licence(licence);
   expect(permitted).toBeLessThanOrEqual(objects);
 
@@ -19,7 +19,7 @@ export async function expectSound(world: World, owner: Session, licence: string)
   const permits = shown.filter(({ events }) => events.some(({ type }) => type === 'permitted'));
   expect(permits.length).toBeLessThanOrEqual(objects);
   const known = new Map(shown.map((view) => [view.object, view]));
-  for (const made of await machineObjects(world)) {
+  for (const made of await machineObjects(system)) {
     if (!made.object.startsWith(licence)) continue;
     const types = known.get(made.object)?.events.map(({ type }) => type) ?? [];
     expect(types, made.object).toContain('started');
@@ -28,14 +28,14 @@ export async function expectSound(world: World, owner: Session, licence: string)
 
   await auditLedger(owner, () => undefined);
   expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
-  const vault = await millrace(world.home, 'vault', 'check', '--deep', '--json');
+  const vault = await millrace(system.home, 'vault', 'check', '--deep', '--json');
   expect(vault.json, vault.stdout + vault.stderr).toMatchObject({ clean: true });
   expect(vault.exit).toBe(0);
 }
 
 /** What the agent wrote down beside the machine, of every object that it made or began. */
-export async function machineObjects(world: World): Promise<MachineObject[]> {
-  const folder = join(folderOf(world.installation, 'machine'), machineFiles.data, 'objects');
+export async function machineObjects(system: TestInstallation): Promise<MachineObject[]> {
+  const folder = join(folderOf(system.installation, 'machine'), machineFiles.data, 'objects');
   const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
   return Promise.all(
     names.map(async (name) => JSON.parse(await readFile(join(folder, name), 'utf8')) as MachineObject),

@@ -1,19 +1,19 @@
 import { sleep } from '@millrace/base';
 import type { PrintView, Session } from '@millrace/client';
 import { order, untilEnded } from './job.ts';
-import type { ProcessName, World } from './world.ts';
+import type { ProcessName, TestInstallation } from './test-installation.ts';
 
 /**
  * Presses print, kills a process when `moment` (0 to 1) of the print has passed, starts it again, waits for the end.
  * Below 0.1 the moment is one of the time before the first hint: before, while and after the agent calls home.
  */
 export async function printWithKill(
-  world: World,
+  system: TestInstallation,
   operator: Session,
   options: { licence: string; segments: number; process: ProcessName; moment: number },
 ): Promise<PrintView> {
-  const victim = world.processes[options.process];
-  const print = await order(world, operator, options.licence);
+  const victim = system.processes[options.process];
+  const print = await order(system, operator, options.licence);
   await untilMoment(operator, print, options);
   await victim.kill();
   await sleep(150);

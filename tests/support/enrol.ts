@@ -25,7 +25,7 @@ import {
 import { prepareDesign, readManifest } from '@millrace/vault';
 import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
 import type { Answer } from './http.ts';
-import { MACHINE, type World } from './world.ts';
+import { MACHINE, type TestInstallation } from './test-installation.ts';
 
 const MINUTE = 60_000;
 type Common = 'id' | 'issued' | 'expires';
@@ -65,10 +65,10 @@ export interface Job {
   callHome(print: string, machine: number, request?: Bytes): Promise<CallHome>;
 }
 
-export async function enrol(world: World, options: { objects: number; machines: number }): Promise<Job> {
-  const { directory } = world.installation;
+export async function enrol(system: TestInstallation, options: { objects: number; machines: number }): Promise<Job> {
+  const { directory } = system.installation;
   const [admin, owner, operator] = (await Promise.all(
-    (['admin', 'owner', 'operator'] as const).map((user) => world.session(user)),
+    (['admin', 'owner', 'operator'] as const).map((user) => system.session(user)),
   )) as Session[] as [Session, Session, Session];
 
   const sign: Job['sign'] = (session, body, times = {}, installation = directory.installation) => {
@@ -77,7 +77,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     return signTransaction(session.signer, installation, document as Transaction);
   };
   const submit: Job['submit'] = (caller, transaction, attachments) =>
-    world.call('control', caller, {
+    system.call('control', caller, {
       method: 'POST',
       path: '/v1/transactions',
       json: { transaction: toBase64(transaction), ...(attachments === undefined ? {} : { attachments }) },
@@ -102,7 +102,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     machines.push({ ...machine, key });
   }
 
-  const box = await attachmentBox(world);
+  const box = await attachmentBox(system);
   const sealed: Bytes[] = [];
   const prepared = await prepareDesign(source(), {
     kind: 'binary',
@@ -127,7 +127,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     ),
   );
 
-  await sayStored(world, owner, prepared.designId);
+  await sayStored(system, owner, prepared.designId);
 
   const { coreHash } = readManifest(prepared.manifest);
   const secretInfo = licenceSecretInfo(prepared.designId, owner.signer.publicKey);
@@ -216,7 +216,7 @@ export async function enrol(world: World, options: { objects: number; machines: 
     },
     callHome: async (print, index, given) => {
       const bytes = given ?? (await request(print, index));
-      const answer = await world.call('control', 'distribution', {
+      const answer = await system.call('control', 'distribution', {
         method: 'POST',
         path: `/v1/machines/${machineAt(index).machine}/call-home`,
         body: encodeCbor({ request: bytes }),
@@ -228,16 +228,16 @@ export async function enrol(world: World, options: { objects: number; machines: 
 }
 
 /** The segments node has nothing to store, and may not run: the test says it in its place, with its key. */
-async function sayStored(world: World, owner: Session, design: string): Promise<void> {
-  const { directory, layout } = world.installation;
+async function sayStored(system: TestInstallation, owner: Session, design: string): Promise<void> {
+  const { directory, layout } = system.installation;
   const identity = p256Key(await readFile(join(layout.node('segments'), nodeFiles.identity)));
   const which = { node: 'control-1', use: 'mail' } as const;
-  const announced = await world.call('control', 'segments', { method: 'GET', path: '/v1/boxes/control-1/mail' });
+  const announced = await system.call('control', 'segments', { method: 'GET', path: '/v1/boxes/control-1/mail' });
   const box = await readBoxKey(directory, which, announced.body, systemClock.now());
   const mail = encodeMail({ type: 'design.stored', design });
   const body = await sealMail(directory, { id: 'segments-1', identity }, box, mail);
   const path = `/v1/mailbox/control-1?id=stored/${design}`;
-  const { status, text } = await world.call('control', 'segments', { method: 'POST', path, body });
+  const { status, text } = await system.call('control', 'segments', { method: 'POST', path, body });
   if (status !== 200) throw new Error(`${status} ${text}`);
   while ((await owner.api.design(design)).state !== 'stored') await sleep(20);
 }
@@ -249,9 +249,9 @@ async function* source() {
 export const idOf = (transaction: { readonly id: Uint8Array }): string => toHex(transaction.id);
 
 /** What the keys node has announced; where it does not run, one that the test announces in its name. */
-async function attachmentBox(world: World): Promise<BoxKey> {
-  const { directory, layout } = world.installation;
-  const announced = await world.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys-1/attachments' });
+async function attachmentBox(system: TestInstallation): Promise<BoxKey> {
+  const { directory, layout } = system.installation;
+  const announced = await system.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys-1/attachments' });
   const which = { node: 'keys-1', use: 'attachments' } as const;
   const now = systemClock.now();
   if (announced.status === 200) return readBoxKey(directory, which, announced.body, now);
@@ -260,7 +260,7 @@ async function attachmentBox(world: World): Promise<BoxKey> {
   const box = { type: 'box' as const, ...which, number: now, point, issued: now, expires: now + MINUTE };
   const document = await signBoxKey(identity, directory.installation, box);
   const body = encodeCbor({ document, floor: now });
-  const answer = await world.call('control', 'keys', { method: 'POST', path: '/v1/boxes/attachments', body });
+  const answer = await system.call('control', 'keys', { method: 'POST', path: '/v1/boxes/attachments', body });
   if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
   return box;
 }

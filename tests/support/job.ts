@@ -13,7 +13,7 @@ import { prepareFile } from '@millrace/client/node';
 import { parseSign1 } from '@millrace/identity';
 import { sha256 } from '@millrace/protocol';
 import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
-import { folderOf, type World } from './world.ts';
+import { folderOf, type TestInstallation } from './test-installation.ts';
 
 export interface StoreOptions {
   readonly name?: string;
@@ -25,19 +25,19 @@ export interface StoreOptions {
 
 /** Writes the design to a file, seals and stores it, as `millrace design add` does. */
 export async function store(
-  world: Pick<World, 'scratch'>,
+  system: Pick<TestInstallation, 'scratch'>,
   owner: Session,
   content: Uint8Array,
   options: StoreOptions = {},
 ): Promise<DesignView> {
-  const file = join(world.scratch, options.name ?? 'part.gcode');
+  const file = join(system.scratch, options.name ?? 'part.gcode');
   await writeFile(file, content);
   const prepared = await prepareFile(owner, file, options, () => undefined);
   return storeDesign(owner, prepared, () => undefined);
 }
 
 export function license(
-  world: Pick<World, 'machine'>,
+  system: Pick<TestInstallation, 'machine'>,
   owner: Session,
   design: string,
   objects: number,
@@ -45,15 +45,15 @@ export function license(
   return grantLicence(owner, {
     design,
     objects,
-    machines: [world.machine],
+    machines: [system.machine],
     materials: [],
     days: 1,
     holder: 'operator',
   });
 }
 
-export function order(world: Pick<World, 'machine'>, operator: Session, licence: string): Promise<string> {
-  return requestPrint(operator, licence, world.machine);
+export function order(system: Pick<TestInstallation, 'machine'>, operator: Session, licence: string): Promise<string> {
+  return requestPrint(operator, licence, system.machine);
 }
 
 /** Looks at a print until `reached`; fails with what it was last when that does not happen in time. */
@@ -101,8 +101,11 @@ export interface MachineObject {
 }
 
 /** The agent writes it after its last report: a little later than the print has ended. */
-export async function machineObject(world: Pick<World, 'installation'>, object: string): Promise<MachineObject> {
-  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'objects', `${object}.json`);
+export async function machineObject(
+  system: Pick<TestInstallation, 'installation'>,
+  object: string,
+): Promise<MachineObject> {
+  const path = join(folderOf(system.installation, 'machine'), machineFiles.data, 'objects', `${object}.json`);
   for (let attempt = 0; ; attempt++) {
     try {
       return JSON.parse(await readFile(path, 'utf8')) as MachineObject;
@@ -114,8 +117,10 @@ export async function machineObject(world: Pick<World, 'installation'>, object: 
 }
 
 /** What the agent would find of its print if it were started again now. */
-export async function runRecordOf(world: World): Promise<{ readonly started: boolean; readonly segments: number }> {
-  const path = join(folderOf(world.installation, 'machine'), machineFiles.data, 'run.state');
+export async function runRecordOf(
+  system: TestInstallation,
+): Promise<{ readonly started: boolean; readonly segments: number }> {
+  const path = join(folderOf(system.installation, 'machine'), machineFiles.data, 'run.state');
   const { payload } = parseSign1(new Uint8Array(await readFile(path)));
   return decodeCbor(payload, 'run') as { started: boolean; segments: number };
 }

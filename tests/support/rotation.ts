@@ -3,10 +3,10 @@ import type { NodeRole } from '@millrace/protocol';
 import type { Rotatable } from '../../packages/cli/src/rotation/names.ts';
 import type { Processes } from '../../packages/cli/src/rotation/processes.ts';
 import { type RotationOptions, rotate } from '../../packages/cli/src/rotation/rotate.ts';
-import { MACHINE, type ProcessName, processNames, type World } from './world.ts';
+import { MACHINE, type ProcessName, processNames, type TestInstallation } from './test-installation.ts';
 
-/** The processes of a world, as a supervisor's are to whoever rotates keys. Its agents are not started again. */
-export function processesOf({ processes }: World): Processes {
+/** The processes of a system, as a supervisor's are to whoever rotates keys. Its agents are not started again. */
+export function processesOf({ processes }: TestInstallation): Processes {
   return {
     running: async () =>
       processNames.filter((name) => processes[name].running).map((name) => (name === 'machine' ? MACHINE : name)),
@@ -19,14 +19,14 @@ export function processesOf({ processes }: World): Processes {
 }
 
 export function rotateIn(
-  world: World,
+  system: TestInstallation,
   what: Rotatable,
   options: Partial<RotationOptions> & { readonly roles?: readonly NodeRole[] } = {},
 ): Promise<NodeRole[]> {
-  const { installation } = world;
+  const { installation } = system;
   return rotate(what, {
     installation,
-    processes: processesOf(world),
+    processes: processesOf(system),
     clock: systemClock,
     random: systemRandom,
     ...options,

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { machineFiles, nodeFiles, userFiles } from '../../packages/cli/src/installation/layout.ts';
-import { folderOf, type World } from './world.ts';
+import { folderOf, type TestInstallation } from './test-installation.ts';
 
 export interface Secret {
   readonly name: string;
@@ -10,7 +10,7 @@ export interface Secret {
 }
 
 /** Every long-lived key of 32 bytes that the installation's files hold. */
-export async function secretsOf({ installation }: World): Promise<Secret[]> {
+export async function secretsOf({ installation }: TestInstallation): Promise<Secret[]> {
   const files = [
     ['admin', userFiles.key],
     ['owner', userFiles.key],

@@ -12,9 +12,9 @@ export {
 export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';
-export { checkVault, deleteDesign, repairDesign, setMaintenance } from './care.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
+export { checkVault, deleteDesign, repairDesign, setMaintenance } from './design-admin.ts';
 export {
   type DesignKind,
   type DrawThumbnail,

@@ -65,7 +65,7 @@ async function announce(session: Session, prepared: PreparedDesign): Promise<Des
   try {
     await session.api.submit(transaction.bytes, { manifest, keys });
   } catch (error) {
-    // Nobody can open its content keys any more: it is prepared anew the next time.
+    // Nobody can open its content keys any more: it is prepared again the next time.
     if (error instanceof MillraceError && error.code === 'E_BOX_KEY') await prepared.remove();
     throw error;
   }

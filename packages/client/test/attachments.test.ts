@@ -49,7 +49,7 @@ it('a key that another node signed, one for mail, or an old one is refused, and 
   expect(await codeOf(sealAttachment(owner, 'ab'.repeat(16), info, plain))).toBe('E_UNAVAILABLE');
 });
 
-it('a design that was prepared long ago is refused with a code, and the preparation goes: the next one is sealed anew', async () => {
+it('a design that was prepared long ago is refused with a code, and the preparation goes: the next one is sealed again', async () => {
   const design = '0123456789abcdef0123456789abcdef';
   const uploads = join(owner.user.folder, 'uploads');
   const writer = await writePrepared(uploads, systemRandom);

@@ -124,7 +124,7 @@ describe('a G-code file', () => {
     await prepared.remove();
   });
 
-  it('is used again when its upload was broken off, and made anew when it has changed', async () => {
+  it('is used again when its upload was broken off, and made again when it has changed', async () => {
     const file = join(await temporaryFolder(), 'part.gcode');
     await writeFile(file, 'G28\nG1 X10 F600\n');
     const first = await prepareFile(owner, file, {}, quiet);

@@ -39,13 +39,13 @@ export interface Asked {
  * design of `owner`, a licence for `holder`, and a print that has taken its object.
  */
 export async function apiFixture() {
-  const world = await controlFixture();
-  const { context, keys } = world;
-  const prepared = await world.prepare();
-  const machine = await world.addMachine();
-  const design = await world.stored(await world.addDesign(prepared));
-  const licence = await world.grant(design, [machine]);
-  const print = await world.print(licence, machine);
+  const system = await controlFixture();
+  const { context, keys } = system;
+  const prepared = await system.prepare();
+  const machine = await system.addMachine();
+  const design = await system.stored(await system.addDesign(prepared));
+  const licence = await system.grant(design, [machine]);
+  const print = await system.print(licence, machine);
   const object = `${licence}-1`;
   await context.records.claims.create(`${licence}/1`, { print });
   await context.records.prints.update(print, (record) => ({ ...record, state: 'running', number: 1, object }));
@@ -103,8 +103,8 @@ export async function apiFixture() {
     };
   };
   return {
-    ...world,
-    requestPrint: world.print,
+    ...system,
+    requestPrint: system.print,
     server,
     ask,
     prepared,

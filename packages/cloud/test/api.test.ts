@@ -8,11 +8,11 @@ import { openApi } from '../src/control/routes.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { type ApiFixture, actors, apiFixture } from './api-fixture.ts';
 
-let world: ApiFixture;
+let system: ApiFixture;
 beforeAll(async () => {
-  world = await apiFixture();
+  system = await apiFixture();
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 interface Operation {
   readonly parameters?: readonly { name: string; in: string; schema: Schema }[];
@@ -59,7 +59,7 @@ function arbitraryOf(schema: Schema): fc.Arbitrary<unknown> {
       return fc.boolean();
     case 'string':
       if (typeof schema.pattern === 'string' && /0-9a-f/.test(schema.pattern))
-        return fc.constantFrom(world.design, world.licence, world.print, world.object, toHex(systemRandom(16)));
+        return fc.constantFrom(system.design, system.licence, system.print, system.object, toHex(systemRandom(16)));
       return fc.oneof(fc.string(), fc.constantFrom('AAAA', 'x', 'keys-1', 'mail', '0/000'));
     default:
       return fc.jsonValue();
@@ -113,7 +113,7 @@ describe('the API, by its own document', () => {
         // A poll of the fuzzer ends at once.
         const asked = { method: method.toUpperCase(), path: url.replace(/wait=\d+/, 'wait=0') };
         const sent = body === undefined ? {} : json ? { json: body } : { body: body as Uint8Array };
-        const { status, media, text: answer, headers } = await world.ask(who, { ...asked, ...sent });
+        const { status, media, text: answer, headers } = await system.ask(who, { ...asked, ...sent });
         const what = `${who} ${asked.method} ${asked.path}: ${status} ${answer.slice(0, 300)}`;
 
         if (status === 404 && !filled.split('/').every((part) => part !== '' && part.length <= 100)) return;
@@ -146,17 +146,17 @@ describe('the API, by its own document', () => {
   });
 
   // The fuzzer tells, as a node, that another one is older.
-  afterEach(() => world.context.quarantine.clear());
+  afterEach(() => system.context.quarantine.clear());
 
   it('answers HEAD as GET without the body, and names its methods', async () => {
-    const get = await world.ask('owner', { method: 'GET', path: '/v1/designs' });
-    const head = await world.ask('owner', { method: 'HEAD', path: '/v1/designs' });
+    const get = await system.ask('owner', { method: 'GET', path: '/v1/designs' });
+    const head = await system.ask('owner', { method: 'HEAD', path: '/v1/designs' });
     expect([head.status, head.text, head.headers['content-length']]).toEqual([200, '', String(get.bytes.length)]);
-    const options = await world.ask('owner', { method: 'OPTIONS', path: '/v1/vault/checks' });
+    const options = await system.ask('owner', { method: 'OPTIONS', path: '/v1/vault/checks' });
     expect([options.status, options.headers.allow]).toEqual([204, 'OPTIONS, POST']);
-    const polled = await world.ask('keys', { method: 'HEAD', path: '/v1/mailbox?wait=0&consumer=x' });
+    const polled = await system.ask('keys', { method: 'HEAD', path: '/v1/mailbox?wait=0&consumer=x' });
     expect([polled.status, polled.headers.allow]).toEqual([405, 'GET, OPTIONS']);
-    const unknown = await world.ask('owner', { method: 'GET', path: '/v1/nothing' });
+    const unknown = await system.ask('owner', { method: 'GET', path: '/v1/nothing' });
     expect([unknown.status, unknown.media]).toEqual([404, 'application/problem+json']);
   });
 });
@@ -186,7 +186,7 @@ describe('pages', () => {
   });
 
   it.each(['limit=0', 'limit=201', 'limit=x', 'cursor=', 'colour=red'])('refuse %s', async (query) => {
-    const { status } = await world.ask('owner', { method: 'GET', path: `/v1/prints?${query}` });
+    const { status } = await system.ask('owner', { method: 'GET', path: `/v1/prints?${query}` });
     expect(status).toBe(400);
   });
 });
@@ -194,7 +194,7 @@ describe('pages', () => {
 describe('a write with an idempotency key', () => {
   const keyed = (key: string) => ({ headers: { 'idempotency-key': key } });
   const repair = (segments: number[], key: string, who: 'owner' | 'admin' = 'owner') =>
-    world.ask(who, { method: 'POST', path: `/v1/designs/${world.design}/repair`, json: { segments }, ...keyed(key) });
+    system.ask(who, { method: 'POST', path: `/v1/designs/${system.design}/repair`, json: { segments }, ...keyed(key) });
 
   it('is done once, and answered alike; without the key it is done again', async () => {
     const [first, second] = [await repair([0], 'one'), await repair([0], 'one')];
@@ -221,13 +221,13 @@ describe('a write with an idempotency key', () => {
   });
 
   it('answers a transaction again that would be a replay', async () => {
-    const { keys, context, design } = world;
+    const { keys, context, design } = system;
     const now = systemClock.now();
     const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
     const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };
     const transaction = toBase64(await signTransaction(keys.owner, context.directory.installation, body));
     const submit = (key: string) =>
-      world.ask('owner', { method: 'POST', path: '/v1/transactions', json: { transaction }, ...keyed(key) });
+      system.ask('owner', { method: 'POST', path: '/v1/transactions', json: { transaction }, ...keyed(key) });
     const [first, again, other] = [await submit('t'), await submit('t'), await submit('u')];
     expect([first.status, again.text]).toEqual([200, first.text]);
     expect(JSON.parse(other.text).code).toBe('E_REPLAY');

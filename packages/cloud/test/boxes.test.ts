@@ -180,7 +180,7 @@ describe('a superseded key', () => {
 });
 
 describe('a node that is killed', () => {
-  /** Sends, makes a new key, sends again; killed at the `at`th step that is durable, and started anew. */
+  /** Sends, makes a new key, sends again; killed at the `at`th step that is durable, and started again. */
   async function run(at: number): Promise<{ got: number[]; killedAt: string | undefined; left: number }> {
     const fixture = new MailboxFixture();
     const got = new Set<number>();

@@ -1,6 +1,6 @@
 import { MemoryMetrics, MillraceError, silentLogger } from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryRecords } from '@millrace/stores';
 import { afterEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { Table } from '../src/node/table.ts';
@@ -17,7 +17,7 @@ afterEach(async () => {
 });
 
 /** A queue whose job fails as `failures` say, by attempt, and then succeeds; `events` has what happened. */
-function queueOf(store = new MemoryStore(), failures: MillraceError[] = []) {
+function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
   const events: string[] = [];
   const metrics = new MemoryMetrics();
   const http = {
@@ -56,7 +56,7 @@ it('wipes the staging copies after the segments are stored and before it says so
 });
 
 it('tries again what may pass, and refuses what will not', async () => {
-  const { queue, job, events } = queueOf(new MemoryStore(), [
+  const { queue, job, events } = queueOf(new MemoryRecords(), [
     new MillraceError('E_UNAVAILABLE', 'not now'),
     new MillraceError('E_SEGMENT', 'not what was signed'),
   ]);
@@ -67,7 +67,7 @@ it('tries again what may pass, and refuses what will not', async () => {
 });
 
 it('continues after a restart, and does not fetch again what is stored', async () => {
-  const store = new MemoryStore();
+  const store = new MemoryRecords();
   await queueOf(store).job.pending.create('a', { design: 'a', stored: true });
   const { queue, events } = queueOf(store);
   await queue.start();

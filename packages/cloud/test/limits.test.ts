@@ -7,13 +7,13 @@ import { PrintQueue } from '../src/control/print-queue.ts';
 import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
 import { controlFixture } from './control-fixture.ts';
 
-type World = Awaited<ReturnType<typeof controlFixture>>;
-let fixture: World;
+type TestInstallation = Awaited<ReturnType<typeof controlFixture>>;
+let fixture: TestInstallation;
 beforeEach(async () => {
   fixture = await controlFixture();
 });
 
-async function all<T>(list: AsyncIterable<[string, T]>): Promise<string[]> {
+async function all<T>(list: AsyncIterable<readonly [string, T]>): Promise<string[]> {
   const ids: string[] = [];
   for await (const [id] of list) ids.push(id);
   return ids;
@@ -93,7 +93,7 @@ describe('what is refused leaves no record', () => {
 
   it('but the longest licence there can be is granted', async () => {
     const design = await fixture.addDesign(await fixture.prepare());
-    const machines: Awaited<ReturnType<World['addMachine']>>[] = [];
+    const machines: Awaited<ReturnType<TestInstallation['addMachine']>>[] = [];
     for (let i = 0; i < 200; i++) machines.push(await fixture.addMachine());
     const materials = Array.from({ length: 100 }, (_, i) => `${i}`.padEnd(64, '材'));
     expect(await fixture.grant(design, machines, { materials })).toMatch(/^[0-9a-f]{32}$/);

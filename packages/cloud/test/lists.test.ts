@@ -2,7 +2,7 @@ import { systemRandom, toHex, utf8 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { PrintRecord } from '../src/control/records.ts';
-import { designsPage, licencesPage, machinesPage, objectsPage, printsPage, type View } from '../src/control/views.ts';
+import { designsPage, licencesPage, machinesPage, objectsPage, printsPage } from '../src/control/views.ts';
 import { controlFixture } from './control-fixture.ts';
 
 const id = () => toHex(systemRandom(16));
@@ -27,7 +27,10 @@ async function addPrint(created: number, more: Partial<PrintRecord> = {}): Promi
   return print;
 }
 
-async function pages<V>(limit: number, list: (query: { limit: number; cursor?: string }) => Promise<View<V>>) {
+async function pages<V>(
+  limit: number,
+  list: (query: { limit: number; cursor?: string }) => Promise<{ items: V[]; next?: string | undefined }>,
+) {
   const found: V[][] = [];
   for (let cursor: string | undefined; ; ) {
     const { items, next } = await list({ limit, ...(cursor !== undefined && { cursor }) });

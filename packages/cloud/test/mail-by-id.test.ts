@@ -12,7 +12,7 @@ import {
   sealMail,
   signBoxKey,
 } from '@millrace/protocol';
-import { MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox, mailNode } from '../src/control/mailbox.ts';
@@ -43,7 +43,7 @@ let registry: BoxRegistry;
 let boxes: Record<string, BoxSecrets>;
 beforeEach(async () => {
   named = ids.slice(0, 4);
-  registry = new BoxRegistry(new MemoryStore(), directory);
+  registry = new BoxRegistry(new MemoryRecords(), directory);
   const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
   const modules = { queue, directory, boxes: registry, clock: systemClock };
   mailbox = new Mailbox({ ...modules, id: 'control-1', identity: identities['control-1'] });

@@ -9,25 +9,25 @@ const [design, another] = [toHex(systemRandom(16)), toHex(systemRandom(16))];
 const owner = generateUserKey();
 const known = { design, owner: owner.publicKey, installation };
 const common = () => ({ id: systemRandom(16), issued: 1_000, expires: 2_000 });
-const wish = (signer: Signer, about = design, where = installation) =>
+const request = (signer: Signer, about = design, where = installation) =>
   signTransaction(signer, where, { type: 'design.maintenance', ...common(), design: about, mode: 'delta' });
 
-describe('a wish for another mode, at the keys node', () => {
+describe('a request for another mode, at the keys node', () => {
   it('is the owner’s, however long it lay in the mailbox', async () => {
-    expect(await verifyMaintenanceRequest(await wish(owner), known)).toMatchObject({ mode: 'delta', issued: 1_000 });
+    expect(await verifyMaintenanceRequest(await request(owner), known)).toMatchObject({ mode: 'delta', issued: 1_000 });
   });
 
   it('of somebody else, for another design or installation, altered, or of another kind is refused', async () => {
     const refused = (bytes: Uint8Array, code: string) =>
       expect(verifyMaintenanceRequest(bytes, known)).rejects.toMatchObject({ code });
-    await refused(await wish(generateUserKey()), 'E_AUTH');
-    await refused(await wish(owner, another), 'E_FORBIDDEN');
-    await refused(await wish(owner, design, toHex(systemRandom(16))), 'E_SIGNATURE');
+    await refused(await request(generateUserKey()), 'E_AUTH');
+    await refused(await request(owner, another), 'E_FORBIDDEN');
+    await refused(await request(owner, design, toHex(systemRandom(16))), 'E_SIGNATURE');
     await refused(
       await signTransaction(owner, installation, { type: 'design.delete', ...common(), design }),
       'E_FORBIDDEN',
     );
-    const altered = await wish(owner);
+    const altered = await request(owner);
     altered[altered.length - 1] = (altered.at(-1) ?? 0) ^ 1;
     await refused(altered, 'E_SIGNATURE');
   });

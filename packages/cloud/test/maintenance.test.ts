@@ -1,4 +1,4 @@
-import { MillraceError, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
 import { MemoryRecords, MemoryStore } from '@millrace/stores';
 import {
@@ -56,7 +56,16 @@ async function vault(periodMs: number) {
     close: () => undefined,
   };
   const maintenance = new Maintenance(
-    { playbook, store, mail, control, clock: systemClock, logger: silentLogger, order: new RwLock() },
+    {
+      playbook,
+      store,
+      mail,
+      control,
+      clock: systemClock,
+      logger: silentLogger,
+      metrics: noMetrics,
+      order: new RwLock(),
+    },
     { periodMs },
   );
   const checks = new Checks(
@@ -183,7 +192,7 @@ describe('the next sweep', () => {
         wall += ms;
         monotonic += ms;
       },
-      /** Another process: its monotonic clock begins anew. */
+      /** Another process: its monotonic clock begins again. */
       restart: () => {
         monotonic = 5;
       },

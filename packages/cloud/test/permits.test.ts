@@ -9,14 +9,14 @@ import {
 } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createWorld } from '../../protocol/test/support.ts';
+import { createProtocolFixture } from '../../protocol/test/support.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { callHome, countClaims } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
 
 const HOUR = 3_600_000;
 const BEGIN = 1_800_000_000_000;
-const fixture = createWorld();
+const fixture = createProtocolFixture();
 const { keys, directory, design } = fixture;
 const holder = keyName(keys.holder.publicKey);
 const machine: Machine = fixture.machine;
@@ -185,7 +185,7 @@ describe('a print that has begun', () => {
     expect(await call(5)).toBe('permitted');
   });
 
-  it('does not begin anew once its machine has said that it moves', async () => {
+  it('does not begin again once its machine has said that it moves', async () => {
     expect(await call(0)).toBe('permitted');
     await records.prints.update(print, (current) => ({ ...current, state: 'running' }));
     expect(await call(0)).toBe('E_REPLAY');

@@ -110,13 +110,13 @@ const answered: Readonly<Record<string, string>> = {
   'machineCalls.report': 'E_SIGNATURE',
 };
 
-let world: ApiFixture;
+let system: ApiFixture;
 let requests: Readonly<Record<string, Asked>>;
 beforeAll(async () => {
-  world = await apiFixture();
-  requests = await requestsOf(world);
+  system = await apiFixture();
+  requests = await requestsOf(system);
 });
-afterAll(() => world?.close());
+afterAll(() => system?.close());
 
 /** A request of each route that passes its schemas, about what `owner` has and `holder` may print. */
 async function requestsOf({ design, licence, print, object, machine, keys, context }: ApiFixture) {
@@ -184,7 +184,7 @@ describe('every route', () => {
   it.each(routes.map(([name]) => name))('%s is for those of its row', async (name) => {
     const letters: string[] = [];
     for (const who of actors) {
-      const { status, text } = await world.ask(who, requests[name] as Asked);
+      const { status, text } = await system.ask(who, requests[name] as Asked);
       const { code } = status < 400 ? { code: undefined } : (JSON.parse(text) as { code: string });
       letters.push(code === 'E_FORBIDDEN' ? 'f' : code === 'E_AUTH' ? '.' : 'y');
       if (letters.at(-1) === 'y') expect(code, `${who}: ${text.slice(0, 200)}`).toBe(answered[name]);
@@ -197,7 +197,7 @@ describe('every route', () => {
     for (const who of actors.slice(0, 5)) {
       const counts: number[] = [];
       for (const list of ['designs', 'licences', 'prints', 'objects']) {
-        const { text } = await world.ask(who, { method: 'GET', path: `/v1/${list}` });
+        const { text } = await system.ask(who, { method: 'GET', path: `/v1/${list}` });
         counts.push((JSON.parse(text) as { items: unknown[] }).items.length);
       }
       seen[who] = counts.join(' ');
@@ -218,7 +218,7 @@ describe('every action', () => {
   });
 
   it.each(actions)('%s is for those of its row', (action) => {
-    const { keys, context, machine } = world;
+    const { keys, context, machine } = system;
     const name = (user: 'owner' | 'holder' | 'admin') => keyName(keys[user].publicKey);
     const user = (key: string) => userActor(context.directory, key);
     const parties: Record<Exclude<ActorName, 'anonymous'>, Actor> = {

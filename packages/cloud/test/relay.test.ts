@@ -160,7 +160,7 @@ it('what waits for the other node is bounded', () => {
   expect(got(right)).toEqual(['offer']);
 });
 
-it('a machine that connects anew has no session, and both nodes learn of it', () => {
+it('a machine that connects again has no session, and both nodes learn of it', () => {
   offerTo(right);
   name(right);
   const again = party(false);

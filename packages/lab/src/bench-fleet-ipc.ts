@@ -1,6 +1,6 @@
 import type { Bytes } from '@millrace/base';
 import type { NodeRole } from '@millrace/protocol';
-import type { FleetWorld } from './bench-fleet-world.ts';
+import type { FleetSetup } from './bench-fleet-setup.ts';
 
 /** What a process of the fleet has used and holds. */
 export interface Usage {
@@ -37,8 +37,8 @@ export interface Seen {
 }
 
 export type ToChild =
-  | { readonly type: 'node'; readonly role: NodeRole; readonly world: FleetWorld }
-  | { readonly type: 'load'; readonly world: FleetWorld; readonly host: string }
+  | { readonly type: 'node'; readonly role: NodeRole; readonly fleet: FleetSetup }
+  | { readonly type: 'load'; readonly fleet: FleetSetup; readonly host: string }
   | { readonly type: 'add'; readonly machines: number }
   | { readonly type: 'usage' }
   | { readonly type: 'reset' }

@@ -3,7 +3,7 @@ import { openAuthority } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
 import { type Seen, serveParent } from './bench-fleet-ipc.ts';
 import { type Counts, FleetMachine, type MachineParts, machineName } from './bench-fleet-machine.ts';
-import { createCells } from './bench-fleet-world.ts';
+import { createCells } from './bench-fleet-setup.ts';
 
 /*
  * A process of machines. One timer moves all of them.
@@ -33,15 +33,15 @@ setInterval(() => {
   for (const machine of machines) machine.tick(now);
 }, TICK_MS);
 
-async function add(count: number, { world, ...rest }: MachineParts): Promise<void> {
-  const authority = await openAuthority(world.authority, () => systemClock.now());
+async function add(count: number, { fleet, ...rest }: MachineParts): Promise<void> {
+  const authority = await openAuthority(fleet.authority, () => systemClock.now());
   let left = count;
   const connect = async () => {
     while (left-- > 0) {
       const name = machineName();
       const tls = await authority.issue({ role: 'machine', name });
       await new Promise<void>((resolve) => {
-        machines.push(new FleetMachine(name, tls, { world, ...rest }, resolve));
+        machines.push(new FleetMachine(name, tls, { fleet, ...rest }, resolve));
       });
     }
   };
@@ -55,7 +55,7 @@ function see(): Seen {
 serveParent(async (message) => {
   switch (message.type) {
     case 'load':
-      parts = { world: message.world, host: message.host, engine: createEngine(), cells: createCells(), counts };
+      parts = { fleet: message.fleet, host: message.host, engine: createEngine(), cells: createCells(), counts };
       return { type: 'ready' };
     case 'add':
       if (parts === undefined) throw new Error('not set up');

@@ -19,7 +19,7 @@ import {
   sliceStep,
 } from '@millrace/protocol';
 import { tell } from './bench-fleet-ipc.ts';
-import { bindingOf, type FleetWorld, keysOf, timesOf } from './bench-fleet-world.ts';
+import { bindingOf, type FleetSetup, keysOf, timesOf } from './bench-fleet-setup.ts';
 
 /** A table of order 24 on a slow machine. */
 const TABLE_MS = 600;
@@ -50,7 +50,7 @@ export interface Counts {
 }
 
 export interface MachineParts {
-  readonly world: FleetWorld;
+  readonly fleet: FleetSetup;
   readonly host: string;
   readonly engine: HashEngine;
   readonly cells: (segment: number) => Bytes;
@@ -68,7 +68,7 @@ interface Session {
 
 /**
  * One machine: its own certificate, TLS connection and session. It does not build the table: it computes each frame
- * anew from the session's keys and the cell, and compares all of it, so that every hint, parity and MAC is checked at
+ * again from the session's keys and the cell, and compares all of it, so that every hint, parity and MAC is checked at
  * the cost of sending.
  */
 export class FleetMachine {
@@ -94,16 +94,16 @@ export class FleetMachine {
   #starving = false;
 
   constructor(name: string, tls: TlsIdentity, parts: MachineParts, opened: () => void) {
-    const { world, host, counts } = parts;
+    const { fleet, host, counts } = parts;
     this.#name = name;
     this.#parts = parts;
-    this.#times = timesOf(world, name);
-    const pin = nodeOf(world.directory, 'distribution').fingerprint;
+    this.#times = timesOf(fleet, name);
+    const pin = nodeOf(fleet.directory, 'distribution').fingerprint;
     this.#link = connectLink(
       {
-        address: () => ({ host, port: world.addresses.distribution.port }),
+        address: () => ({ host, port: fleet.addresses.distribution.port }),
         path: '/v1/machine',
-        tls: { authority: world.directory.authority, identity: tls, pin },
+        tls: { authority: fleet.directory.authority, identity: tls, pin },
         logger: silentLogger,
       },
       {
@@ -158,7 +158,7 @@ export class FleetMachine {
   async #accept(offer: SessionOffer): Promise<void> {
     const { engine } = this.#parts;
     const binding = bindingOf(this.#name, offer.session);
-    const sender = fromHex(nodeOf(this.#parts.world.directory, 'keys').identity);
+    const sender = fromHex(nodeOf(this.#parts.fleet.directory, 'keys').identity);
     const own = { machineKey: this.#key, ephemeral: this.#ephemeral };
     const side = await acceptSession({ binding, offer, ...own, sender });
     const { order, suite, hints } = side.parameters;

@@ -33,11 +33,11 @@ import {
   bindingOf,
   configOf,
   createCells,
-  type FleetWorld,
+  type FleetSetup,
   keysOf,
   parametersOf,
   timesOf,
-} from './bench-fleet-world.ts';
+} from './bench-fleet-setup.ts';
 
 /*
  * One node of the fleet. Streams, relay, links and mail are the product's; what comes before a session (users, permits, ledger) and the
@@ -48,11 +48,11 @@ const TICK_MS = 100;
 const logger = silentLogger;
 
 /** Control: the mailbox alone, on its store, by HTTPS. */
-async function startControl(world: FleetWorld): Promise<void> {
-  const config = configOf(world, 'control');
+async function startControl(fleet: FleetSetup): Promise<void> {
+  const config = configOf(fleet, 'control');
   await mkdir(config.folder, { recursive: true });
   const lmdb = openLmdb({ path: join(config.folder, 'data') });
-  const { directory } = world;
+  const { directory } = fleet;
   const boxes = new BoxRegistry(lmdb.records('records'), directory);
   const mailbox = new Mailbox({
     queue: lmdb.queue('mail'),
@@ -62,20 +62,20 @@ async function startControl(world: FleetWorld): Promise<void> {
     boxes,
     clock: systemClock,
   });
-  const server = createTlsServer({ directory: world.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
+  const server = createTlsServer({ directory: fleet.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
   const answers = await IdempotentAnswers.open(answersInMemory(), systemClock);
   addMailRoutes(server, { directory, mailbox, boxes }, { answers });
-  await listen(server, world.addresses.control);
+  await listen(server, fleet.addresses.control);
 }
 
 async function outboundOf(
-  world: FleetWorld,
+  fleet: FleetSetup,
   role: 'segments' | 'keys',
   onStream: (message: LinkMessage) => void,
 ): Promise<Outbound> {
-  const { control, distribution } = world.addresses;
+  const { control, distribution } = fleet.addresses;
   const addresses = { control, distribution: { ...distribution, host: '127.0.0.1' } };
-  const config = configOf(world, role);
+  const config = configOf(fleet, role);
   await mkdir(join(config.folder, 'data'), { recursive: true });
   const data = join(config.folder, 'data');
   const slots = {
@@ -86,19 +86,19 @@ async function outboundOf(
   return connectOutbound({ config, addresses, store, slots, clock: systemClock, logger, onStream });
 }
 
-function guardOf(world: FleetWorld, machine: string, { window }: StreamParameters): PaceGuard {
-  return new PaceGuard({ tenthsOfMs: timesOf(world, machine), factor: 1, window, clock: systemClock });
+function guardOf(fleet: FleetSetup, machine: string, { window }: StreamParameters): PaceGuard {
+  return new PaceGuard({ tenthsOfMs: timesOf(fleet, machine), factor: 1, window, clock: systemClock });
 }
 
 const failed = (error: unknown) => {
   if (error !== undefined) process.stderr.write(`a stream ended: ${String(error)}\n`);
 };
 
-async function startSegments(world: FleetWorld): Promise<void> {
+async function startSegments(fleet: FleetSetup): Promise<void> {
   const engine = createEngine();
   const cells = createCells();
   const streams = new Map<string, SegmentsStream>();
-  const outbound = await outboundOf(world, 'segments', (message) => {
+  const outbound = await outboundOf(fleet, 'segments', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
   const { link } = outbound;
@@ -116,7 +116,7 @@ async function startSegments(world: FleetWorld): Promise<void> {
         jti,
         seed,
         parameters,
-        guard: guardOf(world, parameters.object, parameters),
+        guard: guardOf(fleet, parameters.object, parameters),
         engine,
         clock: systemClock,
         logger,
@@ -135,17 +135,17 @@ async function startSegments(world: FleetWorld): Promise<void> {
   });
 }
 
-async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<void>> {
+async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<void>> {
   const engine = createEngine();
   const streams = new Map<string, KeysStream>();
-  const { link, mail } = await outboundOf(world, 'keys', (message) => {
+  const { link, mail } = await outboundOf(fleet, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
-  const slices = sliceMail(mail, world.directory);
-  const { identity } = configOf(world, 'keys');
+  const slices = sliceMail(mail, fleet.directory);
+  const { identity } = configOf(fleet, 'keys');
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
-    const parameters = parametersOf(world, machine);
+    const parameters = parametersOf(fleet, machine);
     const binding = bindingOf(machine, session);
     const licenceSecret = systemRandom(32);
     const { offer, seed, context } = await offerSession({
@@ -169,7 +169,7 @@ async function startKeys(world: FleetWorld): Promise<(home: Home) => Promise<voi
       seed,
       parameters,
       context,
-      guard: guardOf(world, machine, parameters),
+      guard: guardOf(fleet, machine, parameters),
       engine,
       clock: systemClock,
       logger,
@@ -212,15 +212,15 @@ serveParent(async (message) => {
     return undefined;
   }
   if (message.type !== 'node') throw new Error(`not for a node: ${message.type}`);
-  const { role, world } = message;
-  if (role === 'control') await startControl(world);
+  const { role, fleet } = message;
+  if (role === 'control') await startControl(fleet);
   if (role === 'distribution') {
-    const config = configOf(world, 'distribution');
+    const config = configOf(fleet, 'distribution');
     await mkdir(config.folder, { recursive: true });
     const modules = { clock: systemClock, logger, metrics: noMetrics };
-    await runDistributionNode({ config, addresses: world.addresses }, modules);
+    await runDistributionNode({ config, addresses: fleet.addresses }, modules);
   }
-  if (role === 'segments') await startSegments(world);
-  if (role === 'keys') onHome = await startKeys(world);
+  if (role === 'segments') await startSegments(fleet);
+  if (role === 'keys') onHome = await startKeys(fleet);
   return { type: 'ready' };
 });

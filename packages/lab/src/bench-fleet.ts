@@ -8,7 +8,7 @@ import { MillraceError, sleep } from '@millrace/base';
 import { nodeRoles } from '@millrace/protocol';
 import { type Bench, machine, median, type Row, rowOf } from './bench.ts';
 import type { FromChild, Home, Seen, ToChild, Usage } from './bench-fleet-ipc.ts';
-import { createFleetWorld, DRAW } from './bench-fleet-world.ts';
+import { createFleetSetup, DRAW } from './bench-fleet-setup.ts';
 
 const DEFAULT = 400;
 const STEPS = [100, 400, 1_000, 2_500, 5_000, 10_000, 15_000, 20_000, 28_000];
@@ -75,14 +75,14 @@ export const benchFleet: Bench = async (note, args) => {
   const folder = await mkdtemp(join(tmpdir(), 'fleet-'));
   const children: Child[] = [];
   try {
-    const world = await createFleetWorld(folder, [await freePort(), await freePort()]);
+    const fleet = await createFleetSetup(folder, [await freePort(), await freePort()]);
     let keys: Child | undefined;
     const onHome = (home: Home) => keys?.tell(home);
     const nodes = new Map<string, Child>();
     for (const role of nodeRoles) {
       const child = new Child('./bench-fleet-node.js', onHome);
       children.push(child);
-      await child.ask({ type: 'node', role, world });
+      await child.ask({ type: 'node', role, fleet });
       nodes.set(role, child);
     }
     keys = nodes.get('keys');
@@ -90,7 +90,7 @@ export const benchFleet: Bench = async (note, args) => {
     for (let i = 0; i < Math.max(1, Math.ceil(most / LOAD)); i++) {
       const load = new Child('./bench-fleet-load.js', onHome);
       children.push(load);
-      await load.ask({ type: 'load', world, host: `127.0.0.${1 + i}` });
+      await load.ask({ type: 'load', fleet, host: `127.0.0.${1 + i}` });
       loads.push(load);
     }
     await sleep(500);

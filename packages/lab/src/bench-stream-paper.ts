@@ -1,6 +1,6 @@
 import { type Row, rowOf } from './bench.ts';
 
-// Table 2 of the paper, its money computed anew with its own prices. Its traffic column is in Gibit: 20 MiB in hashes of 32
+// Table 2 of the paper, its money computed again with its own prices. Its traffic column is in Gibit: 20 MiB in hashes of 32
 // bytes for 3 are 213 MiB, 1.67 Gibit, and its cost is that number times the price of a gigabyte.
 
 /** Of 100 million hashes a second for an hour. */

@@ -43,8 +43,8 @@ async function prints(order: 16 | 24) {
   try {
     const content = concatBytes(...syntheticDesign({ bytes: DESIGN_BYTES, seed: 1 }));
     const { totalSeconds } = await estimateDesign([content]);
-    const world = await start(folder, { order, factor: Math.ceil(totalSeconds / SECONDS) }, closer);
-    const { owner, operator, machine } = world;
+    const fleet = await start(folder, { order, factor: Math.ceil(totalSeconds / SECONDS) }, closer);
+    const { owner, operator, machine } = fleet;
     const file = join(folder, 'part.gcode');
     await writeFile(file, content);
     const { design } = await storeDesign(owner, await prepareFile(owner, file, {}, () => undefined), () => undefined);
@@ -56,7 +56,7 @@ async function prints(order: 16 | 24) {
       requireCompleted(outcome);
       firstLine.push(await untilFirstLine(owner, outcome.view.object ?? ''));
     }
-    return { firstLine, megabytes: await peakOf(world.pid()) };
+    return { firstLine, megabytes: await peakOf(fleet.pid()) };
   } finally {
     await closer.close();
   }

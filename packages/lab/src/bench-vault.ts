@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { MillraceError } from '@millrace/base';
 import { MAX_POINTS_SEGMENTS, type MaintenanceMode } from '@millrace/vault';
 import { type Bench, machine, median, type Ratio, type Row, rowOf } from './bench.ts';
-import { type BenchVault, type BenchVaultOptions, openBenchVault } from './bench-vault-world.ts';
+import { type BenchVault, type BenchVaultOptions, openBenchVault } from './bench-vault-setup.ts';
 
 const MB = 1e6;
 const SEGMENT = 16_386;

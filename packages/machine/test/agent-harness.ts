@@ -20,6 +20,7 @@ export const quick: Timing = {
   offerMs: 2_000,
   backoff: { firstMs: 20, mostMs: 100 },
   changeMs: 0,
+  directoryMs: 300_000,
 };
 
 export interface Bench {

@@ -17,7 +17,7 @@ export async function expectStop(bench: Bench, design: StoredDesign, code: strin
   const executed = bench.executed();
   expect(executed.length).toBeLessThanOrEqual(bad * 16_370);
   expect(executed.equals(design.bytes.subarray(0, executed.length))).toBe(true);
-  // Nothing of the design in what the world is told.
+  // Nothing of the design in what the system is told.
   expect(last?.facts.contentMac).toBeUndefined();
   await bench.agent.close();
   expect((await bench.object(last?.object ?? '')).code).toBe(code);

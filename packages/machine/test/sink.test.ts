@@ -40,7 +40,7 @@ describe('the plain sink', () => {
     await driver.close();
   });
 
-  it('wipes its file for a run that is cancelled and begun anew', async () => {
+  it('wipes its file for a run that is cancelled and begun again', async () => {
     const file = join(folder, 'out.bin');
     const driver = await running('sink', { factor: 'unlimited', file });
     await driver.write(new Uint8Array(5000).fill(1));

@@ -171,7 +171,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('cancels, and begins anew with an odometer that went on', async () => {
+  it('cancels, and begins again with an odometer that went on', async () => {
     const driver = await running('virtual', { ...unlimited, odometer: 100 });
     await driver.write(utf8('M83\nG1 X1 E5 F600\nM400\nG4 S9\n'));
     await driver.drain();

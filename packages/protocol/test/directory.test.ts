@@ -23,9 +23,9 @@ import {
   verifyDirectory,
   verifyPermitOf,
 } from '../src/index.ts';
-import { createWorld } from './support.ts';
+import { createProtocolFixture } from './support.ts';
 
-const { directory, keys } = createWorld();
+const { directory, keys } = createProtocolFixture();
 const anchor = { installation: directory.installation, adminKey: directory.adminKey };
 const first = firstDocument(directory, 1_000);
 const refused = { code: 'E_DIRECTORY' };
@@ -205,7 +205,7 @@ describe('a directory in a file', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('is taken anew while it is in use, and lets go of what has ended', async () => {
+  it('is taken again while it is in use, and lets go of what has ended', async () => {
     const file = await open();
     const { directory: live } = file;
     expect(await file.refresh()).toBe(false);

@@ -11,10 +11,10 @@ import {
   type StreamParameters,
   sealMail,
 } from '../src/index.ts';
-import { boxOf, codeOf, createWorld } from './support.ts';
+import { boxOf, codeOf, createProtocolFixture } from './support.ts';
 
-const world = createWorld();
-const { keys, directory, design, machine } = world;
+const fixture = createProtocolFixture();
+const { keys, directory, design, machine } = fixture;
 const bytes = systemRandom(32);
 const id = '00'.repeat(16);
 

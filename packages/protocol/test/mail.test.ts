@@ -14,9 +14,9 @@ import {
   sealMail,
   signBoxKey,
 } from '../src/index.ts';
-import { boxOf, codeOf, createWorld, NOW } from './support.ts';
+import { boxOf, codeOf, createProtocolFixture, NOW } from './support.ts';
 
-const { keys, directory } = createWorld();
+const { keys, directory } = createProtocolFixture();
 
 describe('mail', () => {
   const message = { type: 'stream.close' as const, session: '00'.repeat(16) };

@@ -21,15 +21,15 @@ import {
   verifyOpening,
   verifyTransaction,
 } from '../src/index.ts';
-import { type Changes, codeOf, createOpening, createWorld, dated, NOW } from './support.ts';
+import { type Changes, codeOf, createOpening, createProtocolFixture, dated, NOW } from './support.ts';
 
-const world = createWorld();
-const { keys, directory } = world;
-const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash });
+const fixture = createProtocolFixture();
+const { keys, directory } = fixture;
+const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: fixture.coreHash });
 /** Of a node that has no record of the object. */
 const first = { directory, now: NOW, designOf, begun: async () => false };
 const verify = async (changes: Changes) =>
-  codeOf(async () => verifyOpening(await createOpening(world, changes), first));
+  codeOf(async () => verifyOpening(await createOpening(fixture, changes), first));
 
 describe('signed documents', () => {
   const holderOnly = (id: Uint8Array) =>
@@ -89,7 +89,7 @@ describe('the name of an object', () => {
 
 describe('an opening', () => {
   it('holds when every link of the chain does', async () => {
-    const opening = await createOpening(world);
+    const opening = await createOpening(fixture);
     const verified = await verifyOpening(opening, first);
     expect(verified.permit.number).toBe(1);
     expect(verified.hash).toHaveLength(32);
@@ -126,7 +126,7 @@ describe('an opening', () => {
   const later = async (now: number, options: { begun: boolean; notBefore?: number; notAfter?: number }) => {
     const { begun, ...times } = options;
     const fresh = { issued: now, expires: now + 600_000 };
-    const opening = await createOpening(world, {
+    const opening = await createOpening(fixture, {
       licence: { notBefore: NOW, notAfter: NOW + HOUR, ...times },
       print: { expires: NOW + 24 * HOUR },
       request: fresh,
@@ -154,7 +154,7 @@ describe('an opening', () => {
   });
 
   it('is refused when a document is exchanged for another valid one', async () => {
-    const [one, two] = [await createOpening(world), await createOpening(world)];
+    const [one, two] = [await createOpening(fixture), await createOpening(fixture)];
     const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, first));
     expect(await check({ ...one, request: two.request })).toBe('E_PERMIT');
     expect(await check({ ...one, print: two.print })).toBe('E_PERMIT');
@@ -167,7 +167,7 @@ describe('an opening', () => {
 describe('a session', () => {
   const parameters: StreamParameters = {
     object: 'o-1',
-    design: world.design,
+    design: fixture.design,
     designNonce: new Uint8Array(16),
     segments: 3,
     from: 0,

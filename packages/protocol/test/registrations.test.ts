@@ -10,9 +10,9 @@ import {
   verifyMachineRegistration,
   verifyUserRegistration,
 } from '../src/index.ts';
-import { codeOf, createWorld, dated } from './support.ts';
+import { codeOf, createProtocolFixture, dated } from './support.ts';
 
-const { keys, directory, machine } = createWorld();
+const { keys, directory, machine } = createProtocolFixture();
 const sign = (document: object, signer = keys.admin, installation = directory.installation) =>
   signTransaction(signer, installation, { ...dated(), ...document } as Transaction);
 const user = { type: 'user.register', publicKey: keys.owner.publicKey, name: 'owner' };

@@ -52,7 +52,7 @@ function open(link: LinkSocket): LinkSocket {
   return link;
 }
 
-it('a link that answers no ping is given up and made anew; one that does is kept', async () => {
+it('a link that answers no ping is given up and made again; one that does is kept', async () => {
   const { node, options } = await startNode();
   let lost = 0;
   const link = open(connectLink(options, { message: () => undefined, closed: () => lost++ }));

@@ -53,7 +53,7 @@ export function boxOf(
 }
 
 /** One installation with an owner, a holder, a machine and all signed documents of a stream. */
-export function createWorld() {
+export function createProtocolFixture() {
   const keys = {
     owner: generateUserKey(),
     holder: generateUserKey(),
@@ -95,7 +95,7 @@ export function createWorld() {
   return { keys, directory, machine, design, coreHash };
 }
 
-export type World = ReturnType<typeof createWorld>;
+export type ProtocolFixture = ReturnType<typeof createProtocolFixture>;
 
 export interface Changes {
   licence?: Partial<Extract<Transaction, { type: 'licence.grant' }>>;
@@ -103,22 +103,25 @@ export interface Changes {
   request?: Partial<PermitRequest>;
   permit?: Partial<Omit<Permit, 'type' | 'id' | 'count' | 'request'>>;
   machine?: Partial<Machine>;
-  signLicence?: World['keys']['owner'];
-  signPrint?: World['keys']['owner'];
-  signRequest?: World['keys']['machine'];
-  signPermit?: World['keys']['machine'];
+  signLicence?: ProtocolFixture['keys']['owner'];
+  signPrint?: ProtocolFixture['keys']['owner'];
+  signRequest?: ProtocolFixture['keys']['machine'];
+  signPermit?: ProtocolFixture['keys']['machine'];
 }
 
-export async function createOpening(world: World, changes: Changes = {}): Promise<Opening & { body: MachineDocument }> {
-  const { keys, directory, design } = world;
-  const machine = { ...world.machine, ...changes.machine };
+export async function createOpening(
+  fixture: ProtocolFixture,
+  changes: Changes = {},
+): Promise<Opening & { body: MachineDocument }> {
+  const { keys, directory, design } = fixture;
+  const machine = { ...fixture.machine, ...changes.machine };
   const licence = {
     type: 'licence.grant' as const,
     ...dated(),
     design,
-    core: world.coreHash,
+    core: fixture.coreHash,
     objects: 2,
-    machines: [{ machine: world.machine.machine, registration: registrationHash(world.machine) }],
+    machines: [{ machine: fixture.machine.machine, registration: registrationHash(fixture.machine) }],
     materials: ['PLA'],
     notBefore: NOW - 1,
     notAfter: NOW + 1_000_000,
@@ -133,7 +136,7 @@ export async function createOpening(world: World, changes: Changes = {}): Promis
     type: 'print.request' as const,
     ...dated(),
     licence: licenceId,
-    machine: world.machine.machine,
+    machine: fixture.machine.machine,
     ...changes.print,
   };
   const request = {
@@ -161,7 +164,7 @@ export async function createOpening(world: World, changes: Changes = {}): Promis
     object: objectId(licenceId, number),
     number,
     design,
-    machine: world.machine.machine,
+    machine: fixture.machine.machine,
     request: sha256(requestBytes),
     count: 1 as const,
     ...changes.permit,

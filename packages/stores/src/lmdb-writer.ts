@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import type { RootDatabase } from 'lmdb';
 import { storeError } from './lmdb-errors.ts';
-import { LmdbRoom } from './lmdb-room.ts';
+import { LmdbSpace } from './lmdb-space.ts';
 
 interface Task {
   /** Runs inside the write transaction, and may read what earlier tasks wrote. */
@@ -28,7 +28,7 @@ export class LmdbWriter {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #path: string;
   /** None where nothing is written. */
-  readonly #room: LmdbRoom | undefined;
+  readonly #space: LmdbSpace | undefined;
   #waiting: { task: Task; bytes: number; writes: number }[] = [];
   #scheduled = false;
   #open = true;
@@ -37,7 +37,7 @@ export class LmdbWriter {
   constructor(root: RootDatabase<Buffer, Buffer>, path: string, readOnly: boolean) {
     this.#root = root;
     this.#path = path;
-    this.#room = readOnly ? undefined : new LmdbRoom(root, path);
+    this.#space = readOnly ? undefined : new LmdbSpace(root, path);
   }
 
   /**
@@ -47,7 +47,7 @@ export class LmdbWriter {
   write(bytes: number, writes: number, work: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (!this.#open) return reject(new MillraceError('E_STORE', 'the store is closed'));
-      if (this.#room === undefined)
+      if (this.#space === undefined)
         return reject(new MillraceError('E_STORE', `${this.#path} is open for reading only`));
       this.#waiting.push({ task: { work, resolve, reject }, bytes, writes });
       this.#schedule();
@@ -58,7 +58,7 @@ export class LmdbWriter {
   async close(): Promise<void> {
     this.#open = false;
     if (this.#waiting.length > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
-    this.#room?.close();
+    this.#space?.close();
   }
 
   #schedule(): void {
@@ -85,7 +85,7 @@ export class LmdbWriter {
 
   #commit({ tasks: group, bytes, writes }: Group): void {
     try {
-      this.#room?.make(bytes, writes);
+      this.#space?.reserve(bytes, writes);
       this.#root.transactionSync(() => {
         for (const { work } of group) work();
       });

@@ -98,7 +98,7 @@ describe('a disk that refuses', () => {
       disk.turnReadOnly();
       for (const writes of [1, 30, 1_000, 1]) {
         for (const outcome of await putAll(writes, 2)) {
-          // LMDB's own refusal names a page; this one is the room's.
+          // LMDB's own refusal names a page; this one is LmdbSpace's.
           expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'E_READ_ONLY' } });
           expect(String((outcome as PromiseRejectedResult).reason)).not.toContain('page');
         }

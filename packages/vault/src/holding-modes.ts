@@ -5,7 +5,7 @@ import type { Holding } from './records.ts';
 /** Whether the cells lie under a layer of points. */
 export const hasPoints = ({ mode }: Pick<Holding, 'mode'>): boolean => mode === 'key-homomorphic';
 
-/** The owner's wish comes into force: when a sweep begins. */
+/** The owner's request takes effect: when a sweep begins. */
 export function inNextMode({ nextMode, ...holding }: Holding): Holding {
   return { ...holding, ...(nextMode && { mode: nextMode }) };
 }

@@ -75,7 +75,7 @@ describe('values of a cell’s length', () => {
     expect(statSync(path()).size).toBe(12 * 16_384);
   });
 
-  it('deleted ones leave room for others, opened anew or not; the file does not grow', async () => {
+  it('deleted ones leave room for others, opened again or not; the file does not grow', async () => {
     for (let n = 0; n < 8; n++) await file.put(key(n), systemRandom(CELL));
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n += 2) await file.delete(key(n));

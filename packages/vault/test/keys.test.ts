@@ -6,7 +6,7 @@ import { MemoryStore } from '@millrace/stores';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EpochKeys } from '../src/epochs.ts';
 import { createKeyWrapper, MemorySlots, openFileKeyWrapper, openSlots, Playbook, type Slots } from '../src/index.ts';
-import { makeUpload, World } from './world.ts';
+import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -114,69 +114,69 @@ describe('epoch keys', () => {
   });
 
   it('a vault keeps to it through ten sweeps, and begins none with three keys', async () => {
-    const world = await World.create({ density: 50 });
-    await world.add(await makeUpload(50_000));
-    await world.settle();
+    const fixture = await VaultFixture.create({ density: 50 });
+    await fixture.add(await makeUpload(50_000));
+    await fixture.settle();
     for (let epoch = 2; epoch <= 11; epoch++) {
-      await world.sweep();
-      const live = [await world.raw.epochSlots.read(0), await world.raw.epochSlots.read(1)].filter(
+      await fixture.sweep();
+      const live = [await fixture.raw.epochSlots.read(0), await fixture.raw.epochSlots.read(1)].filter(
         (slot) => slot !== undefined,
       );
       expect(live.length).toBe(1);
-      expect(world.playbook.status().epoch).toBe(epoch);
+      expect(fixture.playbook.status().epoch).toBe(epoch);
     }
-    await world.assertReadable();
+    await fixture.assertReadable();
   });
 
   it('a playbook without its keys, and keys without their playbook, are refused, not replaced', async () => {
-    const world = await World.create();
-    await world.add(await makeUpload(10));
-    await world.settle();
-    await world.sweep();
-    const { keys, epochSlots, designSlots, kek } = world.raw;
+    const fixture = await VaultFixture.create();
+    await fixture.add(await makeUpload(10));
+    await fixture.settle();
+    await fixture.sweep();
+    const { keys, epochSlots, designSlots, kek } = fixture.raw;
     const wrapper = createKeyWrapper(kek);
     const open = (parts: object) => Playbook.open({ store: keys, epochSlots, designSlots, wrapper, ...parts });
     await expect(open({ epochSlots: new MemorySlots() })).rejects.toMatchObject({ code: 'E_STORE' });
     await expect(open({ store: new MemoryStore() })).rejects.toMatchObject({ code: 'E_STORE' });
     await expect(open({ wrapper: createKeyWrapper(systemRandom(32)) })).rejects.toMatchObject({ code: 'E_SEAL' });
-    await world.startKeys();
-    await world.assertReadable();
+    await fixture.startKeys();
+    await fixture.assertReadable();
   });
 
   it('a playbook that was put back to an earlier epoch does not open', async () => {
-    const world = await World.create();
-    await world.add(await makeUpload(10));
-    await world.settle();
+    const fixture = await VaultFixture.create();
+    await fixture.add(await makeUpload(10));
+    await fixture.settle();
     const old: { put: Uint8Array; value: Uint8Array }[] = [];
-    for await (const { key, value } of world.raw.keys.range()) old.push({ put: key, value });
-    await world.sweep();
-    await world.raw.keys.batch(old);
-    await expect(world.startKeys()).rejects.toMatchObject({ code: 'E_STORE' });
+    for await (const { key, value } of fixture.raw.keys.range()) old.push({ put: key, value });
+    await fixture.sweep();
+    await fixture.raw.keys.batch(old);
+    await expect(fixture.startKeys()).rejects.toMatchObject({ code: 'E_STORE' });
   });
 });
 
 describe('deleting a design', () => {
   it('destroys its keys at once: what remains of them opens nothing, even with the node’s key', async () => {
-    const world = await World.create();
+    const fixture = await VaultFixture.create();
     const upload = await makeUpload(40_000);
-    await world.add(upload);
-    await world.settle();
-    const slot = await world.raw.designSlots.read(0);
+    await fixture.add(upload);
+    await fixture.settle();
+    const slot = await fixture.raw.designSlots.read(0);
     expect(slot).toBeDefined();
-    await world.delete(upload.designId);
-    expect(await world.raw.designSlots.read(0)).toBeUndefined();
-    await expect(world.playbook.manifest(upload.designId)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
-    expect(world.playbook.designs()).toEqual([]);
+    await fixture.delete(upload.designId);
+    expect(await fixture.raw.designSlots.read(0)).toBeUndefined();
+    await expect(fixture.playbook.manifest(upload.designId)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    expect(fixture.playbook.designs()).toEqual([]);
   });
 
   it('killed between noting and destroying: the next start destroys', async () => {
-    const world = await World.create();
+    const fixture = await VaultFixture.create();
     const upload = await makeUpload(40_000);
-    await world.add(upload);
-    await world.settle();
-    world.keysFuse.arm(1, 'after');
-    expect(await world.survive(() => world.delete(upload.designId))).toBe(false);
-    expect(world.playbook.designs()).toEqual([]);
-    expect(await world.raw.designSlots.read(0)).toBeUndefined();
+    await fixture.add(upload);
+    await fixture.settle();
+    fixture.keysFuse.arm(1, 'after');
+    expect(await fixture.survive(() => fixture.delete(upload.designId))).toBe(false);
+    expect(fixture.playbook.designs()).toEqual([]);
+    expect(await fixture.raw.designSlots.read(0)).toBeUndefined();
   });
 });

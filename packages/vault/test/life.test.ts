@@ -6,119 +6,119 @@ import { openLmdb } from '@millrace/stores';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, openSlots } from '../src/index.ts';
-import { makeUpload, World, type WorldOptions } from './world.ts';
+import { makeUpload, VaultFixture, type VaultFixtureOptions } from './vault-fixture.ts';
 
 const size = (segments: number) => segments * CONTENT_BYTES - 7;
 
 describe('the life of a design', () => {
   it('is stored among decoys, renewed, read, deleted, and gone after the next sweep', async () => {
-    const world = await World.create({ density: 40, batch: 4 });
+    const fixture = await VaultFixture.create({ density: 40, batch: 4 });
     const a = await makeUpload(size(5));
     const b = await makeUpload(1);
-    await world.add(a);
-    await world.add(b);
-    await world.settle();
-    expect(world.playbook.status()).toMatchObject({ epoch: 1, designs: 2, cells: 15, decoys: 9, decoysWanted: 9 });
-    expect(await world.countCells()).toBe(15);
-    await world.assertReadable();
-    expect(await world.check()).toMatchObject({ clean: true, cells: 15, designs: 2 });
+    await fixture.add(a);
+    await fixture.add(b);
+    await fixture.settle();
+    expect(fixture.playbook.status()).toMatchObject({ epoch: 1, designs: 2, cells: 15, decoys: 9, decoysWanted: 9 });
+    expect(await fixture.countCells()).toBe(15);
+    await fixture.assertReadable();
+    expect(await fixture.check()).toMatchObject({ clean: true, cells: 15, designs: 2 });
 
-    const before = await placesOf(world);
-    await world.sweep();
-    expect(world.playbook.status().epoch).toBe(2);
-    const after = await placesOf(world);
+    const before = await placesOf(fixture);
+    await fixture.sweep();
+    expect(fixture.playbook.status().epoch).toBe(2);
+    const after = await placesOf(fixture);
     expect(after.filter((index) => before.includes(index))).toEqual([]);
-    expect(await world.countCells()).toBe(15);
-    await world.assertReadable();
+    expect(await fixture.countCells()).toBe(15);
+    await fixture.assertReadable();
 
-    await world.delete(a.designId);
-    await expect(world.playbook.slice(a.designId, 0, 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
-    await expect(world.playbook.addDesign({ manifest: a.manifest, keys: a.ceks })).rejects.toMatchObject({
+    await fixture.delete(a.designId);
+    await expect(fixture.playbook.slice(a.designId, 0, 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    await expect(fixture.playbook.addDesign({ manifest: a.manifest, keys: a.ceks })).rejects.toMatchObject({
       code: 'E_CONFLICT',
     });
-    await world.sweep();
-    expect(await world.countCells()).toBe(1 + 2);
-    expect(await world.check()).toMatchObject({ clean: true, cells: 3 });
-    expect(world.problems).toEqual([]);
-    await world.add(a); // the same bytes may come again
-    await world.settle();
-    await world.assertReadable();
+    await fixture.sweep();
+    expect(await fixture.countCells()).toBe(1 + 2);
+    expect(await fixture.check()).toMatchObject({ clean: true, cells: 3 });
+    expect(fixture.problems).toEqual([]);
+    await fixture.add(a); // the same bytes may come again
+    await fixture.settle();
+    await fixture.assertReadable();
   });
 
   it('takes a design in the middle of a sweep', async () => {
-    const world = await World.create({ density: 100, batch: 2 });
-    await world.add(await makeUpload(size(6)));
-    await world.settle();
-    await world.playbook.beginSweep();
-    await world.tick();
-    await world.stepCells();
+    const fixture = await VaultFixture.create({ density: 100, batch: 2 });
+    await fixture.add(await makeUpload(size(6)));
+    await fixture.settle();
+    await fixture.playbook.beginSweep();
+    await fixture.tick();
+    await fixture.stepCells();
     const late = await makeUpload(size(8));
-    await world.add(late);
-    await world.stepKeys();
-    await world.stepKeys();
-    await world.settle();
-    await world.assertReadable();
-    expect(await world.check()).toMatchObject({ clean: true, cells: 14 });
-    expect(await world.countCells()).toBe(14);
+    await fixture.add(late);
+    await fixture.stepKeys();
+    await fixture.stepKeys();
+    await fixture.settle();
+    await fixture.assertReadable();
+    expect(await fixture.check()).toMatchObject({ clean: true, cells: 14 });
+    expect(await fixture.countCells()).toBe(14);
   });
 
   it('keeps density when it changes, in both directions', async () => {
-    const world = await World.create({ density: 50 });
-    await world.add(await makeUpload(size(10)));
-    await world.settle();
-    expect(world.playbook.status().decoys).toBe(10);
-    world.density = 10;
-    await world.startKeys();
-    await world.settle();
-    expect(world.playbook.status().decoys).toBe(90);
-    world.density = 80;
-    await world.startKeys();
-    await world.sweep();
-    expect(world.playbook.status().decoys).toBe(3);
-    expect(await world.countCells()).toBe(13);
-    expect(await world.check()).toMatchObject({ clean: true });
+    const fixture = await VaultFixture.create({ density: 50 });
+    await fixture.add(await makeUpload(size(10)));
+    await fixture.settle();
+    expect(fixture.playbook.status().decoys).toBe(10);
+    fixture.density = 10;
+    await fixture.startKeys();
+    await fixture.settle();
+    expect(fixture.playbook.status().decoys).toBe(90);
+    fixture.density = 80;
+    await fixture.startKeys();
+    await fixture.sweep();
+    expect(fixture.playbook.status().decoys).toBe(3);
+    expect(await fixture.countCells()).toBe(13);
+    expect(await fixture.check()).toMatchObject({ clean: true });
   });
 
   it('a late repetition about cells that are gone changes nothing', async () => {
-    const world = await World.create({ density: 100 });
+    const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(size(3));
-    await world.add(upload);
-    await world.stepKeys();
-    const instruction = world.toCells.take();
-    await world.settle();
-    await world.delete(upload.designId);
-    await world.sweep();
+    await fixture.add(upload);
+    await fixture.stepKeys();
+    const instruction = fixture.toCells.take();
+    await fixture.settle();
+    await fixture.delete(upload.designId);
+    await fixture.sweep();
     const { manifest, ceks: keys } = upload;
-    await world.playbook.addDesign({ manifest, keys });
+    await fixture.playbook.addDesign({ manifest, keys });
     if (instruction?.type !== 'store') throw new Error('not a store message');
     const { design, generation, from, cells } = instruction;
-    await world.playbook.instruct({ design, from: 0, count: 3 });
+    await fixture.playbook.instruct({ design, from: 0, count: 3 });
     expect(
-      await world.playbook.stored({ type: 'stored', design, generation, from, count: cells.length }),
+      await fixture.playbook.stored({ type: 'stored', design, generation, from, count: cells.length }),
     ).toBeUndefined();
-    expect(world.playbook.design(upload.designId).stored).toBe(0);
+    expect(fixture.playbook.design(upload.designId).stored).toBe(0);
   });
 
   it('density 0 takes no designs; a design comes once, with all of its keys', async () => {
     const upload = await makeUpload(10);
-    const hollow = await World.create({ density: 0, minimumDecoys: 4 });
+    const hollow = await VaultFixture.create({ density: 0, minimumDecoys: 4 });
     await hollow.settle();
     expect(await hollow.countCells()).toBe(4);
     const { manifest, ceks: keys } = upload;
     await expect(hollow.playbook.addDesign({ manifest, keys })).rejects.toMatchObject({ code: 'E_STATE' });
-    const world = await World.create();
-    await world.add(upload);
-    expect(await world.playbook.addDesign({ manifest, keys })).toBe(false);
-    await expect(world.playbook.slice(upload.designId, 0, 1)).rejects.toMatchObject({ code: 'E_UPLOAD' });
+    const fixture = await VaultFixture.create();
+    await fixture.add(upload);
+    expect(await fixture.playbook.addDesign({ manifest, keys })).toBe(false);
+    await expect(fixture.playbook.slice(upload.designId, 0, 1)).rejects.toMatchObject({ code: 'E_UPLOAD' });
     await expect(
-      world.playbook.addDesign({ manifest: (await makeUpload(20)).manifest, keys: new Uint8Array(5) }),
+      fixture.playbook.addDesign({ manifest: (await makeUpload(20)).manifest, keys: new Uint8Array(5) }),
     ).rejects.toMatchObject({ code: 'E_INPUT' });
   });
 });
 
-async function placesOf(world: World): Promise<string[]> {
+async function placesOf(fixture: VaultFixture): Promise<string[]> {
   const places: string[] = [];
-  for await (const { key } of world.raw.cells.range()) places.push(toHex(key));
+  for await (const { key } of fixture.raw.cells.range()) places.push(toHex(key));
   return places;
 }
 
@@ -149,60 +149,60 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(20, 50, 100).map((percent): Action => ({ do: 'density', percent })) },
 );
 
-async function perform(world: World, action: Action): Promise<void> {
+async function perform(fixture: VaultFixture, action: Action): Promise<void> {
   const pick = (which: number) => {
-    const living = world.playbook.designs();
+    const living = fixture.playbook.designs();
     return living[which % Math.max(1, living.length)]?.design;
   };
-  if (action.do === 'add') await world.add(await makeUpload(size(action.segments)));
+  if (action.do === 'add') await fixture.add(await makeUpload(size(action.segments)));
   else if (action.do === 'delete') {
     const design = pick(action.which);
-    if (design !== undefined) await world.survive(() => world.delete(design));
+    if (design !== undefined) await fixture.survive(() => fixture.delete(design));
   } else if (action.do === 'want') {
     const design = pick(action.which);
-    if (design !== undefined) world.want(design, 5);
-  } else if (action.do === 'tick') await world.survive(() => world.tick());
-  else if (action.do === 'cells') await world.survive(() => world.stepCells());
-  else if (action.do === 'keys') await world.survive(() => world.stepKeys());
-  else if (action.do === 'sweep') await world.survive(() => world.playbook.beginSweep());
-  else if (action.do === 'settle') await world.settle();
-  else if (action.do === 'kill keys') world.keysFuse.arm(action.at, action.when);
-  else if (action.do === 'kill cells') world.cellsFuse.arm(action.at, action.when);
+    if (design !== undefined) fixture.want(design, 5);
+  } else if (action.do === 'tick') await fixture.survive(() => fixture.tick());
+  else if (action.do === 'cells') await fixture.survive(() => fixture.stepCells());
+  else if (action.do === 'keys') await fixture.survive(() => fixture.stepKeys());
+  else if (action.do === 'sweep') await fixture.survive(() => fixture.playbook.beginSweep());
+  else if (action.do === 'settle') await fixture.settle();
+  else if (action.do === 'kill keys') fixture.keysFuse.arm(action.at, action.when);
+  else if (action.do === 'kill cells') fixture.cellsFuse.arm(action.at, action.when);
   else if (action.do === 'density') {
-    world.density = action.percent;
-    while (!(await world.survive(() => world.startKeys())));
+    fixture.density = action.percent;
+    while (!(await fixture.survive(() => fixture.startKeys())));
   } else if (action.do === 'check') {
     // In the middle of things: whatever waits in the mail, what must be there is there, and nothing is damaged.
-    const run = await world.playbook.beginCheck({ deep: true });
+    const run = await fixture.playbook.beginCheck({ deep: true });
     run?.end();
-    if (run === undefined || world.toCells.length > 0) return;
-    const { problems } = await world.check();
+    if (run === undefined || fixture.toCells.length > 0) return;
+    const { problems } = await fixture.check();
     expect(problems.filter(({ kind }) => kind !== 'extra')).toEqual([]);
   }
 }
 
 /** The whole life cycle against the simplest model: a list of designs and their bytes. */
-async function live(options: WorldOptions, actions: readonly Action[]): Promise<void> {
-  const world = await World.create(options);
+async function live(options: VaultFixtureOptions, actions: readonly Action[]): Promise<void> {
+  const fixture = await VaultFixture.create(options);
   for (const one of actions) {
-    await perform(world, one);
-    await world.assertReadable();
+    await perform(fixture, one);
+    await fixture.assertReadable();
   }
-  world.keysFuse.mend();
-  world.cellsFuse.mend();
-  await world.settle();
-  await world.sweep();
-  expect(world.problems).toEqual([]);
-  await world.assertReadable();
-  const living = [...world.uploads.keys()].filter((design) => !world.deleted.has(design));
-  const listed = world.playbook.designs().map(({ design }) => design);
+  fixture.keysFuse.mend();
+  fixture.cellsFuse.mend();
+  await fixture.settle();
+  await fixture.sweep();
+  expect(fixture.problems).toEqual([]);
+  await fixture.assertReadable();
+  const living = [...fixture.uploads.keys()].filter((design) => !fixture.deleted.has(design));
+  const listed = fixture.playbook.designs().map(({ design }) => design);
   // A deletion that was killed may have happened or not; nothing else may differ.
-  expect(listed.every((design) => world.uploads.has(design))).toBe(true);
-  expect(listed.filter((design) => world.deleted.has(design))).toEqual([]);
+  expect(listed.every((design) => fixture.uploads.has(design))).toBe(true);
+  expect(listed.filter((design) => fixture.deleted.has(design))).toEqual([]);
   expect(listed.length).toBeLessThanOrEqual(living.length);
-  const report = await world.check();
+  const report = await fixture.check();
   expect(report.problems).toEqual([]);
-  expect(await world.countCells()).toBe(report.cells);
+  expect(await fixture.countCells()).toBe(report.cells);
 }
 
 /** A cell that is stored in the new epoch only, and a kill before the step's commit is written by anything else. */

@@ -47,7 +47,7 @@ describe('the private part', () => {
     expect(largest.length).toBeLessThanOrEqual(MAX_PRIVATE_BYTES);
   });
 
-  it('is sealed anew each time: equal parts have nothing in common', () => {
+  it('is sealed again each time: equal parts have nothing in common', () => {
     const [one, two] = [sealPrivatePart(secret, part), sealPrivatePart(secret, part)];
     const runs = new Set<string>();
     for (let at = 0; at + 16 <= one.length; at += 1) runs.add(toHex(one.subarray(at, at + 16)));

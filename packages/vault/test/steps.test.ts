@@ -1,84 +1,84 @@
 import { toHex } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, encodeMessage, type MaintainMessage } from '../src/index.ts';
-import { makeUpload, World } from './world.ts';
+import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
-/** The next message as it comes, and as it is made anew for the same step. */
+/** The next message as it comes, and as it is repeated for the same step. */
 async function nextTwice(
-  world: World,
+  fixture: VaultFixture,
   limit: number,
-): Promise<{ first: MaintainMessage; bytes: string; anew: string }> {
-  const first = await world.playbook.nextMaintenance(limit);
+): Promise<{ first: MaintainMessage; bytes: string; repeated: string }> {
+  const first = await fixture.playbook.nextMaintenance(limit);
   if (first === undefined) throw new Error('the sweep has ended');
   const bytes = toHex(encodeMessage(first));
-  const again = await world.playbook.nextMaintenance(limit);
-  return { first, bytes, anew: again === undefined ? '' : toHex(encodeMessage(again)) };
+  const again = await fixture.playbook.nextMaintenance(limit);
+  return { first, bytes, repeated: again === undefined ? '' : toHex(encodeMessage(again)) };
 }
 
-async function answered(world: World, message: MaintainMessage): Promise<void> {
-  await world.playbook.maintained(await world.cells.maintain(message));
+async function answered(fixture: VaultFixture, message: MaintainMessage): Promise<void> {
+  await fixture.playbook.maintained(await fixture.cells.maintain(message));
 }
 
 /** A sweep whose first message is under way, and whose second is made. */
-async function begun(): Promise<{ world: World; first: MaintainMessage; designs: string[] }> {
-  const world = await World.create({ density: 50 });
+async function begun(): Promise<{ fixture: VaultFixture; first: MaintainMessage; designs: string[] }> {
+  const fixture = await VaultFixture.create({ density: 50 });
   const designs: string[] = [];
   for (const mode of ['rekey', 'delta'] as const) {
     const upload = await makeUpload(20 * CONTENT_BYTES, undefined, mode);
-    await world.add(upload);
+    await fixture.add(upload);
     designs.push(upload.designId);
   }
-  await world.settle();
-  await world.playbook.beginSweep();
-  await world.playbook.lookAhead(30);
-  const { first, bytes, anew } = await nextTwice(world, 30);
-  expect(bytes).toBe(anew);
-  await world.playbook.lookAhead(200);
-  return { world, first, designs };
+  await fixture.settle();
+  await fixture.playbook.beginSweep();
+  await fixture.playbook.lookAhead(30);
+  const { first, bytes, repeated } = await nextTwice(fixture, 30);
+  expect(bytes).toBe(repeated);
+  await fixture.playbook.lookAhead(200);
+  return { fixture, first, designs };
 }
 
 describe('a message made ahead', () => {
   it('is the one that its turn would make', async () => {
-    const { world, first } = await begun();
-    await answered(world, first);
-    const { first: second, bytes, anew } = await nextTwice(world, 200);
+    const { fixture, first } = await begun();
+    await answered(fixture, first);
+    const { first: second, bytes, repeated } = await nextTwice(fixture, 200);
     expect(second.items.count + second.masked.count).toBe(50);
-    expect(bytes).toBe(anew);
-    await answered(world, second);
-    await world.settle();
-    await world.assertReadable();
+    expect(bytes).toBe(repeated);
+    await answered(fixture, second);
+    await fixture.settle();
+    await fixture.assertReadable();
   });
 
   it('is made again when a design was deleted, and takes none of its cells along', async () => {
-    const { world, first, designs } = await begun();
-    await world.delete(designs[1] ?? '');
-    await answered(world, first);
-    const { first: second, bytes, anew } = await nextTwice(world, 200);
+    const { fixture, first, designs } = await begun();
+    await fixture.delete(designs[1] ?? '');
+    await answered(fixture, first);
+    const { first: second, bytes, repeated } = await nextTwice(fixture, 200);
     expect(second.items.count + second.masked.count).toBeLessThan(50);
-    expect(bytes).toBe(anew);
+    expect(bytes).toBe(repeated);
   });
 
   it('is made again when cells were stored, and takes them along', async () => {
-    const { world, first } = await begun();
-    await answered(world, first);
-    await world.add(await makeUpload(5 * CONTENT_BYTES));
+    const { fixture, first } = await begun();
+    await answered(fixture, first);
+    await fixture.add(await makeUpload(5 * CONTENT_BYTES));
     for (let left = 10; left > 0; left--) {
-      await world.stepCells();
-      await world.stepKeys();
+      await fixture.stepCells();
+      await fixture.stepKeys();
     }
-    const { first: second, bytes, anew } = await nextTwice(world, 200);
+    const { first: second, bytes, repeated } = await nextTwice(fixture, 200);
     expect(second.items.count + second.masked.count).toBeGreaterThan(50);
-    expect(bytes).toBe(anew);
-    await answered(world, second);
-    await world.settle();
-    await world.assertReadable();
+    expect(bytes).toBe(repeated);
+    await answered(fixture, second);
+    await fixture.settle();
+    await fixture.assertReadable();
   });
 
   it('of another size than is asked for is made again', async () => {
-    const { world, first } = await begun();
-    await answered(world, first);
-    const { first: second, bytes, anew } = await nextTwice(world, 7);
+    const { fixture, first } = await begun();
+    await answered(fixture, first);
+    const { first: second, bytes, repeated } = await nextTwice(fixture, 7);
     expect(second.items.count + second.masked.count).toBe(7);
-    expect(bytes).toBe(anew);
+    expect(bytes).toBe(repeated);
   });
 });

@@ -3,11 +3,11 @@ import { builtInDrivers } from '@millrace/machine';
 import { expect } from 'vitest';
 import { order, untilEnded } from '../../support/job.ts';
 import { expectTaken, type Licensed, licensed, made, outcomeOf, permitted, printed } from '../support/honest.ts';
-import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
+import { ELSEWHERE, type HostileInstallation, openHostileInstallation, SITE } from '../support/hostile-installation.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
 import { denialOnly, held, limit, type Position } from '../support/position.ts';
 
-interface World extends HostileWorld {
+interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;
   readonly theirs: Licensed;
   /** A completed object, its print, and what a hostile agent kept of it. */
@@ -16,10 +16,10 @@ interface World extends HostileWorld {
   readonly captured: Uint8Array;
 }
 
-async function open(): Promise<World> {
-  const world = await openHostileWorld();
-  const [job, theirs] = [await licensed(world, 8), await licensed(world, 1)];
-  return { ...world, job, theirs, ...(await made(world, job.licence)) };
+async function open(): Promise<TestInstallation> {
+  const system = await openHostileInstallation();
+  const [job, theirs] = [await licensed(system, 8), await licensed(system, 1)];
+  return { ...system, job, theirs, ...(await made(system, job.licence)) };
 }
 
 /** A machine that asks nobody. */
@@ -38,11 +38,11 @@ async function makeOffline(content: Uint8Array): Promise<Uint8Array> {
   return Buffer.concat(taken);
 }
 
-export const agent: Position<World> = {
+export const agent: Position<TestInstallation> = {
   name: 'agent',
   holds: 'the licensed machine’s keys, its memory and motor lines; code of its own',
   open,
-  close: (world) => world.close(),
+  close: (system) => system.close(),
   attacks: {
     read: [
       limit(
@@ -55,8 +55,8 @@ export const agent: Position<World> = {
       held(
         'calls home for a print that nobody pressed',
         'a stream begins with the holder’s signature',
-        async (world) => {
-          const machine = await callAsMachine(world, SITE);
+        async (system) => {
+          const machine = await callAsMachine(system, SITE);
           try {
             const { bytes } = await machine.request(toHex(systemRandom(16)));
             expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toBe('E_NOT_FOUND');
@@ -70,9 +70,9 @@ export const agent: Position<World> = {
       limit(
         'executes something else, and reports what it was told to make',
         'nobody but the machine feels what its motors do: the certificate carries the machine’s word, under its own key',
-        async (world) => {
+        async (system) => {
           const other: Uint8Array[] = [];
-          const liar = await world.agent(SITE, {
+          const liar = await system.agent(SITE, {
             modules: {
               driver: async ({ kind, serial, profile }) => {
                 const driver = await builtInDrivers().create(
@@ -86,7 +86,7 @@ export const agent: Position<World> = {
               },
             },
           });
-          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          expect(await printed(system, system.job.licence)).toMatchObject({ state: 'completed' });
           await liar.close();
           expect(Buffer.concat(other).every((byte) => byte === 0)).toBe(true);
         },
@@ -96,11 +96,11 @@ export const agent: Position<World> = {
       held(
         'asks again for an object that it has made, in the same run and in others',
         'control and both proactive nodes remember the object',
-        async (world) => {
-          const before = await permitted(world, world.job);
-          const machine = await callAsMachine(world, SITE);
+        async (system) => {
+          const before = await permitted(system, system.job);
+          const machine = await callAsMachine(system, SITE);
           try {
-            const { run } = await world.nodes.control.context.records.prints.require(world.print);
+            const { run } = await system.nodes.control.context.records.prints.require(system.print);
             const asked = [
               {},
               { from: 3 },
@@ -108,13 +108,13 @@ export const agent: Position<World> = {
               { run: run ?? systemRandom(16), from: 3 },
             ];
             for (const changes of asked) {
-              const { bytes } = await machine.request(world.print, changes);
+              const { bytes } = await machine.request(system.print, changes);
               expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toMatch(/^E_(STATE|REPLAY)$/);
             }
           } finally {
             machine.close();
           }
-          expect(await permitted(world, world.job)).toBe(before);
+          expect(await permitted(system, system.job)).toBe(before);
         },
       ),
       limit(
@@ -129,10 +129,10 @@ export const agent: Position<World> = {
       held(
         'says another serial number, or calls for another machine’s print',
         'licences name machines by key and registration',
-        async (world) => {
-          const machine = await callAsMachine(world, ELSEWHERE);
-          const own = await callAsMachine(world, SITE);
-          const print = await order(world, world.operator, world.job.licence);
+        async (system) => {
+          const machine = await callAsMachine(system, ELSEWHERE);
+          const own = await callAsMachine(system, SITE);
+          const print = await order(system, system.operator, system.job.licence);
           try {
             const theirs = await machine.request(print);
             expect(await outcomeOf(machine.calls.callHome(theirs.bytes, machine.signal))).toBe('E_FORBIDDEN');
@@ -142,17 +142,17 @@ export const agent: Position<World> = {
             machine.close();
             own.close();
           }
-          const honest = await world.agent();
-          expect(await untilEnded(world.operator, print)).toMatchObject({ state: 'completed' });
+          const honest = await system.agent();
+          expect(await untilEnded(system.operator, print)).toMatchObject({ state: 'completed' });
           await honest.close();
         },
       ),
       limit(
         'feeds another machine, or another material, with what it is given',
         'the licensed machine is a key: whatever stands behind it is the operator’s word',
-        async (world) => {
+        async (system) => {
           const behind: Uint8Array[] = [];
-          const adapter = await world.agent(SITE, {
+          const adapter = await system.agent(SITE, {
             modules: {
               driver: async ({ kind, serial, profile }) => {
                 const driver = await builtInDrivers().create(kind, { serial, ...profile });
@@ -165,9 +165,9 @@ export const agent: Position<World> = {
               },
             },
           });
-          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+          expect(await printed(system, system.job.licence)).toMatchObject({ state: 'completed' });
           await adapter.close();
-          expect(Buffer.concat(behind).equals(world.job.content)).toBe(true);
+          expect(Buffer.concat(behind).equals(system.job.content)).toBe(true);
         },
       ),
     ],
@@ -175,10 +175,10 @@ export const agent: Position<World> = {
       held(
         'reports objects that were never permitted, and other runs of one that was',
         'a report counts for the print and the run that control knows',
-        async (world) => {
-          const machine = await callAsMachine(world, SITE);
+        async (system) => {
+          const machine = await callAsMachine(system, SITE);
           try {
-            for (const object of [`${world.job.licence}-8`, `${world.theirs.licence}-1`, world.object]) {
+            for (const object of [`${system.job.licence}-8`, `${system.theirs.licence}-1`, system.object]) {
               const report = await machine.report(object, 'completed');
               expect(await outcomeOf(machine.calls.report(report, machine.signal))).toMatch(
                 /^E_(NOT_FOUND|FORBIDDEN)$/,
@@ -192,18 +192,18 @@ export const agent: Position<World> = {
       held(
         'says completed without the owner’s MAC over what was executed',
         'completed counts only with the MAC of the design',
-        async (world) => {
-          const machine = await callAsMachine(world, SITE);
+        async (system) => {
+          const machine = await callAsMachine(system, SITE);
           try {
-            const print = await order(world, world.operator, world.job.licence);
+            const print = await order(system, system.operator, system.job.licence);
             const { bytes, body } = await machine.request(print);
             await machine.calls.callHome(bytes, machine.signal);
-            const { object = '' } = await world.operator.api.print(print);
+            const { object = '' } = await system.operator.api.print(print);
             for (const event of ['started', 'completed'] as const) {
               const report = await machine.report(object, event, { run: body.run });
               await outcomeOf(machine.calls.report(report, machine.signal));
             }
-            expect(await world.operator.api.print(print)).toMatchObject({ state: 'failed', code: 'E_SEGMENT' });
+            expect(await system.operator.api.print(print)).toMatchObject({ state: 'failed', code: 'E_SEGMENT' });
           } finally {
             machine.close();
           }
@@ -214,9 +214,9 @@ export const agent: Position<World> = {
       held(
         'asks for the print of a design that is licensed to nobody here',
         'the licence names machines',
-        async (world) => {
-          const machine = await callAsMachine(world, ELSEWHERE);
-          const print = await order(world, world.operator, world.theirs.licence);
+        async (system) => {
+          const machine = await callAsMachine(system, ELSEWHERE);
+          const print = await order(system, system.operator, system.theirs.licence);
           try {
             const { bytes } = await machine.request(print);
             expect(await outcomeOf(machine.calls.callHome(bytes, machine.signal))).toBe('E_FORBIDDEN');
@@ -230,18 +230,18 @@ export const agent: Position<World> = {
       denialOnly(
         'takes its own print and never goes on',
         'its own object is used up; other machines and prints go on',
-        async (world) => {
-          const machine = await callAsMachine(world, SITE);
-          const print = await order(world, world.operator, world.job.licence);
+        async (system) => {
+          const machine = await callAsMachine(system, SITE);
+          const print = await order(system, system.operator, system.job.licence);
           const { bytes } = await machine.request(print);
           await machine.calls.callHome(bytes, machine.signal);
           machine.close();
-          expect(await world.operator.api.print(print)).toMatchObject({ state: 'permitted' });
-          const honest = await world.agent();
-          const next = await printed(world, world.job.licence);
+          expect(await system.operator.api.print(print)).toMatchObject({ state: 'permitted' });
+          const honest = await system.agent();
+          const next = await printed(system, system.job.licence);
           await honest.close();
           expect(next).toMatchObject({ state: 'completed' });
-          expectTaken({ runs: honest.runs.slice(-1) }, world.job.content);
+          expectTaken({ runs: honest.runs.slice(-1) }, system.job.content);
         },
       ),
     ],

@@ -1,10 +1,10 @@
 import type { NodeRole } from '@millrace/protocol';
-import type { World } from '../support/coalition.ts';
+import type { TestInstallation } from '../support/coalition.ts';
 import type { Position } from '../support/position.ts';
 import { nodes } from './nodes.ts';
 
 /** Two nodes in one hand, or all of them. Alone they have files of their own. */
-const together = (first: NodeRole, second: NodeRole): Position<World> =>
+const together = (first: NodeRole, second: NodeRole): Position<TestInstallation> =>
   nodes(`${first} + ${second}`, 'both nodes: keys, disks, memory, links; code of its own in both', [first, second]);
 
 export const controlAndSegments = together('control', 'segments');

@@ -24,36 +24,36 @@ import {
   permitted,
   printed,
 } from '../support/honest.ts';
+import { ELSEWHERE, type HostileInstallation, openHostileInstallation, SITE } from '../support/hostile-installation.ts';
 import { callOf, type HostileRelay, ownRelay, withDocument } from '../support/hostile-relay.ts';
-import { ELSEWHERE, type HostileWorld, openHostileWorld, SITE } from '../support/hostile-world.ts';
 import { callAsMachine } from '../support/machine-calls.ts';
 import { denialOnly, held, limit, type Position } from '../support/position.ts';
 
 type Offer = Extract<LinkControl, { type: 'offer' }>;
 
-interface World extends HostileWorld {
+interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;
   readonly relay: HostileRelay;
 }
 
-async function open(): Promise<World> {
-  const world = await openHostileWorld();
-  const relay = ownRelay(world.nodes.distribution.relay);
-  return { ...world, relay, job: await licensed(world, 40) };
+async function open(): Promise<TestInstallation> {
+  const system = await openHostileInstallation();
+  const relay = ownRelay(system.nodes.distribution.relay);
+  return { ...system, relay, job: await licensed(system, 40) };
 }
 
 /** A call of the distribution node itself. */
-const asDistribution = (world: World, path: string, body: Uint8Array) =>
-  answerOf(world.call('control', 'distribution', { method: 'POST', path, body }));
+const asDistribution = (system: TestInstallation, path: string, body: Uint8Array) =>
+  answerOf(system.call('control', 'distribution', { method: 'POST', path, body }));
 
 /** One print while the relay meddles; what the machine executed is checked to be the design's beginning. */
-async function meddled(world: World, meddle: HostileRelay['meddle'], limitMs = 20_000) {
-  const agent = await world.agent(undefined, { settings: { stallMs: 400, giveUpMs: 3_000 } });
-  world.relay.meddle = meddle;
-  const view = await printed(world, world.job.licence, limitMs).finally(() => world.relay.behave());
+async function meddled(system: TestInstallation, meddle: HostileRelay['meddle'], limitMs = 20_000) {
+  const agent = await system.agent(undefined, { settings: { stallMs: 400, giveUpMs: 3_000 } });
+  system.relay.meddle = meddle;
+  const view = await printed(system, system.job.licence, limitMs).finally(() => system.relay.behave());
   await agent.close();
-  const taken = expectBeginning(agent, world.job.content);
-  expect(taken === world.job.content.length).toBe(view.state === 'completed');
+  const taken = expectBeginning(agent, system.job.content);
+  expect(taken === system.job.content.length).toBe(view.state === 'completed');
   return view;
 }
 
@@ -91,8 +91,8 @@ function swapped(kind: number, which: number): HostileRelay['meddle'] {
 }
 
 /** What both ends of a session are bound to: the hash of documents that all passed here. */
-async function openingOf(world: World, jti: string): Promise<{ openingHash: Bytes; licence: string }> {
-  const { records } = world.nodes.control.context;
+async function openingOf(system: TestInstallation, jti: string): Promise<{ openingHash: Bytes; licence: string }> {
+  const { records } = system.nodes.control.context;
   for await (const [, record] of records.prints.list()) {
     if (record.permit?.jti !== jti) continue;
     const { transaction } = await records.licences.require(record.licence);
@@ -104,10 +104,15 @@ async function openingOf(world: World, jti: string): Promise<{ openingHash: Byte
 }
 
 /** Offers the machine a session of the attacker's own, in the place of the keys node's. */
-async function ownOffer(world: World, { machine, jti, offer }: Offer, serial: string, request: PermitRequest) {
+async function ownOffer(
+  system: TestInstallation,
+  { machine, jti, offer }: Offer,
+  serial: string,
+  request: PermitRequest,
+) {
   const parameters = {
-    object: `${world.job.licence}-1`,
-    design: world.job.design,
+    object: `${system.job.licence}-1`,
+    design: system.job.design,
     designNonce: systemRandom(16),
     segments: 1,
     from: 0,
@@ -120,8 +125,8 @@ async function ownOffer(world: World, { machine, jti, offer }: Offer, serial: st
     revisionMs: 100,
   };
   const { offer: own } = await offerSession({
-    binding: { ...(await openingOf(world, jti)), session: offer.session, serial },
-    machineStatic: (await world.nodes.control.context.records.machines.require(machine)).registration.publicKey,
+    binding: { ...(await openingOf(system, jti)), session: offer.session, serial },
+    machineStatic: (await system.nodes.control.context.records.machines.require(machine)).registration.publicKey,
     machineEphemeral: request.ephemeral,
     sender: generateP256Key(),
     licenceSecret: systemRandom(32),
@@ -129,34 +134,38 @@ async function ownOffer(world: World, { machine, jti, offer }: Offer, serial: st
     core: new Uint8Array(100),
     designSecret: undefined,
   });
-  world.relay.toMachine(machine, encodeControl({ type: 'offer', machine, jti, offer: own }));
+  system.relay.toMachine(machine, encodeControl({ type: 'offer', machine, jti, offer: own }));
 }
 
-export const distribution: Position<World> = {
+export const distribution: Position<TestInstallation> = {
   name: 'distribution',
   holds: 'the distribution node: its TLS key, its links to machines and nodes, every upload; code of its own',
   open,
-  close: (world) => world.close(),
+  close: (system) => system.close(),
   attacks: {
     read: [
-      held('keeps all that it relays, and its folder', 'hints, sealed keys and sealed segments only', async (world) => {
-        const from = world.relay.seen.length;
-        const agent = await world.agent();
-        expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
-        await agent.close();
-        const relayed = world.relay.seen.slice(from).map(({ leg, bytes }) => ({ name: leg, bytes }));
-        expect(relayed.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(world.job.content.length);
-        const folder = world.installation.layout.node('distribution');
-        expect(scan([...relayed, ...filesOf(folder)], world.job.content)).toEqual([]);
-        expect(scan([{ name: 'machine', bytes: agent.executed() }], world.job.content)).not.toEqual([]);
-      }),
+      held(
+        'keeps all that it relays, and its folder',
+        'hints, sealed keys and sealed segments only',
+        async (system) => {
+          const from = system.relay.seen.length;
+          const agent = await system.agent();
+          expect(await printed(system, system.job.licence)).toMatchObject({ state: 'completed' });
+          await agent.close();
+          const relayed = system.relay.seen.slice(from).map(({ leg, bytes }) => ({ name: leg, bytes }));
+          expect(relayed.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(system.job.content.length);
+          const folder = system.installation.layout.node('distribution');
+          expect(scan([...relayed, ...filesOf(folder)], system.job.content)).toEqual([]);
+          expect(scan([{ name: 'machine', bytes: agent.executed() }], system.job.content)).not.toEqual([]);
+        },
+      ),
       held(
         'puts a key of its own in the machine’s request for a session',
         'the request is signed by the machine',
-        async (world) => {
-          const before = await permitted(world, world.job);
+        async (system) => {
+          const before = await permitted(system, system.job);
           const refused = await meddled(
-            world,
+            system,
             (leg, bytes) => {
               const call = leg === 'from machine' ? callOf(bytes) : undefined;
               if (call?.method !== 'call-home') return [bytes];
@@ -175,8 +184,8 @@ export const distribution: Position<World> = {
           ).catch((error: Error) => error.message);
           // The print waits: nothing was permitted for the forged request.
           expect(String(refused)).toContain('"state":"queued"');
-          expect(await permitted(world, world.job)).toBe(before);
-          await finishQueue(world);
+          expect(await permitted(system, system.job)).toBe(before);
+          await finishQueue(system);
         },
       ),
     ],
@@ -184,7 +193,7 @@ export const distribution: Position<World> = {
       held(
         'flips, drops, repeats and swaps frames and keys',
         'MAC over each frame, order and AEAD of keys, segment number in both: what is executed is the owner’s or nothing',
-        async (world) => {
+        async (system) => {
           const attacks: Record<string, HostileRelay['meddle']> = {
             'a hint flipped': nth(FRAME, 2, (bytes) => [flipped(bytes, PAYLOAD + 200)]),
             'a header flipped': nth(FRAME, 2, (bytes) => [flipped(bytes, PAYLOAD + 33)]),
@@ -198,7 +207,7 @@ export const distribution: Position<World> = {
           };
           const ends: Record<string, string> = {};
           for (const [name, meddle] of Object.entries(attacks)) {
-            const { state, code } = await meddled(world, meddle);
+            const { state, code } = await meddled(system, meddle);
             ends[name] = state === 'completed' ? state : `${state} ${code}`;
           }
           for (const end of Object.values(ends))
@@ -210,11 +219,11 @@ export const distribution: Position<World> = {
       held(
         'sends frames of an earlier print of the same design',
         'every session has a seed of its own',
-        async (world) => {
-          const old = world.relay.seen.filter(({ message }) => message.kind === 'frame').slice(0, 6);
+        async (system) => {
+          const old = system.relay.seen.filter(({ message }) => message.kind === 'frame').slice(0, 6);
           expect(old).toHaveLength(6);
           let count = 0;
-          const view = await meddled(world, (leg, bytes) => {
+          const view = await meddled(system, (leg, bytes) => {
             if (leg !== 'from segments' || bytes[0] !== FRAME) return [bytes];
             const frame = old[count++]?.bytes.subarray(PAYLOAD);
             return frame === undefined ? [bytes] : [encodeStream('frame', frame, bytes.slice(1, PAYLOAD))];
@@ -226,11 +235,11 @@ export const distribution: Position<World> = {
       held(
         'offers the machine a session of its own, with content of its own',
         'an offer opens with the keys node’s key, which the machine’s directory pins',
-        async (world) => {
+        async (system) => {
           let request: PermitRequest | undefined;
           let offered = 0;
-          const { serial } = (await callAsMachine(world, SITE)).config;
-          const view = await meddled(world, (leg, bytes) => {
+          const { serial } = (await callAsMachine(system, SITE)).config;
+          const view = await meddled(system, (leg, bytes) => {
             const call = leg === 'from machine' ? callOf(bytes) : undefined;
             if (call?.method === 'call-home') {
               const { request: document } = decodeCbor(copyBytes(call.body), 'call') as { request: Uint8Array };
@@ -239,7 +248,7 @@ export const distribution: Position<World> = {
             const link = leg === 'from keys' ? decodeLink(bytes, true) : undefined;
             if (link?.kind !== 'control' || link.message.type !== 'offer' || request === undefined) return [bytes];
             offered++;
-            void ownOffer(world, link.message, serial, request);
+            void ownOffer(system, link.message, serial, request);
             return [];
           });
           expect(offered).toBeGreaterThan(0);
@@ -251,28 +260,28 @@ export const distribution: Position<World> = {
       held(
         'sends old calls and old streams again',
         'a call counts once and gets the same answer; a session opens with keys that are gone',
-        async (world) => {
-          const before = await permitted(world, world.job);
-          const homes = world.relay.seen.flatMap(({ leg, bytes }) => {
+        async (system) => {
+          const before = await permitted(system, system.job);
+          const homes = system.relay.seen.flatMap(({ leg, bytes }) => {
             const call = leg === 'from machine' ? callOf(bytes) : undefined;
             return call?.method === 'call-home' ? [call.body] : [];
           });
           expect(homes.length).toBeGreaterThan(3);
           for (const body of homes)
-            await asDistribution(world, `/v1/machines/${world.machine}/call-home`, new Uint8Array(body));
-          expect(await permitted(world, world.job)).toBe(before);
-          const agent = await world.agent();
+            await asDistribution(system, `/v1/machines/${system.machine}/call-home`, new Uint8Array(body));
+          expect(await permitted(system, system.job)).toBe(before);
+          const agent = await system.agent();
           await sleep(300);
-          for (const { leg, bytes } of [...world.relay.seen])
+          for (const { leg, bytes } of [...system.relay.seen])
             if (leg !== 'from machine')
-              world.relay.toMachine(
-                world.machine,
+              system.relay.toMachine(
+                system.machine,
                 bytes[0] === 1 ? bytes : Buffer.concat([bytes.subarray(0, 1), bytes.subarray(PAYLOAD)]),
               );
           await sleep(500);
           await agent.close();
           expect(agent.runs).toEqual([]);
-          expect(await permitted(world, world.job)).toBe(before);
+          expect(await permitted(system, system.job)).toBe(before);
         },
       ),
     ],
@@ -280,12 +289,12 @@ export const distribution: Position<World> = {
       held(
         'gives another machine the whole session, and the permit',
         'a session opens with the static and the ephemeral key of the permitted machine',
-        async (world) => {
-          const from = world.relay.seen.length;
-          const agent = await world.agent();
-          expect(await printed(world, world.job.licence)).toMatchObject({ state: 'completed' });
+        async (system) => {
+          const from = system.relay.seen.length;
+          const agent = await system.agent();
+          expect(await printed(system, system.job.licence)).toMatchObject({ state: 'completed' });
           await agent.close();
-          const messages = world.relay.seen.slice(from);
+          const messages = system.relay.seen.slice(from);
           const offer = messages
             .flatMap(({ message }) =>
               message.kind === 'control' && message.message.type === 'offer' ? [message.message] : [],
@@ -293,15 +302,15 @@ export const distribution: Position<World> = {
             .at(-1);
           if (offer === undefined) throw new Error('no offer was relayed');
           // The other machine's owner makes the best of it: the real documents, its own keys.
-          const thief = await callAsMachine(world, ELSEWHERE);
+          const thief = await callAsMachine(system, ELSEWHERE);
           try {
-            const opening = await openingOf(world, offer.jti);
+            const opening = await openingOf(system, offer.jti);
             const open = acceptSession({
               binding: { ...opening, session: offer.offer.session, serial: agent.config.serial },
               offer: offer.offer,
               machineKey: thief.config.machineKey,
               ephemeral: generateP256Key(),
-              sender: fromHex(nodeOf(world.installation.directory, 'keys').identity),
+              sender: fromHex(nodeOf(system.installation.directory, 'keys').identity),
             });
             expect(await outcomeOf(open)).toBe('E_SEAL');
           } finally {
@@ -311,38 +320,38 @@ export const distribution: Position<World> = {
       ),
     ],
     forge: [
-      held('invents reports, and changes the machine’s', 'a report is the machine’s signature', async (world) => {
-        const agent = await world.agent();
+      held('invents reports, and changes the machine’s', 'a report is the machine’s signature', async (system) => {
+        const agent = await system.agent();
         let reported: Bytes | undefined;
-        world.relay.meddle = (leg, bytes) => {
+        system.relay.meddle = (leg, bytes) => {
           const call = leg === 'from machine' ? callOf(bytes) : undefined;
           if (call?.method !== 'report') return [bytes];
           reported ??= new Uint8Array(call.body);
           return [bytes];
         };
-        const view = await printed(world, world.job.licence);
-        world.relay.behave();
+        const view = await printed(system, system.job.licence);
+        system.relay.behave();
         await agent.close();
         if (reported === undefined) throw new Error('no report passed');
-        const path = `/v1/machines/${world.machine}/report`;
+        const path = `/v1/machines/${system.machine}/report`;
         for (let at = 20; at < reported.length; at += 11)
-          expect(await asDistribution(world, path, flipped(reported, at))).not.toBe('accepted');
-        const thief = await callAsMachine(world, ELSEWHERE);
+          expect(await asDistribution(system, path, flipped(reported, at))).not.toBe('accepted');
+        const thief = await callAsMachine(system, ELSEWHERE);
         const forged = encodeCbor({ report: await thief.report(view.object ?? '', 'completed') });
         thief.close();
-        expect(await asDistribution(world, path, forged)).toMatch(/^E_(AUTH|SIGNATURE)$/);
+        expect(await asDistribution(system, path, forged)).toMatch(/^E_(AUTH|SIGNATURE)$/);
       }),
     ],
     tenants: [
       held(
         'looks through the uploads of everybody',
         'what is uploaded was sealed by its owner before',
-        async (world) => {
-          const theirs = await licensed(world, 1, 3);
-          const folder = world.installation.layout.node('distribution');
+        async (system) => {
+          const theirs = await licensed(system, 1, 3);
+          const folder = system.installation.layout.node('distribution');
           expect(
             scan(
-              [...filesOf(folder), ...world.relay.seen.map(({ leg, bytes }) => ({ name: leg, bytes }))],
+              [...filesOf(folder), ...system.relay.seen.map(({ leg, bytes }) => ({ name: leg, bytes }))],
               theirs.content,
             ),
           ).toEqual([]);
@@ -351,14 +360,14 @@ export const distribution: Position<World> = {
       limit(
         'counts what passes',
         'whoever relays sees who prints what when, and how much of it: designs’ ids and sizes, licences, serial numbers, materials',
-        async (world) => {
-          const from = world.relay.seen.length;
-          const agent = await world.agent();
-          await printed(world, world.job.licence);
+        async (system) => {
+          const from = system.relay.seen.length;
+          const agent = await system.agent();
+          await printed(system, system.job.licence);
           await agent.close();
-          const frames = world.relay.seen.slice(from).filter(({ message }) => message.kind === 'frame');
+          const frames = system.relay.seen.slice(from).filter(({ message }) => message.kind === 'frame');
           expect(frames).toHaveLength(6);
-          const home = world.relay.seen
+          const home = system.relay.seen
             .slice(from)
             .map(({ leg, bytes }) => (leg === 'from machine' ? callOf(bytes) : undefined));
           const request = home.find((call) => call?.method === 'call-home')?.body;
@@ -370,28 +379,28 @@ export const distribution: Position<World> = {
       held(
         'mails alarms, ends and refusals to the other nodes',
         'control takes from each node only what is that node’s to say; the seals of mail name its sender',
-        async (world) => {
+        async (system) => {
           for (const recipient of ['control', 'keys', 'segments']) {
             const path = `/v1/mailbox/${recipient}-1?id=hostile`;
-            expect(await asDistribution(world, path, systemRandom(200))).toBe('E_FORBIDDEN');
+            expect(await asDistribution(system, path, systemRandom(200))).toBe('E_FORBIDDEN');
           }
         },
       ),
       denialOnly(
         'relays nothing',
         'nobody can be made to relay; prints wait, counts stay, and all goes on afterwards',
-        async (world) => {
-          const before = await permitted(world, world.job);
-          const agent = await world.agent(undefined, { timing: { callMs: 500 } });
-          world.relay.meddle = () => [];
-          const print = await order(world, world.operator, world.job.licence);
+        async (system) => {
+          const before = await permitted(system, system.job);
+          const agent = await system.agent(undefined, { timing: { callMs: 500 } });
+          system.relay.meddle = () => [];
+          const print = await order(system, system.operator, system.job.licence);
           await sleep(1_500);
-          expect(await world.operator.api.print(print)).toMatchObject({ state: 'queued' });
-          expect(await permitted(world, world.job)).toBe(before);
-          world.relay.behave();
-          expect(await untilEnded(world.operator, print, 20_000)).toMatchObject({ state: 'completed' });
+          expect(await system.operator.api.print(print)).toMatchObject({ state: 'queued' });
+          expect(await permitted(system, system.job)).toBe(before);
+          system.relay.behave();
+          expect(await untilEnded(system.operator, print, 20_000)).toMatchObject({ state: 'completed' });
           await agent.close();
-          expectTaken(agent, world.job.content);
+          expectTaken(agent, system.job.content);
         },
       ),
     ],
@@ -399,9 +408,9 @@ export const distribution: Position<World> = {
 };
 
 /** Makes what still waits for the machine. */
-async function finishQueue(world: World): Promise<void> {
-  const agent = await world.agent();
-  const queued = (await world.operator.api.prints()).filter(({ state }) => state === 'queued');
-  for (const { print } of queued) await untilEnded(world.operator, print, 20_000);
+async function finishQueue(system: TestInstallation): Promise<void> {
+  const agent = await system.agent();
+  const queued = (await system.operator.api.prints()).filter(({ state }) => state === 'queued');
+  for (const { print } of queued) await untilEnded(system.operator, print, 20_000);
   await agent.close();
 }

@@ -2,10 +2,10 @@ import { systemClock } from '@millrace/base';
 import { checkCertificate, trustOf } from '@millrace/client';
 import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@millrace/ledger';
 import { MemoryLog } from '@millrace/stores';
-import type { HostileWorld } from './hostile-world.ts';
+import type { HostileInstallation } from './hostile-installation.ts';
 
 /** What a buyer does with a certificate: offline, with what the installation publishes. */
-export function checkAsBuyer({ installation }: Pick<HostileWorld, 'installation'>, certificate: Uint8Array) {
+export function checkAsBuyer({ installation }: Pick<HostileInstallation, 'installation'>, certificate: Uint8Array) {
   return checkCertificate(certificate, trustOf(installation));
 }
 

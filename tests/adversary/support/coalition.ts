@@ -10,12 +10,12 @@ import {
 } from '@millrace/vault';
 import { filesOf, type Haystack } from '../../support/scan.ts';
 import type { Licensed } from './honest.ts';
+import { type HostileInstallation, openHostileInstallation } from './hostile-installation.ts';
 import { type HostileRelay, ownRelay } from './hostile-relay.ts';
-import { type HostileWorld, openHostileWorld } from './hostile-world.ts';
 import { override } from './override.ts';
 
 /** An installation some of whose nodes belong to one attacker. */
-export interface Coalition extends HostileWorld {
+export interface Coalition extends HostileInstallation {
   readonly members: readonly NodeRole[];
   readonly relay: HostileRelay;
   has(...roles: readonly NodeRole[]): boolean;
@@ -24,7 +24,7 @@ export interface Coalition extends HostileWorld {
 /** Segments of every design here. */
 export const SEGMENTS = 6;
 
-export interface World extends Coalition {
+export interface TestInstallation extends Coalition {
   /** Of an owner who keeps the design secret, and of one who left it with the keys node. */
   readonly job: Licensed;
   readonly kept: Licensed;
@@ -33,36 +33,36 @@ export interface World extends Coalition {
 }
 
 export async function openCoalition(members: readonly NodeRole[]): Promise<Coalition> {
-  const world = await openHostileWorld();
+  const system = await openHostileInstallation();
   return {
-    ...world,
+    ...system,
     members,
-    relay: ownRelay(world.nodes.distribution.relay),
+    relay: ownRelay(system.nodes.distribution.relay),
     has: (...roles) => roles.every((role) => members.includes(role)),
   };
 }
 
 /** Places, outer keys and content keys of a design: what the keys node has. */
-export function keysOf(world: HostileWorld, { design, content }: Licensed): Promise<SliceCell[]> {
-  return world.nodes.keys.parts.playbook.slice(design, 0, Math.ceil(content.length / CONTENT_BYTES));
+export function keysOf(system: HostileInstallation, { design, content }: Licensed): Promise<SliceCell[]> {
+  return system.nodes.keys.parts.playbook.slice(design, 0, Math.ceil(content.length / CONTENT_BYTES));
 }
 
 /** Sealed segments, as cells and outer keys give them together. */
-export async function sealedOf(world: HostileWorld, job: Licensed): Promise<Bytes[]> {
-  const slice = await keysOf(world, job);
-  const { cells } = world.nodes.segments.parts;
+export async function sealedOf(system: HostileInstallation, job: Licensed): Promise<Bytes[]> {
+  const slice = await keysOf(system, job);
+  const { cells } = system.nodes.segments.parts;
   return Promise.all(slice.map(async ({ index, outerKey }) => applyOuterLayer(outerKey, await cells.read(index))));
 }
 
 /** How many segments open with what somebody takes for the design secret. */
 export async function opened(
-  world: HostileWorld,
+  system: HostileInstallation,
   job: Licensed,
   sealed: readonly Bytes[],
   secrets: readonly Uint8Array[],
 ): Promise<number> {
-  const { nonce, segments } = readManifest(await world.nodes.keys.parts.playbook.manifest(job.design));
-  const slice = await keysOf(world, job);
+  const { nonce, segments } = readManifest(await system.nodes.keys.parts.playbook.manifest(job.design));
+  const slice = await keysOf(system, job);
   return slice.filter(({ segment: number, cek }) =>
     secrets.some((designSecret) => {
       try {
@@ -78,32 +78,32 @@ export async function opened(
 }
 
 /** Everything that the members hold of a job: folders, what was relayed, cells without their outer layer. */
-export async function lootOf(world: Coalition, job: Licensed): Promise<Haystack[]> {
+export async function lootOf(system: Coalition, job: Licensed): Promise<Haystack[]> {
   const loot: Haystack[] = [];
-  for (const role of world.members) loot.push(...filesOf(world.installation.layout.node(role)));
-  if (world.has('distribution')) loot.push(...world.relay.seen.map(({ leg, bytes }) => ({ name: leg, bytes })));
-  if (world.has('keys', 'segments'))
-    for (const [i, bytes] of (await sealedOf(world, job)).entries()) loot.push({ name: `sealed ${i}`, bytes });
+  for (const role of system.members) loot.push(...filesOf(system.installation.layout.node(role)));
+  if (system.has('distribution')) loot.push(...system.relay.seen.map(({ leg, bytes }) => ({ name: leg, bytes })));
+  if (system.has('keys', 'segments'))
+    for (const [i, bytes] of (await sealedOf(system, job)).entries()) loot.push({ name: `sealed ${i}`, bytes });
   return loot;
 }
 
 /** Replaces the content of every segment that is sent, sealed with the design's own keys as far as they are there. */
 export async function forgeContent(
-  world: Coalition,
+  system: Coalition,
   job: Licensed,
   content: Uint8Array,
   designSecret: Uint8Array,
 ): Promise<() => void> {
-  const { nonce, segments } = readManifest(await world.nodes.keys.parts.playbook.manifest(job.design));
+  const { nonce, segments } = readManifest(await system.nodes.keys.parts.playbook.manifest(job.design));
   const forged = new Map<string, Bytes>();
-  for (const { segment: number, index, outerKey, cek } of await keysOf(world, job)) {
+  for (const { segment: number, index, outerKey, cek } of await keysOf(system, job)) {
     const piece = new Uint8Array(CONTENT_BYTES);
     piece.set(content.subarray(number * CONTENT_BYTES, (number + 1) * CONTENT_BYTES));
     const place = { designNonce: nonce, number, final: number === segments - 1 };
     const sealed = sealSegment({ cek, designSecret, content: piece, ...place });
     forged.set(Buffer.from(index).toString('hex'), applyOuterLayer(outerKey, sealed));
   }
-  const { cells } = world.nodes.segments.parts;
+  const { cells } = system.nodes.segments.parts;
   const read = cells.read.bind(cells);
   return override(cells, 'read', async (index) => {
     const cell = forged.get(Buffer.from(index).toString('hex'));
@@ -112,21 +112,21 @@ export async function forgeContent(
 }
 
 /** Every member changes something of what passes through its hands; the result undoes it. */
-export function spoil(world: Coalition): () => void {
+export function spoil(system: Coalition): () => void {
   const undo: (() => void)[] = [];
   const flip = (bytes: Uint8Array, at: number): Bytes => {
     const changed = copyBytes(bytes);
     changed[at] = (changed[at] ?? 0) ^ 1;
     return changed;
   };
-  if (world.has('segments')) {
-    const { cells } = world.nodes.segments.parts;
+  if (system.has('segments')) {
+    const { cells } = system.nodes.segments.parts;
     const read = cells.read.bind(cells);
     let count = 0;
     undo.push(override(cells, 'read', async (index) => (count++ === 2 ? flip(await read(index), 99) : read(index))));
   }
-  if (world.has('keys')) {
-    const { playbook } = world.nodes.keys.parts;
+  if (system.has('keys')) {
+    const { playbook } = system.nodes.keys.parts;
     const slice = playbook.slice.bind(playbook);
     undo.push(
       override(playbook, 'slice', async (design, from, to) =>
@@ -136,11 +136,11 @@ export function spoil(world: Coalition): () => void {
       ),
     );
   }
-  if (world.has('distribution')) {
+  if (system.has('distribution')) {
     let frames = 0;
-    world.relay.meddle = (leg, bytes) =>
+    system.relay.meddle = (leg, bytes) =>
       leg === 'from segments' && bytes[0] === 2 && frames++ === 4 ? [flip(bytes, 300)] : [bytes];
-    undo.push(() => world.relay.behave());
+    undo.push(() => system.relay.behave());
   }
   return () => {
     for (const step of undo) step();
@@ -148,15 +148,15 @@ export function spoil(world: Coalition): () => void {
 }
 
 /** The members do nothing any more; the result makes them go on. */
-export function strike(world: Coalition): () => void {
+export function strike(system: Coalition): () => void {
   const undo: (() => void)[] = [];
-  const { control, keys, segments } = world.nodes;
-  if (world.has('control')) undo.push(override(control.context.mailbox, 'send', async () => undefined));
-  if (world.has('keys')) undo.push(override(keys.parts.streams, 'open', async () => undefined));
-  if (world.has('segments')) undo.push(override(segments.parts.streams, 'open', async () => undefined));
-  if (world.has('distribution')) {
-    world.relay.meddle = () => [];
-    undo.push(() => world.relay.behave());
+  const { control, keys, segments } = system.nodes;
+  if (system.has('control')) undo.push(override(control.context.mailbox, 'send', async () => undefined));
+  if (system.has('keys')) undo.push(override(keys.parts.streams, 'open', async () => undefined));
+  if (system.has('segments')) undo.push(override(segments.parts.streams, 'open', async () => undefined));
+  if (system.has('distribution')) {
+    system.relay.meddle = () => [];
+    undo.push(() => system.relay.behave());
   }
   return () => {
     for (const step of undo) step();

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { randomDesign } from '../../support/designs.ts';
 import type { Answer } from '../../support/http.ts';
 import { license, order, store, untilEnded } from '../../support/job.ts';
-import type { HostileWorld } from './hostile-world.ts';
+import type { HostileInstallation } from './hostile-installation.ts';
 import type { TestAgent } from './test-agent.ts';
 
 /** A design of the owner in the vault, and a licence for the operator on the licensed machine. */
@@ -20,38 +20,38 @@ let stored = 0;
 
 /** @param segments of the design, which is noise: any 16 bytes of it are its own */
 export async function licensed(
-  world: HostileWorld,
+  system: HostileInstallation,
   objects = 1,
   segments = 6,
   custody: 'owner' | 'keys' = 'owner',
 ): Promise<Licensed> {
   const content = randomDesign(segments * SEGMENT - 100);
-  const { design } = await store(world, world.owner, content, {
+  const { design } = await store(system, system.owner, content, {
     name: `design-${++stored}.bin`,
     kind: 'binary',
     bytesPerSecond: 1e9,
     custody,
   });
-  return { content, design, licence: await license(world, world.owner, design, objects), objects };
+  return { content, design, licence: await license(system, system.owner, design, objects), objects };
 }
 
 /** The operator presses print, and waits for the end. */
-export async function printed(world: HostileWorld, licence: string, limitMs = 30_000): Promise<PrintView> {
-  return untilEnded(world.operator, await order(world, world.operator, licence), limitMs);
+export async function printed(system: HostileInstallation, licence: string, limitMs = 30_000): Promise<PrintView> {
+  return untilEnded(system.operator, await order(system, system.operator, licence), limitMs);
 }
 
 /** One object of the licence, made by the licensed machine; and what that machine executed. */
-export async function made(world: HostileWorld, licence: string) {
-  const agent = await world.agent();
-  const { object = '', print, state } = await printed(world, licence);
+export async function made(system: HostileInstallation, licence: string) {
+  const agent = await system.agent();
+  const { object = '', print, state } = await printed(system, licence);
   expect(state).toBe('completed');
   await agent.close();
   return { object, print, captured: agent.executed() };
 }
 
 /** How many objects of a licence have been permitted. */
-export async function permitted(world: HostileWorld, { licence }: Pick<Licensed, 'licence'>): Promise<number> {
-  return (await world.owner.api.licence(licence)).permitted;
+export async function permitted(system: HostileInstallation, { licence }: Pick<Licensed, 'licence'>): Promise<number> {
+  return (await system.owner.api.licence(licence)).permitted;
 }
 
 /** The code with which something is refused; `accepted` when it is not. */

@@ -5,17 +5,17 @@ import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@
 import { readManifest } from '@millrace/vault';
 import { machineFromJson } from '../../../packages/cli/src/installation/description.ts';
 import { findMachine } from '../../../packages/cli/src/installation/open.ts';
-import type { HostileWorld } from './hostile-world.ts';
+import type { HostileInstallation } from './hostile-installation.ts';
 
 /** A licence for anybody’s design by anybody, without what an honest client asks first. Its design secret is invented. */
 export async function ownLicence(
-  world: HostileWorld,
+  system: HostileInstallation,
   signer: Session,
   design: string,
   machine: string,
 ): Promise<{ readonly transaction: Bytes; readonly secret: Bytes; readonly licence: string }> {
-  const { directory, description } = world.installation;
-  const { owner, coreHash } = readManifest(await world.nodes.keys.parts.playbook.manifest(design));
+  const { directory, description } = system.installation;
+  const { owner, coreHash } = readManifest(await system.nodes.keys.parts.playbook.manifest(design));
   const registered = machineFromJson(findMachine(description, machine).registration);
   const id = systemRandom(16);
   const licence = Buffer.from(id).toString('hex');

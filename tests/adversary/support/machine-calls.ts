@@ -6,7 +6,7 @@ import { connectCloud } from '../../../packages/machine/src/agent/cloud-link.ts'
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import { type ControlCalls, createControlCalls } from '../../../packages/machine/src/agent/control-calls.ts';
 import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
-import type { HostileWorld } from './hostile-world.ts';
+import type { HostileInstallation } from './hostile-installation.ts';
 
 /** Somebody with a machine's keys who makes its calls by hand. */
 export interface MachineCaller {
@@ -24,11 +24,11 @@ export interface MachineCaller {
 
 const MINUTE = 60_000;
 
-export async function callAsMachine(world: HostileWorld, name: string): Promise<MachineCaller> {
-  const config = await loadMachineConfig(join(world.installation.layout.machine(name)));
+export async function callAsMachine(system: HostileInstallation, name: string): Promise<MachineCaller> {
+  const config = await loadMachineConfig(join(system.installation.layout.machine(name)));
   const { directory, machineKey, serial, material } = config;
   const link = connectCloud(
-    { address: () => world.addresses.distribution, directory, tls: () => config.tls, logger: silentLogger },
+    { address: () => system.addresses.distribution, directory, tls: () => config.tls, logger: silentLogger },
     { stream: () => undefined, lost: () => undefined },
   );
   const stop = new AbortController();

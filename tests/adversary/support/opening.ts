@@ -5,7 +5,7 @@ import { objectId, readTransaction, sha256, signPermit } from '@millrace/protoco
 import { loadMachineConfig, type MachineConfig } from '../../../packages/machine/src/agent/config.ts';
 import { checkPermit } from '../../../packages/machine/src/agent/permit.ts';
 import type { Licensed } from './honest.ts';
-import { type HostileWorld, SITE } from './hostile-world.ts';
+import { type HostileInstallation, SITE } from './hostile-installation.ts';
 import { callAsMachine } from './machine-calls.ts';
 
 /** Everything that authorises one stream, with what a control node that lies has changed in it. */
@@ -23,21 +23,25 @@ export interface Lies {
   /** The machine that calls home; the licensed one unless told. */
   readonly machine?: string;
   /** The print's signature; the licence's holder's unless told. */
-  readonly holder?: HostileWorld['operator'];
+  readonly holder?: HostileInstallation['operator'];
   readonly licence?: Uint8Array;
   /** An opening whose print is used once more. */
   readonly print?: Uint8Array;
 }
 
 /** Signed as everybody who is honest would sign it, and by control as it likes. */
-export async function forgeOpening(world: HostileWorld, job: Licensed, lies: Lies = {}): Promise<ForgedOpening> {
-  const { context } = world.nodes.control;
+export async function forgeOpening(
+  system: HostileInstallation,
+  job: Licensed,
+  lies: Lies = {},
+): Promise<ForgedOpening> {
+  const { context } = system.nodes.control;
   const name = lies.machine ?? SITE;
-  const config = await loadMachineConfig(world.installation.layout.machine(name));
-  const caller = await callAsMachine(world, name);
-  const machine = (await context.records.machines.require(machineOf(world, name))).registration;
+  const config = await loadMachineConfig(system.installation.layout.machine(name));
+  const caller = await callAsMachine(system, name);
+  const machine = (await context.records.machines.require(machineOf(system, name))).registration;
   const body = { type: 'print.request', licence: job.licence, machine: machine.machine } as const;
-  const fresh = await signNew(lies.holder ?? world.operator, body);
+  const fresh = await signNew(lies.holder ?? system.operator, body);
   const print = lies.print ?? fresh.bytes;
   const printId = lies.print === undefined ? fresh.id : printOf(print);
   const { bytes, body: request } = await caller.request(printId);
@@ -47,7 +51,7 @@ export async function forgeOpening(world: HostileWorld, job: Licensed, lies: Lie
   const owner = await context.records.users.require(design.owner);
   const now = systemClock.now();
   const number = lies.permit?.number ?? 1;
-  const permit = await signPermit(context.permitKey, world.installation.directory.installation, {
+  const permit = await signPermit(context.permitKey, system.installation.directory.installation, {
     type: 'permit',
     id: systemRandom(16),
     issued: now,
@@ -73,7 +77,7 @@ export function asMachine({ opening, request, config, owner }: ForgedOpening) {
   return checkPermit(config, systemClock.now(), { body: request, bytes: new Uint8Array(opening.request) }, answer);
 }
 
-function machineOf({ installation }: HostileWorld, name: string): string {
+function machineOf({ installation }: HostileInstallation, name: string): string {
   const found = installation.description.machines.find((machine) => machine.name === name);
   if (found === undefined) throw new Error(`no machine ${name}`);
   return found.registration.machine;

@@ -23,7 +23,7 @@ export interface Attack<W> {
   readonly verdict: Verdict;
   readonly tried: string;
   readonly why: string;
-  readonly test: (world: W) => Promise<void>;
+  readonly test: (system: W) => Promise<void>;
 }
 
 type Attacks<W> = readonly [Attack<W>, ...Attack<W>[]];
@@ -35,7 +35,7 @@ export interface Position<W> {
   readonly holds: string;
   /** The installation that all attacks share. */
   open(): Promise<W>;
-  close(world: W): Promise<void>;
+  close(system: W): Promise<void>;
   readonly attacks: Readonly<Record<Goal, Attacks<W>>>;
 }
 
@@ -48,7 +48,7 @@ export interface Row {
 
 const attack =
   (verdict: Verdict) =>
-  <W>(tried: string, why: string, run: (world: W) => Promise<void>): Attack<W> => ({ verdict, tried, why, test: run });
+  <W>(tried: string, why: string, run: (system: W) => Promise<void>): Attack<W> => ({ verdict, tried, why, test: run });
 
 export const held = attack('held');
 export const limit = attack('limit');
@@ -57,18 +57,18 @@ export const denialOnly = attack('denial only');
 /** Registers the tests of a position, in the order of the goals. There is no way to leave one out. */
 export function play<W>(position: Position<W>): void {
   describe(position.name, () => {
-    let world: W | undefined;
+    let system: W | undefined;
     beforeAll(async () => {
-      world = await position.open();
+      system = await position.open();
     });
     afterAll(async () => {
-      if (world !== undefined) await position.close(world);
+      if (system !== undefined) await position.close(system);
     });
     for (const [goal, title] of Object.entries(goals) as [Goal, string][])
       for (const { verdict, tried, test: run } of position.attacks[goal])
         test(`${title} | ${verdict} | ${tried}`, async () => {
-          if (world === undefined) throw new Error('the installation did not open');
-          await run(world);
+          if (system === undefined) throw new Error('the installation did not open');
+          await run(system);
         });
   });
 }

@@ -1,6 +1,6 @@
 import { type Bytes, encodeCbor, toBase64, toHex, utf8 } from '@millrace/base';
 import type { CallOptions } from '../../support/http.ts';
-import type { Caller } from '../../support/world.ts';
+import type { Caller } from '../../support/test-installation.ts';
 import { encodeLoosely, mutate, mutateValue } from './mutate.ts';
 import type { Random } from './random.ts';
 

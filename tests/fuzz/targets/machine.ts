@@ -16,7 +16,7 @@ import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts
 import { createControlCalls } from '../../../packages/machine/src/agent/control-calls.ts';
 import { openRunStore } from '../../../packages/machine/src/agent/run-record.ts';
 import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
-import { createOpening, createWorld } from '../../../packages/protocol/test/support.ts';
+import { createOpening, createProtocolFixture } from '../../../packages/protocol/test/support.ts';
 import { encodeLoosely, mutateValue } from '../support/mutate.ts';
 import type { Random } from '../support/random.ts';
 import type { Target } from '../support/target.ts';
@@ -94,7 +94,7 @@ function gcodeTarget(): Target {
 }
 
 async function answerTargets(): Promise<Target[]> {
-  const opening = await createOpening(createWorld());
+  const opening = await createOpening(createProtocolFixture());
   const { permit, print, licence, machine } = opening;
   const answers = {
     next: [{ print: '0'.repeat(32) }, {}],
@@ -127,7 +127,7 @@ const jsonOf = (value: unknown): Bytes =>
   utf8(JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? Number(part) : part)) ?? 'null');
 
 async function fileTargets(folder: string): Promise<Target[]> {
-  const { directory, machine, keys } = createWorld();
+  const { directory, machine, keys } = createProtocolFixture();
   const { installation, adminKey } = directory;
   const anchor = { installation, adminKey };
   const signed = await signDirectory(keys.admin, firstDocument(directory, 1));

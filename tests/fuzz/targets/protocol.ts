@@ -46,7 +46,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { z } from 'zod';
-import { boxOf, createOpening, createWorld, dated, NOW } from '../../../packages/protocol/test/support.ts';
+import { boxOf, createOpening, createProtocolFixture, dated, NOW } from '../../../packages/protocol/test/support.ts';
 import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
 import type { Target } from '../support/target.ts';
 
@@ -57,10 +57,10 @@ const writtenAgain = (result: unknown, input: Bytes) => equalBytes(encodeCbor(re
 
 /** What the nodes and the machine say to each other. */
 export async function protocolTargets(): Promise<Target[]> {
-  const world = createWorld();
-  const { keys, directory } = world;
+  const fixture = createProtocolFixture();
+  const { keys, directory } = fixture;
   const { installation } = directory;
-  const opening = await createOpening(world);
+  const opening = await createOpening(fixture);
   const lookup =
     (...known: readonly { publicKey: Bytes }[]) =>
     (id: Bytes) =>
@@ -69,20 +69,20 @@ export async function protocolTargets(): Promise<Target[]> {
   const transactions = [
     opening.licence,
     opening.print,
-    await signTransaction(keys.admin, installation, { type: 'machine.register', ...dated(), machine: world.machine }),
-    await signTransaction(keys.owner, installation, { type: 'design.delete', ...dated(), design: world.design }),
+    await signTransaction(keys.admin, installation, { type: 'machine.register', ...dated(), machine: fixture.machine }),
+    await signTransaction(keys.owner, installation, { type: 'design.delete', ...dated(), design: fixture.design }),
     await signTransaction(keys.owner, installation, {
       type: 'design.maintenance',
       ...dated(),
-      design: world.design,
+      design: fixture.design,
       mode: 'delta',
     }),
     await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
     await signTransaction(keys.owner, installation, {
       type: 'licence.resume',
       ...dated(),
-      licence: world.design,
-      restore: world.design,
+      licence: fixture.design,
+      restore: fixture.design,
       objects: 3,
     }),
   ].map(copyBytes);
@@ -208,7 +208,7 @@ export async function protocolTargets(): Promise<Target[]> {
           {
             directory,
             now: NOW,
-            designOf: async () => ({ owner: keys.owner.publicKey, coreHash: world.coreHash }),
+            designOf: async () => ({ owner: keys.owner.publicKey, coreHash: fixture.coreHash }),
             begun: async () => false,
           },
         ),
@@ -218,7 +218,7 @@ export async function protocolTargets(): Promise<Target[]> {
   }
 
   async function mailTargets(): Promise<Target[]> {
-    const design = world.design;
+    const design = fixture.design;
     const session = { session: new Uint8Array(16), jti: '0'.repeat(32), seed: new Uint8Array(32), parameters };
     const messages = {
       control: [

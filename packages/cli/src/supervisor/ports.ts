@@ -6,7 +6,7 @@ import type { Address, Addresses } from '@millrace/protocol';
 const HOST = '127.0.0.1';
 export const defaultPorts = { control: 7601, distribution: 7602 } as const;
 
-export interface PortWishes {
+export interface PreferredPorts {
   /** A port that the user named: it or an error. */
   readonly control?: number | undefined;
   readonly distribution?: number | undefined;
@@ -18,12 +18,12 @@ export interface PortWishes {
  * @throws {MillraceError} E_CONFLICT when a port that the user named is taken.
  */
 export async function chooseAddresses(
-  wishes: PortWishes = {},
+  preferred: PreferredPorts = {},
   defaults: { readonly control: number | undefined; readonly distribution: number | undefined } = defaultPorts,
 ): Promise<Addresses> {
-  const host = wishes.host ?? HOST;
-  const control = await choose(host, wishes.control, defaults.control, undefined);
-  const distribution = await choose(host, wishes.distribution, defaults.distribution, control.port);
+  const host = preferred.host ?? HOST;
+  const control = await choose(host, preferred.control, defaults.control, undefined);
+  const distribution = await choose(host, preferred.distribution, defaults.distribution, control.port);
   return { control, distribution };
 }
 
@@ -34,13 +34,14 @@ export async function areFree({ control, distribution }: Addresses): Promise<boo
 
 async function choose(
   host: string,
-  wish: number | undefined,
+  preferredPort: number | undefined,
   usual: number | undefined,
   taken: number | undefined,
 ): Promise<Address> {
-  if (wish !== undefined) {
-    if (wish === taken || !(await isFree(host, wish))) throw new MillraceError('E_CONFLICT', `port ${wish} is taken`);
-    return { host, port: wish };
+  if (preferredPort !== undefined) {
+    if (preferredPort === taken || !(await isFree(host, preferredPort)))
+      throw new MillraceError('E_CONFLICT', `port ${preferredPort} is taken`);
+    return { host, port: preferredPort };
   }
   if (usual !== undefined && usual !== taken && (await isFree(host, usual))) return { host, port: usual };
   for (;;) {

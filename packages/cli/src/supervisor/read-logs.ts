@@ -48,7 +48,7 @@ export async function followLogs(
   }
 }
 
-/** Reads what was added to a file since the last call; begins anew when the file was rotated. */
+/** Reads what was added to a file since the last call; begins again when the file was rotated. */
 async function openTail(path: string): Promise<() => Promise<LogEntry[]>> {
   let { offset, inode } = await endOf(path);
   let rest = '';

@@ -24,7 +24,7 @@ export interface Supervisor {
   /** Written to run/addresses.json for clients. */
   publish(addresses: unknown): Promise<void>;
   status(): SupervisorStatus;
-  /** Stops what runs and forgets it, to begin anew. */
+  /** Stops what runs and forgets it, to begin again. */
   reset(): Promise<void>;
   stop(): Promise<void>;
   /** Ends all at once, for the user who presses Ctrl-C again. */

@@ -7,7 +7,7 @@ import { noProcesses } from '../rotation/processes.ts';
 import { asOnlyRotation } from '../rotation/rotate.ts';
 import { builtEntries, type Entries, machineProcess, nodeProcess, requireEntries } from './children.ts';
 import type { BackOff, ProcessStatus } from './managed-process.ts';
-import { areFree, chooseAddresses, defaultPorts, type PortWishes } from './ports.ts';
+import { areFree, chooseAddresses, defaultPorts, type PreferredPorts } from './ports.ts';
 import { createSupervisor, type Supervisor } from './supervisor.ts';
 
 const START_ATTEMPTS = 4;
@@ -15,7 +15,7 @@ const START_ATTEMPTS = 4;
 export interface UpOptions {
   readonly installation: Installation;
   readonly clock: Clock;
-  readonly ports?: PortWishes;
+  readonly ports?: PreferredPorts;
   readonly entries?: Entries;
   readonly backOff?: BackOff;
   readonly onChange?: (status: ProcessStatus) => void;

@@ -21,7 +21,7 @@ export const MACHINE = 'virtual-1';
 export type ProcessName = NodeRole | 'machine';
 export const processNames = ['control', 'distribution', 'segments', 'keys', 'machine'] as const;
 
-export interface WorldOptions {
+export interface TestInstallationOptions {
   readonly machine?: MachineChoice;
   readonly maintenance?: MaintenanceChoice;
   /** Which processes start at once; all of them unless told. */
@@ -37,7 +37,7 @@ export interface WorldOptions {
 }
 
 /** An installation in a temporary folder, run as its real processes. */
-export interface World {
+export interface TestInstallation {
   readonly installation: Installation;
   readonly home: string;
   /** Scratch folder beside the installation. */
@@ -61,9 +61,9 @@ export interface World {
 export type Caller = (typeof userNames)[number] | NodeRole | 'machine';
 
 /** Everything that it starts is stopped, and everything that it writes removed, by `close`. */
-export async function createWorld(options: WorldOptions = {}): Promise<World> {
+export async function createTestInstallation(options: TestInstallationOptions = {}): Promise<TestInstallation> {
   const closer = new Closer();
-  const base = await mkdtemp(join(tmpdir(), 'millrace world '));
+  const base = await mkdtemp(join(tmpdir(), 'millrace system '));
   // MILLRACE_KEEP leaves folders and logs behind, to look at.
   if (process.env.MILLRACE_KEEP) process.stdout.write(`kept: ${base}\n`);
   else closer.add({ close: () => rm(base, { recursive: true, force: true, maxRetries: 5 }) });
@@ -75,7 +75,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
-async function build(base: string, closer: Closer, options: WorldOptions): Promise<World> {
+async function build(base: string, closer: Closer, options: TestInstallationOptions): Promise<TestInstallation> {
   const home = join(base, 'installation');
   const { layout } = await initInstallation({ home, clock: systemClock, random: systemRandom });
   await setMachine(layout, MACHINE, options.machine ?? {});
@@ -108,7 +108,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
       for (const session of sessions) session.close();
     },
   });
-  const session: World['session'] = async (user) => {
+  const session: TestInstallation['session'] = async (user) => {
     const opened = await openSession({ installation, user, clock: systemClock, random: systemRandom });
     sessions.push(opened);
     return opened;
@@ -147,7 +147,7 @@ function makeProcesses(
   own: Addresses,
   reached: Addresses,
   wire: CountingProxy | undefined,
-  environment: WorldOptions['environment'] = {},
+  environment: TestInstallationOptions['environment'] = {},
 ): Record<ProcessName, Managed> {
   // A passive node listens at its own address and reaches the other one as everybody does.
   const addressesOf = (role: NodeRole): Addresses => ({

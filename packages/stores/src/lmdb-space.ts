@@ -15,7 +15,7 @@ const SPARE_PAGES = 64;
  * anywhere. A disk that the system has made read-only is met here too. A file that copies on write (btrfs, ZFS) can still
  * be refused.
  */
-export class LmdbRoom {
+export class LmdbSpace {
   readonly #root: RootDatabase<Buffer, Buffer>;
   /** Undefined where LMDB lengthens the file by itself. */
   readonly #file: number | undefined;
@@ -32,7 +32,7 @@ export class LmdbRoom {
    * @param bytes of keys and values, at most
    * @throws the system's error: nothing has been changed
    */
-  make(bytes: number, writes: number): void {
+  reserve(bytes: number, writes: number): void {
     if (this.#file === undefined) return;
     const now = Date.now() / 1_000;
     futimesSync(this.#file, now, now); // what the write would do to it anyway

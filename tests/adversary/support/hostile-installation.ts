@@ -53,7 +53,7 @@ export type Caller = 'admin' | 'owner' | 'operator' | 'tenant' | NodeRole;
  * An installation in a folder, its four nodes in this process: real keys, real TLS, real stores. Whoever is hostile takes
  * its node's parts, or its files, and does with them what it likes.
  */
-export interface HostileWorld {
+export interface HostileInstallation {
   readonly installation: Installation;
   readonly scratch: string;
   readonly addresses: Addresses;
@@ -66,14 +66,14 @@ export interface HostileWorld {
   readonly operator: Session;
   /** A user of the same installation with designs and a machine of its own. */
   readonly tenant: Session;
-  /** An agent with the real keys of a machine; honest unless altered. The next one of the machine closes it, or the world. */
+  /** An agent with the real keys of a machine; honest unless altered. The next one of the machine closes it, or the system. */
   agent(name?: string, alteration?: Alteration): Promise<TestAgent>;
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
   close(): Promise<void>;
 }
 
-export interface WorldOptions {
+export interface HostileInstallationOptions {
   readonly periodMs?: number;
   readonly clock?: Clock;
   /** Lines of all nodes' logs are added here. */
@@ -81,7 +81,7 @@ export interface WorldOptions {
 }
 
 /** Everything that it starts is stopped, and everything that it writes removed, by `close`. */
-export async function openHostileWorld(options: WorldOptions = {}): Promise<HostileWorld> {
+export async function openHostileInstallation(options: HostileInstallationOptions = {}): Promise<HostileInstallation> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace adversary '));
   closer.add({ close: () => rm(base, { recursive: true, force: true, maxRetries: 5 }) });
@@ -93,7 +93,7 @@ export async function openHostileWorld(options: WorldOptions = {}): Promise<Host
   }
 }
 
-async function build(base: string, closer: Closer, options: WorldOptions): Promise<HostileWorld> {
+async function build(base: string, closer: Closer, options: HostileInstallationOptions): Promise<HostileInstallation> {
   const home = join(base, 'installation');
   const scratch = join(base, 'scratch');
   await mkdir(scratch);
@@ -119,7 +119,7 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   await registerAll(admin);
 
   const agents = new Map<string, TestAgent>();
-  const identity: HostileWorld['identity'] = (caller) => identityOf(layout, caller);
+  const identity: HostileInstallation['identity'] = (caller) => identityOf(layout, caller);
   return {
     installation,
     scratch,
@@ -145,7 +145,12 @@ async function build(base: string, closer: Closer, options: WorldOptions): Promi
   };
 }
 
-async function startNodes(layout: Layout, addresses: Addresses, closer: Closer, options: WorldOptions): Promise<Nodes> {
+async function startNodes(
+  layout: Layout,
+  addresses: Addresses,
+  closer: Closer,
+  options: HostileInstallationOptions,
+): Promise<Nodes> {
   const config = (role: NodeRole) => loadNodeConfig(layout.node(role));
   const { clock, log } = options;
   const destination = { write: (line: string) => void log?.push(line) };

@@ -24,7 +24,7 @@ const SEGMENTS = 2_500;
 const SAMPLE = new URL('../../../samples/impeller.gcode', import.meta.url);
 
 /** An installation in memory; goes to the processes as it is. */
-export interface FleetWorld {
+export interface FleetSetup {
   readonly directory: Directory;
   readonly addresses: Addresses;
   readonly authority: Authority['identity'];
@@ -34,7 +34,7 @@ export interface FleetWorld {
   readonly folder: string;
 }
 
-export async function createFleetWorld(folder: string, ports: readonly [number, number]): Promise<FleetWorld> {
+export async function createFleetSetup(folder: string, ports: readonly [number, number]): Promise<FleetSetup> {
   const authority = await createAuthority('fleet', systemClock.now());
   const nodes = Object.fromEntries(
     await Promise.all(
@@ -43,7 +43,7 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
         return [role, { tls, identity: generateP256Key().exportSecret() }] as const;
       }),
     ),
-  ) as FleetWorld['nodes'];
+  ) as FleetSetup['nodes'];
   const entryOf = (role: NodeRole) => ({
     id: `${role}-1`,
     role,
@@ -72,13 +72,13 @@ export async function createFleetWorld(folder: string, ports: readonly [number, 
 }
 
 /** As the node's own configuration; what it does not need is missing. */
-export function configOf(world: FleetWorld, role: NodeRole): NodeConfig {
-  const { tls, identity } = world.nodes[role];
+export function configOf(fleet: FleetSetup, role: NodeRole): NodeConfig {
+  const { tls, identity } = fleet.nodes[role];
   return {
     role,
     id: `${role}-1`,
-    folder: `${world.folder}/${role}`,
-    directory: world.directory,
+    folder: `${fleet.folder}/${role}`,
+    directory: fleet.directory,
     tls,
     identity: p256Key(identity),
     maintenance: { periodMs: 0, density: 100 } as NodeConfig['maintenance'],
@@ -105,12 +105,12 @@ function segmentTimes(): readonly number[] {
 }
 
 /** Each machine is somewhere else in the print. */
-export function timesOf(world: FleetWorld, machine: string): readonly number[] {
+export function timesOf(fleet: FleetSetup, machine: string): readonly number[] {
   const begin = Number.parseInt(machine.slice(0, 4), 16) % SEGMENTS;
-  return [...world.times.slice(begin), ...world.times.slice(0, begin)];
+  return [...fleet.times.slice(begin), ...fleet.times.slice(0, begin)];
 }
 
-export function parametersOf(world: FleetWorld, machine: string): StreamParameters {
+export function parametersOf(fleet: FleetSetup, machine: string): StreamParameters {
   return {
     object: `${machine}-1`,
     design: 'de'.repeat(16),
@@ -118,7 +118,7 @@ export function parametersOf(world: FleetWorld, machine: string): StreamParamete
     segments: SEGMENTS,
     from: 0,
     size: SEGMENTS * CONTENT_BYTES,
-    window: windowFor(world.times, 1),
+    window: windowFor(fleet.times, 1),
     order: 24,
     suite: 'keccak256',
     hints: 'dense',

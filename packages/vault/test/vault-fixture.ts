@@ -188,7 +188,7 @@ export async function makeUpload(size: number, fill?: number, maintenance?: Main
   return { ...prepared, content, sealed };
 }
 
-export interface WorldOptions {
+export interface VaultFixtureOptions {
   readonly density?: number;
   readonly minimumDecoys?: number;
   readonly batch?: number;
@@ -210,7 +210,7 @@ export async function takeOffLayer(
 }
 
 /** Both halves of the vault and the mail between them, with crashes. */
-export class World {
+export class VaultFixture {
   readonly keysFuse = new Fuse();
   readonly cellsFuse = new Fuse();
   readonly toKeys: Line;
@@ -218,14 +218,14 @@ export class World {
   readonly uploads = new Map<string, Upload>();
   readonly deleted = new Set<string>();
   readonly problems: CellName[] = [];
-  readonly #options: WorldOptions;
-  readonly #raw: NonNullable<WorldOptions['stores']>;
+  readonly #options: VaultFixtureOptions;
+  readonly #raw: NonNullable<VaultFixtureOptions['stores']>;
   readonly points: PointsEngine;
   density: number;
   playbook!: Playbook;
   cells!: CellStore;
 
-  private constructor(options: WorldOptions) {
+  private constructor(options: VaultFixtureOptions) {
     this.#options = options;
     this.points = options.points ?? numbers;
     this.density = options.density ?? 50;
@@ -240,14 +240,14 @@ export class World {
     };
   }
 
-  static async create(options: WorldOptions = {}): Promise<World> {
-    const world = new World(options);
-    await world.startKeys();
-    world.startCells();
-    return world;
+  static async create(options: VaultFixtureOptions = {}): Promise<VaultFixture> {
+    const fixture = new VaultFixture(options);
+    await fixture.startKeys();
+    fixture.startCells();
+    return fixture;
   }
 
-  get raw(): NonNullable<WorldOptions['stores']> {
+  get raw(): NonNullable<VaultFixtureOptions['stores']> {
     return this.#raw;
   }
 

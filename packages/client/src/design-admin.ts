@@ -34,7 +34,7 @@ export async function setMaintenance(session: Session, design: string, mode: 're
     const view = await api.design(design);
     if (view.wanted === undefined) return view;
     if (clock.monotonic() > end)
-      throw new MillraceError('E_TIMEOUT', 'the wish is noted, but the keys node has not answered yet');
+      throw new MillraceError('E_TIMEOUT', 'the request is stored, but the keys node has not answered yet');
     await sleep(POLL_MS, signal);
   }
 }
