@@ -26,7 +26,7 @@ export function errorsPage(errorCodes) {
     '# Errors',
     '',
     'Every error has one code. The command line prints the code, what went wrong and what to do, and exits with',
-    'the number below. Over HTTP, the status and `{"error": {"code", "message", "remedy", "data"}}` say the same.',
+    'the number below. Over HTTP, an answer is a problem document (RFC 9457) with the status and `code`.',
     '',
     'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test compares them.',
     '',
