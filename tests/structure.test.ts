@@ -28,6 +28,20 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   client: ['api', 'base', 'gcode', 'identity', 'ledger', 'protocol', 'toolpath', 'vault'],
   cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'vault', 'cloud', 'machine', 'client', 'peer'],
   lab: ['base', 'identity', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'gcode', 'client', 'cli'],
+  testkit: [
+    'base',
+    'identity',
+    'ledger',
+    'live-matrix',
+    'protocol',
+    'stores',
+    'vault',
+    'cloud',
+    'gcode',
+    'machine',
+    'client',
+    'cli',
+  ],
 };
 const MAX_WIDTH = 120;
 const MAX_LINES = 500;
@@ -260,6 +274,23 @@ describe('packages', () => {
     const inTests = packagesUsed(folders.flatMap(sources), name);
     const onlyInTests = [...inTests].filter((dependency) => !inSources.has(dependency) && !tools.includes(dependency));
     expect(Object.keys(devDependencies).sort()).toEqual(onlyInTests.sort());
+  });
+
+  it('are imported by tests through their exports, never by a path into another package', () => {
+    const folders = [join(root, 'tests'), ...packages.map((name) => join(root, 'packages', name, 'test'))];
+    const inside = folders.filter(existsSync).flatMap((folder) =>
+      sources(folder).flatMap((file) =>
+        importsOf(readFileSync(file, 'utf8'))
+          .filter((specifier) => specifier.startsWith('.'))
+          .map((specifier) => join(dirname(file), specifier))
+          .filter((target) => {
+            const [top, name] = relative(root, target).split(sep);
+            return top === 'packages' && relative(join(root, 'packages', name ?? ''), file).startsWith('..');
+          })
+          .map((target) => `${relative(root, file)} imports ${relative(root, target)}`),
+      ),
+    );
+    expect(inside).toEqual([]);
   });
 
   it.each(packages)('%s has no circle of modules', (name) => {

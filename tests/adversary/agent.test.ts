@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { agent } from './positions/agent.ts';
-import { play } from './support/position.ts';
 
 play(agent);

@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { allNodes } from './positions/coalitions.ts';
-import { play } from './support/position.ts';
 
 play(allNodes);

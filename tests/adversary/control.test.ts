@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { control } from './positions/single-nodes.ts';
-import { play } from './support/position.ts';
 
 play(control);

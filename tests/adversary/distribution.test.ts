@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { distribution } from './positions/distribution.ts';
-import { play } from './support/position.ts';
 
 play(distribution);

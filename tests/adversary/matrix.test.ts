@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { goals, type Row } from '@millrace/testkit/adversary/position';
 import { describe, expect, it } from 'vitest';
 import { files, positions } from './positions/index.ts';
-import { goals, type Row } from './support/position.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');

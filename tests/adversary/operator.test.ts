@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { operator } from './positions/operator.ts';
-import { play } from './support/position.ts';
 
 play(operator);

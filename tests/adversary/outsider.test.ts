@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { outsider } from './positions/outsider.ts';
-import { play } from './support/position.ts';
 
 play(outsider);

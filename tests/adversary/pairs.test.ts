@@ -1,3 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import {
   controlAndDistribution,
   controlAndKeys,
@@ -6,7 +7,6 @@ import {
   segmentsAndDistribution,
   segmentsAndKeys,
 } from './positions/coalitions.ts';
-import { play } from './support/position.ts';
 
 play(controlAndSegments);
 play(controlAndKeys);

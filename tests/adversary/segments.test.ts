@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { segments } from './positions/single-nodes.ts';
-import { play } from './support/position.ts';
 
 play(segments);

@@ -1,4 +1,4 @@
+import { play } from '@millrace/testkit/adversary/position';
 import { tenant } from './positions/tenant.ts';
-import { play } from './support/position.ts';
 
 play(tenant);

@@ -1,8 +1,8 @@
+import { answerOf, type Licensed, licensed } from '@millrace/testkit/adversary/honest';
+import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import type { Answer } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { answerOf, type Licensed, licensed } from '../adversary/support/honest.ts';
-import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
-import { callAsMachine } from '../adversary/support/machine-calls.ts';
-import type { Answer } from '../support/http.ts';
 
 // Row 1: tenant B asks for what tenant A has. Not a byte of it comes, and each refusal is in the node's log.
 

@@ -1,10 +1,10 @@
 import { type Bytes, sleep, toHex } from '@millrace/base';
 import { ownDesign, ownDesignSecret } from '@millrace/client';
+import { keysOf, opened } from '@millrace/testkit/adversary/coalition';
+import { type Licensed, licensed } from '@millrace/testkit/adversary/honest';
+import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
 import { applyOuterLayer, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { keysOf, opened } from '../adversary/support/coalition.ts';
-import { type Licensed, licensed } from '../adversary/support/honest.ts';
-import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
 
 // Row 2: cells that were copied in one epoch, and the playbook of another. Real nodes sweep; the thief even has the
 // owner's design secret, so that what fails fails because of the epoch.

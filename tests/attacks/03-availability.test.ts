@@ -1,13 +1,18 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import { nodeFiles, nodeRoles } from '@millrace/cli/parts';
 import type { Session } from '@millrace/client';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import {
+  createTestInstallation,
+  folderOf,
+  processNames,
+  type TestInstallation,
+} from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout.ts';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, folderOf, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 3: everything that a node has stored is deleted. With a backup and the control node of today all goes on; without,
 // the node is refused and named. Cells that are lost one by one, and full disks: tests/e2e/disk.

@@ -3,16 +3,16 @@ import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
+import { nodeFiles, nodeRoles } from '@millrace/cli/parts';
 import { ownDesign, ownDesignSecret } from '@millrace/client';
 import { openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
+import { randomDesign } from '@millrace/testkit/designs';
+import { license, order, store, untilEnded } from '@millrace/testkit/job';
+import { type Haystack, scan } from '@millrace/testkit/scan';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { applyOuterLayer, type Custody, openCellFile, openSegment, readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nodeFiles, nodeRoles } from '../../packages/cli/src/installation/layout.ts';
-import { randomDesign } from '../support/designs.ts';
-import { license, order, store, untilEnded } from '../support/job.ts';
-import { type Haystack, scan } from '../support/scan.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 4: somebody who manages the cloud's computers takes the disks, of one node, of two, of all. What processes hold in
 // memory is 22-distribution-owned, 09-seized-agent and the coalitions of tests/adversary.

@@ -2,9 +2,9 @@ import { type Bytes, copyBytes, systemRandom } from '@millrace/base';
 import { p256Key } from '@millrace/identity';
 import { createEngine, createReceiver } from '@millrace/live-matrix';
 import { type Permit, signPermit, verifyPermit } from '@millrace/protocol';
+import { framesOf, known } from '@millrace/testkit/attacks/known';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, SEGMENT_BYTES, sealSegment } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
-import { framesOf, known } from './support/known.ts';
 
 // Row 5: flip, reorder, truncate, forge, replay. Whatever carries a design or a right to it refuses all of them.
 

@@ -1,5 +1,6 @@
 import { copyBytes, fromHex, systemClock, toBase64 } from '@millrace/base';
 import { signNew } from '@millrace/client';
+import { loadNodeConfig } from '@millrace/cloud/parts';
 import { generateP256Key } from '@millrace/identity';
 import {
   encodeMail,
@@ -9,14 +10,17 @@ import {
   verifyPermit,
   verifyTransaction,
 } from '@millrace/protocol';
+import { checkAsBuyer } from '@millrace/testkit/adversary/certificates';
+import { answerOf, type Licensed, licensed, outcomeOf, printed } from '@millrace/testkit/adversary/honest';
+import {
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import { asMachine, forgeOpening } from '@millrace/testkit/adversary/opening';
+import { call } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
-import { checkAsBuyer } from '../adversary/support/certificates.ts';
-import { answerOf, type Licensed, licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
-import { type HostileInstallation, openHostileInstallation, SITE } from '../adversary/support/hostile-installation.ts';
-import { callAsMachine } from '../adversary/support/machine-calls.ts';
-import { asMachine, forgeOpening } from '../adversary/support/opening.ts';
-import { call } from '../support/http.ts';
 
 // Row 6: what is good for one cloud, or one printer, is offered to another. The control: it is good where it belongs.
 

@@ -1,6 +1,15 @@
 import { createEngine, type HintMode } from '@millrace/live-matrix';
+import {
+  bareHints,
+  cellsOf,
+  framesOf,
+  hintsOf,
+  impeller,
+  known,
+  share,
+  valuesOf,
+} from '@millrace/testkit/attacks/known';
 import { describe, expect, it } from 'vitest';
-import { bareHints, cellsOf, framesOf, hintsOf, impeller, known, share, valuesOf } from './support/known.ts';
 
 // Row 7: within a revision equal segments give equal hints. Raw G-code gives itself away by that; sealed cells do not.
 // Everything is fixed, so that the statistics are the same in every run.

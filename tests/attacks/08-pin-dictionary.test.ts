@@ -1,11 +1,10 @@
 import { type Bytes, concatBytes, utf8 } from '@millrace/base';
 import { createEngine, HEADER_BYTES, Ratchet } from '@millrace/live-matrix';
+import { frameMac, nodeHmac } from '@millrace/live-matrix/parts';
 import { forwardSeed } from '@millrace/protocol';
+import { bareHints, framesOf, hintsOf, known, same, valuesOf } from '@millrace/testkit/attacks/known';
+import { type RealSession, realSession, type Shares, seedFrom } from '@millrace/testkit/attacks/session-seed';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { frameMac } from '../../packages/live-matrix/src/frame/mac.ts';
-import { nodeHmac } from '../../packages/live-matrix/src/frame/node-hmac.ts';
-import { bareHints, framesOf, hintsOf, known, same, valuesOf } from './support/known.ts';
-import { type RealSession, realSession, type Shares, seedFrom } from './support/session-seed.ts';
 
 // Row 8: a PIN of six digits is no key. As the paper's salt it is found by trying; here it is context (the serial number)
 // of the session's real seed, which three secrets of 32 bytes make. MILLRACE_KEYS tries more keys than the test's

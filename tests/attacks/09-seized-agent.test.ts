@@ -1,14 +1,14 @@
 import { copyBytes } from '@millrace/base';
 import type { Session } from '@millrace/client';
 import { openPlaybookIn } from '@millrace/cloud/admin';
+import { noisyGcode } from '@millrace/testkit/designs';
+import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { memoryOf } from '@millrace/testkit/process-memory';
+import type { Haystack } from '@millrace/testkit/scan';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { CONTENT_BYTES, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { noisyGcode } from '../support/designs.ts';
-import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { memoryOf } from '../support/process-memory.ts';
-import type { Haystack } from '../support/scan.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 9, of a whole agent in the middle of a print: which segments' keys does its memory hold?
 

@@ -7,13 +7,10 @@ import {
   createSender,
   type MatrixParameters,
 } from '@millrace/live-matrix';
+import { completeParameters, frameMac, nodeHmac, resolveFrame } from '@millrace/live-matrix/parts';
+import { bareHints, known, same, valuesOf } from '@millrace/testkit/attacks/known';
+import { nextSecret, revisionKeys } from '@millrace/testkit/live-matrix/second';
 import { describe, expect, it } from 'vitest';
-import { frameMac } from '../../packages/live-matrix/src/frame/mac.ts';
-import { nodeHmac } from '../../packages/live-matrix/src/frame/node-hmac.ts';
-import { resolveFrame } from '../../packages/live-matrix/src/frame/resolve.ts';
-import { completeParameters } from '../../packages/live-matrix/src/parameters.ts';
-import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
-import { bareHints, known, same, valuesOf } from './support/known.ts';
 
 // Row 9: somebody records the whole stream, and takes the device at revision r with everything that it holds then: the
 // keys of r - 1 and of r, and the secret from which r + 1 comes.

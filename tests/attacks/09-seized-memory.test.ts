@@ -2,17 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { concatBytes, toHex } from '@millrace/base';
 import { availableEngines, type EngineName } from '@millrace/live-matrix';
+import { known } from '@millrace/testkit/attacks/known';
+import { nextSecret, revisionKeys } from '@millrace/testkit/live-matrix/second';
+import { memoryOf } from '@millrace/testkit/process-memory';
+import { Needle } from '@millrace/testkit/scan';
 import { afterEach, describe, expect, it } from 'vitest';
-import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
-import { memoryOf } from '../support/process-memory.ts';
-import { Needle } from '../support/scan.ts';
-import { known } from './support/known.ts';
 
 // Row 9, of a real process: its whole memory is taken, and searched for the keys of every revision that there was.
 
 const REVISION = 12;
 const engines = availableEngines().map(({ name }) => name);
-const entry = fileURLToPath(new URL('../support/seized.mjs', import.meta.url));
+const entry = fileURLToPath(new URL('../../packages/testkit/src/seized.mjs', import.meta.url));
 
 let child: ChildProcess | undefined;
 afterEach(() => child?.kill('SIGKILL'));

@@ -1,9 +1,9 @@
 import { estimateDesign } from '@millrace/gcode';
 import { createEngine } from '@millrace/live-matrix';
+import { bareHints, impeller, known, valuesOf } from '@millrace/testkit/attacks/known';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, it } from 'vitest';
-import { storeDesign } from '../../packages/machine/test/agent-design.ts';
-import { type Bench, startBench } from '../../packages/machine/test/agent-harness.ts';
-import { bareHints, impeller, known, valuesOf } from './support/known.ts';
 
 // Row 10: somebody on the way swaps two hints. Nothing in the paper binds a hint to its place.
 

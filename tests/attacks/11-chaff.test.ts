@@ -1,7 +1,7 @@
 import { createEngine, type MatrixParameters, Ratchet } from '@millrace/live-matrix';
+import { chaffPlaces } from '@millrace/live-matrix/parts';
+import { bareHints, framesOf, hintsOf, known, valuesOf } from '@millrace/testkit/attacks/known';
 import { describe, expect, it } from 'vitest';
-import { chaffPlaces } from '../../packages/live-matrix/src/frame/keystream.ts';
-import { bareHints, framesOf, hintsOf, known, valuesOf } from './support/known.ts';
 
 // Row 11: tells somebody who counts repeats within a revision chaff from data? The area under the curve (AUC) of a
 // distinguisher is the chance that it ranks a hint of data above one of chaff: 0.5 knows nothing. Seeds are fixed; with these

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { allocateScratch, allocateTable, createEngine, SEED_BYTES } from '@millrace/live-matrix';
+import { makeUpload, takeOffLayer, type Upload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
+import type { MaintainMessage, SliceCell } from '@millrace/vault';
 import { CONTENT_BYTES, openSegment, readManifest } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
-import type { MaintainMessage, SliceCell } from '../../packages/vault/src/index.ts';
-import { makeUpload, takeOffLayer, type Upload, VaultFixture } from '../../packages/vault/test/vault-fixture.ts';
 
 // Row 12: data that moves is not out of a thief's reach: a copy is quicker than any epoch or revision. What holds is that a
 // copy is worth nothing with the keys of another epoch. docs/security/moving-target.md says what was measured.

@@ -1,6 +1,6 @@
 import { type Bytes, toHex } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
-import { describe, expect, it } from 'vitest';
+import { makeUpload, takeOffLayer, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import {
   CONTENT_BYTES,
   encodeMessage,
@@ -12,8 +12,8 @@ import {
   PointsPool,
   readManifest,
   type SliceCell,
-} from '../../packages/vault/src/index.ts';
-import { makeUpload, takeOffLayer, VaultFixture } from '../../packages/vault/test/vault-fixture.ts';
+} from '@millrace/vault';
+import { describe, expect, it } from 'vitest';
 
 const EPOCHS = 4;
 const SEGMENTS = 4;

@@ -1,13 +1,11 @@
 import { type Bytes, type Clock, concatBytes, copyBytes } from '@millrace/base';
+import { KeysStream, PaceGuard, SegmentsStream } from '@millrace/cloud/parts';
 import { createEngine } from '@millrace/live-matrix';
 import { decodeKey, decodeLink, type StreamParameters } from '@millrace/protocol';
+import { known } from '@millrace/testkit/attacks/known';
+import { machineEnd } from '@millrace/testkit/attacks/machine-end';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
-import { KeysStream } from '../../packages/cloud/src/keys/stream.ts';
-import { SegmentsStream } from '../../packages/cloud/src/segments/stream.ts';
-import { PaceGuard } from '../../packages/cloud/src/streaming/pace.ts';
-import { known } from './support/known.ts';
-import { machineEnd } from './support/machine-end.ts';
 
 // Row 14: an agent that takes the design faster than its machine could. Here both proactive nodes' own code, with a clock
 // that the test moves, counts what they give away; tests/e2e/alarm.test.ts does it with real processes, ledger and owner.

@@ -3,15 +3,16 @@ import type { AddressInfo } from 'node:net';
 import { concatBytes } from '@millrace/base';
 import type { Session } from '@millrace/client';
 import { createHttpClient, decodeLink, type LinkMessage, nodeOf } from '@millrace/protocol';
+import { noisyGcode } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { haystacksOf, Recorder } from '@millrace/testkit/recorder';
+import type { Recording } from '@millrace/testkit/recording';
+import { scan } from '@millrace/testkit/scan';
+import { httpMessages, webSocketPayloads } from '@millrace/testkit/streams';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { CONTENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { noisyGcode } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { haystacksOf, Recorder, type Recording } from '../support/recorder.ts';
-import { scan } from '../support/scan.ts';
-import { httpMessages, webSocketPayloads } from '../support/streams.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 15: somebody stands in the machine's TLS link as Fiddler does, trusted by both ends, and reads everything in clear.
 

@@ -1,8 +1,8 @@
 import { type Bytes, copyBytes } from '@millrace/base';
+import { known } from '@millrace/testkit/attacks/known';
+import { realSession, seedFrom } from '@millrace/testkit/attacks/session-seed';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, SEGMENT_BYTES, sealSegment } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
-import { known } from './support/known.ts';
-import { realSession, seedFrom } from './support/session-seed.ts';
 
 // Row 16: what three shares make, fewer do not. A cell: the owner's design secret, the content key and this epoch's outer
 // key. A session: what the machine's key of the session and its static key agree on,

@@ -1,13 +1,11 @@
 import { type Bytes, concatBytes, copyBytes, systemClock } from '@millrace/base';
+import { KeysStream, PaceGuard, SegmentsStream } from '@millrace/cloud/parts';
 import { createEngine } from '@millrace/live-matrix';
 import { decodeKey, decodeLink, type StreamParameters } from '@millrace/protocol';
+import { known } from '@millrace/testkit/attacks/known';
+import { machineEnd } from '@millrace/testkit/attacks/machine-end';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
-import { KeysStream } from '../../packages/cloud/src/keys/stream.ts';
-import { SegmentsStream } from '../../packages/cloud/src/segments/stream.ts';
-import { PaceGuard } from '../../packages/cloud/src/streaming/pace.ts';
-import { known } from './support/known.ts';
-import { machineEnd } from './support/machine-end.ts';
 
 // Row 17, of designs that fit into a window: an operator cuts the link before the machine has acknowledged anything, and has
 // the agent begin again. Who begins at segment 0 has never had all of a design that has more than one segment; from the first

@@ -1,8 +1,8 @@
 import { systemRandom } from '@millrace/base';
+import { enrol, type Job } from '@millrace/testkit/enrol';
+import type { Answer } from '@millrace/testkit/http';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrol, type Job } from '../support/enrol.ts';
-import type { Answer } from '../support/http.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 17: a thousand racers for one object, through the real control node. That both proactive nodes count for themselves
 // is 17-begun-again; a machine that is put back, tests/e2e/second-copy.

@@ -1,10 +1,10 @@
 import { type Clock, copyBytes, systemClock, systemRandom } from '@millrace/base';
 import { createEngine } from '@millrace/live-matrix';
 import { signPermit } from '@millrace/protocol';
+import { bareHints, known, valuesOf } from '@millrace/testkit/attacks/known';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, it } from 'vitest';
-import { storeDesign } from '../../packages/machine/test/agent-design.ts';
-import { type Bench, startBench } from '../../packages/machine/test/agent-harness.ts';
-import { bareHints, known, valuesOf } from './support/known.ts';
 
 // Row 18: the machine's clock is an hour off. Revisions are numbers in frames, not times; what is dated has 65 minutes.
 

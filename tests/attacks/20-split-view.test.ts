@@ -1,5 +1,6 @@
 import { systemRandom } from '@millrace/base';
 import { auditLedger, type Session } from '@millrace/client';
+import { loadNodeConfig } from '@millrace/cloud/parts';
 import {
   cosign,
   type EventRequest,
@@ -15,12 +16,11 @@ import {
   verifyCertificate,
   verifyConsistency,
 } from '@millrace/ledger';
+import { rewritten } from '@millrace/testkit/adversary/certificates';
+import { licensed, outcomeOf, printed } from '@millrace/testkit/adversary/honest';
+import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
+import { override } from '@millrace/testkit/adversary/override';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
-import { rewritten } from '../adversary/support/certificates.ts';
-import { licensed, outcomeOf, printed } from '../adversary/support/honest.ts';
-import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
-import { override } from '../adversary/support/override.ts';
 
 // Row 20: a control node that shows different people different logs, rewrites what it showed, or shows an old one. It has
 // the log's key, so every head is signed as it should be.

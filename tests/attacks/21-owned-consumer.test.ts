@@ -1,10 +1,10 @@
 import { copyBytes } from '@millrace/base';
 import { builtInDrivers } from '@millrace/machine';
+import { type Licensed, licensed, printed } from '@millrace/testkit/adversary/honest';
+import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
+import { randomDesign } from '@millrace/testkit/designs';
+import { scan } from '@millrace/testkit/scan';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Licensed, licensed, printed } from '../adversary/support/honest.ts';
-import { type HostileInstallation, openHostileInstallation } from '../adversary/support/hostile-installation.ts';
-import { randomDesign } from '../support/designs.ts';
-import { scan } from '../support/scan.ts';
 
 // Row 21: the machine's computer is the attacker's from the start. It gets that one job: all of it. This is a limit, and
 // what follows from it is asserted too: of designs that it does not make it gets nothing.

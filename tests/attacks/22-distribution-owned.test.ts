@@ -3,20 +3,19 @@ import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base
 import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
 import { openPlaybookIn } from '@millrace/cloud/admin';
 import { claimedRevision, createReceiver, type ReceiverOptions } from '@millrace/live-matrix';
+import { type Agent, createAgent, loadMachineConfig } from '@millrace/machine/parts';
 import { parseAddresses } from '@millrace/protocol';
+import { noisyGcode } from '@millrace/testkit/designs';
+import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { nextSecret, revisionKeys } from '@millrace/testkit/live-matrix/second';
+import { factorFor } from '@millrace/testkit/pace';
+import { memoryOf } from '@millrace/testkit/process-memory';
+import { haystacksOf } from '@millrace/testkit/recorder';
+import { type Finding, filesOf, type Haystack, scan } from '@millrace/testkit/scan';
+import { recordedFrames } from '@millrace/testkit/streams';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nextSecret, revisionKeys } from '../../packages/live-matrix/test/second.ts';
-import { type Agent, createAgent } from '../../packages/machine/src/agent/agent.ts';
-import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
-import { noisyGcode } from '../support/designs.ts';
-import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { memoryOf } from '../support/process-memory.ts';
-import { haystacksOf } from '../support/recorder.ts';
-import { type Finding, filesOf, type Haystack, scan } from '../support/scan.ts';
-import { recordedFrames } from '../support/streams.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Row 22: the distribution node is the attacker's: its links in clear, its folder, its memory during and after a print.
 // The machine's agent runs here, so that the test knows what only the machine's side may know.

@@ -8,8 +8,8 @@ import {
   type LinkSocket,
   nodeOf,
 } from '@millrace/protocol';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // A hostile keys node, with its own certificate, offers a session to a machine that the permit does not name. The segments node knows
 // the permit's machine for itself: nothing of the session, neither keys nor frames, may reach another.

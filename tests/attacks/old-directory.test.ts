@@ -1,7 +1,10 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { silentLogger, systemClock, toHex } from '@millrace/base';
+import { nodeRoles, openInstallation, publish, spread } from '@millrace/cli/parts';
+import { loadNodeConfig } from '@millrace/cloud/parts';
 import { type Authority, fingerprint, generateP256Key, openAuthority, type TlsIdentity } from '@millrace/identity';
+import { loadMachineConfig } from '@millrace/machine/parts';
 import {
   connectLink,
   createHttpClient,
@@ -14,14 +17,13 @@ import {
   seenSequence,
   tlsTo,
 } from '@millrace/protocol';
+import {
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { call } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { nodeRoles } from '../../packages/cli/src/installation/layout.ts';
-import { openInstallation } from '../../packages/cli/src/installation/open.ts';
-import { publish, spread } from '../../packages/cli/src/rotation/publish.ts';
-import { loadNodeConfig } from '../../packages/cloud/src/config.ts';
-import { loadMachineConfig } from '../../packages/machine/src/agent/config.ts';
-import { type HostileInstallation, openHostileInstallation, SITE } from '../adversary/support/hostile-installation.ts';
-import { call } from '../support/http.ts';
 
 /** However busy the computer is. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });

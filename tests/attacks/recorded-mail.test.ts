@@ -1,19 +1,19 @@
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, copyBytes, decodeCbor, fromBase64 } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
 import type { Session } from '@millrace/client';
 import { p256Key } from '@millrace/identity';
 import { type BoxSecrets, contentKeysInfo, type NodeRole, openFromBox, openMessage } from '@millrace/protocol';
+import { randomDesign } from '@millrace/testkit/designs';
+import { license, order, store, untilEnded } from '@millrace/testkit/job';
+import { filesOf } from '@millrace/testkit/scan';
+import { secretsOf } from '@millrace/testkit/secrets';
+import { setBoxes } from '@millrace/testkit/settings';
+import { httpMessages } from '@millrace/testkit/streams';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { randomDesign } from '../support/designs.ts';
-import { license, order, store, untilEnded } from '../support/job.ts';
-import { filesOf } from '../support/scan.ts';
-import { secretsOf } from '../support/secrets.ts';
-import { setBoxes } from '../support/settings.ts';
-import { httpMessages } from '../support/streams.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Somebody has recorded all traffic of the nodes, in clear, and later takes every disk with every long-term key: seeds, mixes,
 // outer keys and content keys went by mail. Mail stays in the file of control's database after it was acknowledged.

@@ -1,14 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeCbor, sleep, systemClock, systemRandom } from '@millrace/base';
+import { machineFiles } from '@millrace/cli/parts';
 import { checkCertificate, type Session, trustOf } from '@millrace/client';
+import { windowFor } from '@millrace/cloud/parts';
 import { generateP256Key, p256Key } from '@millrace/identity';
 import { signMachineDocument } from '@millrace/protocol';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { machineFiles } from '../../packages/cli/src/installation/layout.ts';
-import { windowFor } from '../../packages/cloud/src/streaming/pace.ts';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
 import {
   eventsOf,
   hashOf,
@@ -19,9 +18,10 @@ import {
   store,
   untilEnded,
   untilPrint,
-} from '../support/job.ts';
-import { setDriver } from '../support/settings.ts';
-import { createTestInstallation, folderOf, MACHINE, type TestInstallation } from '../support/test-installation.ts';
+} from '@millrace/testkit/job';
+import { setDriver } from '@millrace/testkit/settings';
+import { createTestInstallation, folderOf, MACHINE, type TestInstallation } from '@millrace/testkit/test-installation';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 /** The registered pace: four segments of 16,370 bytes a second, slow enough for a busy computer to serve three times that. */
 const rate = 4 * 16_370;

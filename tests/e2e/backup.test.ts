@@ -1,16 +1,16 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
 import { type Session, signNew } from '@millrace/client';
 import { openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { openCellFile, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const design = randomDesign(6 * 16_370);
 const rate = Math.ceil(design.length / 0.5);

@@ -1,16 +1,16 @@
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InstallationSession } from '@millrace/cli';
+import { nodeFiles } from '@millrace/cli/parts';
 import { storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
 import { readBoxKey } from '@millrace/protocol';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { license, order, store } from '@millrace/testkit/job';
+import { setBoxes } from '@millrace/testkit/settings';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { license, order, store } from '../support/job.ts';
-import { setBoxes } from '../support/settings.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const nodes = ['control', 'distribution', 'segments', 'keys'] as const;
 const options = { kind: 'binary', bytesPerSecond: 100_000 } as const;

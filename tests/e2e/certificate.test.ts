@@ -1,13 +1,13 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeCbor, fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
 import { checkCertificate, trustOf } from '@millrace/client';
 import { generateP256Key } from '@millrace/identity';
 import { type MachineReport, readPermit, signMachineDocument, signTransaction } from '@millrace/protocol';
+import { enrol, type Job } from '@millrace/testkit/enrol';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { enrol, type Job } from '../support/enrol.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 let system: TestInstallation;
 let job: Job;

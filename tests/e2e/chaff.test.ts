@@ -1,11 +1,11 @@
 import type { Session } from '@millrace/client';
 import { HEADER_BYTES } from '@millrace/live-matrix';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { setChaff } from '@millrace/testkit/settings';
+import { recordedFrames } from '@millrace/testkit/streams';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { setChaff } from '../support/settings.ts';
-import { recordedFrames } from '../support/streams.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Chaff in the cloud's streams: an installation's setting, drawn by the segments node, winnowed by the machine.
 

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { randomDesign } from '@millrace/testkit/designs';
+import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, type ProcessName, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
-import { randomDesign } from '../support/designs.ts';
-import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, type ProcessName, type TestInstallation } from '../support/test-installation.ts';
 
 // Wall clocks an hour apart: a real process believes another time than the others (libfaketime). Revisions are numbers
 // and waits are counted by monotonic clocks, so nothing but the 65 minutes of signed documents ever looks at a wall clock.

@@ -1,10 +1,10 @@
 import type { Session } from '@millrace/client';
+import { expectSound } from '@millrace/testkit/audit';
+import { printWithKill } from '@millrace/testkit/crash';
+import { randomDesign } from '@millrace/testkit/designs';
+import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { expectSound } from '../support/audit.ts';
-import { printWithKill } from '../support/crash.ts';
-import { randomDesign } from '../support/designs.ts';
-import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // One moment for each process; tests/heavy/crash.test.ts takes ten.
 

@@ -1,10 +1,10 @@
 import { ownDesign, ownDesignSecret, type Session } from '@millrace/client';
 import { openPlaybookIn } from '@millrace/cloud/admin';
+import { millrace } from '@millrace/testkit/cli';
+import { gcode } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { gcode } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 let system: TestInstallation;
 let owner: Session;

@@ -3,11 +3,11 @@ import { closeSync, openSync, readdirSync, statSync, truncateSync, writeFileSync
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import type { Session } from '@millrace/client';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { store } from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { store } from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A limit on the size of files stands for a full disk: it needs no privileges, can be set for a running process, and the
 // system answers a write past it in the same way, cut short.

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { decodeCbor, encodeCbor, silentLogger, systemRandom, toHex } from '@millrace/base';
 import { openAuthority } from '@millrace/identity';
 import { connectLink, decodeLink, encodeControl, type LinkSocket, nodeOf } from '@millrace/protocol';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // Hundreds of agents that wait for work, at the real control and distribution nodes: what else machines and users ask is
 // answered all the same. Nothing is timed: the order of the answers shows it.

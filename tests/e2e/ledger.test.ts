@@ -1,13 +1,13 @@
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, copyBytes, utf8 } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
+import { entryPrefix, under } from '@millrace/ledger/parts';
 import { openLmdb, type Store } from '@millrace/stores';
+import { millrace } from '@millrace/testkit/cli';
+import { enrol } from '@millrace/testkit/enrol';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { entryPrefix, under } from '../../packages/ledger/src/keys.ts';
-import { millrace } from '../support/cli.ts';
-import { enrol } from '../support/enrol.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 /** A control node with a ledger of some twenty entries; its data folder is put back before every test. */
 let system: TestInstallation;

@@ -5,10 +5,8 @@ import { checkVault, repairDesign, type Session, storeDesign } from '@millrace/c
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { signTransaction } from '@millrace/protocol';
 import { openLmdb, type Store } from '@millrace/stores';
-import { openCellFile } from '@millrace/vault';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
 import {
   eventsOf,
   hashOf,
@@ -19,8 +17,10 @@ import {
   store,
   untilEnded,
   untilPrint,
-} from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
+} from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
+import { openCellFile } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 const SEGMENTS = 12;
 const design = randomDesign(SEGMENTS * 16_370);

@@ -1,10 +1,10 @@
 import { sleep } from '@millrace/base';
 import type { Session } from '@millrace/client';
+import { noisyGcode } from '@millrace/testkit/designs';
+import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
-import { noisyGcode } from '../support/designs.ts';
-import { license, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 let system: TestInstallation | undefined;
 afterEach(async () => {

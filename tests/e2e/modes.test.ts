@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { sleep, systemRandom } from '@millrace/base';
 import type { Session } from '@millrace/client';
 import { signTransaction } from '@millrace/protocol';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 const RATE = 20_000;
 const options = { kind: 'binary', bytesPerSecond: RATE } as const;

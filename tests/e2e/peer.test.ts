@@ -4,8 +4,8 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MemoryWatch } from '@millrace/testkit/memory';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { MemoryWatch } from '../support/memory.ts';
 
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyBytes, fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
 import { keyId, p256Key } from '@millrace/identity';
 import { signPermit, verifyOpening, verifyPermit } from '@millrace/protocol';
+import { enrol, type Job } from '@millrace/testkit/enrol';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { enrol, type Job } from '../support/enrol.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const N = 37;
 const REQUESTS = 200;

@@ -2,9 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, MillraceError, toHex, wipe } from '@millrace/base';
 import { checkCertificate, type DesignView, type Session, trustOf } from '@millrace/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { noisyGcode } from '../support/designs.ts';
+import { millrace } from '@millrace/testkit/cli';
+import { noisyGcode } from '@millrace/testkit/designs';
 import {
   eventsOf,
   hashOf,
@@ -15,14 +14,16 @@ import {
   store,
   untilEnded,
   untilPrint,
-} from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { haystacksOf, type Recording } from '../support/recorder.ts';
-import { type Finding, filesOf, scan } from '../support/scan.ts';
-import { secretsOf } from '../support/secrets.ts';
-import { listeningSockets, socketCount } from '../support/sockets.ts';
-import { httpMessages } from '../support/streams.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
+} from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { haystacksOf } from '@millrace/testkit/recorder';
+import type { Recording } from '@millrace/testkit/recording';
+import { type Finding, filesOf, scan } from '@millrace/testkit/scan';
+import { secretsOf } from '@millrace/testkit/secrets';
+import { listeningSockets, socketCount } from '@millrace/testkit/sockets';
+import { httpMessages } from '@millrace/testkit/streams';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const design = noisyGcode(500_000);
 const SEGMENTS = Math.ceil(design.length / 16_370);

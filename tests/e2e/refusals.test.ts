@@ -3,17 +3,22 @@ import { join } from 'node:path';
 import { copyBytes, encodeCbor, errorCodes, isErrorCode, systemRandom, toBase64, toHex } from '@millrace/base';
 import { type PreparedDesign, type Session, signNew, storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
+import { openApi } from '@millrace/cloud/parts';
 import { createAuthority, keyName, openAuthority } from '@millrace/identity';
 import { createHttpClient, nodeOf, sha256 } from '@millrace/protocol';
+import { millrace } from '@millrace/testkit/cli';
+import { gcode, randomDesign } from '@millrace/testkit/designs';
+import { enrol } from '@millrace/testkit/enrol';
+import { type Answer, call } from '@millrace/testkit/http';
+import { eventsOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { setDriver } from '@millrace/testkit/settings';
+import {
+  type Caller,
+  createTestInstallation,
+  MACHINE,
+  type TestInstallation,
+} from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openApi } from '../../packages/cloud/src/control/routes.ts';
-import { millrace } from '../support/cli.ts';
-import { gcode, randomDesign } from '../support/designs.ts';
-import { enrol } from '../support/enrol.ts';
-import { type Answer, call } from '../support/http.ts';
-import { eventsOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { setDriver } from '../support/settings.ts';
-import { type Caller, createTestInstallation, MACHINE, type TestInstallation } from '../support/test-installation.ts';
 
 let system: TestInstallation;
 let owner: Session;

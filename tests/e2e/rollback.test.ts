@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { checkVault, repairDesign, type Session, type StatusView, storeDesign } from '@millrace/client';
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A node's data folder is copied, epochs pass, the old copy is put back: it is noticed, and nothing goes on.
 

@@ -5,13 +5,13 @@ import { auditLedger, checkCertificate, type Session, trustOf } from '@millrace/
 import type { TlsIdentity } from '@millrace/identity';
 import { openCheckpoint, parseVerifierKey } from '@millrace/ledger';
 import { directoryFiles, nodeOf } from '@millrace/protocol';
+import { millrace, program } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { call } from '@millrace/testkit/http';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { rotateIn } from '@millrace/testkit/rotation';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { millrace, program } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { call } from '../support/http.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import { rotateIn } from '../support/rotation.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // Keys are replaced while a part is made, by real processes, and the part is whole.
 

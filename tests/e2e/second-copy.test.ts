@@ -2,12 +2,11 @@ import { existsSync } from 'node:fs';
 import { cp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
+import { machineFiles, nodeFiles } from '@millrace/cli/parts';
 import type { Session } from '@millrace/client';
+import { openRecords } from '@millrace/cloud/parts';
 import { openLmdb } from '@millrace/stores';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { machineFiles, nodeFiles } from '../../packages/cli/src/installation/layout.ts';
-import { openRecords } from '../../packages/cloud/src/control/records.ts';
-import { randomDesign } from '../support/designs.ts';
+import { randomDesign } from '@millrace/testkit/designs';
 import {
   hashOf,
   license,
@@ -18,8 +17,9 @@ import {
   store,
   untilEnded,
   untilPrint,
-} from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
+} from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 
 // An operator with a licence for one object owns the computer beside the machine: they cut its link when everything has
 // come, let the machine finish, put the agent's whole data folder back to where it was before the machine moved (every file

@@ -1,8 +1,8 @@
 import type { Session } from '@millrace/client';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 const BYTES_PER_SECOND = 400_000;
 

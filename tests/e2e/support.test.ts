@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { RUN, scan } from '@millrace/testkit/scan';
+import { listeningSockets } from '@millrace/testkit/sockets';
+import { httpMessages, webSocketPayloads } from '@millrace/testkit/streams';
 import { describe, expect, it } from 'vitest';
-import { RUN, scan } from '../support/scan.ts';
-import { listeningSockets } from '../support/sockets.ts';
-import { httpMessages, webSocketPayloads } from '../support/streams.ts';
 
 // The tests of this folder say that something is not there. Here they are shown to find it when it is.
 

@@ -1,14 +1,14 @@
 import { decodeCbor, encodeCbor, utf8 } from '@millrace/base';
 import { grantLicence, openLive, openReport, type PrintView, requestPrint, type Session } from '@millrace/client';
 import type { OwnerState } from '@millrace/protocol';
+import { millrace } from '@millrace/testkit/cli';
+import { machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { haystacksOf } from '@millrace/testkit/recorder';
+import { filesOf, type Haystack } from '@millrace/testkit/scan';
+import { httpMessages } from '@millrace/testkit/streams';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import { factorFor } from '../support/pace.ts';
-import { haystacksOf } from '../support/recorder.ts';
-import { filesOf, type Haystack } from '../support/scan.ts';
-import { httpMessages } from '../support/streams.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // What the four nodes are told of a machine, against what its owner is told: spec/protocol.md, 6.11.
 

@@ -3,16 +3,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toHex } from '@millrace/base';
 import type { InstallationSession } from '@millrace/cli';
+import { findProgram } from '@millrace/cli/parts';
 import { type Session, storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
+import { millrace } from '@millrace/testkit/cli';
+import { gcode } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, untilEnded } from '@millrace/testkit/job';
+import { filesOf } from '@millrace/testkit/scan';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findProgram } from '../../packages/cli/src/slicing/run.ts';
-import { millrace } from '../support/cli.ts';
-import { gcode } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
-import { filesOf } from '../support/scan.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // What the cloud sees of designs: nothing that two tenants' equal ones have in common, no names, no pictures.
 

@@ -4,12 +4,12 @@ import type { InstallationSession } from '@millrace/cli';
 import { createApi } from '@millrace/client';
 import { connectNodes } from '@millrace/client/node';
 import type { Address } from '@millrace/protocol';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { store } from '@millrace/testkit/job';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { store } from '../support/job.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // The owner's connections are cut at any byte, in either direction: in the handshake, in a header, in a segment, in an answer.
 

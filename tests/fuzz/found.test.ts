@@ -1,6 +1,6 @@
 import { concatBytes, copyBytes, encodeCbor, fromHex, toHex } from '@millrace/base';
+import { judge } from '@millrace/testkit/fuzz/run';
 import { afterAll, describe, expect, it } from 'vitest';
-import { judge } from './support/run.ts';
 import { allTargets } from './targets/all.ts';
 
 // Inputs that once found a fault, by target.

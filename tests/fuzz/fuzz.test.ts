@@ -1,6 +1,6 @@
+import { fuzz } from '@millrace/testkit/fuzz/run';
+import type { Cost } from '@millrace/testkit/fuzz/target';
 import { afterAll, describe, expect, it } from 'vitest';
-import { fuzz } from './support/run.ts';
-import type { Cost } from './support/target.ts';
 import { allTargets } from './targets/all.ts';
 
 // Every decoder, some thousand inputs each, other ones in every run. tests/heavy/fuzz.test.ts tries millions. A failure prints

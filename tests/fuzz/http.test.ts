@@ -1,11 +1,11 @@
 import { connect } from 'node:tls';
 import { isErrorCode } from '@millrace/base';
 import { clientTls, nodeOf } from '@millrace/protocol';
+import { mutate } from '@millrace/testkit/fuzz/mutate';
+import { Random } from '@millrace/testkit/fuzz/random';
+import { oddRequest } from '@millrace/testkit/fuzz/requests';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
-import { mutate } from './support/mutate.ts';
-import { Random } from './support/random.ts';
-import { oddRequest } from './support/requests.ts';
 
 // The two nodes that listen, as real processes: requests of every party, odd in path, header or body, and bytes that are no
 // HTTP at all. Each is answered with a coded error (or done), none is a fault of the node, and both go on.

@@ -1,11 +1,11 @@
 import { systemRandom } from '@millrace/base';
 import type { PrintView } from '@millrace/client';
 import { createReceiver } from '@millrace/live-matrix';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import type { Managed } from '@millrace/testkit/process';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, expect, it } from 'vitest';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '../support/job.ts';
-import type { Managed } from '../support/process.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // A real agent that gets a twentieth of its processor in mid-print, and later all of it again: from order 24 to order 16
 // and back, in one print, byte for byte.

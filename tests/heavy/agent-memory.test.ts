@@ -2,12 +2,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { copyBytes } from '@millrace/base';
 import { createEngine, type EngineName } from '@millrace/live-matrix';
+import { gcode } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { MemoryWatch } from '@millrace/testkit/memory';
+import { factorFor } from '@millrace/testkit/pace';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
-import { gcode } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { MemoryWatch } from '../support/memory.ts';
-import { factorFor } from '../support/pace.ts';
-import { createTestInstallation, type TestInstallation } from '../support/test-installation.ts';
 
 // What a whole machine agent holds at order 24, two tables live, while it prints and draws what it has made.
 

@@ -1,13 +1,12 @@
 import * as files from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
+import { finishRestoring, layoutOf } from '@millrace/cli/parts';
 import { nextEpoch, openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
+import { cli, temporaryFolder, testInstallation } from '@millrace/testkit/cli/helpers';
 import { CellStore, openCellFile, prepareDesign, readManifest, segmentHash } from '@millrace/vault';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { finishRestoring } from '../../packages/cli/src/backup/swap.ts';
-import { layoutOf } from '../../packages/cli/src/installation/layout.ts';
-import { cli, temporaryFolder, testInstallation } from '../../packages/cli/test/helpers.ts';
 
 // A backup that is made or restored is cut off before its 1st, 2nd, … use of a file, as by a kill: from then on no file is
 // touched any more, not even by what cleans up.

@@ -1,11 +1,11 @@
 import { sleep } from '@millrace/base';
 import type { Session } from '@millrace/client';
+import { expectSound } from '@millrace/testkit/audit';
+import { printWithKill } from '@millrace/testkit/crash';
+import { randomDesign } from '@millrace/testkit/designs';
+import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { expectSound } from '../support/audit.ts';
-import { printWithKill } from '../support/crash.ts';
-import { randomDesign } from '../support/designs.ts';
-import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // Each of the five processes, killed with SIGKILL at ten different moments of a print; the vault renews itself every
 // second meanwhile, so that the kills fall into maintenance, too. Then ten moments of storing and maintenance alone.

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
+import { gcode } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { haystacksOf } from '@millrace/testkit/recorder';
+import { filesOf, scan } from '@millrace/testkit/scan';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
-import { gcode } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { haystacksOf } from '../support/recorder.ts';
-import { filesOf, scan } from '../support/scan.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 const BYTES = 40_000_000;
 const LIMIT_MS = 10 * 60_000;

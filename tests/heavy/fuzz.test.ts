@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
+import { fuzz } from '@millrace/testkit/fuzz/run';
+import type { Cost } from '@millrace/testkit/fuzz/target';
 import { afterAll, describe, expect, it } from 'vitest';
-import { fuzz } from '../fuzz/support/run.ts';
-import type { Cost } from '../fuzz/support/target.ts';
 import { allTargets } from '../fuzz/targets/all.ts';
 
 // Millions of inputs. MILLRACE_FUZZ says how many each cheap target gets (others get a share of it); MILLRACE_SEED repeats a run.

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import type { Session } from '@millrace/client';
-import { afterAll, describe, expect, it } from 'vitest';
-import { noisyGcode, randomDesign } from '../support/designs.ts';
+import { noisyGcode, randomDesign } from '@millrace/testkit/designs';
 import {
   eventsOf,
   hashOf,
@@ -16,17 +15,18 @@ import {
   store,
   untilEnded,
   untilPrint,
-} from '../support/job.ts';
-import { openBadNetwork } from '../support/network.ts';
-import { factorFor } from '../support/pace.ts';
-import { filesOf, scan } from '../support/scan.ts';
+} from '@millrace/testkit/job';
+import { openBadNetwork } from '@millrace/testkit/network';
+import { factorFor } from '@millrace/testkit/pace';
+import { filesOf, scan } from '@millrace/testkit/scan';
 import {
   createTestInstallation,
   folderOf,
   type ProcessName,
   type TestInstallation,
   type TestInstallationOptions,
-} from '../support/test-installation.ts';
+} from '@millrace/testkit/test-installation';
+import { afterAll, describe, expect, it } from 'vitest';
 
 // Links that are cut for 30 s, silent for 30 s, slow and lossy, and processes that stand still for 20 s, in mid-print: the
 // machine goes on from its buffer, and every byte is executed once. The prints run side by side: they mostly wait.

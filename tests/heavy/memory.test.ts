@@ -5,10 +5,10 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { license, machineObject, objectOf, order, untilEnded } from '@millrace/testkit/job';
+import { MemoryWatch, type Peak } from '@millrace/testkit/memory';
+import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, expect, it } from 'vitest';
-import { license, machineObject, objectOf, order, untilEnded } from '../support/job.ts';
-import { MemoryWatch, type Peak } from '../support/memory.ts';
-import { createTestInstallation, processNames, type TestInstallation } from '../support/test-installation.ts';
 
 // What every process holds while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. The memory of
 // its own may grow by what is kept a segment (hash, time, key: some 100 bytes), not by the file.

@@ -5,11 +5,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { sleep } from '@millrace/base';
 import type { InstallationSession } from '@millrace/cli';
+import { millrace } from '@millrace/testkit/cli';
+import { randomDesign } from '@millrace/testkit/designs';
+import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { millrace } from '../support/cli.ts';
-import { randomDesign } from '../support/designs.ts';
-import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '../support/job.ts';
-import { createTestInstallation, folderOf, type TestInstallation } from '../support/test-installation.ts';
 
 // A client killed with SIGKILL while it seals and uploads goes on when it is called again; so do the nodes while they
 // store. What a moment is, is read from the disks: bytes sealed, segments staged.

@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openLmdb } from '@millrace/stores';
+import { contentOf, LOST, openDiskVault, SEGMENTS, type Task, tasks } from '@millrace/testkit/vault/disk-vault.mjs';
+import * as vault from '@millrace/vault';
+import { decodeRecord, SLOT_BYTES } from '@millrace/vault/parts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { decodeRecord } from '../../packages/vault/src/cell-file/record.ts';
-import * as vault from '../../packages/vault/src/index.ts';
-import { SLOT_BYTES } from '../../packages/vault/src/sizes.ts';
-import { contentOf, LOST, openDiskVault, SEGMENTS, type Task, tasks } from '../../packages/vault/test/disk-vault.mjs';
 
 // A process over LMDB and files is killed with SIGKILL before its 1st, 2nd, … durable step, until a run needs no more.
 

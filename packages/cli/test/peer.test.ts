@@ -1,8 +1,8 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCodes, isErrorCode } from '@millrace/base';
+import { cli, temporaryFolder } from '@millrace/testkit/cli/helpers';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { cli, temporaryFolder } from './helpers.ts';
 
 const to = ['--to', '127.0.0.1:1'];
 const code = ['--code', '1234567890'];

@@ -2,11 +2,11 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { estimateDesign, SlicerNotes } from '@millrace/gcode';
+import { temporaryFolder } from '@millrace/testkit/cli/helpers';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { findSlicer } from '../src/slicing/find-slicer.ts';
 import { isModel, type SliceOptions, sliceModel } from '../src/slicing/model.ts';
 import { findProgram, runProgram } from '../src/slicing/run.ts';
-import { temporaryFolder } from './helpers.ts';
 
 const samples = fileURLToPath(new URL('../../../samples/', import.meta.url));
 const stl = join(samples, 'impeller.stl');

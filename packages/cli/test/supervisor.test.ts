@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '@millrace/base';
+import { codeOf, temporaryFolder, testInstallation, until } from '@millrace/testkit/cli/helpers';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { acquireLock, lockHolder } from '../src/supervisor/lock.ts';
@@ -18,7 +19,6 @@ import { stopSignals } from '../src/supervisor/signals.ts';
 import { readSupervisorStatus } from '../src/supervisor/status.ts';
 import { createSupervisor, type Supervisor } from '../src/supervisor/supervisor.ts';
 import { startInstallation } from '../src/supervisor/up.ts';
-import { codeOf, temporaryFolder, testInstallation, until } from './helpers.ts';
 
 const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
 const quick = { firstMs: 10, mostMs: 40, resetAfterMs: 60_000, killAfterMs: 300 };

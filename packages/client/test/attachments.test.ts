@@ -6,13 +6,13 @@ import { type InstallationSession, openSession } from '@millrace/cli';
 import { nodeFiles } from '@millrace/cloud';
 import { p256Key } from '@millrace/identity';
 import { contentKeysInfo, openFromBox, sealToBox, signBoxKey } from '@millrace/protocol';
+import { FakeCloud } from '@millrace/testkit/client/fake-cloud';
+import { codeOf, keysBox, testInstallation } from '@millrace/testkit/client/helpers';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { sealAttachment } from '../src/attachments.ts';
 import { writePrepared } from '../src/node/prepared.ts';
 import { SEALED_BYTES } from '../src/prepared.ts';
 import { storeDesign } from '../src/upload.ts';
-import { FakeCloud } from './fake-cloud.ts';
-import { codeOf, keysBox, testInstallation } from './helpers.ts';
 
 const DAY_MS = 86_400_000;
 const plain = utf8('a secret');

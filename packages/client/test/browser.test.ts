@@ -3,12 +3,12 @@ import { concatBytes, fromHex, systemClock, toHex, utf8 } from '@millrace/base';
 import { syntheticDesign } from '@millrace/gcode';
 import { generateUserKey, keyId } from '@millrace/identity';
 import { contentKeysInfo, openFromBox, verifyTransaction } from '@millrace/protocol';
+import { keysBox, testInstallation } from '@millrace/testkit/client/helpers';
+import { chromium, pageSays } from '@millrace/testkit/live-matrix/page';
 import { openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { rolldown } from 'rolldown';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { chromium, pageSays } from '../../live-matrix/test/page.ts';
 import { createSealer } from '../src/index.ts';
-import { keysBox, testInstallation } from './helpers.ts';
 import { prepareAndSign, textSource } from './scenario.ts';
 
 type Said = Readonly<Record<'manifest' | 'keys' | 'transaction', string>> & { readonly segments: readonly string[] };

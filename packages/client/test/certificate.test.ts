@@ -2,9 +2,6 @@ import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
 import { leftFact, signTransaction } from '@millrace/protocol';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { OwnObjects } from '../src/audit-objects.ts';
-import { type CertificateTrust, checkCertificate } from '../src/certificates.ts';
 import {
   alarm,
   type Changes,
@@ -16,8 +13,11 @@ import {
   makeKeys,
   makeStory,
   type Story,
-} from './certified.ts';
-import { codeOf } from './helpers.ts';
+} from '@millrace/testkit/client/certified';
+import { codeOf } from '@millrace/testkit/client/helpers';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { OwnObjects } from '../src/audit-objects.ts';
+import { type CertificateTrust, checkCertificate } from '../src/certificates.ts';
 
 let keys: Keys;
 let story: Story;

@@ -5,6 +5,9 @@ import { type Bytes, MillraceError, parse, systemClock, systemRandom, toHex } fr
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession } from '@millrace/cli';
 import { contentKeysInfo, nodeOf, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
+import { FakeCloud } from '@millrace/testkit/client/fake-cloud';
+import { codeOf, testInstallation } from '@millrace/testkit/client/helpers';
+import { ownedDesign } from '@millrace/testkit/client/owned-design';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { auditLedger } from '../src/audit.ts';
 import { checkCertificate, trustOf } from '../src/certificates.ts';
@@ -17,9 +20,6 @@ import { overheadOf, type PrintLook, requestPrint, requireCompleted, watchPrint 
 import { registerAll } from '../src/registration.ts';
 import { signNew } from '../src/transactions.ts';
 import { storeDesign } from '../src/upload.ts';
-import { FakeCloud } from './fake-cloud.ts';
-import { codeOf, testInstallation } from './helpers.ts';
-import { ownedDesign } from './owned-design.ts';
 
 let installation: Installation;
 let cloud: FakeCloud;

@@ -5,6 +5,7 @@ import { type Bytes, concatBytes, systemClock, systemRandom, utf8, writeDurably 
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession, openUser } from '@millrace/cli';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
+import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from '@millrace/testkit/client/helpers';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { designKind, designKindOfFile, designKinds } from '../src/design-kinds.ts';
@@ -13,7 +14,6 @@ import { makeFolder } from '../src/node/files.ts';
 import type { PreparedDesign } from '../src/prepared.ts';
 import { readRecord, withName } from '../src/records.ts';
 import { withSecret } from '../src/secret.ts';
-import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from './helpers.ts';
 
 const sample = fileURLToPath(new URL('../../../samples/impeller.gcode', import.meta.url));
 let installation: Installation;

@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemRandom, utf8 } from '@millrace/base';
+import { codeOf } from '@millrace/testkit/client/helpers';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryStorage } from '../src/memory-storage.ts';
 import { createFolderStorage } from '../src/node/folder-storage.ts';
 import { SEALED_BYTES } from '../src/prepared.ts';
 import type { ClientStorage } from '../src/storage.ts';
-import { codeOf } from './helpers.ts';
 
 const folders: string[] = [];
 afterAll(async () => {

@@ -1,16 +1,37 @@
 // Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
+
+export * from './admin/node-keys.ts';
+export * from './config.ts';
 export { BoxRegistry } from './control/boxes.ts';
 export type { ControlContext } from './control/context.ts';
+export * from './control/control-node.ts';
 export { type Delivery, Mailbox } from './control/mailbox.ts';
+export * from './control/records.ts';
 export { openRecords, type PrintRecord, type Records } from './control/records.ts';
+export * from './control/routes.ts';
 export { addMailRoutes } from './control/routes.ts';
+export * from './control/run.ts';
 export { printsPage } from './control/views.ts';
+export * from './distribution/calls.ts';
+export * from './distribution/distribution-node.ts';
+export * from './distribution/relay.ts';
+export * from './distribution/run.ts';
 export { runDistributionNode } from './distribution/run.ts';
+export * from './keys/keys-node.ts';
+export * from './keys/run.ts';
 export { sliceMail } from './keys/slice-mail.ts';
+export * from './keys/stream.ts';
 export { type KeyedCell, KeysStream } from './keys/stream.ts';
 export { answersInMemory, IdempotentAnswers } from './node/idempotency.ts';
 export type { MailClient } from './node/mail-client.ts';
 export { connectOutbound, type Outbound } from './node/proactive.ts';
 export { createTlsServer, listen } from './node/server.ts';
+export * from './segments/run.ts';
+export * from './segments/segments-node.ts';
+export * from './segments/stream.ts';
 export { SegmentsStream } from './segments/stream.ts';
+export * from './streaming/guards.ts';
+export * from './streaming/objects.ts';
+export * from './streaming/pace.ts';
 export { PaceGuard, windowFor } from './streaming/pace.ts';
+export * from './streaming/reverse.ts';

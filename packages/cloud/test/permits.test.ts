@@ -8,8 +8,8 @@ import {
   signTransaction,
 } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
+import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createProtocolFixture } from '../../protocol/test/support.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { callHome, countClaims } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';

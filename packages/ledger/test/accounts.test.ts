@@ -1,8 +1,8 @@
+import { codeOf } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type AccountHead, nextState } from '../src/accounts.ts';
 import { type EventType, eventTypes } from '../src/index.ts';
-import { codeOf } from './helpers.ts';
 
 /** Walks the types; the state at the end. */
 function walk(...types: EventType[]): string {

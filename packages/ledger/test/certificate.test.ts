@@ -1,4 +1,13 @@
 import { concatBytes, encodeCbor, utf8 } from '@millrace/base';
+import {
+  codeOf,
+  MemoryStore,
+  openTestLedger,
+  request,
+  story,
+  storyLedger,
+  witness,
+} from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -15,7 +24,6 @@ import {
   parseNote,
   verifyCertificate,
 } from '../src/index.ts';
-import { codeOf, MemoryStore, openTestLedger, request, story, storyLedger, witness } from './helpers.ts';
 
 const refusals = new Set(['E_CERTIFICATE', 'E_LEDGER_PROOF', 'E_LEDGER_ENTRY', 'E_LEDGER_CHECKPOINT']);
 const witnessKey = formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature);

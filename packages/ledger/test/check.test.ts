@@ -1,3 +1,13 @@
+import {
+  codeOf,
+  MemoryStore,
+  openTestLedger,
+  origin,
+  request,
+  signer,
+  story,
+  witness,
+} from '@millrace/testkit/ledger/helpers';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   checkLedger,
@@ -8,7 +18,6 @@ import {
   signCheckpoint,
 } from '../src/index.ts';
 import { accountKey, checkpointKey, entryKey, eventIdKey, headKey, tileKey } from '../src/keys.ts';
-import { codeOf, MemoryStore, openTestLedger, origin, request, signer, story, witness } from './helpers.ts';
 
 const logKey = formatVerifierKey(origin, signer.publicKey);
 const SIZE = 600;

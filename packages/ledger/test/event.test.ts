@@ -1,8 +1,8 @@
 import { encodeCbor, utf8 } from '@millrace/base';
+import { codeOf } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeEvent, encodeEvent, type LedgerEvent, leafHash } from '../src/index.ts';
-import { codeOf } from './helpers.ts';
 
 const event: LedgerEvent = {
   v: 1,

@@ -1,4 +1,17 @@
 import { MillraceError } from '@millrace/base';
+import {
+  codeOf,
+  MemoryStore,
+  naiveRoot,
+  openTestLedger,
+  origin,
+  request,
+  signer,
+  stepClock,
+  story,
+  storyLedger,
+  witness,
+} from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -16,19 +29,6 @@ import {
   verifyConsistency,
   verifyInclusion,
 } from '../src/index.ts';
-import {
-  codeOf,
-  MemoryStore,
-  naiveRoot,
-  openTestLedger,
-  origin,
-  request,
-  signer,
-  stepClock,
-  story,
-  storyLedger,
-  witness,
-} from './helpers.ts';
 
 const logKey = parseVerifierKey(formatVerifierKey(origin, signer.publicKey));
 

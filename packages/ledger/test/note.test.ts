@@ -1,4 +1,5 @@
 import { concatBytes, toBase64, utf8 } from '@millrace/base';
+import { codeOf, leavesByRule, naiveRoot, origin, signer, witness } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -15,7 +16,6 @@ import {
   signText,
   verifyEd25519,
 } from '../src/index.ts';
-import { codeOf, leavesByRule, naiveRoot, origin, signer, witness } from './helpers.ts';
 
 const root = naiveRoot(leavesByRule(3)) as Uint8Array<ArrayBuffer>;
 const logKey = parseVerifierKey(formatVerifierKey(origin, signer.publicKey));

@@ -1,3 +1,4 @@
+import { codeOf, signer as former, MemoryStore, origin, stepClock, story } from '@millrace/testkit/ledger/helpers';
 import { describe, expect, test } from 'vitest';
 import {
   checkLedger,
@@ -11,7 +12,6 @@ import {
   parseVerifierKey,
   verifyCertificate,
 } from '../src/index.ts';
-import { codeOf, signer as former, MemoryStore, origin, stepClock, story } from './helpers.ts';
 
 // A log whose key is rotated goes on under the same origin (spec/ledger.md, "Rotating the key").
 

@@ -1,4 +1,5 @@
 import { toHex, utf8 } from '@millrace/base';
+import { codeOf, leavesByRule, MemoryStore, naiveRoot } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Growth } from '../src/growth.ts';
@@ -13,7 +14,6 @@ import {
   verifyInclusion,
 } from '../src/index.ts';
 import { tileKey } from '../src/keys.ts';
-import { codeOf, leavesByRule, MemoryStore, naiveRoot } from './helpers.ts';
 
 describe('tiles', () => {
   test('paths go there and back', () => {

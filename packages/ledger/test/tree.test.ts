@@ -1,4 +1,5 @@
 import { toHex, utf8 } from '@millrace/base';
+import { leavesByRule, naiveReader, naiveRoot } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -11,7 +12,6 @@ import {
   verifyConsistency,
   verifyInclusion,
 } from '../src/index.ts';
-import { leavesByRule, naiveReader, naiveRoot } from './helpers.ts';
 
 const sizes = fc.integer({ min: 1, max: 70 });
 

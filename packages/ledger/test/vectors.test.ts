@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fromBase64, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
+import { codeOf, naiveReader } from '@millrace/testkit/ledger/helpers';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import {
@@ -29,7 +30,6 @@ import {
   verifyEd25519,
   verifyInclusion,
 } from '../src/index.ts';
-import { codeOf, naiveReader } from './helpers.ts';
 
 function load<S extends z.ZodType>(name: string, schema: S): z.output<S> {
   const file = new URL(`../../../vectors/ledger/${name}`, import.meta.url);

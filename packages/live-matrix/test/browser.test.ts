@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fromHex, toHex } from '@millrace/base';
+import { chromium, pageSays } from '@millrace/testkit/live-matrix/page';
 import { describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import { createReceiver } from '../src/node-receiver.ts';
 import { createSender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
-import { chromium, pageSays } from './page.ts';
 
 const TIMEOUT = 120_000;
 const common = `

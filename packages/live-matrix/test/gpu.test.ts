@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { chromium, pageSays } from '@millrace/testkit/live-matrix/page';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import type { HashKey } from '../src/engines/engine.ts';
@@ -17,7 +18,6 @@ import type { SuiteName } from '../src/suites.ts';
 import { allocateScratch, allocateTable, SUPERBLOCK } from '../src/table/hint-table.ts';
 import { nodeTurn } from '../src/table/node-thread.ts';
 import { createLocalRunner } from '../src/table/runner.ts';
-import { chromium, pageSays } from './page.ts';
 
 const reasons: string[] = [];
 const note = (reason: string) => reasons.push(reason);

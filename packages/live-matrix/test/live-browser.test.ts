@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { toHex } from '@millrace/base';
+import { chromium, pageSays } from '@millrace/testkit/live-matrix/page';
 import { describe, expect, it } from 'vitest';
-import { chromium, pageSays } from './page.ts';
 
 if (chromium === undefined) console.log('live streams in a browser: NOT CHECKED, there is no Chromium');
 describe.runIf(chromium !== undefined)('live streams in a browser', () => {

@@ -1,9 +1,9 @@
 import { MillraceError } from '@millrace/base';
+import { code, openEnds, random, readAll, sendAll } from '@millrace/testkit/live-matrix/live-helpers';
 import { expect, it, vi } from 'vitest';
 import { createEngine } from '../src/engines/choose.ts';
 import { createReceiver } from '../src/node-receiver.ts';
 import { createSender } from '../src/node-sender.ts';
-import { code, openEnds, random, readAll, sendAll } from './live-helpers.ts';
 
 const refused: string[] = [];
 

@@ -1,4 +1,13 @@
 import { concatBytes } from '@millrace/base';
+import {
+  code,
+  type Meddle,
+  openEnds,
+  outcomes,
+  random,
+  readAll,
+  sendAll,
+} from '@millrace/testkit/live-matrix/live-helpers';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { claimedRevision } from '../src/frame/header.ts';
@@ -7,7 +16,6 @@ import type { MatrixParameters } from '../src/parameters.ts';
 import { cellCapacity, layData, layEnd, readCell } from '../src/stream/cells.ts';
 import { decodeNote, encodeNote, type Note } from '../src/stream/notes.ts';
 import { decodeAnswer, decodeHello, encodeAnswer, encodeHello } from '../src/stream/opening.ts';
-import { code, type Meddle, openEnds, outcomes, random, readAll, sendAll } from './live-helpers.ts';
 
 const dense16: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 

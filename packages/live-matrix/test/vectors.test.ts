@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { copyBytes, fromHex, toHex } from '@millrace/base';
+import * as second from '@millrace/testkit/live-matrix/second';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { generatorColumns } from '../src/code/generator.ts';
@@ -12,7 +13,6 @@ import { createReceiver } from '../src/node-receiver.ts';
 import { createSender } from '../src/node-sender.ts';
 import { Ratchet } from '../src/ratchet.ts';
 import { deriveSeed } from '../src/seed.ts';
-import * as second from './second.ts';
 
 const folder = new URL('../../../vectors/live-matrix/', import.meta.url);
 

@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, sleep, systemClock, systemRandom, toHex } from '@millrace/base';
 import { createReceiver } from '@millrace/live-matrix';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, expect, test } from 'vitest';
-import { storeDesign } from './agent-design.ts';
-import { type Bench, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {

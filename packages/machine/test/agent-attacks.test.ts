@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { type Bytes, copyBytes, fromHex, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import { signPermit, signTransaction } from '@millrace/protocol';
+import type { TestCloud } from '@millrace/testkit/machine/agent-cloud';
+import type { CallHomeAnswer, CloudStream } from '@millrace/testkit/machine/agent-cloud-stream';
+import { type StoredDesign, storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, type BenchOptions, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
-import type { CloudStream } from './agent-cloud-stream.ts';
-import { type StoredDesign, storeDesign } from './agent-design.ts';
-import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 import { expectStop, jtiOf, permitOf } from './agent-lies.ts';
 
 let bench: Bench | undefined;

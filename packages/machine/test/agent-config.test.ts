@@ -1,11 +1,11 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemRandom } from '@millrace/base';
+import { TestCloud } from '@millrace/testkit/machine/agent-cloud';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { settingsOf, writeFolder } from '@millrace/testkit/machine/agent-harness';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadMachineConfig } from '../src/agent/config.ts';
-import { TestCloud } from './agent-cloud.ts';
-import { storeDesign } from './agent-design.ts';
-import { settingsOf, writeFolder } from './agent-harness.ts';
 
 let cloud: TestCloud;
 let folder: string;

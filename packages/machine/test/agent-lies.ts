@@ -1,9 +1,10 @@
 import { type Bytes, copyBytes, encodeCbor } from '@millrace/base';
 import { type Permit, signPermit } from '@millrace/protocol';
+import type { TestCloud } from '@millrace/testkit/machine/agent-cloud';
+import type { CallHomeAnswer } from '@millrace/testkit/machine/agent-cloud-stream';
+import type { StoredDesign } from '@millrace/testkit/machine/agent-design';
+import type { Bench } from '@millrace/testkit/machine/agent-harness';
 import { expect } from 'vitest';
-import type { CallHomeAnswer, TestCloud } from './agent-cloud.ts';
-import type { StoredDesign } from './agent-design.ts';
-import type { Bench } from './agent-harness.ts';
 
 // What tests of a hostile cloud share.
 

@@ -4,10 +4,10 @@ import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemRandom } from '@millrace/base';
+import { TestCloud } from '@millrace/testkit/machine/agent-cloud';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { settingsOf, writeFolder } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, expect, onTestFailed, test } from 'vitest';
-import { TestCloud } from './agent-cloud.ts';
-import { storeDesign } from './agent-design.ts';
-import { settingsOf, writeFolder } from './agent-harness.ts';
 
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 const design = storeDesign(systemRandom(12 * 16_370));

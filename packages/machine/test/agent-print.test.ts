@@ -2,9 +2,9 @@ import { createHash, createHmac, hkdfSync } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, copyBytes, systemRandom, utf8 } from '@millrace/base';
+import { type StoredDesign, storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, filesBelow, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, expect, test } from 'vitest';
-import { type StoredDesign, storeDesign } from './agent-design.ts';
-import { type Bench, filesBelow, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {

@@ -2,10 +2,10 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openRunStore, type RunRecord } from '../src/agent/run-record.ts';
-import { storeDesign } from './agent-design.ts';
-import { type Bench, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {

@@ -1,10 +1,10 @@
 import { MillraceError, sleep, systemClock, systemRandom, toHex } from '@millrace/base';
 import { createReceiver, type Receiver } from '@millrace/live-matrix';
 import { encodeControl, encodeStream } from '@millrace/protocol';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, type BenchOptions, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, expect, test } from 'vitest';
 import type { Driver } from '../src/drivers/contract.ts';
-import { storeDesign } from './agent-design.ts';
-import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {

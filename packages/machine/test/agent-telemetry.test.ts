@@ -1,9 +1,9 @@
 import { type Bytes, utf8 } from '@millrace/base';
 import { openOwnerState } from '@millrace/protocol';
+import { storeDesign } from '@millrace/testkit/machine/agent-design';
+import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Driver } from '../src/drivers/contract.ts';
-import { storeDesign } from './agent-design.ts';
-import { type Bench, startBench } from './agent-harness.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {

@@ -1,8 +1,8 @@
 import { systemRandom } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
+import { storeDesign, withOtherBytes } from '@millrace/testkit/machine/agent-design';
+import { type Bench, type BenchOptions, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
-import { storeDesign, withOtherBytes } from './agent-design.ts';
-import { type Bench, type BenchOptions, startBench } from './agent-harness.ts';
 import { expectStop, jtiOf, permitOf } from './agent-lies.ts';
 
 let bench: Bench | undefined;

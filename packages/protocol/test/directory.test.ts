@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey } from '@millrace/identity';
+import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   addressesIn,
@@ -23,7 +24,6 @@ import {
   verifyDirectory,
   verifyPermitOf,
 } from '../src/index.ts';
-import { createProtocolFixture } from './support.ts';
 
 const { directory, keys } = createProtocolFixture();
 const anchor = { installation: directory.installation, adminKey: directory.adminKey };

@@ -1,4 +1,5 @@
 import { systemRandom } from '@millrace/base';
+import { boxOf, codeOf, createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { describe, expect, it } from 'vitest';
 import {
   type BoxRole,
@@ -11,7 +12,6 @@ import {
   type StreamParameters,
   sealMail,
 } from '../src/index.ts';
-import { boxOf, codeOf, createProtocolFixture } from './support.ts';
 
 const fixture = createProtocolFixture();
 const { keys, directory, design, machine } = fixture;

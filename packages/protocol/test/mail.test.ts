@@ -1,5 +1,6 @@
 import { toHex } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
+import { boxOf, codeOf, createProtocolFixture, NOW } from '@millrace/testkit/protocol/support';
 import { describe, expect, it } from 'vitest';
 import {
   type BoxSecrets,
@@ -14,7 +15,6 @@ import {
   sealMail,
   signBoxKey,
 } from '../src/index.ts';
-import { boxOf, codeOf, createProtocolFixture, NOW } from './support.ts';
 
 const { keys, directory } = createProtocolFixture();
 

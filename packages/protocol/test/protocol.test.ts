@@ -1,5 +1,13 @@
 import { concatBytes, systemRandom, u32be, utf8 } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyId } from '@millrace/identity';
+import {
+  type Changes,
+  codeOf,
+  createOpening,
+  createProtocolFixture,
+  dated,
+  NOW,
+} from '@millrace/testkit/protocol/support';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -21,7 +29,6 @@ import {
   verifyOpening,
   verifyTransaction,
 } from '../src/index.ts';
-import { type Changes, codeOf, createOpening, createProtocolFixture, dated, NOW } from './support.ts';
 
 const fixture = createProtocolFixture();
 const { keys, directory } = fixture;

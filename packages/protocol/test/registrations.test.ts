@@ -1,5 +1,6 @@
 import { systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey } from '@millrace/identity';
+import { codeOf, createProtocolFixture, dated } from '@millrace/testkit/protocol/support';
 import { describe, expect, it } from 'vitest';
 import {
   openDesignSecret,
@@ -10,7 +11,6 @@ import {
   verifyMachineRegistration,
   verifyUserRegistration,
 } from '../src/index.ts';
-import { codeOf, createProtocolFixture, dated } from './support.ts';
 
 const { keys, directory, machine } = createProtocolFixture();
 const sign = (document: object, signer = keys.admin, installation = directory.installation) =>

@@ -1,8 +1,8 @@
 import { systemRandom, toHex } from '@millrace/base';
+import { makeUpload, type Upload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CONTENT_BYTES } from '../src/index.ts';
 import { contentKeysKey, manifestKey } from '../src/records.ts';
-import { makeUpload, type Upload, VaultFixture } from './vault-fixture.ts';
 
 let fixture: VaultFixture;
 let upload: Upload;

@@ -4,8 +4,8 @@ import { writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { openLmdb } from '@millrace/stores';
+import { openDiskVault, tasks } from '@millrace/testkit/vault/disk-vault.mjs';
 import * as vault from '../dist/index.js';
-import { openDiskVault, tasks } from './disk-vault.mjs';
 
 const [, , folder, task, nth = 'never'] = process.argv;
 const steps = [];

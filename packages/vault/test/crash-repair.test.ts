@@ -1,6 +1,6 @@
+import { makeUpload, type Upload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES } from '../src/index.ts';
-import { makeUpload, type Upload, VaultFixture } from './vault-fixture.ts';
 
 // A repair: some cells are lost, the owner's sealed segments come once more, to their present places.
 

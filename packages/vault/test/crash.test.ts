@@ -1,6 +1,6 @@
+import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
-import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
 // In memory, with the mail between the nodes; over files, with processes that are killed: tests/heavy/vault-kills.test.ts.
 

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemRandom, utf8 } from '@millrace/base';
 import { MemoryStore } from '@millrace/stores';
+import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EpochKeys } from '../src/epochs.ts';
 import { createKeyWrapper, MemorySlots, openFileKeyWrapper, openSlots, Playbook, type Slots } from '../src/index.ts';
-import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
 let folder: string;
 beforeEach(() => {

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemRandom, toHex } from '@millrace/base';
 import { openLmdb } from '@millrace/stores';
+import { makeUpload, VaultFixture, type VaultFixtureOptions } from '@millrace/testkit/vault/vault-fixture';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, openSlots } from '../src/index.ts';
-import { makeUpload, VaultFixture, type VaultFixtureOptions } from './vault-fixture.ts';
 
 const size = (segments: number) => segments * CONTENT_BYTES - 7;
 

@@ -1,7 +1,7 @@
 import { concatBytes, equalBytes, fromHex, u32be } from '@millrace/base';
+import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintainMessage, readManifest, segmentHash } from '../src/index.ts';
-import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
 /** Sweeps once and says how many cells went by mask, and how many by keys. */
 async function sweepCounted(fixture: VaultFixture): Promise<{ masked: number; items: number }> {

@@ -1,7 +1,7 @@
 import { toHex } from '@millrace/base';
+import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, encodeMessage, type MaintainMessage } from '../src/index.ts';
-import { makeUpload, VaultFixture } from './vault-fixture.ts';
 
 /** The next message as it comes, and as it is repeated for the same step. */
 async function nextTwice(

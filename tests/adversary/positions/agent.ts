@@ -1,11 +1,24 @@
 import { copyBytes, systemRandom, toHex } from '@millrace/base';
 import { builtInDrivers } from '@millrace/machine';
+import {
+  expectTaken,
+  type Licensed,
+  licensed,
+  made,
+  outcomeOf,
+  permitted,
+  printed,
+} from '@millrace/testkit/adversary/honest';
+import {
+  ELSEWHERE,
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import { denialOnly, held, limit, type Position } from '@millrace/testkit/adversary/position';
+import { order, untilEnded } from '@millrace/testkit/job';
 import { expect } from 'vitest';
-import { order, untilEnded } from '../../support/job.ts';
-import { expectTaken, type Licensed, licensed, made, outcomeOf, permitted, printed } from '../support/honest.ts';
-import { ELSEWHERE, type HostileInstallation, openHostileInstallation, SITE } from '../support/hostile-installation.ts';
-import { callAsMachine } from '../support/machine-calls.ts';
-import { denialOnly, held, limit, type Position } from '../support/position.ts';
 
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;

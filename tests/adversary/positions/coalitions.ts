@@ -1,6 +1,6 @@
 import type { NodeRole } from '@millrace/protocol';
-import type { TestInstallation } from '../support/coalition.ts';
-import type { Position } from '../support/position.ts';
+import type { TestInstallation } from '@millrace/testkit/adversary/coalition';
+import type { Position } from '@millrace/testkit/adversary/position';
 import { nodes } from './nodes.ts';
 
 /** Two nodes in one hand, or all of them. Alone they have files of their own. */

@@ -1,20 +1,18 @@
 import { type Bytes, copyBytes, decodeCbor, encodeCbor, sleep } from '@millrace/base';
 import { grantLicence, requestPrint, signNew } from '@millrace/client';
+import { Guards, loadNodeConfig, ObjectRepository } from '@millrace/cloud/parts';
 import { generateP256Key, keyName } from '@millrace/identity';
 import { type EventRequest, ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
 import { registrationHash, sha256 } from '@millrace/protocol';
+import { checkAsBuyer, rewritten } from '@millrace/testkit/adversary/certificates';
+import type { TestInstallation } from '@millrace/testkit/adversary/coalition';
+import { expectTaken, licensed, outcomeOf, printed, until } from '@millrace/testkit/adversary/honest';
+import { ELSEWHERE, SITE } from '@millrace/testkit/adversary/hostile-installation';
+import { asMachine, forgeOpening, type Lies } from '@millrace/testkit/adversary/opening';
+import { override } from '@millrace/testkit/adversary/override';
+import { held, limit } from '@millrace/testkit/adversary/position';
 import { readCore, readManifest } from '@millrace/vault';
 import { expect } from 'vitest';
-import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
-import { Guards } from '../../../packages/cloud/src/streaming/guards.ts';
-import { ObjectRepository } from '../../../packages/cloud/src/streaming/objects.ts';
-import { checkAsBuyer, rewritten } from '../support/certificates.ts';
-import type { TestInstallation } from '../support/coalition.ts';
-import { expectTaken, licensed, outcomeOf, printed, until } from '../support/honest.ts';
-import { ELSEWHERE, SITE } from '../support/hostile-installation.ts';
-import { asMachine, forgeOpening, type Lies } from '../support/opening.ts';
-import { override } from '../support/override.ts';
-import { held, limit } from '../support/position.ts';
 
 // What a control node that lies can try, alone or with others: it has the permit key, the log’s key and all documents.
 

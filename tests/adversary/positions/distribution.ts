@@ -11,9 +11,6 @@ import {
   type PermitRequest,
   sha256,
 } from '@millrace/protocol';
-import { expect } from 'vitest';
-import { order, untilEnded } from '../../support/job.ts';
-import { filesOf, scan } from '../../support/scan.ts';
 import {
   answerOf,
   expectBeginning,
@@ -23,11 +20,19 @@ import {
   outcomeOf,
   permitted,
   printed,
-} from '../support/honest.ts';
-import { ELSEWHERE, type HostileInstallation, openHostileInstallation, SITE } from '../support/hostile-installation.ts';
-import { callOf, type HostileRelay, ownRelay, withDocument } from '../support/hostile-relay.ts';
-import { callAsMachine } from '../support/machine-calls.ts';
-import { denialOnly, held, limit, type Position } from '../support/position.ts';
+} from '@millrace/testkit/adversary/honest';
+import {
+  ELSEWHERE,
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { callOf, type HostileRelay, ownRelay, withDocument } from '@millrace/testkit/adversary/hostile-relay';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import { denialOnly, held, limit, type Position } from '@millrace/testkit/adversary/position';
+import { order, untilEnded } from '@millrace/testkit/job';
+import { filesOf, scan } from '@millrace/testkit/scan';
+import { expect } from 'vitest';
 
 type Offer = Extract<LinkControl, { type: 'offer' }>;
 

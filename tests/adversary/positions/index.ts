@@ -1,4 +1,4 @@
-import type { Row } from '../support/position.ts';
+import type { Row } from '@millrace/testkit/adversary/position';
 import { agent } from './agent.ts';
 import {
   allNodes,

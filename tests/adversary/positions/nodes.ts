@@ -1,13 +1,8 @@
 import { copyBytes, encodeCbor, sleep } from '@millrace/base';
 import { ownDesign, ownDesignSecret } from '@millrace/client';
 import type { MachineKey } from '@millrace/identity';
+import { loadMachineConfig } from '@millrace/machine/parts';
 import { type NodeRole, openDesignSecret, readTransaction } from '@millrace/protocol';
-import { CONTENT_BYTES } from '@millrace/vault';
-import { expect } from 'vitest';
-import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
-import { randomDesign } from '../../support/designs.ts';
-import { order, untilEnded } from '../../support/job.ts';
-import { scan } from '../../support/scan.ts';
 import {
   forgeContent,
   keysOf,
@@ -19,7 +14,7 @@ import {
   spoil,
   strike,
   type TestInstallation,
-} from '../support/coalition.ts';
+} from '@millrace/testkit/adversary/coalition';
 import {
   answerOf,
   expectBeginning,
@@ -28,11 +23,16 @@ import {
   licensed,
   outcomeOf,
   printed,
-} from '../support/honest.ts';
-import { ELSEWHERE } from '../support/hostile-installation.ts';
-import { callAsMachine } from '../support/machine-calls.ts';
-import { forgeOpening } from '../support/opening.ts';
-import { type Attack, denialOnly, type Goal, held, limit, type Position } from '../support/position.ts';
+} from '@millrace/testkit/adversary/honest';
+import { ELSEWHERE } from '@millrace/testkit/adversary/hostile-installation';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import { forgeOpening } from '@millrace/testkit/adversary/opening';
+import { type Attack, denialOnly, type Goal, held, limit, type Position } from '@millrace/testkit/adversary/position';
+import { randomDesign } from '@millrace/testkit/designs';
+import { order, untilEnded } from '@millrace/testkit/job';
+import { scan } from '@millrace/testkit/scan';
+import { CONTENT_BYTES } from '@millrace/vault';
+import { expect } from 'vitest';
 import {
   againAsAll,
   againAsControl,

@@ -1,9 +1,6 @@
 import { copyBytes, utf8 } from '@millrace/base';
 import { grantLicence, signNew } from '@millrace/client';
-import { expect } from 'vitest';
-import { license, order, untilEnded, untilPrint } from '../../support/job.ts';
-import { scan } from '../../support/scan.ts';
-import { checkAsBuyer } from '../support/certificates.ts';
+import { checkAsBuyer } from '@millrace/testkit/adversary/certificates';
 import {
   answerOf,
   expectBeginning,
@@ -16,9 +13,17 @@ import {
   printed,
   SEGMENT,
   until,
-} from '../support/honest.ts';
-import { ELSEWHERE, type HostileInstallation, openHostileInstallation, SITE } from '../support/hostile-installation.ts';
-import { denialOnly, held, limit, type Position } from '../support/position.ts';
+} from '@millrace/testkit/adversary/honest';
+import {
+  ELSEWHERE,
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { denialOnly, held, limit, type Position } from '@millrace/testkit/adversary/position';
+import { license, order, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { scan } from '@millrace/testkit/scan';
+import { expect } from 'vitest';
 
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;

@@ -4,15 +4,23 @@ import { sleep, systemRandom, toBase64 } from '@millrace/base';
 import { signNew } from '@millrace/client';
 import { createAuthority, keyName, type TlsIdentity } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate } from '@millrace/ledger';
+import { checkAsBuyer, rewritten } from '@millrace/testkit/adversary/certificates';
+import {
+  expectBeginning,
+  expectTaken,
+  type Licensed,
+  licensed,
+  permitted,
+  printed,
+  until,
+} from '@millrace/testkit/adversary/honest';
+import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
+import { denialOnly, held, type Position } from '@millrace/testkit/adversary/position';
+import { tapWire } from '@millrace/testkit/adversary/wire-tap';
+import { call } from '@millrace/testkit/http';
+import { order, untilEnded } from '@millrace/testkit/job';
+import { scan } from '@millrace/testkit/scan';
 import { expect } from 'vitest';
-import { call } from '../../support/http.ts';
-import { order, untilEnded } from '../../support/job.ts';
-import { scan } from '../../support/scan.ts';
-import { checkAsBuyer, rewritten } from '../support/certificates.ts';
-import { expectBeginning, expectTaken, type Licensed, licensed, permitted, printed, until } from '../support/honest.ts';
-import { type HostileInstallation, openHostileInstallation } from '../support/hostile-installation.ts';
-import { denialOnly, held, type Position } from '../support/position.ts';
-import { tapWire } from '../support/wire-tap.ts';
 
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;

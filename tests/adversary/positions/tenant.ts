@@ -2,15 +2,19 @@ import { systemRandom, toBase64 } from '@millrace/base';
 import { signNew } from '@millrace/client';
 import { decodeBundle, decodeEvent } from '@millrace/ledger';
 import { sha256 } from '@millrace/protocol';
+import { checkAsBuyer } from '@millrace/testkit/adversary/certificates';
+import { answerOf, type Licensed, licensed, made, outcomeOf, permitted } from '@millrace/testkit/adversary/honest';
+import {
+  ELSEWHERE,
+  type HostileInstallation,
+  openHostileInstallation,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { ownLicence } from '@millrace/testkit/adversary/licences';
+import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
+import { held, limit, type Position } from '@millrace/testkit/adversary/position';
+import { order, untilEnded } from '@millrace/testkit/job';
+import { scan } from '@millrace/testkit/scan';
 import { expect } from 'vitest';
-import { order, untilEnded } from '../../support/job.ts';
-import { scan } from '../../support/scan.ts';
-import { checkAsBuyer } from '../support/certificates.ts';
-import { answerOf, type Licensed, licensed, made, outcomeOf, permitted } from '../support/honest.ts';
-import { ELSEWHERE, type HostileInstallation, openHostileInstallation } from '../support/hostile-installation.ts';
-import { ownLicence } from '../support/licences.ts';
-import { callAsMachine } from '../support/machine-calls.ts';
-import { held, limit, type Position } from '../support/position.ts';
 
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;

@@ -1,4 +1,4 @@
-import type { Target } from '../support/target.ts';
+import type { Target } from '@millrace/testkit/fuzz/target';
 import { certificateTargets } from './certificate.ts';
 import { cloudTargets } from './cloud.ts';
 import { ledgerTargets } from './ledger.ts';

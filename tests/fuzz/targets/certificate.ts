@@ -1,9 +1,9 @@
 import { type Bytes, concatBytes, decodeCbor, equalBytes, fromHex, utf8 } from '@millrace/base';
 import { checkCertificate } from '@millrace/client';
 import { keyId, parseSign1, sign1 } from '@millrace/identity';
-import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '../../../packages/client/test/certified.ts';
-import { encodeLoosely, mutateValue } from '../support/mutate.ts';
-import type { Target } from '../support/target.ts';
+import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '@millrace/testkit/client/certified';
+import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Target } from '@millrace/testkit/fuzz/target';
 
 /** Documents in a certificate whose log is the forger's own: an input is the number of a document, and the document. */
 export async function certificateTargets(): Promise<Target[]> {

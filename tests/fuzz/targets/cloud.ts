@@ -1,17 +1,13 @@
 import { type Bytes, type Clock, concatBytes, copyBytes, encodeCbor, silentLogger, u32be } from '@millrace/base';
+import { KeysStream, PaceGuard, Relay, ReverseStream, SegmentsStream } from '@millrace/cloud/parts';
 import { generateP256Key } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
 import { decodeKey, decodeLink, encodeControl, encodeStream, type HttpClient } from '@millrace/protocol';
+import { machineEnd } from '@millrace/testkit/attacks/machine-end';
+import { encodeLoosely, mutate, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Random } from '@millrace/testkit/fuzz/random';
+import type { Target } from '@millrace/testkit/fuzz/target';
 import { SEGMENT_BYTES } from '@millrace/vault';
-import { Relay } from '../../../packages/cloud/src/distribution/relay.ts';
-import { KeysStream } from '../../../packages/cloud/src/keys/stream.ts';
-import { SegmentsStream } from '../../../packages/cloud/src/segments/stream.ts';
-import { PaceGuard } from '../../../packages/cloud/src/streaming/pace.ts';
-import { ReverseStream } from '../../../packages/cloud/src/streaming/reverse.ts';
-import { machineEnd } from '../../attacks/support/machine-end.ts';
-import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
-import type { Random } from '../support/random.ts';
-import type { Target } from '../support/target.ts';
 
 const id = new Uint8Array(16).fill(7);
 const machine = 'a'.repeat(32);

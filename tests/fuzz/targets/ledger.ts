@@ -37,10 +37,10 @@ import {
   verifyCosignature,
   verifyInclusion,
 } from '@millrace/ledger';
-import { decodeHead, decodeIndex, encodeHead, encodeIndex } from '../../../packages/ledger/src/keys.ts';
-import { leavesByRule, naiveReader, storyLedger, witness } from '../../../packages/ledger/test/helpers.ts';
-import { encodeLoosely, mutateValue } from '../support/mutate.ts';
-import type { Target } from '../support/target.ts';
+import { decodeHead, decodeIndex, encodeHead, encodeIndex } from '@millrace/ledger/parts';
+import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Target } from '@millrace/testkit/fuzz/target';
+import { leavesByRule, naiveReader, storyLedger, witness } from '@millrace/testkit/ledger/helpers';
 
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 

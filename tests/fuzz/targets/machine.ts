@@ -2,24 +2,19 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bytes, copyBytes, encodeCbor, systemRandom, utf8 } from '@millrace/base';
+import * as archive from '@millrace/cli/parts';
+import { machineFromJson, newBackupKey, parseDescription, writeArchive } from '@millrace/cli/parts';
 import { readJson } from '@millrace/client/node';
+import { loadNodeConfig } from '@millrace/cloud/parts';
 import { estimateDesign, syntheticDesign } from '@millrace/gcode';
 import { generateP256Key } from '@millrace/identity';
+import type { CloudLink } from '@millrace/machine/parts';
+import { createControlCalls, defaultTiming, loadMachineConfig, openRunStore } from '@millrace/machine/parts';
 import { firstDocument, parseAddresses, signDirectory, verifyDirectory } from '@millrace/protocol';
-import * as archive from '../../../packages/cli/src/backup/archive.ts';
-import { writeArchive } from '../../../packages/cli/src/backup/archive.ts';
-import { newBackupKey } from '../../../packages/cli/src/backup/key-file.ts';
-import { machineFromJson, parseDescription } from '../../../packages/cli/src/installation/description.ts';
-import { loadNodeConfig } from '../../../packages/cloud/src/config.ts';
-import type { CloudLink } from '../../../packages/machine/src/agent/cloud-link.ts';
-import { loadMachineConfig } from '../../../packages/machine/src/agent/config.ts';
-import { createControlCalls } from '../../../packages/machine/src/agent/control-calls.ts';
-import { openRunStore } from '../../../packages/machine/src/agent/run-record.ts';
-import { defaultTiming } from '../../../packages/machine/src/agent/timing.ts';
-import { createOpening, createProtocolFixture } from '../../../packages/protocol/test/support.ts';
-import { encodeLoosely, mutateValue } from '../support/mutate.ts';
-import type { Random } from '../support/random.ts';
-import type { Target } from '../support/target.ts';
+import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Random } from '@millrace/testkit/fuzz/random';
+import type { Target } from '@millrace/testkit/fuzz/target';
+import { createOpening, createProtocolFixture } from '@millrace/testkit/protocol/support';
 
 /** G-code, files, and what the agent is answered. */
 export async function machineTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {

@@ -1,14 +1,20 @@
 import { type Bytes, concatBytes, equalBytes, utf8 } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import type { LiveChannel } from '@millrace/live-matrix';
-import { parseAddress } from '../../../packages/peer/src/address.ts';
-import { codeDigits } from '../../../packages/peer/src/code.ts';
-import { codeCaller, codeResponder } from '../../../packages/peer/src/code-auth.ts';
-import { MessageJoiner, withLength } from '../../../packages/peer/src/framing.ts';
-import { decodeHandshake, encodeHandshake } from '../../../packages/peer/src/handshake.ts';
-import { HandshakeChannel } from '../../../packages/peer/src/handshake-channel.ts';
-import { keyCaller, keyResponder } from '../../../packages/peer/src/key-auth.ts';
-import type { Target } from '../support/target.ts';
+import {
+  codeCaller,
+  codeDigits,
+  codeResponder,
+  decodeHandshake,
+  encodeHandshake,
+  HandshakeChannel,
+  keyCaller,
+  keyResponder,
+  MessageJoiner,
+  parseAddress,
+  withLength,
+} from '@millrace/peer/parts';
+import type { Target } from '@millrace/testkit/fuzz/target';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);

@@ -45,10 +45,10 @@ import {
   verifyPermit,
   verifyTransaction,
 } from '@millrace/protocol';
+import { encodeLoosely, mutate, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Target } from '@millrace/testkit/fuzz/target';
+import { boxOf, createOpening, createProtocolFixture, dated, NOW } from '@millrace/testkit/protocol/support';
 import { z } from 'zod';
-import { boxOf, createOpening, createProtocolFixture, dated, NOW } from '../../../packages/protocol/test/support.ts';
-import { encodeLoosely, mutate, mutateValue } from '../support/mutate.ts';
-import type { Target } from '../support/target.ts';
 
 const OBJECT = `${'2'.repeat(32)}-1`;
 

@@ -6,23 +6,27 @@ import {
   type MatrixParameters,
   type Receiver,
 } from '@millrace/live-matrix';
-import { frameMac } from '../../../packages/live-matrix/src/frame/mac.ts';
-import { nodeHmac } from '../../../packages/live-matrix/src/frame/node-hmac.ts';
-import { Ratchet } from '../../../packages/live-matrix/src/ratchet.ts';
-import { layData, layEnd, readCell } from '../../../packages/live-matrix/src/stream/cells.ts';
-import { openingMac } from '../../../packages/live-matrix/src/stream/keys.ts';
-import { decodeNote, encodeNote, type Note } from '../../../packages/live-matrix/src/stream/notes.ts';
 import {
   decodeAnswer,
   decodeHello,
+  decodeNote,
   encodeAnswer,
   encodeHello,
-} from '../../../packages/live-matrix/src/stream/opening.ts';
-import { openEnds, outcomes } from '../../../packages/live-matrix/test/live-helpers.ts';
-import { readClaimedHeader } from '../../../packages/machine/src/agent/frame-header.ts';
-import { mutate } from '../support/mutate.ts';
-import { Random } from '../support/random.ts';
-import type { Target } from '../support/target.ts';
+  encodeNote,
+  frameMac,
+  layData,
+  layEnd,
+  type Note,
+  nodeHmac,
+  openingMac,
+  Ratchet,
+  readCell,
+} from '@millrace/live-matrix/parts';
+import { readClaimedHeader } from '@millrace/machine/parts';
+import { mutate } from '@millrace/testkit/fuzz/mutate';
+import { Random } from '@millrace/testkit/fuzz/random';
+import type { Target } from '@millrace/testkit/fuzz/target';
+import { openEnds, outcomes } from '@millrace/testkit/live-matrix/live-helpers';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 

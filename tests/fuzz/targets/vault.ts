@@ -10,6 +10,9 @@ import {
   u32be,
   utf8,
 } from '@millrace/base';
+import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
+import type { Random } from '@millrace/testkit/fuzz/random';
+import type { Target } from '@millrace/testkit/fuzz/target';
 import {
   CONTENT_BYTES,
   createKeyWrapper,
@@ -26,19 +29,20 @@ import {
   sealPrivatePart,
   sealSegment,
 } from '@millrace/vault';
-import { decodeRecord, encodeRecord } from '../../../packages/vault/src/cell-file/record.ts';
-import { MAINTAIN } from '../../../packages/vault/src/messages.ts';
-import { decodePoints, embed, encodePoints, extract } from '../../../packages/vault/src/points/embed.ts';
 import {
   decodeHolding,
+  decodePoints,
+  decodeRecord,
   decodeState,
+  embed,
   emptyHolding,
   encodeHolding,
+  encodePoints,
+  encodeRecord,
   encodeState,
-} from '../../../packages/vault/src/records.ts';
-import { encodeLoosely, mutateValue } from '../support/mutate.ts';
-import type { Random } from '../support/random.ts';
-import type { Target } from '../support/target.ts';
+  extract,
+  MAINTAIN,
+} from '@millrace/vault/parts';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 

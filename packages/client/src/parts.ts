@@ -1,0 +1,3 @@
+// Parts of the package for tests of the whole system, and for nodes and agents that are hostile. Not an interface of the product.
+export * from './node/files.ts';
+export * from './prepared.ts';

@@ -1,0 +1,66 @@
+import { type Bytes, copyBytes, decodeCbor, encodeCbor } from '@millrace/base';
+import type { Peer, Relay } from '@millrace/cloud/parts';
+import { decodeLink, encodeControl, type LinkControl, type LinkMessage } from '@millrace/protocol';
+
+/** From whom a message came, and to whom it goes. */
+export type Leg = 'from segments' | 'from keys' | 'from machine';
+
+/** The distribution node’s relay with code of its owner’s in it: it sees, changes, drops, invents and sends again. */
+export interface HostileRelay {
+  readonly seen: readonly { readonly leg: Leg; readonly message: LinkMessage; readonly bytes: Bytes }[];
+  /** What goes on instead of a message. */
+  meddle: (leg: Leg, bytes: Bytes) => readonly Bytes[];
+  /** Writes to a machine that is connected. */
+  toMachine(machine: string, bytes: Bytes): void;
+  /** Behaves again. */
+  behave(): void;
+}
+
+const honest: HostileRelay['meddle'] = (_leg, bytes) => [bytes];
+
+export function ownRelay(relay: Relay): HostileRelay {
+  const seen: { leg: Leg; message: LinkMessage; bytes: Bytes }[] = [];
+  const machines = new Map<string, Peer>();
+  const own: HostileRelay = {
+    seen,
+    meddle: honest,
+    toMachine: (machine, bytes) => machines.get(machine)?.send(bytes),
+    behave: () => {
+      own.meddle = honest;
+    },
+  };
+  const opened = relay.machineOpened.bind(relay);
+  const fromNode = relay.fromNode.bind(relay);
+  const fromMachine = relay.fromMachine.bind(relay);
+  relay.machineOpened = (machine, peer) => {
+    machines.set(machine, peer);
+    opened(machine, peer);
+  };
+  relay.fromNode = (node, given) => {
+    const bytes = copyBytes(given);
+    const leg = node.role === 'keys' ? 'from keys' : 'from segments';
+    seen.push({ leg, message: decodeLink(bytes, true), bytes });
+    for (const passed of own.meddle(leg, bytes)) fromNode(node, passed);
+  };
+  relay.fromMachine = (machine, given) => {
+    const bytes = copyBytes(given);
+    seen.push({ leg: 'from machine', message: decodeLink(bytes, false), bytes });
+    for (const passed of own.meddle('from machine', bytes)) fromMachine(machine, passed);
+  };
+  return own;
+}
+
+type CallMessage = Extract<LinkControl, { type: 'call' }>;
+
+/** The call that a message of a machine is; undefined when it is none. */
+export function callOf(bytes: Bytes): CallMessage | undefined {
+  const link = decodeLink(bytes, false);
+  return link.kind === 'control' && link.message.type === 'call' ? link.message : undefined;
+}
+
+/** A machine's message with another document in its call. */
+export function withDocument(call: CallMessage, change: (document: Bytes) => Bytes): Bytes {
+  const fields = decodeCbor(copyBytes(call.body), 'call') as Record<string, Uint8Array>;
+  const changed = Object.entries(fields).map(([field, document]) => [field, change(copyBytes(document))] as const);
+  return encodeControl({ ...call, body: encodeCbor(Object.fromEntries(changed)) });
+}

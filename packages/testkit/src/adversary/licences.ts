@@ -1,0 +1,49 @@
+import { type Bytes, systemRandom } from '@millrace/base';
+import { findMachine, machineFromJson } from '@millrace/cli/parts';
+import { type Session, sealAttachment, signNew } from '@millrace/client';
+import { generateP256Key } from '@millrace/identity';
+import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@millrace/protocol';
+import { readManifest } from '@millrace/vault';
+import type { HostileInstallation } from './hostile-installation.ts';
+
+/** A licence for anybody’s design by anybody, without what an honest client asks first. Its design secret is invented. */
+export async function ownLicence(
+  system: HostileInstallation,
+  signer: Session,
+  design: string,
+  machine: string,
+): Promise<{ readonly transaction: Bytes; readonly secret: Bytes; readonly licence: string }> {
+  const { directory, description } = system.installation;
+  const { owner, coreHash } = readManifest(await system.nodes.keys.parts.playbook.manifest(design));
+  const registered = machineFromJson(findMachine(description, machine).registration);
+  const id = systemRandom(16);
+  const licence = Buffer.from(id).toString('hex');
+  const binding = { installation: directory.installation, licence, design };
+  const secret = await sealAttachment(signer, design, licenceSecretInfo(design, owner), systemRandom(32));
+  const now = signer.clock.now();
+  const { bytes } = await signNew(
+    signer,
+    {
+      type: 'licence.grant',
+      design,
+      core: coreHash,
+      objects: 100,
+      machines: [
+        {
+          machine: registered.machine,
+          registration: registrationHash(registered),
+          secret: await sealDesignSecret(registered, binding, systemRandom(32)),
+        },
+      ],
+      materials: [],
+      notBefore: now - 60_000,
+      notAfter: now + 3_600_000,
+      holder: signer.signer.publicKey,
+      secretHash: sha256(secret),
+      telemetryKey: generateP256Key().publicKey,
+      disclose: [],
+    },
+    id,
+  );
+  return { transaction: bytes, secret, licence };
+}

@@ -1,0 +1,43 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { machineFiles } from '@millrace/cli/parts';
+import { auditLedger, type Session } from '@millrace/client';
+import { expect } from 'vitest';
+import { millrace } from './cli.ts';
+import type { MachineObject } from './job.ts';
+import { folderOf, type TestInstallation } from './test-installation.ts';
+
+/**
+ * What must hold after whatever happened: nothing printed that the ledger does not show, no permit beyond the licence,
+ * the log whole, the vault clean with every cell read.
+ */
+export async function expectSound(system: TestInstallation, owner: Session, licence: string): Promise<void> {
+  const { objects, permitted } = await owner.api.licence(licence);
+  expect(permitted).toBeLessThanOrEqual(objects);
+
+  const shown = (await owner.api.objects()).filter(({ object }) => object.startsWith(licence));
+  const permits = shown.filter(({ events }) => events.some(({ type }) => type === 'permitted'));
+  expect(permits.length).toBeLessThanOrEqual(objects);
+  const known = new Map(shown.map((view) => [view.object, view]));
+  for (const made of await machineObjects(system)) {
+    if (!made.object.startsWith(licence)) continue;
+    const types = known.get(made.object)?.events.map(({ type }) => type) ?? [];
+    expect(types, made.object).toContain('started');
+    expect(types, made.object).toContain(made.event);
+  }
+
+  await auditLedger(owner, () => undefined);
+  expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
+  const vault = await millrace(system.home, 'vault', 'check', '--deep', '--json');
+  expect(vault.json, vault.stdout + vault.stderr).toMatchObject({ clean: true });
+  expect(vault.exit).toBe(0);
+}
+
+/** What the agent wrote down beside the machine, of every object that it made or began. */
+export async function machineObjects(system: TestInstallation): Promise<MachineObject[]> {
+  const folder = join(folderOf(system.installation, 'machine'), machineFiles.data, 'objects');
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
+  return Promise.all(
+    names.map(async (name) => JSON.parse(await readFile(join(folder, name), 'utf8')) as MachineObject),
+  );
+}

@@ -1,0 +1,34 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** The built command. */
+export const program = fileURLToPath(new URL('../../cli/dist/main.js', import.meta.url));
+
+export interface CliResult {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The one JSON document on standard output, when --json was given and there is one. */
+  readonly json: Record<string, unknown> | undefined;
+  /** The code of the error that was shown. */
+  readonly code: string | undefined;
+}
+
+/** Runs the built command as a user does. */
+export function millrace(home: string, ...args: readonly string[]): Promise<CliResult> {
+  return new Promise((resolve, reject) => {
+    const argv = [program, ...args, '--home', home];
+    execFile(process.execPath, argv, { timeout: 180_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      const exit = error === null ? 0 : error.code;
+      if (typeof exit !== 'number') return reject(error ?? new Error('it was killed'));
+      let json: Record<string, unknown> | undefined;
+      try {
+        json = JSON.parse(stdout);
+      } catch {
+        // not --json, or nothing to say
+      }
+      const code = /\bE(?:_[A-Z]+)+\b/.exec(`${stdout}\n${stderr}`)?.[0];
+      resolve({ exit, stdout, stderr, json, code });
+    });
+  });
+}

@@ -1,0 +1,430 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import {
+  type Bytes,
+  copyBytes,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  Mutex,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
+import {
+  type Authority,
+  createAuthority,
+  fingerprint,
+  generateP256Key,
+  generateUserKey,
+  keyName,
+  type MemorySigner,
+  ownerSealingKey,
+  type P256Key,
+  partyOf,
+} from '@millrace/identity';
+import {
+  type Address,
+  type Directory,
+  decodeLink,
+  encodeControl,
+  type LinkControl,
+  type Machine,
+  type MachineReport,
+  type NodeRole,
+  type OwnerState,
+  objectId,
+  offerSession,
+  openOwnerFacts,
+  openOwnerState,
+  type Permit,
+  type PermitRequest,
+  registrationHash,
+  type StreamParameters,
+  sealDesignSecret,
+  sha256,
+  signPermit,
+  signTransaction,
+  type Telemetry,
+  type TransactionOf,
+  usualDisclosures,
+  verifyMachineDocument,
+} from '@millrace/protocol';
+import { WebSocket, WebSocketServer } from 'ws';
+import { type CallHomeAnswer, type CloudOptions, CloudStream, type Meddling } from './agent-cloud-stream.ts';
+
+/** Every node of the cloud in one object, honest unless a test meddles: the agent's real link, and real sessions, behind it. */
+export class TestCloud {
+  readonly options: CloudOptions;
+  readonly directory: Directory;
+  readonly machineKey: P256Key;
+  readonly machineTls: { certificate: string; key: Bytes };
+  readonly authority: Authority;
+  readonly permitKey: P256Key;
+  readonly keysNode: P256Key;
+  readonly admin: MemorySigner;
+  readonly registration: Machine;
+  readonly holder = generateUserKey();
+  /** To which the machine seals what only the owner may know. */
+  readonly sealingKey = ownerSealingKey(systemRandom(32));
+  readonly reports: MachineReport[] = [];
+  readonly requests: PermitRequest[] = [];
+  readonly requestBytes: Bytes[] = [];
+  readonly telemetry: Telemetry[] = [];
+  readonly sessions: CloudStream[] = [];
+  /** Everything that passed the link, both ways. */
+  readonly wire: Bytes[] = [];
+  meddling: Meddling;
+  /** Signed print requests by id, in order. */
+  readonly prints = new Map<string, Bytes>();
+  licence = new Uint8Array();
+  /** The administrator's registration of the design's owner. */
+  ownerDocument = new Uint8Array();
+  connections = 0;
+  readonly #server: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #permits = new Map<string, CallHomeAnswer>();
+  #socket: WebSocket | undefined;
+  #calls = 0;
+  #changed: (() => void)[] = [];
+
+  private constructor(options: CloudOptions, made: Awaited<ReturnType<typeof makeInstallation>>) {
+    this.options = options;
+    this.meddling = options.meddling ?? {};
+    this.directory = made.directory;
+    this.machineKey = made.machineKey;
+    this.machineTls = made.machineTls;
+    this.authority = made.authority;
+    this.permitKey = made.permitKey;
+    this.keysNode = made.keysNode;
+    this.admin = made.admin;
+    this.registration = {
+      ...options.machine,
+      machine: keyName(made.machineKey.publicKey),
+      publicKey: made.machineKey.publicKey,
+    };
+    this.#server = createServer({
+      cert: made.tls.certificate,
+      key: Buffer.from(made.tls.key),
+      ca: made.directory.authority,
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      rejectUnauthorized: true,
+    });
+    this.#sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+    this.#server.on('upgrade', (request, socket, head) => {
+      const certificate = (socket as TLSSocket).getPeerX509Certificate();
+      const party = certificate === undefined ? undefined : partyOf(certificate);
+      if (request.url !== '/v1/machine' || party?.role !== 'machine') return socket.destroy();
+      this.#sockets.handleUpgrade(request, socket, head, (link) => this.#serve(link));
+    });
+  }
+
+  static async start(options: CloudOptions): Promise<TestCloud> {
+    const cloud = new TestCloud(options, await makeInstallation());
+    cloud.licence = await cloud.signLicence();
+    cloud.ownerDocument = await cloud.register(options.design.owner.publicKey);
+    await cloud.listen();
+    return cloud;
+  }
+
+  async listen(port = 0): Promise<void> {
+    this.#server.listen(port, '127.0.0.1');
+    await once(this.#server, 'listening');
+  }
+
+  get address(): Address {
+    return { host: '127.0.0.1', port: (this.#server.address() as AddressInfo).port };
+  }
+
+  get segments(): number {
+    return this.options.design.cells.length;
+  }
+
+  async signLicence(change: Partial<TransactionOf<'licence.grant'>> = {}, signer?: MemorySigner): Promise<Bytes> {
+    const now = Date.now();
+    const { manifest, owner, secret: designSecret } = this.options.design;
+    const { installation } = this.directory;
+    const id = change.id ?? systemRandom(16);
+    const { designId: design, custody } = manifest;
+    const entry = { machine: this.registration.machine, registration: registrationHash(this.registration) };
+    const binding = { installation, licence: toHex(id), design };
+    const secret = custody === 'owner' ? await sealDesignSecret(this.registration, binding, designSecret) : undefined;
+    return signTransaction(signer ?? owner, installation, {
+      type: 'licence.grant',
+      id,
+      issued: now,
+      expires: now + 3_600_000,
+      design,
+      core: manifest.coreHash,
+      objects: 5,
+      machines: [secret === undefined ? entry : { ...entry, secret }],
+      materials: [],
+      notBefore: 0,
+      notAfter: now + 3_600_000,
+      holder: this.holder.publicKey,
+      secretHash: systemRandom(32),
+      telemetryKey: this.options.telemetryKey ?? this.sealingKey.publicKey,
+      disclose: [...(this.options.disclose ?? usualDisclosures)],
+      ...change,
+    });
+  }
+
+  /** What the administrator signs of a user. */
+  register(publicKey: Bytes, signer: MemorySigner = this.admin): Promise<Bytes> {
+    const now = Date.now();
+    const dates = { id: systemRandom(16), issued: now, expires: now + 60_000 };
+    const document = { type: 'user.register' as const, ...dates, publicKey, name: 'owner' };
+    return signTransaction(signer, this.directory.installation, document);
+  }
+
+  /** What a report seals, as the owner opens it. */
+  openReport({ object, run, facts }: MachineReport): Promise<OwnerState> {
+    const { installation } = this.directory;
+    return openOwnerFacts(this.sealingKey, { installation, object }, run, facts.sealed ?? new Uint8Array());
+  }
+
+  /** What telemetry of the only session seals, as the owner opens it. */
+  openTelemetry({ sealed }: Telemetry): Promise<OwnerState> {
+    const [only] = this.sessions;
+    if (only === undefined || this.sessions.length > 1) throw new Error('not one session');
+    const binding = { installation: this.directory.installation, object: only.parameters.object };
+    return openOwnerState(this.sealingKey, binding, only.session, sealed ?? new Uint8Array());
+  }
+
+  /** The holder presses print. Returns the print's id. */
+  async print(): Promise<string> {
+    const now = Date.now();
+    const id = systemRandom(16);
+    const signed = await signTransaction(this.holder, this.directory.installation, {
+      type: 'print.request',
+      id,
+      issued: now,
+      expires: now + 3_600_000,
+      licence: this.licenceId,
+      machine: this.registration.machine,
+    });
+    this.prints.set(toHex(id), signed);
+    this.queue.push(toHex(id));
+    this.#notify();
+    return toHex(id);
+  }
+
+  readonly queue: string[] = [];
+
+  get licenceId(): string {
+    return toHex(this.#licenceIdOf(this.licence));
+  }
+
+  #licenceIdOf(signed: Bytes): Bytes {
+    const parts = decodeCbor(signed.subarray(1), 'licence') as [Uint8Array, object, Uint8Array, Uint8Array];
+    return copyBytes((decodeCbor(parts[2], 'licence') as { id: Uint8Array }).id);
+  }
+
+  /** Waits until `condition` holds; checked whenever something comes from the machine. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#changed.push(resolve));
+  }
+
+  #notify(): void {
+    for (const resolve of this.#changed.splice(0)) resolve();
+  }
+
+  /** Cuts the machine's connection. */
+  cut(): void {
+    this.#socket?.terminate();
+  }
+
+  send(message: Bytes): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.wire.push(message);
+    this.#socket.send(message);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.sessions) await session.close();
+    for (const client of this.#sockets.clients) client.terminate();
+    this.#sockets.close();
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #serve(link: WebSocket): void {
+    this.connections++;
+    this.#socket = link;
+    const order = new Mutex();
+    link.on('message', (data: Buffer) => {
+      const bytes = copyBytes(data);
+      this.wire.push(bytes);
+      const message = decodeLink(bytes, false);
+      if (message.kind === 'reverse') {
+        const session = this.sessions.at(-1);
+        void order.run(() => session?.receive(message.payload)).then(() => this.#notify());
+      } else if (message.kind === 'control' && message.message.type === 'call') {
+        void this.#call(link, message.message);
+      }
+    });
+    link.on('close', () => {
+      for (const session of this.sessions) session.ended = true;
+      this.#notify();
+    });
+    link.on('error', () => undefined);
+    this.#notify();
+  }
+
+  async #call(link: WebSocket, { call, method, body }: Extract<LinkControl, { type: 'call' }>): Promise<void> {
+    const number = ++this.#calls;
+    const input = decodeCbor(body, method) as Record<string, unknown>;
+    try {
+      const refused = this.meddling.refuse?.(method, number);
+      if (refused !== undefined) throw refused;
+      const answer = await this.#answer(link, method, input, number);
+      if (this.meddling.answer?.(method, number) === false) return link.terminate();
+      link.send(encodeControl({ type: 'answer', call, body: encodeCbor(answer as never) }));
+    } catch (error) {
+      const { code, message } = error as MillraceError;
+      link.send(encodeControl({ type: 'error', call, code: code ?? 'E_INTERNAL', message }));
+    } finally {
+      this.#notify();
+    }
+  }
+
+  async #answer(link: WebSocket, method: string, input: Record<string, unknown>, call: number): Promise<unknown> {
+    switch (method) {
+      case 'next': {
+        const deadline = Date.now() + (input.wait as number);
+        while (this.queue.length === 0 && Date.now() < deadline && link.readyState === WebSocket.OPEN) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        return this.queue.length === 0 ? {} : { print: this.queue[0] };
+      }
+      case 'call-home':
+        return this.#callHome(copyBytes(input.request as Uint8Array), call);
+      case 'report': {
+        const { body } = await this.#verify(input.report as Uint8Array);
+        if (body.type !== 'report') throw new MillraceError('E_INPUT', 'not a report');
+        const known = this.reports.some(({ id }) => Buffer.compare(id, body.id) === 0);
+        if (!known) this.reports.push(body);
+        return {};
+      }
+      default:
+        throw new MillraceError('E_INPUT', method);
+    }
+  }
+
+  #verify(bytes: Uint8Array) {
+    return verifyMachineDocument(bytes, this.directory.installation, () => this.machineKey.publicKey, Date.now());
+  }
+
+  async #callHome(bytes: Bytes, call: number): Promise<CallHomeAnswer> {
+    const known = this.#permits.get(toHex(sha256(bytes)));
+    this.requestBytes.push(bytes);
+    if (known !== undefined) return known;
+    const { body: request } = await this.#verify(bytes);
+    if (request.type !== 'permit.request') throw new MillraceError('E_INPUT', 'not a request');
+    this.requests.push(request);
+    this.queue.splice(0, this.queue.length, ...this.queue.filter((print) => print !== request.print));
+    const permit = await this.permitFor(request, bytes);
+    const print = this.prints.get(request.print);
+    if (print === undefined) throw new MillraceError('E_NOT_FOUND', 'no such print');
+    const honest = {
+      permit: await signPermit(this.permitKey, this.directory.installation, permit),
+      print,
+      licence: this.licence,
+      machine: this.registration,
+      owner: this.ownerDocument,
+    };
+    const answer = (await this.meddling.callHome?.(honest, call)) ?? honest;
+    this.#permits.set(toHex(sha256(bytes)), answer);
+    if (this.meddling.offer?.(call) !== false) setImmediate(() => void this.#offer(permit, request, bytes, answer));
+    return answer;
+  }
+
+  permitFor(request: PermitRequest, bytes: Bytes): Permit {
+    const now = Date.now();
+    const number = [...this.prints.keys()].indexOf(request.print) + 1;
+    return {
+      type: 'permit',
+      id: systemRandom(16),
+      issued: now,
+      expires: now + 120_000,
+      print: request.print,
+      licence: this.licenceId,
+      object: objectId(this.licenceId, number),
+      number,
+      design: this.options.design.manifest.designId,
+      machine: this.registration.machine,
+      request: sha256(bytes),
+      count: 1,
+    };
+  }
+
+  /** As the keys node does it. */
+  async #offer(permit: Permit, request: PermitRequest, bytes: Bytes, answer: CallHomeAnswer): Promise<void> {
+    const { design, window = 4 } = this.options;
+    const session = systemRandom(16);
+    const openingHash = sha256(sha256(answer.permit), sha256(bytes), sha256(answer.print), sha256(answer.licence));
+    const honest: StreamParameters = {
+      object: permit.object,
+      design: permit.design,
+      designNonce: design.manifest.nonce,
+      segments: design.cells.length,
+      from: request.from,
+      size: design.manifest.size,
+      window,
+      order: request.order,
+      suite: request.suite,
+      hints: request.hints,
+      layer: 'ctr',
+      revisionMs: 1,
+    };
+    const parameters = this.meddling.parameters?.(honest) ?? honest;
+    const side = await offerSession({
+      binding: { openingHash, session, licence: permit.licence, serial: this.registration.serial },
+      machineStatic: this.registration.publicKey,
+      machineEphemeral: request.ephemeral,
+      licenceSecret: systemRandom(32),
+      parameters,
+      sender: this.meddling.sender?.(this.keysNode) ?? this.keysNode,
+      core: this.meddling.core?.(design.manifest.core) ?? design.manifest.core,
+      designSecret: design.manifest.custody === 'keys' ? design.secret : undefined,
+    });
+    const stream = await CloudStream.open(this, session, side.seed, parameters, side.context);
+    for (const earlier of this.sessions) earlier.ended = true;
+    this.sessions.push(stream);
+    this.send(
+      encodeControl({ type: 'offer', machine: this.registration.machine, jti: toHex(permit.id), offer: side.offer }),
+    );
+    await stream.pump();
+  }
+}
+
+async function makeInstallation() {
+  const authority = await createAuthority('test', Date.now());
+  const machineKey = generateP256Key();
+  const permitKey = generateP256Key();
+  const keysNode = generateP256Key();
+  const admin = generateUserKey();
+  const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
+  const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
+  const node = (role: NodeRole, { publicKey } = generateP256Key()) => ({
+    id: `${role}-1`,
+    role,
+    addresses: [],
+    fingerprint: role === 'distribution' ? fingerprint(tls.certificate) : toHex(systemRandom(32)),
+    identity: toHex(publicKey),
+  });
+  const directory: Directory = {
+    version: 2,
+    installation: toHex(systemRandom(16)),
+    name: 'test',
+    authority: authority.identity.certificate,
+    nodes: [node('control'), node('segments'), node('keys', keysNode), node('distribution')],
+    permitKey: toHex(permitKey.publicKey),
+    logKey: 'test+00000000+AAAA',
+    adminKey: toHex(admin.publicKey),
+  };
+  return { authority, machineKey, permitKey, keysNode, admin, tls, machineTls, directory };
+}

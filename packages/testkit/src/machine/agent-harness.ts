@@ -1,0 +1,144 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Clock, concatBytes, createLogger } from '@millrace/base';
+import type { createReceiver } from '@millrace/live-matrix';
+import type { Driver, ObjectRecord, Timing } from '@millrace/machine/parts';
+import {
+  type Agent,
+  builtInDrivers,
+  createAgent,
+  loadMachineConfig,
+  type MachineConfig,
+} from '@millrace/machine/parts';
+import { firstDocument, signDirectory } from '@millrace/protocol';
+import { onTestFailed } from 'vitest';
+import { TestCloud } from './agent-cloud.ts';
+import type { CloudOptions } from './agent-cloud-stream.ts';
+
+/** Short waits, so that what has to be waited for comes soon. */
+export const quick: Timing = {
+  callMs: 5_000,
+  waitMs: 500,
+  offerMs: 2_000,
+  backoff: { firstMs: 20, mostMs: 100 },
+  changeMs: 0,
+  directoryMs: 300_000,
+};
+
+export interface Bench {
+  readonly cloud: TestCloud;
+  readonly folder: string;
+  readonly config: MachineConfig;
+  /** Everything that agents have logged. */
+  readonly log: string[];
+  agent: Agent;
+  /** Every byte that the machine has executed, in order. */
+  executed(): Buffer;
+  restart(): Promise<void>;
+  object(id: string): Promise<ObjectRecord>;
+  close(): Promise<void>;
+}
+
+export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
+  readonly kind?: string;
+  readonly factor?: number;
+  readonly bytesPerSecond?: number;
+  readonly driver?: Record<string, unknown>;
+  readonly agent?: Record<string, unknown>;
+  /** Stands in for the configured driver, or changes it. */
+  readonly wrapDriver?: (driver: Driver) => Driver;
+  readonly receiver?: typeof createReceiver;
+  readonly timing?: Partial<Timing>;
+  /** The agent's, not the machine's. */
+  readonly clock?: Clock;
+  /** False: the agent is not started. */
+  readonly start?: boolean;
+}
+
+export const settingsOf = (cloud: TestCloud, options: Partial<BenchOptions> = {}) => ({
+  role: 'machine',
+  installation: cloud.directory.installation,
+  adminKey: cloud.directory.adminKey,
+  serial: cloud.registration.serial,
+  kind: cloud.registration.kind,
+  profile: cloud.registration.profile,
+  material: 'PLA',
+  driver: options.driver ?? {},
+  agent: { order: 16, suite: 'turboshake128', hints: 'dense', stallMs: 400, giveUpMs: 5_000, ...options.agent },
+});
+
+/** A machine's folder as it would be set up for the test's cloud. */
+export async function writeFolder(cloud: TestCloud, settings: unknown): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-agent-'));
+  await mkdir(join(folder, 'data'));
+  await writeFile(join(folder, 'machine.json'), JSON.stringify(settings));
+  const signed = await signDirectory(cloud.admin, firstDocument(cloud.directory, 1));
+  await writeFile(join(folder, 'directory.json'), JSON.stringify(signed));
+  await writeFile(join(folder, 'tls.crt.pem'), cloud.machineTls.certificate);
+  await writeFile(join(folder, 'tls.key.pem'), cloud.machineTls.key);
+  await writeFile(join(folder, 'identity.key'), cloud.machineKey.exportSecret());
+  return folder;
+}
+
+export async function startBench(options: BenchOptions): Promise<Bench> {
+  const log: string[] = [];
+  onTestFailed(() => console.log(log.join('')));
+  const { kind = 'sink', factor = 1_000_000, bytesPerSecond = 100_000 } = options;
+  const profile = kind === 'sink' ? { factor, bytesPerSecond } : { factor };
+  const cloud = await TestCloud.start({ ...options, machine: { serial: 'MR-TEST-1', kind, profile } });
+  const folder = await writeFolder(cloud, settingsOf(cloud, options));
+  const config = await loadMachineConfig(folder);
+  const logger = createLogger('machine', { level: 'debug', destination: { write: (line) => void log.push(line) } });
+  const executed: Uint8Array[] = [];
+  const driver = async () => {
+    const made = await builtInDrivers().create(
+      kind,
+      { serial: config.serial, ...profile, ...config.driver },
+      { onExecuted: (bytes) => void executed.push(bytes.slice()) },
+    );
+    return options.wrapDriver?.(made) ?? made;
+  };
+  const start = () =>
+    createAgent(
+      { config, distribution: () => cloud.address, timing: { ...quick, ...options.timing } },
+      {
+        logger,
+        driver,
+        ...(options.receiver === undefined ? {} : { receiver: options.receiver }),
+        ...(options.clock === undefined ? {} : { clock: options.clock }),
+      },
+    );
+  const idle: Agent = { close: async () => undefined };
+  const bench: Bench = {
+    cloud,
+    folder,
+    config,
+    log,
+    agent: options.start === false ? idle : await start(),
+    executed: () => Buffer.from(concatBytes(...executed)),
+    restart: async () => {
+      await bench.agent.close();
+      bench.agent = await start();
+    },
+    object: async (id) =>
+      JSON.parse(await readFile(join(folder, 'data', 'objects', `${id}.json`), 'utf8')) as ObjectRecord,
+    close: async () => {
+      await bench.agent.close();
+      await cloud.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+  return bench;
+}
+
+/** Every file below the folder, as one array of bytes each. */
+export async function filesBelow(folder: string): Promise<Map<string, Buffer>> {
+  const out = new Map<string, Buffer>();
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile()) continue;
+    const path = join(entry.parentPath, entry.name);
+    out.set(path, await readFile(path));
+  }
+  return out;
+}

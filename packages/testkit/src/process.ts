@@ -1,0 +1,137 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream, readFileSync, type WriteStream } from 'node:fs';
+import type { ProcessSpec } from '@millrace/cli/parts';
+
+/** Children of this test process: none outlives it, whatever happens. */
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+const START_MS = 60_000;
+
+/** What a process runs in. */
+export interface ProcessEnvironment {
+  /** A command, and its arguments, that runs the one that follows in its own process: `ip netns exec NAME`. */
+  readonly within?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** One real process of an installation: started, killed, started again by the test. */
+export class Managed {
+  readonly name: string;
+  readonly logFile: string;
+  readonly #command: readonly [string, ...string[]];
+  readonly #env: NodeJS.ProcessEnv;
+  #child: ChildProcess | undefined;
+  #exited: Promise<void> = Promise.resolve();
+  /** The test ends it. */
+  #expected = false;
+  /** It has said that it serves. */
+  #ready = false;
+
+  /** @param environment what the process runs in: a command that runs it, and its environment beside this process's own */
+  constructor(spec: ProcessSpec, logFile: string, environment: ProcessEnvironment = {}) {
+    const { name, entry, args, node = [] } = spec;
+    this.name = name;
+    this.logFile = logFile;
+    const { within = [], env = {} } = environment;
+    const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
+    this.#command = [first as string, ...rest];
+    // Tests look into processes through /proc: anybody but root may not, where the agent and the keys node forbid it.
+    const lookers = process.getuid?.() === 0 ? {} : { MILLRACE_DUMPABLE: '1' };
+    this.#env = { ...lookers, ...spec.env, ...process.env, ...env };
+  }
+
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error(`${this.name} does not run`);
+    return pid;
+  }
+
+  get running(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Resolves when it says that it serves; its standard error goes on being written to `logFile`. */
+  start(): Promise<void> {
+    if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
+    const log = createWriteStream(this.logFile, { flags: 'a' });
+    // The channel closes with this process, and the child with the channel, as under the supervisor.
+    const [command, ...args] = this.#command;
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: this.#env });
+    this.#child = child;
+    this.#expected = false;
+    this.#ready = false;
+    children.add(child);
+    child.stderr?.pipe(log);
+    this.#exited = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        children.delete(child);
+        if (!this.#expected && this.#ready) this.#tellOfEnd(code ?? signal);
+        if (this.#child === child) this.#child = undefined;
+        log.end();
+        resolve();
+      });
+    });
+    return this.#untilReady(child, log);
+  }
+
+  /** SIGKILL; resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#expected = true;
+    this.#child?.kill('SIGKILL');
+    await this.#exited;
+  }
+
+  /** SIGTERM, as an operator stops it. Returns its exit code. */
+  async stop(): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    this.#expected = true;
+    child.kill('SIGTERM');
+    const insist = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await this.#exited;
+    clearTimeout(insist);
+    return child.exitCode;
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  /** SIGSTOP or SIGCONT. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** A process that ends by itself is why a test fails, or will: its last words. */
+  #tellOfEnd(how: number | string | null): void {
+    const last = readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
+    process.stdout.write(`${this.name} ended by itself (${how}):\n  ${last}\n`);
+  }
+
+  #untilReady(child: ChildProcess, log: WriteStream): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let text = '';
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        reject(new Error(`${this.name} did not come up; see ${this.logFile}`));
+      }, START_MS);
+      child.stdout?.on('data', (chunk: Buffer) => {
+        log.write(chunk);
+        text += chunk.toString();
+        if (!text.includes('"ready":true')) return;
+        clearTimeout(timer);
+        this.#ready = true;
+        resolve();
+      });
+      child.once('error', reject);
+      child.once('exit', (code, signal) => {
+        clearTimeout(timer);
+        reject(new Error(`${this.name} ended (${code ?? signal}) before it was ready`));
+      });
+    });
+  }
+}

@@ -1,0 +1,3 @@
+import type { PointsEngine } from '@millrace/vault';
+
+export const numbers: PointsEngine;

@@ -1,3 +1,0 @@
-import type { PointsEngine } from '../src/index.ts';
-
-export const numbers: PointsEngine;
