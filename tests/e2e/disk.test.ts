@@ -142,7 +142,7 @@ describe('cells that were cut short', () => {
     const cells = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
     truncateSync(cells, 5 * 16_384 + 1_000); // wherever the design's cells lie, most of them are gone
     await system.processes.segments.start();
-    expect(await system.log('segments')).toMatch(/the file of the cells was cut short/);
+    expect(await system.log('segments')).toMatch(/cell file is truncated/);
     // Without reading deep: places tell.
     const check = await millrace(system.home, 'vault', 'check', '--json');
     expect(check.exit).toBe(6);

@@ -104,8 +104,9 @@ describe('deleting', () => {
     expect(await millrace(system.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
     const kept = (await owner.api.designs()).filter(({ state }) => state === 'stored');
     const real = kept.reduce((total, { segments }) => total + segments, 0);
-    // As many decoys; while a sweep is under way a cell may have its old place and its new one.
-    await vi.waitFor(async () => expect(await countCells()).toBe(2 * real), { timeout: 60_000, interval: 100 });
+    // As many decoys; while a sweep is under way a cell may have its old place and its new one. Counting kills the node,
+    // which needs a moment to go on with the sweep before it is counted again.
+    await vi.waitFor(async () => expect(await countCells()).toBe(2 * real), { timeout: 60_000, interval: 1_500 });
   });
 
   it.each(['control', 'segments', 'keys', 'distribution'] as const)(

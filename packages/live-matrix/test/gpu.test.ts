@@ -279,7 +279,7 @@ describe('a receiver that is asked for a graphics card', () => {
     pulled = true;
     await receiver.prepareNext();
     expect([receiver.tables, closed]).toEqual([native.name, 1]);
-    expect(lines).toEqual(['no more tables on the graphics card: Error: the card was lost']);
+    expect(lines).toEqual(['the graphics card is no longer used for tables: Error: the card was lost']);
     const sender = createSender({ ...session, engine: native });
     sender.advance();
     expect((await receiver.decode(sender.encode(0, cell))).cell).toEqual(cell);
