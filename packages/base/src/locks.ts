@@ -52,10 +52,16 @@ export class RwLock {
 export class Condition {
   #waiting: (() => void)[] = [];
 
-  /** Until the next `notify`. */
-  wait(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+  /** Until the next `notify`. @throws the signal's reason */
+  wait(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const onAbort = () => reject(signal?.reason);
+      this.#waiting.push(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      });
+      signal?.addEventListener('abort', onAbort, { once: true });
     });
   }
 

@@ -91,4 +91,14 @@ describe('Condition', () => {
     });
     await expect(failing).rejects.toThrow('closed');
   });
+
+  it('stops waiting when its signal aborts', async () => {
+    const condition = new Condition();
+    const stop = new AbortController();
+    const waiting = condition.wait(stop.signal);
+    stop.abort(new Error('closing'));
+    await expect(waiting).rejects.toThrow('closing');
+    await expect(condition.wait(stop.signal)).rejects.toThrow('closing');
+    condition.notify();
+  });
 });

@@ -1,7 +1,14 @@
-import { type Clock, type Logger, MillraceError, silentLogger, systemClock, toMillraceError } from '@millrace/base';
+import {
+  type Clock,
+  Condition,
+  type Logger,
+  MillraceError,
+  silentLogger,
+  systemClock,
+  toMillraceError,
+} from '@millrace/base';
 import type { ToolPath } from '@millrace/toolpath';
 import { ByteQueue } from './byte-queue.ts';
-import { Condition } from './condition.ts';
 import type {
   Capabilities,
   Driver,
