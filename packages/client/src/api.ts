@@ -100,7 +100,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     return retry(() => call(options), again);
   };
 
-  /** Control's word for the distribution node, by design; another one when it has expired, or its key was replaced. */
+  /** Upload tickets that control signed, by design. One that has expired, or whose key was replaced, is renewed once. */
   const tickets = new Map<string, Promise<string>>();
   const withTicket = async <T>(design: string, call: (headers: Record<string, string>) => Promise<T>): Promise<T> => {
     for (let renewed = false; ; renewed = true) {
