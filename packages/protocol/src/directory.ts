@@ -103,23 +103,3 @@ function countingSince(keys: readonly FormerKey[] = [], since: number): string[]
 export function parseAddresses(input: unknown): Addresses {
   return parse(addressesSchema, input, 'addresses', 'E_CONFIG');
 }
-
-/**
- * Addresses of the passive nodes as the directory has them when they are read.
- * @throws {MillraceError} E_DIRECTORY from a field whose nodes have no address
- */
-export function addressesIn(directory: Pick<Directory, 'nodes'>): Addresses {
-  const first = (role: NodeRole): Address => {
-    const [address] = nodesOf(directory, role).flatMap(({ addresses }) => addresses);
-    if (address === undefined) throw new MillraceError('E_DIRECTORY', `the directory has no address of a ${role} node`);
-    return address;
-  };
-  return {
-    get control() {
-      return first('control');
-    },
-    get distribution() {
-      return first('distribution');
-    },
-  };
-}

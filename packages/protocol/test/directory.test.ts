@@ -6,7 +6,6 @@ import { generateP256Key, generateUserKey } from '@millrace/identity';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
-  addressesIn,
   type DirectoryDocument,
   directoryAt,
   directoryFiles,
@@ -117,12 +116,6 @@ describe('the nodes of a directory', () => {
       others,
     ])
       await expect(signDirectory(keys.admin, withNodes(...nodes))).rejects.toMatchObject({ code: 'E_CONFIG' });
-  });
-
-  it('have the addresses that the directory gives them now', () => {
-    const at = directoryAt(withNodes({ ...control, addresses: added.addresses }, ...others), 2_000);
-    expect(addressesIn(at).control).toEqual(added.addresses[0]);
-    expect(() => addressesIn(at).distribution).toThrow(expect.objectContaining(refused));
   });
 });
 

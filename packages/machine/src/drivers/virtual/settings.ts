@@ -1,22 +1,10 @@
 import { z } from 'zod';
+import { bufferedSettings } from '../buffered-settings.ts';
 import type { Capabilities } from '../contract.ts';
-import { paceFactor } from '../pacer.ts';
 
 const line = z.number().int().positive();
 
-export const virtualSettings = z.strictObject({
-  serial: z.string().min(1).max(64),
-  /** Times faster than a real machine; Infinity: as fast as the processor. */
-  factor: paceFactor.default(1),
-  bufferBytes: z
-    .number()
-    .int()
-    .min(1024)
-    .max(1 << 26)
-    .default(65_536),
-  /** Milliseconds that the machine may be early or make up for. */
-  bucketMs: z.number().min(0).max(1000).default(5),
-  telemetryMs: z.number().min(0).max(60_000).default(250),
+export const virtualSettings = bufferedSettings.extend({
   /** Bytes of a segment, for the times by segment; those of a sealed segment unless set. */
   segmentBytes: z.number().int().positive().optional(),
   /** Moves of the tool path that are kept; later ones are counted only. */
