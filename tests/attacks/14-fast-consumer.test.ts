@@ -80,7 +80,7 @@ const openKeys: Open = (guard, clock, seed, note) =>
 const openSegments: Open = async (guard, clock, seed, note) => {
   const stream = await SegmentsStream.open({
     session,
-    jti: 'j',
+    permitId: 'j',
     seed,
     parameters,
     guard,

@@ -78,7 +78,7 @@ const openSegments = async (
 ): Promise<Giver> => {
   const stream = await SegmentsStream.open({
     session,
-    jti: 'j',
+    permitId: 'j',
     seed,
     parameters,
     guard: guardOf(parameters),

@@ -59,14 +59,14 @@ const kinds = ({ got }: Party) => got.map((one) => (one.kind === 'control' ? one
 it('a session that the keys node offers to another machine than the permit’s brings that machine nothing', async () => {
   const [keys, segments, machine] = [await connect('keys'), await connect('segments'), await connect('machine')];
   const permitted = 'f'.repeat(32);
-  const offerTo = (session: Bytes, jti = toHex(session)) => {
+  const offerTo = (session: Bytes, permitId = toHex(session)) => {
     const point = new Uint8Array(65);
     const offer = { session, ephemeral: point, enc: point, sealed: new Uint8Array(60) };
-    keys.link.send(encodeControl({ type: 'offer', machine: system.machine, jti, offer }));
+    keys.link.send(encodeControl({ type: 'offer', machine: system.machine, permitId, offer }));
   };
   /** As an honest segments node does for a permit that it verified; permits have the name of their session here. */
   const name = (session: Bytes, to: string) => {
-    segments.link.send(encodeControl({ type: 'admit', jti: toHex(session), machine: to }));
+    segments.link.send(encodeControl({ type: 'admit', permitId: toHex(session), machine: to }));
     segments.link.send(encodeControl({ type: 'route', session, machine: to }));
   };
   const stream = (session: Bytes) => {
@@ -84,7 +84,7 @@ it('a session that the keys node offers to another machine than the permit’s b
 
   // The machine has a permit of its own: under that name it gets the offer, and no frame of the other's session.
   const second = systemRandom(16);
-  segments.link.send(encodeControl({ type: 'admit', jti: toHex(second), machine: system.machine }));
+  segments.link.send(encodeControl({ type: 'admit', permitId: toHex(second), machine: system.machine }));
   offerTo(stolen, toHex(second));
   await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer']), WAIT);
   segments.link.send(encodeStream('frame', new Uint8Array(100), stolen));

@@ -42,9 +42,9 @@ beforeEach(() => {
 
 const got = (machine: string) => machines[machine]?.kinds();
 const offerTo = (machine: string, of = session) =>
-  relay.fromNode(keysNode, encodeControl({ type: 'offer', machine, jti: toHex(of), offer: offer(of) }));
+  relay.fromNode(keysNode, encodeControl({ type: 'offer', machine, permitId: toHex(of), offer: offer(of) }));
 const admit = (machine: string, of = session) =>
-  relay.fromNode(segmentsNode, encodeControl({ type: 'admit', machine, jti: toHex(of) }));
+  relay.fromNode(segmentsNode, encodeControl({ type: 'admit', machine, permitId: toHex(of) }));
 const route = (machine: string, of = session) =>
   relay.fromNode(segmentsNode, encodeControl({ type: 'route', machine, session: of }));
 /** What an honest segments node says of a session; permits have the name of their session here. */
@@ -96,7 +96,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     name(right);
     const point = new Uint8Array(65);
     const stolen = { session, ephemeral: point, enc: point, sealed: new Uint8Array(40) };
-    relay.fromNode(keysNode, encodeControl({ type: 'offer', machine: wrong, jti: toHex(own), offer: stolen }));
+    relay.fromNode(keysNode, encodeControl({ type: 'offer', machine: wrong, permitId: toHex(own), offer: stolen }));
     frame();
     relay.fromNode(segmentsNode, encodeControl({ type: 'end', session, code: 'E_ALARM', reason: 'of the other' }));
     route(wrong, own);
@@ -132,7 +132,10 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     name(right);
     const next = systemRandom(16);
     offerTo(right, next);
-    relay.fromNode(keysNode, encodeControl({ type: 'offer', machine: right, jti: toHex(session), offer: offer(next) }));
+    relay.fromNode(
+      keysNode,
+      encodeControl({ type: 'offer', machine: right, permitId: toHex(session), offer: offer(next) }),
+    );
     frame();
     expect(got(right)).toEqual(['offer', 'frame']);
     reverse(right);
@@ -143,10 +146,10 @@ describe('a session goes to the machine that both proactive nodes name', () => {
 it('neither node says what is the other’s to say', () => {
   for (const message of [
     { type: 'route' as const, machine: right, session },
-    { type: 'admit' as const, machine: right, jti: toHex(session) },
+    { type: 'admit' as const, machine: right, permitId: toHex(session) },
   ])
     expect(() => relay.fromNode(keysNode, encodeControl(message))).toThrow();
-  const message = encodeControl({ type: 'offer', machine: right, jti: toHex(session), offer: offer(session) });
+  const message = encodeControl({ type: 'offer', machine: right, permitId: toHex(session), offer: offer(session) });
   expect(() => relay.fromNode(segmentsNode, message)).toThrow();
   expect(() => relay.fromNode(segmentsNode, encodeStream('key', new Uint8Array(84), session))).toThrow();
 });
@@ -189,9 +192,9 @@ describe('with two nodes of each role', () => {
     other = systemRandom(16);
     offerTo(right);
     name(right);
-    const jti = toHex(other);
-    relay.fromNode(second.keys, encodeControl({ type: 'offer', machine: wrong, jti, offer: offer(other) }));
-    relay.fromNode(second.segments, encodeControl({ type: 'admit', machine: wrong, jti }));
+    const permitId = toHex(other);
+    relay.fromNode(second.keys, encodeControl({ type: 'offer', machine: wrong, permitId, offer: offer(other) }));
+    relay.fromNode(second.segments, encodeControl({ type: 'admit', machine: wrong, permitId }));
     relay.fromNode(second.segments, encodeControl({ type: 'route', machine: wrong, session: other }));
   });
 
@@ -221,7 +224,7 @@ describe('with two nodes of each role', () => {
   it('a node does not take over what another has offered', () => {
     const next = systemRandom(16);
     offerTo(right, next);
-    const message = { type: 'offer' as const, machine: wrong, jti: toHex(other), offer: offer(next) };
+    const message = { type: 'offer' as const, machine: wrong, permitId: toHex(other), offer: offer(next) };
     relay.fromNode(second.keys, encodeControl(message));
     from(second.keys, 'key', next);
     name(right, next);

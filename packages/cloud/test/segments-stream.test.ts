@@ -50,7 +50,7 @@ async function open(from: number, clock: Clock = systemClock) {
   });
   const opened = await SegmentsStream.open({
     session,
-    jti: 'j',
+    permitId: 'j',
     seed,
     parameters,
     guard,

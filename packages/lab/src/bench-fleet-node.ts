@@ -107,13 +107,13 @@ async function startSegments(fleet: FleetSetup): Promise<void> {
   }, TICK_MS);
   await outbound.start(async (message: Message) => {
     if (message.type === 'stream.session') {
-      const { session, jti, seed, parameters } = message;
+      const { session, permitId, seed, parameters } = message;
       const machine = parameters.object.slice(0, 32);
-      link.send(encodeControl({ type: 'admit', jti, machine }));
+      link.send(encodeControl({ type: 'admit', permitId, machine }));
       link.send(encodeControl({ type: 'route', session, machine }));
       const stream = await SegmentsStream.open({
         session,
-        jti,
+        permitId,
         seed,
         parameters,
         guard: guardOf(fleet, parameters.object, parameters),
@@ -158,12 +158,12 @@ async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<voi
       core: new Uint8Array(),
       designSecret: undefined,
     });
-    const jti = toHex(systemRandom(16));
+    const permitId = toHex(systemRandom(16));
     await mail.send(
       { role: 'segments', partition: parameters.design },
-      { type: 'stream.session', session, jti, seed, parameters },
+      { type: 'stream.session', session, permitId, seed, parameters },
     );
-    link.send(encodeControl({ type: 'offer', machine, jti, offer }));
+    link.send(encodeControl({ type: 'offer', machine, permitId, offer }));
     const stream = await KeysStream.open({
       session,
       seed,

@@ -8,7 +8,7 @@ import type { CallHomeAnswer, CloudStream } from '@millrace/testkit/machine/agen
 import { type StoredDesign, storeDesign } from '@millrace/testkit/machine/agent-design';
 import { type Bench, type BenchOptions, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
-import { expectStop, jtiOf, permitOf } from './agent-lies.ts';
+import { expectStop, permitIdOf, permitOf } from './agent-lies.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {
@@ -303,7 +303,7 @@ describe('permits', () => {
       meddling: {
         callHome: async (answer) => ({
           ...answer,
-          permit: await permitOf(cloudOf(), { issued: then, expires: then + 120_000, id: jtiOf(answer) }),
+          permit: await permitOf(cloudOf(), { issued: then, expires: then + 120_000, id: permitIdOf(answer) }),
         }),
       },
     });
@@ -338,7 +338,7 @@ describe('permits', () => {
             owner: await cloud.register(tenant.publicKey),
             licence: await cloud.signLicence({ id, holder: tenant.publicKey }, tenant),
             print: await signTransaction(tenant, cloud.directory.installation, { ...print, licence, machine }),
-            permit: await permitOf(cloud, { id: jtiOf(answer), licence, object: `${licence}-1` }),
+            permit: await permitOf(cloud, { id: permitIdOf(answer), licence, object: `${licence}-1` }),
           };
         },
       },

@@ -33,7 +33,7 @@ export function permitOf(cloud: TestCloud, change: Partial<Permit>, key = cloud.
 }
 
 /** The permit's id, so that the offer still names it. */
-export function jtiOf(answer: CallHomeAnswer): Bytes {
+export function permitIdOf(answer: CallHomeAnswer): Bytes {
   const at = Buffer.from(answer.permit).indexOf(encodeCbor('id'));
   return copyBytes(answer.permit.subarray(at + 4, at + 20));
 }

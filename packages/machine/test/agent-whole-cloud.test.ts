@@ -3,7 +3,7 @@ import { generateP256Key } from '@millrace/identity';
 import { storeDesign, withOtherBytes } from '@millrace/testkit/machine/agent-design';
 import { type Bench, type BenchOptions, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, test } from 'vitest';
-import { expectStop, jtiOf, permitOf } from './agent-lies.ts';
+import { expectStop, permitIdOf, permitOf } from './agent-lies.ts';
 
 let bench: Bench | undefined;
 afterEach(async () => {
@@ -57,7 +57,7 @@ describe('a cloud that lies in all of its nodes', () => {
             first.object = object;
             return answer;
           }
-          return { ...answer, permit: await permitOf(cloudOf(), { id: jtiOf(answer), object, number: 1 }) };
+          return { ...answer, permit: await permitOf(cloudOf(), { id: permitIdOf(answer), object, number: 1 }) };
         },
       },
     });

@@ -35,9 +35,9 @@ const linkControlSchema = z.discriminatedUnion('type', [
     message: z.string(),
   }),
   /** Keys → agent: the offer that starts a session. `openingHash` lets the agent bind the session to its own documents. */
-  z.strictObject({ type: z.literal('offer'), machine: hexOf(16), jti: hexOf(16), offer: sessionOfferSchema }),
+  z.strictObject({ type: z.literal('offer'), machine: hexOf(16), permitId: hexOf(16), offer: sessionOfferSchema }),
   /** Segments → distribution: the machine of a permit that the segments node verified. The keys node may offer it a session. */
-  z.strictObject({ type: z.literal('admit'), jti: hexOf(16), machine: hexOf(16) }),
+  z.strictObject({ type: z.literal('admit'), permitId: hexOf(16), machine: hexOf(16) }),
   /** Segments → distribution: the machine that gets the frames of a session. */
   z.strictObject({ type: z.literal('route'), session: bytesOf(16), machine: hexOf(16) }),
   /** Keys → agent: its point for the mix at `revision`, sealed in the session's context. */

@@ -74,7 +74,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('stream.alarm'),
     object: objectName,
-    jti: hexOf(16),
+    permitId: hexOf(16),
     acked: uint,
     by: z.enum(['segments', 'keys']),
     reason: z.string().max(300),
@@ -84,7 +84,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('stream.session'),
     session: bytesOf(16),
-    jti: hexOf(16),
+    permitId: hexOf(16),
     seed: bytesOf(32),
     parameters: sessionParametersSchema,
   }),

@@ -96,22 +96,22 @@ function swapped(kind: number, which: number): HostileRelay['meddle'] {
 }
 
 /** What both ends of a session are bound to: the hash of documents that all passed here. */
-async function openingOf(system: TestInstallation, jti: string): Promise<{ openingHash: Bytes; licence: string }> {
+async function openingOf(system: TestInstallation, permitId: string): Promise<{ openingHash: Bytes; licence: string }> {
   const { records } = system.nodes.control.context;
   for await (const [, record] of records.prints.list()) {
-    if (record.permit?.jti !== jti) continue;
+    if (record.permit?.permitId !== permitId) continue;
     const { transaction } = await records.licences.require(record.licence);
     const { bytes, request } = record.permit;
     const documents = [bytes, request, record.transaction, transaction];
     return { openingHash: sha256(...documents.map((document) => sha256(document))), licence: record.licence };
   }
-  throw new Error(`no permit ${jti}`);
+  throw new Error(`no permit ${permitId}`);
 }
 
 /** Offers the machine a session of the attacker's own, in the place of the keys node's. */
 async function ownOffer(
   system: TestInstallation,
-  { machine, jti, offer }: Offer,
+  { machine, permitId, offer }: Offer,
   serial: string,
   request: PermitRequest,
 ) {
@@ -130,7 +130,7 @@ async function ownOffer(
     revisionMs: 100,
   };
   const { offer: own } = await offerSession({
-    binding: { ...(await openingOf(system, jti)), session: offer.session, serial },
+    binding: { ...(await openingOf(system, permitId)), session: offer.session, serial },
     machineStatic: (await system.nodes.control.context.records.machines.require(machine)).registration.publicKey,
     machineEphemeral: request.ephemeral,
     sender: generateP256Key(),
@@ -139,7 +139,7 @@ async function ownOffer(
     core: new Uint8Array(100),
     designSecret: undefined,
   });
-  system.relay.toMachine(machine, encodeControl({ type: 'offer', machine, jti, offer: own }));
+  system.relay.toMachine(machine, encodeControl({ type: 'offer', machine, permitId, offer: own }));
 }
 
 export const distribution: Position<TestInstallation> = {
@@ -309,7 +309,7 @@ export const distribution: Position<TestInstallation> = {
           // The other machine's owner makes the best of it: the real documents, its own keys.
           const thief = await callAsMachine(system, ELSEWHERE);
           try {
-            const opening = await openingOf(system, offer.jti);
+            const opening = await openingOf(system, offer.permitId);
             const open = acceptSession({
               binding: { ...opening, session: offer.offer.session, serial: agent.config.serial },
               offer: offer.offer,

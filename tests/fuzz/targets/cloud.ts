@@ -37,8 +37,8 @@ function relayTarget(): Target {
   const offer = { session: id, ephemeral: new Uint8Array(65), enc: new Uint8Array(65), sealed: new Uint8Array(9) };
   const messages: readonly [number, Bytes][] = [
     [0, encodeControl({ type: 'call', call: 1, method: 'next', body: new Uint8Array(3) })],
-    [1, encodeControl({ type: 'offer', machine, jti: machine, offer })],
-    [2, encodeControl({ type: 'admit', jti: machine, machine })],
+    [1, encodeControl({ type: 'offer', machine, permitId: machine, offer })],
+    [2, encodeControl({ type: 'admit', permitId: machine, machine })],
     [2, encodeControl({ type: 'route', session: id, machine })],
     [0, encodeStream('reverse', new Uint8Array(40))],
     [2, encodeStream('frame', new Uint8Array(90), id)],
@@ -159,7 +159,7 @@ function sessionTargets(): Target[] {
     segments: async (note: (segment: number) => void) => {
       const stream = await SegmentsStream.open({
         ...common,
-        jti: 'j',
+        permitId: 'j',
         seed: copyBytes(seed),
         guard: guard(),
         sendFrame: (frame) => {

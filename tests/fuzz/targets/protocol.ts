@@ -219,7 +219,7 @@ export async function protocolTargets(): Promise<Target[]> {
 
   async function mailTargets(): Promise<Target[]> {
     const design = fixture.design;
-    const session = { session: new Uint8Array(16), jti: '0'.repeat(32), seed: new Uint8Array(32), parameters };
+    const session = { session: new Uint8Array(16), permitId: '0'.repeat(32), seed: new Uint8Array(32), parameters };
     const messages = {
       control: [
         {
@@ -285,8 +285,8 @@ export async function protocolTargets(): Promise<Target[]> {
       { type: 'call' as const, call: 1, method: 'next' as const, body: new Uint8Array(4) },
       { type: 'answer' as const, call: 1, body: new Uint8Array(4) },
       { type: 'error' as const, call: 1, code: 'E_INPUT', message: 'm' },
-      { type: 'offer' as const, machine: '0'.repeat(32), jti: '1'.repeat(32), offer },
-      { type: 'admit' as const, jti: '1'.repeat(32), machine: '0'.repeat(32) },
+      { type: 'offer' as const, machine: '0'.repeat(32), permitId: '1'.repeat(32), offer },
+      { type: 'admit' as const, permitId: '1'.repeat(32), machine: '0'.repeat(32) },
       { type: 'route' as const, session: id, machine: '0'.repeat(32) },
       { type: 'mix' as const, session: id, revision: 64, sealed: new Uint8Array(81) },
       { type: 'hashes' as const, session: id, group: 1, hashes: new Uint8Array(64), path: [new Uint8Array(32)] },

@@ -15,7 +15,7 @@ export async function takeAlarm(
   from: string,
 ): Promise<void> {
   const { records, ledger, logger } = context;
-  const { object, acked, jti } = message;
+  const { object, acked, permitId } = message;
   const print = await printOf(context, object);
   logger.warn({ object, acked, by: from }, 'stream stopped by an alarm: the owner has to clear it');
   await ledger
@@ -23,7 +23,7 @@ export async function takeAlarm(
       account: object,
       type: 'alarmed',
       actor: from,
-      body: { by: from, acked, permit: jti, code: 'E_ALARM' },
+      body: { by: from, acked, permit: permitId, code: 'E_ALARM' },
       eventId: `alarmed/${object}`,
     })
     .catch((error: unknown) => {

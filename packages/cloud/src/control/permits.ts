@@ -181,7 +181,7 @@ async function permit(
       object,
       run: request.run,
       permit: {
-        jti: toHex(id),
+        permitId: toHex(id),
         from: request.from,
         bytes: signed,
         request: bytes,
@@ -266,7 +266,7 @@ export async function announcePermit(context: ControlContext, id: string): Promi
     const request = readMachineDocument(permit.request);
     if (request.type !== 'permit.request') throw new MillraceError('E_STORE', 'the print record holds no request');
     const fact = resumeFact(given, request, actor);
-    await ledger.append({ ...fact, evidence, eventId: `resumed/${permit.jti}` });
+    await ledger.append({ ...fact, evidence, eventId: `resumed/${permit.permitId}` });
   }
   const opening = {
     permit: permit.bytes,
@@ -275,13 +275,16 @@ export async function announcePermit(context: ControlContext, id: string): Promi
     licence: licence.transaction,
     machine,
   };
-  await mailbox.send({ role: 'segments', partition: print.design }, `open/${permit.jti}`, {
+  await mailbox.send({ role: 'segments', partition: print.design }, `open/${permit.permitId}`, {
     type: 'stream.open',
     opening,
   });
-  await mailbox.send({ role: 'keys', partition: print.design }, `open/${permit.jti}`, { type: 'stream.open', opening });
+  await mailbox.send({ role: 'keys', partition: print.design }, `open/${permit.permitId}`, {
+    type: 'stream.open',
+    opening,
+  });
   await records.prints.update(id, (current) =>
-    current.permit?.jti === permit.jti ? { ...current, permit: { ...permit, announced: true } } : current,
+    current.permit?.permitId === permit.permitId ? { ...current, permit: { ...permit, announced: true } } : current,
   );
 }
 

@@ -110,7 +110,7 @@ const printSchema = z.strictObject({
   run: bytesOf(16).optional(),
   /** The newest permit and the request that it answered. */
   permit: z
-    .strictObject({ jti: id, from: uint, bytes, request: bytes, requestHash: bytesOf(32), announced: z.boolean() })
+    .strictObject({ permitId: id, from: uint, bytes, request: bytes, requestHash: bytesOf(32), announced: z.boolean() })
     .optional(),
 });
 

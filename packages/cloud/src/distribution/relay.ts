@@ -31,7 +31,7 @@ interface Session {
 }
 
 interface Offered {
-  readonly jti: string;
+  readonly permitId: string;
   /** Id of the keys node. */
   readonly keys: string;
   readonly session: Bytes;
@@ -183,7 +183,7 @@ export class Relay {
   }
 
   #offer(keys: string, message: Extract<LinkControl, { type: 'offer' }>): void {
-    const { machine, jti, offer } = message;
+    const { machine, permitId, offer } = message;
     const key = toHex(offer.session);
     const link = this.#machineOf(machine);
     if (link === undefined) return;
@@ -194,15 +194,15 @@ export class Relay {
       return this.#logger.warn({ machine, keys }, 'offer refused: another keys node has offered the session');
     this.#drop(link);
     if (other !== undefined) this.#drop(other);
-    link.offered = { jti, keys, session: offer.session, messages: [encodeControl(message)] };
+    link.offered = { permitId, keys, session: offer.session, messages: [encodeControl(message)] };
     this.#offers.set(key, link);
     this.#agree(machine, link);
   }
 
-  #admit(segments: string, { machine, jti }: Extract<LinkControl, { type: 'admit' }>): void {
+  #admit(segments: string, { machine, permitId }: Extract<LinkControl, { type: 'admit' }>): void {
     const link = this.#machineOf(machine);
     if (link === undefined) return;
-    link.admitted.set(segments, jti);
+    link.admitted.set(segments, permitId);
     this.#agree(machine, link);
   }
 
@@ -225,8 +225,8 @@ export class Relay {
   #agree(machine: string, link: MachineLink): void {
     const { offered, admitted } = link;
     if (offered === undefined) return;
-    const { jti, keys, session, messages } = offered;
-    const segments = [...admitted].find(([, permit]) => permit === jti)?.[0];
+    const { permitId, keys, session, messages } = offered;
+    const segments = [...admitted].find(([, permit]) => permit === permitId)?.[0];
     if (segments === undefined) return;
     if (link.session !== undefined) this.#sessions.delete(toHex(link.session.session));
     link.session = { session, keys, segments };

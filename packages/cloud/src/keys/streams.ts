@@ -59,7 +59,7 @@ const MAX_MISSED = 3;
 /** All streams of the keys node. */
 export class KeysStreams {
   readonly #modules: KeysStreamsModules;
-  readonly #streams = new Map<string, { stream: KeysStream; jti: string }>();
+  readonly #streams = new Map<string, { stream: KeysStream; permitId: string }>();
   readonly #guards: Guards;
   readonly #engine = createEngine();
   readonly #slices: SliceMail;
@@ -82,9 +82,9 @@ export class KeysStreams {
     const begun = (object: string) => objects.begun(object);
     const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun });
     const { permit, licence, machine, request } = verified;
-    const jti = toHex(permit.id);
+    const permitId = toHex(permit.id);
     await objects.reach(permit.object, this.#guards.acked(permit.object));
-    if (!(await objects.use(verified, jti))) return;
+    if (!(await objects.use(verified, permitId))) return;
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
 
     if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'an opening was verified without its design');
@@ -107,9 +107,9 @@ export class KeysStreams {
     });
     wipe(licenceSecret, designSecret);
     const segmentsNode = { role: 'segments', partition: permit.design } as const;
-    const begin = { type: 'stream.session', session, jti, seed: side.seed, parameters } as const;
+    const begin = { type: 'stream.session', session, permitId, seed: side.seed, parameters } as const;
     await this.#modules.mail.send(segmentsNode, begin);
-    const offer = encodeControl({ type: 'offer', machine: permit.machine, jti, offer: side.offer });
+    const offer = encodeControl({ type: 'offer', machine: permit.machine, permitId, offer: side.offer });
     if (!(await sendWhenConnected(link, offer)))
       return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
     const { factor } = machine.profile;
@@ -142,9 +142,9 @@ export class KeysStreams {
           secret: new Uint8Array(secret),
         }),
       send: (message) => link.send(message),
-      onEnd: (error) => void this.#ended(key, jti, error),
+      onEnd: (error) => void this.#ended(key, permitId, error),
     });
-    this.#streams.set(key, { stream, jti });
+    this.#streams.set(key, { stream, permitId });
     logger.info(
       { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
       'stream started',
@@ -170,7 +170,7 @@ export class KeysStreams {
       times < MAX_MISSED
         ? new MillraceError('E_UNAVAILABLE', 'cells were moved before they were read')
         : new MillraceError('E_CELL_MISSING', lost, { data: { segment, segments } });
-    await this.#ended(session, entry.jti, error);
+    await this.#ended(session, entry.permitId, error);
   }
 
   /** The segments node raised the alarm: no more keys for this object. */
@@ -193,8 +193,8 @@ export class KeysStreams {
 
   /** Nothing more of this design is handed out, and its machines are told why. */
   async endDesign(design: string, error: MillraceError): Promise<void> {
-    for (const [key, { stream, jti }] of [...this.#streams])
-      if (stream.design === design) await this.#ended(key, jti, error);
+    for (const [key, { stream, permitId }] of [...this.#streams])
+      if (stream.design === design) await this.#ended(key, permitId, error);
   }
 
   async stop(session: string): Promise<void> {
@@ -224,7 +224,7 @@ export class KeysStreams {
     });
   }
 
-  async #ended(key: string, jti: string, error: MillraceError | undefined): Promise<void> {
+  async #ended(key: string, permitId: string, error: MillraceError | undefined): Promise<void> {
     const entry = this.#streams.get(key);
     if (entry === undefined) return;
     const { logger, objects, mail, link } = this.#modules;
@@ -236,7 +236,7 @@ export class KeysStreams {
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await reportFailure(
       { logger, objects, mail, link },
-      { by: 'keys', object, design: entry.stream.design, jti, acked, session: entry.stream.session, error },
+      { by: 'keys', object, design: entry.stream.design, permitId, acked, session: entry.stream.session, error },
     );
   }
 }

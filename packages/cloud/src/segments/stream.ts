@@ -16,7 +16,7 @@ import { revisionMsFor } from '../streaming/revision-interval.ts';
 
 export interface SegmentsStreamOptions {
   readonly session: Bytes;
-  readonly jti: string;
+  readonly permitId: string;
   readonly seed: Uint8Array;
   readonly parameters: StreamParameters;
   readonly guard: PaceGuard;

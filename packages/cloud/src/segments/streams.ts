@@ -64,7 +64,7 @@ export interface SegmentsStreamsModules {
 export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
   readonly #openings = new Map<string, VerifiedOpening>();
-  readonly #streams = new Map<string, { stream: SegmentsStream; jti: string }>();
+  readonly #streams = new Map<string, { stream: SegmentsStream; permitId: string }>();
   readonly #guards: Guards;
   /** What has not been told to control yet. */
   readonly #progress = new Map<string, Progress>();
@@ -90,25 +90,25 @@ export class SegmentsStreams {
     });
     const { object } = verified.permit;
     await objects.reach(object, this.#guards.acked(object));
-    const jti = toHex(verified.permit.id);
-    if (!(await objects.use(verified, jti))) return;
-    this.#openings.set(jti, verified);
+    const permitId = toHex(verified.permit.id);
+    if (!(await objects.use(verified, permitId))) return;
+    this.#openings.set(permitId, verified);
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
     // Now, and not with the session: the keys node's offer would wait for its mail to come here.
-    await this.#nameMachine({ type: 'admit', jti, machine: verified.permit.machine });
+    await this.#nameMachine({ type: 'admit', permitId, machine: verified.permit.machine });
   }
 
   /** The keys node's session for an opening that we verified ourselves. */
   async begin(message: MessageOf<'stream.session'>): Promise<void> {
     const { clock, logger, designs, objects, link } = this.#modules;
-    const opening = this.#openings.get(message.jti);
+    const opening = this.#openings.get(message.permitId);
     const { parameters, session } = message;
     if (opening === undefined) throw new MillraceError('E_PERMIT', 'a session without an opening that verified here');
     if (opening.permit.object !== parameters.object || opening.permit.design !== parameters.design) {
       throw new MillraceError('E_PERMIT', 'the session is not for what the permit says');
     }
-    this.#openings.delete(message.jti);
+    this.#openings.delete(message.permitId);
     const { times, segments } = await designs.manifestOf(parameters.design);
     const { factor } = opening.machine.profile;
     const window = windowFor(times, factor);
@@ -125,7 +125,7 @@ export class SegmentsStreams {
     const key = toHex(session);
     const stream = await SegmentsStream.open({
       session,
-      jti: message.jti,
+      permitId: message.permitId,
       seed: message.seed,
       parameters,
       guard,
@@ -138,9 +138,9 @@ export class SegmentsStreams {
         this.#report(key, parameters.object, telemetry, revision, { order, suite, revisionMs });
       },
       onFirstTaken: (acked) => objects.reach(parameters.object, acked),
-      onEnd: (error) => void this.#ended(key, message.jti, error),
+      onEnd: (error) => void this.#ended(key, message.permitId, error),
     });
-    this.#streams.set(key, { stream, jti: message.jti });
+    this.#streams.set(key, { stream, permitId: message.permitId });
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
 
@@ -252,7 +252,7 @@ export class SegmentsStreams {
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
   }
 
-  async #ended(key: string, jti: string, error: MillraceError | undefined): Promise<void> {
+  async #ended(key: string, permitId: string, error: MillraceError | undefined): Promise<void> {
     const entry = this.#streams.get(key);
     if (entry === undefined) return;
     const { logger, objects, mail, link } = this.#modules;
@@ -268,7 +268,7 @@ export class SegmentsStreams {
         by: 'segments',
         object,
         design: entry.stream.parameters.design,
-        jti,
+        permitId,
         acked,
         session: entry.stream.session,
         error,

@@ -64,11 +64,11 @@ export class ObjectRepository {
    * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed; E_ALARM;
    *   E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
    */
-  use(verified: VerifiedOpening, jti: string): Promise<boolean> {
-    return this.#serially(verified.permit.object, () => this.#use(verified, jti));
+  use(verified: VerifiedOpening, permitId: string): Promise<boolean> {
+    return this.#serially(verified.permit.object, () => this.#use(verified, permitId));
   }
 
-  async #use({ permit, request }: VerifiedOpening, jti: string): Promise<boolean> {
+  async #use({ permit, request }: VerifiedOpening, permitId: string): Promise<boolean> {
     const { print, object, machine, licence, design } = permit;
     const { run, from } = request;
     const known = await this.#objects.get(object);
@@ -78,17 +78,17 @@ export class ObjectRepository {
       // The print first: a process that is killed in between begins the same object again.
       if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
         throw new MillraceError('E_REPLAY', 'the print was used for another object already');
-      const record = { print, run, machine, licence, design, permits: [jti], alarmed: false };
+      const record = { print, run, machine, licence, design, permits: [permitId], alarmed: false };
       await this.#objects.put(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
       return true;
     }
     if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
-    if (known.permits.includes(jti)) return false;
+    if (known.permits.includes(permitId)) return false;
     if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0) {
       throw new MillraceError('E_REPLAY', 'the object was streamed for another print or run already');
     }
     if (from < known.reached) throw alreadyPast(from, known.reached);
-    await this.#objects.put(object, { ...known, permits: [...known.permits, jti].slice(-1_000), reached: from });
+    await this.#objects.put(object, { ...known, permits: [...known.permits, permitId].slice(-1_000), reached: from });
     return true;
   }
 

@@ -14,7 +14,7 @@ export interface StreamFailure {
   readonly by: 'keys' | 'segments';
   readonly object: string;
   readonly design: string;
-  readonly jti: string;
+  readonly permitId: string;
   /** Segments that the machine had acknowledged. */
   readonly acked: number;
   readonly session: Bytes;
@@ -29,7 +29,7 @@ export async function reportFailure(
   { logger, objects, mail, link }: FailureModules,
   failure: StreamFailure,
 ): Promise<void> {
-  const { by, object, design, jti, acked, session, error } = failure;
+  const { by, object, design, permitId, acked, session, error } = failure;
   const { code, message: reason } = error;
   logger.warn({ err: error, object, acked }, 'stream ended before its last segment');
   try {
@@ -37,7 +37,7 @@ export async function reportFailure(
       await mail.send({ role: 'segments', partition: design }, { type: 'stream.close', session: toHex(session) });
     if (code === 'E_ALARM') {
       await objects.alarm(object);
-      const alarm: MessageOf<'stream.alarm'> = { type: 'stream.alarm', object, jti, acked, by, reason };
+      const alarm: MessageOf<'stream.alarm'> = { type: 'stream.alarm', object, permitId, acked, by, reason };
       await mail.send({ role: 'control', partition: design }, alarm, `alarm/${object}`);
       if (by === 'segments') await mail.send({ role: 'keys', partition: design }, alarm, `alarm/${object}`);
     }

@@ -64,7 +64,7 @@ export class Inbox {
       case 'offer':
         if (message.machine !== this.#machine) return; // for another machine: the session would not open
         this.#latest?.deliver({ type: 'lost', who: 'keys' });
-        this.#latest = new Incoming(message.jti, message.offer);
+        this.#latest = new Incoming(message.permitId, message.offer);
         return this.#match();
       case 'frame':
       case 'key':

@@ -395,7 +395,12 @@ export class TestCloud {
     for (const earlier of this.sessions) earlier.ended = true;
     this.sessions.push(stream);
     this.send(
-      encodeControl({ type: 'offer', machine: this.registration.machine, jti: toHex(permit.id), offer: side.offer }),
+      encodeControl({
+        type: 'offer',
+        machine: this.registration.machine,
+        permitId: toHex(permit.id),
+        offer: side.offer,
+      }),
     );
     await stream.pump();
   }
