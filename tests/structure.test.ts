@@ -16,6 +16,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   'live-matrix': ['base'],
   identity: ['base'],
   ledger: ['base'],
+  anchor: ['base', 'ledger'],
   stores: ['base'],
   protocol: ['base', 'identity'],
   api: ['base', 'protocol'],

@@ -379,6 +379,13 @@ export const errorCodes = {
     'The proof does not match the checkpoint.',
     'The certificate was altered. Ask for a new one.',
   ),
+  E_ANCHOR: code(
+    409,
+    6,
+    false,
+    'A foreign log does not hold this checkpoint, or its proof is malformed.',
+    'Wait until the foreign log has it and complete the proof, or anchor the checkpoint again.',
+  ),
   E_CERTIFICATE: code(400, 6, false, 'The certificate is malformed or incomplete.', 'Export it again from the ledger.'),
   E_EVIDENCE: code(
     400,

@@ -1,0 +1,5 @@
+export { type Anchor, type AnchorProof, type AnchorStatement, checkpointDigest } from './anchor.ts';
+export { type AnchoredCertificate, anchorBundle, decodeAnchored, encodeAnchored, verifyAnchored } from './bundle.ts';
+export { deployAnchorContract, EvmAnchor, type EvmAnchorOptions } from './evm/evm-anchor.ts';
+export { type BlockHeaders, esploraHeaders } from './ots/bitcoin.ts';
+export { OpenTimestampsAnchor, type OpenTimestampsOptions } from './ots/ots-anchor.ts';

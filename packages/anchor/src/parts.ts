@@ -1,0 +1,13 @@
+// What tests look at beyond the public exports.
+export { CONTRACT_BYTECODE } from './evm/contract.ts';
+export { readBlockHeader } from './ots/bitcoin.ts';
+export {
+  attestationsOf,
+  decodeTimestamp,
+  decodeTimestampFile,
+  encodeTimestamp,
+  encodeTimestampFile,
+  hideMessage,
+  mergeTimestamps,
+  type Timestamp,
+} from './ots/timestamp.ts';
