@@ -25,7 +25,7 @@ import {
 /** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
 export const nodeFiles = {
   settings: 'node.json',
-  /** As the administrator signed it. */
+  /** The directory as the administrator signed it. */
   directory: directoryFiles.directory,
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
@@ -39,23 +39,26 @@ export const nodeFiles = {
   logKey: 'log.key',
   /** Control only: the previous log key, which also signs checkpoints while the directory lists it. */
   formerLogKey: 'log.former.key',
-  /** Keys only: 32 bytes, wraps every key at rest. */
+  /** Keys node only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
   data: 'data',
-  /** In `data`: slots of the keys that mail and attachments are sealed to. Backups leave them out; a node makes new ones. */
+  /**
+   * In `data`: slots of the keys that mail and attachments are sealed to. Not in backups; a restored node makes new
+   * keys.
+   */
   boxes: { mail: 'mail.boxes', attachments: 'attachments.boxes' },
-  /** Segments only, in `data`: contents of the cells. The store beside it has their index. */
+  /** Segments node only, in `data`: contents of the cells. The store in the same folder has their index. */
   cells: 'cells.bin',
 } as const;
 
 export interface NodeConfig {
   readonly role: NodeRole;
-  /** Its name in the directory. */
+  /** Its id in the directory. */
   readonly id: string;
   readonly folder: string;
   /** Always holds the newest directory. */
   readonly directory: Directory;
-  /** Where the directory is read from, again whenever it changes. */
+  /** The directory's file, which is read again when it changes. */
   readonly directories?: DirectoryFile;
   readonly tls: TlsIdentity;
   readonly identity: P256Key;

@@ -11,7 +11,7 @@ function address(text: string | undefined): Address {
   return { host: match[1] ?? '', port: Number(match[2]) };
 }
 
-/** Each role is loaded by itself: a node carries no code that it does not run. */
+/** Loads only the code of the node's own role. */
 async function start(config: NodeConfig, control: Address, distribution: Address): Promise<Closable> {
   const modules = { logger: createLogger(config.role), clock: systemClock, metrics: noMetrics };
   const addresses = parseAddresses({ control, distribution });
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', close);
   process.on('SIGINT', close);
-  process.on('disconnect', close); // the supervisor is gone
+  process.on('disconnect', close); // the supervisor has exited
   process.stdout.write(`${JSON.stringify({ ready: true, role: config.role })}\n`);
 }
 

@@ -1,4 +1,4 @@
-// Parts of the nodes, for benches that put a fleet together without owners, permits and ledger. Not an interface of the product.
+// Parts of the nodes, for benchmarks that assemble a fleet without owners, permits and ledger. Not a public interface.
 
 export * from './admin/node-keys.ts';
 export * from './config.ts';

@@ -3,17 +3,17 @@ import { nodeId, nodeRoles } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
-// `node.json`: what an installation may set, and the defaults.
+// `node.json`: the settings of an installation and their defaults.
 
-/** Limits of what maintenance may spend; a field that is absent sets no limit. */
+/** Limits on the cost of maintenance. An absent field sets no limit. */
 export const budgetSchema = z.strictObject({
-  /** Bytes of cells renewed a second. */
+  /** Bytes of cells renewed per second. */
   bytesPerSecond: z.number().positive().optional(),
-  /** Of one core of the segments node: 0.25 is a quarter, 2 are two cores. */
+  /** Cores of the segments node: 0.25 is a quarter of a core, 2 are two cores. */
   coreShare: z.number().positive().max(1024).optional(),
-  /** In the currency of the prices; a month has 30 days. */
+  /** Cost per month of 30 days, in the currency of the prices. */
   moneyPerMonth: z.number().positive().optional(),
-  /** P, table 2: hashing 100 million hashes a second for an hour, and a gigabyte on the wire. */
+  /** Prices (paper, table 2): an hour of hashing at 100 million hashes a second, and a gigabyte on the wire. */
   prices: z
     .strictObject({ hash100MHour: z.number().min(0), gigabyte: z.number().min(0) })
     .default({ hash100MHour: 0.05, gigabyte: 0.087 }),
@@ -21,16 +21,16 @@ export const budgetSchema = z.strictObject({
 export type BudgetSettings = z.output<typeof budgetSchema>;
 
 export interface MaintenanceSettings {
-  /** How often every cell is to be renewed. */
+  /** Period in which every cell is renewed, ms. */
   readonly periodMs: number;
   readonly budget?: BudgetSettings | undefined;
 }
 
-/** How much may be staged at a time. */
+/** Quotas of staged uploads. */
 export const stagingSchema = z.strictObject({
   designsPerOwner: z.number().int().min(1),
   bytesPerOwner: z.number().int().min(SEGMENT_BYTES),
-  /** All owners together. */
+  /** Bytes of all owners together. */
   bytes: z.number().int().min(SEGMENT_BYTES),
 });
 export type StagingSettings = z.output<typeof stagingSchema>;
@@ -49,7 +49,7 @@ export const settingsSchema = z.strictObject({
   /** Fixed at installation: the directory has to carry this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
-  /** Keys node: how often every cell is renewed, the percentage of cells that are real, and the budget. */
+  /** Keys node: the period in which every cell is renewed, the percentage of cells that are real, and the budget. */
   maintenance: z
     .strictObject({
       periodMs: z.number().int().min(100),
@@ -61,7 +61,7 @@ export const settingsSchema = z.strictObject({
   boxes: z.strictObject({ mail: boxPeriod.optional(), attachments: boxPeriod.optional() }).optional(),
   /** Keys node: chaff hints for every 100 hints of data, in streams with sparse hints (a setting of the machine). */
   chaffPercent: z.number().int().min(0).max(100).optional(),
-  /** Keys node: how often it checks the vault without being asked, ms; 0 is never. */
+  /** Keys node: intervals of periodic checks of the vault, ms; 0 turns them off. */
   checks: z
     .strictObject({
       everyMs: z.number().int().min(0),
@@ -69,16 +69,16 @@ export const settingsSchema = z.strictObject({
       afterStartMs: z.number().int().min(0),
     })
     .optional(),
-  /** Distribution node: how much is staged at a time. */
+  /** Distribution node: quotas of staged uploads. */
   staging: stagingSchema.optional(),
 });
 
-/** After every start and once an hour; every cell is read once a day. */
+/** Checks after every start and once an hour; reads every cell once a day. */
 export const DEFAULT_CHECKS = { everyMs: 3_600_000, deepEveryMs: 86_400_000, afterStartMs: 2_000 } as const;
 
 /**
- * A sender seals its mail again when the key is gone, so old mail keys need not stay. An attachment may lie on the owner's
- * disk until an interrupted upload is resumed, so its keys stay for a day.
+ * Senders seal mail again when the key is gone, so old mail keys are not kept. An attachment may stay on the owner's
+ * disk until an interrupted upload is resumed, so its keys are kept for a day.
  */
 export const DEFAULT_BOXES = {
   mail: { periodMs: 600_000, retentionMs: 0 },

@@ -11,11 +11,12 @@ import { settingsSchema } from '../settings.ts';
 import { using } from './offline.ts';
 
 /**
- * Replaces the staged control node by the present one, if that is there and its ledger begins with every entry of the
- * backup's: what was permitted or deleted since the backup stays so. Works on a copy in the staged state.
+ * Replaces the staged control node by the present one, if the present one exists and its ledger extends the backup's.
+ * Permits and deletions since the backup then stay in force. Works on a copy in the staged state.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
- * @returns how many designs and licences control knows and the backup does not; undefined when control cannot be kept
+ * @returns the numbers of designs and licences that control knows and the backup does not; undefined when control
+ * cannot be kept
  */
 export async function keepControl(
   nodes: string,
@@ -37,7 +38,7 @@ export async function keepControl(
   return lost;
 }
 
-/** Of the node of a folder, in the directory. */
+/** The directory's entry for the node in a folder. */
 async function idOf(folder: string): Promise<string> {
   const settings: unknown = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
   return parse(settingsSchema, settings, nodeFiles.settings, 'E_CONFIG').id;
@@ -51,7 +52,7 @@ async function isNewer(present: string, older: string): Promise<boolean> {
       using(openControlStores(older), (before) => extendsLedger(before.ledger, newer.ledger)),
     );
   } catch {
-    return false; // missing or damaged: backups are made for that case
+    return false; // Missing or damaged: use the backup.
   }
 }
 

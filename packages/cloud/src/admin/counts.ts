@@ -8,8 +8,8 @@ import { withRecords } from './offline.ts';
 const proactive = ['segments', 'keys'] as const;
 
 /**
- * Copies what the present segments and keys nodes have counted into the staged state. A node whose folder is lost or damaged
- * keeps the counts of the backup: backups are made for that case.
+ * Copies the counts of the present segments and keys nodes into the staged state. A node whose folder is lost or
+ * damaged keeps the counts of the backup.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
  */
@@ -24,10 +24,10 @@ export async function keepNodesCounts(nodes: string, staged: string): Promise<vo
 }
 
 /**
- * Control comes from the backup and does not know what was permitted since. Every licence with objects left is suspended
- * until its owner states what is left, at control and at both proactive nodes.
+ * Suspends every licence with objects left, at control and at both proactive nodes, until its owner states how many are
+ * left: a control node from a backup does not know what was permitted since.
  * @param restore 16 bytes in hexadecimal that identify this restore
- * @returns how many licences are suspended
+ * @returns the number of suspended licences
  */
 export async function suspendRestored(staged: string, restore: string): Promise<number> {
   const licences = await withRecords(join(staged, 'control'), (records) => suspendLicences(records, restore));
@@ -36,7 +36,7 @@ export async function suspendRestored(staged: string, restore: string): Promise<
   return licences.length;
 }
 
-/** Opening a database would create it. */
+/** Checks for the file first, because opening a database would create it. */
 function hasDatabase(folder: string): Promise<boolean> {
   return access(join(folder, nodeFiles.data, 'data.mdb')).then(
     () => true,

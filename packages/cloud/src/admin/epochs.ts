@@ -8,7 +8,7 @@ import { noteEpoch, openCells } from '../segments/admin.ts';
 import { openSegmentsStores } from '../segments/stores.ts';
 import { DEFAULT_MAINTENANCE, settingsSchema } from '../settings.ts';
 
-/** The playbook of a stopped keys node. @param folder the node's */
+/** Opens the playbook of a stopped keys node. @param folder folder of the node */
 export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbook; close: () => Promise<void> }> {
   const closer = new Closer();
   try {

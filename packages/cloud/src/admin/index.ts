@@ -1,4 +1,5 @@
-// What an administrator's commands do to nodes that are stopped. Nothing else changes their keys and stores from outside.
+// Changes that an administrator's commands make to stopped nodes. No other code outside a node changes its keys and
+// stores.
 export { keepControl } from './control-state.ts';
 export { keepNodesCounts, suspendRestored } from './counts.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';

@@ -6,13 +6,13 @@ import { nodeFiles } from '../config.ts';
 
 const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const satisfies readonly NodeRole[];
 
-/** Keys that identify a node to the others, and the directory that lists them: they may have been rotated since the backup. */
+/** Files with a node's identity keys and the directory that lists them. They may have been rotated since the backup. */
 const own = [nodeFiles.certificate, nodeFiles.tlsKey, nodeFiles.identity, nodeFiles.directory, directoryFiles.seen];
 const ofControl = [nodeFiles.permitKey, nodeFiles.permitKeyDocument, nodeFiles.logKey, nodeFiles.formerLogKey];
 const optional: readonly string[] = [nodeFiles.formerLogKey, directoryFiles.seen];
 
 /**
- * Restored nodes get the present keys where those are complete: the keys in the backup may have been replaced since because
+ * Gives restored nodes the present keys where those are complete: keys in the backup may have been replaced because
  * they were stolen. Works on a copy in the staged state.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup

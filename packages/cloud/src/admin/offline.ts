@@ -3,12 +3,12 @@ import type { Closable } from '@millrace/base';
 import { openLmdb, type RecordStore } from '@millrace/stores';
 import { nodeFiles } from '../config.ts';
 
-/** Runs `work` on the records of a stopped node. @param folder the node's */
+/** Runs `work` on the records of a stopped node. @param folder folder of the node */
 export function withRecords<T>(folder: string, work: (records: RecordStore) => Promise<T>): Promise<T> {
   return using(openRecordsOf(folder), ({ records }) => work(records));
 }
 
-/** Runs `work` on what was opened, and closes it. */
+/** Runs `work` on an opened store, then closes the store. */
 export async function using<O extends Closable, T>(
   opened: O | Promise<O>,
   work: (opened: O) => Promise<T>,

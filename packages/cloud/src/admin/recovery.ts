@@ -9,8 +9,8 @@ export const recoverableRoles = ['control', 'segments', 'keys'] as const;
 export type RecoverableRole = (typeof recoverableRoles)[number];
 
 /**
- * Makes the other nodes forget how far the recovered node was, so that they accept its older state. What the node has lost
- * stays lost. All nodes are stopped.
+ * Resets what the other nodes remember of the recovered node, so that they accept its older state. Data that the node
+ * has lost stays lost. All nodes are stopped.
  * @param folderOf the nodes' folders
  * @param restore 16 bytes in hexadecimal; owners' statements about suspended licences have to carry it
  */
@@ -21,7 +21,7 @@ export async function recoverNode(
 ): Promise<void> {
   if (role === 'control') {
     for (const other of ['segments', 'keys'] as const) await withRecords(folderOf(other), forgetLedger);
-    // Control's own counts are of the past; the proactive nodes have theirs.
+    // Control's counts are old; the proactive nodes have their own.
     await withRecords(folderOf('control'), (records) => suspendLicences(records, restore));
     return;
   }

@@ -56,7 +56,10 @@ export async function requireNoAlarm(
   });
 }
 
-/** The owner's signed word, to the ledger and to both proactive nodes, who verify it themselves. Safe to repeat. */
+/**
+ * Appends the owner's signed clearance to the ledger and mails it to both proactive nodes, which verify it themselves.
+ * Safe to repeat.
+ */
 export async function clearAlarm(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'alarm.clear'>>,

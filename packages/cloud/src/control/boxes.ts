@@ -6,18 +6,18 @@ import { Table } from '../node/table.ts';
 
 const recordSchema = z.strictObject({
   document: z.instanceof(Uint8Array),
-  /** What is sealed to a lower number is not taken any more. */
+  /** Mail sealed to a key with a lower number is refused. */
   floor: z.number().int().nonnegative(),
 });
 
 export interface AnnouncedBox {
   readonly box: BoxKey;
-  /** Signed by the node: who seals to it verifies it. */
+  /** Signed by the node. Senders verify it before they seal. */
   readonly document: Uint8Array;
   readonly floor: number;
 }
 
-/** The newest box key that each node has announced, of each use. */
+/** The newest box key that each node has announced, for each use. */
 export class BoxRegistry {
   readonly #table: Table<z.output<typeof recordSchema>>;
   readonly #directory: Directory;
@@ -39,7 +39,8 @@ export class BoxRegistry {
 
   /**
    * A node announces its newest key. Durable when it resolves; a floor never falls.
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one, or another of its number, was announced before
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer key, or another key of the same
+   * number, was announced before
    */
   async take(node: string, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
     const box = await readBoxKey(this.#directory, { node, use }, document, 'any time');
@@ -47,7 +48,7 @@ export class BoxRegistry {
     const name = `${node}/${use}`;
     const known = this.#known.get(name) ?? (await this.#load(name));
     const older = known !== undefined && box.number < known.box.number;
-    // A node that was put back to an older state may make the same number again.
+    // A node restored to an older state may use the same number for another key.
     const another = known?.box.number === box.number && !equalBytes(known.box.point, box.point);
     if (known !== undefined && (older || another)) {
       const data = { document: toBase64(known.document) };
@@ -58,7 +59,7 @@ export class BoxRegistry {
     this.#known.set(name, { box, ...record });
   }
 
-  /** @throws {MillraceError} E_BOX_KEY when the key is erased, or about to be */
+  /** @throws {MillraceError} E_BOX_KEY when the key is erased or about to be erased */
   async requireHeld(node: string, use: BoxUse, number: number): Promise<void> {
     const { floor } = await this.newest(node, use);
     if (number >= floor) return;

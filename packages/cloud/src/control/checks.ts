@@ -7,7 +7,7 @@ interface Check {
   result?: object;
 }
 
-/** A check that has not ended by then was lost with its node's disk, or never will. */
+/** A check without a result after this time is given up. */
 const LOST_MS = 3_600_000;
 const MAX_CHECKS = 100;
 
@@ -22,13 +22,13 @@ export class CheckBoard {
 
   /**
    * @returns the check's id, and whether it is a new one: a request made while a check runs gets that check's id
-   * @throws {MillraceError} E_CONFLICT when one that is not deep runs and a deep one is wanted
+   * @throws {MillraceError} E_CONFLICT when a deep check is requested while one that is not deep runs
    */
   begin(deep: boolean): { check: string; fresh: boolean } {
     for (const [check, running] of this.#checks) {
       if (running.result !== undefined || this.#clock.monotonic() - running.started > LOST_MS) continue;
       if (running.deep || !deep) return { check, fresh: false };
-      throw new MillraceError('E_CONFLICT', 'another check of the vault runs', { data: { check } });
+      throw new MillraceError('E_CONFLICT', 'another check of the vault is running', { data: { check } });
     }
     const check = toHex(systemRandom(16));
     this.#checks.set(check, { started: this.#clock.monotonic(), deep });

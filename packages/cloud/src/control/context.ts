@@ -11,7 +11,7 @@ import type { Records } from './records.ts';
 
 /** What the parts of the control node share. Built once, in control-node.ts. */
 export interface ControlContext {
-  /** Of this node in the directory. */
+  /** This node's id in the directory. */
   readonly id: string;
   readonly directory: Directory;
   readonly clock: Clock;
@@ -27,12 +27,12 @@ export interface ControlContext {
   readonly permitKey: P256Key;
   /** `permit-key.register`, signed by the administrator. */
   readonly permitKeyDocument: Bytes;
-  /** By object, while its print runs. */
+  /** Live figures of running prints, by object. */
   readonly progress: Map<string, Progress>;
   /** When each node, and each machine by its id, last called: milliseconds since 1970. */
   readonly seen: Map<NodeRole, number>;
   readonly machinesSeen: Map<string, number>;
-  /** Nodes that are older than their peers remember, and why. */
+  /** Quarantined nodes, with the reason. */
   readonly quarantine: Map<NodeRole, string>;
   /** The keys node's newest report on maintenance. */
   readonly maintenance: { current?: MaintenanceReport };

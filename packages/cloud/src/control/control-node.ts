@@ -38,7 +38,7 @@ export interface ControlModules extends NodeModules<ControlStores> {
   readonly keys: { readonly permit: PermitKey; readonly ledger: LedgerKeys };
 }
 
-/** A running node. Whoever runs it in their own process reaches its parts: tests act through them as a node that lies. */
+/** A running node. Its parts are exposed so that tests can act as a dishonest node. */
 export interface ControlNode extends Closable {
   readonly context: ControlContext;
   close(): Promise<void>;
@@ -170,6 +170,6 @@ async function handle(
       return checks.report(message.check, report);
     }
     default:
-      throw new MillraceError('E_INPUT', `control has no use for ${message.type}`);
+      throw new MillraceError('E_INPUT', `control takes no ${message.type}`);
   }
 }

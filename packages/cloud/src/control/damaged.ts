@@ -1,6 +1,6 @@
 import { type Gauge, type Logger, type Metrics, MillraceError, toMillraceError } from '@millrace/base';
 
-/** A record that cannot be read, or that nothing can be done with. */
+/** A record that cannot be read or used. */
 export interface DamagedRecord {
   readonly table: string;
   readonly id: string;
@@ -11,8 +11,8 @@ export interface DamagedRecord {
 const MAX_RECORDS = 1_000;
 
 /**
- * Records that control leaves aside, for the administrator to see in the status. One bad record is no reason to stop: all
- * others are served. The record stays as it is, and is tried again at the next start.
+ * Records that control skips because they cannot be used. The status lists them for the administrator. Control keeps
+ * serving all other records and tries the damaged ones again at its next start.
  */
 export class DamagedRecords {
   readonly #records = new Map<string, DamagedRecord>();
@@ -38,12 +38,12 @@ export class DamagedRecords {
     return [...this.#records.values()];
   }
 
-  /** Does something for one record. What may pass by itself, such as a full disk, is thrown: it is not the record's fault. */
+  /** Runs `work` for one record. Rethrows temporary errors, such as a full disk, that the record did not cause. */
   async attempt(table: string, id: string, work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      // A store that cannot be used fails for every record; E_STORE alone may be this one's bytes.
+      // A store that cannot be used fails for every record. Only E_STORE can mean that this record's bytes are damaged.
       if (error instanceof MillraceError && error.retryable && error.code !== 'E_STORE') throw error;
       this.add(table, id, error);
     }

@@ -6,23 +6,23 @@ import { ranges } from '../node/runs.ts';
 import type { ControlContext } from './context.ts';
 import type { Damage, DesignRecord } from './records.ts';
 
-// What becomes of a design after it was stored: damage that checks find, repair, deletion.
+// The life of a stored design: damage that checks find, repair, deletion.
 
-/** The owner has taken the design back: nothing may be begun with it. @throws {MillraceError} E_DESIGN_DELETED */
+/** @throws {MillraceError} E_DESIGN_DELETED when the owner has deleted the design */
 export function requireKept({ design, state }: DesignRecord): void {
   if (state === 'deleting' || state === 'deleted')
     throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
 }
 
-/** Nothing can be streamed before the vault has all of it, and no object of a licence is taken for it. @throws {MillraceError} E_STATE */
+/** No object of a licence is claimed before the vault holds the whole design. @throws {MillraceError} E_STATE */
 export function requireStored({ design, state }: Pick<DesignRecord, 'design' | 'state'>): void {
   if (state === 'stored') return;
-  const how = state === 'refused' ? 'the vault has refused it' : 'its owner has to finish the upload';
+  const how = state === 'refused' ? 'the vault has refused it' : 'the owner has to finish the upload';
   throw new MillraceError('E_STATE', `the design is not stored (${state}): ${how}`, { data: { design, state } });
 }
 
 /**
- * Damage is found before a machine moves: no print begins, or goes on from `from`, that would come to a damaged segment.
+ * Refuses a print, before the machine moves, if any segment at or after `from` is damaged.
  * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED with the numbers of the segments
  */
 export function requireSound({ design, damage }: DesignRecord, from: number): void {
@@ -32,12 +32,12 @@ export function requireSound({ design, damage }: DesignRecord, from: number): vo
   const segments = [...missing, ...damaged].sort((a, b) => a - b);
   throw new MillraceError(
     missing.length > 0 ? 'E_CELL_MISSING' : 'E_CELL_DAMAGED',
-    `the vault has lost segments of the design: ${ranges(segments)}; its owner can repair it`,
+    `the vault has lost segments of the design: ${ranges(segments)}; the owner can repair it`,
     { data: { design, segments: segments.slice(0, 1_000), count: segments.length } },
   );
 }
 
-/** The owner's signed deletion; on a design that is deleted already it changes nothing. */
+/** Applies the owner's signed deletion. Does nothing when the design is already deleted. */
 export async function deleteDesign(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'design.delete'>>,
@@ -55,8 +55,8 @@ export async function deleteDesign(
 }
 
 /**
- * Mails a deletion to both proactive nodes and refuses what waits for the design; safe to repeat. Segments first: it has
- * given up storing the design before any message of a sweep forgets the design's cells.
+ * Mails a deletion to both proactive nodes and refuses the design's queued prints. Safe to repeat. The segments node
+ * gets its mail first, so that it stops storing the design before a sweep removes the design's cells.
  */
 export async function announceDeletion({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { deletion } = await records.designs.require(design);
@@ -74,7 +74,7 @@ export async function announceDeletion({ records, mailbox }: ControlContext, des
   await records.designs.update(design, (current) => ({ ...current, deletion: { ...deletion, announced: true } }));
 }
 
-/** Every deletion that an owner has signed, for nodes that were put back to a time before it. */
+/** Every deletion that an owner has signed, for nodes that were restored to a state before it. */
 export async function deletionsOf({ records }: ControlContext): Promise<{ design: string; transaction: Uint8Array }[]> {
   const found: { design: string; transaction: Uint8Array }[] = [];
   for await (const [design, { deletion }] of records.designs.list({ index: 'deletion', group: 'all' }))
@@ -82,7 +82,7 @@ export async function deletionsOf({ records }: ControlContext): Promise<{ design
   return found;
 }
 
-/** The keys node has destroyed the keys: from here on nothing opens the cells. */
+/** The keys node has destroyed the design's keys, so its cells cannot be opened any more. */
 export async function takeDeleted(
   { records, ledger }: ControlContext,
   { design }: MessageOf<'design.deleted'>,
@@ -106,14 +106,14 @@ export async function takeDeleted(
   await records.designs.update(design, (current) => ({ ...current, state: 'deleted' }));
 }
 
-/** One problem of a check's report (packages/vault, CheckProblem); others than these are nobody's design. */
+/** One problem in a check's report (packages/vault, CheckProblem) that concerns a design. */
 interface Finding {
   readonly kind: string;
   readonly design?: string | undefined;
   readonly segments?: readonly number[] | undefined;
 }
 
-/** What a check found becomes the designs' state. Only a deep check can tell that a changed cell is sound again. */
+/** Records the damage that a check found. Only a deep check can tell that a damaged cell is sound again. */
 export async function takeFindings(
   { records, clock }: ControlContext,
   report: { readonly deep: boolean; readonly problems: readonly Finding[] },
@@ -149,7 +149,7 @@ function withDamage(record: DesignRecord, damage: Damage): DesignRecord {
   return { ...record, damage: { ...damage, missing: sorted(missing), damaged: sorted(damaged) } };
 }
 
-/** How long a ticket serves; the owner's client asks for another. */
+/** Lifetime of an upload ticket, ms. The owner's client requests another one when it expires. */
 const TICKET_MS = 24 * 3_600_000;
 
 /** Lets the owner stage segments of the design, for storing or repair. @throws {MillraceError} E_DESIGN_DELETED, E_STATE */
@@ -180,7 +180,7 @@ export async function beginRepair(
     requireKept(current);
     if (current.state !== 'stored') throw new MillraceError('E_STATE', `the design is ${current.state}`);
     if (segments.length === 0 || segments.length > MAX_REPAIR)
-      throw new MillraceError('E_INPUT', `1 to ${MAX_REPAIR} segments a repair`);
+      throw new MillraceError('E_INPUT', `a repair has 1 to ${MAX_REPAIR} segments`);
     for (const number of segments)
       if (number >= current.segments) throw new MillraceError('E_INPUT', `the design has no segment ${number}`);
     return { ...current, repair: { repair, state: 'running', segments: segments.length } };
@@ -194,7 +194,7 @@ export async function beginRepair(
   return repair;
 }
 
-/** What the segments node stored again is damaged no more. */
+/** Clears the damage of segments that the segments node has stored again. */
 export async function takeRepaired(
   { records, ledger }: ControlContext,
   message: MessageOf<'design.repaired'>,

@@ -5,8 +5,8 @@ import { announcePermit, settleClaims } from './permits.ts';
 import { announceDesign, announceLicence } from './transactions.ts';
 
 /**
- * What a killed process left half-done: claims first, then announcements; each is safe to repeat. A record with which it
- * cannot be done is left aside.
+ * Completes what a killed process left unfinished: claims first, then announcements. Each step is safe to repeat. Skips
+ * records that cannot be used.
  */
 export async function finishInterrupted(context: ControlContext): Promise<void> {
   const { records, damaged } = context;

@@ -6,8 +6,8 @@ import type { NodeConfig } from '../config.ts';
 export type LedgerKeys = Required<Pick<LedgerOptions, 'origin' | 'signer' | 'formerKeys' | 'coSigners'>>;
 
 /**
- * The log's keys: the present one signs, the one before it signs beside it while the directory says that it counts, and all
- * that were ever listed verify what is stored.
+ * The log's keys. The present key signs; the previous key also signs while the directory lists it. Stored checkpoints
+ * may be verified by every key that was ever listed.
  * @throws {MillraceError} E_CONFIG when the key file is none of the directory's keys
  */
 export async function openLedgerKeys(
@@ -33,7 +33,7 @@ export async function openLedgerKeys(
       const before = await read('formerLogKey');
       former = { key: formatVerifierKey(origin, before.publicKey), signer: before };
     } catch (error) {
-      // Before the key file is replaced there is none; after a loss, checkpoints have the present key's signature alone.
+      // Absent until the first rotation. If it is lost, checkpoints have only the present key's signature.
       logger.info({ err: error }, 'former log key not readable: checkpoints carry one signature');
     }
   }

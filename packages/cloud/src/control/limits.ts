@@ -3,17 +3,16 @@ import { SEAL_BYTES } from '@millrace/identity';
 import { type EventRequest, requireRecordable } from '@millrace/ledger';
 import { encodeMail, type Message } from '@millrace/protocol';
 
-// Whatever comes of a transaction is measured before anything is written down: a record that cannot be announced would
-// stay for ever.
+// Sizes are checked before anything is stored: a record that is too large to be mailed would stay unannounced for ever.
 
-/** Beside what is sealed: to which key. */
+/** Bytes that name the key, in addition to the sealed data. */
 const ROOM = 128;
 
 /** @throws {MillraceError} E_INPUT */
 export function requireSealedLength(what: string, sealed: Uint8Array, plain: number): void {
   const least = plain + SEAL_BYTES;
   if (sealed.length < least || sealed.length > least + ROOM)
-    throw new MillraceError('E_INPUT', `${what}: ${sealed.length} bytes, where ${least} are expected`);
+    throw new MillraceError('E_INPUT', `${what}: ${sealed.length} bytes; expected ${least}`);
 }
 
 /** @throws {MillraceError} E_INPUT, E_TOO_LARGE */

@@ -22,7 +22,7 @@ export function readMail(
     drain.after(id, () => {
       boxes
         .drained(message.below)
-        .catch((error: unknown) => logger.warn({ err: error }, 'drained box keys not erased: tried again in a second'));
+        .catch((error: unknown) => logger.warn({ err: error }, 'cannot erase drained box keys; retrying in a second'));
     });
   };
   const run = async () => {
@@ -32,12 +32,12 @@ export function readMail(
           drain.delivered(delivery.id);
           let again = false;
           await take(delivery).catch((error: unknown) => {
-            // A full disk is temporary. An error that is not retryable stays: the message is dropped.
+            // A full disk is temporary. After an error that is not retryable, the message is dropped.
             const passes = error instanceof MillraceError && error.retryable && delivery.attempts < GIVE_UP_AFTER;
             again = passes || isDiskFault(error);
             logger.warn(
               { err: error, from: delivery.from, again },
-              again ? 'message not handled yet: it is delivered again' : 'message refused',
+              again ? 'message not handled; it will be delivered again' : 'message refused',
             );
           });
           if (again) {
@@ -49,7 +49,7 @@ export function readMail(
           }
         }
       } catch (error) {
-        logger.error({ err: error }, 'reading control’s mailbox failed: tried again in a second');
+        logger.error({ err: error }, 'cannot read control’s mailbox; retrying in a second');
         await sleep(1_000, stop.signal).catch(() => undefined);
       }
     }

@@ -19,7 +19,9 @@ import type { BoxRegistry } from './boxes.ts';
 
 const envelopeSchema = z.union([
   z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array) }),
-  /** Control's own: it holds nothing that control does not know, and is sealed when it is given out. */
+  /**
+   * A message of control itself. Stored in the clear, because control knows its content; sealed when it is delivered.
+   */
   z.strictObject({ own: z.instanceof(Uint8Array) }),
 ]);
 
@@ -36,8 +38,8 @@ const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
 /**
- * Mail between nodes: sealed, kept until acknowledged, given in order. One topic a node, and one
- * consumer a topic. What is kept opens with keys that their nodes erase once it has been drained (spec/protocol.md, 4).
+ * Mail between nodes: sealed, kept until acknowledged, delivered in order. Each node has one topic with one consumer.
+ * Nodes erase their box keys after the mail sealed to them has been drained (spec/protocol.md, 4).
  */
 export class Mailbox {
   readonly #queue: Queue;
@@ -46,14 +48,17 @@ export class Mailbox {
   readonly #identity: P256Key;
   readonly #boxes: BoxRegistry;
   readonly #clock: Clock;
-  /** Nothing is put between a new floor and the message that says so. */
+  /** No message is added between a new floor and the `box.drained` message about it. */
   readonly #lock = new RwLock();
-  /** Which process of a node polled last, and what it holds: a restarted one gets it again at once. */
+  /**
+   * The process of each node that polled last, and the messages leased to it. A restarted process gets them again at
+   * once.
+   */
   readonly #consumers = new Map<string, { consumer: string; held: Set<string> }>();
 
   constructor(modules: {
     queue: Queue;
-    /** Of the control node. */
+    /** Id of the control node. */
     id: string;
     directory: Directory;
     identity: P256Key;
@@ -69,7 +74,7 @@ export class Mailbox {
   }
 
   /**
-   * Mail of another node, both by id.
+   * Stores mail from one node to another, both by id.
    * @throws {MillraceError} E_SEAL; E_BOX_KEY when it is sealed to a key that the recipient is about to erase
    */
   async put(recipient: string, from: string, id: string, sealed: Uint8Array): Promise<void> {
@@ -88,8 +93,8 @@ export class Mailbox {
   }
 
   /**
-   * A node has a new key, or gives an older one up: nothing sealed to that is taken from here on, and the node learns when it
-   * has been given everything that was taken before. May be repeated.
+   * Records a node's new box key or new floor. Mail sealed to a key below the floor is refused from here on. The node
+   * gets a `box.drained` message after all mail that was accepted before. May be repeated.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one was announced before
    */
   announce(node: string, use: BoxUse, document: Uint8Array, floor: number): Promise<void> {
@@ -102,7 +107,7 @@ export class Mailbox {
 
   /** Waits up to `waitMs` for mail. */
   async poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
-    await this.#boxes.newest(recipient, 'mail'); // its own mail could not be sealed
+    await this.#boxes.newest(recipient, 'mail'); // control's own mail could not be sealed
     const known = this.#consumers.get(recipient);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
     const held = known?.consumer === consumer ? known.held : new Set<string>();
@@ -140,7 +145,7 @@ export class Mailbox {
     for (const id of ids) this.#consumers.get(recipient)?.held.delete(id);
   }
 
-  /** Resolves when something is published, at the time-out (leases end by time) or when the caller goes away. */
+  /** Resolves when a message is published, at the timeout (leases expire) or when the caller disconnects. */
   #nextPublish(recipient: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {

@@ -5,9 +5,12 @@ import { authorize, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept } from './designs.ts';
 
-// An owner's later choice of how a design's cells are renewed.
+// Changes of a design's maintenance mode, requested by its owner.
 
-/** Takes the owner's signed request for another mode; the newest request wins. @throws {MillraceError} E_FORBIDDEN, E_DESIGN_DELETED, E_MODE_FIXED */
+/**
+ * Accepts the owner's signed request for another mode. The newest request wins. @throws {MillraceError} E_FORBIDDEN,
+ * E_DESIGN_DELETED, E_MODE_FIXED
+ */
 export async function setMaintenance(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'design.maintenance'>>,
@@ -28,7 +31,7 @@ export async function setMaintenance(
 
 function requireSettable(mode: string | undefined): void {
   if (mode !== undefined && mode !== 'rekey' && mode !== 'delta')
-    throw new MillraceError('E_MODE_FIXED', `the design was uploaded as ${mode}, and stays so`);
+    throw new MillraceError('E_MODE_FIXED', `the design was uploaded as ${mode}, which cannot change`);
 }
 
 /** Mails the request to the keys node. Safe to repeat. */

@@ -16,7 +16,7 @@ type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'machineCalls'>;
 
 type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'boxes'>;
 
-/** Keys to seal mail to, and the mail. */
+/** Routes for box keys and mail. */
 export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handlers<MailRoutes> {
   return {
     boxes: {
@@ -52,7 +52,7 @@ export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handle
   };
 }
 
-/** Telemetry, and the calls of machines that the distribution node passes on. */
+/** Routes for telemetry and for the calls of machines, which the distribution node passes on. */
 export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
   const { machinesSeen, clock } = context;
   return {

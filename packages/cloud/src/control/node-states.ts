@@ -11,8 +11,8 @@ export function ledgerHead({ ledger }: ControlContext): LedgerHead {
 }
 
 /**
- * A proactive node says where it stands. Control remembers the newest epoch of each; a node that has less was put back to
- * an older state, and so was control when a node has seen more of the ledger than there is.
+ * Compares a proactive node's state with control's records. A node whose epoch is below the newest one that it reported
+ * was restored to an older state. If a node has seen more of the ledger than control holds, control was restored.
  * @throws {MillraceError} E_QUARANTINE
  */
 export async function checkNodeState(
@@ -24,16 +24,17 @@ export async function checkNodeState(
   for (const { role: who, reason } of suspects) quarantine.set(who, `${reason} (noticed by the ${role} node)`);
   const own = ledgerHead(context);
   if (ledger !== undefined && (ledger.size > own.size || (ledger.size === own.size && ledger.root !== own.root))) {
-    const reason = `the ledger holds ${own.size} entries; the ${role} node has seen ${ledger.size}, or others`;
+    const reason = `the ledger holds ${own.size} entries; the ${role} node has seen ${ledger.size} entries or a different ledger`;
     return refuse(context, 'control', reason);
   }
   const remembered = (await records.heads.get(role))?.epoch ?? 0;
   const least = role === 'keys' ? Math.max(remembered, (await records.heads.get('segments'))?.epoch ?? 0) : remembered;
   if (epoch < least)
-    return refuse(context, role, `the ${role} node is at epoch ${epoch}; it has been at epoch ${least}`);
+    return refuse(context, role, `the ${role} node is at epoch ${epoch}; it has reported epoch ${least} before`);
   if (epoch > remembered && !(await records.heads.create(role, { epoch })))
     await records.heads.update(role, (current) => (current.epoch < epoch ? { epoch } : current));
-  if (suspects.length > 0) throw new MillraceError('E_QUARANTINE', suspects[0]?.reason ?? 'a node is older');
+  if (suspects.length > 0)
+    throw new MillraceError('E_QUARANTINE', suspects[0]?.reason ?? 'a node was restored to an older state');
   quarantine.delete(role);
   return own;
 }
@@ -48,7 +49,10 @@ function refuse({ quarantine, logger }: ControlContext, role: NodeRole, reason: 
   throw new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
 }
 
-/** Control itself may be the older one: then it permits and changes nothing. @throws {MillraceError} E_QUARANTINE */
+/**
+ * @throws {MillraceError} E_QUARANTINE when control itself may be in an older state: it then permits and changes
+ * nothing
+ */
 export function requireNewest({ quarantine }: ControlContext): void {
   const reason = quarantine.get('control');
   if (reason !== undefined) throw new MillraceError('E_QUARANTINE', reason, { data: { node: 'control' } });

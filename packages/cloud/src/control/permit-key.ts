@@ -11,7 +11,7 @@ export interface PermitKey {
   readonly document: Bytes;
 }
 
-/** @throws {MillraceError} E_CONFIG when the key is none of the directory's, or its document does not verify */
+/** @throws {MillraceError} E_CONFIG when the directory does not list the key or its document does not verify */
 export async function openPermitKey(config: NodeConfig, clock: Clock): Promise<PermitKey & Closable> {
   const secret = await config.secret('permitKey');
   const key = p256Key(secret);

@@ -22,7 +22,7 @@ import { requireKept, requireSound, requireStored } from './designs.ts';
 import { requireNewest } from './node-states.ts';
 import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord } from './records.ts';
 
-/** How long a permit may be used to begin. */
+/** How long after its issue a permit may start a stream, ms. */
 const PERMIT_MS = 120_000;
 
 export interface CallHomeAnswer {
@@ -34,7 +34,7 @@ export interface CallHomeAnswer {
   readonly owner: Uint8Array;
 }
 
-/** Codes after which a queued print will never be permitted. */
+/** Errors after which a queued print can never be permitted. */
 const FINAL = new Set([
   'E_LICENCE_EXHAUSTED',
   'E_LICENCE_INVALID',
@@ -47,12 +47,13 @@ const FINAL = new Set([
 ]);
 
 /**
- * A machine calls home for one object (design 4, stream step 2). The count is taken by compare-and-swap, the ledger
- * written, then the permit given. The same request again gets the same permit; another one of the same run resumes.
+ * A machine calls home for one object (design 4, stream step 2). Control claims the object by compare-and-swap, writes
+ * the ledger, then returns the permit. The same request again gets the same permit; another request of the same run
+ * resumes the print.
  * @param caller key name in the certificate of the machine's link
  */
 export function callHome(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
-  // One at a time for each machine: the same print must not take two objects.
+  // One call at a time for each machine, so that a print cannot claim two objects.
   return context.mutexes.run(caller, () => callHomeOnce(context, caller, bytes));
 }
 
@@ -75,7 +76,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     return answer(context, print, registration);
   if (!(await records.seen.create(toHex(request.id), seenRecord(request)))) {
     if (print.permit === undefined || !equalBytes(print.permit.requestHash, requestHash)) {
-      throw new MillraceError('E_REPLAY', 'this permit request was used already');
+      throw new MillraceError('E_REPLAY', 'this permit request was already used');
     }
   }
   const licence = await records.licences.require(print.licence);
@@ -84,7 +85,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     if (print.state === 'queued') requireStored(design); // the print stays queued
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
-    // An object that was taken may take as long as it takes.
+    // A print that has claimed its object has no time limit.
     if (print.number === undefined) requireInTime(print, licence, clock.now());
     checkAgainstLicence(request, licence, registration);
     const permitted = await permit(context, print, licence, request, bytes);
@@ -102,14 +103,16 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
 }
 
 /**
- * Nothing begins outside the licence's time or after the print's. The proactive nodes check the same and allow for clocks that
- * differ; here nothing is allowed, so that they do not refuse what has taken an object of the licence already.
+ * Checks that the licence is valid now and that the print has not expired. The proactive nodes check the same with a
+ * tolerance for clock differences. Control allows none, so that they do not refuse a print that has already claimed an
+ * object.
  */
 function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number): void {
   const { notBefore, notAfter } = readLicence(licence);
   if (now < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
-  if (now > readPrint(print).expires) throw new MillraceError('E_EXPIRED', 'the print did not begin in its time');
+  if (now > readPrint(print).expires)
+    throw new MillraceError('E_EXPIRED', 'the print has expired: it did not begin in time');
 }
 
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
@@ -123,14 +126,14 @@ function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, mac
 /** @throws {MillraceError} E_LICENCE_INVALID */
 export function requireHeld({ licence, lost }: LicenceRecord): void {
   if (lost !== true) return;
-  const why = 'the keys node does not have its secret; its owner has to grant another';
+  const why = 'the keys node does not have its secret; the owner has to grant another licence';
   throw new MillraceError('E_LICENCE_INVALID', `the licence cannot be used: ${why}`, { data: { licence } });
 }
 
 /** @throws {MillraceError} E_LICENCE_SUSPENDED */
 export function requireNotSuspended({ licence, suspended }: LicenceRecord): void {
   if (suspended === undefined) return;
-  const why = 'after a restored backup its owner has not said yet how many objects are left';
+  const why = 'a backup was restored and the owner has not yet stated how many objects are left';
   throw new MillraceError('E_LICENCE_SUSPENDED', `the licence is suspended: ${why}`, { data: { licence } });
 }
 
@@ -148,7 +151,7 @@ async function permit(
   if (print.state === 'alarmed') throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
   if (!resuming && print.state !== 'queued') throw new MillraceError('E_STATE', `the print is ${print.state}`);
   if (resuming && !(print.run && equalBytes(print.run, request.run))) {
-    throw new MillraceError('E_STATE', 'the print was begun by another run');
+    throw new MillraceError('E_STATE', 'another run of the machine has started the print');
   }
   if (resuming) requireForward(print, request);
   if (!resuming && request.from !== 0) throw new MillraceError('E_INPUT', 'a print begins at segment 0');
@@ -171,7 +174,7 @@ async function permit(
     count: 1,
   });
   return records.prints.update(print.print, (current) => {
-    // The report that it has started may come in between.
+    // The machine's report of the start may arrive in between.
     if (current.state !== print.state && !(resuming && isBegun(current)))
       throw new MillraceError('E_STATE', `the print is ${current.state}`);
     return {
@@ -192,7 +195,7 @@ async function permit(
   });
 }
 
-/** A machine resumes where it stopped: whatever its disk says, it gets no segment that it has passed. */
+/** A machine resumes where it stopped. It gets no segment that it has passed, even if its disk was restored. */
 function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest): void {
   const lowest = Math.max(permit?.from ?? 0, state === 'running' ? 1 : 0);
   if (from >= lowest) return;
@@ -200,8 +203,8 @@ function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest)
 }
 
 /**
- * Takes the lowest free object of the licence for this print. No print is asked for meanwhile: between taking and writing it
- * down it would count twice, as permitted and as waiting.
+ * Claims the lowest free object of the licence for this print. No new print of the licence is accepted meanwhile,
+ * because this one would count twice between the claim and its record: as permitted and as queued.
  * @throws {MillraceError} E_LICENCE_EXHAUSTED
  */
 function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
@@ -218,7 +221,10 @@ async function claimOnce(context: ControlContext, licence: LicenceRecord, print:
   throw new MillraceError('E_LICENCE_EXHAUSTED', `all ${licence.objects} objects of the licence have been permitted`);
 }
 
-/** After a crash between taking an object and writing it down: the claim is what counts. Run before serving. */
+/**
+ * Completes claims after a crash between the claim of an object and the print's record. The claim is authoritative.
+ * Runs before the node serves.
+ */
 export async function settleClaims({ records, damaged }: ControlContext): Promise<void> {
   for await (const [slot, { print }] of records.claims.list()) {
     const number = Number(slot.slice(slot.indexOf('/') + 1));
@@ -228,12 +234,12 @@ export async function settleClaims({ records, damaged }: ControlContext): Promis
   }
 }
 
-/** Objects of the licence that have been taken: slots are taken in order, so the first free one tells. */
+/** Number of claimed objects of the licence. Slots are claimed in order, so this is a search for the first free one. */
 export async function countClaims(
   { records }: Pick<ControlContext, 'records'>,
   licence: LicenceRecord,
 ): Promise<number> {
-  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // the last slot known to be taken, the first known to be free
+  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // the last slot known to be claimed, the first known to be free
   while (free - taken > 1) {
     const middle = (taken + free) >> 1;
     if ((await records.claims.get(`${licence.licence}/${middle}`)) === undefined) free = middle;
@@ -242,7 +248,7 @@ export async function countClaims(
   return taken;
 }
 
-/** Ledger first, mail after: no hint flows for an object that the ledger does not show. Safe to repeat. */
+/** Writes the ledger, then mails: no hint is sent for an object that the ledger does not show. Safe to repeat. */
 export async function announcePermit(context: ControlContext, id: string): Promise<void> {
   const { records, ledger, mailbox, permitKeyDocument } = context;
   const print = await records.prints.require(id);

@@ -16,7 +16,7 @@ export class PrintQueue {
     this.#clock = clock;
   }
 
-  /** Wakes the poll of a print's machine. */
+  /** Ends the wait of the machine's poll. */
   add({ machine }: Pick<PrintRecord, 'machine'>): void {
     this.#waiting.get(machine)?.();
   }

@@ -9,12 +9,12 @@ import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
 import { type LicenceRecord, type MachineRecord, readLicence } from './records.ts';
 import { replay } from './replay.ts';
 
-/** Prints of one holder that wait for one machine. */
+/** Most prints of one holder that may be queued for one machine. */
 const MAX_QUEUED = 100;
 
 /**
- * A holder presses print. Whatever would refuse it when the machine calls home refuses it here, so that nobody queues what
- * will never be made.
+ * A holder requests a print. The checks of the machine's call are made here too, so that a print that can never be
+ * permitted is not queued.
  * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_EXHAUSTED, E_LICENCE_SUSPENDED,
  * E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA
  */
@@ -23,7 +23,7 @@ export function requestPrint(
   signed: Signed<TransactionOf<'print.request'>>,
   print: string,
 ): Promise<{ print: string }> {
-  // One at a time for each licence and for each machine: two requests must not take the same last place.
+  // One request at a time for each licence and each machine, so that two requests cannot both take the last place.
   const { licence, machine } = signed.body;
   return context.mutexes.run(`licence/${licence}`, () =>
     context.mutexes.run(`queue/${machine}`, () => requestOnce(context, signed, print)),
@@ -40,7 +40,7 @@ async function requestOnce(
   authorize(userActor(context.directory, keyName(signer)), 'print.request', licence);
   const design = await records.designs.require(licence.design);
   requireKept(design);
-  requireHeld(licence); // first: nothing brings the licence back
+  requireHeld(licence); // first, because it is final
   requireStored(design);
   requireNotSuspended(licence);
   const machine = await records.machines.get(body.machine);
@@ -50,7 +50,7 @@ async function requestOnce(
   await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
   const waiting = await printQueue.waiting(context, 'machine', body.machine);
   if (waiting.filter(({ holder }) => holder === licence.holder).length >= MAX_QUEUED) {
-    throw new MillraceError('E_QUOTA', `at most ${MAX_QUEUED} prints of one holder wait for a machine`, {
+    throw new MillraceError('E_QUOTA', `one holder may queue at most ${MAX_QUEUED} prints for a machine`, {
       data: { limit: MAX_QUEUED, machine: body.machine },
     });
   }
@@ -75,10 +75,13 @@ function requireNamed({ registration }: MachineRecord, licence: LicenceRecord): 
   checkMachine(registration, registration.machine, readLicence(licence));
 }
 
-/** Objects that were permitted and prints that wait are together no more than the licence has. @throws {MillraceError} E_LICENCE_EXHAUSTED */
+/**
+ * Limits permitted objects and queued prints together to the objects of the licence. @throws {MillraceError}
+ * E_LICENCE_EXHAUSTED
+ */
 async function requireLeft(context: ControlContext, { licence, objects, ...record }: LicenceRecord): Promise<void> {
   const permitted = await countClaims(context, { licence, objects, ...record });
-  // One that has taken its object is counted by that.
+  // A print that has claimed its object is counted as permitted.
   const queued = (await context.printQueue.waiting(context, 'licence', licence)).filter(
     ({ number }) => number === undefined,
   );
@@ -87,7 +90,7 @@ async function requireLeft(context: ControlContext, { licence, objects, ...recor
     'E_LICENCE_EXHAUSTED',
     permitted >= objects
       ? `all ${objects} objects of the licence have been permitted`
-      : `of ${objects} objects of the licence ${permitted} have been permitted, and ${queued.length} prints wait`,
+      : `of ${objects} objects of the licence, ${permitted} have been permitted and ${queued.length} are queued`,
     { data: { licence, objects, permitted, queued: queued.length } },
   );
 }

@@ -4,14 +4,14 @@ import type { ControlContext } from './context.ts';
 import { printOf } from './reports.ts';
 
 /**
- * Keeps the newest figures of a print that has begun and not ended; others leave nothing behind.
+ * Keeps the newest figures of a running print; ignores those of other prints.
  * @throws {MillraceError} E_NOT_FOUND
  */
 export async function takeProgress(context: ControlContext, object: string, told: Progress): Promise<void> {
   const { progress } = context;
   const known = progress.get(object);
   progress.set(object, { ...told, machine: told.machine ?? known?.machine, owner: told.owner ?? known?.owner });
-  // Kept before the record is read: a print that ends meanwhile forgets it after its record has changed.
+  // Stored before the record is read: a print that ends meanwhile removes it after its record has changed.
   let begun = false;
   try {
     const { state } = await printOf(context, object);
@@ -21,7 +21,7 @@ export async function takeProgress(context: ControlContext, object: string, told
   }
 }
 
-/** What `disclose` of a licence lets its holder see of a running print. */
+/** The part of a running print's figures that the licence's `disclose` shows to its holder. */
 export function disclosedTo({ acked, revision, matrix, machine }: Progress, disclose: readonly Disclosure[]) {
   const { state, temperatures, buffer, wire, hints } = machine ?? {};
   const shown = {

@@ -13,14 +13,14 @@ const userSchema = z.strictObject({
   user: id,
   name: z.string(),
   publicKey: bytesOf(33),
-  /** The administrator's signed word. */
+  /** The registration as the administrator signed it. */
   document: bytes,
 });
 
 const machineRecordSchema = z.strictObject({
   registration: machineSchema,
   hash: bytesOf(32),
-  /** The administrator's signed word. */
+  /** The registration as the administrator signed it. */
   document: bytes,
 });
 
@@ -50,7 +50,7 @@ const designSchema = z.strictObject({
   code: z.string().optional(),
   reason: z.string().optional(),
   transaction: bytes,
-  /** What checks have found and nobody has repaired. */
+  /** Damage that checks have found and no repair has fixed. */
   damage: damageSchema.optional(),
   /** The newest repair. */
   repair: z
@@ -62,13 +62,13 @@ const designSchema = z.strictObject({
       reason: z.string().optional(),
     })
     .optional(),
-  /** The owner's signed deletion, and whether both proactive nodes have mail of it. */
+  /** The owner's signed deletion, and whether it was mailed to both proactive nodes. */
   deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
-  /** How its cells are renewed, as far as is known here; `rekey` unless told. */
+  /** The maintenance mode as far as control knows; `rekey` by default. */
   maintenance: z.string().optional(),
   /** The owner's newest request for another mode, until the keys node has set it. */
   setting: z.strictObject({ id, mode: z.string(), transaction: bytes, announced: z.boolean() }).optional(),
-  /** What still has to be mailed; gone as soon as the mailbox holds it. */
+  /** What still has to be mailed; removed when the mailbox holds it. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
 });
 
@@ -79,13 +79,13 @@ const licenceSchema = z.strictObject({
   holder: id,
   objects: uint,
   transaction: bytes,
-  /** Sealed licence secret, until it has been mailed. */
+  /** Sealed licence secret; removed when it has been mailed. */
   pending: bytes.optional(),
   /** The keys node lost its secret when an older backup was restored, or could not open it. */
   lost: z.boolean().optional(),
-  /** The restore after which the owner has not stated yet how many objects are left. */
+  /** Id of the restore, until the owner has stated how many objects are left. */
   suspended: id.optional(),
-  /** Objects up to this number count as permitted: its owner has said how many are left. */
+  /** Objects up to this number count as permitted, by the owner's statement after a restore. */
   floor: uint.optional(),
 });
 
@@ -94,7 +94,7 @@ const printSchema = z.strictObject({
   licence: id,
   design: id,
   machine: id,
-  /** Of the design. */
+  /** Segments of the design. */
   owner: id,
   holder: id,
   created: uint,
@@ -104,7 +104,7 @@ const printSchema = z.strictObject({
   transaction: bytes,
   /** The owner has cleared the alarm. */
   cleared: z.boolean().optional(),
-  /** Set when an object of the licence has been taken. */
+  /** Set when an object of the licence has been claimed. */
   number: uint.optional(),
   object: z.string().optional(),
   run: bytesOf(16).optional(),
@@ -128,13 +128,13 @@ export interface Records {
   readonly privates: Table<{ sealed: Uint8Array }>;
   readonly licences: Table<LicenceRecord>;
   readonly prints: Table<PrintRecord>;
-  /** Object of a licence (licence/number) → the print that took it. Written once: this is what counts. */
+  /** Object of a licence (licence/number) → the print that claimed it. Written once; authoritative. */
   readonly claims: Table<{ print: string }>;
-  /** Licence and machine (licence/machine) → objects whose alarm the owner has not cleared. */
+  /** Licence and machine (licence/machine) → objects with an alarm that the owner has not cleared. */
   readonly alarms: Table<{ objects: string[] }>;
-  /** Newest epoch that each proactive node has told of. */
+  /** Newest epoch that each proactive node has reported. */
   readonly heads: Table<{ epoch: number }>;
-  /** Ids of signed documents that were acted on, and until when each has to be remembered. */
+  /** Ids of signed documents that were carried out, and until when each has to be remembered. */
   readonly seen: Table<SeenRecord>;
   /** Answers to writes with an idempotency key. */
   readonly answers: AnswerStore;
@@ -159,10 +159,10 @@ export function readPrint({ transaction }: PrintRecord): TransactionOf<'print.re
   return print;
 }
 
-/** A clock that was set back must not make room for an old document. */
+/** Extra time for which an id is remembered, so that an old document is refused even after a clock was set back. */
 const SEEN_MARGIN_MS = 24 * 3_600_000;
 
-/** After `until` the document is refused for its age, whoever remembers it. */
+/** After `until` the document is refused because it has expired. */
 export function seenRecord({ type, expires }: { type: string; expires: number }): SeenRecord {
   return { type, until: expires + CLOCK_SKEW_MS + SEEN_MARGIN_MS };
 }
@@ -171,12 +171,12 @@ export async function forgetSeen(seen: Table<SeenRecord>, now: number): Promise<
   for await (const [id] of seen.list({ index: 'until', group: 'all', below: Math.max(0, now) })) await seen.remove(id);
 }
 
-/** Owner and holder of a licence see it and what is made of it; one may be both. */
+/** Owner and holder of a licence, who see it and its prints. They may be the same user. */
 const parties = ({ owner, holder }: { owner: string; holder: string }) => [...new Set([owner, holder])];
 
 const byParty = (print: PrintRecord) => parties(print).map((group) => ({ group, order: print.created }));
 
-/** Prints that wait: for a machine, of a licence, of a design. */
+/** Queued prints by machine, by licence, by design. */
 function queuedBy({ state, machine, licence, design, created }: PrintRecord) {
   if (state !== 'queued') return [];
   return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order: created }));
@@ -200,7 +200,7 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
     licences: table('licence', licenceSchema, { party: (licence) => parties(licence).map((group) => ({ group })) }),
     prints: table('print', printSchema, {
       party: byParty,
-      // Those that have taken an object.
+      // Prints that have claimed an object.
       made: (print) => (print.object === undefined ? [] : byParty(print)),
       queued: queuedBy,
     }),

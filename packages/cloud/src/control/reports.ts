@@ -13,11 +13,11 @@ import { authorize } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import type { PrintRecord } from './records.ts';
 
-/** A print that ended so may have met a damaged cell: the vault is checked at once, before another print does. */
+/** Codes that a damaged cell may have caused. The vault is checked at once, before another print fails the same way. */
 const SUSPICIOUS = new Set(['E_CELL_MISSING', 'E_CELL_DAMAGED', 'E_SEAL']);
 
 /**
- * Takes a machine's signed report into the ledger, once; the same report again is answered as before.
+ * Appends a machine's signed report to the ledger, once. The same report again gets the same answer.
  * @param caller key name in the certificate of the machine's link
  */
 export async function takeReport(context: ControlContext, caller: string, bytes: Bytes): Promise<void> {
@@ -25,7 +25,7 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   const machine = await records.machines.get(caller);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
   const key = copyBytes(machine.registration.publicKey);
-  // A report may have waited for days on the machine's disk: its id makes it count once, not its age.
+  // A report may have waited on the machine's disk for days. Its id, not its age, prevents replay.
   const { body } = await verifyMachineDocument(
     bytes,
     directory.installation,
@@ -38,7 +38,7 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   const print = await printOf(context, body.object);
   authorize({ role: 'machine', name: caller }, 'print.run', print);
   if (!(print.run && equalBytes(print.run, body.run)))
-    throw new MillraceError('E_FORBIDDEN', 'the object is of another run');
+    throw new MillraceError('E_FORBIDDEN', 'the object belongs to another run');
   const design = await records.designs.require(print.design);
   const outcome = outcomeOf(body, design.contentMac);
   await ledger.append({ ...reportFact(body, caller, design.contentMac), evidence: [bytes], eventId });
@@ -59,7 +59,7 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   if (outcome.type === 'completed' || outcome.type === 'failed') context.progress.delete(body.object);
 }
 
-/** A machine says why in full to the owner alone: its words may quote the design. */
+/** The machine gives its full reason only to the owner, because the text may quote the design. */
 function reasonOf({ code = '' }: Outcome, { event }: MachineReport): string {
   if (event === 'completed') return 'the executed bytes are not those of the design';
   return isErrorCode(code) ? errorCodes[code].meaning : '';
@@ -74,7 +74,7 @@ function stateAfter({ type, code }: Outcome): PrintRecord['state'] | undefined {
     case 'completed':
       return 'completed';
     case 'failed':
-      // The machine was told of an alarm: the node that raised it says so itself, now or in a moment.
+      // The node that raised the alarm reports it to control itself.
       return code === 'E_ALARM' ? 'alarmed' : 'failed';
   }
 }

@@ -6,9 +6,11 @@ import type { ControlContext } from './context.ts';
 import { countClaims } from './permits.ts';
 
 /**
- * The owner's word on what is left of a suspended licence: to the ledger, and to both proactive nodes, who verify it
- * themselves, before anything is permitted by it. Safe to repeat.
- * @throws {MillraceError} E_FORBIDDEN, E_STATE (not suspended, or by another restoring), E_INPUT (more than can be left)
+ * Resumes a suspended licence by the owner's signed statement of how many objects are left. The statement is appended
+ * to the ledger and mailed to both proactive nodes, which verify it themselves, before any object is permitted. Safe to
+ * repeat.
+ * @throws {MillraceError} E_FORBIDDEN, E_STATE (not suspended, or suspended by another restore), E_INPUT (more than can
+ * be left)
  */
 export async function resumeLicence(
   context: ControlContext,
@@ -20,10 +22,10 @@ export async function resumeLicence(
   const { restore, objects } = body;
   authorize(userActor(context.directory, keyName(signer)), 'licence.resume', licence);
   if (licence.suspended !== restore)
-    throw new MillraceError('E_STATE', 'the licence does not wait for this word: see `millrace licence list`');
+    throw new MillraceError('E_STATE', 'the licence does not wait for this statement: see `millrace licence list`');
   const most = licence.objects - (await countClaims(context, licence));
   if (objects > most)
-    throw new MillraceError('E_INPUT', `at most ${most} objects of the licence can be left`, { data: { most } });
+    throw new MillraceError('E_INPUT', `the licence can have at most ${most} objects left`, { data: { most } });
   await ledger.append({ ...leftFact(body, licence.owner), evidence: [bytes], eventId: `resume/${id}` });
   const message = { type: 'licence.resume' as const, licence: licence.transaction, transaction: bytes };
   await mailbox.send({ role: 'segments', partition: licence.design }, `resume/${id}`, message);

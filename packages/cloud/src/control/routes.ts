@@ -35,7 +35,7 @@ export function addRoutes(
   });
 }
 
-/** The mailbox alone. */
+/** Only the routes of the mailbox. */
 export function addMailRoutes(server: TlsServer, context: MailContext, { answers }: Options): void {
   const { boxes, mail } = controlRoutes;
   mountRoutes(server, { boxes, mail }, mailHandlers(context), { actorOf: byCertificate(context), answers });

@@ -8,7 +8,7 @@ import { openLedgerKeys } from './ledger-keys.ts';
 import { openPermitKey } from './permit-key.ts';
 import { openControlStores } from './stores.ts';
 
-/** A control node on the keys and stores of its folder, which close after it. */
+/** A control node on the keys and stores of its folder, which it closes when it closes. */
 export async function runControlNode(
   { config, address }: { config: NodeConfig; address: Address },
   modules: ProcessModules,

@@ -4,14 +4,14 @@ import { type Log, openLmdb, type Queue, type RecordStore } from '@millrace/stor
 import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
-/** What a control node keeps. */
+/** The stores of a control node. */
 export interface ControlStores {
   readonly records: RecordStore;
   readonly ledger: Log;
   readonly boxes: { readonly mail: Slots };
 }
 
-/** @param folder the node's, which no running node uses */
+/** @param folder folder of the node, which no running process uses */
 export async function openControlStores(folder: string): Promise<ControlStores & { readonly queue: Queue } & Closable> {
   const closer = new Closer();
   const data = join(folder, nodeFiles.data);

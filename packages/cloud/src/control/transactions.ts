@@ -34,13 +34,13 @@ export interface Attachments {
   readonly secret?: Bytes | undefined;
 }
 
-/** What a caller learns: the transaction's id and type, and the id of what it made. */
+/** The answer: the transaction's id and type, and the id of what it created. */
 export type TransactionResult = { readonly id: string; readonly type: string; readonly [made: string]: string };
 
 /**
- * Carries out one signed transaction, once. `allow` is told the signer's key name and decides whether whoever brought
- * it may.
- * @throws {MillraceError} E_REPLAY, E_FORBIDDEN and the code of whatever is wrong with it
+ * Carries out one signed transaction, once. `allow` gets the signer's key name and decides whether the caller may
+ * submit it.
+ * @throws {MillraceError} E_REPLAY, E_FORBIDDEN and the codes of the transaction's own checks
  */
 export async function handleTransaction(
   context: ControlContext,
@@ -102,7 +102,7 @@ async function registerUser(context: ControlContext, { body, signer, bytes }: Si
   const user = keyName(body.publicKey);
   const record = { user, name: body.name, publicKey: body.publicKey, document: bytes };
   if (!(await context.records.users.create(user, record))) {
-    throw new MillraceError('E_CONFLICT', `the user ${user} is registered already`);
+    throw new MillraceError('E_CONFLICT', `the user ${user} is already registered`);
   }
   return { user };
 }
@@ -145,16 +145,16 @@ async function addDesign(
   requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { directory, records, boxes } = context;
   await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
-  // Proactive nodes and certificates want to see the administrator's word.
+  // Proactive nodes and certificates need the administrator's registration of the owner.
   const { document: registration } = await records.users.require(keyName(signer));
   const added = () =>
-    new MillraceError('E_CONFLICT', 'this design was added already', { data: { design: body.design } });
+    new MillraceError('E_CONFLICT', 'this design was already added', { data: { design: body.design } });
   if ((await records.designs.get(body.design)) !== undefined) throw added();
   const announced = announcements({ transaction: bytes, registration, manifest: manifestBytes }, keys);
   const { segments } = manifest;
   const stored = storedEvent({ design: body.design, owner: keyName(signer), segments, transaction: bytes });
   requireRoom([stored], [announced.keys, announced.segments]);
-  // First: whoever finds the design finds its private part.
+  // First, so that a design that can be found always has its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
     design: body.design,
@@ -177,7 +177,7 @@ async function addDesign(
   return { design: body.design };
 }
 
-/** The owner's name for it is in the private part, which opens for the owner alone. */
+/** The owner's name for the design is in its private part, which only the owner can open. */
 function neutralName(design: string): string {
   return `design ${design.slice(0, 8)}`;
 }
@@ -189,7 +189,7 @@ function announcements(announced: Announced, keys: Uint8Array) {
   return { keys: { ...common, keys }, segments: common } as { keys: Message; segments: Message };
 }
 
-/** What the ledger says when the segments node has stored a design. */
+/** Records in the ledger that the segments node has stored a design. */
 export function storedEvent(record: Pick<DesignRecord, 'design' | 'owner' | 'segments' | 'transaction'>) {
   return {
     account: `design:${record.design}`,
@@ -212,7 +212,7 @@ export async function announceDesign({ records, mailbox }: ControlContext, desig
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
 }
 
-/** The owner says that every segment is uploaded. */
+/** The owner reports that every segment is uploaded. */
 export async function designUploaded({ records, mailbox, clock }: ControlContext, design: string): Promise<void> {
   const record = await records.designs.update(design, (current) =>
     current.state === 'uploading' ? { ...current, state: 'storing' } : current,
@@ -250,7 +250,7 @@ async function grantLicence(
     checkMachine(record.registration, machine, body);
   }
   if (!isSealingPoint(body.telemetryKey))
-    throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is no point on P-256');
+    throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is not a point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
   requireSealedLength('secret', secret, KEY_BYTES);
   await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(secret));

@@ -22,11 +22,14 @@ import {
 
 type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'mail' | 'nodes' | 'machineCalls' | 'boxes'>;
 
-/** For users: owners see what is theirs, holders what they may print, the administrator the state of the nodes. */
+/**
+ * Routes for users: designs for owners, licences and prints for owners and holders, the nodes' state for the
+ * administrator.
+ */
 export function userHandlers(context: ControlContext, checks: CheckBoard): Handlers<UserRoutes> {
   const { records, ledger } = context;
   const designOf = (id: string) => records.designs.require(id);
-  // It reads the whole ledger: who asks meanwhile gets the same answer.
+  // Reads the whole ledger, so concurrent requests share one answer.
   let verifying: ReturnType<typeof ledger.check> | undefined;
 
   return {
@@ -140,7 +143,7 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
       get: ({ actor, allow }) => {
         allow();
         return {
-          // What is left aside may name designs of all owners.
+          // Skipped records may name designs of all owners.
           damagedRecords: permits(actor, 'status.readDamaged') ? context.damaged.list() : [],
           nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
           maintenance: context.maintenance.current ?? null,

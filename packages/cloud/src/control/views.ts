@@ -11,10 +11,10 @@ import { type DesignRecord, type LicenceRecord, type MachineRecord, type PrintRe
 /** A machine whose agent polled within this time is online. */
 const ONLINE_MS = 45_000;
 
-/** Events behind which stands a machine's report. */
+/** Events that a machine's report supports. */
 const REPORTS: ReadonlySet<string> = new Set(['started', 'progressed', 'completed', 'failed']);
 
-/** Designs of their owner. */
+/** The designs of an owner. */
 export function designsPage(context: ControlContext, user: string, query: PageQuery) {
   const at = { index: 'owner', group: user };
   return page(context, context.records.designs, at, query, async (design) => designView(design));
@@ -46,7 +46,7 @@ export function objectsPage(context: ControlContext, user: string, query: PageQu
   );
 }
 
-/** What `show` makes of each record; one with which it cannot be done is left out, and named in the status. */
+/** Applies `show` to each record. Leaves out records that cannot be used; the status lists them. */
 async function page<T, V>(
   { damaged }: ControlContext,
   table: Table<T>,
@@ -109,7 +109,7 @@ export function machineView(context: ControlContext, { registration, hash, docum
   return { machine, serial, kind, profile, registration: toHex(hash), document: toBase64(document), online };
 }
 
-/** @param actor owner or holder: the holder sees what the licence discloses */
+/** @param actor owner or holder; the holder sees only what the licence discloses */
 export async function printView(context: ControlContext, record: PrintRecord, actor: Actor) {
   const { print, licence, design, machine, state, object, code, reason, cleared } = record;
   const { segments } = await context.records.designs.require(design);
@@ -124,7 +124,7 @@ async function progressFor(context: ControlContext, print: PrintRecord, actor: A
 }
 
 /**
- * @param forOwner with the machine's signed reports: what they seal only the owner can open
+ * @param forOwner includes the machine's signed reports, whose sealed parts only the owner can open
  * @throws {MillraceError} E_NOT_FOUND
  */
 export async function objectView({ ledger, records }: ControlContext, object: string, forOwner: boolean) {

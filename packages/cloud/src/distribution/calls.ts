@@ -9,15 +9,14 @@ export interface Peer {
 
 /** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
 const CALL_MS = 45_000;
-/** Calls of one machine under way, beside the one that waits for work: an agent makes two. */
+/** Concurrent calls of one machine, not counting the one that waits for work. An agent makes two. */
 const MAX_CALLS = 4;
 
 type Call = Extract<LinkControl, { type: 'call' }>;
 
 /**
- * Passes the calls of one machine to control. The call that waits for work has a connection of its own, and there is one of
- * it: a machine that asks again has given the first one up. The other calls are few, so that no machine takes the
- * connections of all others.
+ * Passes the calls of one machine to control. The call that waits for work has its own connection; a new one replaces
+ * the one before. The number of other calls is limited, so that one machine cannot exhaust the connections to control.
  */
 export class MachineCalls {
   readonly #control: HttpClient;
@@ -36,14 +35,14 @@ export class MachineCalls {
   take(call: Call): void {
     if (call.method === 'next') return void this.#wait(call);
     if (this.#underWay >= MAX_CALLS)
-      return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MAX_CALLS} calls at once`));
+      return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MAX_CALLS} concurrent calls`));
     this.#underWay++;
     void this.#pass(call, this.#stop.signal).finally(() => {
       this.#underWay--;
     });
   }
 
-  /** The machine is gone: control need not answer any more. */
+  /** The machine has disconnected: aborts its calls. */
   close(): void {
     this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the machine’s link is closed'));
   }

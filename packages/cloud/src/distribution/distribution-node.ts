@@ -106,7 +106,7 @@ function acceptLinks(
           );
         });
       } else {
-        throw new MillraceError('E_AUTH', 'no link for this party here');
+        throw new MillraceError('E_AUTH', 'this party may not open a link here');
       }
     } catch (error) {
       const { http, code } = toMillraceError(error);
@@ -118,8 +118,8 @@ function acceptLinks(
 }
 
 /**
- * What is written in one turn of the event loop goes out together: the messages of many machines to a node are small, and each
- * alone would be a record of TLS and a call of the system.
+ * Sends everything that is written in one turn of the event loop together. Messages of machines to a node are small;
+ * alone, each would cost a TLS record and a system call.
  */
 function gatherWrites(socket: Duplex): () => void {
   let gathering = false;
@@ -151,7 +151,7 @@ function serve(link: WebSocket, logger: Logger, onMessage: (bytes: Uint8Array) =
     try {
       onMessage(copyBytes(data));
     } catch (error) {
-      logger.warn({ err: error }, 'link closed: its peer sent a message that it may not send');
+      logger.warn({ err: error }, 'link closed: the peer sent a message that it may not send');
       link.close(1008);
     }
   });

@@ -13,17 +13,19 @@ export interface RelayNode {
 interface MachineLink {
   readonly peer: Peer;
   readonly calls: MachineCalls;
-  /** The permit for which a segments node names it, by that node, until a keys node has offered a session for it. */
+  /**
+   * Permits for which segments nodes have admitted the machine, by node, until a keys node offers a session for one.
+   */
   readonly admitted: Map<string, string>;
-  /** What a keys node offers to it, until the segments node has named it for the permit. */
+  /** A keys node's offer, until the segments node has admitted the machine for its permit. */
   offered: Offered | undefined;
-  /** The stream that it runs now. */
+  /** The stream in progress. */
   session: Session | undefined;
-  /** The session whose frames a segments node sends to it: they pass when it is the one that it runs with that node. */
+  /** The session whose frames a segments node routes to it. They pass if that session is in progress with that node. */
   routed: { readonly session: Bytes; readonly segments: string } | undefined;
 }
 
-/** A stream belongs to one node of each role. */
+/** A stream. It belongs to one node of each role. */
 interface Session {
   readonly session: Bytes;
   readonly keys: string;
@@ -35,27 +37,30 @@ interface Offered {
   /** Id of the keys node. */
   readonly keys: string;
   readonly session: Bytes;
-  /** The offer, and what the keys node has sent after it, as the machine gets it. */
+  /** The offer and the keys node's messages after it, encoded for the machine. */
   readonly messages: Bytes[];
 }
 
-/** The offer, the keys and hashes of a window, which may be here before the segments node has its mail. */
+/**
+ * Most messages that wait: the offer, and the keys and hashes of a window, which may arrive before the segments node's
+ * `admit`.
+ */
 const MAX_WAITING = 128;
 
 /**
- * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control.
- * Everything that passes is sealed or hinted: the relay reads addresses only. The keys node names the machine of a
- * session, the segments node those of a permit and of a session's frames: neither alone can have anything sent elsewhere.
- * There may be several nodes of each role: a session passes between its machine, the keys node that offered it and the
- * segments node that admitted its machine, and no other node sends or gets anything of it.
+ * Passes frames, keys and reverse frames between machines and the proactive nodes, and machines' calls to control. The
+ * relay reads only addresses, because all content is sealed or hinted. A session needs both nodes: the keys node names
+ * its machine in the offer, the segments node in `admit` and `route`, so neither alone can redirect a stream. There may
+ * be several nodes of each role. A session belongs to the keys node that offered it and the segments node that admitted
+ * its machine; no other node sends or gets anything of it.
  */
 export class Relay {
   readonly #machines = new Map<string, MachineLink>();
-  /** By id. */
+  /** Links of machines, by id. */
   readonly #nodes = new Map<string, Peer>();
-  /** Session → machine. */
+  /** Sessions in progress → machine. */
   readonly #sessions = new Map<string, string>();
-  /** Session → link of the machine to which the keys node offers it; the segments node has not named that yet. */
+  /** Offered sessions whose machine the segments node has not admitted yet → link of the machine. */
   readonly #offers = new Map<string, MachineLink>();
   readonly #control: HttpClient;
   readonly #logger: Logger;
@@ -81,7 +86,7 @@ export class Relay {
     }
   }
 
-  /** Closes the links of nodes that the directory does not name any more. */
+  /** Closes the links of nodes that the directory no longer names. */
   keepNodes(isNamed: (id: string) => boolean): void {
     for (const [id, peer] of this.#nodes) if (!isNamed(id)) peer.close();
   }
@@ -108,7 +113,7 @@ export class Relay {
     this.#forget(machine, link);
   }
 
-  /** The machine's link is gone, its calls and its session with it. */
+  /** The machine's link has closed: ends its calls and its session. */
   #forget(machine: string, link: MachineLink): void {
     link.calls.close();
     this.#machines.delete(machine);
@@ -143,7 +148,7 @@ export class Relay {
       return this.#toNodes(link.session, encodeStream('reverse', message.payload, link.session.session));
     }
     if (message.kind !== 'control' || message.message.type !== 'call') {
-      throw new MillraceError('E_INPUT', 'a machine sends calls and reverse frames only');
+      throw new MillraceError('E_INPUT', 'a machine may send only calls and reverse frames');
     }
     link.calls.take(message.message);
   }
@@ -209,7 +214,7 @@ export class Relay {
   #route(segments: string, { machine, session }: Extract<LinkControl, { type: 'route' }>): void {
     const link = this.#machineOf(machine);
     if (link === undefined) return;
-    // Another segments node cannot take the frames of a stream that runs.
+    // Another segments node cannot take over a stream in progress.
     const { session: running } = link;
     if (running !== undefined && equalBytes(running.session, session) && running.segments !== segments) return;
     link.routed = { session, segments };
@@ -221,7 +226,7 @@ export class Relay {
     return link;
   }
 
-  /** A stream begins when two nodes have named the same machine for its permit; a permit serves once. */
+  /** A stream begins when both nodes have named the same machine for its permit. A permit is used once. */
   #agree(machine: string, link: MachineLink): void {
     const { offered, admitted } = link;
     if (offered === undefined) return;
@@ -236,18 +241,18 @@ export class Relay {
     for (const message of messages) link.peer.send(message);
   }
 
-  /** To the session's machine; what comes before a segments node has named that waits with the offer. */
+  /** Sends to the session's machine. Messages that come before the machine is admitted wait with the offer. */
   #fromKeys(keys: string, session: Bytes, message: Bytes): void {
     const link = this.#linkOf(session);
     if (link !== undefined) return link.session?.keys === keys ? link.peer.send(message) : undefined;
     const waiting = this.#offers.get(toHex(session));
     if (waiting?.offered === undefined || waiting.offered.keys !== keys) return;
-    // The machine calls home again when no stream begins.
+    // Drop it: without a stream, the machine calls home again.
     if (waiting.offered.messages.length === MAX_WAITING) this.#drop(waiting);
     else waiting.offered.messages.push(message);
   }
 
-  /** Forgets what a keys node has offered to the machine. */
+  /** Forgets a keys node's offer to the machine. */
   #drop(link: MachineLink): void {
     if (link.offered !== undefined) this.#offers.delete(toHex(link.offered.session));
     link.offered = undefined;
@@ -259,7 +264,7 @@ export class Relay {
   }
 }
 
-/** Whether the session's segments node, too, says that it is this machine's. */
+/** Whether the session's segments node has also routed it to this machine. */
 function isRouted(link: MachineLink | undefined, segments: string, session: Uint8Array): boolean {
   if (link?.routed === undefined || link.session?.segments !== segments) return false;
   return link.routed.segments === segments && equalBytes(link.routed.session, session);

@@ -7,7 +7,7 @@ interface Staged {
   segments: number;
 }
 
-/** What is staged, by design and owner, against what may be. */
+/** Counts staged segments by design and owner, and enforces the quotas. */
 export class Staging {
   readonly #settings: StagingSettings;
   readonly #designs = new Map<string, Staged>();
@@ -17,8 +17,8 @@ export class Staging {
   }
 
   /**
-   * Makes room for so many more segments, 0 when one takes the place of another; `add` gives back what is not written.
-   * @throws {MillraceError} E_QUOTA; E_FORBIDDEN when the design is staged by somebody else
+   * Reserves space for `segments` more segments, 0 for a replacement. `add` releases what was not written.
+   * @throws {MillraceError} E_QUOTA; E_FORBIDDEN when another owner stages the design
    */
   reserve(design: string, owner: string, segments: number): void {
     const { designsPerOwner, bytesPerOwner, bytes } = this.#settings;
@@ -27,11 +27,11 @@ export class Staging {
       throw new MillraceError('E_FORBIDDEN', 'the design is staged by another user');
     const own = [...this.#designs.values()].filter((staged) => staged.owner === owner);
     if (known === undefined && own.length >= designsPerOwner)
-      throw quota(`${designsPerOwner} designs of one owner are staged at a time`, designsPerOwner);
+      throw quota(`${designsPerOwner} staged designs per owner`, designsPerOwner);
     if ((segmentsOf(own) + segments) * SEGMENT_BYTES > bytesPerOwner)
-      throw quota(`${bytesPerOwner} bytes of one owner are staged at a time`, bytesPerOwner);
+      throw quota(`${bytesPerOwner} staged bytes per owner`, bytesPerOwner);
     if ((segmentsOf([...this.#designs.values()]) + segments) * SEGMENT_BYTES > bytes)
-      throw quota(`${bytes} bytes are staged at a time`, bytes);
+      throw quota(`${bytes} staged bytes in all`, bytes);
     this.add(design, owner, segments);
   }
 

@@ -2,12 +2,13 @@ import { type Bytes, type Clock, equalBytes, fromBase64, fromHex, MillraceError 
 import { keyId } from '@millrace/identity';
 import { CLOCK_SKEW_MS, type Directory, type UploadTicket, verifyUploadTicket } from '@millrace/protocol';
 
-/** A ticket is brought with every segment: those that were verified are remembered. */
+/** Verified tickets that are cached, because every segment carries its ticket. */
 const REMEMBERED = 256;
 
 /**
- * Whose segments of which design may be staged: control says so, signed, as this node knows neither designs nor owners. A
- * hostile control lets anybody stage or nobody; what is staged is compared with the owner's manifest all the same.
+ * Verifies control's signed tickets, which say whose segments of which design may be staged: this node knows neither
+ * designs nor owners. A hostile control can permit or refuse any upload, but the segments node still compares staged
+ * segments with the owner's manifest.
  */
 export class Tickets {
   readonly #directory: Directory;
@@ -24,7 +25,7 @@ export class Tickets {
    * @throws {MillraceError} E_FORBIDDEN without a ticket of this user for this design, E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED
    */
   async require(header: unknown, user: string, design: string): Promise<UploadTicket> {
-    if (typeof header !== 'string') throw new MillraceError('E_FORBIDDEN', 'an upload needs a ticket of control');
+    if (typeof header !== 'string') throw new MillraceError('E_FORBIDDEN', 'an upload needs a ticket from control');
     const ticket = this.#verified.get(header) ?? (await this.#verify(header));
     if (this.#clock.now() > ticket.expires + CLOCK_SKEW_MS) {
       this.#verified.delete(header);

@@ -5,12 +5,15 @@ import type { Actor } from '../node/policy.ts';
 import type { Tickets } from './tickets.ts';
 import type { Uploads } from './uploads.ts';
 
-/** Numbers that one answer lists. */
+/** Most segment numbers in one answer. */
 const MAX_LISTED = 1_000;
 
 const nameOf = (actor: Actor): string => ('name' in actor ? actor.name : actor.role);
 
-/** Owners stage sealed segments with a ticket of control; the segments node fetches and wipes them. */
+/**
+ * Routes for uploads: owners stage sealed segments with a ticket from control; the segments node fetches and wipes
+ * them.
+ */
 export function uploadHandlers(uploads: Uploads, tickets: Tickets): Handlers<typeof distributionRoutes> {
   return {
     uploads: {

@@ -19,13 +19,13 @@ import { DEFAULT_STAGING, type StagingSettings } from '../settings.ts';
 import { Staging } from './staging.ts';
 
 const MAX_SEGMENTS = 1 << 22; // 64 GiB
-/** Folders that are being wiped, beside those of designs. */
+/** Prefix of folders that are being wiped. */
 const WIPING = '.wiping-';
-/** Beside the segments of a design: whose they are. */
+/** File in a design's folder that names the owner. */
 const OWNER = 'owner';
 /** Files overwritten at a time. */
 const AT_ONCE = 16;
-/** A request for a wipe is answered after this time at the latest. The wipe continues. */
+/** A wipe request is answered after this time at the latest; the wipe continues. */
 const WAIT_MS = 5_000;
 
 const designSchema = hexOf(16);
@@ -37,8 +37,8 @@ const numberSchema = z.coerce
   .max(MAX_SEGMENTS - 1);
 
 /**
- * Sealed segments on their way from the owner to the segments node, one file each under uploads/DESIGN/. They are
- * overwritten and removed as soon as the segments node has them.
+ * Sealed segments on their way from the owner to the segments node, one file each in uploads/DESIGN/. They are
+ * overwritten and removed when the segments node has stored them.
  */
 export class Uploads implements Closable {
   readonly #folder: string;
@@ -52,7 +52,7 @@ export class Uploads implements Closable {
     this.#staging = new Staging(settings);
   }
 
-  /** Counts what is staged, and continues the wipes that a killed process left. */
+  /** Counts what is staged and continues the wipes that a killed process left unfinished. */
   async start(): Promise<void> {
     for (const name of await readdir(this.#folder).catch(() => [])) {
       if (name.startsWith(WIPING)) this.#wipeLater(join(this.#folder, name));
@@ -60,7 +60,7 @@ export class Uploads implements Closable {
     }
   }
 
-  /** What nobody owns was left by a process that was killed before it wrote a segment. */
+  /** Removes folders without an owner file: their process was killed before it wrote a segment. */
   async #count(design: string): Promise<void> {
     const owner = await readFile(join(this.#folder, design, OWNER), 'utf8').catch(() => '');
     const { size } = await this.have(design);
@@ -68,14 +68,14 @@ export class Uploads implements Closable {
     else if (size > 0) this.#staging.add(design, owner, size);
   }
 
-  /** Waits for the files that are being overwritten. The next start continues with the rest. */
+  /** Waits for the files that are being overwritten. The next start wipes the rest. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(this.#wiping);
   }
 
   /**
-   * Durable when it resolves; the same segment may come again, from the same owner.
+   * Durable when it resolves. The same owner may upload a segment again.
    * @throws {MillraceError} E_INPUT, E_FORBIDDEN, E_QUOTA, E_DISK_FULL
    */
   async put(design: string, number: string, sealed: Uint8Array, owner: string): Promise<void> {
@@ -88,7 +88,7 @@ export class Uploads implements Closable {
     try {
       taken = (await this.#write(path, design, sealed, owner)) ? 1 : 0;
     } finally {
-      // It has not come to be, or took the place of one that came meanwhile, or that one was wiped.
+      // Not written, or it replaced a segment that arrived meanwhile, or it was wiped.
       this.#staging.add(design, owner, taken - room);
     }
   }
@@ -106,7 +106,7 @@ export class Uploads implements Closable {
       } finally {
         await file.close();
       }
-      // Renames of one segment go one after the other: only the first is a new one.
+      // Renames of one segment are serialized: only the first adds a segment.
       return await this.#renames.run(async () => {
         const known = await isThere(path);
         await rename(temporary, path);
@@ -118,7 +118,7 @@ export class Uploads implements Closable {
     }
   }
 
-  /** Once a folder: whoever counts after a restart has to know whose it is. */
+  /** Writes the owner file, once for each folder, so that a restarted node can count by owner. */
   async #sign(design: string, owner: string): Promise<void> {
     try {
       await writeFile(join(this.#folder, design, OWNER), owner, { flag: 'wx', mode: 0o600, flush: true });
@@ -143,8 +143,8 @@ export class Uploads implements Closable {
   }
 
   /**
-   * Overwrites and removes every staging copy of the design. From the first moment on they are no longer there for
-   * anybody; what is not overwritten when it resolves, some seconds later, is overwritten after that.
+   * Overwrites and removes every staging copy of the design. The copies are inaccessible at once. After a few seconds
+   * it resolves, and the remaining files are overwritten in the background.
    */
   async wipe(design: string): Promise<void> {
     const folder = join(this.#folder, parse(designSchema, design, 'design'));
@@ -162,7 +162,7 @@ export class Uploads implements Closable {
   }
 
   #wipeLater(folder: string): Promise<void> {
-    const work = this.#overwrite(folder).catch(() => undefined); // what cannot be wiped now is tried at the next start
+    const work = this.#overwrite(folder).catch(() => undefined); // the next start tries again
     this.#wiping.add(work);
     return work.finally(() => this.#wiping.delete(work));
   }
@@ -199,7 +199,7 @@ function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** What the disk answered, as ours. */
+/** The file system's error as a coded error. */
 function refused(error: unknown, path: string): MillraceError {
   if (error instanceof MillraceError) return error;
   return new MillraceError(diskCode(error), diskText(error, path), { data: { path }, cause: error });

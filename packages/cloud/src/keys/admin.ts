@@ -5,7 +5,7 @@ import { type KeysStores, openPlaybook } from './stores.ts';
 
 // Access to a keys node's stores while the node is stopped.
 
-/** Density matters to sweeps only. */
+/** Any value: only sweeps use the density. */
 const ANY_DENSITY = 50;
 
 /** Ids of the designs whose keys the node holds. */
@@ -18,7 +18,7 @@ export async function designsHeld(stores: KeysStores): Promise<Set<string>> {
   }
 }
 
-/** Ids of the licences whose secrets the node holds. @param records the node's */
+/** Ids of the licences whose secrets the node holds. @param records records of the node */
 export async function licencesHeld(records: RecordStore): Promise<Set<string>> {
   const held = new Set<string>();
   for await (const [id] of licenceSecrets(records).list()) held.add(id);

@@ -1,31 +1,33 @@
 import type { Clock } from '@millrace/base';
 import type { BudgetSettings } from '../settings.ts';
 
-/** What one step of a sweep took. */
+/** Cost of one step of a sweep. */
 export interface Spent {
   readonly cells: number;
   /** Cells under layers of points. */
   readonly points: number;
-  /** Of the cells themselves. */
+  /** Bytes of the cells. */
   readonly bytes: number;
-  /** Of one core of the segments node. */
+  /** Milliseconds of one core of the segments node. */
   readonly workMs: number;
-  /** Message and answer. */
+  /** Bytes of message and answer. */
   readonly wireBytes: number;
 }
 
 export type Limit = 'bytesPerSecond' | 'coreShare' | 'moneyPerMonth';
 
-/** Keccaks a cell: its new index, its old one, and its old one again when it is forgotten. */
+/** Keccak hashes for each cell: its new index, its old one, and its old one again when it is removed. */
 const HASHES = 3;
-/** What the core that renews a cell of points (0.65 s) could have hashed meanwhile, by the fastest engine. */
+/**
+ * Hashes that one core could compute with the fastest engine in the time in which it renews a cell of points (0.65 s).
+ */
 const POINTS_HASHES = 15_000_000;
 const MONTH_MS = 30 * 86_400_000;
-/** A step is to take about so long, so that a small budget is spent evenly. */
+/** Target duration of a step, ms, so that a small budget is spent evenly. */
 const STEP_MS = 1_000;
 const MIN_STEP = 16;
 
-/** Keeps one sweep within its budgets: after every step it says how long to wait. */
+/** Keeps one sweep within its budgets: computes the wait after every step. */
 export class Budget {
   readonly #settings: BudgetSettings | undefined;
   readonly #clock: Clock;
@@ -48,17 +50,17 @@ export class Budget {
     this.#waited = undefined;
   }
 
-  /** What the sweep cost so far, in the currency of the prices. */
+  /** Cost of the sweep so far, in the currency of the prices. */
   get money(): number {
     return this.#money;
   }
 
-  /** Which budget made the sweep wait last; undefined when none did. */
+  /** The budget that last made the sweep wait; undefined if none did. */
   get heldBackBy(): Limit | undefined {
     return this.#waited;
   }
 
-  /** Cells that the next step should have at most, for a cell of so many bytes. */
+  /** Most cells of the next step, for cells of this many bytes. */
   step(most: number, cellBytes: number): number {
     const { bytesPerSecond } = this.#settings ?? {};
     if (bytesPerSecond === undefined) return most;

@@ -9,15 +9,15 @@ export interface CheckDriverModules {
   readonly vaultMail: VaultMail;
   /** Steps of sweeps and parts of checks take turns. */
   readonly turn: Mutex;
-  /** The epoch to which a sweep is under way or due; undefined when none is. */
+  /** The target epoch of a sweep that is in progress or due; otherwise undefined. */
   readonly sweepTo: () => number | undefined;
   readonly signal: AbortSignal;
 }
 
-/** Takes checks of the vault through their parts, and lets sweeps go on between them. */
+/** Runs checks of the vault part by part. Sweeps may proceed between parts. */
 export class CheckDriver {
   readonly #modules: CheckDriverModules;
-  /** The sweep that was under way or due when the last check began. */
+  /** Target epoch of the sweep that was in progress or due when the last check began. */
   #heldUp: number | undefined;
 
   constructor(modules: CheckDriverModules) {
@@ -33,7 +33,7 @@ export class CheckDriver {
       const begun = run;
       for (let more = true; more; ) {
         more = await turn.run(() => this.#answered(begun));
-        await run.ownRecords(); // takes long, and nothing has to wait for it
+        await run.ownRecords(); // slow, and nothing has to wait for it
       }
       return run.report();
     } finally {
@@ -41,7 +41,7 @@ export class CheckDriver {
     }
   }
 
-  /** A check compares all places at once, and holds a sweep up meanwhile: each sweep is held up by one check only. */
+  /** A check compares all places at once and delays a sweep meanwhile. Each sweep is delayed by one check at most. */
   async #giveWay(): Promise<void> {
     const { sweepTo, signal } = this.#modules;
     for (let to = sweepTo(); to !== undefined && to === this.#heldUp; to = sweepTo()) await sleep(AGAIN_MS, signal);
@@ -53,11 +53,11 @@ export class CheckDriver {
     for (;;) {
       const run = await playbook.beginCheck({ deep });
       if (run !== undefined) return run;
-      await sleep(AGAIN_MS, signal); // a message of a sweep is under way
+      await sleep(AGAIN_MS, signal); // a message of a sweep is unanswered
     }
   }
 
-  /** All parts that have to be answered in one turn. @returns whether there may be more of them */
+  /** Runs all parts that have to be answered in one turn. @returns whether there may be more parts */
   async #answered(run: CheckRun): Promise<boolean> {
     const { vaultMail, signal } = this.#modules;
     do {
@@ -67,7 +67,7 @@ export class CheckDriver {
       });
       if (part === undefined) return false;
       if (part === 'later') {
-        await sleep(AGAIN_MS, signal); // a step of a sweep was broken off
+        await sleep(AGAIN_MS, signal); // a step of a sweep was interrupted
         return true;
       }
       const { check, part: number } = part;

@@ -4,20 +4,20 @@ import { z } from 'zod';
 import { Table } from '../node/table.ts';
 
 export interface CheckSettings {
-  /** From one check of places and lengths to the next, ms; 0: none but those that are asked for. */
+  /** Interval between checks of places and lengths, ms; 0 turns periodic checks off. */
   readonly everyMs: number;
-  /** From one check that reads every cell to the next, ms; 0: none. */
+  /** Interval between checks that read every cell, ms; 0 turns them off. */
   readonly deepEveryMs: number;
-  /** From the start of the node to the first check, ms. */
+  /** Delay from the start of the node to the first check, ms. */
   readonly afterStartMs: number;
 }
 
-/** A sweep that finds damage is followed by a check, but not more often than this. */
+/** Minimum interval between checks that follow a sweep which found damage, ms. */
 const SOON_MS = 10_000;
 
 export interface ChecksModules {
   readonly store: RecordStore;
-  /** Checks the vault once and tells control, for each of the ids. */
+  /** Checks the vault once and reports to control for each of the ids. */
   readonly check: (ids: readonly string[], deep: boolean) => Promise<void>;
   readonly logger: Logger;
 }
@@ -29,9 +29,8 @@ interface Waiting {
 }
 
 /**
- * Checks of the vault: those that somebody asks for, which a restart only delays, and those that the node makes by itself,
- * so that damage is known before a print needs what is damaged. One runs at a time, and is the answer to all that were
- * asked for before it began.
+ * Schedules checks of the vault. Requested checks survive a restart. Periodic checks find damage before a print needs
+ * the damaged cells. One check runs at a time; it answers all requests that were made before it began.
  */
 export class Checks implements Closable {
   readonly #settings: CheckSettings;
@@ -56,12 +55,12 @@ export class Checks implements Closable {
     if (deepEveryMs > 0) this.#track(this.#repeat(true, deepEveryMs, deepEveryMs));
   }
 
-  /** Somebody waits for the result; resolves when it is written down that it has to be made. */
+  /** Requests a check. Resolves when the request is durable. */
   async ask(id: string, deep: boolean): Promise<void> {
     if (await this.#asked.create(id, { deep })) this.#track(this.#answer(id, deep));
   }
 
-  /** Something was not where it should be. */
+  /** Schedules a check after damage was found. */
   soon(): void {
     this.#soon ??= this.#track(
       this.#make(toHex(systemRandom(16)), false)
@@ -99,7 +98,7 @@ export class Checks implements Closable {
     }
   }
 
-  /** Resolves when a check that began after this has ended, well or not. */
+  /** Resolves when a check that began after this call has ended, successfully or not. */
   #make(id: string, deep: boolean): Promise<void> {
     return new Promise((done) => {
       this.#waiting.push({ id, deep, done });

@@ -25,7 +25,10 @@ export interface KeysContext {
   readonly maintenance: Maintenance;
   readonly checks: Checks;
   readonly outbound: Outbound;
-  /** Order of mail to the segments node: messages that name cells are shared tasks, each message of a sweep runs alone. */
+  /**
+   * Order of mail to the segments node: messages that name cells hold a shared lock, each message of a sweep an
+   * exclusive one.
+   */
   readonly order: RwLock;
   readonly logger: Logger;
 }

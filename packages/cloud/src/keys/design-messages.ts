@@ -7,7 +7,7 @@ import type { KeysContext } from './context.ts';
 import type { OpenSecret } from './licences.ts';
 import { verifyMaintenanceRequest } from './maintenance-requests.ts';
 
-// What owners sign about their designs, as control passes it on.
+// Owners' signed transactions on designs, which control passes on.
 
 export async function addDesign(
   { config, playbook, deletions, refusals, outbound }: KeysContext,
@@ -34,8 +34,8 @@ export async function addDesign(
 }
 
 /**
- * Notes the owner's signed deletion first: a node that is killed anywhere below completes it when the message is delivered
- * again. The design's key is overwritten before control is told; running streams end with a code.
+ * Records the owner's signed deletion first, so that a node that is killed later completes it when the message is
+ * delivered again. Overwrites the design's key before it reports to control. Running streams end with a code.
  */
 export async function deleteDesign(
   { playbook, deletions, refusals, licences, streams, outbound, logger }: KeysContext,
@@ -43,7 +43,7 @@ export async function deleteDesign(
 ): Promise<void> {
   const known = playbook.designs().some((view) => view.design === design);
   if (known) await deletions.note(design, transaction, copyBytes(playbook.design(design).owner));
-  // A refused design left nothing to destroy.
+  // A refused design has no keys to destroy.
   else if (!(await deletions.has(design)) && (await refusals.get(design)) === undefined)
     throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
   await streams.endDesign(design, new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design'));
@@ -59,7 +59,7 @@ export async function deleteDesign(
   );
 }
 
-/** Applies the owner's signed setting from the next sweep on. A setting older than the present one changes nothing. */
+/** Applies the owner's signed setting from the next sweep on. Ignores a setting older than the present one. */
 export async function setMaintenance(
   { config, playbook, deletions, outbound, logger }: KeysContext,
   { design, transaction }: MessageOf<'design.maintenance'>,

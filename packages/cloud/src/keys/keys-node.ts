@@ -92,7 +92,7 @@ export async function createKeysNode(
     return sweep?.to ?? epoch;
   };
   const head = closer.add(new RollbackGuard({ store: records, control, epoch: newestEpoch, logger }));
-  // A playbook restored from an old state opens no present cell, and must not begin a sweep of its own.
+  // A playbook restored from an old state opens no present cell and must not begin a sweep.
   head.start(async () => {
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);

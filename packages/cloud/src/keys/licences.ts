@@ -14,15 +14,15 @@ import { Table } from '../node/table.ts';
 
 const recordSchema = z.strictObject({ design: hexOf(16), secret: z.instanceof(Uint8Array) });
 
-/** By licence. */
+/** Records by licence. */
 export function licenceSecrets(records: RecordStore): Table<z.output<typeof recordSchema>> {
   return new Table(records, 'licence', recordSchema, { indexes: { design: ({ design }) => [{ group: design }] } });
 }
 
-/** Opens what the owner sealed; 32 bytes. @throws {MillraceError} E_BOX_KEY, E_SEAL */
+/** Opens the owner's sealed secret, 32 bytes. @throws {MillraceError} E_BOX_KEY, E_SEAL */
 export type OpenSecret = (licence: string, info: Uint8Array, sealed: Uint8Array) => Promise<Bytes>;
 
-/** Licence secrets, wrapped at rest; opened only to derive a session. */
+/** Licence secrets: wrapped at rest, unwrapped only to derive a session. */
 export class LicenceRepository {
   readonly #secrets: Table<z.output<typeof recordSchema>>;
   readonly #wrapper: KeyWrapper;
@@ -33,7 +33,7 @@ export class LicenceRepository {
   }
 
   /**
-   * Verifies the owner's signature for itself; the same licence again changes nothing.
+   * Verifies the owner's signature and stores the secret. The same licence again changes nothing.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_SEAL, E_BOX_KEY
    */
   async add(options: {
@@ -48,9 +48,9 @@ export class LicenceRepository {
     const { owner, coreHash } = await options.designOf(claimed.design);
     const { body } = await verifyLicence(options.transaction, options.directory, owner);
     if (!equalBytes(body.core, coreHash))
-      throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
+      throw new MillraceError('E_LICENCE_INVALID', 'the licence is for other content of the design');
     if (!equalBytes(sha256(options.secret), body.secretHash))
-      throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one signed');
+      throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one that was signed');
     const licence = toHex(body.id);
     const secret = await options.open(licence, licenceSecretInfo(body.design, owner), options.secret);
     if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
@@ -69,7 +69,7 @@ export class LicenceRepository {
       await this.#secrets.remove(licence);
   }
 
-  /** 32 bytes, the caller wipes them. @throws {MillraceError} E_NOT_FOUND */
+  /** The secret, 32 bytes; the caller wipes it. @throws {MillraceError} E_NOT_FOUND */
   async secretOf(licence: string): Promise<Bytes> {
     const { secret } = await this.#secrets.require(licence);
     return this.#wrapper.unwrap(secret, contextOf(licence));

@@ -32,27 +32,30 @@ import { type VaultAnswer, VaultMail } from './vault-mail.ts';
 
 export interface MaintenanceModules {
   readonly playbook: Playbook;
-  /** Remembers when the next sweep is due. */
+  /** Stores when the next sweep is due. */
   readonly store: RecordStore;
   readonly mail: MailClient;
   readonly control: HttpClient;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
-  /** A sweep's message is made and left in the mailbox alone: whatever names a place is before it, or knows of it. */
+  /**
+   * A sweep's message is made and posted under an exclusive lock: every message that names a place comes before it or
+   * knows of it.
+   */
   readonly order: RwLock;
 }
 
-/** A long sweep reports its progress to control this often. */
+/** Interval between progress reports of a long sweep to control, ms. */
 const TELL_MS = 10_000;
-/** Lost decoys made again by one message: a megabyte of cells. */
+/** Most lost decoys that one message replaces: a megabyte of cells. */
 const DECOYS = 64;
 const DECOYS_OF_POINTS = 8;
 const MONTH_MS = 30 * 86_400_000;
 
 /**
- * Drives the keys node's side of the vault: a sweep every period, decoys up to the density, checks. One message is under
- * way at a time; after an interruption it continues from the playbook's durable state.
+ * Runs the keys node's part of maintenance: a sweep in every period, decoys up to the density, checks. One message is
+ * unanswered at a time. After an interruption it continues from the playbook's durable state.
  */
 export class Maintenance implements Closable {
   readonly #modules: MaintenanceModules;
@@ -66,7 +69,7 @@ export class Maintenance implements Closable {
   #schedule: SweepSchedule | undefined;
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
-  /** Decoys that checks found missing or damaged and that are not replaced yet. A restarted node finds them again. */
+  /** Decoys that checks found missing or damaged and that are not yet replaced. A restarted node finds them again. */
   readonly #lostDecoys = { cells: new Set<number>(), points: new Set<number>() };
 
   constructor(modules: MaintenanceModules, settings: MaintenanceSettings) {
@@ -84,12 +87,12 @@ export class Maintenance implements Closable {
     this.#running = this.#run();
   }
 
-  /** Hands an answer of the segments node to whoever waits for it. */
+  /** Resolves the message that this answer of the segments node belongs to. */
   answered(message: VaultAnswer): void {
     this.#vaultMail.answered(message);
   }
 
-  /** Checks the whole vault, once for all who ask, and tells control. */
+  /** Checks the whole vault, once for all requests, and reports to control. */
   async check(checks: readonly string[], deep: boolean): Promise<void> {
     const { mail } = this.#modules;
     const report = await this.#checks.run(deep);
@@ -108,7 +111,7 @@ export class Maintenance implements Closable {
     await this.#running;
   }
 
-  /** The epoch to which a sweep is under way or due. */
+  /** The target epoch of the sweep that is in progress or due. */
   #sweepTo(): number | undefined {
     const { sweep, epoch } = this.#modules.playbook.status();
     if (sweep !== undefined) return sweep.to;
@@ -125,14 +128,14 @@ export class Maintenance implements Closable {
         const underWay = playbook.status().sweep !== undefined;
         if (underWay || this.#schedule.wait === 0) {
           const began = clock.monotonic();
-          // In turn: while a check holds the vault none can begin.
+          // In turn, because a sweep cannot begin while a check holds the vault.
           if (!underWay && (await this.#turn.run(() => playbook.beginSweep()))) await this.#schedule.begun();
           await this.#sweep(began);
         }
         await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        logger.error({ err: toMillraceError(error) }, 'maintenance interrupted: continued in a second');
+        logger.error({ err: toMillraceError(error) }, 'maintenance interrupted; continuing in a second');
         await sleep(1_000, this.#stop.signal).catch(() => undefined);
       }
     }
@@ -145,11 +148,11 @@ export class Maintenance implements Closable {
     this.#problems = 0;
     let told = began;
     const cellsOfStep = () => budget.step(STEP, SEGMENT_BYTES);
-    await playbook.lookAhead(cellsOfStep()); // what takes long, while slices still go out
+    await playbook.lookAhead(cellsOfStep()); // compute in advance, while slices are still sent
     while (playbook.status().sweep !== undefined) {
       const step = await this.#turn.run(() => this.#step(cellsOfStep));
       if (step === undefined) {
-        if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds it
+        if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds the vault
         continue;
       }
       const { cells, points, workMs, wireBytes, outcome } = step;
@@ -179,7 +182,7 @@ export class Maintenance implements Closable {
     await this.#report(sweepMs, 1);
   }
 
-  /** One message of the sweep and its answer. @returns undefined when there is none to be made */
+  /** Sends one message of the sweep and awaits its answer. @returns undefined when the sweep has no further message */
   async #step(limit: () => number) {
     const { playbook, order } = this.#modules;
     const step = await order.write(async () => {
@@ -205,7 +208,7 @@ export class Maintenance implements Closable {
       await playbook.stored(await this.#makeSome(work));
   }
 
-  /** Those that are wanted no more stay in the set: nothing is done about them. */
+  /** Replaces lost decoys. Those that are no longer needed stay in the set and are skipped. */
   async #remakeDecoys(): Promise<void> {
     const { playbook, logger } = this.#modules;
     for (const points of [false, true]) {
@@ -230,7 +233,7 @@ export class Maintenance implements Closable {
     return posted.answer();
   }
 
-  /** @param progress of the sweep, above 0; 1 when it has ended */
+  /** @param progress share of the sweep that is complete, above 0; 1 when it has ended */
   async #report(sweepMs: number, progress: number): Promise<void> {
     const { epoch, cells, decoys, designs } = this.#modules.playbook.status();
     const reachedPeriodMs = Math.round(Math.max(this.#periodMs, sweepMs / Math.max(progress, 1e-6)));

@@ -9,14 +9,14 @@ import { handleVaultMessage } from './vault-messages.ts';
 export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {
-      // One machine's frames must not stop the streams of the others.
+      // One machine's frames must not stop other machines' streams.
       logger.error({ err: toMillraceError(error) }, 'reverse frame dropped');
     });
   if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
 }
 
 /**
- * Dispatches mail by its sender: control announces, the segments node asks and answers.
+ * Dispatches mail by its sender: announcements from control, requests and answers from the segments node.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
 export async function handleMail(context: KeysContext, message: Message, from: DirectoryNode): Promise<void> {

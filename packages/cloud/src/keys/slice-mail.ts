@@ -2,14 +2,17 @@ import { Batcher, sleep } from '@millrace/base';
 import { chooseNode, type Directory, type MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** Slices of one message. */
+/** Most slices in one message. */
 const MAX_SLICES = 256;
-/** With many streams there is a message so often: its cost is hardly that of what is in it. A window is good for half a minute. */
+/**
+ * Interval at which slices of many streams are gathered into one message, ms. Its fixed cost is then negligible, and a
+ * window lasts for half a minute.
+ */
 const GATHER_MS = 40;
 
 type Slice = MessageOf<'stream.slices'>['slices'][number];
 
-/** Slices of all streams on their way to the segments nodes, gathered for each of them. */
+/** Gathers the slices of all streams into messages, one for each segments node. */
 export interface SliceMail {
   /** Resolves when the mailbox holds it. */
   add(design: string, slice: Slice): Promise<void>;

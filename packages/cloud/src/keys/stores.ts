@@ -4,7 +4,7 @@ import { openLmdb, type RecordStore, type Store } from '@millrace/stores';
 import { type KeyWrapper, openFileKeyWrapper, openSlots, Playbook, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
-/** What a keys node keeps. */
+/** The stores of a keys node. */
 export interface KeysStores {
   readonly records: RecordStore;
   readonly playbook: Store;
@@ -14,7 +14,7 @@ export interface KeysStores {
   readonly boxes: { readonly mail: Slots; readonly attachments: Slots };
 }
 
-/** @param folder the node's, which no running node uses */
+/** @param folder folder of the node, which no running process uses */
 export async function openKeysStores(folder: string): Promise<KeysStores & Closable> {
   const closer = new Closer();
   const data = join(folder, nodeFiles.data);

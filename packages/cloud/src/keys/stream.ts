@@ -35,7 +35,7 @@ export interface KeyedCell {
   readonly segment: number;
   readonly outerKey: Uint8Array;
   readonly cek: Uint8Array;
-  /** Of a layer of points. */
+  /** Label of a layer of points. */
   readonly label?: Uint8Array;
 }
 
@@ -60,8 +60,9 @@ export interface KeysStreamOptions {
 }
 
 /**
- * Hands out a session's keys, at most the window ahead of what the machine has acknowledged. They are of the epoch in
- * which the segments node reads the cells, and are given once: maintenance may destroy the epoch while frames are in flight.
+ * Sends a session's keys, at most one window ahead of the machine's acknowledgements. The keys belong to the epoch in
+ * which the segments node reads the cells. Each is sent once, because maintenance may destroy the epoch while frames
+ * are in flight.
  */
 export class KeysStream {
   readonly session: Bytes;
@@ -69,14 +70,14 @@ export class KeysStream {
   readonly design: string;
   readonly #options: KeysStreamOptions;
   #reverse: ReverseStream | undefined;
-  /** Segments that the machine has taken. */
+  /** Number of segments that the machine has taken. */
   #acked: number;
-  /** Slices have been sent, and keys handed out, for all segments below. */
+  /** Slices and keys have been sent for all segments below this number. */
   #sliced: number;
-  /** Hashes have been sent of all groups below. */
+  /** Hashes have been sent for all groups below this number. */
   #groups: number;
   #working: Promise<void> = Promise.resolve();
-  /** The machine opens sealed messages in the order of sealing: seal and send are one step. */
+  /** Makes sealing and sending one step, because the machine opens messages in the order of sealing. */
   readonly #sealing = new Mutex();
   #again = false;
   #busy = false;
@@ -97,7 +98,7 @@ export class KeysStream {
     const stream = new KeysStream(options);
     stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters, options.engine);
     wipe(options.seed);
-    // The only segment of a design is given once: when the machine is there for it.
+    // The key of a design's only segment is sent once, so wait until the machine is connected.
     if (options.parameters.segments > 1) stream.#pump();
     return stream;
   }
@@ -114,7 +115,7 @@ export class KeysStream {
     const { parameters, guard } = this.#options;
     try {
       if (telemetry.acked > this.#sliced)
-        throw new MillraceError('E_ALARM', 'segments were acknowledged whose keys were never given');
+        throw new MillraceError('E_ALARM', 'segments were acknowledged whose keys were never sent');
       guard.consume(telemetry.acked);
     } catch (error) {
       return this.#end(toMillraceError(error));
@@ -125,7 +126,7 @@ export class KeysStream {
     try {
       if (mix !== undefined) await this.#sealing.run(() => this.#mix(mix, ready));
     } catch (error) {
-      // What the machine sent is no point, or nobody can be told: its own stream ends, and no other.
+      // The machine did not send a point, or the link is down: end only its own stream.
       return this.#end(toMillraceError(error));
     }
     this.#pump();
@@ -137,7 +138,7 @@ export class KeysStream {
     await this.#reverse?.close();
   }
 
-  /** Slices ahead, a quarter of a window or more at a time, one after the other. */
+  /** Requests slices in advance, one after the other, each at least a quarter of a window. */
   #pump(): void {
     if (this.#busy) {
       this.#again = true;
@@ -167,7 +168,7 @@ export class KeysStream {
     } while (this.#again && !this.#ended);
   }
 
-  /** Before the keys of the segments that they are of. */
+  /** Sends the hashes of segments before their keys. */
   async #sendHashes(to: number): Promise<void> {
     for (; this.#groups * GROUP_SEGMENTS < to; this.#groups++) {
       const { hashes, path } = await this.#options.hashes(this.#groups);
@@ -192,7 +193,10 @@ export class KeysStream {
     }
   }
 
-  /** Answers the machine's point for the next multiple of 64 with ours; all three ends get the same secret. */
+  /**
+   * Answers the machine's point for the next multiple of 64 with this node's, so that all three ends get the same
+   * secret.
+   */
   async #mix(point: Uint8Array, ready: bigint): Promise<void> {
     const revision = (ready / 64n + 1n) * 64n;
     if (revision <= this.#mixed) return;

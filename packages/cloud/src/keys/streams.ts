@@ -37,7 +37,7 @@ import { KeysStream } from './stream.ts';
 
 export interface KeysStreamsModules {
   readonly directory: Directory;
-  /** This node's static key: machines open sessions of no other. */
+  /** This node's static key. Machines accept no other key. */
   readonly identity: P256Key;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -47,13 +47,13 @@ export interface KeysStreamsModules {
   readonly objects: ObjectRepository;
   readonly mail: MailClient;
   readonly link: LinkSocket;
-  /** Slices are shared tasks: no message of a sweep that forgets their places goes out before them. */
+  /** Slices are posted under a shared lock: no message of a sweep that removes their places is sent before them. */
   readonly order: RwLock;
-  /** Chaff hints for every 100 of data, where the machine's hints are sparse. */
+  /** Chaff hints for every 100 hints of data, if the machine uses sparse hints. */
   readonly chaffPercent: number;
 }
 
-/** Slice after slice without this segment's cell: the vault has lost it. */
+/** A cell that is missing in this many slices in a row is lost. */
 const MAX_MISSED = 3;
 
 /** All streams of the keys node. */
@@ -87,12 +87,12 @@ export class KeysStreams {
     if (!(await objects.use(verified, permitId))) return;
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
 
-    if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'an opening was verified without its design');
+    if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'the opening was verified without its design');
     const tree = new HashTree(manifest.hashes);
     const session = systemRandom(16);
     const parameters = parametersOf(verified, manifest, this.#modules.chaffPercent);
     if (this.#modules.chaffPercent > 0 && parameters.chaffPercent === undefined)
-      logger.warn({ object: permit.object }, 'stream without chaff: the machine accepts dense hints only');
+      logger.warn({ object: permit.object }, 'stream without chaff: the machine accepts only dense hints');
     const licenceSecret = await licences.secretOf(permit.licence);
     const designSecret = manifest.custody === 'keys' ? await playbook.designSecret(permit.design) : undefined;
     const side = await offerSession({
@@ -156,8 +156,8 @@ export class KeysStreams {
   }
 
   /**
-   * Cells were not where their slice said. Keys are given once, so the machine has to begin a new session; that helps when
-   * a message was delivered out of order, and not when the cell is lost.
+   * Cells were not at the places of their slice. Keys are sent once, so the machine has to begin a new session. A new
+   * session helps if a message was delivered out of order, but not if the cell is lost.
    */
   async missing({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
     const entry = this.#streams.get(session);
@@ -173,25 +173,25 @@ export class KeysStreams {
     await this.#ended(session, entry.permitId, error);
   }
 
-  /** The segments node raised the alarm: no more keys for this object. */
+  /** The segments node has raised the alarm: stops sending keys of this object. */
   async alarmed({ object }: MessageOf<'stream.alarm'>): Promise<void> {
     await this.#modules.objects.alarm(object);
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
   }
 
-  /** The owner has looked into an alarm. */
+  /** Applies the owner's clearance of an alarm. */
   clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
     const { objects, directory, playbook } = this.#modules;
     return objects.clear(object, transaction, { directory, ownerOf: (design) => playbook.design(design).owner });
   }
 
-  /** The owner has said what is left of a licence. */
+  /** Applies the owner's statement of how many objects of a licence are left. */
   resume(message: MessageOf<'licence.resume'>): Promise<void> {
     const { objects, directory, playbook } = this.#modules;
     return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
   }
 
-  /** Nothing more of this design is handed out, and its machines are told why. */
+  /** Ends all streams of this design with `error`. */
   async endDesign(design: string, error: MillraceError): Promise<void> {
     for (const [key, { stream, permitId }] of [...this.#streams])
       if (stream.design === design) await this.#ended(key, permitId, error);
@@ -213,7 +213,7 @@ export class KeysStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
-  /** Places and keys of one moment; the places reach the segments node before what forgets them. */
+  /** Reads places and keys of one moment. The places reach the segments node before any message that removes them. */
   #slice(session: string, design: string, from: number, to: number) {
     const { order, playbook } = this.#modules;
     return order.read(async () => {
@@ -231,7 +231,7 @@ export class KeysStreams {
     const { object } = entry.stream;
     const acked = this.#guards.acked(object);
     await this.stop(key);
-    // What may pass is resumed.
+    // After a temporary error the machine may resume.
     if (error?.retryable !== true) this.#guards.drop(object);
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await reportFailure(

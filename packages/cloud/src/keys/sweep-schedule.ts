@@ -6,8 +6,8 @@ import { Table } from '../node/table.ts';
 const schema = z.strictObject({ due: z.number().int() });
 
 /**
- * When the next sweep is due. Written down, so that a keys node that is restarted again and again sweeps all the same.
- * Between starts the wall clock counts, and it may have been moved: nobody waits longer than a period for that.
+ * When the next sweep is due. The time is stored, so that a keys node that is restarted often still sweeps. Between
+ * starts the wall clock counts. It may have been set back, so the wait is at most one period.
  */
 export class SweepSchedule {
   readonly #table: Table<z.output<typeof schema>>;
@@ -32,12 +32,12 @@ export class SweepSchedule {
     return schedule;
   }
 
-  /** Milliseconds until the next one is due; 0 when it is. */
+  /** Milliseconds until the next sweep is due; 0 if it is due. */
   get wait(): number {
     return Math.max(0, this.#due - this.#clock.monotonic());
   }
 
-  /** One has begun: the next is due a period after this one was, or at once when that is past. */
+  /** A sweep has begun. The next one is due one period after this one was due, or now if that time has passed. */
   async begun(): Promise<void> {
     this.#due = Math.max(this.#due + this.#periodMs, this.#clock.monotonic());
     await this.#write();

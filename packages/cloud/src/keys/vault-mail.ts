@@ -9,16 +9,16 @@ import {
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** No answer for so long: the message is sent again. */
+/** A message without an answer is sent again after this time, ms. */
 const ANSWER_MS = 30_000;
 
-/** What concerns cells of many designs: one segments node holds them all. */
+/** Messages that concern cells of many designs: one segments node holds them all. */
 const VAULT = 'vault';
 
 export type VaultAnswer = MaintainedMessage | StoredMessage | CheckedMessage;
 
 export interface Posted<Answer> {
-  /** To be called once: it leaves the message again until the answer has come. */
+  /** Resends the message until its answer arrives. Call it once. */
   readonly answer: () => Promise<Answer>;
   readonly bytes: number;
 }
@@ -34,12 +34,12 @@ export class VaultMail {
     this.#signal = signal;
   }
 
-  /** Hands an answer to whoever waits for it. */
+  /** Resolves the message that this answer belongs to. */
   answered(message: VaultAnswer): void {
     for (const take of this.#waiting) take(message);
   }
 
-  /** Leaves a message for the segments node, and wipes the keys in it. */
+  /** Posts a message to the segments node and wipes the keys in it. */
   async post<Answer>(
     message: VaultMessage,
     match: (answer: VaultAnswer) => Answer | undefined,

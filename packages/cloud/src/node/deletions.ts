@@ -18,8 +18,8 @@ import { Table } from './table.ts';
 const deletionsSchema = z.array(z.strictObject({ design: hexOf(16), transaction: z.instanceof(Uint8Array) }));
 
 /**
- * Asks control for every deletion and has those done that this node missed: it was put back to a time before them. Each is
- * the owner's word, which `apply` verifies; one that does not verify is not done.
+ * Fetches every deletion from control and applies those that this node does not have, because it was restored to an
+ * older state. `apply` verifies the owner's signature; a deletion that does not verify is skipped.
  * @param apply throws E_NOT_FOUND when the node does not know the design
  */
 export async function catchUpDeletions(
@@ -34,14 +34,14 @@ export async function catchUpDeletions(
     } catch (error) {
       const coded = toMillraceError(error);
       if (coded.retryable) throw coded;
-      if (coded.code !== 'E_NOT_FOUND') logger.warn({ err: coded, design }, 'deletion refused: it does not verify');
+      if (coded.code !== 'E_NOT_FOUND') logger.warn({ err: coded, design }, 'deletion skipped: it does not verify');
     }
   }
 }
 
 /**
- * Designs that their owners have deleted. Each proactive node keeps its own list, for ever: whoever replays the old
- * `design.add`, with the content keys that were sealed to the keys node then, brings nothing back.
+ * Designs that their owners have deleted. Each proactive node keeps its own list for ever, so that a replay of the old
+ * `design.add`, with the content keys that were sealed to the keys node, cannot restore the design.
  */
 export class Deletions {
   readonly #table: Table<{ transaction: Uint8Array }>;
@@ -53,13 +53,13 @@ export class Deletions {
   }
 
   /**
-   * Verifies the owner's signature for this node and notes the deletion, durably.
+   * Verifies the owner's signature and records the deletion. Durable when it resolves.
    * @param owner as this node learned it when the design came
    * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN
    */
   async note(design: string, transaction: Uint8Array, owner: Bytes): Promise<void> {
     const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-    // It may have waited long in the mailbox; it happens once, so its age makes no difference.
+    // The deletion may have waited in the mailbox past its expiry. It happens once, so its age does not matter.
     const { body } = await verifyTransaction(transaction, this.#directory.installation, lookup, 'any time');
     if (body.type !== 'design.delete' || body.design !== design)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s deletion of this design');

@@ -1,6 +1,6 @@
 /**
- * Knows when everything that was delivered before a message has been acknowledged. What is released comes again and counts
- * as not acknowledged until it is.
+ * Tells when all messages that were delivered before a given one are acknowledged. A released message is delivered
+ * again and counts as unacknowledged until then.
  */
 export class Drain {
   readonly #held = new Set<string>();
@@ -18,7 +18,7 @@ export class Drain {
     }
   }
 
-  /** Calls `done` once all that has been delivered until now, but `id` itself, is acknowledged. */
+  /** Calls `done` when all messages delivered until now, except `id` itself, are acknowledged. */
   after(id: string, done: () => void): void {
     const waiting = { ids: new Set([...this.#held].filter((other) => other !== id)), done };
     this.#waiting.add(waiting);

@@ -5,10 +5,10 @@ import type { NodeConfig } from '../config.ts';
 import { callerOf, certificateOf, renewTls, type TlsServer } from './server.ts';
 
 /**
- * Takes every newer directory while the node runs, from its folder and from control: keys that are rotated elsewhere need no
- * restart here. What listens goes on listening, and accepts other authorities.
- * @param options.server what this node listens with
- * @param options.control asked for newer directories; control itself has none to ask
+ * Accepts newer directories from the node's folder and from control while the node runs, so that a key rotation on
+ * another node needs no restart. The server keeps listening and accepts the new authorities.
+ * @param options.server server of this node, if it listens
+ * @param options.control client that fetches newer directories; control itself has none
  * @param options.onChange called after each change
  */
 export function followDirectory(
@@ -35,7 +35,10 @@ export function followDirectory(
 
 const directoryQuery = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
 
-/** `GET /v1/directory?after=SEQUENCE`: the newest directory that this node has taken, for every party; 204 when not newer. */
+/**
+ * `GET /v1/directory?after=SEQUENCE`: the newest directory that this node has accepted, for every party; 204 when it is
+ * not newer.
+ */
 export function addDirectoryRoute(server: TlsServer, { directory, directories }: NodeConfig): void {
   if (directories === undefined) return;
   server.get('/v1/directory', async (request, reply) => {

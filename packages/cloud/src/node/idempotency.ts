@@ -11,9 +11,9 @@ import {
 } from '@millrace/base';
 import { z } from 'zod';
 
-/** How long an answer is kept for who asks again. */
+/** How long an answer is kept for repeated requests, ms. */
 const KEEP_MS = 24 * 3_600_000;
-/** Answers of one caller that are kept; the oldest goes first. */
+/** Most answers kept for one caller; the oldest is removed first. */
 const MAX_KEPT = 1_000;
 
 export const keptAnswerSchema = z.strictObject({
@@ -33,7 +33,7 @@ export interface Answer {
   readonly body: Bytes;
 }
 
-/** Where answers are kept: a table of records, or memory. */
+/** Storage of answers: a table of records, or memory. */
 export interface AnswerStore {
   get(id: string): Promise<KeptAnswer | undefined>;
   put(id: string, answer: KeptAnswer): Promise<void>;
@@ -54,23 +54,23 @@ export function answersInMemory(): AnswerStore {
 }
 
 interface KeyedRequest {
-  /** Whoever else uses the same key means something else. */
+  /** The caller. Keys of different callers are unrelated. */
   readonly caller: string;
   readonly key: string;
-  /** Everything that makes it this request. */
+  /** All parts that identify the request. */
   readonly parts: readonly (string | Uint8Array)[];
 }
 
 /**
- * Answers to writes that carried an `Idempotency-Key`: the same request again gets the first answer, be it done or
- * refused for good. What may pass (E_UNAVAILABLE and the like) is not kept: the write is tried again. A node that is
- * killed between the write and its record does the write again, as without a key.
+ * Answers to writes with an `Idempotency-Key`: the same request again gets the first answer, whether it succeeded or
+ * failed permanently. Temporary errors (such as E_UNAVAILABLE) are not kept, so the write can be tried again. A node
+ * that is killed between the write and its record repeats the write, as it would without a key.
  */
 export class IdempotentAnswers {
   readonly #store: AnswerStore;
   readonly #clock: Clock;
   readonly #running = new KeyedMutex();
-  /** By caller, the oldest first. */
+  /** Keys by caller, the oldest first. */
   readonly #kept = new Map<string, Set<string>>();
 
   private constructor(store: AnswerStore, clock: Clock) {
@@ -86,7 +86,7 @@ export class IdempotentAnswers {
     return answers;
   }
 
-  /** @throws {MillraceError} E_IDEMPOTENCY, and whatever `write` throws */
+  /** @throws {MillraceError} E_IDEMPOTENCY, and the errors of `write` */
   once({ caller, key, parts }: KeyedRequest, write: () => Promise<Answer>): Promise<Answer> {
     const id = hash([caller, key]);
     const request = hash(parts);
@@ -109,7 +109,7 @@ export class IdempotentAnswers {
     });
   }
 
-  /** Removes what is older than a day. */
+  /** Removes answers older than a day. */
   async forget(): Promise<void> {
     const now = this.#clock.now();
     for await (const [id, { caller, until }] of this.#store.list()) if (until <= now) await this.#remove(caller, id);
@@ -137,7 +137,7 @@ export class IdempotentAnswers {
   }
 }
 
-/** Of parts with their lengths, so that no two lists of parts are hashed alike. */
+/** Hashes the parts with their lengths, so that different lists of parts have different hashes. */
 function hash(parts: readonly (string | Uint8Array)[]): string {
   const digest = createHash('sha256');
   for (const part of parts) {

@@ -6,7 +6,10 @@ import { Table } from './table.ts';
 
 const recordSchema = z.strictObject({ document: z.instanceof(Uint8Array) });
 
-/** To which keys a node seals its mail: the newest of each recipient that it has seen, durably. An older one never counts again. */
+/**
+ * The keys to which a node seals its mail: the newest that it has seen of each recipient, stored durably. An older key
+ * is never accepted again.
+ */
 export class KnownBoxes {
   readonly #table: Table<z.output<typeof recordSchema>>;
   readonly #directory: Directory;
@@ -15,7 +18,7 @@ export class KnownBoxes {
   readonly #known = new Map<string, BoxKey>();
   readonly #mutex = new Mutex();
 
-  /** @param modules.ask gets the newest document that control has; E_UNAVAILABLE when there is none yet */
+  /** @param modules.ask fetches the newest document from control; throws E_UNAVAILABLE when there is none yet */
   constructor(modules: {
     store: RecordStore;
     directory: Directory;
@@ -28,12 +31,12 @@ export class KnownBoxes {
     this.#logger = modules.logger;
   }
 
-  /** @throws {MillraceError} E_UNAVAILABLE when the recipient has not announced one yet, E_SIGNATURE */
+  /** @throws {MillraceError} E_UNAVAILABLE when the recipient has not announced a key yet, E_SIGNATURE */
   async of(node: string): Promise<BoxKey> {
     return this.#known.get(node) ?? this.#mutex.run(() => this.#load(node));
   }
 
-  /** After a refusal: asks for a newer one than `refused`, unless there is one already. */
+  /** After a refusal: fetches a key newer than `refused`, unless a newer one is already known. */
   async renew(node: string, refused: number): Promise<BoxKey> {
     return this.#mutex.run(async () => {
       const known = await this.#load(node);
@@ -46,7 +49,7 @@ export class KnownBoxes {
     if (known !== undefined) return known;
     const record = await this.#table.get(node);
     if (record === undefined) return this.#askFor(node, undefined);
-    // Its age makes no difference: it is the newest that was seen, and control refuses mail to one that is erased.
+    // Its age does not matter: it is the newest that was seen, and control refuses mail to an erased key.
     const box = readStoredBoxKey(record.document);
     this.#known.set(node, box);
     return box;

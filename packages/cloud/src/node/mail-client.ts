@@ -36,7 +36,7 @@ import { Drain } from './drain.ts';
 import type { KnownBoxes } from './known-boxes.ts';
 import type { OwnBoxes } from './own-boxes.ts';
 
-/** What the mailbox gives to a poll. */
+/** A message that the mailbox returns to a poll. */
 export const deliverySchema = z.array(
   z.strictObject({
     id: z.string(),
@@ -48,62 +48,63 @@ export const deliverySchema = z.array(
 
 export interface MailClient extends Closable {
   /**
-   * Leaves a message for a node, or for the node of a role that has the partition; resolves when the mailbox holds it. The same id is delivered once while it is remembered.
+   * Posts a message to a node, or to the node of a role that has the partition. Resolves when the mailbox holds it. A
+   * message with the same id is delivered once, as long as the mailbox remembers the id.
    * @throws the signal's reason when the node closes first
    */
   send(to: Recipient, message: Message, id?: string): Promise<void>;
-  /** Polls and hands over message by message, in order, until closed. */
+  /** Polls, and passes messages to the handler one by one, in order, until closed. */
   start(handle: Handler): void;
 }
 
 /**
- * Resolves when the next message may be handed over.
- * @param goOn takes work that continues after that; the message is acknowledged when the work is done
+ * Handles one message. Resolves when the next one may be handled.
+ * @param goOn registers work that continues after that; the message is acknowledged when the work is done
  */
 export type Handler = (message: Message, from: DirectoryNode, goOn: (work: Promise<void>) => void) => Promise<void>;
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
-/** Messages of one acknowledgement. */
+/** Most messages in one acknowledgement. */
 const ACKNOWLEDGED = 500;
 
-/** Before a call to the mailbox is made again. */
+/** Delay before a call to the mailbox is retried, ms. */
 const delays: BackoffOptions = { firstMs: 50, mostMs: 2_000 };
 
 type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
 
-/** A proactive node's side of the mailbox: it polls, as it opens no port. */
+/** A proactive node's client of the mailbox. It polls, because the node opens no port. */
 export function createMailClient(options: {
   http: HttpClient;
   directory: Directory;
-  /** Of this node. */
+  /** Id of this node. */
   id: string;
   identity: P256Key;
-  /** Of this node: `mail` opens what comes. */
+  /** Box keys of this node; `mail` opens incoming messages. */
   boxes: { readonly mail: Boxes; readonly attachments?: Boxes };
-  /** Of the recipients. */
+  /** Box keys of the recipients. */
   known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
 }): MailClient {
   const { http, directory, id: own, identity, boxes, known, logger } = options;
   const drain = new Drain();
   const stop = new AbortController();
-  setMaxListeners(0, stop.signal); // one for each message under way
+  setMaxListeners(0, stop.signal); // one for each message in progress
   const consumer = toHex(systemRandom(8));
   const unfinished = new Map<string, Promise<void>>();
   let running: Promise<void> | undefined;
-  // One request at a time, in order: what was handled later is not acknowledged before what was handled first.
+  // One request at a time, so that messages are acknowledged in the order in which they were handled.
   const acknowledgements = new Batcher<string>(ACKNOWLEDGED, async (ids) => {
     await retry(() => http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal }), {
       ...delays,
       signal: stop.signal,
       when: () => true,
-      onRetry: (error) => logger.debug({ err: error }, 'acknowledging mail failed; trying again'),
+      onRetry: (error) => logger.debug({ err: error }, 'cannot acknowledge mail; retrying'),
     });
     for (const id of ids) drain.acknowledged(id);
   });
 
-  /** Whether the recipient has made a new key since, which is known from here on. */
+  /** Learns the recipient's newest key. @returns whether it is newer than the refused one */
   const isSuperseded = async (
     error: MillraceError,
     recipient: string,
@@ -121,7 +122,7 @@ export function createMailClient(options: {
     let sealed: { readonly to: string; readonly number: number; readonly bytes: Uint8Array } | undefined;
     try {
       for (const backoff = new Backoff(delays); ; ) {
-        // Chosen at each attempt: a newer directory may name another node.
+        // Resolved for each attempt, because a newer directory may name another node.
         const recipient = recipientIn(directory, to).id;
         try {
           const box = await known.of(recipient);
@@ -152,52 +153,55 @@ export function createMailClient(options: {
         const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal, poll: true });
         backoff.reset();
         for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
-          // Delivered again while it is being worked on: the lease is shorter than the work.
+          // Delivered again while it is still being handled, because the lease is shorter than the work.
           if (!unfinished.has(item.id)) await deliver(handle, item);
         }
       } catch (error) {
         if (stop.signal.aborted) return;
-        logger.debug({ err: error }, 'mailbox poll failed: tried again');
+        logger.debug({ err: error }, 'cannot poll the mailbox; retrying');
         await sleep(backoff.next(), stop.signal).catch(() => undefined);
       }
     }
   };
 
-  /** Control has given everything before; once that is done with, the older keys are of no more use. */
+  /** Control has delivered all earlier mail. When that mail is acknowledged, older keys can be erased. */
   const drained = async (id: string, { use, below }: { use: BoxUse; below: number }): Promise<void> => {
     drain.after(id, () => {
       boxes[use]
         ?.drained(below)
         .catch((error: unknown) =>
-          logger.warn({ err: error, use }, 'drained box keys not erased: tried again in a second'),
+          logger.warn({ err: error, use }, 'cannot erase drained box keys; retrying in a second'),
         );
     });
   };
 
-  /** Resolves when the next one may be delivered; the acknowledgement may still be on its way. */
+  /** Handles one message. Resolves when the next one may be handled; the acknowledgement may follow later. */
   const deliver = async (handle: Handler, item: z.output<typeof deliverySchema>[number]): Promise<void> => {
     drain.delivered(item.id);
     let type = 'unknown';
     let more: Promise<void> | undefined;
-    /** What has not ended is not handled a second time here; what this process takes with it comes again. */
+    /**
+     * Handles a message once, even if it is delivered again meanwhile. If the process ends first, the message is
+     * delivered again.
+     */
     const keep = (work: Promise<void>): void => {
       const kept = work
-        .catch((error: unknown) => logger.debug({ err: error }, 'message not acknowledged: it is delivered again'))
+        .catch((error: unknown) => logger.debug({ err: error }, 'message not acknowledged; it will be delivered again'))
         .finally(() => unfinished.delete(item.id));
       unfinished.set(item.id, kept);
     };
-    /** @returns whether it comes again */
+    /** @returns whether the message has to be delivered again */
     const finish = async (work: Promise<void>): Promise<boolean> => {
       const again = await work.then(
         () => false,
         (error: unknown) => {
           if (stop.signal.aborted) return true;
-          // What a full disk refuses must not be lost: the mail waits until there is room.
+          // A full disk is temporary, so the mail waits until there is space.
           const passes = error instanceof MillraceError && error.retryable && item.attempts < GIVE_UP_AFTER;
           const again = passes || isDiskFault(error);
           logger.warn(
             { err: error, type, from: item.from, again },
-            again ? 'message not handled yet: it is delivered again' : 'message refused',
+            again ? 'message not handled; it will be delivered again' : 'message refused',
           );
           return again;
         },

@@ -1,13 +1,13 @@
 import type { Clock, Logger, Metrics } from '@millrace/base';
 
-/** What every node is given. A node opens no database, reads no other clock, and makes no logger of its own. */
+/** Modules of every node. A node opens no database and creates no clock or logger itself. */
 export interface NodeModules<Stores> {
-  /** Opened, and closed, by whoever creates the node. */
+  /** The caller opens and closes it. */
   readonly stores: Stores;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
-/** What the process that runs a node brings; the stores come from the node's folder. */
+/** Modules that the process of a node supplies; the stores come from the node's folder. */
 export type ProcessModules = Omit<NodeModules<unknown>, 'stores'>;

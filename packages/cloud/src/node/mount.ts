@@ -26,11 +26,12 @@ export interface Call<R extends Route> {
   readonly body: ReceivedOf<R['body']>;
   readonly actor: Actor;
   /**
-   * Asks the policy whether the caller may do the route's action to this; every handler does, once it knows to what.
+   * Checks by the policy that the caller may perform the route's action on the resource. Every handler calls it as soon
+   * as it knows the resource.
    * @throws {MillraceError} E_FORBIDDEN
    */
   readonly allow: <T extends Resource>(resource?: T) => T;
-  /** Aborts when the caller goes away, so that a long poll does not outlive it. */
+  /** Aborts when the caller disconnects, so that a long poll ends with its connection. */
   readonly gone: AbortSignal;
 }
 
@@ -49,13 +50,13 @@ export interface MountOptions {
   /** @throws {MillraceError} E_AUTH */
   readonly actorOf: (request: FastifyRequest) => Actor;
   readonly answers: IdempotentAnswers;
-  /** Told of every call of a party that the route is for. */
+  /** Called for every request of a party that may use the route. */
   readonly onCall?: (actor: Actor) => void;
 }
 
 type AnyHandler = (call: Call<Route>) => unknown;
 
-/** Serves the routes: caller, parameters, body and answer are checked here against what is declared. */
+/** Serves the routes. Checks caller, parameters, body and answer against the declaration. */
 export function mountRoutes<T extends RouteTree>(
   server: TlsServer,
   routes: T,
@@ -90,9 +91,9 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
   server.route({
     method: route.method,
     url: urlOf(route),
-    // Who waits for something takes it: a HEAD must not.
+    // Waiting routes consume what they return, so they do not answer HEAD.
     exposeHeadRoute: route.method === 'GET' && !route.waits,
-    // Strangers are refused before their body is read.
+    // Refuse unknown callers before their body is read.
     onRequest: async (request) => {
       const actor = options.actorOf(request);
       if (!route.callers.some((role) => role === actor.role))
@@ -141,11 +142,11 @@ async function run(
     },
     gone: goneSignal(reply),
   });
-  if (!decided) throw new MillraceError('E_INTERNAL', `${route.method} ${route.path} asked no policy`);
+  if (!decided) throw new MillraceError('E_INTERNAL', `${route.method} ${route.path} did not check the policy`);
   return { status: 200, ...encode(route.answer, given) };
 }
 
-/** @throws {MillraceError} E_NOT_FOUND to a reader: a parameter of another form names nothing; E_INPUT to a writer */
+/** @throws {MillraceError} for a malformed parameter: E_NOT_FOUND when the route reads, E_INPUT when it writes */
 function paramsOf(route: Route, request: FastifyRequest): Record<string, unknown> {
   const { '*': rest, ...named } = request.params as Record<string, string>;
   const name = /\{(\w+)\*\}/.exec(route.path)?.[1];
@@ -184,7 +185,7 @@ function bytesOf(received: unknown): Uint8Array {
   return received instanceof Uint8Array ? received : utf8(JSON.stringify(received) ?? '');
 }
 
-/** @throws {MillraceError} E_INTERNAL when the answer is not the declared one */
+/** @throws {MillraceError} E_INTERNAL when the answer does not match the declared schema */
 function encode(answer: Content, given: unknown): { type: string; body: Bytes } {
   switch (answer.kind) {
     case 'none':
@@ -215,7 +216,7 @@ function urlOf({ path }: Route): string {
   return path.replace(/\{\w+\*\}/, '*').replace(/\{(\w+)\}/g, ':$1');
 }
 
-/** 405 for methods that the path does not have; OPTIONS says which it has. */
+/** Answers 405 to undeclared methods of a path; OPTIONS lists the declared ones. */
 function refuseOthers(server: TlsServer, url: string, allowed: ReadonlySet<string>): void {
   const allow = [...allowed].sort().join(', ');
   server.route({
@@ -229,7 +230,7 @@ function refuseOthers(server: TlsServer, url: string, allowed: ReadonlySet<strin
     exposeHeadRoute: false,
     onRequest: async (request, reply) => {
       reply.header('allow', allow);
-      throw new MillraceError('E_METHOD', `${request.method} is not among the methods of this path: ${allow}`, {
+      throw new MillraceError('E_METHOD', `${request.method} is not a method of this path: ${allow}`, {
         data: { allow: [...allowed].sort() },
       });
     },

@@ -17,9 +17,9 @@ import { type BoxSecrets, type BoxUse, type Directory, readBoxKey, signBoxKey } 
 import type { Slots } from '@millrace/vault';
 
 export interface BoxPeriod {
-  /** A new key is made so often. */
+  /** Interval at which a new key is made, ms. */
   readonly periodMs: number;
-  /** How long the one before may still be sealed to. */
+  /** How long senders may still seal to the previous key, ms. */
   readonly retentionMs: number;
 }
 
@@ -41,33 +41,34 @@ export interface OwnBoxesOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /**
-   * Tells control of the newest key, and that nothing sealed to a number below `floor` may come any more; control then
-   * leaves the message `box.drained`. Throws E_BOX_KEY with data {document}, in base64, where control knows a newer key of
-   * this node.
+   * Announces the newest key to control, and asks it to refuse mail sealed to a key below `floor`; control then posts
+   * the message `box.drained`. Throws E_BOX_KEY with data {document}, in base64, if control knows a newer key of this
+   * node.
    */
   readonly announce: (document: Bytes, floor: number, signal: AbortSignal) => Promise<void>;
 }
 
 const CHECK_MS = 1_000;
-/** A control node that keeps mail back, or takes no announcement, cannot keep a key for longer than this. */
+/** A key is erased after this time, ms, even if control withholds mail or refuses announcements. */
 const MAX_DRAIN_MS = 24 * 3_600_000;
 const RECORD_BYTES = 48;
 
 /**
- * A node's box keys of one use (spec/protocol.md, section 4). They lie in slots, number(u64) ‖ issued(u64) ‖ secret(32), and
- * are overwritten there when nothing that is sealed to them can come any more. A key is announced when it is durable.
+ * A node's box keys for one use (spec/protocol.md, section 4). They are stored in slots, number(u64) ‖ issued(u64) ‖
+ * secret(32), and overwritten there when no more mail sealed to them can arrive. A key is announced after it is
+ * durable.
  */
 export class OwnBoxes implements BoxSecrets, Closable {
   readonly #options: OwnBoxesOptions;
-  /** In the order of their numbers. */
+  /** Keys, ordered by number. */
   readonly #boxes: OwnBox[];
   readonly #mutex = new Mutex();
   readonly #stop = new AbortController();
-  /** When keys fell below the floor, by the monotonic clock of this process. */
+  /** When each key fell below the floor, on the monotonic clock. */
   readonly #closedAt = new Map<number, number>();
   #announced: { readonly number: number; readonly floor: number } | undefined;
   #drainedBelow = 0;
-  /** By this process. */
+  /** Whether this process has announced the newest key. */
   #made = false;
   #running: Promise<void> | undefined;
 
@@ -76,7 +77,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     this.#boxes = boxes;
   }
 
-  /** The caller closes the slots after it. @throws {MillraceError} E_STORE, E_READ_ONLY */
+  /** The caller closes the slots afterwards. @throws {MillraceError} E_STORE, E_READ_ONLY */
   static async open(options: OwnBoxesOptions): Promise<OwnBoxes> {
     const boxes: OwnBox[] = [];
     const count = await options.slots.count();
@@ -99,7 +100,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     return this.#boxes.find((box) => box.number === number)?.key;
   }
 
-  /** Announces the newest key. Whether that succeeds or not, it is retried in the background. May be called again. */
+  /** Announces the newest key. If that fails, it is retried in the background. May be called again. */
   async start(): Promise<void> {
     await this.#mutex
       .run(() => this.#step())
@@ -108,7 +109,10 @@ export class OwnBoxes implements BoxSecrets, Closable {
       });
   }
 
-  /** Everything sealed to a number below has been opened or refused. The keys that owners may still use stay. */
+  /**
+   * All mail sealed to keys below this number has been opened or refused: erases them, except keys that owners may
+   * still use.
+   */
   async drained(below: number): Promise<void> {
     await this.#mutex.run(async () => {
       this.#drainedBelow = Math.max(this.#drainedBelow, below);
@@ -131,7 +135,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
       await this.#mutex
         .run(() => this.#step())
         .catch((error: unknown) =>
-          logger.warn({ err: toMillraceError(error), use }, 'box keys not renewed or erased: tried again in a second'),
+          logger.warn({ err: toMillraceError(error), use }, 'cannot renew or erase box keys; retrying in a second'),
         );
     }
   }
@@ -139,7 +143,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
   async #step(): Promise<void> {
     const { clock, period } = this.#options;
     let newest = this.#boxes.at(-1);
-    // Senders seal mail again without the owner, so every start makes a new key: a restored node never uses an older one.
+    // Every start makes a new key, so that a restored node never uses an older one. Senders can seal their mail again.
     const replace = this.#options.use === 'mail' && !this.#made;
     if (newest === undefined || replace || passed(clock.now(), newest.issued, period.periodMs))
       newest = await this.#make(0);
@@ -149,7 +153,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
         if (this.#announced?.number === newest.number && this.#announced.floor === floor) break;
         const newer = await this.#announce(newest, floor);
         if (newer === undefined) break;
-        // This node was put back to an older state: what was sealed to the keys since is refused, never opened.
+        // This node was restored to an older state. Mail sealed to keys made since then cannot be opened.
         newest = await this.#make(newer + 1);
       }
     } finally {
@@ -157,7 +161,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     }
   }
 
-  /** @returns the number that control knows, when that is above ours */
+  /** @returns the number that control knows, if it is above this node's */
   async #announce({ number, issued, key }: OwnBox, floor: number): Promise<number | undefined> {
     const { directory, node, use, identity, period, announce } = this.#options;
     const expires = issued + period.periodMs + period.retentionMs;
@@ -167,7 +171,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     } catch (error) {
       const known = error instanceof MillraceError && error.code === 'E_BOX_KEY' ? error.data.document : undefined;
       if (typeof known !== 'string') throw error;
-      // Signed by this node: control cannot drive the numbers up.
+      // Signed by this node, so control cannot raise the number.
       const newest = await readBoxKey(directory, { node, use }, fromBase64(known), 'any time');
       if (newest.number < number) throw error;
       return newest.number;
@@ -176,7 +180,10 @@ export class OwnBoxes implements BoxSecrets, Closable {
     return undefined;
   }
 
-  /** The clock's milliseconds, so that a node that lost its keys still makes higher numbers; one more when that is not enough. */
+  /**
+   * The clock's milliseconds, so that a node that lost its keys still uses higher numbers; at least the last number
+   * plus one.
+   */
   async #make(least: number): Promise<OwnBox> {
     const { slots, clock } = this.#options;
     const issued = clock.now();
@@ -198,7 +205,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     return box;
   }
 
-  /** Lowest number that may still be sealed to. */
+  /** Lowest number to which mail may still be sealed. */
   #floor(): number {
     const { clock, period } = this.#options;
     const wanted = this.#boxes.find((_, i) => {
@@ -228,7 +235,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
   }
 }
 
-/** Also when the clock was set back by more than that. */
+/** Also true when the clock was set back by more than that. */
 function passed(now: number, since: number, ms: number): boolean {
   return Math.abs(now - since) >= ms;
 }

@@ -3,7 +3,7 @@ import { fromHex, MillraceError } from '@millrace/base';
 import { keyName, type Party } from '@millrace/identity';
 import { type Directory, mayWrite, type NodeRole } from '@millrace/protocol';
 
-/** Who acts: the party that a certificate names, or the signer of a transaction. */
+/** The party that a certificate names, or the signer of a transaction. */
 export type Actor = Exclude<Party, { role: 'user' }> | UserActor;
 export interface UserActor {
   readonly role: 'user';
@@ -12,7 +12,7 @@ export interface UserActor {
   readonly admin: boolean;
 }
 
-/** What is acted on, as far as decisions depend on it. */
+/** The properties of a resource on which decisions depend. */
 export interface Resource {
   /** Key names of users. */
   readonly owner?: string | undefined;
@@ -20,7 +20,7 @@ export interface Resource {
   readonly signer?: string | undefined;
   /** Key name of a machine. */
   readonly machine?: string | undefined;
-  /** Of mail. */
+  /** Recipient of mail. */
   readonly recipient?: NodeRole | undefined;
 }
 
@@ -92,10 +92,12 @@ const reasons: Partial<Record<Action, string>> = {
   'licence.grant': 'only the owner of a design licenses it',
   'print.request': 'only the licence’s holder may print',
   'print.run': 'the print is for another machine',
-  'vault.check': 'only the administrator has the vault checked',
+  'vault.check': 'only the administrator may check the vault',
 };
 
-/** Whether `actor` may do `action` to `resource`: every decision of control and distribution is made here. */
+/**
+ * Decides whether `actor` may perform `action` on `resource`. Control and distribution make all such decisions here.
+ */
 export function permits(actor: Actor, action: Action, resource: Resource = {}): boolean {
   return rules[action](actor, resource);
 }
@@ -103,7 +105,7 @@ export function permits(actor: Actor, action: Action, resource: Resource = {}): 
 /** @throws {MillraceError} E_FORBIDDEN */
 export function authorize(actor: Actor, action: Action, resource: Resource = {}): void {
   if (permits(actor, action, resource)) return;
-  const why = reasons[action] ?? 'it belongs to somebody else';
+  const why = reasons[action] ?? 'it belongs to another user';
   throw new MillraceError('E_FORBIDDEN', why, { data: { action } });
 }
 

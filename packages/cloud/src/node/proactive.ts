@@ -27,24 +27,24 @@ import { KnownBoxes } from './known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
 import { OwnBoxes } from './own-boxes.ts';
 
-/** What a node that opens no port uses to reach the others: it starts every connection. */
+/** Connections of a node that opens no port: it starts each of them. */
 export interface Outbound extends Closable {
   readonly control: HttpClient;
   readonly distribution: HttpClient;
   readonly mail: MailClient;
-  /** What owners attach to their transactions is sealed to these; the keys node has some. */
+  /** Keys to which owners seal attachments of transactions; only the keys node has any. */
   readonly attachments: OwnBoxes | undefined;
   readonly link: LinkSocket;
-  /** Announces the box keys, then begins to handle mail. May be called again until it has succeeded. */
+  /** Announces the box keys, then starts to handle mail. May be called again until it succeeds. */
   start(handle: Handler): Promise<void>;
 }
 
 export async function connectOutbound(options: {
   config: NodeConfig;
   addresses: Addresses;
-  /** Remembers the newest box keys of the other nodes. */
+  /** Stores the newest box keys of the other nodes. */
   store: RecordStore;
-  /** Where this node's own box keys are. */
+  /** Slots of this node's own box keys. */
   slots: { readonly mail: Slots; readonly attachments?: Slots };
   clock: Clock;
   logger: Logger;

@@ -5,13 +5,14 @@ import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
 
-/** How often a node tells control where it stands. */
+/** Interval at which a node reports its state to control, ms. */
 const TELL_MS = 2_000;
 const RETRY_MS = 1_000;
 
 /**
- * What a proactive node remembers of where the installation stands, and compares when it starts (spec/protocol.md, section
- * 7): a node that was put back to an older state is quarantined, and does nothing until an administrator has recovered it.
+ * Detects restored state at the start of a proactive node (spec/protocol.md, section 7): the node compares what it
+ * remembers of the installation with control. A node that was restored to an older state is quarantined and does
+ * nothing until an administrator has recovered it.
  */
 export class RollbackGuard implements Closable {
   readonly #ledger: Table<LedgerHead>;
@@ -29,12 +30,15 @@ export class RollbackGuard implements Closable {
     this.#logger = modules.logger;
   }
 
-  /** Calls `admitted` once, as soon as control finds this node no older than it remembers; until then the node is idle. */
+  /**
+   * Calls `admitted` once, when control confirms that this node's state is not older than it remembers. Until then the
+   * node is idle.
+   */
   start(admitted: () => Promise<void>): void {
     this.#running = this.#run(admitted).catch(() => undefined);
   }
 
-  /** Told to control, for `millrace status`. */
+  /** Reported to control, for `millrace status`. */
   suspect(role: 'control' | 'segments' | 'keys', reason: string): MillraceError {
     this.#suspects.set(role, reason);
     return new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
@@ -77,12 +81,12 @@ export class RollbackGuard implements Closable {
   }
 }
 
-/** Entries of the ledger that a proactive node has seen, by its store; 0 when none. */
+/** Number of ledger entries that a proactive node has seen, from its store; 0 when none. */
 export async function ledgerSizeSeen(store: RecordStore): Promise<number> {
   return (await new Table(store, 'ledger-head', ledgerHead).get('newest'))?.size ?? 0;
 }
 
-/** The node accepts whatever ledger control shows it next. */
+/** Makes the node accept any ledger that control shows it next. */
 export async function forgetLedger(store: RecordStore): Promise<void> {
   await new Table(store, 'ledger-head', ledgerHead).remove('newest');
 }
@@ -90,7 +94,7 @@ export async function forgetLedger(store: RecordStore): Promise<void> {
 const seenEpochs = (store: RecordStore) =>
   new Table(store, 'seen-epoch', z.strictObject({ epoch: z.number().int().nonnegative() }));
 
-/** Newest epoch of which a sweep's message has come to the segments node: later ones follow one by one. */
+/** The newest epoch of which the segments node has received a sweep's message. Later epochs follow one by one. */
 export class SeenEpoch {
   readonly #table: Table<{ epoch: number }>;
   #epoch: number;
@@ -109,21 +113,21 @@ export class SeenEpoch {
     return seenEpochs(store).remove('newest');
   }
 
-  /** 0: none yet. */
+  /** 0 when none. */
   get epoch(): number {
     return this.#epoch;
   }
 
   /**
-   * How a message of a sweep to epoch `to` fits: `old` was sent before (a mailbox that was put back holds such, and proves
-   * nothing about the keys node), `ahead` has messages before it that never came here.
+   * Compares a sweep's message to epoch `to` with the newest epoch. `old`: an earlier message, which a restored mailbox
+   * may hold; it proves nothing about the keys node. `ahead`: earlier messages never arrived here.
    */
   judge(to: number): 'old' | 'ahead' | 'fits' {
     if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return 'fits';
     return to < this.#epoch ? 'old' : 'ahead';
   }
 
-  /** Durable before a cell of the epoch is. */
+  /** Records the epoch. Must be durable before any cell of the epoch is. */
   async note(to: number): Promise<void> {
     if (to <= this.#epoch) return;
     await this.#table.put('newest', { epoch: to });

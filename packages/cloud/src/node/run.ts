@@ -1,6 +1,6 @@
 import { type Closable, Closer } from '@millrace/base';
 
-/** The node that `create` makes, which closes `opened` after itself; `opened` is closed at once when there is no node. */
+/** Creates a node that closes `opened` after itself. Closes `opened` at once if `create` fails. */
 export async function closeWith<N extends Closable>(opened: Closable, create: () => Promise<N>): Promise<N> {
   const closer = new Closer();
   closer.add(opened);

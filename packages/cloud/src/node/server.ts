@@ -17,8 +17,8 @@ export interface ServerOptions {
 export type TlsServer = FastifyInstance;
 
 /**
- * HTTPS server that speaks to parties of this installation only: mutual TLS 1.3, nodes pinned. It believes the authorities
- * that the directory has when it is made, and those it has when `renewTls` is called.
+ * HTTPS server for parties of this installation only: mutual TLS 1.3, nodes pinned. It trusts the authorities that the
+ * directory lists when the server is created, and again when `renewTls` is called.
  */
 export function createTlsServer(options: ServerOptions): TlsServer {
   const server = fastify({
@@ -37,12 +37,12 @@ export function createTlsServer(options: ServerOptions): TlsServer {
   return server;
 }
 
-/** What fastify refuses before it looks for a route, such as a path that cannot be decoded. */
+/** Requests that fastify refuses before routing, such as a path that cannot be decoded. */
 export function frameworkErrors(error: Error, _request: unknown, reply: unknown): void {
   void sendProblem(reply as FastifyReply, codedError(error));
 }
 
-/** What is read, and how refusals look. */
+/** Body parsers and error answers. */
 export function setUp(server: TlsServer, logger: Logger): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
@@ -57,11 +57,10 @@ export function setUp(server: TlsServer, logger: Logger): void {
   });
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
-    if (coded.code === 'E_INTERNAL')
-      logger.error({ err: coded, path: request.url }, 'request failed: a fault in the node');
+    if (coded.code === 'E_INTERNAL') logger.error({ err: coded, path: request.url }, 'request failed: internal error');
     else logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'request refused');
     const shown =
-      coded.code === 'E_INTERNAL' ? new MillraceError('E_INTERNAL', 'a fault in the node; its log says more') : coded;
+      coded.code === 'E_INTERNAL' ? new MillraceError('E_INTERNAL', 'internal error; see the node’s log') : coded;
     return sendProblem(reply, shown);
   });
   server.setNotFoundHandler((request) => {
@@ -69,7 +68,7 @@ export function setUp(server: TlsServer, logger: Logger): void {
   });
 }
 
-/** From here on new connections are accepted with the authorities that the directory has now. */
+/** Accepts new connections with the authorities that the directory lists now. */
 export function renewTls(server: TlsServer, { directory, tls }: Pick<ServerOptions, 'directory' | 'tls'>): void {
   const { requestCert: _, rejectUnauthorized: __, ...context } = serverTls(directory, tls);
   (server.server as unknown as TlsListener).setSecureContext(context);
@@ -106,7 +105,7 @@ function codedError(error: unknown): MillraceError {
 }
 
 /**
- * Who called. A node counts only while the directory names it, in this role, and with a certificate that is pinned there.
+ * Identifies the caller. A node is accepted only if the directory names it in this role and pins its certificate.
  * @throws {MillraceError} E_AUTH
  */
 export function callerOf(directory: Directory, certificate: X509Certificate | undefined): Party {

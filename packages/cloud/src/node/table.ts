@@ -3,22 +3,22 @@ import type { Collection, IndexEntry, PageOptions, RecordStore } from '@millrace
 import type { z } from 'zod';
 
 export interface TableOptions<T> {
-  /** By name: where the index has a record. */
+  /** For each index, by name: the positions of a record. */
   readonly indexes?: Readonly<Record<string, (record: T) => readonly IndexEntry[]>>;
-  /** Told of a record that cannot be read when records are listed; the others are listed all the same. */
+  /** Called for each record that cannot be read while records are listed; the others are still listed. */
   readonly onDamaged?: ((table: string, id: string, error: MillraceError) => void) | undefined;
 }
 
-/** Records of a page, those left out that cannot be read. */
+/** Records of a page, without those that cannot be read. */
 export interface TablePage<T> {
   readonly records: readonly (readonly [id: string, record: T])[];
   readonly next?: Uint8Array;
 }
 
-/** Records read at a time by `list`. */
+/** Records that `list` reads at a time. */
 const LISTED = 200;
 
-/** Records of one kind, in CBOR, checked when read. */
+/** Records of one kind, stored as CBOR and validated when read. */
 export class Table<T> {
   readonly name: string;
   readonly #collection: Collection;
@@ -54,13 +54,14 @@ export class Table<T> {
     return record;
   }
 
-  /** False when there is one already. */
+  /** @returns false when the record already exists */
   create(id: string, record: T): Promise<boolean> {
     return this.#swap(id, undefined, encodeCbor(record as never)); // records carry their creator's unique id
   }
 
   /**
-   * Changes a record by compare-and-swap; `change` may throw to refuse, and may return the same record to leave it.
+   * Changes a record by compare-and-swap. `change` may throw to refuse, or return the same record to leave it
+   * unchanged.
    * @throws {MillraceError} E_NOT_FOUND
    */
   async update(id: string, change: (record: T) => T): Promise<T> {
@@ -73,7 +74,7 @@ export class Table<T> {
     }
   }
 
-  /** Writes a record, whether there is one already or not. */
+  /** Creates or replaces a record. */
   put(id: string, record: T): Promise<void> {
     return this.#collection.put(id, encodeCbor(record as never));
   }
@@ -91,7 +92,7 @@ export class Table<T> {
     return { records, ...(next && { next }) };
   }
 
-  /** Every record, or every record that a group of an index has. */
+  /** Every record, or every record in a group of an index. */
   async *list(
     options: Pick<PageOptions, 'index' | 'group' | 'below' | 'prefix'> = {},
   ): AsyncGenerator<readonly [string, T]> {
@@ -103,7 +104,7 @@ export class Table<T> {
     } while (after !== undefined);
   }
 
-  /** When a cluster cannot say whether it was applied, the record tells. */
+  /** When a cluster cannot tell whether a write was applied, reads the record. */
   async #swap(id: string, expected: Uint8Array | undefined, next: Uint8Array): Promise<boolean> {
     const outcome = await this.#collection.compareAndSwap(id, expected, next);
     if (outcome !== 'unknown') return outcome === 'applied';

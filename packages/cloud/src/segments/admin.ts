@@ -10,12 +10,12 @@ export function openCells({ cells }: SegmentsStores, points: PointsPool): CellSt
   return new CellStore(cells, points);
 }
 
-/** The vault has reached `epoch` without a message to the node. */
+/** Records that the vault has reached `epoch` without a message to the node. */
 export async function noteEpoch({ records }: SegmentsStores, epoch: number): Promise<void> {
   await (await SeenEpoch.open(records)).note(epoch);
 }
 
-/** The node accepts whatever epoch the keys node begins next. @param records the node's */
+/** Makes the node accept any epoch that the keys node begins next. @param records records of the node */
 export function forgetEpoch(records: RecordStore): Promise<void> {
   return SeenEpoch.forget(records);
 }

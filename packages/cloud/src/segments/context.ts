@@ -22,6 +22,6 @@ export interface SegmentsContext {
   readonly guard: RollbackGuard;
   readonly outbound: Outbound;
   readonly logger: Logger;
-  /** Everything that changes cells, in the order of the mail. */
+  /** Serializes all changes of cells, in the order of the mail. */
   readonly vault: Mutex;
 }

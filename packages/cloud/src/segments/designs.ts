@@ -9,7 +9,7 @@ import { verifyDesign } from '../node/verify-design.ts';
 
 const recordSchema = z.strictObject({ owner: bytesOf(33), coreHash: bytesOf(32), manifest: z.instanceof(Uint8Array) });
 
-/** Owner and manifest of every design, as this node verified them when the design came. */
+/** Owner and manifest of every design, as this node verified them when the design was added. */
 export class DesignRepository {
   readonly #table: Table<z.output<typeof recordSchema>>;
   readonly #directory: Directory;
@@ -21,7 +21,10 @@ export class DesignRepository {
     this.#deletions = new Deletions(store, directory);
   }
 
-  /** The same design again changes nothing. @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_FORBIDDEN */
+  /**
+   * Adds a design. The same design again changes nothing. @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT,
+   * E_FORBIDDEN
+   */
   async add(message: MessageOf<'design.add'>): Promise<void> {
     const { manifest } = await verifyDesign(message, this.#directory);
     const { designId, owner, coreHash } = manifest;
@@ -29,7 +32,10 @@ export class DesignRepository {
     await this.#table.create(designId, { owner, coreHash, manifest: message.manifest });
   }
 
-  /** Forgets the design on its owner's signed deletion, which stays on record. @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH */
+  /**
+   * Removes the design by its owner's signed deletion, which is kept. @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE,
+   * E_AUTH
+   */
   async delete({ design, transaction }: MessageOf<'design.delete'>): Promise<void> {
     if (!(await this.#deletions.has(design))) {
       const { owner } = await this.#table.require(design);

@@ -6,23 +6,26 @@ import type { DesignRepository } from './designs.ts';
 import type { Placements } from './placements.ts';
 import type { StagedSegments } from './staged-segments.ts';
 
-/** What is written down of a job, so that a restarted node continues it. */
+/** Durable state of a job, from which a restarted node continues. */
 export interface IngestRecord {
   readonly design: string;
-  /** The segments are in the vault. Their staging copies may be gone: a restarted node does not fetch them again. */
+  /**
+   * Whether the segments are in the vault. If so, a restarted node does not fetch them again: their staging copies may
+   * be gone.
+   */
   readonly stored?: boolean | undefined;
 }
 
-/** How one kind of upload gets into the vault. Every method may be repeated: done twice, it changes nothing more. */
+/** The steps of one kind of upload. Every method is idempotent. */
 export interface IngestJob<R extends IngestRecord> {
   /** For the log. */
   readonly name: string;
   readonly pending: Table<R>;
   /** Moves the staged segments into the vault. */
   ingest(record: R, signal: AbortSignal): Promise<void>;
-  /** Tells the other nodes. The staging copies are wiped before. */
+  /** Reports success to the other nodes. The staging copies have been wiped before. */
   complete(id: string, record: R): Promise<void>;
-  /** Tells the other nodes that the upload is refused: another attempt would not help. */
+  /** Reports to the other nodes that the upload is refused permanently. */
   refuse(id: string, record: R, error: MillraceError, signal: AbortSignal): Promise<void>;
 }
 

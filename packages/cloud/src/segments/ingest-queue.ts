@@ -11,7 +11,7 @@ import {
 import type { IngestJob, IngestRecord } from './ingest-job.ts';
 import type { StagedSegments } from './staged-segments.ts';
 
-/** Longest wait before a job that failed is tried again. */
+/** Longest delay before a failed job is retried, ms. */
 const MAX_DELAY_MS = 5_000;
 
 export interface IngestQueueModules<R extends IngestRecord> {
@@ -21,7 +21,7 @@ export interface IngestQueueModules<R extends IngestRecord> {
   readonly metrics: Metrics;
 }
 
-/** Uploads on their way into the vault, one after the other. Each is tried until it is complete, refused or cancelled. */
+/** Moves uploads into the vault, one at a time. Each is retried until it is complete, refused or cancelled. */
 export class IngestQueue<R extends IngestRecord> {
   readonly #job: IngestJob<R>;
   readonly #staged: StagedSegments;
@@ -39,7 +39,7 @@ export class IngestQueue<R extends IngestRecord> {
     setMaxListeners(0, this.#stop.signal); // one for each segment that is being fetched
   }
 
-  /** Continues what a killed process left. */
+  /** Continues the jobs of a killed process. */
   async start(): Promise<void> {
     for await (const [id, { design }] of this.#job.pending.list()) this.#queue(id, design);
   }
@@ -49,7 +49,7 @@ export class IngestQueue<R extends IngestRecord> {
     if (await this.#job.pending.create(id, record)) this.#queue(id, record.design);
   }
 
-  /** Removes all jobs of the design. Nothing more of it is stored once this resolves. */
+  /** Removes all jobs of the design. No more of it is stored after this resolves. */
   async cancel(design: string): Promise<void> {
     const { pending } = this.#job;
     for await (const [id, record] of pending.list()) if (record.design === design) await pending.remove(id);
@@ -86,7 +86,7 @@ export class IngestQueue<R extends IngestRecord> {
         await this.#job.complete(id, record);
         await pending.remove(id);
         this.#outcomes.add(1, { job: name, outcome: 'complete' });
-        return this.#logger.info({ design, job: name }, 'upload is in the vault');
+        return this.#logger.info({ design, job: name }, 'upload stored in the vault');
       } catch (error) {
         if (signal.aborted) return;
         const coded = toMillraceError(error);
@@ -97,7 +97,7 @@ export class IngestQueue<R extends IngestRecord> {
           return pending.remove(id);
         }
         const delay = Math.round(backoff.next());
-        this.#logger.warn({ err: coded, design, job: name, retryInMs: delay }, 'upload not stored yet');
+        this.#logger.warn({ err: coded, design, job: name, retryInMs: delay }, 'upload not stored; retrying');
         await sleep(delay, signal);
       }
     }

@@ -9,7 +9,7 @@ import { handleVaultMessage } from './vault-messages.ts';
 export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {
-      // One machine's frames must not stop the streams of the others.
+      // One machine's frames must not stop other machines' streams.
       logger.error({ err: toMillraceError(error) }, 'reverse frame dropped');
     });
   // The machine's link broke: the machine calls home again, for a new session.
@@ -17,9 +17,9 @@ export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage
 }
 
 /**
- * Dispatches mail by its sender: control announces, the keys node instructs. Messages of streams are handled at once; the
- * others are handled one after the other, in the order of the mail. A slice is therefore read after every step of a sweep
- * that was sent before it, and before the next step, which may remove the cells that the slice names.
+ * Dispatches mail by its sender: announcements from control, instructions from the keys node. Messages of streams are
+ * handled at once; all others one after the other, in the order of the mail. A slice is therefore read after every step
+ * of a sweep that was sent before it, and before the next step, which may remove the cells that the slice names.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
 export async function handleMail(

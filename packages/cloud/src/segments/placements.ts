@@ -11,7 +11,7 @@ import {
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** How long to wait for the keys node before asking again. */
+/** How long to wait for the keys node before the request is repeated, ms. */
 const ANSWER_MS = 20_000;
 
 export interface PlacementRequest {
@@ -47,8 +47,9 @@ export class Placements {
   }
 
   /**
-   * Resolves when the cells are stored and the mail that says so is on its way to the keys node.
-   * @throws {MillraceError} E_SEGMENT, E_UPLOAD, the code with which the keys node refuses the design, the signal's reason
+   * Resolves when the cells are stored and the keys node's mail about it is posted.
+   * @throws {MillraceError} E_SEGMENT, E_UPLOAD, the code with which the keys node refuses the design; the signal's
+   * reason
    */
   async request(request: PlacementRequest): Promise<void> {
     const { design, from, count, signal } = request;

@@ -33,7 +33,9 @@ export async function createSegmentsNode(
   const logger = modules.logger.child({ node: id, role: 'segments' });
   const { directory } = config;
   const { records, cells: file } = stores;
-  metrics.gauge('millrace_cells_lost', 'cells that the cell file had lost when the node started').set(file.lost);
+  metrics
+    .gauge('millrace_cells_lost', 'cells that were missing from the cell file when the node started')
+    .set(file.lost);
   if (file.lost > 0)
     logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'cell file is truncated: owners have to repair designs');
   const cells = new CellStore(file, closer.add(new PointsPool()));

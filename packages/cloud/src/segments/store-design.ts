@@ -11,8 +11,8 @@ const recordSchema = z.strictObject({ design: z.string(), stored: z.boolean().op
 export type StoreRecord = z.output<typeof recordSchema>;
 
 /**
- * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node begins the design again; cells that exist stay as
- * they are. A job's id is the design's.
+ * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node starts the design again; existing cells stay
+ * unchanged. A job's id is the design's.
  */
 export class StoreDesign implements IngestJob<StoreRecord> {
   readonly name = 'store';
@@ -46,7 +46,7 @@ export class StoreDesign implements IngestJob<StoreRecord> {
   async refuse(design: string, _: StoreRecord, error: MillraceError, signal: AbortSignal): Promise<void> {
     const { staged, mail } = this.#modules;
     const { code, message: reason } = error;
-    // After E_UPLOAD the owner can still upload the missing segments: what is staged stays.
+    // After E_UPLOAD the owner can still upload the missing segments, so keep those that are staged.
     if (code !== 'E_UPLOAD') await staged.wipe(design, signal);
     const refused = { type: 'refused', design: fromHex(design), from: 0, code, reason } as const;
     await mail.send({ role: 'keys', partition: design }, { type: 'vault', message: encodeMessage(refused) });

@@ -4,14 +4,14 @@ import { openLmdb, type RecordStore } from '@millrace/stores';
 import { type CellFile, openCellFile, openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
-/** What a segments node keeps. */
+/** The stores of a segments node. */
 export interface SegmentsStores {
   readonly records: RecordStore;
   readonly cells: CellFile;
   readonly boxes: { readonly mail: Slots };
 }
 
-/** @param folder the node's, which no running node uses */
+/** @param folder folder of the node, which no running process uses */
 export async function openSegmentsStores(folder: string): Promise<SegmentsStores & Closable> {
   const closer = new Closer();
   const data = join(folder, nodeFiles.data);

@@ -28,24 +28,24 @@ export interface SegmentsStreamOptions {
   readonly sendFrame: (frame: Bytes) => boolean;
   /** Live figures for control. */
   readonly onTelemetry: (telemetry: Telemetry, now: { revision: bigint; revisionMs: number }) => void;
-  /** The machine has taken something; more than before that is sent when it resolves. */
+  /** The machine has acknowledged segments. The window advances when this resolves. */
   readonly onFirstTaken: (acked: number) => Promise<void>;
-  /** Once: the machine has everything, or the stream must stop with a code. */
+  /** Called once: the machine has all segments, or the stream has to stop with a code. */
   readonly onEnd: (error: MillraceError | undefined) => void;
 }
 
-/** A frame that cannot be solved comes once in ten million; an alarm must not come from bad luck. */
+/** Resends that are always allowed. One frame in ten million cannot be decoded; it must not raise an alarm. */
 const mostRepeats = ({ segments }: StreamParameters): number => 16 + Math.ceil(segments / 50);
 
 interface Slot {
   readonly body: Bytes;
-  /** Revision in which it was last sent. */
+  /** Revision in which the cell was last sent. */
   sent: bigint;
 }
 
 /**
- * Sends one session's cells as frames, at most the window ahead of what the machine has acknowledged, and moves from
- * revision to revision. Knows no content key and only the slice of the playbook that the window needs.
+ * Sends one session's cells as frames, at most one window ahead of the machine's acknowledgements, and advances the
+ * revision. It knows no content key and only the slice of the playbook that the window needs.
  */
 export class SegmentsStream {
   readonly session: Bytes;
@@ -54,27 +54,30 @@ export class SegmentsStream {
   readonly parameters: StreamParameters;
   readonly #options: SegmentsStreamOptions;
   readonly #sender: Sender;
-  /** Cells that have not been sent. */
+  /** Cells that have not been sent, by segment. */
   readonly #cells = new Map<number, Bytes>();
-  /** Those that have, until the machine has them. */
+  /** Cells that have been sent and are not acknowledged, by segment. */
   readonly #sent = new Map<number, Slot>();
-  /** Asked for again. */
+  /** Segments that the machine has requested again. */
   readonly #again = new Set<number>();
-  /** Every segment below has been sent. */
+  /** Every segment below this number has been sent. */
   #next: number;
   readonly #mixes = new Map<bigint, Bytes>();
   #reverse: ReverseStream | undefined;
-  /** Cells below are gone: the machine has them, or this stream does not carry them. */
+  /** Cells below this number are dropped: the machine has them, or they precede the stream. */
   #got: number;
-  /** Segments that the machine has taken: the window is counted from here, and a resumed machine may hold one already. */
+  /**
+   * Number of segments that the machine has taken. The window is counted from here, because a resumed machine may
+   * already hold a segment.
+   */
   #taken: number;
-  /** Whether it is on disk that the machine has begun: until then no more is sent than before. */
+  /** Whether the machine's start is durable. Until then the window does not advance. */
   #begun: 'no' | 'soon' | 'yes';
   #ready = -1n;
-  /** Segments that the machine has asked for again, in this session. */
+  /** Number of segments that the machine has requested again in this session. */
   #repeats = 0;
   #revisionSince: number;
-  /** Least time that a revision lasts; follows the machine's tables. */
+  /** Minimum duration of a revision, ms; follows the machine's table times. */
   #revisionMs: number;
   #ended = false;
 
@@ -109,19 +112,19 @@ export class SegmentsStream {
     return stream;
   }
 
-  /** Whether the segment's cell is still to come; a slice may be delivered twice. */
+  /** Whether the segment's cell is still needed: a slice may be delivered twice. */
   wants(segment: number): boolean {
     return !this.#ended && segment >= this.#next && !this.#cells.has(segment);
   }
 
-  /** Cells of the next slice of the playbook, as they are: outer layer and all. */
+  /** Adds the cells of the next slice, with their outer layer. */
   addCell(segment: number, body: Bytes): void {
     if (!this.wants(segment)) return wipe(body);
     this.#cells.set(segment, body);
     this.#pump();
   }
 
-  /** The stream cannot go on. */
+  /** Ends the stream with an error. */
   fail(error: MillraceError): void {
     this.#end(error);
   }
@@ -131,7 +134,7 @@ export class SegmentsStream {
     this.#pump();
   }
 
-  /** One reverse frame from the machine. A frame that does not decode changes nothing. */
+  /** Handles one reverse frame from the machine. A frame that does not decode changes nothing. */
   async receive(frame: Bytes): Promise<void> {
     let telemetry: Telemetry | undefined;
     try {
@@ -159,15 +162,15 @@ export class SegmentsStream {
     const { resend = [] } = telemetry;
     this.#repeats += resend.length;
     if (this.#repeats > mostRepeats(parameters))
-      return this.#end(new MillraceError('E_ALARM', 'more segments were asked for again than can have been lost'));
+      return this.#end(new MillraceError('E_ALARM', 'more segments were requested again than can have been lost'));
     for (const segment of resend) this.#askAgain(segment);
     onTelemetry(telemetry, { revision: this.#sender.revision, revisionMs: this.#revisionMs });
-    // The machine has all segments. It still reports its progress until it is done or its link ends.
+    // The machine has all segments. It reports progress until it is done or its link closes.
     if (telemetry.machine?.state === 'done' && this.#taken === parameters.segments) return this.#end(undefined);
     this.#pump();
   }
 
-  /** Moves to the next revision when it is time; called now and then, and after every message. */
+  /** Advances to the next revision when it is due. Called periodically and after every message. */
   tick(): void {
     if (this.#ready > this.#sender.revision) this.#pump();
   }
@@ -182,7 +185,7 @@ export class SegmentsStream {
     await this.#reverse?.close();
   }
 
-  /** The machine has every segment below: they will not be asked for again in this session. */
+  /** The machine has every segment below this number, so none is requested again in this session. */
   #forget(below: number): void {
     for (; this.#got < Math.min(below, this.#next); this.#got++) {
       wipe(this.#sent.get(this.#got)?.body);
@@ -193,7 +196,7 @@ export class SegmentsStream {
 
   #askAgain(segment: number): void {
     const slot = this.#sent.get(segment);
-    // A frame number may be used once in a revision: it goes out again in the next one.
+    // A frame number may be used only once in a revision, so the cell is sent again in the next one.
     if (slot !== undefined && slot.sent <= this.#ready) this.#again.add(segment);
   }
 

@@ -34,7 +34,7 @@ import { reportFailure } from '../streaming/stream-failure.ts';
 import type { DesignRepository } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
 
-/** Openings that wait for their session from the keys node. */
+/** Most openings that wait for their session from the keys node. */
 const MAX_WAITING = 1_000;
 const TICK_MS = 100;
 const PROGRESS_MS = 250;
@@ -44,7 +44,7 @@ interface Progress {
   readonly revision: number;
   readonly matrix: MatrixInUse;
   readonly machine: MachineState | undefined;
-  /** What the machine seals to the owner: passed on as it is. */
+  /** Telemetry that the machine seals to the owner; passed on unchanged. */
   readonly owner: { readonly session: string; readonly sealed: string } | undefined;
 }
 
@@ -66,7 +66,7 @@ export class SegmentsStreams {
   readonly #openings = new Map<string, VerifiedOpening>();
   readonly #streams = new Map<string, { stream: SegmentsStream; permitId: string }>();
   readonly #guards: Guards;
-  /** What has not been told to control yet. */
+  /** Progress that has not been reported to control yet. */
   readonly #progress = new Map<string, Progress>();
   readonly #engine = createEngine();
   readonly #timer: NodeJS.Timeout;
@@ -79,7 +79,7 @@ export class SegmentsStreams {
     }, TICK_MS);
   }
 
-  /** Control says that a machine has a permit; everything is verified here again. */
+  /** Control announces a machine's permit. This node verifies everything again. */
   async open(opening: Opening): Promise<void> {
     const { directory, clock, designs, objects } = this.#modules;
     const verified = await verifyOpening(opening, {
@@ -95,18 +95,19 @@ export class SegmentsStreams {
     this.#openings.set(permitId, verified);
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
-    // Now, and not with the session: the keys node's offer would wait for its mail to come here.
+    // Now, not with the session: the keys node's offer would otherwise wait for its mail to arrive here.
     await this.#nameMachine({ type: 'admit', permitId, machine: verified.permit.machine });
   }
 
-  /** The keys node's session for an opening that we verified ourselves. */
+  /** The keys node announces the session of an opening that this node has verified. */
   async begin(message: MessageOf<'stream.session'>): Promise<void> {
     const { clock, logger, designs, objects, link } = this.#modules;
     const opening = this.#openings.get(message.permitId);
     const { parameters, session } = message;
-    if (opening === undefined) throw new MillraceError('E_PERMIT', 'a session without an opening that verified here');
+    if (opening === undefined)
+      throw new MillraceError('E_PERMIT', 'the session has no opening that this node has verified');
     if (opening.permit.object !== parameters.object || opening.permit.design !== parameters.design) {
-      throw new MillraceError('E_PERMIT', 'the session is not for what the permit says');
+      throw new MillraceError('E_PERMIT', 'the session does not match the permit');
     }
     this.#openings.delete(message.permitId);
     const { times, segments } = await designs.manifestOf(parameters.design);
@@ -114,7 +115,7 @@ export class SegmentsStreams {
     const window = windowFor(times, factor);
     const { from } = opening.request;
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
-      throw new MillraceError('E_PERMIT', 'the session is not what the machine asked for of this design');
+      throw new MillraceError('E_PERMIT', 'the session does not match the machine’s request for this design');
     }
     if (!(await this.#nameMachine({ type: 'route', session, machine: opening.permit.machine }))) return;
     await this.#closeStreamsOf(parameters.object);
@@ -144,7 +145,7 @@ export class SegmentsStreams {
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
 
-  /** Reads the cells of all slices at once: the next message of a sweep may take away their places. */
+  /** Reads the cells of all slices at once, because the next message of a sweep may remove their places. */
   async slices({ slices }: MessageOf<'stream.slices'>): Promise<void> {
     await Promise.all(slices.map((slice) => this.#slice(slice)));
   }
@@ -152,7 +153,7 @@ export class SegmentsStreams {
   async #slice({ session, cells }: MessageOf<'stream.slices'>['slices'][number]): Promise<void> {
     const entry = this.#streams.get(session);
     if (entry === undefined) return;
-    // Delivered twice: the places may be gone, and the cells are here.
+    // Delivered twice: the cells are already here, and their places may be gone.
     const wanted = cells.filter(({ segment }) => entry.stream.wants(segment));
     const missing: number[] = [];
     try {
@@ -190,12 +191,12 @@ export class SegmentsStreams {
     }
   }
 
-  /** Nothing more of this design is sent, and its machines are told why. */
+  /** Ends all streams of this design with `error`. */
   endDesign(design: string, error: MillraceError): void {
     for (const { stream } of [...this.#streams.values()]) if (stream.design === design) stream.fail(error);
   }
 
-  /** The owner has looked into an alarm. */
+  /** Applies the owner's clearance of an alarm. */
   clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
     const { objects, directory, designs } = this.#modules;
     return objects.clear(object, transaction, {
@@ -204,7 +205,7 @@ export class SegmentsStreams {
     });
   }
 
-  /** The owner has said what is left of a licence. */
+  /** Applies the owner's statement of how many objects of a licence are left. */
   resume(message: MessageOf<'licence.resume'>): Promise<void> {
     const { objects, directory, designs } = this.#modules;
     return objects.resume(message, {
@@ -222,7 +223,7 @@ export class SegmentsStreams {
     await this.#streams.get(toHex(session))?.stream.receive(frame);
   }
 
-  /** The other proactive node, or the link, ended it. */
+  /** The other proactive node or the link has ended the stream. */
   async stop(session: string): Promise<void> {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
@@ -240,7 +241,7 @@ export class SegmentsStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
-  /** Tells the distribution node which machine a permit, or a session, is for. */
+  /** Tells the distribution node which machine a permit or session is for. */
   async #nameMachine(message: Extract<LinkControl, { type: 'admit' | 'route' }>): Promise<boolean> {
     const { link, logger } = this.#modules;
     const sent = await sendWhenConnected(link, encodeControl(message));
@@ -259,7 +260,7 @@ export class SegmentsStreams {
     const { object } = entry.stream;
     const acked = this.#guards.acked(object);
     await this.stop(key);
-    // What may pass is resumed.
+    // After a temporary error the machine may resume.
     if (error?.retryable !== true) this.#guards.drop(object);
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await reportFailure(
@@ -276,7 +277,7 @@ export class SegmentsStreams {
     );
   }
 
-  /** Live figures for whoever watches, at most four times a second; losing one does not matter. */
+  /** Sends live figures to control, at most four times a second. Losing one does no harm. */
   #report(session: string, object: string, telemetry: Telemetry, revision: bigint, matrix: Progress['matrix']): void {
     const known = this.#progress.get(object);
     const machine = telemetry.machine ?? known?.machine;

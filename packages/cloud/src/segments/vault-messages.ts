@@ -2,7 +2,7 @@ import { isErrorCode, MillraceError, toHex } from '@millrace/base';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { SegmentsContext } from './context.ts';
 
-/** A message of the keys node's half of the vault. */
+/** A message from the keys node's part of the vault. */
 export async function handleVaultMessage(
   { cells, storing, repairing, seen, guard, outbound }: SegmentsContext,
   bytes: Uint8Array,
@@ -13,11 +13,12 @@ export async function handleVaultMessage(
     outbound.mail.send({ node: from }, { type: 'vault', message: encodeMessage(reply) });
   switch (message.type) {
     case 'store':
-      // Stored before the next message is handled: no later step of a sweep overtakes it. All three wipe the keys.
+      // Stored before the next message is handled, so that no later step of a sweep overtakes it. All three wipe the
+      // keys.
       if (repairing.placements.expects(message)) return repairing.placements.answered(message);
       return message.decoys ? storing.placements.store(message) : storing.placements.answered(message);
     case 'refused': {
-      // The keys node cannot open the design's keys. Only this design is refused; the queue continues.
+      // The keys node cannot open the design's keys. Refuse only this design and continue the queue.
       const code = isErrorCode(message.code) ? message.code : 'E_SEAL';
       const refusal = new MillraceError(code, `the keys node refuses the design: ${message.reason}`);
       return storing.placements.refuse(toHex(message.design), refusal);

@@ -4,7 +4,7 @@ import { ResumeRepository } from './resumes.ts';
 
 // Changes to a proactive node's records while the node is stopped.
 
-/** Collections of what was streamed, for which prints, of alarms, and of the owners' statements. */
+/** Collections of delivered objects, their prints, alarms and the owners' statements. */
 const COUNTED = ['object', 'print', 'alarm', 'resume'];
 const BATCH = 500;
 

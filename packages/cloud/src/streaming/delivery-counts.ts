@@ -1,14 +1,16 @@
 import { MillraceError } from '@millrace/base';
 
-/** What a proactive node has delivered of an object, over all its sessions. */
+/** Counts of the segments of one object that a proactive node has delivered, over all sessions. */
 export interface DeliveryCounts {
-  /** No later session may begin below this segment: it was acknowledged, or an earlier session began here. */
+  /**
+   * No later session may begin below this segment: the machine has acknowledged up to here, or a session began here.
+   */
   readonly reached: number;
   /** Every segment below was delivered. */
   readonly given: number;
-  /** How many segments were delivered again. */
+  /** Number of segments delivered again. */
   readonly again: number;
-  /** How many of them after the last segment had been delivered. */
+  /** Number of segments delivered again after the last segment had been delivered. */
   readonly late: number;
 }
 
@@ -18,14 +20,14 @@ export interface Delivery {
   readonly to: number;
   /** Segments that the machine has acknowledged. */
   readonly acked: number;
-  /** Of the design. */
+  /** Number of segments of the design. */
   readonly segments: number;
   readonly window: number;
 }
 
-/** Besides one whole design, so many windows of an object may be lost by broken links. */
+/** Windows of an object, in addition to one whole design, that broken links may lose. */
 const LOST_WINDOWS = 16;
-/** So many windows may be lost after the last segment was delivered: the keys node asks for a lost cell three times. */
+/** Windows that may be lost after the last segment was delivered: the keys node requests a missing cell three times. */
 const LATE_WINDOWS = 2;
 
 /** @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost */
@@ -35,10 +37,10 @@ export function countDelivery(before: DeliveryCounts, { from, to, acked, segment
   const repeated = Math.max(0, Math.min(before.given, to) - from);
   const again = before.again + repeated;
   const late = before.late + (before.given >= segments ? repeated : 0);
-  // A design of one segment is never delivered twice: that would be the whole design.
+  // A design of one segment is never delivered twice, because that would deliver the whole design twice.
   const mostLate = segments === 1 ? 0 : LATE_WINDOWS * window;
   if (late > mostLate || again > segments + LOST_WINDOWS * window)
-    throw new MillraceError('E_REPLAY', 'more segments were requested again than broken links can have lost', {
+    throw new MillraceError('E_REPLAY', 'more segments were requested again than broken links can lose', {
       data: { again, late },
     });
   return { reached, given: Math.max(before.given, to), again, late };

@@ -1,9 +1,9 @@
 import type { Clock } from '@millrace/base';
 import type { PaceGuard } from './pace.ts';
 
-/** An object's entry is kept for at least this long, and until its bucket is full. */
+/** Minimum time for which an object's entry is kept, ms. It is also kept until its bucket is full. */
 const KEEP_MS = 15 * 60_000;
-/** Entries of objects without a stream. The oldest is dropped first. */
+/** Most entries of objects without a stream. The oldest is dropped first. */
 const MAX_OBJECTS = 10_000;
 
 interface Entry {
@@ -15,8 +15,8 @@ interface Entry {
 }
 
 /**
- * Pace guards of objects, kept in memory between their sessions: a resumed stream continues with the bucket of the stream
- * before it. A bucket that has had the time to fill is dropped, because a new one is the same.
+ * Pace guards of objects, kept in memory between sessions: a resumed stream continues with the bucket of the previous
+ * stream. A bucket that is full again is dropped, because a new one is equal to it.
  */
 export class Guards {
   readonly #entries = new Map<string, Entry>();
@@ -30,7 +30,7 @@ export class Guards {
     return this.#entries.size;
   }
 
-  /** A stream of the object begins. @param make its guard, when there is none */
+  /** Starts a stream of the object. @param make creates the guard of an object that has none */
   enter(object: string, make: () => PaceGuard): PaceGuard {
     this.#forget();
     const entry = this.#entries.get(object) ?? { guard: make(), leftAt: undefined, missed: undefined };
@@ -39,27 +39,27 @@ export class Guards {
     return entry.guard;
   }
 
-  /** How many segments the machine has acknowledged, as far as this node knows. */
+  /** Number of segments that the machine has acknowledged, as far as this node knows. */
   acked(object: string): number {
     return this.#entries.get(object)?.guard.acked ?? 0;
   }
 
-  /** The object's stream has ended and may be resumed. */
+  /** Notes that the object's stream has ended; it may be resumed. */
   leave(object: string): void {
     const entry = this.#entries.get(object);
     if (entry === undefined) return;
     entry.leftAt = this.#clock.monotonic();
-    // Keeps the map in the order in which streams ended.
+    // Insert again, so that the map is ordered by the time at which streams ended.
     this.#entries.delete(object);
     this.#entries.set(object, entry);
   }
 
-  /** Nothing of the object will be streamed again. */
+  /** Drops the guard of an object that will not be streamed again. */
   drop(object: string): void {
     this.#entries.delete(object);
   }
 
-  /** Notes a missing cell. @returns how often in a row it was this segment's */
+  /** Notes a missing cell. @returns how many times in a row this segment's cell was missing */
   missed(object: string, segment: number): number {
     const entry = this.#entries.get(object);
     if (entry === undefined) return 1;

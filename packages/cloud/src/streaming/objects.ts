@@ -15,7 +15,7 @@ const recordSchema = z.strictObject({
   machine: hexOf(16),
   licence: hexOf(16),
   design: hexOf(16),
-  /** Permits that were used. */
+  /** Ids of the permits that were used. */
   permits: z.array(hexOf(16)),
   alarmed: z.boolean(),
   /** See `DeliveryCounts`. */
@@ -33,16 +33,16 @@ const named = z.strictObject({ object: z.string() });
 type Named = z.output<typeof named>;
 
 /**
- * Each proactive node enforces for itself: one object per print; one print and one run per object; each permit once; each
- * segment once, except for what broken links lost; nothing of an object after its alarm, and no other object of the licence
- * on that machine until the owner has cleared the alarm.
+ * The limits that each proactive node enforces by itself: one object per print; one print and one run per object; each
+ * permit once; each segment once, except for losses of broken links; nothing of an object after its alarm; no other
+ * object of the licence on that machine until the owner has cleared the alarm.
  */
 export class ObjectRepository {
   readonly #objects: Table<ObjectRecord>;
-  /** By print: the object that was begun for it. */
+  /** The object that was started for each print. */
   readonly #prints: Table<Named>;
   readonly #alarms: Table<Named>;
-  /** By licence: an alarm and what it forbids are in the same records. */
+  /** By licence, because an alarm and the objects that it blocks are in the same records. */
   readonly #licences = new KeyedMutex();
   readonly #resumes: ResumeRepository;
 
@@ -53,16 +53,16 @@ export class ObjectRepository {
     this.#resumes = new ResumeRepository(records);
   }
 
-  /** Whether a session of the object has begun here, now or in the past. */
+  /** Whether this node has ever started a session of the object. */
   async begun(object: string): Promise<boolean> {
     return (await this.#objects.get(object)) !== undefined;
   }
 
   /**
    * Records the use of a permit.
-   * @returns false when this permit was used before (the message was delivered again)
-   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed; E_ALARM;
-   *   E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
+   * @returns false when the permit was already used (the message was delivered again)
+   * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed;
+   * E_ALARM; E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
    */
   use(verified: VerifiedOpening, permitId: string): Promise<boolean> {
     return this.#serially(verified.permit.object, () => this.#use(verified, permitId));
@@ -75,9 +75,9 @@ export class ObjectRepository {
     await this.#resumes.require(permit, known !== undefined);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
-      // The print first: a process that is killed in between begins the same object again.
+      // The print first: a process that is killed in between starts the same object again.
       if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
-        throw new MillraceError('E_REPLAY', 'the print was used for another object already');
+        throw new MillraceError('E_REPLAY', 'the print was already used for another object');
       const record = { print, run, machine, licence, design, permits: [permitId], alarmed: false };
       await this.#objects.put(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
       return true;
@@ -85,7 +85,7 @@ export class ObjectRepository {
     if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
     if (known.permits.includes(permitId)) return false;
     if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0) {
-      throw new MillraceError('E_REPLAY', 'the object was streamed for another print or run already');
+      throw new MillraceError('E_REPLAY', 'the object was already streamed for another print or run');
     }
     if (from < known.reached) throw alreadyPast(from, known.reached);
     await this.#objects.put(object, { ...known, permits: [...known.permits, permitId].slice(-1_000), reached: from });
@@ -101,14 +101,14 @@ export class ObjectRepository {
   }
 
   /**
-   * Records a slice and the acknowledged segments before the slice is sent. After a crash, nothing that left the node is
-   * forgotten, and at most one window of acknowledgements.
+   * Records a slice and the acknowledged segments before the slice is sent. A crash therefore loses no record of sent
+   * segments, and at most one window of acknowledgements.
    * @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost, E_ALARM, E_NOT_FOUND
    */
   give(object: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
-      if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not begun here`);
+      if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not started object ${object}`);
       if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
       await this.#objects.put(object, { ...known, ...countDelivery(known, delivery) });
     });
@@ -118,24 +118,24 @@ export class ObjectRepository {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
       if (known === undefined || known.alarmed) return;
-      // What forbids other objects first: a process that is killed in between takes the alarm again.
+      // The licence's block first: a process that is killed in between handles the alarm again.
       await this.#alarms.put(alarmKey(known, object), { object });
       await this.#objects.put(object, { ...known, alarmed: true });
     });
   }
 
   /**
-   * The owner's clearance, verified for this node; the object itself stays stopped.
+   * Applies the owner's clearance, which this node verifies. The object itself stays stopped.
    * @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN
    */
   async clear(object: string, transaction: Uint8Array, options: Verification): Promise<void> {
     const known = await this.#objects.get(object);
-    if (known === undefined) throw new MillraceError('E_NOT_FOUND', `object ${object} was not streamed from here`);
+    if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not streamed object ${object}`);
     const found = await options.ownerOf(known.design);
     if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${known.design}`);
     const owner = copyBytes(found);
     const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-    // It may have waited in the mailbox past its expiry. It takes effect once, so its age does not matter.
+    // The clearance may have waited in the mailbox past its expiry. It takes effect once, so its age does not matter.
     const { body } = await verifyTransaction(transaction, options.directory.installation, lookup, 'any time');
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
@@ -146,7 +146,7 @@ export class ObjectRepository {
     return this.#licences.run(object.slice(0, object.lastIndexOf('-')), task);
   }
 
-  /** The owner's statement of what is left of a licence after a restore, verified by this node. */
+  /** Applies the owner's statement of how many objects are left after a restore. This node verifies it. */
   resume(message: MessageOf<'licence.resume'>, options: Verification): Promise<void> {
     return this.#resumes.take(message, options);
   }

@@ -14,9 +14,9 @@ import { Table } from '../node/table.ts';
 
 const uint = z.number().int().nonnegative();
 const recordSchema = z.strictObject({
-  /** No object up to this number is started that was not started here before. */
+  /** Objects up to this number may only be resumed, if this node started them; no new one is started. */
   floor: uint,
-  /** The restore after which the owner has not stated yet what is left; at most `most`, by the backup. */
+  /** The restore for which the owner's statement is missing. By the backup, at most `most` objects are left. */
   suspended: z.strictObject({ restore: hexOf(16), most: uint }).optional(),
 });
 
@@ -34,22 +34,26 @@ export class ResumeRepository {
   }
 
   /**
-   * @param begun the object is in this node's own records
+   * @param begun whether this node's own records contain the object
    * @throws {MillraceError} E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
    */
   async require({ licence, number }: Pick<Permit, 'licence' | 'number'>, begun: boolean): Promise<void> {
     const known = await this.#table.get(licence);
     if (known === undefined) return;
     if (known.suspended !== undefined)
-      throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not stated yet how many objects are left');
+      throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not yet stated how many objects are left');
     if (!begun && number <= known.floor)
-      throw new MillraceError('E_LICENCE_EXHAUSTED', 'the owner has said that this object of the licence was made');
+      throw new MillraceError(
+        'E_LICENCE_EXHAUSTED',
+        'by the owner’s statement, this object of the licence was already made',
+      );
   }
 
   /**
-   * The owner's word, verified here. Delivered again, or older than another, it changes nothing: the floor only rises.
-   * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND, E_SIGNATURE, E_AUTH, E_FORBIDDEN; E_REPLAY (the word for
-   *   another restoring), E_INPUT (more than the backup leaves)
+   * Verifies and applies the owner's statement. A repeated or older statement changes nothing, because the floor only
+   * rises.
+   * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND, E_SIGNATURE, E_AUTH, E_FORBIDDEN; E_REPLAY (a statement for
+   * another restore), E_INPUT (more than the backup leaves)
    */
   async take(message: MessageOf<'licence.resume'>, { directory, ownerOf }: Verification): Promise<void> {
     const claimed = readTransaction(message.licence);
@@ -60,7 +64,7 @@ export class ResumeRepository {
     const { body: licence } = await verifyLicence(message.licence, directory, owner);
     const id = toHex(licence.id);
     const lookup = (key: Bytes) => (equalBytes(key, keyId(owner)) ? owner : undefined);
-    // It may have waited in the mailbox past its expiry. It names the restore that it is for, so its age does not matter.
+    // The statement may have waited in the mailbox past its expiry. It names its restore, so its age does not matter.
     const { body } = await verifyTransaction(message.transaction, directory.installation, lookup, 'any time');
     if (body.type !== 'licence.resume' || body.licence !== id)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
@@ -69,11 +73,11 @@ export class ResumeRepository {
     if (suspended !== undefined && suspended.restore !== body.restore)
       throw new MillraceError('E_REPLAY', 'the owner’s statement is for another restore');
     if (body.objects > (suspended?.most ?? licence.objects))
-      throw new MillraceError('E_INPUT', 'more objects than can be left of the licence');
+      throw new MillraceError('E_INPUT', 'more objects than the licence can have left');
     await this.#table.put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
   }
 
-  /** The licence waits for its owner's statement. For a stopped node, when a backup is restored. */
+  /** Suspends the licence until its owner's statement. Called on a stopped node when a backup is restored. */
   async suspend(licence: string, suspended: { readonly restore: string; readonly most: number }): Promise<void> {
     const floor = (await this.#table.get(licence))?.floor ?? 0;
     await this.#table.put(licence, { floor, suspended });

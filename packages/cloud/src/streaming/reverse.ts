@@ -2,7 +2,7 @@ import { type Bytes, copyBytes, Mutex, wipe } from '@millrace/base';
 import { claimedRevision, createReceiver, type HashEngine, type Receiver } from '@millrace/live-matrix';
 import { openTelemetry, reverseKeys, reverseMatrix, type StreamParameters, type Telemetry } from '@millrace/protocol';
 
-/** Revisions that one reverse frame may be ahead of the last. */
+/** Most revisions by which a reverse frame may be ahead of the last one. */
 const MAX_STEP = 4;
 
 /** A proactive node's end of the reverse hint stream: acknowledgements and telemetry of one session. */
@@ -35,12 +35,12 @@ export class ReverseStream {
     return new ReverseStream(receiver, keys.telemetry);
   }
 
-  /** One message; in order of arrival. @throws {MillraceError} E_FRAME_*, E_SEAL, E_INPUT */
+  /** Decodes one message. Call in the order of arrival. @throws {MillraceError} E_FRAME_*, E_SEAL, E_INPUT */
   receive(frame: Uint8Array): Promise<Telemetry> {
     return this.#mutex.run(async () => {
       const revision = claimedRevision(frame);
       if (revision > this.#receiver.ready) {
-        // Whoever passes the frames on may write any number there: nothing moves before the MAC holds.
+        // A relay can forge this number, so no state changes before the MAC is verified.
         this.#receiver.verifyAhead(frame, { most: MAX_STEP, freshSecret: (at) => this.#mixes.get(at) });
       }
       while (this.#receiver.ready < revision) await this.#prepareNext();
@@ -49,7 +49,7 @@ export class ReverseStream {
     });
   }
 
-  /** Keeps the fresh secret for `revision` until the machine's reverse stream gets there. */
+  /** Keeps the fresh secret for `revision` until the machine's reverse stream reaches it. */
   mixAt(revision: bigint, secret: Uint8Array): void {
     this.#mixes.set(revision, copyBytes(secret));
   }

@@ -1,14 +1,14 @@
 import type { StreamParameters } from '@millrace/protocol';
 
-/** Shortest revision at each order, ms. */
+/** Shortest revision for each order, ms. */
 const MIN_MS = { 16: 1_000, 24: 5_000 } as const;
-/** Longest revision that a slow machine can ask for, ms: hints must not stay valid for longer. */
+/** Longest revision that a slow machine can request, ms: hints must not stay valid for longer. */
 const MAX_MS = 120_000;
 
 /**
- * Shortest time that a revision lasts, ms: twice the time that the machine needs for a table, so that the machine spends at
- * most half of its time on tables, within bounds. The keys node sets it at the start of a session; the segments node adapts
- * it to what the machine reports.
+ * Minimum duration of a revision, ms: twice the time that the machine needs for a table, within bounds, so that the
+ * machine spends at most half of its time on tables. The keys node sets it at the start of a session; the segments node
+ * adapts it to what the machine reports.
  *
  * @param tableMs as the machine measured it
  */

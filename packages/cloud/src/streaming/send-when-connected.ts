@@ -7,8 +7,8 @@ const LINK_MS = 3_000;
 export const NO_LINK = 'no link to the distribution node';
 
 /**
- * Sends a message, and waits for the link first: after a restart, the mail that begins a session can arrive before the link is
- * up.
+ * Waits for the link, then sends a message. After a restart, the mail that starts a session can arrive before the link
+ * is up.
  * @returns whether it was sent
  */
 export async function sendWhenConnected(link: LinkSocket, message: Bytes): Promise<boolean> {

@@ -15,15 +15,15 @@ export interface StreamFailure {
   readonly object: string;
   readonly design: string;
   readonly permitId: string;
-  /** Segments that the machine had acknowledged. */
+  /** Number of segments that the machine had acknowledged. */
   readonly acked: number;
   readonly session: Bytes;
   readonly error: MillraceError;
 }
 
 /**
- * Reports a stream that this node has ended early: to the other proactive node, to control in case of an alarm, then to the
- * machine. The machine comes last, because its own report must not reach control before the alarm.
+ * Reports a stream that this node has ended early: first to the other proactive node, then to control in case of an
+ * alarm, last to the machine, because the machine's own report must not reach control before the alarm.
  */
 export async function reportFailure(
   { logger, objects, mail, link }: FailureModules,
@@ -42,7 +42,7 @@ export async function reportFailure(
       if (by === 'segments') await mail.send({ role: 'keys', partition: design }, alarm, `alarm/${object}`);
     }
   } catch (cause) {
-    logger.error({ err: toMillraceError(cause), object }, 'the other nodes were not told of the end of the stream');
+    logger.error({ err: toMillraceError(cause), object }, 'cannot report the end of the stream to the other nodes');
   }
   link.send(encodeControl({ type: 'end', session, code, reason }));
 }
