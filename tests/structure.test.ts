@@ -24,11 +24,11 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cloud: ['api', 'base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
   gcode: ['base'],
   toolpath: ['base'],
-  machine: ['base', 'gcode', 'toolpath', 'identity', 'live-matrix', 'protocol', 'vault'],
+  machine: ['api', 'base', 'gcode', 'toolpath', 'identity', 'live-matrix', 'protocol', 'vault'],
   peer: ['base', 'identity', 'live-matrix'],
   client: ['api', 'base', 'gcode', 'identity', 'ledger', 'protocol', 'toolpath', 'vault'],
   cli: ['base', 'identity', 'ledger', 'live-matrix', 'protocol', 'vault', 'cloud', 'machine', 'client', 'peer'],
-  lab: ['base', 'identity', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'gcode', 'client', 'cli'],
+  lab: ['api', 'base', 'identity', 'live-matrix', 'protocol', 'stores', 'vault', 'cloud', 'gcode', 'client', 'cli'],
   testkit: [
     'base',
     'identity',
@@ -371,6 +371,35 @@ describe('packages', () => {
       .map((file) => [relative(root, file), readFileSync(file, 'utf8').split('\n').length - 1] as const)
       .filter(([, lines]) => lines > MAX_LINES);
     expect(long).toEqual([]);
+  });
+});
+
+describe('paths of the HTTP API', () => {
+  const isComment = (line: string) => /^\s*(\/?\*|\/\/)/.test(line);
+  const matching = (names: readonly string[], pattern: RegExp) =>
+    names
+      .flatMap(sourcesOf)
+      .filter((file) =>
+        readFileSync(file, 'utf8')
+          .split('\n')
+          .some((line) => pattern.test(line) && !isComment(line)),
+      )
+      .map((file) => relative(join(root, 'packages'), file).split(sep).join('/'))
+      .sort();
+
+  // The attackers in the testkit send what no client of ours would.
+  it('are written in packages/api, and nowhere else', () => {
+    const others = packages.filter((name) => name !== 'api' && name !== 'testkit');
+    expect(matching(others, /['"`]\/v1\//)).toEqual([]);
+    expect(matching(['api'], /['"`]\/v1\//)).toContain('api/src/links.ts');
+  });
+
+  it('are served by what mounts the declared routes and links, and by nothing else', () => {
+    const serving = /\.route\(\{|\.(get|post|put|delete|patch|head|options|all)\(\s*['"`]\/|\.register\(|'upgrade'/;
+    expect(matching(['cloud'], serving)).toEqual([
+      'cloud/src/distribution/distribution-node.ts',
+      'cloud/src/node/mount.ts',
+    ]);
   });
 });
 

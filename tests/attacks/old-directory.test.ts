@@ -1,5 +1,6 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createApiClient, distributionRoutes } from '@millrace/api';
 import { silentLogger, systemClock, toHex } from '@millrace/base';
 import { nodeRoles, openInstallation, publish, spread } from '@millrace/cli/parts';
 import { loadNodeConfig } from '@millrace/cloud/parts';
@@ -133,8 +134,7 @@ describe('an older directory that the administrator has signed', () => {
   it('is refused when control serves it', async () => {
     const file = system.installation.directories;
     const { sequence } = file;
-    const http = { call: async () => ({ status: 200, body: new Uint8Array(), json: () => JSON.parse(oldest) }) };
-    await expect(fetchDirectory(http, file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+    await expect(fetchDirectory(async () => JSON.parse(oldest), file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
     expect(file.sequence).toBe(sequence);
   });
 });
@@ -155,9 +155,10 @@ describe('the newest directory over the network', () => {
       address: () => system.addresses[node],
       tls: tlsTo(directory, node, () => identity),
     });
+    const { newest } = createApiClient(distributionRoutes, { transport: http }).directory;
     try {
-      expect(await fetchDirectory(http, file)).toBe(true);
-      expect(await fetchDirectory(http, file)).toBe(false);
+      expect(await fetchDirectory(newest, file)).toBe(true);
+      expect(await fetchDirectory(newest, file)).toBe(false);
     } finally {
       http.close();
     }

@@ -1,8 +1,10 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Session } from '@millrace/client';
 import { randomDesign } from '@millrace/testkit/designs';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 const BYTES_PER_SECOND = 400_000;
 
@@ -32,6 +34,9 @@ it.each([1, 16_370, 16_371, 300_001])('a sink takes exactly the %i bytes of a ra
     sha256: hashOf(design),
     event: 'completed',
   });
+  // Control has taken the machine's reports: one that it refuses stays.
+  const reports = join(system.installation.layout.machine('virtual-1'), 'data', 'reports');
+  await vi.waitFor(async () => expect(await readdir(reports)).toEqual([]), { timeout: 30_000, interval: 200 });
 });
 
 it('an empty file is no design', async () => {

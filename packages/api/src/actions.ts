@@ -1,6 +1,7 @@
 /** What a caller may want to do: the policy decides on each, for an actor and a resource. */
 export const actions = [
   'api.read',
+  'directory.read',
   'transaction.submit',
   'user.register',
   'machine.register',
@@ -35,6 +36,8 @@ export const actions = [
   'deletion.list',
   'maintenance.report',
   'machine.relay',
+  'link.machine',
+  'link.node',
   'upload.write',
   'upload.list',
   'upload.read',

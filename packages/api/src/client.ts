@@ -31,6 +31,8 @@ export interface TransportRequest {
 }
 
 export interface TransportReply {
+  /** 200, or 204 without a body. */
+  readonly status: number;
   readonly body: Uint8Array<ArrayBuffer>;
   json(): unknown;
 }
@@ -100,15 +102,15 @@ async function callRoute(
     poll: route.waits,
   });
   const { answer } = route;
-  if (answer.kind === 'none') return undefined;
+  if (answer.kind === 'none' || (answer.kind === 'optional' && reply.status === 204)) return undefined;
   if (answer.kind === 'bytes' || answer.kind === 'text') return reply.body;
-  const value = answer.kind === 'json' ? reply.json() : codecOf(cbor).decode(reply.body);
+  const value = answer.kind === 'cbor' ? codecOf(cbor).decode(reply.body) : reply.json();
   return parse(answer.schema, value, `answer of the node (${route.path})`, 'E_UNAVAILABLE');
 }
 
 function sent(body: Content, value: unknown, cbor: CborCodec | undefined): Pick<TransportRequest, 'json' | 'body'> {
   if (body.kind === 'none') return {};
-  if (body.kind === 'json') return { json: value };
+  if (body.kind === 'json' || body.kind === 'optional') return { json: value };
   return { body: body.kind === 'cbor' ? codecOf(cbor).encode(value) : (value as Uint8Array) };
 }
 
@@ -163,7 +165,7 @@ export function fetchTransport(base: string, send: typeof fetch = fetch): Transp
         const what = late ? 'no answer in time' : 'no answer';
         throw new MillraceError(late ? 'E_TIMEOUT' : 'E_UNAVAILABLE', `${method} ${path}: ${what}`, { cause });
       }
-      const reply = { body: bytes, json: () => jsonOf(bytes) };
+      const reply = { status: response.status, body: bytes, json: () => jsonOf(bytes) };
       if (response.ok) return reply;
       throw refusalOf(reply) ?? new MillraceError('E_UNAVAILABLE', `the server answered ${response.status}`);
     },

@@ -1,5 +1,6 @@
 import { type ErrorCode, errorCodes, PROBLEM_TYPE } from '@millrace/base/core';
 import { z } from 'zod';
+import type { Links } from './links.ts';
 import {
   type Content,
   commonErrors,
@@ -33,7 +34,8 @@ const mediaOf = (type: string) => type.split(';')[0] ?? type;
 
 function contentOf(content: Content): object {
   if (content.kind === 'none') return { [mediaOf(contentTypes.json)]: { schema: { type: 'object' } } };
-  if (content.kind === 'json') return { [mediaOf(contentTypes.json)]: { schema: schemaOf(content.schema) } };
+  if (content.kind === 'json' || content.kind === 'optional')
+    return { [mediaOf(contentTypes.json)]: { schema: schemaOf(content.schema) } };
   const binary = content.kind === 'text' ? {} : { format: 'binary' };
   return { [mediaOf(contentTypes[content.kind])]: { schema: { type: 'string', ...binary } } };
 }
@@ -79,6 +81,7 @@ function operationOf(name: string, route: Route): object {
     ...(body.kind === 'none' ? {} : { requestBody: { required: true, content: contentOf(body) } }),
     responses: {
       200: { description: 'done', content: contentOf(answer) },
+      ...(answer.kind === 'optional' ? { 204: { description: 'nothing to answer' } } : {}),
       ...refusals([...errors, ...(isWrite(route) ? (['E_IDEMPOTENCY'] as const) : [])]),
     },
   };
@@ -94,7 +97,7 @@ export interface OpenApi {
 }
 
 /** The OpenAPI 3.1 document of the routes. "{path*}" becomes "{path}": OpenAPI cannot say that it holds slashes. */
-export function openApiOf(routes: RouteTree, title: string): OpenApi {
+export function openApiOf(routes: RouteTree, title: string, links: Links = {}): OpenApi {
   const paths: Record<string, Record<string, object>> = {};
   for (const [name, route] of routesOf(routes)) {
     const path = route.path.replace('*}', '}');
@@ -110,6 +113,7 @@ export function openApiOf(routes: RouteTree, title: string): OpenApi {
         'transaction.',
     },
     paths,
+    'x-websockets': Object.values(links).map(({ path, summary, callers }) => ({ path, summary, 'x-callers': callers })),
     components: { schemas: { Problem: schemaOf(problem) } },
   };
 }

@@ -11,6 +11,8 @@ export type Caller = 'user' | 'machine' | 'control' | 'segments' | 'keys' | 'dis
 export type Content<S extends z.ZodType = z.ZodType> =
   | { readonly kind: 'none' }
   | { readonly kind: 'json'; readonly schema: S }
+  /** JSON, or 204 with an empty body when there is nothing to answer. */
+  | { readonly kind: 'optional'; readonly schema: S }
   /** Deterministic CBOR. */
   | { readonly kind: 'cbor'; readonly schema: S }
   | { readonly kind: 'bytes' }
@@ -49,14 +51,14 @@ export type RouteTree = { readonly [name: string]: Route | RouteTree };
 
 /** What a handler gets of a body, and what a client gets of an answer. */
 export type ReceivedOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
-  ? z.output<S>
+  ? z.output<S> | (C extends { kind: 'optional' } ? undefined : never)
   : C extends { kind: 'none' }
     ? undefined
     : Uint8Array<ArrayBuffer>;
 
 /** What a handler answers, and what a client sends. */
 export type SentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
-  ? z.input<S>
+  ? z.input<S> | (C extends { kind: 'optional' } ? undefined : never)
   : C extends { kind: 'none' }
     ? undefined
     : Uint8Array;
@@ -118,12 +120,14 @@ export function route<
 }
 
 export const json = <S extends z.ZodType>(schema: S) => ({ kind: 'json', schema }) as const;
+export const optional = <S extends z.ZodType>(schema: S) => ({ kind: 'optional', schema }) as const;
 export const cbor = <S extends z.ZodType>(schema: S) => ({ kind: 'cbor', schema }) as const;
 export const bytes = { kind: 'bytes' } as const;
 export const text = { kind: 'text' } as const;
 
 export const contentTypes = {
   json: 'application/json; charset=utf-8',
+  optional: 'application/json; charset=utf-8',
   cbor: 'application/octet-stream',
   bytes: 'application/octet-stream',
   text: 'text/plain; charset=utf-8',

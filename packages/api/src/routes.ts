@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import type { ApiClient } from './client.ts';
 import { json, route } from './route.ts';
 import { designRoutes } from './routes/designs.ts';
+import { directoryRoutes } from './routes/directory.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { licenceRoutes } from './routes/licences.ts';
 import { machineRoutes } from './routes/machines.ts';
@@ -22,6 +24,7 @@ const openapi = {
 /** The control node. */
 export const controlRoutes = {
   openapi,
+  directory: directoryRoutes,
   transactions: transactionRoutes,
   designs: designRoutes,
   licences: licenceRoutes,
@@ -38,4 +41,8 @@ export const controlRoutes = {
 };
 
 /** The distribution node. */
-export const distributionRoutes = { uploads: uploadRoutes };
+export const distributionRoutes = { openapi, directory: directoryRoutes, uploads: uploadRoutes };
+
+/** The typed clients of the two nodes that are called. */
+export type ControlClient = ApiClient<typeof controlRoutes>;
+export type DistributionClient = ApiClient<typeof distributionRoutes>;

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   controlRoutes,
   createApiClient,
+  distributionLinks,
   distributionRoutes,
   everyPage,
   fetchTransport,
@@ -19,7 +20,7 @@ function recorded(answer: unknown) {
   const transport: Transport = {
     call: async (method, path, request) => {
       calls.push([method, path, request]);
-      return { body: new Uint8Array([1, 2]), json: () => answer };
+      return { status: answer === undefined ? 204 : 200, body: new Uint8Array([1, 2]), json: () => answer };
     },
   };
   return { calls, control: createApiClient(controlRoutes, { transport }) };
@@ -29,12 +30,19 @@ describe('declared routes', () => {
   const all = [...routesOf(controlRoutes), ...routesOf(distributionRoutes)];
 
   it('have a method and path of their own, and an answer for everybody who may not', () => {
-    const names = all.map(([, { method, path }]) => `${method} ${path.replace(/\{\w+/g, '{')}`);
-    expect(new Set(names).size).toBe(names.length);
+    for (const routes of [controlRoutes, distributionRoutes]) {
+      const names = routesOf(routes).map(([, { method, path }]) => `${method} ${path.replace(/\{\w+/g, '{')}`);
+      expect(new Set(names).size).toBe(names.length);
+    }
     for (const [name, { callers, params, path }] of all) {
       expect(callers.length, name).toBeGreaterThan(0);
       expect(Object.keys(params.shape).sort(), name).toEqual([...path.matchAll(/\{(\w+)/g)].map(([, p]) => p).sort());
     }
+  });
+
+  it('of machines travel over the link in CBOR, both ways', () => {
+    for (const { body, answer } of Object.values(controlRoutes.machineCalls))
+      expect([body.kind, answer.kind]).toEqual(['cbor', 'cbor']);
   });
 
   it('make an OpenAPI document with each of them, and its refusals', () => {
@@ -42,6 +50,9 @@ describe('declared routes', () => {
     expect(openapi).toBe('3.1.0');
     const operations = Object.values(paths).flatMap((path) => Object.values(path));
     expect(operations).toHaveLength(routesOf(controlRoutes).length);
+    expect(paths['/v1/directory']?.get).toMatchObject({ responses: { 200: {}, 204: {} } });
+    const links = openApiOf(distributionRoutes, 'distribution', distributionLinks)['x-websockets'];
+    expect(links).toMatchObject([{ path: '/v1/machine', 'x-callers': ['machine'] }, { path: '/v1/node' }]);
     expect(paths['/v1/prints']?.get).toMatchObject({
       operationId: 'prints.list',
       parameters: [
@@ -86,6 +97,14 @@ describe('the typed client', () => {
     const refused = recorded({ items: [{}] }).control.machines.list();
     await expect(refused).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
     expect(await recorded({ items: [], colour: 'red' }).control.machines.list()).toEqual({ items: [] });
+  });
+
+  it('answers nothing where the server has nothing to answer', async () => {
+    expect(await recorded(undefined).control.directory.newest({ after: 3 })).toBeUndefined();
+    const signed = { directory: { version: 2 }, signature: 'ab' };
+    const { control, calls } = recorded(signed);
+    expect(await control.directory.newest({ after: 3 })).toEqual(signed);
+    expect(calls[0]?.[1]).toBe('/v1/directory?after=3');
   });
 
   it('reads every page', async () => {

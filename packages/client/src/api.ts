@@ -133,7 +133,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     });
   };
 
-  const { designs, boxes, licences, machines, prints, objects, ledger, status, checks } = nodes.control;
+  const { directory, designs, boxes, licences, machines, prints, objects, ledger, status, checks } = nodes.control;
   const { uploads } = nodes.distribution;
   return {
     submit,
@@ -152,10 +152,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     },
     missing: (design, segments) =>
       withTicket(design, (headers) => read(() => uploads.list({ design, segments }, { signal, headers }))),
-    newerDirectory: async (after) => {
-      const reply = await control.call('GET', `/v1/directory?after=${after}`, { signal, timeoutMs: DIRECTORY_MS });
-      return reply.status === 204 ? undefined : reply.json();
-    },
+    newerDirectory: (after) => directory.newest({ after }, { signal, timeoutMs: DIRECTORY_MS }),
     attachmentBox: (node) => read(() => boxes.newest({ node, use: 'attachments' }, { signal })),
     licences: () => list((query) => licences.list(query, { signal })),
     licence: (id) => read(() => licences.get({ id }, { signal })),

@@ -1,12 +1,27 @@
-import { controlRoutes, type Route, routesOf } from '@millrace/api';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  commonErrors,
+  controlRoutes,
+  distributionRoutes,
+  isWrite,
+  type Route,
+  type RouteTree,
+  routesOf,
+} from '@millrace/api';
 import { MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { fastify } from 'fastify';
+import { SEGMENT_BYTES } from '@millrace/vault';
+import { type FastifyRequest, fastify } from 'fastify';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addRoutes } from '../src/control/routes.ts';
-import { IdempotentAnswers } from '../src/node/idempotency.ts';
+import { addRoutes as addDistributionRoutes } from '../src/distribution/routes.ts';
+import { Tickets } from '../src/distribution/tickets.ts';
+import { Uploads } from '../src/distribution/uploads.ts';
+import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { type Actor, actorOf } from '../src/node/policy.ts';
-import { frameworkErrors, setUp } from '../src/node/server.ts';
+import { frameworkErrors, setUp, type TlsServer } from '../src/node/server.ts';
 import { controlFixture } from './control-fixture.ts';
 
 export const actors = [
@@ -26,7 +41,11 @@ export type ActorName = (typeof actors)[number];
 
 export type ApiFixture = Awaited<ReturnType<typeof apiFixture>>;
 
+export type ServedNode = 'control' | 'distribution';
+
 export interface Asked {
+  /** Control unless told otherwise. */
+  readonly node?: ServedNode;
   readonly method: string;
   readonly path: string;
   readonly json?: unknown;
@@ -35,8 +54,8 @@ export interface Asked {
 }
 
 /**
- * The whole API of control, mounted on a server without TLS: the header `x-actor` stands for the certificate. There is a
- * design of `owner`, a licence for `holder`, and a print that has taken its object.
+ * The whole API of control and of distribution, mounted on servers without TLS: the header `x-actor` stands for the
+ * certificate. There is a design of `owner`, a licence for `holder`, and a print that has taken its object.
  */
 export async function apiFixture() {
   const system = await controlFixture();
@@ -70,24 +89,45 @@ export async function apiFixture() {
     distribution: { role: 'distribution', id: 'distribution' },
     control: { role: 'control', id: 'control' },
   };
-  const server = fastify({ frameworkErrors });
-  setUp(server, silentLogger);
+  const actorBy = (request: FastifyRequest): Actor => {
+    const actor = parties[String(request.headers['x-actor']) as keyof typeof parties];
+    if (actor === undefined) throw new MillraceError('E_AUTH', 'the certificate names no party');
+    return actor;
+  };
+  /** Refusals whose code the route does not declare. */
+  const undeclared: string[] = [];
+  const serverOf = (tree: RouteTree): TlsServer => {
+    const server = fastify({ frameworkErrors });
+    setUp(server, silentLogger);
+    const declared = new Map(routesOf(tree).map(([, route]) => [`${route.method} ${urlOf(route)}`, codesOf(route)]));
+    server.addHook('onSend', async (request, reply, payload) => {
+      if (reply.statusCode < 400 || request.method === 'HEAD') return;
+      const codes = declared.get(`${request.method} ${request.routeOptions.url}`);
+      const { code } = JSON.parse(String(payload)) as { code: string };
+      if (codes !== undefined && !codes.includes(code)) undeclared.push(`${request.method} ${request.url}: ${code}`);
+    });
+    return server;
+  };
+  const servers = { control: serverOf(controlRoutes), distribution: serverOf(distributionRoutes) };
+  const directories = { sequence: 3, signed: { directory: { sequence: 3 }, signature: 'ab' } as never };
   const checks = new CheckBoard(systemClock);
   const answers = await IdempotentAnswers.open(context.records.answers, systemClock);
-  addRoutes(server, context, {
-    checks,
-    answers,
-    actorOf: (request) => {
-      const actor = parties[String(request.headers['x-actor']) as keyof typeof parties];
-      if (actor === undefined) throw new MillraceError('E_AUTH', 'the certificate names no party');
-      return actor;
-    },
+  addRoutes(servers.control, context, { checks, answers, directories, actorOf: actorBy });
+  const folder = await mkdtemp(join(tmpdir(), 'millrace api '));
+  const uploads = new Uploads(folder);
+  await uploads.put(design, '0', new Uint8Array(SEGMENT_BYTES), keyName(keys.owner.publicKey));
+  addDistributionRoutes(servers.distribution, {
+    uploads,
+    tickets: new Tickets(context.directory, systemClock),
+    directories,
+    answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
+    actorOf: actorBy,
   });
 
-  const ask = async (who: ActorName, { method, path, json, body, headers = {} }: Asked) => {
+  const ask = async (who: ActorName, { node = 'control', method, path, json, body, headers = {} }: Asked) => {
     const payload = json === undefined ? body && Buffer.from(body) : JSON.stringify(json);
     const type = json === undefined ? 'application/octet-stream' : 'application/json';
-    const answer = await server.inject({
+    const answer = await servers[node].inject({
       method: method as 'GET',
       url: path,
       headers: { 'x-actor': who, ...(payload === undefined ? {} : { 'content-type': type }), ...headers },
@@ -105,7 +145,8 @@ export async function apiFixture() {
   return {
     ...system,
     requestPrint: system.print,
-    server,
+    servers,
+    undeclared,
     ask,
     prepared,
     machine,
@@ -113,8 +154,25 @@ export async function apiFixture() {
     licence,
     print,
     object,
-    close: () => server.close(),
+    close: async () => {
+      await Promise.all(Object.values(servers).map((server) => server.close()));
+      await uploads.close();
+      await rm(folder, { recursive: true, force: true });
+    },
   };
 }
 
-export const routes: readonly (readonly [string, Route])[] = routesOf(controlRoutes);
+/** "/v1/prints/{id}" → "/v1/prints/:id", as fastify has it. */
+const urlOf = ({ path }: Route): string => path.replace(/\{\w+\*\}/, '*').replace(/\{(\w+)\}/g, ':$1');
+
+const codesOf = (route: Route): string[] => [
+  ...commonErrors,
+  ...route.errors,
+  ...(isWrite(route) ? ['E_IDEMPOTENCY'] : []),
+];
+
+/** Every declared route: node, name, declaration. */
+export const routes: readonly (readonly [ServedNode, string, Route])[] = [
+  ...routesOf(controlRoutes).map(([name, route]) => ['control', name, route] as const),
+  ...routesOf(distributionRoutes).map(([name, route]) => ['distribution', name, route] as const),
+];

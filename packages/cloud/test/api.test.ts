@@ -1,16 +1,21 @@
-import { controlRoutes } from '@millrace/api';
+import { controlRoutes, TICKET_HEADER } from '@millrace/api';
 import { systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { signTransaction, type Transaction } from '@millrace/protocol';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { openApi } from '../src/control/routes.ts';
+import { openApi as ofControl } from '../src/control/routes.ts';
+import { openApi as ofDistribution } from '../src/distribution/routes.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
-import { type ApiFixture, actors, apiFixture } from './api-fixture.ts';
+import { type ApiFixture, actors, apiFixture, type ServedNode } from './api-fixture.ts';
 
 let system: ApiFixture;
+/** The owner’s, for the design. */
+let ticket: string;
 beforeAll(async () => {
   system = await apiFixture();
+  const { text } = await system.ask('owner', { method: 'GET', path: `/v1/designs/${system.design}/ticket` });
+  ({ ticket } = JSON.parse(text) as { ticket: string });
 });
 afterAll(() => system?.close());
 
@@ -18,16 +23,17 @@ interface Operation {
   readonly parameters?: readonly { name: string; in: string; schema: Schema }[];
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> };
   readonly responses: Readonly<
-    Record<string, { readonly content: Readonly<Record<string, { readonly schema: Schema }>> }>
+    Record<string, { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> }>
   >;
 }
 type Schema = Readonly<Record<string, unknown>>;
 
-/** As it goes out: plain JSON. */
-const document = JSON.parse(JSON.stringify(openApi)) as {
-  paths: Record<string, Record<string, Operation>>;
-  components: { schemas: { Problem: Schema } };
-};
+/** As they go out: plain JSON. */
+const documents = JSON.parse(JSON.stringify({ control: ofControl, distribution: ofDistribution })) as Record<
+  ServedNode,
+  { paths: Record<string, Record<string, Operation>>; components: { schemas: { Problem: Schema } } }
+>;
+const nodes = ['control', 'distribution'] as const;
 
 const schemas = new Map<Schema, z.ZodType>();
 function schemaOf(schema: Schema): z.ZodType {
@@ -35,7 +41,7 @@ function schemaOf(schema: Schema): z.ZodType {
   schemas.set(schema, known);
   return known;
 }
-const problem = schemaOf(document.components.schemas.Problem);
+const problem = schemaOf(documents.control.components.schemas.Problem);
 
 /** Values that a JSON schema asks for, as far as the schemas here go. */
 function arbitraryOf(schema: Schema): fc.Arbitrary<unknown> {
@@ -70,7 +76,7 @@ const odd = fc.oneof(fc.string(), fc.constantFrom('..', '%', '__proto__', '-1', 
 const mostly = <T, U>(usual: fc.Arbitrary<T>, other: fc.Arbitrary<U>) =>
   fc.oneof({ arbitrary: usual, weight: 4 }, { arbitrary: other, weight: 1 });
 
-function requestOf(path: string, method: string, operation: Operation | undefined) {
+function requestOf(node: ServedNode, path: string, method: string, operation: Operation | undefined) {
   const { parameters = [], requestBody } = operation ?? {};
   const values = Object.fromEntries(parameters.map(({ name, schema }) => [name, mostly(arbitraryOf(schema), odd)]));
   const [media, content] = Object.entries(requestBody?.content ?? {})[0] ?? [];
@@ -78,30 +84,35 @@ function requestOf(path: string, method: string, operation: Operation | undefine
     media === 'application/json' ? mostly(arbitraryOf(content?.schema ?? {}), fc.jsonValue()) : fc.uint8Array();
   return fc.record({
     who: fc.constantFrom(...actors),
+    node: fc.constant(node),
     path: fc.constant(path),
     method: fc.constant(method),
     values: fc.record(values, {
       requiredKeys: parameters.filter(({ in: where }) => where === 'path').map(({ name }) => name),
     }),
     json: fc.constant(media === 'application/json'),
+    headers: mostly(fc.constant({ [TICKET_HEADER]: ticket }), fc.constantFrom({}, { [TICKET_HEADER]: 'AAAA' })),
     body: media === undefined ? fc.constant(undefined) : fc.option(body, { nil: undefined }),
   });
 }
 
+type Target = [node: ServedNode, path: string, method: string];
 const methods = ['get', 'post', 'put', 'delete', 'patch', 'head', 'options'];
 
 describe('the API, by its own document', () => {
   it('answers nothing that it does not declare, whatever is asked', async () => {
-    const targets = Object.entries(document.paths).flatMap(([path, operations]) => [
-      ...Object.keys(operations).flatMap((method) => new Array<[string, string]>(6).fill([path, method])),
-      ...methods.map((method): [string, string] => [path, method]),
-    ]);
+    const targets = nodes.flatMap((node) =>
+      Object.entries(documents[node].paths).flatMap(([path, operations]) => [
+        ...Object.keys(operations).flatMap((method) => new Array<Target>(6).fill([node, path, method])),
+        ...methods.map((method): Target => [node, path, method]),
+      ]),
+    );
     const requests = fc
       .constantFrom(...targets)
-      .chain(([path, method]) => requestOf(path, method, document.paths[path]?.[method]));
+      .chain(([node, path, method]) => requestOf(node, path, method, documents[node].paths[path]?.[method]));
     await fc.assert(
-      fc.asyncProperty(requests, async ({ who, path, method, values, json, body }) => {
-        const operations = document.paths[path] ?? {};
+      fc.asyncProperty(requests, async ({ who, node, path, method, values, json, body, headers }) => {
+        const operations = documents[node].paths[path] ?? {};
         const operation = operations[method === 'head' ? 'get' : method];
         const given = values as Record<string, unknown>;
         const text = (name: string) => encodeURIComponent(String(given[name]));
@@ -111,9 +122,9 @@ describe('the API, by its own document', () => {
         );
         const url = query.length === 0 ? filled : `${filled}?${query.join('&')}`;
         // A poll of the fuzzer ends at once.
-        const asked = { method: method.toUpperCase(), path: url.replace(/wait=\d+/, 'wait=0') };
+        const asked = { node, method: method.toUpperCase(), path: url.replace(/wait=\d+/, 'wait=0'), headers };
         const sent = body === undefined ? {} : json ? { json: body } : { body: body as Uint8Array };
-        const { status, media, text: answer, headers } = await system.ask(who, { ...asked, ...sent });
+        const { status, media, text: answer, headers: answered } = await system.ask(who, { ...asked, ...sent });
         const what = `${who} ${asked.method} ${asked.path}: ${status} ${answer.slice(0, 300)}`;
 
         if (status === 404 && !filled.split('/').every((part) => part !== '' && part.length <= 100)) return;
@@ -126,13 +137,18 @@ describe('the API, by its own document', () => {
           return;
         }
         if (status === 405) {
-          expect(headers.allow, what).toBeDefined();
+          expect(answered.allow, what).toBeDefined();
           expect(operation === undefined || method === 'head', what).toBe(true);
           return;
         }
         expect(declared, what).toBeDefined();
+        expect(system.undeclared).toEqual([]);
         if (method === 'head') return;
-        const schema = declared?.content[media]?.schema;
+        if (declared?.content === undefined) {
+          expect(answer, what).toBe('');
+          return;
+        }
+        const schema = declared.content[media]?.schema;
         expect(schema, what).toBeDefined();
         if (status >= 400) expect(problem.safeParse(JSON.parse(answer)).error, what).toBeUndefined();
         else if (media === 'application/json')
@@ -143,6 +159,27 @@ describe('the API, by its own document', () => {
         seed: Number(process.env.MILLRACE_SEED ?? Date.now()),
       },
     );
+  });
+
+  it('refuses every method that a path does not have, and names those that it has', async () => {
+    for (const node of nodes) {
+      for (const [path, operations] of Object.entries(documents[node].paths)) {
+        const filled = path.replace(/\{(\w+)\}/g, 'x');
+        for (const method of methods) {
+          if (method in operations || method === 'options' || method === 'head') continue;
+          const { status, headers, text } = await system.ask('owner', {
+            node,
+            method: method.toUpperCase(),
+            path: filled,
+          });
+          expect([status, JSON.parse(text).code], `${method} ${filled}`).toEqual([405, 'E_METHOD']);
+          const allow = String(headers.allow).split(', ');
+          expect(allow, filled).toEqual(
+            expect.arrayContaining(Object.keys(operations).map((name) => name.toUpperCase())),
+          );
+        }
+      }
+    }
   });
 
   // The fuzzer tells, as a node, that another one is older.

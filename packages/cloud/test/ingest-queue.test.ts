@@ -1,8 +1,8 @@
 import { MemoryMetrics, MillraceError, silentLogger } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { afterEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
+import { distributionClient } from '../src/node/api-clients.ts';
 import { Table } from '../src/node/table.ts';
 import type { IngestJob } from '../src/segments/ingest-job.ts';
 import { IngestQueue } from '../src/segments/ingest-queue.ts';
@@ -26,7 +26,7 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
       return { status: 200, body: new Uint8Array(), json: () => ({}) };
     },
     close: () => undefined,
-  } as unknown as HttpClient;
+  };
   const job: IngestJob<Record> & { hold?: Promise<void> } = {
     name: 'store',
     pending: new Table(store, 'storing', schema),
@@ -40,7 +40,12 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
     complete: async (id) => void events.push(`complete ${id}`),
     refuse: async (id, _record, { code }) => void events.push(`refuse ${id} ${code}`),
   };
-  const queue = new IngestQueue({ job, staged: new StagedSegments(http), logger: silentLogger, metrics });
+  const queue = new IngestQueue({
+    job,
+    staged: new StagedSegments(distributionClient(http)),
+    logger: silentLogger,
+    metrics,
+  });
   open.push(queue);
   return { queue, job, events, metrics };
 }

@@ -16,6 +16,7 @@ import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox, mailNode } from '../src/control/mailbox.ts';
+import { controlClient } from '../src/node/api-clients.ts';
 import { createMailClient } from '../src/node/mail-client.ts';
 
 const ids = ['control-1', 'keys-1', 'segments-1', 'segments-2', 'segments-3'] as const;
@@ -79,15 +80,14 @@ async function receivedBy(id: Id): Promise<string[]> {
 /** Sends as the keys node does. */
 async function send(to: Recipient, what: Message): Promise<void> {
   const client = createMailClient({
-    http: {
-      call: async (_method, path, { body } = {}) => {
+    control: controlClient({
+      call: async (_method, path, { body }) => {
         const url = new URL(path, 'https://control');
         const { id } = mailNode(directory, url.pathname.split('/')[3] ?? '');
         await mailbox.put(id, 'keys-1', url.searchParams.get('id') ?? '', body ?? new Uint8Array());
         return { status: 200, body: encodeCbor({}), json: () => ({}) };
       },
-      close: () => undefined,
-    },
+    }),
     directory,
     id: 'keys-1',
     identity: identities['keys-1'],

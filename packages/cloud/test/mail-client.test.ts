@@ -9,6 +9,7 @@ import {
   sealMail,
 } from '@millrace/protocol';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { controlClient } from '../src/node/api-clients.ts';
 import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
 
 /** However busy the computer is. */
@@ -76,7 +77,15 @@ afterEach(() => client?.close());
 
 function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
   const identity = identities.segments;
-  client = createMailClient({ http, directory, id: 'segments-1', identity, boxes, known, logger: silentLogger });
+  client = createMailClient({
+    control: controlClient(http),
+    directory,
+    id: 'segments-1',
+    identity,
+    boxes,
+    known,
+    logger: silentLogger,
+  });
   client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
 }
 

@@ -15,6 +15,7 @@ import { MemoryRecords, MemoryStore, type Queue, StoreQueue } from '@millrace/st
 import { MemorySlots, type Slots } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
+import { controlClient } from '../src/node/api-clients.ts';
 import { KnownBoxes } from '../src/node/known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from '../src/node/mail-client.ts';
 import { type BoxPeriod, OwnBoxes } from '../src/node/own-boxes.ts';
@@ -139,9 +140,10 @@ export class MailboxFixture {
       });
     const boxes = { mail: await open('mail'), attachments: await open('attachments') };
     const http = this.#http(role);
-    const ask = async (recipient: string) => (await http.call('GET', `/v1/boxes/${recipient}/mail`)).body;
+    const control = controlClient(http);
+    const ask = (node: string) => control.boxes.newest({ node, use: 'mail' });
     const known = new KnownBoxes({ store, directory, ask, logger });
-    const mail = createMailClient({ http, directory, id: `${role}-1`, identity, boxes, known, logger });
+    const mail = createMailClient({ control, directory, id: `${role}-1`, identity, boxes, known, logger });
     return {
       mail,
       boxes,

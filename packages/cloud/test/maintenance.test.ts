@@ -15,6 +15,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
 import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
+import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
 
 const SEGMENTS = 300; // contents in several parts
@@ -51,10 +52,9 @@ async function vault(periodMs: number) {
     start: () => undefined,
     close: async () => undefined,
   };
-  const control = {
+  const control = controlClient({
     call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }),
-    close: () => undefined,
-  };
+  });
   const maintenance = new Maintenance(
     {
       playbook,

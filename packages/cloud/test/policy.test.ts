@@ -1,10 +1,19 @@
-import { type Action, actions } from '@millrace/api';
+import { type Action, actions, distributionLinks, TICKET_HEADER } from '@millrace/api';
 import { encodeCbor, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { signTransaction, type Transaction } from '@millrace/protocol';
+import { SEGMENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Actor, permits, userActor } from '../src/node/policy.ts';
-import { type ActorName, type ApiFixture, type Asked, actors, apiFixture, routes } from './api-fixture.ts';
+import {
+  type ActorName,
+  type ApiFixture,
+  type Asked,
+  actors,
+  apiFixture,
+  routes,
+  type ServedNode,
+} from './api-fixture.ts';
 
 // Who may do what: every declared route, and every action, for every kind of actor. A route or an action without a row
 // fails the test.
@@ -16,8 +25,11 @@ const ownerOrHolder = 'fyfyf......';
 const administrator = 'yffff......';
 const proactive = '......yy...';
 
-const byRoute: Readonly<Record<string, string>> = {
+const anyParty = 'yyyyyyyyyy.';
+
+const ofControl: Readonly<Record<string, string>> = {
   'openapi.get': anyUser,
+  'directory.newest': anyParty,
   // Signed by the owner.
   'transactions.submit': owner,
   'designs.list': anyUser,
@@ -56,9 +68,25 @@ const byRoute: Readonly<Record<string, string>> = {
   'machineCalls.report': '........y..',
 };
 
+/** With the ticket that control gives the owner. */
+const ofDistribution: Readonly<Record<string, string>> = {
+  'openapi.get': anyUser,
+  'directory.newest': anyParty,
+  'uploads.put': owner,
+  'uploads.list': 'fyfff.y....',
+  'uploads.get': '......y....',
+  'uploads.wipe': '......y....',
+};
+
+const byRoute: Readonly<Record<ServedNode, Readonly<Record<string, string>>>> = {
+  control: ofControl,
+  distribution: ofDistribution,
+};
+
 /** The same letters; nobody is without access. Mail is to the keys node, the signer is the owner. */
 const byAction: Readonly<Record<Action, string>> = {
   'api.read': 'yyyyyfffff',
+  'directory.read': 'yyyyyyyyyy',
   'transaction.submit': 'fyffffffff',
   'user.register': 'yfffffffff',
   'machine.register': 'yfffffffff',
@@ -93,6 +121,8 @@ const byAction: Readonly<Record<Action, string>> = {
   'deletion.list': 'ffffffyyff',
   'maintenance.report': 'fffffffyff',
   'machine.relay': 'ffffffffyf',
+  'link.machine': 'fffffyffff',
+  'link.node': 'ffffffyyff',
   'upload.write': 'fyffffffff',
   'upload.list': 'fyffffyfff',
   'upload.read': 'ffffffyfff',
@@ -111,15 +141,15 @@ const answered: Readonly<Record<string, string>> = {
 };
 
 let system: ApiFixture;
-let requests: Readonly<Record<string, Asked>>;
+let requests: Readonly<Record<ServedNode, Readonly<Record<string, Asked>>>>;
 beforeAll(async () => {
   system = await apiFixture();
-  requests = await requestsOf(system);
+  requests = { control: await controlRequests(system), distribution: await distributionRequests(system) };
 });
 afterAll(() => system?.close());
 
 /** A request of each route that passes its schemas, about what `owner` has and `holder` may print. */
-async function requestsOf({ design, licence, print, object, machine, keys, context }: ApiFixture) {
+async function controlRequests({ design, licence, print, object, machine, keys, context }: ApiFixture) {
   const now = systemClock.now();
   const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
   const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };
@@ -138,6 +168,7 @@ async function requestsOf({ design, licence, print, object, machine, keys, conte
   };
   return {
     'openapi.get': get('/v1/openapi.json'),
+    'directory.newest': get('/v1/directory?after=2'),
     'transactions.submit': post('/v1/transactions', { transaction }),
     'designs.list': get('/v1/designs'),
     'designs.get': get(`/v1/designs/${design}`),
@@ -175,21 +206,51 @@ async function requestsOf({ design, licence, print, object, machine, keys, conte
   } satisfies Record<string, Asked>;
 }
 
+async function distributionRequests({ design, ask }: ApiFixture) {
+  const node = 'distribution' as const;
+  const { text } = await ask('owner', { method: 'GET', path: `/v1/designs/${design}/ticket` });
+  const headers = { [TICKET_HEADER]: (JSON.parse(text) as { ticket: string }).ticket };
+  const path = `/v1/uploads/${design}`;
+  const segment = `${path}/0`;
+  return {
+    'openapi.get': { node, method: 'GET', path: '/v1/openapi.json' },
+    'directory.newest': { node, method: 'GET', path: '/v1/directory?after=2' },
+    'uploads.put': { node, method: 'PUT', path: segment, body: new Uint8Array(SEGMENT_BYTES), headers },
+    'uploads.list': { node, method: 'GET', path: `${path}?segments=1`, headers },
+    'uploads.get': { node, method: 'GET', path: segment },
+    'uploads.wipe': { node, method: 'DELETE', path },
+  } satisfies Record<string, Asked>;
+}
+
 describe('every route', () => {
   it('has a row, and no row is without a route', () => {
-    expect(Object.keys(byRoute).sort()).toEqual(routes.map(([name]) => name).sort());
-    expect(Object.keys(requests).sort()).toEqual(Object.keys(byRoute).sort());
+    for (const node of ['control', 'distribution'] as const) {
+      const names = routes.filter(([of]) => of === node).map(([, name]) => name);
+      expect(Object.keys(byRoute[node]).sort()).toEqual(names.sort());
+      expect(Object.keys(requests[node]).sort()).toEqual(names.sort());
+    }
   });
 
-  it.each(routes.map(([name]) => name))('%s is for those of its row', async (name) => {
-    const letters: string[] = [];
-    for (const who of actors) {
-      const { status, text } = await system.ask(who, requests[name] as Asked);
-      const { code } = status < 400 ? { code: undefined } : (JSON.parse(text) as { code: string });
-      letters.push(code === 'E_FORBIDDEN' ? 'f' : code === 'E_AUTH' ? '.' : 'y');
-      if (letters.at(-1) === 'y') expect(code, `${who}: ${text.slice(0, 200)}`).toBe(answered[name]);
+  it.each(routes.map(([node, name]) => [node, name] as const))(
+    'of %s, %s is for those of its row',
+    async (node, name) => {
+      const letters: string[] = [];
+      for (const who of actors) {
+        const { status, text } = await system.ask(who, requests[node][name] as Asked);
+        const { code } = status < 400 ? { code: undefined } : (JSON.parse(text) as { code: string });
+        letters.push(code === 'E_FORBIDDEN' ? 'f' : code === 'E_AUTH' ? '.' : 'y');
+        if (letters.at(-1) === 'y') expect(code, `${who}: ${text.slice(0, 200)}`).toBe(answered[name]);
+      }
+      expect(letters.join('')).toBe(byRoute[node][name]);
+      expect(system.undeclared).toEqual([]);
+    },
+  );
+
+  it('of the directory answers nothing when the caller has the newest', async () => {
+    for (const node of ['control', 'distribution'] as const) {
+      const { status, text } = await system.ask('machine', { node, method: 'GET', path: '/v1/directory?after=3' });
+      expect([status, text]).toEqual([204, '']);
     }
-    expect(letters.join('')).toBe(byRoute[name]);
   });
 
   it('of lists shows what the caller may see, and nothing else', async () => {
@@ -215,6 +276,14 @@ describe('every route', () => {
 describe('every action', () => {
   it('has a row', () => {
     expect(Object.keys(byAction).sort()).toEqual([...actions].sort());
+  });
+
+  it('of a link is for the callers that are declared', () => {
+    for (const { action, callers } of Object.values(distributionLinks))
+      for (const role of ['machine', 'segments', 'keys', 'distribution', 'control'] as const)
+        expect(permits(role === 'machine' ? { role, name: 'm' } : { role, id: role }, action), role).toBe(
+          callers.some((caller) => caller === role),
+        );
   });
 
   it.each(actions)('%s is for those of its row', (action) => {

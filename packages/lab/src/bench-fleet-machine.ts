@@ -1,3 +1,4 @@
+import { distributionLinks } from '@millrace/api';
 import { type Bytes, equalBytes, fromHex, Mutex, silentLogger, toHex, u32be } from '@millrace/base';
 import { generateP256Key, type HpkeRecipient, type TlsIdentity } from '@millrace/identity';
 import { createSender, type HashEngine, type Sender } from '@millrace/live-matrix';
@@ -102,7 +103,7 @@ export class FleetMachine {
     this.#link = connectLink(
       {
         address: () => ({ host, port: fleet.addresses.distribution.port }),
-        path: '/v1/machine',
+        path: distributionLinks.machine.path,
         tls: { authority: fleet.directory.authority, identity: tls, pin },
         logger: silentLogger,
       },

@@ -153,6 +153,7 @@ export const machineCallRoutes = {
     action,
     params,
     body: cbor(z.strictObject({ report: bytesField })),
+    answer: cbor(z.strictObject({})),
     errors: [
       'E_NOT_FOUND',
       'E_FORBIDDEN',

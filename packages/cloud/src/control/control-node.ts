@@ -4,7 +4,7 @@ import type { Address, DirectoryNode, Message } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
-import { addDirectoryRoute, followDirectory } from '../node/follow-directory.ts';
+import { followDirectory } from '../node/follow-directory.ts';
 import { IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { OwnBoxes } from '../node/own-boxes.ts';
@@ -110,8 +110,7 @@ export async function createControlNode(
   closer.add({ close: () => clearInterval(hourly) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024 });
-  addRoutes(server, context, { checks, answers });
-  addDirectoryRoute(server, config);
+  addRoutes(server, context, { checks, answers, directories: config.directories });
   closer.add(followDirectory(config, { server, logger }));
   closer.add(await listen(server, address));
   return { context, close: () => closer.close() };

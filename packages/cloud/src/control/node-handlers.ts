@@ -91,6 +91,7 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
         allow();
         machinesSeen.set(machine, clock.now());
         await takeReport(context, machine, body.report);
+        return {};
       },
     },
   };

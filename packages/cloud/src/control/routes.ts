@@ -1,4 +1,5 @@
 import { controlRoutes, openApiOf } from '@millrace/api';
+import { commonHandlers, type DirectorySource } from '../node/common-handlers.ts';
 import { type MountOptions, mountRoutes } from '../node/mount.ts';
 import { actorOf } from '../node/policy.ts';
 import { callerOf, certificateOf, type TlsServer } from '../node/server.ts';
@@ -16,16 +17,22 @@ type Options = Pick<MountOptions, 'answers'> & Partial<MountOptions>;
 export function addRoutes(
   server: TlsServer,
   context: ControlContext,
-  { checks, ...options }: Options & { readonly checks: CheckBoard },
+  {
+    checks,
+    directories,
+    ...options
+  }: Options & {
+    readonly checks: CheckBoard;
+    readonly directories: DirectorySource | undefined;
+  },
 ): void {
   const { seen, clock } = context;
-  const openapi = {
-    get: ({ allow }: { readonly allow: () => void }) => {
-      allow();
-      return openApi;
-    },
+  const handlers = {
+    ...commonHandlers(openApi, directories),
+    ...userHandlers(context, checks),
+    ...mailHandlers(context),
+    ...nodeHandlers(context),
   };
-  const handlers = { openapi, ...userHandlers(context, checks), ...mailHandlers(context), ...nodeHandlers(context) };
   mountRoutes(server, controlRoutes, handlers, {
     actorOf: byCertificate(context),
     onCall: ({ role }) => {

@@ -20,7 +20,7 @@ import {
   printView,
 } from './views.ts';
 
-type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'mail' | 'nodes' | 'machineCalls' | 'boxes'>;
+type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'boxes'>;
 
 /**
  * Routes for users: designs for owners, licences and prints for owners and holders, the nodes' state for the

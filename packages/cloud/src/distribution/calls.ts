@@ -1,5 +1,6 @@
+import { controlRoutes, pathOf, type Transport } from '@millrace/api';
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
-import { encodeControl, type HttpClient, type LinkControl } from '@millrace/protocol';
+import { encodeControl, type LinkControl } from '@millrace/protocol';
 
 /** One connected party, as the relay sees it. */
 export interface Peer {
@@ -14,19 +15,23 @@ const MAX_CALLS = 4;
 
 type Call = Extract<LinkControl, { type: 'call' }>;
 
+const { next, callHome, report } = controlRoutes.machineCalls;
+const routes = { next, 'call-home': callHome, report } as const;
+
 /**
- * Passes the calls of one machine to control. The call that waits for work has its own connection; a new one replaces
- * the one before. The number of other calls is limited, so that one machine cannot exhaust the connections to control.
+ * Passes the calls of one machine to control without reading them. The call that waits for work has its own
+ * connection; a new one replaces the one before. The number of other calls is limited, so that one machine cannot
+ * exhaust the connections to control.
  */
 export class MachineCalls {
-  readonly #control: HttpClient;
+  readonly #control: Transport;
   readonly #machine: string;
   readonly #peer: Peer;
   readonly #stop = new AbortController();
   #waiting: AbortController | undefined;
   #underWay = 0;
 
-  constructor(modules: { control: HttpClient; machine: string; peer: Peer }) {
+  constructor(modules: { control: Transport; machine: string; peer: Peer }) {
     this.#control = modules.control;
     this.#machine = modules.machine;
     this.#peer = modules.peer;
@@ -56,11 +61,12 @@ export class MachineCalls {
   }
 
   async #pass(call: Call, signal: AbortSignal): Promise<void> {
-    const { method, body } = call;
-    const path = `/v1/machines/${this.#machine}/${method}`;
+    const { body } = call;
+    const route = routes[call.method];
+    const path = pathOf(route, { machine: this.#machine });
     try {
-      const poll = method === 'next';
-      const reply = await this.#control.call('POST', path, { body, timeoutMs: CALL_MS, signal, poll });
+      const options = { body, headers: {}, timeoutMs: CALL_MS, signal, poll: route.waits };
+      const reply = await this.#control.call(route.method, path, options);
       this.#peer.send(encodeControl({ type: 'answer', call: call.call, body: reply.body }));
     } catch (error) {
       this.#refuse(call, error);

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { distributionRoutes } from '@millrace/api';
+import { distributionLinks } from '@millrace/api';
 import {
   type Closable,
   Closer,
@@ -13,16 +13,16 @@ import {
 import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
-import { addDirectoryRoute, followDirectory } from '../node/follow-directory.ts';
+import { controlClient } from '../node/api-clients.ts';
+import { followDirectory } from '../node/follow-directory.ts';
 import { answersInMemory, IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
-import { mountRoutes } from '../node/mount.ts';
-import { actorOf } from '../node/policy.ts';
+import { actorOf, permits } from '../node/policy.ts';
 import { callerOf, certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
+import { addRoutes } from './routes.ts';
 import { Tickets } from './tickets.ts';
-import { uploadHandlers } from './upload-handlers.ts';
 import type { Uploads } from './uploads.ts';
 
 /** A running node; its parts serve as `ControlNode.context` does. */
@@ -56,20 +56,22 @@ export async function createDistributionNode(
   const answers = await IdempotentAnswers.open(answersInMemory(), clock);
   const hourly = setInterval(() => void answers.forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
-  mountRoutes(server, distributionRoutes, uploadHandlers(uploads, new Tickets(directory, clock)), {
+  addRoutes(server, {
+    uploads,
+    tickets: new Tickets(directory, clock),
+    directories: config.directories,
     actorOf: (request) => actorOf(directory, callerOf(directory, certificateOf(request))),
     answers,
   });
   acceptLinks(server, config, relay, { logger, links });
   const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
-  addDirectoryRoute(server, config);
-  closer.add(followDirectory(config, { server, control, logger, onChange: closeRemoved }));
+  closer.add(followDirectory(config, { server, control: controlClient(control), logger, onChange: closeRemoved }));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };
 }
 
-/** WebSockets of machines (`/v1/machine`) and of the proactive nodes (`/v1/node`). */
+/** The WebSockets that are declared. */
 function acceptLinks(
   server: TlsServer,
   { directory }: NodeConfig,
@@ -80,11 +82,18 @@ function acceptLinks(
   server.server.on('upgrade', (request, socket: Duplex, head) => {
     try {
       const party = callerOf(directory, (socket as TLSSocket).getPeerX509Certificate());
-      if (request.url === '/v1/machine' && party.role === 'machine') {
+      const declared = Object.values(distributionLinks).find(({ path }) => path === request.url);
+      if (declared === undefined || !permits(actorOf(directory, party), declared.action))
+        throw new MillraceError('E_AUTH', 'this party may not open a link here');
+      const accept = (open: (link: WebSocket) => void) =>
         sockets.handleUpgrade(request, socket, head, (link) => {
+          open(link);
+          links.add(1, { role: party.role, outcome: 'accepted' });
+        });
+      if (party.role === 'machine')
+        accept((link) => {
           const peer = peerOf(link);
           relay.machineOpened(party.name, peer);
-          links.add(1, { role: 'machine', outcome: 'accepted' });
           serve(
             link,
             logger,
@@ -92,12 +101,11 @@ function acceptLinks(
             () => relay.machineClosed(party.name, peer),
           );
         });
-      } else if (request.url === '/v1/node' && (party.role === 'segments' || party.role === 'keys')) {
+      else if (party.role === 'segments' || party.role === 'keys') {
         const node = { id: party.id, role: party.role };
-        sockets.handleUpgrade(request, socket, head, (link) => {
+        accept((link) => {
           const peer = peerOf(link, gatherWrites(socket));
           relay.nodeOpened(node, peer);
-          links.add(1, { role: node.role, outcome: 'accepted' });
           serve(
             link,
             logger,
@@ -105,8 +113,6 @@ function acceptLinks(
             () => relay.nodeClosed(node, peer),
           );
         });
-      } else {
-        throw new MillraceError('E_AUTH', 'this party may not open a link here');
       }
     } catch (error) {
       const { http, code } = toMillraceError(error);

@@ -1,5 +1,6 @@
+import type { Transport } from '@millrace/api';
 import { type Bytes, equalBytes, type Logger, MillraceError, toHex } from '@millrace/base';
-import { decodeLink, encodeControl, encodeStream, type HttpClient, type LinkControl } from '@millrace/protocol';
+import { decodeLink, encodeControl, encodeStream, type LinkControl } from '@millrace/protocol';
 import { MachineCalls, type Peer } from './calls.ts';
 
 export type { Peer } from './calls.ts';
@@ -62,10 +63,10 @@ export class Relay {
   readonly #sessions = new Map<string, string>();
   /** Offered sessions whose machine the segments node has not admitted yet → link of the machine. */
   readonly #offers = new Map<string, MachineLink>();
-  readonly #control: HttpClient;
+  readonly #control: Transport;
   readonly #logger: Logger;
 
-  constructor(control: HttpClient, logger: Logger) {
+  constructor(control: Transport, logger: Logger) {
     this.#control = control;
     this.#logger = logger;
   }

@@ -14,7 +14,10 @@ const nameOf = (actor: Actor): string => ('name' in actor ? actor.name : actor.r
  * Routes for uploads: owners stage sealed segments with a ticket from control; the segments node fetches and wipes
  * them.
  */
-export function uploadHandlers(uploads: Uploads, tickets: Tickets): Handlers<typeof distributionRoutes> {
+export function uploadHandlers(
+  uploads: Uploads,
+  tickets: Tickets,
+): Handlers<Pick<typeof distributionRoutes, 'uploads'>> {
   return {
     uploads: {
       put: async ({ params: { design, segment }, headers, body, actor, allow }) => {

@@ -1,4 +1,4 @@
-import type { MaintenanceReport } from '@millrace/api';
+import type { ControlClient, MaintenanceReport } from '@millrace/api';
 import {
   type Clock,
   type Closable,
@@ -12,7 +12,6 @@ import {
   toHex,
   toMillraceError,
 } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import {
   type Playbook,
@@ -35,7 +34,7 @@ export interface MaintenanceModules {
   /** Stores when the next sweep is due. */
   readonly store: RecordStore;
   readonly mail: MailClient;
-  readonly control: HttpClient;
+  readonly control: Pick<ControlClient, 'nodes'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -257,8 +256,8 @@ export class Maintenance implements Closable {
     metrics.gauge('millrace_vault_cells', 'cells in the vault, decoys included').set(cells);
     metrics.gauge('millrace_vault_problems', 'missing or damaged cells that the last sweep found').set(this.#problems);
     logger.info(report, progress < 1 ? 'sweep in progress' : 'sweep complete');
-    await this.#modules.control
-      .call('POST', '/v1/maintenance', { json: report, timeoutMs: 2_000 })
+    await this.#modules.control.nodes
+      .maintenance({ body: report }, { timeoutMs: 2_000 })
       .catch((error: unknown) => logger.debug({ err: error }, 'maintenance report not delivered to control'));
   }
 }

@@ -1,21 +1,10 @@
-import {
-  type Bytes,
-  copyBytes,
-  decodeCbor,
-  equalBytes,
-  hexOf,
-  type Logger,
-  MillraceError,
-  parse,
-  toMillraceError,
-} from '@millrace/base';
+import type { ControlClient } from '@millrace/api';
+import { type Bytes, copyBytes, equalBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
 import { keyId } from '@millrace/identity';
-import { type Directory, type HttpClient, type MessageOf, verifyTransaction } from '@millrace/protocol';
+import { type Directory, type MessageOf, verifyTransaction } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
-
-const deletionsSchema = z.array(z.strictObject({ design: hexOf(16), transaction: z.instanceof(Uint8Array) }));
 
 /**
  * Fetches every deletion from control and applies those that this node does not have, because it was restored to an
@@ -23,12 +12,10 @@ const deletionsSchema = z.array(z.strictObject({ design: hexOf(16), transaction:
  * @param apply throws E_NOT_FOUND when the node does not know the design
  */
 export async function catchUpDeletions(
-  { control, logger }: { control: HttpClient; logger: Logger },
+  { control, logger }: { control: Pick<ControlClient, 'nodes'>; logger: Logger },
   apply: (deletion: MessageOf<'design.delete'>) => Promise<void>,
 ): Promise<void> {
-  const reply = await control.call('GET', '/v1/deletions');
-  const deletions = parse(deletionsSchema, decodeCbor(reply.body, 'deletions'), 'deletions', 'E_UNAVAILABLE');
-  for (const { design, transaction } of deletions) {
+  for (const { design, transaction } of await control.nodes.deletions()) {
     try {
       await apply({ type: 'design.delete', design, transaction });
     } catch (error) {

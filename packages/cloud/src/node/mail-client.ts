@@ -1,14 +1,13 @@
 import { setMaxListeners } from 'node:events';
+import type { ControlClient, deliveries } from '@millrace/api';
 import {
   Backoff,
   type BackoffOptions,
   Batcher,
   type Closable,
-  decodeCbor,
   isDiskFault,
   type Logger,
   MillraceError,
-  parse,
   retry,
   sleep,
   systemRandom,
@@ -22,29 +21,17 @@ import {
   type Directory,
   type DirectoryNode,
   encodeMail,
-  type HttpClient,
   type Message,
-  nodeId,
   nodeOf,
   openMessage,
   type Recipient,
   recipientIn,
   sealMail,
 } from '@millrace/protocol';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { Drain } from './drain.ts';
 import type { KnownBoxes } from './known-boxes.ts';
 import type { OwnBoxes } from './own-boxes.ts';
-
-/** A message that the mailbox returns to a poll. */
-export const deliverySchema = z.array(
-  z.strictObject({
-    id: z.string(),
-    from: nodeId,
-    sealed: z.instanceof(Uint8Array),
-    attempts: z.number().int(),
-  }),
-);
 
 export interface MailClient extends Closable {
   /**
@@ -75,7 +62,7 @@ type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
 
 /** A proactive node's client of the mailbox. It polls, because the node opens no port. */
 export function createMailClient(options: {
-  http: HttpClient;
+  control: Pick<ControlClient, 'mail'>;
   directory: Directory;
   /** Id of this node. */
   id: string;
@@ -86,7 +73,7 @@ export function createMailClient(options: {
   known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
 }): MailClient {
-  const { http, directory, id: own, identity, boxes, known, logger } = options;
+  const { control, directory, id: own, identity, boxes, known, logger } = options;
   const drain = new Drain();
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message in progress
@@ -95,7 +82,7 @@ export function createMailClient(options: {
   let running: Promise<void> | undefined;
   // One request at a time, so that messages are acknowledged in the order in which they were handled.
   const acknowledgements = new Batcher<string>(ACKNOWLEDGED, async (ids) => {
-    await retry(() => http.call('POST', '/v1/mailbox/acknowledge', { json: { ids }, signal: stop.signal }), {
+    await retry(() => control.mail.acknowledge({ body: { ids: [...ids] } }, { signal: stop.signal }), {
       ...delays,
       signal: stop.signal,
       when: () => true,
@@ -130,8 +117,7 @@ export function createMailClient(options: {
             const bytes = await sealMail(directory, { id: own, identity }, box, plain);
             sealed = { to: recipient, number: box.number, bytes };
           }
-          const path = `/v1/mailbox/${recipient}?id=${encodeURIComponent(id)}`;
-          await http.call('POST', path, { body: sealed.bytes, signal: stop.signal });
+          await control.mail.send({ recipient, id, body: sealed.bytes }, { signal: stop.signal });
           return;
         } catch (error) {
           if (stop.signal.aborted || !(error instanceof MillraceError)) throw error;
@@ -149,10 +135,10 @@ export function createMailClient(options: {
     const backoff = new Backoff(delays);
     while (!stop.signal.aborted) {
       try {
-        const path = `/v1/mailbox?wait=${POLL_MS}&consumer=${consumer}`;
-        const reply = await http.call('GET', path, { timeoutMs: POLL_MS + 10_000, signal: stop.signal, poll: true });
+        const options = { timeoutMs: POLL_MS + 10_000, signal: stop.signal };
+        const delivered = await control.mail.poll({ wait: POLL_MS, consumer }, options);
         backoff.reset();
-        for (const item of parse(deliverySchema, decodeCbor(reply.body, 'mail'), 'mail')) {
+        for (const item of delivered) {
           // Delivered again while it is still being handled, because the lease is shorter than the work.
           if (!unfinished.has(item.id)) await deliver(handle, item);
         }
@@ -176,7 +162,7 @@ export function createMailClient(options: {
   };
 
   /** Handles one message. Resolves when the next one may be handled; the acknowledgement may follow later. */
-  const deliver = async (handle: Handler, item: z.output<typeof deliverySchema>[number]): Promise<void> => {
+  const deliver = async (handle: Handler, item: z.output<typeof deliveries>[number]): Promise<void> => {
     drain.delivered(item.id);
     let type = 'unknown';
     let more: Promise<void> | undefined;
@@ -207,7 +193,7 @@ export function createMailClient(options: {
         },
       );
       if (!again) return false;
-      await http.call('POST', '/v1/mailbox/release', { json: { ids: [item.id] }, signal: stop.signal });
+      await control.mail.release({ body: { ids: [item.id] } }, { signal: stop.signal });
       await sleep(200, stop.signal);
       return true;
     };

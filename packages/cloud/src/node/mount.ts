@@ -116,6 +116,7 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
               },
               write,
             );
+      if (answer.status === 204) return reply.code(204).send();
       return reply.code(answer.status).type(answer.type).send(Buffer.from(answer.body));
     },
   });
@@ -143,7 +144,7 @@ async function run(
     gone: goneSignal(reply),
   });
   if (!decided) throw new MillraceError('E_INTERNAL', `${route.method} ${route.path} did not check the policy`);
-  return { status: 200, ...encode(route.answer, given) };
+  return encode(route.answer, given);
 }
 
 /** @throws {MillraceError} for a malformed parameter: E_NOT_FOUND when the route reads, E_INPUT when it writes */
@@ -167,6 +168,7 @@ function bodyOf(body: Content, received: unknown): unknown {
       parse(empty, received, 'body');
       return undefined;
     case 'json':
+    case 'optional':
       if (received instanceof Uint8Array) throw new MillraceError('E_INPUT', 'the body has to be JSON');
       return parse(body.schema, received, 'body');
     case 'cbor':
@@ -186,23 +188,26 @@ function bytesOf(received: unknown): Uint8Array {
 }
 
 /** @throws {MillraceError} E_INTERNAL when the answer does not match the declared schema */
-function encode(answer: Content, given: unknown): { type: string; body: Bytes } {
+function encode(answer: Content, given: unknown): Answer {
   switch (answer.kind) {
     case 'none':
-      return { type: contentTypes.json, body: utf8('{}') };
+      return { status: 200, type: contentTypes.json, body: utf8('{}') };
+    case 'optional':
+      if (given === undefined) return { status: 204, type: contentTypes.json, body: new Uint8Array() };
+      return { status: 200, type: contentTypes.json, body: jsonOf(answer.schema, given) };
     case 'json':
-      return {
-        type: contentTypes.json,
-        body: utf8(JSON.stringify(parse(answer.schema, given, 'answer', 'E_INTERNAL'))),
-      };
-    case 'cbor':
-      return {
-        type: contentTypes.cbor,
-        body: encodeCbor(parse(answer.schema, given, 'answer', 'E_INTERNAL') as never),
-      };
+      return { status: 200, type: contentTypes.json, body: jsonOf(answer.schema, given) };
+    case 'cbor': {
+      const body = encodeCbor(parse(answer.schema, given, 'answer', 'E_INTERNAL') as never);
+      return { status: 200, type: contentTypes.cbor, body };
+    }
     default:
-      return { type: contentTypes[answer.kind], body: copyBytes(given as Uint8Array) };
+      return { status: 200, type: contentTypes[answer.kind], body: copyBytes(given as Uint8Array) };
   }
+}
+
+function jsonOf(schema: z.ZodType, given: unknown): Bytes {
+  return utf8(JSON.stringify(parse(schema, given, 'answer', 'E_INTERNAL')));
 }
 
 function goneSignal(reply: FastifyReply): AbortSignal {

@@ -43,6 +43,7 @@ const either =
 
 const rules: Readonly<Record<Action, Rule>> = {
   'api.read': user,
+  'directory.read': () => true,
   'transaction.submit': signer,
   'user.register': administrator,
   'machine.register': administrator,
@@ -78,6 +79,8 @@ const rules: Readonly<Record<Action, Rule>> = {
   'deletion.list': node('segments', 'keys'),
   'maintenance.report': node('keys'),
   'machine.relay': node('distribution'),
+  'link.machine': ({ role }) => role === 'machine',
+  'link.node': node('segments', 'keys'),
   'upload.write': owner,
   'upload.list': either(owner, node('segments')),
   'upload.read': node('segments'),

@@ -1,9 +1,9 @@
+import { type ControlClient, type DistributionClient, distributionLinks } from '@millrace/api';
 import {
   type Bytes,
   type Clock,
   type Closable,
   Closer,
-  encodeCbor,
   type Logger,
   MillraceError,
   toMillraceError,
@@ -14,7 +14,6 @@ import {
   connectLink,
   createHttpClient,
   decodeLink,
-  type HttpClient,
   type LinkMessage,
   type LinkSocket,
   tlsTo,
@@ -22,6 +21,7 @@ import {
 import type { RecordStore } from '@millrace/stores';
 import type { Slots } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
+import { controlClient, distributionClient } from './api-clients.ts';
 import { followDirectory } from './follow-directory.ts';
 import { KnownBoxes } from './known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
@@ -29,8 +29,8 @@ import { OwnBoxes } from './own-boxes.ts';
 
 /** Connections of a node that opens no port: it starts each of them. */
 export interface Outbound extends Closable {
-  readonly control: HttpClient;
-  readonly distribution: HttpClient;
+  readonly control: ControlClient;
+  readonly distribution: DistributionClient;
   readonly mail: MailClient;
   /** Keys to which owners seal attachments of transactions; only the keys node has any. */
   readonly attachments: OwnBoxes | undefined;
@@ -54,13 +54,13 @@ export async function connectOutbound(options: {
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
-  const control = closer.add(createHttpClient({ address: () => addresses.control, tls: tlsFor('control') }));
-  const distribution = closer.add(
-    createHttpClient({ address: () => addresses.distribution, tls: tlsFor('distribution') }),
-  );
+  const connect = (node: 'control' | 'distribution') =>
+    closer.add(createHttpClient({ address: () => addresses[node], tls: tlsFor(node) }));
+  const control = controlClient(connect('control'));
+  const distribution = distributionClient(connect('distribution'));
   const link = closer.add(
     connectLink(
-      { address: () => addresses.distribution, path: '/v1/node', tls: tlsFor('distribution'), logger },
+      { address: () => addresses.distribution, path: distributionLinks.node.path, tls: tlsFor('distribution'), logger },
       { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
     ),
   );
@@ -77,7 +77,7 @@ export async function connectOutbound(options: {
         clock,
         logger,
         announce: async (document, floor, signal) => {
-          await control.call('POST', `/v1/boxes/${use}`, { body: encodeCbor({ document, floor }), signal });
+          await control.boxes.announce({ use, body: { document, floor } }, { signal });
         },
       }),
     );
@@ -86,10 +86,9 @@ export async function connectOutbound(options: {
     ...(options.slots.attachments && { attachments: await ownBoxes('attachments', options.slots.attachments) }),
   };
   const stop = new AbortController();
-  const ask = async (recipient: string) =>
-    (await control.call('GET', `/v1/boxes/${recipient}/mail`, { signal: stop.signal })).body;
+  const ask = (node: string) => control.boxes.newest({ node, use: 'mail' }, { signal: stop.signal });
   const known = new KnownBoxes({ store, directory, ask, logger });
-  const mail = closer.add(createMailClient({ http: control, directory, id, identity, boxes, known, logger }));
+  const mail = closer.add(createMailClient({ control, directory, id, identity, boxes, known, logger }));
   closer.add({ close: () => stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing')) });
   const start = async (handle: Handler) => {
     for (const own of Object.values(boxes)) await own.start();

@@ -1,6 +1,5 @@
-import { type LedgerHead, ledgerHead } from '@millrace/api';
-import { type Closable, type Logger, MillraceError, parse, sleep, toMillraceError } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
+import { type ControlClient, type LedgerHead, ledgerHead } from '@millrace/api';
+import { type Closable, type Logger, MillraceError, sleep, toMillraceError } from '@millrace/base';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
@@ -16,14 +15,19 @@ const RETRY_MS = 1_000;
  */
 export class RollbackGuard implements Closable {
   readonly #ledger: Table<LedgerHead>;
-  readonly #control: HttpClient;
+  readonly #control: Pick<ControlClient, 'nodes'>;
   readonly #epoch: () => number;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
   readonly #suspects = new Map<'control' | 'segments' | 'keys', string>();
   #running: Promise<void> = Promise.resolve();
 
-  constructor(modules: { store: RecordStore; control: HttpClient; epoch: () => number; logger: Logger }) {
+  constructor(modules: {
+    store: RecordStore;
+    control: Pick<ControlClient, 'nodes'>;
+    epoch: () => number;
+    logger: Logger;
+  }) {
     this.#ledger = new Table(modules.store, 'ledger-head', ledgerHead);
     this.#control = modules.control;
     this.#epoch = modules.epoch;
@@ -73,9 +77,8 @@ export class RollbackGuard implements Closable {
   async #tell(): Promise<void> {
     const known = await this.#ledger.get('newest');
     const suspects = [...this.#suspects].map(([role, reason]) => ({ role, reason }));
-    const json = { epoch: this.#epoch(), suspects, ...(known && { ledger: known }) };
-    const reply = await this.#control.call('POST', '/v1/head', { json, timeoutMs: 10_000, signal: this.#stop.signal });
-    const told = parse(ledgerHead, reply.json(), 'head', 'E_UNAVAILABLE');
+    const body = { epoch: this.#epoch(), suspects, ...(known && { ledger: known }) };
+    const told = await this.#control.nodes.head({ body }, { timeoutMs: 10_000, signal: this.#stop.signal });
     if (known === undefined) await this.#ledger.create('newest', told);
     else if (told.size > known.size) await this.#ledger.update('newest', () => told);
   }

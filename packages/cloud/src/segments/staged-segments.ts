@@ -1,12 +1,12 @@
+import type { DistributionClient } from '@millrace/api';
 import { type Bytes, MillraceError } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
 
 /** Sealed segments that owners have uploaded to the distribution node. */
 export class StagedSegments {
-  readonly #distribution: HttpClient;
+  readonly #uploads: DistributionClient['uploads'];
 
-  constructor(distribution: HttpClient) {
-    this.#distribution = distribution;
+  constructor({ uploads }: Pick<DistributionClient, 'uploads'>) {
+    this.#uploads = uploads;
   }
 
   /** @returns segments by number @throws {MillraceError} E_UPLOAD naming a segment that is not there */
@@ -14,7 +14,7 @@ export class StagedSegments {
     const fetched = await Promise.all(
       numbers.map(async (number) => {
         try {
-          return (await this.#distribution.call('GET', `/v1/uploads/${design}/${number}`, { signal })).body;
+          return await this.#uploads.get({ design, segment: number }, { signal });
         } catch (error) {
           if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') {
             const missing = `segment ${number} has not been uploaded`;
@@ -29,6 +29,6 @@ export class StagedSegments {
 
   /** Has every staging copy of the design overwritten and removed. */
   async wipe(design: string, signal?: AbortSignal): Promise<void> {
-    await this.#distribution.call('DELETE', `/v1/uploads/${design}`, { ...(signal && { signal }) });
+    await this.#uploads.wipe({ design }, { signal });
   }
 }

@@ -1,3 +1,4 @@
+import type { ControlClient } from '@millrace/api';
 import {
   type Bytes,
   type Clock,
@@ -13,7 +14,6 @@ import {
   type Directory,
   encodeControl,
   encodeStream,
-  type HttpClient,
   type LinkControl,
   type LinkSocket,
   type MachineState,
@@ -56,7 +56,7 @@ export interface SegmentsStreamsModules {
   readonly objects: ObjectRepository;
   readonly cells: CellStore;
   readonly mail: MailClient;
-  readonly control: HttpClient;
+  readonly control: Pick<ControlClient, 'nodes'>;
   readonly link: LinkSocket;
 }
 
@@ -293,8 +293,8 @@ export class SegmentsStreams {
     const progress = this.#progress.get(object);
     if (progress === undefined) return;
     this.#progress.delete(object);
-    this.#modules.control
-      .call('POST', `/v1/progress/${encodeURIComponent(object)}`, { json: progress, timeoutMs: 2_000 })
+    this.#modules.control.nodes
+      .progress({ object, body: progress }, { timeoutMs: 2_000 })
       .catch((error: unknown) => this.#modules.logger.debug({ err: error }, 'progress not delivered to control'));
   }
 }

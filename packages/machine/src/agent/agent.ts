@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createApiClient, distributionRoutes } from '@millrace/api';
 import {
   Backoff,
   type Clock,
@@ -123,7 +124,8 @@ function followDistribution(
     address: distribution,
     tls: tlsTo(config.directory, 'distribution', () => config.tls),
   });
-  const poll = pollDirectory({ http, file, onChange: () => undefined, logger, everyMs });
+  const { directory } = createApiClient(distributionRoutes, { transport: http });
+  const poll = pollDirectory({ ask: directory.newest, file, onChange: () => undefined, logger, everyMs });
   return {
     close: async () => {
       await poll.close();

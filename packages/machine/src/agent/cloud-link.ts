@@ -1,3 +1,4 @@
+import { distributionLinks } from '@millrace/api';
 import { type Bytes, type Closable, isErrorCode, type Logger, MillraceError } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import {
@@ -89,7 +90,7 @@ export function connectCloud(
   const socket = connectLink(
     {
       address: options.address,
-      path: '/v1/machine',
+      path: distributionLinks.machine.path,
       tls: tlsTo(directory, 'distribution', options.tls),
       logger,
     },

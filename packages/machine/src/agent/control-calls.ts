@@ -1,25 +1,13 @@
-import { type Bytes, decodeCbor, encodeCbor, hexOf, MillraceError, parse } from '@millrace/base';
+import { controlRoutes } from '@millrace/api';
+import { type Bytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
 import { type Machine, machineSchema } from '@millrace/protocol';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
-const bytes = z.instanceof(Uint8Array);
-
-const nextSchema = z.strictObject({
-  /** The print that waits for this machine; absent when there is none yet. */
-  print: hexOf(16).optional(),
-  material: z.string().optional(),
-  from: z.number().int().nonnegative().optional(),
-});
-const callHomeSchema = z.strictObject({
-  permit: bytes,
-  print: bytes,
-  licence: bytes,
-  machine: machineSchema,
-  owner: bytes,
-});
-const reportSchema = z.strictObject({});
+const { next, callHome, report } = controlRoutes.machineCalls;
+/** By the name that a call has on the link. */
+const routes = { next, 'call-home': callHome, report } as const;
 
 /** Everything that authorises the stream, as control hands it to the machine. */
 export interface PermitAnswer {
@@ -40,24 +28,27 @@ export interface ControlCalls {
 }
 
 export function createControlCalls(link: CloudLink, timing: Timing): ControlCalls {
-  const call = async <S extends z.ZodType>(
-    method: 'next' | 'call-home' | 'report',
-    body: Parameters<typeof encodeCbor>[0],
-    answer: S,
+  /** @returns the answer in CBOR */
+  const call = <M extends keyof typeof routes>(
+    method: M,
+    body: z.input<(typeof routes)[M]['body']['schema']>,
     timeoutMs: number,
     signal: AbortSignal,
-  ): Promise<z.output<S>> => {
-    const reply = await link.call(method, encodeCbor(body), { timeoutMs, signal });
-    return parse(answer, decodeCbor(reply, `answer to ${method}`), `answer to ${method}`);
-  };
+  ): Promise<Bytes> => link.call(method, encodeCbor(body), { timeoutMs, signal });
+  const answer = <S extends z.ZodType>(schema: S, reply: Bytes): z.output<S> =>
+    parse(schema, decodeCbor(reply, 'answer of control'), 'answer of control');
   return {
     next: async (signal) => {
       const wait = timing.waitMs;
-      return (await call('next', { wait }, nextSchema, wait + timing.callMs, signal)).print;
+      return answer(next.answer.schema, await call('next', { wait }, wait + timing.callMs, signal)).print;
     },
-    callHome: (request, signal) => call('call-home', { request }, callHomeSchema, timing.callMs, signal),
-    report: async (report, signal) => {
-      await call('report', { report }, reportSchema, timing.callMs, signal);
+    callHome: async (request, signal) => {
+      const reply = await call('call-home', { request }, timing.callMs, signal);
+      const { machine, ...permitted } = answer(callHome.answer.schema, reply);
+      return { ...permitted, machine: parse(machineSchema, machine, 'machine') };
+    },
+    report: async (signed, signal) => {
+      answer(report.answer.schema, await call('report', { report: signed }, timing.callMs, signal));
     },
   };
 }

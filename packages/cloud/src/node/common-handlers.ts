@@ -1,0 +1,28 @@
+import type { controlRoutes, OpenApi } from '@millrace/api';
+import { MillraceError } from '@millrace/base';
+import type { DirectoryFile, SignedDirectory } from '@millrace/protocol';
+import type { Handlers } from './mount.ts';
+
+export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed'>;
+
+/** What control and distribution both serve. @param directories undefined where the directory is not read from a file */
+export function commonHandlers(
+  openApi: OpenApi,
+  directories: DirectorySource | undefined,
+): Handlers<Pick<typeof controlRoutes, 'openapi' | 'directory'>> {
+  return {
+    openapi: {
+      get: ({ allow }) => {
+        allow();
+        return openApi;
+      },
+    },
+    directory: {
+      newest: ({ query: { after }, allow }): SignedDirectory | undefined => {
+        allow();
+        if (directories === undefined) throw new MillraceError('E_NOT_FOUND', 'this node has no signed directory');
+        return directories.sequence > after ? directories.signed : undefined;
+      },
+    },
+  };
+}
