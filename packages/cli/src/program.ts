@@ -72,6 +72,7 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   addProofs(group, add);
   addKeys(program, group, add);
   addPeer(program, add);
+  addWitness(program, add);
   add(
     program,
     'demo [file]',
@@ -109,7 +110,8 @@ function addInstallation(program: Command, add: Add): void {
     return up(context, options);
   })
     .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
-    .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)');
+    .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)')
+    .option('--ledger-port <port>', 'port where everybody reads the ledger (default: 7603, or a free one)');
   add(program, 'down', 'stop what `up` started', async (context) => {
     const { down } = await import('./commands/status.ts');
     return down(context);
@@ -343,6 +345,22 @@ function addPeer(program: Command, add: Add): void {
     'show the fingerprint of a key for --key; creates the key if there is none',
     async (context, [file = '']) => (await import('./commands/peer.ts')).peerKey(context, file),
   );
+}
+
+/** Of logs of others: these need no installation. */
+function addWitness(program: Command, add: Add): void {
+  add(
+    program,
+    'witness <folder>',
+    'sign the heads of transparency logs that extend what was signed before, and no others (C2SP tlog-witness)',
+    async (context, [folder = ''], options) =>
+      (await import('./commands/witness.ts')).witness(context, folder, options),
+  )
+    .option('--name <name>', 'name of the witness’s key, such as example.org/witness; needed for a new folder')
+    .option('--log-key <key...>', 'verifier key of a log, or a file that holds it; added to those of the folder')
+    .option('--listen <host:port>', 'address to listen on', '127.0.0.1:7620')
+    .option('--certificate <file>', 'certificate for HTTPS, PEM (default: HTTP; requests and answers are signed)')
+    .option('--certificate-key <file>', 'key of the certificate, PEM');
 }
 
 /** The same manners for every command: where text goes, and no exit from within. */

@@ -95,6 +95,7 @@ describe('help', () => {
         'status',
         'up',
         'vault check',
+        'witness',
       ].sort(),
     );
   });

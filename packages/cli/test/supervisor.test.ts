@@ -258,8 +258,12 @@ describe('two installations that start at the same time', () => {
     );
     const both = await Promise.all(starts);
     running.push(...both.map(({ supervisor }) => supervisor));
-    const ports = both.flatMap(({ addresses }) => [addresses.control.port, addresses.distribution.port]);
-    expect(new Set(ports).size).toBe(4);
+    const ports = both.flatMap(({ addresses: { control, distribution, ledger } }) => [
+      control.port,
+      distribution.port,
+      ledger?.port,
+    ]);
+    expect(new Set(ports).size).toBe(6);
     for (const { supervisor } of both) {
       expect(supervisor.status().processes.map(({ name, state }) => `${name} ${state}`)).toEqual([
         'control running',

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type Bytes, type Clock, MillraceError, parse, systemClock } from '@millrace/base';
 import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
 import {
@@ -11,15 +11,19 @@ import {
   nodesOf,
   openDirectory,
 } from '@millrace/protocol';
+import type { z } from 'zod';
 import type { BoxPeriod } from './node/own-boxes.ts';
 import {
   DEFAULT_BOXES,
   DEFAULT_CHECKS,
+  DEFAULT_LEDGER,
   DEFAULT_MAINTENANCE,
   DEFAULT_STAGING,
+  type LedgerSettings,
   type MaintenanceSettings,
   type StagingSettings,
   settingsSchema,
+  type WitnessSettings,
 } from './settings.ts';
 
 /** Contents of a node's folder; written by `millrace init`, read by the node when it starts. */
@@ -67,6 +71,7 @@ export interface NodeConfig {
   readonly chaffPercent: number;
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   readonly staging: StagingSettings;
+  readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek'): Promise<Bytes>;
 }
@@ -84,14 +89,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
     }
   };
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(await read('settings')));
-  } catch (cause) {
-    if (cause instanceof MillraceError) throw cause;
-    throw new MillraceError('E_CONFIG', `${join(folder, nodeFiles.settings)} is not JSON`, { cause });
-  }
-  const settings = parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
+  const settings = await readSettings(folder);
   const { installation, adminKey } = settings;
   const directories = await openDirectory({
     path: join(folder, nodeFiles.directory),
@@ -120,9 +118,48 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       chaffPercent: settings.chaffPercent ?? 0,
       checks: settings.checks ?? DEFAULT_CHECKS,
       staging: settings.staging ?? DEFAULT_STAGING,
+      ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
       secret: read,
     };
   } finally {
     identity.fill(0);
+  }
+}
+
+/** `node.json` of a node's folder. @throws {MillraceError} E_CONFIG */
+export async function readSettings(folder: string): Promise<z.output<typeof settingsSchema>> {
+  const path = join(folder, nodeFiles.settings);
+  let json: unknown;
+  try {
+    json = JSON.parse(await readText(path));
+  } catch (cause) {
+    if (cause instanceof MillraceError) throw cause;
+    throw new MillraceError('E_CONFIG', `${path} is not JSON`, { cause });
+  }
+  return parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
+}
+
+/** Names of files count from the node's folder. */
+async function readLedgerSettings(folder: string, settings: LedgerSettings): Promise<NodeConfig['ledger']> {
+  const { tls } = settings;
+  const witnesses: WitnessSettings[] = [];
+  for (const { authority, ...witness } of settings.witnesses) {
+    const pem = authority === undefined ? undefined : await readText(resolve(folder, authority));
+    witnesses.push({ ...witness, authority: pem });
+  }
+  return {
+    ...settings,
+    ...(tls === undefined
+      ? {}
+      : { tls: { certificate: resolve(folder, tls.certificate), key: resolve(folder, tls.key) } }),
+    witnesses,
+  };
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
   }
 }

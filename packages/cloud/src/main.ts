@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
 import { type Closable, createLogger, MillraceError, noMetrics, systemClock, toMillraceError } from '@millrace/base';
-import { type Address, parseAddresses } from '@millrace/protocol';
+import { type Address, type Addresses, parseAddresses } from '@millrace/protocol';
 import { loadNodeConfig, type NodeConfig } from './config.ts';
 
-const usage = 'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT';
+const usage = 'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT]';
 
 function address(text: string | undefined): Address {
   const match = /^(.+):(\d+)$/.exec(text ?? '');
@@ -12,13 +12,13 @@ function address(text: string | undefined): Address {
 }
 
 /** Loads only the code of the node's own role. */
-async function start(config: NodeConfig, control: Address, distribution: Address): Promise<Closable> {
+async function start(config: NodeConfig, given: Addresses): Promise<Closable> {
   const modules = { logger: createLogger(config.role), clock: systemClock, metrics: noMetrics };
-  const addresses = parseAddresses({ control, distribution });
+  const addresses = parseAddresses(given);
   switch (config.role) {
     case 'control': {
       const { runControlNode } = await import('./control/run.ts');
-      return runControlNode({ config, address: control }, modules);
+      return runControlNode({ config, address: addresses.control, ledgerAddress: addresses.ledger }, modules);
     }
     case 'distribution': {
       const { runDistributionNode } = await import('./distribution/run.ts');
@@ -39,11 +39,20 @@ async function start(config: NodeConfig, control: Address, distribution: Address
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { folder: { type: 'string' }, control: { type: 'string' }, distribution: { type: 'string' } },
+    options: {
+      folder: { type: 'string' },
+      control: { type: 'string' },
+      distribution: { type: 'string' },
+      ledger: { type: 'string' },
+    },
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
   const config = await loadNodeConfig(values.folder);
-  const node = await start(config, address(values.control), address(values.distribution));
+  const node = await start(config, {
+    control: address(values.control),
+    distribution: address(values.distribution),
+    ...(values.ledger === undefined ? {} : { ledger: address(values.ledger) }),
+  });
   let closing = false;
   const close = async () => {
     if (closing) return;

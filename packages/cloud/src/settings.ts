@@ -1,5 +1,5 @@
 import { hexOf } from '@millrace/base';
-import { nodeId, nodeRoles } from '@millrace/protocol';
+import { addressSchema, nodeId, nodeRoles } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
@@ -43,6 +43,34 @@ export const DEFAULT_STAGING: StagingSettings = {
 
 const boxPeriod = z.strictObject({ periodMs: z.number().int().min(100), retentionMs: z.number().int().min(0) });
 
+const fileName = z.string().min(1).max(4096);
+
+/** A witness that signs the log's checkpoints (C2SP tlog-witness). */
+const witnessSchema = z.strictObject({
+  /** Submission prefix. */
+  url: z.url({ protocol: /^https?$/ }),
+  /** Verifier key, type 0x04. */
+  key: z.string().max(1024),
+  /** File with the authority of its certificate, PEM; the system's authorities otherwise. */
+  authority: fileName.optional(),
+});
+
+/** How control shows the log to strangers. */
+export const ledgerSchema = z.strictObject({
+  /** Where it listens; false for nowhere. Otherwise as the process is told when it starts. */
+  listen: z.union([addressSchema, z.literal(false)]).optional(),
+  /** Files with a certificate and its key for this listener, PEM; the node's own otherwise. */
+  tls: z.strictObject({ certificate: fileName, key: fileName }).optional(),
+  witnesses: z.array(witnessSchema).max(16).default([]),
+  /** How often a new head goes to the witnesses, ms. */
+  everyMs: z.number().int().min(50).default(1_000),
+});
+export type LedgerSettings = z.output<typeof ledgerSchema>;
+export type WitnessSettings = Omit<z.output<typeof witnessSchema>, 'authority'> & {
+  /** PEM. */
+  readonly authority?: string | undefined;
+};
+
 export const settingsSchema = z.strictObject({
   role: z.enum(nodeRoles),
   id: nodeId,
@@ -71,6 +99,8 @@ export const settingsSchema = z.strictObject({
     .optional(),
   /** Distribution node: quotas of staged uploads. */
   staging: stagingSchema.optional(),
+  /** Control: how strangers read the ledger, and which witnesses sign its checkpoints. */
+  ledger: ledgerSchema.optional(),
 });
 
 /** Checks after every start and once an hour; reads every cell once a day. */
@@ -86,3 +116,5 @@ export const DEFAULT_BOXES = {
 } as const;
 
 export const DEFAULT_MAINTENANCE = { periodMs: 120_000, density: 50 } as const;
+
+export const DEFAULT_LEDGER: LedgerSettings = { witnesses: [], everyMs: 1_000 };

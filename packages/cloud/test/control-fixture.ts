@@ -28,6 +28,7 @@ import {
 import { MemoryLog, MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
+import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
@@ -103,6 +104,10 @@ export async function controlFixture() {
     records: openRecords(new MemoryRecords(store), damaged.add),
     damaged,
     ledger,
+    publisher: createCheckpointPublisher({
+      ...{ ledger, witnesses: [], everyMs: 1_000, timeoutMs: 1_000 },
+      logger: silentLogger,
+    }),
     mailbox: new Mailbox({ queue, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock }),
     boxes,
     permitKey: keys.permit,

@@ -81,3 +81,17 @@ export {
   verifyConsistency,
   verifyInclusion,
 } from './tree.ts';
+export {
+  type AddCheckpoint,
+  decideCheckpoint,
+  formatAddCheckpoint,
+  formatCosignatures,
+  MAX_ADD_CHECKPOINT,
+  parseAddCheckpoint,
+  parseCosignatures,
+  parseWitnessSize,
+  WITNESS_SIZE_TYPE,
+  type WitnessDecision,
+  type WitnessedHead,
+} from './witness.ts';
+export { requestCosignature, type WitnessOutcome, type WitnessRequest } from './witness-client.ts';

@@ -135,9 +135,18 @@ export function parseNote(bytes: Uint8Array): Note {
   requireText(whole);
   const end = whole.lastIndexOf('\n\n');
   if (end < 0) throw malformed('has no blank line before its signatures');
-  const lines = whole.slice(end + 2, -1).split('\n');
+  return { text: whole.slice(0, end + 1), signatures: parseSignatureLines(whole.slice(end + 2)) };
+}
+
+/**
+ * One signature line or more, each with its newline.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT for any other form
+ */
+export function parseSignatureLines(text: string): readonly NoteSignature[] {
+  if (!text.endsWith('\n')) throw malformed('has a signature line without its newline');
+  const lines = text.slice(0, -1).split('\n');
   if (lines.length > MAX_SIGNATURES) throw malformed('has too many signatures');
-  return { text: whole.slice(0, end + 1), signatures: lines.map(parseSignatureLine) };
+  return lines.map(parseSignatureLine);
 }
 
 function parseSignatureLine(line: string): NoteSignature {

@@ -13,15 +13,23 @@ export const nodeId = z
   .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected a node id: lower-case letters, digits and hyphens' })
   .refine((id) => !nodeRoles.some((role) => role === id), { error: 'a role is not a node id' });
 
-const address = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(1).max(65_535) });
-const addressesSchema = z.strictObject({ control: address, distribution: address });
+export const addressSchema = z.strictObject({
+  host: z.string().min(1).max(255),
+  port: z.number().int().min(1).max(65_535),
+});
+const addressesSchema = z.strictObject({
+  control: addressSchema,
+  distribution: addressSchema,
+  /** Where strangers read the ledger, unless that is switched off. */
+  ledger: addressSchema.optional(),
+});
 
 /** Where the passive nodes listen; segments and keys nodes have no address. */
 export type Addresses = z.output<typeof addressesSchema>;
-export type Address = z.output<typeof address>;
+export type Address = z.output<typeof addressSchema>;
 
 /** Where a node is reached; empty for a node that opens no port, or whose address processes are told when they start. */
-export const nodeAddresses = z.array(address).max(8);
+export const nodeAddresses = z.array(addressSchema).max(8);
 
 /** One node: its newest keys, and what else is accepted during a rotation. */
 export interface DirectoryNode {

@@ -3,5 +3,7 @@ export * from './directory-fetch.ts';
 export * from './directory-file.ts';
 export * from './http.ts';
 export * from './link-messages.ts';
+export * from './public-client.ts';
+export * from './public-server.ts';
 export * from './socket.ts';
 export * from './tls-files.ts';

@@ -161,6 +161,7 @@ function makeProcesses(
   const addressesOf = (role: NodeRole): Addresses => ({
     control: role === 'control' ? own.control : reached.control,
     distribution: role === 'distribution' ? own.distribution : reached.distribution,
+    ...(role === 'control' ? { ledger: own.ledger } : {}),
   });
   const managed = (name: ProcessName): Managed => {
     const spec =

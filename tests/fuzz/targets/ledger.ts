@@ -18,6 +18,8 @@ import {
   encodeCertificate,
   encodeEvent,
   exportCertificate,
+  formatAddCheckpoint,
+  formatCosignatures,
   formatNote,
   formatTlogProof,
   formatVerifierKey,
@@ -25,7 +27,9 @@ import {
   leafHash,
   noteTypes,
   openCheckpoint,
+  parseAddCheckpoint,
   parseCheckpoint,
+  parseCosignatures,
   parseNote,
   parseTilePath,
   parseTlogProof,
@@ -66,7 +70,24 @@ export async function ledgerTargets(): Promise<Target[]> {
     index: 9,
     hash: new Uint8Array(32),
   };
+  const asked = { old: 3, proof: proof.hashes, checkpoint };
   return [
+    {
+      name: 'add-checkpoint request',
+      samples: [formatAddCheckpoint(asked), formatAddCheckpoint({ old: 0, proof: [], checkpoint: withWitness })],
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: parseAddCheckpoint,
+      accepts: (result, input) => equalBytes(formatAddCheckpoint(result as typeof asked), input),
+    },
+    {
+      name: 'answer of a witness',
+      samples: [formatCosignatures([cosigned])],
+      cost: 'cheap',
+      codes: ['E_INPUT'],
+      decode: parseCosignatures,
+      accepts: (result, input) => equalBytes(formatCosignatures(result as (typeof cosigned)[]), input),
+    },
     {
       name: 'certificate',
       samples: [certificate],

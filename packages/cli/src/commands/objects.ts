@@ -169,7 +169,8 @@ async function trustGiven(context: Context, options: TrustOptions): Promise<Cert
   return { logKey, owner };
 }
 
-async function readLogKey(context: Context, given: string): Promise<string> {
+/** A verifier key, or a file that holds it. @throws {MillraceError} E_INPUT */
+export async function readLogKey(context: Context, given: string): Promise<string> {
   if (given.includes('+')) return given;
   return (await readGiven(context, '--log-key', given, 'a key (name+hash+key)')).trim();
 }

@@ -15,6 +15,7 @@ import { type Context, wholeNumber } from './context.ts';
 export interface PortOptions {
   readonly controlPort?: string;
   readonly distributionPort?: string;
+  readonly ledgerPort?: string;
 }
 
 export async function up(context: Context, options: PortOptions): Promise<void> {
@@ -32,6 +33,7 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
           processes.map(({ name, pid }) => [name, `process ${pid}${whereOf(name, running)}`] as const),
           '  ',
         ),
+        ...ledgerNotes(running),
         ...portNotes(running),
         `Press Ctrl-C to stop. In another terminal: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
       ].join('\n'),
@@ -68,6 +70,7 @@ export async function start(context: Context, installation: Installation, option
     ports: {
       control: port(options.controlPort, '--control-port'),
       distribution: port(options.distributionPort, '--distribution-port'),
+      ledger: port(options.ledgerPort, '--ledger-port'),
     },
     onChange: (status) => {
       const news = newsOf(status);
@@ -101,6 +104,11 @@ export function newsOf({ name, state, pid, restarts, lastExit }: ProcessStatus):
 
 function whereOf(name: string, { addresses }: Running): string {
   return name === 'control' || name === 'distribution' ? ` at ${format(addresses[name])}` : '';
+}
+
+/** Where strangers read the ledger. */
+export function ledgerNotes({ addresses: { ledger } }: Pick<Running, 'addresses'>): string[] {
+  return ledger === undefined ? [] : [`The ledger is open to everybody at https://${format(ledger)}/checkpoint`];
 }
 
 /** Says so when the default ports were taken. */

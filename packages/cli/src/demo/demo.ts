@@ -5,7 +5,7 @@ import { readRecord } from '@millrace/client';
 import type { Context } from '../commands/context.ts';
 import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';
-import { portNotes, start, untilAborted } from '../commands/up.ts';
+import { ledgerNotes, portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
 import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
@@ -126,7 +126,7 @@ async function startUnlessRunning(context: Context, installation: Installation):
         return [name, `process ${pid}${where}`] as const;
       }),
     );
-    for (const note of portNotes(running)) context.terminal.say(`   ${note}`);
+    for (const note of [...ledgerNotes(running), ...portNotes(running)]) context.terminal.say(`   ${note}`);
     return running;
   } catch (error) {
     if (!(error instanceof MillraceError && error.code === 'E_CONFLICT' && 'pid' in error.data)) throw error;

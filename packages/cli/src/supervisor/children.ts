@@ -29,8 +29,9 @@ export async function requireEntries(entries: Entries): Promise<void> {
 }
 
 export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, addresses: Addresses): ProcessSpec {
-  const { control, distribution } = addresses;
+  const { control, distribution, ledger } = addresses;
   const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
+  if (role === 'control' && ledger !== undefined) args.push('--ledger', format(ledger));
   const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
   return { name: role, entry: entries.node, args, node, env: MALLOC };
 }

@@ -4,49 +4,57 @@ import { hasSystemCode } from '@millrace/client/node';
 import type { Address, Addresses } from '@millrace/protocol';
 
 const HOST = '127.0.0.1';
-export const defaultPorts = { control: 7601, distribution: 7602 } as const;
+export const defaultPorts = { control: 7601, distribution: 7602, ledger: 7603 } as const;
 
 export interface PreferredPorts {
   /** A port that the user named: it or an error. */
   readonly control?: number | undefined;
   readonly distribution?: number | undefined;
+  readonly ledger?: number | undefined;
   readonly host?: string | undefined;
 }
 
 /**
- * Where the passive nodes will listen: the default ports, or free ones when those are taken.
+ * Where the passive nodes will listen, and where strangers read the ledger: the default ports, or free ones when those are taken.
  * @throws {MillraceError} E_CONFLICT when a port that the user named is taken.
  */
 export async function chooseAddresses(
   preferred: PreferredPorts = {},
-  defaults: { readonly control: number | undefined; readonly distribution: number | undefined } = defaultPorts,
-): Promise<Addresses> {
+  defaults: {
+    readonly control: number | undefined;
+    readonly distribution: number | undefined;
+    readonly ledger?: number | undefined;
+  } = defaultPorts,
+): Promise<Required<Addresses>> {
   const host = preferred.host ?? HOST;
-  const control = await choose(host, preferred.control, defaults.control, undefined);
-  const distribution = await choose(host, preferred.distribution, defaults.distribution, control.port);
-  return { control, distribution };
+  const control = await choose(host, preferred.control, defaults.control, []);
+  const distribution = await choose(host, preferred.distribution, defaults.distribution, [control.port]);
+  const ledger = await choose(host, preferred.ledger, defaults.ledger, [control.port, distribution.port]);
+  return { control, distribution, ledger };
 }
 
 /** False when another program took one of them since. */
-export async function areFree({ control, distribution }: Addresses): Promise<boolean> {
-  return (await isFree(control.host, control.port)) && (await isFree(distribution.host, distribution.port));
+export async function areFree(addresses: Addresses): Promise<boolean> {
+  for (const address of [addresses.control, addresses.distribution, addresses.ledger])
+    if (address !== undefined && !(await isFree(address.host, address.port))) return false;
+  return true;
 }
 
 async function choose(
   host: string,
   preferredPort: number | undefined,
   usual: number | undefined,
-  taken: number | undefined,
+  taken: readonly number[],
 ): Promise<Address> {
   if (preferredPort !== undefined) {
-    if (preferredPort === taken || !(await isFree(host, preferredPort)))
+    if (taken.includes(preferredPort) || !(await isFree(host, preferredPort)))
       throw new MillraceError('E_CONFLICT', `port ${preferredPort} is taken`);
     return { host, port: preferredPort };
   }
-  if (usual !== undefined && usual !== taken && (await isFree(host, usual))) return { host, port: usual };
+  if (usual !== undefined && !taken.includes(usual) && (await isFree(host, usual))) return { host, port: usual };
   for (;;) {
     const port = await freePort(host);
-    if (port !== taken) return { host, port };
+    if (!taken.includes(port)) return { host, port };
   }
 }
 

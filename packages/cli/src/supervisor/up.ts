@@ -1,4 +1,5 @@
 import type { Clock } from '@millrace/base';
+import { readSettings } from '@millrace/cloud';
 import type { Addresses } from '@millrace/protocol';
 import { finishRestoring } from '../backup/swap.ts';
 import type { Installation } from '../installation/open.ts';
@@ -80,9 +81,12 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
  */
 async function startPassive(options: UpOptions, supervisor: Supervisor, entries: Entries): Promise<Addresses> {
   const { installation, ports, signal } = options;
+  const { ledger: settings } = await readSettings(installation.layout.node('control'));
   for (let attempt = 1; ; attempt += 1) {
     const usual = attempt === 1 ? defaultPorts : { control: undefined, distribution: undefined };
-    const addresses = await chooseAddresses(ports, usual);
+    const { ledger, ...nodes } = await chooseAddresses(ports, usual);
+    const listen = settings?.listen ?? ledger;
+    const addresses: Addresses = listen === false ? nodes : { ...nodes, ledger: listen };
     try {
       for (const role of ['control', 'distribution'] as const) {
         signal?.throwIfAborted();

@@ -4,6 +4,7 @@ import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { BoxRegistry } from './boxes.ts';
+import type { CheckpointPublisher } from './checkpoint-publisher.ts';
 import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { PrintQueue } from './print-queue.ts';
@@ -21,6 +22,7 @@ export interface ControlContext {
   /** Records that are skipped because they cannot be read. */
   readonly damaged: DamagedRecords;
   readonly ledger: Ledger;
+  readonly publisher: CheckpointPublisher;
   readonly mailbox: Mailbox;
   /** Public keys that mail and attachments are sealed to. */
   readonly boxes: BoxRegistry;

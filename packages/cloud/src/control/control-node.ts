@@ -11,6 +11,7 @@ import { OwnBoxes } from '../node/own-boxes.ts';
 import { createTlsServer, listen } from '../node/server.ts';
 import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
+import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
@@ -22,15 +23,21 @@ import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
 import type { PermitKey } from './permit-key.ts';
 import { PrintQueue } from './print-queue.ts';
+import { openPublicLedger } from './public-ledger.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
 import type { ControlStores } from './stores.ts';
 import { storedEvent } from './transactions.ts';
 
+/** How long a witness has to sign a checkpoint. */
+const WITNESS_TIMEOUT_MS = 5_000;
+
 export interface ControlOptions {
   readonly id: string;
   readonly config: NodeConfig;
   readonly address: Address;
+  /** Where strangers read the ledger, unless the settings name another address or none. */
+  readonly ledgerAddress?: Address | undefined;
 }
 
 export interface ControlModules extends NodeModules<ControlStores> {
@@ -46,13 +53,17 @@ export interface ControlNode extends Closable {
 
 /** The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no content keys. */
 export async function createControlNode(
-  { id, config, address }: ControlOptions,
+  { id, config, address, ledgerAddress }: ControlOptions,
   { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'control' });
   const { directory, identity } = config;
   const ledger = closer.add(await openLedger({ store: stores.ledger, clock, ...keys.ledger }));
+  const { witnesses, everyMs } = config.ledger;
+  const publisher = closer.add(
+    createCheckpointPublisher({ ledger, witnesses, everyMs, timeoutMs: WITNESS_TIMEOUT_MS, logger }),
+  );
   const registry = new BoxRegistry(stores.records, directory);
   const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock });
   const boxes = closer.add(
@@ -85,6 +96,7 @@ export async function createControlNode(
     records: openRecords(stores.records, damaged.add),
     damaged,
     ledger,
+    publisher,
     boxes: registry,
     mailbox,
     permitKey: keys.permit.key,
@@ -113,6 +125,7 @@ export async function createControlNode(
   addRoutes(server, context, { checks, answers, directories: config.directories });
   closer.add(followDirectory(config, { server, logger }));
   closer.add(await listen(server, address));
+  closer.add(await openPublicLedger({ config, address: ledgerAddress, ledger, publisher, logger }));
   return { context, close: () => closer.close() };
 }
 

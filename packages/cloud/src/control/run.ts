@@ -10,7 +10,7 @@ import { openControlStores } from './stores.ts';
 
 /** A control node on the keys and stores of its folder, which it closes when it closes. */
 export async function runControlNode(
-  { config, address }: { config: NodeConfig; address: Address },
+  { config, ...addresses }: { config: NodeConfig; address: Address; ledgerAddress?: Address | undefined },
   modules: ProcessModules,
 ): Promise<ControlNode> {
   const opened = new Closer();
@@ -18,6 +18,6 @@ export async function runControlNode(
     const { queue, ...stores } = opened.add(await openControlStores(config.folder));
     const permit = opened.add(await openPermitKey(config, modules.clock));
     const keys = { permit, ledger: await openLedgerKeys(config, modules) };
-    return createControlNode({ id: config.id, config, address }, { ...modules, stores, queue, keys });
+    return createControlNode({ id: config.id, config, ...addresses }, { ...modules, stores, queue, keys });
   });
 }

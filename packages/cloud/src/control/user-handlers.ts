@@ -27,7 +27,7 @@ type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'directory' | 'mail' | 
  * administrator.
  */
 export function userHandlers(context: ControlContext, checks: CheckBoard): Handlers<UserRoutes> {
-  const { records, ledger } = context;
+  const { records, ledger, publisher } = context;
   const designOf = (id: string) => records.designs.require(id);
   // Reads the whole ledger, so concurrent requests share one answer.
   let verifying: ReturnType<typeof ledger.check> | undefined;
@@ -100,7 +100,8 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
       },
       certificate: async ({ params, allow }) => {
         allow(await printOf(context, params.id));
-        return exportCertificate(ledger, params.id);
+        const { witnesses } = publisher;
+        return exportCertificate(ledger, params.id, { checkpoint: await publisher.newest(), witnesses });
       },
     },
     ledger: {

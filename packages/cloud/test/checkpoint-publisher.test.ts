@@ -1,0 +1,92 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Closer, createLogger, silentLogger, systemClock, systemRandom } from '@millrace/base';
+import { type Ledger, openCheckpoint, parseVerifierKey } from '@millrace/ledger';
+import { MemoryStore, openTestLedger, request } from '@millrace/testkit/ledger/helpers';
+import { createWitness, openWitnessFolder, serveWitness } from '@millrace/witness';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
+
+let closer: Closer;
+let ledger: Ledger;
+let log: string[];
+beforeEach(async () => {
+  closer = new Closer();
+  log = [];
+  ledger = await openTestLedger(new MemoryStore());
+  await ledger.append(request('machine-0', 'machine'));
+});
+afterEach(() => closer.close());
+
+async function witness(name: string) {
+  const path = await mkdtemp(join(tmpdir(), 'millrace-publisher-'));
+  closer.add({ close: () => rm(path, { recursive: true, force: true }) });
+  const folder = await openWitnessFolder({ path, name, logs: [ledger.logKey], random: systemRandom });
+  const opened = createWitness({ folder, clock: systemClock, logger: silentLogger });
+  const address = { host: '127.0.0.1', port: 0 };
+  const server = await serveWitness({ witness: opened, address, logger: silentLogger });
+  closer.add(server);
+  return { url: `http://127.0.0.1:${server.address.port}/`, key: opened.key, close: server.close };
+}
+
+const publish = (witnesses: readonly { url: string; key: string }[], of = ledger) =>
+  closer.add(
+    createCheckpointPublisher({
+      ledger: of,
+      witnesses: witnesses.map(({ url, key }) => ({ url, key })),
+      everyMs: 3_600_000,
+      timeoutMs: 10_000,
+      logger: createLogger('test', { destination: { write: (line: string) => void log.push(line) } }),
+    }),
+  );
+
+const signersOf = (checkpoint: Uint8Array, ...keys: readonly { key: string }[]) => {
+  const witnesses = keys.map(({ key }) => parseVerifierKey(key));
+  const opened = openCheckpoint(checkpoint, { logKey: parseVerifierKey(ledger.logKey), witnesses });
+  return { size: opened.size, names: opened.cosignatures.map(({ name }) => name) };
+};
+
+describe('the published checkpoint', () => {
+  it('has the cosignatures of all witnesses, for every head that somebody asks for', async () => {
+    const [a, b] = [await witness('a.example'), await witness('b.example')];
+    const publisher = publish([a, b]);
+    expect(signersOf(await publisher.newest(), a, b)).toEqual({ size: 1, names: ['a.example', 'b.example'] });
+    await ledger.append(request('machine-1', 'machine'));
+    expect(signersOf(publisher.current(), a, b).size).toBe(1);
+    expect(signersOf(await publisher.newest(), a, b)).toEqual({ size: 2, names: ['a.example', 'b.example'] });
+    expect(signersOf(publisher.current(), a, b).size).toBe(2);
+  });
+
+  it('is published without a witness that does not answer, and with it when it is back', async () => {
+    const [a, b] = [await witness('a.example'), await witness('b.example')];
+    const publisher = publish([a, { ...b, url: 'http://127.0.0.1:9/' }]);
+    expect(signersOf(await publisher.newest(), a, b).names).toEqual(['a.example']);
+    await ledger.append(request('machine-1', 'machine'));
+    await publisher.newest();
+    expect(log.filter((line) => line.includes('did not sign'))).toHaveLength(1);
+    const again = publish([a, b]);
+    expect(signersOf(await again.newest(), a, b).names).toEqual(['a.example', 'b.example']);
+  });
+
+  it('is refused by a witness when the log was put back to an older state and went on', async () => {
+    const a = await witness('a.example');
+    await ledger.append(request('machine-1', 'machine'));
+    await publish([a]).newest();
+    const restored = await openTestLedger(new MemoryStore());
+    await restored.append(request('machine-0', 'machine'));
+    const publisher = publish([a], restored);
+    expect(signersOf(await publisher.newest(), a)).toEqual({ size: 1, names: [] });
+    await restored.append(request('machine-x', 'machine'));
+    expect(signersOf(await publisher.newest(), a).names).toEqual([]);
+    await restored.append(request('machine-y', 'machine'));
+    expect(signersOf(await publisher.newest(), a).names).toEqual([]);
+    expect(log.filter((line) => line.includes('does not extend')).length).toBeGreaterThan(0);
+  });
+
+  it('is the newest of the log without witnesses', async () => {
+    const publisher = publish([]);
+    await ledger.append(request('machine-1', 'machine'));
+    expect(publisher.current()).toEqual(ledger.checkpoint());
+  });
+});

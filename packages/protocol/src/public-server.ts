@@ -1,0 +1,217 @@
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Server as TlsListener } from 'node:tls';
+import {
+  type Bytes,
+  type Closable,
+  concatBytes,
+  type Logger,
+  MillraceError,
+  PROBLEM_TYPE,
+  problemOf,
+  toMillraceError,
+  utf8,
+} from '@millrace/base';
+import type { TlsIdentity } from '@millrace/identity';
+import type { Address } from './directory.ts';
+
+/** One request of a stranger. The path has no query. */
+export interface PublicRequest {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly headers: IncomingMessage['headers'];
+  /** Empty for GET. */
+  readonly body: Bytes;
+}
+
+export interface PublicAnswer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: Uint8Array;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface PublicLimits {
+  /** Open connections, and those of one address. */
+  readonly connections: number;
+  readonly connectionsPerAddress: number;
+  /** Answers that are computed at a time; further requests are told to come back (503). */
+  readonly answersAtOnce: number;
+  /** For the TLS handshake and the headers. */
+  readonly headersMs: number;
+  /** For the whole request, and for the whole answer. */
+  readonly transferMs: number;
+  /** An idle connection is closed after this time. */
+  readonly idleMs: number;
+}
+
+export const publicLimits: PublicLimits = {
+  connections: 256,
+  connectionsPerAddress: 32,
+  answersAtOnce: 16,
+  headersMs: 10_000,
+  transferMs: 60_000,
+  idleMs: 15_000,
+};
+
+export interface PublicServerOptions {
+  /** Port 0 takes a free one. */
+  readonly address: Address;
+  /** HTTP without. */
+  readonly tls?: TlsIdentity | undefined;
+  /** GET includes HEAD. All other methods are refused. */
+  readonly methods: readonly PublicRequest['method'][];
+  /** Longest body of a POST, bytes. */
+  readonly bodyLimit?: number;
+  readonly limits?: Partial<PublicLimits>;
+  readonly logger: Logger;
+  /** What it throws becomes a problem document. */
+  answer(request: PublicRequest): Promise<PublicAnswer>;
+}
+
+export interface PublicServer extends Closable {
+  readonly address: Address;
+  /** New connections get this certificate. */
+  renewTls(tls: TlsIdentity): void;
+  close(): Promise<void>;
+}
+
+const MAX_HEADERS = 8 * 1024;
+const MAX_PATH = 300;
+
+/**
+ * A server for strangers: it asks for no certificate, so connections, requests and answers have limits in number, size and
+ * time.
+ * @throws {MillraceError} E_UNAVAILABLE when the address is taken
+ */
+export async function listenToStrangers(options: PublicServerOptions): Promise<PublicServer> {
+  const limits = { ...publicLimits, ...options.limits };
+  const settings = {
+    maxHeaderSize: MAX_HEADERS,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.transferMs,
+    keepAliveTimeout: limits.idleMs,
+    connectionsCheckingInterval: Math.min(limits.headersMs, 5_000),
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined
+      ? createHttpServer(settings)
+      : createHttpsServer({ ...settings, ...secureContext(tls), handshakeTimeout: limits.headersMs });
+  server.maxConnections = limits.connections;
+  limitByAddress(server, limits);
+  const answering = { now: 0, most: limits.answersAtOnce };
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const deadline = setTimeout(() => response.destroy(), limits.transferMs);
+    response.once('close', () => clearTimeout(deadline));
+    void answerTo(request, options, answering).then((answer) => send(request, response, answer));
+  });
+  await listen(server, options.address);
+  const bound = server.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : options.address.port;
+  return {
+    address: { host: options.address.host, port },
+    renewTls: (renewed) => (server as unknown as TlsListener).setSecureContext(secureContext(renewed)),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function secureContext({ certificate, key }: TlsIdentity) {
+  return { cert: certificate, key: Buffer.from(key), minVersion: 'TLSv1.3' as const };
+}
+
+function limitByAddress(server: Server, { connectionsPerAddress, headersMs, transferMs }: PublicLimits): void {
+  const open = new Map<string, number>();
+  server.on('connection', (socket: Socket) => {
+    const from = socket.remoteAddress ?? '';
+    const count = (open.get(from) ?? 0) + 1;
+    open.set(from, count);
+    socket.once('close', () => {
+      const left = (open.get(from) ?? 1) - 1;
+      if (left === 0) open.delete(from);
+      else open.set(from, left);
+    });
+    if (count > connectionsPerAddress) return void socket.destroy();
+    // Until the first request Node counts nothing: a connection that says nothing ends here.
+    socket.setTimeout(headersMs + transferMs, () => socket.destroy());
+  });
+}
+
+async function answerTo(
+  request: IncomingMessage,
+  options: PublicServerOptions,
+  answering: { now: number; readonly most: number },
+): Promise<PublicAnswer> {
+  try {
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
+    if (!options.methods.some((allowed) => allowed === method)) {
+      const allow = options.methods.flatMap((name) => (name === 'GET' ? ['GET', 'HEAD'] : [name])).join(', ');
+      const refused = new MillraceError('E_METHOD', `only ${allow}`);
+      return { ...problem(refused), headers: { allow } };
+    }
+    const path = request.url ?? '';
+    if (path.length > MAX_PATH || !path.startsWith('/'))
+      throw new MillraceError('E_NOT_FOUND', 'there is no such path');
+    const body = method === 'POST' ? await readBody(request, options.bodyLimit ?? 0) : new Uint8Array();
+    // Whoever sends or reads slowly takes none of these places.
+    if (answering.now >= answering.most) {
+      const busy = new MillraceError('E_UNAVAILABLE', 'too many requests at a time');
+      return { ...problem(busy), headers: { 'retry-after': '1' } };
+    }
+    answering.now += 1;
+    try {
+      return await options.answer({ method: method as PublicRequest['method'], path, headers: request.headers, body });
+    } finally {
+      answering.now -= 1;
+    }
+  } catch (error) {
+    const coded = toMillraceError(error);
+    if (coded.http < 500) return problem(coded);
+    options.logger.error({ err: coded, path: request.url }, 'request of a stranger failed');
+    return problem(new MillraceError('E_INTERNAL', 'a fault in the node; its log says more'));
+  }
+}
+
+async function readBody(request: IncomingMessage, limit: number): Promise<Bytes> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > limit) throw new MillraceError('E_TOO_LARGE', `the body has more than ${limit} bytes`);
+    chunks.push(chunk);
+  }
+  return concatBytes(...chunks);
+}
+
+function problem(error: MillraceError): PublicAnswer {
+  const body = utf8(JSON.stringify(problemOf(error)));
+  return { status: error.http, type: PROBLEM_TYPE, body, headers: { 'cache-control': 'no-store' } };
+}
+
+function send(request: IncomingMessage, response: ServerResponse, answer: PublicAnswer): void {
+  const { status, type, body, headers } = answer;
+  // A body that was not read would be taken for the next request.
+  const unread = !request.complete;
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': body.length,
+    'x-content-type-options': 'nosniff',
+    ...(unread ? { connection: 'close' } : {}),
+    ...headers,
+  });
+  response.end(request.method === 'HEAD' || status === 304 ? undefined : body);
+}
+
+function listen(server: Server, { host, port }: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(new MillraceError('E_UNAVAILABLE', `cannot listen on ${host}:${port}`, { cause })),
+    );
+    server.listen({ host, port }, resolve);
+  });
+}
