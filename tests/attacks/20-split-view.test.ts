@@ -47,6 +47,7 @@ async function show(change: (event: EventRequest) => EventRequest | undefined): 
   const undo = [
     override(ledger, 'checkpoint', () => log.checkpoint()),
     override(ledger, 'tile', (path) => log.tile(path)),
+    override(ledger, 'events', (from) => log.events(from)),
   ];
   return () => {
     for (const step of undo) step();

@@ -10,6 +10,7 @@ import {
   MAX_LIMIT,
   type MachineView,
   type ObjectView,
+  type OpeningView,
   type Page,
   type PrintView,
   type RequestOptions,
@@ -54,6 +55,8 @@ export interface Api {
   checkpoint(): Promise<Bytes>;
   /** A tile by its C2SP path ("tile/0/000"). */
   tile(path: string): Promise<Bytes>;
+  /** One page of the openings that the user may read, in the order of the log. */
+  openings(cursor?: string): Promise<Page<OpeningView>>;
   ledgerCheck(): Promise<LedgerCheckView>;
   status(): Promise<StatusView>;
   beginVaultCheck(deep: boolean): Promise<string>;
@@ -164,6 +167,8 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     certificate: (id) => read(() => objects.certificate({ id }, { signal })),
     checkpoint: () => read(() => ledger.checkpoint({}, { signal })),
     tile: (path) => read(() => ledger.tile({ path: path.replace(/^tile\//, '') }, { signal })),
+    openings: (cursor) =>
+      read(() => ledger.openings({ limit: MAX_LIMIT, ...(cursor === undefined ? {} : { cursor }) }, { signal })),
     ledgerCheck: () => read(() => ledger.verify({}, { signal })),
     status: () => read(() => status.get({}, { signal })),
     beginVaultCheck: async (deep) => (await checks.begin({ body: { deep } }, { signal })).check,

@@ -1,10 +1,11 @@
-import { equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { equalBytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
 import {
   type AccountHead,
   CompactRange,
   decodeBundle,
-  decodeEvent,
+  decodeOpening,
   followAccount,
+  type LoggedEvent,
   leafHash,
   openCheckpoint,
   parseVerifierKey,
@@ -21,7 +22,10 @@ export interface AuditResult {
   readonly log: string;
   readonly size: number;
   readonly root: string;
+  /** Accounts that this user may read. */
   readonly accounts: number;
+  /** Entries that control opened for this user. */
+  readonly opened: number;
   /** Size that this user had seen before, which the log still extends. */
   readonly seen: number | undefined;
   /** Objects under this user's own licences, each with all its signed documents. */
@@ -30,8 +34,10 @@ export interface AuditResult {
 
 /**
  * Downloads the whole log and recomputes it against its signed checkpoint, and against the one that this user saw
- * last: a changed entry, a shortened log and a second history are found without believing the control node. Then the
- * documents of all objects under this user's licences: what nobody ordered, asked for or made is found as well.
+ * last: a changed entry, a shortened log and a second history are found without believing the control node. Entries are
+ * commitments; the user opens those of the accounts that it may read, and checks their chains. Then the documents of all
+ * objects under this user's licences: what nobody ordered, asked for or made is found as well. An object whose openings
+ * control withholds is not.
  * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED, E_LEDGER_ENTRY, E_LEDGER_PROOF, E_EVIDENCE
  */
 export async function auditLedger(
@@ -64,20 +70,29 @@ export async function auditLedger(
     throw new MillraceError('E_LEDGER_PROOF', `the first ${size} entries are not those that were verified before`);
   };
   requireSeen(0);
+  const openings = readOpenings(session, checkpoint.size);
+  let opening = await openings.next();
+  let opened = 0;
   for (let first = 0; first < checkpoint.size; first += TILE_WIDTH) {
     const width = Math.min(TILE_WIDTH, checkpoint.size - first);
     const bundle = decodeBundle(await api.tile(tilePath({ kind: 'entries', index: first / TILE_WIDTH, width })));
     if (bundle.length !== width) {
       throw new MillraceError('E_LEDGER_TRUNCATED', `the log ends before entry ${first + bundle.length}`);
     }
-    bundle.forEach((entry, offset) => {
+    for (const [offset, entry] of bundle.entries()) {
       range.push(leafHash(entry));
-      const logged = decodeEvent(entry, first + offset);
+      requireSeen(first + offset + 1);
+      if (opening.done || opening.value.index !== first + offset) continue;
+      const logged = opening.value;
+      if (!equalBytes(logged.entry, entry)) {
+        throw new MillraceError('E_LEDGER_ENTRY', `control opens entry ${logged.index} to what it does not commit to`);
+      }
       const { account } = logged.event;
       accounts.set(account, followAccount(accounts.get(account), logged));
       objects.take(logged);
-      requireSeen(first + offset + 1);
-    });
+      opened += 1;
+      opening = await openings.next();
+    }
     progress(first + width, checkpoint.size);
   }
   if (!equalBytes(range.root(), checkpoint.root)) {
@@ -90,7 +105,25 @@ export async function auditLedger(
     size: checkpoint.size,
     root: toHex(checkpoint.root),
     accounts: accounts.size,
+    opened,
     seen: seen?.size,
     objects: proven,
   };
+}
+
+/** What control opens for the user of the first `size` entries, in the order of the log. */
+async function* readOpenings({ api }: Session, size: number): AsyncGenerator<LoggedEvent, undefined> {
+  let last = -1;
+  let cursor: string | undefined;
+  do {
+    const page = await api.openings(cursor);
+    for (const { index, opening } of page.items) {
+      if (index <= last)
+        throw new MillraceError('E_LEDGER_ENTRY', 'control opens entries in another order than the log');
+      if (index >= size) return;
+      last = index;
+      yield decodeOpening(fromBase64(opening), index);
+    }
+    cursor = page.next;
+  } while (cursor !== undefined);
 }

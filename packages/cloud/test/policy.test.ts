@@ -1,6 +1,7 @@
 import { type Action, actions, distributionLinks, TICKET_HEADER } from '@millrace/api';
-import { encodeCbor, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import { encodeCbor, fromBase64, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
+import { decodeOpening } from '@millrace/ledger';
 import { signTransaction, type Transaction } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -48,6 +49,7 @@ const ofControl: Readonly<Record<string, string>> = {
   'objects.certificate': ownerOrHolder,
   'ledger.checkpoint': anyUser,
   'ledger.tile': anyUser,
+  'ledger.openings': anyUser,
   'ledger.verify': anyUser,
   'checks.begin': administrator,
   'checks.get': administrator,
@@ -186,6 +188,7 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'objects.certificate': get(`/v1/objects/${object}/certificate`),
     'ledger.checkpoint': get('/v1/ledger/checkpoint'),
     'ledger.tile': get('/v1/ledger/tile/0/000.p/1'),
+    'ledger.openings': get('/v1/ledger/openings'),
     'ledger.verify': get('/v1/ledger/verify'),
     'checks.begin': post('/v1/vault/checks', { deep: true }),
     'checks.get': get(`/v1/vault/checks/${toHex(systemRandom(16))}`),
@@ -270,6 +273,46 @@ describe('every route', () => {
       holder: '0 1 1 1',
       otherHolder: '0 0 0 0',
     });
+  });
+});
+
+describe('openings of the ledger', () => {
+  const accountsOf = async (who: ActorName) => {
+    const { text } = await system.ask(who, { method: 'GET', path: '/v1/ledger/openings?limit=200' });
+    const { items } = JSON.parse(text) as { items: { index: number; opening: string }[] };
+    return new Set(items.map(({ index, opening }) => decodeOpening(fromBase64(opening), index).event.account));
+  };
+
+  it('are of the accounts that the caller may read, machines to every user', async () => {
+    const { machine, design, licence, object, context } = system;
+    const account = `design:${design}`;
+    await context.ledger.append({ account, type: 'stored', actor: 'owner', body: {}, eventId: 'stored' });
+    const machines = [`machine:${machine.machine}`];
+    const shared = [...machines, `licence:${licence}`, object];
+    expect(await accountsOf('owner')).toEqual(new Set([...shared, account]));
+    expect(await accountsOf('holder')).toEqual(new Set(shared));
+    for (const who of ['admin', 'otherOwner', 'otherHolder'] as const)
+      expect(await accountsOf(who)).toEqual(new Set(machines));
+  });
+
+  it('come in pages, from an index on', async () => {
+    const pages: number[][] = [];
+    let next: string | undefined = '0';
+    while (next !== undefined) {
+      const { text } = await system.ask('owner', {
+        method: 'GET',
+        path: `/v1/ledger/openings?limit=1&cursor=${next}`,
+      });
+      const page = JSON.parse(text) as { items: { index: number }[]; next?: string };
+      pages.push(page.items.map(({ index }) => index));
+      ({ next } = page);
+    }
+    expect(pages.flat()).toEqual(Array.from({ length: system.context.ledger.size }, (_, i) => i));
+    expect(Math.max(...pages.map(({ length }) => length))).toBe(1);
+    for (const cursor of ['-1', '01', 'x', '99999999999999999'])
+      expect((await system.ask('owner', { method: 'GET', path: `/v1/ledger/openings?cursor=${cursor}` })).status).toBe(
+        400,
+      );
   });
 });
 

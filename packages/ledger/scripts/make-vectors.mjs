@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { encodeCbor, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
 import {
+  commitTo,
   consistencyProof,
   cosign,
   decodeCertificate,
@@ -30,11 +31,12 @@ const write = (name, value) => writeFileSync(new URL(name, folder), `${JSON.stri
 
 function memoryStore() {
   const map = new Map();
+  const append = async (writes) => {
+    for (const w of writes) 'put' in w ? map.set(toHex(w.put), w.value) : map.delete(toHex(w.delete));
+  };
   return {
     get: async (key) => map.get(toHex(key)),
-    batch: async (writes) => {
-      for (const w of writes) 'put' in w ? map.set(toHex(w.put), w.value) : map.delete(toHex(w.delete));
-    },
+    acquire: async () => ({ append }),
     async *range({ gte, lt, limit = Infinity }) {
       let left = limit;
       for (const key of [...map.keys()].sort()) {
@@ -229,39 +231,59 @@ const readable = (value) =>
       : typeof value === 'object' && value !== null
         ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, readable(v)]))
         : value;
-const withHash = (event) => {
-  const entry = encodeEvent(event);
-  return { event: readable(event), entry: toHex(entry), hash: toHex(leafHash(entry)) };
+const withHash = (event, salt) => {
+  const encoded = encodeEvent(event);
+  const entry = commitTo(encoded, salt);
+  return {
+    event: readable(event),
+    encoded: toHex(encoded),
+    salt: toHex(salt),
+    entry: toHex(entry),
+    hash: toHex(leafHash(entry)),
+  };
 };
 const raw = (event) => toHex(encodeCbor(event));
 write('events.json', {
-  about: 'Events, their entries (deterministic CBOR) and hashes (RFC 6962 leaf hash). {"hex": …} stands for bytes.',
-  valid: [withHash(first), withHash(second)],
+  about:
+    'Events, their encodings (deterministic CBOR), salts, entries (01 and HMAC-SHA-256 of the encoding under the salt) and hashes (RFC 6962 leaf hash of the entry). {"hex": …} stands for bytes.',
+  valid: [
+    withHash(first, new Uint8Array(32).fill(0x55)),
+    withHash(second, new Uint8Array(32).fill(0x66)),
+    // The same event again: another salt gives another entry.
+    withHash(second, new Uint8Array(32).fill(0x67)),
+  ],
   invalid: [
-    { what: 'empty', entry: '' },
-    { what: 'a byte too many', entry: `${toHex(firstEntry)}00` },
-    { what: 'a byte too few', entry: toHex(firstEntry).slice(0, -2) },
+    { what: 'empty', encoded: '' },
+    { what: 'a byte too many', encoded: `${toHex(firstEntry)}00` },
+    { what: 'a byte too few', encoded: toHex(firstEntry).slice(0, -2) },
     {
       what: 'map length not in its shortest form',
-      entry: `b8${(firstEntry[0] - 0xa0).toString(16).padStart(2, '0')}${toHex(firstEntry).slice(2)}`,
+      encoded: `b8${(firstEntry[0] - 0xa0).toString(16).padStart(2, '0')}${toHex(firstEntry).slice(2)}`,
     },
-    { what: 'an unknown field', entry: raw({ ...first, more: 1 }) },
-    { what: 'another version', entry: raw({ ...first, v: 2 }) },
-    { what: 'an unknown type', entry: raw({ ...first, type: 'printed' }) },
-    { what: 'first event with a previous hash', entry: raw({ ...first, previous: new Uint8Array(32) }) },
-    { what: 'later event without a previous hash', entry: raw({ ...first, sequence: 1 }) },
-    { what: 'a fraction in the body', entry: raw({ ...first, body: { grams: 1.5 } }) },
-    { what: 'a key beside the evidence', entry: raw({ ...second, evidenceKey: new Uint8Array(1) }) },
-    { what: 'evidence outside a list', entry: raw({ ...first, evidence: new Uint8Array(1) }) },
-    { what: 'an empty list of evidence', entry: raw({ ...first, evidence: [] }) },
-    { what: 'an account with a control character', entry: raw({ ...first, account: 'a\n' }) },
+    { what: 'an unknown field', encoded: raw({ ...first, more: 1 }) },
+    { what: 'another version', encoded: raw({ ...first, v: 2 }) },
+    { what: 'an unknown type', encoded: raw({ ...first, type: 'printed' }) },
+    { what: 'first event with a previous hash', encoded: raw({ ...first, previous: new Uint8Array(32) }) },
+    { what: 'later event without a previous hash', encoded: raw({ ...first, sequence: 1 }) },
+    { what: 'a fraction in the body', encoded: raw({ ...first, body: { grams: 1.5 } }) },
+    { what: 'a key beside the evidence', encoded: raw({ ...second, evidenceKey: new Uint8Array(1) }) },
+    { what: 'evidence outside a list', encoded: raw({ ...first, evidence: new Uint8Array(1) }) },
+    { what: 'an empty list of evidence', encoded: raw({ ...first, evidence: [] }) },
+    { what: 'an account with a control character', encoded: raw({ ...first, account: 'a\n' }) },
   ],
 });
 
 // log.json: a log of 260 entries as it is served
 let now = 1_700_000_000_000;
 const clock = { now: () => (now += 1000), monotonic: () => 0 };
-const ledger = await openLedger({ store: memoryStore(), signer, origin, clock });
+// Salts that count, so that the vectors stay the same.
+let salts = 0;
+const random = (length) => {
+  const salt = new Uint8Array(length).fill(0xa5);
+  new DataView(salt.buffer).setUint32(0, salts++);
+  return salt;
+};
+const ledger = await openLedger({ store: memoryStore(), signer, origin, clock, random });
 const event = (account, type, body = {}, more = {}) => ({
   account,
   type,
@@ -367,11 +389,19 @@ await refuse(
 );
 await refuse(
   'an actor changed in the last event',
-  bend((c) => (c.entries[5].entry = swap(c.entries[5].entry, 'actora', 'actorb'))),
+  bend((c) => (c.entries[5].opening = swap(c.entries[5].opening, 'actora', 'actorb'))),
 );
 await refuse(
   'an actor changed in an earlier event',
-  bend((c) => (c.entries[1].entry = swap(c.entries[1].entry, 'actora', 'actorb'))),
+  bend((c) => (c.entries[1].opening = swap(c.entries[1].opening, 'actora', 'actorb'))),
+);
+await refuse(
+  'another salt',
+  bend((c) => (c.entries[5].opening[0] ^= 1)),
+);
+await refuse(
+  'an opening without its salt',
+  bend((c) => (c.entries[5].opening = c.entries[5].opening.slice(32))),
 );
 await refuse(
   'a changed checkpoint',

@@ -1,5 +1,6 @@
 import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
-import type { EventType, LoggedEvent } from './event.ts';
+import type { EventType } from './event.ts';
+import type { LoggedEvent } from './opening.ts';
 
 /** Kind of an account, determined by the type of its first event. */
 export type AccountKind = 'object' | 'licence' | 'machine' | 'material' | 'design';

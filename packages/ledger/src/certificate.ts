@@ -12,8 +12,9 @@ import {
 import { z } from 'zod';
 import { type AccountHead, type AccountKind, follow } from './accounts.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
-import { decodeEvent, type EventBody, type LoggedEvent } from './event.ts';
+import type { EventBody } from './event.ts';
 import { parseVerifierKey } from './note.ts';
+import { decodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
 import { HASH_LENGTH, verifyInclusion } from './tree.ts';
 
 /** First bytes of a certificate file; the number is the version. */
@@ -30,7 +31,7 @@ const certificateSchema = z.strictObject({
     .array(
       z.strictObject({
         index: z.int().min(0),
-        entry: z.instanceof(Uint8Array),
+        opening: z.instanceof(Uint8Array),
         proof: z.array(z.instanceof(Uint8Array).refine((hash) => hash.length === HASH_LENGTH)).max(MAX_PROOF),
       }),
     )
@@ -108,12 +109,13 @@ export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): V
     const message = `the checkpoint is signed by ${checkpoint.cosignatures.length} known witnesses, but ${quorum} are required`;
     throw new MillraceError('E_LEDGER_CHECKPOINT', message);
   }
-  const accounts = replay(parts);
+  const logged = parts.entries.map(({ index, opening }) => decodeOpening(opening, index));
+  const accounts = replay(logged);
   const own = accounts.get(parts.object);
   if (own === undefined) throw malformed(`it holds no event of the object ${parts.object}`);
   if (own.head.kind !== 'object') throw malformed(`${parts.object} is a ${own.head.kind}, not an object`);
   const links = requireLinked(own.events, accounts, parts.object);
-  for (const { index, entry, proof } of parts.entries) verifyEntry(index, entry, proof, checkpoint);
+  for (const [i, entry] of logged.entries()) requireIncluded(entry, parts.entries[i]?.proof ?? [], checkpoint);
   return {
     object: parts.object,
     state: own.head.state,
@@ -130,13 +132,12 @@ interface Chain {
 }
 
 /** Account chains, each from its first event without a gap. */
-function replay(parts: CertificateParts): Map<string, Chain> {
-  if (parts.entries.some(({ index }, i) => index <= (parts.entries[i - 1]?.index ?? -1))) {
+function replay(opened: readonly LoggedEvent[]): Map<string, Chain> {
+  if (opened.some(({ index }, i) => index <= (opened[i - 1]?.index ?? -1))) {
     throw malformed('its entries are not in the order of the log');
   }
   const accounts = new Map<string, Chain>();
-  for (const { index, entry } of parts.entries) {
-    const logged = decodeEvent(entry, index);
+  for (const logged of opened) {
     const chain = accounts.get(logged.event.account);
     const head = follow(chain?.head, logged);
     if (chain === undefined) accounts.set(head.account, { head, events: [logged] });
@@ -177,16 +178,15 @@ function requireLinked(
   return links;
 }
 
-function verifyEntry(
-  index: number,
-  entry: Uint8Array,
+function requireIncluded(
+  { index, hash }: LoggedEvent,
   proof: readonly Uint8Array[],
   checkpoint: VerifiedCheckpoint,
 ): void {
-  const { hash } = decodeEvent(entry, index);
-  if (verifyInclusion(hash, index, checkpoint.size, proof, checkpoint.root)) return;
+  const { size, root } = checkpoint;
+  if (verifyInclusion(hash, index, size, proof, root)) return;
   throw new MillraceError('E_LEDGER_PROOF', `the proof of entry ${index} does not match the root of the checkpoint`, {
-    data: { index, size: checkpoint.size },
+    data: { index, size },
   });
 }
 
@@ -197,12 +197,11 @@ export function certificateToJson(bytes: Uint8Array): unknown {
     format: 'millrace-certificate/1',
     object: parts.object,
     checkpoint: new TextDecoder().decode(parts.checkpoint),
-    entries: parts.entries.map(({ index, entry, proof }) => ({
-      index,
-      hash: toBase64(decodeEvent(entry, index).hash),
-      event: withoutBytes(decodeEvent(entry, index).event),
-      proof: proof.map(toBase64),
-    })),
+    entries: parts.entries.map(({ index, opening, proof }) => {
+      const { hash, event } = decodeOpening(opening, index);
+      const salt = toBase64(opening.subarray(0, SALT_LENGTH));
+      return { index, hash: toBase64(hash), salt, event: withoutBytes(event), proof: proof.map(toBase64) };
+    }),
   };
 }
 

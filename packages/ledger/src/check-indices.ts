@@ -8,6 +8,7 @@ import {
   eventIdPrefix,
   headKey,
   headPrefix,
+  openingPrefix,
   under,
 } from './keys.ts';
 import type { ProblemList } from './problems.ts';
@@ -32,6 +33,7 @@ export async function checkIndices(store: LedgerStore, replay: Replay, problems:
     problems.add('E_LEDGER_ENTRY', 'index', message, { index: head.index, account });
   }
   const tables = [
+    { what: 'openings', prefix: openingPrefix, expected: replay.found },
     { what: 'event ids', prefix: eventIdPrefix, expected: replay.events.length },
     { what: 'events of accounts', prefix: accountPrefix, expected: replay.events.length },
     { what: 'accounts', prefix: headPrefix, expected: new Set([...replay.heads.keys(), ...replay.broken]).size },

@@ -2,7 +2,7 @@ import { type Bytes, equalBytes, toBase64, toMillraceError } from '@millrace/bas
 import { checkIndices } from './check-indices.ts';
 import { checkTiles } from './check-tiles.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
-import { checkpointKey, decodeIndex, entryPrefix, under } from './keys.ts';
+import { checkpointKey, decodeIndex, entryPrefix, openingKey, under } from './keys.ts';
 import { parseVerifierKey } from './note.ts';
 import { type LedgerProblem, ProblemList } from './problems.ts';
 import { Replay } from './replay.ts';
@@ -32,8 +32,8 @@ export interface CheckReport {
 }
 
 /**
- * Replays a whole log: every entry, tile, index and account chain against the signed checkpoint. Writes nothing and needs
- * only the log's verifier key, so it also works when `openLedger` fails. It cannot detect a store that was put back as a
+ * Replays a whole log: every entry, opening, tile, index and account chain against the signed checkpoint. Writes nothing and
+ * needs only the log's verifier key, so it also works when `openLedger` fails. It cannot detect a store that was put back as a
  * whole to an earlier state: pass a checkpoint `seen` later for that.
  * @throws {MillraceError} E_INPUT for a bad key; errors of the store. Damage is reported, not thrown.
  */
@@ -64,7 +64,7 @@ export async function checkLedger(
       problems.add('E_LEDGER_ENTRY', 'entry', 'an entry is stored under a key that is not an index');
       continue;
     }
-    await replay.entry(index, value);
+    await replay.entry(index, value, await store.get(openingKey(index)));
     if (index % 4096 === 0) options.onProgress?.(index, checkpoint?.size ?? index);
   }
   await replay.end();

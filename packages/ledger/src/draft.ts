@@ -1,6 +1,6 @@
-import { type Bytes, compareBytes, MillraceError } from '@millrace/base';
+import { type Bytes, equalBytes, MillraceError, type RandomSource } from '@millrace/base';
 import { type AccountHead, follow, nextState } from './accounts.ts';
-import { decodeEvent, EVENT_VERSION, type EventRequest, encodeEvent, type LoggedEvent } from './event.ts';
+import { EVENT_VERSION, type EventRequest, encodeEvent } from './event.ts';
 import {
   accountKey,
   decodeHead,
@@ -9,22 +9,26 @@ import {
   entryKey,
   eventIdKey,
   headKey,
+  openingKey,
   requireIndex,
 } from './keys.ts';
+import { decodeOpening, encodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
 
 /** Collects the events of one batch and checks them against the store and each other. Writes nothing. */
 export class Draft {
   readonly #store: LedgerStore;
   readonly #size: number;
+  readonly #random: RandomSource;
   readonly #events: LoggedEvent[] = [];
   readonly #heads = new Map<string, AccountHead>();
   readonly #ids = new Map<string, LoggedEvent>();
 
   /** @param size entries in the log before this batch. */
-  constructor(store: LedgerStore, size: number) {
+  constructor(store: LedgerStore, size: number, random: RandomSource) {
     this.#store = store;
     this.#size = size;
+    this.#random = random;
   }
 
   get leaves(): readonly Bytes[] {
@@ -54,7 +58,8 @@ export class Draft {
       const { eventId: id, ...fields } = request;
       const sequence = head === undefined ? 0 : head.sequence + 1;
       const event = { ...fields, v: EVENT_VERSION, id, sequence, previous: head?.hash ?? null, time } as const;
-      const logged = decodeEvent(encodeEvent(event), this.#size + this.#events.length + fresh.size);
+      const opening = encodeOpening(event, this.#random(SALT_LENGTH));
+      const logged = decodeOpening(opening, this.#size + this.#events.length + fresh.size);
       heads.set(account, follow(head, logged));
       fresh.set(id, logged);
       results.push(logged);
@@ -65,11 +70,12 @@ export class Draft {
     return results;
   }
 
-  /** Entries and indices; tiles and checkpoint are the appender's. */
+  /** Entries, openings and indices; tiles and checkpoint are the appender's. */
   writes(): StoreWrite[] {
     return [
-      ...this.#events.flatMap(({ index, event, entry }) => [
+      ...this.#events.flatMap(({ index, event, entry, opening }) => [
         { put: entryKey(index), value: entry },
+        { put: openingKey(index), value: opening },
         { put: accountKey(event.account, event.sequence), value: encodeIndex(index) },
         { put: eventIdKey(event.id), value: encodeIndex(index) },
       ]),
@@ -78,13 +84,13 @@ export class Draft {
   }
 }
 
-/** @throws {MillraceError} E_LEDGER_TRUNCATED when the log lacks the entry, E_LEDGER_ENTRY when it is damaged. */
+/** @throws {MillraceError} E_LEDGER_TRUNCATED when the store lacks the opening, E_LEDGER_ENTRY when it is damaged. */
 export async function readEvent(store: LedgerStore, index: number): Promise<LoggedEvent> {
-  const entry = await store.get(entryKey(index));
-  if (entry === undefined) {
-    throw new MillraceError('E_LEDGER_TRUNCATED', `entry ${index} is missing`, { data: { index } });
+  const opening = await store.get(openingKey(index));
+  if (opening === undefined) {
+    throw new MillraceError('E_LEDGER_TRUNCATED', `the opening of entry ${index} is missing`, { data: { index } });
   }
-  return decodeEvent(entry, index);
+  return decodeOpening(opening, index);
 }
 
 export async function findEvent(store: LedgerStore, eventId: string): Promise<LoggedEvent | undefined> {
@@ -92,7 +98,7 @@ export async function findEvent(store: LedgerStore, eventId: string): Promise<Lo
   return bytes === undefined ? undefined : readEvent(store, requireIndex(bytes, `event id ${eventId}`));
 }
 
-async function readHead(store: LedgerStore, account: string): Promise<AccountHead | undefined> {
+export async function readHead(store: LedgerStore, account: string): Promise<AccountHead | undefined> {
   const bytes = await store.get(headKey(account));
   return bytes === undefined ? undefined : decodeHead(bytes, `head of account ${account}`);
 }
@@ -100,7 +106,8 @@ async function readHead(store: LedgerStore, account: string): Promise<AccountHea
 function requireSame(known: LoggedEvent, request: EventRequest): void {
   const { v, id, sequence, previous, time } = known.event;
   const { eventId: _, ...fields } = request;
-  if (compareBytes(encodeEvent({ ...fields, v, id, sequence, previous, time }), known.entry) === 0) return;
+  const same = encodeEvent({ ...fields, v, id, sequence, previous, time });
+  if (equalBytes(same, known.opening.subarray(SALT_LENGTH))) return;
   throw new MillraceError('E_CONFLICT', `event id ${id} is entry ${known.index} already, with other content`, {
     data: { eventId: id, index: known.index },
   });

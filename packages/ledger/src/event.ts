@@ -1,9 +1,11 @@
-import { type Bytes, copyBytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
+import { type Bytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
 import { z } from 'zod';
-import { MAX_ENTRY_LENGTH } from './tiles.ts';
-import { HASH_LENGTH, leafHash } from './tree.ts';
+import { HASH_LENGTH } from './tree.ts';
 
 export const EVENT_VERSION = 1;
+
+/** Longest encoded event. */
+export const MAX_EVENT_LENGTH = 65_535;
 
 /** What can happen to an object, licence, design, machine or spool. */
 export const eventTypes = [
@@ -85,7 +87,7 @@ export const eventSchema = z
     id: label,
     /** 0 for the first event of the account. */
     sequence: z.int().min(0),
-    /** Hash of the account's previous event; null for the first. */
+    /** Leaf hash of the account's previous event; null for the first. */
     previous: hash.nullable(),
     /** Milliseconds since 1970 by the ledger's clock. */
     time: z.int().min(0),
@@ -95,32 +97,18 @@ export const eventSchema = z
     path: ['previous'],
   });
 
-/** One entry of the log, decoded. */
+/** What an entry of the log commits to. */
 export type LedgerEvent = z.output<typeof eventSchema>;
-
-/** An event with its place in the log. */
-export interface LoggedEvent {
-  readonly index: number;
-  readonly event: LedgerEvent;
-  /** RFC 6962 leaf hash of `entry`: what the next event of the account names as `previous`. */
-  readonly hash: Bytes;
-  /** The bytes in the log. */
-  readonly entry: Bytes;
-}
 
 /** @throws {MillraceError} E_INPUT naming the wrong field, E_TOO_LARGE past 65,535 bytes. */
 export function encodeEvent(event: LedgerEvent): Bytes {
-  const entry = encodeCbor(parse(eventSchema, event, 'event'));
-  if (entry.length > MAX_ENTRY_LENGTH) {
-    throw new MillraceError(
-      'E_TOO_LARGE',
-      `the event has ${entry.length} bytes; at most ${MAX_ENTRY_LENGTH} fit an entry`,
-      {
-        data: { bytes: entry.length, limit: MAX_ENTRY_LENGTH },
-      },
-    );
+  const bytes = encodeCbor(parse(eventSchema, event, 'event'));
+  if (bytes.length > MAX_EVENT_LENGTH) {
+    throw new MillraceError('E_TOO_LARGE', `the event has ${bytes.length} bytes; at most ${MAX_EVENT_LENGTH} fit`, {
+      data: { bytes: bytes.length, limit: MAX_EVENT_LENGTH },
+    });
   }
-  return entry;
+  return bytes;
 }
 
 /**
@@ -134,13 +122,11 @@ export function requireRecordable(request: EventRequest): void {
   encodeEvent({ ...fields, v: EVENT_VERSION, id, sequence, previous, time: sequence });
 }
 
-/** @throws {MillraceError} E_LEDGER_ENTRY unless the entry is exactly one event in its one encoding. */
-export function decodeEvent(entry: Uint8Array, index: number): LoggedEvent {
-  const what = `entry ${index}`;
-  if (entry.length > MAX_ENTRY_LENGTH)
-    throw new MillraceError('E_LEDGER_ENTRY', `${what}: longer than an entry can be`);
-  const event = parse(eventSchema, decodeCbor(entry, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
-  return { index, event, hash: leafHash(entry), entry: copyBytes(entry) };
+/** @throws {MillraceError} E_LEDGER_ENTRY unless the bytes are exactly one event in its one encoding. */
+export function decodeEvent(bytes: Uint8Array, what = 'event'): LedgerEvent {
+  if (bytes.length > MAX_EVENT_LENGTH)
+    throw new MillraceError('E_LEDGER_ENTRY', `${what}: longer than an event can be`);
+  return parse(eventSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

@@ -1,9 +1,9 @@
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
 import { encodeCertificate, linkedKinds, linkOf } from './certificate.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import type { LoggedEvent } from './event.ts';
 import type { Ledger } from './ledger.ts';
 import { formatNote, parseVerifierKey, signatureBy } from './note.ts';
+import type { LoggedEvent } from './opening.ts';
 
 export interface ExportOptions {
   /** A checkpoint of this log that witnesses have signed; the newest, with the log's signature alone, unless given. */
@@ -43,7 +43,11 @@ export async function exportCertificate(ledger: Ledger, object: string, options:
   all.sort((a, b) => a.index - b.index);
   try {
     const entries = await Promise.all(
-      all.map(async ({ index, entry }) => ({ index, entry, proof: [...(await ledger.proveInclusion(index, size))] })),
+      all.map(async ({ index, opening }) => ({
+        index,
+        opening,
+        proof: [...(await ledger.proveInclusion(index, size))],
+      })),
     );
     return encodeCertificate({ object, checkpoint: formatNote({ text: note.text, signatures }), entries });
   } catch (error) {

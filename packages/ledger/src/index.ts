@@ -32,7 +32,7 @@ export {
   encodeEvent,
   eventTypes,
   type LedgerEvent,
-  type LoggedEvent,
+  MAX_EVENT_LENGTH,
   requireRecordable,
 } from './event.ts';
 export { type ExportOptions, exportCertificate } from './export.ts';
@@ -53,6 +53,15 @@ export {
   type VerifierKey,
   verifyEd25519,
 } from './note.ts';
+export {
+  commitTo,
+  decodeOpening,
+  ENTRY_LENGTH,
+  ENTRY_VERSION,
+  encodeOpening,
+  type LoggedEvent,
+  SALT_LENGTH,
+} from './opening.ts';
 export type { LedgerProblem, ProblemCode } from './problems.ts';
 export { formatTlogProof, parseTlogProof, type TlogProof } from './proof-text.ts';
 export type { LedgerStore, LedgerWriter, RangeOptions, StoreWrite } from './store.ts';

@@ -7,6 +7,7 @@ import { HASH_LENGTH } from './tree.ts';
 
 export const checkpointKey: Bytes = utf8('ledger/checkpoint');
 export const entryPrefix: Bytes = utf8('ledger/entry/');
+export const openingPrefix: Bytes = utf8('ledger/opening/');
 export const tilePrefix: Bytes = utf8('ledger/tile/');
 export const eventIdPrefix: Bytes = utf8('ledger/event/');
 export const headPrefix: Bytes = utf8('ledger/head/');
@@ -14,6 +15,9 @@ export const accountPrefix: Bytes = utf8('ledger/account/');
 
 /** Entry bytes. */
 export const entryKey = (index: number): Bytes => concatBytes(entryPrefix, u64be(BigInt(index)));
+
+/** Opening of an entry: salt and event. */
+export const openingKey = (index: number): Bytes => concatBytes(openingPrefix, u64be(BigInt(index)));
 
 /** Hashes of a tile, as many as there are. */
 export const tileKey = (level: number, index: number): Bytes =>

@@ -1,10 +1,22 @@
-import { type Bytes, type Clock, concatBytes, copyBytes, MillraceError, Mutex, parse, utf8 } from '@millrace/base';
+import {
+  type Bytes,
+  type Clock,
+  concatBytes,
+  copyBytes,
+  equalBytes,
+  MillraceError,
+  Mutex,
+  parse,
+  type RandomSource,
+  systemRandom,
+  utf8,
+} from '@millrace/base';
 import { z } from 'zod';
 import type { AccountHead } from './accounts.ts';
 import { type CheckReport, checkLedger, type LedgerCheckOptions } from './check.ts';
 import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
-import { Draft, findEvent, readEvent } from './draft.ts';
-import { type EventRequest, eventRequestSchema, type LoggedEvent } from './event.ts';
+import { Draft, findEvent, readEvent, readHead } from './draft.ts';
+import { type EventRequest, eventRequestSchema } from './event.ts';
 import { Growth } from './growth.ts';
 import {
   accountEvents,
@@ -13,6 +25,8 @@ import {
   entryKey,
   entryPrefix,
   headPrefix,
+  openingKey,
+  openingPrefix,
   requireIndex,
   tileKey,
   under,
@@ -25,6 +39,7 @@ import {
   signatureBy,
   type VerifierKey,
 } from './note.ts';
+import { decodeOpening, type LoggedEvent } from './opening.ts';
 import type { LedgerStore, LedgerWriter } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
@@ -43,6 +58,8 @@ export interface LedgerOptions {
   /** Identity of the log: first line of every checkpoint. Usually a URL without scheme. */
   readonly origin: string;
   readonly clock: Clock;
+  /** Salts of commitments; the system's unless given. */
+  readonly random?: RandomSource;
 }
 
 export interface Appended extends LoggedEvent {
@@ -72,6 +89,10 @@ export interface Ledger {
   account(id: string): Promise<readonly LoggedEvent[]>;
   /** Accounts whose id begins with `prefix`, in byte order. */
   accounts(prefix?: string): Promise<readonly AccountHead[]>;
+  /** The account's last event and state; undefined when there is no such account. */
+  head(id: string): Promise<AccountHead | undefined>;
+  /** Events from `from` on that are durable now, in the order of the log. */
+  events(from: number): AsyncIterable<LoggedEvent>;
   /** @throws {MillraceError} E_NOT_FOUND past the end. */
   entry(index: number): Promise<LoggedEvent>;
   /** The event that was recorded under this `eventId`. */
@@ -190,8 +211,8 @@ class StoredLedger implements Ledger {
     try {
       if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#keys);
       this.#uncertain = false;
-      const { store, clock } = this.#options;
-      const draft = new Draft(store, this.size);
+      const { store, clock, random = systemRandom } = this.#options;
+      const draft = new Draft(store, this.size, random);
       for (const waiting of group) {
         try {
           accepted.push({ waiting, events: await draft.add(waiting.requests, Math.max(0, Math.floor(clock.now()))) });
@@ -229,6 +250,17 @@ class StoredLedger implements Ledger {
       heads.push(decodeHead(value, 'head of an account'));
     }
     return heads;
+  }
+
+  head(id: string): Promise<AccountHead | undefined> {
+    return readHead(this.#options.store, id);
+  }
+
+  async *events(from: number): AsyncIterable<LoggedEvent> {
+    const range = { gte: openingKey(from), lt: openingKey(this.size) };
+    for await (const { key, value } of this.#options.store.range(range)) {
+      yield decodeOpening(value, requireIndex(key.subarray(openingPrefix.length), 'key of an opening'));
+    }
   }
 
   async entry(index: number): Promise<LoggedEvent> {
@@ -331,7 +363,7 @@ async function readCommitted({ store, origin }: LedgerOptions, keys: readonly Ve
   if (bytes === undefined) throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is missing');
   const { size, root } = openCheckpoint(bytes, { logKey: keys, origin });
   const growth = await Growth.load(store, size);
-  if (Buffer.compare(growth.root(), root) !== 0) {
+  if (!equalBytes(growth.root(), root)) {
     throw new MillraceError('E_LEDGER_ENTRY', 'the tiles do not match the root of the checkpoint', {
       data: { size },
     });
@@ -341,8 +373,12 @@ async function readCommitted({ store, origin }: LedgerOptions, keys: readonly Ve
   }
   if (size > 0) {
     const last = await readEvent(store, size - 1);
+    const entry = await store.get(entryKey(size - 1));
+    if (entry === undefined) {
+      throw new MillraceError('E_LEDGER_TRUNCATED', `entry ${size - 1} is missing`, { data: { index: size - 1 } });
+    }
     const hash = await tileNodes((level, index) => store.get(tileKey(level, index)))(0, size - 1);
-    if (Buffer.compare(hash, last.hash) !== 0) {
+    if (!equalBytes(entry, last.entry) || !equalBytes(hash, last.hash)) {
       throw new MillraceError('E_LEDGER_ENTRY', `entry ${size - 1} was changed`, { data: { index: size - 1 } });
     }
   }

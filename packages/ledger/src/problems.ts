@@ -1,7 +1,7 @@
 /** What a check found wrong. */
 export interface LedgerProblem {
   readonly code: ProblemCode;
-  readonly part: 'checkpoint' | 'entry' | 'tile' | 'account' | 'index';
+  readonly part: 'checkpoint' | 'entry' | 'opening' | 'tile' | 'account' | 'index';
   readonly message: string;
   /** Log index that it is about. */
   readonly index?: number;

@@ -1,7 +1,7 @@
 import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
 import { type AccountHead, follow } from './accounts.ts';
-import { decodeEvent } from './event.ts';
 import { tileKey } from './keys.ts';
+import { decodeOpening } from './opening.ts';
 import { ProblemList } from './problems.ts';
 import type { LedgerStore } from './store.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './tiles.ts';
@@ -44,7 +44,8 @@ export class Replay {
     if (wanted.has(0)) this.rootsSeen.set(0, this.fromEntries.root());
   }
 
-  async entry(index: number, entry: Uint8Array): Promise<void> {
+  /** @param opening undefined when the store lacks it */
+  async entry(index: number, entry: Uint8Array, opening: Uint8Array | undefined): Promise<void> {
     await this.#skipTo(index);
     this.found += 1;
     this.#next = index + 1;
@@ -60,7 +61,7 @@ export class Replay {
         if (this.#wanted.has(index + 1)) this.rootsSeen.set(index + 1, this.fromEntries.root());
       }
     }
-    this.#chain(index, entry);
+    this.#chain(index, entry, opening);
   }
 
   /** Handles entries that the checkpoint counts but the store lacks at the end. */
@@ -98,17 +99,27 @@ export class Replay {
     return undefined;
   }
 
-  #chain(index: number, entry: Uint8Array): void {
+  #chain(index: number, entry: Uint8Array, opening: Uint8Array | undefined): void {
+    if (opening === undefined) {
+      const message = `the opening of entry ${index} is missing`;
+      this.chainProblems.add('E_LEDGER_TRUNCATED', 'opening', message, { index });
+      return;
+    }
     let account: string | undefined;
+    let opened = false;
     try {
-      const logged = decodeEvent(entry, index);
+      const logged = decodeOpening(opening, index);
       account = logged.event.account;
+      if (!equalBytes(logged.entry, entry)) {
+        throw new MillraceError('E_LEDGER_ENTRY', `the opening of entry ${index} is not what the entry commits to`);
+      }
+      opened = true;
       this.events.push({ index, id: logged.event.id, account, sequence: logged.event.sequence });
       if (!this.broken.has(account)) this.heads.set(account, follow(this.heads.get(account), logged));
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
       if (account !== undefined) this.broken.add(account);
-      this.chainProblems.add('E_LEDGER_ENTRY', 'account', error.message, {
+      this.chainProblems.add('E_LEDGER_ENTRY', opened ? 'account' : 'opening', error.message, {
         index,
         ...(account === undefined ? {} : { account }),
       });

@@ -17,7 +17,7 @@ import {
   parseNote,
   signCheckpoint,
 } from '../src/index.ts';
-import { accountKey, checkpointKey, entryKey, eventIdKey, headKey, tileKey } from '../src/keys.ts';
+import { accountKey, checkpointKey, entryKey, eventIdKey, headKey, openingKey, tileKey } from '../src/keys.ts';
 
 const logKey = formatVerifierKey(origin, signer.publicKey);
 const SIZE = 600;
@@ -153,6 +153,25 @@ describe('a check of the whole log', () => {
     const lying = await signCheckpoint({ ...honest, root: new Uint8Array(32) }, signer);
     const { problem: lie } = await first((s) => put(s, checkpointKey, () => lying));
     expect(lie).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'entry' });
+  });
+
+  test('names an opening that is missing, damaged, of another event, or of no entry', async () => {
+    const { problem: missing } = await first((s) => s.batch([{ delete: openingKey(300) }]));
+    expect(missing).toMatchObject({ code: 'E_LEDGER_TRUNCATED', part: 'opening', index: 300 });
+    expect(missing?.message).toBe('the opening of entry 300 is missing');
+    const { problem: bent } = await first((s) => put(s, openingKey(300), flip(40)));
+    expect(bent).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 300 });
+    const { problem: salt } = await first((s) => put(s, openingKey(5), flip(0)));
+    expect(salt).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 5, account: 'object-1' });
+    expect(salt?.message).toBe('the opening of entry 5 is not what the entry commits to');
+    const { problem: swapped, store } = await first(async (s) => {
+      const other = (await s.get(openingKey(598))) ?? new Uint8Array(0);
+      await put(s, openingKey(599), () => other);
+    });
+    expect(swapped).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 599 });
+    expect(await codeOf(() => openTestLedger(store))).toBe('E_LEDGER_ENTRY');
+    const { problem: more } = await first((s) => s.batch([{ put: openingKey(SIZE), value: new Uint8Array(99) }]));
+    expect(more?.message).toBe(`the table of openings lists ${SIZE + 1}, the entries hold ${SIZE}`);
   });
 
   test('names look-up tables that do not fit the entries', async () => {

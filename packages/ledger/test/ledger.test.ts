@@ -17,6 +17,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type Appended,
   decodeBundle,
+  ENTRY_LENGTH,
   formatTlogProof,
   formatVerifierKey,
   type LedgerStore,
@@ -29,6 +30,7 @@ import {
   verifyConsistency,
   verifyInclusion,
 } from '../src/index.ts';
+import { openingKey } from '../src/keys.ts';
 
 const logKey = parseVerifierKey(formatVerifierKey(origin, signer.publicKey));
 
@@ -48,11 +50,11 @@ describe('the ledger', () => {
     for (const event of story()) results.push(await ledger.append(event));
     expect(results.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     const leaves = results.map(({ hash }) => hash);
-    for (const { index, checkpoint, entry, hash, event } of results) {
+    for (const { index, checkpoint, entry, hash, event, opening } of results) {
       const opened = openCheckpoint(checkpoint, { logKey });
       expect(opened).toMatchObject({ size: index + 1, root: naiveRoot(leaves.slice(0, index + 1)) });
       expect(hash).toEqual(leafHash(entry));
-      expect(await ledger.entry(index)).toEqual({ index, entry, hash, event });
+      expect(await ledger.entry(index)).toEqual({ index, entry, hash, event, opening });
       const root = naiveRoot(leaves);
       expect(verifyInclusion(hash, index, 9, await ledger.proveInclusion(index), root)).toBe(true);
       expect(
@@ -213,6 +215,46 @@ describe('the ledger', () => {
     ]) {
       expect(await codeOf(() => ledger.tile(path))).toBe('E_INPUT');
     }
+  });
+
+  test('what is public of an event says nothing of it', async () => {
+    const store = new MemoryStore();
+    const ledger = await openTestLedger(store);
+    await ledger.appendMany(story());
+    const bundle = await ledger.tile('tile/entries/000.p/9');
+    expect(decodeBundle(bundle).map((entry) => [entry.length, entry[0]])).toEqual(Array(9).fill([ENTRY_LENGTH, 1]));
+    const shown = Buffer.concat([bundle, await ledger.tile('tile/0/000.p/9'), ledger.checkpoint()]).toString('latin1');
+    for (const { account, actor, type, eventId } of story())
+      for (const text of [account, actor, type, eventId]) expect(shown).not.toContain(text);
+    // Openings are under their own keys, and nowhere in what is served.
+    for (const { opening, event } of await ledger.account('object-1')) {
+      expect(await store.get(openingKey((await ledger.find(event.id))?.index ?? -1))).toEqual(opening);
+      expect(shown).not.toContain(Buffer.from(opening.subarray(0, 32)).toString('latin1'));
+    }
+  });
+
+  test('the same event in two logs has two salts and unlinkable entries', async () => {
+    const logs = await Promise.all([storyLedger(), storyLedger()]);
+    const events = await Promise.all(logs.map((ledger) => ledger.entry(0)));
+    expect(events[0]?.event).toEqual(events[1]?.event);
+    expect(events[0]?.entry).not.toEqual(events[1]?.entry);
+    expect(events[0]?.hash).not.toEqual(events[1]?.hash);
+    const salts = new Set<string>();
+    for (const ledger of logs)
+      for await (const { opening } of ledger.events(0)) salts.add(Buffer.from(opening.subarray(0, 32)).toString('hex'));
+    expect(salts.size).toBe(18);
+  });
+
+  test('a retry after a lost answer finds the entry, whatever its salt', async () => {
+    const store = new MortalStore();
+    const ledger = await openTestLedger(store);
+    const event = request('machine-1', 'machine');
+    store.plan = 'after';
+    expect(await codeOf(() => ledger.append(event))).toBe('E_STORE');
+    store.plan = 'live';
+    const kept = await store.get(openingKey(0));
+    expect((await ledger.append(event)).opening).toEqual(kept);
+    expect(ledger.size).toBe(1);
   });
 
   test('a proof leaves as tlog-proof text and comes back', async () => {

@@ -1,5 +1,6 @@
+import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { fromBase64, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
+import { concatBytes, fromBase64, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
 import { codeOf, naiveReader } from '@millrace/testkit/ledger/helpers';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -9,6 +10,7 @@ import {
   decodeBundle,
   decodeCertificate,
   decodeEvent,
+  decodeOpening,
   ed25519NoteSigner,
   encodeCertificate,
   encodeEvent,
@@ -157,18 +159,30 @@ describe('vectors/ledger', () => {
       'events.json',
       z.strictObject({
         about,
-        valid: z.array(z.strictObject({ event: z.unknown(), entry: z.string(), hash: z.string() })).min(2),
-        invalid: z.array(z.strictObject({ what: z.string(), entry: z.string() })).min(10),
+        valid: z
+          .array(
+            z.strictObject({
+              event: z.unknown(),
+              encoded: z.string(),
+              salt: z.string(),
+              entry: z.string(),
+              hash: z.string(),
+            }),
+          )
+          .min(3),
+        invalid: z.array(z.strictObject({ what: z.string(), encoded: z.string() })).min(10),
       }),
     );
-    for (const { event, entry, hash } of vectors.valid) {
-      const logged = decodeEvent(fromHex(entry), 0);
+    for (const { event, encoded, salt, entry, hash } of vectors.valid) {
+      const logged = decodeOpening(concatBytes(fromHex(salt), fromHex(encoded)), 0);
       expect(logged.event).toEqual(withBytes(event));
+      expect(toHex(logged.entry)).toBe(entry);
       expect(toHex(logged.hash)).toBe(hash);
-      expect(toHex(encodeEvent(logged.event))).toBe(entry);
+      expect(toHex(encodeEvent(logged.event))).toBe(encoded);
+      expect(createHmac('sha256', fromHex(salt)).update(fromHex(encoded)).digest('hex')).toBe(entry.slice(2));
     }
-    for (const { what, entry } of vectors.invalid) {
-      expect(await codeOf(() => decodeEvent(fromHex(entry), 0)), what).toBe('E_LEDGER_ENTRY');
+    for (const { what, encoded } of vectors.invalid) {
+      expect(await codeOf(() => decodeEvent(fromHex(encoded))), what).toBe('E_LEDGER_ENTRY');
     }
   });
 
@@ -190,7 +204,7 @@ describe('vectors/ledger', () => {
     const served = (path: string) => fromBase64(vectors.served[path] ?? '');
     const entries = ['tile/entries/000', 'tile/entries/001.p/4'].flatMap((path) => decodeBundle(served(path)));
     const range = new CompactRange();
-    for (const [index, entry] of entries.entries()) range.push(decodeEvent(entry, index).hash);
+    for (const entry of entries) range.push(leafHash(entry));
     expect(range.size).toBe(size);
     expect(range.root()).toEqual(root);
     const read = tileNodes(async (level, index) => {

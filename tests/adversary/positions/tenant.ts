@@ -1,6 +1,6 @@
-import { systemRandom, toBase64 } from '@millrace/base';
-import { signNew } from '@millrace/client';
-import { decodeBundle, decodeEvent } from '@millrace/ledger';
+import { fromBase64, systemRandom, toBase64 } from '@millrace/base';
+import { type Session, signNew } from '@millrace/client';
+import { decodeBundle, decodeOpening, ENTRY_LENGTH, type LoggedEvent } from '@millrace/ledger';
 import { sha256 } from '@millrace/protocol';
 import { checkAsBuyer } from '@millrace/testkit/adversary/certificates';
 import { answerOf, type Licensed, licensed, made, outcomeOf, permitted } from '@millrace/testkit/adversary/honest';
@@ -21,6 +21,18 @@ interface TestInstallation extends HostileInstallation {
   /** One completed object of the job, and its print. */
   readonly object: string;
   readonly print: string;
+}
+
+/** All that control opens for a user. */
+async function openedFor({ api }: Session): Promise<LoggedEvent[]> {
+  const opened: LoggedEvent[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await api.openings(cursor);
+    opened.push(...page.items.map(({ index, opening }) => decodeOpening(fromBase64(opening), index)));
+    cursor = page.next;
+  } while (cursor !== undefined);
+  return opened;
 }
 
 async function open(): Promise<TestInstallation> {
@@ -171,16 +183,42 @@ export const tenant: Position<TestInstallation> = {
             expect(await get(system, path)).toBe('E_FORBIDDEN');
         },
       ),
-      limit(
-        'reads the ledger',
-        'the log is open to every user, so that anybody can audit it: licences, counts, machines and times of others are seen, designs are not',
+      held(
+        'reads in the ledger what others do',
+        'entries are salted commitments; control opens those of the accounts that the caller may read',
         async (system) => {
           const size = system.nodes.control.context.ledger.size;
           const bundle = await system.tenant.api.tile(`tile/entries/000${size < 256 ? `.p/${size}` : ''}`);
-          const entries = decodeBundle(bundle).map((entry, index) => decodeEvent(entry, index).event);
-          expect(entries.some(({ account }) => account === system.object)).toBe(true);
-          expect(entries.find(({ type }) => type === 'licensed')?.body).toMatchObject({ objects: system.job.objects });
-          expect(scan([{ name: 'ledger', bytes: bundle }], system.job.content)).toEqual([]);
+          const entries = decodeBundle(bundle);
+          expect(entries.map(({ length }) => length)).toEqual(entries.map(() => ENTRY_LENGTH));
+          const opened = await openedFor(system.tenant);
+          const others = [system.job.licence, system.job.design, system.object];
+          const theirs = await openedFor(system.owner);
+          for (const name of others) {
+            expect(Buffer.from(bundle).includes(name)).toBe(false);
+            expect(theirs.some(({ event }) => event.account.endsWith(name))).toBe(true);
+            expect(opened.filter(({ opening }) => Buffer.from(opening).includes(name))).toEqual([]);
+          }
+          const seen = [bundle, ...opened.map(({ opening }) => opening)].map((bytes) => ({ name: 'ledger', bytes }));
+          expect(scan(seen, system.job.content)).toEqual([]);
+          // Machines are listed to every user.
+          expect(new Set(opened.map(({ event }) => event.type))).toEqual(new Set(['machine']));
+          expect(JSON.stringify(await system.tenant.api.ledgerCheck())).not.toMatch(/accounts|message/);
+        },
+      ),
+      limit(
+        'counts what others do',
+        'everybody sees how long the log is and when it grows; not for whom',
+        async (system) => {
+          const sizeSeen = async () =>
+            Number(
+              Buffer.from(await system.tenant.api.checkpoint())
+                .toString()
+                .split('\n')[1],
+            );
+          const before = await sizeSeen();
+          await licensed(system, 1);
+          expect(await sizeSeen()).toBeGreaterThan(before);
         },
       ),
     ],

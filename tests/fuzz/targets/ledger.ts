@@ -14,6 +14,7 @@ import {
   decodeBundle,
   decodeCertificate,
   decodeEvent,
+  decodeOpening,
   encodeBundle,
   encodeCertificate,
   encodeEvent,
@@ -34,6 +35,7 @@ import {
   parseTilePath,
   parseTlogProof,
   parseVerifierKey,
+  SALT_LENGTH,
   tilePath,
   treeRoot,
   verifyCertificate,
@@ -54,8 +56,10 @@ export async function ledgerTargets(): Promise<Target[]> {
   const { logKey } = ledger;
   const certificate = await exportCertificate(ledger, 'object-1');
   const parts = decodeCertificate(certificate);
-  const entries = parts.entries.map(({ entry }) => new Uint8Array(entry));
-  const events = entries.map((entry) => decodeCbor(entry, 'event'));
+  const openings = parts.entries.map(({ opening }) => copyBytes(opening));
+  const encoded = openings.map((opening) => opening.subarray(SALT_LENGTH));
+  const events = encoded.map((bytes) => decodeCbor(bytes, 'event'));
+  const entries = openings.map((opening, index) => decodeOpening(opening, index).entry);
   const checkpoint = new Uint8Array(parts.checkpoint);
   const note = parseNote(checkpoint);
   const witnessKey = parseVerifierKey(formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature));
@@ -107,20 +111,32 @@ export async function ledgerTargets(): Promise<Target[]> {
       // One that ends with an earlier event is true as well: a certificate does not say that nothing came later (SECURITY.md).
       accepts: (_, input) => {
         const given = decodeCertificate(input);
-        const genuine = given.entries.every(({ entry }, i) =>
-          equalBytes(copyBytes(entry), entries[i] ?? new Uint8Array()),
+        const genuine = given.entries.every(({ opening }, i) =>
+          equalBytes(copyBytes(opening), openings[i] ?? new Uint8Array()),
         );
         return genuine && given.object === parts.object && parseNote(given.checkpoint).text === note.text;
       },
     },
     {
-      name: 'entry of the log',
-      samples: entries,
+      name: 'opening of an entry',
+      samples: openings,
+      make: (random) => concatBytes(random.bytes(SALT_LENGTH), encodeLoosely(mutateValue(random.pick(events), random))),
+      cost: 'cheap',
+      codes: ['E_LEDGER_ENTRY'],
+      decode: (input) => decodeOpening(input, 4),
+      accepts: (result, input) => {
+        const { event, opening } = result as ReturnType<typeof decodeOpening>;
+        return equalBytes(opening, input) && equalBytes(encodeEvent(event), input.subarray(SALT_LENGTH));
+      },
+    },
+    {
+      name: 'event of the ledger',
+      samples: encoded,
       make: (random) => encodeLoosely(mutateValue(random.pick(events), random)),
       cost: 'cheap',
       codes: ['E_LEDGER_ENTRY'],
-      decode: (input) => decodeEvent(input, 4),
-      accepts: (result, input) => equalBytes(encodeEvent((result as ReturnType<typeof decodeEvent>).event), input),
+      decode: (input) => decodeEvent(input),
+      accepts: (result, input) => equalBytes(encodeEvent(result as ReturnType<typeof decodeEvent>), input),
     },
     {
       name: 'entry bundle',

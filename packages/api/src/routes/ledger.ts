@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { base64, uint } from '../fields.ts';
+import { base64, pageOf, pageQuery, uint } from '../fields.ts';
 import { bytes, json, route, text } from '../route.ts';
 
 const callers = ['user'] as const;
@@ -9,11 +9,19 @@ export const ledgerCheckAnswer = z.object({
   size: uint.optional().describe('what the checkpoint states; absent when there is none that verifies'),
   root: base64.nullable(),
   entries: uint.describe('entries found'),
-  accounts: uint,
-  problems: z.array(z.looseObject({})).describe('causes before consequences, at most 100'),
+  accounts: uint.optional().describe('for the administrator'),
+  problems: z
+    .array(z.looseObject({}))
+    .describe('causes before consequences, at most 100; accounts are named to the administrator only'),
   more: uint.describe('problems that are not listed'),
 });
 export type LedgerCheckView = z.output<typeof ledgerCheckAnswer>;
+
+export const openingAnswer = z.object({
+  index: uint.describe('of the entry in the log'),
+  opening: base64.describe('salt and event, spec/ledger.md'),
+});
+export type OpeningView = z.output<typeof openingAnswer>;
 
 export const ledgerRoutes = {
   checkpoint: route('GET', '/v1/ledger/checkpoint', {
@@ -29,6 +37,13 @@ export const ledgerRoutes = {
     params: z.strictObject({ path: z.string().max(300) }),
     answer: bytes,
     errors: ['E_NOT_FOUND'],
+  }),
+  openings: route('GET', '/v1/ledger/openings', {
+    summary: 'openings of the entries about what the caller may read, in the order of the log',
+    callers,
+    action: 'ledger.read',
+    query: pageQuery,
+    answer: json(pageOf(openingAnswer)),
   }),
   verify: route('GET', '/v1/ledger/verify', {
     summary: 'replay the whole log',

@@ -28,7 +28,7 @@ export function verifyLedger(context: Context): Promise<void> {
           [
             ['log', audit.log],
             ['entries', String(audit.size)],
-            ['accounts', String(audit.accounts)],
+            ['opened', `${audit.opened} entries, of ${audit.accounts} accounts that you may read`],
             ['objects', `${audit.objects} under your licences, each with every signed document`],
             ['root', audit.root],
             ['extends', audit.seen === undefined ? 'first look' : `the ${audit.seen} entries verified before`],

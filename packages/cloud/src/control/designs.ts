@@ -91,7 +91,7 @@ export async function takeDeleted(
   if (record.deletion === undefined) throw new MillraceError('E_STATE', `nobody asked to delete design ${design}`);
   const account = `design:${design}`;
   // A design that was never stored has no account to retire.
-  const [head] = await ledger.accounts(account);
+  const head = await ledger.head(account);
   if (head !== undefined) {
     await ledger.append({
       account,

@@ -6,6 +6,7 @@ import { type Actor, permits } from '../node/policy.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { beginRepair, uploadTicket } from './designs.ts';
+import { openingsPage } from './openings.ts';
 import { printOf } from './reports.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import {
@@ -113,14 +114,27 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
         allow();
         return ledger.tile(`tile/${params.path}`);
       },
-      verify: async ({ allow }) => {
+      openings: ({ query, actor, allow }) => {
+        allow();
+        return openingsPage(context, actor, query);
+      },
+      verify: async ({ actor, allow }) => {
         allow();
         verifying ??= ledger.check().finally(() => {
           verifying = undefined;
         });
-        const { root, problems, ...report } = await verifying;
-        const listed = problems.map((problem) => ({ ...problem }));
-        return { ...report, problems: listed, root: root === undefined ? null : toBase64(root) };
+        const { root, problems, accounts, ...report } = await verifying;
+        // Messages name accounts of all owners.
+        const inFull = permits(actor, 'status.readDamaged');
+        const listed = problems.map(({ message, account, ...where }) =>
+          inFull ? { ...where, message, account } : where,
+        );
+        return {
+          ...report,
+          ...(inFull && { accounts }),
+          problems: listed,
+          root: root === undefined ? null : toBase64(root),
+        };
       },
     },
     checks: {

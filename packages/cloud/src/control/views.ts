@@ -129,7 +129,7 @@ async function progressFor(context: ControlContext, print: PrintRecord, actor: A
  */
 export async function objectView({ ledger, records }: ControlContext, object: string, forOwner: boolean) {
   const events = await ledger.account(object);
-  const [head] = await ledger.accounts(object);
+  const head = await ledger.head(object);
   if (events.length === 0 || head === undefined) throw new MillraceError('E_NOT_FOUND', `no object ${object}`);
   const design = events[0]?.event.body.design;
   const reports = forOwner ? events.filter(({ event }) => REPORTS.has(event.type)) : [];

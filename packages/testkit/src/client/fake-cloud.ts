@@ -208,7 +208,12 @@ export class FakeCloud {
       return { items: await Promise.all(objects.map((object) => this.#objectView(object))) };
     }
     if (path === '/v1/ledger/checkpoint') return this.ledger.checkpoint();
-    if (path === '/v1/ledger/verify') return { ok: true, root: null, entries: 0, accounts: 0, problems: [], more: 0 };
+    if (path === '/v1/ledger/openings') {
+      const items: { index: number; opening: string }[] = [];
+      for await (const { index, opening } of this.ledger.events(0)) items.push({ index, opening: toBase64(opening) });
+      return { items };
+    }
+    if (path === '/v1/ledger/verify') return { ok: true, root: null, entries: 0, problems: [], more: 0 };
     if (path.startsWith('/v1/ledger/tile/')) return this.ledger.tile(path.slice('/v1/ledger/'.length));
     if (path === '/v1/status')
       return { nodes: [{ role: 'keys', seen: Date.now() }], maintenance: null, quarantine: [], damagedRecords: [] };

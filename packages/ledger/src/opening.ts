@@ -1,0 +1,58 @@
+import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
+import { hmacSha256 } from '@millrace/base/crypto';
+import { decodeEvent, encodeEvent, type LedgerEvent } from './event.ts';
+import { leafHash } from './tree.ts';
+
+// The log is public, events are not. An entry of the log is a commitment to an event; its opening, salt and event, is shown
+// to those who may read the event (docs/adr/0037).
+
+export const ENTRY_VERSION = 1;
+export const SALT_LENGTH = 32;
+/** Version (1 byte) and commitment (32 bytes). */
+export const ENTRY_LENGTH = 33;
+
+/** An event with its place in the log. */
+export interface LoggedEvent {
+  readonly index: number;
+  readonly event: LedgerEvent;
+  /** RFC 6962 leaf hash of `entry`: what the next event of the account names as `previous`. */
+  readonly hash: Bytes;
+  /** The bytes in the log. Public. */
+  readonly entry: Bytes;
+  /** Salt and event: proves that `entry` is this event. Only for those who may read the event. */
+  readonly opening: Bytes;
+}
+
+/**
+ * The public record of an event: 0x01 ‖ HMAC-SHA-256(salt, event).
+ * @param salt 32 bytes; a key of fixed length, so that two openings of one entry are a collision of SHA-256
+ * @param event encoded
+ */
+export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
+  const mac = hmacSha256(salt);
+  mac.update(event);
+  return concatBytes(Uint8Array.of(ENTRY_VERSION), mac.digest());
+}
+
+/**
+ * @param salt 32 random bytes, never used before
+ * @throws {MillraceError} E_INPUT, E_TOO_LARGE as `encodeEvent`
+ */
+export function encodeOpening(event: LedgerEvent, salt: Uint8Array): Bytes {
+  if (salt.length !== SALT_LENGTH) throw new RangeError(`a salt has ${SALT_LENGTH} bytes`);
+  return concatBytes(salt, encodeEvent(event));
+}
+
+/**
+ * The event of an opening, with the entry that it opens: compare that with the one in the log, or prove its hash.
+ * @throws {MillraceError} E_LEDGER_ENTRY unless it is a salt and exactly one event in its one encoding.
+ */
+export function decodeOpening(opening: Uint8Array, index: number): LoggedEvent {
+  const what = `opening of entry ${index}`;
+  if (opening.length <= SALT_LENGTH) throw new MillraceError('E_LEDGER_ENTRY', `${what}: too short`);
+  const own = copyBytes(opening);
+  const bytes = own.subarray(SALT_LENGTH);
+  const event = decodeEvent(bytes, what);
+  const entry = commitTo(bytes, own.subarray(0, SALT_LENGTH));
+  return { index, event, hash: leafHash(entry), entry, opening: own };
+}
