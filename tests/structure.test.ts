@@ -29,6 +29,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   witness: ['base', 'identity', 'ledger', 'protocol'],
   client: ['api', 'base', 'gcode', 'identity', 'ledger', 'protocol', 'toolpath', 'vault'],
   cli: [
+    'anchor',
     'base',
     'identity',
     'ledger',

@@ -1,7 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { fromHex, systemClock, systemRandom, utf8 } from '@millrace/base';
 import {
   ed25519NoteSigner,
@@ -12,6 +10,7 @@ import {
   parseVerifierKey,
 } from '@millrace/ledger';
 import { MemoryLog } from '@millrace/stores';
+import { EVM_KEYS, findAnvil, startEvmChain } from '@millrace/testkit/evm-chain';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { addr } from 'micro-eth-signer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -25,26 +24,12 @@ import {
 } from '../src/index.ts';
 import { CONTRACT_BYTECODE } from '../src/parts.ts';
 
-const resolve = createRequire(import.meta.url).resolve;
-const found = (module: string): string | undefined => {
-  try {
-    return resolve(module);
-  } catch {
-    return undefined;
-  }
-};
-
-/** Installed by `npm install --no-save @foundry-rs/anvil@1.7.1 solc@0.8.37`. */
-const anvil = found(
-  `@foundry-rs/anvil-${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}/bin/anvil`,
-);
-const hasCompiler = found('solc') !== undefined;
+const anvil = findAnvil();
+const hasCompiler = existsSync(fileURLToPath(new URL('../../../node_modules/solc', import.meta.url)));
 if (anvil === undefined) console.warn('skipped: @foundry-rs/anvil is not installed, so no contract is run');
 if (!hasCompiler) console.warn('skipped: solc is not installed, so the contract is not compiled again');
 
-/** Anvil's first two accounts, which have ether; public knowledge. */
-const KEY = fromHex('ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80');
-const OTHER_KEY = fromHex('59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d');
+const [KEY, OTHER_KEY] = EVM_KEYS.map(fromHex) as [Uint8Array, Uint8Array];
 
 describe.skipIf(!hasCompiler)('the contract', () => {
   it('is what the compiler makes of its source', async () => {
@@ -54,21 +39,15 @@ describe.skipIf(!hasCompiler)('the contract', () => {
   });
 });
 
-describe.skipIf(anvil === undefined || !existsSync(anvil))('EvmAnchor on a local chain', () => {
-  let chain: ChildProcess;
+describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
+  let chain: Awaited<ReturnType<typeof startEvmChain>>;
   let rpc: URL;
   let contract: string;
   let ledger: Ledger;
 
   beforeAll(async () => {
-    chain = spawn(anvil ?? '', ['--port', '0', '--hardfork', 'cancun'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    rpc = await new Promise<URL>((resolve, reject) => {
-      chain.once('exit', () => reject(new Error('anvil ended')));
-      createInterface({ input: chain.stdout ?? process.stdin }).on('line', (line) => {
-        const address = /Listening on (\S+)/.exec(line)?.[1];
-        if (address !== undefined) resolve(new URL(`http://${address}`));
-      });
-    });
+    chain = await startEvmChain(anvil ?? '');
+    rpc = chain.rpc;
     contract = await deployAnchorContract(rpc, KEY);
     const origin = 'ledger.example/one';
     const signer = ed25519NoteSigner(origin, systemRandom(32));
@@ -84,7 +63,7 @@ describe.skipIf(anvil === undefined || !existsSync(anvil))('EvmAnchor on a local
   }, 60_000);
   afterAll(async () => {
     await ledger?.close();
-    chain?.kill('SIGKILL');
+    chain?.stop();
   });
 
   const head = (size: number, fill = size) => ({

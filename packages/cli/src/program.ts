@@ -287,10 +287,49 @@ function addProofs(group: Group, add: Add): void {
   add(ledger, 'verify', 'download the ledger and recompute it against its signed checkpoint', async (context) =>
     (await import('./commands/checks.ts')).verifyLedger(context),
   );
+  addAnchors(group, add);
   const vault = group('vault', 'the vault: where sealed designs rest');
   add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
     (await import('./commands/checks.ts')).checkVault(context, options),
   ).option('--deep', 'read every cell as well');
+}
+
+/** Foreign logs that checkpoints are written to. */
+function addAnchors(group: Group, add: Add): void {
+  const anchor = group('anchor', 'anchors: checkpoints of the ledger in foreign logs, so that nobody can rewrite it');
+  const configured = (command: Command) =>
+    command.requiredOption('--anchors <file>', 'anchors.json: which foreign logs, and how (docs/anchors.md)');
+  add(anchor, 'deploy', 'put the contract on an EVM chain, once a chain', async (context, _, options) =>
+    (await import('./commands/anchor.ts')).deploy(context, options),
+  )
+    .requiredOption('--rpc <url>', 'JSON-RPC address of a node of the chain')
+    .requiredOption('--key <file>', 'private key that pays, as 64 hexadecimal digits');
+  configured(
+    add(anchor, 'submit', 'anchor the newest checkpoint of the ledger', async (context, _, options) =>
+      (await import('./commands/anchor.ts')).submit(context, options),
+    ),
+  ).option('--out <file>', 'where its proof is written (default: SIZE.anchor)');
+  configured(
+    add(anchor, 'upgrade <file>', 'complete a proof: Bitcoin takes some hours', async (context, [file = ''], options) =>
+      (await import('./commands/anchor.ts')).upgrade(context, file, options),
+    ),
+  );
+  add(
+    anchor,
+    'certificate <file>',
+    'join a certificate with an anchored checkpoint',
+    async (context, [file = ''], options) => (await import('./commands/anchor.ts')).bundle(context, file, options),
+  )
+    .requiredOption('--anchor <file>', 'what `anchor submit` wrote')
+    .option('--out <file>', 'the file (default: FILE.anchored)');
+  configured(
+    add(anchor, 'verify <file>', 'verify an anchored certificate', async (context, [file = ''], options) =>
+      (await import('./commands/anchor.ts')).verify(context, file, options),
+    ),
+  )
+    .option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)')
+    .option('--owner <key>', 'key of the design’s owner, or a file that holds it')
+    .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)');
 }
 
 /** Keys and certificates of the installation, and what takes their place. */

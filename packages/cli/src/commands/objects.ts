@@ -139,7 +139,7 @@ export async function verifyCertificateFile(context: Context, file: string, opti
   context.terminal.result({ valid: true, ...summary }, `${headline}\n${formatCertificate(summary)}`);
 }
 
-interface TrustOptions {
+export interface TrustOptions {
   readonly logKey?: string;
   readonly owner?: string;
   readonly authority?: string;
@@ -149,7 +149,7 @@ interface TrustOptions {
  * From the options, and for what they leave out from the installation: its log, and its administrator when nobody else
  * is named and the log is its own. Never from the certificate.
  */
-async function trustGiven(context: Context, options: TrustOptions): Promise<CertificateTrust> {
+export async function trustGiven(context: Context, options: TrustOptions): Promise<CertificateTrust> {
   const own = (await installationExists(context.home)) ? trustOf(await openInstallation(context.home)) : undefined;
   const logKey = options.logKey === undefined ? own?.logKey : await readLogKey(context, options.logKey);
   if (logKey === undefined) {

@@ -1,0 +1,263 @@
+import { readFile } from 'node:fs/promises';
+import {
+  type Anchor,
+  type AnchorProof,
+  anchorBundle,
+  decodeAnchored,
+  deployAnchorContract,
+  EvmAnchor,
+  esploraHeaders,
+  OpenTimestampsAnchor,
+  verifyAnchored,
+} from '@millrace/anchor';
+import { type Bytes, fromBase64, MillraceError, parse, toBase64, utf8, wipe, writeDurably } from '@millrace/base';
+import { checkCertificate, type Session } from '@millrace/client';
+import {
+  type Checkpoint,
+  consistencyProof,
+  openCheckpoint,
+  parseVerifierKey,
+  TILE_WIDTH,
+  tileNodes,
+  tilePath,
+} from '@millrace/ledger';
+import { logKeysOf } from '@millrace/protocol';
+import { z } from 'zod';
+import { formatFields } from '../output/format.ts';
+import { type Context, withSession } from './context.ts';
+import { formatCertificate, type TrustOptions, trustGiven } from './objects.ts';
+
+const url = z.url({ protocol: /^https?$/ }).transform((text) => new URL(text));
+
+/** anchors.json: the foreign logs that are used, and how. */
+const configSchema = z.strictObject({
+  evm: z
+    .strictObject({
+      rpc: url,
+      contract: z.string(),
+      /** Address of the log on the chain. Needed to verify without the key. */
+      sender: z.string().optional(),
+      /** File with the private key that pays: 64 hexadecimal digits. Needed to submit. */
+      keyFile: z.string().optional(),
+      confirmations: z.int().min(0).max(10_000).optional(),
+    })
+    .optional(),
+  openTimestamps: z
+    .strictObject({
+      calendars: z.array(url).min(1).max(16),
+      quorum: z.int().min(1).max(16).optional(),
+      /** Server with the Esplora API. Needed to verify. */
+      headers: url.optional(),
+    })
+    .optional(),
+});
+
+/** What `anchor submit` writes: the checkpoint, and what each foreign log gave. */
+const anchoredSchema = z.strictObject({
+  checkpoint: z.base64(),
+  anchors: z.array(z.strictObject({ kind: z.string(), proof: z.base64() })).min(1),
+});
+
+/** Puts the contract on a chain. It is needed once a chain. */
+export async function deploy(context: Context, options: { rpc: string; key: string }): Promise<void> {
+  const rpc = parse(url, options.rpc, '--rpc');
+  const contract = await withKey(context.path(options.key), (key) => deployAnchorContract(rpc, key));
+  context.terminal.result({ contract }, `The contract is at ${contract}`);
+}
+
+/** Anchors the newest checkpoint of the ledger. */
+export function submit(context: Context, options: { anchors: string; out?: string }): Promise<void> {
+  return withSession(context, 'owner', (session) =>
+    withAnchors(context, options.anchors, async (anchors) => {
+      const checkpoint = await session.api.checkpoint();
+      const head = readCheckpoint(session, checkpoint);
+      const proofs = await Promise.all(anchors.map((anchor) => anchor.submit(head)));
+      const file = context.path(options.out ?? `${head.size}.anchor`);
+      await writeProofs(file, checkpoint, proofs);
+      const kinds = proofs.map(({ kind }) => kind);
+      context.terminal.result(
+        { file, size: head.size, anchors: kinds },
+        `Anchored the ledger of ${head.size} entries with ${kinds.join(' and ')}: wrote ${file}`,
+      );
+    }),
+  );
+}
+
+/** Completes what `submit` wrote, and says what each foreign log shows by now. */
+export function upgrade(context: Context, file: string, options: { anchors: string }): Promise<void> {
+  return withSession(context, 'owner', (session) =>
+    withAnchors(context, options.anchors, async (anchors) => {
+      const path = context.path(file);
+      const { checkpoint, proofs } = await readProofs(path);
+      const head = readCheckpoint(session, checkpoint);
+      const upgraded = await Promise.all(proofs.map((proof) => anchorFor(anchors, proof).upgrade(proof, head)));
+      await writeProofs(path, checkpoint, upgraded);
+      const shown = await Promise.all(
+        upgraded.map(async (proof) => {
+          const said = await anchorFor(anchors, proof)
+            .verify(proof, head)
+            .catch((error: unknown) => {
+              if (error instanceof MillraceError) return error;
+              throw error;
+            });
+          return said instanceof MillraceError
+            ? { kind: proof.kind, pending: said.message }
+            : { ...said, time: new Date(said.time).toISOString() };
+        }),
+      );
+      context.terminal.result(
+        { file: path, size: head.size, anchors: shown },
+        formatFields(
+          shown.map((one) => [one.kind, 'pending' in one ? `not yet: ${one.pending}` : `${one.time}, ${one.place}`]),
+          '  ',
+        ),
+      );
+    }),
+  );
+}
+
+/** Joins a certificate with an anchored checkpoint of its log. */
+export function bundle(
+  context: Context,
+  certificateFile: string,
+  options: { anchor: string; out?: string },
+): Promise<void> {
+  return withSession(context, 'owner', async ({ api, directory }) => {
+    const certificate = await readInput(context.path(certificateFile));
+    const { checkpoint, proofs } = await readProofs(context.path(options.anchor));
+    const logKeys = logKeysOf(directory);
+    const size = openCheckpoint(checkpoint, { logKey: logKeys.map(parseVerifierKey) }).size;
+    const bytes = await anchorBundle(
+      { logKeys, proveConsistency: (old) => consistencyProof(old, size, nodesOf(api, size)) },
+      certificate,
+      checkpoint,
+      proofs,
+    );
+    const file = context.path(options.out ?? `${certificateFile}.anchored`);
+    await writeDurably(file, bytes, 0o644);
+    context.terminal.result({ file, bytes: bytes.length }, `Wrote ${file} (${bytes.length} bytes)`);
+  });
+}
+
+/** Verifies a certificate with its anchors. Needs nothing of the cloud, but the foreign logs. */
+export async function verify(
+  context: Context,
+  file: string,
+  options: TrustOptions & { anchors: string },
+): Promise<void> {
+  const trust = await trustGiven(context, options);
+  await withAnchors(context, options.anchors, async (anchors) => {
+    const bytes = await readInput(context.path(file));
+    const { anchored } = await verifyAnchored(bytes, { logKey: trust.logKey }, anchors);
+    const summary = await checkCertificate(decodeAnchored(bytes).certificate, trust);
+    context.terminal.result(
+      { ...summary, anchored },
+      [
+        formatCertificate(summary),
+        'Anchored:',
+        ...anchored.map(({ kind, time, place }) => `  - ${kind}: ${new Date(time).toISOString()}, ${place}`),
+      ].join('\n'),
+    );
+  });
+}
+
+/** Runs `work` with the anchors of a configuration file. The key that pays is wiped afterwards. */
+async function withAnchors<T>(context: Context, file: string, work: (anchors: readonly Anchor[]) => Promise<T>) {
+  const path = context.path(file);
+  const { evm, openTimestamps } = parse(configSchema, jsonOf(await readInput(path), path), file, 'E_CONFIG');
+  const others = openTimestamps === undefined ? [] : [timestamps(openTimestamps)];
+  if (evm === undefined) {
+    if (others.length === 0) throw new MillraceError('E_CONFIG', `${path} names no anchor`);
+    return work(others);
+  }
+  const { keyFile, rpc, contract, sender, confirmations } = evm;
+  const given = { rpc, contract, ...(sender && { sender }), ...(confirmations !== undefined && { confirmations }) };
+  if (keyFile === undefined) return work([new EvmAnchor(given), ...others]);
+  return withKey(context.path(keyFile), (key) => work([new EvmAnchor({ ...given, key }), ...others]));
+}
+
+function timestamps({
+  calendars,
+  quorum,
+  headers,
+}: NonNullable<z.output<typeof configSchema>['openTimestamps']>): Anchor {
+  return new OpenTimestampsAnchor({
+    calendars,
+    ...(quorum !== undefined && { quorum }),
+    ...(headers !== undefined && { headers: esploraHeaders(headers) }),
+  });
+}
+
+async function withKey<T>(path: string, work: (key: Uint8Array) => Promise<T>): Promise<T> {
+  const text = await readInput(path);
+  const key = new Uint8Array(32);
+  try {
+    if (!decodeHex(text, key))
+      throw new MillraceError('E_CONFIG', `${path}: expected a private key as 64 lower-case hexadecimal digits`);
+    return await work(key);
+  } finally {
+    wipe(text);
+    wipe(key);
+  }
+}
+
+/** Hexadecimal text to bytes without a string of it. White space may follow. */
+function decodeHex(text: Uint8Array, into: Uint8Array): boolean {
+  const end = into.length * 2;
+  if (text.length < end || text.subarray(end).some((code) => code > 0x20)) return false;
+  for (let i = 0; i < end; i += 2) {
+    const [high, low] = [DIGITS.indexOf(text[i] ?? 0), DIGITS.indexOf(text[i + 1] ?? 0)];
+    if (high < 0 || low < 0) return false;
+    into[i / 2] = high * 16 + low;
+  }
+  return true;
+}
+
+const DIGITS = utf8('0123456789abcdef');
+
+function anchorFor(anchors: readonly Anchor[], { kind }: AnchorProof): Anchor {
+  const anchor = anchors.find((known) => known.kind === kind);
+  if (anchor !== undefined) return anchor;
+  throw new MillraceError('E_CONFIG', `the file of anchors does not configure ${kind}`);
+}
+
+function readCheckpoint({ directory }: Session, bytes: Uint8Array): Checkpoint {
+  return openCheckpoint(bytes, { logKey: logKeysOf(directory).map(parseVerifierKey) });
+}
+
+function nodesOf(api: Session['api'], size: number) {
+  return tileNodes(async (level, index) => {
+    const width = Math.min(TILE_WIDTH, Math.floor(size / TILE_WIDTH ** level) - index * TILE_WIDTH);
+    return width > 0 ? api.tile(tilePath({ kind: 'hashes', level, index, width })) : undefined;
+  });
+}
+
+async function writeProofs(file: string, checkpoint: Uint8Array, proofs: readonly AnchorProof[]): Promise<void> {
+  const anchors = proofs.map(({ kind, bytes }) => ({ kind, proof: toBase64(bytes) }));
+  const content = { checkpoint: toBase64(checkpoint), anchors } satisfies z.input<typeof anchoredSchema>;
+  await writeDurably(file, `${JSON.stringify(content, undefined, 2)}\n`, 0o644);
+}
+
+async function readProofs(file: string): Promise<{ checkpoint: Bytes; proofs: AnchorProof[] }> {
+  const { checkpoint, anchors } = parse(anchoredSchema, jsonOf(await readInput(file), file), file);
+  return {
+    checkpoint: fromBase64(checkpoint),
+    proofs: anchors.map(({ kind, proof }) => ({ kind, bytes: fromBase64(proof) })),
+  };
+}
+
+async function readInput(path: string): Promise<Bytes> {
+  try {
+    return Uint8Array.from(await readFile(path));
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', `cannot read ${path}`, { cause });
+  }
+}
+
+function jsonOf(bytes: Uint8Array, path: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', `${path} is not JSON`, { cause });
+  }
+}
