@@ -1,4 +1,4 @@
-// What a browser gets: the documents and how they are sealed; no files, sockets or TLS of its own.
+// The part of this package that runs in browsers: documents and sealing, without files, sockets and TLS.
 export * from './box.ts';
 export * from './directory.ts';
 export * from './directory-document.ts';

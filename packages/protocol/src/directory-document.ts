@@ -17,23 +17,23 @@ import { sha256 } from './opening.ts';
 
 const time = z.number().int().nonnegative();
 
-/** Newest first. Every entry but the newest says when it stops being accepted. */
+/** Newest first. Every entry except the newest has the time until which it is accepted. */
 function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, most: number) {
   return z
     .array(entry)
     .min(1)
     .max(most)
     .refine((list) => list.every(({ until }, i) => (until === undefined) === (i === 0)), {
-      error: 'the first counts without end, every other one until a time',
+      error: 'the first entry has no end, every other entry has one',
     });
 }
 
 const times = { since: time, until: time.optional() };
 const key = (text: z.ZodType<string>) => z.strictObject({ key: text, ...times });
 
-/** Entries of a list whose former entries end. */
+/** A list whose former entries have an end. */
 export const MAX_ACCEPTED = 8;
-/** Keys of permits and checkpoints stay listed: old certificates are verified with them. */
+/** Former keys of permits and checkpoints stay listed, because old certificates are verified with them. */
 const MAX_KEPT = 200;
 
 const MAX_NODES = 256;
@@ -48,7 +48,9 @@ const node = z.strictObject({
 
 export type NodeEntry = z.output<typeof node>;
 
-/** Several nodes may have a role. No two share an id, a certificate or an identity: none can act as another. */
+/**
+ * Several nodes may have the same role. No two share an id, a certificate or an identity, so none can act as another.
+ */
 const nodes = z
   .array(node)
   .max(MAX_NODES)
@@ -69,7 +71,7 @@ function areDistinct(list: readonly string[]): boolean {
 
 const documentSchema = z.strictObject({
   version: z.literal(2),
-  /** Counts up with every change. */
+  /** Grows with every change. */
   sequence: z.number().int().min(1),
   issued: time,
   installation: hexOf(16),
@@ -87,7 +89,7 @@ export type DirectoryDocument = z.output<typeof documentSchema>;
 const signedSchema = z.strictObject({ directory: documentSchema, signature: z.string().max(1_024) });
 export type SignedDirectory = z.output<typeof signedSchema>;
 
-/** What a process is installed with: all that it trusts before it has read a directory. */
+/** The trust anchor of a process: all that it trusts before it has read a directory. */
 export interface DirectoryAnchor {
   readonly installation: string;
   readonly adminKey: string;
@@ -97,7 +99,7 @@ function contextOf(installation: string): Bytes {
   return concatBytes(utf8('millrace/v1/directory/'), fromHex(installation));
 }
 
-/** SHA-256 of the document in deterministic CBOR: what is signed. */
+/** SHA-256 of the document in deterministic CBOR, which is signed. */
 export function documentHash(document: DirectoryDocument): Bytes {
   return sha256(encodeCbor(document));
 }
@@ -110,7 +112,7 @@ export async function signDirectory(admin: Signer, document: DirectoryDocument):
 }
 
 /**
- * @returns the document, once the administrator's signature over it has been verified
+ * @returns the document, after the administrator's signature has been verified
  * @throws {MillraceError} E_DIRECTORY
  */
 export function verifyDirectory(input: unknown, anchor: DirectoryAnchor): DirectoryDocument {
@@ -121,7 +123,7 @@ export function verifyDirectory(input: unknown, anchor: DirectoryAnchor): Direct
 export function verifySigned(input: unknown, { installation, adminKey }: DirectoryAnchor): SignedDirectory {
   const { directory, signature } = parse(signedSchema, input, 'directory', 'E_DIRECTORY');
   const refuse = (why: string, cause?: unknown) => new MillraceError('E_DIRECTORY', `the directory ${why}`, { cause });
-  if (directory.installation !== installation) throw refuse('is another installation’s');
+  if (directory.installation !== installation) throw refuse('belongs to another installation');
   if (directory.adminKey !== adminKey) throw refuse('names another administrator');
   try {
     const signed = parseSign1(fromHex(signature));

@@ -1,7 +1,7 @@
 import { type Closable, type Logger, sleep, toMillraceError } from '@millrace/base';
 import type { DirectoryFile } from './directory-file.ts';
 
-/** How often a process that has a connection to the installation asks for a newer directory. */
+/** Interval at which a connected process requests a newer directory, ms. */
 const ASK_MS = 30_000;
 const ANSWER_MS = 10_000;
 
@@ -12,10 +12,10 @@ export type AskDirectory = (
 ) => Promise<unknown>;
 
 /**
- * Asks control or distribution for a directory that is newer than the one in the file, and takes it. The administrator's
- * signature counts, not who answered.
+ * Fetches a directory newer than the one in the file from control or distribution, and stores it. It is trusted because
+ * the administrator signed it, not because of the node that answered.
  * @returns whether there was a newer one
- * @throws {MillraceError} E_DIRECTORY when the answer is an older one or not signed; what `ask` throws
+ * @throws {MillraceError} E_DIRECTORY when the answer is older or not signed; the errors of `ask`
  */
 export async function fetchDirectory(
   ask: AskDirectory,
@@ -26,7 +26,7 @@ export async function fetchDirectory(
   return newest === undefined ? false : file.offer(newest);
 }
 
-/** Asks again and again until it is closed. */
+/** Fetches periodically until it is closed. */
 export function pollDirectory(options: {
   readonly ask: AskDirectory;
   readonly file: Pick<DirectoryFile, 'sequence' | 'offer'>;
@@ -47,7 +47,7 @@ export function pollDirectory(options: {
       } catch (error) {
         const coded = toMillraceError(error);
         if (coded.code === 'E_DIRECTORY')
-          logger.error({ err: coded }, 'directory refused: a node has answered with an older or an unsigned one');
+          logger.error({ err: coded }, 'directory refused: a node returned an older or unsigned one');
       }
     }
   };

@@ -23,45 +23,48 @@ import {
   verifySigned,
 } from './directory-document.ts';
 
-/** In the folder of every node, machine and user. */
+/** File in the folder of every node, machine and user. */
 export const directoryFiles = {
   directory: 'directory.json',
-  /** The newest one that was taken: an older one is refused from then on. */
+  /** The newest directory that was accepted. An older one is refused from then on. */
   seen: 'directory.seen',
 } as const;
 
 const seenSchema = z.strictObject({ sequence: z.number().int().min(1), hash: hexOf(32) });
 
-/** How often a process looks for a newer directory. */
+/** Interval at which a process looks for a newer directory, ms. */
 const LOOK_MS = 1_000;
 
 /** A directory that is read from a file, and read again when the file changes. */
 export interface DirectoryFile {
-  /** The same object throughout; its fields are those that count now. */
+  /** Always the same object; its fields are those in force now. */
   readonly directory: Directory;
   /** Number of the document. */
   readonly sequence: number;
   /** The document as the administrator signed it. */
   readonly signed: SignedDirectory;
   /**
-   * Takes a newer document, and lets go of what has run out.
-   * @returns whether anything counts differently
-   * @throws {MillraceError} E_DIRECTORY, E_CONFIG: what was taken before goes on counting
+   * Accepts a newer document and drops entries that have expired.
+   * @returns whether any entry in force has changed
+   * @throws {MillraceError} E_DIRECTORY, E_CONFIG; the previous directory then stays in force
    */
   refresh(): Promise<boolean>;
   /**
-   * Takes a document that came over the network, when it is newer, and writes it to the file.
+   * Accepts a newer document from the network and writes it to the file.
    * @returns whether it was newer
-   * @throws {MillraceError} E_DIRECTORY when it is older, or not signed by the administrator: it changes nothing
+   * @throws {MillraceError} E_DIRECTORY when it is older or not signed by the administrator; nothing changes
    */
   offer(input: unknown): Promise<boolean>;
 }
 
-/** @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than one taken before), E_CONFIG */
+/**
+ * @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than one that was accepted before),
+ * E_CONFIG
+ */
 export async function openDirectory(options: {
   /** File of the signed directory. */
   readonly path: string;
-  /** Folder in which is noted how new it was. */
+  /** Folder with the record of the newest accepted directory. */
   readonly folder: string;
   readonly anchor: DirectoryAnchor;
   readonly clock: Pick<Clock, 'now'>;
@@ -95,7 +98,7 @@ export async function openDirectory(options: {
       mutex.run(async () => {
         const offered = verifySigned(input, anchor);
         if (await isTaken(offered.directory, folder)) return false;
-        // The file first: a process that is killed here takes it when it starts.
+        // The file first: a process that is killed here accepts it at its next start.
         await writeDurably(path, `${JSON.stringify(offered, null, 2)}\n`, 0o644);
         await refresh();
         return true;
@@ -110,14 +113,14 @@ export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: (
   const look = async () => {
     try {
       if (await file.refresh()) {
-        logger.info('the directory has changed');
+        logger.info('directory updated');
         onChange();
       }
       refused = '';
     } catch (error) {
       const coded = toMillraceError(error);
-      // Once, not every second.
-      if (coded.message !== refused) logger.error({ err: coded }, 'a directory is refused');
+      // Log once, not every second.
+      if (coded.message !== refused) logger.error({ err: coded }, 'directory refused');
       refused = coded.message;
     }
     running = undefined;
@@ -134,7 +137,7 @@ export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: (
   };
 }
 
-/** Number of the newest directory that the process of this folder has taken; undefined before the first. */
+/** Number of the newest directory that the process of this folder has accepted; undefined before the first. */
 export async function seenSequence(folder: string): Promise<number | undefined> {
   return (await readSeen(folder))?.sequence;
 }
@@ -194,8 +197,8 @@ async function take(text: string, path: string, folder: string, anchor: Director
 }
 
 /**
- * Whether this very document was the newest one taken; false when it is newer.
- * @throws {MillraceError} E_DIRECTORY when a newer one, or another one of the same number, was taken before
+ * Whether this document is the newest one that was accepted; false when it is newer.
+ * @throws {MillraceError} E_DIRECTORY when a newer one, or a different one of the same number, was accepted before
  */
 async function isTaken(document: DirectoryDocument, folder: string): Promise<boolean> {
   const { sequence } = document;
@@ -204,7 +207,7 @@ async function isTaken(document: DirectoryDocument, folder: string): Promise<boo
   if (seen !== undefined && sequence <= seen.sequence) {
     throw new MillraceError(
       'E_DIRECTORY',
-      `the directory is number ${sequence}; number ${seen.sequence} was taken before`,
+      `the directory is number ${sequence}; number ${seen.sequence} was accepted before`,
     );
   }
   return false;

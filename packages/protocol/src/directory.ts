@@ -7,7 +7,9 @@ export const CLOCK_SKEW_MS = 65 * 60_000;
 export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const;
 export type NodeRole = (typeof nodeRoles)[number];
 
-/** Name of one node, unique in its installation. It is never the name of a role, so either can stand in an address. */
+/**
+ * Name of one node, unique in its installation. It never equals the name of a role, so an address may contain either.
+ */
 export const nodeId = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected a node id: lower-case letters, digits and hyphens' })
@@ -28,22 +30,22 @@ const addressesSchema = z.strictObject({
 export type Addresses = z.output<typeof addressesSchema>;
 export type Address = z.output<typeof addressSchema>;
 
-/** Where a node is reached; empty for a node that opens no port, or whose address processes are told when they start. */
+/** Address of a node; empty for a node that opens no port or whose address is given to processes when they start. */
 export const nodeAddresses = z.array(addressSchema).max(8);
 
-/** One node: its newest keys, and what else is accepted during a rotation. */
+/** One node: its newest keys and those that are also accepted during a rotation. */
 export interface DirectoryNode {
   readonly id: string;
   readonly role: NodeRole;
   readonly addresses: readonly Address[];
-  /** SHA-256 of the node's TLS certificate: pinned. */
+  /** SHA-256 of the node's TLS certificate, which is pinned. */
   readonly fingerprint: string;
   /** Its identity, an uncompressed P-256 point. */
   readonly identity: string;
   readonly former?: { readonly fingerprints: readonly string[]; readonly identities: readonly string[] };
 }
 
-/** A key that signed until then, ms since 1970; what it signed before goes on counting. */
+/** A key that signed until this time, ms since 1970. Earlier signatures stay valid. */
 export interface FormerKey {
   readonly key: string;
   readonly until: number;
@@ -60,7 +62,7 @@ export interface Directory {
   readonly name: string;
   /** The installation's own certificate authorities, PEM: the newest, then those that are still accepted. */
   readonly authority: string;
-  /** Several may have the same role. */
+  /** Several nodes may have the same role. */
   readonly nodes: readonly DirectoryNode[];
   /** P-256 key with which the control node signs permits. */
   readonly permitKey: string;
@@ -83,7 +85,7 @@ export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): Direc
   return node;
 }
 
-/** Fingerprints of the certificates that are accepted from a node, or from any node of a role; each node's newest first. */
+/** SHA-256 fingerprints of the certificates that a node, or any node of a role, may use; each node's newest first. */
 export function fingerprintsOf(directory: Pick<Directory, 'nodes'>, name: string): readonly string[] {
   return nodesOf(directory, name).flatMap(({ fingerprint, former }) => [fingerprint, ...(former?.fingerprints ?? [])]);
 }
@@ -93,12 +95,12 @@ export function identitiesOf(directory: Pick<Directory, 'nodes'>, name: string):
   return nodesOf(directory, name).flatMap(({ identity, former }) => [identity, ...(former?.identities ?? [])]);
 }
 
-/** Keys that sign, or signed, checkpoints: the newest first, without those that stopped before `since`. */
+/** Present and former keys of checkpoints, the newest first, without those that ended before `since`. */
 export function logKeysOf({ logKey, former }: Directory, since = 0): readonly string[] {
   return [logKey, ...countingSince(former?.logKeys, since)];
 }
 
-/** Keys that sign, or signed, permits: the newest first, without those that stopped before `since`. */
+/** Present and former keys of permits, the newest first, without those that ended before `since`. */
 export function permitKeysOf({ permitKey, former }: Directory, since = 0): readonly string[] {
   return [permitKey, ...countingSince(former?.permitKeys, since)];
 }

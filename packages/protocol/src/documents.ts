@@ -142,7 +142,7 @@ const grantLicence = z.strictObject({
 
 /**
  * The owner's statement, after a backup was restored without the current state of control, of how many objects of the
- * licence are left. Other objects that were not begun can no longer begin.
+ * licence are left. Other objects that have not started can no longer start.
  */
 const resumeLicence = z.strictObject({
   type: z.literal('licence.resume'),
@@ -182,7 +182,7 @@ const requestPermit = z.strictObject({
   material: materialName,
   /** Fresh P-256 point of this session. */
   ephemeral: bytesOf(65),
-  /** 16 random bytes made when the agent began this object; a resumed stream carries the same. */
+  /** 16 random bytes, made when the agent started this object. A resumed stream has the same. */
   run: bytesOf(16),
   /** First segment wanted; above 0 only to resume. */
   from: z.number().int().nonnegative(),

@@ -13,8 +13,9 @@ import { z } from 'zod';
 import { sessionOfferSchema } from './session.ts';
 
 /**
- * Messages on the WebSocket links of the distribution node. First byte: kind. On the machine's link a stream has no
- * further address (one stream at a time); on the nodes' links 16 bytes of session follow. spec/protocol.md, "Links".
+ * Messages on the WebSocket links of the distribution node (spec/protocol.md, "Links"). The first byte is the kind. On
+ * the links of nodes, 16 bytes of session follow. On a machine's link they do not, because a machine has one stream at
+ * a time.
  */
 export const LINK = { control: 1, frame: 2, key: 3, reverse: 4 } as const;
 
@@ -36,7 +37,10 @@ const linkControlSchema = z.discriminatedUnion('type', [
   }),
   /** Keys → agent: the offer that starts a session. `openingHash` lets the agent bind the session to its own documents. */
   z.strictObject({ type: z.literal('offer'), machine: hexOf(16), permitId: hexOf(16), offer: sessionOfferSchema }),
-  /** Segments → distribution: the machine of a permit that the segments node verified. The keys node may offer it a session. */
+  /**
+   * Segments → distribution: the machine of a permit that the segments node has verified. The keys node may offer it a
+   * session.
+   */
   z.strictObject({ type: z.literal('admit'), permitId: hexOf(16), machine: hexOf(16) }),
   /** Segments → distribution: the machine that gets the frames of a session. */
   z.strictObject({ type: z.literal('route'), session: bytesOf(16), machine: hexOf(16) }),
@@ -57,7 +61,7 @@ const linkControlSchema = z.discriminatedUnion('type', [
   }),
   /** Either proactive node → agent and distribution: the stream ends here. */
   z.strictObject({ type: z.literal('end'), session: bytesOf(16), code: z.string(), reason: z.string() }),
-  /** Distribution → nodes and agents: the other end of a session went away. */
+  /** Distribution → nodes and agents: the other end of a session has disconnected. */
   z.strictObject({ type: z.literal('lost'), session: bytesOf(16), who: z.enum(['machine', 'segments', 'keys']) }),
 ]);
 export type LinkControl = z.output<typeof linkControlSchema>;

@@ -32,7 +32,7 @@ const openingSchema = z.strictObject({
   machine: machineSchema,
 });
 
-/** Every message that one node leaves for another in the mailbox. */
+/** Every message that one node posts to another in the mailbox. */
 const messageSchema = z.discriminatedUnion('type', [
   // control → keys and segments
   z.strictObject({
@@ -55,7 +55,7 @@ const messageSchema = z.discriminatedUnion('type', [
   /** Every message that may be sealed to an older key of the recipient was delivered before this one. */
   z.strictObject({ type: z.literal('box.drained'), use: z.enum(['mail', 'attachments']), below: uint }),
   // keys → control
-  /** Its secret does not open: it is sealed to a key that the keys node has erased. */
+  /** The licence's secret cannot be opened: it is sealed to a key that the keys node has erased. */
   z.strictObject({ type: z.literal('licence.refused'), licence: hexOf(16), code: z.string(), reason: z.string() }),
   z.strictObject({ type: z.literal('design.deleted'), design }),
   z.strictObject({ type: z.literal('design.maintained'), design, transaction: hexOf(16), mode: z.string() }),
@@ -66,7 +66,7 @@ const messageSchema = z.discriminatedUnion('type', [
     type: z.literal('design.repaired'),
     design,
     repair: hexOf(16),
-    /** Stored again; empty when it failed. */
+    /** Segments that were stored again; empty if the repair failed. */
     segments: segmentNumbers,
     code: z.string().optional(),
     reason: z.string().optional(),
@@ -90,7 +90,7 @@ const messageSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('stream.slices'),
-    /** Of one stream each; a stream may have several. */
+    /** Each slice belongs to one stream; a stream may have several. */
     slices: z
       .array(
         z.strictObject({
@@ -111,7 +111,9 @@ export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>
 
 type Route = `${NodeRole}>${NodeRole}`;
 
-/** Who may say what to whom (spec/protocol.md, section 4). Every node refuses the rest, however well it is sealed. */
+/**
+ * Which role may send which message to which role (spec/protocol.md, section 4). Every node refuses all other messages.
+ */
 export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'design.add': ['control>keys', 'control>segments'],
   'design.uploaded': ['control>segments'],
@@ -146,12 +148,12 @@ export function requireRoute(type: Message['type'], sender: NodeRole, recipient:
     throw new MillraceError('E_FORBIDDEN', `the ${recipient} node takes no ${type} from ${sender}`);
 }
 
-/** Whether there is anything that the one may say to the other: the mailbox sees no more of a sealed message. */
+/** Whether `sender` may send any message to `recipient`. The mailbox can check no more, because messages are sealed. */
 export function mayWrite(sender: NodeRole, recipient: NodeRole): boolean {
   return Object.values(mailRoutes).some((routes) => routes.includes(`${sender}>${recipient}`));
 }
 
-/** Largest message before sealing, bytes; larger things are sent in pieces. */
+/** Largest message before sealing, bytes. Larger content is sent in several messages. */
 export const MAX_MESSAGE = 32 * 1024 * 1024;
 
 /** A message before it is sealed; the caller wipes it. @throws {MillraceError} E_TOO_LARGE */
@@ -162,7 +164,10 @@ export function encodeMail(message: Message): Bytes {
   return plain;
 }
 
-/** Seals what `encodeMail` made, authenticated as the sender (HPKE auth mode): the mailbox can neither read nor forge. */
+/**
+ * Seals the output of `encodeMail`, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read
+ * nor forge it.
+ */
 export function sealMail(
   directory: Directory,
   sender: { id: string; identity: P256Key },
@@ -173,10 +178,10 @@ export function sealMail(
 }
 
 /**
- * @param sender id of a node, as is the recipient's
+ * @param sender id of the sending node
  * @throws {MillraceError} E_AUTH when the directory does not name them
- * @throws {MillraceError} E_SEAL when it is not from `sender` to us, E_BOX_KEY when its key is erased, E_INPUT when it is
- * no known message, E_FORBIDDEN when it is not the sender's to say
+ * @throws {MillraceError} E_SEAL when it is not from `sender` to this node, E_BOX_KEY when its key is erased, E_INPUT
+ * when it is not a known message, E_FORBIDDEN when the sender may not send it
  */
 export async function openMessage(
   directory: Directory,

@@ -38,7 +38,7 @@ export const leastTaken = ({ from, window }: StreamParameters): number => Math.m
 
 /**
  * Segments below this number may have been sent when `acked` were acknowledged: a window ahead, but at most half of a
- * design before its first acknowledgement. So a machine that begins again from 0 has never had the whole design.
+ * design before its first acknowledgement. A machine that starts again from 0 has therefore never had the whole design.
  */
 export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments' | 'window'>, acked: number): number {
   if (acked > 0) return Math.min(segments, acked + window);

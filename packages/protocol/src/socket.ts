@@ -9,15 +9,16 @@ import { clientTls, type TlsOptions } from './http.ts';
 export const MAX_LINK_MESSAGE = 256 * 1024;
 
 /**
- * A link without any message, not even a pong, is dead: a cable was cut or a router dropped the connection, and TCP would
- * wait for a quarter of an hour. Counted in beats instead of time, so that a suspended process first reads its messages.
+ * A link without any message, not even a pong, is given up: a cable was cut or a router dropped the connection, which
+ * TCP would notice only after a quarter of an hour. Counted in heartbeats, not in time, so that a suspended process
+ * first reads its messages.
  */
 const BEAT_MS = 4_000;
 const SILENT_BEATS = 3;
 
 export interface LinkSocket extends Closable {
   readonly connected: boolean;
-  /** Sends when connected; false when it is not (the stream is resumed later). */
+  /** Sends the message if connected. @returns false if not; the stream is resumed later */
   send(message: Uint8Array): boolean;
   /** Bytes waiting to be written. */
   readonly buffered: number;
@@ -33,7 +34,7 @@ export interface LinkHandlers {
   closed?(): void;
 }
 
-/** A WebSocket over mutual TLS 1.3 that this side opens, and opens again when it is lost. */
+/** A WebSocket over mutual TLS 1.3 that this side opens, and reopens when the connection is lost. */
 export function connectLink(
   options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
   handlers: LinkHandlers,

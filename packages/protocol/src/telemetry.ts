@@ -18,18 +18,18 @@ const uint = z.number().int().nonnegative();
 const telemetrySchema = z.strictObject({
   /** The machine has consumed every segment below this number. */
   acked: uint,
-  /** Every frame below this number was received and solved, so that the cloud need not keep it. */
+  /** Every frame below this number was received and decoded, so the cloud may drop its cell. */
   got: uint.optional(),
   /** Highest revision whose table is ready. */
   ready: z.union([uint, z.bigint()]).transform(BigInt),
-  /** Segments whose frames could not be solved: sent again in the next revision. */
+  /** Segments whose frames could not be decoded; they are sent again in the next revision. */
   resend: z.array(uint).max(256).optional(),
   /** Fresh P-256 point for the next mix. */
   mix: bytesOf(65).optional(),
   machine: machineStateSchema.optional(),
   /** State sealed to the owner (owner-state.ts). The nodes forward it. */
   sealed: bytesUpTo(MAX_SEALED_STATE).optional(),
-  /** Time of the latest table, ms. The minimum length of a revision depends on it. */
+  /** Time to compute the latest table, ms. The minimum duration of a revision depends on it. */
   tableMs: uint.optional(),
 });
 /** One message of the reverse hint stream. */

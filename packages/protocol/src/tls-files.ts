@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { MillraceError, wipe } from '@millrace/base';
 import { isTlsPair, type TlsIdentity } from '@millrace/identity';
 
-/** A party's certificate and key in two files, which are replaced when they are renewed. */
+/** A party's certificate and key, in two files that are replaced at renewal. */
 export interface TlsFiles {
-  /** As read last. */
+  /** The certificate and key that were read last. */
   readonly identity: TlsIdentity;
   /** Reads them again. @returns whether they were replaced */
   refresh(): Promise<boolean>;

@@ -18,15 +18,15 @@ export type Decision =
 export type Change = (current: Bytes | undefined) => Uint8Array | undefined | Promise<Uint8Array | undefined>;
 
 const CLAIM = 16;
-/** Claim ids kept with a value, youngest first. */
+/** Number of claim ids kept with a value, newest first. */
 const HISTORY = 32;
 const ATTEMPTS = 256;
 
 /**
- * Values that decide something (a permit count, a head of a chain), changed by compare-and-swap only. A stored value is
- * count (1), claim ids (16 each, youngest first, at most 32), payload. Each attempt brings a claim id of its own; when a
- * cluster answers `unknown`, the history tells whether ours is among the claims made since the one we had read.
- * Changes of one key queue up inside the process, so that a burst costs no lost races.
+ * Values that decide something (a permit count, a head of a chain), changed only by compare-and-swap. A stored value is
+ * count (1), claim ids (16 each, newest first, at most 32), payload. Each attempt has its own claim id. When a cluster
+ * answers `unknown`, the history shows whether this claim was applied. Changes of one key are serialized inside the
+ * process, so that a burst loses no races.
  */
 export class Decisions {
   readonly #store: Store;

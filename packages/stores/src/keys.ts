@@ -1,7 +1,7 @@
 import { compareBytes, MillraceError } from '@millrace/base';
 import type { Key, Range, Write } from './port.ts';
 
-/** LMDB's default limit; every engine keeps it, so that data can move between them. */
+/** LMDB's default limit. Every engine enforces it, so that data can move between engines. */
 export const MAX_KEY_BYTES = 511;
 
 export function checkKey(key: Key): void {

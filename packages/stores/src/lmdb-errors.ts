@@ -1,18 +1,18 @@
 import { statfsSync } from 'node:fs';
 import { MillraceError } from '@millrace/base';
 
-const FULL = new Set<unknown>([28, 122, 27, -30792, 'ENOSPC', 'EDQUOT', 'EFBIG']); // the numbers: errno, and MDB_MAP_FULL
+const FULL = new Set<unknown>([28, 122, 27, -30792, 'ENOSPC', 'EDQUOT', 'EFBIG']); // values of errno, and MDB_MAP_FULL
 const READ_ONLY = new Set<unknown>([30, 13, 1, 'EROFS', 'EACCES', 'EPERM']);
 const EIO = 5;
-/** Below this the disk is called full when LMDB can only say "input/output error". */
+/** With less free space than this, "input/output error" from LMDB is reported as a full disk, bytes. */
 const NEARLY_FULL = 1 << 20;
 
-/** LMDB's and the system's errors as ours. */
+/** Errors of LMDB and the system as coded errors. */
 export function storeError(error: unknown, path: string, what: string): MillraceError {
   if (error instanceof MillraceError) return error;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const text = error instanceof Error ? error.message : String(error);
-  // LMDB answers a write that was cut short with EIO, whatever the reason.
+  // LMDB reports every short write as EIO.
   const full =
     FULL.has(code) || /ENOSPC|No space left|MDB_MAP_FULL|quota/i.test(text) || (code === EIO && nearlyFull(path));
   if (full)

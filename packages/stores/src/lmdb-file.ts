@@ -15,8 +15,8 @@ const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 const META_BYTES = 160;
 
 /**
- * LMDB maps its file without looking much at it, and a file that is cut short or is something else takes the whole
- * process down. So the two meta pages, and that the trees' roots lie inside the file, are looked at first.
+ * Checks the two meta pages, and that the roots of the trees are inside the file, before LMDB maps it: a truncated or
+ * foreign file would crash the process.
  * @throws {MillraceError} E_STORE
  */
 export function checkLmdbFile(folder: string): void {
@@ -26,7 +26,7 @@ export function checkLmdbFile(folder: string): void {
   try {
     file = openSync(path, 'r');
   } catch {
-    return; // new, or LMDB will say what is wrong with it
+    return; // new, or LMDB reports what is wrong
   }
   try {
     const { size } = fstatSync(file);
@@ -39,7 +39,7 @@ export function checkLmdbFile(folder: string): void {
       for (const at of [FREE_ROOT_AT, MAIN_ROOT_AT]) {
         const root = meta.getBigUint64(at, true);
         const inside = root === NO_PAGE || (root + 1n) * BigInt(pageSize) <= BigInt(size);
-        if (!inside) throw damaged(path, 'it is cut short');
+        if (!inside) throw damaged(path, 'it is truncated');
       }
     }
   } finally {
@@ -51,9 +51,9 @@ function readMeta(file: number, position: number, path: string): DataView {
   const bytes = new Uint8Array(META_BYTES);
   const read = readSync(file, bytes, 0, META_BYTES, position);
   const view = new DataView(bytes.buffer);
-  if (read < META_BYTES) throw damaged(path, 'it is cut short');
-  if (view.getUint32(MAGIC_AT, true) !== MAGIC) throw damaged(path, 'it is no store');
-  if ((view.getUint32(FORMAT_AT, true) & 0xff) !== FORMAT) throw damaged(path, 'it is of another format');
+  if (read < META_BYTES) throw damaged(path, 'it is truncated');
+  if (view.getUint32(MAGIC_AT, true) !== MAGIC) throw damaged(path, 'it is not a store');
+  if ((view.getUint32(FORMAT_AT, true) & 0xff) !== FORMAT) throw damaged(path, 'it has another format');
   return view;
 }
 

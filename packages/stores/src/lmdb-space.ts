@@ -3,21 +3,20 @@ import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 
 const ZEROS = new Uint8Array(1 << 20);
-/** The file grows by at least this much. */
+/** Minimum growth of the file, bytes. */
 const GROWTH = 256 << 10;
 /** Pages that one write may copy: the path to its leaf, and their halves when they split. */
 const PAGES_A_WRITE = 8;
 const SPARE_PAGES = 64;
 
 /**
- * Lengthens the file before a transaction that could, so that LMDB itself never meets a full disk: version 3.5 writes past a
- * buffer of its own when the system refuses a write (`sprintf` into 100 bytes, in mdb_page_flush), and the process ends later,
- * anywhere. A disk that the system has made read-only is met here too. A file that copies on write (btrfs, ZFS) can still
- * be refused.
+ * Extends the file before a transaction that may need it, so that LMDB never meets a full disk: when the system refuses
+ * a write, lmdb 3.5 overflows a buffer (`sprintf` into 100 bytes, in mdb_page_flush), and the process crashes later. A
+ * read-only disk is detected here too. On copy-on-write file systems (btrfs, ZFS) a write can still fail.
  */
 export class LmdbSpace {
   readonly #root: RootDatabase<Buffer, Buffer>;
-  /** Undefined where LMDB lengthens the file by itself. */
+  /** Undefined where LMDB extends the file itself. */
   readonly #file: number | undefined;
   #length = 0;
 
@@ -29,18 +28,18 @@ export class LmdbSpace {
   }
 
   /**
-   * @param bytes of keys and values, at most
-   * @throws the system's error: nothing has been changed
+   * @param bytes upper bound of the sizes of keys and values
+   * @throws the system's error; nothing has changed
    */
   reserve(bytes: number, writes: number): void {
     if (this.#file === undefined) return;
     const now = Date.now() / 1_000;
-    futimesSync(this.#file, now, now); // what the write would do to it anyway
+    futimesSync(this.#file, now, now); // the write would extend it anyway
     const { pageSize, lastPageNumber } = this.#root.getStats() as { pageSize: number; lastPageNumber: number };
     const pages = Math.min(PAGES_A_WRITE * writes, lastPageNumber) + Math.ceil((2 * bytes) / pageSize) + SPARE_PAGES;
     const wanted = (lastPageNumber + 1 + pages) * pageSize;
     if (wanted <= this.#length) return;
-    // LMDB may have made it longer.
+    // LMDB may have extended it.
     this.#length = Math.max(this.#length, fstatSync(this.#file).size);
     while (this.#length < wanted) {
       const step = Math.min(ZEROS.length, Math.max(GROWTH, wanted - this.#length));

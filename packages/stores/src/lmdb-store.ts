@@ -7,7 +7,7 @@ import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.
 
 export type LmdbDatabase = Database<Buffer, Uint8Array>;
 
-/** Entries read at a time by `range`; no read transaction outlives a turn of the event loop. */
+/** Entries that `range` reads at a time. No read transaction outlives a turn of the event loop. */
 const PAGE = 128;
 const LOWEST = Buffer.from([0]);
 
@@ -108,11 +108,11 @@ export class LmdbStore implements TransactionalStore {
     const scan = {
       reverse,
       ...(start && { start: asBuffer(start) }),
-      // Backwards, lmdb would leave out the lowest key there is.
+      // In reverse, lmdb would omit the lowest key.
       ...(reverse && { end: LOWEST, inclusiveEnd: true }),
     };
     for (const { key, value } of this.#database.getRange(scan)) {
-      // The far bound is judged here: lmdb's own treats it differently by direction.
+      // Check the far bound here: lmdb treats it differently by direction.
       if (!inRange(key, options)) {
         if (start !== undefined && asBuffer(start).equals(key)) continue;
         break;

@@ -4,7 +4,7 @@ import { storeError } from './lmdb-errors.ts';
 import { LmdbSpace } from './lmdb-space.ts';
 
 interface Task {
-  /** Runs inside the write transaction, and may read what earlier tasks wrote. */
+  /** Runs inside the write transaction and can read the writes of earlier tasks. */
   readonly work: () => void;
   readonly resolve: () => void;
   readonly reject: (error: MillraceError) => void;
@@ -16,18 +16,18 @@ interface Group {
   readonly writes: number;
 }
 
-/** A transaction ends after this much, so that the event loop is not held for long. */
+/** A transaction ends after this many bytes, so that the event loop is not blocked for long. */
 const GROUP_BYTES = 4 << 20;
 
 /**
- * Group commit: everything asked for in one turn of the event loop goes into one transaction, one fdatasync.
- * lmdb's synchronous transactions are used: measured against its asynchronous ones, they alone report a failed commit
- * to the caller who asked, abort whole, and let compare-and-swap read inside the transaction.
+ * Group commit: all writes of one turn of the event loop share one transaction and one fdatasync. It uses lmdb's
+ * synchronous transactions, because only they report a failed commit to its caller, abort as a whole, and let
+ * compare-and-swap read inside the transaction.
  */
 export class LmdbWriter {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #path: string;
-  /** None where nothing is written. */
+  /** Undefined when the environment is read-only. */
   readonly #space: LmdbSpace | undefined;
   #waiting: { task: Task; bytes: number; writes: number }[] = [];
   #scheduled = false;
@@ -41,8 +41,8 @@ export class LmdbWriter {
   }
 
   /**
-   * @param bytes of keys and values that `work` writes, at most
-   * @param writes how many of them
+   * @param bytes upper bound of the sizes of keys and values that `work` writes
+   * @param writes number of writes
    */
   write(bytes: number, writes: number, work: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -54,7 +54,7 @@ export class LmdbWriter {
     });
   }
 
-  /** Ends after everything that was asked for before. */
+  /** Resolves after all earlier tasks have ended. */
   async close(): Promise<void> {
     this.#open = false;
     if (this.#waiting.length > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
@@ -90,7 +90,7 @@ export class LmdbWriter {
         for (const { work } of group) work();
       });
     } catch (error) {
-      const coded = storeError(error, this.#path, 'a write failed and nothing of it was kept');
+      const coded = storeError(error, this.#path, 'a write failed; nothing of it was kept');
       for (const { reject } of group) reject(coded);
       return;
     }

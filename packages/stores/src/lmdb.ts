@@ -12,17 +12,20 @@ import { StoreQueue } from './queue.ts';
 import type { RecordStore } from './records.ts';
 
 export interface LmdbOptions {
-  /** A folder of its own; made if it is missing. */
+  /** Folder of this environment only; created if it is missing. */
   readonly path: string;
-  /** Another process may be the writer meanwhile. */
+  /** Opens for reading only; another process may write. */
   readonly readOnly?: boolean;
-  /** Address space to begin with, in bytes (it grows by itself). Default 16 GiB; no memory is taken. */
+  /** Initial address space, bytes; it grows. Default 16 GiB. No memory is allocated for it. */
   readonly mapSize?: number;
   readonly clock?: Clock;
 }
 
 export interface Lmdb {
-  /** The same object for the same name. A read-only environment has no store that nobody made: E_NOT_FOUND. */
+  /**
+   * Returns the same object for the same name. @throws {MillraceError} E_NOT_FOUND in a read-only environment without
+   * that store
+   */
   store(name: string): TransactionalStore;
   records(name: string): RecordStore;
   log(name: string): Log;
@@ -45,10 +48,10 @@ export function openLmdb(options: LmdbOptions): Lmdb {
       encoding: 'binary',
       keyEncoding: 'binary',
       readOnly: options.readOnly ?? false,
-      // Plain LMDB commits: data and meta page are on the medium when commit returns.
+      // Default LMDB commits: data and meta page are on the medium when the commit returns.
       overlappingSync: false,
       maxDbs: 128,
-      // Windows would make the file as long as the map.
+      // Windows would make the file as large as the map.
       ...(process.platform === 'win32' && options.mapSize === undefined ? {} : { mapSize: options.mapSize ?? 2 ** 34 }),
     });
   } catch (error) {

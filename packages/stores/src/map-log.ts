@@ -3,10 +3,10 @@ import { checkWrites } from './keys.ts';
 import type { Log, LogWriter } from './log.ts';
 import type { Entry, Key, Range, TransactionalStore, Write } from './port.ts';
 
-/** Where the newest token is: the lowest key there is, which the log itself cannot have. */
+/** Key of the newest token: the lowest key, which no entry of the log can have. */
 const TOKEN = Uint8Array.of(0);
 
-/** A log in one ordered map. The token is compared in the transaction of each batch. */
+/** A log in one ordered map. Each batch compares the token in its transaction. */
 export class MapLog implements Log {
   readonly #map: TransactionalStore;
 
@@ -45,7 +45,7 @@ export class MapLog implements Log {
         checkWrites(writes);
         for (const write of writes) requireFree('put' in write ? write.put : write.delete);
         if ((await this.#map.swap(TOKEN, own, own, writes)) === 'applied') return;
-        throw new MillraceError('E_FENCED', `another writer has taken the log over from writer ${token}`);
+        throw new MillraceError('E_FENCED', `another writer has taken over the log from writer ${token}`);
       },
     };
   }

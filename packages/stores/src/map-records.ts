@@ -15,7 +15,7 @@ const MAX_KEY = 200;
 const MAX_GROUP = 150;
 const MAX_LIMIT = 1_000;
 const ORDER_BYTES = 8;
-/** Writes of one transaction while a collection is indexed again. */
+/** Writes per transaction while indexes are rebuilt. */
 const BATCH = 1_000;
 const NAME = /^[a-z0-9-]{1,40}$/;
 
@@ -33,7 +33,7 @@ export class MapRecords implements RecordStore {
 
   collection(name: string, { indexes = {} }: CollectionOptions = {}): Collection {
     for (const each of [name, ...Object.keys(indexes)])
-      if (!NAME.test(each)) throw new MillraceError('E_INPUT', `${each} is no name of a collection or an index`);
+      if (!NAME.test(each)) throw new MillraceError('E_INPUT', `${each} is not a name of a collection or an index`);
     return new MapCollection(this.#map, name, new Map(Object.entries(indexes)));
   }
 
@@ -117,7 +117,7 @@ class MapCollection implements Collection {
     const entries: RecordEntry[] = [];
     for (const [i, { key }] of kept.entries()) {
       const value = values[i];
-      // It may have been written since the index was read.
+      // The record may have changed since the index was read.
       if (value !== undefined && names(entriesOf, value, group)) entries.push({ key: text(key), value });
     }
     const last = found.length > limit ? kept.at(-1) : undefined;
@@ -134,7 +134,7 @@ class MapCollection implements Collection {
     }
   }
 
-  /** What changes in the indexes when a record changes. */
+  /** Changes of the indexes that a change of a record requires. */
   async #indexWrites(key: string, before: Uint8Array | undefined, after: Uint8Array | undefined): Promise<Write[]> {
     const writes: Write[] = [];
     const value = utf8(key);
@@ -144,7 +144,7 @@ class MapCollection implements Collection {
       try {
         old = this.#entryKeys(index, entriesOf, key, before);
       } catch {
-        old = await this.#entriesThatName(index, value); // the record was damaged, and what it said is not known
+        old = await this.#entriesThatName(index, value); // the record is damaged, so its old entries are unknown
       }
       for (const [name, entry] of old) if (!put.delete(name)) writes.push({ delete: entry });
       for (const entry of put.values()) writes.push({ put: entry, value });
@@ -180,13 +180,13 @@ class MapCollection implements Collection {
     return this.#indexed;
   }
 
-  /** Indexes the collection again when it has other indexes than the declared ones. */
+  /** Rebuilds the indexes of the collection if they differ from the declared ones. */
   async #index(): Promise<void> {
     const complete = utf8(`${this.#name}:`);
     const declared = utf8([...this.#indexes.keys()].sort().join(','));
     if (sameValue(await this.#map.get(complete), declared)) return;
     const writer = new BatchWriter(this.#map);
-    // What says that the indexes are complete has the lowest key and goes first.
+    // The key that marks the indexes as complete is the lowest, so it is removed first.
     for await (const { key } of this.#map.range(prefixRange(complete))) await writer.add({ delete: key });
     for await (const { key, value } of this.#map.range(prefixRange(this.#prefix))) {
       const record = text(key.subarray(this.#prefix.length));
@@ -194,7 +194,7 @@ class MapCollection implements Collection {
         let entries: (readonly [string, Bytes])[] = [];
         try {
           entries = this.#entryKeys(index, entriesOf, record, value);
-        } catch {} // damaged: no index finds it
+        } catch {} // damaged: not in any index
         for (const [, entry] of entries) await writer.add({ put: entry, value: utf8(record) });
       }
     }
@@ -236,7 +236,7 @@ class BatchWriter {
   }
 }
 
-/** Keys under a prefix, behind `after` in the direction of reading. */
+/** Keys with a prefix, after `after` in the direction of reading. */
 function between(
   prefix: Bytes,
   after: Bytes | undefined,
@@ -244,7 +244,7 @@ function between(
 ): { -readonly [K in keyof Range]: Range[K] } {
   const { gte, lt } = prefixRange(prefix);
   const end = lt === undefined ? {} : { lt };
-  // A cursor that somebody made up must not lead out of the prefix.
+  // A forged cursor must not leave the prefix.
   const inside = after !== undefined && inRange(after, { gte, ...end });
   if (!inside) return { gte, ...end, reverse };
   return reverse ? { gte, lt: after, reverse } : { gt: after, ...end, reverse };
@@ -254,7 +254,7 @@ function names(entriesOf: IndexFunction, value: Bytes, group: string | undefined
   try {
     return entriesOf(value).some((entry) => entry.group === group);
   } catch {
-    return true; // damaged: whoever reads it finds out
+    return true; // damaged: the reader will notice
   }
 }
 

@@ -1,9 +1,9 @@
 import { MapLog } from './map-log.ts';
 import { MemoryStore } from './memory.ts';
 
-/** For tests and for what may be lost. */
+/** A log in memory, for tests and for data that may be lost. */
 export class MemoryLog extends MapLog {
-  /** @param map what holds the bytes: a test may damage them */
+  /** @param map the underlying map, which a test may damage */
   constructor(map = new MemoryStore()) {
     super(map);
   }

@@ -1,9 +1,9 @@
 import { MapRecords } from './map-records.ts';
 import { MemoryStore } from './memory.ts';
 
-/** For tests and for what may be lost. */
+/** Records in memory, for tests and for data that may be lost. */
 export class MemoryRecords extends MapRecords {
-  /** @param map what holds the bytes: a test may damage them */
+  /** @param map the underlying map, which a test may damage */
   constructor(map = new MemoryStore()) {
     super(map);
   }

@@ -2,7 +2,7 @@ import { type Bytes, compareBytes, copyBytes, MillraceError } from '@millrace/ba
 import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
 import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.ts';
 
-/** For tests and for what may be lost: an array kept in key order. */
+/** A store in memory, for tests and for data that may be lost: an array in key order. */
 export class MemoryStore implements TransactionalStore {
   readonly #entries: Entry[] = [];
   #open = true;
@@ -83,7 +83,7 @@ export class MemoryStore implements TransactionalStore {
     if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
   }
 
-  /** First place whose key is not below `key`. */
+  /** Index of the first entry whose key is not below `key`. */
   #place(key: Key): number {
     let low = 0;
     let high = this.#entries.length;

@@ -6,8 +6,8 @@ export type Key = Uint8Array;
 export type Write = { readonly put: Key; readonly value: Uint8Array } | { readonly delete: Key };
 
 /**
- * `unknown` happens on a cluster only: the write may have landed, or may land still. Whoever decides something by
- * compare-and-swap puts a unique claim id into the value and settles by reading (see `Decisions`).
+ * `unknown` happens only on a cluster: the write may have been applied, or may be applied later. Callers that decide by
+ * compare-and-swap put a unique claim id into the value and read it back (see `Decisions`).
  */
 export type Swap = 'applied' | 'refused' | 'unknown';
 
@@ -28,38 +28,38 @@ export interface Entry {
 }
 
 /**
- * An ordered map from keys to values. Byte arrays passed in may be reused by the caller as soon as the promise settles,
- * not before; byte arrays handed out belong to the caller.
+ * An ordered map from keys to values. The caller may reuse byte arrays that it passes in after the promise settles, not
+ * before. Returned byte arrays belong to the caller.
  *
  * Every method throws MillraceError: E_INPUT for a key of 0 or more than 511 bytes, E_DISK_FULL and E_STORE when the
  * medium refuses (nothing of that write is kept), E_STORE after `close`.
  */
 export interface Store {
-  /** Sees every write that was acknowledged before the call, by whatever client. */
+  /** Sees every write, by any client, that was acknowledged before the call. */
   get(key: Key): Promise<Bytes | undefined>;
-  /** As many `get`s, in that order; where there is it costs less than one by one. */
+  /** Same as one `get` for each key, in that order, but cheaper. Optional. */
   getMany?(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
   has(key: Key): Promise<boolean>;
   /** Durable when it resolves, as are `delete`, `batch` and `compareAndSwap`. */
   put(key: Key, value: Uint8Array): Promise<void>;
-  /** A key that is not there is no error. */
+  /** An absent key is not an error. */
   delete(key: Key): Promise<void>;
-  /** All or nothing, in the order given. */
+  /** Atomic, in the given order. */
   batch(writes: readonly Write[]): Promise<void>;
   /** One key, linearizable; `undefined` stands for absent, on either side. */
   compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap>;
   /**
-   * In key order, each key at most once, everything that was there before the call and is not touched while it runs.
-   * Not a snapshot: what is written meanwhile may be seen or not.
+   * Entries in key order, each key at most once. Includes every entry that existed before the call and does not change
+   * while it runs. Not a snapshot: concurrent writes may be seen or not.
    */
   range(options?: Range): AsyncIterable<Entry>;
   close(): Promise<void>;
 }
 
-/** A store that records can be kept in. */
+/** A store that can hold records. */
 export interface TransactionalStore extends Store {
   getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
-  /** `compareAndSwap`, and when it is applied these writes with it, all or nothing. */
+  /** `compareAndSwap` that also applies these writes atomically if the swap succeeds. */
   swap(
     key: Key,
     expected: Uint8Array | undefined,

@@ -15,27 +15,30 @@ interface Lease {
 
 interface Topic {
   nextSequence: bigint;
-  /** Sequences that were given out and are not durable yet: nothing above the lowest is claimable. */
+  /** Assigned sequence numbers that are not durable yet. Messages above the lowest of them cannot be claimed. */
   readonly underWay: Set<bigint>;
-  /** Publications in flight, by id: a repetition waits for the first. */
+  /** Publications in progress, by id: a repeated one waits for the first. */
   readonly publishing: Map<string, Promise<void>>;
   readonly leases: Map<string, Lease>;
-  /** Acknowledgements go one after the other, so that an id is never noted twice for forgetting. */
+  /** Serializes acknowledgements, so that an id is never scheduled twice for removal. */
   readonly acknowledging: Mutex;
   depth: number;
 }
 
 const DEFAULT_REMEMBER_MS = 3_600_000;
-/** Acknowledged ids that one acknowledgement forgets, beside as many as it adds: so that none is slow, and they do not pile up. */
+/**
+ * Expired ids that one acknowledgement removes, in addition to as many as it adds. Bounds its cost, and removes more
+ * than are added.
+ */
 const PRUNE_LIMIT = 64;
 
 /**
- * A queue on a store of its own. Keys are topic length (1), topic, a letter and the rest:
- * `m` sequence[8] → id length (1), id, message; `i` id → `w` sequence[8] while it waits, `a` when it is acknowledged;
- * `t` time[8] id → empty, by which acknowledged ids are forgotten.
+ * A queue on a store of its own. Keys are topic length (1), topic, a letter and the rest: `m` sequence[8] → id length
+ * (1), id, message; `i` id → `w` sequence[8] while it waits, `a` when it is acknowledged; `t` time[8] id → empty, by
+ * which acknowledged ids are forgotten.
  *
- * One process owns the queue: leases are in its memory, and end with it, so that what a crashed process had claimed is
- * delivered again at once.
+ * One process owns the queue. Leases are in its memory, so messages that a crashed process had claimed are redelivered
+ * at once.
  */
 export class StoreQueue implements Queue {
   readonly #store: Store;

@@ -1,7 +1,7 @@
 import type { Bytes } from '@millrace/base';
 import type { Swap } from './port.ts';
 
-/** Where an index has a record: under a group, which a page names, and there in the order of a number. */
+/** Position of a record in an index: a group, and a number that orders the records of the group. */
 export interface IndexEntry {
   /** 1 to 150 bytes of UTF-8. */
   readonly group: string;
@@ -10,31 +10,31 @@ export interface IndexEntry {
 }
 
 /**
- * Derives a record's entries in one index from its value: none, one or several, each group and order once. Pure; it may
- * throw for a value that is damaged.
+ * Derives a record's entries in one index from its value: none, one or several, without duplicates. Pure. May throw for
+ * a damaged value.
  */
 export type IndexFunction = (value: Uint8Array) => readonly IndexEntry[];
 
 export interface CollectionOptions {
   /**
-   * By name: 1 to 40 of a–z, 0–9 and hyphen. Whoever opens a collection declares the same indexes; a collection that
-   * has other ones is indexed again before it is used. A function that changes takes a new name.
+   * Indexes by name: 1 to 40 of a–z, 0–9 and hyphen. Every caller declares the same indexes. If the stored indexes
+   * differ, they are rebuilt before use. A changed function needs a new name.
    */
   readonly indexes?: Readonly<Record<string, IndexFunction>>;
 }
 
 export interface PageOptions {
-  /** Most records of the page, 1 to 1000. A page may hold fewer, also when there are more. */
+  /** Maximum number of records, 1 to 1000. A page may have fewer even if more records follow. */
   readonly limit: number;
-  /** Without it the page is in the order of keys. */
+  /** Index to read. Without it, the page is in key order. */
   readonly index?: string;
-  /** Needed with `index`. */
+  /** Group of the index; required with `index`. */
   readonly group?: string;
-  /** With `index`: orders below this number only. */
+  /** With `index`: only orders below this number. */
   readonly below?: number;
-  /** Without `index`: keys that begin with this only. */
+  /** Without `index`: only keys with this prefix. */
   readonly prefix?: string;
-  /** `next` of the page before, of the same options. */
+  /** `next` of the previous page, with otherwise the same options. */
   readonly after?: Uint8Array;
   /** Highest first. */
   readonly reverse?: boolean;
@@ -47,29 +47,29 @@ export interface RecordEntry {
 
 export interface Page {
   readonly entries: readonly RecordEntry[];
-  /** Where the next page begins; absent on the last page. At most 210 bytes, to be handed back as they are. */
+  /** Cursor of the next page, opaque, at most 210 bytes; absent on the last page. */
   readonly next?: Bytes;
 }
 
 /**
- * Records by key, 1 to 200 bytes of UTF-8; byte order is sort order. Byte arrays passed in may be reused by the caller
- * when the promise settles, not before; byte arrays handed out belong to the caller. No call changes two records.
+ * Records by key, 1 to 200 bytes of UTF-8; byte order is sort order. The caller may reuse byte arrays that it passes in
+ * after the promise settles, not before. Returned byte arrays belong to the caller. No call changes two records.
  *
- * Every method throws MillraceError: E_INPUT for a key, group, order or cursor that is not as described; E_DISK_FULL and
- * E_STORE when the medium refuses (nothing of that write is kept), E_STORE after `close`.
+ * Every method throws MillraceError: E_INPUT for an invalid key, group, order or cursor; E_DISK_FULL and E_STORE when
+ * the medium refuses (nothing of that write is kept), E_STORE after `close`.
  */
 export interface Collection {
-  /** Sees every write that was acknowledged before the call, by whatever client. */
+  /** Sees every write, by any client, that was acknowledged before the call. */
   get(key: string): Promise<Bytes | undefined>;
   /** Durable when it resolves, as are `delete` and `compareAndSwap`. */
   put(key: string, value: Uint8Array): Promise<void>;
-  /** A key that is not there is no error. */
+  /** An absent key is not an error. */
   delete(key: string): Promise<void>;
   /** One key, linearizable; `undefined` stands for absent, on either side. */
   compareAndSwap(key: string, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap>;
   /**
-   * Holds every record that belongs to it and is not written meanwhile, once; never one that its index does not name.
-   * Costs the same however many records the collection has.
+   * Returns each matching record once, unless it is written meanwhile. The cost does not depend on the size of the
+   * collection.
    */
   page(options: PageOptions): Promise<Page>;
 }

@@ -2,8 +2,8 @@ import { utf8 } from '@millrace/base';
 import { openLmdb } from '../lmdb.ts';
 import type { Write } from '../port.ts';
 
-// Writes and deletes at random in a folder whose files cannot grow past some limit, through many refusals, and compares what
-// is there with what was acknowledged. Arguments: folder, seed. Says `refused N kept M` when all is well.
+// Writes and deletes at random in a folder whose file size is limited, so that many writes fail, and compares the store
+// with the acknowledged writes. Arguments: folder, seed. Prints `refused N kept M` on success.
 
 const [folder = '', seed = '1'] = process.argv.slice(2);
 const ROUNDS = 400;

@@ -6,7 +6,7 @@ import type { Case } from './cases.ts';
 
 export interface LogHarness {
   readonly log: Log;
-  /** Closes and opens again over the same data. */
+  /** Closes the log and reopens it over the same data. */
   reopen(): Promise<Log>;
   dispose(): Promise<void>;
 }
@@ -39,9 +39,9 @@ function coded(code: string): (error: unknown) => boolean {
   return (error) => error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** What every log does, whatever holds its bytes. */
+/** Test cases of every log. */
 export const logCases: readonly Case<OpenLog>[] = [
-  logCase('appends a batch as a whole and reads it by key and range', async (log) => {
+  logCase('appends a batch atomically and reads it by key and range', async (log) => {
     const writer = await log.acquire();
     await writer.append([put('entry/1'), put('entry/2'), put('head')]);
     await writer.append([put('entry/3'), { delete: utf8('head') }]);
@@ -53,7 +53,7 @@ export const logCases: readonly Case<OpenLog>[] = [
     assert.deepEqual(await keysOf(log, { lt: utf8('entry/3'), reverse: true, limit: 5 }), ['entry/2', 'entry/1']);
     await writer.append([]);
   }),
-  logCase('refuses a writer from whom another has taken over, and keeps nothing of its batch', async (log, harness) => {
+  logCase('refuses a fenced writer and keeps nothing of its batch', async (log, harness) => {
     const first = await log.acquire();
     await first.append([put('a')]);
     const second = await log.acquire();
@@ -63,9 +63,9 @@ export const logCases: readonly Case<OpenLog>[] = [
     assert.deepEqual(await keysOf(log), ['a']);
     await second.append([put('c')]);
     const third = await (await harness.reopen()).acquire();
-    assert.ok(third.token > second.token, 'a token is not given twice, also after a restart');
+    assert.ok(third.token > second.token, 'never issues a token twice, even after a restart');
   }),
-  logCase('has one writer when many take over at once', async (log) => {
+  logCase('has one writer when many take over concurrently', async (log) => {
     const writers = await Promise.all(Array.from({ length: 20 }, () => log.acquire()));
     assert.equal(new Set(writers.map(({ token }) => token)).size, 20);
     const appended = await Promise.allSettled(writers.map((writer) => writer.append([put(`t${writer.token}`)])));
@@ -73,12 +73,12 @@ export const logCases: readonly Case<OpenLog>[] = [
     assert.deepEqual(await keysOf(log), [`t${newest}`]);
     assert.equal(appended.filter(({ status }) => status === 'fulfilled').length, 1);
   }),
-  logCase('keeps everything acknowledged when it is closed and opened again', async (log, harness) => {
+  logCase('keeps all acknowledged data when it is closed and reopened', async (log, harness) => {
     const writer = await log.acquire();
     for (let i = 0; i < 20; i++) await writer.append([put(`entry/${10 + i}`)]);
     assert.equal((await keysOf(await harness.reopen())).length, 20);
   }),
-  logCase('refuses keys that are out of bounds, and work once closed', async (log) => {
+  logCase('refuses keys out of bounds, and calls after close', async (log) => {
     const writer = await log.acquire();
     for (const wrong of [new Uint8Array(), new Uint8Array(512), Uint8Array.of(0)]) {
       await assert.rejects(writer.append([put('a'), { put: wrong, value: wrong }]), coded('E_INPUT'));

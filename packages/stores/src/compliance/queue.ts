@@ -35,9 +35,9 @@ const claim = (queue: Queue, topic = 't', limit = 100): Promise<Claimed[]> =>
   queue.claim(topic, { limit, leaseMs: LEASE });
 const ids = (claimed: readonly Claimed[]): string[] => claimed.map(({ id }) => id);
 
-/** What every queue does. */
+/** Test cases of every queue. */
 export const queueCases: readonly Case<OpenQueue>[] = [
-  queueCase('delivers in the order of publishing, topic by topic', async (queue) => {
+  queueCase('delivers in the order of publication, for each topic', async (queue) => {
     const names = Array.from({ length: 50 }, (_, i) => `m${i}`);
     await Promise.all(names.map((id) => queue.publish('t', id, utf8(`message ${id}`))));
     await queue.publish('other', 'x', utf8('x'));
@@ -49,14 +49,14 @@ export const queueCases: readonly Case<OpenQueue>[] = [
     assert.deepEqual(ids(await claim(queue, 'other')), ['x']);
     assert.deepEqual(await claim(queue, 'nobody'), []);
   }),
-  queueCase('bounds a claim by count and by bytes, and never starves a long message', async (queue) => {
+  queueCase('bounds a claim by count and bytes, but always delivers a long message', async (queue) => {
     for (const id of ['a', 'b', 'c', 'd']) await queue.publish('t', id, new Uint8Array(100));
     assert.deepEqual(ids(await claim(queue, 't', 1)), ['a']);
     assert.deepEqual(ids(await queue.claim('t', { limit: 9, leaseMs: LEASE, maxBytes: 250 })), ['b', 'c']);
     assert.deepEqual(ids(await queue.claim('t', { limit: 9, leaseMs: LEASE, maxBytes: 10 })), ['d']);
     assert.deepEqual(ids(await queue.claim('t', { limit: 0, leaseMs: LEASE })), []);
   }),
-  queueCase('leases: not twice before the lease ends, again after, in order and counted', async (queue, harness) => {
+  queueCase('redelivers after the lease ends and not before, in order and counted', async (queue, harness) => {
     for (const id of ['a', 'b', 'c']) await queue.publish('t', id, utf8(id));
     assert.deepEqual(ids(await claim(queue, 't', 2)), ['a', 'b']);
     assert.deepEqual(ids(await claim(queue)), ['c']);
@@ -72,7 +72,7 @@ export const queueCases: readonly Case<OpenQueue>[] = [
       ],
     );
   }),
-  queueCase('releases at once', async (queue) => {
+  queueCase('redelivers released messages at once', async (queue) => {
     await queue.publish('t', 'a', utf8('a'));
     await claim(queue);
     await queue.release('t', ['a', 'not there']);
@@ -81,7 +81,7 @@ export const queueCases: readonly Case<OpenQueue>[] = [
       [2],
     );
   }),
-  queueCase('acknowledges for good, whoever holds the lease', async (queue, harness) => {
+  queueCase('never redelivers an acknowledged message, whoever holds its lease', async (queue, harness) => {
     await queue.publish('t', 'a', utf8('a'));
     await queue.publish('t', 'b', utf8('b'));
     await queue.acknowledge('t', ['b']);
@@ -91,7 +91,7 @@ export const queueCases: readonly Case<OpenQueue>[] = [
     assert.deepEqual(await claim(queue), []);
     assert.equal(await queue.depth('t'), 0);
   }),
-  queueCase('ignores a repeated id while it waits and after it was acknowledged', async (queue, harness) => {
+  queueCase('ignores a repeated id while the message waits and after it was acknowledged', async (queue, harness) => {
     await Promise.all([queue.publish('t', 'a', utf8('first')), queue.publish('t', 'a', utf8('second'))]);
     await queue.publish('t', 'a', utf8('third'));
     assert.equal(await queue.depth('t'), 1);
@@ -102,11 +102,11 @@ export const queueCases: readonly Case<OpenQueue>[] = [
     assert.deepEqual([await queue.depth('t'), await queue.depth('u')], [0, 1]);
     harness.advance(REMEMBER + 1);
     await queue.publish('t', 'b', utf8('b'));
-    await queue.acknowledge('t', ['b']); // an acknowledgement clears what may be forgotten
+    await queue.acknowledge('t', ['b']); // an acknowledgement removes expired ids
     await queue.publish('t', 'a', utf8('fifth'));
     assert.deepEqual((await claim(queue))[0]?.message, utf8('fifth'));
   }),
-  queueCase('survives a restart: order, ids and acknowledgements', async (queue, harness) => {
+  queueCase('keeps order, ids and acknowledgements over a restart', async (queue, harness) => {
     for (const id of ['a', 'b', 'c']) await queue.publish('t', id, utf8(id));
     await claim(queue, 't', 2);
     await queue.acknowledge('t', ['a']);
@@ -119,14 +119,14 @@ export const queueCases: readonly Case<OpenQueue>[] = [
     assert.deepEqual(ids(claimed), ['b', 'c', 'd']);
     assert.deepEqual(claimed[1]?.message, utf8('c'));
   }),
-  queueCase('shares messages among claimers without handing one out twice', async (queue) => {
+  queueCase('shares messages among consumers without delivering one twice', async (queue) => {
     await Promise.all(Array.from({ length: 60 }, (_, i) => queue.publish('t', `m${i}`, utf8('x'))));
     const shares = await Promise.all(Array.from({ length: 12 }, () => claim(queue, 't', 10)));
     const all = shares.flatMap(ids);
     assert.equal(all.length, 60);
     assert.equal(new Set(all).size, 60);
   }),
-  queueCase('wakes listeners of the topic after a message became claimable', async (queue) => {
+  queueCase('wakes listeners of a topic when a message becomes claimable', async (queue) => {
     let woken = 0;
     const remove = queue.onPublish('t', () => woken++);
     await queue.publish('t', 'a', utf8('a'));
@@ -139,7 +139,7 @@ export const queueCases: readonly Case<OpenQueue>[] = [
     await queue.publish('t', 'b', utf8('b'));
     assert.equal(woken, 2);
   }),
-  queueCase('refuses names that are empty or too long, and work once closed', async (queue) => {
+  queueCase('refuses names that are empty or too long, and calls after close', async (queue) => {
     const isCode = (code: string) => (error: unknown) =>
       error instanceof Error && 'code' in error && error.code === code;
     await assert.rejects(queue.publish('', 'a', utf8('a')), isCode('E_INPUT'));

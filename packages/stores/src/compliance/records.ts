@@ -5,7 +5,7 @@ import type { Case } from './cases.ts';
 
 export interface RecordsHarness {
   readonly records: RecordStore;
-  /** Closes and opens again over the same data. */
+  /** Closes the store and reopens it over the same data. */
   reopen(): Promise<RecordStore>;
   dispose(): Promise<void>;
 }
@@ -66,9 +66,9 @@ function coded(code: string): (error: unknown) => boolean {
   return (error) => error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** What every record store does, whatever holds its bytes. */
+/** Test cases of every record store. */
 export const recordsCases: readonly Case<OpenRecords>[] = [
-  recordsCase('gives back what was put, collection by collection', async (records) => {
+  recordsCase('returns records by collection and key', async (records) => {
     const [a, b] = [records.collection('a'), records.collection('a-b')];
     const value = utf8('one');
     await a.put('k', value);
@@ -86,7 +86,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual([await a.get('k'), await b.get('k')], [undefined, utf8('other')]);
     assert.deepEqual(await keys(a, { limit: 9 }), ['k/é']);
   }),
-  recordsCase('swaps only what it was told to expect', async (records) => {
+  recordsCase('swaps only if the current value is the expected one', async (records) => {
     for (const collection of [records.collection('plain'), records.collection('indexed', indexed)]) {
       const [one, two] = [
         { owner: 'x', holder: 'y', made: 1 },
@@ -102,7 +102,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
       assert.equal(await collection.get('k'), undefined);
     }
   }),
-  recordsCase('lets 100 racers have exactly N places', async (records) => {
+  recordsCase('gives exactly N of 100 concurrent swaps a place', async (records) => {
     const collection = records.collection('places');
     let won = 0;
     const race = async (racer: number): Promise<void> => {
@@ -111,14 +111,14 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
         const taken = current?.[0] ?? 0;
         if (taken >= 7) return;
         const swap = await collection.compareAndSwap('k', current, Uint8Array.of(taken + 1, racer));
-        assert.notEqual(swap, 'unknown', 'a single node always knows');
+        assert.notEqual(swap, 'unknown', 'a single node never answers unknown');
         if (swap === 'applied') return void won++;
       }
     };
     await Promise.all(Array.from({ length: 100 }, (_, racer) => race(racer)));
     assert.equal(won, 7);
   }),
-  recordsCase('pages by key, by prefix, both ways', async (records) => {
+  recordsCase('pages by key and prefix, in both directions', async (records) => {
     const collection = records.collection('c');
     const all = ['a', 'a/1', 'a/2', 'a/3', 'b', 'é'];
     for (const key of [...all].reverse()) await collection.put(key, utf8(key));
@@ -132,14 +132,14 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual(await pages(collection, { limit: 2, prefix: 'c' }), [[]]);
     const [page] = (await collection.page({ limit: 1 })).entries;
     assert.deepEqual(page, { key: 'a', value: utf8('a') });
-    // A cursor of one list does not lead into another.
+    // A cursor of one list is not valid for another.
     for (const after of [utf8('a'), utf8('z')])
       for (const reverse of [false, true]) {
         const { entries } = await collection.page({ limit: 9, prefix: 'a/', after, reverse });
         assert.ok(entries.every(({ key }) => key.startsWith('a/')));
       }
   }),
-  recordsCase('pages by an index: in order, each group by itself, several groups of one record', async (records) => {
+  recordsCase('pages by an index: in order, by group, with several groups for one record', async (records) => {
     const collection = records.collection('parts', indexed);
     const parts: [string, Part][] = [
       ['e', { owner: 'ann', holder: 'bob', made: 3 }],
@@ -161,7 +161,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     const { entries } = await collection.page({ ...ann, limit: 1 });
     assert.deepEqual(entries, [{ key: 'd', value: part({ owner: 'ann', holder: 'ann', made: 1 }) }]);
   }),
-  recordsCase('moves a record in its indexes with every change of it', async (records) => {
+  recordsCase('updates the indexes with every change of a record', async (records) => {
     const collection = records.collection('parts', indexed);
     const queued = { owner: 'ann', holder: 'bob', made: 1, open: true };
     const of = (group: string, index = 'party') => keys(collection, { index, group, limit: 9 });
@@ -172,14 +172,14 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual([await of('ann'), await of('bob'), await of('eve')], [['k'], [], ['k']]);
     assert.deepEqual(await of('all', 'open'), []);
     assert.equal(await collection.compareAndSwap('k', part(queued), part(queued)), 'refused');
-    assert.deepEqual(await of('bob'), [], 'a refused swap leaves nothing');
+    assert.deepEqual(await of('bob'), [], 'a refused swap changes nothing');
     await collection.put('k', part({ ...queued, made: 7 }));
     assert.deepEqual(await keys(collection, { index: 'party', group: 'ann', limit: 9, below: 7 }), []);
     assert.deepEqual([await of('eve'), await of('bob')], [[], ['k']]);
     await collection.delete('k');
     assert.deepEqual([await of('ann'), await of('bob'), await of('all', 'open')], [[], [], []]);
   }),
-  recordsCase('keeps record and indexes together when many write one record', async (records) => {
+  recordsCase('keeps record and indexes consistent under concurrent writes', async (records) => {
     const collection = records.collection('parts', indexed);
     const holders = Array.from({ length: 40 }, (_, i) => `h${i}`);
     await Promise.all(holders.map((holder) => collection.put('k', part({ owner: 'ann', holder, made: 1 }))));
@@ -190,7 +190,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
       holders.map((group) => (group === holder ? ['k'] : [])),
     );
   }),
-  recordsCase('goes on behind a cursor while records come and go', async (records) => {
+  recordsCase('continues after a cursor while records are added and removed', async (records) => {
     const collection = records.collection('parts', indexed);
     const name = (i: number) => `k${String(i).padStart(4, '0')}`;
     const put = (i: number) => collection.put(name(i), part({ owner: 'ann', holder: 'ann', made: i }));
@@ -209,18 +209,18 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
       Array.from({ length: 500 }, (_, i) => name(i)),
     );
   }),
-  recordsCase('replaces what a function cannot read', async (records) => {
+  recordsCase('replaces a record that its index function cannot read', async (records) => {
     const collection = records.collection('parts', indexed);
     await collection.put('k', part({ owner: 'ann', holder: 'bob', made: 1 }));
     await collection.put('l', part({ owner: 'ann', holder: 'bob', made: 2 }));
-    await records.collection('parts').put('k', utf8('not a part')); // past the indexes, as a damaged disk would
+    await records.collection('parts').put('k', utf8('not a part')); // written without the indexes, as a damaged disk would
     const ann = { index: 'party', group: 'ann', limit: 9 };
-    assert.deepEqual(await keys(collection, ann), ['k', 'l'], 'whoever reads it has to find out');
+    assert.deepEqual(await keys(collection, ann), ['k', 'l'], 'the reader has to notice');
     await collection.put('k', part({ owner: 'eve', holder: 'eve', made: 3 }));
     assert.deepEqual(await keys(collection, ann), ['l']);
     assert.deepEqual(await keys(collection, { ...ann, group: 'eve' }), ['k']);
   }),
-  recordsCase('indexes again what other indexes were declared for', async (records, harness) => {
+  recordsCase('rebuilds the indexes when other indexes are declared', async (records, harness) => {
     const { party, open } = indexed.indexes ?? {};
     const value = part({ owner: 'ann', holder: 'bob', made: 1, open: true });
     await records.collection('parts', { indexes: { party: party ?? (() => []) } }).put('k', value);
@@ -230,7 +230,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual(await keys(both, { index: 'party', group: 'bob', limit: 9 }), ['k']);
     assert.deepEqual(await keys(both, { index: 'open', group: 'all', limit: 9 }), ['k']);
   }),
-  recordsCase('keeps everything acknowledged when it is closed and opened again', async (records, harness) => {
+  recordsCase('keeps all acknowledged data when it is closed and reopened', async (records, harness) => {
     const collection = records.collection('parts', indexed);
     const names = Array.from({ length: 30 }, (_, i) => `k${10 + i}`);
     await Promise.all(names.map((key, made) => collection.put(key, part({ owner: 'ann', holder: 'bob', made }))));
@@ -239,7 +239,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual(await keys(again, { index: 'party', group: 'bob', limit: 7 }), names.slice(1));
     assert.deepEqual(await keys(again, { limit: 7 }), names.slice(1));
   }),
-  recordsCase('refuses what is out of bounds, and work once closed', async (records) => {
+  recordsCase('refuses arguments out of bounds, and calls after close', async (records) => {
     const collection = records.collection('parts', indexed);
     const value = part({ owner: 'a', holder: 'b', made: 1 });
     await collection.put('é'.repeat(100), value);

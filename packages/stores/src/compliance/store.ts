@@ -6,7 +6,7 @@ import type { Case } from './cases.ts';
 
 export interface StoreHarness {
   readonly store: Store;
-  /** Closes and opens again over the same data. */
+  /** Closes the store and reopens it over the same data. */
   reopen(): Promise<Store>;
   dispose(): Promise<void>;
 }
@@ -41,9 +41,9 @@ function coded(code: string): (error: unknown) => boolean {
   return (error) => error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** What every store does, whatever holds its bytes. */
+/** Test cases of every store. */
 export const storeCases: readonly Case<OpenStore>[] = [
-  storeCase('gets many at once as one by one, where it can', async (store) => {
+  storeCase('gets many keys at once with the same result as one by one', async (store) => {
     await store.batch([
       { put: key(1), value: Uint8Array.of(1, 2) },
       { put: key(3), value: new Uint8Array() },
@@ -54,7 +54,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.deepEqual(await store.getMany([]), []);
     await assert.rejects(store.getMany([key(1), key()]), coded('E_INPUT'));
   }),
-  storeCase('gives back what was put, and undefined for what was not', async (store) => {
+  storeCase('returns stored values, and undefined for absent keys', async (store) => {
     await store.put(key(1), utf8('one'));
     await store.put(key(2), new Uint8Array());
     await store.put(key(3), new Uint8Array(100_000).fill(7));
@@ -66,14 +66,14 @@ export const storeCases: readonly Case<OpenStore>[] = [
     await store.put(key(1), utf8('another'));
     assert.deepEqual(await store.get(key(1)), utf8('another'));
   }),
-  storeCase('deletes, and does not mind a key that is not there', async (store) => {
+  storeCase('deletes keys, and ignores absent ones', async (store) => {
     await store.put(key(1), utf8('one'));
     await store.delete(key(1));
     await store.delete(key(1));
     assert.equal(await store.get(key(1)), undefined);
     assert.deepEqual(await keysOf(store), []);
   }),
-  storeCase('hands out bytes that are the caller’s own', async (store) => {
+  storeCase('returns byte arrays that belong to the caller', async (store) => {
     const value = utf8('before');
     await store.put(key(1), value);
     value.fill(0);
@@ -83,7 +83,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.deepEqual(await store.get(key(1)), utf8('before'));
     assert.equal(Object.getPrototypeOf(read), Uint8Array.prototype);
   }),
-  storeCase('takes keys of 1 and 511 bytes, refuses 0 and 512', async (store) => {
+  storeCase('accepts keys of 1 and 511 bytes, refuses 0 and 512', async (store) => {
     const longest = new Uint8Array(MAX_KEY_BYTES).fill(255);
     await store.put(longest, utf8('long'));
     assert.deepEqual(await store.get(longest), utf8('long'));
@@ -93,9 +93,9 @@ export const storeCases: readonly Case<OpenStore>[] = [
       await assert.rejects(store.batch([{ put: key(9), value: utf8('x') }, { delete: wrong }]), coded('E_INPUT'));
       await assert.rejects(store.compareAndSwap(wrong, undefined, utf8('x')), coded('E_INPUT'));
     }
-    assert.equal(await store.has(key(9)), false, 'a refused batch leaves nothing');
+    assert.equal(await store.has(key(9)), false, 'a refused batch changes nothing');
   }),
-  storeCase('applies a batch in order, as a whole', async (store) => {
+  storeCase('applies a batch in order and atomically', async (store) => {
     await store.put(key(1), utf8('old'));
     await store.batch([
       { put: key(2), value: utf8('two') },
@@ -109,7 +109,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.deepEqual(await store.get(key(3)), utf8('last'));
     await store.batch([]);
   }),
-  storeCase('keeps keys in byte order and honours every bound', async (store) => {
+  storeCase('ranges in byte order within every kind of bound', async (store) => {
     const keys = [key(0), key(0, 0), key(0, 255), key(1), key(1, 2, 3), key(127), key(128), key(255), key(255, 255)];
     await store.batch([...keys].reverse().map((put) => ({ put, value: put })));
     const all = keys.map(toHex);
@@ -129,7 +129,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.deepEqual(await keysOf(store, prefixRange(key(0))), ['00', '0000', '00ff']);
     assert.deepEqual(await keysOf(store, prefixRange(key(255))), ['ff', 'ffff']);
   }),
-  storeCase('ranges over many pages, in both directions, while others write', async (store) => {
+  storeCase('ranges over many pages, in both directions, under concurrent writes', async (store) => {
     const name = (i: number) => key(7, i >> 8, i & 255);
     for (let from = 0; from < 1000; from += 250) {
       await store.batch(Array.from({ length: 250 }, (_, i) => ({ put: name(from + i), value: name(from + i) })));
@@ -147,7 +147,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.equal((await keysOf(store, { reverse: true })).length, 990);
     assert.equal((await keysOf(store, { limit: 400 })).length, 400);
   }),
-  storeCase('swaps only what it was told to expect', async (store) => {
+  storeCase('swaps only if the current value is the expected one', async (store) => {
     const k = key(5);
     assert.equal(await store.compareAndSwap(k, utf8('a'), utf8('b')), 'refused');
     assert.equal(await store.compareAndSwap(k, undefined, utf8('a')), 'applied');
@@ -159,7 +159,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.equal(await store.has(k), false);
     assert.equal(await store.compareAndSwap(k, undefined, undefined), 'applied');
   }),
-  storeCase('lets 200 racers have exactly N places', async (store) => {
+  storeCase('gives exactly N of 200 concurrent swaps a place', async (store) => {
     const places = 7;
     const won: number[] = [];
     const race = async (racer: number): Promise<void> => {
@@ -169,7 +169,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
         if (taken >= places) return;
         const next = Uint8Array.of(taken + 1, racer);
         const swap = await store.compareAndSwap(key(1), current, next);
-        assert.notEqual(swap, 'unknown', 'a single node always knows');
+        assert.notEqual(swap, 'unknown', 'a single node never answers unknown');
         if (swap === 'applied') return void won.push(racer);
       }
     };
@@ -178,7 +178,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.equal(new Set(won).size, places);
     assert.equal((await store.get(key(1)))?.[0], places);
   }),
-  storeCase('keeps everything acknowledged when it is closed and opened again', async (store, harness) => {
+  storeCase('keeps all acknowledged data when it is closed and reopened', async (store, harness) => {
     await Promise.all(Array.from({ length: 100 }, (_, i) => store.put(key(i), key(i, i))));
     await store.delete(key(3));
     const again = await harness.reopen();
@@ -186,7 +186,7 @@ export const storeCases: readonly Case<OpenStore>[] = [
     assert.deepEqual(await again.get(key(99)), key(99, 99));
     assert.equal(await again.has(key(3)), false);
   }),
-  storeCase('refuses work once it is closed', async (store) => {
+  storeCase('refuses calls after close', async (store) => {
     await store.put(key(1), key(1));
     await store.close();
     await assert.rejects(store.get(key(1)), coded('E_STORE'));

@@ -1,6 +1,6 @@
 import type { Key, Range, Store, Swap, Write } from '../port.ts';
 
-/** A store that answers `unknown` when `when` says so, having applied the swap or not: what a cluster may do. */
+/** A store that answers `unknown` when `when` says so, with the swap applied or not, as a cluster may. */
 export class UnsureStore implements Store {
   readonly #inner: Store;
   readonly #when: () => 'sure' | 'applied unseen' | 'lost';
