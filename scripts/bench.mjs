@@ -1,4 +1,5 @@
-// npm run bench -- NAME [--json]: installs and builds what is missing, then measures. Only the result goes to standard output.
+// npm run bench -- NAME [--json]: installs and builds if needed, then runs a benchmark. Writes only the result to
+// standard output.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

@@ -1,4 +1,4 @@
-// Builds everything: the WebAssembly kernels (when their source changed), then the TypeScript of all packages.
+// Builds the kernels (if their sources have changed), then the TypeScript of all packages.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';

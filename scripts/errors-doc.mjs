@@ -1,4 +1,4 @@
-// Writes docs/errors.md from packages/base/src/codes.ts (built). With --check: exit code 1 when the file is not in step.
+// Writes docs/errors.md from packages/base/src/codes.ts (built). With --check: exits with 1 if the file is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -7,12 +7,12 @@ const WIDTH = 120;
 
 const exits = {
   0: 'success',
-  1: 'a fault in Millrace itself',
-  2: 'wrong input',
+  1: 'an internal error in Millrace',
+  2: 'invalid input',
   3: 'refused',
   4: 'not found',
-  5: 'not available now; retrying may help',
-  6: 'integrity: something was altered, damaged or lost',
+  5: 'temporarily unavailable; retry',
+  6: 'integrity: data was altered, damaged or lost',
   7: 'alarm',
   130: 'interrupted by Ctrl-C',
 };
@@ -25,8 +25,8 @@ export function errorsPage(errorCodes) {
   return [
     '# Errors',
     '',
-    'Every error has one code. The command line prints the code, what went wrong and what to do, and exits with',
-    'the number below. Over HTTP, an answer is a problem document (RFC 9457) with the status and `code`.',
+    'Every error has one code. The command prints the code, what went wrong and what to do, and exits with',
+    'the exit code below. Over HTTP, an error is a problem document (RFC 9457) with the status and `code`.',
     '',
     'This page is generated from `packages/base/src/codes.ts` by `node scripts/errors-doc.mjs`; a test compares them.',
     '',
@@ -43,7 +43,7 @@ export function errorsPage(errorCodes) {
   ].join('\n');
 }
 
-/** A list item in lines of at most 120 characters. */
+/** Wraps a list item at 120 characters. */
 function wrap(item) {
   const lines = [''];
   for (const word of item.split(' ')) {

@@ -1,14 +1,15 @@
-// docs/security/matrix.md from the positions of tests/adversary. Run by itself it has the test that compares them write the page.
+// Generates docs/security/matrix.md from the positions of tests/adversary. Run as a program, it makes the test that
+// compares them write the page.
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const rank = { held: 0, 'denial only': 1, limit: 2 };
 
-/** A cell is what its worst attack is. */
+/** The verdict of a cell is that of its worst attack. */
 const verdictOf = (attacks) => attacks.map(({ verdict }) => verdict).sort((a, b) => rank[b] - rank[a])[0];
 
-/** Markdown lines of at most 120 characters; `indent` is that of the lines after the first. */
+/** Wraps Markdown at 120 characters. @param indent of the lines after the first */
 function wrapped(text, indent) {
   const lines = [''];
   for (const word of text.split(' ')) {
@@ -22,23 +23,23 @@ function wrapped(text, indent) {
 
 const anchor = (name) => name.replaceAll(' ', '-').replaceAll('+', '');
 
-/** The page, from what goals are called and what the positions are (tests/adversary/support/position.ts). */
+/** The page, from the names of the goals and the positions. */
 export function matrixPage(goals, positions) {
   const names = Object.keys(goals);
   return [
     '# Who can do what',
     '',
     ...wrapped(
-      'Each row is somebody hostile with the real keys of a position and with code of their own; each column is what they ' +
-        'want. Every cell is at least one test of `tests/adversary`, run against real nodes with real keys: *held* (the ' +
-        'attack fails), *denial only* (all that it does is to stop something), or *limit* (the attack works, the test ' +
-        'shows it, and below it says why that is accepted). A cell is called after its worst attack.',
+      'Each row is an attacker who has the real keys of a position and runs modified code; each column is a goal. Every ' +
+        'cell has at least one test in `tests/adversary`, which runs against real nodes with real keys. The verdicts: ' +
+        '*held*, the attack fails; *denial only*, it only stops something; *limit*, the attack succeeds, and the text ' +
+        'below says why that is accepted. A cell shows the verdict of its worst attack.',
       '',
     ),
     '',
     ...wrapped(
-      'This page is generated from the tests by `node scripts/matrix-doc.mjs`; `tests/adversary/matrix.test.ts` keeps it ' +
-        'in step and lets no cell be without a test.',
+      'This page is generated from the tests by `node scripts/matrix-doc.mjs`. `tests/adversary/matrix.test.ts` checks ' +
+        'that it is up to date and that every cell has a test.',
       '',
     ),
     '',

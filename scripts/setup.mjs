@@ -1,4 +1,4 @@
-// Installs what is missing and builds; quick when there is nothing to do. Plain Node: it runs before anything is installed.
+// Installs dependencies and builds, if needed. Uses only Node, because it runs before dependencies are installed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const marker = join(root, 'node_modules', '.millrace-setup');
 const MIN_NODE = [20, 19];
 
-/** Everything that is said goes to standard error, so that callers keep standard output for their result. */
+/** Messages go to standard error, so that standard output has only the caller's result. */
 const say = (text) => process.stderr.write(`${text}\n`);
 
 export function setup() {
@@ -19,7 +19,7 @@ export function setup() {
   sayOptional();
 }
 
-/** Ends the program with one plain block; what failed has printed its own details. */
+/** Exits with a short error; the failed step has printed its details. */
 function fail(what, remedy) {
   say(`\n  error   ${what}\n  remedy  ${remedy}\n`);
   process.exit(1);
@@ -36,8 +36,8 @@ function install() {
   if (isInstalled(lock)) return;
   say('installing dependencies (npm ci) …');
   if (npm('ci') !== 0) {
-    // A registry that lacks packages of other platforms makes npm refuse a lock file that has no entry for them.
-    say('npm ci refused; trying npm install, which leaves package-lock.json as it is …');
+    // npm ci refuses the lock file if the registry lacks packages of other platforms.
+    say('npm ci failed; trying npm install without changing package-lock.json …');
     if (npm('install', '--no-save') !== 0) {
       fail('the dependencies could not be installed', 'See the lines above; check the network and run it again.');
     }
@@ -45,7 +45,7 @@ function install() {
   writeFileSync(marker, hashOf(lock));
 }
 
-/** Exit code of npm. `npm test` hands its own script over; without it npm is looked for on the PATH. */
+/** Runs npm and returns its exit code. Uses the npm that started this script, or the one on the PATH. */
 function npm(...command) {
   const args = [...command, '--no-audit', '--no-fund', '--loglevel', 'error'];
   const script = process.env.npm_execpath;
@@ -54,7 +54,7 @@ function npm(...command) {
   return spawnSync('npm', args, { ...options, shell: process.platform === 'win32' }).status;
 }
 
-/** Either we installed this very lock file, or npm did after it was last changed. */
+/** Whether this lock file is installed: by this script, or by npm after the file's last change. */
 function isInstalled(lock) {
   const installed = join(root, 'node_modules', '.package-lock.json');
   if (!existsSync(installed)) return false;
@@ -73,12 +73,12 @@ function build() {
   }
 }
 
-/** What Millrace can do without, in one line. */
+/** Reports missing optional parts in one line. */
 function sayOptional() {
   const missing = [];
   const compilers = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean);
   if (!compilers.some((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0)) {
-    missing.push('a C compiler (only native hash engines need one; WebAssembly serves)');
+    missing.push('a C compiler (WebAssembly is used instead of native hash engines)');
   }
   if (missing.length > 0) say(`optional parts that are missing: ${missing.join('; ')}`);
 }

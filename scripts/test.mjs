@@ -1,11 +1,11 @@
-// npm test [-- ARGUMENTS FOR VITEST]: installs and builds what is missing, lints, runs the tests.
+// npm test [-- ARGUMENTS FOR VITEST]: installs and builds if needed, lints, runs the tests.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
 setup();
 const args = process.argv.slice(2);
-// The structure check and docs/errors.md are tests as well: tests/structure.test.ts.
+// tests/structure.test.ts checks the structure and docs/errors.md.
 const stages = [
   ['lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']],
   ['types of the tests', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.test.json']],

@@ -2,15 +2,15 @@ import type { Bytes } from '@millrace/base';
 import type { NodeRole } from '@millrace/protocol';
 import type { FleetSetup } from './bench-fleet-setup.ts';
 
-/** What a process of the fleet has used and holds. */
+/** Resource usage of a process of the fleet. */
 export interface Usage {
-  /** Processor time since it began, ms, all threads. */
+  /** Processor time of all threads since the start, ms. */
   readonly cpuMs: number;
   /** Resident memory, bytes. */
   readonly rss: number;
 }
 
-/** A call home without its documents: the points that the session is sealed to. */
+/** A machine's call without its documents: the points to which the session is sealed. */
 export interface Home {
   readonly type: 'home';
   readonly machine: string;
@@ -18,21 +18,21 @@ export interface Home {
   readonly ephemeral: Bytes;
 }
 
-/** What a load process has seen since the last `reset`. */
+/** Counts of a load process since the last `reset`. */
 export interface Seen {
   readonly machines: number;
-  /** Machines that have begun to draw. */
+  /** Machines that have started to consume data. */
   readonly running: number;
   readonly frames: number;
   readonly keys: number;
   readonly reverse: number;
   readonly taken: number;
-  /** Frames or keys that are not what they should be. */
+  /** Incorrect frames or keys. */
   readonly wrong: number;
-  /** Machines whose buffer was empty when they wanted a segment. */
+  /** Machines whose buffer was empty when they needed a segment. */
   readonly starved: number;
   readonly lost: number;
-  /** From the acknowledgement that asks for a frame to the frame, ms. */
+  /** Time from the acknowledgement that requests a frame to the frame, ms. */
   readonly latency: Float64Array;
 }
 
@@ -52,7 +52,7 @@ export type FromChild =
   | { readonly type: 'seen'; readonly seen: Seen }
   | Home;
 
-/** The child's side: one handler, answers in order. */
+/** The child's end: one handler; answers are in order. */
 export function serveParent(
   handle: (message: ToChild) => Promise<FromChild | undefined> | FromChild | undefined,
 ): void {

@@ -5,12 +5,10 @@ import { type Seen, serveParent } from './bench-fleet-ipc.ts';
 import { type Counts, FleetMachine, type MachineParts, machineName } from './bench-fleet-machine.ts';
 import { createCells } from './bench-fleet-setup.ts';
 
-/*
- * A process of machines. One timer moves all of them.
- */
+/* A process that runs many machines on one timer. */
 
 const TICK_MS = 50;
-/** Connections that are being made at a time. */
+/** Connections that are opened concurrently. */
 const AT_ONCE = 16;
 
 const zero = (): Counts => ({

@@ -22,9 +22,9 @@ import {
 import { tell } from './bench-fleet-ipc.ts';
 import { bindingOf, type FleetSetup, keysOf, timesOf } from './bench-fleet-setup.ts';
 
-/** A table of order 24 on a slow machine. */
+/** Time of a table of order 24 on a slow machine, ms. */
 const TABLE_MS = 600;
-/** As the agent's reporter: the machine's state, alone and with a message that goes anyway. */
+/** Intervals of the agent's reporter: the machine's state alone, and together with another message. */
 const STATE_MS = 5_000;
 const state = {
   state: 'running' as const,
@@ -34,10 +34,10 @@ const state = {
   hints: 456_789,
 };
 
-/** As long as what an agent seals to the owner. */
+/** Length of the state that an agent seals to the owner, bytes. */
 const SEALED = new Uint8Array(213);
 
-/** What all machines of a process count together. */
+/** Counts of all machines of a process together. */
 export interface Counts {
   running: number;
   frames: number;
@@ -61,16 +61,16 @@ export interface MachineParts {
 interface Session {
   readonly parameters: StreamParameters;
   readonly context: HpkeRecipient;
-  /** Makes every frame again, for comparison: it has the session's secrets and knows the cells. */
+  /** Computes every expected frame from the session's secrets and the cells. */
   readonly mirror: Sender;
   readonly reverse: Sender;
   readonly telemetryKey: Bytes;
 }
 
 /**
- * One machine: its own certificate, TLS connection and session. It does not build the table: it computes each frame
- * again from the session's keys and the cell, and compares all of it, so that every hint, parity and MAC is checked at
- * the cost of sending.
+ * One machine, with its own certificate, TLS connection and session. It does not build tables. Instead it computes the
+ * expected frame from the session's keys and the cell and compares the whole frame, so every hint, parity and MAC is
+ * checked at the cost of sending.
  */
 export class FleetMachine {
   readonly #name: string;
@@ -120,7 +120,7 @@ export class FleetMachine {
     );
   }
 
-  /** Draws when it is time; tells its state when that is due. */
+  /** Consumes a segment and reports state when due. */
   tick(now: number): void {
     if (this.#session === undefined) return;
     const { counts } = this.#parts;
@@ -142,7 +142,7 @@ export class FleetMachine {
       this.#ready++;
       this.#report(now);
     }
-    // Until a frame has come the nodes may not have opened their ends of the session.
+    // Before the first frame, the nodes may not have opened their ends of the session.
     if (now - this.#stateAt >= (this.#got === 0 ? 1_000 : STATE_MS)) this.#report(now);
   }
 
@@ -224,7 +224,7 @@ export class FleetMachine {
     this.#link.send(encodeStream('reverse', frame));
     this.#parts.counts.reverse++;
     if (withState) this.#stateAt = now;
-    // What the keys node gives out for it (keys/stream.ts).
+    // The keys that the keys node sends for it (keys/stream.ts).
     const { segments, window } = session.parameters;
     const step = sliceStep(window);
     const to = Math.min(segments, this.#taken + window);

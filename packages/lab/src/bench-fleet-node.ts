@@ -40,14 +40,14 @@ import {
 } from './bench-fleet-setup.ts';
 
 /*
- * One node of the fleet. Streams, relay, links and mail are the product's; what comes before a session (users, permits, ledger) and the
- * vault behind it (cells and keys come from memory) are not.
+ * One node of the fleet. Streams, relay, links and mail are the product's code. Users, permits and ledger are left out,
+ * and cells and keys come from memory instead of the vault.
  */
 
 const TICK_MS = 100;
 const logger = silentLogger;
 
-/** Control: the mailbox alone, on its store, by HTTPS. */
+/** Control: only the mailbox, on its store, over HTTPS. */
 async function startControl(fleet: FleetSetup): Promise<void> {
   const config = configOf(fleet, 'control');
   await mkdir(config.folder, { recursive: true });
@@ -197,7 +197,7 @@ async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<voi
   };
 }
 
-/** As long as a group of a design of 10,000 segments; these machines do not look at it. */
+/** Hashes as long as a group of a design of 10,000 segments; the machines do not check them. */
 const hashGroup = { hashes: new Uint8Array(2_048), path: Array.from({ length: 8 }, () => new Uint8Array(32)) };
 
 function keyedCell(segment: number): { segment: number; index: Bytes; outerKey: Bytes; cek: Bytes } {

@@ -15,15 +15,15 @@ import {
 } from '@millrace/protocol';
 import { CONTENT_BYTES, SEGMENT_BYTES } from '@millrace/vault';
 
-/** What a machine of the fleet draws on average, design bytes a second. */
+/** Mean consumption of a machine, design bytes per second. */
 export const DRAW = 2_000;
-/** Sealed segments that all machines print, over and over; every session hints them under its own seed. */
+/** Sealed segments that all machines print repeatedly; every session sends them under its own seed. */
 const CELLS = 64;
-/** Of the design: long enough for any run. */
+/** Segments of the design: enough for any run. */
 const SEGMENTS = 2_500;
 const SAMPLE = new URL('../../../samples/impeller.gcode', import.meta.url);
 
-/** An installation in memory; goes to the processes as it is. */
+/** An installation in memory, which is sent to the processes. */
 export interface FleetSetup {
   readonly directory: Directory;
   readonly addresses: Addresses;
@@ -62,7 +62,7 @@ export async function createFleetSetup(folder: string, ports: readonly [number, 
       logKey: 'none',
       adminKey: `02${toHex(systemRandom(32))}`,
     },
-    // Machines reach the distribution node by several addresses of this computer: each has 28,231 ports to come from.
+    // Machines connect from several addresses of this computer, because each address has only 28,231 client ports.
     addresses: { control: { host: '127.0.0.1', port: ports[0] }, distribution: { host: '0.0.0.0', port: ports[1] } },
     authority: authority.identity,
     nodes,
@@ -71,7 +71,7 @@ export async function createFleetSetup(folder: string, ports: readonly [number, 
   };
 }
 
-/** As the node's own configuration; what it does not need is missing. */
+/** A node's configuration, reduced to what the bench needs. */
 export function configOf(fleet: FleetSetup, role: NodeRole): NodeConfig {
   const { tls, identity } = fleet.nodes[role];
   return {
@@ -94,18 +94,19 @@ export function configOf(fleet: FleetSetup, role: NodeRole): NodeConfig {
   };
 }
 
-/** Times of a real print's segments, one print after the other, stretched to the fleet's mean draw. */
+/** Segment durations of a real print, repeated and scaled to the fleet's mean consumption. */
 function segmentTimes(): readonly number[] {
   const estimator = new DesignEstimator({});
   estimator.push(readFileSync(SAMPLE));
-  // The last segment is not full, and in the first two the machine heats up and lays its first layer.
+  // Without the last segment, which is not full, and the first two, in which the machine heats up and prints the first
+  // layer.
   const seconds = [...estimator.finish().times].slice(2, -1);
   const mean = seconds.reduce((sum, one) => sum + one, 0) / seconds.length;
   const stretch = (CONTENT_BYTES / DRAW / mean) * 10_000;
   return Array.from({ length: SEGMENTS }, (_, i) => Math.round((seconds[i % seconds.length] ?? mean) * stretch));
 }
 
-/** Each machine is somewhere else in the print. */
+/** Start position of each machine in the print. */
 export function timesOf(fleet: FleetSetup, machine: string): readonly number[] {
   const begin = Number.parseInt(machine.slice(0, 4), 16) % SEGMENTS;
   return [...fleet.times.slice(begin), ...fleet.times.slice(0, begin)];
@@ -128,12 +129,12 @@ export function parametersOf(fleet: FleetSetup, machine: string): StreamParamete
   };
 }
 
-/** A machine's documents would be hashed here. */
+/** Stands in for the hash of a machine's documents. */
 export function bindingOf(machine: string, session: Uint8Array): SessionBinding {
   return { openingHash: sha256(machine), session, licence: 'fleet', serial: machine };
 }
 
-/** The stored cells, the same in every process. A copy, as what is read from a store is. */
+/** A stored cell, the same in every process. Returns a copy, as a store does. */
 export function createCells(): (segment: number) => Bytes {
   const cells = Array.from({ length: CELLS }, (_, i) =>
     copyBytes(createHash('shake256', { outputLength: SEGMENT_BYTES }).update(`cell ${i}`).digest()),
@@ -141,7 +142,7 @@ export function createCells(): (segment: number) => Bytes {
   return (segment) => copyBytes(cells[segment % CELLS] ?? new Uint8Array(SEGMENT_BYTES));
 }
 
-/** Outer key and content key of a segment, 64 bytes, so that the machine can tell whether it got the right ones. */
+/** Outer key and content key of a segment, 64 bytes, derived so that the machine can check them. */
 export function keysOf(segment: number): Bytes {
   return new Uint8Array(hkdfSync('sha256', 'fleet', '', String(segment), 64));
 }

@@ -12,13 +12,13 @@ import { createFleetSetup, DRAW } from './bench-fleet-setup.ts';
 
 const DEFAULT = 400;
 const STEPS = [100, 400, 1_000, 2_500, 5_000, 10_000, 15_000, 20_000, 28_000];
-/** Buffers fill, machines begin, and the fleet's drawing settles. */
+/** Warm-up time in which buffers fill and consumption becomes steady, ms. */
 const SETTLE_MS = 20_000;
 const MEASURE_MS = 30_000;
 /** Machines of one load process. */
 const LOAD = 7_000;
 
-/** A process of the fleet, asked one thing at a time. */
+/** A process of the fleet, which handles one request at a time. */
 class Child {
   readonly #process: ChildProcess;
   readonly #waiting: ((message: FromChild) => void)[] = [];
@@ -30,7 +30,7 @@ class Child {
       if (message.type === 'home') onHome(message);
       else this.#waiting.shift()?.(message);
     });
-    this.#process.on('exit', () => this.#fail(new MillraceError('E_INTERNAL', `${file} has ended`)));
+    this.#process.on('exit', () => this.#fail(new MillraceError('E_INTERNAL', `${file} has exited`)));
   }
 
   tell(message: ToChild): void {
@@ -64,14 +64,14 @@ class Child {
 }
 
 /**
- * A fleet of machines, each with its own TLS connection and session, that draw 2 kB/s, against one installation.
- * Arguments: machines (default 400), and those to begin with (default 100). It grows by steps, and ends at the first at which a machine
- * waited for a segment.
+ * A fleet of machines that each consume 2 kB/s over their own TLS connection and session, against one installation.
+ * Arguments: largest number of machines (default 400) and initial number (default 100). The fleet grows in steps until
+ * a machine has to wait for a segment.
  */
 export const benchFleet: Bench = async (note, args) => {
   const [most = DEFAULT, least = 0] = args.map(Number);
   if (!Number.isInteger(most) || most < 1 || Number.isNaN(least))
-    throw new MillraceError('E_INPUT', 'fleet takes a number of machines, and the number to begin with');
+    throw new MillraceError('E_INPUT', 'usage: fleet [MACHINES [INITIAL_MACHINES]]');
   const folder = await mkdtemp(join(tmpdir(), 'fleet-'));
   const children: Child[] = [];
   try {
@@ -135,7 +135,7 @@ async function grow(
     const row = (name: string, unit: string, figure: number) => rows.push(rowOf(`${label}: ${name}`, unit, [figure]));
     row('machines that waited for a segment', 'machines', seen.starved);
     row('frames or keys that were wrong, links lost', 'count', seen.wrong + seen.lost);
-    row('drawn by a machine', 'bytes/s', (seen.taken * 16_370) / seconds / fleet);
+    row('consumed by a machine', 'bytes/s', (seen.taken * 16_370) / seconds / fleet);
     row('frames', '/s', seen.frames / seconds);
     row('reverse frames', '/s', seen.reverse / seconds);
     row('request to frame, median', 'ms', median([...seen.latency]));
@@ -152,11 +152,7 @@ async function grow(
     const loadCores =
       loadEnd.reduce((sum, one, i) => sum + one.cpuMs - (loadStart[i]?.cpuMs ?? 0), 0) / 1_000 / seconds;
     row('machines’ side, processor time', 'cores', loadCores);
-    row(
-      'opening a session and its first window, processor time of the nodes',
-      'ms',
-      openingMs(before, opened, fleet - there),
-    );
+    row('session set-up and first window, processor time of the nodes', 'ms', openingMs(before, opened, fleet - there));
     note(
       rows
         .slice(-20)
@@ -165,11 +161,11 @@ async function grow(
     );
     there = fleet;
     if (seen.starved > 0 || seen.running < fleet) {
-      note(`${label}: ${seen.running} are running, ${seen.starved} waited: no further`);
+      note(`${label}: ${seen.running} are running, ${seen.starved} had to wait; stopping here`);
       break;
     }
   }
-  rows.push(rowOf('drawn by a machine, wanted', 'bytes/s', [DRAW]));
+  rows.push(rowOf('consumed by a machine, target', 'bytes/s', [DRAW]));
   return rows;
 }
 

@@ -13,7 +13,7 @@ export function fixedWords(text: string, count: number): Uint32Array {
   return new Uint32Array(new Uint8Array(bytes).buffer);
 }
 
-/** A frame's candidates as a table of order 24 gives them: the true value and Poisson(1) false ones. */
+/** A frame's candidates as from a table of order 24: the true value and Poisson(1) false ones. */
 export function typicalCandidates(truth: Uint32Array): Candidates {
   const noise = fixedWords('candidates', truth.length * 16);
   const starts = new Uint32Array(truth.length + 1);
@@ -39,7 +39,7 @@ function poisson(uniform: number): number {
   return count;
 }
 
-/** Sender's hashes, parity, and solving of one dense frame of 16,386 bytes, for each engine. */
+/** For each engine: the sender's hashes, the parity, and the decoding of one dense frame of 16,386 bytes. */
 export function codeCandidates(engines: readonly (readonly [string, HashEngine])[]): Candidate[] {
   const blocks = layoutBlocks('dense', HINTS, BLOCK_HINTS);
   const truth = fixedWords('frame', HINTS).map((word) => word >>> 8);
@@ -77,7 +77,7 @@ function time(repeat: number, work: () => unknown): number {
   return (1_000 * processorSeconds(repeat, work)) / repeat;
 }
 
-/** Processor time of this process: where other work shares the cores, the clock on the wall says little. */
+/** Processor time of this process, because wall-clock time depends on other load. */
 export function processorSeconds(repeat: number, work: (i: number) => unknown): number {
   const before = process.cpuUsage();
   for (let i = 0; i < repeat; i++) work(i);

@@ -14,7 +14,7 @@ import {
 } from '@millrace/live-matrix';
 import { type Bench, machine, type Row, rowOf } from './bench.ts';
 
-/** Order and block size; the format's parity and, at order 24, less of it. */
+/** Order, block size, and parity bytes: the format's and, at order 24, fewer. */
 const SHAPES = [
   { order: 24, hints: 171, less: [9, 7, 5, 0] },
   { order: 24, hints: 342, less: [9, 7, 5, 0] },
@@ -23,11 +23,11 @@ const SHAPES = [
 const BATCH = 64;
 
 /**
- * How often a block of dense hints has not exactly one solution: computed from the distribution of its unknowns, and
- * counted over real tables, a new key for each shape. Shapes with fewer parity bits than the
- * format's show what the computed rate is worth: it is that of equations with more than one solution, of which the
- * solver still settles some, so that fewer are counted; the format's own should not fail once.
- * Argument: number of blocks for the format's shapes (default 1,000,000).
+ * Failure rate of blocks of dense hints (blocks without exactly one solution), computed from the distribution of their
+ * unknowns and counted over real tables, with a new key for each shape. Shapes with fewer parity bits than the format's
+ * validate the computed rate, which is an upper bound: it counts all equations with several solutions, some of which
+ * the solver can still resolve. The format's own shapes should never fail. Argument: number of blocks for the format's
+ * shapes (default 1,000,000).
  */
 export const benchHashFailures: Bench = async (note, args) => {
   const blocks = args[0] === undefined ? 1_000_000 : Number(args[0]);

@@ -2,12 +2,12 @@ import type { SuiteName } from '@millrace/live-matrix';
 import type { GpuEngine } from '@millrace/live-matrix/gpu';
 import type { Candidate } from './bench.ts';
 
-/** What a row is called: software in a card's place must not be taken for one. */
+/** Name of the row. Marks a software adapter, so that it is not mistaken for a graphics card. */
 export function gpuName(engine: GpuEngine): string {
   return engine.software ? 'gpu (SOFTWARE adapter, no card)' : `gpu (${engine.detail})`;
 }
 
-/** Million hashes a second of both suites, results read back, by the clock on the wall. */
+/** Million hashes per second of both suites, including reading the results back, by wall-clock time. */
 export function gpuCandidates(engine: GpuEngine): Candidate[] {
   const out = new Uint32Array(engine.software ? 2 ** 14 : 2 ** 23);
   return (['keccak256', 'turboshake128'] as const).map((suite: SuiteName) => ({

@@ -4,7 +4,7 @@ import { processorSeconds } from './bench-hash-code.ts';
 
 /**
  * A sender's calls: one for each session, with that session's key. 16 to 342 hints are small batches, 5,462 a frame of
- * 16 KiB, and 65,536 is what no kernel for many keys at once could do better than.
+ * 16 KiB; 65,536 is an upper bound for a kernel that handles many keys at once.
  */
 export const batchSizes = [16, 50, 114, 342, 5_462, 65_536] as const;
 const SESSIONS = 256;
@@ -12,7 +12,7 @@ const HASHES = 2 ** 18;
 
 export const batchRow = (engine: string, size: number) => `${engine}: calls of ${size} hints, a key each`;
 
-/** Nanoseconds of processor time a hash, when every call has another session's key. */
+/** Processor time per hash, ns, if every call has another session's key. */
 export function sizeCandidates(engines: readonly (readonly [string, HashEngine])[]): Candidate[] {
   const keys = Array.from({ length: SESSIONS }, (_, i) => ({
     suite: 'keccak256' as const,

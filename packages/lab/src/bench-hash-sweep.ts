@@ -1,12 +1,12 @@
 import { type EngineName, type HashKey, resolveBySweep } from '@millrace/live-matrix';
 import { type Candidate, type Row, rowOf } from './bench.ts';
 
-/** Values of one run: some 60 ms of the native engine. */
+/** Values of one run: about 60 ms for the native engine. */
 const VALUES = 2 ** 21;
 const CODES = 5_462;
 const NAME = `order 36: sweep for ${CODES} codes, one thread, processor time`;
 
-/** What a sweep costs with its question after every hash whether one of the codes is meant. */
+/** Cost of a sweep, including the lookup of every hash among the codes. */
 export function sweepCandidate(engine: EngineName): Candidate {
   const key: HashKey = { suite: 'keccak256', revision: 1n, key: new Uint8Array(32) };
   const codes = Array.from({ length: CODES }, (_, i) => BigInt(Math.imul(i, 0x9e37_79b1) >>> 0) << 4n);
@@ -22,7 +22,7 @@ export function sweepCandidate(engine: EngineName): Candidate {
   };
 }
 
-/** Seconds of a whole sweep on so many cores that do nothing else. */
+/** Duration of a whole sweep on this many otherwise idle cores, s. */
 export function sweepProjection(rows: readonly Row[], threads: number): readonly Row[] {
   const row = rows.find(({ name }) => name === NAME);
   if (row === undefined) return [];

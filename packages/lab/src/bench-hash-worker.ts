@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { createEngine, type EngineName, type SuiteName } from '@millrace/live-matrix';
 
-/** One thread of the hash bench: hashes `count` values in pieces and says so. */
+/** One thread of the hash bench: hashes `count` values in chunks and reports each. */
 export interface HashOrder {
   readonly suite: SuiteName;
   readonly count: number;

@@ -26,8 +26,9 @@ const MILLION = 1e6;
 const PAPER = { revisions: 14, order36Seconds: 300 };
 
 /**
- * Every engine of this machine, one thread and all cores, beside other libraries; tables; the parity code. One-thread
- * figures are by processor time; those of several threads by both clocks; tables by the clock on the wall.
+ * Every engine that runs here, with one thread and on all cores, compared with other libraries; tables; the parity
+ * code. Figures of one thread are processor time, of several threads processor and wall-clock time, of tables
+ * wall-clock time.
  */
 export const benchHash: Bench = async (note) => {
   const threads = availableParallelism();
@@ -91,7 +92,7 @@ export const benchHash: Bench = async (note) => {
       ...engines.map(([name]) => [`${name} to hash-wasm`, rate(name), 'hash-wasm keccak256'] as const),
       [`${best} to node:crypto`, rate(best), 'node:crypto sha3-256'],
       [`${best} to @noble/hashes`, rate(best), '@noble/hashes keccak256'],
-      // The most that a kernel for many keys at once could gain.
+      // Upper bound of the gain from a kernel that handles many keys at once.
       ...[16, 342, 5_462].map(
         (size) => [`${best}: ${size} hints a call to 65,536`, batchRow(best, size), batchRow(best, 65_536)] as const,
       ),
@@ -122,7 +123,7 @@ export const benchHash: Bench = async (note) => {
   }
 };
 
-/** Million hashes a second of both suites, and cycles a hash where the clock is known. */
+/** Million hashes per second of both suites, and cycles per hash if the clock rate is known. */
 function oneThread(name: string, engine: HashEngine): Candidate[] {
   const out = new Uint32Array(name === 'ts' ? 2 ** 13 : 2 ** 16);
   const repeat = engine.name === 'native' ? 16 : 2;
@@ -141,7 +142,7 @@ function oneThread(name: string, engine: HashEngine): Candidate[] {
     name: `${name} keccak256: cycles a hash (clock estimated)`,
     unit: 'cycles',
     run: () => {
-      // The clock changes with load: it is estimated before and after.
+      // The clock rate changes with load, so estimate it before and after.
       const before = estimateClock() ?? Number.NaN;
       const each = seconds('keccak256');
       return (each * (before + (estimateClock() ?? Number.NaN))) / 2;
@@ -150,7 +151,7 @@ function oneThread(name: string, engine: HashEngine): Candidate[] {
   return [...rates, cycles];
 }
 
-/** Other libraries on the same 48 bytes, one call a hash. OpenSSL has no Keccak-256; SHA3-256 is the same work. */
+/** Other libraries on the same 48 bytes, one call for each hash. OpenSSL has no Keccak-256; SHA3-256 costs the same. */
 async function peers(): Promise<Candidate[]> {
   const message = new Uint8Array(48);
   const wasm = await createKeccak(256);
@@ -179,7 +180,7 @@ async function peers(): Promise<Candidate[]> {
 /** The same work in one worker thread and in all. */
 function manyThreads(name: EngineName, workers: readonly Worker[]): Candidate[] {
   const count = name === 'native' ? 2 ** 21 : 2 ** 18;
-  // By processor time too: where other work shares the cores, the clock on the wall says nothing about threads.
+  // Also by processor time, because wall-clock time depends on other load.
   const run = async (some: readonly Worker[], byProcessor = false) => {
     const started = performance.now();
     const cpu = process.cpuUsage();
@@ -205,7 +206,7 @@ function manyThreads(name: EngineName, workers: readonly Worker[]): Candidate[] 
   ];
 }
 
-/** What the rates mean for the paper's matrices. */
+/** The rates applied to the paper's matrices. */
 function projections(rows: readonly Row[], threads: number): Row[] {
   const rates = ['native', 'wasm-simd']
     .map((engine) => rows.find(({ name }) => name === `${engine}, ${threads} threads, by processor time`))

@@ -9,18 +9,18 @@ import { type Bench, type Candidate, measure } from './bench.ts';
 const SIZES = [100, 100_000] as const;
 const LIMIT = 50;
 const USERS = 2;
-/** Prints that are written at a time: they share transactions. */
+/** Prints that are written concurrently, so that they share transactions. */
 const BATCH = 1_000;
 const RUNS = 3;
-/** Pages of one figure. */
+/** Pages per measurement. */
 const PAGES = 20;
 
 const id = () => randomBytes(16).toString('hex');
 const size = (count: number) => count.toLocaleString('en');
 
 /**
- * One page of a user's prints as `/v1/prints` answers it, from LMDB, with few and with many prints; beside a scan of every
- * print, and beside what LMDB itself takes to read as many values. `npm run bench -- lists`.
+ * Time of one page of a user's prints, as `/v1/prints` returns it from LMDB, with few and with many prints. Compared
+ * with a scan of every print, and with LMDB reading as many values. `npm run bench -- lists`.
  */
 export const benchLists: Bench = async (note) => {
   const folder = resolve('.bench');
@@ -61,7 +61,7 @@ export const benchLists: Bench = async (note) => {
   }
 };
 
-/** Ten designs of each user; the prints belong to them in turn. */
+/** Designs of each user; the prints are distributed over them. */
 async function writePrints(records: Records, users: readonly string[], count: number): Promise<void> {
   const designs = users.flatMap((owner) => Array.from({ length: 10 }, () => ({ owner, design: id() })));
   for (const { owner, design } of designs)
@@ -100,7 +100,7 @@ async function writePrints(records: Records, users: readonly string[], count: nu
 }
 
 async function candidatesOf(records: Records, user: string, count: number): Promise<Candidate[]> {
-  // What a page looks at; no record is damaged, and nothing runs.
+  // The context that a page reads; no record is damaged and no print is running.
   const damaged = { attempt: (_table: string, _id: string, work: () => Promise<unknown>) => work() };
   const context = { records, damaged, progress: new Map() } as unknown as ControlContext;
   const page = (cursor?: string) => printsPage(context, user, { limit: LIMIT, cursor });

@@ -18,12 +18,13 @@ import { type Row, rowOf } from './bench.ts';
 
 const PRINTS = 3;
 const DESIGN_BYTES = 500_000;
-/** Real seconds of a print: enough for a table of order 24 or two. */
+/** Duration of a print in real seconds, enough for one or two tables of order 24. */
 const SECONDS = 6;
 
 /**
- * A whole installation of five processes on this computer prints the same design a few times: how long from the permit to the
- * machine's first line, by control's clock, and the largest memory of the agent (VmHWM: with the pages of Node itself).
+ * An installation of five processes on this computer prints the same design several times. Measures the time from the
+ * permit to the machine's first line, by control's clock, and the peak memory of the agent (VmHWM, which includes the
+ * pages of Node itself).
  */
 export async function printRows(note: (text: string) => void): Promise<Row[]> {
   const rows: Row[] = [];
@@ -92,14 +93,14 @@ async function start(folder: string, { order, factor }: { order: 16 | 24; factor
   };
 }
 
-/** Milliseconds from the permit to the report that is made before the first byte reaches the machine. */
+/** Time from the permit to the report that precedes the machine's first byte, ms. */
 async function untilFirstLine(owner: Session, object: string): Promise<number> {
   const { events } = await owner.api.object(object);
   const at = (type: string) => events.find((event) => event.type === type)?.time ?? Number.NaN;
   return at('started') - at('permitted');
 }
 
-/** MB (10^6 bytes), where the system tells. */
+/** Peak memory in MB (10^6 bytes), on systems that report it. */
 async function peakOf(pid: number | null | undefined): Promise<number | undefined> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   const kilobytes = /^VmHWM:\s+(\d+) kB/m.exec(status)?.[1];

@@ -8,9 +8,9 @@ import { createAuthority } from '@millrace/identity';
 const CHUNK = 16_386;
 
 export interface TlsPair {
-  /** Sends so many bytes from one end to the other; resolves when all of them have come. */
+  /** Sends bytes from one end to the other. Resolves when all have arrived. */
   send(bytes: number): Promise<void>;
-  /** Bytes that one end has written to its socket for `content` bytes of content, records and all. */
+  /** Bytes that one end writes to its socket for `content` bytes of content, including TLS records. */
   written(): { readonly content: number; readonly wire: number };
   close(): void;
 }

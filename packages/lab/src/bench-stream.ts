@@ -23,14 +23,15 @@ interface Pair {
   readonly receiver: Receiver;
 }
 
-/** Of the agent that the paper's money is computed for: a table each five seconds, a slow machine's appetite. */
+/** Parameters for the paper's costs: a table every five seconds, the consumption of a slow machine. */
 const REVISION_SECONDS = 5;
 const DRAW = 2_000;
 
 /**
- * What one session costs, on both sides and on the wire: cells into frames (one thread), frames into cells (all cores), a new
- * table; beside AES-256-GCM over the same bytes, and TLS 1.3 with both its ends, which are what a plain encrypted stream
- * would cost; the money of the paper's table 2 with its own prices; and prints by a whole installation. By core-second: processor time of all threads.
+ * Cost of one session, at both ends and on the wire: encoding cells (one thread), decoding frames (all cores), a new
+ * table. For comparison, a plain encrypted stream: AES-256-GCM over the same bytes, and both ends of TLS 1.3. Also the
+ * costs of the paper's table 2 at its own prices, and prints by a whole installation. A core-second is a second of
+ * processor time over all threads.
  */
 export const benchStream: Bench = async (note) => {
   const cells = Array.from({ length: FRAMES }, () => new Uint8Array(randomBytes(CELL)));

@@ -21,17 +21,17 @@ import {
   wipeMessage,
 } from '@millrace/vault';
 
-/** Segments stored by one message. */
+/** Segments per message. */
 const STORED = 256;
 
-/** Both halves of a vault over one folder, speaking by encoded messages, without the mail between them. */
+/** Both parts of a vault in one folder, which exchange encoded messages without mail. */
 export interface BenchVault {
-  /** Cells of the design; decoys come on top when the density is below 100. */
+  /** Cells of the design; a density below 100 adds decoys. */
   readonly cells: number;
   store(): Promise<void>;
-  /** Reads every cell in the design's order, through slices as a stream takes them. */
+  /** Reads every cell in the order of the design, by slices, as a stream does. */
   read(): Promise<void>;
-  /** One epoch. @returns what it took of one core, milliseconds, by the segments node's own count */
+  /** Sweeps to the next epoch. @returns the core time that the segments node measured, ms */
   sweep(): Promise<number>;
   close(): Promise<void>;
 }
@@ -40,9 +40,9 @@ export interface BenchVaultOptions {
   readonly folder: string;
   readonly bytes: number;
   readonly mode: MaintenanceMode;
-  /** Where cells lie: the file of slots, or the store itself. */
+  /** Storage of cells: the file of slots, or the store itself. */
   readonly cells: 'file' | 'lmdb';
-  /** Cells of one message of a sweep; the playbook's default unless told. */
+  /** Cells per message of a sweep; by default the playbook's. */
   readonly step?: number;
 }
 
@@ -116,7 +116,7 @@ function overTheWire(message: VaultMessage): VaultMessage {
   return decodeMessage(encodeMessage(message));
 }
 
-/** As good as sealed: random bytes that differ by their number. */
+/** Stands in for a sealed segment: random bytes that differ by number. */
 function sealedSegments(): (n: number) => Bytes {
   const pool = new Uint8Array(randomBytes(SEGMENT_BYTES));
   return (n) => {

@@ -10,7 +10,9 @@ import { type BenchVault, type BenchVaultOptions, openBenchVault } from './bench
 const MB = 1e6;
 const SEGMENT = 16_386;
 const SWEEPS = 3;
-/** Free space wanted for a store: the cells, the room of the steps under way, the index, the file of the disk's own rate. */
+/**
+ * Free disk space that a store needs: cells, slots for steps in progress, index, and the file of the disk benchmark.
+ */
 const ROOM = 1.5;
 const PERIOD_S = 120;
 
@@ -19,8 +21,9 @@ interface Subject extends Omit<BenchVaultOptions, 'folder'> {
 }
 
 /**
- * The vault at rest, durable: storing, reading, a sweep by mode, at growing sizes, beside what limits it, measured in the
- * same minutes: AES-256-CTR of OpenSSL on one core, and the disk's sequential write rate. `npm run bench -- vault [1GB|10GB]`.
+ * The durable vault: storing, reading, and a sweep in each mode, at growing sizes. Compared with its limits, measured
+ * in the same run: AES-256-CTR of OpenSSL on one core, and the sequential write rate of the disk. `npm run bench --
+ * vault [1GB|10GB]`.
  */
 export const benchVault: Bench = async (note, args) => {
   const largest = sizeOf(args[0] ?? '1GB');
@@ -38,7 +41,7 @@ export const benchVault: Bench = async (note, args) => {
       const wanted = subject.bytes * ROOM + 1e9;
       if (bavail * bsize < wanted) {
         note(
-          `skipped: ${subject.label} wants ${Math.ceil(wanted / 1e9)} GB free, there are ${gigabytes(bavail * bsize)}`,
+          `skipped: ${subject.label} needs ${Math.ceil(wanted / 1e9)} GB of free space; available: ${gigabytes(bavail * bsize)}`,
         );
         continue;
       }
@@ -96,7 +99,7 @@ async function measureSubject(
     }
     rows.push(rowOf(`${label}: sweep`, 'MB/s', sweeps));
     rows.push(rowOf(`${label}: sweep, by core-second (both nodes)`, 'MB/s', perCore));
-    rows.push(rowOf(`${label}: the disk, sequential, beside it`, 'MB/s', disk));
+    rows.push(rowOf(`${label}: sequential write rate of the disk`, 'MB/s', disk));
     const limit = Math.min(aes, median(disk));
     const ratio = (name: string, of: string, to: string, value: number) => ratios.push({ name, of, to, median: value });
     ratio(`${label}: sweep to AES-256-CTR`, 'sweep', 'AES', median(sweeps) / aes);
@@ -135,7 +138,10 @@ async function rateOf(bytes: number, work: () => Promise<unknown>): Promise<numb
   return bytes / MB / ((performance.now() - started) / 1_000);
 }
 
-/** Sequential, durable: as many bytes as the store, 256 MB at least and 1 GB at most, in writes of 4 MB, flushed at the end. */
+/**
+ * Sequential durable write of as many bytes as the store has, between 256 MB and 1 GB, in writes of 4 MB with one flush
+ * at the end.
+ */
 async function diskRate(folder: string, bytes: number): Promise<number> {
   const path = join(folder, 'sequential');
   const block = randomBytes(4 << 20);
@@ -152,7 +158,7 @@ async function diskRate(folder: string, bytes: number): Promise<number> {
   }
 }
 
-/** What the library's own speed test says; where the program is missing, what Node's reaches with one key. */
+/** Result of `openssl speed`; without that program, the rate of Node's OpenSSL with one key. */
 function opensslRate(): number {
   const args = ['speed', '-mr', '-seconds', '1', '-bytes', '16384', '-evp', 'aes-256-ctr'];
   const { stdout } = spawnSync('openssl', args, { encoding: 'utf8' });
@@ -177,7 +183,7 @@ function cellsRate(work: (cell: Uint8Array) => void): number {
 
 function sizeOf(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(MB|GB)$/i.exec(text);
-  if (match === null) throw new MillraceError('E_INPUT', 'the largest size is something like 100MB, 1GB or 10GB');
+  if (match === null) throw new MillraceError('E_INPUT', 'expected a size such as 100MB, 1GB or 10GB');
   return Number(match[1]) * (match[2]?.toUpperCase() === 'GB' ? 1e9 : MB);
 }
 

@@ -1,6 +1,6 @@
 import { cpus, totalmem } from 'node:os';
 
-/** One figure: over `runs` runs. */
+/** One figure, over `runs` runs. */
 export interface Row {
   readonly name: string;
   readonly unit: string;
@@ -10,7 +10,7 @@ export interface Row {
   readonly runs: number;
 }
 
-/** Two rows of the same runs, divided run by run: what a reader may carry to another machine. */
+/** Ratio of two rows, run by run. Ratios are comparable between machines. */
 export interface Ratio {
   readonly name: string;
   readonly of: string;
@@ -30,19 +30,20 @@ export interface Report {
   readonly ratios: readonly Ratio[];
 }
 
-/** One thing to measure: every call is one run and returns its figure in the row's unit. */
+/** A measurement: every call is one run and returns its figure in the row's unit. */
 export interface Candidate {
   readonly name: string;
   readonly unit: string;
   run(): Promise<number> | number;
 }
 
-/** A bench of `packages/lab`: sets up, measures, cleans up. `note` tells a person what goes on (standard error). */
+/** A bench of `packages/lab`: sets up, measures, cleans up. `note` writes progress to standard error. */
 export type Bench = (note: (text: string) => void, args: readonly string[]) => Promise<Report>;
 
 /**
- * Runs the candidates interleaved (a b c a b c …), after one unmeasured round, so that whatever else the machine does falls on all of them.
- * @param pairs ratios wanted: [name, of, to]
+ * Runs the candidates interleaved (a b c a b c …), after one unmeasured round, so that other load affects all of them
+ * equally.
+ * @param pairs ratios to compute: [name, of, to]
  */
 export async function measure(
   candidates: readonly Candidate[],
@@ -94,7 +95,7 @@ export function machine(): Report['machine'] {
   };
 }
 
-/** The table for people. */
+/** The table for a terminal. */
 export function formatReport({ machine, rows, ratios }: Report): string {
   const lines = [
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node ${machine.node}, ${machine.os}`,

@@ -1,6 +1,6 @@
-// Writes vectors/ledger/*.json from the built package: `node packages/ledger/scripts/make-vectors.mjs`.
-// The known answers of others (RFC 6962 test tree, C2SP and Go notes) stand here as literals; the tests hold them
-// against the code, and Go's golang.org/x/mod against log.json (interop/).
+// Writes vectors/ledger/*.json from the built package: `node packages/ledger/scripts/make-vectors.mjs`. Known answers
+// from other sources (RFC 6962 test tree, C2SP and Go notes) are literals here. The tests compare them with the code;
+// interop/ compares log.json with Go's golang.org/x/mod.
 import { writeFileSync } from 'node:fs';
 import { encodeCbor, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
 import {
@@ -412,7 +412,7 @@ await refuse(
   bend((c) => (c.object = 'licence-1')),
 );
 await refuse('another key of the same name', certificate, formatVerifierKey(origin, witness.publicKey));
-/** Replaces text in bytes; CBOR puts a length byte (0x61) between 'actor' and its one-letter value. */
+/** Replaces text in bytes. In CBOR, a length byte (0x61) is between 'actor' and its one-letter value. */
 function swap(bytes, from, to) {
   const cbor = (t) => (t.startsWith('actor') ? `actor\x61${t.slice(5)}` : t);
   const at = Buffer.from(bytes).indexOf(cbor(from), 0, 'latin1');

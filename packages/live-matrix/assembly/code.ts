@@ -1,23 +1,25 @@
 // The parity code (spec/live-matrix.md, section 6): sums of 512-bit columns and elimination over GF(2). Compiled twice,
-// with and without SIMD. The host writes what is at COLUMNS once, the rest before each call.
+// with and without SIMD. The host writes COLUMNS once and all other inputs before each call.
 
-// Places in linear memory, in bytes.
+// Addresses in linear memory, bytes.
 /** The generator: 8208 columns of 64 bytes. */
 export const COLUMNS: usize = 0x20000;
-/** solve: one word for each hint and one more, where its candidates start; then the candidates, 4 bytes each. */
+/**
+ * solve: for each hint a word with the index of its first candidate, one end index, then the candidates, 4 bytes each.
+ */
 const STARTS: usize = 0x1000;
 const CANDIDATES: usize = 0x1800;
-/** solve: the block's parity, 64 bytes; what comes out, one word a hint. */
+/** solve: the block's parity, 64 bytes; the result, one word for each hint. */
 const PARITY: usize = 0x3000;
 const SOLVED: usize = 0x3100;
-/** parity: for each of up to 32 blocks its number of hints; its values, 342 words; its parity, 64 bytes. */
+/** parity: for each of up to 32 blocks, its number of hints; its values, 342 words; its parity, 64 bytes. */
 const SIZES: usize = 0x3000;
 const SUMS_OUT: usize = 0x3100;
 const VALUES: usize = 0x4000;
 const VALUES_STRIDE: usize = 342 * 4;
-/** parity: for every half byte of a segment, its 16 sums. */
+/** parity: the 16 sums for every half byte of a symbol. */
 const NIBBLES: usize = 0xf000;
-/** solve: rows, sums of a group, and what was added to which row. */
+/** solve: rows, sums of a group, and the record of additions to rows. */
 const ROWS: usize = 0x4000;
 const GROUP_SUMS: usize = 0xc000;
 const USED: usize = 0x10000;
@@ -82,7 +84,8 @@ export function parity(blocks: u32, symbolBits: u32): void {
     }
     return;
   }
-  // All blocks use the same columns: the 16 sums of every four are computed once (method of the four Russians).
+  // All blocks use the same columns, so the 16 sums of every four columns are computed once (method of the four
+  // Russians).
   for (let place: u32 = 0; place < places; place++) {
     for (let nibble: u32 = 0; nibble < symbolBits >> 2; nibble++) {
       const from = COLUMNS + ((<usize>(place * symbolBits + (nibble << 2))) << 6);
@@ -107,7 +110,7 @@ function bitOf(row: usize, at: u32): u32 {
   return (load<u32>(row + ((<usize>(at >> 5)) << 2)) >> (at & 31)) & 1;
 }
 
-/** Place of the lowest set bit, or NO_PIVOT. */
+/** Index of the lowest set bit, or NO_PIVOT. */
 function lowestBit(row: usize): u32 {
   for (let i: u32 = 0; i < 8; i++) {
     const word = load<u64>(row + ((<usize>i) << 3));
@@ -116,14 +119,14 @@ function lowestBit(row: usize): u32 {
   return NO_PIVOT;
 }
 
-/** Clears what lies beyond the block's parity. */
+/** Clears the bits beyond the block's parity. */
 function cut(row: usize, parityBytes: u32): void {
   memory.fill(row + parityBytes, 0, 64 - parityBytes);
 }
 
 function swapRows(first: u32, a: u32, b: u32): void {
   const rows = ROWS + ((<usize>first) << 6);
-  // XOR three times: the places are different ones.
+  // Swap by three XORs: the rows are different.
   add(rows + ((<usize>a) << 6), rows + ((<usize>b) << 6));
   add(rows + ((<usize>b) << 6), rows + ((<usize>a) << 6));
   add(rows + ((<usize>a) << 6), rows + ((<usize>b) << 6));
@@ -136,8 +139,8 @@ function swapRows(first: u32, a: u32, b: u32): void {
 }
 
 /**
- * Brings a group's rows to reduced echelon form among themselves. Rows that depend on others become 0 and go last.
- * @returns how many do not
+ * Brings a group's rows to reduced echelon form. Dependent rows become 0 and move to the end. @returns the number of
+ * independent rows
  */
 function reduceGroup(first: u32, count: u32): u32 {
   const rows = ROWS + ((<usize>first) << 6);
@@ -164,7 +167,7 @@ function reduceGroup(first: u32, count: u32): u32 {
   return independent;
 }
 
-/** Takes the unknowns `sum` of a group; what had been added to them is then to be taken from earlier groups. */
+/** Selects the unknowns `sum` of a group. The additions to them then have to be selected from earlier groups. */
 function takeFromGroup(group: u32, sum: u32, used: usize, taken: usize): void {
   for (let rest = sum; rest != 0; rest &= rest - 1) {
     const row = group * GROUP + ctz<u32>(rest);
@@ -176,7 +179,7 @@ function takeFromGroup(group: u32, sum: u32, used: usize, taken: usize): void {
   }
 }
 
-/** From the sums that were added, last group first, to the unknowns themselves. */
+/** Resolves the sums that were added into the unknowns, last group first. */
 function walkBack(groups: u32, used: usize, taken: usize): void {
   for (let group = groups; group-- > 0; ) {
     let sum: u32 = 0;
@@ -187,7 +190,7 @@ function walkBack(groups: u32, used: usize, taken: usize): void {
   }
 }
 
-/** Whether the solution at TAKEN takes at most one candidate for each hint; writes it when told to. */
+/** Whether the solution at TAKEN selects at most one candidate for each hint. Optionally writes it. */
 function isValid(n: u32, write: bool): bool {
   let previous: u32 = 0xffff;
   for (let i: u32 = 0; i < n; i++) {
@@ -262,7 +265,7 @@ export function solve(hints: u32, symbolBits: u32, parityBytes: u32): u32 {
   }
   if (lowestBit(PARITY) != NO_PIVOT) return 0;
 
-  // Of all solutions of the equations exactly one must be valid.
+  // Exactly one solution of the equations must be valid.
   memory.fill(TAKEN, 0, 64);
   walkBack((n + GROUP - 1) / GROUP, TARGET_USED, TAKEN);
   let valid: u32 = 0;

@@ -75,7 +75,7 @@ function round(s: usize, d: usize, constant: u64): void {
   store<u64>(d, b4 ^ (~b0 & b1), 192);
 }
 
-/** Theta, rho and pi of a round: what its chi takes. */
+/** Theta, rho and pi of a round: the input of its chi. */
 function beforeChi(s: usize, d: usize): void {
   const c0 = load<u64>(s, 0) ^ load<u64>(s, 40) ^ load<u64>(s, 80) ^ load<u64>(s, 120) ^ load<u64>(s, 160);
   const c1 = load<u64>(s, 8) ^ load<u64>(s, 48) ^ load<u64>(s, 88) ^ load<u64>(s, 128) ^ load<u64>(s, 168);
@@ -114,7 +114,7 @@ function beforeChi(s: usize, d: usize): void {
   store<u64>(d, turn(load<u64>(s, 168) ^ d1, 2), 192);
 }
 
-/** Chi and iota of a round, on what is at s with a difference (one word a lane) added. */
+/** Chi and iota of a round, on the state at s plus a difference (one word for each lane). */
 function afterDifference(s: usize, difference: usize, d: usize, constant: u64): void {
   let b0 = load<u64>(s, 0) ^ load<u64>(difference, 0);
   let b1 = load<u64>(s, 8) ^ load<u64>(difference, 8);
@@ -188,7 +188,7 @@ function constant(i: i32): u64 {
   return load<u64>(CONSTANTS + ((<usize>i) << 3));
 }
 
-/** Rounds `from`, an even number, to 23 on the state at STATE_A; lane 0 of what comes out. */
+/** Rounds `from` (even) to 23 on the state at STATE_A. @returns lane 0 of the result */
 function finish(from: i32): u64 {
   for (let i = from; i < 22; i += 2) {
     round(STATE_A, STATE_E, constant(i));
@@ -198,7 +198,7 @@ function finish(from: i32): u64 {
   return last(STATE_E, constant(23));
 }
 
-/** The block to STATE_A, with `low` added to lane 0. */
+/** Copies the block to STATE_A, with `low` added to lane 0. */
 function fill(low: u32): void {
   memory.copy(STATE_A, BLOCK, 200);
   store<u64>(STATE_A, load<u64>(STATE_A) ^ <u64>low);
@@ -212,7 +212,7 @@ export function hashBatch(count: i32, rounds: i32): void {
   }
 }
 
-/** What the chi of the second round takes, to `to`. */
+/** Writes the input of the second round's chi to `to`. */
 function beforeSecondChi(low: u32, from: i32, to: usize): void {
   fill(low);
   round(STATE_A, STATE_E, constant(from));
@@ -241,7 +241,7 @@ export function hashSuperblock(first: u32, rounds: i32): void {
   }
 }
 
-/** Overwrites everything that was computed from a key. */
+/** Wipes all data derived from a key. */
 export function wipe(): void {
   memory.fill(BLOCK, 0, 200);
   memory.fill(STATE_A, 0, 400);

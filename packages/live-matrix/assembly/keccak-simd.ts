@@ -12,8 +12,8 @@ import {
   VALUES,
 } from './layout';
 
-// Two hashes side by side, one in each half of a v128. The state stays in linear memory: with 25 vectors in locals
-// the engines' register allocation was erratic.
+// Two hashes in parallel, one in each half of a v128. The state is in linear memory, because with 25 vectors in locals
+// the speed of engines varied widely.
 
 function turn(lane: v128, bits: i32): v128 {
   return v128.or(v128.shl<i64>(lane, bits), v128.shr<u64>(lane, 64 - bits));
@@ -107,7 +107,7 @@ function round(s: usize, d: usize, constant: v128): void {
   v128.store(d, v128.xor(b4, v128.andnot(b1, b0)), 384);
 }
 
-/** Theta, rho and pi of a round: what its chi takes. */
+/** Theta, rho and pi of a round: the input of its chi. */
 function beforeChi(s: usize, d: usize): void {
   const c0 = v128.xor(
     v128.xor(v128.xor(v128.xor(v128.load(s, 0), v128.load(s, 80)), v128.load(s, 160)), v128.load(s, 240)),
@@ -161,7 +161,7 @@ function beforeChi(s: usize, d: usize): void {
   v128.store(d, turn(v128.xor(v128.load(s, 336), d1), 2), 384);
 }
 
-/** Chi and iota of a round, on what is at s with a difference (one word a lane) added. */
+/** Chi and iota of a round, on the state at s plus a difference (one word for each lane). */
 function afterDifference(s: usize, difference: usize, d: usize, constant: v128): void {
   let b0 = v128.xor(v128.load(s, 0), v128.load64_splat(difference, 0));
   let b1 = v128.xor(v128.load(s, 16), v128.load64_splat(difference, 8));
@@ -251,8 +251,9 @@ function constant(i: i32): v128 {
 }
 
 /**
- * Rounds `from`, an even number, to 23 on two states at STATE_A and STATE_B; lane 0 of what comes out goes to the start
- * of each. A round waits for the one before; two states in turn give the processor something to do meanwhile.
+ * Rounds `from` (even) to 23 on the two states at STATE_A and STATE_B. Lane 0 of each result is written to the start of
+ * its state. The two states are interleaved, because each round depends on the previous one and would leave the
+ * processor idle.
  */
 function finish(from: i32): void {
   for (let i = from; i < 22; i += 2) {
@@ -269,7 +270,7 @@ function finish(from: i32): void {
   v128.store(STATE_B, last(STATE_F, constant(23)));
 }
 
-/** The block, doubled, to `state`, with `low` added to lane 0. */
+/** Copies the block to both halves of `state`, with `low` added to lane 0. */
 function fill(state: usize, low: v128): void {
   for (let lane: usize = 0; lane < 25; lane++) {
     v128.store(state + (lane << 4), v128.load64_splat(BLOCK + (lane << 3)));
@@ -288,7 +289,7 @@ export function hashBatch(count: i32, rounds: i32): void {
   }
 }
 
-/** What the chi of the second round takes, for two values, to `to`. */
+/** Writes the input of the second round's chi, for two values, to `to`. */
 function beforeSecondChi(low: v128, from: i32, to: usize): void {
   fill(STATE_A, low);
   round(STATE_A, STATE_E, constant(from));
@@ -327,7 +328,7 @@ export function hashSuperblock(first: u32, rounds: i32): void {
   }
 }
 
-/** Overwrites everything that was computed from a key. */
+/** Wipes all data derived from a key. */
 export function wipe(): void {
   memory.fill(BLOCK, 0, 200);
   memory.fill(STATE_A, 0, 400);

@@ -1,5 +1,5 @@
-// Places in linear memory that the hash kernels use; the host writes the block, the constants and the values, and
-// reads the results. Everything is aligned to 64 bytes.
+// Addresses in linear memory that the hash kernels use. The host writes the block, the constants and the values, and
+// reads the results. All addresses are aligned to 64 bytes.
 
 /** 25 lanes of 8 bytes: the block of H for g = 0, with the upper half of g in lane 0. */
 export const BLOCK: usize = 1024;
@@ -15,7 +15,7 @@ export const VALUES: usize = 4096;
 export const RESULTS: usize = 4096 + 4096 * 4;
 /** 64 differences of 25 lanes, 8 bytes each. */
 export const DIFFERENCES: usize = 0x10000;
-/** A second pair of states, beside the first. */
+/** A second pair of states. */
 export const STATE_B: usize = 0x13400;
 export const STATE_F: usize = 0x13600;
 /** 2^15 results of 4 bytes. */

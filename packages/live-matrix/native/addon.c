@@ -1,6 +1,6 @@
 /*
- * The N-API face of the kernels: typed arrays in, typed arrays filled. Sizes are checked here, meaning is checked by
- * the callers in src/engines/native-engine.ts. Nothing is kept between calls but the parity code's public columns.
+ * N-API bindings of the kernels, on typed arrays. This file checks sizes; the callers in src/engines/native-engine.ts
+ * check values. The only state between calls is the parity code's public columns.
  */
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -15,7 +15,7 @@
 
 #define COLUMNS (342u * 24u)
 
-static uint8_t *columns; /* set once, by whichever thread comes first */
+static uint8_t *columns; /* set once, by the first thread */
 
 static int runs_here(const mr_kernel *kernel) {
 #if defined(__x86_64__)
@@ -104,7 +104,7 @@ static mr_key next_key(arguments *a) {
   return (mr_key){block.data, (int)rounds};
 }
 
-/* kernelNames(): [[name, detail] …], an empty string for one that does not run here. */
+/* kernelNames(): [[name, detail] …]; an empty string for a kernel that this processor cannot run. */
 static napi_value kernel_names(napi_env env, napi_callback_info info) {
   (void)info;
   napi_value list;
@@ -160,7 +160,7 @@ static napi_value hash_range(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* order, parts, entries, ends: a table that may be asked; with runs and cursors one that is being built. */
+/* order, parts, entries, ends: a finished table; with runs and cursors, a table under construction. */
 static mr_build next_table(arguments *a, int building) {
   mr_build build = {0};
   build.order = next_u32(a);
@@ -182,8 +182,8 @@ static mr_build next_table(arguments *a, int building) {
 }
 
 /*
- * Long work, done in libuv's threads: a thread there costs no JavaScript engine of its own. The arrays are kept alive
- * until it is done; the promise gives what the work returns, true or false, or a number.
+ * Long work, run in libuv's threads, which need no JavaScript engine of their own. The arrays are referenced until the
+ * work is done. The promise resolves with the work's result: true, false or a number.
  */
 typedef struct job job;
 struct job {
@@ -227,7 +227,7 @@ static void job_complete(napi_env env, napi_status status, void *data) {
   free(j);
 }
 
-/* Starts a job that was filled in; `a` are the arguments that it came from. */
+/* Starts a prepared job; `a` are the arguments of the call. */
 static napi_value job_start(napi_env env, const arguments *a, job *j) {
   napi_value promise, name;
   for (size_t i = 0; i < a->next; i++) {
@@ -280,7 +280,7 @@ static napi_value finish_or_start(napi_env env, const arguments *a, const job *f
   return result;
 }
 
-/* Whether a call is the later one of its pair: the last argument of napi_property_descriptor. */
+/* Whether the call is the second of its pair, from the data field of napi_property_descriptor. */
 static int is_later(napi_env env, napi_callback_info info) {
   void *data = NULL;
   napi_get_cb_info(env, info, NULL, NULL, NULL, &data);
@@ -355,7 +355,7 @@ static napi_value look_up(napi_env env, napi_callback_info info) {
   return finish_or_start(env, &a, &j, is_later(env, info));
 }
 
-/* Blocks as words, four each; checked against the hints and the parity that there are. */
+/* Blocks of four words each, checked against the lengths of hints and parity. */
 static int blocks_fit(const array *blocks, size_t hints, size_t parity_bytes, uint32_t symbol_bits) {
   const mr_block *block = blocks->data;
   if (blocks->length % 4 != 0 || (symbol_bits != 8 && symbol_bits != 16 && symbol_bits != 24)) return 0;
@@ -419,7 +419,7 @@ static napi_value estimate_clock(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* lockPages(bytes) → [first, length] of the whole pages that are locked now, or undefined */
+/* lockPages(bytes) → [first, length] of the whole pages that are now locked, or undefined */
 static napi_value lock_pages(napi_env env, napi_callback_info info) {
   arguments a = read_arguments(env, info, 1);
   const array bytes = next_array(&a, 1);
@@ -436,7 +436,7 @@ static napi_value lock_pages(napi_env env, napi_callback_info info) {
   return pair;
 }
 
-/* forbidLooking() → whether it is forbidden */
+/* forbidLooking() → whether the system now forbids it */
 static napi_value forbid_looking(napi_env env, napi_callback_info info) {
   (void)info;
   napi_value result;

@@ -2,8 +2,8 @@
 #define MILLRACE_CLOCK_H
 
 /*
- * Core cycles a second, from the time that a chain of dependent additions takes (one cycle each); 0 where that is not
- * known. For machines whose cycle counter cannot be read, as in most virtual ones. Takes about 5 ms.
+ * Core cycles per second, estimated from the duration of a chain of dependent additions (one cycle each); 0 if unknown.
+ * For machines whose cycle counter cannot be read, such as most virtual machines. Takes about 5 ms.
  */
 double mr_estimate_clock(void);
 

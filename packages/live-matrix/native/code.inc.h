@@ -1,6 +1,6 @@
 /*
- * The parity code (spec/live-matrix.md, section 6) on columns of 512 bits, in the vectors that the including
- * translation unit's instruction set has.
+ * The parity code (spec/live-matrix.md, section 6) on columns of 512 bits, with the vectors of the including
+ * translation unit's instruction set.
  */
 #include "kernel.h"
 
@@ -23,7 +23,7 @@
 
 typedef uint64_t piece __attribute__((vector_size(PIECE_BYTES)));
 
-/* A column, or a sum of columns, in vectors that the instruction set has. */
+/* A column, or a sum of columns, in vectors of the instruction set. */
 typedef struct {
   piece at[PIECES];
 } wide;
@@ -33,7 +33,7 @@ static inline wide plus(wide a, wide b) {
   return a;
 }
 
-/* a + b where `bit` is 1, a where it is 0, without a branch: the bits are random, a guess would be wrong half the time. */
+/* a + b if `bit` is 1, else a. Without a branch: the bits are random, so half of the predictions would be wrong. */
 static inline wide plus_if(wide a, wide b, uint64_t bit) {
   EACH_PIECE a.at[i] ^= b.at[i] & (0 - bit);
   return a;
@@ -46,7 +46,7 @@ static inline wide only(wide a, wide mask) {
 
 static inline wide column(const uint8_t *columns, uint32_t c) { return ((const wide *)(const void *)columns)[c]; }
 
-/* Sum of the columns of the bits that are set in `value`, the place-th segment of its block. */
+/* Sum of the columns of the bits that are set in `value`, the place-th symbol of its block. */
 static inline wide columns_of(const uint8_t *columns, uint32_t place, uint32_t symbol_bits, uint32_t value) {
   wide sum;
   memset(&sum, 0, sizeof sum);
@@ -69,8 +69,8 @@ static void parity_of_block(const uint8_t *columns, const uint32_t *values, uint
 #define MAX_NIBBLES 8
 
 /*
- * Many blocks: all use the same columns, so the sums of every four neighbouring columns are computed once
- * (the method of the four Russians) and each block takes one of 16 for each half byte.
+ * Many blocks: all use the same columns, so the sums of every four adjacent columns are computed once (method of the
+ * four Russians), and each block selects one of 16 for each half byte.
  */
 static void parity_of_blocks(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits,
                              const mr_block *blocks, size_t count, uint8_t *out) {
@@ -121,19 +121,19 @@ static void parity(const uint8_t *columns, const uint32_t *values, uint32_t symb
 
 #define GROUP 8
 #define GROUPS (MR_MAX_UNKNOWNS / GROUP)
-/* Dependencies among unknowns that are tried out; more of them are refused. */
+/* Most dependencies among unknowns that are tried; blocks with more are refused. */
 #define MAX_NULLS 8
 #define NO_PIVOT 4096
 
 typedef struct {
-  wide rows[MR_MAX_UNKNOWNS];             /* one unknown each: how taking it changes the parity; reduced step by step */
-  uint8_t used[MR_MAX_UNKNOWNS][GROUPS];  /* which rows of an earlier group were added to a row */
-  uint8_t origin[MR_MAX_UNKNOWNS];        /* which rows of its own group a row is the sum of */
+  wide rows[MR_MAX_UNKNOWNS];             /* one row for each unknown: the change of the parity when it is selected; reduced step by step */
+  uint8_t used[MR_MAX_UNKNOWNS][GROUPS];  /* rows of earlier groups that were added to a row */
+  uint8_t origin[MR_MAX_UNKNOWNS];        /* rows of its own group of which a row is the sum */
   uint8_t target_used[GROUPS];
   uint32_t value[MR_MAX_UNKNOWNS];
   uint16_t place[MR_MAX_UNKNOWNS];
   uint64_t taken[MR_MAX_UNKNOWNS / 64];             /* one solution of the equations, a bit for each unknown */
-  uint64_t nulls[MAX_NULLS][MR_MAX_UNKNOWNS / 64];  /* what may be added to it: their parity is 0 */
+  uint64_t nulls[MAX_NULLS][MR_MAX_UNKNOWNS / 64];  /* combinations of parity 0 that may be added to it */
   uint32_t null_count;
   wide sums[1 << GROUP];
 } solve_space;
@@ -146,7 +146,7 @@ static inline uint64_t word_of(const wide *row, int i) {
 
 static inline uint64_t bit_of(const wide *row, int at) { return word_of(row, at >> 6) >> (at & 63) & 1; }
 
-/* Place of the lowest set bit, or -1. */
+/* Index of the lowest set bit, or -1. */
 static inline int lowest_bit(const wide *row) {
   for (int i = 0; i < MR_COLUMN_BYTES / 8; i++)
     if (word_of(row, i) != 0) return 64 * i + __builtin_ctzll(word_of(row, i));
@@ -185,8 +185,8 @@ static inline uint32_t read_pivots(const pivot_reader *reader, const wide *row) 
 }
 
 /*
- * Brings rows first … first+count-1 to reduced echelon form among themselves, ordered by pivot. Rows that depend on
- * others become 0 and go last; the reader counts those that do not.
+ * Brings rows first … first+count-1 to reduced echelon form, ordered by pivot. Dependent rows become 0 and move to the
+ * end; the caller counts the independent ones.
  */
 static void reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
   const int k = reader->count;
@@ -216,7 +216,7 @@ static void reduce_group(solve_space *s, uint32_t first, pivot_reader *reader) {
   while (reader->count > 0 && reader->pivots[reader->count - 1] == NO_PIVOT) reader->count--;
 }
 
-/* Takes the unknowns `sum` of a group; what had been added to them is then to be taken from earlier groups. */
+/* Selects the unknowns `sum` of a group. The additions to them then have to be selected from earlier groups. */
 static void take_from_group(const solve_space *s, uint32_t group, uint32_t sum, uint8_t *used, uint64_t *taken) {
   for (; sum != 0; sum &= sum - 1) {
     const uint32_t row = group * GROUP + (uint32_t)__builtin_ctz(sum);
@@ -225,7 +225,7 @@ static void take_from_group(const solve_space *s, uint32_t group, uint32_t sum, 
   }
 }
 
-/* From the sums that were added (`used`, which changes on the way), last group first, to the unknowns themselves. */
+/* Resolves the sums that were added (`used`, which is modified) into the unknowns, last group first. */
 static void walk_back(const solve_space *s, uint32_t groups, uint8_t *used, uint64_t *taken) {
   for (uint32_t group = groups; group-- > 0;) {
     uint32_t sum = 0;
@@ -235,7 +235,7 @@ static void walk_back(const solve_space *s, uint32_t groups, uint8_t *used, uint
   }
 }
 
-/* Writes the solution when it takes at most one candidate for each hint. */
+/* Writes the solution if it selects at most one candidate for each hint. */
 static int write_if_valid(const solve_space *s, const uint64_t *taken, uint32_t n, uint32_t *out) {
   for (int pass = 0; pass < 2; pass++) {
     uint32_t previous = UINT32_MAX;
@@ -252,8 +252,8 @@ static int write_if_valid(const solve_space *s, const uint64_t *taken, uint32_t 
 }
 
 /*
- * Of all solutions of the equations, exactly one must take at most one candidate for each hint. Candidates of one hint
- * are as long as the segment, so four of them may well add up to 0: that gives solutions, but no other valid one.
+ * Exactly one solution of the equations must select at most one candidate for each hint. Candidates of one hint are
+ * only as long as the symbol, so four of them may add up to 0. That adds solutions, but no valid one.
  */
 static int pick_valid(solve_space *s, uint32_t n, uint32_t *out) {
   int valid = 0;
@@ -267,9 +267,9 @@ static int pick_valid(solve_space *s, uint32_t n, uint32_t *out) {
 }
 
 /*
- * The first candidate of every hint is assumed, every other is an unknown. Rows are eliminated in groups of 8 with a
- * table of the 256 sums of a group (the method of the four Russians); what was added to which row is kept, so that
- * walking back from the target gives the unknowns.
+ * The first candidate of every hint is assumed; every other candidate is an unknown. Rows are eliminated in groups of 8
+ * with a table of the 256 sums of a group (method of the four Russians). The additions to each row are recorded, so
+ * that back-substitution from the target gives the unknowns.
  */
 static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *starts, const uint32_t *values,
                     uint32_t symbol_bits, const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
@@ -327,7 +327,7 @@ static int solve_in(solve_space *s, const uint8_t *columns, const uint32_t *star
 
 static int solve(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t symbol_bits,
                  const mr_block *block, const uint8_t *parity_bytes, uint32_t *out) {
-  solve_space space; /* rows, sums and what was added are written before they are read */
+  solve_space space; /* rows, sums and additions are written before they are read */
   memset(space.taken, 0, sizeof space.taken);
   memset(space.nulls, 0, sizeof space.nulls);
   memset(space.target_used, 0, sizeof space.target_used);

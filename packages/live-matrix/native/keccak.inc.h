@@ -1,12 +1,12 @@
 /*
- * H for many g with LANES hashes side by side: the body of every kernel. A translation unit defines the vector type V
+ * H for many g, with LANES hashes in parallel: the body of every kernel. A translation unit defines the vector type V
  * and its operations, then includes this file.
  *
- * One lane of the block varies, which makes the first round and a half cheap. After the first theta only 11 of the 25
- * lanes depend on g, and linearly; the only products that the first chi makes are those of bits of g that are 15 or 20
- * places apart. So bits 9 to 14 of g meet none but bits 24 and above: among 2^15 neighbours the state before
- * the second chi is affine in them. It is computed once for the other bits, and a table of 64 differences is added.
- * The last round needs lane 0 alone.
+ * Only one lane of the block varies, which makes the first round and a half cheap. After the first theta, 11 of the 25
+ * lanes depend on g, linearly. The first chi multiplies only bits of g that are 15 or 20 positions apart, so bits 9 to
+ * 14 of g are multiplied only with bits 24 and above. Within a block of 2^15 values the state before the second chi is
+ * therefore affine in these bits: it is computed once for the other bits, and a table of 64 differences is added. The
+ * last round computes lane 0 only.
  */
 #include "kernel.h"
 
@@ -76,7 +76,7 @@
   e##23 = CHI(b3, b4, b0); \
   e##24 = CHI(b4, b0, b1);
 
-/* Theta, rho and pi of a round: what its chi takes, to memory, row by row. */
+/* Theta, rho and pi of a round: writes the input of its chi to memory, row by row. */
 #define KECCAK_BEFORE_CHI(a, to) \
   (to)[0] = THETA(a##0, 0); \
   (to)[1] = ROL(THETA(a##6, 1), 44); \
@@ -104,7 +104,7 @@
   (to)[23] = ROL(THETA(a##15, 0), 41); \
   (to)[24] = ROL(THETA(a##21, 1), 2);
 
-/* Chi and iota: LANE_IN(i) is what comes in. */
+/* Chi and iota; LANE_IN(i) is the input. */
 #define KECCAK_CHI(LANE_IN, e, constant) \
   b0 = LANE_IN(0); \
   b1 = LANE_IN(1); \
@@ -176,7 +176,7 @@
   DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) \
   DO(18) DO(19) DO(20) DO(21) DO(22) DO(23) DO(24)
 
-/* Rounds `round` (an even number) to 23 on the state in a; lane 0 of what comes out goes to `result`. */
+/* Rounds `round` (even) to 23 on the state in a; writes lane 0 of the result to `result`. */
 #define KECCAK_FINISH(a, e, round, result) \
   { \
     KECCAK_COLUMNS(a) \

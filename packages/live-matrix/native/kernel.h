@@ -1,6 +1,6 @@
 /*
- * What the kernels offer and the addon calls. One translation unit for each instruction set defines one `mr_kernel`;
- * which one runs is decided at run time (addon.c).
+ * Interface between the kernels and the addon. The translation unit of each instruction set defines one `mr_kernel`;
+ * addon.c selects one at run time.
  */
 #ifndef MILLRACE_KERNEL_H
 #define MILLRACE_KERNEL_H
@@ -14,18 +14,18 @@ typedef struct {
   int rounds;
 } mr_key;
 
-/* A table, or one that is being built: see src/table/hint-table.ts for its form. */
+/* A table, finished or under construction; src/table/hint-table.ts describes its layout. */
 typedef struct {
   uint32_t *entries; /* parts × capacity */
   uint16_t *ends;    /* parts × MR_PART_ENDS */
   uint32_t *runs;    /* while building: start and length for each superblock and part */
-  uint32_t *cursors; /* while building: entries so far in each part; counted up atomically */
+  uint32_t *cursors; /* while building: entries so far in each part; incremented atomically */
   uint32_t order;
   uint32_t parts;
   uint32_t capacity;
 } mr_build;
 
-/* A block of the parity code: first hint, hints, place of its parity, bytes of its parity. */
+/* A block of the parity code: first hint, number of hints, offset and length of its parity. */
 typedef struct {
   uint32_t first, hints, parity_at, parity_bytes;
 } mr_block;
@@ -43,7 +43,7 @@ typedef struct {
   /* Parity of all blocks; `columns` is the generator, aligned to 64 bytes. */
   void (*parity)(const uint8_t *columns, const uint32_t *values, uint32_t symbol_bits, const mr_block *blocks,
                  size_t block_count, uint8_t *out);
-  /* 1 when the block has exactly one solution, which is then written to `out`; 0 otherwise. */
+  /* Returns 1 if the block has exactly one solution, and writes it to `out`; otherwise 0. */
   int (*solve)(const uint8_t *columns, const uint32_t *starts, const uint32_t *values, uint32_t symbol_bits,
                const mr_block *block, const uint8_t *parity, uint32_t *out);
 } mr_kernel;
@@ -56,7 +56,7 @@ extern const mr_kernel mr_kernel_avx512;
 extern const mr_kernel mr_kernel_neon;
 #endif
 
-/* Rounds' constants (FIPS 202). */
+/* Round constants (FIPS 202). */
 extern const uint64_t mr_round_constants[24];
 
 #endif

@@ -1,4 +1,4 @@
-/* AVX2: four hashes side by side. Sixteen registers do not hold the state; the compiler spills it to the stack. */
+/* AVX2: four hashes in parallel. The state does not fit into sixteen registers; the compiler spills it to the stack. */
 #include <immintrin.h>
 
 typedef __m256i V;
@@ -12,7 +12,7 @@ typedef __m256i V;
 #define STORE(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 #define STORE_LOW(p, v) _mm_storeu_si128((__m128i *)(p), low_words(v))
 
-/* Rotations by whole bytes are one shuffle, the others two shifts. */
+/* A rotation by whole bytes is one shuffle, any other two shifts. */
 static inline __attribute__((always_inline)) V rotate(V a, int n) {
   if (n == 8)
     return _mm256_shuffle_epi8(a, _mm256_setr_epi8(7, 0, 1, 2, 3, 4, 5, 6, 15, 8, 9, 10, 11, 12, 13, 14, 7, 0, 1, 2, 3,

@@ -1,4 +1,4 @@
-/* AVX-512: eight hashes side by side; chi, the sums of theta and rotations are single instructions. */
+/* AVX-512: eight hashes in parallel. Chi, the sums of theta and rotations are single instructions. */
 #include <immintrin.h>
 
 typedef __m512i V;

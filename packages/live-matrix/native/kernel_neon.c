@@ -1,4 +1,4 @@
-/* NEON: two hashes side by side, with what every 64-bit ARM has. */
+/* NEON: two hashes in parallel, with the baseline instructions of 64-bit ARM. */
 #include <arm_neon.h>
 
 typedef uint64x2_t V;

@@ -1,4 +1,4 @@
-/* Plain C on 64-bit words: what runs when nothing better does. */
+/* Plain C on 64-bit words, for processors without a better kernel. */
 #include <stdint.h>
 
 typedef uint64_t V;

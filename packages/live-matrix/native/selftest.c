@@ -1,7 +1,7 @@
 /*
- * The kernels without Node, for sanitizers and emulators: scripts/check-native.mjs builds and runs it. Vectors come on
- * standard input, one a line: rounds, the block in hex, low word of g, expected lane 0 in hex. After them every kernel
- * that runs here is compared with the portable one.
+ * Tests the kernels without Node, for sanitizers and emulators; scripts/check-native.mjs builds and runs it. Reads
+ * vectors from standard input, one per line: rounds, the block in hex, low word of g, expected lane 0 in hex. Then
+ * compares every kernel that this processor can run with the portable one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +88,7 @@ static void check_hashes(const mr_kernel *kernel) {
     free(out);
     free(expected);
     for (size_t n = 0; n < 20; n++) {
-      /* On the heap and of the exact size, so that a step beyond is seen. */
+      /* On the heap with the exact size, so that the sanitizer detects an access beyond the end. */
       uint32_t *values = malloc(n * 4 + 1);
       uint64_t *a = malloc(n * 8 + 1), *b = malloc(n * 8 + 1);
       for (size_t i = 0; i < n; i++) values[i] = random32();
@@ -171,7 +171,7 @@ static void check_table(const mr_kernel *kernel) {
   free(build.ends);
 }
 
-/* Whole pages within what was given, usable, or nothing where the system locks none. */
+/* Whole pages within the given range, which stay usable; or none if the system locks none. */
 static void check_locking(void) {
   const size_t length = 3 * 65536 + 5;
   unsigned char *room = malloc(length);

@@ -10,27 +10,27 @@
 #include <string.h>
 
 #define MAX_PARTS 256u
-/* While a part is filled: the low bits of g, above them the code's 16 bits within the part, 12 of them its bucket. */
+/* Entry while a part is filled: the low bits of g, then the code's 16 bits within the part, 12 of which are its bucket. */
 #define LOW_BITS 15
 #define WITHIN_PART 0xffffu
 #define PART_CODES 65536u
 #define BUCKET_CODES 16u
 #define VALUE_BYTES 3u
-/* Values of a bucket whose bits are one word; one of some 30,000 tables has a bucket with more. */
+/* Most values of a bucket whose bits fit one word. About one table in 30,000 has a larger bucket. */
 #define WORD_VALUES 48u
-/* No random function comes near: with so many the numbers of a bucket's values fit a byte. */
+/* Limit that no random function approaches, so that the indices of a bucket's values fit a byte. */
 #define MAX_VALUES 255u
-/* Buckets whose ends are counted from one place, and what such places are multiples of, in bytes. */
+/* Number of buckets whose ends are relative to one base, and the alignment of such bases, bytes. */
 #define GROUP_BUCKETS 256u
 #define GROUPS (MR_PART_BUCKETS / GROUP_BUCKETS)
 #define GROUP_UNIT 8u
 
-/* Bucket of a code among all; the upper bits are the part. */
+/* Bucket of a code among all parts; the upper bits are the part. */
 static inline uint32_t bucket_of(uint32_t code, uint32_t order) { return (code & ((1u << order) - 1)) >> 4; }
 
 static inline uint32_t part_of(uint32_t code, uint32_t order) { return (code & ((1u << order) - 1)) >> 16; }
 
-/* In bytes. */
+/* Bytes. */
 static inline uint32_t part_start(const mr_build *build, uint32_t part) {
   return part * build->capacity * (uint32_t)sizeof *build->entries;
 }
@@ -39,13 +39,13 @@ static inline uint16_t *ends_of(const mr_build *build, uint32_t part) {
   return build->ends + (size_t)part * MR_PART_ENDS;
 }
 
-/* From the part's start, in bytes; 0 in a part that was not packed. */
+/* Offset from the start of the part, bytes; 0 in a part that was not packed. */
 static inline uint32_t end_in_part(const uint16_t *ends, uint32_t bucket) {
   const uint32_t end = ends[GROUPS + bucket];
   return end == 0 ? 0 : ends[bucket / GROUP_BUCKETS] * GROUP_UNIT + end;
 }
 
-/* Wipes, and gives whole pages back: they are memory again, and zero, as soon as they are written. */
+/* Wipes the memory and returns whole pages to the system. They are zero when they are used again. */
 static void discard(uint8_t *at, size_t length) {
   memset(at, 0, length);
 #ifdef __linux__
@@ -82,7 +82,7 @@ int mr_partition(const mr_kernel *kernel, const mr_key *key, const mr_build *bui
   return fits;
 }
 
-/* Replaces how many values each code of a bucket has by the number of its first; returns how many there are. */
+/* Replaces the number of values of each code in a bucket by the index of its first value; returns the total. */
 static uint32_t number_codes(uint8_t *codes) {
   uint32_t n = 0;
   for (uint32_t code = 0; code < BUCKET_CODES; code++) {
@@ -93,7 +93,7 @@ static uint32_t number_codes(uint8_t *codes) {
   return n;
 }
 
-/* Writes the bits of a bucket whose codes are numbered: ones, and a zero after the last value of each code. */
+/* Writes the bits of a bucket: a one for each value, and a zero after the last value of each code. */
 static void write_bits(uint8_t *to, uint32_t bytes, const uint8_t *codes, uint32_t n) {
   if (n <= WORD_VALUES) {
     uint64_t bits = n + BUCKET_CODES == 64 ? ~0ull : (1ull << (n + BUCKET_CODES)) - 1;
@@ -109,9 +109,9 @@ static void write_bits(uint8_t *to, uint32_t bytes, const uint8_t *codes, uint32
   }
 }
 
-/* What sorting one part needs. */
+/* Working memory to sort one part. */
 typedef struct {
-  uint8_t numbers[PART_CODES]; /* of a code: how many values it has, then the number of the next one in its bucket */
+  uint8_t numbers[PART_CODES]; /* for each code: its number of values, later the index of its next value in the bucket */
   uint32_t copy[];
 } sorting;
 
@@ -148,7 +148,7 @@ static int pack_part(const mr_build *build, uint32_t part, sorting *s, uint32_t 
       const uint32_t value = superblock * MR_SUPERBLOCK | (s->copy[i] & (MR_SUPERBLOCK - 1));
       const uint32_t back = VALUE_BYTES * (s->numbers[code]++ + 1);
       const uint32_t end = end_in_part(ends, code / BUCKET_CODES);
-      if (back > end) return 0; /* runs that overlap: none of ours do */
+      if (back > end) return 0; /* overlapping runs: only invalid input has them */
       bytes[end - back] = (uint8_t)value;
       bytes[end - back + 1] = (uint8_t)(value >> 8);
       bytes[end - back + 2] = (uint8_t)(value >> 16);
@@ -174,7 +174,7 @@ void mr_wipe(const mr_build *table) {
   const uint32_t room = table->capacity * (uint32_t)sizeof *table->entries;
   for (uint32_t part = 0; part < table->parts; part++) {
     const uint32_t end = end_in_part(ends_of(table, part), MR_PART_BUCKETS - 1);
-    /* What is zero already is left alone: writing to it would make it memory. */
+    /* Skip zeros: writing to them would allocate pages. */
     memset((uint8_t *)table->entries + part_start(table, part), 0, end > 0 && end < room ? end : room);
   }
   memset(table->ends, 0, (size_t)table->parts * MR_PART_ENDS * sizeof *table->ends);
@@ -186,7 +186,7 @@ void mr_discard(const mr_build *table) {
 }
 
 #define AHEAD 12
-/* Longest bucket whose bits are one word. */
+/* Longest bucket whose bits fit one word. */
 #define WORD_BUCKET (8u + VALUE_BYTES * WORD_VALUES)
 
 static inline uint32_t end_of(const mr_build *table, uint32_t bucket) {
@@ -204,7 +204,7 @@ static inline void prefetch_end(const mr_build *table, uint32_t bucket) {
   __builtin_prefetch(ends_of(table, bucket / MR_PART_BUCKETS) + GROUPS + bucket % MR_PART_BUCKETS);
 }
 
-/* Which values of a bucket have the code: the number of the first, and how many there are. */
+/* Values of a bucket that have the code: index of the first, and their number. */
 static inline uint32_t find_in_word(const uint8_t *bucket, uint32_t code, uint32_t *count) {
   uint64_t bits;
   memcpy(&bits, bucket, sizeof bits);
@@ -220,7 +220,7 @@ static inline uint32_t find_in_word(const uint8_t *bucket, uint32_t code, uint32
   return start - code;
 }
 
-/* The same for a bucket of any length. */
+/* Same, for a bucket of any length. */
 static uint32_t find_in_bits(const uint8_t *bucket, uint32_t size, uint32_t code, uint32_t *count) {
   uint32_t first = 0, bit = 0;
   for (uint32_t zeros = 0; zeros < code && bit < 8 * size; bit++) {
@@ -238,7 +238,7 @@ uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t 
   const uint32_t size = table->parts * table->capacity * (uint32_t)sizeof *table->entries;
   uint32_t to = 0;
   for (size_t i = 0; i < count; i++) {
-    /* The line of `ends` is asked for well ahead, those of the bucket somewhat less. */
+    /* Prefetch the line of `ends` far ahead, and those of the bucket less far. */
     if (i + 2 * AHEAD < count) prefetch_end(table, bucket_of(codes[i + 2 * AHEAD], order));
     if (i + AHEAD < count) {
       const uint32_t next = start_of(table, bucket_of(codes[i + AHEAD], order));
@@ -256,7 +256,7 @@ uint32_t mr_look_up(const mr_build *table, const uint32_t *codes, const uint8_t 
     const uint32_t bucket = bucket_of(codes[i], order);
     const uint32_t code = codes[i] & (BUCKET_CODES - 1);
     const uint32_t start = start_of(table, bucket), end = end_of(table, bucket);
-    /* A table that was wiped meanwhile has no buckets. */
+    /* A table that was wiped concurrently has no buckets. */
     if (end > size || start >= end || size - start < sizeof(uint64_t)) continue;
     uint32_t matches;
     const uint32_t first = end - start <= WORD_BUCKET ? find_in_word(bytes + start, code, &matches)

@@ -1,4 +1,5 @@
-// Builds the kernels of the hash engine: WebAssembly from AssemblyScript, the native engine where a compiler is. What is newer than its sources is left alone.
+// Builds the kernels of the hash engine: WebAssembly from AssemblyScript, and the native engine if there is a compiler.
+// Skips outputs that are newer than their sources.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -7,7 +8,7 @@ import { buildNative } from './build-native.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Runs `build` when a source changed since the stamp beside `output` was written. */
+/** Runs `build` if a source has changed since the stamp of `output` was written. */
 async function whenChanged(output, sources, options, build) {
   const digest = createHash('sha256').update(JSON.stringify(options));
   for (const source of sources) digest.update(readFileSync(join(root, source)));
@@ -19,7 +20,7 @@ async function whenChanged(output, sources, options, build) {
   writeFileSync(stamp, wanted);
 }
 
-/** Kernels use fixed places in the first 1 MiB of memory. */
+/** Kernels use fixed addresses in the first 1 MiB of memory. */
 async function buildWasm(output, source, features) {
   const options = ['--runtime', 'stub', '-O3', '--noAssert', '--memoryBase', '1048576', ...features];
   await whenChanged(output, [source, 'assembly/layout.ts'], options, async (target) => {
@@ -34,8 +35,8 @@ async function buildWasm(output, source, features) {
       writeFile: (file, content) => files.set(file, content),
       listFiles: () => [],
     });
-    if (error) throw new Error(`${source} does not build: ${error.message}\n${stderr.toString()}`);
-    // By rename, so that a process that reads at this moment sees the old module or the new one.
+    if (error) throw new Error(`cannot build ${source}: ${error.message}\n${stderr.toString()}`);
+    // By rename, so that a concurrent reader sees either the old or the new module.
     writeFileSync(`${target}.part`, files.get('out.wasm'));
     renameSync(`${target}.part`, target);
     console.log(`built wasm/${output} (${files.get('out.wasm').length} bytes)`);

@@ -1,5 +1,5 @@
-// Builds the native engine with the system's C compiler and Node's headers, when both are there. Nothing is downloaded.
-// build-kernels.mjs calls `buildNative`; prebuild.mjs and check-native.mjs use the rest.
+// Builds the native engine with the system's C compiler and Node's headers, if both exist. Downloads nothing.
+// build-kernels.mjs calls `buildNative`; prebuild.mjs and check-native.mjs use the other exports.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 export const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'native');
 const output = join(folder, 'build', 'live_matrix.node');
 
-/** Source files and flags for a processor; each instruction set is a translation unit of its own. */
+/** Source files and flags for a processor. Each instruction set has its own translation unit. */
 export function kernelUnits(arch = process.arch) {
   const units = [
     ['clock.c', ['-D_POSIX_C_SOURCE=200809L']],
@@ -29,7 +29,7 @@ export function findCompiler(candidates = [process.env.CC, 'cc', 'gcc', 'clang']
   return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
 }
 
-/** Node's headers lie beside the program in every official archive. */
+/** Official archives of Node include its headers. */
 export function findHeaders() {
   const beside = join(dirname(process.execPath), '..', 'include', 'node');
   const candidates = [
@@ -51,12 +51,12 @@ export function compileAddon({ compiler, headers, arch, scratch, target, linkFla
   execFileSync(compiler, [...link, ...linkFlags, ...objects, '-o', target], { stdio: 'pipe' });
 }
 
-/** It must load in a process of its own before it is used: a miscompiled addon takes Node down with it. */
+/** Loads the addon in a separate process first, because a miscompiled addon would crash Node. */
 export function tryAddon(file) {
   execFileSync(process.execPath, ['-e', 'require(process.argv[1]).kernelNames()', file], { stdio: 'pipe' });
 }
 
-/** Changes whenever a source or a flag does. */
+/** Hash of all sources and flags. */
 export function sourceDigest(arch = process.arch) {
   const digest = createHash('sha256').update(`${arch} ${flags.join(' ')}`);
   const sources = readdirSync(folder).filter((name) => /\.[ch]$/.test(name));
@@ -64,7 +64,7 @@ export function sourceDigest(arch = process.arch) {
   return digest.digest('hex');
 }
 
-/** The loader takes a prebuild first: one of other sources must not hide what is built now. */
+/** Removes a prebuild of other sources, because the loader would prefer it to the new build. */
 function dropStalePrebuild(wanted) {
   const place = join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
   const stamp = join(place, 'sources.sha256');
@@ -73,7 +73,7 @@ function dropStalePrebuild(wanted) {
   }
 }
 
-/** @returns what happened, in one line; undefined when the addon is up to date. */
+/** @returns a one-line report; undefined when the addon is up to date */
 export function buildNative() {
   if (process.env.MILLRACE_NATIVE === '0') return 'no native engine: MILLRACE_NATIVE is 0';
   if (process.platform === 'win32') return 'no native engine: not built on Windows';
@@ -81,14 +81,15 @@ export function buildNative() {
   const stamp = `${output}.sha256`;
   dropStalePrebuild(wanted);
   if (existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
-  rmSync(output, { force: true }); // of other sources: it must not be loaded with these
+  rmSync(output, { force: true }); // Built from other sources: remove it, so that it is not loaded.
 
   const compiler = findCompiler();
-  if (compiler === undefined) return 'no native engine: there is no C compiler; WebAssembly runs instead';
+  if (compiler === undefined) return 'no native engine: there is no C compiler; WebAssembly is used instead';
   const headers = findHeaders();
-  if (headers === undefined) return "no native engine: Node's headers are not beside it; WebAssembly runs instead";
+  if (headers === undefined) return "no native engine: Node's headers are missing; WebAssembly is used instead";
 
-  // In a folder of its own, then by rename: a process that runs keeps the file it has, and two builds do not meet.
+  // Build in a temporary folder, then rename: running processes keep their file, and concurrent builds do not
+  // interfere.
   const scratch = join(folder, 'build', `tmp-${process.pid}`);
   try {
     const linked = join(scratch, 'live_matrix.node');
@@ -98,7 +99,7 @@ export function buildNative() {
     writeFileSync(stamp, wanted);
     return 'built the native engine';
   } catch (error) {
-    return `no native engine: ${firstLine(error)}; WebAssembly runs instead`;
+    return `no native engine: ${firstLine(error)}; WebAssembly is used instead`;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

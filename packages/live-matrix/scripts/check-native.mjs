@@ -1,5 +1,5 @@
 // Runs the C kernels without Node: check-native.mjs sanitize (address and undefined behaviour), check-native.mjs neon
-// (cross-compiled for 64-bit ARM, under QEMU's user emulation). Says so and ends well where the tools are missing.
+// (cross-compiled for 64-bit ARM, under QEMU's user emulation). If tools are missing, it reports that and succeeds.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ const modes = {
   neon: { compiler: 'aarch64-linux-gnu-gcc', arch: 'arm64', extra: ['-static'], run: ['qemu-aarch64-static'] },
 };
 
-/** hash.json as the lines that selftest.c reads. */
+/** Converts hash.json to the input of selftest.c. */
 function vectorLines() {
   return JSON.parse(readFileSync(vectorFile, 'utf8')).hashes.map(({ suite, g, t, k, lane0 }) => {
     const block = Buffer.alloc(200);
@@ -38,7 +38,7 @@ const mode = modes[process.argv[2]];
 if (mode === undefined) throw new Error(`usage: check-native.mjs ${Object.keys(modes).join('|')}`);
 const missing = [mode.compiler, ...mode.run].find((tool) => spawnSync(tool, ['--version']).status !== 0);
 if (missing !== undefined) {
-  console.log(`not checked: there is no ${missing}`);
+  console.log(`not checked: ${missing} is missing`);
   process.exit(0);
 }
 const scratch = mkdtempSync(join(tmpdir(), 'millrace-native-'));

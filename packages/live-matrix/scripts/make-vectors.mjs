@@ -1,5 +1,5 @@
-// Writes vectors/live-matrix/*.json with the TypeScript engine. test/vectors.test.ts reads them with an implementation
-// of its own that shares no code with this package.
+// Writes vectors/live-matrix/*.json with the TypeScript engine. test/vectors.test.ts checks them with a second
+// implementation that shares no code with this package.
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import {

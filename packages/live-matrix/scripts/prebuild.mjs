@@ -1,7 +1,7 @@
-// Lays the native engine out for publishing: native/prebuilds/<platform>-<arch>/live_matrix.node, all instruction sets of
-// the processor in one file, and its SHA-256 beside it, which the loader checks. Builds for this machine and, on Linux,
-// for the processors whose cross compiler is installed. Prebuilds are not committed; `npm pack` takes them along.
-// Usage: prebuild.mjs [--to FOLDER]
+// Builds the native engine for publication: native/prebuilds/<platform>-<arch>/live_matrix.node, with all instruction
+// sets of the processor in one file, and its SHA-256, which the loader checks. Builds for this machine and, on Linux,
+// for processors whose cross compiler is installed. Prebuilds are not committed; `npm pack` includes them. Usage:
+// prebuild.mjs [--to FOLDER]
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,11 +12,11 @@ import { compileAddon, findCompiler, findHeaders, firstLine, folder, sourceDiges
 const { values } = parseArgs({ options: { to: { type: 'string' } } });
 const prebuilds = resolve(values.to ?? join(folder, 'prebuilds'));
 
-/** Names of processors, as Node has them, and compilers on Linux that make programs for them. */
+/** Node's names of processors, and their Linux compilers. */
 const crossCompilers = { x64: 'x86_64-linux-gnu-gcc', arm64: 'aarch64-linux-gnu-gcc' };
 
 const headers = findHeaders();
-if (headers === undefined) fail("Node's headers are not beside it");
+if (headers === undefined) fail("Node's headers are missing");
 if (process.platform === 'win32') fail('the native engine is not built on Windows');
 
 const here = findCompiler();
@@ -26,7 +26,7 @@ if (process.platform === 'linux') {
   for (const [arch, compiler] of Object.entries(crossCompilers)) {
     if (arch === process.arch) continue;
     if (spawnSync(compiler, ['--version'], { stdio: 'ignore' }).status === 0) prebuild(arch, compiler);
-    else console.log(`linux-${arch}: not built, there is no ${compiler}`);
+    else console.log(`linux-${arch}: not built, ${compiler} is missing`);
   }
 }
 
@@ -36,7 +36,7 @@ function prebuild(arch, compiler) {
   const scratch = join(prebuilds, `.${name}-${process.pid}`);
   try {
     const linked = join(scratch, 'live_matrix.node');
-    // Without symbols that only a debugger reads.
+    // Without debug symbols.
     compileAddon({ compiler, headers, arch, scratch, target: linked, linkFlags: ['-s'] });
     if (arch === process.arch) tryAddon(linked);
     const bytes = readFileSync(linked);
