@@ -1,7 +1,7 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, sleep, systemRandom } from '@millrace/base';
-import { checkVault, repairDesign, type Session, storeDesign } from '@millrace/client';
+import { checkCertificate, checkVault, repairDesign, type Session, storeDesign, trustOf } from '@millrace/client';
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { signTransaction } from '@millrace/protocol';
 import { openLmdb, type Store } from '@millrace/stores';
@@ -60,6 +60,46 @@ async function countCells(): Promise<number> {
   });
   return count;
 }
+
+describe('a licence that its owner suspends and revokes, on the command line', () => {
+  it('finishes what is being made, refuses the rest, and is reinstated', async () => {
+    const { design: id } = await store(system, owner, randomDesign(60 * 16_370), { name: 'lent.bin', ...options });
+    const licence = await license(system, owner, id, 5);
+    const running = await order(system, operator, licence);
+    const queued = await order(system, operator, licence);
+    await untilPrint(operator, running, ({ progress }) => (progress?.acked ?? 0) >= 3);
+    expect(await millrace(system.home, 'licence', 'suspend', licence, '--user', 'operator', '--json')).toMatchObject({
+      code: 'E_FORBIDDEN',
+    });
+    const suspended = await millrace(system.home, 'licence', 'suspend', licence.slice(0, 12), '--json');
+    expect(suspended.json).toMatchObject({ licence, status: 'suspended' });
+    expect(await untilEnded(operator, queued)).toMatchObject({ state: 'refused', code: 'E_LICENCE_SUSPENDED' });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
+    expect(await untilEnded(operator, running)).toMatchObject({ state: 'completed' });
+    const reinstated = await millrace(system.home, 'licence', 'reinstate', licence, '--json');
+    expect(reinstated.json).toMatchObject({ status: 'active' });
+
+    // With --stop the machine ends, and the ledger says why.
+    const stopped = await order(system, operator, licence);
+    await untilPrint(operator, stopped, ({ progress }) => (progress?.acked ?? 0) >= 3);
+    const revoked = await millrace(system.home, 'licence', 'revoke', licence, '--stop', '--json');
+    expect(revoked.json).toMatchObject({ status: 'revoked' });
+    const ended = await untilEnded(operator, stopped);
+    expect(ended).toMatchObject({ state: 'failed', code: 'E_LICENCE_REVOKED' });
+    const taken = await machineObject(system, objectOf(ended));
+    expect(taken).toMatchObject({ event: 'failed', code: 'E_LICENCE_REVOKED' });
+    expect(taken.segments).toBeLessThan(60);
+    const { events } = await owner.api.object(objectOf(ended));
+    expect(events.at(-1)).toMatchObject({ type: 'failed', body: { code: 'E_LICENCE_REVOKED' } });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_REVOKED' });
+    const shown = await millrace(system.home, 'licence', 'show', licence);
+    expect(shown.stdout).toMatch(/revoked/);
+    // The certificate of what was made before carries the owner's statements, which a stranger verifies.
+    const { object = '' } = await operator.api.print(running);
+    const { checked } = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
+    expect(checked.join('\n')).toContain('revoked after this object was ordered');
+  });
+});
 
 describe('deleting', () => {
   it('is the owner’s alone, and another owner’s signature passes no node', async () => {

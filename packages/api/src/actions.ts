@@ -17,6 +17,7 @@ export const actions = [
   'licence.read',
   'licence.grant',
   'licence.resume',
+  'licence.setStatus',
   'print.list',
   'print.read',
   'print.request',

@@ -226,9 +226,10 @@ export const errorCodes = {
     409,
     3,
     true,
-    'The licence is suspended: a restored backup does not know how many objects are left.',
-    'The owner signs how many are left: `millrace licence resume LICENCE --left N`.',
+    'The licence is suspended, by its owner or because a restored backup does not know how many objects are left.',
+    'The owner reinstates it: `millrace licence reinstate LICENCE`. After a restored backup the owner signs how many objects are left: `millrace licence resume LICENCE --left N`.',
   ),
+  E_LICENCE_REVOKED: code(410, 3, false, 'The owner has revoked the licence.', 'Ask the owner for another licence.'),
   E_MATERIAL: code(
     403,
     3,

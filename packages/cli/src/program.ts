@@ -208,6 +208,27 @@ function addOwner(group: Group, add: Add): void {
     'after a restored backup, sign how many objects of a suspended licence are left',
     async (context, [id = ''], options) => (await import('./commands/licence.ts')).resume(context, id, options),
   ).requiredOption('--left <n>', 'how many objects may still be made');
+  add(
+    licence,
+    'suspend <licence>',
+    'sign that no object of it begins until you reinstate it; objects that are being made are finished',
+    async (context, [id = '']) => (await import('./commands/licence.ts')).suspend(context, id),
+  );
+  add(
+    licence,
+    'reinstate <licence>',
+    'sign that objects of a suspended licence may begin again; refused prints have to be requested again',
+    async (context, [id = '']) => (await import('./commands/licence.ts')).reinstate(context, id),
+  );
+  add(
+    licence,
+    'revoke <licence>',
+    'sign that no object of it begins any more; objects that are being made are finished',
+    async (context, [id = ''], options) => (await import('./commands/licence.ts')).revoke(context, id, options),
+  ).option('--stop', 'stop the objects that are being made, too: they end as failed');
+  add(licence, 'show <licence>', 'show a licence and where it stands', async (context, [id = '']) =>
+    (await import('./commands/licence.ts')).show(context, id),
+  );
   add(licence, 'list', 'licences of the user', async (context) =>
     (await import('./commands/licence.ts')).list(context),
   );

@@ -25,6 +25,7 @@ export {
   SLICED_KIND,
 } from './design-kinds.ts';
 export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
+export { reinstateLicence, revokeLicence, suspendLicence } from './licence-status.ts';
 export { createMemoryStorage } from './memory-storage.ts';
 export { ownDesign, ownDesignSecret } from './own-design.ts';
 export { openLive, openReport } from './owner-view.ts';

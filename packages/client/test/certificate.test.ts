@@ -1,7 +1,7 @@
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
-import { leftFact, signTransaction } from '@millrace/protocol';
+import { leftFact, signTransaction, statusFact } from '@millrace/protocol';
 import {
   alarm,
   type Changes,
@@ -210,6 +210,37 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal(story.events.toSpliced(3, 0, bare))).toBe('E_EVIDENCE');
     const other = { ...(await says(1)), body: { fact: 'resumed', objects: 2, restore: 'e'.repeat(32) } };
     expect(await refusal(story.events.toSpliced(3, 0, other))).toBe('E_EVIDENCE');
+  });
+
+  it('cannot say in the owner’s place that a licence is active, nor order what the owner had suspended or revoked', async () => {
+    const licence = story.object.slice(0, 32);
+    let number = 0;
+    const says = async (change: 'suspend' | 'reinstate' | 'revoke', signer = keys.owner): Promise<EventRequest> => {
+      const [id, issued] = [systemRandom(16), Date.now()];
+      const common = { id, issued, expires: issued + 60_000, licence, number: ++number };
+      const word =
+        change === 'revoke'
+          ? { type: 'licence.revoke' as const, ...common, stop: false }
+          : { type: `licence.${change}` as const, ...common };
+      const evidence = [await signTransaction(signer, INSTALLATION, word)];
+      return { ...statusFact(word, keyName(keys.owner.publicKey)), evidence, eventId: `status/${toHex(id)}` };
+    };
+    const after = (at: number, ...words: EventRequest[]) => story.events.toSpliced(at, 0, ...words);
+    // Before the order: refused unless it was reinstated. After it: part of the truth.
+    for (const change of ['suspend', 'revoke'] as const) {
+      expect(await refusal(after(2, await says(change)))).toBe('E_EVIDENCE');
+      expect(await refusal(after(3, await says(change)))).toBe('no error');
+    }
+    expect(await refusal(after(2, await says('suspend'), await says('reinstate')))).toBe('no error');
+    expect(await refusal(after(2, await says('revoke'), await says('reinstate')))).toBe('E_EVIDENCE');
+    const [older, newer] = [await says('reinstate'), await says('suspend')];
+    expect(await refusal(after(2, newer, older))).toBe('E_EVIDENCE');
+    const forged = await says('reinstate', keys.holder);
+    expect(await refusal(after(2, await says('suspend'), forged))).toBe('E_EVIDENCE');
+    const { evidence: _none, ...bare } = await says('reinstate');
+    expect(await refusal(after(3, bare))).toBe('E_EVIDENCE');
+    const other = { ...(await says('revoke')), body: { fact: 'suspended', number } };
+    expect(await refusal(after(3, other))).toBe('E_EVIDENCE');
   });
 
   it('cannot use a document twice', async () => {

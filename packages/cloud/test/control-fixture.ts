@@ -3,6 +3,7 @@ import {
   concatBytes,
   KeyedMutex,
   MemoryMetrics,
+  RwLock,
   silentLogger,
   systemClock,
   systemRandom,
@@ -118,6 +119,7 @@ export async function controlFixture() {
     quarantine: new Map(),
     maintenance: {},
     mutexes: new KeyedMutex(),
+    licensing: new RwLock(),
     printQueue: new PrintQueue(systemClock),
   };
 

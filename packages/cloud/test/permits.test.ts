@@ -1,4 +1,4 @@
-import { type Bytes, KeyedMutex, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, KeyedMutex, RwLock, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import {
   type Machine,
@@ -41,6 +41,7 @@ beforeEach(async () => {
     mailbox: { send: async () => undefined },
     quarantine: new Map(),
     mutexes: new KeyedMutex(),
+    licensing: new RwLock(),
   } as unknown as ControlContext;
   const owner = keyName(keys.owner.publicKey);
   await records.users.create(owner, {

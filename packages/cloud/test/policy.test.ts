@@ -104,6 +104,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'licence.read': 'fyfyffffff',
   'licence.grant': 'fyffffffff',
   'licence.resume': 'fyffffffff',
+  'licence.setStatus': 'fyffffffff',
   'print.list': 'yyyyyfffff',
   'print.read': 'fyfyffffff',
   'print.readInFull': 'fyffffffff',

@@ -4,6 +4,7 @@ export * from './directory.ts';
 export * from './directory-document.ts';
 export * from './documents.ts';
 export * from './ledger-facts.ts';
+export * from './licence-status.ts';
 export * from './mail.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';

@@ -153,6 +153,18 @@ const resumeLicence = z.strictObject({
   objects: z.number().int().min(0).max(1_000_000),
 });
 
+/**
+ * Orders the owner's statements on a licence: of two, the one with the higher number holds. Milliseconds since 1970 on the
+ * owner's clock, or one above the last, whichever is larger.
+ */
+const statement = { ...common, licence: identifier, number: z.number().int().positive() };
+
+/** No object of the licence begins until the owner reinstates it. What is being made is finished. */
+const suspendLicence = z.strictObject({ type: z.literal('licence.suspend'), ...statement });
+const reinstateLicence = z.strictObject({ type: z.literal('licence.reinstate'), ...statement });
+/** No object of the licence begins any more. With `stop`, what is being made is stopped too. */
+const revokeLicence = z.strictObject({ type: z.literal('licence.revoke'), ...statement, stop: z.boolean() });
+
 /** The object must begin before `expires`. Resuming it needs no newer request. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
@@ -171,6 +183,9 @@ const transactionSchema = z.discriminatedUnion('type', [
   clearAlarm,
   grantLicence,
   resumeLicence,
+  suspendLicence,
+  reinstateLicence,
+  revokeLicence,
   requestPrint,
 ]);
 

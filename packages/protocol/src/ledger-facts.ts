@@ -1,6 +1,7 @@
 import { equalBytes, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import type { Machine, MachineReport, Permit, PermitRequest, TransactionOf } from './documents.ts';
+import type { LicenceStatement } from './licence-status.ts';
 import { objectId, registrationHash } from './opening.ts';
 
 // The ledger event of a signed document. Control writes it. Verifiers of a certificate derive it again from the document,
@@ -111,4 +112,20 @@ export function clearedFact({ object }: TransactionOf<'alarm.clear'>, actor: str
 /** Evidence: `licence.resume`. */
 export function leftFact({ licence, objects, restore }: TransactionOf<'licence.resume'>, actor: string): LedgerFact {
   return { account: licenceAccount(licence), type: 'inspected', actor, body: { fact: 'resumed', objects, restore } };
+}
+
+/** Evidence: the statement, `licence.suspend`, `licence.reinstate` or `licence.revoke`. */
+export function statusFact(statement: LicenceStatement, actor: string): LedgerFact {
+  const { licence, number } = statement;
+  const account = licenceAccount(licence);
+  switch (statement.type) {
+    case 'licence.suspend':
+      return { account, type: 'inspected', actor, body: { fact: 'suspended', number } };
+    case 'licence.reinstate':
+      return { account, type: 'inspected', actor, body: { fact: 'reinstated', number } };
+    case 'licence.revoke': {
+      const running = statement.stop ? 'stopped' : 'finished';
+      return { account, type: 'inspected', actor, body: { fact: 'revoked', number, running } };
+    }
+  }
 }

@@ -50,6 +50,8 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
   z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
   z.strictObject({ type: z.literal('licence.resume'), licence: bytes, transaction: bytes }),
+  /** The owner suspends, reinstates or revokes a licence. */
+  z.strictObject({ type: z.literal('licence.status'), licence: bytes, transaction: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   /** Every message that may be sealed to an older key of the recipient was delivered before this one. */
@@ -123,6 +125,7 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'design.repair': ['control>segments'],
   'licence.grant': ['control>keys'],
   'licence.resume': ['control>keys', 'control>segments'],
+  'licence.status': ['control>keys', 'control>segments'],
   'stream.open': ['control>keys', 'control>segments'],
   'vault.check': ['control>keys'],
   'box.drained': ['control>control', 'control>keys', 'control>segments'],

@@ -120,6 +120,11 @@ export function objectId(licence: string, number: number): string {
   return `${licence}-${number}`;
 }
 
+/** The licence that an object's name begins with. */
+export function licenceOf(object: string): string {
+  return object.slice(0, object.lastIndexOf('-'));
+}
+
 /** A licence signed by the design's owner. Its document's expiry ends its delivery, not its validity. */
 export async function verifyLicence(
   bytes: Uint8Array,

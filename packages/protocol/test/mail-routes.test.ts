@@ -42,6 +42,7 @@ const samples: { readonly [T in Message['type']]: MessageOf<T> } = {
   'design.repair': { type: 'design.repair', design, repair: id, segments: [1] },
   'licence.grant': { type: 'licence.grant', transaction: bytes, secret: bytes },
   'licence.resume': { type: 'licence.resume', licence: bytes, transaction: bytes },
+  'licence.status': { type: 'licence.status', licence: bytes, transaction: bytes },
   'licence.refused': { type: 'licence.refused', licence: id, code: 'E_BOX_KEY', reason: 'erased' },
   'box.drained': { type: 'box.drained', use: 'mail', below: 1 },
   'stream.open': {
@@ -73,6 +74,7 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
     'alarm.clear',
     'licence.grant',
     'licence.resume',
+    'licence.status',
     'box.drained',
     'stream.open',
     'vault.check',
@@ -84,6 +86,7 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
     'alarm.clear',
     'design.repair',
     'licence.resume',
+    'licence.status',
     'box.drained',
     'stream.open',
   ],

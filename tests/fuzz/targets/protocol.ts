@@ -85,6 +85,18 @@ export async function protocolTargets(): Promise<Target[]> {
       restore: fixture.design,
       objects: 3,
     }),
+    ...(await Promise.all(
+      (['licence.suspend', 'licence.reinstate'] as const).map((type) =>
+        signTransaction(keys.owner, installation, { type, ...dated(), licence: fixture.design, number: 7 }),
+      ),
+    )),
+    await signTransaction(keys.owner, installation, {
+      type: 'licence.revoke',
+      ...dated(),
+      licence: fixture.design,
+      number: 8,
+      stop: true,
+    }),
   ].map(copyBytes);
   const report = await signMachineDocument(keys.machine, installation, {
     type: 'report',

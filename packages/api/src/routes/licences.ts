@@ -1,6 +1,6 @@
 import { disclosures } from '@millrace/protocol/shapes';
 import { z } from 'zod';
-import { byId, id, pageOf, pageQuery, time, uint } from '../fields.ts';
+import { base64, byId, id, pageOf, pageQuery, time, uint } from '../fields.ts';
 import { json, route } from '../route.ts';
 
 export const licenceAnswer = z.object({
@@ -15,6 +15,10 @@ export const licenceAnswer = z.object({
     })
     .optional()
     .describe('a backup was restored: nothing is permitted before the owner has said how many objects are left'),
+  status: z
+    .enum(['active', 'suspended', 'revoked'])
+    .describe('by the owner’s statements: `suspended` until it is reinstated, `revoked` for ever'),
+  statement: base64.optional().describe('the owner’s newest signed statement on the licence'),
   holder: id,
   machines: z.array(id),
   materials: z.array(z.string()),

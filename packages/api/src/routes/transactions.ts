@@ -41,6 +41,7 @@ export const transactionRoutes = {
       'E_LICENCE_INVALID',
       'E_LICENCE_EXHAUSTED',
       'E_LICENCE_SUSPENDED',
+      'E_LICENCE_REVOKED',
       'E_DESIGN_DELETED',
       'E_MODE_FIXED',
       'E_BOX_KEY',

@@ -1,5 +1,15 @@
 import { MillraceError } from '@millrace/base';
-import { grantLicence, type LicenceView, namedDesigns, pick, resumeLicence } from '@millrace/client';
+import {
+  grantLicence,
+  type LicenceView,
+  namedDesigns,
+  pick,
+  reinstateLicence,
+  resumeLicence,
+  revokeLicence,
+  type Session,
+  suspendLicence,
+} from '@millrace/client';
 import { type Disclosure, disclosures, usualDisclosures } from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
@@ -68,22 +78,20 @@ function disclosedBy(list: string | undefined): readonly Disclosure[] {
 export function list(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const licences = await session.api.licences();
-    const { users } = session.contacts;
-    const holder = ({ holder }: LicenceView) => users.find(({ user }) => user === holder)?.name ?? holder;
     context.terminal.result(
       { licences },
       licences.length === 0
         ? 'No licences yet.'
         : formatTable(
-            ['licence', 'design', 'objects', 'permitted', 'holder', 'materials', 'suspended'],
+            ['licence', 'design', 'objects', 'permitted', 'holder', 'materials', 'status'],
             licences.map((view) => [
               view.licence,
               view.design,
               String(view.objects),
               String(view.permitted),
-              holder(view),
+              holderOf(session, view),
               view.materials.join(', ') || 'any',
-              view.suspended === undefined ? 'no' : `at most ${view.suspended.most} left`,
+              statusOf(view),
             ]),
           ),
     );
@@ -93,7 +101,7 @@ export function list(context: Context): Promise<void> {
 /** After a backup was restored without control's counts of today: the owner's word on what is left. */
 export function resume(context: Context, licence: string, options: { readonly left: string }): Promise<void> {
   return withSession(context, 'owner', async (session) => {
-    const view = pick('licence', licence, await session.api.licences(), (each) => [each.licence]);
+    const view = await licenceNamed(session, licence);
     const left = wholeNumber(options.left, '--left', 0, view.objects);
     await resumeLicence(session, view, left);
     context.terminal.result(
@@ -101,4 +109,71 @@ export function resume(context: Context, licence: string, options: { readonly le
       `Licence ${view.licence} goes on: ${left} of its ${view.objects} objects are left.`,
     );
   });
+}
+
+export function show(context: Context, licence: string): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const view = await licenceNamed(session, licence);
+    const day = (time: number) => new Date(time).toISOString();
+    context.terminal.result(
+      view,
+      [
+        `Licence ${view.licence}: ${statusOf(view)}`,
+        formatFields(
+          [
+            ['design', view.design],
+            ['objects', `${view.objects}, of which ${view.permitted} are permitted`],
+            ['machines', view.machines.join(', ')],
+            ['materials', view.materials.join(', ') || 'any'],
+            ['holder', holderOf(session, view)],
+            ['valid', `${day(view.notBefore)} to ${day(view.notAfter)}`],
+            ['the holder sees', view.disclose.join(', ') || 'no live figures'],
+          ],
+          '  ',
+        ),
+      ].join('\n'),
+    );
+  });
+}
+
+export function suspend(context: Context, licence: string): Promise<void> {
+  return changeStatus(context, licence, suspendLicence, 'is suspended: no object begins until you reinstate it');
+}
+
+export function reinstate(context: Context, licence: string): Promise<void> {
+  return changeStatus(context, licence, reinstateLicence, 'is active again: prints have to be requested again');
+}
+
+export function revoke(context: Context, licence: string, options: { readonly stop?: boolean }): Promise<void> {
+  const stop = options.stop === true;
+  const running = stop ? 'what is being made is stopped' : 'what is being made is finished';
+  const change = (session: Session, view: LicenceView) => revokeLicence(session, view, { stop });
+  return changeStatus(context, licence, change, `is revoked for ever: ${running}`);
+}
+
+function changeStatus(
+  context: Context,
+  licence: string,
+  change: (session: Session, view: LicenceView) => Promise<void>,
+  outcome: string,
+): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const { licence: id } = await licenceNamed(session, licence);
+    await change(session, await session.api.licence(id));
+    const { status } = await session.api.licence(id);
+    context.terminal.result({ licence: id, status }, `Licence ${id} ${outcome}.`);
+  });
+}
+
+async function licenceNamed(session: Session, licence: string): Promise<LicenceView> {
+  return pick('licence', licence, await session.api.licences(), (each) => [each.licence]);
+}
+
+function statusOf({ status, suspended }: LicenceView): string {
+  if (status !== 'revoked' && suspended !== undefined) return `suspended by a restore, at most ${suspended.most} left`;
+  return status;
+}
+
+function holderOf({ contacts }: Session, { holder }: LicenceView): string {
+  return contacts.users.find(({ user }) => user === holder)?.name ?? holder;
 }

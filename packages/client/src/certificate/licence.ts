@@ -2,12 +2,17 @@ import { type Bytes, copyBytes, equalBytes, toHex } from '@millrace/base';
 import { keyName, parseSign1 } from '@millrace/identity';
 import type { CertifiedAccount, LoggedEvent } from '@millrace/ledger';
 import {
+  activeLicence,
+  isLicenceStatement,
+  type LicenceStatus,
   leftFact,
   licenceFact,
   type Machine,
   machineFact,
   readTransaction,
   registrationHash,
+  statusAfter,
+  statusFact,
   type TransactionOf,
 } from '@millrace/protocol';
 import { type NamedCore, readCore } from '@millrace/vault';
@@ -30,6 +35,8 @@ export interface ProvenLicence {
   readonly ownerName: string;
   /** The owner's words after restored backups: from such an entry on, objects up to a number count as made. */
   readonly left: readonly { readonly index: number; readonly floor: number }[];
+  /** Where the licence stood from such an entry on, by the owner's statements. */
+  readonly statuses: readonly { readonly index: number; readonly status: LicenceStatus }[];
 }
 
 /** The licence, signed by the owner: whom the verifier named, or whom the administrator has registered. */
@@ -57,23 +64,36 @@ export async function proveLicence(
     return { terms, owner, core, ownerName: name };
   });
   const left: { index: number; floor: number }[] = [];
-  for (const logged of later) left.push(await prove(logged, () => proveLeft(logged, licence, documents)));
-  return { ...licence, left };
+  const statuses: { index: number; status: LicenceStatus }[] = [];
+  for (const logged of later) {
+    const { index } = logged;
+    const word = await prove(logged, () => proveStatement(logged, licence, documents));
+    if (word.type === 'licence.resume') left.push({ index, floor: licence.terms.objects - word.objects });
+    else statuses.push({ index, status: statusAfter(statuses.at(-1)?.status ?? activeLicence, word) });
+  }
+  return { ...licence, left, statuses };
 }
 
-/** The owner has said how many objects are left. */
-async function proveLeft(
+const statementTypes = ['licence.resume', 'licence.suspend', 'licence.reinstate', 'licence.revoke'] as const;
+
+/** What the owner has signed on a licence after granting it. */
+async function proveStatement(
   logged: LoggedEvent,
   { terms, owner }: Pick<ProvenLicence, 'terms' | 'owner'>,
   documents: Documents,
 ) {
   if (logged.event.type !== 'inspected') return refuse(logged);
-  const [document] = documentsOf(logged, ['licence.resume']) as [Bytes];
-  const word = await documents.transaction(document, owner, 'licence.resume');
+  const [document] = documentsOf(logged, ['the owner’s statement']) as [Bytes];
+  const claimed = statementTypes.find((type) => type === readTransaction(document).type);
+  if (claimed === undefined) throw unfit('no statement on a licence');
+  const word = await documents.transaction(document, owner, claimed);
   if (word.licence !== toHex(terms.id)) throw unfit('it is of another licence');
-  if (word.objects > terms.objects) throw unfit(`the licence allows ${terms.objects} objects`);
-  requireFact(logged, leftFact(word, keyName(owner)));
-  return { index: logged.index, floor: terms.objects - word.objects };
+  if (isLicenceStatement(word)) requireFact(logged, statusFact(word, keyName(owner)));
+  else {
+    if (word.objects > terms.objects) throw unfit(`the licence allows ${terms.objects} objects`);
+    requireFact(logged, leftFact(word, keyName(owner)));
+  }
+  return word;
 }
 
 /** A machine as the licence names it, with the entry of the log that registered it so. */

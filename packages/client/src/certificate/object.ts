@@ -13,6 +13,7 @@ import {
   permitFact,
   readTransaction,
   reportFact,
+  requireActive,
   resumeFact,
   sha256,
   type TransactionOf,
@@ -73,7 +74,7 @@ export async function proveObject(
 }
 
 /** Signed by the holder whom the licence names. */
-function proveOrder(ordered: LoggedEvent, { terms, left }: ProvenLicence, documents: Documents) {
+function proveOrder(ordered: LoggedEvent, { terms, left, statuses }: ProvenLicence, documents: Documents) {
   return prove(ordered, async () => {
     const [document] = documentsOf(ordered, ['print.request']) as [Bytes];
     const print = await documents.transaction(document, copyBytes(terms.holder), 'print.request');
@@ -82,6 +83,8 @@ function proveOrder(ordered: LoggedEvent, { terms, left }: ProvenLicence, docume
       throw unfit(`the licence allows ${terms.objects} objects`);
     if (left.some(({ index, floor }) => index < ordered.index && number <= floor))
       throw unfit('the owner had said before that this object was made');
+    const before = statuses.findLast(({ index }) => index < ordered.index);
+    if (before !== undefined) requireActive(before.status, toHex(terms.id));
     requireFact(ordered, orderFact(print, terms, number));
     return { print, number };
   });

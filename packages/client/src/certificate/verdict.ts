@@ -1,6 +1,7 @@
 import { toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import type { VerifiedCertificate } from '@millrace/ledger';
+import type { LicenceStatus } from '@millrace/protocol';
 import type { Trusted } from './licence.ts';
 import type { ProvenObject } from './object.ts';
 
@@ -43,8 +44,14 @@ function whatHolds({ checkpoint, state }: VerifiedCertificate, object: ProvenObj
     ...(state === 'completed'
       ? ['bytes: the machine executed exactly those that the owner signed, by the MAC in its report']
       : []),
+    ...licence.statuses.slice(-1).map(({ status }) => `licence today: ${standing(status)}, signed by the owner`),
     ...(object.cleared === 0 ? [] : ['alarm: cleared by the owner']),
   ];
+}
+
+function standing({ revoked, suspended }: LicenceStatus): string {
+  if (revoked !== undefined) return 'revoked after this object was ordered';
+  return suspended ? 'suspended after this object was ordered' : 'suspended once, and reinstated';
 }
 
 function whatIsOpen({ permit, alarms, reports }: ProvenObject, trusted: Trusted, { checkpoint }: VerifiedCertificate) {

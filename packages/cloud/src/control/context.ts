@@ -1,5 +1,5 @@
 import type { MaintenanceReport, Progress } from '@millrace/api';
-import type { Bytes, Clock, KeyedMutex, Logger, Metrics } from '@millrace/base';
+import type { Bytes, Clock, KeyedMutex, Logger, Metrics, RwLock } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -40,5 +40,7 @@ export interface ControlContext {
   readonly maintenance: { current?: MaintenanceReport };
   /** Runs tasks that concern one machine one after the other. */
   readonly mutexes: KeyedMutex;
+  /** Prints are asked for and permitted as readers, statements on licences are writers: none comes between the two. */
+  readonly licensing: RwLock;
   readonly printQueue: PrintQueue;
 }

@@ -1,4 +1,13 @@
-import { type Closable, Closer, decodeCbor, isDiskFault, KeyedMutex, MillraceError, parse } from '@millrace/base';
+import {
+  type Closable,
+  Closer,
+  decodeCbor,
+  isDiskFault,
+  KeyedMutex,
+  MillraceError,
+  parse,
+  RwLock,
+} from '@millrace/base';
 import { openLedger } from '@millrace/ledger';
 import type { Address, DirectoryNode, Message } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
@@ -107,6 +116,7 @@ export async function createControlNode(
     quarantine: new Map(),
     maintenance: {},
     mutexes: new KeyedMutex(),
+    licensing: new RwLock(),
     printQueue,
   };
 

@@ -1,5 +1,6 @@
 import type { ControlContext } from './context.ts';
 import { announceDeletion } from './designs.ts';
+import { announceStatement } from './licence-status.ts';
 import { announceMaintenance } from './modes.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { announceDesign, announceLicence } from './transactions.ts';
@@ -22,4 +23,8 @@ export async function finishInterrupted(context: ControlContext): Promise<void> 
     if (licence.pending) await damaged.attempt('licence', id, () => announceLicence(context, id));
   for await (const [id, print] of records.prints.list())
     if (print.permit?.announced === false) await damaged.attempt('print', id, () => announcePermit(context, id));
+  // After the permits: those that were given come before the statement.
+  for await (const [id, licence] of records.licences.list())
+    if (licence.statement?.announced === false)
+      await damaged.attempt('licence', id, () => announceStatement(context, id));
 }

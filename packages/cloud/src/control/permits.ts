@@ -10,6 +10,8 @@ import {
   permitFact,
   readMachineDocument,
   readPermit,
+  requireActive,
+  requireNotStopped,
   resumeFact,
   sha256,
   signPermit,
@@ -20,7 +22,7 @@ import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
 import { requireNewest } from './node-states.ts';
-import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord } from './records.ts';
+import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord, statusOf } from './records.ts';
 
 /** How long after its issue a permit may start a stream, ms. */
 const PERMIT_MS = 120_000;
@@ -38,6 +40,8 @@ export interface CallHomeAnswer {
 const FINAL = new Set([
   'E_LICENCE_EXHAUSTED',
   'E_LICENCE_INVALID',
+  'E_LICENCE_SUSPENDED',
+  'E_LICENCE_REVOKED',
   'E_MATERIAL',
   'E_EXPIRED',
   'E_DESIGN_DELETED',
@@ -54,7 +58,7 @@ const FINAL = new Set([
  */
 export function callHome(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
   // One call at a time for each machine, so that a print cannot claim two objects.
-  return context.mutexes.run(caller, () => callHomeOnce(context, caller, bytes));
+  return context.mutexes.run(caller, () => context.licensing.read(() => callHomeOnce(context, caller, bytes)));
 }
 
 async function callHomeOnce(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
@@ -82,6 +86,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
+    requirePermitted(print, licence);
     if (print.state === 'queued') requireStored(design); // the print stays queued
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
@@ -115,6 +120,12 @@ function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number):
     throw new MillraceError('E_EXPIRED', 'the print has expired: it did not begin in time');
 }
 
+/** By the owner's statements: whether objects may begin, or one that has begun may go on. */
+function requirePermitted({ state }: PrintRecord, licence: LicenceRecord): void {
+  if (state === 'queued') requireActive(statusOf(licence), licence.licence);
+  else requireNotStopped(statusOf(licence), licence.licence);
+}
+
 function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
   const terms = readLicence(licence);
   requireHeld(licence);
@@ -134,7 +145,9 @@ export function requireHeld({ licence, lost }: LicenceRecord): void {
 export function requireNotSuspended({ licence, suspended }: LicenceRecord): void {
   if (suspended === undefined) return;
   const why = 'a backup was restored and the owner has not yet stated how many objects are left';
-  throw new MillraceError('E_LICENCE_SUSPENDED', `the licence is suspended: ${why}`, { data: { licence } });
+  throw new MillraceError('E_LICENCE_SUSPENDED', `the licence is suspended: ${why}`, {
+    data: { licence, by: 'restore' },
+  });
 }
 
 const isBegun = ({ state }: PrintRecord): boolean => state === 'permitted' || state === 'running';

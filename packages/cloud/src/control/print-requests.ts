@@ -1,12 +1,12 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { checkMachine, type Signed, type TransactionOf } from '@millrace/protocol';
+import { checkMachine, requireActive, type Signed, type TransactionOf } from '@millrace/protocol';
 import { authorize, userActor } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireStored } from './designs.ts';
 import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
-import { type LicenceRecord, type MachineRecord, readLicence } from './records.ts';
+import { type LicenceRecord, type MachineRecord, readLicence, statusOf } from './records.ts';
 import { replay } from './replay.ts';
 
 /** Most prints of one holder that may be queued for one machine. */
@@ -16,7 +16,7 @@ const MAX_QUEUED = 100;
  * A holder requests a print. The checks of the machine's call are made here too, so that a print that can never be
  * permitted is not queued.
  * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_EXHAUSTED, E_LICENCE_SUSPENDED,
- * E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA
+ * E_LICENCE_REVOKED, E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA
  */
 export function requestPrint(
   context: ControlContext,
@@ -25,8 +25,10 @@ export function requestPrint(
 ): Promise<{ print: string }> {
   // One request at a time for each licence and each machine, so that two requests cannot both take the last place.
   const { licence, machine } = signed.body;
-  return context.mutexes.run(`licence/${licence}`, () =>
-    context.mutexes.run(`queue/${machine}`, () => requestOnce(context, signed, print)),
+  return context.licensing.read(() =>
+    context.mutexes.run(`licence/${licence}`, () =>
+      context.mutexes.run(`queue/${machine}`, () => requestOnce(context, signed, print)),
+    ),
   );
 }
 
@@ -41,6 +43,7 @@ async function requestOnce(
   const design = await records.designs.require(licence.design);
   requireKept(design);
   requireHeld(licence); // first, because it is final
+  requireActive(statusOf(licence), licence.licence);
   requireStored(design);
   requireNotSuspended(licence);
   const machine = await records.machines.get(body.machine);

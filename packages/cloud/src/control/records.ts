@@ -1,5 +1,13 @@
 import { bytesOf, hexOf, MillraceError } from '@millrace/base';
-import { CLOCK_SKEW_MS, machineSchema, readTransaction, type TransactionOf } from '@millrace/protocol';
+import {
+  activeLicence,
+  CLOCK_SKEW_MS,
+  type LicenceStatus,
+  licenceStatusSchema,
+  machineSchema,
+  readTransaction,
+  type TransactionOf,
+} from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { type AnswerStore, keptAnswerSchema } from '../node/idempotency.ts';
@@ -87,6 +95,10 @@ const licenceSchema = z.strictObject({
   suspended: id.optional(),
   /** Objects up to this number count as permitted, by the owner's statement after a restore. */
   floor: uint.optional(),
+  /** By the owner's statements. */
+  status: licenceStatusSchema.optional(),
+  /** The newest of them, and whether the ledger and both proactive nodes' mail have it. */
+  statement: z.strictObject({ id, transaction: bytes, announced: z.boolean() }).optional(),
 });
 
 const printSchema = z.strictObject({
@@ -152,6 +164,10 @@ export function readLicence({ transaction }: LicenceRecord): TransactionOf<'lice
   return terms;
 }
 
+export function statusOf({ status }: LicenceRecord): LicenceStatus {
+  return status ?? activeLicence;
+}
+
 /** The print as its holder signed it. @throws {MillraceError} E_STORE */
 export function readPrint({ transaction }: PrintRecord): TransactionOf<'print.request'> {
   const print = readTransaction(transaction);
@@ -203,6 +219,8 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
       // Prints that have claimed an object.
       made: (print) => (print.object === undefined ? [] : byParty(print)),
       queued: queuedBy,
+      // Permits that the ledger may not show yet.
+      unannounced: ({ permit, licence }) => (permit?.announced === false ? [{ group: licence }] : []),
     }),
     claims: table('claim', z.strictObject({ print: id })),
     alarms: table('alarm', z.strictObject({ objects: z.array(z.string()) })),

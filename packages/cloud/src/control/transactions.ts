@@ -20,6 +20,7 @@ import { authorize, userActor } from '../node/policy.ts';
 import { clearAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
+import { setLicenceStatus } from './licence-status.ts';
 import { requireRoom, requireSealedLength } from './limits.ts';
 import { setMaintenance } from './modes.ts';
 import { requireNewest } from './node-states.ts';
@@ -92,6 +93,10 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return grantLicence(context, { ...signed, body }, attachments, id);
     case 'licence.resume':
       return resumeLicence(context, { ...signed, body }, id);
+    case 'licence.suspend':
+    case 'licence.reinstate':
+    case 'licence.revoke':
+      return setLicenceStatus(context, { ...signed, body });
     case 'print.request':
       return requestPrint(context, { ...signed, body }, id);
   }

@@ -4,6 +4,7 @@ import type { PageOptions } from '@millrace/stores';
 import { type Actor, permits, userActor } from '../node/policy.ts';
 import type { Table } from '../node/table.ts';
 import type { ControlContext } from './context.ts';
+import { statusName } from './licence-status.ts';
 import { countClaims } from './permits.ts';
 import { disclosedTo } from './progress.ts';
 import { type DesignRecord, type LicenceRecord, type MachineRecord, type PrintRecord, readLicence } from './records.ts';
@@ -93,6 +94,8 @@ export async function licenceView(context: ControlContext, record: LicenceRecord
     objects,
     permitted,
     suspended: suspended === undefined ? undefined : { restore: suspended, most: objects - permitted },
+    status: statusName(record),
+    statement: record.statement === undefined ? undefined : toBase64(record.statement.transaction),
     holder,
     machines: terms.machines.map(({ machine }) => machine),
     materials: terms.materials,

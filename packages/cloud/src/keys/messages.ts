@@ -32,6 +32,8 @@ export async function handleMail(context: KeysContext, message: Message, from: D
         return addLicence(context, message);
       case 'licence.resume':
         return context.streams.resume(message);
+      case 'licence.status':
+        return context.streams.setLicenceStatus(message);
       case 'stream.open':
         return context.streams.open(message.opening);
       case 'alarm.clear':

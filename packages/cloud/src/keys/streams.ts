@@ -14,6 +14,7 @@ import {
   type Directory,
   encodeControl,
   type LinkSocket,
+  licenceOf,
   type MessageOf,
   type Opening,
   offerSession,
@@ -189,6 +190,18 @@ export class KeysStreams {
   resume(message: MessageOf<'licence.resume'>): Promise<void> {
     const { objects, directory, playbook } = this.#modules;
     return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
+  }
+
+  /** The owner suspends, reinstates or revokes a licence. A revocation that stops ends the streams of its objects. */
+  async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
+    const { objects, directory, playbook, logger } = this.#modules;
+    const ownerOf = (design: string) => playbook.design(design).owner;
+    const { licence, status } = await objects.setStatus(message, { directory, ownerOf });
+    logger.info({ licence, ...status }, 'licence status set by its owner');
+    if (status.revoked !== 'stop') return;
+    const error = new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence and stops its objects');
+    for (const [key, { stream, permitId }] of [...this.#streams])
+      if (licenceOf(stream.object) === licence) await this.#ended(key, permitId, error);
   }
 
   /** Ends all streams of this design with `error`. */

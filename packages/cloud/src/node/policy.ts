@@ -59,6 +59,7 @@ const rules: Readonly<Record<Action, Rule>> = {
   'licence.read': either(owner, holder),
   'licence.grant': owner,
   'licence.resume': owner,
+  'licence.setStatus': owner,
   'print.list': user,
   'print.read': either(owner, holder),
   'print.readInFull': owner,

@@ -32,6 +32,7 @@ export async function handleMail(
   if (from.role === 'control' && message.type === 'stream.open') return streams.open(message.opening);
   if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
   if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);
+  if (from.role === 'control' && message.type === 'licence.status') return streams.setLicenceStatus(message);
   if (from.role === 'keys') {
     switch (message.type) {
       case 'stream.session':

@@ -16,6 +16,7 @@ import {
   encodeStream,
   type LinkControl,
   type LinkSocket,
+  licenceOf,
   type MachineState,
   type MatrixInUse,
   type MessageOf,
@@ -212,6 +213,17 @@ export class SegmentsStreams {
       directory,
       ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
     });
+  }
+
+  /** The owner suspends, reinstates or revokes a licence. A revocation that stops ends the streams of its objects. */
+  async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
+    const { objects, directory, designs, logger } = this.#modules;
+    const ownerOf = async (design: string) => (await designs.authorityOf(design))?.owner;
+    const { licence, status } = await objects.setStatus(message, { directory, ownerOf });
+    logger.info({ licence, ...status }, 'licence status set by its owner');
+    if (status.revoked !== 'stop') return;
+    const error = new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence and stops its objects');
+    for (const { stream } of [...this.#streams.values()]) if (licenceOf(stream.object) === licence) stream.fail(error);
   }
 
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {

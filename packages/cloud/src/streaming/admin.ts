@@ -5,7 +5,7 @@ import { ResumeRepository } from './resumes.ts';
 // Changes to a proactive node's records while the node is stopped.
 
 /** Collections of delivered objects, their prints, alarms and the owners' statements. */
-const COUNTED = ['object', 'print', 'alarm', 'resume'];
+const COUNTED = ['object', 'print', 'alarm', 'resume', 'licence-status'];
 const BATCH = 500;
 
 /**

@@ -1,10 +1,18 @@
 import { type Bytes, bytesOf, copyBytes, equalBytes, hexOf, KeyedMutex, MillraceError } from '@millrace/base';
 import { keyId } from '@millrace/identity';
-import { type MessageOf, type VerifiedOpening, verifyTransaction } from '@millrace/protocol';
+import {
+  type LicenceStatus,
+  licenceOf,
+  type MessageOf,
+  type VerifiedOpening,
+  verifyLicenceStatement,
+  verifyTransaction,
+} from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from '../node/table.ts';
 import { alreadyPast, countDelivery, type Delivery } from './delivery-counts.ts';
+import { LicenceStatuses } from './licence-status.ts';
 import { ResumeRepository, type Verification } from './resumes.ts';
 
 const uint = z.number().int().nonnegative();
@@ -45,12 +53,14 @@ export class ObjectRepository {
   /** By licence, because an alarm and the objects that it blocks are in the same records. */
   readonly #licences = new KeyedMutex();
   readonly #resumes: ResumeRepository;
+  readonly #statuses: LicenceStatuses;
 
   constructor(records: RecordStore) {
     this.#objects = new Table(records, 'object', recordSchema);
     this.#prints = new Table(records, 'print', named);
     this.#alarms = new Table(records, 'alarm', named);
     this.#resumes = new ResumeRepository(records);
+    this.#statuses = new LicenceStatuses(records);
   }
 
   /** Whether this node has ever started a session of the object. */
@@ -62,7 +72,7 @@ export class ObjectRepository {
    * Records the use of a permit.
    * @returns false when the permit was already used (the message was delivered again)
    * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed;
-   * E_ALARM; E_LICENCE_SUSPENDED, E_LICENCE_EXHAUSTED
+   * E_ALARM; E_LICENCE_SUSPENDED, E_LICENCE_REVOKED, E_LICENCE_EXHAUSTED
    */
   use(verified: VerifiedOpening, permitId: string): Promise<boolean> {
     return this.#serially(verified.permit.object, () => this.#use(verified, permitId));
@@ -73,6 +83,7 @@ export class ObjectRepository {
     const { run, from } = request;
     const known = await this.#objects.get(object);
     await this.#resumes.require(permit, known !== undefined);
+    await this.#statuses.require(licence, known !== undefined);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
       // The print first: a process that is killed in between starts the same object again.
@@ -103,13 +114,15 @@ export class ObjectRepository {
   /**
    * Records a slice and the acknowledged segments before the slice is sent. A crash therefore loses no record of sent
    * segments, and at most one window of acknowledgements.
-   * @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost, E_ALARM, E_NOT_FOUND
+   * @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost, E_ALARM, E_NOT_FOUND,
+   *   E_LICENCE_REVOKED
    */
   give(object: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
       if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not started object ${object}`);
       if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
+      await this.#statuses.require(known.licence, true);
       await this.#objects.put(object, { ...known, ...countDelivery(known, delivery) });
     });
   }
@@ -143,12 +156,25 @@ export class ObjectRepository {
   }
 
   #serially<T>(object: string, task: () => Promise<T>): Promise<T> {
-    return this.#licences.run(object.slice(0, object.lastIndexOf('-')), task);
+    return this.#licences.run(licenceOf(object), task);
   }
 
   /** Applies the owner's statement of how many objects are left after a restore. This node verifies it. */
   resume(message: MessageOf<'licence.resume'>, options: Verification): Promise<void> {
     return this.#resumes.take(message, options);
+  }
+
+  /**
+   * The owner's statement that suspends, reinstates or revokes a licence, verified by this node.
+   * @throws {MillraceError} as `verifyLicenceStatement`
+   */
+  async setStatus(
+    message: MessageOf<'licence.status'>,
+    options: Verification,
+  ): Promise<{ readonly licence: string; readonly status: LicenceStatus }> {
+    const { licence, statement } = await verifyLicenceStatement(message, options);
+    const status = await this.#licences.run(licence, () => this.#statuses.take(licence, statement));
+    return { licence, status };
   }
 
   async #requireNoAlarm({ licence, machine }: { licence: string; machine: string }): Promise<void> {

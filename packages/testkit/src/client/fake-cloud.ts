@@ -345,6 +345,7 @@ export class FakeCloud {
       design: body.design,
       objects: body.objects,
       permitted: used,
+      status: 'active',
       holder: keyName(body.holder),
       machines: body.machines.map(({ machine }) => machine),
       materials: body.materials,

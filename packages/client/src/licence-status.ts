@@ -1,0 +1,47 @@
+import type { LicenceView } from '@millrace/api';
+import { copyBytes, equalBytes, fromBase64, MillraceError } from '@millrace/base';
+import { keyId } from '@millrace/identity';
+import { isLicenceStatement, verifyTransaction } from '@millrace/protocol';
+import type { Session } from './session.ts';
+import { signNew } from './transactions.ts';
+
+/**
+ * Signs that no object of the licence begins until it is reinstated. What is being made is finished.
+ * @throws {MillraceError} E_STATE (suspended already), E_LICENCE_REVOKED, E_FORBIDDEN
+ */
+export async function suspendLicence(session: Session, view: LicenceView): Promise<void> {
+  const { licence } = view;
+  const number = await nextNumber(session, view);
+  await session.api.submit((await signNew(session, { type: 'licence.suspend', licence, number })).bytes);
+}
+
+/** @throws {MillraceError} E_STATE (not suspended), E_LICENCE_REVOKED, E_FORBIDDEN */
+export async function reinstateLicence(session: Session, view: LicenceView): Promise<void> {
+  const { licence } = view;
+  const number = await nextNumber(session, view);
+  await session.api.submit((await signNew(session, { type: 'licence.reinstate', licence, number })).bytes);
+}
+
+/**
+ * Signs that no object of the licence begins any more.
+ * @param stop objects that are being made are stopped too; otherwise they are finished
+ * @throws {MillraceError} E_STATE (revoked already), E_FORBIDDEN
+ */
+export async function revokeLicence(session: Session, view: LicenceView, { stop }: { stop: boolean }): Promise<void> {
+  const { licence } = view;
+  const number = await nextNumber(session, view);
+  await session.api.submit((await signNew(session, { type: 'licence.revoke', licence, number, stop })).bytes);
+}
+
+/**
+ * Above that of the owner's newest statement. Control shows that statement; its signature is verified, so that control cannot
+ * make the owner use up the numbers. An older one than the newest is harmless: the clock is ahead of both.
+ */
+async function nextNumber({ signer, directory, clock }: Session, { licence, statement }: LicenceView): Promise<number> {
+  if (statement === undefined) return clock.now();
+  const own = (id: Uint8Array) => (equalBytes(id, keyId(signer.publicKey)) ? copyBytes(signer.publicKey) : undefined);
+  const { body } = await verifyTransaction(fromBase64(statement), directory.installation, own, 'any time');
+  if (!isLicenceStatement(body) || body.licence !== licence)
+    throw new MillraceError('E_FORBIDDEN', 'control shows a statement on another licence');
+  return Math.max(clock.now(), body.number + 1);
+}
