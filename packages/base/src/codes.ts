@@ -63,7 +63,7 @@ export const errorCodes = {
     3,
     false,
     'Another process has become the writer.',
-    'Stop the process that has lost the log; run one process of a control node.',
+    'Stop the process that was there before; run one process of each node.',
   ),
   E_IDEMPOTENCY: code(
     422,

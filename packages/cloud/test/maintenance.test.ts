@@ -1,6 +1,6 @@
 import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
-import { MemoryRecords, MemoryStore } from '@millrace/stores';
+import { MemoryLog, MemoryRecords, MemoryStore } from '@millrace/stores';
 import {
   CellStore,
   createKeyWrapper,
@@ -27,7 +27,7 @@ afterEach(() => close());
 async function vault(periodMs: number) {
   const store = new MemoryRecords();
   const playbook = await Playbook.open({
-    store: new MemoryStore(),
+    log: new MemoryLog(),
     epochSlots: new MemorySlots(),
     designSlots: new MemorySlots(),
     wrapper: createKeyWrapper(systemRandom(32)),

@@ -60,7 +60,7 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
   const cells = new CellStore(store);
   const playbook = closer.add(
     await Playbook.open({
-      store: keys.store('playbook'),
+      log: keys.log('playbook'),
       epochSlots: closer.add(await openSlots(join(folder, 'epoch.keys'))),
       designSlots: closer.add(await openSlots(join(folder, 'design.keys'))),
       wrapper: createKeyWrapper(systemRandom(32)),

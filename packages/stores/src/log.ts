@@ -6,7 +6,8 @@ export interface LogWriter {
   /** Fencing token; higher than every earlier one. */
   readonly token: number;
   /**
-   * Writes a batch atomically and in the given order. Durable when it resolves.
+   * Writes a batch atomically and in the given order. Durable when it resolves. An empty batch writes nothing; it checks
+   * that this is still the newest writer.
    * @throws {MillraceError} E_FENCED when another writer has taken over; then nothing of the batch is kept
    */
   append(writes: readonly Write[]): Promise<void>;

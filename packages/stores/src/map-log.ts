@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, MillraceError, u64be } from '@millrace/base';
-import { checkWrites } from './keys.ts';
+import { checkWrites, sameValue } from './keys.ts';
 import type { Log, LogWriter } from './log.ts';
 import type { Entry, Key, Range, TransactionalStore, Write } from './port.ts';
 
@@ -43,12 +43,20 @@ export class MapLog implements Log {
       token,
       append: async (writes: readonly Write[]) => {
         checkWrites(writes);
+        if (writes.length === 0) {
+          if (sameValue(await this.#map.get(TOKEN), own)) return;
+          throw fenced(token);
+        }
         for (const write of writes) requireFree('put' in write ? write.put : write.delete);
         if ((await this.#map.swap(TOKEN, own, own, writes)) === 'applied') return;
-        throw new MillraceError('E_FENCED', `another writer has taken over the log from writer ${token}`);
+        throw fenced(token);
       },
     };
   }
+}
+
+function fenced(token: number): MillraceError {
+  return new MillraceError('E_FENCED', `another writer has taken over the log from writer ${token}`);
 }
 
 function numberOf(token: Bytes): number {

@@ -10,7 +10,7 @@ import {
   toHex,
   wipe,
 } from '@millrace/base';
-import type { Store, Write } from '@millrace/stores';
+import type { Log, Write } from '@millrace/stores';
 import { CheckRun } from './check/check.ts';
 import { collectRetired } from './collect-retired.ts';
 import { contentKeysLength } from './core.ts';
@@ -32,20 +32,9 @@ import type { MaintenanceMode } from './modes.ts';
 import { cellIndex } from './outer.ts';
 import { place } from './place.ts';
 import { type Plan, START } from './plan.ts';
+import { PlaybookLog } from './playbook-log.ts';
 import { pointsLabel } from './points/keys.ts';
-import {
-  decodeHolding,
-  decodeState,
-  emptyHolding,
-  encodeHolding,
-  encodeState,
-  HOLDINGS,
-  type Holding,
-  holdingKey,
-  manifestKey,
-  STATE_KEY,
-  type VaultState,
-} from './records.ts';
+import { emptyHolding, type Holding, manifestKey, type VaultState } from './records.ts';
 import type { Slots } from './slots.ts';
 import { Steps } from './steps.ts';
 import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
@@ -54,7 +43,7 @@ import type { KeyWrapper } from './wrapper.ts';
 
 export interface PlaybookOptions {
   /** Used by the playbook alone. */
-  readonly store: Store;
+  readonly log: Log;
   readonly epochSlots: Slots;
   readonly designSlots: Slots;
   readonly wrapper: KeyWrapper;
@@ -76,9 +65,12 @@ export const STEP = MAX_MOVED;
  * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. The
  * caller carries messages to and from the segments node, at least once and in order. Every change is durable before its
  * method resolves, and every method may be called again.
+ *
+ * One process holds a playbook. Whoever opens it takes it over: every method of the one before that changes something, or
+ * says where cells are, throws E_FENCED from then on.
  */
 export class Playbook {
-  readonly #store: Store;
+  readonly #log: PlaybookLog;
   readonly #epochs: EpochKeys;
   readonly #keyring: Keyring;
   readonly #mutex = new Mutex();
@@ -93,7 +85,7 @@ export class Playbook {
   #unwritten = false;
 
   private constructor(
-    store: Store,
+    log: PlaybookLog,
     epochs: EpochKeys,
     keyring: Keyring,
     state: VaultState,
@@ -102,7 +94,7 @@ export class Playbook {
     random: RandomSource,
   ) {
     this.#random = random;
-    this.#store = store;
+    this.#log = log;
     this.#epochs = epochs;
     this.#keyring = keyring;
     this.#state = state;
@@ -111,31 +103,28 @@ export class Playbook {
     this.#decoys = decoys;
   }
 
-  /** @throws {MillraceError} E_STORE, E_SEAL if keys and playbook do not belong together */
+  /**
+   * Takes the playbook over from any other process.
+   * @throws {MillraceError} E_STORE, E_SEAL if keys and playbook do not belong together
+   */
   static async open(options: PlaybookOptions): Promise<Playbook> {
-    const { store, wrapper, random = systemRandom } = options;
+    const { wrapper, random = systemRandom } = options;
+    const log = await PlaybookLog.acquire(options.log);
     const epochs = new EpochKeys(options.epochSlots, wrapper, random);
-    const holdings = new Map<string, Holding>();
-    for await (const { value } of store.range(HOLDINGS)) {
-      const holding = decodeHolding(value);
-      holdings.set(toHex(holding.id), holding);
-    }
-    const stored = await store.get(STATE_KEY);
+    const holdings = await log.holdings();
+    const stored = await log.state();
     const settings = { density: options.density ?? 50, minimumDecoys: options.minimumDecoys ?? 0 };
-    const before: VaultState = stored === undefined ? { v: 1, epoch: 1, ...settings } : decodeState(stored);
-    const state: VaultState = { ...before, ...settings };
-    const writes: Write[] = [{ put: STATE_KEY, value: encodeState(state) }];
+    const state: VaultState = { ...(stored ?? { v: 1, epoch: 1 }), ...settings };
     const { sets, created } = await openDecoys(holdings, wrapper, random);
-    for (const holding of created) writes.push({ put: holdingKey(holding.id), value: encodeHolding(holding) });
     if (stored === undefined) await epochs.createFirst();
-    await store.batch(writes);
+    await log.append(created, [], state);
     const live = state.sweep === undefined ? [state.epoch] : [state.epoch, state.sweep.to];
     for (const epoch of live) await epochs.load(epoch);
     await epochs.keepOnly(...live);
     const keyring = new Keyring(options.designSlots, wrapper, random);
     const living = [...holdings.values()].filter((holding) => !holding.decoys && !holding.deleted);
     await keyring.open(living.map(({ slot }) => slot));
-    return new Playbook(store, epochs, keyring, state, holdings, sets, random);
+    return new Playbook(log, epochs, keyring, state, holdings, sets, random);
   }
 
   /**
@@ -146,7 +135,7 @@ export class Playbook {
    * @throws {MillraceError} E_CONFLICT (being deleted), E_INPUT, E_STATE at density 0
    */
   addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const { designId: design, owner, segments, custody, maintenance: mode } = readManifest(options.manifest);
       const known = this.#holdings.get(design);
       if (known !== undefined) {
@@ -165,7 +154,9 @@ export class Playbook {
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
       } catch (error) {
-        await this.#keyring.destroy(slot);
+        // The slot may be one that the process uses that has taken over.
+        const fenced = error instanceof MillraceError && error.code === 'E_FENCED';
+        if (!fenced) await this.#keyring.destroy(slot);
         throw error;
       }
       return true;
@@ -180,7 +171,7 @@ export class Playbook {
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
     // It is stored after the last content key.
-    const [secret] = await this.#keyring.open32(id, slot, segments, segments + 1, (key) => this.#store.get(key));
+    const [secret] = await this.#keyring.open32(id, slot, segments, segments + 1, this.#log.get);
     return secret;
   }
 
@@ -191,7 +182,7 @@ export class Playbook {
 
   /** @throws {MillraceError} E_NOT_FOUND */
   async manifest(design: string): Promise<Bytes> {
-    const bytes = await this.#store.get(manifestKey(this.#living(design).id));
+    const bytes = await this.#log.get(manifestKey(this.#living(design).id));
     if (bytes === undefined) throw new MillraceError('E_CELL_DAMAGED', `the manifest of design ${design} is lost`);
     return bytes;
   }
@@ -202,12 +193,12 @@ export class Playbook {
    * @throws {MillraceError} E_NOT_FOUND, E_INPUT
    */
   instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
-    return this.#mutex.run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
+    return this.#run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
   }
 
   /** The next decoys to create for the density; undefined if there are enough, or none can be created now. */
   decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
         const wanted = this.#decoysWanted(set);
@@ -223,7 +214,7 @@ export class Playbook {
 
   /** Creates decoys again that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
   decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
       const to = Math.min(from + count, decoys.retire ?? decoys.stored, decoys.stored);
       return from < to ? this.#instruct(decoys, from, to - from) : undefined;
@@ -232,7 +223,7 @@ export class Playbook {
 
   /** Handles a `stored` message. @returns the design if it is complete now */
   stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
       // A late repetition may name cells that were removed.
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
@@ -256,7 +247,8 @@ export class Playbook {
     if (holding.stored < holding.segments) throw new MillraceError('E_UPLOAD', `design ${design} is not stored yet`);
     if (from < 0 || from >= to || to > holding.segments)
       throw new MillraceError('E_INPUT', `no segments ${from} to ${to}`);
-    const ceks = await this.#keyring.open32(holding.id, holding.slot, from, to, (key) => this.#store.get(key));
+    const ceks = await this.#keyring.open32(holding.id, holding.slot, from, to, this.#log.get);
+    await this.#log.requireHeld();
     const { current, next } = this.#liveEpochs();
     // No await from here on, so that all places belong to one moment.
     const boundary = this.#state.sweep?.from ?? START;
@@ -269,7 +261,7 @@ export class Playbook {
 
   /** Destroys the design's keys at once; its cells go with the sweeps. @throws {MillraceError} E_NOT_FOUND */
   deleteDesign(design: string): Promise<void> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const holding = this.#living(design);
       const retireTo = (this.#state.sweep?.to ?? this.#state.epoch) + 1;
       await this.#put([{ ...holding, deleted: true, retire: 0, retireTo }]);
@@ -284,7 +276,7 @@ export class Playbook {
    * @throws {MillraceError} E_NOT_FOUND
    */
   setMode(design: string, mode: MaintenanceMode, issued: number): Promise<MaintenanceMode> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const holding = this.#living(design);
       if (issued <= (holding.modeIssued ?? -1)) return holding.nextMode ?? holding.mode ?? 'rekey';
       await this.#put([{ ...holding, nextMode: mode, modeIssued: issued }]);
@@ -294,7 +286,7 @@ export class Playbook {
 
   /** Starts a sweep to the next epoch. @returns false while a sweep or a check runs */
   beginSweep(): Promise<boolean> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       if (this.#state.sweep !== undefined || this.#check?.holdsSweep) return false;
       const to = this.#state.epoch + 1;
       const surplus = this.#decoys
@@ -313,7 +305,7 @@ export class Playbook {
    * @returns undefined if no sweep runs, or a check holds it
    */
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const plan = await this.#planned();
       if (this.#state.sweep === undefined || plan === undefined) return undefined;
       for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
@@ -344,7 +336,7 @@ export class Playbook {
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
-    return this.#mutex.run(async () => {
+    return this.#run(async () => {
       const { sweep } = this.#state;
       if (sweep === undefined || !sweep.underWay || sweep.to !== message.to || sweep.number !== message.number)
         return undefined;
@@ -369,7 +361,7 @@ export class Playbook {
       if (this.#check !== undefined || this.#state.sweep?.underWay) return undefined;
       this.#check = await CheckRun.begin({
         ...options,
-        store: this.#store,
+        log: this.#log,
         keyring: this.#keyring,
         decoys: this.#decoys,
         labelOf: this.#labelOf,
@@ -396,6 +388,14 @@ export class Playbook {
       wipe(...this.#decoys.map(({ secret }) => secret));
       this.#steps.changed();
       return this.#epochs.close();
+    });
+  }
+
+  /** Runs `work` alone. @throws {MillraceError} E_FENCED */
+  #run<T>(work: () => Promise<T>): Promise<T> {
+    return this.#mutex.run(async () => {
+      await this.#log.requireHeld();
+      return work();
     });
   }
 
@@ -445,11 +445,7 @@ export class Playbook {
   /** Writes durably, then changes the state in memory. */
   async #put(holdings: readonly Holding[], writes: readonly Write[] = [], next?: VaultState): Promise<void> {
     const state = next ?? (this.#unwritten ? this.#state : undefined);
-    await this.#store.batch([
-      ...holdings.map((holding) => ({ put: holdingKey(holding.id), value: encodeHolding(holding) })),
-      ...writes,
-      ...(state === undefined ? [] : [{ put: STATE_KEY, value: encodeState(state) }]),
-    ]);
+    await this.#log.append(holdings, writes, state);
     if (state !== undefined) this.#unwritten = false;
     for (const holding of holdings) this.#holdings.set(toHex(holding.id), holding);
     if (holdings.length > 0) this.#steps.changed();

@@ -99,8 +99,11 @@ describe('a check', () => {
     const id = Buffer.from(upload.designId, 'hex');
     const wrapped = (await fixture.raw.keys.get(contentKeysKey(id, 0))) ?? new Uint8Array();
     wrapped[40] = (wrapped[40] ?? 0) ^ 1;
-    await fixture.raw.keys.put(contentKeysKey(id, 0), wrapped);
-    await fixture.raw.keys.put(manifestKey(id), upload.manifest.subarray(1));
+    await (await fixture.raw.keys.acquire()).append([
+      { put: contentKeysKey(id, 0), value: wrapped },
+      { put: manifestKey(id), value: upload.manifest.subarray(1) },
+    ]);
+    await fixture.startKeys();
     const { problems } = await fixture.check(false);
     expect(problems).toMatchObject([
       { kind: 'manifest', design: upload.designId, reason: 'altered' },

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemRandom, utf8 } from '@millrace/base';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryLog } from '@millrace/stores';
 import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EpochKeys } from '../src/epochs.ts';
@@ -135,9 +135,9 @@ describe('epoch keys', () => {
     await fixture.sweep();
     const { keys, epochSlots, designSlots, kek } = fixture.raw;
     const wrapper = createKeyWrapper(kek);
-    const open = (parts: object) => Playbook.open({ store: keys, epochSlots, designSlots, wrapper, ...parts });
+    const open = (parts: object) => Playbook.open({ log: keys, epochSlots, designSlots, wrapper, ...parts });
     await expect(open({ epochSlots: new MemorySlots() })).rejects.toMatchObject({ code: 'E_STORE' });
-    await expect(open({ store: new MemoryStore() })).rejects.toMatchObject({ code: 'E_STORE' });
+    await expect(open({ log: new MemoryLog() })).rejects.toMatchObject({ code: 'E_STORE' });
     await expect(open({ wrapper: createKeyWrapper(systemRandom(32)) })).rejects.toMatchObject({ code: 'E_SEAL' });
     await fixture.startKeys();
     await fixture.assertReadable();
@@ -150,8 +150,89 @@ describe('epoch keys', () => {
     const old: { put: Uint8Array; value: Uint8Array }[] = [];
     for await (const { key, value } of fixture.raw.keys.range()) old.push({ put: key, value });
     await fixture.sweep();
-    await fixture.raw.keys.batch(old);
+    await (await fixture.raw.keys.acquire()).append(old);
     await expect(fixture.startKeys()).rejects.toMatchObject({ code: 'E_STORE' });
+  });
+});
+
+describe('a playbook that another process has taken over', () => {
+  it('changes nothing more, neither in the log nor in the slots of keys, and gives out no places', async () => {
+    const fixture = await VaultFixture.create({ density: 50 });
+    const [upload, late, later] = [await makeUpload(50_000), await makeUpload(10), await makeUpload(20)];
+    await fixture.add(upload);
+    await fixture.settle();
+    await fixture.playbook.beginSweep();
+    const pending = await fixture.playbook.nextMaintenance(2);
+    const first = fixture.playbook;
+    await fixture.startKeys(); // the second process
+    await fixture.settle();
+    await fixture.add(late); // in a slot that the first one takes for free
+    await fixture.settle();
+    const { keys, epochSlots, designSlots } = fixture.raw;
+    const everything = async () => {
+      const entries: Uint8Array[] = [];
+      for await (const { key, value } of keys.range()) entries.push(key, value);
+      const slots = [epochSlots, designSlots].flatMap((file) => [0, 1, 2].map((slot) => file.read(slot)));
+      return [entries, await Promise.all(slots)];
+    };
+    const before = await everything();
+    const answer = {
+      type: 'maintained' as const,
+      to: 2,
+      number: pending?.number ?? 0,
+      missing: [],
+      damaged: [],
+      work: 0,
+    };
+    const design = Buffer.from(upload.designId, 'hex');
+    for (const attempt of [
+      () => first.addDesign({ manifest: later.manifest, keys: later.ceks }),
+      () => first.deleteDesign(upload.designId),
+      () => first.setMode(upload.designId, 'delta', 5),
+      () => first.instruct({ design, from: 0, count: 1 }),
+      () => first.slice(upload.designId, 0, 1),
+      () => first.decoyWork(),
+      () => first.decoysAgain(0, 1),
+      () => first.maintained(answer),
+      () => first.nextMaintenance(),
+      () => first.beginSweep(),
+    ])
+      await expect(attempt()).rejects.toMatchObject({ code: 'E_FENCED' });
+    await first.close();
+    expect(await everything()).toEqual(before);
+    await fixture.startKeys();
+    await fixture.assertReadable();
+    expect(await fixture.check()).toMatchObject({ clean: true, designs: 2 });
+  });
+
+  it('leaves nothing of a design that it had begun to add when it was taken over', async () => {
+    const fixture = await VaultFixture.create({ density: 100 });
+    const [mine, theirs] = [await makeUpload(10), await makeUpload(20)];
+    const { keys, epochSlots, designSlots, kek } = fixture.raw;
+    let takeOver = async (): Promise<void> => undefined;
+    const slots: Slots = {
+      read: (slot) => designSlots.read(slot),
+      erase: (slot) => designSlots.erase(slot),
+      count: () => designSlots.count(),
+      close: () => designSlots.close(),
+      write: async (slot, content) => {
+        await designSlots.write(slot, content);
+        await takeOver();
+      },
+    };
+    const wrapper = createKeyWrapper(kek);
+    const first = await Playbook.open({ log: keys, epochSlots, designSlots: slots, wrapper, density: 100 });
+    takeOver = async () => {
+      await fixture.startKeys();
+      await fixture.add(mine);
+    };
+    await expect(first.addDesign({ manifest: theirs.manifest, keys: theirs.ceks })).rejects.toMatchObject({
+      code: 'E_FENCED',
+    });
+    await fixture.startKeys();
+    await fixture.settle();
+    expect(fixture.playbook.designs()).toMatchObject([{ design: mine.designId }]);
+    await fixture.assertReadable();
   });
 });
 

@@ -240,7 +240,7 @@ describe('any order of storing, sweeping, deleting and killing', () => {
         const designSlots = await openSlots(join(folder, 'design.keys'));
         try {
           const stores = {
-            keys: lmdb.store('keys'),
+            keys: lmdb.log('keys'),
             cells: lmdb.store('cells'),
             epochSlots,
             designSlots,

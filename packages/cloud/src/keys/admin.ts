@@ -27,5 +27,5 @@ export async function licencesHeld(records: RecordStore): Promise<Set<string>> {
 
 /** The keys of the present epoch are lost: the playbook continues in `epoch`, in which every cell is missing. */
 export async function resetEpoch({ playbook, epochSlots, wrapper }: KeysStores, epoch: number): Promise<void> {
-  await resetPlaybookEpoch({ store: playbook, epochSlots, wrapper, epoch });
+  await resetPlaybookEpoch({ log: playbook, epochSlots, wrapper, epoch });
 }

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
-import { openLmdb, type RecordStore, type Store } from '@millrace/stores';
+import { type Log, openLmdb, type RecordStore } from '@millrace/stores';
 import { type KeyWrapper, openFileKeyWrapper, openSlots, Playbook, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** The stores of a keys node. */
 export interface KeysStores {
   readonly records: RecordStore;
-  readonly playbook: Store;
+  readonly playbook: Log;
   readonly epochSlots: Slots;
   readonly designSlots: Slots;
   readonly wrapper: KeyWrapper;
@@ -23,7 +23,7 @@ export async function openKeysStores(folder: string): Promise<KeysStores & Closa
     const environment = closer.add(openLmdb({ path: data }));
     return {
       records: environment.records('records'),
-      playbook: environment.store('playbook'),
+      playbook: environment.log('playbook'),
       wrapper: closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek))),
       epochSlots: await slots('epoch.keys'),
       designSlots: await slots('design.keys'),
@@ -41,5 +41,5 @@ export function openPlaybook(
   { playbook, epochSlots, designSlots, wrapper }: KeysStores,
   density: number,
 ): Promise<Playbook> {
-  return Playbook.open({ store: playbook, epochSlots, designSlots, wrapper, density });
+  return Playbook.open({ log: playbook, epochSlots, designSlots, wrapper, density });
 }

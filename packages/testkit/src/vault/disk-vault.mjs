@@ -32,6 +32,15 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
     delete: (key) => step(name, () => store.delete(key)),
     compareAndSwap: (...swap) => step(name, () => store.compareAndSwap(...swap)),
   });
+  const fusedLog = (name, log) => ({
+    get: (key) => log.get(key),
+    range: (options) => log.range(options),
+    acquire: async () => {
+      const { token, append } = await step(name, () => log.acquire());
+      // An empty batch writes nothing.
+      return { token, append: (batch) => (batch.length === 0 ? append(batch) : step(name, () => append(batch))) };
+    },
+  });
   await mkdir(folder, { recursive: true });
   const keysLmdb = openLmdb({ path: join(folder, 'keys') });
   const cellsLmdb = openLmdb({ path: join(folder, 'cells') });
@@ -39,8 +48,8 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
   const epochSlots = await vault.openSlots(join(folder, 'epoch.keys'));
   const designSlots = await vault.openSlots(join(folder, 'design.keys'));
   const wrapper = await vault.openFileKeyWrapper(join(folder, 'kek'));
-  const store = fused('playbook', keysLmdb.store('playbook'));
-  const playbook = await vault.Playbook.open({ store, epochSlots, designSlots, wrapper, density: 50 });
+  const log = fusedLog('playbook', keysLmdb.log('playbook'));
+  const playbook = await vault.Playbook.open({ log, epochSlots, designSlots, wrapper, density: 50 });
   const file = await vault.openCellFile({ index: fused('index', index), path: join(folder, 'cells.bin') });
   const cells = new vault.CellStore(file, numbers);
 

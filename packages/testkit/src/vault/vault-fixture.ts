@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { MemoryStore, type Range, type Store, type Write } from '@millrace/stores';
+import { type Log, type LogWriter, MemoryLog, MemoryStore, type Range, type Store, type Write } from '@millrace/stores';
 import {
   applyOuterLayer,
   type CellName,
@@ -101,6 +101,38 @@ export class FusedStore implements Store {
   async close() {}
 }
 
+class FusedLog implements Log {
+  readonly inner: Log;
+  readonly fuse: Fuse;
+
+  constructor(inner: Log, fuse: Fuse) {
+    this.inner = inner;
+    this.fuse = fuse;
+  }
+
+  async get(key: Uint8Array) {
+    this.fuse.check();
+    return this.inner.get(key);
+  }
+  range(options?: Range) {
+    this.fuse.check();
+    return this.inner.range(options);
+  }
+  async acquire(): Promise<LogWriter> {
+    const { token, append } = await this.fuse.write(() => this.inner.acquire());
+    return {
+      token,
+      append: async (writes) => {
+        // An empty batch writes nothing.
+        if (writes.length > 0) return this.fuse.write(() => append(writes));
+        this.fuse.check();
+        return append(writes);
+      },
+    };
+  }
+  async close() {}
+}
+
 class FusedSlots implements Slots {
   readonly inner: Slots;
   readonly fuse: Fuse;
@@ -196,7 +228,7 @@ export interface VaultFixtureOptions {
   /** Plain numbers unless told. */
   readonly points?: PointsEngine;
   /** Raw stores, when they shall outlive this object. */
-  readonly stores?: { keys: Store; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
+  readonly stores?: { keys: Log; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
 }
 
 /** As a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
@@ -232,7 +264,7 @@ export class VaultFixture {
     this.toKeys = new Line(options.ackLag ?? 0);
     this.toCells = new Line(options.ackLag ?? 0);
     this.#raw = options.stores ?? {
-      keys: new MemoryStore(),
+      keys: new MemoryLog(),
       cells: new MemoryStore(),
       epochSlots: new MemorySlots(),
       designSlots: new MemorySlots(),
@@ -256,7 +288,7 @@ export class VaultFixture {
     this.toKeys.crash();
     const { keys, epochSlots, designSlots, kek } = this.#raw;
     this.playbook = await Playbook.open({
-      store: new FusedStore(keys, this.keysFuse),
+      log: new FusedLog(keys, this.keysFuse),
       epochSlots: new FusedSlots(epochSlots, this.keysFuse),
       designSlots: new FusedSlots(designSlots, this.keysFuse),
       wrapper: createKeyWrapper(kek),

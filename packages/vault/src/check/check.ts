@@ -9,10 +9,10 @@ import {
   toMillraceError,
   wipe,
 } from '@millrace/base';
-import type { Store } from '@millrace/stores';
 import type { DecoySet } from '../decoys.ts';
 import { CHUNK, type Keyring } from '../keyring.ts';
 import { type CheckedMessage, type CheckMessage, MAX_CHECKED } from '../messages.ts';
+import type { PlaybookLog } from '../playbook-log.ts';
 import { type Holding, manifestKey } from '../records.ts';
 import { ContentsPass, type Standing } from './contents.ts';
 import { manifestOf, mustHave } from './findings.ts';
@@ -22,7 +22,7 @@ import type { CheckProblem, CheckReport } from './report.ts';
 export interface CheckOptions {
   readonly deep: boolean;
   readonly random?: RandomSource;
-  readonly store: Store;
+  readonly log: Pick<PlaybookLog, 'get'>;
   readonly keyring: Keyring;
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
@@ -150,7 +150,7 @@ export class CheckRun {
 }
 
 async function checkOwnRecords(
-  { store, keyring, standing }: CheckOptions,
+  { log, keyring, standing }: CheckOptions,
   holdings: readonly Holding[],
 ): Promise<CheckProblem[]> {
   const problems: CheckProblem[] = [];
@@ -158,13 +158,13 @@ async function checkOwnRecords(
     if (decoys || deleted) continue;
     const design = toHex(id);
     const own: CheckProblem[] = [];
-    const manifest = await store.get(manifestKey(id));
+    const manifest = await log.get(manifestKey(id));
     if (manifest === undefined || manifestOf(manifest, design) === undefined) {
       own.push({ kind: 'manifest', design, reason: manifest === undefined ? 'lost' : 'altered' });
     }
     try {
       for (let from = 0; from < segments; from += CHUNK) {
-        wipe(...(await keyring.open32(id, slot, from, Math.min(from + CHUNK, segments), (key) => store.get(key))));
+        wipe(...(await keyring.open32(id, slot, from, Math.min(from + CHUNK, segments), log.get)));
       }
     } catch (error) {
       own.push({ kind: 'keys', design, reason: toMillraceError(error).message });

@@ -1,5 +1,4 @@
 import { type Bytes, copyBytes, toHex } from '@millrace/base';
-import type { Store } from '@millrace/stores';
 import { type DecoySet, decoyHash } from '../decoys.ts';
 import type { Epoch } from '../epochs.ts';
 import { hasPoints } from '../holding-modes.ts';
@@ -8,6 +7,7 @@ import { type Manifest, segmentHash } from '../manifest.ts';
 import { type CheckedMessage, type CheckMessage, type ExpectedCell, MAX_CELLS, MAY_BE_ABSENT } from '../messages.ts';
 import { place } from '../place.ts';
 import { START } from '../plan.ts';
+import type { PlaybookLog } from '../playbook-log.ts';
 import { type Holding, manifestKey, type VaultState } from '../records.ts';
 import { Findings, manifestOf, mustHave } from './findings.ts';
 
@@ -24,7 +24,7 @@ export interface Standing {
 
 export interface ContentsOptions {
   readonly id: Bytes;
-  readonly store: Store;
+  readonly log: Pick<PlaybookLog, 'get'>;
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
   /** The holdings when the check began. */
@@ -106,12 +106,12 @@ export class ContentsPass {
 
   /** Undefined if the keys node's own record of it is damaged. The check reports that separately. */
   async #hash(owner: Holding, segment: number): Promise<Bytes | undefined> {
-    const { store, decoys } = this.#options;
+    const { log, decoys } = this.#options;
     const name = toHex(owner.id);
     const secret = decoys.find((set) => set.name === name)?.secret;
     if (secret !== undefined) return decoyHash(secret, segment);
     if (this.#hashes?.name !== name) {
-      const bytes = await store.get(manifestKey(owner.id));
+      const bytes = await log.get(manifestKey(owner.id));
       this.#hashes = { name, manifest: bytes && manifestOf(bytes, name) };
     }
     const { manifest } = this.#hashes;
