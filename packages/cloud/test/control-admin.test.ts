@@ -1,5 +1,4 @@
-import { systemClock } from '@millrace/base';
-import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryQueue, MemoryRecords } from '@millrace/stores';
 import { expect, it } from 'vitest';
 import { acceptRestoredNodes } from '../src/control/admin.ts';
 import { type DesignRecord, openRecords } from '../src/control/records.ts';
@@ -26,8 +25,8 @@ const design = (name: string): DesignRecord => ({
 it('designs and licences whose mail still waits are not lost when the other nodes are put back', async () => {
   const store = new MemoryRecords();
   const records = openRecords(store);
-  const mail = new StoreQueue(new MemoryStore(), { clock: systemClock });
-  const publish = (to: string, name: string) => mail.publish(to, name, new Uint8Array(1));
+  const mail = new MemoryQueue();
+  const publish = (to: string, name: string) => mail.publish(to, to, name, new Uint8Array(1));
   for (const name of [inBackup, waiting, halfWaiting, lost]) {
     if (name !== undefined) await records.designs.create(name, design(name));
   }

@@ -26,7 +26,7 @@ import {
   type Transaction,
   usualDisclosures,
 } from '@millrace/protocol';
-import { MemoryLog, MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryLog, MemoryQueue, MemoryRecords } from '@millrace/stores';
 import { coreHashOf, prepareDesign } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
@@ -81,10 +81,10 @@ export async function controlFixture() {
     logKey: ledger.logKey,
     adminKey: toHex(keys.admin.publicKey),
   };
-  const store = new MemoryStore();
+  const store = new MemoryRecords();
   const metrics = new MemoryMetrics();
   const damaged = new DamagedRecords(silentLogger, metrics);
-  const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
+  const queue = new MemoryQueue();
   const boxes = new BoxRegistry(new MemoryRecords(), directory);
   const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
   const box = {
@@ -102,7 +102,7 @@ export async function controlFixture() {
     clock: systemClock,
     logger: silentLogger,
     metrics,
-    records: openRecords(new MemoryRecords(store), damaged.add),
+    records: openRecords(store, damaged.add),
     damaged,
     ledger,
     publisher: createCheckpointPublisher({

@@ -137,7 +137,7 @@ describe('a licence at control', () => {
     await finishInterrupted(context);
     expect(await stateOf(waiting)).toBe('refused E_LICENCE_SUSPENDED');
     expect(await facts()).toEqual(['licensed', 'suspended']);
-    const mail = await fixture.queue.claim('segments-1', { limit: 100, leaseMs: 1_000 });
+    const mail = await fixture.queue.claim('segments-1', { consumer: 'test', limit: 100, leaseMs: 1_000 });
     expect(mail.filter(({ id }) => id.includes('status/'))).toHaveLength(1);
   });
 

@@ -1,4 +1,4 @@
-import { concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be, utf8 } from '@millrace/base';
+import { concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be } from '@millrace/base';
 import type { EventRequest } from '@millrace/ledger';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
@@ -125,10 +125,10 @@ describe('one bad record', () => {
     for (const user of [id(1), id(3)])
       await records.users.create(user, { user, name: 'u', publicKey: new Uint8Array(33), document: bytes });
     await records.designs.create(id(1), design(id(1), systemRandom(33 << 20)));
-    await store.put(utf8(`design/${id(2)}`), encodeCbor({ design: 'nonsense' }));
+    await store.collection('design').put(id(2), encodeCbor({ design: 'nonsense' }));
     await records.designs.create(id(3), design(id(3)));
     await records.claims.create(`${id(4)}/1`, { print: id(5) });
-    await store.put(utf8(`print/${id(6)}`), systemRandom(30));
+    await store.collection('print').put(id(6), systemRandom(30));
 
     await finishInterrupted(context);
     await all(records.prints.list());
@@ -159,7 +159,7 @@ describe('one bad record', () => {
     ] as const)
       await records.prints.create(name, print(name, created));
     const board = new PrintQueue(systemClock);
-    await store.put(utf8(`print/${id(1)}`), systemRandom(30));
+    await store.collection('print').put(id(1), systemRandom(30));
     expect((await board.next(context, machine, 0, new AbortController().signal))?.print).toBe(id(2));
     expect(await all(records.prints.list())).toEqual([id(2)]);
     expect(context.damaged.list()).toMatchObject([{ table: 'print', id: id(1), code: 'E_STORE' }]);

@@ -12,7 +12,7 @@ import {
   sealMail,
   signBoxKey,
 } from '@millrace/protocol';
-import { MemoryRecords, MemoryStore, StoreQueue } from '@millrace/stores';
+import { MemoryQueue, MemoryRecords } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox, mailNode } from '../src/control/mailbox.ts';
@@ -45,7 +45,7 @@ let boxes: Record<string, BoxSecrets>;
 beforeEach(async () => {
   named = ids.slice(0, 4);
   registry = new BoxRegistry(new MemoryRecords(), directory);
-  const queue = new StoreQueue(new MemoryStore(), { clock: systemClock });
+  const queue = new MemoryQueue();
   const modules = { queue, directory, boxes: registry, clock: systemClock };
   mailbox = new Mailbox({ ...modules, id: 'control-1', identity: identities['control-1'] });
   boxes = {};

@@ -11,7 +11,7 @@ import {
 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
 import type { BoxUse, Directory, HttpClient, Message } from '@millrace/protocol';
-import { MemoryRecords, MemoryStore, type Queue, StoreQueue } from '@millrace/stores';
+import { MemoryQueue, MemoryRecords, type Queue } from '@millrace/stores';
 import { MemorySlots, type Slots } from '@millrace/vault';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
@@ -66,7 +66,6 @@ export class MailboxFixture {
   readonly identities = { control: generateP256Key(), segments: generateP256Key(), keys: generateP256Key() };
   readonly directory: Directory;
   readonly controlStore = new MemoryRecords();
-  readonly queueStore = new MemoryStore();
   readonly registry: BoxRegistry;
   readonly mailbox: Mailbox;
   readonly queue: Queue;
@@ -83,7 +82,7 @@ export class MailboxFixture {
       identity: toHex(publicKey),
     }));
     this.directory = { installation: '11'.repeat(16), nodes } as unknown as Directory;
-    this.queue = new StoreQueue(this.queueStore, { clock: systemClock });
+    this.queue = new MemoryQueue();
     this.registry = new BoxRegistry(this.controlStore, this.directory);
     const identity = this.identities.control;
     this.mailbox = new Mailbox({

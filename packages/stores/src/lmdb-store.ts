@@ -1,5 +1,5 @@
 import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
-import type { Database } from 'lmdb';
+import type { Database, RangeOptions } from 'lmdb';
 import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
 import { storeError } from './lmdb-errors.ts';
 import type { LmdbWriter } from './lmdb-writer.ts';
@@ -10,6 +10,13 @@ export type LmdbDatabase = Database<Buffer, Uint8Array>;
 /** Entries that `range` reads at a time. No read transaction outlives a turn of the event loop. */
 const PAGE = 128;
 const LOWEST = Buffer.from([0]);
+
+/** What is read of each entry, and what is handed out. */
+interface Reading<Found, Item> {
+  readonly scan: (options: RangeOptions) => Iterable<Found>;
+  readonly keyOf: (found: Found) => Uint8Array;
+  readonly copy: (found: Found) => Item;
+}
 
 export class LmdbStore implements TransactionalStore {
   readonly #database: LmdbDatabase;
@@ -82,46 +89,38 @@ export class LmdbStore implements TransactionalStore {
     return swap;
   }
 
-  async *range(options: Range = {}): AsyncGenerator<Entry> {
-    checkRange(options);
-    let left = options.limit ?? Number.POSITIVE_INFINITY;
-    let after: Key | undefined;
-    while (left > 0) {
-      const wanted = Math.min(left, PAGE);
-      const page = this.#read(() => this.#page(options, after, wanted));
-      yield* page;
-      const last = page.at(-1);
-      if (last === undefined || page.length < wanted) return;
-      after = last.key;
-      left -= page.length;
-    }
+  range(options: Range = {}): AsyncGenerator<Entry> {
+    return this.#pages(options, {
+      scan: (scan) => this.#database.getRange(scan),
+      keyOf: ({ key }) => key,
+      copy: ({ key, value }) => ({ key: copyBytes(key), value: copyBytes(value) }),
+    });
+  }
+
+  keys(options: Range = {}): AsyncGenerator<Bytes> {
+    return this.#pages(options, {
+      scan: (scan) => this.#database.getKeys(scan),
+      keyOf: (key) => key,
+      copy: (key) => copyBytes(key),
+    });
   }
 
   async close(): Promise<void> {
     this.#open = false;
   }
 
-  #page(options: Range, after: Key | undefined, limit: number): Entry[] {
-    const reverse = options.reverse ?? false;
-    const start = after ?? (reverse ? (options.lte ?? options.lt) : (options.gte ?? options.gt));
-    const page: Entry[] = [];
-    const scan = {
-      reverse,
-      ...(start && { start: asBuffer(start) }),
-      // In reverse, lmdb would omit the lowest key.
-      ...(reverse && { end: LOWEST, inclusiveEnd: true }),
-    };
-    for (const { key, value } of this.#database.getRange(scan)) {
-      // Check the far bound here: lmdb treats it differently by direction.
-      if (!inRange(key, options)) {
-        if (start !== undefined && asBuffer(start).equals(key)) continue;
-        break;
-      }
-      if (after !== undefined && asBuffer(after).equals(key)) continue;
-      page.push({ key: copyBytes(key), value: copyBytes(value) });
-      if (page.length === limit) break;
+  async *#pages<Found, Item>(options: Range, reading: Reading<Found, Item>): AsyncGenerator<Item> {
+    checkRange(options);
+    let left = options.limit ?? Number.POSITIVE_INFINITY;
+    let after: Key | undefined;
+    while (left > 0) {
+      const wanted = Math.min(left, PAGE);
+      const { items, last } = this.#read(() => readPage(reading, options, after, wanted));
+      yield* items;
+      if (items.length < wanted) return;
+      after = last;
+      left -= items.length;
     }
-    return page;
   }
 
   #apply(writes: readonly Write[]): void {
@@ -146,6 +145,37 @@ export class LmdbStore implements TransactionalStore {
   #checkOpen(): void {
     if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
   }
+}
+
+function readPage<Found, Item>(
+  { scan, keyOf, copy }: Reading<Found, Item>,
+  options: Range,
+  after: Key | undefined,
+  limit: number,
+): { items: Item[]; last: Key | undefined } {
+  const reverse = options.reverse ?? false;
+  const start = after ?? (reverse ? (options.lte ?? options.lt) : (options.gte ?? options.gt));
+  const items: Item[] = [];
+  let last: Key | undefined;
+  const found = scan({
+    reverse,
+    ...(start && { start: asBuffer(start) }),
+    // In reverse, lmdb would omit the lowest key.
+    ...(reverse && { end: LOWEST, inclusiveEnd: true }),
+  });
+  for (const item of found) {
+    const key = keyOf(item);
+    // Check the far bound here: lmdb treats it differently by direction.
+    if (!inRange(key, options)) {
+      if (start !== undefined && asBuffer(start).equals(key)) continue;
+      break;
+    }
+    if (after !== undefined && asBuffer(after).equals(key)) continue;
+    items.push(copy(item));
+    last = copyBytes(key);
+    if (items.length === limit) break;
+  }
+  return { items, last };
 }
 
 function bytesOf(writes: readonly Write[]): number {

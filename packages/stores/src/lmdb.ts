@@ -6,9 +6,10 @@ import { type LmdbDatabase, LmdbStore } from './lmdb-store.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
 import type { Log } from './log.ts';
 import { MapLog } from './map-log.ts';
+import { MapQueue } from './map-queue.ts';
 import { MapRecords } from './map-records.ts';
-import type { Queue, TransactionalStore } from './port.ts';
-import { StoreQueue } from './queue.ts';
+import type { TransactionalStore } from './port.ts';
+import type { Queue } from './queue.ts';
 import type { RecordStore } from './records.ts';
 
 export interface LmdbOptions {
@@ -92,7 +93,7 @@ class Environment implements Lmdb {
     return memo(
       this.#queues,
       name,
-      () => new StoreQueue(this.store(name), { clock: this.#options.clock ?? systemClock }),
+      () => new MapQueue(this.store(name), { clock: this.#options.clock ?? systemClock }),
     );
   }
 

@@ -55,19 +55,15 @@ export class MemoryStore implements TransactionalStore {
   }
 
   async *range(options: Range = {}): AsyncGenerator<Entry> {
-    this.#checkOpen();
-    checkRange(options);
-    const { gte, gt, lte, lt, limit, reverse } = options;
-    const [low, high] = [gte ?? gt, lte ?? lt];
-    const from = low === undefined ? 0 : this.#place(low);
-    const to = high === undefined ? this.#entries.length : this.#place(high) + 1;
-    const keys = this.#entries.slice(from, to).flatMap(({ key }) => (inRange(key, options) ? [key] : []));
-    if (reverse) keys.reverse();
-    for (const key of keys.slice(0, limit)) {
+    for (const key of this.#keysIn(options)) {
       this.#checkOpen();
       const value = this.#find(key);
-      if (value !== undefined) yield { key: copyBytes(key), value: copyBytes(value) };
+      if (value !== undefined) yield { key, value: copyBytes(value) };
     }
+  }
+
+  async *keys(options: Range = {}): AsyncGenerator<Bytes> {
+    yield* this.#keysIn(options);
   }
 
   async close(): Promise<void> {
@@ -81,6 +77,21 @@ export class MemoryStore implements TransactionalStore {
 
   #checkOpen(): void {
     if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+
+  #keysIn(options: Range): Bytes[] {
+    this.#checkOpen();
+    checkRange(options);
+    const { gte, gt, lte, lt, limit = Number.POSITIVE_INFINITY, reverse } = options;
+    const [low, high] = [gte ?? gt, lte ?? lt];
+    let from = low === undefined ? 0 : this.#place(low);
+    let to = high === undefined ? this.#entries.length : this.#place(high) + 1;
+    // The bounds themselves may not belong to it.
+    if (reverse) from = Math.max(from, to - limit - 2);
+    else to = Math.min(to, from + limit + 2);
+    const keys = this.#entries.slice(from, to).flatMap(({ key }) => (inRange(key, options) ? [copyBytes(key)] : []));
+    if (reverse) keys.reverse();
+    return keys.slice(0, limit);
   }
 
   /** Index of the first entry whose key is not below `key`. */

@@ -59,6 +59,8 @@ export interface Store {
 /** A store that can hold records. */
 export interface TransactionalStore extends Store {
   getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
+  /** `range` that reads the keys only. */
+  keys(options?: Range): AsyncIterable<Bytes>;
   /** `compareAndSwap` that also applies these writes atomically if the swap succeeds. */
   swap(
     key: Key,
@@ -66,41 +68,4 @@ export interface TransactionalStore extends Store {
     next: Uint8Array | undefined,
     also: readonly Write[],
   ): Promise<'applied' | 'refused'>;
-}
-
-export interface Claimed {
-  readonly id: string;
-  readonly message: Bytes;
-  /** 1 for the first delivery. Counted since the queue was opened. */
-  readonly attempts: number;
-}
-
-export interface ClaimOptions {
-  readonly limit: number;
-  /** After so many milliseconds without `acknowledge` the message is delivered again. */
-  readonly leaseMs: number;
-  /** Sum of the messages' lengths; a single message is delivered even if it is longer. */
-  readonly maxBytes?: number;
-}
-
-/**
- * At least once; within a topic in the order of publishing (a redelivered message comes before younger ones that are
- * not leased). Topics are 1 to 100 and ids 1 to 200 bytes of UTF-8.
- */
-export interface Queue {
-  /**
-   * Durable when it resolves. An id that is waiting in the topic, or was acknowledged a short while ago, is ignored:
-   * publishers repeat until they know.
-   */
-  publish(topic: string, id: string, message: Uint8Array): Promise<void>;
-  claim(topic: string, options: ClaimOptions): Promise<Claimed[]>;
-  /** Ids that are not waiting are ignored. */
-  acknowledge(topic: string, ids: readonly string[]): Promise<void>;
-  /** Ends the leases at once. */
-  release(topic: string, ids: readonly string[]): Promise<void>;
-  /** Messages that are not acknowledged, leased ones included. */
-  depth(topic: string): Promise<number>;
-  /** Called after something in the topic may have become claimable in this process; returns its own removal. */
-  onPublish(topic: string, listener: () => void): () => void;
-  close(): Promise<void>;
 }

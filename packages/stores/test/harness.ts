@@ -6,14 +6,14 @@ import type { LogHarness, QueueHarness, RecordsHarness, StoreHarness } from '../
 import {
   type Lmdb,
   type Log,
+  MapQueue,
   MemoryLog,
   MemoryRecords,
   MemoryStore,
   openLmdb,
   type Queue,
   type RecordStore,
-  type Store,
-  StoreQueue,
+  type TransactionalStore,
 } from '../src/index.ts';
 
 export function temporaryFolder(): { path: string; remove(): void } {
@@ -30,7 +30,12 @@ class ManualClock implements Clock {
   }
 }
 
-export const engines: Record<string, () => Promise<StoreHarness>> = {
+interface Engine extends StoreHarness {
+  readonly store: TransactionalStore;
+  reopen(): Promise<TransactionalStore>;
+}
+
+export const engines: Record<string, () => Promise<Engine>> = {
   memory: async () => {
     const store = new MemoryStore();
     return { store, reopen: async () => store, dispose: () => store.close() };
@@ -41,7 +46,7 @@ export const engines: Record<string, () => Promise<StoreHarness>> = {
     const store = () => (open.at(-1) as Lmdb).store('test');
     return {
       store: store(),
-      async reopen(): Promise<Store> {
+      async reopen(): Promise<TransactionalStore> {
         await open.at(-1)?.close();
         open.push(openLmdb({ path: folder.path }));
         return store();
@@ -101,11 +106,11 @@ export const logEngines: Record<string, () => Promise<LogHarness>> = {
 };
 
 /** A queue over an engine. */
-export function openQueueOn(engine: () => Promise<StoreHarness>): (rememberMs: number) => Promise<QueueHarness> {
+export function openQueueOn(engine: () => Promise<Engine>): (rememberMs: number) => Promise<QueueHarness> {
   return async (rememberMs) => {
     const clock = new ManualClock();
     const harness = await engine();
-    const queueOn = (store: Store): Queue => new StoreQueue(store, { clock, rememberMs });
+    const queueOn = (store: TransactionalStore): Queue => new MapQueue(store, { clock, rememberMs });
     return {
       queue: queueOn(harness.store),
       advance: (milliseconds) => clock.advance(milliseconds),

@@ -75,7 +75,7 @@ export async function acceptRestoredNodes(
 async function dropMailOfNodes(mail: Queue, recipient: string): Promise<Set<string>> {
   const kept = new Set<string>();
   for (;;) {
-    const claimed = await mail.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS });
+    const claimed = await mail.claim(recipient, { consumer: 'restore', limit: BATCH, leaseMs: LEASE_MS });
     if (claimed.length === 0) return kept;
     const dropped: string[] = [];
     for (const { id } of claimed) {

@@ -13,7 +13,7 @@ import {
   recipientIn,
   sealMail,
 } from '@millrace/protocol';
-import type { Queue } from '@millrace/stores';
+import type { Claimed, Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { BoxRegistry } from './boxes.ts';
 
@@ -38,8 +38,9 @@ const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
 /**
- * Mail between nodes: sealed, kept until acknowledged, delivered in order. Each node has one topic with one consumer.
- * Nodes erase their box keys after the mail sealed to them has been drained (spec/protocol.md, 4).
+ * Mail between nodes: sealed, kept until acknowledged, delivered in order. Each node has one topic with one key, so that its
+ * mail has one order (docs/adr/0013), and one consumer at a time. Nodes erase their box keys after the mail sealed to them
+ * has been drained (spec/protocol.md, 4).
  */
 export class Mailbox {
   readonly #queue: Queue;
@@ -81,7 +82,7 @@ export class Mailbox {
     const number = boxNumberOf(sealed);
     await this.#lock.read(async () => {
       await this.#boxes.requireHeld(recipient, 'mail', number);
-      await this.#queue.publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
+      await this.#publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
     });
   }
 
@@ -89,7 +90,7 @@ export class Mailbox {
   async send(to: Recipient, id: string, message: Message): Promise<void> {
     const recipient = recipientIn(this.#directory, to).id;
     const envelope = encodeCbor({ own: encodeMail(message) });
-    await this.#lock.read(() => this.#queue.publish(recipient, `control/${id}`, envelope));
+    await this.#lock.read(() => this.#publish(recipient, `control/${id}`, envelope));
   }
 
   /**
@@ -101,7 +102,7 @@ export class Mailbox {
     return this.#lock.write(async () => {
       await this.#boxes.take(node, use, document, floor);
       const drained = encodeCbor({ own: encodeMail({ type: 'box.drained', use, below: floor }) });
-      await this.#queue.publish(node, `control/drained/${toHex(systemRandom(8))}`, drained);
+      await this.#publish(node, `control/drained/${toHex(systemRandom(8))}`, drained);
     });
   }
 
@@ -113,9 +114,11 @@ export class Mailbox {
     const held = known?.consumer === consumer ? known.held : new Set<string>();
     this.#consumers.set(recipient, { consumer, held });
     const deadline = this.#clock.monotonic() + waitMs;
+    const isCurrent = () => this.#consumers.get(recipient)?.held === held;
     for (;;) {
+      if (signal.aborted) return [];
       const arrived = this.#nextPublish(recipient, Math.min(deadline - this.#clock.monotonic(), 5_000), signal);
-      const claimed = await this.#queue.claim(recipient, { limit: BATCH, leaseMs: LEASE_MS, maxBytes: BATCH_BYTES });
+      const claimed = await this.#claim(recipient, consumer, isCurrent);
       if (claimed.length > 0 || signal.aborted || this.#clock.monotonic() >= deadline) {
         for (const { id } of claimed) held.add(id);
         return await Promise.all(
@@ -128,6 +131,21 @@ export class Mailbox {
       }
       await arrived;
     }
+  }
+
+  #publish(recipient: string, id: string, envelope: Uint8Array): Promise<void> {
+    return this.#queue.publish(recipient, recipient, id, envelope);
+  }
+
+  /** Gives nothing to a consumer that another one has followed. */
+  async #claim(recipient: string, consumer: string, isCurrent: () => boolean): Promise<Claimed[]> {
+    if (!isCurrent()) return [];
+    const options = { consumer, limit: BATCH, leaseMs: LEASE_MS, maxBytes: BATCH_BYTES };
+    const claimed = await this.#queue.claim(recipient, options);
+    if (isCurrent()) return claimed;
+    const ids = claimed.map(({ id }) => id);
+    await this.#queue.release(recipient, ids);
+    return [];
   }
 
   async #sealOwn(recipient: string, plain: Uint8Array): Promise<Uint8Array> {
