@@ -341,6 +341,12 @@ describe('packages', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('leave the keys and stores of nodes and machines to their admin exports', () => {
+    const secret = /(nodeFiles|machineFiles)\.(identity|tlsKey|permitKey|logKey|formerLogKey|kek)|openLmdb/;
+    const wrong = sourcesOf('cli').filter((file) => secret.test(readFileSync(file, 'utf8')));
+    expect(wrong.map((file) => relative(root, file))).toEqual([]);
+  });
+
   // Each thread loads for itself: a library costs megabytes in every one.
   it('keep libraries out of worker threads, and what makes certificates out of the agent', () => {
     expect(librariesOf('base/src/core.ts')).toEqual([]);

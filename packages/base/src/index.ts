@@ -4,3 +4,4 @@ export { hkdf } from './crypto.ts';
 export * from './durable.ts';
 export * from './logging.ts';
 export * from './schema.ts';
+export * from './staged-files.ts';

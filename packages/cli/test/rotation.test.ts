@@ -14,7 +14,7 @@ import { nodeFiles, nodeRoles } from '../src/installation/layout.ts';
 import { type Installation, openInstallation, openUser } from '../src/installation/open.ts';
 import { finishRotation } from '../src/rotation/finish.ts';
 import { type Rotatable, rotatable } from '../src/rotation/names.ts';
-import { allPlaces, certificateOf, tlsKeyOf } from '../src/rotation/places.ts';
+import { allPlaces, certificateOf } from '../src/rotation/places.ts';
 import { noProcesses, type Processes } from '../src/rotation/processes.ts';
 import { rotate } from '../src/rotation/rotate.ts';
 import { renewDue } from '../src/rotation/upkeep.ts';
@@ -49,7 +49,10 @@ async function expectSound(): Promise<void> {
   expect({ ...(await loadMachineConfig(layout.machine('virtual-1'))).directory }).toEqual({ ...directory });
   const authority = await readFile(layout.authority.certificate, 'utf8');
   for (const place of allPlaces({ layout, description })) {
-    const [certificate, key] = [await readFile(certificateOf(place), 'utf8'), await readFile(tlsKeyOf(place))];
+    const [certificate, key] = [
+      await readFile(certificateOf(place), 'utf8'),
+      await readFile(join(place.folder, 'tls.key.pem')),
+    ];
     expect(isTlsPair({ certificate, key: new Uint8Array(key) })).toBe(true);
     expect(isIssuedBy(certificate, authority)).toBe(true);
   }

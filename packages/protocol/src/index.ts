@@ -6,4 +6,5 @@ export * from './link-messages.ts';
 export * from './public-client.ts';
 export * from './public-server.ts';
 export * from './socket.ts';
+export * from './staged-tls.ts';
 export * from './tls-files.ts';

@@ -2,18 +2,9 @@ import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
 import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from '@millrace/client/node';
-import {
-  type Authority,
-  createAuthority,
-  fingerprint,
-  generateP256Key,
-  generateUserKey,
-  keyName,
-  type P256Key,
-  type TlsIdentity,
-  userKey,
-} from '@millrace/identity';
-import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
+import { createControlKeys, createNodeKeys, createWrappingKey, writeNodeSettings } from '@millrace/cloud/admin';
+import { type Authority, createAuthority, fingerprint, generateUserKey, keyName, userKey } from '@millrace/identity';
+import { createMachineKey, writeMachineDirectory, writeMachineSettings } from '@millrace/machine/admin';
 import {
   type Directory,
   type DirectoryNode,
@@ -25,7 +16,7 @@ import {
   signDirectory,
 } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
-import { type Layout, layoutOf, machineFiles, nodeFiles, nodeIdOf, nodeRoles, userFiles, userNames } from './layout.ts';
+import { type Layout, layoutOf, nodeIdOf, nodeRoles, userFiles, userNames } from './layout.ts';
 import { signPermitKey } from './permit-key.ts';
 
 /** Names under which the passive nodes are reached; their certificates carry them. */
@@ -122,11 +113,13 @@ async function build(layout: Layout, options: InitOptions) {
 
   const nodes: DirectoryNode[] = [];
   for (const role of nodeRoles) nodes.push(await createNode(layout, authority, role));
-  const permitKey = await createP256(join(layout.node('control'), nodeFiles.permitKey));
-  const document = await signPermitKey(layout, { installation, permitKey, now, random: options.random });
-  await writePublic(join(layout.node('control'), nodeFiles.permitKeyDocument), document);
-  const logKey = await createLogKey(join(layout.node('control'), nodeFiles.logKey), installation, options.random);
-  await createSecret(join(layout.node('keys'), nodeFiles.kek), options.random);
+  const { random } = options;
+  const { permitKey, logKey } = await createControlKeys(layout.node('control'), {
+    installation,
+    random,
+    sign: (permitKey) => signPermitKey(layout, { installation, permitKey, now, random }),
+  });
+  await createWrappingKey(layout.node('keys'), random);
 
   const names: Directory = {
     version: 2,
@@ -141,12 +134,10 @@ async function build(layout: Layout, options: InitOptions) {
   const signed = await signAs(layout, names, now);
   const directory = directoryAt(signed.directory, now);
   const anchor = { installation, adminKey: admin.publicKey };
-  for (const role of nodeRoles) {
-    await writePublic(join(layout.node(role), nodeFiles.settings), toJsonFile({ role, id: nodeIdOf(role), ...anchor }));
-    await writePublic(join(layout.node(role), nodeFiles.directory), toJsonFile(signed));
-  }
+  for (const role of nodeRoles)
+    await writeNodeSettings(layout.node(role), { role, id: nodeIdOf(role), ...anchor }, signed);
   const machine = await createMachine(layout, authority, anchor, options.factor ?? FIRST_MACHINE.factor);
-  await writePublic(join(layout.machine(FIRST_MACHINE.name), machineFiles.directory), toJsonFile(signed));
+  await writeMachineDirectory(layout.machine(FIRST_MACHINE.name), signed);
   const description: Description = {
     version: 1,
     ...anchor,
@@ -179,7 +170,10 @@ async function createUser(layout: Layout, authority: Authority, name: string): P
   const entry = { name, user, publicKey: toHex(key.publicKey) };
   try {
     await writeSecret(join(folder, userFiles.key), secret);
-    await writeTls(folder, userFiles, await authority.issue({ role: 'user', name: user }));
+    const tls = await authority.issue({ role: 'user', name: user });
+    await writePublic(join(folder, userFiles.certificate), tls.certificate);
+    await writeSecret(join(folder, userFiles.tlsKey), tls.key);
+    wipe(tls.key);
     await writePublic(join(folder, userFiles.about), toJsonFile(entry));
   } finally {
     wipe(secret);
@@ -191,16 +185,15 @@ async function createUser(layout: Layout, authority: Authority, name: string): P
 async function createNode(layout: Layout, authority: Authority, role: NodeRole): Promise<DirectoryNode> {
   const id = nodeIdOf(role);
   const folder = await makeFolder(layout.node(role));
-  await makeFolder(join(folder, nodeFiles.data));
   const tls = await authority.issue({ role, id }, hostsOf(role));
-  await writeTls(folder, nodeFiles, tls);
+  const { certificate } = tls;
   return {
     id,
     role,
     // `millrace up` chooses the ports.
     addresses: [],
-    fingerprint: fingerprint(tls.certificate),
-    identity: await createP256(join(folder, nodeFiles.identity)),
+    fingerprint: fingerprint(certificate),
+    identity: await createNodeKeys(folder, tls),
   };
 }
 
@@ -212,17 +205,13 @@ async function createMachine(
 ): Promise<Machine> {
   const { name, material } = FIRST_MACHINE;
   const folder = await makeFolder(layout.machine(name));
-  await makeFolder(join(folder, machineFiles.data));
-  const key = generateP256Key();
+  const key = await createMachineKey(folder);
   const machine: Machine = {
-    machine: keyName(key.publicKey),
-    publicKey: key.publicKey,
-    serial: `${name}-${keyName(key.publicKey).slice(0, 8)}`,
+    ...key,
+    serial: `${name}-${key.machine.slice(0, 8)}`,
     kind: 'virtual',
     profile: { factor },
   };
-  await writeKey(join(folder, machineFiles.identity), key);
-  await writeTls(folder, machineFiles, await authority.issue({ role: 'machine', name: machine.machine }));
   const settings = {
     role: 'machine',
     ...anchor,
@@ -233,52 +222,6 @@ async function createMachine(
     material,
     agent: { order: 'auto', suite: 'auto', hints: 'dense' },
   };
-  await writePublic(join(folder, machineFiles.settings), toJsonFile(settings));
+  await writeMachineSettings(folder, await authority.issue({ role: 'machine', name: machine.machine }), settings);
   return machine;
-}
-
-async function writeTls(
-  folder: string,
-  files: { readonly certificate: string; readonly tlsKey: string },
-  tls: TlsIdentity,
-): Promise<void> {
-  await writePublic(join(folder, files.certificate), tls.certificate);
-  await writeSecret(join(folder, files.tlsKey), tls.key);
-  wipe(tls.key);
-}
-
-/** Writes the key, wipes it. */
-async function writeKey(path: string, key: P256Key): Promise<void> {
-  const secret = key.exportSecret();
-  try {
-    await writeSecret(path, secret);
-  } finally {
-    wipe(secret);
-    key.close();
-  }
-}
-
-async function createP256(path: string): Promise<string> {
-  const key = generateP256Key();
-  const publicKey = toHex(key.publicKey);
-  await writeKey(path, key);
-  return publicKey;
-}
-
-async function createSecret(path: string, random: RandomSource): Promise<void> {
-  const secret = random(32);
-  await writeSecret(path, secret);
-  wipe(secret);
-}
-
-/** The ledger's key: its name is the log's origin. */
-async function createLogKey(path: string, installation: string, random: RandomSource): Promise<string> {
-  const secret = random(32);
-  try {
-    const { name, publicKey } = ed25519NoteSigner(`millrace/${installation}`, secret);
-    await writeSecret(path, secret);
-    return formatVerifierKey(name, publicKey);
-  } finally {
-    wipe(secret);
-  }
 }

@@ -1,48 +1,36 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { toHex, wipe } from '@millrace/base';
-import { readBytes } from '@millrace/client/node';
-import { fingerprint, isIssuedBy, p256Key } from '@millrace/identity';
-import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import { type DirectoryDocument, MAX_ACCEPTED, type NodeEntry } from '@millrace/protocol';
-import { nodeFiles, nodeIdOf, nodeRoles } from '../installation/layout.ts';
+import { discardStaged, fileExists, stagedPath } from '@millrace/base';
+import { discardUnlistedKeys, readStagedKeys } from '@millrace/cloud/admin';
+import { fingerprint, isIssuedBy } from '@millrace/identity';
+import { discardMachineCertificate } from '@millrace/machine/admin';
+import { type DirectoryDocument, discardStagedTls, MAX_ACCEPTED, type NodeEntry } from '@millrace/protocol';
+import { userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
-import { allPlaces, certificateOf, nodePlaces } from './places.ts';
-import { exists, staged } from './staged.ts';
+import { machinePlaces, nodePlaces, userPlaces } from './places.ts';
 
 /** What lies beside keys, ready to take their place: its public parts. */
 export interface StagedNames {
-  readonly authority?: string;
+  readonly authority?: string | undefined;
   /** By the id of the node. */
   readonly fingerprints: Readonly<Record<string, string>>;
   readonly identities: Readonly<Record<string, string>>;
-  readonly permitKey?: string;
-  readonly logKey?: string;
+  readonly permitKey?: string | undefined;
+  readonly logKey?: string | undefined;
 }
 
-export async function stagedNames(installation: Installation): Promise<StagedNames> {
-  const { layout, description } = installation;
+export async function stagedNames({ layout, description }: Installation): Promise<StagedNames> {
   const fingerprints: Record<string, string> = {};
   const identities: Record<string, string> = {};
-  for (const place of nodePlaces(installation)) {
-    const certificate = staged(certificateOf(place));
-    if (await exists(certificate)) fingerprints[place.party.id] = fingerprint(await readFile(certificate, 'utf8'));
+  let ofControl: Pick<StagedNames, 'permitKey' | 'logKey'> = {};
+  for (const { party, folder } of nodePlaces({ layout })) {
+    const { certificate, identity, permitKey, logKey } = await readStagedKeys(folder, description.installation);
+    if (certificate !== undefined) fingerprints[party.id] = fingerprint(certificate);
+    if (identity !== undefined) identities[party.id] = identity;
+    if (party.role === 'control') ofControl = { permitKey, logKey };
   }
-  for (const role of nodeRoles) {
-    const point = await pointIn(join(layout.node(role), nodeFiles.identity));
-    if (point !== undefined) identities[nodeIdOf(role)] = point;
-  }
-  const permitKey = await pointIn(join(layout.node('control'), nodeFiles.permitKey));
-  const logKey = await verifierKeyIn(join(layout.node('control'), nodeFiles.logKey), description.installation);
-  const authorityFile = staged(layout.authority.certificate);
-  const authority = (await exists(authorityFile)) ? await readFile(authorityFile, 'utf8') : undefined;
-  return {
-    fingerprints,
-    identities,
-    ...(authority === undefined ? {} : { authority }),
-    ...(permitKey === undefined ? {} : { permitKey }),
-    ...(logKey === undefined ? {} : { logKey }),
-  };
+  const authorityFile = stagedPath(layout.authority.certificate);
+  const authority = (await fileExists(authorityFile)) ? await readFile(authorityFile, 'utf8') : undefined;
+  return { fingerprints, identities, authority, ...ofControl };
 }
 
 interface Dated {
@@ -119,65 +107,23 @@ export function ending(document: DirectoryDocument, names: StagedNames, now: num
   };
 }
 
-/** Paths of staged files that the directory does not name: left by a rotation that was cut short before it counted. */
-export async function unaccepted(installation: Installation, document: DirectoryDocument): Promise<string[]> {
-  const { layout } = installation;
-  const names = await stagedNames(installation);
-  const entryOf = (id: string) => document.nodes.find((node) => node.id === id);
-  const stale: string[] = [];
+/** Discards staged keys that the directory does not list: a rotation was interrupted before they counted. */
+export async function discardUnlisted(installation: Installation, document: DirectoryDocument): Promise<void> {
+  const { layout, description } = installation;
+  const { authority } = await stagedNames(installation);
   const authorities = document.authorities.map(({ certificate }) => certificate);
-  if (names.authority !== undefined && !authorities.includes(names.authority))
-    stale.push(layout.authority.certificate, layout.authority.key);
-  for (const place of allPlaces(installation)) {
-    const next = staged(certificateOf(place));
-    const key = join(place.folder, place.files.tlsKey);
-    if (!(await exists(next))) {
-      // The certificate is staged last and put in its place last.
-      if (await exists(staged(key))) stale.push(key);
-      continue;
-    }
-    const certificate = await readFile(next, 'utf8');
-    const { party } = place;
-    const counts =
-      'name' in party
-        ? authorities.some((authority) => isIssuedBy(certificate, authority))
-        : entryOf(party.id)?.fingerprints.some((entry) => entry.fingerprint === fingerprint(certificate));
-    if (!counts) stale.push(certificateOf(place), key);
-  }
-  for (const role of nodeRoles) {
-    const identity = names.identities[nodeIdOf(role)];
-    if (identity !== undefined && !entryOf(nodeIdOf(role))?.identities.some(({ key }) => key === identity))
-      stale.push(join(layout.node(role), nodeFiles.identity));
-  }
-  const control = layout.node('control');
-  if (names.permitKey !== undefined && !document.permitKeys.some(({ key }) => key === names.permitKey))
-    stale.push(join(control, nodeFiles.permitKeyDocument), join(control, nodeFiles.permitKey));
-  if (names.logKey !== undefined && !document.logKeys.some(({ key }) => key === names.logKey))
-    stale.push(join(control, nodeFiles.logKey));
-  return stale;
-}
-
-async function pointIn(path: string): Promise<string | undefined> {
-  return readStaged(path, (secret) => {
-    const key = p256Key(secret);
-    key.close();
-    return toHex(key.publicKey);
-  });
-}
-
-async function verifierKeyIn(path: string, installation: string): Promise<string | undefined> {
-  return readStaged(path, (secret) => {
-    const { name, publicKey } = ed25519NoteSigner(`millrace/${installation}`, secret);
-    return formatVerifierKey(name, publicKey);
-  });
-}
-
-async function readStaged<T>(path: string, read: (secret: Uint8Array) => T): Promise<T | undefined> {
-  if (!(await exists(staged(path)))) return undefined;
-  const secret = await readBytes(staged(path));
-  try {
-    return read(secret);
-  } finally {
-    wipe(secret);
+  if (authority !== undefined && !authorities.includes(authority))
+    await discardStaged(layout.authority.certificate, layout.authority.key);
+  const isIssued = (certificate: string) => authorities.some((issuer) => isIssuedBy(certificate, issuer));
+  for (const { folder } of machinePlaces(installation)) await discardMachineCertificate(folder, isIssued);
+  for (const { folder } of userPlaces(installation)) await discardStagedTls(folder, userFiles, isIssued);
+  for (const { folder, party } of nodePlaces(installation)) {
+    const entry = document.nodes.find(({ id }) => id === party.id);
+    await discardUnlistedKeys(folder, description.installation, {
+      certificate: (pem) => entry?.fingerprints.some((listed) => listed.fingerprint === fingerprint(pem)) === true,
+      identity: (point) => entry?.identities.some(({ key }) => key === point) === true,
+      permitKey: (point) => document.permitKeys.some(({ key }) => key === point),
+      logKey: (verifier) => document.logKeys.some(({ key }) => key === verifier),
+    });
   }
 }

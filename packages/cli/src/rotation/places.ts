@@ -1,8 +1,8 @@
 import { join } from 'node:path';
+import { fileExists } from '@millrace/base';
 import type { NodeRole } from '@millrace/protocol';
 import { machineFiles, nodeFiles, nodeIdOf, nodeRoles, userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
-import { exists } from './staged.ts';
 
 interface NodeParty {
   readonly role: NodeRole;
@@ -15,7 +15,7 @@ export interface Place {
   /** As people know it. */
   readonly name: string;
   readonly folder: string;
-  readonly files: { readonly certificate: string; readonly tlsKey: string };
+  readonly certificate: string;
 }
 
 export function nodePlaces({ layout }: Pick<Installation, 'layout'>): (Place & { readonly party: NodeParty })[] {
@@ -23,7 +23,7 @@ export function nodePlaces({ layout }: Pick<Installation, 'layout'>): (Place & {
     party: { role, id: nodeIdOf(role) },
     name: role,
     folder: layout.node(role),
-    files: nodeFiles,
+    certificate: nodeFiles.certificate,
   }));
 }
 
@@ -32,7 +32,7 @@ export function userPlaces({ layout, description }: Pick<Installation, 'layout' 
     party: { role: 'user', name: user },
     name,
     folder: layout.user(name),
-    files: userFiles,
+    certificate: userFiles.certificate,
   }));
 }
 
@@ -41,7 +41,7 @@ export function machinePlaces({ layout, description }: Pick<Installation, 'layou
     party: { role: 'machine', name: registration.machine },
     name,
     folder: layout.machine(name),
-    files: machineFiles,
+    certificate: machineFiles.certificate,
   }));
 }
 
@@ -52,9 +52,8 @@ export function allPlaces(installation: Pick<Installation, 'layout' | 'descripti
 /** Those whose certificates lie on this computer: a user or machine may have moved to another with its folder. */
 export async function placesHere(installation: Pick<Installation, 'layout' | 'description'>): Promise<Place[]> {
   const here: Place[] = [];
-  for (const place of allPlaces(installation)) if (await exists(certificateOf(place))) here.push(place);
+  for (const place of allPlaces(installation)) if (await fileExists(certificateOf(place))) here.push(place);
   return here;
 }
 
-export const certificateOf = ({ folder, files }: Place): string => join(folder, files.certificate);
-export const tlsKeyOf = ({ folder, files }: Place): string => join(folder, files.tlsKey);
+export const certificateOf = ({ folder, certificate }: Place): string => join(folder, certificate);

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, MillraceError, sleep, writeDurably } from '@millrace/base';
+import { type Clock, fileExists, MillraceError, sleep, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
 import {
   type DirectoryDocument,
@@ -13,7 +13,6 @@ import {
 import { type Installation, openUser } from '../installation/open.ts';
 import { machinePlaces, nodePlaces } from './places.ts';
 import type { Processes } from './processes.ts';
-import { exists } from './staged.ts';
 
 const LOOK_MS = 100;
 const TAKEN_MS = 60_000;
@@ -62,7 +61,7 @@ export async function spread(
   const places = [...nodePlaces(installation), ...machinePlaces(installation)];
   for (const { folder } of places) {
     const path = join(folder, directoryFiles.directory);
-    if (!(await exists(folder)) || ((await exists(path)) && (await readFile(path, 'utf8')) === text)) continue;
+    if (!(await fileExists(folder)) || ((await fileExists(path)) && (await readFile(path, 'utf8')) === text)) continue;
     await writeDurably(path, text, 0o644);
   }
   const began = clock.monotonic();

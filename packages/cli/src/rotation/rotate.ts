@@ -1,20 +1,21 @@
 import { join } from 'node:path';
-import { type Clock, MillraceError, type RandomSource, toHex, wipe, writeDurably } from '@millrace/base';
-import { readBytes, writePublic } from '@millrace/client/node';
-import { type Authority, createAuthority, generateP256Key, openAuthority } from '@millrace/identity';
-import type { NodeRole } from '@millrace/protocol';
+import { type Clock, fileExists, MillraceError, type RandomSource, stageFile, toHex, wipe } from '@millrace/base';
+import { readBytes } from '@millrace/client/node';
+import { eraseFormerLogKey, stageCertificate, stageIdentity, stageLogKey, stagePermitKey } from '@millrace/cloud/admin';
+import { type Authority, createAuthority, openAuthority } from '@millrace/identity';
+import { stageMachineCertificate } from '@millrace/machine/admin';
+import { type NodeRole, stageTls } from '@millrace/protocol';
 import { hostsOf } from '../installation/init.ts';
-import { nodeFiles, nodeRoles } from '../installation/layout.ts';
+import { nodeRoles, userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { signPermitKey } from '../installation/permit-key.ts';
 import { acquireLock } from '../supervisor/lock.ts';
 import { accepting, ending, stagedNames } from './accept.ts';
-import { eraseFormerLogKey, finishRotation } from './finish.ts';
+import { finishRotation } from './finish.ts';
 import { DAY_MS, OVERLAP_DAYS, type Rotatable } from './names.ts';
 import { nodePlaces, type Place, placesHere } from './places.ts';
 import type { Processes } from './processes.ts';
 import { publish, spread } from './publish.ts';
-import { discard, exists, staged, stageSecret, stageTls } from './staged.ts';
 
 export interface RotationOptions {
   readonly installation: Installation;
@@ -53,20 +54,18 @@ export function rotate(
       case 'tls': {
         const authority = await authorityOf(installation, clock);
         for (const place of nodePlaces(installation))
-          if (roles.includes(place.party.role)) await stageCertificate(authority, place);
+          if (roles.includes(place.party.role)) await stageCertificateAt(authority, place);
         break;
       }
       case 'identity':
-        for (const role of roles) await stageP256(join(layout.node(role), nodeFiles.identity));
+        for (const role of roles) await stageIdentity(layout.node(role));
         break;
       case 'permit':
-        await stagePermitKey(options);
+        await stageNewPermitKey(options);
         break;
-      case 'log': {
-        const secret = options.random(32);
-        await stageSecret(join(layout.node('control'), nodeFiles.logKey), secret).finally(() => wipe(secret));
+      case 'log':
+        await stageLogKey(layout.node('control'), options.random);
         break;
-      }
       case 'authority':
         await stageAuthority(options);
     }
@@ -80,7 +79,7 @@ export function renewCertificates(options: RotationOptions, places: readonly Pla
   return asOnlyRotation(installation, async () => {
     await finishRotation(options);
     const authority = await authorityOf(installation, clock);
-    for (const place of places) await stageCertificate(authority, place);
+    for (const place of places) await stageCertificateAt(authority, place);
     return bringIn(options);
   });
 }
@@ -96,43 +95,31 @@ async function bringIn(options: RotationOptions): Promise<NodeRole[]> {
   if (overlapDays === 0) {
     await publish(installation, clock, (document) => ending(document, names, clock.now()));
     await spread(installation, processes, clock, signal);
-    await eraseFormerLogKey(installation, clock);
+    await eraseFormerLogKey(installation.layout.node('control'), installation.directory, clock.now());
   }
   return restarted;
 }
 
 /** @throws {MillraceError} E_CONFIG when its key is not here */
 export async function authorityOf({ layout }: Installation, clock: Clock): Promise<Authority> {
-  if (!(await exists(layout.authority.key)))
+  if (!(await fileExists(layout.authority.key)))
     throw new MillraceError('E_CONFIG', `the key of the certificate authority is not in ${layout.authority.folder}`);
   const certificate = new TextDecoder().decode(await readBytes(layout.authority.certificate));
   return openAuthority({ certificate, key: await readBytes(layout.authority.key) }, () => clock.now());
 }
 
-async function stageCertificate(authority: Authority, place: Place): Promise<void> {
-  await stageTls(place.folder, place.files, await authority.issue(place.party, hostsOf(place.party.role)));
+async function stageCertificateAt(authority: Authority, { party, folder }: Place): Promise<void> {
+  const tls = await authority.issue(party, hostsOf(party.role));
+  if (party.role === 'user') await stageTls(folder, userFiles, tls);
+  else if (party.role === 'machine') await stageMachineCertificate(folder, tls);
+  else await stageCertificate(folder, tls);
 }
 
-/** With the administrator's word for it, which certificates carry. */
-async function stagePermitKey({ installation, clock, random }: RotationOptions): Promise<void> {
+/** With the administrator's statement, which certificates of objects carry. */
+async function stageNewPermitKey({ installation, clock, random }: RotationOptions): Promise<void> {
   const { layout, directory } = installation;
-  const folder = layout.node('control');
-  await discard(join(folder, nodeFiles.permitKeyDocument));
-  const permitKey = await stageP256(join(folder, nodeFiles.permitKey));
-  const made = { installation: directory.installation, permitKey, now: clock.now(), random };
-  await writeDurably(staged(join(folder, nodeFiles.permitKeyDocument)), await signPermitKey(layout, made), 0o644);
-}
-
-async function stageP256(path: string): Promise<string> {
-  const key = generateP256Key();
-  const secret = key.exportSecret();
-  try {
-    await stageSecret(path, secret);
-    return toHex(key.publicKey);
-  } finally {
-    wipe(secret);
-    key.close();
-  }
+  const made = { installation: directory.installation, now: clock.now(), random };
+  await stagePermitKey(layout.node('control'), (permitKey) => signPermitKey(layout, { ...made, permitKey }));
 }
 
 /** Another authority, and a certificate of it for everybody. */
@@ -141,8 +128,8 @@ async function stageAuthority({ installation, clock, random }: RotationOptions):
   // A name of its own: whoever looks for the issuer of a certificate looks by name.
   const name = `Millrace ${directory.installation.slice(0, 8)} ${toHex(random(4))}`;
   const authority = await createAuthority(name, clock.now());
-  for (const place of await placesHere(installation)) await stageCertificate(authority, place);
-  await stageSecret(layout.authority.key, authority.identity.key);
+  for (const place of await placesHere(installation)) await stageCertificateAt(authority, place);
+  await stageFile(layout.authority.key, authority.identity.key);
   wipe(authority.identity.key);
-  await writePublic(staged(layout.authority.certificate), authority.identity.certificate);
+  await stageFile(layout.authority.certificate, authority.identity.certificate, 0o644);
 }

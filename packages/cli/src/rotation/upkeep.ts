@@ -1,8 +1,7 @@
-import { type Closable, MillraceError, toMillraceError } from '@millrace/base';
+import { type Closable, fileExists, MillraceError, toMillraceError } from '@millrace/base';
 import { authorityDue, placesDue } from './expiry.ts';
 import { DAY_MS, NOTICE_DAYS } from './names.ts';
 import { type RotationOptions, renewCertificates, rotate } from './rotate.ts';
-import { exists } from './staged.ts';
 
 /**
  * Renews the certificates that run out within the notice; the authority's too, and all with it. Keys are rotated by people.
@@ -15,7 +14,7 @@ export async function renewDue(options: RotationOptions): Promise<string | undef
   const whole = await authorityDue(installation, now);
   const places = whole ? [] : await placesDue(installation, now);
   if (!whole && places.length === 0) return undefined;
-  if (!(await exists(installation.layout.authority.key))) {
+  if (!(await fileExists(installation.layout.authority.key))) {
     const names = whole ? 'the certificate authority' : places.map(({ name }) => name).join(', ');
     throw new MillraceError(
       'E_CONFIG',

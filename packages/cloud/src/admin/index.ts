@@ -2,6 +2,18 @@
 // stores.
 export { keepControl } from './control-state.ts';
 export { keepNodesCounts, suspendRestored } from './counts.ts';
+export { createControlKeys, createNodeKeys, createWrappingKey, writeNodeSettings } from './create-node.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';
 export { keepKeys } from './node-keys.ts';
 export { type RecoverableRole, recoverableRoles, recoverNode } from './recovery.ts';
+export {
+  discardUnlistedKeys,
+  eraseFormerLogKey,
+  readStagedKeys,
+  replaceKeys,
+  type StagedKeys,
+  stageCertificate,
+  stageIdentity,
+  stageLogKey,
+  stagePermitKey,
+} from './rotate-keys.ts';

@@ -1,0 +1,155 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Bytes,
+  discardStaged,
+  eraseFile,
+  fileExists,
+  type RandomSource,
+  replaceByStaged,
+  stagedPath,
+  stageFile,
+  toHex,
+  wipe,
+  writeDurably,
+} from '@millrace/base';
+import { generateP256Key, p256Key, type TlsIdentity } from '@millrace/identity';
+import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
+import {
+  type Directory,
+  discardStagedTls,
+  logKeysOf,
+  readStagedCertificate,
+  replaceTls,
+  stageTls,
+} from '@millrace/protocol';
+import { nodeFiles } from '../config.ts';
+
+// New keys of a node: staged beside the present ones until the directory accepts them, then put in their places. Each
+// step is safe to repeat after a crash. `folder` is the node's.
+
+/** Public parts of the keys that are staged. */
+export interface StagedKeys {
+  /** PEM. */
+  readonly certificate?: string | undefined;
+  /** P-256 point, hexadecimal. */
+  readonly identity?: string | undefined;
+  /** P-256 point, hexadecimal. */
+  readonly permitKey?: string | undefined;
+  /** C2SP verifier key. */
+  readonly logKey?: string | undefined;
+}
+
+/** Wipes the key. */
+export function stageCertificate(folder: string, tls: TlsIdentity): Promise<void> {
+  return stageTls(folder, nodeFiles, tls);
+}
+
+export async function stageIdentity(folder: string): Promise<void> {
+  await stageP256(join(folder, nodeFiles.identity));
+}
+
+/**
+ * @param sign the administrator's statement of the new permit key (a P-256 point, hexadecimal), which certificates of
+ * objects carry
+ */
+export async function stagePermitKey(folder: string, sign: (permitKey: string) => Promise<Bytes>): Promise<void> {
+  const document = join(folder, nodeFiles.permitKeyDocument);
+  await discardStaged(document);
+  const permitKey = await stageP256(join(folder, nodeFiles.permitKey));
+  await stageFile(document, await sign(permitKey), 0o644);
+}
+
+export async function stageLogKey(folder: string, random: RandomSource): Promise<void> {
+  const secret = random(32);
+  await stageFile(join(folder, nodeFiles.logKey), secret).finally(() => wipe(secret));
+}
+
+/** @param installation 16 bytes, hexadecimal */
+export async function readStagedKeys(folder: string, installation: string): Promise<StagedKeys> {
+  return {
+    certificate: await readStagedCertificate(folder, nodeFiles),
+    identity: await readStaged(join(folder, nodeFiles.identity), pointOf),
+    permitKey: await readStaged(join(folder, nodeFiles.permitKey), pointOf),
+    logKey: await readStaged(join(folder, nodeFiles.logKey), (secret) => verifierKeyOf(secret, installation)),
+  };
+}
+
+/** Discards the staged keys that the directory does not list: a rotation was interrupted before they counted. */
+export async function discardUnlistedKeys(
+  folder: string,
+  installation: string,
+  isListed: { readonly [kind in keyof StagedKeys]-?: (key: string) => boolean },
+): Promise<void> {
+  const { identity, permitKey, logKey } = await readStagedKeys(folder, installation);
+  await discardStagedTls(folder, nodeFiles, isListed.certificate);
+  if (identity !== undefined && !isListed.identity(identity)) await discardStaged(join(folder, nodeFiles.identity));
+  if (permitKey !== undefined && !isListed.permitKey(permitKey))
+    await discardStaged(join(folder, nodeFiles.permitKeyDocument), join(folder, nodeFiles.permitKey));
+  if (logKey !== undefined && !isListed.logKey(logKey)) await discardStaged(join(folder, nodeFiles.logKey));
+}
+
+/** Puts the staged keys in their places; the node has to be restarted then. @returns whether there were any */
+export async function replaceKeys(folder: string): Promise<boolean> {
+  const { identity, permitKey, permitKeyDocument, logKey } = nodeFiles;
+  let replaced = false;
+  if (await fileExists(stagedPath(join(folder, logKey)))) await keepFormerLogKey(folder);
+  // A document that names a key follows its key: while the document is staged, the key may be staged too.
+  for (const name of [logKey, permitKey, permitKeyDocument, identity])
+    replaced = (await replaceByStaged(join(folder, name))) || replaced;
+  return (await replaceTls(folder, nodeFiles)) || replaced;
+}
+
+/** The previous log key signs beside the new one while the directory lists it. */
+async function keepFormerLogKey(folder: string): Promise<void> {
+  await withSecret(join(folder, nodeFiles.logKey), (secret) =>
+    writeDurably(join(folder, nodeFiles.formerLogKey), secret),
+  );
+}
+
+/** Erases control's previous log key once the directory does not list it any more. */
+export async function eraseFormerLogKey(folder: string, directory: Directory, now: number): Promise<void> {
+  const path = join(folder, nodeFiles.formerLogKey);
+  if (!(await fileExists(path))) return;
+  const key = await withSecret(path, (secret) => verifierKeyOf(secret, directory.installation));
+  if (!logKeysOf(directory, now).includes(key)) await eraseFile(path);
+}
+
+async function stageP256(path: string): Promise<string> {
+  const key = generateP256Key();
+  const secret = key.exportSecret();
+  try {
+    await stageFile(path, secret);
+    return toHex(key.publicKey);
+  } finally {
+    wipe(secret);
+    key.close();
+  }
+}
+
+async function readStaged<T>(path: string, read: (secret: Uint8Array) => T): Promise<T | undefined> {
+  return (await fileExists(stagedPath(path))) ? withSecret(stagedPath(path), read) : undefined;
+}
+
+async function withSecret<T>(path: string, use: (secret: Uint8Array) => T | Promise<T>): Promise<T> {
+  const secret = new Uint8Array(await readFile(path));
+  try {
+    return await use(secret);
+  } finally {
+    wipe(secret);
+  }
+}
+
+function pointOf(secret: Uint8Array): string {
+  const key = p256Key(secret);
+  try {
+    return toHex(key.publicKey);
+  } finally {
+    key.close();
+  }
+}
+
+function verifierKeyOf(secret: Uint8Array, installation: string): string {
+  const { name, publicKey } = ed25519NoteSigner(`millrace/${installation}`, secret);
+  return formatVerifierKey(name, publicKey);
+}
