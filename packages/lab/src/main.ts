@@ -7,6 +7,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   fleet: async () => (await import('./bench-fleet.ts')).benchFleet,
   hash: async () => (await import('./bench-hash.ts')).benchHash,
   'hash-failures': async () => (await import('./bench-hash-failures.ts')).benchHashFailures,
+  ledger: async () => (await import('./bench-ledger.ts')).benchLedger,
   lists: async () => (await import('./bench-lists.ts')).benchLists,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
   vault: async () => (await import('./bench-vault.ts')).benchVault,

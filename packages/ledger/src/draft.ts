@@ -1,5 +1,5 @@
-import { type Bytes, equalBytes, MillraceError, type RandomSource } from '@millrace/base';
-import { type AccountHead, follow, nextState } from './accounts.ts';
+import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
+import { type AccountHead, nextState } from './accounts.ts';
 import { EVENT_VERSION, type EventRequest, encodeEvent } from './event.ts';
 import {
   accountKey,
@@ -12,23 +12,26 @@ import {
   openingKey,
   requireIndex,
 } from './keys.ts';
-import { decodeOpening, encodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
+import { decodeOpening, type LoggedEvent, logEvent, SALT_LENGTH } from './opening.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
 
 /** Collects the events of one batch and checks them against the store and each other. Writes nothing. */
 export class Draft {
   readonly #store: LedgerStore;
   readonly #size: number;
-  readonly #random: RandomSource;
+  #salts: Bytes;
   readonly #events: LoggedEvent[] = [];
   readonly #heads = new Map<string, AccountHead>();
   readonly #ids = new Map<string, LoggedEvent>();
 
-  /** @param size entries in the log before this batch. */
-  constructor(store: LedgerStore, size: number, random: RandomSource) {
+  /**
+   * @param size entries in the log before this batch
+   * @param salts 32 random bytes for each request that will be added
+   */
+  constructor(store: LedgerStore, size: number, salts: Bytes) {
     this.#store = store;
     this.#size = size;
-    this.#random = random;
+    this.#salts = salts;
   }
 
   get leaves(): readonly Bytes[] {
@@ -54,13 +57,14 @@ export class Draft {
       }
       const { account, type } = request;
       const head = heads.get(account) ?? this.#heads.get(account) ?? (await readHead(this.#store, account));
-      nextState(head, account, type);
       const { eventId: id, ...fields } = request;
       const sequence = head === undefined ? 0 : head.sequence + 1;
       const event = { ...fields, v: EVENT_VERSION, id, sequence, previous: head?.hash ?? null, time } as const;
-      const opening = encodeOpening(event, this.#random(SALT_LENGTH));
-      const logged = decodeOpening(opening, this.#size + this.#events.length + fresh.size);
-      heads.set(account, follow(head, logged));
+      const { kind, state } = nextState(head, account, type);
+      const index = this.#size + this.#events.length + fresh.size;
+      const logged = logEvent(event, this.#salts.subarray(0, SALT_LENGTH), index);
+      this.#salts = this.#salts.subarray(SALT_LENGTH);
+      heads.set(account, { account, kind, state, sequence, index, hash: logged.hash });
       fresh.set(id, logged);
       results.push(logged);
     }

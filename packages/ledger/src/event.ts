@@ -1,5 +1,6 @@
-import { type Bytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
+import { type Bytes, decodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
 import { z } from 'zod';
+import { type BodyValue, encodeCheckedEvent } from './event-encoding.ts';
 import { HASH_LENGTH } from './tree.ts';
 
 export const EVENT_VERSION = 1;
@@ -28,16 +29,7 @@ export const eventTypes = [
 
 export type EventType = (typeof eventTypes)[number];
 
-/** Facts of an event. Numbers are integers (milligrams, micrometres, milliseconds), to avoid rounding. */
-export type BodyValue =
-  | null
-  | boolean
-  | number
-  | string
-  | Uint8Array
-  | readonly BodyValue[]
-  | { readonly [key: string]: BodyValue };
-
+/** Facts of an event. */
 export type EventBody = { readonly [key: string]: BodyValue };
 
 const MAX_LABEL = 256;
@@ -49,7 +41,7 @@ const MAX_DEPTH = 8;
 const label = z
   .string()
   .min(1)
-  .refine((text) => !/[\p{Cc}\p{Surrogate}]/u.test(text) && new TextEncoder().encode(text).length <= MAX_LABEL, {
+  .refine((text) => !/[\p{Cc}\p{Surrogate}]/u.test(text) && fits(text), {
     error: `expected at most ${MAX_LABEL} bytes of text without control characters`,
   });
 
@@ -102,7 +94,15 @@ export type LedgerEvent = z.output<typeof eventSchema>;
 
 /** @throws {MillraceError} E_INPUT naming the wrong field, E_TOO_LARGE past 65,535 bytes. */
 export function encodeEvent(event: LedgerEvent): Bytes {
-  const bytes = encodeCbor(parse(eventSchema, event, 'event'));
+  return encodeRequested(parse(eventSchema, event, 'event'));
+}
+
+/**
+ * As `encodeEvent`, of an event whose request the schema has passed.
+ * @throws {MillraceError} E_TOO_LARGE past 65,535 bytes.
+ */
+export function encodeRequested(event: LedgerEvent): Bytes {
+  const bytes = encodeCheckedEvent(event);
   if (bytes.length > MAX_EVENT_LENGTH) {
     throw new MillraceError('E_TOO_LARGE', `the event has ${bytes.length} bytes; at most ${MAX_EVENT_LENGTH} fit`, {
       data: { bytes: bytes.length, limit: MAX_EVENT_LENGTH },
@@ -127,6 +127,11 @@ export function decodeEvent(bytes: Uint8Array, what = 'event'): LedgerEvent {
   if (bytes.length > MAX_EVENT_LENGTH)
     throw new MillraceError('E_LEDGER_ENTRY', `${what}: longer than an event can be`);
   return parse(eventSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
+}
+
+/** A UTF-16 unit has at most 3 bytes in UTF-8: most labels are short enough without encoding them. */
+function fits(label: string): boolean {
+  return 3 * label.length <= MAX_LABEL || utf8(label).length <= MAX_LABEL;
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

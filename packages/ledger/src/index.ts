@@ -24,7 +24,6 @@ export {
 } from './checkpoint.ts';
 export { cosign, cosignedMessage, verifyCosignature } from './cosignature.ts';
 export {
-  type BodyValue,
   decodeEvent,
   type EventBody,
   type EventRequest,
@@ -35,6 +34,7 @@ export {
   MAX_EVENT_LENGTH,
   requireRecordable,
 } from './event.ts';
+export type { BodyValue } from './event-encoding.ts';
 export { type ExportOptions, exportCertificate } from './export.ts';
 export { type Appended, type Ledger, type LedgerOptions, MAX_BATCH, openLedger } from './ledger.ts';
 export {

@@ -39,7 +39,7 @@ import {
   signatureBy,
   type VerifierKey,
 } from './note.ts';
-import { decodeOpening, type LoggedEvent } from './opening.ts';
+import { decodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
 import type { LedgerStore, LedgerWriter } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
@@ -212,7 +212,8 @@ class StoredLedger implements Ledger {
       if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#keys);
       this.#uncertain = false;
       const { store, clock, random = systemRandom } = this.#options;
-      const draft = new Draft(store, this.size, random);
+      const most = group.reduce((total, { requests }) => total + requests.length, 0);
+      const draft = new Draft(store, this.size, random(SALT_LENGTH * most));
       for (const waiting of group) {
         try {
           accepted.push({ waiting, events: await draft.add(waiting.requests, Math.max(0, Math.floor(clock.now()))) });

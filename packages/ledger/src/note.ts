@@ -11,7 +11,7 @@ import {
   utf8,
 } from '@millrace/base';
 import * as crypto from '@millrace/base/crypto';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { sha256 } from '@millrace/base/crypto';
 
 /** Signature types of C2SP signed-note that are used here. */
 export const noteTypes = { ed25519: 0x01, cosignature: 0x04 } as const;

@@ -1,6 +1,6 @@
 import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
 import { hmacSha256 } from '@millrace/base/crypto';
-import { decodeEvent, encodeEvent, type LedgerEvent } from './event.ts';
+import { decodeEvent, encodeEvent, encodeRequested, type LedgerEvent } from './event.ts';
 import { leafHash } from './tree.ts';
 
 // The log is public, events are not. An entry of the log is a commitment to an event; its opening, salt and event, is shown
@@ -41,6 +41,16 @@ export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
 export function encodeOpening(event: LedgerEvent, salt: Uint8Array): Bytes {
   if (salt.length !== SALT_LENGTH) throw new RangeError(`a salt has ${SALT_LENGTH} bytes`);
   return concatBytes(salt, encodeEvent(event));
+}
+
+/**
+ * The entry and opening of an event whose request the schema has passed.
+ * @throws {MillraceError} E_TOO_LARGE
+ */
+export function logEvent(event: LedgerEvent, salt: Uint8Array, index: number): LoggedEvent {
+  const bytes = encodeRequested(event);
+  const entry = commitTo(bytes, salt);
+  return { index, event, hash: leafHash(entry), entry, opening: concatBytes(salt, bytes) };
 }
 
 /**

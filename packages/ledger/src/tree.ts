@@ -1,5 +1,5 @@
-import { type Bytes, compareBytes, concatBytes, copyBytes } from '@millrace/base';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { type Bytes, compareBytes, copyBytes } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 
 export const HASH_LENGTH = 32;
 
@@ -8,17 +8,17 @@ const nodePrefix = Uint8Array.of(1);
 
 /** SHA-256(0x00 ‖ entry), RFC 6962 section 2.1. Also what the ledger calls the hash of an event. */
 export function leafHash(entry: Uint8Array): Bytes {
-  return copyBytes(sha256(concatBytes(leafPrefix, entry)));
+  return sha256(leafPrefix, entry);
 }
 
 /** SHA-256(0x01 ‖ left ‖ right), RFC 6962 section 2.1. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Bytes {
-  return copyBytes(sha256(concatBytes(nodePrefix, left, right)));
+  return sha256(nodePrefix, left, right);
 }
 
 /** Root of the tree without entries: SHA-256 of nothing. */
 export function emptyRoot(): Bytes {
-  return copyBytes(sha256(new Uint8Array(0)));
+  return sha256();
 }
 
 /** Hash of the perfect subtree over entries [index · 2^level, (index + 1) · 2^level). */

@@ -3,9 +3,11 @@ import { codeOf } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  type BodyValue,
   commitTo,
   decodeEvent,
   decodeOpening,
+  type EventBody,
   encodeEvent,
   encodeOpening,
   type LedgerEvent,
@@ -59,6 +61,42 @@ describe('events', () => {
         },
       ),
     );
+  });
+
+  test('are encoded as any deterministic CBOR encoder does it', () => {
+    const value: fc.Arbitrary<BodyValue> = fc.letrec<{ value: BodyValue }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        fc.boolean(),
+        fc.constant(null),
+        fc.maxSafeInteger(),
+        fc.constantFrom(0, 23, 24, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, -1, -24, -25, -(2 ** 32) - 1),
+        text,
+        fc.string({ minLength: 20, maxLength: 300 }),
+        fc.uint8Array({ maxLength: 300 }),
+        fc.array(tie('value'), { maxLength: 30 }),
+        fc.dictionary(text, tie('value')),
+      ),
+    })).value;
+    fc.assert(
+      fc.property(fc.dictionary(text, value), text, (body, actor) => {
+        const whole = { ...event, body: body as EventBody, actor: `a${actor}`.slice(0, 60) };
+        let bytes: Uint8Array;
+        try {
+          bytes = encodeEvent(whole);
+        } catch {
+          return;
+        }
+        expect(bytes).toEqual(encodeCbor({ ...whole }));
+      }),
+    );
+    for (const length of [0, 23, 24, 255, 256, 600, 20_000]) {
+      const long = {
+        ...event,
+        body: { a: 'a'.repeat(length), b: `${'a'.repeat(length)}ü`, c: new Uint8Array(length) },
+      };
+      expect(encodeEvent(long)).toEqual(encodeCbor({ ...long }));
+    }
   });
 
   const wrong: [string, Record<string, unknown>][] = [

@@ -1,0 +1,217 @@
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { MillraceError, systemClock, systemRandom } from '@millrace/base';
+import {
+  type EventRequest,
+  ed25519NoteSigner,
+  type Ledger,
+  openCheckpoint,
+  openLedger,
+  parseVerifierKey,
+  SALT_LENGTH,
+  verifyInclusion,
+} from '@millrace/ledger';
+import { openLmdb } from '@millrace/stores';
+import { open, type RootDatabase } from 'lmdb';
+import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts';
+
+const IN_FLIGHT = 256;
+const EVENT_BYTES = 300;
+const RUNS = 5;
+/** Appends of one run. */
+const MANY = 32 * IN_FLIGHT;
+const ALONE = 200;
+const DEFAULT_SIZE = 20_000;
+/** Events that an account gets before the next one begins. */
+const PER_ACCOUNT = 8;
+const PROOFS = 200;
+const ORIGIN = 'bench.example/log';
+
+const MANY_ROW = `ledger, ${IN_FLIGHT} in flight`;
+const PLAIN_MANY_ROW = `plain LMDB, ${IN_FLIGHT} puts a commit`;
+const ALONE_ROW = 'ledger, one at a time';
+const PLAIN_ALONE_ROW = 'plain LMDB, one put a commit';
+
+/**
+ * Durable appends of events of 300 bytes beside plain commits of LMDB to the same disk, then growth to a size: bytes, memory,
+ * proofs. `npm run bench -- ledger [ENTRIES]`.
+ */
+export const benchLedger: Bench = async (note, [size = String(DEFAULT_SIZE)]) => {
+  const wanted = Number(size);
+  if (!Number.isSafeInteger(wanted) || wanted < 1) throw new MillraceError('E_INPUT', 'ENTRIES: expected a number');
+  const folder = resolve('.bench');
+  await mkdir(folder, { recursive: true });
+  const base = await mkdtemp(join(folder, 'ledger-'));
+  const lmdb = openLmdb({ path: join(base, 'ledger') });
+  const plain = open<Buffer, number>({ path: join(base, 'plain'), encoding: 'binary' });
+  try {
+    const ledger = await openLedger({
+      store: lmdb.log('ledger'),
+      signer: ed25519NoteSigner(ORIGIN, systemRandom(32)),
+      origin: ORIGIN,
+      clock: systemClock,
+    });
+    const extra: Row[] = [];
+    const report = await measure(candidates(ledger, plain, extra), RUNS, [
+      [`${MANY_ROW} : plain LMDB`, MANY_ROW, PLAIN_MANY_ROW],
+      [`${ALONE_ROW} : plain LMDB`, ALONE_ROW, PLAIN_ALONE_ROW],
+    ]);
+    const grown = await growth(ledger, join(base, 'ledger', 'data.mdb'), wanted, note);
+    await ledger.close();
+    return { ...report, rows: [...report.rows, ...extra, ...grown] };
+  } finally {
+    await plain.close();
+    await lmdb.close();
+    await rm(base, { recursive: true, force: true, maxRetries: 3 });
+  }
+};
+
+/** Rows of latencies and processor time, of the last run, go to `extra`. */
+function candidates(ledger: Ledger, plain: RootDatabase<Buffer, number>, extra: Row[]): Candidate[] {
+  const value = Buffer.from(systemRandom(EVENT_BYTES + SALT_LENGTH));
+  let key = 0;
+  const commit = (puts: number) => {
+    plain.transactionSync(() => {
+      for (let i = 0; i < puts; i++) plain.putSync(key++, value);
+    });
+  };
+  const keep = (...rows: readonly Row[]) => {
+    for (const row of rows) {
+      const at = extra.findIndex(({ name }) => name === row.name);
+      extra.splice(at < 0 ? extra.length : at, at < 0 ? 0 : 1, row);
+    }
+  };
+  return [
+    {
+      name: MANY_ROW,
+      unit: 'appends/s',
+      run: async () => {
+        const cpu = process.cpuUsage();
+        const { seconds, latencies } = await appendAll(ledger, MANY, IN_FLIGHT);
+        const { user, system } = process.cpuUsage(cpu);
+        keep(...percentiles(MANY_ROW, latencies));
+        keep(rowOf(`${MANY_ROW}: processor time an append`, 'µs', [(user + system) / MANY]));
+        return MANY / seconds;
+      },
+    },
+    {
+      name: PLAIN_MANY_ROW,
+      unit: 'puts/s',
+      run: () => {
+        const started = performance.now();
+        const cpu = process.cpuUsage();
+        for (let done = 0; done < MANY; done += IN_FLIGHT) commit(IN_FLIGHT);
+        const { user, system } = process.cpuUsage(cpu);
+        keep(rowOf(`${PLAIN_MANY_ROW}: processor time a put`, 'µs', [(user + system) / MANY]));
+        return (1_000 * MANY) / (performance.now() - started);
+      },
+    },
+    {
+      name: ALONE_ROW,
+      unit: 'appends/s',
+      run: async () => {
+        const { seconds, latencies } = await appendAll(ledger, ALONE, 1);
+        keep(...percentiles(ALONE_ROW, latencies));
+        return ALONE / seconds;
+      },
+    },
+    {
+      name: PLAIN_ALONE_ROW,
+      unit: 'puts/s',
+      run: () => {
+        const started = performance.now();
+        for (let i = 0; i < ALONE; i++) commit(1);
+        return (1_000 * ALONE) / (performance.now() - started);
+      },
+    },
+  ];
+}
+
+let accounts = 0;
+
+/** Events of machines, eight an account, each encoded in about 300 bytes. */
+function* events(): Generator<EventRequest> {
+  for (;;) {
+    const account = `machine:${(accounts++).toString(16).padStart(32, '0')}`;
+    for (let i = 0; i < PER_ACCOUNT; i++) {
+      const body = { serial: 'SN-42', digest: systemRandom(EVENT_BYTES - 224) };
+      yield { account, type: 'machine', actor: 'a'.repeat(32), body, eventId: `${account}/${i}` };
+    }
+  }
+}
+
+async function appendAll(ledger: Ledger, count: number, inFlight: number) {
+  const source = events();
+  const latencies: number[] = [];
+  let left = count;
+  const worker = async () => {
+    while (left-- > 0) {
+      const request = source.next().value;
+      const started = performance.now();
+      await ledger.append(request);
+      latencies.push(performance.now() - started);
+    }
+  };
+  const started = performance.now();
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  return { seconds: (performance.now() - started) / 1_000, latencies };
+}
+
+function percentiles(name: string, latencies: readonly number[]): Row[] {
+  const sorted = [...latencies].sort((a, b) => a - b);
+  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+  return [rowOf(`${name}: latency p50`, 'ms', [at(0.5)]), rowOf(`${name}: latency p99`, 'ms', [at(0.99)])];
+}
+
+async function growth(ledger: Ledger, file: string, wanted: number, note: (text: string) => void): Promise<Row[]> {
+  const first = ledger.size;
+  const memory: number[] = [];
+  const rates: number[] = [];
+  const steps = 10;
+  for (let step = 0; step < steps; step++) {
+    const goal = first + Math.floor(((wanted - first) * (step + 1)) / steps);
+    const count = Math.max(0, goal - ledger.size);
+    if (count === 0) continue;
+    const { seconds } = await appendAll(ledger, count, 4 * IN_FLIGHT);
+    rates.push(count / seconds);
+    // Pages of the memory-mapped file count for the resident set; the heap is what the ledger itself needs.
+    const { heapUsed, external } = process.memoryUsage();
+    memory.push((heapUsed + external) / 2 ** 20);
+    note(
+      `${ledger.size.toLocaleString('en')} entries, ${Math.round(rates.at(-1) ?? 0).toLocaleString('en')} appends/s`,
+    );
+  }
+  const rows: Row[] = [];
+  if (rates.length > 0)
+    rows.push(
+      rowOf(`growth to ${ledger.size.toLocaleString('en')} entries`, 'appends/s', rates),
+      rowOf('memory of JavaScript while it grows', 'MiB', memory),
+    );
+  // With what LMDB keeps free for the next commit.
+  const disk = rowOf('file of the store, an entry', 'bytes', [(await stat(file)).size / ledger.size]);
+  return [...rows, disk, ...(await proofs(ledger))];
+}
+
+async function proofs(ledger: Ledger): Promise<Row[]> {
+  const { size, root } = openCheckpoint(ledger.checkpoint(), { logKey: parseVerifierKey(ledger.logKey) });
+  const making: number[] = [];
+  const verifying: number[] = [];
+  const bytes: number[] = [];
+  for (let i = 0; i < PROOFS; i++) {
+    const index = Math.floor((i * size) / PROOFS);
+    const started = performance.now();
+    const proof = await ledger.proveInclusion(index);
+    making.push(performance.now() - started);
+    const { hash } = await ledger.entry(index);
+    const read = performance.now();
+    if (!verifyInclusion(hash, index, size, proof, root))
+      throw new MillraceError('E_INTERNAL', 'a proof does not hold');
+    verifying.push(performance.now() - read);
+    bytes.push(proof.length * 32);
+  }
+  return [
+    rowOf('inclusion proof', 'bytes', bytes),
+    rowOf('making an inclusion proof', 'ms', making),
+    rowOf('verifying an inclusion proof', 'ms', verifying),
+  ];
+}
