@@ -28,16 +28,16 @@ const ask = (who: 'owner' | 'tenant'): Promise<Answer[]> =>
 const refusals = () =>
   log.filter((line) => line.includes('"msg":"request refused"') && /E_FORBIDDEN|E_AUTH/.test(line));
 
-describe('the control: the owner asks', () => {
-  it('and gets what is the owner’s: all but sealed segments, which are the segments node’s', async () => {
+describe('baseline: the owner', () => {
+  it('gets everything of the design except sealed segments', async () => {
     const answers = await ask('owner');
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 401]);
     expect(answers[1]?.body.length).toBeGreaterThan(32);
   });
 });
 
-describe('another tenant asks', () => {
-  it('and gets nothing: a code, and no byte that tells of the design', async () => {
+describe('another tenant', () => {
+  it('gets only error codes, which reveal nothing about the design', async () => {
     const before = refusals().length;
     const answers = await ask('tenant');
     for (const { status, text } of answers) {
@@ -49,7 +49,7 @@ describe('another tenant asks', () => {
     expect(refusals().length).toBe(before + answers.length);
   });
 
-  it('nor from a machine of its own', async () => {
+  it('gets nothing through its own machine', async () => {
     const before = refusals().length;
     const machine = await callAsMachine(system, 'elsewhere-1');
     const { bytes } = await machine.request('00'.repeat(16));

@@ -58,7 +58,7 @@ async function expectPrint(): Promise<void> {
   expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
 }
 
-describe('everything that a node has stored is deleted', () => {
+describe('all data of a node is deleted', () => {
   it.each(nodeRoles.filter((role) => role !== 'control'))('%s: restored from a backup, it prints', async (role) => {
     await erase(role);
     expect((await millrace(system.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
@@ -68,7 +68,7 @@ describe('everything that a node has stored is deleted', () => {
     await stopAll();
   });
 
-  it('segments, and not put back: the node is refused and named, nothing is printed, and a backup still helps', async () => {
+  it('segments: the node is quarantined and named, nothing is printed, and a backup restores it', async () => {
     const role = 'segments';
     await erase(role);
     await startAll();

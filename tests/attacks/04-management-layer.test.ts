@@ -103,14 +103,14 @@ async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint
 }
 
 describe('the disk of one node', () => {
-  it.each(nodeRoles)('%s: no run of a design, and none of the secrets that are the owner’s', (role) => {
+  it.each(nodeRoles)('%s: holds no run of a design and no secret of the owner', (role) => {
     const files = filesOf(disks[role] ?? '');
     expect(files.length).toBeGreaterThan(3);
     const { owner, keys } = designs;
     expect(scan(files, Buffer.concat([owner.content, keys.content, owner.secret]))).toEqual([]);
   });
 
-  it('the control: the search finds a design that lies somewhere', () => {
+  it('baseline: the search finds a design that is present', () => {
     const planted = { name: 'planted', bytes: Buffer.concat([Buffer.alloc(999), designs.owner.content.subarray(500)]) };
     expect(scan([planted], designs.owner.content)).not.toEqual([]);
   });
@@ -126,7 +126,7 @@ describe('the disks of two nodes, or of all', () => {
     expect(await openedWith(taken, 'keys')).toBe(both(taken) ? SEGMENTS : 0);
   });
 
-  it('the control: with the owner’s secret the same disks open everything', async () => {
+  it('baseline: with the owner’s secret the same disks open everything', async () => {
     expect(await openedWith(nodeRoles, 'owner', designs.owner.secret)).toBe(SEGMENTS);
   });
 });

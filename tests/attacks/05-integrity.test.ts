@@ -40,7 +40,7 @@ const attempt = (number: number, bytes: Bytes, place = placeOf(number)): string 
 };
 
 describe('baseline: a cipher without authentication', () => {
-  it('takes every flipped bit for content', () => {
+  it('accepts every flipped bit', () => {
     const key = known('row 5 ctr', 32);
     const cell = applyOuterLayer(key, sealed[0] ?? new Uint8Array());
     for (const at of everywhere(CONTENT_BYTES)) {
@@ -91,7 +91,7 @@ describe('frames', () => {
     return receiver;
   };
 
-  it('flipped, truncated, forged, or of another session, are refused, every one', async () => {
+  it('that are flipped, truncated, forged or of another session are refused', async () => {
     const receiver = await receive();
     const [frame = new Uint8Array()] = frames;
     const offered = [
@@ -114,7 +114,7 @@ describe('frames', () => {
 });
 
 describe('permits', () => {
-  it('flipped anywhere are refused', async () => {
+  it('with any flipped bit are refused', async () => {
     const key = p256Key(known('row 5 permit key', 32));
     const installation = '00'.repeat(16);
     const id = '11'.repeat(16);

@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 describe('of another cloud', () => {
-  it('a certificate of TLS opens no connection', async () => {
+  it('a TLS certificate opens no connection', async () => {
     const identity = await here.identity('owner');
     const at = (system: HostileInstallation) =>
       call(system.addresses.control, system.installation.directory, 'control', identity, {
@@ -48,7 +48,7 @@ describe('of another cloud', () => {
     await expect(at(there)).rejects.toThrow();
   });
 
-  it('a transaction is refused, even where its signer is known', async () => {
+  it('a transaction is refused, even if its signer is known', async () => {
     const signed = await signNew(here.operator, {
       type: 'print.request',
       licence: job.licence,
@@ -64,7 +64,7 @@ describe('of another cloud', () => {
     expect(await answerOf(answer)).toMatch(/^E_(AUTH|SIGNATURE)$/);
   });
 
-  it('permits and machines’ documents are refused, even under keys that are known', async () => {
+  it('permits and machine documents are refused, even under known keys', async () => {
     const { opening, config } = await forgeOpening(here, job);
     const permitKey = fromHex(here.installation.directory.permitKey);
     const permit = (system: HostileInstallation) =>
@@ -98,7 +98,7 @@ describe('of another cloud', () => {
 });
 
 describe('for another printer', () => {
-  it('a permit is refused by every machine but its own', async () => {
+  it('a permit is refused by every machine except its own', async () => {
     const forged = await forgeOpening(here, job);
     expect(await outcomeOf(asMachine(forged))).toBe('accepted');
     const other = await callAsMachine(here, 'elsewhere-1');
@@ -111,7 +111,7 @@ describe('for another printer', () => {
 });
 
 describe('between nodes', () => {
-  it('mail of one cloud opens in no other, and for no other node', async () => {
+  it('mail cannot be opened in another cloud or by another node', async () => {
     const key = generateP256Key();
     const now = systemClock.now();
     const box = {

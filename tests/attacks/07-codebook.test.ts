@@ -44,7 +44,7 @@ function readByCodebook(hints: Uint32Array): number {
 describe('baseline: hints of raw G-code, as the paper sends them', () => {
   const hints = bareHints(engine, known('baseline', 32), plain, WIDTH);
 
-  it('hardly any are distinct, and whoever knows one half of the file reads nearly all of the other', () => {
+  it('few hints are distinct, and one known half of the file reveals nearly all of the other', () => {
     expect(new Set(hints).size / hints.length).toBeLessThan(0.1);
     expect(readByCodebook(hints)).toBeGreaterThan(0.9);
   });
@@ -58,7 +58,7 @@ describe.each<[HintMode, number]>([
   const frames = framesOf({ suite: 'keccak256', order: 24, hints: mode }, 'row 7', cells);
   const hints = Uint32Array.from(frames.flatMap((frame) => [...hintsOf(frame, hintBytes)]));
 
-  it('repeat as often as chance has it, within 3 sigma', () => {
+  it('repeat as often as random values, within 3 sigma', () => {
     // Two hints are equal when their values are (1 in 2^24), or when two values share a code of 3 or 4 bytes.
     const codes = 2 ** (8 * hintBytes);
     const chance = 1 / VALUES + (1 - 1 / VALUES) / codes;
@@ -68,7 +68,7 @@ describe.each<[HintMode, number]>([
     expect(Math.abs(equalPairs(hints) - expected)).toBeLessThan(3 * Math.sqrt(expected));
   });
 
-  it('whoever knows one half of the file reads nothing of the other', () => {
+  it('reveal nothing of one half of the file to an attacker who knows the other', () => {
     expect(readByCodebook(hints)).toBeLessThan(0.001);
   });
 });

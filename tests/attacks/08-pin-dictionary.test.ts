@@ -57,7 +57,7 @@ function* dictionary(): Generator<Uint8Array> {
 }
 
 describe('baseline: the PIN is the key', () => {
-  it('is found by one known segment of three bytes: one key fits, the right one', () => {
+  it('is found from one known symbol of three bytes: only the right key fits', () => {
     const began = performance.now();
     const { found } = keysThatFit(pins(), bareHints(engine, padded(PIN), first, 3));
     const seconds = (performance.now() - began) / 1_000;
@@ -104,7 +104,7 @@ describe('ours: the PIN is context', () => {
     console.log(`PIN as context: 0 of ${tried} keys fit, ${seconds.toFixed(1)} s`);
   });
 
-  it('no PIN in the way that seeds are made fits, all else known but one secret', () => {
+  it('no PIN fits in the derivation of seeds, even if all other inputs except one secret are known', () => {
     // Each costs a chain of HKDF, 60 microseconds: two thousand PINs, the right one among them.
     const guesses = [PIN, ...Array.from({ length: 2_000 }, (_, i) => digits(i * 499))];
     const [, machine, licence] = session.shares;

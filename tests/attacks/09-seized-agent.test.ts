@@ -60,7 +60,7 @@ const keysIn = (memory: readonly Haystack[], which: 'cek' | 'outerKey'): number[
     .map(({ segment }) => segment);
 
 describe('an agent’s process in the middle of a print', () => {
-  it('holds keys of the window, and none of what the machine has taken nor of what comes later', () => {
+  it('holds keys of the window, and none of segments before or after it', () => {
     for (const which of ['cek', 'outerKey'] as const) {
       const held = keysIn(during, which);
       expect(held.length, which).toBeGreaterThan(0);
@@ -73,7 +73,7 @@ describe('an agent’s process in the middle of a print', () => {
     }
   });
 
-  it('and after the print none at all', () => {
+  it('holds no keys after the print', () => {
     expect(keysIn(after, 'cek')).toEqual([]);
     expect(keysIn(after, 'outerKey')).toEqual([]);
   });

@@ -67,7 +67,7 @@ async function open(frame: Uint8Array, revision: bigint, keys: Keys): Promise<By
 }
 
 describe('baseline: t is public and k static, as in the paper', () => {
-  it('who seizes the device at any time reads everything that was ever recorded', () => {
+  it('a device seized at any time opens every recording', () => {
     const k = known('row 9 static', 32);
     let read = 0;
     for (const [r, cell] of cells.entries()) {
@@ -91,14 +91,14 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
   const frames = record();
   const { keys, next } = seize(SEIZED);
 
-  it('r - 1 and r open: a documented limit', async () => {
+  it('r - 1 and r can be opened: a documented limit', async () => {
     for (const [i, revision] of [SEIZED - 1, SEIZED].entries()) {
       const cell = await open(frames[revision] as Bytes, BigInt(revision), keys[i] as Keys);
       expect(cell).toEqual(cells[revision]);
     }
   });
 
-  it('r + 1 and on open until the next mix of Diffie-Hellman; nothing from there on', async () => {
+  it('revisions from r + 1 can be opened until the next Diffie-Hellman mix, none after it', async () => {
     const thief = await createReceiver({ parameters, sessionId, seed: next, firstRevision: BigInt(SEIZED + 1) });
     for (let r = SEIZED + 1; r < MIX; r++) {
       if (r > SEIZED + 1) await thief.prepareNext();
@@ -114,7 +114,7 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
     await thief.close();
   });
 
-  it('r - 2 and before: 0 frames, whatever is held is tried as whatever key', async () => {
+  it('no frame of r - 2 or before opens with any held value as any key', async () => {
     const held = [next, ...keys.flatMap((own) => Object.values(own))];
     const openings: number[] = [];
     for (let r = 0; r <= SEIZED - 2; r++) {
@@ -128,7 +128,7 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
     expect(macFits(frames[SEIZED] as Bytes, keys[1]?.mac as Uint8Array)).toBe(true);
   });
 
-  it('the same thief with what the device held at r - 2 would have had them', async () => {
+  it('baseline: the state at r - 2 opens them', async () => {
     const earlier = seize(SEIZED - 2);
     const frame = frames[SEIZED - 2] as Bytes;
     expect(await open(frame, BigInt(SEIZED - 2), earlier.keys[1] as Keys)).toEqual(cells[SEIZED - 2]);

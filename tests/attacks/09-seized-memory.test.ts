@@ -40,7 +40,7 @@ async function seize(seed: Uint8Array, engine: EngineName): Promise<number> {
   return running.pid ?? 0;
 }
 
-describe('a receiver’s process, taken as it is', () => {
+describe('the memory of a receiver’s process', () => {
   it.each(engines)(
     'holds the keys of r - 1 and r and the secret of r + 1, and nothing of any revision before (engine %s)',
     async (engine) => {

@@ -28,7 +28,7 @@ function coordinates(width: number): [number, number] {
 }
 
 describe('baseline: hints of raw G-code, looked up one by one', () => {
-  it('two hints swapped: the machine gets another part and nobody an error', async () => {
+  it('two hints swapped: the machine makes another part without an error', async () => {
     const width = 2;
     const engine = createEngine();
     const key = known('row 10', 32);
@@ -62,7 +62,7 @@ describe('ours', () => {
     ['across blocks', 10, 8_000],
     ['neighbours', 5, 6],
   ])(
-    'two hints of one frame swapped, %s: it stops at the frame, before the machine has moved on it',
+    'two hints of one frame swapped, %s: the stream stops at the frame, before the machine moves on it',
     async (_, a, b) => {
       const BAD = 3;
       const design = storeDesign(text);
@@ -91,7 +91,7 @@ describe('ours', () => {
     },
   );
 
-  it('untouched, the same design is made to its last byte', async () => {
+  it('unmodified, the same design is made to its last byte', async () => {
     bench = await startBench({ design: storeDesign(text), window: 4, kind: 'virtual' });
     const { cloud } = bench;
     await cloud.print();

@@ -103,13 +103,13 @@ describe('baseline', () => {
   const chaff = ours.isChaff.filter((one) => one === 1).length;
   const byRepeats = (made: Stream) => auc(distinguishers['repeats in the revision']?.(made) ?? [], made.isChaff);
 
-  it('naive chaff, uniform codes, is told by its repeats', () => {
+  it('naive chaff of uniform codes is identified by its repeats', () => {
     expect(byRepeats(withChaff(ours, valuesOf(known('row 11 naive', HINT_BYTES * chaff), HINT_BYTES)))).toBeGreaterThan(
       0.7,
     );
   });
 
-  it('and so is chaff of uniform values when there is less of it than of data', () => {
+  it('chaff of uniform values is identified if there is less of it than of data', () => {
     const uniform = bareHints(
       engine,
       known('row 11 uniform', 32),
@@ -127,7 +127,7 @@ describe.each([10, 30, 100])('ours, %i chaff for 100 of data', (percent) => {
     expect(Math.abs(auc(score(ours), ours.isChaff) - 0.5)).toBeLessThan(0.02);
   });
 
-  it('there is as much of it as asked for', () => {
+  it('has the requested amount of chaff', () => {
     const chaff = ours.isChaff.reduce((sum, one) => sum + one, 0);
     expect(chaff / (ours.hints.length - chaff)).toBeCloseTo(percent / 100, 3);
   });

@@ -61,8 +61,8 @@ async function open(
   return opened;
 }
 
-describe('baseline: cells that stay as they are', () => {
-  it('a copy of any time and keys of any other time open everything', async () => {
+describe('baseline: cells that do not change', () => {
+  it('a copy and keys of any two times open everything', async () => {
     const { fixture, upload } = await makeVault();
     const stolen = await steal(fixture);
     expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(SEGMENTS);
@@ -70,14 +70,14 @@ describe('baseline: cells that stay as they are', () => {
 });
 
 describe('ours', () => {
-  it('a copy with the keys of its own epoch opens everything: moving does not keep anybody from copying', async () => {
+  it('a copy with the keys of its own epoch opens everything: moving cells does not prevent copying', async () => {
     const { fixture, upload } = await makeVault();
     await fixture.sweep();
     const stolen = await steal(fixture);
     expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(SEGMENTS);
   });
 
-  it('with the keys of the next epoch, or of the one before, it opens nothing', async () => {
+  it('a copy with the keys of the next or the previous epoch opens nothing', async () => {
     const { fixture, upload } = await makeVault();
     const before = await keysOf(fixture, upload);
     await fixture.sweep();
@@ -87,7 +87,7 @@ describe('ours', () => {
     expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(0);
   });
 
-  it('taken in the middle of a sweep it is torn: each epoch’s keys open their part, and only both together everything', async () => {
+  it('a copy made during a sweep needs the keys of both epochs; each opens its own part', async () => {
     const { fixture, upload } = await makeVault();
     const before = await keysOf(fixture, upload);
     await fixture.playbook.beginSweep();
@@ -111,8 +111,8 @@ describe('ours', () => {
   });
 });
 
-describe('where the claim "faster than it can be stolen" fails', () => {
-  it('is measured, not asserted: copying against the shortest epoch and revision', async () => {
+describe('the claim "faster than it can be stolen"', () => {
+  it('is only measured: copying, compared with the shortest epoch and revision', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-copy-'));
     try {
       const source = join(folder, 'cells');

@@ -56,7 +56,7 @@ async function opened(
 // kept a list of its layer keys would open everything that was ever copied.
 
 describe('baseline: a keys node that keeps a list of layer keys', () => {
-  it('opens with its list of today every cell that was copied in any epoch', async () => {
+  it('opens every cell of any epoch with its present list', async () => {
     const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
     await fixture.add(upload);
@@ -110,7 +110,7 @@ describe('stolen cells', () => {
     },
   );
 
-  it('and everything the keys node holds two epochs later, its disk and its node key included, does not bring them back', async () => {
+  it('cannot be opened with everything that the keys node holds two epochs later, including its disk and node key', async () => {
     const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
     await fixture.add(upload);
@@ -165,7 +165,7 @@ describe('stolen cells', () => {
     }
   });
 
-  it('in modes delta and key-homomorphic the segments node is told no outer key, neither before nor after; in mode rekey it is told both', async () => {
+  it('the segments node learns both outer keys in mode rekey, and none in modes delta and key-homomorphic', async () => {
     for (const mode of maintenanceModes) {
       const fixture = await VaultFixture.create({ density: 60 });
       const upload = await makeUpload(SEGMENTS * CONTENT_BYTES, undefined, mode);
@@ -188,7 +188,7 @@ describe('stolen cells', () => {
     }
   });
 
-  it('decoys go by mask in the share of the designs that do', async () => {
+  it('as many decoys as designs are renewed by mask', async () => {
     const fixture = await VaultFixture.create({ density: 20 });
     await fixture.add(await makeUpload(20 * CONTENT_BYTES, undefined, 'delta'));
     await fixture.add(await makeUpload(20 * CONTENT_BYTES));
@@ -207,7 +207,7 @@ describe('stolen cells', () => {
     expect(masked / all).toBeLessThan(0.55);
   });
 
-  it('of points, real ones, open with the keys of their epoch and no other; they and their decoys look alike', async () => {
+  it('of real points open only with the keys of their epoch, and cannot be told from their decoys', async () => {
     const points = new PointsPool();
     try {
       const fixture = await VaultFixture.create({ density: 50, points });
@@ -240,7 +240,7 @@ describe('stolen cells', () => {
     }
   });
 
-  it('cells of points have decoys of their own, as many as the density says, gone when the design is', async () => {
+  it('of points have their own decoys by the density, which are removed with the design', async () => {
     const fixture = await VaultFixture.create({ density: 25 });
     await fixture.add(await makeUpload(2 * CONTENT_BYTES));
     const precious = await makeUpload(3 * CONTENT_BYTES, undefined, 'key-homomorphic');

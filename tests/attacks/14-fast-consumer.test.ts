@@ -145,12 +145,12 @@ describe.each<[string, Open]>([
   ['keys', openKeys],
   ['segments', openSegments],
 ])('the %s node', (_, open) => {
-  it('baseline: without its bucket it gives all of the design to an agent of a thousand times the pace', async () => {
+  it('baseline: without the bucket an agent of a thousand times the pace gets the whole design', async () => {
     expect(await consume(open, 1_000, false)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
   });
 
   it.each([1_000, 10, 3, 1.6])(
-    'at %f times the expected pace it raises the alarm, at most a window given beyond what was taken',
+    'at %f times the expected pace the node raises the alarm, at most one window ahead',
     async (pace) => {
       const { given, acked, end } = await consume(open, pace, true);
       expect(end).toBe('E_ALARM');
@@ -162,7 +162,7 @@ describe.each<[string, Open]>([
     },
   );
 
-  it.each([1, 1.4])('at %f times it gives everything', async (pace) => {
+  it.each([1, 1.4])('at %f times the expected pace the node sends everything', async (pace) => {
     expect(await consume(open, pace, true)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
   });
 });

@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => system?.close());
 
 describe('baseline: a print server that sends the design by TLS', () => {
-  it('pinned certificates on both ends, TLS 1.3, and the interceptor has the file', async () => {
+  it('the interceptor gets the file, despite TLS 1.3 and certificates pinned at both ends', async () => {
     const { directory } = system.installation;
     const [own, caller] = [await system.identity('distribution'), await system.identity('machine')];
     const authority = directory.authority;
@@ -70,7 +70,7 @@ describe('ours', () => {
   let intercepted: Recording[];
   let messages: LinkMessage[];
 
-  it('the machine makes the object while every byte of its link is read', async () => {
+  it('the machine makes the object while its link is intercepted', async () => {
     const stored = await store(system, owner, design);
     const view = await untilEnded(
       operator,
@@ -84,7 +84,7 @@ describe('ours', () => {
       .map((message) => decodeLink(message, false));
   });
 
-  it('the link carried frames of hints, sealed keys, hashes of sealed segments, reverse frames, small messages, and no more', () => {
+  it('the link carried only frames, sealed keys, hashes of sealed segments, reverse frames and small messages', () => {
     const count = (kind: LinkMessage['kind']) => messages.filter((message) => message.kind === kind).length;
     expect(count('frame')).toBe(SEGMENTS);
     expect(count('key')).toBe(SEGMENTS);
@@ -94,7 +94,7 @@ describe('ours', () => {
     expect([...types].filter((type) => !known.includes(type))).toEqual([]);
   });
 
-  it('no run of 16 bytes of the design is in it, nor of the sealed segments', () => {
+  it('the recording contains no run of 16 bytes of the design or of sealed segments', () => {
     expect(scan(haystacksOf(intercepted), design)).toEqual([]);
     const uploads = system.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
     const sealed = uploads

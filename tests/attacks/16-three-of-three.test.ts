@@ -57,7 +57,7 @@ describe('a session, by its real derivation', () => {
     expect(right.length > 0).toBe(all(have));
   });
 
-  it('and from nothing else that is known of it: another serial number makes another seed', async () => {
+  it('depends on the serial number: another one gives another seed', async () => {
     const session = await realSession('row 16 serial', 'serial');
     expect(Buffer.from(seedFrom(session, session.shares)).equals(session.seed)).toBe(true);
     expect(Buffer.from(seedFrom(session, session.shares, 'another')).equals(session.seed)).toBe(false);

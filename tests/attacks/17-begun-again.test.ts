@@ -103,7 +103,7 @@ describe.each<[string, Open]>([
   ['segments', openSegments],
 ])('the %s node', (_, open) => {
   it.each([2, 3, 4, 5, 6, 7, 8, 12])(
-    'gives at most half of %i segments before the first is acknowledged, then the window',
+    'sends at most half of %i segments before the first acknowledgement, then a window',
     async (segments) => {
       const parameters = parametersOf(segments);
       const seed = known('row 17 seed', 32);
@@ -124,7 +124,7 @@ describe.each<[string, Open]>([
     },
   );
 
-  it('gives the only segment of a design when the machine is there for it', async () => {
+  it('sends the only segment of a design when the machine is connected', async () => {
     const parameters = parametersOf(1);
     const seed = known('row 17 seed', 32);
     const machine = machineEnd(seed, session, parameters);
@@ -140,7 +140,7 @@ describe.each<[string, Open]>([
   });
 });
 
-it('the segments node gives more than half when it is on disk that the machine has begun, and not before', async () => {
+it('the segments node sends more than half only after the machine’s start is durable', async () => {
   const parameters = parametersOf(6);
   const seed = known('row 17 seed', 32);
   const machine = machineEnd(seed, session, parameters);

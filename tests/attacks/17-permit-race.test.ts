@@ -49,7 +49,7 @@ describe(`${RACERS} racers for one object`, () => {
     job = await enrol(system, { objects: 1, machines: 2 });
   });
 
-  it('who all press print: one is taken, the others are refused by name', async () => {
+  it('request a print: one succeeds, the others are refused with a code', async () => {
     const outcomes = await race(async (i) => {
       const machine = job.machines[i % 2]?.machine ?? '';
       const transaction = await job.sign(job.operator, { type: 'print.request', licence: job.licence, machine });
@@ -60,7 +60,7 @@ describe(`${RACERS} racers for one object`, () => {
     print = (JSON.parse(accepted?.text ?? '{}') as { print: string }).print;
   });
 
-  it('who all call home for that print, each with a run of its own: one object, permitted once', async () => {
+  it('call home for that print with different runs: one object is permitted once', async () => {
     const view = await job.operator.api.print(print);
     const machine = job.machines.findIndex((own) => own.machine === view.machine);
     const homes = await race(async () =>
@@ -72,7 +72,7 @@ describe(`${RACERS} racers for one object`, () => {
     expect(await inLedger(job)).toEqual([['ordered', 'permitted']]);
   });
 
-  it('of which none gets another after control was killed and started again', async () => {
+  it('get no further permit after control was killed and restarted', async () => {
     await system.processes.control.kill();
     await system.processes.control.start();
     const machine = job.machines[0]?.machine ?? '';

@@ -18,7 +18,7 @@ afterEach(() => bench?.close());
 const ended = (one: Bench) =>
   one.cloud.until(() => one.cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
 
-describe('baseline: the revision is the time of day by each end’s own clock, as one-time passwords have it', () => {
+describe('baseline: revisions by the wall clock of each end, as in one-time passwords', () => {
   /** Revisions of five seconds; the receiver holds the current and the previous one. */
   const revisionAt = (time: number) => BigInt(Math.floor(time / 5_000));
   const engine = createEngine();
@@ -33,7 +33,7 @@ describe('baseline: the revision is the time of day by each end’s own clock, a
     return sent.filter((hint) => books.some((book) => book.has(hint))).length / values.length;
   }
 
-  it('understands everything with equal clocks and nothing with clocks an hour apart', () => {
+  it('decodes everything with equal clocks and nothing with clocks an hour apart', () => {
     expect(understood(0)).toBe(1);
     expect(understood(4_000)).toBe(1);
     for (const skew of [HOUR, -HOUR]) expect(understood(skew)).toBeLessThan(0.01);
@@ -41,7 +41,7 @@ describe('baseline: the revision is the time of day by each end’s own clock, a
 });
 
 describe('ours', () => {
-  it.each([HOUR, -HOUR, 0])('a machine whose clock is %i ms off makes the object, to the last byte', async (by) => {
+  it.each([HOUR, -HOUR, 0])('a machine whose clock is %i ms off makes the whole object', async (by) => {
     bench = await startBench({ design, window: 4, clock: off(by) });
     await bench.cloud.print();
     await ended(bench);
@@ -52,7 +52,7 @@ describe('ours', () => {
   it.each([
     [3 * HOUR, 'E_CLOCK'],
     [-3 * HOUR, 'E_EXPIRED'],
-  ])('clocks are looked at: %i ms off no print begins, and it is said why (%s)', async (by, code) => {
+  ])('with a clock %i ms off no print begins, and the log has the code (%s)', async (by, code) => {
     bench = await startBench({ design, window: 4, clock: off(by) });
     await bench.cloud.print();
     while (!bench.log.some((line) => line.includes('not begun')))
@@ -61,7 +61,7 @@ describe('ours', () => {
     expect(bench.executed()).toHaveLength(0);
   });
 
-  it('nor does a slow clock let an old permit in: one that was recorded answers its own request only', async () => {
+  it('a slow clock does not make a recorded permit valid: it answers only its own request', async () => {
     const recorded: Uint8Array[] = [];
     bench = await startBench({
       design,

@@ -59,8 +59,8 @@ const withoutCompletion = (event: EventRequest) => (event.type === 'completed' ?
 const otherTerms = (event: EventRequest): EventRequest =>
   event.type === 'machine' ? { ...event, body: { ...event.body, kind: 'sink ' } } : event;
 
-describe('a user who has seen the log before', () => {
-  it('finds a second history, a rewritten one and a stale one', async () => {
+describe('a user with an earlier checkpoint', () => {
+  it('detects a second, a rewritten and a stale history', async () => {
     expect(await audit(system.owner)).toBe('accepted');
     const rewrite = await show(otherTerms);
     expect(await audit(system.owner)).toBe('E_LEDGER_PROOF');
@@ -72,8 +72,8 @@ describe('a user who has seen the log before', () => {
   });
 });
 
-describe('the control: a user who has seen nothing', () => {
-  it('takes any history that is signed; this is what witnesses are for', async () => {
+describe('baseline: a user without a checkpoint', () => {
+  it('accepts any signed history, which is why witnesses exist', async () => {
     const undo = await show(otherTerms);
     expect(await audit(system.tenant)).toBe('accepted');
     undo();

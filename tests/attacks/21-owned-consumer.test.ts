@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => system?.close());
 
 describe('an agent with its real keys and altered code', () => {
-  it('captures 100 % of the job that it makes, and nothing of any other', async () => {
+  it('captures 100 % of its own job and nothing of any other', async () => {
     const captured: Uint8Array[] = [];
     const thief = await system.agent(undefined, {
       modules: {

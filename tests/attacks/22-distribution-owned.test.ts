@@ -121,8 +121,8 @@ async function resolveRecorded(): Promise<Bytes[]> {
   return out;
 }
 
-describe('the control: what the distribution node relayed, with what only the machine’s side has', () => {
-  it('gives the whole design, byte by byte', async () => {
+describe('baseline: the relayed messages together with the machine’s secrets', () => {
+  it('give the whole design', async () => {
     expect(cells).toHaveLength(SEGMENTS);
     const contents = slice.map(({ segment, cek, outerKey }) =>
       openSegment({
@@ -141,7 +141,7 @@ describe('the control: what the distribution node relayed, with what only the ma
     ).toBe(true);
   });
 
-  it('and the same search finds cells where they are: in the segments node', () => {
+  it('baseline: the search finds cells in the segments node', () => {
     expect(found.segmentsHeld).toBeGreaterThan(0);
     expect(scan(filesOf(folderOf(system.installation, 'segments')), concatBytes(...cells))).not.toEqual([]);
   });
@@ -156,7 +156,7 @@ describe('the distribution node alone', () => {
     expect(bytes).toBeGreaterThan(3 * design.length);
   });
 
-  it('saw on its links no piece of the design, of a cell, no seed and no key', () => {
+  it('has no piece of the design or a cell, no seed and no key on its links', () => {
     expect(scan(haystacksOf(links()), design)).toEqual([]);
     expect(scan(haystacksOf(links()), held())).toEqual([]);
   });
@@ -168,7 +168,7 @@ describe('the distribution node alone', () => {
     expect(scan(files, held())).toEqual([]);
   });
 
-  it('and had none in its memory in the middle of the print', () => {
+  it('has none in its memory during the print', () => {
     expect(found.held).toBeGreaterThan(20_000_000);
     expect(found.design).toEqual([]);
   });

@@ -56,7 +56,7 @@ async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> 
 
 const kinds = ({ got }: Party) => got.map((one) => (one.kind === 'control' ? one.message.type : one.kind));
 
-it('a session that the keys node offers to another machine than the permit’s brings that machine nothing', async () => {
+it('a session that the keys node offers to another machine than the permit’s delivers nothing to it', async () => {
   const [keys, segments, machine] = [await connect('keys'), await connect('segments'), await connect('machine')];
   const permitted = 'f'.repeat(32);
   const offerTo = (session: Bytes, permitId = toHex(session)) => {

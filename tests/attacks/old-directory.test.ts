@@ -107,7 +107,7 @@ describe('while the nodes run', () => {
 });
 
 describe('an older directory that the administrator has signed', () => {
-  it('is refused by every node, agent and client that has taken a newer one, when they start again', async () => {
+  it('is refused at restart by every node, agent and client that has accepted a newer one', async () => {
     const { layout, description } = system.installation;
     const machine = layout.machine(SITE);
     await loadMachineConfig(machine);
@@ -140,7 +140,7 @@ describe('an older directory that the administrator has signed', () => {
 });
 
 describe('the newest directory over the network', () => {
-  it.each(['control', 'distribution'] as const)('comes from %s, and is kept', async (node) => {
+  it.each(['control', 'distribution'] as const)('is fetched from %s and stored', async (node) => {
     const { directory, directories, description } = system.installation;
     // A computer that was set up when the installation was made, and has heard of nothing since.
     const folder = join(system.scratch, `elsewhere-${node}`);

@@ -149,7 +149,7 @@ describe('mail that was recorded', () => {
   let before: string;
   let first: Bytes[];
 
-  it('opens with the keys that the nodes hold then, and so do the content keys: the control of this test', async () => {
+  it('baseline: opens with the present keys of the nodes, and so do the content keys', async () => {
     before = join(system.scratch, 'before');
     await cp(system.home, before, { recursive: true });
     first = await boxSecrets(before);
@@ -161,7 +161,7 @@ describe('mail that was recorded', () => {
     expect(await opens(kept, first)).toBe(kept.length);
   });
 
-  it('opens with nothing on any disk when the keys are erased, with every long-term key', async () => {
+  it('cannot be opened with any data on any disk and every long-term key after the keys are erased', async () => {
     const soon = { periodMs: 300, retentionMs: 300 };
     await setBoxes(system.installation.layout, { mail: soon, attachments: soon });
     for (const name of ['control', 'distribution', 'segments', 'keys'] as const) await system.processes[name].start();

@@ -80,7 +80,7 @@ async function callHomeAgain(print: string) {
 }
 
 describe('the machine at its registered pace', () => {
-  it('raises no alarm, also when its stream stalls and goes on', async () => {
+  it('raises no alarm, even if its stream stalls and continues', async () => {
     const print = await order(system, operator, fairLicence);
     await untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > 8);
     system.processes.segments.signal('SIGSTOP');
@@ -93,11 +93,11 @@ describe('the machine at its registered pace', () => {
   });
 });
 
-describe('an agent that pulls at three times its registered pace', () => {
+describe('an agent at three times its registered pace', () => {
   let object: string;
   let print: string;
 
-  it('raises the alarm; hints and keys stop; at most the window is lost', async () => {
+  it('raises the alarm; hints and keys stop; at most one window is lost', async () => {
     await system.processes.machine.stop();
     await setDriver(system.installation.layout, MACHINE, { factor: 3 });
     await system.processes.machine.start();
@@ -118,7 +118,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(taken.segments).toBeLessThan(MOST);
   });
 
-  it('the ledger, the owner’s view and the owner’s command say so', async () => {
+  it('the ledger, the owner’s view and the command show the alarm', async () => {
     // The machine's own report that it failed may follow; it takes the alarm away from nobody's eyes.
     expect(await eventsOf(owner, object)).toContain('alarmed');
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ state: 'alarmed' });
@@ -127,7 +127,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(shown.stdout).toMatch(/E_ALARM/);
   });
 
-  it('a stopped object stays stopped, whoever is restarted: less than one frame comes, and a new call home gets nothing', async () => {
+  it('a stopped object stays stopped over restarts: less than one frame arrives, and a new call home gets nothing', async () => {
     await Promise.all([system.processes.segments.restart(), system.processes.keys.restart()]);
     const before = system.wire?.down ?? Number.NaN;
     const refused = await callHomeAgain(print);
@@ -138,7 +138,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect((await machineObject(system, object)).segments).toBeLessThan(MOST);
   });
 
-  it('the machine gets nothing more of that licence, and only the owner can change that', async () => {
+  it('the machine gets nothing more of that licence until the owner clears the alarm', async () => {
     await expect(order(system, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
     const listed = await millrace(system.home, 'alarm', 'list', '--json');
     expect(listed.json?.alarms).toEqual([expect.objectContaining({ object, state: 'alarmed', code: 'E_ALARM' })]);
@@ -149,7 +149,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     await expect(order(system, operator, covetedLicence)).rejects.toMatchObject({ code: 'E_ALARM' });
   });
 
-  it('the next object of the same machine, at its registered pace again, is made', async () => {
+  it('the next object of the same machine is made at its registered pace', async () => {
     await system.processes.machine.stop();
     await setDriver(system.installation.layout, MACHINE, {});
     await system.processes.machine.start();
@@ -157,7 +157,7 @@ describe('an agent that pulls at three times its registered pace', () => {
     expect(view).toMatchObject({ state: 'completed' });
   });
 
-  it('cleared by the owner, with a record: the licence goes on, the object stays stopped', async () => {
+  it('after the owner’s recorded clearance the licence continues and the object stays stopped', async () => {
     expect(await millrace(system.home, 'alarm', 'clear', object.slice(0, 12), '--json')).toMatchObject({ exit: 0 });
     expect((await millrace(system.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // once
     expect((await owner.api.object(object)).events.at(-1)).toMatchObject({

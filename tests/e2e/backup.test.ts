@@ -79,7 +79,7 @@ async function placesFound(cellsCopy: string): Promise<number> {
   return found;
 }
 
-it('is made while the installation is stopped, and holds nothing in the open', async () => {
+it('is made while the installation is stopped, and contains no plaintext', async () => {
   await system.processes.keys.kill();
   onItsWay = await license(system, owner, id, 1);
   await stopAll();
@@ -99,7 +99,7 @@ it('is made while the installation is stopped, and holds nothing in the open', a
   expect(await placesFound(join(folderOf(system.installation, 'segments'), 'data'))).toBe(6);
 });
 
-it('restored, everything goes on from there: it checks clean, prints, and counts', async () => {
+it('is restored: the check is clean, prints work, counts continue', async () => {
   await startAll();
   await printOnce();
   expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
@@ -109,14 +109,14 @@ it('restored, everything goes on from there: it checks clean, prints, and counts
   await printOnce();
 });
 
-it('what was on its way to a node that is put back is refused: the keys that open mail are in no backup', async () => {
+it('mail to a restored node is refused, because backups contain no box keys', async () => {
   await expect(order(system, operator, onItsWay)).rejects.toMatchObject({ code: 'E_LICENCE_INVALID' });
   const secrets = await openSlots(join(folderOf(system.installation, 'keys'), 'data', nodeFiles.boxes.attachments));
   expect(await secrets.count()).toBe(1); // a new one
   await secrets.close();
 });
 
-it('altered, cut short, or without its key it opens not at all, and nothing is changed', async () => {
+it('is refused when altered, truncated or without its key, and nothing is changed', async () => {
   await stopAll();
   const bytes = await readFile(first);
   const bad = join(system.scratch, 'bad.backup');
@@ -137,7 +137,7 @@ it('altered, cut short, or without its key it opens not at all, and nothing is c
   await printOnce();
 });
 
-it('what was deleted or permitted after a backup stays so when it is restored; what is newer is lost, and says so', async () => {
+it('a restore keeps later deletions and permits; newer designs and licences are lost and listed', async () => {
   const third = join(system.scratch, 'third.backup');
   const add = async (name: string) => {
     const stored = await store(system, owner, randomDesign(3 * 16_370), { name, ...options });
@@ -173,7 +173,7 @@ it('what was deleted or permitted after a backup stays so when it is restored; w
   expect(await holds(made.id)).toBe(true);
 });
 
-it('without the control node of today it is refused, unless the loss is accepted: then owners say what is left', async () => {
+it('without the present control node it is refused unless the loss is accepted; owners then state what is left', async () => {
   const third = join(system.scratch, 'third.backup');
   const data = join(folderOf(system.installation, 'control'), 'data', 'data.mdb');
   const today = await readFile(data);
@@ -213,7 +213,7 @@ async function holds(design: string): Promise<boolean> {
   return close().then(() => playbook.designs().some((view) => view.design === design));
 }
 
-it('a later backup, and destroying, close the older ones for ever: what was deleted stays deleted', async () => {
+it('a later backup or destroying makes older ones useless: deleted designs stay deleted', async () => {
   expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   await stopAll();
   const made = await millrace(system.home, 'backup', 'create', second, '--json');

@@ -45,7 +45,7 @@ async function loseBoxKeys(meanwhile: () => Promise<void>): Promise<void> {
   await system.processes.keys.start();
 }
 
-it('a design whose content keys the keys node can open no more is refused, not stuck; added again it is stored', async () => {
+it('a design whose content keys cannot be opened is refused; added again it is stored', async () => {
   const prepared = await prepare('a.bin');
   let stored: Promise<unknown> = Promise.resolve();
   await loseBoxKeys(async () => {
@@ -64,7 +64,7 @@ it('a design whose content keys the keys node can open no more is refused, not s
   expect(deleted.json, deleted.stderr).toMatchObject({ state: 'deleted' });
 });
 
-it('a licence whose secret it can open no more cannot be used', async () => {
+it('a licence whose secret cannot be opened cannot be used', async () => {
   const { design } = await store(system, owner, randomDesign(3 * 16_370), { name: 'b.bin', ...options });
   let licence = '';
   await loseBoxKeys(async () => {
@@ -75,7 +75,7 @@ it('a licence whose secret it can open no more cannot be used', async () => {
   await expect.poll(code, { timeout: 20_000 }).toBe('E_LICENCE_INVALID');
 });
 
-it('an upload that is resumed when its key has gone is refused at once, and prepared again', async () => {
+it('an upload that is resumed after its key was erased is refused at once and prepared again', async () => {
   await setBoxes(system.installation.layout, {
     mail: { periodMs: 200, retentionMs: 0 },
     attachments: { periodMs: 200, retentionMs: 0 },

@@ -37,7 +37,7 @@ async function report(object: string, run: Uint8Array, event: MachineReport['eve
   return system.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ report: bytes }) });
 }
 
-describe('what control writes of an object', () => {
+describe('control’s record of an object', () => {
   it('is verified for the owner and for the administrator, over a resumed stream', async () => {
     const print = await job.print(0);
     const run = systemRandom(16);
@@ -63,7 +63,7 @@ describe('what control writes of an object', () => {
   });
 });
 
-describe('control without the administrator’s word for its permit key', () => {
+describe('control without the administrator’s registration of its permit key', () => {
   it('does not start', async () => {
     const { directory } = system.installation;
     const file = join(folderOf(system.installation, 'control'), nodeFiles.permitKeyDocument);

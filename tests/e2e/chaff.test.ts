@@ -42,12 +42,12 @@ async function print() {
 }
 
 describe('sparse hints', () => {
-  it('without chaff unless it is set', async () => {
+  it('have no chaff by default', async () => {
     await print();
     expect(frames().map(hintsOf)).toEqual(new Array(SEGMENTS).fill(DATA_HINTS));
   });
 
-  it('with 30 chaff hints for every 100 of data: each frame is longer by them, and the object is the same', async () => {
+  it('with 30 chaff hints for every 100 of data make longer frames and the same object', async () => {
     await system.processes.keys.stop();
     await setChaff(system.installation.layout, 30);
     await system.processes.keys.start();

@@ -60,7 +60,7 @@ describe.runIf(library !== undefined)('wall clocks that are an hour apart', () =
     ['the machine’s ahead', { machine: 3_600 }],
     ['the machine’s behind', { machine: -3_600 }],
     ['the proactive nodes’ apart', { segments: 1_800, keys: -1_800 }],
-  ] as const)('%s: the object is made, byte for byte, without an alarm', async (_, off) => {
+  ] as const)('%s: the object is made exactly, without an alarm', async (_, off) => {
     system = await worldWith(off);
     const owner = await system.session('owner');
     const operator = await system.session('operator');

@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-it.each(processNames)('%s killed in mid-print: the print is completed, or failed in the ledger', async (process) => {
+it.each(processNames)('%s killed during a print: the print is completed, or failed in the ledger', async (process) => {
   const view = await printWithKill(system, operator, { licence, segments: SEGMENTS, process, moment: 0.4 });
   const object = objectOf(view);
   if (process === 'machine') {
@@ -43,7 +43,7 @@ it.each(processNames)('%s killed in mid-print: the print is completed, or failed
   }
 });
 
-it('afterwards everything is sound, and the design prints again', async () => {
+it('afterwards all stores are consistent, and the design prints again', async () => {
   const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });
   expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });

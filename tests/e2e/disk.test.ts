@@ -35,7 +35,7 @@ function largest(folder: string): number {
 
 describe('a full disk', () => {
   it.each(['control', 'distribution', 'segments', 'keys'] as const)(
-    'of %s: a coded error, and everything goes on when there is room',
+    'of %s: a coded error, and work continues when there is space',
     async (name) => {
       const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-kept.bin`, ...options });
       const data = join(folderOf(system.installation, name), 'data');
@@ -79,7 +79,7 @@ function freeze(path: string, frozen: boolean): boolean {
 }
 
 describe('a disk that cannot be written', () => {
-  it('under the cells: a coded error, storing waits and goes on when it can be written again', async () => {
+  it('under the cells: a coded error; storing waits and continues when the disk is writable again', async () => {
     const kept = await store(system, owner, randomDesign(3 * 16_370), { name: 'before.bin', ...options });
     const cells = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
     const before = (await system.log('segments')).length;
@@ -101,7 +101,7 @@ describe('a disk that cannot be written', () => {
   });
 
   it.each(['control', 'segments', 'keys', 'distribution'] as const)(
-    'under %s when it starts: it says so and ends; when it can be written again nothing is lost',
+    'under %s at its start: it exits with an error; nothing is lost when the disk is writable again',
     async (name) => {
       const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-ro.bin`, ...options });
       await system.processes[name].kill();
@@ -130,8 +130,8 @@ describe('a disk that cannot be written', () => {
   );
 });
 
-describe('cells that were cut short', () => {
-  it('do not keep the node from starting; the check names what is gone, and a repair brings it back', async () => {
+describe('a truncated file of cells', () => {
+  it('does not prevent the node’s start; the check names missing cells, and a repair restores them', async () => {
     const file = join(system.scratch, 'cut.bin');
     const copy = join(system.scratch, 'copy of cut');
     writeFileSync(file, randomDesign(40 * 16_370));
@@ -167,7 +167,7 @@ async function expectSound(design: string): Promise<void> {
 }
 
 describe('a corrupted page', () => {
-  it('of the cells is found by the deep check, and named', async () => {
+  it('of the cells is found and named by the deep check', async () => {
     const { design, segments } = await store(system, owner, randomDesign(40 * 16_370), { name: 'bad.bin', ...options });
     await system.processes.segments.kill();
     const file = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
@@ -183,7 +183,7 @@ describe('a corrupted page', () => {
     expect(damage?.damaged).toEqual(Array.from({ length: segments }, (_, i) => i));
   });
 
-  it('of a node’s store keeps the node from starting, with a code', async () => {
+  it('of a node’s store prevents its start, with a code', async () => {
     await system.processes.keys.kill();
     const file = join(folderOf(system.installation, 'keys'), 'data', 'data.mdb');
     const handle = openSync(file, 'r+');

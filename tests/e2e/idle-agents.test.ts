@@ -63,7 +63,7 @@ function say(agent: number, call: number | undefined, method: 'next' | 'report',
   links[agent]?.send(encodeControl({ type: 'call', call: call ?? 0, method, body: encodeCbor(body as never) }));
 }
 
-it('other calls are answered while all of them wait', async () => {
+it('other calls are answered while all agents wait', async () => {
   const everybody = [...machines.keys()];
   for (const agent of everybody) say(agent, POLL, 'next', { wait: WAIT_MS });
   // Twice: the second time every poll has long been with control.
@@ -85,7 +85,7 @@ it('other calls are answered while all of them wait', async () => {
   ]);
 }, 180_000);
 
-it('one machine that calls without end is told so, and takes nothing from the others', async () => {
+it('a machine that calls without end is refused and does not affect others', async () => {
   const flood = 2_000;
   events.length = 0;
   for (let call = 100; call < 100 + flood; call++) say(0, call, 'report', { report: systemRandom(100) });

@@ -46,7 +46,7 @@ async function entries(store: Store): Promise<{ key: Uint8Array; value: Uint8Arr
 const verify = () => millrace(system.home, 'ledger', 'verify', '--json');
 
 describe('ledger verify', () => {
-  it('passes over an untouched log', async () => {
+  it('accepts an unmodified log', async () => {
     await system.processes.control.start();
     const result = await verify();
     expect(result).toMatchObject({ exit: 0, json: { ok: true } });
@@ -69,7 +69,7 @@ describe('ledger verify', () => {
     expect(result.code).toMatch(/^E_LEDGER_(ENTRY|PROOF)$/);
   });
 
-  it('refuses a log whose last entry is gone', async () => {
+  it('refuses a log whose last entry is missing', async () => {
     await tamper(async (store) => {
       const last = (await entries(store)).at(-1);
       if (last === undefined) throw new Error('the log has no entries');
@@ -89,7 +89,7 @@ describe('ledger verify', () => {
     }
   });
 
-  it('refuses a log that was put back, as a whole, to an earlier state', async () => {
+  it('refuses a log that was restored to an earlier state', async () => {
     await system.processes.control.start();
     expect((await verify()).exit).toBe(0);
     const job = await enrol(system, { objects: 1, machines: 1 });

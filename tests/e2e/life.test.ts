@@ -102,7 +102,7 @@ describe('a licence that its owner suspends and revokes, on the command line', (
 });
 
 describe('deleting', () => {
-  it('is the owner’s alone, and another owner’s signature passes no node', async () => {
+  it('needs the owner’s signature; every node refuses another owner’s', async () => {
     const { design: id } = await store(system, owner, randomDesign(40_000), { name: 'mine.bin', ...options });
     const body = {
       type: 'design.delete',
@@ -139,7 +139,7 @@ describe('deleting', () => {
     expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   });
 
-  it('is over at the next epoch: no cell of it is left, the check is clean', async () => {
+  it('is complete at the next epoch: no cell is left, the check is clean', async () => {
     await sleep(4_000); // a sweep that began after the deletion has ended, where the computer is not too busy
     expect(await millrace(system.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
     const kept = (await owner.api.designs()).filter(({ state }) => state === 'stored');
@@ -149,23 +149,20 @@ describe('deleting', () => {
     await vi.waitFor(async () => expect(await countCells()).toBe(2 * real), { timeout: 60_000, interval: 1_500 });
   });
 
-  it.each(['control', 'segments', 'keys', 'distribution'] as const)(
-    'goes on when %s is killed in the middle',
-    async (name) => {
-      for (let i = 0; i < 2; i++) {
-        const { design: id } = await store(system, owner, randomDesign(3 * 16_370 + i), {
-          name: `${name}${i}.bin`,
-          ...options,
-        });
-        const deleted = millrace(system.home, 'design', 'delete', id, '--json');
-        await sleep(300 + i * 150); // the command starts meanwhile
-        await system.processes[name].restart();
-        expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
-      }
-    },
-  );
+  it.each(['control', 'segments', 'keys', 'distribution'] as const)('continues when %s is killed', async (name) => {
+    for (let i = 0; i < 2; i++) {
+      const { design: id } = await store(system, owner, randomDesign(3 * 16_370 + i), {
+        name: `${name}${i}.bin`,
+        ...options,
+      });
+      const deleted = millrace(system.home, 'design', 'delete', id, '--json');
+      await sleep(300 + i * 150); // the command starts meanwhile
+      await system.processes[name].restart();
+      expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
+    }
+  });
 
-  it('while it is uploaded wipes the staging copies', async () => {
+  it('during an upload wipes the staging copies', async () => {
     const file = join(system.scratch, 'half.bin');
     await writeFile(file, design);
     const prepared = await prepareFile(owner, file, options, () => undefined);
@@ -204,7 +201,7 @@ describe('damage', () => {
     licence = await license(system, owner, id, 3);
   });
 
-  it('is found by the keys node itself, shown, and stops a print before it begins', async () => {
+  it('is found by the keys node, shown, and stops a print before it begins', async () => {
     await inCells(async (cells) => {
       const keys: Uint8Array[] = [];
       for await (const { key } of cells.range()) keys.push(key);
@@ -229,7 +226,7 @@ describe('damage', () => {
     expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
   });
 
-  it('under a print is named after three sessions that all end there; what has come is made', async () => {
+  it('during a print is named after three sessions that end at it; earlier segments are made', async () => {
     const slow = { kind: 'binary', bytesPerSecond: Math.ceil(rate / 4), name: 'slow.bin' } as const;
     const { design: other } = await store(system, owner, randomDesign(40 * 16_370), slow);
     const print = await order(system, operator, await license(system, owner, other, 1));
@@ -250,7 +247,7 @@ describe('damage', () => {
     expect(made.segments).toBeLessThan(40);
   });
 
-  it('of one bit is found by a deep check, and only that segment is uploaded', async () => {
+  it('of one bit is found by a deep check, and only that segment is uploaded again', async () => {
     await inCells(async (cells) => {
       for await (const { key, value } of cells.range()) {
         value[9_000] = (value[9_000] ?? 0) ^ 1; // every cell: which are decoys nobody can tell
@@ -319,7 +316,7 @@ describe('damage', () => {
     expect(fromHex(id)).toHaveLength(16);
   });
 
-  it('leaves the ledger whole, and the design sound once it is repaired', async () => {
+  it('leaves the ledger intact, and the design sound after the repair', async () => {
     await repairDesign(
       owner,
       id,

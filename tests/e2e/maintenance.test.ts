@@ -35,7 +35,7 @@ const design = noisyGcode(500_000);
 
 describe('maintenance', () => {
   it.each(['rekey', 'delta'] as const)(
-    'by %s goes on under a print: the epochs pass, the part is good',
+    'in mode %s continues during a print, and the part is correct',
     async (maintenance) => {
       system = await createTestInstallation({
         machine: { factor: await factorFor(design, 8) },
@@ -55,7 +55,7 @@ describe('maintenance', () => {
     },
   );
 
-  it('that its budget holds back says so, and what period it reaches', async () => {
+  it('that its budget limits reports the limit and the period that it reaches', async () => {
     system = await createTestInstallation({
       start: ['control', 'distribution', 'segments', 'keys'],
       maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 300_000 } },

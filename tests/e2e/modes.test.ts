@@ -42,7 +42,7 @@ describe('a key-homomorphic design', () => {
   const content = randomDesign(16_370 + 100);
   let design: string;
 
-  it('is stored, and too large a one is refused before anything is uploaded', async () => {
+  it('is stored; one that is too large is refused before the upload', async () => {
     const file = join(system.scratch, 'large.bin');
     await writeFile(file, randomDesign(4 * 16_370 + 1));
     const rate = ['--kind', 'binary', '--rate', String(RATE)];
@@ -66,7 +66,7 @@ describe('a key-homomorphic design', () => {
     expect(await owner.api.design(design)).toMatchObject({ state: 'stored', maintenance: 'key-homomorphic' });
   });
 
-  it('is renewed over epochs, printed exactly, checked deep', async () => {
+  it('is renewed over epochs, printed exactly and checked', async () => {
     const epoch = await untilEpoch(1);
     await untilEpoch(epoch + 2);
     const print = await order(system, operator, await license(system, owner, design, 1));
@@ -78,13 +78,13 @@ describe('a key-homomorphic design', () => {
     expect(found.json, found.stderr).toMatchObject({ clean: true, deep: true, cells: 4 });
   });
 
-  it('keeps its mode', async () => {
+  it('cannot change its mode', async () => {
     const set = await millrace(system.home, 'design', 'maintenance', design, 'delta', '--json');
     expect(set.stderr + set.stdout).toContain('E_MODE_FIXED');
     expect(set.exit).toBe(3);
   });
 
-  it('is deleted, its decoys with it', async () => {
+  it('is deleted together with its decoys', async () => {
     expect((await millrace(system.home, 'design', 'delete', design, '--json')).json).toMatchObject({
       state: 'deleted',
     });
@@ -95,7 +95,7 @@ describe('a key-homomorphic design', () => {
 });
 
 describe('the owner’s later choice of the mode', () => {
-  it('is signed by the owner alone, taken by the keys node, in the ledger', async () => {
+  it('needs the owner’s signature, is applied by the keys node and recorded in the ledger', async () => {
     const { design: id } = await store(system, owner, randomDesign(20_000), { name: 'later.bin', ...options });
     expect(await owner.api.design(id)).toMatchObject({ maintenance: 'rekey' });
     const issued = Date.now();

@@ -104,7 +104,7 @@ async function fileOf(content: Uint8Array | string): Promise<string> {
 const leftovers = async (name: string) => (await readdir(folder)).filter((one) => one.includes(name));
 
 describe('send and receive', () => {
-  it('a file, with a code from a file, and what both say of it', async () => {
+  it('transfer a file with a code from a file, and report it at both ends', async () => {
     const data = randomBytes(200_001);
     const { command, to, code } = await receiver('--output', 'got it', '--json');
     const sender = new Command(['send', await fileOf(data), '--to', to, '--code-file', await fileOf(code), '--json']);
@@ -115,7 +115,7 @@ describe('send and receive', () => {
     expect(await leftovers('got it')).toEqual(['got it']);
   });
 
-  it('pipes: what comes in goes out while more is to come', async () => {
+  it('stream through pipes', async () => {
     const { command, to, code } = await receiver('--output', '-');
     const sender = new Command(['send', '-', '--to', to, '--code', code], 'open');
     for (const line of ['first', 'second']) {
@@ -127,7 +127,7 @@ describe('send and receive', () => {
     expect(command.stdout.toString()).toBe('first\nsecond\nend');
   });
 
-  it('known by keys, over a larger matrix with chaff', async () => {
+  it('authenticate by keys, over a larger matrix with chaff', async () => {
     const fingerprints: string[] = [];
     for (const name of ['key a', 'key b', 'key c']) {
       const made = new Command(['peer-key', name, '--json']);
@@ -151,7 +151,7 @@ describe('send and receive', () => {
     expect(sha256(await readFile(join(folder, 'by key')))).toBe(sha256(data));
   });
 
-  it('50 MB are exact, and neither end holds more of them than of 10 MB', { timeout: 300_000 }, async () => {
+  it('transfer 50 MB exactly, with no more memory than for 10 MB', { timeout: 300_000 }, async () => {
     // The smaller one is large enough for the collector's young generation to have grown to what it will be.
     const peaks: number[][] = [];
     for (const size of [10_000_000, 50_000_000]) {
@@ -176,8 +176,8 @@ describe('send and receive', () => {
   });
 });
 
-describe('what does not go well', () => {
-  it('three wrong codes end the receiver, which leaves nothing behind', async () => {
+describe('a failed transfer', () => {
+  it('ends after three wrong codes, and leaves nothing behind', async () => {
     const { command, to, code } = await receiver('--output', 'secret');
     const wrong = code.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10));
     for (let i = 0; i < 3; i++) {
@@ -188,7 +188,7 @@ describe('what does not go well', () => {
     expect(await leftovers('secret')).toEqual([]);
   });
 
-  it('Ctrl-C at a receiver that waits', async () => {
+  it('ends on Ctrl-C at a waiting receiver', async () => {
     const { command } = await receiver('--output', 'nothing');
     command.child.kill('SIGINT');
     expect([await command.ended, command.codes]).toEqual([130, []]);
@@ -200,27 +200,24 @@ describe('what does not go well', () => {
     ['SIGINT', 'receiver', 130, 'E_STREAM_STOPPED'],
     ['SIGKILL', 'sender', 'SIGKILL', 'E_STREAM_CUT'],
     ['SIGKILL', 'receiver', 'SIGKILL', 'E_STREAM_CUT'],
-  ] as const)(
-    '%s at the %s in the middle: the other end says so, and no file is made',
-    async (signal, who, exit, code) => {
-      const name = `${signal} ${who}`;
-      const receiving = await receiver('--output', name);
-      const sender = new Command(['send', '-', '--to', receiving.to, '--code', receiving.code], 'open');
-      sender.child.stdin?.write(randomBytes(40_000));
-      while ((await leftovers(name)).length === 0) await new Promise(setImmediate);
-      const [stopped, other] = who === 'sender' ? [sender, receiving.command] : [receiving.command, sender];
-      // The data has gone through when the other computer holds some of it.
-      const staged = join(folder, (await leftovers(name))[0] ?? '');
-      while ((await readFile(staged)).length < 40_000) await new Promise((resolve) => setTimeout(resolve, 20));
-      stopped.child.kill(signal);
-      expect(await stopped.ended).toBe(exit);
-      expect([await other.ended, other.codes]).toEqual([5, [code]]);
-      // A receiver that was killed could not tidy up; what it leaves is hidden, and not under the name.
-      expect(await leftovers(name)).toEqual(name === 'SIGKILL receiver' ? [expect.stringMatching(/^\..*\.part$/)] : []);
-    },
-  );
+  ] as const)('%s at the %s: the other end reports it, and no file is made', async (signal, who, exit, code) => {
+    const name = `${signal} ${who}`;
+    const receiving = await receiver('--output', name);
+    const sender = new Command(['send', '-', '--to', receiving.to, '--code', receiving.code], 'open');
+    sender.child.stdin?.write(randomBytes(40_000));
+    while ((await leftovers(name)).length === 0) await new Promise(setImmediate);
+    const [stopped, other] = who === 'sender' ? [sender, receiving.command] : [receiving.command, sender];
+    // The data has gone through when the other computer holds some of it.
+    const staged = join(folder, (await leftovers(name))[0] ?? '');
+    while ((await readFile(staged)).length < 40_000) await new Promise((resolve) => setTimeout(resolve, 20));
+    stopped.child.kill(signal);
+    expect(await stopped.ended).toBe(exit);
+    expect([await other.ended, other.codes]).toEqual([5, [code]]);
+    // A receiver that was killed could not tidy up; what it leaves is hidden, and not under the name.
+    expect(await leftovers(name)).toEqual(name === 'SIGKILL receiver' ? [expect.stringMatching(/^\..*\.part$/)] : []);
+  });
 
-  it('a reader of standard output that goes', async () => {
+  it('ends when the reader of standard output exits', async () => {
     const { command, to, code } = await receiver('--output', '-');
     const sender = new Command(['send', '-', '--to', to, '--code', code], 'open');
     sender.child.stdin?.write('some\n');
@@ -231,13 +228,13 @@ describe('what does not go well', () => {
     await command.ended;
   });
 
-  it('no code and no terminal to ask for one', async () => {
+  it('needs a code, or a terminal to ask for one', async () => {
     const command = new Command(['send', '-', '--to', '127.0.0.1:1']);
     expect([await command.ended, command.codes]).toEqual([2, ['E_INPUT']]);
     expect(command.stderr).toContain('--code-file');
   });
 
-  it('nobody there', async () => {
+  it('reports a receiver that is not listening', async () => {
     const command = new Command(['send', '-', '--to', '127.0.0.1:1', '--code', '1234567890']);
     expect([await command.ended, command.codes]).toEqual([5, ['E_UNAVAILABLE']]);
   });

@@ -25,7 +25,7 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
     job = await enrol(system, { objects: N, machines: MACHINES });
   });
 
-  it('get exactly 37 permits, each for an object of its own', async () => {
+  it('get exactly 37 permits, each for a different object', async () => {
     const outcomes = await Promise.all(
       Array.from({ length: REQUESTS }, async (_, i) => {
         const machine = i % MACHINES;
@@ -56,7 +56,7 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
     expect(refused).toHaveLength(REQUESTS - N);
   });
 
-  it('and the ledger shows exactly those', async () => {
+  it('are recorded in the ledger exactly', async () => {
     expect(await job.owner.api.licence(job.licence)).toMatchObject({ objects: N, permitted: N });
     const objects = (await job.owner.api.objects()).filter(({ object }) => object.startsWith(job.licence));
     expect(objects).toHaveLength(N);
@@ -65,7 +65,7 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
 });
 
 describe('one print that calls home many times at once', () => {
-  it('takes one object, whether by one request or by many', async () => {
+  it('uses one object, with one request or many', async () => {
     const job = await enrol(system, { objects: 5, machines: 1 });
     const print = await job.print(0);
     const same = await job.request(print, 0);
@@ -98,7 +98,7 @@ describe('transactions', () => {
     job = await enrol(system, { objects: 1_000, machines: 1 });
   });
 
-  it('count once: a replay is refused, also after a restart', async () => {
+  it('are carried out once: a replay is refused, even after a restart', async () => {
     const transaction = await order();
     expect((await job.submit('operator', transaction)).status).toBe(200);
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
@@ -106,7 +106,7 @@ describe('transactions', () => {
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
   });
 
-  it('offered many times at once count once', async () => {
+  it('that are sent many times at once are carried out once', async () => {
     const transaction = await order();
     const answers = await Promise.all(Array.from({ length: 20 }, () => job.submit('operator', transaction)));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
@@ -119,7 +119,7 @@ describe('transactions', () => {
     expect(await refusal(await order({ issued: now + 2 * HOUR, expires: now + 3 * HOUR }))).toBe('401 E_CLOCK');
   });
 
-  it('whose clock is an hour off are taken', async () => {
+  it('with a clock an hour off are accepted', async () => {
     const now = systemClock.now();
     expect(
       (await job.submit('operator', await order({ issued: now - HOUR - 1_000, expires: now - HOUR }))).status,
@@ -150,7 +150,7 @@ describe('transactions', () => {
     expect((await job.submit('operator', transaction)).status).toBe(200);
   });
 
-  it('of others are refused: wrong submitter, wrong holder, wrong administrator', async () => {
+  it('of a wrong submitter, holder or administrator are refused', async () => {
     expect(await refusal(await order(), 'owner')).toBe('403 E_FORBIDDEN');
     const body = { type: 'print.request', licence: job.licence, machine: job.machines[0]?.machine ?? '' } as const;
     expect(await refusal(await job.sign(job.owner, body), 'owner')).toBe('403 E_FORBIDDEN');
@@ -169,7 +169,7 @@ describe('permit requests', () => {
     job = await enrol(system, { objects: 1_000, machines: 2 });
   });
 
-  it('sent again get the same permit; another print gets none from them', async () => {
+  it('sent again get the same permit, and none for another print', async () => {
     const print = await job.print(0);
     const first = await job.callHome(print, 0);
     const again = await job.callHome(print, 0, first.request);
@@ -183,7 +183,7 @@ describe('permit requests', () => {
     expect(await codeOf(third, await job.request(third, 0, { id }))).toBe('409 E_REPLAY');
   });
 
-  it('that have expired, are of the future, of another installation, or altered, are refused', async () => {
+  it('that are expired, dated in the future, of another installation or altered are refused', async () => {
     const print = await job.print(0);
     const now = systemClock.now();
     expect(await codeOf(print, await job.request(print, 0, { issued: now - 3 * HOUR, expires: now - 2 * HOUR }))).toBe(
@@ -200,7 +200,7 @@ describe('permit requests', () => {
     expect((await job.callHome(print, 0)).status).toBe(200);
   });
 
-  it('of another machine, with another serial number or material, or that begin in the middle, are refused', async () => {
+  it('of another machine, serial number or material, or that begin in the middle, are refused', async () => {
     const print = await job.print(0);
     expect(await codeOf(print, await job.request(print, 1))).toBe('401 E_AUTH'); // signed by the other machine
     expect(await codeOf(print, await job.request(print, 1), 1)).toBe('403 E_FORBIDDEN');
@@ -209,7 +209,7 @@ describe('permit requests', () => {
     expect(await codeOf(print, await job.request(print, 0, { material: 'ABS' }))).toBe('403 E_MATERIAL');
   });
 
-  it('of another run do not take over a print that has begun', async () => {
+  it('of another run do not take over a started print', async () => {
     const print = await job.print(0);
     expect((await job.callHome(print, 0)).status).toBe(200);
     expect(await codeOf(print, await job.request(print, 0))).toBe('409 E_STATE');
@@ -217,7 +217,7 @@ describe('permit requests', () => {
 });
 
 describe('permits', () => {
-  it('that are altered, expired, foreign, or not for this request are refused by whoever has to obey them', async () => {
+  it('that are altered, expired, foreign or for another request are refused by machine and nodes', async () => {
     const job = await enrol(system, { objects: 3, machines: 1 });
     const { directory } = system.installation;
     const print = await job.print(0);
