@@ -219,7 +219,7 @@ function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | un
 }
 
 describe('the check itself', () => {
-  it('sees every form of import, and none in comments', () => {
+  it('finds every form of import, and none in comments', () => {
     const text = [
       "import a from 'a';",
       "import { b,\n c } from '@m/b';",
@@ -241,7 +241,7 @@ describe('the check itself', () => {
     expect(fileOf('zod', '', inNode)).toBeUndefined();
   });
 
-  it('finds a cycle, and none where there is none', () => {
+  it('finds cycles', () => {
     expect(
       findCycle(
         new Map([
@@ -264,17 +264,17 @@ describe('the check itself', () => {
 });
 
 describe('packages', () => {
-  it('are all known, and their arrows run one way', () => {
+  it('are all listed, and depend on each other in one direction', () => {
     expect([...packages].sort()).toEqual(Object.keys(arrows).sort());
     expect(findCycle(new Map(Object.entries(arrows)))).toBeUndefined();
   });
 
-  it('have the arrows that ARCHITECTURE.md shows', () => {
+  it('have the dependencies that ARCHITECTURE.md shows', () => {
     const sorted = Object.entries(arrows).map(([name, imports]) => [name, [...imports].sort()]);
     expect(documentedArrows()).toEqual(Object.fromEntries(sorted));
   });
 
-  it.each(packages)('%s stays inside its folder and along its arrows', (name) => {
+  it.each(packages)('%s imports only its own files and its declared packages', (name) => {
     const leaving = sourcesOf(name).flatMap((file) =>
       importsOf(readFileSync(file, 'utf8'))
         .filter((specifier) => specifier.startsWith('.'))
@@ -290,7 +290,7 @@ describe('packages', () => {
     expect(ours.sort()).toEqual([...(arrows[name] ?? [])].sort());
   });
 
-  it.each(packages)('%s declares what it imports, and nothing else', (name) => {
+  it.each(packages)('%s declares exactly what it imports', (name) => {
     const { dependencies = {}, devDependencies = {} } = manifestOf(name);
     const inSources = packagesUsed(sourcesOf(name), name);
     expect(Object.keys(dependencies).sort()).toEqual([...inSources].sort());
@@ -361,7 +361,7 @@ describe('packages', () => {
   });
 
   // Each thread loads for itself: a library costs megabytes in every one.
-  it('keep libraries out of worker threads, and what makes certificates out of the agent', () => {
+  it('keep libraries out of worker threads, and the certificate authority out of the agent', () => {
     expect(librariesOf('base/src/core.ts')).toEqual([]);
     expect(librariesOf('live-matrix/src/table/worker.ts')).toEqual(['@noble/hashes']);
     const agent = librariesOf('machine/src/main.ts');
@@ -387,7 +387,7 @@ describe('packages', () => {
     expect(outside.filter((specifier) => !/^(@noble\/|@hpke\/|zod$|cborg$)/.test(specifier))).toEqual([]);
   });
 
-  it.each(['gcode', 'toolpath'])('%s runs in a browser, but for what writes PNG files', (name) => {
+  it.each(['gcode', 'toolpath'])('%s runs in a browser, except the PNG writer', (name) => {
     const wrong = sourcesOf(name).flatMap((file) => {
       const text = readFileSync(file, 'utf8');
       const imports = importsOf(text).filter((specifier) => !/^(\.|@millrace\/base\/core$)/.test(specifier));
@@ -448,7 +448,7 @@ describe('errors', () => {
     expect(unknown).toEqual([]);
   });
 
-  it('docs/errors.md is in step with the codes', async () => {
+  it('docs/errors.md is up to date', async () => {
     const { errorsPage } = (await import(pathToFileURL(join(root, 'scripts/errors-doc.mjs')).href)) as {
       errorsPage(codes: typeof errorCodes): string;
     };

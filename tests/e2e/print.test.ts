@@ -71,7 +71,7 @@ describe('the main job', () => {
     licence = await license(system, owner, stored.design, 2);
   });
 
-  it('makes two objects: the machine executes exactly the bytes of the design, and no node ever holds a run of it', async () => {
+  it('makes two objects: the machine executes exactly the bytes of the design, and no node holds any run of it', async () => {
     const during: Finding[] = [];
     for (const number of [1, 2]) {
       const print = await order(system, operator, licence);
@@ -97,7 +97,7 @@ describe('the main job', () => {
     expect(new Set(objects).size).toBe(2);
   });
 
-  it('writes the life of each object into the ledger', async () => {
+  it('records the events of each object in the ledger', async () => {
     for (const object of objects) {
       const events = await eventsOf(owner, object);
       expect(events.filter((type) => type !== 'progressed')).toEqual(['ordered', 'permitted', 'started', 'completed']);
@@ -112,7 +112,7 @@ describe('the main job', () => {
 });
 
 describe('with the TLS keys in hand', () => {
-  it('every link was read in clear, and the machine’s carried the whole design as hints', () => {
+  it('every link can be read, and the machine’s carries the whole design as hints', () => {
     const recordings = system.recordings();
     const parties = new Set(recordings.map(({ role, node }) => `${role} → ${node}`));
     for (const link of ['user → control', 'user → distribution', 'segments → control', 'segments → distribution'])
@@ -126,24 +126,24 @@ describe('with the TLS keys in hand', () => {
     expect(down).toBeGreaterThan(2 * design.length);
   });
 
-  it('nothing on any link holds a 16-byte run of the design', () => {
+  it('no link carries a 16-byte run of the design', () => {
     expect(scan(haystacksOf(system.recordings()), design)).toEqual([]);
   });
 
-  it('nothing in any node’s folder, in the machine’s, or in a log does', () => {
+  it('no folder of a node or the machine and no log contains one', () => {
     const files = [...folders()];
     expect(files.length).toBeGreaterThan(20);
     expect(scan(files, design)).toEqual([]);
   });
 
-  it('the machine’s link carries no run of the sealed segments: hints only', () => {
+  it('the machine’s link carries hints, and no run of the sealed segments', () => {
     const sealed = concatBytes(...sealedSegments(system.recordings()));
     expect(scan(haystacksOf(machineLinks()), sealed)).toEqual([]);
     // The same search finds them where they did pass.
     expect(scan(haystacksOf(system.recordings().filter(({ role }) => role === 'user')), sealed)).not.toEqual([]);
   });
 
-  it('no long-lived key is in a log, on a link, or in any file but its own', async () => {
+  it('no long-lived key is in a log, on a link, or in any file except its own', async () => {
     const secrets = await secretsOf(system);
     const all = concatBytes(...secrets.map(({ bytes }) => bytes));
     const own = new Set(secrets.map(({ file }) => file));
@@ -160,7 +160,7 @@ describe('with the TLS keys in hand', () => {
 });
 
 describe('processes', () => {
-  it('segments and keys own no listening socket; control and distribution one each; the machine none', () => {
+  it('only control and distribution have a listening socket, one each', () => {
     const listening = (name: 'control' | 'distribution' | 'segments' | 'keys' | 'machine') =>
       listeningSockets(system.processes[name].pid);
     expect(listening('segments')).toEqual([]);
@@ -179,7 +179,7 @@ describe('processes', () => {
 describe('certificates', () => {
   const files: string[] = [];
 
-  it('of both objects verify offline, with the log’s key alone', async () => {
+  it('of both objects verify offline', async () => {
     for (const object of objects) {
       const file = join(system.scratch, `${object}.certificate`);
       const exported = await millrace(system.home, 'certificate', 'export', object, '--out', file, '--json');
@@ -200,7 +200,7 @@ describe('certificates', () => {
     }
   });
 
-  it('with one changed byte are refused, whichever it is', async () => {
+  it('with any changed byte are refused', async () => {
     const bytes = new Uint8Array(await readFile(files[0] ?? ''));
     const step = Math.max(1, Math.floor(bytes.length / 150));
     const accepted: number[] = [];

@@ -53,7 +53,7 @@ const get = (caller: Caller, path: string, node: 'control' | 'distribution' = 'c
   system.call(node, caller, { method: 'GET', path });
 
 describe('the control node', () => {
-  it('refuses what is no body of the API, naming the field', async () => {
+  it('refuses an invalid body and names the field', async () => {
     const transaction = toBase64(systemRandom(40));
     for (const [body, field] of [
       [{ transaction, extra: 1 }, 'extra'],
@@ -71,7 +71,7 @@ describe('the control node', () => {
     }
   });
 
-  it('refuses what is not JSON, not base64, not COSE, of an unknown kind', async () => {
+  it('refuses bodies that are not JSON, base64, COSE or of a known type', async () => {
     const raw = (body: string, type: string) =>
       system.call('control', 'owner', {
         method: 'POST',
@@ -104,7 +104,7 @@ describe('the control node', () => {
     }
   });
 
-  it('knows no path or method that it does not have', async () => {
+  it('refuses unknown paths and methods', async () => {
     for (const [method, path] of [
       ['GET', '/'],
       ['GET', '/v1/nothing'],
@@ -123,7 +123,7 @@ describe('the control node', () => {
     expect(wrong.headers.allow).toBe('GET, HEAD, OPTIONS');
   });
 
-  it('says that what does not exist does not exist', async () => {
+  it('answers 404 for unknown ids', async () => {
     const id = toHex(systemRandom(16));
     for (const path of [
       `designs/${id}`,
@@ -143,7 +143,7 @@ describe('the control node', () => {
     expect(refusalOf(await get('owner', '/v1/ledger/tile/x'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
   });
 
-  it('tells a client that a body is too large before it is sent, and takes a long one', async () => {
+  it('refuses a body that is too large before it is sent, and accepts a long one', async () => {
     const tls = await system.identity('owner');
     const { directory } = system.installation;
     const { authority } = directory;
@@ -172,7 +172,7 @@ describe('the control node', () => {
     expect(refusalOf(answer)).toBe('413 E_TOO_LARGE');
   });
 
-  it('shows nobody what is somebody else’s', async () => {
+  it('shows no user the data of another', async () => {
     const job = await enrol(system, { objects: 2, machines: 1 });
     const print = await job.print(0);
     expect(refusalOf(await get('admin', `/v1/prints/${print}`))).toBe('403 E_FORBIDDEN');
@@ -229,7 +229,7 @@ describe('certificates and roles', () => {
       }
   });
 
-  it('a node’s name in a certificate of our authority does not make a node: the pin does', async () => {
+  it('a certificate with a node’s name that is not pinned is refused', async () => {
     const { layout, directory } = system.installation;
     const authority = await openAuthority(
       {
@@ -298,7 +298,7 @@ describe('uploads', () => {
     expect(refusalOf(await uploads('PUT', `${design}/0`))).toBe('400 E_INPUT');
   });
 
-  it('that stop half way are no design; they go on where they stopped', async () => {
+  it('that are incomplete store no design, and can be continued', async () => {
     await upload(prepared, 6);
     const { design } = prepared.state;
     await owner.api.designUploaded(design);
@@ -324,8 +324,8 @@ describe('uploads', () => {
   });
 });
 
-describe('a machine that is unplugged in mid-print', () => {
-  it('ends as failed with E_MACHINE in the ledger, and the next print works', async () => {
+describe('a machine that is unplugged during a print', () => {
+  it('fails with E_MACHINE in the ledger, and the next print works', async () => {
     const stored = await store(system, owner, gcode(200_000), { name: 'unplug.gcode' });
     const licence = await license(system, owner, stored.design, 2);
     await system.processes.machine.stop();
@@ -351,7 +351,7 @@ describe('a design that the machine cannot execute', () => {
 });
 
 describe('the command', () => {
-  it('has an exit code for every kind of error, and never a stack trace', async () => {
+  it('has an exit code for every kind of error, and prints no stack trace', async () => {
     const id = toHex(systemRandom(16));
     for (const [args, exit, code] of [
       [['nonsense'], 2, 'E_INPUT'],
@@ -370,7 +370,7 @@ describe('the command', () => {
 });
 
 describe('the OpenAPI document', () => {
-  it('names every route that the server has, and whom it is for', async () => {
+  it('lists every route of the server with its roles', async () => {
     const served = JSON.parse((await get('owner', '/v1/openapi.json')).text) as typeof openApi;
     expect(served).toEqual(JSON.parse(JSON.stringify(openApi)));
     const wrong: string[] = [];

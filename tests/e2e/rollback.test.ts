@@ -97,9 +97,9 @@ async function print(): Promise<void> {
   expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
 }
 
-describe('an older state put back', () => {
+describe('a restored older state', () => {
   it.each(['segments', 'keys'] as const)(
-    'of the %s node is quarantined; with the newest state it goes on',
+    'of the %s node is quarantined; with the newest state the node continues',
     async (name) => {
       const old = await copyOf(name);
       await passEpochs();
@@ -121,7 +121,7 @@ describe('an older state put back', () => {
     },
   );
 
-  it('of control: it permits nothing', async () => {
+  it('of control makes it permit nothing', async () => {
     const old = await copyOf('control');
     const waiting = await license(system, owner, id, 1); // the ledger grows
     expect(waiting).toMatch(/^[0-9a-f]{32}$/);
@@ -133,7 +133,7 @@ describe('an older state put back', () => {
   });
 
   it.each(['segments', 'keys', 'control'] as const)(
-    'of %s: an administrator may accept the loss',
+    'of %s can be accepted by an administrator',
     async (name) => {
       const old = await copyOf(name);
       await license(system, owner, id, 1);

@@ -54,8 +54,8 @@ const deletions = (identity: TlsIdentity) =>
     path: '/v1/deletions',
   });
 
-describe('while a part is made', () => {
-  it('TLS keys of every node are rotated; the old ones count until the overlap ends', async () => {
+describe('during a print', () => {
+  it('TLS keys of every node are rotated; the old ones are accepted until the overlap ends', async () => {
     const before = await system.identity('segments');
     await whilePrinting(() => rotateIn(system, 'tls'));
     expect((await system.identity('segments')).certificate).not.toBe(before.certificate);
@@ -66,7 +66,7 @@ describe('while a part is made', () => {
     expect((await deletions(before)).status).toBe(401);
   });
 
-  it('the permit key is rotated; what the former one signed verifies', async () => {
+  it('the permit key is rotated; permits under the former one verify', async () => {
     const former = system.installation.directory.permitKey;
     const object = await whilePrinting(() => rotateIn(system, 'permit'));
     expect(system.installation.directory.permitKey).not.toBe(former);
@@ -74,7 +74,7 @@ describe('while a part is made', () => {
     expect(await checkCertificate(certificate, trustOf(owner))).toMatchObject({ state: 'completed' });
   });
 
-  it('the log key is rotated; checkpoints carry both signatures, and whoever knows either verifies', async () => {
+  it('the log key is rotated; checkpoints carry both signatures and verify with either key', async () => {
     const former = system.installation.directory.logKey;
     const object = await whilePrinting(() => rotateIn(system, 'log'));
     const { logKey } = system.installation.directory;
@@ -100,7 +100,7 @@ describe('while a part is made', () => {
     expect(await auditLedger(owner, () => undefined)).toMatchObject({ log: logKey.split('+')[0] });
   });
 
-  it('the certificate authority is rotated, and every certificate with it', async () => {
+  it('the certificate authority and every certificate are rotated', async () => {
     const before = await system.identity('operator');
     await whilePrinting(() => rotateIn(system, 'authority', { overlapDays: 0 }));
     expect((await system.identity('operator')).certificate).not.toBe(before.certificate);
@@ -128,7 +128,7 @@ describe('while a part is made', () => {
   });
 });
 
-it('a node does not start with an older directory than it has seen', async () => {
+it('a node does not start with an older directory than it has accepted', async () => {
   const folder = folderOf(system.installation, 'distribution');
   const kept = join(system.scratch, 'directory.json');
   await copyFile(join(folder, directoryFiles.directory), kept);
@@ -162,7 +162,7 @@ describe('the commands, while `millrace up` runs', () => {
     await ended;
   });
 
-  it('rotate everything, one node after the other, and everything serves', async () => {
+  it('rotate all keys, one node after the other, and all nodes serve', async () => {
     const before = await millrace(home, 'status', '--json');
     expect(before.json).toMatchObject({ running: true, expiring: [] });
     const tls = await millrace(home, 'key', 'rotate', 'tls', '--json');

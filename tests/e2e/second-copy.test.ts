@@ -78,7 +78,7 @@ async function secondCopy(object: string): Promise<MachineObject | undefined> {
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as MachineObject) : undefined;
 }
 
-it('a stock agent that is put back gets nothing: the machine has told that it moves', async () => {
+it('a restored agent gets nothing after the machine has reported its start', async () => {
   const { object } = await makeAndPutBack();
   system.wire?.become('good');
   await system.processes.machine.start();
@@ -90,7 +90,7 @@ it('a stock agent that is put back gets nothing: the machine has told that it mo
   expect(await secondCopy(object)).toBeUndefined();
 });
 
-it('nor when control permits it: both proactive nodes know how far the object had come', async () => {
+it('a restored agent gets nothing even if control permits it: both proactive nodes know the progress', async () => {
   const { print, object } = await makeAndPutBack();
   const { control } = system.processes;
   // A control node that lies: as far as it will say, the machine has not moved, nor told anything.
@@ -115,7 +115,7 @@ it('nor when control permits it: both proactive nodes know how far the object ha
   expect((await secondCopy(object))?.segments).toBe(0);
 });
 
-it('the machine is free again: another licence is printed', async () => {
+it('the machine can print another licence', async () => {
   const licence = await license(system, owner, stored, 1);
   const view = await untilEnded(operator, await order(system, operator, licence));
   expect(view).toMatchObject({ state: 'completed' });

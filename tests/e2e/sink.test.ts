@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => system?.close());
 
 // Sizes around the edges of a segment (16,370 bytes), and one of many.
-it.each([1, 16_370, 16_371, 300_001])('a sink takes exactly the %i bytes of a random file', async (bytes) => {
+it.each([1, 16_370, 16_371, 300_001])('a sink receives exactly the %i bytes of a random file', async (bytes) => {
   const design = randomDesign(bytes);
   const options = { name: `random-${bytes}.bin`, kind: 'binary', bytesPerSecond: BYTES_PER_SECOND } as const;
   const stored = await store(system, owner, design, options);
@@ -39,7 +39,7 @@ it.each([1, 16_370, 16_371, 300_001])('a sink takes exactly the %i bytes of a ra
   await vi.waitFor(async () => expect(await readdir(reports)).toEqual([]), { timeout: 30_000, interval: 200 });
 });
 
-it('an empty file is no design', async () => {
+it('an empty file is refused as a design', async () => {
   await expect(
     store(system, owner, new Uint8Array(), { name: 'empty.bin', kind: 'binary', bytesPerSecond: 1 }),
   ).rejects.toMatchObject({

@@ -20,7 +20,7 @@ const planted = (piece: Uint8Array, at: number, length = 60_000): Uint8Array => 
 };
 
 describe('scan', () => {
-  it('finds a run of 16 bytes wherever it was taken from and wherever it lies', () => {
+  it('finds a run of 16 bytes from any offset at any offset', () => {
     for (let i = 0; i < 64; i++) {
       const offset = i < 8 ? i : Math.floor(Math.random() * (design.length - RUN));
       const at = i < 8 ? 7 - i : Math.floor(Math.random() * 50_000);
@@ -36,7 +36,7 @@ describe('scan', () => {
     expect(scan(hay(planted(last, 60_000 - RUN)), design)).toHaveLength(1);
   });
 
-  it('passes over 15 bytes, and over what is random', () => {
+  it('ignores runs of 15 bytes and random data', () => {
     expect(scan(hay(planted(design.subarray(500, 500 + RUN - 1), 77)), design)).toEqual([]);
     expect(scan(hay(new Uint8Array(randomBytes(1 << 20))), design)).toEqual([]);
   });
@@ -80,7 +80,7 @@ describe('recorded streams', () => {
 });
 
 describe('listeningSockets', () => {
-  it('sees TCP, UDP and unix sockets of a process, and none when they are closed', async () => {
+  it('lists open TCP, UDP and unix sockets of a process', async () => {
     const before = listeningSockets(process.pid);
     const tcp = createServer().listen(0, '127.0.0.1');
     const unix = createServer().listen(join(tmpdir(), `millrace-test-${process.pid}.sock`));

@@ -53,7 +53,7 @@ const terms = () => ({
 });
 
 describe('the owner', () => {
-  it('sees live where the machine is, how warm it is, and how long its buffer lasts', async () => {
+  it('sees position, temperatures and buffer of the machine live', async () => {
     licence = await grantLicence(owner, terms());
     print = await order(system, operator, licence);
     const warm = new Set<string>();
@@ -73,7 +73,7 @@ describe('the owner', () => {
     object = objectOf(ended);
   });
 
-  it('learns from the machine’s signed reports what was executed', async () => {
+  it('reads from the machine’s signed reports what was executed', async () => {
     const { events } = await owner.api.object(object);
     for (const event of events) {
       const own = await openReport(owner, object, event);
@@ -85,14 +85,14 @@ describe('the owner', () => {
 });
 
 describe('the holder', () => {
-  it('sees what a licence discloses by itself: segments, state, temperatures, buffer', () => {
+  it('sees what a licence discloses by default: segments, state, temperatures, buffer', () => {
     const [view] = asHolder;
     expect(view?.progress?.acked).toBeGreaterThan(0);
     expect(view?.progress?.machine).toMatchObject({ state: 'running', temperatures: { bed: expect.any(Number) } });
     expect(view?.progress?.owner).toBeUndefined();
   });
 
-  it('is given no report, and opens none that it is given', async () => {
+  it('gets no report, and could not open one', async () => {
     const mine = await operator.api.object(object);
     expect(mine.events.some(({ report }) => report !== undefined)).toBe(false);
     const { events } = await owner.api.object(object);
@@ -101,7 +101,7 @@ describe('the holder', () => {
     expect(await openReport(operator, object, last)).toBeUndefined();
   });
 
-  it('finds no count of lines beside the machine', async () => {
+  it('finds no count of lines at the machine', async () => {
     expect(await machineObject(system, object)).not.toHaveProperty('lines');
   });
 
@@ -134,7 +134,7 @@ describe('control', () => {
     expect((await owner.api.print(print)).progress).toBeUndefined();
   });
 
-  it('is told figures by the segments node alone', async () => {
+  it('accepts figures only from the segments node', async () => {
     for (const caller of ['keys', 'distribution', 'operator', 'machine'] as const) {
       const refused = await system.call('control', caller, {
         method: 'POST',
@@ -176,7 +176,7 @@ describe('the whole cloud', () => {
     return out;
   }
 
-  it('finds no position and no length of filament in what it was sent, in its folders, or in its logs', () => {
+  it('has no position and no length of filament in messages, folders or logs', () => {
     expect(tellings().size).toBeGreaterThan(8);
     expect(found(haystacksOf(system.recordings()))).toEqual([]);
     for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
@@ -187,7 +187,7 @@ describe('the whole cloud', () => {
     expect(found([{ name: 'cbor', bytes: encodeCbor(told as never) }])).not.toEqual([]);
   });
 
-  it('is told of a machine its state, temperatures, buffer and link, and nothing else', () => {
+  it('receives only state, temperatures, buffer and link of a machine', () => {
     const bodies = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'segments')
@@ -201,7 +201,7 @@ describe('the whole cloud', () => {
     expect(fields(bodies.map(({ machine }) => machine))).toEqual(['buffer', 'hints', 'state', 'temperatures', 'wire']);
   });
 
-  it('is told in reports how many segments, with which material, by which machine', () => {
+  it('receives number of segments, material and machine in reports', () => {
     const reports = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'distribution')

@@ -54,7 +54,7 @@ async function storeAs(session: Session, file: string): Promise<Stored> {
 }
 
 describe('equal designs of two tenants', () => {
-  it('share no cell, no hash and no identifier, and are seen by their own owner only', async () => {
+  it('share no cell, hash or identifier, and are visible only to their owners', async () => {
     const file = join(system.scratch, 'the-same.gcode');
     writeFileSync(file, gcode(150_000));
     const [one, two] = [await storeAs(owner, file), await storeAs(operator, file)];
@@ -80,50 +80,47 @@ describe('equal designs of two tenants', () => {
 });
 
 describe('a model', () => {
-  it.runIf(slicer !== undefined)(
-    'is sliced, stored and made; its name, profile and picture are in no node',
-    async () => {
-      const name = 'rotor-of-the-secret-pump';
-      const model = join(system.scratch, `${name}.stl`);
-      const profile = join(system.scratch, 'my-own-profile.ini');
-      writeFileSync(model, readFileSync(join(samples, 'impeller.stl')));
-      writeFileSync(
-        profile,
-        readFileSync(join(samples, 'impeller.ini'), 'utf8').replace('fill_density = 15%', 'fill_density = 10%'),
-      );
-      const added = await millrace(system.home, 'design', 'add', model, '--profile', profile, '--json');
-      expect(added.exit, added.stderr).toBe(0);
-      const { design, time, sliced } = added.json as {
-        design: string;
-        time: { model: number; slicer: number };
-        sliced: { slicer: string; profileHash: string };
-      };
-      expect(Math.abs((time.model - 101) / time.slicer - 1)).toBeLessThan(0.05);
-      expect(sliced.slicer).toMatch(/^PrusaSlicer/);
-      expect(sliced.profileHash).toBe(hashOf(new Uint8Array(readFileSync(profile))));
-      const listed = await millrace(system.home, 'design', 'list');
-      expect(listed.stdout).toContain(`${name}.stl`);
-      expect((await owner.api.design(design)).name).toBe(`design ${design.slice(0, 8)}`);
-      const picture = readFileSync(join(owner.user.folder, 'designs', design, 'thumbnail.png'));
-      expect(readFileSync(join(owner.user.folder, 'designs', design, 'profile.ini'))).toEqual(readFileSync(profile));
+  it.runIf(slicer !== undefined)('is sliced, stored and made; no node has its name, profile or picture', async () => {
+    const name = 'rotor-of-the-secret-pump';
+    const model = join(system.scratch, `${name}.stl`);
+    const profile = join(system.scratch, 'my-own-profile.ini');
+    writeFileSync(model, readFileSync(join(samples, 'impeller.stl')));
+    writeFileSync(
+      profile,
+      readFileSync(join(samples, 'impeller.ini'), 'utf8').replace('fill_density = 15%', 'fill_density = 10%'),
+    );
+    const added = await millrace(system.home, 'design', 'add', model, '--profile', profile, '--json');
+    expect(added.exit, added.stderr).toBe(0);
+    const { design, time, sliced } = added.json as {
+      design: string;
+      time: { model: number; slicer: number };
+      sliced: { slicer: string; profileHash: string };
+    };
+    expect(Math.abs((time.model - 101) / time.slicer - 1)).toBeLessThan(0.05);
+    expect(sliced.slicer).toMatch(/^PrusaSlicer/);
+    expect(sliced.profileHash).toBe(hashOf(new Uint8Array(readFileSync(profile))));
+    const listed = await millrace(system.home, 'design', 'list');
+    expect(listed.stdout).toContain(`${name}.stl`);
+    expect((await owner.api.design(design)).name).toBe(`design ${design.slice(0, 8)}`);
+    const picture = readFileSync(join(owner.user.folder, 'designs', design, 'thumbnail.png'));
+    expect(readFileSync(join(owner.user.folder, 'designs', design, 'profile.ini'))).toEqual(readFileSync(profile));
 
-      const licence = await license(system, owner, design, 1);
-      const view = await untilEnded(operator, await order(system, operator, licence));
-      expect(view).toMatchObject({ state: 'completed' });
-      expect((await machineObject(system, objectOf(view))).bytes).toBe((await owner.api.design(design)).size);
-      const needles = [
-        Buffer.from(name),
-        Buffer.from('my-own-profile'),
-        Buffer.from(sliced.profileHash, 'hex'),
-        picture.subarray(picture.length >> 1, (picture.length >> 1) + 32),
-      ];
-      for (const node of [...nodes, 'machine'] as const)
-        for (const { name: where, bytes } of filesOf(folderOf(system.installation, node)))
-          for (const needle of needles) expect(Buffer.from(bytes).includes(needle), `${node}: ${where}`).toBe(false);
-    },
-  );
+    const licence = await license(system, owner, design, 1);
+    const view = await untilEnded(operator, await order(system, operator, licence));
+    expect(view).toMatchObject({ state: 'completed' });
+    expect((await machineObject(system, objectOf(view))).bytes).toBe((await owner.api.design(design)).size);
+    const needles = [
+      Buffer.from(name),
+      Buffer.from('my-own-profile'),
+      Buffer.from(sliced.profileHash, 'hex'),
+      picture.subarray(picture.length >> 1, (picture.length >> 1) + 32),
+    ];
+    for (const node of [...nodes, 'machine'] as const)
+      for (const { name: where, bytes } of filesOf(folderOf(system.installation, node)))
+        for (const needle of needles) expect(Buffer.from(bytes).includes(needle), `${node}: ${where}`).toBe(false);
+  });
 
-  it('is refused where no slicer is installed, with what to install; nothing is stored', async () => {
+  it('is refused without a slicer, with a remedy; nothing is stored', async () => {
     const before = (await owner.api.designs()).length;
     const path = process.env.PATH;
     process.env.PATH = '/no/programs';

@@ -84,7 +84,7 @@ async function createCutter(target: Address, after: readonly number[]): Promise<
 
 const cuts = fc.array(fc.integer({ min: 1, max: BYTES / 4 }), { minLength: 1, maxLength: MAX_CUTS });
 
-it('an upload that is cut at any byte, again and again, ends as one sound design', { timeout: 600_000 }, async () => {
+it('an upload that is interrupted at arbitrary bytes ends as one sound design', { timeout: 600_000 }, async () => {
   const before = (await owner.api.designs()).length;
   let [runs, happened] = [0, 0];
   await fc.assert(

@@ -22,7 +22,7 @@ const found: readonly (readonly [target: string, fault: string, hex: string])[] 
 const { targets, close } = await allTargets();
 afterAll(close);
 
-describe('inputs that found a fault are refused with a code, or change nothing', () => {
+describe('inputs that once caused a fault are refused with a code, or change nothing', () => {
   it.each(found)('%s: %s', async (name, _, hex) => {
     const target = targets.find((one) => one.name === name);
     if (target === undefined) throw new Error(`no target ${name}`);

@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => system?.close());
 
 describe(`seed ${seed}`, () => {
-  it('odd requests get a coded answer', async () => {
+  it('invalid requests get a coded answer', async () => {
     const wrong: string[] = [];
     const statuses = new Set<number>();
     let next = 0;
@@ -49,7 +49,7 @@ describe(`seed ${seed}`, () => {
     expect([...statuses].sort()).toEqual(expect.arrayContaining([200, 400, 401, 404]));
   });
 
-  it('bytes that are no HTTP end the connection and nothing else', async () => {
+  it('bytes that are not HTTP end only the connection', async () => {
     const sample = Buffer.from(
       'PUT /v1/uploads/x/0 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n',
     );
@@ -73,7 +73,7 @@ describe(`seed ${seed}`, () => {
     }
   });
 
-  it('and both nodes go on, without a fault in their logs', async () => {
+  it('both nodes keep running, without an internal error in their logs', async () => {
     for (const node of ['control', 'distribution'] as const) {
       expect(system.processes[node].running).toBe(true);
       const log = await system.log(node);

@@ -59,7 +59,7 @@ async function tableTime(): Promise<number> {
 }
 
 it(
-  'an agent that is throttled in mid-print goes to order 16 and, let go, back to 24: every byte once',
+  'an agent that is throttled during a print falls to order 16 and later returns to 24, with every byte once',
   async () => {
     const slowTableMs = 6 * (await tableTime());
     system = await createTestInstallation({

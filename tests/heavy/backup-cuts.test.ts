@@ -121,8 +121,8 @@ async function copyOf(home: string): Promise<string> {
 
 const backup = (home: string, ...rest: string[]) => cli(['backup', ...rest, '--json', '--home', home]);
 
-describe('cut off before every use of a file', () => {
-  it('making a backup: the vault is sound, the older backup or the new one opens, and the next one is made', {
+describe('interrupted before every file operation', () => {
+  it('a backup leaves a sound vault and either the older or the new backup; the next backup succeeds', {
     timeout: 600_000,
   }, async () => {
     const from = await copyOf(base);
@@ -159,7 +159,7 @@ describe('cut off before every use of a file', () => {
     expect(whole).toBeGreaterThan(0);
   });
 
-  it('restoring: the nodes are those of before or those of the backup, whole', { timeout: 600_000 }, async () => {
+  it('a restore leaves either all previous nodes or all nodes of the backup', { timeout: 600_000 }, async () => {
     const from = await copyOf(base);
     const file = join(from, 'the.backup');
     expect((await backup(from, 'create', file)).exit).toBe(0);

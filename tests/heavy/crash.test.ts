@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-describe('killed in a print', () => {
+describe('killed during a print', () => {
   it.each(kills)('$process at $moment of it', async ({ process, moment }) => {
     const view = await printWithKill(system, operator, { licence, segments: SEGMENTS, process, moment });
     const object = objectOf(view);
@@ -52,7 +52,7 @@ describe('killed in a print', () => {
     }
   });
 
-  it('leaves everything sound; the design prints once more, and not beyond the licence', async () => {
+  it('leaves all stores consistent; the design prints again, within the licence', async () => {
     const view = await untilEnded(operator, await order(system, operator, licence));
     expect(view).toMatchObject({ state: 'completed' });
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
@@ -61,7 +61,7 @@ describe('killed in a print', () => {
   });
 });
 
-describe('killed while the vault renews itself', () => {
+describe('killed during a sweep', () => {
   it.each(['control', 'segments', 'keys'] as const)('%s at ten moments of an epoch', async (name) => {
     for (let i = 0; i < 10; i++) {
       await sleep(100 + i * 107);
@@ -74,7 +74,7 @@ describe('killed while the vault renews itself', () => {
 
 describe('killed while a design is stored', () => {
   const storing = ['control', 'distribution', 'segments', 'keys'] as const;
-  it.each(storing)('%s at ten moments: every design is stored, and one of them prints', async (name) => {
+  it.each(storing)('%s at ten moments: every design is stored, and one prints', async (name) => {
     let design = new Uint8Array();
     let id = '';
     for (let i = 0; i < 10; i++) {

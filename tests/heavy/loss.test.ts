@@ -91,7 +91,7 @@ describe.concurrent('the link to the machine', () => {
   const SECONDS = 92;
 
   it.each(['refused', 'silent'] as const)(
-    '%s for 30 s: the machine executes segment after segment from memory alone, never waits, and goes on',
+    '%s for 30 s: the machine executes from its buffer without waiting, and continues',
     async (network) => {
       const temporary = join(scratch, network);
       mkdirSync(temporary);
@@ -135,12 +135,12 @@ describe.concurrent('the link to the machine', () => {
   );
 });
 
-describe.concurrent('a process that stands still for 20 s', () => {
+describe.concurrent('a process that is paused for 20 s', () => {
   const RATE = 16_370 / 6;
   const design = randomDesign(16 * 16_370 - 9);
 
   it(
-    'whichever it is: the print goes on, with no alarm and no line twice',
+    'the print continues, without an alarm and without a repeated line',
     async () => {
       const begun = await begin(
         { machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, stallMs: 5_000, driver: { bufferBytes: 2_048 } } },
@@ -175,7 +175,7 @@ describe.concurrent('a link on which packets are late, lost and out of order', (
   const how = { kind: 'binary', bytesPerSecond: RATE } as const;
 
   it(
-    'as TCP hands it on, 100 ms ± 50 ms each way, every thirtieth piece 300 ms later: the machine is fed, and hardly waits',
+    'emulated in TCP, 100 ms ± 50 ms each way, every thirtieth piece 300 ms late: the machine hardly waits',
     async () => {
       const lag = { delayMs: 100, jitterMs: 50, lost: 1 / 30, againMs: 300 };
       const begun = await begin({ count: true, proxy: { lag }, machine }, design, { name: 'late.bin', ...how });
@@ -187,7 +187,7 @@ describe.concurrent('a link on which packets are late, lost and out of order', (
   );
 
   it.runIf(typeof bad !== 'string')(
-    'by the kernel, 100 ms ± 50 ms each way, 3 % lost, some reordered: the machine is fed, byte for byte',
+    'emulated by the kernel, 100 ms ± 50 ms each way, 3 % lost, some reordered: the machine gets every byte',
     async () => {
       if (typeof bad === 'string') throw new Error(bad);
       const environment = { machine: { within: bad.within } };

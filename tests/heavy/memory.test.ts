@@ -107,7 +107,7 @@ function tell(figures: object): void {
 }
 
 it.runIf(enough)(
-  'a design eleven times as large needs no more memory but for a hundred bytes a segment',
+  'a design eleven times as large needs at most a hundred more bytes per segment',
   async () => {
     const little = await throughTheChain(small);
     const much = await throughTheChain(large);

@@ -98,7 +98,7 @@ const moments: readonly (readonly [string, () => boolean])[] = [
 ];
 
 describe('the client killed', () => {
-  it.each(moments)('%s goes on when it is called again', async (name, reached) => {
+  it.each(moments)('%s continues when it is run again', async (name, reached) => {
     const content = randomDesign(BYTES);
     const file = join(system.scratch, `${name}.bin`);
     writeFileSync(file, content);
@@ -120,7 +120,7 @@ describe('the client killed', () => {
     await expectMade(design, content);
   });
 
-  it('again and again, at moments that nobody chose, ends with one design', async () => {
+  it('repeatedly at random moments ends with one design', async () => {
     const content = randomDesign(BYTES);
     const file = join(system.scratch, 'unlucky.bin');
     writeFileSync(file, content);
@@ -161,7 +161,7 @@ describe('a node killed', () => {
     await expectMade(view.design, content);
   });
 
-  it.each(['distribution', 'segments', 'keys'] as const)('%s, at moments of storing', async (name) => {
+  it.each(['distribution', 'segments', 'keys'] as const)('%s, while a design is stored', async (name) => {
     for (let moment = 0; moment < 3; moment += 1) {
       const content = randomDesign(BYTES);
       const storing = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });

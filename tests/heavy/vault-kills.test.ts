@@ -118,7 +118,7 @@ async function expectSound(folder: string, task: Task): Promise<void> {
   }
 }
 
-describe('SIGKILL before every durable step: nothing is lost, the deep check names nothing new, and the task ends', () => {
+describe('SIGKILL before every durable step: no data is lost, the deep check finds nothing new, and the task completes', () => {
   it.each(Object.keys(tasks) as Task[])('%s', { timeout: 180_000 }, async (task) => {
     const from = task.startsWith('repair') ? damaged : whole;
     let [next, reached] = [1, false];

@@ -18,11 +18,11 @@ const unforeseen = (error: unknown) => {
 process.on('uncaughtException', unforeseen);
 process.on('unhandledRejection', unforeseen);
 
-let insist = () => process.exit(130);
+let onSecondInterrupt = () => process.exit(130);
 const stop = stopSignals(
   process,
   () => performance.now(),
-  () => insist(),
+  () => onSecondInterrupt(),
 );
 
 const code = await run(argv.slice(2), {
@@ -37,7 +37,7 @@ const code = await run(argv.slice(2), {
   profile: fileURLToPath(new URL('../../../samples/impeller.ini', import.meta.url)),
   signal: stop.signal,
   onSecondInterrupt: (action) => {
-    insist = () => {
+    onSecondInterrupt = () => {
       action();
       return process.exit(130);
     };

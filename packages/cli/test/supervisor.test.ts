@@ -344,7 +344,7 @@ describe('logs', () => {
 });
 
 describe('signals', () => {
-  it('abort once; a second one at once is the same key, a later one insists', () => {
+  it('abort once; a second one at once is ignored, a later one interrupts', () => {
     const listeners = new Map<string, () => void>();
     const source = {
       on: (signal: string, listener: () => void) => listeners.set(signal, listener),

@@ -2,7 +2,7 @@ import { concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be } from
 import type { EventRequest } from '@millrace/ledger';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
-import { requireRoom } from '../src/control/limits.ts';
+import { requireSizes } from '../src/control/limits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import type { DesignRecord, PrintRecord } from '../src/control/records.ts';
 import { controlFixture } from './control-fixture.ts';
@@ -84,11 +84,11 @@ describe('what is refused leaves no record', () => {
       evidence: [systemRandom(65_000)],
       eventId: 'licence/1',
     };
-    requireRoom([event], []);
+    requireSizes([event], []);
     const longer = { ...event, evidence: [systemRandom(65_400)] };
-    expect(() => requireRoom([event, longer], [])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
+    expect(() => requireSizes([event, longer], [])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
     const message = { type: 'vault', message: systemRandom(33 << 20) } as const;
-    expect(() => requireRoom([], [message])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
+    expect(() => requireSizes([], [message])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
   });
 
   it('but the longest licence there can be is granted', async () => {

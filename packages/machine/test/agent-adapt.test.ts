@@ -48,7 +48,7 @@ function slowable() {
 /** Order 16 with either suite, so that the real tables take no time. */
 const agent = { order: 16, suite: 'auto', slowTableMs: SLOW, stallMs: 5_000, giveUpMs: 3_600_000 };
 
-test('a computer that gets slow in mid-print, and fast again: lighter sessions meanwhile, every byte once', async () => {
+test('a computer that becomes slow and fast again during a print: lighter sessions meanwhile, every byte once', async () => {
   const { state, modules } = slowable();
   let writes = 0;
   bench = await startBench({
@@ -86,7 +86,7 @@ test('a computer that gets slow in mid-print, and fast again: lighter sessions m
   expect(cloud.reports.filter(({ event }) => event === 'started').length).toBe(1);
 });
 
-test('a computer that is too slow from the start begins with the lighter suite, and remembers', async () => {
+test('a computer that is too slow starts with the lighter suite and remembers it', async () => {
   const { state, modules } = slowable();
   state.delay = 10 * SLOW;
   bench = await startBench({ design, window: 6, agent, ...modules });
@@ -105,7 +105,7 @@ test('a computer that is too slow from the start begins with the lighter suite, 
   expect(bench.log.slice(logged).join('')).not.toContain('matrix level changed for the next session');
 });
 
-test('settings that an operator has fixed are kept, however slow the computer is; the cloud is told how slow', async () => {
+test('settings that an operator has fixed are kept on a slow computer; the cloud gets its table times', async () => {
   const { state, modules } = slowable();
   state.delay = 3 * SLOW;
   bench = await startBench({

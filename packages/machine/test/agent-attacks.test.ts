@@ -60,7 +60,7 @@ describe('frames', () => {
     await stopsWith('E_FRAME_FORMAT', 6, { meddling: changing(6, (frame) => copyBytes(frame.subarray(0, -20))) });
   });
 
-  test('a frame that is nothing at all', async () => {
+  test('a frame of random bytes', async () => {
     await stopsWith('E_FRAME_FORMAT', 2, { meddling: changing(2, () => Uint8Array.of(1, 2, 3)) });
   });
 
@@ -80,7 +80,7 @@ describe('frames', () => {
     });
   });
 
-  test('a segment sent again that nobody asked for', async () => {
+  test('a segment sent again without a request', async () => {
     await stopsWith('E_FRAME_REPLAY', 7, {
       strict: true,
       framesPerRevision: 1,
@@ -91,7 +91,7 @@ describe('frames', () => {
     });
   });
 
-  test('keys given a second time', async () => {
+  test('keys sent a second time', async () => {
     let given = false;
     await stopsWith('E_FRAME_REPLAY', 5, {
       meddling: {
@@ -154,7 +154,7 @@ describe('keys and cells', () => {
     });
   });
 
-  test('a key given out as another segment’s', async () => {
+  test('a key sent as another segment’s', async () => {
     await stopsWith('E_SEAL', 4, {
       meddling: {
         key: (key, segment) => {
@@ -178,7 +178,7 @@ describe('keys and cells', () => {
     await stopsWith('E_SEGMENT', 3, { design: swapped });
   });
 
-  test('chaff among dense hints, of which nobody could tell it', async () => {
+  test('chaff among dense hints, which cannot mark it', async () => {
     await stopsWith('E_PERMIT', 0, { meddling: { parameters: (honest) => ({ ...honest, chaffPercent: 30 }) } });
   });
 
@@ -201,7 +201,7 @@ test('an alarm: the stream is ended, the machine cancelled, the code reported', 
   expect(cloud.requests.length).toBe(1);
 });
 
-test('an end with a code that is none of ours stops the print as well', async () => {
+test('an end with an unknown code also stops the print', async () => {
   await stopsWith('E_INTERNAL', 5, {
     meddling: {
       frame: (frame, number, session) => {
@@ -237,7 +237,7 @@ describe('permits', () => {
     });
   });
 
-  test('signed by somebody else', async () => {
+  test('signed by another key', async () => {
     await refused('E_AUTH', async (answer, cloud) => ({
       ...answer,
       permit: await permitOf(cloud, {}, generateP256Key()),
@@ -288,7 +288,7 @@ describe('permits', () => {
     }));
   });
 
-  test('expired, by more than clocks may differ', async () => {
+  test('expired beyond the clock tolerance', async () => {
     const then = Date.now() - 2 * 3_600_000;
     await refused('E_EXPIRED', async (answer, cloud) => ({
       ...answer,
@@ -316,7 +316,7 @@ describe('permits', () => {
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, licence: await cloud.signLicence() }));
   });
 
-  test('of a design that its owner has not signed: the owner is another than the administrator registered', async () => {
+  test('of a design whose owner is not the registered one', async () => {
     const thief = generateUserKey();
     await refused('E_AUTH', async (answer, cloud) => ({
       ...answer,
@@ -369,7 +369,7 @@ describe('permits', () => {
     }));
   });
 
-  test('with a registration that is not this machine’s', async () => {
+  test('with the registration of another machine', async () => {
     await refused('E_MACHINE_UNKNOWN', (answer) => ({ ...answer, machine: { ...answer.machine, serial: 'OTHER' } }));
   });
 

@@ -66,7 +66,7 @@ async function setUp(
   return { args: ['--folder', folder, '--distribution', `127.0.0.1:${cloud.address.port}`], cloud };
 }
 
-test('the process says that it is ready, makes an object, and ends cleanly when told to', async () => {
+test('the process reports that it is ready, makes an object, and exits cleanly on a signal', async () => {
   const { args, cloud } = await setUp();
   const agent = run(args);
   await agent.ready();
@@ -79,7 +79,7 @@ test('the process says that it is ready, makes an object, and ends cleanly when 
   for (const line of agent.logged) expect(JSON.parse(line)).toHaveProperty('msg');
 });
 
-test('it is ready without a connection, and ends when its supervisor has gone', async () => {
+test('it is ready without a connection, and exits when its supervisor exits', async () => {
   const { args } = await setUp();
   const agent = run([...args.slice(0, 3), '127.0.0.1:1'], true);
   await agent.ready();
@@ -87,7 +87,7 @@ test('it is ready without a connection, and ends when its supervisor has gone', 
   expect(await agent.exit).toBe(0);
 });
 
-test('killed in the middle of a print, it reports the print as failed when it is started again', async () => {
+test('killed during a print, it reports the print as failed at its next start', async () => {
   const { args, cloud } = await setUp({ meddling: { frame: (frame, segment) => (segment < 7 ? [frame] : []) } });
   const first = run(args);
   await first.ready();

@@ -108,7 +108,7 @@ test('a design that the machine’s driver does not execute moves nothing', asyn
   expect(bench.executed().length).toBe(0);
 });
 
-test('beside the machine lies nothing of the path that the owner has not disclosed', async () => {
+test('without disclosure nothing of the path is stored at the machine', async () => {
   const design = storeDesign(utf8(`G28\n${'G1 X5 Y5 F3000\nG1 X9 Y7\n'.repeat(900)}`));
   bench = await startBench({ design, kind: 'virtual', factor: 1_000_000 });
   const { cloud, folder } = bench;
@@ -123,7 +123,7 @@ test('beside the machine lies nothing of the path that the owner has not disclos
   expect(await readdir(join(folder, 'data', 'objects'))).toEqual([`${id}.json`]);
 });
 
-test('prints are made one after the other, each as its own object', async () => {
+test('prints are made one after the other, each as a separate object', async () => {
   bench = await startBench({ design: storeDesign(systemRandom(20_000)) });
   const { cloud } = bench;
   await cloud.print();

@@ -32,7 +32,7 @@ const unfinished = (change: Partial<RunRecord>): RunRecord => ({
   ...change,
 });
 
-test('an agent that was killed in a print reports it as failed, with what was last known, before anything else', async () => {
+test('an agent that was killed during a print first reports it as failed, with the last known state', async () => {
   bench = await startBench({ design, start: false });
   await runsOf(bench).write(unfinished({}));
   await bench.restart();
@@ -53,7 +53,7 @@ test('an agent that was killed in a print reports it as failed, with what was la
   expect(toHex(second?.run ?? new Uint8Array())).not.toBe('b'.repeat(32));
 });
 
-test('an agent that was killed before the machine began takes the same run up again', async () => {
+test('an agent that was killed before the machine started continues the same run', async () => {
   bench = await startBench({ design, start: false });
   const { cloud } = bench;
   const print = await cloud.print();
@@ -71,7 +71,7 @@ test('an agent that was killed before the machine began takes the same run up ag
   expect(cloud.requests.map(({ run, print: of }) => [toHex(run), of])).toEqual([['b'.repeat(32), print]]);
 });
 
-test('a run record that is damaged, edited or signed by another key is not believed', async () => {
+test('a run record that is damaged, edited or signed by another key is refused', async () => {
   bench = await startBench({ design, start: false });
   const path = join(bench.config.data, 'run.state');
   const refused = async () => {
@@ -111,18 +111,15 @@ describe('reports that wait', () => {
     return { data, folder: join(data, 'reports'), refused };
   }
 
-  test.each([1, 3, 5])(
-    'one of them taken away (the %i-th): nothing goes on until somebody has looked',
-    async (number) => {
-      const { data, folder, refused } = await withReports();
-      await rm(join(folder, `00000000000${number}.report`));
-      await refused();
-      // The remedy that it names.
-      await rm(folder, { recursive: true });
-      await rm(join(data, 'reports.state'));
-      await bench?.restart();
-    },
-  );
+  test.each([1, 3, 5])('with the %i-th one missing: the agent stops until an operator intervenes', async (number) => {
+    const { data, folder, refused } = await withReports();
+    await rm(join(folder, `00000000000${number}.report`));
+    await refused();
+    // The remedy that it names.
+    await rm(folder, { recursive: true });
+    await rm(join(data, 'reports.state'));
+    await bench?.restart();
+  });
 
   test('edited, or put in', async () => {
     const { folder, refused } = await withReports();
@@ -139,7 +136,7 @@ describe('reports that wait', () => {
     await bench?.restart();
   });
 
-  test('one that was written just before the agent was killed is sent as well', async () => {
+  test('one that was written just before the agent was killed is also sent', async () => {
     const { data, folder } = await withReports();
     const before = await readFile(join(data, 'reports.state'));
     const { cloud } = bench as Bench;
@@ -180,7 +177,7 @@ test('reports wait on disk until control has answered, survive the agent, and ke
   expect(await pendingReports(bench)).toEqual([]);
 });
 
-test('a report that control refuses is put aside and holds nothing up', async () => {
+test('a report that control refuses is set aside and delays no other', async () => {
   bench = await startBench({
     design,
     meddling: {
@@ -198,7 +195,7 @@ test('a report that control refuses is put aside and holds nothing up', async ()
   expect(await readdir(folder)).toEqual(['000000000001.report.refused']);
 });
 
-test('an agent told to stop in a print cancels it and leaves the report of it', async () => {
+test('an agent that is stopped during a print cancels it and keeps the report', async () => {
   bench = await startBench({
     design,
     window: 4,
@@ -235,7 +232,7 @@ test('a machine with another serial number never calls home', async () => {
   expect(cloud.requests).toEqual([]);
 });
 
-test('a machine that is unplugged in a print: failed with its code, and the next print works', async () => {
+test('a machine that is unplugged during a print: the print fails with its code, and the next one works', async () => {
   const lines = Array.from({ length: 2_000 }, (_, i) => `G1 X${i % 100} Y${(i * 7) % 100} F6000`).join('\n');
   bench = await startBench({
     design: storeDesign(utf8(`G28\n${lines}\n`)),
@@ -256,7 +253,7 @@ test('a machine that is unplugged in a print: failed with its code, and the next
   expect(own.reason).toContain('(line ');
 });
 
-test('a line that cannot be executed is named to the owner alone, and quoted nowhere else', async () => {
+test('a line that cannot be executed is reported only to the owner', async () => {
   const secret = 'G1 Xsecret-of-the-design';
   bench = await startBench({
     design: storeDesign(utf8(`G28\nG1 X5 F600\n${secret}\nG1 X6\n`)),
@@ -275,7 +272,7 @@ test('a line that cannot be executed is named to the owner alone, and quoted now
   expect(record).not.toMatch(/line \d/);
 });
 
-test('the run record keeps where the machine was', async () => {
+test('the run record contains the machine’s position', async () => {
   bench = await startBench({
     design,
     window: 4,

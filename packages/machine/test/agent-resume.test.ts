@@ -51,7 +51,7 @@ async function printWhole(options: Partial<BenchOptions>): Promise<Bench> {
   return bench;
 }
 
-test('a lost connection: the stream goes on where it broke, with the same run and a new ephemeral key', async () => {
+test('a lost connection: the stream resumes with the same run and a new ephemeral key', async () => {
   let cuts = 0;
   const { cloud } = await printWhole({
     meddling: {
@@ -72,7 +72,7 @@ test('a lost connection: the stream goes on where it broke, with the same run an
   expect(froms[2]).toBeGreaterThan(froms[1] ?? 0);
 });
 
-test('a lost connection while the buffer is full: what comes next is counted from what the machine has taken', async () => {
+test('a lost connection with a full buffer: the window is counted from the segments that the machine has taken', async () => {
   let go: () => void = () => undefined;
   const slow = new Promise<void>((resolve) => {
     go = resolve;
@@ -105,7 +105,7 @@ test('a lost connection while the buffer is full: what comes next is counted fro
   expect(most).toBe(19);
 });
 
-test('a machine that takes nothing for long breaks no stream: nothing is due before a step of the window fits', async () => {
+test('a machine that takes no data for long keeps its stream', async () => {
   let writes = 0;
   const { cloud } = await printWhole({
     window: 8,
@@ -125,7 +125,7 @@ test('a machine that takes nothing for long breaks no stream: nothing is due bef
 test.each([
   ['ahead', 3_600_000],
   ['back', -3_600_000],
-])('clocks that jump an hour %s while frames are waited for break nothing', async (_, jump) => {
+])('clocks that jump an hour %s during a wait for frames have no effect', async (_, jump) => {
   let offset = 0;
   let released = false;
   const held: Uint8Array[] = [];
@@ -156,7 +156,7 @@ test.each([
   expect(cloud.requests.length).toBe(1);
 });
 
-test('keys that stop coming: the stall is noticed and the stream resumed', async () => {
+test('missing keys: the stall is detected and the stream resumed', async () => {
   const { cloud } = await printWhole({
     meddling: { key: (key, segment, session) => (session === cloudOf().sessions[0] && segment >= 5 ? [] : [key]) },
   });
@@ -180,7 +180,7 @@ test('a frame that never comes', async () => {
   expect(cloud.requests.map(({ from }) => from)).toEqual([0, 9]);
 });
 
-test('a node that went away is said by the distribution node', async () => {
+test('the distribution node reports a disconnected node', async () => {
   const { cloud } = await printWhole({
     meddling: {
       frame: (frame, segment, session) => {
@@ -194,7 +194,7 @@ test('a node that went away is said by the distribution node', async () => {
   expect(cloud.requests.length).toBe(2);
 });
 
-test('an end that may pass is resumed, and a frame of the old session that comes late is dropped', async () => {
+test('a stream that ends with a temporary error is resumed, and late frames of the old session are dropped', async () => {
   let late: Uint8Array<ArrayBuffer> | undefined;
   const { cloud } = await printWhole({
     meddling: {
@@ -213,7 +213,7 @@ test('an end that may pass is resumed, and a frame of the old session that comes
   expect(cloud.requests.length).toBe(2);
 });
 
-test('frames that cannot be solved are asked for again, in a later revision', async () => {
+test('frames that cannot be decoded are requested again in a later revision', async () => {
   const unsolved = new Set([2, 3, 11]);
   const sent = new Map<number, bigint[]>();
   const receiver: typeof createReceiver = async (options) => {
@@ -254,7 +254,7 @@ test('frames that cannot be solved are asked for again, in a later revision', as
   }
 });
 
-test('the answer to a call home is lost: the same signed request goes again and costs no second object', async () => {
+test('a lost answer to a call home: the same request is sent again and uses no second object', async () => {
   let lost = 0;
   const { cloud } = await printWhole({
     meddling: { answer: (method) => method !== 'call-home' || lost++ >= 2, offer: () => true },
@@ -265,7 +265,7 @@ test('the answer to a call home is lost: the same signed request goes again and 
   expect(new Set(cloud.reports.map(({ object }) => object)).size).toBe(1);
 });
 
-test('control noted the request and then failed: a new request of the same run is made', async () => {
+test('control fails after recording the request: the agent makes a new request of the same run', async () => {
   let noted = 0;
   const { cloud } = await printWhole({
     meddling: {
@@ -276,7 +276,7 @@ test('control noted the request and then failed: a new request of the same run i
   expect(cloud.requests.length).toBe(1);
 });
 
-test('the machine executes what is buffered while the cloud is away', async () => {
+test('the machine executes its buffer while the cloud is unreachable', async () => {
   const left: number[] = [];
   /** Bytes that had come when the stream broke, as the agent says. */
   const come = () => {
@@ -303,7 +303,7 @@ test('the machine executes what is buffered while the cloud is away', async () =
   expect(left.at(-1)).toBe(0);
 });
 
-test('the cloud stays away: the print has failed, with its evidence', async () => {
+test('the cloud stays unreachable: the print fails, with a report', async () => {
   bench = await startBench({
     design,
     window: 6,
@@ -322,7 +322,7 @@ test('the cloud stays away: the print has failed, with its evidence', async () =
   expect(cloud.requests.length).toBe(1);
 });
 
-test('control refuses to go on: the machine is stopped and the print has failed with the code', async () => {
+test('control refuses to resume: the machine stops and the print fails with the code', async () => {
   bench = await startBench({
     design,
     window: 6,

@@ -105,7 +105,7 @@ async function bench() {
   };
 }
 
-test('acknowledgements go out for every eighth of the window, and within a second for less', async () => {
+test('acknowledgements are sent for every eighth of the window, or within a second', async () => {
   const { reporter, take, pass, frames, close } = await bench();
   reporter.flush();
   reporter.heard();
@@ -121,7 +121,7 @@ test('acknowledgements go out for every eighth of the window, and within a secon
   await close();
 });
 
-test('the report of a ready table is repeated until a frame has come', async () => {
+test('the report of a ready table is repeated until a frame arrives', async () => {
   const { reporter, pass, read, close } = await bench();
   reporter.flush();
   pass(1_000);
@@ -134,7 +134,7 @@ test('the report of a ready table is repeated until a frame has come', async () 
   await close();
 });
 
-test('a slow machine’s telemetry stays below the budget, and still comes every five seconds', async () => {
+test('a slow machine’s telemetry stays within the budget, and is sent at least every five seconds', async () => {
   const { reporter, take, pass, frames, read, close } = await bench();
   reporter.flush();
   reporter.heard();
@@ -150,7 +150,7 @@ test('a slow machine’s telemetry stays below the budget, and still comes every
   await close();
 });
 
-test('what is asked for again is asked for once; the last word carries the machine’s state', async () => {
+test('a segment is requested again once; the last message carries the machine’s state', async () => {
   const { reporter, read, close } = await bench();
   reporter.resend(17);
   reporter.flush();

@@ -92,7 +92,7 @@ describe('what the cloud sees of a machine', () => {
     expect(live.every(({ time }, i) => time >= (live[i - 1]?.time ?? 0))).toBe(true);
   });
 
-  test('a machine tells what it has: a mill has no heater, no layers and no filament', async () => {
+  test('a machine reports only the fields that it has', async () => {
     const mill = (driver: Driver): Driver =>
       Object.assign(driver, {
         capabilities: { ...driver.capabilities, heaters: [], layers: false, filament: false },
@@ -110,7 +110,7 @@ describe('what the cloud sees of a machine', () => {
     expect(Object.keys(own).sort()).toEqual(['bytes', 'line', 'position', 'time']);
   });
 
-  test('a licence that names no key of an owner moves nothing', async () => {
+  test('a licence without an owner’s key starts nothing', async () => {
     const design = storeDesign(oddGcode(400));
     bench = await startBench({ design, kind: 'virtual', telemetryKey: new Uint8Array(65) });
     const { cloud } = bench;
@@ -120,7 +120,7 @@ describe('what the cloud sees of a machine', () => {
     expect(bench.executed().length).toBe(0);
   });
 
-  test('before the machine begins, the owner is told nothing of the run before, of another’s design', async () => {
+  test('before the machine starts, its state contains nothing of the previous run', async () => {
     const { cloud } = await printWatched(2_000);
     const before = cloud.telemetry.length;
     await cloud.print();

@@ -23,10 +23,10 @@ const cloudOf = () => {
   return bench.cloud;
 };
 
-describe('a cloud that lies in all of its nodes', () => {
+describe('a cloud whose nodes are all dishonest', () => {
   const others = new Uint8Array(Buffer.alloc(10 * 16_370, 'G1 X1\n'));
 
-  test('has the keys of a design in custody, and still cannot put in bytes of its own', async () => {
+  test('cannot insert bytes into a design in custody, whose keys it has', async () => {
     const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
     bench = await startBench({ design: withOtherBytes(held, others), window: 5 });
     const { cloud } = bench;
@@ -36,7 +36,7 @@ describe('a cloud that lies in all of its nodes', () => {
     expect(bench.executed()).toHaveLength(0);
   });
 
-  test('the control: the same design in custody, left alone, is made', async () => {
+  test('baseline: the unmodified design in custody is made', async () => {
     const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
     bench = await startBench({ design: held, window: 5 });
     const { cloud } = bench;
@@ -46,7 +46,7 @@ describe('a cloud that lies in all of its nodes', () => {
     expect(bench.executed().equals(held.bytes)).toBe(true);
   });
 
-  test('cannot have an object made twice, however often it permits it', async () => {
+  test('cannot have an object made twice by repeated permits', async () => {
     const first = { object: '' };
     bench = await startBench({
       design,

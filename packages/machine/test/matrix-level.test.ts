@@ -41,14 +41,14 @@ function live(speeds: readonly { readonly seconds: number; readonly fullMs: numb
 }
 
 describe('the levels', () => {
-  it('are what the settings leave open, the dearer first', () => {
+  it('are those that the settings allow, the most expensive first', () => {
     expect(levelsOf({ order: 'auto', suite: 'auto' })).toEqual([full, light]);
     expect(levelsOf({ order: 24, suite: 'keccak256' })).toEqual([full]);
     expect(levelsOf({ order: 24, suite: 'auto' })).toEqual([full, { order: 24, suite: 'turboshake128' }]);
     expect(levelsOf({ order: 'auto', suite: 'turboshake128' })).toEqual([{ order: 24, suite: 'turboshake128' }, light]);
   });
 
-  it('that an operator has fixed are kept, however slow', () => {
+  it('that an operator has fixed are kept on slow computers', () => {
     const { adaptation } = bench(0, levelsOf({ order: 24, suite: 'keccak256' }));
     for (let i = 0; i < 10; i++) adaptation.took(full, 100 * SLOW);
     expect(adaptation.wanted).toEqual(full);
@@ -57,7 +57,7 @@ describe('the levels', () => {
 });
 
 describe('the fall', () => {
-  it('comes with two slow tables in a row, not with one', () => {
+  it('happens after two slow tables in a row, not after one', () => {
     const { adaptation } = bench();
     for (const ms of [SLOW + 1, 100, SLOW + 1, SLOW]) adaptation.took(full, ms);
     expect(adaptation.wanted).toEqual(full);
@@ -65,7 +65,7 @@ describe('the fall', () => {
     expect(adaptation.wanted).toEqual(light);
   });
 
-  it('comes at once with one that is far too slow, also before it is ready', () => {
+  it('happens at once when a table is far too slow, even before it is ready', () => {
     const { adaptation } = bench();
     adaptation.unfinished(full, 2 * SLOW);
     expect(adaptation.wanted).toEqual(full);
@@ -73,7 +73,7 @@ describe('the fall', () => {
     expect(adaptation.wanted).toEqual(light);
   });
 
-  it('comes when memory is short; and order 24 is not begun with too little', () => {
+  it('happens when memory is short; order 24 does not start with too little memory', () => {
     const { adaptation, state } = bench();
     state.free = 60e6;
     adaptation.took(full, 10);
@@ -85,7 +85,7 @@ describe('the fall', () => {
 });
 
 describe('the rise', () => {
-  it('comes after a wait, with two fast tables to see, and not without memory', () => {
+  it('happens after a wait and two fast probe tables, if memory suffices', () => {
     const { adaptation, state } = bench();
     adaptation.took(full, 3 * SLOW);
     state.at += 5 * SLOW - 1;
@@ -104,7 +104,7 @@ describe('the rise', () => {
     expect(adaptation.wanted).toEqual(full);
   });
 
-  it('waits twice as long after every table to see that was not fast, up to a bound', () => {
+  it('waits twice as long after every slow probe table, up to a bound', () => {
     const { adaptation, state } = bench();
     adaptation.took(full, 3 * SLOW);
     const waits: number[] = [];
@@ -118,7 +118,7 @@ describe('the rise', () => {
   });
 });
 
-describe('it does not flap', () => {
+describe('stability', () => {
   const seconds = fc.integer({ min: 1, max: 2_000 });
 
   it('at a speed that stays: at most one change', () => {
@@ -130,7 +130,7 @@ describe('it does not flap', () => {
     );
   });
 
-  it('between fast enough and too slow: no change at all, whatever the order of tables', () => {
+  it('between fast enough and too slow: no change, in any sequence of table times', () => {
     const between = fc.integer({ min: SLOW / 2 + 1, max: SLOW });
     fc.assert(
       fc.property(fc.array(fc.record({ seconds, fullMs: between }), { minLength: 1, maxLength: 50 }), (speeds) => {
@@ -140,7 +140,7 @@ describe('it does not flap', () => {
     );
   });
 
-  it('whatever the computer does: changes are few for the time, and a fall is never soon followed by a rise', () => {
+  it('at any sequence of table times: changes are rare, and a rise never soon follows a fall', () => {
     const any = fc.oneof(fc.integer({ min: 1, max: SLOW }), fc.integer({ min: SLOW, max: 20 * SLOW }));
     fc.assert(
       fc.property(fc.array(fc.record({ seconds, fullMs: any }), { minLength: 1, maxLength: 60 }), (speeds) => {
@@ -165,8 +165,8 @@ describe('it does not flap', () => {
   });
 });
 
-describe('what is ahead', () => {
-  it('lasts as long as the machine took for its latest segments', () => {
+describe('the buffered segments', () => {
+  it('last as long as the machine took for its latest segments', () => {
     const ahead = new SegmentRate();
     expect(ahead.millisecondsFor(10)).toBe(0);
     for (let at = 0; at < 5; at++) ahead.taken(at); // into its buffer

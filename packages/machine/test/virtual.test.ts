@@ -66,7 +66,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('takes as long as the model says, divided by its factor, and is never early by more than its bucket', async () => {
+  it('takes the time of the model divided by its factor, and is never early by more than its bucket', async () => {
     const content = Buffer.concat([...syntheticDesign({ bytes: 60_000 })]);
     const { totalSeconds } = await estimateDesign([content]);
     for (const factor of [1, 100, 5000]) {
@@ -101,7 +101,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('says what it does only when it has had the time to do it', async () => {
+  it('reports a move only after the time of the move', async () => {
     const time = fakeTime();
     const driver = await running('virtual', { factor: 1 }, time);
     const content = utf8('M83\nM104 S72\nG1 X10 E1 F600\nM400\nM109 S72\nG1 Y20 F600\n');
@@ -126,7 +126,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('bounds its buffer: a write waits until there is room', async () => {
+  it('bounds its buffer: a write waits until there is space', async () => {
     const time = fakeTime();
     const driver = await running(
       'virtual',
@@ -150,7 +150,7 @@ describe('the virtual machine', () => {
     expect(await writing).toBe('E_STATE');
   });
 
-  it('pauses, resumes and goes on to the same end', async () => {
+  it('pauses and resumes with the same result', async () => {
     const time = fakeTime();
     const driver = await running('virtual', { factor: 1 }, time);
     const begun = time.now;
@@ -171,7 +171,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('cancels, and begins again with an odometer that went on', async () => {
+  it('cancels and starts again with a continuing odometer', async () => {
     const driver = await running('virtual', { ...unlimited, odometer: 100 });
     await driver.write(utf8('M83\nG1 X1 E5 F600\nM400\nG4 S9\n'));
     await driver.drain();
@@ -199,7 +199,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('stops in an emergency, and wants to be connected again', async () => {
+  it('needs a new connection after an emergency stop', async () => {
     const driver = await running('virtual', { factor: 1 });
     await driver.write(utf8('M104 S200\nG4 S1000\n'));
     const pending = driver.drain().catch((error: MillraceError) => error.code);
@@ -245,7 +245,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('has the faults it was told to have, once', async () => {
+  it('has the configured faults, once', async () => {
     for (const [faults, text] of [
       [{ unpluggedAtLine: 500 }, /unplugged/],
       [{ thermalAtLine: 500 }, /thermal/],
@@ -266,7 +266,7 @@ describe('the virtual machine', () => {
     }
   });
 
-  it('lets go of a write or drain whose caller gave up', async () => {
+  it('releases a write or drain whose caller aborted', async () => {
     const driver = await running('virtual', { factor: 1, bufferBytes: 1024 });
     const abort = new AbortController();
     const writing = driver.write(utf8('G4 S1\n'.repeat(1000)), abort.signal).catch((error: Error) => error.message);

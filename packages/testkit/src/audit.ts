@@ -8,8 +8,8 @@ import type { MachineObject } from './job.ts';
 import { folderOf, type TestInstallation } from './test-installation.ts';
 
 /**
- * What must hold after whatever happened: nothing printed that the ledger does not show, no permit beyond the licence,
- * the log whole, the vault clean with every cell read.
+ * Invariants after any failure: every print is in the ledger, no permit exceeds the licence, the log is intact, and a
+ * deep check of the vault is clean.
  */
 export async function expectSound(system: TestInstallation, owner: Session, licence: string): Promise<void> {
   const { objects, permitted } = await owner.api.licence(licence);
@@ -33,7 +33,7 @@ export async function expectSound(system: TestInstallation, owner: Session, lice
   expect(vault.exit).toBe(0);
 }
 
-/** What the agent wrote down beside the machine, of every object that it made or began. */
+/** The agent's records at the machine, for every object that it started. */
 export async function machineObjects(system: TestInstallation): Promise<MachineObject[]> {
   const folder = join(folderOf(system.installation, 'machine'), machineFiles.data, 'objects');
   const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));

@@ -25,7 +25,7 @@ export function millrace(home: string, ...args: readonly string[]): Promise<CliR
       try {
         json = JSON.parse(stdout);
       } catch {
-        // not --json, or nothing to say
+        // not --json, or no output
       }
       const code = /\bE(?:_[A-Z]+)+\b/.exec(`${stdout}\n${stderr}`)?.[0];
       resolve({ exit, stdout, stderr, json, code });

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { type Bytes, concatBytes, copyBytes, utf8 } from '@millrace/base';
 import { syntheticDesign } from '@millrace/gcode';
 
-/** Plausible G-code of exactly so many bytes; other seeds give other parts. */
+/** Plausible G-code of exactly `bytes` bytes. Other seeds give other parts. */
 export function gcode(bytes: number, seed = 1): Bytes {
   return concatBytes(...syntheticDesign({ bytes, seed }));
 }
 
-/** G-code whose comments are random text: every run of 16 bytes is one that nothing else could hold by chance. @param feed mm a minute */
+/** G-code with random comments, so that no run of 16 bytes occurs elsewhere by chance. @param feed mm per minute */
 export function noisyGcode(bytes: number, feed = 6_000): Bytes {
   const lines = ['G28\nG90\nM82\n'];
   for (let length = 0, line = 0; length < bytes; line++) {

@@ -12,7 +12,7 @@ export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** An answer as it came, whatever its status. */
+/** An answer of any status. */
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -20,11 +20,11 @@ export interface Answer {
   readonly type: string;
   readonly text: string;
   readonly body: Uint8Array;
-  /** The coded error, when the answer is a problem document. */
+  /** The coded error, if the answer is a problem document. */
   readonly error: ReturnType<MillraceError['toJSON']> | undefined;
 }
 
-/** One HTTPS request, sent exactly as told: for what no client of ours would send. */
+/** Sends one HTTPS request exactly as given, including requests that no genuine client sends. */
 export function call(
   address: Address,
   directory: Directory,

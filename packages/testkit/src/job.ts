@@ -56,7 +56,7 @@ export function order(system: Pick<TestInstallation, 'machine'>, operator: Sessi
   return requestPrint(operator, licence, system.machine);
 }
 
-/** Looks at a print until `reached`; fails with what it was last when that does not happen in time. */
+/** Polls a print until `reached`; fails after a timeout with its last state. */
 export async function untilPrint(
   session: Session,
   print: string,
@@ -70,7 +70,7 @@ export async function untilPrint(
     if (reached(last)) return last;
     await sleep(20);
   }
-  throw new Error(`the print did not get there: ${JSON.stringify(last)}`);
+  throw new Error(`the print did not reach the state: ${JSON.stringify(last)}`);
 }
 
 const ended = new Set(['completed', 'failed', 'alarmed', 'refused']);
@@ -84,7 +84,7 @@ export function objectOf({ object, ...view }: PrintView): string {
   return object;
 }
 
-/** What the agent left beside the machine of an object. */
+/** Files of an object that the agent left at the machine. */
 export interface MachineObject {
   readonly object: string;
   readonly event: 'completed' | 'failed';
@@ -100,7 +100,7 @@ export interface MachineObject {
   readonly machineSeconds: number;
 }
 
-/** The agent writes it after its last report: a little later than the print has ended. */
+/** The agent writes this after its last report, shortly after the end of the print. */
 export async function machineObject(
   system: Pick<TestInstallation, 'installation'>,
   object: string,
@@ -116,7 +116,7 @@ export async function machineObject(
   }
 }
 
-/** What the agent would find of its print if it were started again now. */
+/** The run record that a restarted agent would find. */
 export async function runRecordOf(
   system: TestInstallation,
 ): Promise<{ readonly started: boolean; readonly segments: number }> {
@@ -127,7 +127,7 @@ export async function runRecordOf(
 
 export const hashOf = (content: Uint8Array): string => toHex(sha256(content));
 
-/** Types of the events that the ledger has of an object. */
+/** Types of an object's events in the ledger. */
 export async function eventsOf(session: Session, object: string): Promise<string[]> {
   return (await session.api.object(object)).events.map(({ type }) => type);
 }

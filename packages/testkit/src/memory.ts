@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 
 /** Peaks of one process in MB (10^6 bytes). */
 export interface Peak {
-  /** VmHWM: with the pages of mapped files, which the system takes back when it needs them. */
+  /** VmHWM, which includes pages of mapped files that the system can reclaim. */
   readonly resident: number;
-  /** RssAnon: what the process itself holds. */
+  /** RssAnon: memory of the process itself. */
   readonly own: number;
 }
 

@@ -1,21 +1,21 @@
 import { execFileSync } from 'node:child_process';
 
-/** A network of its own for a process, at the end of a bad wire. */
+/** A network namespace for a process, behind an emulated bad network. */
 export interface BadNetwork {
   /** This end's address. */
   readonly host: string;
-  /** A command that runs what follows at the other end. */
+  /** A command prefix that runs a command at the other end. */
   readonly within: readonly string[];
-  /** Packets from here to there that were lost on purpose. */
+  /** Number of packets that were dropped on purpose. */
   dropped(): number;
   close(): void;
 }
 
 /**
- * Linux's own emulation of a bad network (netem), each way, between here and a network namespace. It takes a superuser, `ip`, `tc` and a
- * kernel that has netem.
- * @param how netem's words, such as `delay 100ms`
- * @returns why there is none, where there is none
+ * Linux network emulation (netem) in both directions between this process and a network namespace. Needs root, `ip`,
+ * `tc` and a kernel with netem.
+ * @param how netem arguments, such as `delay 100ms`
+ * @returns the reason if it is unavailable
  */
 export function openBadNetwork(...how: readonly string[]): BadNetwork | string {
   const id = process.pid % 100_000;

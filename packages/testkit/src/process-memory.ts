@@ -5,7 +5,7 @@ const CHUNK = 8 * 2 ** 20;
 /** So that a run across two chunks is found in the second. */
 const OVERLAP = 64;
 
-/** Everything writable that a process holds, as Linux shows it to root and to its parent. */
+/** All writable memory of a process, as Linux shows it to root and to its parent. */
 export function* memoryOf(name: string, pid: number): Generator<Haystack> {
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   try {
@@ -40,7 +40,7 @@ function writableRanges(pid: number): AddressRange[] {
   return ranges;
 }
 
-/** A mapping may be gone by now: then there is nothing to read. */
+/** Reads a mapping; empty if it no longer exists. */
 function readAt(memory: number, buffer: Buffer, at: number, length: number): number {
   try {
     return readSync(memory, buffer, 0, length, at);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readFileSync, type WriteStream } from 'node:fs';
 import type { ProcessSpec } from '@millrace/cli/parts';
 
-/** Children of this test process: none outlives it, whatever happens. */
+/** Children of this test process; they are killed when it exits. */
 const children = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL');
@@ -10,7 +10,7 @@ process.once('exit', () => {
 
 const START_MS = 60_000;
 
-/** What a process runs in. */
+/** Environment of a process. */
 export interface ProcessEnvironment {
   /** A command, and its arguments, that runs the one that follows in its own process: `ip netns exec NAME`. */
   readonly within?: readonly string[];
@@ -25,9 +25,9 @@ export class Managed {
   readonly #env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
-  /** The test ends it. */
+  /** The test stops the process. */
   #expected = false;
-  /** It has said that it serves. */
+  /** The process has reported that it serves. */
   #ready = false;
 
   /** @param environment what the process runs in: a command that runs it, and its environment beside this process's own */
@@ -45,7 +45,7 @@ export class Managed {
 
   get pid(): number {
     const pid = this.#child?.pid;
-    if (pid === undefined) throw new Error(`${this.name} does not run`);
+    if (pid === undefined) throw new Error(`${this.name} is not running`);
     return pid;
   }
 
@@ -53,9 +53,9 @@ export class Managed {
     return this.#child !== undefined;
   }
 
-  /** Resolves when it says that it serves; its standard error goes on being written to `logFile`. */
+  /** Resolves when the process reports that it serves. Its standard error is written to `logFile`. */
   start(): Promise<void> {
-    if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
+    if (this.#child !== undefined) throw new Error(`${this.name} is already running`);
     const log = createWriteStream(this.logFile, { flags: 'a' });
     // The channel closes with this process, and the child with the channel, as under the supervisor.
     const [command, ...args] = this.#command;
@@ -77,22 +77,22 @@ export class Managed {
     return this.#untilReady(child, log);
   }
 
-  /** SIGKILL; resolves when it is gone. */
+  /** Sends SIGKILL; resolves when the process has exited. */
   async kill(): Promise<void> {
     this.#expected = true;
     this.#child?.kill('SIGKILL');
     await this.#exited;
   }
 
-  /** SIGTERM, as an operator stops it. Returns its exit code. */
+  /** Sends SIGTERM, as an operator does. @returns the exit code */
   async stop(): Promise<number | null> {
     const child = this.#child;
     if (child === undefined) return null;
     this.#expected = true;
     child.kill('SIGTERM');
-    const insist = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    const killTimer = setTimeout(() => child.kill('SIGKILL'), 10_000);
     await this.#exited;
-    clearTimeout(insist);
+    clearTimeout(killTimer);
     return child.exitCode;
   }
 
@@ -106,10 +106,10 @@ export class Managed {
     process.kill(this.pid, signal);
   }
 
-  /** A process that ends by itself is why a test fails, or will: its last words. */
+  /** Prints the last output of a process that exits by itself, because that makes a test fail. */
   #tellOfEnd(how: number | string | null): void {
     const last = readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
-    process.stdout.write(`${this.name} ended by itself (${how}):\n  ${last}\n`);
+    process.stdout.write(`${this.name} exited unexpectedly (${how}):\n  ${last}\n`);
   }
 
   #untilReady(child: ChildProcess, log: WriteStream): Promise<void> {
@@ -117,7 +117,7 @@ export class Managed {
       let text = '';
       const timer = setTimeout(() => {
         child.kill('SIGKILL');
-        reject(new Error(`${this.name} did not come up; see ${this.logFile}`));
+        reject(new Error(`${this.name} did not start; see ${this.logFile}`));
       }, START_MS);
       child.stdout?.on('data', (chunk: Buffer) => {
         log.write(chunk);

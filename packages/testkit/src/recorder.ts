@@ -10,11 +10,11 @@ export interface RecorderOptions {
   readonly node: 'control' | 'distribution';
   readonly target: Address;
   readonly authority: string;
-  /** The node's own certificate and key: towards callers the proxy is the node. */
+  /** The node's certificate and key, with which the proxy acts as the node. */
   readonly identity: TlsIdentity;
   /** SHA-256 of the node's certificate. */
   readonly pin: string;
-  /** Certificates and keys of everybody who may call: towards the node the proxy is the caller. */
+  /** Certificates and keys of all callers, with which the proxy acts as the caller. */
   readonly callers: readonly TlsIdentity[];
 }
 
@@ -23,10 +23,7 @@ interface Link extends Omit<Recording, 'up' | 'down'> {
   readonly down: Uint8Array[];
 }
 
-/**
- * Sits in a link with the keys of both ends, so that every pin holds, and keeps what passes in clear: the test holds
- * the TLS keys.
- */
+/** A proxy in a link with the TLS keys of both ends, so that every pin is satisfied. It records the plaintext. */
 export class Recorder {
   readonly address: Address;
   readonly #links: Link[] = [];
@@ -72,7 +69,7 @@ export class Recorder {
         join(inner, outer, link, sockets);
       },
     );
-    server.on('tlsClientError', () => undefined); // the caller is told by TLS itself
+    server.on('tlsClientError', () => undefined); // TLS reports it to the caller
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(0, '127.0.0.1', resolve);
@@ -117,7 +114,7 @@ function fingerprintOf({ certificate }: TlsIdentity): string {
   return new X509Certificate(certificate).fingerprint256;
 }
 
-/** What was recorded, to be searched: the bytes as they came, and the messages of WebSockets without their masks. */
+/** The recorded data for searches: raw bytes, and unmasked WebSocket messages. */
 export function* haystacksOf(recordings: readonly Recording[]): Generator<Haystack> {
   for (const { party, node, up, down } of recordings) {
     for (const [bytes, way] of [

@@ -4,7 +4,7 @@ import { type RotationOptions, rotate } from '@millrace/cli/parts';
 import type { NodeRole } from '@millrace/protocol';
 import { MACHINE, type ProcessName, processNames, type TestInstallation } from './test-installation.ts';
 
-/** The processes of a system, as a supervisor's are to whoever rotates keys. Its agents are not started again. */
+/** The processes of a test installation, in place of a supervisor's, for key rotation. Agents are not restarted. */
 export function processesOf({ processes }: TestInstallation): Processes {
   return {
     running: async () =>

@@ -82,8 +82,8 @@ export class Needle {
 }
 
 /**
- * Haystacks that hold a 16-byte run of the design: as they are, and in what they carry as base64 or hexadecimal.
- * An empty list says that there is none.
+ * Haystacks that hold a 16-byte run of the design: as they are, and in what they carry as base64 or hexadecimal. Empty
+ * if there is none.
  */
 export function scan(haystacks: Iterable<Haystack>, design: Uint8Array): Finding[] {
   const needle = new Needle(design);

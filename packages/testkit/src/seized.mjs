@@ -1,5 +1,5 @@
-// A process to be seized: a receiver at the revision that its parent asks for, and a sender beside it that is not of interest.
-// It reads what it is to do from standard input and says when it is there.
+// A process whose memory a test reads: a receiver at the revision that its parent requests, and a sender. It reads its
+// parameters from standard input and reports when it has reached the revision.
 import { createEngine, createReceiver, createSender } from '@millrace/live-matrix';
 
 let text = '';

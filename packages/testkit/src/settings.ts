@@ -13,7 +13,7 @@ export interface MachineChoice {
   /** With `auto`: a table that takes longer is too slow. */
   readonly slowTableMs?: number;
   readonly hints?: 'dense' | 'sparse';
-  /** Settings of the driver that differ from what is registered: a thief's factor, faults. */
+  /** Driver settings that differ from the registered ones: an attacker's factor, faults. */
   readonly driver?: Readonly<Record<string, unknown>>;
   readonly stallMs?: number;
   readonly giveUpMs?: number;
@@ -35,7 +35,7 @@ async function change(path: string, edit: (json: Json) => Json): Promise<void> {
   await writeFile(path, `${JSON.stringify(edit(json), null, 2)}\n`);
 }
 
-/** Sets the machine up as the test wants it, in its folder and, before it is registered, in the installation. */
+/** Changes the machine's settings in its folder and, before it is registered, in the installation. */
 export async function setMachine(layout: Layout, name: string, choice: MachineChoice): Promise<void> {
   const { kind = 'virtual', factor = 1, bytesPerSecond, driver = {} } = choice;
   const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000 } = choice;
@@ -65,7 +65,7 @@ export async function setMachine(layout: Layout, name: string, choice: MachineCh
   }));
 }
 
-/** Settings of the driver alone: how the machine really behaves, whatever is registered. */
+/** Changes only the driver's settings: the machine's real behaviour, not its registration. */
 export async function setDriver(
   layout: Layout,
   name: string,

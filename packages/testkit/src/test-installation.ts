@@ -32,13 +32,13 @@ export const processNames = ['control', 'distribution', 'segments', 'keys', 'mac
 export interface TestInstallationOptions {
   readonly machine?: MachineChoice;
   readonly maintenance?: MaintenanceChoice;
-  /** Which processes start at once; all of them unless told. */
+  /** Processes to start at once; all by default. */
   readonly start?: readonly ProcessName[];
   /** Puts proxies with the TLS keys into every link to control and distribution. */
   readonly record?: boolean;
-  /** What processes run in. */
+  /** Environment of the processes. */
   readonly environment?: Partial<Record<ProcessName, ProcessEnvironment>>;
-  /** How the machine's proxy is, when it is counted. */
+  /** Network of the machine's proxy, if it is counted. */
   readonly proxy?: ProxyOptions;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
@@ -68,11 +68,11 @@ export interface TestInstallation {
 
 export type Caller = (typeof userNames)[number] | NodeRole | 'machine';
 
-/** Everything that it starts is stopped, and everything that it writes removed, by `close`. */
+/** `close` stops everything that it starts and removes everything that it writes. */
 export async function createTestInstallation(options: TestInstallationOptions = {}): Promise<TestInstallation> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace system '));
-  // MILLRACE_KEEP leaves folders and logs behind, to look at.
+  // MILLRACE_KEEP keeps folders and logs for inspection.
   if (process.env.MILLRACE_KEEP) process.stdout.write(`kept: ${base}\n`);
   else closer.add({ close: () => rm(base, { recursive: true, force: true, maxRetries: 5 }) });
   try {
@@ -157,7 +157,7 @@ function makeProcesses(
   wire: CountingProxy | undefined,
   environment: TestInstallationOptions['environment'] = {},
 ): Record<ProcessName, Managed> {
-  // A passive node listens at its own address and reaches the other one as everybody does.
+  // A passive node listens at its own address and reaches the other one through the proxy.
   const addressesOf = (role: NodeRole): Addresses => ({
     control: role === 'control' ? own.control : reached.control,
     distribution: role === 'distribution' ? own.distribution : reached.distribution,

@@ -2,7 +2,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { sleep } from '@millrace/base';
 import type { Address } from '@millrace/protocol';
 
-/** A plain TCP proxy that counts what passes, TLS records and all, and can be a bad network. */
+/** A TCP proxy that counts bytes, including TLS records, and can emulate a bad network. */
 export interface CountingProxy {
   readonly address: Address;
   /** Towards the node, and back from it. */
@@ -11,25 +11,26 @@ export interface CountingProxy {
   /** Cuts every connection that is open. */
   cut(): void;
   /**
-   * `refused`: connections are cut, and new ones closed at once. `silent`: nothing passes any more, and nobody is told, as with
-   * a router that lost its memory; what is connected meanwhile passes when the network is `good` again, what was before never.
+   * `refused`: connections are cut, and new ones are closed at once. `silent`: no data passes and no end is notified,
+   * as with a router that lost its state. When the network is `good` again, connections made meanwhile work; earlier
+   * ones never do.
    */
   become(network: 'good' | 'refused' | 'silent'): void;
   close(): Promise<void>;
 }
 
-/** What TCP makes of a long and lossy way: every piece is late, some by a retransmission, and none overtakes another. */
+/** TCP over a long and lossy path: every chunk is late, some by a retransmission, and the order is kept. */
 export interface Lag {
   readonly delayMs: number;
   /** Uniform, more or less. */
   readonly jitterMs: number;
-  /** Share of the pieces that come so much later. */
+  /** Share of the chunks that are retransmitted. */
   readonly lost: number;
   readonly againMs: number;
 }
 
 export interface ProxyOptions {
-  /** Where it listens; 127.0.0.1 unless told. */
+  /** Listening address; 127.0.0.1 by default. */
   readonly host?: string;
   /** Each way. */
   readonly lag?: Lag;
@@ -38,7 +39,7 @@ export interface ProxyOptions {
 interface Pair {
   readonly inner: Socket;
   readonly outer: Socket;
-  /** Nothing passes any more. */
+  /** Stops all data. */
   dead: boolean;
 }
 

@@ -75,7 +75,7 @@ describe('values of a cell’s length', () => {
     expect(statSync(path()).size).toBe(12 * 16_384);
   });
 
-  it('deleted ones leave room for others, opened again or not; the file does not grow', async () => {
+  it('slots of deleted values are reused, also after reopening; the file does not grow', async () => {
     for (let n = 0; n < 8; n++) await file.put(key(n), systemRandom(CELL));
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n += 2) await file.delete(key(n));
@@ -104,7 +104,7 @@ describe('values of a cell’s length', () => {
     expect(existsSync(elsewhere)).toBe(false);
   });
 
-  it('a file that was cut short, anywhere, has lost just what lay behind its end', async () => {
+  it('a truncated file has lost only the values beyond its end', async () => {
     const values = Array.from({ length: 4 }, () => systemRandom(CELL));
     for (const [n, value] of values.entries()) await file.put(key(n), value);
     await file.close();
@@ -130,7 +130,7 @@ describe('values of a cell’s length', () => {
   });
 
   it.each(['ENOSPC', 'EROFS', 'EIO'] as const)(
-    'what %s refuses is not there, and all goes on afterwards',
+    'a write that %s refuses is not stored, and later writes succeed',
     async (code) => {
       const value = systemRandom(CELL);
       await file.put(key(1), value);
@@ -156,7 +156,7 @@ describe('values of a cell’s length', () => {
     },
   );
 
-  it('what a crash left in the file and not in the index is free again', async () => {
+  it('slots that a crash left in the file but not in the index are free', async () => {
     await file.put(key(1), systemRandom(CELL));
     const before = new MemoryStore();
     for await (const entry of index.range()) await before.put(entry.key, entry.value);

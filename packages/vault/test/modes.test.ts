@@ -17,7 +17,7 @@ async function sweepCounted(fixture: VaultFixture): Promise<{ masked: number; it
 }
 
 describe('the owner’s later choice of the mode', () => {
-  it('counts from the next sweep on, the newest wish only, whatever order they come in and over a restart', async () => {
+  it('applies from the next sweep on; the newest request wins in any order of arrival and over a restart', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(3 * CONTENT_BYTES);
     await fixture.add(upload);
@@ -38,12 +38,12 @@ describe('the owner’s later choice of the mode', () => {
     expect((await fixture.check()).clean).toBe(true);
   });
 
-  it('is not taken for a design that is not here', async () => {
+  it('is refused for an unknown design', async () => {
     const fixture = await VaultFixture.create();
     await expect(fixture.playbook.setMode('00'.repeat(16), 'delta', 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
   });
 
-  it('sweeps of a vault without cells have a message, too: the segments node sees every epoch', async () => {
+  it('a sweep of an empty vault also sends a message, so that the segments node sees every epoch', async () => {
     const fixture = await VaultFixture.create();
     for (let to = 2; to < 5; to++) {
       await fixture.playbook.beginSweep();
@@ -63,7 +63,7 @@ describe('cells of points', () => {
     await expect(makeUpload(65_481, undefined, 'key-homomorphic')).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
   });
 
-  it('that are lost, altered or no points are named by a deep check, decoys apart, and can be stored again', async () => {
+  it('that are lost, altered or not points are named by a deep check and can be stored again', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     const upload = await makeUpload(3 * CONTENT_BYTES, undefined, 'key-homomorphic');
     await fixture.add(upload);
@@ -116,7 +116,7 @@ describe('cells of points', () => {
     await fixture.assertReadable();
   });
 
-  it('that are no points any more are damaged for a sweep, too, which goes on', async () => {
+  it('that are no longer points are damaged for a sweep, which continues', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(2 * CONTENT_BYTES, undefined, 'key-homomorphic');
     await fixture.add(upload);

@@ -37,8 +37,8 @@ async function begun(): Promise<{ fixture: VaultFixture; first: MaintainMessage;
   return { fixture, first, designs };
 }
 
-describe('a message made ahead', () => {
-  it('is the one that its turn would make', async () => {
+describe('a message computed in advance', () => {
+  it('equals the one that would be made in turn', async () => {
     const { fixture, first } = await begun();
     await answered(fixture, first);
     const { first: second, bytes, repeated } = await nextTwice(fixture, 200);
@@ -49,7 +49,7 @@ describe('a message made ahead', () => {
     await fixture.assertReadable();
   });
 
-  it('is made again when a design was deleted, and takes none of its cells along', async () => {
+  it('is recomputed without a deleted design’s cells', async () => {
     const { fixture, first, designs } = await begun();
     await fixture.delete(designs[1] ?? '');
     await answered(fixture, first);
@@ -58,7 +58,7 @@ describe('a message made ahead', () => {
     expect(bytes).toBe(repeated);
   });
 
-  it('is made again when cells were stored, and takes them along', async () => {
+  it('is recomputed with newly stored cells', async () => {
     const { fixture, first } = await begun();
     await answered(fixture, first);
     await fixture.add(await makeUpload(5 * CONTENT_BYTES));
@@ -74,7 +74,7 @@ describe('a message made ahead', () => {
     await fixture.assertReadable();
   });
 
-  it('of another size than is asked for is made again', async () => {
+  it('of another size than requested is recomputed', async () => {
     const { fixture, first } = await begun();
     await answered(fixture, first);
     const { first: second, bytes, repeated } = await nextTwice(fixture, 7);

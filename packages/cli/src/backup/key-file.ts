@@ -108,10 +108,10 @@ function freeSlot(text: string): { offset: number; filler: string } {
   }
   const rest = text.length % SLOT_BYTES;
   if (rest === 0 && (text === '' || text.endsWith('\n'))) return { offset: text.length, filler: '' };
-  // Behind lines that somebody else wrote: filled up with an empty line or a comment.
-  const room = SLOT_BYTES - rest;
-  const filler = text.endsWith('\n') ? `${'#'.repeat(room - 1)}\n` : `\n${'#'.repeat(Math.max(0, room - 2))}\n`;
-  return { offset: text.length, filler: filler.slice(0, room) };
+  // After other lines: pads to the slot with an empty line or a comment.
+  const free = SLOT_BYTES - rest;
+  const filler = text.endsWith('\n') ? `${'#'.repeat(free - 1)}\n` : `\n${'#'.repeat(Math.max(0, free - 2))}\n`;
+  return { offset: text.length, filler: filler.slice(0, free) };
 }
 
 async function overwrite(file: FileHandle, text: string, offset: number): Promise<void> {

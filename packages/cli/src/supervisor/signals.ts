@@ -13,8 +13,8 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** npm passes Ctrl-C on although the terminal has sent it already: two in a moment are one. */
 const SAME_KEY_MS = 1_000;
 
-/** Aborts on Ctrl-C, SIGTERM and SIGHUP; a second one, a moment later, calls `insist`. */
-export function stopSignals(source: SignalSource, now: () => number, insist: () => void): StopSignals {
+/** Aborts on Ctrl-C, SIGTERM or SIGHUP. A second signal, after a short delay, calls `onSecondInterrupt`. */
+export function stopSignals(source: SignalSource, now: () => number, onSecondInterrupt: () => void): StopSignals {
   const controller = new AbortController();
   let first: number | undefined;
   const onSignal = () => {
@@ -22,7 +22,7 @@ export function stopSignals(source: SignalSource, now: () => number, insist: () 
       first = now();
       controller.abort(new Error('interrupted'));
     } else if (now() - first >= SAME_KEY_MS) {
-      insist();
+      onSecondInterrupt();
     }
   };
   for (const name of SIGNALS) source.on(name, onSignal);

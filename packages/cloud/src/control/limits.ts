@@ -5,18 +5,18 @@ import { encodeMail, type Message } from '@millrace/protocol';
 
 // Sizes are checked before anything is stored: a record that is too large to be mailed would stay unannounced for ever.
 
-/** Bytes that name the key, in addition to the sealed data. */
-const ROOM = 128;
+/** Most bytes that name the key, in addition to the sealed data. */
+const MAX_KEY_NAME_BYTES = 128;
 
 /** @throws {MillraceError} E_INPUT */
 export function requireSealedLength(what: string, sealed: Uint8Array, plain: number): void {
   const least = plain + SEAL_BYTES;
-  if (sealed.length < least || sealed.length > least + ROOM)
+  if (sealed.length < least || sealed.length > least + MAX_KEY_NAME_BYTES)
     throw new MillraceError('E_INPUT', `${what}: ${sealed.length} bytes; expected ${least}`);
 }
 
 /** @throws {MillraceError} E_INPUT, E_TOO_LARGE */
-export function requireRoom(events: readonly EventRequest[], messages: readonly Message[]): void {
+export function requireSizes(events: readonly EventRequest[], messages: readonly Message[]): void {
   for (const event of events) requireRecordable(event);
   for (const message of messages) encodeMail(message).fill(0);
 }

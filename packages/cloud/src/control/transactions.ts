@@ -21,7 +21,7 @@ import { clearAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { deleteDesign, requireKept } from './designs.ts';
 import { setLicenceStatus } from './licence-status.ts';
-import { requireRoom, requireSealedLength } from './limits.ts';
+import { requireSealedLength, requireSizes } from './limits.ts';
 import { setMaintenance } from './modes.ts';
 import { requireNewest } from './node-states.ts';
 import { requestPrint } from './print-requests.ts';
@@ -158,7 +158,7 @@ async function addDesign(
   const announced = announcements({ transaction: bytes, registration, manifest: manifestBytes }, keys);
   const { segments } = manifest;
   const stored = storedEvent({ design: body.design, owner: keyName(signer), segments, transaction: bytes });
-  requireRoom([stored], [announced.keys, announced.segments]);
+  requireSizes([stored], [announced.keys, announced.segments]);
   // First, so that a design that can be found always has its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
   const created = await records.designs.create(body.design, {
@@ -268,7 +268,7 @@ async function grantLicence(
     transaction: bytes,
     pending: secret,
   };
-  requireRoom([await licensedEvent(context, record)], [{ type: 'licence.grant', transaction: bytes, secret }]);
+  requireSizes([await licensedEvent(context, record)], [{ type: 'licence.grant', transaction: bytes, secret }]);
   const created = await records.licences.create(licence, record);
   if (!created) throw replay(licence);
   await announceLicence(context, licence);

@@ -4,12 +4,12 @@ import { type EventRequest, type Ledger, type NoteSigner, openLedger } from '@mi
 import { MemoryLog } from '@millrace/stores';
 import type { HostileInstallation } from './hostile-installation.ts';
 
-/** What a buyer does with a certificate: offline, with what the installation publishes. */
+/** Verifies a certificate as a buyer does: offline, with the installation's published keys. */
 export function checkAsBuyer({ installation }: Pick<HostileInstallation, 'installation'>, certificate: Uint8Array) {
   return checkCertificate(certificate, trustOf(installation));
 }
 
-/** A log with all events of another, as somebody wants them to have been, under a key of theirs. */
+/** A log with altered events of another log, under an attacker's key. */
 export async function rewritten(
   genuine: Ledger,
   signer: NoteSigner,

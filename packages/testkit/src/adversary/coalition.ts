@@ -21,14 +21,14 @@ export interface Coalition extends HostileInstallation {
   has(...roles: readonly NodeRole[]): boolean;
 }
 
-/** Segments of every design here. */
+/** Number of segments of every design. */
 export const SEGMENTS = 6;
 
 export interface TestInstallation extends Coalition {
-  /** Of an owner who keeps the design secret, and of one who left it with the keys node. */
+  /** Designs in custody of the owner and of the keys node. */
   readonly job: Licensed;
   readonly kept: Licensed;
-  /** What another tenant has. */
+  /** Data of another tenant. */
   readonly theirs: Licensed;
 }
 
@@ -42,19 +42,19 @@ export async function openCoalition(members: readonly NodeRole[]): Promise<Coali
   };
 }
 
-/** Places, outer keys and content keys of a design: what the keys node has. */
+/** Places, outer keys and content keys of a design, from the keys node. */
 export function keysOf(system: HostileInstallation, { design, content }: Licensed): Promise<SliceCell[]> {
   return system.nodes.keys.parts.playbook.slice(design, 0, Math.ceil(content.length / CONTENT_BYTES));
 }
 
-/** Sealed segments, as cells and outer keys give them together. */
+/** Sealed segments, from cells and outer keys. */
 export async function sealedOf(system: HostileInstallation, job: Licensed): Promise<Bytes[]> {
   const slice = await keysOf(system, job);
   const { cells } = system.nodes.segments.parts;
   return Promise.all(slice.map(async ({ index, outerKey }) => applyOuterLayer(outerKey, await cells.read(index))));
 }
 
-/** How many segments open with what somebody takes for the design secret. */
+/** Number of segments that open with a supposed design secret. */
 export async function opened(
   system: HostileInstallation,
   job: Licensed,
@@ -77,7 +77,7 @@ export async function opened(
   ).length;
 }
 
-/** Everything that the members hold of a job: folders, what was relayed, cells without their outer layer. */
+/** All data of the members about a job: folders, relayed messages, cells without their outer layer. */
 export async function lootOf(system: Coalition, job: Licensed): Promise<Haystack[]> {
   const loot: Haystack[] = [];
   for (const role of system.members) loot.push(...filesOf(system.installation.layout.node(role)));
@@ -87,7 +87,7 @@ export async function lootOf(system: Coalition, job: Licensed): Promise<Haystack
   return loot;
 }
 
-/** Replaces the content of every segment that is sent, sealed with the design's own keys as far as they are there. */
+/** Replaces the content of every sent segment, sealed with the design's own keys if the members have them. */
 export async function forgeContent(
   system: Coalition,
   job: Licensed,
@@ -111,7 +111,7 @@ export async function forgeContent(
   });
 }
 
-/** Every member changes something of what passes through its hands; the result undoes it. */
+/** Makes every member alter its messages. @returns a function that restores the original code */
 export function spoil(system: Coalition): () => void {
   const undo: (() => void)[] = [];
   const flip = (bytes: Uint8Array, at: number): Bytes => {
@@ -147,7 +147,7 @@ export function spoil(system: Coalition): () => void {
   };
 }
 
-/** The members do nothing any more; the result makes them go on. */
+/** Makes the members stop working. @returns a function that makes them continue */
 export function strike(system: Coalition): () => void {
   const undo: (() => void)[] = [];
   const { control, keys, segments } = system.nodes;

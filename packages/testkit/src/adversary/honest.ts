@@ -18,7 +18,7 @@ export interface Licensed {
 export const SEGMENT = 16_370;
 let stored = 0;
 
-/** @param segments of the design, which is noise: any 16 bytes of it are its own */
+/** @param segments number of segments of the design, which is random, so that any 16 bytes of it are unique */
 export async function licensed(
   system: HostileInstallation,
   objects = 1,
@@ -35,12 +35,12 @@ export async function licensed(
   return { content, design, licence: await license(system, system.owner, design, objects), objects };
 }
 
-/** The operator presses print, and waits for the end. */
+/** The operator requests a print and waits for its end. */
 export async function printed(system: HostileInstallation, licence: string, limitMs = 30_000): Promise<PrintView> {
   return untilEnded(system.operator, await order(system, system.operator, licence), limitMs);
 }
 
-/** One object of the licence, made by the licensed machine; and what that machine executed. */
+/** Makes one object of the licence on the licensed machine. @returns the executed bytes */
 export async function made(system: HostileInstallation, licence: string) {
   const agent = await system.agent();
   const { object = '', print, state } = await printed(system, licence);
@@ -49,12 +49,12 @@ export async function made(system: HostileInstallation, licence: string) {
   return { object, print, captured: agent.executed() };
 }
 
-/** How many objects of a licence have been permitted. */
+/** Number of permitted objects of a licence. */
 export async function permitted(system: HostileInstallation, { licence }: Pick<Licensed, 'licence'>): Promise<number> {
   return (await system.owner.api.licence(licence)).permitted;
 }
 
-/** The code with which something is refused; `accepted` when it is not. */
+/** The code with which a call is refused, or `accepted`. */
 export async function outcomeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -64,19 +64,19 @@ export async function outcomeOf(work: Promise<unknown>): Promise<string> {
   }
 }
 
-/** The same of an answer by HTTP. */
+/** Same for an HTTP answer. */
 export async function answerOf(work: Promise<Answer>): Promise<string> {
   const { status, error } = await work;
   return status === 200 ? 'accepted' : (error?.code ?? `status ${status}`);
 }
 
-/** That the machine took exactly these bytes, and nothing else. */
+/** Asserts that the machine took exactly these bytes. */
 export function expectTaken({ runs }: Pick<TestAgent, 'runs'>, ...contents: readonly Uint8Array[]): void {
   expect(runs.map(({ length }) => length)).toEqual(contents.map(({ length }) => length));
   for (const [i, content] of contents.entries()) expect(Buffer.from(runs[i] ?? []).equals(content)).toBe(true);
 }
 
-/** That the machine took a part of the design from its beginning, and no other byte. Returns how much. */
+/** Asserts that the machine took only a prefix of the design. @returns its length */
 export function expectBeginning({ runs }: Pick<TestAgent, 'runs'>, content: Uint8Array): number {
   expect(runs.length).toBeLessThanOrEqual(1);
   const [run = new Uint8Array()] = runs;
@@ -84,8 +84,8 @@ export function expectBeginning({ runs }: Pick<TestAgent, 'runs'>, content: Uint
   return run.length;
 }
 
-/** Waits for something that has to happen. */
+/** Waits for a condition; fails after a timeout. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
   for (const end = performance.now() + limitMs; !(await holds()); await sleep(20))
-    if (performance.now() > end) throw new Error(`it did not come to this: ${what}`);
+    if (performance.now() > end) throw new Error(`timed out waiting: ${what}`);
 }

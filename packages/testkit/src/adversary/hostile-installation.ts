@@ -36,10 +36,10 @@ import { setMachine, setMaintenance } from '../settings.ts';
 import { addMachine, addUser } from './parties.ts';
 import { type Alteration, startTestAgent, type TestAgent } from './test-agent.ts';
 
-/** The licensed machine, and one that belongs to another tenant. */
+/** The licensed machine and another tenant's. */
 export const SITE = 'virtual-1';
 export const ELSEWHERE = 'elsewhere-1';
-/** Bytes a second of every machine here: far more than any test sends, so that none trips the alarm. */
+/** Registered rate of every machine, bytes per second; high, so that no test raises the alarm. */
 const BYTES_PER_SECOND = 1e9;
 
 export interface Nodes {
@@ -49,27 +49,27 @@ export interface Nodes {
   keys: KeysNode;
 }
 
-/** Somebody with a certificate of the installation. */
+/** A caller with a certificate of the installation. */
 export type Caller = 'admin' | 'owner' | 'operator' | 'tenant' | NodeRole;
 
 /**
- * An installation in a folder, its four nodes in this process: real keys, real TLS, real stores. Whoever is hostile takes
- * its node's parts, or its files, and does with them what it likes.
+ * An installation in a folder, its four nodes in this process: real keys, real TLS, real stores. Tests of a hostile
+ * party replace parts of its node or change its files.
  */
 export interface HostileInstallation {
   readonly installation: Installation;
   readonly scratch: string;
   readonly addresses: Addresses;
   readonly nodes: Nodes;
-  /** Ids of the licensed machine, and of another tenant's. */
+  /** Ids of the licensed machine and another tenant's. */
   readonly machine: string;
   readonly elsewhere: string;
   readonly admin: Session;
   readonly owner: Session;
   readonly operator: Session;
-  /** A user of the same installation with designs and a machine of its own. */
+  /** Another tenant: a user with its own designs and machine. */
   readonly tenant: Session;
-  /** An agent with the real keys of a machine; honest unless altered. The next one of the machine closes it, or the system. */
+  /** An agent with the real keys of a machine, honest by default. Closed by the machine's next agent or by `close`. */
   agent(name?: string, alteration?: Alteration): Promise<TestAgent>;
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
@@ -83,7 +83,7 @@ export interface HostileInstallationOptions {
   readonly log?: string[];
 }
 
-/** Everything that it starts is stopped, and everything that it writes removed, by `close`. */
+/** `close` stops everything that it starts and removes everything that it writes. */
 export async function openHostileInstallation(options: HostileInstallationOptions = {}): Promise<HostileInstallation> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace adversary '));
@@ -106,7 +106,7 @@ async function build(base: string, closer: Closer, options: HostileInstallationO
   await addMachine(layout, authority, ELSEWHERE);
   for (const name of [SITE, ELSEWHERE])
     await setMachine(layout, name, { kind: 'sink', factor: 1, bytesPerSecond: BYTES_PER_SECOND, giveUpMs: 20_000 });
-  // A sweep may run at any time in life; here only where a test wants one.
+  // Sweeps run only when a test starts one.
   await setMaintenance(layout, { periodMs: options.periodMs ?? 3_600_000, density: 50 });
   const installation = await openInstallation(home);
   const addresses = await chooseAddresses({}, { control: undefined, distribution: undefined });
@@ -135,7 +135,7 @@ async function build(base: string, closer: Closer, options: HostileInstallationO
     operator: await session('operator'),
     tenant: await session('tenant'),
     agent: async (name = SITE, alteration = {}) => {
-      // Two agents in one folder would be nobody's attack.
+      // Two agents in one folder are not an attack of interest.
       await agents.get(name)?.close();
       const started = closer.add(await startTestAgent(layout.machine(name), addresses.distribution, alteration));
       agents.set(name, started);

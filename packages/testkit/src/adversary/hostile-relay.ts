@@ -2,17 +2,17 @@ import { type Bytes, copyBytes, decodeCbor, encodeCbor } from '@millrace/base';
 import type { Peer, Relay } from '@millrace/cloud/parts';
 import { decodeLink, encodeControl, type LinkControl, type LinkMessage } from '@millrace/protocol';
 
-/** From whom a message came, and to whom it goes. */
+/** Sender and recipient of a message. */
 export type Leg = 'from segments' | 'from keys' | 'from machine';
 
-/** The distribution node’s relay with code of its owner’s in it: it sees, changes, drops, invents and sends again. */
+/** The distribution node's relay with an attacker's code, which reads, alters, drops, forges and replays messages. */
 export interface HostileRelay {
   readonly seen: readonly { readonly leg: Leg; readonly message: LinkMessage; readonly bytes: Bytes }[];
-  /** What goes on instead of a message. */
+  /** Replacements of a message. */
   meddle: (leg: Leg, bytes: Bytes) => readonly Bytes[];
-  /** Writes to a machine that is connected. */
+  /** Sends to a connected machine. */
   toMachine(machine: string, bytes: Bytes): void;
-  /** Behaves again. */
+  /** Restores the honest behaviour. */
   behave(): void;
 }
 
@@ -52,13 +52,13 @@ export function ownRelay(relay: Relay): HostileRelay {
 
 type CallMessage = Extract<LinkControl, { type: 'call' }>;
 
-/** The call that a message of a machine is; undefined when it is none. */
+/** The call in a machine's message, if it is one. */
 export function callOf(bytes: Bytes): CallMessage | undefined {
   const link = decodeLink(bytes, false);
   return link.kind === 'control' && link.message.type === 'call' ? link.message : undefined;
 }
 
-/** A machine's message with another document in its call. */
+/** A machine's message with its call's document replaced. */
 export function withDocument(call: CallMessage, change: (document: Bytes) => Bytes): Bytes {
   const fields = decodeCbor(copyBytes(call.body), 'call') as Record<string, Uint8Array>;
   const changed = Object.entries(fields).map(([field, document]) => [field, change(copyBytes(document))] as const);

@@ -12,12 +12,12 @@ import {
 import { type MachineReport, type PermitRequest, signMachineDocument } from '@millrace/protocol';
 import type { HostileInstallation } from './hostile-installation.ts';
 
-/** Somebody with a machine's keys who makes its calls by hand. */
+/** A caller that makes a machine's calls with the machine's keys. */
 export interface MachineCaller {
   readonly config: MachineConfig;
   readonly calls: ControlCalls;
   readonly signal: AbortSignal;
-  /** A permit request, signed by the machine; what is not told is honest. */
+  /** A permit request signed by the machine; fields that are not given are honest. */
   request(
     print: string,
     changes?: Partial<PermitRequest>,

@@ -7,28 +7,28 @@ import type { Licensed } from './honest.ts';
 import { type HostileInstallation, SITE } from './hostile-installation.ts';
 import { callAsMachine } from './machine-calls.ts';
 
-/** Everything that authorises one stream, with what a control node that lies has changed in it. */
+/** The documents that authorize one stream, with the changes of a dishonest control node. */
 export interface ForgedOpening {
   readonly opening: Opening;
   readonly request: PermitRequest;
-  /** The machine to which it goes. */
+  /** The target machine. */
   readonly config: MachineConfig;
-  /** What the machine is shown of the owner. */
+  /** The owner's registration that the machine gets. */
   readonly owner: Uint8Array;
 }
 
 export interface Lies {
   readonly permit?: Partial<Permit>;
-  /** The machine that calls home; the licensed one unless told. */
+  /** The machine that calls home; by default the licensed one. */
   readonly machine?: string;
-  /** The print's signature; the licence's holder's unless told. */
+  /** The signer of the print; by default the licence's holder. */
   readonly holder?: HostileInstallation['operator'];
   readonly licence?: Uint8Array;
-  /** An opening whose print is used once more. */
+  /** An opening whose print is used again. */
   readonly print?: Uint8Array;
 }
 
-/** Signed as everybody who is honest would sign it, and by control as it likes. */
+/** Signed honestly by all parties except control. */
 export async function forgeOpening(
   system: HostileInstallation,
   job: Licensed,
@@ -69,7 +69,7 @@ export async function forgeOpening(
   return { opening, request, config, owner: owner.document };
 }
 
-/** What the machine’s agent says of it. */
+/** The agent's verdict. */
 export function asMachine({ opening, request, config, owner }: ForgedOpening) {
   const { permit, print, licence, machine } = opening;
   const answer = { permit, print, licence, machine, owner };

@@ -21,7 +21,7 @@ async function writeTls(
   await writeFile(join(folder, files.tlsKey), key, { mode: 0o600 });
 }
 
-/** One more user of the installation, as the administrator would add it. */
+/** Registers another user, as the administrator does. */
 export async function addUser(layout: Layout, authority: Authority, name: string): Promise<void> {
   const folder = layout.user(name);
   await mkdir(folder, { recursive: true });
@@ -33,7 +33,7 @@ export async function addUser(layout: Layout, authority: Authority, name: string
   key.close();
 }
 
-/** One more machine: set up as the first one is, with a key and a serial number of its own. */
+/** Registers another machine with its own key and serial number. */
 export async function addMachine(layout: Layout, authority: Authority, name: string): Promise<void> {
   const folder = layout.machine(name);
   await mkdir(join(folder, machineFiles.data), { recursive: true });

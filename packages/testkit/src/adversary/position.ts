@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 
-/** What somebody hostile may want. */
+/** The goals of an attacker. */
 export const goals = {
   read: 'read the design',
   alter: 'alter what is executed',
@@ -13,12 +13,12 @@ export const goals = {
 export type Goal = keyof typeof goals;
 
 /**
- * `held`: the attack fails. `denial only`: all it does is to stop something. `limit`: the attack works, which the test shows;
+ * `held`: the attack fails. `denial only`: it only stops something. `limit`: the attack succeeds, as the test shows;
  * `why` says why that is accepted.
  */
 export type Verdict = 'held' | 'denial only' | 'limit';
 
-/** One attack: what is tried, how it ends, why, and the test that shows it. */
+/** One attack: description, verdict, reason, and test. */
 export interface Attack<W> {
   readonly verdict: Verdict;
   readonly tried: string;
@@ -28,10 +28,10 @@ export interface Attack<W> {
 
 type Attacks<W> = readonly [Attack<W>, ...Attack<W>[]];
 
-/** Somebody hostile with the real keys of their position and with code of their own. Every goal has an attack. */
+/** An attacker with the real keys of a position and modified code. Every goal has an attack. */
 export interface Position<W> {
   readonly name: string;
-  /** What they hold. */
+  /** The keys and data of the position. */
   readonly holds: string;
   /** The installation that all attacks share. */
   open(): Promise<W>;
@@ -39,7 +39,7 @@ export interface Position<W> {
   readonly attacks: Readonly<Record<Goal, Attacks<W>>>;
 }
 
-/** What the matrix needs of a position. */
+/** The part of a position that the matrix shows. */
 export interface Row {
   readonly name: string;
   readonly holds: string;
@@ -54,7 +54,7 @@ export const held = attack('held');
 export const limit = attack('limit');
 export const denialOnly = attack('denial only');
 
-/** Registers the tests of a position, in the order of the goals. There is no way to leave one out. */
+/** Registers the tests of a position, one for each goal. */
 export function play<W>(position: Position<W>): void {
   describe(position.name, () => {
     let system: W | undefined;

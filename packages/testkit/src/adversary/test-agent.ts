@@ -12,9 +12,9 @@ import {
 } from '@millrace/machine/parts';
 import type { Address } from '@millrace/protocol';
 
-/** What is not as it was installed. */
+/** Changes to the installed agent. */
 export interface Alteration {
-  /** Settings or keys other than those of the machine's folder. */
+  /** Settings or keys that replace those in the machine's folder. */
   readonly config?: Partial<MachineConfig>;
   readonly settings?: Partial<MachineConfig['agent']>;
   readonly modules?: Partial<AgentModules>;
@@ -22,20 +22,20 @@ export interface Alteration {
   readonly timing?: Partial<Timing>;
 }
 
-/** A machine's agent in this process, and every byte that its machine has taken. */
+/** A machine's agent in this process, with every byte that its machine has taken. */
 export interface TestAgent {
   readonly agent: Agent;
   readonly config: MachineConfig;
-  /** One entry a run of the machine. */
+  /** Bytes taken, one entry for each run of the machine. */
   readonly runs: readonly Bytes[];
-  /** Of all runs, in order. */
+  /** Bytes of all runs, in order. */
   executed(): Bytes;
-  /** Names of the objects that the agent has ended. */
+  /** Names of the finished objects. */
   objects(): Promise<string[]>;
   close(): Promise<void>;
 }
 
-/** Short waits: what has to be waited for comes soon. */
+/** Short timeouts for tests. */
 const quick: Partial<Timing> = {
   callMs: 10_000,
   waitMs: 2_000,

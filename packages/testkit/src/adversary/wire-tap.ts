@@ -2,12 +2,12 @@ import { connect, createServer, type Socket } from 'node:net';
 import { type Bytes, copyBytes } from '@millrace/base';
 import type { Address } from '@millrace/protocol';
 
-/** Somebody on the cable: sees every byte, and may change, hold or cut what passes. */
+/** An attacker on the cable, who reads every byte and may alter, delay or cut the connection. */
 export interface WireTap {
   readonly address: Address;
   /** Everything that passed, both ways. */
   readonly seen: readonly Bytes[];
-  /** What is passed on instead of a piece; undefined cuts the connection. */
+  /** Replacement of a chunk; undefined cuts the connection. */
   meddle: (piece: Bytes, towards: 'node' | 'client') => Bytes | undefined;
   close(): Promise<void>;
 }

@@ -10,7 +10,7 @@ import {
 } from '@millrace/live-matrix';
 import { applyOuterLayer, CONTENT_BYTES, sealSegment } from '@millrace/vault';
 
-/** The same bytes in every run: what looks random here is SHAKE256 of a label, so that a statistic never fails by chance. */
+/** Pseudo-random bytes, the same in every run: SHAKE256 of a label, so that statistical tests never fail by chance. */
 export function known(label: string, length: number): Bytes {
   return copyBytes(createHash('shake256', { outputLength: length }).update(label).digest());
 }
@@ -33,20 +33,20 @@ export function cellsOf(design: Uint8Array, label: string): Bytes[] {
   });
 }
 
-/** Values of `width` bytes each, little-endian; what does not fill one is left out. */
+/** Little-endian values of `width` bytes; an incomplete last one is dropped. */
 export function valuesOf(bytes: Uint8Array, width: number): Uint32Array {
   return Uint32Array.from({ length: Math.floor(bytes.length / width) }, (_, i) =>
     bytes.subarray(i * width, (i + 1) * width).reduceRight((value, byte) => value * 256 + byte, 0),
   );
 }
 
-/** The hints of a frame, chaff and all, as somebody on the way sees them. */
+/** All hints of a frame, including chaff, as an observer sees them. */
 export function hintsOf(frame: Uint8Array, hintBytes: number): Uint32Array {
   const count = new DataView(frame.buffer, frame.byteOffset).getUint16(34);
   return valuesOf(frame.subarray(HEADER_BYTES, HEADER_BYTES + count * hintBytes), hintBytes);
 }
 
-/** Hints as the paper sends them: each segment's hash alone, with nothing that says where it belongs. */
+/** Hints as in the paper: only the hash of each symbol, without its position. */
 export function bareHints(
   engine: HashEngine,
   key: Uint8Array,
@@ -75,7 +75,7 @@ export function framesOf(parameters: MatrixParameters, label: string, cells: rea
   }
 }
 
-/** How many of `wanted` bytes, in pieces of `width`, the thief has right. */
+/** Number of correct bytes of `wanted`, in units of `width`. */
 export function share(found: readonly (number | undefined)[], wanted: Uint32Array): number {
   let right = 0;
   for (const [i, value] of wanted.entries()) if (found[i] === value) right++;

@@ -57,7 +57,7 @@ export async function realSession(label: string, serial: string): Promise<RealSe
   return { binding, parameters, point: offer.ephemeral, shares, seed };
 }
 
-/** The seed as spec/protocol.md says it is made: what a thief computes from what it takes for the shares. */
+/** The seed by spec/protocol.md, as an attacker computes it from supposed shares. */
 export function seedFrom({ binding, parameters, point }: RealSession, shares: Shares, serial = binding.serial): Bytes {
   const transcript = createHash('sha256')
     .update(concatBytes(utf8('millrace/v1/session'), binding.openingHash, binding.session, point))

@@ -11,7 +11,7 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** Runs a command line in this process, with what it writes collected. */
+/** Runs a command line in this process and collects its output. */
 export async function cli(argv: readonly string[], changes: Partial<Io> = {}): Promise<CliResult> {
   let stdout = '';
   let stderr = '';

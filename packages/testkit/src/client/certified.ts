@@ -37,7 +37,7 @@ const CONTENT_MAC = new Uint8Array(32).fill(3);
 const HOUR = 3_600_000;
 const NOW = Date.UTC(2026, 10, 28);
 
-/** Every key of an installation: those of its users and machine, and those that its nodes hold. */
+/** All keys of an installation: of users, machine and nodes. */
 export interface Keys {
   readonly admin: MemorySigner;
   readonly owner: MemorySigner;
@@ -58,7 +58,7 @@ export function makeKeys(): Keys {
   };
 }
 
-/** What an object's events rest on; a forger makes some of it differently. */
+/** The documents behind an object's events, which a forger may alter. */
 export interface Changes {
   readonly installation?: string;
   readonly registration?: Partial<TransactionOf<'user.register'>>;
@@ -218,7 +218,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
       ...changes.report,
       ...more,
     };
-    // The forger's log calls a completion what the machine calls one.
+    // The forged log records a completion, as the machine reports one.
     const said = type === 'completed' ? { ...body, facts: { ...facts, contentMac: CONTENT_MAC } } : body;
     const fact = reportFact(said, machine.machine, CONTENT_MAC);
     return event({ ...fact, account: object }, [await signMachineDocument(keys.machine, installation, body)]);
@@ -249,13 +249,13 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   };
 }
 
-/** An alarm as control writes it: nothing stands behind it. */
+/** An alarm as control records it, without a signed document. */
 export function alarm(object: string): EventRequest {
   const body = { by: 'keys', acked: 2, permit: '00'.repeat(16), code: 'E_ALARM' };
   return { account: object, type: 'alarmed', actor: 'keys', body, eventId: toHex(systemRandom(8)) };
 }
 
-/** Writes any events with the log's key: what whoever holds that key can do. */
+/** Writes arbitrary events with the log's key, as an attacker with that key can. */
 export async function logOf(keys: Keys, events: readonly EventRequest[]): Promise<Ledger> {
   const origin = `millrace/${INSTALLATION}`;
   const signer = ed25519NoteSigner(origin, keys.log);

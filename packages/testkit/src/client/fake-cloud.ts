@@ -62,7 +62,7 @@ interface FakeDesign {
   readonly manifest: Manifest;
 }
 
-/** As control would show it. */
+/** The view that control would return. */
 export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
   const { designId: design, core, custody, kind, size, segments } = manifest;
   const view = { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state };
@@ -71,7 +71,7 @@ export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
 
 /**
  * Control and distribution in the test's own process: real mutual TLS with the installation's certificates, real
- * signatures and a real ledger; storing and printing are pretended. It stands in for packages/cloud in these tests.
+ * signatures and a real ledger; storing and printing are simulated. It replaces packages/cloud in these tests.
  */
 export class FakeCloud {
   readonly users = new Map<string, Bytes>();
@@ -84,14 +84,14 @@ export class FakeCloud {
   readonly prints = new Map<string, Record<string, unknown>>();
   readonly seen = new Set<string>();
   readonly log: string[] = [];
-  /** Put in front of every request: answers, throws, or lets it pass by returning undefined. */
+  /** Called before every request: answers, throws, or returns undefined to let the request pass. */
   intercept: (request: Request) => unknown = () => undefined;
   keys: Bytes = new Uint8Array();
   readonly installation: Installation;
   readonly ledger: Ledger;
   readonly #machineKey: P256Key;
   readonly #permitKey: P256Key;
-  /** What the keys node opens attachments with, and what it has announced. */
+  /** The keys node's attachment keys and its announcement. */
   box: KeysBox;
   readonly #servers: Server[] = [];
 
@@ -169,7 +169,7 @@ export class FakeCloud {
     return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
-  /** What is answered when nothing intercepts. */
+  /** Answers a request that was not intercepted. */
   async answer({ method, path, query, body, user }: Request): Promise<unknown> {
     const [, , kind = '', id = '', what = ''] = path.split('/');
     if (method === 'POST' && kind === 'transactions')

@@ -1,12 +1,15 @@
 import { type Bytes, concatBytes, copyBytes, encodeCbor } from '@millrace/base';
 import type { Random } from './random.ts';
 
-/** Longest input: what grows by copying itself stops here. */
+/** Maximum length of an input. */
 const MAX_BYTES = 100_000;
 const numbers = [
   0, 1, 2, 3, 0x17, 0x18, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
 ];
-/** Heads of CBOR items that are easily got wrong: long forms, indefinite lengths, tags, break, undefined, halves of floats. */
+/**
+ * Heads of CBOR items that decoders often handle wrongly: long forms, indefinite lengths, tags, break, undefined, half
+ * floats.
+ */
 const heads = [
   0x18, 0x19, 0x1a, 0x1b, 0x3b, 0x5f, 0x7f, 0x9f, 0xbf, 0xff, 0xc0, 0xd2, 0xf6, 0xf7, 0xf9, 0xfa, 0xfb, 0x5b, 0x7b,
   0x9b, 0xbb,
@@ -82,7 +85,7 @@ const steps: readonly Step[] = [
   },
 ];
 
-/** A sample changed in one to four places; now and then nothing but noise, or very deep nesting. */
+/** A sample with one to four changes; sometimes random bytes or very deep nesting. */
 export function mutate(samples: readonly Uint8Array[], random: Random): Bytes {
   const kind = random.below(200);
   if (kind < 4) return random.bytes(random.below(random.pick([4, 64, 1024])));
@@ -95,7 +98,7 @@ export function mutate(samples: readonly Uint8Array[], random: Random): Bytes {
 
 type Value = unknown;
 
-/** Values of every type that a field should not have. */
+/** Values of types that a field may not have. */
 function strange(random: Random): Value {
   return random.pick<() => Value>([
     () => null,
@@ -119,8 +122,8 @@ function strange(random: Random): Value {
 }
 
 /**
- * One part of a value replaced, removed, doubled or added: what is well-formed CBOR and still wrong. The bytes are in
- * deterministic encoding, so that it is the schema that has to refuse them.
+ * A value with one part replaced, removed, duplicated or added: well-formed but invalid. The bytes are in deterministic
+ * encoding, so that only the schema can refuse them.
  */
 export function mutateValue(value: Value, random: Random): Value {
   const here = random.below(4) === 0;
@@ -156,7 +159,7 @@ function isRecord(value: Value): value is Record<string, Value> {
   return typeof value === 'object' && value !== null && !(value instanceof Uint8Array) && !Array.isArray(value);
 }
 
-/** In deterministic encoding; what has none (a number that no CBOR has) is sent as null. */
+/** Deterministic encoding; values without one are encoded as null. */
 export function encodeLoosely(value: Value): Bytes {
   try {
     return encodeCbor(value as never);

@@ -1,4 +1,4 @@
-/** A generator of numbers that a seed repeats (sfc32, from public domain PractRand): what found a fault finds it again. */
+/** A seeded random number generator (sfc32, from public domain PractRand), so that faults can be reproduced. */
 export class Random {
   #a: number;
   #b: number;

@@ -4,7 +4,7 @@ import type { Caller } from '../test-installation.ts';
 import { encodeLoosely, mutate, mutateValue } from './mutate.ts';
 import type { Random } from './random.ts';
 
-/** One request that no client of ours would send. */
+/** A request that no genuine client sends. */
 export interface OddRequest extends CallOptions {
   readonly node: 'control' | 'distribution';
   readonly caller: Caller;
@@ -112,7 +112,7 @@ const headers: readonly Readonly<Record<string, string>>[] = [
   { 'content-encoding': 'gzip' },
 ];
 
-/** A path with something in it that does not belong there; half of the time none. */
+/** A path with an invalid part, in half of the cases. */
 function oddPath(path: string, random: Random): string {
   if (random.below(2) === 0) return path;
   const at = 1 + random.below(path.length);
@@ -143,7 +143,7 @@ function bodyOf(path: string, random: Random): Uint8Array | string | undefined {
   ]);
 }
 
-/** Whoever the path is for, most of the time: a stranger is refused before anything is looked at. */
+/** Usually a caller of the route's role, because others are refused before the request is parsed. */
 function callerFor(path: string, random: Random): Caller {
   if (random.below(4) === 0) return random.pick(callers);
   if (/^\/v1\/machines\/./.test(path)) return 'distribution';

@@ -3,9 +3,9 @@ import { mutate } from './mutate.ts';
 import { Random } from './random.ts';
 import type { Target } from './target.ts';
 
-/** Processor time, ms, that one input may take; measured again, three times, before it counts. */
+/** Processor time that one input may take, ms. Measured three times before it is a fault. */
 const MAX_MS = 400;
-/** Growth of the process over one target. */
+/** Maximum growth of the process over one target. */
 const MAX_BYTES = 600 * 2 ** 20;
 
 export interface Outcome {
@@ -14,13 +14,13 @@ export interface Outcome {
   readonly accepted: number;
   /** Refusals by code. */
   readonly codes: Readonly<Record<string, number>>;
-  /** Processor time of the dearest input, ms. */
+  /** Processor time of the slowest input, ms. */
   readonly slowest: number;
 }
 
 export class FuzzFault extends Error {}
 
-/** Tries so many inputs. @throws {FuzzFault} with the seed, the number of the input and the input itself */
+/** Tries `inputs` inputs. @throws {FuzzFault} with the seed, the number of the input and the input itself */
 export async function fuzz(target: Target, inputs: number, seed: number): Promise<Outcome> {
   await requireSamples(target);
   const before = process.memoryUsage.rss();
@@ -48,7 +48,7 @@ async function inputOf({ make, samples }: Target, random: Random): Promise<Bytes
   return mutate(samples, random);
 }
 
-/** One input: refused with an allowed code, accepted as it may be, or a fault. */
+/** Tries one input: refused with an allowed code, accepted if allowed, or a fault. */
 export async function judge(target: Target, input: Bytes): Promise<{ code?: string; fault?: string }> {
   let result: unknown;
   try {
@@ -66,7 +66,7 @@ export async function judge(target: Target, input: Bytes): Promise<{ code?: stri
     : { fault: 'accepted what is no sample' };
 }
 
-/** A target that takes no sample tests nothing. */
+/** Checks that the target accepts its samples; otherwise it would test nothing. */
 async function requireSamples(target: Target): Promise<void> {
   for (const [i, sample] of target.samples.entries()) {
     const { code, fault: why } = await judge(target, sample);
@@ -75,7 +75,7 @@ async function requireSamples(target: Target): Promise<void> {
   }
 }
 
-/** Slow each time, on however busy a machine: processor time of the least of three. */
+/** The least processor time of three runs, so that other load does not matter. */
 async function isSlow(target: Target, input: Bytes): Promise<boolean> {
   for (let i = 0; i < 3; i++) {
     const began = process.cpuUsage();

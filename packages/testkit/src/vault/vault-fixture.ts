@@ -24,7 +24,7 @@ import {
 } from '@millrace/vault';
 import { numbers } from './numbers.mjs';
 
-/** What a killed process looks like from inside a test. */
+/** Thrown in a test in place of a process that is killed. */
 export class Killed extends Error {}
 
 /** Kills at the n-th durable write from now on, before it or after it; the next `mend` starts the process again. */
@@ -225,13 +225,13 @@ export interface VaultFixtureOptions {
   readonly minimumDecoys?: number;
   readonly batch?: number;
   readonly ackLag?: number;
-  /** Plain numbers unless told. */
+  /** Plain numbers by default. */
   readonly points?: PointsEngine;
-  /** Raw stores, when they shall outlive this object. */
+  /** Raw stores that outlive this object. */
   readonly stores?: { keys: Log; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
 }
 
-/** As a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
+/** Opens a segment as a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
 export async function takeOffLayer(
   points: PointsEngine,
   { outerKey, label }: Pick<SliceCell, 'outerKey' | 'label'>,
@@ -303,7 +303,7 @@ export class VaultFixture {
     this.cells = new CellStore(new FusedStore(this.#raw.cells, this.cellsFuse), this.points);
   }
 
-  /** Does something that may be cut short by a kill; starts the killed process again. @returns false when it was killed */
+  /** Runs a task that a kill may interrupt, and restarts the killed process. @returns false when it was killed */
   async survive(work: () => Promise<unknown>): Promise<boolean> {
     try {
       await work();
@@ -327,7 +327,7 @@ export class VaultFixture {
     this.want(upload.designId);
   }
 
-  /** The segments node asks where the next segments go. */
+  /** The segments node requests places for the next segments. */
   want(design: string, count = 3): void {
     const known = this.playbook.designs().find((view) => view.design === design);
     if (known === undefined || known.complete) return;
@@ -374,13 +374,13 @@ export class VaultFixture {
     this.toKeys.done();
   }
 
-  /** What the keys node's timer does. */
+  /** Work of the keys node's timer. */
   async tick(): Promise<void> {
     const decoys = await this.playbook.decoyWork(4);
     if (decoys !== undefined) this.toCells.send(decoys);
     const message = await this.playbook.nextMaintenance(this.#options.batch ?? 3);
     if (message !== undefined) this.toCells.send(message);
-    // What follows may change what was made ahead.
+    // Later calls may invalidate the message computed in advance.
     await this.playbook.lookAhead(this.#options.batch ?? 3);
   }
 
@@ -389,7 +389,7 @@ export class VaultFixture {
     this.deleted.add(design);
   }
 
-  /** Runs both nodes until nothing is left to do. */
+  /** Runs both nodes until all work is done. */
   async settle(): Promise<void> {
     for (let round = 0; round < 2000; round++) {
       const before = `${this.toCells.length} ${this.toKeys.length}`;
@@ -407,7 +407,7 @@ export class VaultFixture {
       )
         return;
     }
-    throw new Error('it never settles');
+    throw new Error('the nodes do not become idle');
   }
 
   async sweep(): Promise<void> {
@@ -432,7 +432,7 @@ export class VaultFixture {
     return out.subarray(0, manifest.size);
   }
 
-  /** Every complete design reads as it was, at any moment, whatever waits in the mail. */
+  /** Checks that every complete design can be read, regardless of pending mail. */
   async assertReadable(): Promise<void> {
     for (const { design, complete } of this.playbook.designs()) {
       if (!complete) continue;
