@@ -85,6 +85,18 @@ export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): Direc
   return node;
 }
 
+/**
+ * Where the node of a role is reached now: at the first address of its entry in the directory, else where the process
+ * was told when it started. A newer directory therefore moves a node without a restart of the others.
+ */
+export function addressOf(
+  directory: Pick<Directory, 'nodes'>,
+  role: 'control' | 'distribution',
+  bootstrap: () => Address,
+): Address {
+  return nodesOf(directory, role)[0]?.addresses[0] ?? bootstrap();
+}
+
 /** SHA-256 fingerprints of the certificates that a node, or any node of a role, may use; each node's newest first. */
 export function fingerprintsOf(directory: Pick<Directory, 'nodes'>, name: string): readonly string[] {
   return nodesOf(directory, name).flatMap(({ fingerprint, former }) => [fingerprint, ...(former?.fingerprints ?? [])]);

@@ -1,9 +1,10 @@
 import type { TlsIdentity } from '@millrace/identity';
-import { type Addresses, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
+import { type Addresses, addressOf, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
 import type { Transports } from '../api.ts';
 
 export interface ConnectOptions {
   readonly directory: Directory;
+  /** Of the nodes whose addresses the directory does not list. */
   readonly addresses: Addresses;
   /** The certificate to connect with, as it is now. */
   readonly user: { readonly tls: TlsIdentity };
@@ -12,6 +13,9 @@ export interface ConnectOptions {
 /** Connections to the nodes that clients call, by mutual TLS with pinned certificates. */
 export function connectNodes({ directory, addresses, user }: ConnectOptions): Transports {
   const connect = (role: 'control' | 'distribution') =>
-    createHttpClient({ address: () => addresses[role], tls: tlsTo(directory, role, () => user.tls) });
+    createHttpClient({
+      address: () => addressOf(directory, role, () => addresses[role]),
+      tls: tlsTo(directory, role, () => user.tls),
+    });
   return { control: connect('control'), distribution: connect('distribution') };
 }

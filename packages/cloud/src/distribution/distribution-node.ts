@@ -10,7 +10,7 @@ import {
   MillraceError,
   toMillraceError,
 } from '@millrace/base';
-import { type Addresses, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
+import { type Addresses, addressOf, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
 import { controlClient } from '../node/api-clients.ts';
@@ -46,7 +46,7 @@ export async function createDistributionNode(
   const { directory } = config;
   const control = closer.add(
     createHttpClient({
-      address: () => addresses.control,
+      address: () => addressOf(directory, 'control', () => addresses.control),
       tls: tlsTo(directory, 'control', () => config.tls),
     }),
   );
@@ -65,7 +65,7 @@ export async function createDistributionNode(
   });
   acceptLinks(server, config, relay, { logger, links });
   const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
-  closer.add(followDirectory(config, { server, control: controlClient(control), logger, onChange: closeRemoved }));
+  closer.add(followDirectory(config, { server, sources: [controlClient(control)], logger, onChange: closeRemoved }));
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };

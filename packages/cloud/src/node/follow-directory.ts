@@ -1,6 +1,6 @@
 import type { ControlClient } from '@millrace/api';
 import { type Closable, Closer, type Logger } from '@millrace/base';
-import { pollDirectory, watchDirectory } from '@millrace/protocol';
+import { type AskDirectory, pollDirectory, watchDirectory } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { renewTls, type TlsServer } from './server.ts';
 
@@ -8,19 +8,19 @@ import { renewTls, type TlsServer } from './server.ts';
  * Accepts newer directories from the node's folder and from control while the node runs, so that a key rotation on
  * another node needs no restart. The server keeps listening and accepts the new authorities.
  * @param options.server server of this node, if it listens
- * @param options.control client that fetches newer directories; control itself has none
+ * @param options.sources asked for newer directories, the next one when the one before does not answer; control has none
  * @param options.onChange called after each change
  */
 export function followDirectory(
   config: NodeConfig,
   options: {
     readonly server?: TlsServer;
-    readonly control?: Pick<ControlClient, 'directory'>;
+    readonly sources?: readonly Pick<ControlClient, 'directory'>[];
     readonly logger: Logger;
     readonly onChange?: () => void;
   },
 ): Closable {
-  const { server, control, logger } = options;
+  const { server, sources = [], logger } = options;
   const { directories } = config;
   const closer = new Closer();
   if (directories === undefined) return closer;
@@ -29,7 +29,21 @@ export function followDirectory(
     options.onChange?.();
   };
   closer.add(watchDirectory(directories, onChange, logger));
-  if (control !== undefined)
-    closer.add(pollDirectory({ ask: control.directory.newest, file: directories, onChange, logger }));
+  if (sources.length > 0) closer.add(pollDirectory({ ask: askAll(sources), file: directories, onChange, logger }));
   return closer;
+}
+
+/** A node that moved cannot tell its new address at the old one; another node can. */
+function askAll(sources: readonly Pick<ControlClient, 'directory'>[]): AskDirectory {
+  return async (query, options) => {
+    let failure: unknown;
+    for (const { directory } of sources) {
+      try {
+        return await directory.newest(query, options);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  };
 }

@@ -10,6 +10,7 @@ import {
 } from '@millrace/base';
 import {
   type Addresses,
+  addressOf,
   type BoxUse,
   connectLink,
   createHttpClient,
@@ -54,17 +55,18 @@ export async function connectOutbound(options: {
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
+  const addressFor = (node: 'control' | 'distribution') => () => addressOf(directory, node, () => addresses[node]);
   const connect = (node: 'control' | 'distribution') =>
-    closer.add(createHttpClient({ address: () => addresses[node], tls: tlsFor(node) }));
+    closer.add(createHttpClient({ address: addressFor(node), tls: tlsFor(node) }));
   const control = controlClient(connect('control'));
   const distribution = distributionClient(connect('distribution'));
   const link = closer.add(
     connectLink(
-      { address: () => addresses.distribution, path: distributionLinks.node.path, tls: tlsFor('distribution'), logger },
+      { address: addressFor('distribution'), path: distributionLinks.node.path, tls: tlsFor('distribution'), logger },
       { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
     ),
   );
-  closer.add(followDirectory(config, { control, logger }));
+  closer.add(followDirectory(config, { sources: [control, distribution], logger }));
   const ownBoxes = async (use: BoxUse, slots: Slots) =>
     closer.add(
       await OwnBoxes.open({

@@ -18,7 +18,7 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
-import { type Address, createHttpClient, pollDirectory, tlsTo, watchDirectory } from '@millrace/protocol';
+import { type Address, addressOf, createHttpClient, pollDirectory, tlsTo, watchDirectory } from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { openBegunObjects } from './begun-objects.ts';
@@ -36,7 +36,7 @@ import { defaultTiming, type Timing } from './timing.ts';
 
 export interface AgentOptions {
   readonly config: MachineConfig;
-  /** Where the distribution node listens. */
+  /** Where the distribution node listens, if the directory does not list its address. */
   readonly distribution: () => Address;
   readonly timing?: Partial<Timing>;
 }
@@ -75,7 +75,12 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
     const link = closer.add(
       connectCloud(
-        { address: options.distribution, directory: config.directory, tls: () => config.tls, logger },
+        {
+          address: () => addressOf(config.directory, 'distribution', options.distribution),
+          directory: config.directory,
+          tls: () => config.tls,
+          logger,
+        },
         { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
       ),
     );
@@ -121,7 +126,7 @@ function followDistribution(
   logger: Logger,
 ): Closable {
   const http = createHttpClient({
-    address: distribution,
+    address: () => addressOf(config.directory, 'distribution', distribution),
     tls: tlsTo(config.directory, 'distribution', () => config.tls),
   });
   const { directory } = createApiClient(distributionRoutes, { transport: http });
