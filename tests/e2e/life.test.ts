@@ -82,6 +82,16 @@ describe('a licence that its owner suspends and revokes, on the command line', (
     // With --stop the machine ends, and the ledger says why.
     const stopped = await order(system, operator, licence);
     await untilPrint(operator, stopped, ({ progress }) => (progress?.acked ?? 0) >= 3);
+    // What waits behind it is listed and cancelled, by its holder.
+    const [next, last] = [await order(system, operator, licence), await order(system, operator, licence)];
+    const waiting = await millrace(system.home, 'queue', 'list', '--json');
+    expect(waiting.json).toMatchObject({ prints: [{ print: next }, { print: last }] });
+    expect((await millrace(system.home, 'queue', 'cancel', last, '--json')).json).toMatchObject({ state: 'cancelled' });
+    expect((await millrace(system.home, 'queue', 'clear', '--json')).json).toEqual({ cancelled: [next] });
+    expect(await operator.api.print(next)).toMatchObject({
+      state: 'cancelled',
+      next: expect.stringContaining('holder'),
+    });
     const revoked = await millrace(system.home, 'licence', 'revoke', licence, '--stop', '--json');
     expect(revoked.json).toMatchObject({ status: 'revoked' });
     const ended = await untilEnded(operator, stopped);
@@ -89,6 +99,7 @@ describe('a licence that its owner suspends and revokes, on the command line', (
     const taken = await machineObject(system, objectOf(ended));
     expect(taken).toMatchObject({ event: 'failed', code: 'E_LICENCE_REVOKED' });
     expect(taken.segments).toBeLessThan(60);
+    expect((await millrace(system.home, 'object', 'show', objectOf(ended))).stdout).toMatch(/next: The owner grants/);
     const { events } = await owner.api.object(objectOf(ended));
     expect(events.at(-1)).toMatchObject({ type: 'failed', body: { code: 'E_LICENCE_REVOKED' } });
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_REVOKED' });

@@ -21,6 +21,7 @@ export const actions = [
   'print.list',
   'print.read',
   'print.request',
+  'print.cancel',
   'print.run',
   'print.readInFull',
   'alarm.clear',

@@ -2,6 +2,7 @@ export * from './actions.ts';
 export * from './client.ts';
 export * from './fields.ts';
 export * from './links.ts';
+export * from './next-steps.ts';
 export * from './openapi.ts';
 export * from './route.ts';
 export * from './routes/designs.ts';

@@ -230,6 +230,7 @@ export const errorCodes = {
     'The owner reinstates it: `millrace licence reinstate LICENCE`. After a restored backup the owner signs how many objects are left: `millrace licence resume LICENCE --left N`.',
   ),
   E_LICENCE_REVOKED: code(410, 3, false, 'The owner has revoked the licence.', 'Ask the owner for another licence.'),
+  E_CANCELLED: code(409, 3, false, 'The holder has cancelled the print.', 'Request the print again.'),
   E_MATERIAL: code(
     403,
     3,

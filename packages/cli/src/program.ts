@@ -241,7 +241,18 @@ function addOperator(program: Command, group: Group, add: Add): void {
   })
     .requiredOption('--licence <id>', 'identifier of the licence, or its beginning')
     .option('--machine <name>', 'the machine (default: the only one that the licence names)')
+    .option('--start-within <minutes>', 'the print expires unless its machine has started by then', '15')
     .option('--watch', 'follow the print to its end; exit code 0 only if the object is made');
+  const queue = group('queue', 'the queue: prints that wait for their machines, in the order in which they are made');
+  add(queue, 'list', 'list the prints that wait', async (context, _, options) =>
+    (await import('./commands/queue.ts')).list(context, options),
+  ).option('--machine <name>', 'of this machine only');
+  add(queue, 'cancel <print>', 'cancel a print that waits; it uses no object', async (context, [id = '']) =>
+    (await import('./commands/queue.ts')).cancel(context, id),
+  );
+  add(queue, 'clear', 'cancel every print of the user that waits', async (context, _, options) =>
+    (await import('./commands/queue.ts')).clear(context, options),
+  ).option('--machine <name>', 'of this machine only');
   const machine = group('machine', 'machines of the installation');
   add(machine, 'list', 'registered machines', async (context) =>
     (await import('./commands/objects.ts')).machines(context),

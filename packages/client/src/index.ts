@@ -4,6 +4,7 @@ export {
   type LicenceView,
   type MachineStateView,
   type MachineView,
+  nextStep,
   type ObjectView,
   objectAnswer,
   type PrintView,
@@ -40,9 +41,11 @@ export type {
   SourceIdentity,
 } from './prepared.ts';
 export {
+  cancelPrint,
   type PrintFacts,
   type PrintLook,
   type PrintOutcome,
+  queuedPrints,
   requestPrint,
   requireCompleted,
   watchPrint,

@@ -7,15 +7,38 @@ import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 /** States in which nothing more happens. */
-const ENDED: ReadonlySet<PrintView['state']> = new Set(['completed', 'failed', 'alarmed', 'refused']);
+const ENDED: ReadonlySet<PrintView['state']> = new Set(['completed', 'failed', 'alarmed', 'refused', 'cancelled']);
 
 const POLL_MS = 200;
 
-/** Signs and submits a print. Returns its identifier. @throws {MillraceError} E_LICENCE_EXHAUSTED and others */
-export async function requestPrint(session: Session, licence: string, machine: string): Promise<string> {
-  const transaction = await signNew(session, { type: 'print.request', licence, machine });
+/**
+ * Signs and submits a print. Returns its identifier.
+ * @param startWithinMs it is refused unless its machine has started by then
+ * @throws {MillraceError} E_LICENCE_EXHAUSTED and others
+ */
+export async function requestPrint(
+  session: Session,
+  licence: string,
+  machine: string,
+  startWithinMs?: number,
+): Promise<string> {
+  const body = { type: 'print.request', licence, machine } as const;
+  const transaction = await signNew(session, body, session.random(16), startWithinMs);
   await session.api.submit(transaction.bytes);
   return transaction.id;
+}
+
+/** Takes back a print that waits in the queue. @throws {MillraceError} E_STATE when it does not wait, E_FORBIDDEN */
+export async function cancelPrint(session: Session, print: string): Promise<void> {
+  await session.api.submit((await signNew(session, { type: 'print.cancel', print })).bytes);
+}
+
+/** Prints that wait for their machines, of one machine or of all; in the order in which each machine makes them. */
+export async function queuedPrints(session: Session, machine?: string): Promise<PrintView[]> {
+  const waiting = (await session.api.prints()).filter(({ state }) => state === 'queued');
+  return waiting
+    .filter((view) => machine === undefined || view.machine === machine)
+    .sort((a, b) => a.machine.localeCompare(b.machine) || a.created - b.created);
 }
 
 /** A print as it stands, with what can be reckoned from two looks at it. */
@@ -124,7 +147,8 @@ export function requireCompleted({ view }: PrintOutcome): void {
   if (view.state === 'completed') return;
   const code = isErrorCode(view.code) ? view.code : view.state === 'alarmed' ? 'E_ALARM' : 'E_MACHINE';
   const what = view.object === undefined ? `print ${view.print}` : `object ${view.object}`;
-  throw new MillraceError(code, `${what} ${view.state}: ${view.reason ?? 'no reason was given'}`, {
+  const next = view.next === undefined ? '' : `. Next: ${view.next}`;
+  throw new MillraceError(code, `${what} ${view.state}: ${view.reason ?? 'no reason was given'}${next}`, {
     data: { print: view.print, state: view.state, ...(view.object === undefined ? {} : { object: view.object }) },
   });
 }

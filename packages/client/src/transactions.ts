@@ -4,8 +4,8 @@ import { type Directory, signTransaction, type Transaction } from '@millrace/pro
 
 /** How long a signed transaction may be under way. */
 const VALID_MS = 10 * 60_000;
-/** How long a print may wait for its machine. */
-const PRINT_MS = 24 * 3_600_000;
+/** How long a print may wait for its machine to start, unless its holder says otherwise. */
+const START_WITHIN_MS = 15 * 60_000;
 
 type Common = 'id' | 'issued' | 'expires';
 type Body<T> = T extends Transaction ? Omit<T, Common> : never;
@@ -25,19 +25,21 @@ export interface SigningContext {
 
 /**
  * Adds id and times to a transaction and signs it for this installation.
+ * @param validMs how long it may be under way; a print: how long it may wait to start
  * @param id where the body depends on it; a new one unless given
  */
 export async function signNew(
   context: SigningContext,
   body: Body<Transaction>,
   id: Bytes = context.random(16),
+  validMs = body.type === 'print.request' ? START_WITHIN_MS : VALID_MS,
 ): Promise<SignedTransaction> {
   const issued = context.clock.now();
   const document = {
     ...body,
     id,
     issued,
-    expires: issued + (body.type === 'print.request' ? PRINT_MS : VALID_MS),
+    expires: issued + validMs,
   } as Transaction;
   return { id: toHex(id), bytes: await signTransaction(context.signer, context.directory.installation, document) };
 }

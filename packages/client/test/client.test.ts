@@ -261,14 +261,22 @@ describe('licence and print', () => {
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
   });
 
-  it('signs a print for 24 hours, in which it has to begin, and anything else for minutes', async () => {
+  it('signs a print for 15 minutes, in which it has to start, unless its holder says otherwise', async () => {
     const operator = await as('operator');
     const machine = '0'.repeat(32);
     const expiryOf = async (body: Parameters<typeof signNew>[1]) => {
       const { issued, expires } = readTransaction((await signNew(operator, body)).bytes);
       return (expires - issued) / 60_000;
     };
-    expect(await expiryOf({ type: 'print.request', licence: machine, machine })).toBe(24 * 60);
+    expect(await expiryOf({ type: 'print.request', licence: machine, machine })).toBe(15);
+    const long = await signNew(
+      operator,
+      { type: 'print.request', licence: machine, machine },
+      systemRandom(16),
+      3_600_000,
+    );
+    const { issued, expires } = readTransaction(long.bytes);
+    expect(expires - issued).toBe(3_600_000);
     expect(await expiryOf({ type: 'design.delete', design })).toBe(10);
   });
 

@@ -151,7 +151,7 @@ describe('one bad record', () => {
     const machine = id(7);
     const print = (name: string, created: number): PrintRecord => {
       const common = { licence: id(1), design: id(1), owner: id(1), holder: id(1), transaction: bytes };
-      return { print: name, machine, created, state: 'queued', ...common };
+      return { print: name, machine, created, startBy: 4_000_000_000_000, state: 'queued', ...common };
     };
     for (const [name, created] of [
       [id(1), 1],

@@ -23,7 +23,14 @@ beforeEach(async () => {
 async function addPrint(created: number, more: Partial<PrintRecord> = {}): Promise<string> {
   const print = id();
   const common = { licence, design, machine: id(), owner, holder, transaction: new Uint8Array(1) };
-  await fixture.context.records.prints.create(print, { ...common, print, created, state: 'completed', ...more });
+  await fixture.context.records.prints.create(print, {
+    ...common,
+    print,
+    created,
+    startBy: 4_000_000_000_000,
+    state: 'completed',
+    ...more,
+  });
   return print;
 }
 

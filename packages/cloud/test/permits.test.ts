@@ -1,3 +1,4 @@
+import { endingCodes } from '@millrace/api';
 import { type Bytes, KeyedMutex, RwLock, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import {
@@ -11,7 +12,7 @@ import { MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
-import { callHome, countClaims } from '../src/control/permits.ts';
+import { callHome, countClaims, FINAL } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
 
 const HOUR = 3_600_000;
@@ -116,6 +117,7 @@ async function queue(): Promise<string> {
     owner: keyName(keys.owner.publicKey),
     holder,
     created: BEGIN,
+    startBy: BEGIN + 24 * HOUR,
   };
   await records.prints.create(toHex(id), { print: toHex(id), ...common, state: 'queued', transaction });
   return toHex(id);
@@ -145,6 +147,10 @@ async function call(from: number, changes: Partial<PermitRequest> = {}): Promise
   );
 }
 
+it('every refusal that ends a print has a next step of its own', () => {
+  for (const code of FINAL) expect(endingCodes, code).toContain(code);
+});
+
 const claims = async () => countClaims(context, await records.licences.require(licence));
 
 describe('a print that waits', () => {
@@ -163,6 +169,19 @@ describe('a print that waits', () => {
     await records.prints.update(print, (current) => ({ ...current, number: 1 }));
     now = BEGIN + 24 * HOUR + 1;
     expect(await call(0)).toBe('permitted');
+    expect(await claims()).toBe(1);
+  });
+});
+
+describe('a permitted print whose agent died before it started', () => {
+  it('starts when the agent is back in time, and not by itself after that; the next object needs a new request', async () => {
+    expect(await call(0)).toBe('permitted');
+    now = BEGIN + 24 * HOUR;
+    expect(await call(0)).toBe('permitted');
+    now++;
+    expect(await call(0)).toBe('E_EXPIRED');
+    expect(await records.prints.require(print)).toMatchObject({ state: 'failed', code: 'E_EXPIRED' });
+    for (const from of [0, 1]) expect(await call(from)).toBe('E_STATE');
     expect(await claims()).toBe(1);
   });
 });

@@ -109,6 +109,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'print.read': 'fyfyffffff',
   'print.readInFull': 'fyffffffff',
   'print.request': 'fffyffffff',
+  'print.cancel': 'fffyffffff',
   'print.run': 'fffffyffff',
   'alarm.clear': 'fyffffffff',
   'ledger.read': 'yyyyyfffff',

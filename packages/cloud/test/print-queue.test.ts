@@ -10,7 +10,7 @@ const never = new AbortController().signal;
 
 function printOf(machine: string, created: number): PrintRecord {
   const common = { licence: id(), design: id(), owner: id(), holder: id(), transaction: new Uint8Array(1) };
-  return { print: id(), machine, created, state: 'queued', ...common };
+  return { print: id(), machine, created, startBy: 4_000_000_000_000, state: 'queued', ...common };
 }
 
 it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {

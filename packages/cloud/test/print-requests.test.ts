@@ -4,6 +4,7 @@ import { type Machine, signMachineDocument } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { callHome, countClaims } from '../src/control/permits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
+import { refuseExpired } from '../src/control/queued-prints.ts';
 import { controlFixture } from './control-fixture.ts';
 
 let fixture: Awaited<ReturnType<typeof controlFixture>>;
@@ -52,6 +53,50 @@ describe('a print is asked for', () => {
     for (let i = 0; i < 100; i++) await fixture.print(licence, one);
     expect(await code(fixture.print(licence, one))).toBe('E_QUOTA');
     expect(await code(fixture.print(licence, other))).toBe('done');
+  });
+});
+
+describe('a print that waits', () => {
+  it('is cancelled by its holder alone, once, and uses no object', async () => {
+    const machine = await fixture.addMachine();
+    const licence = await fixture.grant(
+      await fixture.stored(await fixture.addDesign(await fixture.prepare())),
+      [machine],
+      {
+        objects: 1,
+      },
+    );
+    const print = await fixture.print(licence, machine);
+    const cancel = (who: 'admin' | 'owner' | 'holder') => code(fixture.submit(who, { type: 'print.cancel', print }));
+    for (const who of ['admin', 'owner'] as const) expect(await cancel(who)).toBe('E_FORBIDDEN');
+    expect(await code(fixture.print(licence, machine))).toBe('E_LICENCE_EXHAUSTED');
+    expect(await cancel('holder')).toBe('done');
+    expect(await cancel('holder')).toBe('E_STATE');
+    const { records, printQueue } = fixture.context;
+    expect(await records.prints.require(print)).toMatchObject({ state: 'cancelled', code: 'E_CANCELLED' });
+    expect(await printQueue.waiting(fixture.context, 'machine', machine.machine)).toEqual([]);
+    expect(await code(fixture.print(licence, machine))).toBe('done');
+  });
+
+  it('is refused when its time is over, also while its machine is away, and is given to no machine', async () => {
+    const machine = await fixture.addMachine();
+    const licence = await fixture.grant(await fixture.stored(await fixture.addDesign(await fixture.prepare())), [
+      machine,
+    ]);
+    const [print, taken] = [await fixture.print(licence, machine), await fixture.print(licence, machine)];
+    const { records } = fixture.context;
+    const { startBy, created } = await records.prints.require(print);
+    expect(startBy - created).toBe(600_000); // as its holder signed it
+    await records.prints.update(taken, (record) => ({ ...record, number: 1 })); // killed while it took an object
+    const clock = { now: () => startBy + 1, monotonic: systemClock.monotonic };
+    const queue = new PrintQueue(clock);
+    const next = () => queue.next(fixture.context, machine.machine, 0, new AbortController().signal);
+    expect((await next())?.print).toBe(taken);
+    await refuseExpired({ records, clock: { ...clock, now: () => created } });
+    expect((await records.prints.require(print)).state).toBe('queued');
+    await refuseExpired({ records, clock });
+    expect(await records.prints.require(print)).toMatchObject({ state: 'refused', code: 'E_EXPIRED' });
+    expect((await records.prints.require(taken)).state).toBe('queued');
   });
 });
 

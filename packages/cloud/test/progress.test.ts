@@ -56,7 +56,15 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
   });
   const of = { licence: licence ?? '', design: design ?? '', holder: holder ?? '' };
   await records.licences.create(licence ?? '', { ...of, owner, objects: 1, transaction });
-  const base = { ...of, print: print ?? '', machine: id('e'), owner, created: 0, transaction: new Uint8Array(1) };
+  const base = {
+    ...of,
+    print: print ?? '',
+    machine: id('e'),
+    owner,
+    created: 0,
+    startBy: 4_000_000_000_000,
+    transaction: new Uint8Array(1),
+  };
   await records.prints.create(print ?? '', { ...base, state, number: 1, object });
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
   const context = { records, progress: new Map<string, Progress>() } as unknown as ControlContext;

@@ -148,7 +148,15 @@ describe('control from a backup', () => {
       { print: hex(), licence: used, state: 'queued' as const },
     ];
     for (const print of prints) {
-      const rest = { design, machine, owner: hex(), holder: hex(), created: 0, transaction: grant };
+      const rest = {
+        design,
+        machine,
+        owner: hex(),
+        holder: hex(),
+        created: 0,
+        startBy: 4_000_000_000_000,
+        transaction: grant,
+      };
       await records.prints.create(print.print, { ...print, ...rest });
     }
     expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]);

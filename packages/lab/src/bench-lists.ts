@@ -91,6 +91,7 @@ async function writePrints(records: Records, users: readonly string[], count: nu
           owner,
           holder: owner,
           created: 1_700_000_000_000 + from + i,
+          startBy: 1_700_000_900_000 + from + i,
           state: 'completed',
           transaction: randomBytes(400),
         };

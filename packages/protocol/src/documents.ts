@@ -173,6 +173,9 @@ const requestPrint = z.strictObject({
   machine: identifier,
 });
 
+/** The holder takes back a print that waits in the queue. */
+const cancelPrint = z.strictObject({ type: z.literal('print.cancel'), ...common, print: identifier });
+
 const transactionSchema = z.discriminatedUnion('type', [
   registerMachine,
   registerUser,
@@ -187,6 +190,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   reinstateLicence,
   revokeLicence,
   requestPrint,
+  cancelPrint,
 ]);
 
 const requestPermit = z.strictObject({

@@ -73,7 +73,7 @@ export async function untilPrint(
   throw new Error(`the print did not reach the state: ${JSON.stringify(last)}`);
 }
 
-const ended = new Set(['completed', 'failed', 'alarmed', 'refused']);
+const ended = new Set(['completed', 'failed', 'alarmed', 'refused', 'cancelled']);
 
 export function untilEnded(session: Session, print: string, limitMs?: number): Promise<PrintView> {
   return untilPrint(session, print, ({ state }) => ended.has(state), limitMs);

@@ -77,6 +77,7 @@ export async function protocolTargets(): Promise<Target[]> {
       design: fixture.design,
       mode: 'delta',
     }),
+    await signTransaction(keys.holder, installation, { type: 'print.cancel', ...dated(), print: fixture.design }),
     await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
     await signTransaction(keys.owner, installation, {
       type: 'licence.resume',

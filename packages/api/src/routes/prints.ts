@@ -29,9 +29,12 @@ export const printAnswer = z.object({
   licence: id,
   design: id,
   machine: id,
-  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused', 'cancelled']),
+  created: time,
+  startBy: time.describe('a print that has not started by then is refused: a person has to request it again'),
   object: objectName.optional(),
   ...failure,
+  next: z.string().optional().describe('after a refusal or failure: who must do what'),
   cleared: z.boolean().optional().describe('the owner has cleared its alarm'),
   segments: uint,
   progress: z

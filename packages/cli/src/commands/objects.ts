@@ -5,6 +5,7 @@ import {
   type CertificateTrust,
   type Contacts,
   checkCertificate,
+  nextStep,
   type ObjectView,
   openLive,
   openReport,
@@ -42,10 +43,18 @@ export function show(context: Context, object: string): Promise<void> {
         `Object ${view.object}: ${view.state}`,
         ...(live === undefined ? [] : [placeOf(live).join('  ')]),
         ...(view.design === undefined ? [] : [`design ${view.design}`]),
+        ...nextOf(view).map((step) => `next: ${step}`),
         formatTable(['entry', 'event', 'time', 'actor', 'facts'], rows),
       ].join('\n'),
     );
   });
+}
+
+/** After a failure: who must do what. */
+function nextOf({ state, events }: ObjectView): string[] {
+  if (state !== 'failed' && state !== 'alarmed') return [];
+  const code = events.findLast(({ body }) => typeof body.code === 'string')?.body.code;
+  return typeof code === 'string' ? [nextStep(code)] : [];
 }
 
 /** Where the machine is, while it makes the object: as it tells the owner. */

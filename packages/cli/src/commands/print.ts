@@ -14,12 +14,13 @@ import type { InstallationSession } from '../installation/session.ts';
 import { formatBytes, formatCount, formatDuration, formatFields } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
-import { type Context, withSession } from './context.ts';
+import { type Context, wholeNumber, withSession } from './context.ts';
 
 export interface PrintOptions {
   readonly licence: string;
   readonly machine?: string;
   readonly watch?: boolean;
+  readonly startWithin: string;
 }
 
 export function print(context: Context, options: PrintOptions): Promise<void> {
@@ -27,9 +28,13 @@ export function print(context: Context, options: PrintOptions): Promise<void> {
     const { terminal } = context;
     const licence = pick('licence', options.licence, await session.api.licences(), (view) => [view.licence]);
     const machine = machineOf(session, licence, options.machine);
-    const id = await requestPrint(session, licence.licence, machine);
+    const minutes = wholeNumber(options.startWithin, '--start-within', 1, 10_080);
+    const id = await requestPrint(session, licence.licence, machine, minutes * 60_000);
     if (options.watch !== true) {
-      terminal.result({ print: id, licence: licence.licence, machine }, `Print ${id} is queued.`);
+      terminal.result(
+        { print: id, licence: licence.licence, machine },
+        `Print ${id} is queued. It expires unless it starts within ${minutes} minutes.`,
+      );
       return;
     }
     const outcome = await watchWithProgress(session, terminal, id, 'print');

@@ -33,6 +33,7 @@ import { takeMaintained } from './modes.ts';
 import type { PermitKey } from './permit-key.ts';
 import { PrintQueue } from './print-queue.ts';
 import { openPublicLedger } from './public-ledger.ts';
+import { refuseExpired } from './queued-prints.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { addRoutes } from './routes.ts';
 import type { ControlStores } from './stores.ts';
@@ -40,6 +41,9 @@ import { storedEvent } from './transactions.ts';
 
 /** How long a witness has to sign a checkpoint. */
 const WITNESS_TIMEOUT_MS = 5_000;
+
+/** From one look at the queue for prints that have expired to the next, ms. */
+const EXPIRY_MS = 5_000;
 
 export interface ControlOptions {
   readonly id: string;
@@ -130,6 +134,12 @@ export async function createControlNode(
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
+  const expire = () =>
+    refuseExpired(context).catch((error: unknown) =>
+      logger.warn({ err: error }, 'expired prints not refused: the next attempt follows in a few seconds'),
+    );
+  const expiry = setInterval(() => void expire(), EXPIRY_MS);
+  closer.add({ close: () => clearInterval(expiry) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024 });
   addRoutes(server, context, { checks, answers, directories: config.directories });

@@ -22,6 +22,7 @@ import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
 import { requireNewest } from './node-states.ts';
+import { EXPIRED } from './queued-prints.ts';
 import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord, statusOf } from './records.ts';
 
 /** How long after its issue a permit may start a stream, ms. */
@@ -37,7 +38,7 @@ export interface CallHomeAnswer {
 }
 
 /** Errors after which a queued print can never be permitted. */
-const FINAL = new Set([
+export const FINAL: ReadonlySet<string> = new Set([
   'E_LICENCE_EXHAUSTED',
   'E_LICENCE_INVALID',
   'E_LICENCE_SUSPENDED',
@@ -92,6 +93,8 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     if (print.state === 'queued') await requireNoAlarm(context, print);
     // A print that has claimed its object has no time limit.
     if (print.number === undefined) requireInTime(print, licence, clock.now());
+    // An agent that comes back later must not move its machine by itself.
+    else if (waitsToStart(print, request)) requireStart(print, clock.now());
     checkAgainstLicence(request, licence, registration);
     const permitted = await permit(context, print, licence, request, bytes);
     await announcePermit(context, permitted.print);
@@ -101,6 +104,12 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
       const { code, message } = error;
       await records.prints.update(print.print, (now) =>
         now.state === 'queued' ? { ...now, state: 'refused', code, reason: message } : now,
+      );
+    }
+    if (error instanceof MillraceError && error.code === 'E_EXPIRED' && waitsToStart(print, request)) {
+      const { code, message } = error;
+      await records.prints.update(print.print, (now) =>
+        waitsToStart(now, request) ? { ...now, state: 'failed', code, reason: message } : now,
       );
     }
     throw error;
@@ -116,9 +125,17 @@ function requireInTime(print: PrintRecord, licence: LicenceRecord, now: number):
   const { notBefore, notAfter } = readLicence(licence);
   if (now < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');
-  if (now > readPrint(print).expires)
-    throw new MillraceError('E_EXPIRED', 'the print has expired: it did not begin in time');
+  requireStart(print, now);
 }
+
+/** @throws {MillraceError} E_EXPIRED */
+function requireStart({ startBy }: PrintRecord, now: number): void {
+  if (now > startBy) throw new MillraceError('E_EXPIRED', EXPIRED);
+}
+
+/** Permitted, and as far as anybody has said its machine has not moved. */
+const waitsToStart = ({ state, permit }: PrintRecord, { from }: PermitRequest): boolean =>
+  state === 'permitted' && from === 0 && (permit?.from ?? 0) === 0;
 
 /** By the owner's statements: whether objects may begin, or one that has begun may go on. */
 function requirePermitted({ state }: PrintRecord, licence: LicenceRecord): void {

@@ -28,7 +28,7 @@ export class PrintQueue {
     return waiting;
   }
 
-  /** The oldest print queued for the machine; undefined after `waitMs`, or when the signal aborts. */
+  /** The oldest print queued for the machine that has not expired; undefined after `waitMs`, or when the signal aborts. */
   async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();
@@ -49,7 +49,8 @@ export class PrintQueue {
   }
 
   async #oldest({ records }: Source, machine: string): Promise<PrintRecord | undefined> {
-    for await (const [, print] of records.prints.list({ index: 'queued', group: `machine/${machine}` })) return print;
+    for await (const [, print] of records.prints.list({ index: 'queued', group: `machine/${machine}` }))
+      if (print.startBy >= this.#clock.now() || print.number !== undefined) return print;
     return undefined;
   }
 

@@ -65,6 +65,7 @@ async function requestOnce(
     owner: licence.owner,
     holder: licence.holder,
     created: clock.now(),
+    startBy: clock.now() + Math.max(0, body.expires - body.issued),
     state: 'queued' as const,
     transaction: bytes,
   };

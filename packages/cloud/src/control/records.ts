@@ -110,7 +110,9 @@ const printSchema = z.strictObject({
   owner: id,
   holder: id,
   created: uint,
-  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused']),
+  /** By control's clock: it may not start later. */
+  startBy: uint,
+  state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused', 'cancelled']),
   code: z.string().optional(),
   reason: z.string().optional(),
   transaction: bytes,
@@ -198,6 +200,9 @@ function queuedBy({ state, machine, licence, design, created }: PrintRecord) {
   return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order: created }));
 }
 
+/** Prints that wait, by when they expire. */
+const expiring = ({ state, startBy }: PrintRecord) => (state === 'queued' ? [{ group: 'all', order: startBy }] : []);
+
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
 /** @param onDamaged told of records that cannot be read, which lists leave out; without it a list throws E_STORE */
@@ -219,6 +224,7 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
       // Prints that have claimed an object.
       made: (print) => (print.object === undefined ? [] : byParty(print)),
       queued: queuedBy,
+      expiring,
       // Permits that the ledger may not show yet.
       unannounced: ({ permit, licence }) => (permit?.announced === false ? [{ group: licence }] : []),
     }),

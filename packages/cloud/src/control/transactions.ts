@@ -25,6 +25,7 @@ import { requireSealedLength, requireSizes } from './limits.ts';
 import { setMaintenance } from './modes.ts';
 import { requireNewest } from './node-states.ts';
 import { requestPrint } from './print-requests.ts';
+import { cancelPrint } from './queued-prints.ts';
 import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
 import { replay } from './replay.ts';
 import { resumeLicence } from './resumes.ts';
@@ -99,6 +100,8 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return setLicenceStatus(context, { ...signed, body });
     case 'print.request':
       return requestPrint(context, { ...signed, body }, id);
+    case 'print.cancel':
+      return cancelPrint(context, { ...signed, body });
   }
 }
 

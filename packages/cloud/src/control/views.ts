@@ -1,4 +1,4 @@
-import type { Page, PageQuery } from '@millrace/api';
+import { nextStep, type Page, type PageQuery } from '@millrace/api';
 import { MillraceError, toBase64, toHex } from '@millrace/base';
 import type { PageOptions } from '@millrace/stores';
 import { type Actor, permits, userActor } from '../node/policy.ts';
@@ -114,10 +114,12 @@ export function machineView(context: ControlContext, { registration, hash, docum
 
 /** @param actor owner or holder; the holder sees only what the licence discloses */
 export async function printView(context: ControlContext, record: PrintRecord, actor: Actor) {
-  const { print, licence, design, machine, state, object, code, reason, cleared } = record;
+  const { print, licence, design, machine, state, created, startBy, object, code, reason, cleared } = record;
+  const next = code === undefined ? undefined : nextStep(code);
   const { segments } = await context.records.designs.require(design);
   const progress = await progressFor(context, record, actor);
-  return { print, licence, design, machine, state, object, code, reason, cleared, segments, progress };
+  const times = { created, startBy };
+  return { print, licence, design, machine, state, ...times, object, code, reason, next, cleared, segments, progress };
 }
 
 async function progressFor(context: ControlContext, print: PrintRecord, actor: Actor) {

@@ -64,6 +64,7 @@ const rules: Readonly<Record<Action, Rule>> = {
   'print.read': either(owner, holder),
   'print.readInFull': owner,
   'print.request': holder,
+  'print.cancel': holder,
   'print.run': machine,
   'alarm.clear': owner,
   'ledger.read': user,
@@ -95,6 +96,7 @@ const reasons: Partial<Record<Action, string>> = {
   'design.add': 'the manifest names another owner than the signer',
   'licence.grant': 'only the owner of a design licenses it',
   'print.request': 'only the licence’s holder may print',
+  'print.cancel': 'only the holder of the licence may cancel its prints',
   'print.run': 'the print is for another machine',
   'vault.check': 'only the administrator may check the vault',
 };

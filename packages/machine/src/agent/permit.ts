@@ -175,7 +175,9 @@ export async function checkPermit(
   if (request.body.from === 0) checkValidity(licence, now);
   const { holder } = licence;
   const holderKey = (id: Bytes) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined);
-  const { body: print } = await verifyTransaction(answer.print, directory.installation, holderKey, 'any time');
+  // A print that begins must not have expired: an agent that comes back late does not move its machine by itself.
+  const begins = request.body.from === 0 ? now : 'any time';
+  const { body: print } = await verifyTransaction(answer.print, directory.installation, holderKey, begins);
   if (print.type !== 'print.request' || toHex(print.id) !== permit.print) throw refuse('came with another print');
   if (print.licence !== permit.licence || print.machine !== permit.machine) throw refuse('differs from its print');
   checkRegistration(config, answer);

@@ -332,6 +332,8 @@ export class FakeCloud {
       design: licence.body.design,
       machine: body.machine,
       state: 'completed',
+      created: 0,
+      startBy: 0,
       object,
       segments: 3,
       progress: { acked: 3, revision: 1, machine, owner },
