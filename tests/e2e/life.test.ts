@@ -1,7 +1,15 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, sleep, systemRandom } from '@millrace/base';
-import { checkCertificate, checkVault, repairDesign, type Session, storeDesign, trustOf } from '@millrace/client';
+import {
+  checkCertificate,
+  checkVault,
+  repairDesign,
+  type Session,
+  storeDesign,
+  suspendLicence,
+  trustOf,
+} from '@millrace/client';
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { signTransaction } from '@millrace/protocol';
 import { openLmdb, type Store } from '@millrace/stores';
@@ -61,54 +69,68 @@ async function countCells(): Promise<number> {
   return count;
 }
 
-describe('a licence that its owner suspends and revokes, on the command line', () => {
+describe('a licence that its owner suspends and revokes', () => {
   it('finishes what is being made, refuses the rest, and is reinstated', async () => {
     const { design: id } = await store(system, owner, randomDesign(60 * 16_370), { name: 'lent.bin', ...options });
     const licence = await license(system, owner, id, 5);
     const running = await order(system, operator, licence);
     const queued = await order(system, operator, licence);
-    await untilPrint(operator, running, ({ progress }) => (progress?.acked ?? 0) >= 3);
-    expect(await millrace(system.home, 'licence', 'suspend', licence, '--user', 'operator', '--json')).toMatchObject({
-      code: 'E_FORBIDDEN',
-    });
-    const suspended = await millrace(system.home, 'licence', 'suspend', licence.slice(0, 12), '--json');
-    expect(suspended.json).toMatchObject({ licence, status: 'suspended' });
+    await untilPrint(operator, running, ({ progress }) => (progress?.acked ?? 0) >= 1);
+    await suspendLicence(owner, await owner.api.licence(licence));
     expect(await untilEnded(operator, queued)).toMatchObject({ state: 'refused', code: 'E_LICENCE_SUSPENDED' });
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
     expect(await untilEnded(operator, running)).toMatchObject({ state: 'completed' });
-    const reinstated = await millrace(system.home, 'licence', 'reinstate', licence, '--json');
-    expect(reinstated.json).toMatchObject({ status: 'active' });
 
-    // With --stop the machine ends, and the ledger says why.
+    const command = (...words: string[]) => millrace(system.home, 'licence', ...words, '--json');
+    expect(await command('reinstate', licence, '--user', 'operator')).toMatchObject({ exit: 3, code: 'E_AUTH' });
+    expect((await command('reinstate', licence.slice(0, 12))).json).toMatchObject({ licence, status: 'active' });
+    expect((await command('suspend', licence)).json).toMatchObject({ status: 'suspended' });
+    expect((await command('revoke', licence)).json).toMatchObject({ status: 'revoked' });
+    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_REVOKED' });
+    expect((await millrace(system.home, 'licence', 'show', licence)).stdout).toMatch(/revoked/);
+    // The certificate of what was made before carries the owner's statements, which a stranger verifies.
+    const { object = '' } = await operator.api.print(running);
+    const { checked } = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
+    expect(checked.join('\n')).toContain('revoked after this object was ordered');
+  });
+
+  it('revoked with --stop ends what is being made, and the ledger says why', async () => {
+    // A minute of a print: it is still running when the command has started.
+    const { design: id } = await store(system, owner, randomDesign(360 * 16_370), { name: 'stop.bin', ...options });
+    const licence = await license(system, owner, id, 5);
     const stopped = await order(system, operator, licence);
-    await untilPrint(operator, stopped, ({ progress }) => (progress?.acked ?? 0) >= 3);
-    // What waits behind it is listed and cancelled, by its holder.
-    const [next, last] = [await order(system, operator, licence), await order(system, operator, licence)];
-    const waiting = await millrace(system.home, 'queue', 'list', '--json');
-    expect(waiting.json).toMatchObject({ prints: [{ print: next }, { print: last }] });
-    expect((await millrace(system.home, 'queue', 'cancel', last, '--json')).json).toMatchObject({ state: 'cancelled' });
-    expect((await millrace(system.home, 'queue', 'clear', '--json')).json).toEqual({ cancelled: [next] });
-    expect(await operator.api.print(next)).toMatchObject({
-      state: 'cancelled',
-      next: expect.stringContaining('holder'),
-    });
+    await untilPrint(operator, stopped, ({ progress }) => (progress?.acked ?? 0) >= 1);
     const revoked = await millrace(system.home, 'licence', 'revoke', licence, '--stop', '--json');
     expect(revoked.json).toMatchObject({ status: 'revoked' });
     const ended = await untilEnded(operator, stopped);
     expect(ended).toMatchObject({ state: 'failed', code: 'E_LICENCE_REVOKED' });
     const taken = await machineObject(system, objectOf(ended));
     expect(taken).toMatchObject({ event: 'failed', code: 'E_LICENCE_REVOKED' });
-    expect(taken.segments).toBeLessThan(60);
-    expect((await millrace(system.home, 'object', 'show', objectOf(ended))).stdout).toMatch(/next: The owner grants/);
+    expect(taken.segments).toBeLessThan(360);
     const { events } = await owner.api.object(objectOf(ended));
     expect(events.at(-1)).toMatchObject({ type: 'failed', body: { code: 'E_LICENCE_REVOKED' } });
-    await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_REVOKED' });
-    const shown = await millrace(system.home, 'licence', 'show', licence);
-    expect(shown.stdout).toMatch(/revoked/);
-    // The certificate of what was made before carries the owner's statements, which a stranger verifies.
-    const { object = '' } = await operator.api.print(running);
-    const { checked } = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
-    expect(checked.join('\n')).toContain('revoked after this object was ordered');
+    const shown = await millrace(system.home, 'object', 'show', objectOf(ended));
+    expect(shown.stdout).toMatch(/next: The owner grants/);
+  });
+});
+
+describe('prints that wait for a machine that is away', () => {
+  it('are listed in order, cancelled one by one and all at once', async () => {
+    const { design: id } = await store(system, owner, randomDesign(40_000), { name: 'wait.bin', ...options });
+    const licence = await license(system, owner, id, 5);
+    await system.processes.machine.stop();
+    const first = await order(system, operator, licence);
+    const second = await order(system, operator, licence);
+    const third = await order(system, operator, licence);
+    const waiting = await millrace(system.home, 'queue', 'list', '--json');
+    expect(waiting.json).toMatchObject({ prints: [{ print: first }, { print: second }, { print: third }] });
+    const cancelled = await millrace(system.home, 'queue', 'cancel', second, '--json');
+    expect(cancelled.json).toMatchObject({ print: second, state: 'cancelled' });
+    const next = expect.stringContaining('holder');
+    expect(await operator.api.print(second)).toMatchObject({ state: 'cancelled', code: 'E_CANCELLED', next });
+    expect((await millrace(system.home, 'queue', 'clear', '--json')).json).toEqual({ cancelled: [first, third] });
+    await system.processes.machine.start();
+    expect((await owner.api.licence(licence)).permitted).toBe(0);
   });
 });
 

@@ -63,6 +63,11 @@ describe('help', () => {
       [
         'alarm clear',
         'alarm list',
+        'anchor certificate',
+        'anchor deploy',
+        'anchor submit',
+        'anchor upgrade',
+        'anchor verify',
         'backup create',
         'backup destroy',
         'backup restore',
