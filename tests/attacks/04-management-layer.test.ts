@@ -11,7 +11,7 @@ import { randomDesign } from '@millrace/testkit/designs';
 import { license, order, store, untilEnded } from '@millrace/testkit/job';
 import { type Haystack, scan } from '@millrace/testkit/scan';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
-import { applyOuterLayer, type Custody, openCellFile, openSegment, readManifest } from '@millrace/vault';
+import { applyOuterLayer, type Custody, openFileEngine, openSegment, readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // Row 4: somebody who manages the cloud's computers takes the disks, of one node, of two, of all. What processes hold in
@@ -72,17 +72,18 @@ async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint
   closer.add({ close });
   try {
     const data = join(disks.segments ?? '', nodeFiles.data);
-    const index = closer.add(openLmdb({ path: data })).store('cell-index');
-    const file = closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) }));
+    const lmdb = closer.add(openLmdb({ path: data }));
+    const path = join(data, nodeFiles.cells);
+    const { cells } = closer.add(await openFileEngine({ lmdb, index: 'cell-index', path }));
     const { nonce, segments } = readManifest(await playbook.manifest(id));
     const held = await playbook.designSecret(id).catch(() => undefined);
     // Without it the thief tries what there is of 32 bytes.
     const secrets = [given ?? held ?? new Uint8Array(32)];
     let opened = 0;
     for (const { segment, index: place, outerKey, cek } of await playbook.slice(id, 0, segments)) {
-      const cell = await file.get(place);
+      const cell = await cells.get(place);
       if (cell === undefined) throw new Error(`no cell of segment ${segment}`);
-      const sealed = applyOuterLayer(outerKey, cell.subarray(4));
+      const sealed = applyOuterLayer(outerKey, cell.body);
       for (const designSecret of [...secrets, cek, outerKey]) {
         try {
           const place = { designNonce: nonce, number: segment, final: segment === segments - 1 };

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { allocateScratch, allocateTable, createEngine, SEED_BYTES } from '@millrace/live-matrix';
+import { allCells } from '@millrace/testkit/vault/cells';
 import { makeUpload, takeOffLayer, type Upload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import type { MaintainMessage, SliceCell } from '@millrace/vault';
 import { CONTENT_BYTES, openSegment, readManifest } from '@millrace/vault';
@@ -25,7 +26,7 @@ async function makeVault(): Promise<{ fixture: VaultFixture; upload: Upload }> {
 /** What a thief at the segments node's disk takes, in one moment or cell by cell. */
 async function steal(fixture: VaultFixture): Promise<Cells> {
   const cells = new Map<string, Bytes>();
-  for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.slice(4));
+  for (const { index, body } of await allCells(fixture.raw.cells)) cells.set(toHex(index), body);
   return cells;
 }
 

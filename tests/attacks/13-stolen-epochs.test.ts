@@ -1,5 +1,6 @@
 import { type Bytes, toHex } from '@millrace/base';
-import { MemoryStore } from '@millrace/stores';
+import { MemoryCells } from '@millrace/stores';
+import { allCells, overwriteCell } from '@millrace/testkit/vault/cells';
 import { makeUpload, takeOffLayer, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import {
   CONTENT_BYTES,
@@ -67,7 +68,7 @@ describe('baseline: a keys node that keeps a list of layer keys', () => {
     for (let e = 0; e < EPOCHS; e++) {
       if (e > 0) await fixture.sweep();
       const cells = new Map<string, Bytes>();
-      for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+      for (const { index, body } of await allCells(fixture.raw.cells)) cells.set(toHex(index), body);
       copies.push(cells);
       list.push(...(await fixture.playbook.slice(upload.designId, 0, SEGMENTS)));
     }
@@ -92,7 +93,7 @@ describe('stolen cells', () => {
       for (let e = 0; e < EPOCHS; e++) {
         if (e > 0) await fixture.sweep();
         const cells = new Map<string, Bytes>();
-        for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+        for (const { index, body } of await allCells(fixture.raw.cells)) cells.set(toHex(index), body);
         epochs.push({ cells, playbook: await fixture.playbook.slice(upload.designId, 0, SEGMENTS) });
       }
       for (const [stolen, { cells }] of epochs.entries()) {
@@ -116,14 +117,14 @@ describe('stolen cells', () => {
     await fixture.add(upload);
     await fixture.settle();
     const manifest = readManifest(upload.manifest);
-    const stolen = new MemoryStore();
-    for await (const { key, value } of fixture.raw.cells.range()) await stolen.put(key, value);
+    const stolen = new MemoryCells();
+    for (const cell of await allCells(fixture.raw.cells)) await overwriteCell(stolen, cell);
     await fixture.sweep();
     await fixture.sweep();
     // The thief runs the keys node itself, over its own files, against the stolen cells.
     const thief = await VaultFixture.create({ stores: { ...fixture.raw, cells: stolen } });
     const cells = new Map<string, Bytes>();
-    for await (const { key, value } of stolen.range()) cells.set(toHex(key), value.subarray(4));
+    for (const { index, body } of await allCells(stolen)) cells.set(toHex(index), body);
     expect(
       await opened(
         cells,
@@ -144,7 +145,7 @@ describe('stolen cells', () => {
     await fixture.settle();
     const manifest = readManifest(upload.manifest);
     const cells: Bytes[] = [];
-    for await (const { value } of fixture.raw.cells.range()) cells.push(value.subarray(4));
+    for (const { body } of await allCells(fixture.raw.cells)) cells.push(body);
     for (const body of cells) {
       for (let segment = 0; segment < SEGMENTS; segment++) {
         const cek = upload.ceks.subarray(32 * segment, 32 * segment + 32);
@@ -261,6 +262,6 @@ describe('stolen cells', () => {
 
 async function cellsOf(fixture: VaultFixture): Promise<Map<string, Bytes>> {
   const cells = new Map<string, Bytes>();
-  for await (const { key, value } of fixture.raw.cells.range()) cells.set(toHex(key), value.subarray(4));
+  for (const { index, body } of await allCells(fixture.raw.cells)) cells.set(toHex(index), body);
   return cells;
 }

@@ -9,7 +9,7 @@ import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
-import { openCellFile, openSlots } from '@millrace/vault';
+import { openFileEngine, openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 const design = randomDesign(6 * 16_370);
@@ -71,10 +71,11 @@ async function placesFound(cellsCopy: string): Promise<number> {
   const keys = folderOf(system.installation, 'keys');
   const { playbook, close } = await openPlaybookIn(keys);
   const stolen = openLmdb({ path: cellsCopy });
-  const cells = await openCellFile({ index: stolen.store('cell-index'), path: join(cellsCopy, 'cells.bin') });
+  const path = join(cellsCopy, 'cells.bin');
+  const engine = await openFileEngine({ lmdb: stolen, index: 'cell-index', path });
   let found = 0;
-  for (const { index } of await playbook.slice(id, 0, 6)) if ((await cells.get(index)) !== undefined) found++;
-  for (const opened of [cells, stolen]) await opened.close();
+  for (const { index } of await playbook.slice(id, 0, 6)) if ((await engine.cells.get(index)) !== undefined) found++;
+  for (const opened of [engine, stolen]) await opened.close();
   await close();
   return found;
 }

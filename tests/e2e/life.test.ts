@@ -12,7 +12,7 @@ import {
 } from '@millrace/client';
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
 import { signTransaction } from '@millrace/protocol';
-import { openLmdb, type Store } from '@millrace/stores';
+import { type Cells, openLmdb } from '@millrace/stores';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import {
@@ -27,7 +27,8 @@ import {
   untilPrint,
 } from '@millrace/testkit/job';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
-import { openCellFile } from '@millrace/vault';
+import { allCells, overwriteCell } from '@millrace/testkit/vault/cells';
+import { openFileEngine } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 const SEGMENTS = 12;
@@ -50,13 +51,13 @@ beforeAll(async () => {
 afterAll(() => system?.close());
 
 /** Changes the cells at rest while the segments node is down. */
-async function inCells(work: (cells: Store) => Promise<void>): Promise<void> {
+async function inCells(work: (cells: Cells) => Promise<void>): Promise<void> {
   await system.processes.segments.kill();
   const data = join(folderOf(system.installation, 'segments'), 'data');
   const lmdb = openLmdb({ path: data });
-  const cells = await openCellFile({ index: lmdb.store('cell-index'), path: join(data, 'cells.bin') });
-  await work(cells);
-  await cells.close();
+  const engine = await openFileEngine({ lmdb, index: 'cell-index', path: join(data, 'cells.bin') });
+  await work(engine.cells);
+  await engine.close();
   await lmdb.close();
   await system.processes.segments.start();
 }
@@ -64,7 +65,7 @@ async function inCells(work: (cells: Store) => Promise<void>): Promise<void> {
 async function countCells(): Promise<number> {
   let count = 0;
   await inCells(async (cells) => {
-    for await (const _ of cells.range()) count++;
+    for await (const _ of cells.outline()) count++;
   });
   return count;
 }
@@ -236,9 +237,9 @@ describe('damage', () => {
 
   it('is found by the keys node, shown, and stops a print before it begins', async () => {
     await inCells(async (cells) => {
-      const keys: Uint8Array[] = [];
-      for await (const { key } of cells.range()) keys.push(key);
-      for (const key of keys) await cells.delete(key);
+      const indexes: Uint8Array[] = [];
+      for await (const { index } of cells.outline()) indexes.push(index);
+      await cells.remove(indexes);
     });
     const found = await until(async () => (await owner.api.design(id)).damage);
     expect(found.missing).toEqual(Array.from({ length: SEGMENTS }, (_, i) => i));
@@ -265,7 +266,7 @@ describe('damage', () => {
     const print = await order(system, operator, await license(system, owner, other, 1));
     const { progress } = await untilPrint(operator, print, (view) => (view.progress?.acked ?? 0) > 0);
     await inCells(async (cells) => {
-      for await (const { key } of cells.range()) await cells.delete(key);
+      for await (const { index } of cells.outline()) await cells.remove([index]);
     });
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
@@ -282,10 +283,9 @@ describe('damage', () => {
 
   it('of one bit is found by a deep check, and only that segment is uploaded again', async () => {
     await inCells(async (cells) => {
-      for await (const { key, value } of cells.range()) {
-        value[9_000] = (value[9_000] ?? 0) ^ 1; // every cell: which are decoys nobody can tell
-        await cells.put(key, value);
-        await cells.put(key, value);
+      for (const cell of await allCells(cells)) {
+        cell.body[9_000] = (cell.body[9_000] ?? 0) ^ 1; // every cell: which are decoys nobody can tell
+        await overwriteCell(cells, cell);
       }
     });
     const uploaded: number[] = [];
@@ -314,7 +314,7 @@ describe('damage', () => {
     'a repair goes on when %s is killed',
     async (name) => {
       await inCells(async (cells) => {
-        for await (const { key } of cells.range()) await cells.delete(key);
+        for await (const { index } of cells.outline()) await cells.remove([index]);
       });
       const repaired = millrace(system.home, 'design', 'repair', id, folder(), '--json');
       await sleep(900);
@@ -335,7 +335,7 @@ describe('damage', () => {
     await copy.close();
     sealed[5] = (sealed[5] ?? 0) ^ 1;
     await inCells(async (cells) => {
-      for await (const { key } of cells.range()) await cells.delete(key);
+      for await (const { index } of cells.outline()) await cells.remove([index]);
     });
     await owner.api.upload(id, 0, sealed);
     const repair = await owner.api.repair(id, [0]);

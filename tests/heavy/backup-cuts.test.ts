@@ -5,7 +5,7 @@ import { finishRestoring, layoutOf } from '@millrace/cli/parts';
 import { nextEpoch, openPlaybookIn } from '@millrace/cloud/admin';
 import { openLmdb } from '@millrace/stores';
 import { cli, temporaryFolder, testInstallation } from '@millrace/testkit/cli/helpers';
-import { CellStore, openCellFile, prepareDesign, readManifest, segmentHash } from '@millrace/vault';
+import { CellStore, openFileEngine, prepareDesign, readManifest, segmentHash } from '@millrace/vault';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 // A backup that is made or restored is cut off before its 1st, 2nd, … use of a file, as by a kill: from then on no file is
@@ -82,11 +82,11 @@ beforeAll(async () => {
 async function inCells<T>(home: string, work: (cells: CellStore) => Promise<T>): Promise<T> {
   const data = join(layoutOf(home).node('segments'), 'data');
   const lmdb = openLmdb({ path: data });
-  const file = await openCellFile({ index: lmdb.store('cell-index'), path: join(data, 'cells.bin') });
+  const engine = await openFileEngine({ lmdb, index: 'cell-index', path: join(data, 'cells.bin') });
   try {
-    return await work(new CellStore(file));
+    return await work(new CellStore(engine));
   } finally {
-    await file.close();
+    await engine.close();
     await lmdb.close();
   }
 }

@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openLmdb } from '@millrace/stores';
+import { decodeRecord } from '@millrace/stores/parts';
+import { overwriteCell } from '@millrace/testkit/vault/cells';
 import { contentOf, LOST, openDiskVault, SEGMENTS, type Task, tasks } from '@millrace/testkit/vault/disk-vault.mjs';
 import * as vault from '@millrace/vault';
-import { decodeRecord, SLOT_BYTES } from '@millrace/vault/parts';
+import { SLOT_BYTES } from '@millrace/vault/parts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // A process over LMDB and files is killed with SIGKILL before its 1st, 2nd, … durable step, until a run needs no more.
@@ -41,8 +43,9 @@ beforeAll(async () => {
   await second.cells.forget(places[LOST[0] ?? 0]?.index ?? new Uint8Array());
   const index = places[LOST[1] ?? 0]?.index ?? new Uint8Array();
   const cell = await second.file.get(index);
-  cell?.set([1, 2, 3], 9_000);
-  await second.file.put(index, cell ?? new Uint8Array());
+  if (cell === undefined) throw new Error('no cell to damage');
+  cell.body.set([1, 2, 3], 9_000);
+  await overwriteCell(second.file, { index, ...cell });
   await second.close();
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));

@@ -1,10 +1,11 @@
 import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
-import { MemoryLog, MemoryRecords, MemoryStore } from '@millrace/stores';
+import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
 import {
   CellStore,
   createKeyWrapper,
   decodeMessage,
+  InProcessEngine,
   MemorySlots,
   Playbook,
   prepareDesign,
@@ -33,7 +34,7 @@ async function vault(periodMs: number) {
     wrapper: createKeyWrapper(systemRandom(32)),
     density: 100,
   });
-  const cells = new CellStore(new MemoryStore());
+  const cells = new CellStore(new InProcessEngine(new MemoryCells()));
   const results: { check: string; epoch: number }[] = [];
   const parts: ('check' | 'maintain')[] = [];
   const mail: MailClient = {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, Closer, systemRandom } from '@millrace/base';
-import { openLmdb, type Store } from '@millrace/stores';
+import { openLmdb } from '@millrace/stores';
 import {
   CellStore,
   CONTENT_BYTES,
@@ -10,8 +10,9 @@ import {
   decodeMessage,
   encodeManifest,
   encodeMessage,
+  InProcessEngine,
   type MaintenanceMode,
-  openCellFile,
+  openFileEngine,
   openSlots,
   Playbook,
   readManifest,
@@ -40,7 +41,7 @@ export interface BenchVaultOptions {
   readonly folder: string;
   readonly bytes: number;
   readonly mode: MaintenanceMode;
-  /** Storage of cells: the file of slots, or the store itself. */
+  /** Storage of cells: the file of slots, or LMDB alone. */
   readonly cells: 'file' | 'lmdb';
   /** Cells per message of a sweep; by default the playbook's. */
   readonly step?: number;
@@ -53,11 +54,11 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
   await mkdir(folder, { recursive: true });
   const keys = closer.add(openLmdb({ path: join(folder, 'keys') }));
   const segmentsLmdb = closer.add(openLmdb({ path: join(folder, 'segments'), mapSize: 2 ** 36 }));
-  const store: Store =
+  const engine =
     options.cells === 'lmdb'
-      ? segmentsLmdb.store('cells')
-      : closer.add(await openCellFile({ index: segmentsLmdb.store('cell-index'), path: join(folder, 'cells.bin') }));
-  const cells = new CellStore(store);
+      ? new InProcessEngine(segmentsLmdb.cells('cells'))
+      : closer.add(await openFileEngine({ lmdb: segmentsLmdb, index: 'cell-index', path: join(folder, 'cells.bin') }));
+  const cells = new CellStore(engine);
   const playbook = closer.add(
     await Playbook.open({
       log: keys.log('playbook'),

@@ -1,10 +1,13 @@
 import { type Clock, MillraceError, systemClock } from '@millrace/base';
 import { open, type RootDatabase } from 'lmdb';
+import { type CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
+import type { Cells } from './cells.ts';
 import { storeError } from './lmdb-errors.ts';
 import { checkLmdbFile } from './lmdb-file.ts';
 import { type LmdbDatabase, LmdbStore } from './lmdb-store.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
 import type { Log } from './log.ts';
+import { MapCells } from './map-cells.ts';
 import { MapLog } from './map-log.ts';
 import { MapQueue } from './map-queue.ts';
 import { MapRecords } from './map-records.ts';
@@ -31,6 +34,12 @@ export interface Lmdb {
   records(name: string): RecordStore;
   log(name: string): Log;
   queue(name: string): Queue;
+  cells(name: string): Cells;
+  /**
+   * Cells in a file of slots, with their index here. Close it before the environment.
+   * @throws {MillraceError} E_STORE, E_READ_ONLY
+   */
+  cellFile(name: string, options: CellFileOptions): Promise<CellFile>;
   close(): Promise<void>;
 }
 
@@ -69,6 +78,7 @@ class Environment implements Lmdb {
   readonly #records = new Map<string, RecordStore>();
   readonly #logs = new Map<string, Log>();
   readonly #queues = new Map<string, Queue>();
+  readonly #cells = new Map<string, Cells>();
   #closed: Promise<void> | undefined;
 
   constructor(root: RootDatabase<Buffer, Buffer>, options: LmdbOptions) {
@@ -87,6 +97,14 @@ class Environment implements Lmdb {
 
   log(name: string): Log {
     return memo(this.#logs, name, () => new MapLog(this.store(name)));
+  }
+
+  cells(name: string): Cells {
+    return memo(this.#cells, name, () => new MapCells(this.store(name)));
+  }
+
+  cellFile(name: string, options: CellFileOptions): Promise<CellFile> {
+    return openCellFile(this.store(name), options);
   }
 
   queue(name: string): Queue {

@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
-import { logCases, queueCases, recordsCases, storeCases } from '../src/compliance/index.ts';
-import { engines, logEngines, openQueueOn, recordEngines } from './harness.ts';
+import { cellsCases, logCases, queueCases, recordsCases, storeCases } from '../src/compliance/index.ts';
+import { cellsEngines, engines, logEngines, openQueueOn, recordEngines } from './harness.ts';
 
 for (const [name, open] of Object.entries(engines)) {
   describe(`the ${name} store`, () => {
@@ -20,5 +20,11 @@ for (const [name, open] of Object.entries(recordEngines)) {
 for (const [name, open] of Object.entries(logEngines)) {
   describe(`a log in ${name}`, () => {
     for (const { name: promise, run } of logCases) it(promise, () => run(open));
+  });
+}
+
+for (const [name, open] of Object.entries(cellsEngines)) {
+  describe(`cells in ${name}`, () => {
+    for (const { name: promise, run } of cellsCases) it(promise, () => run(open));
   });
 }

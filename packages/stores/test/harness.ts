@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '@millrace/base';
-import type { LogHarness, QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
+import type { CellsHarness, LogHarness, QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
 import {
+  type Cells,
   type Lmdb,
   type Log,
   MapQueue,
+  MemoryCells,
   MemoryLog,
   MemoryRecords,
   MemoryStore,
@@ -103,6 +105,42 @@ export const logEngines: Record<string, () => Promise<LogHarness>> = {
       },
     };
   },
+};
+
+function lmdbCells(open: (lmdb: Lmdb, folder: string) => Promise<Cells>): () => Promise<CellsHarness> {
+  return async () => {
+    const folder = temporaryFolder();
+    let lmdb = openLmdb({ path: folder.path });
+    let cells = await open(lmdb, folder.path);
+    const end = async () => {
+      await cells.close();
+      await lmdb.close();
+    };
+    return {
+      cells,
+      async reopen(): Promise<Cells> {
+        await end();
+        lmdb = openLmdb({ path: folder.path });
+        cells = await open(lmdb, folder.path);
+        return cells;
+      },
+      async dispose() {
+        await end();
+        folder.remove();
+      },
+    };
+  };
+}
+
+export const cellsEngines: Record<string, () => Promise<CellsHarness>> = {
+  memory: async () => {
+    const cells = new MemoryCells();
+    return { cells, reopen: async () => cells, dispose: () => cells.close() };
+  },
+  lmdb: lmdbCells(async (lmdb) => lmdb.cells('test')),
+  'a file of slots': lmdbCells((lmdb, folder) =>
+    lmdb.cellFile('test', { path: join(folder, 'cells.bin'), slotBytes: 16_384 }),
+  ),
 };
 
 /** A queue over an engine. */

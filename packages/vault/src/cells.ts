@@ -1,9 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type Bytes, compareBytes, concatBytes, copyBytes, MillraceError, toHex, u32be, wipe } from '@millrace/base';
-import type { Range, Store, Write } from '@millrace/stores';
-import { CellFile, type Outline } from './cell-file/cell-file.ts';
-import { xorInto } from './cell-file/jobs.ts';
-import { type Renewed, type RenewedPoints, renewInFile } from './cell-file/renew.ts';
+import { type Bytes, compareBytes, copyBytes, equalBytes, MillraceError, toHex, wipe } from '@millrace/base';
+import type { Cell, Cells, NewCell } from '@millrace/stores';
 import { decoyBytes } from './decoys.ts';
 import {
   type CheckedMessage,
@@ -13,19 +10,16 @@ import {
   MAY_BE_ABSENT,
   type MaintainedMessage,
   type MaintainMessage,
-  type MaskedCells,
-  type MovedCells,
   type PlacedCell,
-  type PointsCells,
   type StoredMessage,
   type StoreMessage,
 } from './messages.ts';
 import { applyOuterLayer } from './outer.ts';
 import { PointsPool } from './points/points-pool.ts';
 import type { PointsEngine } from './points/work.ts';
+import { type CellEngine, judge, type StepOutcome } from './renewal/engine.ts';
 import { POINTS_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
-const HEADER = 4;
 /** Cells processed before the event loop gets a turn: about half a millisecond. */
 const BREATH = 32;
 
@@ -47,15 +41,17 @@ export interface SealedSource {
  * (`wipeMessage`). Every method may be called again with the same message.
  */
 export class CellStore {
-  readonly #store: Store;
+  readonly #engine: CellEngine;
+  readonly #cells: Cells;
   readonly #points: PointsEngine;
 
   /**
-   * @param store Used by this object alone: any other key in it counts as an extra cell.
+   * @param engine Its cells are used by this object alone: any other cell in them counts as extra.
    * @param points Runs the arithmetic of points. The threads of the default end with the process.
    */
-  constructor(store: Store, points: PointsEngine = new PointsPool()) {
-    this.#store = store;
+  constructor(engine: CellEngine, points: PointsEngine = new PointsPool()) {
+    this.#engine = engine;
+    this.#cells = engine.cells;
     this.#points = points;
   }
 
@@ -65,43 +61,52 @@ export class CellStore {
    */
   async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
     const { design, generation, from, cells, labels } = message;
-    const length = HEADER + (labels.length > 0 ? POINTS_BYTES : SEGMENT_BYTES);
-    const write = async (i: number, { index, key, epoch }: PlacedCell): Promise<Write[]> => {
+    const length = labels.length > 0 ? POINTS_BYTES : SEGMENT_BYTES;
+    const heads = await this.#cells.heads(cells.map(({ index }) => index));
+    const written: NewCell[] = [];
+    const replaced: Bytes[] = [];
+    const write = async (i: number, { index, key, epoch }: PlacedCell): Promise<void> => {
+      const head = heads[i];
+      const exists = head !== undefined && head.length === length && head.epoch === epoch;
       // Decoys are deterministic: writing one again also repairs it.
-      const existing = message.decoys ? undefined : await this.#store.get(index);
-      if (existing !== undefined && existing.length === length && epochOf(existing) === epoch) return [];
+      if (exists && !message.decoys) return;
       const sealed = await this.#take(message, i, source);
-      return [{ put: index, value: cellValue(epoch, await this.#putOn({ key, label: labels[i] }, sealed)) }];
+      const body = await this.#putOn({ key, label: labels[i] }, sealed);
+      if (exists && equalBytes(body, (await this.#cells.get(index))?.body ?? new Uint8Array())) return;
+      if (head !== undefined) replaced.push(index);
+      written.push({ index, epoch, body });
     };
-    const writes: Write[] = [];
     if (labels.length > 0) {
-      writes.push(...(await Promise.all(cells.map((cell, i) => write(i, cell)))).flat());
+      await Promise.all(cells.map((cell, i) => write(i, cell)));
     } else {
       for (const [i, cell] of cells.entries()) {
-        writes.push(...(await write(i, cell)));
+        await write(i, cell);
         if (i % BREATH === BREATH - 1) await breathe();
       }
     }
-    await this.#store.batch(writes);
+    for (const epoch of new Set(written.map(({ epoch }) => epoch))) await this.#cells.create(epoch);
+    if (replaced.length > 0) await this.#cells.remove(replaced);
+    await this.#cells.put(written);
     return { type: 'stored', design, generation, from, count: cells.length };
   }
 
   /**
-   * One step of a sweep (spec/vault.md, section 6): durably stages the new cells and removes the old cells of the previous step.
+   * One step of a sweep (spec/vault.md, section 6): durably stages the new cells, removes the old cells of the previous
+   * step, and drops the epochs that were left before the sweep began.
    */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
+    const { to, number } = message;
+    await this.#cells.create(to);
     const points = await this.#renewPoints(message);
-    const { workMs, ...outcome } =
-      this.#store instanceof CellFile
-        ? await renewInFile(this.#store, message, points)
-        : await this.#renewHere(message, points);
+    const step = await this.#engine.renew(message, points.renewed);
+    await this.#cells.drop(Math.max(0, to - 2));
     return {
       type: 'maintained',
-      to: message.to,
-      number: message.number,
-      missing: outcome.missing,
-      damaged: outcome.damaged,
-      work: Math.round(workMs),
+      to,
+      number,
+      missing: [...points.missing, ...step.missing],
+      damaged: [...points.damaged, ...step.damaged],
+      work: Math.round(points.workMs + step.workMs),
     };
   }
 
@@ -110,27 +115,27 @@ export class CellStore {
    * @throws {MillraceError} E_CELL_MISSING, E_CELL_DAMAGED
    */
   async read(index: Uint8Array): Promise<Bytes> {
-    const value = await this.#store.get(index);
-    if (value === undefined) {
+    const cell = await this.#cells.get(index);
+    if (cell === undefined) {
       throw new MillraceError('E_CELL_MISSING', `no cell ${toHex(index)}`, { data: { index: toHex(index) } });
     }
-    if (!isCell(value)) {
+    if (!isLength(cell.body.length)) {
       throw new MillraceError('E_CELL_DAMAGED', `cell ${toHex(index)} has a wrong length`, {
         data: { index: toHex(index) },
       });
     }
-    return value.subarray(HEADER);
+    return cell.body;
   }
 
   /** Whether the cell at an index has the expected content; undefined if there is none. */
   async holds(cell: Layer & { readonly index: Uint8Array; readonly hash: Uint8Array }): Promise<boolean | undefined> {
-    const value = await this.#store.get(cell.index);
-    return value && isCell(value) && (await this.#hides(cell, value.subarray(HEADER), cell.hash));
+    const found = await this.#cells.get(cell.index);
+    return found && (await this.#hides(cell, found.body, cell.hash));
   }
 
   /** Removes the cell at an index, if there is one. */
   forget(index: Uint8Array): Promise<void> {
-    return this.#store.delete(index);
+    return this.#cells.remove([index]);
   }
 
   /** Compares one part of the expected cells with the stored ones. */
@@ -149,13 +154,13 @@ export class CellStore {
       if ((cell.flags & MAY_BE_ABSENT) === 0) missing.push(cell.index);
     };
     let looked = 0;
-    for await (const { key, length, head } of this.#outline({ gt: message.after, lte: message.upto })) {
-      for (; !next.done && compareBytes(next.value.index, key) < 0; next = expected.next()) absent(next.value);
-      if (!next.done && compareBytes(next.value.index, key) === 0) {
-        if (!isCell({ length }) || epochOf(head) !== next.value.epoch) damaged.push(key);
+    for await (const { index, epoch, length } of this.#cells.outline({ after: message.after, upto: message.upto })) {
+      for (; !next.done && compareBytes(next.value.index, index) < 0; next = expected.next()) absent(next.value);
+      if (!next.done && compareBytes(next.value.index, index) === 0) {
+        if (!isLength(length) || epoch !== next.value.epoch) damaged.push(index);
         next = expected.next();
       } else if (extra.length < MAX_CHECKED) {
-        extra.push(key);
+        extra.push(index);
       }
       if (++looked % BREATH === 0) await breathe();
     }
@@ -163,28 +168,23 @@ export class CellStore {
     return { missing, extra, damaged };
   }
 
-  async *#outline(range: Range): AsyncGenerator<Outline> {
-    if (this.#store instanceof CellFile) return yield* this.#store.outline(range);
-    for await (const { key, value } of this.#store.range(range)) yield { key, length: value.length, head: value };
-  }
-
   /** Checks the named cells only. */
   async #checkContents({ cells }: CheckMessage): Promise<Pick<CheckedMessage, 'missing' | 'extra' | 'damaged'>> {
     const missing: Bytes[] = [];
     const damaged: Bytes[] = [];
     for (const [looked, cell] of cells.entries()) {
-      const value = await this.#store.get(cell.index);
-      if (value === undefined) {
+      const found = await this.#cells.get(cell.index);
+      if (found === undefined) {
         if ((cell.flags & MAY_BE_ABSENT) === 0) missing.push(cell.index);
-      } else if (!(await this.#isSound(cell, value))) damaged.push(cell.index);
+      } else if (!(await this.#isSound(cell, found))) damaged.push(cell.index);
       if (looked % BREATH === BREATH - 1) await breathe();
     }
     return { missing, extra: [], damaged };
   }
 
-  async #isSound({ epoch, key, hash, label }: ExpectedCell, value: Bytes): Promise<boolean> {
-    if (!isCell(value) || epochOf(value) !== epoch) return false;
-    return key === undefined || hash === undefined || this.#hides({ key, label }, value.subarray(HEADER), hash);
+  async #isSound({ epoch, key, hash, label }: ExpectedCell, cell: Cell): Promise<boolean> {
+    if (!isLength(cell.body.length) || cell.epoch !== epoch) return false;
+    return key === undefined || hash === undefined || this.#hides({ key, label }, cell.body, hash);
   }
 
   async #putOn({ key, label }: Layer, sealed: Uint8Array): Promise<Bytes> {
@@ -224,84 +224,36 @@ export class CellStore {
     return sealed;
   }
 
-  /** Renews the cells of points, all at once: the engine has threads. */
-  async #renewPoints({ to, points }: MaintainMessage): Promise<RenewedPoints> {
-    const renewed: RenewedPoints = { missing: [], damaged: [], workMs: 0, writes: [] };
+  /** Renews the cells of points, all at once: the engine has threads. They are written with the step. */
+  async #renewPoints({ to, points }: MaintainMessage): Promise<StepOutcome & { readonly renewed: NewCell[] }> {
+    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], renewed: [] as NewCell[] };
     let workMs = 0;
     const renew = async (n: number): Promise<void> => {
-      const outcome = await this.#renew(points, n, to, POINTS_BYTES, async (bytes) => {
-        const job = { scalar: points.view(n, 'token'), label: points.view(n, 'label'), bytes };
+      const index = points.view(n, 'newIndex').slice();
+      const [staged] = await this.#cells.heads([index]);
+      const old = await this.#cells.get(points.view(n, 'oldIndex'));
+      const step = { to, flags: points.number(n, 'flags'), length: POINTS_BYTES };
+      const verdict = judge(step, staged, old && { epoch: old.epoch, length: old.body.length });
+      if (verdict === 'missing' || verdict === 'damaged') outcome[verdict].push(index);
+      if (verdict !== 'renew' || old === undefined) return;
+      const job = { scalar: points.view(n, 'token'), label: points.view(n, 'label'), bytes: old.body };
+      try {
         const done = await this.#points.run({ kind: 'move', ...job });
         workMs += done.workMs;
-        return done.bytes;
-      });
-      if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(points.view(n, 'newIndex').slice());
-      else if (outcome !== 'done') renewed.writes.push(outcome);
-    };
-    await Promise.all(Array.from({ length: points.count }, (_, n) => renew(n)));
-    return { ...renewed, workMs };
-  }
-
-  /** Over any store, in this thread. */
-  async #renewHere(message: MaintainMessage, points: RenewedPoints): Promise<Renewed> {
-    const started = performance.now();
-    const writes: Write[] = [...points.writes];
-    const renewed = { missing: points.missing, damaged: points.damaged };
-    const { items, masked, forget } = message;
-    const renewAll = async (cells: MovedCells | MaskedCells, change: (n: number, body: Bytes) => Bytes) => {
-      for (let n = 0; n < cells.count; n++) {
-        const outcome = await this.#renew(cells, n, message.to, SEGMENT_BYTES, (body) => change(n, body));
-        if (outcome === 'missing' || outcome === 'damaged') renewed[outcome].push(cells.view(n, 'newIndex').slice());
-        else if (outcome !== 'done') writes.push(outcome);
-        if (n % BREATH === BREATH - 1) await breathe();
+        // What is there is no cell of this step: other bytes are taken after it was removed only.
+        if (staged !== undefined) await this.#cells.remove([index]);
+        outcome.renewed.push({ index, epoch: to, body: done.bytes });
+      } catch (error) {
+        if (!(error instanceof MillraceError && error.code === 'E_CELL_DAMAGED')) throw error;
+        outcome.damaged.push(index);
       }
     };
-    await renewAll(items, (n, body) => {
-      const sealed = applyOuterLayer(items.view(n, 'oldKey'), body);
-      const renewed = applyOuterLayer(items.view(n, 'newKey'), sealed);
-      wipe(sealed);
-      return renewed;
-    });
-    await renewAll(masked, (n, body) => xorInto(body, masked.view(n, 'mask')));
-    for (let n = 0; n < forget.count; n++) writes.push({ delete: forget.view(n, 'index') });
-    if (writes.length > 0) await this.#store.batch(writes);
-    return { ...renewed, workMs: points.workMs + performance.now() - started };
-  }
-
-  /** @param change turns a copy of the old body, of `length` bytes, into the new body */
-  async #renew(
-    cells: MovedCells | MaskedCells | PointsCells,
-    n: number,
-    to: number,
-    length: number,
-    change: (body: Bytes) => Promise<Bytes> | Bytes,
-  ): Promise<{ readonly put: Bytes; readonly value: Bytes } | 'done' | 'missing' | 'damaged'> {
-    const newIndex = cells.view(n, 'newIndex');
-    const staged = await this.#store.get(newIndex);
-    if (staged !== undefined && epochOf(staged) === to) return 'done';
-    const old = await this.#store.get(cells.view(n, 'oldIndex'));
-    if (old === undefined) return (cells.number(n, 'flags') & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
-    // The header prevents applying a layer twice, or to a cell that is not of the previous epoch.
-    if (old.length !== HEADER + length || epochOf(old) !== to - 1) return 'damaged';
-    try {
-      return { put: newIndex, value: cellValue(to, await change(old.slice(HEADER))) };
-    } catch (error) {
-      if (error instanceof MillraceError && error.code === 'E_CELL_DAMAGED') return 'damaged';
-      throw error;
-    }
+    await Promise.all(Array.from({ length: points.count }, (_, n) => renew(n)));
+    return { ...outcome, workMs };
   }
 }
 
-const isCell = ({ length }: { readonly length: number }): boolean =>
-  length === HEADER + SEGMENT_BYTES || length === HEADER + POINTS_BYTES;
-
-function cellValue(epoch: number, body: Uint8Array): Bytes {
-  return concatBytes(u32be(epoch), body);
-}
-
-function epochOf(value: Bytes): number {
-  return value.length < HEADER ? -1 : new DataView(value.buffer, value.byteOffset).getUint32(0);
-}
+const isLength = (length: number): boolean => length === SEGMENT_BYTES || length === POINTS_BYTES;
 
 function sha256(bytes: Uint8Array): Bytes {
   return copyBytes(createHash('sha256').update(bytes).digest());

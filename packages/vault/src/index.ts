@@ -1,4 +1,3 @@
-export { CellFile, type CellFileOptions, openCellFile } from './cell-file/cell-file.ts';
 export * from './cells.ts';
 export { CheckRun } from './check/check.ts';
 export type { CheckProblem, CheckReport } from './check/report.ts';
@@ -14,6 +13,9 @@ export { PointsPool } from './points/points-pool.ts';
 export type { PointsDone, PointsEngine, PointsJob } from './points/work.ts';
 export * from './prepare.ts';
 export * from './private-part.ts';
+export type { CellEngine, StepOutcome } from './renewal/engine.ts';
+export { FileEngine, type FileEngineOptions, openFileEngine } from './renewal/file-engine.ts';
+export { InProcessEngine } from './renewal/in-process-engine.ts';
 export { resetEpoch } from './reset-epoch.ts';
 export * from './segment.ts';
 export * from './sizes.ts';

@@ -1,5 +1,4 @@
 // Parts of the package for tests of the whole system, and for nodes and agents that are hostile. Not an interface of the product.
-export * from './cell-file/record.ts';
 export * from './messages.ts';
 export * from './points/embed.ts';
 export * from './points/work.ts';

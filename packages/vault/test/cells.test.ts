@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type Bytes, systemRandom, u32be } from '@millrace/base';
-import { MemoryStore } from '@millrace/stores';
+import { type Bytes, systemRandom } from '@millrace/base';
+import { MemoryCells } from '@millrace/stores';
+import { overwriteCell } from '@millrace/testkit/vault/cells';
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   applyOuterLayer,
   CellStore,
+  InProcessEngine,
   MAINTAIN,
   MAY_BE_ABSENT,
   type MaintainMessage,
@@ -29,12 +31,12 @@ const cell = () => ({ index: systemRandom(20), key: systemRandom(32), epoch: 4 }
 
 type MovedCell = RecordOf<typeof MAINTAIN.items>;
 
-let raw: MemoryStore;
+let raw: MemoryCells;
 let cells: CellStore;
 let stored: StoreMessage;
 beforeEach(async () => {
-  raw = new MemoryStore();
-  cells = new CellStore(raw);
+  raw = new MemoryCells();
+  cells = new CellStore(new InProcessEngine(raw));
   stored = {
     type: 'store',
     design,
@@ -71,13 +73,13 @@ describe('the segments node’s cells', () => {
       const body = await cells.read(index);
       expect(body).not.toEqual(sealed[n]);
       expect(applyOuterLayer(key, body)).toEqual(sealed[n]);
-      expect((await raw.get(index))?.subarray(0, 4)).toEqual(u32be(4));
-      expect((await raw.get(index))?.length).toBe(4 + SEGMENT_BYTES);
+      expect((await raw.get(index))?.epoch).toBe(4);
+      expect((await raw.get(index))?.body.length).toBe(SEGMENT_BYTES);
     }
   });
 
   it('refuse a sealed segment that is not the manifest’s, and then store none of the message', async () => {
-    const other = new CellStore(new MemoryStore());
+    const other = new CellStore(new InProcessEngine(new MemoryCells()));
     const wrong = { ...source, sealed: (n: number) => (n === 2 ? systemRandom(SEGMENT_BYTES) : source.sealed(n)) };
     await expect(other.storeCells(stored, wrong)).rejects.toMatchObject({ code: 'E_SEGMENT', data: { segment: 2 } });
     for (const { index } of stored.cells)
@@ -97,12 +99,12 @@ describe('the segments node’s cells', () => {
 
   it('a decoy made twice is the same decoy', async () => {
     const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
-    const [a, b] = [new MemoryStore(), new MemoryStore()];
-    await new CellStore(a).storeCells(message);
-    await new CellStore(b).storeCells(message);
+    const [a, b] = [new MemoryCells(), new MemoryCells()];
+    await new CellStore(new InProcessEngine(a)).storeCells(message);
+    await new CellStore(new InProcessEngine(b)).storeCells(message);
     const at = message.cells[0]?.index ?? design;
     expect(await a.get(at)).toEqual(await b.get(at));
-    expect((await a.get(at))?.length).toBe(4 + SEGMENT_BYTES);
+    expect((await a.get(at))?.body.length).toBe(SEGMENT_BYTES);
   });
 
   it('move to the next epoch once, whatever is repeated, in whatever state', async () => {
@@ -112,7 +114,7 @@ describe('the segments node’s cells', () => {
     for (const message of [first, first, second, first, second, second]) {
       expect(await cells.maintain(message)).toMatchObject({ missing: [], damaged: [] });
       expect(applyOuterLayer(item.newKey, await cells.read(item.newIndex))).toEqual(sealed[0]);
-      expect((await raw.get(item.newIndex))?.subarray(0, 4)).toEqual(u32be(5));
+      expect((await raw.get(item.newIndex))?.epoch).toBe(5);
     }
     await expect(cells.read(item.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_MISSING' });
   });
@@ -133,12 +135,46 @@ describe('the segments node’s cells', () => {
 
   it('one of another epoch or a wrong length is named, and no layer is applied to it', async () => {
     const [cut, foreign] = [move(0), move(1)];
-    await raw.put(cut.oldIndex, (await raw.get(cut.oldIndex))?.subarray(0, 100) ?? design);
-    const other = (await raw.get(foreign.oldIndex)) ?? design;
-    other[3] = 3;
-    await raw.put(foreign.oldIndex, other);
+    const bodyAt = async (index: Uint8Array) => (await raw.get(index))?.body ?? design;
+    await overwriteCell(raw, { index: cut.oldIndex, epoch: 4, body: (await bodyAt(cut.oldIndex)).subarray(0, 96) });
+    await overwriteCell(raw, { index: foreign.oldIndex, epoch: 3, body: await bodyAt(foreign.oldIndex) });
     expect(await cells.maintain(maintain([cut, foreign]))).toMatchObject({ damaged: [cut.newIndex, foreign.newIndex] });
-    expect(await raw.has(foreign.newIndex)).toBe(false);
+    expect(await raw.get(foreign.newIndex)).toBeUndefined();
     await expect(cells.read(cut.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_DAMAGED' });
+  });
+
+  it('of epochs before the one that is left are dropped, whoever put them there; those of a step never', async () => {
+    const [left, late] = [systemRandom(20), systemRandom(20)];
+    for (const index of [left, late]) await overwriteCell(raw, { index, epoch: 3, body: systemRandom(SEGMENT_BYTES) });
+    const items = stored.cells.map((_, n) => move(n));
+    await cells.maintain(maintain(items.slice(0, 1)));
+    for (const index of [left, late]) expect(await raw.get(index)).toBeUndefined();
+    for (const { index } of stored.cells) expect((await raw.get(index))?.epoch).toBe(4);
+    // A message of a dropped epoch that comes again leaves nothing.
+    const again = { ...stored, cells: stored.cells.map((one) => ({ ...one, index: systemRandom(20), epoch: 3 })) };
+    expect(await cells.storeCells(again, source)).toMatchObject({ count: 3 });
+    for (const { index } of again.cells) expect(await raw.get(index)).toBeUndefined();
+    expect((await raw.get(items[0]?.newIndex ?? design))?.epoch).toBe(5);
+  });
+
+  it('what is at a new place and of another epoch gives way to the cell', async () => {
+    const item = move(2);
+    await overwriteCell(raw, { index: item.newIndex, epoch: 7, body: systemRandom(30) });
+    expect(await cells.maintain(maintain([item]))).toMatchObject({ missing: [], damaged: [] });
+    expect(applyOuterLayer(item.newKey, await cells.read(item.newIndex))).toEqual(sealed[2]);
+  });
+
+  it('a damaged decoy is made again by the same message, a sound one is left alone', async () => {
+    const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
+    await cells.storeCells(message);
+    const at = message.cells[0]?.index ?? design;
+    const before = await cells.read(at);
+    await overwriteCell(raw, { index: at, epoch: 4, body: before.map((byte, i) => (i === 9 ? byte ^ 1 : byte)) });
+    await cells.storeCells(message);
+    expect(await cells.read(at)).toEqual(before);
+    raw.put = () => Promise.reject(new Error('written again'));
+    await expect(cells.storeCells({ ...message, cells: [cell()] })).rejects.toThrow('written again');
+    raw.put = async (written) => expect(written).toEqual([]);
+    await cells.storeCells(message);
   });
 });

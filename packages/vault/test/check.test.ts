@@ -1,4 +1,5 @@
-import { systemRandom, toHex } from '@millrace/base';
+import { concatBytes, systemRandom, toHex, u32be } from '@millrace/base';
+import { overwriteCell } from '@millrace/testkit/vault/cells';
 import { makeUpload, type Upload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CONTENT_BYTES } from '../src/index.ts';
@@ -20,9 +21,17 @@ async function indexOf(segment: number): Promise<Uint8Array> {
 }
 
 async function flip(index: Uint8Array, at: number): Promise<void> {
-  const value = (await fixture.raw.cells.get(index)) ?? new Uint8Array();
+  const { epoch, body } = (await fixture.raw.cells.get(index)) ?? { epoch: 0, body: new Uint8Array() };
+  const value = concatBytes(u32be(epoch), body);
   value[at] = (value[at] ?? 0) ^ 1;
-  await fixture.raw.cells.put(index, value);
+  const flipped = new DataView(value.buffer).getUint32(0);
+  await overwriteCell(fixture.raw.cells, { index, epoch: flipped, body: value.subarray(4) });
+}
+
+/** Leaves three bytes of a cell. */
+async function cut(index: Uint8Array): Promise<void> {
+  const { epoch, body } = (await fixture.raw.cells.get(index)) ?? { epoch: 0, body: new Uint8Array() };
+  await overwriteCell(fixture.raw.cells, { index, epoch, body: body.subarray(0, 3) });
 }
 
 describe('a check', () => {
@@ -34,11 +43,11 @@ describe('a check', () => {
 
   it('names missing, damaged and extra cells by design and segment', async () => {
     const [second, third, first] = [await indexOf(2), await indexOf(3), await indexOf(1)];
-    await fixture.raw.cells.delete(second);
-    await fixture.raw.cells.put(third, new Uint8Array(7));
+    await fixture.raw.cells.remove([second]);
+    await cut(third);
     await flip(first, 3); // the epoch
     const stranger = systemRandom(20);
-    await fixture.raw.cells.put(stranger, systemRandom(16390));
+    await overwriteCell(fixture.raw.cells, { index: stranger, epoch: 0xffff_fffe, body: systemRandom(16386) });
     const { problems, clean } = await fixture.check(false);
     expect(clean).toBe(false);
     expect(problems).toEqual([
@@ -53,9 +62,9 @@ describe('a check', () => {
     expect((await fixture.check(false)).clean).toBe(true);
     expect((await fixture.check(true)).problems).toEqual([{ kind: 'damaged', design: upload.designId, segments: [0] }]);
     const mine = new Set((await fixture.playbook.slice(upload.designId, 0, 4)).map(({ index }) => toHex(index)));
-    for await (const { key } of fixture.raw.cells.range()) {
-      if (mine.has(toHex(key))) continue;
-      await flip(key, 100);
+    for await (const { index } of fixture.raw.cells.outline()) {
+      if (mine.has(toHex(index))) continue;
+      await flip(index, 100);
       break;
     }
     const { problems } = await fixture.check(true);
@@ -66,10 +75,10 @@ describe('a check', () => {
   it.each(['at rest', 'in the middle of a sweep'])('lost and damaged decoys are made again: %s', async (when) => {
     const mine = new Set((await fixture.playbook.slice(upload.designId, 0, 4)).map(({ index }) => toHex(index)));
     const decoys: Uint8Array[] = [];
-    for await (const { key } of fixture.raw.cells.range()) if (!mine.has(toHex(key))) decoys.push(key);
-    const [lost, short, flipped] = decoys.map((key) => new Uint8Array(key));
-    await fixture.raw.cells.delete(lost ?? new Uint8Array());
-    await fixture.raw.cells.put(short ?? new Uint8Array(), new Uint8Array(7));
+    for await (const { index } of fixture.raw.cells.outline()) if (!mine.has(toHex(index))) decoys.push(index);
+    const [lost, short, flipped] = decoys;
+    await fixture.raw.cells.remove([lost ?? new Uint8Array()]);
+    await cut(short ?? new Uint8Array());
     await flip(flipped ?? new Uint8Array(), 9_000);
     if (when !== 'at rest') {
       await fixture.playbook.beginSweep();
@@ -154,7 +163,7 @@ describe('a check', () => {
 
   it('that is deep lets steps of sweeps go between its parts, and is as right as before', async () => {
     await flip(await indexOf(2), 9_000);
-    await fixture.raw.cells.delete(await indexOf(3));
+    await fixture.raw.cells.remove([await indexOf(3)]);
     const before = fixture.playbook.status().epoch;
     const report = await checkDeep(async () => {
       if (fixture.playbook.status().sweep === undefined) await fixture.playbook.beginSweep();
@@ -175,7 +184,7 @@ describe('a check', () => {
   });
 
   it('says nothing of what was repaired or deleted while it went on', async () => {
-    await fixture.raw.cells.delete(await indexOf(0));
+    await fixture.raw.cells.remove([await indexOf(0)]);
     const repaired = await checkDeep(async () => {
       fixture.toKeys.send({ type: 'want', design: Buffer.from(upload.designId, 'hex'), from: 0, count: 4 });
       await fixture.settle();
@@ -203,7 +212,7 @@ describe('a check', () => {
   });
 
   it('a lost cell is also named by the sweep, which goes on', async () => {
-    await fixture.raw.cells.delete(await indexOf(1));
+    await fixture.raw.cells.remove([await indexOf(1)]);
     await fixture.sweep();
     expect(fixture.playbook.status().epoch).toBe(3);
     expect(fixture.problems).toEqual([{ design: upload.designId, segment: 1 }]);
@@ -211,7 +220,7 @@ describe('a check', () => {
   });
 
   it('a lost cell can be stored again from the owner’s copy', async () => {
-    await fixture.raw.cells.delete(await indexOf(1));
+    await fixture.raw.cells.remove([await indexOf(1)]);
     await fixture.sweep();
     fixture.toKeys.send({ type: 'want', design: Buffer.from(upload.designId, 'hex'), from: 1, count: 1 });
     await fixture.settle();

@@ -25,7 +25,7 @@ describe('killed at every durable write of a repair, in memory', () => {
           const lost = [0, 2];
           for (const segment of lost) {
             const [cell] = await fixture.playbook.slice(upload.designId, segment, segment + 1);
-            await fixture.raw.cells.delete(cell?.index ?? new Uint8Array());
+            await fixture.raw.cells.remove([cell?.index ?? new Uint8Array()]);
           }
           if (when !== 'at rest') {
             await fixture.playbook.beginSweep();

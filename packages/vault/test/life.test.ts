@@ -118,7 +118,7 @@ describe('the life of a design', () => {
 
 async function placesOf(fixture: VaultFixture): Promise<string[]> {
   const places: string[] = [];
-  for await (const { key } of fixture.raw.cells.range()) places.push(toHex(key));
+  for await (const { index } of fixture.raw.cells.outline()) places.push(toHex(index));
   return places;
 }
 
@@ -241,7 +241,7 @@ describe('any order of storing, sweeping, deleting and killing', () => {
         try {
           const stores = {
             keys: lmdb.log('keys'),
-            cells: lmdb.store('cells'),
+            cells: lmdb.cells('cells'),
             epochSlots,
             designSlots,
             kek: systemRandom(32),

@@ -1,4 +1,5 @@
-import { concatBytes, equalBytes, fromHex, u32be } from '@millrace/base';
+import { equalBytes, fromHex } from '@millrace/base';
+import { overwriteCell } from '@millrace/testkit/vault/cells';
 import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintainMessage, readManifest, segmentHash } from '../src/index.ts';
@@ -73,14 +74,13 @@ describe('cells of points', () => {
     const places = await fixture.playbook.slice(upload.designId, 0, 3);
     const [altered, junk, lost] = places.map(({ index }) => index);
     const all: Uint8Array[] = [];
-    for await (const { key } of cells.range()) all.push(key);
-    const decoy = all.find((key) => !places.some(({ index }) => equalBytes(index, key)));
+    for await (const { index } of cells.outline()) all.push(index);
+    const decoy = all.find((one) => !places.some(({ index }) => equalBytes(index, one)));
     if (!altered || !junk || !lost || !decoy) throw new Error('no cells');
     const other = await cells.get(junk);
-    await cells.put(altered, concatBytes(u32be(2), (other ?? new Uint8Array()).subarray(4)));
-    await cells.put(junk, concatBytes(u32be(2), new Uint8Array(18_054).fill(255)));
-    await cells.delete(lost);
-    await cells.delete(decoy);
+    await overwriteCell(cells, { index: altered, epoch: 2, body: other?.body ?? new Uint8Array() });
+    await overwriteCell(cells, { index: junk, epoch: 2, body: new Uint8Array(18_054).fill(255) });
+    await cells.remove([lost, decoy]);
     const { problems } = await fixture.check();
     expect(problems).toEqual(
       expect.arrayContaining([
@@ -103,8 +103,7 @@ describe('cells of points', () => {
         store.cells.map((cell, i) => fixture.cells.holds({ ...cell, label: store.labels[i], hash: source.hash(i) })),
       );
     expect(await sound()).toEqual([false, false, undefined]);
-    await cells.delete(altered);
-    await cells.delete(junk);
+    await cells.remove([altered, junk]);
     await fixture.cells.storeCells(store, source);
     expect(await sound()).toEqual([true, true, true]);
     for (let n = 0; n < 3; n++) {
@@ -123,7 +122,7 @@ describe('cells of points', () => {
     await fixture.settle();
     const [cell] = await fixture.playbook.slice(upload.designId, 0, 1);
     if (cell === undefined) throw new Error('no cell');
-    await fixture.raw.cells.put(cell.index, concatBytes(u32be(1), new Uint8Array(18_054).fill(255)));
+    await overwriteCell(fixture.raw.cells, { index: cell.index, epoch: 1, body: new Uint8Array(18_054).fill(255) });
     await fixture.sweep();
     expect(fixture.problems).toEqual([{ design: upload.designId, segment: 0 }]);
     expect(fixture.playbook.status().epoch).toBe(2);

@@ -10,6 +10,7 @@ import {
   u32be,
   utf8,
 } from '@millrace/base';
+import { decodeRecord, encodeRecord } from '@millrace/stores/parts';
 import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
 import type { Random } from '@millrace/testkit/fuzz/random';
 import type { Target } from '@millrace/testkit/fuzz/target';
@@ -32,13 +33,11 @@ import {
 import {
   decodeHolding,
   decodePoints,
-  decodeRecord,
   decodeState,
   embed,
   emptyHolding,
   encodeHolding,
   encodePoints,
-  encodeRecord,
   encodeState,
   extract,
   MAINTAIN,

@@ -32,13 +32,13 @@ export async function createSegmentsNode(
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'segments' });
   const { directory } = config;
-  const { records, cells: file } = stores;
+  const { records, lostCells } = stores;
   metrics
     .gauge('millrace_cells_lost', 'cells that were missing from the cell file when the node started')
-    .set(file.lost);
-  if (file.lost > 0)
-    logger.error({ code: 'E_CELL_MISSING', cells: file.lost }, 'cell file is truncated: owners have to repair designs');
-  const cells = new CellStore(file, closer.add(new PointsPool()));
+    .set(lostCells);
+  if (lostCells > 0)
+    logger.error({ code: 'E_CELL_MISSING', cells: lostCells }, 'cell file is truncated: owners have to repair designs');
+  const cells = new CellStore(stores.cells, closer.add(new PointsPool()));
   const designs = new DesignRepository(records, directory);
   const outbound = await connectOutbound({
     config,

@@ -1,13 +1,15 @@
 import { join } from 'node:path';
 import { type Closable, Closer } from '@millrace/base';
 import { openLmdb, type RecordStore } from '@millrace/stores';
-import { type CellFile, openCellFile, openSlots, type Slots } from '@millrace/vault';
+import { type CellEngine, openFileEngine, openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 
 /** The stores of a segments node. */
 export interface SegmentsStores {
   readonly records: RecordStore;
-  readonly cells: CellFile;
+  readonly cells: CellEngine;
+  /** Cells that were lost when the stores were opened. */
+  readonly lostCells: number;
   readonly boxes: { readonly mail: Slots };
 }
 
@@ -17,10 +19,12 @@ export async function openSegmentsStores(folder: string): Promise<SegmentsStores
   const data = join(folder, nodeFiles.data);
   try {
     const environment = closer.add(openLmdb({ path: data }));
-    const index = environment.store('cell-index');
+    const path = join(data, nodeFiles.cells);
+    const engine = closer.add(await openFileEngine({ lmdb: environment, index: 'cell-index', path }));
     return {
       records: environment.records('records'),
-      cells: closer.add(await openCellFile({ index, path: join(data, nodeFiles.cells) })),
+      cells: engine,
+      lostCells: engine.cells.lost,
       boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
       close: () => closer.close(),
     };

@@ -1,4 +1,4 @@
-import type { openLmdb } from '@millrace/stores';
+import type { CellFile, openLmdb } from '@millrace/stores';
 import type * as api from '@millrace/vault';
 
 export declare const SEGMENTS: number;
@@ -8,7 +8,7 @@ export declare function contentOf(name: string): Buffer;
 export interface DiskVault {
   readonly playbook: api.Playbook;
   readonly cells: api.CellStore;
-  readonly file: api.CellFile;
+  readonly file: CellFile;
   /** Cells that sweeps did not find. */
   readonly lost: readonly api.CellName[];
   prepare(name: string, maintenance: api.MaintenanceMode): Promise<void>;

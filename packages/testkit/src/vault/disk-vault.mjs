@@ -3,6 +3,7 @@
 import { createCipheriv } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openCellFile } from '@millrace/stores/parts';
 import { numbers } from './numbers.mjs';
 
 export const SEGMENTS = 2;
@@ -50,8 +51,10 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
   const wrapper = await vault.openFileKeyWrapper(join(folder, 'kek'));
   const log = fusedLog('playbook', keysLmdb.log('playbook'));
   const playbook = await vault.Playbook.open({ log, epochSlots, designSlots, wrapper, density: 50 });
-  const file = await vault.openCellFile({ index: fused('index', index), path: join(folder, 'cells.bin') });
-  const cells = new vault.CellStore(file, numbers);
+  const path = join(folder, 'cells.bin');
+  const file = await openCellFile(fused('index', index), { path, slotBytes: vault.SLOT_BYTES });
+  const engine = new vault.FileEngine(file, path, 1);
+  const cells = new vault.CellStore(engine, numbers);
 
   const self = {
     playbook,
@@ -175,7 +178,7 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
       await wrapper.close();
       await epochSlots.close();
       await designSlots.close();
-      await file.close();
+      await engine.close();
       await keysLmdb.close();
       await cellsLmdb.close();
     },

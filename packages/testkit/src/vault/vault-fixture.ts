@@ -1,5 +1,14 @@
 import { type Bytes, compareBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { type Log, type LogWriter, MemoryLog, MemoryStore, type Range, type Store, type Write } from '@millrace/stores';
+import {
+  type Cells,
+  type IndexRange,
+  type Log,
+  type LogWriter,
+  MemoryCells,
+  MemoryLog,
+  type NewCell,
+  type Range,
+} from '@millrace/stores';
 import {
   applyOuterLayer,
   type CellName,
@@ -9,6 +18,7 @@ import {
   createKeyWrapper,
   decodeMessage,
   encodeMessage,
+  InProcessEngine,
   type MaintenanceMode,
   MemorySlots,
   openSegment,
@@ -65,42 +75,6 @@ export class Fuse {
   }
 }
 
-export class FusedStore implements Store {
-  readonly inner: Store;
-  readonly fuse: Fuse;
-
-  constructor(inner: Store, fuse: Fuse) {
-    this.inner = inner;
-    this.fuse = fuse;
-  }
-
-  async get(key: Uint8Array) {
-    this.fuse.check();
-    return this.inner.get(key);
-  }
-  async has(key: Uint8Array) {
-    this.fuse.check();
-    return this.inner.has(key);
-  }
-  put(key: Uint8Array, value: Uint8Array) {
-    return this.fuse.write(() => this.inner.put(key, value));
-  }
-  delete(key: Uint8Array) {
-    return this.fuse.write(() => this.inner.delete(key));
-  }
-  batch(writes: readonly Write[]) {
-    return this.fuse.write(() => this.inner.batch(writes));
-  }
-  compareAndSwap(key: Uint8Array, expected: Uint8Array | undefined, next: Uint8Array | undefined) {
-    return this.fuse.write(() => this.inner.compareAndSwap(key, expected, next));
-  }
-  range(options?: Range) {
-    this.fuse.check();
-    return this.inner.range(options);
-  }
-  async close() {}
-}
-
 class FusedLog implements Log {
   readonly inner: Log;
   readonly fuse: Fuse;
@@ -129,6 +103,45 @@ class FusedLog implements Log {
         return append(writes);
       },
     };
+  }
+  async close() {}
+}
+
+/** Every cell is a write of its own: the port promises no more. */
+class FusedCells implements Cells {
+  readonly inner: Cells;
+  readonly fuse: Fuse;
+
+  constructor(inner: Cells, fuse: Fuse) {
+    this.inner = inner;
+    this.fuse = fuse;
+  }
+
+  create(epoch: number) {
+    return this.fuse.write(() => this.inner.create(epoch));
+  }
+  async put(cells: readonly NewCell[]) {
+    this.fuse.check();
+    for (const cell of cells) await this.fuse.write(() => this.inner.put([cell]));
+  }
+  async get(index: Uint8Array) {
+    this.fuse.check();
+    return this.inner.get(index);
+  }
+  async heads(indexes: readonly Uint8Array[]) {
+    this.fuse.check();
+    return this.inner.heads(indexes);
+  }
+  outline(range?: IndexRange) {
+    this.fuse.check();
+    return this.inner.outline(range);
+  }
+  async remove(indexes: readonly Uint8Array[]) {
+    this.fuse.check();
+    for (const index of indexes) await this.fuse.write(() => this.inner.remove([index]));
+  }
+  drop(epoch: number) {
+    return this.fuse.write(() => this.inner.drop(epoch));
   }
   async close() {}
 }
@@ -228,7 +241,7 @@ export interface VaultFixtureOptions {
   /** Plain numbers by default. */
   readonly points?: PointsEngine;
   /** Raw stores that outlive this object. */
-  readonly stores?: { keys: Log; cells: Store; epochSlots: Slots; designSlots: Slots; kek: Bytes };
+  readonly stores?: { keys: Log; cells: Cells; epochSlots: Slots; designSlots: Slots; kek: Bytes };
 }
 
 /** Opens a segment as a machine does. @throws {MillraceError} E_SEAL, E_CELL_DAMAGED */
@@ -265,7 +278,7 @@ export class VaultFixture {
     this.toCells = new Line(options.ackLag ?? 0);
     this.#raw = options.stores ?? {
       keys: new MemoryLog(),
-      cells: new MemoryStore(),
+      cells: new MemoryCells(),
       epochSlots: new MemorySlots(),
       designSlots: new MemorySlots(),
       kek: systemRandom(32),
@@ -300,7 +313,7 @@ export class VaultFixture {
   startCells(): void {
     this.cellsFuse.mend();
     this.toCells.crash();
-    this.cells = new CellStore(new FusedStore(this.#raw.cells, this.cellsFuse), this.points);
+    this.cells = new CellStore(new InProcessEngine(new FusedCells(this.#raw.cells, this.cellsFuse)), this.points);
   }
 
   /** Runs a task that a kill may interrupt, and restarts the killed process. @returns false when it was killed */
@@ -460,7 +473,7 @@ export class VaultFixture {
 
   async countCells(): Promise<number> {
     let count = 0;
-    for await (const _ of this.#raw.cells.range()) count++;
+    for await (const _ of this.#raw.cells.outline()) count++;
     return count;
   }
 }

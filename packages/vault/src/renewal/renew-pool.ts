@@ -19,7 +19,7 @@ export class RenewPool {
 
   constructor(threads: number) {
     this.#pool = new WorkerPool({
-      script: new URL('../../dist/cell-file/renew-worker.js', import.meta.url),
+      script: new URL('../../dist/renewal/renew-worker.js', import.meta.url),
       threads,
       perThread: Number.POSITIVE_INFINITY, // a thread goes on without waiting for this one
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
