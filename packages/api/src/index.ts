@@ -11,6 +11,7 @@ export * from './routes/ledger.ts';
 export * from './routes/licences.ts';
 export * from './routes/machines.ts';
 export * from './routes/nodes.ts';
+export * from './routes/people.ts';
 export * from './routes/prints.ts';
 export * from './routes/transactions.ts';
 export * from './routes/uploads.ts';

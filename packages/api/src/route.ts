@@ -4,8 +4,8 @@ import type { Action } from './actions.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
-/** Parties that a certificate names. */
-export type Caller = 'user' | 'machine' | 'control' | 'segments' | 'keys' | 'distribution';
+/** Parties that a certificate names; a guest has none. */
+export type Caller = 'guest' | 'user' | 'machine' | 'control' | 'segments' | 'keys' | 'distribution';
 
 /** How a body or an answer travels. */
 export type Content<S extends z.ZodType = z.ZodType> =
@@ -45,6 +45,8 @@ export interface Route<
   readonly errors: readonly ErrorCode[];
   /** It answers when something happens: callers keep a connection for it. */
   readonly waits: boolean;
+  /** Longest body, bytes; the server's own limit unless told. */
+  readonly maxBody?: number | undefined;
 }
 
 export type RouteTree = { readonly [name: string]: Route | RouteTree };
@@ -66,6 +68,7 @@ export type SentOf<C extends Content> = C extends { schema: infer S extends z.Zo
 /** Errors that any route may answer. */
 export const commonErrors = [
   'E_AUTH',
+  'E_REVOKED',
   'E_INPUT',
   'E_TOO_LARGE',
   'E_INTERNAL',
@@ -94,6 +97,7 @@ interface Declaration<P, Q, H, B, A> {
   readonly answer?: A;
   readonly errors?: readonly ErrorCode[];
   readonly waits?: boolean;
+  readonly maxBody?: number;
 }
 
 export function route<
@@ -116,6 +120,7 @@ export function route<
     answer: declared.answer ?? ({ kind: 'none' } as Content as A),
     errors: declared.errors ?? [],
     waits: declared.waits ?? false,
+    maxBody: declared.maxBody,
   };
 }
 

@@ -7,6 +7,7 @@ import { ledgerRoutes } from './routes/ledger.ts';
 import { licenceRoutes } from './routes/licences.ts';
 import { machineRoutes } from './routes/machines.ts';
 import { machineCallRoutes, mailRoutes, nodeRoutes } from './routes/nodes.ts';
+import { enrolmentRoutes, keyRoutes, organisationRoutes, revocationRoutes } from './routes/people.ts';
 import { objectRoutes, printRoutes } from './routes/prints.ts';
 import { transactionRoutes } from './routes/transactions.ts';
 import { uploadRoutes } from './routes/uploads.ts';
@@ -26,6 +27,10 @@ export const controlRoutes = {
   openapi,
   directory: directoryRoutes,
   transactions: transactionRoutes,
+  organisations: organisationRoutes,
+  keys: keyRoutes,
+  enrolments: enrolmentRoutes,
+  revocations: revocationRoutes,
   designs: designRoutes,
   licences: licenceRoutes,
   machines: machineRoutes,
@@ -41,7 +46,12 @@ export const controlRoutes = {
 };
 
 /** The distribution node. */
-export const distributionRoutes = { openapi, directory: directoryRoutes, uploads: uploadRoutes };
+export const distributionRoutes = {
+  openapi,
+  directory: directoryRoutes,
+  revocations: revocationRoutes,
+  uploads: uploadRoutes,
+};
 
 /** The typed clients of the two nodes that are called. */
 export type ControlClient = ApiClient<typeof controlRoutes>;

@@ -127,6 +127,20 @@ export const errorCodes = {
   ),
   E_EXPIRED: code(401, 3, false, 'Expired.', 'Sign the document or send the request again, and check the clock.'),
   E_CLOCK: code(401, 3, false, 'The document is dated in the future.', 'Check the clocks of both sides.'),
+  E_REVOKED: code(
+    403,
+    3,
+    false,
+    'The key was revoked.',
+    'Sign with another key. An owner-admin of the organisation invites the person again.',
+  ),
+  E_INVITATION: code(
+    409,
+    3,
+    false,
+    'The invitation was used, has expired, or does not exist.',
+    'Ask an owner-admin of the organisation for a new invitation.',
+  ),
   E_REPLAY: code(409, 3, false, 'The transaction was used before.', 'Sign a new transaction.'),
   E_SEAL: code(
     400,

@@ -71,6 +71,7 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   addOperator(program, group, add);
   addProofs(group, add);
   addKeys(program, group, add);
+  addPeople(program, group, add);
   addPeer(program, add);
   addWitness(program, add);
   add(
@@ -362,6 +363,62 @@ function addAnchors(group: Group, add: Add): void {
     .option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)')
     .option('--owner <key>', 'key of the design’s owner, or a file that holds it')
     .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)');
+}
+
+function addPeople(program: Command, group: Group, add: Add): void {
+  const people = () => import('./commands/people.ts');
+  const org = group('org', 'organisations: brands, bureaus, suppliers, auditors');
+  add(org, 'create <name>', 'create an organisation (administrator)', async (context, [name = ''], options) =>
+    (await people()).createOrg(context, name, options),
+  ).requiredOption('--kind <kind...>', 'brand, bureau, supplier, auditor');
+  add(org, 'list', 'list the organisations', async (context) => (await people()).listOrgs(context));
+  add(org, 'show <org>', 'show an organisation, its people and their keys', async (context, [id = '']) =>
+    (await people()).showOrg(context, id),
+  );
+
+  const user = group('user', 'people in organisations, and their keys');
+  const terms = (command: Command) =>
+    command
+      .option('--days <n>', 'how long the invitation can be used', '7')
+      .option('--key-days <n>', 'how long a key that is enrolled by it counts', '365');
+  terms(
+    add(user, 'invite <name>', 'invite a person: shows a secret text, once', async (context, [name = ''], options) =>
+      (await people()).inviteUser(context, name, options),
+    ),
+  )
+    .option('--org <org>', 'the organisation (default: your own)')
+    .requiredOption('--role <role...>', 'owner-admin, designer, operator, auditor')
+    .option('--person <id>', 'invite this person again: to renew a key, or with other roles');
+  terms(
+    add(user, 'add-device', 'invite another device of yours: shows a secret text, once', async (context, _, options) =>
+      (await people()).addDevice(context, options),
+    ),
+  );
+  const orgOption = (command: Command) => command.option('--org <org>', 'the organisation (default: your own)');
+  orgOption(
+    add(user, 'list', 'list people, keys, invitations and what was revoked', async (context, _, options) =>
+      (await people()).listUsers(context, options),
+    ),
+  );
+  orgOption(
+    add(
+      user,
+      'revoke <who>',
+      'revoke a person, a key or an invitation: what it signs from now on counts nowhere',
+      async (context, [who = ''], options) => (await people()).revokeUser(context, who, options),
+    ),
+  ).option('--keep <what>', 'what the key has signed that still counts: all or none', 'all');
+
+  add(
+    program,
+    'login',
+    'enrol this computer by an invitation: makes a key here, and a folder for commands to work in',
+    async (context, _, options) => (await import('./commands/login.ts')).login(context, options),
+  )
+    .option('--invitation <text>', 'the invitation; visible to other users of this computer')
+    .option('--invitation-file <file>', 'read the invitation from a file (default: ask for it)')
+    .option('--as <name>', 'name of the user on this computer', 'me')
+    .option('--device <name>', 'name of this device, for the others in the organisation', 'computer');
 }
 
 /** Keys and certificates of the installation, and what takes their place. */

@@ -75,7 +75,7 @@ describe('an installation', () => {
   it('keeps secrets for its owner alone, and no secret in a public file', async () => {
     const files = await filesUnder(installation.layout.home);
     const secrets = files.filter((file) => /\.key(\.pem)?$/.test(file));
-    expect(secrets.length).toBe(4 * 2 + 3 + 3 * 2 + 2 + 1);
+    expect(secrets.length).toBe(4 * 2 + 4 + 3 * 2 + 2 + 1);
     for (const file of secrets) expect(((await stat(file)).mode & 0o777).toString(8)).toBe('600');
     for (const file of files) expect(((await stat(dirname(file))).mode & 0o777).toString(8)).toBe('700');
     const open = await Promise.all(

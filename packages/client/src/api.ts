@@ -1,23 +1,38 @@
 import {
+  type CborCodec,
   type CheckView,
   controlRoutes,
   createApiClient,
   type DesignView,
   distributionRoutes,
   everyPage,
+  type InvitationView,
+  type KeyView,
   type LedgerCheckView,
   type LicenceView,
   MAX_LIMIT,
   type MachineView,
   type ObjectView,
   type OpeningView,
+  type OrganisationView,
   type Page,
   type PrintView,
   type RequestOptions,
+  type SignedDocumentView,
   type StatusView,
   TICKET_HEADER,
 } from '@millrace/api';
-import { type Bytes, type Clock, MillraceError, retry, systemRandom, toBase64, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  type Clock,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  retry,
+  systemRandom,
+  toBase64,
+  toHex,
+} from '@millrace/base';
 import type { HttpClient } from '@millrace/protocol';
 
 export interface Attachments {
@@ -44,6 +59,20 @@ export interface Api {
   newerDirectory(after: number): Promise<unknown>;
   /** The keys node's newest box key for what owners attach, as it signed it: to be verified. */
   attachmentBox(node: string): Promise<Bytes>;
+  organisations(): Promise<OrganisationView[]>;
+  /** Keys of the people in an organisation. */
+  organisationKeys(organisation: string): Promise<KeyView[]>;
+  organisationInvitations(organisation: string): Promise<InvitationView[]>;
+  /** @throws {MillraceError} E_NOT_FOUND */
+  key(id: string): Promise<KeyView>;
+  /** What the key has signed that counts until it is revoked. */
+  keyDocuments(key: string): Promise<SignedDocumentView[]>;
+  /** Lists of revoked keys as control has them: to be verified. */
+  revocations(): Promise<Uint8Array[]>;
+  /** Gives a list of revoked keys to control and to distribution: neither can hold it back from the others. */
+  publishRevocations(list: Uint8Array): Promise<void>;
+  /** A TLS certificate, PEM, on a signed `certificate.request`. */
+  certificateFor(request: Uint8Array): Promise<string>;
   licences(): Promise<LicenceView[]>;
   licence(id: string): Promise<LicenceView>;
   machines(): Promise<MachineView[]>;
@@ -78,6 +107,11 @@ export interface ApiOptions {
   readonly patienceMs?: number;
 }
 
+const cbor: CborCodec = {
+  encode: (value) => encodeCbor(value as never),
+  decode: (bytes) => decodeCbor(bytes, 'answer', 'E_UNAVAILABLE'),
+};
+
 /** Longest wait for a newer directory: the one at hand serves. */
 const DIRECTORY_MS = 3_000;
 
@@ -91,8 +125,8 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
   const again = { now: () => clock.monotonic(), signal, forMs: patienceMs, mostMs: 2_000, when: isUnanswered };
 
   const nodes = {
-    control: createApiClient(controlRoutes, { transport: control }),
-    distribution: createApiClient(distributionRoutes, { transport: distribution }),
+    control: createApiClient(controlRoutes, { transport: control, cbor }),
+    distribution: createApiClient(distributionRoutes, { transport: distribution, cbor }),
   };
   const read = <T>(call: () => Promise<T>): Promise<T> => retry(call, again);
   const list = <T>(page: (query: { cursor?: string; limit: number }) => Promise<Page<T>>): Promise<T[]> =>
@@ -136,6 +170,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     });
   };
 
+  const { organisations, keys, enrolments, revocations } = nodes.control;
   const { directory, designs, boxes, licences, machines, prints, objects, ledger, status, checks } = nodes.control;
   const { uploads } = nodes.distribution;
   return {
@@ -157,6 +192,18 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
       withTicket(design, (headers) => read(() => uploads.list({ design, segments }, { signal, headers }))),
     newerDirectory: (after) => directory.newest({ after }, { signal, timeoutMs: DIRECTORY_MS }),
     attachmentBox: (node) => read(() => boxes.newest({ node, use: 'attachments' }, { signal })),
+    organisations: () => list((query) => organisations.list(query, { signal })),
+    organisationKeys: (id) => list((query) => organisations.keys({ id, ...query }, { signal })),
+    organisationInvitations: (id) => list((query) => organisations.invitations({ id, ...query }, { signal })),
+    key: (id) => read(() => keys.get({ id }, { signal })),
+    keyDocuments: async (id) => (await read(() => keys.documents({ id }, { signal }))).documents,
+    revocations: () => read(() => revocations.get({}, { signal })),
+    publishRevocations: async (body) => {
+      await write((options) => revocations.publish({ body }, options));
+      await write((options) => nodes.distribution.revocations.publish({ body }, options));
+    },
+    certificateFor: async (request) =>
+      (await enrolments.certificate({ body: { request: toBase64(request) } }, { signal })).certificate,
     licences: () => list((query) => licences.list(query, { signal })),
     licence: (id) => read(() => licences.get({ id }, { signal })),
     machines: () => list((query) => machines.list(query, { signal })),

@@ -1,13 +1,17 @@
 export {
   type CheckView,
   type DesignView,
+  type InvitationView,
+  type KeyView,
   type LicenceView,
   type MachineStateView,
   type MachineView,
   nextStep,
   type ObjectView,
+  type OrganisationView,
   objectAnswer,
   type PrintView,
+  type SignedDocumentView,
   type StatusView,
 } from '@millrace/api';
 export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
@@ -25,11 +29,25 @@ export {
   type Observed,
   SLICED_KIND,
 } from './design-kinds.ts';
+export { type Enrolling, enrol, guestDirectory, requestCertificate } from './enrolment.ts';
+export { formatInvitation, type Invitation, parseInvitation } from './invitation.ts';
 export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
 export { reinstateLicence, revokeLicence, suspendLicence } from './licence-status.ts';
 export { createMemoryStorage } from './memory-storage.ts';
 export { ownDesign, ownDesignSecret } from './own-design.ts';
 export { openLive, openReport } from './owner-view.ts';
+export {
+  createOrganisation,
+  heldRevocations,
+  inviteDevice,
+  inviteMember,
+  type NewInvitation,
+  organisationNames,
+  type RevocationResult,
+  type RevocationTargets,
+  revoke,
+  verifyKeyView,
+} from './people.ts';
 export { pick } from './pick.ts';
 export { type ByteSource, type PrepareOptions, prepare, type Sliced } from './prepare.ts';
 export type {

@@ -1,5 +1,5 @@
 import type { LicenceView, MachineView } from '@millrace/api';
-import { type Bytes, fromBase64, fromHex, MillraceError, toHex, wipe } from '@millrace/base';
+import { type Bytes, fromBase64, MillraceError, toHex, wipe } from '@millrace/base';
 import {
   type Disclosure,
   licenceSecretInfo,
@@ -11,9 +11,9 @@ import {
   verifyMachineRegistration,
 } from '@millrace/protocol';
 import { sealAttachment } from './attachments.ts';
-import { findUser } from './contacts.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
+import { holderKey } from './people.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
@@ -28,7 +28,7 @@ export interface LicenceTerms {
   /** None allows every material. */
   readonly materials: readonly string[];
   readonly days: number;
-  /** User who may press print. */
+  /** Who may press print: name of a contact, or of an operator's key. */
   readonly holder: string;
   /** What the holder may see of a running print; nothing of the design unless told. */
   readonly disclose?: readonly Disclosure[];
@@ -41,7 +41,7 @@ export interface LicenceTerms {
  *   administrator did not register
  */
 export async function grantLicence(session: Session, terms: LicenceTerms): Promise<string> {
-  const { api, directory, contacts, clock, random, signer } = session;
+  const { api, directory, clock, random, signer } = session;
   const machines = await namedMachines(session, terms.machines);
   const design = await ownDesign(session, terms.design);
   const id = random(16);
@@ -74,7 +74,7 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
       // A node's clock may be behind the owner's.
       notBefore: Math.max(0, now - DAY_MS),
       notAfter: now + Math.ceil(terms.days * DAY_MS),
-      holder: fromHex(findUser(contacts, terms.holder).publicKey),
+      holder: await holderKey(session, terms.holder),
       secretHash: sha256(sealed),
       telemetryKey: await sealingPoint(session),
       disclose: [...(terms.disclose ?? usualDisclosures)],

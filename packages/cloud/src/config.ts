@@ -39,6 +39,9 @@ export const nodeFiles = {
   permitKey: 'permit.key',
   /** Control only: the administrator's signed statement of the permit key; public. */
   permitKeyDocument: 'permit-key.register',
+  /** Control only: the certificate authority of users, PEM, and its key. It vouches for nobody else. */
+  userAuthority: 'users.crt.pem',
+  userAuthorityKey: 'users.key.pem',
   /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
   logKey: 'log.key',
   /** Control only: the previous log key, which also signs checkpoints while the directory lists it. */
@@ -73,7 +76,7 @@ export interface NodeConfig {
   readonly staging: StagingSettings;
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
-  secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek'): Promise<Bytes>;
+  secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek' | 'userAuthorityKey'): Promise<Bytes>;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 } from '@millrace/api';
 import { MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
+import { Revocations } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { type FastifyRequest, fastify } from 'fastify';
 import { CheckBoard } from '../src/control/checks.ts';
@@ -109,7 +110,12 @@ export async function apiFixture() {
     return server;
   };
   const servers = { control: serverOf(controlRoutes), distribution: serverOf(distributionRoutes) };
-  const directories = { sequence: 3, signed: { directory: { sequence: 3 }, signature: 'ab' } as never };
+  const directories = {
+    sequence: 3,
+    signed: { directory: { sequence: 3 }, signature: 'ab' } as never,
+    revocations: new Revocations(),
+    offerRevocations: async () => true,
+  };
   const checks = new CheckBoard(systemClock);
   const answers = await IdempotentAnswers.open(context.records.answers, systemClock);
   addRoutes(servers.control, context, { checks, answers, directories, actorOf: actorBy });

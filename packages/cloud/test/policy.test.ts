@@ -5,7 +5,7 @@ import { decodeOpening } from '@millrace/ledger';
 import { signTransaction, type Transaction } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Actor, permits, userActor } from '../src/node/policy.ts';
+import { type Actor, guest, permits, type Resource, userActor } from '../src/node/policy.ts';
 import {
   type ActorName,
   type ApiFixture,
@@ -33,6 +33,17 @@ const ofControl: Readonly<Record<string, string>> = {
   'directory.newest': anyParty,
   // Signed by the owner.
   'transactions.submit': owner,
+  'organisations.list': anyUser,
+  // Nobody here belongs to the organisation.
+  'organisations.keys': administrator,
+  'organisations.invitations': administrator,
+  'keys.get': anyUser,
+  'keys.documents': administrator,
+  'enrolments.invitation': anyUser,
+  'enrolments.enrol': anyUser,
+  'enrolments.certificate': anyUser,
+  'revocations.get': anyParty,
+  'revocations.publish': anyUser,
   'designs.list': anyUser,
   'designs.get': owner,
   'designs.private': owner,
@@ -74,6 +85,8 @@ const ofControl: Readonly<Record<string, string>> = {
 const ofDistribution: Readonly<Record<string, string>> = {
   'openapi.get': anyUser,
   'directory.newest': anyParty,
+  'revocations.get': anyParty,
+  'revocations.publish': anyUser,
   'uploads.put': owner,
   'uploads.list': 'fyfff.y....',
   'uploads.get': '......y....',
@@ -92,6 +105,18 @@ const byAction: Readonly<Record<Action, string>> = {
   'transaction.submit': 'fyffffffff',
   'user.register': 'yfffffffff',
   'machine.register': 'yfffffffff',
+  'organisation.register': 'yfffffffff',
+  'organisation.list': 'yyyyyfffff',
+  'member.invite': 'yfffffffff',
+  'member.list': 'yfffffffff',
+  'device.invite': 'ffffffffff',
+  'key.read': 'yyyyyfffff',
+  'key.enrol': 'yyyyyfffff',
+  'key.revoke': 'yfffffffff',
+  'invitation.read': 'yyyyyfffff',
+  'certificate.issue': 'yyyyyfffff',
+  'revocation.read': 'yyyyyyyyyy',
+  'revocation.publish': 'yyyyyfffff',
   'machine.read': 'yyyyyfffff',
   'design.list': 'yyyyyfffff',
   'design.add': 'fyffffffff',
@@ -135,6 +160,9 @@ const byAction: Readonly<Record<Action, string>> = {
 
 /** What who may is answered, where these requests are not all that they should be. */
 const answered: Readonly<Record<string, string>> = {
+  'enrolments.invitation': 'E_NOT_FOUND',
+  'enrolments.enrol': 'E_SIGNATURE',
+  'enrolments.certificate': 'E_STATE',
   'designs.private': 'E_NOT_FOUND',
   'checks.get': 'E_NOT_FOUND',
   'boxes.announce': 'E_SIGNATURE',
@@ -166,6 +194,10 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     body: encodeCbor(value as never),
   });
   const calls = `/v1/machines/${machine.machine}`;
+  const organisation = toHex(systemRandom(16));
+  const registered = { organisation, name: 'Brand', kinds: ['brand' as const], created: now };
+  await context.records.organisations.create(organisation, { ...registered, document: new Uint8Array(9) });
+  const key = keyName(keys.owner.publicKey);
   const maintenance = {
     ...{ epoch: 1, cells: 3, decoys: 3, designs: 1, periodMs: 1, reachedPeriodMs: 1, lastSweepMs: 7, progress: 1 },
     ...{ heldBackBy: 'no', moneyPerMonth: 0, problems: 0 },
@@ -174,6 +206,16 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'openapi.get': get('/v1/openapi.json'),
     'directory.newest': get('/v1/directory?after=2'),
     'transactions.submit': post('/v1/transactions', { transaction }),
+    'organisations.list': get('/v1/organisations'),
+    'organisations.keys': get(`/v1/organisations/${organisation}/keys`),
+    'organisations.invitations': get(`/v1/organisations/${organisation}/invitations`),
+    'keys.get': get(`/v1/keys/${key}`),
+    'keys.documents': get(`/v1/keys/${key}/documents`),
+    'enrolments.invitation': get(`/v1/invitations/${key}`),
+    'enrolments.enrol': post('/v1/enrolments', { enrolment: 'AAAA' }),
+    'enrolments.certificate': post('/v1/certificates', { request: 'AAAA' }),
+    'revocations.get': get('/v1/revocations'),
+    'revocations.publish': { method: 'POST', path: '/v1/revocations', body: new Uint8Array(9) },
     'designs.list': get('/v1/designs'),
     'designs.get': get(`/v1/designs/${design}`),
     'designs.private': get(`/v1/designs/${design}/private`),
@@ -220,6 +262,8 @@ async function distributionRequests({ design, ask }: ApiFixture) {
   return {
     'openapi.get': { node, method: 'GET', path: '/v1/openapi.json' },
     'directory.newest': { node, method: 'GET', path: '/v1/directory?after=2' },
+    'revocations.get': { node, method: 'GET', path: '/v1/revocations' },
+    'revocations.publish': { node, method: 'POST', path: '/v1/revocations', body: new Uint8Array(9) },
     'uploads.put': { node, method: 'PUT', path: segment, body: new Uint8Array(SEGMENT_BYTES), headers },
     'uploads.list': { node, method: 'GET', path: `${path}?segments=1`, headers },
     'uploads.get': { node, method: 'GET', path: segment },
@@ -359,5 +403,53 @@ describe('every action', () => {
     // Of a resource that belongs to nobody nobody may do more.
     const more = Object.values(parties).filter((actor) => permits(actor, action) && !permits(actor, action, resource));
     expect(more).toEqual([]);
+  });
+});
+
+/** For people of organisations: what each role lets them do, in the own organisation and in another. */
+describe('people of organisations', () => {
+  const [brand, bureau] = ['aa'.repeat(16), 'bb'.repeat(16)];
+  const me = 'cc'.repeat(16);
+  const roles = ['owner-admin', 'designer', 'operator', 'auditor'] as const;
+  /** One letter for each of `roles`, then for a key that the administrator registered itself, then for a guest. */
+  const cells: readonly (readonly [Action, string, Resource, string])[] = [
+    ['organisation.register', 'any', {}, 'ffffff'],
+    ['organisation.list', 'any', {}, 'yyyyyf'],
+    ['member.invite', 'the own organisation', { organisation: brand }, 'yfffff'],
+    ['member.invite', 'another organisation', { organisation: bureau }, 'ffffff'],
+    ['member.invite', 'no organisation', {}, 'ffffff'],
+    ['member.list', 'the own organisation', { organisation: brand }, 'yyyyff'],
+    ['member.list', 'another organisation', { organisation: bureau }, 'ffffff'],
+    ['device.invite', 'oneself', { organisation: brand }, 'yyyyff'],
+    ['key.revoke', 'the own organisation', { organisation: brand }, 'yfffff'],
+    ['key.revoke', 'another organisation', { organisation: bureau }, 'ffffff'],
+    ['key.revoke', 'no organisation', {}, 'ffffff'],
+    ['key.enrol', 'any', {}, 'yyyyyy'],
+    ['invitation.read', 'any', {}, 'yyyyyy'],
+    ['certificate.issue', 'any', {}, 'yyyyyy'],
+    ['revocation.read', 'any', {}, 'yyyyyf'],
+    ['revocation.publish', 'any', {}, 'yyyyyf'],
+    ['design.add', 'an own design', { owner: me }, 'fyffyf'],
+    ['design.add', 'a design of somebody else', { owner: 'dd'.repeat(16) }, 'ffffff'],
+    ['licence.grant', 'an own design', { owner: me }, 'fyffyf'],
+    ['licence.grant', 'a design of somebody else', { owner: 'dd'.repeat(16) }, 'ffffff'],
+    ['print.request', 'an own licence', { holder: me }, 'ffyfyf'],
+    ['print.request', 'a licence of somebody else', { holder: 'dd'.repeat(16) }, 'ffffff'],
+    ['user.register', 'any', {}, 'ffffff'],
+    ['machine.register', 'any', {}, 'ffffff'],
+    ['vault.check', 'any', {}, 'ffffff'],
+    ['ledger.read', 'any', {}, 'yyyyyf'],
+  ];
+
+  it.each(cells)('%s of %s', (action, _what, resource, letters) => {
+    const person = { role: 'user', name: me, admin: false } as const;
+    const members = roles.map((role): Actor => ({ ...person, member: { organisation: brand, roles: [role] } }));
+    const all: Actor[] = [...members, person, guest];
+    expect(all.map((actor) => (permits(actor, action, resource) ? 'y' : 'f')).join('')).toBe(letters);
+  });
+
+  it('a guest may do nothing but enrol', () => {
+    const allowed = actions.filter((action) => permits(guest, action, { organisation: brand, owner: me, holder: me }));
+    expect(allowed).toEqual(['directory.read', 'key.enrol', 'invitation.read', 'certificate.issue']);
   });
 });

@@ -1,4 +1,9 @@
-import { createPrivateKey, X509Certificate as NodeCertificate } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  X509Certificate as NodeCertificate,
+} from 'node:crypto';
 import type { Bytes } from '@millrace/base';
 
 /** What TLS needs: both in PEM. The key is ASCII in a buffer, so that it can be wiped. */
@@ -11,6 +16,23 @@ export interface TlsIdentity {
 export interface Authority {
   readonly identity: TlsIdentity;
   issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
+  /**
+   * A certificate, PEM, for a key that somebody else made.
+   * @param publicKey SubjectPublicKeyInfo
+   * @throws {MillraceError} E_INPUT unless it is a P-256 key
+   */
+  certify(party: Party, publicKey: Uint8Array, expires: number): Promise<string>;
+}
+
+/** A new P-256 key for TLS, PEM (PKCS #8): made where it is used. */
+export function createTlsKey(): Bytes {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return new Uint8Array(Buffer.from(privateKey.export({ format: 'pem', type: 'pkcs8' })));
+}
+
+/** The public key (SubjectPublicKeyInfo) of a private key or a certificate in PEM: what `Authority.certify` takes. */
+export function tlsPublicKey(pem: Uint8Array): Bytes {
+  return new Uint8Array(createPublicKey(Buffer.from(pem)).export({ format: 'der', type: 'spki' }));
 }
 
 type Role = 'control' | 'segments' | 'keys' | 'distribution';
@@ -56,6 +78,11 @@ export function isTlsPair({ certificate, key }: TlsIdentity): boolean {
 /** When a certificate expires, ms since 1970. */
 export function expiryOf(certificatePem: string): number {
   return Date.parse(new NodeCertificate(certificatePem).validTo);
+}
+
+/** Whether the authority's key signed the certificate, whatever name its issuer has. */
+export function isSignedBy(certificate: NodeCertificate, authorityPem: string): boolean {
+  return certificate.verify(new NodeCertificate(authorityPem).publicKey);
 }
 
 /** Whether `authorityPem` signed the certificate. */

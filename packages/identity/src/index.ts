@@ -1,13 +1,16 @@
 export * from './authority.ts';
 export {
   type Authority,
+  createTlsKey,
   expiryOf,
   fingerprint,
   isIssuedBy,
+  isSignedBy,
   isTlsPair,
   type Party,
   partyOf,
   type TlsIdentity,
+  tlsPublicKey,
 } from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';

@@ -1,6 +1,6 @@
 import 'reflect-metadata'; // x509's dependency injection needs it before x509 is loaded
 import { webcrypto } from 'node:crypto';
-import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import {
   BasicConstraintsExtension,
   cryptoProvider,
@@ -12,7 +12,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import { type Authority, partyUri, type TlsIdentity } from './certificates.ts';
+import { type Authority, type Party, partyUri, type TlsIdentity } from './certificates.ts';
 
 cryptoProvider.set(webcrypto as Crypto);
 
@@ -47,34 +47,47 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
   } catch (cause) {
     throw new MillraceError('E_CONFIG', 'the certificate authority cannot be read', { cause });
   }
+  const sign = (party: Party, publicKey: CryptoKey, hosts: readonly string[], expires: number) =>
+    X509CertificateGenerator.create({
+      serialNumber: serialNumber(),
+      subject: `CN=${partyUri(party)}`,
+      issuer: certificate.subject,
+      notBefore: new Date(now() - DAY),
+      // No certificate outlives the authority.
+      notAfter: new Date(Math.min(expires, certificate.notAfter.getTime())),
+      signingAlgorithm: algorithm,
+      publicKey,
+      signingKey,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth, ExtendedKeyUsage.serverAuth]),
+        new SubjectAlternativeNameExtension([
+          { type: 'url', value: partyUri(party) },
+          ...hosts.map((host) => ({
+            type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const),
+            value: host,
+          })),
+        ]),
+      ],
+    });
   return {
     identity,
     issue: async (party, hosts = []) => {
       const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
-      const leaf = await X509CertificateGenerator.create({
-        serialNumber: serialNumber(),
-        subject: `CN=${partyUri(party)}`,
-        issuer: certificate.subject,
-        notBefore: new Date(now() - DAY),
-        // No certificate outlives the authority.
-        notAfter: new Date(Math.min(now() + 365 * DAY, certificate.notAfter.getTime())),
-        signingAlgorithm: algorithm,
-        publicKey: keys.publicKey,
-        signingKey,
-        extensions: [
-          new BasicConstraintsExtension(false, undefined, true),
-          new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-          new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth, ExtendedKeyUsage.serverAuth]),
-          new SubjectAlternativeNameExtension([
-            { type: 'url', value: partyUri(party) },
-            ...hosts.map((host) => ({
-              type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const),
-              value: host,
-            })),
-          ]),
-        ],
-      });
+      const leaf = await sign(party, keys.publicKey, hosts, now() + 365 * DAY);
       return { certificate: leaf.toString('pem'), key: await exportKey(keys.privateKey) };
+    },
+    certify: async (party, publicKey, expires) => {
+      let key: CryptoKey;
+      try {
+        key = (await webcrypto.subtle.importKey('spki', copyBytes(publicKey), algorithm, true, [
+          'verify',
+        ])) as CryptoKey;
+      } catch (cause) {
+        throw new MillraceError('E_INPUT', 'not a P-256 key', { cause });
+      }
+      return (await sign(party, key, [], expires)).toString('pem');
     },
   };
 }

@@ -1,5 +1,6 @@
 // The part of this package that runs in browsers: documents and sealing, without files, sockets and TLS.
 export * from './box.ts';
+export * from './credentials.ts';
 export * from './directory.ts';
 export * from './directory-document.ts';
 export * from './documents.ts';
@@ -8,9 +9,12 @@ export * from './licence-status.ts';
 export * from './mail.ts';
 export * from './opening.ts';
 export * from './owner-state.ts';
+export { MAX_REVOKED, TLS_KEY_BYTES } from './people-documents.ts';
 export * from './permit-keys.ts';
 export * from './placement.ts';
 export * from './registrations.ts';
+export * from './revocations.ts';
+export * from './revoked.ts';
 export * from './sealed-keys.ts';
 export * from './session.ts';
 export * from './shapes.ts';

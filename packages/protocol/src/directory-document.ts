@@ -81,6 +81,7 @@ const documentSchema = z.strictObject({
   permitKeys: dated(key(hexOf(65)), MAX_KEPT),
   logKeys: dated(key(z.string().max(300)), MAX_KEPT),
   adminKey: hexOf(33),
+  userAuthority: z.string().max(8_192).optional(),
 });
 
 /** The directory as the administrator signs it: every key with its times (spec/protocol.md, section 1.1). */
@@ -158,7 +159,7 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
       identities: former(identities).map(({ key }) => key),
     },
   }));
-  const { version, installation, name, authorities, permitKeys, logKeys, adminKey } = document;
+  const { version, installation, name, authorities, permitKeys, logKeys, adminKey, userAuthority } = document;
   return {
     version,
     installation,
@@ -171,12 +172,13 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
     logKey: newest(logKeys).key,
     adminKey,
     former: { permitKeys: kept(permitKeys), logKeys: kept(logKeys) },
+    ...(userAuthority === undefined ? {} : { userAuthority }),
   };
 }
 
 /** The document of a new installation: one key of each kind. */
-export function firstDocument(directory: Omit<Directory, 'former'>, now: number): DirectoryDocument {
-  const { version, installation, name, adminKey } = directory;
+export function firstDocument(directory: Omit<Directory, 'former' | 'revocations'>, now: number): DirectoryDocument {
+  const { version, installation, name, adminKey, userAuthority } = directory;
   return {
     version,
     sequence: 1,
@@ -194,5 +196,6 @@ export function firstDocument(directory: Omit<Directory, 'former'>, now: number)
     permitKeys: [{ key: directory.permitKey, since: now }],
     logKeys: [{ key: directory.logKey, since: now }],
     adminKey,
+    ...(userAuthority === undefined ? {} : { userAuthority }),
   };
 }

@@ -35,20 +35,79 @@ export function pollDirectory(options: {
   readonly everyMs?: number;
 }): Closable {
   const { ask, file, onChange, logger, everyMs = ASK_MS } = options;
+  return poll(everyMs, async (signal) => {
+    try {
+      if (!(await fetchDirectory(ask, file, signal))) return;
+      logger.info({ sequence: file.sequence }, 'directory updated over the network');
+      onChange();
+    } catch (error) {
+      const coded = toMillraceError(error);
+      if (coded.code === 'E_DIRECTORY')
+        logger.error({ err: coded }, 'directory refused: a node returned an older or unsigned one');
+    }
+  });
+}
+
+/** Revocations are asked for more often: whoever lost a key waits for it. */
+const ASK_REVOCATIONS_MS = 5_000;
+
+/** `revocations.get` of the typed client: lists that a node has, none when the caller holds the same. */
+export type AskRevocations = (
+  query: { readonly held: string },
+  options: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
+) => Promise<readonly Uint8Array[]>;
+
+/**
+ * Asks a node for lists of revoked keys and takes those that are newer. Signatures count, not who answered; a node that is
+ * behind answers with older ones, which change nothing.
+ * @returns how many were newer
+ */
+export async function fetchRevocations(
+  ask: AskRevocations,
+  file: Pick<DirectoryFile, 'revocations' | 'offerRevocations'>,
+  logger: Logger,
+  signal?: AbortSignal,
+): Promise<number> {
+  const lists = await ask({ held: file.revocations.digest() }, { signal, timeoutMs: ANSWER_MS });
+  let taken = 0;
+  for (const list of lists) {
+    try {
+      if (await file.offerRevocations(list)) taken++;
+    } catch (error) {
+      const coded = toMillraceError(error);
+      if (coded.code !== 'E_CONFLICT') logger.warn({ err: coded }, 'list of revoked keys refused');
+    }
+  }
+  return taken;
+}
+
+/** Asks again and again until it is closed, at once first. */
+export function pollRevocations(options: {
+  readonly ask: AskRevocations;
+  readonly file: Pick<DirectoryFile, 'revocations' | 'offerRevocations'>;
+  readonly logger: Logger;
+  readonly everyMs?: number;
+}): Closable {
+  const { ask, file, logger, everyMs = ASK_REVOCATIONS_MS } = options;
+  const update = async (signal: AbortSignal) => {
+    try {
+      const taken = await fetchRevocations(ask, file, logger, signal);
+      if (taken > 0) logger.info({ lists: taken }, 'revoked keys updated over the network');
+    } catch (error) {
+      const coded = toMillraceError(error);
+      if (!coded.retryable) logger.warn({ err: coded }, 'cannot ask for revoked keys: trying again');
+    }
+  };
+  return poll(everyMs, update, true);
+}
+
+function poll(everyMs: number, ask: (signal: AbortSignal) => Promise<void>, atOnce = false): Closable {
   const stop = new AbortController();
   const run = async () => {
+    if (atOnce) await ask(stop.signal);
     while (!stop.signal.aborted) {
       await sleep(everyMs, stop.signal).catch(() => undefined);
-      if (stop.signal.aborted) return;
-      try {
-        if (!(await fetchDirectory(ask, file, stop.signal))) continue;
-        logger.info({ sequence: file.sequence }, 'directory updated over the network');
-        onChange();
-      } catch (error) {
-        const coded = toMillraceError(error);
-        if (coded.code === 'E_DIRECTORY')
-          logger.error({ err: coded }, 'directory refused: a node returned an older or unsigned one');
-      }
+      if (!stop.signal.aborted) await ask(stop.signal);
     }
   };
   const running = run();

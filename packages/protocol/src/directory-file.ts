@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import {
   type Clock,
   type Closable,
+  decodeCbor,
+  encodeCbor,
   hexOf,
   type Logger,
   MillraceError,
@@ -22,12 +24,15 @@ import {
   type SignedDirectory,
   verifySigned,
 } from './directory-document.ts';
+import { Revocations, withList } from './revocations.ts';
 
 /** File in the folder of every node, machine and user. */
 export const directoryFiles = {
   directory: 'directory.json',
   /** The newest directory that was accepted. An older one is refused from then on. */
   seen: 'directory.seen',
+  /** Every list of revoked keys that was taken: a CBOR list of what was published. */
+  revocations: 'revocations.cbor',
 } as const;
 
 const seenSchema = z.strictObject({ sequence: z.number().int().min(1), hash: hexOf(32) });
@@ -55,6 +60,14 @@ export interface DirectoryFile {
    * @throws {MillraceError} E_DIRECTORY when it is older or not signed by the administrator; nothing changes
    */
   offer(input: unknown): Promise<boolean>;
+  /** Lists of revoked keys that count now. */
+  readonly revocations: Revocations;
+  /**
+   * Takes a list of revoked keys that came over the network, when it is newer, and writes it to its file.
+   * @returns whether it was newer
+   * @throws {MillraceError} as `withList`: it changes nothing
+   */
+  offerRevocations(published: Uint8Array): Promise<boolean>;
 }
 
 /**
@@ -74,6 +87,7 @@ export async function openDirectory(options: {
   let text = await readText(path);
   let signed = await take(text, path, folder, anchor);
   let current = directoryAt(signed.directory, clock.now());
+  let revocations = await readRevocations(folder, anchor);
   const refresh = async (): Promise<boolean> => {
     const newer = await readText(path);
     if (newer !== text) {
@@ -86,7 +100,22 @@ export async function openDirectory(options: {
     return changed;
   };
   return {
-    directory: view(() => current),
+    directory: view(
+      () => current,
+      () => revocations,
+    ),
+    get revocations() {
+      return revocations;
+    },
+    offerRevocations: (published) =>
+      mutex.run(async () => {
+        const next = await withList(revocations, published, anchor);
+        if (next === undefined) return false;
+        // The file first, as of the directory.
+        await writeDurably(join(folder, directoryFiles.revocations), encodeCbor(next.published() as never), 0o644);
+        revocations = next;
+        return true;
+      }),
     get sequence() {
       return signed.directory.sequence;
     },
@@ -142,7 +171,22 @@ export async function seenSequence(folder: string): Promise<number | undefined> 
   return (await readSeen(folder))?.sequence;
 }
 
-function view(current: () => Directory): Directory {
+/** @throws {MillraceError} E_CONFIG: without it this process would accept what was revoked */
+async function readRevocations(folder: string, anchor: DirectoryAnchor): Promise<Revocations> {
+  const path = join(folder, directoryFiles.revocations);
+  let revocations = new Revocations();
+  try {
+    const lists = parse(z.array(z.instanceof(Uint8Array)), decodeCbor(await readFile(path), 'file'), 'file');
+    for (const list of lists)
+      revocations = (await withList(revocations, list, anchor, { stored: true })) ?? revocations;
+    return revocations;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return revocations;
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  }
+}
+
+function view(current: () => Directory, revocations: () => Revocations): Directory {
   return {
     version: 2,
     get installation() {
@@ -168,6 +212,12 @@ function view(current: () => Directory): Directory {
     },
     get former() {
       return current().former ?? { permitKeys: [], logKeys: [] };
+    },
+    get userAuthority() {
+      return current().userAuthority;
+    },
+    get revocations() {
+      return revocations();
     },
   };
 }

@@ -71,6 +71,25 @@ export interface Directory {
   /** secp256k1 key that registers machines and users, and signs the directory. */
   readonly adminKey: string;
   readonly former?: { readonly permitKeys: readonly FormerKey[]; readonly logKeys: readonly FormerKey[] };
+  /** PEM of the certificate authority that names users, and nobody else: control holds its key. */
+  readonly userAuthority?: string | undefined;
+  /** Keys of users that were revoked, as far as this process has heard (revocations.ts). */
+  readonly revocations?: RevokedKeys | undefined;
+}
+
+/** One revocation of a key, as it is looked up. */
+export interface Revoked {
+  readonly name: string;
+  readonly at: number;
+  /** Who revoked it: an organisation, or the administrator when absent. */
+  readonly organisation?: string | undefined;
+  /** Names of the documents of this key that still count. */
+  readonly kept: ReadonlySet<string>;
+}
+
+export interface RevokedKeys {
+  /** Every revocation of the key: none, one, or one by an organisation and one by the administrator. */
+  of(key: string): readonly Revoked[];
 }
 
 /** The nodes of a role, or the one node with this id; empty when the directory names none. */

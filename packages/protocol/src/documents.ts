@@ -6,7 +6,6 @@ import {
   decodeCbor,
   encodeCbor,
   fromHex,
-  hexOf,
   MillraceError,
   parse,
   utf8,
@@ -22,22 +21,22 @@ import {
 } from '@millrace/identity';
 import { z } from 'zod';
 import { CLOCK_SKEW_MS, nodeId } from './directory.ts';
+import { common, identifier } from './document-fields.ts';
+import {
+  enrolKey,
+  inviteDevice,
+  inviteMember,
+  registerOrganisation,
+  requestCertificate,
+  revocationListSchema,
+} from './people-documents.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 import { disclosures, objectName } from './shapes.ts';
-
-/** Fields that every signed document has. Times are milliseconds since 1970 on the signer's clock. */
-const common = {
-  /** Transaction id and nonce: 16 random bytes; a second document with the same id is refused. */
-  id: bytesOf(16),
-  issued: z.number().int().nonnegative(),
-  expires: z.number().int().nonnegative(),
-};
 
 /** Maximum number of machines in a licence: it must fit into an entry of the ledger. */
 export const MAX_MACHINES = 200;
 
 const materialName = z.string().min(1).max(64);
-const identifier = hexOf(16);
 
 /** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
@@ -180,6 +179,11 @@ const transactionSchema = z.discriminatedUnion('type', [
   registerMachine,
   registerUser,
   registerPermitKey,
+  registerOrganisation,
+  inviteMember,
+  inviteDevice,
+  enrolKey,
+  requestCertificate,
   addDesign,
   deleteDesign,
   setMaintenance,
@@ -280,6 +284,8 @@ export type MachineReport = z.output<typeof machineReport>;
 export type Permit = z.output<typeof permitSchema>;
 export type BoxKey = z.output<typeof boxKeySchema>;
 export type UploadTicket = z.output<typeof uploadTicketSchema>;
+export type RevocationList = z.output<typeof revocationListSchema>;
+export type RevocationEntry = RevocationList['entries'][number];
 
 /** A document whose signature has been verified. */
 export interface Signed<T> {
@@ -319,6 +325,12 @@ const uploadTickets: Kind<UploadTicket> = {
   label: 'upload ticket',
   algorithm: 'ES256',
   parse: (input) => parse(uploadTicketSchema, input, 'upload ticket'),
+};
+
+const revocationLists: Kind<RevocationList> = {
+  label: 'revocations',
+  algorithm: 'ES256K',
+  parse: (input) => parse(revocationListSchema, input, 'revocations'),
 };
 
 function context(kind: Kind<unknown>, installation: string): Bytes {
@@ -367,6 +379,11 @@ export const verifyBoxKey = verifyWith(boxKeys);
 export function readStoredBoxKey(bytes: Uint8Array): BoxKey {
   return boxKeys.parse(decodeCbor(parseSign1(bytes).payload, 'box key'));
 }
+
+/** Signed by an owner-admin of the organisation, or by the administrator. */
+export const signRevocationList = signWith(revocationLists);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT */
+export const verifyRevocationList = verifyWith(revocationLists);
 
 /** Signed by the control node: allows the distribution node to stage segments of an owner's design. */
 export const signUploadTicket = signWith(uploadTickets);

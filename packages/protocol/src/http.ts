@@ -12,6 +12,15 @@ export interface TlsOptions {
   readonly pin: string | readonly string[];
 }
 
+/** What guests of control ask for by SNI: whoever has no certificate yet. It is no host. */
+export const GUEST_NAME = 'guest.millrace.invalid';
+
+/** TLS of whoever has no certificate. */
+export interface GuestTls {
+  /** Undefined before the directory is known: then nothing that is answered counts but what the administrator signed. */
+  readonly directory: Directory | undefined;
+}
+
 /** TLS options for a node, read from the directory when a connection is made. */
 export function tlsTo(directory: Directory, node: NodeRole, identity: () => TlsIdentity): TlsOptions {
   return {
@@ -34,12 +43,22 @@ export function clientTls({ authority, identity, pin }: TlsOptions) {
     cert: identity.certificate,
     key: Buffer.from(identity.key),
     minVersion: 'TLSv1.3' as const,
-    // The pin identifies one certificate. Host names add nothing.
-    checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined =>
-      [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
-        ? undefined
-        : new MillraceError('E_AUTH', 'the server’s certificate does not match the pin'),
+    checkServerIdentity: checkPin(pin),
   };
+}
+
+/** The pin identifies one certificate. Host names add nothing. */
+function checkPin(pin: string | readonly string[]) {
+  return (_host: string, certificate: PeerCertificate): Error | undefined =>
+    [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
+      ? undefined
+      : new MillraceError('E_AUTH', 'the server’s certificate does not match the pin');
+}
+
+function guestTls({ directory }: GuestTls) {
+  const common = { servername: GUEST_NAME, minVersion: 'TLSv1.3' as const };
+  if (directory === undefined) return { ...common, rejectUnauthorized: false };
+  return { ...common, ca: directory.authority, checkServerIdentity: checkPin(fingerprintsOf(directory, 'control')) };
 }
 
 export interface Reply {
@@ -75,13 +94,14 @@ const ASK_FIRST = 1 << 20;
 /** Connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
-export function createHttpClient(options: { address: () => Address; tls: TlsOptions }): HttpClient {
+export function createHttpClient(options: { address: () => Address; tls: TlsOptions | GuestTls }): HttpClient {
   const calls = new Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE });
   // Unlimited: the callers bound the number of polls (one for each mailbox, one for each connected machine).
   const polls = new Agent({ keepAlive: true });
+  const tls = () => ('directory' in options.tls ? guestTls(options.tls) : clientTls(options.tls));
   return {
     call: (method, path, call = {}) =>
-      send(call.poll === true ? polls : calls, clientTls(options.tls), options.address(), method, path, call),
+      send(call.poll === true ? polls : calls, tls(), options.address(), method, path, call),
     close: () => {
       calls.destroy();
       polls.destroy();

@@ -1,9 +1,8 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError, toHex } from '@millrace/base';
-import { keyId } from '@millrace/identity';
+import { type Bytes, copyBytes, MillraceError, toHex } from '@millrace/base';
 import { z } from 'zod';
 import type { Directory } from './directory.ts';
-import { readTransaction, type Transaction, type TransactionOf, verifyTransaction } from './documents.ts';
-import { verifyLicence } from './opening.ts';
+import { readTransaction, type Transaction, type TransactionOf } from './documents.ts';
+import { verifyLicence, verifyTransactionBy } from './opening.ts';
 
 /** What an owner signs on a licence after granting it. */
 export type LicenceStatement = TransactionOf<'licence.suspend' | 'licence.reinstate' | 'licence.revoke'>;
@@ -60,7 +59,8 @@ export function requireNotStopped({ revoked }: LicenceStatus, licence: string): 
 /**
  * Verifies an owner's statement with the licence that it is on, for a node that trusts nobody else's word.
  * @param ownerOf key of a design's owner, as the node learned it when the design was stored
- * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND (no such design), E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN
+ * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND (no such design), E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN,
+ *   E_REVOKED
  */
 export async function verifyLicenceStatement(
   { licence: bytes, transaction }: { readonly licence: Uint8Array; readonly transaction: Uint8Array },
@@ -73,9 +73,8 @@ export async function verifyLicenceStatement(
   const owner = copyBytes(found);
   const { body: granted } = await verifyLicence(bytes, directory, owner);
   const licence = toHex(granted.id);
-  const lookup = (key: Bytes) => (equalBytes(key, keyId(owner)) ? owner : undefined);
-  // It may have waited in the mailbox past its expiry. Its number orders it, so its age does not matter.
-  const { body } = await verifyTransaction(transaction, directory.installation, lookup, 'any time');
+  // Its number orders it.
+  const { body } = await verifyTransactionBy(owner, transaction, directory);
   if (!isLicenceStatement(body) || body.licence !== licence)
     throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
   return { licence, statement: body };

@@ -7,11 +7,13 @@ import {
   type Permit,
   type PermitRequest,
   type Signed,
+  type Transaction,
   type TransactionOf,
   verifyMachineDocument,
   verifyTransaction,
 } from './documents.ts';
 import { verifyPermitOf } from './permit-keys.ts';
+import { requireCounting } from './revoked.ts';
 
 export { sha256 };
 
@@ -80,8 +82,13 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
     throw new MillraceError('E_PERMIT', 'the object does not match the permit');
 
   const begins = !(await context.begun(permit.object));
-  if (begins) requireValidity(licence.body, now);
-  const holder = licence.body.holder;
+  const { holder } = licence.body;
+  if (begins) {
+    requireValidity(licence.body, now);
+    // What has begun is finished, whoever was revoked meanwhile.
+    requireCounting(directory, keyName(design.owner), opening.licence);
+    requireCounting(directory, keyName(holder), opening.print);
+  }
   const print = await verifyTransaction(
     opening.print,
     installation,
@@ -135,6 +142,22 @@ export async function verifyLicence(
   const { body, signer } = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
   if (body.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
   return { body, signer, bytes: copyBytes(bytes) };
+}
+
+/**
+ * A transaction that this key signed. It may have waited in the mailbox past its expiry, so its age does not matter; it
+ * does not count if the key has been revoked, unless the revocation keeps it.
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_REVOKED
+ */
+export async function verifyTransactionBy(
+  key: Bytes,
+  bytes: Uint8Array,
+  directory: Pick<Directory, 'installation' | 'revocations'>,
+): Promise<Signed<Transaction>> {
+  const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
+  const signed = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
+  requireCounting(directory, keyName(key), bytes);
+  return signed;
 }
 
 /** Checks the period in which objects may begin. @throws {MillraceError} E_LICENCE_INVALID, E_EXPIRED */

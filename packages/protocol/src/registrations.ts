@@ -15,16 +15,6 @@ async function signedByAdministrator(document: Uint8Array, directory: Named): Pr
 }
 
 /**
- * @returns the user's key, 33 bytes, that the administrator registered with this document
- * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT
- */
-export async function verifyUserRegistration(document: Uint8Array, directory: Named): Promise<Bytes> {
-  const body = await signedByAdministrator(document, directory);
-  if (body.type !== 'user.register') throw new MillraceError('E_INPUT', 'not the registration of a user');
-  return copyBytes(body.publicKey);
-}
-
-/**
  * @returns the machine that the administrator registered with this document
  * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT, E_MACHINE_UNKNOWN
  */

@@ -50,5 +50,20 @@ export const matrixInUseSchema = z.strictObject({
 });
 export type MatrixInUse = z.output<typeof matrixInUseSchema>;
 
+/** What an organisation does. */
+export const organisationKinds = ['brand', 'bureau', 'supplier', 'auditor'] as const;
+export type OrganisationKind = (typeof organisationKinds)[number];
+
+/** What a person may do in an organisation. An owner-admin invites and revokes. */
+export const personRoles = ['owner-admin', 'designer', 'operator', 'auditor'] as const;
+export type PersonRole = (typeof personRoles)[number];
+
+/** Name of an organisation, person or device: printable, so that it cannot command a terminal. */
+export const displayName = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u, { error: 'expected a name of printable characters' });
+
 /** Maximum number of segments in one repair. */
 export const MAX_REPAIR = 16_384;

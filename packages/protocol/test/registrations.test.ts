@@ -8,8 +8,8 @@ import {
   sealDesignSecret,
   signTransaction,
   type Transaction,
+  verifyCredential,
   verifyMachineRegistration,
-  verifyUserRegistration,
 } from '../src/index.ts';
 
 const { keys, directory, machine } = createProtocolFixture();
@@ -19,9 +19,9 @@ const user = { type: 'user.register', publicKey: keys.owner.publicKey, name: 'ow
 
 describe('a registration', () => {
   it('of a user counts with the administrator’s signature, whenever it was made', async () => {
-    expect(await verifyUserRegistration(await sign(user), directory)).toEqual(keys.owner.publicKey);
+    expect((await verifyCredential(await sign(user), directory)).publicKey).toEqual(keys.owner.publicKey);
     const code = async (document: Promise<Uint8Array>) =>
-      codeOf(async () => verifyUserRegistration(await document, directory));
+      codeOf(async () => verifyCredential(await document, directory));
     expect(await code(sign(user, generateUserKey()))).toBe('E_AUTH');
     expect(await code(sign(user, keys.owner))).toBe('E_AUTH');
     expect(await code(sign(user, keys.admin, toHex(systemRandom(16))))).toBe('E_SIGNATURE');

@@ -4,6 +4,7 @@ import { cloudTargets } from './cloud.ts';
 import { ledgerTargets } from './ledger.ts';
 import { machineTargets } from './machine.ts';
 import { peerTargets } from './peer.ts';
+import { peopleTargets } from './people.ts';
 import { protocolTargets } from './protocol.ts';
 import { streamTargets } from './stream.ts';
 import { vaultTargets } from './vault.ts';
@@ -13,6 +14,7 @@ export async function allTargets(): Promise<{ targets: Target[]; close: () => Pr
   const [stream, machine, cloud] = [await streamTargets(), await machineTargets(), await cloudTargets()];
   return {
     targets: [
+      ...(await peopleTargets()),
       ...(await protocolTargets()),
       ...(await ledgerTargets()),
       ...(await certificateTargets()),

@@ -5,7 +5,7 @@ import { optional, route } from '../route.ts';
 export const directoryRoutes = {
   newest: route('GET', '/v1/directory', {
     summary: 'the newest directory that the node has taken, when it is newer than the caller’s',
-    callers: ['user', 'machine', 'control', 'segments', 'keys', 'distribution'],
+    callers: ['guest', 'user', 'machine', 'control', 'segments', 'keys', 'distribution'],
     action: 'directory.read',
     query: z.strictObject({
       after: z.coerce.number<number>().pipe(uint).default(0).describe('sequence number of the caller’s directory'),

@@ -18,6 +18,8 @@ export const transactionAnswer = z.object({
   machine: z.string().optional(),
   user: z.string().optional(),
   object: z.string().optional(),
+  organisation: z.string().optional(),
+  invitation: z.string().optional(),
 });
 
 export const transactionRoutes = {

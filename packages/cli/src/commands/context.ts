@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { type Clock, MillraceError, type RandomSource } from '@millrace/base';
 
-import { openInstallation } from '../installation/open.ts';
+import { type Installation, openInstallation } from '../installation/open.ts';
 import { type InstallationSession, openSession } from '../installation/session.ts';
 import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
@@ -54,6 +54,12 @@ export function createContext(io: Io, options: CommonOptions): Context {
   };
 }
 
+/** On a computer that `millrace login` set up there is one user. */
+function userOf({ user }: Context, usualUser: string, { description: { users } }: Installation): string {
+  const [only, ...others] = users;
+  return user ?? (only !== undefined && others.length === 0 ? only.name : usualUser);
+}
+
 /** Runs `work` as a user of the running installation: the one named with --user, or the usual one for this command. */
 export async function withSession<T>(
   context: Context,
@@ -62,7 +68,8 @@ export async function withSession<T>(
 ): Promise<T> {
   const { clock, random, signal } = context;
   const installation = await openInstallation(context.home);
-  const session = await openSession({ installation, user: context.user ?? usualUser, clock, random, signal });
+  const user = userOf(context, usualUser, installation);
+  const session = await openSession({ installation, user, clock, random, signal });
   try {
     return await work(session);
   } finally {

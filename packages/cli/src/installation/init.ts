@@ -2,7 +2,13 @@ import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, toHex, wipe } from '@millrace/base';
 import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSecret } from '@millrace/client/node';
-import { createControlKeys, createNodeKeys, createWrappingKey, writeNodeSettings } from '@millrace/cloud/admin';
+import {
+  createControlKeys,
+  createNodeKeys,
+  createUserAuthority,
+  createWrappingKey,
+  writeNodeSettings,
+} from '@millrace/cloud/admin';
 import { type Authority, createAuthority, fingerprint, generateUserKey, keyName, userKey } from '@millrace/identity';
 import { createMachineKey, writeMachineDirectory, writeMachineSettings } from '@millrace/machine/admin';
 import {
@@ -120,6 +126,7 @@ async function build(layout: Layout, options: InitOptions) {
     sign: (permitKey) => signPermitKey(layout, { installation, permitKey, now, random }),
   });
   await createWrappingKey(layout.node('keys'), random);
+  const userAuthority = await createUserAuthority(layout.node('control'), { installation, now });
 
   const names: Directory = {
     version: 2,
@@ -130,6 +137,7 @@ async function build(layout: Layout, options: InitOptions) {
     permitKey,
     logKey,
     adminKey: admin.publicKey,
+    userAuthority,
   };
   const signed = await signAs(layout, names, now);
   const directory = directoryAt(signed.directory, now);

@@ -2,6 +2,7 @@ import { type Clock, type RandomSource, silentLogger } from '@millrace/base';
 import { type Contacts, createSession, type Session } from '@millrace/client';
 import { connectNodes, createFolderStorage } from '@millrace/client/node';
 import { type DirectoryFile, watchDirectory } from '@millrace/protocol';
+import { renewCertificate } from './certificate.ts';
 import { type Description, machineFromJson } from './description.ts';
 import { type Installation, type InstallationUser, openUser, readAddresses } from './open.ts';
 
@@ -27,6 +28,7 @@ export async function openSession(options: InstallationSessionOptions): Promise<
   const { directory, directories, description, layout } = installation;
   const addresses = await readAddresses(layout);
   const user = await openUser(installation, name);
+  await renewCertificate({ ...others, user, directory, addresses });
   // A session may outlast a rotation.
   const refresh = async () => {
     const renewed = await user.refresh();

@@ -2,11 +2,15 @@ import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } f
 import { keyId } from '@millrace/identity';
 import type { LoggedEvent } from '@millrace/ledger';
 import {
+  credentialDocuments,
   type LedgerFact,
   type MachineDocument,
   type Permit,
+  readTransaction,
+  requireRole,
   type Transaction,
   type TransactionOf,
+  verifyCredential,
   verifyMachineDocument,
   verifyPermit,
   verifyTransaction,
@@ -59,6 +63,15 @@ export class Documents {
     if (body.type !== 'permit-key.register') throw new MillraceError('E_INPUT', `it is a ${body.type}`);
     this.#taken.add(nameOf(body));
     return body;
+  }
+
+  /** Whose key it is that owns the design. @throws {MillraceError} as `transaction`, E_FORBIDDEN */
+  async owner(credential: Uint8Array, authority: Bytes): Promise<{ readonly publicKey: Bytes; readonly name: string }> {
+    const documents = credentialDocuments(credential);
+    const owner = await verifyCredential(credential, { installation: this.#installation, adminKey: toHex(authority) });
+    requireRole(owner, 'designer');
+    for (const document of documents) this.#taken.add(nameOf(readTransaction(document)));
+    return owner;
   }
 
   #once<T extends { readonly type: string; readonly id: Uint8Array }>(body: T): T {

@@ -9,6 +9,7 @@ import {
   licenceFact,
   type Machine,
   machineFact,
+  readCredential,
   readTransaction,
   registrationHash,
   statusAfter,
@@ -48,12 +49,12 @@ export async function proveLicence(
   const [granted, ...later] = account.events;
   if (granted === undefined) throw unfit(`${account.account} has no event`);
   const licence = await prove(granted, async () => {
-    const names = ['licence.grant', 'user.register', 'design core'];
+    const names = ['licence.grant', 'owner’s credential', 'design core'];
     const [grant, registration, committed] = documentsOf(granted, names) as [Bytes, Bytes, Bytes];
     const { publicKey, name } =
       trusted.authority === undefined
-        ? readRegistration(registration, 'user.register')
-        : await documents.transaction(registration, trusted.authority, 'user.register');
+        ? readCredential(registration)
+        : await documents.owner(registration, trusted.authority);
     const owner = trusted.owner ?? copyBytes(publicKey);
     if (!equalBytes(owner, publicKey)) throw unfit('the registration is of somebody else than its owner');
     const terms = await documents.transaction(grant, owner, 'licence.grant');
@@ -119,7 +120,7 @@ export async function proveMachine(
       const [document] = documentsOf(logged, ['machine.register']) as [Bytes];
       const body =
         trusted.authority === undefined
-          ? readRegistration(document, 'machine.register')
+          ? readRegistration(document)
           : await documents.transaction(document, trusted.authority, 'machine.register');
       requireFact(logged, machineFact(body, toHex(parseSign1(document).keyId)));
       if (keyName(body.machine.publicKey) !== body.machine.machine)
@@ -140,11 +141,8 @@ export function refuse({ event }: LoggedEvent): never {
 }
 
 /** A registration whose signer nobody vouches for: what counts of it is compared with what the owner signed. */
-function readRegistration<T extends 'user.register' | 'machine.register'>(
-  bytes: Uint8Array,
-  type: T,
-): TransactionOf<T> {
+function readRegistration(bytes: Uint8Array): TransactionOf<'machine.register'> {
   const body = readTransaction(bytes);
-  if (body.type !== type) throw unfit(`it is a ${body.type}, not a ${type}`);
-  return body as TransactionOf<T>;
+  if (body.type !== 'machine.register') throw unfit(`it is a ${body.type}, not a machine.register`);
+  return body;
 }

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, type RandomSource, toHex, wipe, writeDurably } from '@millrace/base';
-import { generateP256Key, type TlsIdentity } from '@millrace/identity';
+import { createAuthority, generateP256Key, type TlsIdentity } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import type { DirectoryAnchor, NodeRole, SignedDirectory } from '@millrace/protocol';
 import { nodeFiles } from '../config.ts';
@@ -40,6 +40,20 @@ export async function createControlKeys(
   } finally {
     wipe(secret);
   }
+}
+
+/**
+ * The certificate authority of users, in control's folder: it issues certificates to people who are somewhere else.
+ * @returns its certificate, PEM, for the directory
+ */
+export async function createUserAuthority(
+  folder: string,
+  { installation, now }: { readonly installation: string; readonly now: number },
+): Promise<string> {
+  const { identity } = await createAuthority(`Millrace users ${installation.slice(0, 8)}`, now);
+  await writeDurably(join(folder, nodeFiles.userAuthority), identity.certificate, 0o644);
+  await writeDurably(join(folder, nodeFiles.userAuthorityKey), identity.key).finally(() => wipe(identity.key));
+  return identity.certificate;
 }
 
 /** The key that wraps every key at rest of a keys node. */

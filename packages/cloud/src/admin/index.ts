@@ -2,7 +2,13 @@
 // stores.
 export { keepControl } from './control-state.ts';
 export { keepNodesCounts, suspendRestored } from './counts.ts';
-export { createControlKeys, createNodeKeys, createWrappingKey, writeNodeSettings } from './create-node.ts';
+export {
+  createControlKeys,
+  createNodeKeys,
+  createUserAuthority,
+  createWrappingKey,
+  writeNodeSettings,
+} from './create-node.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';
 export { keepKeys } from './node-keys.ts';
 export { type RecoverableRole, recoverableRoles, recoverNode } from './recovery.ts';

@@ -1,6 +1,6 @@
 import type { MaintenanceReport, Progress } from '@millrace/api';
 import type { Bytes, Clock, KeyedMutex, Logger, Metrics, RwLock } from '@millrace/base';
-import type { P256Key } from '@millrace/identity';
+import type { Authority, P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { BoxRegistry } from './boxes.ts';
@@ -29,6 +29,8 @@ export interface ControlContext {
   readonly permitKey: P256Key;
   /** `permit-key.register`, signed by the administrator. */
   readonly permitKeyDocument: Bytes;
+  /** Issues certificates to users; absent in an installation without one. */
+  readonly userAuthority?: Authority | undefined;
   /** Live figures of running prints, by object. */
   readonly progress: Map<string, Progress>;
   /** When each node, and each machine by its id, last called: milliseconds since 1970. */

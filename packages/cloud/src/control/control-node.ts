@@ -8,6 +8,7 @@ import {
   parse,
   RwLock,
 } from '@millrace/base';
+import type { Authority } from '@millrace/identity';
 import { openLedger } from '@millrace/ledger';
 import type { Address, DirectoryNode, Message } from '@millrace/protocol';
 import type { Queue } from '@millrace/stores';
@@ -55,7 +56,12 @@ export interface ControlOptions {
 
 export interface ControlModules extends NodeModules<ControlStores> {
   readonly queue: Queue;
-  readonly keys: { readonly permit: PermitKey; readonly ledger: LedgerKeys };
+  readonly keys: {
+    readonly permit: PermitKey;
+    readonly ledger: LedgerKeys;
+    /** Issues certificates to users. */
+    readonly users?: Authority | undefined;
+  };
 }
 
 /** A running node. Its parts are exposed so that tests can act as a dishonest node. */
@@ -114,6 +120,7 @@ export async function createControlNode(
     mailbox,
     permitKey: keys.permit.key,
     permitKeyDocument: keys.permit.document,
+    userAuthority: keys.users,
     progress: new Map(),
     seen: new Map(),
     machinesSeen: new Map(),
@@ -141,7 +148,7 @@ export async function createControlNode(
   const expiry = setInterval(() => void expire(), EXPIRY_MS);
   closer.add({ close: () => clearInterval(expiry) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
-  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024 });
+  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024, guests: true });
   addRoutes(server, context, { checks, answers, directories: config.directories });
   closer.add(followDirectory(config, { server, logger }));
   closer.add(await listen(server, address));

@@ -11,6 +11,7 @@ import {
   readMachineDocument,
   readPermit,
   requireActive,
+  requireCounting,
   requireNotStopped,
   resumeFact,
   sha256,
@@ -49,6 +50,7 @@ export const FINAL: ReadonlySet<string> = new Set([
   'E_CELL_MISSING',
   'E_CELL_DAMAGED',
   'E_ALARM',
+  'E_REVOKED',
 ]);
 
 /**
@@ -92,7 +94,11 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
     // A print that has claimed its object has no time limit.
-    if (print.number === undefined) requireInTime(print, licence, clock.now());
+    if (print.number === undefined) {
+      requireInTime(print, licence, clock.now());
+      requireCounting(directory, licence.owner, licence.transaction);
+      requireCounting(directory, licence.holder, print.transaction);
+    }
     // An agent that comes back later must not move its machine by itself.
     else if (waitsToStart(print, request)) requireStart(print, clock.now());
     checkAgainstLicence(request, licence, registration);

@@ -1,10 +1,11 @@
 import { MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { checkMachine, requireActive, type Signed, type TransactionOf } from '@millrace/protocol';
-import { authorize, userActor } from '../node/policy.ts';
+import { checkMachine, requireActive, requireCounting, type Signed, type TransactionOf } from '@millrace/protocol';
+import { authorize } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireStored } from './designs.ts';
+import { signingActor } from './people.ts';
 import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
 import { type LicenceRecord, type MachineRecord, readLicence, statusOf } from './records.ts';
 import { replay } from './replay.ts';
@@ -16,7 +17,7 @@ const MAX_QUEUED = 100;
  * A holder requests a print. The checks of the machine's call are made here too, so that a print that can never be
  * permitted is not queued.
  * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_EXHAUSTED, E_LICENCE_SUSPENDED,
- * E_LICENCE_REVOKED, E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA
+ * E_LICENCE_REVOKED, E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA, E_REVOKED
  */
 export function requestPrint(
   context: ControlContext,
@@ -39,13 +40,14 @@ async function requestOnce(
 ) {
   const { records, clock, printQueue } = context;
   const licence = await records.licences.require(body.licence);
-  authorize(userActor(context.directory, keyName(signer)), 'print.request', licence);
+  authorize(await signingActor(context, keyName(signer)), 'print.request', licence);
   const design = await records.designs.require(licence.design);
   requireKept(design);
   requireHeld(licence); // first, because it is final
   requireActive(statusOf(licence), licence.licence);
   requireStored(design);
   requireNotSuspended(licence);
+  requireCounting(context.directory, licence.owner, licence.transaction);
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
   requireNamed(machine, licence);

@@ -5,6 +5,8 @@ import {
   type LicenceStatus,
   licenceStatusSchema,
   machineSchema,
+  organisationKinds,
+  personRoles,
   readTransaction,
   type TransactionOf,
 } from '@millrace/protocol';
@@ -21,8 +23,47 @@ const userSchema = z.strictObject({
   user: id,
   name: z.string(),
   publicKey: bytesOf(33),
+  /** Proof to the administrator's key (credentials.ts). */
+  document: bytes,
+  /** Absent when the administrator registered the key itself. */
+  member: z
+    .strictObject({
+      organisation: id,
+      person: id,
+      roles: z.array(z.enum(personRoles)),
+      device: z.string(),
+      until: uint,
+      created: uint,
+      invitation: id,
+      invitedBy: id,
+    })
+    .optional(),
+});
+
+const organisationSchema = z.strictObject({
+  organisation: id,
+  name: z.string(),
+  kinds: z.array(z.enum(organisationKinds)),
+  created: uint,
   /** The registration as the administrator signed it. */
   document: bytes,
+});
+
+const invitationSchema = z.strictObject({
+  /** `keyName` of its key. */
+  invitation: id,
+  organisation: id,
+  person: id,
+  name: z.string(),
+  roles: z.array(z.enum(personRoles)),
+  created: uint,
+  expires: uint,
+  invitedBy: id,
+  document: bytes,
+  /** Credential of who signed it, or the registration of the organisation. */
+  signer: bytes,
+  /** The key that was enrolled by it: written once. */
+  usedBy: id.optional(),
 });
 
 const machineRecordSchema = z.strictObject({
@@ -129,6 +170,8 @@ const printSchema = z.strictObject({
 });
 
 export type UserRecord = z.output<typeof userSchema>;
+export type OrganisationRecord = z.output<typeof organisationSchema>;
+export type InvitationRecord = z.output<typeof invitationSchema>;
 export type MachineRecord = z.output<typeof machineRecordSchema>;
 export type DesignRecord = z.output<typeof designSchema>;
 export type LicenceRecord = z.output<typeof licenceSchema>;
@@ -136,6 +179,8 @@ export type PrintRecord = z.output<typeof printSchema>;
 
 export interface Records {
   readonly users: Table<UserRecord>;
+  readonly organisations: Table<OrganisationRecord>;
+  readonly invitations: Table<InvitationRecord>;
   readonly machines: Table<MachineRecord>;
   readonly designs: Table<DesignRecord>;
   /** Private parts of designs: opaque here, kept for their owners. */
@@ -210,7 +255,14 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
   const table = <T>(name: string, schema: z.ZodType<T>, indexes: TableOptions<T>['indexes'] = {}) =>
     new Table(store, name, schema, { indexes, onDamaged });
   return {
-    users: table('user', userSchema),
+    users: table('user', userSchema, {
+      organisation: ({ member }) => (member ? [{ group: member.organisation, order: member.created }] : []),
+    }),
+    organisations: table('organisation', organisationSchema),
+    invitations: table('invitation', invitationSchema, {
+      organisation: ({ organisation, created }) => [{ group: organisation, order: created }],
+      inviter: ({ invitedBy, created }) => [{ group: invitedBy, order: created }],
+    }),
     machines: table('machine', machineRecordSchema),
     designs: table('design', designSchema, {
       owner: ({ owner }) => [{ group: owner }],

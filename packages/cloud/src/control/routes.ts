@@ -1,11 +1,12 @@
 import { controlRoutes, openApiOf } from '@millrace/api';
 import { commonHandlers, type DirectorySource } from '../node/common-handlers.ts';
 import { type MountOptions, mountRoutes } from '../node/mount.ts';
-import { actorOf } from '../node/policy.ts';
+import { actorOf, guest } from '../node/policy.ts';
 import { callerOf, certificateOf, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { mailHandlers, nodeHandlers } from './node-handlers.ts';
+import { signingActor } from './people.ts';
 import { userHandlers } from './user-handlers.ts';
 
 export const openApi = openApiOf(controlRoutes, 'Millrace control node');
@@ -34,7 +35,7 @@ export function addRoutes(
     ...nodeHandlers(context),
   };
   mountRoutes(server, controlRoutes, handlers, {
-    actorOf: byCertificate(context),
+    actorOf: memberByCertificate(context),
     onCall: ({ role }) => {
       if (role !== 'user' && role !== 'machine') seen.set(role, clock.now());
     },
@@ -46,6 +47,16 @@ export function addRoutes(
 export function addMailRoutes(server: TlsServer, context: MailContext, { answers }: Options): void {
   const { boxes, mail } = controlRoutes;
   mountRoutes(server, { boxes, mail }, mailHandlers(context), { actorOf: byCertificate(context), answers });
+}
+
+/** As `byCertificate`; users with what their organisation lets them do. Whoever has no certificate is a guest. */
+function memberByCertificate(context: ControlContext): MountOptions['actorOf'] {
+  return async (request) => {
+    const certificate = certificateOf(request);
+    if (certificate === undefined) return guest;
+    const actor = actorOf(context.directory, callerOf(context.directory, certificate));
+    return actor.role === 'user' ? signingActor(context, actor.name) : actor;
+  };
 }
 
 function byCertificate({ directory }: Pick<ControlContext, 'directory'>): MountOptions['actorOf'] {

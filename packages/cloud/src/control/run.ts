@@ -1,4 +1,5 @@
-import { Closer } from '@millrace/base';
+import { Closer, wipe } from '@millrace/base';
+import { type Authority, openAuthority } from '@millrace/identity';
 import type { Address } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import type { ProcessModules } from '../node/modules.ts';
@@ -17,7 +18,26 @@ export async function runControlNode(
   return closeWith(opened, async () => {
     const { queue, ...stores } = opened.add(await openControlStores(config.folder));
     const permit = opened.add(await openPermitKey(config, modules.clock));
-    const keys = { permit, ledger: await openLedgerKeys(config, modules) };
+    const keys = {
+      permit,
+      ledger: await openLedgerKeys(config, modules),
+      users: await openUserAuthority(config, modules),
+    };
     return createControlNode({ id: config.id, config, ...addresses }, { ...modules, stores, queue, keys });
   });
+}
+
+/** Undefined in an installation whose directory names none. */
+async function openUserAuthority(
+  { directory, secret }: NodeConfig,
+  { clock }: ProcessModules,
+): Promise<Authority | undefined> {
+  const { userAuthority: certificate } = directory;
+  if (certificate === undefined) return undefined;
+  const key = await secret('userAuthorityKey');
+  try {
+    return await openAuthority({ certificate, key }, () => clock.now());
+  } finally {
+    wipe(key);
+  }
 }

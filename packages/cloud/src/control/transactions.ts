@@ -9,6 +9,8 @@ import {
   type MessageOf,
   machineFact,
   registrationHash,
+  requireCounting,
+  requireUnrevoked,
   type Signed,
   sha256,
   type Transaction,
@@ -24,6 +26,7 @@ import { setLicenceStatus } from './licence-status.ts';
 import { requireSealedLength, requireSizes } from './limits.ts';
 import { setMaintenance } from './modes.ts';
 import { requireNewest } from './node-states.ts';
+import { invite, registerOrganisation, requireInForce, signingActor } from './people.ts';
 import { requestPrint } from './print-requests.ts';
 import { cancelPrint } from './queued-prints.ts';
 import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
@@ -58,7 +61,10 @@ export async function handleTransaction(
     (id) => userKeyOf(context, toHex(id)),
     clock.now(),
   );
-  allow(keyName(signed.signer));
+  const signer = keyName(signed.signer);
+  allow(signer);
+  requireCounting(directory, signer, bytes);
+  await requireInForce(context, signer);
   const id = toHex(signed.body.id);
   if ((await records.seen.get(id)) !== undefined) throw replay(id);
   const result = await apply(context, signed, attachments, id);
@@ -80,6 +86,14 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return registerUser(context, { ...signed, body });
     case 'machine.register':
       return registerMachine(context, { ...signed, body });
+    case 'organisation.register':
+      return registerOrganisation(context, { ...signed, body });
+    case 'member.invite':
+    case 'device.invite':
+      return invite(context, { ...signed, body });
+    case 'key.enrol':
+    case 'certificate.request':
+      throw new MillraceError('E_INPUT', `${body.type} is for /v1/enrolments or /v1/certificates`);
     case 'permit-key.register':
       throw new MillraceError('E_INPUT', 'the permit key is registered in control’s folder, not over the network');
     case 'design.add':
@@ -148,8 +162,7 @@ async function addDesign(
   const manifest = readManifest(manifestBytes);
   if (manifest.designId !== body.design)
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
-  const actor = userActor(context.directory, keyName(signer));
-  authorize(actor, 'design.add', { owner: keyName(manifest.owner) });
+  authorize(await signingActor(context, keyName(signer)), 'design.add', { owner: keyName(manifest.owner) });
   requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { directory, records, boxes } = context;
   await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
@@ -243,7 +256,7 @@ async function grantLicence(
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
   const design = await records.designs.require(body.design);
-  authorize(userActor(context.directory, keyName(signer)), 'licence.grant', design);
+  authorize(await signingActor(context, keyName(signer)), 'licence.grant', design);
   requireKept(design);
   if (!equalBytes(body.core, coreHashOf(design.core)))
     throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
@@ -252,6 +265,7 @@ async function grantLicence(
   if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused and is not stored');
   if ((await records.users.get(keyName(body.holder))) === undefined)
     throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user');
+  requireUnrevoked(directory, keyName(body.holder));
   for (const { machine } of body.machines) {
     const record = await records.machines.get(machine);
     if (record === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${machine} is registered`);

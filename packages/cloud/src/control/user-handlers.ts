@@ -7,21 +7,29 @@ import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { beginRepair, uploadTicket } from './designs.ts';
 import { openingsPage } from './openings.ts';
+import { enrolKey, issueCertificate } from './people.ts';
+import { keyView, signedDocuments } from './people-views.ts';
 import { printOf } from './reports.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import {
   designsPage,
   designView,
+  invitationsPage,
+  keysPage,
   licencesPage,
   licenceView,
   machinesPage,
   objectsPage,
   objectView,
+  organisationsPage,
   printsPage,
   printView,
 } from './views.ts';
 
-type UserRoutes = Omit<typeof controlRoutes, 'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'boxes'>;
+type UserRoutes = Omit<
+  typeof controlRoutes,
+  'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'boxes' | 'revocations'
+>;
 
 /**
  * Routes for users: designs for owners, licences and prints for owners and holders, the nodes' state for the
@@ -44,6 +52,47 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
           { manifest: decode(manifest), keys: decode(keys), secret: decode(secret) },
           (signer) => allow({ signer }),
         );
+      },
+    },
+    organisations: {
+      list: ({ query, allow }) => {
+        allow();
+        return organisationsPage(context, query);
+      },
+      keys: async ({ params, query, allow }) => {
+        const { organisation } = allow(await records.organisations.require(params.id));
+        return keysPage(context, organisation, query);
+      },
+      invitations: async ({ params, query, allow }) => {
+        const { organisation } = allow(await records.organisations.require(params.id));
+        return invitationsPage(context, organisation, query);
+      },
+    },
+    keys: {
+      get: async ({ params, allow }) => {
+        allow();
+        return keyView(context, await records.users.require(params.id));
+      },
+      documents: async ({ params, allow }) => {
+        const { user, member } = await records.users.require(params.id);
+        allow({ organisation: member?.organisation });
+        return { documents: await signedDocuments(context, user) };
+      },
+    },
+    enrolments: {
+      invitation: async ({ params, allow }) => {
+        allow();
+        const { document, signer } = await records.invitations.require(params.id);
+        return { document: toBase64(document), signer: toBase64(signer) };
+      },
+      enrol: async ({ body, allow }) => {
+        allow();
+        const { key, credential } = await enrolKey(context, base64(body.enrolment));
+        return { key, credential: toBase64(credential) };
+      },
+      certificate: async ({ body, allow }) => {
+        allow();
+        return { certificate: await issueCertificate(context, base64(body.request)) };
       },
     },
     designs: {

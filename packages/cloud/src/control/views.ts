@@ -5,6 +5,7 @@ import { type Actor, permits, userActor } from '../node/policy.ts';
 import type { Table } from '../node/table.ts';
 import type { ControlContext } from './context.ts';
 import { statusName } from './licence-status.ts';
+import { invitationView, keyView, organisationView } from './people-views.ts';
 import { countClaims } from './permits.ts';
 import { disclosedTo } from './progress.ts';
 import { type DesignRecord, type LicenceRecord, type MachineRecord, type PrintRecord, readLicence } from './records.ts';
@@ -45,6 +46,22 @@ export function objectsPage(context: ControlContext, user: string, query: PageQu
   return page(context, context.records.prints, at, query, async (print) =>
     objectView(context, print.object ?? '', permits(userActor(context.directory, user), 'print.readInFull', print)),
   );
+}
+
+/** Every organisation. */
+export function organisationsPage(context: ControlContext, query: PageQuery) {
+  return page(context, context.records.organisations, {}, query, async (record) => organisationView(record));
+}
+
+/** Keys of an organisation's people. */
+export function keysPage(context: ControlContext, organisation: string, query: PageQuery) {
+  const at = { index: 'organisation', group: organisation };
+  return page(context, context.records.users, at, query, async (record) => keyView(context, record));
+}
+
+export function invitationsPage(context: ControlContext, organisation: string, query: PageQuery) {
+  const at = { index: 'organisation', group: organisation, reverse: true };
+  return page(context, context.records.invitations, at, query, async (record) => invitationView(context, record));
 }
 
 /** Applies `show` to each record. Leaves out records that cannot be used; the status lists them. */

@@ -70,6 +70,7 @@ export async function setMaintenance(
     design,
     owner,
     installation: config.directory.installation,
+    revocations: config.directory.revocations,
   });
   const mode = await playbook.setMode(design, body.mode, body.issued);
   logger.info({ design, mode }, 'maintenance mode set: it applies from the next sweep on');

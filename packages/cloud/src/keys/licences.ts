@@ -1,9 +1,11 @@
 import { type Bytes, equalBytes, hexOf, MillraceError, toHex, utf8, wipe } from '@millrace/base';
+import { keyName } from '@millrace/identity';
 import {
   type DesignAuthority,
   type Directory,
   licenceSecretInfo,
   readTransaction,
+  requireCounting,
   sha256,
   verifyLicence,
 } from '@millrace/protocol';
@@ -34,7 +36,7 @@ export class LicenceRepository {
 
   /**
    * Verifies the owner's signature and stores the secret. The same licence again changes nothing.
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_SEAL, E_BOX_KEY
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_REVOKED, E_SEAL, E_BOX_KEY
    */
   async add(options: {
     transaction: Bytes;
@@ -47,6 +49,7 @@ export class LicenceRepository {
     if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
     const { owner, coreHash } = await options.designOf(claimed.design);
     const { body } = await verifyLicence(options.transaction, options.directory, owner);
+    requireCounting(options.directory, keyName(owner), options.transaction);
     if (!equalBytes(body.core, coreHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the licence is for other content of the design');
     if (!equalBytes(sha256(options.secret), body.secretHash))

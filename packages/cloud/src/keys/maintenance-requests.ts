@@ -1,6 +1,5 @@
-import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
-import { keyId } from '@millrace/identity';
-import { type TransactionOf, verifyTransaction } from '@millrace/protocol';
+import { type Bytes, MillraceError } from '@millrace/base';
+import { type Directory, type TransactionOf, verifyTransactionBy } from '@millrace/protocol';
 
 /**
  * Verifies an owner's request for another maintenance mode with the key that came with the design. The transaction may have
@@ -9,10 +8,9 @@ import { type TransactionOf, verifyTransaction } from '@millrace/protocol';
  */
 export async function verifyMaintenanceRequest(
   transaction: Uint8Array,
-  { design, owner, installation }: { design: string; owner: Bytes; installation: string },
+  { design, owner, ...directory }: { design: string; owner: Bytes } & Pick<Directory, 'installation' | 'revocations'>,
 ): Promise<TransactionOf<'design.maintenance'>> {
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-  const { body } = await verifyTransaction(transaction, installation, lookup, 'any time');
+  const { body } = await verifyTransactionBy(owner, transaction, directory);
   if (body.type !== 'design.maintenance' || body.design !== design)
     throw new MillraceError('E_FORBIDDEN', 'not the owner’s maintenance request for this design');
   return body;

@@ -3,13 +3,13 @@ import { MillraceError } from '@millrace/base';
 import type { DirectoryFile, SignedDirectory } from '@millrace/protocol';
 import type { Handlers } from './mount.ts';
 
-export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed'>;
+export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed' | 'revocations' | 'offerRevocations'>;
 
 /** What control and distribution both serve. @param directories undefined where the directory is not read from a file */
 export function commonHandlers(
   openApi: OpenApi,
   directories: DirectorySource | undefined,
-): Handlers<Pick<typeof controlRoutes, 'openapi' | 'directory'>> {
+): Handlers<Pick<typeof controlRoutes, 'openapi' | 'directory' | 'revocations'>> {
   return {
     openapi: {
       get: ({ allow }) => {
@@ -22,6 +22,19 @@ export function commonHandlers(
         allow();
         if (directories === undefined) throw new MillraceError('E_NOT_FOUND', 'this node has no signed directory');
         return directories.sequence > after ? directories.signed : undefined;
+      },
+    },
+    // Both take newer lists, so that neither can hold one back.
+    revocations: {
+      get: ({ query: { held }, allow }) => {
+        allow();
+        const { revocations } = directories ?? {};
+        return revocations === undefined || revocations.digest() === held ? [] : [...revocations.published()];
+      },
+      publish: async ({ body, allow }) => {
+        allow();
+        if (directories === undefined) throw new MillraceError('E_STATE', 'this node keeps no revocations');
+        await directories.offerRevocations(body);
       },
     },
   };

@@ -1,7 +1,6 @@
 import type { ControlClient } from '@millrace/api';
-import { type Bytes, copyBytes, equalBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
-import { keyId } from '@millrace/identity';
-import { type Directory, type MessageOf, verifyTransaction } from '@millrace/protocol';
+import { type Bytes, copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type Directory, type MessageOf, verifyTransactionBy } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
@@ -42,12 +41,10 @@ export class Deletions {
   /**
    * Verifies the owner's signature and records the deletion. Durable when it resolves.
    * @param owner as this node learned it when the design came
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN, E_REVOKED
    */
   async note(design: string, transaction: Uint8Array, owner: Bytes): Promise<void> {
-    const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-    // The deletion may have waited in the mailbox past its expiry. It happens once, so its age does not matter.
-    const { body } = await verifyTransaction(transaction, this.#directory.installation, lookup, 'any time');
+    const { body } = await verifyTransactionBy(owner, transaction, this.#directory);
     if (body.type !== 'design.delete' || body.design !== design)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s deletion of this design');
     await this.#table.create(design, { transaction: copyBytes(transaction) });

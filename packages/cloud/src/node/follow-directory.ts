@@ -1,6 +1,6 @@
 import type { ControlClient } from '@millrace/api';
 import { type Closable, Closer, type Logger } from '@millrace/base';
-import { type AskDirectory, pollDirectory, watchDirectory } from '@millrace/protocol';
+import { type AskDirectory, pollDirectory, pollRevocations, watchDirectory } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { renewTls, type TlsServer } from './server.ts';
 
@@ -15,7 +15,7 @@ export function followDirectory(
   config: NodeConfig,
   options: {
     readonly server?: TlsServer;
-    readonly sources?: readonly Pick<ControlClient, 'directory'>[];
+    readonly sources?: readonly Pick<ControlClient, 'directory' | 'revocations'>[];
     readonly logger: Logger;
     readonly onChange?: () => void;
   },
@@ -30,6 +30,9 @@ export function followDirectory(
   };
   closer.add(watchDirectory(directories, onChange, logger));
   if (sources.length > 0) closer.add(pollDirectory({ ask: askAll(sources), file: directories, onChange, logger }));
+  // Each of them: none alone can hold a list of revoked keys back.
+  for (const { revocations } of sources)
+    closer.add(pollRevocations({ ask: revocations.get, file: directories, logger }));
   return closer;
 }
 

@@ -48,10 +48,10 @@ export type Handlers<T extends RouteTree> = {
 
 export interface MountOptions {
   /** @throws {MillraceError} E_AUTH */
-  readonly actorOf: (request: FastifyRequest) => Actor;
+  readonly actorOf: (request: FastifyRequest) => Actor | Promise<Actor>;
   readonly answers: IdempotentAnswers;
-  /** Called for every request of a party that may use the route. */
-  readonly onCall?: (actor: Actor) => void;
+  /** Called for every request of a party that may use the route; guests are no party. */
+  readonly onCall?: (actor: Exclude<Actor, { role: 'guest' }>) => void;
 }
 
 type AnyHandler = (call: Call<Route>) => unknown;
@@ -93,17 +93,20 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
     url: urlOf(route),
     // Waiting routes consume what they return, so they do not answer HEAD.
     exposeHeadRoute: route.method === 'GET' && !route.waits,
+    ...(route.maxBody === undefined ? {} : { bodyLimit: route.maxBody }),
     // Refuse unknown callers before their body is read.
     onRequest: async (request) => {
-      const actor = options.actorOf(request);
+      const actor = await options.actorOf(request);
       if (!route.callers.some((role) => role === actor.role))
         throw new MillraceError('E_AUTH', `not for the role ${actor.role}`);
       actors.set(request, actor);
-      options.onCall?.(actor);
+      if (actor.role !== 'guest') options.onCall?.(actor);
     },
     handler: async (request, reply) => {
       const actor = actors.get(request) as Actor;
-      const key = isWrite(route) ? request.headers[IDEMPOTENCY_HEADER] : undefined;
+      // Answers are kept: strangers must not fill the store.
+      const kept = isWrite(route) && actor.role !== 'guest';
+      const key = kept ? request.headers[IDEMPOTENCY_HEADER] : undefined;
       const write = () => run(route, handler, request, reply, actor);
       const answer =
         key === undefined

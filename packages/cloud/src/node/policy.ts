@@ -1,15 +1,23 @@
 import type { Action } from '@millrace/api';
 import { fromHex, MillraceError } from '@millrace/base';
 import { keyName, type Party } from '@millrace/identity';
-import { type Directory, mayWrite, type NodeRole } from '@millrace/protocol';
+import { type Directory, mayWrite, type NodeRole, type PersonRole } from '@millrace/protocol';
 
-/** The party that a certificate names, or the signer of a transaction. */
-export type Actor = Exclude<Party, { role: 'user' }> | UserActor;
+/** The party that a certificate names, the signer of a transaction, or a guest. */
+export type Actor = Exclude<Party, { role: 'user' }> | UserActor | Guest;
+/** A caller without a certificate: somebody who was invited. */
+export interface Guest {
+  readonly role: 'guest';
+  readonly id: 'guest';
+}
+export const guest: Guest = { role: 'guest', id: 'guest' };
 export interface UserActor {
   readonly role: 'user';
   /** Key name. */
   readonly name: string;
   readonly admin: boolean;
+  /** Absent when the administrator registered the key itself. */
+  readonly member?: { readonly organisation: string; readonly roles: readonly PersonRole[] } | undefined;
 }
 
 /** The properties of a resource on which decisions depend. */
@@ -20,6 +28,7 @@ export interface Resource {
   readonly signer?: string | undefined;
   /** Key name of a machine. */
   readonly machine?: string | undefined;
+  readonly organisation?: string | undefined;
   /** Recipient of mail. */
   readonly recipient?: NodeRole | undefined;
 }
@@ -41,15 +50,43 @@ const either =
   (actor, resource) =>
     rules.some((rule) => rule(actor, resource));
 
+const both =
+  (...rules: readonly Rule[]): Rule =>
+  (actor, resource) =>
+    rules.every((rule) => rule(actor, resource));
+/** A key that the administrator registered itself acts in every role. */
+const acts =
+  (role: PersonRole): Rule =>
+  (actor) =>
+    actor.role === 'user' && (actor.member === undefined || actor.member.roles.includes(role));
+const member: Rule = (actor, { organisation }) =>
+  actor.role === 'user' && organisation !== undefined && actor.member?.organisation === organisation;
+const ownerAdmin: Rule = (actor, resource) =>
+  member(actor, resource) && actor.role === 'user' && actor.member?.roles.includes('owner-admin') === true;
+const anyParty: Rule = ({ role }) => role !== 'guest';
+
 const rules: Readonly<Record<Action, Rule>> = {
   'api.read': user,
   'directory.read': () => true,
   'transaction.submit': signer,
   'user.register': administrator,
   'machine.register': administrator,
+  'organisation.register': administrator,
+  'organisation.list': user,
+  'member.invite': either(administrator, ownerAdmin),
+  'member.list': either(administrator, member),
+  'device.invite': (actor) => actor.role === 'user' && actor.member !== undefined,
+  'key.read': user,
+  // The secret of the invitation, or the signature, decides.
+  'key.enrol': either(user, ({ role }) => role === 'guest'),
+  'key.revoke': either(administrator, ownerAdmin),
+  'invitation.read': either(user, ({ role }) => role === 'guest'),
+  'certificate.issue': either(user, ({ role }) => role === 'guest'),
+  'revocation.read': anyParty,
+  'revocation.publish': user,
   'machine.read': user,
   'design.list': user,
-  'design.add': owner,
+  'design.add': both(owner, acts('designer')),
   'design.read': owner,
   'design.upload': owner,
   'design.repair': owner,
@@ -57,13 +94,13 @@ const rules: Readonly<Record<Action, Rule>> = {
   'design.setMaintenance': owner,
   'licence.list': user,
   'licence.read': either(owner, holder),
-  'licence.grant': owner,
+  'licence.grant': both(owner, acts('designer')),
   'licence.resume': owner,
   'licence.setStatus': owner,
   'print.list': user,
   'print.read': either(owner, holder),
   'print.readInFull': owner,
-  'print.request': holder,
+  'print.request': both(holder, acts('operator')),
   'print.cancel': holder,
   'print.run': machine,
   'alarm.clear': owner,
@@ -74,7 +111,7 @@ const rules: Readonly<Record<Action, Rule>> = {
   'box.read': either(user, node('segments', 'keys')),
   'box.announce': node('segments', 'keys'),
   'mail.send': ({ role }, { recipient }) =>
-    role !== 'user' && role !== 'machine' && recipient !== undefined && mayWrite(role, recipient),
+    role !== 'user' && role !== 'guest' && role !== 'machine' && recipient !== undefined && mayWrite(role, recipient),
   'mail.receive': node('segments', 'keys'),
   'node.report': node('segments', 'keys'),
   'progress.report': node('segments'),
@@ -93,9 +130,13 @@ const reasons: Partial<Record<Action, string>> = {
   'transaction.submit': 'only the signer may submit a transaction',
   'user.register': 'only the administrator registers users and machines',
   'machine.register': 'only the administrator registers users and machines',
-  'design.add': 'the manifest names another owner than the signer',
-  'licence.grant': 'only the owner of a design licenses it',
-  'print.request': 'only the licence’s holder may print',
+  'organisation.register': 'only the administrator creates organisations',
+  'member.invite': 'only an owner-admin of the organisation or the administrator invites people to it',
+  'device.invite': 'only people in an organisation have several keys',
+  'key.revoke': 'only an owner-admin of the organisation or the administrator revokes its keys',
+  'design.add': 'the manifest names another owner than the signer, or the signer is no designer',
+  'licence.grant': 'only the owner of a design licenses it, as a designer',
+  'print.request': 'only the licence’s holder may print, as an operator',
   'print.cancel': 'only the holder of the licence may cancel its prints',
   'print.run': 'the print is for another machine',
   'vault.check': 'only the administrator may check the vault',

@@ -2,8 +2,15 @@ import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket, Server as TlsListener } from 'node:tls';
 import { type Closable, type Logger, MillraceError, PROBLEM_TYPE, problemOf, toMillraceError } from '@millrace/base';
-import { type Party, partyOf, type TlsIdentity } from '@millrace/identity';
-import { type Address, type Directory, fingerprintsOf, nodesOf } from '@millrace/protocol';
+import { isSignedBy, type Party, partyOf, type TlsIdentity } from '@millrace/identity';
+import {
+  type Address,
+  type Directory,
+  fingerprintsOf,
+  GUEST_NAME,
+  nodesOf,
+  requireUnrevoked,
+} from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 export interface ServerOptions {
@@ -12,6 +19,8 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Largest request body, bytes. */
   readonly bodyLimit: number;
+  /** Accepts whoever has no certificate and asks for `GUEST_NAME`; what a guest may do is for the policy. */
+  readonly guests?: boolean;
 }
 
 export type TlsServer = FastifyInstance;
@@ -22,12 +31,13 @@ export type TlsServer = FastifyInstance;
  */
 export function createTlsServer(options: ServerOptions): TlsServer {
   const server = fastify({
-    https: serverTls(options.directory, options.tls),
+    https: { ...serverTls(options.directory, options.tls), rejectUnauthorized: options.guests !== true },
     bodyLimit: options.bodyLimit,
     forceCloseConnections: true,
     keepAliveTimeout: 60_000,
     frameworkErrors,
   }) as unknown as FastifyInstance;
+  if (options.guests) admitGuests(server.server as unknown as TlsListener);
   // A caller that sends `Expect: 100-continue` learns at once that its body is too long.
   server.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     if (!(Number(request.headers['content-length']) > options.bodyLimit)) response.writeContinue();
@@ -35,6 +45,18 @@ export function createTlsServer(options: ServerOptions): TlsServer {
   });
   setUp(server, options.logger);
   return server;
+}
+
+/**
+ * Closes every connection before it is read that has no certificate of ours, but for those without any certificate that
+ * ask for guests. (A resumed session without certificate counts as authorized for Node: the certificate decides.)
+ */
+function admitGuests(listener: TlsListener): void {
+  listener.prependListener('secureConnection', (socket: TLSSocket) => {
+    const known = socket.getPeerX509Certificate() !== undefined && socket.authorized;
+    const isGuest = socket.getPeerX509Certificate() === undefined && socket.servername === GUEST_NAME;
+    if (!known && !isGuest) socket.destroy();
+  });
 }
 
 /** Requests that fastify refuses before routing, such as a path that cannot be decoded. */
@@ -76,7 +98,7 @@ export function renewTls(server: TlsServer, { directory, tls }: Pick<ServerOptio
 
 export function serverTls(directory: Directory, tls: TlsIdentity) {
   return {
-    ca: directory.authority,
+    ca: [directory.authority, ...(directory.userAuthority === undefined ? [] : [directory.userAuthority])],
     cert: tls.certificate,
     key: Buffer.from(tls.key),
     minVersion: 'TLSv1.3' as const,
@@ -105,8 +127,9 @@ function codedError(error: unknown): MillraceError {
 }
 
 /**
- * Identifies the caller. A node is accepted only if the directory names it in this role and pins its certificate.
- * @throws {MillraceError} E_AUTH
+ * Identifies the caller. A node is accepted only if the directory names it in this role and pins its certificate, a user
+ * only if its key is not revoked. The certificate authority of users names users only.
+ * @throws {MillraceError} E_AUTH, E_REVOKED
  */
 export function callerOf(directory: Directory, certificate: X509Certificate | undefined): Party {
   const party = certificate && partyOf(certificate);
@@ -118,6 +141,13 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
     if (node === undefined || !fingerprintsOf(directory, node.id).includes(seen))
       throw new MillraceError('E_AUTH', `the directory does not name this ${party.role} node ${party.id}`);
   }
+  if (party.role === 'user') requireUnrevoked(directory, party.name);
+  if (
+    party.role === 'machine' &&
+    directory.userAuthority !== undefined &&
+    isSignedBy(certificate, directory.userAuthority)
+  )
+    throw new MillraceError('E_AUTH', 'the authority of users has issued a certificate to a machine');
   return party;
 }
 

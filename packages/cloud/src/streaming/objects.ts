@@ -1,12 +1,11 @@
-import { type Bytes, bytesOf, copyBytes, equalBytes, hexOf, KeyedMutex, MillraceError } from '@millrace/base';
-import { keyId } from '@millrace/identity';
+import { bytesOf, copyBytes, hexOf, KeyedMutex, MillraceError } from '@millrace/base';
 import {
   type LicenceStatus,
   licenceOf,
   type MessageOf,
   type VerifiedOpening,
   verifyLicenceStatement,
-  verifyTransaction,
+  verifyTransactionBy,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
@@ -146,10 +145,7 @@ export class ObjectRepository {
     if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not streamed object ${object}`);
     const found = await options.ownerOf(known.design);
     if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${known.design}`);
-    const owner = copyBytes(found);
-    const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-    // The clearance may have waited in the mailbox past its expiry. It takes effect once, so its age does not matter.
-    const { body } = await verifyTransaction(transaction, options.directory.installation, lookup, 'any time');
+    const { body } = await verifyTransactionBy(copyBytes(found), transaction, options.directory);
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
     await this.#serially(object, () => this.#alarms.remove(alarmKey(known, object)));

@@ -1,12 +1,11 @@
-import { type Bytes, copyBytes, equalBytes, hexOf, MillraceError, toHex } from '@millrace/base';
-import { keyId } from '@millrace/identity';
+import { type Bytes, copyBytes, hexOf, MillraceError, toHex } from '@millrace/base';
 import {
   type Directory,
   type MessageOf,
   type Permit,
   readTransaction,
   verifyLicence,
-  verifyTransaction,
+  verifyTransactionBy,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
@@ -63,9 +62,8 @@ export class ResumeRepository {
     const owner = copyBytes(found);
     const { body: licence } = await verifyLicence(message.licence, directory, owner);
     const id = toHex(licence.id);
-    const lookup = (key: Bytes) => (equalBytes(key, keyId(owner)) ? owner : undefined);
-    // The statement may have waited in the mailbox past its expiry. It names its restore, so its age does not matter.
-    const { body } = await verifyTransaction(message.transaction, directory.installation, lookup, 'any time');
+    // It names the restore that it is for.
+    const { body } = await verifyTransactionBy(owner, message.transaction, directory);
     if (body.type !== 'licence.resume' || body.licence !== id)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
     const known = await this.#table.get(id);

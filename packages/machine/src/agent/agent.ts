@@ -6,6 +6,8 @@ import {
   type Clock,
   type Closable,
   Closer,
+  decodeCbor,
+  encodeCbor,
   fromHex,
   type Logger,
   MillraceError,
@@ -18,7 +20,16 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
-import { type Address, addressOf, createHttpClient, pollDirectory, tlsTo, watchDirectory } from '@millrace/protocol';
+import {
+  type Address,
+  addressOf,
+  createHttpClient,
+  fetchRevocations,
+  pollDirectory,
+  pollRevocations,
+  tlsTo,
+  watchDirectory,
+} from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
 import { openBegunObjects } from './begun-objects.ts';
@@ -85,9 +96,24 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       ),
     );
     const { renewal } = config;
+    let refreshRevocations = async (_signal: AbortSignal): Promise<void> => undefined;
     if (renewal !== undefined) {
       closer.add(watchDirectory(renewal, () => undefined, logger));
-      closer.add(followDistribution(options, renewal, timing.directoryMs, logger));
+      const tls = tlsTo(config.directory, 'distribution', () => config.tls);
+      const http = closer.add(
+        createHttpClient({ address: () => addressOf(config.directory, 'distribution', options.distribution), tls }),
+      );
+      const everyMs = timing.directoryMs;
+      const { directory, revocations } = createApiClient(distributionRoutes, {
+        transport: http,
+        cbor: {
+          encode: (value) => encodeCbor(value as never),
+          decode: (bytes) => decodeCbor(bytes, 'answer of the node'),
+        },
+      });
+      closer.add(pollDirectory({ ask: directory.newest, file: renewal, onChange: () => undefined, logger, everyMs }));
+      closer.add(pollRevocations({ ask: revocations.get, file: renewal, logger, everyMs }));
+      refreshRevocations = (signal) => refreshed(fetchRevocations(revocations.get, renewal, logger, signal), logger);
     }
     const calls = createControlCalls(link, timing);
     const outbox = closer.add(
@@ -101,7 +127,18 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const begun = openBegunObjects(config.data, signer);
     const points = closer.add(new PointsPool(1));
     const state = { outbox, report, runs, begun };
-    const own = { config, driver, link, inbox, calls, ...state, tables, points, secrets: secretMemory() };
+    const own = {
+      config,
+      driver,
+      link,
+      inbox,
+      calls,
+      refreshRevocations,
+      ...state,
+      tables,
+      points,
+      secrets: secretMemory(),
+    };
     const parts = { ...own, clock, random, timing, logger };
     await reportUnfinished(parts);
     const working = work(parts, stop.signal);
@@ -118,25 +155,13 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
   }
 }
 
-/** Takes newer directories from the distribution node, the only node that machines reach. */
-function followDistribution(
-  { config, distribution }: AgentOptions,
-  file: NonNullable<MachineConfig['renewal']>,
-  everyMs: number,
-  logger: Logger,
-): Closable {
-  const http = createHttpClient({
-    address: () => addressOf(config.directory, 'distribution', distribution),
-    tls: tlsTo(config.directory, 'distribution', () => config.tls),
-  });
-  const { directory } = createApiClient(distributionRoutes, { transport: http });
-  const poll = pollDirectory({ ask: directory.newest, file, onChange: () => undefined, logger, everyMs });
-  return {
-    close: async () => {
-      await poll.close();
-      http.close();
-    },
-  };
+/** What is known already counts when nobody answers: a cloud that keeps silent about a revocation is noticed by its owner. */
+async function refreshed(fetching: Promise<unknown>, logger: Logger): Promise<void> {
+  try {
+    await fetching;
+  } catch (error) {
+    logger.warn({ err: toMillraceError(error) }, 'cannot ask for revoked keys: going on with those that are known');
+  }
 }
 
 /** The driver of the machine's kind. The machine's own settings come before those that follow from its profile. */

@@ -78,7 +78,7 @@ export interface MachineConfig {
   /** Its fields are always those of the newest directory. */
   readonly directory: Directory;
   /** Reads directory and certificate again. */
-  readonly renewal?: Pick<DirectoryFile, 'refresh' | 'sequence' | 'offer'>;
+  readonly renewal?: Pick<DirectoryFile, 'refresh' | 'sequence' | 'offer' | 'revocations' | 'offerRevocations'>;
   readonly serial: string;
   readonly kind: string;
   readonly profile: MachineProfile;
@@ -124,7 +124,11 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
     get sequence() {
       return directories.sequence;
     },
+    get revocations() {
+      return directories.revocations;
+    },
     offer: directories.offer,
+    offerRevocations: directories.offerRevocations,
     refresh: async () => {
       const renewed = await tls.refresh();
       return (await directories.refresh()) || renewed;

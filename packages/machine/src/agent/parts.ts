@@ -20,6 +20,8 @@ export interface AgentParts {
   readonly link: CloudLink;
   readonly inbox: Inbox;
   readonly calls: ControlCalls;
+  /** Asks the distribution node for keys that were revoked; when it does not answer, those known count. */
+  readonly refreshRevocations: (signal: AbortSignal) => Promise<void>;
   readonly outbox: Outbox;
   readonly report: SendReport;
   readonly runs: RunStore;

@@ -17,13 +17,14 @@ import {
   objectId,
   type Permit,
   type PermitRequest,
+  requireCounting,
   sha256,
   signMachineDocument,
   type TransactionOf,
+  verifyDesigner,
   verifyLicence,
   verifyPermitOf,
   verifyTransaction,
-  verifyUserRegistration,
 } from '@millrace/protocol';
 import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
@@ -63,6 +64,7 @@ export interface CallHomeOptions {
   readonly config: MachineConfig;
   readonly calls: ControlCalls;
   readonly link: CloudLink;
+  readonly refreshRevocations: (signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly timing: Timing;
@@ -111,6 +113,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
     };
     const request = await signMachineDocument(config.machineKey, config.directory.installation, body);
     const answer = await ask(options, request, signal);
+    if (wanted.from === 0) await options.refreshRevocations(signal);
     return { ...(await checkPermit(config, clock.now(), { body, bytes: request }, answer)), ephemeral };
   } catch (error) {
     ephemeral.close();
@@ -150,7 +153,7 @@ async function connected(link: CloudLink, patienceMs: number, signal: AbortSigna
  * The owner's signature names the design and who may print it. Control's signature adds only which object it is. So a
  * cloud that lies in all of its nodes can refuse to print, and cannot print what the owner did not license.
  * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN, E_LICENCE_INVALID,
- *   E_LICENCE_EXHAUSTED, E_MATERIAL
+ *   E_LICENCE_EXHAUSTED, E_MATERIAL, E_REVOKED, E_FORBIDDEN
  */
 export async function checkPermit(
   config: MachineConfig,
@@ -165,19 +168,25 @@ export async function checkPermit(
   if (permit.print !== request.body.print) throw refuse('is for another print');
   if (!equalBytes(permit.request, sha256(request.bytes))) throw refuse('answers another request');
 
-  const owner = await verifyUserRegistration(answer.owner, directory);
+  // What has begun is finished, whoever was revoked meanwhile.
+  const begins = request.body.from === 0;
+  const { installation, adminKey } = directory;
+  const owner = await verifyDesigner(answer.owner, begins ? directory : { installation, adminKey });
   const { body: licence } = await verifyLicence(answer.licence, directory, owner);
   if (toHex(licence.id) !== permit.licence || licence.design !== permit.design)
     throw refuse('came with another licence');
   if (permit.object !== objectId(permit.licence, permit.number)) throw refuse('names another object than its number');
   if (permit.number > licence.objects)
     throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit is beyond the licence');
-  if (request.body.from === 0) checkValidity(licence, now);
   const { holder } = licence;
+  if (begins) {
+    checkValidity(licence, now);
+    requireCounting(directory, keyName(owner), answer.licence);
+    requireCounting(directory, keyName(holder), answer.print);
+  }
   const holderKey = (id: Bytes) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined);
   // A print that begins must not have expired: an agent that comes back late does not move its machine by itself.
-  const begins = request.body.from === 0 ? now : 'any time';
-  const { body: print } = await verifyTransaction(answer.print, directory.installation, holderKey, begins);
+  const { body: print } = await verifyTransaction(answer.print, installation, holderKey, begins ? now : 'any time');
   if (print.type !== 'print.request' || toHex(print.id) !== permit.print) throw refuse('came with another print');
   if (print.licence !== permit.licence || print.machine !== permit.machine) throw refuse('differs from its print');
   checkRegistration(config, answer);

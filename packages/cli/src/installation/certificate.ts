@@ -1,0 +1,45 @@
+import { join } from 'node:path';
+import { type Clock, MillraceError, type RandomSource, utf8, writeDurably } from '@millrace/base';
+import { requestCertificate } from '@millrace/client';
+import { expiryOf, isIssuedBy, tlsPublicKey } from '@millrace/identity';
+import { type Addresses, addressOf, createHttpClient, type Directory } from '@millrace/protocol';
+import { userFiles } from './layout.ts';
+import type { InstallationUser } from './open.ts';
+
+/** Renewed when less than this is left. */
+const DUE_MS = 10 * 86_400_000;
+
+export interface RenewalOptions {
+  readonly user: InstallationUser;
+  readonly directory: Directory;
+  readonly addresses: Addresses;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+}
+
+/**
+ * Renews the certificate of a user that control issues, before it expires or after; `millrace up` renews the others. A key
+ * that has been revoked gets none.
+ * @throws {MillraceError} E_REVOKED, E_EXPIRED; whatever else goes wrong is tried again later while the certificate lasts
+ */
+export async function renewCertificate({ user, directory, addresses, clock, random }: RenewalOptions): Promise<void> {
+  const { certificate } = user.tls;
+  const left = expiryOf(certificate) - clock.now();
+  const { userAuthority } = directory;
+  if (left > DUE_MS || userAuthority === undefined || !isIssuedBy(certificate, userAuthority)) return;
+  const control = createHttpClient({
+    address: () => addressOf(directory, 'control', () => addresses.control),
+    tls: { directory },
+  });
+  try {
+    const enrolling = { control, directory, signer: user.signer, clock, random };
+    const renewed = await requestCertificate(enrolling, tlsPublicKey(utf8(certificate)));
+    await writeDurably(join(user.folder, userFiles.certificate), renewed, 0o644);
+    await user.refresh();
+  } catch (error) {
+    const refused = error instanceof MillraceError && !error.retryable;
+    if (refused || left <= 0) throw error;
+  } finally {
+    control.close();
+  }
+}

@@ -1,0 +1,62 @@
+import { controlRoutes, createApiClient } from '@millrace/api';
+import { type Bytes, type Clock, fromBase64, MillraceError, type RandomSource, toBase64 } from '@millrace/base';
+import { keyName, type Signer, userKey } from '@millrace/identity';
+import {
+  type Credential,
+  type Directory,
+  type HttpClient,
+  proveInvitation,
+  verifyCredential,
+  verifyInvitation,
+} from '@millrace/protocol';
+import { signNew } from './transactions.ts';
+
+/** Whoever enrols: the key was made here and does not leave. */
+export interface Enrolling {
+  /** Control, as a guest reaches it. */
+  readonly control: HttpClient;
+  readonly directory: Directory;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+}
+
+/** The newest directory that control has, for whoever has no certificate yet: to be verified. */
+export function guestDirectory(control: HttpClient): Promise<unknown> {
+  return createApiClient(controlRoutes, { transport: control }).directory.newest({ after: 0 });
+}
+
+/**
+ * Enrols a key by the secret of an invitation. What control answers is verified to the administrator's key, before the key
+ * is enrolled and after. When an answer was lost it can be done again with the same key.
+ * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_REVOKED, E_SIGNATURE, E_AUTH, E_FORBIDDEN
+ */
+export async function enrol(enrolling: Enrolling, secret: Bytes, device: string): Promise<Credential> {
+  const { control, directory, signer } = enrolling;
+  const { enrolments } = createApiClient(controlRoutes, { transport: control });
+  const invitation = userKey(secret);
+  try {
+    const id = keyName(invitation.publicKey);
+    const found = await enrolments.invitation({ id });
+    const [document, by] = [fromBase64(found.document), fromBase64(found.signer)];
+    const { key } = await verifyInvitation(document, by, directory);
+    if (keyName(key) !== id) throw new MillraceError('E_AUTH', 'control answers with another invitation');
+    const proof = await proveInvitation(invitation, directory.installation, signer.publicKey);
+    const body = { type: 'key.enrol', invitation: id, publicKey: signer.publicKey, device, proof } as const;
+    const { bytes } = await signNew(enrolling, body);
+    const answer = await enrolments.enrol({ body: { enrolment: toBase64(bytes) } });
+    const credential = await verifyCredential(fromBase64(answer.credential), directory);
+    if (keyName(credential.publicKey) !== keyName(signer.publicKey))
+      throw new MillraceError('E_AUTH', 'control answers with the credential of another key');
+    return credential;
+  } finally {
+    invitation.close();
+  }
+}
+
+/** A TLS certificate for a TLS key of one's own. @param tlsKey SubjectPublicKeyInfo */
+export async function requestCertificate(enrolling: Enrolling, tlsKey: Bytes): Promise<string> {
+  const { enrolments } = createApiClient(controlRoutes, { transport: enrolling.control });
+  const { bytes } = await signNew(enrolling, { type: 'certificate.request', tlsKey });
+  return (await enrolments.certificate({ body: { request: toBase64(bytes) } })).certificate;
+}

@@ -1,0 +1,200 @@
+import type { InvitationView, KeyView, OrganisationView, SignedDocumentView } from '@millrace/api';
+import { type Bytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
+import { generateUserKey, keyName, parseSign1 } from '@millrace/identity';
+import {
+  type Credential,
+  documentName,
+  encodePublished,
+  type OrganisationKind,
+  type PersonRole,
+  type RevocationEntry,
+  Revocations,
+  requireRole,
+  signRevocationList,
+  verifyCredential,
+  withList,
+} from '@millrace/protocol';
+import { findUser } from './contacts.ts';
+import type { Session } from './session.ts';
+import { signNew } from './transactions.ts';
+
+const DAY_MS = 86_400_000;
+
+/** Creates an organisation; only the administrator can. Returns its identifier. */
+export async function createOrganisation(
+  session: Session,
+  { name, kinds }: { readonly name: string; readonly kinds: readonly OrganisationKind[] },
+): Promise<string> {
+  const organisation = toHex(session.random(16));
+  const { bytes } = await signNew(session, { type: 'organisation.register', organisation, name, kinds: [...kinds] });
+  await session.api.submit(bytes);
+  return organisation;
+}
+
+export interface NewInvitation {
+  /** Its name: that of its key. */
+  readonly invitation: string;
+  /** 32 bytes; the caller shows it once and wipes it. */
+  readonly secret: Bytes;
+  readonly expires: number;
+}
+
+export interface InviteOptions {
+  /** How long it can be used. */
+  readonly days: number;
+  /** How long a key that is enrolled by it counts. */
+  readonly keyDays: number;
+}
+
+/** Invites a person to an organisation. The secret is made here and nobody else gets it. */
+export function inviteMember(
+  session: Session,
+  member: {
+    readonly organisation: string;
+    readonly name: string;
+    readonly roles: readonly PersonRole[];
+    /** To renew somebody's key or roles; a new person unless given. */
+    readonly person?: string | undefined;
+  },
+  options: InviteOptions,
+): Promise<NewInvitation> {
+  const { organisation, name, roles, person = toHex(session.random(16)) } = member;
+  return invite(session, { type: 'member.invite', organisation, person, name, roles: [...roles] }, options);
+}
+
+/** Invites another device of the same person. */
+export function inviteDevice(session: Session, options: InviteOptions): Promise<NewInvitation> {
+  return invite(session, { type: 'device.invite' }, options);
+}
+
+type Invites =
+  | { readonly type: 'device.invite' }
+  | {
+      readonly type: 'member.invite';
+      readonly organisation: string;
+      readonly person: string;
+      readonly name: string;
+      readonly roles: PersonRole[];
+    };
+
+async function invite(session: Session, body: Invites, { days, keyDays }: InviteOptions): Promise<NewInvitation> {
+  const key = generateUserKey(session.random);
+  const now = session.clock.now();
+  const expires = now + Math.ceil(days * DAY_MS);
+  const until = now + Math.ceil(keyDays * DAY_MS);
+  try {
+    const document = { ...body, invitation: key.publicKey, until };
+    const { bytes } = await signNew(session, document, undefined, expires - now);
+    await session.api.submit(bytes);
+    return { invitation: keyName(key.publicKey), secret: key.exportSecret(), expires };
+  } finally {
+    key.close();
+  }
+}
+
+/** @returns whose key it is, as control shows it and the administrator's key proves it */
+export async function verifyKeyView({ directory }: Pick<Session, 'directory'>, view: KeyView): Promise<Credential> {
+  const credential = await verifyCredential(fromBase64(view.credential), directory);
+  if (keyName(credential.publicKey) !== view.key)
+    throw new MillraceError('E_AUTH', `control shows the credential of another key than ${view.key}`);
+  return credential;
+}
+
+/**
+ * The key of whoever may print a licence: a contact by name, or anybody by the name of the key, if the administrator's key
+ * proves that it is an operator's.
+ * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, and as `verifyCredential`
+ */
+export async function holderKey(session: Session, name: string): Promise<Bytes> {
+  const { contacts, api } = session;
+  const known = contacts.users.some((user) => user.name === name || user.user === name);
+  if (known || !/^[0-9a-f]{32}$/.test(name)) return fromHex(findUser(contacts, name).publicKey);
+  const holder = await verifyKeyView(session, await api.key(name));
+  requireRole(holder, 'operator');
+  return holder.publicKey;
+}
+
+/** What is revoked: keys of people, and invitations that nobody has used yet. */
+export interface RevocationTargets {
+  readonly keys: readonly KeyView[];
+  readonly invitations: readonly InvitationView[];
+  /** Which of the documents that a key has signed go on counting. */
+  keeps(document: SignedDocumentView): boolean;
+}
+
+export interface RevocationResult {
+  readonly sequence: number;
+  readonly revoked: readonly { readonly key: string; readonly kept: readonly SignedDocumentView[] }[];
+}
+
+/** Another owner-admin may publish a list meanwhile. */
+const ATTEMPTS = 4;
+
+/**
+ * Revokes keys: signs the next list of the organisation (of the installation, for the administrator) and publishes it.
+ * @throws {MillraceError} E_CONFLICT when others keep publishing; E_FORBIDDEN
+ */
+export async function revoke(session: Session, targets: RevocationTargets): Promise<RevocationResult> {
+  const { api, clock, directory, signer } = session;
+  const admin = keyName(fromHex(directory.adminKey)) === keyName(signer.publicKey);
+  const own = admin ? undefined : await api.key(keyName(signer.publicKey));
+  const organisation = own?.organisation;
+  const at = clock.now();
+  const revoked: { key: string; kept: SignedDocumentView[] }[] = [];
+  const entries: RevocationEntry[] = [];
+  for (const view of targets.keys) {
+    const kept = (await api.keyDocuments(view.key)).filter((document) => targets.keeps(document));
+    revoked.push({ key: view.key, kept });
+    const proof = admin ? {} : { credential: fromBase64(view.credential) };
+    entries.push({ key: view.key, name: view.name, at, kept: kept.map(({ hash }) => fromBase64(hash)), ...proof });
+  }
+  for (const { invitation, name, document, signer: by } of targets.invitations) {
+    revoked.push({ key: invitation, kept: [] });
+    const proof = admin ? {} : { invitation: [fromBase64(document), fromBase64(by)] };
+    entries.push({ key: invitation, name, at, kept: [], ...proof });
+  }
+  for (let attempt = 1; ; attempt++) {
+    const held = await heldRevocations(session);
+    const known = held.lists.get(organisation ?? '')?.list;
+    const names = new Set(entries.map(({ key }) => key));
+    const keptLists = admin ? listsSignedBy(held, names) : [];
+    const list = {
+      type: 'revocations' as const,
+      id: session.random(16),
+      issued: at,
+      expires: at,
+      ...(organisation === undefined ? {} : { organisation }),
+      sequence: (known?.sequence ?? 0) + 1,
+      entries: [
+        ...(known?.entries ?? []).filter(({ key }) => !names.has(key)),
+        ...entries.map((entry) => ({ ...entry, kept: [...entry.kept, ...keptLists] })),
+      ],
+    };
+    const document = await signRevocationList(signer, directory.installation, list);
+    const credential = own === undefined ? undefined : fromBase64(own.credential);
+    try {
+      await api.publishRevocations(encodePublished(document, credential));
+      return { sequence: list.sequence, revoked };
+    } catch (error) {
+      const overtaken = error instanceof MillraceError && error.code === 'E_CONFLICT';
+      if (!overtaken || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** Control's lists, each verified. */
+export async function heldRevocations({ api, directory }: Session): Promise<Revocations> {
+  let held = new Revocations();
+  for (const published of await api.revocations()) held = (await withList(held, published, directory)) ?? held;
+  return held;
+}
+
+/** What a revoked owner-admin has revoked stays revoked. */
+function listsSignedBy(held: Revocations, keys: ReadonlySet<string>): Bytes[] {
+  return [...held.lists.values()]
+    .filter(({ document }) => keys.has(toHex(parseSign1(document).keyId)))
+    .map(({ document }) => documentName(document));
+}
+
+/** By identifier (or its beginning) or name. */
+export const organisationNames = ({ organisation, name }: OrganisationView): readonly string[] => [organisation, name];

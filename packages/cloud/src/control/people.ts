@@ -1,0 +1,150 @@
+import { type Bytes, copyBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import {
+  credentialDocuments,
+  encodeCredential,
+  readTransaction,
+  requireUnrevoked,
+  type Signed,
+  type TransactionOf,
+  verifyCredential,
+  verifyInvitation,
+  verifyTransaction,
+} from '@millrace/protocol';
+import { authorize, type UserActor, userActor } from '../node/policy.ts';
+import type { ControlContext } from './context.ts';
+import { type InvitationRecord, seenRecord } from './records.ts';
+import { replay } from './replay.ts';
+
+// Organisations, the people in them, and their keys. Control keeps what they have signed and lets each invitation be used
+// once; that a key belongs to somebody is proven by the documents, to everybody, and not by control.
+
+/** Longest that a TLS certificate of a user lasts: whoever is revoked without control's knowledge is cut off by then. */
+const CERTIFICATE_MS = 30 * 86_400_000;
+
+/** Who a key belongs to, as control has verified it when the key was enrolled. */
+export async function signingActor(
+  { directory, records }: Pick<ControlContext, 'directory' | 'records'>,
+  name: string,
+): Promise<UserActor> {
+  const member = (await records.users.get(name))?.member;
+  return { ...userActor(directory, name), member };
+}
+
+/** @throws {MillraceError} E_EXPIRED when the key's time has run out */
+export async function requireInForce({ records, clock }: ControlContext, name: string): Promise<void> {
+  const until = (await records.users.get(name))?.member?.until;
+  if (until === undefined || clock.now() <= until) return;
+  throw new MillraceError('E_EXPIRED', 'the key has expired: an owner-admin of the organisation has to invite again', {
+    data: { key: name, until },
+  });
+}
+
+export async function registerOrganisation(
+  { directory, records, clock }: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'organisation.register'>>,
+) {
+  authorize(userActor(directory, keyName(signer)), 'organisation.register');
+  const { organisation, name, kinds } = body;
+  const record = { organisation, name, kinds, created: clock.now(), document: bytes };
+  if (!(await records.organisations.create(organisation, record)))
+    throw new MillraceError('E_CONFLICT', `the organisation ${organisation} exists already`);
+  return { organisation };
+}
+
+/** Notes an invitation that somebody has signed. Its secret never comes here: control knows its public key. */
+export async function invite(
+  context: ControlContext,
+  { body, signer, bytes }: Signed<TransactionOf<'member.invite' | 'device.invite'>>,
+) {
+  const { directory, records, clock } = context;
+  const invitedBy = keyName(signer);
+  const actor = await signingActor(context, invitedBy);
+  const organisation = body.type === 'member.invite' ? body.organisation : actor.member?.organisation;
+  authorize(actor, body.type, { organisation });
+  const registered = await records.organisations.require(organisation ?? '');
+  const credential =
+    actor.member === undefined ? registered.document : (await records.users.require(invitedBy)).document;
+  const { key, name, person, roles, expires } = await verifyInvitation(bytes, credential, directory);
+  const invitation = keyName(key);
+  const record: InvitationRecord = {
+    ...{ invitation, organisation: registered.organisation, person, name, roles: [...roles], expires, invitedBy },
+    ...{ created: clock.now(), document: bytes, signer: credential },
+  };
+  if (!(await records.invitations.create(invitation, record)))
+    throw new MillraceError('E_CONFLICT', 'there is an invitation with this key already');
+  return { invitation };
+}
+
+/**
+ * Enrols a key by an invitation, once. The same enrolment again gets the same answer, so that a lost answer costs nothing.
+ * A key that is enrolled already is renewed by another invitation to the same organisation.
+ * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_CONFLICT (the key is somebody else's), and as `verifyCredential`
+ */
+export async function enrolKey(context: ControlContext, bytes: Bytes): Promise<{ key: string; credential: Bytes }> {
+  const { directory, records, clock } = context;
+  const claimed = readTransaction(bytes);
+  if (claimed.type !== 'key.enrol') throw new MillraceError('E_INPUT', 'not the enrolment of a key');
+  const own = copyBytes(claimed.publicKey);
+  await verifyTransaction(
+    bytes,
+    directory.installation,
+    (id) => (toHex(id) === keyName(own) ? own : undefined),
+    clock.now(),
+  );
+  const invitation = await records.invitations.require(claimed.invitation);
+  const chain = invitation.signer;
+  const credential = encodeCredential([bytes, invitation.document, ...credentialDocuments(chain)]);
+  const verified = await verifyCredential(credential, directory);
+  const key = keyName(own);
+  requireUnrevoked(directory, key);
+  if (key === keyName(fromHex(directory.adminKey)))
+    throw new MillraceError('E_CONFLICT', 'the administrator’s key belongs to no organisation');
+  const known = await records.users.get(key);
+  if (known !== undefined && known.member?.organisation !== invitation.organisation)
+    throw new MillraceError('E_CONFLICT', 'the key is registered already, outside of this organisation');
+  if (invitation.usedBy === undefined && clock.now() > invitation.expires)
+    throw new MillraceError('E_INVITATION', 'the invitation has expired');
+  const used = await records.invitations.update(invitation.invitation, (current) =>
+    current.usedBy === undefined ? { ...current, usedBy: key } : current,
+  );
+  if (used.usedBy !== key) throw new MillraceError('E_INVITATION', 'the invitation was used already');
+  if (known?.member?.invitation === invitation.invitation) return { key, credential: copyBytes(known.document) };
+  const { name, until, member } = verified;
+  if (member === undefined) throw new MillraceError('E_INTERNAL', 'an enrolled key without an organisation');
+  const { organisation, person, roles, device } = member;
+  await records.users.put(key, {
+    user: key,
+    name,
+    publicKey: own,
+    document: credential,
+    member: {
+      ...{ organisation, person, roles: [...roles], device, until, created: clock.now() },
+      ...{ invitation: invitation.invitation, invitedBy: invitation.invitedBy },
+    },
+  });
+  return { key, credential };
+}
+
+/**
+ * A TLS certificate for a key that the user made, on the user's signature: also for whoever has none that is valid.
+ * @throws {MillraceError} E_AUTH, E_SIGNATURE, E_REPLAY, E_REVOKED, E_EXPIRED; E_STATE in an installation that issues none
+ */
+export async function issueCertificate(context: ControlContext, bytes: Bytes): Promise<string> {
+  const { directory, records, clock, userAuthority } = context;
+  if (userAuthority === undefined)
+    throw new MillraceError('E_STATE', 'this installation has no certificate authority for users');
+  const publicKeyOf = async (id: Bytes) => {
+    const user = await records.users.get(toHex(id));
+    return user === undefined ? undefined : copyBytes(user.publicKey);
+  };
+  const { body, signer } = await verifyTransaction(bytes, directory.installation, publicKeyOf, clock.now());
+  if (body.type !== 'certificate.request') throw new MillraceError('E_INPUT', 'not a request for a certificate');
+  const name = keyName(signer);
+  requireUnrevoked(directory, name);
+  await requireInForce(context, name);
+  if (!(await records.seen.create(toHex(body.id), seenRecord(body)))) throw replay(toHex(body.id));
+  const until = (await records.users.require(name)).member?.until ?? Number.MAX_SAFE_INTEGER;
+  const expires = Math.min(clock.now() + CERTIFICATE_MS, until);
+  return userAuthority.certify({ role: 'user', name }, body.tlsKey, expires);
+}

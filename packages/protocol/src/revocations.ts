@@ -1,0 +1,159 @@
+import {
+  type Bytes,
+  copyBytes,
+  decodeCbor,
+  encodeCbor,
+  equalBytes,
+  fromHex,
+  MillraceError,
+  parse,
+  toHex,
+} from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
+import { keyId, keyName } from '@millrace/identity';
+import { z } from 'zod';
+import { verifyCredential, verifyInvitation } from './credentials.ts';
+import type { Directory, Revoked, RevokedKeys } from './directory.ts';
+import { type RevocationEntry, type RevocationList, verifyRevocationList } from './documents.ts';
+import { requireCounting } from './revoked.ts';
+
+interface HeldList {
+  /** As it was published, with its signer's credential. */
+  readonly published: Bytes;
+  /** As it was signed. */
+  readonly document: Bytes;
+  readonly list: RevocationList;
+}
+
+type Named = Pick<Directory, 'installation' | 'adminKey'>;
+
+/** Every list that a process has accepted: the newest of each organisation, and the administrator's. Never changes. */
+export class Revocations implements RevokedKeys {
+  /** By organisation; '' for the administrator's. */
+  readonly lists: ReadonlyMap<string, HeldList>;
+  readonly #byKey = new Map<string, Revoked[]>();
+
+  constructor(lists: ReadonlyMap<string, HeldList> = new Map()) {
+    this.lists = lists;
+    for (const { list } of lists.values())
+      for (const { key, name, at, kept } of list.entries) {
+        const { organisation } = list;
+        const entry = { name, at, organisation, kept: new Set(kept.map(toHex)) };
+        this.#byKey.set(key, [...(this.#byKey.get(key) ?? []), entry]);
+      }
+  }
+
+  of(key: string): readonly Revoked[] {
+    return this.#byKey.get(key) ?? [];
+  }
+
+  /** Of lists, in the order in which whoever has none can accept them: the administrator's first. */
+  published(): readonly Bytes[] {
+    return [...this.lists.keys()].sort().map((scope) => (this.lists.get(scope) as HeldList).published);
+  }
+
+  /** Same digest, same lists. */
+  digest(): string {
+    return toHex(sha256(...this.published().map((list) => sha256(list))));
+  }
+}
+
+const publishedSchema = z.strictObject({
+  list: z.instanceof(Uint8Array),
+  /** The signer's credential; absent when the administrator signed. */
+  credential: z.instanceof(Uint8Array).optional(),
+});
+
+/** A signed list as it is published. */
+export function encodePublished(list: Uint8Array, credential?: Uint8Array): Bytes {
+  return encodeCbor(credential === undefined ? { list } : { list, credential });
+}
+
+/**
+ * The lists held, with one more that has been verified: who signed it, that every key in it belongs to the organisation,
+ * that it is newer than the one held, and that it contains everything which that one contains.
+ * @param options.stored it was accepted before, and its signer may have been revoked since
+ * @returns undefined when this very list is held
+ * @throws {MillraceError} E_CONFLICT for an older one or another one with the same number; E_SIGNATURE, E_AUTH, E_INPUT,
+ *   E_FORBIDDEN, E_REVOKED
+ */
+export async function withList(
+  held: Revocations,
+  published: Uint8Array,
+  { installation, adminKey }: Named,
+  { stored = false }: { readonly stored?: boolean } = {},
+): Promise<Revocations | undefined> {
+  const { list: bytes, credential } = parse(publishedSchema, decodeCbor(published, 'revocations'), 'revocations');
+  const { key, organisation } = await signerOf(credential, {
+    installation,
+    adminKey,
+    revocations: stored ? undefined : held,
+  });
+  const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
+  const { body: list } = await verifyRevocationList(bytes, installation, lookup, 'any time');
+  if (organisation !== undefined && organisation !== list.organisation)
+    throw new MillraceError('E_FORBIDDEN', 'an owner-admin revokes keys of the own organisation only');
+  if (!stored) requireCounting({ revocations: held }, keyName(key), bytes);
+  const scope = list.organisation ?? '';
+  const known = held.lists.get(scope);
+  if (known !== undefined) {
+    if (equalBytes(known.published, published)) return undefined;
+    requireNewer(list, known.list);
+  }
+  // Who invited a key that is revoked now may have been revoked before.
+  await requireBelonging(list, known?.list, { installation, adminKey });
+  const lists = new Map(held.lists).set(scope, { published: copyBytes(published), document: copyBytes(bytes), list });
+  return new Revocations(lists);
+}
+
+async function signerOf(
+  credential: Uint8Array | undefined,
+  directory: Named & Pick<Directory, 'revocations'>,
+): Promise<{ key: Bytes; organisation?: string }> {
+  if (credential === undefined) return { key: fromHex(directory.adminKey) };
+  const { publicKey, member } = await verifyCredential(credential, directory);
+  if (member === undefined || !member.roles.includes('owner-admin'))
+    throw new MillraceError('E_FORBIDDEN', 'only an owner-admin or the administrator revokes keys');
+  return { key: publicKey, organisation: member.organisation };
+}
+
+function requireNewer(list: RevocationList, known: RevocationList): void {
+  const refuse = (why: string) => new MillraceError('E_CONFLICT', `the list of revocations ${why}`);
+  if (list.sequence <= known.sequence)
+    throw refuse(`is number ${list.sequence}; number ${known.sequence} was accepted before`);
+  const keys = new Set(list.entries.map(({ key }) => key));
+  const lost = known.entries.find(({ key }) => !keys.has(key));
+  if (lost !== undefined) throw refuse(`leaves out the revoked key ${lost.key}`);
+}
+
+/** Nobody revokes the administrator, and no organisation revokes another's keys. */
+async function requireBelonging(
+  { organisation, entries }: RevocationList,
+  known: RevocationList | undefined,
+  directory: Named,
+): Promise<void> {
+  const admin = keyName(fromHex(directory.adminKey));
+  const verified = new Set((known?.entries ?? []).map(({ key }) => key));
+  for (const entry of entries) {
+    if (entry.key === admin) throw new MillraceError('E_FORBIDDEN', 'the administrator’s key cannot be revoked');
+    if (organisation === undefined || verified.has(entry.key)) continue;
+    const owner = await ownerOf(entry, directory);
+    if (owner.key !== entry.key || owner.organisation !== organisation)
+      throw new MillraceError('E_FORBIDDEN', `the key ${entry.key} does not belong to the organisation`);
+  }
+}
+
+async function ownerOf(
+  { credential, invitation }: RevocationEntry,
+  directory: Named,
+): Promise<{ key: string; organisation?: string | undefined }> {
+  if (credential !== undefined) {
+    const { publicKey, member } = await verifyCredential(credential, directory);
+    return { key: keyName(publicKey), organisation: member?.organisation };
+  }
+  const [document, signer] = invitation ?? [];
+  if (document === undefined || signer === undefined)
+    throw new MillraceError('E_INPUT', 'revocations: a key without proof of its organisation');
+  const { key, organisation } = await verifyInvitation(document, signer, directory);
+  return { key: keyName(key), organisation };
+}

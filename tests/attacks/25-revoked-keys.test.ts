@@ -1,0 +1,162 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock, systemRandom } from '@millrace/base';
+import { generateUserKey, keyName } from '@millrace/identity';
+import {
+  directoryFiles,
+  documentName,
+  encodePublished,
+  type RevocationEntry,
+  readTransaction,
+  signRevocationList,
+} from '@millrace/protocol';
+import { answerOf, type Licensed, licensed, made, outcomeOf, until } from '@millrace/testkit/adversary/honest';
+import {
+  type HostileInstallation,
+  openHostileInstallation,
+  SITE,
+} from '@millrace/testkit/adversary/hostile-installation';
+import { ownLicence } from '@millrace/testkit/adversary/licences';
+import { asMachine, forgeOpening } from '@millrace/testkit/adversary/opening';
+import { readManifest } from '@millrace/vault';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+// Row 25: a thief has the key of a designer, later that of an operator, and control on its side. The keys were revoked, and
+// control keeps silent about it: the list of revoked keys reached the distribution node alone. Each of the others refuses.
+
+let system: HostileInstallation;
+let job: Licensed;
+beforeAll(async () => {
+  system = await openHostileInstallation();
+  job = await licensed(system, 3);
+}, 60_000);
+afterAll(() => system?.close());
+
+let sequence = 0;
+const entries: RevocationEntry[] = [];
+
+/** The administrator revokes a key, and control is not told. */
+async function revoke(key: string, kept: readonly Uint8Array[]): Promise<void> {
+  const { directory, layout } = system.installation;
+  const now = systemClock.now();
+  entries.push({ key, name: 'stolen', at: now, kept: kept.map((document) => documentName(document)) });
+  const times = { id: systemRandom(16), issued: now, expires: now };
+  const list = { type: 'revocations' as const, ...times, sequence: ++sequence, entries };
+  const document = await signRevocationList(system.admin.signer, directory.installation, list);
+  const body = encodePublished(document);
+  const published = system.call('distribution', 'admin', { method: 'POST', path: '/v1/revocations', body });
+  expect(await answerOf(published)).toBe('accepted');
+  for (const role of ['keys', 'segments'] as const)
+    await until(`${role} has heard of it`, () => holds(join(layout.node(role), directoryFiles.revocations), key));
+}
+
+const holds = (file: string, key: string): Promise<boolean> =>
+  readFile(file).then(
+    (bytes) => bytes.includes(key),
+    () => false,
+  );
+
+/** What each says of an opening that control has made up. */
+async function verdicts(forged: Awaited<ReturnType<typeof forgeOpening>>): Promise<Record<string, string>> {
+  const says: Record<string, string> = { machine: await outcomeOf(asMachine(forged)) };
+  for (const role of ['keys', 'segments'] as const)
+    says[role] = await outcomeOf(system.nodes[role].parts.streams.open(forged.opening));
+  return says;
+}
+
+describe('the baseline: nobody is revoked', () => {
+  it('prints, and nobody finds fault with an opening', async () => {
+    expect((await made(system, job.licence)).object).toBe(`${job.licence}-1`);
+    const forged = await forgeOpening(system, job, { permit: { number: 3, object: `${job.licence}-3` } });
+    expect(await outcomeOf(asMachine(forged))).toBe('accepted');
+  });
+});
+
+describe('a stolen designer’s key that was revoked', () => {
+  it('grants nothing more, whatever date the thief writes and whatever control says', { timeout: 60_000 }, async () => {
+    const { context } = system.nodes.control;
+    const record = await context.records.licences.require(job.licence);
+    const owner = system.owner;
+    // Signed with the stolen key, dated an hour back: as far as anybody lets a clock differ.
+    const earlier = { now: () => systemClock.now() - 3_600_000, monotonic: () => systemClock.monotonic() };
+    const thief = { ...owner, clock: earlier };
+    const forged = await ownLicence(system, thief, job.design, SITE);
+    await revoke(keyName(owner.signer.publicKey), [record.transaction]);
+
+    expect(readTransaction(forged.transaction).issued).toBeLessThan(systemClock.now() - 3_000_000);
+    const { licences, playbook, config } = system.nodes.keys.parts;
+    const added = licences.add({
+      transaction: forged.transaction,
+      secret: forged.secret,
+      directory: config.directory,
+      designOf: async (design) => readManifest(await playbook.manifest(design)),
+      open: async () => systemRandom(32),
+    });
+    expect(await outcomeOf(added)).toBe('E_REVOKED');
+    // Control believes the thief, and makes a permit of it.
+    const believed = { ...record, licence: forged.licence, transaction: forged.transaction };
+    await context.records.licences.create(forged.licence, believed);
+    const agent = await system.agent();
+    await until(
+      'the machine’s agent has heard of it',
+      () => agent.config.directory.revocations?.of(keyName(owner.signer.publicKey)).length === 1,
+    );
+    const opening = await forgeOpening(system, { ...job, licence: forged.licence }, { holder: owner });
+    const says = await verdicts({ ...opening, config: agent.config });
+    expect(says).toEqual({ machine: 'E_REVOKED', keys: 'E_REVOKED', segments: 'E_REVOKED' });
+    await agent.close();
+  });
+
+  it('leaves what the revocation keeps: the parts that were licensed before', { timeout: 60_000 }, async () => {
+    expect((await made(system, job.licence)).object).toBe(`${job.licence}-2`);
+  });
+});
+
+describe('a stolen operator’s key that was revoked', () => {
+  it('begins no print that control has accepted', { timeout: 60_000 }, async () => {
+    const { operator } = system;
+    await revoke(keyName(operator.signer.publicKey), []);
+    const agent = await system.agent();
+    await until(
+      'the machine’s agent has heard of it',
+      () => agent.config.directory.revocations?.of(keyName(operator.signer.publicKey)).length === 1,
+    );
+    const opening = await forgeOpening(system, job, { permit: { number: 3, object: `${job.licence}-3` } });
+    expect(await verdicts({ ...opening, config: agent.config })).toEqual({
+      machine: 'E_REVOKED',
+      keys: 'E_REVOKED',
+      segments: 'E_REVOKED',
+    });
+    await agent.close();
+  });
+});
+
+describe('nobody else makes a list of revoked keys', () => {
+  it('neither a tenant, nor control with its own key, nor by an older list', { timeout: 60_000 }, async () => {
+    const { installation } = system.installation.directory;
+    const now = systemClock.now();
+    const entry = { key: keyName(system.tenant.signer.publicKey), name: 'x', at: now, kept: [] };
+    const list = {
+      type: 'revocations' as const,
+      id: systemRandom(16),
+      issued: now,
+      expires: now,
+      sequence: 99,
+      entries: [...entries, entry],
+    };
+    const publish = async (body: Uint8Array) =>
+      answerOf(system.call('distribution', 'tenant', { method: 'POST', path: '/v1/revocations', body }));
+    for (const signer of [system.tenant.signer, generateUserKey()])
+      expect(await publish(encodePublished(await signRevocationList(signer, installation, list)))).toBe('E_AUTH');
+    const older = { ...list, sequence: 1 };
+    const signed = await signRevocationList(system.admin.signer, installation, older);
+    expect(await publish(encodePublished(signed))).toBe('E_CONFLICT');
+    const shorter = { ...list, entries: [entry] };
+    const forgetting = await signRevocationList(system.admin.signer, installation, shorter);
+    expect(await publish(encodePublished(forgetting))).toBe('E_CONFLICT');
+    // The keys of the proactive nodes still hold what they held.
+    const held = system.nodes.keys.parts.config.directory.revocations;
+    expect(held?.of(keyName(system.operator.signer.publicKey))).toHaveLength(1);
+    expect(held?.of(entry.key)).toHaveLength(0);
+  });
+});
