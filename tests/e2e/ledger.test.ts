@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { concatBytes, copyBytes, utf8 } from '@millrace/base';
 import { nodeFiles } from '@millrace/cli/parts';
 import { entryPrefix, under } from '@millrace/ledger/parts';
-import { openLmdb, type Store } from '@millrace/stores';
+import { type Log, type LogWriter, openLmdb } from '@millrace/stores';
 import { millrace } from '@millrace/testkit/cli';
 import { enrol } from '@millrace/testkit/enrol';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
@@ -31,15 +31,16 @@ beforeEach(async () => {
   await cp(kept, data, { recursive: true });
 });
 
-async function tamper(change: (store: Store) => Promise<void>): Promise<void> {
+async function tamper(change: (log: Log, writer: LogWriter) => Promise<void>): Promise<void> {
   const environment = openLmdb({ path: data });
-  await change(environment.store('ledger'));
+  const log = environment.log('ledger');
+  await change(log, await log.acquire());
   await environment.close();
 }
 
-async function entries(store: Store): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+async function entries(log: Log): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
   const found = [];
-  for await (const { key, value } of store.range(under(entryPrefix))) found.push({ key, value });
+  for await (const { key, value } of log.range(under(entryPrefix))) found.push({ key, value });
   return found;
 }
 
@@ -54,14 +55,14 @@ describe('ledger verify', () => {
   });
 
   it('refuses a log with one changed entry', async () => {
-    await tamper(async (store) => {
-      const found = await entries(store);
+    await tamper(async (log, writer) => {
+      const found = await entries(log);
       const { key, value } = found[found.length >> 1] ?? {};
       if (key === undefined || value === undefined) throw new Error('the log has no entries');
       const changed = copyBytes(value);
       const at = changed.length >> 1;
       changed[at] = (changed[at] ?? 0) ^ 1;
-      await store.put(key, changed);
+      await writer.append([{ put: key, value: changed }]);
     });
     await system.processes.control.start();
     const result = await verify();
@@ -70,10 +71,10 @@ describe('ledger verify', () => {
   });
 
   it('refuses a log whose last entry is missing', async () => {
-    await tamper(async (store) => {
-      const last = (await entries(store)).at(-1);
+    await tamper(async (log, writer) => {
+      const last = (await entries(log)).at(-1);
       if (last === undefined) throw new Error('the log has no entries');
-      await store.delete(last.key);
+      await writer.append([{ delete: last.key }]);
     });
     // Either the node itself will not serve such a log, or whoever reads it finds out.
     const served = await system.processes.control.start().then(
@@ -105,14 +106,14 @@ describe('ledger verify', () => {
   });
 
   it('refuses a checkpoint that the log did not sign', async () => {
-    await tamper(async (store) => {
+    await tamper(async (log, writer) => {
       const key = concatBytes(utf8('ledger/checkpoint'));
-      const note = await store.get(key);
+      const note = await log.get(key);
       if (note === undefined) throw new Error('the log has no checkpoint');
       const changed = copyBytes(note);
       const at = changed.length - 4;
       changed[at] = changed[at] === 65 ? 66 : 65;
-      await store.put(key, changed);
+      await writer.append([{ put: key, value: changed }]);
     });
     await expect(system.processes.control.start()).rejects.toThrow();
     expect(await system.log('control')).toContain('E_LEDGER_CHECKPOINT');

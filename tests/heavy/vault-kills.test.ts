@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openLmdb } from '@millrace/stores';
-import { decodeRecord } from '@millrace/stores/parts';
+import { decodeRecord, openEnvironment } from '@millrace/stores/parts';
 import { overwriteCell } from '@millrace/testkit/vault/cells';
 import { contentOf, LOST, openDiskVault, SEGMENTS, type Task, tasks } from '@millrace/testkit/vault/disk-vault.mjs';
 import * as vault from '@millrace/vault';
@@ -69,7 +69,7 @@ function run(folder: string, task: string, nth: number): Promise<{ signal: strin
 async function fillFreeSlots(folder: string): Promise<void> {
   const path = join(folder, 'cells.bin');
   const bytes = readFileSync(path);
-  const lmdb = openLmdb({ path: join(folder, 'cells') });
+  const lmdb = openEnvironment({ path: join(folder, 'cells') });
   const taken = new Set<number>();
   for await (const { value } of lmdb.store('cells').range()) {
     const record = decodeRecord(value);

@@ -6,16 +6,13 @@ export {
   type SlottedCell,
 } from './cell-file/cell-file.ts';
 export type * from './cells.ts';
-export * from './decisions.ts';
-export { inRange, MAX_KEY_BYTES, prefixRange } from './keys.ts';
 export { type Lmdb, type LmdbOptions, openLmdb } from './lmdb.ts';
 export type * from './log.ts';
-export { MapQueue, type QueueOptions } from './map-queue.ts';
-export * from './memory.ts';
+export type { QueueOptions } from './map-queue.ts';
 export * from './memory-cells.ts';
 export * from './memory-log.ts';
 export * from './memory-queue.ts';
 export * from './memory-records.ts';
-export type * from './port.ts';
+export type { Entry, Key, Range, Swap, Write } from './port.ts';
 export type * from './queue.ts';
 export type * from './records.ts';

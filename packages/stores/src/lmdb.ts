@@ -25,12 +25,11 @@ export interface LmdbOptions {
   readonly clock?: Clock;
 }
 
+/**
+ * Ports by name: the same name gives the same object, but for files of cells.
+ * @throws {MillraceError} E_NOT_FOUND in a read-only environment without that name
+ */
 export interface Lmdb {
-  /**
-   * Returns the same object for the same name. @throws {MillraceError} E_NOT_FOUND in a read-only environment without
-   * that store
-   */
-  store(name: string): TransactionalStore;
   records(name: string): RecordStore;
   log(name: string): Log;
   queue(name: string): Queue;
@@ -49,6 +48,11 @@ export interface Lmdb {
  * @throws {MillraceError} E_STORE when the folder or its file cannot be opened.
  */
 export function openLmdb(options: LmdbOptions): Lmdb {
+  return openEnvironment(options);
+}
+
+/** `openLmdb`, with the ordered maps that the ports are made of. */
+export function openEnvironment(options: LmdbOptions): Environment {
   checkLmdbFile(options.path);
   let root: RootDatabase<Buffer, Buffer>;
   try {
@@ -70,7 +74,7 @@ export function openLmdb(options: LmdbOptions): Lmdb {
   return new Environment(root, options);
 }
 
-class Environment implements Lmdb {
+export class Environment implements Lmdb {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #options: LmdbOptions;
   readonly #writer: LmdbWriter;

@@ -7,7 +7,7 @@ export type Write = { readonly put: Key; readonly value: Uint8Array } | { readon
 
 /**
  * `unknown` happens only on a cluster: the write may have been applied, or may be applied later. Callers that decide by
- * compare-and-swap put a unique claim id into the value and read it back (see `Decisions`).
+ * compare-and-swap read the value again.
  */
 export type Swap = 'applied' | 'refused' | 'unknown';
 

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { type Bytes, systemRandom } from '@millrace/base';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type CellFile, openCellFile } from '../src/cell-file/cell-file.ts';
-import { MemoryStore, type NewCell } from '../src/index.ts';
+import type { NewCell } from '../src/index.ts';
+import { MemoryStore } from '../src/memory.ts';
 
 let folder: string;
 beforeEach(() => {

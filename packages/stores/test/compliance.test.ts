@@ -1,6 +1,7 @@
 import { describe, it } from 'vitest';
-import { cellsCases, logCases, queueCases, recordsCases, storeCases } from '../src/compliance/index.ts';
+import { cellsCases, logCases, queueCases, recordsCases } from '../src/compliance/index.ts';
 import { cellsEngines, engines, logEngines, openQueueOn, recordEngines } from './harness.ts';
+import { storeCases } from './store-cases.ts';
 
 for (const [name, open] of Object.entries(engines)) {
   describe(`the ${name} store`, () => {

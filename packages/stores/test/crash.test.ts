@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { compareBytes, toHex } from '@millrace/base';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BATCH, batchWrites, KEPT } from '../src/compliance/index.ts';
-import { openLmdb } from '../src/index.ts';
+import { openEnvironment } from '../src/lmdb.ts';
 import { temporaryFolder } from './harness.ts';
 
 const program = fileURLToPath(new URL('../dist/compliance/crash-writer.js', import.meta.url));
@@ -35,7 +35,7 @@ afterEach(() => folder.remove());
 
 /** Which batch the store stands after; fails unless it is exactly the state after some whole batch. */
 async function wholeBatches(size: number): Promise<number> {
-  const lmdb = openLmdb({ path: folder.path });
+  const lmdb = openEnvironment({ path: folder.path });
   try {
     const found = new Map<string, Uint8Array>();
     let last = -1;
@@ -87,7 +87,7 @@ describe('LMDB, killed', () => {
 });
 
 async function afterRestart(before: number): Promise<number> {
-  const lmdb = openLmdb({ path: folder.path });
+  const lmdb = openEnvironment({ path: folder.path });
   try {
     const counts = new Map<number, number>();
     for await (const { key } of lmdb.store('crash').range()) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { utf8 } from '@millrace/base';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BATCH, KEPT } from '../src/compliance/index.ts';
-import { openLmdb } from '../src/index.ts';
+import { openEnvironment } from '../src/lmdb.ts';
 import { storeError } from '../src/lmdb-errors.ts';
 import { temporaryFolder } from './harness.ts';
 
@@ -50,7 +50,7 @@ describe('a disk that refuses', () => {
     const acknowledged = Number(failed[1]);
     expect(acknowledged).toBeGreaterThan(0);
 
-    const lmdb = openLmdb({ path: folder.path });
+    const lmdb = openEnvironment({ path: folder.path });
     const store = lmdb.store('crash');
     let entries = 0;
     let last = -1;
@@ -87,7 +87,7 @@ describe('a disk that refuses', () => {
       process.stdout.write('faults.test: a disk that turns read-only was not tried: a file cannot be mounted here\n');
       return;
     }
-    const lmdb = openLmdb({ path: join(disk.path, 'store') });
+    const lmdb = openEnvironment({ path: join(disk.path, 'store') });
     try {
       const store = lmdb.store('a');
       const putAll = (writes: number, fill: number) =>
@@ -131,12 +131,12 @@ describe('opening', () => {
   it('names a path that is no folder', () => {
     const path = join(folder.path, 'file');
     writeFileSync(path, 'not a store');
-    expect(() => openLmdb({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+    expect(() => openEnvironment({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
   });
 
   it('names a file that is no store, is cut short or has lost a meta page', async () => {
     const path = join(folder.path, 'store');
-    const lmdb = openLmdb({ path });
+    const lmdb = openEnvironment({ path });
     for (let i = 0; i < 50; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(6000));
     await lmdb.close();
     const file = join(path, 'data.mdb');
@@ -152,23 +152,23 @@ describe('opening', () => {
       with5a(4096),
     ]) {
       writeFileSync(file, bad);
-      expect(() => openLmdb({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
+      expect(() => openEnvironment({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
     }
     writeFileSync(file, good);
-    const again = openLmdb({ path });
+    const again = openEnvironment({ path });
     expect((await again.store('a').get(utf8('key 49')))?.length).toBe(6000);
     await again.close();
   });
 
   it('reads only: sees another’s writes, refuses its own, makes nothing', async () => {
     mkdirSync(join(folder.path, 'empty'));
-    expect(() => openLmdb({ path: join(folder.path, 'empty'), readOnly: true }).store('x')).toThrow(
+    expect(() => openEnvironment({ path: join(folder.path, 'empty'), readOnly: true }).store('x')).toThrow(
       expect.objectContaining({ code: expect.stringMatching(/^E_(STORE|NOT_FOUND)$/) }),
     );
-    const lmdb = openLmdb({ path: join(folder.path, 'real') });
+    const lmdb = openEnvironment({ path: join(folder.path, 'real') });
     await lmdb.store('a').put(utf8('k'), utf8('v'));
     await lmdb.close();
-    const reader = openLmdb({ path: join(folder.path, 'real'), readOnly: true });
+    const reader = openEnvironment({ path: join(folder.path, 'real'), readOnly: true });
     expect(await reader.store('a').get(utf8('k'))).toEqual(utf8('v'));
     await expect(reader.store('a').put(utf8('k'), utf8('w'))).rejects.toMatchObject({ code: 'E_STORE' });
     expect(() => reader.store('b')).toThrow(expect.objectContaining({ code: 'E_NOT_FOUND' }));
@@ -176,7 +176,7 @@ describe('opening', () => {
   });
 
   it('keeps named stores apart, and writes of one turn together', async () => {
-    const lmdb = openLmdb({ path: folder.path });
+    const lmdb = openEnvironment({ path: folder.path });
     await Promise.all([lmdb.store('a').put(utf8('k'), utf8('a')), lmdb.store('b').put(utf8('k'), utf8('b'))]);
     expect(await lmdb.store('a').get(utf8('k'))).toEqual(utf8('a'));
     expect(await lmdb.store('b').get(utf8('k'))).toEqual(utf8('b'));
@@ -188,16 +188,16 @@ describe('opening', () => {
 
   it('reads a damaged page as an error or as absent, and never takes the process down', async () => {
     const path = join(folder.path, 'damaged');
-    const lmdb = openLmdb({ path });
+    const lmdb = openEnvironment({ path });
     for (let i = 0; i < 300; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(600).fill(i));
     await lmdb.close();
     const file = openSync(join(path, 'data.mdb'), 'r+');
     for (let page = 2; page < 60; page++) writeSync(file, new Uint8Array(4096).fill(0xa5), 0, 4096, page * 4096);
     closeSync(file);
     const child = `
-      const { openLmdb } = await import(${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)});
+      const { openEnvironment } = await import(${JSON.stringify(new URL('../dist/lmdb.js', import.meta.url).href)});
       try {
-        const store = openLmdb({ path: ${JSON.stringify(path)} }).store('a');
+        const store = openEnvironment({ path: ${JSON.stringify(path)} }).store('a');
         let n = 0; for await (const e of store.range()) n++;
         console.log('read', n);
       } catch (error) { console.log('coded', error.code); }

@@ -2,21 +2,23 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '@millrace/base';
-import type { CellsHarness, LogHarness, QueueHarness, RecordsHarness, StoreHarness } from '../src/compliance/index.ts';
+import type { CellsHarness, LogHarness, QueueHarness, RecordsHarness } from '../src/compliance/index.ts';
 import {
   type Cells,
   type Lmdb,
   type Log,
-  MapQueue,
   MemoryCells,
   MemoryLog,
   MemoryRecords,
-  MemoryStore,
   openLmdb,
   type Queue,
   type RecordStore,
-  type TransactionalStore,
 } from '../src/index.ts';
+import { type Environment, openEnvironment } from '../src/lmdb.ts';
+import { MapQueue } from '../src/map-queue.ts';
+import { MemoryStore } from '../src/memory.ts';
+import type { TransactionalStore } from '../src/port.ts';
+import type { StoreHarness } from './store-cases.ts';
 
 export function temporaryFolder(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'millrace stores-'));
@@ -44,13 +46,13 @@ export const engines: Record<string, () => Promise<Engine>> = {
   },
   lmdb: async () => {
     const folder = temporaryFolder();
-    const open: Lmdb[] = [openLmdb({ path: folder.path })];
-    const store = () => (open.at(-1) as Lmdb).store('test');
+    const open: Environment[] = [openEnvironment({ path: folder.path })];
+    const store = () => (open.at(-1) as Environment).store('test');
     return {
       store: store(),
       async reopen(): Promise<TransactionalStore> {
         await open.at(-1)?.close();
-        open.push(openLmdb({ path: folder.path }));
+        open.push(openEnvironment({ path: folder.path }));
         return store();
       },
       async dispose() {

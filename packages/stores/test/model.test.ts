@@ -1,7 +1,8 @@
 import { type Bytes, toHex } from '@millrace/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { inRange, type Range, type Store, type Write } from '../src/index.ts';
+import { inRange } from '../src/keys.ts';
+import type { Range, Store, Write } from '../src/port.ts';
 import { engines } from './harness.ts';
 
 // Few short keys, so that operations meet.

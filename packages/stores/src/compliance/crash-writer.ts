@@ -5,7 +5,7 @@
  */
 import { writeSync } from 'node:fs';
 import { concatBytes, u32be } from '@millrace/base';
-import { openLmdb } from '../lmdb.ts';
+import { openEnvironment } from '../lmdb.ts';
 import type { Write } from '../port.ts';
 
 export const BATCH = 16;
@@ -21,7 +21,7 @@ export function batchWrites(n: number, size: number): Write[] {
 }
 
 async function main(folder: string, size: number, count: number): Promise<void> {
-  const lmdb = openLmdb({ path: folder });
+  const lmdb = openEnvironment({ path: folder });
   const store = lmdb.store('crash');
   writeSync(1, 'ready\n');
   for (let n = 0; n < count; n++) {

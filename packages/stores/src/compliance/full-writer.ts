@@ -1,5 +1,5 @@
 import { utf8 } from '@millrace/base';
-import { openLmdb } from '../lmdb.ts';
+import { openEnvironment } from '../lmdb.ts';
 import type { Write } from '../port.ts';
 
 // Writes and deletes at random in a folder whose file size is limited, so that many writes fail, and compares the store
@@ -14,7 +14,7 @@ function random(below: number): number {
   return Math.floor((state / 2 ** 32) * below);
 }
 
-const lmdb = openLmdb({ path: folder });
+const lmdb = openEnvironment({ path: folder });
 const stores = ['a', 'b', 'c'].map((name) => ({ store: lmdb.store(name), kept: new Map<number, number>() }));
 let refused = 0;
 for (let round = 0; round < ROUNDS; round++) {

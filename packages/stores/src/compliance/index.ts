@@ -4,5 +4,3 @@ export { BATCH, batchWrites, KEPT } from './crash-writer.ts';
 export * from './log.ts';
 export * from './queue.ts';
 export * from './records.ts';
-export * from './store.ts';
-export * from './unsure.ts';

@@ -3,7 +3,7 @@
 import { createCipheriv } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openCellFile } from '@millrace/stores/parts';
+import { openCellFile, openEnvironment } from '@millrace/stores/parts';
 import { numbers } from './numbers.mjs';
 
 export const SEGMENTS = 2;
@@ -44,7 +44,7 @@ export async function openDiskVault({ vault, openLmdb, folder, step = (_, work) 
   });
   await mkdir(folder, { recursive: true });
   const keysLmdb = openLmdb({ path: join(folder, 'keys') });
-  const cellsLmdb = openLmdb({ path: join(folder, 'cells') });
+  const cellsLmdb = openEnvironment({ path: join(folder, 'cells') });
   const index = cellsLmdb.store('cells');
   const epochSlots = await vault.openSlots(join(folder, 'epoch.keys'));
   const designSlots = await vault.openSlots(join(folder, 'design.keys'));

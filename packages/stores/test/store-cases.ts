@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type Bytes, toHex, utf8 } from '@millrace/base';
-import { MAX_KEY_BYTES, prefixRange } from '../keys.ts';
-import type { Range, Store } from '../port.ts';
-import type { Case } from './cases.ts';
+import type { Case } from '../src/compliance/cases.ts';
+import { MAX_KEY_BYTES, prefixRange } from '../src/keys.ts';
+import type { Range, Store } from '../src/port.ts';
 
 export interface StoreHarness {
   readonly store: Store;
