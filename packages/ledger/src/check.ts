@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes, toBase64, toMillraceError } from '@millrace/base';
-import { checkIndices } from './check-indices.ts';
+import { checkAccounts } from './check-accounts.ts';
 import { checkTiles } from './check-tiles.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
 import { checkpointKey, decodeIndex, entryPrefix, openingKey, under } from './keys.ts';
@@ -73,14 +73,14 @@ export async function checkLedger(
   reportEntries(replay, checkpoint, problems);
   for (const known of seen) reportSeen(replay, known, problems);
   await checkTiles(store, replay, problems);
-  problems.addAll(replay.chainProblems);
-  await checkIndices(store, replay, problems);
+  problems.addAll(replay.openingProblems);
+  const accounts = await checkAccounts(store, replay, problems);
   return {
     ok: problems.total === 0,
     size: checkpoint?.size,
     root: checkpoint?.root,
     entries: replay.found,
-    accounts: replay.heads.size,
+    accounts,
     problems: problems.list,
     more: problems.total - problems.list.length,
   };

@@ -33,6 +33,15 @@ export const headKey = (account: string): Bytes => concatBytes(headPrefix, utf8(
 export const accountKey = (account: string, sequence: number): Bytes =>
   concatBytes(accountPrefix, utf8(account), Uint8Array.of(0), u64be(BigInt(sequence)));
 
+/** Account and sequence number in such a key; undefined for any other. */
+export function decodeAccountKey(key: Uint8Array): { account: string; sequence: number } | undefined {
+  const end = key.length - 9;
+  if (end < accountPrefix.length || key[end] !== 0) return undefined;
+  const sequence = decodeIndex(key.subarray(end + 1));
+  const account = new TextDecoder().decode(key.subarray(accountPrefix.length, end));
+  return sequence === undefined ? undefined : { account, sequence };
+}
+
 export const accountEvents = (account: string): { gte: Bytes; lt: Bytes } => ({
   gte: concatBytes(accountPrefix, utf8(account), Uint8Array.of(0)),
   lt: concatBytes(accountPrefix, utf8(account), Uint8Array.of(1)),

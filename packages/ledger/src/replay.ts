@@ -1,24 +1,23 @@
 import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
-import { type AccountHead, follow } from './accounts.ts';
-import { tileKey } from './keys.ts';
+import type { LedgerEvent } from './event.ts';
+import { accountKey, decodeIndex, eventIdKey, tileKey } from './keys.ts';
 import { decodeOpening } from './opening.ts';
 import { ProblemList } from './problems.ts';
 import type { LedgerStore } from './store.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './tiles.ts';
 import { CompactRange, HASH_LENGTH, leafHash } from './tree.ts';
 
-/** What one pass over the entries collects. */
+/**
+ * What one pass over the entries finds. It keeps nothing of a sound entry but the hashes of the tiles above, so that memory
+ * does not grow with the log.
+ */
 export class Replay {
-  readonly heads = new Map<string, AccountHead>();
-  /** Accounts with a broken chain: later events are not checked. */
-  readonly broken = new Set<string>();
-  readonly events: {
-    readonly index: number;
-    readonly id: string;
-    readonly account: string;
-    readonly sequence: number;
-  }[] = [];
-  readonly chainProblems = new ProblemList();
+  /** Of openings. */
+  readonly openingProblems = new ProblemList();
+  /** Of the look-up tables. */
+  readonly indexProblems = new ProblemList();
+  /** Accounts whose events the look-up table does not list as they are: their chains cannot be followed by it. */
+  readonly unlisted = new Set<string>();
   readonly missing: { from: number; to: number }[] = [];
   /** Entries whose hash is not the one in their tile. */
   readonly differing: number[] = [];
@@ -29,6 +28,8 @@ export class Replay {
   readonly fromEntries = new CompactRange();
   readonly fromTiles = new CompactRange();
   found = 0;
+  /** Entries whose opening is sound. */
+  opened = 0;
   /** Entries past the checkpoint's size. */
   beyond = 0;
   readonly size: number | undefined;
@@ -61,7 +62,7 @@ export class Replay {
         if (this.#wanted.has(index + 1)) this.rootsSeen.set(index + 1, this.fromEntries.root());
       }
     }
-    this.#chain(index, entry, opening);
+    await this.#open(index, entry, opening);
   }
 
   /** Handles entries that the checkpoint counts but the store lacks at the end. */
@@ -99,30 +100,40 @@ export class Replay {
     return undefined;
   }
 
-  #chain(index: number, entry: Uint8Array, opening: Uint8Array | undefined): void {
+  async #open(index: number, entry: Uint8Array, opening: Uint8Array | undefined): Promise<void> {
     if (opening === undefined) {
       const message = `the opening of entry ${index} is missing`;
-      this.chainProblems.add('E_LEDGER_TRUNCATED', 'opening', message, { index });
+      this.openingProblems.add('E_LEDGER_TRUNCATED', 'opening', message, { index });
       return;
     }
-    let account: string | undefined;
-    let opened = false;
     try {
-      const logged = decodeOpening(opening, index);
-      account = logged.event.account;
-      if (!equalBytes(logged.entry, entry)) {
-        throw new MillraceError('E_LEDGER_ENTRY', `the opening of entry ${index} is not what the entry commits to`);
+      const { event, entry: committed } = decodeOpening(opening, index);
+      if (equalBytes(committed, entry)) {
+        this.opened += 1;
+        await this.#listed(index, event);
+        return;
       }
-      opened = true;
-      this.events.push({ index, id: logged.event.id, account, sequence: logged.event.sequence });
-      if (!this.broken.has(account)) this.heads.set(account, follow(this.heads.get(account), logged));
+      const message = `the opening of entry ${index} is not what the entry commits to`;
+      this.openingProblems.add('E_LEDGER_ENTRY', 'opening', message, { index, account: event.account });
     } catch (error) {
-      if (!(error instanceof MillraceError)) throw error;
-      if (account !== undefined) this.broken.add(account);
-      this.chainProblems.add('E_LEDGER_ENTRY', opened ? 'account' : 'opening', error.message, {
-        index,
-        ...(account === undefined ? {} : { account }),
-      });
+      if (!(error instanceof MillraceError) || error.code !== 'E_LEDGER_ENTRY') throw error;
+      this.openingProblems.add('E_LEDGER_ENTRY', 'opening', error.message, { index });
     }
   }
+
+  async #listed(index: number, { id, account, sequence }: LedgerEvent): Promise<void> {
+    if (!isIndex(await this.#store.get(eventIdKey(id)), index)) {
+      const message = `the event id ${id} does not refer to entry ${index}`;
+      this.indexProblems.add('E_LEDGER_ENTRY', 'index', message, { index });
+    }
+    if (!isIndex(await this.#store.get(accountKey(account, sequence)), index)) {
+      this.unlisted.add(account);
+      const message = `event ${sequence} of account ${account} does not refer to entry ${index}`;
+      this.indexProblems.add('E_LEDGER_ENTRY', 'index', message, { index, account });
+    }
+  }
+}
+
+function isIndex(bytes: Uint8Array | undefined, index: number): boolean {
+  return bytes !== undefined && decodeIndex(bytes) === index;
 }

@@ -1,6 +1,8 @@
+import type { Bytes } from '@millrace/base';
 import {
   codeOf,
   MemoryStore,
+  naiveRoot,
   openTestLedger,
   origin,
   request,
@@ -10,14 +12,28 @@ import {
 } from '@millrace/testkit/ledger/helpers';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
+  type AccountHead,
   checkLedger,
+  decodeOpening,
+  type EventType,
+  encodeOpening,
   formatVerifierKey,
   type Ledger,
   parseCheckpoint,
   parseNote,
   signCheckpoint,
 } from '../src/index.ts';
-import { accountKey, checkpointKey, entryKey, eventIdKey, headKey, openingKey, tileKey } from '../src/keys.ts';
+import {
+  accountKey,
+  checkpointKey,
+  encodeHead,
+  encodeIndex,
+  entryKey,
+  eventIdKey,
+  headKey,
+  openingKey,
+  tileKey,
+} from '../src/keys.ts';
 
 const logKey = formatVerifierKey(origin, signer.publicKey);
 const SIZE = 600;
@@ -178,6 +194,10 @@ describe('a check of the whole log', () => {
     const cases: [Damage, string][] = [
       [(s) => s.batch([{ delete: eventIdKey('odometer-3') }]), 'event id odometer-3 does not refer to entry 12'],
       [(s) => put(s, accountKey('object-1', 2), flip(7)), 'event 2 of account object-1 does not refer to entry 4'],
+      [
+        (s) => s.batch([{ delete: accountKey('object-1', 2) }]),
+        'event 2 of account object-1 does not refer to entry 4',
+      ],
       [(s) => put(s, headKey('object-1'), flip(3)), 'the stored head of account object-1'],
       [(s) => s.batch([{ delete: headKey('licence-1') }]), 'the stored head of account licence-1'],
       [(s) => s.batch([{ put: headKey('object-9'), value: new Uint8Array(1) }]), 'the table of accounts lists 4'],
@@ -188,6 +208,53 @@ describe('a check of the whole log', () => {
       expect(problem).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'index' });
       expect(problem?.message).toContain(message);
     }
+  });
+
+  test('names a chain that is broken in a log that is signed, and follows the others', async () => {
+    // Whoever has the log's key can sign anything; the events have to follow each other all the same.
+    const story: [account: string, sequence: number, type: EventType, previous: 'last' | 'none' | 'wrong'][] = [
+      ['machine-1', 0, 'machine', 'none'],
+      ['machine-2', 0, 'machine', 'none'],
+      ['machine-1', 1, 'material', 'wrong'],
+      ['machine-2', 1, 'material', 'last'],
+      ['object-1', 0, 'ordered', 'none'],
+      ['object-1', 1, 'completed', 'last'],
+    ];
+    const store = new MemoryStore();
+    const last = new Map<string, Bytes>();
+    const leaves: Bytes[] = [];
+    for (const [index, [account, sequence, type, link]] of story.entries()) {
+      const previous = link === 'none' ? null : link === 'last' ? (last.get(account) ?? null) : new Uint8Array(32);
+      const id = `event-${index}`;
+      const event = { v: 1, id, account, sequence, previous, type, time: index, actor: 'a', body: {} } as const;
+      const { entry, opening, hash } = decodeOpening(encodeOpening(event, new Uint8Array(32).fill(index)), index);
+      last.set(account, hash);
+      leaves.push(hash);
+      await store.batch([
+        { put: entryKey(index), value: entry },
+        { put: openingKey(index), value: opening },
+        { put: eventIdKey(id), value: encodeIndex(index) },
+        { put: accountKey(account, sequence), value: encodeIndex(index) },
+      ]);
+    }
+    const kind = 'machine' as const;
+    const head = { account: 'machine-2', kind, state: 'open', sequence: 1, index: 3, hash: leaves[3] };
+    await store.batch([
+      { put: tileKey(0, 0), value: Buffer.concat(leaves) },
+      {
+        put: checkpointKey,
+        value: await signCheckpoint({ origin, size: 6, root: naiveRoot(leaves) as Bytes }, signer),
+      },
+      { put: headKey('machine-2'), value: encodeHead(head as AccountHead) },
+    ]);
+    const report = await checkLedger({ store, logKey });
+    expect(report).toMatchObject({ ok: false, entries: 6, accounts: 3, more: 0 });
+    expect(report.problems).toMatchObject([
+      { code: 'E_LEDGER_ENTRY', part: 'account', index: 2, account: 'machine-1' },
+      { code: 'E_LEDGER_ENTRY', part: 'account', index: 5, account: 'object-1' },
+    ]);
+    expect(report.problems[0]?.message).toContain('does not name the hash of the event before it');
+    expect(report.problems[1]?.message).toContain('completed');
   });
 
   test('a whole store put back to an earlier state shows only against a checkpoint seen later', async () => {

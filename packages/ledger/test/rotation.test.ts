@@ -1,7 +1,16 @@
-import { codeOf, signer as former, MemoryStore, origin, stepClock, story } from '@millrace/testkit/ledger/helpers';
+import {
+  codeOf,
+  signer as former,
+  MemoryStore,
+  origin,
+  request,
+  stepClock,
+  story,
+} from '@millrace/testkit/ledger/helpers';
 import { describe, expect, test } from 'vitest';
 import {
   checkLedger,
+  decodeCertificate,
   ed25519NoteSigner,
   exportCertificate,
   formatVerifierKey,
@@ -11,6 +20,7 @@ import {
   openLedger,
   parseVerifierKey,
   verifyCertificate,
+  verifyConsistency,
 } from '../src/index.ts';
 
 // A log whose key is rotated goes on under the same origin (spec/ledger.md, "Rotating the key").
@@ -63,6 +73,44 @@ describe('a rotated log key', () => {
     expect(openCheckpoint(ledger.checkpoint(), { logKey: both })).toMatchObject({ size: 9 });
     expect((await checkLedger({ store, logKey: [logKey, formerKey] })).ok).toBe(true);
     expect(before.size).toBe(6);
+  });
+
+  test('verifies certificates of before, during and after, each by the keys that signed then', async () => {
+    const store = new MemoryStore();
+    const first = await openLedger({ store, signer: former, origin, clock: stepClock() });
+    await first.appendMany(story());
+    const before = await exportCertificate(first, 'object-1');
+    await first.close();
+    const second = await rotated(store, [former]);
+    const during = await exportCertificate(second, 'object-1');
+    await second.close();
+    const third = await rotated(store, []);
+    await third.append(request('object-1', 'retired'));
+    const after = await exportCertificate(third, 'object-1');
+    const outcome = async (certificate: Uint8Array, key: string | readonly string[]) => {
+      try {
+        return verifyCertificate(certificate, { logKey: key }).state;
+      } catch (error) {
+        return codeOf(() => Promise.reject(error));
+      }
+    };
+    const refused = 'E_LEDGER_CHECKPOINT';
+    const byKeys = (key: string | readonly string[]) =>
+      Promise.all([before, during, after].map((certificate) => outcome(certificate, key)));
+    expect(await byKeys(formerKey)).toEqual(['completed', 'completed', refused]);
+    expect(await byKeys(logKey)).toEqual([refused, 'completed', 'retired']);
+    expect(await byKeys([logKey, formerKey])).toEqual(['completed', 'completed', 'retired']);
+    // The log that the new key signs extends the one that the former key signed.
+    const heads = [before, after].map((bytes) =>
+      openCheckpoint(decodeCertificate(bytes).checkpoint, { logKey: [logKey, formerKey].map(parseVerifierKey) }),
+    );
+    const [old, now] = heads;
+    if (old === undefined || now === undefined) throw new Error('no checkpoints');
+    const proof = await third.proveConsistency(old.size, now.size);
+    expect(verifyConsistency(old.size, now.size, proof, old.root, now.root)).toBe(true);
+    // A certificate of the rotated log under an old checkpoint keeps the signature of that checkpoint.
+    const again = await exportCertificate(third, 'object-1', { checkpoint: decodeCertificate(before).checkpoint });
+    expect(again).toEqual(before);
   });
 
   test('opens nothing that another key signed', async () => {
