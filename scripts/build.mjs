@@ -13,3 +13,4 @@ function run(command, args) {
 const kernels = 'packages/live-matrix/scripts/build-kernels.mjs';
 if (existsSync(join(root, kernels))) run(kernels, []);
 run('node_modules/typescript/bin/tsc', ['-b']);
+run('packages/client/scripts/build-page.mjs', []);

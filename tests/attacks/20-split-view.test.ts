@@ -1,8 +1,9 @@
 import { systemRandom } from '@millrace/base';
-import { auditLedger, type Session } from '@millrace/client';
+import { auditLedger, createMemoryStorage, followLog, type Session } from '@millrace/client';
 import { loadNodeConfig } from '@millrace/cloud/parts';
 import {
   cosign,
+  decodeCertificate,
   type EventRequest,
   ed25519NoteSigner,
   exportCertificate,
@@ -78,6 +79,40 @@ describe('baseline: a user without a checkpoint', () => {
     expect(await audit(system.tenant)).toBe('accepted');
     undo();
     expect(await audit(system.tenant)).toBe('E_LEDGER_PROOF');
+  });
+});
+
+describe('a stranger who follows the log', () => {
+  const follow = (storage: ReturnType<typeof createMemoryStorage>, others: readonly Uint8Array[] = []) =>
+    outcomeOf(
+      followLog({
+        source: { checkpoint: async () => ledger.checkpoint(), tile: (path) => ledger.tile(path) },
+        logKeys: [parseVerifierKey(ledger.logKey)],
+        ...{ storage, others },
+      }),
+    );
+
+  it('finds a second history and a stale one, without an account', async () => {
+    const storage = createMemoryStorage();
+    expect(await follow(storage)).toBe('accepted');
+    for (const [change, code] of [
+      [otherTerms, 'E_LEDGER_PROOF'],
+      [withoutCompletion, 'E_LEDGER_TRUNCATED'],
+    ] as const) {
+      const undo = await show(change);
+      expect(await follow(storage)).toBe(code);
+      undo();
+    }
+    expect(await follow(storage)).toBe('accepted');
+  });
+
+  it('finds at the first look that a certificate was given out of another history', async () => {
+    const { checkpoint } = decodeCertificate(await exportCertificate(ledger, object));
+    const undo = await show(otherTerms);
+    expect(await follow(createMemoryStorage())).toBe('accepted');
+    expect(await follow(createMemoryStorage(), [checkpoint])).toBe('E_LEDGER_PROOF');
+    undo();
+    expect(await follow(createMemoryStorage(), [checkpoint])).toBe('accepted');
   });
 });
 

@@ -1,16 +1,14 @@
 import { MillraceError, toMillraceError } from '@millrace/base';
 import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
-import { type CommonOptions, type Context, createContext, type Io } from './commands/context.ts';
+import type { Action, Add, Group } from './add-command.ts';
+import { type CommonOptions, createContext, type Io } from './commands/context.ts';
+import { addMonitor, addWitness } from './ledger-commands.ts';
 import { createTerminal } from './output/terminal.ts';
 
 export const VERSION = '0.1.0';
 
 /** Exit code of whoever was interrupted, as shells give it. */
 const INTERRUPTED = 130;
-
-// Commands are loaded when they run: `millrace status` need not load what `design add` needs. What an action resolves
-// to is its exit code, when it is a number.
-type Action = (context: Context, args: readonly string[], options: never) => Promise<unknown>;
 
 /**
  * Runs one command line and returns its exit code: 0, or what the error's code says. Nothing is thrown, and no stack
@@ -90,9 +88,6 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
     outputError: () => undefined, // run() says it, in the form of every other error
   });
 }
-
-type Add = (parent: Command, usage: string, description: string, action: Action) => Command;
-type Group = (name: string, description: string) => Command;
 
 function addInstallation(program: Command, add: Add): void {
   add(
@@ -287,13 +282,28 @@ function addProofs(group: Group, add: Add): void {
     'write the certificate of an object to a file',
     async (context, [id = ''], options) =>
       (await import('./commands/objects.ts')).exportCertificate(context, id, options),
-  ).option('--out <file>', 'the file (default: OBJECT.certificate)');
-  add(certificate, 'verify <file>', 'verify a certificate offline', async (context, [file = ''], options) =>
-    (await import('./commands/objects.ts')).verifyCertificateFile(context, file, options),
+  )
+    .option('--out <file>', 'the file (default: OBJECT.certificate)')
+    .option('--html [file]', 'also write a page that verifies itself in a browser (default: OBJECT.html)')
+    .option('--label [file]', 'also write a paper label with a QR code, PNG (default: OBJECT.png)')
+    .option(
+      '--witness <key...>',
+      'witnesses whose signatures the page verifies: verifier keys, or files that hold them',
+    )
+    .option('--proofs <folder>', 'also write proofs for other programs (docs/verify-a-certificate.md)');
+  add(
+    certificate,
+    'verify <file>',
+    'verify a certificate, or the one in a page, offline',
+    async (context, [file = ''], options) =>
+      (await import('./commands/objects.ts')).verifyCertificateFile(context, file, options),
   )
     .option('--log-key <key>', 'key of the log, or a file that holds it (default: the installation’s)')
     .option('--owner <key>', 'key of the design’s owner, or a file that holds it')
-    .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)');
+    .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)')
+    .option('--witness <key...>', 'verifier key of a witness, or a file that holds it')
+    .option('--quorum <n>', 'how many of these witnesses must have signed (default: 0)')
+    .option('--label <text>', 'text of the QR code on the part: it has to belong to this certificate');
 
   const backup = group('backup', 'encrypted backups of all nodes; the installation has to be stopped');
   const keyed = (command: Command) =>
@@ -320,6 +330,7 @@ function addProofs(group: Group, add: Add): void {
   add(ledger, 'verify', 'download the ledger and recompute it against its signed checkpoint', async (context) =>
     (await import('./commands/checks.ts')).verifyLedger(context),
   );
+  addMonitor(ledger, add);
   addAnchors(group, add);
   const vault = group('vault', 'the vault: where sealed designs rest');
   add(vault, 'check', 'check cells and playbooks; exit code 6 if something is wrong', async (context, _, options) =>
@@ -473,22 +484,6 @@ function addPeer(program: Command, add: Add): void {
     'show the fingerprint of a key for --key; creates the key if there is none',
     async (context, [file = '']) => (await import('./commands/peer.ts')).peerKey(context, file),
   );
-}
-
-/** Of logs of others: these need no installation. */
-function addWitness(program: Command, add: Add): void {
-  add(
-    program,
-    'witness <folder>',
-    'sign the heads of transparency logs that extend what was signed before, and no others (C2SP tlog-witness)',
-    async (context, [folder = ''], options) =>
-      (await import('./commands/witness.ts')).witness(context, folder, options),
-  )
-    .option('--name <name>', 'name of the witness’s key, such as example.org/witness; needed for a new folder')
-    .option('--log-key <key...>', 'verifier key of a log, or a file that holds it; added to those of the folder')
-    .option('--listen <host:port>', 'address to listen on', '127.0.0.1:7620')
-    .option('--certificate <file>', 'certificate for HTTPS, PEM (default: HTTP; requests and answers are signed)')
-    .option('--certificate-key <file>', 'key of the certificate, PEM');
 }
 
 /** The same manners for every command: where text goes, and no exit from within. */

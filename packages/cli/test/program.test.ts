@@ -83,6 +83,7 @@ describe('help', () => {
         'init',
         'key list',
         'key rotate',
+        'ledger monitor',
         'ledger verify',
         'licence grant',
         'licence list',

@@ -43,6 +43,7 @@ export interface AuditResult {
 export async function auditLedger(
   session: Session,
   progress: (done: number, total: number) => void,
+  onEvent: (logged: LoggedEvent) => void = () => undefined,
 ): Promise<AuditResult> {
   const { api, storage, directory, clock } = session;
   // Now only keys that count sign; what this user saw before may be signed by any that ever counted.
@@ -90,6 +91,7 @@ export async function auditLedger(
       const { account } = logged.event;
       accounts.set(account, followAccount(accounts.get(account), logged));
       objects.take(logged);
+      onEvent(logged);
       opened += 1;
       opening = await openings.next();
     }

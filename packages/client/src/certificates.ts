@@ -14,6 +14,9 @@ export interface CertificateTrust {
   /** secp256k1 keys, 33 bytes; one of them at least. */
   readonly owner?: Bytes | undefined;
   readonly authority?: Bytes | undefined;
+  /** Verifier keys of witnesses, type 0x04, and how many of them must have signed (default 0). */
+  readonly witnesses?: readonly string[];
+  readonly quorum?: number;
 }
 
 /** What a certificate says, once everything in it has been verified. */
@@ -42,10 +45,10 @@ export interface CertificateSummary extends Verdict {
  * hold it; E_EVIDENCE when a signed document is missing, foreign or says something else; E_INPUT for keys that are none
  */
 export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<CertificateSummary> {
-  const { logKey, ...trusted } = trust;
+  const { logKey, witnesses = [], quorum = 0, ...trusted } = trust;
   const installation = installationOf([logKey].flat()[0] ?? '');
   requireKeys(trusted);
-  const certificate = verifyCertificate(bytes, { logKey });
+  const certificate = verifyCertificate(bytes, { logKey, witnesses, quorum });
   const documents = new Documents(installation);
   const object = await proveObject(certificate, trusted, documents);
   return {

@@ -17,6 +17,16 @@ export {
 export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';
+export { labelCode, labelSvg, labelText, requireLabel } from './certificate/label.ts';
+export {
+  certificatePage,
+  isCertificatePage,
+  type PageOptions,
+  type PageParts,
+  type PageTrust,
+  readCertificatePage,
+} from './certificate/page.ts';
+export { certificateProofs, type ProofFile } from './certificate/proofs.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
 export { checkVault, deleteDesign, repairDesign, setMaintenance } from './design-admin.ts';
@@ -30,6 +40,7 @@ export {
   SLICED_KIND,
 } from './design-kinds.ts';
 export { type Enrolling, enrol, guestDirectory, requestCertificate } from './enrolment.ts';
+export { type Followed, type FollowOptions, followLog, type LogSource, type MonitoredWitness } from './follow-log.ts';
 export { formatInvitation, type Invitation, parseInvitation } from './invitation.ts';
 export { grantLicence, type LicenceTerms, resumeLicence } from './licence.ts';
 export { reinstateLicence, revokeLicence, suspendLicence } from './licence-status.ts';

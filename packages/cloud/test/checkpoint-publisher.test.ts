@@ -1,4 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer, createLogger, silentLogger, systemClock, systemRandom } from '@millrace/base';
@@ -30,13 +32,13 @@ async function witness(name: string) {
   return { url: `http://127.0.0.1:${server.address.port}/`, key: opened.key, close: server.close };
 }
 
-const publish = (witnesses: readonly { url: string; key: string }[], of = ledger) =>
+const publish = (witnesses: readonly { url: string; key: string }[], of = ledger, timeoutMs = 10_000) =>
   closer.add(
     createCheckpointPublisher({
       ledger: of,
       witnesses: witnesses.map(({ url, key }) => ({ url, key })),
       everyMs: 3_600_000,
-      timeoutMs: 10_000,
+      timeoutMs,
       logger: createLogger('test', { destination: { write: (line: string) => void log.push(line) } }),
     }),
   );
@@ -67,6 +69,35 @@ describe('the published checkpoint', () => {
     expect(log.filter((line) => line.includes('did not sign'))).toHaveLength(1);
     const again = publish([a, b]);
     expect(signersOf(await again.newest(), a, b).names).toEqual(['a.example', 'b.example']);
+  });
+
+  it('is published without witnesses that are hostile: silent, endless, leading in circles, or signing otherwise', async () => {
+    const honest = await witness('a.example');
+    let size = 0;
+    const manners: Record<string, (request: IncomingMessage, response: ServerResponse) => unknown> = {
+      silent: () => undefined,
+      endless: (_, response) => {
+        const more = () => response.write(new Uint8Array(1 << 16), more);
+        more();
+      },
+      circling: (_, response) => {
+        size = (size + 1) % 2;
+        response.writeHead(409, { 'content-type': 'text/x.tlog.size' }).end(`${size}\n`);
+      },
+      forging: (_, response) => response.end('— b.example AAAAAAAA\n'),
+      babbling: (_, response) => response.end('yes'),
+      redirecting: (_, response) => response.writeHead(302, { location: honest.url }).end(),
+    };
+    for (const [manner, answer] of Object.entries(manners)) {
+      const server = createServer(answer);
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const { port } = server.address() as AddressInfo;
+      const hostile = { url: `http://127.0.0.1:${port}/`, key: (await witness('b.example')).key };
+      const publisher = publish([honest, hostile], ledger, manner === 'silent' ? 1_000 : 20_000);
+      expect([manner, signersOf(await publisher.newest(), honest, hostile).names]).toEqual([manner, ['a.example']]);
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   it('is refused by a witness when the log was put back to an older state and went on', async () => {

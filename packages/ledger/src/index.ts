@@ -73,6 +73,7 @@ export {
   TILE_WIDTH,
   type TileName,
   type TileReader,
+  tileHashes,
   tileNodes,
   tilePath,
   tilesOf,

@@ -100,6 +100,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   const reached: Addresses = {
     control: recorders?.control.address ?? addresses.control,
     distribution: recorders?.distribution.address ?? addresses.distribution,
+    ledger: addresses.ledger,
   };
   const wire = options.count ? closer.add(await createCountingProxy(reached.distribution, options.proxy)) : undefined;
   const processes = makeProcesses(installation, addresses, reached, wire, options.environment);

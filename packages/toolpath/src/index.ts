@@ -1,4 +1,5 @@
 export type { Canvas } from './canvas.ts';
+export type { Label } from './label.ts';
 export { type Move, ToolPath } from './path.ts';
 export { drawPicture, type PictureOptions } from './picture.ts';
 export { drawSvg, type SvgOptions } from './svg.ts';

@@ -1,11 +1,17 @@
 import { type Bytes, copyBytes } from '@millrace/base/core';
 import { PNG } from 'pngjs';
 import type { Canvas } from './canvas.ts';
+import { drawLabelPicture, type Label } from './label.ts';
 import type { ToolPath } from './path.ts';
 import { drawPicture, drawThumbnailPicture, type PictureOptions } from './picture.ts';
 
 /** Sides of a thumbnail in pixels, the largest first. */
 const sides = [256, 192, 128, 96, 64] as const;
+
+/** A paper label as a PNG file. */
+export function drawLabel(label: Label): Bytes {
+  return encode(drawLabelPicture(label));
+}
 
 /** `drawPicture` as a PNG file. */
 export function drawPng(path: ToolPath, options: PictureOptions = {}): Bytes {

@@ -1,5 +1,5 @@
-import { type Bytes, concatBytes, decodeCbor, equalBytes, fromHex, utf8 } from '@millrace/base';
-import { checkCertificate } from '@millrace/client';
+import { type Bytes, concatBytes, decodeCbor, equalBytes, fromHex, toHex, utf8 } from '@millrace/base';
+import { certificatePage, checkCertificate, readCertificatePage } from '@millrace/client';
 import { keyId, parseSign1, sign1 } from '@millrace/identity';
 import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '@millrace/testkit/client/certified';
 import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
@@ -25,7 +25,20 @@ export async function certificateTargets(): Promise<Target[]> {
   };
   const { admin, owner, holder, machine, permit } = keys;
   const signers = [admin, owner, admin, undefined, holder, permit, machine, admin, machine, machine];
+  const page = certificatePage({
+    certificate: await certify(keys, events, object),
+    trust: { logKeys: [logKeyOf(keys)], authority: toHex(keys.admin.publicKey), witnesses: [] },
+    ...{ script: 'void 0', title: 'Part', code: '' },
+  });
   return [
+    {
+      name: 'page of a certificate',
+      samples: [utf8(page)],
+      cost: 'middling',
+      codes: ['E_CERTIFICATE'],
+      decode: readCertificatePage,
+      accepts: 'any',
+    },
     {
       name: 'document in a certificate',
       samples,

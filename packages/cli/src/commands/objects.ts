@@ -1,24 +1,32 @@
 import { readFile } from 'node:fs/promises';
-import { type Bytes, fromHex, MillraceError, toHex, writeDurably } from '@millrace/base';
+import { join } from 'node:path';
+import { type Bytes, fromHex, MillraceError, toHex, utf8, writeDurably } from '@millrace/base';
 import {
   type CertificateSummary,
   type CertificateTrust,
   type Contacts,
+  certificatePage,
+  certificateProofs,
   checkCertificate,
+  isCertificatePage,
+  labelSvg,
+  labelText,
   nextStep,
   type ObjectView,
   openLive,
   openReport,
   pick,
+  readCertificatePage,
+  requireLabel,
   type Session,
   trustOf,
 } from '@millrace/client';
-import { hasSystemCode } from '@millrace/client/node';
-import type { OwnerState } from '@millrace/protocol';
+import { drawCertificateLabel, hasSystemCode, readPageScript } from '@millrace/client/node';
+import { logKeysOf, type OwnerState } from '@millrace/protocol';
 import { installationExists, openInstallation } from '../installation/open.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields, formatTable } from '../output/format.ts';
-import { type Context, withSession } from './context.ts';
+import { type Context, wholeNumber, withSession } from './context.ts';
 import { placeOf } from './print.ts';
 
 export function show(context: Context, object: string): Promise<void> {
@@ -105,23 +113,58 @@ export function machines(context: Context): Promise<void> {
   });
 }
 
-export function exportCertificate(context: Context, object: string, options: { out?: string }): Promise<void> {
+export interface ExportOptions {
+  readonly out?: string;
+  readonly html?: string | boolean;
+  readonly label?: string | boolean;
+  readonly proofs?: string;
+  readonly witness?: readonly string[];
+}
+
+export function exportCertificate(context: Context, object: string, options: ExportOptions): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { terminal } = context;
     const { object: id } = pick('object', object, await session.api.objects(), (view) => [view.object]);
     const bytes = await session.api.certificate(id);
-    const { logKey, adminKey } = session.directory;
+    const { adminKey } = session.directory;
+    const logKeys = logKeysOf(session.directory);
+    const [logKey = ''] = logKeys;
     const summary = await checkCertificate(bytes, trustOf(session));
-    const file = context.path(options.out ?? `${id}.certificate`);
-    try {
-      await writeDurably(file, bytes, 0o644);
-    } catch (cause) {
-      throw new MillraceError('E_INPUT', `cannot write ${file}`, { cause });
-    }
+    const write = async (
+      given: string | boolean | undefined,
+      ending: string,
+      content: () => Promise<Bytes> | Bytes,
+    ) => {
+      if (given === undefined || given === false) return undefined;
+      const path = context.path(given === true ? `${id}.${ending}` : given);
+      await writeResult(path, await content());
+      return path;
+    };
+    const file = await write(options.out ?? true, 'certificate', () => bytes);
+    const code = labelText(id, bytes);
+    const witnesses = await Promise.all((options.witness ?? []).map((given) => readLogKey(context, given)));
+    const html = await write(options.html, 'html', async () =>
+      utf8(
+        certificatePage({
+          certificate: bytes,
+          trust: { logKeys, authority: adminKey, witnesses },
+          script: await readPageScript(),
+          title: `Certificate of ${id}`,
+          code: labelSvg(code),
+        }),
+      ),
+    );
+    const label = await write(options.label, 'png', () => drawCertificateLabel(summary, bytes));
+    const proofs = options.proofs === undefined ? [] : certificateProofs(bytes);
+    const folder = context.path(options.proofs ?? '.');
+    for (const { name, content } of proofs) await writeResult(join(folder, name), content);
     terminal.result(
-      { file, bytes: bytes.length, logKey, authority: adminKey, ...summary },
+      { file, html, label, code, bytes: bytes.length, logKey, authority: adminKey, ...summary },
       [
         `Wrote ${file} (${bytes.length} bytes)`,
+        ...(html === undefined ? [] : [`Wrote ${html}: a page that verifies itself`]),
+        ...(label === undefined ? [] : [`Wrote ${label}: a label for the part`]),
+        ...(proofs.length === 0 ? [] : [`Wrote ${proofs.length} files to ${folder}: proofs for other programs`]),
         formatCertificate(summary),
         'Anybody who knows the key of the owner or the administrator can verify it offline:',
         `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --owner ${summary.owner.key}`,
@@ -131,8 +174,19 @@ export function exportCertificate(context: Context, object: string, options: { o
   });
 }
 
+async function writeResult(file: string, bytes: Bytes): Promise<void> {
+  try {
+    await writeDurably(file, bytes, 0o644);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', `cannot write ${file}`, { cause });
+  }
+}
+
 export async function verifyCertificateFile(context: Context, file: string, options: TrustOptions): Promise<void> {
-  const trust = await trustGiven(context, options);
+  const { quorum, label } = options;
+  const witnesses = await Promise.all((options.witness ?? []).map((given) => readLogKey(context, given)));
+  const needed = quorum === undefined ? 0 : wholeNumber(quorum, '--quorum', 0, witnesses.length);
+  const trust = { ...(await trustGiven(context, options)), witnesses, quorum: needed };
   let bytes: Uint8Array;
   try {
     bytes = await readFile(context.path(file));
@@ -140,7 +194,10 @@ export async function verifyCertificateFile(context: Context, file: string, opti
     const code = hasSystemCode(cause, 'ENOENT') ? 'E_NOT_FOUND' : 'E_INPUT';
     throw new MillraceError(code, `cannot read ${context.path(file)}`, { cause });
   }
+  // Only the certificate of a page counts; its keys and its text are whoever's made it.
+  if (isCertificatePage(bytes)) bytes = readCertificatePage(bytes).certificate;
   const summary = await checkCertificate(bytes, trust);
+  if (label !== undefined) requireLabel(label, summary.object, bytes);
   const made = summary.state === 'completed';
   const headline = made
     ? 'The certificate is genuine: the object was made as its owner licensed it.'
@@ -152,6 +209,9 @@ export interface TrustOptions {
   readonly logKey?: string;
   readonly owner?: string;
   readonly authority?: string;
+  readonly witness?: readonly string[];
+  readonly quorum?: string;
+  readonly label?: string;
 }
 
 /**

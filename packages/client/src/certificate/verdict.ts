@@ -25,6 +25,10 @@ function whatHolds({ checkpoint, state }: VerifiedCertificate, object: ProvenObj
   ].join(', ');
   return [
     `log: every entry is in ${checkpoint.origin} (${checkpoint.size} entries), signed by the log’s key`,
+    ...checkpoint.cosignatures.map(
+      ({ name, time }) =>
+        `witness: ${name} had seen no other history of the log on ${new Date(time * 1000).toISOString()}`,
+    ),
     `owner: ${toHex(owner)}: ${byWhom}`,
     `licence: ${toHex(terms.id)} for ${terms.objects} objects of design ${terms.design}, signed by the owner`,
     `order: print ${toHex(print.id)}, object ${number} of ${terms.objects}, signed by the holder (${keyName(terms.holder)}) whom the licence names`,
@@ -58,7 +62,9 @@ function whatIsOpen({ permit, alarms, reports }: ProvenObject, trusted: Trusted,
   return [
     'whether anything happened after these entries: ask the log for the newest certificate',
     'when it happened: the times are the log’s',
-    ...(checkpoint.cosignatures.length > 0 ? [] : ['whether the log shows everybody the same: no witness has signed']),
+    ...(checkpoint.cosignatures.length > 0
+      ? []
+      : ['whether the log shows everybody the same: no witness that you named has signed']),
     ...(reports.length === 0 ? [] : ['what was made, beyond what the machine says of itself']),
     ...(permit === undefined || trusted.authority !== undefined
       ? []

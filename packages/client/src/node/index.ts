@@ -1,5 +1,6 @@
 // What needs files and mutual TLS: connections, storage in a folder, the owner's offline copies.
 export { processIsAlive } from './alive.ts';
+export { drawCertificateLabel, readPageScript } from './certificate-files.ts';
 export { type ConnectOptions, connectNodes } from './connect.ts';
 export { copiesFolder, keepCopy, openCopy } from './copy.ts';
 export { prepareFile } from './file-source.ts';

@@ -19,7 +19,7 @@ export interface PublisherOptions {
   readonly logger: Logger;
   /** How often a new head is looked for. */
   readonly everyMs: number;
-  /** How long a witness has for one answer. */
+  /** How long a witness has for its cosignature. */
   readonly timeoutMs: number;
 }
 
@@ -109,13 +109,15 @@ async function ask(
 ): Promise<NoteSignature | undefined> {
   const { size } = parseCheckpoint(textOf(checkpoint));
   const { key, url, authority } = witness;
+  // For all answers together: a witness that is slow on purpose holds nobody up for longer.
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   try {
     const answer = await requestCosignature({
       witness: key,
       checkpoint,
       old: witness.size,
       prove: (old) => ledger.proveConsistency(old, size),
-      post: (body) => callPublic({ url, body, authority, timeoutMs, maxBytes: 64 * 1024, signal }),
+      post: (body) => callPublic({ url, body, authority, timeoutMs, maxBytes: 64 * 1024, signal: deadline }),
     });
     const before = witness.last;
     witness.last = answer.outcome;

@@ -1,0 +1,36 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { type Bytes, MillraceError } from '@millrace/base';
+import { drawLabel } from '@millrace/toolpath/png';
+import { labelCode, labelText } from '../certificate/label.ts';
+import type { CertificateSummary } from '../certificates.ts';
+
+/** The same from src and from dist: scripts/build-page.mjs makes it. */
+const script = fileURLToPath(new URL('../../dist/certificate-page.js', import.meta.url));
+
+/** The verifier for `certificatePage`. @throws {MillraceError} E_CONFIG when it was not built */
+export async function readPageScript(): Promise<string> {
+  try {
+    return await readFile(script, 'utf8');
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `${script} is missing: build with \`npm run build\``, { cause });
+  }
+}
+
+/** A paper label for the part, 89 × 39 mm at 300 dpi: a PNG file. */
+export function drawCertificateLabel(summary: CertificateSummary, certificate: Uint8Array): Bytes {
+  const { object, number, of, machine, material, design, state } = summary;
+  const made = summary.events.findLast(({ type }) => type === 'completed')?.time.slice(0, 10);
+  return drawLabel({
+    code: labelCode(labelText(object, certificate)),
+    title: 'MILLRACE CERTIFICATE',
+    lines: [
+      `object ${object.slice(0, 16)}`,
+      `number ${number} of ${of}`,
+      `design ${design.slice(0, 16)}`,
+      ...(machine === undefined ? [] : [`machine ${machine.serial}`]),
+      ...(material === undefined ? [] : [`material ${material}`]),
+      made === undefined ? state : `made ${made}`,
+    ],
+  });
+}

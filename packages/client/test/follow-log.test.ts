@@ -1,0 +1,172 @@
+import { MillraceError } from '@millrace/base';
+import {
+  cosign,
+  decideCheckpoint,
+  formatCosignatures,
+  formatNote,
+  formatVerifierKey,
+  type Ledger,
+  noteTypes,
+  parseAddCheckpoint,
+  parseCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  type WitnessedHead,
+} from '@millrace/ledger';
+import { MemoryStore, openTestLedger, request, witness } from '@millrace/testkit/ledger/helpers';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createMemoryStorage, type FollowOptions, followLog, type LogSource } from '../src/index.ts';
+
+// A log that lies has its real key: the ledgers here all sign with the same one, and each checkpoint verifies.
+
+let ledger: Ledger;
+/** As long as the ledger, with other entries from the third on. */
+let fork: Ledger;
+let storage: ReturnType<typeof createMemoryStorage>;
+beforeEach(async () => {
+  ledger = await openTestLedger(new MemoryStore());
+  fork = await openTestLedger(new MemoryStore());
+  storage = createMemoryStorage();
+  await grow(ledger, 300);
+  await grow(fork, 300, 'forked');
+});
+
+async function grow(log: Ledger, by: number, name = 'machine') {
+  const from = log.size;
+  await log.appendMany(
+    Array.from({ length: by }, (_, n) => request(from + n < 3 ? `first-${n}` : `${name}-${from + n}`, 'machine')),
+  );
+}
+
+const sourceOf = (log: Pick<Ledger, 'checkpoint' | 'tile'>): LogSource => ({
+  checkpoint: async () => log.checkpoint(),
+  tile: (path) => log.tile(path),
+});
+const follow = (log: Pick<Ledger, 'checkpoint' | 'tile'>, more: Partial<FollowOptions> = {}) =>
+  followLog({ source: sourceOf(log), logKeys: [parseVerifierKey(ledger.logKey)], storage, ...more });
+const code = (expected: string) => expect.objectContaining({ code: expected });
+
+/** A witness of this one log, as tlog-witness asks. */
+function honestWitness() {
+  let head: WitnessedHead | undefined;
+  const logs = new Map([[ledger.origin, [parseVerifierKey(ledger.logKey)]]]);
+  return {
+    key: parseVerifierKey(formatVerifierKey(witness.name, witness.publicKey, noteTypes.cosignature)),
+    post: async (body: Uint8Array) => {
+      const decision = decideCheckpoint(parseAddCheckpoint(body), logs, () => head);
+      if (decision.status !== 200) {
+        const { status, size } = decision;
+        return { status, body: new TextEncoder().encode(size === undefined ? '' : `${size}\n`) };
+      }
+      head = decision.checkpoint;
+      return { status: 200, body: formatCosignatures([await cosign(decision.text, 1_700_000_000, witness)]) };
+    },
+  };
+}
+
+describe('a log that goes on', () => {
+  it('is followed from one head to the next', async () => {
+    expect(await follow(ledger)).toMatchObject({ size: 300, before: undefined, unchecked: [] });
+    expect(await follow(ledger)).toMatchObject({ size: 300, before: 300 });
+    await grow(ledger, 270);
+    expect(await follow(ledger)).toMatchObject({ size: 570, before: 300 });
+  });
+
+  it('may begin empty', async () => {
+    const fresh = await openTestLedger(new MemoryStore());
+    expect(await follow(fresh)).toMatchObject({ size: 0 });
+    await grow(fresh, 5);
+    expect(await follow(fresh)).toMatchObject({ size: 5, before: 0 });
+  });
+
+  it('agrees with its witnesses and with what others were shown', async () => {
+    const watching = honestWitness();
+    const earlier = ledger.checkpoint();
+    await grow(ledger, 3);
+    const seen = await follow(ledger, { witnesses: [watching], others: [earlier] });
+    expect(seen.witnesses).toEqual(['witness.example/w1']);
+    // The log publishes the cosignature: the witness need not be asked.
+    const { text, signatures } = parseNote(ledger.checkpoint());
+    const published = formatNote({ text, signatures: [...signatures, await cosign(text, 1_700_000_000, witness)] });
+    const log = { checkpoint: () => published, tile: (path: string) => ledger.tile(path) };
+    const silent = { ...watching, post: () => Promise.reject(new Error('asked')) };
+    expect((await follow(log, { witnesses: [silent] })).witnesses).toEqual(['witness.example/w1']);
+  });
+
+  it('is followed while a witness does not answer, and says so', async () => {
+    const gone = () => Promise.reject(new MillraceError('E_UNAVAILABLE', 'no answer'));
+    const { unchecked, witnesses } = await follow(ledger, { witnesses: [{ ...honestWitness(), post: gone }] });
+    expect(witnesses).toEqual([]);
+    expect(unchecked).toEqual(['witness.example/w1: no answer']);
+  });
+});
+
+describe('a log that lies with its real key', () => {
+  it('rewrites: the same size, or a longer one, with other entries', async () => {
+    await follow(ledger);
+    await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
+    await grow(fork, 10, 'forked');
+    await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
+    // The evidence: two checkpoints that the log has signed.
+    const evidence = await Promise.all(['shown', 'other'].map((name) => storage.read(`evidence/${name}.checkpoint`)));
+    expect(evidence).toEqual([fork.checkpoint(), ledger.checkpoint()]);
+    // The alarm does not go away by looking again, and the true log is still the one that was seen.
+    await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
+    expect(await follow(ledger)).toMatchObject({ before: 300 });
+  });
+
+  it('shrinks', async () => {
+    const old = ledger.checkpoint();
+    await grow(ledger, 1);
+    await follow(ledger);
+    const rolled = { checkpoint: () => old, tile: (path: string) => ledger.tile(path) };
+    await expect(follow(rolled)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
+  });
+
+  it('splits: shows a stranger another history than a certificate’s holder', async () => {
+    await expect(follow(fork, { others: [ledger.checkpoint()] })).rejects.toEqual(code('E_LEDGER_PROOF'));
+    await grow(fork, 10, 'forked');
+    await expect(follow(fork, { others: [ledger.checkpoint()] })).rejects.toEqual(code('E_LEDGER_PROOF'));
+    await grow(ledger, 20);
+    await expect(follow(fork, { others: [ledger.checkpoint()] })).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
+    expect(await storage.read('checkpoint')).toBeUndefined();
+  });
+
+  it('splits: shows a stranger another history than a witness', async () => {
+    const watching = honestWitness();
+    await follow(ledger, { witnesses: [watching] });
+    const stranger = { storage: createMemoryStorage(), witnesses: [watching] };
+    await expect(follow(fork, stranger)).rejects.toEqual(code('E_LEDGER_PROOF'));
+    await grow(fork, 10, 'forked');
+    await expect(follow(fork, stranger)).rejects.toEqual(code('E_LEDGER_PROOF'));
+    await grow(ledger, 20);
+    await follow(ledger, { witnesses: [watching] });
+    await expect(follow(fork, stranger)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
+  });
+
+  it('serves tiles or entries that its checkpoint does not cover', async () => {
+    const mixed = { checkpoint: () => ledger.checkpoint(), tile: (path: string) => fork.tile(path) };
+    await expect(follow(mixed)).rejects.toEqual(code('E_LEDGER_ENTRY'));
+    const entries = {
+      checkpoint: () => ledger.checkpoint(),
+      tile: (path: string) => (path.includes('entries') ? fork : ledger).tile(path),
+    };
+    await expect(follow(entries)).rejects.toEqual(code('E_LEDGER_ENTRY'));
+    const short = {
+      checkpoint: () => ledger.checkpoint(),
+      tile: async (path: string) => (path.includes('entries') ? new Uint8Array() : ledger.tile(path)),
+    };
+    await expect(follow(short)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
+  });
+
+  it('hides its tiles: that is no answer, and nothing is taken for seen', async () => {
+    await follow(ledger);
+    await grow(ledger, 5);
+    const hidden = {
+      checkpoint: () => ledger.checkpoint(),
+      tile: () => Promise.reject(new MillraceError('E_NOT_FOUND', 'no such tile')),
+    };
+    await expect(follow(hidden)).rejects.toEqual(code('E_NOT_FOUND'));
+    expect(parseCheckpoint(parseNote((await storage.read('checkpoint')) ?? new Uint8Array()).text).size).toBe(300);
+  });
+});
