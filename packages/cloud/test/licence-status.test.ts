@@ -155,6 +155,28 @@ describe('a licence at control', () => {
   });
 });
 
+describe('racing prints and permits', () => {
+  it('give exactly N objects of a licence for N, for every N from 1 to 20', async () => {
+    for (let n = 1; n <= 20; n++) {
+      licence = await fixture.grant(design, [machine], { objects: n });
+      const racers = Array.from({ length: n + 5 }, async () => {
+        const asked = await fixture.print(licence, machine).catch(({ code }: { code: string }) => code);
+        return asked.startsWith('E_') ? asked : home(asked, { run: systemRandom(16) });
+      });
+      const outcomes = await Promise.all(racers);
+      expect(outcomes.filter((one) => one === 'done')).toHaveLength(n);
+      expect(outcomes.filter((one) => one === 'E_LICENCE_EXHAUSTED')).toHaveLength(5);
+      const accounts = Array.from({ length: n + 1 }, (_, i) => fixture.context.ledger.account(`${licence}-${i + 1}`));
+      const permitted = (await Promise.all(accounts)).map((events) => events.length > 0);
+      expect(permitted).toEqual([...new Array<boolean>(n).fill(true), false]);
+    }
+  }, 120_000);
+
+  it('none of a licence for none: it cannot be granted', async () => {
+    expect(await codeOf(fixture.grant(design, [machine], { objects: 0 }))).toBe('E_INPUT');
+  });
+});
+
 describe('racing prints, permits and a statement', () => {
   it.each(['suspend', 'revoke', 'stop'] as const)('after %s is acknowledged no object is ordered', async (change) => {
     const { context } = fixture;
