@@ -60,10 +60,8 @@ export const nodeStateBody = z.strictObject({
   epoch: uint,
   /** Newest head of the ledger that it was shown. */
   ledger: ledgerHead.optional(),
-  /** What it noticed of another node, or of itself. */
-  suspects: z
-    .array(z.strictObject({ role: z.enum(['control', 'segments', 'keys']), reason: z.string().max(300) }))
-    .max(3),
+  /** Why the node takes itself for one that was restored to an older state. */
+  suspicion: z.string().max(300).optional(),
 });
 
 export const nodeRoutes = {

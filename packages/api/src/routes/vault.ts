@@ -27,10 +27,10 @@ export const checkAnswer = z.looseObject({ check: z.string(), state: z.enum(['ru
 export type CheckView = z.output<typeof checkAnswer>;
 
 export const statusAnswer = z.object({
-  nodes: z.array(z.object({ role: z.string(), seen: time })),
+  nodes: z.array(z.object({ id: nodeId, role: z.string(), seen: time })),
   maintenance: maintenanceReport.nullable(),
   quarantine: z
-    .array(z.object({ role: z.string(), reason: z.string() }))
+    .array(z.object({ id: nodeId, role: z.string(), reason: z.string() }))
     .describe('nodes that are older than others remember of them'),
   damagedRecords: z
     .array(z.object({ table: z.string(), id: z.string(), code: z.string(), reason: z.string() }))

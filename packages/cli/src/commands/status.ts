@@ -80,10 +80,10 @@ async function askControl(context: Context, installation: Awaited<ReturnType<typ
 
 function controlLines(control: StatusView | { error: { code: string; message: string } }, now: number): string[] {
   if ('error' in control) return [`control: ${control.error.code}: ${control.error.message}`];
-  const seen = control.nodes.map(({ role, seen }) => `${role} ${formatDuration(Math.max(0, now - seen))} ago`);
+  const seen = control.nodes.map(({ id, seen }) => `${id} ${formatDuration(Math.max(0, now - seen))} ago`);
   const maintenance = control.maintenance ?? undefined;
   return [
-    ...(control.quarantine ?? []).map(({ role, reason }) => `quarantine (E_QUARANTINE): ${role}: ${reason}`),
+    ...(control.quarantine ?? []).map(({ id, reason }) => `quarantine (E_QUARANTINE): ${id}: ${reason}`),
     ...(control.damagedRecords ?? []).map(
       ({ table, id, code, reason }) => `record skipped (${code}): ${table} ${id}: ${reason}`,
     ),

@@ -130,5 +130,5 @@ export async function forgetEpochs(
   roles: readonly ('segments' | 'keys')[],
 ): Promise<void> {
   const { heads } = openRecords(records);
-  for (const role of roles) await heads.remove(role);
+  for await (const [id, { role }] of heads.list()) if (roles.includes(role)) await heads.remove(id);
 }

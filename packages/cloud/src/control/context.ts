@@ -33,11 +33,11 @@ export interface ControlContext {
   readonly userAuthority?: Authority | undefined;
   /** Live figures of running prints, by object. */
   readonly progress: Map<string, Progress>;
-  /** When each node, and each machine by its id, last called: milliseconds since 1970. */
-  readonly seen: Map<NodeRole, number>;
+  /** When each node and each machine last called, by id: milliseconds since 1970. */
+  readonly seen: Map<string, { readonly role: NodeRole; readonly at: number }>;
   readonly machinesSeen: Map<string, number>;
-  /** Quarantined nodes, with the reason. */
-  readonly quarantine: Map<NodeRole, string>;
+  /** Quarantined nodes by id, with the reason. */
+  readonly quarantine: Map<string, { readonly role: NodeRole; readonly reason: string }>;
   /** The keys node's newest report on maintenance. */
   readonly maintenance: { current?: MaintenanceReport };
   /** Runs tasks that concern one machine one after the other. */

@@ -59,7 +59,7 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
     nodes: {
       head: async ({ body, actor, allow }) => {
         allow();
-        return checkNodeState(context, proactive(actor).role, body);
+        return checkNodeState(context, proactive(actor), body);
       },
       deletions: async ({ allow }) => {
         allow();

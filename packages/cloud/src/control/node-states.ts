@@ -4,6 +4,11 @@ import type { NodeRole } from '@millrace/protocol';
 import type { z } from 'zod';
 import type { ControlContext } from './context.ts';
 
+interface ProactiveNode {
+  readonly id: string;
+  readonly role: 'segments' | 'keys';
+}
+
 /** Size and root of the ledger, from its newest checkpoint (C2SP: origin, size, root). */
 export function ledgerHead({ ledger }: ControlContext): LedgerHead {
   const [, size = '0', root = ''] = new TextDecoder().decode(ledger.checkpoint()).split('\n');
@@ -17,43 +22,54 @@ export function ledgerHead({ ledger }: ControlContext): LedgerHead {
  */
 export async function checkNodeState(
   context: ControlContext,
-  role: 'segments' | 'keys',
-  { epoch, ledger, suspects }: z.output<typeof nodeStateBody>,
+  node: ProactiveNode,
+  { epoch, ledger, suspicion }: z.output<typeof nodeStateBody>,
 ): Promise<LedgerHead> {
   const { records, quarantine } = context;
-  for (const { role: who, reason } of suspects) quarantine.set(who, `${reason} (noticed by the ${role} node)`);
+  const { id, role } = node;
   const own = ledgerHead(context);
   if (ledger !== undefined && (ledger.size > own.size || (ledger.size === own.size && ledger.root !== own.root))) {
     const reason = `the ledger holds ${own.size} entries; the ${role} node has seen ${ledger.size} entries or a different ledger`;
-    return refuse(context, 'control', reason);
+    return refuse(context, { id: context.id, role: 'control' }, reason);
   }
-  const remembered = (await records.heads.get(role))?.epoch ?? 0;
-  const least = role === 'keys' ? Math.max(remembered, (await records.heads.get('segments'))?.epoch ?? 0) : remembered;
+  const remembered = (await records.heads.get(id))?.epoch ?? 0;
+  const least = role === 'keys' ? Math.max(remembered, await newestOfSegments(context)) : remembered;
   if (epoch < least)
-    return refuse(context, role, `the ${role} node is at epoch ${epoch}; it has reported epoch ${least} before`);
-  if (epoch > remembered && !(await records.heads.create(role, { epoch })))
-    await records.heads.update(role, (current) => (current.epoch < epoch ? { epoch } : current));
-  if (suspects.length > 0)
-    throw new MillraceError('E_QUARANTINE', suspects[0]?.reason ?? 'a node was restored to an older state');
-  quarantine.delete(role);
+    return refuse(context, node, `the ${role} node is at epoch ${epoch}; it has reported epoch ${least} before`);
+  if (epoch > remembered && !(await records.heads.create(id, { role, epoch })))
+    await records.heads.update(id, (current) => (current.epoch < epoch ? { role, epoch } : current));
+  if (suspicion !== undefined) return refuse(context, node, `${suspicion} (reported by the ${role} node)`);
+  quarantine.delete(id);
   return own;
 }
 
-function refuse({ quarantine, logger }: ControlContext, role: NodeRole, reason: string): never {
-  if (quarantine.get(role) !== reason)
+/** A keys node is never behind an epoch in which a segments node holds cells. */
+async function newestOfSegments({ records }: ControlContext): Promise<number> {
+  let newest = 0;
+  for await (const [, head] of records.heads.list())
+    if (head.role === 'segments') newest = Math.max(newest, head.epoch);
+  return newest;
+}
+
+function refuse(
+  { quarantine, logger }: ControlContext,
+  { id, role }: { readonly id: string; readonly role: NodeRole },
+  reason: string,
+): never {
+  if (quarantine.get(id)?.reason !== reason)
     logger.error(
-      { code: 'E_QUARANTINE', subject: role, reason },
+      { code: 'E_QUARANTINE', subject: id, reason },
       'node is quarantined: it is older than its peers remember',
     );
-  quarantine.set(role, reason);
-  throw new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
+  quarantine.set(id, { role, reason });
+  throw new MillraceError('E_QUARANTINE', reason, { data: { node: id } });
 }
 
 /**
  * @throws {MillraceError} E_QUARANTINE when control itself may be in an older state: it then permits and changes
  * nothing
  */
-export function requireNewest({ quarantine }: ControlContext): void {
-  const reason = quarantine.get('control');
-  if (reason !== undefined) throw new MillraceError('E_QUARANTINE', reason, { data: { node: 'control' } });
+export function requireNewest({ id, quarantine }: ControlContext): void {
+  const found = quarantine.get(id);
+  if (found !== undefined) throw new MillraceError('E_QUARANTINE', found.reason, { data: { node: id } });
 }

@@ -192,7 +192,7 @@ export interface Records {
   /** Licence and machine (licence/machine) → objects with an alarm that the owner has not cleared. */
   readonly alarms: Table<{ objects: string[] }>;
   /** Newest epoch that each proactive node has reported. */
-  readonly heads: Table<{ epoch: number }>;
+  readonly heads: Table<{ role: 'segments' | 'keys'; epoch: number }>;
   /** Ids of signed documents that were carried out, and until when each has to be remembered. */
   readonly seen: Table<SeenRecord>;
   /** Answers to writes with an idempotency key. */
@@ -282,7 +282,7 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
     }),
     claims: table('claim', z.strictObject({ print: id })),
     alarms: table('alarm', z.strictObject({ objects: z.array(z.string()) })),
-    heads: table('head', z.strictObject({ epoch: uint })),
+    heads: table('head', z.strictObject({ role: z.enum(['segments', 'keys']), epoch: uint })),
     seen: table('seen', z.strictObject({ type: z.string(), until: uint }), {
       until: ({ until }) => [{ group: 'all', order: until }],
     }),

@@ -36,8 +36,8 @@ export function addRoutes(
   };
   mountRoutes(server, controlRoutes, handlers, {
     actorOf: memberByCertificate(context),
-    onCall: ({ role }) => {
-      if (role !== 'user' && role !== 'machine') seen.set(role, clock.now());
+    onCall: (actor) => {
+      if ('id' in actor) seen.set(actor.id, { role: actor.role, at: clock.now() });
     },
     ...options,
   });

@@ -209,9 +209,9 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
         return {
           // Skipped records may name designs of all owners.
           damagedRecords: permits(actor, 'status.readDamaged') ? context.damaged.list() : [],
-          nodes: [...context.seen].map(([role, seen]) => ({ role, seen })),
+          nodes: [...context.seen].map(([id, { role, at }]) => ({ id, role, seen: at })),
           maintenance: context.maintenance.current ?? null,
-          quarantine: [...context.quarantine].map(([role, reason]) => ({ role, reason })),
+          quarantine: [...context.quarantine].map(([id, { role, reason }]) => ({ id, role, reason })),
         };
       },
     },

@@ -19,7 +19,7 @@ export class RollbackGuard implements Closable {
   readonly #epoch: () => number;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
-  readonly #suspects = new Map<'control' | 'segments' | 'keys', string>();
+  #suspicion: string | undefined;
   #running: Promise<void> = Promise.resolve();
 
   constructor(modules: {
@@ -42,10 +42,10 @@ export class RollbackGuard implements Closable {
     this.#running = this.#run(admitted).catch(() => undefined);
   }
 
-  /** Reported to control, for `millrace status`. */
-  suspect(role: 'control' | 'segments' | 'keys', reason: string): MillraceError {
-    this.#suspects.set(role, reason);
-    return new MillraceError('E_QUARANTINE', reason, { data: { node: role } });
+  /** This node was restored to an older state. Reported to control, for `millrace status`. */
+  suspect(reason: string): MillraceError {
+    this.#suspicion = reason;
+    return new MillraceError('E_QUARANTINE', reason);
   }
 
   async close(): Promise<void> {
@@ -76,8 +76,7 @@ export class RollbackGuard implements Closable {
 
   async #tell(): Promise<void> {
     const known = await this.#ledger.get('newest');
-    const suspects = [...this.#suspects].map(([role, reason]) => ({ role, reason }));
-    const body = { epoch: this.#epoch(), suspects, ...(known && { ledger: known }) };
+    const body = { epoch: this.#epoch(), suspicion: this.#suspicion, ...(known && { ledger: known }) };
     const told = await this.#control.nodes.head({ body }, { timeoutMs: 10_000, signal: this.#stop.signal });
     if (known === undefined) await this.#ledger.create('newest', told);
     else if (told.size > known.size) await this.#ledger.update('newest', () => told);

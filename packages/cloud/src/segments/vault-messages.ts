@@ -28,7 +28,7 @@ export async function handleVaultMessage(
         const order = seen.judge(message.to);
         const which = `a sweep to epoch ${message.to} after epoch ${seen.epoch}`;
         if (order === 'old') throw new MillraceError('E_REPLAY', `${which}: an old message`);
-        if (order === 'ahead') throw guard.suspect('segments', `${which}: the segments node is older`);
+        if (order === 'ahead') throw guard.suspect(`${which}: the segments node is older`);
         await seen.note(message.to);
         return await answer(await cells.maintain(message));
       } finally {

@@ -216,7 +216,12 @@ export class FakeCloud {
     if (path === '/v1/ledger/verify') return { ok: true, root: null, entries: 0, problems: [], more: 0 };
     if (path.startsWith('/v1/ledger/tile/')) return this.ledger.tile(path.slice('/v1/ledger/'.length));
     if (path === '/v1/status')
-      return { nodes: [{ role: 'keys', seen: Date.now() }], maintenance: null, quarantine: [], damagedRecords: [] };
+      return {
+        nodes: [{ id: 'keys-1', role: 'keys', seen: Date.now() }],
+        maintenance: null,
+        quarantine: [],
+        damagedRecords: [],
+      };
     throw new MillraceError('E_NOT_FOUND', `no ${path}`);
   }
 

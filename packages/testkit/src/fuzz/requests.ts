@@ -40,7 +40,7 @@ const json: Readonly<Record<string, unknown>> = {
     moneyPerMonth: 0.02,
     problems: 0,
   },
-  '/v1/head': { epoch: 1, suspects: [], ledger: { size: 1, root: id + id } },
+  '/v1/head': { epoch: 1, ledger: { size: 1, root: id + id } },
 };
 const cbor: Readonly<Record<string, unknown>> = {
   [`/v1/machines/${id}/call-home`]: { request: new Uint8Array(90) },
