@@ -7,7 +7,7 @@ import { MillraceError } from './errors.ts';
 
 /**
  * The file is there whole or not at all, whatever happens in between: temporary file, flush, rename, flush of the
- * folder. Makes the folder. Whoever reads sees the old content or the new one.
+ * folder. Makes the folder. A concurrent reader sees either the old or the new content.
  * @throws {MillraceError} E_DISK_FULL, E_READ_ONLY, E_STORE
  */
 export async function writeDurably(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {

@@ -8,7 +8,7 @@ import { stopSignals } from './supervisor/signals.ts';
 
 const { stdout, stderr, argv } = process;
 
-// Whoever reads our output may go (`millrace logs | head`): that ends the command, quietly.
+// The reader of standard output may exit (`millrace logs | head`): end the command without an error.
 stdout.on('error', () => process.exit(0));
 
 const unforeseen = (error: unknown) => {

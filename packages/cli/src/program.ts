@@ -7,7 +7,7 @@ import { createTerminal } from './output/terminal.ts';
 
 export const VERSION = '0.1.0';
 
-/** Exit code of whoever was interrupted, as shells give it. */
+/** Exit code after an interrupt, as in shells. */
 const INTERRUPTED = 130;
 
 /**
@@ -107,7 +107,7 @@ function addInstallation(program: Command, add: Add): void {
   })
     .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
     .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)')
-    .option('--ledger-port <port>', 'port where everybody reads the ledger (default: 7603, or a free one)');
+    .option('--ledger-port <port>', 'port of the public ledger (default: 7603, or a free one)');
   add(program, 'down', 'stop what `up` started', async (context) => {
     const { down } = await import('./commands/status.ts');
     return down(context);
@@ -126,7 +126,7 @@ function addInstallation(program: Command, add: Add): void {
     'recover <node>',
     'accept the current state of a node although other nodes have seen a newer one (see docs/runbooks/recover.md)',
     async (context, [node = ''], options) => (await import('./commands/recover.ts')).recover(context, node, options),
-  ).option('--accept-loss', 'accept that what the node has lost stays lost');
+  ).option('--accept-loss', 'accept that the node’s lost data stays lost');
   add(program, 'logs [name]', 'show the logs of one process or of all', async (context, [name], options) => {
     const { logs } = await import('./commands/logs.ts');
     return logs(context, name, options);
@@ -193,7 +193,7 @@ function addOwner(group: Group, add: Add): void {
     .requiredOption('--machine <name...>', 'machines on which they may be made')
     .option('--material <name...>', 'materials of which they may be made (default: any)')
     .option('--days <n>', 'how long it is valid', '30')
-    .option('--holder <user>', 'who may press print', 'operator')
+    .option('--holder <user>', 'who may order prints', 'operator')
     .option(
       '--disclose <list>',
       'what the holder sees: none, or progress,state,temperatures,buffer,position (default: all but position)',
@@ -222,7 +222,7 @@ function addOwner(group: Group, add: Add): void {
     'sign that no object of it begins any more; objects that are being made are finished',
     async (context, [id = ''], options) => (await import('./commands/licence.ts')).revoke(context, id, options),
   ).option('--stop', 'stop the objects that are being made, too: they end as failed');
-  add(licence, 'show <licence>', 'show a licence and where it stands', async (context, [id = '']) =>
+  add(licence, 'show <licence>', 'show a licence and its state', async (context, [id = '']) =>
     (await import('./commands/licence.ts')).show(context, id),
   );
   add(licence, 'list', 'licences of the user', async (context) =>
@@ -231,7 +231,7 @@ function addOwner(group: Group, add: Add): void {
 }
 
 function addOperator(program: Command, group: Group, add: Add): void {
-  add(program, 'print', 'press print: ask for one object of a licence', async (context, _, options) => {
+  add(program, 'print', 'order a print: request one object of a licence', async (context, _, options) => {
     const { print } = await import('./commands/print.ts');
     return print(context, options);
   })
@@ -317,7 +317,7 @@ function addProofs(group: Group, add: Add): void {
     ),
   ).option('--keep-older', 'keep the keys of older backups');
   keyed(
-    add(backup, 'restore <file>', 'put the nodes back to a backup', async (context, [file = ''], options) =>
+    add(backup, 'restore <file>', 'restore the nodes from a backup', async (context, [file = ''], options) =>
       (await import('./commands/backup.ts')).restore(context, file, options),
     ),
   ).option('--accept-loss', 'restore control as well: later permits and deletions are lost');
@@ -340,10 +340,13 @@ function addProofs(group: Group, add: Add): void {
 
 /** Foreign logs that checkpoints are written to. */
 function addAnchors(group: Group, add: Add): void {
-  const anchor = group('anchor', 'anchors: checkpoints of the ledger in foreign logs, so that nobody can rewrite it');
+  const anchor = group(
+    'anchor',
+    'anchors: checkpoints of the ledger in external logs, which make a rewritten ledger detectable',
+  );
   const configured = (command: Command) =>
     command.requiredOption('--anchors <file>', 'anchors.json: which foreign logs, and how (docs/anchors.md)');
-  add(anchor, 'deploy', 'put the contract on an EVM chain, once a chain', async (context, _, options) =>
+  add(anchor, 'deploy', 'deploy the contract on an EVM chain, once for each chain', async (context, _, options) =>
     (await import('./commands/anchor.ts')).deploy(context, options),
   )
     .requiredOption('--rpc <url>', 'JSON-RPC address of a node of the chain')
@@ -364,7 +367,7 @@ function addAnchors(group: Group, add: Add): void {
     'join a certificate with an anchored checkpoint',
     async (context, [file = ''], options) => (await import('./commands/anchor.ts')).bundle(context, file, options),
   )
-    .requiredOption('--anchor <file>', 'what `anchor submit` wrote')
+    .requiredOption('--anchor <file>', 'the output of `anchor submit`')
     .option('--out <file>', 'the file (default: FILE.anchored)');
   configured(
     add(anchor, 'verify <file>', 'verify an anchored certificate', async (context, [file = ''], options) =>

@@ -328,8 +328,8 @@ describe('with a control node', () => {
       await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key'),
       await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key', '--authority', adminKey),
     ];
-    expect(one.stdout).toContain('whose key gave the permit');
-    expect(both.stdout).not.toContain('whose key gave the permit');
+    expect(one.stdout).toContain('whose key signed the permit');
+    expect(both.stdout).not.toContain('whose key signed the permit');
     expect(both.stdout).toContain('registered as owner by the administrator');
     expect((await verify('a.certificate')).exit).toBe(2);
     expect((await verify('a.certificate', '--log-key', logKey)).exit).toBe(2);

@@ -23,6 +23,8 @@ async function newestBox({ api, directory, clock }: Session, design: string): Pr
     return await readBoxKey(directory, { node, use: 'attachments' }, document, clock.now());
   } catch (cause) {
     if (!(cause instanceof MillraceError && cause.code === 'E_EXPIRED')) throw cause;
-    throw new MillraceError('E_UNAVAILABLE', 'the keys node has made no new key to seal to for long', { cause });
+    throw new MillraceError('E_UNAVAILABLE', 'the keys node has not announced a new attachment key for too long', {
+      cause,
+    });
   }
 }

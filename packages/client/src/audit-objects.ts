@@ -55,7 +55,7 @@ export class OwnObjects {
       const [ordered] = events;
       if (other !== undefined && ordered !== undefined)
         await prove(ordered, () => {
-          throw unfit(`the same order stands behind ${other}`);
+          throw unfit(`the same order was used for ${other}`);
         });
       orders.set(order, object);
     }

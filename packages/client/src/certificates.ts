@@ -75,7 +75,7 @@ function installationOf(logKey: string): string {
 function requireKeys({ owner, authority }: Trusted): void {
   const keys = [owner, authority].filter((key) => key !== undefined);
   if (keys.length === 0)
-    throw new MillraceError('E_INPUT', 'whose word counts? A certificate is verified for an owner or an authority');
+    throw new MillraceError('E_INPUT', 'name the owner or the authority for whom the certificate is verified');
   if (keys.some((key) => key.length !== 33))
     throw new MillraceError('E_INPUT', 'the owner’s and the authority’s keys have 33 bytes');
 }

@@ -28,7 +28,7 @@ export interface LicenceTerms {
   /** None allows every material. */
   readonly materials: readonly string[];
   readonly days: number;
-  /** Who may press print: name of a contact, or of an operator's key. */
+  /** Who may order prints: name of a contact, or of an operator's key. */
   readonly holder: string;
   /** What the holder may see of a running print; nothing of the design unless told. */
   readonly disclose?: readonly Disclosure[];

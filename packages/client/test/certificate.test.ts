@@ -79,7 +79,7 @@ describe('a certificate', () => {
     expect(both.unchecked.join('\n')).toContain('whether anything happened after these entries');
     expect(both.unchecked.join('\n')).not.toContain('permit');
     expect(owner.checked.join('\n')).not.toContain('administrator');
-    expect(owner.unchecked.join('\n')).toContain('only the administrator vouches for it, and you named none');
+    expect(owner.unchecked.join('\n')).toContain('only the administrator’s key confirms it, and you named none');
   });
 
   it('tells of an object that is not made yet, or that failed', async () => {
@@ -189,7 +189,7 @@ describe('whoever has the log’s key and every node’s key', () => {
     const forged = await makeStory({ ...keys, permit: generateP256Key(), admin: generateUserKey() });
     expect(await refusal(forged.events, byAuthority, forged.object)).toBe('E_EVIDENCE');
     const summary = await verdict(forged.events, byOwner, forged.object);
-    expect(summary.unchecked.join('\n')).toContain('whose key gave the permit');
+    expect(summary.unchecked.join('\n')).toContain('whose key signed the permit');
   });
 
   it('cannot say in the owner’s place what is left of a licence, nor begin what the owner said was made', async () => {
@@ -396,7 +396,7 @@ describe('the audit of a whole log, by an owner', () => {
     const second = { ...ordered, account: `${licence}-2`, body: { ...ordered.body, number: 2 }, eventId: 'twice' };
     await expect(audit([...story.events, second])).rejects.toMatchObject({
       code: 'E_EVIDENCE',
-      message: expect.stringContaining('the same order stands behind'),
+      message: expect.stringContaining('the same order was used for'),
     });
   });
 });

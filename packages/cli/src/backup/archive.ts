@@ -147,7 +147,7 @@ async function feed(plain: AsyncIterable<Uint8Array>, tar: Extract): Promise<voi
     for await (const part of plain) await writeTo(tar, tar, part);
     tar.end(null);
   } catch (cause) {
-    tar.destroy(failed('the backup does not open: it was altered or cut short', cause));
+    tar.destroy(failed('the backup does not open: it was altered or truncated', cause));
   }
 }
 
@@ -163,7 +163,7 @@ async function extractInto(tar: Extract, target: string, limit: number): Promise
       continue;
     }
     total += size;
-    if (total > limit) throw failed('the backup states files that are longer than it is');
+    if (total > limit) throw failed('the backup lists files that are larger than the backup itself');
     await makeFolderAt(dirname(path));
     await writeEntry(entry as AsyncIterable<Uint8Array>, path, size);
     files++;

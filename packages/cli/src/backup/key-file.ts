@@ -2,9 +2,10 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { flush, MillraceError, type RandomSource, toHex } from '@millrace/base';
 
-// The key file is an ordinary age identity file: `age --decrypt -i FILE` takes it. Each identity is overwritten where it
-// lies when it is destroyed: a backup whose key is gone opens never again, wherever copies of it are. Identities that are
-// added lie in slots of 128 bytes, so that no write of one crosses a sector: a comment that names the backup, the identity.
+// The key file is an ordinary age identity file: `age --decrypt -i FILE` takes it. Each identity is overwritten where
+// it lies when it is destroyed: a backup whose key is destroyed can never be opened again, nor can any copy of it.
+// Identities that are added lie in slots of 128 bytes, so that no write of one crosses a sector: a comment that names
+// the backup, the identity.
 
 const SLOT_BYTES = 128;
 const IDENTITY_BYTES = 74;
@@ -25,7 +26,7 @@ interface StoredKey extends BackupKey {
   readonly offset: number;
 }
 
-/** The keys of backups. Kept apart from the backups; whoever has both has what the backup holds. */
+/** The keys of backups, to be kept apart from the backups: both together open a backup. */
 export interface BackupKeys {
   /** Durable when it resolves. */
   add(key: BackupKey): Promise<void>;
@@ -36,8 +37,8 @@ export interface BackupKeys {
 }
 
 /**
- * A key for one backup. The recipient appears in no file, not even in the backup: whoever knows it can make a backup that
- * this key opens.
+ * A key for one backup. The recipient appears in no file, not even in the backup: anyone who knows it can make a backup
+ * that this key opens.
  */
 export async function newBackupKey(random: RandomSource): Promise<BackupKey & { readonly recipient: string }> {
   const { generateX25519Identity, identityToRecipient } = await import('age-encryption');

@@ -31,7 +31,7 @@ export function verifyLedger(context: Context): Promise<void> {
             ['opened', `${audit.opened} entries, of ${audit.accounts} accounts that you may read`],
             ['objects', `${audit.objects} under your licences, each with every signed document`],
             ['root', audit.root],
-            ['extends', audit.seen === undefined ? 'first look' : `the ${audit.seen} entries verified before`],
+            ['extends', audit.seen === undefined ? 'first verification' : `the ${audit.seen} entries verified before`],
           ],
           '  ',
         ),

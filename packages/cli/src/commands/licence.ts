@@ -106,7 +106,7 @@ export function resume(context: Context, licence: string, options: { readonly le
     await resumeLicence(session, view, left);
     context.terminal.result(
       { licence: view.licence, left },
-      `Licence ${view.licence} goes on: ${left} of its ${view.objects} objects are left.`,
+      `Licence ${view.licence} is resumed: ${left} of its ${view.objects} objects are left.`,
     );
   });
 }

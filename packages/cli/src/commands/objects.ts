@@ -166,7 +166,7 @@ export function exportCertificate(context: Context, object: string, options: Exp
         ...(label === undefined ? [] : [`Wrote ${label}: a label for the part`]),
         ...(proofs.length === 0 ? [] : [`Wrote ${proofs.length} files to ${folder}: proofs for other programs`]),
         formatCertificate(summary),
-        'Anybody who knows the key of the owner or the administrator can verify it offline:',
+        'Anyone who knows the key of the owner or the administrator can verify it offline:',
         `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --owner ${summary.owner.key}`,
         `  ${commandName} certificate verify ${JSON.stringify(file)} --log-key ${logKey} --authority ${adminKey}`,
       ].join('\n'),

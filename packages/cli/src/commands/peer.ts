@@ -161,7 +161,8 @@ async function keyOf(context: Context, options: KeyChoice): Promise<{ key: P256K
 async function readKey(path: string): Promise<P256Key> {
   const secret = await readBytes(path);
   try {
-    if (secret.length !== KEY_BYTES) throw new MillraceError('E_INPUT', `${path} is no key of \`millrace peer-key\``);
+    if (secret.length !== KEY_BYTES)
+      throw new MillraceError('E_INPUT', `${path} is not a key made by \`millrace peer-key\``);
     return p256Key(secret);
   } finally {
     wipe(secret);

@@ -39,7 +39,7 @@ export function print(context: Context, options: PrintOptions): Promise<void> {
     }
     const outcome = await watchWithProgress(session, terminal, id, 'print');
     requireCompleted(outcome);
-    terminal.result(resultOf(outcome), `Object ${outcome.view.object} is made.\n${formatOutcome(outcome)}`);
+    terminal.result(resultOf(outcome), `Object ${outcome.view.object} is complete.\n${formatOutcome(outcome)}`);
   });
 }
 

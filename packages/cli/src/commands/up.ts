@@ -108,7 +108,7 @@ function whereOf(name: string, { addresses }: Running): string {
 
 /** Where strangers read the ledger. */
 export function ledgerNotes({ addresses: { ledger } }: Pick<Running, 'addresses'>): string[] {
-  return ledger === undefined ? [] : [`The ledger is open to everybody at https://${format(ledger)}/checkpoint`];
+  return ledger === undefined ? [] : [`The ledger is public at https://${format(ledger)}/checkpoint`];
 }
 
 /** Says so when the default ports were taken. */

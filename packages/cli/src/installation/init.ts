@@ -77,11 +77,11 @@ async function refuseExisting(home: string): Promise<void> {
     entries = await readdir(home);
   } catch (error) {
     if (hasSystemCode(error, 'ENOENT')) return;
-    if (hasSystemCode(error, 'ENOTDIR')) throw new MillraceError('E_CONFLICT', `${home} exists and is no folder`);
+    if (hasSystemCode(error, 'ENOTDIR')) throw new MillraceError('E_CONFLICT', `${home} exists and is not a folder`);
     throw new MillraceError('E_CONFIG', `cannot read ${home}`, { cause: error });
   }
   if (entries.includes('directory.json'))
-    throw new MillraceError('E_CONFLICT', `${home} holds an installation already`);
+    throw new MillraceError('E_CONFLICT', `${home} already contains an installation`);
   if (entries.length > 0) throw new MillraceError('E_CONFLICT', `${home} exists and is not empty`);
 }
 
@@ -98,7 +98,7 @@ async function publish(staging: string, home: string): Promise<void> {
     await rename(staging, home);
   } catch (cause) {
     if (hasSystemCode(cause, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR', 'EPERM')) {
-      throw new MillraceError('E_CONFLICT', `${home} came into being meanwhile`, { cause });
+      throw new MillraceError('E_CONFLICT', `another process has created ${home} meanwhile`, { cause });
     }
     throw cause;
   }

@@ -5,7 +5,7 @@ import { MillraceError } from '@millrace/base';
 import type { Terminal } from './terminal.ts';
 
 /**
- * Asks whoever sits at the terminal, also when standard input is a pipe.
+ * Asks the user at the terminal, even when standard input is a pipe.
  * @param instead what to do where there is no terminal
  * @throws {MillraceError} E_INPUT
  */

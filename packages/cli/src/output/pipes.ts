@@ -30,7 +30,7 @@ export async function openSource(path: string): Promise<Source> {
   }
   if (found.isDirectory()) throw new MillraceError('E_INPUT', `${path} is a folder; pack it first, as with tar`);
   const file = createReadStream(path, { highWaterMark: PIECE_BYTES });
-  file.on('error', () => undefined); // whoever reads learns it
+  file.on('error', () => undefined); // the reader gets the error
   return { data: file, size: found.isFile() ? found.size : undefined, close: () => void file.destroy() };
 }
 

@@ -3,7 +3,7 @@ import { hasSystemCode } from '@millrace/client/node';
 import type { RunPaths } from '../supervisor/run-paths.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
 
-/** The processes of an installation, as whoever rotates its keys needs them. */
+/** The processes of an installation, as key rotation needs them. */
 export interface Processes {
   /** Names of those that run: nodes by their role, agents by their machine. */
   running(): Promise<readonly string[]>;

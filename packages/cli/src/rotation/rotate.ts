@@ -125,7 +125,7 @@ async function stageNewPermitKey({ installation, clock, random }: RotationOption
 /** Another authority, and a certificate of it for everybody. */
 async function stageAuthority({ installation, clock, random }: RotationOptions): Promise<void> {
   const { layout, directory } = installation;
-  // A name of its own: whoever looks for the issuer of a certificate looks by name.
+  // A distinct name, because the issuer of a certificate is looked up by name.
   const name = `Millrace ${directory.installation.slice(0, 8)} ${toHex(random(4))}`;
   const authority = await createAuthority(name, clock.now());
   for (const place of await placesHere(installation)) await stageCertificateAt(authority, place);

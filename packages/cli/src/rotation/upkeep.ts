@@ -18,7 +18,7 @@ export async function renewDue(options: RotationOptions): Promise<string | undef
     const names = whole ? 'the certificate authority' : places.map(({ name }) => name).join(', ');
     throw new MillraceError(
       'E_CONFIG',
-      `certificates run out within ${NOTICE_DAYS} days (${names}), and the authority’s key is not here: put it back, then \`millrace renew\``,
+      `certificates expire within ${NOTICE_DAYS} days (${names}), and the authority’s key is missing: put it back, then run \`millrace renew\``,
     );
   }
   if (whole) {

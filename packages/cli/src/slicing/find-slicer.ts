@@ -19,7 +19,7 @@ export async function findSlicer(
   const fitting = kinds.filter(({ profiles }) => profiles.some((ending) => profile.toLowerCase().endsWith(ending)));
   if (fitting.length === 0) {
     const endings = kinds.flatMap(({ profiles }) => profiles).join(' or ');
-    throw new MillraceError('E_SLICER', `${profile} is no slicing profile: its name ends with ${endings}`);
+    throw new MillraceError('E_SLICER', `${profile} is not a slicing profile: its name has to end with ${endings}`);
   }
   for (const kind of fitting) {
     const program = env.MILLRACE_SLICER ?? (await findProgram(kind.programs, env.PATH));

@@ -27,7 +27,7 @@ export const prusaSlicer: SlicerKind = {
             if (percent !== undefined) progress(Number(percent));
           },
         });
-        // It ends with 0 for some of its errors, too: whoever asked looks for the G-code.
+        // PrusaSlicer exits with 0 after some errors, so callers check for the G-code.
         if (ended.code !== 0) {
           throw new MillraceError('E_SLICER', `PrusaSlicer could not slice ${model}: ${lastWords(ended)}`);
         }

@@ -77,5 +77,5 @@ export function lastWords({ said, code, signal }: Ended): string {
     .map((line) => line.replace(/^\[[^\]]*\]\s*\[[^\]]*\]\s*\[(?:error|warning|fatal)\]\s*/, '').trim())
     .filter((line) => line !== '' && !/^\[[^\]]*\]\s*\[[^\]]*\]\s*\[(?:trace|debug|info)\]/.test(line));
   const words = lines.slice(-3).join('; ').slice(-600);
-  return words === '' ? `it ended with ${signal ?? code ?? 'nothing'} and said nothing` : words;
+  return words === '' ? `it exited with ${signal ?? code ?? 'nothing'} and printed nothing` : words;
 }

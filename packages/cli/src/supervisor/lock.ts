@@ -29,11 +29,11 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
     if (held === undefined) continue;
     const holder = Number.parseInt(held, 10);
     if (Number.isSafeInteger(holder) && holder > 0 && holder !== pid && isAlive(holder)) {
-      throw new MillraceError('E_CONFLICT', `it is running already, as process ${holder}`, { data: { pid: holder } });
+      throw new MillraceError('E_CONFLICT', `it is already running, as process ${holder}`, { data: { pid: holder } });
     }
     await moveAside(path, held);
   }
-  throw new MillraceError('E_CONFLICT', `others keep taking ${path}`);
+  throw new MillraceError('E_CONFLICT', `other processes keep taking the lock ${path}`);
 }
 
 /** The process that holds the lock, when it lives. */

@@ -68,10 +68,10 @@ function whatIsOpen({ permit, alarms, reports }: ProvenObject, trusted: Trusted,
     ...(reports.length === 0 ? [] : ['what was made, beyond what the machine says of itself']),
     ...(permit === undefined || trusted.authority !== undefined
       ? []
-      : ['whose key gave the permit: only the administrator vouches for it, and you named none']),
+      : ['whose key signed the permit: only the administrator’s key confirms it, and you named none']),
     ...(trusted.authority === undefined ? ['the owner’s name: only the administrator vouches for it'] : []),
     alarms === 0
       ? 'that there was no alarm: nodes do not sign alarms, so the log could leave one out'
-      : 'the alarm: nodes do not sign it, it is the log’s word',
+      : 'the alarm: nodes do not sign it, so only the log asserts it',
   ];
 }

@@ -75,7 +75,7 @@ export async function openOutbox(options: {
     } catch (error) {
       if (stop.signal.aborted || isPassing(error)) throw error;
       // Control has decided. To send it again would change nothing and hold up the reports that follow.
-      logger.error({ err: error, report: name }, 'control refused a report; it is kept beside the others as .refused');
+      logger.error({ err: error, report: name }, 'control refused a report; it is kept as a .refused file');
       await renameDurably(path, `${path}.refused`);
     }
     await answered(Number.parseInt(name, 10));

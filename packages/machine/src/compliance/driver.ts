@@ -139,7 +139,7 @@ export const driverCases: readonly DriverCase[] = [
       }),
   },
   {
-    name: 'stops in an emergency, and goes on when it has been connected again',
+    name: 'stops in an emergency, and works again after a new connection',
     run: (fixture) =>
       opened(fixture, 'slow', async (driver) => {
         await begun(driver, fixture, 4_000);
@@ -169,7 +169,7 @@ export const driverCases: readonly DriverCase[] = [
       }),
   },
   {
-    name: 'lets go of a write or drain whose caller gave up',
+    name: 'releases a write or drain whose caller aborted',
     run: (fixture) =>
       opened(fixture, 'slow', async (driver) => {
         await begun(driver, fixture, 4_000);
@@ -179,7 +179,7 @@ export const driverCases: readonly DriverCase[] = [
       }),
   },
   {
-    name: 'tells of every change of state, until the listener is taken away',
+    name: 'reports every change of state until the listener is removed',
     run: (fixture) =>
       opened(fixture, 'fast', async (driver) => {
         const states: Telemetry['state'][] = [];
