@@ -6,9 +6,9 @@ import type { ControlContext } from './context.ts';
 import { printOf } from './reports.ts';
 
 /** Entries that one request goes through. */
-const MOST_ENTRIES = 2_048;
+const MAX_ENTRIES = 2_048;
 /** Openings in one answer, in bytes, give or take one. */
-const MOST_BYTES = 1_048_576;
+const MAX_BYTES = 1_048_576;
 
 /** Openings of the entries that the actor may read, in the order of the log. The cursor is the next index to look at. */
 export async function openingsPage(
@@ -24,7 +24,7 @@ export async function openingsPage(
   let next = Number(cursor);
   let bytes = 0;
   for await (const { index, event, opening } of ledger.events(next)) {
-    if (index >= size || index >= Number(cursor) + MOST_ENTRIES || items.length === limit || bytes >= MOST_BYTES) break;
+    if (index >= size || index >= Number(cursor) + MAX_ENTRIES || items.length === limit || bytes >= MAX_BYTES) break;
     next = index + 1;
     const { account } = event;
     const known = readable.get(account) ?? (await mayRead(context, actor, await ledger.head(account)));
