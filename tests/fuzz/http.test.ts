@@ -77,7 +77,9 @@ describe(`seed ${seed}`, () => {
     for (const node of ['control', 'distribution'] as const) {
       expect(system.processes[node].running).toBe(true);
       const log = await system.log(node);
-      expect(log.split('\n').filter((line) => /"msg":"request failed: internal error|"level":"fatal"/.test(line))).toEqual([]);
+      expect(
+        log.split('\n').filter((line) => /"msg":"request failed: internal error|"level":"fatal"/.test(line)),
+      ).toEqual([]);
     }
     expect((await system.call('control', 'admin', { method: 'GET', path: '/v1/status' })).status).toBe(200);
   });
