@@ -13,8 +13,13 @@ it('asks the next source for a newer directory when the one before does not answ
     offer: async (document: unknown) => void offered.push(document),
     refresh: async () => false,
   };
-  const control = { directory: { newest: () => Promise.reject(new MillraceError('E_UNAVAILABLE', 'moved')) } };
+  const revocations = { get: async () => undefined };
+  const control = {
+    revocations,
+    directory: { newest: () => Promise.reject(new MillraceError('E_UNAVAILABLE', 'moved')) },
+  };
   const distribution = {
+    revocations,
     directory: { newest: async (query?: { after?: number | undefined }) => ({ after: query?.after }) },
   };
   const following = followDirectory({ directories } as unknown as NodeConfig, {
