@@ -112,8 +112,10 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
       tableMs: wanted.tableMs,
     };
     const request = await signMachineDocument(config.machineKey, config.directory.installation, body);
+    // At once: a distribution node that does not answer delays the print no longer than it must.
+    const refreshing = wanted.from === 0 ? options.refreshRevocations(signal) : undefined;
     const answer = await ask(options, request, signal);
-    if (wanted.from === 0) await options.refreshRevocations(signal);
+    await refreshing;
     return { ...(await checkPermit(config, clock.now(), { body, bytes: request }, answer)), ephemeral };
   } catch (error) {
     ephemeral.close();

@@ -112,6 +112,14 @@ export class TestCloud {
       requestCert: true,
       rejectUnauthorized: true,
     });
+    // Neither a newer directory nor lists of revoked keys.
+    this.#server.on('request', ({ url }, response) => {
+      if (url?.startsWith('/v1/revocations')) {
+        response.writeHead(200, { 'content-type': 'application/cbor' }).end(encodeCbor([]));
+      } else {
+        response.writeHead(url?.startsWith('/v1/directory') ? 204 : 404).end();
+      }
+    });
     this.#sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
     this.#server.on('upgrade', (request, socket, head) => {
       const certificate = (socket as TLSSocket).getPeerX509Certificate();
