@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, MillraceError, toHex, wipe } from '@millrace/base';
 import { checkCertificate, type DesignView, type Session, trustOf } from '@millrace/client';
+import type { Address } from '@millrace/protocol';
 import { millrace } from '@millrace/testkit/cli';
 import { noisyGcode } from '@millrace/testkit/designs';
 import {
@@ -160,16 +161,18 @@ describe('with the TLS keys in hand', () => {
 });
 
 describe('processes', () => {
-  it('only control and distribution have a listening socket, one each', () => {
+  it('only control and distribution listen, on one port each, and control on the port of the public ledger', () => {
     const listening = (name: 'control' | 'distribution' | 'segments' | 'keys' | 'machine') =>
       listeningSockets(system.processes[name].pid);
     expect(listening('segments')).toEqual([]);
     expect(listening('keys')).toEqual([]);
     expect(listening('machine')).toEqual([]);
-    for (const name of ['control', 'distribution'] as const) {
-      const { host, port } = system.addresses[name];
-      expect(listening(name)).toEqual([{ protocol: 'tcp', address: `${host}:${port}` }]);
-    }
+    const { control, distribution, ledger } = system.addresses;
+    const tcp = (address: Address | undefined) => ({ protocol: 'tcp', address: `${address?.host}:${address?.port}` });
+    expect(listening('distribution')).toEqual([tcp(distribution)]);
+    const [api, publicLedger] = [tcp(control), tcp(ledger)];
+    expect(listening('control')).toHaveLength(2);
+    expect(listening('control')).toEqual(expect.arrayContaining([api, publicLedger]));
     // They have sockets, those that they opened themselves: /proc was read.
     for (const name of ['segments', 'keys', 'machine'] as const)
       expect(socketCount(system.processes[name].pid)).toBeGreaterThan(0);

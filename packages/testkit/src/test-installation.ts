@@ -93,7 +93,14 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   await mkdir(scratch);
   await mkdir(layout.run.logs, { recursive: true });
 
-  const addresses = await chooseAddresses({}, { control: await anyPort(), distribution: await anyPort() });
+  const addresses = await chooseAddresses(
+    {},
+    {
+      control: await anyPort(),
+      distribution: await anyPort(),
+      ledger: await anyPort(),
+    },
+  );
   const identity = (caller: Caller) => identityOf(installation, caller);
   const recorders = options.record ? await record(installation, addresses, identity) : undefined;
   for (const recorder of Object.values(recorders ?? {})) closer.add(recorder);
