@@ -11,6 +11,7 @@ const steps: Partial<Record<ErrorCode, readonly [who: Who, what: string]>> = {
     'reinstates the licence: `millrace licence reinstate`; after a restored backup `millrace licence resume`',
   ],
   E_LICENCE_REVOKED: ['owner', 'grants another licence, if the holder may go on: `millrace licence grant`'],
+  E_REVOKED: ['owner', 'grants a licence to a key that counts: `millrace licence grant --holder`'],
   E_MATERIAL: ['operator', 'loads a material that the licence allows; then the holder requests the print again'],
   E_EXPIRED: ['holder', 'requests the print again: `millrace print`; `--start-within` gives it more time'],
   E_CANCELLED: ['holder', 'requests the print again, if it is wanted after all: `millrace print`'],
