@@ -45,7 +45,7 @@ export type ApiFixture = Awaited<ReturnType<typeof apiFixture>>;
 export type ServedNode = 'control' | 'distribution';
 
 export interface Asked {
-  /** Control unless told otherwise. */
+  /** Default: control. */
   readonly node?: ServedNode;
   readonly method: string;
   readonly path: string;
@@ -95,7 +95,7 @@ export async function apiFixture() {
     if (actor === undefined) throw new MillraceError('E_AUTH', 'the certificate names no party');
     return actor;
   };
-  /** Refusals whose code the route does not declare. */
+  /** Error responses with a code that the route does not declare. */
   const undeclared: string[] = [];
   const serverOf = (tree: RouteTree): TlsServer => {
     const server = fastify({ frameworkErrors });
@@ -168,7 +168,7 @@ export async function apiFixture() {
   };
 }
 
-/** "/v1/prints/{id}" → "/v1/prints/:id", as fastify has it. */
+/** "/v1/prints/{id}" → "/v1/prints/:id", the notation of fastify. */
 const urlOf = ({ path }: Route): string => path.replace(/\{\w+\*\}/, '*').replace(/\{(\w+)\}/g, ':$1');
 
 const codesOf = (route: Route): string[] => [

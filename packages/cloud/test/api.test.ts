@@ -10,7 +10,7 @@ import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { type ApiFixture, actors, apiFixture, type ServedNode } from './api-fixture.ts';
 
 let system: ApiFixture;
-/** The owner’s, for the design. */
+/** The owner's ticket for the design. */
 let ticket: string;
 beforeAll(async () => {
   system = await apiFixture();
@@ -28,7 +28,7 @@ interface Operation {
 }
 type Schema = Readonly<Record<string, unknown>>;
 
-/** As they go out: plain JSON. */
+/** The OpenAPI documents as plain JSON, as they are served. */
 const documents = JSON.parse(JSON.stringify({ control: ofControl, distribution: ofDistribution })) as Record<
   ServedNode,
   { paths: Record<string, Record<string, Operation>>; components: { schemas: { Problem: Schema } } }
@@ -43,7 +43,7 @@ function schemaOf(schema: Schema): z.ZodType {
 }
 const problem = schemaOf(documents.control.components.schemas.Problem);
 
-/** Values that a JSON schema asks for, as far as the schemas here go. */
+/** Values that satisfy a JSON schema; supports the features that these schemas use. */
 function arbitraryOf(schema: Schema): fc.Arbitrary<unknown> {
   if (Array.isArray(schema.enum)) return fc.constantFrom(...(schema.enum as unknown[]));
   if ('const' in schema) return fc.constant(schema.const);
@@ -99,8 +99,8 @@ function requestOf(node: ServedNode, path: string, method: string, operation: Op
 type Target = [node: ServedNode, path: string, method: string];
 const methods = ['get', 'post', 'put', 'delete', 'patch', 'head', 'options'];
 
-describe('the API, by its own document', () => {
-  it('answers nothing that it does not declare, whatever is asked', async () => {
+describe('the API against its OpenAPI document', () => {
+  it('gives declared answers only, whatever the request', async () => {
     const targets = nodes.flatMap((node) =>
       Object.entries(documents[node].paths).flatMap(([path, operations]) => [
         ...Object.keys(operations).flatMap((method) => new Array<Target>(6).fill([node, path, method])),
@@ -121,7 +121,7 @@ describe('the API, by its own document', () => {
           where === 'query' && name in given ? [`${name}=${text(name)}`] : [],
         );
         const url = query.length === 0 ? filled : `${filled}?${query.join('&')}`;
-        // A poll of the fuzzer ends at once.
+        // The fuzzer's polls do not wait.
         const asked = { node, method: method.toUpperCase(), path: url.replace(/wait=\d+/, 'wait=0'), headers };
         const sent = body === undefined ? {} : json ? { json: body } : { body: body as Uint8Array };
         const { status, media, text: answer, headers: answered } = await system.ask(who, { ...asked, ...sent });
@@ -129,7 +129,7 @@ describe('the API, by its own document', () => {
 
         if (status === 404 && !filled.split('/').every((part) => part !== '' && part.length <= 100)) return;
         expect(status, what).not.toBe(500);
-        // "." and "..": the path is another one.
+        // "." and ".." change the path.
         if (filled.split('/').some((part) => /^(\.|%2e){1,2}$/i.test(part))) return;
         const declared = operation?.responses[String(status)];
         if (method === 'options') {
@@ -161,7 +161,7 @@ describe('the API, by its own document', () => {
     );
   });
 
-  it('refuses every method that a path does not have, and names those that it has', async () => {
+  it('rejects every method that a path does not have, and lists those that it has', async () => {
     for (const node of nodes) {
       for (const [path, operations] of Object.entries(documents[node].paths)) {
         const filled = path.replace(/\{(\w+)\}/g, 'x');
@@ -182,10 +182,10 @@ describe('the API, by its own document', () => {
     }
   });
 
-  // The fuzzer tells, as a node, that another one is older.
+  // The fuzzer, as a node, reports another node as restored to an older state.
   afterEach(() => system.context.quarantine.clear());
 
-  it('answers HEAD as GET without the body, and names its methods', async () => {
+  it('answers HEAD like GET without the body; OPTIONS lists the methods', async () => {
     const get = await system.ask('owner', { method: 'GET', path: '/v1/designs' });
     const head = await system.ask('owner', { method: 'HEAD', path: '/v1/designs' });
     expect([head.status, head.text, head.headers['content-length']]).toEqual([200, '', String(get.bytes.length)]);
@@ -199,7 +199,7 @@ describe('the API, by its own document', () => {
 });
 
 describe('pages', () => {
-  it('hold as many as were asked for, and together everything once', async () => {
+  it('hold as many items as requested, and together each item once', async () => {
     const other = await apiFixture();
     for (let count = 0; count < 4; count++)
       await other.requestPrint(other.licence, other.machine).catch(() => undefined);
@@ -222,7 +222,7 @@ describe('pages', () => {
     await other.close();
   });
 
-  it.each(['limit=0', 'limit=201', 'limit=x', 'cursor=', 'colour=red'])('refuse %s', async (query) => {
+  it.each(['limit=0', 'limit=201', 'limit=x', 'cursor=', 'colour=red'])('reject %s', async (query) => {
     const { status } = await system.ask('owner', { method: 'GET', path: `/v1/prints?${query}` });
     expect(status).toBe(400);
   });
@@ -233,31 +233,31 @@ describe('a write with an idempotency key', () => {
   const repair = (segments: number[], key: string, who: 'owner' | 'admin' = 'owner') =>
     system.ask(who, { method: 'POST', path: `/v1/designs/${system.design}/repair`, json: { segments }, ...keyed(key) });
 
-  it('is done once, and answered alike; without the key it is done again', async () => {
+  it('is executed once and gets the same answer; without the key it is executed again', async () => {
     const [first, second] = [await repair([0], 'one'), await repair([0], 'one')];
     expect([first.status, second.text]).toEqual([200, first.text]);
     expect((await repair([0], 'another')).text).not.toBe(first.text);
   });
 
-  it('is done once also when it comes twice at a time', async () => {
+  it('is executed once when it is sent several times concurrently', async () => {
     const answers = await Promise.all(Array.from({ length: 5 }, () => repair([1], 'together')));
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
   });
 
-  it('is refused when the key was of another request', async () => {
+  it('is rejected when the key was used for another request', async () => {
     await repair([0], 'taken');
     const { status, text } = await repair([1], 'taken');
     expect([status, JSON.parse(text).code]).toEqual([422, 'E_IDEMPOTENCY']);
     for (const key of ['', 'with space', 'x'.repeat(256)]) expect((await repair([0], key)).status).toBe(400);
   });
 
-  it('is another one of another caller', async () => {
+  it('has a key per caller: another caller’s same key is unrelated', async () => {
     await repair([0], 'mine');
     expect((await repair([0], 'mine', 'admin')).status).toBe(403);
     expect((await repair([0], 'mine')).status).toBe(200);
   });
 
-  it('answers a transaction again that would be a replay', async () => {
+  it('repeats the answer to a transaction that would otherwise be a replay', async () => {
     const { keys, context, design } = system;
     const now = systemClock.now();
     const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
@@ -268,11 +268,11 @@ describe('a write with an idempotency key', () => {
     const [first, again, other] = [await submit('t'), await submit('t'), await submit('u')];
     expect([first.status, again.text]).toEqual([200, first.text]);
     expect(JSON.parse(other.text).code).toBe('E_REPLAY');
-    // A refusal for good is an answer like any other.
+    // A permanent rejection is stored like any other answer.
     expect((await submit('u')).text).toBe(other.text);
   });
 
-  it('is forgotten after a day, and beside a thousand others', async () => {
+  it('is forgotten after a day, and when its caller has made a thousand newer ones', async () => {
     let now = 1_000;
     const store = answersInMemory();
     const clock = { ...systemClock, now: () => now };

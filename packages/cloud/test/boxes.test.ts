@@ -4,7 +4,7 @@ import { type BoxSecrets, boxNumberOf, encodeMail, openMessage, sealMail, signBo
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { killed, MailboxFixture, numbered, PERIODS, type TestNode } from './mailbox-fixture.ts';
 
-/** However busy the computer is. */
+/** Waits up to a minute: the computer may be busy. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
 
 const nodes: TestNode[] = [];
@@ -30,12 +30,12 @@ const codeOf = (work: Promise<unknown>) =>
     (error: unknown) => (error instanceof MillraceError ? error.code : String(error)),
   );
 
-/** Slot contents as keys: what a thief makes of a disk. */
+/** The slot contents as keys, as a thief of the disk would use them. */
 function secretsIn(contents: readonly Bytes[]): BoxSecrets[] {
   return contents.map((content) => ({ keyOf: () => p256Key(content.subarray(16)) }));
 }
 
-/** How many of these recorded messages open with any of these keys, whatever number they name. */
+/** The number of these recorded messages that open with any of these keys, whatever key number they name. */
 async function opened(
   fixture: MailboxFixture,
   recorded: MailboxFixture['recorded'],
@@ -49,8 +49,8 @@ async function opened(
   return count;
 }
 
-describe('mail that was recorded', () => {
-  it('opens with what a node holds until it has erased its key, and with nothing afterwards', async () => {
+describe('recorded mail', () => {
+  it('opens with a node’s keys until it has erased them, and with no key afterwards', async () => {
     const fixture = new MailboxFixture();
     const got: number[] = [];
     const keys = await started(fixture, 'keys');
@@ -67,9 +67,9 @@ describe('mail that was recorded', () => {
       ...secretsIn((await fixture.copyOf('keys', 'attachments')).contents),
       ...Object.values(fixture.identities).map((identity): BoxSecrets => ({ keyOf: () => identity })),
     ];
-    const recorded = [...fixture.recorded]; // more may come meanwhile
+    const recorded = [...fixture.recorded]; // more may arrive meanwhile
     expect(recorded.length).toBeGreaterThanOrEqual(2);
-    expect(await opened(fixture, recorded, await everything())).toBe(recorded.length); // the control of this test
+    expect(await opened(fixture, recorded, await everything())).toBe(recorded.length); // positive control of this test
     const number = boxNumberOf(recorded[0]?.sealed ?? new Uint8Array());
 
     fixture.clock.pass(PERIODS.mail.periodMs);
@@ -86,7 +86,7 @@ describe('mail that was recorded', () => {
 });
 
 describe('a superseded key', () => {
-  it('stays until the last message that is sealed to it has been handled', async () => {
+  it('is kept until the last message sealed to it has been handled', async () => {
     const fixture = new MailboxFixture();
     const keys = await started(fixture, 'keys');
     const segments = await fixture.node('segments');
@@ -111,7 +111,7 @@ describe('a superseded key', () => {
     await eventually(async () => expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
-  it('takes no more mail: the sender learns of the next one and seals again, and no message is lost', async () => {
+  it('accepts no more mail: the sender gets the next key and seals again, and no message is lost', async () => {
     const fixture = new MailboxFixture();
     const got: number[] = [];
     const keys = await started(fixture, 'keys');
@@ -130,7 +130,7 @@ describe('a superseded key', () => {
     await eventually(async () => expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1));
   });
 
-  it('that is still in use is not erased at control’s word', async () => {
+  it('is not erased at control’s request while it is in use', async () => {
     const fixture = new MailboxFixture();
     const keys = await started(fixture, 'keys');
     await keys.boxes.mail.drained(Number.MAX_SAFE_INTEGER);
@@ -141,8 +141,8 @@ describe('a superseded key', () => {
     expect((await fixture.copyOf('keys', 'attachments')).contents.length).toBe(2); // owners may still use the first
   });
 
-  it('goes after a day of running, whatever control keeps back or refuses', async () => {
-    const idle = new MailboxFixture(); // nobody reads its mail: nothing is ever drained
+  it('is erased after the node has run for a day, whatever control withholds or refuses', async () => {
+    const idle = new MailboxFixture(); // nobody reads its mail: no key is ever drained
     const silent = await idle.node('segments');
     nodes.push(silent);
     await silent.boxes.mail.start();
@@ -152,7 +152,7 @@ describe('a superseded key', () => {
     idle.clock.pass(24 * 3_600_000);
     await silent.boxes.mail.start();
     await silent.boxes.mail.start();
-    expect((await idle.copyOf('segments', 'mail')).contents.length).toBe(2); // the newest and its forerunner
+    expect((await idle.copyOf('segments', 'mail')).contents.length).toBe(2); // the newest and its predecessor
 
     const { number } = (await idle.registry.newest('segments-1', 'mail')).box;
     vi.spyOn(idle.mailbox, 'announce').mockRejectedValue(new MillraceError('E_UNAVAILABLE', 'says control'));
@@ -163,7 +163,7 @@ describe('a superseded key', () => {
     expect(silent.boxes.mail.keyOf(number)).toBeUndefined();
   });
 
-  it('is not followed by a number that control made up', async () => {
+  it('is not followed by a key number that control invented', async () => {
     const fixture = new MailboxFixture();
     const segments = await fixture.node('segments');
     nodes.push(segments);
@@ -180,14 +180,14 @@ describe('a superseded key', () => {
 });
 
 describe('a node that is killed', () => {
-  /** Sends, makes a new key, sends again; killed at the `at`th step that is durable, and started again. */
+  /** Sends, makes a new key, sends again. The node is killed at the `at`th durable step and started again. */
   async function run(at: number): Promise<{ got: number[]; killedAt: string | undefined; left: number }> {
     const fixture = new MailboxFixture();
     const got = new Set<number>();
     let steps = 0;
     let killedAt: string | undefined;
     const fault = (what: string) => {
-      if (killedAt !== undefined) throw killed(); // nothing more is done by a process that is gone
+      if (killedAt !== undefined) throw killed(); // a killed process does nothing more
       if (steps++ === at) {
         killedAt = what;
         throw killed();
@@ -211,7 +211,7 @@ describe('a node that is killed', () => {
     await segments.boxes.mail.start().catch(again);
     await Promise.all([first, keys.mail.send({ node: 'segments-1' }, numbered(2))]);
     await eventually(() => expect([...got].sort()).toEqual([1, 2]));
-    // Erasing goes on beside, and may be what is killed.
+    // Erasing runs concurrently and may be the step that is killed.
     await eventually(async () => {
       if (killedAt === undefined) expect((await fixture.copyOf('segments', 'mail')).contents.length).toBe(1);
     });
@@ -224,7 +224,7 @@ describe('a node that is killed', () => {
     return { got: [...got].sort(), killedAt, left: await fixture.queue.depth('segments-1') };
   }
 
-  it('at any step loses no mail, and its older keys go', async () => {
+  it('loses no mail at any step, and erases its older keys', async () => {
     const places = new Set<string>();
     for (let at = 0; ; at++) {
       const { killedAt } = await run(at);
@@ -243,7 +243,7 @@ describe('a node that is killed', () => {
     ]);
   });
 
-  it('with mail waiting for it opens that with the key of its earlier process', async () => {
+  it('opens mail that waits for it with the key of its earlier process', async () => {
     const fixture = new MailboxFixture();
     const got: number[] = [];
     const keys = await started(fixture, 'keys');
@@ -257,8 +257,8 @@ describe('a node that is killed', () => {
   });
 });
 
-describe('a node that was put back to an older state', () => {
-  it('makes newer keys; what was sealed to those it lost is refused, and nothing waits for it', async () => {
+describe('a node that was restored to an older state', () => {
+  it('makes newer keys; mail sealed to the lost ones is rejected, and nothing stays queued for it', async () => {
     const fixture = new MailboxFixture();
     const got: number[] = [];
     const keys = await started(fixture, 'keys');
@@ -276,7 +276,7 @@ describe('a node that was put back to an older state', () => {
     await eventually(() => expect(got).toEqual([2]));
   });
 
-  it('learns from control that there were newer keys for attachments', async () => {
+  it('learns from control that it had newer keys for attachments', async () => {
     const fixture = new MailboxFixture();
     let keys = await started(fixture, 'keys');
     const before = await fixture.copyOf('keys', 'attachments');
@@ -286,7 +286,7 @@ describe('a node that was put back to an older state', () => {
     await keys.close();
     nodes.splice(nodes.indexOf(keys), 1);
     await before.restore();
-    fixture.clock.pass(-PERIODS.attachments.periodMs); // its clock, too
+    fixture.clock.pass(-PERIODS.attachments.periodMs); // its clock is set back too
     keys = await started(fixture, 'keys');
     const { box: newest } = await fixture.registry.newest('keys-1', 'attachments');
     expect(newest.number).toBeGreaterThan(newer.number);
@@ -294,8 +294,8 @@ describe('a node that was put back to an older state', () => {
   });
 });
 
-describe('what owners seal', () => {
-  it('is taken until its key is given up: a retention after the next one', async () => {
+describe('an attachment sealed by an owner', () => {
+  it('is accepted until its key is given up, one retention period after the next key', async () => {
     const fixture = new MailboxFixture();
     const keys = await started(fixture, 'keys');
     const { number } = (await fixture.registry.newest('keys-1', 'attachments')).box;
@@ -314,7 +314,7 @@ describe('what owners seal', () => {
 });
 
 describe('control', () => {
-  it('can hand out no key of its own, and no older one, not even to a sender that was restarted', async () => {
+  it('cannot hand out its own key or an older one, not even to a restarted sender', async () => {
     const fixture = new MailboxFixture();
     const got: number[] = [];
     let keys = await started(fixture, 'keys');
@@ -345,7 +345,7 @@ describe('control', () => {
     expect(await codeOf(fixture.registry.take('segments-1', 'mail', forged, 0))).toBe('E_AUTH');
   });
 
-  it('takes no mail for a key that is given up, nor an older announcement or a floor that falls', async () => {
+  it('rejects mail for a key that was given up, an older announcement, and a floor that falls', async () => {
     const fixture = new MailboxFixture();
     await started(fixture, 'segments');
     const { box, document, floor } = await fixture.registry.newest('segments-1', 'mail');

@@ -25,8 +25,8 @@ const spent = (more: Partial<Spent> = {}): Spent => ({
   ...more,
 });
 
-describe('the budget of maintenance', () => {
-  it('that sets no limit never waits, and counts the money all the same', () => {
+describe('the maintenance budget', () => {
+  it('without limits never waits, and still counts the cost', () => {
     const budget = new Budget(undefined, new ManualClock());
     for (let i = 0; i < 1_000; i++) expect(budget.spend(spent())).toBe(0);
     // 1,000 steps: 12.5 MB on the wire; 300,000 hashes.
@@ -37,9 +37,9 @@ describe('the budget of maintenance', () => {
   it.each([
     ['bytesPerSecond', { bytesPerSecond: 819_300 }, 2_000],
     ['coreShare', { coreShare: 0.1 }, 500],
-    // 0.0125 MB at 1 a GB are 0.0000125; at 0.0000125 a second of the month: one second.
+    // 0.0125 MB at a price of 1 per GB cost 0.0000125; at 0.0000125 per second of the month: one second.
     ['moneyPerMonth', { moneyPerMonth: 0.0000125 * 2_592_000, prices: { hash100MHour: 0, gigabyte: 1 } }, 1_000],
-  ] as const)('%s: a sweep of many steps takes as long as it allows', (name, settings, each) => {
+  ] as const)('%s: a sweep of many steps takes as long as the limit requires', (name, settings, each) => {
     const clock = new ManualClock();
     const budget = new Budget(budgetSchema.parse(settings), clock);
     budget.begin();
@@ -52,7 +52,7 @@ describe('the budget of maintenance', () => {
     expect(budget.heldBackBy).toBe(name);
   });
 
-  it('the tightest one rules, and a step that took longer than its budget asks for is not waited for', () => {
+  it('applies the tightest limit; does not wait after a step that took longer than its budget', () => {
     const clock = new ManualClock();
     const budget = new Budget(budgetSchema.parse({ bytesPerSecond: 1_638_600, coreShare: 0.01 }), clock);
     budget.begin();
@@ -64,7 +64,7 @@ describe('the budget of maintenance', () => {
     expect(budget.heldBackBy).toBeUndefined();
   });
 
-  it('steps are as small as a small budget wants them', () => {
+  it('makes steps smaller when the budget is small', () => {
     const step = (bytesPerSecond: number) =>
       new Budget(budgetSchema.parse({ bytesPerSecond }), new ManualClock()).step(4_096, 16_386);
     expect(step(1)).toBe(16);
@@ -73,7 +73,7 @@ describe('the budget of maintenance', () => {
     expect(new Budget(undefined, new ManualClock()).step(4_096, 16_386)).toBe(4_096);
   });
 
-  it('refuses what makes no sense', () => {
+  it('rejects invalid settings', () => {
     for (const wrong of [{ bytesPerSecond: 0 }, { coreShare: -1 }, { moneyPerMonth: 'much' }, { other: 1 }])
       expect(budgetSchema.safeParse(wrong).success).toBe(false);
   });

@@ -2,7 +2,7 @@ import { systemClock } from '@millrace/base';
 import { expect, it } from 'vitest';
 import { CheckBoard } from '../src/control/checks.ts';
 
-it('has one check of the vault at a time: who asks meanwhile is told of it', () => {
+it('runs one check of the vault at a time; a request meanwhile gets the running check', () => {
   let now = 0;
   const board = new CheckBoard({ ...systemClock, monotonic: () => now });
   const first = board.begin(false);

@@ -50,7 +50,7 @@ const signersOf = (checkpoint: Uint8Array, ...keys: readonly { key: string }[]) 
 };
 
 describe('the published checkpoint', () => {
-  it('has the cosignatures of all witnesses, for every head that somebody asks for', async () => {
+  it('has the cosignatures of all witnesses, for every head that is requested', async () => {
     const [a, b] = [await witness('a.example'), await witness('b.example')];
     const publisher = publish([a, b]);
     expect(signersOf(await publisher.newest(), a, b)).toEqual({ size: 1, names: ['a.example', 'b.example'] });
@@ -60,7 +60,7 @@ describe('the published checkpoint', () => {
     expect(signersOf(publisher.current(), a, b).size).toBe(2);
   });
 
-  it('is published without a witness that does not answer, and with it when it is back', async () => {
+  it('is published without a witness that does not answer, and with it once it answers again', async () => {
     const [a, b] = [await witness('a.example'), await witness('b.example')];
     const publisher = publish([a, { ...b, url: 'http://127.0.0.1:9/' }]);
     expect(signersOf(await publisher.newest(), a, b).names).toEqual(['a.example']);
@@ -71,7 +71,7 @@ describe('the published checkpoint', () => {
     expect(signersOf(await again.newest(), a, b).names).toEqual(['a.example', 'b.example']);
   });
 
-  it('is published without witnesses that are hostile: silent, endless, leading in circles, or signing otherwise', async () => {
+  it('is published without hostile witnesses: silent, endless, circling, forging, garbage, redirecting', async () => {
     const honest = await witness('a.example');
     let size = 0;
     const manners: Record<string, (request: IncomingMessage, response: ServerResponse) => unknown> = {
@@ -100,7 +100,7 @@ describe('the published checkpoint', () => {
     }
   });
 
-  it('is refused by a witness when the log was put back to an older state and went on', async () => {
+  it('is rejected by a witness after the log was restored to an older state and extended', async () => {
     const a = await witness('a.example');
     await ledger.append(request('machine-1', 'machine'));
     await publish([a]).newest();
@@ -115,7 +115,7 @@ describe('the published checkpoint', () => {
     expect(log.filter((line) => line.includes('does not extend')).length).toBeGreaterThan(0);
   });
 
-  it('is the newest of the log without witnesses', async () => {
+  it('is the newest checkpoint of the log when there are no witnesses', async () => {
     const publisher = publish([]);
     await ledger.append(request('machine-1', 'machine'));
     expect(publisher.current()).toEqual(ledger.checkpoint());

@@ -22,7 +22,7 @@ const design = (name: string): DesignRecord => ({
   state: 'stored',
 });
 
-it('designs and licences whose mail still waits are not lost when the other nodes are put back', async () => {
+it('keeps designs and licences with queued mail when the other nodes are restored to an older state', async () => {
   const store = new MemoryRecords();
   const records = openRecords(store);
   const mail = new MemoryQueue();
@@ -46,9 +46,9 @@ it('designs and licences whose mail still waits are not lost when the other node
   await records.licences.create(deleted, gone);
   await publish('keys-1', `control/design/${waiting}`);
   await publish('segments-1', `control/design/${waiting}`);
-  await publish('keys-1', `control/design/${halfWaiting}`); // segments had taken its own, and has forgotten it
+  await publish('keys-1', `control/design/${halfWaiting}`); // segments had received its copy and has lost it
   await publish('keys-1', `control/licence/${waiting}`);
-  await publish('keys-1', `control/licence/${halfWaiting}`); // of a design that is lost
+  await publish('keys-1', `control/licence/${halfWaiting}`); // of a lost design
   await publish('keys-1', 'segments/talk');
 
   const nodes = { keys: 'keys-1', segments: 'segments-1' };
@@ -76,7 +76,7 @@ it('designs and licences whose mail still waits are not lost when the other node
     ['d', true],
     ['e', undefined],
   ]);
-  // What the two nodes had said to each other is dropped; a process that starts finds control's own mail.
+  // Mail between the two nodes is dropped. Control's own mail is delivered after a restart.
   expect(await mail.depth('keys-1')).toBe(4);
   expect(await mail.depth('segments-1')).toBe(1);
 });

@@ -195,7 +195,7 @@ export async function controlFixture() {
     );
     return licence;
   };
-  /** The segments node has said so. */
+  /** Marks the design as stored, as the segments node's message does. */
   const stored = async (design: string) => {
     await context.records.designs.update(design, (record) => ({ ...record, state: 'stored' }));
     return design;

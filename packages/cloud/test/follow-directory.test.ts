@@ -5,7 +5,7 @@ import { followDirectory } from '../src/node/follow-directory.ts';
 
 afterEach(() => void vi.useRealTimers());
 
-it('asks the next source for a newer directory when the one before does not answer', async () => {
+it('asks the next source for a newer directory when the previous one does not answer', async () => {
   vi.useFakeTimers();
   const offered: unknown[] = [];
   const directories = {

@@ -5,14 +5,14 @@ import { PaceGuard } from '../src/streaming/pace.ts';
 const MINUTE = 60_000;
 let now = 0;
 const clock = { now: () => now, monotonic: () => now };
-/** Of a design whose window lasts for so many seconds. */
+/** A guard of a design whose segments take `seconds` each. */
 const guardOf =
   (seconds = 1) =>
   () =>
     new PaceGuard({ tenthsOfMs: new Array<number>(20).fill(seconds * 10_000), factor: 1, window: 5, clock });
 
-describe('the guards of objects', () => {
-  it('are found again by a stream that is resumed', () => {
+describe('pace guards', () => {
+  it('are reused by a resumed stream', () => {
     const guards = new Guards(clock);
     const guard = guards.enter('a', guardOf());
     guard.consume(3);
@@ -22,7 +22,7 @@ describe('the guards of objects', () => {
     expect(guards.acked('a')).toBe(3);
   });
 
-  it('of objects that nobody finished are forgotten when their buckets are full', () => {
+  it('of abandoned objects are dropped once their buckets are full', () => {
     const guards = new Guards(clock);
     for (let object = 0; object < 1_000; object++) {
       guards.enter(`object ${object}`, guardOf());
@@ -45,7 +45,7 @@ describe('the guards of objects', () => {
     expect(guards.enter('running', guardOf())).toBe(running);
   });
 
-  it('are bounded in number, and the one that was left first goes first', () => {
+  it('are limited in number; the one left first is dropped first', () => {
     const guards = new Guards(clock);
     const open = (object: string) => {
       guards.enter(object, guardOf());
@@ -66,7 +66,7 @@ describe('the guards of objects', () => {
     expect(guards.enter('running', guardOf())).toBe(running);
   });
 
-  it('count how often the same segment was missing, between sessions too', () => {
+  it('count how often a segment was missing, across sessions', () => {
     const guards = new Guards(clock);
     guards.enter('a', guardOf());
     expect(guards.missed('a', 4)).toBe(1);

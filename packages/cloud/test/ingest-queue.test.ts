@@ -16,7 +16,7 @@ afterEach(async () => {
   for (const queue of open.splice(0)) await queue.close();
 });
 
-/** A queue whose job fails as `failures` say, by attempt, and then succeeds; `events` has what happened. */
+/** A queue whose job fails with `failures`, one per attempt, and then succeeds. `events` records the calls. */
 function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
   const events: string[] = [];
   const metrics = new MemoryMetrics();
@@ -50,7 +50,7 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
   return { queue, job, events, metrics };
 }
 
-it('wipes the staging copies after the segments are stored and before it says so, one upload after the other', async () => {
+it('stores the segments, wipes the staging copies, then completes, one upload at a time', async () => {
   const { queue, events, metrics } = queueOf();
   await queue.begin('a', { design: 'a' });
   await queue.begin('b', { design: 'b' });
@@ -60,7 +60,7 @@ it('wipes the staging copies after the segments are stored and before it says so
   await vi.waitFor(() => expect(metrics.value('millrace_ingest_total', { job: 'store', outcome: 'complete' })).toBe(2));
 });
 
-it('tries again what may pass, and refuses what will not', async () => {
+it('retries transient errors and refuses the design after a permanent error', async () => {
   const { queue, job, events } = queueOf(new MemoryRecords(), [
     new MillraceError('E_UNAVAILABLE', 'not now'),
     new MillraceError('E_SEGMENT', 'not what was signed'),
@@ -71,7 +71,7 @@ it('tries again what may pass, and refuses what will not', async () => {
   await vi.waitFor(async () => expect(await job.pending.get('a')).toBeUndefined());
 });
 
-it('continues after a restart, and does not fetch again what is stored', async () => {
+it('continues after a restart, and does not fetch stored segments again', async () => {
   const store = new MemoryRecords();
   await queueOf(store).job.pending.create('a', { design: 'a', stored: true });
   const { queue, events } = queueOf(store);
@@ -80,7 +80,7 @@ it('continues after a restart, and does not fetch again what is stored', async (
   expect(events).toEqual(['DELETE /v1/uploads/a', 'complete a']);
 });
 
-it('stores nothing more of a cancelled design', async () => {
+it('stops storing a cancelled design', async () => {
   const { queue, job, events } = queueOf();
   let release: () => void = () => undefined;
   job.hold = new Promise((resolve) => {

@@ -86,7 +86,7 @@ const stateOf = async (of: string) => {
 };
 
 describe('a licence at control', () => {
-  it('suspended: nothing is asked for or permitted, what waits is refused, what was permitted goes on', async () => {
+  it('suspended: rejects requests and new permits, refuses queued prints, resumes permitted ones', async () => {
     const [begun, waiting] = [await fixture.print(licence, machine), await fixture.print(licence, machine)];
     expect(await home(begun)).toBe('done');
     expect(await say('suspend')).toBe('done');
@@ -95,14 +95,14 @@ describe('a licence at control', () => {
     expect(await home(begun, { from: 1 })).toBe('done');
     expect(await say('suspend')).toBe('E_STATE');
     expect(await say('reinstate')).toBe('done');
-    // Nothing comes back by itself: people ask again.
+    // A refused print stays refused: the holder has to request it again.
     expect(await stateOf(waiting)).toBe('refused E_LICENCE_SUSPENDED');
     expect(await home(waiting)).toBe('E_STATE');
     expect(await print()).toBe('done');
     expect(await facts()).toEqual(['licensed', 'suspended', 'reinstated']);
   });
 
-  it('revoked: for ever; with `stop` what is being made gets no permit either', async () => {
+  it('revoked: permanently; `stop` also denies permits to objects in progress', async () => {
     const begun = await fixture.print(licence, machine);
     expect(await home(begun)).toBe('done');
     expect(await say('revoke')).toBe('done');
@@ -115,7 +115,7 @@ describe('a licence at control', () => {
     expect(await facts()).toEqual(['licensed', 'revoked', 'revoked']);
   });
 
-  it('is its owner’s alone to change, by a newer statement than the last', async () => {
+  it('can be changed only by its owner, with a newer statement than the last', async () => {
     for (const who of ['holder', 'admin'] as const) expect(await say('revoke', undefined, who)).toBe('E_FORBIDDEN');
     expect(await say('suspend', 10)).toBe('done');
     for (const old of [9, 10]) expect(await say('reinstate', old)).toBe('E_CONFLICT');
@@ -125,7 +125,7 @@ describe('a licence at control', () => {
     expect(await print()).toBe('done');
   });
 
-  it('a statement that a killed process left half-done is finished at the next start', async () => {
+  it('completes a statement at the next start that a killed process left half-done', async () => {
     const waiting = await fixture.print(licence, machine);
     const { context } = fixture;
     const { send } = context.mailbox;
@@ -141,7 +141,7 @@ describe('a licence at control', () => {
     expect(mail.filter(({ id }) => id.includes('status/'))).toHaveLength(1);
   });
 
-  it('a permit that was given before the statement is in the ledger before it, although its mail failed', async () => {
+  it('has a permit in the ledger before a later statement, although the permit’s mail failed', async () => {
     const early = await fixture.print(licence, machine);
     const { context } = fixture;
     const { send } = context.mailbox;
@@ -156,7 +156,7 @@ describe('a licence at control', () => {
 });
 
 describe('racing prints and permits', () => {
-  it('give exactly N objects of a licence for N, for every N from 1 to 20', async () => {
+  it('permit exactly N objects of a licence for N, for every N from 1 to 20', async () => {
     for (let n = 1; n <= 20; n++) {
       licence = await fixture.grant(design, [machine], { objects: n });
       const racers = Array.from({ length: n + 5 }, async () => {
@@ -172,7 +172,7 @@ describe('racing prints and permits', () => {
     }
   }, 120_000);
 
-  it('none of a licence for none: it cannot be granted', async () => {
+  it('a licence for no objects cannot be granted', async () => {
     expect(await codeOf(fixture.grant(design, [machine], { objects: 0 }))).toBe('E_INPUT');
   });
 });
@@ -208,7 +208,7 @@ describe('racing prints, permits and a statement', () => {
     for await (const [, { state }] of context.records.prints.list()) expect(state).not.toBe('queued');
   });
 
-  /** Places in the log of every permitted object. */
+  /** The log indexes of the permits of all objects. */
   async function objectsOf() {
     const permitted: number[] = [];
     for (let i = 1; i <= 60; i++)
@@ -269,7 +269,7 @@ describe('a licence at a proactive node', () => {
     );
   });
 
-  it('begins nothing while it is suspended or revoked, and finishes what it has begun', async () => {
+  it('starts no object while it is suspended or revoked, and finishes started ones', async () => {
     const begun = opening(1);
     expect(await use(begun)).toBe('done');
     expect(await take('suspend')).toBe('done');
@@ -284,7 +284,7 @@ describe('a licence at a proactive node', () => {
     expect([await use(begun), await give(begun.permit.object)]).toEqual(['E_LICENCE_REVOKED', 'E_LICENCE_REVOKED']);
   });
 
-  it('takes no statement but its owner’s, and no old one again, whoever delivers it', async () => {
+  it('accepts statements of its owner only, and no old one again, whoever delivers it', async () => {
     for (const signer of [generateUserKey(), generateUserKey()])
       expect(await take('reinstate', 99, signer)).toBe('E_AUTH');
     await take('suspend', 5);
@@ -296,7 +296,7 @@ describe('a licence at a proactive node', () => {
     expect(await use(opening(1))).toBe('E_LICENCE_REVOKED');
   });
 
-  it('keeps it when the node is put back to an older state', async () => {
+  it('keeps its status when the node is restored to an older state', async () => {
     await take('revoke');
     const older = new MemoryRecords();
     await keepCounts(store, older);

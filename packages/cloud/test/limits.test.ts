@@ -20,7 +20,7 @@ async function all<T>(list: AsyncIterable<readonly [string, T]>): Promise<string
 }
 const depth = async () => (await fixture.queue.depth('keys-1')) + (await fixture.queue.depth('segments-1'));
 
-/** Nothing of it is written down, and control starts again. */
+/** Expects the attempt to leave no record and no mail, also after a restart of control. */
 async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<void> {
   const { records } = fixture.context;
   const before = [
@@ -40,7 +40,7 @@ async function leavesNothing(attempt: Promise<unknown>, code: string): Promise<v
   expect(fixture.context.damaged.list()).toEqual([]);
 }
 
-describe('what is refused leaves no record', () => {
+describe('a rejected request leaves no record', () => {
   it('a design with 33 MiB of keys, with one key too many, with none', async () => {
     const prepared = await fixture.prepare();
     for (const keys of [systemRandom(33 << 20), systemRandom(prepared.keys.length + 200), systemRandom(32)])
@@ -49,13 +49,13 @@ describe('what is refused leaves no record', () => {
     expect(await depth()).toBe(2);
   });
 
-  it('a design that was added already', async () => {
+  it('a design that was already added', async () => {
     const prepared = await fixture.prepare();
     await fixture.addDesign(prepared);
     await leavesNothing(fixture.addDesign(prepared), 'E_CONFLICT');
   });
 
-  it('a licence that names a machine twice, or a thousand times, or too many machines', async () => {
+  it('a licence that names a machine twice or 1,000 times, or too many machines', async () => {
     const design = await fixture.addDesign(await fixture.prepare());
     const machine = await fixture.addMachine();
     for (const count of [2, 1_000]) {
@@ -66,7 +66,7 @@ describe('what is refused leaves no record', () => {
     await leavesNothing(fixture.grant(design, many), 'E_INPUT');
   });
 
-  it('a licence whose sealed secret is longer than a secret', async () => {
+  it('a licence whose sealed secret is too long', async () => {
     const design = await fixture.addDesign(await fixture.prepare());
     const machine = await fixture.addMachine();
     await leavesNothing(
@@ -75,7 +75,7 @@ describe('what is refused leaves no record', () => {
     );
   });
 
-  it('anything of which an event or a message would be too long', () => {
+  it('a request with an event or a message that would be too long', () => {
     const event: EventRequest = {
       account: `licence:${'1'.repeat(32)}`,
       type: 'licensed',
@@ -91,7 +91,7 @@ describe('what is refused leaves no record', () => {
     expect(() => requireSizes([], [message])).toThrow(expect.objectContaining({ code: 'E_TOO_LARGE' }));
   });
 
-  it('but the longest licence there can be is granted', async () => {
+  it('the largest allowed licence is granted', async () => {
     const design = await fixture.addDesign(await fixture.prepare());
     const machines: Awaited<ReturnType<TestInstallation['addMachine']>>[] = [];
     for (let i = 0; i < 200; i++) machines.push(await fixture.addMachine());
@@ -100,7 +100,7 @@ describe('what is refused leaves no record', () => {
   });
 });
 
-describe('one bad record', () => {
+describe('a damaged record', () => {
   const bytes = systemRandom(8);
   const design = (id: string, keys = systemRandom(100)): DesignRecord => ({
     design: id,
@@ -119,7 +119,7 @@ describe('one bad record', () => {
   });
   const id = (digit: number) => String(digit).repeat(32);
 
-  it('does not keep control from starting: it is left aside and named, the others go on', async () => {
+  it('does not keep control from starting: it is skipped and reported, the other records are processed', async () => {
     const { context, store, queue } = fixture;
     const { records } = context;
     for (const user of [id(1), id(3)])
@@ -141,11 +141,11 @@ describe('one bad record', () => {
       ]),
     );
     expect(context.damaged.list()).toHaveLength(4);
-    expect(await queue.depth('segments-1')).toBe(1); // the third design's
+    expect(await queue.depth('segments-1')).toBe(1); // the message for the third design
     expect((await records.designs.get(id(3)))?.pending).toBeUndefined();
   });
 
-  it('is left out of lists, and of the work of its machine', async () => {
+  it('is left out of lists and of the queue of its machine', async () => {
     const { context, store } = fixture;
     const { records } = context;
     const machine = id(7);

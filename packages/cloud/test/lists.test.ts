@@ -48,7 +48,7 @@ async function pages<V>(
 }
 
 describe('a list', () => {
-  it('of prints has pages, the newest first, and is of owner and holder alone', async () => {
+  it('of prints is paged, newest first, for owner and holder only', async () => {
     const prints = [await addPrint(3), await addPrint(1), await addPrint(2)];
     await addPrint(9, { owner: id(), holder: id() });
     const own = await addPrint(4, { holder: owner });
@@ -61,7 +61,7 @@ describe('a list', () => {
     expect(await names(id(), 2)).toEqual([[]]);
   });
 
-  it('of objects has the prints that have taken one', async () => {
+  it('of objects contains the prints that have taken an object', async () => {
     await addPrint(1);
     const object = `${licence}-1`;
     await addPrint(2, { object, number: 1 });
@@ -72,7 +72,7 @@ describe('a list', () => {
     expect(await objectsPage(fixture.context, id(), { limit: 5 })).toEqual({ items: [] });
   });
 
-  it('of designs, licences and machines has pages', async () => {
+  it('of designs, licences and machines is paged', async () => {
     const { context } = fixture;
     const second = await fixture.addDesign(await fixture.prepare());
     const other = await fixture.grant(design, [await fixture.addMachine()]);
@@ -87,7 +87,7 @@ describe('a list', () => {
     expect((await pages(1, (query) => machinesPage(context, query))).map((page) => page.length)).toEqual([1, 1]);
   });
 
-  it('leaves out a record that cannot be read, and goes on behind it', async () => {
+  it('skips a record that cannot be read, and continues after it', async () => {
     const [older, damaged, newer] = [await addPrint(1), await addPrint(2), await addPrint(3)];
     await fixture.store.collection('print').put(damaged, systemRandom(30));
     const found = await pages(1, (query) => printsPage(fixture.context, owner, query));
@@ -95,7 +95,7 @@ describe('a list', () => {
     expect(fixture.context.damaged.list()).toMatchObject([{ table: 'print', id: damaged, code: 'E_STORE' }]);
   });
 
-  it('refuses a cursor that it has not given', async () => {
+  it('rejects a cursor that it did not issue', async () => {
     for (const cursor of ['AAAA', 'A'.repeat(300)])
       await expect(printsPage(fixture.context, owner, { limit: 1, cursor })).rejects.toMatchObject({ code: 'E_INPUT' });
   });

@@ -30,7 +30,7 @@ const entry = (id: Id) => ({
   fingerprint: '00'.repeat(32),
   identity: toHex(identities[id].publicKey),
 });
-/** What the newest directory names. */
+/** The nodes that the newest directory lists. */
 let named: readonly Id[];
 const directory = {
   installation: '11'.repeat(16),
@@ -63,7 +63,7 @@ async function announce(id: Id): Promise<void> {
 const message = (digit: string): Message => ({ type: 'stream.close', session: digit.repeat(32) });
 const added = (digit: string): Message => ({ type: 'design.uploaded', design: digit.repeat(32) });
 
-/** What the node gets, opened and acknowledged by it. */
+/** The mail that the node receives, opened and acknowledged. */
 async function receivedBy(id: Id): Promise<string[]> {
   const given = await mailbox.poll(id, 'test', 0, new AbortController().signal);
   const opened = given.map(async ({ from, sealed }) => {
@@ -77,7 +77,7 @@ async function receivedBy(id: Id): Promise<string[]> {
   return Promise.all(opened);
 }
 
-/** Sends as the keys node does. */
+/** Sends as the keys node. */
 async function send(to: Recipient, what: Message): Promise<void> {
   const client = createMailClient({
     control: controlClient({
@@ -103,14 +103,14 @@ async function send(to: Recipient, what: Message): Promise<void> {
 }
 
 describe('with two nodes of a role', () => {
-  it('mail to a node does not reach the other', async () => {
+  it('mail to one node does not reach the other', async () => {
     await send({ node: 'segments-2' }, message('1'));
     await mailbox.send({ node: 'segments-1' }, 'own', added('2'));
     expect(await receivedBy('segments-1')).toEqual([`control-1: ${JSON.stringify(added('2'))}`]);
     expect(await receivedBy('segments-2')).toEqual([`keys-1: ${JSON.stringify(message('1'))}`]);
   });
 
-  it('mail to the role reaches exactly one, the same for everything of one design', async () => {
+  it('mail to the role reaches exactly one node, the same one for all mail of a design', async () => {
     const designs = [...'0123456789abcdef'].map((digit) => digit.repeat(32));
     for (const partition of designs) {
       await mailbox.send({ role: 'segments', partition }, partition, added(partition.slice(0, 1)));
@@ -123,7 +123,7 @@ describe('with two nodes of a role', () => {
     expect(new Set(designs.map((design) => chooseNode(directory, 'segments', design).id)).size).toBe(2);
   });
 
-  it('mail that one has had does not open when it is given to the other', async () => {
+  it('mail sealed to one node does not open at the other', async () => {
     const { box } = await registry.newest('segments-1', 'mail');
     const sender = { id: 'keys-1', identity: identities['keys-1'] };
     const sealed: Bytes = await sealMail(directory, sender, box, encodeMail(message('1')));
@@ -147,7 +147,7 @@ describe('while the directory changes', () => {
     await expect(send({ node: 'segments-3' }, message('5'))).rejects.toMatchObject({ code: 'E_DIRECTORY' });
   });
 
-  it('there is a mailbox for the id of a node only, and none for distribution', () => {
+  it('a mailbox exists only for a node id, and not for distribution', () => {
     for (const name of ['segments', 'distribution-1', 'nobody'])
       expect(() => mailNode(directory, name)).toThrow(expect.objectContaining({ code: 'E_NOT_FOUND' }));
   });

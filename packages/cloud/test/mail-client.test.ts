@@ -12,7 +12,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { controlClient } from '../src/node/api-clients.ts';
 import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
 
-/** However busy the computer is. */
+/** Waits up to a minute: the computer may be busy. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
 
 const identities = { keys: generateP256Key(), segments: generateP256Key() };
@@ -50,7 +50,7 @@ async function mail(session: string): Promise<Mail> {
   return { id: session, from: 'keys-1', sealed, attempts: 1 };
 }
 
-/** A mailbox that gives batch after batch and answers acknowledgements when it is told to. */
+/** A mailbox that gives batch after batch and answers acknowledgements when the test says so. */
 function mailbox(batches: readonly (readonly Mail[])[]) {
   const left = [...batches];
   const posts: { readonly path: string; readonly ids: readonly string[]; end(error?: Error): void }[] = [];
@@ -90,7 +90,7 @@ function start(http: HttpClient, handle: (session: string) => Promise<void>): vo
 }
 
 describe('acknowledgements', () => {
-  it('do not hold up the next message, gather, and keep their order when one is lost', async () => {
+  it('do not delay the next message, are batched, and keep their order when one is lost', async () => {
     const { http, posts } = mailbox([[await mail('a'), await mail('b'), await mail('c')], [await mail('d')]]);
     const handled: string[] = [];
     start(http, async (session) => void handled.push(session));
@@ -104,7 +104,7 @@ describe('acknowledgements', () => {
     expect(posts[2]).toMatchObject({ path: '/v1/mailbox/acknowledge', ids: ['b', 'c', 'd'] });
   });
 
-  it('on their way, a message that is given again is not handled again', async () => {
+  it('in flight: a redelivered message is not handled again', async () => {
     const [a, b] = [await mail('a'), await mail('b')];
     const { http, posts } = mailbox([[a], [a, b]]);
     const handled: string[] = [];
@@ -113,7 +113,7 @@ describe('acknowledgements', () => {
     expect(posts.map(({ ids }) => ids)).toEqual([['a']]);
   });
 
-  it('are not given for what was refused and may pass', async () => {
+  it('are not sent for a message rejected with a transient error', async () => {
     const { http, posts } = mailbox([[await mail('a'), await mail('b')]]);
     start(http, (session) =>
       session === 'a' ? Promise.reject(new MillraceError('E_UNAVAILABLE', 'not now')) : Promise.resolve(),

@@ -43,7 +43,7 @@ export const PERIODS: Record<BoxUse, BoxPeriod> = {
 
 type Proactive = 'keys' | 'segments';
 
-/** What a node keeps when its process ends. */
+/** The state of a node that survives its process. */
 interface Durable {
   readonly store: MemoryRecords;
   readonly slots: Record<BoxUse, MemorySlots>;
@@ -52,15 +52,15 @@ interface Durable {
 export interface TestNode {
   readonly mail: MailClient;
   readonly boxes: Record<BoxUse, OwnBoxes>;
-  /** Announces, makes a new key where it is time, polls. */
+  /** Announces keys, makes a new key when one is due, and polls. */
   start(handle: Handler): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Called before and after everything that is durable; what it throws is where the process is killed. */
+/** Called before and after every durable step. It throws at the step where the process is killed. */
 export type Fault = (what: string) => void;
 
-/** Control's mailbox and both proactive nodes in one process, without HTTP; what they keep survives their restarts. */
+/** Control's mailbox and both proactive nodes in one process, without HTTP. Their durable state survives restarts. */
 export class MailboxFixture {
   readonly clock = new ManualClock();
   readonly identities = { control: generateP256Key(), segments: generateP256Key(), keys: generateP256Key() };
@@ -69,7 +69,7 @@ export class MailboxFixture {
   readonly registry: BoxRegistry;
   readonly mailbox: Mailbox;
   readonly queue: Queue;
-  /** Everything sealed that control was given or gave out, as whoever records its traffic has it. */
+  /** All sealed mail to and from control, as an observer of its traffic would record it. */
   readonly recorded: { readonly to: string; readonly from: string; readonly sealed: Bytes }[] = [];
   readonly #durable: Record<Proactive, Durable> = { keys: durable(), segments: durable() };
 
@@ -99,7 +99,7 @@ export class MailboxFixture {
     return this.#durable[role].slots[use];
   }
 
-  /** As the disk of `role` is now; `restore` puts it back. */
+  /** A copy of the disk of `role`; `restore` writes it back. */
   async copyOf(role: Proactive, use: BoxUse): Promise<{ restore(): Promise<void>; contents: Bytes[] }> {
     const slots = this.slots(role, use);
     const contents: (Bytes | undefined)[] = [];
@@ -115,7 +115,7 @@ export class MailboxFixture {
     return this.#durable[role].store;
   }
 
-  /** A process of the node. */
+  /** Starts a process of the node. */
   async node(role: Proactive, fault: Fault = () => undefined): Promise<TestNode> {
     const { store, slots } = this.#durable[role];
     const { directory, clock } = this;
@@ -210,7 +210,7 @@ function faulty(slots: MemorySlots, fault: Fault): Slots {
   };
 }
 
-/** A message that carries a number and a secret. */
+/** A message with a number and a secret. */
 export function numbered(number: number): Message & { type: 'stream.mix' } {
   return { type: 'stream.mix', session: '22'.repeat(16), revision: number, secret: new Uint8Array(32).fill(number) };
 }

@@ -12,12 +12,12 @@ const common = () => ({ id: systemRandom(16), issued: 1_000, expires: 2_000 });
 const request = (signer: Signer, about = design, where = installation) =>
   signTransaction(signer, where, { type: 'design.maintenance', ...common(), design: about, mode: 'delta' });
 
-describe('a request for another mode, at the keys node', () => {
-  it('is the owner’s, however long it lay in the mailbox', async () => {
+describe('a maintenance mode request at the keys node', () => {
+  it('is accepted from the owner, however long it was in the mailbox', async () => {
     expect(await verifyMaintenanceRequest(await request(owner), known)).toMatchObject({ mode: 'delta', issued: 1_000 });
   });
 
-  it('of somebody else, for another design or installation, altered, or of another kind is refused', async () => {
+  it('is rejected when of another signer, design, installation or type, or altered', async () => {
     const refused = (bytes: Uint8Array, code: string) =>
       expect(verifyMaintenanceRequest(bytes, known)).rejects.toMatchObject({ code });
     await refused(await request(generateUserKey()), 'E_AUTH');

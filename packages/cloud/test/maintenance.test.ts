@@ -19,12 +19,12 @@ import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
 import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
 
-const SEGMENTS = 300; // contents in several parts
+const SEGMENTS = 300; // more than fit into one part
 
 let close: () => Promise<void> = async () => undefined;
 afterEach(() => close());
 
-/** The keys node's side, with the segments node's half of the vault behind the mail. */
+/** The keys node's side, and behind the mail the segments node's half of the vault. */
 async function vault(periodMs: number) {
   const store = new MemoryRecords();
   const playbook = await Playbook.open({
@@ -106,7 +106,7 @@ async function addDesign(playbook: Playbook, cells: CellStore): Promise<void> {
 const id = () => toHex(systemRandom(16));
 
 describe('checks and sweeps', () => {
-  it('take turns: however many checks are asked for, every epoch comes', async () => {
+  it('take turns: every epoch still comes while checks are requested continuously', async () => {
     const { playbook, maintenance, checks, results } = await vault(100);
     maintenance.start();
     let asking = true;
@@ -125,7 +125,7 @@ describe('checks and sweeps', () => {
     await asked;
   }, 120_000);
 
-  it('go one after the other: a step of a sweep that is due goes before the rest of a check', async () => {
+  it('alternate: a due step of a sweep goes before the rest of a check', async () => {
     const { maintenance, checks, parts } = await vault(1);
     await checks.ask(id(), true);
     maintenance.start();
@@ -135,10 +135,10 @@ describe('checks and sweeps', () => {
   }, 120_000);
 });
 
-describe('checks that are asked for', () => {
+describe('requested checks', () => {
   const settings = { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 };
 
-  it('while one runs share the next one', async () => {
+  it('share the next run when they arrive during a run', async () => {
     const runs: { ids: readonly string[]; deep: boolean; end: () => void }[] = [];
     const check = (ids: readonly string[], deep: boolean) =>
       new Promise<void>((end) => {
@@ -157,7 +157,7 @@ describe('checks that are asked for', () => {
     expect(runs).toHaveLength(2);
   });
 
-  it('come again after a restart', async () => {
+  it('are repeated after a restart', async () => {
     const store = new MemoryRecords();
     const wanted = id();
     const before = new Checks(settings, {
@@ -183,7 +183,7 @@ describe('checks that are asked for', () => {
 
 describe('the next sweep', () => {
   const PERIOD = 120_000;
-  /** Wall clock and monotonic clock, each moved by the test. */
+  /** A wall clock and a monotonic clock that the test advances. */
   function clocks() {
     let [wall, monotonic] = [1_800_000_000_000, 0];
     return {
@@ -193,7 +193,7 @@ describe('the next sweep', () => {
         wall += ms;
         monotonic += ms;
       },
-      /** Another process: its monotonic clock begins again. */
+      /** A new process: its monotonic clock starts again. */
       restart: () => {
         monotonic = 5;
       },
@@ -203,7 +203,7 @@ describe('the next sweep', () => {
     };
   }
 
-  it('is due a period after the last one, however often the node is restarted', async () => {
+  it('is due one period after the last one, however often the node is restarted', async () => {
     const [store, clock] = [new MemoryRecords(), clocks()];
     let schedule = await SweepSchedule.open(store, clock, PERIOD);
     expect(schedule.wait).toBe(PERIOD);
@@ -220,7 +220,7 @@ describe('the next sweep', () => {
     expect((await SweepSchedule.open(store, clock, PERIOD)).wait).toBe(PERIOD - 1_000);
   });
 
-  it('does not slip: what began late is followed in time, and what is long past at once', async () => {
+  it('does not drift: a late sweep does not move the next one; an overdue sweep starts at once', async () => {
     const clock = clocks();
     const schedule = await SweepSchedule.open(new MemoryRecords(), clock, PERIOD);
     clock.pass(PERIOD + 20_000);
@@ -231,7 +231,7 @@ describe('the next sweep', () => {
     expect(schedule.wait).toBe(0);
   });
 
-  it('waits a period at most when the clock was set back, also over restarts', async () => {
+  it('waits at most one period after the clock was set back, also across restarts', async () => {
     const [store, clock] = [new MemoryRecords(), clocks()];
     await SweepSchedule.open(store, clock, PERIOD);
     clock.set(-86_400_000);

@@ -7,7 +7,7 @@ const second = { id: 'segments-2', role: 'segments' } as const;
 const keys = { id: 'keys-1', role: 'keys' } as const;
 const quarantined = { code: 'E_QUARANTINE' };
 
-it('epochs and quarantine are those of one node, not of all nodes of its role', async () => {
+it('tracks epochs and quarantine per node, not per role', async () => {
   const { context } = await controlFixture();
   const names = () => [...context.quarantine.keys()];
   await checkNodeState(context, first, { epoch: 5 });
@@ -20,7 +20,7 @@ it('epochs and quarantine are those of one node, not of all nodes of its role', 
   expect(names()).toEqual([]);
 });
 
-it('a keys node is held to the newest epoch of any segments node', async () => {
+it('compares a keys node with the newest epoch of any segments node', async () => {
   const { context } = await controlFixture();
   await checkNodeState(context, first, { epoch: 3 });
   await checkNodeState(context, second, { epoch: 7 });
@@ -28,7 +28,7 @@ it('a keys node is held to the newest epoch of any segments node', async () => {
   await checkNodeState(context, keys, { epoch: 7 });
 });
 
-it('a node that reports itself as older is named, until it does not any more', async () => {
+it('quarantines a node that reports itself as restored to an older state, until it stops reporting so', async () => {
   const { context } = await controlFixture();
   await expect(checkNodeState(context, first, { epoch: 1, suspicion: 'older' })).rejects.toMatchObject(quarantined);
   expect(context.quarantine.get('segments-1')).toMatchObject({

@@ -11,7 +11,7 @@ const licence = hex();
 const machine = hex();
 const design = hex();
 
-/** What the book reads of a verified opening. */
+/** The fields of a verified opening that the repository reads. */
 function opening(
   number: number,
   change: { machine?: string; licence?: string; print?: string } = {},
@@ -28,7 +28,7 @@ function opening(
   return { permit, request: { run: systemRandom(16), from } } as unknown as VerifiedOpening;
 }
 
-/** The same object, print and run, from another segment. */
+/** The same object, print and run, resumed from another segment. */
 const resumed = ({ permit, request }: VerifiedOpening, from: number) =>
   ({ permit, request: { ...request, from } }) as unknown as VerifiedOpening;
 
@@ -69,7 +69,7 @@ describe('an alarm', () => {
     expect(await book.use(opening(3, { licence: hex() }), hex())).toBe(true);
   });
 
-  it('is cleared by the owner’s signature alone, for the object that it names', async () => {
+  it('is cleared only by the owner’s signature, for the object that it names', async () => {
     await book.use(opening(1), hex());
     await book.use(opening(2), hex());
     await book.alarm(object);
@@ -114,21 +114,21 @@ describe('an object', () => {
     book.give(object, { from, to, acked, segments: SEGMENTS, window: WINDOW });
   const refused = { code: 'E_REPLAY' };
 
-  it('has one print, and a print one object', async () => {
+  it('has one print, and a print has one object', async () => {
     const print = hex();
     expect(await book.use(opening(1, { print }), hex())).toBe(true);
     await expect(book.use(opening(2, { print }), hex())).rejects.toMatchObject(refused);
     await expect(book.use(opening(1, { print: hex() }), hex())).rejects.toMatchObject(refused);
   });
 
-  it('has begun when a session of it has', async () => {
+  it('has started once a session of it has started', async () => {
     expect(await book.begun(object)).toBe(false);
     await book.use(first, hex());
     expect(await book.begun(object)).toBe(true);
     expect(await book.begun(`${licence}-2`)).toBe(false);
   });
 
-  it('begins no session below what was acknowledged, also in a process that was started again', async () => {
+  it('rejects a session below the acknowledged segment, also after a restart of the process', async () => {
     const store = new MemoryRecords();
     book = new ObjectRepository(store);
     await book.use(first, hex());
@@ -140,7 +140,7 @@ describe('an object', () => {
     expect(await book.use(resumed(first, 7), hex())).toBe(true);
   });
 
-  it('writes down what was acknowledged with each slice', async () => {
+  it('records the acknowledged segment with each slice', async () => {
     await book.use(first, hex());
     await give(0, 4, 0);
     await give(4, 6, 2);
@@ -148,14 +148,14 @@ describe('an object', () => {
     expect(await book.use(resumed(first, 2), hex())).toBe(true);
   });
 
-  it('begins no session below where an earlier one began', async () => {
+  it('rejects a session that starts below an earlier session', async () => {
     await book.use(first, hex());
     await book.use(resumed(first, 5), hex());
     await expect(book.use(resumed(first, 4), hex())).rejects.toMatchObject(refused);
     await expect(give(4, 6, 0)).rejects.toMatchObject(refused);
   });
 
-  it('is given whole once; after that broken links lose two windows and no more', async () => {
+  it('is streamed completely once; lost connections can repeat two windows and no more', async () => {
     await book.use(first, hex());
     for (let from = 0; from < SEGMENTS; from += 4) await give(from, from + 4, from);
     for (const _ of [1, 2]) {
@@ -168,7 +168,7 @@ describe('an object', () => {
     await expect(book.use(first, hex())).rejects.toMatchObject(refused);
   });
 
-  it('of a single segment is given once', async () => {
+  it('with a single segment is streamed once', async () => {
     await book.use(first, hex());
     const only = { from: 0, to: 1, acked: 0, segments: 1, window: WINDOW };
     await book.give(object, only);
@@ -176,7 +176,7 @@ describe('an object', () => {
     await expect(book.give(object, only)).rejects.toMatchObject(refused);
   });
 
-  it('that breaks again and again without going on ends', async () => {
+  it('ends when its connection breaks repeatedly without progress', async () => {
     await book.use(first, hex());
     const once = async () => {
       await book.use(first, hex());
@@ -186,7 +186,7 @@ describe('an object', () => {
     await expect(once()).rejects.toMatchObject(refused);
   });
 
-  it('in the alarm state is given nothing more', async () => {
+  it('gets nothing more in the alarm state', async () => {
     await book.use(first, hex());
     await give(0, 4, 0);
     await book.alarm(object);
@@ -194,8 +194,8 @@ describe('an object', () => {
   });
 });
 
-describe('an alarm that comes while a permit is used', () => {
-  it('is never lost', async () => {
+describe('concurrent use of a permit', () => {
+  it('an alarm is never lost', async () => {
     const { object } = opening(1).permit;
     const first = opening(1);
     await book.use(first, hex());
@@ -210,7 +210,7 @@ describe('an alarm that comes while a permit is used', () => {
     }
   });
 
-  it('leaves room for one print, whoever uses it twice at once', async () => {
+  it('a print used twice concurrently gets one object', async () => {
     const print = hex();
     const both = await Promise.allSettled([
       book.use(opening(1, { print }), hex()),

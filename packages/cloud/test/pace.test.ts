@@ -14,7 +14,7 @@ class FakeClock implements Clock {
   }
 }
 
-/** Consumes segment by segment at `speed` times the expected pace; the number acknowledged when the alarm came. */
+/** Consumes segments at `speed` times the expected pace. Returns the number acknowledged at the alarm. */
 function consumeAt(speed: number, seconds: readonly number[], window: number): number | undefined {
   const clock = new FakeClock();
   const guard = new PaceGuard({ tenthsOfMs: seconds.map((s) => s * 10_000), factor: 1, window, clock });
@@ -33,7 +33,7 @@ function consumeAt(speed: number, seconds: readonly number[], window: number): n
 const segments = fc.array(fc.double({ min: 0.5, max: 100, noNaN: true }), { minLength: 40, maxLength: 200 });
 
 describe('the token bucket', () => {
-  it('never trips at up to 1.5 times the expected pace', () => {
+  it('never overflows at up to 1.5 times the expected pace', () => {
     fc.assert(
       fc.property(
         segments,
@@ -46,22 +46,23 @@ describe('the token bucket', () => {
     );
   });
 
-  it('trips at three times the pace as soon as about twice the window and the machine’s buffer is consumed', () => {
+  it('raises an alarm at three times the pace once about twice the window and the machine’s buffer is consumed', () => {
     const even = Array.from({ length: 100 }, () => 10);
     const at = consumeAt(3, even, 8);
-    // Depth 130.25 s, for 8 + 5 segments. The first segment takes 10 (nothing fits into a full bucket), each later one 10 less 1.5 * 10/3 = 5.
+    // Depth 130.25 s, for 8 + 5 segments. The first segment takes 10 s (nothing fits into a full bucket), each later
+    // one 10 s less 1.5 * 10/3 s = 5 s.
     expect(at).toBe(1 + Math.floor((130.25 - 10) / 5) + 1);
   });
 
-  it('begins at the segment from which a stream is resumed after a restart', () => {
+  it('starts at the segment from which a stream is resumed after a restart', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: new Array(40).fill(100_000), factor: 1, window: 8, clock, from: 26 });
-    guard.consume(24); // taken later than it was asked for
+    guard.consume(24); // acknowledged after a later one was requested
     guard.consume(38);
     expect(() => guard.consume(40)).toThrow(/faster/);
   });
 
-  it('stays overdrawn, whatever happens after', () => {
+  it('stays overdrawn', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: new Array(20).fill(100_000), factor: 1, window: 4, clock });
     expect(() => guard.consume(10)).toThrow(/faster/);
@@ -69,7 +70,7 @@ describe('the token bucket', () => {
     expect(() => guard.consume(10)).toThrow(/faster/);
   });
 
-  it('lets a machine take a whole window at once after a stall, and repeats cost nothing', () => {
+  it('lets a machine take a whole window at once after a stall; repeats cost nothing', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: new Array(40).fill(100_000), factor: 1, window: 8, clock });
     for (let from = 0; from + 8 <= 40; from += 8) {
@@ -81,7 +82,7 @@ describe('the token bucket', () => {
     expect(guard.acked).toBe(40);
   });
 
-  it('measures by the registered factor', () => {
+  it('scales with the registered factor', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: new Array(100).fill(10_000_000), factor: 1_000, window: 4, clock });
     for (let acked = 1; acked <= 100; acked++) {
@@ -95,7 +96,7 @@ describe('the token bucket', () => {
 describe('a clock that jumps', () => {
   const even = () => new Array<number>(40).fill(100_000);
 
-  it('back takes nothing out of the bucket', () => {
+  it('backwards takes nothing out of the bucket', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: even(), factor: 1, window: 8, clock });
     clock.seconds = 3_600;
@@ -108,7 +109,7 @@ describe('a clock that jumps', () => {
     expect(guard.acked).toBe(40);
   });
 
-  it('ahead fills it once and no more', () => {
+  it('forwards fills the bucket once and no more', () => {
     const clock = new FakeClock();
     const guard = new PaceGuard({ tenthsOfMs: even(), factor: 1, window: 8, clock });
     guard.consume(8);
@@ -129,21 +130,21 @@ describe('the window', () => {
     expect(windowFor(even(100, 0), 1)).toBe(13);
   });
 
-  it('counts the densest part of a design, not the mean; comments at its head make it no larger', () => {
+  it('depends on the densest part of a design, not the mean; comments at its head do not enlarge it', () => {
     const half = [...even(500, 1), ...even(500, 20)];
     expect(windowFor(half, 1)).toBe(windowFor(even(1_000, 1), 1));
     expect(windowFor([...even(10, 0), ...even(990, 8)], 1)).toBe(windowFor(even(1_000, 8), 1));
   });
 
-  it('holds 30 s of motion and what a return takes, wherever the machine is when its link breaks', () => {
+  it('holds 30 s of motion and the time of a reconnection, wherever the link breaks', () => {
     const design = fc.array(fc.integer({ min: 0, max: 400_000 }), { minLength: 1, maxLength: 600 });
     fc.assert(
       fc.property(design, fc.constantFrom(1, 10, 300), (times, factor) => {
         const window = windowFor(times, factor);
         const most = Math.max(4, Math.min(64, Math.ceil(times.length / 8)));
         expect(window).toBeLessThanOrEqual(most);
-        if (window === most) return; // the design allows no more
-        // Keys node: the next slice goes out when a whole step of it fits (keys/stream.ts).
+        if (window === most) return; // limited by the design
+        // Keys node: the next slice is sent when a whole step of it fits (keys/stream.ts).
         const step = sliceStep(window);
         for (const [at, time] of times.entries()) {
           if (time === 0) continue;

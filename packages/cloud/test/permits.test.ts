@@ -29,7 +29,7 @@ let licence: string;
 let print: string;
 const run = systemRandom(16);
 
-/** A licence for three objects, valid for 48 hours, and a print that waits on it; what the ledger and the mailbox take goes nowhere. */
+/** A licence for three objects, valid for 48 hours, and a queued print of it. Ledger and mailbox discard everything. */
 beforeEach(async () => {
   now = BEGIN;
   records = openRecords(new MemoryRecords());
@@ -99,7 +99,7 @@ beforeEach(async () => {
   print = await queue();
 });
 
-/** A print as its holder signed it at BEGIN, for 24 hours. */
+/** A print that its holder signed at BEGIN, for 24 hours. */
 async function queue(): Promise<string> {
   const id = systemRandom(16);
   const transaction = await signTransaction(keys.holder, directory.installation, {
@@ -147,14 +147,14 @@ async function call(from: number, changes: Partial<PermitRequest> = {}): Promise
   );
 }
 
-it('every refusal that ends a print has a next step of its own', () => {
+it('every code that ends a print has its own next step', () => {
   for (const code of FINAL) expect(endingCodes, code).toContain(code);
 });
 
 const claims = async () => countClaims(context, await records.licences.require(licence));
 
-describe('a print that waits', () => {
-  it('begins within its 24 hours, and not after: it is refused before it takes an object', async () => {
+describe('a queued print', () => {
+  it('starts within its 24 hours; later it is refused without taking an object', async () => {
     now = BEGIN + 23 * HOUR;
     expect(await call(0)).toBe('permitted');
     print = await queue();
@@ -164,7 +164,7 @@ describe('a print that waits', () => {
     expect(await records.prints.require(print)).toMatchObject({ state: 'refused', code: 'E_EXPIRED' });
   });
 
-  it('that has taken an object begins, also when control was killed in between', async () => {
+  it('that has taken an object starts, also when control was killed meanwhile', async () => {
     await records.claims.create(`${licence}/1`, { print });
     await records.prints.update(print, (current) => ({ ...current, number: 1 }));
     now = BEGIN + 24 * HOUR + 1;
@@ -174,7 +174,7 @@ describe('a print that waits', () => {
 });
 
 describe('a permitted print whose agent died before it started', () => {
-  it('starts when the agent is back in time, and not by itself after that; the next object needs a new request', async () => {
+  it('starts if the agent returns in time, not later; the next object needs a new request', async () => {
     expect(await call(0)).toBe('permitted');
     now = BEGIN + 24 * HOUR;
     expect(await call(0)).toBe('permitted');
@@ -186,8 +186,8 @@ describe('a permitted print whose agent died before it started', () => {
   });
 });
 
-describe('a print that has begun', () => {
-  it('is resumed however long it takes, also after its own time and its licence’s', async () => {
+describe('a started print', () => {
+  it('can be resumed at any time, also after it and its licence have expired', async () => {
     expect(await call(0)).toBe('permitted');
     now = BEGIN + 30 * HOUR;
     expect(await call(4)).toBe('permitted');
@@ -196,16 +196,16 @@ describe('a print that has begun', () => {
     expect(await claims()).toBe(1);
   });
 
-  it('goes forward only', async () => {
+  it('cannot be resumed from an earlier segment', async () => {
     expect(await call(0)).toBe('permitted');
-    expect(await call(0)).toBe('permitted'); // nothing had moved
+    expect(await call(0)).toBe('permitted'); // the machine had not moved
     expect(await call(5)).toBe('permitted');
     expect(await call(4)).toBe('E_REPLAY');
     expect(await call(0)).toBe('E_REPLAY');
     expect(await call(5)).toBe('permitted');
   });
 
-  it('does not begin again once its machine has said that it moves', async () => {
+  it('cannot start again once its machine has reported motion', async () => {
     expect(await call(0)).toBe('permitted');
     await records.prints.update(print, (current) => ({ ...current, state: 'running' }));
     expect(await call(0)).toBe('E_REPLAY');

@@ -16,10 +16,10 @@ import {
   type ServedNode,
 } from './api-fixture.ts';
 
-// Who may do what: every declared route, and every action, for every kind of actor. A route or an action without a row
+// Authorisation of every declared route and every action for every kind of actor. A route or action without a row
 // fails the test.
 
-/** One letter for each of `actors`: y may, f is refused (E_FORBIDDEN), "." has no access to the route (E_AUTH). */
+/** One letter for each of `actors`: y allowed, f rejected (E_FORBIDDEN), "." no access to the route (E_AUTH). */
 const anyUser = 'yyyyy......';
 const owner = 'fyfff......';
 const ownerOrHolder = 'fyfyf......';
@@ -34,7 +34,7 @@ const ofControl: Readonly<Record<string, string>> = {
   // Signed by the owner.
   'transactions.submit': owner,
   'organisations.list': anyUser,
-  // Nobody here belongs to the organisation.
+  // No actor here belongs to the organisation.
   'organisations.keys': administrator,
   'organisations.invitations': administrator,
   'keys.get': anyUser,
@@ -67,7 +67,7 @@ const ofControl: Readonly<Record<string, string>> = {
   'status.get': anyUser,
   'boxes.newest': 'yyyyy.yy...',
   'boxes.announce': proactive,
-  // To the keys node.
+  // Addressed to the keys node.
   'mail.send': '......yff..',
   'mail.poll': proactive,
   'mail.acknowledge': proactive,
@@ -98,7 +98,7 @@ const byRoute: Readonly<Record<ServedNode, Readonly<Record<string, string>>>> = 
   distribution: ofDistribution,
 };
 
-/** The same letters; nobody is without access. Mail is to the keys node, the signer is the owner. */
+/** The same letters without ".". Mail is addressed to the keys node; the signer is the owner. */
 const byAction: Readonly<Record<Action, string>> = {
   'api.read': 'yyyyyfffff',
   'directory.read': 'yyyyyyyyyy',
@@ -158,7 +158,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'upload.wipe': 'ffffffyfff',
 };
 
-/** What who may is answered, where these requests are not all that they should be. */
+/** The codes that allowed actors get, where the request of the test is not complete. */
 const answered: Readonly<Record<string, string>> = {
   'enrolments.invitation': 'E_NOT_FOUND',
   'enrolments.enrol': 'E_SIGNATURE',
@@ -180,7 +180,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** A request of each route that passes its schemas, about what `owner` has and `holder` may print. */
+/** A request for each route that passes its schemas, for the resources of `owner` and `holder`. */
 async function controlRequests({ design, licence, print, object, machine, keys, context }: ApiFixture) {
   const now = systemClock.now();
   const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
@@ -272,7 +272,7 @@ async function distributionRequests({ design, ask }: ApiFixture) {
 }
 
 describe('every route', () => {
-  it('has a row, and no row is without a route', () => {
+  it('has a row, and every row has a route', () => {
     for (const node of ['control', 'distribution'] as const) {
       const names = routes.filter(([of]) => of === node).map(([, name]) => name);
       expect(Object.keys(byRoute[node]).sort()).toEqual(names.sort());
@@ -281,7 +281,7 @@ describe('every route', () => {
   });
 
   it.each(routes.map(([node, name]) => [node, name] as const))(
-    'of %s, %s is for those of its row',
+    'of %s: %s is allowed for the actors of its row',
     async (node, name) => {
       const letters: string[] = [];
       for (const who of actors) {
@@ -295,14 +295,14 @@ describe('every route', () => {
     },
   );
 
-  it('of the directory answers nothing when the caller has the newest', async () => {
+  it('of the directory answers 204 when the caller has the newest', async () => {
     for (const node of ['control', 'distribution'] as const) {
       const { status, text } = await system.ask('machine', { node, method: 'GET', path: '/v1/directory?after=3' });
       expect([status, text]).toEqual([204, '']);
     }
   });
 
-  it('of lists shows what the caller may see, and nothing else', async () => {
+  it('of lists shows only what the caller may see', async () => {
     const seen: Record<string, string> = {};
     for (const who of actors.slice(0, 5)) {
       const counts: number[] = [];
@@ -322,14 +322,14 @@ describe('every route', () => {
   });
 });
 
-describe('openings of the ledger', () => {
+describe('ledger openings', () => {
   const accountsOf = async (who: ActorName) => {
     const { text } = await system.ask(who, { method: 'GET', path: '/v1/ledger/openings?limit=200' });
     const { items } = JSON.parse(text) as { items: { index: number; opening: string }[] };
     return new Set(items.map(({ index, opening }) => decodeOpening(fromBase64(opening), index).event.account));
   };
 
-  it('are of the accounts that the caller may read, machines to every user', async () => {
+  it('are limited to the accounts that the caller may read; machines are for every user', async () => {
     const { machine, design, licence, object, context } = system;
     const account = `design:${design}`;
     await context.ledger.append({ account, type: 'stored', actor: 'owner', body: {}, eventId: 'stored' });
@@ -341,7 +341,7 @@ describe('openings of the ledger', () => {
       expect(await accountsOf(who)).toEqual(new Set(machines));
   });
 
-  it('come in pages, from an index on', async () => {
+  it('are paged from a given index', async () => {
     const pages: number[][] = [];
     let next: string | undefined = '0';
     while (next !== undefined) {
@@ -367,7 +367,7 @@ describe('every action', () => {
     expect(Object.keys(byAction).sort()).toEqual([...actions].sort());
   });
 
-  it('of a link is for the callers that are declared', () => {
+  it('of a link is allowed for the declared callers', () => {
     for (const { action, callers } of Object.values(distributionLinks))
       for (const role of ['machine', 'segments', 'keys', 'distribution', 'control'] as const)
         expect(permits(role === 'machine' ? { role, name: 'm' } : { role, id: role }, action), role).toBe(
@@ -375,7 +375,7 @@ describe('every action', () => {
         );
   });
 
-  it.each(actions)('%s is for those of its row', (action) => {
+  it.each(actions)('%s is allowed for the actors of its row', (action) => {
     const { keys, context, machine } = system;
     const name = (user: 'owner' | 'holder' | 'admin') => keyName(keys[user].publicKey);
     const user = (key: string) => userActor(context.directory, key);
@@ -400,18 +400,18 @@ describe('every action', () => {
     } as const;
     const letters = Object.values(parties).map((actor) => (permits(actor, action, resource) ? 'y' : 'f'));
     expect(letters.join('')).toBe(byAction[action]);
-    // Of a resource that belongs to nobody nobody may do more.
+    // A resource without an owner allows nobody more.
     const more = Object.values(parties).filter((actor) => permits(actor, action) && !permits(actor, action, resource));
     expect(more).toEqual([]);
   });
 });
 
-/** For people of organisations: what each role lets them do, in the own organisation and in another. */
+/** What each role allows people of organisations, in their own organisation and in another. */
 describe('people of organisations', () => {
   const [brand, bureau] = ['aa'.repeat(16), 'bb'.repeat(16)];
   const me = 'cc'.repeat(16);
   const roles = ['owner-admin', 'designer', 'operator', 'auditor'] as const;
-  /** One letter for each of `roles`, then for a key that the administrator registered itself, then for a guest. */
+  /** One letter for each of `roles`, then for a key that the administrator registered directly, then for a guest. */
   const cells: readonly (readonly [Action, string, Resource, string])[] = [
     ['organisation.register', 'any', {}, 'ffffff'],
     ['organisation.list', 'any', {}, 'yyyyyf'],
@@ -448,7 +448,7 @@ describe('people of organisations', () => {
     expect(all.map((actor) => (permits(actor, action, resource) ? 'y' : 'f')).join('')).toBe(letters);
   });
 
-  it('a guest may do nothing but enrol', () => {
+  it('a guest may only enrol', () => {
     const allowed = actions.filter((action) => permits(guest, action, { organisation: brand, owner: me, holder: me }));
     expect(allowed).toEqual(['directory.read', 'key.enrol', 'invitation.read', 'certificate.issue']);
   });

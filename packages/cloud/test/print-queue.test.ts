@@ -13,7 +13,7 @@ function printOf(machine: string, created: number): PrintRecord {
   return { print: id(), machine, created, startBy: 4_000_000_000_000, state: 'queued', ...common };
 }
 
-it('gives a machine its oldest print that waits, also after a restart, and wakes it for a new one', async () => {
+it('gives a machine its oldest queued print, also after a restart, and wakes it for a new one', async () => {
   const records = openRecords(new MemoryRecords());
   const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
   const [one, other] = [id(), id()];
@@ -37,7 +37,7 @@ it('gives a machine its oldest print that waits, also after a restart, and wakes
   expect((await waiting)?.print).toBe(late.print);
 });
 
-it('keeps one call of a machine: who asks again ends what it asked before, and no other machine’s', async () => {
+it('keeps one call per machine: a new call ends the previous one, and no other machine’s', async () => {
   const records = openRecords(new MemoryRecords());
   const context = { records, damaged: new DamagedRecords(silentLogger, noMetrics) };
   const board = new PrintQueue(systemClock);

@@ -17,8 +17,8 @@ const code = (attempt: Promise<unknown>) =>
     (error: { code: string }) => error.code,
   );
 
-describe('a print is asked for', () => {
-  it('on a machine that the licence names, as it names it', async () => {
+describe('a print request', () => {
+  it('needs a machine that the licence names, with the registration that it names', async () => {
     const [named, other] = [await fixture.addMachine(), await fixture.addMachine()];
     const licence = await fixture.grant(await fixture.stored(await fixture.addDesign(await fixture.prepare())), [
       named,
@@ -30,7 +30,7 @@ describe('a print is asked for', () => {
     expect(await fixture.context.printQueue.waiting(fixture.context, 'machine', other.machine)).toEqual([]);
   });
 
-  it('no more often than the licence has objects, permitted or waiting, however many ask at once', async () => {
+  it('is limited to the objects of the licence, permitted or queued, under concurrent requests', async () => {
     const machines = [await fixture.addMachine(), await fixture.addMachine()] as [Machine, Machine];
     const design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
     const licence = await fixture.grant(design, machines, { objects: 3 });
@@ -38,7 +38,7 @@ describe('a print is asked for', () => {
     const codes = await Promise.all(asked);
     expect(codes.filter((one) => one === 'done')).toHaveLength(3);
     expect(new Set(codes)).toEqual(new Set(['done', 'E_LICENCE_EXHAUSTED']));
-    // One that was refused makes room; after a restart they are counted again.
+    // A refused print frees its place. After a restart the prints are counted again.
     const [first] = await fixture.context.printQueue.waiting(fixture.context, 'licence', licence);
     await fixture.context.records.prints.update(first?.print ?? '', (print) => ({ ...print, state: 'refused' }));
     expect(await code(fixture.print(licence, machines[0]))).toBe('done');
@@ -46,7 +46,7 @@ describe('a print is asked for', () => {
     expect(await board.waiting(fixture.context, 'licence', licence)).toHaveLength(3);
   });
 
-  it('a hundred times on one machine by one holder', async () => {
+  it('is limited to 100 queued prints of one holder on one machine', async () => {
     const [one, other] = [await fixture.addMachine(), await fixture.addMachine()] as [Machine, Machine];
     const design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
     const licence = await fixture.grant(design, [one, other], { objects: 1_000 });
@@ -56,8 +56,8 @@ describe('a print is asked for', () => {
   });
 });
 
-describe('a print that waits', () => {
-  it('is cancelled by its holder alone, once, and uses no object', async () => {
+describe('a queued print', () => {
+  it('can be cancelled only by its holder, once, and uses no object', async () => {
     const machine = await fixture.addMachine();
     const licence = await fixture.grant(
       await fixture.stored(await fixture.addDesign(await fixture.prepare())),
@@ -78,7 +78,7 @@ describe('a print that waits', () => {
     expect(await code(fixture.print(licence, machine))).toBe('done');
   });
 
-  it('is refused when its time is over, also while its machine is away, and is given to no machine', async () => {
+  it('is refused once it has expired, also while its machine is offline, and is given to no machine', async () => {
     const machine = await fixture.addMachine();
     const licence = await fixture.grant(await fixture.stored(await fixture.addDesign(await fixture.prepare())), [
       machine,
@@ -86,7 +86,7 @@ describe('a print that waits', () => {
     const [print, taken] = [await fixture.print(licence, machine), await fixture.print(licence, machine)];
     const { records } = fixture.context;
     const { startBy, created } = await records.prints.require(print);
-    expect(startBy - created).toBe(600_000); // as its holder signed it
+    expect(startBy - created).toBe(600_000); // the validity that its holder signed
     await records.prints.update(taken, (record) => ({ ...record, number: 1 })); // killed while it took an object
     const clock = { now: () => startBy + 1, monotonic: systemClock.monotonic };
     const queue = new PrintQueue(clock);
@@ -101,7 +101,7 @@ describe('a print that waits', () => {
 });
 
 describe('a design that is not stored yet', () => {
-  it('is not printed, and takes no object of its licence', async () => {
+  it('cannot be printed, and takes no object of its licence', async () => {
     const key = generateP256Key();
     const machine: Machine = {
       machine: keyName(key.publicKey),
@@ -116,7 +116,7 @@ describe('a design that is not stored yet', () => {
     const licence = await fixture.grant(design, [machine]);
     expect(await code(fixture.print(licence, machine))).toBe('E_STATE');
 
-    // Also when it was queued before: it goes on waiting.
+    // A print that was queued before stays queued.
     await fixture.stored(design);
     const print = await fixture.print(licence, machine);
     await context.records.designs.update(design, (record) => ({ ...record, state: 'uploading' }));

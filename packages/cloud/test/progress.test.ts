@@ -20,7 +20,7 @@ const told: Progress = {
   owner: { session: id('5'), sealed: 'c2VhbGVk' },
 };
 
-/** Records of one print, in memory, and what of the control node looks at them. */
+/** The records of one print in memory, and the parts of the control node that read them. */
 async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'running') {
   const records = openRecords(new MemoryRecords());
   await records.designs.create(design ?? '', {
@@ -75,8 +75,8 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
   return { context, records, view };
 }
 
-describe('live figures at control', () => {
-  it('are the newest of a running print, and stay until newer ones come', async () => {
+describe('live telemetry at control', () => {
+  it('is the newest of a running print, and is kept until newer telemetry arrives', async () => {
     const { context, view } = await fixture([]);
     await takeProgress(context, object, told);
     await takeProgress(context, object, { acked: 13, revision: 3 });
@@ -87,30 +87,30 @@ describe('live figures at control', () => {
     });
   });
 
-  it.each(['completed', 'failed', 'alarmed'] as const)('of a print that is %s leave nothing behind', async (state) => {
+  it.each(['completed', 'failed', 'alarmed'] as const)('of a print that is %s is not kept', async (state) => {
     const { context } = await fixture([], state);
     await takeProgress(context, object, told);
     expect(context.progress.size).toBe(0);
   });
 
-  it('of an object that nobody has leave nothing behind', async () => {
+  it('of an unknown object is not kept', async () => {
     const { context } = await fixture([]);
     for (const name of [`${licence}-2`, 'x', '__proto__'])
       await expect(takeProgress(context, name, told)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
     expect(context.progress.size).toBe(0);
   });
 
-  it('that come while a print ends are forgotten with it', async () => {
+  it('that arrives while a print ends is dropped with it', async () => {
     const { context, records } = await fixture([]);
     const taking = takeProgress(context, object, told);
-    // As reports.ts does it: the record first, then the figures.
+    // The order of reports.ts: the record first, then the telemetry.
     await records.prints.update(print ?? '', (now) => ({ ...now, state: 'completed' }));
     context.progress.delete(object);
     await taking;
     expect(context.progress.size).toBe(0);
   });
 
-  it('are shown to the holder as far as the licence discloses them', async () => {
+  it('is shown to the holder as far as the licence discloses it', async () => {
     const shown = async (...disclose: Disclosure[]) => {
       const { context, view } = await fixture(disclose);
       await takeProgress(context, object, told);

@@ -44,7 +44,7 @@ afterAll(() => closer.close());
 
 const get = (path: string) => callPublic({ url: new URL(path, url), authority, maxBytes: 1 << 24 });
 
-/** One request as it is written, so that no client library corrects it. */
+/** Sends one request verbatim, so that no client library normalises it. */
 async function raw(head: string): Promise<{ status: number; headers: string; body: string }> {
   const { connect: connectTls } = await import('node:tls');
   const { port, hostname } = new URL(url);
@@ -63,8 +63,8 @@ async function raw(head: string): Promise<{ status: number; headers: string; bod
   });
 }
 
-describe('the ledger for strangers', () => {
-  it('shows checkpoint, tiles and entries without a client certificate', async () => {
+describe('the public ledger', () => {
+  it('serves checkpoint, tiles and entries without a client certificate', async () => {
     const { status, body } = await get('/checkpoint');
     expect(status).toBe(200);
     expect(openCheckpoint(body, { logKey: parseVerifierKey(ledger.logKey) }).size).toBe(SIZE);
@@ -78,7 +78,7 @@ describe('the ledger for strangers', () => {
     }
   });
 
-  it('lets caches keep tiles for ever and the checkpoint for seconds', async () => {
+  it('lets caches keep tiles permanently and the checkpoint for seconds', async () => {
     const tile = await raw('GET /tile/0/000 HTTP/1.1');
     expect(tile.headers).toContain('content-type: application/octet-stream');
     expect(tile.headers).toContain('cache-control: public, max-age=31536000, immutable');
@@ -119,26 +119,26 @@ describe('the ledger for strangers', () => {
     '/tile/entries/%2e%2e/000',
     `/tile/${'x'.repeat(400)}`,
     'https://other.example/checkpoint',
-  ])('has nothing at %s', async (path) => {
+  ])('answers 404 at %s', async (path) => {
     const { status, headers } = await raw(`GET ${path} HTTP/1.1`);
     expect(status).toBe(404);
     expect(headers).toContain('cache-control: no-store');
   });
 
-  it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'])('refuses %s', async (method) => {
+  it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'])('rejects %s', async (method) => {
     const { status, headers } = await raw(`${method} /checkpoint HTTP/1.1`);
     expect(status).toBe(405);
     expect(headers).toContain('allow: get, head');
   });
 
-  it('closes what is slow to ask', async () => {
+  it('closes connections that send their request too slowly', async () => {
     const { address } = await serve({ headersMs: 200, transferMs: 400 });
     const sockets = [connect(address.port, '127.0.0.1'), connect(address.port, '127.0.0.1')];
     sockets[0]?.write('G');
     await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
   });
 
-  it('closes what one address opens beyond its share', async () => {
+  it('closes connections of one address beyond its limit', async () => {
     const { address } = await serve({ connectionsPerAddress: 2 });
     const open = () => connect(address.port, '127.0.0.1').on('error', () => undefined);
     const kept = [open(), open()];
@@ -148,7 +148,7 @@ describe('the ledger for strangers', () => {
     for (const socket of kept) socket.destroy();
   });
 
-  it('tells whoever comes when too many are answered to come back', async () => {
+  it('answers 503 when too many requests are in progress', async () => {
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => {
       release = resolve;
@@ -186,7 +186,7 @@ if (!existsSync(curl)) console.log('the public ledger with curl: NOT CHECKED, th
 describe.runIf(existsSync(curl))('curl', () => {
   const run = (...args: string[]) => promisify(execFile)(curl, ['--silent', '--fail', ...args], { encoding: 'buffer' });
 
-  it('reads the log with the authority that it is given, and not without', async () => {
+  it('reads the log with the given authority, and not without it', async () => {
     const ca = join(folder, 'ca.pem');
     const { stdout } = await run('--cacert', ca, `${url}/checkpoint`);
     expect(openCheckpoint(stdout, { logKey: parseVerifierKey(ledger.logKey) }).size).toBe(SIZE);

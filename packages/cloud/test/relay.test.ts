@@ -11,7 +11,7 @@ const offer = (session: Bytes) => ({
   sealed: new Uint8Array(40),
 });
 
-/** What reached a party, in order: kinds, or types of control messages. */
+/** The messages that a party received, in order: their kinds, or the types of control messages. */
 function party(addressed: boolean): Peer & { readonly got: LinkMessage[]; kinds(): string[] } {
   const got: LinkMessage[] = [];
   return {
@@ -47,7 +47,7 @@ const admit = (machine: string, of = session) =>
   relay.fromNode(segmentsNode, encodeControl({ type: 'admit', machine, permitId: toHex(of) }));
 const route = (machine: string, of = session) =>
   relay.fromNode(segmentsNode, encodeControl({ type: 'route', machine, session: of }));
-/** What an honest segments node says of a session; permits have the name of their session here. */
+/** The messages of an honest segments node for a session. Here the permit's id is the session's id. */
 const name = (machine: string, of = session) => {
   admit(machine, of);
   route(machine, of);
@@ -56,8 +56,8 @@ const key = (of = session) => relay.fromNode(keysNode, encodeStream('key', new U
 const frame = (of = session) => relay.fromNode(segmentsNode, encodeStream('frame', new Uint8Array(60), of));
 const reverse = (machine: string) => relay.fromMachine(machine, encodeStream('reverse', new Uint8Array(60)));
 
-describe('a session goes to the machine that both proactive nodes name', () => {
-  it('whichever of them is first, and with what the keys node sent meanwhile', () => {
+describe('a session is relayed to the machine that both proactive nodes name', () => {
+  it('whichever node is first, with the messages that the keys node sent meanwhile', () => {
     offerTo(right);
     key();
     key();
@@ -68,7 +68,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     expect(got(right)).toEqual(['offer', 'key', 'key', 'frame', 'key']);
     const next = systemRandom(16);
     admit(right, next);
-    frame(); // of the session before, which goes on until the next is offered
+    frame(); // of the previous session, which continues until the next one is offered
     offerTo(right, next);
     frame();
     route(right, next);
@@ -90,9 +90,9 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     expect(nodes.segments.kinds()).toEqual([]);
   });
 
-  it('a session offered under the permit of another machine brings that machine no frame', () => {
+  it('a session offered under another machine’s permit brings that machine no frame', () => {
     const own = systemRandom(16);
-    admit(wrong, own); // it has a permit, and a session of its own
+    admit(wrong, own); // it has a permit and a session
     name(right);
     const point = new Uint8Array(65);
     const stolen = { session, ephemeral: point, enc: point, sealed: new Uint8Array(40) };
@@ -116,7 +116,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     expect([got(right), got(wrong)]).toEqual([['offer', 'key'], []]);
   });
 
-  it('a session that is under way is not taken to another machine', () => {
+  it('a running session is not moved to another machine', () => {
     offerTo(right);
     name(right);
     admit(wrong);
@@ -127,7 +127,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
     expect(got(wrong)).toEqual([]);
   });
 
-  it('a machine that runs a stream does not lose it to an offer that the segments node did not name', () => {
+  it('a running stream is not replaced by an offer that the segments node did not name', () => {
     offerTo(right);
     name(right);
     const next = systemRandom(16);
@@ -143,7 +143,7 @@ describe('a session goes to the machine that both proactive nodes name', () => {
   });
 });
 
-it('neither node says what is the other’s to say', () => {
+it('rejects messages that only the other node may send', () => {
   for (const message of [
     { type: 'route' as const, machine: right, session },
     { type: 'admit' as const, machine: right, permitId: toHex(session) },
@@ -154,16 +154,16 @@ it('neither node says what is the other’s to say', () => {
   expect(() => relay.fromNode(segmentsNode, encodeStream('key', new Uint8Array(84), session))).toThrow();
 });
 
-it('what waits for the other node is bounded', () => {
+it('limits the messages held for the other node', () => {
   offerTo(right);
   for (let i = 0; i < 1_000; i++) key();
   admit(right);
-  expect(got(right)).toEqual([]); // the machine calls home again
+  expect(got(right)).toEqual([]); // the machine has to call home again
   offerTo(right);
   expect(got(right)).toEqual(['offer']);
 });
 
-it('a machine that connects again has no session, and both nodes learn of it', () => {
+it('a machine that reconnects has no session, and both nodes are told', () => {
   offerTo(right);
   name(right);
   const again = party(false);
@@ -185,7 +185,7 @@ describe('with two nodes of each role', () => {
     relay.fromNode(node, encodeStream(kind, new Uint8Array(84), of));
   const end = (of: Bytes) => encodeControl({ type: 'end', session: of, code: 'E_ALARM', reason: 'a lie' });
 
-  /** `right` streams with the first node of each role, `wrong` with the second. */
+  /** `right` streams from the first node of each role, `wrong` from the second. */
   beforeEach(() => {
     others = { segments: party(true), keys: party(true) };
     for (const role of ['segments', 'keys'] as const) relay.nodeOpened(second[role], others[role]);
@@ -198,7 +198,7 @@ describe('with two nodes of each role', () => {
     relay.fromNode(second.segments, encodeControl({ type: 'route', machine: wrong, session: other }));
   });
 
-  it('each session passes between its machine and its own nodes', () => {
+  it('relays each session between its machine and its nodes', () => {
     key();
     frame();
     from(second.keys, 'key', other);
@@ -210,7 +210,7 @@ describe('with two nodes of each role', () => {
     for (const { kinds } of [...Object.values(nodes), ...Object.values(others)]) expect(kinds()).toEqual(['reverse']);
   });
 
-  it('a node sends nothing in a session of another of its role, and ends none', () => {
+  it('rejects messages and ends in a session of another node of the role', () => {
     from(second.keys, 'key', session);
     relay.fromNode(second.keys, end(session));
     relay.fromNode(second.segments, encodeControl({ type: 'route', machine: right, session }));
@@ -221,7 +221,7 @@ describe('with two nodes of each role', () => {
     expect(got(right)).toEqual(['offer', 'frame']);
   });
 
-  it('a node does not take over what another has offered', () => {
+  it('a node cannot take over another node’s offer', () => {
     const next = systemRandom(16);
     offerTo(right, next);
     const message = { type: 'offer' as const, machine: wrong, permitId: toHex(other), offer: offer(next) };
@@ -232,7 +232,7 @@ describe('with two nodes of each role', () => {
     expect(got(wrong)).toEqual(['offer']);
   });
 
-  it('a node that goes is missed by its own sessions only', () => {
+  it('a disconnected node ends only its own sessions', () => {
     relay.nodeClosed(second.segments, others.segments);
     expect(got(right)).toEqual(['offer']);
     expect(got(wrong)).toEqual(['offer', 'lost']);
@@ -241,7 +241,7 @@ describe('with two nodes of each role', () => {
     expect(others.keys.kinds()).toEqual([]);
   });
 
-  it('the link of a node that the directory does not name any more is closed', () => {
+  it('closes the link of a node that the directory no longer lists', () => {
     const closed: string[] = [];
     for (const [id, peer] of [
       ['segments-1', nodes.segments],

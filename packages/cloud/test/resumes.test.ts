@@ -46,7 +46,7 @@ beforeEach(async () => {
   grant = await sign({ type: 'licence.grant', design, ...terms, ...dates, ...keys }, id);
 });
 
-describe('a proactive node whose counts come from a backup', () => {
+describe('a proactive node whose object counts come from a backup', () => {
   let store: RecordStore;
   let book: ObjectRepository;
   const begun = new Map<number, VerifiedOpening>();
@@ -73,7 +73,7 @@ describe('a proactive node whose counts come from a backup', () => {
     await suspendLicencesAtNode(store, restore, [{ licence, most: OBJECTS - 1 }]);
   });
 
-  it('streams nothing of the licence before its owner’s word, and takes no other word', async () => {
+  it('streams nothing of the licence before its owner’s statement, and accepts no other statement', async () => {
     await expect(use(2)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
     await expect(use(1, begun.get(1))).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
     await expect(take(word(2, {}, generateUserKey()))).rejects.toMatchObject({ code: 'E_AUTH' });
@@ -87,18 +87,18 @@ describe('a proactive node whose counts come from a backup', () => {
     await expect(use(2)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
   });
 
-  it('then begins only objects that the owner has left, and goes on with those that it has begun', async () => {
+  it('then starts only objects that the owner has left, and resumes started ones', async () => {
     await take(word(2));
     for (const number of [2, 3]) await expect(use(number)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
     expect(await use(1, begun.get(1))).toBe(true);
     expect(await use(4)).toBe(true);
     await take(word(2)); // delivered again
-    await take(word(4)); // an older word, or one too many: nothing comes back
+    await take(word(4)); // an older statement, or one with too many objects, changes nothing
     await expect(use(3)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
     expect(await use(5)).toBe(true);
   });
 
-  it('the word for one restoring says nothing about a later one', async () => {
+  it('a statement for one restore does not apply to a later one', async () => {
     const old = word(3);
     await take(old);
     await suspendLicencesAtNode(store, hex(), [{ licence, most: OBJECTS - 1 }]);
@@ -109,8 +109,8 @@ describe('a proactive node whose counts come from a backup', () => {
   describe.each([
     ['of today', 20, true],
     ['older than the backup', 5, false],
-  ])('beside a node %s', (_, size, wins) => {
-    it('keeps what was streamed since', async () => {
+  ])('with a node %s', (_, size, wins) => {
+    it('keeps the counts of objects streamed since the backup', async () => {
       const today = new MemoryRecords();
       const heads = (of: RecordStore) => new Table(of, 'ledger-head', ledgerHead);
       await heads(store).create('newest', { size: 10, root: '' });
@@ -130,8 +130,8 @@ describe('a proactive node whose counts come from a backup', () => {
   });
 });
 
-describe('control from a backup', () => {
-  it('suspends licences with objects left, and refuses what was queued of them', async () => {
+describe('control restored from a backup', () => {
+  it('suspends licences with objects left, and refuses their queued prints', async () => {
     const store = new MemoryRecords();
     const records = openRecords(store);
     const [used, lost] = [hex(), hex()];
@@ -160,7 +160,7 @@ describe('control from a backup', () => {
       await records.prints.create(print.print, { ...print, ...rest });
     }
     expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]);
-    expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]); // cut short, and done again
+    expect(await suspendLicences(store, restore)).toEqual([{ licence, most: OBJECTS - 1 }]); // interrupted and repeated
     const suspended = await Promise.all(
       [licence, used, lost].map(async (id) => (await records.licences.get(id))?.suspended),
     );
@@ -169,7 +169,7 @@ describe('control from a backup', () => {
     expect(states).toEqual(['refused', 'running', 'queued']);
   });
 
-  it('counts from what the owner has left', async () => {
+  it('counts from the number that the owner has left', async () => {
     const records = openRecords(new MemoryRecords());
     const parties = { design, owner: hex(), holder: hex(), transaction: grant };
     const record = { licence, objects: OBJECTS, ...parties };

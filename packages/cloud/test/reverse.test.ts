@@ -28,7 +28,7 @@ const parameters: StreamParameters = {
 const session = systemRandom(16);
 const engine = createEngine();
 let stream: ReverseStream;
-/** The machine's end. */
+/** The machine's side. */
 let sender: Sender;
 let telemetryKey: Uint8Array;
 let number: number;
@@ -51,7 +51,7 @@ function frame(acked: number): Uint8Array {
   return sender.encode(number, sealTelemetry(telemetryKey, number++, telemetry));
 }
 
-/** A genuine frame in which whoever passes it on has written another revision. */
+/** A valid frame whose revision was overwritten in transit. */
 function claiming(revision: bigint, genuine = frame(0)): Uint8Array {
   const junk = new Uint8Array(genuine);
   new DataView(junk.buffer).setBigUint64(22, revision);
@@ -65,8 +65,8 @@ const advance = (to: bigint, secret?: Uint8Array) => {
   }
 };
 
-describe('a claimed revision moves nothing before the MAC holds', () => {
-  it('10,000 frames that claim growing revisions are refused, and the real stream goes on', async () => {
+describe('a claimed revision changes nothing before the MAC verifies', () => {
+  it('rejects 10,000 frames that claim growing revisions; the stream continues', async () => {
     expect((await stream.receive(frame(1))).acked).toBe(1);
     const genuine = frame(0);
     for (let i = 0; i < 10_000; i++) {
@@ -76,14 +76,14 @@ describe('a claimed revision moves nothing before the MAC holds', () => {
       const refused = { code: i % 70 < 4 ? 'E_FRAME_MAC' : 'E_FRAME_REVISION' };
       await expect(stream.receive(junk)).rejects.toMatchObject(refused);
     }
-    expect((await stream.receive(frame(2))).acked).toBe(2); // of revision 0, still
+    expect((await stream.receive(frame(2))).acked).toBe(2); // still of revision 0
     advance(1n);
     expect((await stream.receive(frame(3))).acked).toBe(3);
     advance(5n);
     expect((await stream.receive(frame(4))).acked).toBe(4);
   });
 
-  it('nor does one that claims a revision which needs a fresh secret', async () => {
+  it('rejects a claimed revision that needs a fresh secret', async () => {
     for (let revision = 1n; revision < 64n; revision++) {
       advance(revision);
       await stream.receive(frame(0));
@@ -100,7 +100,7 @@ describe('a claimed revision moves nothing before the MAC holds', () => {
     await expect(stream.receive(claiming(67n))).rejects.toMatchObject({ code: 'E_FRAME_MAC' });
   });
 
-  it('a genuine frame of a revision too far ahead is refused, and so is a repeated one', async () => {
+  it('rejects a valid frame of a revision too far ahead, and a repeated frame', async () => {
     const first = frame(1);
     await stream.receive(first);
     await expect(stream.receive(first)).rejects.toMatchObject({ code: 'E_FRAME_REPLAY' });

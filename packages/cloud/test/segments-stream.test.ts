@@ -26,7 +26,7 @@ const quiet = { debug: () => undefined } as never;
 let stream: SegmentsStream | undefined;
 afterEach(() => stream?.close());
 
-/** A stream whose cells are all here, and the machine's end of its reverse stream. */
+/** A stream with all its cells, and the machine's side of its reverse stream. */
 async function open(from: number, clock: Clock = systemClock) {
   const parameters = parametersFrom(from);
   const session = systemRandom(16);
@@ -76,7 +76,7 @@ async function open(from: number, clock: Clock = systemClock) {
 const isWiped = (body: Bytes) => body.every((byte) => byte === 0);
 
 describe('the window', () => {
-  it('of a new stream begins when the machine has a table', async () => {
+  it('of a new stream opens when the machine has a table', async () => {
     const { sent, tell } = await open(0);
     expect(sent).toEqual([]);
     await tell({ acked: 0, ready: 0n });
@@ -85,7 +85,7 @@ describe('the window', () => {
     expect(sent).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
-  it('of a resumed one is counted from what the machine has taken, not from what it has got', async () => {
+  it('of a resumed stream counts from the segments that the machine has taken, not from those received', async () => {
     const { sent, tell } = await open(10);
     await tell({ acked: 7, ready: 0n });
     expect(sent).toEqual([10]);
@@ -95,15 +95,15 @@ describe('the window', () => {
     expect(sent).toEqual([10, 11, 12, 13]);
   });
 
-  it('of one whose buffer is full gives nothing', async () => {
+  it('of a stream with a full buffer is closed', async () => {
     const { sent, tell } = await open(10);
     await tell({ acked: 6, ready: 0n });
     expect(sent).toEqual([]);
   });
 });
 
-describe('a frame that could not be solved', () => {
-  it('goes out again in the next revision, once', async () => {
+describe('an unsolved frame', () => {
+  it('is sent again in the next revision, once', async () => {
     const { sent, tell, tick } = await open(0);
     await tell({ acked: 0, ready: 0n });
     await tell({ acked: 0, ready: 0n, resend: [1, 2] });
@@ -116,13 +116,13 @@ describe('a frame that could not be solved', () => {
     expect(sent).toEqual([0, 1, 2, 3, 1, 2, 4, 2]);
   });
 
-  it('is kept until the machine says that it has got it', async () => {
+  it('is kept until the machine reports the segment as received', async () => {
     const { sent, tell, bodies } = await open(0);
     await tell({ acked: 0, ready: 0n });
     expect(bodies.slice(0, 5).map(isWiped)).toEqual([false, false, false, false, false]);
     await tell({ acked: 0, got: 2, ready: 0n });
     expect(bodies.slice(0, 5).map(isWiped)).toEqual([true, true, false, false, false]);
-    // More than was sent: only what was is forgotten.
+    // A report beyond the sent segments forgets only those that were sent.
     await tell({ acked: 0, got: 20, ready: 0n });
     expect(bodies.slice(0, 5).map(isWiped)).toEqual([true, true, true, true, false]);
     await tell({ acked: 1, got: 20, ready: 1n, resend: [0, 3] });
@@ -132,7 +132,7 @@ describe('a frame that could not be solved', () => {
 });
 
 describe('an alarm', () => {
-  it('comes when more is asked for again than can have been lost', async () => {
+  it('is raised when more frames are requested again than can have been lost', async () => {
     const { ends, tell } = await open(0);
     await tell({ acked: 0, ready: 0n });
     for (let i = 0; i < 17; i++) {
@@ -144,7 +144,7 @@ describe('an alarm', () => {
     expect(ends).toEqual(['E_ALARM']);
   });
 
-  it('comes when segments are acknowledged that were never sent', async () => {
+  it('is raised when segments are acknowledged that were never sent', async () => {
     const { ends, tell } = await open(0);
     await tell({ acked: 0, ready: 0n });
     await tell({ acked: 5, ready: 0n });
@@ -153,13 +153,13 @@ describe('an alarm', () => {
 });
 
 describe('the length of a revision', () => {
-  /** A clock that stands still unless it is moved. */
+  /** A clock that only the test moves. */
   const movable = () => {
     const clock = { at: 5_000, now: () => clock.at, monotonic: () => clock.at };
     return clock;
   };
 
-  it('is twice the time of a table as the machine says it, within bounds, and changes while the stream runs', async () => {
+  it('is twice the machine’s table time, within limits, and changes while the stream runs', async () => {
     const clock = movable();
     const { told, tell } = await open(0, clock);
     for (const tableMs of [3, 499, 501, 7_000, 1e9, 700]) await tell({ acked: 0, ready: 0n, tableMs });
@@ -167,7 +167,7 @@ describe('the length of a revision', () => {
     expect(told.map(({ revisionMs }) => revisionMs)).toEqual([1_000, 1_000, 1_002, 14_000, 120_000, 1_400, 1_400]);
   });
 
-  it('holds the next revision back, and never sends one that the machine is not ready for', async () => {
+  it('delays the next revision, and never uses one that the machine is not ready for', async () => {
     const clock = movable();
     const { told, tell, tick } = await open(0, clock);
     const revision = async (ready: bigint, tableMs: number) => {
@@ -184,7 +184,7 @@ describe('the length of a revision', () => {
     clock.at += 3_600_000;
     expect(await revision(1n, 1)).toBe(1n);
     expect(await revision(2n, 1)).toBe(2n);
-    clock.at -= 3_600_000; // back: the stream goes on when the time of a revision has passed again
+    clock.at -= 3_600_000; // set back: the stream continues once the time of a revision has passed again
     expect(await revision(3n, 1)).toBe(2n);
     clock.at += 1_000;
     expect(await revision(3n, 1)).toBe(3n);

@@ -27,18 +27,18 @@ const callerIn = (nodes: readonly DirectoryNode[], name: string) =>
   callerOf({ nodes } as unknown as Directory, new X509Certificate(certificates[name] ?? ''));
 const refused = expect.objectContaining({ code: 'E_AUTH' });
 
-describe('a node that calls', () => {
-  it('is the one that the directory names with its certificate', () => {
+describe('a calling node', () => {
+  it('is the one that the directory lists with its certificate', () => {
     const nodes = [entry('segments-1', certificates.first), entry('segments-2', certificates.second)];
     expect(callerIn(nodes, 'first')).toEqual({ role: 'segments', id: 'segments-1' });
     expect(callerIn(nodes, 'second')).toEqual({ role: 'segments', id: 'segments-2' });
   });
 
-  it('is refused once the directory does not name it any more', () => {
+  it('is rejected once the directory no longer lists it', () => {
     expect(() => callerIn([entry('segments-1', certificates.first)], 'second')).toThrow(refused);
   });
 
-  it('is refused with the certificate of another node of its role, or in another role', () => {
+  it('is rejected with the certificate of another node of its role, or in another role', () => {
     const swapped = [entry('segments-1', certificates.second), entry('segments-2', certificates.first)];
     expect(() => callerIn(swapped, 'first')).toThrow(refused);
     expect(() => callerIn(swapped, 'second')).toThrow(refused);

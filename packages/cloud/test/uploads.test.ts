@@ -33,7 +33,7 @@ async function untilEmpty(): Promise<void> {
 }
 
 describe('staged uploads', () => {
-  it('are given back as they came, counted, and gone after a wipe', async () => {
+  it('are returned unchanged, counted, and removed by a wipe', async () => {
     const sealed = systemRandom(SEALED);
     await uploads.put(design, '3', sealed, owner);
     await uploads.put(design, '3', sealed, owner);
@@ -46,7 +46,7 @@ describe('staged uploads', () => {
     await untilEmpty();
   });
 
-  it('that come while others of the design are wiped stay', async () => {
+  it('are kept when they arrive during a wipe of the design’s earlier ones', async () => {
     await putSome(100);
     const wiping = uploads.wipe(design);
     await expect.poll(async () => (await uploads.have(design)).size).toBe(0);
@@ -55,7 +55,7 @@ describe('staged uploads', () => {
     expect([...(await uploads.have(design))]).toEqual([7]);
   });
 
-  it('are wiped by the next process when one was killed at it', async () => {
+  it('are wiped by the next process when one was killed during a wipe', async () => {
     await putSome(20);
     await rename(join(folder, design), join(folder, `.wiping-${design}-0011`));
     const next = new Uploads(folder);
@@ -64,7 +64,7 @@ describe('staged uploads', () => {
     await next.close();
   });
 
-  it('are not waited for when the node closes, and not forgotten', async () => {
+  it('do not delay the close of the node, and are wiped at the next start', async () => {
     await putSome(300);
     const wiping = uploads.wipe(design);
     await expect.poll(async () => (await uploads.have(design)).size).toBe(0);
@@ -83,9 +83,9 @@ describe('staging', () => {
   const put = (of: Uploads, into: string, number: number, who = owner) =>
     of.put(into, String(number), systemRandom(SEALED), who);
 
-  it('is limited for an owner, and for all of them; also after a restart, until it is wiped', async () => {
+  it('is limited per owner and in total; also after a restart, until it is wiped', async () => {
     const limited = new Uploads(folder, settings);
-    for (const number of [0, 1, 2, 2, 1]) await put(limited, design, number); // the same again takes no more
+    for (const number of [0, 1, 2, 2, 1]) await put(limited, design, number); // repeated segments count once
     await expect(put(limited, design, 3)).rejects.toMatchObject({ code: 'E_QUOTA' });
     await limited.close();
     const next = new Uploads(folder, settings);
@@ -94,13 +94,13 @@ describe('staging', () => {
     await expect(put(next, other, 0)).rejects.toMatchObject({ code: 'E_QUOTA' }); // a second design
     await put(next, other, 0, stranger);
     await put(next, other, 1, stranger);
-    await expect(put(next, other, 2, stranger)).rejects.toMatchObject({ code: 'E_QUOTA' }); // five in all
+    await expect(put(next, other, 2, stranger)).rejects.toMatchObject({ code: 'E_QUOTA' }); // five in total
     await next.wipe(design);
     await put(next, other, 2, stranger);
     await next.close();
   });
 
-  it('counts what is written at once, and nothing that was refused', async () => {
+  it('counts concurrent writes, and no rejected ones', async () => {
     const limited = new Uploads(folder, settings);
     const results = await Promise.allSettled([0, 1, 2, 3, 4, 5].map((number) => put(limited, design, number)));
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(3);
@@ -113,7 +113,7 @@ describe('staging', () => {
     await limited.close();
   });
 
-  it('of one owner is not overwritten by another', async () => {
+  it('of one owner cannot be overwritten by another', async () => {
     await uploads.put(design, '0', systemRandom(SEALED), owner);
     await expect(uploads.put(design, '0', systemRandom(SEALED), stranger)).rejects.toMatchObject({
       code: 'E_FORBIDDEN',
@@ -131,7 +131,7 @@ describe('tickets', () => {
     return toBase64(await signUploadTicket(key, installation, { ...ticket, design, owner, segments: 9, ...changes }));
   };
 
-  it('let their owner stage their design, until they expire', async () => {
+  it('let their owner stage the design until they expire', async () => {
     const ticket = await sign();
     for (let time = 0; time < 2; time++)
       expect(await tickets.require(ticket, owner, design)).toMatchObject({ design, owner, segments: 9 });
@@ -140,7 +140,7 @@ describe('tickets', () => {
     await expect(tickets.require(ticket, owner, design)).rejects.toMatchObject({ code: 'E_EXPIRED' });
   });
 
-  it('are refused for anybody and anything else, altered, of another key or installation, and when there is none', async () => {
+  it('are rejected for another user or design, when altered, of another key or installation, or missing', async () => {
     const ticket = await sign();
     const code = (header: unknown, who = owner, what = design) =>
       tickets.require(header, who, what).then(

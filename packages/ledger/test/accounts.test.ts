@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { type AccountHead, nextState } from '../src/accounts.ts';
 import { type EventType, eventTypes } from '../src/index.ts';
 
-/** Walks the types; the state at the end. */
+/** Applies the events in order and returns the final state. */
 function walk(...types: EventType[]): string {
   let head: AccountHead | undefined;
   for (const [sequence, type] of types.entries()) {
@@ -13,7 +13,7 @@ function walk(...types: EventType[]): string {
   return head?.state ?? 'none';
 }
 
-describe('what may follow what', () => {
+describe('transitions of an account', () => {
   test.each<[string, EventType[]]>([
     [
       'completed',
@@ -63,12 +63,12 @@ describe('what may follow what', () => {
     [['machine', 'completed']],
     [['stored', 'completed']],
     [['material', 'machine']],
-  ])('refused at its last event: %j', async (types) => {
+  ])('rejects the last event: %j', async (types) => {
     walk(...types.slice(0, -1));
     expect(await codeOf(() => walk(...types))).toBe('E_STATE');
   });
 
-  test('nothing follows retired, whatever came before', async () => {
+  test('a retired account accepts no event', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom<EventType>('ordered', 'licensed', 'machine', 'material', 'stored'),
@@ -89,7 +89,7 @@ describe('what may follow what', () => {
             walk(...accepted, type);
             accepted.push(type);
           } catch {
-            // Refused: the account stays as it is.
+            // The event was rejected: the account keeps its state.
           }
         }
         const count = (type: EventType) => accepted.filter((t) => t === type).length;

@@ -42,7 +42,7 @@ beforeAll(async () => {
 });
 
 describe('a certificate', () => {
-  test('holds what the log holds of the object, its licence and its machine', async () => {
+  test('contains the log’s events of the object, its licence and its machine', async () => {
     const verified = verifyCertificate(certificate, { logKey });
     expect(verified.object).toBe('object-1');
     expect(verified.state).toBe('completed');
@@ -52,7 +52,7 @@ describe('a certificate', () => {
     expect(verified.machines).toEqual([{ account: 'machine-1', events: await ledger.account('machine-1') }]);
   });
 
-  test('every byte of it matters: any one changed is refused', async () => {
+  test('is rejected when any one byte is changed', async () => {
     const codes = new Set<string>();
     for (let at = 0; at < certificate.length; at++) {
       for (const mask of [0x01, 0x80, 0xff]) {
@@ -66,7 +66,7 @@ describe('a certificate', () => {
     expect(codes).toEqual(refusals);
   });
 
-  test('other changes of a byte are refused too', async () => {
+  test('is rejected after other changes of a byte', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(certificate.length - 1), fc.integer({ min: 1, max: 255 }), async (at, mask) => {
         const bent = Uint8Array.from(certificate);
@@ -77,7 +77,7 @@ describe('a certificate', () => {
     );
   });
 
-  test('cut short at any length, or made longer, it is refused', async () => {
+  test('is rejected when truncated at any length, or extended', async () => {
     for (let length = 0; length < certificate.length; length++) {
       expect(refusals).toContain(await codeOf(() => verifyCertificate(certificate.subarray(0, length), { logKey })));
     }
@@ -88,7 +88,7 @@ describe('a certificate', () => {
     }
   });
 
-  test('says what is wrong', async () => {
+  test('returns an error that names the fault', async () => {
     const bend = (change: (copy: CertificateParts) => void) => () => {
       const copy = structuredClone(parts);
       change(copy);
@@ -112,13 +112,13 @@ describe('a certificate', () => {
     expect(await codeOf(() => verifyCertificate(bare, { logKey }))).toBe('E_CERTIFICATE');
   });
 
-  test('entries of another account do not slip in', async () => {
+  test('rejects entries of another account', async () => {
     const foreign = decodeCertificate(await exportCertificate(ledger, 'object-2'));
     const both = { ...parts, entries: [...parts.entries, ...foreign.entries] };
     expect(() => verifyCertificate(encodeCertificate(both), { logKey })).toThrow('which the object does not name');
   });
 
-  test('another log, or a log of the same name with another key, is refused', async () => {
+  test('rejects another log, and a log of the same name with another key', async () => {
     const other = formatVerifierKey(ledger.origin, witness.publicKey);
     expect(await codeOf(() => verifyCertificate(certificate, { logKey: other }))).toBe('E_LEDGER_CHECKPOINT');
     expect(
@@ -127,7 +127,7 @@ describe('a certificate', () => {
     expect(await codeOf(() => verifyCertificate(certificate, { logKey: 'nonsense' }))).toBe('E_INPUT');
   });
 
-  test('witnesses can be asked for; signatures of strangers stay outside', async () => {
+  test('can require witnesses; ignores signatures of unknown witnesses', async () => {
     const note = parseNote(ledger.checkpoint());
     const stranger = { ...witness, name: 'stranger.example' };
     const lines = [await cosign(note.text, 1_700_000_000, witness), await cosign(note.text, 1_700_000_000, stranger)];
@@ -142,7 +142,7 @@ describe('a certificate', () => {
     expect(verifyCertificate(witnessed, { logKey }).checkpoint.unknownSignatures).toBe(1);
   });
 
-  test('is for objects that exist, under a checkpoint of this log', async () => {
+  test('can be made only for an existing object, under a checkpoint of this log', async () => {
     expect(await codeOf(() => exportCertificate(ledger, 'object-9'))).toBe('E_NOT_FOUND');
     expect(await codeOf(() => exportCertificate(ledger, 'licence-1'))).toBe('E_INPUT');
     for (const kind of ['licence', 'machine']) {
@@ -152,7 +152,7 @@ describe('a certificate', () => {
     }
   });
 
-  test('while others append, it holds what its checkpoint holds', async () => {
+  test('contains the state at its checkpoint while others append', async () => {
     const store = new MemoryStore();
     const busy = await openTestLedger(store);
     await busy.appendMany(story());
@@ -166,7 +166,7 @@ describe('a certificate', () => {
     expect(now.state).toBe('retired');
   });
 
-  test('has a view for people', () => {
+  test('renders a human-readable view', () => {
     const view = JSON.stringify(certificateToJson(certificate));
     expect(view).toContain('"type":"completed"');
     expect(view).toContain('ledger.example/one');

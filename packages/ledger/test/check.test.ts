@@ -38,7 +38,7 @@ import {
 const logKey = formatVerifierKey(origin, signer.publicKey);
 const SIZE = 600;
 
-/** 600 entries: the story, then a machine that reports its odometer. */
+/** 600 entries: the example events, then a machine that reports its odometer. */
 let sound: MemoryStore;
 let early: Uint8Array;
 
@@ -82,7 +82,7 @@ async function first(damage: Damage) {
 }
 
 describe('a check of the whole log', () => {
-  test('finds nothing wrong in a sound one, and says how far it is', async () => {
+  test('finds no fault in a sound log, and reports progress', async () => {
     const steps: number[] = [];
     const report = await checkLedger({ store: sound, logKey, seen: [early], onProgress: (done) => steps.push(done) });
     expect(report).toMatchObject({ ok: true, size: SIZE, entries: SIZE, accounts: 3, problems: [], more: 0 });
@@ -96,7 +96,7 @@ describe('a check of the whole log', () => {
     if (index === 599) expect(await codeOf(() => openTestLedger(store))).toBe('E_LEDGER_ENTRY');
   });
 
-  test('sees through an entry that was changed with its tile', async () => {
+  test('detects an entry that was changed together with its tile', async () => {
     const other = new MemoryStore();
     const ledger = await openTestLedger(other);
     await ledger.appendMany(story());
@@ -105,7 +105,7 @@ describe('a check of the whole log', () => {
         request('machine-1', 'machine', { eventId: `odometer-${i}`, body: { km: i === 300 ? 1 : i } }),
       ),
     );
-    // A whole other history under the old checkpoint.
+    // A completely different history under the old checkpoint.
     await other.batch([{ put: checkpointKey, value: (await sound.get(checkpointKey)) ?? new Uint8Array(0) }]);
     const report = await checkLedger({ store: other, logKey });
     expect(report.problems[0]).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'entry' });
@@ -113,7 +113,7 @@ describe('a check of the whole log', () => {
     expect(await codeOf(() => openTestLedger(other))).toBe('E_LEDGER_ENTRY');
   });
 
-  test('names entries that are missing, in the middle and at the end', async () => {
+  test('names missing entries in the middle and at the end', async () => {
     const middle = await first((s) => s.batch([{ delete: entryKey(300) }]));
     expect(middle.problem).toMatchObject({ code: 'E_LEDGER_TRUNCATED', part: 'entry', index: 300 });
     expect(middle.problem?.message).toContain('entry 300 is missing');
@@ -129,7 +129,7 @@ describe('a check of the whole log', () => {
     expect(all.problem).toMatchObject({ code: 'E_LEDGER_TRUNCATED', index: 0 });
   });
 
-  test('names a tile that is missing, short, changed or foreign', async () => {
+  test('names a tile that is missing, truncated, changed or from another log', async () => {
     const { problem: missing } = await first((s) => s.batch([{ delete: tileKey(0, 1) }]));
     expect(missing).toMatchObject({ code: 'E_LEDGER_TRUNCATED', part: 'tile', path: 'tile/0/001' });
     const { problem: tip, store } = await first((s) => s.batch([{ delete: tileKey(0, 2) }]));
@@ -171,7 +171,7 @@ describe('a check of the whole log', () => {
     expect(lie).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'entry' });
   });
 
-  test('names an opening that is missing, damaged, of another event, or of no entry', async () => {
+  test('names an opening that is missing, damaged, of another event, or without an entry', async () => {
     const { problem: missing } = await first((s) => s.batch([{ delete: openingKey(300) }]));
     expect(missing).toMatchObject({ code: 'E_LEDGER_TRUNCATED', part: 'opening', index: 300 });
     expect(missing?.message).toBe('the opening of entry 300 is missing');
@@ -190,7 +190,7 @@ describe('a check of the whole log', () => {
     expect(more?.message).toBe(`the table of openings lists ${SIZE + 1}, the entries hold ${SIZE}`);
   });
 
-  test('names look-up tables that do not fit the entries', async () => {
+  test('names look-up tables that do not match the entries', async () => {
     const cases: [Damage, string][] = [
       [(s) => s.batch([{ delete: eventIdKey('odometer-3') }]), 'event id odometer-3 does not refer to entry 12'],
       [(s) => put(s, accountKey('object-1', 2), flip(7)), 'event 2 of account object-1 does not refer to entry 4'],
@@ -210,8 +210,8 @@ describe('a check of the whole log', () => {
     }
   });
 
-  test('names a chain that is broken in a log that is signed, and follows the others', async () => {
-    // Whoever has the log's key can sign anything; the events have to follow each other all the same.
+  test('names a broken account in a correctly signed log, and continues with the other accounts', async () => {
+    // The holder of the log's key can sign anything. The events must still form a valid sequence.
     const story: [account: string, sequence: number, type: EventType, previous: 'last' | 'none' | 'wrong'][] = [
       ['machine-1', 0, 'machine', 'none'],
       ['machine-2', 0, 'machine', 'none'],
@@ -257,7 +257,7 @@ describe('a check of the whole log', () => {
     expect(report.problems[1]?.message).toContain('completed');
   });
 
-  test('a whole store put back to an earlier state shows only against a checkpoint seen later', async () => {
+  test('detects a store restored to an earlier state only against a later checkpoint', async () => {
     const store = new MemoryStore();
     const ledger = await openTestLedger(store);
     await ledger.appendMany(story().slice(0, 5));
@@ -278,7 +278,7 @@ describe('a check of the whole log', () => {
     expect(forked.problems[0]?.message).toContain('does not extend a checkpoint seen before');
   });
 
-  test('counts what it does not list, and stops when told', async () => {
+  test('counts the faults that it does not list, and stops when aborted', async () => {
     const { report } = await first(async (s) => {
       for (let i = 0; i < SIZE; i++) await put(s, entryKey(i), flip(0));
     });

@@ -42,7 +42,7 @@ const bodies = fc.dictionary(
 );
 
 describe('events', () => {
-  test('what is written is read as the same, and its hash is the leaf hash', () => {
+  test('round-trip through encoding, and the hash is the leaf hash', () => {
     fc.assert(
       fc.property(
         bodies,
@@ -63,7 +63,7 @@ describe('events', () => {
     );
   });
 
-  test('are encoded as any deterministic CBOR encoder does it', () => {
+  test('are encoded as by any deterministic CBOR encoder', () => {
     const value: fc.Arbitrary<BodyValue> = fc.letrec<{ value: BodyValue }>((tie) => ({
       value: fc.oneof(
         { maxDepth: 4 },
@@ -123,23 +123,23 @@ describe('events', () => {
     ['a time with a fraction', { ...event, time: 1.5 }],
   ];
 
-  test.each(wrong)('%s is refused when written and when read', async (_, value) => {
+  test.each(wrong)('rejects %s when writing and when reading', async (_, value) => {
     expect(await codeOf(() => encodeEvent(value as LedgerEvent))).toBe('E_INPUT');
     expect(await codeOf(() => decodeEvent(encodeCbor(value as never)))).toBe('E_LEDGER_ENTRY');
   });
 
-  test('half a surrogate pair has no UTF-8 and is refused when written', async () => {
+  test('rejects a lone surrogate when writing: it has no UTF-8 encoding', async () => {
     expect(await codeOf(() => encodeEvent({ ...event, body: { a: '\ud800' } }))).toBe('E_INPUT');
     expect(await codeOf(() => encodeEvent({ ...event, account: '\udc00' }))).toBe('E_INPUT');
   });
 
-  test('an event that no entry can hold is refused', async () => {
+  test('rejects an event too long for an entry', async () => {
     expect(await codeOf(() => encodeEvent({ ...event, body: { a: new Uint8Array(65_535) } }))).toBe('E_TOO_LARGE');
     expect(encodeEvent({ ...event, body: { a: new Uint8Array(65_000) } }).length).toBeLessThan(65_536);
     expect(await codeOf(() => decodeEvent(new Uint8Array(65_536)))).toBe('E_LEDGER_ENTRY');
   });
 
-  test('only the one deterministic encoding is read', async () => {
+  test('decodes only the deterministic encoding', async () => {
     const entry = encodeEvent(event);
     for (const bytes of [
       new Uint8Array(0),

@@ -86,7 +86,7 @@ describe('the ledger', () => {
     expect(await ledger.check()).toMatchObject({ ok: true, size: 9, entries: 9, accounts: 3, problems: [] });
   });
 
-  test('the same event id again gives the first result; other content under it is a conflict', async () => {
+  test('returns the first result for a repeated event id; rejects other content as a conflict', async () => {
     const ledger = await storyLedger();
     const [first] = story();
     if (first === undefined) throw new Error('no story');
@@ -108,7 +108,7 @@ describe('the ledger', () => {
     expect(ledger.size).toBe(10);
   });
 
-  test('many together are all or none', async () => {
+  test('appends a group of events atomically', async () => {
     const ledger = await openTestLedger(new MemoryStore());
     const bad = [...story(), request('object-1', 'completed', { eventId: 'again' })];
     expect(await codeOf(() => ledger.appendMany(bad))).toBe('E_STATE');
@@ -122,7 +122,7 @@ describe('the ledger', () => {
     expect((await ledger.check()).ok).toBe(true);
   });
 
-  test('appends that wait together share a batch, and one that is refused harms no other', async () => {
+  test('batches waiting appends; a rejected append does not affect the others', async () => {
     const store = new MemoryStore();
     const ledger = await openTestLedger(store);
     const before = store.batches;
@@ -138,7 +138,7 @@ describe('the ledger', () => {
     expect((await ledger.check()).ok).toBe(true);
   });
 
-  test('one account raced by many takes each sequence number once', async () => {
+  test('assigns each sequence number of an account once under concurrent appends', async () => {
     const ledger = await openTestLedger(new MemoryStore());
     await ledger.append(request('machine-1', 'machine'));
     await Promise.all(
@@ -152,7 +152,7 @@ describe('the ledger', () => {
     expect((await ledger.check()).ok).toBe(true);
   });
 
-  test('input that is wrong is refused before anything happens', async () => {
+  test('rejects invalid input before it changes anything', async () => {
     const ledger = await openTestLedger(new MemoryStore());
     const good = request('machine-1', 'machine');
     for (const wrong of [
@@ -177,7 +177,7 @@ describe('the ledger', () => {
     expect(await codeOf(() => ledger.append(good))).toBe('E_UNAVAILABLE');
   });
 
-  test('log key and origin have one name', async () => {
+  test('rejects a log key whose name is not the origin', async () => {
     const options = { store: new MemoryStore(), signer, origin: 'other.example', clock: stepClock() };
     expect(await codeOf(() => openLedger(options))).toBe('E_CONFIG');
   });
@@ -217,7 +217,7 @@ describe('the ledger', () => {
     }
   });
 
-  test('what is public of an event says nothing of it', async () => {
+  test('the public part of an event reveals nothing of its content', async () => {
     const store = new MemoryStore();
     const ledger = await openTestLedger(store);
     await ledger.appendMany(story());
@@ -226,7 +226,7 @@ describe('the ledger', () => {
     const shown = Buffer.concat([bundle, await ledger.tile('tile/0/000.p/9'), ledger.checkpoint()]).toString('latin1');
     for (const { account, actor, type, eventId } of story())
       for (const text of [account, actor, type, eventId]) expect(shown).not.toContain(text);
-    // Openings are under their own keys, and nowhere in what is served.
+    // Openings have their own keys, and appear in nothing that is served.
     for (const { opening, event } of await ledger.account('object-1')) {
       expect(await store.get(openingKey((await ledger.find(event.id))?.index ?? -1))).toEqual(opening);
       expect(shown).not.toContain(Buffer.from(opening.subarray(0, 32)).toString('latin1'));
@@ -245,7 +245,7 @@ describe('the ledger', () => {
     expect(salts.size).toBe(18);
   });
 
-  test('a retry after a lost answer finds the entry, whatever its salt', async () => {
+  test('finds the entry when an append is retried after a lost answer, whatever its salt', async () => {
     const store = new MortalStore();
     const ledger = await openTestLedger(store);
     const event = request('machine-1', 'machine');
@@ -257,7 +257,7 @@ describe('the ledger', () => {
     expect(ledger.size).toBe(1);
   });
 
-  test('a proof leaves as tlog-proof text and comes back', async () => {
+  test('a proof round-trips through the tlog-proof text format', async () => {
     const ledger = await storyLedger();
     const proof = { index: 4, hashes: await ledger.proveInclusion(4), checkpoint: ledger.checkpoint() };
     const text = formatTlogProof(proof);
@@ -271,7 +271,7 @@ describe('the ledger', () => {
   });
 });
 
-/** Stops a chosen batch before or after it is applied, as a process that is killed there would leave it. */
+/** Aborts before or after a chosen batch is applied, and leaves the state that a killed process would leave. */
 class MortalStore extends MemoryStore {
   plan: 'live' | 'before' | 'after' = 'live';
 
@@ -282,7 +282,7 @@ class MortalStore extends MemoryStore {
   }
 }
 
-test('a ledger that another has opened appends no more, and the other one goes on', async () => {
+test('a ledger that another process has opened rejects appends; the new one continues', async () => {
   const store = new MemoryStore();
   const first = await openTestLedger(store);
   await first.append(request('machine-1', 'machine', { eventId: 'one' }));
@@ -295,8 +295,8 @@ test('a ledger that another has opened appends no more, and the other one goes o
   expect((await (await openTestLedger(store)).check()).ok).toBe(true);
 });
 
-describe('a ledger that is killed', () => {
-  test('opens with all or nothing of the batch, and the same requests bring it to the same end', async () => {
+describe('a ledger whose process is killed', () => {
+  test('reopens with all or nothing of the batch; repeated requests complete it', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.constantFrom('live', 'before', 'after'), { minLength: 9, maxLength: 9 }),
@@ -326,7 +326,7 @@ describe('a ledger that is killed', () => {
     );
   });
 
-  test('a signer that fails changes nothing', async () => {
+  test('changes nothing when the signer fails', async () => {
     const store = new MemoryStore();
     let failing = false;
     const moody = {
@@ -345,7 +345,7 @@ describe('a ledger that is killed', () => {
     expect((await ledger.append(request('machine-1', 'machine'))).index).toBe(0);
   });
 
-  test('reopened, it goes on where it was', async () => {
+  test('continues after it is reopened', async () => {
     const store: LedgerStore = new MemoryStore();
     for (const size of [1, 255, 256, 257, 600]) {
       const ledger = await openTestLedger(store);
@@ -357,7 +357,7 @@ describe('a ledger that is killed', () => {
     }
   });
 
-  test('refuses to open with another key', async () => {
+  test('does not open with another key', async () => {
     const store = new MemoryStore();
     await storyLedger(store);
     const thief = { ...witness, name: origin };

@@ -23,7 +23,7 @@ const witnessKey = parseVerifierKey(formatVerifierKey(witness.name, witness.publ
 const signed = () => signCheckpoint({ origin, size: 3, root }, signer);
 
 describe('signed notes', () => {
-  test('a name or key that differs makes another verifier key; a wrong key id is refused', async () => {
+  test('the verifier key depends on name and key; a wrong key id is rejected', async () => {
     const text = formatVerifierKey(origin, signer.publicKey);
     expect(parseVerifierKey(text)).toMatchObject({ name: origin, type: 1, publicKey: signer.publicKey });
     const [name, id, material] = text.split(/\+(?=[0-9a-f]{8}\+)|(?<=\+[0-9a-f]{8})\+/);
@@ -41,7 +41,7 @@ describe('signed notes', () => {
     }
   });
 
-  test('text is read strictly', async () => {
+  test('parses text strictly', async () => {
     const line = `— ${origin} ${toBase64(new Uint8Array(68))}\n`;
     expect(parseNote(utf8(`text\n\nmore\n\n${line}`)).text).toBe('text\n\nmore\n');
     for (const wrong of [
@@ -67,13 +67,13 @@ describe('signed notes', () => {
     expect(parseNote(utf8(`\uFEFFtext\n\n${line}`)).text).toBe('\uFEFFtext\n');
   });
 
-  test('a signer whose signature its key refuses is caught before anything is signed with it', async () => {
+  test('rejects a signer whose signature does not verify with its public key, before it signs anything', async () => {
     const broken = { ...signer, sign: () => new Uint8Array(64) };
     expect(await codeOf(() => signText('text\n', broken))).toBe('E_SIGNATURE');
     expect(await codeOf(() => signText('text', signer))).toBe('E_LEDGER_CHECKPOINT');
   });
 
-  test('Ed25519 refuses keys and signatures of other lengths', async () => {
+  test('Ed25519 rejects keys and signatures of other lengths', async () => {
     const { signature } = await signText('text\n', signer);
     expect(verifyEd25519(signer.publicKey, utf8('text\n'), signature)).toBe(true);
     expect(verifyEd25519(signer.publicKey, utf8('text'), signature)).toBe(false);
@@ -88,7 +88,7 @@ describe('checkpoints', () => {
     expect(opened).toMatchObject({ origin, size: 3, root, extensions: [], unknownSignatures: 0, cosignatures: [] });
   });
 
-  test('any one changed byte is refused', async () => {
+  test('are rejected when any one byte is changed', async () => {
     const bytes = await signed();
     await fc.assert(
       fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, mask) => {
@@ -99,7 +99,7 @@ describe('checkpoints', () => {
     );
   });
 
-  test('another log, another key, or no signature of the log is refused', async () => {
+  test('are rejected for another log, another key, or without the log’s signature', async () => {
     const bytes = await signed();
     expect(await codeOf(() => openCheckpoint(bytes, { logKey, origin: 'other.example' }))).toBe('E_LEDGER_CHECKPOINT');
     const other = parseVerifierKey(formatVerifierKey(origin, witness.publicKey));
@@ -110,7 +110,7 @@ describe('checkpoints', () => {
     expect(await codeOf(() => openCheckpoint(bytes, { logKey: witnessKey, origin }))).toBe('E_INPUT');
   });
 
-  test('the text is read strictly', async () => {
+  test('are parsed strictly', async () => {
     const hash = toBase64(root);
     expect(parseCheckpoint(`${origin}\n0\n${hash}\nextension\n`).extensions).toEqual(['extension']);
     for (const wrong of [
@@ -128,7 +128,7 @@ describe('checkpoints', () => {
     }
   });
 
-  test('witnesses count when they are known and their cosignature holds; unknown lines are counted, no more', async () => {
+  test('count known witnesses whose cosignature verifies; only report the number of unknown lines', async () => {
     const note = parseNote(await signed());
     const line = await cosign(note.text, 1_700_000_000, witness);
     const bytes = formatNote({ text: note.text, signatures: [...note.signatures, line] });

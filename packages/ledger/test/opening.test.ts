@@ -28,7 +28,7 @@ const event: LedgerEvent = {
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 
 describe('a commitment', () => {
-  test('opens to the event and salt it was made of', () => {
+  test('opens to the event and salt that it was computed from', () => {
     fc.assert(
       fc.property(
         bytes(SALT_LENGTH),
@@ -45,7 +45,7 @@ describe('a commitment', () => {
     );
   });
 
-  test('is another one with another salt or another event: no change of an opening leaves it', () => {
+  test('does not open with another salt or another event, whatever is changed in the opening', () => {
     const opening = encodeOpening(event, new Uint8Array(SALT_LENGTH).fill(8));
     const { entry } = decodeOpening(opening, 0);
     fc.assert(
@@ -58,7 +58,7 @@ describe('a commitment', () => {
     );
   });
 
-  test('does not open at another place between salt and event', async () => {
+  test('does not open when the boundary between salt and event is moved', async () => {
     // HMAC pads short keys with zeros: only a salt of one length keeps (salt, event) unambiguous.
     const salt = concatBytes(new Uint8Array(SALT_LENGTH - 1).fill(8), Uint8Array.of(0));
     const opening = encodeOpening(event, salt);
@@ -68,7 +68,7 @@ describe('a commitment', () => {
       expect(commitTo(opening.subarray(SALT_LENGTH + shift), moved)).not.toEqual(entry);
     }
     expect(commitTo(encodeEvent(event), salt.subarray(0, SALT_LENGTH - 1))).toEqual(entry);
-    // So readers and writers take no salt of another length.
+    // Readers and writers therefore reject salts of any other length.
     for (const length of [0, 31, 33, 64])
       expect(() => encodeOpening(event, new Uint8Array(length))).toThrow('a salt has 32 bytes');
     expect(await codeOf(() => decodeOpening(concatBytes(salt.subarray(1), encodeEvent(event)), 0))).toBe(
@@ -76,7 +76,7 @@ describe('a commitment', () => {
     );
   });
 
-  test('has openings of one form only', async () => {
+  test('accepts one encoding of an opening only', async () => {
     const salt = new Uint8Array(SALT_LENGTH);
     const opening = encodeOpening(event, salt);
     for (const wrong of [

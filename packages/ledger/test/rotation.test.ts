@@ -23,7 +23,7 @@ import {
   verifyConsistency,
 } from '../src/index.ts';
 
-// A log whose key is rotated goes on under the same origin (spec/ledger.md, "Rotating the key").
+// A log keeps its origin when its key is rotated (spec/ledger.md, "Rotating the key").
 
 const signer = ed25519NoteSigner(origin, new Uint8Array(32).fill(77));
 const [formerKey, logKey] = [former, signer].map(({ publicKey }) => formatVerifierKey(origin, publicKey)) as [
@@ -46,7 +46,7 @@ const signaturesOf = (checkpoint: Uint8Array, key: string) =>
   openCheckpoint(checkpoint, { logKey: parseVerifierKey(key) }).note.signatures.length;
 
 describe('a rotated log key', () => {
-  test('signs what the former one signed, and both sign while both count', async () => {
+  test('signs what the former key signed; both keys sign while both are accepted', async () => {
     const store = await oldLog();
     const ledger = await rotated(store, [former]);
     expect(ledger.size).toBe(6);
@@ -60,7 +60,7 @@ describe('a rotated log key', () => {
     expect((await ledger.check()).ok).toBe(true);
   });
 
-  test('signs alone after that: whoever knows only the former key is told', async () => {
+  test('signs alone afterwards; a verifier that knows only the former key gets an error', async () => {
     const store = await oldLog();
     const before = openCheckpoint((await rotated(store, [former])).checkpoint(), {
       logKey: parseVerifierKey(formerKey),
@@ -75,7 +75,7 @@ describe('a rotated log key', () => {
     expect(before.size).toBe(6);
   });
 
-  test('verifies certificates of before, during and after, each by the keys that signed then', async () => {
+  test('verifies certificates from before, during and after the rotation with the keys of their time', async () => {
     const store = new MemoryStore();
     const first = await openLedger({ store, signer: former, origin, clock: stepClock() });
     await first.appendMany(story());
@@ -108,17 +108,17 @@ describe('a rotated log key', () => {
     if (old === undefined || now === undefined) throw new Error('no checkpoints');
     const proof = await third.proveConsistency(old.size, now.size);
     expect(verifyConsistency(old.size, now.size, proof, old.root, now.root)).toBe(true);
-    // A certificate of the rotated log under an old checkpoint keeps the signature of that checkpoint.
+    // A certificate under a checkpoint from before the rotation keeps that checkpoint's signature.
     const again = await exportCertificate(third, 'object-1', { checkpoint: decodeCertificate(before).checkpoint });
     expect(again).toEqual(before);
   });
 
-  test('opens nothing that another key signed', async () => {
+  test('opens no checkpoint that another key signed', async () => {
     const store = await oldLog();
     expect(await codeOf(() => openLedger({ store, signer, origin, clock: stepClock() }))).toBe('E_LEDGER_CHECKPOINT');
   });
 
-  test('is not believed beside a wrong signature in the name of the former one', async () => {
+  test('is rejected next to a wrong signature under the former key’s name', async () => {
     const ledger = await rotated(await oldLog(), [former]);
     const [text = ''] = new TextDecoder().decode(ledger.checkpoint()).split('\n\n');
     const other = new TextDecoder().decode(ledger.checkpoint()).replace(`\n6\n`, '\n7\n');

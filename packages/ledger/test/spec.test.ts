@@ -6,7 +6,7 @@ import { type EventType, eventTypes } from '../src/index.ts';
 const root = new URL('../../../', import.meta.url);
 const spec = readFileSync(new URL('spec/ledger.md', root), 'utf8');
 
-test('every section points to sources, tests and vectors that exist', () => {
+test('every section refers to existing sources, tests and vectors', () => {
   const paths = [...spec.matchAll(/`((?:src|test|interop|vectors\/ledger)\/[a-z-]*(?:\.[a-z.]+)?)`/g)].map(
     ([, path = '']) => path,
   );
@@ -17,7 +17,7 @@ test('every section points to sources, tests and vectors that exist', () => {
   for (const section of spec.split('\n## ').slice(2)) expect(section).toMatch(/`test\/[a-z]+\.test\.ts`/);
 });
 
-test('the table of object states is the one in force', () => {
+test('the table of object states matches the implementation', () => {
   const rows = new Map<string, Map<string, string>>();
   const table = spec.slice(spec.indexOf('| state of an object'), spec.indexOf('**LE-6.1**'));
   for (const [, state = '', cell = ''] of table.matchAll(/^\| ([a-z ]+) \| (.*) \|$/gm)) {

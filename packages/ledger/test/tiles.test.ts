@@ -16,7 +16,7 @@ import {
 import { tileKey } from '../src/keys.ts';
 
 describe('tiles', () => {
-  test('paths go there and back', () => {
+  test('paths round-trip', () => {
     fc.assert(
       fc.property(
         fc.nat(1e12),
@@ -32,7 +32,7 @@ describe('tiles', () => {
     );
   });
 
-  test('a tree of 70,000 has the tiles that the specification counts', () => {
+  test('a tree of 70,000 entries has the number of tiles that the specification gives', () => {
     const tiles = [...tilesOf(70_000)];
     expect(tiles.filter(({ level, width }) => level === 0 && width === 256)).toHaveLength(273);
     expect(tiles.slice(273)).toEqual([
@@ -48,7 +48,7 @@ describe('tiles', () => {
     expect([...tilesOf(0)]).toEqual([]);
   });
 
-  test('growing by any steps gives the tiles of the whole, and proofs from them verify', async () => {
+  test('growth by any steps gives the tiles of the complete tree, and proofs from them verify', async () => {
     const leaves = leavesByRule(1400);
     await fc.assert(
       fc.asyncProperty(
@@ -87,14 +87,14 @@ describe('tiles', () => {
     );
   });
 
-  test('a tile that is missing or short is named', async () => {
+  test('names a missing or truncated tile', async () => {
     const read = tileNodes(async (level) => (level === 0 ? new Uint8Array(40) : undefined));
     await expect(read(0, 1)).rejects.toThrow('tile/0/000 is too short');
     await expect(read(8, 3)).rejects.toThrow('tile/1/000 is missing');
     expect(await codeOf(() => read(8, 3))).toBe('E_LEDGER_TRUNCATED');
   });
 
-  test('entry bundles are whole entries behind u16 lengths', async () => {
+  test('entry bundles contain complete entries with u16 length prefixes', async () => {
     const entries = [utf8('one'), utf8(''), new Uint8Array(65_535).fill(1)];
     expect(decodeBundle(encodeBundle(entries))).toEqual(entries);
     expect(toHex(encodeBundle([utf8('one')]))).toBe('00036f6e65');

@@ -16,7 +16,7 @@ import {
 const sizes = fc.integer({ min: 1, max: 70 });
 
 describe('the Merkle tree', () => {
-  test('RFC 6962 hashes of nothing and of the empty leaf', () => {
+  test('computes the RFC 6962 hashes of the empty tree and the empty leaf', () => {
     expect(toHex(emptyRoot())).toBe('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
     expect(toHex(leafHash(utf8('')))).toBe('6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d');
   });
@@ -80,7 +80,7 @@ describe('the Merkle tree', () => {
     );
   });
 
-  test('sizes and hashes that cannot be are refused, not guessed', async () => {
+  test('rejects impossible sizes and hashes', async () => {
     const leaves = leavesByRule(3);
     const root = naiveRoot(leaves);
     await expect(inclusionProof(3, 3, naiveReader(leaves))).rejects.toThrow(RangeError);

@@ -258,7 +258,7 @@ describe('vectors/ledger', () => {
   });
 });
 
-/** `{"hex": …}` in a vector stands for bytes. */
+/** `{"hex": …}` in a vector encodes bytes. */
 function withBytes(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withBytes);
   if (typeof value !== 'object' || value === null) return value;

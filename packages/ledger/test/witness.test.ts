@@ -50,7 +50,7 @@ const add = async (log: Ledger, heads: readonly Uint8Array[], old: number, size:
 });
 
 describe('an add-checkpoint request', () => {
-  it('has the form of C2SP tlog-witness', async () => {
+  it('is encoded as in C2SP tlog-witness', async () => {
     const asked = await add(ledger, at, 3, 8);
     const bytes = formatAddCheckpoint(asked);
     const [proof, ...rest] = new TextDecoder().decode(bytes).split('\n\n');
@@ -73,18 +73,18 @@ describe('an add-checkpoint request', () => {
     `old 1\n${hash.slice(4)}\n\n`,
     `old 1\n${Array(64).fill(hash).join('\n')}\n\n`,
     'old 1\r\n\r\n',
-  ])('is refused when it is %j', (text) => {
+  ])('is rejected when it is %j', (text) => {
     expect(() => parseAddCheckpoint(concatBytes(utf8(text)))).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
-  it('is refused when it is not UTF-8, or too long', () => {
+  it('is rejected when it is not UTF-8, or too long', () => {
     expect(() => parseAddCheckpoint(Uint8Array.of(0xff))).toThrow('UTF-8');
     expect(() => parseAddCheckpoint(utf8(`old 1\n\n${'x'.repeat(65_536)}`))).toThrow('too long');
   });
 });
 
 describe('a witness', () => {
-  it('signs the first head of a log, and every one that extends the last', async () => {
+  it('signs the first head of a log, and each head that extends the last one', async () => {
     for (let old = 0; old <= 9; old++) {
       for (let size = old; size <= 9; size++) {
         const last = old === 0 ? none : () => headOf(at[old] as Uint8Array);
@@ -94,13 +94,13 @@ describe('a witness', () => {
     }
   });
 
-  it('does not know other logs, and takes no head without their signature', async () => {
+  it('rejects unknown logs, and heads without the log’s signature', async () => {
     const asked = await add(ledger, at, 0, 5);
     expect(decideCheckpoint(asked, new Map(), none).status).toBe(404);
     const other = ed25519NoteSigner(origin, new Uint8Array(32).fill(1));
     const forged = await signCheckpoint({ origin, size: 5, root: new Uint8Array(32) }, other);
     expect(decideCheckpoint({ ...asked, checkpoint: forged }, logs, none).status).toBe(403);
-    // The right name and key id, over another text.
+    // The correct name and key id over another text.
     const { text, signatures } = parseNote(at[5] as Uint8Array);
     const lines = formatCosignatures(signatures);
     const moved = concatBytes(utf8(`${text.replace('\n5\n', '\n6\n')}\n`), lines);
@@ -108,19 +108,19 @@ describe('a witness', () => {
     expect(decideCheckpoint({ ...asked, checkpoint: utf8('x\n\n') }, logs, none).status).toBe(400);
   });
 
-  it('names the size that it has when the old size is another', async () => {
+  it('returns its size when the old size in the request differs', async () => {
     const last = () => headOf(at[5] as Uint8Array);
     for (const old of [0, 4, 6]) {
       const decision = decideCheckpoint(await add(ledger, at, old, 8), logs, last);
       expect(decision).toMatchObject({ status: 409, size: 5 });
       expect(decision).not.toHaveProperty('fork');
     }
-    // A head that is smaller than the last one, with an honest proof.
+    // A head smaller than the last one, with a correct proof.
     expect(decideCheckpoint(await add(ledger, at, 3, 4), logs, last)).toMatchObject({ status: 409, size: 5 });
     expect(decideCheckpoint({ ...(await add(ledger, at, 3, 4)), old: 5 }, logs, last).status).toBe(400);
   });
 
-  it('signs no second history, whatever the log proves', async () => {
+  it('does not sign a second history, whatever proof the log gives', async () => {
     const last = () => headOf(at[5] as Uint8Array);
     expect(decideCheckpoint(await add(fork, forkAt, 5, 5), logs, last)).toMatchObject({ status: 409, fork: true });
     expect(decideCheckpoint(await add(fork, forkAt, 5, 8), logs, last).status).toBe(422);
@@ -134,7 +134,7 @@ describe('a witness', () => {
   });
 });
 
-describe('whoever asks a witness', () => {
+describe('a client of a witness', () => {
   const ask = (answer: (asked: AddCheckpoint) => { status: number; body: Uint8Array } | Promise<never>, old = 0) =>
     requestCosignature({
       witness: witnessKey,
@@ -153,7 +153,7 @@ describe('whoever asks a witness', () => {
     expect(outcome).toEqual({ outcome: 'signed', signature: line, time: 1_700_000_000 });
   });
 
-  it('takes no cosignature of another key, or over another head', async () => {
+  it('rejects a cosignature by another key, or of another head', async () => {
     const stranger = ed25519NoteSigner(witness.name, new Uint8Array(32).fill(1));
     const text = parseNote(at[8] as Uint8Array).text;
     const lines = [await cosign(text, 1, stranger), await cosign(parseNote(at[7] as Uint8Array).text, 1, witness)];
@@ -162,13 +162,13 @@ describe('whoever asks a witness', () => {
     await expect(ask(() => answered(200, 'yes\n'))).rejects.toMatchObject({ code: 'E_INPUT' });
   });
 
-  it('learns that the witness knows more, or another history', async () => {
+  it('reports that the witness has a larger head or another history', async () => {
     expect(await ask(() => answered(409, '9\n'))).toEqual({ outcome: 'ahead', size: 9 });
     expect(await ask(() => answered(422), 5)).toEqual({ outcome: 'conflict', size: 5 });
     expect(await ask(() => answered(409, '8\n'))).toEqual({ outcome: 'conflict', size: 8 });
   });
 
-  it('gives up on answers that lead nowhere', async () => {
+  it('gives up when the answers do not converge', async () => {
     let size = 0;
     const turning = ask(() => {
       size = (size % 7) + 1;

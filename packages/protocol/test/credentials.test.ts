@@ -58,7 +58,7 @@ interface Person {
 }
 
 interface Inviting {
-  /** Who signs; the administrator unless given. */
+  /** The signer. Default: the administrator. */
   readonly by?: Person;
   readonly roles?: readonly PersonRole[];
   readonly invite?: object;
@@ -100,7 +100,7 @@ const code = (person: Promise<Person> | Person, held?: Revocations) =>
   codeOf(async () => verifyCredential((await person).credential, { ...directory, revocations: held }));
 
 describe('a credential', () => {
-  it('proves to the administrator’s key whose key it is, where, and in which roles', async () => {
+  it('proves a key’s person, organisation and roles to the administrator’s key', async () => {
     const brand = await organisation();
     const ada = await enrolled(brand, { roles: ['owner-admin'] });
     const dora = await enrolled(brand, { by: ada, roles: ['designer', 'auditor'] });
@@ -109,7 +109,7 @@ describe('a credential', () => {
     expect(verified).toMatchObject({
       publicKey: phone.key.publicKey,
       name: 'Ada',
-      // A device does not prolong the membership.
+      // A device does not extend the membership.
       until: NOW + 100 * DAY,
       member: { organisation: brand.organisation, organisationName: 'Brand', roles: ['designer', 'auditor'] },
     });
@@ -120,7 +120,7 @@ describe('a credential', () => {
     expect(readCredential(phone.credential)).toEqual({ publicKey: phone.key.publicKey, name: 'Ada' });
   });
 
-  it('of a key that the administrator registered itself has every role, and no organisation', async () => {
+  it('gives every role, and no organisation, to a key that the administrator registered directly', async () => {
     const bytes = await sign(keys.admin, { type: 'user.register', publicKey: keys.owner.publicKey, name: 'owner' });
     const owner = await verifyCredential(bytes, directory);
     expect(owner).toEqual({ publicKey: keys.owner.publicKey, name: 'owner', until: Number.MAX_SAFE_INTEGER });
@@ -128,24 +128,24 @@ describe('a credential', () => {
     expect(await codeOf(() => verifyInvitation(bytes, bytes, directory))).toBe('E_INPUT');
   });
 
-  it('is not made by whoever is no owner-admin, or of another organisation', async () => {
+  it('cannot be made by a member who is not owner-admin, or by another organisation', async () => {
     const [brand, other] = [await organisation(), await organisation()];
     const dora = await enrolled(brand);
     const eve = await enrolled(other, { roles: ['owner-admin'] });
     expect(await code(enrolled(brand, { by: dora }))).toBe('E_FORBIDDEN');
-    // Eve's chain ends in her own organisation; with the other's registration her own membership does not verify.
+    // Eve's chain ends in her own organisation. With the other one's registration her membership does not verify.
     expect(await code(enrolled(brand, { by: eve }))).toBe('E_FORBIDDEN');
     const forged = await enrolled(brand, { by: eve });
     const documents = [...credentialDocuments(forged.credential).slice(0, -1), brand.document];
     expect(await code({ ...forged, credential: encodeCredential(documents) })).toBe('E_FORBIDDEN');
-    // Without her own enrolment in the chain she would have to be the administrator.
+    // Without her enrolment in the chain she would have to be the administrator.
     const short = [...credentialDocuments(forged.credential).slice(0, 2), brand.document];
     expect(await code({ ...forged, credential: encodeCredential(short) })).toBe('E_AUTH');
     expect(await code(enrolled(await organisation(keys.control as never)))).toMatch(/E_SIGNATURE|E_AUTH/);
     expect(await code(enrolled(await organisation(eve.key)))).toBe('E_AUTH');
   });
 
-  it('gives a device nothing but what its person has', async () => {
+  it('gives a device no more than the roles of its person', async () => {
     const brand = await organisation();
     const dora = await enrolled(brand);
     const phone = await enrolled(brand, { by: dora, type: 'device.invite' });
@@ -158,7 +158,7 @@ describe('a credential', () => {
     const brand = await organisation();
     const thief = generateUserKey();
     expect(await code(enrolled(brand, { secret: thief }))).toBe('E_SIGNATURE');
-    // A proof that was seen on the wire does not enrol another key.
+    // A proof recorded on the wire does not enrol another key.
     const dora = await enrolled(brand);
     const seen = await proveInvitation(dora.invitation, installation, dora.key.publicKey);
     const invitation = keyName(dora.invitation.publicKey);
@@ -167,7 +167,7 @@ describe('a credential', () => {
     });
     const stolen = encodeCredential([enrolment, ...credentialDocuments(dora.credential).slice(1)]);
     expect(await code({ ...dora, credential: stolen })).toBe('E_SIGNATURE');
-    // Nobody enrols a key without having it.
+    // Nobody can enrol a key without its private key.
     const foreign = { publicKey: keys.owner.publicKey };
     expect(await code(enrolled(brand, { enrol: foreign }))).toBe('E_AUTH');
     const late = { issued: NOW + 600_000 + CLOCK_SKEW_MS + 1, expires: NOW + 9e9 };
@@ -176,7 +176,7 @@ describe('a credential', () => {
     expect(await code(enrolled(brand, { enrol: other }))).toBe('E_FORBIDDEN');
   });
 
-  it('is refused when it is no chain', async () => {
+  it('is rejected when it is not a chain', async () => {
     const brand = await organisation();
     const { credential } = await enrolled(brand);
     const documents = credentialDocuments(credential);
@@ -213,8 +213,8 @@ const accept = async (held: Revocations, published: Uint8Array): Promise<Revocat
 const refused = (held: Revocations, published: Promise<Uint8Array>) =>
   codeOf(async () => withList(held, await published, directory));
 
-describe('a list of revoked keys', () => {
-  it('ends what a key signs, whatever its date, but for what the list keeps', async () => {
+describe('a revocation list', () => {
+  it('ends what a key signs, whatever its date, except for the documents that it keeps', async () => {
     const brand = await organisation();
     const [ada, dora] = [await enrolled(brand, { roles: ['owner-admin'] }), await enrolled(brand)];
     const old = await sign(dora.key, { type: 'alarm.clear', object: `${'1'.repeat(32)}-1` });
@@ -232,12 +232,12 @@ describe('a list of revoked keys', () => {
     expect(await codeOf(() => requireCounting(revocations, name, backdated))).toBe('E_REVOKED');
     expect(await codeOf(() => requireUnrevoked(revocations, name))).toBe('E_REVOKED');
     expect(() => requireCounting(revocations, keyName(ada.key.publicKey), backdated)).not.toThrow();
-    // Two lists with the key: both have to keep the document.
+    // The key is on two lists: both must keep the document.
     const both = await accept(held, await list([{ ...entryOf(dora), credential: undefined } as never], 'admin'));
     expect(await codeOf(() => requireCounting({ revocations: both }, name, old))).toBe('E_REVOKED');
   });
 
-  it('takes the invitations of a stolen key with it, and keeps those that it names', async () => {
+  it('revokes the invitations of a stolen key, except those that it names', async () => {
     const brand = await organisation();
     const { organisation: scope } = brand;
     const [ada, bob] = [
@@ -250,13 +250,13 @@ describe('a list of revoked keys', () => {
       await list([entryOf(ada, [friend.document])], bob, { organisation: scope }),
     );
     expect(await code(friend, held)).toBe('nothing thrown');
-    // The thief invites himself, with the date of yesterday.
+    // The thief makes a backdated invitation.
     const rogue = await enrolled(brand, { by: ada, invite: { issued: NOW - DAY } });
     expect(await code(rogue, held)).toBe('E_REVOKED');
-    // Without the key of the first owner-admin she can revoke nobody either.
+    // Without the first owner-admin's key she cannot revoke anyone either.
     const own = await list([entryOf(ada, [friend.document]), entryOf(bob)], ada, { organisation: scope, sequence: 2 });
     expect(await codeOf(() => withList(held, own, directory))).toBe('E_REVOKED');
-    // An invitation that nobody has used is revoked by the name of its key.
+    // An unused invitation is revoked by the name of its key.
     const open = await enrolled(brand, { by: bob });
     const entry = {
       ...{ key: keyName(open.invitation.publicKey), name: 'Ada', at: NOW, kept: [] },
@@ -266,7 +266,7 @@ describe('a list of revoked keys', () => {
     expect(await code(open, await accept(held, more))).toBe('E_REVOKED');
   });
 
-  it('is replaced by newer ones only, which leave nothing out', async () => {
+  it('is replaced only by a newer list that contains all its entries', async () => {
     const brand = await organisation();
     const scope = { organisation: brand.organisation };
     const ada = await enrolled(brand, { roles: ['owner-admin'] });
@@ -283,13 +283,13 @@ describe('a list of revoked keys', () => {
     expect(await refused(held, list([entryOf(emil)], ada, { ...scope, sequence: 6 }))).toBe('E_CONFLICT');
     const next = await accept(held, await list([entryOf(dora), entryOf(emil)], ada, { ...scope, sequence: 6 }));
     expect(next.digest()).not.toBe(held.digest());
-    // Whoever has none takes them all in the order in which they are published.
+    // A verifier without a list takes all of them in the order of publication.
     let fresh = new Revocations();
     for (const published of next.published()) fresh = await accept(fresh, published);
     expect(fresh.digest()).toBe(next.digest());
   });
 
-  it('is signed by an owner-admin for the own organisation, or by the administrator', async () => {
+  it('is signed by an owner-admin for the same organisation, or by the administrator', async () => {
     const [brand, other] = [await organisation(), await organisation()];
     const [ada, eve] = [
       await enrolled(brand, { roles: ['owner-admin'] }),
@@ -300,7 +300,7 @@ describe('a list of revoked keys', () => {
     const scope = { organisation: brand.organisation };
     expect(await refused(none, list([entryOf(ada)], dora, scope))).toBe('E_FORBIDDEN');
     expect(await refused(none, list([entryOf(dora)], eve, scope))).toBe('E_FORBIDDEN');
-    // Nor under the name of her own organisation, or of the installation.
+    // Nor in the name of her own organisation, or of the installation.
     expect(await refused(none, list([entryOf(dora)], eve, { organisation: other.organisation }))).toBe('E_FORBIDDEN');
     expect(await refused(none, list([entryOf(dora)], eve))).toBe('E_FORBIDDEN');
     const named = { ...entryOf(eve), key: keyName(dora.key.publicKey) };

@@ -29,7 +29,7 @@ const anchor = { installation: directory.installation, adminKey: directory.admin
 const first = firstDocument(directory, 1_000);
 const refused = { code: 'E_DIRECTORY' };
 
-/** The next document, with another fingerprint of control beside the one before. */
+/** The next document, which lists another fingerprint of control in addition to the previous one. */
 const second: DirectoryDocument = {
   ...first,
   sequence: 2,
@@ -47,13 +47,13 @@ const second: DirectoryDocument = {
 };
 
 describe('a signed directory', () => {
-  it('is believed with the administrator’s signature', async () => {
+  it('is accepted with the administrator’s signature', async () => {
     const signed = await signDirectory(keys.admin, first);
     expect(verifyDirectory(JSON.parse(JSON.stringify(signed)), anchor)).toEqual(first);
     expect(directoryAt(first, 0)).toMatchObject(directory);
   });
 
-  it('is refused when it was changed, signed by another, or of another installation', async () => {
+  it('is rejected when it was changed, signed by another key, or is for another installation', async () => {
     const signed = await signDirectory(keys.admin, first);
     expect(() => verifyDirectory({ ...signed, directory: { ...first, name: 'other' } }, anchor)).toThrow(
       expect.objectContaining(refused),
@@ -71,7 +71,7 @@ describe('a signed directory', () => {
     );
   });
 
-  it('names an end for everything but the newest', async () => {
+  it('has an end for every entry but the newest', async () => {
     const [newest] = first.permitKeys;
     if (newest === undefined) throw new Error('no permit key');
     for (const permitKeys of [[{ ...newest, until: 3 }], [newest, newest], []])
@@ -92,7 +92,7 @@ describe('the nodes of a directory', () => {
   };
   const withNodes = (...nodes: DirectoryDocument['nodes']) => ({ ...first, nodes });
 
-  it('may have the same role, and are found by it or by their ids', async () => {
+  it('may share a role, and are found by role or by id', async () => {
     const document = withNodes(...first.nodes, added);
     expect(verifyDirectory(await signDirectory(keys.admin, document), anchor)).toEqual(document);
     const at = directoryAt(document, 2_000);
@@ -104,7 +104,7 @@ describe('the nodes of a directory', () => {
     expect(() => nodeOf(at, 'segments-3')).toThrow(expect.objectContaining(refused));
   });
 
-  it('share no id, certificate or identity, have ids that are no roles, and fill every role', async () => {
+  it('share no id, certificate or identity, have ids that are not roles, and fill every role', async () => {
     const [fingerprints, identities] = [control.fingerprints, control.identities];
     for (const nodes of [
       [...first.nodes, { ...added, id: 'control-1' }],
@@ -119,15 +119,15 @@ describe('the nodes of a directory', () => {
   });
 });
 
-describe('what counts', () => {
-  it('is the newest and, until its end, what it replaced', () => {
+describe('the accepted keys', () => {
+  it('are the newest and, until its end, the one that it replaced', () => {
     expect(fingerprintsOf(directoryAt(second, 4_999), 'control')).toEqual(['11'.repeat(32), '00'.repeat(32)]);
     expect(fingerprintsOf(directoryAt(second, 5_000), 'control')).toEqual(['11'.repeat(32)]);
     expect(fingerprintsOf(directory, 'control')).toEqual(['00'.repeat(32)]);
     expect(identitiesOf(directoryAt(second, 0), 'keys')).toEqual([nodeOf(directory, 'keys').identity]);
   });
 
-  it('of former log keys are all that ever were, or those that count since a time', () => {
+  it('of former logs can be limited to those accepted since a given time', () => {
     const [newest] = first.logKeys;
     if (newest === undefined) throw new Error('no log key');
     const at = directoryAt(
@@ -144,7 +144,7 @@ describe('what counts', () => {
     expect(logKeysOf(at, 11)).toEqual(['new']);
   });
 
-  it('a permit of a former key counts when it was issued before the key’s end', async () => {
+  it('include a former permit key for permits issued before its end', async () => {
     const day = 86_400_000;
     const next = generateP256Key();
     const at = directoryAt(
@@ -183,7 +183,7 @@ describe('what counts', () => {
   });
 });
 
-describe('a directory in a file', () => {
+describe('a directory file', () => {
   let folder: string;
   let path: string;
   let time = 3_000;
@@ -198,7 +198,7 @@ describe('a directory in a file', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('is taken again while it is in use, and lets go of what has ended', async () => {
+  it('is reloaded while it is in use, and drops entries that have ended', async () => {
     const file = await open();
     const { directory: live } = file;
     expect(await file.refresh()).toBe(false);
@@ -212,7 +212,7 @@ describe('a directory in a file', () => {
     expect(await seenSequence(folder)).toBe(2);
   });
 
-  it('is refused, durably, when a newer one was seen; what was taken goes on counting', async () => {
+  it('is rejected, durably, when a newer one was seen; the loaded one is kept', async () => {
     const file = await open();
     await write(second);
     await file.refresh();
@@ -220,13 +220,13 @@ describe('a directory in a file', () => {
     await expect(file.refresh()).rejects.toMatchObject(refused);
     expect(nodeOf(file.directory, 'control').fingerprint).toBe('11'.repeat(32));
     await expect(open()).rejects.toMatchObject(refused);
-    await write({ ...first, sequence: 2 }); // the same number, another content
+    await write({ ...first, sequence: 2 }); // the same number with different content
     await expect(open()).rejects.toMatchObject(refused);
     await write({ ...second, sequence: 3 });
     expect((await open()).sequence).toBe(3);
   });
 
-  it('is taken over the network when it is newer, and written down', async () => {
+  it('is taken from the network when it is newer, and saved', async () => {
     const file = await open();
     const signed = await signDirectory(keys.admin, second);
     expect(await file.offer(file.signed)).toBe(false);
@@ -237,7 +237,7 @@ describe('a directory in a file', () => {
     expect((await open()).sequence).toBe(2);
   });
 
-  it('is refused when the network brings an older, another or an unsigned one, and goes on counting', async () => {
+  it('is rejected from the network when it is older, different or unsigned; the loaded one is kept', async () => {
     const file = await open();
     await file.offer(await signDirectory(keys.admin, second));
     const another = await signDirectory(keys.admin, { ...second, name: 'another' });
@@ -250,7 +250,7 @@ describe('a directory in a file', () => {
     expect(await seenSequence(folder)).toBe(3);
   });
 
-  it('is asked for by its number', async () => {
+  it('is requested by its number', async () => {
     const file = await open();
     const asked: number[] = [];
     const answering = (answer?: unknown) => async (query: { readonly after: number }) => {
@@ -264,7 +264,7 @@ describe('a directory in a file', () => {
     expect(asked).toEqual([1, 1, 2]);
   });
 
-  it('is refused when it is unsigned, damaged or missing', async () => {
+  it('is rejected when it is unsigned, damaged or missing', async () => {
     for (const text of ['', '{}', JSON.stringify(first), (await readFile(path, 'utf8')).replace('test', 'tent')]) {
       await writeFile(path, text);
       await expect(open()).rejects.toMatchObject(refused);

@@ -36,8 +36,8 @@ const code = (check: () => void): string => {
 const begin = (status: LicenceStatus) => code(() => requireActive(status, licence));
 const goOn = (status: LicenceStatus) => code(() => requireNotStopped(status, licence));
 
-describe('where a licence stands', () => {
-  it('by its newest statement', () => {
+describe('the status of a licence', () => {
+  it('is that of its newest statement', () => {
     expect(begin(after())).toBe('ok');
     expect(begin(after(['suspend', 3]))).toBe('E_LICENCE_SUSPENDED');
     expect(begin(after(['suspend', 3], ['reinstate', 4]))).toBe('ok');
@@ -45,7 +45,7 @@ describe('where a licence stands', () => {
     expect(begin(after(['suspend', 5], ['reinstate', 4]))).toBe('E_LICENCE_SUSPENDED');
   });
 
-  it('a revocation holds for ever, and what is being made is finished unless it stops', () => {
+  it('a revocation is permanent; objects in progress are finished unless it stops them', () => {
     for (const later of [[], [['reinstate', 9]], [['suspend', 8]]] as const) {
       const status = after(['revoke', 5], ...later);
       expect(begin(status)).toBe('E_LICENCE_REVOKED');
@@ -55,7 +55,7 @@ describe('where a licence stands', () => {
     expect(goOn(after(['stop', 5], ['revoke', 6]))).toBe('E_LICENCE_REVOKED');
   });
 
-  it('in whatever order, and however often, statements come', () => {
+  it('does not depend on the order or repetition of statements', () => {
     const one = fc.tuple(fc.constantFrom('suspend', 'reinstate', 'revoke', 'stop'), fc.integer({ min: 1, max: 5 }));
     fc.assert(
       fc.property(
@@ -93,7 +93,7 @@ describe('a statement', async () => {
       (error: { code: string }) => error.code,
     );
 
-  it('counts with the signature of the design’s owner only, on the owner’s own licence', async () => {
+  it('is accepted only with the signature of the design’s owner, for the owner’s own licence', async () => {
     expect(await verify(sign())).toBe(name);
     for (const other of [keys.holder, keys.admin, generateUserKey()]) expect(await verify(sign(other))).toBe('E_AUTH');
     expect(await verify(sign(keys.owner, licence))).toBe('E_FORBIDDEN');

@@ -65,7 +65,7 @@ const samples: { readonly [T in Message['type']]: MessageOf<T> } = {
   'check.result': { type: 'check.result', check: id, report: bytes },
 };
 
-/** What each pair may say, written down once more: the code's table is by message. */
+/** The messages that each pair may exchange, written independently of the code's table, which is by message. */
 const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
   'control>keys': [
     'design.add',
@@ -104,13 +104,13 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
   'segments>keys': ['stream.alarm', 'slice.missing', 'vault'],
 };
 
-/** Distribution has no box: nobody can write to it. */
+/** Distribution has no mailbox: no node can write to it. */
 const recipients: readonly BoxRole[] = ['control', 'segments', 'keys'];
 const senders: readonly NodeRole[] = [...recipients, 'distribution'];
 const cells = senders.flatMap((sender) => recipients.map((recipient) => ({ sender, recipient })));
 
-describe('mail that is well sealed', () => {
-  it.each(cells)('from $sender opens at $recipient when it is the sender’s to say', async ({ sender, recipient }) => {
+describe('correctly sealed mail', () => {
+  it.each(cells)('from $sender opens at $recipient only when the sender may send it', async ({ sender, recipient }) => {
     const may = allowed[`${sender}>${recipient}`] ?? [];
     const box = boxOf(recipient);
     for (const message of Object.values(samples)) {

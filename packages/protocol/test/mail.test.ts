@@ -25,7 +25,7 @@ describe('mail', () => {
     sealMail(directory, { id: 'keys-1', identity }, box.body, encodeMail(message));
   const segments = { id: 'segments-1', boxes: box.secrets };
 
-  it('opens for its recipient from its sender only', async () => {
+  it('opens for its recipient only, and from its sender only', async () => {
     const sealed = await sealAs(keys.keys);
     expect(await openMessage(directory, segments, 'keys-1', sealed)).toEqual(message);
     expect(await codeOf(() => openMessage(directory, segments, 'control-1', sealed))).toBe('E_SEAL');
@@ -33,12 +33,12 @@ describe('mail', () => {
     expect(await codeOf(() => openMessage(directory, control, 'keys-1', sealed))).toBe('E_SEAL');
   });
 
-  it('control cannot forge mail between the proactive nodes', async () => {
+  it('between the proactive nodes cannot be forged by control', async () => {
     const forged = await sealAs(keys.control);
     expect(await codeOf(() => openMessage(directory, segments, 'keys-1', forged))).toBe('E_SEAL');
   });
 
-  it('does not open with the identity keys of both, and says when its key is gone', async () => {
+  it('does not open with either identity key, and reports an erased key', async () => {
     const sealed = await sealAs(keys.keys);
     const open = (boxes: BoxSecrets) =>
       codeOf(() => openMessage(directory, { id: 'segments-1', boxes }, 'keys-1', sealed));
@@ -64,11 +64,11 @@ describe('mail between nodes of one role', () => {
   it('opens at the node that it names, from the node that it names', async () => {
     const sealed = await sealMail(both, { id: 'keys-2', identity: second }, box.body, encodeMail(message));
     expect(await open('segments-1', 'keys-2', sealed)).toBe('nothing thrown');
-    expect(await open('segments-2', 'keys-2', sealed)).toBe('E_SEAL'); // whoever holds its box key
+    expect(await open('segments-2', 'keys-2', sealed)).toBe('E_SEAL'); // segments-2 holds the box key too
     expect(await open('segments-1', 'keys-1', sealed)).toBe('E_SEAL');
   });
 
-  it('cannot be sent in another node’s name, nor by a node that the directory does not name', async () => {
+  it('cannot be sent in another node’s name, nor by a node that the directory does not list', async () => {
     const forged = await sealMail(both, { id: 'keys-1', identity: second }, box.body, encodeMail(message));
     expect(await open('segments-1', 'keys-1', forged)).toBe('E_SEAL');
     const removed = await sealMail(both, { id: 'keys-2', identity: second }, box.body, encodeMail(message));
@@ -77,17 +77,17 @@ describe('mail between nodes of one role', () => {
   });
 });
 
-describe('the node of a role that a partition belongs to', () => {
+describe('the node of a role that owns a partition', () => {
   const nodes = ['a', 'b', 'c'].map((id) => ({ ...nodeOf(directory, 'keys'), id: `keys-${id}` }));
   const designs = Array.from({ length: 300 }, (_, i) => i.toString(16).padStart(32, '0'));
   const place = (list: readonly DirectoryNode[], design: string) =>
     chooseNode({ installation: '11'.repeat(16), nodes: list }, 'keys', design).id;
 
-  it('is the same in whatever order the directory lists the nodes', () => {
+  it('does not depend on the order of the nodes in the directory', () => {
     for (const design of designs) expect(place(nodes, design)).toBe(place([...nodes].reverse(), design));
   });
 
-  it('is any of them, and changes only for what a removed node had', () => {
+  it('is any of them, and changes only for the partitions of a removed node', () => {
     const counts = new Map<string, number>();
     for (const design of designs) {
       const before = place(nodes, design);
@@ -98,7 +98,7 @@ describe('the node of a role that a partition belongs to', () => {
     for (const { id } of nodes) expect(counts.get(id)).toBeGreaterThan(60);
   });
 
-  it('is the one that spec/protocol.md computes', () => {
+  it('matches the computation in spec/protocol.md', () => {
     expect(designs.slice(0, 6).map((design) => place(nodes, design))).toEqual([
       'keys-a',
       'keys-c',
@@ -109,7 +109,7 @@ describe('the node of a role that a partition belongs to', () => {
     ]);
   });
 
-  it('is the only one, where there is one', () => {
+  it('is the only node when there is one', () => {
     expect(place(nodes.slice(0, 1), 'anything')).toBe('keys-a');
     expect(() => place([], 'anything')).toThrow(expect.objectContaining({ code: 'E_DIRECTORY' }));
   });
@@ -120,7 +120,7 @@ describe('a box key', () => {
   const read = (document: Uint8Array, now: number | 'any time' = NOW) =>
     readBoxKey(directory, { node: 'keys-1', use: 'attachments' }, document, now);
 
-  it('counts when its node signed it for this installation and use, until it expires', async () => {
+  it('is accepted until it expires when its node signed it for this installation and use', async () => {
     const { body } = boxOf(role, { use: 'attachments' });
     const signed = await signBoxKey(keys.keys, directory.installation, body);
     expect(await read(signed)).toEqual(body);
@@ -133,7 +133,7 @@ describe('a box key', () => {
     expect(await codeOf(() => read(ofControl))).toBe('E_AUTH');
   });
 
-  it('of another node or use is refused', async () => {
+  it('is rejected when it is of another node or use', async () => {
     for (const changes of [{ use: 'mail' as const }, { node: 'keys-2', use: 'attachments' as const }]) {
       const { body } = boxOf(role, changes);
       const signed = await signBoxKey(keys.keys, directory.installation, body);

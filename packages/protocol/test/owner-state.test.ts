@@ -17,7 +17,7 @@ const binding = { installation: toHex(systemRandom(16)), object: `${toHex(system
 const session = systemRandom(16);
 const state: OwnerState = { time: 1_790_000_000_000, bytes: 40_123, line: 4_321, layer: 7, position: [1.25, -2.5, 3] };
 
-describe('what only the owner learns', () => {
+describe('owner-only telemetry', () => {
   it('opens for the owner, for that object and session, and for nobody else', async () => {
     const sealing = await createOwnerSealing(owner.publicKey, binding, session);
     const [first, second] = [sealing.seal(state), sealing.seal({ ...state, line: 4_322 })];
@@ -34,7 +34,7 @@ describe('what only the owner learns', () => {
     for (const open of refused) await expect(open()).rejects.toMatchObject({ code: 'E_SEAL' });
   });
 
-  it('has one length, whatever the numbers are, and stays below its bound', async () => {
+  it('has a fixed length, whatever the numbers are, below its bound', async () => {
     const sealing = await createOwnerSealing(owner.publicKey, binding, session);
     const mm = fc.integer({ min: -200_000, max: 200_000 }).map((hundredths) => hundredths / 100);
     const uint = fc.integer({ min: 0, max: 2 ** 31 });

@@ -33,7 +33,7 @@ import {
 const fixture = createProtocolFixture();
 const { keys, directory } = fixture;
 const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: fixture.coreHash });
-/** Of a node that has no record of the object. */
+/** The input for a node that has no record of the object. */
 const first = { directory, now: NOW, designOf, begun: async () => false };
 const verify = async (changes: Changes) =>
   codeOf(async () => verifyOpening(await createOpening(fixture, changes), first));
@@ -56,14 +56,14 @@ describe('signed documents', () => {
     expect(await at('ff'.repeat(16), NOW)).toBe('E_SIGNATURE');
     expect(await at(directory.installation, NOW + 10 * 3_600_000)).toBe('E_EXPIRED');
     expect(await at(directory.installation, NOW - 10 * 3_600_000)).toBe('E_CLOCK');
-    // Clocks an hour off change nothing.
+    // A clock that is off by an hour makes no difference.
     expect(await at(directory.installation, NOW + 3_600_000)).toBe('nothing thrown');
     expect(await at(directory.installation, NOW - 3_600_000)).toBe('nothing thrown');
     expect(await at(directory.installation, NOW, () => undefined)).toBe('E_AUTH');
     expect(await at(directory.installation, NOW, () => keys.owner.publicKey)).toBe('E_SIGNATURE');
   });
 
-  it('refuse every changed byte', async () => {
+  it('are rejected after a change of any byte', async () => {
     const signed = await signTransaction(keys.holder, directory.installation, print());
     for (let at = 0; at < signed.length; at++) {
       const changed = signed.slice();
@@ -73,7 +73,7 @@ describe('signed documents', () => {
     }
   });
 
-  it('refuse unknown fields and wrong types', async () => {
+  it('are rejected with unknown fields or wrong types', async () => {
     for (const wrong of [{ ...print(), more: 1 }, { ...print(), machine: 7 }, { ...print(), type: 'print' }, {}, 7]) {
       const signed = await signTransaction(keys.holder, directory.installation, wrong as never);
       expect(await codeOf(() => verifyTransaction(signed, directory.installation, holderOnly, NOW))).toBe('E_INPUT');
@@ -81,7 +81,7 @@ describe('signed documents', () => {
   });
 });
 
-describe('the name of an object', () => {
+describe('an object name', () => {
   const licence = '0123456789abcdef'.repeat(2);
 
   it('is its licence and a number', () => {
@@ -89,13 +89,13 @@ describe('the name of an object', () => {
   });
 
   it.each(['', '../x', `${licence}-0`, `${licence}-01`, `${licence}-1/..`, `${licence}-1\n`, `${licence}-10000000`])(
-    'is nothing else: %j',
+    'rejects %j',
     (name) => expect(objectName.safeParse(name).success).toBe(false),
   );
 });
 
 describe('an opening', () => {
-  it('holds when every link of the chain does', async () => {
+  it('is accepted when every link of the chain verifies', async () => {
     const opening = await createOpening(fixture);
     const verified = await verifyOpening(opening, first);
     expect(verified.permit.number).toBe(1);
@@ -124,12 +124,12 @@ describe('an opening', () => {
     ],
     ['a faster profile than the licence names', 'E_LICENCE_INVALID', { machine: { profile: { factor: 1_000 } } }],
     ['a machine of another key', 'E_MACHINE_UNKNOWN', { machine: { publicKey: keys.permit.publicKey } }],
-  ])('is refused for %s: %s', async (_what, code, changes) => {
+  ])('is rejected for %s: %s', async (_what, code, changes) => {
     expect(await verify(changes)).toBe(code);
   });
 
   const HOUR = 3_600_000;
-  /** Of a print signed at NOW for 24 hours, on a licence for an hour, with a fresh request and permit at `now`. */
+  /** For a print signed at NOW for 24 hours, on a licence for an hour, with a fresh request and permit at `now`. */
   const later = async (now: number, options: { begun: boolean; notBefore?: number; notAfter?: number }) => {
     const { begun, ...times } = options;
     const fresh = { issued: now, expires: now + 600_000 };
@@ -142,25 +142,25 @@ describe('an opening', () => {
     return codeOf(() => verifyOpening(opening, { ...first, now, begun: async () => begun }));
   };
 
-  it('of an object that has begun is not too old, however long the print takes', async () => {
+  it('stays valid for a started object, however long the print takes', async () => {
     expect(await later(NOW + 30 * HOUR, { begun: true })).toBe('nothing thrown');
     expect(await later(NOW + 30 * HOUR, { begun: false })).toBe('E_EXPIRED');
   });
 
-  it('of an object that begins is refused once its print has expired, not before', async () => {
+  it('is rejected for a new object once its print has expired, not before', async () => {
     expect(await later(NOW + 23 * HOUR, { begun: false, notAfter: NOW + 99 * HOUR })).toBe('nothing thrown');
     expect(await later(NOW + 26 * HOUR, { begun: false, notAfter: NOW + 99 * HOUR })).toBe('E_EXPIRED');
   });
 
-  it('of an object that begins is refused before and after the validity of its licence', async () => {
+  it('is rejected for a new object before and after the validity of its licence', async () => {
     expect(await later(NOW, { begun: false, notBefore: NOW + 2 * HOUR })).toBe('E_LICENCE_INVALID');
     expect(await later(NOW + 3 * HOUR, { begun: false })).toBe('E_EXPIRED');
-    // Clocks an hour off change nothing.
+    // A clock that is off by an hour makes no difference.
     expect(await later(NOW, { begun: false, notBefore: NOW + HOUR })).toBe('nothing thrown');
     expect(await later(NOW + 2 * HOUR, { begun: false })).toBe('nothing thrown');
   });
 
-  it('is refused when a document is exchanged for another valid one', async () => {
+  it('is rejected when a document is replaced by another valid one', async () => {
     const [one, two] = [await createOpening(fixture), await createOpening(fixture)];
     const check = (opening: typeof one) => codeOf(() => verifyOpening(opening, first));
     expect(await check({ ...one, request: two.request })).toBe('E_PERMIT');
@@ -220,7 +220,7 @@ describe('a session', () => {
     expect(await machine.context.open(sealed, u32be(7))).toHaveLength(64);
   });
 
-  it('opens for no other machine, serial number, opening, session or ephemeral key, and from no other node', async () => {
+  it('opens for no other machine, serial number, opening, session or ephemeral key, and no other node', async () => {
     const { binding, side } = await setUp();
     const attempt = (changes: object, options = {}) =>
       codeOf(() =>
@@ -235,7 +235,7 @@ describe('a session', () => {
       );
     expect(await attempt({}, { machineKey: generateP256Key() })).toBe('E_SEAL');
     expect(await attempt({}, { ephemeral: generateP256Key() })).toBe('E_SEAL');
-    // Whoever has the links, but not the keys node's key: a point of its own makes no session.
+    // An attacker with the links but without the keys node's key: its own point makes no session.
     expect(await attempt({}, { sender: keys.distribution.publicKey })).toBe('E_SEAL');
     expect(await attempt({ openingHash: systemRandom(32) })).toBe('E_SEAL');
     expect(await attempt({ session: systemRandom(16) })).toBe('E_SEAL');
@@ -261,7 +261,7 @@ describe('a session', () => {
 });
 
 describe('links and telemetry', () => {
-  it('answer any bytes with a message or one code', () => {
+  it('decode any bytes to a message or one error code', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), fc.boolean(), (bytes, addressed) => {
         try {
@@ -273,7 +273,7 @@ describe('links and telemetry', () => {
     );
   });
 
-  it('carry what was put in', () => {
+  it('round-trip', () => {
     const session = systemRandom(16);
     expect(decodeLink(encodeStream('frame', utf8('abc'), session), true)).toEqual({
       kind: 'frame',
@@ -285,7 +285,7 @@ describe('links and telemetry', () => {
     expect(decodeLink(encodeControl(end), true)).toEqual({ kind: 'control', message: end });
   });
 
-  it('telemetry round-trips and refuses any change', () => {
+  it('telemetry round-trips and rejects any change', () => {
     const key = systemRandom(32);
     fc.assert(
       fc.property(

@@ -18,7 +18,7 @@ const sign = (document: object, signer = keys.admin, installation = directory.in
 const user = { type: 'user.register', publicKey: keys.owner.publicKey, name: 'owner' };
 
 describe('a registration', () => {
-  it('of a user counts with the administrator’s signature, whenever it was made', async () => {
+  it('of a user is accepted with the administrator’s signature, whenever it was made', async () => {
     expect((await verifyCredential(await sign(user), directory)).publicKey).toEqual(keys.owner.publicKey);
     const code = async (document: Promise<Uint8Array>) =>
       codeOf(async () => verifyCredential(await document, directory));
@@ -28,7 +28,7 @@ describe('a registration', () => {
     expect(await code(sign({ type: 'machine.register', machine }))).toBe('E_INPUT');
   });
 
-  it('of a machine too, under the name of its key', async () => {
+  it('of a machine is accepted too, under the name of its key', async () => {
     expect(await verifyMachineRegistration(await sign({ type: 'machine.register', machine }), directory)).toEqual(
       machine,
     );
@@ -44,7 +44,7 @@ describe('a registration', () => {
 describe('a design secret', () => {
   const binding = { installation: directory.installation, licence: '1'.repeat(32), design: '2'.repeat(32) };
 
-  it('opens for the one machine, licence, design and installation that it was sealed for', async () => {
+  it('opens only for the machine, licence, design and installation that it was sealed for', async () => {
     const secret = systemRandom(32);
     const sealed = await sealDesignSecret(machine, binding, secret);
     expect(sealed).toHaveLength(SEALED_SECRET_BYTES);
@@ -56,7 +56,7 @@ describe('a design secret', () => {
       expect(await codeOf(() => open({ [name]: '3'.repeat(32) }))).toBe('E_SEAL');
   });
 
-  it('has 32 bytes', async () => {
+  it('is 32 bytes long', async () => {
     const sealed = await sealDesignSecret(machine, binding, systemRandom(31));
     expect(await codeOf(() => openDesignSecret(keys.machine, binding, sealed))).toBe('E_SEAL');
   });

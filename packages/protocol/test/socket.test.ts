@@ -12,7 +12,7 @@ afterEach(() => {
   for (const end of ends.splice(0)) end();
 });
 
-/** A node whose links answer no ping until `answers` is set. */
+/** A node whose links answer pings only once `answers` is set. */
 async function startNode() {
   const authority = await createAuthority('test', Date.now());
   const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
@@ -52,10 +52,10 @@ function open(link: LinkSocket): LinkSocket {
   return link;
 }
 
-it('a link that answers no ping is given up and made again; one that does is kept', async () => {
+it('reconnects a link that answers no ping, and keeps one that does', async () => {
   const { node, options } = await startNode();
   let lost = 0;
-  const unanswered: number[] = []; // counted when the link is given up: the next connection may come at once
+  const unanswered: number[] = []; // counted when the link is dropped: the next connection may follow at once
   const closed = () => {
     lost++;
     unanswered.push(node.pings);
@@ -72,11 +72,11 @@ it('a link that answers no ping is given up and made again; one that does is kep
   expect(link.connected).toBe(true);
 });
 
-it('a certificate of its own that cannot be read costs the node no connection, however often it is tried', async () => {
+it('a node whose certificate cannot be read opens no connection, however often it retries', async () => {
   const { node, options } = await startNode();
   const identity = { ...options.tls.identity, certificate: 'no certificate' };
   const link = open(connectLink({ ...options, tls: { ...options.tls, identity } }, { message: () => undefined }));
-  await sleep(800); // three tries
+  await sleep(800); // three attempts
   expect(link.connected).toBe(false);
   expect(node.connections).toBe(0);
 });

@@ -13,7 +13,7 @@ import {
   verifyPermitKey,
 } from '../src/index.ts';
 
-// What scripts/make-vectors.mjs wrote. A change of these bytes is a change of the format.
+// Written by scripts/make-vectors.mjs. A change of these bytes is a change of the format.
 const read = <T>(name: string): T =>
   JSON.parse(readFileSync(new URL(`../../../vectors/protocol/${name}.json`, import.meta.url), 'utf8')) as T;
 
