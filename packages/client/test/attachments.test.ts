@@ -32,12 +32,12 @@ afterEach(async () => {
   await cloud.close();
 });
 
-it('what an owner attaches is sealed to the newest key that the keys node has signed', async () => {
+it('seals attachments to the newest key that the keys node has signed', async () => {
   const sealed = await sealAttachment(owner, 'ab'.repeat(16), info, plain);
   expect(await openFromBox(cloud.box, info, sealed)).toEqual(plain);
 });
 
-it('a key that another node signed, one for mail, or an old one is refused, and nothing is sealed', async () => {
+it('rejects a key signed by another node, a key for mail and an old key, and seals nothing', async () => {
   const identity = p256Key(await readFile(join(installation.layout.node('control'), nodeFiles.identity)));
   const document = await signBoxKey(identity, installation.directory.installation, cloud.box.body);
   cloud.box = { ...cloud.box, document };
@@ -49,7 +49,7 @@ it('a key that another node signed, one for mail, or an old one is refused, and 
   expect(await codeOf(sealAttachment(owner, 'ab'.repeat(16), info, plain))).toBe('E_UNAVAILABLE');
 });
 
-it('a design that was prepared long ago is refused with a code, and the preparation goes: the next one is sealed again', async () => {
+it('removes a prepared design whose box key has expired, with a code; the next one is sealed again', async () => {
   const design = '0123456789abcdef0123456789abcdef';
   const uploads = join(owner.user.folder, 'uploads');
   const writer = await writePrepared(uploads, systemRandom);

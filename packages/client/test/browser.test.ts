@@ -13,7 +13,7 @@ import { prepareAndSign, textSource } from './scenario.ts';
 
 type Said = Readonly<Record<'manifest' | 'keys' | 'transaction', string>> & { readonly segments: readonly string[] };
 
-/** One script with all that it imports, as a page would get it. */
+/** Bundles a script with its imports, as a page would load it. */
 async function bundle(name: string): Promise<string> {
   const build = await rolldown({
     input: fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url)),
@@ -47,7 +47,7 @@ describe.runIf(chromium !== undefined)('the client in a browser', () => {
     said = JSON.parse(answer);
   });
 
-  it('seals a design to the same bytes as in Node', () => {
+  it('seals a design to the same bytes as Node', () => {
     expect(said.onPage.manifest).toBe(toHex(inNode.manifest));
     expect(said.onPage.segments).toEqual(inNode.segments.map(toHex));
     expect(inNode.segments.length).toBeGreaterThan(3);
@@ -61,7 +61,7 @@ describe.runIf(chromium !== undefined)('the client in a browser', () => {
     }
   });
 
-  it('seals in a worker with randomness of its own what the keys node and a licensed machine can open', async () => {
+  it('seals in a worker with the worker’s randomness; the keys node and a licensed machine can open it', async () => {
     expect(said.inWorker.manifest).not.toBe(said.onPage.manifest);
     for (const one of [said.onPage, said.inWorker]) {
       const manifest = readManifest(fromHex(one.manifest));
@@ -83,7 +83,7 @@ describe.runIf(chromium !== undefined)('the client in a browser', () => {
     }
   });
 
-  it('gets the code of what failed in the worker', () => {
+  it('gets the error code of a failure in the worker', () => {
     expect(said.empty).toBe('E_DESIGN_EMPTY');
   });
 });

@@ -40,14 +40,14 @@ const pageOf = (bytes: Uint8Array = certificate, code = script) =>
     code: labelSvg(labelText(story.object, bytes)),
   });
 
-describe('a page', () => {
-  it('holds the certificate as it was exported', () => {
+describe('a certificate page', () => {
+  it('contains the certificate as it was exported', () => {
     const page = utf8(pageOf());
     expect([isCertificatePage(page), isCertificatePage(certificate)]).toEqual([true, false]);
     expect(readCertificatePage(page)).toEqual({ certificate, trust: trust() });
   });
 
-  it('is refused when there is no certificate in it', async () => {
+  it('is rejected when it contains no certificate', async () => {
     const without = [
       '<!doctype html>',
       pageOf().replace('id="certificate"', 'id="other"'),
@@ -58,7 +58,7 @@ describe('a page', () => {
     for (const page of without) expect(await codeOf(async () => readCertificatePage(utf8(page)))).toBe('E_CERTIFICATE');
   });
 
-  it('allows itself nothing but its own script and style', () => {
+  it('allows only its own script and style', () => {
     const policy = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(pageOf())?.[1];
     expect(policy).toMatch(
       /^default-src 'none'; script-src 'sha256-[^']{44}'; style-src 'sha256-[^']{44}'; base-uri 'none'; form-action 'none'$/,
@@ -86,7 +86,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
   });
   afterAll(() => closer.close());
 
-  /** The document as it is after its script has run. */
+  /** The document after its script has run. */
   async function domOf(html: string): Promise<string> {
     const path = `/${pages.size}.html`;
     pages.set(path, html);
@@ -102,7 +102,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
   }
   const verdictOf = (dom: string) => /data-verdict="(\w+)"/.exec(dom)?.[1];
 
-  it('verifies its certificate and asks nobody for anything', async () => {
+  it('verifies its certificate without any request', async () => {
     const dom = await domOf(pageOf());
     expect(verdictOf(dom)).toBe('good');
     const { checked, unchecked } = await checkCertificate(certificate, {
@@ -115,7 +115,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
     expect(asked).toEqual(['/0.html']);
   });
 
-  it('refuses a certificate that was changed, and one of another administrator', async () => {
+  it('rejects a changed certificate, and one of another administrator', async () => {
     const changed = Uint8Array.from(certificate);
     changed[changed.length - 100] = (changed[changed.length - 100] ?? 0) ^ 1;
     const dom = await domOf(pageOf(changed));
@@ -129,7 +129,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
     expect(await domOf(pageOf().replace('{"certificate"', '{certificate'))).toContain('E_CERTIFICATE');
   });
 
-  it('runs no script that was changed or added', async () => {
+  it('runs no changed or added script', async () => {
     const swap = (from: string, to: string) => {
       const page = pageOf();
       expect(page).toContain(from);
@@ -142,7 +142,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
     expect([verdictOf(added), added.includes('<title>taken over')]).toEqual(['good', false]);
   });
 
-  it('writes texts of a certificate as texts', async () => {
+  it('escapes the texts of a certificate', async () => {
     const hostile = await makeStory(keys, { machine: { serial: '<img src=x onerror=alert(1)>' } });
     const bytes = await certify(keys, hostile.events, hostile.object);
     const dom = await domOf(pageOf(bytes));
@@ -153,7 +153,7 @@ describe.runIf(chromium !== undefined)('a page in a browser without a network', 
 });
 
 describe('a label', () => {
-  it('belongs to one file', async () => {
+  it('identifies one file', async () => {
     const text = labelText(story.object, certificate);
     requireLabel(text, story.object, certificate);
     requireLabel(`${text}\n`, story.object, certificate);
@@ -164,7 +164,7 @@ describe('a label', () => {
       expect(await codeOf(async () => requireLabel(none, story.object, certificate))).toBe('E_INPUT');
   });
 
-  it('is drawn with modules of whole pixels, as the code says', async () => {
+  it('is drawn with modules of whole pixels, and matches the code', async () => {
     const text = labelText(story.object, certificate);
     const code = labelCode(text);
     const summary = await checkCertificate(certificate, { logKey: logKeyOf(keys), owner: keys.owner.publicKey });

@@ -45,23 +45,23 @@ async function refusal(events: readonly EventRequest[], trust = byBoth, object =
   return codeOf(verdict(events, trust, object));
 }
 
-/** The story with one event replaced. */
+/** The example events with one event replaced. */
 const but = (at: number, change: (event: EventRequest) => EventRequest, events = story.events) =>
   events.map((event, i) => (i === at ? change(event) : event));
 
 describe('a certificate', () => {
-  it('holds for the owner, for the authority and for both', async () => {
+  it('verifies for the owner, for the authority and for both', async () => {
     for (const trust of [byOwner, byAuthority, byBoth]) {
       const summary = await verdict(story.events, trust);
       expect(summary).toMatchObject({ object: story.object, state: 'completed', number: 1, of: 2, material: 'PLA' });
       expect(summary.owner.key).toBe(toHex(keys.owner.publicKey));
     }
     expect((await verdict(story.events, byBoth)).signatures).toBe(9);
-    // Without an authority the three registrations are nobody's word.
+    // Without an authority nobody vouches for the three registrations.
     expect((await verdict(story.events, byOwner)).signatures).toBe(6);
   });
 
-  it('needs an owner or an authority whom the verifier names', async () => {
+  it('needs an owner or an authority named by the verifier', async () => {
     const { logKey } = byBoth;
     expect(await refusal(story.events, { logKey })).toBe('E_INPUT');
     expect(await refusal(story.events, { logKey, owner: keys.permit.publicKey })).toBe('E_INPUT');
@@ -72,7 +72,7 @@ describe('a certificate', () => {
     expect(await refusal(story.events, { ...byBoth, authority: other })).toBe('E_EVIDENCE');
   });
 
-  it('says in words what was checked, by whose signature, and what was not', async () => {
+  it('states what was checked, by whose signature, and what was not', async () => {
     const [owner, both] = [await verdict(story.events, byOwner), await verdict(story.events, byBoth)];
     expect(both.checked.join('\n')).toContain('registered as Owner Ltd by the administrator');
     expect(both.checked.join('\n')).toContain('given by the key that the administrator registered for permits');
@@ -82,14 +82,14 @@ describe('a certificate', () => {
     expect(owner.unchecked.join('\n')).toContain('only the administrator’s key confirms it, and you named none');
   });
 
-  it('tells of an object that is not made yet, or that failed', async () => {
+  it('covers an object that is not finished, or that failed', async () => {
     expect(await verdict(story.events.slice(0, 4))).toMatchObject({ state: 'permitted', signatures: 7 });
     expect(await verdict(story.events.slice(0, 3))).toMatchObject({ state: 'ordered', machine: undefined });
     const failed = await story.report('failed');
     expect(await verdict([...story.events.slice(0, 5), failed])).toMatchObject({ state: 'failed' });
   });
 
-  it('holds over streams that were resumed, in the same run only', async () => {
+  it('verifies across resumed streams, in the same run only', async () => {
     const before = story.events.slice(0, 5);
     const end = story.events.slice(5);
     expect(await verdict([...before, await story.resume(), ...end])).toMatchObject({ state: 'completed' });
@@ -97,7 +97,7 @@ describe('a certificate', () => {
     expect(await refusal([...before, await story.resume({ material: 'ABS' }), ...end])).toBe('E_EVIDENCE');
   });
 
-  it('tells of an alarm as the log’s word, and of the owner who cleared it', async () => {
+  it('reports an alarm as unproven, and the owner who cleared it', async () => {
     const alarmed = [...story.events.slice(0, 5), alarm(story.object)];
     const cleared = await verdict([...alarmed, await story.clear()]);
     expect(cleared.state).toBe('alarmed');
@@ -110,13 +110,13 @@ describe('a certificate', () => {
   });
 });
 
-describe('whoever has the log’s key and every node’s key', () => {
-  it('makes nothing genuine without signatures', async () => {
+describe('an attacker with the log’s key and every node’s key', () => {
+  it('cannot make a certificate without signatures', async () => {
     const bare = story.events.map(({ evidence: _, ...event }) => event);
     for (const trust of [byOwner, byAuthority, byBoth]) expect(await refusal(bare, trust)).toBe('E_EVIDENCE');
   });
 
-  it.each(names.map((name, at) => [name, at] as const))('cannot leave out a document of the %s', async (_, at) => {
+  it.each(names.map((name, at) => [name, at] as const))('cannot omit a document of the %s', async (_, at) => {
     const evidence = story.events[at]?.evidence ?? [];
     const { evidence: _none, ...bare } = story.events[at] as EventRequest;
     expect(await refusal(but(at, () => bare))).toBe('E_EVIDENCE');
@@ -126,12 +126,12 @@ describe('whoever has the log’s key and every node’s key', () => {
       );
   });
 
-  it.each(names.map((name, at) => [name, at] as const))('cannot put another document behind the %s', async (_, at) => {
+  it.each(names.map((name, at) => [name, at] as const))('cannot replace a document of the %s', async (_, at) => {
     const documents = (events: readonly EventRequest[]) => events.flatMap(({ evidence }) => evidence ?? []) as Bytes[];
     const second = await makeStory(keys, { number: 2 });
     const foreign = await makeStory(keys, { installation: 'ef'.repeat(16) });
     const otherDesign = await makeStory(keys, { core: { nonce: new Uint8Array(16).fill(1) } });
-    // A second registration of the same machine, owner or permit key says the same, and may stand in its place.
+    // A second registration of the same machine, owner or permit key says the same, and may replace it.
     const registrations = [second, otherDesign].flatMap(({ events: [machine, licence, , permit] }) => [
       machine?.evidence?.[0],
       licence?.evidence?.[1],
@@ -148,10 +148,10 @@ describe('whoever has the log’s key and every node’s key', () => {
     }
   });
 
-  it.each(names.map((name, at) => [name, at] as const))('cannot say other things than the %s', async (_, at) => {
+  it.each(names.map((name, at) => [name, at] as const))('cannot change the content of the %s', async (_, at) => {
     const body = story.events[at]?.body ?? {};
     for (const [field, value] of Object.entries(body)) {
-      if (field === 'licence' || (field === 'machine' && at === 3)) continue; // names of accounts: below
+      if (field === 'licence' || (field === 'machine' && at === 3)) continue; // names of accounts: tested below
       const other =
         typeof value === 'number' ? value + 1 : value instanceof Uint8Array ? systemRandom(32) : `${value}x`;
       expect(await refusal(but(at, (event) => ({ ...event, body: { ...body, [field]: other } })))).toBe('E_EVIDENCE');
@@ -167,7 +167,7 @@ describe('whoever has the log’s key and every node’s key', () => {
   it.each(['owner', 'holder', 'machine'] as const)('cannot sign for the %s', async (whose) => {
     const stolen = { ...keys, [whose]: whose === 'machine' ? generateP256Key() : generateUserKey() };
     const forged = await makeStory(stolen, {
-      // Everything else as the genuine parties have it.
+      // All other documents are genuine.
       registration: { publicKey: keys.owner.publicKey },
       machine: { machine: keyName(keys.machine.publicKey), publicKey: keys.machine.publicKey },
       licence: { holder: keys.holder.publicKey },
@@ -176,7 +176,7 @@ describe('whoever has the log’s key and every node’s key', () => {
       expect(await refusal(forged.events, trust, forged.object)).toBe('E_EVIDENCE');
   });
 
-  it('cannot register an owner, a machine or a permit key in the administrator’s place', async () => {
+  it('cannot register an owner, a machine or a permit key without the administrator', async () => {
     const forged = await makeStory({ ...keys, admin: generateUserKey() });
     expect(await refusal(forged.events, byAuthority, forged.object)).toBe('E_EVIDENCE');
     expect(await refusal(forged.events, byBoth, forged.object)).toBe('E_EVIDENCE');
@@ -185,14 +185,14 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal(but(3, (event) => ({ ...event, evidence: own })))).toBe('E_EVIDENCE');
   });
 
-  it('an unregistered permit key: refused for the authority, named as unchecked for the owner alone', async () => {
+  it('an unregistered permit key is rejected for the authority, and reported as unchecked for the owner', async () => {
     const forged = await makeStory({ ...keys, permit: generateP256Key(), admin: generateUserKey() });
     expect(await refusal(forged.events, byAuthority, forged.object)).toBe('E_EVIDENCE');
     const summary = await verdict(forged.events, byOwner, forged.object);
     expect(summary.unchecked.join('\n')).toContain('whose key signed the permit');
   });
 
-  it('cannot say in the owner’s place what is left of a licence, nor begin what the owner said was made', async () => {
+  it('cannot forge the owner’s count of objects left, nor start an object that the owner counted as made', async () => {
     const licence = story.object.slice(0, 32);
     const says = async (objects: number, signer = keys.owner, restore = 'e'.repeat(32)): Promise<EventRequest> => {
       const [id, issued] = [systemRandom(16), Date.now()];
@@ -212,7 +212,7 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal(story.events.toSpliced(3, 0, other))).toBe('E_EVIDENCE');
   });
 
-  it('cannot say in the owner’s place that a licence is active, nor order what the owner had suspended or revoked', async () => {
+  it('cannot forge a reinstatement, nor order under a licence that the owner suspended or revoked', async () => {
     const licence = story.object.slice(0, 32);
     let number = 0;
     const says = async (change: 'suspend' | 'reinstate' | 'revoke', signer = keys.owner): Promise<EventRequest> => {
@@ -226,7 +226,7 @@ describe('whoever has the log’s key and every node’s key', () => {
       return { ...statusFact(word, keyName(keys.owner.publicKey)), evidence, eventId: `status/${toHex(id)}` };
     };
     const after = (at: number, ...words: EventRequest[]) => story.events.toSpliced(at, 0, ...words);
-    // Before the order: refused unless it was reinstated. After it: part of the truth.
+    // Before the order the change is rejected unless the licence was reinstated. After the order it is accepted.
     for (const change of ['suspend', 'revoke'] as const) {
       expect(await refusal(after(2, await says(change)))).toBe('E_EVIDENCE');
       expect(await refusal(after(3, await says(change)))).toBe('no error');
@@ -255,7 +255,7 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal([...progress, resumed, { ...resumed, eventId: 'again' }])).toBe('E_EVIDENCE');
   });
 
-  it('cannot make one object’s documents another’s', async () => {
+  it('cannot use one object’s documents for another', async () => {
     const licence = story.object.slice(0, 32);
     const second = story.events.slice(2).map((event) => ({ ...event, account: `${licence}-2` }));
     const events = [...story.events.slice(0, 2), ...second];
@@ -266,7 +266,7 @@ describe('whoever has the log’s key and every node’s key', () => {
     expect(await refusal(numbered, byBoth, `${licence}-2`)).toBe('E_EVIDENCE');
   });
 
-  it('cannot write events that no document stands behind', async () => {
+  it('cannot write events without a document', async () => {
     const { object } = story;
     const event = (account: string, type: EventRequest['type'], evidence?: Bytes): EventRequest => ({
       account,
@@ -296,7 +296,7 @@ describe('whoever has the log’s key and every node’s key', () => {
   });
 });
 
-describe('documents that are signed, but do not fit', () => {
+describe('signed documents that do not match', () => {
   const cases: [string, Changes][] = [
     ['a third object of a licence for two', { number: 3 }],
     ['a material that the licence does not allow', { request: { material: 'ABS' } }],
@@ -336,7 +336,7 @@ describe('documents that are signed, but do not fit', () => {
       expect(await refusal(events, trust, object)).toMatch(/^E_(EVIDENCE|CERTIFICATE)$/);
   });
 
-  it('a machine that was registered so only after the permit', async () => {
+  it('a machine whose matching registration came only after the permit', async () => {
     const [registered, ...rest] = story.events as [EventRequest, ...EventRequest[]];
     const other = await makeStory(keys, { machine: { profile: { factor: 9 } } });
     const [before] = other.events as [EventRequest];
@@ -345,7 +345,7 @@ describe('documents that are signed, but do not fit', () => {
     expect(await refusal([before, ...rest])).toBe('E_EVIDENCE');
   });
 
-  it('a word of the administrator of another kind', async () => {
+  it('an administrator’s document of another type', async () => {
     const document = await signTransaction(keys.admin, INSTALLATION, {
       type: 'design.delete',
       id: systemRandom(16),
@@ -364,7 +364,7 @@ describe('documents that are signed, but do not fit', () => {
   });
 });
 
-describe('the audit of a whole log, by an owner', () => {
+describe('an owner’s audit of a whole log', () => {
   const audit = async (events: readonly EventRequest[], owner = keys.owner.publicKey) => {
     const ledger = await logOf(keys, events);
     const own = new OwnObjects(INSTALLATION, { owner, authority: keys.admin.publicKey });
@@ -372,16 +372,16 @@ describe('the audit of a whole log, by an owner', () => {
     return own.verify();
   };
 
-  it('verifies the objects under this owner’s licences, and leaves out those of others', async () => {
+  it('verifies the objects under this owner’s licences, and skips those of others', async () => {
     const others = { ...keys, owner: generateUserKey(), log: keys.log };
     const foreign = await makeStory(others);
-    const [, ...rest] = foreign.events; // the machine is the same
+    const [, ...rest] = foreign.events; // the same machine
     expect(await audit([...story.events, ...rest])).toBe(1);
     expect(await audit([...story.events, ...rest], others.owner.publicKey)).toBe(1);
     expect(await audit([...story.events, ...rest], keys.holder.publicKey)).toBe(0);
   });
 
-  it('finds an object that nobody ordered, and an order that was used twice', async () => {
+  it('detects an object that nobody ordered, and an order that was used twice', async () => {
     const licence = story.object.slice(0, 32);
     const event = (type: EventRequest['type'], body = {}): EventRequest => ({
       account: `${licence}-2`,

@@ -52,7 +52,7 @@ async function registered(): Promise<void> {
 const source = { path: '/some/part.gcode', size: 40_000, mtimeMs: 1 };
 let design: string;
 
-/** Three "sealed" segments with different content, and content keys that are really sealed. */
+/** Three placeholder segments with different content, and content keys that are sealed for real. */
 async function prepare(owner: InstallationSession, segments = 3): Promise<PreparedDesign> {
   const writer = await writePrepared(join(owner.user.folder, 'uploads'), systemRandom);
   for (let i = 0; i < segments; i += 1) await writer.append(new Uint8Array(SEALED_BYTES).fill(i));
@@ -65,7 +65,7 @@ async function prepare(owner: InstallationSession, segments = 3): Promise<Prepar
 }
 
 describe('registration', () => {
-  it('registers users and the machine, and does nothing the second time', async () => {
+  it('registers users and the machine once', async () => {
     await registered();
     expect([...cloud.users.keys()].sort()).toEqual(installation.description.users.map(({ user }) => user).sort());
     const [machine] = [...cloud.machines.values()];
@@ -75,7 +75,7 @@ describe('registration', () => {
     expect(cloud.machines.size).toBe(1);
   });
 
-  it('is the administrator’s: another user is refused', async () => {
+  it('is rejected for any user but the administrator', async () => {
     cloud.intercept = ({ method, user }) => {
       const admin = installation.description.users.find(({ name }) => name === 'admin')?.user;
       if (method === 'POST' && user !== admin) throw new MillraceError('E_FORBIDDEN', 'only the administrator');
@@ -85,8 +85,8 @@ describe('registration', () => {
   });
 });
 
-describe('storing', () => {
-  it('uploads, waits, and removes the copy on the disk', async () => {
+describe('storing a design', () => {
+  it('uploads, waits, and removes the local copy', async () => {
     await registered();
     const owner = await as('owner');
     const steps: string[] = [];
@@ -105,7 +105,7 @@ describe('storing', () => {
     expect(await readdir(join(owner.user.folder, 'uploads'))).toEqual([]);
   });
 
-  it('goes on after it was broken off: only what is missing is sent', async () => {
+  it('resumes an interrupted upload and sends only what is missing', async () => {
     await registered();
     const owner = await as('owner', { patienceMs: 0 });
     cloud.intercept = ({ method, path }) => {
@@ -143,7 +143,7 @@ describe('storing', () => {
     expect(most).toBeLessThanOrEqual(8);
   });
 
-  it('says with which code the vault refused', async () => {
+  it('reports the code with which the vault refused', async () => {
     await registered();
     const owner = await as('owner');
     cloud.intercept = ({ method, path }) =>
@@ -156,7 +156,7 @@ describe('storing', () => {
     });
   });
 
-  it('refuses a half-written preparation, and sweeps those of the dead', async () => {
+  it('rejects an incomplete preparation, and removes those of dead processes', async () => {
     const owner = await as('owner');
     const uploads = join(owner.user.folder, 'uploads');
     const writer = await writePrepared(uploads, systemRandom);
@@ -164,7 +164,7 @@ describe('storing', () => {
     expect(await codeOf(writer.append(new Uint8Array(5)))).toBe('E_INTERNAL');
     expect(await findPrepared(uploads, source)).toBeUndefined();
     await sweepPreparations(uploads, () => false);
-    expect(await readdir(uploads)).toHaveLength(1); // ours: this process lives
+    expect(await readdir(uploads)).toHaveLength(1); // this process is alive
     await writer.abandon();
     expect(await readdir(uploads)).toEqual([]);
   });
@@ -179,7 +179,7 @@ describe('licence and print', () => {
     return grantLicence(owner, terms);
   }
 
-  it('names the machine as it is registered, and seals a fresh secret to the keys node', async () => {
+  it('names the machine as registered, and seals a fresh secret to the keys node', async () => {
     const first = await licensed();
     const owner = await as('owner');
     const second = await grantLicence(owner, {
@@ -198,7 +198,7 @@ describe('licence and print', () => {
     expect(licence.secret).not.toEqual(cloud.licences.get(second)?.secret);
   });
 
-  it('shows the owner where the machine is, and the holder only what is for the holder', async () => {
+  it('shows the owner the machine’s position, and the holder only what is disclosed', async () => {
     const licence = await licensed(1);
     const [owner, operator] = [await as('owner'), await as('operator')];
     const machine = installation.description.machines[0]?.registration.machine ?? '';
@@ -213,7 +213,7 @@ describe('licence and print', () => {
     expect(seen.facts).toBeUndefined();
   });
 
-  it('refuses a report that another key signed than the event’s actor, or of another object', async () => {
+  it('rejects a report of another object, or signed by another key than the event’s actor', async () => {
     const licence = await licensed(2);
     const [owner, operator] = [await as('owner'), await as('operator')];
     const machine = installation.description.machines[0]?.registration.machine ?? '';
@@ -261,7 +261,7 @@ describe('licence and print', () => {
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
   });
 
-  it('signs a print for 15 minutes, in which it has to start, unless its holder says otherwise', async () => {
+  it('signs a print for 15 minutes by default', async () => {
     const operator = await as('operator');
     const machine = '0'.repeat(32);
     const expiryOf = async (body: Parameters<typeof signNew>[1]) => {
@@ -280,7 +280,7 @@ describe('licence and print', () => {
     expect(await expiryOf({ type: 'design.delete', design })).toBe(10);
   });
 
-  it('refuses a certificate with one changed byte anywhere, and one of another log', async () => {
+  it('rejects a certificate with one changed byte anywhere, and one of another log', async () => {
     const licence = await licensed(1);
     const operator = await as('operator');
     const machine = installation.description.machines[0]?.registration.machine ?? '';
@@ -299,7 +299,7 @@ describe('licence and print', () => {
     expect(await codeOf(checkCertificate(bytes, { ...trust, logKey: 'not a key' }))).toBe('E_INPUT');
   });
 
-  it('reckons the overhead from what the hints carried, at both orders', () => {
+  it('computes the overhead from the hints received, at both orders', () => {
     const received = { wire: 175_159 };
     expect(overheadOf({ ...received, hints: 10 * 5_462 }, 24, 5)).toBeCloseTo(1.07, 5);
     expect(overheadOf({ ...received, hints: 10 * 8_193 }, 16, 5)).toBeCloseTo(1.07, 5);
@@ -307,7 +307,7 @@ describe('licence and print', () => {
     expect(overheadOf({ wire: 2_000, hints: 0 }, 24, 0)).toBeUndefined();
   });
 
-  it('ends with the code of a print that failed', async () => {
+  it('ends with the code of a failed print', async () => {
     const licence = await licensed(1);
     const operator = await as('operator');
     const machine = installation.description.machines[0]?.registration.machine ?? '';
@@ -338,14 +338,14 @@ describe('the ledger audit', () => {
     return as('owner');
   }
 
-  it('recomputes the log, and holds it against what it saw before', async () => {
+  it('recomputes the log, and compares it with the previous head', async () => {
     const owner = await filled(300);
     expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 300, accounts: 7, seen: undefined });
     await filled(310);
     expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 310, seen: 300 });
   });
 
-  it('finds a changed entry, an entry that is missing, and a log that was shortened', async () => {
+  it('detects a changed entry, a missing entry, and a truncated log', async () => {
     const owner = await filled(20);
     const tile = await cloud.ledger.tile('tile/entries/000.p/20');
     const changed = tile.slice();
@@ -375,8 +375,8 @@ describe('the ledger audit', () => {
   });
 });
 
-describe('errors on the way', () => {
-  it('come with the code that the node answered, its message and data', async () => {
+describe('errors of calls', () => {
+  it('have the code, message and data that the node answered', async () => {
     cloud.intercept = () => {
       throw new MillraceError('E_MATERIAL', 'PLA is loaded', { data: { loaded: 'PLA' } });
     };
@@ -387,18 +387,18 @@ describe('errors on the way', () => {
     });
   });
 
-  it('are E_UNAVAILABLE for an object whose name would be that of another file', async () => {
+  it('are E_UNAVAILABLE for an object name that is a path', async () => {
     const view = { object: '../../elsewhere', state: 'completed', events: [] };
     expect(() => parse(objectAnswer, view, 'answer', 'E_UNAVAILABLE')).toThrow('LICENCE-NUMBER');
     expect(objectAnswer.parse({ ...view, object: `${design}-1` })).toMatchObject({ state: 'completed' });
   });
 
-  it('are E_UNAVAILABLE for an answer that is not as agreed', async () => {
+  it('are E_UNAVAILABLE for an invalid answer', async () => {
     cloud.intercept = () => ({ nodes: 'none' });
     expect(await codeOf((await as('owner', { patienceMs: 0 })).api.status())).toBe('E_UNAVAILABLE');
   });
 
-  it('refuse a server whose certificate is not the pinned one', async () => {
+  it('include a server certificate that is not the pinned one', async () => {
     const { directory } = installation;
     const { fingerprint } = nodeOf(directory, 'keys');
     const nodes = directory.nodes.map((node) => (node.role === 'control' ? { ...node, fingerprint } : node));
@@ -406,7 +406,7 @@ describe('errors on the way', () => {
     expect(await codeOf((await as('owner', { patienceMs: 0 })).api.status())).toBe('E_AUTH');
   });
 
-  it('wait for a node that is away for a moment', async () => {
+  it('are retried while a node is temporarily unavailable', async () => {
     let failures = 3;
     cloud.intercept = () => {
       failures -= 1;
@@ -418,7 +418,7 @@ describe('errors on the way', () => {
     expect(await codeOf((await as('owner', { patienceMs: 100 })).api.status())).toBe('E_UNAVAILABLE');
   });
 
-  it('submit the same transaction again when its answer was lost, and take it as done once', async () => {
+  it('resubmit the same transaction after a lost answer, and it takes effect once', async () => {
     await registered();
     const owner = await as('owner');
     await storeDesign(owner, await prepare(owner), () => undefined);
@@ -428,7 +428,7 @@ describe('errors on the way', () => {
       if (request.path !== '/v1/transactions') return undefined;
       bodies.push(request.body);
       if (bodies.length > 1) return undefined;
-      // Acted on, but the answer never arrives.
+      // The request is executed, but the answer is lost.
       await cloud.answer(request);
       throw new MillraceError('E_TIMEOUT', 'no answer');
     };
@@ -451,14 +451,14 @@ describe('errors on the way', () => {
   });
 });
 
-describe('names', () => {
+describe('look-up by name', () => {
   const things = [
     { id: 'aabbccdd', name: 'one' },
     { id: 'aabbeeff', name: 'two' },
   ];
   const find = (wanted: string) => pick('thing', wanted, things, ({ id, name }) => [id, name]);
 
-  it('are found whole or by their beginning; one that means several is refused', async () => {
+  it('accepts a full name or a unique prefix, and rejects an ambiguous one', async () => {
     expect(find('two')).toBe(things[1]);
     expect(find('aabbe')).toBe(things[1]);
     expect(await codeOf(() => find('aabb'))).toBe('E_INPUT');

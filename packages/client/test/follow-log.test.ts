@@ -17,10 +17,10 @@ import { MemoryStore, openTestLedger, request, witness } from '@millrace/testkit
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryStorage, type FollowOptions, followLog, type LogSource } from '../src/index.ts';
 
-// A log that lies has its real key: the ledgers here all sign with the same one, and each checkpoint verifies.
+// A lying log has its real key: all ledgers here sign with the same key, and each checkpoint verifies.
 
 let ledger: Ledger;
-/** As long as the ledger, with other entries from the third on. */
+/** A fork of the same size as the ledger, with different entries from the third on. */
 let fork: Ledger;
 let storage: ReturnType<typeof createMemoryStorage>;
 beforeEach(async () => {
@@ -46,7 +46,7 @@ const follow = (log: Pick<Ledger, 'checkpoint' | 'tile'>, more: Partial<FollowOp
   followLog({ source: sourceOf(log), logKeys: [parseVerifierKey(ledger.logKey)], storage, ...more });
 const code = (expected: string) => expect.objectContaining({ code: expected });
 
-/** A witness of this one log, as tlog-witness asks. */
+/** A witness of this one log, as in C2SP tlog-witness. */
 function honestWitness() {
   let head: WitnessedHead | undefined;
   const logs = new Map([[ledger.origin, [parseVerifierKey(ledger.logKey)]]]);
@@ -64,7 +64,7 @@ function honestWitness() {
   };
 }
 
-describe('a log that goes on', () => {
+describe('an honest log', () => {
   it('is followed from one head to the next', async () => {
     expect(await follow(ledger)).toMatchObject({ size: 300, before: undefined, unchecked: [] });
     expect(await follow(ledger)).toMatchObject({ size: 300, before: 300 });
@@ -72,20 +72,20 @@ describe('a log that goes on', () => {
     expect(await follow(ledger)).toMatchObject({ size: 570, before: 300 });
   });
 
-  it('may begin empty', async () => {
+  it('may start empty', async () => {
     const fresh = await openTestLedger(new MemoryStore());
     expect(await follow(fresh)).toMatchObject({ size: 0 });
     await grow(fresh, 5);
     expect(await follow(fresh)).toMatchObject({ size: 5, before: 0 });
   });
 
-  it('agrees with its witnesses and with what others were shown', async () => {
+  it('agrees with its witnesses and with checkpoints shown to others', async () => {
     const watching = honestWitness();
     const earlier = ledger.checkpoint();
     await grow(ledger, 3);
     const seen = await follow(ledger, { witnesses: [watching], others: [earlier] });
     expect(seen.witnesses).toEqual(['witness.example/w1']);
-    // The log publishes the cosignature: the witness need not be asked.
+    // The log publishes the cosignature, so the witness is not asked.
     const { text, signatures } = parseNote(ledger.checkpoint());
     const published = formatNote({ text, signatures: [...signatures, await cosign(text, 1_700_000_000, witness)] });
     const log = { checkpoint: () => published, tile: (path: string) => ledger.tile(path) };
@@ -93,7 +93,7 @@ describe('a log that goes on', () => {
     expect((await follow(log, { witnesses: [silent] })).witnesses).toEqual(['witness.example/w1']);
   });
 
-  it('is followed while a witness does not answer, and says so', async () => {
+  it('is followed while a witness does not answer; the witness is reported as unchecked', async () => {
     const gone = () => Promise.reject(new MillraceError('E_UNAVAILABLE', 'no answer'));
     const { unchecked, witnesses } = await follow(ledger, { witnesses: [{ ...honestWitness(), post: gone }] });
     expect(witnesses).toEqual([]);
@@ -101,21 +101,21 @@ describe('a log that goes on', () => {
   });
 });
 
-describe('a log that lies with its real key', () => {
-  it('rewrites: the same size, or a longer one, with other entries', async () => {
+describe('a lying log with its real key', () => {
+  it('is detected when it rewrites entries, at the same or a larger size', async () => {
     await follow(ledger);
     await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
     await grow(fork, 10, 'forked');
     await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
-    // The evidence: two checkpoints that the log has signed.
+    // The evidence: two checkpoints signed by the log.
     const evidence = await Promise.all(['shown', 'other'].map((name) => storage.read(`evidence/${name}.checkpoint`)));
     expect(evidence).toEqual([fork.checkpoint(), ledger.checkpoint()]);
-    // The alarm does not go away by looking again, and the true log is still the one that was seen.
+    // The alarm is raised again on the next look, and the head seen before is kept.
     await expect(follow(fork)).rejects.toEqual(code('E_LEDGER_PROOF'));
     expect(await follow(ledger)).toMatchObject({ before: 300 });
   });
 
-  it('shrinks', async () => {
+  it('is detected when it shrinks', async () => {
     const old = ledger.checkpoint();
     await grow(ledger, 1);
     await follow(ledger);
@@ -123,7 +123,7 @@ describe('a log that lies with its real key', () => {
     await expect(follow(rolled)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
   });
 
-  it('splits: shows a stranger another history than a certificate’s holder', async () => {
+  it('is detected when it shows another history than a certificate’s holder has', async () => {
     await expect(follow(fork, { others: [ledger.checkpoint()] })).rejects.toEqual(code('E_LEDGER_PROOF'));
     await grow(fork, 10, 'forked');
     await expect(follow(fork, { others: [ledger.checkpoint()] })).rejects.toEqual(code('E_LEDGER_PROOF'));
@@ -132,7 +132,7 @@ describe('a log that lies with its real key', () => {
     expect(await storage.read('checkpoint')).toBeUndefined();
   });
 
-  it('splits: shows a stranger another history than a witness', async () => {
+  it('is detected when it shows another history than a witness has', async () => {
     const watching = honestWitness();
     await follow(ledger, { witnesses: [watching] });
     const stranger = { storage: createMemoryStorage(), witnesses: [watching] };
@@ -144,7 +144,7 @@ describe('a log that lies with its real key', () => {
     await expect(follow(fork, stranger)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
   });
 
-  it('serves tiles or entries that its checkpoint does not cover', async () => {
+  it('is detected when it serves tiles or entries that its checkpoint does not cover', async () => {
     const mixed = { checkpoint: () => ledger.checkpoint(), tile: (path: string) => fork.tile(path) };
     await expect(follow(mixed)).rejects.toEqual(code('E_LEDGER_ENTRY'));
     const entries = {
@@ -159,7 +159,7 @@ describe('a log that lies with its real key', () => {
     await expect(follow(short)).rejects.toEqual(code('E_LEDGER_TRUNCATED'));
   });
 
-  it('hides its tiles: that is no answer, and nothing is taken for seen', async () => {
+  it('causes an error when it hides its tiles, and the last head is kept', async () => {
     await follow(ledger);
     await grow(ledger, 5);
     const hidden = {

@@ -35,7 +35,7 @@ beforeAll(async () => {
 
 const quiet = () => undefined;
 
-/** What the keys node and a licensed machine together could do: the design's bytes. */
+/** Decrypts the design, as the keys node and a licensed machine could together. */
 async function open(prepared: PreparedDesign): Promise<Bytes> {
   const manifest = readManifest(await prepared.manifest());
   const info = contentKeysInfo(prepared.state.design, owner.signer.publicKey);
@@ -56,7 +56,7 @@ async function open(prepared: PreparedDesign): Promise<Bytes> {
 }
 
 describe('a G-code file', () => {
-  it('is sealed so that only the keys node’s key opens it, byte for byte, with its times', async () => {
+  it('is sealed byte for byte, with its times, so that only the keys node’s key opens it', async () => {
     const seen: number[] = [];
     const prepared = await prepareFile(owner, sample, {}, (done) => seen.push(done));
     const bytes = new Uint8Array(await readFile(sample));
@@ -67,14 +67,14 @@ describe('a G-code file', () => {
     expect(manifest).toMatchObject({ custody: 'owner', owner: owner.signer.publicKey });
     expect(prepared.state.segments).toBe(Math.ceil(bytes.length / CONTENT_BYTES));
     const seconds = manifest.times.reduce((sum, tenths) => sum + tenths, 0) / 10_000;
-    // The slicer says 46 min 37 s; the motion model and the heating it leaves out differ a little.
+    // The slicer says 46 min 37 s. The motion model and the heating that the slicer leaves out differ a little.
     expect(seconds).toBeGreaterThan(30 * 60);
     expect(seconds).toBeLessThan(75 * 60);
     expect(seen.at(-1)).toBe(bytes.length);
     await prepared.remove();
   });
 
-  it('carries name, box, material, times and picture sealed to the owner, and nothing of them in the clear', async () => {
+  it('has name, box, material, times and picture sealed to the owner, and none of them in clear', async () => {
     const prepared = await prepareFile(owner, sample, { name: 'secret impeller', material: 'PETG' }, quiet);
     const bytes = await prepared.manifest();
     for (const text of ['secret impeller', 'impeller', 'PETG', 'PNG'])
@@ -84,7 +84,7 @@ describe('a G-code file', () => {
     const part = await withSecret(owner.user, (secret) => openPrivatePart(secret, sealed));
     expect(part).toMatchObject({ name: 'secret impeller', nonce: manifest.nonce, material: { name: 'PETG' } });
     expect(part.box?.slice(0, 3)).toEqual([5_000, 4_000, 280]);
-    // The slicer leaves heating and homing out, 101 s.
+    // The slicer leaves out heating and homing, 101 s.
     expect(part.time.slicer).toBe(2_797_000);
     expect(Math.abs((part.time.model - 101_000) / 2_797_000 - 1)).toBeLessThan(0.05);
     expect(part.thumbnail?.subarray(1, 4)).toEqual(utf8('PNG'));
@@ -96,7 +96,7 @@ describe('a G-code file', () => {
     other.close();
     expect(operator).toBe('E_SEAL');
 
-    // On this computer the owner's record says it, elsewhere the private part that control kept.
+    // This computer reads it from the owner's record, another one from the private part that control keeps.
     const { design } = prepared.state;
     expect(await readRecord(owner, design)).toMatchObject({ name: 'secret impeller', time: { slicer: 2_797 } });
     expect(await readFile(join(join(owner.user.folder, 'designs', design), 'thumbnail.png'))).toEqual(
@@ -111,7 +111,7 @@ describe('a G-code file', () => {
     await prepared.remove();
   });
 
-  it('leaves no run of the design in the owner’s upload folder', async () => {
+  it('leaves no plaintext of the design in the owner’s upload folder', async () => {
     const prepared = await prepareFile(owner, sample, {}, quiet);
     const folder = join(uploads, prepared.state.design);
     const design = await readFile(sample);
@@ -124,7 +124,7 @@ describe('a G-code file', () => {
     await prepared.remove();
   });
 
-  it('is used again when its upload was broken off, and made again when it has changed', async () => {
+  it('is reused when its upload was interrupted, and prepared again when it has changed', async () => {
     const file = join(await temporaryFolder(), 'part.gcode');
     await writeFile(file, 'G28\nG1 X10 F600\n');
     const first = await prepareFile(owner, file, {}, quiet);
@@ -153,31 +153,31 @@ describe('a binary file', () => {
 });
 
 describe('the kind of a design', () => {
-  it('follows from the name of the file unless it is told', () => {
+  it('follows from the file name unless it is given', () => {
     for (const name of ['a.gcode', 'b.GCO', 'c.nc']) expect(designKindOfFile(name).kind).toBe('gcode');
     for (const name of ['a.bin', 'gcode', 'b.stl']) expect(designKindOfFile(name).kind).toBe('binary');
     expect(designKinds.map(({ kind }) => designKind(kind).kind)).toEqual(['gcode', 'binary']);
   });
 
-  it('is refused where this client cannot estimate its time', async () => {
+  it('is rejected when this client cannot estimate its time', async () => {
     const file = join(await temporaryFolder(), 'axis.steps');
     await writeFile(file, systemRandom(100));
     expect(await codeOf(prepareFile(owner, file, { kind: 'steps', bytesPerSecond: 100 }, quiet))).toBe('E_INPUT');
   });
 });
 
-describe('what cannot be sealed', () => {
+describe('a file that cannot be sealed', () => {
   it.each([
     ['an empty file', 'empty.gcode', '', 'E_DESIGN_EMPTY'],
     ['a line that cannot be executed', 'bad.gcode', 'G28\nG1 Xten\n', 'E_GCODE'],
-  ])('%s is refused with its code, and leaves nothing', async (_, name, text, code) => {
+  ])('%s is rejected with its code, and leaves nothing behind', async (_, name, text, code) => {
     const file = join(await temporaryFolder(), name);
     await writeFile(file, text);
     expect(await codeOf(prepareFile(owner, file, {}, quiet))).toBe(code);
     expect(await readdir(uploads)).toEqual([]);
   });
 
-  it('no file, and a folder', async () => {
+  it('a missing file, and a folder', async () => {
     expect(await codeOf(prepareFile(owner, '/no/such/file.gcode', {}, quiet))).toBe('E_NOT_FOUND');
     expect(await codeOf(prepareFile(owner, await temporaryFolder(), {}, quiet))).toBe('E_INPUT');
   });
@@ -194,7 +194,7 @@ describe('what cannot be sealed', () => {
     expect(await readdir(uploads)).toEqual([]);
   });
 
-  it('when the user interrupts', async () => {
+  it('an interruption by the user', async () => {
     const stop = new AbortController();
     const session = { ...owner, signal: stop.signal };
     await expect(prepareFile(session, sample, {}, () => stop.abort(new Error('interrupted')))).rejects.toThrow(

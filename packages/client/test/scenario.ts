@@ -12,7 +12,7 @@ import {
   signNew,
 } from '../src/index.ts';
 
-/** What an owner needs to prepare a design, as JSON: a page gets it, too. */
+/** What an owner needs to prepare a design, as JSON, so that it can also be passed to a page. */
 export interface Given {
   readonly directory: Directory;
   /** The keys node's box key, signed, hexadecimal. */
@@ -30,7 +30,7 @@ export interface Outcome {
   readonly transaction: Bytes;
 }
 
-/** The same bytes each time. */
+/** A deterministic source of random bytes. */
 function repeatable(): RandomSource {
   let calls = 0;
   return (length) => {
@@ -64,7 +64,7 @@ async function contentsOf(prepared: PreparedDesign): Promise<Omit<Outcome, 'tran
   return { manifest: await prepared.manifest(), keys: await prepared.keys(), segments };
 }
 
-/** An owner prepares a design and signs a transaction. */
+/** Prepares a design as its owner and signs a transaction. */
 export async function prepareAndSign<S extends ByteSource>(
   given: Given,
   source: S,
@@ -81,7 +81,7 @@ export async function prepareAndSign<S extends ByteSource>(
   }
 }
 
-/** Chunks of odd lengths, each valid until the next. */
+/** Chunks of odd lengths, each valid until the next one is read. */
 export function textSource(text: string): ByteSource {
   const bytes = new TextEncoder().encode(text);
   return {

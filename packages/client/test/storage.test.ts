@@ -41,7 +41,7 @@ describe.each([
     return writer.finish(state, utf8('manifest'), utf8('keys'));
   }
 
-  it('keeps values, and replaces them whole', async () => {
+  it('keeps values, and replaces them atomically', async () => {
     expect(await storage.read('designs/one/design.json')).toBeUndefined();
     await storage.replace('designs/one/design.json', utf8('first'));
     const first = await storage.read('designs/one/design.json');
@@ -51,7 +51,7 @@ describe.each([
     expect(await storage.read('designs/two/design.json')).toBeUndefined();
   });
 
-  it('hands out a prepared design, and finds it again by its source alone', async () => {
+  it('returns a prepared design, and finds it again only by its source', async () => {
     const design = await prepared();
     expect(design).toMatchObject({ state, earlier: false });
     expect([await design.manifest(), await design.keys()]).toEqual([utf8('manifest'), utf8('keys')]);
@@ -66,7 +66,7 @@ describe.each([
     expect(await storage.prepared.find(source)).toBeUndefined();
   });
 
-  it('shows nothing of a design that is not whole', async () => {
+  it('does not show an incomplete design', async () => {
     const writer = await storage.prepared.begin(systemRandom);
     await writer.append(sealed(1));
     expect(await codeOf(writer.append(new Uint8Array(5)))).toBe('E_INTERNAL');

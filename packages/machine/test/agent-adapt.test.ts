@@ -12,11 +12,11 @@ afterEach(async () => {
   bench = undefined;
 });
 
-/** Of a clock that the test moves: however loaded this computer is, its own tables of order 16 take far less. */
+/** Milliseconds on a clock that the test moves. The real tables of order 16 take far less on any computer. */
 const SLOW = 20_000;
 const design = storeDesign(systemRandom(60 * 16_370 - 5));
 
-/** The same object, but for one method. */
+/** Replaces one method of an object. */
 function withMethod<T extends object, K extends keyof T>(honest: T, method: K, instead: T[K]): T {
   return new Proxy(honest, {
     get: (target, name) => {
@@ -27,7 +27,7 @@ function withMethod<T extends object, K extends keyof T>(honest: T, method: K, i
   });
 }
 
-/** Tables of keccak256 that take as long as the test says, by the agent's clock. */
+/** Makes tables of keccak256 take the time that the test sets, on the agent's clock. */
 function slowable() {
   const state = { delay: 0, offset: 0 };
   const clock: Clock = { now: () => systemClock.now(), monotonic: () => systemClock.monotonic() + state.offset };
@@ -45,10 +45,10 @@ function slowable() {
   return { state, modules: { receiver, clock } };
 }
 
-/** Order 16 with either suite, so that the real tables take no time. */
+/** Order 16 with either suite, so that the real tables take almost no time. */
 const agent = { order: 16, suite: 'auto', slowTableMs: SLOW, stallMs: 5_000, giveUpMs: 3_600_000 };
 
-test('a computer that becomes slow and fast again during a print: lighter sessions meanwhile, every byte once', async () => {
+test('a computer that slows down and recovers during a print: a lighter session meanwhile, every byte once', async () => {
   const { state, modules } = slowable();
   let writes = 0;
   bench = await startBench({
@@ -62,7 +62,7 @@ test('a computer that becomes slow and fast again during a print: lighter sessio
         const wanted = ++writes < 20 ? 1 : writes < 40 ? 2 : 3;
         while ((bench?.cloud.requests.length ?? 0) < wanted) await sleep(10, signal);
         await driver.write(content, signal);
-        state.offset += 1_000; // so that what is ahead lasts longer than a table takes
+        state.offset += 1_000; // so that the buffered segments last longer than a table takes
       }),
     meddling: {
       frame: (frame, segment) => {
@@ -72,7 +72,7 @@ test('a computer that becomes slow and fast again during a print: lighter sessio
       telemetry: (_, session) => {
         if (session.parameters.suite === 'keccak256') return;
         state.delay = 0;
-        state.offset += 5 * SLOW; // tables to see become due after waits
+        state.offset += 5 * SLOW; // probe tables become due after waits
       },
     },
   });
@@ -101,7 +101,7 @@ test('a computer that is too slow starts with the lighter suite and remembers it
   await cloud.print();
   await cloud.until(() => cloud.reports.filter(({ event }) => event === 'completed').length === 2);
   expect(cloud.requests.at(-1)?.suite).toBe('turboshake128');
-  // It had not to find out again.
+  // It used the remembered level at once.
   expect(bench.log.slice(logged).join('')).not.toContain('matrix level changed for the next session');
 });
 

@@ -36,7 +36,7 @@ const changing = (segment: number, change: (frame: Bytes) => Bytes) => ({
 });
 
 describe('frames', () => {
-  test('a bit of a hint flipped', async () => {
+  test('rejects a flipped bit in a hint', async () => {
     await stopsWith('E_FRAME_MAC', 4, {
       meddling: changing(4, (frame) => {
         frame[HEADER + 777] = (frame[HEADER + 777] ?? 0) ^ 1;
@@ -45,7 +45,7 @@ describe('frames', () => {
     });
   });
 
-  test('two hints swapped', async () => {
+  test('rejects two swapped hints', async () => {
     await stopsWith('E_FRAME_MAC', 3, {
       meddling: changing(3, (frame) => {
         const [a, b] = [frame.slice(HEADER, HEADER + 2), frame.slice(HEADER + 100, HEADER + 102)];
@@ -56,15 +56,15 @@ describe('frames', () => {
     });
   });
 
-  test('hints dropped', async () => {
+  test('rejects dropped hints', async () => {
     await stopsWith('E_FRAME_FORMAT', 6, { meddling: changing(6, (frame) => copyBytes(frame.subarray(0, -20))) });
   });
 
-  test('a frame of random bytes', async () => {
+  test('rejects a frame of random bytes', async () => {
     await stopsWith('E_FRAME_FORMAT', 2, { meddling: changing(2, () => Uint8Array.of(1, 2, 3)) });
   });
 
-  test('the number of a frame changed', async () => {
+  test('rejects a changed frame number', async () => {
     await stopsWith('E_FRAME_MAC', 5, {
       meddling: changing(5, (frame) => {
         new DataView(frame.buffer).setUint32(30, 6);
@@ -73,14 +73,14 @@ describe('frames', () => {
     });
   });
 
-  test('a frame repeated in its own revision', async () => {
-    // Not the last one of the window, whose repetition is one frame too many as well.
+  test('rejects a repeated frame in its revision', async () => {
+    // Not the last frame of the window: its repetition would also exceed the window.
     await stopsWith('E_FRAME_REPLAY', 4, {
       meddling: { frame: (frame, number) => (number === 3 ? [frame, frame] : [frame]) },
     });
   });
 
-  test('a segment sent again without a request', async () => {
+  test('rejects a segment sent again without a request', async () => {
     await stopsWith('E_FRAME_REPLAY', 7, {
       strict: true,
       framesPerRevision: 1,
@@ -91,7 +91,7 @@ describe('frames', () => {
     });
   });
 
-  test('keys sent a second time', async () => {
+  test('rejects keys sent a second time', async () => {
     let given = false;
     await stopsWith('E_FRAME_REPLAY', 5, {
       meddling: {
@@ -106,7 +106,7 @@ describe('frames', () => {
     });
   });
 
-  test('a recorded frame offered two revisions later', async () => {
+  test('rejects a recorded frame two revisions later', async () => {
     let recorded: { frame: Bytes; revision: bigint } | undefined;
     await stopsWith('E_FRAME_REVISION', 6, {
       strict: true,
@@ -123,7 +123,7 @@ describe('frames', () => {
     expect(recorded).toBeDefined();
   });
 
-  test('a frame of a revision that is not known yet', async () => {
+  test('rejects a frame of an unknown revision', async () => {
     await stopsWith('E_FRAME_REVISION', 3, {
       meddling: changing(3, (frame) => {
         new DataView(frame.buffer).setBigUint64(22, 1_000n);
@@ -132,7 +132,7 @@ describe('frames', () => {
     });
   });
 
-  test('a genuine frame of a segment beyond the window', async () => {
+  test('rejects a valid frame of a segment beyond the window', async () => {
     await stopsWith('E_FRAME_FORMAT', 5, {
       meddling: {
         frame: (frame, number, session: CloudStream) =>
@@ -143,7 +143,7 @@ describe('frames', () => {
 });
 
 describe('keys and cells', () => {
-  test('a key altered on its way', async () => {
+  test('rejects a key altered in transit', async () => {
     await stopsWith('E_SEAL', 4, {
       meddling: {
         key: (key, segment) => {
@@ -154,7 +154,7 @@ describe('keys and cells', () => {
     });
   });
 
-  test('a key sent as another segment’s', async () => {
+  test('rejects a key sent as another segment’s', async () => {
     await stopsWith('E_SEAL', 4, {
       meddling: {
         key: (key, segment) => {
@@ -165,31 +165,31 @@ describe('keys and cells', () => {
     });
   });
 
-  test('a cell altered in the vault: the frame is genuine, the segment is not', async () => {
+  test('rejects a cell altered in the vault, in a valid frame', async () => {
     const cells = design.cells.map((cell) => copyBytes(cell));
     const altered = cells[6];
     if (altered !== undefined) altered[100] = (altered[100] ?? 0) ^ 1;
     await stopsWith('E_SEGMENT', 6, { design: { ...design, cells } });
   });
 
-  test('two cells exchanged in the vault', async () => {
+  test('rejects two cells exchanged in the vault', async () => {
     const swap = <T>(list: readonly T[]) => list.map((one, i) => (i === 3 ? list[4] : i === 4 ? list[3] : one) as T);
     const swapped: StoredDesign = { ...design, cells: swap(design.cells), keys: swap(design.keys) };
     await stopsWith('E_SEGMENT', 3, { design: swapped });
   });
 
-  test('chaff among dense hints, which cannot mark it', async () => {
+  test('rejects chaff among dense hints, which cannot mark it', async () => {
     await stopsWith('E_PERMIT', 0, { meddling: { parameters: (honest) => ({ ...honest, chaffPercent: 30 }) } });
   });
 
-  test('a segment passed off as the last one: the design cannot be cut short', async () => {
+  test('rejects a segment passed off as the last one: the design cannot be truncated', async () => {
     await stopsWith('E_PERMIT', 0, {
       meddling: { parameters: (honest) => ({ ...honest, segments: 8, size: 8 * 16_370 }) },
     });
   });
 });
 
-test('an alarm: the stream is ended, the machine cancelled, the code reported', async () => {
+test('an alarm ends the stream, cancels the machine and reports the code', async () => {
   const cloud = await stopsWith('E_ALARM', 5, {
     meddling: {
       frame: (frame, number, session) => {
@@ -201,7 +201,7 @@ test('an alarm: the stream is ended, the machine cancelled, the code reported', 
   expect(cloud.requests.length).toBe(1);
 });
 
-test('an end with an unknown code also stops the print', async () => {
+test('an end with an unknown code stops the print', async () => {
   await stopsWith('E_INTERNAL', 5, {
     meddling: {
       frame: (frame, number, session) => {
@@ -213,7 +213,7 @@ test('an end with an unknown code also stops the print', async () => {
 });
 
 describe('permits', () => {
-  /** Calls home with an answer that is not right: the code is logged, no stream begins, nothing is executed. */
+  /** Calls home with a wrong answer: the code is logged, no stream starts, nothing is executed. */
   async function refused(code: string, change: (answer: CallHomeAnswer, cloud: TestCloud) => unknown): Promise<void> {
     bench = await startBench({
       design,
@@ -230,21 +230,21 @@ describe('permits', () => {
     expect(bench.executed().length).toBe(0);
   }
 
-  test('altered', async () => {
+  test('rejects an altered permit', async () => {
     await refused('E_SIGNATURE', ({ permit, ...rest }) => {
       permit[permit.length - 1] = (permit.at(-1) ?? 0) ^ 1;
       return { ...rest, permit };
     });
   });
 
-  test('signed by another key', async () => {
+  test('rejects a permit signed by another key', async () => {
     await refused('E_AUTH', async (answer, cloud) => ({
       ...answer,
       permit: await permitOf(cloud, {}, generateP256Key()),
     }));
   });
 
-  test('of another installation', async () => {
+  test('rejects a permit of another installation', async () => {
     await refused('E_SIGNATURE', async (answer, cloud) => {
       const [bytes, request] = [cloud.requestBytes.at(-1), cloud.requests.at(-1)];
       if (bytes === undefined || request === undefined) throw new Error('no request');
@@ -253,25 +253,25 @@ describe('permits', () => {
     });
   });
 
-  test('for another machine', async () => {
+  test('rejects a permit for another machine', async () => {
     const machine = keyName(generateP256Key().publicKey);
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { machine }) }));
   });
 
-  test('for another request: a permit cannot be used twice', async () => {
+  test('rejects a permit for another request: a permit cannot be used twice', async () => {
     await refused('E_PERMIT', async (answer, cloud) => ({
       ...answer,
       permit: await permitOf(cloud, { request: systemRandom(32) }),
     }));
   });
 
-  test('for another print', async () => {
+  test('rejects a permit for another print', async () => {
     const print = toHex(systemRandom(16));
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { print }) }));
   });
 
   test.each(['../../escaped', '/tmp/escaped', `${'0'.repeat(32)}-0`, `${'0'.repeat(32)}-1/../x`])(
-    'of an object that is none, and would name a file elsewhere: %s',
+    'rejects a permit with an invalid object name: %s',
     async (object) => {
       await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, permit: await permitOf(cloud, { object }) }));
       const { folder } = bench as Bench;
@@ -281,14 +281,14 @@ describe('permits', () => {
     },
   );
 
-  test('of another object than its licence and number make', async () => {
+  test('rejects a permit of an object that does not match its licence and number', async () => {
     await refused('E_PERMIT', async (answer, cloud) => ({
       ...answer,
       permit: await permitOf(cloud, { object: `${cloud.licenceId}-2` }),
     }));
   });
 
-  test('expired beyond the clock tolerance', async () => {
+  test('rejects a permit expired beyond the clock tolerance', async () => {
     const then = Date.now() - 2 * 3_600_000;
     await refused('E_EXPIRED', async (answer, cloud) => ({
       ...answer,
@@ -296,7 +296,7 @@ describe('permits', () => {
     }));
   });
 
-  test('of a clock that is an hour off: accepted', async () => {
+  test('accepts a permit when clocks differ by an hour', async () => {
     const then = Date.now() - 3_600_000;
     bench = await startBench({
       design,
@@ -312,11 +312,11 @@ describe('permits', () => {
     await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
   });
 
-  test('with another licence', async () => {
+  test('rejects a permit with another licence', async () => {
     await refused('E_PERMIT', async (answer, cloud) => ({ ...answer, licence: await cloud.signLicence() }));
   });
 
-  test('of a design whose owner is not the registered one', async () => {
+  test('rejects a permit of a design whose owner is not the registered one', async () => {
     const thief = generateUserKey();
     await refused('E_AUTH', async (answer, cloud) => ({
       ...answer,
@@ -324,7 +324,7 @@ describe('permits', () => {
     }));
   });
 
-  test('of a licence, a print and a permit that another tenant and control have signed for the owner’s design', async () => {
+  test('rejects licence, print and permit that another tenant and control signed for the owner’s design', async () => {
     const tenant = generateUserKey();
     await stopsWith('E_PERMIT', 0, {
       meddling: {
@@ -345,7 +345,7 @@ describe('permits', () => {
     });
   });
 
-  test('with a print that the holder has not signed', async () => {
+  test('rejects a print that the holder has not signed', async () => {
     await refused('E_AUTH', async (answer, cloud) => {
       const print = cloud.prints.keys().next().value ?? '';
       const dates = { id: fromHex(print), issued: Date.now(), expires: Date.now() + 60_000 };
@@ -355,25 +355,25 @@ describe('permits', () => {
     });
   });
 
-  test('of an object beyond the licence', async () => {
+  test('rejects an object beyond the licence', async () => {
     await refused('E_LICENCE_EXHAUSTED', async (answer, cloud) => {
       const object = `${cloud.licenceId}-6`;
       return { ...answer, permit: await permitOf(cloud, { number: 6, object }) };
     });
   });
 
-  test('of an object that names a path', async () => {
+  test('rejects an object that is a path', async () => {
     await refused('E_PERMIT', async (answer, cloud) => ({
       ...answer,
       permit: await permitOf(cloud, { object: '../../../outside' }),
     }));
   });
 
-  test('with the registration of another machine', async () => {
+  test('rejects the registration of another machine', async () => {
     await refused('E_MACHINE_UNKNOWN', (answer) => ({ ...answer, machine: { ...answer.machine, serial: 'OTHER' } }));
   });
 
-  test('refused by control', async () => {
+  test('ends when control refuses the permit', async () => {
     bench = await startBench({
       design,
       meddling: {
@@ -391,7 +391,7 @@ describe('permits', () => {
     expect(cloud.reports).toEqual([]);
   });
 
-  test('offered a stream of another design: the permit does not allow it', async () => {
+  test('rejects a stream of another design than the permit’s', async () => {
     bench = await startBench({
       design,
       meddling: { parameters: (honest) => ({ ...honest, design: 'e'.repeat(32) }) },

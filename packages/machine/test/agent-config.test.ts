@@ -21,7 +21,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test('a machine’s folder is read, with what is left out filled in', async () => {
+test('reads a machine’s folder and applies defaults', async () => {
   const { driver: _, agent, ...settings } = settingsOf(cloud);
   const { stallMs: _stall, giveUpMs: _give, ...needed } = agent;
   await writeFile(join(folder, 'machine.json'), JSON.stringify({ ...settings, agent: needed }));
@@ -45,7 +45,7 @@ const wrong: readonly (readonly [string, string, object])[] = [
   ],
   ['an installation of no name', 'installation', { installation: '' }],
 ];
-test.each(wrong)('%s is refused by name', async (_, name, change) => {
+test.each(wrong)('%s is rejected by name', async (_, name, change) => {
   await writeFile(join(folder, 'machine.json'), JSON.stringify({ ...settingsOf(cloud), ...change }));
   await expect(loadMachineConfig(folder)).rejects.toMatchObject({
     code: 'E_CONFIG',
@@ -53,7 +53,7 @@ test.each(wrong)('%s is refused by name', async (_, name, change) => {
   });
 });
 
-test('a driver of another package is loaded from the module that the settings name', async () => {
+test('loads a driver of another package from the module that the settings name', async () => {
   const module = `export const driver = {
     kind: 'press',
     capabilities: { formats: ['steps'], heaters: [], position: false, lines: false, layers: false, filament: false },
@@ -73,7 +73,7 @@ test('a driver of another package is loaded from the module that the settings na
   });
 });
 
-test('settings that are not JSON, and files that are missing or wrong, are named', async () => {
+test('names settings that are not JSON, and files that are missing or invalid', async () => {
   await writeFile(join(folder, 'machine.json'), 'factor = 3');
   await expect(loadMachineConfig(folder)).rejects.toMatchObject({
     code: 'E_CONFIG',

@@ -6,9 +6,9 @@ import type { StoredDesign } from '@millrace/testkit/machine/agent-design';
 import type { Bench } from '@millrace/testkit/machine/agent-harness';
 import { expect } from 'vitest';
 
-// What tests of a hostile cloud share.
+// Helpers for tests of a hostile cloud.
 
-/** Prints; the stream has to stop with `code` before the machine has moved on segment `bad` or anything after it. */
+/** Prints. The stream must stop with `code` before the machine has moved on segment `bad` or a later one. */
 export async function expectStop(bench: Bench, design: StoredDesign, code: string, bad: number): Promise<void> {
   const { cloud } = bench;
   await cloud.print();
@@ -18,7 +18,7 @@ export async function expectStop(bench: Bench, design: StoredDesign, code: strin
   const executed = bench.executed();
   expect(executed.length).toBeLessThanOrEqual(bad * 16_370);
   expect(executed.equals(design.bytes.subarray(0, executed.length))).toBe(true);
-  // Nothing of the design in what the system is told.
+  // The state that the system sees has nothing of the design.
   expect(last?.facts.contentMac).toBeUndefined();
   await bench.agent.close();
   expect((await bench.object(last?.object ?? '')).code).toBe(code);
@@ -32,7 +32,7 @@ export function permitOf(cloud: TestCloud, change: Partial<Permit>, key = cloud.
   return signPermit(key, cloud.directory.installation, { ...cloud.permitFor(request, bytes), ...change });
 }
 
-/** The permit's id, so that the offer still names it. */
+/** The permit's id, which the offer must name. */
 export function permitIdOf(answer: CallHomeAnswer): Bytes {
   const at = Buffer.from(answer.permit).indexOf(encodeCbor('id'));
   return copyBytes(answer.permit.subarray(at + 4, at + 20));

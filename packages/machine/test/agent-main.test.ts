@@ -99,14 +99,14 @@ test('killed during a print, it reports the print as failed at its next start', 
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
   expect(cloud.reports.at(-1)?.facts).toMatchObject({ code: 'E_MACHINE' });
   const failed = cloud.reports.at(-1);
-  // What it was is sealed while it runs: the report of the next start needs nothing of the design on the disk.
+  // The run record is sealed while a run lasts. The next start needs nothing of the design from disk to report.
   if (failed !== undefined) expect(await cloud.openReport(failed)).toMatchObject({ bytes: expect.any(Number) });
   expect(cloud.reports.filter(({ event }) => event === 'started').length).toBe(1);
   second.child.kill('SIGTERM');
   expect(await second.exit).toBe(0);
 });
 
-test('wrong arguments and a wrong folder: a code, one line of log, and no stack trace', async () => {
+test('wrong arguments and an invalid folder: a code, one line of log, and no stack trace', async () => {
   for (const args of [
     [],
     ['--folder', '/nowhere'],

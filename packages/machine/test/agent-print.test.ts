@@ -14,14 +14,14 @@ afterEach(async () => {
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-/** The MAC of the manifest, written out here a second time. */
+/** The MAC of the manifest, implemented a second time. */
 function contentMacOf(design: StoredDesign): Uint8Array {
   const both = concatBytes(design.keys[0]?.subarray(32) ?? new Uint8Array(), design.secret);
   const key = new Uint8Array(hkdfSync('sha256', both, new Uint8Array(), 'millrace/v1/content-mac', 32));
   return copyBytes(createHmac('sha256', key).update(design.bytes).digest());
 }
 
-/** True when any 16 bytes of `secret`, at a distance of 16 from each other, are found in `where`. */
+/** True when a 16-byte sample of `secret` occurs in `where`; one sample every 16 bytes. */
 function contains(where: Uint8Array, secret: Uint8Array): boolean {
   const text = Buffer.from(where);
   for (let at = 0; at + 16 <= secret.length; at += 16) {
@@ -31,7 +31,7 @@ function contains(where: Uint8Array, secret: Uint8Array): boolean {
   return false;
 }
 
-test('a whole design reaches a sink byte for byte, over a mix of secrets, and leaves no trace of itself', async () => {
+test('a whole design reaches a sink byte for byte, across fresh secrets, and leaves no trace of itself', async () => {
   const design = storeDesign(systemRandom(69 * 16_370 + 1_234));
   bench = await startBench({ design, window: 8, framesPerRevision: 1, strict: true });
   const { cloud, folder, log } = bench;
@@ -70,7 +70,7 @@ test('a whole design reaches a sink byte for byte, over a mix of secrets, and le
   }
 });
 
-test('a virtual machine executes G-code, and the path that it travelled is drawn', async () => {
+test('a virtual machine executes G-code, and the path that its tool travelled is drawn', async () => {
   const lines = ['G28', 'G21', 'G90', 'M82', 'M104 S205', 'G1 Z0.2 F6000'];
   for (let i = 1; i <= 3_000; i++) {
     lines.push(
@@ -98,7 +98,7 @@ test('a virtual machine executes G-code, and the path that it travelled is drawn
   expect(drawn('svg')?.toString()).toContain('<svg');
 });
 
-test('a design that the machine’s driver does not execute moves nothing', async () => {
+test('a design that the machine’s driver cannot execute moves nothing', async () => {
   const design = storeDesign(systemRandom(40_000), { kind: 'binary' });
   bench = await startBench({ design, kind: 'virtual' });
   const { cloud } = bench;

@@ -18,7 +18,7 @@ const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(reso
 const pendingReports = async (of: Bench) =>
   (await readdir(join(of.folder, 'data', 'reports'))).filter((name) => name.endsWith('.report'));
 
-/** The run record of the bench's agent, as it writes it, or as another key would. */
+/** The run records of the bench's agent, opened with its key or another one. */
 const runsOf = ({ config }: Bench, key = config.machineKey) =>
   openRunStore(config.data, { key, installation: config.directory.installation });
 
@@ -57,7 +57,7 @@ test('an agent that was killed before the machine started continues the same run
   bench = await startBench({ design, start: false });
   const { cloud } = bench;
   const print = await cloud.print();
-  cloud.queue.splice(0); // control has permitted it and does not offer it again
+  cloud.queue.splice(0); // control has permitted the print and does not offer it again
   const begun = unfinished({
     print,
     object: undefined,
@@ -94,8 +94,8 @@ test('a run record that is damaged, edited or signed by another key is refused',
   expect(bench.cloud.requests).toEqual([]);
 });
 
-describe('reports that wait', () => {
-  /** An agent that has made an object, whose five reports wait. */
+describe('queued reports', () => {
+  /** An agent that has made an object and has five reports queued. */
   async function withReports(): Promise<{ data: string; folder: string; refused: () => Promise<void> }> {
     bench = await startBench({
       design,
@@ -111,17 +111,17 @@ describe('reports that wait', () => {
     return { data, folder: join(data, 'reports'), refused };
   }
 
-  test.each([1, 3, 5])('with the %i-th one missing: the agent stops until an operator intervenes', async (number) => {
+  test.each([1, 3, 5])('report %i is missing: the agent stops until an operator intervenes', async (number) => {
     const { data, folder, refused } = await withReports();
     await rm(join(folder, `00000000000${number}.report`));
     await refused();
-    // The remedy that it names.
+    // The remedy that the error names.
     await rm(folder, { recursive: true });
     await rm(join(data, 'reports.state'));
     await bench?.restart();
   });
 
-  test('edited, or put in', async () => {
+  test('edited or inserted reports are rejected', async () => {
     const { folder, refused } = await withReports();
     const path = join(folder, '000000000002.report');
     const genuine = await readFile(path);
@@ -136,7 +136,7 @@ describe('reports that wait', () => {
     await bench?.restart();
   });
 
-  test('one that was written just before the agent was killed is also sent', async () => {
+  test('a report written just before the agent was killed is sent too', async () => {
     const { data, folder } = await withReports();
     const before = await readFile(join(data, 'reports.state'));
     const { cloud } = bench as Bench;
@@ -149,7 +149,7 @@ describe('reports that wait', () => {
   });
 });
 
-test('reports wait on disk until control has answered, survive the agent, and keep their order', async () => {
+test('reports are kept on disk until control has answered, across restarts, in order', async () => {
   let away = true;
   bench = await startBench({
     design,
@@ -171,7 +171,7 @@ test('reports wait on disk until control has answered, survive the agent, and ke
   const whole = (n: number) =>
     ['started', 'progressed', 'progressed', 'progressed', 'completed'].map((e) => `${e}-${n}`);
   expect(events).toEqual([...whole(1), ...whole(2)]);
-  // The last report goes when its answer has come back.
+  // The last report is removed once its answer has arrived.
   await expect.poll(() => pendingReports(bench as Bench), { timeout: 10_000 }).toEqual([]);
   await bench.agent.close();
   expect(await pendingReports(bench)).toEqual([]);
@@ -189,7 +189,7 @@ test('a report that control refuses is set aside and delays no other', async () 
   await cloud.print();
   await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
   const folder = join(bench.folder, 'data', 'reports');
-  // The last report goes when its answer has come back.
+  // The last report is removed once its answer has arrived.
   await expect.poll(() => readdir(folder), { timeout: 10_000 }).toEqual(['000000000001.report.refused']);
   await bench.agent.close();
   expect(await readdir(folder)).toEqual(['000000000001.report.refused']);

@@ -19,7 +19,7 @@ const cloudOf = () => {
 
 const design = storeDesign(systemRandom(20 * 16_370 - 5));
 
-/** A driver's methods, to be changed one by one. */
+/** A copy of the driver whose methods can be replaced one by one. */
 function bound(driver: Driver): Driver {
   const names = [
     'connect',
@@ -37,7 +37,7 @@ function bound(driver: Driver): Driver {
   return { kind: driver.kind, capabilities: driver.capabilities, ...Object.fromEntries(methods) };
 }
 
-/** Prints and waits for the end; checks what holds for every print, however often it was resumed. */
+/** Prints, waits for the end, and checks what holds for every print, however often it was resumed. */
 async function printWhole(options: Partial<BenchOptions>): Promise<Bench> {
   bench = await startBench({ design, window: 6, ...options });
   const { cloud } = bench;
@@ -83,7 +83,7 @@ test('a lost connection with a full buffer: the window is counted from the segme
     agent: { stallMs: 2_000 },
     wrapDriver: (driver) => ({
       ...bound(driver),
-      // The third segment is taken only when a second session has begun and has sent what it may.
+      // The third segment is taken only after a second session has started and sent what it may.
       write: async (content, signal) => {
         if (++writes === 3) await slow;
         await driver.write(content, signal);
@@ -101,11 +101,11 @@ test('a lost connection with a full buffer: the window is counted from the segme
     },
   });
   expect(cloud.requests.length).toBe(2);
-  expect(cloud.requests[1]?.from).toBeGreaterThan(5); // the buffer held what comes after the second segment
+  expect(cloud.requests[1]?.from).toBeGreaterThan(5); // the buffer held the segments after the second one
   expect(most).toBe(19);
 });
 
-test('a machine that takes no data for long keeps its stream', async () => {
+test('a machine that takes no data for a long time keeps its stream', async () => {
   let writes = 0;
   const { cloud } = await printWhole({
     window: 8,
@@ -113,7 +113,7 @@ test('a machine that takes no data for long keeps its stream', async () => {
     wrapDriver: (driver) => ({
       ...bound(driver),
       write: async (content, signal) => {
-        // It heats up, say. Three segments are taken, so that one more than has come would fit into the window.
+        // For example, it heats up. It takes three segments, so that one more than was sent would fit into the window.
         if (++writes === 4) await sleep(1_000, signal);
         await driver.write(content, signal);
       },
@@ -140,7 +140,7 @@ test.each([
         if (segment < 9 || released) return [frame];
         held.push(frame);
         if (segment > 9) return [];
-        // Everything that came has been taken and acknowledged.
+        // Everything received has been taken and acknowledged.
         setTimeout(() => {
           offset = jump;
         }, 300);
@@ -163,7 +163,7 @@ test('missing keys: the stall is detected and the stream resumed', async () => {
   expect(cloud.requests.map(({ from }) => from)).toEqual([0, 5]);
 });
 
-test('one key lost among others', async () => {
+test('one key is lost: the stream resumes', async () => {
   const { cloud } = await printWhole({
     meddling: { key: (key, segment, session) => (session === cloudOf().sessions[0] && segment === 4 ? [] : [key]) },
   });
@@ -171,7 +171,7 @@ test('one key lost among others', async () => {
   expect(cloud.requests[1]?.from).toBeLessThanOrEqual(4);
 });
 
-test('a frame that never comes', async () => {
+test('a frame is lost: the stream resumes', async () => {
   const { cloud } = await printWhole({
     meddling: {
       frame: (frame, segment, session) => (session === cloudOf().sessions[0] && segment === 9 ? [] : [frame]),
@@ -180,7 +180,7 @@ test('a frame that never comes', async () => {
   expect(cloud.requests.map(({ from }) => from)).toEqual([0, 9]);
 });
 
-test('the distribution node reports a disconnected node', async () => {
+test('the distribution node reports a disconnected node: the stream resumes', async () => {
   const { cloud } = await printWhole({
     meddling: {
       frame: (frame, segment, session) => {
@@ -278,13 +278,13 @@ test('control fails after recording the request: the agent makes a new request o
 
 test('the machine executes its buffer while the cloud is unreachable', async () => {
   const left: number[] = [];
-  /** Bytes that had come when the stream broke, as the agent says. */
+  /** The number of bytes received when the stream broke, as the agent reports it. */
   const come = () => {
     const line = bench?.log.find((one) => one.includes('resuming'));
     return line === undefined ? 0 : (JSON.parse(line) as { from: number }).from * 16_370;
   };
   await printWhole({
-    // Slow: 16 segments a second, and room for one, so that most of the window waits in the agent.
+    // Slow: 16 segments a second, with room for one, so that most of the window waits in the agent.
     factor: 1,
     bytesPerSecond: 16 * 16_370,
     driver: { bufferBytes: 16_384 },

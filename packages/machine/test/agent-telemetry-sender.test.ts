@@ -42,7 +42,7 @@ const state: MachineState = {
   hints: 4_567_890,
 };
 
-/** As long as what an agent seals to the owner. */
+/** The length of what an agent seals to the owner. */
 const sealed = systemRandom(213);
 
 /** A reporter at a machine whose progress and clock the test moves. */
@@ -138,7 +138,7 @@ test('a slow machine’s telemetry stays within the budget, and is sent at least
   const { reporter, take, pass, frames, read, close } = await bench();
   reporter.flush();
   reporter.heard();
-  // 40 MB in 11 minutes: 62 KB a second, where every acknowledgement is of few segments.
+  // 40 MB in 11 minutes: 62 KB/s, with few segments per acknowledgement.
   for (let i = 0; i < 2_500; i++) {
     take(1);
     if (i % 4 === 3) pass(1_000);
@@ -195,7 +195,7 @@ function countingReceiver(): Receiver & { prepared: number } {
   return receiver;
 }
 
-test('the next table waits for a genuine frame of the newest revision and for every frame of the older', async () => {
+test('the next table waits for a valid frame of the newest revision and all frames of the older one', async () => {
   const receiver = countingReceiver();
   const times: number[] = [];
   const follower = new Follower({
@@ -213,7 +213,7 @@ test('the next table waits for a genuine frame of the newest revision and for ev
   expect(receiver.prepared).toBe(0);
   follower.settled(0n, false);
   await settle();
-  expect(receiver.prepared).toBe(0); // it was not genuine
+  expect(receiver.prepared).toBe(0); // the frame was not valid
   follower.arrived(0n);
   follower.settled(0n, true);
   await settle();
@@ -242,7 +242,7 @@ test('revision 64 waits for its fresh secret', async () => {
   });
   expect(mixes.pointDue(31n)).toBeUndefined();
   expect(mixes.pointDue(32n)).toHaveLength(65);
-  expect(mixes.pointDue(33n)).toBeUndefined(); // asked already
+  expect(mixes.pointDue(33n)).toBeUndefined(); // already requested
   follower.arrived(63n);
   follower.settled(63n, true);
   await new Promise((resolve) => setImmediate(resolve));

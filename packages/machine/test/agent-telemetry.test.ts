@@ -11,7 +11,7 @@ afterEach(async () => {
   bench = undefined;
 });
 
-/** A part whose numbers are found by chance nowhere else: hundredths of millimetres, and thousands of lines. */
+/** A part whose numbers occur nowhere else by chance: hundredths of millimetres, and thousands of lines. */
 function oddGcode(lines: number): Bytes {
   const text = ['G28', 'G21', 'G90', 'M82', 'G1 Z0.2 F6000'];
   for (let i = 1; i <= lines; i++) {
@@ -22,14 +22,14 @@ function oddGcode(lines: number): Bytes {
   return utf8(`${text.join('\n')}\n`);
 }
 
-/** Every number in a value, and in the values that it holds. */
+/** Every number in a value and its nested values. */
 function* numbersIn(value: unknown): Generator<number> {
   if (typeof value === 'number' || typeof value === 'bigint') yield Number(value);
   else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array))
     for (const part of Object.values(value)) yield* numbersIn(part);
 }
 
-/** What the machine was at, each time that the agent looked, as numbers that say something of the design. */
+/** The machine's state each time the agent read it, as numbers that reveal something of the design. */
 function watched() {
   const seen = new Set<number>();
   const telling = (value: number) => (Number.isInteger(value) ? value > 1_000 : true);
@@ -64,8 +64,8 @@ async function printWatched(lines: number) {
 describe('what the cloud sees of a machine', () => {
   test('holds no position, line, layer, length of filament or byte count of the design', async () => {
     const { cloud, seen, design } = await printWatched(6_000);
-    // The nodes hold the session's seed: this is the telemetry as they open it, and the reports as they read them.
-    // Bytes and hints of the link are left out: numbers of that size may meet one of the design's by chance.
+    // The nodes hold the session's seed. This is the telemetry and the reports as they can decrypt them.
+    // Bytes and hints of the link are excluded: numbers of that size may equal one of the design's by chance.
     const live = cloud.telemetry.map(({ machine: { wire: _, hints: __, ...machine } = {}, ...rest }) => [
       machine,
       rest,
@@ -80,7 +80,7 @@ describe('what the cloud sees of a machine', () => {
     expect(cloud.reports.at(-1)?.facts.segments).toBe(design.cells.length);
   });
 
-  test('reaches the owner, sealed: live, and with each report', async () => {
+  test('reaches the owner sealed, live and with each report', async () => {
     const { cloud, seen, design } = await printWatched(6_000);
     const sealed = cloud.telemetry.filter((telemetry) => telemetry.sealed !== undefined);
     const live = await Promise.all(sealed.map((telemetry) => cloud.openTelemetry(telemetry)));
@@ -110,7 +110,7 @@ describe('what the cloud sees of a machine', () => {
     expect(Object.keys(own).sort()).toEqual(['bytes', 'line', 'position', 'time']);
   });
 
-  test('a licence without an owner’s key starts nothing', async () => {
+  test('a licence without the owner’s key starts nothing', async () => {
     const design = storeDesign(oddGcode(400));
     bench = await startBench({ design, kind: 'virtual', telemetryKey: new Uint8Array(65) });
     const { cloud } = bench;

@@ -26,7 +26,7 @@ const cloudOf = () => {
 describe('a cloud whose nodes are all dishonest', () => {
   const others = new Uint8Array(Buffer.alloc(10 * 16_370, 'G1 X1\n'));
 
-  test('cannot insert bytes into a design in custody, whose keys it has', async () => {
+  test('cannot insert bytes into a design in its custody, whose keys it has', async () => {
     const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
     bench = await startBench({ design: withOtherBytes(held, others), window: 5 });
     const { cloud } = bench;
@@ -36,7 +36,7 @@ describe('a cloud whose nodes are all dishonest', () => {
     expect(bench.executed()).toHaveLength(0);
   });
 
-  test('baseline: the unmodified design in custody is made', async () => {
+  test('control case: the unmodified design in custody is made', async () => {
     const held = storeDesign(systemRandom(10 * 16_370), { custody: 'keys' });
     bench = await startBench({ design: held, window: 5 });
     const { cloud } = bench;
@@ -46,7 +46,7 @@ describe('a cloud whose nodes are all dishonest', () => {
     expect(bench.executed().equals(held.bytes)).toBe(true);
   });
 
-  test('cannot have an object made twice by repeated permits', async () => {
+  test('cannot have an object made twice by repeating permits', async () => {
     const first = { object: '' };
     bench = await startBench({
       design,
@@ -74,7 +74,7 @@ describe('a cloud whose nodes are all dishonest', () => {
     expect(bench.executed()).toHaveLength(made);
   });
 
-  test('cannot show hashes of its own', async () => {
+  test('cannot show forged hashes', async () => {
     await stopsWith('E_SEGMENT', 0, {
       meddling: {
         hashes: ({ hashes, path }) => {

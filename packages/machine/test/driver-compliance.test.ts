@@ -10,7 +10,7 @@ const drivers: readonly DriverFixture[] = [
     serial: 'VM-0001',
     fast: { factor: 'unlimited' },
     slow: { factor: 1 },
-    // Each line dwells for a second; what is left over is a comment.
+    // Each line dwells for a second. The rest is a comment.
     content: (bytes) => utf8(`${'G4 S1\n'.repeat(bytes / 6)}${';'.repeat(bytes % 6)}`),
   },
   {

@@ -1,7 +1,7 @@
 import type { Clock } from '@millrace/base';
 import { builtInDrivers, type Driver, type DriverModules } from '../src/drivers/index.ts';
 
-/** A clock that moves only when somebody sleeps. */
+/** A clock that moves only when a task sleeps. */
 export interface FakeTime {
   readonly clock: Clock;
   readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
@@ -33,12 +33,12 @@ export async function running(kind: string, options: object, modules: DriverModu
   return driver;
 }
 
-/** Lets everything that is ready happen. */
+/** Lets all ready tasks run. */
 export async function settle(): Promise<void> {
   for (let n = 0; n < 20; n += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Writes chunk by chunk, wiping each as the agent does. */
+/** Writes chunk by chunk and wipes each chunk, as the agent does. */
 export async function writeAll(driver: Driver, content: Uint8Array, chunkBytes = 16_370): Promise<void> {
   for (let at = 0; at < content.length; at += chunkBytes) {
     const chunk = new Uint8Array(content.subarray(at, at + chunkBytes));

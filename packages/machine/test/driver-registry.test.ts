@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { anyBytes, builtInDrivers, canMake, loadDriverModule } from '../src/drivers/index.ts';
 
-// Nothing of Millrace is imported: a driver's package brings its own zod.
+// Imports nothing of Millrace: a driver's package brings its own zod.
 const press = `
   export const loaded = [];
   export const driver = {
@@ -29,8 +29,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-describe('the registry of drivers', () => {
-  it('has the drivers of this package, and takes others', async () => {
+describe('the driver registry', () => {
+  it('has the drivers of this package, and accepts others', async () => {
     const drivers = builtInDrivers();
     expect(drivers.kinds).toEqual(['sink', 'virtual']);
     const path = join(folder, 'press.mjs');
@@ -45,7 +45,7 @@ describe('the registry of drivers', () => {
     await expect(drivers.create('press', {})).rejects.toMatchObject({ code: 'E_INPUT' });
   });
 
-  it('refuses a kind without a driver, and a second driver of a kind', async () => {
+  it('rejects a kind without a driver, and a second driver of a kind', async () => {
     const drivers = builtInDrivers();
     expect(() => drivers.get('press')).toThrow(expect.objectContaining({ code: 'E_NOT_FOUND' }));
     const other = await loadDriverModule(join(folder, 'press.mjs'), '/');
@@ -59,7 +59,7 @@ describe('the registry of drivers', () => {
     ['a module that fails', './broken.mjs', 'broken.mjs'],
     ['a module without a driver', './none.mjs', 'driver'],
     ['a kind that is no name', './bad.mjs', 'driver.kind'],
-  ])('refuses %s', async (_, specifier, named) => {
+  ])('rejects %s', async (_, specifier, named) => {
     await expect(loadDriverModule(specifier, folder)).rejects.toMatchObject({
       code: 'E_CONFIG',
       message: expect.stringContaining(named),
@@ -67,8 +67,8 @@ describe('the registry of drivers', () => {
   });
 });
 
-describe('what a machine can make', () => {
-  it('is what its formats say; a machine that takes any bytes makes everything', () => {
+describe('the formats of a machine', () => {
+  it('limit what it can make; a machine that takes any bytes makes everything', () => {
     expect(canMake({ formats: ['gcode'] }, 'gcode')).toBe(true);
     expect(canMake({ formats: ['gcode'] }, 'binary')).toBe(false);
     expect(canMake({ formats: ['gcode', 'steps'] }, 'steps')).toBe(true);

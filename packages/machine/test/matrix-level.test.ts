@@ -20,7 +20,7 @@ function bench(free = 1e9, levels = levelsOf({ order: 'auto', suite: 'auto' })) 
   return { state, adaptation };
 }
 
-/** Lives through a print: a table every few seconds as fast as the computer is then, and a table to see when one is due. */
+/** Simulates a print: a table every few seconds at the computer's speed then, and a probe table when one is due. */
 function live(speeds: readonly { readonly seconds: number; readonly fullMs: number }[]) {
   const { state, adaptation } = bench();
   const changes: { at: number; order: number }[] = [];
@@ -48,7 +48,7 @@ describe('the levels', () => {
     expect(levelsOf({ order: 'auto', suite: 'turboshake128' })).toEqual([{ order: 24, suite: 'turboshake128' }, light]);
   });
 
-  it('that an operator has fixed are kept on slow computers', () => {
+  it('set by an operator are kept on slow computers', () => {
     const { adaptation } = bench(0, levelsOf({ order: 24, suite: 'keccak256' }));
     for (let i = 0; i < 10; i++) adaptation.took(full, 100 * SLOW);
     expect(adaptation.wanted).toEqual(full);
@@ -56,7 +56,7 @@ describe('the levels', () => {
   });
 });
 
-describe('the fall', () => {
+describe('a step down', () => {
   it('happens after two slow tables in a row, not after one', () => {
     const { adaptation } = bench();
     for (const ms of [SLOW + 1, 100, SLOW + 1, SLOW]) adaptation.took(full, ms);
@@ -79,12 +79,12 @@ describe('the fall', () => {
     adaptation.took(full, 10);
     expect(adaptation.wanted).toEqual(light);
     expect(bench(200e6).adaptation.wanted).toEqual(light);
-    // Another suite takes no less memory.
+    // Another suite takes as much memory.
     expect(bench(0, levelsOf({ order: 24, suite: 'auto' })).adaptation.wanted).toEqual(full);
   });
 });
 
-describe('the rise', () => {
+describe('a step up', () => {
   it('happens after a wait and two fast probe tables, if memory suffices', () => {
     const { adaptation, state } = bench();
     adaptation.took(full, 3 * SLOW);
@@ -121,7 +121,7 @@ describe('the rise', () => {
 describe('stability', () => {
   const seconds = fc.integer({ min: 1, max: 2_000 });
 
-  it('at a speed that stays: at most one change', () => {
+  it('at a constant speed: at most one change', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 200_000 }), (fullMs) => {
         const { changes } = live([{ seconds: 7_200, fullMs }]);
@@ -140,13 +140,13 @@ describe('stability', () => {
     );
   });
 
-  it('at any sequence of table times: changes are rare, and a rise never soon follows a fall', () => {
+  it('at any sequence of table times: changes are rare, and a step up never soon follows a step down', () => {
     const any = fc.oneof(fc.integer({ min: 1, max: SLOW }), fc.integer({ min: SLOW, max: 20 * SLOW }));
     fc.assert(
       fc.property(fc.array(fc.record({ seconds, fullMs: any }), { minLength: 1, maxLength: 60 }), (speeds) => {
         const { changes } = live(speeds);
         const total = speeds.reduce((sum, { seconds }) => sum + 1_000 * seconds, 0);
-        // A fall and its rise take 25 slow tables' time, except the first ones, whose waits double.
+        // A step down and up takes the time of 25 slow tables, except the first ones, whose waits double.
         expect(changes.length).toBeLessThanOrEqual(2 * (total / (25 * SLOW) + 7));
         for (const [i, { at, order }] of changes.entries()) {
           if (order === 24) expect(at - (changes[i - 1]?.at ?? 0)).toBeGreaterThanOrEqual(5 * SLOW);
@@ -155,7 +155,7 @@ describe('stability', () => {
     );
   });
 
-  it('falls and rises with a computer that is slow for a while', () => {
+  it('follows a computer that is slow for a while', () => {
     const { changes } = live([
       { seconds: 300, fullMs: 500 },
       { seconds: 300, fullMs: 60_000 },
@@ -176,7 +176,7 @@ describe('the buffered segments', () => {
 });
 
 describe('memory', () => {
-  it('is what the container of the agent leaves, not what is free on the computer', () => {
+  it('is what the agent’s container leaves, not what is free on the computer', () => {
     const config = { data: '/nowhere', agent: { order: 'auto', suite: 'auto', slowTableMs: SLOW } } as MachineConfig;
     const modules = { clock: { now: () => 0, monotonic: () => 0 } } as TableModules;
     const available = vi.spyOn(process, 'availableMemory');

@@ -12,7 +12,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describe('the plain sink', () => {
-  it('takes any bytes, writes them down and knows their hash', async () => {
+  it('takes any bytes, writes them to its file and computes their hash', async () => {
     const content = new Uint8Array(randomBytes(1_000_003));
     const file = join(folder, 'out.bin');
     const driver = await running('sink', { factor: 'unlimited', file });
@@ -29,7 +29,7 @@ describe('the plain sink', () => {
     await driver.close();
   });
 
-  it('takes them at its speed', async () => {
+  it('takes bytes at its speed', async () => {
     const time = fakeTime();
     const driver = await running('sink', { bytesPerSecond: 1000, factor: 20, bucketMs: 5 }, time);
     const begun = time.now;
@@ -40,7 +40,7 @@ describe('the plain sink', () => {
     await driver.close();
   });
 
-  it('wipes its file for a run that is cancelled and begun again', async () => {
+  it('wipes its file when a run is cancelled and started again', async () => {
     const file = join(folder, 'out.bin');
     const driver = await running('sink', { factor: 'unlimited', file });
     await driver.write(new Uint8Array(5000).fill(1));

@@ -20,7 +20,7 @@ describe('the virtual machine', () => {
     const summary = driver.summary();
     expect(Buffer.concat(seen).equals(sample)).toBe(true);
     expect(Buffer.from(summary.sha256).toString('hex')).toBe(sha256(sample));
-    // Not nearly: to the last bit.
+    // Exactly, to the last bit.
     expect(summary.times).toEqual(estimate.times);
     expect(summary.machineSeconds).toBe(estimate.totalSeconds);
     expect(summary).toMatchObject({
@@ -34,7 +34,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('keeps the path that its tool travelled, within the box of the design', async () => {
+  it('records the path that its tool travelled, within the box of the design', async () => {
     const driver = await running('virtual', unlimited);
     await writeAll(driver, sample, 777);
     await driver.drain();
@@ -86,7 +86,7 @@ describe('the virtual machine', () => {
     }
   });
 
-  it('does not make up for time in which it had no content', async () => {
+  it('does not make up for time without data', async () => {
     const time = fakeTime();
     const driver = await running('virtual', { factor: 10 }, time);
     await driver.write(utf8('G4 S100\n'));
@@ -145,7 +145,7 @@ describe('the virtual machine', () => {
     await settle();
     expect(accepted).toBe(false);
     expect(driver.telemetry().bufferedBytes).toBe(1024);
-    // The fake sleep never ends, so closing may not wait for it.
+    // The fake sleep never ends, so closing must not wait for it.
     void driver.close();
     expect(await writing).toBe('E_STATE');
   });
@@ -215,7 +215,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('refuses another serial number, and calls out of order', async () => {
+  it('rejects another serial number, and calls out of order', async () => {
     const driver = await builtInDrivers().create('virtual', { serial });
     await expect(driver.identify()).rejects.toMatchObject({ code: 'E_STATE' });
     await expect(driver.connect({ serial: 'other' })).rejects.toMatchObject({ code: 'E_MACHINE_UNKNOWN' });
@@ -236,7 +236,7 @@ describe('the virtual machine', () => {
     await expect(driver.connect({ serial })).rejects.toMatchObject({ code: 'E_STATE' });
   });
 
-  it('fails with the line that it cannot execute', async () => {
+  it('fails with the line that cannot be executed', async () => {
     const driver = await running('virtual', unlimited);
     await driver.write(utf8('G28\nG1 X10 F600\nX20\nG1 X30\n'));
     await expect(driver.drain()).rejects.toMatchObject({ code: 'E_GCODE', data: { line: 3 } });
@@ -245,7 +245,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('has the configured faults, once', async () => {
+  it('has each configured fault once', async () => {
     for (const [faults, text] of [
       [{ unpluggedAtLine: 500 }, /unplugged/],
       [{ thermalAtLine: 500 }, /thermal/],
@@ -276,7 +276,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('keeps no more moves than it may, and counts the others', async () => {
+  it('keeps moves up to its limit, and counts the others', async () => {
     const driver = await running('virtual', { ...unlimited, maxMoves: 100 });
     await writeAll(driver, utf8(Array.from({ length: 300 }, (_, n) => `G1 X${n + 1} F600`).join('\n')));
     await driver.drain();
@@ -284,7 +284,7 @@ describe('the virtual machine', () => {
     await driver.close();
   });
 
-  it('refuses unknown and wrong options', async () => {
+  it('rejects unknown and invalid options', async () => {
     await expect(builtInDrivers().create('virtual', { serial, speed: 2 })).rejects.toMatchObject({ code: 'E_INPUT' });
     for (const factor of [0, -1, Number.NaN, '2']) {
       await expect(builtInDrivers().create('virtual', { serial, factor })).rejects.toMatchObject({ code: 'E_INPUT' });

@@ -68,7 +68,7 @@ const maintain = (items: MovedCell[], forget: Bytes[] = []): MaintainMessage => 
 });
 
 describe('the segments node’s cells', () => {
-  it('lie under their outer layer, with the epoch, and nothing else', async () => {
+  it('are stored under their outer layer, with the epoch and nothing else', async () => {
     for (const [n, { index, key }] of stored.cells.entries()) {
       const body = await cells.read(index);
       expect(body).not.toEqual(sealed[n]);
@@ -78,7 +78,7 @@ describe('the segments node’s cells', () => {
     }
   });
 
-  it('refuse a sealed segment that is not the manifest’s, and then store none of the message', async () => {
+  it('reject a sealed segment that does not match the manifest, and store none of the message', async () => {
     const other = new CellStore(new InProcessEngine(new MemoryCells()));
     const wrong = { ...source, sealed: (n: number) => (n === 2 ? systemRandom(SEGMENT_BYTES) : source.sealed(n)) };
     await expect(other.storeCells(stored, wrong)).rejects.toMatchObject({ code: 'E_SEGMENT', data: { segment: 2 } });
@@ -89,7 +89,7 @@ describe('the segments node’s cells', () => {
     await expect(other.storeCells(stored)).rejects.toMatchObject({ code: 'E_UPLOAD' });
   });
 
-  it('stored again: left as they are, without asking for the segments', async () => {
+  it('are left unchanged when they are stored again, without requesting the segments', async () => {
     const never = { ...source, sealed: () => Promise.reject(new Error('asked')) };
     expect(await cells.storeCells(stored, never)).toEqual({ type: 'stored', design, generation: 9, from: 0, count: 3 });
     expect(applyOuterLayer(stored.cells[0]?.key ?? design, await cells.read(stored.cells[0]?.index ?? design))).toEqual(
@@ -97,7 +97,7 @@ describe('the segments node’s cells', () => {
     );
   });
 
-  it('a decoy made twice is the same decoy', async () => {
+  it('have deterministic decoys', async () => {
     const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
     const [a, b] = [new MemoryCells(), new MemoryCells()];
     await new CellStore(new InProcessEngine(a)).storeCells(message);
@@ -107,7 +107,7 @@ describe('the segments node’s cells', () => {
     expect((await a.get(at))?.body.length).toBe(SEGMENT_BYTES);
   });
 
-  it('move to the next epoch once, whatever is repeated, in whatever state', async () => {
+  it('move to the next epoch once, whatever is repeated, in any state', async () => {
     const item = move(0);
     const first = maintain([item]);
     const second = maintain([], [item.oldIndex]);
@@ -119,7 +119,7 @@ describe('the segments node’s cells', () => {
     await expect(cells.read(item.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_MISSING' });
   });
 
-  it('a lost one is named and does not hold up the others; one that may be absent is not named', async () => {
+  it('are reported when missing, unless they may be absent; the others are moved', async () => {
     const [good, lost, optional] = [move(0), move(9), move(9, MAY_BE_ABSENT)];
     const reply = await cells.maintain(maintain([lost, optional, good]));
     expect(reply).toEqual({
@@ -133,7 +133,7 @@ describe('the segments node’s cells', () => {
     expect(applyOuterLayer(good.newKey, await cells.read(good.newIndex))).toEqual(sealed[0]);
   });
 
-  it('one of another epoch or a wrong length is named, and no layer is applied to it', async () => {
+  it('are reported as damaged when of another epoch or length, and get no outer layer', async () => {
     const [cut, foreign] = [move(0), move(1)];
     const bodyAt = async (index: Uint8Array) => (await raw.get(index))?.body ?? design;
     await overwriteCell(raw, { index: cut.oldIndex, epoch: 4, body: (await bodyAt(cut.oldIndex)).subarray(0, 96) });
@@ -143,28 +143,28 @@ describe('the segments node’s cells', () => {
     await expect(cells.read(cut.oldIndex)).rejects.toMatchObject({ code: 'E_CELL_DAMAGED' });
   });
 
-  it('of epochs before the one that is left are dropped, whoever put them there; those of a step never', async () => {
+  it('of epochs before the previous one are dropped, whatever put them there; those of a step never', async () => {
     const [left, late] = [systemRandom(20), systemRandom(20)];
     for (const index of [left, late]) await overwriteCell(raw, { index, epoch: 3, body: systemRandom(SEGMENT_BYTES) });
     const items = stored.cells.map((_, n) => move(n));
     await cells.maintain(maintain(items.slice(0, 1)));
     for (const index of [left, late]) expect(await raw.get(index)).toBeUndefined();
     for (const { index } of stored.cells) expect((await raw.get(index))?.epoch).toBe(4);
-    // A message of a dropped epoch that comes again leaves nothing.
+    // A repeated message of a dropped epoch leaves nothing behind.
     const again = { ...stored, cells: stored.cells.map((one) => ({ ...one, index: systemRandom(20), epoch: 3 })) };
     expect(await cells.storeCells(again, source)).toMatchObject({ count: 3 });
     for (const { index } of again.cells) expect(await raw.get(index)).toBeUndefined();
     expect((await raw.get(items[0]?.newIndex ?? design))?.epoch).toBe(5);
   });
 
-  it('what is at a new place and of another epoch gives way to the cell', async () => {
+  it('replace data of another epoch at their new place', async () => {
     const item = move(2);
     await overwriteCell(raw, { index: item.newIndex, epoch: 7, body: systemRandom(30) });
     expect(await cells.maintain(maintain([item]))).toMatchObject({ missing: [], damaged: [] });
     expect(applyOuterLayer(item.newKey, await cells.read(item.newIndex))).toEqual(sealed[2]);
   });
 
-  it('a damaged decoy is made again by the same message, a sound one is left alone', async () => {
+  it('that are damaged decoys are made again by the same message; sound ones are not written', async () => {
     const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
     await cells.storeCells(message);
     const at = message.cells[0]?.index ?? design;

@@ -28,14 +28,14 @@ async function flip(index: Uint8Array, at: number): Promise<void> {
   await overwriteCell(fixture.raw.cells, { index, epoch: flipped, body: value.subarray(4) });
 }
 
-/** Leaves three bytes of a cell. */
+/** Truncates a cell to three bytes. */
 async function cut(index: Uint8Array): Promise<void> {
   const { epoch, body } = (await fixture.raw.cells.get(index)) ?? { epoch: 0, body: new Uint8Array() };
   await overwriteCell(fixture.raw.cells, { index, epoch, body: body.subarray(0, 3) });
 }
 
 describe('a check', () => {
-  it('finds a sound vault clean, deep or not', async () => {
+  it('reports a sound vault as clean, deep or not', async () => {
     for (const deep of [true, false]) {
       expect(await fixture.check(deep)).toEqual({ clean: true, deep, epoch: 2, designs: 1, cells: 8, problems: [] });
     }
@@ -57,7 +57,7 @@ describe('a check', () => {
     ]);
   });
 
-  it('finds one flipped bit of a cell when it looks deep, and only then; decoys too', async () => {
+  it('detects one flipped bit of a cell, also of a decoy, only when it is deep', async () => {
     await flip(await indexOf(0), 4 + 9000);
     expect((await fixture.check(false)).clean).toBe(true);
     expect((await fixture.check(true)).problems).toEqual([{ kind: 'damaged', design: upload.designId, segments: [0] }]);
@@ -72,7 +72,7 @@ describe('a check', () => {
     expect(problems).toContainEqual(expect.objectContaining({ kind: 'damaged', design: undefined }));
   });
 
-  it.each(['at rest', 'in the middle of a sweep'])('lost and damaged decoys are made again: %s', async (when) => {
+  it.each(['at rest', 'in the middle of a sweep'])('makes missing and damaged decoys again: %s', async (when) => {
     const mine = new Set((await fixture.playbook.slice(upload.designId, 0, 4)).map(({ index }) => toHex(index)));
     const decoys: Uint8Array[] = [];
     for await (const { index } of fixture.raw.cells.outline()) if (!mine.has(toHex(index))) decoys.push(index);
@@ -104,7 +104,7 @@ describe('a check', () => {
     expect(await fixture.playbook.decoysAgain(4, 1)).toBeUndefined(); // there are four
   });
 
-  it('names lost or altered records of the keys node', async () => {
+  it('names missing or altered records of the keys node', async () => {
     const id = Buffer.from(upload.designId, 'hex');
     const wrapped = (await fixture.raw.keys.get(contentKeysKey(id, 0))) ?? new Uint8Array();
     wrapped[40] = (wrapped[40] ?? 0) ^ 1;
@@ -121,10 +121,10 @@ describe('a check', () => {
     await expect(fixture.playbook.slice(upload.designId, 0, 1)).rejects.toMatchObject({ code: 'E_CELL_DAMAGED' });
   });
 
-  it('in the middle of a sweep is clean too, holds it, and lets it go on', async () => {
+  it('during a sweep is clean, pauses the sweep, and lets it continue', async () => {
     await fixture.playbook.beginSweep();
     await fixture.tick();
-    expect(await fixture.playbook.beginCheck({ deep: false })).toBeUndefined(); // a message is under way
+    expect(await fixture.playbook.beginCheck({ deep: false })).toBeUndefined(); // a message is in flight
     await fixture.stepCells();
     await fixture.stepKeys();
     expect(await fixture.check()).toMatchObject({ clean: true, cells: 8 });
@@ -140,13 +140,13 @@ describe('a check', () => {
     expect(await fixture.check()).toMatchObject({ clean: true });
   });
 
-  /** Parts of one cell; between them `meanwhile` happens. */
+  /** A deep check with parts of one cell each. Calls `meanwhile` between the parts. */
   async function checkDeep(meanwhile: (part: number) => Promise<void>) {
     const run = await fixture.playbook.beginCheck({ deep: true });
     if (run === undefined) throw new Error('no check');
     try {
       for (let part = await run.next(1); part !== undefined; part = await run.next(1)) {
-        expect(await fixture.playbook.nextMaintenance()).toBeUndefined(); // a part is on its way
+        expect(await fixture.playbook.nextMaintenance()).toBeUndefined(); // a part is in flight
         run.take(await fixture.cells.check(part));
         if (!run.holdsAll) await meanwhile(part.part);
       }
@@ -161,7 +161,7 @@ describe('a check', () => {
     await fixture.stepKeys();
   };
 
-  it('that is deep lets steps of sweeps go between its parts, and is as right as before', async () => {
+  it('that is deep lets sweep steps run between its parts, with the same result', async () => {
     await flip(await indexOf(2), 9_000);
     await fixture.raw.cells.remove([await indexOf(3)]);
     const before = fixture.playbook.status().epoch;
@@ -177,13 +177,13 @@ describe('a check', () => {
     ]);
   });
 
-  it('that is deep and finds nothing, over many epochs', async () => {
+  it('that is deep is clean over many epochs', async () => {
     const report = await checkDeep(() => fixture.sweep());
     expect(report).toMatchObject({ clean: true, cells: 8 });
     expect(fixture.playbook.status().epoch).toBeGreaterThan(8);
   });
 
-  it('says nothing of what was repaired or deleted while it went on', async () => {
+  it('does not report what was repaired or deleted during the check', async () => {
     await fixture.raw.cells.remove([await indexOf(0)]);
     const repaired = await checkDeep(async () => {
       fixture.toKeys.send({ type: 'want', design: Buffer.from(upload.designId, 'hex'), from: 0, count: 4 });
@@ -197,7 +197,7 @@ describe('a check', () => {
     expect(deleted.problems).toEqual([]);
   });
 
-  it('takes each answer once, and only its own', async () => {
+  it('accepts each answer once, and only its own', async () => {
     const run = await fixture.playbook.beginCheck({ deep: false });
     const part = await run?.next(3);
     if (run === undefined || part === undefined) throw new Error('no check');
@@ -207,11 +207,11 @@ describe('a check', () => {
     expect(run.take(reply)).toBe(true);
     expect(run.take(reply)).toBe(false);
     expect(run.done).toBe(false);
-    expect(run.report().clean).toBe(false); // not before it is through
+    expect(run.report().clean).toBe(false); // not before all parts are answered
     run.end();
   });
 
-  it('a lost cell is also named by the sweep, which goes on', async () => {
+  it('reports the same missing cell as the sweep, which continues', async () => {
     await fixture.raw.cells.remove([await indexOf(1)]);
     await fixture.sweep();
     expect(fixture.playbook.status().epoch).toBe(3);
@@ -219,7 +219,7 @@ describe('a check', () => {
     expect((await fixture.check()).problems).toEqual([{ kind: 'missing', design: upload.designId, segments: [1] }]);
   });
 
-  it('a lost cell can be stored again from the owner’s copy', async () => {
+  it('is clean after a missing cell was stored again from the owner’s copy', async () => {
     await fixture.raw.cells.remove([await indexOf(1)]);
     await fixture.sweep();
     fixture.toKeys.send({ type: 'want', design: Buffer.from(upload.designId, 'hex'), from: 1, count: 1 });

@@ -2,7 +2,7 @@ import { makeUpload, type Upload, VaultFixture } from '@millrace/testkit/vault/v
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES } from '../src/index.ts';
 
-// A repair: some cells are lost, the owner's sealed segments come once more, to their present places.
+// A repair: some cells are lost, and the owner's sealed segments are stored again at their current places.
 
 async function repair(fixture: VaultFixture, upload: Upload, segments: readonly number[]): Promise<void> {
   for (const from of segments) {
@@ -13,7 +13,7 @@ async function repair(fixture: VaultFixture, upload: Upload, segments: readonly 
 }
 
 describe('killed at every durable write of a repair, in memory', () => {
-  it.each(['at rest', 'during a sweep'])('%s: repaired again it is whole, and the check is clean', async (when) => {
+  it.each(['at rest', 'during a sweep'])('%s: a repeated repair completes it, and the check is clean', async (when) => {
     let kills = 0;
     for (const side of ['keysFuse', 'cellsFuse'] as const) {
       for (const moment of ['before', 'after'] as const) {
@@ -38,7 +38,7 @@ describe('killed at every durable write of a repair, in memory', () => {
           reached = fixture[side].writes >= nth;
           fixture[side].mend();
           if (reached) kills++;
-          await repair(fixture, upload, lost); // as a restarted node does with what it has written down
+          await repair(fixture, upload, lost); // as a restarted node does from its records
           await fixture.settle();
           await fixture.assertReadable();
           expect((await fixture.check()).problems, `${side} ${moment} ${nth}`).toEqual([]);

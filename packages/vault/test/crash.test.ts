@@ -2,7 +2,7 @@ import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture'
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
 
-// In memory, with the mail between the nodes; over files, with processes that are killed: tests/heavy/vault-kills.test.ts.
+// In memory, with the mail between the nodes. tests/heavy/vault-kills.test.ts kills real processes over files.
 
 const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceMode]])[] = [
   ['rekey', ['rekey', 'rekey']],
@@ -14,7 +14,7 @@ const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceM
 describe.each(mixes)(
   'killed at every durable write of storing, sweeping and deleting, in memory, mode %s',
   (_, modes) => {
-    /** Runs `work` in fresh fixtures, killing either side at its 1st, 2nd, … write, until it needs no more. */
+    /** Runs `work` in fresh fixtures and kills either side at its 1st, 2nd, … write, until a run has fewer writes. */
     async function everywhere(work: (fixture: VaultFixture) => Promise<void>): Promise<number> {
       let kills = 0;
       for (const side of ['keysFuse', 'cellsFuse'] as const) {

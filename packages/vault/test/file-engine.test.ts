@@ -25,10 +25,10 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const EMPTY = new Uint8Array();
 
-describe('a step of a sweep in threads', () => {
+describe('a sweep step in worker threads', () => {
   it('makes the same cells as one in this thread, by keys and by masks, in any mix, repeated or not', async () => {
     const COUNT = 600;
-    // toEqual looks at every byte one by one.
+    // toEqual compares large arrays one byte at a time.
     const same = (a: Bytes | undefined, b: Bytes | undefined) =>
       a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0;
     const cells = Array.from({ length: COUNT }, (_, n) => ({
@@ -50,7 +50,7 @@ describe('a step of a sweep in threads', () => {
       for (const epoch of [3, 4]) await store.create(epoch);
       await store.put(
         cells.flatMap(({ oldIndex: index, body }, n): NewCell[] => {
-          if (n % 50 === 1 || n % 50 === 5) return []; // lost; some may be
+          if (n % 50 === 1 || n % 50 === 5) return []; // missing; some of them may be absent
           const epoch = n % 50 === 2 ? 3 : 4;
           return [{ index, epoch, body: n % 50 === 3 ? body.subarray(1) : body }];
         }),
@@ -95,7 +95,7 @@ describe('a step of a sweep in threads', () => {
     expect(applyOuterLayer(sound?.newKey ?? EMPTY, renewed?.body ?? EMPTY)).toEqual(
       applyOuterLayer(sound?.oldKey ?? EMPTY, sound?.body ?? EMPTY),
     );
-    // The next step forgets the old places, and their slots serve the step after.
+    // The next step forgets the old places. Their slots are free for the step after it.
     await new CellStore(engine).maintain({
       ...message(),
       items: Packed.of(MAINTAIN.items, []),

@@ -9,7 +9,7 @@ const { trees } = readVectors<{ trees: readonly { segments: number; root: string
 const hashesOf = (segments: number): Uint8Array =>
   Buffer.concat(Array.from({ length: segments }, (_, n) => createHash('sha256').update(u32be(n)).digest()));
 
-describe('the tree over the segments’ hashes', () => {
+describe('the hash tree over the segments', () => {
   it.each(trees)('vectors/vault/manifest.json: $segments segments', async ({ segments, root }) => {
     const tree = new HashTree(hashesOf(segments));
     expect(toHex(tree.root)).toBe(root);
@@ -20,7 +20,7 @@ describe('the tree over the segments’ hashes', () => {
     await expect(tree.group(groups)).rejects.toThrow(RangeError);
   });
 
-  it('proves nothing that its owner did not commit to', async () => {
+  it('proves only hashes that its owner committed to', async () => {
     const segments = 200;
     const tree = new HashTree(hashesOf(segments));
     const core = { hashRoot: tree.root, segments };

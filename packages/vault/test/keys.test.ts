@@ -53,7 +53,7 @@ describe('slots', () => {
     if (again !== slots) await again.close();
   });
 
-  it('overwrite where it lay: nothing of an erased key is left in the file, which keeps its length', async () => {
+  it('erase in place: nothing of an erased key is left in the file, and its length is unchanged', async () => {
     const path = join(folder, 'slots');
     const slots = await openSlots(path);
     const secret = systemRandom(61);
@@ -69,7 +69,7 @@ describe('slots', () => {
 });
 
 describe('the node’s key-encrypting key', () => {
-  it('is made once, wraps for a context only, and no other key unwraps', async () => {
+  it('is created once, wraps for one context, and no other key unwraps', async () => {
     const path = join(folder, 'kek');
     const wrapper = await openFileKeyWrapper(path);
     const secret = systemRandom(32);
@@ -88,7 +88,7 @@ describe('the node’s key-encrypting key', () => {
     });
   });
 
-  it('names a file that is no key', async () => {
+  it('rejects a file that is not a key', async () => {
     writeFileSync(join(folder, 'kek'), 'short');
     await expect(openFileKeyWrapper(join(folder, 'kek'))).rejects.toMatchObject({ code: 'E_CONFIG' });
     await expect(openFileKeyWrapper(join(folder, 'no', 'kek'))).rejects.toMatchObject({ code: 'E_CONFIG' });
@@ -96,7 +96,7 @@ describe('the node’s key-encrypting key', () => {
 });
 
 describe('epoch keys', () => {
-  it('at most two live; the old one is gone at rest and in memory when its epoch ends', async () => {
+  it('has at most two live keys; the old one is erased on disk and in memory when its epoch ends', async () => {
     const path = join(folder, 'epoch.keys');
     const slots = await openSlots(path);
     const keys = new EpochKeys(slots, createKeyWrapper(systemRandom(32)), systemRandom);
@@ -113,7 +113,7 @@ describe('epoch keys', () => {
     await slots.close();
   });
 
-  it('a vault keeps to it through ten sweeps, and begins none with three keys', async () => {
+  it('has one live key between sweeps, through ten sweeps', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     await fixture.add(await makeUpload(50_000));
     await fixture.settle();
@@ -128,7 +128,7 @@ describe('epoch keys', () => {
     await fixture.assertReadable();
   });
 
-  it('a playbook without its keys, and keys without their playbook, are refused, not replaced', async () => {
+  it('rejects a playbook without its keys, and keys without their playbook, and replaces neither', async () => {
     const fixture = await VaultFixture.create();
     await fixture.add(await makeUpload(10));
     await fixture.settle();
@@ -143,7 +143,7 @@ describe('epoch keys', () => {
     await fixture.assertReadable();
   });
 
-  it('a playbook that was put back to an earlier epoch does not open', async () => {
+  it('does not open a playbook that was restored to an earlier epoch', async () => {
     const fixture = await VaultFixture.create();
     await fixture.add(await makeUpload(10));
     await fixture.settle();
@@ -156,7 +156,7 @@ describe('epoch keys', () => {
 });
 
 describe('a playbook that another process has taken over', () => {
-  it('changes nothing more, neither in the log nor in the slots of keys, and gives out no places', async () => {
+  it('changes neither the log nor the key slots, and gives out no places', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     const [upload, late, later] = [await makeUpload(50_000), await makeUpload(10), await makeUpload(20)];
     await fixture.add(upload);
@@ -166,7 +166,7 @@ describe('a playbook that another process has taken over', () => {
     const first = fixture.playbook;
     await fixture.startKeys(); // the second process
     await fixture.settle();
-    await fixture.add(late); // in a slot that the first one takes for free
+    await fixture.add(late); // in a slot that the first process considers free
     await fixture.settle();
     const { keys, epochSlots, designSlots } = fixture.raw;
     const everything = async () => {
@@ -205,7 +205,7 @@ describe('a playbook that another process has taken over', () => {
     expect(await fixture.check()).toMatchObject({ clean: true, designs: 2 });
   });
 
-  it('leaves nothing of a design that it had begun to add when it was taken over', async () => {
+  it('leaves nothing of a design that it was adding when it was taken over', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const [mine, theirs] = [await makeUpload(10), await makeUpload(20)];
     const { keys, epochSlots, designSlots, kek } = fixture.raw;
@@ -237,7 +237,7 @@ describe('a playbook that another process has taken over', () => {
 });
 
 describe('deleting a design', () => {
-  it('destroys its keys at once: what remains of them opens nothing, even with the node’s key', async () => {
+  it('erases its keys at once, so that not even the node’s key can recover them', async () => {
     const fixture = await VaultFixture.create();
     const upload = await makeUpload(40_000);
     await fixture.add(upload);
@@ -250,7 +250,7 @@ describe('deleting a design', () => {
     expect(fixture.playbook.designs()).toEqual([]);
   });
 
-  it('killed between noting and destroying: the next start destroys', async () => {
+  it('is completed at the next start when it is killed before the keys are erased', async () => {
     const fixture = await VaultFixture.create();
     const upload = await makeUpload(40_000);
     await fixture.add(upload);

@@ -40,12 +40,12 @@ describe('the life of a design', () => {
     expect(await fixture.countCells()).toBe(1 + 2);
     expect(await fixture.check()).toMatchObject({ clean: true, cells: 3 });
     expect(fixture.problems).toEqual([]);
-    await fixture.add(a); // the same bytes may come again
+    await fixture.add(a); // the same bytes may be stored again
     await fixture.settle();
     await fixture.assertReadable();
   });
 
-  it('takes a design in the middle of a sweep', async () => {
+  it('can store a design during a sweep', async () => {
     const fixture = await VaultFixture.create({ density: 100, batch: 2 });
     await fixture.add(await makeUpload(size(6)));
     await fixture.settle();
@@ -62,7 +62,7 @@ describe('the life of a design', () => {
     expect(await fixture.countCells()).toBe(14);
   });
 
-  it('keeps density when it changes, in both directions', async () => {
+  it('keeps the density when the setting changes, in both directions', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     await fixture.add(await makeUpload(size(10)));
     await fixture.settle();
@@ -79,7 +79,7 @@ describe('the life of a design', () => {
     expect(await fixture.check()).toMatchObject({ clean: true });
   });
 
-  it('a late repetition about cells that are gone changes nothing', async () => {
+  it('ignores a late repeated message about cells that are gone', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(size(3));
     await fixture.add(upload);
@@ -99,7 +99,7 @@ describe('the life of a design', () => {
     expect(fixture.playbook.design(upload.designId).stored).toBe(0);
   });
 
-  it('density 0 takes no designs; a design comes once, with all of its keys', async () => {
+  it('needs a density above 0; a design is added once, with all of its keys', async () => {
     const upload = await makeUpload(10);
     const hollow = await VaultFixture.create({ density: 0, minimumDecoys: 4 });
     await hollow.settle();
@@ -172,7 +172,7 @@ async function perform(fixture: VaultFixture, action: Action): Promise<void> {
     fixture.density = action.percent;
     while (!(await fixture.survive(() => fixture.startKeys())));
   } else if (action.do === 'check') {
-    // In the middle of things: whatever waits in the mail, what must be there is there, and nothing is damaged.
+    // During other work: whatever waits in the mail, all expected cells exist and none is damaged.
     const run = await fixture.playbook.beginCheck({ deep: true });
     run?.end();
     if (run === undefined || fixture.toCells.length > 0) return;
@@ -181,7 +181,7 @@ async function perform(fixture: VaultFixture, action: Action): Promise<void> {
   }
 }
 
-/** The whole life cycle against the simplest model: a list of designs and their bytes. */
+/** Runs the whole life cycle against the simplest model: a list of designs and their bytes. */
 async function live(options: VaultFixtureOptions, actions: readonly Action[]): Promise<void> {
   const fixture = await VaultFixture.create(options);
   for (const one of actions) {
@@ -196,7 +196,7 @@ async function live(options: VaultFixtureOptions, actions: readonly Action[]): P
   await fixture.assertReadable();
   const living = [...fixture.uploads.keys()].filter((design) => !fixture.deleted.has(design));
   const listed = fixture.playbook.designs().map(({ design }) => design);
-  // A deletion that was killed may have happened or not; nothing else may differ.
+  // A deletion that was killed may have happened or not. Everything else must match.
   expect(listed.every((design) => fixture.uploads.has(design))).toBe(true);
   expect(listed.filter((design) => fixture.deleted.has(design))).toEqual([]);
   expect(listed.length).toBeLessThanOrEqual(living.length);
@@ -205,7 +205,7 @@ async function live(options: VaultFixtureOptions, actions: readonly Action[]): P
   expect(await fixture.countCells()).toBe(report.cells);
 }
 
-/** A cell that is stored in the new epoch only, and a kill before the step's commit is written by anything else. */
+/** A cell is stored in the new epoch only. A kill follows before another write contains the step's commit. */
 const storedAfterACommit: Action[] = [
   { do: 'sweep' },
   { do: 'tick' },
@@ -219,8 +219,8 @@ const storedAfterACommit: Action[] = [
   { do: 'density', percent: 20 },
 ];
 
-describe('any order of storing, sweeping, deleting and killing', () => {
-  it('loses nothing, repeats nothing, leaves nothing', async () => {
+describe('any sequence of storing, sweeping, deleting and killing', () => {
+  it('loses no cell, duplicates none, and leaves none behind', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.record({ batch: fc.integer({ min: 1, max: 5 }), ackLag: fc.nat(3), density: fc.constantFrom(30, 50, 100) }),
@@ -231,7 +231,7 @@ describe('any order of storing, sweeping, deleting and killing', () => {
     );
   });
 
-  it('over LMDB and files too', async () => {
+  it('also over LMDB and files', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { minLength: 20, maxLength: 50 }), async (actions) => {
         const folder = mkdtempSync(join(tmpdir(), 'millrace vault-'));

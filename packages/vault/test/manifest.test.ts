@@ -16,7 +16,7 @@ function changed(change: (fields: Fields) => void, bytes: Uint8Array = good): Ui
   return encodeCbor(fields as never);
 }
 
-/** With a core that says something else. */
+/** A manifest whose core was changed. */
 const otherwise = (change: (core: Fields) => void): Uint8Array =>
   changed((fields) => {
     fields.core = changed(change, fields.core as Uint8Array);
@@ -37,7 +37,7 @@ describe('the manifest', () => {
     expect(readCore(fields.core)).toMatchObject({ designId, size });
   });
 
-  it('takes kinds of designs that nobody here knows: only clients and machines give them a meaning', () => {
+  it('accepts unknown kinds of designs: only clients and machines interpret them', () => {
     const { core } = readManifest(good);
     expect(readCore(changed(set('kind', 'steps'), core)).kind).toBe('steps');
   });
@@ -69,11 +69,11 @@ describe('the manifest', () => {
     ['an unknown custody', otherwise(set('custody', 'control'))],
     ['another root', otherwise(set('hashRoot', new Uint8Array(32)))],
     ['no MAC of the content', otherwise((core) => delete core.contentMac)],
-  ])('refuses %s', (_, bytes) => {
+  ])('rejects %s', (_, bytes) => {
     expect(() => readManifest(bytes)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
-  it('names a design by its owner and by every other bit of its core', () => {
+  it('derives the design’s id from its owner and every other bit of its core', () => {
     const { core, designId } = readManifest(good);
     for (const change of [
       set('owner', new Uint8Array(33)),
@@ -83,7 +83,7 @@ describe('the manifest', () => {
       expect(readCore(changed(change, core)).designId).not.toBe(designId);
   });
 
-  it('refuses to make one that readers would refuse', () => {
+  it('refuses to encode a manifest that readers would reject', () => {
     expect(() => encodeManifest({ ...readManifest(good), private: new Uint8Array() })).toThrow(
       expect.objectContaining({ code: 'E_INPUT' }),
     );

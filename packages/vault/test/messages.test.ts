@@ -78,11 +78,11 @@ const samples: VaultMessage[] = [
 ];
 
 describe('vault messages', () => {
-  it.each(samples)('$type survives the wire', (message) => {
+  it.each(samples)('$type round-trips', (message) => {
     expect(decodeMessage(encodeMessage(message))).toEqual(message);
   });
 
-  it('refuse an unknown type, an unknown field, a missing field, a wrong length, too many cells', () => {
+  it('reject an unknown type, an unknown field, a missing field, a wrong length, too many cells', () => {
     for (const message of samples) {
       const wire = decodeCbor(encodeMessage(message), 'test') as Record<string, unknown>;
       const wrong: Record<string, unknown>[] = [
@@ -120,7 +120,7 @@ describe('vault messages', () => {
     expect(() => decodeMessage(unequal)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
-  it('arbitrary bytes are an E_INPUT and nothing else', () => {
+  it('decode arbitrary bytes to E_INPUT only', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (junk) => {
         expect(() => decodeMessage(junk)).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
@@ -129,7 +129,7 @@ describe('vault messages', () => {
     );
   });
 
-  it('wipes the outer keys it carries', () => {
+  it('wipe the outer keys that they carry', () => {
     for (const message of samples.map((sample) => decodeMessage(encodeMessage(sample)))) {
       wipeMessage(message);
       if (message.type === 'store')

@@ -4,7 +4,7 @@ import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture'
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintainMessage, readManifest, segmentHash } from '../src/index.ts';
 
-/** Sweeps once and says how many cells went by mask, and how many by keys. */
+/** Sweeps once and returns how many cells moved by mask, and how many by keys. */
 async function sweepCounted(fixture: VaultFixture): Promise<{ masked: number; items: number }> {
   await fixture.playbook.beginSweep();
   const seen = { masked: 0, items: 0 };
@@ -18,7 +18,7 @@ async function sweepCounted(fixture: VaultFixture): Promise<{ masked: number; it
 }
 
 describe('the owner’s later choice of the mode', () => {
-  it('applies from the next sweep on; the newest request wins in any order of arrival and over a restart', async () => {
+  it('applies from the next sweep; the newest request wins in any order of arrival and across a restart', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(3 * CONTENT_BYTES);
     await fixture.add(upload);
@@ -26,7 +26,7 @@ describe('the owner’s later choice of the mode', () => {
     await fixture.playbook.beginSweep();
     expect(await fixture.playbook.setMode(upload.designId, 'delta', 1_000)).toBe('delta');
     await fixture.startKeys();
-    expect(await sweepCounted(fixture)).toEqual({ masked: 0, items: 3 }); // the one that was under way
+    expect(await sweepCounted(fixture)).toEqual({ masked: 0, items: 3 }); // the sweep that was running
     expect(await sweepCounted(fixture)).toEqual({ masked: 3, items: 0 });
     await fixture.startKeys();
     expect(await sweepCounted(fixture)).toEqual({ masked: 3, items: 0 });
@@ -39,12 +39,12 @@ describe('the owner’s later choice of the mode', () => {
     expect((await fixture.check()).clean).toBe(true);
   });
 
-  it('is refused for an unknown design', async () => {
+  it('is rejected for an unknown design', async () => {
     const fixture = await VaultFixture.create();
     await expect(fixture.playbook.setMode('00'.repeat(16), 'delta', 1)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
   });
 
-  it('a sweep of an empty vault also sends a message, so that the segments node sees every epoch', async () => {
+  it('an empty vault also gets a message per sweep, so that the segments node learns every epoch', async () => {
     const fixture = await VaultFixture.create();
     for (let to = 2; to < 5; to++) {
       await fixture.playbook.beginSweep();
@@ -58,13 +58,13 @@ describe('the owner’s later choice of the mode', () => {
 });
 
 describe('cells of points', () => {
-  it('are for designs of at most 65,480 bytes', async () => {
+  it('are limited to designs of 65,480 bytes', async () => {
     const largest = await makeUpload(65_480, undefined, 'key-homomorphic');
     expect(readManifest(largest.manifest)).toMatchObject({ segments: 4, maintenance: 'key-homomorphic' });
     await expect(makeUpload(65_481, undefined, 'key-homomorphic')).rejects.toMatchObject({ code: 'E_TOO_LARGE' });
   });
 
-  it('that are lost, altered or not points are named by a deep check and can be stored again', async () => {
+  it('that are missing, altered or not points are named by a deep check and can be stored again', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     const upload = await makeUpload(3 * CONTENT_BYTES, undefined, 'key-homomorphic');
     await fixture.add(upload);
@@ -115,7 +115,7 @@ describe('cells of points', () => {
     await fixture.assertReadable();
   });
 
-  it('that are no longer points are damaged for a sweep, which continues', async () => {
+  it('that are no longer points are reported as damaged by a sweep, which continues', async () => {
     const fixture = await VaultFixture.create({ density: 100 });
     const upload = await makeUpload(2 * CONTENT_BYTES, undefined, 'key-homomorphic');
     await fixture.add(upload);

@@ -33,7 +33,7 @@ describe('the outer layer', () => {
     expect(toHex(decoyHash(secret, number))).toBe(bytes.sha256);
   });
 
-  it('taken off gives back what it was put on; from one key to the next by two applications', () => {
+  it('is removed by applying it again; two applications change the key', () => {
     const sealed = systemRandom(SEGMENT_BYTES);
     const [a, b] = [systemRandom(32), systemRandom(32)];
     const body = applyOuterLayer(a, sealed);

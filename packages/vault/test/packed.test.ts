@@ -13,7 +13,7 @@ const record = fc.record({
 });
 
 describe('packed records', () => {
-  it('give back, field by field and whole, what was put in', () => {
+  it('round-trip, field by field and as a whole', () => {
     fc.assert(
       fc.property(fc.array(record, { maxLength: 6 }), (list) => {
         const records = list.map((one) => ({
@@ -36,7 +36,7 @@ describe('packed records', () => {
     );
   });
 
-  it('views are of the bytes themselves; records are copies, of a Buffer too', () => {
+  it('give views on their bytes; unpacked records are copies, also of a Buffer', () => {
     const bytes = systemRandom(89);
     const packed = new Packed(layout, bytes);
     const [copy] = unpack(layout, Buffer.from(bytes.buffer));
@@ -45,7 +45,7 @@ describe('packed records', () => {
     expect(copy?.first.every((byte) => byte === 0)).toBe(false);
   });
 
-  it('refuse a length that does not fit, and a field of another length', () => {
+  it('reject a length that is no multiple of the record, and a field of another length', () => {
     expect(() => new Packed(layout, new Uint8Array(90))).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
     expect(() => Packed.blank(layout, 1).set(0, 'place', new Uint8Array(19))).toThrow(
       expect.objectContaining({ code: 'E_INTERNAL' }),

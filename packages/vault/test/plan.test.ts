@@ -4,18 +4,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { END, Plan, type PlanEntry, START } from '../src/plan.ts';
 
-/** 20 bytes; few different prefixes when `bits` is small, so that ties happen. */
+/** 20 bytes with few different prefixes when `bits` is small, so that ties occur. */
 function indexOf(owner: string, segment: number, bits: number): Bytes {
   const hash = new Uint8Array(createHash('sha256').update(owner).update(u32be(segment)).digest().subarray(0, 20));
   for (let i = 0; i < 6; i++) hash[i] = i === 5 ? (hash[i] ?? 0) & ((1 << bits) - 1) : 0;
   return hash;
 }
 
-/** Without where the plan keeps it. */
+/** The entry without the plan's internal position. */
 const named = ({ owner, segment, index }: PlanEntry<string>): PlanEntry<string> => ({ owner, segment, index });
 
 describe('a plan', () => {
-  it('remembers where a cell was before, and computes it once', async () => {
+  it('stores the previous place of a cell, and computes it once', async () => {
     const plan = await Plan.build([{ owner: 'a', from: 0, to: 30 }], (owner, segment) => indexOf(owner, segment, 8));
     plan.add([{ owner: 'late', segment: 7, index: indexOf('late', 7, 8) }]);
     let computed = 0;
@@ -28,10 +28,10 @@ describe('a plan', () => {
         expect(before).toEqual(indexOf(`before ${entry.owner}`, entry.segment, 8));
       }
     }
-    expect(computed).toBe(30 + 3); // the late one has no place of its own
+    expect(computed).toBe(30 + 3); // the late owner's entries are computed every time
   });
 
-  it('gives every cell once, in order, however it came in', async () => {
+  it('returns every cell once, in order, whatever the order of insertion', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.nat(40), { maxLength: 5 }),
@@ -70,7 +70,7 @@ describe('a plan', () => {
     );
   });
 
-  it('does not hold the event loop while it is built', async () => {
+  it('does not block the event loop while it is built', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
     await Plan.build([{ owner: 'a', from: 0, to: 20_000 }], (owner, segment) => indexOf(owner, segment, 8));

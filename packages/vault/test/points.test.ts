@@ -34,13 +34,13 @@ describe('the layer of points', () => {
     expect(short(movePoints(fromHex(vectors.token), label, first))).toEqual(vectors.epochs[1]?.body);
   });
 
-  it('comes off with the key of its epoch, and with no other', () => {
+  it('is removed by the key of its epoch, and by no other', () => {
     expect(takeOffPoints(keyOf(0), label, first)).toEqual(sealed);
     expect(() => takeOffPoints(keyOf(1), label, first)).toThrow(expect.objectContaining({ code: 'E_SEAL' }));
     expect(() => takeOffPoints(keyOf(0), systemRandom(32), first)).toThrow(expect.objectContaining({ code: 'E_SEAL' }));
   });
 
-  it('what is no point, too short or filled with something is refused', () => {
+  it('rejects bytes that are not points, too short or padded wrongly', () => {
     const off = (change: (body: Bytes) => Bytes) => () => movePoints(keyOf(0), label, change(first.slice()));
     const damaged = expect.objectContaining({ code: 'E_CELL_DAMAGED' });
     expect(off((body) => body.fill(0x04, 0, 1))).toThrow(damaged);
@@ -49,7 +49,7 @@ describe('the layer of points', () => {
     expect(off((body) => body.slice(1))).toThrow(damaged);
   });
 
-  it('any bytes are carried by points with x below 2^248 and an even y', () => {
+  it('encodes any bytes in points with x below 2^248 and an even y', () => {
     const bytes = fc.uint8Array({ minLength: 64, maxLength: 64 });
     fc.assert(
       fc.property(bytes, fc.nat(SEGMENT_BYTES - 64), (piece, at) => {
@@ -68,7 +68,7 @@ describe('the layer of points', () => {
     expect(() => extract([...embed(sealed).slice(1), Point.ZERO])).toThrow(expect.objectContaining({ code: 'E_SEAL' }));
   });
 
-  it('tokens add up, whatever the keys: from any epoch to any other in one step', () => {
+  it('has additive tokens: from any epoch to any other in one step, whatever the keys', () => {
     const scalar = fc.uint8Array({ minLength: 32, maxLength: 32 });
     fc.assert(
       fc.property(scalar, scalar, scalar, (a, b, c) => {
@@ -81,8 +81,8 @@ describe('the layer of points', () => {
   });
 });
 
-describe('threads for points', () => {
-  it('give what the calling thread gives, in any order, with its errors; nothing after they are closed', async () => {
+describe('worker threads for points', () => {
+  it('give the results and errors of the calling thread, in any order; a closed pool rejects jobs', async () => {
     const pool = new PointsPool(2);
     try {
       const token = fromHex(vectors.token);

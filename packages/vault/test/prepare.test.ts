@@ -56,7 +56,7 @@ function opened(design: Awaited<ReturnType<typeof prepared>>): Uint8Array {
 }
 
 describe('preparing a design', () => {
-  it('gives it back whole, whatever its size and the pieces it comes in', async () => {
+  it('round-trips, whatever its size and the chunks it comes in', async () => {
     const sizes = fc.oneof(
       fc.integer({ min: 1, max: 3 * CONTENT_BYTES + 9 }),
       fc.constantFrom(1, CONTENT_BYTES - 1, CONTENT_BYTES, CONTENT_BYTES + 1, 2 * CONTENT_BYTES),
@@ -85,7 +85,7 @@ describe('preparing a design', () => {
     );
   });
 
-  it('is different each time, and no sealed segment shows the design', async () => {
+  it('is different each time, and no sealed segment reveals the design', async () => {
     const content = new Uint8Array(2 * CONTENT_BYTES).fill(65);
     const [a, b] = [await prepared(content), await prepared(content)];
     expect(a.designId).not.toBe(b.designId);
@@ -95,7 +95,7 @@ describe('preparing a design', () => {
     expect(Buffer.from(a.manifest).includes('AAAA')).toBe(false);
   });
 
-  it('refuses an empty design, wrong times, and stops with the signal; a failing sink fails it', async () => {
+  it('rejects an empty design and wrong times, and stops when aborted or when the sink fails', async () => {
     const sink = () => {};
     await expect(prepareDesign(chunks(new Uint8Array(), [1]), { ...facts, sink })).rejects.toMatchObject({
       code: 'E_DESIGN_EMPTY',
@@ -112,7 +112,7 @@ describe('preparing a design', () => {
     ).rejects.toThrow('disk');
   });
 
-  it('reads no further ahead than the sink takes', async () => {
+  it('reads no further ahead than the sink accepts', async () => {
     let produced = 0;
     let taken = 0;
     async function* source() {
@@ -137,11 +137,11 @@ describe('a sealed segment', () => {
   const content = systemRandom(CONTENT_BYTES);
   const sealed = sealSegment({ ...place, cek, designSecret, content });
 
-  it('opens as itself', () => {
+  it('opens with its keys and place', () => {
     expect(openSegment({ ...place, cek, designSecret, sealed })).toEqual(content);
   });
 
-  it('does not open altered, elsewhere, as the last, cut, or without either half of its key', () => {
+  it('does not open altered, at another place, as the last one, truncated, or without either half of its key', () => {
     const other = sealed.slice();
     other[5] = (other[5] ?? 0) ^ 1;
     const tag = sealed.slice();

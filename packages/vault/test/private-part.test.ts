@@ -18,13 +18,13 @@ const part: PrivatePart = {
 const shut = expect.objectContaining({ code: 'E_SEAL' });
 
 describe('the private part', () => {
-  it('opens for its owner, and for nobody else', () => {
+  it('opens for its owner only', () => {
     const sealed = sealPrivatePart(secret, part);
     expect(openPrivatePart(secret, sealed)).toEqual(part);
     expect(() => openPrivatePart(systemRandom(32), sealed)).toThrow(shut);
   });
 
-  it('opens with any byte changed, or cut anywhere, for nobody', () => {
+  it('does not open with any byte changed, or truncated anywhere', () => {
     const sealed = sealPrivatePart(secret, { ...part, thumbnail: undefined });
     fc.assert(
       fc.property(fc.nat(sealed.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
@@ -36,7 +36,7 @@ describe('the private part', () => {
     );
   });
 
-  it('says by its length neither what the name is nor, up to 4 KB, that there is a picture', () => {
+  it('does not reveal by its length the name or, up to 4 KB, a picture', () => {
     const lengths = [
       { ...part, thumbnail: undefined },
       { ...part, name: 'x', thumbnail: undefined, box: undefined, sliced: undefined },
@@ -47,14 +47,14 @@ describe('the private part', () => {
     expect(largest.length).toBeLessThanOrEqual(MAX_PRIVATE_BYTES);
   });
 
-  it('is sealed again each time: equal parts have nothing in common', () => {
+  it('is different each time: sealings of equal parts share no bytes', () => {
     const [one, two] = [sealPrivatePart(secret, part), sealPrivatePart(secret, part)];
     const runs = new Set<string>();
     for (let at = 0; at + 16 <= one.length; at += 1) runs.add(toHex(one.subarray(at, at + 16)));
     for (let at = 0; at + 16 <= two.length; at += 1) expect(runs.has(toHex(two.subarray(at, at + 16)))).toBe(false);
   });
 
-  it('takes no more than its fields allow', () => {
+  it('rejects fields beyond their limits', () => {
     for (const wrong of [{ name: '' }, { nonce: new Uint8Array(15) }, { thumbnail: new Uint8Array(32_769) }])
       expect(() => sealPrivatePart(secret, { ...part, ...wrong })).toThrow(
         expect.objectContaining({ code: 'E_INPUT' }),

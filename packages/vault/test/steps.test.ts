@@ -3,7 +3,7 @@ import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture'
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, encodeMessage, type MaintainMessage } from '../src/index.ts';
 
-/** The next message as it comes, and as it is repeated for the same step. */
+/** The next message of a step, and the same message when it is repeated. */
 async function nextTwice(
   fixture: VaultFixture,
   limit: number,
@@ -19,7 +19,7 @@ async function answered(fixture: VaultFixture, message: MaintainMessage): Promis
   await fixture.playbook.maintained(await fixture.cells.maintain(message));
 }
 
-/** A sweep whose first message is under way, and whose second is made. */
+/** A sweep whose first message is in flight, and whose second is computed. */
 async function begun(): Promise<{ fixture: VaultFixture; first: MaintainMessage; designs: string[] }> {
   const fixture = await VaultFixture.create({ density: 50 });
   const designs: string[] = [];
@@ -38,7 +38,7 @@ async function begun(): Promise<{ fixture: VaultFixture; first: MaintainMessage;
 }
 
 describe('a message computed in advance', () => {
-  it('equals the one that would be made in turn', async () => {
+  it('equals the message computed in turn', async () => {
     const { fixture, first } = await begun();
     await answered(fixture, first);
     const { first: second, bytes, repeated } = await nextTwice(fixture, 200);
@@ -74,7 +74,7 @@ describe('a message computed in advance', () => {
     await fixture.assertReadable();
   });
 
-  it('of another size than requested is recomputed', async () => {
+  it('with another size than requested is recomputed', async () => {
     const { fixture, first } = await begun();
     await answered(fixture, first);
     const { first: second, bytes, repeated } = await nextTwice(fixture, 7);

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type Bytes, toHex } from '@millrace/base';
 
-/** A file of vectors/vault, which a second implementation made. */
+/** Reads a file of vectors/vault, which a second implementation wrote. */
 export function readVectors<T>(name: string): T {
   return JSON.parse(readFileSync(new URL(`../../../vectors/vault/${name}`, import.meta.url), 'utf8')) as T;
 }
 
-/** The vectors' design. */
+/** The plaintext of the vectors' design. */
 export function pattern(length: number): Bytes {
   return Uint8Array.from({ length }, (_, i) => 7 * i + Math.floor(i / 256));
 }

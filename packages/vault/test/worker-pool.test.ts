@@ -43,7 +43,7 @@ const poolOf = (options: Partial<WorkerPoolOptions> = {}) =>
   });
 
 describe('WorkerPool', () => {
-  it('starts threads when there is work for them, and no more than it may', async () => {
+  it('starts threads on demand, up to its limit', async () => {
     const pool = poolOf();
     const first = await pool.run({ ms: 1 });
     expect(await pool.run({ ms: 1 })).toBe(first); // it was idle
@@ -52,7 +52,7 @@ describe('WorkerPool', () => {
     await pool.close();
   });
 
-  it('gives errors as they were: ours, the system’s, and those of threads that die', async () => {
+  it('passes on errors: coded errors, system errors, and those of threads that die', async () => {
     const pool = poolOf({ threads: 1 });
     const ours = await pool.run({ ms: 0, fails: 'E_SEAL' }).catch((error: unknown) => error);
     expect(ours).toBeInstanceOf(MillraceError);
@@ -60,7 +60,7 @@ describe('WorkerPool', () => {
     const system = await pool.run({ ms: 0, fails: 'ENOSPC' }).catch((error: unknown) => error);
     expect(system).not.toBeInstanceOf(MillraceError);
     expect(system).toMatchObject({ code: 'ENOSPC' });
-    // The answer to the first job may arrive before the death of the thread: then the second job has died with it.
+    // The answer to the first job may arrive before the thread dies. Then the second job fails instead.
     const dying = await Promise.allSettled([pool.run({ ms: 0, dies: true }), pool.run({ ms: 1 })]);
     const errors = dying.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
     expect(errors).toMatchObject([{ message: 'dead' }]);
@@ -68,7 +68,7 @@ describe('WorkerPool', () => {
     await pool.close();
   });
 
-  it('closing finishes what is under way, or gives it up', async () => {
+  it('finishes or abandons its jobs when it is closed', async () => {
     const finishing = poolOf({ perThread: 8, threads: 1 });
     const jobs = [1, 2, 3].map(() => finishing.run({ ms: 20 }));
     await finishing.close();
