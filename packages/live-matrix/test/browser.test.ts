@@ -21,7 +21,7 @@ if (chromium === undefined) console.log('the library in a browser: NOT CHECKED, 
 describe.runIf(chromium !== undefined)('the library in a browser', () => {
   const browser = chromium ?? '';
 
-  it('gives the vectors, with every engine', { timeout: TIMEOUT }, async () => {
+  it('matches the vectors with every engine', { timeout: TIMEOUT }, async () => {
     const script = `${common}
       import { shake256 } from '@noble/hashes/sha3.js';
       const { hashes, ranges } = await (await fetch('/vectors/hash.json')).json();
@@ -89,7 +89,7 @@ describe.runIf(chromium !== undefined)('the library in a browser', () => {
     ],
   ];
 
-  it.each(bothWays)('reads frames of Node and Node reads its, %s', { timeout: TIMEOUT }, async (...row) => {
+  it.each(bothWays)('exchanges frames with Node in both directions, %s', { timeout: TIMEOUT }, async (...row) => {
     const [, parameters, engine, isolated, threads] = row;
     const [sessionId, seed, cell] = [randomBytes(16), randomBytes(32), randomBytes(8_190)];
     const session = { parameters, sessionId, seed };
@@ -128,7 +128,7 @@ describe.runIf(chromium !== undefined)('the library in a browser', () => {
     await receiver.close();
   });
 
-  it('refuses threads where no memory can be shared, and engines that it has not', { timeout: TIMEOUT }, async () => {
+  it('rejects threads where no memory can be shared, and unavailable engines', { timeout: TIMEOUT }, async () => {
     const script = `${common}
       const session = { parameters: { suite: 'keccak256', order: 16, hints: 'dense' }, sessionId: new Uint8Array(16),
         seed: new Uint8Array(32) };

@@ -42,7 +42,7 @@ describe('blocks', () => {
   });
 });
 
-/** Each hint's true value among false ones; as many false ones together as hints, so that the parity suffices. */
+/** The true value of each hint among false ones. At most as many false ones as hints, so that the parity suffices. */
 function candidatesOf(truth: readonly number[], falseOnes: readonly (readonly number[])[]): Candidates {
   let left = truth.length;
   const lists = truth.map((value, i) => {
@@ -83,7 +83,7 @@ describe('solving', () => {
     );
   });
 
-  it('refuses a parity of other values', () => {
+  it('rejects the parity of other values', () => {
     fc.assert(
       fc.property(anyBlock, fc.nat(), ([truth, falseOnes], at) => {
         const wrong = solve(truth, candidatesOf(truth, falseOnes), (parity) => {
@@ -95,7 +95,7 @@ describe('solving', () => {
     );
   });
 
-  it('refuses when a hint has no candidate', () => {
+  it('rejects a hint without candidates', () => {
     const { values } = candidatesOf([1, 2], []);
     expect(solve([1, 2], { starts: Uint32Array.of(0, 0, 2), values })).toBeUndefined();
   });
@@ -110,20 +110,20 @@ describe('solving', () => {
     }
   });
 
-  it('refuses when two choices have the same parity', () => {
-    // The same value twice in a list: nothing tells the two apart.
+  it('rejects two choices with the same parity', () => {
+    // The same value occurs twice in a list: nothing distinguishes the two.
     const candidates = { starts: Uint32Array.of(0, 2, 3), values: Uint32Array.of(5, 5, 9) };
     expect(solve([5, 9], candidates)).toBeUndefined();
   });
 
-  it('refuses a solution that takes two candidates for one hint', () => {
-    // 1 ⊕ 2 ⊕ 4 = 7 is in nobody's list; taking both 2 and 4 for the first hint has the parity of 7.
+  it('rejects a solution that takes two candidates for one hint', () => {
+    // 1 ⊕ 2 ⊕ 4 = 7 is in no list. Taking both 2 and 4 for the first hint has the parity of 7.
     const candidates = { starts: Uint32Array.of(0, 3), values: Uint32Array.of(1, 2, 4) };
     expect(solve([7], candidates)).toBeUndefined();
     expect(solve([4], candidates)).toEqual([4]);
   });
 
-  it('refuses more unknowns than equations', () => {
+  it('rejects more unknowns than equations', () => {
     const truth = Array.from({ length: 10 }, (_, i) => i);
     const lists = truth.map((value, i) => [value, ...Array.from({ length: 9 }, (_, j) => 1000 + 20 * i + j)]);
     const candidates = {

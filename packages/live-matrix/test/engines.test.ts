@@ -11,7 +11,7 @@ import { partition } from '../src/table/ts-table.ts';
 
 const reference = createEngine('ts');
 
-/** Every engine, and every instruction set of the native one. */
+/** Every engine, and every instruction set of the native engine. */
 const others: readonly (readonly [string, HashEngine])[] = [
   ...availableEngines()
     .filter(({ name }) => name !== 'ts' && name !== 'native')
@@ -26,7 +26,7 @@ const orders: readonly Order[] = [8, 16, 24];
 function build(engine: HashEngine, order: TableOrder, upTo: number): HintTable {
   const table = allocateTable(order);
   const all = { table, ...allocateScratch(order) };
-  // Out of order, as several threads would.
+  // Out of order, as several threads would run.
   for (const odd of [1, 0]) {
     for (let first = odd * SUPERBLOCK; first < upTo; first += 2 * SUPERBLOCK)
       engine.partition(key, all, first, SUPERBLOCK);
@@ -43,7 +43,7 @@ function referenceTable(order: TableOrder, upTo: number): HintTable {
   return table;
 }
 
-/** Byte by byte; the test library's own comparison of large arrays takes minutes. */
+/** Compares byte by byte. The test library takes minutes for large arrays. */
 function same(a: Uint32Array | Uint16Array, b: Uint32Array | Uint16Array): boolean {
   const bytes = (array: Uint32Array | Uint16Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
   return Buffer.compare(bytes(a), bytes(b)) === 0;
@@ -62,7 +62,7 @@ const random = (text: string, words: number) =>
     ).buffer,
   );
 
-describe.each(others)('engine %s gives what the reference gives', (_, engine) => {
+describe.each(others)('engine %s matches the reference', (_, engine) => {
   it('for a million hashes, in ranges across the structure that kernels use', () => {
     const fast = createEngine();
     for (const suite of ['keccak256', 'turboshake128'] as const) {
@@ -74,7 +74,7 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
       ] as const) {
         const [a, b] = [new Uint32Array(131_071), new Uint32Array(131_071)];
         engine.hashRange({ ...key, suite }, first, a, high);
-        // The fastest other engine, itself compared with the reference below and in hash.test.ts.
+        // The fastest other engine. It is compared with the reference below and in hash.test.ts.
         (fast.name === engine.name ? createEngine('wasm-simd') : fast).hashRange({ ...key, suite }, first, b, high);
         expect(Buffer.compare(new Uint8Array(a.buffer), new Uint8Array(b.buffer))).toBe(0);
       }
@@ -109,15 +109,15 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
     expect(same(a.starts, b.starts)).toBe(true);
     expect(same(a.values, b.values)).toBe(true);
     for (let g = 0; g < 1500; g++) {
-      // The first codes are those of g = 0, 1, …: each must be found, where it is not skipped.
+      // The first codes are those of g = 0, 1, …: each must be found, unless it is skipped.
       expect([...a.values.subarray(a.starts[g], a.starts[g + 1])]).toContain(skip[g] === 1 ? 0 : g);
     }
     engine.discard(ours);
     expect(isWiped(ours.entries) && isWiped(ours.ends)).toBe(true);
   });
 
-  it('for buckets with none and with more values than a word has bits, and refuses one that is too full', () => {
-    // g = 0 … 199 all have codes of bucket 7, uneven; the rest keep to the upper half.
+  it('for empty and crowded buckets; rejects a bucket that is too full', () => {
+    // g = 0 … 199 all have codes of bucket 7, unevenly distributed. All others have codes of the upper half.
     const crowded = (most: number) => (_: HashKey, first: number, out: Uint32Array) => {
       for (let i = 0; i < out.length; i++) {
         const g = first + i;
@@ -139,7 +139,7 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
     const wanted = Array.from({ length: 200 }, (_, g) => g);
     expect(of(7 * 16 + 5)).toEqual(wanted.filter((g) => g % 3 === 0));
     expect(of(7 * 16 + 4)).toEqual(wanted.filter((g) => g % 3 !== 0 && (g * g) % 16 === 4));
-    expect(values.length).toBe(200); // nothing in the buckets before and after
+    expect(values.length).toBe(200); // the buckets before and after are empty
     expect(() => fill(engine, 256)).toThrow(expect.objectContaining({ code: 'E_INTERNAL' }));
   });
 
@@ -171,7 +171,7 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
       const starts = new Uint32Array(hints + 1);
       const values: number[] = [];
       for (let i = 0; i < hints; i++) {
-        // 0 to 2 false candidates, one on average; some runs have a few too many.
+        // 0 to 2 false candidates, one on average. Some runs have too many.
         const wrong = ((noise[hints + i] ?? 0) % 3) + (run % 10 === 9 ? 1 : 0);
         const list = [...noise.subarray(2 * hints + 3 * i, 2 * hints + 3 * i + wrong)];
         list.splice((noise[hints + i] ?? 0) % (list.length + 1), 0, truth[i] ?? 0);
@@ -195,9 +195,9 @@ describe.each(others)('engine %s gives what the reference gives', (_, engine) =>
   });
 });
 
-describe.each([['ts', reference] as const, ...others])('engine %s solves what depends', (_, engine) => {
+describe.each([['ts', reference] as const, ...others])('engine %s solves dependent equations', (_, engine) => {
   it('when candidates of one hint add up to 0', () => {
-    // Every hint of every eighth has four candidates whose sum is 0, each of them the true one once.
+    // One hint in eight has four candidates whose sum is 0. Each of them is the true one once.
     for (const hints of [3, 40, 61]) {
       for (let turn = 0; turn < 4; turn++) {
         const noise = random(`depends ${hints}`, 5 * hints).map((value) => value >>> 8);
@@ -221,7 +221,7 @@ describe.each([['ts', reference] as const, ...others])('engine %s solves what de
     }
   });
 
-  it('and refuses when two valid solutions are left', () => {
+  it('and rejects two valid solutions', () => {
     const [block] = layoutBlocks('dense', 2, 342);
     if (block === undefined) throw new Error('no block');
     const parity = engine.parity(Uint32Array.of(5, 9), 24, [block]);
@@ -232,13 +232,13 @@ describe.each([['ts', reference] as const, ...others])('engine %s solves what de
 
 describe('the native engine', () => {
   it.runIf(process.platform === 'linux' && nativeInstructionSets().length > 0)(
-    'gives the memory of a discarded table back to the system, and of what packing left over',
+    'returns the memory of a discarded table and the unused memory after packing to the system',
     () => {
       const engine = createNativeEngine();
       const made = { table: allocateTable(24), ...allocateScratch(24) };
       const giving = [
         () => engine.discard(made.table),
-        // Parts without values: all of their room is left over.
+        // Parts without values: all of their memory is unused.
         () => Array.from({ length: made.table.parts }, (_, part) => engine.index(made, part)),
       ];
       for (const give of giving) {
@@ -252,11 +252,11 @@ describe('the native engine', () => {
     },
   );
 
-  it('refuses an instruction set that is not there', () => {
+  it('rejects an unavailable instruction set', () => {
     expect(() => createNativeEngine('mmx')).toThrow(expect.objectContaining({ code: 'E_ENGINE' }));
   });
 
-  it('names the same engine as the choice does, when it is built', () => {
+  it('is the default engine when it is built', () => {
     const sets = nativeInstructionSets();
     expect(createEngine().name).toBe(sets.length > 0 ? 'native' : 'wasm-simd');
   });

@@ -15,7 +15,7 @@ const sessionId = randomBytes(16);
 const seed = randomBytes(32);
 const code = (name: string) => expect.objectContaining({ code: name });
 
-/** Sealed segments are AEAD ciphertext: any bytes do. */
+/** Sealed segments are AEAD ciphertext, so any bytes will do. */
 function cellOf(text: string, length: number): Bytes {
   return copyBytes(createHash('shake256', { outputLength: length }).update(text).digest());
 }
@@ -97,7 +97,7 @@ describe('frames of order 24', () => {
   });
 });
 
-describe('what a wrong frame gets', () => {
+describe('an invalid frame', () => {
   const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
   const cell = cellOf('wrong', 600);
   let sender: Sender;
@@ -110,13 +110,13 @@ describe('what a wrong frame gets', () => {
   });
   afterAll(() => receiver.close());
 
-  /** Signs again what was changed, as only somebody with the session's key could. */
+  /** Signs a changed frame again, which needs the session's key. */
   function sealAgain(frame: Bytes): Bytes {
     frame.set(frameMac(nodeHmac, macKey, frame.subarray(0, -16)), frame.length - 16);
     return frame;
   }
 
-  it('altered in any byte: its code, and no cell', async () => {
+  it('is rejected with its code when any byte is altered', async () => {
     const frame = sender.encode(100, cell);
     for (let at = 0; at < frame.length; at++) {
       const altered = copyBytes(frame);
@@ -127,7 +127,7 @@ describe('what a wrong frame gets', () => {
     expect((await receiver.decode(frame)).cell).toEqual(cell);
   });
 
-  it('swapped or dropped hints: refused by MAC or form', async () => {
+  it('is rejected by MAC or format when hints are swapped or dropped', async () => {
     const frame = sender.encode(101, cell);
     const swapped = copyBytes(frame);
     swapped.set(frame.subarray(40, 42), 38);
@@ -141,17 +141,17 @@ describe('what a wrong frame gets', () => {
     await expect(receiver.decode(new Uint8Array(0))).rejects.toEqual(code('E_FRAME_FORMAT'));
   });
 
-  it('swapped by somebody who can sign: the parity has no solution', async () => {
+  it('has no solution when hints are swapped by a holder of the key', async () => {
     const frame = sender.encode(102, cell);
     const swapped = copyBytes(frame);
     swapped.set(frame.subarray(40, 42), 38);
     swapped.set(frame.subarray(38, 40), 40);
     await expect(receiver.decode(sealAgain(swapped))).rejects.toEqual(code('E_FRAME_UNSOLVED'));
-    // Not accepted, so the same number may come again.
+    // The frame was not accepted, so its number may be used again.
     expect((await receiver.decode(frame)).frame).toBe(102);
   });
 
-  it('offered twice: a replay, also while the first is being resolved', async () => {
+  it('is a replay when it is offered twice, also while the first one is being resolved', async () => {
     const frame = sender.encode(103, cell);
     const [first, second] = await Promise.allSettled([receiver.decode(frame), receiver.decode(frame)]);
     expect([first?.status, second?.status]).toEqual(['fulfilled', 'rejected']);
@@ -159,7 +159,7 @@ describe('what a wrong frame gets', () => {
     expect(() => sender.encode(103, cell)).toThrow(code('E_FRAME_REPLAY'));
   });
 
-  it('of another session, suite, order or kind', async () => {
+  it('is rejected when of another session, suite, order or kind', async () => {
     const other = (change: Partial<MatrixParameters>, id = sessionId) =>
       createSender({ parameters: { ...parameters, ...change }, sessionId: id, seed, engine }).encode(0, cell);
     await expect(receiver.decode(other({}, randomBytes(16)))).rejects.toEqual(code('E_FRAME_MAC'));
@@ -170,7 +170,7 @@ describe('what a wrong frame gets', () => {
     await expect(receiver.decode(stranger.encode(0, cell))).rejects.toEqual(code('E_FRAME_MAC'));
   });
 
-  it('random bytes, with or without a true start: refused', async () => {
+  it('is rejected when random, with or without a valid header', async () => {
     const start = sender.encode(104, cell).subarray(0, 38);
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), fc.integer({ min: 0, max: 38 }), async (noise, keep) => {
@@ -186,7 +186,7 @@ describe('revisions', () => {
   const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
   const cell = cellOf('revisions', 200);
 
-  it('current and previous are accepted; two revisions later a recorded frame yields nothing', async () => {
+  it('accept the current and the previous one; a frame recorded two revisions earlier is rejected', async () => {
     const { sender, receiver } = await pair(parameters);
     const recorded = sender.encode(0, cell);
     const late = sender.encode(1, cell);
@@ -204,7 +204,7 @@ describe('revisions', () => {
     await expect(receiver.decode(recorded)).rejects.toEqual(code('E_STATE'));
   });
 
-  it('an unsolved frame may come again in a later revision, an accepted one may not', async () => {
+  it('allow an unsolved frame again in a later revision, but not an accepted one', async () => {
     const { sender, receiver } = await pair(parameters);
     await receiver.decode(sender.encode(7, cell));
     await receiver.prepareNext();
@@ -214,7 +214,7 @@ describe('revisions', () => {
     await receiver.close();
   });
 
-  it('stops at a multiple of 64 until a fresh secret is mixed in on both sides', async () => {
+  it('stop at a multiple of 64 until both sides have mixed in a fresh secret', async () => {
     const options = { parameters, sessionId, seed, firstRevision: 62n };
     const sender = createSender({ ...options, engine });
     const receiver = await createReceiver(options);
@@ -234,7 +234,7 @@ describe('revisions', () => {
     await receiver.close();
   });
 
-  it('a different fresh secret leads to different keys', async () => {
+  it('differ after a different fresh secret', async () => {
     const options = { parameters, sessionId, seed, firstRevision: 63n };
     const sender = createSender({ ...options, engine });
     const receiver = await createReceiver(options);
@@ -246,7 +246,7 @@ describe('revisions', () => {
     await receiver.close();
   });
 
-  it('aborting closes the receiver', async () => {
+  it('end when the receiver is aborted', async () => {
     const abort = new AbortController();
     const receiver = await createReceiver({ parameters, sessionId, seed, signal: abort.signal });
     abort.abort();

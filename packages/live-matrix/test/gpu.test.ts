@@ -25,7 +25,7 @@ const engine = await createGpuEngine({ software: true, note });
 const native = createEngine();
 afterAll(() => engine?.close());
 
-// Said to the person who runs the tests: where there is no adapter the shader itself goes unchecked.
+// A message to the person who runs the tests: without an adapter the shader is not checked.
 console.log(`WebGPU: ${engine === undefined ? `NOT CHECKED, ${reasons.join('; ')}` : engine.detail}`);
 
 const noise = (text: string, bytes: number) =>
@@ -39,15 +39,15 @@ const keyOf = (suite: SuiteName, text: string): HashKey => ({
 
 if (engine === undefined) {
   describe('the gpu engine, without an adapter', () => {
-    it('is not there, and says why', () => {
+    it('is unavailable, and gives the reason', () => {
       expect(reasons).toHaveLength(1);
-      // Not that it computes wrong hashes, or that its shader is refused: then there is an adapter, and this fails.
+      // Wrong hashes or a rejected shader would mean that there is an adapter, and this test would fail.
       expect(reasons[0]).toMatch(/^no WebGPU here|^WebGPU has no adapter/);
     });
   });
 } else {
   describe(`the gpu engine on ${engine.detail}`, () => {
-    it('gives the vectors', async () => {
+    it('matches the vectors', async () => {
       const { hashes } = JSON.parse(
         readFileSync(new URL('../../../vectors/live-matrix/hash.json', import.meta.url), 'utf8'),
       ) as { hashes: { suite: SuiteName; g: string; t: string; k: string; lane0: string }[] };
@@ -61,7 +61,7 @@ if (engine === undefined) {
       }
     });
 
-    it.each(['keccak256', 'turboshake128'] as const)('gives what the others give for batches, %s', async (suite) => {
+    it.each(['keccak256', 'turboshake128'] as const)('matches the other engines for batches, %s', async (suite) => {
       for (const [count, high] of [
         [0, 0],
         [1, 0xffff_ffff],
@@ -77,7 +77,7 @@ if (engine === undefined) {
       }
     });
 
-    it.each(['keccak256', 'turboshake128'] as const)('gives what the others give for ranges, %s', async (suite) => {
+    it.each(['keccak256', 'turboshake128'] as const)('matches the other engines for ranges, %s', async (suite) => {
       for (const [first, count, high] of [
         [0, 1, 0],
         [0x7fff, 2049, 3],
@@ -92,7 +92,7 @@ if (engine === undefined) {
       }
     });
 
-    it('joins dispatches, and keeps calls that overlap apart', async () => {
+    it('joins dispatches, and keeps concurrent calls apart', async () => {
       const key = keyOf('turboshake128', 'long');
       const count = engine.software ? MAX_DISPATCH + 131 : 5 * MAX_DISPATCH + 131;
       const calls = [
@@ -116,7 +116,7 @@ if (engine === undefined) {
       }
     });
 
-    it('fills the table that the other engines fill', async () => {
+    it('fills the same table as the other engines', async () => {
       const key = keyOf('turboshake128', 'table');
       const [ours, theirs] = [0, 1].map(() => ({ table: allocateTable(16), ...allocateScratch(16) }));
       if (ours === undefined || theirs === undefined) throw new Error('no tables');
@@ -147,7 +147,7 @@ if (engine === undefined) {
         expect(lines).toEqual([]);
       });
 
-      it('is closed in the middle of a table: whoever waits learns it', async () => {
+      it('rejects waiting calls when it is closed during a table', async () => {
         const receiver = await createReceiver({ ...session, engine: 'gpu', gpu });
         const next = expect(receiver.prepareNext()).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
         await receiver.close();
@@ -155,7 +155,7 @@ if (engine === undefined) {
       });
     });
 
-    it('refuses wrong sizes and keys, and works on', async () => {
+    it('rejects wrong sizes and keys, and continues', async () => {
       const key = keyOf('keccak256', 'refused');
       await expect(engine.hashBatch(key, 0, new Uint32Array(3), new Uint32Array(5))).rejects.toThrow(RangeError);
       await expect(engine.hashRange(key, 0xffff_ffff, new Uint32Array(2))).rejects.toThrow(RangeError);
@@ -167,7 +167,7 @@ if (engine === undefined) {
       expect(a).toEqual(b);
     });
 
-    it('hashes no more once it is closed', async () => {
+    it('rejects calls after it is closed', async () => {
       const other = await createGpuEngine({ software: true });
       await other?.close();
       await other?.close();
@@ -176,14 +176,14 @@ if (engine === undefined) {
     });
 
     if (engine.software) {
-      it('takes no adapter that computes on the processor unasked', async () => {
+      it('does not use a software adapter by default', async () => {
         const said: string[] = [];
         expect(await createGpuEngine({ note: (reason) => said.push(reason) })).toBeUndefined();
         expect(said.join()).toMatch(/computes on the processor|no adapter/);
       });
     }
 
-    it.each(['closed', 'left open'])('lets the process end when it is %s', async (how) => {
+    it.each(['closed', 'left open'])('lets the process exit when it is %s', async (how) => {
       const program = `
         import { createGpuEngine } from ${JSON.stringify(new URL('../dist/gpu/index.js', import.meta.url).href)};
         globalThis.engine = await createGpuEngine({ software: true });
@@ -203,7 +203,7 @@ if (chromium !== undefined) {
   const program = chromium;
   const flags = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
   describe('the gpu engine in a browser', () => {
-    it('gives what it gives in Node, from the same files', { timeout: 120_000 }, async () => {
+    it('gives the same result as in Node, from the same files', { timeout: 120_000 }, async () => {
       const script = `
         import { createGpuEngine } from '@millrace/live-matrix/gpu';
         const said = [];
@@ -215,7 +215,7 @@ if (chromium !== undefined) {
       expect(await pageSays(program, { script, flags })).toBe('91e580c9 31743878');
     });
 
-    it('computes the tables of a receiver there', { timeout: 120_000 }, async () => {
+    it('computes the tables of a receiver', { timeout: 120_000 }, async () => {
       const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' } as const;
       const session = { parameters, sessionId: new Uint8Array(16), seed: new Uint8Array(32) };
       const cell = noise('cell in a page', 64);
@@ -233,12 +233,12 @@ if (chromium !== undefined) {
   });
 } else console.log('WebGPU in a browser: NOT CHECKED, there is no Chromium');
 
-describe('a receiver that is asked for a graphics card', () => {
+describe('a receiver set to use a graphics card', () => {
   const parameters = { suite: 'turboshake128', order: 16, hints: 'dense' } as const;
   const session = { parameters, sessionId: noise('session', 16), seed: noise('seed', 32) };
   const cell = noise('cell', 600);
 
-  it('takes the fastest engine where there is none, and says so in one line', async () => {
+  it('uses the fastest engine when there is no card, and warns in one line', async () => {
     const lines: string[] = [];
     const gpu: Gpu = { requestAdapter: async () => null };
     const receiver = await createReceiver({
@@ -256,7 +256,7 @@ describe('a receiver that is asked for a graphics card', () => {
     await receiver.close();
   });
 
-  it('goes on without it when it fails in the middle of a table, and gives it back', async () => {
+  it('continues without the card when it fails during a table, and releases it', async () => {
     const lines: string[] = [];
     let closed = 0;
     const failing: GpuEngine = {
@@ -289,14 +289,14 @@ describe('a receiver that is asked for a graphics card', () => {
 });
 
 describe('creating the gpu engine', () => {
-  it('gives nothing where WebGPU has no adapter', async () => {
+  it('returns nothing when WebGPU has no adapter', async () => {
     const said: string[] = [];
     const gpu: Gpu = { requestAdapter: async () => null };
     expect(await createGpuEngine({ gpu, software: true, note: (reason) => said.push(reason) })).toBeUndefined();
     expect(said).toEqual(['WebGPU has no adapter here']);
   });
 
-  it('gives nothing where the device is refused', async () => {
+  it('returns nothing when the device is refused', async () => {
     const said: string[] = [];
     const gpu: Gpu = {
       requestAdapter: async () => ({

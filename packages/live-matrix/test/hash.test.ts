@@ -6,7 +6,7 @@ import { availableEngines, createEngine } from '../src/engines/choose.ts';
 import { engineNames, type HashKey } from '../src/engines/engine.ts';
 import { suites } from '../src/suites.ts';
 
-/** H straight from its definition, by another library. */
+/** H by its definition, computed by another library. */
 function reference(key: HashKey, high: number, value: number): [number, number] {
   const message = new Uint8Array(48);
   const view = new DataView(message.buffer);
@@ -49,7 +49,7 @@ describe.each(availableEngines().map((engine) => [engine.name, engine] as const)
     );
   });
 
-  it('agrees with the reference engine over chunks, at unaligned places', () => {
+  it('agrees with the reference engine over chunks, at unaligned offsets', () => {
     const key: HashKey = { suite: 'turboshake128', revision: 3n, key: new Uint8Array(32).fill(9) };
     const [out, expected] = [new Uint32Array(9001), new Uint32Array(9001)];
     engine.hashRange(key, 0xfff1, out.subarray(1));
@@ -57,18 +57,18 @@ describe.each(availableEngines().map((engine) => [engine.name, engine] as const)
     expect(Buffer.compare(new Uint8Array(out.buffer), new Uint8Array(expected.buffer))).toBe(0);
   });
 
-  it('refuses a key of the wrong length', () => {
+  it('rejects a key of the wrong length', () => {
     const key: HashKey = { suite: 'keccak256', revision: 0n, key: new Uint8Array(31) };
     expect(() => engine.hashBatch(key, 0, new Uint32Array(1), new Uint32Array(2))).toThrow(RangeError);
   });
 });
 
-describe('choice of the engine', () => {
-  it('can be forced and is reported', () => {
+describe('the default engine', () => {
+  it('can be set and is reported', () => {
     for (const { name } of availableEngines()) expect(createEngine(name).name).toBe(name);
   });
 
-  it('takes the fastest that runs, in the order of the list', () => {
+  it('is the first of the list that runs', () => {
     const running = availableEngines().map(({ name }) => name);
     expect(running).toEqual(engineNames.filter((name) => running.includes(name)));
     expect(createEngine().name).toBe(running[0]);

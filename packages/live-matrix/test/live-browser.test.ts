@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 
 if (chromium === undefined) console.log('live streams in a browser: NOT CHECKED, there is no Chromium');
 describe.runIf(chromium !== undefined)('live streams in a browser', () => {
-  it('carry data exactly, and refuse what was altered', { timeout: 120_000 }, async () => {
+  it('carry data exactly, and reject altered data', { timeout: 120_000 }, async () => {
     const data = randomBytes(60_001);
     const script = `
       import { channelPair, openLiveReceiver, openLiveSender } from '@millrace/live-matrix/browser';
@@ -18,7 +18,7 @@ describe.runIf(chromium !== undefined)('live streams in a browser', () => {
         const sender = openLiveSender({ channel: near, secret });
         const sending = new Blob([data]).stream().pipeTo(sender.writable).catch(() => undefined);
         const read = new Response(receiver.readable).arrayBuffer();
-        // A Response tells its reader nothing of the reason.
+        // A Response does not give its reader the reason.
         const nothing = () => new ArrayBuffer(0);
         const [got] = await Promise.all([read.catch(nothing), receiver.closed, sender.closed.catch(nothing)]);
         await sending;

@@ -7,7 +7,7 @@ import { createSender } from '../src/node-sender.ts';
 
 const refused: string[] = [];
 
-// A frame that cannot be solved comes once in hundreds of millions: here every seventh does not, the first two times.
+// An unsolved frame occurs once in hundreds of millions. Here every seventh is not solved at its first two attempts.
 vi.mock(import('../src/node-receiver.ts'), async (original) => {
   const real = await original();
   return {
@@ -40,16 +40,16 @@ vi.mock(import('../src/node-receiver.ts'), async (original) => {
   };
 });
 
-it('a frame that is not solved comes again in a later revision, and everything arrives in order', async () => {
+it('sends an unsolved frame again in a later revision, and delivers everything in order', async () => {
   const ends = openEnds({ cellBytes: 300, window: 8 });
   const data = random(279 * 20);
   const [got] = await Promise.all([readAll(ends.receiver), sendAll(ends.sender, [data])]);
   expect(got).toEqual(data);
   expect(refused).toHaveLength(6);
-  expect(new Set(refused).size).toBe(6); // never twice in one revision: two cells would lie under one mask
+  expect(new Set(refused).size).toBe(6); // never twice in one revision: two cells would be under one mask
 });
 
-it('what was forgotten is a replay', async () => {
+it('rejects a forgotten frame as a replay', async () => {
   const options = {
     parameters: { suite: 'turboshake128', order: 16, hints: 'dense' },
     sessionId: random(16),

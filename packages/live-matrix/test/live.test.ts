@@ -25,7 +25,7 @@ describe('a live stream', () => {
     { suite: 'keccak256', order: 16, hints: 'dense', blockHints: 50 },
     { suite: 'turboshake128', order: 16, hints: 'sparse', chaffPercent: 30 },
     { suite: 'keccak256', order: 16, hints: 'sparse' },
-  ])('carries any bytes in any pieces (%o)', async (parameters) => {
+  ])('carries any bytes in any chunks (%o)', async (parameters) => {
     const pieces = fc.array(fc.uint8Array({ maxLength: 700 }), { maxLength: 12 });
     await fc.assert(
       fc.asyncProperty(
@@ -56,7 +56,7 @@ describe('a live stream', () => {
     await ends.receiver.closed;
   });
 
-  it('moves through many revisions, and mixes fresh secrets in on the way', async () => {
+  it('advances through many revisions, with fresh secrets mixed in', async () => {
     let notes = 0;
     let revision = 0n;
     const ends = openEnds({
@@ -80,11 +80,11 @@ describe('a live stream', () => {
     const [got] = await Promise.all([readAll(ends.receiver), sendAll(ends.sender, chunks())]);
     expect(got).toEqual(concatBytes(...data));
     expect((await ends.sender.closed).revision).toBeGreaterThanOrEqual(130n);
-    // The sender's only notes are its halves of the exchanges, before revisions 64 and 128 (and 192, when it was quick).
+    // The sender's only notes are its halves of the exchanges, before revisions 64 and 128 (and 192 on a fast run).
     expect(notes).toBeGreaterThanOrEqual(2);
   });
 
-  it('lets what is little flow: a cell that is not full leaves without more input', async () => {
+  it('sends a partly filled cell without waiting for more input', async () => {
     const ends = openEnds();
     const writer = ends.sender.writable.getWriter();
     const reader = ends.receiver.readable.getReader();
@@ -95,7 +95,7 @@ describe('a live stream', () => {
     await Promise.all([writer.close(), expect(reader.read()).resolves.toMatchObject({ done: true })]);
   });
 
-  it('keeps no more than its window on the way when nobody reads', async () => {
+  it('has at most its window in flight when nobody reads', async () => {
     let frames = 0;
     const ends = openEnds({
       cellBytes: 300,
@@ -115,7 +115,7 @@ describe('a live stream', () => {
     while (frames < 5) await new Promise(setImmediate);
     for (let i = 0; i < 50; i++) await new Promise(setImmediate);
     expect(frames).toBe(5);
-    // Five in cells, one being written, one in the writable's own queue at most.
+    // Five in cells, one being written, at most one in the writable's queue.
     expect(taken).toBeLessThanOrEqual(6);
     const [got] = await Promise.all([readAll(ends.receiver), feeding]);
     expect(got.length).toBe(50 * capacity);
@@ -140,7 +140,7 @@ describe('a live stream', () => {
   });
 });
 
-describe('what goes wrong', () => {
+describe('a faulty stream', () => {
   const chunks = [random(900)];
   const frameOf = (index: number, change: (frame: Uint8Array) => readonly Uint8Array[]): Meddle => {
     let frame = -1;
@@ -156,12 +156,12 @@ describe('what goes wrong', () => {
   };
   const options = { cellBytes: 300, revisionMs: 0 };
 
-  it('another secret: neither end goes on', async () => {
+  it('does not start with different secrets', async () => {
     const ends = openEnds({ secret: random(32) });
     expect(await outcomes(ends, chunks)).toEqual({ sender: 'E_STREAM_CUT', receiver: 'E_STREAM_AUTH', got: undefined });
   });
 
-  it('a flipped bit anywhere ends the stream, and nothing after it is given out', async () => {
+  it('ends at a flipped bit anywhere, and delivers nothing after it', async () => {
     const reference: Uint8Array[] = [];
     const note: Meddle = (message) => {
       reference.push(message);
@@ -181,7 +181,7 @@ describe('what goes wrong', () => {
     expect([...codes].sort()).toEqual(['E_FRAME_FORMAT', 'E_FRAME_MAC', 'E_FRAME_REVISION', 'E_STREAM_AUTH']);
   });
 
-  it('so does one in what comes back', async () => {
+  it('ends at a flipped bit in the reverse direction', async () => {
     for (const index of [0, 1, 2]) {
       for (const at of [0, 1, 20, -1]) {
         const back: Meddle = (passing, i) => [i === index ? flipped(passing, at) : passing];
@@ -191,7 +191,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  it('a cut at any message is told from an end', async () => {
+  it('distinguishes a cut at any message from the end', async () => {
     // The hello, four cells of data, the end.
     for (let at = 0; at < 6; at++) {
       const { sender, receiver, got } = await outcomes(
@@ -203,7 +203,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  it('a frame that is left out, repeated, or comes in place of another', async () => {
+  it('rejects an omitted or repeated frame', async () => {
     const left = await outcomes(openEnds({ ...options, there: frameOf(1, () => []) }), chunks);
     expect(left).toEqual({ sender: 'E_STREAM_STOPPED', receiver: 'E_FRAME_FORMAT', got: undefined });
     const repeated = await outcomes(openEnds({ ...options, there: frameOf(1, (frame) => [frame, frame]) }), chunks);
@@ -211,7 +211,7 @@ describe('what goes wrong', () => {
     expect(repeated.got).toBeUndefined();
   });
 
-  it('a whole stream that is played again to a new receiver of the same secret', async () => {
+  it('rejects a whole stream replayed to a new receiver of the same secret', async () => {
     const secret = random(32);
     const recorded: Uint8Array[] = [];
     const record: Meddle = (message) => {
@@ -228,7 +228,7 @@ describe('what goes wrong', () => {
     await expect(reading).rejects.toEqual(code('E_FRAME_MAC'));
   });
 
-  it('either end stops, and the other learns it', async () => {
+  it('ends at both sides when either one stops', async () => {
     const aborted = openEnds();
     const reading = readAll(aborted.receiver);
     const writer = aborted.sender.writable.getWriter();
@@ -261,7 +261,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  it('inputs that are not allowed', () => {
+  it('rejects invalid options', () => {
     const [channel] = channelPair();
     const secret = random(32);
     expect(() => openLiveSender({ channel, secret: random(16) })).toThrow(code('E_INPUT'));
@@ -273,7 +273,7 @@ describe('what goes wrong', () => {
     );
   });
 
-  it('an order that the receiver does not accept', async () => {
+  it('rejects an order that the receiver does not accept', async () => {
     const ends = openEnds({ parameters: { ...dense16, order: 24 }, receiving: { orders: [16] } });
     expect((await outcomes(ends, chunks)).receiver).toBe('E_FRAME_FORMAT');
   });
@@ -290,7 +290,7 @@ describe('every decoder', () => {
     }
   };
 
-  it('refuses any bytes with a code', () => {
+  it('rejects any bytes with a code', () => {
     const secret = random(32);
     const hello = encodeHello({ parameters: dense16, cellBytes: 300, window: 4, point: random(65) }, secret);
     const answer = encodeAnswer(random(65), hello, secret);
@@ -317,7 +317,7 @@ describe('every decoder', () => {
     expect(coded(() => decodeAnswer(answer, hello, secret))).toBe('accepted');
   });
 
-  it('a hello of somebody who has the secret, with any content', () => {
+  it('accepts exactly the allowed values in a hello by a holder of the secret', () => {
     const secret = random(32);
     const fields = fc.record({
       cellBytes: fc.nat(2 ** 32 - 1),
@@ -341,7 +341,7 @@ describe('every decoder', () => {
     );
   });
 
-  it('notes and cells: read back what was written, and take nothing else', () => {
+  it('round-trips notes and cells, and accepts nothing else', () => {
     const note: fc.Arbitrary<Note> = fc.oneof(
       fc.record({
         kind: fc.constant('state' as const),

@@ -20,13 +20,13 @@ const made = spawnSync(process.execPath, [join(packageRoot, 'scripts/prebuild.mj
 
 if (made.status !== 0) {
   console.log(`prebuilds: NOT CHECKED, ${made.stderr.trim()}`);
-  describe('prebuilds, where none can be built', () => {
-    it('are not there, and the script says why in one line', () => {
+  describe('prebuilds that cannot be built', () => {
+    it('are skipped with one line that gives the reason', () => {
       expect(made.stderr).toMatch(/^no prebuild: .+\n$/);
     });
   });
 } else {
-  /** A folder `native/` with this machine's prebuild, and a locally built addon if `built`. */
+  /** Makes a folder `native/` with this machine's prebuild, and with a locally built addon if `built`. */
   const nativeFolder = (name: string, built: boolean): string => {
     const folder = join(root, name);
     cpSync(join(root, 'prebuilds'), join(folder, 'prebuilds'), { recursive: true });
@@ -39,7 +39,7 @@ if (made.status !== 0) {
   const load = (folder: string) => loadAddon(pathToFileURL(`${folder}/`));
 
   describe('the loader of the native engine', () => {
-    it('takes the prebuild before what was built here', () => {
+    it('prefers the prebuild to a local build', () => {
       const { place, addon: loaded, faults } = load(nativeFolder('both', true));
       expect(place).toBe(`native/${addon}`);
       expect(faults).toEqual([]);
@@ -50,7 +50,7 @@ if (made.status !== 0) {
       ['cut off', (file: string) => truncate(file, 20_000), /damaged/],
       ['changed in a byte', (file: string) => appendFile(file, 'x'), /damaged/],
       ['without its digest', async (file: string) => rmSync(`${file}.sha256`), /sha256/],
-    ] as const)('passes over one that is %s, and says why', async (what, spoil, why) => {
+    ] as const)('skips a prebuild that is %s, and gives the reason', async (what, spoil, why) => {
       const folder = nativeFolder(what, true);
       await spoil(join(folder, addon));
       const { place, faults } = load(folder);
@@ -59,7 +59,7 @@ if (made.status !== 0) {
       expect(faults[0]).toContain(`native/${addon} is not used`);
     });
 
-    it('passes over one of another system, and says why', async () => {
+    it('skips a prebuild of another system, and gives the reason', async () => {
       const folder = nativeFolder('foreign', false);
       const foreign = Buffer.from('\x7fELF, but of a machine that nobody has');
       await writeFile(join(folder, addon), foreign);
@@ -71,12 +71,12 @@ if (made.status !== 0) {
 
     const arm = join(root, 'prebuilds/linux-arm64/live_matrix.node');
     if (existsSync(arm)) {
-      it('finds a program for 64-bit ARM where the cross compiler is', () => {
+      it('finds an addon for 64-bit ARM if there is a cross compiler', () => {
         expect(readFileSync(arm).readUInt16LE(18)).toBe(183); // ELF: e_machine, EM_AARCH64
       });
     } else console.log('prebuild for 64-bit ARM: NOT CHECKED, there is no cross compiler');
 
-    it('finds nothing, and complains of nothing, where nothing is', () => {
+    it('finds nothing, without an error, in an empty folder', () => {
       expect(load(join(root, 'nothing'))).toEqual({ faults: [] });
     });
   });
@@ -85,7 +85,7 @@ if (made.status !== 0) {
     const installed = join(root, 'app/node_modules/@millrace/live-matrix');
     let listed: string[] = [];
 
-    /** Packs a package and unpacks it elsewhere; gives what is in it. */
+    /** Packs a package and unpacks it elsewhere. Returns the paths of its files. */
     function packInto(from: string, to: string): string[] {
       const said = execFileSync('npm', ['pack', '--json', '--offline', '--pack-destination', root], {
         cwd: from,
@@ -99,14 +99,14 @@ if (made.status !== 0) {
     }
 
     beforeAll(() => {
-      // A copy: the checkout's own loader must not meet a prebuild while other tests run.
+      // A copy: the checkout's loader must not find a prebuild while other tests run.
       const copy = join(root, 'package');
       for (const part of ['package.json', 'README.md', 'dist', 'wasm', 'native/addon.c', 'scripts/prebuild.mjs']) {
         cpSync(join(packageRoot, part), join(copy, part), { recursive: true });
       }
       cpSync(join(root, 'prebuilds'), join(copy, 'native/prebuilds'), { recursive: true });
       listed = packInto(copy, installed);
-      // What the package needs of base loads no library, so that base's own need not be there.
+      // The modules of base that the package uses load no library, so base's dependencies are not needed.
       const base = join(root, 'base');
       for (const part of ['package.json', 'dist'])
         cpSync(join(packageRoot, '../base', part), join(base, part), { recursive: true });
@@ -117,7 +117,7 @@ if (made.status !== 0) {
       symlinkSync(noble, join(modules, '@noble/hashes'));
     });
 
-    it('has the prebuild and its digest, what runs, and nothing to build with', () => {
+    it('contains the prebuild, its digest and the runtime files, and no sources to build', () => {
       expect(listed).toContain(`native/${addon}`);
       expect(listed).toContain(`native/${addon}.sha256`);
       expect(listed).toContain('dist/index.js');
@@ -125,7 +125,7 @@ if (made.status !== 0) {
       expect(listed.filter((path) => /\.(c|h|log|tsbuildinfo)$|^scripts/.test(path))).toEqual([]);
     });
 
-    /** Which engine a program that uses the package gets, with no compiler in its PATH. */
+    /** The engine that a program with the package gets, without a compiler in its PATH. */
     function engineOf(): { readonly said: string; readonly warned: string } {
       const program = `import { createEngine } from '@millrace/live-matrix';
         const engine = createEngine();
@@ -140,12 +140,12 @@ if (made.status !== 0) {
       return { said: run.stdout.trim(), warned: run.stderr };
     }
 
-    it('runs the native engine where there is no compiler', () => {
+    it('runs the native engine without a compiler', () => {
       expect(existsSync(join(installed, 'native/build'))).toBe(false);
       expect(engineOf()).toEqual({ said: 'native 91e580c9 31743878', warned: '' });
     });
 
-    it('runs WebAssembly where the prebuild is damaged, and says so in one line', async () => {
+    it('runs WebAssembly when the prebuild is damaged, and warns in one line', async () => {
       const file = join(installed, 'native', addon);
       const whole = readFileSync(file);
       await truncate(file, whole.length - 1);

@@ -10,7 +10,7 @@ import { secretMemory, secretState } from '../src/secrets/node.ts';
 const locks = process.platform === 'linux' && ownAddon().addon !== undefined;
 if (!locks) process.stdout.write('secrets.test: no Linux or no native engine: locked pages are not looked at\n');
 
-/** A pool over plain arrays, with what it asked for and how often it was refused. */
+/** A pool over plain arrays. Records its requests and how often it was refused. */
 function fakePool(allowed: number) {
   const asked: number[] = [];
   const refusals: number[] = [];
@@ -30,7 +30,7 @@ function fakePool(allowed: number) {
 }
 
 describe('a pool of secrets', () => {
-  it('gives slots that are 0, apart from each other, and wipes what comes back before it is given again', () => {
+  it('gives separate zeroed slots, and wipes a returned slot before it is reused', () => {
     const { pool, asked } = fakePool(4_096);
     const [a, b] = [pool.take(32), pool.take(64)];
     expect(a.length).toBe(32);
@@ -45,7 +45,7 @@ describe('a pool of secrets', () => {
     expect(asked).toEqual([4_096]);
   });
 
-  it('given back twice, a slot is somebody’s once', () => {
+  it('reuses a slot once when it is returned twice', () => {
     const { pool } = fakePool(4_096);
     const secret = pool.take(32);
     pool.give(secret);
@@ -54,14 +54,14 @@ describe('a pool of secrets', () => {
     expect(one.byteOffset).not.toBe(two.byteOffset);
   });
 
-  it('holds a copy and wipes what it was made of', () => {
+  it('copies a secret and wipes the original', () => {
     const { pool } = fakePool(4_096);
     const secret = new Uint8Array(48).fill(9);
     expect([...hold(pool, secret)]).toEqual(new Array(48).fill(9));
     expect(secret.every((byte) => byte === 0)).toBe(true);
   });
 
-  it('asks for less when it is refused, then goes on in ordinary memory and says so once', () => {
+  it('requests less when it is refused, then continues in ordinary memory and reports it once', () => {
     const { pool, asked, refusals } = fakePool(1_024);
     const secrets = Array.from({ length: 40 }, (_, i) => pool.take(64).fill(i));
     expect(asked).toEqual([4_096, 1_024, 4_096, 1_024]);
@@ -72,21 +72,21 @@ describe('a pool of secrets', () => {
     expect(pool.take(2_000).length).toBe(2_000);
   });
 
-  it('locks no more than it may', () => {
+  it('locks no more than its limit', () => {
     const { pool, refusals } = fakePool(1 << 20);
     for (let i = 0; i < 300; i++) pool.take(64);
     expect(pool.locked).toBe(8_192);
     expect(refusals).toHaveLength(1);
   });
 
-  it('without one, each secret is an array of its own, wiped as well', () => {
+  it('is optional: without it each secret is an array, also wiped', () => {
     const secret = ordinaryMemory.take(32).fill(3);
     ordinaryMemory.give(secret);
     expect(secret.every((byte) => byte === 0)).toBe(true);
   });
 });
 
-/** Pages of this process that are locked and left out of dumps, in which a run of bytes lies. */
+/** The number of locked pages of this process, excluded from dumps, that contain the bytes. */
 function lockedPlacesOf(bytes: Uint8Array): number {
   const memory = openSync('/proc/self/mem', 'r');
   let places = 0;
@@ -105,8 +105,8 @@ function lockedPlacesOf(bytes: Uint8Array): number {
   return places;
 }
 
-describe('the process’s own', () => {
-  it.runIf(locks)('lies in pages that are locked and not dumped, and is wiped from them when it is given back', () => {
+describe('the secret memory of the process', () => {
+  it.runIf(locks)('is locked and not dumped, and is wiped when it is returned', () => {
     expect(secretState()).toMatchObject({ fault: undefined });
     const pattern = randomBytes(64);
     const secret = secretMemory().take(64);
@@ -137,7 +137,7 @@ describe('the process’s own', () => {
     return JSON.parse(done.stdout) as { said: unknown[] };
   };
 
-  it.runIf(locks)('is locked in a process of its own, which nobody of the same user may look into', () => {
+  it.runIf(locks)('is locked in another process, which other processes of the same user cannot inspect', () => {
     const result = run('env');
     expect(result).toMatchObject({ usable: true, wiped: true });
     expect(result.said).toEqual([
@@ -147,16 +147,13 @@ describe('the process’s own', () => {
 
   it.runIf(
     locks && spawnSync('prlimit', ['--version']).status === 0 && spawnSync('setpriv', ['--version']).status === 0,
-  )(
-    'where the system locks nothing, secrets lie in ordinary memory: one line with a code, and everything goes on',
-    () => {
-      // Root may lock whatever the limit says, unless the right is taken away.
-      const unprivileged = process.getuid?.() === 0 ? ['setpriv', '--bounding-set', '-ipc_lock'] : [];
-      const result = run('prlimit', '--memlock=0:0', ...unprivileged);
-      expect(result).toMatchObject({ locked: 0, code: 'E_MEMORY_LOCK', usable: true, wiped: true });
-      expect(result.said).toEqual([
-        ['warn', { code: 'E_MEMORY_LOCK', locked: 0, unseen: true }, expect.stringContaining('ordinary memory')],
-      ]);
-    },
-  );
+  )('is ordinary memory when the system cannot lock any: one line with a code, and everything works', () => {
+    // Root may lock memory beyond the limit unless the capability is removed.
+    const unprivileged = process.getuid?.() === 0 ? ['setpriv', '--bounding-set', '-ipc_lock'] : [];
+    const result = run('prlimit', '--memlock=0:0', ...unprivileged);
+    expect(result).toMatchObject({ locked: 0, code: 'E_MEMORY_LOCK', usable: true, wiped: true });
+    expect(result.said).toEqual([
+      ['warn', { code: 'E_MEMORY_LOCK', locked: 0, unseen: true }, expect.stringContaining('ordinary memory')],
+    ]);
+  });
 });

@@ -16,7 +16,7 @@ const noise = (text: string, words: number) =>
     ).buffer,
   );
 
-/** Codes of some values, and codes of none in particular. */
+/** The codes of some values. */
 function codesOf(order: number, values: Uint32Array): Uint32Array {
   const hashes = new Uint32Array(2 * values.length);
   createEngine('ts').hashBatch(key, 0, values, hashes);
@@ -41,7 +41,7 @@ function bruteForce(order: number, codes: Uint32Array, first: number, count: num
 const listsOf = ({ starts, values }: { starts: Uint32Array; values: Uint32Array }) =>
   [...starts.subarray(1)].map((end, i) => [...values.subarray(starts[i], end)]);
 
-describe('a table in slices', () => {
+describe('a sliced table', () => {
   it.each(availableEngines().map(({ name }) => name))('has every value of every code, engine %s', async (engine) => {
     const order = engine === 'ts' ? 17 : 20;
     const size = 2 ** order;
@@ -65,7 +65,7 @@ describe('a table in slices', () => {
     expect(listsOf(await resolveInPasses(options, codes))).toEqual(expected);
   });
 
-  it('has those of part of the slices of order 32, up to the last value', async () => {
+  it('has the values of some slices of order 32, up to the last value', async () => {
     const first = 2 ** 32 - 3 * 65_536;
     const values = noise('high', 300).map((value) => first + (value % (3 * 65_536)));
     const codes = Uint32Array.from([...codesOf(32, values), ...codesOf(32, Uint32Array.of(2 ** 32 - 1, 7)), 123_456]);
@@ -85,11 +85,11 @@ describe('a table in slices', () => {
     const found = listsOf(await table.lookUp(codesOf(32, values)));
     await table.close();
     for (const [i, value] of values.entries()) expect(found[i]).toContain(value);
-    // 2,000 values of 2^24 share a code of 32 bits with another about 8 times.
+    // 2,000 values of 2^24: about 8 times a code of 32 bits is shared with another value.
     expect(found.flat().length).toBeLessThan(2_100);
   });
 
-  it('says how much memory it takes, and refuses what is not there', async () => {
+  it('reports its memory, and rejects an allocation beyond it', async () => {
     expect(slicedTableBytes(256)).toBeGreaterThan(2 ** 34);
     const refused = createSlicedTable({ order: 32, key }, 2 ** 34);
     await expect(refused).rejects.toMatchObject({
@@ -99,7 +99,7 @@ describe('a table in slices', () => {
     });
   });
 
-  it('refuses orders, slices and codes that there are not', async () => {
+  it('rejects invalid orders, slices and codes', async () => {
     for (const wrong of [
       { order: 33 },
       { order: 16 },
@@ -115,7 +115,7 @@ describe('a table in slices', () => {
     await expect(resolveInPasses(small, Uint32Array.of(2 ** 17))).rejects.toEqual(code('E_INPUT'));
   });
 
-  it('stops when it is told to', async () => {
+  it('stops when it is aborted', async () => {
     const stop = new AbortController();
     const work = resolveInPasses(
       { order: 20, key, sliceOrder: 16, signal: stop.signal, onProgress: () => stop.abort(new Error('enough')) },

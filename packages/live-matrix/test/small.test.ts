@@ -9,7 +9,7 @@ import { createSender } from '../src/node-sender.ts';
 import type { MatrixParameters } from '../src/parameters.ts';
 import { lookUpSmall } from '../src/table/small.ts';
 
-/** Everything here is drawn from fixed texts: one block in some hundred thousand cannot be solved, and none of these. */
+/** All inputs are derived from fixed texts. One block in some 100,000 cannot be solved, and none of these is one. */
 const bytesOf = (text: string, length: number): Bytes =>
   copyBytes(createHash('shake256', { outputLength: length }).update(text).digest());
 const sessionId = bytesOf('session', 16);
@@ -40,7 +40,7 @@ describe.each(engines)('order 8 by engine %s', (_, engine) => {
     await receiver.close();
   });
 
-  it('finds every value of each code, and of chaff nothing but 0', () => {
+  it('finds every value of each code, and only 0 for chaff', () => {
     const key = { suite: 'keccak256', revision: 5n, key: seed } as const;
     const hashes = new Uint32Array(256);
     engine.hashRange(key, 0, hashes);
@@ -60,7 +60,7 @@ describe('order 8', () => {
   const [dense = kinds[0]] = kinds;
   if (dense === undefined) throw new Error('no parameters');
 
-  it('solves frames as long as telemetry, revision after revision', async () => {
+  it('solves frames of the length of telemetry, revision after revision', async () => {
     const { sender, receiver } = await pair(dense, engine);
     for (let frame = 0; frame < 3_000; frame++) {
       if (frame % 50 === 49) {
@@ -74,7 +74,7 @@ describe('order 8', () => {
     await receiver.close();
   });
 
-  it('holds two revisions, and refuses what is older, not ready, repeated or altered', async () => {
+  it('holds two revisions, and rejects older, unprepared, repeated or altered frames', async () => {
     const { sender, receiver } = await pair(dense, engine);
     const cell = bytesOf('cell', 60);
     const [first, again, late] = [sender.encode(1, cell), sender.encode(2, cell), sender.encode(3, cell)];
@@ -93,7 +93,7 @@ describe('order 8', () => {
     await expect(receiver.decode(second)).rejects.toThrow(code('E_STATE'));
   });
 
-  it('carries the largest cell, and refuses a longer one', async () => {
+  it('carries the largest cell, and rejects a longer one', async () => {
     const { sender, receiver } = await pair(dense, engine);
     const cell = bytesOf('largest', 65_535);
     expect((await receiver.decode(sender.encode(0, cell))).cell).toEqual(cell);

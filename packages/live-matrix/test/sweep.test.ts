@@ -5,7 +5,7 @@ import { resolveBySweep } from '../src/table/sweep.ts';
 
 const key: HashKey = { suite: 'turboshake128', revision: 9n, key: new Uint8Array(32).fill(5) };
 
-/** The code of one value, straight from the reference. */
+/** The code of one value, computed by the reference engine. */
 function codeOf(order: number, g: bigint): bigint {
   const out = new Uint32Array(2);
   createEngine('ts').hashBatch(key, Number(g >> 32n), Uint32Array.of(Number(g & 0xffffffffn)), out);
@@ -13,7 +13,7 @@ function codeOf(order: number, g: bigint): bigint {
 }
 
 describe('a sweep without a table', () => {
-  it('finds every value of every code at order 16, as a table does', async () => {
+  it('finds every value of every code at order 16, like a table', async () => {
     const codes = Array.from({ length: 200 }, (_, i) => BigInt(i * 327));
     const expected: bigint[][] = codes.map(() => []);
     const all = new Uint32Array(65_536);
@@ -43,7 +43,7 @@ describe('a sweep without a table', () => {
     expect(steps.at(-1)).toBe(140_001n);
   });
 
-  it('refuses what is beyond the order', async () => {
+  it('rejects values and codes beyond the order', async () => {
     for (const wrong of [{ order: 37 }, { codes: [1n << 24n] }, { to: (1n << 24n) + 1n }]) {
       const options = { order: 24, key, codes: [], threads: 0, ...wrong };
       await expect(resolveBySweep(options)).rejects.toEqual(expect.objectContaining({ code: 'E_INPUT' }));

@@ -22,7 +22,7 @@ const seed = randomBytes(32);
 
 describe('worker threads', () => {
   const runs = availableEngines().flatMap(({ name }): (readonly [EngineName, number])[] =>
-    // Three native threads are libuv's, five are workers that load the addon.
+    // Three native threads run on libuv's pool, five in workers that load the addon.
     name === 'native'
       ? [
           [name, 3],
@@ -63,7 +63,7 @@ describe('worker threads', () => {
     },
   );
 
-  it('are closed in the middle of a table: whoever waits learns it', async () => {
+  it('reject waiting calls when they are closed during a table', async () => {
     const receiver = await createReceiver({ parameters, sessionId, seed, engine: 'ts', threads: 1 });
     const next = receiver.prepareNext();
     const outcome = expect(next).rejects.toEqual(expect.objectContaining({ code: 'E_STATE' }));
@@ -72,7 +72,7 @@ describe('worker threads', () => {
   });
 });
 
-describe('a table that is not finished', () => {
+describe('an unfinished table', () => {
   it('is wiped when its builder is closed', async () => {
     const engine = createEngine('wasm');
     let seen: Uint32Array | undefined;
@@ -96,9 +96,9 @@ describe('a table that is not finished', () => {
   });
 });
 
-describe('the memory of tables', () => {
+describe('table memory', () => {
   it.each(availableEngines().map(({ name }) => name))(
-    'is passed from one receiver to the next, wiped (engine %s)',
+    'is reused by the next receiver, wiped (engine %s)',
     async (engine) => {
       const memory = new TableMemory();
       const given = new Set<HintTable>();
@@ -120,7 +120,7 @@ describe('the memory of tables', () => {
 });
 
 describe('a thousand revisions', () => {
-  it('leak nothing and keep the sender and the receiver together', async () => {
+  it('do not leak memory, and sender and receiver stay in step', async () => {
     const engine = createEngine();
     const sender = createSender({ parameters, sessionId, seed, engine });
     const receiver = await createReceiver({ parameters, sessionId, seed });
@@ -139,14 +139,14 @@ describe('a thousand revisions', () => {
       }
       if (revision === 300) settled = process.memoryUsage.rss();
     }
-    // A table of this order has 272 KiB: one that was kept for each revision would be 190 MB. Shared memory counts only here.
+    // A table of this order has 272 KiB: one kept per revision would be 190 MB. Only the RSS counts shared memory.
     expect(process.memoryUsage.rss() - settled).toBeLessThan(80e6);
     await receiver.close();
   });
 });
 
 describe('the build without a compiler', () => {
-  it('says so in one line and fails nothing', () => {
+  it('prints one line and does not fail', () => {
     const folder = fileURLToPath(new URL('..', import.meta.url));
     const copy = mkdtempSync(join(tmpdir(), 'millrace-build-'));
     try {
@@ -172,7 +172,7 @@ describe('the build without a compiler', () => {
 describe('the C kernels without Node', () => {
   const script = fileURLToPath(new URL('../scripts/check-native.mjs', import.meta.url));
 
-  it.each(['sanitize', 'neon'])('%s: clean, or not checked for want of a tool', (mode) => {
+  it.each(['sanitize', 'neon'])('%s: clean, or not checked because a tool is missing', (mode) => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [script, mode], { encoding: 'utf8' });
     expect(stderr).toBe('');
     expect(status).toBe(0);

@@ -48,13 +48,13 @@ const hashVectors = read(
 );
 
 describe('hash.json', () => {
-  it('holds for the second implementation', () => {
+  it('matches the second implementation', () => {
     for (const { suite, g, t, k, lane0 } of hashVectors.hashes) {
       expect(toHex(second.hash(suite, BigInt(g), BigInt(t), fromHex(k)))).toBe(lane0);
     }
   });
 
-  it.each(availableEngines().map((engine) => [engine.name, engine] as const))('holds for engine %s', (_, engine) => {
+  it.each(availableEngines().map((engine) => [engine.name, engine] as const))('matches engine %s', (_, engine) => {
     expect(hashVectors.hashes.length).toBeGreaterThan(50);
     for (const { suite, g, t, k, lane0 } of hashVectors.hashes) {
       const out = new Uint32Array(2);
@@ -92,7 +92,7 @@ describe('ratchet.json', () => {
     }),
   );
 
-  it('holds for the seed', () => {
+  it('matches the seed', () => {
     const { transcriptHash, secrets, playbookHash, result, ...names } = vectors.seed;
     const inputs = {
       ...names,
@@ -104,7 +104,7 @@ describe('ratchet.json', () => {
     expect(toHex(deriveSeed({ ...inputs, serial: 'MP-004', licence: '2licence-1' }))).not.toBe(result);
   });
 
-  it('holds for the ratchet and for the second implementation', () => {
+  it('matches the ratchet and the second implementation', () => {
     const ratchet = new Ratchet(fromHex(vectors.firstSecret), 62n);
     let secret: Uint8Array = fromHex(vectors.firstSecret);
     for (const [i, expected] of vectors.revisions.entries()) {
@@ -123,7 +123,7 @@ describe('ratchet.json', () => {
     expect(vectors.revisions.map(({ revision }) => revision)).toEqual(['62', '63', '64', '65']);
   });
 
-  it('holds for a look ahead, which moves nothing', () => {
+  it('matches a look-ahead, which does not advance the ratchet', () => {
     const fresh = fromHex(vectors.freshSecretBefore64);
     const ratchet = new Ratchet(fromHex(vectors.firstSecret), 62n);
     const ahead = (at: number) =>
@@ -162,7 +162,7 @@ describe('parity.json', () => {
     }),
   );
 
-  it('holds for the generator', () => {
+  it('matches the generator', () => {
     const columns = generatorColumns();
     for (const bytes of [new Uint8Array(columns.buffer), second.generator]) {
       expect(bytes.length).toBe(vectors.generatorBytes);
@@ -173,7 +173,7 @@ describe('parity.json', () => {
     }
   });
 
-  it.each(vectors.parities.map((one) => [`${one.mode} ${one.hints} hints`, one] as const))('holds for %s', (_, one) => {
+  it.each(vectors.parities.map((one) => [`${one.mode} ${one.hints} hints`, one] as const))('matches %s', (_, one) => {
     const cell = shake(one.cellShake256Of, (one.hints * one.order) / 8);
     const blocks = layoutBlocks(one.mode, one.hints, one.blockHints);
     expect(blocks.map(({ hints, parityBytes }) => ({ hints, parityBytes }))).toEqual(one.blocks);
@@ -214,14 +214,14 @@ describe('frames.json', () => {
   );
   const cases = frames.map((one) => [one.name, one] as const);
 
-  /** The ratchet's secret at the vector's revision, by the second implementation. */
+  /** The ratchet's secret at the vector's revision, computed by the second implementation. */
   function secretOf(one: (typeof frames)[number]): Uint8Array {
     let secret: Uint8Array = fromHex(one.firstSecret);
     for (let r = BigInt(one.firstRevision); r < BigInt(one.revision); r++) secret = second.nextSecret(secret);
     return secret;
   }
 
-  it.each(cases)('%s: every engine sends it, byte for byte', (_, one) => {
+  it.each(cases)('%s: every engine encodes it, byte for byte', (_, one) => {
     const cell = shake(one.cellShake256Of, one.cellBytes);
     if (one.cell !== undefined) expect(toHex(cell)).toBe(one.cell);
     for (const engine of availableEngines()) {
@@ -240,14 +240,14 @@ describe('frames.json', () => {
     }
   });
 
-  it.each(cases)('%s: the second implementation sends it', (_, one) => {
+  it.each(cases)('%s: the second implementation encodes it', (_, one) => {
     const cell = shake(one.cellShake256Of, one.cellBytes);
     const revision = BigInt(one.revision);
     const frame = second.encode(one.parameters, fromHex(one.sessionId), revision, secretOf(one), one.frameNumber, cell);
     expect(sha256(frame)).toBe(one.frameSha256);
   });
 
-  it.each(cases.filter(([, one]) => one.parameters.order <= 16))('%s: resolves to its cell', async (_, one) => {
+  it.each(cases.filter(([, one]) => one.parameters.order <= 16))('%s: decodes to its cell', async (_, one) => {
     const receiver = await createReceiver({
       parameters: one.parameters,
       sessionId: fromHex(one.sessionId),
@@ -260,14 +260,14 @@ describe('frames.json', () => {
     await receiver.close();
   });
 
-  it.each(['dense16 short', 'dense8', 'dense8 turboshake'])('%s: the second implementation resolves it', (name) => {
+  it.each(['dense16 short', 'dense8', 'dense8 turboshake'])('%s: the second implementation decodes it', (name) => {
     const one = frames.find((each) => each.name === name);
     if (one === undefined) throw new Error(`frames.json lacks ${name}`);
     const frame = fromHex(one.frame ?? '');
     expect(toHex(second.decodeDense(one.parameters, secretOf(one), frame) ?? new Uint8Array())).toBe(one.cell);
   });
 
-  it('the TypeScript engine is among those compared', () => {
+  it('includes the TypeScript engine', () => {
     expect(availableEngines().map(({ name }) => name)).toContain(createEngine('ts').name);
   });
 });

@@ -48,7 +48,7 @@ function slowable() {
 /** Order 16 with either suite, so that the real tables take almost no time. */
 const agent = { order: 16, suite: 'auto', slowTableMs: SLOW, stallMs: 5_000, giveUpMs: 3_600_000 };
 
-test('a computer that slows down and recovers during a print: a lighter session meanwhile, every byte once', async () => {
+test('a computer that slows down and recovers during a print: lighter session meanwhile, every byte once', async () => {
   const { state, modules } = slowable();
   let writes = 0;
   bench = await startBench({

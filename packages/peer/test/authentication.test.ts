@@ -21,7 +21,7 @@ const right = '471-209-8835';
 const wrong = '471-209-8836';
 
 describe('a code', () => {
-  it('has ten digits, each as likely as another', () => {
+  it('has ten uniformly distributed digits', () => {
     const counts = new Array<number>(10).fill(0);
     for (let i = 0; i < 2_000; i++) {
       const text = newCode(systemRandom);
@@ -32,14 +32,14 @@ describe('a code', () => {
     for (const count of counts) expect(Math.abs(count - 2_000)).toBeLessThan(300);
   });
 
-  it('is read as people type it', () => {
+  it('is accepted in the forms that people type', () => {
     expect(codeDigits(' 471 209-8835\n')).toBe('4712098835');
     for (const text of ['', '471-209-883', '471-209-88355', '471-209-883x']) {
       expect(() => codeDigits(text)).toThrow(code('E_INPUT'));
     }
   });
 
-  it('gives both ends one secret, another one every time', async () => {
+  it('gives both ends one secret, a new one every time', async () => {
     const first = await meet(await codeResponder(right), codeCaller('4712098835'));
     expect(first.sender.secret).toEqual(first.receiver.secret);
     expect(first.sender.secret).toHaveLength(32);
@@ -50,7 +50,7 @@ describe('a code', () => {
     }
   });
 
-  it('that is wrong is refused; a few tries, and it ends', async () => {
+  it('that is wrong is rejected; after a few attempts the listener ends', async () => {
     const refused: string[] = [];
     const responder = await codeResponder(right, 3);
     const listening = await listen(responder, { onRefused: (_, error) => refused.push(error.code) });
@@ -60,12 +60,12 @@ describe('a code', () => {
     }
     await expect(listening.peer).rejects.toEqual(code('E_STREAM_AUTH'));
     expect(refused).toHaveLength(3);
-    // Also the right one comes too late.
+    // The correct code is too late too.
     const late = connectToPeer({ to: here(listening.port), caller: codeCaller(right) });
     await expect(late).rejects.toEqual(code('E_UNAVAILABLE'));
   });
 
-  it('is still good after fewer wrong tries, and for one caller only', async () => {
+  it('still works after fewer wrong attempts, and for one caller only', async () => {
     const listening = await listen(await codeResponder(right, 3));
     const guess = connectToPeer({ to: here(listening.port), caller: codeCaller(wrong) });
     await expect(guess).rejects.toEqual(code('E_STREAM_AUTH'));
@@ -77,7 +77,7 @@ describe('a code', () => {
     await (await listening.peer).channel.writable.abort();
   });
 
-  it('counts a try when it is answered: whoever hangs up then has used it', async () => {
+  it('counts an attempt when it is answered, also when the caller then disconnects', async () => {
     const responder = await codeResponder(right, 1);
     const listening = await listen(responder);
     const way = await between(listening.port, (piece, from) => (from === 'listener' ? 'cut' : piece));
@@ -88,7 +88,7 @@ describe('a code', () => {
     way.close();
   });
 
-  it('a listener that does not know it learns nothing but that: the caller ends', async () => {
+  it('is not revealed to a listener that does not know it', async () => {
     const listening = await listen(await codeResponder(wrong));
     let said = 0;
     const way = await between(listening.port, (piece, from) => {
@@ -107,7 +107,7 @@ describe('keys', () => {
   const [sending, receiving, other] = [generateP256Key(), generateP256Key(), generateP256Key()];
   const name = (key: typeof other) => keyName(key.publicKey);
 
-  it('give both ends one secret, another one every time', async () => {
+  it('give both ends one secret, a new one every time', async () => {
     const once = () =>
       meet(keyResponder({ key: receiving, peer: name(sending) }), keyCaller({ key: sending, peer: name(receiving) }));
     const [first, second] = [await once(), await once()];
@@ -118,7 +118,7 @@ describe('keys', () => {
     }
   });
 
-  it('of anybody else are refused, at either end, and the listener waits on', async () => {
+  it('of others are rejected at either end, and the listener continues', async () => {
     const listening = await listen(keyResponder({ key: receiving, peer: name(sending) }));
     for (const caller of [
       keyCaller({ key: other, peer: name(receiving) }),
@@ -134,7 +134,7 @@ describe('keys', () => {
     await peer.channel.writable.abort();
   });
 
-  it('whoever only has the public key of the right one does not get in', async () => {
+  it('are not accepted from a caller or listener with only the correct public key', async () => {
     const posing = { ...other, publicKey: sending.publicKey };
     const listening = await listen(keyResponder({ key: receiving, peer: name(sending) }));
     const refused: string[] = [];
@@ -145,7 +145,7 @@ describe('keys', () => {
       to: here(second.port),
       caller: keyCaller({ key: posing, peer: name(receiving) }),
     });
-    // The caller has said all it had to say; the listener has closed.
+    // The caller has sent all its messages. The listener has closed.
     await expect(peer.channel.readable.getReader().read()).resolves.toMatchObject({ value: new Uint8Array([0]) });
     expect(refused).toEqual(['E_STREAM_AUTH']);
     const fake = await listen(keyResponder({ key: { ...other, publicKey: receiving.publicKey }, peer: name(sending) }));
@@ -154,14 +154,14 @@ describe('keys', () => {
     expect(listening.port).not.toBe(second.port);
   });
 
-  it('a fingerprint that is none, or our own', () => {
+  it('reject an invalid fingerprint, and the own one', () => {
     for (const peer of ['', 'abc', `${name(other)}0`, name(sending)]) {
       expect(() => keyCaller({ key: sending, peer })).toThrow(code('E_INPUT'));
     }
   });
 });
 
-describe('on the way', () => {
+describe('a handshake in transit', () => {
   const ways = {
     code: async () => ({ responder: await codeResponder(right, 1_000), caller: () => codeCaller(right) }),
     keys: async () => {
@@ -173,7 +173,7 @@ describe('on the way', () => {
     },
   };
 
-  it.each(['code', 'keys'] as const)('a flipped bit anywhere: no two ends with one secret (%s)', async (which) => {
+  it.each(['code', 'keys'] as const)('never gives both ends one secret after a flipped bit (%s)', async (which) => {
     const { responder, caller } = await ways[which]();
     for (const target of ['caller', 'listener'] as const) {
       for (const at of [4, 9, 40, 70, -1]) {
@@ -198,7 +198,7 @@ describe('on the way', () => {
     }
   });
 
-  it.each(['code', 'keys'] as const)('a recorded call that is played again is refused (%s)', async (which) => {
+  it.each(['code', 'keys'] as const)('is rejected when a recorded call is replayed (%s)', async (which) => {
     const { responder, caller } = await ways[which]();
     const recorded: Buffer[] = [];
     const listening = await listen(responder);
@@ -221,7 +221,7 @@ describe('on the way', () => {
     expect(await refused).toBe('E_STREAM_AUTH');
   });
 
-  it('garbage gets a coded refusal, and the next caller is served', async () => {
+  it('is rejected with a code when it is garbage, and the next caller is served', async () => {
     const refused: string[] = [];
     const listening = await listen(await codeResponder(right), { onRefused: (_, error) => refused.push(error.code) });
     const garbage = [
@@ -244,7 +244,7 @@ describe('on the way', () => {
   });
 });
 
-describe('a listener whose port others hold', () => {
+describe('a listener with connections of others', () => {
   async function hold(port: number, first?: Uint8Array): Promise<{ closed: Promise<void> }> {
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => undefined);
@@ -262,7 +262,7 @@ describe('a listener whose port others hold', () => {
     ['say nothing', undefined],
     ['say half a message', new Uint8Array([0, 0, 1, 0, 77])],
     ['are refused and stay', withLength(encodeHandshake('code', random(96)))],
-  ])('lets the right one in while many %s; the oldest of them goes', async (_, first) => {
+  ])('accepts the correct caller while many %s; the oldest of them is closed', async (_, first) => {
     const listening = await listen(responder(), { silentMs: 3_600_000 });
     const held: { closed: Promise<void> }[] = [];
     for (let i = 0; i < 20; i++) held.push(await hold(listening.port, first));
@@ -272,7 +272,7 @@ describe('a listener whose port others hold', () => {
     await peer.channel.writable.abort();
   });
 
-  it('does not let newcomers that say nothing take the place of one whose handshake is under way', async () => {
+  it('does not let silent newcomers displace a caller during its handshake', async () => {
     const listening = await listen(responder(), { silentMs: 3_600_000 });
     let flooded = false;
     const way = await between(listening.port, (piece, from) => {
@@ -289,7 +289,7 @@ describe('a listener whose port others hold', () => {
     way.close();
   });
 
-  it('closes a connection that says nothing for too long, and waits on', async () => {
+  it('closes a connection that is silent for too long, and continues', async () => {
     const listening = await listen(responder(), { silentMs: 50 });
     await (await hold(listening.port)).closed;
     await (await hold(listening.port, new Uint8Array([0, 0, 1, 0, 77]))).closed;
@@ -300,7 +300,7 @@ describe('a listener whose port others hold', () => {
 });
 
 describe('decoders', () => {
-  it('messages come out whole, in whatever pieces they came', () => {
+  it('return whole messages, whatever the chunks', () => {
     const messages = fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { maxLength: 8 });
     fc.assert(
       fc.property(messages, fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 }), (wanted, sizes) => {
@@ -318,7 +318,7 @@ describe('decoders', () => {
     );
   });
 
-  it('any bytes: messages or E_FRAME_FORMAT, and never much memory', () => {
+  it('turn any bytes into messages or E_FRAME_FORMAT, with bounded memory', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
         const joiner = new MessageJoiner();
@@ -337,7 +337,7 @@ describe('decoders', () => {
     );
   });
 
-  it('addresses', () => {
+  it('parse addresses', () => {
     expect(parseAddress('[::1]:7610', '--to')).toEqual({ host: '::1', port: 7610 });
     expect(parseAddress('host.example:1', '--to')).toEqual({ host: 'host.example', port: 1 });
     expect(parseAddress(':0', '--listen')).toEqual({ host: undefined, port: 0 });

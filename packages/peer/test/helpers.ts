@@ -15,7 +15,7 @@ export function listen(responder: Responder, more: Partial<ListenOptions> = {}) 
   return listenForPeer({ at: here(0), responder, ...more });
 }
 
-/** Both ends of a connection whose two have recognised each other. */
+/** Both ends of an authenticated connection. */
 export async function meet(responder: Responder, caller: Caller): Promise<{ sender: Peer; receiver: Peer }> {
   const listening = await listen(responder);
   const sender = await connectToPeer({ to: here(listening.port), caller });
@@ -51,8 +51,8 @@ export async function* inPieces(data: Uint8Array, piece: number): AsyncGenerator
 }
 
 /**
- * Somebody on the way between a caller and a port.
- * @param pass what is handed on of each piece: the piece, another, or nothing ('cut' ends both connections)
+ * A proxy between a caller and a port.
+ * @param pass what is forwarded for each piece: the piece, another one, or nothing ('cut' ends both connections)
  */
 export async function between(
   port: number,

@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Two ends with somebody on the way. */
+/** Two ends with a proxy between them. */
 async function meetThrough(
   pass: Parameters<typeof between>[1],
 ): Promise<{ sender: Peer; receiver: Peer; close(): void }> {
@@ -35,7 +35,7 @@ async function meetThrough(
 }
 
 describe('a transfer', () => {
-  it.each([0, 1, 16_365, 16_366, 300_000])('of %i bytes is exact, and both ends say so', async (length) => {
+  it.each([0, 1, 16_365, 16_366, 300_000])('of %i bytes is exact, and both ends confirm it', async (length) => {
     const { sender, receiver } = await pair();
     const data = random(length);
     const sink = memorySink();
@@ -52,7 +52,7 @@ describe('a transfer', () => {
     expect([...sender.secret, ...receiver.secret].every((byte) => byte === 0)).toBe(true);
   });
 
-  it('flows while the source goes on', async () => {
+  it('delivers data before the source ends', async () => {
     const { sender, receiver } = await pair();
     let arrived: () => void = () => undefined;
     const echo = async function* () {
@@ -61,7 +61,7 @@ describe('a transfer', () => {
           arrived = resolve;
         });
         yield new TextEncoder().encode(`line ${i}\n`);
-        await seen; // would wait for ever if it came only with the end
+        await seen; // would wait for ever if the data arrived only at the end
       }
     };
     const sink = memorySink(async () => arrived());
@@ -69,7 +69,7 @@ describe('a transfer', () => {
     expect(new TextDecoder().decode(sink.kept)).toBe('line 0\nline 1\nline 2\nline 3\nline 4\n');
   });
 
-  it('through pieces of any size on the way', async () => {
+  it('works with chunks of any size in transit', async () => {
     const ends = await meetThrough((piece) => piece);
     const data = random(200_000);
     const sink = memorySink();
@@ -82,15 +82,15 @@ describe('a transfer', () => {
   });
 });
 
-describe('a transfer that does not end well', () => {
-  it.each(['cut', 'altered'] as const)('%s on the way: nothing is kept, both ends know', async (what) => {
+describe('a failed transfer', () => {
+  it.each(['cut', 'altered'] as const)('%s in transit: nothing is kept, both ends get an error', async (what) => {
     let bytes = 0;
     const ends = await meetThrough((piece, from) => {
       if (from === 'listener') return piece;
       bytes += piece.length;
       if (bytes < 60_000) return piece;
       if (what === 'cut') return 'cut';
-      bytes = Number.NEGATIVE_INFINITY; // once
+      bytes = Number.NEGATIVE_INFINITY; // only once
       const copy = Buffer.from(piece);
       copy[copy.length >> 1] = (copy[copy.length >> 1] ?? 0) ^ 1;
       return copy;
@@ -108,7 +108,7 @@ describe('a transfer that does not end well', () => {
     ends.close();
   });
 
-  it('the receiver cannot keep it: the sender learns', async () => {
+  it('ends at the sender too when the receiver cannot store it', async () => {
     const { sender, receiver } = await pair();
     const sink = memorySink(() =>
       Promise.reject(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' })),
@@ -121,7 +121,7 @@ describe('a transfer that does not end well', () => {
     expect(sink.discarded).toBe(true);
   });
 
-  it('a source that fails: the receiver keeps nothing', async () => {
+  it('keeps nothing at the receiver when the source fails', async () => {
     const { sender, receiver } = await pair();
     const source = async function* () {
       yield random(100);
@@ -135,7 +135,7 @@ describe('a transfer that does not end well', () => {
     expect(sink.discarded).toBe(true);
   });
 
-  it('stopped at either end while the source is silent', async () => {
+  it('ends at both sides when either is aborted while the source is silent', async () => {
     for (const side of ['sender', 'receiver'] as const) {
       const { sender, receiver } = await pair();
       const controller = new AbortController();
@@ -153,7 +153,7 @@ describe('a transfer that does not end well', () => {
     }
   });
 
-  it('nobody waits any more', async () => {
+  it('ends when a waiting listener is aborted', async () => {
     const controller = new AbortController();
     const listening = await listen(await codeResponder(right), { signal: controller.signal });
     controller.abort();
@@ -162,7 +162,7 @@ describe('a transfer that does not end well', () => {
 });
 
 describe('a file', () => {
-  it('appears when it is whole, and not before', async () => {
+  it('appears only when it is complete', async () => {
     const path = join(folder, 'whole');
     const sink = await openFileSink(path, false, systemRandom);
     await sink.write(random(10));
@@ -172,7 +172,7 @@ describe('a file', () => {
     expect(await readFile(path)).toHaveLength(10);
   });
 
-  it('leaves nothing behind when it is not', async () => {
+  it('is removed when it is incomplete', async () => {
     const before = await readdir(folder);
     const sink = await openFileSink(join(folder, 'part'), false, systemRandom);
     await sink.write(random(10));
@@ -180,7 +180,7 @@ describe('a file', () => {
     expect(await readdir(folder)).toEqual(before);
   });
 
-  it('is replaced only when told', async () => {
+  it('is replaced only when requested', async () => {
     const path = join(folder, 'mine');
     await writeFile(path, 'mine');
     await expect(openFileSink(path, false, systemRandom)).rejects.toEqual(code('E_CONFLICT'));
@@ -189,7 +189,7 @@ describe('a file', () => {
     expect(await readFile(path, 'utf8')).toBe('mine');
     await sink.commit();
     expect(await readFile(path, 'utf8')).toBe('yours');
-    // Somebody else made one meanwhile.
+    // Another process created the file meanwhile.
     const late = await openFileSink(join(folder, 'late'), false, systemRandom);
     await writeFile(join(folder, 'late'), 'theirs');
     await expect(late.commit()).rejects.toEqual(code('E_CONFLICT'));
@@ -197,7 +197,7 @@ describe('a file', () => {
     expect(await readFile(join(folder, 'late'), 'utf8')).toBe('theirs');
   });
 
-  it('that cannot be', async () => {
+  it('cannot be a folder or be in a missing folder; a device is written directly', async () => {
     await expect(openFileSink(folder, true, systemRandom)).rejects.toEqual(code('E_INPUT'));
     await expect(openFileSink(join(folder, 'no', 'folder'), true, systemRandom)).rejects.toEqual(code('E_INPUT'));
     const device = await openFileSink('/dev/null', false, systemRandom);
