@@ -32,7 +32,7 @@ if (!hasCompiler) console.warn('skipped: solc is not installed, so the contract 
 const [KEY, OTHER_KEY] = EVM_KEYS.map(fromHex) as [Uint8Array, Uint8Array];
 
 describe.skipIf(!hasCompiler)('the contract', () => {
-  it('is what the compiler makes of its source', async () => {
+  it('is the compiler’s output for its source', async () => {
     const { compile } = await import('../scripts/solc.mjs');
     const source = readFileSync(new URL('../contract/MillraceAnchor.sol', import.meta.url), 'utf8');
     expect(`0x${await compile(source)}`).toBe(CONTRACT_BYTECODE);
@@ -81,7 +81,7 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     return (await fetch(rpc, { method: 'POST', headers, body })).json();
   };
 
-  it('anchors a head, and tells when and where it stands', async () => {
+  it('anchors a head, and reports time and place', async () => {
     const before = Date.now();
     const proof = await payer().submit(head(1), account('a'));
     const { kind, time, place } = await reader().verify(proof, head(1));
@@ -90,7 +90,7 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     expect(Math.abs(time - before)).toBeLessThan(3_600_000);
   });
 
-  it('refuses another head, another sender, another contract and a rewritten log', async () => {
+  it('rejects another head, another sender, another contract and a rewritten log', async () => {
     const proof = await payer().submit(head(2), account('b'));
     await expect(reader().verify(proof, head(3))).rejects.toMatchObject({ code: 'E_ANCHOR' });
     await expect(reader().verify(proof, head(2, 9))).rejects.toThrow('is of another checkpoint');
@@ -100,7 +100,7 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     await expect(reader({ contract: other }).verify(proof, head(2))).rejects.toThrow('is of another contract');
   });
 
-  it('does not take the same event from a contract of somebody else', async () => {
+  it('rejects the same event from another contract', async () => {
     const forger = await deployAnchorContract(rpc, OTHER_KEY);
     const forged = await new EvmAnchor({ rpc, contract: forger, key: KEY, confirmations: 0 }).submit(head(4));
     const claimed = JSON.parse(new TextDecoder().decode(forged.bytes));
@@ -108,14 +108,14 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     await expect(reader().verify({ kind: 'evm', bytes }, head(4))).rejects.toThrow('is of another checkpoint');
   });
 
-  it('lets no head stand beside a newer one or one of the same size, and pays nothing for trying', async () => {
+  it('rejects a head not larger than the newest one, and spends nothing on the attempt', async () => {
     const object = account('c');
     await payer().submit(head(10), object);
     const balance = await call('eth_getBalance', addr.fromPrivateKey(KEY), 'latest');
     for (const late of [head(9), head(10, 1)])
       await expect(payer().submit(late, object)).rejects.toMatchObject({ code: 'E_ANCHOR' });
     expect(await call('eth_getBalance', addr.fromPrivateKey(KEY), 'latest')).toMatchObject({ result: balance.result });
-    await payer(OTHER_KEY).submit(head(9), object); // the accounts of another sender are its own
+    await payer(OTHER_KEY).submit(head(9), object); // accounts are per sender
     await payer().submit(head(11), object);
   });
 
@@ -127,7 +127,7 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     expect(await careful.verify(proof, head(5))).toMatchObject({ kind: 'evm' });
   });
 
-  it('costs so much gas', async () => {
+  it('costs a limited amount of gas', async () => {
     const gas: Record<string, number> = {};
     for (const [what, size] of [
       ['first head of an account', 20],
@@ -139,19 +139,19 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
       gas[what] = Number(result.gasUsed);
     }
     console.info('gas', gas);
-    // A word that is written for the first time costs 22,100, a new value 5,000 (EIP-2929), a transaction 21,000.
+    // Writing a new word costs 22,100, a new value 5,000 (EIP-2929), a transaction 21,000.
     expect(gas['first head of an account']).toBeLessThan(75_000);
     expect(gas['each head after it']).toBeLessThan(40_000);
   });
 
-  it('refuses proofs that are damaged, and a chain that is away', async () => {
+  it('rejects damaged proofs, and reports an unreachable chain', async () => {
     for (const bytes of [utf8('{'), utf8('{}'), Uint8Array.of(0xff), utf8('{"chain":"0x1","contract":"0x"}')])
       await expect(reader().verify({ kind: 'evm', bytes }, head(1))).rejects.toMatchObject({ code: 'E_ANCHOR' });
     const away = new EvmAnchor({ rpc: new URL('http://127.0.0.1:1'), contract, key: KEY, timeoutMs: 300 });
     await expect(away.submit(head(30))).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
   });
 
-  it('has a certificate verified with the anchor of a later checkpoint', async () => {
+  it('verifies a certificate with the anchor of a later checkpoint', async () => {
     const certificate = await exportCertificate(ledger, 'object-1');
     await ledger.append({ account: 'machine-2', type: 'machine', actor: 'control', body: {}, eventId: 'machine-2' });
     const later = ledger.checkpoint();

@@ -1,6 +1,6 @@
 import { fromHex } from '@millrace/base';
 
-/** Timestamp of the text "Hello World!" with a line feed, in Bitcoin block 358391: the example of the `ots` client. */
+/** Timestamp of "Hello World!" with a line feed, in Bitcoin block 358391: the example of the `ots` client. */
 export const HELLO_WORLD = fromHex(
   '004f70656e54696d657374616d7073000050726f6f6600bf89e2e884e89294010803ba204e50d126e4674c005e04d82e84c2' +
     '1366780af1f43bd54a37816b6ab34003f1c8010100000001e482f9d32ecc3ba657b69d898010857b54457a90497982ff56f9' +
@@ -18,7 +18,7 @@ export const HELLO_WORLD = fromHex(
     '4460bbddf8ed213e7c8773a4b1face30f8acfdf093b7050808000588960d73d7190103f7ef15',
 );
 
-/** A timestamp that waits at two calendars: another example of the `ots` client. */
+/** A timestamp that is pending at two calendars: another example of the `ots` client. */
 export const TWO_CALENDARS = fromHex(
   '004f70656e54696d657374616d7073000050726f6f6600bf89e2e884e892940108efaa174f68e59705757460f4f7d204bd2b' +
     '535cfd194d9d945418732129404ddbf010839037eef449dec6dac322ca97347c4508fff0106b4023b6edd3a0eeeb09e5d718' +
@@ -28,7 +28,7 @@ export const TWO_CALENDARS = fromHex(
     '6e74696d657374616d70732e6f7267',
 );
 
-/** Of Bitcoin's first block. */
+/** The header of Bitcoin's first block. */
 export const GENESIS_HEADER = fromHex(
   '01000000' +
     '00'.repeat(32) +

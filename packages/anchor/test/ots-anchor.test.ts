@@ -10,7 +10,7 @@ const checkpoint = { origin: 'ledger.example/one', size: 42, root: new Uint8Arra
 const TEST_NETWORK = 1n << 255n;
 const HEIGHT = 900_000;
 
-/** A calendar that keeps to the protocol: it takes digests, and has each in a block once `mine` was called. */
+/** A correct calendar: accepts digests, and has each in a block after `mine` was called. */
 class Calendar {
   readonly taken: string[] = [];
   readonly #server: Server;
@@ -81,7 +81,7 @@ class Calendar {
   }
 }
 
-/** A header with as much work as test networks ask for: two attempts on average. */
+/** A header with the work of a test network: two attempts on average. */
 function mineHeader(merkleRoot: Uint8Array, time: number): Uint8Array {
   const header = concatBytes(new Uint8Array(36), merkleRoot, new Uint8Array(12));
   const view = new DataView(header.buffer);
@@ -111,7 +111,7 @@ describe('OpenTimestampsAnchor', () => {
       headers: async (height) => headers.get(height) ?? new Uint8Array(80),
     });
 
-  it('takes a checkpoint from two calendars to a block', async () => {
+  it('brings a checkpoint through two calendars into a block', async () => {
     const anchor = anchorOf(2);
     const proof = await anchor.submit(checkpoint);
     await expect(anchor.verify(proof, checkpoint)).rejects.toMatchObject({
@@ -137,7 +137,7 @@ describe('OpenTimestampsAnchor', () => {
     expect(calendars.flatMap(({ taken }) => taken)).not.toContain(digest);
   });
 
-  it('is content with a quorum, and says how many are missing', async () => {
+  it('accepts a quorum, and reports how many calendars are missing', async () => {
     const [first] = calendars;
     if (first) first.fault = 'away';
     const proof = await anchorOf(1).submit(checkpoint);
@@ -148,7 +148,7 @@ describe('OpenTimestampsAnchor', () => {
     });
   });
 
-  it('refuses a block that does not hold the digest, and one without work', async () => {
+  it('rejects a block without the digest, and one without work', async () => {
     const anchor = anchorOf();
     const proof = await anchor.submit(checkpoint);
     calendars[0]?.mine(calendars[0].taken[0] ?? '', 1_800_000_000);
@@ -159,7 +159,7 @@ describe('OpenTimestampsAnchor', () => {
     await expect(anchor.verify(complete, checkpoint)).rejects.toMatchObject({ code: 'E_ANCHOR' });
   });
 
-  it('refuses the proof of another checkpoint', async () => {
+  it('rejects the proof of another checkpoint', async () => {
     const anchor = anchorOf();
     const proof = await anchor.submit(checkpoint);
     const rewritten = { ...checkpoint, root: new Uint8Array(32).fill(8) };
@@ -167,7 +167,7 @@ describe('OpenTimestampsAnchor', () => {
     await expect(anchor.upgrade(proof, rewritten)).rejects.toThrow('of another checkpoint');
   });
 
-  it('never asks a calendar that only the proof names', async () => {
+  it('never contacts a calendar that only the proof names', async () => {
     const foreign = await new Calendar().listen();
     calendars.push(foreign);
     const proof = await anchorOf().submit(checkpoint);
@@ -178,7 +178,7 @@ describe('OpenTimestampsAnchor', () => {
     expect(upgraded.bytes).toEqual(proof.bytes);
   });
 
-  it('refuses a calendar’s nonsense', async () => {
+  it('rejects an invalid answer of a calendar', async () => {
     for (const calendar of calendars) calendar.fault = 'nonsense';
     await expect(anchorOf().submit(checkpoint)).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
   });

@@ -13,7 +13,7 @@ import {
 import { GENESIS_HEADER, HELLO_WORLD, TWO_CALENDARS } from './examples.ts';
 
 describe('a .ots file', () => {
-  it('that the OpenTimestamps client made is evaluated to the Merkle root of its block', () => {
+  it('made by the OpenTimestamps client evaluates to the Merkle root of its block', () => {
     const timestamp = decodeTimestampFile(HELLO_WORLD);
     expect(timestamp.message).toEqual(Uint8Array.from(sha256(utf8('Hello World!\n'))));
     const [attested, ...others] = attestationsOf(timestamp);
@@ -25,7 +25,7 @@ describe('a .ots file', () => {
     );
   });
 
-  it('names the calendars that have not finished', () => {
+  it('names its pending calendars', () => {
     const attestations = [...attestationsOf(decodeTimestampFile(TWO_CALENDARS))].map(({ attestation }) => attestation);
     expect(attestations).toEqual([
       { type: 'pending', calendar: 'https://alice.btc.calendar.opentimestamps.org' },
@@ -36,11 +36,11 @@ describe('a .ots file', () => {
   it.each([
     ['one block', HELLO_WORLD],
     ['two calendars', TWO_CALENDARS],
-  ])('of %s is encoded to the bytes that the OpenTimestamps client wrote', (_, bytes) => {
+  ])('of %s is encoded to the same bytes as by the OpenTimestamps client', (_, bytes) => {
     expect(encodeTimestampFile(decodeTimestampFile(bytes))).toEqual(bytes);
   });
 
-  it('is refused with one code, however it is damaged', () => {
+  it('is rejected with one code, however it is damaged', () => {
     const changed = fc.record({ at: fc.nat(HELLO_WORLD.length - 1), to: fc.nat(255), cut: fc.nat(HELLO_WORLD.length) });
     fc.assert(
       fc.property(changed, ({ at, to, cut }) => {
@@ -56,7 +56,7 @@ describe('a .ots file', () => {
     );
   });
 
-  it('is refused when its operations are too many or too deep', () => {
+  it('is rejected when it has too many operations or is nested too deeply', () => {
     const head = HELLO_WORLD.subarray(0, 65);
     const deep = Uint8Array.of(...head, ...new Array<number>(300).fill(0x08));
     expect(() => decodeTimestampFile(deep)).toThrow('more than 256 operations in a row');
@@ -75,7 +75,7 @@ describe('merging timestamps', () => {
     branches: [],
   });
 
-  it('keeps what each says, and each once', () => {
+  it('keeps each attestation once', () => {
     const merged = mergeTimestamps(of(1), of(2), of(1));
     expect([...attestationsOf(merged)].map(({ attestation }) => attestation)).toEqual([
       { type: 'bitcoin', height: 1 },
@@ -83,7 +83,7 @@ describe('merging timestamps', () => {
     ]);
   });
 
-  it('is refused for different messages', () => {
+  it('is rejected for different messages', () => {
     expect(() => mergeTimestamps(of(1), { ...of(1), message: Uint8Array.of(2) })).toThrow('different messages');
   });
 });
@@ -91,14 +91,14 @@ describe('merging timestamps', () => {
 const DIFFICULTY_1 = 0xffffn << 208n;
 
 describe('a block header', () => {
-  it('shows its time, Merkle root and hash', () => {
+  it('has a time, Merkle root and hash', () => {
     const { time, merkleRoot, hash } = readBlockHeader(GENESIS_HEADER, DIFFICULTY_1);
     expect(time).toBe(1_231_006_505);
     expect(toHex(merkleRoot.toReversed())).toBe('4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b');
     expect(toHex(hash)).toBe('000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f');
   });
 
-  it('is refused without the work that it claims', () => {
+  it('is rejected without the work that it claims', () => {
     for (const at of [0, 40, 68, 76]) {
       const forged = Uint8Array.from(GENESIS_HEADER);
       forged[at] = (forged[at] ?? 0) ^ 1;
@@ -106,9 +106,9 @@ describe('a block header', () => {
     }
   });
 
-  it('is refused when less work is claimed than is asked for', () => {
+  it('is rejected when it claims less work than required', () => {
     const easy = Uint8Array.from(GENESIS_HEADER);
-    easy.set(fromHex('ffff7f20'), 72); // what test networks ask for
+    easy.set(fromHex('ffff7f20'), 72); // the target of test networks
     expect(() => readBlockHeader(easy, DIFFICULTY_1)).toThrow('is too easy to find');
     expect(() => readBlockHeader(GENESIS_HEADER)).toThrow('is too easy to find');
   });

@@ -29,7 +29,7 @@ function recorded(answer: unknown) {
 describe('declared routes', () => {
   const all = [...routesOf(controlRoutes), ...routesOf(distributionRoutes)];
 
-  it('have a method and path of their own, and an answer for everybody who may not', () => {
+  it('have a unique method and path, and an answer for callers without access', () => {
     for (const routes of [controlRoutes, distributionRoutes]) {
       const names = routesOf(routes).map(([, { method, path }]) => `${method} ${path.replace(/\{\w+/g, '{')}`);
       expect(new Set(names).size).toBe(names.length);
@@ -40,12 +40,12 @@ describe('declared routes', () => {
     }
   });
 
-  it('of machines travel over the link in CBOR, both ways', () => {
+  it('of machines use CBOR over the link in both directions', () => {
     for (const { body, answer } of Object.values(controlRoutes.machineCalls))
       expect([body.kind, answer.kind]).toEqual(['cbor', 'cbor']);
   });
 
-  it('make an OpenAPI document with each of them, and its refusals', () => {
+  it('produce an OpenAPI document with each route and its errors', () => {
     const { paths, openapi } = openApiOf(controlRoutes, 'control');
     expect(openapi).toBe('3.1.0');
     const operations = Object.values(paths).flatMap((path) => Object.values(path));
@@ -74,7 +74,7 @@ describe('declared routes', () => {
 });
 
 describe('the typed client', () => {
-  it('fills in path, query, body and key', async () => {
+  it('fills in path, query, body and idempotency key', async () => {
     const { control, calls } = recorded({ repair: id });
     await control.designs.repair({ id, body: { segments: [1] } }, { idempotencyKey: 'k' });
     await control.prints.list({ limit: 5, cursor: 'a/b' }).catch(() => undefined);
@@ -87,19 +87,19 @@ describe('the typed client', () => {
     expect(calls[0]?.[2]).toMatchObject({ json: { segments: [1] }, headers: { 'idempotency-key': 'k' }, poll: false });
   });
 
-  it('lets no parameter reach another path', async () => {
+  it('escapes parameters, so that they reach no other path', async () => {
     const { control, calls } = recorded({});
     await control.designs.get({ id: '../../status?x' }).catch(() => undefined);
     expect(calls[0]?.[1]).toBe('/v1/designs/..%2F..%2Fstatus%3Fx');
   });
 
-  it('refuses an answer that is not the declared one, and takes one that says more', async () => {
+  it('rejects an answer that does not match its declaration, and accepts additional fields', async () => {
     const refused = recorded({ items: [{}] }).control.machines.list();
     await expect(refused).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
     expect(await recorded({ items: [], colour: 'red' }).control.machines.list()).toEqual({ items: [] });
   });
 
-  it('answers nothing where the server has nothing to answer', async () => {
+  it('returns undefined for an empty answer', async () => {
     expect(await recorded(undefined).control.directory.newest({ after: 3 })).toBeUndefined();
     const signed = { directory: { version: 2 }, signature: 'ab' };
     const { control, calls } = recorded(signed);
@@ -107,7 +107,7 @@ describe('the typed client', () => {
     expect(calls[0]?.[1]).toBe('/v1/directory?after=3');
   });
 
-  it('reads every page', async () => {
+  it('reads all pages', async () => {
     const pages: Record<string, { items: number[]; next?: string }> = {
       '': { items: [1, 2], next: 'a' },
       a: { items: [], next: 'b' },
@@ -116,7 +116,7 @@ describe('the typed client', () => {
     expect(await everyPage(async (cursor = '') => pages[cursor] ?? { items: [] })).toEqual([1, 2, 3]);
   });
 
-  it('goes by fetch, and throws the error that a problem document tells of', async () => {
+  it('works over fetch, and throws the error of a problem document', async () => {
     const error = new MillraceError('E_STATE', 'the design is uploading', { data: { design: id } });
     const problem = JSON.stringify(problemOf(error));
     const asked: string[] = [];

@@ -4,14 +4,14 @@ import { endingCodes, nextStep } from '../src/next-steps.ts';
 
 const step = /^The (owner|holder|operator|administrator) [a-z].+\.$/s;
 
-describe('what follows a print that ended', () => {
-  it.each(Object.keys(errorCodes))('%s says who must do what', (code) => {
+describe('the next step after a print that ended', () => {
+  it.each(Object.keys(errorCodes))('of %s names who must act', (code) => {
     expect(nextStep(code)).toMatch(step);
-    // Codes with which prints usually end have a step of their own, not the general remedy.
+    // Codes with which prints usually end have a specific step instead of the general remedy.
     expect(nextStep(code).includes('follows the remedy')).toBe(!(endingCodes as readonly string[]).includes(code));
   });
 
-  it('a code that this version does not know, too', () => {
+  it('exists for an unknown code too', () => {
     expect(nextStep('E_FUTURE')).toMatch(step);
     expect(nextStep('toString')).toMatch(step);
   });

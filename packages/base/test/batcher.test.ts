@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Batcher } from '../src/lifecycle.ts';
 
-/** Calls that end when they are told to. */
+/** Calls that end when the test says so. */
 function slowCalls(most: number, rest?: () => Promise<void>) {
   const calls: { readonly items: readonly string[]; end(error?: Error): void }[] = [];
   const batcher = new Batcher<string>(
@@ -16,8 +16,8 @@ function slowCalls(most: number, rest?: () => Promise<void>) {
 }
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('what comes while a call is under way', () => {
-  it('goes with the next one, in order', async () => {
+describe('items added during a call', () => {
+  it('are sent with the next call, in order', async () => {
     const { batcher, calls } = slowCalls(10);
     const done: string[] = [];
     for (const item of ['a', 'b', 'c', 'd']) void batcher.add(item).then(() => done.push(item));
@@ -33,7 +33,7 @@ describe('what comes while a call is under way', () => {
     expect(calls.at(-1)?.items).toEqual(['e']);
   });
 
-  it('is not more than one call takes', async () => {
+  it('are limited per call', async () => {
     const { batcher, calls } = slowCalls(3);
     for (const item of 'abcdefg') void batcher.add(item);
     for (let i = 0; i < 3; i++) {
@@ -43,7 +43,7 @@ describe('what comes while a call is under way', () => {
     expect(calls.map(({ items }) => items.join(''))).toEqual(['a', 'bcd', 'efg']);
   });
 
-  it('gathers a while longer after a call that took several, and not after one that took one', async () => {
+  it('are gathered for longer after a call with several items, not after a call with one', async () => {
     let rested: () => void = () => undefined;
     const { batcher, calls } = slowCalls(
       10,
@@ -64,10 +64,10 @@ describe('what comes while a call is under way', () => {
     await turn();
     expect(calls.at(-1)?.items).toEqual(['d', 'e']);
     calls[2]?.end();
-    await second; // whoever waits for a call does not wait for the rest after it
+    await second; // the item's promise does not wait for the pause after the call
   });
 
-  it('does not fail with the call before', async () => {
+  it('do not fail with the previous call', async () => {
     const { batcher, calls } = slowCalls(3);
     const [first, second] = [batcher.add('a'), batcher.add('b')];
     calls[0]?.end(new Error('refused'));

@@ -17,7 +17,7 @@ it('Node and browsers have the same functions', () => {
 });
 
 describe.each(both)('the cryptography of %s', (_name, own, other) => {
-  it('hashes as FIPS 180-4 and RFC 4231 say', () => {
+  it('hashes as in FIPS 180-4 and RFC 4231', () => {
     expect(toHex(own.sha256(utf8('a'), utf8('bc')))).toBe(
       'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
     );
@@ -27,7 +27,7 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     expect(toHex(mac.digest())).toBe('5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843');
   });
 
-  it('derives as RFC 5869, A.1 says, and as the other does', () => {
+  it('derives keys as in RFC 5869, A.1, and like the other platform', () => {
     const secret = new Uint8Array(22).fill(0x0b);
     const [salt, info] = [fromHex('000102030405060708090a0b0c'), fromHex('f0f1f2f3f4f5f6f7f8f9')];
     expect(toHex(own.hkdf([secret], salt, info))).toBe(
@@ -40,7 +40,7 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     }
   });
 
-  it('seals as the GCM specification says (test case 16), and as the other does', () => {
+  it('seals as in the GCM specification (test case 16), and like the other platform', () => {
     const key = fromHex('feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308');
     const plain = fromHex(
       'd9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39',
@@ -66,7 +66,7 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     expect(() => own.openAes256Gcm(key, new Uint8Array(12), new Uint8Array(15))).toThrow();
   });
 
-  it('makes P-256 keys that agree and sign with those of the other', () => {
+  it('makes P-256 keys that agree and sign with those of the other platform', () => {
     for (let i = 0; i < 4; i++) {
       const [secret, peerSecret] = [own.generateP256Secret(), other.generateP256Secret()];
       const [pair, peer] = [own.p256Pair(secret), other.p256Pair(peerSecret)];
@@ -82,7 +82,7 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     }
   });
 
-  it('refuses scalars and points that are none', () => {
+  it('rejects invalid scalars and points', () => {
     expect(() => own.p256Pair(new Uint8Array(32))).toThrow();
     expect(() => own.p256Pair(new Uint8Array(32).fill(0xff))).toThrow();
     const point = own.p256Pair(own.generateP256Secret()).publicKey;
@@ -94,7 +94,7 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     }
   });
 
-  it('signs with Ed25519 as RFC 8032, 7.1 says (test 2)', () => {
+  it('signs with Ed25519 as in RFC 8032, 7.1 (test 2)', () => {
     const secret = fromHex('4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb');
     const { publicKey, sign } = own.ed25519Pair(secret);
     expect(toHex(publicKey)).toBe('3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c');
@@ -107,8 +107,8 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
   });
 });
 
-describe('the bytes of browsers', () => {
-  it('are written and compared as those of Node', () => {
+describe('byte functions in browsers', () => {
+  it('encode and compare like Node', () => {
     for (const length of lengths) {
       const [a, b] = [systemRandom(length), systemRandom(length)];
       expect(bytesBrowser.toHex(a)).toBe(bytesNode.toHex(a));
@@ -123,12 +123,12 @@ describe('the bytes of browsers', () => {
     expect(bytesBrowser.compareBytes(Uint8Array.of(1), Uint8Array.of(1, 0))).toBe(-1);
   });
 
-  it.each(['a', 'YQ', 'YR==', 'Y Q==', 'YQ==\n', 'YQ-_', '§'])('refuse %s as base64, as Node does', (text) => {
+  it.each(['a', 'YQ', 'YR==', 'Y Q==', 'YQ==\n', 'YQ-_', '§'])('reject %s as base64, like Node', (text) => {
     expect(() => bytesNode.fromBase64(text)).toThrow(RangeError);
     expect(() => bytesBrowser.fromBase64(text)).toThrow(RangeError);
   });
 
-  it.each(['a', 'zz', '0x'])('refuse %s as hexadecimal', (text) => {
+  it.each(['a', 'zz', '0x'])('reject %s as hexadecimal', (text) => {
     expect(() => bytesBrowser.fromHex(text)).toThrow(RangeError);
   });
 });

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-it('a file is replaced as a whole, and nothing else is left', async () => {
+it('replaces a file atomically, and leaves no other file', async () => {
   const path = join(folder, 'sub', 'file');
   await writeDurably(path, 'first');
   await writeDurably(path, Buffer.from('second'), 0o644);
@@ -23,7 +23,7 @@ it('a file is replaced as a whole, and nothing else is left', async () => {
   expect(await readdir(join(folder, 'sub'))).toEqual(['file']);
 });
 
-it('a write that fails leaves nothing behind, and says which file', async () => {
+it('leaves nothing behind when a write fails, and names the file', async () => {
   const path = join(folder, 'taken');
   await mkdir(join(path, 'in'), { recursive: true });
   await expect(writeDurably(path, 'x')).rejects.toMatchObject({
@@ -33,7 +33,7 @@ it('a write that fails leaves nothing behind, and says which file', async () => 
   expect((await readdir(folder)).filter((name) => name.includes('.tmp'))).toEqual([]);
 });
 
-it('a file is renamed and removed, and one that is gone is no error', async () => {
+it('renames and removes a file; a missing file is not an error', async () => {
   const [from, to] = [join(folder, 'from'), join(folder, 'to')];
   await writeDurably(from, 'x');
   await renameDurably(from, to);

@@ -2,7 +2,7 @@ import { hkdfSync, randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { fromHex, hkdf, toHex } from '../src/index.ts';
 
-it('gives what RFC 5869, appendix A.1 and A.3, gives in 32 bytes', () => {
+it('matches RFC 5869, appendix A.1 and A.3, for 32 bytes', () => {
   const secret = [fromHex('0b'.repeat(22))];
   expect(toHex(hkdf(secret, fromHex('000102030405060708090a0b0c'), fromHex('f0f1f2f3f4f5f6f7f8f9')))).toBe(
     '3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf',
@@ -12,7 +12,7 @@ it('gives what RFC 5869, appendix A.1 and A.3, gives in 32 bytes', () => {
   );
 });
 
-it('gives what node:crypto gives, the secret in one part or in many', () => {
+it('matches node:crypto, with the secret in one part or several', () => {
   for (const length of [1, 32, 63, 64, 65, 200]) {
     const [secret, salt, info] = [randomBytes(length), randomBytes(length % 70), randomBytes(length)];
     const theirs = toHex(new Uint8Array(hkdfSync('sha256', secret, salt, info, 32)));

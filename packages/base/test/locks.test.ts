@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Condition, KeyedMutex, Mutex, RwLock } from '../src/locks.ts';
 
-/** A task that ends when it is told to. */
+/** A task that ends when the test says so. */
 function task(log: string[], name: string) {
   let end: (error?: Error) => void = () => undefined;
   const done = new Promise<void>((resolve, reject) => {
@@ -18,7 +18,7 @@ function task(log: string[], name: string) {
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('Mutex', () => {
-  it('runs one task after the other, also after one that failed', async () => {
+  it('runs tasks one after the other, also after a failed one', async () => {
     const log: string[] = [];
     const mutex = new Mutex();
     const [a, b] = [task(log, 'a'), task(log, 'b')];
@@ -36,7 +36,7 @@ describe('Mutex', () => {
 });
 
 describe('KeyedMutex', () => {
-  it('runs tasks of different keys side by side, and forgets keys without tasks', async () => {
+  it('runs tasks of different keys concurrently, and forgets keys without tasks', async () => {
     const log: string[] = [];
     const mutex = new KeyedMutex();
     const [a, b, other] = [task(log, 'a'), task(log, 'b'), task(log, 'other')];
@@ -53,7 +53,7 @@ describe('KeyedMutex', () => {
 });
 
 describe('RwLock', () => {
-  it('runs readers together and a writer alone, in the order of their arrival', async () => {
+  it('runs readers together and a writer alone, in the order of arrival', async () => {
     const log: string[] = [];
     const lock = new RwLock();
     const tasks = ['r1', 'r2', 'w', 'r3'].map((name) => task(log, name));
@@ -76,7 +76,7 @@ describe('RwLock', () => {
 });
 
 describe('Condition', () => {
-  it('wakes everybody who waits, and looks again each time', async () => {
+  it('wakes all waiting tasks, and checks the predicate each time', async () => {
     const condition = new Condition();
     let state = 0;
     const waiting = [1, 2].map((wanted) => condition.until(() => state >= wanted).then(() => wanted));
@@ -92,7 +92,7 @@ describe('Condition', () => {
     await expect(failing).rejects.toThrow('closed');
   });
 
-  it('stops waiting when its signal aborts', async () => {
+  it('stops waiting when its signal is aborted', async () => {
     const condition = new Condition();
     const stop = new AbortController();
     const waiting = condition.wait(stop.signal);

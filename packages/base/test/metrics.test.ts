@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryMetrics, noMetrics } from '../src/index.ts';
 
-describe('metrics in memory', () => {
-  it('adds to a counter, one series for each set of labels, whatever the order of the labels', () => {
+describe('in-memory metrics', () => {
+  it('add to one counter series per set of labels, whatever the order of the labels', () => {
     const metrics = new MemoryMetrics();
     const refused = metrics.counter('mail_refused_total', 'refused messages');
     refused.add(1, { from: 'keys', type: 'vault' });
@@ -14,7 +14,7 @@ describe('metrics in memory', () => {
     expect(() => refused.add(-1)).toThrow(RangeError);
   });
 
-  it('keeps the newest value of a gauge, and sum and count of a histogram', () => {
+  it('keep the newest value of a gauge, and sum and count of a histogram', () => {
     const metrics = new MemoryMetrics();
     const streams = metrics.gauge('streams', 'open streams');
     streams.set(3);
@@ -29,7 +29,7 @@ describe('metrics in memory', () => {
     ]);
   });
 
-  it('gives the same instrument for the same name, and refuses another kind', () => {
+  it('return the same instrument for the same name, and reject another kind', () => {
     const metrics = new MemoryMetrics();
     metrics.counter('permits_total', 'permits').add();
     metrics.counter('permits_total', 'permits').add();
@@ -37,7 +37,7 @@ describe('metrics in memory', () => {
     expect(() => metrics.gauge('permits_total', 'permits')).toThrow(RangeError);
   });
 
-  it('may be switched off', () => {
+  it('can be disabled', () => {
     noMetrics.counter('a', '').add();
     noMetrics.gauge('b', '').set(1);
     noMetrics.histogram('c', '').observe(1);

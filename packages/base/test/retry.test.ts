@@ -4,7 +4,7 @@ import { Backoff, isTransient, retry } from '../src/retry.ts';
 
 const away = () => new MillraceError('E_UNAVAILABLE', 'away');
 
-/** Fails so many times. */
+/** Fails a given number of times, then succeeds. */
 function failing(times: number, error: () => unknown = away) {
   let attempts = 0;
   return {
@@ -17,7 +17,7 @@ function failing(times: number, error: () => unknown = away) {
 }
 
 describe('a transient error', () => {
-  it('is one whose code says so, or of a connection that failed', () => {
+  it('is one with a retryable code, or of a failed connection', () => {
     expect(isTransient(away())).toBe(true);
     expect(isTransient(new MillraceError('E_INPUT', 'wrong'))).toBe(false);
     expect(isTransient(Object.assign(new Error('x'), { code: 'ECONNREFUSED' }))).toBe(true);
@@ -27,8 +27,8 @@ describe('a transient error', () => {
   });
 });
 
-describe('delays', () => {
-  it('lie between 0 and a limit that doubles up to the most', () => {
+describe('backoff delays', () => {
+  it('are between 0 and a limit that doubles up to the maximum', () => {
     const most = new Backoff({ firstMs: 100, mostMs: 500, random: () => 0.999_999 });
     expect(Array.from({ length: 5 }, () => Math.round(most.next()))).toEqual([100, 200, 400, 500, 500]);
     most.reset();
@@ -42,7 +42,7 @@ describe('delays', () => {
 });
 
 describe('retry', () => {
-  it('goes on until it succeeds, and tells of every error before', async () => {
+  it('repeats until it succeeds, and reports every error', async () => {
     const { attempt, attempts } = failing(3);
     const told: unknown[] = [];
     expect(await retry(attempt, { firstMs: 1, onRetry: (error) => told.push(error) })).toBe('done');
@@ -50,7 +50,7 @@ describe('retry', () => {
     expect(told).toHaveLength(3);
   });
 
-  it('gives up at once on what does not pass, or what the caller excludes', async () => {
+  it('gives up at once on permanent errors and on those that the caller excludes', async () => {
     const wrong = failing(9, () => new MillraceError('E_INPUT', 'wrong'));
     await expect(retry(wrong.attempt, { firstMs: 1 })).rejects.toMatchObject({ code: 'E_INPUT' });
     expect(wrong.attempts()).toBe(1);
@@ -59,7 +59,7 @@ describe('retry', () => {
     expect(excluded.attempts()).toBe(1);
   });
 
-  it('begins no attempt after its time', async () => {
+  it('starts no attempt after its deadline', async () => {
     let time = 0;
     const { attempt, attempts } = failing(99);
     const options = { forMs: 100, firstMs: 1, random: () => 0.5, now: () => (time += 40) };
@@ -67,7 +67,7 @@ describe('retry', () => {
     expect(attempts()).toBe(3);
   });
 
-  it('ends when the signal aborts, in the middle of a delay too', async () => {
+  it('ends when the signal is aborted, also during a delay', async () => {
     const stop = new AbortController();
     const waiting = retry(failing(99).attempt, { firstMs: 60_000, random: () => 0.9, signal: stop.signal });
     setTimeout(() => stop.abort(new Error('stopped')), 5);

@@ -41,7 +41,7 @@ async function emptyFolder(): Promise<string> {
   return path;
 }
 
-/** An age file over any bytes. */
+/** Encrypts any bytes as an age file. */
 async function sealed(plain: Uint8Array): Promise<string> {
   const encrypter = new Encrypter();
   encrypter.addRecipient(key.recipient);
@@ -60,7 +60,7 @@ async function tarOf(...entries: readonly (Partial<Header> & { name: string; con
 }
 
 describe('a backup', () => {
-  it('gives back every file, whatever its length and its name', async () => {
+  it('restores every file, whatever its length and name', async () => {
     const target = await emptyFolder();
     const other = await newBackupKey(systemRandom);
     const opened = await readArchive(backup, [other.identity, key.identity], target);
@@ -70,7 +70,7 @@ describe('a backup', () => {
     expect((await stat(join(target, 'nodes/control/empty'))).mode & 0o777).toBe(0o600);
   });
 
-  it('opens with another key not at all, and names no recipient', async () => {
+  it('does not open with another key, and names no recipient', async () => {
     const other = await newBackupKey(systemRandom);
     const target = await emptyFolder();
     await expect(readArchive(backup, [other.identity], target)).rejects.toMatchObject({ code: 'E_BACKUP' });
@@ -79,7 +79,7 @@ describe('a backup', () => {
     expect((await readFile(backup, 'latin1')).includes(key.recipient)).toBe(false);
   });
 
-  it('cut at any chunk, or altered anywhere, does not open', async () => {
+  it('does not open when truncated at any chunk, or altered anywhere', async () => {
     const whole = await readFile(backup);
     const cuts = [0, 10, 150, 200, 220, 65_000, 65_752, 131_288, whole.length - 65_552, whole.length - 1];
     const altered = [3, 40, 120, 190, 300, 70_000, whole.length - 1].map((at) => {
@@ -94,13 +94,13 @@ describe('a backup', () => {
     }
   });
 
-  it('without an end of its header is not read as a whole', async () => {
+  it('without an end of its header is not read into memory as a whole', async () => {
     const path = join(folder, 'endless.age');
     await writeFile(path, `age-encryption.org/v1\n-> X25519 ${'a'.repeat(3_000_000)}`);
     await expect(readArchive(path, [key.identity], await emptyFolder())).rejects.toThrow('not an age file');
   });
 
-  it('needs little memory, however long it is', async () => {
+  it('needs little memory, whatever its length', async () => {
     const root = join(folder, 'large');
     await mkdir(root);
     const large = await open(join(root, 'sparse'), 'w');
@@ -119,9 +119,9 @@ describe('a backup', () => {
   }, 120_000);
 });
 
-describe('an archive of somebody who has the key', () => {
+describe('a malicious archive by a holder of the key', () => {
   it.each([['/etc/x'], ['../x'], ['a/../../x'], ['a/./x'], ['a//x'], ['..'], ['a\\x']])(
-    'writes nothing to %s',
+    'cannot write to %s',
     async (name) => {
       const target = await emptyFolder();
       const path = await sealed(await tarOf({ name, content: 'x' }));
@@ -130,12 +130,15 @@ describe('an archive of somebody who has the key', () => {
     },
   );
 
-  it.each(['symlink', 'link', 'fifo', 'character-device', 'block-device'] as const)('makes no %s', async (type) => {
-    const target = await emptyFolder();
-    const path = await sealed(await tarOf({ name: 'x', type, linkname: '/etc/passwd' }));
-    await expect(readArchive(path, [key.identity], target)).rejects.toMatchObject({ code: 'E_BACKUP' });
-    expect(await readdir(target)).toEqual([]);
-  });
+  it.each(['symlink', 'link', 'fifo', 'character-device', 'block-device'] as const)(
+    'cannot create a %s',
+    async (type) => {
+      const target = await emptyFolder();
+      const path = await sealed(await tarOf({ name: 'x', type, linkname: '/etc/passwd' }));
+      await expect(readArchive(path, [key.identity], target)).rejects.toMatchObject({ code: 'E_BACKUP' });
+      expect(await readdir(target)).toEqual([]);
+    },
+  );
 
   it('cannot name a file twice, nor a file below a file', async () => {
     for (const second of ['x', 'x/y']) {
@@ -145,7 +148,7 @@ describe('an archive of somebody who has the key', () => {
     }
   });
 
-  it('cannot state a size that it does not have', async () => {
+  it('cannot declare a false size', async () => {
     const tar = await tarOf({ name: 'x', content: 'short' });
     tar.write('77777777777 ', 124, 'latin1');
     tar.fill(' ', 148, 156);
@@ -160,7 +163,7 @@ describe('an archive of somebody who has the key', () => {
 });
 
 describe('the key file', () => {
-  it('keeps keys until they are destroyed, and uses their places again', async () => {
+  it('keeps keys until they are destroyed, and reuses their slots', async () => {
     const path = join(folder, 'backup.keys');
     const [first, second, third] = [await newBackupKey(systemRandom), await newBackupKey(systemRandom), key];
     const keys = await openBackupKeys(path);
@@ -178,7 +181,7 @@ describe('the key file', () => {
     await keys.close();
   });
 
-  it('may have been made by age-keygen', async () => {
+  it('can come from age-keygen', async () => {
     for (const end of ['\n', '']) {
       const path = join(folder, `own${end.length}.keys`);
       await writeFile(path, `# created: 2026-01-01T00:00:00Z\n# public key: ${key.recipient}\n${key.identity}${end}`);
@@ -194,7 +197,7 @@ describe('the key file', () => {
     }
   });
 
-  it('is refused when it is something else', async () => {
+  it('is rejected when it is another kind of file', async () => {
     const path = join(folder, 'other.keys');
     await writeFile(path, 'something else\n');
     const keys = await openBackupKeys(path);

@@ -26,7 +26,7 @@ async function filesUnder(folder: string): Promise<string[]> {
 }
 
 describe('an installation', () => {
-  it('has folders that the nodes can start from, with keys that fit the directory', async () => {
+  it('has folders from which the nodes can start, with keys that match the directory', async () => {
     const { directory, layout } = installation;
     for (const role of nodeRoles) {
       const config = await loadNodeConfig(layout.node(role));
@@ -45,7 +45,7 @@ describe('an installation', () => {
     await expect(control.secret('kek')).rejects.toMatchObject({ code: 'E_CONFIG' });
   });
 
-  it('has a machine that its agent can start from, registered as it is', async () => {
+  it('has a machine whose agent can start, with its registration', async () => {
     const config = await loadMachineConfig(installation.layout.machine('virtual-1'));
     const machine = machineFromJson(findMachine(installation.description, 'virtual-1').registration);
     expect(config).toMatchObject({
@@ -59,7 +59,7 @@ describe('an installation', () => {
     expect(config.directory).toEqual(installation.directory);
   });
 
-  it('has users whose keys are theirs; the administrator’s is in the directory', async () => {
+  it('has users with their keys; the administrator’s key is in the directory', async () => {
     for (const name of ['admin', 'owner', 'operator']) {
       const user = await openUser(installation, name);
       expect(toHex(user.signer.publicKey)).toBe(findUser(installation.description, name).publicKey);
@@ -72,7 +72,7 @@ describe('an installation', () => {
     );
   });
 
-  it('keeps secrets for its owner alone, and no secret in a public file', async () => {
+  it('keeps secrets readable by the owner only, and no secret in a public file', async () => {
     const files = await filesUnder(installation.layout.home);
     const secrets = files.filter((file) => /\.key(\.pem)?$/.test(file));
     expect(secrets.length).toBe(4 * 2 + 4 + 3 * 2 + 2 + 1);
@@ -96,7 +96,7 @@ describe('an installation', () => {
 });
 
 describe('init', () => {
-  it('refuses to write over an installation, over other files, and over a file', async () => {
+  it('does not overwrite an installation, other files, or a file', async () => {
     const before = await readFile(installation.layout.directory, 'utf8');
     expect(await codeOf(initInstallation({ home: installation.layout.home, ...options }))).toBe('E_CONFLICT');
     expect(await readFile(installation.layout.directory, 'utf8')).toBe(before);
@@ -107,7 +107,7 @@ describe('init', () => {
     expect(await readdir(folder)).toEqual(['mine.txt']);
   });
 
-  it('fills an empty folder, and makes the folders above it', async () => {
+  it('fills an empty folder, and creates its parent folders', async () => {
     const folder = await temporaryFolder();
     await mkdir(join(folder, 'empty'));
     await initInstallation({ home: join(folder, 'empty'), ...options });
@@ -116,7 +116,7 @@ describe('init', () => {
     expect((await openInstallation(join(folder, 'a', 'b'))).directory.name).toBe('Millrace');
   });
 
-  it('leaves nothing behind when it fails half-way', async () => {
+  it('leaves nothing behind when it fails midway', async () => {
     const folder = await temporaryFolder();
     let calls = 0;
     const random = (length: number) => {
@@ -130,7 +130,7 @@ describe('init', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('lets exactly one of two at once win', async () => {
+  it('succeeds exactly once when run twice concurrently', async () => {
     const home = join(await temporaryFolder(), 'home');
     const codes = await Promise.all([1, 2].map(() => codeOf(initInstallation({ home, ...options }))));
     expect(codes.sort()).toEqual(['E_CONFLICT', 'no error']);
@@ -139,8 +139,8 @@ describe('init', () => {
   });
 });
 
-describe('opening', () => {
-  it('names the file that is wrong', async () => {
+describe('opening an installation', () => {
+  it('names the invalid file', async () => {
     const other = await testInstallation();
     await writeFile(other.layout.directory, '{"version":1}');
     await expect(openInstallation(other.layout.home)).rejects.toMatchObject({
@@ -161,7 +161,7 @@ describe('opening', () => {
     await writeFile(owner, secret);
   });
 
-  it('refuses a machine whose name is not its key’s', () => {
+  it('rejects a machine whose name does not match its key', () => {
     const { registration } = findMachine(installation.description, 'virtual-1');
     const forged = { ...registration, machine: keyName(userKey(fromHex('01'.repeat(32))).publicKey) };
     expect(() => machineFromJson(forged)).toThrow(expect.objectContaining({ code: 'E_MACHINE_UNKNOWN' }));

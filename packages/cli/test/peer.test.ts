@@ -16,7 +16,7 @@ beforeAll(async () => {
   await writeFile(join(cwd, 'zero key'), new Uint8Array(32));
 });
 
-describe('send and receive: one coded error, and nothing begun', () => {
+describe('invalid send and receive commands: one coded error, nothing created', () => {
   it.each<[string, string, readonly string[]]>([
     ['an address without a port', 'E_INPUT', ['send', 'file', '--to', 'host', ...code]],
     ['an address without a host', 'E_INPUT', ['send', 'file', '--to', ':7610', ...code]],
@@ -53,7 +53,7 @@ describe('send and receive: one coded error, and nothing begun', () => {
     expect(await readdir(cwd)).toEqual(before);
   });
 
-  it('data does not go to a terminal unless told', async () => {
+  it('data is not written to a terminal unless requested', async () => {
     const stdout = { isTTY: true, write: () => undefined };
     const { exit, stderr } = await cli(['receive'], { cwd, stdout });
     expect([exit, stderr]).toEqual([2, expect.stringContaining('--output')]);

@@ -22,12 +22,12 @@ import { acquireLock } from '../src/supervisor/lock.ts';
 const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
 const built = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
-/** Exactly one JSON document, and nothing else. */
+/** Parses exactly one JSON document. */
 function oneDocument(stdout: string): Record<string, unknown> {
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-/** Every command that does something, as the words that call it. */
+/** Every executable command, as its words. */
 function allCommands(): string[][] {
   const leaves = (command: Command, words: string[]): string[][] =>
     command.commands.length === 0
@@ -54,7 +54,7 @@ function allCommands(): string[][] {
 }
 
 describe('help', () => {
-  it('knows every command that is promised', () => {
+  it('lists every documented command', () => {
     expect(
       allCommands()
         .map((words) => words.join(' '))
@@ -129,13 +129,13 @@ describe('help', () => {
     expect(stderr).toBe('');
   });
 
-  it('of the whole, and its version', async () => {
+  it('of the program, and its version', async () => {
     expect((await cli(['--help'])).stdout).toContain('licence');
     expect(await cli(['--version'])).toMatchObject({ exit: 0, stdout: '0.1.0\n' });
   });
 });
 
-describe('wrong command lines', () => {
+describe('invalid command lines', () => {
   it.each([
     [['nonsense'], 'unknown command'],
     [['status', '--nonsense'], 'unknown option'],
@@ -144,7 +144,7 @@ describe('wrong command lines', () => {
     [['licence'], 'no command was given'],
     [['status', 'extra'], 'too many arguments'],
     [['logs', '--lines', '-3'], '--lines'],
-  ])('%j is E_INPUT, exit code 2', async (argv, words) => {
+  ])('%j: E_INPUT, exit code 2', async (argv, words) => {
     const home = (await testInstallation()).layout.home;
     const { exit, stdout, stderr } = await cli(argv, { env: { MILLRACE_HOME: home } });
     expect(exit).toBe(2);
@@ -154,7 +154,7 @@ describe('wrong command lines', () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it('say it in JSON too', async () => {
+  it('are also reported in JSON', async () => {
     const { exit, stdout } = await cli(['licence', 'grant', '--json']);
     expect(exit).toBe(2);
     expect(oneDocument(stdout)).toMatchObject({ error: { code: 'E_INPUT', remedy: expect.any(String) } });
@@ -177,7 +177,7 @@ describe('init and status', () => {
     expect((await cli(['down', '--home', home])).exit).toBe(4);
   });
 
-  it('say what to do where there is none', async () => {
+  it('say what to do when there is no installation', async () => {
     for (const argv of [['status'], ['up'], ['design', 'list'], ['logs']]) {
       const { exit, stderr } = await cli(argv, { cwd: await temporaryFolder() });
       expect(exit).toBe(2);
@@ -186,7 +186,7 @@ describe('init and status', () => {
     }
   });
 
-  it('leave the working folder’s .millrace as the usual place', async () => {
+  it('use .millrace in the working folder by default', async () => {
     const folder = await temporaryFolder();
     expect((await cli(['init'], { cwd: folder })).exit).toBe(0);
     expect(readdirSync(folder)).toEqual(['.millrace']);
@@ -194,7 +194,7 @@ describe('init and status', () => {
 });
 
 describe('up', () => {
-  it('says which process runs the installation already', async () => {
+  it('names the process that already runs the installation', async () => {
     const { layout } = await testInstallation();
     await acquireLock(layout.run.lock, { pid: process.ppid });
     const entries = { node: dummy, machine: dummy };
@@ -206,7 +206,7 @@ describe('up', () => {
   it('stops what it started when a later part fails, and leaves nothing running', async () => {
     const { layout } = await testInstallation();
     const broken = join(await temporaryFolder(), 'broken.mjs');
-    // Serves as control and distribution; segments cannot start.
+    // Works as control and distribution. Segments cannot start.
     const name = JSON.stringify(layout.node('segments'));
     await writeFile(
       broken,
@@ -227,7 +227,7 @@ describe('up', () => {
     expect(stderr).toContain('/nowhere is missing');
   });
 
-  it('wants a port that is one', async () => {
+  it('rejects an invalid port', async () => {
     const { layout } = await testInstallation();
     const entries = { node: dummy, machine: dummy };
     const { exit } = await cli(['up', '--home', layout.home, '--control-port', '99999'], { entries });
@@ -275,7 +275,7 @@ describe('with a control node', () => {
     expect(print.exit).toBe(0);
     const object = String(oneDocument(print.stdout).object);
     expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', segments: 3 });
-    // The machine seals these to the owner: the holder’s client is shown them and opens nothing.
+    // The machine seals these to the owner. The holder's client receives them but cannot open them.
     for (const field of ['layers', 'lines', 'filamentMm']) expect(oneDocument(print.stdout)).not.toHaveProperty(field);
     const again = await millrace('print', '--licence', licence, '--watch', '--json');
     expect(again.exit).toBe(3);
@@ -302,7 +302,7 @@ describe('with a control node', () => {
     expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 6, accounts: 3, objects: 1 });
   });
 
-  it('verifies a certificate without any installation, for an owner or an authority that is named', async () => {
+  it('verifies a certificate without an installation, for a given owner or authority', async () => {
     const licence = await grant();
     await millrace('print', '--licence', licence);
     const folder = await temporaryFolder();
@@ -349,7 +349,7 @@ describe('with a control node', () => {
     expect(oneDocument(changed.stdout)).toHaveProperty('error.code');
   });
 
-  it('acts as the user that --user names', async () => {
+  it('acts as the user given by --user', async () => {
     await grant();
     const callers = new Set<string>();
     cloud.intercept = ({ user }) => void callers.add(user);
@@ -375,7 +375,7 @@ describe('with a control node', () => {
     });
   });
 
-  it('checks the vault, and ends with exit code 6 when something is wrong', async () => {
+  it('checks the vault, and ends with exit code 6 when there is a problem', async () => {
     const result = { check: 'c', state: 'done', cells: 9, problems: [] as object[] };
     let polls = 0;
     cloud.intercept = ({ path, body }) => {
@@ -395,7 +395,7 @@ describe('with a control node', () => {
     expect(broken.stdout).toContain('E_CELL_MISSING');
   });
 
-  it('says that nothing runs when the addresses are gone', async () => {
+  it('reports that nothing runs when the addresses are missing', async () => {
     await cloud.close();
     const { layout } = await openInstallation(installation.layout.home);
     await writeFile(layout.run.addresses, '{}');
@@ -408,7 +408,7 @@ describe('with a control node', () => {
 });
 
 describe('logs', () => {
-  it('are printed for people and as one document', async () => {
+  it('are printed as text and as one document', async () => {
     const { layout } = await testInstallation();
     await mkdir(layout.run.logs, { recursive: true });
     const line = { level: 'info', time: '2026-01-01T10:00:00.000Z', name: 'keys', msg: 'ready' };
@@ -432,7 +432,7 @@ describe('output', () => {
     return { terminal, texts };
   };
 
-  it('shows a bar on a terminal that never outgrows the line', () => {
+  it('shows a progress bar on a terminal that fits into the line', () => {
     const { terminal, texts } = collect(true);
     const progress = createProgress(terminal, 'object 1');
     progress.update(1, 4, 'layer 3  '.repeat(20));
@@ -445,7 +445,7 @@ describe('output', () => {
     expect(texts.out).toBe('');
   });
 
-  it('shows a line at every tenth where there is no terminal', () => {
+  it('prints a line at every tenth without a terminal', () => {
     const { terminal, texts } = collect(false);
     const progress = createProgress(terminal, 'store');
     for (let i = 0; i <= 1000; i += 1) progress.update(i, 1000);
@@ -454,7 +454,7 @@ describe('output', () => {
     expect(texts.err).not.toContain('\u001b');
   });
 
-  it('gives one document however often it is asked', () => {
+  it('prints one document even if called repeatedly', () => {
     const { terminal, texts } = collect(false, true);
     terminal.result({ a: 1 }, 'text');
     terminal.result({ a: 2 }, 'text');
@@ -463,7 +463,7 @@ describe('output', () => {
     expect(texts.err).toContain('E_STORE');
   });
 
-  it('cannot be steered by what a server says', () => {
+  it('escapes control characters from a server', () => {
     const { terminal, texts } = collect(false);
     terminal.error(new MillraceError('E_STORE', 'a\u001b[2Jb\nc'));
     expect(texts.err).not.toContain('\u001b');
@@ -471,15 +471,15 @@ describe('output', () => {
     expect(formatTable(['a', 'b'], [['x\ty', 'z']])).toBe('a    b\nx y  z');
   });
 
-  it('writes numbers for people', () => {
+  it('formats numbers', () => {
     expect([0, 999, 1234, 892_967, 40e6].map(formatBytes)).toEqual(['0 B', '999 B', '1.23 kB', '893 kB', '40.0 MB']);
     expect([5, 1234, 2.5e6].map(formatCount)).toEqual(['5', '1.23 k', '2.50 M']);
     expect([12, 1500, 61_000].map(formatDuration)).toEqual(['12 ms', '1.5 s', '1 min 1 s']);
   });
 });
 
-describe('the program itself', () => {
-  it('ends with the code, without a stack, and passes signals on', async () => {
+describe('the executable', () => {
+  it('ends with the exit code, without a stack trace, and forwards signals', async () => {
     const folder = await temporaryFolder();
     const start = (...argv: string[]) => spawn(process.execPath, [built, ...argv], { cwd: folder });
     const wrong = start('status', '--json');

@@ -29,7 +29,7 @@ beforeEach(async () => {
 });
 const options = (processes: Processes = noProcesses) => ({ installation, processes, ...everywhere });
 
-/** Every key in its folder is one that the directory accepts, and everybody has the same directory. */
+/** Checks that the directory accepts every key in its folder, and that all parties have the same directory. */
 async function expectSound(): Promise<void> {
   const { layout, directory, description } = await openInstallation(installation.layout.home);
   for (const role of nodeRoles) {
@@ -61,7 +61,7 @@ async function expectSound(): Promise<void> {
 }
 
 describe('a rotation', () => {
-  it.each(kinds)('of %s puts a new key in its place, and the directory accepts both', async (what) => {
+  it.each(kinds)('of %s installs a new key, and the directory accepts both', async (what) => {
     const before = { ...installation.directory };
     await rotate(what, options());
     await expectSound();
@@ -86,7 +86,7 @@ describe('a rotation', () => {
     }
   });
 
-  it.each(kinds)('of %s without overlap ends with what was before', async (what) => {
+  it.each(kinds)('of %s without overlap ends the former key', async (what) => {
     const before = { ...installation.directory };
     await rotate(what, { ...options(), overlapDays: 0 });
     await expectSound();
@@ -99,7 +99,7 @@ describe('a rotation', () => {
       expect(existsSync(join(installation.layout.node('control'), nodeFiles.formerLogKey))).toBe(false);
   });
 
-  it('overwrites the key that it replaces', async () => {
+  it('overwrites the replaced key', async () => {
     const path = join(installation.layout.node('control'), nodeFiles.permitKey);
     const before = await readFile(path);
     const same = join(installation.layout.home, 'the same file');
@@ -109,7 +109,7 @@ describe('a rotation', () => {
     expect(await readFile(same)).toEqual(Buffer.alloc(32));
   });
 
-  it('restarts the nodes whose keys it replaced, one by one, after all have the directory', async () => {
+  it('restarts the nodes with replaced keys, one by one, after all have the directory', async () => {
     const seen: string[] = [];
     const processes: Processes = {
       running: async () => ['control', 'keys'],
@@ -120,7 +120,7 @@ describe('a rotation', () => {
         seen.push(`${name} ${sequence}`);
       },
     };
-    // What a running process does: it takes what lies in its folder.
+    // As a running process does: it loads what is in its folder.
     const takers = ['control', 'keys'] as const;
     const timer = setInterval(() => {
       for (const role of takers) void loadNodeConfig(installation.layout.node(role)).catch(() => undefined);
@@ -134,7 +134,7 @@ describe('a rotation', () => {
     await expectSound();
   });
 
-  it('needs the administrator’s key, and the authority’s for certificates', async () => {
+  it('needs the administrator’s key, and the authority’s key for certificates', async () => {
     const { layout } = installation;
     const key = await readFile(layout.authority.key);
     await rm(layout.authority.key);
@@ -145,7 +145,7 @@ describe('a rotation', () => {
     expect(installation.directories.sequence).toBe(1);
   });
 
-  it('leaves out whose folder is elsewhere', async () => {
+  it('skips parties whose folder is elsewhere', async () => {
     const { layout } = installation;
     await rm(layout.user('owner'), { recursive: true });
     await rotate('authority', options());
@@ -156,18 +156,18 @@ describe('a rotation', () => {
     expect(owners).toMatchObject([{ kind: 'key', use: 'user' }]);
   });
 
-  it('is made by one at a time', async () => {
+  it('runs one at a time', async () => {
     await mkdir(installation.layout.run.folder, { recursive: true });
     await writeFile(join(installation.layout.run.folder, 'rotation.lock'), `${process.ppid}\n`);
     expect(await codeOf(rotate('permit', options()))).toBe('E_CONFLICT');
   });
 });
 
-describe('a rotation that is cut short', () => {
+describe('an interrupted rotation', () => {
   const broken = new Error('cut short');
 
-  it.each(kinds)('of %s before it counts is taken back', async (what) => {
-    // The administrator's key is asked for when everything is staged.
+  it.each(kinds)('of %s is rolled back before it is published', async (what) => {
+    // The administrator's key is needed after everything is staged.
     const path = join(installation.layout.user('admin'), 'user.key');
     const key = await readFile(path);
     await rm(path);
@@ -179,7 +179,7 @@ describe('a rotation that is cut short', () => {
   });
 
   it.each(kinds.flatMap((what) => [0, 2].map((step) => [what, step] as const)))(
-    'of %s after it counts goes on, cut at step %i',
+    'of %s is completed after it is published, interrupted at step %i',
     async (what, step) => {
       let left = step;
       const processes: Processes = {
@@ -201,7 +201,7 @@ describe('a rotation that is cut short', () => {
   );
 });
 
-/** Publishes, and puts nothing in its place. */
+/** Publishes, and installs nothing. */
 async function cutAfterPublishing(what: Rotatable): Promise<void> {
   const cut = new Error('cut short');
   const running = async () => {
@@ -211,8 +211,8 @@ async function cutAfterPublishing(what: Rotatable): Promise<void> {
   await expect(rotate(what, options({ running, restart: async () => undefined }))).rejects.toBe(cut);
 }
 
-describe('a rotation that is cut between two files', () => {
-  it('brings the certificate to its key', async () => {
+describe('a rotation interrupted between two files', () => {
+  it('installs the certificate of the key', async () => {
     await cutAfterPublishing('tls');
     const key = join(installation.layout.node('keys'), nodeFiles.tlsKey);
     await rename(`${key}.next`, key);
@@ -220,7 +220,7 @@ describe('a rotation that is cut between two files', () => {
     await expectSound();
   });
 
-  it('brings the authority’s certificate to its key', async () => {
+  it('installs the certificate of the authority’s key', async () => {
     await cutAfterPublishing('authority');
     const { key } = installation.layout.authority;
     await rename(`${key}.next`, key);
@@ -230,7 +230,7 @@ describe('a rotation that is cut between two files', () => {
     await expectSound();
   });
 
-  it('brings the administrator’s word to the permit key', async () => {
+  it('installs the administrator’s document for the permit key', async () => {
     await cutAfterPublishing('permit');
     const key = join(installation.layout.node('control'), nodeFiles.permitKey);
     await rename(`${key}.next`, key);
@@ -249,8 +249,8 @@ describe('a rotation that is cut between two files', () => {
   });
 });
 
-describe('certificates that run out', () => {
-  /** An installation that was made so many days ago. */
+describe('expiring certificates', () => {
+  /** An installation made the given number of days ago. */
   async function agedBy(days: number): Promise<Installation> {
     const home = join(await temporaryFolder(), 'home');
     const clock = { ...systemClock, now: () => systemClock.now() - days * DAY };
@@ -260,7 +260,7 @@ describe('certificates that run out', () => {
   const expiries = async (of: Installation) =>
     Promise.all(allPlaces(of).map(async (place) => expiryOf(await readFile(certificateOf(place), 'utf8'))));
 
-  it('are renewed 30 days ahead, all that is due and not before', async () => {
+  it('are renewed 30 days ahead, all that are due and none before', async () => {
     installation = await agedBy(334);
     expect(await renewDue(options())).toBeUndefined();
     installation = await agedBy(336);
@@ -271,7 +271,7 @@ describe('certificates that run out', () => {
     expect(await renewDue(options())).toBeUndefined();
   });
 
-  it('are renewed together with the authority when that runs out', async () => {
+  it('are renewed together with the authority when that expires', async () => {
     installation = await agedBy(3_640);
     const before = await readFile(installation.layout.authority.certificate, 'utf8');
     expect(await renewDue(options())).toContain('authority');
@@ -279,14 +279,14 @@ describe('certificates that run out', () => {
     await expectSound();
   });
 
-  it('do not outlast the authority', async () => {
+  it('do not outlive the authority', async () => {
     installation = await agedBy(3_500);
     await renewDue(options());
     const end = expiryOf(await readFile(installation.layout.authority.certificate, 'utf8'));
     for (const expires of await expiries(installation)) expect(expires).toBeLessThanOrEqual(end);
   });
 
-  it('are told of when the authority’s key is away', async () => {
+  it('are reported when the authority’s key is missing', async () => {
     installation = await agedBy(336);
     await rm(installation.layout.authority.key);
     await expect(renewDue(options())).rejects.toMatchObject({
@@ -308,7 +308,7 @@ describe('certificates that run out', () => {
     expect(JSON.parse((await cli(['status', '--home', home, '--json'])).stdout).expiring).toEqual([]);
   });
 
-  it('and keys that are two years old are shown too', async () => {
+  it('are shown together with keys that are two years old', async () => {
     const { home } = (await agedBy(701)).layout;
     const { expiring } = JSON.parse((await cli(['status', '--home', home, '--json'])).stdout);
     const uses = new Set(expiring.map(({ use }: { use: string }) => use));
@@ -317,8 +317,8 @@ describe('certificates that run out', () => {
   });
 });
 
-describe('a backup of before a rotation', () => {
-  it('restored, leaves the nodes the keys of today', async () => {
+describe('a backup from before a rotation', () => {
+  it('restored: the nodes keep their current keys', async () => {
     const { layout } = installation;
     const nodes = join(layout.home, 'nodes');
     const restored = join(await temporaryFolder(), 'nodes');
@@ -330,11 +330,11 @@ describe('a backup of before a rotation', () => {
     await rm(nodes, { recursive: true });
     await cp(restored, nodes, { recursive: true });
     await expectSound();
-    // What is at rest in a backup is wrapped by the backup's key.
+    // The data in a backup is wrapped by the backup's key.
     expect(await readFile(join(nodes, 'keys', nodeFiles.kek))).toEqual(kek);
   });
 
-  it('restored where a node was lost, is told, and rotating again makes it whole', async () => {
+  it('restored after the loss of a node: the node is named, and a new rotation repairs it', async () => {
     const { layout } = installation;
     const nodes = join(layout.home, 'nodes');
     const restored = join(await temporaryFolder(), 'nodes');
@@ -352,7 +352,7 @@ describe('a backup of before a rotation', () => {
 });
 
 describe('commands', () => {
-  it('list, rotate and renew', async () => {
+  it('list, rotate and renew keys', async () => {
     const { home } = installation.layout;
     const listed = await cli(['key', 'list', '--home', home, '--json']);
     const { keys } = JSON.parse(listed.stdout);
@@ -374,7 +374,7 @@ describe('commands', () => {
     [['key', 'rotate', 'tls', '--node', 'mill']],
     [['key', 'rotate', 'permit', '--node', 'keys']],
     [['key', 'rotate', 'permit', '--overlap', '-1']],
-  ])('refuse %j', async (argv) => {
+  ])('reject %j', async (argv) => {
     expect((await cli([...argv, '--home', installation.layout.home])).exit).toBe(2);
   });
 });

@@ -32,7 +32,7 @@ const options = (more: Partial<SliceOptions> = {}): SliceOptions => ({
   ...more,
 });
 
-/** A program of that name that does what `script` says, in a folder of its own: the PATH for `env`. */
+/** Makes a program of that name that runs `script`, in its own folder. Returns the PATH for `env`. */
 async function fake(name: string, script: string): Promise<{ PATH: string }> {
   const path = await temporaryFolder();
   await writeFile(join(path, name), `#!/bin/sh\n${script}\n`);
@@ -46,7 +46,7 @@ async function expectNothingLeft(): Promise<void> {
 }
 
 describe('a model', () => {
-  it('is an STL or a 3MF', () => {
+  it('is an STL or 3MF file', () => {
     for (const name of ['a.stl', 'a.STL', 'b.3mf']) expect(isModel(name), name).toBe(true);
     for (const name of ['a.gcode', 'stl', 'a.stl.gcode', 'a.bin']) expect(isModel(name), name).toBe(false);
   });
@@ -77,7 +77,7 @@ describe('a model', () => {
     }
   });
 
-  it.runIf(prusa !== undefined)('that PrusaSlicer refuses ends with its words', async () => {
+  it.runIf(prusa !== undefined)('that PrusaSlicer rejects ends with its message', async () => {
     const broken = join(folder, 'broken.stl');
     await writeFile(broken, 'solid nothing');
     await expect(sliceModel(options({ model: broken }))).rejects.toMatchObject({
@@ -93,7 +93,7 @@ describe('a model', () => {
     await expectNothingLeft();
   });
 
-  it('is not sliced where no slicer is installed: the error says what to install', async () => {
+  it('is not sliced when no slicer is installed: the error says what to install', async () => {
     await expect(sliceModel(options({ env: { PATH: programs } }))).rejects.toMatchObject({
       code: 'E_SLICER',
       message: expect.stringMatching(/install PrusaSlicer/),
@@ -106,7 +106,7 @@ describe('a model', () => {
     ['is killed', 'kill -9 $$', /SIGKILL/],
     ['says that it worked and wrote nothing', 'echo "Slicing result exported to x"', /wrote no G-code/],
     ['ends well without a result', 'echo "Loading of a model file failed."', /Loading of a model file failed/],
-  ])('is refused with E_SLICER when the slicer %s', async (_, script, words) => {
+  ])('is rejected with E_SLICER when the slicer %s', async (_, script, words) => {
     const env = await fake('prusa-slicer', `[ "$1" = --help ] && { echo PrusaSlicer-9.9.9; exit 0; }\n${script}`);
     await expect(sliceModel(options({ env }))).rejects.toMatchObject({
       code: 'E_SLICER',
@@ -115,13 +115,13 @@ describe('a model', () => {
     await expectNothingLeft();
   });
 
-  it('is refused when the file or the profile is missing, or the profile is none', async () => {
+  it('is rejected when the file or profile is missing, or the profile is invalid', async () => {
     await expect(sliceModel(options({ model: '/no/part.stl' }))).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
     await expect(sliceModel(options({ profile: '/no/fine.ini' }))).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
     await expect(sliceModel(options({ profile: stl }))).rejects.toMatchObject({ code: 'E_SLICER' });
   });
 
-  it('is no longer sliced when the user interrupts: the slicer ends, nothing is left', async () => {
+  it('is abandoned when the user interrupts: the slicer is stopped, nothing is left behind', async () => {
     const env = await fake('prusa-slicer', '[ "$1" = --help ] && exit 0\necho "10 => begun"; exec sleep 60');
     const stop = new AbortController();
     const progress = () => stop.abort(new Error('interrupted'));
@@ -131,7 +131,7 @@ describe('a model', () => {
     await expectNothingLeft();
   });
 
-  it('that changes while it is sliced is refused', async () => {
+  it('that changes while it is sliced is rejected', async () => {
     const model = join(folder, 'growing.stl');
     await writeFile(model, 'solid');
     const env = await fake(
@@ -144,7 +144,7 @@ describe('a model', () => {
 });
 
 describe('CuraEngine', () => {
-  it('is asked by its own command line, for profiles of its kind', async () => {
+  it('is called with its own arguments, for its kind of profiles', async () => {
     const definition = join(folder, 'printer.def.json');
     await writeFile(definition, '{}');
     const env = await fake(
@@ -164,7 +164,7 @@ describe('CuraEngine', () => {
     });
   });
 
-  it('or another program can be named', async () => {
+  it('can be replaced by another program', async () => {
     const { PATH } = await fake('my-slicer', 'echo PrusaSlicer-1.2.3');
     const slicer = await findSlicer(profile, { PATH: programs, MILLRACE_SLICER: join(PATH, 'my-slicer') });
     expect(slicer.name).toBe('PrusaSlicer 1.2.3');

@@ -69,7 +69,7 @@ describe('back-off', () => {
 });
 
 describe('the supervisor', () => {
-  it('waits until a process serves, and writes down what runs', async () => {
+  it('waits until a process is ready, and records what runs', async () => {
     const run = await runPaths();
     const supervisor = await supervise(run);
     await supervisor.start(program('one', '--ready', '50'));
@@ -80,7 +80,7 @@ describe('the supervisor', () => {
     expect(await readSupervisorStatus(run)).toEqual(supervisor.status());
   });
 
-  it('restarts a process that was killed, and says so', async () => {
+  it('restarts a killed process, and records it', async () => {
     const run = await runPaths();
     const supervisor = await supervise(run);
     await supervisor.start(program('one'));
@@ -93,14 +93,14 @@ describe('the supervisor', () => {
     expect(one?.lastExit).toMatchObject({ code: null, signal: 'SIGKILL' });
   });
 
-  it('goes on restarting one that ends again and again after it has served', async () => {
+  it('keeps restarting a process that exits repeatedly after it was ready', async () => {
     const supervisor = await supervise(await runPaths());
     await supervisor.start(program('one', '--exit', '60', '--code', '3'));
     await until(() => (supervisor.status().processes[0]?.restarts ?? 0) >= 3);
     expect(supervisor.status().processes[0]?.lastExit?.code).toBe(3);
   });
 
-  it('gives up on one that never serves, with its last word', async () => {
+  it('gives up on a process that is never ready, with its last log line', async () => {
     const supervisor = await supervise(await runPaths());
     const word = JSON.stringify({ level: 'fatal', msg: 'cannot start', err: { message: 'node.json is missing' } });
     const start = supervisor.start(program('one', '--ready', '60000', '--exit', '10', '--code', '2', '--say', word));
@@ -111,7 +111,7 @@ describe('the supervisor', () => {
     expect(supervisor.status().processes[0]).toMatchObject({ state: 'stopped', restarts: 2, pid: null });
   });
 
-  it('stops all in the reverse order, and cleans up', async () => {
+  it('stops all processes in reverse order, and cleans up', async () => {
     const run = await runPaths();
     const note = join(run.folder, 'notes');
     const supervisor = await supervise(run);
@@ -127,7 +127,7 @@ describe('the supervisor', () => {
     expect(await lockHolder(run.lock)).toBeUndefined();
   });
 
-  it('kills one that does not listen', async () => {
+  it('kills a process that ignores the stop signal', async () => {
     const supervisor = await supervise(await runPaths());
     await supervisor.start(program('one', '--deaf'));
     const pid = supervisor.status().processes[0]?.pid ?? 0;
@@ -143,7 +143,7 @@ describe('the supervisor', () => {
     expect(await start).toBe('E_UNAVAILABLE');
   });
 
-  it('keeps what processes say as JSON lines, also what is not JSON', async () => {
+  it('logs the output of processes as JSON lines, also what is not JSON', async () => {
     const run = await runPaths();
     const supervisor = await supervise(run);
     await supervisor.start(program('one', '--ready', '50', '--say', 'Segmentation fault'));
@@ -152,7 +152,7 @@ describe('the supervisor', () => {
     expect(entry).toMatchObject({ level: 'error', name: 'one', msg: 'Segmentation fault' });
   });
 
-  it('runs once an installation', async () => {
+  it('runs once per installation', async () => {
     const other = await runPaths();
     await acquireLock(other.lock, { pid: process.ppid });
     await expect(createSupervisor({ run: other, clock: systemClock })).rejects.toMatchObject({
@@ -161,14 +161,14 @@ describe('the supervisor', () => {
     });
   });
 
-  it('takes over a lock with its own process number, left by an earlier life (in containers it is always 1)', async () => {
+  it('takes over a lock with its own process id from an earlier run (in containers the id is always 1)', async () => {
     const run = await runPaths();
     await writeFile(run.lock, `${process.pid}\n`);
     await supervise(run);
     expect(await lockHolder(run.lock)).toBe(process.pid);
   });
 
-  it('takes its processes with it when it is killed', async () => {
+  it('stops its processes when it is killed', async () => {
     const run = await runPaths();
     const host = fileURLToPath(new URL('./fixtures/host.mjs', import.meta.url));
     const child = spawn(process.execPath, [host, run.folder, dummy], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -177,7 +177,7 @@ describe('the supervisor', () => {
     expect(pids.map(alive)).toEqual([true, true]);
     child.kill('SIGKILL');
     await until(() => !pids.some(alive));
-    // What it left is taken over: its lock, and its status says nothing.
+    // The stale lock is taken over, and the stale status is ignored.
     expect(await readSupervisorStatus(run)).toBeUndefined();
     const supervisor = await supervise(run);
     await supervisor.start(program('one'));
@@ -185,7 +185,7 @@ describe('the supervisor', () => {
 });
 
 describe('the lock', () => {
-  it('is held by one of many at once', async () => {
+  it('is acquired by one of many concurrently', async () => {
     const { lock } = await runPaths();
     const pids = Array.from({ length: 20 }, (_, i) => 1_000_000 + i);
     const codes = await Promise.all(pids.map((pid) => codeOf(acquireLock(lock, { pid, isAlive: () => true }))));
@@ -193,7 +193,7 @@ describe('the lock', () => {
     expect(codes.filter((code) => code === 'E_CONFLICT')).toHaveLength(19);
   });
 
-  it('is taken over from a dead process by one of many at once', async () => {
+  it('is taken over from a dead process by one of many concurrently', async () => {
     const { lock } = await runPaths();
     await writeFile(lock, '999999\n');
     const pids = Array.from({ length: 20 }, (_, i) => 1_000_000 + i);
@@ -202,7 +202,7 @@ describe('the lock', () => {
     expect(codes.filter((code) => code === 'no error')).toHaveLength(1);
   });
 
-  it('is released by its holder alone', async () => {
+  it('is released only by its holder', async () => {
     const { lock } = await runPaths();
     const own = await acquireLock(lock, { pid: 1_000_001, isAlive: () => false });
     const next = await acquireLock(lock, { pid: 1_000_002, isAlive: () => false });
@@ -222,7 +222,7 @@ describe('ports', () => {
     return { port, close: () => new Promise((resolve) => server.close(resolve)) };
   };
 
-  it('are the usual ones, or free ones when those are taken', async () => {
+  it('default to fixed ones, or to free ones when those are in use', async () => {
     const a = await occupy();
     const b = await occupy();
     await b.close();
@@ -234,7 +234,7 @@ describe('ports', () => {
     expect((await chooseAddresses({}, usual)).control.port).toBe(a.port);
   });
 
-  it('that the user names are used, or refused', async () => {
+  it('given by the user are used, or an error is returned', async () => {
     const a = await occupy();
     expect(await codeOf(chooseAddresses({ control: a.port }))).toBe('E_CONFLICT');
     await a.close();
@@ -245,7 +245,7 @@ describe('ports', () => {
 });
 
 describe('two installations that start at the same time', () => {
-  it('each find ports of their own', async () => {
+  it('get different ports', async () => {
     const listener = fileURLToPath(new URL('./fixtures/listener.mjs', import.meta.url));
     const starts = [await testInstallation(), await testInstallation()].map((installation) =>
       startInstallation({
@@ -277,7 +277,7 @@ describe('two installations that start at the same time', () => {
 });
 
 describe('logs', () => {
-  it('never hold more than two files of the limit', async () => {
+  it('are limited to two files', async () => {
     const { folder } = await runPaths();
     await fc.assert(
       fc.asyncProperty(fc.array(fc.string({ maxLength: 80 }), { maxLength: 60 }), async (texts) => {
@@ -288,14 +288,14 @@ describe('logs', () => {
         log.close();
         expect(statSync(path).size).toBeLessThanOrEqual(400);
         const entries = await readLogs(folder, [name], 1000);
-        // What is kept are the last entries, whole.
+        // The last entries are kept, complete.
         expect(entries.map(({ msg }) => msg)).toEqual(texts.slice(texts.length - entries.length));
       }),
       { numRuns: 50 },
     );
   });
 
-  it('are read in the order of time, and followed across a rotation', async () => {
+  it('are read in order of time, and followed across a rotation', async () => {
     const { folder } = await runPaths();
     const line = (time: string, msg: string) => JSON.stringify({ time, level: 'info', name: 'n', msg });
     const a = openLogFile(join(folder, 'a.jsonl'), 'a', 300);
@@ -323,13 +323,13 @@ describe('logs', () => {
     b.close();
   });
 
-  it('pass over a line that was cut off', async () => {
+  it('skip a truncated line', async () => {
     const { folder } = await runPaths();
     await appendFile(join(folder, 'a.jsonl'), '{"time":"1","msg":"whole"}\n{"time":"2","ms');
     expect(await readLogs(folder, ['a'], 10)).toEqual([{ time: '1', msg: 'whole' }]);
   });
 
-  it('are readable, and cannot steer the terminal', () => {
+  it('are readable, with control characters escaped', () => {
     const entry = {
       time: '2026-01-01T10:20:30.456Z',
       level: 'warn',
@@ -344,7 +344,7 @@ describe('logs', () => {
 });
 
 describe('signals', () => {
-  it('abort once; a second one at once is ignored, a later one interrupts', () => {
+  it('abort once; a second one right after is ignored, a later one interrupts', () => {
     const listeners = new Map<string, () => void>();
     const source = {
       on: (signal: string, listener: () => void) => listeners.set(signal, listener),

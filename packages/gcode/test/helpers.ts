@@ -13,7 +13,7 @@ export interface Piece {
 export interface Trace {
   readonly execution: Execution;
   readonly pieces: Piece[];
-  /** Seconds of everything, in order, with the offset at which its line ends. */
+  /** The seconds of every step, in order, with the offset at which its line ends. */
   readonly spent: { lineEnd: number; seconds: number }[];
 }
 
@@ -42,7 +42,7 @@ export function execute(
   return { execution, pieces, spent };
 }
 
-/** The code of the error that `run` throws and its message; anything else but a MillraceError fails the test. */
+/** The code and message of the error that `run` throws. An error other than a MillraceError fails the test. */
 export function codedError(run: () => unknown): { code: string; message: string; line: unknown } | undefined {
   try {
     run();

@@ -13,7 +13,7 @@ function last(text: string): [number, number, number] {
 }
 
 describe('the interpreter', () => {
-  it('moves absolutely and relatively', () => {
+  it('moves in absolute and relative coordinates', () => {
     expect(ends('G1 X10 Y5 F600\nG91\nG1 X1 Z2\nG1 Y-3\nG90\nG1 X0')).toEqual([
       [10, 5, 0],
       [11, 5, 2],
@@ -22,31 +22,31 @@ describe('the interpreter', () => {
     ]);
   });
 
-  it('takes inches, feeds included', () => {
+  it('accepts inches, also for feed rates', () => {
     expect(last('G20\nG1 X1 Y2 F100')).toEqual([25.4, 50.8, 0]);
     expect(last('G20\nG1 X1\nG21\nG1 Y1')).toEqual([25.4, 1, 0]);
     const inches = execute('G20\nG1 X10 F10').execution.seconds;
     expect(inches).toBeCloseTo(execute('G1 X254 F254').execution.seconds, 9);
   });
 
-  it('shifts its numbers with G92 and stays where it is', () => {
+  it('shifts its coordinates with G92 without moving', () => {
     expect(last('G1 X10 Y10 F600\nG92 X0\nG1 X5 Y5')).toEqual([15, 5, 0]);
     expect(last('G1 X10 Y10 F600\nG92\nG1 X5 Y5')).toEqual([15, 15, 0]);
     expect(last('G1 X10 F600\nG92 X0\nG28 X\nG1 X5')).toEqual([5, 0, 0]);
   });
 
-  it('counts filament once, in absolute, relative and reset numbers', () => {
+  it('counts filament once, in absolute, relative and reset coordinates', () => {
     const mm = (text: string) => execute(text).execution.filament;
     expect(mm('M82\nG1 X1 E1 F600\nG1 X2 E3\nG92 E0\nG1 X3 E1')).toBeCloseTo(4, 12);
     expect(mm('M83\nG1 X1 E1 F600\nG1 E-.8\nG1 X5\nG1 E.8\nG1 X6 E1')).toBeCloseTo(2, 12);
     expect(mm('M83\nM221 S50\nG1 X1 E4 F600')).toBeCloseTo(2, 12);
     expect(mm('M82\nM221 S50\nG1 X1 E4 F600\nM221 S100\nG1 X2 E5')).toBeCloseTo(3, 12);
     expect(mm('M83\nG1 X1 E4 F600\nG10\nG10\nG1 X5\nG11\nG11\nG1 X6 E1')).toBeCloseTo(5, 12);
-    // G91 leaves the filament's mode alone.
+    // G91 does not change the filament's mode.
     expect(mm('M82\nG91\nG1 X1 E1 F600\nG1 X1 E2')).toBeCloseTo(2, 12);
   });
 
-  it('counts a layer where material is put down at a new height', () => {
+  it('counts a layer when material is extruded at a new height', () => {
     const text =
       'M83\nG1 Z.2 F600\nG1 X1 E1\nG1 Z.6\nG1 X5\nG1 Z.2\nG1 X6 E1\nG1 Z.4\nG1 X7 E1\nG1 Z.42\nG1 X8 E1\nG1 Z.2\nG1 X9 E1';
     expect(
@@ -56,18 +56,18 @@ describe('the interpreter', () => {
     ).toEqual([1, 1, 2, 2, 3]);
   });
 
-  it('keeps temperatures and fan, within what the heaters bear', () => {
+  it('tracks temperatures and fan, within the limits of the heaters', () => {
     const { interpreter } = execute('M104 S210\nM140 S999\nM106 S127.5\n').execution;
     expect([interpreter.hotend.target, interpreter.bed.target, interpreter.fan]).toEqual([210, 120, 0.5]);
     expect(interpreter.hotend.temperature(2)).toBeCloseTo(27, 12);
     expect(interpreter.hotend.temperature(1e6)).toBe(210);
   });
 
-  it('counts what it does not know', () => {
+  it('counts unknown commands', () => {
     expect(execute('G1 X1 F600\nM999\nG29\nFOO\nM73 P1\nM117 x\n').execution.interpreter.unknown).toBe(3);
   });
 
-  it('refuses what would make another part', () => {
+  it('rejects commands that would make a different part', () => {
     for (const text of [
       'G1 X',
       'G2 X5',
@@ -88,7 +88,7 @@ describe('the interpreter', () => {
 });
 
 describe('arcs', () => {
-  it('follow the circle to their end', () => {
+  it('follow the circle to their end point', () => {
     const point = fc.record({
       x: fc.integer({ min: -50, max: 50 }),
       y: fc.integer({ min: -50, max: 50 }),
@@ -109,7 +109,7 @@ describe('arcs', () => {
         const [ex, ey] = at(from + signed);
         const n = (value: number) => value.toFixed(9);
         const middle = byRadius ? `R${sweep > 180 ? -radius : radius}` : `I${n(x - sx)} J${n(y - sy)}`;
-        // The slopes of a half circle by its radius are lost in rounding: the file would not say which side either.
+        // For half circles by radius, rounding decides the side of the centre, so the file would be ambiguous.
         fc.pre(!byRadius || Math.abs(sweep - 180) > 1);
         const text = `M83\nG0 X${n(sx)} Y${n(sy)} F6000\n${clockwise ? 'G2' : 'G3'} X${n(ex)} Y${n(ey)} Z4 E8 ${middle}\n`;
         const { pieces, execution } = execute(text);
@@ -118,7 +118,7 @@ describe('arcs', () => {
         let [px, py] = [sx, sy];
         for (const piece of arc) {
           expect(Math.hypot(piece.x - x, piece.y - y)).toBeCloseTo(radius, 5);
-          // The middle of a chord is at most the tolerance inside the circle.
+          // The midpoint of a chord is inside the circle by at most the tolerance.
           const inside = radius - Math.hypot((piece.x + px) / 2 - x, (piece.y + py) / 2 - y);
           expect(inside).toBeLessThanOrEqual(arcTolerance + 1e-6);
           length += Math.hypot(piece.x - px, piece.y - py);
@@ -136,7 +136,7 @@ describe('arcs', () => {
     );
   });
 
-  it('turn once round when they end where they begin, climbing evenly', () => {
+  it('are full circles when they end where they start, with constant slope', () => {
     const { pieces } = execute('G0 X10 Y0 F6000\nG3 X10 Y0 Z5 I-10 J0\n');
     const arc = pieces.slice(1);
     const quarter = arc[Math.round(arc.length / 4) - 1];

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { desktopLimits, type MotionLimits, plannedMoves, trapezoidSeconds } from '../src/index.ts';
 import { execute } from './helpers.ts';
 
-// Round numbers: 1000 mm/s² everywhere, no jerk unless a test says so.
+// Round numbers: 1000 mm/s² everywhere, and no jerk unless a test sets it.
 const plain: MotionLimits = {
   ...desktopLimits,
   maxFeed: [500, 500, 500, 500],
@@ -17,16 +17,16 @@ function seconds(text: string, limits: MotionLimits = plain): number {
 }
 
 describe('the motion model', () => {
-  it('gives a trapezoid its time', () => {
+  it('computes the time of a trapezoid', () => {
     // 100 mm/s after 0.1 s and 5 mm, 90 mm at 100 mm/s, 0.1 s to rest.
     expect(seconds('G1 X100 F6000')).toBeCloseTo(0.1 + 0.9 + 0.1, 12);
-    // 4 mm never reach 100 mm/s: a triangle of 2 √(4 / 1000) s.
+    // 4 mm are too short for 100 mm/s: a triangle of 2 √(4 / 1000) s.
     expect(seconds('G1 X4 F6000')).toBeCloseTo(2 * Math.sqrt(0.004), 12);
-    // From 20 to 60 mm/s with 100 at most: up 4.8 mm, down 3.2 mm, 2 mm at full speed.
+    // From 20 to 60 mm/s, at most 100 mm/s: up 4.8 mm, down 3.2 mm, 2 mm at full speed.
     expect(trapezoidSeconds(10, 20, 60, 100, 1000)).toBeCloseTo(0.08 + 0.04 + 0.02, 12);
   });
 
-  it('does not stop between moves in line', () => {
+  it('does not stop between collinear moves', () => {
     expect(seconds('G1 X50 F6000\nG1 X100')).toBeCloseTo(1.1, 12);
     const many = Array.from({ length: 400 }, (_, n) => `G1 X${(n + 1) / 4} F6000`).join('\n');
     expect(seconds(many)).toBeCloseTo(1.1, 9);
@@ -35,28 +35,28 @@ describe('the motion model', () => {
   it('stops at a corner without jerk, and passes it at the jerk of the axis that changes most', () => {
     expect(seconds('G1 X50 F6000\nG1 Y50')).toBeCloseTo(2 * (0.1 + 0.4 + 0.1), 12);
     const jerky: MotionLimits = { ...plain, jerk: [10, 10, 10, 10] };
-    // Each side starts at 10, ends at 10 mm/s: (100 - 10) / 1000 s and 4.95 mm each way, 40.1 mm at 100 mm/s.
+    // Each side starts and ends at 10 mm/s: (100 - 10) / 1000 s and 4.95 mm each way, 40.1 mm at 100 mm/s.
     expect(seconds('G1 X50 F6000\nG1 Y50', jerky)).toBeCloseTo(2 * (0.09 + 0.401 + 0.09), 12);
   });
 
-  it('turns at the speed that the jerk allows', () => {
-    // A turn of 60°: the unit vectors differ by 0.5 and 0.866; 8 mm/s of jerk allow 8 / 0.866 mm/s.
+  it('takes a corner at the speed that the jerk allows', () => {
+    // A corner of 60°: the unit vectors differ by 0.5 and 0.866. A jerk of 8 mm/s allows 8 / 0.866 mm/s.
     const jerky: MotionLimits = { ...plain, jerk: [8, 8, 8, 8] };
     const turn = 8 / (Math.sqrt(3) / 2);
     const one = trapezoidSeconds(50, 8, turn, 100, 1000);
-    // From rest and to rest the second side starts along both axes: 8 / 0.866 mm/s.
+    // The second side starts and ends along both axes at 8 / 0.866 mm/s.
     const two = trapezoidSeconds(50, turn, turn, 100, 1000);
     expect(seconds(`G1 X50 F6000\nG1 X75 Y${25 * Math.sqrt(3)}`, jerky)).toBeCloseTo(one + two, 9);
   });
 
-  it('keeps every axis within its speed and acceleration', () => {
+  it('keeps every axis within its maximum speed and acceleration', () => {
     const slow: MotionLimits = { ...plain, maxFeed: [500, 500, 10, 500], maxAcceleration: [1000, 1000, 100, 1000] };
     expect(seconds('G1 Z10 F6000', slow)).toBeCloseTo(0.1 + 0.9 + 0.1, 12);
-    // 45° in XZ: 10 √2 mm/s and 100 √2 mm/s² along the path of 10 √2 mm; the same time.
+    // 45° in XZ: 10 √2 mm/s and 100 √2 mm/s² along the path of 10 √2 mm, so the time is the same.
     expect(seconds('G1 X10 Z10 F6000', slow)).toBeCloseTo(1.1, 12);
   });
 
-  it('takes the acceleration of the kind of move', () => {
+  it('uses the acceleration of the kind of move', () => {
     const kinds: MotionLimits = { ...plain, acceleration: { print: 250, travel: 1000, retract: 500 } };
     const rest = (acceleration: number) => 100 / acceleration + 1;
     expect(seconds('G1 X100 F6000', kinds)).toBeCloseTo(rest(1000), 12);
@@ -67,7 +67,7 @@ describe('the motion model', () => {
     expect(seconds('M220 S50\nG1 X100 F6000')).toBeCloseTo(50 / 1000 + 2, 12);
   });
 
-  it('never plans faster than it can stop', () => {
+  it('never plans a speed from which it cannot stop', () => {
     const moves = fc.array(
       fc.record({
         x: fc.integer({ min: 0, max: 200 }),
@@ -85,7 +85,7 @@ describe('the motion model', () => {
         let y = 0;
         for (const piece of pieces) {
           const length = Math.hypot(piece.x - x, piece.y - y);
-          // No piece is faster than its axes; nor slower than from rest to rest at the slowest the model may choose.
+          // No piece is faster than its axes allow, and each takes time.
           expect(length / piece.seconds).toBeLessThanOrEqual(Math.hypot(200, 200) + 1e-6);
           expect(piece.seconds).toBeGreaterThan(0);
           x = piece.x;
@@ -96,7 +96,7 @@ describe('the motion model', () => {
     );
   });
 
-  it('gains time by not stopping, and never loses any', () => {
+  it('saves time by not stopping, and never loses any', () => {
     const moves = fc.array(
       fc.record({ x: fc.integer({ min: 0, max: 100 }), f: fc.integer({ min: 60, max: 12_000 }) }),
       {
@@ -120,29 +120,29 @@ describe('the motion model', () => {
   it('looks ahead over its queue and no further', () => {
     const limits: MotionLimits = { ...plain, maxAcceleration: [100, 100, 100, 100] };
     const line = (count: number) => Array.from({ length: count }, (_, n) => `G1 X${(n + 1) / 10} F60000`).join('\n');
-    // So short are the moves that 32 of them bound the speed: √(2 · 100 · 3.2) mm/s.
+    // The moves are so short that 32 of them limit the speed: √(2 · 100 · 3.2) mm/s.
     const { pieces } = execute(line(2000), { limits });
     const fastest = Math.max(...pieces.map((piece) => 0.1 / piece.seconds));
     expect(fastest).toBeLessThanOrEqual(Math.sqrt(2 * 100 * 0.1 * plannedMoves) + 1e-6);
     expect(fastest).toBeGreaterThan(0.95 * Math.sqrt(2 * 100 * 0.1 * (plannedMoves - 1)));
   });
 
-  it('waits for dwells, homing and heat by fixed rules', () => {
+  it('waits for dwells, homing and heating by fixed rules', () => {
     expect(seconds('G4 P1500')).toBe(1.5);
     expect(seconds('G4 S2 P9')).toBe(2);
     expect(seconds('G28')).toBe(24);
     expect(seconds('G28 X Z')).toBe(18);
     expect(seconds('M109 S72')).toBeCloseTo(50 / 2.5, 12);
     expect(seconds('M190 S52')).toBeCloseTo(30 / 0.6, 12);
-    // Heat set earlier has risen meanwhile.
+    // A heater set earlier has warmed up meanwhile.
     expect(seconds('M104 S72\nG4 S5\nM109 S72')).toBeCloseTo(20, 12);
-    // S does not wait for cooling, R does; nothing waits for off.
+    // S does not wait for cooling, R does. Switching off never waits.
     expect(seconds('M109 S72\nM109 S62')).toBeCloseTo(20, 12);
     expect(seconds('M109 S72\nM109 R64')).toBeCloseTo(20 + 8 / 0.8, 12);
     expect(seconds('M109 S72\nM109 S0')).toBeCloseTo(20, 12);
   });
 
-  it('executes what it has when comments follow for long', () => {
+  it('executes pending moves when many comments follow', () => {
     const { spent } = execute(`G1 X10 F600\nG1 X20\n${'; nothing\n'.repeat(2000)}G1 X30\n`);
     const stopped = execute('G1 X10 F600\nG1 X20\nM400\nG1 X30\n');
     expect(spent.map((s) => s.seconds)).toEqual(stopped.spent.map((s) => s.seconds));

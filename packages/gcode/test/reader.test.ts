@@ -45,7 +45,7 @@ function first(text: string): Command {
 }
 
 describe('the reader', () => {
-  it('reads words, whatever their case, spacing and order', () => {
+  it('reads words in any case, spacing and order', () => {
     const expected = { letter: 'G', code: 1, words: { X: 10.5, Y: -2, E: 0.25, F: 1200 }, line: 1 };
     for (const text of [
       'G1 X10.5 Y-2 E.25 F1200',
@@ -57,7 +57,7 @@ describe('the reader', () => {
     }
   });
 
-  it('passes over comments, empty lines and program marks, and counts their lines', () => {
+  it('skips comments, empty lines and program marks, and counts their lines', () => {
     const text = '%\n\n; G1 X1\n(G1 X2) G1 (X3) X4 ; X5\n   \r\nG28 X Y\n%';
     expect(read(text)).toEqual([
       { letter: 'G', code: 1, words: { X: 4 }, line: 4 },
@@ -65,7 +65,7 @@ describe('the reader', () => {
     ]);
   });
 
-  it('takes modal commands that share a line', () => {
+  it('reads several modal commands on one line', () => {
     expect(read('G21 G90 G1 X1\nM83 G91').map(({ letter, code, line }) => `${letter}${code}@${line}`)).toEqual([
       'G21@1',
       'G90@1',
@@ -75,7 +75,7 @@ describe('the reader', () => {
     ]);
   });
 
-  it('reads numbers exactly as JavaScript does', () => {
+  it('parses numbers exactly like JavaScript', () => {
     const number = fc.tuple(
       fc.constantFrom('', '-', '+'),
       fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 0, maxLength: 25 }).map((d) => d.join('')),
@@ -90,7 +90,7 @@ describe('the reader', () => {
     );
   });
 
-  it('checks checksums and takes line numbers', () => {
+  it('verifies checksums and accepts line numbers', () => {
     const body = 'N12 G1 X10 Y20 ';
     let sum = 0;
     for (const c of utf8(body)) sum ^= c;
@@ -101,12 +101,12 @@ describe('the reader', () => {
     }
   });
 
-  it('passes over what it does not know, text and all', () => {
+  it('skips unknown commands with their text', () => {
     const text = 'M117 Layer 3: 100% "done"\nSTART_PRINT BED=60\nM862.3 P "MK3S"\nT?\nD5\nG1 X1\n';
     expect(read(text).map(({ letter, line }) => letter + line)).toEqual(['M1', 'S2', 'M3', 'T4', 'D5', 'G6']);
   });
 
-  it('refuses malformed lines with their number and without their content', () => {
+  it('rejects malformed lines; the error has the line number but not the content', () => {
     const wrong = [
       'X10 Y10',
       'G1 X-',
@@ -128,7 +128,7 @@ describe('the reader', () => {
     }
   });
 
-  it('bounds the code of a line, not its comment', () => {
+  it('limits the code of a line, not its comment', () => {
     expect(first(`G1 X1 ;${'c'.repeat(1_000_000)}`).words).toEqual({ X: 1 });
     expect(codedError(() => read(`G1 X1${' '.repeat(maxLineBytes)}\n`))).toMatchObject({ code: 'E_GCODE', line: 1 });
   });
@@ -158,7 +158,7 @@ describe('the reader', () => {
     'FOO B=1\n',
   );
 
-  it('gives the same result wherever the bytes are cut', () => {
+  it('gives the same result wherever the bytes are split', () => {
     fc.assert(
       fc.property(
         fc.array(pieces, { maxLength: 60 }),
@@ -192,7 +192,7 @@ describe('the reader', () => {
     );
   });
 
-  it('answers any bytes at all with finite times or a coded error', () => {
+  it('returns finite times or a coded error for any bytes', () => {
     let passed = 0;
     const check = (bytes: Uint8Array) => {
       codedError(() => {
@@ -253,7 +253,7 @@ describe('the reader', () => {
       ),
       { numRuns: 2000 },
     );
-    // The test would say nothing if everything were refused.
+    // The test would be meaningless if all inputs were rejected.
     expect(passed).toBeGreaterThan(500);
   });
 });

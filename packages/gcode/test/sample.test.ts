@@ -15,15 +15,15 @@ function* chunks(bytes: Uint8Array, length: number): Generator<Uint8Array> {
 }
 
 describe('the sample', () => {
-  it("agrees with the slicer's own numbers", async () => {
+  it('matches the slicer’s figures', async () => {
     const estimate = await estimateDesign([sample]);
     const [, minutes, seconds] = /normal mode\) = (\d+)m (\d+)s/.exec(text) ?? [];
     const slicer = Number(minutes) * 60 + Number(seconds);
-    // Heating of the bed (38 °C at 0.6), of the nozzle (193 °C at 2.5, less what went by meanwhile), homing.
+    // Heating of the bed (38 °C at 0.6 °C/s), of the nozzle (193 °C at 2.5 °C/s, less the time elapsed), homing.
     const waits = 193 / 2.5 + 24;
     expect((estimate.totalSeconds - waits) / slicer).toBeGreaterThan(0.95);
     expect((estimate.totalSeconds - waits) / slicer).toBeLessThan(1.05);
-    // 21.5 mm prime the nozzle in the start code, which the slicer does not count.
+    // The start code primes the nozzle with 21.5 mm, which the slicer does not count.
     expect(Math.abs(estimate.material.extrudedMm - 21.5 - slicerNumber('filament used \\[mm\\]'))).toBeLessThan(0.1);
     expect(estimate.material.grams).toBeCloseTo(slicerNumber('filament used \\[g\\]'), 0);
     expect(estimate.layers).toBe(text.split(';LAYER_CHANGE').length - 1);
@@ -33,9 +33,9 @@ describe('the sample', () => {
     expect(estimate.hottest).toEqual({ hotend: 215, bed: 60 });
   });
 
-  it('lies within the machine, and its box within its reach', async () => {
+  it('fits the machine, and its box fits its reach', async () => {
     const { box, reach } = await estimateDesign([sample]);
-    // 60 mm across around (125, 105), with skirt; the priming line starts at (5, 4).
+    // 60 mm across around (125, 105), with skirt. The priming line starts at (5, 4).
     expect(box.min).toEqual([5, 4, 0.28]);
     expect(box.max[2]).toBeCloseTo(14.56, 9);
     expect(box.max[0]).toBeLessThan(160);
@@ -47,7 +47,7 @@ describe('the sample', () => {
     }
   });
 
-  it('has the same times however it arrives', async () => {
+  it('has the same times for any chunk size', async () => {
     const whole = await estimateDesign([sample]);
     for (const length of [1, 7, 4096, 16_370]) {
       expect(await estimateDesign(chunks(sample, length))).toEqual(whole);
@@ -57,24 +57,24 @@ describe('the sample', () => {
   });
 });
 
-describe('times by segment', () => {
-  it('count a line where its last byte lies', async () => {
-    // Lines of 8, 7, 7 bytes end at offsets 8, 15, 22: segments of 8 bytes hold one each.
+describe('times per segment', () => {
+  it('count a line in the segment of its last byte', async () => {
+    // Lines of 8, 7, 7 bytes end at offsets 8, 15, 22, so each segment of 8 bytes has one of them.
     const content = Buffer.from('G4  P10\nG4 P20\nG4 P40\n');
     expect((await estimateDesign([content], { segmentBytes: 8 })).times).toEqual([0.01, 0.02, 0.04]);
     expect((await estimateDesign([content], { segmentBytes: 7 })).times).toEqual([0, 0.01, 0.02, 0.04]);
     expect((await estimateDesign([content], { segmentBytes: 100 })).times).toHaveLength(1);
-    // Without its line end the last line ends with the file.
+    // Without a line end the last line ends with the file.
     expect((await estimateDesign([content.subarray(0, 21)], { segmentBytes: 7 })).times).toEqual([0, 0.01, 0.06]);
   });
 
-  it('cover segments that hold comments only', async () => {
+  it('include segments with comments only', async () => {
     expect((await estimateDesign([Buffer.from(`G4 P10\n;${'c'.repeat(40)}`)], { segmentBytes: 10 })).times).toEqual([
       0.01, 0, 0, 0, 0,
     ]);
   });
 
-  it('refuse an empty design and a wrong segment length', async () => {
+  it('reject an empty design and a wrong segment length', async () => {
     await expect(estimateDesign([])).rejects.toMatchObject({ code: 'E_DESIGN_EMPTY' });
     expect(codedError(() => new SegmentTimes(0))).toMatchObject({ code: 'E_INPUT' });
   });
@@ -85,7 +85,7 @@ describe('times by segment', () => {
 });
 
 describe('synthetic designs', () => {
-  it('have the length asked for, the same bytes each time, and other bytes for another seed', () => {
+  it('have the requested length, and depend on the seed only', () => {
     const make = (bytes: number, seed: number, chunkBytes: number) =>
       Buffer.concat([...syntheticDesign({ bytes, seed, chunkBytes })]);
     const one = make(300_001, 5, 65_536);
@@ -94,7 +94,7 @@ describe('synthetic designs', () => {
     expect(make(300_001, 6, 65_536).equals(one)).toBe(false);
   });
 
-  it('are executed like a real one: 4 MB', async () => {
+  it('are executed like a real design: 4 MB', async () => {
     const estimate = await estimateDesign(syntheticDesign({ bytes: 4_000_000 }));
     expect(estimate.unknownCommands).toBe(0);
     expect(estimate.lines).toBeGreaterThan(100_000);

@@ -51,7 +51,7 @@ describe('COSE_Sign1', () => {
     );
   });
 
-  it('refuses every single changed byte', async () => {
+  it('rejects every single changed byte', async () => {
     const key = generateUserKey();
     const signed = await sign1(key, keyId(key.publicKey), utf8('payload'), context);
     for (let position = 0; position < signed.length; position++) {
@@ -59,14 +59,14 @@ describe('COSE_Sign1', () => {
       changed[position] = (changed[position] ?? 0) ^ 1;
       const outcome = await codeOf(() => {
         const parsed = parseSign1(changed);
-        // A changed key id names another key: the caller looks it up; the signature covers it as well.
+        // A changed key id names another key, which the caller looks up. The signature covers the key id too.
         verifySign1(parsed, 'ES256K', key.publicKey, context, verifySignature);
       });
       expect(outcome, `byte ${position}`).toBe('E_SIGNATURE');
     }
   });
 
-  it('answers random bytes with a code', async () => {
+  it('rejects random bytes with a code', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), async (bytes) => {
         expect(await codeOf(() => parseSign1(Uint8Array.of(0xd2, ...bytes)))).toBe('E_SIGNATURE');
@@ -74,7 +74,7 @@ describe('COSE_Sign1', () => {
     );
   });
 
-  it('agrees with the published secp256k1 base point and P-256 round trip', async () => {
+  it('matches the published secp256k1 and P-256 base points; key agreement is symmetric', async () => {
     const one = new Uint8Array(32);
     one[31] = 1;
     expect(Buffer.from(userKey(one).publicKey).toString('hex')).toBe(
@@ -90,7 +90,7 @@ describe('COSE_Sign1', () => {
 });
 
 describe('sealing', () => {
-  it('opens for the recipient, the sender and the use it was made for, and nothing else', async () => {
+  it('opens only for its recipient, sender and use', async () => {
     const [recipient, sender, other] = [generateP256Key(), generateP256Key(), generateP256Key()];
     const sealed = await seal(recipient.publicKey, context, utf8('secret'), { sender });
     expect(await unseal(recipient, context, sealed, { sender: sender.publicKey })).toEqual(utf8('secret'));
@@ -102,7 +102,7 @@ describe('sealing', () => {
     expect(await codeOf(() => unseal(recipient, context, new Uint8Array(10)))).toBe('E_SEAL');
   });
 
-  it('opens for a key that only agrees, as it would in a token', async () => {
+  it('opens with a key that only supports agreement, like one in a token', async () => {
     const [recipient, other] = [generateP256Key(), generateP256Key()];
     const { publicKey, agree } = recipient;
     const sealed = await seal(publicKey, context, utf8('secret'));
@@ -112,7 +112,7 @@ describe('sealing', () => {
     expect(await codeOf(() => unsealByAgreement({ publicKey, agree }, context, sealed.subarray(1)))).toBe('E_SEAL');
   });
 
-  it('keeps the order of a session, and its sender', async () => {
+  it('binds the order of a session and its sender', async () => {
     const [recipient, node, other] = [generateP256Key(), generateP256Key(), generateP256Key()];
     const psk = { id: utf8('id'), key: new Uint8Array(32).fill(7) };
     const sender = await createHpkeSender(recipient.publicKey, context, psk, node);
@@ -139,7 +139,7 @@ describe('sealing', () => {
 });
 
 describe('certificates', () => {
-  it('carry a party through mutual TLS 1.3', async () => {
+  it('identify a party over mutual TLS 1.3', async () => {
     const authority = await createAuthority('Millrace test', Date.now());
     const again = await openAuthority(authority.identity, Date.now);
     const server = await again.issue({ role: 'control', id: 'control-2' }, ['127.0.0.1', 'localhost']);

@@ -22,7 +22,7 @@ async function codeOf(work: () => Promise<unknown>): Promise<string> {
 }
 
 describe('numbered sealing', () => {
-  it('opens each message by itself, whichever came before', async () => {
+  it('opens each message independently', async () => {
     const owner = ownerSealingKey(new Uint8Array(32).fill(5));
     const sealing = await createNumberedSealing(owner.publicKey, info);
     const sealed = ['a', 'bb', '', 'dddd'].map((text) => sealing.seal(utf8(text)));
@@ -36,7 +36,7 @@ describe('numbered sealing', () => {
       expect(await openNumbered(owner, info, sealed[number] as Uint8Array)).toEqual({ number, plaintext: utf8(text) });
   });
 
-  it('opens for no other key and no other use, and not when one byte is changed', async () => {
+  it('does not open with another key or use, or when one byte is changed', async () => {
     const owner = generateP256Key();
     const sealed = (await createNumberedSealing(owner.publicKey, info)).seal(utf8('position'));
     expect(await codeOf(() => openNumbered(generateP256Key(), info, sealed))).toBe('E_SEAL');
@@ -51,7 +51,7 @@ describe('numbered sealing', () => {
     expect(await codeOf(() => openNumbered(owner, info, concatBytes(sealed, new Uint8Array(1))))).toBe('E_SEAL');
   });
 
-  it('seals to no key that is none', async () => {
+  it('rejects an invalid public key', async () => {
     const { publicKey } = generateP256Key();
     const beside = new Uint8Array(publicKey);
     beside[64] = (beside[64] ?? 0) ^ 1;

@@ -21,7 +21,7 @@ const key = (n: number): Bytes => Uint8Array.from({ length: 20 }, (_, i) => (i =
 /** A cell with random bytes. */
 const cell = (n: number): NewCell => ({ index: key(n), epoch: 4, body: systemRandom(BODY) });
 
-describe('cells in slots', () => {
+describe('cells in a slot file', () => {
   let index: MemoryStore;
   let file: CellFile;
   const path = () => join(folder, 'cells.bin');
@@ -37,7 +37,7 @@ describe('cells in slots', () => {
   });
   afterEach(() => file.close());
 
-  it('lie in slots of four pages; the index has a few bytes of each', async () => {
+  it('take four pages each; the index has a few bytes per cell', async () => {
     const cells = Array.from({ length: 12 }, (_, n) => cell(n));
     await file.put(cells);
     for (const [n, { body }] of cells.entries()) {
@@ -47,7 +47,7 @@ describe('cells in slots', () => {
     expect(statSync(path()).size).toBe(12 * 16_384);
   });
 
-  it('slots of removed cells are reused, also after reopening; the file does not grow', async () => {
+  it('reuse the slots of removed cells, also after reopening; the file does not grow', async () => {
     for (let n = 0; n < 8; n++) await file.put([cell(n)]);
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n += 2) await file.remove([key(n)]);
@@ -64,7 +64,7 @@ describe('cells in slots', () => {
     expect(statSync(path()).size).toBe(8 * 16_384);
   });
 
-  it('an index that names one slot twice is refused, and a file that is not there', async () => {
+  it('reject an index that names one slot twice, and a missing file', async () => {
     for (const n of [1, 2]) await file.put([cell(n)]);
     const copy = new MemoryStore();
     for await (const entry of index.range()) await copy.put(entry.key, entry.value);
@@ -76,7 +76,7 @@ describe('cells in slots', () => {
     expect(existsSync(elsewhere)).toBe(false);
   });
 
-  it('a truncated file has lost only the cells beyond its end', async () => {
+  it('are lost only beyond the end of a truncated file', async () => {
     const cells = Array.from({ length: 4 }, (_, n) => cell(n));
     for (const one of cells) await file.put([one]);
     await file.close();
@@ -103,7 +103,7 @@ describe('cells in slots', () => {
   });
 
   it.each(['ENOSPC', 'EROFS', 'EIO'] as const)(
-    'a write that %s refuses is not stored, and later writes succeed',
+    'are not stored when a write fails with %s; later writes succeed',
     async (code) => {
       const { body } = cell(0);
       await file.put([{ ...cell(1), body }]);
@@ -129,11 +129,11 @@ describe('cells in slots', () => {
     },
   );
 
-  it('slots that a crash left in the file but not in the index are free', async () => {
+  it('free the slots that a crash left in the file but not in the index', async () => {
     await file.put([cell(1)]);
     const before = new MemoryStore();
     for await (const entry of index.range()) await before.put(entry.key, entry.value);
-    await file.put([cell(2)]); // the index of before does not know it
+    await file.put([cell(2)]); // the earlier index does not contain it
     const again = await begin(before);
     expect(again.usage()).toEqual({ slots: 2, taken: 1 });
     const another = cell(9);
@@ -143,7 +143,7 @@ describe('cells in slots', () => {
     await again.close();
   });
 
-  it('slots of a dropped epoch and of late cells are free; dropping it again does not scan the index', async () => {
+  it('free the slots of a dropped epoch and of late cells; dropping it again does not scan the index', async () => {
     await file.create(5);
     await file.put(Array.from({ length: 6 }, (_, n) => ({ ...cell(n), epoch: 4 + (n % 2) })));
     await file.drop(4);
@@ -162,7 +162,7 @@ describe('cells in slots', () => {
     await file.drop(4);
   });
 
-  it('a step is one write of the index; a step that fails changes nothing and frees its slots', async () => {
+  it('are indexed in one write per step; a failed step changes nothing and frees its slots', async () => {
     await file.create(5);
     await file.put([cell(1), cell(2)]);
     const body = systemRandom(BODY);

@@ -14,7 +14,7 @@ interface Run {
   readonly lines: readonly string[];
 }
 
-/** Runs the writer, and kills it when `acknowledged` batches are done (or lets it end). */
+/** Runs the writer, and kills it after `acknowledged` batches, or lets it finish. */
 async function runWriter(child: ChildProcess, killAt: number): Promise<Run> {
   let text = '';
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
@@ -33,7 +33,7 @@ beforeEach(() => {
 });
 afterEach(() => folder.remove());
 
-/** Which batch the store stands after; fails unless it is exactly the state after some whole batch. */
+/** The number of batches in the store. Fails unless the store is exactly in the state after a whole batch. */
 async function wholeBatches(size: number): Promise<number> {
   const lmdb = openEnvironment({ path: folder.path });
   try {
@@ -57,20 +57,17 @@ async function wholeBatches(size: number): Promise<number> {
   }
 }
 
-describe('LMDB, killed', () => {
-  it.each([1, 2, 9, 33, 120])(
-    'with SIGKILL after %i acknowledged batches: all of them are there, none by half',
-    async (killAt) => {
-      const run = await runWriter(
-        spawn(process.execPath, [program, folder.path, '5000'], { stdio: ['ignore', 'pipe', 'inherit'] }),
-        killAt,
-      );
-      expect(run.lines.at(-1)).not.toBe('closed');
-      expect(await wholeBatches(5000)).toBeGreaterThanOrEqual(run.acknowledged);
-    },
-  );
+describe('LMDB after SIGKILL', () => {
+  it.each([1, 2, 9, 33, 120])('after %i acknowledged batches: has all of them, and none partly', async (killAt) => {
+    const run = await runWriter(
+      spawn(process.execPath, [program, folder.path, '5000'], { stdio: ['ignore', 'pipe', 'inherit'] }),
+      killAt,
+    );
+    expect(run.lines.at(-1)).not.toBe('closed');
+    expect(await wholeBatches(5000)).toBeGreaterThanOrEqual(run.acknowledged);
+  });
 
-  it('again and again over the same folder', async () => {
+  it('repeatedly over the same folder', async () => {
     let before = 0;
     for (const killAt of [5, 3, 8]) {
       const run = await runWriter(
@@ -78,7 +75,7 @@ describe('LMDB, killed', () => {
         killAt,
       );
       expect(run.acknowledged).toBeGreaterThanOrEqual(killAt);
-      // The writer starts again at batch 0, so the newest batch is the farthest any run came.
+      // The writer starts again at batch 0, so the newest batch is the last of the longest run.
       const now = await afterRestart(before);
       expect(now).toBeGreaterThanOrEqual(run.acknowledged);
       before = now;

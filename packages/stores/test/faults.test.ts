@@ -13,7 +13,7 @@ const program = fileURLToPath(new URL('../dist/compliance/crash-writer.js', impo
 
 const fullWriter = fileURLToPath(new URL('../dist/compliance/full-writer.js', import.meta.url));
 
-/** A disk in a file: only root can mount one, and not everywhere. */
+/** A disk in a file. Mounting needs root, and is not possible everywhere. */
 function mountedDisk(folder: string): { path: string; turnReadOnly(): void; unmount(): void } | undefined {
   const [image, path] = [join(folder, 'disk'), join(folder, 'mounted')];
   const system = (command: string, ...args: string[]) => spawnSync(command, args).status === 0;
@@ -22,7 +22,7 @@ function mountedDisk(folder: string): { path: string; turnReadOnly(): void; unmo
   if (!system('mount', '-o', 'loop', image, path)) return undefined;
   return {
     path,
-    // As the system does after a fault of the disk, with files open for writing.
+    // As the system does after a disk fault, with files open for writing.
     turnReadOnly: () => expect(system('mount', '-o', 'remount,abort', path)).toBe(true),
     unmount: () => expect(system('umount', path)).toBe(true),
   };
@@ -34,9 +34,9 @@ beforeEach(() => {
 });
 afterEach(() => folder.remove());
 
-describe('a disk that refuses', () => {
-  // A file-size limit needs no privileges; the system answers a write past it as it does on a full disk: cut short.
-  it('fails the write with a code, keeps what was acknowledged, and goes on when there is room', async () => {
+describe('a disk that fails', () => {
+  // A file-size limit needs no privileges. A write beyond it is cut short, as on a full disk.
+  it('fails the write with a code, keeps acknowledged data, and works again when there is space', async () => {
     expect(existsSync(program), 'built first: npx tsc -b packages/stores').toBe(true);
     const shell = `trap '' XFSZ; ulimit -f 3000; exec "$0" "$@"`;
     const run = spawnSync('bash', ['-c', shell, process.execPath, program, folder.path, '20000'], {
@@ -67,13 +67,13 @@ describe('a disk that refuses', () => {
   });
 
   it.each([400, 1_000, 2_500, 6_000])(
-    'is met before LMDB is: hundreds of refusals at %i kB, nothing lost, nothing in between',
+    'is detected before LMDB writes: hundreds of failed writes at %i kB, nothing lost, nothing partly written',
     (kilobytes) => {
       const shell = `ulimit -f ${kilobytes}; exec "$0" "$@"`;
       const run = spawnSync('bash', ['-c', shell, process.execPath, fullWriter, folder.path, String(kilobytes)], {
         encoding: 'utf8',
       });
-      expect(run.stderr).toBe(''); // where LMDB says that a write of its own was refused
+      expect(run.stderr).toBe(''); // where LMDB prints an error about a failed write
       expect(run.status).toBe(0);
       const [, refused, , kept] = run.stdout.trim().split(' ').map(Number);
       expect(refused).toBeGreaterThan(20);
@@ -81,7 +81,7 @@ describe('a disk that refuses', () => {
     },
   );
 
-  it('turns read-only under an open store: every write is refused with a code before LMDB tries it, reads go on', async () => {
+  it('turns read-only under an open store: all writes fail with a code before LMDB; reads continue', async () => {
     const disk = mountedDisk(folder.path);
     if (disk === undefined) {
       process.stdout.write('faults.test: a disk that turns read-only was not tried: a file cannot be mounted here\n');
@@ -98,7 +98,7 @@ describe('a disk that refuses', () => {
       disk.turnReadOnly();
       for (const writes of [1, 30, 1_000, 1]) {
         for (const outcome of await putAll(writes, 2)) {
-          // LMDB's own refusal names a page; this one is LmdbSpace's.
+          // An error of LMDB would name a page. This one is from LmdbSpace.
           expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'E_READ_ONLY' } });
           expect(String((outcome as PromiseRejectedResult).reason)).not.toContain('page');
         }
@@ -110,7 +110,7 @@ describe('a disk that refuses', () => {
     }
   });
 
-  it('tells a full disk from other faults', () => {
+  it('distinguishes a full disk from other faults', () => {
     const system = (code: unknown, message = 'no') => Object.assign(new Error(message), { code });
     for (const full of [
       system(28),
@@ -121,20 +121,20 @@ describe('a disk that refuses', () => {
     ]) {
       expect(storeError(full, folder.path, 'x').code).toBe('E_DISK_FULL');
     }
-    expect(storeError(system(5), folder.path, 'x').code).toBe('E_STORE'); // there is room here
+    expect(storeError(system(5), folder.path, 'x').code).toBe('E_STORE'); // there is space here
     for (const number of [1, 13, 30]) expect(storeError(system(number), folder.path, 'x').code).toBe('E_READ_ONLY');
     expect(storeError('odd', folder.path, 'x')).toMatchObject({ code: 'E_STORE', message: 'x: odd' });
   });
 });
 
-describe('opening', () => {
-  it('names a path that is no folder', () => {
+describe('opening a store', () => {
+  it('rejects a path that is not a folder', () => {
     const path = join(folder.path, 'file');
     writeFileSync(path, 'not a store');
     expect(() => openEnvironment({ path })).toThrow(expect.objectContaining({ code: 'E_STORE' }));
   });
 
-  it('names a file that is no store, is cut short or has lost a meta page', async () => {
+  it('rejects a file that is not a store, is truncated or has lost a meta page', async () => {
     const path = join(folder.path, 'store');
     const lmdb = openEnvironment({ path });
     for (let i = 0; i < 50; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(6000));
@@ -160,7 +160,7 @@ describe('opening', () => {
     await again.close();
   });
 
-  it('reads only: sees another’s writes, refuses its own, makes nothing', async () => {
+  it('read-only: sees another environment’s writes, rejects its own, creates nothing', async () => {
     mkdirSync(join(folder.path, 'empty'));
     expect(() => openEnvironment({ path: join(folder.path, 'empty'), readOnly: true }).store('x')).toThrow(
       expect.objectContaining({ code: expect.stringMatching(/^E_(STORE|NOT_FOUND)$/) }),
@@ -175,7 +175,7 @@ describe('opening', () => {
     await reader.close();
   });
 
-  it('keeps named stores apart, and writes of one turn together', async () => {
+  it('isolates named stores, and accepts concurrent writes to several', async () => {
     const lmdb = openEnvironment({ path: folder.path });
     await Promise.all([lmdb.store('a').put(utf8('k'), utf8('a')), lmdb.store('b').put(utf8('k'), utf8('b'))]);
     expect(await lmdb.store('a').get(utf8('k'))).toEqual(utf8('a'));
@@ -186,7 +186,7 @@ describe('opening', () => {
     expect(() => lmdb.store('c')).toThrow(expect.objectContaining({ code: 'E_STORE' }));
   });
 
-  it('reads a damaged page as an error or as absent, and never takes the process down', async () => {
+  it('reports a damaged page as an error or as absent, and never crashes the process', async () => {
     const path = join(folder.path, 'damaged');
     const lmdb = openEnvironment({ path });
     for (let i = 0; i < 300; i++) void lmdb.store('a').put(utf8(`key ${i}`), new Uint8Array(600).fill(i));

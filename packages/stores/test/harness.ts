@@ -145,7 +145,7 @@ export const cellsEngines: Record<string, () => Promise<CellsHarness>> = {
   ),
 };
 
-/** A queue over an engine. */
+/** Opens a queue over an engine. */
 export function openQueueOn(engine: () => Promise<Engine>): (rememberMs: number) => Promise<QueueHarness> {
   return async (rememberMs) => {
     const clock = new ManualClock();

@@ -5,7 +5,7 @@ import { inRange } from '../src/keys.ts';
 import type { Range, Store, Write } from '../src/port.ts';
 import { engines } from './harness.ts';
 
-// Few short keys, so that operations meet.
+// Few short keys, so that operations hit the same ones.
 const key = fc
   .uint8Array({ minLength: 1, maxLength: 3 })
   .map((bytes) => Uint8Array.from(bytes, (b) => [0, 1, 128, 255][b % 4] ?? 0));

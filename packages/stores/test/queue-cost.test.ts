@@ -4,7 +4,7 @@ import { MapQueue } from '../src/map-queue.ts';
 import { MemoryStore } from '../src/memory.ts';
 import type { Key, Range } from '../src/port.ts';
 
-/** Counts what is read of it. */
+/** Counts the entries read. */
 class CountingStore extends MemoryStore {
   read = 0;
 
@@ -30,7 +30,7 @@ class CountingStore extends MemoryStore {
 
 const MANY = 20_000;
 
-it('claims, publishes and acknowledges beside a key with 20,000 messages without reading them', async () => {
+it('claims, publishes and acknowledges without reading the 20,000 messages of another key', async () => {
   const store = new CountingStore();
   const queue = new MapQueue(store, { clock: systemClock });
   for (let from = 0; from < MANY; from += 1_000)
@@ -42,7 +42,7 @@ it('claims, publishes and acknowledges beside a key with 20,000 messages without
     await work();
     return store.read - before;
   };
-  // Leased, waiting for who holds the key, and beside it.
+  // Leased, waiting for the holder of the key, and with another key.
   expect(await reads(async () => expect(await claim('one', 1_000)).toHaveLength(1_000))).toBeLessThan(2_001);
   expect(await reads(async () => expect(await claim('two', 64)).toEqual([]))).toBe(0);
   expect(await reads(() => queue.publish('t', 'short', 's', utf8('x')))).toBeLessThan(5);

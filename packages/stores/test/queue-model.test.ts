@@ -17,7 +17,7 @@ interface Message {
   lease: { consumer: string; until: number } | undefined;
 }
 
-/** Every message that waits, in the order of publishing, looked through from the start each time. */
+/** A model of the queue: all waiting messages in the order of publishing, searched linearly. */
 class Model {
   now = 0;
   waiting: Message[] = [];
@@ -40,7 +40,7 @@ class Model {
     });
   }
 
-  /** Checks what a claim gave, and takes it over. */
+  /** Checks the messages of a claim, and records their leases. */
   claimed(consumer: string, limit: number, maxBytes: number, given: readonly Claimed[]): void {
     const claimable = this.claimable(consumer);
     for (const key of keys) {
@@ -73,7 +73,7 @@ const step = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('publish' as const),
-      // Some at once; an id always comes with the same key.
+      // Several at once. An id always has the same key.
       ids: fc.array(oneOfTheMessages, { minLength: 1, maxLength: 4 }),
     }),
   },

@@ -6,7 +6,7 @@ import type { Range, Store } from '../src/port.ts';
 
 export interface StoreHarness {
   readonly store: Store;
-  /** Closes the store and reopens it over the same data. */
+  /** Closes the store and reopens it with the same data. */
   reopen(): Promise<Store>;
   dispose(): Promise<void>;
 }
@@ -41,7 +41,7 @@ function coded(code: string): (error: unknown) => boolean {
   return (error) => error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** Test cases of every store. */
+/** Test cases for every store. */
 export const storeCases: readonly Case<OpenStore>[] = [
   storeCase('gets many keys at once with the same result as one by one', async (store) => {
     await store.batch([

@@ -15,7 +15,7 @@ function pathOf(mostMoves?: number): ToolPath {
   return kept.path;
 }
 
-/** Share of pixels in which two pictures differ clearly. */
+/** The share of pixels in which two pictures differ clearly. */
 function difference(a: Uint8Array, b: Uint8Array): number {
   const one = PNG.sync.read(Buffer.from(a));
   const two = PNG.sync.read(Buffer.from(b));
@@ -29,7 +29,7 @@ function difference(a: Uint8Array, b: Uint8Array): number {
 }
 
 describe('the thumbnail', () => {
-  it('is a small square PNG of the part, within its limit', () => {
+  it('is a small square PNG of the part, within its size limit', () => {
     const png = drawThumbnail(pathOf(), 32_768);
     expect(png?.length).toBeLessThanOrEqual(32_768);
     const { width, height, data } = PNG.sync.read(Buffer.from(png ?? []));
@@ -38,13 +38,13 @@ describe('the thumbnail', () => {
     expect(new Set(new Uint32Array(new Uint8Array(data).buffer)).size).toBeGreaterThan(500);
   });
 
-  it('shows the same shape when just a part of the layers is kept', () => {
+  it('shows the same shape when only some of the layers are kept', () => {
     const whole = pathOf();
     const thinned = pathOf(9_000);
     expect(whole.length).toBeGreaterThan(20_000);
     expect(thinned.length).toBeLessThanOrEqual(9_000);
     expect(thinned.dropped).toBe(0);
-    // From the first layers to the last ones.
+    // From the first to the last layers.
     let last = 0;
     thinned.each(({ layer }) => {
       last = layer;
@@ -54,13 +54,13 @@ describe('the thumbnail', () => {
     expect(difference(pictures[0] ?? new Uint8Array(), pictures[1] ?? new Uint8Array())).toBeLessThan(0.15);
   });
 
-  it('is none where nothing moves, or nothing fits', () => {
+  it('is omitted when nothing moves or no picture fits', () => {
     expect(drawThumbnail(new ThumbnailPath().path, 32_768)).toBeUndefined();
     expect(drawThumbnail(pathOf(9_000), 100)).toBeUndefined();
   });
 });
 
-describe("the slicer's own time", () => {
+describe('the slicer’s estimate', () => {
   const timeOf = (text: string, length = text.length) => {
     const notes = new SlicerNotes();
     const bytes = Buffer.from(text);
@@ -70,7 +70,7 @@ describe("the slicer's own time", () => {
 
   it.each([1, 7, 100, 4_096, 1_000_000])('is found in the sample, in chunks of %i bytes', (length) => {
     const notes = new SlicerNotes();
-    // The end alone, where it lies, when the chunks are tiny.
+    // Only the end, where the time is, when the chunks are tiny.
     for (let at = length < 100 ? sample.length - 12_000 : 0; at < sample.length; at += length)
       notes.push(sample.subarray(at, at + length));
     expect(notes.finish()).toBe(46 * 60 + 37);

@@ -18,7 +18,7 @@ function pathOf(content: Uint8Array): ToolPath {
   return path;
 }
 
-/** A tube: circles of `radius` mm around (100, 100), one on the other. */
+/** A tube: stacked circles of `radius` mm around (100, 100). */
 function tube(radius: number, layers: number): ToolPath {
   const path = new ToolPath();
   for (let layer = 1; layer <= layers; layer += 1) {
@@ -30,7 +30,7 @@ function tube(radius: number, layers: number): ToolPath {
   return path;
 }
 
-/** How far the pixel's strongest part is from its weakest: grey plates are low, coloured beads high. */
+/** The pixel's saturation: low for grey plates, high for coloured beads. */
 function colourfulness(png: PNG, x: number, y: number): number {
   const at = (Math.round(y) * png.width + Math.round(x)) * 4;
   const parts = [png.data[at] ?? 0, png.data[at + 1] ?? 0, png.data[at + 2] ?? 0];
@@ -38,7 +38,7 @@ function colourfulness(png: PNG, x: number, y: number): number {
 }
 
 describe('the tool path', () => {
-  it('keeps what it is given, in order', () => {
+  it('keeps moves in order', () => {
     const move = fc.record({
       x: fc.oneof(fc.integer({ min: -1000, max: 1000 }), fc.double({ min: -2e6, max: 2e6, noNaN: true })),
       y: fc.integer({ min: -1_000_000, max: 1_000_000 }).map((micrometres) => micrometres / 1000),
@@ -74,7 +74,7 @@ describe('the tool path', () => {
     expect(tube(10, 200).length).toBe(91 * 200);
   });
 
-  it('takes at most 6 bytes for a move of a real part', () => {
+  it('uses at most 6 bytes for a move of a real part', () => {
     const path = pathOf(sample);
     expect(path.length).toBeGreaterThan(20_000);
     expect(path.bytes / path.length).toBeLessThan(6);
@@ -125,11 +125,11 @@ describe('the view', () => {
 });
 
 describe('the PNG', () => {
-  it('shows a tube as a tube: beads around, the plate in the middle and outside', () => {
+  it('shows a tube: beads around, the plate inside and outside', () => {
     const path = tube(30, 3);
     const png = PNG.sync.read(Buffer.from(drawPng(path, { width: 400, height: 300 })));
     expect([png.width, png.height]).toEqual([400, 300]);
-    // The view of drawPicture, at the canvas's scale.
+    // The view of drawPicture, at the scale of the canvas.
     const window = { left: 400 * 0.05, top: 300 * 0.11, width: 400 * 0.86, height: 300 * 0.82 };
     const view = fitView(measure(path), window, -62, 38);
     const at = (x: number, y: number, z: number): [number, number] => [
@@ -146,7 +146,7 @@ describe('the PNG', () => {
     }
   });
 
-  it('is the same for the same path, and another for another', () => {
+  it('is deterministic, and differs for another path', () => {
     const options = { width: 320, height: 240, title: 'object 1', facts: ['4.2 m of PLA'] };
     const png = Buffer.from(drawPng(tube(20, 20), options));
     expect(Buffer.from(drawPng(tube(20, 20), options)).equals(png)).toBe(true);
@@ -154,7 +154,7 @@ describe('the PNG', () => {
     expect(Buffer.from(drawPng(tube(20, 20), { ...options, title: 'object 2' })).equals(png)).toBe(false);
   });
 
-  it('is the same however many rows are drawn at once', () => {
+  it('does not depend on the number of rows drawn at once', () => {
     const [whole, ...parts] = [1200, 240, 50, 7].map((band) =>
       Buffer.from(drawPng(tube(6, 40), { width: 320, height: 240, band })),
     );
@@ -170,7 +170,7 @@ describe('the PNG', () => {
     expect(share).toBeLessThan(0.7);
   });
 
-  it('draws paths with nothing in them, or with travel only', () => {
+  it('draws empty paths, and paths with travel only', () => {
     const travel = new ToolPath();
     travel.add(10, 10, 10, false, 0);
     for (const path of [new ToolPath(), travel]) {
@@ -181,7 +181,7 @@ describe('the PNG', () => {
 });
 
 describe('the SVG', () => {
-  it('holds the path of every layer, when that is not too much', () => {
+  it('has the path of every layer if the path is short enough', () => {
     const svg = drawSvg(tube(20, 30), { title: 'object <1> & "2"' });
     expect(svg.match(/<path /g)).toHaveLength(30);
     expect(svg.match(/L/g)?.length).toBeGreaterThanOrEqual(30 * 90);

@@ -21,7 +21,7 @@ import { createWitness, openWitnessFolder, serveWitness, type WitnessFolder, wit
 let closer: Closer;
 let path: string;
 let ledger: Ledger;
-/** Another history, under the same key. */
+/** A fork of the log under the same key. */
 let fork: Ledger;
 beforeEach(async () => {
   closer = new Closer();
@@ -41,7 +41,7 @@ const open = (more: { name?: string; logs?: readonly string[] } = {}) =>
   openWitnessFolder({ path, name: 'witness.example/w1', logs: [ledger.logKey], random: systemRandom, ...more });
 const witnessOf = (folder: WitnessFolder) => createWitness({ folder, clock: systemClock, logger: silentLogger });
 
-/** A witness behind HTTP, and a caller of it. */
+/** A witness behind HTTP, and a client of it. */
 async function start(folder?: WitnessFolder) {
   const witness = witnessOf(folder ?? (await open()));
   const address = { host: '127.0.0.1', port: 0 };
@@ -98,7 +98,7 @@ describe('a witness behind HTTP', () => {
     expect((await callPublic({ url, maxBytes: 1000 })).status).toBe(405);
     const elsewhere = await callPublic({ url: new URL('/', url), body: Buffer.from('x'), maxBytes: 1000 });
     expect(elsewhere.status).toBe(404);
-    // Nothing of this changed what it has signed.
+    // None of these requests changed what it has signed.
     expect((await add(ledger, 5)).status).toBe(200);
   });
 
@@ -113,8 +113,8 @@ describe('a witness behind HTTP', () => {
   });
 });
 
-describe('what it has signed', () => {
-  it('outlives the process', async () => {
+describe('the signed heads', () => {
+  it('are kept across restarts', async () => {
     const first = await start();
     await first.ask(ledger);
     const second = await start(await open({ logs: [] }));
@@ -124,7 +124,7 @@ describe('what it has signed', () => {
     expect((await second.add(ledger, 5)).status).toBe(200);
   });
 
-  it('is on the disk before the cosignature leaves; when the disk refuses, nothing leaves', async () => {
+  it('are on disk before a cosignature is sent; on a disk error none is sent', async () => {
     const folder = await open();
     const { add } = await start({
       ...folder,
@@ -137,7 +137,7 @@ describe('what it has signed', () => {
     expect((await next.add(fork, 0)).status).toBe(200);
   });
 
-  it('is one history when two heads of it race', async () => {
+  it('form one history when two heads race', async () => {
     const { add, ask } = await start();
     await ask(ledger);
     const long = await openTestLedger(new MemoryStore());
@@ -149,7 +149,7 @@ describe('what it has signed', () => {
     expect(new Set(signed).size).toBe(1);
   });
 
-  it('is not forgotten over a damaged file: the witness does not start', async () => {
+  it('are not dropped when a file is damaged: the witness does not start', async () => {
     const { ask } = await start();
     await ask(ledger);
     const [file = ''] = await readdir(join(path, witnessFiles.heads));
@@ -158,8 +158,8 @@ describe('what it has signed', () => {
   });
 });
 
-describe('the folder', () => {
-  it('keeps its name, and takes more logs', async () => {
+describe('the witness folder', () => {
+  it('keeps its name and logs', async () => {
     await open();
     await expect(open({ name: 'other.example' })).rejects.toMatchObject({ code: 'E_CONFLICT' });
     const again = await openWitnessFolder({ path, random: systemRandom });
@@ -167,7 +167,7 @@ describe('the folder', () => {
     expect((await readdir(path)).sort()).toEqual(['witness.json', 'witness.key']);
   });
 
-  it('is not begun without a name, or with keys that are none', async () => {
+  it('is not created without a name, or with invalid keys', async () => {
     const none = join(path, 'none');
     await expect(openWitnessFolder({ path: none, random: systemRandom })).rejects.toMatchObject({ code: 'E_INPUT' });
     await expect(open({ logs: ['x'] })).rejects.toMatchObject({ code: 'E_INPUT' });
