@@ -4,7 +4,7 @@ import { callAsMachine } from '@millrace/testkit/adversary/machine-calls';
 import type { Answer } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 1: tenant B asks for what tenant A has. Not a byte of it comes, and each refusal is in the node's log.
+// Row 1: tenant B requests tenant A's data. It gets not a byte, and each rejection is in the node's log.
 
 let system: HostileInstallation;
 let job: Licensed;
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Every way to an object, a design, a licence: path, and the node that is asked. */
+/** Every route to an object, a design or a licence: the path and the node. */
 const ways = () =>
   [
     ['control', `/v1/designs/${job.design}`],
@@ -29,7 +29,7 @@ const refusals = () =>
   log.filter((line) => line.includes('"msg":"request refused"') && /E_FORBIDDEN|E_AUTH/.test(line));
 
 describe('baseline: the owner', () => {
-  it('gets everything of the design except sealed segments', async () => {
+  it('gets all data of the design except sealed segments', async () => {
     const answers = await ask('owner');
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 401]);
     expect(answers[1]?.body.length).toBeGreaterThan(32);

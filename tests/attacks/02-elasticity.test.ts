@@ -6,13 +6,13 @@ import { type HostileInstallation, openHostileInstallation } from '@millrace/tes
 import { applyOuterLayer, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 2: cells that were copied in one epoch, and the playbook of another. Real nodes sweep; the thief even has the
-// owner's design secret, so that what fails fails because of the epoch.
+// Row 2: cells copied in one epoch, and the playbook of another. Real nodes sweep. The thief even has the owner's
+// design secret, so that failures are due to the epoch only.
 
 const SEGMENTS = 6;
 interface Epoch {
   readonly slice: readonly SliceCell[];
-  /** Every cell that the vault held, real or decoy, by its place. */
+  /** All cells of the vault, real or decoy, by place. */
   readonly cells: ReadonlyMap<string, Bytes>;
 }
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
     const { epoch, sweep } = system.nodes.keys.parts.playbook.status();
     if (sweep === undefined && epoch !== last) {
       const copied = await copy();
-      // A sweep that began meanwhile would mix two epochs.
+      // A sweep that started meanwhile would mix two epochs.
       const now = system.nodes.keys.parts.playbook.status();
       if (now.sweep === undefined && now.epoch === epoch) {
         epochs.push(copied);
@@ -52,7 +52,7 @@ async function copy(): Promise<Epoch> {
   return { slice, cells };
 }
 
-/** Segments that open: each cell where the playbook says, else each one there is. */
+/** The number of segments that open: each with the cell at the playbook's place, otherwise with any cell. */
 async function openedWith({ cells }: Epoch, { slice }: Epoch): Promise<number> {
   const bodies = [...cells.values()];
   const sealed = await Promise.all(
@@ -70,7 +70,7 @@ async function openedWith({ cells }: Epoch, { slice }: Epoch): Promise<number> {
   return opened(system, job, sealed, [secret]);
 }
 
-describe('cells and playbook', () => {
+describe('stolen cells with a stolen playbook', () => {
   it('of the same epoch open everything', async () => {
     for (const epoch of epochs) expect(await openedWith(epoch, epoch)).toBe(SEGMENTS);
   });

@@ -14,8 +14,8 @@ import {
 } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 3: everything that a node has stored is deleted. With a backup and the control node of today all goes on; without,
-// the node is refused and named. Cells that are lost one by one, and full disks: tests/e2e/disk.
+// Row 3: all data of a node is deleted. With a backup and the current control node everything continues. Without one
+// the node is quarantined and named. For single lost cells and full disks see tests/e2e/disk.
 
 const SEGMENTS = 4;
 const RATE = 100_000;
@@ -58,7 +58,7 @@ async function expectPrint(): Promise<void> {
   expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(content) });
 }
 
-describe('all data of a node is deleted', () => {
+describe('after all data of a node is deleted', () => {
   it.each(nodeRoles.filter((role) => role !== 'control'))('%s: restored from a backup, it prints', async (role) => {
     await erase(role);
     expect((await millrace(system.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);
@@ -82,7 +82,7 @@ describe('all data of a node is deleted', () => {
     expect((await system.log(role)).trim()).toMatch(/E_QUARANTINE/);
     const print = await order(system, operator, licence);
     await sleep(3_000);
-    // Control may permit it; then it waits for the segments.
+    // Control may permit the print, which then waits for segments.
     expect((await operator.api.print(print)).state).toMatch(/^(queued|permitted)$/);
     await stopAll();
     expect((await millrace(system.home, 'backup', 'restore', backup, '--json')).exit).toBe(0);

@@ -14,8 +14,8 @@ import { createTestInstallation, folderOf, type TestInstallation } from '@millra
 import { applyOuterLayer, type Custody, openFileEngine, openSegment, readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 4: somebody who manages the cloud's computers takes the disks, of one node, of two, of all. What processes hold in
-// memory is 22-distribution-owned, 09-seized-agent and the coalitions of tests/adversary.
+// Row 4: an administrator of the cloud's computers takes the disks of one node, of two, of all. For the memory of
+// processes see 22-distribution-owned, 09-seized-agent and the coalitions of tests/adversary.
 
 type Role = (typeof nodeRoles)[number];
 const SEGMENTS = 6;
@@ -37,7 +37,7 @@ beforeAll(async () => {
     const options = { name: `${custody}.bin`, kind: 'binary', bytesPerSecond: RATE, custody } as const;
     const { design: id } = await store(system, owner, content, options);
     designs[custody] = { id, content, secret: await ownDesignSecret(owner, await ownDesign(owner, id)) };
-    // The disks are taken after a print: whatever it leaves is on them.
+    // The disks are taken after a print, so they hold whatever it leaves.
     const print = await order(system, operator, await license(system, owner, id, 1));
     expect(await untilEnded(operator, print)).toMatchObject({ state: 'completed' });
   }
@@ -61,12 +61,12 @@ function filesOf(folder: string): Haystack[] {
 }
 
 /**
- * Segments of the design that the owner of these disks opens: cells lie at segments, keys and places at keys, and in
- * custody the design secret too.
+ * The number of the design's segments that the owner of these disks opens. The segments node has cells, the keys node
+ * has keys and places and, in custody, the design secret too.
  */
 async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint8Array): Promise<number> {
   const { id, content } = designs[custody];
-  if (!taken.includes('segments') || !taken.includes('keys')) return 0; // no cell without its place and its outer key
+  if (!taken.includes('segments') || !taken.includes('keys')) return 0; // no cell without its place and outer key
   const closer = new Closer();
   const { playbook, close } = await openPlaybookIn(disks.keys ?? '');
   closer.add({ close });
@@ -77,7 +77,7 @@ async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint
     const { cells } = closer.add(await openFileEngine({ lmdb, index: 'cell-index', path }));
     const { nonce, segments } = readManifest(await playbook.manifest(id));
     const held = await playbook.designSecret(id).catch(() => undefined);
-    // Without it the thief tries what there is of 32 bytes.
+    // Without the secret the thief tries all runs of 32 bytes.
     const secrets = [given ?? held ?? new Uint8Array(32)];
     let opened = 0;
     for (const { segment, index: place, outerKey, cek } of await playbook.slice(id, 0, segments)) {
@@ -104,7 +104,7 @@ async function openedWith(taken: readonly Role[], custody: Custody, given?: Uint
 }
 
 describe('the disk of one node', () => {
-  it.each(nodeRoles)('%s: holds no run of a design and no secret of the owner', (role) => {
+  it.each(nodeRoles)('%s: contains no run of a design and no secret of the owner', (role) => {
     const files = filesOf(disks[role] ?? '');
     expect(files.length).toBeGreaterThan(3);
     const { owner, keys } = designs;
@@ -123,7 +123,7 @@ describe('the disks of two nodes, or of all', () => {
 
   it.each([...pairs, nodeRoles].map((taken) => [taken.join(' + '), taken] as const))('%s', async (_, taken) => {
     expect(await openedWith(taken, 'owner')).toBe(0);
-    // What the owner left with the keys node opens with the cells: that is what custody means.
+    // In custody the keys node has the owner's secret, so it opens the cells. This is a documented limit.
     expect(await openedWith(taken, 'keys')).toBe(both(taken) ? SEGMENTS : 0);
   });
 

@@ -6,7 +6,7 @@ import { framesOf, known } from '@millrace/testkit/attacks/known';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, SEGMENT_BYTES, sealSegment } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 
-// Row 5: flip, reorder, truncate, forge, replay. Whatever carries a design or a right to it refuses all of them.
+// Row 5: flip, reorder, truncate, forge, replay. Every carrier of a design or of a right to it rejects all of them.
 
 const COUNT = 4;
 const designSecret = known('row 5 owner', 32);
@@ -26,7 +26,7 @@ const flipped = (bytes: Uint8Array, at: number): Bytes => {
   changed[at] = (changed[at] ?? 0) ^ (1 << (at & 7));
   return changed;
 };
-/** Places all over, first and last among them. */
+/** Positions throughout, including the first and the last. */
 const everywhere = (length: number, count = 300): number[] =>
   Array.from({ length: count }, (_, i) => Math.floor((i * (length - 1)) / (count - 1)));
 
@@ -51,7 +51,7 @@ describe('baseline: a cipher without authentication', () => {
 });
 
 describe('sealed segments', () => {
-  it('open as they are', () => {
+  it('open unmodified', () => {
     for (const [number, bytes] of sealed.entries()) expect(attempt(number, bytes)).toBe('accepted');
   });
 
@@ -64,13 +64,13 @@ describe('sealed segments', () => {
         ...[0, 1, 16, CONTENT_BYTES].map((length) =>
           attempt(0, copyBytes((sealed[0] ?? new Uint8Array()).subarray(0, length))),
         ),
-        // The design ends early: a segment of the middle as the last one.
+        // The design ends early: a middle segment is passed off as the last one.
         attempt(1, sealed[1] ?? new Uint8Array(), { ...placeOf(1), final: true }),
       ],
     ],
     ['forged', () => Array.from({ length: 100 }, (_, i) => attempt(2, known(`row 5 forged ${i}`, SEGMENT_BYTES)))],
     ['replayed from another design', () => sealed.map((_, number) => attempt(number, seal(number, 'row 5 older')))],
-  ])('%s are refused, every one', (_, make) => {
+  ])('%s are all rejected', (_, make) => {
     const outcomes = make();
     expect(outcomes.length).toBeGreaterThan(3);
     expect(new Set(outcomes)).toEqual(new Set(['E_SEAL']));
@@ -91,7 +91,7 @@ describe('frames', () => {
     return receiver;
   };
 
-  it('that are flipped, truncated, forged or of another session are refused', async () => {
+  it('that are flipped, truncated, forged or of another session are rejected', async () => {
     const receiver = await receive();
     const [frame = new Uint8Array()] = frames;
     const offered = [
@@ -107,14 +107,14 @@ describe('frames', () => {
         (error: { code?: string }) => expect(error.code).toMatch(/^E_FRAME_/),
       );
     expect(accepted).toEqual([]);
-    // The right one still comes through.
+    // The genuine frame is still accepted.
     expect((await receiver.decode(copyBytes(frame))).cell).toEqual(cells[0]);
     await receiver.close();
   });
 });
 
 describe('permits', () => {
-  it('with any flipped bit are refused', async () => {
+  it('with any flipped bit are rejected', async () => {
     const key = p256Key(known('row 5 permit key', 32));
     const installation = '00'.repeat(16);
     const id = '11'.repeat(16);

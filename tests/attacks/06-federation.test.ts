@@ -22,7 +22,8 @@ import { asMachine, forgeOpening } from '@millrace/testkit/adversary/opening';
 import { call } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 6: what is good for one cloud, or one printer, is offered to another. The control: it is good where it belongs.
+// Row 6: documents valid in one cloud, or for one printer, are used at another. Positive control: they are valid at
+// their own.
 
 let here: HostileInstallation;
 let there: HostileInstallation;
@@ -48,7 +49,7 @@ describe('of another cloud', () => {
     await expect(at(there)).rejects.toThrow();
   });
 
-  it('a transaction is refused, even if its signer is known', async () => {
+  it('a transaction is rejected, even if its signer is known', async () => {
     const signed = await signNew(here.operator, {
       type: 'print.request',
       licence: job.licence,
@@ -64,7 +65,7 @@ describe('of another cloud', () => {
     expect(await answerOf(answer)).toMatch(/^E_(AUTH|SIGNATURE)$/);
   });
 
-  it('permits and machine documents are refused, even under known keys', async () => {
+  it('permits and machine documents are rejected, even under known keys', async () => {
     const { opening, config } = await forgeOpening(here, job);
     const permitKey = fromHex(here.installation.directory.permitKey);
     const permit = (system: HostileInstallation) =>
@@ -98,7 +99,7 @@ describe('of another cloud', () => {
 });
 
 describe('for another printer', () => {
-  it('a permit is refused by every machine except its own', async () => {
+  it('a permit is rejected by every machine except its own', async () => {
     const forged = await forgeOpening(here, job);
     expect(await outcomeOf(asMachine(forged))).toBe('accepted');
     const other = await callAsMachine(here, 'elsewhere-1');
@@ -126,7 +127,7 @@ describe('between nodes', () => {
     const sender = { id: 'keys-1', identity: (await config(here, 'keys')).identity };
     const plain = encodeMail({ type: 'stream.close', session: '00'.repeat(16) });
     const sealed = await sealMail(here.installation.directory, sender, box, plain);
-    // Even whoever has the very key of the box.
+    // This holds even with the box's key.
     const open = (system: HostileInstallation, role: 'segments' | 'control') =>
       outcomeOf(
         openMessage(system.installation.directory, { id: `${role}-1`, boxes: { keyOf: () => key } }, 'keys-1', sealed),

@@ -11,8 +11,8 @@ import {
 } from '@millrace/testkit/attacks/known';
 import { describe, expect, it } from 'vitest';
 
-// Row 7: within a revision equal segments give equal hints. Raw G-code gives itself away by that; sealed cells do not.
-// Everything is fixed, so that the statistics are the same in every run.
+// Row 7: within a revision equal segments give equal hints. That reveals raw G-code, but not sealed cells.
+// All inputs are fixed, so that the statistics are the same in every run.
 
 const WIDTH = 3;
 const VALUES = 2 ** 24;
@@ -20,7 +20,7 @@ const engine = createEngine();
 const design = impeller();
 const plain = valuesOf(design, WIDTH);
 
-/** Pairs of equal hints. */
+/** The number of pairs of equal hints. */
 function equalPairs(hints: Uint32Array): number {
   const sorted = hints.slice().sort();
   let pairs = 0;
@@ -32,7 +32,7 @@ function equalPairs(hints: Uint32Array): number {
   return pairs;
 }
 
-/** Reads the second half of the stream by what the first half's hints stood for. */
+/** Decodes the second half of the stream with a codebook from the first half. */
 function readByCodebook(hints: Uint32Array): number {
   const half = plain.length >> 1;
   const book = new Map<number, number>();
@@ -41,7 +41,7 @@ function readByCodebook(hints: Uint32Array): number {
   return share(found, plain.subarray(half));
 }
 
-describe('baseline: hints of raw G-code, as the paper sends them', () => {
+describe('baseline: hints of raw G-code, as in the paper', () => {
   const hints = bareHints(engine, known('baseline', 32), plain, WIDTH);
 
   it('few hints are distinct, and one known half of the file reveals nearly all of the other', () => {
@@ -68,7 +68,7 @@ describe.each<[HintMode, number]>([
     expect(Math.abs(equalPairs(hints) - expected)).toBeLessThan(3 * Math.sqrt(expected));
   });
 
-  it('reveal nothing of one half of the file to an attacker who knows the other', () => {
+  it('reveal nothing of one half of the file to an attacker who knows the other half', () => {
     expect(readByCodebook(hints)).toBeLessThan(0.001);
   });
 });

@@ -6,22 +6,22 @@ import { bareHints, framesOf, hintsOf, known, same, valuesOf } from '@millrace/t
 import { type RealSession, realSession, type Shares, seedFrom } from '@millrace/testkit/attacks/session-seed';
 import { beforeAll, describe, expect, it } from 'vitest';
 
-// Row 8: a PIN of six digits is no key. As the paper's salt it is found by trying; here it is context (the serial number)
-// of the session's real seed, which three secrets of 32 bytes make. MILLRACE_KEYS tries more keys than the test's
-// million, 256 million at most.
+// Row 8: a PIN of six digits is not a key. As the paper's salt it is found by brute force. Here it is context (the
+// serial number) of the session's seed, which is derived from three secrets of 32 bytes. MILLRACE_KEYS sets the number
+// of keys to try, at least a million and at most 256 million.
 
 const PINS = 1_000_000;
 const KEYS = PINS * Math.max(1, Math.min(256, Math.round(Number(process.env.MILLRACE_KEYS ?? PINS) / PINS)));
 const engine = createEngine();
 const PIN = '480517';
-/** What the thief knows of the stream: a file begins as slicers begin it, or a whole cell. */
+/** The known plaintext: the start of a file as slicers write it, or a whole cell. */
 const cell = known('row 8 cell', 3 * 40);
 const first = valuesOf(cell, 3);
 
 const padded = (pin: string): Bytes => concatBytes(utf8(pin), new Uint8Array(32 - pin.length));
 const digits = (pin: number): string => String(pin % PINS).padStart(6, '0');
 
-/** Keys under which a known segment has the first hint, and the next three have theirs. */
+/** The keys that give a known segment its first hint, and the following three hints too. */
 function keysThatFit(keys: Iterable<Uint8Array>, hints: Uint32Array): { tried: number; found: Uint8Array[] } {
   const value = first.subarray(0, 1);
   const hash = new Uint32Array(2);
@@ -37,7 +37,7 @@ function keysThatFit(keys: Iterable<Uint8Array>, hints: Uint32Array): { tried: n
   return { tried, found };
 }
 
-/** PINs with so many bytes of one value after them. One array, counted up: making a string of each would cost more than the hash. */
+/** The PINs, padded with bytes of one value. One array is incremented: making strings would cost more than the hash. */
 function* pins(padding = 0): Generator<Uint8Array> {
   const key = new Uint8Array(32).fill(padding);
   key.fill(0x30, 0, 6);
@@ -51,13 +51,13 @@ function* pins(padding = 0): Generator<Uint8Array> {
   }
 }
 
-/** What a thief would try, until `KEYS` have been tried: PINs padded with zeros, then with any other byte. */
+/** The candidates of an attacker, up to `KEYS`: PINs padded with zeros, then with any other byte. */
 function* dictionary(): Generator<Uint8Array> {
   for (let padding = 0; padding < KEYS / PINS; padding++) yield* pins(padding);
 }
 
 describe('baseline: the PIN is the key', () => {
-  it('is found from one known symbol of three bytes: only the right key fits', () => {
+  it('is found from one known symbol of three bytes: only the correct key fits', () => {
     const began = performance.now();
     const { found } = keysThatFit(pins(), bareHints(engine, padded(PIN), first, 3));
     const seconds = (performance.now() - began) / 1_000;
@@ -81,7 +81,7 @@ describe('ours: the PIN is context', () => {
     return fits;
   };
 
-  /** The session's first frame, of what the thief knows. */
+  /** The session's first frame, of the known plaintext. */
   function frameOf(made: Uint8Array): Bytes {
     const ratchet = new Ratchet(forwardSeed(made), 0n);
     const hints = bareHints(engine, ratchet.keys.table, first, 3);
@@ -105,7 +105,7 @@ describe('ours: the PIN is context', () => {
   });
 
   it('no PIN fits in the derivation of seeds, even if all other inputs except one secret are known', () => {
-    // Each costs a chain of HKDF, 60 microseconds: two thousand PINs, the right one among them.
+    // Each attempt costs a chain of HKDF, 60 µs: two thousand PINs, including the correct one.
     const guesses = [PIN, ...Array.from({ length: 2_000 }, (_, i) => digits(i * 499))];
     const [, machine, licence] = session.shares;
     const zeros = new Uint8Array(32);
@@ -118,7 +118,7 @@ describe('ours: the PIN is context', () => {
     ];
     const fitting = guesses.flatMap((pin) => tries(pin).filter((tried) => macOf(seedFrom(session, tried, pin))));
     expect(fitting).toEqual([]);
-    // The thief's way works when all three secrets are in hand.
+    // Positive control: the attack works with all three secrets.
     expect(macOf(seedFrom(session, session.shares, PIN))).toBe(true);
   });
 });

@@ -10,12 +10,12 @@ import { createTestInstallation, folderOf, type TestInstallation } from '@millra
 import { CONTENT_BYTES, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 9, of a whole agent in the middle of a print: which segments' keys does its memory hold?
+// Row 9 for a whole agent during a print: the segments whose keys are in its memory.
 
 const design = noisyGcode(600_000);
 const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
 
-/** As for any design of its length: an eighth, of 37 segments (`windowFor`). */
+/** The window of a design of this length: an eighth of 37 segments (`windowFor`). */
 const WINDOW = 8;
 
 let system: TestInstallation;
@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Segments of which a key lies somewhere. */
+/** The segments whose keys occur in memory. */
 const keysIn = (memory: readonly Haystack[], which: 'cek' | 'outerKey'): number[] =>
   slice
     .filter((cell) =>
@@ -59,12 +59,12 @@ const keysIn = (memory: readonly Haystack[], which: 'cek' | 'outerKey'): number[
     )
     .map(({ segment }) => segment);
 
-describe('an agent’s process in the middle of a print', () => {
+describe('an agent’s process during a print', () => {
   it('holds keys of the window, and none of segments before or after it', () => {
     for (const which of ['cek', 'outerKey'] as const) {
       const held = keysIn(during, which);
       expect(held.length, which).toBeGreaterThan(0);
-      // It had gone on by some segments before its memory was read; taken are those that control knew of.
+      // It had advanced by some segments before its memory was read. Control knew of fewer.
       expect(
         held.filter((segment) => segment < taken),
         which,

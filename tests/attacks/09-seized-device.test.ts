@@ -12,13 +12,13 @@ import { bareHints, known, same, valuesOf } from '@millrace/testkit/attacks/know
 import { nextSecret, revisionKeys } from '@millrace/testkit/live-matrix/second';
 import { describe, expect, it } from 'vitest';
 
-// Row 9: somebody records the whole stream, and takes the device at revision r with everything that it holds then: the
-// keys of r - 1 and of r, and the secret from which r + 1 comes.
+// Row 9: the attacker records the whole stream and seizes the device at revision r with its full state: the keys of
+// r - 1 and r, and the secret from which r + 1 is derived.
 
 const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const REVISIONS = 70;
 const SEIZED = 20;
-/** The first revision with a fresh Diffie-Hellman secret in it. */
+/** The first revision with a fresh Diffie-Hellman secret. */
 const MIX = 64;
 const engine = createEngine();
 const sessionId = known('row 9 session', 16);
@@ -26,7 +26,7 @@ const seed = known('row 9 seed', 32);
 const fresh = known('row 9 fresh secret', 32);
 const cells = Array.from({ length: REVISIONS }, (_, r) => known(`row 9 cell ${r}`, 1_200));
 
-/** One frame in each revision, as it passed on the wire. */
+/** One frame of each revision, as recorded on the wire. */
 function record(): Bytes[] {
   const sender = createSender({ parameters, sessionId, seed, engine });
   const frames = cells.map((cell, r) => {
@@ -40,7 +40,7 @@ function record(): Bytes[] {
 
 type Keys = ReturnType<typeof revisionKeys>;
 
-/** What the device holds at revision r: by the spec's second implementation, as `Ratchet` shows its next secret to nobody. */
+/** The device's state at revision r, by the spec's second implementation: `Ratchet` does not expose its next secret. */
 function seize(at: number): { readonly keys: readonly Keys[]; readonly next: Uint8Array } {
   let secret: Uint8Array = seed;
   const keys: Keys[] = [];
@@ -105,7 +105,7 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
       expect((await thief.decode(frames[r] as Bytes)).cell).toEqual(cells[r]);
     }
     await expect(thief.prepareNext()).rejects.toMatchObject({ code: 'E_REVISION_MIX' });
-    // With anything but the fresh secret, which the device does not hold yet.
+    // With anything but the fresh secret, which the device does not have yet.
     thief.mix(next);
     for (let r = MIX; r < REVISIONS; r++) {
       await thief.prepareNext();
@@ -114,7 +114,7 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
     await thief.close();
   });
 
-  it('no frame of r - 2 or before opens with any held value as any key', async () => {
+  it('no frame of r - 2 or earlier opens with any held value as any key', async () => {
     const held = [next, ...keys.flatMap((own) => Object.values(own))];
     const openings: number[] = [];
     for (let r = 0; r <= SEIZED - 2; r++) {
@@ -124,7 +124,7 @@ describe(`ours, seized at revision ${SEIZED}`, () => {
       }
     }
     expect(openings).toEqual([]);
-    // The search finds what there is to find.
+    // Positive control: the search finds what is present.
     expect(macFits(frames[SEIZED] as Bytes, keys[1]?.mac as Uint8Array)).toBe(true);
   });
 

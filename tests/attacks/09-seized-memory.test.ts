@@ -8,7 +8,7 @@ import { memoryOf } from '@millrace/testkit/process-memory';
 import { Needle } from '@millrace/testkit/scan';
 import { afterEach, describe, expect, it } from 'vitest';
 
-// Row 9, of a real process: its whole memory is taken, and searched for the keys of every revision that there was.
+// Row 9 for a real process: its whole memory is searched for the keys of all revisions so far.
 
 const REVISION = 12;
 const engines = availableEngines().map(({ name }) => name);
@@ -17,7 +17,7 @@ const entry = fileURLToPath(new URL('../../packages/testkit/src/seized.mjs', imp
 let child: ChildProcess | undefined;
 afterEach(() => child?.kill('SIGKILL'));
 
-/** Secrets by revision: s, and what comes from it. */
+/** The secrets by revision: s, and the values derived from it. */
 function secretsOf(seed: Uint8Array, revisions: number): { secret: Uint8Array; keys: Record<string, Uint8Array> }[] {
   let secret = seed;
   return Array.from({ length: revisions }, () => {
@@ -42,7 +42,7 @@ async function seize(seed: Uint8Array, engine: EngineName): Promise<number> {
 
 describe('the memory of a receiver’s process', () => {
   it.each(engines)(
-    'holds the keys of r - 1 and r and the secret of r + 1, and nothing of any revision before (engine %s)',
+    'has the keys of r - 1 and r and the secret of r + 1, and nothing of earlier revisions (engine %s)',
     async (engine) => {
       const seed = known('row 9 memory seed', 32);
       const pid = await seize(seed, engine);
@@ -60,7 +60,7 @@ describe('the memory of a receiver’s process', () => {
       expect(places(all[REVISION + 1]?.secret)).not.toEqual([]);
       const expired = all.slice(0, REVISION - 1).flatMap(({ secret, keys }) => [secret, ...Object.values(keys)]);
       expect(places(...expired.slice(1))).toEqual([]);
-      // The secrets that the kept keys came from are gone, too.
+      // The secrets from which the kept keys were derived are erased too.
       expect(places(all[REVISION - 1]?.secret, all[REVISION]?.secret)).toEqual([]);
     },
   );

@@ -5,15 +5,15 @@ import { storeDesign } from '@millrace/testkit/machine/agent-design';
 import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, it } from 'vitest';
 
-// Row 10: somebody on the way swaps two hints. Nothing in the paper binds a hint to its place.
+// Row 10: a man in the middle swaps two hints. In the paper nothing binds a hint to its position.
 
-/** Ends with a whole line, and is a whole number of the paper's segments but for some bytes of a comment. */
+/** Ends with a whole line, and is a multiple of the paper's segments except for some bytes of a comment. */
 const text = (() => {
   const whole = impeller();
   return whole.slice(0, whole.lastIndexOf(0x0a, 120_000) + 1);
 })();
 
-/** Two places a multiple of `width` bytes apart, with different digits of a coordinate in each. */
+/** Two positions, a multiple of `width` bytes apart, with different digits of a coordinate. */
 function coordinates(width: number): [number, number] {
   const found: number[] = [];
   for (let at = 60_000 - (60_000 % width); found.length < 2; at += width) {
@@ -28,7 +28,7 @@ function coordinates(width: number): [number, number] {
 }
 
 describe('baseline: hints of raw G-code, looked up one by one', () => {
-  it('two hints swapped: the machine makes another part without an error', async () => {
+  it('two swapped hints: the machine makes another part without an error', async () => {
     const width = 2;
     const engine = createEngine();
     const key = known('row 10', 32);
@@ -62,7 +62,7 @@ describe('ours', () => {
     ['across blocks', 10, 8_000],
     ['neighbours', 5, 6],
   ])(
-    'two hints of one frame swapped, %s: the stream stops at the frame, before the machine moves on it',
+    'two swapped hints of one frame, %s: the stream stops at the frame, before the machine moves on it',
     async (_, a, b) => {
       const BAD = 3;
       const design = storeDesign(text);

@@ -3,23 +3,23 @@ import { chaffPlaces } from '@millrace/live-matrix/parts';
 import { bareHints, framesOf, hintsOf, known, valuesOf } from '@millrace/testkit/attacks/known';
 import { describe, expect, it } from 'vitest';
 
-// Row 11: tells somebody who counts repeats within a revision chaff from data? The area under the curve (AUC) of a
-// distinguisher is the chance that it ranks a hint of data above one of chaff: 0.5 knows nothing. Seeds are fixed; with these
-// many hints 0.02 is more than eight standard deviations.
+// Row 11: distinguishing chaff from data by counting repeats within a revision. The area under the curve (AUC) of a
+// distinguisher is the probability that it ranks a data hint above a chaff hint: 0.5 is guessing. Seeds are fixed. With
+// this number of hints 0.02 is more than eight standard deviations.
 
 const HINT_BYTES = 3;
 const FRAMES = 8;
 const engine = createEngine();
 
 interface Stream {
-  /** All hints of a revision, frame after frame. */
+  /** All hints of a revision, frame by frame. */
   readonly hints: Uint32Array;
-  /** 1 is chaff. */
+  /** 1 for chaff. */
   readonly isChaff: Uint8Array;
   readonly perFrame: number;
 }
 
-/** A whole revision of a session, with what only its two ends know: which hints are chaff. */
+/** A whole revision of a session, with the secret known to its two ends: which hints are chaff. */
 function stream(chaffPercent: number): Stream {
   const parameters: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'sparse', chaffPercent };
   const label = `row 11, ${chaffPercent}`;
@@ -37,13 +37,13 @@ function stream(chaffPercent: number): Stream {
   };
 }
 
-/** The same stream with other chaff in the same places. */
+/** The same stream with other chaff at the same positions. */
 const withChaff = ({ hints, ...rest }: Stream, chaff: Uint32Array): Stream => {
   let next = 0;
   return { ...rest, hints: hints.map((hint, i) => (rest.isChaff[i] === 1 ? (chaff[next++] ?? 0) : hint)) };
 };
 
-/** Mann-Whitney: the share of pairs (data, chaff) that a score ranks rightly, ties half. */
+/** Mann-Whitney: the share of pairs (data, chaff) that a score ranks correctly; ties count half. */
 function auc(scores: ArrayLike<number>, isChaff: Uint8Array): number {
   const order = Uint32Array.from({ length: scores.length }, (_, i) => i).sort(
     (a, b) => (scores[a] ?? 0) - (scores[b] ?? 0),
@@ -70,7 +70,7 @@ function countBy(keys: Iterable<number>): Map<number, number> {
   return counts;
 }
 
-/** What can be computed of a hint by somebody who sees them all. */
+/** Scores of a hint that an observer of all hints can compute. */
 const distinguishers: Readonly<Record<string, (stream: Stream) => ArrayLike<number>>> = {
   'repeats in the revision': ({ hints }) => {
     const counts = countBy(hints);

@@ -9,8 +9,8 @@ import type { MaintainMessage, SliceCell } from '@millrace/vault';
 import { CONTENT_BYTES, openSegment, readManifest } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 
-// Row 12: data that moves is not out of a thief's reach: a copy is quicker than any epoch or revision. What holds is that a
-// copy is worth nothing with the keys of another epoch. docs/security/moving-target.md says what was measured.
+// Row 12: moving data does not prevent theft: a copy is faster than any epoch or revision. What holds is that a copy is
+// useless with the keys of another epoch. docs/security/moving-target.md has the measurements.
 
 const SEGMENTS = 24;
 type Cells = ReadonlyMap<string, Bytes>;
@@ -23,7 +23,7 @@ async function makeVault(): Promise<{ fixture: VaultFixture; upload: Upload }> {
   return { fixture, upload };
 }
 
-/** What a thief at the segments node's disk takes, in one moment or cell by cell. */
+/** What a thief takes from the segments node's disk, at one moment or cell by cell. */
 async function steal(fixture: VaultFixture): Promise<Cells> {
   const cells = new Map<string, Bytes>();
   for (const { index, body } of await allCells(fixture.raw.cells)) cells.set(toHex(index), body);
@@ -33,7 +33,7 @@ async function steal(fixture: VaultFixture): Promise<Cells> {
 const keysOf = (fixture: VaultFixture, { designId }: Upload): Promise<readonly SliceCell[]> =>
   fixture.playbook.slice(designId, 0, SEGMENTS);
 
-/** Segments that these cells give with these keys, wherever the cell lies. */
+/** The segments that these cells give with these keys, at any place. */
 async function open(
   fixture: VaultFixture,
   { manifest, designSecret }: Upload,
@@ -88,7 +88,7 @@ describe('ours', () => {
     expect(await open(fixture, upload, stolen, await keysOf(fixture, upload))).toBe(0);
   });
 
-  it('a copy made during a sweep needs the keys of both epochs; each opens its own part', async () => {
+  it('a copy made during a sweep needs the keys of both epochs; each opens its part', async () => {
     const { fixture, upload } = await makeVault();
     const before = await keysOf(fixture, upload);
     await fixture.playbook.beginSweep();
@@ -106,7 +106,7 @@ describe('ours', () => {
     const [old, young] = [await open(fixture, upload, stolen, before), await open(fixture, upload, stolen, after)];
     expect(Math.min(old, young)).toBeGreaterThan(0);
     expect(Math.max(old, young)).toBeLessThan(SEGMENTS);
-    // What one message of the sweep has just moved lies in both places until the next one (spec/vault.md, 6).
+    // The cells moved by one message of the sweep exist at both places until the next message (spec/vault.md, 6).
     expect(old + young).toBeGreaterThanOrEqual(SEGMENTS);
     expect(await open(fixture, upload, stolen, [...before, ...after])).toBeGreaterThanOrEqual(SEGMENTS);
   });

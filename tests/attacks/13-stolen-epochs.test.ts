@@ -24,7 +24,7 @@ interface Epoch {
   readonly playbook: readonly SliceCell[];
 }
 
-/** How many segments someone opens who holds these cells, that playbook with all its keys, CEKs included, and the secret. */
+/** The number of segments opened with these cells, that playbook with all its keys and CEKs, and the design secret. */
 async function opened(
   cells: ReadonlyMap<string, Bytes>,
   playbook: readonly SliceCell[],
@@ -53,11 +53,11 @@ async function opened(
   return found;
 }
 
-// Row 13: cells of one epoch and keys of another. Delta-CTR and the key-homomorphic layer: nothing opens. A keys node that
-// kept a list of its layer keys would open everything that was ever copied.
+// Row 13: cells of one epoch and keys of another. With Delta-CTR and the key-homomorphic layer nothing opens. A keys
+// node that kept a list of its layer keys would open every copy ever made.
 
 describe('baseline: a keys node that keeps a list of layer keys', () => {
-  it('opens every cell of any epoch with its present list', async () => {
+  it('opens every cell of any epoch with its current list', async () => {
     const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
     await fixture.add(upload);
@@ -111,7 +111,7 @@ describe('stolen cells', () => {
     },
   );
 
-  it('cannot be opened with everything that the keys node holds two epochs later, including its disk and node key', async () => {
+  it('cannot be opened with everything that the keys node has two epochs later, disk and key included', async () => {
     const fixture = await VaultFixture.create({ density: 60 });
     const upload = await makeUpload(SEGMENTS * CONTENT_BYTES);
     await fixture.add(upload);
@@ -121,7 +121,7 @@ describe('stolen cells', () => {
     for (const cell of await allCells(fixture.raw.cells)) await overwriteCell(stolen, cell);
     await fixture.sweep();
     await fixture.sweep();
-    // The thief runs the keys node itself, over its own files, against the stolen cells.
+    // The thief runs the keys node over its real files against the stolen cells.
     const thief = await VaultFixture.create({ stores: { ...fixture.raw, cells: stolen } });
     const cells = new Map<string, Bytes>();
     for (const { index, body } of await allCells(stolen)) cells.set(toHex(index), body);
@@ -189,7 +189,7 @@ describe('stolen cells', () => {
     }
   });
 
-  it('as many decoys as designs are renewed by mask', async () => {
+  it('as many decoys as design cells are renewed by mask', async () => {
     const fixture = await VaultFixture.create({ density: 20 });
     await fixture.add(await makeUpload(20 * CONTENT_BYTES, undefined, 'delta'));
     await fixture.add(await makeUpload(20 * CONTENT_BYTES));
@@ -208,7 +208,7 @@ describe('stolen cells', () => {
     expect(masked / all).toBeLessThan(0.55);
   });
 
-  it('of real points open only with the keys of their epoch, and cannot be told from their decoys', async () => {
+  it('of real points open only with the keys of their epoch, and are indistinguishable from their decoys', async () => {
     const points = new PointsPool();
     try {
       const fixture = await VaultFixture.create({ density: 50, points });

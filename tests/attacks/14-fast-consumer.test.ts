@@ -7,12 +7,12 @@ import { machineEnd } from '@millrace/testkit/attacks/machine-end';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 
-// Row 14: an agent that takes the design faster than its machine could. Here both proactive nodes' own code, with a clock
-// that the test moves, counts what they give away; tests/e2e/alarm.test.ts does it with real processes, ledger and owner.
+// Row 14: an agent that consumes the design faster than its machine could. Here the code of both proactive nodes runs
+// with a fake clock and counts what it sends. tests/e2e/alarm.test.ts uses real processes, ledger and owner.
 
 const SEGMENTS = 200;
 const WINDOW = 8;
-/** The manifest says a second a segment. */
+/** The manifest says one second per segment. */
 const SECOND = 10_000;
 const session = known('row 14 session', 16);
 const parameters: StreamParameters = {
@@ -33,13 +33,13 @@ const engine = createEngine();
 const quiet = { debug: () => undefined } as never;
 
 interface Outcome {
-  /** Segments whose keys, or frames, have been given away. */
+  /** The segments whose keys or frames have been sent. */
   readonly given: number;
   readonly acked: number;
   readonly end: string | undefined;
 }
 
-/** Something gives segments away: takes a reverse frame, has given so many, has ended or not. */
+/** A node under test: takes a reverse frame, has sent a number of segments, has ended or not. */
 interface Giver {
   receive(frame: Bytes): Promise<void>;
   close(): Promise<void>;
@@ -55,7 +55,7 @@ const openKeys: Open = (guard, clock, seed, note) =>
     session,
     seed,
     parameters,
-    // What the keys are sealed with makes no difference here.
+    // What the keys are sealed with does not matter here.
     context: { enc: new Uint8Array(65), seal: async (plain) => concatBytes(plain, new Uint8Array(16)) },
     guard,
     engine,
@@ -99,10 +99,10 @@ const openSegments: Open = async (guard, clock, seed, note) => {
   return stream;
 };
 
-/** No limit at all: the baseline. */
+/** Without a limit: the baseline. */
 const blind = { acked: 0, consume: () => undefined } as unknown as PaceGuard;
 
-/** An agent that takes everything that it is given, at so many times the pace that the manifest expects. */
+/** An agent that consumes everything it is sent, at a multiple of the pace that the manifest expects. */
 async function consume(open: Open, pace: number, guarded: boolean): Promise<Outcome> {
   let now = 0;
   const clock: Clock = { now: () => now, monotonic: () => now };
@@ -124,13 +124,13 @@ async function consume(open: Open, pace: number, guarded: boolean): Promise<Outc
   let acked = 0;
   await giver.receive(machine.tell({ acked, ready: 0n }));
   while (acked < SEGMENTS && !over) {
-    // Giving is work of its own; the next one has to be there before it can be taken.
+    // Sending is asynchronous: the next segment must have arrived before it can be consumed.
     while (!given.has(acked)) await new Promise((resolve) => setImmediate(resolve));
     acked++;
     now += 1_000 / pace;
     await giver.receive(machine.tell({ acked, ready: 0n }));
   }
-  // Whatever is still under way comes now; nothing may come after that, whatever is told.
+  // Anything in flight arrives now. Nothing may be sent after that, whatever the agent reports.
   for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
   const before = given.size;
   await giver.receive(machine.tell({ acked, ready: 0n }));
@@ -145,24 +145,24 @@ describe.each<[string, Open]>([
   ['keys', openKeys],
   ['segments', openSegments],
 ])('the %s node', (_, open) => {
-  it('baseline: without the bucket an agent of a thousand times the pace gets the whole design', async () => {
+  it('baseline: without the bucket an agent at a thousand times the pace gets the whole design', async () => {
     expect(await consume(open, 1_000, false)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
   });
 
   it.each([1_000, 10, 3, 1.6])(
-    'at %f times the expected pace the node raises the alarm, at most one window ahead',
+    'raises the alarm at %f times the expected pace, at most one window ahead',
     async (pace) => {
       const { given, acked, end } = await consume(open, pace, true);
       expect(end).toBe('E_ALARM');
       expect(given).toBeLessThanOrEqual(acked + WINDOW);
-      // The bucket: a window and the machine's own buffer of five, drained at pace - 1.5 of what is taken.
+      // The bucket: a window and the machine's buffer of five segments, drained at pace - 1.5 of the consumption.
       const drained = Math.ceil(((WINDOW + 5 + 0.25) * pace) / (pace - 1.5)) + 1;
       expect(acked).toBeLessThanOrEqual(Math.min(SEGMENTS, drained));
       expect(acked).toBeLessThan(SEGMENTS);
     },
   );
 
-  it.each([1, 1.4])('at %f times the expected pace the node sends everything', async (pace) => {
+  it.each([1, 1.4])('sends everything at %f times the expected pace', async (pace) => {
     expect(await consume(open, pace, true)).toEqual({ given: SEGMENTS, acked: SEGMENTS, end: undefined });
   });
 });

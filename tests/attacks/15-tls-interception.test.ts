@@ -14,7 +14,7 @@ import { createTestInstallation, type TestInstallation } from '@millrace/testkit
 import { CONTENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 15: somebody stands in the machine's TLS link as Fiddler does, trusted by both ends, and reads everything in clear.
+// Row 15: an interceptor like Fiddler, trusted by both ends, sits in the machine's TLS link and reads the plaintext.
 
 const design = noisyGcode(200_000);
 const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-describe('baseline: a print server that sends the design by TLS', () => {
+describe('baseline: a print server that sends the design over TLS', () => {
   it('the interceptor gets the file, despite TLS 1.3 and certificates pinned at both ends', async () => {
     const { directory } = system.installation;
     const [own, caller] = [await system.identity('distribution'), await system.identity('machine')];
@@ -84,7 +84,7 @@ describe('ours', () => {
       .map((message) => decodeLink(message, false));
   });
 
-  it('the link carried only frames, sealed keys, hashes of sealed segments, reverse frames and small messages', () => {
+  it('the link has only frames, sealed keys, hashes of sealed segments, reverse frames and small messages', () => {
     const count = (kind: LinkMessage['kind']) => messages.filter((message) => message.kind === kind).length;
     expect(count('frame')).toBe(SEGMENTS);
     expect(count('key')).toBe(SEGMENTS);
@@ -94,7 +94,7 @@ describe('ours', () => {
     expect([...types].filter((type) => !known.includes(type))).toEqual([]);
   });
 
-  it('the recording contains no run of 16 bytes of the design or of sealed segments', () => {
+  it('the recording has no run of 16 bytes of the design or of sealed segments', () => {
     expect(scan(haystacksOf(intercepted), design)).toEqual([]);
     const uploads = system.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
     const sealed = uploads
@@ -103,7 +103,7 @@ describe('ours', () => {
       .map(({ body }) => body);
     expect(sealed).toHaveLength(SEGMENTS);
     expect(scan(haystacksOf(intercepted), concatBytes(...sealed))).toEqual([]);
-    // The same search finds them where they did pass.
+    // Positive control: the same search finds them on the links that carried them.
     expect(scan(haystacksOf(uploads), concatBytes(...sealed))).not.toEqual([]);
   });
 });

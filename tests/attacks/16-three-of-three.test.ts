@@ -4,11 +4,11 @@ import { realSession, seedFrom } from '@millrace/testkit/attacks/session-seed';
 import { applyOuterLayer, CONTENT_BYTES, openSegment, SEGMENT_BYTES, sealSegment } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 
-// Row 16: what three shares make, fewer do not. A cell: the owner's design secret, the content key and this epoch's outer
-// key. A session: what the machine's key of the session and its static key agree on,
-// and the licence's secret.
+// Row 16: three shares open what fewer cannot. A cell needs the owner's design secret, the content key and this epoch's
+// outer key. A session needs the key agreements with the machine's session key and with its static key, and the
+// licence's secret.
 
-/** All ways to have some of three things. */
+/** All subsets of three shares. */
 const subsets = Array.from({ length: 8 }, (_, bits) => [0, 1, 2].map((i) => (bits & (1 << i)) !== 0));
 const all = (have: readonly boolean[]) => have.every((one) => one);
 
@@ -20,7 +20,7 @@ describe('a cell', () => {
   const content = known('row 16 content', CONTENT_BYTES);
   const cell = applyOuterLayer(outerKey, sealSegment({ ...place, cek, designSecret, content }));
 
-  /** What a thief makes of a share that is not there: nothing, or another of the shares. */
+  /** What a thief uses for a missing share: nothing, or another of the shares. */
   const guesses = [new Uint8Array(32), cek, designSecret, outerKey];
   const opens = (cekOf: Uint8Array, secretOf: Uint8Array, sealed: Bytes): boolean => {
     try {
@@ -43,8 +43,8 @@ describe('a cell', () => {
   });
 });
 
-describe('a session, by its real derivation', () => {
-  it.each(subsets.map((have) => ({ have })))('has its seed from all three shares only: $have', async ({ have }) => {
+describe('a session, with its real derivation', () => {
+  it.each(subsets.map((have) => ({ have })))('gets its seed from all three shares only: $have', async ({ have }) => {
     const session = await realSession('row 16 session', 'serial');
     const guesses = [new Uint8Array(32), ...session.shares, known('row 16 guess', 32)];
     const from = (i: 0 | 1 | 2) =>

@@ -7,9 +7,9 @@ import { machineEnd } from '@millrace/testkit/attacks/machine-end';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { describe, expect, it } from 'vitest';
 
-// Row 17, of designs that fit into a window: an operator cuts the link before the machine has acknowledged anything, and has
-// the agent begin again. Who begins at segment 0 has never had all of a design that has more than one segment; from the first
-// acknowledgement on nobody begins there (tests/e2e/second-copy.test.ts).
+// Row 17, designs that fit into a window: an operator cuts the link before the machine has acknowledged anything, and
+// the agent starts again. A session from segment 0 never gets a whole design of more than one segment. After the first
+// acknowledgement no session may start there (tests/e2e/second-copy.test.ts).
 
 const WINDOW = 4;
 const session = known('row 17 session', 16);
@@ -69,7 +69,7 @@ const openKeys: Open = (parameters, seed, gave) =>
     onEnd: () => undefined,
   });
 
-/** All cells are there: nothing but the node itself holds anything back. */
+/** Has all cells, so that only the node itself limits what is sent. */
 const openSegments = async (
   parameters: StreamParameters,
   seed: Bytes,

@@ -4,11 +4,11 @@ import type { Answer } from '@millrace/testkit/http';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 17: a thousand racers for one object, through the real control node. That both proactive nodes count for themselves
-// is 17-begun-again; a machine that is put back, tests/e2e/second-copy.
+// Row 17: a thousand racers for one object, through the real control node. 17-begun-again tests that both proactive
+// nodes count for themselves; tests/e2e/second-copy tests a restored machine.
 
 const RACERS = 1_000;
-/** Connections at a time: each is a TLS handshake of its own. */
+/** Concurrent connections: each has its own TLS handshake. */
 const AT_ONCE = 100;
 
 let system: TestInstallation;
@@ -36,7 +36,7 @@ const counted = (codes: readonly string[]): Record<string, number> => {
   return counts;
 };
 
-/** Objects that the ledger shows of the licence, and what happened to each. */
+/** The objects of the licence in the ledger, with the events of each. */
 async function inLedger({ owner, licence }: Job): Promise<string[][]> {
   const objects = (await owner.api.objects()).filter(({ object }) => object.startsWith(licence));
   return objects.map(({ events }) => events.map(({ type }) => type));
@@ -49,7 +49,7 @@ describe(`${RACERS} racers for one object`, () => {
     job = await enrol(system, { objects: 1, machines: 2 });
   });
 
-  it('request a print: one succeeds, the others are refused with a code', async () => {
+  it('request a print: one succeeds, the others get an error code', async () => {
     const outcomes = await race(async (i) => {
       const machine = job.machines[i % 2]?.machine ?? '';
       const transaction = await job.sign(job.operator, { type: 'print.request', licence: job.licence, machine });

@@ -6,7 +6,8 @@ import { storeDesign } from '@millrace/testkit/machine/agent-design';
 import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
 import { afterEach, describe, expect, it } from 'vitest';
 
-// Row 18: the machine's clock is an hour off. Revisions are numbers in frames, not times; what is dated has 65 minutes.
+// Row 18: the machine's clock is off by an hour. Revisions are numbers in frames, not times. The validity of signed
+// documents has 65 minutes of tolerance.
 
 const HOUR = 3_600_000;
 const design = storeDesign(known('row 18 design', 12 * 16_370));
@@ -19,7 +20,7 @@ const ended = (one: Bench) =>
   one.cloud.until(() => one.cloud.reports.some(({ event }) => event === 'failed' || event === 'completed'));
 
 describe('baseline: revisions by the wall clock of each end, as in one-time passwords', () => {
-  /** Revisions of five seconds; the receiver holds the current and the previous one. */
+  /** Revisions of five seconds. The receiver has the current and the previous one. */
   const revisionAt = (time: number) => BigInt(Math.floor(time / 5_000));
   const engine = createEngine();
   const key = known('row 18 key', 32);
@@ -41,7 +42,7 @@ describe('baseline: revisions by the wall clock of each end, as in one-time pass
 });
 
 describe('ours', () => {
-  it.each([HOUR, -HOUR, 0])('a machine whose clock is %i ms off makes the whole object', async (by) => {
+  it.each([HOUR, -HOUR, 0])('a machine whose clock is off by %i ms makes the whole object', async (by) => {
     bench = await startBench({ design, window: 4, clock: off(by) });
     await bench.cloud.print();
     await ended(bench);
@@ -52,7 +53,7 @@ describe('ours', () => {
   it.each([
     [3 * HOUR, 'E_CLOCK'],
     [-3 * HOUR, 'E_EXPIRED'],
-  ])('with a clock %i ms off no print begins, and the log has the code (%s)', async (by, code) => {
+  ])('with a clock off by %i ms no print starts, and the log has the code (%s)', async (by, code) => {
     bench = await startBench({ design, window: 4, clock: off(by) });
     await bench.cloud.print();
     while (!bench.log.some((line) => line.includes('not begun')))

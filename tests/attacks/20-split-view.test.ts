@@ -23,8 +23,8 @@ import { type HostileInstallation, openHostileInstallation } from '@millrace/tes
 import { override } from '@millrace/testkit/adversary/override';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 20: a control node that shows different people different logs, rewrites what it showed, or shows an old one. It has
-// the log's key, so every head is signed as it should be.
+// Row 20: a control node shows different people different logs, rewrites the log, or shows an old one. It has the log's
+// key, so every head is correctly signed.
 
 let system: HostileInstallation;
 let ledger: Ledger;
@@ -41,7 +41,7 @@ afterAll(() => system?.close());
 
 const audit = (session: Session) => outcomeOf(auditLedger(session, () => undefined));
 
-/** Control answers from another log, under the same key. */
+/** Makes control answer from another log under the same key. */
 async function show(change: (event: EventRequest) => EventRequest | undefined): Promise<() => void> {
   const config = await loadNodeConfig(system.installation.layout.node('control'));
   const log = await rewritten(ledger, ed25519NoteSigner(ledger.origin, await config.secret('logKey')), change);
@@ -55,7 +55,7 @@ async function show(change: (event: EventRequest) => EventRequest | undefined): 
   };
 }
 
-/** The machine's completion never happened. */
+/** Removes the machine's completion. */
 const withoutCompletion = (event: EventRequest) => (event.type === 'completed' ? undefined : event);
 const otherTerms = (event: EventRequest): EventRequest =>
   event.type === 'machine' ? { ...event, body: { ...event.body, kind: 'sink ' } } : event;
@@ -82,7 +82,7 @@ describe('baseline: a user without a checkpoint', () => {
   });
 });
 
-describe('a stranger who follows the log', () => {
+describe('a monitor without an account', () => {
   const follow = (storage: ReturnType<typeof createMemoryStorage>, others: readonly Uint8Array[] = []) =>
     outcomeOf(
       followLog({
@@ -92,7 +92,7 @@ describe('a stranger who follows the log', () => {
       }),
     );
 
-  it('finds a second history and a stale one, without an account', async () => {
+  it('detects a second history and a stale one', async () => {
     const storage = createMemoryStorage();
     expect(await follow(storage)).toBe('accepted');
     for (const [change, code] of [
@@ -106,7 +106,7 @@ describe('a stranger who follows the log', () => {
     expect(await follow(storage)).toBe('accepted');
   });
 
-  it('finds at the first look that a certificate was given out of another history', async () => {
+  it('detects at the first look that a certificate came from another history', async () => {
     const { checkpoint } = decodeCertificate(await exportCertificate(ledger, object));
     const undo = await show(otherTerms);
     expect(await follow(createMemoryStorage())).toBe('accepted');
@@ -117,7 +117,7 @@ describe('a stranger who follows the log', () => {
 });
 
 describe('a witness', () => {
-  /** Signs a head that extends what it signed before, and no other. */
+  /** Signs a head only if it extends the last head that it signed. */
   class Witness {
     readonly signer = ed25519NoteSigner('witness.example', systemRandom(32));
     #size = 0;
@@ -135,7 +135,7 @@ describe('a witness', () => {
     }
   }
 
-  it('signs what extends the log, and no other head, old or new', async () => {
+  it('signs heads that extend the log, and no other head, old or new', async () => {
     const witness = new Witness();
     const prove = (old: number, size: number) => ledger.proveConsistency(old, size);
     await witness.sign(ledger.checkpoint(), prove);
@@ -146,11 +146,11 @@ describe('a witness', () => {
     const signer = () => config.secret('logKey').then((secret) => ed25519NoteSigner(ledger.origin, secret));
     const fork = await rewritten(ledger, await signer(), otherTerms);
     const short = await rewritten(ledger, await signer(), withoutCompletion);
-    // A fork can prove consistency with itself only.
+    // A fork can only prove consistency with itself.
     const forked = witness.sign(fork.checkpoint(), (old, size) => fork.proveConsistency(old, size));
     await expect(forked).rejects.toThrow('not consistent');
     await expect(witness.sign(short.checkpoint(), prove)).rejects.toThrow('older');
-    // A certificate that has to carry the witness's signature exists for the one log only.
+    // A certificate that requires the witness's signature can exist for one log only.
     const { name, publicKey } = witness.signer;
     const witnesses = [formatVerifierKey(name, publicKey, noteTypes.cosignature)];
     const certificateOf = (log: Ledger) => exportCertificate(log, object, { checkpoint: signed, witnesses });

@@ -6,8 +6,8 @@ import { randomDesign } from '@millrace/testkit/designs';
 import { scan } from '@millrace/testkit/scan';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 21: the machine's computer is the attacker's from the start. It gets that one job: all of it. This is a limit, and
-// what follows from it is asserted too: of designs that it does not make it gets nothing.
+// Row 21: the attacker controls the machine's computer from the start. It gets all of its own job, a documented
+// limit. The test also asserts that it gets nothing of designs that it does not make.
 
 let system: HostileInstallation;
 let job: Licensed;
@@ -34,13 +34,13 @@ describe('an agent with its real keys and altered code', () => {
         },
       },
     });
-    // Nobody notices: it works at the machine's own pace, and reports what it was told to make.
+    // Nobody can detect it: it works at the machine's pace, and reports the object as made.
     expect(await printed(system, job.licence)).toMatchObject({ state: 'completed' });
     await thief.close();
     const loot = Buffer.concat(captured);
     expect(loot.equals(job.content)).toBe(true);
     expect(scan([{ name: 'captured', bytes: loot }], other.content)).toEqual([]);
-    // The search would find it.
+    // Positive control: the search finds it.
     expect(scan([{ name: 'captured', bytes: loot }], job.content)).not.toEqual([]);
     expect(scan([{ name: 'noise', bytes: randomDesign(100_000) }], job.content)).toEqual([]);
   });

@@ -17,8 +17,8 @@ import { createTestInstallation, folderOf, type TestInstallation } from '@millra
 import { applyOuterLayer, CONTENT_BYTES, openSegment, readManifest, type SliceCell } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 22: the distribution node is the attacker's: its links in clear, its folder, its memory during and after a print.
-// The machine's agent runs here, so that the test knows what only the machine's side may know.
+// Row 22: the attacker controls the distribution node: its decrypted links, its folder, its memory during and after a
+// print. The machine's agent runs here, so that the test knows the secrets of the machine's side.
 
 const design = noisyGcode(330_000);
 const SEGMENTS = Math.ceil(design.length / CONTENT_BYTES);
@@ -30,9 +30,9 @@ let operator: Session;
 let designSecret: Uint8Array;
 let designId: string;
 let designNonce: Uint8Array;
-/** What the machine's side was given: the receiver's options with a copy of the seed. */
+/** The inputs of the machine's side: the receiver's options with a copy of the seed. */
 const receivers: ReceiverOptions[] = [];
-/** The distribution node's memory in the middle of the print, and findings in that of the segments node. */
+/** The distribution node's memory during the print, and what is found in that of the segments node. */
 const found = { design: [] as Finding[], held: 0, segmentsHeld: 0 };
 let slice: readonly SliceCell[] = [];
 let cells: Bytes[] = [];
@@ -91,7 +91,7 @@ const copies = (node: 'distribution' | 'segments'): Haystack[] =>
 
 const links = () => system.recordings().filter(({ node, role }) => node === 'distribution' || role === 'distribution');
 
-/** Everything that must not be there: seeds and what comes from them, content keys, outer keys, cells. */
+/** Everything that must be absent: seeds and the values derived from them, content keys, outer keys, cells. */
 function held(): Bytes {
   const derived = receivers.flatMap(({ seed }) => {
     const keys: Uint8Array[] = [];
@@ -105,10 +105,10 @@ function held(): Bytes {
   return concatBytes(designSecret, ...derived, ...slice.flatMap(({ cek, outerKey }) => [cek, outerKey]), ...cells);
 }
 
-/** Frames of the machine's link, as the distribution node relayed them, resolved with the machine's seed. */
+/** Resolves the frames of the machine's link, as relayed by the distribution node, with the machine's seed. */
 async function resolveRecorded(): Promise<Bytes[]> {
   const frames = recordedFrames(system.recordings());
-  // The first receiver only measures how long a table takes here.
+  // The first receiver only measures table times.
   const { signal: _, memory: __, ...options } = receivers.at(-1) as ReceiverOptions;
   const receiver = await createReceiver(options);
   const out: Bytes[] = [];
@@ -148,7 +148,7 @@ describe('baseline: the relayed messages together with the machine’s secrets',
 });
 
 describe('the distribution node alone', () => {
-  it('relayed everything', () => {
+  it('relayed all frames', () => {
     const parties = new Set(links().map(({ role, node }) => `${role} → ${node}`));
     for (const party of ['machine', 'user', 'segments', 'keys']) expect(parties).toContain(`${party} → distribution`);
     expect(parties).toContain('distribution → control');
@@ -161,7 +161,7 @@ describe('the distribution node alone', () => {
     expect(scan(haystacksOf(links()), held())).toEqual([]);
   });
 
-  it('has none in its folder or its log', () => {
+  it('has none in its folder or log', () => {
     const files = [...filesOf(folderOf(system.installation, 'distribution'))];
     expect(files.length).toBeGreaterThan(2);
     expect(scan(files, design)).toEqual([]);

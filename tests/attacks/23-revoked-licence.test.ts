@@ -6,8 +6,8 @@ import { forgeOpening } from '@millrace/testkit/adversary/opening';
 import { override } from '@millrace/testkit/adversary/override';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 23: a control node that does not want to hear what the owner has said of a licence. It has its real keys and all
-// documents; the proactive nodes are honest.
+// Row 23: a control node ignores the owner's statements about a licence. It has its real keys and all documents. The
+// proactive nodes are honest.
 
 let system: HostileInstallation;
 let owner: Session;
@@ -20,13 +20,13 @@ afterAll(() => system?.close());
 const nodes = ['keys', 'segments'] as const;
 const view = (job: Licensed) => owner.api.licence(job.licence);
 
-/** What each proactive node says when control permits one more object, in spite of what its own records say. */
+/** What each proactive node answers when control permits one more object, whatever control's records say. */
 async function permitAnyway(job: Licensed, number: number): Promise<string[]> {
   const { opening } = await forgeOpening(system, job, { permit: { number } });
   return Promise.all(nodes.map((role) => outcomeOf(system.nodes[role].parts.streams.open(opening))));
 }
 
-/** Gives a statement to each node as mail of control. */
+/** Delivers a statement to each node as mail of control. */
 const deliver = async (licence: Bytes, transaction: Bytes) =>
   Promise.all(
     nodes.map((role) =>
@@ -37,7 +37,7 @@ const deliver = async (licence: Bytes, transaction: Bytes) =>
 const grantOf = async ({ licence }: Licensed) =>
   copyBytes((await system.nodes.control.context.records.licences.require(licence)).transaction);
 
-/** What the owner signs, which control takes and mails to nobody. */
+/** The statements that the owner signs, and that control accepts but does not mail. */
 async function withheld(statements: () => Promise<void>): Promise<Bytes[]> {
   const { mailbox } = system.nodes.control.context;
   const kept: Bytes[] = [];
@@ -51,14 +51,14 @@ async function withheld(statements: () => Promise<void>): Promise<Bytes[]> {
 }
 
 describe('control permits objects of a licence that its owner has revoked', () => {
-  it('baseline: it withholds the revocation from both nodes, which go on, and never beyond N', async () => {
+  it('baseline: control withholds the revocation from both nodes, which continue, but never beyond N', async () => {
     const job = await licensed(system, 3);
     await withheld(async () => revokeLicence(owner, await view(job), { stop: true }));
     expect(await permitAnyway(job, 1)).toEqual(['accepted', 'accepted']);
     expect(await permitAnyway(job, 4)).toEqual(['E_LICENCE_EXHAUSTED', 'E_LICENCE_EXHAUSTED']);
   });
 
-  it('each node that has the revocation refuses for itself, also when the other was never told', async () => {
+  it('each node with the revocation rejects independently, also when the other one never got it', async () => {
     const job = await licensed(system, 9);
     const revoke = async () => revokeLicence(owner, await view(job), { stop: false });
     const [statement = new Uint8Array()] = await withheld(revoke);
@@ -71,15 +71,15 @@ describe('control permits objects of a licence that its owner has revoked', () =
     expect(await permitAnyway(job, 1)).toEqual(['E_LICENCE_REVOKED', 'accepted']);
     await deliver(licence, statement);
     expect(await permitAnyway(job, 2)).toEqual(['E_LICENCE_REVOKED', 'E_LICENCE_REVOKED']);
-    // Its own records say what it likes.
+    // Control's own records are forged too.
     const { records } = system.nodes.control.context;
     await records.licences.update(job.licence, ({ status: _none, statement: _neither, ...record }) => record);
     expect(await permitAnyway(job, 3)).toEqual(['E_LICENCE_REVOKED', 'E_LICENCE_REVOKED']);
   });
 });
 
-describe('control brings a suspended licence back', () => {
-  it('by an older reinstatement, which no node takes', async () => {
+describe('control reinstates a suspended licence', () => {
+  it('with an older reinstatement, which no node accepts', async () => {
     const job = await licensed(system, 9);
     const kept = await withheld(async () => {
       await suspendLicence(owner, await view(job));
@@ -87,13 +87,13 @@ describe('control brings a suspended licence back', () => {
       await suspendLicence(owner, await view(job));
     });
     const licence = await grantOf(job);
-    // In order, and then once more in whatever order may help.
+    // In order, and then again in orders that might help.
     for (const statement of [...kept, ...kept.toReversed(), ...kept.slice(1, 2)])
       expect(await deliver(licence, statement)).toEqual(['accepted', 'accepted']);
     expect(await permitAnyway(job, 1)).toEqual(['E_LICENCE_SUSPENDED', 'E_LICENCE_SUSPENDED']);
   });
 
-  it('by a reinstatement that somebody else has signed, or that is of another licence', async () => {
+  it('with a reinstatement that another party signed, or that is of another licence', async () => {
     const [job, other] = [await licensed(system, 9), await licensed(system, 9)];
     const licence = await grantOf(job);
     for (const statement of await withheld(async () => suspendLicence(owner, await view(job))))
@@ -110,12 +110,12 @@ describe('control brings a suspended licence back', () => {
   });
 });
 
-describe('what control shows the owner', () => {
-  it('does not make the owner sign an older statement than the newest, or use up the numbers', async () => {
+describe('control’s view for the owner', () => {
+  it('cannot make the owner sign an older statement than the newest, or exhaust the numbers', async () => {
     const job = await licensed(system, 2);
     const shown = await view(job);
     await suspendLicence(owner, shown);
-    await reinstateLicence(owner, shown); // the view of before: no statement
+    await reinstateLicence(owner, shown); // an old view: no statement
     expect(await view(job)).toMatchObject({ status: 'active' });
     const { bytes } = await signNew(system.tenant, {
       type: 'licence.suspend',

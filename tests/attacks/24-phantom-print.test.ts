@@ -5,8 +5,8 @@ import { type HostileInstallation, openHostileInstallation } from '@millrace/tes
 import { asMachine, forgeOpening } from '@millrace/testkit/adversary/opening';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 24: a print that its holder requested hours ago, and that nobody expects any more, is permitted now by a control node
-// that lies, with its real keys. The machine must not begin to move.
+// Row 24: a lying control node, with its real keys, permits a print now that its holder requested hours ago and that
+// nobody expects any more. The machine must not start to move.
 
 const MINUTE = 60_000;
 let system: HostileInstallation;
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** What the machine and each proactive node say of a permit for a print that was requested `minutes` ago. */
+/** What the machine and each proactive node answer to a permit for a print requested `minutes` ago. */
 async function permitted(minutes: number, number: number): Promise<Record<string, string>> {
   const { operator, installation, machine } = system;
   const issued = Date.now() - minutes * MINUTE;
@@ -37,11 +37,11 @@ async function permitted(minutes: number, number: number): Promise<Record<string
 }
 
 describe('control permits a print', () => {
-  it('baseline: within its time, and everybody accepts it', async () => {
+  it('baseline: within its time, and all parties accept it', async () => {
     expect(await permitted(1, 1)).toEqual({ machine: 'accepted', keys: 'accepted', segments: 'accepted' });
   });
 
-  it('hours after its time: neither the machine nor a proactive node begins', async () => {
+  it('hours after its time: neither the machine nor a proactive node starts', async () => {
     for (const minutes of [90, 600])
       expect(await permitted(minutes, 2)).toEqual({ machine: 'E_EXPIRED', keys: 'E_EXPIRED', segments: 'E_EXPIRED' });
   });

@@ -21,8 +21,8 @@ import { asMachine, forgeOpening } from '@millrace/testkit/adversary/opening';
 import { readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 25: a thief has the key of a designer, later that of an operator, and control on its side. The keys were revoked, and
-// control keeps silent about it: the list of revoked keys reached the distribution node alone. Each of the others refuses.
+// Row 25: a thief has the key of a designer, later that of an operator, and control helps the thief. The keys were
+// revoked, and control conceals it: only the distribution node got the revocation list. All other parties reject.
 
 let system: HostileInstallation;
 let job: Licensed;
@@ -35,7 +35,7 @@ afterAll(() => system?.close());
 let sequence = 0;
 const entries: RevocationEntry[] = [];
 
-/** The administrator revokes a key, and control is not told. */
+/** The administrator revokes a key without telling control. */
 async function revoke(key: string, kept: readonly Uint8Array[]): Promise<void> {
   const { directory, layout } = system.installation;
   const now = systemClock.now();
@@ -56,7 +56,7 @@ const holds = (file: string, key: string): Promise<boolean> =>
     () => false,
   );
 
-/** What each says of an opening that control has made up. */
+/** The verdict of each party on an opening that control forged. */
 async function verdicts(forged: Awaited<ReturnType<typeof forgeOpening>>): Promise<Record<string, string>> {
   const says: Record<string, string> = { machine: await outcomeOf(asMachine(forged)) };
   for (const role of ['keys', 'segments'] as const)
@@ -64,20 +64,20 @@ async function verdicts(forged: Awaited<ReturnType<typeof forgeOpening>>): Promi
   return says;
 }
 
-describe('the baseline: nobody is revoked', () => {
-  it('prints, and nobody finds fault with an opening', async () => {
+describe('baseline: no key is revoked', () => {
+  it('prints, and all parties accept an opening', async () => {
     expect((await made(system, job.licence)).object).toBe(`${job.licence}-1`);
     const forged = await forgeOpening(system, job, { permit: { number: 3, object: `${job.licence}-3` } });
     expect(await outcomeOf(asMachine(forged))).toBe('accepted');
   });
 });
 
-describe('a stolen designer’s key that was revoked', () => {
+describe('a stolen and revoked designer’s key', () => {
   it('grants nothing more, whatever date the thief writes and whatever control says', { timeout: 60_000 }, async () => {
     const { context } = system.nodes.control;
     const record = await context.records.licences.require(job.licence);
     const owner = system.owner;
-    // Signed with the stolen key, dated an hour back: as far as anybody lets a clock differ.
+    // Signed with the stolen key and backdated by an hour, the largest tolerated clock difference.
     const earlier = { now: () => systemClock.now() - 3_600_000, monotonic: () => systemClock.monotonic() };
     const thief = { ...owner, clock: earlier };
     const forged = await ownLicence(system, thief, job.design, SITE);
@@ -93,7 +93,7 @@ describe('a stolen designer’s key that was revoked', () => {
       open: async () => systemRandom(32),
     });
     expect(await outcomeOf(added)).toBe('E_REVOKED');
-    // Control believes the thief, and makes a permit of it.
+    // Control accepts it, and makes a permit for it.
     const believed = { ...record, licence: forged.licence, transaction: forged.transaction };
     await context.records.licences.create(forged.licence, believed);
     const agent = await system.agent();
@@ -107,13 +107,13 @@ describe('a stolen designer’s key that was revoked', () => {
     await agent.close();
   });
 
-  it('leaves what the revocation keeps: the parts that were licensed before', { timeout: 60_000 }, async () => {
+  it('leaves what the revocation keeps: objects licensed before', { timeout: 60_000 }, async () => {
     expect((await made(system, job.licence)).object).toBe(`${job.licence}-2`);
   });
 });
 
-describe('a stolen operator’s key that was revoked', () => {
-  it('begins no print that control has accepted', { timeout: 60_000 }, async () => {
+describe('a stolen and revoked operator’s key', () => {
+  it('cannot start a print that control has accepted', { timeout: 60_000 }, async () => {
     const { operator } = system;
     await revoke(keyName(operator.signer.publicKey), []);
     const agent = await system.agent();
@@ -131,8 +131,8 @@ describe('a stolen operator’s key that was revoked', () => {
   });
 });
 
-describe('nobody else makes a list of revoked keys', () => {
-  it('neither a tenant, nor control with its own key, nor by an older list', { timeout: 60_000 }, async () => {
+describe('a forged revocation list', () => {
+  it('is rejected from a tenant, from control with its own key, and when older', { timeout: 60_000 }, async () => {
     const { installation } = system.installation.directory;
     const now = systemClock.now();
     const entry = { key: keyName(system.tenant.signer.publicKey), name: 'x', at: now, kept: [] };
@@ -154,7 +154,7 @@ describe('nobody else makes a list of revoked keys', () => {
     const shorter = { ...list, entries: [entry] };
     const forgetting = await signRevocationList(system.admin.signer, installation, shorter);
     expect(await publish(encodePublished(forgetting))).toBe('E_CONFLICT');
-    // The keys of the proactive nodes still hold what they held.
+    // The keys of the proactive nodes still have their list.
     const held = system.nodes.keys.parts.config.directory.revocations;
     expect(held?.of(keyName(system.operator.signer.publicKey))).toHaveLength(1);
     expect(held?.of(entry.key)).toHaveLength(0);

@@ -14,8 +14,8 @@ import { type Address, GUEST_NAME, proveInvitation } from '@millrace/protocol';
 import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Row 26: whoever is invited reaches control without a certificate. So does a stranger, who tries to get more out of it;
-// and whoever has control's folder tries what the authority of users is good for.
+// Row 26: an invited person reaches control without a certificate. So does a stranger, who tries to get more from it.
+// Somebody with control's folder tries to misuse the authority for users.
 
 let system: HostileInstallation;
 beforeAll(async () => {
@@ -30,7 +30,7 @@ interface Asking {
   readonly body?: string;
 }
 
-/** What a request is answered: a status and a code, or that the connection ends. */
+/** The answer to a request: a status and a code, or 'closed'. */
 function ask(
   address: Address,
   path: string,
@@ -55,7 +55,7 @@ function ask(
 }
 
 describe('a stranger without a certificate', () => {
-  it('is a guest of control only when asking for it, and nobody at distribution', async () => {
+  it('is a guest of control only on request, and gets no access to distribution', async () => {
     const { control, distribution } = system.addresses;
     expect(await ask(control, '/v1/directory', { servername: GUEST_NAME })).toBe('200');
     expect(await ask(control, '/v1/directory', {})).toBe('closed');
@@ -63,7 +63,7 @@ describe('a stranger without a certificate', () => {
     expect(await ask(distribution, '/v1/directory', { servername: GUEST_NAME })).toBe('closed');
   });
 
-  it('reads nothing else, and changes nothing', async () => {
+  it('can read and change nothing else', async () => {
     const { control } = system.addresses;
     const guest = { servername: GUEST_NAME };
     const id = '00'.repeat(16);
@@ -93,14 +93,14 @@ describe('a stranger without a certificate', () => {
     );
   });
 
-  it('is not let in by a certificate of its own, whatever it asks for', async () => {
+  it('gets no access with a self-issued certificate', async () => {
     const stranger = await createAuthority('Millrace stranger', Date.now());
     const identity = await stranger.issue({ role: 'user', name: keyName(system.owner.signer.publicKey) });
     expect(await ask(system.addresses.control, '/v1/directory', { servername: GUEST_NAME, identity })).toBe('closed');
   });
 });
 
-describe('whoever steals an invitation', () => {
+describe('a thief of an invitation', () => {
   it('cannot use it after its person, nor for the administrator’s or a registered key', {
     timeout: 60_000,
   }, async () => {
@@ -117,7 +117,7 @@ describe('whoever steals an invitation', () => {
     };
     const post = (body: string) =>
       ask(system.addresses.control, '/v1/enrolments', { servername: GUEST_NAME, method: 'POST', body });
-    // Keys that belong to nobody of this organisation do not use the invitation up.
+    // Keys registered elsewhere do not use up the invitation.
     expect(await post(await enrolment(owner.signer))).toBe('409 E_CONFLICT');
     expect(await post(await enrolment(admin.signer))).toBe('409 E_CONFLICT');
 
@@ -127,8 +127,8 @@ describe('whoever steals an invitation', () => {
   });
 });
 
-describe('whoever has control’s folder', () => {
-  it('makes users of it, and no machine and no node', async () => {
+describe('an attacker with control’s folder', () => {
+  it('can issue certificates for users, but not for machines or nodes', async () => {
     const { distribution } = system.addresses;
     const users = system.nodes.control.context.userAuthority;
     if (users === undefined) throw new Error('no authority of users');

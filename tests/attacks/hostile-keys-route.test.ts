@@ -11,8 +11,8 @@ import {
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
-// A hostile keys node, with its own certificate, offers a session to a machine that the permit does not name. The segments node knows
-// the permit's machine for itself: nothing of the session, neither keys nor frames, may reach another.
+// A hostile keys node, with its own certificate, offers a session to a machine that the permit does not name. The
+// segments node knows the permit's machine independently: no key or frame of the session may reach another machine.
 
 const WAIT = { timeout: 10_000 };
 
@@ -56,7 +56,7 @@ async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> 
 
 const kinds = ({ got }: Party) => got.map((one) => (one.kind === 'control' ? one.message.type : one.kind));
 
-it('a session that the keys node offers to another machine than the permit’s delivers nothing to it', async () => {
+it('a session offered by the keys node to another machine than the permit’s delivers nothing to it', async () => {
   const [keys, segments, machine] = [await connect('keys'), await connect('segments'), await connect('machine')];
   const permitted = 'f'.repeat(32);
   const offerTo = (session: Bytes, permitId = toHex(session)) => {
@@ -64,7 +64,7 @@ it('a session that the keys node offers to another machine than the permit’s d
     const offer = { session, ephemeral: point, enc: point, sealed: new Uint8Array(60) };
     keys.link.send(encodeControl({ type: 'offer', machine: system.machine, permitId, offer }));
   };
-  /** As an honest segments node does for a permit that it verified; permits have the name of their session here. */
+  /** Acts as an honest segments node for a permit that it verified. Here the permit's id is the session's id. */
   const name = (session: Bytes, to: string) => {
     segments.link.send(encodeControl({ type: 'admit', permitId: toHex(session), machine: to }));
     segments.link.send(encodeControl({ type: 'route', session, machine: to }));
@@ -82,14 +82,14 @@ it('a session that the keys node offers to another machine than the permit’s d
   await sleep(300);
   expect(kinds(machine)).toEqual([]);
 
-  // The machine has a permit of its own: under that name it gets the offer, and no frame of the other's session.
+  // The machine has its own permit. Under that permit it gets the offer, but no frame of the other session.
   const second = systemRandom(16);
   segments.link.send(encodeControl({ type: 'admit', permitId: toHex(second), machine: system.machine }));
   offerTo(stolen, toHex(second));
   await vi.waitFor(() => expect(kinds(machine)).toEqual(['offer']), WAIT);
   segments.link.send(encodeStream('frame', new Uint8Array(100), stolen));
 
-  // The control: by the same links a session whose machine both nodes name arrives whole.
+  // Positive control: on the same links a session whose machine both nodes name is delivered completely.
   const own = systemRandom(16);
   offerTo(own);
   name(own, system.machine);

@@ -26,12 +26,12 @@ import {
 import { call } from '@millrace/testkit/http';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
-/** However busy the computer is. */
+/** Waits up to a minute: the computer may be busy. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });
 
 let system: HostileInstallation;
 let authority: Authority;
-/** As it was when the installation was made: signed by the administrator, and long replaced. */
+/** The directory of the installation's creation: signed by the administrator, and replaced since. */
 let oldest: string;
 let entry: NodeEntry;
 let second: TlsIdentity;
@@ -59,7 +59,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Signed by the administrator, and copied into every folder; resolves when the nodes, which run on, have taken it. */
+/** Publishes a signed directory to every folder. Resolves when the running nodes have loaded it. */
 async function change(nodesOf: (document: DirectoryDocument) => DirectoryDocument['nodes']): Promise<void> {
   const { installation } = system;
   await publish(installation, systemClock, (document) => ({ ...document, nodes: nodesOf(document) }));
@@ -68,7 +68,7 @@ async function change(nodesOf: (document: DirectoryDocument) => DirectoryDocumen
 const add = () => change(({ nodes }) => [...nodes, entry]);
 const remove = () => change(({ nodes }) => nodes.filter(({ id }) => id !== entry.id));
 
-/** Status that control answers the second segments node with. */
+/** The status of control's answer to the second segments node. */
 const statusOfSecond = async () =>
   (
     await call(system.addresses.control, system.installation.directory, 'control', second, {
@@ -78,7 +78,7 @@ const statusOfSecond = async () =>
   ).status;
 
 describe('while the nodes run', () => {
-  it('a node is served from the directory that adds it to the one that removes it, and refused otherwise', async () => {
+  it('a node is served from the directory that adds it to the one that removes it, not otherwise', async () => {
     expect(await statusOfSecond()).toBe(401);
     await add();
     expect(await statusOfSecond()).toBe(200);
@@ -100,14 +100,14 @@ describe('while the nodes run', () => {
     } finally {
       link.close();
     }
-    // Everybody who was in it is served as before.
+    // All other parties are served as before.
     expect(await system.owner.api.status()).toHaveProperty('nodes');
     expect((await system.call('control', 'segments', { method: 'GET', path: '/v1/deletions' })).status).toBe(200);
   });
 });
 
-describe('an older directory that the administrator has signed', () => {
-  it('is refused at restart by every node, agent and client that has accepted a newer one', async () => {
+describe('an older directory signed by the administrator', () => {
+  it('is rejected at restart by every node, agent and client that has accepted a newer one', async () => {
     const { layout, description } = system.installation;
     const machine = layout.machine(SITE);
     await loadMachineConfig(machine);
@@ -131,7 +131,7 @@ describe('an older directory that the administrator has signed', () => {
     expect(description.adminKey).toBe(system.installation.directory.adminKey);
   });
 
-  it('is refused when control serves it', async () => {
+  it('is rejected when control serves it', async () => {
     const file = system.installation.directories;
     const { sequence } = file;
     await expect(fetchDirectory(async () => JSON.parse(oldest), file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
@@ -142,7 +142,7 @@ describe('an older directory that the administrator has signed', () => {
 describe('the newest directory over the network', () => {
   it.each(['control', 'distribution'] as const)('is fetched from %s and stored', async (node) => {
     const { directory, directories, description } = system.installation;
-    // A computer that was set up when the installation was made, and has heard of nothing since.
+    // A computer that was set up with the installation, and has received no update since.
     const folder = join(system.scratch, `elsewhere-${node}`);
     await mkdir(folder);
     const path = join(folder, directoryFiles.directory);

@@ -15,8 +15,8 @@ import { createTestInstallation, type TestInstallation } from '@millrace/testkit
 import { openSlots } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
-// Somebody has recorded all traffic of the nodes, in clear, and later takes every disk with every long-term key: seeds, mixes,
-// outer keys and content keys went by mail. Mail stays in the file of control's database after it was acknowledged.
+// The attacker has recorded all decrypted traffic of the nodes, and later takes every disk with every long-term key.
+// Seeds, mixes, outer keys and content keys were mailed. Acknowledged mail stays in the file of control's database.
 
 const SEGMENTS = 12;
 const design = randomDesign(SEGMENTS * 16_370);
@@ -47,7 +47,7 @@ beforeAll(async () => {
   const licence = await license(system, owner, id, 1);
   const operator = await system.session('operator');
   expect(await untilEnded(operator, await order(system, operator, licence))).toMatchObject({ state: 'completed' });
-  // What the keys node leaves for a segments node that is away: a step of a sweep, with keys of cells.
+  // The keys node's mail for a stopped segments node: a step of a sweep, with keys of cells.
   await system.processes.segments.kill();
   const toSegments = () => recordedMail().filter(({ to, from }) => to === 'segments' && from === 'keys').length;
   const until = toSegments();
@@ -58,7 +58,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** What the nodes left at control, and what it gave them of its own. */
+/** The mail that the nodes sent to control, and control's own mail. */
 function recordedMail(): Sealed[] {
   const mail: Sealed[] = [];
   for (const { node, role, up, down } of system.recordings()) {
@@ -112,7 +112,7 @@ async function boxSecrets(home: string): Promise<Bytes[]> {
   return found;
 }
 
-/** Whatever number a message names, each of the keys is tried. */
+/** Tries each key, whatever key number a message names. */
 const keyOf = (secret: Uint8Array): BoxSecrets => {
   const key = p256Key(secret);
   return { keyOf: () => key };
@@ -145,11 +145,11 @@ async function inDatabase(home: string): Promise<Sealed[]> {
 
 const longTerm = async () => (await secretsOf(system)).map(({ bytes }) => copyBytes(bytes));
 
-describe('mail that was recorded', () => {
+describe('recorded mail', () => {
   let before: string;
   let first: Bytes[];
 
-  it('baseline: opens with the present keys of the nodes, and so do the content keys', async () => {
+  it('baseline: opens with the current keys of the nodes, and so do the content keys', async () => {
     before = join(system.scratch, 'before');
     await cp(system.home, before, { recursive: true });
     first = await boxSecrets(before);
@@ -157,7 +157,7 @@ describe('mail that was recorded', () => {
     expect(await opens(recorded, first)).toBe(recorded.length);
     expect(await opensContentKeys(first)).toBe(SEGMENTS);
     const kept = await inDatabase(before);
-    expect(kept.length).toBeGreaterThan(0); // what waits, and what was acknowledged lately
+    expect(kept.length).toBeGreaterThan(0); // queued mail, and recently acknowledged mail
     expect(await opens(kept, first)).toBe(kept.length);
   });
 
@@ -177,7 +177,7 @@ describe('mail that was recorded', () => {
     const holding = (secret: Bytes) => disks.filter(({ bytes }) => Buffer.from(bytes).includes(Buffer.from(secret)));
     for (const secret of first) expect(holding(secret).map(({ name }) => name)).toEqual([]);
     const identity = (await longTerm())[0];
-    expect(identity && holding(identity).length).toBe(1); // the control of this search
+    expect(identity && holding(identity).length).toBe(1); // positive control of this search
 
     const everything = [...(await longTerm()), ...(await boxSecrets(system.home))];
     expect(everything.length).toBeGreaterThan(11);

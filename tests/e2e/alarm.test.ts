@@ -23,13 +23,13 @@ import { setDriver } from '@millrace/testkit/settings';
 import { createTestInstallation, folderOf, MACHINE, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-/** The registered pace: four segments of 16,370 bytes a second, slow enough for a busy computer to serve three times that. */
+/** The registered pace: four segments of 16,370 bytes a second, so that a busy computer can serve three times that. */
 const rate = 4 * 16_370;
 const fair = randomDesign(24 * 16_370);
 /** Long enough that the alarm comes well before its end: the bucket holds 12 + 5 segments and a quarter of a second. */
 const coveted = randomDesign(96 * 16_370);
 const WINDOW = windowFor(new Array<number>(96).fill(2_500), 1);
-/** Drained at half of what is taken, the bucket lasts for 36 segments; then the window. */
+/** The bucket drains at half of the rate of consumption, so it lasts for 36 segments. Then follows the window. */
 const MOST = 72;
 
 let system: TestInstallation;
@@ -51,7 +51,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** As the machine itself, with its own key: whatever its agent was changed to do. */
+/** Acts as the machine, with its real key, as a modified agent could. */
 async function callHomeAgain(print: string) {
   const { description, directory } = system.installation;
   const registration = description.machines[0]?.registration;
@@ -102,7 +102,7 @@ describe('an agent at three times its registered pace', () => {
     await setDriver(system.installation.layout, MACHINE, { factor: 3 });
     await system.processes.machine.start();
     print = await order(system, operator, covetedLicence);
-    // The machine may report its failure a moment before the nodes' alarm is in the ledger.
+    // The machine's report of its failure may arrive just before the nodes' alarm is in the ledger.
     const view = await untilPrint(operator, print, ({ state }) => state === 'alarmed');
     expect(view.code).toBe('E_ALARM');
     object = objectOf(view);
@@ -114,12 +114,12 @@ describe('an agent at three times its registered pace', () => {
     const taken = await machineObject(system, object);
     expect(taken).toMatchObject({ event: 'failed', code: 'E_ALARM' });
     expect(taken.segments).toBeLessThanOrEqual(acked + WINDOW);
-    // It was stopped long before the end.
+    // The print was stopped long before its end.
     expect(taken.segments).toBeLessThan(MOST);
   });
 
   it('the ledger, the owner’s view and the command show the alarm', async () => {
-    // The machine's own report that it failed may follow; it takes the alarm away from nobody's eyes.
+    // The machine's own report that it failed may follow. It must not hide the alarm.
     expect(await eventsOf(owner, object)).toContain('alarmed');
     expect((await owner.api.prints()).find((view) => view.object === object)).toMatchObject({ state: 'alarmed' });
     const shown = await millrace(system.home, 'object', 'show', object);
@@ -127,7 +127,7 @@ describe('an agent at three times its registered pace', () => {
     expect(shown.stdout).toMatch(/E_ALARM/);
   });
 
-  it('a stopped object stays stopped over restarts: less than one frame arrives, and a new call home gets nothing', async () => {
+  it('a stopped object stays stopped after a restart: less than a frame arrives, calls home get nothing', async () => {
     await Promise.all([system.processes.segments.restart(), system.processes.keys.restart()]);
     const before = system.wire?.down ?? Number.NaN;
     const refused = await callHomeAgain(print);
@@ -159,7 +159,7 @@ describe('an agent at three times its registered pace', () => {
 
   it('after the owner’s recorded clearance the licence continues and the object stays stopped', async () => {
     expect(await millrace(system.home, 'alarm', 'clear', object.slice(0, 12), '--json')).toMatchObject({ exit: 0 });
-    expect((await millrace(system.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // once
+    expect((await millrace(system.home, 'alarm', 'clear', object, '--json')).code).toBe('E_STATE'); // only once
     expect((await owner.api.object(object)).events.at(-1)).toMatchObject({
       type: 'inspected',
       body: { fact: 'alarm cleared' },
@@ -168,7 +168,7 @@ describe('an agent at three times its registered pace', () => {
     const certificate = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
     expect(certificate.checked).toContain('alarm: cleared by the owner');
     expect(certificate.state).not.toBe('completed');
-    // Both proactive nodes let it pass, too: hints and keys flow.
+    // Both proactive nodes accept it too: hints and keys are sent.
     const again = await order(system, operator, covetedLicence);
     await untilPrint(operator, again, ({ progress }) => (progress?.acked ?? 0) > 1);
     expect(await callHomeAgain(print)).toMatchObject({ status: 403, error: { code: 'E_ALARM' } });

@@ -28,7 +28,7 @@ describe.skipIf(anvil === undefined)('millrace anchor', () => {
     await system?.close();
   });
 
-  it('anchors the ledger on a chain, and a certificate is verified with it from elsewhere', async () => {
+  it('anchors the ledger on a chain, and a certificate is verified with it on another computer', async () => {
     const { given } = await job.callHome(await job.print(0), 0);
     const { object } = readPermit(given?.permit ?? new Uint8Array());
     const certificate = file('object.certificate');
@@ -52,7 +52,7 @@ describe.skipIf(anvil === undefined)('millrace anchor', () => {
     const upgraded = await millrace(system.home, 'anchor', 'upgrade', out, '--anchors', file('paying.json'), '--json');
     expect(upgraded.json?.anchors).toMatchObject([{ kind: 'evm', place: expect.stringContaining('chain 31337') }]);
     const again = await millrace(system.home, 'anchor', 'submit', '--anchors', file('paying.json'), '--json');
-    expect(again).toMatchObject({ exit: 6, code: 'E_ANCHOR' }); // this size is anchored
+    expect(again).toMatchObject({ exit: 6, code: 'E_ANCHOR' }); // this size is already anchored
 
     const bundle = file('object.anchored');
     const joined = await millrace(
@@ -61,7 +61,8 @@ describe.skipIf(anvil === undefined)('millrace anchor', () => {
     );
     expect(joined.exit).toBe(0);
 
-    // Somebody else: no installation, no key; the chain, the log's key, the administrator's key and the payer's address.
+    // A third party without installation or keys. It knows the chain, the log's key, the administrator's key and the
+    // payer's address.
     const sender = '0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266';
     await writeFile(file('reading.json'), JSON.stringify({ evm: { ...evm, sender } }));
     const { logKey, authority } = exported.json as { logKey: string; authority: string };
@@ -75,7 +76,7 @@ describe.skipIf(anvil === undefined)('millrace anchor', () => {
     expect(refused).toMatchObject({ exit: 6, code: 'E_ANCHOR' });
   });
 
-  it('says what is wrong with its configuration', async () => {
+  it('names faults in its configuration', async () => {
     await writeFile(file('empty.json'), '{}');
     const empty = await millrace(system.home, 'anchor', 'submit', '--anchors', file('empty.json'));
     expect(empty).toMatchObject({ exit: 2, code: 'E_CONFIG' });

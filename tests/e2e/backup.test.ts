@@ -21,9 +21,9 @@ let owner: Session;
 let operator: Session;
 let id: string;
 let licence: string;
-/** The keys node has not had its mail when the backup is made. */
+/** The keys node has not received this mail when the backup is made. */
 let onItsWay: string;
-/** Of a design in the third backup; two of its three objects were made since. */
+/** A licence for three objects of a design in the third backup. Two of them are made after it. */
 let used: string;
 let first: string;
 let second: string;
@@ -37,7 +37,7 @@ beforeAll(async () => {
   operator = await system.session('operator');
   ({ design: id } = await store(system, owner, design, { name: 'a.bin', ...options }));
   licence = await license(system, owner, id, 4);
-  // Answered after the mail before it: the keys node has the licence.
+  // Answered after all earlier mail, so the keys node has the licence.
   expect((await millrace(system.home, 'vault', 'check', '--json')).exit).toBe(0);
   first = join(system.scratch, 'first.backup');
   second = join(system.scratch, 'second.backup');
@@ -59,14 +59,14 @@ async function printOnce(): Promise<void> {
   expect(await machineObject(system, objectOf(view))).toMatchObject({ sha256: hashOf(design) });
 }
 
-/** A copy of the cells as a thief has it. */
+/** A copy of the cells, as a thief could take it. */
 async function stealCells(as: string): Promise<string> {
   const copy = join(system.scratch, as);
   await cp(join(folderOf(system.installation, 'segments'), 'data'), copy, { recursive: true });
   return copy;
 }
 
-/** How many of the design's cells the keys node's folder finds and opens in a stolen copy. */
+/** The number of the design's cells in a stolen copy that the keys node's folder locates and opens. */
 async function placesFound(cellsCopy: string): Promise<number> {
   const keys = folderOf(system.installation, 'keys');
   const { playbook, close } = await openPlaybookIn(keys);
@@ -91,7 +91,7 @@ it('is made while the installation is stopped, and contains no plaintext', async
   expect((await readFile(first)).includes(kek)).toBe(false);
   expect((await millrace(system.home, 'backup', 'create', first, '--json')).json).toMatchObject({ destroyed: 1 });
   const after = await stealCells('after');
-  // The backup's epoch is its own: its keys find no cell that a running node held, before or after it.
+  // The backup has its own epoch: its keys find no cell that a running node held, before or after it.
   expect((await millrace(system.home, 'backup', 'restore', first, '--json')).json).toMatchObject({
     files: expect.any(Number),
   });
@@ -106,7 +106,7 @@ it('is restored: the check is clean, prints work, counts continue', async () => 
   expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).exit).toBe(0);
   expect((await owner.api.status()).quarantine).toEqual([]);
   expect((await owner.api.licence(licence)).permitted).toBe(1);
-  await sleep(2_500); // epochs go on
+  await sleep(2_500); // epochs continue
   await printOnce();
 });
 
@@ -145,7 +145,7 @@ it('a restore keeps later deletions and permits; newer designs and licences are 
     return { id: stored.design, licence: await license(system, owner, stored.design, 3) };
   };
   const [gone, made] = [await add('gone.bin'), await add('made.bin')];
-  // Answered after the mail before it: the keys node has the licences, and so has the backup.
+  // Answered after all earlier mail: the keys node has the licences, and so has the backup.
   expect((await millrace(system.home, 'vault', 'check', '--json')).exit).toBe(0);
   await stopAll();
   expect((await millrace(system.home, 'backup', 'create', third, '--json')).exit).toBe(0);
@@ -157,7 +157,7 @@ it('a restore keeps later deletions and permits; newer designs and licences are 
   await stopAll();
   const restored = await millrace(system.home, 'backup', 'restore', third, '--json');
   expect(restored.json, restored.stderr).toMatchObject({ control: 'kept', lost: { designs: 1, licences: 1 } });
-  expect(await holds(gone.id)).toBe(true); // with its keys, as it was then
+  expect(await holds(gone.id)).toBe(true); // with its keys, as at that time
   await startAll();
   expect(await owner.api.design(gone.id)).toMatchObject({ state: 'deleted' });
   await expect(order(system, operator, gone.licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
@@ -170,11 +170,11 @@ it('a restore keeps later deletions and permits; newer designs and licences are 
   expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
   expect((await millrace(system.home, 'vault', 'check', '--deep', '--json')).json?.problems).toEqual([]);
   await stopAll();
-  expect(await holds(gone.id)).toBe(false); // the keys node asked control, and verified its owner's word
+  expect(await holds(gone.id)).toBe(false); // the keys node asked control, and verified the owner's signature
   expect(await holds(made.id)).toBe(true);
 });
 
-it('without the present control node it is refused unless the loss is accepted; owners then state what is left', async () => {
+it('without the current control node it is refused unless the loss is accepted; owners state the rest', async () => {
   const third = join(system.scratch, 'third.backup');
   const data = join(folderOf(system.installation, 'control'), 'data', 'data.mdb');
   const today = await readFile(data);
@@ -185,7 +185,7 @@ it('without the present control node it is refused unless the loss is accepted; 
   expect(accepted.json, accepted.stderr).toMatchObject({ control: 'restored', lost: null, suspended: 3 });
   await startAll();
 
-  // By the backup nothing was made of it; two objects were.
+  // According to the backup no object was made. In fact two were.
   const view = await owner.api.licence(used);
   expect(view).toMatchObject({ permitted: 0, objects: 3, suspended: { most: 3 } });
   await expect(order(system, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
@@ -214,7 +214,7 @@ async function holds(design: string): Promise<boolean> {
   return close().then(() => playbook.designs().some((view) => view.design === design));
 }
 
-it('a later backup or destroying makes older ones useless: deleted designs stay deleted', async () => {
+it('a later backup, or destroying, makes older ones useless: deleted designs stay deleted', async () => {
   expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   await stopAll();
   const made = await millrace(system.home, 'backup', 'create', second, '--json');

@@ -36,7 +36,7 @@ async function numberNow(): Promise<number> {
     .number;
 }
 
-/** The keys node without its box keys, as after a restore. */
+/** Removes the keys node's box keys, as after a restore. */
 async function loseBoxKeys(meanwhile: () => Promise<void>): Promise<void> {
   await system.processes.keys.kill();
   await meanwhile();
@@ -45,7 +45,7 @@ async function loseBoxKeys(meanwhile: () => Promise<void>): Promise<void> {
   await system.processes.keys.start();
 }
 
-it('a design whose content keys cannot be opened is refused; added again it is stored', async () => {
+it('a design whose content keys cannot be opened is refused; when it is added again it is stored', async () => {
   const prepared = await prepare('a.bin');
   let stored: Promise<unknown> = Promise.resolve();
   await loseBoxKeys(async () => {
@@ -75,7 +75,7 @@ it('a licence whose secret cannot be opened cannot be used', async () => {
   await expect.poll(code, { timeout: 20_000 }).toBe('E_LICENCE_INVALID');
 });
 
-it('an upload that is resumed after its key was erased is refused at once and prepared again', async () => {
+it('an upload resumed after its key was erased is refused at once and prepared again', async () => {
   await setBoxes(system.installation.layout, {
     mail: { periodMs: 200, retentionMs: 0 },
     attachments: { periodMs: 200, retentionMs: 0 },

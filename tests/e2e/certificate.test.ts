@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** As the machine itself. */
+/** Acts as the machine. */
 async function report(object: string, run: Uint8Array, event: MachineReport['event']) {
   const [machine] = job.machines;
   if (machine === undefined) throw new Error('no machine');
@@ -38,14 +38,14 @@ async function report(object: string, run: Uint8Array, event: MachineReport['eve
 }
 
 describe('control’s record of an object', () => {
-  it('is verified for the owner and for the administrator, over a resumed stream', async () => {
+  it('verifies for the owner and for the administrator, across a resumed stream', async () => {
     const print = await job.print(0);
     const run = systemRandom(16);
     const first = await job.callHome(print, 0, await job.request(print, 0, { run }));
     const { object } = readPermit(first.given?.permit ?? new Uint8Array());
     expect((await report(object, run, 'started')).status).toBe(200);
     expect((await job.callHome(print, 0, await job.request(print, 0, { run, from: 1 }))).status).toBe(200);
-    // It claims to have completed, but not the bytes of the design: control and verifier both say failed.
+    // The report says completed, but with other bytes than the design's. Control and verifier both say failed.
     expect((await report(object, run, 'completed')).status).toBe(200);
     const bytes = await job.owner.api.certificate(object);
     const { logKey, authority } = trustOf(system.installation);

@@ -7,7 +7,7 @@ import { recordedFrames } from '@millrace/testkit/streams';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Chaff in the cloud's streams: an installation's setting, drawn by the segments node, winnowed by the machine.
+// Chaff in the cloud's streams: set per installation, added by the segments node, removed by the machine.
 
 const SEGMENTS = 6;
 const DATA_HINTS = 16_386 / 2;
@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Frames that passed on the machine's link so far. */
+/** The number of frames on the machine's link so far. */
 const frames = () => recordedFrames(system.recordings());
 
 const hintsOf = (frame: Uint8Array) => new DataView(frame.buffer, frame.byteOffset).getUint16(34);
@@ -47,7 +47,7 @@ describe('sparse hints', () => {
     expect(frames().map(hintsOf)).toEqual(new Array(SEGMENTS).fill(DATA_HINTS));
   });
 
-  it('with 30 chaff hints for every 100 of data make longer frames and the same object', async () => {
+  it('with 30 % chaff have longer frames and make the same object', async () => {
     await system.processes.keys.stop();
     await setChaff(system.installation.layout, 30);
     await system.processes.keys.start();

@@ -4,10 +4,10 @@ import { eventsOf, hashOf, license, machineObject, objectOf, order, store, until
 import { createTestInstallation, type ProcessName, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
 
-// Wall clocks an hour apart: a real process believes another time than the others (libfaketime). Revisions are numbers
-// and waits are counted by monotonic clocks, so nothing but the 65 minutes of signed documents ever looks at a wall clock.
+// Wall clocks an hour apart: libfaketime sets a real process's clock. Revisions are numbers and waits use monotonic
+// clocks. Only the validity of signed documents, with 65 minutes of tolerance, depends on wall clocks.
 
-/** The library that lies about the time, where there is one. */
+/** The libfaketime library, if it is installed. */
 function fakeTime(): string | undefined {
   try {
     return execFileSync('faketime', ['-f', '+0s', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
@@ -29,7 +29,7 @@ afterEach(async () => {
   system = undefined;
 });
 
-/** An installation in which some processes believe that it is so many seconds later. */
+/** An installation in which the clocks of some processes are ahead by the given number of seconds. */
 function worldWith(off: Partial<Record<ProcessName, number>>): Promise<TestInstallation> {
   const environment = Object.fromEntries(
     Object.entries(off).map(([name, seconds]) => [
@@ -38,7 +38,7 @@ function worldWith(off: Partial<Record<ProcessName, number>>): Promise<TestInsta
         env: {
           LD_PRELOAD: library,
           FAKETIME: `${seconds < 0 ? '' : '+'}${seconds}s`,
-          // Both spellings: older versions know the second.
+          // Both spellings: older versions know only the second one.
           FAKETIME_DONT_FAKE_MONOTONIC: '1',
           DONT_FAKE_MONOTONIC: '1',
         },
@@ -48,14 +48,14 @@ function worldWith(off: Partial<Record<ProcessName, number>>): Promise<TestInsta
   return createTestInstallation({ machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE }, environment });
 }
 
-/** What a process writes into its log is dated by its own clock. */
+/** The log of a process is dated by its clock. */
 async function clockOf(name: ProcessName): Promise<number> {
   const lines = (await system?.log(name))?.trim().split('\n') ?? [];
   const times = lines.flatMap((line) => (line.includes('"time":"') ? [JSON.parse(line) as { time: string }] : []));
   return Date.parse(times.at(-1)?.time ?? '');
 }
 
-describe.runIf(library !== undefined)('wall clocks that are an hour apart', () => {
+describe.runIf(library !== undefined)('wall clocks an hour apart', () => {
   it.each([
     ['the machine’s ahead', { machine: 3_600 }],
     ['the machine’s behind', { machine: -3_600 }],
@@ -71,7 +71,7 @@ describe.runIf(library !== undefined)('wall clocks that are an hour apart', () =
     const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ sha256: hashOf(design), sessions: 1 });
     expect(await eventsOf(owner, objectOf(view))).not.toContain('alarmed');
-    // The control of this test: the clocks really were apart.
+    // Positive control of this test: the clocks really differed.
     for (const [name, seconds] of Object.entries(off) as [ProcessName, number][]) {
       const apart = ((await clockOf(name)) - Date.now()) / 1_000;
       expect(Math.abs(apart - seconds)).toBeLessThan(600);

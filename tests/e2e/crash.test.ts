@@ -6,7 +6,7 @@ import { eventsOf, hashOf, license, machineObject, objectOf, order, store, until
 import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// One moment for each process; tests/heavy/crash.test.ts takes ten.
+// One kill per process. tests/heavy/crash.test.ts tries ten moments.
 
 const SECONDS = 2;
 const design = randomDesign(32 * 16_370);
@@ -34,7 +34,7 @@ it.each(processNames)('%s killed during a print: the print is completed, or fail
   const view = await printWithKill(system, operator, { licence, segments: SEGMENTS, process, moment: 0.4 });
   const object = objectOf(view);
   if (process === 'machine') {
-    // Whatever lay on the machine was not the whole object.
+    // The machine did not have the whole object.
     expect(view).toMatchObject({ state: 'failed', code: 'E_MACHINE' });
     expect((await eventsOf(owner, object)).at(-1)).toBe('failed');
   } else {

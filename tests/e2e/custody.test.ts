@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-describe.each(['owner', 'keys'] as const)('a design whose secret is with the %s', (custody) => {
+describe.each(['owner', 'keys'] as const)('a design in custody of the %s', (custody) => {
   it('is made, and its custody is shown', async () => {
     const content = gcode(60_000);
     const { design } = await store(system, owner, content, { name: `${custody}.gcode`, custody });

@@ -9,8 +9,8 @@ import { store } from '@millrace/testkit/job';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// A limit on the size of files stands for a full disk: it needs no privileges, can be set for a running process, and the
-// system answers a write past it in the same way, cut short.
+// A file-size limit stands for a full disk: it needs no privileges, can be set for a running process, and the system
+// cuts a write beyond it short, as on a full disk.
 
 let system: TestInstallation;
 let owner: Session;
@@ -41,7 +41,7 @@ describe('a full disk', () => {
       const data = join(folderOf(system.installation, name), 'data');
       const before = (await system.log(name)).length;
       limit(system.processes[name].pid, name === 'distribution' ? 8_192 : Math.max(8_192, largest(data)));
-      // A store has some room ahead: control and keys need a long manifest to fill it.
+      // A store has some free space in advance. Control and keys need a long manifest to fill it.
       const segments = name === 'control' || name === 'keys' ? 2_000 : 120;
       const storing = store(system, owner, randomDesign(segments * 16_370), {
         name: `${name}-late.bin`,
@@ -59,7 +59,7 @@ describe('a full disk', () => {
         limit(system.processes[name].pid, 'unlimited');
       }
       const late = await storing;
-      // The owner's command went on by itself, or ended with the code and is given again.
+      // The owner's command either continued by itself, or ended with the code and is repeated.
       if (late instanceof Error) {
         expect(late).toMatchObject({ code: expect.stringMatching(/^E_(DISK_FULL|STORE|UPLOAD|TIMEOUT|UNAVAILABLE)$/) });
       } else {
@@ -73,7 +73,7 @@ describe('a full disk', () => {
   );
 });
 
-/** No write, whoever asks: for root too, where the file system knows the flag. */
+/** Makes a path unwritable, for root too, where the file system supports the flag. */
 function freeze(path: string, frozen: boolean): boolean {
   return spawnSync('chattr', [frozen ? '+i' : '-i', path], { stdio: 'ignore' }).status === 0;
 }
@@ -112,7 +112,7 @@ describe('a disk that cannot be written', () => {
         if (!freeze(frozen, true)) {
           notChecked('a file cannot be made immutable here (chattr +i)');
         } else if (name === 'distribution') {
-          // It has nothing to write until somebody uploads.
+          // It writes nothing until somebody uploads.
           await system.processes[name].start();
           const late = owner.api.upload(kept.design, 0, randomDesign(16_386));
           await expect(late).rejects.toMatchObject({ code: 'E_READ_ONLY' });
@@ -130,7 +130,7 @@ describe('a disk that cannot be written', () => {
   );
 });
 
-describe('a truncated file of cells', () => {
+describe('a truncated cell file', () => {
   it('does not prevent the node’s start; the check names missing cells, and a repair restores them', async () => {
     const file = join(system.scratch, 'cut.bin');
     const copy = join(system.scratch, 'copy of cut');
@@ -140,10 +140,10 @@ describe('a truncated file of cells', () => {
     const { design } = added.json as { design: string };
     await system.processes.segments.kill();
     const cells = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
-    truncateSync(cells, 5 * 16_384 + 1_000); // wherever the design's cells lie, most of them are gone
+    truncateSync(cells, 5 * 16_384 + 1_000); // most of the design's cells are lost, wherever they were
     await system.processes.segments.start();
     expect(await system.log('segments')).toMatch(/cell file is truncated/);
-    // Without reading deep: places tell.
+    // A check that is not deep finds them: it compares places.
     const check = await millrace(system.home, 'vault', 'check', '--json');
     expect(check.exit).toBe(6);
     const missing = (await owner.api.design(design)).damage?.missing.length ?? 0;
@@ -167,7 +167,7 @@ async function expectSound(design: string): Promise<void> {
 }
 
 describe('a corrupted page', () => {
-  it('of the cells is found and named by the deep check', async () => {
+  it('with cells is found and named by the deep check', async () => {
     const { design, segments } = await store(system, owner, randomDesign(40 * 16_370), { name: 'bad.bin', ...options });
     await system.processes.segments.kill();
     const file = join(folderOf(system.installation, 'segments'), 'data', 'cells.bin');
@@ -183,7 +183,7 @@ describe('a corrupted page', () => {
     expect(damage?.damaged).toEqual(Array.from({ length: segments }, (_, i) => i));
   });
 
-  it('of a node’s store prevents its start, with a code', async () => {
+  it('in a node’s store prevents its start, with a code', async () => {
     await system.processes.keys.kill();
     const file = join(folderOf(system.installation, 'keys'), 'data', 'data.mdb');
     const handle = openSync(file, 'r+');

@@ -5,8 +5,8 @@ import { connectLink, decodeLink, encodeControl, type LinkSocket, nodeOf } from 
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
-// Hundreds of agents that wait for work, at the real control and distribution nodes: what else machines and users ask is
-// answered all the same. Nothing is timed: the order of the answers shows it.
+// Hundreds of agents wait for work at the real control and distribution nodes, and other requests are still answered.
+// Nothing is timed: the order of the answers is checked.
 
 const AGENTS = 300;
 const WAIT_MS = 30_000;
@@ -66,7 +66,7 @@ function say(agent: number, call: number | undefined, method: 'next' | 'report',
 it('other calls are answered while all agents wait', async () => {
   const everybody = [...machines.keys()];
   for (const agent of everybody) say(agent, POLL, 'next', { wait: WAIT_MS });
-  // Twice: the second time every poll has long been with control.
+  // Twice: by the second time all polls have long reached control.
   for (const call of [CALL, SECOND_CALL]) {
     for (const agent of everybody) say(agent, call, 'report', { report: systemRandom(100) });
     await until(() => of(call).length, AGENTS);
@@ -75,7 +75,7 @@ it('other calls are answered while all agents wait', async () => {
   expect(of(POLL)).toEqual([]);
   expect(new Set([...of(CALL), ...of(SECOND_CALL)].map(({ type }) => type))).toEqual(new Set(['error']));
 
-  // Who asks for work again ends its own first call, and nobody else's.
+  // A new poll of an agent ends its own first one, and no other agent's.
   for (const agent of [7, 8]) say(agent, SECOND_POLL, 'next', { wait: 0 });
   await until(() => of(SECOND_POLL).length, 2);
   expect(of(SECOND_POLL).map(({ body }) => body)).toEqual([{}, {}]);
@@ -85,7 +85,7 @@ it('other calls are answered while all agents wait', async () => {
   ]);
 }, 180_000);
 
-it('a machine that calls without end is refused and does not affect others', async () => {
+it('a machine that calls home continuously is refused and does not affect others', async () => {
   const flood = 2_000;
   events.length = 0;
   for (let call = 100; call < 100 + flood; call++) say(0, call, 'report', { report: systemRandom(100) });

@@ -9,7 +9,7 @@ import { enrol } from '@millrace/testkit/enrol';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-/** A control node with a ledger of some twenty entries; its data folder is put back before every test. */
+/** A control node with a ledger of some twenty entries. Its data folder is restored before every test. */
 let system: TestInstallation;
 let data: string;
 let kept: string;
@@ -54,7 +54,7 @@ describe('ledger verify', () => {
     expect(Number(result.json?.size)).toBeGreaterThan(8);
   });
 
-  it('refuses a log with one changed entry', async () => {
+  it('rejects a log with one changed entry', async () => {
     await tamper(async (log, writer) => {
       const found = await entries(log);
       const { key, value } = found[found.length >> 1] ?? {};
@@ -70,13 +70,13 @@ describe('ledger verify', () => {
     expect(result.code).toMatch(/^E_LEDGER_(ENTRY|PROOF)$/);
   });
 
-  it('refuses a log whose last entry is missing', async () => {
+  it('rejects a log whose last entry is missing', async () => {
     await tamper(async (log, writer) => {
       const last = (await entries(log)).at(-1);
       if (last === undefined) throw new Error('the log has no entries');
       await writer.append([{ delete: last.key }]);
     });
-    // Either the node itself will not serve such a log, or whoever reads it finds out.
+    // Either the node refuses to serve such a log, or its reader detects it.
     const served = await system.processes.control.start().then(
       () => true,
       () => false,
@@ -90,7 +90,7 @@ describe('ledger verify', () => {
     }
   });
 
-  it('refuses a log that was restored to an earlier state', async () => {
+  it('rejects a log that was restored to an earlier state', async () => {
     await system.processes.control.start();
     expect((await verify()).exit).toBe(0);
     const job = await enrol(system, { objects: 1, machines: 1 });
@@ -105,7 +105,7 @@ describe('ledger verify', () => {
     await rm(join(folderOf(system.installation, 'owner'), 'ledger.checkpoint'));
   });
 
-  it('refuses a checkpoint that the log did not sign', async () => {
+  it('rejects a checkpoint that the log did not sign', async () => {
     await tamper(async (log, writer) => {
       const key = concatBytes(utf8('ledger/checkpoint'));
       const note = await log.get(key);

@@ -50,7 +50,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Changes the cells at rest while the segments node is down. */
+/** Changes cells on disk while the segments node is stopped. */
 async function inCells(work: (cells: Cells) => Promise<void>): Promise<void> {
   await system.processes.segments.kill();
   const data = join(folderOf(system.installation, 'segments'), 'data');
@@ -71,7 +71,7 @@ async function countCells(): Promise<number> {
 }
 
 describe('a licence that its owner suspends and revokes', () => {
-  it('finishes what is being made, refuses the rest, and is reinstated', async () => {
+  it('finishes started objects, refuses others, and can be reinstated', async () => {
     const { design: id } = await store(system, owner, randomDesign(60 * 16_370), { name: 'lent.bin', ...options });
     const licence = await license(system, owner, id, 5);
     const running = await order(system, operator, licence);
@@ -89,13 +89,13 @@ describe('a licence that its owner suspends and revokes', () => {
     expect((await command('revoke', licence)).json).toMatchObject({ status: 'revoked' });
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_REVOKED' });
     expect((await millrace(system.home, 'licence', 'show', licence)).stdout).toMatch(/revoked/);
-    // The certificate of what was made before carries the owner's statements, which a stranger verifies.
+    // The certificate of an earlier object contains the owner's statements, and a third party verifies it.
     const { object = '' } = await operator.api.print(running);
     const { checked } = await checkCertificate(await owner.api.certificate(object), trustOf(owner));
     expect(checked.join('\n')).toContain('revoked after this object was ordered');
   });
 
-  it('revoked with --stop ends what is being made, and the ledger says why', async () => {
+  it('revoked with --stop ends objects in progress, and the ledger gives the reason', async () => {
     // A minute of a print: it is still running when the command has started.
     const { design: id } = await store(system, owner, randomDesign(360 * 16_370), { name: 'stop.bin', ...options });
     const licence = await license(system, owner, id, 5);
@@ -115,7 +115,7 @@ describe('a licence that its owner suspends and revokes', () => {
   });
 });
 
-describe('prints that wait for a machine that is away', () => {
+describe('queued prints of an offline machine', () => {
   it('are listed in order, cancelled one by one and all at once', async () => {
     const { design: id } = await store(system, owner, randomDesign(40_000), { name: 'wait.bin', ...options });
     const licence = await license(system, owner, id, 5);
@@ -169,17 +169,17 @@ describe('deleting', () => {
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
     await expect(license(system, owner, id, 1)).rejects.toMatchObject({ code: 'E_DESIGN_DELETED' });
     expect((await owner.api.licence(licence)).permitted).toBe(1);
-    // Again: nothing changes.
+    // A repetition changes nothing.
     expect((await millrace(system.home, 'design', 'delete', id, '--json')).json).toMatchObject({ state: 'deleted' });
   });
 
   it('is complete at the next epoch: no cell is left, the check is clean', async () => {
-    await sleep(4_000); // a sweep that began after the deletion has ended, where the computer is not too busy
+    await sleep(4_000); // by then a sweep that began after the deletion has ended, unless the computer is very busy
     expect(await millrace(system.home, 'vault', 'check', '--deep', '--json')).toMatchObject({ exit: 0 });
     const kept = (await owner.api.designs()).filter(({ state }) => state === 'stored');
     const real = kept.reduce((total, { segments }) => total + segments, 0);
-    // As many decoys; while a sweep is under way a cell may have its old place and its new one. Counting kills the node,
-    // which needs a moment to go on with the sweep before it is counted again.
+    // As many decoys as cells. During a sweep a cell may be at its old and its new place. Counting kills the node, and
+    // the node needs some time to continue with the sweep before the next count.
     await vi.waitFor(async () => expect(await countCells()).toBe(2 * real), { timeout: 60_000, interval: 1_500 });
   });
 
@@ -200,7 +200,7 @@ describe('deleting', () => {
     const file = join(system.scratch, 'half.bin');
     await writeFile(file, design);
     const prepared = await prepareFile(owner, file, options, () => undefined);
-    await system.processes.segments.kill(); // it stays staged
+    await system.processes.segments.kill(); // the upload stays staged
     const stored = storeDesign(owner, prepared, () => undefined);
     stored.catch(() => undefined);
     const id = prepared.state.design;
@@ -230,12 +230,12 @@ describe('damage', () => {
     await writeFile(file, design);
     const prepared = await prepareFile(owner, file, options, () => undefined);
     await keepCopy(prepared, folder());
-    await keepCopy(prepared, folder()); // it stays
+    await keepCopy(prepared, folder()); // kept for the next tests
     ({ design: id } = await storeDesign(owner, prepared, () => undefined));
     licence = await license(system, owner, id, 3);
   });
 
-  it('is found by the keys node, shown, and stops a print before it begins', async () => {
+  it('is found by the keys node, shown, and rejects a print before it starts', async () => {
     await inCells(async (cells) => {
       const indexes: Uint8Array[] = [];
       for await (const { index } of cells.outline()) indexes.push(index);
@@ -272,9 +272,10 @@ describe('damage', () => {
     expect(view).toMatchObject({ state: 'failed', code: 'E_CELL_MISSING' });
     const made = await machineObject(system, objectOf(view));
     expect(made).toMatchObject({ event: 'failed', code: 'E_CELL_MISSING' });
-    // The stream names those that it came to; or, when the check was quicker, control all of them. Control is told the code.
+    // The stream names the damaged segments that it reached, or control all of them if the check was faster. Control
+    // gets the code.
     expect(made.reason).toMatch(/segments (of the design: )?\d+(-\d+)?/);
-    // The check that follows a failed print names every one of them.
+    // The check after a failed print names all of them.
     const damage = await until(async () => (await owner.api.design(other)).damage);
     expect(damage.missing).toEqual(Array.from({ length: 40 }, (_, i) => i));
     expect(made.segments).toBeGreaterThanOrEqual(progress?.acked ?? 0);
@@ -284,7 +285,7 @@ describe('damage', () => {
   it('of one bit is found by a deep check, and only that segment is uploaded again', async () => {
     await inCells(async (cells) => {
       for (const cell of await allCells(cells)) {
-        cell.body[9_000] = (cell.body[9_000] ?? 0) ^ 1; // every cell: which are decoys nobody can tell
+        cell.body[9_000] = (cell.body[9_000] ?? 0) ^ 1; // every cell: decoys cannot be told from cells
         await overwriteCell(cells, cell);
       }
     });
@@ -320,7 +321,7 @@ describe('damage', () => {
       await sleep(900);
       await system.processes[name].restart();
       const result = await repaired;
-      // A check that control or the keys node forgot has to be asked for again; nothing else is lost.
+      // A check that control or the keys node lost must be requested again. Nothing else is lost.
       if (result.exit !== 0) {
         const again = await millrace(system.home, 'design', 'repair', id, folder(), '--json');
         expect(again.exit, again.stderr).toBe(0);
@@ -329,7 +330,7 @@ describe('damage', () => {
     },
   );
 
-  it('altered copies are refused before anything is uploaded, and by the vault', async () => {
+  it('altered copies are rejected before the upload, and by the vault', async () => {
     const copy = await openCopy(folder(), id);
     const sealed = await copy.read(0);
     await copy.close();
@@ -358,7 +359,7 @@ describe('damage', () => {
       async () => checkVault(await system.session('admin'), true),
     );
     expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
-    // Decoys that were lost above are made again by the keys node, after a check that found them.
+    // The keys node makes the lost decoys again after a check has found them.
     const sound = await until(async () => {
       const { json } = await millrace(system.home, 'vault', 'check', '--deep', '--json');
       const found = (json?.problems ?? []) as { design?: string }[];

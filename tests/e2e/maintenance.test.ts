@@ -12,7 +12,7 @@ afterEach(async () => {
   system = undefined;
 });
 
-/** What the keys node last told control, as `millrace status` shows it. */
+/** The keys node's last report to control, as `millrace status` shows it. */
 async function told(session: Session): Promise<Readonly<Record<string, unknown>>> {
   const { maintenance } = await session.api.status();
   return (maintenance ?? {}) as Readonly<Record<string, unknown>>;
@@ -55,14 +55,14 @@ describe('maintenance', () => {
     },
   );
 
-  it('that its budget limits reports the limit and the period that it reaches', async () => {
+  it('limited by its budget reports the limit and the period that it achieves', async () => {
     system = await createTestInstallation({
       start: ['control', 'distribution', 'segments', 'keys'],
       maintenance: { periodMs: 1_000, density: 50, budget: { bytesPerSecond: 300_000 } },
     });
     const owner = await system.session('owner');
     await store(system, owner, design);
-    // 31 cells and as many decoys: a megabyte, 3.4 s; the sweep that begins while they are stored is shorter.
+    // 31 cells and as many decoys: 1 MB, 3.4 s. The sweep that starts while they are stored is shorter.
     const report = await untilTold(
       owner,
       ({ reachedPeriodMs, progress, heldBackBy }) =>

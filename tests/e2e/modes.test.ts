@@ -42,7 +42,7 @@ describe('a key-homomorphic design', () => {
   const content = randomDesign(16_370 + 100);
   let design: string;
 
-  it('is stored; one that is too large is refused before the upload', async () => {
+  it('is stored; a design that is too large is rejected before the upload', async () => {
     const file = join(system.scratch, 'large.bin');
     await writeFile(file, randomDesign(4 * 16_370 + 1));
     const rate = ['--kind', 'binary', '--rate', String(RATE)];

@@ -12,7 +12,7 @@ import { expect, it, vi } from 'vitest';
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });
 const anyPort = { control: undefined, distribution: undefined, ledger: undefined };
 
-it('control moves to another port: a running keys node and a client follow the directory, and mail goes both ways', async () => {
+it('control moves to another port: a running keys node and a client follow the directory', async () => {
   const closer = new Closer();
   try {
     const folder = await mkdtemp(join(tmpdir(), 'millrace moved '));
@@ -56,7 +56,7 @@ it('control moves to another port: a running keys node and a client follow the d
       type: 'design.uploaded',
       design: '22'.repeat(16),
     });
-    // It is opened, and refused: it is a message for segments nodes.
+    // It is opened and rejected: the message is for segments nodes.
     await eventually(() => expect(log.join('')).toContain('takes no design.uploaded from control'));
     expect(await api.licences()).toEqual([]);
   } finally {

@@ -21,7 +21,7 @@ afterEach(() => {
   for (const child of children) child.kill('SIGKILL');
 });
 
-/** One command that runs. Standard input is closed unless it is written to. */
+/** A running command. Its standard input is closed unless the test writes to it. */
 class Command {
   readonly child: ChildProcess;
   readonly ended: Promise<number | NodeJS.Signals>;
@@ -62,7 +62,7 @@ class Command {
     return this.child.pid ?? 0;
   }
 
-  /** The code of the one error that it says. */
+  /** The code of the only error that it reports. */
   get codes(): string[] {
     return [...this.stderr.matchAll(/error {3}(E_\w+)/g)].map(([, code]) => code ?? '');
   }
@@ -71,7 +71,7 @@ class Command {
     return JSON.parse(this.stdout.toString()) as Record<string, unknown>;
   }
 
-  /** Waits until what it says on standard output or error has `pattern`. */
+  /** Waits until its standard output or error matches `pattern`. */
   says(pattern: RegExp): Promise<RegExpExecArray> {
     return new Promise((resolve, reject) => {
       const look = () => {
@@ -152,7 +152,7 @@ describe('send and receive', () => {
   });
 
   it('transfer 50 MB exactly, with no more memory than for 10 MB', { timeout: 300_000 }, async () => {
-    // The smaller one is large enough for the collector's young generation to have grown to what it will be.
+    // The smaller transfer is large enough for the collector's young generation to reach its final size.
     const peaks: number[][] = [];
     for (const size of [10_000_000, 50_000_000]) {
       const data = randomBytes(size);
@@ -171,7 +171,7 @@ describe('send and receive', () => {
     }
     const [small = [], large = []] = peaks;
     const growth = large.map((peak, i) => peak - (small[i] ?? 0));
-    expect(Math.min(...small), String(peaks)).toBeGreaterThan(30); // it was measured
+    expect(Math.min(...small), String(peaks)).toBeGreaterThan(30); // sanity check of the measurement
     expect(Math.max(...growth), String(peaks)).toBeLessThan(40);
   });
 });
@@ -207,13 +207,13 @@ describe('a failed transfer', () => {
     sender.child.stdin?.write(randomBytes(40_000));
     while ((await leftovers(name)).length === 0) await new Promise(setImmediate);
     const [stopped, other] = who === 'sender' ? [sender, receiving.command] : [receiving.command, sender];
-    // The data has gone through when the other computer holds some of it.
+    // By then the other computer has received part of the data.
     const staged = join(folder, (await leftovers(name))[0] ?? '');
     while ((await readFile(staged)).length < 40_000) await new Promise((resolve) => setTimeout(resolve, 20));
     stopped.child.kill(signal);
     expect(await stopped.ended).toBe(exit);
     expect([await other.ended, other.codes]).toEqual([5, [code]]);
-    // A receiver that was killed could not tidy up; what it leaves is hidden, and not under the name.
+    // A killed receiver cannot clean up. Its partial file is hidden and has another name.
     expect(await leftovers(name)).toEqual(name === 'SIGKILL receiver' ? [expect.stringMatching(/^\..*\.part$/)] : []);
   });
 

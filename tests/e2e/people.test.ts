@@ -6,7 +6,7 @@ import { cli } from '@millrace/testkit/cli/helpers';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// Two companies with people on computers of their own: folders that have nothing of the server but an invitation.
+// Two companies with people on their own computers, whose folders contain nothing of the server but an invitation.
 
 let system: TestInstallation;
 beforeAll(async () => {
@@ -40,7 +40,7 @@ async function enrolled(home: string, text: string, ...options: string[]): Promi
   return run<Joined>(home, 'login', '--invitation-file', file, ...options);
 }
 
-it('a brand and a bureau make a part, and a designer who has left makes no more', { timeout: 300_000 }, async () => {
+it('a brand and a bureau make a part, and a revoked designer’s key is rejected', { timeout: 300_000 }, async () => {
   const server = system.home;
   const create = (name: string, kind: string) =>
     run<{ organisation: string }>(server, 'org', 'create', name, '--kind', kind);
@@ -57,13 +57,13 @@ it('a brand and a bureau make a part, and a designer who has left makes no more'
   const dora = await enrolled(folder('dora'), second.text);
   const otto = await enrolled(folder('otto'), (await invite(server, 'Otto', bureau, 'operator')).text);
 
-  // An invitation works once, and only for whoever has its secret.
+  // An invitation works once, and only with its secret.
   await writeFile(folder('used'), second.text);
   expect(await refusal(folder('thief'), 'login', '--invitation-file', folder('used'))).toContain('E_INVITATION');
   const wrong = formatInvitation({ ...parseInvitation(second.text), secret: systemRandom(32) });
   await writeFile(folder('wrong'), wrong);
   expect(await refusal(folder('thief2'), 'login', '--invitation-file', folder('wrong'))).toContain('E_NOT_FOUND');
-  // Nobody invites to another organisation, and only an owner-admin invites.
+  // Nobody can invite into another organisation, and only an owner-admin can invite.
   expect(await refusal(folder('ada'), 'user', 'invite', 'Eve', '--org', bureau, '--role', 'operator')).toContain(
     'E_FORBIDDEN',
   );
@@ -71,7 +71,7 @@ it('a brand and a bureau make a part, and a designer who has left makes no more'
   expect(await refusal(folder('ada'), 'org', 'create', 'Third', '--kind', 'brand')).toContain('E_FORBIDDEN');
   expect(await refusal(folder('otto'), 'user', 'list', '--org', brand)).toContain('E_FORBIDDEN');
 
-  // The designer designs, the operator prints; neither can do the other's work.
+  // The designer designs, the operator prints. Neither can do the other's work.
   const design = folder('part.gcode');
   await writeFile(design, 'G28\nG1 X10 Y10 F6000\nG1 X20 Y10 E1\nG1 X20 Y20 E2\n');
   expect(await refusal(folder('ada'), 'design', 'add', design)).toContain('E_FORBIDDEN');
@@ -95,14 +95,14 @@ it('a brand and a bureau make a part, and a designer who has left makes no more'
   const made = await run<{ state: string }>(folder('otto'), 'print', '--licence', licence, '--watch');
   expect(made.state).toBe('completed');
 
-  // The administrator's and the owner-admin's lists say who is who.
+  // The administrator and the owner-admin can list people and keys.
   const { keys } = await run<{ keys: { key: string; invitedBy: string }[] }>(folder('ada'), 'user', 'list');
   expect(keys.map(({ key, invitedBy }) => [key, invitedBy])).toEqual([
     [ada.key, expect.any(String)],
     [dora.key, ada.key],
   ]);
 
-  // Dora leaves: her licence goes on, as the organisation says, and she can do nothing more.
+  // Dora leaves. Her licence stays valid, as the organisation decided, and her key cannot do anything more.
   const { revoked } = await run<{ revoked: { key: string; kept: { about: string }[] }[] }>(
     folder('ada'),
     'user',
@@ -115,6 +115,6 @@ it('a brand and a bureau make a part, and a designer who has left makes no more'
   const again = await run<{ state: string }>(folder('otto'), 'print', '--licence', licence, '--watch');
   expect(again.state).toBe('completed');
 
-  // Another organisation cannot revoke.
+  // Another organisation cannot revoke the key.
   expect(await refusal(folder('otto'), 'user', 'revoke', ada.key, '--org', brand)).toContain('E_FORBIDDEN');
 });

@@ -64,7 +64,7 @@ describe(`${REQUESTS} print requests at once on a licence for ${N} objects`, () 
   });
 });
 
-describe('one print that calls home many times at once', () => {
+describe('a print with many concurrent calls home', () => {
   it('uses one object, with one request or many', async () => {
     const job = await enrol(system, { objects: 5, machines: 1 });
     const print = await job.print(0);
@@ -98,7 +98,7 @@ describe('transactions', () => {
     job = await enrol(system, { objects: 1_000, machines: 1 });
   });
 
-  it('are carried out once: a replay is refused, even after a restart', async () => {
+  it('take effect once: a replay is rejected, also after a restart', async () => {
     const transaction = await order();
     expect((await job.submit('operator', transaction)).status).toBe(200);
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
@@ -106,20 +106,20 @@ describe('transactions', () => {
     expect(await refusal(transaction)).toBe('409 E_REPLAY');
   });
 
-  it('that are sent many times at once are carried out once', async () => {
+  it('sent many times concurrently take effect once', async () => {
     const transaction = await order();
     const answers = await Promise.all(Array.from({ length: 20 }, () => job.submit('operator', transaction)));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
     expect(new Set(answers.flatMap(({ error }) => error?.code ?? []))).toEqual(new Set(['E_REPLAY']));
   });
 
-  it('that have expired, or are dated in the future, are refused', async () => {
+  it('that are expired or dated in the future are rejected', async () => {
     const now = systemClock.now();
     expect(await refusal(await order({ issued: now - 3 * HOUR, expires: now - 2 * HOUR }))).toBe('401 E_EXPIRED');
     expect(await refusal(await order({ issued: now + 2 * HOUR, expires: now + 3 * HOUR }))).toBe('401 E_CLOCK');
   });
 
-  it('with a clock an hour off are accepted', async () => {
+  it('are accepted when clocks differ by an hour', async () => {
     const now = systemClock.now();
     expect(
       (await job.submit('operator', await order({ issued: now - HOUR - 1_000, expires: now - HOUR }))).status,
@@ -129,11 +129,11 @@ describe('transactions', () => {
     );
   });
 
-  it('of another installation are refused', async () => {
+  it('of another installation are rejected', async () => {
     expect(await refusal(await order({}, toHex(systemRandom(16))))).toBe('401 E_SIGNATURE');
   });
 
-  it('with any byte altered are refused', async () => {
+  it('with any byte altered are rejected', async () => {
     const transaction = await order();
     const codes = new Set<string>();
     const wrong: number[] = [];
@@ -150,7 +150,7 @@ describe('transactions', () => {
     expect((await job.submit('operator', transaction)).status).toBe(200);
   });
 
-  it('of a wrong submitter, holder or administrator are refused', async () => {
+  it('of a wrong submitter, holder or administrator are rejected', async () => {
     expect(await refusal(await order(), 'owner')).toBe('403 E_FORBIDDEN');
     const body = { type: 'print.request', licence: job.licence, machine: job.machines[0]?.machine ?? '' } as const;
     expect(await refusal(await job.sign(job.owner, body), 'owner')).toBe('403 E_FORBIDDEN');
@@ -175,7 +175,7 @@ describe('permit requests', () => {
     const again = await job.callHome(print, 0, first.request);
     expect(again.given?.permit).toEqual(first.given?.permit);
     expect((await job.owner.api.licence(job.licence)).permitted).toBe(1);
-    // The id is used: a second request that carries it is a replay, whatever it asks for.
+    // The id is used. A second request with it is a replay, whatever it asks for.
     const other = await job.print(0);
     const id = systemRandom(16);
     expect((await job.callHome(other, 0, await job.request(other, 0, { id }))).status).toBe(200);
@@ -183,7 +183,7 @@ describe('permit requests', () => {
     expect(await codeOf(third, await job.request(third, 0, { id }))).toBe('409 E_REPLAY');
   });
 
-  it('that are expired, dated in the future, of another installation or altered are refused', async () => {
+  it('that are expired, dated in the future, of another installation or altered are rejected', async () => {
     const print = await job.print(0);
     const now = systemClock.now();
     expect(await codeOf(print, await job.request(print, 0, { issued: now - 3 * HOUR, expires: now - 2 * HOUR }))).toBe(
@@ -196,11 +196,11 @@ describe('permit requests', () => {
     const altered = await job.request(print, 0);
     altered[altered.length >> 1] = (altered[altered.length >> 1] ?? 0) ^ 1;
     expect(await codeOf(print, altered)).toMatch(/^(401 E_SIGNATURE|400 E_INPUT)$/);
-    // None of that used up the print.
+    // None of these used up the print.
     expect((await job.callHome(print, 0)).status).toBe(200);
   });
 
-  it('of another machine, serial number or material, or that begin in the middle, are refused', async () => {
+  it('of another machine, serial number or material, or that start in the middle, are rejected', async () => {
     const print = await job.print(0);
     expect(await codeOf(print, await job.request(print, 1))).toBe('401 E_AUTH'); // signed by the other machine
     expect(await codeOf(print, await job.request(print, 1), 1)).toBe('403 E_FORBIDDEN');
@@ -217,7 +217,7 @@ describe('permit requests', () => {
 });
 
 describe('permits', () => {
-  it('that are altered, expired, foreign or for another request are refused by machine and nodes', async () => {
+  it('that are altered, expired, foreign or for another request are rejected by machine and nodes', async () => {
     const job = await enrol(system, { objects: 3, machines: 1 });
     const { directory } = system.installation;
     const print = await job.print(0);
@@ -250,7 +250,7 @@ describe('permits', () => {
       'E_SIGNATURE',
     );
     expect(await refusal({ request: await job.request(print, 0) })).toBe('E_PERMIT');
-    // What only a dishonest control node could sign.
+    // Only a dishonest control node could sign these.
     const forged = async (change: object) =>
       refusal({ permit: await signPermit(permitKey, directory.installation, { ...genuine, ...change }) });
     expect(await forged({ number: 4, object: `${job.licence}-4` })).toBe('E_LICENCE_EXHAUSTED');

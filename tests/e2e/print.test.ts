@@ -47,7 +47,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Sealed segments as the owner's client uploaded them, taken from the recorded link. */
+/** The sealed segments that the owner's client uploaded, taken from the recorded link. */
 function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
   return recordings
     .filter(({ node, role }) => node === 'distribution' && role === 'user')
@@ -58,7 +58,7 @@ function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
 
 const machineLinks = () => system.recordings().filter(({ role }) => role === 'machine');
 
-/** What lies in the folders of the four nodes and of the machine, and in their logs. */
+/** The contents of the folders and logs of the four nodes and the machine. */
 function* folders() {
   for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
     yield* filesOf(folderOf(system.installation, node));
@@ -72,7 +72,7 @@ describe('the main job', () => {
     licence = await license(system, owner, stored.design, 2);
   });
 
-  it('makes two objects: the machine executes exactly the bytes of the design, and no node holds any run of it', async () => {
+  it('makes two objects: the machine executes exactly the design’s bytes, and no node has any run of it', async () => {
     const during: Finding[] = [];
     for (const number of [1, 2]) {
       const print = await order(system, operator, licence);
@@ -112,8 +112,8 @@ describe('the main job', () => {
   });
 });
 
-describe('with the TLS keys in hand', () => {
-  it('every link can be read, and the machine’s carries the whole design as hints', () => {
+describe('with the links decrypted', () => {
+  it('every link can be read, and the machine’s link has the whole design as hints', () => {
     const recordings = system.recordings();
     const parties = new Set(recordings.map(({ role, node }) => `${role} → ${node}`));
     for (const link of ['user → control', 'user → distribution', 'segments → control', 'segments → distribution'])
@@ -137,10 +137,10 @@ describe('with the TLS keys in hand', () => {
     expect(scan(files, design)).toEqual([]);
   });
 
-  it('the machine’s link carries hints, and no run of the sealed segments', () => {
+  it('the machine’s link has hints, and no run of the sealed segments', () => {
     const sealed = concatBytes(...sealedSegments(system.recordings()));
     expect(scan(haystacksOf(machineLinks()), sealed)).toEqual([]);
-    // The same search finds them where they did pass.
+    // Positive control: the same search finds them on the links that carried them.
     expect(scan(haystacksOf(system.recordings().filter(({ role }) => role === 'user')), sealed)).not.toEqual([]);
   });
 
@@ -150,7 +150,7 @@ describe('with the TLS keys in hand', () => {
     const own = new Set(secrets.map(({ file }) => file));
     const files = [...folders()].filter(({ name }) => !own.has(name));
     expect(scan([...files, ...haystacksOf(system.recordings())], all)).toEqual([]);
-    // Where they belong they are found.
+    // Positive control: they are found in their own files.
     expect(
       scan(filesOf(folderOf(system.installation, 'keys')), all)
         .map(({ haystack }) => haystack)
@@ -173,7 +173,7 @@ describe('processes', () => {
     const [api, publicLedger] = [tcp(control), tcp(ledger)];
     expect(listening('control')).toHaveLength(2);
     expect(listening('control')).toEqual(expect.arrayContaining([api, publicLedger]));
-    // They have sockets, those that they opened themselves: /proc was read.
+    // Positive control: their outgoing sockets are found in /proc.
     for (const name of ['segments', 'keys', 'machine'] as const)
       expect(socketCount(system.processes[name].pid)).toBeGreaterThan(0);
   });
@@ -203,7 +203,7 @@ describe('certificates', () => {
     }
   });
 
-  it('with any changed byte are refused', async () => {
+  it('with any changed byte are rejected', async () => {
     const bytes = new Uint8Array(await readFile(files[0] ?? ''));
     const step = Math.max(1, Math.floor(bytes.length / 150));
     const accepted: number[] = [];
@@ -228,7 +228,7 @@ describe('certificates', () => {
     expect(verified.code).toMatch(/^E_(CERTIFICATE|LEDGER_[A-Z]+|SIGNATURE)$/);
   });
 
-  it('of another log are refused', async () => {
+  it('of another log are rejected', async () => {
     const other = owner.directory.logKey.replace(/[0-9a-f]{32}/, (id) => [...id].reverse().join(''));
     const verified = await millrace('/nowhere', 'certificate', 'verify', files[0] ?? '', '--log-key', other, '--json');
     expect(verified.exit).not.toBe(0);
@@ -237,7 +237,7 @@ describe('certificates', () => {
 });
 
 describe('the vault', () => {
-  it('is clean, every cell read', async () => {
+  it('is clean, with every cell read', async () => {
     const check = await millrace(system.home, 'vault', 'check', '--deep', '--json');
     expect(check).toMatchObject({ exit: 0, json: { clean: true } });
   });

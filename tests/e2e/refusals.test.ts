@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** "400 E_INPUT"; checks that it is one coded error of the agreed form, with the status of its code. */
+/** Checks that the answer is one coded error in the specified form. Returns its status and code, e.g. "400 E_INPUT". */
 function refusalOf({ status, text, error, type }: Answer): string {
   expect(error, text).toBeDefined();
   const problem = JSON.parse(text) as Record<string, unknown>;
@@ -53,7 +53,7 @@ const get = (caller: Caller, path: string, node: 'control' | 'distribution' = 'c
   system.call(node, caller, { method: 'GET', path });
 
 describe('the control node', () => {
-  it('refuses an invalid body and names the field', async () => {
+  it('rejects an invalid body and names the field', async () => {
     const transaction = toBase64(systemRandom(40));
     for (const [body, field] of [
       [{ transaction, extra: 1 }, 'extra'],
@@ -71,7 +71,7 @@ describe('the control node', () => {
     }
   });
 
-  it('refuses bodies that are not JSON, base64, COSE or of a known type', async () => {
+  it('rejects bodies that are not JSON, base64 or COSE, or of unknown type', async () => {
     const raw = (body: string, type: string) =>
       system.call('control', 'owner', {
         method: 'POST',
@@ -89,7 +89,7 @@ describe('the control node', () => {
     expect(refusalOf(await post('owner', '/v1/transactions', cbor))).toMatch(/^(400 E_INPUT|401 E_SIGNATURE)$/);
   });
 
-  it('refuses unknown fields and wrong types inside a signed transaction', async () => {
+  it('rejects unknown fields and wrong types inside a signed transaction', async () => {
     const job = await enrol(system, { objects: 1, machines: 1 });
     const good = { type: 'print.request', licence: job.licence, machine: job.machines[0]?.machine ?? '' } as const;
     for (const body of [
@@ -104,7 +104,7 @@ describe('the control node', () => {
     }
   });
 
-  it('refuses unknown paths and methods', async () => {
+  it('rejects unknown paths and methods', async () => {
     for (const [method, path] of [
       ['GET', '/'],
       ['GET', '/v1/nothing'],
@@ -143,7 +143,7 @@ describe('the control node', () => {
     expect(refusalOf(await get('owner', '/v1/ledger/tile/x'))).toMatch(/^(404 E_NOT_FOUND|400 E_INPUT)$/);
   });
 
-  it('refuses a body that is too large before it is sent, and accepts a long one', async () => {
+  it('rejects a body that is too large before it is sent, and accepts a long one', async () => {
     const tls = await system.identity('owner');
     const { directory } = system.installation;
     const { authority } = directory;
@@ -161,8 +161,8 @@ describe('the control node', () => {
     client.close();
   });
 
-  it('refuses a body that is too large', async () => {
-    // It says how long it is going to be, and is refused before it comes.
+  it('rejects a body that is too large', async () => {
+    // The request declares its length and is rejected before the body is sent.
     const answer = await system.call('control', 'owner', {
       method: 'POST',
       path: '/v1/transactions',
@@ -229,7 +229,7 @@ describe('certificates and roles', () => {
       }
   });
 
-  it('a certificate with a node’s name that is not pinned is refused', async () => {
+  it('a certificate with a node’s name that is not pinned is rejected', async () => {
     const { layout, directory } = system.installation;
     const authority = await openAuthority(
       {
@@ -279,7 +279,7 @@ describe('uploads', () => {
     await file.close();
   }
 
-  it('of a wrong size, number or name are refused', async () => {
+  it('of a wrong size, number or name are rejected', async () => {
     prepared = await announced();
     const { design } = prepared.state;
     const segment = systemRandom(16_386);
@@ -302,12 +302,12 @@ describe('uploads', () => {
     await upload(prepared, 6);
     const { design } = prepared.state;
     await owner.api.designUploaded(design);
-    // It is not stored: the vault asks for what is missing, and then has it.
+    // The design is not stored yet: the vault requests the missing segments, and then has all of them.
     const view = await storeDesign(owner, { ...prepared, earlier: true }, () => undefined);
     expect(view).toMatchObject({ design, state: 'stored' });
   });
 
-  it('with one flipped bit are refused with E_SEGMENT', async () => {
+  it('with one flipped bit are rejected with E_SEGMENT', async () => {
     const made = await announced();
     await upload(made, 10, (bytes, n) => {
       const changed = copyBytes(bytes);
@@ -319,7 +319,7 @@ describe('uploads', () => {
     });
     const { design } = made.state;
     expect(await owner.api.design(design)).toMatchObject({ state: 'refused', code: 'E_SEGMENT' });
-    // No licence is granted for it.
+    // No licence can be granted for it.
     await expect(license(system, owner, design, 1)).rejects.toMatchObject({ code: 'E_STATE' });
   });
 });
@@ -344,7 +344,7 @@ describe('a machine that is unplugged during a print', () => {
 });
 
 describe('a design that the machine cannot execute', () => {
-  it('is refused by the owner’s client, which names the line', async () => {
+  it('is rejected by the owner’s client, which names the line', async () => {
     const broken = new TextEncoder().encode('G28\nG1 X10 Y10\nG1 Xten\n');
     await expect(store(system, owner, broken, { name: 'broken.gcode' })).rejects.toMatchObject({ code: 'E_GCODE' });
   });

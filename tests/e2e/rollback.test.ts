@@ -9,7 +9,7 @@ import { hashOf, license, machineObject, objectOf, order, untilEnded } from '@mi
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-// A node's data folder is copied, epochs pass, the old copy is put back: it is noticed, and nothing goes on.
+// A node's data folder is copied, epochs pass, and the old copy is restored. It is detected, and nothing continues.
 
 const design = randomDesign(6 * 16_370);
 const rate = Math.ceil(design.length / 0.5);
@@ -33,7 +33,7 @@ beforeEach(async () => {
   await keepCopy(prepared, join(system.scratch, 'copies'));
   ({ design: id } = await storeDesign(owner, prepared, () => undefined));
   licence = await license(system, owner, id, 2);
-  await sleep(1_500); // the keys node has the licence's secret, and so has every copy of its folder
+  await sleep(1_500); // by then the keys node has the licence's secret, and so has every copy of its folder
 });
 afterEach(() => system?.close());
 
@@ -63,7 +63,7 @@ async function putBack(name: Name, copy: string): Promise<void> {
 
 const epochOf = ({ maintenance }: StatusView): number => (maintenance as { epoch?: number } | null)?.epoch ?? 0;
 
-/** Epochs pass, and the nodes tell control. */
+/** Waits until epochs have passed and the nodes have reported them to control. */
 async function passEpochs(): Promise<void> {
   const before = epochOf(await owner.api.status());
   for (let i = 0; epochOf(await owner.api.status()) < before + 4; i++) {
@@ -107,12 +107,12 @@ describe('a restored older state', () => {
       await putBack(name, old);
       const reason = await untilQuarantined(name);
       expect(reason).toMatch(/is at epoch \d+; it has reported epoch \d+ before/);
-      // Its log is written by another process: a moment later.
+      // Another process writes the log, slightly later.
       await expect.poll(() => system.log(name), { timeout: 5_000 }).toContain('E_QUARANTINE');
       const epoch = epochOf(await owner.api.status());
       await sleep(2_000);
       expect(epochOf(await owner.api.status())).toBe(epoch); // no sweep ends
-      // The other nodes have stood still meanwhile: the newest state fits.
+      // The other nodes have not advanced meanwhile, so the newest state matches.
       await putBack(name, newest);
       await passEpochs();
       expect((await owner.api.status()).quarantine).toEqual([]);
@@ -154,7 +154,7 @@ describe('a restored older state', () => {
         async () => checkVault(await system.session('admin'), true),
       );
       if (name === 'control') {
-        // What it has permitted since is not known.
+        // The permits since the copy are unknown.
         await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_SUSPENDED' });
         expect((await millrace(system.home, 'licence', 'resume', licence, '--left', '2', '--json')).exit).toBe(0);
       }

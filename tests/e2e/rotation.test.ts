@@ -13,7 +13,7 @@ import { rotateIn } from '@millrace/testkit/rotation';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
-// Keys are replaced while a part is made, by real processes, and the part is whole.
+// Real processes rotate keys during a print, and the object is complete.
 
 const SEGMENTS = 40;
 const design = randomDesign(SEGMENTS * 16_370);
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Presses print, does `work` once a part has been taken, and expects a whole object. */
+/** Starts a print, runs `work` once the machine has taken a segment, and expects a complete object. */
 async function whilePrinting(work: () => Promise<unknown>): Promise<string> {
   const print = await order(system, operator, licence);
   await untilPrint(operator, print, ({ state, progress }) => state === 'completed' || (progress?.acked ?? 0) >= 4);
@@ -95,7 +95,7 @@ describe('during a print', () => {
       openCheckpoint(await owner.api.checkpoint(), { logKey: parseVerifierKey(system.installation.directory.logKey) })
         .note.signatures,
     ).toHaveLength(1);
-    // A certificate of then verifies with the keys that are listed, and the log goes on where it was.
+    // A certificate from before verifies with the listed keys, and the log continues.
     expect(await checkCertificate(certificate, trustOf(owner))).toMatchObject({ object });
     expect(await auditLedger(owner, () => undefined)).toMatchObject({ log: logKey.split('+')[0] });
   });
@@ -121,7 +121,7 @@ describe('during a print', () => {
     await whilePrinting(() => rotateIn(system, 'identity'));
     expect(nodeOf(system.installation.directory, 'keys').identity).not.toBe(before);
 
-    // What nodes remember of each other was signed by keys that count no more.
+    // Nodes have stored documents about each other that are signed by keys no longer accepted.
     await rotateIn(system, 'identity', { overlapDays: 0 });
     for (const role of ['control', 'segments', 'keys'] as const) await system.processes[role].restart();
     await whilePrinting(async () => undefined);
@@ -162,7 +162,7 @@ describe('the commands, while `millrace up` runs', () => {
     await ended;
   });
 
-  it('rotate all keys, one node after the other, and all nodes serve', async () => {
+  it('rotate all keys, one node after the other, and all nodes work', async () => {
     const before = await millrace(home, 'status', '--json');
     expect(before.json).toMatchObject({ running: true, expiring: [] });
     const tls = await millrace(home, 'key', 'rotate', 'tls', '--json');

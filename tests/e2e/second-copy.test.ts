@@ -21,9 +21,9 @@ import {
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// An operator with a licence for one object owns the computer beside the machine: they cut its link when everything has
-// come, let the machine finish, put the agent's whole data folder back to where it was before the machine moved (every file
-// of it genuine), and start the agent again. Its keys and its code are the real ones.
+// An operator with a licence for one object controls the machine's computer. They cut its link when all data has
+// arrived, let the machine finish, restore the agent's data folder to its state before the machine moved (every file is
+// genuine), and start the agent again, with its real keys and code.
 
 const SEGMENTS = 12;
 const RATE = 2 * 16_370;
@@ -49,10 +49,10 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** Whatever the agent's record of a print that has begun is called. */
+/** The file name of the agent's record of a started print. */
 const hasBegun = () => ['run.json', 'run.state'].some((name) => existsSync(join(data, name)));
 
-/** One whole copy, after which the agent is put back to before it. Returns the print and its object. */
+/** Makes one complete copy, then restores the agent's earlier state. Returns the print and its object. */
 async function makeAndPutBack(): Promise<{ print: string; object: string }> {
   const { machine } = system.processes;
   const licence = await license(system, owner, stored, 1);
@@ -72,7 +72,7 @@ async function makeAndPutBack(): Promise<{ print: string; object: string }> {
   return { print, object };
 }
 
-/** The object as the agent that was put back made it, if it did. */
+/** The object that the restored agent made, if any. */
 async function secondCopy(object: string): Promise<MachineObject | undefined> {
   const path = join(data, 'objects', `${object}.json`);
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as MachineObject) : undefined;
@@ -93,7 +93,7 @@ it('a restored agent gets nothing after the machine has reported its start', asy
 it('a restored agent gets nothing even if control permits it: both proactive nodes know the progress', async () => {
   const { print, object } = await makeAndPutBack();
   const { control } = system.processes;
-  // A control node that lies: as far as it will say, the machine has not moved, nor told anything.
+  // A control node that lies: its records say that the machine has not moved and has reported nothing.
   await control.stop();
   const environment = openLmdb({ path: join(folderOf(system.installation, 'control'), nodeFiles.data) });
   await openRecords(environment.records('records')).prints.update(print, (record) => ({
@@ -110,7 +110,7 @@ it('a restored agent gets nothing even if control permits it: both proactive nod
         timeout: 40_000,
       })
       .toBe(true);
-  // Its patience ends: nothing came, and what it says is all that there is.
+  // The agent gives up: nothing arrived, and it reports only that.
   await expect.poll(async () => (await secondCopy(object))?.event, { timeout: 60_000 }).toBe('failed');
   expect((await secondCopy(object))?.segments).toBe(0);
 });

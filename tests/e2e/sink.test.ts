@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-// Sizes around the edges of a segment (16,370 bytes), and one of many.
+// Sizes around the limits of a segment (16,370 bytes), and one of many segments.
 it.each([1, 16_370, 16_371, 300_001])('a sink receives exactly the %i bytes of a random file', async (bytes) => {
   const design = randomDesign(bytes);
   const options = { name: `random-${bytes}.bin`, kind: 'binary', bytesPerSecond: BYTES_PER_SECOND } as const;
@@ -34,12 +34,12 @@ it.each([1, 16_370, 16_371, 300_001])('a sink receives exactly the %i bytes of a
     sha256: hashOf(design),
     event: 'completed',
   });
-  // Control has taken the machine's reports: one that it refuses stays.
+  // Control has accepted the machine's reports: a rejected one would stay in the folder.
   const reports = join(system.installation.layout.machine('virtual-1'), 'data', 'reports');
   await vi.waitFor(async () => expect(await readdir(reports)).toEqual([]), { timeout: 30_000, interval: 200 });
 });
 
-it('an empty file is refused as a design', async () => {
+it('an empty file is rejected as a design', async () => {
   await expect(
     store(system, owner, new Uint8Array(), { name: 'empty.bin', kind: 'binary', bytesPerSecond: 1 }),
   ).rejects.toMatchObject({

@@ -11,12 +11,12 @@ import { enrol, type Job } from '@millrace/testkit/enrol';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// A buyer with a certificate, two keys and the address of the log: no account, no certificate, no folder of the cloud.
+// A buyer with a certificate, two keys and the address of the log, without account, certificate or folder of the cloud.
 
 let system: TestInstallation;
 let job: Job;
 let object: string;
-/** Where the stranger works. */
+/** The working folder of the buyer. */
 let cwd: string;
 let keys: string[];
 let log: string[];
@@ -60,11 +60,11 @@ async function ordered(): Promise<string> {
   return permitted;
 }
 
-/** Another digit, in hexadecimal and in base64. */
+/** Another digit, valid in hexadecimal and base64. */
 const other = (digit: string) => (digit === '1' ? '2' : '1');
 
-describe('a certificate on a computer that never saw the cloud', () => {
-  it('is verified from its file and from its page', async () => {
+describe('a certificate on a computer without access to the cloud', () => {
+  it('verifies from its file and from its page', async () => {
     for (const file of ['part.certificate', 'part.html']) {
       const { exit, stdout } = await stranger('certificate', 'verify', file, ...keys);
       expect(exit).toBe(0);
@@ -74,7 +74,7 @@ describe('a certificate on a computer that never saw the cloud', () => {
     }
   });
 
-  it('is refused when the page was changed, and with the keys of others', async () => {
+  it('is rejected when the page was changed, and with the keys of others', async () => {
     const page = await readFile(join(cwd, 'part.html'), 'utf8');
     const at = page.indexOf('{"certificate":"') + 3_000;
     const changed = `${page.slice(0, at)}${page[at] === 'A' ? 'B' : 'A'}${page.slice(at + 1)}`;
@@ -83,11 +83,11 @@ describe('a certificate on a computer that never saw the cloud', () => {
     const { publicKey } = job.operator.signer;
     const other = ['--log-key', keys[1] ?? '', '--authority', Buffer.from(publicKey).toString('hex')];
     expect(codeIn(await stranger('certificate', 'verify', 'part.html', ...other))).toBe('E_EVIDENCE');
-    // The keys in the page do not count: without keys of the stranger's own there is no verdict.
+    // The keys in the page are not trusted: without the buyer's own keys there is no verdict.
     expect(codeIn(await stranger('certificate', 'verify', 'part.html'))).toBe('E_INPUT');
   });
 
-  it('belongs to the label with its code', async () => {
+  it('matches the label with its code', async () => {
     const again = ['certificate', 'export', object, '--out', join(cwd, 'again'), '--json', '--home', system.home];
     const { code } = JSON.parse((await cli(again)).stdout) as { code: string };
     const verify = (label: string) => stranger('certificate', 'verify', 'part.html', ...keys, '--label', label);
@@ -98,7 +98,7 @@ describe('a certificate on a computer that never saw the cloud', () => {
 
   const tools = ['/usr/bin/curl', '/usr/bin/openssl'].every((tool) => existsSync(tool));
   if (!tools) console.log('a certificate with curl and openssl: NOT CHECKED, one of them is missing');
-  it.runIf(tools)('is verified with curl and openssl by the steps in the documentation', async () => {
+  it.runIf(tools)('verifies with curl and openssl by the steps in the documentation', async () => {
     const text = await readFile(fileURLToPath(new URL('../../docs/verify-a-certificate.md', import.meta.url)), 'utf8');
     const steps = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block).join('\n');
     const [index = ''] = (await readdir(join(cwd, 'proofs'))).flatMap((name) => /^(\d+)\.entry$/.exec(name)?.[1] ?? []);
@@ -129,7 +129,7 @@ describe('a certificate on a computer that never saw the cloud', () => {
 });
 
 describe('millrace ledger monitor', () => {
-  it('follows the log, and raises it when control’s disk is put back', async () => {
+  it('follows the log, and raises an alarm when control’s disk is restored to an older state', async () => {
     const monitor = (...more: readonly string[]) => stranger('ledger', 'monitor', ...log, ...more);
     const first = await monitor('--certificate', 'part.certificate');
     expect([first.exit, first.stderr]).toEqual([0, '']);

@@ -9,7 +9,7 @@ import { listeningSockets } from '@millrace/testkit/sockets';
 import { httpMessages, webSocketPayloads } from '@millrace/testkit/streams';
 import { describe, expect, it } from 'vitest';
 
-// The tests of this folder say that something is not there. Here they are shown to find it when it is.
+// Other tests in this folder use these searches to show that something is absent. Here they find what is present.
 
 const design = new Uint8Array(randomBytes(100_003));
 const hay = (bytes: Uint8Array) => [{ name: 'hay', bytes }];
@@ -25,7 +25,7 @@ describe('scan', () => {
       const offset = i < 8 ? i : Math.floor(Math.random() * (design.length - RUN));
       const at = i < 8 ? 7 - i : Math.floor(Math.random() * 50_000);
       const [found] = scan(hay(planted(design.subarray(offset, offset + RUN), at)), design);
-      // A neighbour may be equal by chance.
+      // The neighbouring byte may be equal by chance.
       expect((found?.at ?? 0) - (found?.offset ?? 0)).toBe(at - offset);
       expect(found?.length).toBeGreaterThanOrEqual(RUN);
     }

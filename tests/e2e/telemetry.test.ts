@@ -10,9 +10,9 @@ import { httpMessages } from '@millrace/testkit/streams';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// What the four nodes are told of a machine, against what its owner is told: spec/protocol.md, 6.11.
+// What the four nodes learn of a machine, compared with what its owner learns: spec/protocol.md, 6.11.
 
-/** Positions to the thousandth, and layers: what of it is found elsewhere is no chance. */
+/** Positions to the thousandth, and layers: numbers that do not occur elsewhere by chance. */
 function oddGcode(lines: number) {
   const text = ['G28', 'G21', 'G90', 'M82', 'G1 Z0.2 F6000'];
   for (let i = 1; i <= lines; i++) {
@@ -24,7 +24,7 @@ function oddGcode(lines: number) {
 }
 
 const design = oddGcode(9_000);
-/** As the machine told its owner, live and in its reports. */
+/** The figures that the machine gave its owner, live and in its reports. */
 const told: OwnerState[] = [];
 let system: TestInstallation;
 let owner: Session;
@@ -73,7 +73,7 @@ describe('the owner', () => {
     object = objectOf(ended);
   });
 
-  it('reads from the machine’s signed reports what was executed', async () => {
+  it('reads what was executed from the machine’s signed reports', async () => {
     const { events } = await owner.api.object(object);
     for (const event of events) {
       const own = await openReport(owner, object, event);
@@ -101,14 +101,14 @@ describe('the holder', () => {
     expect(await openReport(operator, object, last)).toBeUndefined();
   });
 
-  it('finds no count of lines at the machine', async () => {
+  it('finds no line count at the machine', async () => {
     expect(await machineObject(system, object)).not.toHaveProperty('lines');
   });
 
-  it('sees nothing live of a licence that discloses nothing', async () => {
+  it('sees no live telemetry of a licence that discloses nothing', async () => {
     const closed = await grantLicence(owner, { ...terms(), disclose: [] });
     const second = await requestPrint(operator, closed, system.machine);
-    // The owner is the control of this test: figures there are, and the holder has none of them.
+    // Positive control: the owner gets figures, and the holder none of them.
     const view = await untilPrint(owner, second, ({ progress, state }) => {
       return progress?.machine?.state === 'running' || state === 'completed' || state === 'failed';
     });
@@ -122,7 +122,7 @@ describe('the holder', () => {
 });
 
 describe('control', () => {
-  it('keeps no figures of a print that has ended', async () => {
+  it('keeps no telemetry of a print that has ended', async () => {
     expect((await owner.api.print(print)).progress).toBeUndefined();
     const late = await system.call('control', 'segments', {
       method: 'POST',
@@ -134,7 +134,7 @@ describe('control', () => {
     expect((await owner.api.print(print)).progress).toBeUndefined();
   });
 
-  it('accepts figures only from the segments node', async () => {
+  it('accepts telemetry only from the segments node', async () => {
     for (const caller of ['keys', 'distribution', 'operator', 'machine'] as const) {
       const refused = await system.call('control', caller, {
         method: 'POST',
@@ -147,7 +147,7 @@ describe('control', () => {
   });
 });
 
-/** Numbers of a value and of what it holds. */
+/** The numbers in a value and its nested values. */
 function* numbersIn(value: unknown): Generator<number> {
   if (typeof value === 'number') yield value;
   else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array))
@@ -155,11 +155,11 @@ function* numbersIn(value: unknown): Generator<number> {
 }
 
 describe('the whole cloud', () => {
-  /** What nobody but the owner should find: where the machine was, in numbers long enough not to be met by chance. */
+  /** What only the owner may learn: the machine's positions, as numbers too long to occur by chance. */
   const tellings = () =>
     new Set([...numbersIn(told.map(({ time: _, ...own }) => own))].filter((n) => n % 1 !== 0 && String(n).length > 4));
 
-  /** Each number as CBOR has it, and as JSON does. */
+  /** Each number in its CBOR and JSON encoding. */
   function found(haystacks: Iterable<Haystack>): string[] {
     const needles = [...tellings()].map((value) => ({ value, cbor: Buffer.from(encodeCbor(value)) }));
     const texts = needles.map(({ value }) => `[[,:]${String(value).replace('.', '\\.')}[\\],}]`);
@@ -167,7 +167,7 @@ describe('the whole cloud', () => {
     const out: string[] = [];
     for (const { name, bytes } of haystacks) {
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-      // A number of three or five bytes is met by chance.
+      // A number of three or five bytes may occur by chance.
       for (const { value, cbor } of needles)
         if (cbor.length > 5 && buffer.includes(cbor)) out.push(`${name}: ${value}`);
       const text = json.exec(buffer.toString('latin1'))?.[0];
@@ -182,12 +182,12 @@ describe('the whole cloud', () => {
     for (const node of ['control', 'distribution', 'segments', 'keys', 'machine'] as const)
       expect(found(filesOf(folderOf(system.installation, node)))).toEqual([]);
     expect(found(filesOf(system.installation.layout.run.logs))).toEqual([]);
-    // The same search finds them where they are open.
+    // Positive control: the same search finds them where they are open.
     expect(found([{ name: 'json', bytes: utf8(JSON.stringify(told)) }])).not.toEqual([]);
     expect(found([{ name: 'cbor', bytes: encodeCbor(told as never) }])).not.toEqual([]);
   });
 
-  it('receives only state, temperatures, buffer and link of a machine', () => {
+  it('learns only state, temperatures, buffer and link of a machine', () => {
     const bodies = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'segments')
@@ -201,7 +201,7 @@ describe('the whole cloud', () => {
     expect(fields(bodies.map(({ machine }) => machine))).toEqual(['buffer', 'hints', 'state', 'temperatures', 'wire']);
   });
 
-  it('receives number of segments, material and machine in reports', () => {
+  it('learns number of segments, material and machine from reports', () => {
     const reports = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'distribution')

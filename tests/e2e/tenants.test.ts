@@ -14,7 +14,7 @@ import { createTestInstallation, folderOf, type TestInstallation } from '@millra
 import { readManifest } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// What the cloud sees of designs: nothing that two tenants' equal ones have in common, no names, no pictures.
+// What the cloud sees of designs: nothing that relates equal designs of two tenants, no names, no pictures.
 
 const nodes = ['control', 'distribution', 'segments', 'keys'] as const;
 const samples = fileURLToPath(new URL('../../samples/', import.meta.url));
@@ -65,11 +65,11 @@ describe('equal designs of two tenants', () => {
     expect(new Set(three.map(({ design }) => design)).size).toBe(3);
     expect(new Set(three.flatMap(({ hashes }) => hashes)).size).toBe(3 * count);
     expect(new Set(three.flatMap(({ sealed }) => sealed)).size).toBe(3 * count);
-    // No 16 bytes of one's cells are found in another's.
+    // No 16 bytes of one tenant's cells are found in the other's.
     const runs = new Set(one.sealed.flatMap((hex) => hex.match(/.{32}/g) ?? []));
     expect(runs.size).toBeGreaterThan(10_000);
     for (const hex of two.sealed) for (const run of hex.match(/.{32}/g) ?? []) expect(runs.has(run)).toBe(false);
-    // The matrix holds every one of them.
+    // The vault holds all of them.
     const check = await millrace(system.home, 'vault', 'check', '--deep', '--json', '--user', 'admin');
     expect(check.exit).toBe(0);
     expect(check.json).toMatchObject({ cells: 3 * count });
@@ -120,7 +120,7 @@ describe('a model', () => {
         for (const needle of needles) expect(Buffer.from(bytes).includes(needle), `${node}: ${where}`).toBe(false);
   });
 
-  it('is refused without a slicer, with a remedy; nothing is stored', async () => {
+  it('is rejected without a slicer, with a remedy; nothing is stored', async () => {
     const before = (await owner.api.designs()).length;
     const path = process.env.PATH;
     process.env.PATH = '/no/programs';

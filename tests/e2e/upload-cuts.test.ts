@@ -11,12 +11,12 @@ import { createTestInstallation, type TestInstallation } from '@millrace/testkit
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// The owner's connections are cut at any byte, in either direction: in the handshake, in a header, in a segment, in an answer.
+// The owner's connections are cut at any byte, in either direction: in a handshake, a header, a segment, an answer.
 
 const SEGMENTS = 8;
-/** More than all that one upload sends, handshakes included. */
+/** More bytes than one upload sends, handshakes included. */
 const BYTES = 260_000;
-/** Cuts in one upload: with 8 connections at a time, attempts that are patient enough for all of them. */
+/** The cuts in one upload, with 8 connections at a time. The client retries long enough for all of them. */
 const MAX_CUTS = 10;
 
 let system: TestInstallation;
@@ -29,11 +29,11 @@ afterAll(() => system?.close());
 
 interface Cutter extends Closable {
   readonly address: Address;
-  /** Cuts that have happened. */
+  /** The number of cuts so far. */
   readonly cuts: number;
 }
 
-/** Passes bytes on; whenever it has passed the next number of them in all, it cuts the connection in the middle of a piece. */
+/** Forwards bytes, and cuts the connection within a chunk whenever the total reaches the next position. */
 async function createCutter(target: Address, after: readonly number[]): Promise<Cutter> {
   const waiting = [...after];
   let left = waiting.shift();

@@ -10,7 +10,7 @@ import { callPublic } from '@millrace/protocol';
 import { MemoryStore, openTestLedger, request } from '@millrace/testkit/ledger/helpers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// `millrace witness` as a process of its own, which is killed while it signs. It has nothing but the log's verifier key.
+// `millrace witness` as a process that is killed while it signs. It has only the log's verifier key.
 
 const main = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 const closer = new Closer();
@@ -60,7 +60,7 @@ const add = async (url: URL, log: Ledger, old: number, size = log.size, checkpoi
     maxBytes: 65_536,
   });
 
-describe('a witness that is killed', () => {
+describe('a killed witness', () => {
   it('has recorded every head that it signed, and signs no other history afterwards', async () => {
     let signed = 0;
     let key: string | undefined;
@@ -70,7 +70,7 @@ describe('a witness that is killed', () => {
       expect(running.key).toBe(key);
       const known = parseWitnessSize((await add(running.url, ledger, ledger.size)).body) ?? ledger.size;
       expect(known).toBeGreaterThanOrEqual(signed);
-      // Heads one after the other; after the third answer it is killed while the next one is under way.
+      // One head after the other. After the third answer the witness is killed while it handles the next one.
       let last = known;
       for (let n = 0; n < 3; n++) {
         await ledger.append(request(`machine-${ledger.size}`, 'machine'));
@@ -95,7 +95,7 @@ describe('a witness that is killed', () => {
     await kill(running);
   });
 
-  it('runs once a folder', async () => {
+  it('runs once per folder', async () => {
     const running = await start();
     await expect(start()).rejects.toThrow('E_CONFLICT');
     await kill(running);

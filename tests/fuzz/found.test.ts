@@ -3,7 +3,7 @@ import { judge } from '@millrace/testkit/fuzz/run';
 import { afterAll, describe, expect, it } from 'vitest';
 import { allTargets } from './targets/all.ts';
 
-// Inputs that once found a fault, by target.
+// Inputs that once exposed a fault, by target.
 
 const found: readonly (readonly [target: string, fault: string, hex: string])[] = [
   [
@@ -22,7 +22,7 @@ const found: readonly (readonly [target: string, fault: string, hex: string])[] 
 const { targets, close } = await allTargets();
 afterAll(close);
 
-describe('inputs that once caused a fault are refused with a code, or change nothing', () => {
+describe('inputs that once exposed a fault are rejected with a code, or change nothing', () => {
   it.each(found)('%s: %s', async (name, _, hex) => {
     const target = targets.find((one) => one.name === name);
     if (target === undefined) throw new Error(`no target ${name}`);

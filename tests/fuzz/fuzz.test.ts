@@ -3,7 +3,7 @@ import type { Cost } from '@millrace/testkit/fuzz/target';
 import { afterAll, describe, expect, it } from 'vitest';
 import { allTargets } from './targets/all.ts';
 
-// Every decoder, some thousand inputs each, other ones in every run. tests/heavy/fuzz.test.ts tries millions. A failure prints
+// Every decoder, with some thousand new inputs in every run. tests/heavy/fuzz.test.ts tries millions. A failure prints
 // the seed and the input: MILLRACE_SEED repeats it.
 
 const INPUTS: Readonly<Record<Cost, number>> = { cheap: 2_500, middling: 600, dear: 60, 'very dear': 15 };

@@ -7,13 +7,13 @@ import { oddRequest } from '@millrace/testkit/fuzz/requests';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// The two nodes that listen, as real processes: requests of every party, odd in path, header or body, and bytes that are no
-// HTTP at all. Each is answered with a coded error (or done), none is a fault of the node, and both go on.
+// The two listening nodes as real processes get requests of every party with invalid paths, headers or bodies, and
+// bytes that are not HTTP. Each request gets a coded error or succeeds, none causes a fault, and both keep running.
 
 const REQUESTS = Number(process.env.MILLRACE_REQUESTS ?? 400);
 const AT_ONCE = 4;
 const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 2 ** 31);
-/** An answer on its way may be lost when the node closes the connection to a body that it does not want. */
+/** An answer in flight may be lost when the node closes the connection because of an unwanted body. */
 const LOST = /ECONNRESET|EPIPE|socket hang up/;
 
 let system: TestInstallation;
@@ -37,7 +37,7 @@ describe(`seed ${seed}`, () => {
           const coded = status < 400 || (isErrorCode(error?.code) && error.code !== 'E_INTERNAL');
           if (status === 500 || !coded) wrong.push(`${what}: ${status} ${JSON.stringify(error)}`);
         } catch (error) {
-          // What Node's client itself refuses to send is no request.
+          // A request that Node's client refuses to send does not count.
           const code = error instanceof Error && 'code' in error ? String(error.code) : '';
           if (!LOST.test(String(error)) && !/^ERR_(INVALID_CHAR|UNESCAPED_CHARACTERS|HTTP)/.test(code))
             wrong.push(`${what}: ${error}`);

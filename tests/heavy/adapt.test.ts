@@ -7,14 +7,14 @@ import type { Managed } from '@millrace/testkit/process';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, expect, it } from 'vitest';
 
-// A real agent that gets a twentieth of its processor in mid-print, and later all of it again: from order 24 to order 16
-// and back, in one print, byte for byte.
+// A real agent gets a twentieth of its processor during a print, and later all of it again: it goes from order 24 to
+// order 16 and back in one print, byte for byte.
 
 const LIMIT_MS = 240_000;
-/** What the agent gets of every half second. */
+/** The agent's share of every half second. */
 const SHARE_MS = 25;
 const PERIOD_MS = 500;
-/** Six seconds a segment: the three behind the one being taken last longer than a change needs. */
+/** Six seconds per segment: the three segments ahead last longer than a change takes. */
 const RATE = 16_370 / 6;
 const design = randomDesign(19 * 16_370 - 9);
 
@@ -25,7 +25,7 @@ afterEach(async () => {
   await system?.close();
 });
 
-/** Lets a process run for a small share of the time: stopped and continued, as a scheduler would. */
+/** Throttles a process to a small share of the time by stopping and continuing it, as a scheduler would. */
 function throttled(victim: Managed): { release(): void } {
   let timer: NodeJS.Timeout | undefined;
   const pause = () => {
@@ -45,7 +45,7 @@ function throttled(victim: Managed): { release(): void } {
   };
 }
 
-/** Milliseconds of one table of order 24 here and now, the longest of three. */
+/** Milliseconds for one table of order 24 on this computer, the longest of three. */
 async function tableTime(): Promise<number> {
   const times: number[] = [];
   for (let i = 0; i < 3; i++) {
@@ -59,7 +59,7 @@ async function tableTime(): Promise<number> {
 }
 
 it(
-  'an agent that is throttled during a print falls to order 16 and later returns to 24, with every byte once',
+  'an agent throttled during a print falls to order 16 and later returns to 24, with every byte once',
   async () => {
     const slowTableMs = 6 * (await tableTime());
     system = await createTestInstallation({
@@ -71,7 +71,7 @@ it(
         suite: 'auto',
         slowTableMs,
         stallMs: 10_000,
-        // The machine lives in the throttled process, and a real one would keep its pace: it makes up for lost halves of a second.
+        // The virtual machine runs in the throttled process. A real one would keep its pace, so it makes up lost time.
         driver: { bufferBytes: 2_048, bucketMs: 1_000 },
       },
     });

@@ -9,12 +9,12 @@ import { factorFor } from '@millrace/testkit/pace';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, describe, expect, it } from 'vitest';
 
-// What a whole machine agent holds at order 24, two tables live, while it prints and draws what it has made.
+// The memory of a whole machine agent at order 24, with two live tables, while it prints and draws the result.
 
 const LIMIT_MS = 10 * 60_000;
 /**
- * At a pace at which the impeller takes a dozen revisions, and the large design some: faster, and it ends before there are
- * two tables. The impeller is printed three times: what an agent keeps from one print to the next counts too.
+ * The pace at which the impeller takes a dozen revisions, and the large design several. At a higher pace the print ends
+ * before there are two tables. The impeller is printed three times, to include what an agent keeps between prints.
  */
 const designs = {
   'the impeller': {
@@ -57,18 +57,18 @@ async function peakOfPrint(engine: EngineName, design: keyof typeof designs) {
   return peak;
 }
 
-/** Numbers are printed, and kept where MILLRACE_FIGURES says. */
+/** Prints the figures, and stores them where MILLRACE_FIGURES says. */
 function tell(figures: object): void {
   const line = JSON.stringify({ name: 'agent memory', ...figures });
   process.stdout.write(`${line}\n`);
   if (process.env.MILLRACE_FIGURES) writeFileSync(process.env.MILLRACE_FIGURES, `${line}\n`, { flag: 'a' });
 }
 
-/** MB of a table that is ready. */
+/** MB of a ready table. */
 const TABLE = 60;
 /**
- * MB, with the pages of Node's own program; the aim is 230. WebAssembly has two worker threads more, and no way to give
- * back what packing a table leaves over.
+ * MB, including the pages of Node's program. The target is 230. WebAssembly has two more worker threads, and cannot
+ * release the memory left over from packing a table.
  */
 const most = { native: 230, 'wasm-simd': 320 } as const;
 const engines = (['native', 'wasm-simd'] as const).filter((name) => {
@@ -80,9 +80,9 @@ const engines = (['native', 'wasm-simd'] as const).filter((name) => {
   }
 });
 
-describe.each(engines)('an agent of order 24 with the engine %s', (engine) => {
+describe.each(engines)('an agent at order 24 with the engine %s', (engine) => {
   it.each(['the impeller', '40 MB of G-code'] as const)(
-    'stays below its bound while it prints %s and draws it',
+    'stays below its limit while it prints %s and draws it',
     async (design) => {
       const peak = await peakOfPrint(engine, design);
       expect(peak?.resident).toBeLessThanOrEqual(most[engine]);

@@ -8,8 +8,8 @@ import { cli, temporaryFolder, testInstallation } from '@millrace/testkit/cli/he
 import { CellStore, openFileEngine, prepareDesign, readManifest, segmentHash } from '@millrace/vault';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
-// A backup that is made or restored is cut off before its 1st, 2nd, … use of a file, as by a kill: from then on no file is
-// touched any more, not even by what cleans up.
+// A backup or restore is interrupted before its 1st, 2nd, … file operation, as by a kill. From then on no file is
+// touched any more, not even by cleanup code.
 
 const functions = ['open', 'rename', 'rm', 'mkdir', 'cp', 'writeFile'] as const;
 const methods = ['write', 'writev', 'writeFile', 'sync', 'datasync', 'truncate'] as const;
@@ -18,7 +18,7 @@ const originals = new Map(functions.map((name) => [name, module[name]]));
 let prototype: Record<string, unknown>;
 const originalMethods = new Map<string, unknown>();
 
-/** Cuts off before the n-th step. @returns how many steps there were so far */
+/** Interrupts before the n-th operation. @returns the number of operations so far */
 function cutAt(nth: number): () => number {
   let steps = 0;
   const fused = (original: unknown) =>
@@ -91,7 +91,7 @@ async function inCells<T>(home: string, work: (cells: CellStore) => Promise<T>):
   }
 }
 
-/** The deep check is clean, and the design is there. @returns the epoch */
+/** Checks that the deep check is clean and that the design exists. @returns the epoch */
 async function expectSound(home: string): Promise<number> {
   const { playbook, close } = await openPlaybookIn(layoutOf(home).node('keys'));
   try {
@@ -149,7 +149,7 @@ describe('interrupted before every file operation', () => {
       expect(restored.exit, `${nth}: ${restored.stdout}`).toBe(0);
       if (there) {
         whole++;
-        // The vault had moved on before the backup could be opened by anybody.
+        // The vault moves to another epoch before the backup becomes readable.
         expect(await expectSound(home)).toBeLessThan(epoch);
       }
       expect((await backup(home, 'create', second)).exit).toBe(0);
@@ -189,6 +189,6 @@ describe('interrupted before every file operation', () => {
       await files.rm(home, { recursive: true });
     }
     expect(cuts).toBeGreaterThan(20);
-    expect(epochs).toEqual(new Set([later, later - 2])); // before, or the backup's; and both came
+    expect(epochs).toEqual(new Set([later, later - 2])); // the current epoch or the backup's, and both occurred
   });
 });

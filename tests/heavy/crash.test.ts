@@ -7,8 +7,8 @@ import { eventsOf, hashOf, license, machineObject, objectOf, order, store, until
 import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// Each of the five processes, killed with SIGKILL at ten different moments of a print; the vault renews itself every
-// second meanwhile, so that the kills fall into maintenance, too. Then ten moments of storing and maintenance alone.
+// Each of the five processes is killed with SIGKILL at ten different moments of a print. The vault sweeps every second
+// meanwhile, so that kills also hit maintenance. Then follow ten moments of storing and of maintenance alone.
 
 const SECONDS = 3;
 const design = randomDesign(32 * 16_370);
@@ -45,7 +45,7 @@ describe('killed during a print', () => {
       expect(last).toBe('completed');
       expect(await machineObject(system, object)).toMatchObject({ sha256: hashOf(design) });
     } else {
-      // Only the machine's own end spoils an object, and the ledger says so.
+      // Only the end of the machine's agent spoils an object, and the ledger records it.
       expect(process, JSON.stringify(view)).toBe('machine');
       expect(view.state).toBe('failed');
       expect(last).toBe('failed');

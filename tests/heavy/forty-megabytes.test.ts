@@ -16,7 +16,7 @@ afterEach(async () => {
   system = undefined;
 });
 
-/** As fast as this computer: the machine's registered pace is far above it. */
+/** As fast as this computer allows: the machine's registered pace is far higher. */
 const machine = { factor: 1e9, order: 24, stallMs: 60_000, giveUpMs: LIMIT_MS } as const;
 
 async function make(current: TestInstallation) {
@@ -28,11 +28,11 @@ async function make(current: TestInstallation) {
   expect(view).toMatchObject({ state: 'completed' });
   const made = await machineObject(current, objectOf(view));
   expect(made).toMatchObject({ event: 'completed', bytes: BYTES, sha256: hashOf(design) });
-  // All that this machine ever exchanged: handshake, polls and reports, too.
+  // All traffic of this machine, including handshake, polls and reports.
   return { made, up: current.wire?.up ?? 0, down: current.wire?.down ?? 0 };
 }
 
-/** Numbers are printed, and kept where MILLRACE_FIGURES says. */
+/** Prints the figures, and stores them where MILLRACE_FIGURES says. */
 function tell(name: string, figures: object): void {
   const line = JSON.stringify({ name, ...figures });
   process.stdout.write(`${line}\n`);
@@ -51,7 +51,7 @@ describe('a design of 40 MB at order 24', () => {
       const overhead = (up + down) / BYTES;
       tell(`${hints} hints, order 24`, { bytes: BYTES, up, down, overhead, agentSays: made.overhead });
       expect(overhead).toBeLessThanOrEqual(most);
-      expect(overhead).toBeGreaterThan(1); // it did pass here
+      expect(overhead).toBeGreaterThan(1); // sanity check: the design was on this link
       // The agent's own figure, which users see, is the same.
       expect(Math.abs((made.overhead ?? 0) - overhead)).toBeLessThan(0.005);
     },

@@ -4,7 +4,7 @@ import type { Cost } from '@millrace/testkit/fuzz/target';
 import { afterAll, describe, expect, it } from 'vitest';
 import { allTargets } from '../fuzz/targets/all.ts';
 
-// Millions of inputs. MILLRACE_FUZZ says how many each cheap target gets (others get a share of it); MILLRACE_SEED repeats a run.
+// Millions of inputs. MILLRACE_FUZZ sets the number per cheap target (others get a share). MILLRACE_SEED repeats a run.
 
 const each = Number(process.env.MILLRACE_FUZZ ?? 75_000);
 const share: Readonly<Record<Cost, number>> = { cheap: 1, middling: 1 / 4, dear: 1 / 75, 'very dear': 1 / 500 };

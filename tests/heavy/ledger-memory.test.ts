@@ -9,12 +9,12 @@ import { openLmdb } from '@millrace/stores';
 import { origin, request, signer } from '@millrace/testkit/ledger/helpers';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// A check of the whole log keeps nothing of a sound entry: what it holds does not grow with the log. Each event here has an
-// account of its own, so a table of accounts or events in memory would grow by tens of MiB.
+// A check of the whole log keeps nothing of a sound entry, so its memory does not grow with the log. Here each event
+// has its own account, so a table of accounts or events in memory would grow by tens of MiB.
 
 const ENTRIES = 100 * MAX_BATCH;
 const ROOM = 12 * 2 ** 20;
-/** Reads of the store between two looks at the heap. */
+/** Store reads between two heap measurements. */
 const STRIDE = 20_000;
 
 let folder: string;
@@ -26,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-it(`holds no more at the end of ${ENTRIES.toLocaleString('en')} entries than at the beginning`, async () => {
+it(`needs no more memory at the end of ${ENTRIES.toLocaleString(’en’)} entries than at the beginning`, async () => {
   const lmdb = openLmdb({ path: folder });
   const log = lmdb.log('ledger');
   const ledger = await openLedger({ store: log, signer, origin, clock: systemClock });

@@ -28,8 +28,8 @@ import {
 } from '@millrace/testkit/test-installation';
 import { afterAll, describe, expect, it } from 'vitest';
 
-// Links that are cut for 30 s, silent for 30 s, slow and lossy, and processes that stand still for 20 s, in mid-print: the
-// machine goes on from its buffer, and every byte is executed once. The prints run side by side: they mostly wait.
+// During a print links are cut for 30 s, silent for 30 s, slow and lossy, and processes are paused for 20 s. The
+// machine continues from its buffer, and every byte is executed once. The prints run concurrently: they mostly wait.
 
 const LIMIT_MS = 240_000;
 const STALL_MS = 30_000;
@@ -66,7 +66,7 @@ async function begin(
 const untilTaken = ({ operator, print }: Begun, segments: number) =>
   untilPrint(operator, print, ({ progress, state }) => (progress?.acked ?? 0) >= segments || state === 'completed');
 
-/** Byte for byte, once each, without an alarm. */
+/** Checks that every byte was executed once, without an alarm. */
 async function expectMade({ owner, operator, print, system }: Begun, design: Uint8Array) {
   const view = await untilEnded(operator, print, LIMIT_MS);
   expect(view).toMatchObject({ state: 'completed' });
@@ -82,11 +82,11 @@ async function expectMade({ owner, operator, print, system }: Begun, design: Uin
   return made;
 }
 
-/** Segments that the machine has taken, as the agent notes them for a restart. */
+/** The segments that the machine has taken, from the agent's run record. */
 const takenOf = async (system: TestInstallation): Promise<number> => (await runRecordOf(system)).segments;
 
 describe.concurrent('the link to the machine', () => {
-  /** Seven segments, some 13 s each: three of them behind the one being taken are the 36 s. */
+  /** Seven segments of about 13 s each: the three segments ahead last about 36 s. */
   const design = noisyGcode(7 * 16_370 - 100, 600);
   const SECONDS = 92;
 
@@ -98,7 +98,7 @@ describe.concurrent('the link to the machine', () => {
       const begun = await begin(
         {
           count: true,
-          // A buffer like that of a real machine: what is ahead is what the agent holds.
+          // A buffer like that of a real machine: the agent holds the segments ahead.
           machine: { factor: await factorFor(design, SECONDS), stallMs: 5_000, driver: { bufferBytes: 2_048 } },
           environment: { machine: { env: { TMPDIR: temporary } } },
         },
@@ -122,20 +122,20 @@ describe.concurrent('the link to the machine', () => {
       }
       expect(wire.down).toBe(passed);
       wire.become('good');
-      // It was told three times in 30 s how far the machine was, once for each segment.
+      // In 30 s the agent recorded progress at least three times, once per segment.
       expect(new Set(taken).size).toBeGreaterThanOrEqual(3);
       expect([...taken].sort((a, b) => a - b)).toEqual(taken);
       expect(findings).toEqual([]);
       const made = await expectMade(begun, design);
       expect(made.sessions).toBeGreaterThanOrEqual(2);
-      // It waited for the first segment, a moment.
+      // It waited briefly for the first segment.
       expect(made.starvedSeconds).toBeLessThan(1);
     },
     LIMIT_MS,
   );
 });
 
-describe.concurrent('a process that is paused for 20 s', () => {
+describe.concurrent('a process paused for 20 s', () => {
   const RATE = 16_370 / 6;
   const design = randomDesign(16 * 16_370 - 9);
 
@@ -154,7 +154,7 @@ describe.concurrent('a process that is paused for 20 s', () => {
         begun.system.processes[name].signal('SIGSTOP');
         await sleep(PAUSE_MS);
         begun.system.processes[name].signal('SIGCONT');
-        // Until it has gone on for a segment after the pause.
+        // Wait until it has continued for a segment after the pause.
         taken = ((await begun.operator.api.print(begun.print)).progress?.acked ?? 0) + 2;
       }
       await expectMade(begun, design);
@@ -168,7 +168,7 @@ if (typeof bad === 'string')
   process.stdout.write(`loss.test: lost packets go unchecked, no network of our own: ${bad}\n`);
 else afterAll(() => bad.close());
 
-describe.concurrent('a link on which packets are late, lost and out of order', () => {
+describe.concurrent('a link with delayed, lost and reordered packets', () => {
   const RATE = 2 * 16_370;
   const design = randomDesign(60 * 16_370 - 9);
   const machine = { kind: 'sink', factor: 1, bytesPerSecond: RATE, driver: { bufferBytes: 2_048 } } as const;

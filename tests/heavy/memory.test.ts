@@ -10,8 +10,8 @@ import { MemoryWatch, type Peak } from '@millrace/testkit/memory';
 import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, expect, it } from 'vitest';
 
-// What every process holds while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. The memory of
-// its own may grow by what is kept a segment (hash, time, key: some 100 bytes), not by the file.
+// The memory of every process while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. It may grow
+// by the data kept per segment (hash, time, key: about 100 bytes), not by the size of the file.
 
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 const NEEDED = 8e9;
@@ -41,7 +41,7 @@ interface Run {
 async function throughTheChain(bytes: number): Promise<Run> {
   system = await createTestInstallation({
     machine: { kind: 'sink', factor: 1, bytesPerSecond: RATE, order: 16, hints: 'sparse', giveUpMs: HOUR },
-    // Often enough that the small run meets sweeps, too.
+    // Often enough that the small run includes sweeps too.
     maintenance: { periodMs: 10_000, density: 100 },
   });
   watch = new MemoryWatch();
@@ -82,7 +82,7 @@ async function writeRandom(path: string, bytes: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/** `millrace design add` in a process of its own, as the owner runs it. */
+/** Runs `millrace design add` in its own process, as the owner does. */
 function addByCommand({ home }: TestInstallation, memory: MemoryWatch, file: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const argv = [program, 'design', 'add', file, '--rate', String(RATE), '--json', '--home', home];
@@ -111,7 +111,7 @@ it.runIf(enough)(
   async () => {
     const little = await throughTheChain(small);
     const much = await throughTheChain(large);
-    // Over both steps: when a sweep falls into them is chance.
+    // Over both steps together: which of them includes a sweep is random.
     const peaks = ({ store, stream }: Run, name: string) => Math.max(store[name]?.own ?? 0, stream[name]?.own ?? 0);
     for (const name of [...processNames, 'client']) {
       const grown = peaks(much, name) - peaks(little, name);
@@ -122,5 +122,5 @@ it.runIf(enough)(
   4 * HOUR,
 );
 
-/** MB: a tenth of the larger file; what is kept a segment, and the collector's slack. */
+/** MB: a tenth of the larger file, for the data kept per segment and the collector's slack. */
 const MAX_GROWN = 110;

@@ -11,8 +11,8 @@ import { hashOf, license, machineObject, objectOf, order, store, untilEnded } fr
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// A client killed with SIGKILL while it seals and uploads goes on when it is called again; so do the nodes while they
-// store. What a moment is, is read from the disks: bytes sealed, segments staged.
+// A client killed with SIGKILL while it seals and uploads continues when it is run again. So do the nodes while they
+// store. The moment is read from the disks: bytes sealed, segments staged.
 
 const SEGMENTS = 400;
 const BYTES = SEGMENTS * 16_370 - 7;
@@ -38,7 +38,7 @@ afterAll(() => system?.close());
 
 const entries = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
-/** Sealed segments on the client's disk, of a preparation that is not whole yet. */
+/** The number of sealed segments on the client's disk in an incomplete preparation. */
 function sealing(): number {
   for (const name of entries(uploads)) {
     const file = join(uploads, name, 'segments');
@@ -47,7 +47,7 @@ function sealing(): number {
   return -1;
 }
 
-/** Preparations that are whole. */
+/** The names of the complete preparations. */
 const prepared = (): string[] => entries(uploads).filter((name) => /^[0-9a-f]{32}$/.test(name));
 
 const staged = (): number =>
@@ -97,7 +97,7 @@ const moments: readonly (readonly [string, () => boolean])[] = [
   ['with nearly all uploaded', () => staged() >= SEGMENTS - 8],
 ];
 
-describe('the client killed', () => {
+describe('a killed client', () => {
   it.each(moments)('%s continues when it is run again', async (name, reached) => {
     const content = randomDesign(BYTES);
     const file = join(system.scratch, `${name}.bin`);
@@ -113,14 +113,14 @@ describe('the client killed', () => {
     expect(again.exit, again.stderr).toBe(0);
     const { design, state } = again.json as { design: string; state: string };
     expect(state).toBe('stored');
-    // What was sealed whole is not sealed again: the same keys, the same design.
+    // A complete preparation is not sealed again: same keys, same design.
     if (left.length > 0) expect(design).toBe(left[0]);
     expect((await owner.api.designs()).length).toBe(before + 1);
     await expectNothingStaged();
     await expectMade(design, content);
   });
 
-  it('repeatedly at random moments ends with one design', async () => {
+  it('killed repeatedly at random moments ends with one design', async () => {
     const content = randomDesign(BYTES);
     const file = join(system.scratch, 'unlucky.bin');
     writeFileSync(file, content);
@@ -132,7 +132,7 @@ describe('the client killed', () => {
       child.kill('SIGKILL');
       await gone;
     }
-    // One that was stored just before the kill leaves nothing to go on with: then it is added once more.
+    // If the design was stored just before the kill, there is nothing to resume, and it is added once more.
     const again = await millrace(system.home, 'design', 'add', file, '--rate', String(RATE), '--json');
     expect(again.exit, again.stderr).toBe(0);
     const designs = (await owner.api.designs()).slice(before);
@@ -143,7 +143,7 @@ describe('the client killed', () => {
   });
 });
 
-describe('a node killed', () => {
+describe('a killed node', () => {
   it.each([
     ['distribution', 'while it takes segments', () => staged() >= SEGMENTS / 3],
     ['distribution', 'while it wipes them', wiping],

@@ -12,7 +12,7 @@ import * as vault from '@millrace/vault';
 import { SLOT_BYTES } from '@millrace/vault/parts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-// A process over LMDB and files is killed with SIGKILL before its 1st, 2nd, … durable step, until a run needs no more.
+// A process over LMDB and files is killed with SIGKILL before its 1st, 2nd, … durable step, until a run has fewer.
 
 const program = fileURLToPath(new URL('../../packages/vault/test/crash-child.mjs', import.meta.url));
 let scratch: string;
@@ -65,7 +65,7 @@ function run(folder: string, task: string, nth: number): Promise<{ signal: strin
   });
 }
 
-/** Whatever lies in slots that no entry of the index names must not matter: a killed write may have left anything there. */
+/** Overwrites slots that no index entry names: a killed write may have left anything there, and it must not matter. */
 async function fillFreeSlots(folder: string): Promise<void> {
   const path = join(folder, 'cells.bin');
   const bytes = readFileSync(path);
@@ -78,7 +78,7 @@ async function fillFreeSlots(folder: string): Promise<void> {
   await lmdb.close();
   for (let slot = 0; slot * SLOT_BYTES < bytes.length; slot++)
     if (!taken.has(slot)) randomFillSync(bytes.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES));
-  // And a write that had made the file longer, by a part of a slot.
+  // A killed write may also have lengthened the file by part of a slot.
   writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(5_000, 7)]));
 }
 
@@ -89,7 +89,7 @@ async function expectSound(folder: string, task: Task): Promise<void> {
     const repairing = task.startsWith('repair');
     const { designId } = await left.upload('rekeyed');
     const deleted = task === 'delete' && !left.playbook.designs().some(({ design }) => design === designId);
-    // Before anything is mended; of a sweep at most the message under way is taken again.
+    // Before any repair. Of a sweep at most the message in flight is repeated.
     let report = await left.check();
     if (report === undefined) {
       await left.sweepStep();
@@ -102,7 +102,7 @@ async function expectSound(folder: string, task: Task): Promise<void> {
     }
     expect(await left.read('masked')).toEqual(contentOf('masked'));
     if (!repairing && !deleted) expect(await left.read('rekeyed')).toEqual(contentOf('rekeyed'));
-    // What was lost before stays lost until it is repaired, and nothing else is.
+    // What was lost before stays lost until it is repaired, and nothing else is lost.
     await tasks[task](left);
     while (left.playbook.status().sweep !== undefined) await left.sweepStep();
     for (const { design, segment } of left.lost) {
@@ -121,7 +121,7 @@ async function expectSound(folder: string, task: Task): Promise<void> {
   }
 }
 
-describe('SIGKILL before every durable step: no data is lost, the deep check finds nothing new, and the task completes', () => {
+describe('SIGKILL before every durable step: no data is lost, the deep check finds nothing new, the task completes', () => {
   it.each(Object.keys(tasks) as Task[])('%s', { timeout: 180_000 }, async (task) => {
     const from = task.startsWith('repair') ? damaged : whole;
     let [next, reached] = [1, false];
@@ -141,14 +141,14 @@ describe('SIGKILL before every durable step: no data is lost, the deep check fin
         rmSync(folder, { recursive: true });
       }
     };
-    // While one process starts, what another left is looked at.
+    // Another run's results are checked while one process starts.
     await Promise.all([lane(), lane()]);
     expect(new Set(steps)).toEqual(new Set(expected(task)));
     expect(next - 1).toBeGreaterThan(steps.length);
   });
 });
 
-/** Kinds of steps that a task must have had, so that no file escapes. */
+/** The kinds of steps that a task must include, so that every file is covered. */
 function expected(task: string): string[] {
   const sweeps = task !== 'store' && task !== 'repair';
   return ['playbook', 'index', 'file', ...(sweeps ? ['thread'] : [])];

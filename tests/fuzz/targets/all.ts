@@ -9,7 +9,7 @@ import { protocolTargets } from './protocol.ts';
 import { streamTargets } from './stream.ts';
 import { vaultTargets } from './vault.ts';
 
-/** Every decoder of bytes from outside that this repository has. */
+/** All decoders of external bytes in this repository. */
 export async function allTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
   const [stream, machine, cloud] = [await streamTargets(), await machineTargets(), await cloudTargets()];
   return {

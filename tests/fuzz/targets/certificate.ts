@@ -5,7 +5,7 @@ import { certify, INSTALLATION, logKeyOf, makeKeys, makeStory } from '@millrace/
 import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
 import type { Target } from '@millrace/testkit/fuzz/target';
 
-/** Documents in a certificate whose log is the forger's own: an input is the number of a document, and the document. */
+/** Documents in a certificate from a forger's own log. An input is the number of a document, and the document. */
 export async function certificateTargets(): Promise<Target[]> {
   const keys = makeKeys();
   const { events, object } = await makeStory(keys);
@@ -43,7 +43,7 @@ export async function certificateTargets(): Promise<Target[]> {
       name: 'document in a certificate',
       samples,
       cost: 'dear',
-      // E_INPUT: the log takes no empty evidence.
+      // E_INPUT: the log accepts no empty evidence.
       codes: ['E_EVIDENCE', 'E_INPUT', 'E_TOO_LARGE'],
       decode,
       accepts: (_, input) => equalBytes(placeOf(input).document, input.slice(1)),
@@ -55,7 +55,7 @@ export async function certificateTargets(): Promise<Target[]> {
         const number = random.below(places.length);
         const document = placeOf(Uint8Array.of(number)).document;
         const signer = signers[number];
-        // The design's core is signed by its hash in the licence.
+        // The licence signs the hash of the design's core.
         if (signer === undefined)
           return concatBytes(Uint8Array.of(number), encodeLoosely(mutateValue(decodeCbor(document, 'core'), random)));
         const body = mutateValue(decodeCbor(parseSign1(document).payload, 'document'), random);
@@ -67,7 +67,7 @@ export async function certificateTargets(): Promise<Target[]> {
       cost: 'dear',
       codes: ['E_EVIDENCE', 'E_TOO_LARGE'],
       decode,
-      // Terms of which the log says nothing are the signer's to choose.
+      // The signer may choose terms that the log does not contain.
       accepts: 'any',
     },
   ];

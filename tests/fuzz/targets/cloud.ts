@@ -26,13 +26,13 @@ const parameters = {
   revisionMs: 1,
 } as const;
 
-/** Nodes with state, told anything in any order. */
+/** Nodes with state, given any messages in any order. */
 export async function cloudTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
   const reverse = await reverseTarget();
   return { targets: [relayTarget(), reverse.target, ...sessionTargets()], close: reverse.close };
 }
 
-/** Inputs are rounds of: who says it (one byte), length (u32be), message. */
+/** Inputs are rounds of: sender (one byte), length (u32be), message. */
 function relayTarget(): Target {
   const offer = { session: id, ephemeral: new Uint8Array(65), enc: new Uint8Array(65), sealed: new Uint8Array(9) };
   const messages: readonly [number, Bytes][] = [
@@ -90,7 +90,7 @@ function relayTarget(): Target {
   };
 }
 
-/** Reverse frames: nothing but what the machine has sent moves a proactive node's stream on. */
+/** Reverse frames: only what the machine has sent may advance a proactive node's stream. */
 async function reverseTarget(): Promise<{ target: Target; close: () => Promise<void> }> {
   const seed = new Uint8Array(32).fill(9);
   const stream = await ReverseStream.open(id, copyBytes(seed), parameters, createEngine());
@@ -102,7 +102,7 @@ async function reverseTarget(): Promise<{ target: Target; close: () => Promise<v
       name: 'reverse frame',
       samples: [],
       make: (random) => {
-        // The revision is left alone: a frame that claims a later one has its table computed, which is slow, not wrong.
+        // The revision is not changed: for a frame of a later one the table is computed, which is slow but correct.
         const bytes = mutate([frame], random);
         bytes.fill(0, 22, Math.min(30, bytes.length));
         return bytes;
@@ -117,8 +117,8 @@ async function reverseTarget(): Promise<{ target: Target; close: () => Promise<v
 }
 
 /**
- * A machine with a session that tells the proactive nodes what it likes: the first telemetry is honest, the second is fuzzed.
- * Its own stream may end; nothing may be thrown, as what is thrown there ends the node. Inputs are telemetry before it is sealed.
+ * A machine with a session sends the proactive nodes arbitrary telemetry: the first is honest, the second is fuzzed.
+ * Its own stream may end. Nothing may be thrown, because that would end the node. Inputs are telemetry before sealing.
  */
 function sessionTargets(): Target[] {
   const engine = createEngine();
@@ -180,7 +180,7 @@ function sessionTargets(): Target[] {
       name: `telemetry of a machine that says what it likes, at the ${node} node`,
       samples: told.map((one) => encodeCbor(one as never)),
       make: (random) => {
-        // No point on the curve, and still of the right form.
+        // Not a point on the curve, but of the correct form.
         if (random.below(4) === 0)
           return encodeCbor({ ...told[1], mix: concatBytes(Uint8Array.of(4), random.bytes(64)) } as never);
         return encodeLoosely(mutateValue(random.pick<unknown>(told), random));
@@ -199,7 +199,7 @@ function sessionTargets(): Target[] {
         end.close();
         return given;
       },
-      // What it acknowledges was given before, so that two windows are the most that it gets.
+      // The acknowledged segments were sent before, so two windows are the most that it gets.
       accepts: (given) => (given as Set<number>).size <= 2 * parameters.window,
     }),
   );

@@ -50,7 +50,7 @@ import { leavesByRule, naiveReader, storyLedger, witness } from '@millrace/testk
 
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-/** What a stranger is shown of the ledger, and what the node reads back from its own store. */
+/** The public data of the ledger, and what the node reads back from its own store. */
 export async function ledgerTargets(): Promise<Target[]> {
   const ledger = await storyLedger();
   const { logKey } = ledger;
@@ -108,7 +108,7 @@ export async function ledgerTargets(): Promise<Target[]> {
       cost: 'dear',
       codes: ['E_CERTIFICATE', 'E_LEDGER_CHECKPOINT', 'E_LEDGER_ENTRY', 'E_LEDGER_PROOF'],
       decode: (input) => verifyCertificate(input, { logKey }),
-      // One that ends with an earlier event is true as well: a certificate does not say that nothing came later (SECURITY.md).
+      // A proof up to an earlier event is valid: a certificate does not prove that nothing came later (SECURITY.md).
       accepts: (_, input) => {
         const given = decodeCertificate(input);
         const genuine = given.entries.every(({ opening }, i) =>
@@ -179,7 +179,7 @@ export async function ledgerTargets(): Promise<Target[]> {
       cost: 'middling',
       codes: ['E_LEDGER_CHECKPOINT'],
       decode: (input) => openCheckpoint(input, { logKey: parseVerifierKey(logKey), witnesses: [witnessKey] }),
-      // A signature of somebody unknown may stand beside those that are known; what they sign may not change.
+      // Unknown signatures may be added to the known ones. The signed text must not change.
       accepts: (_, input) => parseNote(input).text === note.text,
     },
     {
@@ -230,7 +230,7 @@ export async function ledgerTargets(): Promise<Target[]> {
   ];
 }
 
-/** Proofs of a tree of 11 entries: 32-byte hashes, one after the other. */
+/** Proofs in a tree of 11 entries: concatenated 32-byte hashes. */
 async function proofTargets(): Promise<Target[]> {
   const leaves = leavesByRule(11);
   const read = naiveReader(leaves);

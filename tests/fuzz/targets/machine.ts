@@ -16,7 +16,7 @@ import type { Random } from '@millrace/testkit/fuzz/random';
 import type { Target } from '@millrace/testkit/fuzz/target';
 import { createOpening, createProtocolFixture } from '@millrace/testkit/protocol/support';
 
-/** G-code, files, and what the agent is answered. */
+/** G-code, files, and answers to the agent. */
 export async function machineTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-fuzz-'));
   return {
@@ -156,7 +156,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
     users: [{ name: 'u', user: '0'.repeat(32), publicKey: '02'.repeat(33) }],
     machines: [{ name: 'm', material: 'PLA', registration }],
   };
-  /** A file of ours that somebody has been at. */
+  /** A file of the agent that was tampered with. */
   const file = (name: string, value: unknown, codes: Target['codes'], read: (path: string) => unknown): Target => ({
     name,
     samples: [jsonOf(value)],
@@ -189,7 +189,7 @@ async function fileTargets(folder: string): Promise<Target[]> {
   ];
 }
 
-/** The agent's own state: signed, so that nothing passes but what it wrote. */
+/** The agent's state is signed, so only what it wrote is accepted. */
 async function runTarget(folder: string): Promise<Target> {
   const runs = openRunStore(folder, { key: generateP256Key(), installation: '7'.repeat(32) });
   await runs.write({

@@ -19,7 +19,7 @@ import type { Target } from '@millrace/testkit/fuzz/target';
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-/** From one computer to another, before the stream. */
+/** The messages between two computers before the stream. */
 export async function peerTargets(): Promise<Target[]> {
   const joined = concatBytes(withLength(fixed(1, 40)), withLength(fixed(2, 300)));
   return [
@@ -30,7 +30,7 @@ export async function peerTargets(): Promise<Target[]> {
       codes: ['E_FRAME_FORMAT'],
       decode: (input) => {
         const joiner = new MessageJoiner();
-        // In pieces of growing length, the first of one byte.
+        // In chunks of growing length, the first one of one byte.
         const out: Bytes[] = [];
         for (let at = 0, size = 1; at < input.length; at += size, size = Math.min(size * 2, 9_000))
           out.push(...joiner.push(input.subarray(at, at + size)));
@@ -75,7 +75,7 @@ export async function peerTargets(): Promise<Target[]> {
   ];
 }
 
-/** The other end says these messages, one after the other, whatever it hears; the last is the fuzzed one. */
+/** The other end sends these messages in order, whatever it receives. The last one is fuzzed. */
 function channelOf(...messages: readonly Uint8Array[]): { handshake: HandshakeChannel; said: Uint8Array[] } {
   const said: Uint8Array[] = [];
   const channel: LiveChannel = {
@@ -91,10 +91,10 @@ function channelOf(...messages: readonly Uint8Array[]): { handshake: HandshakeCh
 }
 
 const refusals = ['E_FRAME_FORMAT', 'E_STREAM_AUTH', 'E_STREAM_CUT'] as const;
-/** Nothing said beforehand can end in a secret: the other end has signed, or guessed, before it heard. */
+/** Prepared messages cannot lead to a secret: the other end would have to sign or guess before it receives anything. */
 const never = () => false;
 
-/** Hears a genuine first message from its caller, so that a sample is answered; then the caller is gone. */
+/** Receives a valid first message from its caller, so that a sample is answered. Then the caller is gone. */
 async function firstByKeys(): Promise<Target> {
   const [caller, listener] = [generateP256Key(), generateP256Key()];
   const { handshake, said } = channelOf();

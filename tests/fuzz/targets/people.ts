@@ -17,7 +17,7 @@ import {
 import type { Target } from '@millrace/testkit/fuzz/target';
 import { createProtocolFixture, dated, NOW } from '@millrace/testkit/protocol/support';
 
-/** Whose key it is, what was revoked, and the text that somebody is invited with. */
+/** Credentials, revocation lists, and the text of an invitation. */
 export async function peopleTargets(): Promise<Target[]> {
   const { keys, directory } = createProtocolFixture();
   const { installation, adminKey } = directory;

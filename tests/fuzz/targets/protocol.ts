@@ -52,10 +52,10 @@ import { z } from 'zod';
 
 const OBJECT = `${'2'.repeat(32)}-1`;
 
-/** Written again, it is the same bytes. */
+/** Encoding the result again gives the same bytes. */
 const writtenAgain = (result: unknown, input: Bytes) => equalBytes(encodeCbor(result as never), input);
 
-/** What the nodes and the machine say to each other. */
+/** The messages between the nodes and the machine. */
 export async function protocolTargets(): Promise<Target[]> {
   const fixture = createProtocolFixture();
   const { keys, directory } = fixture;
@@ -207,7 +207,7 @@ export async function protocolTargets(): Promise<Target[]> {
     ...(await ownerTargets()),
   ];
 
-  /** The first byte says which of the four documents is changed. */
+  /** The first byte selects which of the four documents is changed. */
   function openingTarget(): Target {
     const parts = ['permit', 'request', 'print', 'licence'] as const;
     return {
@@ -225,7 +225,7 @@ export async function protocolTargets(): Promise<Target[]> {
             begun: async () => false,
           },
         ),
-      // The first byte counts by its lowest bits only.
+      // Only the lowest bits of the first byte count.
       accepts: (_, input) => parts.some((part) => equalBytes(copyBytes(opening[part]), input.subarray(1))),
     };
   }
@@ -409,7 +409,7 @@ function telemetryTargets(): Target[] {
     { acked: 3, ready: 2n, machine, sealed: new Uint8Array(213) },
     { acked: 3, ready: 2n, resend: [1, 2], mix: new Uint8Array(65) },
   ];
-  /** As `sealTelemetry`, of anything. */
+  /** Like `sealTelemetry`, for any bytes. */
   const sealed = (plain: Uint8Array): Bytes => {
     const cipher = createCipheriv('aes-256-gcm', key, concatBytes(new Uint8Array(8), u32be(5)));
     return concatBytes(cipher.update(plain), cipher.final(), cipher.getAuthTag());
@@ -430,7 +430,7 @@ function telemetryTargets(): Target[] {
   ];
 }
 
-/** What a machine seals to the owner: anybody who knows the licence can seal, so that the owner's client opens anything. */
+/** What a machine seals to the owner. Anybody who knows the licence can seal, so the owner's client opens any bytes. */
 async function ownerTargets(): Promise<Target[]> {
   const owner = generateP256Key();
   const binding = { installation: '1'.repeat(32), object: `${'2'.repeat(32)}-3` };
@@ -441,7 +441,7 @@ async function ownerTargets(): Promise<Target[]> {
   ];
   const sealing = await createOwnerSealing(owner.publicKey, binding, session);
   const samples = states.map((state) => sealing.seal(state));
-  /** As `createOwnerSealing`, of anything. */
+  /** Like `createOwnerSealing`, for any bytes. */
   const info = concatBytes(
     utf8('millrace/v1/owner-state/'),
     fromHex(binding.installation),

@@ -30,7 +30,7 @@ import { openEnds, outcomes } from '@millrace/testkit/live-matrix/live-helpers';
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 
-/** Frames and what goes with them, in the cloud's streams and between peers. */
+/** Frames and their accompanying messages, in the cloud's streams and between peers. */
 export async function streamTargets(): Promise<{ targets: Target[]; close: () => Promise<void> }> {
   const receivers: Receiver[] = [];
   const frames: Target[] = [];
@@ -57,7 +57,7 @@ async function frameTargets(parameters: MatrixParameters): Promise<{ target: Tar
   const frame = sender.encode(5, fixed(3, 400));
   const { keys } = new Ratchet(seed, 0n);
   sender.close();
-  // A number is taken once; the samples are taken as often as somebody asks.
+  // A number is accepted once, and the samples are decoded repeatedly.
   const decode = async (input: Bytes) => {
     if (equalBytes(input, frame)) return undefined;
     return receiver.decode(input);
@@ -171,8 +171,8 @@ function claimedTarget(): Target {
 const sent = fixed(6, 5_000);
 
 /**
- * A whole live stream, one message of which somebody on the way has changed. Inputs: which message, of which end, and the
- * seed of the change. Both ends get a coded error, or the receiver everything.
+ * A whole live stream with one message changed in transit. Inputs: which message, of which end, and the seed of the
+ * change. Both ends get a coded error, or the receiver gets everything.
  */
 function liveTarget(): Target {
   const endings = /^(whole|E_FRAME_[A-Z]+|E_SEAL|E_STREAM_[A-Z]+|E_INPUT)$/;

@@ -45,7 +45,7 @@ import {
 
 const fixed = (byte: number, length: number): Bytes => new Uint8Array(length).fill(byte);
 
-/** Cells, manifests, and what keys and segments nodes say to each other of them. */
+/** Cells, manifests, and the messages between keys and segments nodes about them. */
 export async function vaultTargets(): Promise<Target[]> {
   return [
     ...messageTargets(),
@@ -125,7 +125,7 @@ function messageTargets(): Target[] {
       cost: 'cheap',
       codes: ['E_INPUT'],
       decode: decodeMessage,
-      // A deep check's records without a hash are read without their other fields: written again and read, they are the same.
+      // Deep-check records without a hash are decoded without their other fields. The result must round-trip.
       accepts: (result, input) =>
         equalBytes(written(result), input) || equalBytes(written(decodeMessage(written(result))), written(result)),
     },
@@ -254,7 +254,7 @@ async function sealedTargets(): Promise<Target[]> {
   ];
 }
 
-/** As `sealPrivatePart` does, of anything, with any length in front. */
+/** Like `sealPrivatePart`, for any bytes and any length prefix. */
 function sealAgain(secret: Uint8Array, cbor: Uint8Array, random: Random): Bytes {
   const plain = new Uint8Array(Math.ceil((4 + cbor.length) / 4_096) * 4_096);
   plain.set(u32be(random.below(4) === 0 ? random.u32() : cbor.length));
@@ -317,7 +317,7 @@ function pointsTarget(): Target {
       const points = decodePoints(input);
       return extract(points);
     },
-    // Without a key's layer: whatever is on the curve carries something, which the seal inside judges.
+    // Without the key's layer any point of the curve decodes to bytes, which the inner seal then verifies.
     accepts: 'any',
   };
 }
