@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-/** Inside the workspace, so that the examples find its packages. */
+/** Inside the workspace, so that the examples resolve its packages. */
 const folder = join(root, 'tests', `.readme-${process.pid}`);
 
 const readmes = readdirSync(join(root, 'packages')).flatMap((name) => {
@@ -15,7 +15,7 @@ const readmes = readdirSync(join(root, 'packages')).flatMap((name) => {
   }
 });
 
-/** The blocks that are marked `ts`. */
+/** The code blocks marked `ts`. */
 const examples = readmes.flatMap(({ name, text }) =>
   [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = ''], index) => ({ name, index, code })),
 );

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Prefix of the clauses of each specification. */
+/** The prefix of the clauses of each specification. */
 const prefixes: Readonly<Record<string, string>> = {
   'live-matrix.md': 'LM',
   'vault.md': 'VA',
@@ -14,10 +14,10 @@ const prefixes: Readonly<Record<string, string>> = {
   'protocol.md': 'PR',
 };
 
-/** Words that make a sentence a requirement (RFC 8174: capitals only). */
+/** The words that make a sentence a requirement (RFC 8174: capitals only). */
 const requirement = /\b(MUST|SHOULD|MAY)\b/;
 
-/** Text without the sentence that introduces the key words. */
+/** The text without the sentence that introduces the key words. */
 function paragraphsOf(file: string): string[] {
   const text = readFileSync(join(root, 'spec', file), 'utf8');
   return text.split(/\n\s*\n/).filter((paragraph) => !paragraph.includes('RFC 8174'));
@@ -38,7 +38,7 @@ describe.each(Object.entries(prefixes))('%s', (file, prefix) => {
     for (const [i, { list, clause }] of numbers.entries()) {
       expect(clause, ids[i]).toBe(next.get(list) ?? 1);
       next.set(list, clause + 1);
-      // A list that has ended is not taken up again.
+      // A list of numbers is not resumed after another one.
       expect(i === 0 || numbers[i - 1]?.list === list || clause === 1, ids[i]).toBe(true);
     }
   });
@@ -52,7 +52,7 @@ describe.each(Object.entries(prefixes))('%s', (file, prefix) => {
   });
 });
 
-it('every file and folder that a specification names exists', () => {
+it('names only existing files and folders', () => {
   const missing: string[] = [];
   for (const file of readdirSync(join(root, 'spec'))) {
     const text = readFileSync(join(root, 'spec', file), 'utf8');

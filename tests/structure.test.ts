@@ -8,8 +8,8 @@ import { describe, expect, it } from 'vitest';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /**
- * What each package imports, directly. Arrows run one way: nothing here leads back to its own package. The manifests
- * and the table in ARCHITECTURE.md say the same.
+ * The direct imports of each package. The graph has no cycle. The manifests and the table in ARCHITECTURE.md must match
+ * it.
  */
 const arrows: Readonly<Record<string, readonly string[]>> = {
   base: [],
@@ -95,7 +95,7 @@ function sources(folder: string): string[] {
 
 const sourcesOf = (name: string) => sources(join(root, 'packages', name, 'src'));
 
-/** Modules that a source file names in import, export … from, and import(). */
+/** The modules that a source file names in import, export … from, and import(). */
 function importsOf(text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1');
   const pattern = /\b(?:import|export)\b(?:[^'";]*?\bfrom)?\s*\(?\s*['"]([^'"]+)['"]/g;
@@ -114,14 +114,14 @@ function manifestOf(name: string): Manifest {
   return JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
 }
 
-/** Packages that files import, Node's own modules and the importing package left out. */
+/** The packages that files import, without Node's own modules and the importing package. */
 function packagesUsed(files: readonly string[], name: string): Set<string> {
   const specifiers = files.flatMap((file) => importsOf(readFileSync(file, 'utf8')));
   const used = specifiers.filter((specifier) => /^[@a-z]/.test(specifier) && !specifier.startsWith('node:'));
   return new Set(used.map(packageOf).filter((dependency) => dependency !== `@millrace/${name}`));
 }
 
-/** The table of packages in ARCHITECTURE.md: what each one imports, by name or as "all but …". */
+/** The table of packages in ARCHITECTURE.md: the imports of each one, by name or as "all but …". */
 function documentedArrows(): Record<string, string[]> {
   const text = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
   const rows = [...text.matchAll(/^\| `packages\/([a-z-]+)` \|[^|\n]*\|([^|\n]*)\|$/gm)].map(
@@ -139,7 +139,7 @@ function documentedArrows(): Record<string, string[]> {
   );
 }
 
-/** Lines of a Markdown file that are too long; a line that is one URL cannot be broken. */
+/** The numbers of the Markdown lines that are too long. A line that is one URL cannot be broken. */
 function wideLines(file: string): number[] {
   return readFileSync(join(root, file), 'utf8')
     .split('\n')
@@ -156,7 +156,7 @@ function targetOf(target: Target | undefined, conditions: readonly string[]): st
   return targetOf(target[condition], conditions);
 }
 
-/** The file behind a specifier; undefined when it is none of ours. */
+/** The file of a specifier; undefined for a module from outside the repository. */
 function fileOf(specifier: string, from: string, conditions: readonly string[]): string | undefined {
   if (specifier.startsWith('.')) return join(dirname(from), specifier);
   const [, own = '', path] = /^@millrace\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
@@ -170,7 +170,7 @@ function fileOf(specifier: string, from: string, conditions: readonly string[]):
 const inNode = ['@millrace/source', 'node', 'default'];
 const inBrowsers = ['browser', '@millrace/source', 'default'];
 
-/** Modules of others that an entry leads to through our own packages; with `lazily`, those of import() too. */
+/** The external modules that an entry reaches through our packages; with `lazily`, also those of import(). */
 function outsideOf(entry: string, conditions: readonly string[], { lazily }: { readonly lazily: boolean }): string[] {
   const seen = new Set<string>();
   const found = new Set<string>();
@@ -188,13 +188,13 @@ function outsideOf(entry: string, conditions: readonly string[], { lazily }: { r
   return [...found].sort();
 }
 
-/** Libraries that a module has loaded before its first line runs, through our own packages too. */
+/** The libraries that a module loads before its first line runs, also through our packages. */
 function librariesOf(entry: string): string[] {
   const outside = outsideOf(entry, inNode, { lazily: false });
   return [...new Set(outside.filter((specifier) => !specifier.startsWith('node:')).map(packageOf))];
 }
 
-/** A cycle in a graph, as a path that ends where it began; undefined when there is none. */
+/** A cycle in a graph, as a path that ends where it starts; undefined when there is none. */
 function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | undefined {
   const done = new Set<string>();
   const path: string[] = [];
@@ -218,8 +218,8 @@ function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | un
   return undefined;
 }
 
-describe('the check itself', () => {
-  it('finds every form of import, and none in comments', () => {
+describe('the helpers of this test', () => {
+  it('find every form of import, and none in comments', () => {
     const text = [
       "import a from 'a';",
       "import { b,\n c } from '@m/b';",
@@ -233,7 +233,7 @@ describe('the check itself', () => {
     expect(importsOf(text)).toEqual(['a', '@m/b', 'side', './d.ts', './e.ts', 'f']);
   });
 
-  it('follows packages and the conditions of their exports', () => {
+  it('follow packages and the conditions of their exports', () => {
     expect(outsideOf('base/src/index.ts', inNode, { lazily: true })).toContain('node:crypto');
     expect(fileOf('@millrace/base', '', inNode)).toBe(join(root, 'packages/base/src/index.ts'));
     expect(fileOf('@millrace/base', '', inBrowsers)).toBe(join(root, 'packages/base/src/browser-index.ts'));
@@ -241,7 +241,7 @@ describe('the check itself', () => {
     expect(fileOf('zod', '', inNode)).toBeUndefined();
   });
 
-  it('finds cycles', () => {
+  it('find cycles', () => {
     expect(
       findCycle(
         new Map([
@@ -321,10 +321,10 @@ describe('packages', () => {
     expect(inside).toEqual([]);
   });
 
-  it.each(packages)('%s has no circle of modules', (name) => {
+  it.each(packages)('%s has no cycle of modules', (name) => {
     const graph = new Map<string, string[]>();
     for (const file of sourcesOf(name)) {
-      // `import type` counts: files that need each other's types cannot be read one after the other either.
+      // `import type` counts too: files that need each other's types cannot be understood separately.
       const targets = importsOf(readFileSync(file, 'utf8')).filter((specifier) => specifier.startsWith('.'));
       graph.set(
         file,
@@ -334,7 +334,7 @@ describe('packages', () => {
     expect(findCycle(graph)?.map((file) => relative(root, file))).toBeUndefined();
   });
 
-  /** Roles meet in messages: what two of them share is in `node/`, `streaming/` or a file beside the folders. */
+  /** Roles communicate by messages. Shared code is in `node/`, `streaming/` or a file next to the folders. */
   it('keep the roles of the cloud apart', () => {
     const roles = ['control', 'distribution', 'keys', 'segments'];
     const cloud = join(root, 'packages', 'cloud', 'src');
@@ -360,7 +360,7 @@ describe('packages', () => {
     expect(wrong.map((file) => relative(root, file))).toEqual([]);
   });
 
-  // Each thread loads for itself: a library costs megabytes in every one.
+  // Each thread loads its own copy of a library, which costs megabytes.
   it('keep libraries out of worker threads, and the certificate authority out of the agent', () => {
     expect(librariesOf('base/src/core.ts')).toEqual([]);
     expect(librariesOf('live-matrix/src/table/worker.ts')).toEqual(['@noble/hashes']);
@@ -420,14 +420,14 @@ describe('paths of the HTTP API', () => {
       .map((file) => relative(join(root, 'packages'), file).split(sep).join('/'))
       .sort();
 
-  // The attackers in the testkit send what no client of ours would.
-  it('are written in packages/api, and nowhere else', () => {
+  // The attackers in the testkit send requests that no client of ours would send.
+  it('are written only in packages/api', () => {
     const others = packages.filter((name) => name !== 'api' && name !== 'testkit');
     expect(matching(others, /['"`]\/v1\//)).toEqual([]);
     expect(matching(['api'], /['"`]\/v1\//)).toContain('api/src/links.ts');
   });
 
-  it('are served by what mounts the declared routes and links, and by nothing else', () => {
+  it('are served only by the code that mounts the declared routes and links', () => {
     const serving = /\.route\(\{|\.(get|post|put|delete|patch|head|options|all)\(\s*['"`]\/|\.register\(|'upgrade'/;
     expect(matching(['cloud'], serving)).toEqual([
       'cloud/src/distribution/distribution-node.ts',
@@ -437,8 +437,8 @@ describe('paths of the HTTP API', () => {
 });
 
 describe('errors', () => {
-  // "E_FRAME_", with which a group of codes begins, is no code.
-  it('every code in the sources exists', () => {
+  // "E_FRAME_", the common beginning of several codes, is not a code.
+  it('every code in the sources is defined', () => {
     const unknown = packages.flatMap(sourcesOf).flatMap((file) =>
       [...readFileSync(file, 'utf8').matchAll(/(?<![A-Z_])E(?:_[A-Z]+)+(?![A-Z_])/g)]
         .map(([code]) => code)
@@ -475,7 +475,7 @@ describe('the walk in ARCHITECTURE.md', () => {
     expect(new Set(walk).size).toBe(walk.length);
   });
 
-  it('goes one way: no file imports an earlier one', () => {
+  it('goes in one direction: no file imports an earlier one', () => {
     const back = walk.flatMap((file, at) =>
       importsOf(readFileSync(join(root, file), 'utf8'))
         .filter((specifier) => specifier.startsWith('.'))

@@ -8,7 +8,7 @@ import { files, positions } from './positions/index.ts';
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');
 
-/** Every position that somebody hostile can be in: each party, each pair of nodes, all nodes. */
+/** Every position of an attacker: each party, each pair of nodes, all nodes. */
 const everybody = [
   'outsider',
   'another tenant',
@@ -44,7 +44,7 @@ describe('the matrix of positions and goals', () => {
         .sort(),
     );
     for (const [file, rows] of Object.entries(files)) {
-      // A file does nothing but play its positions: nothing in it can be skipped or conditional.
+      // A file only plays its positions, so that no test in it can be skipped or conditional.
       const lines = readFileSync(join(here, `${file}.test.ts`), 'utf8').split('\n');
       const calls = lines.filter((line) => line !== '' && !/^(import | {2}\w+,$|\} from )/.test(line));
       expect(calls, file).toEqual(Object.keys(rows).map((name) => `play(${name});`));

@@ -26,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-it(`needs no more memory at the end of ${ENTRIES.toLocaleString(’en’)} entries than at the beginning`, async () => {
+it(`needs no more memory at the end of ${ENTRIES.toLocaleString('en')} entries than at the beginning`, async () => {
   const lmdb = openLmdb({ path: folder });
   const log = lmdb.log('ledger');
   const ledger = await openLedger({ store: log, signer, origin, clock: systemClock });

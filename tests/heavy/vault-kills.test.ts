@@ -121,7 +121,7 @@ async function expectSound(folder: string, task: Task): Promise<void> {
   }
 }
 
-describe('SIGKILL before every durable step: no data is lost, the deep check finds nothing new, the task completes', () => {
+describe('SIGKILL before every durable step: no data is lost, no new problem is found, the task completes', () => {
   it.each(Object.keys(tasks) as Task[])('%s', { timeout: 180_000 }, async (task) => {
     const from = task.startsWith('repair') ? damaged : whole;
     let [next, reached] = [1, false];

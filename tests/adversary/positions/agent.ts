@@ -23,7 +23,7 @@ import { expect } from 'vitest';
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;
   readonly theirs: Licensed;
-  /** A completed object, its print, and what a hostile agent kept of it. */
+  /** A completed object, its print, and the bytes that a hostile agent kept of it. */
   readonly object: string;
   readonly print: string;
   readonly captured: Uint8Array;
@@ -35,7 +35,7 @@ async function open(): Promise<TestInstallation> {
   return { ...system, job, theirs, ...(await made(system, job.licence)) };
 }
 
-/** A machine that asks nobody. */
+/** A machine that runs without the cloud. */
 async function makeOffline(content: Uint8Array): Promise<Uint8Array> {
   const taken: Uint8Array[] = [];
   const driver = await builtInDrivers().create(

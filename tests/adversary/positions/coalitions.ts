@@ -3,7 +3,7 @@ import type { TestInstallation } from '@millrace/testkit/adversary/coalition';
 import type { Position } from '@millrace/testkit/adversary/position';
 import { nodes } from './nodes.ts';
 
-/** Two nodes in one hand, or all of them. Alone they have files of their own. */
+/** Coalitions of two nodes, and of all nodes. Single nodes have their own files. */
 const together = (first: NodeRole, second: NodeRole): Position<TestInstallation> =>
   nodes(`${first} + ${second}`, 'both nodes: keys, disks, memory, links; code of its own in both', [first, second]);
 

@@ -14,9 +14,9 @@ import { held, limit } from '@millrace/testkit/adversary/position';
 import { readCore, readManifest } from '@millrace/vault';
 import { expect } from 'vitest';
 
-// What a control node that lies can try, alone or with others: it has the permit key, the log’s key and all documents.
+// The attacks of a lying control node, alone or in a coalition. It has the permit key, the log’s key and all documents.
 
-/** What every party that is not of the coalition says of an opening; `accepted` must not be among it. */
+/** The verdict of every party outside the coalition on an opening. None may be `accepted`. */
 export async function judged(system: TestInstallation, lies: Lies): Promise<Record<string, string>> {
   const forged = await forgeOpening(system, system.job, lies);
   const says: Record<string, string> = { machine: await outcomeOf(asMachine(forged)) };
@@ -53,7 +53,7 @@ export const readAsOwner = held<TestInstallation>(
     };
     await add(designId, resigned);
     await add(victim, manifest);
-    // Mail is handled in order: when this design is stored, that mail has been judged.
+    // Mail is handled in order: once this design is stored, the hostile mail has been handled.
     await licensed(system, 1);
     const known = playbook.designs().map(({ design }) => design);
     expect(known).toContain(victim);
@@ -146,7 +146,7 @@ export const againAsControl = held<TestInstallation>(
   },
 );
 
-/** Nothing that a node counts holds any more. */
+/** Disables the counts of all nodes. */
 function forgetEverywhere({ nodes }: TestInstallation): () => void {
   const { enter } = Guards.prototype;
   const undo = [
@@ -158,7 +158,7 @@ function forgetEverywhere({ nodes }: TestInstallation): () => void {
     override(ObjectRepository.prototype, 'use', async () => true),
     override(ObjectRepository.prototype, 'give', async () => undefined),
     override(ObjectRepository.prototype, 'reach', async () => undefined),
-    // Its log would not have an object begin again.
+    // The log would reject a second start of an object.
     override(nodes.control.context.ledger, 'append', async () => ({}) as never),
     override(nodes.control.context.ledger, 'appendMany', async () => []),
   ];

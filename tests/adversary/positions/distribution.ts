@@ -47,11 +47,11 @@ async function open(): Promise<TestInstallation> {
   return { ...system, relay, job: await licensed(system, 40) };
 }
 
-/** A call of the distribution node itself. */
+/** A call of the distribution node to control. */
 const asDistribution = (system: TestInstallation, path: string, body: Uint8Array) =>
   answerOf(system.call('control', 'distribution', { method: 'POST', path, body }));
 
-/** One print while the relay meddles; what the machine executed is checked to be the design's beginning. */
+/** Prints while the relay meddles. Checks that what the machine executed is a prefix of the design. */
 async function meddled(system: TestInstallation, meddle: HostileRelay['meddle'], limitMs = 20_000) {
   const agent = await system.agent(undefined, { settings: { stallMs: 400, giveUpMs: 3_000 } });
   system.relay.meddle = meddle;
@@ -64,7 +64,7 @@ async function meddled(system: TestInstallation, meddle: HostileRelay['meddle'],
 
 const FRAME = 2;
 const KEY = 3;
-/** Byte of a node's message where its payload begins. */
+/** The offset of the payload in a node's message. */
 const PAYLOAD = 17;
 
 /** Changes the `which`-th message of a kind. */
@@ -79,7 +79,7 @@ const flipped = (bytes: Bytes, at: number): Bytes => {
   return changed;
 };
 
-/** Holds one message back and passes it on after the next of its kind. */
+/** Holds one message back and forwards it after the next of its kind. */
 function swapped(kind: number, which: number): HostileRelay['meddle'] {
   let kept: Bytes | undefined;
   let count = 0;
@@ -95,7 +95,7 @@ function swapped(kind: number, which: number): HostileRelay['meddle'] {
   };
 }
 
-/** What both ends of a session are bound to: the hash of documents that all passed here. */
+/** The hash of the opening's documents, to which both ends of a session are bound. All of them passed this node. */
 async function openingOf(system: TestInstallation, permitId: string): Promise<{ openingHash: Bytes; licence: string }> {
   const { records } = system.nodes.control.context;
   for await (const [, record] of records.prints.list()) {
@@ -108,7 +108,7 @@ async function openingOf(system: TestInstallation, permitId: string): Promise<{ 
   throw new Error(`no permit ${permitId}`);
 }
 
-/** Offers the machine a session of the attacker's own, in the place of the keys node's. */
+/** Offers the machine the attacker's session instead of the keys node's. */
 async function ownOffer(
   system: TestInstallation,
   { machine, permitId, offer }: Offer,
@@ -177,7 +177,7 @@ export const distribution: Position<TestInstallation> = {
               const { publicKey } = generateP256Key();
               return [
                 withDocument(call, (document) => {
-                  // The ephemeral point is the one run of 65 bytes that begins with 4.
+                  // The ephemeral point is the only run of 65 bytes that starts with 4.
                   const at = Buffer.from(document).indexOf(Buffer.from([0x58, 0x41, 0x04])) + 2;
                   const changed = copyBytes(document);
                   changed.set(publicKey, at);
@@ -187,7 +187,7 @@ export const distribution: Position<TestInstallation> = {
             },
             2_500,
           ).catch((error: Error) => error.message);
-          // The print waits: nothing was permitted for the forged request.
+          // The print stays queued: nothing was permitted for the forged request.
           expect(String(refused)).toContain('"state":"queued"');
           expect(await permitted(system, system.job)).toBe(before);
           await finishQueue(system);
@@ -306,7 +306,7 @@ export const distribution: Position<TestInstallation> = {
             )
             .at(-1);
           if (offer === undefined) throw new Error('no offer was relayed');
-          // The other machine's owner makes the best of it: the real documents, its own keys.
+          // The other machine's owner tries the real documents with their own keys.
           const thief = await callAsMachine(system, ELSEWHERE);
           try {
             const opening = await openingOf(system, offer.permitId);
@@ -412,7 +412,7 @@ export const distribution: Position<TestInstallation> = {
   },
 };
 
-/** Makes what still waits for the machine. */
+/** Makes the prints still queued for the machine. */
 async function finishQueue(system: TestInstallation): Promise<void> {
   const agent = await system.agent();
   const queued = (await system.operator.api.prints()).filter(({ state }) => state === 'queued');

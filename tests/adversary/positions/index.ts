@@ -15,7 +15,7 @@ import { outsider } from './outsider.ts';
 import { control, keys, segments } from './single-nodes.ts';
 import { tenant } from './tenant.ts';
 
-/** The rows of the matrix by the files whose tests they are, in order. */
+/** The rows of the matrix by test file, in order. */
 export const files: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   outsider: { outsider },
   tenant: { tenant },

@@ -59,7 +59,7 @@ async function open(members: readonly NodeRole[]): Promise<TestInstallation> {
   return { ...system, job, kept, theirs };
 }
 
-/** One print with an honest agent; what the machine took is checked to be the design's beginning. */
+/** Prints with an honest agent. Checks that what the machine took is a prefix of the design. */
 async function printWhile(system: TestInstallation, job: Licensed, undo: () => void) {
   const agent = await system.agent(undefined, { settings: { stallMs: 400, giveUpMs: 2_000 } });
   const view = await printed(system, job.licence, 15_000).finally(undo);
@@ -78,7 +78,7 @@ const readAttack = held<TestInstallation>(
     expect(scan(await lootOf(system, system.job), system.job.content)).toEqual([]);
     expect(scan([{ name: 'machine', bytes: agent.executed() }], system.job.content)).not.toEqual([]);
     if (!system.has('keys')) return;
-    // Beside the content keys: every licence secret, and the secret that it keeps of another design.
+    // In addition to the content keys: every licence secret, and the design secret that is kept of another design.
     const { playbook, licences } = system.nodes.keys.parts;
     const other = await playbook.designSecret(system.kept.design);
     const tried = [
@@ -89,7 +89,7 @@ const readAttack = held<TestInstallation>(
     ];
     const sealed = await sealedOf(system, system.job);
     expect(await opened(system, system.job, sealed, tried)).toBe(0);
-    // With the owner’s secret the same cells and keys open: all of them.
+    // Positive control: with the owner’s secret the same cells and keys open completely.
     const secret = await ownDesignSecret(system.owner, await ownDesign(system.owner, system.job.design));
     expect(await opened(system, system.job, sealed, [secret])).toBe(SEGMENTS);
   },
@@ -155,7 +155,7 @@ const moreWithout = held<TestInstallation>(
   },
 );
 
-/** Another machine’s owner, who is in it too, and has the licence and all that the coalition has. */
+/** The owner of another machine, who joins the coalition and has the licence and all its data. */
 async function secretElsewhere(system: TestInstallation, key: MachineKey): Promise<string> {
   const record = await system.nodes.control.context.records.licences.require(system.job.licence);
   const licence = readTransaction(record.transaction);
@@ -250,7 +250,7 @@ const denyAttack = denialOnly<TestInstallation>(
   },
 );
 
-/** Sealed segments come from the cells, or from what distribution relays and stages. */
+/** Sealed segments come from the cells, or from the frames and uploads at distribution. */
 const readsCustody = (members: readonly NodeRole[]) =>
   members.includes('keys') && (members.includes('segments') || members.includes('distribution'));
 
@@ -280,7 +280,7 @@ function attacksOf(members: readonly NodeRole[], extra: Extra): NodeAttacks {
   ) as unknown as NodeAttacks;
 }
 
-/** Some of the nodes in one hand. */
+/** A coalition of nodes. */
 export function nodes(
   name: string,
   holds: string,

@@ -77,7 +77,7 @@ export const operator: Position<TestInstallation> = {
             expect(scan([{ name: paths[i] ?? '', bytes: body }], system.job.content)).toEqual([]);
             expect(text).not.toContain('design-1');
           }
-          // The same search finds what is there.
+          // Positive control: the same search finds what is present.
           const { object } = system;
           expect(answers.some(({ text }) => text.includes(object))).toBe(true);
           expect(scan([{ name: 'design', bytes: copyBytes(system.job.content) }], system.job.content)).not.toEqual([]);
@@ -150,7 +150,7 @@ export const operator: Position<TestInstallation> = {
         'no machine here feels what is on its spool: the certificate says what was set, in words of the machine’s operator',
         async (system) => {
           const licence = await licenceForPla(system);
-          // On the spool there is ABS; nothing that the cloud or the agent could look at says so.
+          // The spool has ABS. Nothing that the cloud or the agent can read says so.
           const agent = await system.agent(SITE, { config: { material: 'PLA' } });
           expect(await printed(system, licence)).toMatchObject({ state: 'completed' });
           await agent.close();
@@ -222,7 +222,7 @@ export const operator: Position<TestInstallation> = {
           const again = await system.agent();
           expect(await untilEnded(system.operator, print, 20_000)).toMatchObject({ state: 'failed' });
           expect(expectBeginning(agent, job.content)).toBeLessThan(job.content.length);
-          // Nobody else is stopped, and there is no second object.
+          // Other prints are not affected, and there is no second object.
           expect(await printed(system, system.job.licence)).toMatchObject({ state: 'completed' });
           expect(await submit(system, { type: 'print.request', licence: job.licence, machine: system.machine })).toBe(
             'E_LICENCE_EXHAUSTED',
@@ -241,7 +241,7 @@ function replaceAll(bytes: Uint8Array, from: Uint8Array, to: Uint8Array): Uint8A
   );
 }
 
-/** Licences of the owner for one object: of one material, and for somebody else. */
+/** Licences of the owner for one object: for one material, and for another holder. */
 const terms = (system: TestInstallation) => ({ design: system.job.design, objects: 1, days: 1 });
 const licenceForPla = (system: TestInstallation) =>
   grantLicence(system.owner, { ...terms(system), machines: [SITE], materials: ['PLA'], holder: 'operator' });

@@ -24,7 +24,7 @@ import { expect } from 'vitest';
 
 interface TestInstallation extends HostileInstallation {
   readonly job: Licensed;
-  /** Certificates of an authority of the outsider's own, in the names of others. */
+  /** Certificates of the outsider's own authority, in the names of others. */
   readonly forged: readonly TlsIdentity[];
 }
 
@@ -93,7 +93,7 @@ export const outsider: Position<TestInstallation> = {
           const wire = tap.seen.map((bytes, i) => ({ name: `piece ${i}`, bytes }));
           expect(tap.seen.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(system.job.content.length);
           expect(scan(wire, system.job.content)).toEqual([]);
-          // The same search finds the design where it is.
+          // Positive control: the same search finds the design where it is.
           expect(scan([{ name: 'machine', bytes: agent.executed() }], system.job.content)).not.toEqual([]);
         },
       ),
@@ -147,7 +147,7 @@ export const outsider: Position<TestInstallation> = {
           await agent.close();
           server.close();
           expect(agent.runs).toEqual([]);
-          // The server’s side of TLS may end before it hears of the refusal; nothing is ever sent by the agent.
+          // The server’s side of TLS may finish before the rejection arrives. The agent never sends anything.
           expect(established).toBeLessThanOrEqual(tried);
         },
       ),
@@ -223,7 +223,7 @@ export const outsider: Position<TestInstallation> = {
               const { host, port } = system.addresses[node];
               const socket = connect(port, host);
               socket.on('error', () => undefined);
-              // The head of a handshake of 512 bytes that never comes.
+              // The head of a handshake of 512 bytes, without the rest.
               if (i % 2 === 0) socket.write(Uint8Array.of(22, 3, 1, 2, 0));
               return socket;
             }),
@@ -252,7 +252,7 @@ export const outsider: Position<TestInstallation> = {
           const earlier = (await agent.objects()).length;
           const print = await order(system, system.operator, system.job.licence);
           await until('the agent gives up', async () => (await agent.objects()).length > earlier);
-          // The cable is mended: what happened is reported.
+          // The cable is repaired: the agent reports the failure.
           tap.meddle = (piece) => piece;
           expect(await untilEnded(system.operator, print, 20_000)).toMatchObject({
             state: 'failed',

@@ -23,7 +23,7 @@ interface TestInstallation extends HostileInstallation {
   readonly print: string;
 }
 
-/** All that control opens for a user. */
+/** All events that control opens for a user. */
 async function openedFor({ api }: Session): Promise<LoggedEvent[]> {
   const opened: LoggedEvent[] = [];
   let cursor: string | undefined;
@@ -46,7 +46,7 @@ const get = (system: TestInstallation, path: string) =>
 const post = (system: TestInstallation, path: string, json: unknown) =>
   answerOf(system.call('control', 'tenant', { method: 'POST', path, json }));
 
-/** Signed and submitted by the tenant. */
+/** Signs and submits as the tenant. */
 const submit = async (system: TestInstallation, body: Parameters<typeof signNew>[1], attachments = {}) =>
   outcomeOf(system.tenant.api.submit((await signNew(system.tenant, body)).bytes, attachments));
 
@@ -126,7 +126,7 @@ export const tenant: Position<TestInstallation> = {
           } finally {
             machine.close();
           }
-          // The licensed machine makes it.
+          // The licensed machine makes the object.
           expect(await untilEnded(system.operator, print)).toMatchObject({ state: 'completed' });
           expect(await permitted(system, system.job)).toBe(before + 1);
         },
@@ -201,7 +201,7 @@ export const tenant: Position<TestInstallation> = {
           }
           const seen = [bundle, ...opened.map(({ opening }) => opening)].map((bytes) => ({ name: 'ledger', bytes }));
           expect(scan(seen, system.job.content)).toEqual([]);
-          // Machines are listed to every user.
+          // Machines are visible to every user.
           expect(new Set(opened.map(({ event }) => event.type))).toEqual(new Set(['machine']));
           expect(JSON.stringify(await system.tenant.api.ledgerCheck())).not.toMatch(/accounts|message/);
         },
