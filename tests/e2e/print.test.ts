@@ -72,7 +72,7 @@ describe('the main job', () => {
     licence = await license(system, owner, stored.design, 2);
   });
 
-  it('makes two objects: the machine executes exactly the design’s bytes, and no node has any run of it', async () => {
+  it('makes two objects: the machine executes exactly the design’s bytes, no node has any run of them', async () => {
     const during: Finding[] = [];
     for (const number of [1, 2]) {
       const print = await order(system, operator, licence);

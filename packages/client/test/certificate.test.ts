@@ -192,7 +192,7 @@ describe('an attacker with the log’s key and every node’s key', () => {
     expect(summary.unchecked.join('\n')).toContain('whose key signed the permit');
   });
 
-  it('cannot forge the owner’s count of objects left, nor start an object that the owner counted as made', async () => {
+  it('cannot forge the owner’s count of objects left, nor start an object counted as made', async () => {
     const licence = story.object.slice(0, 32);
     const says = async (objects: number, signer = keys.owner, restore = 'e'.repeat(32)): Promise<EventRequest> => {
       const [id, issued] = [systemRandom(16), Date.now()];

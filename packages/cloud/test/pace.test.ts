@@ -46,7 +46,7 @@ describe('the token bucket', () => {
     );
   });
 
-  it('raises an alarm at three times the pace once about twice the window and the machine’s buffer is consumed', () => {
+  it('raises an alarm at three times the pace after about twice the window and the machine’s buffer', () => {
     const even = Array.from({ length: 100 }, () => 10);
     const at = consumeAt(3, even, 8);
     // Depth 130.25 s, for 8 + 5 segments. The first segment takes 10 s (nothing fits into a full bucket), each later

@@ -400,7 +400,7 @@ describe('every action', () => {
     } as const;
     const letters = Object.values(parties).map((actor) => (permits(actor, action, resource) ? 'y' : 'f'));
     expect(letters.join('')).toBe(byAction[action]);
-    // A resource without an owner allows nobody more.
+    // For a resource without an owner nobody may do more.
     const more = Object.values(parties).filter((actor) => permits(actor, action) && !permits(actor, action, resource));
     expect(more).toEqual([]);
   });

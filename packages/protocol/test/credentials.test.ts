@@ -25,8 +25,8 @@ import {
   withList,
 } from '../src/index.ts';
 
-// Every attack here is made with the real keys of whoever attacks: owner-admins of another organisation, people without the
-// role, devices, and whoever has stolen a key that was revoked.
+// Every attack here uses the attacker's real keys: owner-admins of another organisation, people without the role,
+// devices, and thieves of a revoked key.
 
 const { keys, directory } = createProtocolFixture();
 const { installation } = directory;

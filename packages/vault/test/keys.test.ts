@@ -96,7 +96,7 @@ describe('the node’s key-encrypting key', () => {
 });
 
 describe('epoch keys', () => {
-  it('has at most two live keys; the old one is erased on disk and in memory when its epoch ends', async () => {
+  it('are at most two; the old one is erased on disk and in memory when its epoch ends', async () => {
     const path = join(folder, 'epoch.keys');
     const slots = await openSlots(path);
     const keys = new EpochKeys(slots, createKeyWrapper(systemRandom(32)), systemRandom);
@@ -113,7 +113,7 @@ describe('epoch keys', () => {
     await slots.close();
   });
 
-  it('has one live key between sweeps, through ten sweeps', async () => {
+  it('of a vault are one between sweeps, through ten sweeps', async () => {
     const fixture = await VaultFixture.create({ density: 50 });
     await fixture.add(await makeUpload(50_000));
     await fixture.settle();
