@@ -312,7 +312,7 @@ describe('damage', () => {
   });
 
   it.each(['control', 'distribution', 'segments', 'keys'] as const)(
-    'a repair goes on when %s is killed',
+    'a repair continues when %s is killed',
     async (name) => {
       await inCells(async (cells) => {
         for await (const { index } of cells.outline()) await cells.remove([index]);

@@ -104,7 +104,7 @@ describe('a step up', () => {
     expect(adaptation.wanted).toEqual(full);
   });
 
-  it('waits twice as long after every slow probe table, up to a bound', () => {
+  it('waits twice as long after every slow probe table, up to a limit', () => {
     const { adaptation, state } = bench();
     adaptation.took(full, 3 * SLOW);
     const waits: number[] = [];
