@@ -1,4 +1,4 @@
-// What a browser gets: the owner's side of the vault.
+// Browser entry point: the owner's side of the vault.
 export * from './core.ts';
 export { GROUP_SEGMENTS, type HashGroup, HashTree, verifyHashGroup } from './hash-tree.ts';
 export * from './manifest.ts';

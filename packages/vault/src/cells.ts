@@ -23,21 +23,21 @@ import { POINTS_BYTES, SEGMENT_BYTES } from './sizes.ts';
 /** Cells processed before the event loop gets a turn: about half a millisecond. */
 const BREATH = 32;
 
-/** The outer layer of a sealed segment: AES-256-CTR, or points, which have a label. */
+/** The outer layer of a sealed segment: AES-256-CTR, or points if there is a label. */
 interface Layer {
   readonly key: Uint8Array;
   readonly label?: Uint8Array | undefined;
 }
 
-/** Gives sealed segment n of the design that is being stored, and the hash its manifest names. */
+/** Returns sealed segment n of the design that is being stored. Its hash must match the manifest. */
 export interface SealedSource {
   sealed(segment: number): Promise<Uint8Array> | Uint8Array;
   hash(segment: number): Uint8Array;
 }
 
 /**
- * The segments node's half of the storage live matrix: cells under their current outer layer, by index. It knows no
- * content keys, designs or order of cells. It does not keep the keys in messages; the caller wipes them
+ * The segments node's half of the storage live matrix: cells under their current outer layer, by index. It does not
+ * know content keys, designs or the order of cells. It does not retain keys from messages; the caller wipes them
  * (`wipeMessage`). Every method may be called again with the same message.
  */
 export class CellStore {
@@ -46,8 +46,8 @@ export class CellStore {
   readonly #points: PointsEngine;
 
   /**
-   * @param engine Its cells are used by this object alone: any other cell in them counts as extra.
-   * @param points Runs the arithmetic of points. The threads of the default end with the process.
+   * @param engine Used by this object alone: any cell that it did not store counts as extra.
+   * @param points Computes with points. The threads of the default engine end with the process.
    */
   constructor(engine: CellEngine, points: PointsEngine = new PointsPool()) {
     this.#engine = engine;
@@ -57,7 +57,8 @@ export class CellStore {
 
   /**
    * Stores the cells of a `store` message: sealed segments from `source`, or decoys.
-   * @throws {MillraceError} E_SEGMENT if a sealed segment does not match the manifest; then nothing of the message is stored
+   * @throws {MillraceError} E_SEGMENT if a sealed segment does not match the manifest; no cell of the message is then
+   *   stored
    */
   async storeCells(message: StoreMessage, source?: SealedSource): Promise<StoredMessage> {
     const { design, generation, from, cells, labels } = message;
@@ -92,7 +93,7 @@ export class CellStore {
 
   /**
    * One step of a sweep (spec/vault.md, section 6): durably stages the new cells, removes the old cells of the previous
-   * step, and drops the epochs that were left before the sweep began.
+   * step, and drops the epochs older than the sweep.
    */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
     const { to, number } = message;
@@ -127,18 +128,18 @@ export class CellStore {
     return cell.body;
   }
 
-  /** Whether the cell at an index has the expected content; undefined if there is none. */
+  /** Whether the cell at an index has the expected content; undefined if the cell is absent. */
   async holds(cell: Layer & { readonly index: Uint8Array; readonly hash: Uint8Array }): Promise<boolean | undefined> {
     const found = await this.#cells.get(cell.index);
     return found && (await this.#hides(cell, found.body, cell.hash));
   }
 
-  /** Removes the cell at an index, if there is one. */
+  /** Removes the cell at an index, if present. */
   forget(index: Uint8Array): Promise<void> {
     return this.#cells.remove([index]);
   }
 
-  /** Compares one part of the expected cells with the stored ones. */
+  /** Compares one part of the expected cells with the stored cells. */
   async check(message: CheckMessage): Promise<CheckedMessage> {
     const found = message.deep ? await this.#checkContents(message) : await this.#checkPlaces(message);
     return { type: 'checked', check: copyBytes(message.check), part: message.part, ...found };
@@ -168,7 +169,7 @@ export class CellStore {
     return { missing, extra, damaged };
   }
 
-  /** Checks the named cells only. */
+  /** Checks only the named cells. */
   async #checkContents({ cells }: CheckMessage): Promise<Pick<CheckedMessage, 'missing' | 'extra' | 'damaged'>> {
     const missing: Bytes[] = [];
     const damaged: Bytes[] = [];
@@ -224,7 +225,7 @@ export class CellStore {
     return sealed;
   }
 
-  /** Renews the cells of points, all at once: the engine has threads. They are written with the step. */
+  /** Renews the cells of points in parallel: the engine uses threads. They are written with the step. */
   async #renewPoints({ to, points }: MaintainMessage): Promise<StepOutcome & { readonly renewed: NewCell[] }> {
     const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], renewed: [] as NewCell[] };
     let workMs = 0;
@@ -240,7 +241,7 @@ export class CellStore {
       try {
         const done = await this.#points.run({ kind: 'move', ...job });
         workMs += done.workMs;
-        // What is there is no cell of this step: other bytes are taken after it was removed only.
+        // A staged cell with other bytes is not part of this step. Remove it before staging.
         if (staged !== undefined) await this.#cells.remove([index]);
         outcome.renewed.push({ index, epoch: to, body: done.bytes });
       } catch (error) {

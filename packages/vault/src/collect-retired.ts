@@ -3,7 +3,7 @@ import type { Write } from '@millrace/stores';
 import { CHUNK } from './keyring.ts';
 import { contentKeysKey, type Holding, holdingKey, manifestKey, randomU32 } from './records.ts';
 
-/** Collects what ends with the sweep to epoch `to`: deleted designs, and decoys beyond their new number. */
+/** Collects what the sweep to epoch `to` retires: deleted designs, and decoys beyond the new number. */
 export function collectRetired(
   holdings: Iterable<Holding>,
   to: number,

@@ -14,10 +14,12 @@ import { z } from 'zod';
 import { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';
 import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
 
-/** Manifest and content keys (68 bytes a segment) must fit into one message of 32 MiB to the keys node: about 7.8 GB. */
+/**
+ * Manifest and content keys (68 bytes per segment) must fit into one message of 32 MiB to the keys node: about 7.8 GB.
+ */
 export const MAX_SEGMENTS = 480_000;
 
-/** Kind of a design: says which machines can make it. Which kinds there are, only clients and machines know. */
+/** Kind of a design; determines which machines can make it. Only clients and machines interpret it. */
 export const designKindName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind' });
 
 /**
@@ -29,7 +31,7 @@ export type Custody = 'owner' | 'keys';
 const own = (length: number) => bytesOf(length).transform((bytes): Bytes => copyBytes(bytes));
 
 const schema = z.strictObject({
-  /** The owner's secp256k1 key, compressed: no design has an id without an owner. */
+  /** The owner's compressed secp256k1 key. The design id covers it. */
   owner: own(33),
   custody: z.enum(['owner', 'keys']),
   kind: designKindName,
@@ -40,22 +42,22 @@ const schema = z.strictObject({
   nonce: own(16),
   /** Root of the tree over the segments' hashes (hash-tree.ts). */
   hashRoot: own(32),
-  /** SHA-256 of the manifest's `times` and, where there is one, `private`. */
+  /** SHA-256 of the manifest's `times` and, if present, `private`. */
   timesHash: own(32),
   privateHash: own(32).optional(),
   contentMac: own(32),
-  /** How its cells are renewed. Default: `rekey`. */
+  /** How the cells are renewed. Default: `rekey`. */
   maintenance: z.enum(maintenanceModes).optional(),
 });
 
-/** The owner's commitment, a few hundred bytes: licences contain its hash, machines check every segment against it. */
+/** The owner's commitment, a few hundred bytes. Licences contain its hash; machines check every segment against it. */
 export type DesignCore = z.output<typeof schema>;
 
-/** A core that was read, with the names that follow from its bytes. */
+/** A decoded core, with the identifiers derived from its bytes. */
 export interface NamedCore extends DesignCore {
   /** 32 hexadecimal digits. */
   readonly designId: string;
-  /** SHA-256 of the core's bytes, 32 bytes, as contained in licences. */
+  /** SHA-256 of the core's bytes, 32 bytes. Licences contain it. */
   readonly coreHash: Bytes;
 }
 
@@ -64,7 +66,7 @@ export function encodeCore(core: DesignCore): Bytes {
   return encodeCbor(parse(schema, core, 'design core') as never);
 }
 
-/** @throws {MillraceError} E_INPUT, E_TOO_LARGE for its mode of maintenance */
+/** @throws {MillraceError} E_INPUT, or E_TOO_LARGE for its mode of maintenance */
 export function readCore(bytes: Uint8Array): NamedCore {
   const core = parse(schema, decodeCbor(bytes, 'design core'), 'design core');
   if (core.segments !== Math.ceil(core.size / CONTENT_BYTES))
@@ -75,7 +77,9 @@ export function readCore(bytes: Uint8Array): NamedCore {
   return { ...core, designId: designIdOf(bytes), coreHash: coreHashOf(bytes) };
 }
 
-/** Bytes that an owner seals to the keys node: a content key a segment and, in its custody, the design secret. */
+/**
+ * Bytes that an owner seals to the keys node: one content key per segment and, under custody `keys`, the design secret.
+ */
 export function contentKeysLength({ segments, custody }: Pick<DesignCore, 'segments' | 'custody'>): number {
   return KEY_BYTES * (segments + (custody === 'keys' ? 1 : 0));
 }
@@ -87,7 +91,7 @@ export function requireSize(mode: MaintenanceMode | undefined, size: number): vo
     throw new MillraceError('E_TOO_LARGE', `a key-homomorphic design has at most ${most} bytes, not ${size}`);
 }
 
-/** The identifier that a core gives its design. */
+/** The design id derived from an encoded core. */
 export function designIdOf(core: Uint8Array): string {
   return toHex(sha256(utf8('millrace/v1/design'), core).subarray(0, DESIGN_ID_BYTES));
 }

@@ -17,7 +17,7 @@ export function decoySeed(secret: Uint8Array, segment: number): Bytes {
   return copyBytes(createHmac('sha256', secret).update(LABEL).update(u32be(segment)).digest());
 }
 
-/** The decoy's replacement for sealed bytes: 16,386 bytes. */
+/** The decoy's bytes in place of a sealed segment: 16,386 bytes. */
 export function decoyBytes(seed: Uint8Array): Bytes {
   return copyBytes(ctr(seed, ZEROS));
 }
@@ -30,18 +30,18 @@ export function decoyHash(secret: Uint8Array, segment: number): Bytes {
   return copyBytes(hash);
 }
 
-/** The decoys of one of the two forms of cells. Each form has as many as the designs' cells of that form require. */
+/** The decoys of one of the two forms of cells. Each form has as many decoys as its designs' cells require. */
 export interface DecoySet {
   /** Name of the pseudo design. */
   readonly name: string;
-  /** Under layers of points. */
+  /** Whether the decoys lie under layers of points. */
   readonly points: boolean;
-  /** What their bytes are made from; wiped when the playbook closes. */
+  /** Secret from which the bytes are derived. Wiped when the playbook closes. */
   readonly secret: Bytes;
 }
 
 /**
- * The decoys of both forms. Missing ones are created and added to the holdings.
+ * The decoys of both forms. Creates missing ones and adds them to the holdings.
  * @returns the records to store
  * @throws {MillraceError} E_SEAL if the secret was wrapped by another node
  */
@@ -69,7 +69,7 @@ export async function openDecoys(
   return { sets, created };
 }
 
-/** Number of decoys of a form for a density in percent. At density 0 there are no designs. */
+/** Number of decoys of a form for a density in percent. Density 0 allows no designs. */
 export function decoysWanted(
   { points }: Pick<DecoySet, 'points'>,
   holdings: Iterable<Holding>,

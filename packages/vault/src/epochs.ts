@@ -5,10 +5,10 @@ import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
-/** One epoch's secrets, in memory while the epoch lives. */
+/** One epoch's secrets, in memory until the epoch is dropped. */
 export interface Epoch {
   readonly number: number;
-  /** Both lie in memory for secrets. */
+  /** Both are allocated in memory for secrets. */
   readonly key: Uint8Array;
   readonly indexKey: Uint8Array;
 }
@@ -26,7 +26,7 @@ export class EpochKeys {
     this.#random = random;
   }
 
-  /** One that was loaded or created. */
+  /** The secrets of an epoch that was loaded or created. */
   get(epoch: number): Epoch {
     const live = this.#live.get(epoch);
     if (live === undefined)
@@ -34,7 +34,7 @@ export class EpochKeys {
     return live;
   }
 
-  /** @throws {MillraceError} E_STORE when the epoch's key is gone, E_SEAL when it is not ours */
+  /** @throws {MillraceError} E_STORE if the epoch's key is missing, E_SEAL if another node wrapped it */
   async load(epoch: number): Promise<Epoch> {
     const live = this.#live.get(epoch);
     if (live !== undefined) return live;
@@ -53,8 +53,9 @@ export class EpochKeys {
   }
 
   /**
-   * The first epoch of a new vault.
-   * @throws {MillraceError} E_STORE if there are keys of later epochs: their playbook is lost, and they must not be overwritten
+   * Creates the first epoch of a new vault.
+   * @throws {MillraceError} E_STORE if keys of later epochs exist: their playbook is lost, and they must not be
+   *   overwritten
    */
   async createFirst(): Promise<Epoch> {
     for (const slot of [0, 1]) {

@@ -3,17 +3,17 @@ import { CompactRange, inclusionProof, leafHash, verifyInclusion } from '@millra
 import { HASH_BYTES } from './sizes.ts';
 
 /**
- * Number of segments whose hashes are sent together. A machine holds one or two groups, whatever the size of the design.
- * With their proof they cost 37 bytes a segment.
+ * Number of segments whose hashes are sent together. A machine holds one or two groups, whatever the size of the
+ * design. Hashes and proof cost 37 bytes per segment.
  */
 export const GROUP_SEGMENTS = 64;
 const GROUP_BYTES = GROUP_SEGMENTS * HASH_BYTES;
 
 /** The hashes of one group and the proof that the owner committed to them. */
 export interface HashGroup {
-  /** Of segments 64 · n …, 32 bytes each; the last group may be shorter. */
+  /** Hashes of the segments from 64 · n, 32 bytes each. The last group may be shorter. */
   readonly hashes: Bytes;
-  /** Audit path, the sibling first (RFC 6962, 2.1.1). */
+  /** Audit path, sibling first (RFC 6962, 2.1.1). */
   readonly path: readonly Bytes[];
 }
 
@@ -36,7 +36,7 @@ export class HashTree {
     this.root = range.root();
   }
 
-  /** @throws {RangeError} when there is no such group */
+  /** @throws {RangeError} if the group does not exist */
   async group(number: number): Promise<HashGroup> {
     const count = Math.ceil(this.#hashes.length / GROUP_BYTES);
     const path = await inclusionProof(number, count, async (level, index) => {

@@ -5,7 +5,7 @@ import type { Holding } from './records.ts';
 /** Whether the cells lie under a layer of points. */
 export const hasPoints = ({ mode }: Pick<Holding, 'mode'>): boolean => mode === 'key-homomorphic';
 
-/** The owner's request takes effect: when a sweep begins. */
+/** Applies the owner's requested mode. Called when a sweep begins. */
 export function inNextMode({ nextMode, ...holding }: Holding): Holding {
   return { ...holding, ...(nextMode && { mode: nextMode }) };
 }
@@ -14,8 +14,8 @@ export function inNextMode({ nextMode, ...holding }: Holding): Holding {
 export type ModeOf = (owner: string, segment: number) => MaintenanceMode;
 
 /**
- * Decoys share the modes `rekey` and `delta` in the designs' proportion, each by its number, so that the mode tells no decoy
- * from a cell. Cells of points have decoys of their own.
+ * Decoys use the modes `rekey` and `delta` in the same proportion as the designs, chosen by decoy number, so the mode
+ * does not distinguish a decoy from a design's cell. Cells of points have separate decoys.
  */
 export function modesOf(holdings: Iterable<Holding>): ModeOf {
   const modes = new Map<string, MaintenanceMode>();

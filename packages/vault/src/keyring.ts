@@ -5,10 +5,13 @@ import { KEY_BYTES } from './sizes.ts';
 import type { Slots } from './slots.ts';
 import { type KeyWrapper, openWith, sealWith } from './wrapper.ts';
 
-/** CEKs wrapped together. */
+/** Number of CEKs wrapped together. */
 export const CHUNK = 256;
 
-/** Content keys at rest: CEKs under a KEK of the design, that under the node's, in a slot that can be destroyed. */
+/**
+ * Content keys at rest. CEKs are wrapped under the design's KEK, which is wrapped under the node's key and kept in a
+ * slot that can be destroyed.
+ */
 export class Keyring {
   readonly #slots: Slots;
   readonly #wrapper: KeyWrapper;
@@ -21,7 +24,7 @@ export class Keyring {
     this.#random = random;
   }
 
-  /** Overwrites every slot that no design uses: leftovers of a crash. */
+  /** Overwrites every slot that no design uses. A crash may leave such slots. */
   async open(used: Iterable<number>): Promise<void> {
     for (const slot of used) this.#used.add(slot);
     const count = await this.#slots.count();
@@ -52,8 +55,8 @@ export class Keyring {
 
   /**
    * CEKs of segments `from` to `to` (exclusive), 32 bytes each; the caller wipes them.
-   * @param read Gets a wrapped chunk from the database.
-   * @throws {MillraceError} E_CELL_DAMAGED when a key is lost or altered
+   * @param read reads a wrapped chunk from the database
+   * @throws {MillraceError} E_CELL_DAMAGED if a key is lost or altered
    */
   async open32(
     design: Bytes,

@@ -5,7 +5,7 @@ import { type DesignCore, encodeCore, type NamedCore, readCore } from './core.ts
 import { HashTree } from './hash-tree.ts';
 import { HASH_BYTES } from './sizes.ts';
 
-/** Longest private part: a thumbnail of 32 KB and other fields, with a margin. */
+/** Maximum length of the private part: a thumbnail of 32 KB and other fields, with a margin. */
 export const MAX_PRIVATE_BYTES = 65_536;
 
 const bytes = z.instanceof(Uint8Array);
@@ -20,7 +20,7 @@ const schema = z.strictObject({
     .optional(),
 });
 
-/** The core, and what it commits to. */
+/** The core, and the data that it commits to. */
 export interface Manifest extends NamedCore {
   /** Encoded core, as sent to machines. */
   readonly core: Bytes;
@@ -28,7 +28,9 @@ export interface Manifest extends NamedCore {
   readonly hashes: Bytes;
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: Uint32Array;
-  /** Sealed by the owner to itself (name, bounding box, material, profile, thumbnail, secret); nobody else reads it. */
+  /**
+   * Sealed by the owner to itself (name, bounding box, material, profile, thumbnail, secret). Opaque to everyone else.
+   */
   readonly private: Bytes | undefined;
 }
 
@@ -56,11 +58,11 @@ export function encodeManifest(fields: ManifestFields): Bytes {
     ...(maintenance && { maintenance }),
   });
   const bytes = encodeCbor({ v: 2, core, hashes, times, private: fields.private });
-  readManifest(bytes); // never sign a manifest that others would refuse
+  readManifest(bytes); // never sign a manifest that other parties would reject
   return bytes;
 }
 
-/** @throws {MillraceError} E_INPUT, E_TOO_LARGE for its mode of maintenance */
+/** @throws {MillraceError} E_INPUT, or E_TOO_LARGE for its mode of maintenance */
 export function readManifest(bytes: Uint8Array): Manifest {
   const fields = parse(schema, decodeCbor(bytes, 'manifest'), 'manifest');
   const core = readCore(fields.core);

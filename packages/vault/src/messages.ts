@@ -3,15 +3,15 @@ import { z } from 'zod';
 import { type Layout, Packed, pack, type RecordOf, recordLength, unpack } from './packed.ts';
 import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 
-/** Most cells in one message of storing or of a check. */
+/** Maximum cells in one message of storing or checking. */
 export const MAX_CELLS = 256;
-/** Most cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. */
+/** Maximum cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. */
 export const MAX_MOVED = 4096;
-/** Most of them in mode `delta`, whose masks are as long as the cells: a message of 4 MB. */
+/** Maximum of these in mode `delta`, whose masks are as long as the cells: a message of 4 MB. */
 export const MAX_MASKED = 256;
-/** Most of them under layers of points: a step takes 8, so that it is answered in seconds. */
+/** Maximum of these under layers of points. A step takes 8, so that it is answered within seconds. */
 export const MAX_POINTS = 64;
-/** Extra cells named in one part of a check. The next run reports the rest. */
+/** Maximum extra cells named in one part of a check. The next run reports the rest. */
 export const MAX_CHECKED = 4096;
 /** The cell may be absent: its storing was not confirmed. */
 export const MAY_BE_ABSENT = 1;
@@ -23,7 +23,7 @@ export const MAINTAIN = {
   items: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, oldKey: KEY_BYTES, newKey: KEY_BYTES, flags: 'u8' },
   /** Mode `delta`: the XOR of the two keystreams instead of the keys. */
   masked: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', mask: SEGMENT_BYTES },
-  /** Mode `key-homomorphic`: the difference of two keys, and what the cell's H are made from. */
+  /** Mode `key-homomorphic`: the difference of two keys, and the label from which the cell's H are derived. */
   points: { oldIndex: INDEX_BYTES, newIndex: INDEX_BYTES, flags: 'u8', token: KEY_BYTES, label: KEY_BYTES },
   forget: indexed,
 } as const satisfies Record<string, Layout>;
@@ -36,7 +36,7 @@ export type PlacedCell = RecordOf<typeof placed>;
 export type MovedCells = Packed<typeof MAINTAIN.items>;
 export type MaskedCells = Packed<typeof MAINTAIN.masked>;
 export type PointsCells = Packed<typeof MAINTAIN.points>;
-/** Under its key: AES-256-CTR, or points, which have a label. */
+/** An expected cell under its key: AES-256-CTR, or points if there is a label. */
 type Deep = Pick<RecordOf<typeof expectedDeep>, 'key' | 'hash'> & { readonly label?: Bytes };
 export type ExpectedCell = RecordOf<typeof expected> & Partial<Deep>;
 
@@ -58,7 +58,7 @@ const unpacked = <L extends Layout>(layout: L, max = MAX_CELLS) =>
 const packed = <L extends Layout>(layout: L, max: number) =>
   wire(layout, max).transform((bytes) => new Packed(layout, plain(bytes)));
 
-/** Copies a Buffer, which may share memory with others. */
+/** Copies a Buffer, whose memory may be shared. */
 function plain(bytes: Uint8Array): Bytes {
   return Buffer.isBuffer(bytes) || !(bytes.buffer instanceof ArrayBuffer) ? copyBytes(bytes) : (bytes as Bytes);
 }
@@ -72,9 +72,9 @@ const storeSchema = z
     from: uint,
     decoys: z.boolean(),
     cells: unpacked(placed),
-    /** Seeds of decoys; empty for a design. */
+    /** Seeds of decoys. Empty for a design. */
     seeds: unpacked(seeded).transform((records) => records.map(({ seed }) => seed)),
-    /** Of cells under layers of points, one each; none for others. */
+    /** One label per cell under a layer of points. Empty for other cells. */
     labels: unpacked(labelled).transform((records) => records.map(({ label }) => label)),
   })
   .refine(({ cells, labels }) => labels.length === 0 || labels.length === cells.length, 'one label a cell, or none');
@@ -178,7 +178,7 @@ export function decodeMessage(bytes: Uint8Array): VaultMessage {
   return parse<z.ZodType<VaultMessage>>(known, value, 'vault message');
 }
 
-/** Overwrites the outer keys in a message. Call it after the message was sent or applied. */
+/** Overwrites the outer keys in a message. Call it after sending or applying the message. */
 export function wipeMessage(message: VaultMessage): void {
   if (message.type === 'store') wipe(...message.cells.map(({ key }) => key), ...message.seeds);
   if (message.type === 'maintain') wipe(message.items.bytes, message.masked.bytes, message.points.bytes);
@@ -231,7 +231,7 @@ function toWire(message: VaultMessage): object {
 
 function packExpected(deep: boolean, cells: readonly ExpectedCell[]): Bytes {
   if (!deep) return pack(expected, cells);
-  // A cell that was not confirmed has a hash of zeros. Only its length and epoch are checked.
+  // An unconfirmed cell has a hash of zeros. Only its length and epoch are checked.
   const blank = new Uint8Array(KEY_BYTES);
   return pack(
     expectedDeep,

@@ -10,7 +10,7 @@ const OUTER = utf8('outer');
 const INDEX = utf8('index');
 const OUTER_INPUT = concatBytes(OUTER, new Uint8Array(DESIGN_ID_BYTES + 4));
 const OUTER_VIEW = new DataView(OUTER_INPUT.buffer);
-/** Bytes that one Keccak-256 block takes. */
+/** Input bytes of one Keccak-256 block. */
 const RATE = 136;
 const STATE = new Uint32Array(50);
 const BLOCK = new Uint8Array(STATE.buffer);
@@ -19,15 +19,15 @@ const LITTLE_ENDIAN = endianness() === 'LE';
 
 /**
  * Adds or removes an outer layer: XOR with AES-256-CTR from counter 0 (spec/vault.md, section 3).
- * @param key serves one cell in one epoch
+ * @param key used for one cell in one epoch only
  */
 export function applyOuterLayer(key: Uint8Array, bytes: Uint8Array): Bytes {
   return copyBytes(ctr(key, bytes));
 }
 
 /**
- * Δ of mode `delta`: the XOR of the keystreams of two outer keys (spec/vault.md, section 6). Applied to a body under one
- * layer it gives the body under the other.
+ * Δ of mode `delta`: the XOR of the keystreams of two outer keys (spec/vault.md, section 6). Applied to a body under
+ * one layer, it gives the body under the other.
  * @param into 16,386 bytes; the caller wipes them
  */
 export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Array): void {
@@ -39,7 +39,7 @@ export function outerMask(oldKey: Uint8Array, newKey: Uint8Array, into: Uint8Arr
 
 /** HMAC-SHA-256(K_e, "outer" ‖ design ‖ segment): 32 bytes, the caller wipes them. */
 export function outerKey(epochKey: Uint8Array, design: Uint8Array, segment: number): Bytes {
-  // One update with one buffer: three updates would double the cost. Names are not secret.
+  // One update with one buffer: three updates would double the cost. The names are not secret.
   OUTER_INPUT.set(design, OUTER.length);
   OUTER_VIEW.setUint32(OUTER.length + DESIGN_ID_BYTES, segment);
   return copyBytes(createHmac('sha256', epochKey).update(OUTER_INPUT).digest());
@@ -52,7 +52,8 @@ export function indexKey(epochKey: Uint8Array): Bytes {
 
 /**
  * Index of the cell in the epoch: 20 bytes. One block of Keccak-256 with its original padding (key 32, design 16,
- * segment 4), as the bare permutation: a hash object would cost a third more, a million times in a sweep.
+ * segment 4), computed with the bare permutation. A hash object would cost a third more, and a sweep computes a million
+ * indexes.
  */
 export function cellIndex(key: Uint8Array, design: Uint8Array, segment: number): Bytes {
   if (!LITTLE_ENDIAN) return copyBytes(keccak_256(concatBytes(key, design, u32be(segment))).subarray(0, INDEX_BYTES));

@@ -5,31 +5,31 @@ export type Layout = Readonly<Record<string, Field>>;
 type Field = number | 'u32' | 'u8';
 
 export type RecordOf<L extends Layout> = { [K in keyof L]: L[K] extends number ? Bytes : number };
-/** Names of a record's byte fields; the others are numbers. */
+/** Names of a record's byte fields. The other fields are numbers. */
 type BytesField<L extends Layout> = { [K in keyof L]: L[K] extends number ? K : never }[keyof L];
 type NumberField<L extends Layout> = Exclude<keyof L, BytesField<L>>;
 
 const lengthOf = (field: Field): number => (field === 'u32' ? 4 : field === 'u8' ? 1 : field);
 
-/** Bytes of one record. */
+/** Length of one record, bytes. */
 export function recordLength(layout: Layout): number {
   return Object.values(layout).reduce<number>((total, field) => total + lengthOf(field), 0);
 }
 
 /**
- * Records in their encoded form, in one byte string. No object is created for a record until one of its fields is read:
- * with thousands of cells in a message, such objects were most of the garbage.
+ * Encoded records in one byte string. A record's object is created only when one of its fields is read: with thousands
+ * of cells in a message, such objects were most of the garbage.
  */
 export class Packed<L extends Layout> {
-  /** The records one after the other. The creator wipes them. */
+  /** The concatenated records. The creator wipes them. */
   readonly bytes: Bytes;
-  /** How many. */
+  /** Number of records. */
   readonly count: number;
   readonly #each: number;
   readonly #layout: L;
   readonly #starts: Record<string, number> = {};
 
-  /** @throws {MillraceError} E_INPUT when the length does not fit */
+  /** @throws {MillraceError} E_INPUT if the length is not a multiple of the record length */
   constructor(layout: L, bytes: Bytes) {
     let each = 0;
     for (const [name, field] of Object.entries(layout)) {
@@ -43,12 +43,12 @@ export class Packed<L extends Layout> {
     this.#layout = layout;
   }
 
-  /** Records of zeros, to be filled. */
+  /** Zeroed records, to be filled. */
   static blank<L extends Layout>(layout: L, count: number): Packed<L> {
     return new Packed(layout, new Uint8Array(recordLength(layout) * count));
   }
 
-  /** @throws {MillraceError} E_INTERNAL when a field has another length */
+  /** @throws {MillraceError} E_INTERNAL if a field has the wrong length */
   static of<L extends Layout>(layout: L, records: readonly RecordOf<L>[]): Packed<L> {
     const out = Packed.blank(layout, records.length);
     const names = Object.keys(layout);
@@ -68,7 +68,7 @@ export class Packed<L extends Layout> {
     return this.bytes.subarray(start, start + lengthOf(this.#layout[field] ?? 0));
   }
 
-  /** Two fields that follow each other, as one view. */
+  /** Two adjacent fields as one view. */
   span(record: number, first: BytesField<L>, last: BytesField<L>): Bytes {
     return this.bytes.subarray(this.#at(record, first), this.#at(record, last) + lengthOf(this.#layout[last] ?? 0));
   }
@@ -80,7 +80,7 @@ export class Packed<L extends Layout> {
     return value;
   }
 
-  /** @throws {MillraceError} E_INTERNAL when the value has another length */
+  /** @throws {MillraceError} E_INTERNAL if the value has the wrong length */
   set(record: number, field: BytesField<L>, value: Uint8Array): void {
     const length = this.#layout[field];
     if (value.length !== length)
@@ -119,7 +119,7 @@ export function pack<L extends Layout>(layout: L, records: readonly RecordOf<L>[
   return Packed.of(layout, records).bytes;
 }
 
-/** @throws {MillraceError} E_INPUT when the length does not fit */
+/** @throws {MillraceError} E_INPUT if the length is not a multiple of the record length */
 export function unpack<L extends Layout>(layout: L, bytes: Uint8Array): RecordOf<L>[] {
   // A Buffer's slice() is a view, not a copy.
   const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) as Bytes;

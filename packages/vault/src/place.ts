@@ -2,7 +2,7 @@ import { type Bytes, compareBytes } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
 import { cellIndex } from './outer.ts';
 
-/** Place of a cell: in the next epoch if its index there is not above the boundary, otherwise in the current one. */
+/** Place of a cell: in the next epoch if its index there is not above the boundary, otherwise in the current epoch. */
 export function place(
   id: Bytes,
   segment: number,

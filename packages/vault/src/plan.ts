@@ -1,11 +1,11 @@
 import { type Bytes, compareBytes } from '@millrace/base';
 import { INDEX_BYTES } from './sizes.ts';
 
-/** Below every index; above every index. */
+/** START is below every index, END above every index. */
 export const START: Bytes = new Uint8Array(INDEX_BYTES);
 export const END: Bytes = new Uint8Array(INDEX_BYTES).fill(255);
 
-/** Segments `from` (inclusive) to `to` (exclusive) of something. */
+/** Segments `from` (inclusive) to `to` (exclusive) of an owner. */
 export interface Span<Owner> {
   readonly owner: Owner;
   readonly from: number;
@@ -13,7 +13,7 @@ export interface Span<Owner> {
 }
 
 export interface PlanEntry<Owner> {
-  /** A view of the plan's memory, which never changes. */
+  /** A view of the plan's memory, which does not change. */
   readonly index: Bytes;
   readonly owner: Owner;
   readonly segment: number;
@@ -27,15 +27,15 @@ const BREATH = 512;
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
- * Cells in ascending order of an index that is computed, not stored: 28 bytes a cell. Building costs one Keccak hash a
- * cell (about 7 µs), in slices between which the event loop gets a turn.
+ * Cells in ascending order of an index that is computed, not stored: 28 bytes per cell. Building costs one Keccak hash
+ * per cell (about 7 µs) and yields to the event loop between slices.
  */
 export class Plan<Owner> {
   readonly #indexes: Bytes;
   readonly #owners: readonly Owner[];
   readonly #ownerOf: Uint32Array;
   readonly #segmentOf: Uint32Array;
-  /** Cache of the previous indexes that were computed so far. Each is needed twice. */
+  /** Cache of previous indexes. Each is needed twice. */
   #before: Bytes | undefined;
   #beforeKnown: Uint8Array | undefined;
   /** Entries added after building, in order. */
@@ -87,7 +87,7 @@ export class Plan<Owner> {
     this.#late = merge(this.#late, added);
   }
 
-  /** The cell's index in the epoch that ends: computed once, then cached (21 bytes a cell). */
+  /** The cell's index in the epoch that ends. Computed once, then cached (21 bytes per cell). */
   before(entry: PlanEntry<Owner>, compute: () => Bytes): Bytes {
     const { position } = entry;
     if (position === undefined) return compute();
@@ -119,7 +119,7 @@ export class Plan<Owner> {
     return limit <= 0 ? [] : this.after(low, limit);
   }
 
-  /** How many entries have an index up to and including this one. */
+  /** Number of entries whose index is less than or equal to this one. */
   rank(index: Bytes): number {
     return this.#firstAbove(index) + firstAbove(this.#late.length, (i) => this.#late[i]?.index ?? END, index);
   }
@@ -171,8 +171,8 @@ function merge<Owner>(a: readonly PlanEntry<Owner>[], b: readonly PlanEntry<Owne
 }
 
 /**
- * Sorted order of cells: sorts 40 bits of each index packed with 24 bits of its number as one 64-bit word (fast, without
- * a comparator), then corrects the few entries whose 40 bits are equal.
+ * Sorted order of cells. Packs 40 bits of each index and 24 bits of its number into one 64-bit word and sorts the
+ * words, which needs no comparator, then corrects the few entries whose 40 bits are equal.
  */
 function sortedOrder(indexes: Bytes, count: number): Uint32Array {
   if (count > 1 << 24) return sortedSlowly(indexes, count);

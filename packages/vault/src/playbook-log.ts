@@ -12,7 +12,7 @@ import {
   type VaultState,
 } from './records.ts';
 
-/** The records of a playbook, in a log that this process has taken over. */
+/** The records of a playbook, in a log that this process has acquired. */
 export class PlaybookLog {
   readonly #log: Log;
   readonly #writer: LogWriter;
@@ -22,14 +22,14 @@ export class PlaybookLog {
     this.#writer = writer;
   }
 
-  /** What is read from here on is what nobody else changes. */
+  /** Acquires the log. No other process can change what is read after this. */
   static async acquire(log: Log): Promise<PlaybookLog> {
     return new PlaybookLog(log, await log.acquire());
   }
 
   readonly get = (key: Bytes): Promise<Bytes | undefined> => this.#log.get(key);
 
-  /** By id. @throws {MillraceError} E_STORE */
+  /** All holdings by id. @throws {MillraceError} E_STORE */
   async holdings(): Promise<Map<string, Holding>> {
     const holdings = new Map<string, Holding>();
     for await (const { value } of this.#log.range(HOLDINGS)) {
@@ -39,13 +39,13 @@ export class PlaybookLog {
     return holdings;
   }
 
-  /** Undefined when the playbook is new. @throws {MillraceError} E_STORE */
+  /** Undefined if the playbook is new. @throws {MillraceError} E_STORE */
   async state(): Promise<VaultState | undefined> {
     const stored = await this.#log.get(STATE_KEY);
     return stored && decodeState(stored);
   }
 
-  /** Writes a batch, all or nothing. @throws {MillraceError} E_FENCED */
+  /** Writes a batch atomically. @throws {MillraceError} E_FENCED */
   append(holdings: readonly Holding[], writes: readonly Write[], state: VaultState | undefined): Promise<void> {
     return this.#writer.append([
       ...holdings.map((holding) => ({ put: holdingKey(holding.id), value: encodeHolding(holding) })),
@@ -54,7 +54,7 @@ export class PlaybookLog {
     ]);
   }
 
-  /** Slots of keys are no part of the log: nothing is written to them before this. @throws {MillraceError} E_FENCED */
+  /** Key slots are not part of the log, so check ownership before writing to them. @throws {MillraceError} E_FENCED */
   requireHeld(): Promise<void> {
     return this.#writer.append([]);
   }

@@ -42,13 +42,13 @@ import { type CellName, type DesignView, type SliceCell, statusOf, type VaultSta
 import type { KeyWrapper } from './wrapper.ts';
 
 export interface PlaybookOptions {
-  /** Used by the playbook alone. */
+  /** Used only by the playbook. */
   readonly log: Log;
   readonly epochSlots: Slots;
   readonly designSlots: Slots;
   readonly wrapper: KeyWrapper;
   readonly random?: RandomSource;
-  /** Percent of real cells, 0 to 100; default 50. Applies from now on when it differs from before. */
+  /** Percent of real cells, 0 to 100; default 50. A changed value applies from now on. */
   readonly density?: number;
   /** Minimum number of decoys; default 0. */
   readonly minimumDecoys?: number;
@@ -56,18 +56,18 @@ export interface PlaybookOptions {
 
 /** Decoys created by one message; about a megabyte. */
 const BATCH = 64;
-/** The same for cells of points: seconds of work. */
+/** Decoys of points created by one message: seconds of work. */
 const POINTS_BATCH = 8;
-/** Cells staged by one message of a sweep; 67 MB. Large, because most of a message's overhead is constant. */
+/** Cells staged by one message of a sweep: 67 MB. Large, because most of a message's overhead is constant. */
 export const STEP = MAX_MOVED;
 
 /**
- * The keys node's half of the storage live matrix: which cells make a design, under which keys, in which epoch. The
+ * The keys node's half of the storage live matrix: which cells make up a design, under which keys, in which epoch. The
  * caller carries messages to and from the segments node, at least once and in order. Every change is durable before its
  * method resolves, and every method may be called again.
  *
- * One process holds a playbook. Whoever opens it takes it over: every method of the one before that changes something, or
- * says where cells are, throws E_FENCED from then on.
+ * One process holds a playbook. Opening it takes it over from the previous process. From then on, every method of the
+ * previous holder that changes the playbook or reports places of cells throws E_FENCED.
  */
 export class Playbook {
   readonly #log: PlaybookLog;
@@ -81,7 +81,7 @@ export class Playbook {
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
   readonly #steps: Steps;
-  /** The state in memory is one commit ahead of the stored one. */
+  /** The state in memory is one commit ahead of the stored state. */
   #unwritten = false;
 
   private constructor(
@@ -104,7 +104,7 @@ export class Playbook {
   }
 
   /**
-   * Takes the playbook over from any other process.
+   * Opens the playbook and takes it over from any other process.
    * @throws {MillraceError} E_STORE, E_SEAL if keys and playbook do not belong together
    */
   static async open(options: PlaybookOptions): Promise<Playbook> {
@@ -129,9 +129,9 @@ export class Playbook {
 
   /**
    * Records a design whose cells will be stored. The caller has verified its signature.
-   * @param options.keys 32 bytes a segment, then the design secret if it is in this node's custody. Not kept; the caller
+   * @param options.keys 32 bytes per segment, then the design secret if this node has custody. Not retained; the caller
    *   wipes them
-   * @returns false if the design is recorded already
+   * @returns false if the design is already recorded
    * @throws {MillraceError} E_CONFLICT (being deleted), E_INPUT, E_STATE at density 0
    */
   addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
@@ -154,7 +154,7 @@ export class Playbook {
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
       } catch (error) {
-        // The slot may be one that the process uses that has taken over.
+        // After a takeover, the other process may be using this slot.
         const fenced = error instanceof MillraceError && error.code === 'E_FENCED';
         if (!fenced) await this.#keyring.destroy(slot);
         throw error;
@@ -167,10 +167,13 @@ export class Playbook {
     return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(viewOf);
   }
 
-  /** Of a design in this node's custody: 32 bytes, the caller wipes them. @throws {MillraceError} E_CELL_DAMAGED */
+  /**
+   * The secret of a design in this node's custody: 32 bytes, the caller wipes them. @throws {MillraceError}
+   * E_CELL_DAMAGED
+   */
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
-    // It is stored after the last content key.
+    // The secret is stored after the last content key.
     const [secret] = await this.#keyring.open32(id, slot, segments, segments + 1, this.#log.get);
     return secret;
   }
@@ -188,21 +191,21 @@ export class Playbook {
   }
 
   /**
-   * Answers a `want`: the places and outer keys of the cells of segments `from` ….
-   * @returns undefined while a check runs; call it again later
+   * Answers a `want`: the places and outer keys of `count` cells from segment `from`.
+   * @returns undefined while a check runs; retry later
    * @throws {MillraceError} E_NOT_FOUND, E_INPUT
    */
   instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
     return this.#run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
   }
 
-  /** The next decoys to create for the density; undefined if there are enough, or none can be created now. */
+  /** The next decoys to create for the density; undefined if there are enough, or if none can be created now. */
   decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
     return this.#run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
         const wanted = this.#decoysWanted(set);
-        // Add no decoys while a sweep drops some: their numbers would be used twice.
+        // Add no decoys while a sweep drops some: their numbers would be reused.
         if (decoys.retire !== undefined || decoys.stored >= wanted) continue;
         const count = Math.min(limit, wanted - decoys.stored, set.points ? POINTS_BATCH : MAX_CELLS);
         if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
@@ -212,7 +215,7 @@ export class Playbook {
     });
   }
 
-  /** Creates decoys again that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
+  /** Recreates decoys that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
   decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
     return this.#run(async () => {
       const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
@@ -221,15 +224,15 @@ export class Playbook {
     });
   }
 
-  /** Handles a `stored` message. @returns the design if it is complete now */
+  /** Handles a `stored` message. @returns the design if it is now complete */
   stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
     return this.#run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
-      // A late repetition may name cells that were removed.
+      // A late repeated message may name cells that were removed.
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
       if (end > holding.instructed) return undefined;
-      // Cells may have been stored in places of the committed step: write that step before they count.
+      // Cells may have been stored in places of the committed step. Write that step before counting them.
       const more = message.from <= holding.stored && end > holding.stored;
       if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
       this.#check?.stored(holding, message.from, message.count);
@@ -239,7 +242,7 @@ export class Playbook {
   }
 
   /**
-   * The playbook of segments `from` to `to` (exclusive), as of now.
+   * The playbook of segments `from` to `to` (exclusive) in the current state.
    * @throws {MillraceError} E_NOT_FOUND, E_UPLOAD (not stored yet), E_INPUT, E_CELL_DAMAGED (keys lost)
    */
   async slice(design: string, from: number, to: number): Promise<SliceCell[]> {
@@ -250,7 +253,7 @@ export class Playbook {
     const ceks = await this.#keyring.open32(holding.id, holding.slot, from, to, this.#log.get);
     await this.#log.requireHeld();
     const { current, next } = this.#liveEpochs();
-    // No await from here on, so that all places belong to one moment.
+    // No await from here on, so that all places come from one state.
     const boundary = this.#state.sweep?.from ?? START;
     return ceks.map((cek, i) => {
       const { index, epoch } = place(holding.id, from + i, boundary, current, next);
@@ -259,7 +262,7 @@ export class Playbook {
     });
   }
 
-  /** Destroys the design's keys at once; its cells go with the sweeps. @throws {MillraceError} E_NOT_FOUND */
+  /** Destroys the design's keys immediately. Sweeps remove its cells. @throws {MillraceError} E_NOT_FOUND */
   deleteDesign(design: string): Promise<void> {
     return this.#run(async () => {
       const holding = this.#living(design);
@@ -270,8 +273,8 @@ export class Playbook {
   }
 
   /**
-   * How the design's cells are renewed from the next sweep on.
-   * @param issued when the owner signed it, ms; a request that is not newer than the last one changes nothing
+   * Sets how the design's cells are renewed from the next sweep on.
+   * @param issued when the owner signed the request, ms; a request that is not newer than the last one has no effect
    * @returns the mode from the next sweep on
    * @throws {MillraceError} E_NOT_FOUND
    */
@@ -301,8 +304,8 @@ export class Playbook {
   }
 
   /**
-   * The sweep's pending message again, or the next one. The caller sends it and wipes it.
-   * @returns undefined if no sweep runs, or a check holds it
+   * The sweep's pending message, or the next one. The caller sends it and wipes it.
+   * @returns undefined if no sweep runs, or a check holds the sweep
    */
   nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
     return this.#run(async () => {
@@ -313,7 +316,8 @@ export class Playbook {
         sweep = this.#steps.step(sweep, plan, limit);
         const message = await this.#steps.message(sweep, plan);
         const { items, masked, points, forget } = message;
-        // Send the first message even without cells: a segments node that misses an epoch is taken for an older state.
+        // Send the first message even if it has no cells: a segments node that misses an epoch looks like a restored
+        // older state.
         if (sweep.number === 1 || items.count + masked.count + points.count + forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
@@ -332,7 +336,10 @@ export class Playbook {
     if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
   }
 
-  /** Handles a `maintained` message. @returns undefined if it is not the pending one; otherwise the problems found */
+  /**
+   * Handles a `maintained` message. @returns the problems found, or undefined if the message does not answer the
+   * pending one
+   */
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
@@ -342,8 +349,8 @@ export class Playbook {
         return undefined;
       const name = await this.#namer(message.missing.length + message.damaged.length > 0);
       const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
-      // Becomes durable with the next write. Until then a killed node sends the same message again, and the cells that it
-      // names stay in place.
+      // Durable with the next write. If the node is killed before that, it sends the same message again, and the cells
+      // that the message names stay in place.
       this.#state = { ...this.#state, sweep: committed(sweep) };
       this.#unwritten = true;
       const ended = isEnded(committed(sweep));
@@ -353,8 +360,9 @@ export class Playbook {
   }
 
   /**
-   * Begins a check of everything. Sweeps and storing wait while it compares the places; then sweeps wait for each part.
-   * @returns undefined while a message of a sweep is pending or another check runs; call it again later
+   * Begins a check of everything. Sweeps and storing wait while it compares the places; after that, sweeps wait for
+   * each part.
+   * @returns undefined while a message of a sweep is pending or another check runs; retry later
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
     return this.#mutex.run(async () => {
@@ -391,7 +399,7 @@ export class Playbook {
     });
   }
 
-  /** Runs `work` alone. @throws {MillraceError} E_FENCED */
+  /** Runs `work` exclusively. @throws {MillraceError} E_FENCED */
   #run<T>(work: () => Promise<T>): Promise<T> {
     return this.#mutex.run(async () => {
       await this.#log.requireHeld();
@@ -438,11 +446,11 @@ export class Playbook {
     for (const design of gone) this.#holdings.delete(design);
     this.#plan = undefined;
     this.#steps.changed();
-    // Write first: destroy a key only when nothing refers to its epoch.
+    // Write first: a key may be destroyed only when no record refers to its epoch.
     await this.#epochs.keepOnly(sweep.to);
   }
 
-  /** Writes durably, then changes the state in memory. */
+  /** Writes durably, then updates the state in memory. */
   async #put(holdings: readonly Holding[], writes: readonly Write[] = [], next?: VaultState): Promise<void> {
     const state = next ?? (this.#unwritten ? this.#state : undefined);
     await this.#log.append(holdings, writes, state);
@@ -457,7 +465,7 @@ export class Playbook {
     return { current: this.#epochs.get(epoch), next: sweep && this.#epochs.get(sweep.to) };
   }
 
-  /** The plan of the sweep under way. */
+  /** The plan of the running sweep. */
   async #planned(): Promise<Plan<string> | undefined> {
     const { next } = this.#liveEpochs();
     if (next !== undefined) this.#plan ??= await planOf(this.#holdings, next);
@@ -474,7 +482,7 @@ export class Playbook {
 
   readonly #decoysWanted = (set: DecoySet): number => decoysWanted(set, this.#holdings.values(), this.#state);
 
-  /** Uses the secret of the decoys of points, which opens nothing and exists as long as the vault. */
+  /** Derives labels from the secret of the point decoys. That secret opens nothing and exists as long as the vault. */
   readonly #labelOf = ({ id }: Holding, segment: number): Bytes => {
     const secret = this.#decoys.find(({ points }) => points)?.secret ?? new Uint8Array();
     return pointsLabel(secret, id, segment);

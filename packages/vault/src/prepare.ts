@@ -6,13 +6,13 @@ import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
 import { CONTENT_BYTES, HASH_BYTES, KEY_BYTES } from './sizes.ts';
 
-/** Facts about a design that are known after its last byte. */
+/** Facts about a design that are known only after its last byte. */
 export interface DesignFacts {
   /** Expected consumption at factor 1 of every segment, units of 0.1 ms. */
   readonly times: ArrayLike<number>;
-  /** Part that the owner sealed to itself. */
+  /** The part that the owner sealed to itself. */
   readonly private?: Uint8Array;
-  /** How its cells are renewed. Default: `rekey`. */
+  /** How the cells are renewed. Default: `rekey`. */
   readonly maintenance?: MaintenanceMode;
 }
 
@@ -22,7 +22,7 @@ export interface Counted {
   readonly size: number;
   /** designNonce, 16 bytes. */
   readonly nonce: Bytes;
-  /** For the part that the owner seals to itself; wiped after `describe`. */
+  /** Needed in the part that the owner seals to itself. Wiped after `describe`. */
   readonly designSecret: Bytes;
 }
 
@@ -32,9 +32,9 @@ export interface PrepareOptions {
   readonly owner: Uint8Array;
   /** Who keeps the design secret. Default: the owner. */
   readonly custody?: Custody | undefined;
-  /** Called with each sealed segment (16,386 bytes) in order. The next one is sealed after it resolves. */
+  /** Called with each sealed segment (16,386 bytes) in order. The next segment is sealed after it resolves. */
   readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
-  /** Called once, after the whole source was read. */
+  /** Called once, after the source is exhausted. */
   readonly describe: (counted: Counted) => Promise<DesignFacts> | DesignFacts;
   readonly random?: RandomSource;
   readonly signal?: AbortSignal;
@@ -45,15 +45,15 @@ export interface SealedDesign {
   readonly designId: string;
   readonly segments: number;
   readonly size: number;
-  /** 32 bytes a segment, in order. The caller seals them to the keys node and wipes them. */
+  /** 32 bytes per segment, in order. The caller seals them to the keys node and wipes them. */
   readonly ceks: Bytes;
-  /** 32 bytes. The caller keeps it sealed to the owner, gives it to the keys node only in its custody, and wipes it. */
+  /** 32 bytes. The caller seals it to the owner, sends it to the keys node only under custody `keys`, and wipes it. */
   readonly designSecret: Bytes;
 }
 
 /**
- * Owner's side: cuts and seals a design as it streams through. Needs memory for two pieces and 68 bytes a segment.
- * @throws {MillraceError} E_DESIGN_EMPTY, E_TOO_LARGE; the keys are wiped when anything fails
+ * Owner's side: splits and seals a design as it streams through. Uses memory for two pieces and 68 bytes per segment.
+ * @throws {MillraceError} E_DESIGN_EMPTY, E_TOO_LARGE; on any failure the keys are wiped
  */
 export async function prepareDesign(source: AsyncIterable<Uint8Array>, options: PrepareOptions): Promise<SealedDesign> {
   const sealer = new Sealer(options);
@@ -90,7 +90,7 @@ class Sealer {
 
   async write(chunk: Uint8Array): Promise<void> {
     for (let offset = 0; offset < chunk.length; ) {
-      // Keep a full piece until more data arrives: the last one is sealed differently.
+      // Keep a full piece until more data arrives: the last piece is sealed differently.
       if (this.#filled === CONTENT_BYTES) await this.#seal(false);
       const taken = chunk.subarray(offset, offset + CONTENT_BYTES - this.#filled);
       this.#piece.set(taken, this.#filled);
@@ -153,7 +153,7 @@ class Sealer {
   }
 }
 
-/** Records of one size, one after the other; outgrown buffers are wiped. */
+/** Concatenated records of one size. Outgrown buffers are wiped. */
 class Growing {
   readonly #each: number;
   #bytes = new Uint8Array(0);

@@ -22,7 +22,7 @@ import { KEY_BYTES, TAG_BYTES } from './sizes.ts';
 // Facts that only the owner needs, sealed to the owner (spec/vault.md, section 2).
 
 export const MAX_THUMBNAIL_BYTES = 32_768;
-/** The plaintext is padded to a multiple, so that its length reveals neither name nor picture. */
+/** The plaintext is padded to a multiple of this, so that its length reveals neither name nor picture. */
 const PADDING = 4_096;
 const VERSION = 1;
 const SALT_BYTES = 16;
@@ -37,16 +37,16 @@ const name = z.string().min(1).max(200);
 const schema = z.strictObject({
   v: z.literal(1),
   name,
-  /** designNonce: of which manifest it is part. */
+  /** designNonce of the manifest that contains this part. */
   nonce: bytesOf(16).transform((bytes): Bytes => copyBytes(bytes)),
-  /** The design secret: what the owner seals to machines when it grants a licence. */
+  /** The design secret. The owner seals it to machines when granting a licence. */
   designSecret: bytesOf(32).transform((bytes): Bytes => copyBytes(bytes)),
-  /** min x, y, z, max x, y, z of everything put down. */
+  /** Bounding box of everything deposited: min x, y, z, max x, y, z. */
   box: z.array(micrometres).length(6).optional(),
   material: z.strictObject({ name: z.string().min(1).max(64), milligrams: z.number().int().min(0).max(1e12) }),
-  /** Time of the whole design: by the motion model, and by the slicer where it says one. */
+  /** Time of the whole design: by the motion model and, if the slicer states one, by the slicer. */
   time: z.strictObject({ model: milliseconds, slicer: milliseconds.optional() }),
-  /** What it was sliced with. */
+  /** Slicer and settings profile. */
   sliced: z
     .strictObject({
       slicer: z.string().min(1).max(100),
@@ -60,8 +60,8 @@ const schema = z.strictObject({
 export type PrivatePart = Omit<z.output<typeof schema>, 'v'>;
 
 /**
- * @param secret The owner's own, 32 bytes; not kept.
- * @returns 01 ‖ salt(16) ‖ AES-256-GCM, the plaintext filled up to a multiple of 4,096 bytes
+ * @param secret 32 bytes that only the owner has; not retained
+ * @returns 01 ‖ salt(16) ‖ AES-256-GCM, the plaintext padded to a multiple of 4,096 bytes
  * @throws {MillraceError} E_INPUT
  */
 export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: RandomSource = systemRandom): Bytes {
@@ -81,7 +81,7 @@ export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: R
   }
 }
 
-/** @throws {MillraceError} E_SEAL when it is another owner's, or altered */
+/** @throws {MillraceError} E_SEAL if it belongs to another owner or was altered */
 export function openPrivatePart(secret: Uint8Array, sealed: Uint8Array): PrivatePart {
   const head = sealed.subarray(0, 1 + SALT_BYTES);
   const body = sealed.subarray(head.length);

@@ -17,16 +17,16 @@ const uint = z.number().int().min(0).max(0xffff_ffff);
 const index = bytesOf(INDEX_BYTES).transform((bytes): Bytes => new Uint8Array(bytes));
 
 const sweepSchema = z.strictObject({
-  /** The epoch that the sweep leads to. */
+  /** Target epoch of the sweep. */
   to: uint,
-  /** Of the newest message. */
+  /** Number of the newest message. */
   number: uint,
-  /** It has not been answered. */
+  /** Whether the newest message is unanswered. */
   underWay: z.boolean(),
-  /** Old places of cells up to here are forgotten; the message under way forgets up to `mark`. */
+  /** Old places of cells up to this index are removed. The pending message removes up to `mark`. */
   prev: index,
   mark: index,
-  /** Cells up to here are in the new epoch; the message under way stages up to `upTo`. */
+  /** Cells up to this index are in the new epoch. The pending message stages up to `upTo`. */
   from: index,
   upTo: index,
 });
@@ -35,7 +35,7 @@ export type Sweep = z.output<typeof sweepSchema>;
 const stateSchema = z.strictObject({
   v: z.literal(1),
   epoch: uint,
-  /** Percent of real cells, and the least number of decoys. */
+  /** Percent of real cells, and minimum number of decoys. */
   density: z.number().int().min(0).max(100),
   minimumDecoys: uint,
   sweep: sweepSchema.optional(),
@@ -47,20 +47,20 @@ const holdingSchema = z.strictObject({
   v: z.literal(1),
   id: bytesOf(DESIGN_ID_BYTES).transform((bytes): Bytes => new Uint8Array(bytes)),
   decoys: z.boolean(),
-  /** Random: distinguishes these cells from earlier ones with the same names. */
+  /** Random. Distinguishes these cells from earlier cells with the same names. */
   generation: uint,
-  /** Cells that it shall have. */
+  /** Intended number of cells. */
   segments: uint,
-  /** Below: the cells are there. */
+  /** Cells below this number are stored. */
   stored: uint,
-  /** From `stored` to here: the cells may be there. */
+  /** Cells from `stored` to this number may be stored. */
   instructed: uint,
-  /** Of the design KEK; 0 for decoys, which have none. */
+  /** Slot of the design KEK; 0 for decoys, which have no KEK. */
   slot: uint,
   /** The owner's public key as given; empty for decoys. */
   owner: z.instanceof(Uint8Array).transform((bytes): Bytes => new Uint8Array(bytes)),
   deleted: z.boolean(),
-  /** How its cells are renewed. Default: `rekey`. */
+  /** How the cells are renewed. Default: `rekey`. */
   mode: z.enum(maintenanceModes).optional(),
   /** The mode from the next sweep on, and when (ms) the owner signed the newest request. */
   nextMode: z.enum(maintenanceModes).optional(),
@@ -70,7 +70,7 @@ const holdingSchema = z.strictObject({
     .instanceof(Uint8Array)
     .transform((bytes): Bytes => new Uint8Array(bytes))
     .optional(),
-  /** Cells from here on are dropped by sweeps; cut off when a sweep to epoch `retireTo` or later ends. */
+  /** Sweeps drop cells from this number on. They are cut off when a sweep to epoch `retireTo` or later ends. */
   retire: uint.optional(),
   retireTo: uint.optional(),
 });

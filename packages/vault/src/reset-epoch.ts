@@ -6,10 +6,10 @@ import type { Slots } from './slots.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
 /**
- * Continues in a new epoch after the keys of the current one were lost, as when an older state was put back. `epoch` must
- * be later than any epoch before. Its key is new. Designs keep their content keys; their cells are missing until they are
- * repaired. The playbook must not be open.
- * @param options.log the playbook's
+ * Continues in a new epoch after the keys of the current one were lost, for example by restoring an older state.
+ * `epoch` must be later than any previous epoch. It gets a new key. Designs keep their content keys; their cells are
+ * missing until they are repaired. The playbook must not be open.
+ * @param options.log log of the playbook
  * @throws {MillraceError} E_STORE
  */
 export async function resetEpoch(options: {

@@ -7,7 +7,7 @@ export interface SegmentPlace {
   /** The design's 16-byte nonce, from the manifest. */
   readonly designNonce: Uint8Array;
   readonly number: number;
-  /** The last one of the design. */
+  /** Whether this is the design's last segment. */
   readonly final: boolean;
 }
 
@@ -16,11 +16,11 @@ const LABEL = utf8('millrace/v1/segment');
 const KEY_LABEL = utf8('millrace/v1/segment-key');
 const MAC_LABEL = utf8('millrace/v1/content-mac');
 
-/** The two halves of a segment's key: the cloud's, and the one that only owner and licensed machines have. */
+/** The two halves of a segment's key: the cloud's, and the half that only the owner and licensed machines have. */
 export interface SegmentSecrets {
-  /** Content-encryption key of this segment alone, 32 bytes. */
+  /** Content-encryption key of this segment only, 32 bytes. */
   readonly cek: Uint8Array;
-  /** Of the design, 32 bytes. */
+  /** Design secret, 32 bytes. */
   readonly designSecret: Uint8Array;
 }
 
@@ -41,7 +41,7 @@ function segmentKey(secrets: SegmentSecrets, { designNonce, number }: SegmentPla
 }
 
 /**
- * Seals 16,370 bytes under a key that is used for nothing else (spec/vault.md, section 1).
+ * Seals 16,370 bytes under a key that is used only once (spec/vault.md, section 1).
  * @returns 16,386 bytes
  */
 export function sealSegment(options: SegmentPlace & SegmentSecrets & { content: Uint8Array }): Bytes {
@@ -57,7 +57,7 @@ export function sealSegment(options: SegmentPlace & SegmentSecrets & { content: 
 
 /**
  * @returns 16,370 bytes; in the last segment the bytes past the design's size are zero
- * @throws {MillraceError} E_SEAL if it was altered, belongs elsewhere, or the key is wrong
+ * @throws {MillraceError} E_SEAL if it was altered, belongs to another place, or the key is wrong
  */
 export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: Uint8Array }): Bytes {
   const { sealed } = options;
@@ -75,12 +75,12 @@ export function openSegment(options: SegmentPlace & SegmentSecrets & { sealed: U
   }
 }
 
-/** MAC over the design's bytes, updated as they pass. */
+/** MAC over the design's bytes, updated as they stream through. */
 export type ContentMac = Mac;
 
 /**
- * A guess at the content cannot be tested without the design secret.
- * @param first those of segment 0; may be wiped afterwards
+ * Keyed with the secrets of segment 0, so that a guess of the content cannot be tested without the design secret.
+ * @param first secrets of segment 0; may be wiped afterwards
  */
 export function contentMac(first: SegmentSecrets): ContentMac {
   const key = derive(first, MAC_LABEL);

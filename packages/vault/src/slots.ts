@@ -1,22 +1,22 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { type Bytes, copyBytes, diskCode, diskText, MillraceError, Mutex } from '@millrace/base';
 
-/** Longest content of a slot, bytes. */
+/** Maximum content of a slot, bytes. */
 export const SLOT_CONTENT = 127;
 const SLOT_BYTES = 128;
 
 /**
- * Fixed slots that are overwritten in place, for keys that must be destroyed (spec/vault.md, section 7). A database would
- * keep them in its free pages.
+ * Fixed slots that are overwritten in place, for keys that must be destroyed (spec/vault.md, section 7). A database
+ * would leave copies in its free pages.
  */
 export interface Slots {
-  /** undefined when empty. */
+  /** Undefined if the slot is empty. */
   read(slot: number): Promise<Bytes | undefined>;
-  /** Durable when it resolves. */
+  /** Durable once it resolves. */
   write(slot: number, content: Uint8Array): Promise<void>;
-  /** Overwritten, and durable, when it resolves. An empty slot is overwritten too. */
+  /** Overwritten and durable once it resolves. An empty slot is overwritten too. */
   erase(slot: number): Promise<void>;
-  /** Slots up to the last one that was ever used. */
+  /** Number of slots up to the last one ever used. */
   count(): Promise<number>;
   close(): Promise<void>;
 }
@@ -46,10 +46,10 @@ export class MemorySlots implements Slots {
   async close(): Promise<void> {}
 }
 
-/** @throws {MillraceError} E_STORE, E_READ_ONLY when the file cannot be opened */
+/** @throws {MillraceError} E_STORE, E_READ_ONLY if the file cannot be opened */
 export async function openSlots(path: string): Promise<Slots> {
   try {
-    // 'a' would append on some systems whatever the position; r+ does not create.
+    // On some systems 'a' appends regardless of the position, and r+ does not create the file.
     const created = await open(path, 'wx+', 0o600).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EEXIST') return undefined;
       throw error;

@@ -7,8 +7,9 @@ import type { Holding, Sweep } from './records.ts';
 import { committed, fittedStep, isEnded, type LabelOf, maintainMessage, nextStep } from './sweep.ts';
 
 /**
- * A sweep's steps and their messages. The next message is prepared while the segments node works on the pending one, so
- * that neither node waits for the other. Any change in the meantime invalidates it, and it is built again when it is due.
+ * Steps of a sweep and their messages. The next message is prepared while the segments node works on the pending one,
+ * so that neither node waits for the other. Any change in the meantime invalidates the prepared message; it is then
+ * built when it is due.
  */
 export class Steps {
   readonly #holdings: ReadonlyMap<string, Holding>;
@@ -24,7 +25,7 @@ export class Steps {
     this.#epochs = epochs;
   }
 
-  /** The pending step again, or the next one of at most `limit` cells. */
+  /** The pending step, or the next one of at most `limit` cells. */
   step(sweep: Sweep, plan: Plan<string>, limit: number): Sweep {
     const modeOf = modesOf(this.#holdings.values());
     return sweep.underWay ? fittedStep(sweep, plan, modeOf) : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), modeOf);

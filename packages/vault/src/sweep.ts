@@ -21,7 +21,7 @@ import { pointsToken } from './points/keys.ts';
 import type { Holding, Sweep } from './records.ts';
 import type { CellName } from './views.ts';
 
-// The arithmetic of a sweep (spec/vault.md, section 6); nothing here is stored or sent.
+// Arithmetic of a sweep (spec/vault.md, section 6). This module stores and sends nothing.
 
 export type HoldingOf = (owner: string) => Holding | undefined;
 
@@ -41,7 +41,7 @@ export function isCarried(holding: Holding, segment: number): boolean {
   return segment < holding.instructed && (holding.retire === undefined || segment < holding.retire);
 }
 
-/** Cells of points in one step, where the next one is chosen. */
+/** Cells of points in one step when the step is chosen. */
 const STEP_POINTS = 8;
 
 /** The label of a cell of points. */
@@ -65,9 +65,9 @@ export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf
 }
 
 /**
- * The pending step, limited to the size of a message. After a restart the plan also holds cells that were stored directly
- * in the new epoch while the message was pending. Cells that do not fit are left to the next step, where staging finds
- * them done.
+ * The pending step, limited to the size of a message. After a restart the plan also holds cells that were stored
+ * directly in the new epoch while the message was pending. Cells that do not fit are left to the next step, which finds
+ * them already staged.
  */
 export function fittedStep(sweep: Sweep, plan: Plan<string>, modeOf: ModeOf): Sweep {
   const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, modeOf);
@@ -100,7 +100,7 @@ export const committed = (sweep: Sweep): Sweep => ({ ...sweep, underWay: false, 
 /** Cells processed before the event loop gets a turn: one or two milliseconds. */
 const BREATH = 64;
 
-/** The message of the pending step. It is a function of the playbook and is built each time. */
+/** The message of the pending step. It depends only on the playbook and is built each time. */
 export async function maintainMessage(
   sweep: Sweep,
   plan: Plan<string>,

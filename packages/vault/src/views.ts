@@ -2,15 +2,15 @@ import { type Bytes, copyBytes, toHex, wipe } from '@millrace/base';
 import { type DecoySet, decoysWanted } from './decoys.ts';
 import type { Holding, VaultState } from './records.ts';
 
-// Views of the playbook.
+// Read-only views of the playbook.
 
-/** One cell, as a stream needs it. The user of the slice wipes both keys. */
+/** One cell as needed for streaming. The user of the slice wipes both keys. */
 export interface SliceCell {
   readonly segment: number;
   readonly index: Bytes;
   readonly outerKey: Bytes;
   readonly cek: Bytes;
-  /** Of a cell under a layer of points. */
+  /** Label of a cell under a layer of points. */
   readonly label?: Bytes;
 }
 
@@ -30,7 +30,7 @@ export interface CellName {
 
 export interface VaultStatus {
   readonly epoch: number;
-  /** The running sweep: its epoch and progress, 0 to 1. */
+  /** The running sweep: its target epoch and its progress, 0 to 1. */
   readonly sweep: { readonly to: number; readonly progress: number } | undefined;
   readonly designs: number;
   readonly cells: number;

@@ -1,6 +1,6 @@
 import { parentPort, type TransferListItem } from 'node:worker_threads';
 
-// A thread's side of a `WorkerPool`. It loads no library: each thread would hold a copy of its own.
+// Thread side of a `WorkerPool`. It loads no library, because each thread would load a separate copy.
 
 export interface JobMessage<Input> {
   readonly id: number;
@@ -8,7 +8,7 @@ export interface JobMessage<Input> {
 }
 
 export interface JobFailure {
-  /** One of ours, or one of the operating system's. */
+  /** Code of a MillraceError or of a system error. */
   readonly code: string | undefined;
   readonly message: string;
 }
@@ -17,7 +17,7 @@ export type JobAnswer<Done> =
   | { readonly id: number; readonly done: Done }
   | { readonly id: number; readonly failed: JobFailure };
 
-/** Answers the jobs of this thread. @param work gives the result, and the memory of it that is handed over */
+/** Serves the jobs of this thread. @param work returns the result, and the buffers to transfer */
 export function serveJobs<Input, Done>(
   work: (input: Input) => { readonly done: Done; readonly transfer: readonly TransferListItem[] },
 ): void {

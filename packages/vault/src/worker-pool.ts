@@ -3,14 +3,14 @@ import { type Closable, isErrorCode, MillraceError } from '@millrace/base';
 import type { JobAnswer, JobFailure, JobMessage } from './worker-jobs.ts';
 
 export interface WorkerPoolOptions {
-  /** The built script of the threads: Node 20 loads no TypeScript. */
+  /** Compiled script of the threads: Node 20 does not load TypeScript. */
   readonly script: URL;
-  /** Most threads. */
+  /** Maximum number of threads. */
   readonly threads: number;
-  /** Jobs that one thread may have at a time; the others wait for whichever thread is free first. */
+  /** Maximum jobs per thread. Further jobs wait for the first free thread. */
   readonly perThread: number;
   readonly resourceLimits?: ResourceLimits;
-  /** What closing does with jobs under way: waits for them, or rejects them. */
+  /** What closing does with running jobs: wait for them, or reject them. */
   readonly onClose: 'finish' | 'abandon';
   readonly closed: () => MillraceError;
 }
@@ -28,14 +28,14 @@ interface Thread<Input, Done> {
 }
 
 /**
- * Threads that are started when there is work for them. Only threads with a job keep the process alive. When a thread
- * dies its jobs fail and the next job starts another thread.
+ * Threads started on demand. Only threads with a job keep the process alive. When a thread dies, its jobs fail; the
+ * next job starts another thread.
  */
 export class WorkerPool<Input, Done> implements Closable {
   readonly #options: WorkerPoolOptions;
   readonly #threads = new Set<Thread<Input, Done>>();
   readonly #queue: Job<Input, Done>[] = [];
-  /** Called when a job has ended, while the pool is closing. */
+  /** Called when a job ends while the pool is closing. */
   #onIdle: () => void = () => undefined;
   #next = 0;
   #closed = false;
@@ -44,7 +44,7 @@ export class WorkerPool<Input, Done> implements Closable {
     this.#options = options;
   }
 
-  /** @param transfer memory of the job that is handed over to the thread; everything else is copied */
+  /** @param transfer buffers of the job to transfer to the thread; everything else is copied */
   run(input: Input, transfer: readonly TransferListItem[] = []): Promise<Done> {
     if (this.#closed) return Promise.reject(this.#options.closed());
     return new Promise((resolve, reject) => {
@@ -83,7 +83,7 @@ export class WorkerPool<Input, Done> implements Closable {
     }
   }
 
-  /** The one with the fewest jobs; a new one rather than one that is busy. */
+  /** The thread with the fewest jobs. A new thread is preferred to a busy one. */
   #freeThread(): Thread<Input, Done> | undefined {
     let least: Thread<Input, Done> | undefined;
     for (const thread of this.#threads)
@@ -123,7 +123,7 @@ export class WorkerPool<Input, Done> implements Closable {
   }
 }
 
-/** Ours again, or the operating system's with its code. */
+/** Rebuilds a MillraceError, or a system error with its code. */
 function errorOf({ code, message }: JobFailure): Error {
   return isErrorCode(code) ? new MillraceError(code, message) : Object.assign(new Error(message), { code });
 }

@@ -12,11 +12,11 @@ import {
 import { hold, secretMemory } from '@millrace/live-matrix';
 import { KEY_BYTES } from './sizes.ts';
 
-/** The node's key-encrypting key: in a file, or elsewhere. */
+/** The node's key-encrypting key, in a file or elsewhere. */
 export interface KeyWrapper {
-  /** @returns at most 61 bytes for a secret of 32 */
+  /** @returns at most 61 bytes for a 32-byte secret */
   wrap(secret: Uint8Array, context: Uint8Array): Promise<Bytes>;
-  /** @throws {MillraceError} E_SEAL if it was altered, or wrapped with another key or context */
+  /** @throws {MillraceError} E_SEAL if it was altered, or wrapped under another key or context */
   unwrap(wrapped: Uint8Array, context: Uint8Array): Promise<Bytes>;
   close(): Promise<void>;
 }
@@ -66,8 +66,8 @@ export function createKeyWrapper(key: Uint8Array, random: RandomSource = systemR
 }
 
 /**
- * The key in a file of 32 bytes, mode 0600, created if it is missing.
- * @throws {MillraceError} E_CONFIG when the file is not such a key
+ * The key in a file of 32 bytes, mode 0600, created if missing.
+ * @throws {MillraceError} E_CONFIG if the file is not such a key
  */
 export async function openFileKeyWrapper(path: string, random: RandomSource = systemRandom): Promise<KeyWrapper> {
   try {

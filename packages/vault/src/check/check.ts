@@ -26,18 +26,18 @@ export interface CheckOptions {
   readonly keyring: Keyring;
   readonly decoys: readonly DecoySet[];
   readonly labelOf: (holding: Holding, segment: number) => Bytes;
-  /** Lock of the playbook: work in it sees one state. */
+  /** Lock of the playbook. While it is held, the state does not change. */
   readonly mutex: Mutex;
   readonly standing: () => Standing;
   readonly onEnd: () => void;
 }
 
-/** Where the playbook stood when the check began. */
+/** State of the playbook when the check began. */
 type Begun = Omit<Standing, 'holdings'> & { readonly holdings: readonly Holding[] };
 
 /**
- * A running check (spec/vault.md, section 8): first all places at one moment, then the keys node's own records, then, in
- * a deep check, the contents, part by part.
+ * A running check (spec/vault.md, section 8). It compares all places in one state, then verifies the keys node's
+ * records, then, in a deep check, reads the contents part by part.
  */
 export class CheckRun {
   readonly id: Bytes;
@@ -58,7 +58,7 @@ export class CheckRun {
     this.#contents = options.deep ? new ContentsPass({ id, ...options, ...begun }) : undefined;
   }
 
-  /** Call it while holding the playbook's lock. */
+  /** The caller must hold the playbook's lock. */
   static async begin(options: CheckOptions): Promise<CheckRun> {
     const id = (options.random ?? systemRandom)(16);
     const { holdings, ...standing } = options.standing();
@@ -66,19 +66,19 @@ export class CheckRun {
     return new CheckRun(id, options, begun, await PlacesPass.begin({ id, ...begun }));
   }
 
-  /** Storing waits while all places are compared. */
+  /** Whether storing must wait: true while all places are compared. */
   get holdsAll(): boolean {
     return !this.#ended && !this.#places.done;
   }
 
-  /** Sweeps wait while a part is pending, or the places are being compared. */
+  /** Whether sweeps must wait: true while a part is pending or the places are compared. */
   get holdsSweep(): boolean {
     return !this.#ended && this.#holds;
   }
 
   /**
-   * The next part to answer, the same one until it is answered; undefined after the last.
-   * @throws {MillraceError} E_UNAVAILABLE while a message of a sweep is pending; call it again later
+   * The pending part, or the next one; undefined after the last.
+   * @throws {MillraceError} E_UNAVAILABLE while a message of a sweep is pending; retry later
    */
   async next(limit = MAX_CHECKED): Promise<CheckMessage | undefined> {
     if (this.#ended) return undefined;
@@ -91,12 +91,12 @@ export class CheckRun {
     return message;
   }
 
-  /** Checks the keys node's own records after all places were compared. `next` does it as well. */
+  /** Checks the keys node's own records after all places were compared. `next` also calls this. */
   async ownRecords(): Promise<void> {
     if (this.#places.done) this.#own ??= await checkOwnRecords(this.#options, this.#begun.holdings);
   }
 
-  /** Sweeps wait from here until the part is answered. */
+  /** Holds sweeps until the part is answered. */
   #hold(): Standing {
     const standing = this.#options.standing();
     if (standing.state.sweep?.underWay) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is pending');
@@ -118,7 +118,7 @@ export class CheckRun {
     return this.#places.done && this.#own !== undefined && this.#contents?.done !== false;
   }
 
-  /** Cells were stored (again). */
+  /** Records that cells were stored or stored again. */
   stored(owner: Holding, from: number, count: number): void {
     this.#contents?.findings.mended(owner, from, count);
   }
@@ -127,7 +127,7 @@ export class CheckRun {
     const { state, holdings } = this.#begun;
     const { deep } = this.#options;
     const { extra } = this.#places;
-    // A deep check has read every cell again later.
+    // A deep check reads every cell again, later than the comparison of places.
     const { findings } = this.#contents ?? this.#places;
     const problems = [...(this.#own ?? []), ...findings.problems()];
     if (extra.size > 0) problems.push({ kind: 'extra', indexes: [...extra] });
@@ -141,7 +141,7 @@ export class CheckRun {
     };
   }
 
-  /** Lets sweeps and storing continue. Call it also after an aborted check. */
+  /** Lets sweeps and storing continue. Call it after an aborted check as well. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -32,14 +32,14 @@ export interface ContentsOptions {
 }
 
 /**
- * Checks that every cell hides the sealed segment that the manifest names, design by design. Cells are requested by name
- * and read at their current place, so that a sweep may move them between two parts.
+ * Checks that every cell hides the sealed segment that the manifest names, design by design. Cells are requested by
+ * name and read at their current place, so a sweep may move them between two parts.
  */
 export class ContentsPass {
   readonly findings = new Findings();
   readonly #options: ContentsOptions;
   readonly #asked = new Map<string, { owner: Holding; segment: number }>();
-  /** The next cell: which holding, which segment of it. */
+  /** Position of the next cell: holding, and segment in it. */
   #at = { holding: 0, segment: 0 };
   #upto = { holding: 0, segment: 0 };
   #hashes: { readonly name: string; readonly manifest: Pick<Manifest, 'segments' | 'hashes'> | undefined } | undefined;
@@ -62,7 +62,7 @@ export class ContentsPass {
       const begun = this.#options.holdings[holding];
       if (begun === undefined) break;
       const owner = standing.holdings.get(toHex(begun.id));
-      // Deleted or reduced in the meantime: not missing.
+      // Deleted or reduced since the check began: do not report these cells as missing.
       const end = owner === undefined || owner.deleted ? 0 : Math.min(begun.instructed, owner.instructed);
       if (owner === undefined || segment >= end) {
         holding++;
@@ -104,7 +104,7 @@ export class ContentsPass {
     return hasPoints(owner) ? { ...cell, label: this.#options.labelOf(owner, segment) } : cell;
   }
 
-  /** Undefined if the keys node's own record of it is damaged. The check reports that separately. */
+  /** Undefined if the keys node's own record of the hash is damaged. The check reports that separately. */
   async #hash(owner: Holding, segment: number): Promise<Bytes | undefined> {
     const { log, decoys } = this.#options;
     const name = toHex(owner.id);

@@ -12,7 +12,7 @@ export function mustHave({ stored, deleted, retire }: Holding): number {
   return deleted ? 0 : Math.min(stored, retire ?? stored);
 }
 
-/** Undefined if it was altered. */
+/** Undefined if the manifest was altered. */
 export function manifestOf(bytes: Uint8Array, design: string): Manifest | undefined {
   try {
     const manifest = readManifest(bytes);
@@ -22,7 +22,7 @@ export function manifestOf(bytes: Uint8Array, design: string): Manifest | undefi
   }
 }
 
-/** Cells that a pass found missing or damaged, by design; decoys together. */
+/** Cells that a pass found missing or damaged, by design. Decoys are grouped together. */
 export class Findings {
   readonly #found = { missing: new Map<string, Set<number>>(), damaged: new Map<string, Set<number>>() };
 
@@ -33,7 +33,7 @@ export class Findings {
     this.#found[kind].set(name, segments);
   }
 
-  /** Stored again since it was found: no longer damaged. */
+  /** Drops findings for cells that were stored again since. */
   mended(owner: Holding, from: number, count: number): void {
     for (const found of Object.values(this.#found))
       for (let segment = from; segment < from + count; segment++) found.get(nameOf(owner))?.delete(segment);

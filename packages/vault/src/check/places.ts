@@ -16,7 +16,7 @@ export interface PlacesOptions {
 }
 
 /**
- * Compares all cells in the order of their indexes, to find missing and extra cells and wrong lengths or epochs. The
+ * Compares all cells in the order of their indexes. Finds missing and extra cells, wrong lengths and wrong epochs. The
  * playbook does not change during the pass. Only the index is read.
  */
 export class PlacesPass {

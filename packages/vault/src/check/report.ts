@@ -1,5 +1,5 @@
 export type CheckProblem =
-  /** Cells of a design (undefined: decoys, those of points or the others), by segment. */
+  /** Cells of a design, by segment. If `design` is undefined: decoys, of points or not. */
   | {
       readonly kind: 'missing' | 'damaged';
       readonly design: string | undefined;
@@ -8,7 +8,7 @@ export type CheckProblem =
     }
   /** Cells that are not in the playbook, by index. */
   | { readonly kind: 'extra'; readonly indexes: readonly string[] }
-  /** The keys node's own records. */
+  /** Records of the keys node itself. */
   | { readonly kind: 'manifest' | 'keys'; readonly design: string; readonly reason: string };
 
 export interface CheckReport {

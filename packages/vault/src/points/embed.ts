@@ -3,14 +3,14 @@ import { normalizeZ } from '@noble/curves/abstract/curve.js';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { POINTS_BYTES, SEGMENT_BYTES } from '../sizes.ts';
 
-// A sealed segment as points of secp256k1, and points as bytes (spec/vault.md, section 3).
+// Maps a sealed segment to points of secp256k1, and points to bytes (spec/vault.md, section 3).
 
 export const Point = secp256k1.Point;
 export type Point = InstanceType<typeof Point>;
 
-/** Bytes of a sealed segment in one point: its x without a zero byte and a counter. */
+/** Bytes of a sealed segment in one point: its x without the zero byte and the counter. */
 const CHUNK_BYTES = 30;
-/** A compressed point. */
+/** Length of a compressed point, bytes. */
 const POINT_BYTES = 33;
 const POINTS = Math.ceil(SEGMENT_BYTES / CHUNK_BYTES);
 const { Fp } = Point;
@@ -49,7 +49,7 @@ function pointAt(x: bigint): Point | undefined {
   return Point.fromAffine({ x, y: y & 1n ? Fp.neg(y) : y });
 }
 
-/** @throws {MillraceError} E_SEAL if the points do not encode a segment: they are under another layer */
+/** @throws {MillraceError} E_SEAL if the points do not encode a segment: they are still under a layer */
 export function extract(points: readonly Point[]): Bytes {
   const out = new Uint8Array(POINTS * CHUNK_BYTES);
   for (const [i, point] of normalizeZ(Point, [...points]).entries()) {
@@ -71,7 +71,7 @@ export function encodePoints(points: readonly Point[]): Bytes {
   return out;
 }
 
-/** @throws {MillraceError} E_CELL_DAMAGED unless these are 547 points */
+/** @throws {MillraceError} E_CELL_DAMAGED if the body is not 547 points */
 export function decodePoints(body: Uint8Array): Point[] {
   const fill = body.subarray(POINTS * POINT_BYTES);
   if (body.length !== POINTS_BYTES || fill.some((byte) => byte !== 0)) throw damaged();

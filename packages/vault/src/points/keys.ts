@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { type Bytes, copyBytes, u32be, utf8, wipe } from '@millrace/base/core';
 
 // Keys of a layer of points: numbers modulo the order of secp256k1, 32 bytes, big-endian. Big integers cannot be wiped;
-// their sources are. This module does not need the curve and loads no library.
+// the bytes they come from are. This module does not need the curve and loads no library.
 
 const OUTER = utf8('points');
 const LABEL = utf8('label');
@@ -17,14 +17,14 @@ export function pointsKey(epochKey: Uint8Array, design: Uint8Array, segment: num
   return key;
 }
 
-/** Token that converts a cell from the old key to the new one. The caller wipes it. */
+/** Token that converts a cell from the old key to the new key. The caller wipes it. */
 export function pointsToken(oldKey: Uint8Array, newKey: Uint8Array): Bytes {
   return toBytes(toNumber(newKey) + ORDER - (toNumber(oldKey) % ORDER));
 }
 
 /**
- * Input of a cell's H, the same in every epoch: 32 bytes that reveal neither the design nor whether it is a decoy.
- * @param secret secret of the keys node; it opens nothing
+ * Input of a cell's H, constant over all epochs: 32 bytes that reveal neither the design nor whether it is a decoy.
+ * @param secret secret of the keys node; it decrypts nothing
  */
 export function pointsLabel(secret: Uint8Array, design: Uint8Array, segment: number): Bytes {
   return copyBytes(createHmac('sha256', secret).update(LABEL).update(design).update(u32be(segment)).digest());

@@ -2,8 +2,9 @@ import { type Bytes, concatBytes, u32be } from '@millrace/base/core';
 import { secp256k1_hasher } from '@noble/curves/secp256k1.js';
 import { decodePoints, embed, encodePoints, extract, Point } from './embed.ts';
 
-// The outer layer of mode `key-homomorphic` (spec/vault.md, section 3): c = M + k·H, a KH-PRF as in ReCrypt. What takes a
-// cell from k to k′ is the scalar k′ − k alone. Arithmetic on big integers: it can be neither constant in time nor wiped.
+// The outer layer of mode `key-homomorphic` (spec/vault.md, section 3): c = M + k·H, a KH-PRF as in ReCrypt. The scalar
+// k′ − k alone converts a cell from k to k′. The arithmetic uses big integers, so it is not constant-time and cannot be
+// wiped.
 
 const DST = 'millrace/v1/points/secp256k1_XMD:SHA-256_SSWU_RO_';
 const { Fn } = Point;
@@ -20,14 +21,14 @@ export function movePoints(token: Uint8Array, label: Uint8Array, body: Uint8Arra
 
 /**
  * Removes a layer. @returns the sealed segment, 16,386 bytes
- * @throws {MillraceError} E_CELL_DAMAGED (no points), E_SEAL (another key's layer, or altered)
+ * @throws {MillraceError} E_CELL_DAMAGED (not points), E_SEAL (layer of another key, or altered)
  */
 export function takeOffPoints(key: Uint8Array, label: Uint8Array, body: Uint8Array): Bytes {
   return extract(added(decodePoints(body), Fn.neg(Fn.fromBytes(key)), label));
 }
 
 function added(points: readonly Point[], scalar: bigint, label: Uint8Array): Point[] {
-  // Variable time is acceptable: the scalar is the same for all points and never used with chosen messages.
+  // Variable time is acceptable: all points share the scalar, and it is never used with chosen messages.
   return points.map((point, i) => point.add(hashed(label, i).multiplyUnsafe(scalar)));
 }
 

@@ -3,11 +3,11 @@ import { type Closable, MillraceError } from '@millrace/base';
 import { WorkerPool } from '../worker-pool.ts';
 import type { PointsDone, PointsEngine, PointsJob } from './work.ts';
 
-/** Threads for the arithmetic of points: a vault without such designs starts none. */
+/** Threads for point arithmetic. A vault without designs of points starts none. */
 export class PointsPool implements PointsEngine, Closable {
   readonly #pool: WorkerPool<PointsJob, PointsDone>;
 
-  /** @param threads default: as many as cores, 2 at most */
+  /** @param threads default: the number of cores, at most 2 */
   constructor(threads = Math.min(2, availableParallelism())) {
     this.#pool = new WorkerPool({
       script: new URL('../../dist/points/worker.js', import.meta.url),
@@ -18,12 +18,12 @@ export class PointsPool implements PointsEngine, Closable {
     });
   }
 
-  /** The job's bytes are copied; the caller wipes its own. */
+  /** The job's bytes are copied; the caller wipes the originals. */
   run(job: PointsJob): Promise<PointsDone> {
     return this.#pool.run(job);
   }
 
-  /** What is under way is given up: nothing durable depends on it. */
+  /** Abandons jobs under way: nothing durable depends on them. */
   close(): Promise<void> {
     return this.#pool.close();
   }

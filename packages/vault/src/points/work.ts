@@ -1,23 +1,23 @@
 import type { Bytes } from '@millrace/base/core';
 import { addPoints, movePoints, takeOffPoints } from './layer.ts';
 
-/** Arithmetic of one cell: two thirds of a second of a core, too long for an event loop. */
+/** Point arithmetic of one cell: two thirds of a core-second, too long for an event loop. */
 export interface PointsJob {
-  /** `add` and `takeOff` with a key, `move` with a token. */
+  /** `add` and `takeOff` use a key, `move` a token. */
   readonly kind: 'add' | 'move' | 'takeOff';
   readonly scalar: Uint8Array;
   readonly label: Uint8Array;
-  /** A sealed segment to `add` to, else a cell's body. */
+  /** The sealed segment for `add`, otherwise a cell's body. */
   readonly bytes: Uint8Array;
 }
 
 export interface PointsDone {
   readonly bytes: Bytes;
-  /** Time of one core, ms. */
+  /** Core time, ms. */
   readonly workMs: number;
 }
 
-/** Runs the arithmetic of points. */
+/** Runs point arithmetic. */
 export interface PointsEngine {
   /** @throws {MillraceError} E_CELL_DAMAGED, E_SEAL (`takeOff` only) */
   run(job: PointsJob): Promise<PointsDone>;

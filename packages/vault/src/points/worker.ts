@@ -2,7 +2,7 @@ import { wipe } from '@millrace/base/core';
 import { serveJobs } from '../worker-jobs.ts';
 import { type PointsDone, type PointsJob, runPointsJob } from './work.ts';
 
-// A thread of a `PointsPool`.
+// Worker thread of a `PointsPool`.
 
 serveJobs<PointsJob, PointsDone>((job) => {
   try {

@@ -2,22 +2,22 @@ import type { Bytes } from '@millrace/base';
 import type { CellHead, Cells, NewCell } from '@millrace/stores';
 import { MAY_BE_ABSENT, type MaintainMessage } from '../messages.ts';
 
-/** Cells, and what takes a step of a sweep over them. */
+/** A cell store that can renew its cells in steps of a sweep. */
 export interface CellEngine {
   readonly cells: Cells;
   /**
-   * Durably stages the cells of a step that go by keys or by masks, and `renewed`; then removes the old places of the
-   * previous step. A step that is cut short is repeated as a whole.
-   * @param renewed cells of the step that were renewed already
+   * Durably stages the step's cells that are renewed by keys or masks, and `renewed`; then removes the old places of
+   * the previous step. An interrupted step is repeated as a whole.
+   * @param renewed cells of the step that are already renewed
    */
   renew(step: MaintainMessage, renewed: readonly NewCell[]): Promise<StepOutcome>;
 }
 
-/** How a step of a sweep went, by new index. */
+/** Result of a step of a sweep, by new index. */
 export interface StepOutcome {
   readonly missing: Bytes[];
   readonly damaged: Bytes[];
-  /** Of one core. */
+  /** Core time, ms. */
   readonly workMs: number;
 }
 
@@ -28,7 +28,7 @@ export type Verdict = 'done' | 'missing' | 'damaged' | 'renew';
 
 /**
  * Judges a cell by the heads of its new and its old place.
- * @param length of bodies of its kind
+ * @param length length of the body for this kind of cell
  */
 export function judge(
   step: { readonly to: number; readonly flags: number; readonly length: number },
@@ -38,6 +38,6 @@ export function judge(
   const { to, flags, length } = step;
   if (staged !== undefined && staged.epoch === to && staged.length === length) return 'done';
   if (old === undefined) return (flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
-  // The epoch prevents applying a layer twice, or to a cell that is not of the previous epoch.
+  // The epoch prevents applying a layer twice, or applying it to a cell that is not from the previous epoch.
   return old.length === length && old.epoch === to - 1 ? 'renew' : 'damaged';
 }

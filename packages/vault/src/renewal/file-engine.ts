@@ -7,21 +7,21 @@ import { BODY_HEAD, JOB_HEADER, type JobKind, lengthOf } from './jobs.ts';
 import { RenewPool } from './renew-pool.ts';
 
 export interface FileEngineOptions {
-  /** Holds the index of the file. */
+  /** Database that holds the file's index. */
   readonly lmdb: Lmdb;
   /** Name of the index. */
   readonly index: string;
-  /** The file of slots, created if it is missing. */
+  /** Path of the file of slots, created if missing. */
   readonly path: string;
   /**
-   * Number of renewing threads; default 1. One is faster than the main thread can supply it, and a second takes 40 MB. A
-   * second one helps only if cells are read from a slow disk.
+   * Number of renewing threads; default 1. One thread is faster than the main thread can supply. A second costs 40 MB
+   * and helps only if cells are read from a slow disk.
    */
   readonly threads?: number;
 }
 
 /**
- * Cells in a file of slots, which threads renew inside the file. Close it before its index.
+ * Cells in a file of slots, renewed in place by threads. Close it before its index.
  * @throws {MillraceError} E_STORE, E_READ_ONLY
  */
 export async function openFileEngine(options: FileEngineOptions): Promise<FileEngine> {
@@ -29,12 +29,12 @@ export async function openFileEngine(options: FileEngineOptions): Promise<FileEn
   return new FileEngine(await lmdb.cellFile(index, { path, slotBytes: SLOT_BYTES }), path, threads);
 }
 
-/** Cells of one job: 4 MB, a few milliseconds of a thread. */
+/** Cells in one job: 4 MB, a few milliseconds of a thread. */
 const JOB = 256;
-/** Jobs at a time: one in each thread, one being flushed, one waiting. */
+/** Jobs in flight: one in each thread, one being flushed, one waiting. */
 const UNDER_WAY = 4;
 
-/** A cell to renew: a thread reads the rest of its body at `slot`, changes it and writes it to another slot. */
+/** A cell to renew. A thread reads the rest of its body at `slot`, changes it and writes it to another slot. */
 interface Renewal extends Pick<SlotEntry, 'bodyHead'> {
   readonly slot: number;
   readonly to: CellIndex;

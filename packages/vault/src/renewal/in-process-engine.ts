@@ -9,7 +9,7 @@ import { xorInto } from './jobs.ts';
 /** Cells processed before the event loop gets a turn: about half a millisecond. */
 const BREATH = 32;
 
-/** Steps of a sweep over any cells, in this thread. */
+/** Runs steps of a sweep on the calling thread, over any cell store. */
 export class InProcessEngine implements CellEngine {
   readonly cells: Cells;
 
@@ -44,7 +44,7 @@ export class InProcessEngine implements CellEngine {
     return { ...outcome, workMs: performance.now() - started };
   }
 
-  /** @returns the new body, if there is one to be staged */
+  /** @returns the new body, or undefined if nothing is to be staged */
   async #renew(
     cells: MovedCells | MaskedCells,
     n: number,
@@ -57,7 +57,7 @@ export class InProcessEngine implements CellEngine {
     const step = { to, flags: cells.number(n, 'flags'), length: SEGMENT_BYTES };
     const verdict = judge(step, staged, old && { epoch: old.epoch, length: old.body.length });
     if (verdict !== 'renew' || old === undefined) return verdict === 'renew' ? 'missing' : verdict;
-    // What is there is no cell of this step: other bytes are taken after it was removed only.
+    // A staged cell with other bytes is not part of this step. Remove it before staging.
     if (staged !== undefined) await this.cells.remove([newIndex]);
     return change(old.body);
   }

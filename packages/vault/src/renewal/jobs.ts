@@ -2,11 +2,13 @@ import { readSync, writeSync } from 'node:fs';
 import { ctr } from '../ctr.ts';
 import { KEY_BYTES, SEGMENT_BYTES, SLOT_BYTES } from '../sizes.ts';
 
-// The work of a renewing thread: reads cells, applies both layers in one pass each, writes them. Loads no library.
+// Work of a renewing thread: reads cells, applies both layers in one pass each, writes the cells. Loads no library.
 
 /** Bytes of a body that are stored in the index, not in the slot. */
 export const BODY_HEAD = SEGMENT_BYTES - SLOT_BYTES;
-/** u32 old slot ‖ u32 new slot ‖ body head ‖ fill, then the keys or the mask: at a multiple of 4, to be read by words. */
+/**
+ * u32 old slot ‖ u32 new slot ‖ body head ‖ fill, then the keys or the mask. Aligned to 4, so that words can be read.
+ */
 export const JOB_HEADER = 12;
 const secretBytes = (kind: JobKind): number => (kind === 'keys' ? 2 * KEY_BYTES : SEGMENT_BYTES);
 export const lengthOf = (kind: JobKind): number => JOB_HEADER + 4 * Math.ceil(secretBytes(kind) / 4);
@@ -18,23 +20,23 @@ export interface RenewJob {
   readonly file: number;
   readonly kind: JobKind;
   readonly count: number;
-  /** Begins with `count` records of `lengthOf(kind)` bytes. Wiped when done, then returned for reuse. */
+  /** Begins with `count` records of `lengthOf(kind)` bytes. Wiped after the job, then returned for reuse. */
   readonly records: Uint8Array<ArrayBuffer>;
 }
 
 export interface RenewDone {
-  /** The buffer of the job, for reuse. */
+  /** The job's buffer, for reuse. */
   readonly records: Uint8Array<ArrayBuffer>;
   readonly heads: Uint8Array<ArrayBuffer>;
-  /** Upper bound of the job's time of one core: time in the thread, including waits for the disk. */
+  /** Upper bound of the job's core time: time in the thread, including waits for the disk. */
   readonly workMs: number;
 }
 
 /**
- * Renews the cells of a job. New slots that follow each other are written at once.
+ * Renews the cells of a job. Consecutive new slots are written at once.
  * @param out buffer for the written slots: SLOT_BYTES for each cell
- * @returns the first bytes of every new body, BODY_HEAD each
- * @throws the system's error when the file cannot be read or written
+ * @returns the first BODY_HEAD bytes of every new body
+ * @throws the system's error if the file cannot be read or written
  */
 export function runJob(
   { file, kind, count, records }: RenewJob,
@@ -96,8 +98,8 @@ function readWhole(file: number, into: Uint8Array, offset: number, slot: number)
 }
 
 /**
- * Writes each slot separately, even adjacent ones: the system's cache keeps the data of one write as one piece, and later
- * scans all of a large piece when one of its slots is flushed.
+ * Writes each slot separately, even adjacent ones: the page cache keeps the data of one write as one unit, and scans
+ * the whole unit later when one of its slots is flushed.
  */
 function writeSlots(file: number, out: Uint8Array, slots: readonly number[]): void {
   for (const [i, slot] of slots.entries()) {

@@ -2,9 +2,9 @@ import { SLOT_BYTES } from '../sizes.ts';
 import { serveJobs } from '../worker-jobs.ts';
 import { type RenewDone, type RenewJob, runJob } from './jobs.ts';
 
-// A renewing thread. The file descriptor is the process's, hence the main thread's and this one's.
+// A renewing thread. It shares the process's file descriptors with the main thread.
 
-/** Reused between jobs: allocating four megabytes each time would cost as much as the ciphers. */
+/** Reused between jobs: allocating four megabytes per job would cost as much as the ciphers. */
 let out = new Uint8Array();
 
 serveJobs<RenewJob, RenewDone>((job) => {
