@@ -45,10 +45,10 @@ async function main(): Promise<void> {
         },
       );
   };
-  // From the start: it may be told to stop before it has begun.
+  // Install this first: the process may be told to stop while it starts.
   process.on('SIGTERM', close);
   process.on('SIGINT', close);
-  process.on('disconnect', close); // the supervisor is gone
+  process.on('disconnect', close); // the supervisor has exited
   await starting;
   process.stdout.write(`${JSON.stringify({ ready: true, role: 'machine' })}\n`);
 }

@@ -5,9 +5,9 @@ import { generateP256Key, keyName, type TlsIdentity } from '@millrace/identity';
 import { discardStagedTls, type Machine, replaceTls, type SignedDirectory, stageTls } from '@millrace/protocol';
 import { machineFiles } from '../agent/config.ts';
 
-// What an administrator's commands do to the folder of a machine. A running agent takes a new certificate by itself.
+// Administrator operations on a machine's folder. A running agent loads a new certificate without a restart.
 
-/** @returns the public key, and the name that follows from it */
+/** @returns the public key, and the name derived from it */
 export async function createMachineKey(folder: string): Promise<Pick<Machine, 'machine' | 'publicKey'>> {
   await mkdir(join(folder, machineFiles.data), { recursive: true, mode: 0o700 });
   const key = generateP256Key();

@@ -47,7 +47,7 @@ import { defaultTiming, type Timing } from './timing.ts';
 
 export interface AgentOptions {
   readonly config: MachineConfig;
-  /** Where the distribution node listens, if the directory does not list its address. */
+  /** Address of the distribution node if the directory does not list one. */
   readonly distribution: () => Address;
   readonly timing?: Partial<Timing>;
 }
@@ -56,19 +56,19 @@ export interface AgentModules {
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly random?: RandomSource;
-  /** Makes the driver; the one of the configured kind unless told. */
+  /** Creates the driver. Default: the driver of the configured kind. */
   readonly driver?: (config: MachineConfig) => Promise<Driver>;
   readonly receiver?: typeof createReceiver;
 }
 
-/** A running agent. Closing it in the middle of a print cancels and reports the print. */
+/** A running agent. Closing it during a print cancels the print and reports it. */
 export interface Agent extends Closable {
   close(): Promise<void>;
 }
 
 /**
  * The program beside the machine: keeps a link to the distribution node, asks control for work, makes one object at a
- * time and reports what the machine did. It starts without a connection.
+ * time and reports what the machine did. It can start without a connection.
  * @throws {MillraceError} E_INPUT for a wrong setting of the driver, E_STORE, E_ENGINE
  */
 export async function createAgent(options: AgentOptions, modules: AgentModules): Promise<Agent> {
@@ -155,7 +155,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
   }
 }
 
-/** What is known already counts when nobody answers: a cloud that keeps silent about a revocation is noticed by its owner. */
+/** Without an answer, use the state already known. If the cloud withholds a revocation, the owner notices. */
 async function refreshed(fetching: Promise<unknown>, logger: Logger): Promise<void> {
   try {
     await fetching;
@@ -164,13 +164,13 @@ async function refreshed(fetching: Promise<unknown>, logger: Logger): Promise<vo
   }
 }
 
-/** The driver of the machine's kind. The machine's own settings come before those that follow from its profile. */
+/** The driver of the machine's kind. The machine's settings override those derived from its profile. */
 function configuredDriver({ drivers, kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
   const settings = { serial, ...drivers.get(kind).settingsFor(profile), ...driver };
   return drivers.create(kind, settings, { secrets: secretMemory() });
 }
 
-/** Reports a run that had begun when the agent was killed: what lies on the machine is not the whole object. */
+/** Reports a run that was unfinished when the agent was killed: the object on the machine is incomplete. */
 async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<void> {
   const record = await runs.read();
   if (record === undefined || !record.started || record.object === undefined) return;
@@ -206,11 +206,11 @@ async function nextObject(parts: AgentParts, signal: AbortSignal) {
   await checkMachine(parts);
   await tables.measure(signal);
   await link.whenConnected(signal);
-  // Reports of earlier prints go first: until control has them it takes this machine for busy.
+  // Send reports of earlier prints first: control considers this machine busy until it has them.
   await outbox.whenEmpty(signal);
   const record = (await runs.read()) ?? (await newRun(parts, signal));
   if (record === undefined) return 'none';
-  await checkMachine(parts); // it may have been unplugged or replaced since
+  await checkMachine(parts); // it may have been unplugged or replaced
   return await new Print(parts, record, signal).run();
 }
 
@@ -221,7 +221,10 @@ async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promi
   return { print, run, started: false, segments: 0 };
 }
 
-/** Connects to the machine unless it is connected, and asks for its serial number. @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE */
+/**
+ * Connects to the machine if necessary and reads its serial number. @throws {MillraceError} E_MACHINE_UNKNOWN,
+ * E_MACHINE
+ */
 async function checkMachine({ driver, config }: AgentParts): Promise<void> {
   const { state } = driver.telemetry();
   if (state !== 'idle') await driver.connect({ serial: config.serial });

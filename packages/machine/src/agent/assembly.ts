@@ -13,20 +13,20 @@ export interface AssemblyOptions {
   readonly design: Design;
   readonly feed: Feed;
   readonly progress: PrintProgress;
-  /** The window's keys lie here. */
+  /** Memory for the window's keys. */
   readonly secrets: SecretMemory;
 }
 
 /**
- * Puts segments of the window together: their cells, keys and hashes come by themselves. Whatever is complete goes to the
- * feed, in order. After `close` nothing goes there any more.
+ * Assembles the segments of the window. Their cells, keys and hashes arrive separately. Complete segments go to the
+ * feed in order. Nothing goes to the feed after `close`.
  */
 export class SegmentAssembly {
   readonly #options: AssemblyOptions;
   readonly #cells = new Map<number, Bytes>();
   readonly #keys = new Map<number, Uint8Array>();
   readonly #hashes: SegmentHashes;
-  /** The context of the keys opens its messages only in the order in which they were sealed. */
+  /** The keys' context can open its messages only in the order in which they were sealed. */
   readonly #sealed = new Mutex();
   #nextKey: number;
   #closed = false;
@@ -38,14 +38,14 @@ export class SegmentAssembly {
     this.#hashes = new SegmentHashes(options.design, from);
   }
 
-  /** Cells that wait for something else of their segment, or for the segments before. */
+  /** Number of cells that wait for keys, hashes or earlier segments. */
   get waiting(): number {
     return this.#cells.size;
   }
 
   /**
-   * A cell whose frame is genuine; it belongs to the assembly now.
-   * @throws {MillraceError} E_FRAME_REPLAY, E_FRAME_FORMAT when it is not one of the window
+   * Adds a cell whose frame was authenticated. The assembly takes ownership of it.
+   * @throws {MillraceError} E_FRAME_REPLAY, E_FRAME_FORMAT if it is not in the window
    */
   addCell(segment: number, cell: Bytes): void {
     const { progress, side } = this.#options;
@@ -63,8 +63,8 @@ export class SegmentAssembly {
   }
 
   /**
-   * The sealed keys of the next segment.
-   * @returns false when keys are missing before it: the context opens none that follow, and only a new session helps
+   * Adds the sealed keys of the next segment.
+   * @returns false if earlier keys are missing: the context can open no later ones, so a new session is needed
    * @throws {MillraceError} E_SEAL, E_FRAME_REPLAY
    */
   addKeys(payload: Bytes): Promise<boolean> {
@@ -84,14 +84,14 @@ export class SegmentAssembly {
     });
   }
 
-  /** @throws {MillraceError} E_SEGMENT when the owner did not commit to them, E_FRAME_FORMAT */
+  /** @throws {MillraceError} E_SEGMENT if the owner did not commit to them, E_FRAME_FORMAT */
   addHashes(group: HashGroup & { readonly group: number }): void {
     const { progress, side } = this.#options;
     this.#hashes.add(group, progress.taken + side.parameters.window);
     this.#deliver();
   }
 
-  /** Runs what opens a message of the keys' context, after everything that came before. */
+  /** Runs `open`, which opens a message of the keys' context, after all earlier ones. */
   inOrder<T>(open: () => Promise<T>): Promise<T> {
     return this.#sealed.run(open);
   }

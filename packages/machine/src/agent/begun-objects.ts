@@ -6,13 +6,13 @@ import { type StateSigner, signedFile } from './signed-file.ts';
 const schema = z.strictObject({ print: hexOf(16), run: hexOf(16) });
 
 /**
- * Objects that this machine has begun, a signed file for each, kept for ever. No object is begun a second time, whatever
- * the cloud permits.
+ * Objects that this machine has begun: one signed file for each, kept forever. No object begins twice, whatever the
+ * cloud permits.
  */
 export interface BegunObjects {
   /**
    * Records that the object begins with this run. The same run may record it again.
-   * @throws {MillraceError} E_REPLAY when another run has begun it, E_STORE when the file was altered
+   * @throws {MillraceError} E_REPLAY if another run has begun it, E_STORE if the file was altered
    */
   take(object: string, run: z.output<typeof schema>): Promise<void>;
 }

@@ -15,19 +15,19 @@ export { CONTENT_BYTES, type ContentMac };
 
 const KEY_BYTES = 32;
 
-/** What the cells of a session lie under. */
+/** Outer layer of a session's cells. */
 export type OuterLayer = 'ctr' | 'points';
 
-/** Bytes of every cell of a session. */
+/** Length of every cell of a session, bytes. */
 export const cellBytes = (layer: OuterLayer): number => (layer === 'points' ? POINTS_BYTES : SEGMENT_BYTES);
 
 /**
- * Takes off the outer layer, compares the sealed segment with what the owner committed to, and opens it.
+ * Removes the outer layer, compares the sealed segment with the owner's commitment, and opens it.
  * @param options.keys k_e(32) ‖ CEK(32), under points ‖ label(32)
  * @param options.hash SHA-256 of the sealed segment, proven by the caller
- * @param options.points takes off layers of points: two thirds of a second of a core, in a thread of its own
+ * @param options.points removes layers of points: two thirds of a core-second, in a separate thread
  * @returns 16,370 bytes
- * @throws {MillraceError} E_SEGMENT when it is not the owner's, E_SEAL
+ * @throws {MillraceError} E_SEGMENT if it is not the owner's, E_SEAL
  */
 export async function openCell(options: {
   layer: OuterLayer;
@@ -58,7 +58,7 @@ export async function openCell(options: {
   }
 }
 
-/** @param keys those of segment 0 */
+/** @param keys keys of segment 0 */
 export function startContentMac(keys: Uint8Array, designSecret: Uint8Array): ContentMac {
   return contentMac({ cek: cekOf(keys), designSecret });
 }

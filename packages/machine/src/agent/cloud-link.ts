@@ -14,7 +14,7 @@ import {
 } from '@millrace/protocol';
 
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
-/** Messages that belong to streams, in order of arrival. */
+/** Messages of streams, in order of arrival. */
 export type StreamMessage =
   | Extract<LinkControl, { type: 'offer' | 'hashes' | 'mix' | 'end' | 'lost' }>
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes };
@@ -24,16 +24,16 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The agent's one connection, to the distribution node. It connects again when the connection breaks. */
+/** The agent's only connection, to the distribution node. It reconnects when the connection breaks. */
 export interface CloudLink extends Closable {
   readonly connected: boolean;
-  /** Resolves as soon as there is a connection. */
+  /** Resolves once connected. */
   whenConnected(signal: AbortSignal): Promise<void>;
-  /** @throws {MillraceError} the code that control answered; E_UNAVAILABLE when the answer is lost; E_TIMEOUT */
+  /** @throws {MillraceError} the code that control answered; E_UNAVAILABLE if the answer is lost; E_TIMEOUT */
   call(method: CallMethod, body: Bytes, options: CallOptions): Promise<Bytes>;
-  /** False when there is no connection. */
+  /** @returns false if there is no connection */
   sendReverse(frame: Uint8Array): boolean;
-  /** Bytes on the wire over all connections so far, both ways, TLS included. */
+  /** Bytes on the wire over all connections so far, both directions, TLS included. */
   wireBytes(): number;
   close(): void;
 }
@@ -51,7 +51,7 @@ export function connectCloud(
   const calls = new Map<number, Waiting>();
   const connecting = new Set<() => void>();
   let lastCall = 0;
-  // The socket counts the current connection only. `earlier` has the bytes of all connections before.
+  // The socket counts only the current connection. `earlier` holds the bytes of all previous connections.
   let [earlier, current] = [0, 0];
   const meter = (): number => {
     const now = socket.wireBytes();

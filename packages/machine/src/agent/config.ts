@@ -18,54 +18,57 @@ import { builtInDrivers } from '../drivers/built-in.ts';
 import { loadDriverModule } from '../drivers/driver-module.ts';
 import type { DriverRegistry } from '../drivers/registry.ts';
 
-/** Contents of a machine's folder; written when the machine is set up, read by the agent when it starts. */
+/** Contents of a machine's folder. Written when the machine is set up; read by the agent when it starts. */
 export const machineFiles = {
   settings: 'machine.json',
-  /** As the administrator signed it. */
+  /** The directory as signed by the administrator. */
   directory: directoryFiles.directory,
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
-  /** 32 bytes, P-256: the machine's identity while it has no PKCS#11 token. */
+  /** 32 bytes, P-256: the machine's identity key if it has no PKCS#11 token. */
   identity: 'identity.key',
   data: 'data',
 } as const;
 
 const settingsSchema = z.strictObject({
   role: z.literal('machine'),
-  /** Set at installation. The directory is accepted with this administrator's signature only. */
+  /** Set at installation. The agent accepts a directory only with this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
-  /** The serial number that the machine itself must give on every connect. */
+  /** The serial number that the machine must report on every connect. */
   serial: z.string().min(1).max(64),
-  /** Kind of machine: says which driver. */
+  /** Kind of machine. Selects the driver. */
   kind: machineKind,
-  /** As registered: what the licence names. */
+  /** As registered: the profile that licences refer to. */
   profile: profileSchema,
-  /** The material that is loaded. */
+  /** The loaded material. */
   material: z.string().min(1).max(64),
   /**
-   * Settings of the driver. A `factor` here is how fast the machine really runs; without one it runs as its profile says.
-   * The cloud raises the alarm for a machine that runs faster than its profile.
+   * Settings of the driver. `factor` is the machine's real speed; by default the speed of its profile applies. The
+   * cloud raises the alarm for a machine that runs faster than its profile.
    */
   driver: z.record(z.string(), z.unknown()).default({}),
   /**
    * Modules with more drivers: names of installed packages, or paths, which may be relative to this folder. Their code
-   * runs in the agent and sees whatever the agent sees.
+   * runs in the agent with the agent's access.
    */
   driverModules: z.array(z.string().min(1).max(4_096)).max(16).default([]),
   agent: z.strictObject({
-    /** `auto`: order 24 with keccak256 while this computer is fast enough, else order 16 with turboshake128 (docs/adr/0016). */
+    /**
+     * `auto`: order 24 with keccak256 if this computer is fast enough, otherwise order 16 with turboshake128
+     * (docs/adr/0016).
+     */
     order: z.union([z.literal(16), z.literal(24), z.literal('auto')]).default('auto'),
     suite: z.enum(['keccak256', 'turboshake128', 'auto']).default('auto'),
-    /** With `auto`: a table that takes longer is too slow; ms. */
+    /** With `auto`: a table that takes longer than this is too slow; ms. */
     slowTableMs: z.number().int().min(1).max(600_000).default(8_000),
     hints: z.enum(['dense', 'sparse']),
     threads: z.number().int().min(0).max(256).optional(),
-    /** With `gpu` a graphics card computes the tables, if there is one; the fastest engine computes the rest. */
+    /** `gpu` computes tables on a graphics card if one is present; the fastest other engine computes the rest. */
     engine: z.enum(['auto', 'gpu', ...engineNames]).optional(),
-    /** A stream that is silent for so long while something is due is resumed; ms. */
+    /** A stream is resumed after this much silence while something is due; ms. */
     stallMs: z.number().int().min(100).max(600_000).default(5_000),
-    /** A print that gets nothing for so long has failed; ms. */
+    /** A print fails after receiving nothing for this long; ms. */
     giveUpMs: z.number().int().min(100).max(86_400_000).default(600_000),
   }),
 });
@@ -75,24 +78,24 @@ export type MatrixSettings = z.output<typeof settingsSchema>['agent'];
 export interface MachineConfig {
   readonly folder: string;
   readonly data: string;
-  /** Its fields are always those of the newest directory. */
+  /** Its fields always reflect the newest directory. */
   readonly directory: Directory;
-  /** Reads directory and certificate again. */
+  /** Reloads directory and certificate. */
   readonly renewal?: Pick<DirectoryFile, 'refresh' | 'sequence' | 'offer' | 'revocations' | 'offerRevocations'>;
   readonly serial: string;
   readonly kind: string;
   readonly profile: MachineProfile;
   readonly material: string;
   readonly driver: Readonly<Record<string, unknown>>;
-  /** Drivers that this machine may have. */
+  /** Drivers available to this machine. */
   readonly drivers: DriverRegistry;
   readonly agent: MatrixSettings;
-  /** As it is in the folder now. */
+  /** The identity currently in the folder. */
   readonly tls: TlsIdentity;
   readonly machineKey: MachineKey;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file, and the field, that is missing or wrong; E_DIRECTORY */
+/** @throws {MillraceError} E_CONFIG with the file and the field that is missing or wrong; E_DIRECTORY */
 export async function loadMachineConfig(folder: string, clock: Clock = systemClock): Promise<MachineConfig> {
   const read = async (name: keyof typeof machineFiles): Promise<Bytes> => {
     const path = join(folder, machineFiles[name]);

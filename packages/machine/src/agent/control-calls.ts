@@ -6,10 +6,10 @@ import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
 const { next, callHome, report } = controlRoutes.machineCalls;
-/** By the name that a call has on the link. */
+/** Routes by the name of the call on the link. */
 const routes = { next, 'call-home': callHome, report } as const;
 
-/** Everything that authorises the stream, as control hands it to the machine. */
+/** Everything that authorises the stream, as received from control. */
 export interface PermitAnswer {
   readonly permit: Uint8Array;
   readonly print: Uint8Array;
@@ -19,16 +19,16 @@ export interface PermitAnswer {
   readonly owner: Uint8Array;
 }
 
-/** What the agent asks of control, over its link (spec/protocol.md, 3). */
+/** The agent's calls to control over its link (spec/protocol.md, 3). */
 export interface ControlCalls {
-  /** Waits up to `Timing.waitMs` for a print; undefined when there is none. */
+  /** Waits up to `Timing.waitMs` for a print; undefined if none came. */
   next(signal: AbortSignal): Promise<string | undefined>;
   callHome(request: Bytes, signal: AbortSignal): Promise<PermitAnswer>;
   report(report: Uint8Array, signal: AbortSignal): Promise<void>;
 }
 
 export function createControlCalls(link: CloudLink, timing: Timing): ControlCalls {
-  /** @returns the answer in CBOR */
+  /** @returns the answer, encoded as CBOR */
   const call = <M extends keyof typeof routes>(
     method: M,
     body: z.input<(typeof routes)[M]['body']['schema']>,
@@ -53,7 +53,7 @@ export function createControlCalls(link: CloudLink, timing: Timing): ControlCall
   };
 }
 
-/** Whether the same call may succeed later: nobody has decided anything yet. */
+/** Whether the same call may succeed later: the error is not a decision. */
 export function isPassing(error: unknown): error is MillraceError {
   return error instanceof MillraceError && (error.retryable || error.code === 'E_INTERNAL');
 }

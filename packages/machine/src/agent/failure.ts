@@ -1,14 +1,14 @@
 import { errorCodes, type MillraceError } from '@millrace/base';
 
 /**
- * What may be said of an error beside this machine; the cloud is told the code alone. A line that cannot be executed is
- * not quoted: its text is the design's.
+ * The part of an error that may be shown at this machine; the cloud gets only the code. A line that cannot be executed
+ * is not quoted, because its text is part of the design.
  */
 export function evidence({ code, message }: MillraceError): { readonly code: string; readonly reason: string } {
   return { code, reason: (code === 'E_GCODE' ? errorCodes.E_GCODE.meaning : message).slice(0, 500) };
 }
 
-/** The whole of it, for the owner. */
+/** The full reason, for the owner. */
 export function fullReason(error: MillraceError): string {
   const { line } = error.data;
   const where = typeof line === 'number' ? ` (line ${line})` : '';

@@ -7,26 +7,26 @@ import type { Design } from './licensed-design.ts';
 import type { AgentParts } from './parts.ts';
 import type { PrintProgress } from './progress.ts';
 
-/** A segment that has come, still sealed, with its keys: k_e(32) ‖ CEK(32). */
+/** A received segment, still sealed, with its keys: k_e(32) ‖ CEK(32). */
 interface Got {
   readonly cell: Bytes;
-  /** SHA-256 of the sealed segment, to which the owner committed. */
+  /** SHA-256 of the sealed segment, from the owner's commitment. */
   readonly hash: Uint8Array;
-  /** In memory for secrets. */
+  /** Allocated in memory for secrets. */
   readonly keys: Uint8Array;
 }
 
-/** What the sessions of a print have in common, known from the first one on. */
+/** State common to all sessions of a print, known from the first one on. */
 interface Opened {
   readonly parameters: StreamParameters;
   readonly designId: string;
-  /** The design secret, in memory for secrets, until the print ends. */
+  /** The design secret, in memory for secrets until the print ends. */
   readonly secret: Uint8Array;
 }
 
 /**
- * Hands segments to the machine, in order, one opened at a time. It outlives the sessions that bring them, so that the
- * machine goes on with what is buffered while the cloud is away. Every buffer is wiped as soon as it has been used.
+ * Passes segments to the machine in order, opening one at a time. It outlives the sessions, so the machine continues
+ * with buffered segments while the cloud is unreachable. Every buffer is wiped right after use.
  */
 export class Feed {
   readonly #parts: Pick<AgentParts, 'driver' | 'points' | 'secrets'>;
@@ -42,7 +42,10 @@ export class Feed {
     resolve: () => undefined,
     reject: () => undefined,
   };
-  /** The design's MAC when the machine has executed all of it; fails with what stopped it, the machine then cancelled. */
+  /**
+   * Resolves with the design's MAC once the machine has executed all of it. Rejects with the cause of a stop, after the
+   * machine was cancelled.
+   */
   readonly done: Promise<Bytes>;
 
   constructor(
@@ -55,13 +58,13 @@ export class Feed {
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    this.done.catch(() => undefined); // whoever waits for it is told; nobody may be waiting yet
+    this.done.catch(() => undefined); // handled by the callers that await it; there may be none yet
   }
 
   /**
-   * A session is open. The first one says which design is made; every later one has to be for the same.
-   * @param secret the design secret, 32 bytes: copied
-   * @throws {MillraceError} E_PERMIT when the session is for another design
+   * Begins a session. The first one determines the design; every later session must be for the same design.
+   * @param secret the design secret, 32 bytes; copied
+   * @throws {MillraceError} E_PERMIT if the session is for another design
    */
   open(parameters: StreamParameters, { designId }: Design, secret: Uint8Array): void {
     this.#stop.signal.throwIfAborted();
@@ -76,7 +79,7 @@ export class Feed {
     this.#run(opened).then(this.#settle.resolve, this.#settle.reject);
   }
 
-  /** The next segment, and what it has to be; cell and keys now belong to the feed. */
+  /** Adds the next segment and its expected hash. The feed takes ownership of cell and keys. */
   push(cell: Bytes, keys: Uint8Array, hash: Uint8Array): void {
     this.#progress.got++;
     if (this.#stop.signal.aborted) return this.#wipe({ cell, keys });
@@ -84,13 +87,13 @@ export class Feed {
     this.#wake();
   }
 
-  /** Called after each segment that the machine has taken; the result ends it. */
+  /** Calls `listener` after each segment that the machine has taken. @returns a function that unsubscribes */
   onTaken(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Stops now: what is buffered is wiped, and the machine is told to drop what it has. */
+  /** Stops immediately: wipes buffered segments and cancels the machine's run. */
   abort(error: unknown): void {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort(error);
@@ -112,7 +115,7 @@ export class Feed {
       return this.#macOf().digest();
     } catch (error) {
       this.abort(error);
-      await driver.cancel().catch(() => undefined); // it may have failed already
+      await driver.cancel().catch(() => undefined); // the driver may have failed already
       throw signal.reason;
     } finally {
       secrets.give(opened.secret);
@@ -166,7 +169,7 @@ export class Feed {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Before the first byte reaches the machine, it is on record that the object begins. */
+  /** Records that the object begins, before the first byte reaches the machine. */
   async #begin(): Promise<void> {
     const { driver } = this.#parts;
     const { odometer } = driver.telemetry();

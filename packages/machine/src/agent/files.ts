@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
 
-/** Undefined when there is no such file. */
+/** Undefined if the file does not exist. */
 export async function readIfThere(path: string): Promise<Bytes | undefined> {
   try {
     return new Uint8Array(await readFile(path));
@@ -11,7 +11,7 @@ export async function readIfThere(path: string): Promise<Bytes | undefined> {
   }
 }
 
-/** Names in the folder, sorted; none when there is no such folder. */
+/** Names in the folder, sorted; empty if the folder does not exist. */
 export async function listIfThere(folder: string): Promise<string[]> {
   try {
     return (await readdir(folder)).sort();

@@ -1,6 +1,6 @@
 import type { Bytes } from '@millrace/base';
 
-/** Bytes of a frame's header (spec/live-matrix.md, frames). */
+/** Length of a frame's header, bytes (spec/live-matrix.md, frames). */
 const HEADER_BYTES = 38;
 
 export interface ClaimedHeader {
@@ -10,7 +10,7 @@ export interface ClaimedHeader {
   readonly hints: number;
 }
 
-/** What a frame says of itself, unauthenticated; undefined when it is too short to say anything. */
+/** Unauthenticated header fields of a frame; undefined if the frame is too short. */
 export function readClaimedHeader(frame: Bytes): ClaimedHeader | undefined {
   if (frame.length < HEADER_BYTES) return undefined;
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);

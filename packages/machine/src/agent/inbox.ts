@@ -2,7 +2,7 @@ import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
 import type { SessionOffer } from '@millrace/protocol';
 import type { StreamMessage } from './cloud-link.ts';
 
-/** What comes for one session, in order of arrival. */
+/** Messages for one session, in order of arrival. */
 export type SessionEvent =
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes }
   | { readonly type: 'hashes'; readonly group: number; readonly hashes: Bytes; readonly path: readonly Bytes[] }
@@ -10,10 +10,10 @@ export type SessionEvent =
   | { readonly type: 'end'; readonly code: string; readonly reason: string }
   | { readonly type: 'lost'; readonly who: string };
 
-/** More than any window of keys; frames cannot come before the machine has reported a table. */
+/** More than any window of keys. Frames cannot arrive before the machine has reported a table. */
 const MAX_EARLY_EVENTS = 4_096;
 
-/** A session that the keys node has offered. Events that come before there is a handler are kept. */
+/** A session offered by the keys node. Events that arrive before a handler is set are kept. */
 export class Incoming {
   readonly permitId: string;
   readonly offer: SessionOffer;
@@ -46,7 +46,7 @@ interface Expecting {
 }
 
 /**
- * The machine's link carries one stream at a time: every message belongs to the session that was offered last. An offer
+ * The machine's link carries one stream at a time: every message belongs to the most recently offered session. An offer
  * may arrive before its permit, so it is kept until the session is taken.
  */
 export class Inbox {
@@ -87,7 +87,7 @@ export class Inbox {
     }
   }
 
-  /** The connection is gone, and every session with it. */
+  /** Ends every session, because the connection is lost. */
   linkLost(): void {
     this.#latest?.deliver({ type: 'lost', who: 'link' });
     this.#latest = undefined;

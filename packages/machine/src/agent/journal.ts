@@ -5,15 +5,15 @@ import type { AgentParts } from './parts.ts';
 import type { PrintProgress } from './progress.ts';
 import type { RunRecord } from './run-record.ts';
 
-/** The run record is brought up to date at most so often, ms. */
+/** Minimum interval between updates of the run record, ms. */
 const RECORD_MS = 2_000;
 
-/** What lasts of one print: its record on this machine's disk, and the signed reports to the ledger. */
+/** The durable part of one print: its record on this machine's disk, and the signed reports to the ledger. */
 export class PrintJournal {
   readonly #parts: Pick<AgentParts, 'begun' | 'clock' | 'logger' | 'report' | 'runs'>;
   readonly #progress: PrintProgress;
   readonly #owner: OwnerFacts;
-  /** Records and reports are written one after the other. */
+  /** Serialises the writing of records and reports. */
   readonly #writes = new Mutex();
   #record: RunRecord;
   #quarter = 0;
@@ -34,14 +34,14 @@ export class PrintJournal {
     return this.#record;
   }
 
-  /** Writes the record of a run that begins or goes on. */
+  /** Writes the record of a run that begins or continues. */
   open(): Promise<void> {
     return this.#parts.runs.write(this.#record);
   }
 
   /**
-   * A permit has come: from here on the object belongs to this run, whatever becomes of it.
-   * @throws {MillraceError} E_PERMIT when the run has another object; E_REPLAY when another run has begun this one
+   * A permit arrived: from now on the object belongs to this run, whatever its outcome.
+   * @throws {MillraceError} E_PERMIT if the run has another object; E_REPLAY if another run has begun this one
    */
   async permitted(object: string): Promise<void> {
     if (this.#record.object === object) return;
@@ -51,18 +51,20 @@ export class PrintJournal {
     await this.#write({ object });
   }
 
-  /** Before the first byte reaches the machine. After a crash it is known that something may lie on the machine. */
+  /**
+   * Call before the first byte reaches the machine. After a crash, the record shows that the machine may have begun.
+   */
   starting(): Promise<void> {
     return this.#write({ started: true, ...this.#place() });
   }
 
-  /** The machine's run has begun. @param odometer the machine's, just before */
+  /** The machine's run has begun. @param odometer the machine's odometer just before */
   async started(odometer: number): Promise<void> {
     this.#owner.began(odometer);
     await this.#report('started');
   }
 
-  /** The machine has taken another segment. Every quarter of the design is reported. */
+  /** The machine took another segment. A report is sent for every quarter of the design. */
   took(): void {
     const { clock, logger } = this.#parts;
     const { taken, segments = taken } = this.#progress;
@@ -79,24 +81,24 @@ export class PrintJournal {
     }
   }
 
-  /** The machine has executed everything. @param contentMac of what it executed */
+  /** The machine executed everything. @param contentMac MAC of the executed bytes */
   async completed(contentMac: Bytes): Promise<void> {
     await this.#writes.run(() => this.#report('completed', { contentMac }));
     await this.#parts.runs.clear();
   }
 
-  /** The print has failed. @param reason in full, for the owner only */
+  /** The print failed. @param reason in full, for the owner only */
   async failed(code: string, reason: string): Promise<void> {
     await this.#writes.run(() => this.#report('failed', { code }, reason));
     await this.#parts.runs.clear();
   }
 
-  /** Forgets a run that has no object. */
+  /** Deletes the record of a run that has no object. */
   async dropped(): Promise<void> {
     await this.#parts.runs.clear();
   }
 
-  /** Where the machine is. It is sealed on disk too: an operator who reads it learns no more than the cloud does. */
+  /** The machine's position. It is sealed on disk too: an operator who reads it learns no more than the cloud does. */
   #place(): Pick<RunRecord, 'segments' | 'sealed'> {
     const part = this.#owner.seal();
     return { segments: this.#progress.taken, ...(part === undefined ? {} : { sealed: toHex(part.sealed) }) };

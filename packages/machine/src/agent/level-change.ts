@@ -2,14 +2,14 @@ import { type Level, sameLevel } from './matrix-level.ts';
 import type { AgentParts } from './parts.ts';
 import type { PrintProgress } from './progress.ts';
 
-/** Whether a session should give way to another one with a better matrix (docs/adr/0016). */
+/** Decides whether a session should be replaced by one with a better matrix (docs/adr/0016). */
 export class LevelChange {
   readonly #parts: Pick<AgentParts, 'tables' | 'timing' | 'logger'>;
   readonly #progress: PrintProgress;
   readonly #level: Level;
   readonly #signal: AbortSignal;
 
-  /** @param level the session's own */
+  /** @param level level of the session */
   constructor(
     parts: Pick<AgentParts, 'tables' | 'timing' | 'logger'>,
     progress: PrintProgress,
@@ -23,8 +23,8 @@ export class LevelChange {
   }
 
   /**
-   * Why the session should end now; undefined when it should go on. Between two sessions the machine goes on with what it
-   * has. So the session goes on while that is little, unless it is nothing.
+   * Why the session should end now, or undefined to continue. Between two sessions the machine works from its buffer.
+   * So do not end the session while the buffer is small, unless it is empty.
    */
   reason(): string | undefined {
     const { tables, timing, logger } = this.#parts;

@@ -5,12 +5,12 @@ import { type NamedCore, readCore } from '@millrace/vault';
 import { type Capabilities, canMake } from '../drivers/contract.ts';
 import type { PermittedSession } from './permit.ts';
 
-/** What is made, as its owner signed it. */
+/** The design core, as its owner signed it. */
 export type Design = NamedCore;
 
 /**
- * The core that came with a session has to be the one that the owner licensed, and the session has to be for it. From
- * here on every segment is compared with the core before the machine moves on it.
+ * Checks that the core received with a session is the one that the owner licensed, and that the session is for it.
+ * Every segment is compared with this core before the machine executes it.
  * @param machine what the machine can execute
  * @throws {MillraceError} E_PERMIT, E_INPUT, E_DESIGN_KIND
  */
@@ -42,7 +42,7 @@ function isOf(design: Design, { segments, size, designNonce, layer }: StreamPara
 }
 
 /**
- * The design secret: the licence holds it for this machine, or the keys node had it in custody.
+ * The design secret, from the licence, which holds it for this machine, or from the keys node's custody.
  * @returns 32 bytes, the caller wipes them
  * @throws {MillraceError} E_LICENCE_INVALID, E_SEAL
  */

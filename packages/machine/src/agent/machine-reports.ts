@@ -3,10 +3,10 @@ import { type MachineReport, signMachineDocument } from '@millrace/protocol';
 import type { MachineConfig } from './config.ts';
 import type { Outbox } from './outbox.ts';
 
-/** A report may wait for long on the machine's disk. */
+/** Validity of a report: it may wait a long time on the machine's disk. */
 const REPORT_MS = 30 * 86_400_000;
 
-/** Signs what the machine did and hands it to the outbox; durable when it returns. */
+/** Signs a report of the machine's work and adds it to the outbox. Durable once it resolves. */
 export type SendReport = (
   of: { readonly object: string; readonly run: string },
   event: MachineReport['event'],

@@ -3,7 +3,7 @@ import type { Driver } from '../drivers/contract.ts';
 
 const hundredths = (value: number) => Math.round(value * 100) / 100;
 
-/** What the cloud may see of the machine: nothing of where it is. */
+/** The part of the machine's state that the cloud may see; it contains no position. */
 export function stateOf(
   driver: Pick<Driver, 'telemetry' | 'capabilities'>,
   counts: { state: MachineState['state']; bufferMs: number | undefined; wire: number; hints: number },
@@ -22,7 +22,7 @@ export function stateOf(
   };
 }
 
-/** What only the owner learns: all that the machine has. @param odometer of the machine when the run began */
+/** The machine's full state, for the owner only. @param odometer of the machine when the run began */
 export function ownerStateOf(
   driver: Pick<Driver, 'telemetry' | 'capabilities'>,
   { time, odometer }: { time: number; odometer: number },

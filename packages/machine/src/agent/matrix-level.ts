@@ -2,13 +2,13 @@ import type { Clock } from '@millrace/base';
 import type { SuiteName } from '@millrace/live-matrix';
 import type { MatrixSettings } from './config.ts';
 
-/** What a session's matrix is made of, as far as the agent chooses it. */
+/** The parameters of a session's matrix that the agent chooses. */
 export interface Level {
   readonly order: 16 | 24;
   readonly suite: SuiteName;
 }
 
-/** The levels that the settings allow, the stronger first: one or two. */
+/** The levels that the settings allow, strongest first: one or two. */
 export function levelsOf({ order, suite }: Pick<MatrixSettings, 'order' | 'suite'>): readonly [Level, Level?] {
   const full: Level = { order: order === 'auto' ? 24 : order, suite: suite === 'auto' ? 'keccak256' : suite };
   if (order !== 'auto' && suite !== 'auto') return [full];
@@ -17,37 +17,37 @@ export function levelsOf({ order, suite }: Pick<MatrixSettings, 'order' | 'suite
 
 export const sameLevel = (a: Level, b: Level): boolean => a.order === b.order && a.suite === b.suite;
 
-/** Free memory that the stronger level needs: two tables of order 24, the building of a third, and a reserve. */
+/** Free memory needed for the stronger level: two tables of order 24, building a third, and a reserve. */
 const WANTED_BYTES = 300e6;
-/** With less free memory than this, the agent falls to the lighter level. */
+/** With less free memory than this, the agent switches to the lighter level. */
 const MIN_BYTES = 64e6;
 /** First and longest wait before the stronger level is tried again, in units of `slowMs`. */
 const FIRST_WAIT = 5;
 const LONGEST_WAIT = 160;
-/** A fall within so many waits after a rise shows that the rise came too early. The next wait is twice as long. */
+/** A fall within this many waits after a rise means that the rise came too early. The next wait is then doubled. */
 const HOLD = 4;
 
 export interface AdaptationOptions {
   readonly levels: readonly [Level, Level?];
-  /** A table of the stronger level that takes longer is too slow, ms. */
+  /** A table of the stronger level that takes longer than this is too slow, ms. */
   readonly slowMs: number;
   readonly clock: Clock;
-  /** Memory that the system could still give, bytes. */
+  /** Memory still available from the system, bytes. */
   freeBytes(): number;
 }
 
 /**
- * Chooses which of two levels the next session asks for (docs/adr/0016). It falls when two tables of the stronger level in
- * a row took longer than `slowMs`, when one took more than twice that, or when memory is short. It rises after a wait when
- * two tables in a row took at most half of `slowMs`. Between the half and the whole nothing changes, and every rise that
- * came too early doubles the wait, so that it does not flap.
+ * Chooses which of two levels the next session asks for (docs/adr/0016). The level falls if two consecutive tables of
+ * the stronger level took longer than `slowMs`, if one took more than twice that, or if memory is short. It rises after
+ * a wait if two consecutive tables took at most half of `slowMs`. Between half of `slowMs` and `slowMs` nothing
+ * changes, and each premature rise doubles the wait; both prevent flapping.
  */
 export class Adaptation {
   readonly #options: AdaptationOptions;
   readonly #full: Level;
   readonly #light: Level | undefined;
   #wanted: Level;
-  /** Tables in a row that call for a change. */
+  /** Number of consecutive tables that call for a change. */
   #inRow = 0;
   #wait: number;
   #trialAt = Number.POSITIVE_INFINITY;
@@ -67,24 +67,24 @@ export class Adaptation {
     return this.#wanted;
   }
 
-  /** There is a lighter level than this one. */
+  /** Whether a lighter level exists. */
   canFall(level: Level): boolean {
     return this.#light !== undefined && sameLevel(level, this.#full);
   }
 
-  /** It is time to try the stronger level, where it is not in use. */
+  /** Whether the stronger level should be tried; false while it is in use. */
   get trialDue(): boolean {
     return this.#options.clock.monotonic() >= this.#trialAt && this.#hasRoom(WANTED_BYTES);
   }
 
-  /** A table was made, in a session or on trial. @param level of the table */
+  /** A table was made, in a session or on trial. @param level level of the table */
   took(level: Level, ms: number): void {
     if (!this.canFall(level)) return;
     if (this.#wanted === this.#full) this.#tookInUse(ms);
     else if (this.#options.clock.monotonic() >= this.#trialAt) this.#tookOnTrial(ms);
   }
 
-  /** A table has been in the making for so long, and is not ready. */
+  /** A table has been under construction for `ms` and is not ready. */
   unfinished(level: Level, ms: number): void {
     if (ms > 2 * this.#options.slowMs) this.took(level, ms);
   }

@@ -3,12 +3,14 @@ import { generateP256Key, type HpkeRecipient, type P256Key } from '@millrace/ide
 import { type FollowerMixes, MIX_INTERVAL } from '@millrace/live-matrix';
 import { mixSecret } from '@millrace/protocol';
 
-/** Revisions before a mix at which its point is sent: control has to mail the secret to the segments node. */
+/**
+ * Revisions before a mix at which its point is sent. Control must pass the secret to the segments node in that time.
+ */
 const LEAD = 32n;
 
 /**
  * Fresh Diffie-Hellman secrets, one before each revision that is a multiple of 64 (spec/protocol.md, 6.9). Both
- * ratchets of the session take each of them once: the forward receiver and the reverse sender.
+ * ratchets of the session, the forward receiver and the reverse sender, take each secret once.
  */
 export class MixSecrets {
   readonly #session: Bytes;
@@ -19,7 +21,7 @@ export class MixSecrets {
     this.#session = copyBytes(session);
   }
 
-  /** The point to send now; undefined when the next mix is too far away or its point was sent. */
+  /** The point to send now; undefined if the next mix is too far away or its point was sent. */
   pointDue(ready: bigint): Bytes | undefined {
     const revision = (ready / MIX_INTERVAL + 1n) * MIX_INTERVAL;
     if (revision - ready > LEAD || (this.#asked?.revision ?? 0n) >= revision) return undefined;
@@ -30,7 +32,7 @@ export class MixSecrets {
   }
 
   /**
-   * The keys node's answer. Opens in order with the window's keys: call it in order of arrival.
+   * Handles the keys node's answer. It opens in order with the window's keys: call this in order of arrival.
    * @throws {MillraceError} E_SEAL
    */
   async answer(context: HpkeRecipient, revision: bigint, sealed: Uint8Array): Promise<void> {
@@ -46,12 +48,12 @@ export class MixSecrets {
     this.#asked = undefined;
   }
 
-  /** True when `revision` needs no fresh secret, or its secret is here. */
+  /** Whether `revision` can begin: it needs no fresh secret, or its secret has arrived. */
   has(revision: bigint): boolean {
     return revision % MIX_INTERVAL !== 0n || this.#secret?.revision === revision;
   }
 
-  /** Gives the secret of `revision` to one of the two ratchets; it is wiped when both have taken it. */
+  /** Mixes the secret of `revision` into one of the two ratchets. The secret is wiped once both have taken it. */
   apply(who: 'forward' | 'reverse', revision: bigint, ratchet: { mix(secret: Uint8Array): void }): void {
     const secret = this.#secret;
     if (revision % MIX_INTERVAL !== 0n || secret?.revision !== revision) return;
@@ -60,7 +62,7 @@ export class MixSecrets {
     if (secret.taken.size === 2) wipe(secret.bytes);
   }
 
-  /** The secrets as one of the two ratchets takes them. */
+  /** The secrets, for use by one of the two ratchets. */
   of(who: 'forward' | 'reverse'): FollowerMixes {
     return {
       has: (revision) => this.has(revision),

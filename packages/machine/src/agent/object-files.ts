@@ -8,8 +8,8 @@ import type { PrintProgress } from './progress.ts';
 import type { RunRecord } from './run-record.ts';
 
 /**
- * What stays beside the machine of an object that it made, or began: counts, times and the hash of the executed bytes.
- * The counts of `PathFacts` are there only where the owner discloses positions.
+ * Local record of an object that the machine made or began: counts, times and the hash of the executed bytes. The
+ * counts of `PathFacts` are present only if the owner discloses positions.
  */
 export interface ObjectRecord extends Partial<PathFacts> {
   readonly object: string;
@@ -22,22 +22,22 @@ export interface ObjectRecord extends Partial<PathFacts> {
   readonly code?: string | undefined;
   readonly reason?: string | undefined;
   readonly segments: number;
-  /** Bytes that the machine executed, and their SHA-256. */
+  /** Number of bytes that the machine executed, and their SHA-256. */
   readonly bytes: number;
   readonly sha256: string | undefined;
   readonly machineSeconds: number;
-  /** Real seconds in which the machine waited for content. */
+  /** Real seconds during which the machine waited for content. */
   readonly starvedSeconds: number;
   readonly sessions: number;
   /** Hints received and solved. */
   readonly hints: number;
-  /** Bytes on the machine's link for this object, both ways, TLS included. */
+  /** Bytes on the machine's link for this object, both directions, TLS included. */
   readonly wire: number;
-  /** `wire` for each byte of the design. */
+  /** `wire` per byte of the design. */
   readonly overhead: number | undefined;
 }
 
-/** What of an object could be drawn again. */
+/** Facts from which the object's path could be redrawn. */
 export interface PathFacts {
   readonly lines: number;
   readonly layers: number;
@@ -48,7 +48,7 @@ export interface PathFacts {
 
 /**
  * Writes data/objects/OBJECT.json and, for a machine that knows its path, OBJECT.png and OBJECT.svg.
- * @param path absent when the owner's licence does not disclose it to who stands here
+ * @param path absent if the owner's licence does not disclose it at the machine
  */
 async function saveObject(
   data: string,
@@ -66,8 +66,8 @@ async function saveObject(
 }
 
 /**
- * Writes what stays beside the machine of a print that has ended.
- * @param of.disclosed whether the owner's licence discloses positions to who stands at the machine
+ * Writes the local files of a print that ended.
+ * @param of.disclosed whether the owner's licence discloses positions at the machine
  */
 export async function recordObject(
   { config, driver, clock }: Pick<AgentParts, 'config' | 'driver' | 'clock'>,

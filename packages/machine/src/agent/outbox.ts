@@ -23,18 +23,18 @@ const PENDING = /^(\d{12})\.report$/;
 const nameOf = (number: number): string => `${String(number).padStart(12, '0')}.report`;
 
 const uint = z.number().int().nonnegative();
-/** Numbers of the last report that was made and of the last one that control has answered. Those between wait. */
+/** Numbers of the last report made and the last report answered by control. Reports in between are pending. */
 const indexSchema = z.strictObject({ last: uint, sent: uint });
 type Index = z.output<typeof indexSchema>;
 
 /**
- * Signed reports wait here, on disk, until control has answered. None is lost when a cable, a node or this process fails,
- * and a removed one is noticed. They are sent one at a time, in the order in which they were made.
+ * Signed reports wait here, on disk, until control has answered. No report is lost when a cable, a node or this process
+ * fails, and a removed report is detected. Reports are sent one at a time, in the order in which they were made.
  */
 export interface Outbox extends Closable {
-  /** Durable when it returns. @throws {MillraceError} E_DISK_FULL, E_STORE */
+  /** Durable once it resolves. @throws {MillraceError} E_DISK_FULL, E_STORE */
   add(report: Bytes): Promise<void>;
-  /** Resolves when nothing waits any more. */
+  /** Resolves when no report is pending. */
   whenEmpty(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
@@ -74,7 +74,7 @@ export async function openOutbox(options: {
       await calls.report(report, stop.signal);
     } catch (error) {
       if (stop.signal.aborted || isPassing(error)) throw error;
-      // Control has decided. To send it again would change nothing and hold up the reports that follow.
+      // Control has decided. Sending the report again would change nothing and would delay the next reports.
       logger.error({ err: error, report: name }, 'control refused a report; it is kept as a .refused file');
       await renameDurably(path, `${path}.refused`);
     }
@@ -147,8 +147,8 @@ const remedy =
   'put the folder back as it was, or remove it and its .state: what the machine did is then missing in the ledger';
 
 /**
- * Reports that wait, oldest first, each one whole and signed by this machine.
- * @throws {MillraceError} E_STORE when one was altered, removed or added
+ * Pending reports, oldest first, each complete and signed by this machine.
+ * @throws {MillraceError} E_STORE if one was altered, removed or added
  */
 async function pendingOf(folder: string, { last, sent }: Index, { key, installation }: StateSigner): Promise<string[]> {
   const wrong = (what: string, cause?: unknown) =>
@@ -169,7 +169,7 @@ async function pendingOf(folder: string, { last, sent }: Index, { key, installat
     pending.push(name);
   }
   for (const name of there) {
-    // Control had answered, and the agent was killed before it removed the file.
+    // If control had answered, the agent was killed before it removed the file.
     if (Number.parseInt(name, 10) > sent) throw wrong(`${name} does not follow the others`);
     await removeDurably(join(folder, name));
   }

@@ -3,10 +3,10 @@ import { createFactsSealing, type OwnerSealing, type OwnerState, type Transactio
 import type { Driver } from '../drivers/contract.ts';
 import { ownerStateOf } from './machine-state.ts';
 
-/** To whom the machine seals what the cloud may not know, and what it may show where it stands. */
+/** Recipient of the facts that the cloud may not see, and what may be shown at the machine. */
 export type LicenceTerms = Pick<TransactionOf<'licence.grant'>, 'telemetryKey' | 'disclose'>;
 
-/** What one print tells its owner, and nobody else: sealed for reports as soon as a permit says for whom. */
+/** Facts of one print that only its owner may see. They can be sealed once a permit names the recipient. */
 export class OwnerFacts {
   readonly #driver: Driver;
   readonly #clock: Clock;
@@ -19,7 +19,7 @@ export class OwnerFacts {
     this.#clock = clock;
   }
 
-  /** @throws {MillraceError} E_INPUT when nothing can be sealed to the owner */
+  /** @throws {MillraceError} E_INPUT if data cannot be sealed to the owner */
   async permitted(
     terms: LicenceTerms,
     of: { readonly installation: string; readonly object: string; readonly run: string },
@@ -28,25 +28,25 @@ export class OwnerFacts {
     this.#sealing ??= await createFactsSealing(terms.telemetryKey, of, fromHex(of.run));
   }
 
-  /** The machine has begun. @param odometer what it was just before */
+  /** The machine has begun. @param odometer value just before */
   began(odometer: number): void {
     this.#odometer = odometer;
   }
 
-  /** Before the machine has begun, its driver may still tell of the run before, of another owner's design. */
+  /** Before the machine begins, its driver may still report on the previous run, of another owner's design. */
   state(): OwnerState {
     const time = this.#clock.now();
     const odometer = this.#odometer;
     return odometer === undefined ? { time, bytes: 0 } : ownerStateOf(this.#driver, { time, odometer });
   }
 
-  /** The part of a report, or of the run record. @param reason why it failed, in full */
+  /** Sealed facts for a report or the run record. @param reason why it failed, in full */
   seal(reason?: string): { sealed: Bytes } | undefined {
     const sealed = this.#sealing?.seal({ ...this.state(), ...(reason === undefined ? {} : { reason }) });
     return sealed && { sealed };
   }
 
-  /** Whether who stands at the machine may learn where it was. */
+  /** Whether the licence discloses positions at the machine. */
   get disclosesPosition(): boolean {
     return this.#terms?.disclose.includes('position') ?? false;
   }

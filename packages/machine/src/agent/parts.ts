@@ -13,23 +13,23 @@ import type { RunStore } from './run-record.ts';
 import type { Tables } from './tables.ts';
 import type { Timing } from './timing.ts';
 
-/** What the parts of one agent share. */
+/** Shared parts of one agent. */
 export interface AgentParts {
   readonly config: MachineConfig;
   readonly driver: Driver;
   readonly link: CloudLink;
   readonly inbox: Inbox;
   readonly calls: ControlCalls;
-  /** Asks the distribution node for keys that were revoked; when it does not answer, those known count. */
+  /** Asks the distribution node for revoked keys. Without an answer, the known revocations apply. */
   readonly refreshRevocations: (signal: AbortSignal) => Promise<void>;
   readonly outbox: Outbox;
   readonly report: SendReport;
   readonly runs: RunStore;
   readonly begun: BegunObjects;
   readonly tables: Tables;
-  /** Keys and opened segments lie here. */
+  /** Memory for keys and opened segments. */
   readonly secrets: SecretMemory;
-  /** Threads, from the first key-homomorphic design on. */
+  /** Starts threads with the first key-homomorphic design. */
   readonly points: PointsEngine;
   readonly clock: Clock;
   readonly random: RandomSource;

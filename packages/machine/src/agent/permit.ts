@@ -32,21 +32,21 @@ import { type ControlCalls, isPassing, type PermitAnswer } from './control-calls
 import type { Level } from './matrix-level.ts';
 import type { Timing } from './timing.ts';
 
-/** How long a signed request may be repeated. */
+/** Time during which a signed request may be repeated. */
 const REQUEST_MS = 10 * 60_000;
-/** Requests at most: control may record one and fail before it answers. */
+/** Maximum number of requests: control may record one and fail before it answers. */
 const ATTEMPTS = 3;
 
-/** A permit that has been checked, and what its session is bound to. */
+/** A verified permit, and the data that its session is bound to. */
 export interface PermittedSession {
   readonly permit: Permit;
-  /** The keys node's offer carries it. */
+  /** The keys node's offer carries this id. */
   readonly permitId: string;
   readonly openingHash: Bytes;
-  /** As the owner signed it. */
+  /** The licence, as the owner signed it. */
   readonly licence: TransactionOf<'licence.grant'>;
   readonly owner: Bytes;
-  /** The session's ephemeral key; whoever holds it closes it. */
+  /** The session's ephemeral key. Its holder closes it. */
   readonly ephemeral: P256Key;
 }
 
@@ -55,7 +55,7 @@ export interface Wanted {
   readonly run: Bytes;
   /** First segment wanted. */
   readonly from: number;
-  /** What the session's matrix is to be made of, and milliseconds that a table of it takes here. */
+  /** Requested level of the session's matrix, and the time that one of its tables takes here, ms. */
   readonly level: Level;
   readonly tableMs: number;
 }
@@ -72,9 +72,9 @@ export interface CallHomeOptions {
 }
 
 /**
- * Asks control for a permit. When the answer is lost, the same signed request is sent again and control gives the same
- * answer, so that a lost answer costs no object.
- * @throws {MillraceError} the code of control's refusal; E_PERMIT for a permit that is not ours; E_STARVED
+ * Asks control for a permit. If the answer is lost, the same signed request is sent again and gets the same answer, so
+ * a lost answer costs no object.
+ * @throws {MillraceError} the code of control's refusal; E_PERMIT if the permit is for another request; E_STARVED
  */
 export async function callHome(
   options: CallHomeOptions,
@@ -151,9 +151,9 @@ async function connected(link: CloudLink, patienceMs: number, signal: AbortSigna
 }
 
 /**
- * Checks a permit before anything else is done with it. The administrator's signature names the owner and this machine.
- * The owner's signature names the design and who may print it. Control's signature adds only which object it is. So a
- * cloud that lies in all of its nodes can refuse to print, and cannot print what the owner did not license.
+ * Checks a permit before it is used. The administrator's signature names the owner and this machine. The owner's
+ * signature names the design and who may print it. Control's signature adds only the object. So a cloud that lies in
+ * all of its nodes can refuse to print, but cannot print what the owner did not license.
  * @throws {MillraceError} E_PERMIT, E_SIGNATURE, E_AUTH, E_EXPIRED, E_CLOCK, E_MACHINE_UNKNOWN, E_LICENCE_INVALID,
  *   E_LICENCE_EXHAUSTED, E_MATERIAL, E_REVOKED, E_FORBIDDEN
  */
@@ -170,7 +170,7 @@ export async function checkPermit(
   if (permit.print !== request.body.print) throw refuse('is for another print');
   if (!equalBytes(permit.request, sha256(request.bytes))) throw refuse('answers another request');
 
-  // What has begun is finished, whoever was revoked meanwhile.
+  // A print that has begun is finished even if a key was revoked in the meantime.
   const begins = request.body.from === 0;
   const { installation, adminKey } = directory;
   const owner = await verifyDesigner(answer.owner, begins ? directory : { installation, adminKey });
@@ -187,7 +187,7 @@ export async function checkPermit(
     requireCounting(directory, keyName(holder), answer.print);
   }
   const holderKey = (id: Bytes) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined);
-  // A print that begins must not have expired: an agent that comes back late does not move its machine by itself.
+  // A new print must not have expired: an agent that reconnects late must not start its machine unexpectedly.
   const { body: print } = await verifyTransaction(answer.print, installation, holderKey, begins ? now : 'any time');
   if (print.type !== 'print.request' || toHex(print.id) !== permit.print) throw refuse('came with another print');
   if (print.licence !== permit.licence || print.machine !== permit.machine) throw refuse('differs from its print');
@@ -203,7 +203,7 @@ export async function checkPermit(
   };
 }
 
-/** Only a print that begins needs a valid licence: one that goes on may outlast it. */
+/** Only a new print needs a valid licence. A continued print may outlast it. */
 function checkValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>, now: number): void {
   if (now + CLOCK_SKEW_MS < notBefore) throw new MillraceError('E_LICENCE_INVALID', 'the licence is not valid yet');
   if (now - CLOCK_SKEW_MS > notAfter) throw new MillraceError('E_EXPIRED', 'the licence has expired');

@@ -10,13 +10,13 @@ import { PrintProgress } from './progress.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';
 
-/** `refused`: control gave no permit. `later`: nobody decided anything; the same run may be tried again. */
+/** `refused`: control gave no permit. `later`: no decision was made; the same run may be tried again. */
 export type PrintOutcome = 'completed' | 'failed' | 'refused' | 'later';
 
 /**
- * Makes one object: permit, sessions until every segment has come, reports. Nothing else in the agent decides that a
- * print has ended. Its parts only look down: session → stream → assembly → feed → driver; counts go to the progress,
- * what has to last to the journal.
+ * Makes one object: permit, sessions until every segment has arrived, reports. Only this class decides that a print has
+ * ended. Calls go one way: session → stream → assembly → feed → driver. Counts go to the progress, durable facts to the
+ * journal.
  */
 export class Print {
   readonly #parts: AgentParts;
@@ -26,11 +26,11 @@ export class Print {
   readonly #journal: PrintJournal;
   readonly #feed: Feed;
 
-  /** @param signal ends the print because the agent stops */
+  /** @param signal aborts the print when the agent stops */
   constructor(parts: AgentParts, record: RunRecord, signal: AbortSignal) {
     const machineFailed = new AbortController();
     this.#parts = parts;
-    // Whatever waits for the cloud ends when the machine fails.
+    // Every wait for the cloud ends when the machine fails.
     this.#signal = AbortSignal.any([signal, machineFailed.signal]);
     this.#progress = new PrintProgress(parts);
     this.#owner = new OwnerFacts(parts);
@@ -56,7 +56,7 @@ export class Print {
     }
   }
 
-  /** Sessions, one after the other, until the machine has executed everything. */
+  /** Runs sessions one after the other until the machine has executed everything. */
   async #stream(): Promise<Bytes> {
     const { clock, config, logger, timing } = this.#parts;
     const backoff = new Backoff(timing.backoff);
@@ -120,9 +120,9 @@ export class Print {
     const { print, object, started } = this.#journal.record;
     this.#parts.logger.error({ print, object, ...evidence(error) }, started ? 'print failed' : 'print not begun');
     this.#feed.abort(error);
-    await this.#feed.done.catch(() => undefined); // the machine has been told to cancel
+    await this.#feed.done.catch(() => undefined); // the machine has been cancelled
     const stopped = error.code === 'E_STATE' && error.data.stopped === true;
-    // Nothing has moved and nobody has refused: the same run may begin again.
+    // The machine has not begun and no node has refused: the same run may begin again.
     if (!started && (stopped || (object === undefined && error.code === 'E_STARVED'))) return 'later';
     if (object === undefined) {
       await this.#journal.dropped();
@@ -134,7 +134,7 @@ export class Print {
     return 'failed';
   }
 
-  /** For the machine's operator. A failure here takes nothing back. */
+  /** Writes the operator's files. A failure here does not affect the print. */
   async #recordObject(event: 'completed' | 'failed', error?: MillraceError): Promise<void> {
     const { record } = this.#journal;
     const facts = { record, event, error, progress: this.#progress, disclosed: this.#owner.disclosesPosition };

@@ -3,7 +3,7 @@ import { stateOf } from './machine-state.ts';
 import type { AgentParts } from './parts.ts';
 import { SegmentRate } from './segment-rate.ts';
 
-/** How far one print has come, over all of its sessions. In memory only; what has to last is in the journal. */
+/** Progress of one print over all of its sessions. In memory only; the journal holds the durable part. */
 export class PrintProgress {
   readonly #parts: Pick<AgentParts, 'clock' | 'driver' | 'link'>;
   readonly #rate = new SegmentRate();
@@ -13,7 +13,7 @@ export class PrintProgress {
   state: MachineState['state'] = 'waiting';
   /** Segments of the design; known from the first session on. */
   segments: number | undefined;
-  /** Segments that have come: every one below this number. */
+  /** Number of received segments: all below this number have arrived. */
   got = 0;
   /** Segments and bytes of the design that the machine has taken. */
   taken = 0;
@@ -28,30 +28,30 @@ export class PrintProgress {
     this.startedAt = parts.clock.now();
   }
 
-  /** All of the design is here: the machine needs nobody any more. */
+  /** Whether the whole design has arrived. The machine no longer needs the cloud. */
   get isComplete(): boolean {
     return this.got === this.segments;
   }
 
-  /** The machine has taken all of the design. */
+  /** Whether the machine has taken the whole design. */
   get isTaken(): boolean {
     return this.taken === this.segments;
   }
 
-  /** Milliseconds for which the machine can go on with what it has; undefined while its rate is not known. */
+  /** Time for which the machine can work from its buffer, ms; undefined while its rate is unknown. */
   get bufferMs(): number | undefined {
     const buffered = this.got - this.taken;
     return buffered === 0 ? 0 : this.#rate.millisecondsFor(buffered) || undefined;
   }
 
-  /** The machine has taken the next segment. */
+  /** The machine took the next segment. */
   took(bytes: number): void {
     this.taken++;
     this.bytes += bytes;
     this.#rate.taken(this.#parts.clock.monotonic());
   }
 
-  /** Bytes on the machine's link for this print, both ways, TLS included. */
+  /** Bytes on the machine's link for this print, both directions, TLS included. */
   wireBytes(): number {
     return this.#parts.link.wireBytes() - this.#wireBefore;
   }

@@ -8,15 +8,15 @@ const uint = z.number().int().nonnegative();
 
 const runSchema = z.strictObject({
   print: hexOf(16),
-  /** Made by the agent when it began; a resumed stream carries the same. */
+  /** Created when the run begins. A resumed stream keeps it. */
   run: hexOf(16),
-  /** Known as soon as a permit has come. */
+  /** Known once a permit has arrived. */
   object: objectName.optional(),
   /** Set, and durable, before the first byte reaches the machine. */
   started: z.boolean(),
-  /** Segments that the machine was last known to have taken. */
+  /** Segments taken by the machine, as of the last update. */
   segments: uint,
-  /** Where it was then, sealed to the owner, for the report of an agent that was killed. */
+  /** The machine's position at that time, sealed to the owner, for the report of an agent that was killed. */
   sealed: z
     .string()
     .max(2 * MAX_SEALED_FACTS)
@@ -24,7 +24,7 @@ const runSchema = z.strictObject({
     .optional(),
 });
 
-/** What the agent must still know of a print after it was killed. Counts and names only, nothing of the design. */
+/** State of a print that survives a crash of the agent. Counts and names only, nothing of the design. */
 export type RunRecord = z.output<typeof runSchema>;
 
 /** The one unfinished print of this machine, in data/run.state, signed. */

@@ -3,8 +3,8 @@ import { GROUP_SEGMENTS, HASH_BYTES, type HashGroup, verifyHashGroup } from '@mi
 import type { Design } from './licensed-design.ts';
 
 /**
- * What every segment of a session has to be, proven group by group against the core that the owner signed. At most the
- * groups of a window are held.
+ * Expected hashes of a session's segments, proven group by group against the core that the owner signed. Holds at most
+ * the groups of a window.
  */
 export class SegmentHashes {
   readonly #design: Design;
@@ -18,9 +18,9 @@ export class SegmentHashes {
   }
 
   /**
-   * The next group; groups come in order, and none that the window does not need yet.
+   * Adds the next group. Groups must arrive in order, and only as the window needs them.
    * @param end segments below are in the window
-   * @throws {MillraceError} E_SEGMENT when the owner did not commit to it, E_FRAME_FORMAT
+   * @throws {MillraceError} E_SEGMENT if the owner did not commit to it, E_FRAME_FORMAT
    */
   add({ group, ...given }: HashGroup & { readonly group: number }, end: number): void {
     if (group !== this.#next || group * GROUP_SEGMENTS >= end)
@@ -31,7 +31,7 @@ export class SegmentHashes {
     this.#next = group + 1;
   }
 
-  /** SHA-256 of the sealed segment; undefined until it has come. Segments are asked for in ascending order. */
+  /** SHA-256 of the sealed segment; undefined until it has arrived. Ask for segments in ascending order. */
   of(segment: number): Uint8Array | undefined {
     const group = Math.floor(segment / GROUP_SEGMENTS);
     this.#groups.delete(group - 1);

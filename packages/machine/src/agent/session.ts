@@ -22,11 +22,11 @@ import { Stream, type StreamEnd } from './stream.ts';
 export interface SessionOptions {
   readonly parts: AgentParts;
   readonly permitted: PermittedSession;
-  /** What was asked for. */
+  /** Requested level. */
   readonly level: Level;
-  /** First segment asked for. */
+  /** First requested segment. */
   readonly from: number;
-  /** Those of the print: they outlive the session. */
+  /** The print's feed and progress. They outlive the session. */
   readonly feed: Feed;
   readonly progress: PrintProgress;
   readonly owner: OwnerFacts;
@@ -34,10 +34,10 @@ export interface SessionOptions {
 }
 
 /**
- * One session of a print, from the keys node's offer to its end. Whatever keeps it from beginning is a broken session
- * unless somebody has tampered with it.
- * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), E_DESIGN_KIND, and as
- *   `Stream.run`
+ * One session of a print, from the keys node's offer to its end. A session that fails to begin counts as broken and may
+ * be resumed, except after tampering.
+ * @throws {MillraceError} E_SEAL (the offer does not open), E_PERMIT (it is for something else), E_DESIGN_KIND, and the
+ *   errors of `Stream.run`
  */
 export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   const { parts, permitted, feed, signal } = options;
@@ -69,7 +69,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   } catch (error) {
     signal.throwIfAborted();
     const known = toMillraceError(error);
-    // No offer in time, or the connection lost before it came.
+    // No offer in time, or the connection was lost before the offer.
     if (known.code === 'E_TIMEOUT' || known.code === 'E_UNAVAILABLE') return { kind: 'broken', reason: known.message };
     throw known;
   } finally {
@@ -78,7 +78,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   }
 }
 
-/** Makes the first table, then lets the stream run. */
+/** Makes the first table, then runs the stream. */
 async function runStream(
   options: SessionOptions,
   incoming: Incoming,
@@ -109,7 +109,7 @@ async function runStream(
         change: new LevelChange(parts, progress, level, signal),
         sealed: () => sealing.seal(owner.state()),
       });
-      // Both ratchets have been made from it.
+      // Both ratchets have been derived from the seed.
       wipe(side.seed);
       return await stream.run();
     } finally {
@@ -120,13 +120,13 @@ async function runStream(
   }
 }
 
-/** The licence's owner reads it, nobody between. */
+/** Seals to the licence's owner, end to end. */
 function sealingFor({ parts, permitted }: SessionOptions, session: Uint8Array): Promise<OwnerSealing> {
   const { installation } = parts.config.directory;
   return createOwnerSealing(permitted.licence.telemetryKey, { installation, object: permitted.permit.object }, session);
 }
 
-/** The set-up must be that of the permit and of our own request. */
+/** The set-up must match the permit and the agent's request. */
 function checkParameters({ permitted, from, level, parts }: SessionOptions, parameters: StreamParameters): void {
   const { permit } = permitted;
   const { order, suite } = level;

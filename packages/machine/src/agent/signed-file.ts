@@ -14,24 +14,24 @@ import { keyId, type MachineKey, parseSign1, sign1, verifySign1, verifySignature
 import type { z } from 'zod';
 import { readIfThere } from './files.ts';
 
-/** The machine's identity key and the installation. No other machine's files are accepted. */
+/** The machine's identity key and the installation. Files of other machines are rejected. */
 export interface StateSigner {
   readonly key: MachineKey;
   readonly installation: string;
 }
 
 export interface SignedFile<T> {
-  /** @throws {MillraceError} E_STORE when the file is damaged, or not this machine's */
+  /** @throws {MillraceError} E_STORE if the file is damaged or belongs to another machine */
   read(): Promise<T | undefined>;
   write(value: T): Promise<void>;
   clear(): Promise<void>;
 }
 
 /**
- * A file of the agent's own state: a COSE_Sign1 by the machine's identity key over a CBOR map. An edited file is refused.
- * An older file that is put back is not noticed here: the counts of both proactive nodes are against that.
- * @param label what the file says, so that no other file passes for it
- * @param remedy what the operator can do when it cannot be read
+ * A file of the agent's state: a COSE_Sign1 by the machine's identity key over a CBOR map. An edited file is rejected.
+ * A restored older file is not detected here; the counts of both proactive nodes protect against that.
+ * @param label kind of content, so that no other file is accepted in its place
+ * @param remedy what the operator can do if the file cannot be read
  */
 export function signedFile<S extends z.ZodType>(
   path: string,

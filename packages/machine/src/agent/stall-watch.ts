@@ -1,14 +1,14 @@
 import type { Clock } from '@millrace/base';
 
-/** Notices that a session has brought nothing for too long. */
+/** Detects a session that has been silent for too long. */
 export class StallWatch {
   readonly #clock: Clock;
   readonly #stallMs: number;
   #heardAt: number;
-  /** When it was asked last. */
+  /** Time of the last query. */
   #askedAt: number;
 
-  /** @param stallMs silence that is too long */
+  /** @param stallMs maximum silence */
   constructor(clock: Clock, stallMs: number) {
     this.#clock = clock;
     this.#stallMs = stallMs;
@@ -16,7 +16,7 @@ export class StallWatch {
     this.#askedAt = this.#heardAt;
   }
 
-  /** How often to ask, ms. */
+  /** Interval between queries, ms. */
   get intervalMs(): number {
     return Math.max(20, Math.min(500, this.#stallMs / 5));
   }
@@ -25,10 +25,10 @@ export class StallWatch {
     this.#heardAt = this.#clock.monotonic();
   }
 
-  /** Whether the silence is too long by now. @param since silence that was due to us ended then, monotonic ms */
+  /** Whether the silence is now too long. @param since when data last became due, monotonic ms */
   isStalled(since: number): boolean {
     const now = this.#clock.monotonic();
-    // This process was suspended: what came meanwhile is handled after this.
+    // This process was suspended: messages that arrived meanwhile are handled after this.
     if (Math.abs(now - this.#askedAt) > this.#stallMs) this.#heardAt = now;
     this.#askedAt = now;
     return now - Math.max(this.#heardAt, since) > this.#stallMs;

@@ -17,29 +17,29 @@ import { TelemetrySender } from './telemetry-sender.ts';
 export interface StreamOptions {
   readonly parts: Pick<AgentParts, 'clock' | 'config' | 'link' | 'logger' | 'secrets' | 'tables'>;
   readonly incoming: Incoming;
-  /** Opened set-up; its seed is wiped by the caller. */
+  /** Opened set-up. The caller wipes its seed. */
   readonly side: MachineSide;
   readonly design: Design;
-  /** First revision ready; closed by the caller. */
+  /** Its first revision is ready. The caller closes it. */
   readonly receiver: Receiver;
-  /** What the receiver's matrix is made of. */
+  /** Level of the receiver's matrix. */
   readonly level: Level;
   readonly feed: Feed;
   readonly progress: PrintProgress;
   readonly change: LevelChange;
-  /** What only the owner learns, sealed. */
+  /** Facts for the owner only, sealed. */
   sealed(): Bytes | undefined;
 }
 
-/** How a session ended when it did not fail: everything has come, it broke and may be resumed, or another is better. */
+/** How a session ended without failing: everything arrived, it broke and may be resumed, or another level is better. */
 export type StreamEnd =
   | { readonly kind: 'complete' }
   | { readonly kind: 'broken'; readonly reason: string }
   | { readonly kind: 'changed'; readonly reason: string };
 
 /**
- * One session: frames and keys in, segments in order to the feed, telemetry out. Nothing reaches the feed that has not
- * passed the frame's MAC, and nothing follows a frame that did not.
+ * One session: receives frames and keys, passes segments in order to the feed, sends telemetry. Nothing reaches the
+ * feed unless its frame's MAC is valid, and nothing is accepted after a frame whose MAC is not.
  */
 export class Stream {
   readonly #options: StreamOptions;
@@ -93,7 +93,8 @@ export class Stream {
 
   /**
    * Runs until the machine has executed the whole design, or the session breaks.
-   * @throws {MillraceError} when the stream must not go on: altered frames, keys that do not open, an end from the cloud
+   * @throws {MillraceError} if the stream must not continue: altered frames, keys that do not open, an end from the
+   *   cloud
    */
   async run(): Promise<StreamEnd> {
     const { feed, incoming } = this.#options;
@@ -162,7 +163,7 @@ export class Stream {
         progress.hints += header?.hints ?? 0;
       });
     } catch (error) {
-      // The MAC is checked before anything is solved: the frame's number and revision are the sender's.
+      // The MAC is checked before solving, so the number and revision of an unsolved frame are authentic.
       genuine = error instanceof MillraceError && error.code === 'E_FRAME_UNSOLVED';
       if (this.#over) return;
       if (!genuine || header === undefined) return this.#stop(error);
@@ -198,7 +199,7 @@ export class Stream {
     else this.#telemetry.mix(point);
   }
 
-  /** What may pass is resumed, like a lost link; everything else is final. */
+  /** Temporary errors are resumed, like a lost link. All other errors are final. */
   #onEnd(error: MillraceError): void {
     if (error.retryable) this.#break(`the stream was ended: ${error.code}`);
     else this.#stop(error);
@@ -223,7 +224,7 @@ export class Stream {
     if (stalled && this.#decoding === 0 && this.#isWanting()) this.#break('nothing came any more');
   }
 
-  /** Something is due: what the cloud may send is counted from what it has been told, and comes a step at a time. */
+  /** Whether data is due. What the cloud may send follows from what it was told, and arrives in steps. */
   #isWanting(): boolean {
     const { progress, side } = this.#options;
     const { segments, window } = side.parameters;
@@ -250,7 +251,7 @@ export class Stream {
     }
   }
 
-  /** At once: the feed is told before anything else is handed on. */
+  /** Immediate: the feed is told before anything else is passed on. */
   #stop(error: unknown): void {
     if (this.#over) return;
     this.#over = true;
@@ -269,7 +270,7 @@ export class Stream {
   }
 }
 
-/** What the cloud says at the end of a stream; a code that is none of ours is a fault. */
+/** Error for the end of a stream as reported by the cloud. An unknown code is a fault. */
 function endError(code: string, reason: string): MillraceError {
   return new MillraceError(isErrorCode(code) ? code : 'E_INTERNAL', reason.slice(0, 300));
 }

@@ -21,28 +21,28 @@ import type { MachineConfig, MatrixSettings } from './config.ts';
 import { readIfThere } from './files.ts';
 import { Adaptation, type Level, levelsOf, sameLevel } from './matrix-level.ts';
 
-/** How long to wait for a session's first table where there is a lighter level, in units of `slowTableMs`. */
+/** How long to wait for a session's first table if a lighter level exists, in units of `slowTableMs`. */
 const PATIENCE = 4;
 
-/** Milliseconds of a table, by the settings that it was made with. */
+/** Milliseconds per table, by the settings of the table. */
 const measuredSchema = z.record(z.string(), z.number().int().nonnegative());
 
 /**
- * Makes this machine's receivers, chooses the level of their matrix, and measures how long a table takes here. The cloud
- * chooses a revision's length by that time.
+ * Creates this machine's receivers, chooses the level of their matrix, and measures how long a table takes here. The
+ * cloud chooses a revision's length by that time.
  */
 export interface Tables {
-  /** What the next session should ask for. */
+  /** Level that the next session should ask for. */
   readonly wanted: Level;
-  /** Milliseconds of the latest table of a level; 0 before the first. */
+  /** Milliseconds taken by the latest table of a level; 0 before the first. */
   ms(level: Level): number;
-  /** A table of a session took so long. */
+  /** Records the time that a table of a session took. */
   took(level: Level, tableMs: number): void;
-  /** A table has been in the making for so long, and is not ready. */
+  /** A table has been under construction for `ms` and is not ready. */
   unfinished(level: Level, ms: number): void;
-  /** @throws {MillraceError} E_TIMEOUT when the first table takes far too long, and a lighter level is now wanted */
+  /** @throws {MillraceError} E_TIMEOUT if the first table takes far too long; a lighter level is then wanted */
   open(level: Level, sessionId: Uint8Array, seed: Uint8Array, signal: AbortSignal): Promise<Receiver>;
-  /** Before a print: measures tables until the level to begin with is known. Times are kept on disk. */
+  /** Before a print: measures tables until the first level is known. Times are kept on disk. */
   measure(signal: AbortSignal): Promise<void>;
   /** During a print: measures a table of the stronger level when a trial is due. */
   review(signal: AbortSignal): Promise<void>;
@@ -67,7 +67,7 @@ class MeasuredTables implements Tables {
   readonly #memory = new TableMemory();
   readonly #adaptation: Adaptation;
   readonly #full: Level;
-  /** By level, as `keyOf` names it. */
+  /** Latest times by level, keyed by `keyOf`. */
   #latest: Record<string, number> | undefined;
   #reviewing = false;
   #dirty = false;
@@ -121,7 +121,7 @@ class MeasuredTables implements Tables {
   async measure(signal: AbortSignal): Promise<void> {
     await this.#read();
     await this.review(signal);
-    // More than once: another program may have slowed down one table.
+    // Measure more than once: another program may have slowed down one table.
     for (let known = this.ms(this.wanted), tries = 0; known === 0 && tries < 3; tries++) {
       const level = this.wanted;
       await this.#try(level, 2 * this.#settings.slowTableMs, signal);
@@ -141,7 +141,7 @@ class MeasuredTables implements Tables {
     }
   }
 
-  /** Measures one table and discards it. One that is not ready after `limit` ms counts as taking that long. */
+  /** Measures one table and discards it. A table that is not ready after `limit` ms counts as taking that long. */
   async #try(level: Level, limit: number, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#modules;
     const late = this.#deadline(level, limit);
@@ -165,7 +165,7 @@ class MeasuredTables implements Tables {
     }
   }
 
-  /** Aborts after `limit` ms unless it is cleared. Clear it when the receiver is ready, or the receiver closes. */
+  /** Aborts after `limit` ms unless cleared. Clear it when the receiver is ready or closes. */
   #deadline(level: Level, limit: number): { signal: AbortSignal; clear(): void } {
     const late = new AbortController();
     const timer = this.#adaptation.canFall(level) ? setTimeout(() => late.abort(), limit) : undefined;
@@ -210,10 +210,10 @@ class MeasuredTables implements Tables {
       const known = bytes === undefined ? {} : measuredSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
       this.#latest = known;
     } catch {
-      this.#latest = {}; // measured again
+      this.#latest = {}; // measure again
     }
     const full = this.ms(this.#full);
-    // A level that was far too slow at the last start is not used first now. It is tried again later.
+    // Do not start with a level that was far too slow at the last start. It is tried again later.
     this.#adaptation.unfinished(this.#full, full);
   }
 

@@ -10,15 +10,15 @@ import {
 import type { MixSecrets } from './mix-secrets.ts';
 
 const TICK_MS = 250;
-/** Longest silence of acknowledgements, and of the machine's state, when the budget is used up. */
+/** Maximum interval of acknowledgements, and of the machine's state, when the budget is exhausted. */
 const SLOW_ACK_MS = 1_000;
 const SLOW_STATE_MS = 5_000;
-/** Upstream bytes for each byte of the design; what telemetry may use when the machine is slow. */
+/** Upstream bytes per byte of the design: the budget of telemetry for a slow machine. */
 const BUDGET = 0.004;
-/** Bytes around a frame on the wire: kind, WebSocket header and mask, TLS record. */
+/** Overhead of a frame on the wire, bytes: kind, WebSocket header and mask, TLS record. */
 const ENVELOPE_BYTES = 31;
 const MAX_RESEND = 256;
-/** A reverse frame may be lost too: the point is sent again until it is answered. */
+/** A reverse frame may be lost, so the point is sent again until it is answered. */
 const POINT_MS = 1_000;
 
 export interface TelemetrySenderOptions {
@@ -29,10 +29,10 @@ export interface TelemetrySenderOptions {
   readonly mixes: MixSecrets;
   readonly clock: Clock;
   ready(): bigint;
-  /** Segments and bytes that the machine has taken, and segments that have come. */
+  /** Segments and bytes taken by the machine, and segments received. */
   taken(): { readonly segments: number; readonly got: number; readonly bytes: number };
   state(): MachineState;
-  /** What only the owner learns, sealed; goes with the state. */
+  /** Facts for the owner only, sealed. Sent with the state. */
   sealed(): Bytes | undefined;
   /** Milliseconds of the latest table. */
   tableMs(): number;
@@ -40,9 +40,9 @@ export interface TelemetrySenderOptions {
 }
 
 /**
- * Sends the reverse hint stream: acknowledgements and telemetry, few and small (spec/protocol.md, 6.7). An acknowledgement goes
- * out for every eighth of the window, or four times a second; the machine's whole state at most four times a second, and
- * less often when a slow machine would make that more than 0.4 % of the design's bytes.
+ * Sends the reverse hint stream: acknowledgements and telemetry (spec/protocol.md, 6.7). It sends an acknowledgement
+ * for every eighth of the window, or four times a second. It sends the machine's full state at most four times a
+ * second, and less often if that would exceed 0.4 % of the design's bytes on a slow machine.
  */
 export class TelemetrySender {
   readonly #options: TelemetrySenderOptions;
@@ -79,46 +79,46 @@ export class TelemetrySender {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** When it was last acknowledged, on the monotonic clock. */
+  /** Time of the last acknowledgement, monotonic. */
   get ackedAt(): number {
     return this.#ackedAt;
   }
 
-  /** Segments that the cloud has been told of. */
+  /** Number of segments acknowledged to the cloud. */
   get acked(): number {
     return this.#sentAcked;
   }
 
-  /** The machine has taken another segment. */
+  /** The machine took another segment. */
   taken(): void {
     const { segments } = this.#options.taken();
     if (segments - this.#sentAcked >= this.#every || segments === this.#options.parameters.segments) this.flush();
   }
 
-  /** Asks for a segment whose frame could not be solved. */
+  /** Requests a segment whose frame could not be solved. */
   resend(segment: number): void {
     if (!this.#resend.includes(segment)) this.#resend.push(segment);
     this.flush();
   }
 
-  /** Sends our point for the next mix, and again until `mixed`. */
+  /** Sends the point for the next mix, and repeats it until `mixed` is called. */
   mix(point: Bytes): void {
     this.#point = point;
     this.#pointAt = Number.NEGATIVE_INFINITY;
     this.flush();
   }
 
-  /** The mix has been answered. */
+  /** The mix was answered. */
   mixed(): void {
     this.#point = undefined;
   }
 
-  /** A frame has come: the cloud knows that a table is ready. */
+  /** A frame arrived, so the cloud knows that a table is ready. */
   heard(): void {
     this.#heard = true;
   }
 
-  /** Follows the forward stream's newest revision, as far as the secret of a mix is here. */
+  /** Follows the forward stream's newest revision, as far as the secrets of mixes have arrived. */
   follow(revision: bigint): void {
     while (!this.#closed && this.#sender.revision < revision) {
       const next = this.#sender.revision + 1n;
@@ -134,12 +134,12 @@ export class TelemetrySender {
     this.flush();
   }
 
-  /** Sends everything that is due, now. */
+  /** Sends everything that is due. */
   flush(): void {
     if (this.#closed) return;
     const { clock, taken, ready } = this.#options;
     const now = clock.monotonic();
-    // The state rides on a message that is sent anyway: fewer messages for the nodes of a fleet to read.
+    // Attach the state to a message that is sent anyway: the nodes of a fleet then read fewer messages.
     const withState = this.#stateIsDue(now) || now - this.#stateAt >= SLOW_STATE_MS / 2;
     const withPoint = this.#point !== undefined && now - this.#pointAt >= POINT_MS;
     const { segments: acked, got } = taken();
@@ -184,8 +184,8 @@ export class TelemetrySender {
     const now = this.#options.clock.monotonic();
     const news = this.#options.taken().segments > this.#sentAcked;
     const ackIsDue = news && (this.#withinBudget() || now - this.#sentAt >= SLOW_ACK_MS);
-    // The first message may arrive before the nodes have opened their ends of the session, and they learn of the table
-    // from it: repeat it until a frame has come.
+    // The nodes learn of the table from the first message, which may arrive before they have opened their ends of the
+    // session. Repeat it until a frame arrives.
     if (!this.#heard || ackIsDue || this.#stateIsDue(now)) this.flush();
   }
 

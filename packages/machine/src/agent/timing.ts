@@ -1,18 +1,18 @@
 import type { BackoffOptions } from '@millrace/base';
 
-/** Every wait of the agent, milliseconds. */
+/** Timeouts and intervals of the agent, milliseconds. */
 export interface Timing {
-  /** A call to control without an answer. */
+  /** Timeout of a call to control. */
   readonly callMs: number;
-  /** How long control may hold the call that asks for work. */
+  /** Maximum time that control may hold the call for work. */
   readonly waitMs: number;
-  /** From the permit to the keys node's offer: both proactive nodes poll. */
+  /** Timeout from the permit to the keys node's offer. Both proactive nodes poll. */
   readonly offerMs: number;
-  /** Delays before a lost stream or call is tried again. */
+  /** Delays before a lost stream or call is retried. */
   readonly backoff: BackoffOptions;
-  /** What the machine needs in its buffer while one session is replaced by another: permit, offer, first frame. */
+  /** Buffered time needed to replace one session by another: permit, offer, first frame. */
   readonly changeMs: number;
-  /** How often distribution is asked for a newer directory. */
+  /** Interval between requests for a newer directory. */
   readonly directoryMs: number;
 }
 

@@ -5,20 +5,20 @@ import { machineKind } from '@millrace/protocol';
 import type { Driver, DriverModules, Telemetry } from '../drivers/contract.ts';
 import { type DriverRegistration, DriverRegistry } from '../drivers/registry.ts';
 
-/** A driver that is put to the test. */
+/** A driver under test. */
 export interface DriverFixture {
   readonly registration: DriverRegistration;
   /** Serial number of the machine. */
   readonly serial: string;
-  /** Settings with which the machine executes as fast as it can. */
+  /** Settings with which the machine executes as fast as possible. */
   readonly fast: Readonly<Record<string, unknown>>;
-  /** Settings with which it needs minutes for `content(4_000)`. */
+  /** Settings with which the machine needs minutes for `content(4_000)`. */
   readonly slow: Readonly<Record<string, unknown>>;
-  /** So many bytes of a design that the machine can execute. */
+  /** A design of this many bytes that the machine can execute. */
   content(bytes: number): Uint8Array;
 }
 
-/** One promise of the driver contract. Runners are the caller's, as for the suites of the stores. */
+/** One requirement of the driver contract. The caller provides the test runner, as for the suites of the stores. */
 export interface DriverCase {
   readonly name: string;
   run(fixture: DriverFixture): Promise<void>;
@@ -26,7 +26,7 @@ export interface DriverCase {
 
 const other = 'not-this-machine';
 
-/** What every driver promises, whatever it drives. */
+/** Requirements for every driver, whatever its machine. */
 export const driverCases: readonly DriverCase[] = [
   {
     name: 'is what its registration says',
@@ -255,5 +255,5 @@ async function fails(code: ErrorCode, call: Promise<unknown>): Promise<void> {
 
 const sha256 = (bytes: Uint8Array): string => toHex(createHash('sha256').update(bytes).digest() as Bytes);
 
-/** Long enough for whatever is ready to happen. */
+/** Long enough for pending work to run. */
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));

@@ -19,24 +19,24 @@ import type {
   Telemetry,
 } from './contract.ts';
 
-/** What an engine knows of its run. The driver adds how long the engine waited for content. */
+/** An engine's summary of its run. The driver adds how long the engine waited for content. */
 export type EngineSummary = Omit<RunSummary, 'starvedSeconds'>;
 
-/** What executes the bytes behind a buffered driver. */
+/** Executes the bytes behind a buffered driver. */
 export interface Engine {
-  /** A new run. */
+  /** Begins a new run. */
   begin(): void;
   /**
-   * Executes from the beginning of `bytes`, at the machine's pace; returns how many it took. Ends early when `goOn`
-   * says no. The signal aborts its sleep.
+   * Executes from the beginning of `bytes` at the machine's pace, and returns the number of bytes taken. Ends early
+   * when `goOn` returns false. The signal aborts its sleep.
    */
   take(bytes: Uint8Array, goOn: () => boolean, signal: AbortSignal): Promise<number>;
-  /** Executes what is left; false when `goOn` said no before: it will be called again. */
+  /** Executes the rest. Returns false if `goOn` returned false first; it is then called again. */
   finish(goOn: () => boolean, signal: AbortSignal): Promise<boolean>;
-  /** The machine stands still, or goes on. */
+  /** The machine stands still, or continues. */
   hold(): void;
   release(): void;
-  /** Heaters and motors off. */
+  /** Switches heaters and motors off. */
   off(): void;
   telemetry(): Omit<Telemetry, 'state' | 'starved' | 'bufferedBytes' | 'error'>;
   summary(): EngineSummary;
@@ -57,8 +57,8 @@ interface Run {
 }
 
 /**
- * A driver for machines that live in this process: a bounded buffer in front of an engine that executes it. Holds the
- * states of the contract; knows nothing of what the bytes mean.
+ * A driver for machines that live in this process: a bounded buffer in front of an engine. Implements the states of the
+ * contract; does not interpret the bytes.
  */
 export class BufferedDriver implements Driver {
   readonly kind: string;
@@ -216,7 +216,7 @@ export class BufferedDriver implements Driver {
           this.#queue.drop(taken);
           this.#change.notify();
           this.#tell(false);
-          // Lets other work of the process run, however fast the machine is.
+          // Yield to other work of the process, however fast the machine is.
           await new Promise((resolve) => setImmediate(resolve));
         } else if (!run.ending) {
           await this.#starve(run);
@@ -249,7 +249,7 @@ export class BufferedDriver implements Driver {
     }
   }
 
-  /** Ends the run, if there is one; pending calls fail with `reason`. */
+  /** Ends the current run, if any. Pending calls fail with `reason`. */
   #halt(reason: MillraceError, state: DriverState): void {
     const run = this.#run;
     this.#run = undefined;

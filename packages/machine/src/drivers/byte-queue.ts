@@ -1,10 +1,10 @@
-/** The bounded buffer of a machine: bytes in at one end, out at the other, wiped as they leave. */
+/** The bounded buffer of a machine: a FIFO of bytes that are wiped as they leave. */
 export class ByteQueue {
   readonly #bytes: Uint8Array;
   #from = 0;
   #length = 0;
 
-  /** @param memory where the bytes lie; the caller may use it again when the queue is not used any more */
+  /** @param memory storage of the bytes; the caller may reuse it once the queue is no longer used */
   constructor(memory: Uint8Array) {
     this.#bytes = memory;
   }
@@ -17,7 +17,7 @@ export class ByteQueue {
     return this.#bytes.length - this.#length;
   }
 
-  /** Takes as much of `content` as fits; returns how much. */
+  /** Copies as much of `content` as fits. @returns the number of bytes copied */
   put(content: Uint8Array): number {
     const count = Math.min(content.length, this.free);
     const to = (this.#from + this.#length) % this.#bytes.length;
@@ -28,12 +28,12 @@ export class ByteQueue {
     return count;
   }
 
-  /** The oldest bytes that lie together, without taking them. */
+  /** The oldest contiguous bytes, without removing them. */
   peek(): Uint8Array {
     return this.#bytes.subarray(this.#from, Math.min(this.#from + this.#length, this.#bytes.length));
   }
 
-  /** Wipes and drops the `count` oldest bytes, of those that `peek` shows. */
+  /** Wipes and drops the `count` oldest bytes that `peek` returned. */
   drop(count: number): void {
     this.#bytes.fill(0, this.#from, this.#from + count);
     this.#from = (this.#from + count) % this.#bytes.length;

@@ -3,17 +3,17 @@ import type { SecretMemory } from '@millrace/live-matrix';
 import type { Heater } from '@millrace/protocol';
 import type { ToolPath } from '@millrace/toolpath';
 
-/** What the machine itself says it is. */
+/** The machine's identity as reported by the machine. */
 export interface MachineIdentity {
   readonly kind: string;
   readonly firmware: string;
   readonly serial: string;
 }
 
-/** Among a machine's formats: it takes the bytes of every design, whatever they mean. */
+/** Format of a machine that accepts the bytes of every design. */
 export const anyBytes = 'bytes';
 
-/** What a machine has, and so may tell: a mill has no hot end and no filament. */
+/** What a machine has, and so can report: a mill has no hot end and no filament. */
 export interface Capabilities {
   /** Kinds of designs that it executes, or `anyBytes`. */
   readonly formats: readonly string[];
@@ -31,14 +31,14 @@ export function canMake({ formats }: Pick<Capabilities, 'formats'>, designKind: 
 
 /**
  * disconnected → idle (connect) → running (begin) → idle (drain) …; running ⇄ paused. `failed` after a fault and
- * `stopped` after an emergency stop stay until the machine is connected again; `closed` is the end.
+ * `stopped` after an emergency stop last until the machine is connected again; `closed` is final.
  */
 export type DriverState = 'disconnected' | 'idle' | 'running' | 'paused' | 'failed' | 'stopped' | 'closed';
 
-/** What the machine does at this moment. */
+/** Current state of the machine. */
 export interface Telemetry {
   readonly state: DriverState;
-  /** Running, but waiting for content: its buffer is empty. */
+  /** Running, but waiting for content because its buffer is empty. */
   readonly starved: boolean;
   /** mm. */
   readonly position: { readonly x: number; readonly y: number; readonly z: number };
@@ -50,14 +50,14 @@ export interface Telemetry {
   readonly temperatures: Readonly<Partial<Record<Heater, Heat>>>;
   /** mm/s. */
   readonly feed: number;
-  /** Bytes of this run that have been executed; the buffer holds what was accepted beyond them. */
+  /** Bytes of this run executed so far. Accepted bytes beyond them are in the buffer. */
   readonly executedBytes: number;
   readonly bufferedBytes: number;
-  /** Filament that the machine has used in all its life, mm. */
+  /** Filament used over the machine's lifetime, mm. */
   readonly odometer: number;
-  /** Seconds of the machine's own time that this run has taken, at the speed of the motion model. */
+  /** Machine time of this run, seconds, at the speed of the motion model. */
   readonly machineSeconds: number;
-  /** Why the state is `failed`. */
+  /** Cause of the state `failed`. */
   readonly error?: MillraceError;
 }
 
@@ -70,8 +70,8 @@ export interface Heat {
 export interface RunSummary {
   readonly executedBytes: number;
   /**
-   * SHA-256 of the bytes that the machine has taken from its buffer, in order: of exactly the executed bytes once
-   * drained; while it runs, a queue of moves may lie between.
+   * SHA-256 of the bytes that the machine has taken from its buffer, in order. After draining these are exactly the
+   * executed bytes; during the run a queue of moves may lie between.
    */
   readonly sha256: Bytes;
   readonly takenBytes: number;
@@ -82,55 +82,58 @@ export interface RunSummary {
   /** Filament used by this run, mm. */
   readonly filamentMm: number;
   readonly machineSeconds: number;
-  /** Real seconds in which it waited for content in mid-run. Each wait may leave a mark on the part. */
+  /**
+   * Real seconds during which it waited for content in the middle of the run. Each wait may leave a mark on the part.
+   */
   readonly starvedSeconds: number;
-  /** Machine seconds by segment, when the driver was told the length of one. */
+  /** Machine seconds by segment, if the driver knows the length of a segment. */
   readonly times?: readonly number[];
 }
 
 /**
- * A machine. Every method may fail with E_MACHINE (no answer, or a fault of the machine), E_STATE (not in a state that
- * allows it); a fault during a run fails the pending and every later `write` and `drain` until it is connected again.
+ * A machine. Every method may fail with E_MACHINE (no answer, or a fault of the machine) or E_STATE (not allowed in the
+ * current state). After a fault during a run, the pending and all later calls of `write` and `drain` fail until the
+ * machine is connected again.
  */
 export interface Driver {
   readonly kind: string;
   readonly capabilities: Capabilities;
-  /** Opens the machine. @throws {MillraceError} E_MACHINE_UNKNOWN when its serial number is another one. */
+  /** Opens the machine. @throws {MillraceError} E_MACHINE_UNKNOWN if it reports another serial number */
   connect(expected: { readonly serial: string }): Promise<MachineIdentity>;
   identify(): Promise<MachineIdentity>;
-  /** Begins a run: counts, hash and tool path start from zero. */
+  /** Begins a run: resets counts, hash and tool path. */
   begin(): Promise<void>;
   /**
-   * The next bytes of the run, cut anywhere. Resolves when all of them lie in the machine's buffer; the caller may then
-   * wipe them. One call at a time.
-   * @throws {MillraceError} E_GCODE, E_STATE, E_MACHINE; the signal's reason.
+   * Writes the next bytes of the run, split anywhere. Resolves when all of them are in the machine's buffer; the caller
+   * may then wipe them. One call at a time.
+   * @throws {MillraceError} E_GCODE, E_STATE, E_MACHINE; the signal's reason
    */
   write(content: Uint8Array, signal?: AbortSignal): Promise<void>;
-  /** Ends the run's content; resolves when all of it has been executed. Throws as `write` does. */
+  /** Ends the run's content. Resolves when all of it has been executed. Throws like `write`. */
   drain(signal?: AbortSignal): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Drops what is buffered and ends the run; the machine is idle. Pending calls fail with E_STATE. */
+  /** Drops the buffer and ends the run; the machine is then idle. Pending calls fail with E_STATE. */
   cancel(): Promise<void>;
-  /** Everything off at once; pending calls fail with E_MACHINE. The machine must be connected again. */
+  /** Switches everything off immediately. Pending calls fail with E_MACHINE. The machine must be connected again. */
   emergencyStop(): Promise<void>;
   telemetry(): Telemetry;
-  /** Called at intervals and on every change of state; the result ends it. */
+  /** Calls `listener` at intervals and on every change of state. @returns a function that unsubscribes */
   onTelemetry(listener: (telemetry: Telemetry) => void): () => void;
-  /** Of the current run, or the last. */
+  /** Summary of the current or last run. */
   summary(): RunSummary;
-  /** The path really travelled in the current run or the last, if the machine can tell. */
+  /** The path actually travelled in the current or last run, if the machine can report it. */
   toolPath(): ToolPath | undefined;
   close(): Promise<void>;
 }
 
-/** What a driver needs from outside; the system's own unless told. */
+/** Dependencies of a driver. Defaults come from the system. */
 export interface DriverModules {
   readonly clock?: Clock;
   readonly sleep?: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
   readonly logger?: Logger;
-  /** Where the bytes of the design wait for the machine. */
+  /** Memory for the design's bytes while they wait for the machine. */
   readonly secrets?: SecretMemory;
-  /** For tests: the bytes that the machine takes, in order; valid during the call. */
+  /** For tests: the bytes that the machine takes, in order; valid only during the call. */
   readonly onExecuted?: (bytes: Uint8Array) => void;
 }

@@ -7,7 +7,7 @@ import type { DriverRegistration } from './registry.ts';
 
 const isFunction = (value: unknown): boolean => typeof value === 'function';
 
-/** What a driver's module exports as `driver`. Its code is as trusted as the agent's own: only its form is checked. */
+/** The `driver` export of a driver module. Its code is trusted like the agent's; only its form is checked. */
 const moduleSchema = z.object({
   driver: z.object({
     kind: machineKind,
@@ -31,7 +31,7 @@ const moduleSchema = z.object({
 /**
  * Loads a driver that is not part of this package.
  * @param specifier name of an installed package, or a path, which may be relative to `folder`
- * @throws {MillraceError} E_CONFIG when there is no such module, or it exports no `driver` of the right form
+ * @throws {MillraceError} E_CONFIG if the module does not exist or exports no valid `driver`
  */
 export async function loadDriverModule(specifier: string, folder: string): Promise<DriverRegistration> {
   const isPath = specifier.startsWith('.') || isAbsolute(specifier);

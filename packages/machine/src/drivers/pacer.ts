@@ -1,7 +1,7 @@
 import type { Clock } from '@millrace/base';
 import { z } from 'zod';
 
-/** How many times faster than real time; JSON has no Infinity, so a file may say 'unlimited'. */
+/** Speed relative to real time. JSON has no Infinity, so a file may say 'unlimited'. */
 export const paceFactor = z
   .union([
     z.number().positive(),
@@ -11,21 +11,18 @@ export const paceFactor = z
   .transform((value) => (value === 'unlimited' ? Number.POSITIVE_INFINITY : value));
 
 export interface PacerOptions {
-  /** Machine seconds for each real second; Infinity: as fast as the processor. */
+  /** Machine seconds per real second; Infinity: as fast as the processor. */
   readonly factor: number;
-  /** Real milliseconds by which the machine may be early, or catch up after it was late. */
+  /** Real milliseconds by which the machine may be early, or catch up after a delay. */
   readonly bucketMs: number;
   readonly clock: Clock;
   readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
 }
 
-/** Milliseconds: how late a pause may be noticed. */
+/** Maximum delay before a pause is noticed, ms. */
 const MAX_SLEEP_MS = 250;
 
-/**
- * Holds a machine to its pace, by really waiting. A token bucket: time that the machine lost is not made up for, beyond
- * the bucket.
- */
+/** Holds a machine to its pace by waiting in real time. A token bucket: lost time beyond the bucket is not made up. */
 export class Pacer {
   readonly #options: PacerOptions;
   #origin: number;
@@ -48,8 +45,9 @@ export class Pacer {
   }
 
   /**
-   * Waits until so many machine seconds may have passed, less the bucket, in short sleeps between which `goOn` is asked.
-   * False when it was told to stop before.
+   * Waits until this many machine seconds may have passed, less the bucket, in short sleeps. Calls `goOn` between
+   * sleeps.
+   * @returns false if `goOn` returned false before that
    */
   async until(machineSeconds: number, goOn: () => boolean, signal?: AbortSignal): Promise<boolean> {
     const { clock, factor, bucketMs, sleep } = this.#options;

@@ -3,26 +3,26 @@ import type { MachineProfile } from '@millrace/protocol';
 import type { z } from 'zod';
 import type { Capabilities, Driver, DriverModules } from './contract.ts';
 
-/** A kind of machine: what it can do, how its driver is set up, and where the driver's code is. */
+/** A kind of machine: its capabilities, its settings, and how to load its driver. */
 export interface DriverRegistration<Settings extends z.ZodType = z.ZodType> {
-  /** Name of the kind, as machines are registered with it: a lower-case letter, then letters, digits and hyphens. */
+  /** Name of the kind, as used in registrations: a lower-case letter, then letters, digits and hyphens. */
   readonly kind: string;
-  /** What a machine of this kind has at most. */
+  /** Maximum capabilities of a machine of this kind. */
   readonly capabilities: Capabilities;
-  /** The driver's settings: the machine's `serial`, and what its folder's machine.json holds under `driver`. */
+  /** The driver's settings: the machine's `serial`, and the contents of `driver` in its folder's machine.json. */
   readonly settings: Settings;
-  /** Settings that follow from the registered profile; those of machine.json come before them. */
+  /** Settings derived from the registered profile. Those of machine.json override them. */
   settingsFor(profile: MachineProfile): Readonly<Record<string, unknown>>;
-  /** Loads the driver's code. It is called when a machine of this kind is made, not before. */
+  /** Loads the driver's code. Called only when a machine of this kind is created. */
   load(): Promise<DriverCode<z.output<Settings>>>;
 }
 
 export interface DriverCode<Settings> {
-  /** Makes a driver whose machine is not connected yet. */
+  /** Creates a driver whose machine is not connected yet. */
   create(settings: Settings, modules: DriverModules): Driver | Promise<Driver>;
 }
 
-/** Drivers by the kind of machine. */
+/** Drivers by kind of machine. */
 export class DriverRegistry {
   readonly #registrations = new Map<string, DriverRegistration>();
 
@@ -30,7 +30,7 @@ export class DriverRegistry {
     for (const registration of registrations) this.add(registration);
   }
 
-  /** @throws {MillraceError} E_CONFIG when the kind has a driver already */
+  /** @throws {MillraceError} E_CONFIG if the kind already has a driver */
   add(registration: DriverRegistration): void {
     const { kind } = registration;
     if (this.#registrations.has(kind)) throw new MillraceError('E_CONFIG', `machines of kind ${kind} have two drivers`);
@@ -45,7 +45,7 @@ export class DriverRegistry {
     return this.#registrations.has(kind);
   }
 
-  /** @throws {MillraceError} E_NOT_FOUND for a kind that has no driver */
+  /** @throws {MillraceError} E_NOT_FOUND for a kind without a driver */
   get(kind: string): DriverRegistration {
     const registration = this.#registrations.get(kind);
     if (registration !== undefined) return registration;
@@ -55,8 +55,8 @@ export class DriverRegistry {
   }
 
   /**
-   * Checks the settings, loads the driver of a kind and makes one.
-   * @throws {MillraceError} E_NOT_FOUND for a kind that has no driver, E_INPUT naming the wrong setting
+   * Checks the settings, loads the driver of a kind and creates an instance.
+   * @throws {MillraceError} E_NOT_FOUND for a kind without a driver, E_INPUT with the wrong setting
    */
   async create(kind: string, settings: unknown, modules: DriverModules = {}): Promise<Driver> {
     const registration = this.get(kind);

@@ -1,7 +1,7 @@
 import type { DriverRegistration } from '../registry.ts';
 import { sinkCapabilities, sinkSettings } from './settings.ts';
 
-/** Takes any bytes at a rate: for data that no machine executes, and for tests. */
+/** Accepts any bytes at a rate: for data that no machine executes, and for tests. */
 export const sinkDriver: DriverRegistration<typeof sinkSettings> = {
   kind: 'sink',
   capabilities: sinkCapabilities,

@@ -4,7 +4,7 @@ import { anyBytes, type Capabilities } from '../contract.ts';
 
 export const sinkSettings = bufferedSettings.extend({
   bytesPerSecond: z.number().positive().default(100_000),
-  /** Where to write what it receives; each run begins the file again. */
+  /** Output file. Each run overwrites it from the start. */
   file: z.string().min(1).optional(),
 });
 export type SinkSettings = z.output<typeof sinkSettings>;

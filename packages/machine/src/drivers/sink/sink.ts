@@ -8,7 +8,8 @@ import { Pacer } from '../pacer.ts';
 import { type SinkSettings, sinkCapabilities } from './settings.ts';
 
 /**
- * A plain sink: takes any bytes at `bytesPerSecond` × `factor`, hashes them and, if it is set so, writes them to a file.
+ * A plain sink: accepts any bytes at `bytesPerSecond` × `factor`, hashes them and, if configured, writes them to a
+ * file.
  */
 export function createSink(settings: SinkSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
@@ -51,7 +52,7 @@ class SinkEngine implements Engine {
 
   async take(bytes: Uint8Array, goOn: () => boolean, signal: AbortSignal): Promise<number> {
     const { bytesPerSecond, factor, bucketMs } = this.#settings;
-    // As much as the bucket lets through at once, but always something.
+    // As much as the bucket allows at once, but at least one byte.
     const step = Math.max(1, Math.min(bytes.length, Math.floor((bytesPerSecond * factor * bucketMs) / 1000)));
     const part = bytes.subarray(0, step);
     await this.#store(part);

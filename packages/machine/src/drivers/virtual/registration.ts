@@ -1,7 +1,7 @@
 import type { DriverRegistration } from '../registry.ts';
 import { virtualCapabilities, virtualSettings } from './settings.ts';
 
-/** A desktop printer that exists in this process only: executes G-code by the motion model, at any speed. */
+/** A simulated desktop printer: executes G-code by the motion model, at any speed. */
 export const virtualDriver: DriverRegistration<typeof virtualSettings> = {
   kind: 'virtual',
   capabilities: virtualCapabilities,

@@ -5,13 +5,13 @@ import type { Capabilities } from '../contract.ts';
 const line = z.number().int().positive();
 
 export const virtualSettings = bufferedSettings.extend({
-  /** Bytes of a segment, for the times by segment; those of a sealed segment unless set. */
+  /** Bytes per segment, for the times by segment. Default: those of a sealed segment. */
   segmentBytes: z.number().int().positive().optional(),
-  /** Moves of the tool path that are kept; later ones are counted only. */
+  /** Maximum moves kept in the tool path. Later ones are only counted. */
   maxMoves: z.number().int().min(0).max(100_000_000).default(4_000_000),
-  /** Filament used before, mm. */
+  /** Filament used before this run, mm. */
   odometer: z.number().nonnegative().default(0),
-  /** Faults that happen once, when the machine comes to the line. */
+  /** Faults that occur once, when the machine reaches the line. */
   faults: z.strictObject({ unpluggedAtLine: line.optional(), thermalAtLine: line.optional() }).default({}),
 });
 export type VirtualSettings = z.output<typeof virtualSettings>;

@@ -9,8 +9,8 @@ import { Pacer } from '../pacer.ts';
 import { type VirtualSettings, virtualCapabilities } from './settings.ts';
 
 /**
- * The virtual machine: executes G-code by the motion model, `factor` times faster than real time, and keeps the path
- * that its tool travelled.
+ * The virtual machine: executes G-code by the motion model, `factor` times faster than real time, and records the path
+ * of its tool.
  */
 export function createVirtualMachine(settings: VirtualSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
@@ -25,7 +25,7 @@ export function createVirtualMachine(settings: VirtualSettings, modules: DriverM
   );
 }
 
-/** What is told outside: only what the machine has had the time to do. */
+/** Externally visible progress: only what the machine has had time to do. */
 interface Done {
   readonly x: number;
   readonly y: number;
