@@ -36,39 +36,39 @@ export interface DecodedFrame {
   readonly cell: Bytes;
 }
 
-/** Decodes frames into cells. Accepts frames of the current and the previous revision only. */
+/** Decodes frames into cells. Accepts only frames of the current and the previous revision. */
 export interface Receiver {
   /** Highest revision whose table is ready. */
   readonly ready: bigint;
   /** The engine that looks up and solves hints. */
   readonly engine: EngineName;
-  /** What computes tables now: the engine, or a graphics card. */
+  /** What computes tables at present: the engine, or a graphics card. */
   readonly tables: EngineName | 'gpu';
   /**
-   * Computes the table of revision ready + 1. First erases the table and keys of the previous revision: during the
-   * call only frames of `ready` are accepted. Any failure other than a missing secret closes the receiver.
-   * @throws {MillraceError} E_REVISION_MIX when a fresh shared secret is due
+   * Computes the table of revision ready + 1. First erases the table and keys of the previous revision: during the call
+   * only frames of `ready` are accepted. Any failure other than a missing secret closes the receiver.
+   * @throws {MillraceError} E_REVISION_MIX if a fresh shared secret is due
    */
   prepareNext(): Promise<void>;
   /**
    * @throws {MillraceError} E_FRAME_FORMAT (form or size), E_FRAME_REVISION (older than previous, or not ready),
-   *   E_FRAME_MAC (altered, or another session's), E_FRAME_REPLAY (its number was accepted before),
-   *   E_FRAME_UNSOLVED (may come again, in a later revision)
+   *   E_FRAME_MAC (altered, or from another session), E_FRAME_REPLAY (its number was accepted before), E_FRAME_UNSOLVED
+   *   (may be sent again in a later revision)
    */
   decode(frame: Uint8Array): Promise<DecodedFrame>;
   /**
-   * Verifies the MAC of a frame whose revision is not ready yet, without changing any state, so that a receiver advances
-   * for genuine frames only. Costs one step of the ratchet for each revision ahead of `ready`.
+   * Verifies the MAC of a frame whose revision is not ready yet, without changing any state, so that a receiver
+   * advances only for genuine frames. Costs one step of the ratchet per revision ahead of `ready`.
    * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_REVISION (not ahead, or more than `most` ahead), E_FRAME_MAC,
-   *   E_REVISION_MIX when a fresh shared secret is not here
+   *   E_REVISION_MIX if a fresh shared secret has not arrived
    */
   verifyAhead(frame: Uint8Array, options: { readonly most: number; readonly freshSecret: FreshSecrets }): void;
   /**
-   * Refuses every frame with a lower number as a replay from now on, without remembering each one, so that memory
-   * stays bounded on endless streams.
+   * From now on, rejects every frame with a lower number as a replay without storing each number, so that memory stays
+   * bounded on endless streams.
    */
   forget(below: number): void;
-  /** Fresh shared secret for revision ready + 1, when that is a multiple of 64. */
+  /** Fresh shared secret for revision ready + 1, if that is a multiple of 64. */
   mix(secret: Uint8Array): void;
   /** Wipes tables and keys, and ends the threads. */
   close(): Promise<void>;
@@ -77,7 +77,7 @@ export interface Receiver {
 /** One live revision. */
 interface Live {
   readonly keys: RevisionKeys;
-  /** None at order 8. */
+  /** Undefined at order 8. */
   readonly table: HintTable | undefined;
 }
 
@@ -87,17 +87,17 @@ export interface ReceiverParts {
   readonly hmac: Hmac;
   /** Owned by the receiver and closed with it. */
   readonly runner: TaskRunner;
-  /** Computes the tables instead of the runner's engine; closed with the receiver. */
+  /** Computes the tables instead of the runner's engine. Closed with the receiver. */
   readonly filler?: TableFiller | undefined;
-  /** Called with one line when another engine than the requested one is used. */
+  /** Called with one line if an engine other than the requested one is used. */
   readonly note: (line: string) => void;
-  /** Pool for the memory of its tables. Default: a pool of its own. */
+  /** Pool for the memory of tables. Default: a new pool. */
   readonly memory?: TableMemory | undefined;
 }
 
 /**
  * @param parts creates the parts after the session was checked
- * @param secrets memory for its keys
+ * @param secrets memory for keys
  * @returns a receiver whose first revision is ready
  */
 export async function makeReceiver(
@@ -204,7 +204,7 @@ class DefaultReceiver implements Receiver {
       return { revision, frame, cell: await this.#resolve(live, bytes) };
     } catch (error) {
       this.#seen.delete(frame);
-      // Its table was erased while the frame was looked up.
+      // The table was erased while the frame was looked up.
       if (live !== this.#current && live !== this.#previous && !this.#closed) throw expired(revision, this.ready);
       throw error;
     }
@@ -254,7 +254,7 @@ class DefaultReceiver implements Receiver {
     return cell;
   }
 
-  /** Runs in this thread: passing it to another thread would take longer. */
+  /** Runs on the calling thread: passing it to another thread would take longer. */
   #resolveSmall(keys: RevisionKeys, bytes: Uint8Array): Promise<Bytes> {
     const engine = this.#engine;
     const key: HashKey = { suite: this.#matrix.suite, revision: keys.revision, key: keys.table };

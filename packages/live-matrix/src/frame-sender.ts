@@ -30,22 +30,22 @@ export interface SenderOptions {
 export interface Sender {
   readonly revision: bigint;
   /**
-   * One frame of the current revision.
+   * Encodes one frame of the current revision.
    * @param frameNumber unsigned 32-bit; used once within a revision
    * @param cell at most 65,538 bytes (65,535 at order 8), a multiple of the matrix's symbol size
-   * @throws {MillraceError} E_INPUT, E_TOO_LARGE; E_FRAME_REPLAY when the number was used in this revision
+   * @throws {MillraceError} E_INPUT, E_TOO_LARGE; E_FRAME_REPLAY if the number was used in this revision
    */
   encode(frameNumber: number, cell: Uint8Array): Bytes;
   /** Advances to the next revision and wipes the keys of this one. @throws {MillraceError} E_REVISION_MIX */
   advance(): void;
-  /** Fresh shared secret for the next revision, when that is a multiple of 64. */
+  /** Fresh shared secret for the next revision, if that is a multiple of 64. */
   mix(secret: Uint8Array): void;
   close(): void;
 }
 
 /**
  * @param hmac the platform's HMAC
- * @param secrets memory for its keys
+ * @param secrets memory for keys
  */
 export function makeSender(options: SenderOptions, hmac: Hmac, secrets: SecretMemory = ordinaryMemory): Sender {
   const matrix = completeParameters(options.parameters);
@@ -64,7 +64,7 @@ export function makeSender(options: SenderOptions, hmac: Hmac, secrets: SecretMe
       if (closed) throw new MillraceError('E_STATE', 'the sender is closed');
       checkCell(matrix, frameNumber, cell);
       if (used.has(frameNumber)) {
-        // A second cell under the same mask would show the XOR of both parities.
+        // A second cell under the same mask would reveal the XOR of both parities.
         throw new MillraceError('E_FRAME_REPLAY', 'this frame number was already used in this revision');
       }
       used.add(frameNumber);
@@ -123,7 +123,7 @@ function encodeFrame(
   const chosen = chaffValues(engine, key(keys.parity), frame, matrix.order, hints, chaff);
   engine.hashBatch(key(keys.chaff), 0, chosen, chaffHashes);
   const places = chaffPlaces(engine, key(keys.parity), frame, hints, chaff);
-  const values = chaff === 0 ? data : new Uint32Array(hints); // 0 where there is chaff
+  const values = chaff === 0 ? data : new Uint32Array(hints); // 0 for chaff
   const hintsAt = shape.hintsEnd - hints * matrix.hintBytes;
   if (chaff === 0) writeHints(dataHashes, matrix.hintBytes, out.subarray(hintsAt, shape.hintsEnd));
   for (let i = 0, at = hintsAt, nextData = 0, nextChaff = 0; chaff > 0 && i < hints; i++) {
@@ -143,7 +143,7 @@ function encodeFrame(
   return out;
 }
 
-/** Without chaff. One plain loop for all widths: a sender spends most of its JavaScript time here. */
+/** Writes hints without chaff. One plain loop for all widths: a sender spends most of its JavaScript time here. */
 function writeHints(hashes: Uint32Array, hintBytes: number, out: Uint8Array): void {
   const count = hashes.length / 2;
   for (let i = 0, at = 0; i < count; i++) {

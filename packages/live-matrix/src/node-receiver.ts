@@ -12,24 +12,24 @@ export type { DecodedFrame, Receiver } from './frame-receiver.ts';
 export interface ReceiverOptions extends ReceiverSession {
   /**
    * Hash engine; `auto` uses the fastest that runs. With `gpu` a graphics card hashes the tables and the fastest engine
-   * does the rest. If there is no working card, the engine does everything and `note` gets the reason. Receivers of one
+   * does the rest. Without a working card the engine does everything and `note` gets the reason. Receivers on one
    * thread may share an engine.
    */
   readonly engine?: EngineSetting | 'gpu' | HashEngine;
-  /** Which card. Used with engine `gpu` only. */
+  /** Selects the card. Used only with engine `gpu`. */
   readonly gpu?: GpuOptions;
-  /** Called with one line when another engine than the requested one is used. Default: a warning of the process. */
+  /** Called with one line if an engine other than the requested one is used. Default: emits a process warning. */
   readonly note?: (line: string) => void;
   /**
-   * Number of threads; 0 uses the calling thread. Default: none at order 16, otherwise one for each core, at most 3 with
-   * the native engine. Up to 3 native threads are libuv's. All others are worker threads of 10 MB and more each.
+   * Number of threads; 0 uses the calling thread. Default: 0 at order 16, otherwise one per core, at most 3 with the
+   * native engine. Up to 3 native threads are libuv's. All others are worker threads of at least 10 MB each.
    */
   readonly threads?: number;
-  /** Pool for the memory of tables. Receivers that share one do not allocate new tables. */
+  /** Pool for the memory of tables. Receivers that share a pool reuse its tables. */
   readonly memory?: TableMemory;
 }
 
-/** A receiver whose first revision is ready, in Node. @throws {MillraceError} E_INPUT, E_ENGINE */
+/** Creates a receiver whose first revision is ready. @throws {MillraceError} E_INPUT, E_ENGINE */
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
   const { engine: setting, note = (line) => process.emitWarning(line, 'MillraceWarning') } = options;
   return makeReceiver(
@@ -45,7 +45,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
 }
 
 async function findCard(options: GpuOptions | undefined, engine: HashEngine, note: (line: string) => void) {
-  // Loaded only when it is needed.
+  // Load the module on demand.
   const { findFiller } = await import('./gpu/choose-filler.ts');
   return findFiller(options, engine.name, note);
 }

@@ -4,7 +4,7 @@ import { secretMemory } from './secrets/node.ts';
 
 export type { Sender, SenderOptions };
 
-/** A sender, in Node. */
+/** Creates a sender that uses Node's HMAC and memory for secrets. */
 export function createSender(options: SenderOptions): Sender {
   return makeSender(options, nodeHmac, secretMemory());
 }

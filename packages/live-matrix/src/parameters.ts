@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import { type SuiteName, suites } from './suites.ts';
 
-/** log2 of a matrix's entries. A symbol of the cell has order/8 bytes. */
+/** log2 of the number of entries of a matrix. A symbol of the cell has order/8 bytes. */
 export type Order = 8 | TableOrder;
 /** Orders whose tables are kept. At order 8 the table is computed for each frame: 256 hashes. */
 export type TableOrder = 16 | 24;
@@ -11,22 +11,25 @@ export type HintMode = 'dense' | 'sparse';
 export interface MatrixParameters {
   readonly suite: SuiteName;
   readonly order: Order;
-  /** A dense hint is as long as its symbol. A sparse hint has one more byte and allows chaff. */
+  /** A dense hint is as long as its symbol. A sparse hint is one byte longer and allows chaff. */
   readonly hints: HintMode;
-  /** Hints in one block of the parity code, 1 to 342; 48 at order 8 and 342 otherwise when left out. The sender's choice; the receiver reads it from the frame. */
+  /**
+   * Hints in one block of the parity code, 1 to 342. Default: 48 at order 8, otherwise 342. Chosen by the sender; the
+   * receiver reads it from the frame.
+   */
   readonly blockHints?: number;
-  /** Chaff for every 100 hints of data, 0 to 100 (sparse hints only). The sender's choice. */
+  /** Chaff per 100 hints of data, 0 to 100 (sparse hints only). Chosen by the sender. */
   readonly chaffPercent?: number;
 }
 
-/** Most hints in one block: its bytes then fit the code's columns, its parity one column. */
+/** Maximum hints in one block: its bytes then fit the code's columns, and its parity one column. */
 export const MAX_BLOCK_HINTS = 342;
 /**
  * Default block size of a sender of order 8. In a longer block the same codes occur several times, each with the same
- * candidates that add up to 0, more often than a receiver tries out (spec/live-matrix.md, section 6.3).
+ * candidates that add up to 0, and more often than a receiver tries out (spec/live-matrix.md, section 6.3).
  */
 export const SMALL_BLOCK_HINTS = 48;
-/** Longest cell of one frame, in bytes. */
+/** Maximum cell of one frame, bytes. */
 export const MAX_CELL_BYTES = 65_538;
 export const SESSION_ID_BYTES = 16;
 export const SEED_BYTES = 32;
@@ -45,7 +48,7 @@ export interface Matrix {
   readonly hintBytes: number;
 }
 
-/** @throws {MillraceError} E_INPUT when a parameter is not one of its values. */
+/** @throws {MillraceError} E_INPUT if a parameter has an invalid value */
 export function completeParameters(parameters: MatrixParameters): Matrix {
   const { suite, order, hints, chaffPercent = 0 } = parameters;
   const { blockHints = order === 8 ? SMALL_BLOCK_HINTS : MAX_BLOCK_HINTS } = parameters;
@@ -75,7 +78,7 @@ export function isIntegerIn(value: number, least: number, most: number): boolean
   return Number.isInteger(value) && value >= least && value <= most;
 }
 
-/** @throws {MillraceError} E_INPUT when the value has not exactly that many bytes. */
+/** @throws {MillraceError} E_INPUT if the value does not have exactly `length` bytes */
 export function requireBytes(name: string, value: Uint8Array, length: number): void {
   if (value.length !== length) throw new MillraceError('E_INPUT', `${name} must have ${length} bytes`);
 }

@@ -4,7 +4,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { MIX_INTERVAL, requireBytes, SEED_BYTES } from './parameters.ts';
 import { ordinaryMemory, type SecretMemory } from './secrets/memory.ts';
 
-/** Number of the block, at the end of what is expanded (RFC 5869, 2.3). */
+/** Block number, the last byte of the expanded input (RFC 5869, 2.3). */
 const FIRST = Uint8Array.of(1);
 
 /** The four keys of one revision, each a separate expansion of its secret, in memory for secrets. */
@@ -26,9 +26,9 @@ export interface RevisionKeys {
 export type FreshSecrets = (revision: bigint) => Uint8Array | undefined;
 
 /**
- * s_{r+1} = HKDF-Expand(s_r, "ratchet"); s_r is erased as soon as the keys of r and s_{r+1} are computed, so that
- * nothing that still exists leads back (crypto-review section 1, RFC 5869). Before every revision r > 0 that is
- * a multiple of 64, a fresh shared secret is mixed in: the ratchet alone does not heal.
+ * s_{r+1} = HKDF-Expand(s_r, "ratchet"). s_r is erased as soon as the keys of r and s_{r+1} are computed, so that it
+ * cannot be recovered (crypto-review section 1, RFC 5869). Before every revision r > 0 that is a multiple of 64, a
+ * fresh shared secret is mixed in, because the ratchet alone does not heal.
  */
 export class Ratchet {
   readonly #memory: SecretMemory;
@@ -39,8 +39,8 @@ export class Ratchet {
   #closed = false;
 
   /**
-   * @param seed s of the first revision, 32 bytes; the caller keeps (and wipes) its own copy.
-   * @param memory where its secrets lie
+   * @param seed s of the first revision, 32 bytes; copied, and the caller wipes the original
+   * @param memory memory for the ratchet's secrets
    */
   constructor(seed: Uint8Array, first: bigint, memory: SecretMemory = ordinaryMemory) {
     requireBytes('the seed', seed, SEED_BYTES);
@@ -59,14 +59,14 @@ export class Ratchet {
     return this.#keys.revision;
   }
 
-  /** True when `advance` needs `mix` first. */
+  /** Whether `advance` needs `mix` first. */
   get needsMix(): boolean {
     return (this.revision + 1n) % MIX_INTERVAL === 0n && !this.#mixed;
   }
 
   /**
    * Mixes a fresh shared secret into the next revision's s: HKDF-Extract(salt s, secret).
-   * @throws {MillraceError} E_STATE when the next revision takes none, or has one already.
+   * @throws {MillraceError} E_STATE if the next revision needs no secret, or already has one
    */
   mix(secret: Uint8Array): void {
     this.#requireOpen();
@@ -80,7 +80,7 @@ export class Ratchet {
 
   /**
    * Advances to the next revision. The caller wipes the keys of the previous one.
-   * @throws {MillraceError} E_REVISION_MIX when a fresh secret is due.
+   * @throws {MillraceError} E_REVISION_MIX if a fresh secret is due
    */
   advance(): void {
     this.#requireOpen();
@@ -144,7 +144,9 @@ export function wipeKeys(keys: RevisionKeys): void {
 
 const KEYS = ['table', 'chaff', 'mac', 'parity'] as const;
 
-/** Worker threads read keys in shared memory where possible: a copy in a message could not be wiped. */
+/**
+ * Keys are in shared memory if possible, and worker threads read them in place: a copy in a message could not be wiped.
+ */
 function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint): RevisionKeys {
   const all = memory.take(KEYS.length * SEED_BYTES);
   const [table, chaff, mac, parity] = KEYS.map((label, i) => {
@@ -154,7 +156,7 @@ function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint):
   }) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
   let wiped = false;
   const wipe = () => {
-    // The memory may be in use again by then.
+    // The memory may have been reused.
     if (wiped) return;
     wiped = true;
     memory.give(all);
@@ -162,7 +164,7 @@ function deriveKeys(memory: SecretMemory, secret: Uint8Array, revision: bigint):
   return { revision, table, chaff, mac, parity, wipe };
 }
 
-/** HKDF-Expand of one block, straight into its place: the library's own leaves a copy behind. */
+/** HKDF-Expand of one block, written in place: the library's function leaves a copy behind. */
 function expandInto(out: Uint8Array, secret: Uint8Array, label: string): void {
   hmac.create(sha256, secret).update(utf8(label)).update(FIRST).digestInto(out);
 }

@@ -4,9 +4,9 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { SEED_BYTES } from './parameters.ts';
 import type { SuiteName } from './suites.ts';
 
-/** What a session's first secret is made of. Names are context only: none of them is secret. */
+/** Inputs of a session's first secret. Names are context only and not secret. */
 export interface SeedInputs {
-  /** Hash of the handshake's messages, as both ends saw them. */
+  /** Hash of the handshake's messages as seen by both ends. */
   readonly transcriptHash: Uint8Array;
   /** Secrets in the order of the handshake: DH results, the licence's 32-byte secret. At least one. */
   readonly secrets: readonly Uint8Array[];
@@ -19,7 +19,7 @@ export interface SeedInputs {
 
 /**
  * s of the first revision: HKDF-SHA256 with the transcript's hash as salt (design section 5, crypto-review section 1).
- * Every part is preceded by its length, so that no two inputs run together.
+ * Every part is preceded by its length, so that the encoding is unambiguous.
  */
 export function deriveSeed(inputs: SeedInputs): Bytes {
   const keyMaterial = joinParts(inputs.secrets);

@@ -1,4 +1,4 @@
-/** Memory that worker threads read in place; a browser shares none with pages that are not isolated. */
+/** Memory that worker threads read in place. A browser shares none with pages that are not cross-origin isolated. */
 export function sharedMemory(bytes: number): SharedArrayBuffer | ArrayBuffer {
   return canShare() ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
 }

@@ -1,13 +1,13 @@
 /**
- * The suites of the streaming live matrix: which sponge computes H(g,t,k). See spec/live-matrix.md, section 2.
- * Both absorb one block, so that a suite is four numbers: rounds, where the padding starts and with what, and
- * the lane that carries the last byte of the rate.
+ * The suites of the streaming live matrix: which sponge computes H(g,t,k). See spec/live-matrix.md, section 2. Both
+ * absorb one block, so a suite is four numbers: its id, the number of rounds, the first byte of the padding, and the
+ * lane that carries the last byte of the rate.
  */
 export type SuiteName = 'keccak256' | 'turboshake128';
 
 export interface Suite {
   readonly name: SuiteName;
-  /** The byte that names the suite in a frame's header. */
+  /** Identifies the suite in a frame's header. */
   readonly id: number;
   /** Rounds of Keccak-p[1600], counted from the end: 24 is Keccak-f. */
   readonly rounds: number;
@@ -23,7 +23,7 @@ export const MESSAGE_BYTES = 48;
 export const KEY_BYTES = 32;
 
 export const suites: Readonly<Record<SuiteName, Suite>> = {
-  /** Keccak-256 with the original padding 0x01 (not SHA3-256): the paper's. Rate 136 bytes. */
+  /** Keccak-256 with the original padding 0x01 (not SHA3-256), as in the paper. Rate 136 bytes. */
   keccak256: { name: 'keccak256', id: 1, rounds: 24, domain: 0x01, lastLane: 16 },
   /** TurboSHAKE128 of RFC 9861 with domain byte 0x4D ('M'). Rate 168 bytes. */
   turboshake128: { name: 'turboshake128', id: 2, rounds: 12, domain: 0x4d, lastLane: 20 },

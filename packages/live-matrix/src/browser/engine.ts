@@ -28,7 +28,7 @@ const names: readonly BrowserEngineName[] = ['wasm-simd', 'wasm', 'ts'];
 
 /**
  * Loads the kernels of the fastest engine that runs here, or of the one that `setting` forces.
- * @throws {MillraceError} E_ENGINE when the forced one cannot run
+ * @throws {MillraceError} E_ENGINE if the forced engine cannot run
  */
 export async function loadParts(setting: BrowserEngineName | 'auto'): Promise<EngineParts> {
   if (setting !== 'auto') return partsOf(setting);
@@ -47,7 +47,7 @@ async function partsOf(name: BrowserEngineName): Promise<EngineParts> {
   const { hash, code } = addresses[name];
   try {
     const kernels = { hash: await compile(hash()), code: await compile(code()) };
-    await engineFrom({ name, kernels }); // a module that compiles may still lack what we need
+    await engineFrom({ name, kernels }); // a module that compiles may still lack a required feature
     return { name, kernels };
   } catch (cause) {
     throw cannotRun(name, cause);
@@ -68,7 +68,8 @@ export async function engineFrom({ name, kernels }: EngineParts): Promise<HashEn
 }
 
 /**
- * The fastest engine that runs here, or the one that `setting` forces. Loads its kernels from beside this module.
+ * The fastest engine that runs here, or the one that `setting` forces. Loads its kernels from the directory of this
+ * module.
  * @throws {MillraceError} E_ENGINE
  */
 export async function loadEngine(setting: BrowserEngineName | 'auto' = 'auto'): Promise<HashEngine> {

@@ -11,15 +11,17 @@ import { webHmac } from './hmac.ts';
 import { defaultThreads, startWebThread, webTurn } from './thread.ts';
 
 export interface BrowserReceiverOptions extends ReceiverSession {
-  /** Which engine hashes; `auto` takes the fastest that runs here. `gpu`: as in Node. */
+  /** Hash engine; `auto` uses the fastest that runs here. `gpu`: as in Node. */
   readonly engine?: BrowserEngineName | 'auto' | 'gpu';
-  /** Which card. Used with engine `gpu` only. */
+  /** Selects the card. Used only with engine `gpu`. */
   readonly gpu?: GpuOptions;
-  /** Called with one line when another engine than the requested one is used. Default: the browser's console. */
+  /**
+   * Called with one line if an engine other than the requested one is used. Default: writes to the browser's console.
+   */
   readonly note?: (line: string) => void;
   /**
-   * Web workers to work in; 0 works in the calling thread, in pieces of some milliseconds. Default: none at order 16 and
-   * where the page is not cross-origin isolated, one for each core otherwise.
+   * Number of web workers; 0 uses the calling thread, in slices of a few milliseconds. Default: 0 at order 16 or if the
+   * page is not cross-origin isolated, otherwise one per core.
    */
   readonly threads?: number;
 }
@@ -28,7 +30,7 @@ export function createSender(options: SenderOptions): Sender {
   return makeSender(options, webHmac);
 }
 
-/** A receiver whose first revision is ready. @throws {MillraceError} E_INPUT, E_ENGINE */
+/** Creates a receiver whose first revision is ready. @throws {MillraceError} E_INPUT, E_ENGINE */
 export async function createReceiver(options: BrowserReceiverOptions): Promise<Receiver> {
   const { engine: setting = 'auto', note = (line) => console.warn(line) } = options;
   return makeReceiver(options, async ({ order }) => {

@@ -1,6 +1,4 @@
-/*
- * The same library in a browser: WebAssembly by fetch, web workers where memory can be shared, nothing of Node.
- */
+/* Browser entry point: WebAssembly loaded by fetch, web workers if memory can be shared, no Node modules. */
 
 export type { HashEngine, HashKey } from '../engines/engine.ts';
 export { claimedRevision, HEADER_BYTES, MAC_BYTES } from '../frame/header.ts';

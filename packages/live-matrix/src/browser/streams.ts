@@ -9,7 +9,7 @@ export interface BrowserLiveSenderOptions extends LiveSenderOptions {
 
 export interface BrowserLiveReceiverOptions extends LiveReceiverOptions {
   readonly engine?: BrowserEngineName | 'auto';
-  /** Web workers for tables, as `createReceiver` takes it. */
+  /** Number of web workers for tables, as for `createReceiver`. */
   readonly threads?: number;
 }
 

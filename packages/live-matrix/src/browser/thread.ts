@@ -5,14 +5,14 @@ import type { EngineParts } from './engine.ts';
 import { type WebWorker, web } from './web.ts';
 
 /**
- * Default number of threads: one for each core if the page may share memory with workers, otherwise none. Without
- * shared memory the results of a worker would be lost.
+ * Default number of threads: one per core if the page may share memory with workers, otherwise none. Without shared
+ * memory the results of a worker would be lost.
  */
 export function defaultThreads(): number {
   return web.crossOriginIsolated === true && web.Worker !== undefined ? (web.navigator?.hardwareConcurrency ?? 1) : 0;
 }
 
-/** A web worker with its own engine. @throws {MillraceError} E_ENGINE if page and workers cannot share memory */
+/** A web worker with a separate engine. @throws {MillraceError} E_ENGINE if page and workers cannot share memory */
 export function startWebThread(parts: EngineParts): Thread {
   if (web.crossOriginIsolated !== true || web.Worker === undefined) {
     throw new MillraceError('E_ENGINE', 'threads need a page that is cross-origin isolated (COOP and COEP headers)');

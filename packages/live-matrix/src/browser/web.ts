@@ -1,6 +1,6 @@
 /*
- * The part of the browser's API that is used here (HTML standard: workers, cross-origin isolation), so that the DOM
- * library is not needed to compile.
+ * The part of the browser API used here (HTML standard: workers, cross-origin isolation), so that compiling does not
+ * need the DOM library.
  */
 
 export interface WebWorker {
@@ -19,7 +19,7 @@ export interface WebScope {
 
 export const web = globalThis as WebScope;
 
-/** Within a worker: the thread that made it. */
+/** Within a worker: the thread that created it. */
 export interface WorkerScope {
   postMessage(message: unknown): void;
   onmessage: ((event: { readonly data: unknown }) => void) | null;

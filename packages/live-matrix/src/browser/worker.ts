@@ -5,7 +5,7 @@ import { toWire, type WorkerAnswer } from '../table/worker-messages.ts';
 import { type EngineParts, engineFrom } from './engine.ts';
 import type { WorkerScope } from './web.ts';
 
-// The worker behind startWebThread: first the engine's parts, then tasks, one answer each.
+// Worker side of startWebThread: receives the engine's parts, then tasks; answers each task once.
 const scope = globalThis as unknown as WorkerScope;
 let engine: Promise<HashEngine> | undefined;
 

@@ -1,27 +1,27 @@
 import type { HintMode } from '../parameters.ts';
 
-/** Parity bits of a block of sparse hints, whatever its size: about one unknown for 256 hints. */
+/** Parity bits of a block of sparse hints, whatever its size: about one unknown per 256 hints. */
 const SPARSE_PARITY_BITS = 32;
 
 export interface Block {
   /** Number of the block's first hint. */
   readonly first: number;
   readonly hints: number;
-  /** Where the block's parity starts among the frame's parity bytes. */
+  /** Offset of the block's parity in the frame's parity bytes. */
   readonly parityAt: number;
   readonly parityBytes: number;
 }
 
 /**
- * Parity of a block in bytes. A block of h dense hints has about Poisson(h) unknowns; h + √(30h) + 12 bits
- * leave it unsolved less than once in 10^8 (spec/live-matrix.md, section 6.3).
+ * Parity of a block in bytes. A block of h dense hints has about Poisson(h) unknowns; h + √(30h) + 12 bits leave it
+ * unsolved less than once in 10^8 (spec/live-matrix.md, section 6.3).
  */
 export function parityBytes(mode: HintMode, hints: number): number {
   if (mode === 'sparse') return SPARSE_PARITY_BITS / 8;
   return Math.ceil((hints + Math.floor(Math.sqrt(30 * hints)) + 12) / 8);
 }
 
-/** Cuts a frame's hints into as few blocks of at most `blockHints` as possible, of sizes that differ by one at most. */
+/** Splits a frame's hints into as few blocks of at most `blockHints` as possible. Their sizes differ by at most one. */
 export function layoutBlocks(mode: HintMode, hints: number, blockHints: number): readonly Block[] {
   const count = Math.ceil(hints / blockHints);
   const blocks: Block[] = [];
@@ -37,7 +37,7 @@ export function layoutBlocks(mode: HintMode, hints: number, blockHints: number):
   return blocks;
 }
 
-/** Bytes of parity that all blocks of a frame need together. */
+/** Total parity of all blocks of a frame, bytes. */
 export function totalParityBytes(blocks: readonly Block[]): number {
   const last = blocks.at(-1);
   return last === undefined ? 0 : last.parityAt + last.parityBytes;

@@ -3,8 +3,8 @@ import { COLUMN_WORDS, generatorColumns } from './generator.ts';
 import { type Block, totalParityBytes } from './layout.ts';
 
 /**
- * Adds (XOR) to `sum` the columns of every bit that is set in `value`, the symbol at `place` in its block.
- * @param sum at least `words` words, from `at`
+ * XORs into `sum` the columns of every bit that is set in `value`, the symbol at `place` in its block.
+ * @param sum at least `words` words from `at` on
  */
 export function addColumns(
   sum: Uint32Array,
@@ -25,8 +25,8 @@ export function addColumns(
 }
 
 /**
- * Parity of every block, one after the other.
- * @param values one symbol for each hint of the frame; 0 for chaff
+ * Parity of all blocks, concatenated.
+ * @param values one symbol per hint of the frame; 0 for chaff
  */
 export function parityOf(values: Uint32Array, symbolBits: number, blocks: readonly Block[]): Bytes {
   const out = new Uint8Array(totalParityBytes(blocks));

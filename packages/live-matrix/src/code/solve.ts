@@ -8,20 +8,21 @@ export interface Candidates {
   readonly values: Uint32Array;
 }
 
-/** Most dependencies among unknowns that are tried out. A block with more is refused. */
+/** Maximum number of dependencies among unknowns to try out. A block with more is rejected. */
 const MAX_NULLS = 8;
 
 /**
- * Tells the candidates of a block apart by its parity: the first candidate of every hint is assumed, every other is an
- * unknown (take it instead: yes or no), and the parity's bits are linear equations in the unknowns over GF(2).
+ * Selects among the candidates of a block by its parity. The first candidate of every hint is assumed; every other
+ * candidate is an unknown (take it instead: yes or no). The parity's bits are linear equations in the unknowns over
+ * GF(2).
  *
- * Each unknown's vector (the parity that taking it would change) is reduced by the ones before it, which become a
- * basis in echelon form; what it was reduced by is kept, so that walking back gives the unknowns themselves. Four
- * candidates of one hint may well add up to 0, so unknowns may depend on each other; of all solutions exactly
- * one must take at most one candidate for each hint.
+ * Each unknown's vector (the parity that taking it would change) is reduced by the previous ones, which form a basis in
+ * echelon form. The vectors used in each reduction are recorded, so that walking back gives the unknowns. Four
+ * candidates of one hint may add up to 0, so unknowns may depend on each other. Exactly one of all solutions must take
+ * at most one candidate per hint.
  * @param parity the frame's parity, unmasked
- * @param out one value for each hint of the frame, written for this block
- * @returns false when there is no such solution, or more than one
+ * @param out one value per hint of the frame; written for this block
+ * @returns false if no such solution exists, or more than one
  */
 export function solveBlock(
   candidates: Candidates,
@@ -85,7 +86,7 @@ export function solveBlock(
   return true;
 }
 
-/** From the basis vectors that were added (before number `end`) to the unknowns that they are sums of. */
+/** Converts the basis vectors that were added (before number `end`) to the unknowns whose sums they are. */
 function walkBack(used: Uint32Array, usedWords: number, end: number, rest: Uint32Array): Uint32Array {
   const taken = new Uint32Array(usedWords);
   for (let j = end - 1; j >= 0; j--) {
@@ -96,7 +97,7 @@ function walkBack(used: Uint32Array, usedWords: number, end: number, rest: Uint3
   return taken;
 }
 
-/** The one solution among `taken` plus any sum of `nulls` that takes at most one candidate for each hint. */
+/** The only solution among `taken` plus any sum of `nulls` that takes at most one candidate per hint. */
 function pickValid(
   taken: Uint32Array,
   nulls: readonly Uint32Array[],
@@ -121,7 +122,7 @@ function bitsOf(words: Uint32Array): number[] {
   );
 }
 
-/** Clears from the vector every pivot of the first `count` basis vectors; bit i of `used` says that i was added. */
+/** Clears from the vector every pivot of the first `count` basis vectors. Bit i of `used` records that i was added. */
 function reduce(
   vector: Uint32Array,
   at: number,
@@ -134,7 +135,7 @@ function reduce(
 ): void {
   for (let i = 0; i < count; i++) {
     const pivot = pivots[i] ?? 0;
-    if (pivot < 0) continue; // it depended on others: no part of the basis
+    if (pivot < 0) continue; // depends on other vectors: not part of the basis
     if ((((vector[at + (pivot >> 5)] ?? 0) >>> (pivot & 31)) & 1) === 0) continue;
     for (let word = 0; word < words; word++) {
       vector[at + word] = (vector[at + word] ?? 0) ^ (basis[i * COLUMN_WORDS + word] ?? 0);
@@ -151,7 +152,7 @@ function lowestBit(vector: Uint32Array, at: number, words: number): number {
   return -1;
 }
 
-/** Columns are longer than a block's parity: what lies beyond its last byte does not count. */
+/** Columns are longer than a block's parity. Bits beyond its last byte are ignored. */
 function lastWordMask(parityBytes: number): number {
   const bytes = parityBytes & 3;
   return bytes === 0 ? 0xffffffff : 2 ** (8 * bytes) - 1;

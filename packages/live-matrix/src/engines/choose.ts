@@ -13,7 +13,7 @@ const makers: Readonly<Record<EngineName, () => HashEngine>> = {
 
 /**
  * The fastest engine that runs here, or the one that `setting` forces.
- * @throws {MillraceError} E_ENGINE when the forced one cannot run.
+ * @throws {MillraceError} E_ENGINE if the forced engine cannot run
  */
 export function createEngine(setting: EngineSetting = 'auto'): HashEngine {
   if (setting !== 'auto') return makers[setting]();

@@ -7,15 +7,15 @@ import type { HintTable, TableBuild } from '../table/hint-table.ts';
 
 export const engineNames = ['native', 'wasm-simd', 'wasm', 'ts'] as const;
 export type EngineName = (typeof engineNames)[number];
-/** `auto` takes the first of `engineNames` that runs here. */
+/** `auto` uses the first of `engineNames` that runs here. */
 export type EngineSetting = EngineName | 'auto';
 
-/** The constant inputs within one revision: H(g,t,k) then depends on g alone. */
+/** The inputs that are constant within one revision: H(g,t,k) then depends only on g. */
 export interface HashKey {
   readonly suite: SuiteName;
   /** t, an unsigned 64-bit number. */
   readonly revision: bigint;
-  /** k, 32 bytes; may lie in shared memory. */
+  /** k, 32 bytes; may be in shared memory. */
   readonly key: Uint8Array;
 }
 
@@ -36,28 +36,28 @@ export interface HashEngine {
    */
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): void;
   /**
-   * Low words of lane 0 of H for g = high·2^32 + first, + first+1, … (the lower part stays below 2^32), one for each
-   * place of `out`. `high` is 0 when left out.
+   * Low words of lane 0 of H for g = high·2^32 + first, + first+1, … (the lower part stays below 2^32), one per element
+   * of `out`. `high` defaults to 0.
    */
   hashRange(key: HashKey, first: number, out: Uint32Array, high?: number): void;
   /** Hashes g = first … first+count-1, whole superblocks of 2^15, and puts each into its part of the table. */
   partition(key: HashKey, build: TableBuild, first: number, count: number): void;
-  /** Sorts one part, after all values are in. */
+  /** Sorts one part, after all values are in the table. */
   index(build: TableBuild, part: number): void;
   /**
-   * Wipes a table that is not needed soon. The native engine returns its pages to the system, invisible to JavaScript.
-   * They are zero when the table is filled again.
+   * Wipes a table that is not needed soon. The native engine also returns its pages to the system. They read as zero
+   * until the table is filled again.
    */
   discard(table: HintTable): void;
-  /** Values with the dense code of each hint; where `skip` is 1 (chaff) the only one is 0. */
+  /** Values with the dense code of each hint. Where `skip` is 1 (chaff) the only candidate is 0. */
   lookUp(table: HintTable, codes: Uint32Array, skip: Uint8Array): Candidates;
-  /** Parity of every block, one after the other. */
+  /** Parity of all blocks, concatenated. */
   parity(values: Uint32Array, order: Order, blocks: readonly Block[]): Bytes;
-  /** Solves every block; false when one has not exactly one solution. `out` gets one value for each hint. */
+  /** Solves every block. Returns false if a block does not have exactly one solution. `out` gets one value per hint. */
   solve(candidates: Candidates, order: Order, blocks: readonly Block[], parity: Uint8Array, out: Uint32Array): boolean;
 }
 
-/** The long calls of an engine with its own threads. They are asynchronous and need no worker. */
+/** The long calls of an engine that has threads. They are asynchronous and need no worker. */
 export interface LaterCalls {
   partition(key: HashKey, build: TableBuild, first: number, count: number): Promise<void>;
   index(build: TableBuild, first: number, count: number): Promise<void>;
@@ -72,5 +72,5 @@ export interface LaterCalls {
   ): Promise<boolean>;
 }
 
-/** The part that an engine implements itself when it takes tables and code from the reference. */
+/** The part that an engine implements itself if it takes tables and code from the reference. */
 export type HashOnly = Pick<HashEngine, 'name' | 'detail' | 'hashBatch' | 'hashRange'>;

@@ -25,8 +25,8 @@ type SolveArguments = [
 ];
 
 /**
- * Functions of native/addon.c. `kernel` is an index into `kernelNames`. Functions that end in Later do the same in one
- * of libuv's threads.
+ * Functions of native/addon.c. `kernel` is an index into `kernelNames`. Functions whose names end in Later do the same
+ * on a libuv thread.
  */
 export interface Addon {
   kernelNames(): readonly (readonly [name: string, detail: string])[];

@@ -8,22 +8,25 @@ import { loadBlock } from './keccak.ts';
 import type { TableArguments } from './native-addon.ts';
 import { ownAddon } from './native-load.ts';
 
-/** Instruction sets of the native engine that run on this processor, fastest first; none when it is not built. */
+/** Instruction sets of the native engine that run on this processor, fastest first. Empty if the addon is not built. */
 export function nativeInstructionSets(): readonly string[] {
   const { addon } = ownAddon();
   return addon === undefined ? [] : addon.kernelNames().flatMap(([name]) => (name === '' ? [] : [name]));
 }
 
-/** Cycles a second of this core now, estimated by a chain of additions; undefined without the native engine. */
+/**
+ * Estimated current clock of this core, cycles per second, from a chain of additions. Undefined without the native
+ * engine.
+ */
 export function estimateClock(): number | undefined {
   const rate = ownAddon().addon?.estimateClock();
   return rate === undefined || rate === 0 ? undefined : rate;
 }
 
 /**
- * C behind N-API.
- * @param instructionSet forces one of `nativeInstructionSets()`; the fastest otherwise
- * @throws {MillraceError} E_ENGINE when the addon is not built, or the processor lacks the instructions
+ * The engine in C, called through N-API.
+ * @param instructionSet forces one of `nativeInstructionSets()`; default: the fastest
+ * @throws {MillraceError} E_ENGINE if the addon is not built, or the processor lacks the instructions
  */
 export function createNativeEngine(instructionSet?: string): HashEngine {
   const { addon, faults } = ownAddon();
@@ -49,13 +52,16 @@ export function createNativeEngine(instructionSet?: string): HashEngine {
     }
   }
 
-  /** Space for the candidates of `hints` hints: two on average plus seven standard deviations. The addon reports overflow. */
+  /**
+   * Space for the candidates of `hints` hints: two on average plus seven standard deviations. The addon reports
+   * overflow.
+   */
   const roomFor = (hints: number) => new Uint32Array(2 * hints + Math.ceil(7 * Math.sqrt(hints)) + 16);
   const later: LaterCalls = {
     async partition(key, build, first, count) {
       const { rounds } = loadBlock(block, key);
       block[0] = build.base ?? 0;
-      // The addon takes its own copy of the block before the call returns.
+      // The addon copies the block before the call returns.
       const done = addon.partitionLater(
         kernel,
         block,
@@ -145,7 +151,7 @@ function scratchOf(build: TableBuild): [Uint32Array, Uint32Array] {
   return [build.runs, build.cursors];
 }
 
-/** Four words a block, as struct mr_block in native/kernel.h. */
+/** Four words per block, as in struct mr_block of native/kernel.h. */
 function packBlocks(blocks: readonly Block[]): Uint32Array {
   return Uint32Array.from(blocks.flatMap((block) => [block.first, block.hints, block.parityAt, block.parityBytes]));
 }

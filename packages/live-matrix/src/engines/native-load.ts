@@ -5,18 +5,18 @@ import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import type { Addon } from './native-addon.ts';
 
-/** The addon that was loaded, and one line for each other one that could not be loaded. */
+/** The loaded addon, and one line for each addon that could not be loaded. */
 export interface LoadedAddon {
   readonly addon?: Addon;
-  /** Where it came from, as a path within the package. */
+  /** Path of the addon within the package. */
   readonly place?: string;
   readonly faults: readonly string[];
 }
 
 /**
- * Looks for the addon: first the prebuilt one that came with the package, then the one that was built here. A
- * prebuilt file is loaded only if its SHA-256 is the one beside it: a damaged program can take the whole process down.
- * @param native the package's folder `native/`, its URL ending in a slash
+ * Loads the addon: first the prebuilt one from the package, then the one built locally. A prebuilt file is loaded only
+ * if it matches the SHA-256 stored next to it: a damaged addon can crash the whole process.
+ * @param native URL of the package's folder `native/`, ending in a slash
  */
 export function loadAddon(native: URL): LoadedAddon {
   const faults: string[] = [];
@@ -43,7 +43,7 @@ function requireWhole(file: string): void {
 
 let loaded: LoadedAddon | undefined;
 
-/** The package's own addon. A file that cannot be loaded is reported once, as a warning of the process. */
+/** The addon of this package. A file that cannot be loaded is reported once, as a warning of the process. */
 export function ownAddon(): LoadedAddon {
   if (loaded !== undefined) return loaded;
   loaded = loadAddon(new URL('../../native/', import.meta.url));

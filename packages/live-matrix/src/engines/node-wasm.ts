@@ -3,7 +3,7 @@ import type { HashEngine } from './engine.ts';
 import { type WasmEngineName, wasmEngineOf, wasmFiles } from './wasm-engine.ts';
 import { cannotRun, wasm } from './wasm-module.ts';
 
-/** @throws {MillraceError} E_ENGINE when the kernels are not built, or WebAssembly here lacks what they need */
+/** @throws {MillraceError} E_ENGINE if the kernels are not built, or WebAssembly here lacks a required feature */
 export function createWasmEngine(name: WasmEngineName): HashEngine {
   const instance = (file: string) =>
     new wasm.Instance(new wasm.Module(readFileSync(new URL(`../../wasm/${file}`, import.meta.url))), {});

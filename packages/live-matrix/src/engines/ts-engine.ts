@@ -5,7 +5,7 @@ import { indexPart, indexRoom, lookUp, partition } from '../table/ts-table.ts';
 import type { HashEngine, HashKey, HashOnly } from './engine.ts';
 import { keccakP, loadBlock } from './keccak.ts';
 
-/** The reference engine: plain TypeScript, runs everywhere, slow. */
+/** The reference engine: plain TypeScript. Runs everywhere, slowly. */
 export function createTsEngine(): HashEngine {
   const block = new Int32Array(50);
   const state = new Int32Array(50);
@@ -52,7 +52,7 @@ export function createTsEngine(): HashEngine {
   });
 }
 
-/** Completes an engine that hashes with the reference's tables and code. */
+/** Adds the reference's tables and code to an engine that only hashes. */
 export function withReference(engine: HashOnly): HashEngine {
   // Shared by all parts: new arrays for each of a table's 256 parts would be 70 MB of garbage in every thread.
   const room = indexRoom(24);

@@ -4,7 +4,7 @@ import { MAX_BLOCK_HINTS } from '../parameters.ts';
 import type { HashEngine } from './engine.ts';
 import { callsOf, type WasmInstance } from './wasm-module.ts';
 
-// Places in the kernel's memory: assembly/code.ts.
+// Addresses in the kernel's memory, from assembly/code.ts.
 const COLUMNS = 0x20000;
 const STARTS = 0x1000;
 const CANDIDATES = 0x1800;

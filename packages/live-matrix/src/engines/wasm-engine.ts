@@ -5,7 +5,7 @@ import { withReference } from './ts-engine.ts';
 import { createWasmCode } from './wasm-code.ts';
 import { callsOf, type WasmInstance, type WasmKernels } from './wasm-module.ts';
 
-// Places in the kernel's memory: assembly/layout.ts.
+// Addresses in the kernel's memory, from assembly/layout.ts.
 const BLOCK = 1024;
 const CONSTANTS = 2048;
 const VALUES = 4096;
@@ -15,7 +15,7 @@ const RANGE = 0x20000;
 
 export type WasmEngineName = 'wasm-simd' | 'wasm';
 
-/** Files of the kernels, in the package's folder `wasm/`. */
+/** Files of the kernels in the package's folder `wasm/`. */
 export const wasmFiles: Readonly<Record<WasmEngineName, WasmKernels<string>>> = {
   'wasm-simd': { hash: 'keccak-simd.wasm', code: 'code-simd.wasm' },
   wasm: { hash: 'keccak-plain.wasm', code: 'code-plain.wasm' },

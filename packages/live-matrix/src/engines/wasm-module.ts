@@ -1,10 +1,10 @@
 import { MillraceError } from '@millrace/base/core';
 
-// The part of WebAssembly's API that is used here: the compiler's library for Node has none of it.
+// The part of the WebAssembly API used here. The type library for Node does not declare it.
 interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
-/** A compiled kernel: may be sent to a worker. */
+/** A compiled kernel. It may be sent to a worker. */
 export type WasmModule = object;
 export interface WasmInstance {
   readonly exports: Readonly<Record<string, unknown>>;
@@ -19,18 +19,18 @@ interface WasmApi {
 declare const WebAssembly: WasmApi;
 export const wasm: WasmApi = WebAssembly;
 
-/** The two kernels of an engine: hashes; parity and solving. */
+/** The two kernels of an engine: one hashes, the other computes parity and solves. */
 export interface WasmKernels<T> {
   readonly hash: T;
   readonly code: T;
 }
 
-/** Numbers in, a number or nothing out: what kernels export. */
+/** Type of a kernel's exports: numbers in, a number or nothing out. */
 type WasmCall = (...numbers: number[]) => number;
 
 /**
  * The functions that a kernel must export, and its memory, which never grows.
- * @throws {TypeError} when one is missing
+ * @throws {TypeError} if an export is missing
  */
 export function callsOf<Name extends string>(
   { exports }: WasmInstance,

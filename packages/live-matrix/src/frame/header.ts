@@ -3,7 +3,7 @@ import { type Block, layoutBlocks, totalParityBytes } from '../code/layout.ts';
 import { isIntegerIn, MAX_BLOCK_HINTS, type Matrix, SESSION_ID_BYTES } from '../parameters.ts';
 import { suites } from '../suites.ts';
 
-/** Bytes of a frame before the hints, and of its MAC. */
+/** Lengths of a frame's header and of its MAC, bytes. */
 export const HEADER_BYTES = 38;
 export const MAC_BYTES = 16;
 /** Maximum number of hints in one frame, chaff included. */
@@ -23,7 +23,7 @@ export interface FrameHeader {
   readonly blockHints: number;
 }
 
-/** Where things are in a frame. */
+/** Offsets in a frame. */
 export interface FrameShape {
   readonly blocks: readonly Block[];
   readonly hintsEnd: number;
@@ -57,8 +57,8 @@ export function writeHeader(out: Bytes, matrix: Matrix, header: FrameHeader): vo
 }
 
 /**
- * Reads the header and checks it against what the session agreed on, and the frame's size against the header.
- * Nothing here is authenticated yet.
+ * Reads the header and checks it against the session's parameters, and the frame's size against the header. Nothing is
+ * authenticated at this point.
  * @throws {MillraceError} E_FRAME_FORMAT
  */
 export function readHeader(frame: Uint8Array, matrix: Matrix): FrameHeader & { readonly shape: FrameShape } {
@@ -94,7 +94,7 @@ function malformed(why: string): MillraceError {
 }
 
 /**
- * The revision that a frame claims, not authenticated. A receiver uses it to prepare a table early.
+ * The revision that a frame claims, unauthenticated. A receiver uses it to prepare a table early.
  * @throws {MillraceError} E_FRAME_FORMAT
  */
 export function claimedRevision(frame: Uint8Array): bigint {

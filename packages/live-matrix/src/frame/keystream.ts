@@ -2,14 +2,14 @@ import type { HashEngine, HashKey } from '../engines/engine.ts';
 import type { Order } from '../parameters.ts';
 
 /*
- * The keystream of a frame: lane 0 of H for g = frame·2^32 + i, under the revision's parity key. The three uses
- * take different i, so that no word serves two of them. A (revision, frame) pair is used for one cell only.
+ * The keystream of a frame: lane 0 of H for g = frame·2^32 + i, under the revision's parity key. The three uses take
+ * different i, so that no word is used twice. A (revision, frame) pair is used for one cell only.
  */
 const MASK_FROM = 0;
 const PLACES_FROM = 2 ** 20;
 const CHAFF_FROM = 2 ** 21;
 
-/** Masks or unmasks in place: XOR with the keystream's bytes, 8 from each hash. */
+/** Masks or unmasks in place: XOR with the keystream's bytes, 8 per hash. */
 export function maskBytes(engine: HashEngine, key: HashKey, frame: number, bytes: Uint8Array): void {
   const words = keystream(engine, key, frame, MASK_FROM, Math.ceil(bytes.length / 8));
   for (let i = 0; i < bytes.length; i++) bytes[i] = (bytes[i] ?? 0) ^ ((words[i >> 2] ?? 0) >>> (8 * (i & 3)));
@@ -17,9 +17,9 @@ export function maskBytes(engine: HashEngine, key: HashKey, frame: number, bytes
 }
 
 /**
- * Which hints of a frame are chaff: a selection sample of exactly `chaff` among `hints` places
- * (Knuth, The Art of Computer Programming 3.4.2, algorithm S), driven by one word a place.
- * @returns one byte a place: 1 is chaff
+ * Selects which hints of a frame are chaff: a selection sample of exactly `chaff` among `hints` places (Knuth, The Art
+ * of Computer Programming 3.4.2, algorithm S), using one keystream word per place.
+ * @returns one byte per place: 1 is chaff
  */
 export function chaffPlaces(engine: HashEngine, key: HashKey, frame: number, hints: number, chaff: number): Uint8Array {
   const places = new Uint8Array(hints);
@@ -36,8 +36,8 @@ export function chaffPlaces(engine: HashEngine, key: HashKey, frame: number, hin
 }
 
 /**
- * Values for chaff to hash. A hint of data repeats as often as `hints - chaff` draws out of 2^order do; `chaff` draws repeat as
- * often when they are out of as many fewer values, the first ones.
+ * Values for chaff to hash. Hints of data repeat as often as `hints - chaff` draws out of 2^order do. `chaff` draws
+ * repeat equally often if they are taken from proportionally fewer values; these are the first ones.
  */
 export function chaffValues(
   engine: HashEngine,

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
 import type { Hmac } from './mac.ts';
 
-/** OpenSSL's. */
+/** HMAC by OpenSSL. */
 export const nodeHmac: Hmac = (key, bytes) => createHmac('sha256', key).update(bytes).digest();

@@ -11,14 +11,14 @@ export interface ResolveKeys {
   readonly parity: Uint8Array;
 }
 
-/** The calls that take most of the time, with the frame's table: here, or in another thread. */
+/** The most expensive calls, with the frame's table. They run on this thread or another. */
 export interface LongCalls {
   lookUp(codes: Uint32Array, skip: Uint8Array): Candidates | Promise<Candidates>;
   readonly solve: HashEngine['solve'] | LaterCalls['solve'];
 }
 
 /**
- * From an authenticated frame to its cell: unmask, look every hint up, tell candidates apart by the parity.
+ * Resolves an authenticated frame to its cell: unmasks, looks up every hint, selects among candidates by the parity.
  * @throws {MillraceError} E_FRAME_FORMAT, E_FRAME_UNSOLVED
  */
 export async function resolveFrame(
@@ -65,7 +65,7 @@ async function findCandidates(
   isChaff: Uint8Array,
 ): Promise<Candidates> {
   const codes = readValues(frame.subarray(shape.hintsEnd - hints * matrix.hintBytes, shape.hintsEnd), matrix.hintBytes);
-  // Chaff counts as symbol 0 in the code and has no candidates.
+  // In the code, chaff counts as symbol 0. It has no candidates.
   const found = await long.lookUp(codes, isChaff);
   return matrix.hints === 'sparse' ? hashAgain(engine, tableKey, matrix.hintBytes, codes, found) : found;
 }
@@ -80,7 +80,7 @@ function hashAgain(
 ): Candidates {
   const mask = 2 ** (8 * hintBytes) - 1;
   const { starts, values } = found;
-  // Plain loops over typed arrays: about two candidates for each of some thousand hints.
+  // Plain loops over typed arrays: about two candidates for each of a few thousand hints.
   const guesses = new Uint32Array(values.length);
   let unsure = 0;
   for (let i = 0; i < codes.length; i++) {

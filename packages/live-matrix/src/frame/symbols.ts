@@ -1,6 +1,6 @@
 import type { Bytes } from '@millrace/base/core';
 
-/** Bytes to values of `width` bytes each, little-endian. The length must be a multiple of `width`. */
+/** Converts bytes to values of `width` bytes each, little-endian. The length must be a multiple of `width`. */
 export function readValues(bytes: Uint8Array, width: number): Uint32Array {
   const values = new Uint32Array(bytes.length / width);
   for (let i = 0, at = 0; i < values.length; i++) {

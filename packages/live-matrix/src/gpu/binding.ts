@@ -3,14 +3,14 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Gpu } from './webgpu.ts';
 
-/** Where Debian's Chromium, and Chrome, keep the description of SwiftShader for a Vulkan loader. */
+/** Where Debian's Chromium, and Chrome, store the SwiftShader manifest for a Vulkan loader. */
 const softwareDrivers = [
   '/usr/lib/chromium/vk_swiftshader_icd.json',
   '/opt/google/chrome/vk_swiftshader_icd.json',
 ] as const;
 
 /**
- * WebGPU in Node, from the optional package `webgpu`; otherwise the reason why there is none.
+ * WebGPU in Node, from the optional package `webgpu`, or the reason why it is unavailable.
  * @param software allow a Vulkan driver that computes on the processor, if no other is installed
  */
 export async function openBinding(software: boolean): Promise<Gpu | string> {
@@ -32,7 +32,7 @@ export async function openBinding(software: boolean): Promise<Gpu | string> {
   }
 }
 
-/** Whether the Vulkan loader would find any driver (its documentation, "Driver Discovery"); other systems need none. */
+/** Whether the Vulkan loader would find a driver (its documentation, "Driver Discovery"). Other systems need none. */
 function hasDriver(): boolean {
   if (process.platform !== 'linux') return true;
   const { env } = process;

@@ -2,7 +2,7 @@ import type { TableFiller } from '../table/builder.ts';
 import { createGpuEngine, type GpuOptions } from './gpu-engine.ts';
 import { gpuFiller } from './gpu-table.ts';
 
-/** The graphics card for a receiver's tables; undefined if there is none, after `note` got the reason. */
+/** The graphics card for a receiver's tables, or undefined after passing the reason to `note`. */
 export async function findFiller(
   options: GpuOptions | undefined,
   instead: string,

@@ -4,16 +4,16 @@ import { DispatchRunner, MAX_DISPATCH, type Piece } from './runner.ts';
 import type { Adapter, AdapterInfo, Gpu } from './webgpu.ts';
 
 /**
- * H on a graphics card, by WebGPU: the same results as every `HashEngine`, but later, since WebGPU is asynchronous. Calls
- * may overlap; they run one after the other.
+ * H on a graphics card, through WebGPU. Gives the same results as every `HashEngine`, but asynchronously, like WebGPU.
+ * Calls may overlap; they run one after the other.
  */
 export interface GpuEngine {
   readonly name: 'gpu';
-  /** Maker and kind of the card, for the log. */
+  /** Vendor and model of the card, for the log. */
   readonly detail: string;
-  /** The adapter computes on the processor: correct, but slower than the other engines. */
+  /** Whether the adapter computes on the processor: correct, but slower than the other engines. */
   readonly software: boolean;
-  /** As `HashEngine.hashBatch`. Rejects with a RangeError for wrong sizes, an Error when the card is lost or closed. */
+  /** As `HashEngine.hashBatch`. Rejects with a RangeError for wrong sizes, an Error if the card is lost or closed. */
   hashBatch(key: HashKey, high: number, values: Uint32Array, out: Uint32Array): Promise<void>;
   /** As `HashEngine.hashRange`. */
   hashRange(key: HashKey, first: number, out: Uint32Array, high?: number): Promise<void>;
@@ -26,11 +26,11 @@ export interface GpuOptions {
   readonly software?: boolean;
   /** Source of adapters. Default: the browser, or Node's optional binding. */
   readonly gpu?: Gpu;
-  /** Called with the reason why there is no engine. */
+  /** Called with the reason if the engine is unavailable. */
   readonly note?: (reason: string) => void;
 }
 
-/** The engine, after it computed known hashes correctly; undefined if there is no card or it does not work. */
+/** The engine, after it computed known hashes correctly. Undefined if no card is present or the card does not work. */
 export async function createGpuEngine(options: GpuOptions = {}): Promise<GpuEngine | undefined> {
   const { software = false, note = () => undefined } = options;
   try {
@@ -54,7 +54,7 @@ export async function createGpuEngine(options: GpuOptions = {}): Promise<GpuEngi
   return undefined;
 }
 
-/** An adapter and its source, or the reason why there is none. Prefers a card to software. */
+/** An adapter and its source, or the reason why none was found. Prefers a card to software. */
 async function findAdapter(
   given: Gpu | undefined,
   software: boolean,
@@ -68,8 +68,8 @@ async function findAdapter(
 }
 
 /**
- * Keep a reference until the engine is closed: Node's binding frees its memory when nothing refers to the result of
- * `create`, even while its devices work. The reference does not keep the process alive.
+ * References kept until the engine is closed: Node's binding frees the memory of the result of `create` when it is
+ * unreferenced, even while its devices work. The reference does not keep the process alive.
  */
 const open = new Set<Gpu>();
 

@@ -5,14 +5,14 @@ import { SUPERBLOCK, type TableBuild, tableParts } from '../table/hint-table.ts'
 import { indexPart, partition } from '../table/ts-table.ts';
 import type { GpuEngine } from './gpu-engine.ts';
 
-/** Values hashed ahead: 2^20 are 4 MiB of codes, twice. */
+/** Number of values hashed ahead: 2^20 values are 4 MiB of codes, twice. */
 const AHEAD = 32 * SUPERBLOCK;
 
 /**
- * Fills a table with the card's hashes: the same table as `HashEngine.partition` and `index` give.
- * @param build a table and scratch of one order; its cursors are set to 0 here
- * @param index sorts one part; the native engine's is quicker than the default
- * @throws {MillraceError} E_ENGINE when the card fails; E_INTERNAL when a part is full
+ * Fills a table with the card's hashes. The result equals that of `HashEngine.partition` and `index`.
+ * @param build a table and scratch memory of one order; its cursors are reset to 0
+ * @param index sorts one part; the native engine's function is faster than the default
+ * @throws {MillraceError} E_ENGINE if the card fails; E_INTERNAL if a part is full
  */
 export async function fillTableOnGpu(
   engine: GpuEngine,
@@ -24,7 +24,7 @@ export async function fillTableOnGpu(
   for (let part = 0; part < tableParts(build.table.order); part++) index(build, part);
 }
 
-/** Tables hashed by a card and sorted by the receiver's own threads. Closing the filler closes the engine. */
+/** Computes tables by hashing on a card and sorting on the receiver's threads. Closing the filler closes the engine. */
 export function gpuFiller(engine: GpuEngine): TableFiller {
   return {
     name: 'gpu',
@@ -42,7 +42,7 @@ async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild
     const work = engine.hashRange(key, (build.base ?? 0) + first, bufferOf(first)).catch((cause: unknown) => {
       throw new MillraceError('E_ENGINE', 'the graphics card failed', { cause });
     });
-    work.catch(() => undefined); // reported where it is awaited
+    work.catch(() => undefined); // handled where it is awaited
     return work;
   };
   const bufferOf = (first: number) => codes[(first / step) % 2 === 0 ? 0 : 1];
@@ -60,7 +60,7 @@ async function partitionOnGpu(engine: GpuEngine, key: HashKey, build: TableBuild
       for (let done = 0; done < step; done += SUPERBLOCK) {
         signal?.throwIfAborted();
         partition(take, key, build, first + done, SUPERBLOCK);
-        await new Promise((resolve) => setTimeout(resolve)); // let other work of this thread run
+        await new Promise((resolve) => setTimeout(resolve)); // yield to other work of this thread
       }
     }
   } finally {

@@ -1,4 +1,4 @@
-/** Where lane i comes from after rho and pi (FIPS 202, section 3.2), and by how many bits it was rotated. */
+/** Source of lane i before rho and pi (FIPS 202, section 3.2), and its rotation in bits. */
 export const keccakMoves: readonly { readonly from: number; readonly bits: number }[] = makeMoves();
 
 function makeMoves(): { from: number; bits: number }[] {

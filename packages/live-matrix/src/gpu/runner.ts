@@ -15,9 +15,9 @@ import { bufferUsage, type Device, type GpuBuffer, MAP_READ, type Pipeline } fro
 /** Maximum hashes per dispatch: a few milliseconds on a card, so that no driver reports a hang. */
 export const MAX_DISPATCH = 2 ** 18;
 
-/** What one dispatch computes, and where its words go. */
+/** Input of one dispatch, and the destination of its words. */
 export interface Piece {
-  /** Lower half of the first g; ignored where there are values. */
+  /** Lower half of the first g. Ignored if `values` is set. */
   readonly first: number;
   readonly count: number;
   readonly values?: Uint32Array;
@@ -64,7 +64,7 @@ export class DispatchRunner {
         if (slot === undefined) break;
         if (underWay.length === this.#slots.length) await underWay.shift();
         const work = this.#dispatch(slot, parameters, piece);
-        work.catch(() => undefined); // reported where it is awaited
+        work.catch(() => undefined); // handled where it is awaited
         underWay.push(work);
       }
       await Promise.all(underWay);
@@ -105,7 +105,7 @@ export class DispatchRunner {
     slot.read.unmap();
   }
 
-  /** Removes key and codes from the card. Copies that the driver made cannot be reached. */
+  /** Removes key and codes from the card. Copies made by the driver are out of reach. */
   async #wipe(): Promise<void> {
     const encoder = this.#device.createCommandEncoder();
     for (const { buffers } of this.#slots) for (const buffer of buffers) encoder.clearBuffer(buffer);

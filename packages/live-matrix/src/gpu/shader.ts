@@ -3,8 +3,8 @@ import { keccakMoves } from './moves.ts';
 export const WORKGROUP = 64;
 
 /*
- * Words of the shader's parameters: four numbers, the block for g = 0 (25 lanes and 2 words to fill up), and the round
- * constants, one to four words because that is the stride of a uniform array.
+ * Layout of the shader's parameters in words: four numbers, the block for g = 0 (25 lanes and 2 words of padding), and
+ * the round constants, one per four words because that is the stride of a uniform array.
  */
 export const COUNT_AT = 0;
 export const FIRST_AT = 1;
@@ -14,9 +14,9 @@ export const CONSTANTS_AT = 56;
 export const PARAMETER_WORDS = CONSTANTS_AT + 4 * 24;
 
 /**
- * H in WGSL, one hash a thread. WGSL has no 64-bit integers: a lane is a vector of its low and its high word, a rotation
- * two shifts of each and, past 32, an exchange of the two. The round is written out lane by lane, since an array
- * with computed places would leave the registers; the last round computes lane 0 only.
+ * H in WGSL, one hash per thread. WGSL has no 64-bit integers: a lane is a vector of its low and its high word. A
+ * rotation is two shifts of each word and, past 32, an exchange of the two. The round is written out lane by lane,
+ * because an array with computed indexes would leave the registers. The last round computes only lane 0.
  */
 export function shaderSource(): string {
   const lanes = Array.from({ length: 25 }, (_, lane) => lane);
@@ -73,7 +73,7 @@ fn hashBatch(@builtin(global_invocation_id) id: vec3u) {
 `;
 }
 
-/** A lane rotated to the left; no rotation of Keccak is 32. */
+/** Rotates a lane to the left. No rotation of Keccak is 32. */
 function rotated(lane: string, bits: number): string {
   if (bits === 0) return lane;
   const [same, other] = bits < 32 ? [lane, `${lane}.yx`] : [`${lane}.yx`, lane];

@@ -1,6 +1,6 @@
 /*
- * The part of WebGPU (W3C) that is used here, so that neither a browser's library nor the optional binding is needed
- * to compile. Numbers of the flags: the specification, sections 5 (buffers) and 7 (map modes).
+ * The part of WebGPU (W3C) used here, so that compiling needs neither a browser's library nor the optional binding.
+ * Values of the flags: WebGPU specification, sections 5 (buffers) and 7 (map modes).
  */
 
 export interface Gpu {

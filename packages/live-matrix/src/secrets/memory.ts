@@ -2,16 +2,16 @@ import { sharedMemory } from '../shared.ts';
 
 /**
  * Memory for secrets in use. `take` may return memory that threads share, so that no message to a thread copies a
- * secret. A caller that needs a buffer of its own makes a copy and wipes it.
+ * secret. A caller that needs a separate buffer makes a copy and wipes it.
  */
 export interface SecretMemory {
   /** Returns `length` zero bytes. */
   take(length: number): Uint8Array;
-  /** Wipes and returns memory from `take`. It must not be used afterwards. A second call has no further effect. */
+  /** Wipes and releases memory from `take`. It must not be used afterwards. A second call has no effect. */
   give(secret: Uint8Array): void;
 }
 
-/** A copy of `secret` in `memory`; `secret` itself is wiped. */
+/** Copies `secret` into `memory` and wipes the original. */
 export function hold(memory: SecretMemory, secret: Uint8Array): Uint8Array {
   const held = memory.take(secret.length);
   held.set(secret);
@@ -19,7 +19,7 @@ export function hold(memory: SecretMemory, secret: Uint8Array): Uint8Array {
   return held;
 }
 
-/** Ordinary memory, without locking: one array for each secret. */
+/** Ordinary memory without locking: one array per secret. */
 export const ordinaryMemory: SecretMemory = {
   take: (length) => new Uint8Array(sharedMemory(length)),
   give: (secret) => void secret.fill(0),
@@ -31,8 +31,8 @@ const LEAST = 64;
 export type LockArena = (bytes: number) => Uint8Array | undefined;
 
 /**
- * Slots of powers of two, from 64 bytes, in arenas of locked pages that are never freed. If the system locks no more, or
- * `most` bytes are locked, further secrets use ordinary memory, and `onRefused` is called once.
+ * Slots of powers of two, from 64 bytes, in arenas of locked pages that are never freed. If the system refuses to lock
+ * more, or `most` bytes are locked, further secrets use ordinary memory and `onRefused` is called once.
  */
 export class SecretPool implements SecretMemory {
   readonly #lock: LockArena;
@@ -45,7 +45,7 @@ export class SecretPool implements SecretMemory {
   #locked = 0;
   #refused = false;
 
-  /** @param sizes of arenas to ask for, bytes, largest first */
+  /** @param sizes sizes of arenas to try, bytes, largest first */
   constructor(options: { lock: LockArena; sizes: readonly number[]; most: number; onRefused: () => void }) {
     this.#lock = options.lock;
     this.#sizes = options.sizes;

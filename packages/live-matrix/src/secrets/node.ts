@@ -4,14 +4,14 @@ import { ownAddon } from '../engines/native-load.ts';
 import { sharedMemory } from '../shared.ts';
 import { SecretPool } from './memory.ts';
 
-/** Arenas; the second fits the 64 KiB that some systems let a process lock. */
+/** Sizes of arenas. The second fits the 64 KiB that some systems let a process lock. */
 const SIZES = [256 * 1024, 64 * 1024];
-/** Half of what most systems let a process lock: 8 MiB. */
+/** Maximum locked bytes: half of the 8 MiB that most systems let a process lock. */
 const MOST = 4 * 1024 * 1024;
 export interface SecretState {
   /** Bytes of locked memory that this process has for secrets. */
   readonly locked: number;
-  /** Why some or all secrets are in ordinary memory. */
+  /** Reason why some or all secrets are in ordinary memory. */
   readonly fault: MillraceError | undefined;
 }
 

@@ -2,10 +2,12 @@ import { type Bytes, MillraceError, wipe } from '@millrace/base/core';
 
 export const TAG_BYTES = 16;
 
-/** AES-256-GCM with numbers for nonces: 12 bytes, big-endian. Under one key every number is used for one message only. */
+/**
+ * AES-256-GCM with numbers as nonces: 12 bytes, big-endian. Under one key every number is used for one message only.
+ */
 export interface Aead {
   seal(number: number, plain: Uint8Array): Promise<Bytes>;
-  /** @throws {MillraceError} E_SEAL when it was altered, or sealed under another number or key */
+  /** @throws {MillraceError} E_SEAL if it was altered, or sealed under another number or key */
   open(number: number, sealed: Uint8Array): Promise<Bytes>;
 }
 

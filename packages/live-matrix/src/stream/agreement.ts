@@ -5,13 +5,13 @@ export const POINT_BYTES = 65;
 
 const curve = { name: 'ECDH', namedCurve: 'P-256' } as const;
 
-/** One half of a Diffie-Hellman exchange; its secret stays inside WebCrypto and cannot be read out. */
+/** One half of a Diffie-Hellman exchange. Its secret stays inside WebCrypto and cannot be exported. */
 export interface FreshPoint {
-  /** Ours, for the other end, 65 bytes. */
+  /** This end's point, to be sent to the other end, 65 bytes. */
   readonly point: Bytes;
   /**
    * The shared secret, 32 bytes; the caller wipes it.
-   * @throws {MillraceError} E_FRAME_FORMAT when `peer` is no point on the curve
+   * @throws {MillraceError} E_FRAME_FORMAT if `peer` is not a point on the curve
    */
   agree(peer: Uint8Array): Promise<Bytes>;
 }

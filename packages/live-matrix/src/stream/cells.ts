@@ -2,10 +2,10 @@ import { type Bytes, MillraceError, wipe } from '@millrace/base/core';
 import { isIntegerIn, MAX_CELL_BYTES } from '../parameters.ts';
 import { TAG_BYTES } from './aead.ts';
 
-/** A cell fits both orders: symbols of 2 and 3 bytes. */
+/** Cells are multiples of 6 bytes, so that they fit symbols of 2 and of 3 bytes. */
 const STEP = 6;
 const MIN_CELL_BYTES = 48;
-/** Padded length of a cell that is not full; doubled until the data fits. */
+/** Padded length of a cell that is not full. Doubled until the data fits. */
 const MIN_PADDED = 256;
 /** Kind and length in front of the data. */
 const HEAD_BYTES = 5;
@@ -14,12 +14,12 @@ const END = 1;
 
 export const DEFAULT_CELL_BYTES = 16_386;
 
-/** What a cell carries: some of the data, or the proof of the end. */
+/** Contents of a cell: data, or the proof of the end. */
 export type CellContent =
   | { readonly kind: 'data'; readonly data: Bytes }
   | { readonly kind: 'end'; readonly total: bigint };
 
-/** @throws {MillraceError} E_INPUT unless it is a multiple of 6 from 48 to 65,538. */
+/** @throws {MillraceError} E_INPUT if it is not a multiple of 6 from 48 to 65,538 */
 export function requireCellBytes(cellBytes: number): void {
   if (!isIntegerIn(cellBytes, MIN_CELL_BYTES, MAX_CELL_BYTES) || cellBytes % STEP !== 0) {
     throw new MillraceError('E_INPUT', `a cell has 48 to ${MAX_CELL_BYTES} bytes, a multiple of ${STEP}`);
@@ -31,7 +31,7 @@ export function cellCapacity(cellBytes: number): number {
   return cellBytes - TAG_BYTES - HEAD_BYTES;
 }
 
-/** Plain cell of data. The sealed cell has at most `cellBytes` bytes. */
+/** Plain data cell. Sealed, it has at most `cellBytes` bytes. */
 export function layData(cellBytes: number, data: Uint8Array): Bytes {
   const plain = new Uint8Array(plainBytes(cellBytes, data.length));
   plain[0] = DATA;

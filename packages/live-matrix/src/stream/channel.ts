@@ -1,7 +1,7 @@
 /**
- * What a live stream runs over: whole messages both ways, in order, none lost or doubled. A TCP connection with lengths
- * in front, a WebSocket, a WebRTC data channel and a MessagePort all fit. The channel need not be secret or authentic:
- * altered, repeated or missing messages are detected and end the stream.
+ * The transport of a live stream: whole messages in both directions, in order, none lost or duplicated. Examples: a TCP
+ * connection with length prefixes, a WebSocket, a WebRTC data channel, a MessagePort. The channel need not be secret or
+ * authentic: altered, repeated or missing messages are detected and end the stream.
  */
 export interface LiveChannel {
   readonly readable: ReadableStream<Uint8Array>;

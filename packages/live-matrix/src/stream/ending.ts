@@ -7,7 +7,7 @@ export interface LiveSummary {
   readonly frames: number;
   /** The last revision. */
   readonly revision: bigint;
-  /** Bytes of all messages, both ways, without what the channel adds. */
+  /** Bytes of all messages in both directions, without the channel's overhead. */
   readonly wireBytes: number;
 }
 

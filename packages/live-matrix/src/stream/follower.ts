@@ -1,17 +1,17 @@
 import type { Receiver } from '../frame-receiver.ts';
 
-/** Secrets of fresh exchanges that have arrived. */
+/** Fresh Diffie-Hellman secrets that have arrived. */
 export interface FollowerMixes {
-  /** True when `revision` needs no fresh secret, or its secret is here. */
+  /** Whether `revision` can begin: it needs no fresh secret, or its secret has arrived. */
   has(revision: bigint): boolean;
-  /** Mixes into the ratchet what `revision` needs. */
+  /** Mixes the secret that `revision` needs into the ratchet. */
   apply(revision: bigint, ratchet: { mix(secret: Uint8Array): void }): void;
 }
 
 /**
- * Advances a receiver to the next revision. A receiver holds two tables, and preparing a third erases the oldest. So the
- * next table is begun after a genuine frame of the newest revision arrived and while no frame of the older one is being
- * decoded. The channel keeps the order, so that no older frame follows.
+ * Advances a receiver to the next revision. A receiver holds two tables, and preparing a third erases the oldest. So
+ * the next table is begun only after a genuine frame of the newest revision has arrived and while no frame of the older
+ * one is being decoded. The channel preserves order, so no older frame follows.
  */
 export class Follower {
   readonly #receiver: Receiver;
@@ -22,7 +22,7 @@ export class Follower {
   /** Frames being decoded, by revision. */
   readonly #pending = new Map<bigint, number>();
   #newest = -1n;
-  /** When the table that is being prepared was begun. */
+  /** Start time of the table under construction. */
   #began: number | undefined;
   #closed = false;
 
@@ -31,7 +31,7 @@ export class Follower {
     readonly mixes: FollowerMixes;
     /** Monotonic milliseconds. */
     now(): number;
-    /** A table is ready; it took so many milliseconds. */
+    /** Called when a table is ready, with the time it took. */
     onReady(tableMs: number): void;
     onFailed(error: unknown): void;
   }) {
@@ -42,12 +42,12 @@ export class Follower {
     this.#onFailed = options.onFailed;
   }
 
-  /** Milliseconds that the table under way has taken so far; 0 while there is none. */
+  /** Milliseconds since the table under construction was begun; 0 if there is none. */
   get preparingMs(): number {
     return this.#began === undefined ? 0 : this.#now() - this.#began;
   }
 
-  /** A frame that claims this revision will be decoded. */
+  /** A frame that claims this revision is about to be decoded. */
   arrived(revision: bigint): void {
     this.#pending.set(revision, (this.#pending.get(revision) ?? 0) + 1);
   }

@@ -5,9 +5,9 @@ import { decodeNote, encodeNote, type Note } from './notes.ts';
 
 const FRAME = 3;
 const NOTE = 4;
-/** Time limit for the last messages when the channel does not move. A busy computer needs some time. */
+/** Time limit for the last messages if the channel is blocked. A busy computer needs some time. */
 const PARTING_MS = 5_000;
-/** Longer for the receiver's last message: without it the sender reports data as lost that has arrived. */
+/** Longer limit for the receiver's last message: without that message the sender reports arrived data as lost. */
 const DONE_MS = 60_000;
 
 export interface ChannelEvents {
@@ -15,7 +15,7 @@ export interface ChannelEvents {
   onNote(note: Note): Promise<void> | void;
 }
 
-/** One end of the channel: messages with a type byte; notes are sealed and in order. */
+/** One end of the channel: messages with a type byte. Notes are sealed and in order. */
 export class FramedChannel {
   /** Bytes of all messages that were sent and received. */
   sent = 0;
@@ -54,7 +54,7 @@ export class FramedChannel {
     return value;
   }
 
-  /** Dispatches received messages. Ends only with an error: the other end's last message is a note. */
+  /** Dispatches received messages. Always ends with an error: the other end's last message is a note. */
   async run(events: ChannelEvents): Promise<never> {
     for (;;) {
       const message = await this.next().catch((error: unknown) => {
@@ -69,7 +69,7 @@ export class FramedChannel {
     }
   }
 
-  /** Until the channel takes more. @throws {MillraceError} E_STREAM_CUT */
+  /** Waits until the channel accepts more. @throws {MillraceError} E_STREAM_CUT */
   async ready(): Promise<void> {
     await this.#writer.ready.catch((cause: unknown) => {
       throw cut(cause);
@@ -101,7 +101,7 @@ export class FramedChannel {
     });
   }
 
-  /** Sends the last note and closes. Never throws, and waits for a limited time only. */
+  /** Sends the last note and closes. Never throws, and waits only for a limited time. */
   async close(last?: Note): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -111,10 +111,10 @@ export class FramedChannel {
     })().catch(() => undefined);
     const late = new AbortController();
     await Promise.race([parting, pause(last?.kind === 'done' ? DONE_MS : PARTING_MS, late.signal)]);
-    // Keep reading, so that the other end can reach our last note.
+    // Keep reading, so that the other end can read our last note.
     await Promise.race([this.#drain(), pause(PARTING_MS, late.signal)]);
     late.abort();
-    void this.#writer.abort().catch(() => undefined); // no effect on what has been closed
+    void this.#writer.abort().catch(() => undefined); // no effect if already closed
     void this.#reader.cancel().catch(() => undefined);
   }
 
@@ -127,7 +127,7 @@ export class FramedChannel {
   }
 }
 
-/** Waits; less when the signal aborts. */
+/** Waits for `milliseconds`, or until the signal aborts. */
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -147,7 +147,7 @@ function cut(cause?: unknown): MillraceError {
   });
 }
 
-/** The frame's number, not authenticated. The frame must have a complete header. */
+/** The frame's number, unauthenticated. The frame must have a complete header. */
 export function claimedNumber(frame: Uint8Array): number {
   return new DataView(frame.buffer, frame.byteOffset, frame.byteLength).getUint32(30);
 }

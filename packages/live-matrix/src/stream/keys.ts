@@ -4,11 +4,11 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { SEED_BYTES, SESSION_ID_BYTES } from '../parameters.ts';
 
-/** Shortest secret that a live stream accepts, in bytes. */
+/** Minimum length of a live stream's secret, bytes. */
 export const MIN_SECRET_BYTES = 32;
 export const OPENING_MAC_BYTES = 32;
 
-/** Keys of one stream. Each has one use. */
+/** Keys of one stream. Each has a single use. */
 export interface LiveKeys {
   readonly sessionId: Bytes;
   /** First secret of the ratchet. */
@@ -30,8 +30,8 @@ export function openingMac(secret: Uint8Array, label: 'hello' | 'answer', messag
 
 /**
  * @param secret shared by both ends in advance
- * @param shared Diffie-Hellman secret of the opening: forward secrecy if `secret` leaks later
- * @param opening both opening messages as sent: two streams under one secret have unrelated keys
+ * @param shared Diffie-Hellman secret of the opening; gives forward secrecy if `secret` leaks later
+ * @param opening both opening messages as sent; they make the keys of two streams under one secret unrelated
  */
 export function deriveLiveKeys(secret: Uint8Array, shared: Uint8Array, opening: Uint8Array): LiveKeys {
   const material = concatBytes(u32be(secret.length), secret, u32be(shared.length), shared);

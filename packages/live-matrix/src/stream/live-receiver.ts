@@ -17,11 +17,11 @@ import { decodeHello, encodeAnswer, type Hello } from './opening.ts';
 
 export interface LiveReceiverOptions {
   readonly channel: LiveChannel;
-  /** Secret shared by both ends: 32 or more uniform bytes. Copied. */
+  /** Secret shared by both ends: at least 32 uniform bytes. Copied. */
   readonly secret: Uint8Array;
-  /** Orders that are accepted: 24 takes some 140 MB. Default: both. */
+  /** Accepted orders. Order 24 needs about 140 MB. Default: both. */
   readonly orders?: readonly TableOrder[];
-  /** Runs after the reader has taken everything; the sender's `closed` waits for it, and fails when it does. */
+  /** Runs after the reader has taken everything. The sender's `closed` waits for it, and rejects if it fails. */
   readonly confirm?: () => Promise<void>;
   /** Aborting ends the stream for both ends. */
   readonly signal?: AbortSignal;
@@ -69,18 +69,18 @@ class LiveReceiving {
   readonly #createReceiver: (session: LiveSession) => Promise<Receiver>;
   readonly #channel: FramedChannel;
   readonly #now: () => number;
-  /** Notified when a cell can be read, and when there is something to report. */
+  /** Notified when a cell can be read or there is something to report. */
   readonly #condition = new Condition();
   readonly #cells = new Map<number, CellContent>();
   #resend: number[] = [];
   #decoding = 0;
-  /** Number of the next frame that is sent for the first time. */
+  /** Number of the next frame that was not sent before. */
   #expected = 0;
   #taken = 0;
   #total = 0n;
   #tableMs = 0;
   #dirty = true;
-  /** The end was read. Later messages are ignored. */
+  /** Whether the end was read. Later messages are ignored. */
   #ended = false;
   #error: MillraceError | undefined;
   #hello: Hello | undefined;
@@ -191,7 +191,7 @@ class LiveReceiving {
     const window = this.#hello?.window ?? 0;
     const revision = claimedRevision(frame);
     const number = claimedNumber(frame);
-    // The channel keeps the order: a number higher than the next means that a frame was removed.
+    // The channel preserves order: a number higher than the next means that a frame was removed.
     if (number > this.#expected || this.#decoding + this.#cells.size >= window) throw outside();
     if (number === this.#expected) this.#expected++;
     void this.#decode(frame, revision, window);
@@ -212,7 +212,7 @@ class LiveReceiving {
       this.#cells.set(number, readCell(plain));
       this.#condition.notify();
     } catch (error) {
-      // The MAC is checked before anything is solved: the frame's number is the sender's.
+      // The MAC is checked before solving, so the number of an unsolved frame is authentic.
       genuine = error instanceof MillraceError && error.code === 'E_FRAME_UNSOLVED';
       if (!genuine) return this.fail(error);
       this.#resend.push(claimedNumber(frame));
@@ -263,7 +263,7 @@ class LiveReceiving {
     }
   }
 
-  /** Everything has been taken. */
+  /** Ends the stream after everything has been taken. */
   async #conclude(): Promise<void> {
     try {
       await this.#options.confirm?.();
@@ -271,7 +271,7 @@ class LiveReceiving {
       return this.#stop(toMillraceError(error));
     }
     const revision = this.#receiver?.ready ?? 0n;
-    // Send this first: the data is stored, even if releasing our tables fails.
+    // Send this first: the data is stored, even if releasing the tables fails.
     await this.#channel.close({ kind: 'done', total: this.#total });
     const wireBytes = this.#channel.sent + this.#channel.received;
     const summary: LiveSummary = { bytes: this.#total, frames: this.#taken, revision, wireBytes };
@@ -285,7 +285,7 @@ class LiveReceiving {
     this.#error = error;
     this.#tellReader(error);
     this.#condition.notify();
-    const released = this.#release().catch(() => undefined); // the first error is the one that is told
+    const released = this.#release().catch(() => undefined); // only the first error is reported
     void Promise.all([this.#channel.close({ kind: 'stop' }), released]).then(() => this.#ending.reject(error));
   }
 

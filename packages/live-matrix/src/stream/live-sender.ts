@@ -15,12 +15,14 @@ import { decodeAnswer, encodeHello, requireWindow } from './opening.ts';
 export const DEFAULT_PARAMETERS: MatrixParameters = { suite: 'turboshake128', order: 16, hints: 'dense' };
 const DEFAULT_WINDOW = 32;
 const DEFAULT_FLUSH_MS = 50;
-/** Ratio of a revision's length to the time of the receiver's last table, so that tables take at most a tenth of its time. */
+/**
+ * Ratio of a revision's length to the time of the receiver's last table: tables then take at most a tenth of its time.
+ */
 const TABLE_SHARE = 10;
 const MIN_REVISION_MS = 100;
 const MAX_CELLS = 2 ** 32;
 
-/** What both ends have agreed on in the opening. */
+/** Parameters that both ends agreed on in the opening. */
 export interface LiveSession {
   readonly parameters: MatrixParameters;
   readonly sessionId: Uint8Array;
@@ -29,12 +31,12 @@ export interface LiveSession {
 
 export interface LiveSenderOptions {
   readonly channel: LiveChannel;
-  /** Secret shared by both ends: 32 or more uniform bytes. Copied. May be used for any number of streams. */
+  /** Secret shared by both ends: at least 32 uniform bytes. Copied. May be used for any number of streams. */
   readonly secret: Uint8Array;
   readonly parameters?: MatrixParameters;
-  /** Bytes of a full cell: a multiple of 6 up to 65,538. Default 16,386. */
+  /** Length of a full cell, bytes: a multiple of 6 up to 65,538. Default 16,386. */
   readonly cellBytes?: number;
-  /** Maximum cells ahead of the receiver's reader, which both ends hold. 2 to 256, default 32. */
+  /** Maximum number of cells ahead of the receiver's reader, which both ends hold. 2 to 256, default 32. */
   readonly window?: number;
   /** Minimum length of a revision, ms. Default: ten times the time of the receiver's last table, at least 100. */
   readonly revisionMs?: number;
@@ -113,7 +115,7 @@ class LiveSending {
   #sender: Sender | undefined;
   #cells: Aead | undefined;
   #mixes: Mixes | undefined;
-  /** The cell of the end was created. */
+  /** Whether the end cell was created. */
   #whole = false;
   #done = false;
   #error: MillraceError | undefined;
@@ -154,7 +156,7 @@ class LiveSending {
     this.#pump().catch(onFailed);
   }
 
-  /** Resolves when the chunk has been copied into cells, which is when the window has room for it. */
+  /** Resolves when the chunk has been copied into cells, that is, when the window has room for it. */
   async write(chunk: Uint8Array): Promise<void> {
     if (!(chunk instanceof Uint8Array)) {
       const error = new MillraceError('E_INPUT', 'a live stream takes bytes (Uint8Array)');

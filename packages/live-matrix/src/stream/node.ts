@@ -11,7 +11,7 @@ export interface NodeLiveSenderOptions extends LiveSenderOptions {
 
 export interface NodeLiveReceiverOptions extends LiveReceiverOptions {
   readonly engine?: EngineSetting;
-  /** Threads for tables, as `createReceiver` takes it. */
+  /** Number of threads for tables, as for `createReceiver`. */
   readonly threads?: number;
 }
 

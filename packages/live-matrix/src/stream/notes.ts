@@ -2,25 +2,25 @@ import { type Bytes, concatBytes, MillraceError, u32be, u64be } from '@millrace/
 import { POINT_BYTES } from './agreement.ts';
 import { MAX_WINDOW } from './opening.ts';
 
-/** Sealed messages beside the frames (spec/live-matrix.md, section 10.4). */
+/** Sealed messages sent alongside the frames (spec/live-matrix.md, section 10.4). */
 export type Note =
-  /** Receiver: where it stands. */
+  /** Receiver: its progress. */
   | {
       readonly kind: 'state';
       /** Highest revision whose table is ready. */
       readonly ready: bigint;
-      /** Cells that the reader has taken: all of lower numbers. */
+      /** Number of cells that the reader has taken: all lower numbers. */
       readonly taken: number;
       /** How long the last table took, ms. */
       readonly tableMs: number;
-      /** Frames that could not be solved, to come again in a later revision. */
+      /** Frames that could not be solved, to be sent again in a later revision. */
       readonly resend: readonly number[];
     }
-  /** Either: half of the exchange for the mix before `revision`. */
+  /** Either end: its point for the mix before `revision`. */
   | { readonly kind: 'point'; readonly revision: bigint; readonly point: Uint8Array }
   /** Receiver: everything has been taken. */
   | { readonly kind: 'done'; readonly total: bigint }
-  /** Either: it ends here, before the end. */
+  /** Either end: stops before the end of the stream. */
   | { readonly kind: 'stop' };
 
 const STATE = 1;

@@ -5,21 +5,22 @@ import { POINT_BYTES } from './agreement.ts';
 import { requireCellBytes } from './cells.ts';
 import { OPENING_MAC_BYTES, openingMac } from './keys.ts';
 
-// The two messages before any key: the sender's hello and the receiver's answer (spec/live-matrix.md, section 10.2).
+// The two messages before any key exists: the sender's hello and the receiver's answer (spec/live-matrix.md, section
+// 10.2).
 
 export const HELLO = 1;
 export const ANSWER = 2;
 const VERSION = 1;
-/** Bytes of the hello before the point. */
+/** Length of the hello before the point, bytes. */
 const HELLO_HEAD = 11;
 export const MAX_WINDOW = 256;
 
-/** What the sender proposes. The receiver accepts it or ends the stream. */
+/** The sender's proposal. The receiver accepts it or ends the stream. */
 export interface Hello {
   readonly parameters: Pick<MatrixParameters, 'suite' | 'order' | 'hints'>;
-  /** Bytes of a full cell. */
+  /** Length of a full cell, bytes. */
   readonly cellBytes: number;
-  /** Cells that may be ahead of what the receiver's reader has taken. */
+  /** Maximum number of cells ahead of the receiver's reader. */
   readonly window: number;
   readonly point: Uint8Array;
 }
@@ -40,7 +41,7 @@ export function encodeHello(hello: Hello, secret: Uint8Array): Bytes {
   return concatBytes(body, openingMac(secret, 'hello', body));
 }
 
-/** @throws {MillraceError} E_FRAME_FORMAT, E_STREAM_AUTH when the sender has another secret */
+/** @throws {MillraceError} E_FRAME_FORMAT, E_STREAM_AUTH if the sender has another secret */
 export function decodeHello(message: Uint8Array, secret: Uint8Array): Hello {
   const body = authentic(message, HELLO, HELLO_HEAD + POINT_BYTES, 'hello', secret);
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
@@ -61,7 +62,7 @@ export function decodeHello(message: Uint8Array, secret: Uint8Array): Hello {
   return { parameters, cellBytes, window, point: body.slice(HELLO_HEAD) };
 }
 
-/** @param hello the message that is answered: the answer holds for no other */
+/** @param hello the message being answered; the answer is valid for this message only */
 export function encodeAnswer(point: Uint8Array, hello: Uint8Array, secret: Uint8Array): Bytes {
   const body = concatBytes(new Uint8Array([ANSWER]), point);
   return concatBytes(body, openingMac(secret, 'answer', concatBytes(hello, body)));

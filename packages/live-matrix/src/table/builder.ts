@@ -6,7 +6,7 @@ import type { TableMemory } from './memory.ts';
 import type { TaskRunner } from './runner.ts';
 import type { Task } from './tasks.ts';
 
-/** Values in one hashing task: one superblock, a few milliseconds of work with any engine. */
+/** Values in one hashing task: one superblock, a few milliseconds with any engine. */
 const HASH_CHUNK = SUPERBLOCK;
 /** Parts in one sorting task. */
 const INDEX_CHUNK = 16;
@@ -15,8 +15,8 @@ const INDEX_CHUNK = 16;
 export interface TableFiller {
   readonly name: 'gpu';
   /**
-   * Puts every value into its part of the table.
-   * @throws {MillraceError} E_ENGINE if it has failed; the signal's reason if that aborts
+   * Distributes every value to its part of the table.
+   * @throws {MillraceError} E_ENGINE if the filler failed; the signal's reason if it aborts
    */
   fill(key: HashKey, build: TableBuild, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -32,8 +32,8 @@ export interface BuilderParts {
 }
 
 /**
- * Computes a receiver's tables: at most two at a time, in reused memory, with scratch memory for one. After a filler
- * failed once, the runner's threads do its work.
+ * Computes a receiver's tables: at most two at a time, in reused memory, with scratch memory for one. Once a filler has
+ * failed, the runner's threads do its work.
  */
 export class TableBuilder {
   readonly #order: TableOrder;
@@ -45,7 +45,7 @@ export class TableBuilder {
   readonly #free: HintTable[] = [];
   #scratch: Omit<TableBuild, 'table'> | undefined;
   #filler: TableFiller | undefined;
-  /** Ends when the filler writes no more. */
+  /** Settles when the filler no longer writes. */
   #filling: Promise<unknown> = Promise.resolve();
   readonly #note: (line: string) => void;
   readonly #stop = new AbortController();
@@ -59,13 +59,13 @@ export class TableBuilder {
     this.#note = note;
   }
 
-  /** What computes tables now, when it is not the runner's engine. */
+  /** What computes tables at present, if not the runner's engine. */
   get filler(): TableFiller['name'] | undefined {
     return this.#filler?.name;
   }
 
   /**
-   * The inverse table of H under `key`.
+   * Builds the inverse table of H under `key`.
    * @param base g of the table's value 0
    */
   async build(key: HashKey, base = 0): Promise<HintTable> {
@@ -87,13 +87,13 @@ export class TableBuilder {
     return table;
   }
 
-  /** Wipes a table; the next one takes its memory. */
+  /** Wipes a table. The next one reuses its memory. */
   async release(table: HintTable): Promise<void> {
     await this.#runner.run({ kind: 'wipe', table }, false);
     this.#free.push(table);
   }
 
-  /** Leaves a table to the caller, who wipes it. */
+  /** Transfers ownership of a table to the caller, who wipes it. */
   handOver(table: HintTable): void {
     this.#taken.delete(table);
   }

@@ -2,41 +2,43 @@ import type { TableOrder } from '../parameters.ts';
 import { sharedMemory } from '../shared.ts';
 
 /**
- * The inverse of H under one revision's key: from a code to every g that has it. No hash table: 16 neighbouring codes
- * make a bucket, 4096 buckets a part, and a part's buckets lie one after the other.
+ * The inverse of H under one revision's key: maps a code to every g that has it. It is not a hash table: 16
+ * neighbouring codes form a bucket, 4096 buckets a part, and a part's buckets are contiguous.
  *
- * A bucket with n values has ceil((16 + n) / 8) bytes of bits, the lowest first: for each code a 1 for each of its values and a
- * 0 that ends it. Then the values, 3 bytes each, little-endian, in the order of the codes and of g, backwards from the
- * bucket's end. So an entry takes 26 bits where a word would take 32.
+ * A bucket with n values has ceil((16 + n) / 8) bytes of bits, the lowest first: for each code a 1 per value, then a 0.
+ * The values follow, 3 bytes each, little-endian, in the order of the codes and of g, backwards from the bucket's end.
+ * So an entry takes 26 bits instead of the 32 of a word.
  *
- * Parts have room for a fixed number of words, somewhat more than a random function needs, so that a part can be
- * filled, with a word a value, before the others' sizes are known; what packing leaves over is given back or zero.
+ * Each part has room for a fixed number of words, somewhat more than a random function needs. So a part can be filled,
+ * with one word per value, before the sizes of the others are known. The rest after packing is returned to the system
+ * or zero.
  */
 export interface HintTable {
   readonly order: TableOrder;
   readonly parts: number;
-  /** parts × capacity words: values while they are put in, bytes of buckets afterwards. */
+  /** parts × capacity words: values while the table is filled, then the bytes of the buckets. */
   readonly entries: Uint32Array;
   /**
-   * Where each bucket ends, for each part PART_ENDS numbers: where its 16 groups of 256 buckets start, in units of 8 bytes from
-   * the part's start; then every bucket's end, in bytes from its group's start, 0 while the part is not packed. A
-   * bucket starts where the one before ends; a group's first at the group's start.
+   * End of each bucket. A part has PART_ENDS numbers. First the starts of its 16 groups of 256 buckets, in units of 8
+   * bytes from the part's start. Then the end of every bucket, in bytes from its group's start; 0 while the part is not
+   * packed. A bucket starts at the end of the previous one; the first bucket of a group starts at the group's start.
    */
   readonly ends: Uint16Array;
 }
 
 /**
- * A table and what is needed while it is built. Values are hashed in superblocks of 2^15; each superblock's values of
- * one part form a run. While a part is filled its entries hold the low 15 bits of g, and above them the code's 16 bits
- * within the part: which run an entry is in tells the rest of g. So building takes hardly more memory than the table.
+ * A table and the scratch memory for building it. Values are hashed in superblocks of 2^15; each superblock's values of
+ * one part form a run. While a part is filled, its entries hold the low 15 bits of g and, above them, the code's 16
+ * bits within the part. The run of an entry determines the rest of g. So building takes hardly more memory than the
+ * table.
  */
 export interface TableBuild {
   readonly table: HintTable;
-  /** g of the table's value 0, a multiple of the table's size below 2^32; 0 when left out. */
+  /** g of the table's value 0, a multiple of the table's size below 2^32. Default: 0. */
   readonly base?: number;
-  /** For superblock s and part p, at 2·(s·parts + p): where the run starts in the part, and its length. */
+  /** For superblock s and part p, at 2·(s·parts + p): the start of the run in the part, and its length. */
   readonly runs: Uint32Array;
-  /** Entries so far in each part, counted up atomically: several threads fill one table. */
+  /** Number of entries so far in each part, incremented atomically: several threads fill one table. */
   readonly cursors: Uint32Array;
 }
 
@@ -56,12 +58,12 @@ export function tableParts(order: TableOrder): number {
   return 2 ** (order - 16);
 }
 
-/** Entries that a part has room for: its mean of 65,536 and eight standard deviations; order 16 has one part only. */
+/** Capacity of a part in entries: the mean of 65,536 plus eight standard deviations. Order 16 has only one part. */
 export function partCapacity(order: TableOrder): number {
   return order === 16 ? 65_536 : 65_536 + 2_048;
 }
 
-/** A table over shared memory, so that worker threads fill and read it in place. */
+/** A table in shared memory, so that worker threads fill and read it in place. */
 export function allocateTable(order: TableOrder): HintTable {
   const parts = tableParts(order);
   return {
@@ -81,7 +83,7 @@ export function allocateScratch(order: TableOrder): Omit<TableBuild, 'table'> {
   };
 }
 
-/** The table is as secret as its key: it resolves the revision's hints. */
+/** Wipes a table. It is as secret as its key, because it resolves the revision's hints. */
 export function wipeTable(table: HintTable): void {
   table.entries.fill(0);
   table.ends.fill(0);

@@ -14,7 +14,7 @@ export class TableMemory {
     return this.#free.splice(at, at < 0 ? 0 : 1)[0] ?? allocateTable(order);
   }
 
-  /** @param table wiped, and used by nobody any more */
+  /** @param table wiped, and no longer in use */
   give(table: HintTable): void {
     this.#free.push(table);
   }

@@ -2,13 +2,13 @@ import { Worker } from 'node:worker_threads';
 import type { EngineSetting } from '../engines/engine.ts';
 import type { Thread } from './worker-runner.ts';
 
-/** A worker thread of Node with its own engine. */
+/** A worker thread of Node with a separate engine. */
 export function startThread(engine: EngineSetting): Thread {
-  // The built file even when this module runs from source: Node 20 loads no TypeScript.
+  // The compiled file, even if this module runs from source: Node 20 does not load TypeScript.
   const worker = new Worker(new URL('../../dist/table/worker.js', import.meta.url), {
     workerData: { engine },
     execArgv: [],
-    // Everything large is in shared memory.
+    // All large data is in shared memory.
     resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 },
   });
   worker.unref();

@@ -2,7 +2,7 @@ import { MillraceError } from '@millrace/base/core';
 import type { HashEngine, LaterCalls } from '../engines/engine.ts';
 import { runTask, runTaskLater, type Task, type TaskResult } from './tasks.ts';
 
-/** Runs tasks, here or in worker threads. `urgent` ones (frames) go before the rest (tables). */
+/** Runs tasks on this thread or in worker threads. `urgent` tasks (frames) go before the others (tables). */
 export interface TaskRunner {
   readonly threads: number;
   run(task: Task, urgent: boolean): Promise<TaskResult>;
@@ -10,8 +10,8 @@ export interface TaskRunner {
 }
 
 /**
- * Runs every task in the calling thread, at once; lets the event loop turn in between.
- * @param turn resolves when the event loop has turned
+ * Runs every task immediately on the calling thread, with a turn of the event loop in between.
+ * @param turn resolves after a turn of the event loop
  */
 export function createLocalRunner(engine: HashEngine, turn: () => Promise<unknown>): TaskRunner {
   let closed = false;
@@ -28,10 +28,10 @@ export function createLocalRunner(engine: HashEngine, turn: () => Promise<unknow
   };
 }
 
-/** Maximum tasks in libuv's threads at a time: it has four, and they also serve files and name lookups. */
+/** Maximum number of concurrent tasks on libuv's threads: it has four, which also serve files and name lookups. */
 export const MAX_LATER = 3;
 
-/** Runs tasks in the engine's own threads, without workers and their memory. */
+/** Runs tasks on the engine's threads, without the memory cost of workers. */
 export class LaterRunner implements TaskRunner {
   readonly threads: number;
   readonly #engine: HashEngine;
@@ -77,7 +77,7 @@ export class LaterRunner implements TaskRunner {
   }
 }
 
-/** A task that waits or runs. */
+/** A waiting or running task. */
 export interface Job {
   readonly task: Task;
   resolve(result: TaskResult): void;

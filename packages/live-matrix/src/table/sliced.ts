@@ -11,52 +11,53 @@ import { createRunner, defaultThreads } from './node-runner.ts';
 import type { TaskRunner } from './runner.ts';
 
 /*
- * Tables of orders up to 32, in slices: one table of order 24 for each 2^24 neighbouring values, by the low 24 bits of their
- * codes. Each slice has about one candidate for a code; hashing that again tells whether all of the code agrees.
+ * Tables of orders up to 32, in slices: one table of order 24 per 2^24 neighbouring values, indexed by the low 24 bits
+ * of their codes. Each slice has about one candidate per code; hashing the candidate again shows whether the whole code
+ * matches.
  */
 
-/** Leave a tenth of the memory to other processes. */
+/** Fraction of the memory to use. The rest is left to other processes. */
 const SHARE = 0.9;
 
 export interface SlicedOptions {
-  /** 17 to 32: how many values there are, and how many bits a code has. */
+  /** 17 to 32: log2 of the number of values, and bits of a code. */
   readonly order: number;
   readonly key: HashKey;
   readonly engine?: EngineSetting;
-  /** As a receiver's. */
+  /** Number of threads, as for a receiver. */
   readonly threads?: number;
-  /** log2 of a slice's values: 24, or 16 where that is the smaller work. */
+  /** log2 of the number of values per slice: 24, or 16 where that is less work. */
   readonly sliceOrder?: TableOrder;
-  /** Part of the slices; all of them when left out. */
+  /** Range of slices to build. Default: all. */
   readonly firstSlice?: number;
   readonly sliceCount?: number;
   readonly signal?: AbortSignal;
-  /** Called after each slice with the slices done so far. */
+  /** Called after each slice with the number of finished slices. */
   readonly onProgress?: (done: number) => void;
 }
 
 /** A complete table in memory. As secret as its key. */
 export interface SlicedTable {
-  /** Its size. */
+  /** Size in bytes. */
   readonly bytes: number;
-  /** Every value of each code: the low `order` bits of H. */
+  /** All values of each code: the low `order` bits of H. */
   lookUp(codes: Uint32Array): Promise<Candidates>;
-  /** Wipes it. */
+  /** Wipes the table. */
   close(): Promise<void>;
 }
 
 /**
- * Bytes of that many slices: at order 32, 256 of 71 MB each, 18.3 GB. The native engine on Linux gives a sixth of it back to the
- * system when a slice is ready.
+ * Memory needed for `slices` slices, bytes: at order 32, 256 slices of 71 MB each, 18.3 GB. The native engine on Linux
+ * returns a sixth of it to the system when a slice is ready.
  */
 export function slicedTableBytes(slices: number, sliceOrder: TableOrder = 24): number {
   return slices * tableParts(sliceOrder) * (4 * partCapacity(sliceOrder) + 2 * PART_ENDS);
 }
 
 /**
- * The whole table, where memory allows.
- * @param memory bytes that it may take; what the system has available when left out
- * @throws {MillraceError} E_MEMORY when it takes more; E_INPUT, E_ENGINE
+ * Builds the whole table if memory allows.
+ * @param memory maximum size, bytes; default: the memory that the system has available
+ * @throws {MillraceError} E_MEMORY if it needs more; E_INPUT, E_ENGINE
  */
 export async function createSlicedTable(
   options: SlicedOptions,
@@ -83,7 +84,7 @@ export async function createSlicedTable(
     });
   } catch (error) {
     wipeAll();
-    // The memory was free when it was checked.
+    // The memory was available when it was checked.
     if (error instanceof RangeError)
       throw new MillraceError('E_MEMORY', 'the table does not fit any more', { cause: error });
     throw error;
@@ -105,7 +106,7 @@ export async function createSlicedTable(
 }
 
 /**
- * The same candidates with the memory of one slice, in one pass for each slice. Every call hashes all values once, so
+ * Finds the same candidates with the memory of one slice, in one pass per slice. Every call hashes all values once, so
  * pass as many codes as possible.
  * @throws {MillraceError} E_INPUT, E_ENGINE
  */
@@ -128,7 +129,7 @@ interface Plan extends SlicedOptions {
 
 interface Slice {
   readonly table: HintTable;
-  /** g of its value 0. */
+  /** g of the slice's value 0. */
   readonly base: number;
 }
 
@@ -149,7 +150,7 @@ function planOf(options: SlicedOptions): Plan {
   return { ...options, sliceOrder, firstSlice, sliceCount, hashes: createEngine(options.engine) };
 }
 
-/** Builds one slice after the other, and keeps its memory or uses it again. */
+/** Builds the slices one after the other. Keeps or reuses the memory of each, as `use` decides. */
 async function eachSlice(plan: Plan, use: (slice: Slice) => Promise<'keep' | 'release'>): Promise<void> {
   const { key, sliceOrder, firstSlice, sliceCount, hashes, signal } = plan;
   const runner: TaskRunner = createRunner(hashes, plan.threads ?? defaultThreads(sliceOrder, hashes));
@@ -169,10 +170,10 @@ async function eachSlice(plan: Plan, use: (slice: Slice) => Promise<'keep' | 're
   }
 }
 
-/** Codes looked up and hashed again at a time, so that the calling thread is not blocked for long. */
+/** Codes looked up and hashed again per step, so that the calling thread is not blocked for long. */
 const CHUNK = 2 ** 14;
 
-/** What was found for each code so far. */
+/** Values found so far for each code. */
 class Found {
   readonly #plan: Plan;
   readonly #codes: Uint32Array;
@@ -206,7 +207,7 @@ class Found {
     }
   }
 
-  /** The values of each code in their order. */
+  /** The values of each code in ascending order. */
   candidates(): Candidates {
     const starts = new Uint32Array(this.#codes.length + 1);
     for (const [i, values] of this.#values.entries()) starts[i + 1] = (starts[i] ?? 0) + values.length;

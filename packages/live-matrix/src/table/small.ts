@@ -4,8 +4,8 @@ import type { HashEngine, HashKey } from '../engines/engine.ts';
 const VALUES = 256;
 
 /**
- * Every value whose code of order 8 is that of each hint. The table is 256 hashes, less work than to keep it: it is made
- * for the frame and wiped, so that a receiver of this order holds nothing but its keys.
+ * Finds all values whose code of order 8 equals that of each hint. The table is only 256 hashes, so it is computed for
+ * each frame and wiped: a receiver of this order holds only its keys.
  * @param codes hints as numbers; of sparse ones the lowest byte is looked up
  * @param skip 1 where the hint is chaff: its only candidate is then 0
  */

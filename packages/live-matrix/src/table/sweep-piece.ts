@@ -2,10 +2,10 @@ import type { HashEngine, HashKey } from '../engines/engine.ts';
 
 const CHUNK = 2 ** 15;
 
-/** What one task finds: pairs of (place of the code, g). */
+/** Result of one task: pairs of (index of the code, g). */
 export type SweepMatches = readonly (readonly [code: number, g: bigint])[];
 
-/** Passes over g = first … first+count-1, all with the same upper half. */
+/** Hashes g = first … first+count-1, all with the same upper half, and matches them with the codes. */
 export function sweepPiece(
   engine: HashEngine,
   key: HashKey,
@@ -16,7 +16,7 @@ export function sweepPiece(
 ): SweepMatches {
   const wordBits = Math.min(32, order);
   const places = new Map<number, number[]>();
-  // One bit for each of 2^20 low parts of a code: most hashes are done with after one look.
+  // One bit for each of 2^20 low parts of a code: one lookup rules out most hashes.
   const filter = new Uint32Array(2 ** 15);
   const filterMask = 2 ** Math.min(20, order) - 1;
   for (const [place, code] of codes.entries()) {

@@ -7,22 +7,22 @@ import { nodeTurn, startThread } from './node-thread.ts';
 import { createLocalRunner } from './runner.ts';
 import { WorkerRunner } from './worker-runner.ts';
 
-/** Values in one task: 2^21, some 50 ms of the native engine. */
+/** Values in one task: 2^21, about 50 ms with the native engine. */
 const TASK = 2 ** 21;
 
 export interface SweepOptions {
-  /** 16 to 36: how many values there are, and how many bits a code has. */
+  /** 16 to 36: log2 of the number of values, and bits of a code. */
   readonly order: number;
   readonly key: HashKey;
   /** Codes to resolve: the low `order` bits of H. */
   readonly codes: readonly bigint[];
   readonly engine?: EngineSetting;
-  /** Worker threads; 0 works in the calling thread. Default: one for each core. */
+  /** Number of worker threads; 0 uses the calling thread. Default: one per core. */
   readonly threads?: number;
   /** Range of the values to hash. Default: all. */
   readonly from?: bigint;
   readonly to?: bigint;
-  /** Called after each piece with the values done so far. */
+  /** Called after each piece with the number of values done so far. */
   readonly onProgress?: (done: bigint) => void;
 }
 

@@ -13,7 +13,7 @@ export type Task =
   | { readonly kind: 'wipe'; readonly table: HintTable }
   | { readonly kind: 'sweep'; key: HashKey; order: number; codes: readonly bigint[]; first: bigint; count: number };
 
-/** What a task gives back: a cell (resolve), matches (sweep), or nothing. */
+/** Result of a task: a cell (resolve), matches (sweep), or nothing. */
 export type TaskResult = Bytes | SweepMatches | undefined;
 
 export async function runTask(engine: HashEngine, task: Task): Promise<TaskResult> {
@@ -38,7 +38,7 @@ function callsOf(calls: HashEngine | LaterCalls, table: HintTable): LongCalls {
   return { lookUp: (codes, skip) => calls.lookUp(table, codes, skip), solve: calls.solve };
 }
 
-/** The same in the engine's own threads. A sweep runs in the calling thread. */
+/** Runs a task on the engine's threads. A sweep runs on the calling thread. */
 export async function runTaskLater(engine: HashEngine, later: LaterCalls, task: Task): Promise<TaskResult> {
   switch (task.kind) {
     case 'partition':

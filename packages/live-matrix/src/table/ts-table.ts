@@ -28,7 +28,7 @@ function partOf(code: number, order: TableOrder): number {
 
 /**
  * Hashes g = first … first+count-1, whole superblocks, and puts each into its part.
- * @throws {MillraceError} E_INTERNAL when a part is full, which no random function gets to in practice
+ * @throws {MillraceError} E_INTERNAL if a part is full, which does not happen in practice with a random function
  */
 export function partition(
   hashRange: HashEngine['hashRange'],
@@ -82,7 +82,8 @@ export const indexRoom = (order: TableOrder) => ({
 /**
  * Sorts one part by bucket, packs it and writes its ends.
  * @param room scratch memory, wiped afterwards; pass the same one for all parts
- * @throws {MillraceError} E_INTERNAL when a bucket has too many values, which no random function gets to
+ * @throws {MillraceError} E_INTERNAL if a bucket has too many values, which does not happen in practice with a random
+ *   function
  */
 export function indexPart(build: TableBuild, part: number, { sorted, firsts } = indexRoom(build.table.order)): void {
   const { table, runs, cursors } = build;
@@ -113,7 +114,7 @@ export function indexPart(build: TableBuild, part: number, { sorted, firsts } = 
       sorted[to] = (superblock * SUPERBLOCK) | (entry & (SUPERBLOCK - 1)) | (((entry >>> 15) & 15) << order);
     }
   }
-  // What lay there has been copied: the buckets take its place.
+  // The entries have been copied, so the buckets may overwrite them.
   const bytes = bytesOf(entries);
   let [size, group] = [0, 0];
   const next = new Uint32Array(BUCKET_CODES + 1);
@@ -134,7 +135,7 @@ export function indexPart(build: TableBuild, part: number, { sorted, firsts } = 
   sorted.fill(0, 0, count);
 }
 
-/** Writes the bucket of sorted[from] … sorted[to-1]; returns where it ends. `next` is room to count in. */
+/** Writes the bucket of sorted[from] … sorted[to-1] and returns its end. `next` is scratch memory for counting. */
 function packBucket(
   bytes: Uint8Array,
   start: number,
@@ -177,8 +178,8 @@ function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {
 }
 
 /**
- * Every g whose dense code is that of each hint. Of sparse hints only the dense part is compared: the caller hashes
- * again what is ambiguous.
+ * Finds every g whose dense code equals that of each hint. For sparse hints only the dense part is compared: the caller
+ * hashes ambiguous candidates again.
  * @param codes hints as numbers
  * @param skip 1 where the hint is chaff: its only candidate is then 0
  */
@@ -215,7 +216,7 @@ export function lookUp(table: HintTable, codes: Uint32Array, skip: Uint8Array): 
   return { starts, values: found.subarray(0, to) };
 }
 
-/** In bytes; of a part that is not packed, its start. */
+/** End of a bucket in bytes. In a part that is not packed, its start. */
 function endOf({ ends, order }: HintTable, bucket: number): number {
   const [part, within] = [Math.floor(bucket / PART_BUCKETS), bucket % PART_BUCKETS];
   const group = ends[part * PART_ENDS + Math.floor(within / GROUP_BUCKETS)] ?? 0;

@@ -3,18 +3,18 @@ import type { Job, TaskRunner } from './runner.ts';
 import type { Task, TaskResult } from './tasks.ts';
 import { fromWire, type WorkerAnswer } from './worker-messages.ts';
 
-/** A thread with an engine: one task in, one answer out. */
+/** A thread with an engine: one answer per task. */
 export interface Thread {
   post(task: Task): void;
   onAnswer(listener: (answer: WorkerAnswer) => void): void;
-  /** The thread itself has failed and gives no more answers. */
+  /** Called when the thread has failed and no longer answers. */
   onError(listener: (error: unknown) => void): void;
-  /** Idle: it must not keep the process alive until the next task. */
+  /** Marks the thread as idle: it must not keep the process alive until the next task. */
   rest(): void;
   end(): Promise<unknown>;
 }
 
-/** Threads that take the next task when they are idle. */
+/** Runs each task on the next idle thread. */
 export class WorkerRunner implements TaskRunner {
   readonly threads: number;
   readonly #idle: Thread[] = [];

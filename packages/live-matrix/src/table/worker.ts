@@ -5,7 +5,7 @@ import type { EngineSetting } from '../engines/engine.ts';
 import { runTask, type Task } from './tasks.ts';
 import { toWire, type WorkerAnswer } from './worker-messages.ts';
 
-// The thread behind WorkerRunner: one task in, one answer out.
+// Worker side of WorkerRunner: one answer per task.
 const { engine: setting } = workerData as { readonly engine: EngineSetting };
 const engine = createEngine(setting);
 
