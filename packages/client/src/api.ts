@@ -41,23 +41,23 @@ export interface Attachments {
   readonly secret?: Uint8Array;
 }
 
-/** The two passive nodes as one user sees them. Every method throws the coded error that the node answered. */
+/** The two passive nodes as seen by one user. Every method throws the coded error that the node answered. */
 export interface Api {
-  /** Submits a signed transaction; safe when the answer to a first attempt was lost. */
+  /** Submits a signed transaction. Safe to retry if the answer was lost. */
   submit(transaction: Uint8Array, attachments?: Attachments): Promise<void>;
   designs(): Promise<DesignView[]>;
   design(id: string): Promise<DesignView>;
   designUploaded(id: string): Promise<void>;
-  /** What the owner sealed to itself when it added the design. @throws {MillraceError} E_NOT_FOUND */
+  /** The part that the owner sealed to itself when adding the design. @throws {MillraceError} E_NOT_FOUND */
   privatePart(design: string): Promise<Bytes>;
-  /** Asks for uploaded segments to be stored again. Returns the repair's identifier. */
+  /** Requests that uploaded segments are stored again. @returns the repair's identifier */
   repair(id: string, segments: readonly number[]): Promise<string>;
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
-  /** Segments that the distribution node lacks, the first thousand. */
+  /** Segments that the distribution node lacks; at most the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
-  /** The newest directory that control has, when it is newer than `after`; as the administrator signed it: to be verified. */
+  /** Control's newest directory, if newer than `after`. Signed by the administrator; the caller must verify it. */
   newerDirectory(after: number): Promise<unknown>;
-  /** The keys node's newest box key for what owners attach, as it signed it: to be verified. */
+  /** The keys node's newest box key for attachments of owners. Signed by the keys node; the caller must verify it. */
   attachmentBox(node: string): Promise<Bytes>;
   organisations(): Promise<OrganisationView[]>;
   /** Keys of the people in an organisation. */
@@ -65,13 +65,15 @@ export interface Api {
   organisationInvitations(organisation: string): Promise<InvitationView[]>;
   /** @throws {MillraceError} E_NOT_FOUND */
   key(id: string): Promise<KeyView>;
-  /** What the key has signed that counts until it is revoked. */
+  /** Documents signed by the key that are valid until it is revoked. */
   keyDocuments(key: string): Promise<SignedDocumentView[]>;
-  /** Lists of revoked keys as control has them: to be verified. */
+  /** Control's lists of revoked keys. The caller must verify them. */
   revocations(): Promise<Uint8Array[]>;
-  /** Gives a list of revoked keys to control and to distribution: neither can hold it back from the others. */
+  /**
+   * Publishes a list of revoked keys to control and to distribution, so that neither can withhold it from the others.
+   */
   publishRevocations(list: Uint8Array): Promise<void>;
-  /** A TLS certificate, PEM, on a signed `certificate.request`. */
+  /** Issues a TLS certificate, PEM, for a signed `certificate.request`. */
   certificateFor(request: Uint8Array): Promise<string>;
   licences(): Promise<LicenceView[]>;
   licence(id: string): Promise<LicenceView>;
@@ -93,7 +95,7 @@ export interface Api {
   close(): void;
 }
 
-/** How calls travel to each node that clients call. */
+/** The transport for each node that clients call. */
 export interface Transports {
   readonly control: HttpClient;
   readonly distribution: HttpClient;
@@ -103,7 +105,7 @@ export interface ApiOptions {
   readonly transports: Transports;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
-  /** How long reads and uploads go on asking while a node is away. */
+  /** How long reads and uploads are retried while a node is unavailable, ms. */
   readonly patienceMs?: number;
 }
 
@@ -112,10 +114,10 @@ const cbor: CborCodec = {
   decode: (bytes) => decodeCbor(bytes, 'answer', 'E_UNAVAILABLE'),
 };
 
-/** Longest wait for a newer directory: the one at hand serves. */
+/** Maximum wait for a newer directory, ms. After that the known one is used. */
 const DIRECTORY_MS = 3_000;
 
-/** The node did not answer: it is restarted within seconds. An error that it answered with is the caller's to handle. */
+/** Whether the node did not answer; it is restarted within seconds. Errors that it answered are left to the caller. */
 function isUnanswered(error: unknown): boolean {
   return error instanceof MillraceError && (error.code === 'E_UNAVAILABLE' || error.code === 'E_TIMEOUT');
 }
@@ -131,13 +133,13 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
   const read = <T>(call: () => Promise<T>): Promise<T> => retry(call, again);
   const list = <T>(page: (query: { cursor?: string; limit: number }) => Promise<Page<T>>): Promise<T[]> =>
     everyPage((cursor) => read(() => page({ limit: MAX_LIMIT, ...(cursor === undefined ? {} : { cursor }) })));
-  /** The same key for each attempt: the node answers a lost answer again. */
+  /** All attempts use the same idempotency key, so that the node repeats an answer that was lost. */
   const write = <T>(call: (options: RequestOptions) => Promise<T>): Promise<T> => {
     const options = { signal, idempotencyKey: toHex(systemRandom(16)) };
     return retry(() => call(options), again);
   };
 
-  /** Upload tickets that control signed, by design. One that has expired, or whose key was replaced, is renewed once. */
+  /** Upload tickets signed by control, by design. An expired ticket, or one whose key was replaced, is renewed once. */
   const tickets = new Map<string, Promise<string>>();
   const withTicket = async <T>(design: string, call: (headers: Record<string, string>) => Promise<T>): Promise<T> => {
     for (let renewed = false; ; renewed = true) {
@@ -161,7 +163,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
       try {
         await nodes.control.transactions.submit({ body }, { ...options, timeoutMs: 60_000 });
       } catch (error) {
-        // Control was restarted after it had acted on the transaction, and before it kept its answer.
+        // Control was restarted after it had executed the transaction and before it stored the answer.
         const acted = error instanceof MillraceError && (error.code === 'E_REPLAY' || error.code === 'E_CONFLICT');
         if (uncertain && acted) return;
         uncertain ||= isUnanswered(error);

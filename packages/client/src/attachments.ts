@@ -3,9 +3,9 @@ import { type BoxKey, chooseNode, readBoxKey, sealToBox } from '@millrace/protoc
 import type { Session } from './session.ts';
 
 /**
- * Seals what only the keys node of the design may read to the newest key that it has signed; it erases that key some time after the next
- * one. An older key, which control might hand out, is refused by its age.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_CLOCK; E_UNAVAILABLE when the keys node has made none lately
+ * Seals data that only the design's keys node may read, to the node's newest signed key. The node erases a key some
+ * time after it publishes the next one. An older key, which control might hand out, is rejected by its age.
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_CLOCK; E_UNAVAILABLE if the keys node has not published one recently
  */
 export async function sealAttachment(
   session: Session,

@@ -6,8 +6,8 @@ import type { Trusted } from './certificate/licence.ts';
 import { proveObject } from './certificate/object.ts';
 
 /**
- * Gathers, out of a whole log, the objects that were ordered under the licences of one owner, and verifies the documents
- * behind each of them. An object that nobody ordered, or an order that was used twice, is found by its owner.
+ * Collects from a whole log the objects that were ordered under one owner's licences, and verifies the documents behind
+ * each. So the owner detects an object without an order, and an order that was used twice.
  */
 export class OwnObjects {
   readonly #owner: string;
@@ -15,7 +15,7 @@ export class OwnObjects {
   readonly #installation: string;
   readonly #licences = new Map<string, LoggedEvent[]>();
   readonly #objects = new Map<string, LoggedEvent[]>();
-  /** Machines have few events, and which of them an object names is known only later. */
+  /** Events of all machines. A machine has few, and the machine that an object names is known only later. */
   readonly #machines = new Map<string, LoggedEvent[]>();
 
   constructor(installation: string, trusted: Trusted & { readonly owner: Uint8Array }) {
@@ -24,7 +24,7 @@ export class OwnObjects {
     this.#owner = keyName(trusted.owner);
   }
 
-  /** Takes every entry of the log, in its order. */
+  /** Adds an entry of the log. Entries must be added in order. */
   take(logged: LoggedEvent): void {
     const { account, type, sequence, actor, body } = logged.event;
     const licence = linkOf(body, 'licence');
@@ -38,8 +38,8 @@ export class OwnObjects {
   }
 
   /**
-   * @returns how many objects were verified
-   * @throws {MillraceError} E_EVIDENCE, E_CERTIFICATE for the first that does not hold
+   * @returns the number of verified objects
+   * @throws {MillraceError} E_EVIDENCE, E_CERTIFICATE for the first invalid object
    */
   async verify(): Promise<number> {
     const orders = new Map<string, string>();

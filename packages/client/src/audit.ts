@@ -26,18 +26,18 @@ export interface AuditResult {
   readonly accounts: number;
   /** Entries that control opened for this user. */
   readonly opened: number;
-  /** Size that this user had seen before, which the log still extends. */
+  /** Size of the log that this user saw last. The log still extends it. */
   readonly seen: number | undefined;
-  /** Objects under this user's own licences, each with all its signed documents. */
+  /** Objects under this user's licences, each with all its signed documents. */
   readonly objects: number;
 }
 
 /**
- * Downloads the whole log and recomputes it against its signed checkpoint, and against the one that this user saw
- * last: a changed entry, a shortened log and a second history are found without believing the control node. Entries are
- * commitments; the user opens those of the accounts that it may read, and checks their chains. Then the documents of all
- * objects under this user's licences: what nobody ordered, asked for or made is found as well. An object whose openings
- * control withholds is not.
+ * Downloads the whole log and recomputes it against its signed checkpoint, and against the one that this user saw last.
+ * This detects a changed entry, a shortened log and a second history without trusting the control node. Entries are
+ * commitments; the user opens those of the accounts that it may read, and checks their chains. Then it verifies the
+ * documents of all objects under this user's licences, which detects objects that were not ordered, requested or made.
+ * An object whose openings control withholds is not detected.
  * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED, E_LEDGER_ENTRY, E_LEDGER_PROOF, E_EVIDENCE
  */
 export async function auditLedger(
@@ -46,7 +46,7 @@ export async function auditLedger(
   onEvent: (logged: LoggedEvent) => void = () => undefined,
 ): Promise<AuditResult> {
   const { api, storage, directory, clock } = session;
-  // Now only keys that count sign; what this user saw before may be signed by any that ever counted.
+  // Only currently valid keys may sign now. A checkpoint seen earlier may be signed by any key that was ever valid.
   const logKey = logKeysOf(directory, clock.now()).map(parseVerifierKey);
   const everKeys = logKeysOf(directory).map(parseVerifierKey);
   const bytes = await api.checkpoint();
@@ -113,7 +113,7 @@ export async function auditLedger(
   };
 }
 
-/** What control opens for the user of the first `size` entries, in the order of the log. */
+/** Control's openings for the user among the first `size` entries, in the order of the log. */
 async function* readOpenings({ api }: Session, size: number): AsyncGenerator<LoggedEvent, undefined> {
   let last = -1;
   let cursor: string | undefined;

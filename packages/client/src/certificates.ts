@@ -7,25 +7,25 @@ import type { Trusted } from './certificate/licence.ts';
 import { type ProvenObject, proveObject } from './certificate/object.ts';
 import { type Verdict, verdictOf } from './certificate/verdict.ts';
 
-/** Whom to believe: the log by its key, and the owner or the installation's administrator by theirs. */
+/** Trusted keys: of the log, and of the owner or the installation's administrator. */
 export interface CertificateTrust {
-  /** Verifier key string of the log; several of one log whose key was rotated. */
+  /** Verifier key string of the log, or several if its key was rotated. */
   readonly logKey: string | readonly string[];
-  /** secp256k1 keys, 33 bytes; one of them at least. */
+  /** secp256k1 keys, 33 bytes; at least one. */
   readonly owner?: Bytes | undefined;
   readonly authority?: Bytes | undefined;
-  /** Verifier keys of witnesses, type 0x04, and how many of them must have signed (default 0). */
+  /** Verifier keys of witnesses, type 0x04, and the minimum number of their signatures (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
 }
 
-/** What a certificate says, once everything in it has been verified. */
+/** Contents of a certificate after everything in it was verified. */
 export interface CertificateSummary extends Verdict {
   readonly object: string;
   readonly state: string;
   readonly design: string;
   readonly licence: string;
-  /** The owner's key, and the name of the key. */
+  /** The owner's key, and the key name. */
   readonly owner: { readonly key: string; readonly user: string };
   readonly number: number;
   readonly of: number;
@@ -34,15 +34,15 @@ export interface CertificateSummary extends Verdict {
   readonly log: string;
   readonly size: number;
   readonly events: readonly { readonly type: string; readonly time: string; readonly actor: string }[];
-  /** Signed documents that were verified, the log's own signature aside. */
+  /** Number of verified signed documents, without the log's signature. */
   readonly signatures: number;
 }
 
 /**
- * Verifies a certificate offline. No key is taken from it: the owner's is the verifier's, or one that the administrator
- * whom the verifier named has registered; all others follow from what the owner signed.
- * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF or E_LEDGER_ENTRY when the log does not
- * hold it; E_EVIDENCE when a signed document is missing, foreign or says something else; E_INPUT for keys that are none
+ * Verifies a certificate offline. No key is taken from it: the owner's key comes from the verifier, or was registered
+ * by the administrator whom the verifier named; all others follow from what the owner signed.
+ * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF or E_LEDGER_ENTRY if the log does not
+ *   contain it; E_EVIDENCE if a signed document is missing, foreign or inconsistent; E_INPUT for invalid keys
  */
 export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<CertificateSummary> {
   const { logKey, witnesses = [], quorum = 0, ...trusted } = trust;
@@ -58,12 +58,12 @@ export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrus
   };
 }
 
-/** Of an installation that the caller has joined: its log and its administrator. */
+/** Trusted keys of an installation that the caller has joined: its log's and its administrator's. */
 export function trustOf({ directory }: { readonly directory: Directory }): CertificateTrust {
   return { logKey: logKeysOf(directory), authority: fromHex(directory.adminKey) };
 }
 
-/** Logs are named after their installation, to which every signature is bound. */
+/** A log is named after its installation. Every signature is bound to the installation. */
 function installationOf(logKey: string): string {
   const installation = /^millrace\/([0-9a-f]{32})$/.exec(parseVerifierKey(logKey).name)?.[1];
   if (installation === undefined) {

@@ -5,13 +5,16 @@ import type { DesignCopy } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
-// What an owner does with a design after it was stored.
+// An owner's operations on a stored design.
 
 const POLL_MS = 200;
 const CHECK_LIMIT_MS = 60 * 60_000;
 const ANSWER_LIMIT_MS = 60_000;
 
-/** Signs the deletion and waits until the keys node has destroyed the keys. @throws {MillraceError} E_TIMEOUT: it will, when it runs */
+/**
+ * Signs the deletion and waits until the keys node has destroyed the keys. @throws {MillraceError} E_TIMEOUT; the keys
+ * node then does it when it next runs
+ */
 export async function deleteDesign(session: Session, design: string): Promise<DesignView> {
   const { api, clock, signal } = session;
   await api.submit((await signNew(session, { type: 'design.delete', design })).bytes);
@@ -25,7 +28,10 @@ export async function deleteDesign(session: Session, design: string): Promise<De
   }
 }
 
-/** Signs another mode of maintenance and waits until the keys node has taken it. @throws {MillraceError} E_MODE_FIXED, E_TIMEOUT */
+/**
+ * Signs another mode of maintenance and waits until the keys node has accepted it. @throws {MillraceError}
+ * E_MODE_FIXED, E_TIMEOUT
+ */
 export async function setMaintenance(session: Session, design: string, mode: 'rekey' | 'delta'): Promise<DesignView> {
   const { api, clock, signal } = session;
   await api.submit((await signNew(session, { type: 'design.maintenance', design, mode })).bytes);
@@ -53,10 +59,11 @@ export async function checkVault(session: Session, deep: boolean): Promise<Check
 }
 
 /**
- * Uploads exactly what the vault is known to have lost of the design, and has it stored again.
- * @param check has the vault checked deep first; only an administrator can, others repair what is known already
- * @returns how many segments were repaired
- * @throws {MillraceError} E_CELL_DAMAGED when the keys node's own records are lost: no copy helps then; E_SEGMENT, E_UPLOAD
+ * Uploads exactly the segments of the design that the vault is known to have lost, and has them stored again.
+ * @param check runs a deep check of the vault first; only an administrator may. Others repair what is already known
+ * @returns the number of repaired segments
+ * @throws {MillraceError} E_CELL_DAMAGED if the keys node's records are lost, which no copy can repair; E_SEGMENT,
+ *   E_UPLOAD
  */
 export async function repairDesign(
   session: Session,

@@ -3,41 +3,41 @@ import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/gcode';
 import type { ToolPath } from '@millrace/toolpath';
 import { type Counted, type DesignFacts, MAX_THUMBNAIL_BYTES, type PrivatePart } from '@millrace/vault';
 
-/** What is known of a design from looking at it as it passed. */
+/** Facts observed while a design streamed through. */
 export type Observed = Pick<DesignFacts, 'times'> & Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'>;
 
 export interface DesignObserver {
   push(chunk: Uint8Array): void;
-  /** Call it once, at the end. */
+  /** Call this once, at the end. */
   describe(counted: Counted): Observed;
 }
 
-/** A PNG of the tool's path of at most so many bytes. */
+/** Draws the tool's path as a PNG of at most `most` bytes. */
 export type DrawThumbnail = (path: ToolPath, most: number) => Uint8Array | undefined;
 
 export interface ObserverOptions {
   readonly material?: string | undefined;
-  /** For designs that do not tell how long they take. */
+  /** For designs that do not state how long they take. */
   readonly bytesPerSecond?: number | undefined;
-  /** Without it, designs get no picture. */
+  /** If undefined, designs get no picture. */
   readonly drawThumbnail?: DrawThumbnail | undefined;
 }
 
 /**
- * A kind of design that this client can seal. A machine makes it when its driver's formats have this kind, or any bytes
- * (docs/adr/0032). The cloud gives kinds no meaning.
+ * A kind of design that this client can seal. A machine can make it if its driver's formats include this kind, or any
+ * bytes (docs/adr/0032). The cloud does not interpret kinds.
  */
 export interface DesignKind {
-  /** As the owner signs it in the core. */
+  /** The kind as signed by the owner in the core. */
   readonly kind: string;
   readonly mediaType: string;
-  /** Names of files that are of this kind unless told. */
+  /** Names of files that have this kind by default. */
   readonly fileNames: RegExp;
   /** Estimates the time of every segment while the design streams through. @throws {MillraceError} E_INPUT */
   observe(options: ObserverOptions): Promise<DesignObserver>;
 }
 
-/** What slicers make of models. */
+/** The kind that slicers produce from models. */
 export const SLICED_KIND = 'gcode';
 
 const gcode: DesignKind = {
@@ -54,7 +54,7 @@ const binary: DesignKind = {
   observe: observeBytes,
 };
 
-/** All kinds. The last one takes every file. */
+/** All kinds. The last one accepts every file. */
 export const designKinds: readonly DesignKind[] = [gcode, binary];
 
 /** @throws {MillraceError} E_INPUT for a kind that this client cannot estimate */

@@ -11,9 +11,9 @@ import {
 } from '@millrace/protocol';
 import { signNew } from './transactions.ts';
 
-/** Whoever enrols: the key was made here and does not leave. */
+/** The enrolling user. Its key was created here and never leaves. */
 export interface Enrolling {
-  /** Control, as a guest reaches it. */
+  /** Control, reached without a certificate. */
   readonly control: HttpClient;
   readonly directory: Directory;
   readonly signer: Signer;
@@ -21,14 +21,14 @@ export interface Enrolling {
   readonly random: RandomSource;
 }
 
-/** The newest directory that control has, for whoever has no certificate yet: to be verified. */
+/** Control's newest directory, for a client without a certificate. The caller must verify it. */
 export function guestDirectory(control: HttpClient): Promise<unknown> {
   return createApiClient(controlRoutes, { transport: control }).directory.newest({ after: 0 });
 }
 
 /**
- * Enrols a key by the secret of an invitation. What control answers is verified to the administrator's key, before the key
- * is enrolled and after. When an answer was lost it can be done again with the same key.
+ * Enrols a key with the secret of an invitation. Control's answers are verified against the administrator's key, before
+ * and after the enrolment. If an answer was lost, the call can be repeated with the same key.
  * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_REVOKED, E_SIGNATURE, E_AUTH, E_FORBIDDEN
  */
 export async function enrol(enrolling: Enrolling, secret: Bytes, device: string): Promise<Credential> {
@@ -54,7 +54,7 @@ export async function enrol(enrolling: Enrolling, secret: Bytes, device: string)
   }
 }
 
-/** A TLS certificate for a TLS key of one's own. @param tlsKey SubjectPublicKeyInfo */
+/** Requests a TLS certificate for the caller's TLS key. @param tlsKey SubjectPublicKeyInfo */
 export async function requestCertificate(enrolling: Enrolling, tlsKey: Bytes): Promise<string> {
   const { enrolments } = createApiClient(controlRoutes, { transport: enrolling.control });
   const { bytes } = await signNew(enrolling, { type: 'certificate.request', tlsKey });

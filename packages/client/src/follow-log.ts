@@ -16,15 +16,15 @@ import {
   type VerifierKey,
 } from '@millrace/ledger';
 
-/** A log as C2SP tlog-tiles serves it. */
+/** A log served as by C2SP tlog-tiles. */
 export interface LogSource {
   checkpoint(): Promise<Uint8Array>;
-  /** @param path `tile/…` @throws {MillraceError} when the log does not serve it */
+  /** @param path `tile/…` @throws {MillraceError} if the log does not serve it */
   tile(path: string): Promise<Uint8Array>;
 }
 
 export interface MonitoredWitness {
-  /** Of type 0x04. */
+  /** Verifier key, type 0x04. */
   readonly key: VerifierKey;
   /** Sends the body of an add-checkpoint request. */
   post(body: Uint8Array): Promise<{ readonly status: number; readonly body: Uint8Array }>;
@@ -32,15 +32,15 @@ export interface MonitoredWitness {
 
 export interface FollowOptions {
   readonly source: LogSource;
-  /** Of type 0x01; several of a log whose key was rotated. */
+  /** Verifier keys, type 0x01. Several if the log's key was rotated. */
   readonly logKeys: readonly VerifierKey[];
-  /** Keeps the last verified checkpoint, and evidence. */
+  /** Stores the last verified checkpoint, and evidence. */
   readonly storage: {
     read(path: string): Promise<Bytes | undefined>;
     replace(path: string, bytes: Uint8Array): Promise<void>;
   };
   readonly witnesses?: readonly MonitoredWitness[];
-  /** Signed checkpoints that others were shown, such as those in certificates. */
+  /** Signed checkpoints that were shown to others, for example in certificates. */
   readonly others?: readonly Uint8Array[];
 }
 
@@ -49,23 +49,23 @@ export interface Followed {
   readonly size: number;
   /** 32 bytes in hexadecimal. */
   readonly root: string;
-  /** Size at the last look; undefined at the first. */
+  /** Size at the previous check; undefined at the first. */
   readonly before: number | undefined;
-  /** Names of the witnesses that have signed this head, now or in the published checkpoint. */
+  /** Names of the witnesses that signed this checkpoint, now or in the published one. */
   readonly witnesses: readonly string[];
-  /** What is no alarm, but was not checked: a witness that does not answer. */
+  /** Problems that are no alarm but left something unchecked, such as a witness that does not answer. */
   readonly unchecked: readonly string[];
 }
 
 const LAST = 'checkpoint';
 
 /**
- * Looks at the log once: the new checkpoint has to extend the one seen before, entry by entry; the checkpoints that others
- * were shown have to lie on the same history, and witnesses have to agree. The state changes only when all of it holds, so a
- * further look raises the same alarm.
- * @throws {MillraceError} E_LEDGER_PROOF: two histories (the checkpoints are kept as evidence); E_LEDGER_TRUNCATED: the log
- * is shorter than before, or than a witness knows it; E_LEDGER_ENTRY: entries do not match the checkpoint;
- * E_LEDGER_CHECKPOINT: a checkpoint that the log did not sign. What `source` throws when the log does not answer.
+ * Checks the log once. The new checkpoint must extend the previous one, entry by entry; checkpoints shown to others
+ * must be on the same history; witnesses must agree. The state changes only if all of this holds, so a later check
+ * raises the same alarm again.
+ * @throws {MillraceError} E_LEDGER_PROOF: two histories (the checkpoints are kept as evidence); E_LEDGER_TRUNCATED: the
+ *   log is shorter than before, or than a witness knows it; E_LEDGER_ENTRY: entries do not match the checkpoint;
+ *   E_LEDGER_CHECKPOINT: a checkpoint that the log did not sign. Errors of `source` if the log does not answer.
  */
 export async function followLog(options: FollowOptions): Promise<Followed> {
   const { source, logKeys, storage, witnesses = [], others = [] } = options;
@@ -108,8 +108,8 @@ export async function followLog(options: FollowOptions): Promise<Followed> {
 }
 
 /**
- * Whether the tree of `now` begins with the one of `earlier`, by the tiles that the log serves.
- * @throws {MillraceError} E_LEDGER_ENTRY when the tiles are not those of `now`
+ * Whether the tree of `now` extends that of `earlier`, by the tiles that the log serves.
+ * @throws {MillraceError} E_LEDGER_ENTRY if the tiles are not those of `now`
  */
 async function liesOn(earlier: VerifiedCheckpoint, now: VerifiedCheckpoint, source: LogSource): Promise<boolean> {
   const read = tileNodes(tilesFrom(source, now.size));
@@ -118,7 +118,10 @@ async function liesOn(earlier: VerifiedCheckpoint, now: VerifiedCheckpoint, sour
   return equalBytes(await treeRoot(earlier.size, read), earlier.root);
 }
 
-/** Every entry is there, and all together lead to the root. @throws {MillraceError} E_LEDGER_ENTRY, E_LEDGER_TRUNCATED */
+/**
+ * Checks that every entry is present and that all together give the root. @throws {MillraceError} E_LEDGER_ENTRY,
+ * E_LEDGER_TRUNCATED
+ */
 async function readEntries(from: number, now: VerifiedCheckpoint, source: LogSource): Promise<void> {
   const range = await CompactRange.load(from, tileNodes(tilesFrom(source, now.size)));
   for (let next = from; next < now.size; ) {
@@ -167,10 +170,10 @@ async function askWitnesses(
   return { witnesses: [...signed], unchecked };
 }
 
-/** What a witness may be silent about is no alarm; these are. */
+/** Errors that are alarms. A witness that does not answer is not. */
 const alarms: ReadonlySet<string> = new Set(['E_LEDGER_PROOF', 'E_LEDGER_TRUNCATED', 'E_LEDGER_ENTRY']);
 
-/** Tiles as wide as a tree of `size` entries has them. */
+/** Reads tiles with the widths that they have in a tree of `size` entries. */
 function tilesFrom(source: LogSource, size: number): TileReader {
   return async (level, index) => {
     const width = Math.min(TILE_WIDTH, tileHashes(level, size) - index * TILE_WIDTH);

@@ -2,7 +2,7 @@ import { type Bytes, bytesOf, decodeCbor, encodeCbor, fromHex, MillraceError, pa
 import type { Addresses } from '@millrace/protocol';
 import { z } from 'zod';
 
-// The text that somebody is invited with: all that a computer needs which has nothing of the installation.
+// Text of an invitation: everything that a new computer needs to join the installation.
 
 const PREFIX = 'millrace-invitation:';
 
@@ -11,7 +11,7 @@ const schema = z.strictObject({
   version: z.literal(1),
   installation: bytesOf(16),
   adminKey: bytesOf(33),
-  /** The directory is at least as new. */
+  /** Minimum number of the directory. */
   directory: z.number().int().min(1),
   control: address,
   distribution: address,
@@ -21,14 +21,14 @@ const schema = z.strictObject({
 export interface Invitation {
   readonly installation: string;
   readonly adminKey: string;
-  /** Least number of the directory: an older one may name keys that have been replaced. */
+  /** Minimum number of the directory: an older one may name keys that have been replaced. */
   readonly directory: number;
   readonly addresses: Addresses;
   /** The secret key of the invitation, 32 bytes. */
   readonly secret: Bytes;
 }
 
-/** The text of an invitation. Whoever reads it can use the invitation. */
+/** Encodes an invitation as text. Anyone who reads the text can use the invitation. */
 export function formatInvitation({ installation, adminKey, directory, addresses, secret }: Invitation): string {
   const fields = { version: 1, installation: fromHex(installation), adminKey: fromHex(adminKey), directory, secret };
   const bytes = encodeCbor({
@@ -40,7 +40,7 @@ export function formatInvitation({ installation, adminKey, directory, addresses,
   return PREFIX + text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
 
-/** @throws {MillraceError} E_INPUT; the text is not repeated in it */
+/** @throws {MillraceError} E_INPUT; the message does not contain the text */
 export function parseInvitation(text: string): Invitation {
   const trimmed = text.trim();
   const malformed = (cause?: unknown) =>

@@ -6,8 +6,8 @@ import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 /**
- * Signs that no object of the licence begins until it is reinstated. What is being made is finished.
- * @throws {MillraceError} E_STATE (suspended already), E_LICENCE_REVOKED, E_FORBIDDEN
+ * Signs that no object of the licence may begin until it is reinstated. Objects in progress are finished.
+ * @throws {MillraceError} E_STATE (already suspended), E_LICENCE_REVOKED, E_FORBIDDEN
  */
 export async function suspendLicence(session: Session, view: LicenceView): Promise<void> {
   const { licence } = view;
@@ -23,9 +23,9 @@ export async function reinstateLicence(session: Session, view: LicenceView): Pro
 }
 
 /**
- * Signs that no object of the licence begins any more.
- * @param stop objects that are being made are stopped too; otherwise they are finished
- * @throws {MillraceError} E_STATE (revoked already), E_FORBIDDEN
+ * Signs that no object of the licence may begin any more.
+ * @param stop also stops objects in progress; otherwise they are finished
+ * @throws {MillraceError} E_STATE (already revoked), E_FORBIDDEN
  */
 export async function revokeLicence(session: Session, view: LicenceView, { stop }: { stop: boolean }): Promise<void> {
   const { licence } = view;
@@ -34,8 +34,9 @@ export async function revokeLicence(session: Session, view: LicenceView, { stop 
 }
 
 /**
- * Above that of the owner's newest statement. Control shows that statement; its signature is verified, so that control cannot
- * make the owner use up the numbers. An older one than the newest is harmless: the clock is ahead of both.
+ * A number above that of the owner's newest statement. Control provides that statement; its signature is verified, so
+ * that control cannot make the owner exhaust the numbers. If control provides an older statement, no harm results: the
+ * clock is ahead of both.
  */
 async function nextNumber({ signer, directory, clock }: Session, { licence, statement }: LicenceView): Promise<number> {
   if (statement === undefined) return clock.now();

@@ -25,18 +25,19 @@ export interface LicenceTerms {
   readonly objects: number;
   /** Names, serial numbers or identifiers. */
   readonly machines: readonly string[];
-  /** None allows every material. */
+  /** An empty list allows every material. */
   readonly materials: readonly string[];
   readonly days: number;
-  /** Who may order prints: name of a contact, or of an operator's key. */
+  /** Who may order prints: name of a contact, or key name of an operator. */
   readonly holder: string;
-  /** What the holder may see of a running print; nothing of the design unless told. */
+  /** What the holder may see of a running print. Default: nothing of the design. */
   readonly disclose?: readonly Disclosure[];
 }
 
 /**
  * Signs a licence: binds it to the design's core, seals its secret to the keys node and the design secret to each
- * machine. Returns the licence's identifier.
+ * machine.
+ * @returns the licence's identifier
  * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, E_SEGMENT, E_SIGNATURE or E_AUTH for a machine that the
  *   administrator did not register
  */
@@ -87,7 +88,7 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
 
 /**
  * Signs how many objects of a suspended licence are left.
- * @throws {MillraceError} E_STATE when it does not wait for that, E_INPUT when there cannot be so many
+ * @throws {MillraceError} E_STATE if the licence does not wait for this, E_INPUT if the number is too high
  */
 export async function resumeLicence(session: Session, view: LicenceView, objects: number): Promise<void> {
   const { licence, suspended } = view;
@@ -100,7 +101,7 @@ export async function resumeLicence(session: Session, view: LicenceView, objects
 }
 
 /**
- * The machines that the owner means: the owner's own copy of the registration before the node's word, which counts only
+ * Resolves the names of machines. The owner's copy of a registration is preferred to the node's, which is accepted only
  * with the administrator's signature.
  */
 async function namedMachines(session: Session, names: readonly string[]): Promise<Machine[]> {

@@ -16,7 +16,9 @@ interface Kept {
   readonly segments: readonly Bytes[];
 }
 
-/** Keeps everything in memory, sealed segments too: for tests, and for pages that upload small designs at once. */
+/**
+ * Keeps everything in memory, including sealed segments: for tests, and for pages that upload small designs at once.
+ */
 export function createMemoryStorage(): ClientStorage {
   const values = new Map<string, Bytes>();
   const designs = new Map<string, Kept>();

@@ -5,9 +5,10 @@ import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 
 /**
- * The core of one of the user's designs, as the user signed it: control hands it out, and its bytes follow from the id.
- * @throws {MillraceError} E_SEGMENT when control shows another, E_FORBIDDEN when it is another owner's, E_NOT_FOUND,
- *   E_DESIGN_DELETED
+ * The core of one of the user's designs, as signed by the user. Control provides it; the id is checked against its
+ * bytes.
+ * @throws {MillraceError} E_SEGMENT if control provides another core, E_FORBIDDEN if it belongs to another owner,
+ *   E_NOT_FOUND, E_DESIGN_DELETED
  */
 export async function ownDesign({ api, signer }: Session, design: string): Promise<NamedCore> {
   const view = await api.design(design);
@@ -23,7 +24,7 @@ export async function ownDesign({ api, signer }: Session, design: string): Promi
 
 /**
  * The design secret, from the part that the owner sealed to itself: 32 bytes, the caller wipes them.
- * @throws {MillraceError} E_SEGMENT when control gives another design's, E_SEAL, E_NOT_FOUND
+ * @throws {MillraceError} E_SEGMENT if control provides that of another design, E_SEAL, E_NOT_FOUND
  */
 export async function ownDesignSecret(session: Session, { designId, privateHash, nonce }: NamedCore): Promise<Bytes> {
   const sealed = await session.api.privatePart(designId);

@@ -5,11 +5,11 @@ import { type OwnerState, openOwnerFacts, openOwnerState, verifyMachineDocument 
 import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 
-// What machines seal to the owner of a design: control passes it on and cannot read it.
+// Reports that machines seal to the owner of a design. Control forwards them and cannot read them.
 
 type Opener = Pick<Session, 'user' | 'directory'>;
 
-/** Runs `work` with the key to which machines seal; the caller's, who may or may not be the owner. */
+/** Runs `work` with the key to which machines seal. It is the caller's key, who need not be the owner. */
 async function withSealingKey<T>({ user }: Opener, work: (key: P256Key) => Promise<T>): Promise<T> {
   const key = await withSecret(user, ownerSealingKey);
   try {
@@ -19,14 +19,14 @@ async function withSealingKey<T>({ user }: Opener, work: (key: P256Key) => Promi
   }
 }
 
-/** The point that a licence names, so that machines can seal to its owner. */
+/** The point in a licence to which machines seal reports for the owner. */
 export function sealingPoint(session: Opener): Promise<Bytes> {
   return withSealingKey(session, async ({ publicKey }) => publicKey);
 }
 
 /**
- * Where the machine of a running print is. Undefined when control shows none to this user, or shows what does not open:
- * anybody can seal to the owner, so that this is news, and no evidence.
+ * Position of the machine in a running print. Undefined if control provides none to this user, or one that does not
+ * open: anybody can seal to the owner, so this is information, not evidence.
  */
 export async function openLive(session: Opener, { object, progress }: PrintView): Promise<OwnerState | undefined> {
   const sealed = progress?.owner;
@@ -38,8 +38,9 @@ export async function openLive(session: Opener, { object, progress }: PrintView)
 }
 
 /**
- * What a machine reported to the owner with an event of the ledger: signed by the machine that is the event's actor.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT: the report is not what the ledger says it is
+ * Opens a machine's report to the owner in an event of the ledger. It is signed by the machine that is the event's
+ * actor.
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT if the report does not match the ledger
  */
 export async function openReport(
   session: Opener,
@@ -61,7 +62,7 @@ export async function openReport(
   return withSealingKey(session, (own) => unlessOther(openOwnerFacts(own, binding, body.run, sealed)));
 }
 
-/** Sealed to another key, or not as we write it: nothing that this user can read. */
+/** Undefined if it was sealed to another key or in another form, so that this user cannot read it. */
 async function unlessOther(opening: Promise<OwnerState>): Promise<OwnerState | undefined> {
   try {
     return await opening;

@@ -20,7 +20,7 @@ import { signNew } from './transactions.ts';
 
 const DAY_MS = 86_400_000;
 
-/** Creates an organisation; only the administrator can. Returns its identifier. */
+/** Creates an organisation; administrator only. @returns its identifier */
 export async function createOrganisation(
   session: Session,
   { name, kinds }: { readonly name: string; readonly kinds: readonly OrganisationKind[] },
@@ -32,28 +32,28 @@ export async function createOrganisation(
 }
 
 export interface NewInvitation {
-  /** Its name: that of its key. */
+  /** Name of the invitation: its key name. */
   readonly invitation: string;
-  /** 32 bytes; the caller shows it once and wipes it. */
+  /** 32 bytes. The caller shows it once and wipes it. */
   readonly secret: Bytes;
   readonly expires: number;
 }
 
 export interface InviteOptions {
-  /** How long it can be used. */
+  /** Validity of the invitation, days. */
   readonly days: number;
-  /** How long a key that is enrolled by it counts. */
+  /** Validity of a key that is enrolled with it, days. */
   readonly keyDays: number;
 }
 
-/** Invites a person to an organisation. The secret is made here and nobody else gets it. */
+/** Invites a person to an organisation. The secret is created here and is not sent to any node. */
 export function inviteMember(
   session: Session,
   member: {
     readonly organisation: string;
     readonly name: string;
     readonly roles: readonly PersonRole[];
-    /** To renew somebody's key or roles; a new person unless given. */
+    /** An existing person whose key or roles are renewed. Default: a new person. */
     readonly person?: string | undefined;
   },
   options: InviteOptions,
@@ -92,7 +92,7 @@ async function invite(session: Session, body: Invites, { days, keyDays }: Invite
   }
 }
 
-/** @returns whose key it is, as control shows it and the administrator's key proves it */
+/** @returns the holder of the key, from control's view and verified against the administrator's key */
 export async function verifyKeyView({ directory }: Pick<Session, 'directory'>, view: KeyView): Promise<Credential> {
   const credential = await verifyCredential(fromBase64(view.credential), directory);
   if (keyName(credential.publicKey) !== view.key)
@@ -101,8 +101,8 @@ export async function verifyKeyView({ directory }: Pick<Session, 'directory'>, v
 }
 
 /**
- * The key of whoever may print a licence: a contact by name, or anybody by the name of the key, if the administrator's key
- * proves that it is an operator's.
+ * The key of a licence's holder: a contact by name, or any key by its key name if the administrator's key proves that
+ * it belongs to an operator.
  * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, and as `verifyCredential`
  */
 export async function holderKey(session: Session, name: string): Promise<Bytes> {
@@ -114,11 +114,11 @@ export async function holderKey(session: Session, name: string): Promise<Bytes> 
   return holder.publicKey;
 }
 
-/** What is revoked: keys of people, and invitations that nobody has used yet. */
+/** Keys of people, and unused invitations, to be revoked. */
 export interface RevocationTargets {
   readonly keys: readonly KeyView[];
   readonly invitations: readonly InvitationView[];
-  /** Which of the documents that a key has signed go on counting. */
+  /** Whether a document that a key has signed stays valid. */
   keeps(document: SignedDocumentView): boolean;
 }
 
@@ -127,12 +127,12 @@ export interface RevocationResult {
   readonly revoked: readonly { readonly key: string; readonly kept: readonly SignedDocumentView[] }[];
 }
 
-/** Another owner-admin may publish a list meanwhile. */
+/** Another owner-admin may publish a list in the meantime. */
 const ATTEMPTS = 4;
 
 /**
  * Revokes keys: signs the next list of the organisation (of the installation, for the administrator) and publishes it.
- * @throws {MillraceError} E_CONFLICT when others keep publishing; E_FORBIDDEN
+ * @throws {MillraceError} E_CONFLICT if others keep publishing; E_FORBIDDEN
  */
 export async function revoke(session: Session, targets: RevocationTargets): Promise<RevocationResult> {
   const { api, clock, directory, signer } = session;
@@ -182,19 +182,19 @@ export async function revoke(session: Session, targets: RevocationTargets): Prom
   }
 }
 
-/** Control's lists, each verified. */
+/** Control's lists, verified. */
 export async function heldRevocations({ api, directory }: Session): Promise<Revocations> {
   let held = new Revocations();
   for (const published of await api.revocations()) held = (await withList(held, published, directory)) ?? held;
   return held;
 }
 
-/** What a revoked owner-admin has revoked stays revoked. */
+/** Lists signed by a revoked owner-admin stay valid. */
 function listsSignedBy(held: Revocations, keys: ReadonlySet<string>): Bytes[] {
   return [...held.lists.values()]
     .filter(({ document }) => keys.has(toHex(parseSign1(document).keyId)))
     .map(({ document }) => documentName(document));
 }
 
-/** By identifier (or its beginning) or name. */
+/** Matches an organisation by identifier (or its beginning) or name. */
 export const organisationNames = ({ organisation, name }: OrganisationView): readonly string[] => [organisation, name];

@@ -1,8 +1,8 @@
 import { MillraceError } from '@millrace/base';
 
 /**
- * The one thing that a user means by an identifier, the beginning of one (4 digits or more), or a name.
- * @throws {MillraceError} E_NOT_FOUND, E_INPUT when several fit
+ * The only item that matches an identifier, the beginning of one (at least 4 digits), or a name.
+ * @throws {MillraceError} E_NOT_FOUND, E_INPUT if several match
  */
 export function pick<T>(
   what: string,

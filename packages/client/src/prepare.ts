@@ -12,41 +12,41 @@ import type { Session } from './session.ts';
 const MAX_NAME = 200;
 
 export interface PrepareOptions {
-  /** Name of the file unless told. */
+  /** Default: the name of the file. */
   readonly name?: string | undefined;
-  /** By the name of the file unless told. */
+  /** Default: derived from the name of the file. */
   readonly kind?: string | undefined;
-  /** For designs of bytes: what a sink takes, at factor 1. */
+  /** For designs of bytes: the rate of a sink at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
-  /** How the vault shall renew its cells; `rekey` unless told. */
+  /** How the vault renews the cells. Default: `rekey`. */
   readonly maintenance?: MaintenanceMode | undefined;
-  /** Who keeps the design secret; the owner unless told. */
+  /** Who keeps the design secret. Default: the owner. */
   readonly custody?: Custody | undefined;
-  /** How this G-code was made, where this client made it. */
+  /** How this G-code was made, if this client sliced it. */
   readonly sliced?: Sliced | undefined;
 }
 
 export interface Sliced {
   /** Name and version of the slicer. */
   readonly slicer: string;
-  /** Name of the profile, and its content. */
+  /** Name of the profile, and its contents. */
   readonly profile: string;
   readonly settings: Uint8Array;
-  /** The model it was made from, by which an interrupted upload is found again: the G-code is temporary. */
+  /** The sliced model. It identifies an interrupted upload, because the G-code file is temporary. */
   readonly source?: SourceIdentity;
 }
 
-/** The bytes of a design, and by what they are recognised. */
+/** The bytes of a design, and what identifies them. */
 export interface ByteSource extends DesignStream {
   readonly identity: SourceIdentity;
-  /** @throws {MillraceError} E_CONFLICT when it changed while it was read */
+  /** @throws {MillraceError} E_CONFLICT if it changed while it was read */
   requireUnchanged(): Promise<void>;
 }
 
 /**
- * Seals a design on the owner's side: it streams through once, is timed and cut, and its sealed segments wait in the
- * session's storage until the vault has them. What an interrupted attempt made of the same source is used again.
+ * Seals a design on the owner's side. It streams through once, is timed and split, and its sealed segments wait in the
+ * session's storage until the vault has them. The result of an interrupted attempt with the same source is reused.
  * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_TOO_LARGE, E_INPUT, E_CONFLICT, E_DISK_FULL
  */
 export async function prepare<S extends ByteSource>(
@@ -104,7 +104,7 @@ function kindOf({ kind, sliced }: PrepareOptions, path: string): DesignKind {
   return sliced === undefined ? designKindOfFile(path) : designKind(SLICED_KIND);
 }
 
-/** The last name of a path of either kind of system. */
+/** Last component of a POSIX or Windows path. */
 function baseName(path: string): string {
   return path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
 }

@@ -1,9 +1,9 @@
 import { type Bytes, hexOf, type RandomSource } from '@millrace/base';
 import { z } from 'zod';
 
-/** Bytes of a sealed segment (design, section 2). */
+/** Length of a sealed segment (design, section 2). */
 export const SEALED_BYTES = 16_386;
-/** Design bytes in it; the rest is the seal's tag. */
+/** Design bytes in a sealed segment; the rest is the tag. */
 export const CONTENT_BYTES = SEALED_BYTES - 16;
 
 export const preparedStateSchema = z.strictObject({
@@ -12,12 +12,12 @@ export const preparedStateSchema = z.strictObject({
   name: z.string(),
   segments: z.number().int().positive(),
   size: z.number().int().positive(),
-  /** What it was made from: the same file, unchanged, goes on where an upload was interrupted. */
+  /** Source of the design. With the same, unchanged file an interrupted upload continues. */
   source: z.strictObject({
     path: z.string(),
     size: z.number(),
     mtimeMs: z.number(),
-    /** SHA-256 of the profile, for a model: with another profile it is another design. */
+    /** SHA-256 of the profile, for a model: another profile gives another design. */
     profile: hexOf(32).optional(),
   }),
 });
@@ -25,25 +25,25 @@ export type PreparedState = z.output<typeof preparedStateSchema>;
 export type SourceIdentity = PreparedState['source'];
 
 /**
- * A sealed design that waits on the owner's side until the vault has it: manifest, sealed segments, and the content keys
- * sealed to the keys node. Nothing here opens without that node's key.
+ * A sealed design that is stored on the owner's side until the vault has it: manifest, sealed segments, and the content
+ * keys sealed to the keys node. None of it can be opened without that node's key.
  */
 export interface PreparedDesign {
   readonly state: PreparedState;
-  /** Left by an earlier attempt: the cloud may know it already. */
+  /** Left by an earlier attempt, so the cloud may already know it. */
   readonly earlier: boolean;
   manifest(): Promise<Bytes>;
   keys(): Promise<Bytes>;
-  /** One sealed segment; `read` is safe to call many times at once. */
+  /** Reads single sealed segments; concurrent calls of `read` are safe. */
   openSegments(): Promise<{ read(segment: number): Promise<Bytes>; close(): Promise<void> }>;
   remove(): Promise<void>;
 }
 
-/** Writes a prepared design. It can be found only when it is whole. */
+/** Writes a prepared design. It can be found only once it is complete. */
 export interface PreparedWriter {
-  /** Segments come in order. @throws {MillraceError} E_INTERNAL for another length */
+  /** Segments must come in order. @throws {MillraceError} E_INTERNAL for a wrong length */
   append(sealed: Uint8Array): Promise<void>;
-  /** @throws {MillraceError} E_INTERNAL when the number of segments differs */
+  /** @throws {MillraceError} E_INTERNAL if the number of segments differs */
   finish(state: PreparedState, manifest: Uint8Array, keys: Uint8Array): Promise<PreparedDesign>;
   /** Removes what was written. */
   abandon(): Promise<void>;
@@ -52,13 +52,13 @@ export interface PreparedWriter {
 /** The owner's offline copy of the sealed segments, for repairs. */
 export interface DesignCopy {
   readonly segments: number;
-  /** One sealed segment, compared with the manifest. @throws {MillraceError} E_SEGMENT, E_UPLOAD */
+  /** One sealed segment, verified against the manifest. @throws {MillraceError} E_SEGMENT, E_UPLOAD */
   read(segment: number): Promise<Bytes>;
   close(): Promise<void>;
 }
 
 export interface PreparedDesigns {
-  /** A design of this very source whose upload was interrupted. Removes what ended preparations left. */
+  /** Finds a design prepared from this source whose upload was interrupted. Removes leftovers of dead preparations. */
   find(source: SourceIdentity): Promise<PreparedDesign | undefined>;
   begin(random: RandomSource): Promise<PreparedWriter>;
 }

@@ -6,14 +6,14 @@ import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
-/** States in which nothing more happens. */
+/** Final states. */
 const ENDED: ReadonlySet<PrintView['state']> = new Set(['completed', 'failed', 'alarmed', 'refused', 'cancelled']);
 
 const POLL_MS = 200;
 
 /**
- * Signs and submits a print. Returns its identifier.
- * @param startWithinMs it is refused unless its machine has started by then
+ * Signs and submits a print. @returns its identifier
+ * @param startWithinMs the print is refused if its machine has not started within this time
  * @throws {MillraceError} E_LICENCE_EXHAUSTED and others
  */
 export async function requestPrint(
@@ -28,12 +28,12 @@ export async function requestPrint(
   return transaction.id;
 }
 
-/** Takes back a print that waits in the queue. @throws {MillraceError} E_STATE when it does not wait, E_FORBIDDEN */
+/** Cancels a print that waits in the queue. @throws {MillraceError} E_STATE if it does not wait, E_FORBIDDEN */
 export async function cancelPrint(session: Session, print: string): Promise<void> {
   await session.api.submit((await signNew(session, { type: 'print.cancel', print })).bytes);
 }
 
-/** Prints that wait for their machines, of one machine or of all; in the order in which each machine makes them. */
+/** Queued prints, of one machine or of all, in the order in which each machine makes them. */
 export async function queuedPrints(session: Session, machine?: string): Promise<PrintView[]> {
   const waiting = (await session.api.prints()).filter(({ state }) => state === 'queued');
   return waiting
@@ -41,22 +41,22 @@ export async function queuedPrints(session: Session, machine?: string): Promise<
     .sort((a, b) => a.machine.localeCompare(b.machine) || a.created - b.created);
 }
 
-/** A print as it stands, with what can be reckoned from two looks at it. */
+/** The current state of a print, with rates computed from two observations. */
 export interface PrintLook {
   readonly view: PrintView;
   readonly machine: MachineStateView | undefined;
-  /** Where the machine is; for the owner of the design alone. */
+  /** Position of the machine; only for the owner of the design. */
   readonly own: OwnerState | undefined;
-  /** Over the last seconds. */
+  /** Over the last few seconds. */
   readonly hintsPerSecond: number;
   readonly overhead: number | undefined;
 }
 
 export interface PrintOutcome {
   readonly view: PrintView;
-  /** The last that the machine told of itself on the way. */
+  /** The machine's last state report. */
   readonly machine: MachineStateView | undefined;
-  /** What the machine signed at the end, sealed to the owner; nobody else has it. */
+  /** The machine's final report, sealed to the owner. Undefined for other users. */
   readonly facts: PrintFacts | undefined;
   readonly revision: number;
   readonly hintsPerSecond: number;
@@ -67,12 +67,12 @@ export interface PrintOutcome {
 export interface PrintFacts {
   readonly lines: number | undefined;
   readonly layers: number | undefined;
-  /** Design bytes that were executed. */
+  /** Number of executed design bytes. */
   readonly bytes: number;
   readonly filamentMm: number | undefined;
 }
 
-/** Looks at a print until it ends. A node that is restarted meanwhile is waited for. */
+/** Observes a print until it ends. Waits for a node that is restarted in the meantime. */
 export async function watchPrint(
   session: Session,
   print: string,
@@ -85,7 +85,7 @@ export async function watchPrint(
   let acked = 0;
   let own: OwnerState | undefined;
   let revision = 0;
-  // Undefined when nobody has said it yet, or when it has changed: then hints tell no bytes.
+  // Undefined if unknown; 'several' after a change. Bytes cannot then be computed from hints.
   let order: number | 'several' | undefined;
   for (;;) {
     const view = await api.print(print);
@@ -110,7 +110,7 @@ export async function watchPrint(
   }
 }
 
-/** Control may show an older one again: the machine's clock tells. */
+/** Control may show an older state again; the machine's clock orders them. */
 function newer(known: OwnerState | undefined, shown: OwnerState | undefined): OwnerState | undefined {
   return known !== undefined && (shown === undefined || shown.time < known.time) ? known : shown;
 }
@@ -126,10 +126,10 @@ async function factsOf(session: Session, object: string | undefined): Promise<Pr
 }
 
 /**
- * Bytes on the wire for each design byte that their hints carried: true at any moment of a print, while the design
- * bytes that the machine has consumed lag behind by what is buffered.
- * @param order of the machine's matrix: 16 or 24. Unknown, the segments that were consumed have to do.
- * @param acked segments that the machine has consumed
+ * Bytes on the wire per design byte carried by their hints. This is correct at any point of a print; the number of
+ * executed bytes is not, because it lags by the buffered amount.
+ * @param order order of the machine's matrix, 16 or 24; if unknown, the acknowledged segments are used
+ * @param acked number of segments that the machine has consumed
  */
 export function overheadOf(
   { hints, wire }: Pick<MachineStateView, 'hints' | 'wire'>,
@@ -142,7 +142,7 @@ export function overheadOf(
   return carried > 0 ? wire / carried : undefined;
 }
 
-/** @throws {MillraceError} the code with which the print ended, unless it was completed */
+/** @throws {MillraceError} the code with which the print ended, if it was not completed */
 export function requireCompleted({ view }: PrintOutcome): void {
   if (view.state === 'completed') return;
   const code = isErrorCode(view.code) ? view.code : view.state === 'alarmed' ? 'E_ALARM' : 'E_MACHINE';
@@ -153,7 +153,7 @@ export function requireCompleted({ view }: PrintOutcome): void {
   });
 }
 
-/** Hints a second over a few seconds, and over the whole time in which hints came. */
+/** Hints per second over a few seconds, and over the whole time in which hints arrived. */
 class Rate {
   readonly #windowMs = 3_000;
   #points: { time: number; hints: number }[] = [];
@@ -162,7 +162,7 @@ class Rate {
 
   add(time: number, hints: number): void {
     if (this.#last !== undefined && hints < this.#last.hints) {
-      // A resumed stream counts from zero again.
+      // A resumed stream restarts its counts at zero.
       this.#points = [];
       this.#first = undefined;
     }

@@ -6,8 +6,8 @@ import { withSecret } from './secret.ts';
 import type { Session } from './session.ts';
 import { type ClientStorage, readJson } from './storage.ts';
 
-// What the owner knows of its designs and the cloud does not: kept in the owner's storage, and in the private part of
-// each manifest, from which it comes back when the storage is lost.
+// Facts about designs that the owner knows and the cloud does not. They are kept in the owner's storage, and in the
+// private part of each manifest, from which they are restored if the storage is lost.
 
 const recordSchema = z.strictObject({
   version: z.literal(1),
@@ -26,7 +26,7 @@ const files = { record: 'design.json', profile: 'profile.ini', thumbnail: 'thumb
 
 const pathOf = (design: string, file: string) => `designs/${design}/${file}`;
 
-/** Keeps what the owner knows of a design; the profile with it, where it was sliced here. */
+/** Stores a design's record and, if it was sliced here, its profile. */
 export async function keepRecord(
   { storage }: { readonly storage: ClientStorage },
   design: string,
@@ -40,7 +40,7 @@ export async function keepRecord(
   return record;
 }
 
-/** @throws {MillraceError} E_CONFIG when the file is not what was written */
+/** @throws {MillraceError} E_CONFIG if the file is damaged */
 export async function readRecord(
   { storage }: { readonly storage: ClientStorage },
   design: string,
@@ -68,14 +68,14 @@ function toRecord(
   };
 }
 
-/** The user's designs under the names that only the user knows. */
+/** The user's designs under the owner's names for them. */
 export async function namedDesigns(session: Session): Promise<DesignView[]> {
   const named: DesignView[] = [];
   for (const view of await session.api.designs()) named.push(await withName(session, view));
   return named;
 }
 
-/** The design with its owner's name for it: from this computer, or else from the private part that control keeps. */
+/** The design with its owner's name for it, from this computer or from the private part that control keeps. */
 export async function withName(session: Session, view: DesignView): Promise<DesignView> {
   const known = await readRecord(session, view.design);
   if (known !== undefined) return { ...view, name: known.name };
@@ -85,7 +85,7 @@ export async function withName(session: Session, view: DesignView): Promise<Desi
     wipe(part.designSecret);
     return { ...view, name: (await keepRecord(session, view.design, part)).name };
   } catch (error) {
-    // None was given, or it is another key's: what control calls it has to do.
+    // No private part exists, or it belongs to another key: use control's name.
     const none = error instanceof MillraceError && (error.code === 'E_NOT_FOUND' || error.code === 'E_SEAL');
     if (none) return view;
     throw error;

@@ -3,8 +3,7 @@ import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 /**
- * Registers the users and machines that the administrator knows with the control node. What is registered
- * already stays as it is.
+ * Registers the users and machines that the administrator knows with the control node. Existing registrations are kept.
  */
 export async function registerAll(admin: Session): Promise<void> {
   const { api, contacts } = admin;

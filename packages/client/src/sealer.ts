@@ -3,16 +3,16 @@ import { type Counted, type Custody, type DesignFacts, prepareDesign, type Seale
 import { type DesignObserver, type DrawThumbnail, designKind, type Observed } from './design-kinds.ts';
 
 export interface DesignStream {
-  /** Bytes, as far as it is known. */
+  /** Length in bytes, if known. */
   readonly size: number;
-  /** Streams once. A chunk is valid until the next one is asked for. */
+  /** Streams once. A chunk is valid until the next one is requested. */
   chunks(): AsyncIterable<Uint8Array>;
 }
 
-/** What sealing needs to know of a design. */
+/** Parameters for sealing a design. */
 export interface SealTerms {
   readonly kind: string;
-  /** For designs that do not tell how long they take: what a sink takes, at factor 1. */
+  /** For designs that do not state how long they take: the rate of a sink at factor 1. */
   readonly bytesPerSecond?: number | undefined;
   readonly material?: string | undefined;
   /** The owner's secp256k1 key, compressed. */
@@ -24,9 +24,9 @@ export interface SealJob<S extends DesignStream = DesignStream> extends SealTerm
   readonly source: S;
   readonly random: RandomSource;
   readonly signal?: AbortSignal | undefined;
-  /** Takes the sealed segments in order; the next one is made when it is done. */
+  /** Receives the sealed segments in order. The next one is made after it resolves. */
   sink(segment: number, sealed: Uint8Array): Promise<void>;
-  /** Asked once, after the whole source was read. */
+  /** Called once, after the whole source was read. */
   describe(counted: Counted, observed: Observed): Promise<DesignFacts>;
   progress(done: number, total: number): void;
 }
@@ -34,7 +34,7 @@ export interface SealJob<S extends DesignStream = DesignStream> extends SealTerm
 /** Seals a design as it streams through. In browsers a worker does it. */
 export type Sealer<S extends DesignStream = DesignStream> = (job: SealJob<S>) => Promise<SealedDesign>;
 
-/** Seals in this thread. @param drawThumbnail without it, designs get no picture */
+/** Seals on the calling thread. @param drawThumbnail if undefined, designs get no picture */
 export function createSealer(drawThumbnail?: DrawThumbnail): Sealer {
   return async ({ source, sink, describe, progress, signal, ...terms }) => {
     const observer = await designKind(terms.kind).observe({ ...terms, drawThumbnail });

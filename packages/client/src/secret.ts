@@ -1,7 +1,7 @@
 import { wipe } from '@millrace/base';
 import type { MemorySigner } from '@millrace/identity';
 
-/** Runs `work` with the user's secret, from which the keys of private parts come; wiped afterwards. */
+/** Runs `work` with the user's secret, from which the keys of private parts are derived; wiped afterwards. */
 export async function withSecret<T>(
   { signer }: { readonly signer: MemorySigner },
   work: (secret: Uint8Array) => T,

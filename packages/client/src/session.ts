@@ -6,13 +6,13 @@ import type { Contacts } from './contacts.ts';
 import type { ClientStorage } from './storage.ts';
 import type { SigningContext } from './transactions.ts';
 
-/** Who acts. */
+/** The acting user. */
 export interface User {
   readonly name: string;
   readonly signer: MemorySigner;
 }
 
-/** A user at work with a running installation. */
+/** A user's session with a running installation. */
 export interface Session extends SigningContext {
   readonly user: User;
   readonly contacts: Contacts;
@@ -23,17 +23,17 @@ export interface Session extends SigningContext {
 }
 
 export interface SessionOptions<U extends User = User> {
-  /** Its fields are those that count now. */
+  /** Its fields always reflect the newest directory. */
   readonly directory: Directory;
   readonly user: U;
   readonly contacts: Contacts;
   readonly storage: ClientStorage;
-  /** The session closes them. */
+  /** Closed with the session. */
   readonly transports: Transports;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly signal?: AbortSignal | undefined;
-  /** How long reads and uploads go on asking while a node is away. */
+  /** How long reads and uploads are retried while a node is unavailable, ms. */
   readonly patienceMs?: number | undefined;
 }
 

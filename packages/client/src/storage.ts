@@ -1,16 +1,16 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 import type { PreparedDesigns } from './prepared.ts';
 
-/** What a user keeps from one session to the next. One suite tests every implementation. */
+/** What a user stores between sessions. One suite tests every implementation. */
 export interface ClientStorage {
-  /** @param path names joined by "/" @returns undefined when there is none */
+  /** @param path names joined by "/" @returns undefined if it does not exist */
   read(path: string): Promise<Bytes | undefined>;
-  /** Readers see the old value or the new one, never a part. */
+  /** Atomic: readers see the old value or the new one. */
   replace(path: string, bytes: Uint8Array): Promise<void>;
   readonly prepared: PreparedDesigns;
 }
 
-/** @throws {MillraceError} E_CONFIG when it is not JSON */
+/** @throws {MillraceError} E_CONFIG if it is not JSON */
 export async function readJson(storage: ClientStorage, path: string): Promise<unknown> {
   const bytes = await storage.read(path);
   if (bytes === undefined) return undefined;

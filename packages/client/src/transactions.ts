@@ -2,16 +2,16 @@ import { type Bytes, type Clock, type RandomSource, toHex } from '@millrace/base
 import type { Signer } from '@millrace/identity';
 import { type Directory, signTransaction, type Transaction } from '@millrace/protocol';
 
-/** How long a signed transaction may be under way. */
+/** Validity of a signed transaction, ms. */
 const VALID_MS = 10 * 60_000;
-/** How long a print may wait for its machine to start, unless its holder says otherwise. */
+/** Default time in which a print must start on its machine, ms. */
 const START_WITHIN_MS = 15 * 60_000;
 
 type Common = 'id' | 'issued' | 'expires';
 type Body<T> = T extends Transaction ? Omit<T, Common> : never;
 
 export interface SignedTransaction {
-  /** Its id, in hexadecimal: the name of the licence or print that it makes. */
+  /** Id of the transaction, hexadecimal. It is also the id of the licence or print that it creates. */
   readonly id: string;
   readonly bytes: Bytes;
 }
@@ -25,8 +25,8 @@ export interface SigningContext {
 
 /**
  * Adds id and times to a transaction and signs it for this installation.
- * @param validMs how long it may be under way; a print: how long it may wait to start
- * @param id where the body depends on it; a new one unless given
+ * @param validMs validity; for a print, the time in which it must start
+ * @param id if the body depends on it; default: a new one
  */
 export async function signNew(
   context: SigningContext,

@@ -10,12 +10,12 @@ const POLL_MS = 200;
 
 export type StoreStep = 'uploading' | 'storing';
 
-/** Tells how far it is: segments uploaded, then the vault at work. */
+/** Reports progress: segments uploaded, then the vault's work. */
 export type StoreProgress = (step: StoreStep, done: number, total: number) => void;
 
 /**
- * Brings a prepared design into the vault: announces it, uploads what distribution has not got, waits until it is
- * stored, removes the copy on this disk. Safe to begin again at any point.
+ * Stores a prepared design in the vault: announces it, uploads the segments that distribution lacks, waits until it is
+ * stored, and removes the local copy. Safe to restart at any point.
  * @throws {MillraceError} the code with which the vault refused the design
  */
 export async function storeDesign(
@@ -65,7 +65,7 @@ async function announce(session: Session, prepared: PreparedDesign): Promise<Des
   try {
     await session.api.submit(transaction.bytes, { manifest, keys });
   } catch (error) {
-    // Nobody can open its content keys any more: it is prepared again the next time.
+    // The content keys can no longer be opened. The design must be prepared again.
     if (error instanceof MillraceError && error.code === 'E_BOX_KEY') await prepared.remove();
     throw error;
   }
@@ -96,7 +96,7 @@ async function uploadMissing(
   }
 }
 
-/** Runs `task` for each item, a few at a time; the first failure ends it once those under way have ended. */
+/** Runs `task` for each item, a few at a time. After the first failure it waits for the running tasks, then rejects. */
 async function inFlight<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
   let failed = false;

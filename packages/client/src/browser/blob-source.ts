@@ -6,7 +6,7 @@ export interface BlobSource extends ByteSource {
   readonly blob: Blob;
 }
 
-/** @param name a blob has none; that of a file is used unless told */
+/** @param name default: the name of a file; a blob has none */
 export function blobSource(
   blob: Blob & { readonly name?: string; readonly lastModified?: number },
   name = blob.name,
@@ -16,12 +16,12 @@ export function blobSource(
     size: blob.size,
     identity: { path: name ?? 'design', size: blob.size, mtimeMs: blob.lastModified ?? 0 },
     chunks: () => chunksOf(blob),
-    // A blob whose file changed cannot be read any more: reading it has failed then.
+    // A blob whose file changed can no longer be read, so reading it has already failed.
     requireUnchanged: async () => undefined,
   };
 }
 
-/** @throws {MillraceError} E_CONFLICT when the file behind the blob changed, or is gone */
+/** @throws {MillraceError} E_CONFLICT if the file behind the blob was changed or removed */
 export async function* chunksOf(blob: Blob): AsyncGenerator<Uint8Array> {
   const reader = blob.stream().getReader();
   try {

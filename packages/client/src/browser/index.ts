@@ -1,4 +1,4 @@
-// What only browsers need. Everything else comes from @millrace/client.
+// Browser-only code. Everything else comes from @millrace/client.
 export { type BlobSource, blobSource } from './blob-source.ts';
 export { type SealingScope, serveSealing } from './serve-sealing.ts';
 export { createWorkerSealer, type SealingWorker } from './worker-sealer.ts';

@@ -3,14 +3,14 @@ import type { Counted, DesignFacts, SealedDesign } from '@millrace/vault';
 import type { Observed } from '../design-kinds.ts';
 import type { SealTerms } from '../sealer.ts';
 
-/** The part of a MessagePort that is used. */
+/** The part of MessagePort used here. */
 export interface Port {
   onmessage: ((event: { readonly data: unknown }) => void) | null;
   postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   close(): void;
 }
 
-/** What a page sends to the worker: a design, and the port on which both go on. */
+/** Message from a page to the worker: a design, and the port for the further messages. */
 export interface SealRequest {
   readonly terms: SealTerms;
   readonly blob: Blob;

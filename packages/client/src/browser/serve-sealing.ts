@@ -5,12 +5,12 @@ import { createSealer } from '../sealer.ts';
 import { chunksOf } from './blob-source.ts';
 import type { FromWorker, SealRequest, ToWorker } from './messages.ts';
 
-/** The part of a worker's scope that is used. */
+/** The part of a worker's global scope used here. */
 export interface SealingScope {
   onmessage: ((event: { readonly data: SealRequest }) => void) | null;
 }
 
-/** Within a worker: seals what pages ask for with `createWorkerSealer`. */
+/** Worker side of `createWorkerSealer`: seals what pages ask for. */
 export function serveSealing(scope: SealingScope, drawThumbnail?: DrawThumbnail): void {
   scope.onmessage = ({ data }) => void serve(data, drawThumbnail);
 }
@@ -24,7 +24,7 @@ async function serve({ terms, blob, port }: SealRequest, drawThumbnail: DrawThum
     if (message.type === 'abort') abort.abort();
     answered(message);
   };
-  /** Sends a message and waits for the answer to it. */
+  /** Sends a message and waits for its answer. */
   const ask = (message: FromWorker, transfer: ArrayBuffer[] = []): Promise<ToWorker> =>
     new Promise((resolve) => {
       answered = resolve;

@@ -4,14 +4,14 @@ import type { Sealer, SealJob } from '../sealer.ts';
 import type { BlobSource } from './blob-source.ts';
 import type { FromWorker, Port, SealRequest, ToWorker } from './messages.ts';
 
-/** The part of a Worker that is used. */
+/** The part of Worker used here. */
 export interface SealingWorker {
   postMessage(message: SealRequest, transfer: readonly Port[]): void;
 }
 
 /**
- * Seals in a worker, which runs `serveSealing`. Sealed segments come one by one: the worker makes the next when the page
- * has stored the last. The worker takes its randomness from the browser, not from the session.
+ * Seals in a worker that runs `serveSealing`. Sealed segments arrive one by one: the worker makes the next after the
+ * page has stored the last. The worker's randomness comes from the browser, not from the session.
  */
 export function createWorkerSealer(worker: SealingWorker): Sealer<BlobSource> {
   return (job) => {

@@ -19,8 +19,8 @@ import {
 type MachineDocumentOf<T extends MachineDocument['type']> = Extract<MachineDocument, { type: T }>;
 
 /**
- * Opens signed documents of one installation with keys that the verifier has by other ways: a key that comes with the
- * signature proves nothing. Counts what it has verified, and takes each document once.
+ * Opens signed documents of one installation with keys that the verifier obtained elsewhere: a key that comes with the
+ * signature proves nothing. Counts the verified documents, and accepts each document once.
  */
 export class Documents {
   readonly #installation: string;
@@ -57,7 +57,10 @@ export class Documents {
     return this.#once((await verifyPermit(bytes, this.#installation, only(key), 'any time')).body);
   }
 
-  /** The administrator's word for a permit key stands behind every permit. @throws {MillraceError} as `transaction` */
+  /**
+   * Every permit depends on the administrator's registration of the permit key. @throws {MillraceError} as
+   * `transaction`
+   */
   async permitKey(bytes: Uint8Array, authority: Bytes): Promise<TransactionOf<'permit-key.register'>> {
     const { body } = await verifyTransaction(bytes, this.#installation, only(authority), 'any time');
     if (body.type !== 'permit-key.register') throw new MillraceError('E_INPUT', `it is a ${body.type}`);
@@ -65,7 +68,7 @@ export class Documents {
     return body;
   }
 
-  /** Whose key it is that owns the design. @throws {MillraceError} as `transaction`, E_FORBIDDEN */
+  /** The key that owns the design, and its holder. @throws {MillraceError} as `transaction`, E_FORBIDDEN */
   async owner(credential: Uint8Array, authority: Bytes): Promise<{ readonly publicKey: Bytes; readonly name: string }> {
     const documents = credentialDocuments(credential);
     const owner = await verifyCredential(credential, { installation: this.#installation, adminKey: toHex(authority) });
@@ -86,7 +89,7 @@ const nameOf = ({ type, id }: { readonly type: string; readonly id: Uint8Array }
 
 const only = (key: Bytes) => (id: Bytes) => (equalBytes(id, keyId(key)) ? copyBytes(key) : undefined);
 
-/** Runs one event's checks. @throws {MillraceError} E_EVIDENCE naming the event, whatever failed */
+/** Runs one event's checks. @throws {MillraceError} E_EVIDENCE with the event, for any failure */
 export async function prove<T>(logged: LoggedEvent, check: () => T | Promise<T>): Promise<T> {
   try {
     return await check();
@@ -100,12 +103,12 @@ export async function prove<T>(logged: LoggedEvent, check: () => T | Promise<T>)
   }
 }
 
-/** What `prove` wraps. */
+/** The error that `prove` wraps. */
 export function unfit(why: string): MillraceError {
   return new MillraceError('E_EVIDENCE', why);
 }
 
-/** The documents behind an event, exactly as many as its type has. */
+/** The documents behind an event. Their number must match the event's type. */
 export function documentsOf({ event }: LoggedEvent, names: readonly string[]): Bytes[] {
   const evidence = event.evidence ?? [];
   if (evidence.length !== names.length)
@@ -113,7 +116,7 @@ export function documentsOf({ event }: LoggedEvent, names: readonly string[]): B
   return evidence.map(copyBytes);
 }
 
-/** The event says what its documents say, by whom they were signed, and nothing more. */
+/** Requires that the event states exactly what its documents state, and who signed them. */
 export function requireFact({ event }: LoggedEvent, fact: LedgerFact): void {
   if (event.account !== fact.account) throw unfit(`its document is of ${fact.account}`);
   if (event.type !== fact.type) throw unfit(`its document says '${fact.type}'`);

@@ -3,17 +3,17 @@ import { sha256 } from '@millrace/base/crypto';
 import { encode } from 'uqr';
 
 const PREFIX = 'millrace-certificate:1:';
-/** Modules of white around a QR code (ISO/IEC 18004). */
+/** White modules around a QR code (ISO/IEC 18004). */
 const QUIET = 4;
 
-/** What the code on a label says: which object, and which file is its certificate. */
+/** Text of the code on a label: the object, and the hash of its certificate. */
 export function labelText(object: string, certificate: Uint8Array): string {
   return `${PREFIX}${object}:${toHex(sha256(certificate))}`;
 }
 
 /**
- * The text of a label against a certificate. A label proves nothing by itself: anybody can print one.
- * @throws {MillraceError} E_INPUT for a text that is none; E_CERTIFICATE when the label belongs to another object or file
+ * Checks the text of a label against a certificate. A label alone proves nothing: anybody can print one.
+ * @throws {MillraceError} E_INPUT if the text is not a label; E_CERTIFICATE if it belongs to another object or file
  */
 export function requireLabel(text: string, object: string, certificate: Uint8Array): void {
   const [, named, hash] = /^millrace-certificate:1:([^:\s]{1,256}):([0-9a-f]{64})$/.exec(text.trim()) ?? [];
@@ -24,7 +24,7 @@ export function requireLabel(text: string, object: string, certificate: Uint8Arr
     throw new MillraceError('E_CERTIFICATE', 'the label belongs to another certificate of this object');
 }
 
-/** The text as a QR code with its quiet zone, rows from above; true is black. */
+/** The text as a QR code with its quiet zone, rows from the top; true is black. */
 export function labelCode(text: string): readonly (readonly boolean[])[] {
   return encode(text, { ecc: 'M', border: QUIET }).data;
 }

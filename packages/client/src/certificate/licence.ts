@@ -19,28 +19,28 @@ import {
 import { type NamedCore, readCore } from '@millrace/vault';
 import { type Documents, documentsOf, prove, requireFact, unfit } from './documents.ts';
 
-/** Whom the verifier knows by other ways than the certificate; one of them at least. */
+/** Keys that the verifier obtained elsewhere, not from the certificate. At least one is required. */
 export interface Trusted {
   /** The owner's secp256k1 key, 33 bytes. */
   readonly owner?: Bytes | undefined;
-  /** The key of the installation's administrator, 33 bytes, who registers owners, machines and the permit key. */
+  /** The key of the installation's administrator, 33 bytes. It registers owners, machines and the permit key. */
   readonly authority?: Bytes | undefined;
 }
 
 export interface ProvenLicence {
   readonly terms: TransactionOf<'licence.grant'>;
   readonly owner: Bytes;
-  /** What the owner commits to: every byte of the design, and the MAC of what a machine has executed of it. */
+  /** The owner's commitment: to every byte of the design, and to the MAC of what a machine executed of it. */
   readonly core: NamedCore;
-  /** The owner's name in the registration; by the administrator's word only when there is an authority. */
+  /** The owner's name in the registration. Attested by the administrator only if an authority is given. */
   readonly ownerName: string;
-  /** The owner's words after restored backups: from such an entry on, objects up to a number count as made. */
+  /** The owner's statements after restored backups: from entry `index` on, objects up to `floor` count as made. */
   readonly left: readonly { readonly index: number; readonly floor: number }[];
-  /** Where the licence stood from such an entry on, by the owner's statements. */
+  /** Changes of the licence's status by the owner's statements: `status` applies from entry `index` on. */
   readonly statuses: readonly { readonly index: number; readonly status: LicenceStatus }[];
 }
 
-/** The licence, signed by the owner: whom the verifier named, or whom the administrator has registered. */
+/** Verifies the licence, signed by the owner: the one that the verifier named, or that the administrator registered. */
 export async function proveLicence(
   account: CertifiedAccount,
   trusted: Trusted,
@@ -77,7 +77,7 @@ export async function proveLicence(
 
 const statementTypes = ['licence.resume', 'licence.suspend', 'licence.reinstate', 'licence.revoke'] as const;
 
-/** What the owner has signed on a licence after granting it. */
+/** Verifies the owner's later statements on a licence. */
 async function proveStatement(
   logged: LoggedEvent,
   { terms, owner }: Pick<ProvenLicence, 'terms' | 'owner'>,
@@ -97,15 +97,15 @@ async function proveStatement(
   return word;
 }
 
-/** A machine as the licence names it, with the entry of the log that registered it so. */
+/** A machine as the licence names it, with the log entry of that registration. */
 export interface ProvenMachine {
   readonly machine: Machine;
   readonly index: number;
 }
 
 /**
- * The registrations of the object's machine. The owner has signed the hash of the one that counts; the administrator's
- * signature is checked on all of them when the verifier knows it.
+ * Verifies the registrations of the object's machine. The owner has signed the hash of the relevant one. If the
+ * verifier knows the administrator's key, its signature is checked on all of them.
  */
 export async function proveMachine(
   account: CertifiedAccount,
@@ -135,12 +135,12 @@ export async function proveMachine(
   return found;
 }
 
-/** Types that no document stands behind would be the log's word alone. */
+/** Rejects an event without documents: only the log attests it. */
 export function refuse({ event }: LoggedEvent): never {
   throw unfit(`no document is known that could stand behind a '${event.type}' here`);
 }
 
-/** A registration whose signer nobody vouches for: what counts of it is compared with what the owner signed. */
+/** Reads a registration without a trusted signer. The relevant fields are compared with what the owner signed. */
 function readRegistration(bytes: Uint8Array): TransactionOf<'machine.register'> {
   const body = readTransaction(bytes);
   if (body.type !== 'machine.register') throw unfit(`it is a ${body.type}, not a machine.register`);

@@ -22,30 +22,30 @@ import { z } from 'zod';
 import { type Documents, documentsOf, prove, requireFact, unfit } from './documents.ts';
 import { type ProvenLicence, type ProvenMachine, proveLicence, proveMachine, refuse, type Trusted } from './licence.ts';
 
-/** Everything that an object's certificate says, each by whom it names. */
+/** Everything that an object's certificate states, each statement verified against its signer. */
 export interface ProvenObject {
   readonly licence: ProvenLicence;
   readonly print: TransactionOf<'print.request'>;
   readonly number: number;
-  /** Absent until it is permitted. */
+  /** Undefined until the object is permitted. */
   readonly machine: Machine | undefined;
   readonly permit: Permit | undefined;
   readonly request: PermitRequest | undefined;
   readonly reports: readonly MachineReport[];
-  /** Streams that went on under a permit of their own. */
+  /** Number of streams that were resumed under a new permit. */
   readonly resumed: number;
-  /** Alarms: the log's word alone. */
+  /** Number of alarms. Only the log attests them. */
   readonly alarms: number;
-  /** Alarms that the owner has cleared. */
+  /** Number of alarms that the owner has cleared. */
   readonly cleared: number;
 }
 
 type Machine = ProvenMachine['machine'];
 
-/** An object's events and the accounts that they name, as the log holds them. */
+/** An object's events and the accounts that they name, as in the log. */
 export type CertifiedObject = Pick<VerifiedCertificate, 'events' | 'licences' | 'machines'>;
 
-/** Who signed the alarm nobody can tell: nodes report them by sealed mail. It can only speak against an object. */
+/** The signer of an alarm is unknown: nodes report alarms by sealed mail. An alarm can only count against an object. */
 const alarmSchema = z.strictObject({
   by: z.enum(['keys', 'segments']),
   acked: z.number().int().nonnegative(),
@@ -54,8 +54,8 @@ const alarmSchema = z.strictObject({
 });
 
 /**
- * Verifies owner → licence → holder → print → machine → permit → reports from the signed documents themselves.
- * @throws {MillraceError} E_EVIDENCE for a document that is missing, foreign, used twice or says something else
+ * Verifies owner → licence → holder → print → machine → permit → reports from the signed documents.
+ * @throws {MillraceError} E_EVIDENCE for a document that is missing, foreign, used twice or inconsistent
  */
 export async function proveObject(
   certificate: CertifiedObject,
@@ -73,7 +73,7 @@ export async function proveObject(
   return chain.result();
 }
 
-/** Signed by the holder whom the licence names. */
+/** Verifies the order, signed by the holder whom the licence names. */
 function proveOrder(ordered: LoggedEvent, { terms, left, statuses }: ProvenLicence, documents: Documents) {
   return prove(ordered, async () => {
     const [document] = documentsOf(ordered, ['print.request']) as [Bytes];
@@ -105,7 +105,7 @@ interface Permitted {
   readonly request: PermitRequest;
 }
 
-/** The events after the order, in turn. Which may follow which, the ledger has checked. */
+/** Verifies the events after the order, one by one. The ledger has already checked which event may follow which. */
 class ObjectChain {
   readonly #start: ChainStart;
   readonly #reports: MachineReport[] = [];
@@ -153,7 +153,7 @@ class ObjectChain {
     if (index > logged.index) throw unfit('the machine was registered so later');
     const { permit, request, actor } = await this.#openPermit(logged, machine);
     const { terms } = licence;
-    // The machine's clock and the owner's or holder's may each differ from control's, which has compared them.
+    // The machine's clock and the owner's or holder's may each differ from control's, which compared them.
     const late = (time: number, end: number) => time > end + 2 * CLOCK_SKEW_MS;
     if (late(request.issued, terms.notAfter) || late(terms.notBefore, request.issued))
       throw unfit('the machine asked outside the licence’s time');
@@ -170,7 +170,7 @@ class ObjectChain {
     this.#resumed += 1;
   }
 
-  /** Permit and request of this object: control answers the machine, whose request names the holder's print. */
+  /** Verifies the object's request and permit: control answers the machine, whose request names the holder's print. */
   async #openPermit(logged: LoggedEvent, machine: Machine) {
     const { licence, trusted, documents, print, number } = this.#start;
     const names = ['permit', 'permit.request', 'permit-key.register'];
@@ -225,7 +225,10 @@ class ObjectChain {
   }
 }
 
-/** By the administrator's word when the verifier knows the administrator; else the log's, and the verdict says so. */
+/**
+ * The permit key. The administrator attests it if the verifier knows the administrator; otherwise only the log does,
+ * and the verdict says so.
+ */
 async function permitKeyOf(registration: Bytes, { authority }: Trusted, documents: Documents): Promise<Bytes> {
   const body =
     authority === undefined ? readTransaction(registration) : await documents.permitKey(registration, authority);

@@ -1,4 +1,4 @@
-/** Style of a certificate's page. It stands in the page as it is: the page's policy names its hash. */
+/** Style of a certificate's page. It is embedded unchanged: the page's policy contains its hash. */
 export const pageStyle = `
 :root{color-scheme:light dark;--page:#f3f4f1;--card:#fff;--text:#1c211d;--quiet:#5d665f;--line:#dde1db;--good:#1b6e43;
 --good-soft:#e4f2e9;--bad:#a3261f;--bad-soft:#fbe9e7;--open:#855b00;--open-soft:#fbf2dc}

@@ -3,7 +3,7 @@ import { sha256 } from '@millrace/base/crypto';
 import { z } from 'zod';
 import { pageStyle } from './page-style.ts';
 
-/** Keys that a page is made with; whoever reads it may verify with others. */
+/** Keys that a page is made with. Its reader may verify with other keys. */
 export interface PageTrust {
   readonly logKeys: readonly string[];
   /** secp256k1 key of the administrator, 66 hexadecimal digits. */
@@ -13,16 +13,16 @@ export interface PageTrust {
 }
 
 export interface PageParts {
-  /** As it was exported. */
+  /** The certificate as exported. */
   readonly certificate: Uint8Array;
   readonly trust: PageTrust;
 }
 
 export interface PageOptions extends PageParts {
-  /** The built verifier: `readPageScript` of `@millrace/client/node`. */
+  /** The compiled verifier: `readPageScript` of `@millrace/client/node`. */
   readonly script: string;
   readonly title: string;
-  /** An SVG element that is shown beside the facts. */
+  /** An SVG element shown next to the facts. */
   readonly code: string;
 }
 
@@ -39,11 +39,11 @@ const OPEN = '<script type="application/json" id="certificate">';
 const CLOSE = '</script>';
 
 /**
- * A page that verifies its certificate in the browser, without a network: verifier, style and certificate are in it, and its
- * policy allows nothing else.
+ * A page that verifies its certificate in the browser, without a network: it contains verifier, style and certificate,
+ * and its policy allows nothing else.
  */
 export function certificatePage({ certificate, trust, script, title, code }: PageOptions): string {
-  // What stands in a script element ends at its first closing tag.
+  // The first closing tag would end a script element.
   const safe = script.replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
   const parts = JSON.stringify({ certificate: toBase64(certificate), trust }).replaceAll('<', '\\u003c');
   const policy = [
@@ -77,13 +77,13 @@ ${OPEN}${parts}${CLOSE}
 `;
 }
 
-/** Whether a file is such a page rather than a certificate. */
+/** Whether a file is such a page, not a certificate. */
 export function isCertificatePage(bytes: Uint8Array): boolean {
   return new TextDecoder().decode(bytes.subarray(0, 15)).toLowerCase() === '<!doctype html>';
 }
 
 /**
- * The certificate in a page. Nothing else of the page counts: it may have been made by anybody.
+ * Extracts the certificate from a page. Ignore the rest of the page: it may come from anybody.
  * @throws {MillraceError} E_CERTIFICATE
  */
 export function readCertificatePage(bytes: Uint8Array): PageParts {

@@ -1,15 +1,15 @@
 import { type Bytes, concatBytes, toHex, utf8 } from '@millrace/base';
 import { decodeCertificate, decodeOpening, formatTlogProof, SALT_LENGTH } from '@millrace/ledger';
 
-/** A file for verifiers that read no certificates, and its name. */
+/** A file, and its name, for verifiers that cannot read certificates. */
 export interface ProofFile {
   readonly name: string;
   readonly content: Bytes;
 }
 
 /**
- * The parts of a certificate as files for other programs: for each entry its proof (C2SP tlog-proof), the entry as it is in the
- * log, the event (CBOR) and the salt (hexadecimal) that open it; and the checkpoint. Nothing is verified.
+ * The parts of a certificate as files for other programs: for each entry its proof (C2SP tlog-proof), the entry as in
+ * the log, the event (CBOR) and the salt (hexadecimal) that open it; and the checkpoint. Nothing is verified.
  * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_ENTRY
  */
 export function certificateProofs(bytes: Uint8Array): readonly ProofFile[] {

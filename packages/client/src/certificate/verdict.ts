@@ -5,7 +5,7 @@ import type { LicenceStatus } from '@millrace/protocol';
 import type { Trusted } from './licence.ts';
 import type { ProvenObject } from './object.ts';
 
-/** A certificate's verdict in words: what holds and by whose signature, and what nobody has checked. */
+/** A certificate's verdict in words: what is proven, by whose signature, and what was not checked. */
 export interface Verdict {
   readonly checked: readonly string[];
   readonly unchecked: readonly string[];

@@ -3,11 +3,11 @@ import { fromHex, toMillraceError } from '@millrace/base';
 import { type CertificateSummary, checkCertificate } from '../certificates.ts';
 import { type PageParts, type PageTrust, parsePageParts } from './page.ts';
 
-// Runs in a certificate's page: verifies the certificate that stands in it, and says what it has found. It makes no request.
+// Runs in a certificate's page: verifies the embedded certificate and shows the result. It makes no request.
 
 type Child = Node | string | undefined;
 
-/** An element. Text is set as text, never as HTML: certificates come from strangers. */
+/** Creates an element. Text is set as text, never as HTML, because certificates are untrusted. */
 function element(name: string, attributes: Readonly<Record<string, string>> = {}, ...children: readonly Child[]) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -113,7 +113,7 @@ function found(summary: CertificateSummary, own: boolean): HTMLElement[] {
   ];
 }
 
-/** The keys, and a form to verify with others. */
+/** Shows the keys, and a form to verify with others. */
 function keys(trust: PageTrust, verify: (trust: PageTrust) => void): HTMLElement {
   const area = (id: string, value: string) => {
     const made = element('textarea', {

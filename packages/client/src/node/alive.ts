@@ -1,6 +1,6 @@
 import { hasSystemCode } from './files.ts';
 
-/** Whether a process with this number exists; somebody else's counts too. */
+/** Whether a process with this number exists, of any user. */
 export function processIsAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -5,10 +5,10 @@ import { drawLabel } from '@millrace/toolpath/png';
 import { labelCode, labelText } from '../certificate/label.ts';
 import type { CertificateSummary } from '../certificates.ts';
 
-/** The same from src and from dist: scripts/build-page.mjs makes it. */
+/** The same path from src and from dist. Built by scripts/build-page.mjs. */
 const script = fileURLToPath(new URL('../../dist/certificate-page.js', import.meta.url));
 
-/** The verifier for `certificatePage`. @throws {MillraceError} E_CONFIG when it was not built */
+/** The verifier for `certificatePage`. @throws {MillraceError} E_CONFIG if it is not built */
 export async function readPageScript(): Promise<string> {
   try {
     return await readFile(script, 'utf8');
@@ -17,7 +17,7 @@ export async function readPageScript(): Promise<string> {
   }
 }
 
-/** A paper label for the part, 89 × 39 mm at 300 dpi: a PNG file. */
+/** A paper label for the part, 89 × 39 mm at 300 dpi, as a PNG file. */
 export function drawCertificateLabel(summary: CertificateSummary, certificate: Uint8Array): Bytes {
   const { object, number, of, machine, material, design, state } = summary;
   const made = summary.events.findLast(({ type }) => type === 'completed')?.time.slice(0, 10);

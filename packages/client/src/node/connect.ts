@@ -4,9 +4,9 @@ import type { Transports } from '../api.ts';
 
 export interface ConnectOptions {
   readonly directory: Directory;
-  /** Of the nodes whose addresses the directory does not list. */
+  /** Addresses of nodes that the directory does not list. */
   readonly addresses: Addresses;
-  /** The certificate to connect with, as it is now. */
+  /** The current certificate to connect with. */
   readonly user: { readonly tls: TlsIdentity };
 }
 

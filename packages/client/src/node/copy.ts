@@ -5,17 +5,18 @@ import { flush, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { type DesignCopy, type PreparedDesign, SEALED_BYTES } from '../prepared.ts';
 import { makeFolder, readBytes, writeSecret } from './files.ts';
 
-// The owner's offline copy of a design: its manifest and its sealed segments, as they were uploaded. Nothing in it opens
-// without the keys node: it is worth as much to a thief as the upload was, and the vault takes nothing else for a repair.
+// The owner's offline copy of a design: its manifest and its sealed segments, as uploaded. The copy cannot be opened
+// without the keys node, so a thief gains no more from it than from the upload. The vault accepts nothing else for a
+// repair.
 
 const files = { manifest: 'manifest', segments: 'segments' } as const;
 
-/** Where the copies of a user with this folder lie unless told otherwise. */
+/** Default folder for the copies of a user with this folder. */
 export function copiesFolder({ folder }: { readonly folder: string }): string {
   return join(folder, 'copies');
 }
 
-/** Keeps a copy of a prepared design in `folder`/DESIGN: whole, or not at all. A copy that is there already stays. */
+/** Stores a copy of a prepared design in `folder`/DESIGN, atomically. An existing copy is kept. */
 export async function keepCopy(prepared: PreparedDesign, folder: string): Promise<string> {
   const { design, segments } = prepared.state;
   const home = join(folder, design);
@@ -42,7 +43,7 @@ export async function keepCopy(prepared: PreparedDesign, folder: string): Promis
   return home;
 }
 
-/** @throws {MillraceError} E_CONFIG when there is no copy, E_SEGMENT when it is of another design */
+/** @throws {MillraceError} E_CONFIG if the copy does not exist, E_SEGMENT if it is of another design */
 export async function openCopy(folder: string, design: string): Promise<DesignCopy> {
   const { readManifest, segmentHash } = await import('@millrace/vault');
   const home = join(folder, design);

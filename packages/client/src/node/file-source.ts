@@ -10,7 +10,7 @@ import { hasSystemCode } from './files.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 
-/** Seals a file; see `prepare`. @throws {MillraceError} as `prepare` does, and E_NOT_FOUND */
+/** Seals a file; see `prepare`. @throws {MillraceError} as `prepare`, and E_NOT_FOUND */
 export async function prepareFile(
   session: Session,
   path: string,
@@ -34,7 +34,7 @@ function sourceOf(file: FileHandle, before: Stats, path: string): ByteSource {
     identity: { path, size: before.size, mtimeMs: before.mtimeMs },
     chunks: () => read(file),
     requireUnchanged: async () => {
-      // A slicer that is still writing would give half a part.
+      // If a slicer is still writing, the file contains only part of the design.
       const { size, mtimeMs } = await file.stat();
       if (size !== before.size || mtimeMs !== before.mtimeMs)
         throw new MillraceError('E_CONFLICT', `${path} changed while it was read`);
@@ -42,7 +42,7 @@ function sourceOf(file: FileHandle, before: Stats, path: string): ByteSource {
   };
 }
 
-/** One buffer for the whole file: each chunk is wiped when the next is asked for. */
+/** One buffer for the whole file: each chunk is wiped when the next is requested. */
 async function* read(file: FileHandle): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8Array(CHUNK_BYTES);
   try {

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type Bytes, MillraceError } from '@millrace/base';
 
-/** Folders of an installation are their owner's alone. */
+/** Creates a folder that only its owner can access, as all folders of an installation. */
 export async function makeFolder(path: string): Promise<string> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   return path;
@@ -19,7 +19,7 @@ export function toJsonFile(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file that cannot be read. */
+/** @throws {MillraceError} E_CONFIG with the file that cannot be read */
 export async function readBytes(path: string): Promise<Bytes> {
   try {
     const buffer = await readFile(path);
@@ -31,7 +31,7 @@ export async function readBytes(path: string): Promise<Bytes> {
   }
 }
 
-/** As `readBytes`; undefined when there is no such file. */
+/** Like `readBytes`, but undefined if the file does not exist. */
 export async function readBytesIfThere(path: string): Promise<Bytes | undefined> {
   try {
     return await readBytes(path);
@@ -41,7 +41,7 @@ export async function readBytesIfThere(path: string): Promise<Bytes | undefined>
   }
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file that cannot be read or is not JSON. */
+/** @throws {MillraceError} E_CONFIG with the file that cannot be read or is not JSON */
 export async function readJson(path: string): Promise<unknown> {
   const text = new TextDecoder().decode(await readBytes(path));
   try {
@@ -51,7 +51,7 @@ export async function readJson(path: string): Promise<unknown> {
   }
 }
 
-/** As `readJson`; undefined when there is no such file. */
+/** Like `readJson`, but undefined if the file does not exist. */
 export async function readJsonIfThere(path: string): Promise<unknown> {
   try {
     return await readJson(path);
@@ -61,7 +61,7 @@ export async function readJsonIfThere(path: string): Promise<unknown> {
   }
 }
 
-/** Whether `error` is one of these errors of the operating system (ENOENT, EEXIST, …). */
+/** Whether `error` is one of these system errors (ENOENT, EEXIST, …). */
 export function hasSystemCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }

@@ -5,7 +5,7 @@ import { processIsAlive } from './alive.ts';
 import { makeFolder, readBytesIfThere } from './files.ts';
 import { findPrepared, sweepPreparations, writePrepared } from './prepared.ts';
 
-/** Keeps what a user keeps in a folder; prepared designs lie in its folder `uploads`. */
+/** A user's storage in a folder. Prepared designs are in its folder `uploads`. */
 export function createFolderStorage(folder: string): ClientStorage {
   const uploads = join(folder, 'uploads');
   return {

@@ -1,4 +1,4 @@
-// What needs files and mutual TLS: connections, storage in a folder, the owner's offline copies.
+// Code that needs files and mutual TLS: connections, storage in a folder, the owner's offline copies.
 export { processIsAlive } from './alive.ts';
 export { drawCertificateLabel, readPageScript } from './certificate-files.ts';
 export { type ConnectOptions, connectNodes } from './connect.ts';

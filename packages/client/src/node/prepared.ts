@@ -59,7 +59,7 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** A design of this very file whose upload was broken off. */
+/** Finds a design prepared from this file whose upload was interrupted. */
 export async function findPrepared(uploads: string, source: SourceIdentity): Promise<PreparedDesign | undefined> {
   for (const entry of await entriesOf(uploads)) {
     if (!/^[0-9a-f]{32}$/.test(entry)) continue;
@@ -72,7 +72,7 @@ export async function findPrepared(uploads: string, source: SourceIdentity): Pro
   return undefined;
 }
 
-/** Removes what preparations left that were killed. */
+/** Removes leftovers of preparations that were killed. */
 export async function sweepPreparations(uploads: string, isAlive: (pid: number) => boolean): Promise<void> {
   for (const entry of await entriesOf(uploads)) {
     const pid = /^\.preparing-(\d+)-/.exec(entry)?.[1];
