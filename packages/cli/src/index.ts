@@ -1,4 +1,4 @@
-// For programs and tests that drive an installation; the command itself is main.ts.
+// For programs and tests that control an installation. The command itself is main.ts.
 export { type InitOptions, type Installed, initInstallation } from './installation/init.ts';
 export { type Layout, layoutOf } from './installation/layout.ts';
 export { type Installation, openInstallation, openUser, readAddresses } from './installation/open.ts';

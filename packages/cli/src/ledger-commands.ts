@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Add } from './add-command.ts';
 
-/** Follows a log from outside. */
+/** Commands that follow a log from outside. */
 export function addMonitor(ledger: Command, add: Add): void {
   add(
     ledger,
@@ -21,7 +21,7 @@ export function addMonitor(ledger: Command, add: Add): void {
     .option('--once', 'look once');
 }
 
-/** Of logs of others: these need no installation. */
+/** Commands for logs of other installations. They need no installation. */
 export function addWitness(program: Command, add: Add): void {
   add(
     program,

@@ -44,7 +44,7 @@ const code = await run(argv.slice(2), {
   },
 });
 stop.dispose();
-// Output to a pipe may still be on its way.
+// Output to a pipe may still be in transit.
 process.exitCode = code;
-// After Ctrl-C a reader that does not read must not keep us; the timer alone does not.
+// After Ctrl-C, a reader that does not read must not keep the process alive. The unreferenced timer does not either.
 if (stop.signal.aborted) setTimeout(() => process.exit(code), 1_000).unref();

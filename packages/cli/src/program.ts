@@ -11,8 +11,7 @@ export const VERSION = '0.1.0';
 const INTERRUPTED = 130;
 
 /**
- * Runs one command line and returns its exit code: 0, or what the error's code says. Nothing is thrown, and no stack
- * is shown.
+ * Runs one command line and returns its exit code: 0, or that of the error's code. It never throws and shows no stack.
  * @param argv without the program and the script
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
@@ -85,7 +84,7 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   return settle(program, {
     writeOut: (text) => void stdout.write(text),
     writeErr: (text) => void stderr.write(text),
-    outputError: () => undefined, // run() says it, in the form of every other error
+    outputError: () => undefined, // run() prints it in the same form as other errors
   });
 }
 
@@ -338,7 +337,7 @@ function addProofs(group: Group, add: Add): void {
   ).option('--deep', 'read every cell as well');
 }
 
-/** Foreign logs that checkpoints are written to. */
+/** Commands for foreign logs to which checkpoints are written. */
 function addAnchors(group: Group, add: Add): void {
   const anchor = group(
     'anchor',
@@ -435,7 +434,7 @@ function addPeople(program: Command, group: Group, add: Add): void {
     .option('--device <name>', 'name of this device, for the others in the organisation', 'computer');
 }
 
-/** Keys and certificates of the installation, and what takes their place. */
+/** Commands for the installation's keys and certificates, and their rotation. */
 function addKeys(program: Command, group: Group, add: Add): void {
   const key = group('key', 'keys and certificates of the installation');
   add(key, 'list', 'list every certificate and key with its date of expiry', async (context) =>
@@ -454,7 +453,7 @@ function addKeys(program: Command, group: Group, add: Add): void {
   ).option('--all', 'renew all certificates');
 }
 
-/** From one computer to another: these need no installation. */
+/** Commands for transfers between two computers. They need no installation. */
 function addPeer(program: Command, add: Add): void {
   const keyed = (command: Command) =>
     command
@@ -489,7 +488,7 @@ function addPeer(program: Command, add: Add): void {
   );
 }
 
-/** The same manners for every command: where text goes, and no exit from within. */
+/** Settings shared by all commands: where text goes, and no exit from inside. */
 function settle(command: Command, output: OutputConfiguration): Command {
   command.configureOutput(output).exitOverride().showSuggestionAfterError();
   for (const child of command.commands) settle(child, output);

@@ -6,16 +6,20 @@ import { hasSystemCode } from '@millrace/client/node';
 import { Decrypter, Encrypter } from 'age-encryption';
 import { type Extract, type Pack, extract as tarExtract, pack as tarPack } from 'tar-stream';
 
-// A backup is a tar archive in an age file (spec/vault.md, section 9). Nothing here holds more of it than a few chunks.
+// A backup is a tar archive in an age file (spec/vault.md, section 9). This module holds only a few chunks of it in
+// memory.
 
 const CHUNK = 65_536;
 const AGE_LINE = 'age-encryption.org/v1\n';
-/** A header with one recipient has some 200 bytes; one without an end would be read into memory. */
+/**
+ * Limit for the header. With one recipient it has about 200 bytes; without a limit, an endless header would be read
+ * into memory.
+ */
 const HEADER_LIMIT = 16_384;
 
 const failed = (what: string, cause?: unknown) => new MillraceError('E_BACKUP', what, { cause });
 
-/** Files below `root`, relative. LMDB's lock file is left out: LMDB creates it. */
+/** Relative paths of files below `root`, without LMDB's lock file, which LMDB recreates. */
 export async function filesBelow(root: string, folder: string): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
@@ -27,10 +31,10 @@ export async function filesBelow(root: string, folder: string): Promise<string[]
 }
 
 /**
- * Writes an encrypted archive; durable when it resolves.
+ * Writes an encrypted archive; durable once it resolves.
  * @param options.recipient age1…
  * @param options.files relative to `root`
- * @throws {MillraceError} E_CONFIG when `path` cannot be created, E_CONFLICT when a file changes meanwhile
+ * @throws {MillraceError} E_CONFIG if `path` cannot be created, E_CONFLICT if a file changes in the meantime
  */
 export async function writeArchive(
   path: string,
@@ -78,10 +82,10 @@ async function fill(tar: Pack, { root, files }: { root: string; files: readonly 
 }
 
 /**
- * Writes what the archive holds below `target`: files and folders only, with plain relative names, not more bytes than the
- * backup has. The whole backup has been authenticated when it resolves.
- * @param identities AGE-SECRET-KEY-1…; the one that opens it is used
- * @throws {MillraceError} E_BACKUP; the target then holds a part and is to be removed. E_NOT_FOUND
+ * Extracts the archive below `target`: only files and folders with plain relative names, and no more bytes than the
+ * backup has. Once it resolves, the whole backup has been authenticated.
+ * @param identities AGE-SECRET-KEY-1…; the one that opens the backup is used
+ * @throws {MillraceError} E_BACKUP; the target is then incomplete and must be removed. E_NOT_FOUND
  */
 export async function readArchive(
   path: string,
@@ -100,7 +104,7 @@ export async function readArchive(
     await feeding;
     return { identity, files };
   } catch (error) {
-    // A full disk is no fault of the backup.
+    // A full disk is not a defect of the backup.
     if (error instanceof MillraceError || (error instanceof Error && 'syscall' in error)) throw error;
     throw failed(`${path} is damaged`, error);
   } finally {
@@ -109,7 +113,7 @@ export async function readArchive(
   }
 }
 
-/** @throws {MillraceError} E_BACKUP when it is no age file, or none of the identities opens it */
+/** @throws {MillraceError} E_BACKUP if it is not an age file, or none of the identities opens it */
 async function opened(
   source: FileHandle,
   identities: readonly string[],
@@ -141,7 +145,7 @@ async function* partsOf(source: FileHandle): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** Ends the archive only when the last chunk of the age file has been authenticated. */
+/** Ends the archive only after the last chunk of the age file was authenticated. */
 async function feed(plain: AsyncIterable<Uint8Array>, tar: Extract): Promise<void> {
   try {
     for await (const part of plain) await writeTo(tar, tar, part);
@@ -171,7 +175,7 @@ async function extractInto(tar: Extract, target: string, limit: number): Promise
   return files;
 }
 
-/** @throws {MillraceError} E_BACKUP for links, devices, absolute names, and names that lead out of the target */
+/** @throws {MillraceError} E_BACKUP for links, devices, absolute names, and names that lead outside the target */
 function namesIn(name: string, type: string | null | undefined): string[] {
   if (type !== 'file' && type !== 'directory') throw failed(`${JSON.stringify(name)} in the backup is not a file`);
   const names = name.replace(/\/$/, '').split('/');
@@ -206,7 +210,7 @@ async function writeEntry(entry: AsyncIterable<Uint8Array>, path: string, size: 
 
 type Sink = ReturnType<Pack['entry']> | Extract;
 
-/** Waits while `sink` is full. @param whole the archive; when it is closed, the other side has given up */
+/** Waits while `sink` is full. @param whole the archive; it is closed if the other side has given up */
 async function writeTo(sink: Sink, whole: Pack | Extract, bytes: Uint8Array): Promise<void> {
   if (sink.write(bytes)) return;
   if (whole.destroying) throw new Error('the archive was closed');

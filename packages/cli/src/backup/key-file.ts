@@ -2,10 +2,10 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { flush, MillraceError, type RandomSource, toHex } from '@millrace/base';
 
-// The key file is an ordinary age identity file: `age --decrypt -i FILE` takes it. Each identity is overwritten where
-// it lies when it is destroyed: a backup whose key is destroyed can never be opened again, nor can any copy of it.
-// Identities that are added lie in slots of 128 bytes, so that no write of one crosses a sector: a comment that names
-// the backup, the identity.
+// The key file is an ordinary age identity file: `age --decrypt -i FILE` accepts it. An identity is destroyed by
+// overwriting it in place. A backup whose key is destroyed can never be opened again, nor can any copy of it. Added
+// identities use slots of 128 bytes, so that no write crosses a sector: a comment that names the backup, then the
+// identity.
 
 const SLOT_BYTES = 128;
 const IDENTITY_BYTES = 74;
@@ -15,30 +15,30 @@ const DESTROYED = `#${'-'.repeat(IDENTITY_BYTES - 1)}`;
 
 /** The key of one backup. */
 export interface BackupKey {
-  /** Names the backup in messages. */
+  /** Identifies the backup in messages. */
   readonly id: string;
   /** AGE-SECRET-KEY-1… */
   readonly identity: string;
 }
 
 interface StoredKey extends BackupKey {
-  /** Of the identity in the file. */
+  /** Offset of the identity in the file. */
   readonly offset: number;
 }
 
-/** The keys of backups, to be kept apart from the backups: both together open a backup. */
+/** Keys of backups. Keep them apart from the backups: both together open a backup. */
 export interface BackupKeys {
-  /** Durable when it resolves. */
+  /** Durable once it resolves. */
   add(key: BackupKey): Promise<void>;
   list(): Promise<BackupKey[]>;
-  /** Overwrites every key, or every one but `kept`. @returns how many */
+  /** Overwrites every key except `kept`. @returns the number of destroyed keys */
   destroy(kept?: BackupKey): Promise<number>;
   close(): Promise<void>;
 }
 
 /**
- * A key for one backup. The recipient appears in no file, not even in the backup: anyone who knows it can make a backup
- * that this key opens.
+ * Creates a key for one backup. The recipient is stored in no file, not even in the backup: anyone who knows it can
+ * make a backup that this key opens.
  */
 export async function newBackupKey(random: RandomSource): Promise<BackupKey & { readonly recipient: string }> {
   const { generateX25519Identity, identityToRecipient } = await import('age-encryption');
@@ -46,7 +46,7 @@ export async function newBackupKey(random: RandomSource): Promise<BackupKey & { 
   return { id: toHex(random(8)), identity, recipient: await identityToRecipient(identity) };
 }
 
-/** Creates the file when there is none. @throws {MillraceError} E_CONFIG when it is no age identity file */
+/** Creates the file if missing. @throws {MillraceError} E_CONFIG if it is not an age identity file */
 export async function openBackupKeys(path: string): Promise<BackupKeys> {
   const file = await openOrCreate(path);
   return {
@@ -102,14 +102,14 @@ function keysIn(text: string, path: string): StoredKey[] {
   return keys;
 }
 
-/** A slot whose key was destroyed, or a new one behind everything else. */
+/** A slot whose key was destroyed, or a new slot at the end. */
 function freeSlot(text: string): { offset: number; filler: string } {
   for (let offset = 0; offset + SLOT_BYTES <= text.length; offset += SLOT_BYTES) {
     if (/^# backup [^\n]*\n#-+\n$/.test(text.slice(offset, offset + SLOT_BYTES))) return { offset, filler: '' };
   }
   const rest = text.length % SLOT_BYTES;
   if (rest === 0 && (text === '' || text.endsWith('\n'))) return { offset: text.length, filler: '' };
-  // After other lines: pads to the slot with an empty line or a comment.
+  // After other lines: pads up to the slot with an empty line or a comment.
   const free = SLOT_BYTES - rest;
   const filler = text.endsWith('\n') ? `${'#'.repeat(free - 1)}\n` : `\n${'#'.repeat(Math.max(0, free - 2))}\n`;
   return { offset: text.length, filler: filler.slice(0, free) };

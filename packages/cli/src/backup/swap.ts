@@ -3,8 +3,9 @@ import { dirname, join } from 'node:path';
 import { flush } from '@millrace/base';
 import type { Layout } from '../installation/layout.ts';
 
-// How a restored state takes the place of the one before: it is made whole in a folder beside it, then a file says so, then
-// two folders change their names. Killed anywhere, the next command that has the lock goes on, or takes the part away.
+// Replaces the current state by a restored one. The restored state is built completely in an adjacent folder, then a
+// file commits it, then two folders are renamed. After a crash at any point, the next command that holds the lock
+// completes the operation or removes the partial state.
 
 const foldersOf = ({ home }: Layout) => {
   const staging = join(home, '.restoring');
@@ -17,10 +18,10 @@ const foldersOf = ({ home }: Layout) => {
   };
 };
 
-/** Where the restored state is made: an empty place, whose folder `nodes` will be the installation's. */
+/** Empty folder in which the restored state is built. Its folder `nodes` becomes the installation's. */
 export const stagingOf = (layout: Layout): string => foldersOf(layout).staging;
 
-/** From here on the staged state is the one that counts. Durable when it resolves. */
+/** Commits the staged state. Durable once it resolves. */
 export async function commitStaged(layout: Layout): Promise<void> {
   const { ready } = foldersOf(layout);
   const file = await open(ready, 'wx', 0o600);
@@ -28,7 +29,9 @@ export async function commitStaged(layout: Layout): Promise<void> {
   await flush(dirname(ready));
 }
 
-/** Goes on with a restoring that was cut short: to its end when it was ready, else to nothing. The caller has the lock. */
+/**
+ * Continues an interrupted restore: completes it if it was committed, otherwise removes it. The caller holds the lock.
+ */
 export async function finishRestoring(layout: Layout): Promise<void> {
   const { nodes, staging, staged, before, ready } = foldersOf(layout);
   if (await exists(ready)) {
@@ -38,7 +41,7 @@ export async function finishRestoring(layout: Layout): Promise<void> {
     }
     await flush(staging);
     await flush(layout.home);
-    // What was before goes while the file still says that the rest is done.
+    // Remove the previous state while the commit file still exists.
     await rm(before, { recursive: true, force: true });
     await rm(ready);
   }

@@ -23,7 +23,7 @@ export function list(context: Context): Promise<void> {
   });
 }
 
-/** The object stays stopped; the ledger keeps who cleared it. */
+/** Clears an alarm. The object stays stopped; the ledger records who cleared it. */
 export function clear(context: Context, object: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { api } = session;

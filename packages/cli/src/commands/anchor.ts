@@ -29,7 +29,7 @@ import { formatCertificate, type TrustOptions, trustGiven } from './objects.ts';
 
 const url = z.url({ protocol: /^https?$/ }).transform((text) => new URL(text));
 
-/** anchors.json: the foreign logs that are used, and how. */
+/** anchors.json: the foreign logs in use, and their settings. */
 const configSchema = z.strictObject({
   evm: z
     .strictObject({
@@ -52,13 +52,13 @@ const configSchema = z.strictObject({
     .optional(),
 });
 
-/** What `anchor submit` writes: the checkpoint, and what each foreign log gave. */
+/** Output of `anchor submit`: the checkpoint, and the response of each foreign log. */
 const anchoredSchema = z.strictObject({
   checkpoint: z.base64(),
   anchors: z.array(z.strictObject({ kind: z.string(), proof: z.base64() })).min(1),
 });
 
-/** Puts the contract on a chain. It is needed once a chain. */
+/** Deploys the contract on a chain. Needed once per chain. */
 export async function deploy(context: Context, options: { rpc: string; key: string }): Promise<void> {
   const rpc = parse(url, options.rpc, '--rpc');
   const contract = await withKey(context.path(options.key), (key) => deployAnchorContract(rpc, key));
@@ -83,7 +83,7 @@ export function submit(context: Context, options: { anchors: string; out?: strin
   );
 }
 
-/** Completes what `submit` wrote, and says what each foreign log shows by now. */
+/** Completes the output of `submit`, and shows the current status of each foreign log. */
 export function upgrade(context: Context, file: string, options: { anchors: string }): Promise<void> {
   return withSession(context, 'owner', (session) =>
     withAnchors(context, options.anchors, async (anchors) => {
@@ -139,7 +139,7 @@ export function bundle(
   });
 }
 
-/** Verifies a certificate with its anchors. Needs nothing of the cloud, but the foreign logs. */
+/** Verifies a certificate with its anchors. Needs the foreign logs, but nothing of the cloud. */
 export async function verify(
   context: Context,
   file: string,
@@ -201,7 +201,7 @@ async function withKey<T>(path: string, work: (key: Uint8Array) => Promise<T>): 
   }
 }
 
-/** Hexadecimal text to bytes without a string of it. White space may follow. */
+/** Decodes hexadecimal bytes without creating a string. White space may follow. */
 function decodeHex(text: Uint8Array, into: Uint8Array): boolean {
   const end = into.length * 2;
   if (text.length < end || text.subarray(end).some((code) => code > 0x20)) return false;

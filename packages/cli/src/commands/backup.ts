@@ -11,12 +11,15 @@ import { acquireLock } from '../supervisor/lock.ts';
 import type { Context } from './context.ts';
 
 export interface BackupOptions {
-  /** File of the backups' keys. */
+  /** File with the keys of backups. */
   readonly key?: string;
   readonly keepOlder?: boolean;
 }
 
-/** Runs `work` while the installation is stopped, and stays so. @throws {MillraceError} E_CONFLICT while it runs */
+/**
+ * Runs `work` while the installation is stopped, and keeps it stopped.
+ * @throws {MillraceError} E_CONFLICT if it runs
+ */
 async function whileStopped<T>(
   context: Context,
   options: BackupOptions,
@@ -38,14 +41,15 @@ async function whileStopped<T>(
   }
 }
 
-/** Encrypts everything that the nodes hold to a key of this backup alone; older backups' keys are destroyed. */
+/** Encrypts the state of all nodes to a new key for this backup. Keys of older backups are destroyed. */
 export async function create(context: Context, file: string, options: BackupOptions): Promise<void> {
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
     const { nextEpoch } = await import('@millrace/cloud/admin');
     const folders = { keys: layout.node('keys'), segments: layout.node('segments') };
     const epoch = await nextEpoch(folders);
-    // A restored node makes new ones. Control's stay: what is mailed to control, its records in the backup say as well.
+    // A restored node creates new box keys. The backup includes those of control: mail to control contains nothing
+    // beyond control's records in the backup.
     const boxes = (node: string) => Object.values(nodeFiles.boxes).map((file) => join(node, nodeFiles.data, file));
     const erasable = new Set(
       Object.values(folders)
@@ -55,11 +59,12 @@ export async function create(context: Context, file: string, options: BackupOpti
     const key = await newBackupKey(context.random);
     const partial = `${path}.part`;
     try {
-      await rm(partial, { force: true }); // of a process that was killed
+      await rm(partial, { force: true }); // left by a process that was killed
       const files = (await filesBelow(layout.home, 'nodes')).filter((file) => !erasable.has(file));
       await writeArchive(partial, { recipient: key.recipient, root: layout.home, files });
-      await nextEpoch(folders); // from here on the backup's epoch key is nowhere else
-      // Only now can the archive be opened by anybody: killed before, there is no backup; killed after, a whole one.
+      await nextEpoch(folders); // from now on the backup's epoch key is only in the backup
+      // The archive can be opened only once this key is stored. A crash before this leaves no backup; a crash after it
+      // leaves a complete one.
       await keys.add(key);
       await rename(partial, path);
       const destroyed = options.keepOlder === true ? 0 : await keys.destroy(key);
@@ -79,13 +84,13 @@ export async function create(context: Context, file: string, options: BackupOpti
 }
 
 export interface RestoreOptions extends BackupOptions {
-  /** Control, too, may be put back to the backup's state. */
+  /** Control, too, may be reset to the backup's state. */
   readonly acceptLoss?: boolean;
 }
 
 /**
- * Replaces what the nodes hold by what they held then. Control stays as it is where it can: what was permitted or deleted
- * since the backup stays so.
+ * Replaces the state of the nodes by that of the backup. Control is kept if possible: what was permitted or deleted
+ * since the backup remains so.
  */
 export async function restore(context: Context, file: string, options: RestoreOptions): Promise<void> {
   const path = context.path(file);
@@ -111,7 +116,7 @@ export async function restore(context: Context, file: string, options: RestoreOp
       const backup = stored.find((key) => key.identity === identity)?.id;
       return { backup, files, control, lost: lost ?? null, suspended, olderKeys };
     } finally {
-      await finishRestoring(layout); // to its end when it was committed; else the part goes
+      await finishRestoring(layout); // completes a committed restore; removes a partial one
     }
   });
   const { lost, suspended } = result;

@@ -13,7 +13,7 @@ export function verifyLedger(context: Context): Promise<void> {
     const audit = await auditLedger(session, (done, total) => progress.update(done, total)).finally(() =>
       progress.finish(),
     );
-    // The control node also checks what only its store shows: tiles and indices.
+    // The control node also checks the tiles and indices, which only its store contains.
     const store = await session.api.ledgerCheck();
     if (store.ok === false) {
       throw new MillraceError('E_LEDGER_ENTRY', 'the control node reports that the store of its ledger is damaged', {
@@ -40,7 +40,7 @@ export function verifyLedger(context: Context): Promise<void> {
   });
 }
 
-/** Exit code 6 when the vault has problems. */
+/** Exit code 6 if the vault has problems. */
 export function checkVault(context: Context, options: { deep?: boolean }): Promise<number> {
   return withSession(context, 'admin', async (session) => {
     const { terminal, clock, signal } = context;

@@ -7,7 +7,7 @@ import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
 import type { Entries } from '../supervisor/children.ts';
 
-/** Streams, environment and signals of the process. Tests pass their own. */
+/** Streams, environment and signals of the process. Tests provide their own. */
 export interface Io {
   readonly stdout: TextStream;
   readonly stderr: TextStream;
@@ -16,13 +16,13 @@ export interface Io {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly entries: Entries;
-  /** A sliced design that is always at hand. */
+  /** Path of a sliced sample design that is always available. */
   readonly sample: string;
-  /** Slicing profile for models that are added without one. */
+  /** Default slicing profile for models. */
   readonly profile: string;
-  /** Aborts when the user wants to end. */
+  /** Aborted when the user interrupts the command. */
   readonly signal: AbortSignal;
-  /** Replaces what happens on a second Ctrl-C. */
+  /** Sets the handler for a second Ctrl-C. */
   onSecondInterrupt(action: () => void): void;
 }
 
@@ -33,12 +33,12 @@ export interface CommonOptions {
   readonly user?: string | undefined;
 }
 
-/** One command at work. */
+/** Context of one running command. */
 export interface Context extends Io {
   readonly terminal: Terminal;
   /** Folder of the installation. */
   readonly home: string;
-  /** The user that was named with --user. */
+  /** The user given with --user. */
   readonly user: string | undefined;
   path(file: string): string;
 }
@@ -54,13 +54,13 @@ export function createContext(io: Io, options: CommonOptions): Context {
   };
 }
 
-/** On a computer that `millrace login` set up there is one user. */
+/** On a computer set up by `millrace login` there is only one user. */
 function userOf({ user }: Context, usualUser: string, { description: { users } }: Installation): string {
   const [only, ...others] = users;
   return user ?? (only !== undefined && others.length === 0 ? only.name : usualUser);
 }
 
-/** Runs `work` as a user of the running installation: the one named with --user, or the usual one for this command. */
+/** Runs `work` as a user of the running installation: the one given with --user, or the command's default. */
 export async function withSession<T>(
   context: Context,
   usualUser: string,
@@ -77,7 +77,7 @@ export async function withSession<T>(
   }
 }
 
-/** A whole number of an option. @throws {MillraceError} E_INPUT */
+/** Parses an option as a whole number. @throws {MillraceError} E_INPUT */
 export function wholeNumber(text: string, option: string, least: number, most: number): number {
   const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= least && value <= most)) {

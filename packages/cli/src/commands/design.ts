@@ -31,7 +31,7 @@ export interface AddOptions {
   readonly keep?: string | true;
 }
 
-/** How to seal it, and where to keep an offline copy (true: the usual folder). */
+/** How to seal the design, and where to keep an offline copy (true: the default folder). */
 type StoreOptions = PrepareOptions & { readonly keep?: string | true | undefined };
 
 export function add(context: Context, file: string, options: AddOptions): Promise<void> {
@@ -77,7 +77,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
   });
 }
 
-/** What the owner's own record says, for the screen. */
+/** Fields of the owner's record, for display. */
 function aboutPart(record: DesignFile | undefined): (readonly [string, string | undefined])[] {
   if (record === undefined) return [];
   const { time, sliced, material, box } = record;
@@ -90,14 +90,14 @@ function aboutPart(record: DesignFile | undefined): (readonly [string, string | 
   ];
 }
 
-/** The motion model's time, held against the slicer's. */
+/** Compares the motion model's time with the slicer's. */
 export function formatTimes({ model, slicer }: DesignFile['time']): string {
   const own = `${formatDuration(model * 1_000)} by the motion model, heating and homing included`;
   if (slicer === undefined || slicer === 0) return own;
   return `${own}; ${formatDuration(slicer * 1_000)} by the slicer (ratio ${(model / slicer).toFixed(2)})`;
 }
 
-/** Slices a model here, then adds what came of it; a broken-off upload goes on without slicing again. */
+/** Slices a model locally, then adds the result. An interrupted upload continues without slicing again. */
 async function addModel(
   { terminal, env }: Context,
   session: InstallationSession,
@@ -130,14 +130,14 @@ function defined({ name, ...rest }: StoreOptions): StoreOptions {
   return name === undefined ? rest : { name, ...rest };
 }
 
-/** Seals a file, uploads it and waits until the vault has it, with progress. */
+/** Seals a file, uploads it and waits until the vault has stored it, showing progress. */
 export async function addDesign(
   session: InstallationSession,
   terminal: Terminal,
   file: string,
   options: StoreOptions = {},
 ): Promise<DesignView> {
-  // The vault and the motion model are loaded for this alone.
+  // Only this command needs the vault and the motion model.
   const { prepareFile } = await import('@millrace/client/node');
   const prepared = await withProgress(createProgress(terminal, 'seal  '), (progress) =>
     prepareFile(session, file, options, (done, total) =>

@@ -21,7 +21,9 @@ async function find(session: Session, id: string): Promise<DesignView> {
   return pick('design', id, await namedDesigns(session), ({ design, name }) => [design, name]);
 }
 
-/** Deletes a design, and what an upload that was broken off left of it; an offline copy stays the owner's affair. */
+/**
+ * Deletes a design and the leftovers of an interrupted upload. An offline copy is kept; deleting it is up to the owner.
+ */
 export function remove(context: Context, id: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const { design } = await find(session, id);
@@ -34,7 +36,7 @@ export function remove(context: Context, id: string): Promise<void> {
   });
 }
 
-/** Has a design's cells renewed in another mode from the next sweep on. */
+/** Sets another mode of maintenance for a design, from the next sweep on. */
 export function maintain(context: Context, id: string, mode: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     if (mode !== 'rekey' && mode !== 'delta') throw new MillraceError('E_INPUT', 'the mode is rekey or delta');
@@ -44,7 +46,7 @@ export function maintain(context: Context, id: string, mode: string): Promise<vo
   });
 }
 
-/** The administrator, when its key is on this computer: it may have the vault checked. */
+/** A session of the administrator, if its key is on this computer. The administrator may have the vault checked. */
 async function openAdmin({ home, clock, random, signal }: Context): Promise<Session | undefined> {
   const installation = await openInstallation(home);
   try {

@@ -12,7 +12,7 @@ import { renewCertificates, rotate as rotateKeys } from '../rotation/rotate.ts';
 import { acquireLock, lockHolder } from '../supervisor/lock.ts';
 import { type Context, wholeNumber } from './context.ts';
 
-/** Every certificate and key, and until when it counts. */
+/** Lists all certificates and keys with their expiry. */
 export async function list(context: Context): Promise<void> {
   const installation = await openInstallation(context.home, context.clock);
   const entries = await listKeys(installation);
@@ -32,7 +32,7 @@ export async function list(context: Context): Promise<void> {
   );
 }
 
-/** Replaces keys of one kind, while the installation runs or is stopped. */
+/** Replaces keys of one kind. The installation may be running or stopped. */
 export async function rotate(
   context: Context,
   what: string,
@@ -62,7 +62,7 @@ export async function rotate(
   });
 }
 
-/** New certificates for those that run out. */
+/** Renews the certificates that expire soon. */
 export async function renew(context: Context, options: { readonly all?: boolean }): Promise<void> {
   const { clock, random, signal } = context;
   await whileAlone(context, async (installation, processes) => {
@@ -79,7 +79,7 @@ export async function renew(context: Context, options: { readonly all?: boolean 
   });
 }
 
-/** Runs with the processes of the supervisor, or in its place while nothing runs. */
+/** Runs `work` with the supervisor's processes or, if nothing runs, while holding the supervisor's lock. */
 async function whileAlone(
   context: Context,
   work: (installation: Installation, processes: Processes) => Promise<void>,
@@ -103,7 +103,7 @@ function requireRole(text: string): NodeRole {
   return role;
 }
 
-/** What runs out soon, for `millrace status`: nothing when nothing does. */
+/** Notice of what expires soon, for `millrace status`; undefined if nothing does. */
 export async function expiryNotice(
   installation: Installation,
   now: number,

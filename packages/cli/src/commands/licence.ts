@@ -62,7 +62,7 @@ export function grant(context: Context, options: GrantOptions): Promise<void> {
   });
 }
 
-/** "position" is for who stands at the machine; the cloud cannot read it. @throws {MillraceError} E_INPUT */
+/** "position" discloses it to people at the machine; the cloud cannot read it. @throws {MillraceError} E_INPUT */
 function disclosedBy(list: string | undefined): readonly Disclosure[] {
   if (list === undefined) return usualDisclosures;
   const words = list === 'none' ? [] : list.split(',');
@@ -98,7 +98,7 @@ export function list(context: Context): Promise<void> {
   });
 }
 
-/** After a backup was restored without control's counts of today: the owner's word on what is left. */
+/** The owner's statement of how many objects are left, after a backup was restored without control's current counts. */
 export function resume(context: Context, licence: string, options: { readonly left: string }): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const view = await licenceNamed(session, licence);

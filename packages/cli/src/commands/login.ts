@@ -14,7 +14,7 @@ export interface LoginOptions {
   readonly device: string;
 }
 
-/** Makes a key on this computer and enrols it by an invitation. */
+/** Creates a key on this computer and enrols it with an invitation. */
 export async function login(context: Context, options: LoginOptions): Promise<void> {
   const { terminal, home, clock, random } = context;
   const invitation = parseInvitation(await textOf(context, options));

@@ -24,12 +24,12 @@ export interface MonitorOptions {
   readonly once?: boolean;
 }
 
-/** What an entry bundle of 256 entries of the greatest length takes, and some. */
+/** Maximum size of an entry bundle of 256 entries, rounded up. */
 const MAX_TILE = 17 * 1024 * 1024;
 const MAX_CHECKPOINT = 1_000_000;
 const MAX_ANSWER = 64 * 1024;
 
-/** What is monitored, by the options and by the installation where they say nothing. */
+/** The log to monitor, from the options or, by default, from the installation. */
 interface Subject {
   readonly url: URL;
   readonly logKeys: readonly VerifierKey[];
@@ -38,8 +38,8 @@ interface Subject {
 }
 
 /**
- * Follows a log until it is interrupted, or looks once. An alarm ends it with the code of the alarm; a log that does not
- * answer is asked again.
+ * Follows a log until interrupted, or checks it once. An alarm ends the command with the alarm's code. If the log does
+ * not answer, the check is retried.
  */
 export async function monitor(context: Context, options: MonitorOptions): Promise<void> {
   const { terminal, signal } = context;
@@ -77,7 +77,7 @@ function lineOf({ origin, size, root, before, witnesses, unchecked }: Followed):
   ].join('; ');
 }
 
-/** The user's own accounts: every event has its documents, and every object was ordered. */
+/** Audits the user's accounts: every event has its documents, and every object was ordered. */
 async function audit(context: Context): Promise<void> {
   await withSession(context, 'owner', async (session) => {
     const events: string[] = [];

@@ -58,14 +58,14 @@ export function show(context: Context, object: string): Promise<void> {
   });
 }
 
-/** After a failure: who must do what. */
+/** Next steps after a failure, and who must take them. */
 function nextOf({ state, events }: ObjectView): string[] {
   if (state !== 'failed' && state !== 'alarmed') return [];
   const code = events.findLast(({ body }) => typeof body.code === 'string')?.body.code;
   return typeof code === 'string' ? [nextStep(code)] : [];
 }
 
-/** Where the machine is, while it makes the object: as it tells the owner. */
+/** Position of the machine while it makes the object, as reported to the owner. */
 async function liveOf(session: Session, object: string): Promise<OwnerState | undefined> {
   const print = (await session.api.prints()).find((view) => view.object === object);
   return print && (await openLive(session, print));
@@ -194,7 +194,7 @@ export async function verifyCertificateFile(context: Context, file: string, opti
     const code = hasSystemCode(cause, 'ENOENT') ? 'E_NOT_FOUND' : 'E_INPUT';
     throw new MillraceError(code, `cannot read ${context.path(file)}`, { cause });
   }
-  // Only the certificate of a page counts; its keys and its text are whoever's made it.
+  // Use only the certificate in a page; its keys and text come from the author of the page.
   if (isCertificatePage(bytes)) bytes = readCertificatePage(bytes).certificate;
   const summary = await checkCertificate(bytes, trust);
   if (label !== undefined) requireLabel(label, summary.object, bytes);
@@ -215,8 +215,8 @@ export interface TrustOptions {
 }
 
 /**
- * From the options, and for what they leave out from the installation: its log, and its administrator when nobody else
- * is named and the log is its own. Never from the certificate.
+ * Trusted keys from the options, with defaults from the installation: its log and, if no other signer is named and the
+ * log is the installation's, its administrator. Never from the certificate.
  */
 export async function trustGiven(context: Context, options: TrustOptions): Promise<CertificateTrust> {
   const own = (await installationExists(context.home)) ? trustOf(await openInstallation(context.home)) : undefined;
@@ -238,13 +238,13 @@ export async function trustGiven(context: Context, options: TrustOptions): Promi
   return { logKey, owner };
 }
 
-/** A verifier key, or a file that holds it. @throws {MillraceError} E_INPUT */
+/** A verifier key, or a file that contains one. @throws {MillraceError} E_INPUT */
 export async function readLogKey(context: Context, given: string): Promise<string> {
   if (given.includes('+')) return given;
   return (await readGiven(context, '--log-key', given, 'a key (name+hash+key)')).trim();
 }
 
-/** A compressed secp256k1 point in hexadecimal, or a file that holds it. */
+/** A compressed secp256k1 point in hexadecimal, or a file that contains one. */
 async function readUserKey(context: Context, option: string, given: string): Promise<Bytes> {
   const isKey = (text: string) => /^0[23][0-9a-f]{64}$/i.test(text);
   if (isKey(given)) return fromHex(given.toLowerCase());
@@ -278,7 +278,7 @@ export function formatCertificate(summary: CertificateSummary): string {
   return [fields, ...list('Checked:', summary.checked), ...list('Not checked:', summary.unchecked)].join('\n');
 }
 
-/** Names of users and machines for their keys. */
+/** Maps keys to names of users and machines. */
 function namer({ users, machines }: Contacts): (key: string) => string {
   const names = new Map<string, string>([
     ...users.map(({ user, name }) => [user, name] as const),

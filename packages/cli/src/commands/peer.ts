@@ -26,7 +26,7 @@ import { openSource, standardOutput } from '../output/pipes.ts';
 import { createProgress, type Progress } from '../output/progress.ts';
 import { type Context, wholeNumber } from './context.ts';
 
-/** Progress is shown so often, ms. */
+/** Interval of progress updates, ms. */
 const SHOWN_EVERY = 100;
 const KEY_BYTES = 32;
 
@@ -81,7 +81,7 @@ export async function receive(context: Context, options: ReceiveOptions): Promis
         `${text}\n${context.path(output)}`,
       );
   } catch (error) {
-    await sink.discard(); // also when nobody came
+    await sink.discard(); // even if no peer connected
     throw error;
   } finally {
     key?.key.close();
@@ -111,7 +111,7 @@ export async function send(context: Context, file: string, options: SendOptions)
   }
 }
 
-/** Makes the key unless it is there, and says its fingerprint. */
+/** Creates the key if missing, and prints its fingerprint. */
 export async function peerKey(context: Context, file: string): Promise<void> {
   const path = context.path(file);
   const key = generateP256Key();
@@ -193,7 +193,7 @@ function parametersOf({ order, chaff }: SendOptions): MatrixParameters {
   return { ...common, hints: 'sparse', chaffPercent: wholeNumber(chaff, '--chaff', 0, 100) };
 }
 
-/** Progress that is told of every chunk and shown now and then. */
+/** Counts every chunk and updates the display at intervals. */
 function countProgress(
   { terminal, clock }: Context,
   label: string,
@@ -220,7 +220,7 @@ function summary({ bytes, sha256 }: Transferred, milliseconds: number): string {
   return `${formatBytes(bytes)} in ${formatDuration(milliseconds)} (sha256 ${sha256})`;
 }
 
-/** An address of this computer that others may reach. */
+/** An address at which others may reach this computer. */
 function ownAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const outward = all.filter(({ internal }) => !internal);

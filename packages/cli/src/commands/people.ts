@@ -100,7 +100,7 @@ export function addDevice(context: Context, options: Terms): Promise<void> {
   });
 }
 
-/** The only time that the secret is shown. */
+/** Shows the secret. It is not shown again. */
 async function show(
   context: Context,
   { installation }: InstallationSession,
@@ -169,7 +169,7 @@ export function revokeUser(
   });
 }
 
-/** A person means all its keys and open invitations; otherwise one key or one invitation. */
+/** A person stands for all their keys and open invitations; otherwise `who` names one key or one invitation. */
 function namedBy(who: string, keys: readonly KeyView[], invitations: readonly InvitationView[]) {
   const ofPerson = {
     keys: keys.filter(({ person }) => person === who),
@@ -192,7 +192,7 @@ function namedBy(who: string, keys: readonly KeyView[], invitations: readonly In
 const isOpen = ({ usedBy, revoked, expires }: InvitationView, now: number): boolean =>
   usedBy === undefined && !revoked && expires > now;
 
-/** The organisation that is meant; the user's own when none is named. @throws {MillraceError} E_INPUT, E_NOT_FOUND */
+/** The organisation named, by default the user's own. @throws {MillraceError} E_INPUT, E_NOT_FOUND */
 async function organisationOf(session: InstallationSession, wanted: string | undefined): Promise<OrganisationView> {
   const { api, signer } = session;
   const organisations = await api.organisations();

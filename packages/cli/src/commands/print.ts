@@ -56,7 +56,10 @@ function machineOf(session: InstallationSession, licence: LicenceView, name: str
   return only;
 }
 
-/** Follows a print with a bar: layer, revision, hints a second, bytes on the wire and what they are of the design's. */
+/**
+ * Observes a print with a progress bar: layer, revision, hints per second, bytes on the wire and their ratio to the
+ * design's.
+ */
 export async function watchWithProgress(
   session: InstallationSession,
   terminal: Terminal,
@@ -92,7 +95,7 @@ function detailOf({ view, machine, own, hintsPerSecond, overhead }: PrintLook): 
   ].join('  ');
 }
 
-/** What only the owner is told. */
+/** Details that only the owner gets. */
 export function placeOf(own: OwnerState | undefined): string[] {
   if (own === undefined) return [];
   const { layer, line, position, filament, reason } = own;
@@ -105,7 +108,7 @@ export function placeOf(own: OwnerState | undefined): string[] {
   ];
 }
 
-/** Order, suite and length of a revision, as they are now. */
+/** Current order, suite and length of a revision. */
 function matrixOf({ progress }: PrintLook['view']): string {
   const matrix = progress?.matrix;
   return matrix === undefined ? '' : ` (order ${matrix.order}, ${matrix.suite}, ${formatDuration(matrix.revisionMs)})`;
@@ -125,7 +128,7 @@ export function resultOf({ view, facts, revision, hintsPerSecond, overhead, mill
   };
 }
 
-/** @param exact what the machine itself counted, where it can be asked; otherwise reckoned from what it told on the way */
+/** @param exact the machine's final counts, if available; otherwise they are estimated from its reports */
 export function formatOutcome(
   outcome: PrintOutcome,
   indent = '  ',

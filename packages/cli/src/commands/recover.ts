@@ -6,8 +6,8 @@ import { acquireLock } from '../supervisor/lock.ts';
 import type { Context } from './context.ts';
 
 /**
- * The administrator accepts that a node is older than the others remember (docs/runbooks/recover.md). The installation has to
- * be stopped, and what the older node has lost stays lost.
+ * The administrator accepts that a node has an older state than the others remember (docs/runbooks/recover.md). The
+ * installation must be stopped. The data that the older node has lost stays lost.
  */
 export async function recover(context: Context, name: string, options: { acceptLoss?: boolean }): Promise<void> {
   const { recoverableRoles, recoverNode } = await import('@millrace/cloud/admin');

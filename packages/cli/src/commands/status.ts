@@ -11,7 +11,7 @@ import { readSupervisorStatus } from '../supervisor/status.ts';
 import type { Context } from './context.ts';
 import { expiryNotice, toJson } from './keys.ts';
 
-/** Exit code 5 when something of it does not run, 6 when a node is in quarantine or a record is left aside. */
+/** Exit code 5 if a process does not run, 6 if a node is in quarantine or a record was set aside. */
 export async function status(context: Context): Promise<number> {
   const { terminal, clock } = context;
   const installation = await openInstallation(context.home, clock);
@@ -92,7 +92,7 @@ function controlLines(control: StatusView | { error: { code: string; message: st
   ];
 }
 
-/** key value, key value … of one level of whatever the keys node tells. */
+/** Formats one level of the keys node's status as "key value, key value …". */
 function describe(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)
@@ -100,7 +100,7 @@ function describe(value: unknown): string {
     .join(', ');
 }
 
-/** Asks the supervisor to stop everything and waits until it has. */
+/** Asks the supervisor to stop everything and waits for it. */
 export async function down(context: Context): Promise<void> {
   const { terminal, signal, clock } = context;
   const { layout } = await openInstallation(context.home);

@@ -46,7 +46,7 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
   terminal.say('stopped');
 }
 
-/** Starts everything; the caller stops the supervisor. */
+/** Starts everything. The caller stops the supervisor. */
 export async function start(context: Context, installation: Installation, options: PortOptions = {}): Promise<Running> {
   const { clock, random, signal, entries, terminal } = context;
   const port = (text: string | undefined, option: string) =>
@@ -58,7 +58,7 @@ export async function start(context: Context, installation: Installation, option
       const done = await renewDue(renewal(processes));
       if (done !== undefined) terminal.say(done);
     } catch (error) {
-      // It runs without; `millrace status` goes on saying so.
+      // The installation runs anyway; `millrace status` keeps reporting this.
       terminal.say(toMillraceError(error).message);
     }
   };
@@ -92,7 +92,7 @@ export async function start(context: Context, installation: Installation, option
   return running;
 }
 
-/** What a user wants to know at once: that a process ended, and that it is back. */
+/** Important news for the user: a process ended, or is running again. */
 export function newsOf({ name, state, pid, restarts, lastExit }: ProcessStatus): string | undefined {
   if (state === 'waiting') {
     const how = lastExit?.signal ? `by ${lastExit.signal}` : `with exit code ${lastExit?.code}`;
@@ -106,12 +106,12 @@ function whereOf(name: string, { addresses }: Running): string {
   return name === 'control' || name === 'distribution' ? ` at ${format(addresses[name])}` : '';
 }
 
-/** Where strangers read the ledger. */
+/** Public address of the ledger. */
 export function ledgerNotes({ addresses: { ledger } }: Pick<Running, 'addresses'>): string[] {
   return ledger === undefined ? [] : [`The ledger is public at https://${format(ledger)}/checkpoint`];
 }
 
-/** Says so when the default ports were taken. */
+/** Notes for default ports that were taken. */
 export function portNotes({ addresses }: Pick<Running, 'addresses'>): string[] {
   const { control, distribution } = addresses;
   if (control.port === defaultPorts.control && distribution.port === defaultPorts.distribution) return [];
@@ -124,7 +124,7 @@ export function portNotes({ addresses }: Pick<Running, 'addresses'>): string[] {
 export function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();
-    // Something has to keep the event loop alive while nothing happens.
+    // Keeps the event loop alive while idle.
     const timer = setInterval(() => undefined, 60_000);
     signal.addEventListener(
       'abort',

@@ -18,7 +18,7 @@ export interface WitnessCommandOptions {
   readonly certificateKey?: string;
 }
 
-/** Runs a witness until it is interrupted. */
+/** Runs a witness until interrupted. */
 export async function witness(context: Context, folder: string, options: WitnessCommandOptions): Promise<void> {
   const { terminal, clock, random, signal } = context;
   const { host = '127.0.0.1', port } = parseAddress(options.listen, '--listen');

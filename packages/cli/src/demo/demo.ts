@@ -32,10 +32,10 @@ export interface DemoOptions {
   readonly once?: boolean;
 }
 
-/** The main job: from a design to two parts, with every step shown; then it keeps running. */
+/** The main job: from a design to two parts, showing every step; then it keeps running. */
 export async function demo(context: Context, file: string | undefined, options: DemoOptions): Promise<void> {
   const path = file === undefined ? context.sample : context.path(file);
-  await requireUsable(context, path); // before anything starts: a file that is not there ends it here
+  await requireUsable(context, path); // fail on a missing file before anything starts
   const installation = await openOrInit(context);
   const sliced = isModel(path) ? await sliceForOwner(context, installation, path) : undefined;
   try {
@@ -45,7 +45,7 @@ export async function demo(context: Context, file: string | undefined, options: 
   }
 }
 
-/** @throws {MillraceError} E_NOT_FOUND; E_SLICER when the file is a model and no slicer is installed */
+/** @throws {MillraceError} E_NOT_FOUND; E_SLICER if the file is a model and no slicer is installed */
 async function requireUsable({ profile, env, signal }: Context, path: string): Promise<void> {
   if (!isModel(path)) return void (await hashOf(path));
   await modelSource(path, profile);
@@ -58,10 +58,10 @@ function sliceForOwner(context: Context, { layout }: Installation, model: string
   return sliceWithProgress(terminal, { model, profile, folder, env, signal });
 }
 
-/** What the demo makes parts of. */
+/** The design that the demo prints. */
 interface Subject {
   readonly path: string;
-  /** The G-code that came of it, when it is a model. */
+  /** The sliced G-code, if the file is a model. */
   readonly sliced: SlicedModel | undefined;
   /** SHA-256 of the G-code. */
   readonly sha256: string;
@@ -112,7 +112,7 @@ async function openOrInit(context: Context): Promise<Installation> {
   return installation;
 }
 
-/** Undefined when another process runs this installation already: then that one is used, and left running. */
+/** Undefined if another process already runs this installation. That one is then used, and left running. */
 async function startUnlessRunning(context: Context, installation: Installation): Promise<Running | undefined> {
   try {
     const running = await start(context, installation);
@@ -259,7 +259,7 @@ function summaryText(
   ].join('\n');
 }
 
-/** The command as this user can type it: through npm in a checkout, and with --home where it is not the usual one. */
+/** The command as this user can type it: through npm in a checkout, and with --home if it is not the default. */
 function commandOf({ cwd, path }: Context, home: string) {
   const usual = path('.millrace') === home && cwd !== '';
   return (name: string, rest = '') =>

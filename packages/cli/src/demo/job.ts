@@ -27,7 +27,7 @@ import type { SlicedModel } from '../slicing/model.ts';
 
 export const OBJECTS = 2;
 
-/** Of what the machine keeps beside itself about an object, the part that the demo shows. */
+/** The fields of the machine's local record of an object that the demo shows. */
 const recordSchema = z.object({
   sha256: z.string(),
   layers: z.number(),
@@ -36,7 +36,7 @@ const recordSchema = z.object({
   bytes: z.number(),
 });
 
-/** What one printed object leaves behind. */
+/** Results of one printed object. */
 export interface MadeObject {
   readonly outcome: PrintOutcome;
   readonly object: string;
@@ -46,7 +46,7 @@ export interface MadeObject {
   readonly record: z.output<typeof recordSchema>;
 }
 
-/** The parts of the main job, in order; each throws when what it shows does not hold. */
+/** Steps of the main job, in order. Each throws if its demonstration fails. */
 export interface Job {
   readonly owner: InstallationSession;
   readonly operator: InstallationSession;
@@ -70,22 +70,22 @@ export function license({ owner, operator, machine }: Job, design: DesignView): 
     materials: [machine.material],
     days: 30,
     holder: operator.user.name,
-    // The demonstration shows the picture that the machine draws beside itself.
+    // The demonstration shows the picture that the machine draws locally.
     disclose: [...usualDisclosures, 'position'],
   });
 }
 
 export async function makeObject(job: Job, licence: string, label: string): Promise<PrintOutcome> {
   const print = await requestPrint(job.operator, licence, job.machine.machine);
-  // The owner sees where the machine is; the operator would see no layer.
+  // Observe as the owner, who sees the machine's position; the operator would see no layer.
   const outcome = await watchWithProgress(job.owner, job.terminal, print, label);
   requireCompleted(outcome);
   return outcome;
 }
 
 /**
- * One print more than the licence allows: it has to be refused, with the code for it.
- * @throws {MillraceError} E_INTERNAL when it is not
+ * Requests one print more than the licence allows, and expects it to be refused with the right code.
+ * @throws {MillraceError} E_INTERNAL if it is not
  */
 export async function expectRefusal({ operator, machine }: Job, licence: string): Promise<MillraceError> {
   try {
@@ -99,8 +99,8 @@ export async function expectRefusal({ operator, machine }: Job, licence: string)
 }
 
 /**
- * Exports the certificate, verifies it with the installation's keys, fetches the picture of the tool's path, and compares
- * the hash of what the machine executed with the design's.
+ * Exports the certificate, verifies it with the installation's keys, fetches the picture of the tool's path, and
+ * compares the hash of the executed bytes with the design's.
  */
 export async function proveObject(job: Job, outcome: PrintOutcome): Promise<MadeObject> {
   const { owner, machine } = job;
@@ -125,8 +125,9 @@ export async function proveObject(job: Job, outcome: PrintOutcome): Promise<Made
 }
 
 /**
- * The virtual machine draws where its tool went when it is done, a moment after the last report: SVG first, then PNG.
- * @returns the path of the picture, PNG unless only the other comes
+ * Waits for the picture of the tool's path. The virtual machine draws it shortly after the last report: SVG first, then
+ * PNG.
+ * @returns the path of the picture: the PNG, or the SVG if no PNG appears
  */
 async function fetchPicture({ clock, signal }: InstallationSession, drawn: string, copy: string): Promise<string> {
   const end = clock.monotonic() + 60_000;

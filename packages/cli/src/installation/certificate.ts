@@ -6,7 +6,7 @@ import { type Addresses, addressOf, createHttpClient, type Directory } from '@mi
 import { userFiles } from './layout.ts';
 import type { InstallationUser } from './open.ts';
 
-/** Renewed when less than this is left. */
+/** A certificate is renewed if its remaining validity is below this, ms. */
 const DUE_MS = 10 * 86_400_000;
 
 export interface RenewalOptions {
@@ -18,9 +18,10 @@ export interface RenewalOptions {
 }
 
 /**
- * Renews the certificate of a user that control issues, before it expires or after; `millrace up` renews the others. A key
- * that has been revoked gets none.
- * @throws {MillraceError} E_REVOKED, E_EXPIRED; whatever else goes wrong is tried again later while the certificate lasts
+ * Renews a user's certificate issued by control, before or after its expiry; `millrace up` renews the others. A revoked
+ * key gets no certificate.
+ * @throws {MillraceError} E_REVOKED, E_EXPIRED; while the certificate is valid, other errors are ignored and the
+ *   renewal is tried again later
  */
 export async function renewCertificate({ user, directory, addresses, clock, random }: RenewalOptions): Promise<void> {
   const { certificate } = user.tls;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/i, { error: 'expected a name' });
 
-/** A machine's registration as it stands in JSON: public, its key in hexadecimal. */
+/** A machine's registration in JSON: public data, the key in hexadecimal. */
 export const machineJsonSchema = z.strictObject({
   machine: hexOf(16),
   publicKey: hexOf(65),
@@ -17,7 +17,7 @@ export type MachineJson = z.output<typeof machineJsonSchema>;
 
 const descriptionSchema = z.strictObject({
   version: z.literal(1),
-  /** What clients are installed with: the directory is believed with this administrator's signature. */
+  /** Set at installation. Clients accept a directory only with this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
   created: z.string(),
@@ -25,7 +25,7 @@ const descriptionSchema = z.strictObject({
   machines: z.array(z.strictObject({ name, material: z.string().min(1).max(64), registration: machineJsonSchema })),
 });
 
-/** What an installation's users know of each other and of its machines: names and public keys, no secret. */
+/** What an installation's users know about each other and its machines: names and public keys, no secrets. */
 export type Description = z.output<typeof descriptionSchema>;
 export type MachineEntry = Description['machines'][number];
 export type UserEntry = Description['users'][number];
@@ -39,7 +39,7 @@ export function machineToJson(machine: Machine): MachineJson {
   return { ...machine, publicKey: Buffer.from(machine.publicKey).toString('hex') };
 }
 
-/** @throws {MillraceError} E_MACHINE_UNKNOWN when the machine's name is not its key's. */
+/** @throws {MillraceError} E_MACHINE_UNKNOWN if the machine's name does not match its key */
 export function machineFromJson(json: MachineJson): Machine {
   const machine = parse(machineSchema, { ...json, publicKey: fromHex(json.publicKey) }, 'machine');
   if (keyName(machine.publicKey) !== machine.machine) {

@@ -25,22 +25,22 @@ import { type Description, machineToJson, type UserEntry } from './description.t
 import { type Layout, layoutOf, nodeIdOf, nodeRoles, userFiles, userNames } from './layout.ts';
 import { signPermitKey } from './permit-key.ts';
 
-/** Names under which the passive nodes are reached; their certificates carry them. */
+/** Host names of the passive nodes, included in their certificates. */
 const HOSTS = ['127.0.0.1', 'localhost', '::1'] as const;
 const PASSIVE: readonly NodeRole[] = ['control', 'distribution'];
 
-/** Names that the certificate of a party carries beside its own. */
+/** Host names in the certificate of a party, in addition to its own name. */
 export function hostsOf(role: NodeRole | 'user' | 'machine'): readonly string[] {
   return PASSIVE.some((passive) => passive === role) ? HOSTS : [];
 }
 
-/** The first machine: a virtual printer that runs this much faster than real time, and says so in its profile. */
+/** The first machine: a virtual printer that runs this many times faster than real time, as stated in its profile. */
 export const FIRST_MACHINE = { name: 'virtual-1', factor: 240, material: 'PLA' } as const;
 
 export interface InitOptions {
   readonly home: string;
   readonly name?: string;
-  /** How much faster than real time the virtual machine runs. */
+  /** Speed of the virtual machine relative to real time. */
   readonly factor?: number;
   readonly clock: Clock;
   readonly random: RandomSource;
@@ -53,8 +53,8 @@ export interface Installed {
 }
 
 /**
- * Creates an installation: all of it or nothing. It is built in a folder beside and then renamed.
- * @throws {MillraceError} E_CONFLICT when the folder exists and is not empty.
+ * Creates an installation, all or nothing: it is built in an adjacent folder and then renamed.
+ * @throws {MillraceError} E_CONFLICT if the folder exists and is not empty
  */
 export async function initInstallation(options: InitOptions): Promise<Installed> {
   const { home } = layoutOf(options.home);

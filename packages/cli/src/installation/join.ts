@@ -26,9 +26,9 @@ export interface Joined {
 }
 
 /**
- * Sets up a folder of an installation that runs on another computer, and enrols a key that is made here. It can be repeated
- * with the same invitation after an interruption, and with another one to renew the key.
- * @throws {MillraceError} E_CONFLICT when the folder is another installation's; E_DIRECTORY; as `enrol`
+ * Sets up the folder of an installation that runs on another computer, and enrols a key that is created here. After an
+ * interruption it can be repeated with the same invitation; with another invitation it renews the key.
+ * @throws {MillraceError} E_CONFLICT if the folder belongs to another installation; E_DIRECTORY; as `enrol`
  */
 export async function joinInstallation(options: JoinOptions): Promise<Joined> {
   const { home, invitation, user, device, clock, random } = options;
@@ -60,7 +60,7 @@ export async function joinInstallation(options: JoinOptions): Promise<Joined> {
   }
 }
 
-/** The keys that are here already, or new ones: written down before anybody else hears of them. */
+/** The existing keys, or new ones that are written to disk before any node learns of them. */
 async function ownKeys(folder: string, random: RandomSource): Promise<[Bytes, Bytes]> {
   const paths = { key: join(folder, userFiles.key), tlsKey: join(folder, userFiles.tlsKey) };
   if ((await readBytesIfThere(paths.key)) === undefined) {
@@ -76,7 +76,7 @@ async function ownKeys(folder: string, random: RandomSource): Promise<[Bytes, By
   return [await readBytes(paths.key), await readBytes(paths.tlsKey)];
 }
 
-/** The directory counts for its signature: whoever answers cannot make one. */
+/** The directory is verified by its signature, so the server that sends it cannot forge it. */
 async function setUp(layout: Layout, invitation: Invitation, clock: Clock): Promise<void> {
   const { installation, adminKey, addresses } = invitation;
   const guest = createHttpClient({ address: () => addresses.control, tls: { directory: undefined } });
@@ -87,7 +87,7 @@ async function setUp(layout: Layout, invitation: Invitation, clock: Clock): Prom
     const created = new Date(clock.now()).toISOString();
     const description: Description = { version: 1, installation, adminKey, created, users: [], machines: [] };
     await writeDurably(layout.installation, toJsonFile(description), 0o644);
-    // Last: a folder with a directory is an installation.
+    // Write this last: a folder with a directory is an installation.
     await writeDurably(layout.directory, toJsonFile(signed), 0o644);
   } finally {
     guest.close();

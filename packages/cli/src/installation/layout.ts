@@ -6,10 +6,10 @@ import { type NodeRole, nodeRoles } from '@millrace/protocol';
 
 export { machineFiles, nodeFiles, nodeRoles };
 
-/** Id of the node of a role that `millrace init` creates, and that lies in this home. */
+/** Id of the node of a role that `millrace init` creates in this home. */
 export const nodeIdOf = (role: NodeRole): string => `${role}-1`;
 
-/** Users that `millrace init` creates: who registers, who owns designs, who presses print. */
+/** Users created by `millrace init`: one registers, one owns designs, one orders prints. */
 export const userNames = ['admin', 'owner', 'operator'] as const;
 
 /** Files of a user's folder. */
@@ -22,7 +22,7 @@ export const userFiles = {
   uploads: 'uploads',
 } as const;
 
-/** Where everything of one installation lies. */
+/** Paths of one installation. */
 export interface Layout {
   readonly home: string;
   readonly directory: string;
@@ -38,7 +38,7 @@ export interface Layout {
     readonly status: string;
     readonly logs: string;
   };
-  /** Certificates and pictures that `millrace demo` leaves. */
+  /** Certificates and pictures created by `millrace demo`. */
   readonly certificates: string;
 }
 
@@ -65,7 +65,7 @@ export function layoutOf(folder: string): Layout {
   };
 }
 
-/** Names of users and machines are names of folders. @throws {MillraceError} E_INPUT */
+/** Names of users and machines are folder names. @throws {MillraceError} E_INPUT */
 export function requireName(name: string): string {
   if (!/^[a-z0-9][a-z0-9._-]{0,63}$/i.test(name)) {
     throw new MillraceError('E_INPUT', `not a name: ${JSON.stringify(name.slice(0, 80))} (letters, digits, . _ -)`);

@@ -16,10 +16,10 @@ import { commandName } from '../output/command-name.ts';
 import { type Description, type MachineEntry, parseDescription } from './description.ts';
 import { type Layout, layoutOf, userFiles } from './layout.ts';
 
-/** An installation as its users see it. */
+/** An installation, as seen by its users. */
 export interface Installation {
   readonly layout: Layout;
-  /** Its fields are those that count now. */
+  /** Its fields always reflect the newest directory. */
   readonly directory: Directory;
   readonly directories: DirectoryFile;
   readonly description: Description;
@@ -34,7 +34,7 @@ export async function installationExists(home: string): Promise<boolean> {
   }
 }
 
-/** @throws {MillraceError} E_CONFIG when there is none, or a file of it is wrong; E_DIRECTORY */
+/** @throws {MillraceError} E_CONFIG if it does not exist, or a file is invalid; E_DIRECTORY */
 export async function openInstallation(home: string, clock: Clock = systemClock): Promise<Installation> {
   const layout = layoutOf(home);
   if (!(await installationExists(home))) {
@@ -45,7 +45,7 @@ export async function openInstallation(home: string, clock: Clock = systemClock)
   return { layout, directory: directories.directory, directories, description };
 }
 
-/** @throws {MillraceError} E_UNAVAILABLE when nothing was started here. */
+/** @throws {MillraceError} E_UNAVAILABLE if nothing was started here */
 export async function readAddresses(layout: Layout): Promise<Addresses> {
   const json = await readJsonIfThere(layout.run.addresses);
   if (json === undefined) {
@@ -54,18 +54,18 @@ export async function readAddresses(layout: Layout): Promise<Addresses> {
   return parseAddresses(json);
 }
 
-/** A user of this installation, with what its folder holds. */
+/** A user of this installation, with the contents of the user's folder. */
 export interface InstallationUser extends User {
   readonly folder: string;
-  /** As it was in the folder when it was read last. */
+  /** The identity as last read from the folder. */
   readonly tls: TlsIdentity;
-  /** Reads the certificate again. */
+  /** Reloads the certificate. */
   refresh(): Promise<boolean>;
   /** Wipes the keys. */
   close(): void;
 }
 
-/** @throws {MillraceError} E_NOT_FOUND for a user that the installation does not have, E_CONFIG for a missing file. */
+/** @throws {MillraceError} E_NOT_FOUND for an unknown user, E_CONFIG for a missing file */
 export async function openUser(installation: Installation, name: string): Promise<InstallationUser> {
   const entry = findUser(installation.description, name);
   const folder = installation.layout.user(entry.name);
@@ -97,7 +97,7 @@ export async function openUser(installation: Installation, name: string): Promis
   };
 }
 
-/** By name, serial number or name of the key. @throws {MillraceError} E_NOT_FOUND */
+/** Finds a machine by name, serial number or key name. @throws {MillraceError} E_NOT_FOUND */
 export function findMachine(description: Description, name: string): MachineEntry {
   const entry = description.machines.find(
     (machine) => machine.name === name || machine.registration.machine === name || machine.registration.serial === name,

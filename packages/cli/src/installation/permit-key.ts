@@ -5,7 +5,7 @@ import { userKey } from '@millrace/identity';
 import { signTransaction } from '@millrace/protocol';
 import { type Layout, userFiles } from './layout.ts';
 
-/** The administrator's registration of control's permit key, on which verifiers of certificates rely. */
+/** Signs the administrator's registration of control's permit key, on which verifiers of certificates rely. */
 export async function signPermitKey(
   layout: Layout,
   made: { installation: string; permitKey: string; now: number; random: RandomSource },

@@ -6,7 +6,7 @@ import { renewCertificate } from './certificate.ts';
 import { type Description, machineFromJson } from './description.ts';
 import { type Installation, type InstallationUser, openUser, readAddresses } from './open.ts';
 
-/** A user of an installation on this computer at work. */
+/** Session of a user with an installation on this computer. */
 export interface InstallationSession extends Session {
   readonly user: InstallationUser;
   readonly installation: Installation;
@@ -22,7 +22,7 @@ export interface InstallationSessionOptions {
   readonly patienceMs?: number | undefined;
 }
 
-/** @throws {MillraceError} E_UNAVAILABLE when nothing runs, E_NOT_FOUND, E_CONFIG */
+/** @throws {MillraceError} E_UNAVAILABLE if nothing runs, E_NOT_FOUND, E_CONFIG */
 export async function openSession(options: InstallationSessionOptions): Promise<InstallationSession> {
   const { installation, user: name, ...others } = options;
   const { directory, directories, description, layout } = installation;
@@ -56,15 +56,15 @@ export async function openSession(options: InstallationSessionOptions): Promise<
 }
 
 /**
- * The installation's home may be a copy on another computer: control knows of later changes. What it does not answer, or
- * what is older or not signed by the administrator, changes nothing.
+ * Fetches a newer directory from control, because the installation's home may be a copy on another computer. If control
+ * does not answer, or sends a directory that is older or not signed by the administrator, nothing changes.
  */
 async function takeNewerDirectory({ api }: Session, file: DirectoryFile): Promise<void> {
   try {
     const newer = await api.newerDirectory(file.sequence);
     if (newer !== undefined) await file.offer(newer);
   } catch {
-    // The directory at hand stays in force.
+    // keep the current directory
   }
 }
 

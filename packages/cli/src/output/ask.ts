@@ -5,13 +5,13 @@ import { MillraceError } from '@millrace/base';
 import type { Terminal } from './terminal.ts';
 
 /**
- * Asks the user at the terminal, even when standard input is a pipe.
- * @param instead what to do where there is no terminal
+ * Asks the user at the terminal, even if standard input is a pipe.
+ * @param instead advice if there is no terminal
  * @throws {MillraceError} E_INPUT
  */
 export async function ask(terminal: Terminal, question: string, instead: string, signal: AbortSignal): Promise<string> {
   const input = openKeyboard(instead);
-  // Without an output the terminal itself echoes, edits the line and makes a signal of Ctrl-C.
+  // Without an output, the terminal itself echoes, edits the line and turns Ctrl-C into a signal.
   const lines = createInterface({ input });
   terminal.say(question);
   try {

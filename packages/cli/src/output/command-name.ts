@@ -1,2 +1,2 @@
-/** How the reader of our lines can call this command: through npm unless it is installed by itself. */
+/** How the user can call this command: through npm unless it is installed separately. */
 export const commandName = process.env.npm_command === undefined ? 'millrace' : 'npx millrace';

@@ -25,7 +25,9 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Text of a server or file for the terminal: control characters become spaces, so that it cannot steer the terminal. */
+/**
+ * Makes untrusted text safe for the terminal: control characters become spaces, so that it cannot control the terminal.
+ */
 export function plain(text: string): string {
   return [...text]
     .map((character) => {
@@ -35,7 +37,7 @@ export function plain(text: string): string {
     .join('');
 }
 
-/** Columns as wide as they need to be. */
+/** Formats a table with columns as wide as necessary. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows].map((row) => row.map(plain));
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
@@ -49,7 +51,7 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
     .join('\n');
 }
 
-/** "name   value" lines under each other. */
+/** Formats "name   value" lines. */
 export function formatFields(fields: readonly (readonly [string, string | undefined])[], indent = ''): string {
   const shown = fields.filter((field): field is readonly [string, string] => field[1] !== undefined);
   const width = Math.max(0, ...shown.map(([name]) => name.length));

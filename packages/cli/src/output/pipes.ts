@@ -9,9 +9,9 @@ const PIECE_BYTES = 1 << 18;
 /** Data that is read once, from a file or from standard input. */
 export interface Source {
   readonly data: AsyncIterable<Uint8Array>;
-  /** Bytes, when they are known before. */
+  /** Length in bytes, if known in advance. */
   readonly size: number | undefined;
-  /** Ends a read that waits; a pipe that stays open keeps the command from ending. */
+  /** Ends a pending read: a pipe that stays open would keep the process alive. */
   close(): void;
 }
 
@@ -35,7 +35,7 @@ export async function openSource(path: string): Promise<Source> {
 }
 
 /**
- * Standard output as a place for data: what has been written cannot be taken back.
+ * Standard output as a sink. Written data cannot be taken back.
  * @param signal ends a write that waits for a reader
  */
 export function standardOutput(signal: AbortSignal): Sink {

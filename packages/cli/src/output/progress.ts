@@ -1,16 +1,16 @@
 import type { Terminal } from './terminal.ts';
 
-/** Progress of one long piece of work. */
+/** Progress of one long operation. */
 export interface Progress {
-  /** @param detail what else is worth seeing: layer, speed, bytes. */
+  /** @param detail further information: layer, speed, bytes */
   update(done: number, total: number, detail?: string): void;
-  /** Ends the bar; `text` stays in its place. */
+  /** Ends the bar and replaces it by `text`. */
   finish(text?: string): void;
 }
 
 const BAR_WIDTH = 24;
 
-/** A bar on a terminal; where lines are kept (a file, CI) a plain line at every tenth. */
+/** A bar on a terminal; otherwise (a file, CI) a plain line at every tenth. */
 export function createProgress(terminal: Terminal, label: string): Progress {
   return terminal.interactive ? barProgress(terminal, label) : lineProgress(terminal, label);
 }

@@ -1,7 +1,7 @@
 import type { MillraceError } from '@millrace/base';
 import { plain } from './format.ts';
 
-/** Where text goes; `process.stdout` fits. */
+/** Output stream for text, such as `process.stdout`. */
 export interface TextStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -15,18 +15,18 @@ export interface TerminalOptions {
 }
 
 /**
- * What a command says. With --json standard output gets exactly one JSON document, at the end; all else goes to
+ * Output of a command. With --json, standard output gets exactly one JSON document, at the end; everything else goes to
  * standard error.
  */
 export interface Terminal {
   readonly json: boolean;
   readonly interactive: boolean;
   readonly columns: number;
-  /** The result: `text` for people, `value` for programs. Once a command. */
+  /** The result: `text` for people, `value` for programs. Call it once per command. */
   result(value: unknown, text: string): void;
-  /** A line on the way. */
+  /** Prints a line before the result. */
   say(text: string): void;
-  /** Writes over the present line; an empty text clears it. For interactive terminals. */
+  /** Overwrites the current line; an empty text clears it. For interactive terminals. */
   overwrite(text: string): void;
   error(error: MillraceError): void;
 }
@@ -73,7 +73,7 @@ export function createTerminal({ stdout, stderr, json }: TerminalOptions): Termi
   };
 }
 
-/** One block: the code, what was wrong, what to do. */
+/** One block: the code, the problem, the remedy. */
 export function formatError(error: MillraceError): string {
   return `\n  error   ${error.code}\n  what    ${plain(error.message)}\n  remedy  ${error.remedy}\n\n`;
 }

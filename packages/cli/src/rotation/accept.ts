@@ -8,10 +8,10 @@ import { userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
 import { machinePlaces, nodePlaces, userPlaces } from './places.ts';
 
-/** What lies beside keys, ready to take their place: its public parts. */
+/** Public parts of the staged keys. */
 export interface StagedNames {
   readonly authority?: string | undefined;
-  /** By the id of the node. */
+  /** By node id. */
   readonly fingerprints: Readonly<Record<string, string>>;
   readonly identities: Readonly<Record<string, string>>;
   readonly permitKey?: string | undefined;
@@ -38,7 +38,10 @@ interface Dated {
   readonly until?: number | undefined;
 }
 
-/** Puts a new entry before the others; the newest until now gets an end, and what has ended goes unless it is kept. */
+/**
+ * Puts a new entry before the others. The previous newest entry gets an end. Expired entries are removed unless they
+ * are to be kept.
+ */
 function before<T extends Dated>(
   list: readonly T[],
   entry: T | undefined,
@@ -52,7 +55,7 @@ function before<T extends Dated>(
   return keep ? [entry, ...counting] : [entry, ...counting].slice(0, MAX_ACCEPTED);
 }
 
-/** The document in which everything that is staged counts, and what it replaces counts for the overlap. */
+/** The document in which all staged keys are valid, and the replaced ones during the overlap. */
 export function accepting(
   document: DirectoryDocument,
   names: StagedNames,
@@ -88,7 +91,7 @@ export function accepting(
   };
 }
 
-/** The document in which nothing counts any more of what `names` have replaced. */
+/** The document in which the keys replaced by `names` are no longer valid. */
 export function ending(document: DirectoryDocument, names: StagedNames, now: number): DirectoryDocument {
   const end = <T extends Dated>(list: readonly T[], replaced: string | undefined): T[] =>
     list.map((entry) =>
@@ -107,7 +110,7 @@ export function ending(document: DirectoryDocument, names: StagedNames, now: num
   };
 }
 
-/** Discards staged keys that the directory does not list: a rotation was interrupted before they counted. */
+/** Discards staged keys that the directory does not list: a rotation was interrupted before they became valid. */
 export async function discardUnlisted(installation: Installation, document: DirectoryDocument): Promise<void> {
   const { layout, description } = installation;
   const { authority } = await stagedNames(installation);

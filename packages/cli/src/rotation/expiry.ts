@@ -11,19 +11,19 @@ import { readDocument } from './publish.ts';
 /** A key or certificate of the installation. */
 export interface KeyEntry {
   readonly kind: 'certificate' | 'key';
-  /** What it is for: `authority`, `tls`, `identity`, `permit`, `log`, `user`, `machine`. */
+  /** Purpose: `authority`, `tls`, `identity`, `permit`, `log`, `user`, `machine`. */
   readonly use: string;
-  /** Whose it is. */
+  /** Holder of the key. */
   readonly of: string;
-  /** Beginning of its fingerprint or name. */
+  /** Beginning of the fingerprint or key name. */
   readonly id: string;
-  /** ms since 1970; null for keys that name somebody: another key is another user or machine. */
+  /** ms since 1970; null for keys that identify a party: another key is another user or machine. */
   readonly expires: number | null;
-  /** Accepted beside a newer one, or kept to verify what it signed. */
+  /** Accepted in addition to a newer one, or kept to verify old signatures. */
   readonly former: boolean;
 }
 
-/** Everything that can run out, and the keys that cannot. */
+/** All keys and certificates, including keys that do not expire. */
 export async function listKeys(installation: Installation): Promise<KeyEntry[]> {
   const document = await readDocument(installation);
   const entries: KeyEntry[] = document.authorities.map(({ certificate, until }, i) => ({
@@ -49,12 +49,12 @@ export async function listKeys(installation: Installation): Promise<KeyEntry[]> 
   return entries;
 }
 
-/** What runs out within the notice, or has; what has been replaced may. */
+/** Entries that expire within the notice, or have expired. Replaced ones are ignored. */
 export function expiring(entries: readonly KeyEntry[], now: number): KeyEntry[] {
   return entries.filter(({ expires, former }) => !former && expires !== null && expires - now < NOTICE_DAYS * DAY_MS);
 }
 
-/** Parties whose certificates run out within the notice. */
+/** Parties whose certificates expire within the notice. */
 export async function placesDue(installation: Installation, now: number): Promise<Place[]> {
   const due: Place[] = [];
   for (const place of await placesHere(installation))
@@ -62,7 +62,7 @@ export async function placesDue(installation: Installation, now: number): Promis
   return due;
 }
 
-/** Whether the authority's own certificate runs out within the notice. */
+/** Whether the authority's certificate expires within the notice. */
 export async function authorityDue({ layout }: Installation, now: number): Promise<boolean> {
   return expiryOf(await readFile(layout.authority.certificate, 'utf8')) - now < NOTICE_DAYS * DAY_MS;
 }
@@ -93,7 +93,7 @@ function formerCertificates({ nodes }: DirectoryDocument): KeyEntry[] {
   );
 }
 
-/** As the commands of this installation name it: by role where it lies here, else by id. */
+/** Name used by the commands of this installation: the role if the node is here, otherwise the id. */
 function nameOf({ id, role }: DirectoryDocument['nodes'][number]): string {
   return id === nodeIdOf(role) ? role : id;
 }

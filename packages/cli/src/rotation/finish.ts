@@ -17,9 +17,9 @@ export interface FinishOptions {
 }
 
 /**
- * Takes a rotation to its end, or takes away what never counted: everybody has the directory first, then one node after the
- * other gets its new keys and is started again. Killed anywhere, the next call goes on.
- * @returns what was started again
+ * Completes a rotation, or discards staged keys that never became valid. All processes get the directory first, then
+ * one node after the other gets its new keys and is restarted. After a crash at any point, the next call continues.
+ * @returns the restarted nodes
  */
 export async function finishRotation(options: FinishOptions): Promise<NodeRole[]> {
   const { installation, processes, clock, signal } = options;
@@ -35,7 +35,7 @@ export async function finishRotation(options: FinishOptions): Promise<NodeRole[]
     await processes.restart(role);
     restarted.push(role);
   }
-  // An agent takes its certificate by itself, and users' commands read theirs when they begin.
+  // An agent reloads its certificate while running, and users' commands read theirs on start.
   for (const { folder } of machinePlaces(installation)) await replaceMachineCertificate(folder);
   for (const { folder } of userPlaces(installation)) await replaceTls(folder, userFiles);
   await replaceByStaged(layout.authority.key);

@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base';
 
-/** What can be rotated, and what for. */
+/** Kinds of keys that can be rotated, with their purpose. */
 export const rotatable = {
   tls: 'TLS certificates and keys of nodes',
   identity: 'identity keys of nodes, which authenticate mail and sessions',
@@ -17,9 +17,9 @@ export function requireRotatable(text: string): Rotatable {
 }
 
 export const DAY_MS = 86_400_000;
-/** What runs out within so many days is shown, and renewed by `millrace up`. */
+/** Keys and certificates that expire within this many days are shown, and renewed by `millrace up`. */
 export const NOTICE_DAYS = 30;
-/** How long what was replaced goes on being accepted, unless told. */
+/** Default time for which replaced keys stay accepted, days. */
 export const OVERLAP_DAYS = 7;
-/** A key of the installation should be replaced once it is so old. */
+/** Age at which a key of the installation should be replaced, days. */
 export const KEY_DAYS = 730;

@@ -9,10 +9,10 @@ interface NodeParty {
   readonly id: string;
 }
 
-/** A party that has a TLS certificate in its folder. */
+/** A party with a TLS certificate in its folder. */
 export interface Place {
   readonly party: NodeParty | { readonly role: 'user' | 'machine'; readonly name: string };
-  /** As people know it. */
+  /** Name for display. */
   readonly name: string;
   readonly folder: string;
   readonly certificate: string;
@@ -49,7 +49,10 @@ export function allPlaces(installation: Pick<Installation, 'layout' | 'descripti
   return [...nodePlaces(installation), ...machinePlaces(installation), ...userPlaces(installation)];
 }
 
-/** Those whose certificates lie on this computer: a user or machine may have moved to another with its folder. */
+/**
+ * Parties whose certificates are on this computer. A user or machine may have moved to another computer with its
+ * folder.
+ */
 export async function placesHere(installation: Pick<Installation, 'layout' | 'description'>): Promise<Place[]> {
   const here: Place[] = [];
   for (const place of allPlaces(installation)) if (await fileExists(certificateOf(place))) here.push(place);

@@ -3,15 +3,15 @@ import { hasSystemCode } from '@millrace/client/node';
 import type { RunPaths } from '../supervisor/run-paths.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
 
-/** The processes of an installation, as key rotation needs them. */
+/** The processes of an installation, for key rotation. */
 export interface Processes {
-  /** Names of those that run: nodes by their role, agents by their machine. */
+  /** Names of the running processes: nodes by role, agents by machine. */
   running(): Promise<readonly string[]>;
-  /** Ends a node and has it started again; resolves when it serves. */
+  /** Restarts a node; resolves when it serves. */
   restart(name: string): Promise<void>;
 }
 
-/** Of an installation that is stopped. */
+/** The processes of a stopped installation. */
 export const noProcesses: Processes = {
   running: async () => [],
   restart: async () => undefined,
@@ -21,7 +21,7 @@ const LOOK_MS = 100;
 const INSIST_MS = 15_000;
 const GIVE_UP_MS = 120_000;
 
-/** Those of a supervisor, in this process or another: it starts again whatever ends. */
+/** The processes of a supervisor, in this process or another. It restarts every process that ends. */
 export function supervisedProcesses(run: RunPaths, clock: Clock, signal?: AbortSignal): Processes {
   const list = async () => (await readSupervisorStatus(run))?.processes ?? [];
   return {

@@ -17,14 +17,14 @@ import type { Processes } from './processes.ts';
 const LOOK_MS = 100;
 const TAKEN_MS = 60_000;
 
-/** The document as it lies at home, its signature verified. */
+/** The installation's directory document, its signature verified. */
 export async function readDocument({ layout, description }: Installation): Promise<DirectoryDocument> {
   return verifyDirectory(await readJson(layout.directory), description);
 }
 
 /**
- * Signs the next directory and makes it the installation's: durable when it resolves. It is not spread yet.
- * @throws {MillraceError} E_CONFIG when the administrator's key is not here
+ * Signs the next directory and stores it in the installation; durable once it resolves. It does not distribute it.
+ * @throws {MillraceError} E_CONFIG if the administrator's key is not here
  */
 export async function publish(
   installation: Installation,
@@ -47,8 +47,8 @@ export async function publish(
 }
 
 /**
- * Copies the directory into the folders of nodes and machines, and waits until every process that runs has taken it.
- * @throws {MillraceError} E_TIMEOUT naming the process that does not
+ * Copies the directory to the folders of nodes and machines, and waits until every running process has loaded it.
+ * @throws {MillraceError} E_TIMEOUT with the process that does not
  */
 export async function spread(
   installation: Installation,

@@ -22,12 +22,12 @@ export interface RotationOptions {
   readonly processes: Processes;
   readonly clock: Clock;
   readonly random: RandomSource;
-  /** How long what is replaced goes on being accepted; 0: until everything runs with the new. */
+  /** How long replaced keys stay accepted; 0: until everything uses the new ones. */
   readonly overlapDays?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Runs `work` as the only one that rotates keys of the installation. @throws {MillraceError} E_CONFLICT */
+/** Runs `work` while no other rotation of the installation's keys runs. @throws {MillraceError} E_CONFLICT */
 export async function asOnlyRotation<T>({ layout }: Installation, work: () => Promise<T>): Promise<T> {
   const lock = await acquireLock(join(layout.run.folder, 'rotation.lock'));
   try {
@@ -38,9 +38,9 @@ export async function asOnlyRotation<T>({ layout }: Installation, work: () => Pr
 }
 
 /**
- * Replaces keys: made and staged, then signed into the directory beside those in use, then put in their places.
- * @param roles of which nodes, for `tls` and `identity`
- * @returns the nodes that were started again
+ * Replaces keys: creates and stages new ones, adds them to the directory, then installs them.
+ * @param roles nodes to rotate, for `tls` and `identity`
+ * @returns the restarted nodes
  */
 export function rotate(
   what: Rotatable,
@@ -73,7 +73,7 @@ export function rotate(
   });
 }
 
-/** Certificates that are due get new ones, with new keys. */
+/** Renews the certificates that are due, with new keys. */
 export function renewCertificates(options: RotationOptions, places: readonly Place[]): Promise<NodeRole[]> {
   const { installation, clock } = options;
   return asOnlyRotation(installation, async () => {
@@ -84,10 +84,10 @@ export function renewCertificates(options: RotationOptions, places: readonly Pla
   });
 }
 
-/** What is staged counts from here on. */
+/** Makes the staged keys valid. */
 async function bringIn(options: RotationOptions): Promise<NodeRole[]> {
   const { installation, processes, clock, overlapDays = OVERLAP_DAYS, signal } = options;
-  // The old ones have to count until everything runs with the new ones.
+  // The old keys must stay valid until everything uses the new ones.
   const overlapMs = Math.max(overlapDays, 1) * DAY_MS;
   const names = await stagedNames(installation);
   await publish(installation, clock, (document) => accepting(document, names, { now: clock.now(), overlapMs }));
@@ -100,7 +100,7 @@ async function bringIn(options: RotationOptions): Promise<NodeRole[]> {
   return restarted;
 }
 
-/** @throws {MillraceError} E_CONFIG when its key is not here */
+/** @throws {MillraceError} E_CONFIG if its key is not here */
 export async function authorityOf({ layout }: Installation, clock: Clock): Promise<Authority> {
   if (!(await fileExists(layout.authority.key)))
     throw new MillraceError('E_CONFIG', `the key of the certificate authority is not in ${layout.authority.folder}`);
@@ -115,14 +115,14 @@ async function stageCertificateAt(authority: Authority, { party, folder }: Place
   else await stageCertificate(folder, tls);
 }
 
-/** With the administrator's statement, which certificates of objects carry. */
+/** Also stages the administrator's statement, which certificates of objects contain. */
 async function stageNewPermitKey({ installation, clock, random }: RotationOptions): Promise<void> {
   const { layout, directory } = installation;
   const made = { installation: directory.installation, now: clock.now(), random };
   await stagePermitKey(layout.node('control'), (permitKey) => signPermitKey(layout, { ...made, permitKey }));
 }
 
-/** Another authority, and a certificate of it for everybody. */
+/** Stages a new authority, and a certificate from it for every party. */
 async function stageAuthority({ installation, clock, random }: RotationOptions): Promise<void> {
   const { layout, directory } = installation;
   // A distinct name, because the issuer of a certificate is looked up by name.

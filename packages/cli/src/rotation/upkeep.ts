@@ -4,9 +4,10 @@ import { DAY_MS, NOTICE_DAYS } from './names.ts';
 import { type RotationOptions, renewCertificates, rotate } from './rotate.ts';
 
 /**
- * Renews the certificates that run out within the notice; the authority's too, and all with it. Keys are rotated by people.
- * @returns a sentence for people, or undefined when there was nothing to do
- * @throws {MillraceError} E_CONFIG when something is due and the authority's key is not here
+ * Renews the certificates that expire within the notice. If the authority's certificate does, renews it and all others.
+ * Keys are rotated only by people.
+ * @returns a sentence for people, or undefined if nothing was due
+ * @throws {MillraceError} E_CONFIG if something is due and the authority's key is not here
  */
 export async function renewDue(options: RotationOptions): Promise<string | undefined> {
   const { installation, clock } = options;
@@ -29,7 +30,7 @@ export async function renewDue(options: RotationOptions): Promise<string | undef
   return `renewed the certificates of ${places.map(({ name }) => name).join(', ')}`;
 }
 
-/** Looks once a day while the installation runs. */
+/** Checks once a day while the installation runs. */
 export function renewDaily(options: RotationOptions, say: (line: string) => void): Closable {
   let running: Promise<void> | undefined;
   const look = async () => {

@@ -2,7 +2,7 @@ import { MillraceError } from '@millrace/base';
 import { lastWords, runProgram } from './run.ts';
 import type { Slicer, SlicerKind } from './slicer.ts';
 
-/** CuraEngine. Profiles: a machine definition with its settings, .def.json. It reads STL only. */
+/** CuraEngine. Profiles: a machine definition with its settings, .def.json. It reads only STL. */
 export const curaEngine: SlicerKind = {
   programs: ['CuraEngine', 'curaengine'],
   profiles: ['.def.json'],

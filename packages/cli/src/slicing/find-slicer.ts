@@ -7,9 +7,9 @@ import type { Slicer, SlicerKind } from './slicer.ts';
 const kinds: readonly SlicerKind[] = [prusaSlicer, curaEngine];
 
 /**
- * The slicer that understands the profile: the first that is installed.
- * @param env PATH, and MILLRACE_SLICER: the program to take in place of what PATH has
- * @throws {MillraceError} E_SLICER saying what to install
+ * The first installed slicer that understands the profile.
+ * @param env PATH, and MILLRACE_SLICER: the program to use instead of the one in PATH
+ * @throws {MillraceError} E_SLICER that states what to install
  */
 export async function findSlicer(
   profile: string,

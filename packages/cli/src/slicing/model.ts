@@ -7,12 +7,12 @@ import { findSlicer } from './find-slicer.ts';
 
 const models = /\.(stl|3mf)$/i;
 
-/** Whether a file has to be sliced before it is a design. */
+/** Whether a file must be sliced before it is a design. */
 export function isModel(path: string): boolean {
   return models.test(path);
 }
 
-/** The model as it was when it was sliced, and by which profile. */
+/** The model at the time of slicing, and the profile. */
 export interface ModelSource {
   readonly path: string;
   readonly size: number;
@@ -23,7 +23,7 @@ export interface ModelSource {
 
 /** A model sliced on this computer. */
 export interface SlicedModel {
-  /** The G-code; gone after `remove`. */
+  /** The G-code. Removed by `remove`. */
   readonly path: string;
   /** Name and version of the slicer. */
   readonly slicer: string;
@@ -36,7 +36,7 @@ export interface SlicedModel {
 export interface SliceOptions {
   readonly model: string;
   readonly profile: string;
-  /** Folder of the owner's, on this computer: the G-code is plaintext. */
+  /** Folder of the owner on this computer: the G-code is plaintext. */
   readonly folder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal?: AbortSignal | undefined;
@@ -44,15 +44,15 @@ export interface SliceOptions {
 }
 
 /**
- * Slices a model on the owner's side with the slicer that is installed.
- * @throws {MillraceError} E_SLICER (none is installed, or it failed, with its words), E_NOT_FOUND, E_CONFLICT
+ * Slices a model on the owner's side with an installed slicer.
+ * @throws {MillraceError} E_SLICER (none is installed, or it failed, with its output), E_NOT_FOUND, E_CONFLICT
  */
 export async function sliceModel(options: SliceOptions): Promise<SlicedModel> {
   const { model, profile, env, signal, progress } = options;
   const settings = await readProfile(profile);
   const source = await sourceOf(model, settings);
   const slicer = await findSlicer(profile, env, signal);
-  // By its name it is swept away like other preparations when this process is killed.
+  // The name marks the folder as a preparation, so that it is swept if this process is killed.
   const folder = await mkdtemp(join(await makeFolder(options.folder), `.preparing-${process.pid}-`));
   const remove = () => rm(folder, { recursive: true, force: true });
   const output = join(folder, `${basename(model).replace(models, '')}.gcode`);
@@ -72,7 +72,7 @@ export async function sliceModel(options: SliceOptions): Promise<SlicedModel> {
   }
 }
 
-/** What tells whether a model was prepared before. @throws {MillraceError} E_NOT_FOUND, E_INPUT */
+/** Identifies the model, to find out whether it was prepared before. @throws {MillraceError} E_NOT_FOUND, E_INPUT */
 export async function modelSource(model: string, profile: string): Promise<ModelSource> {
   return sourceOf(model, await readProfile(profile));
 }

@@ -2,7 +2,7 @@ import { MillraceError } from '@millrace/base';
 import { lastWords, runProgram } from './run.ts';
 import type { Slicer, SlicerKind } from './slicer.ts';
 
-/** PrusaSlicer, and Slic3r's other child that kept its command line. Profiles: exported configurations, .ini. */
+/** PrusaSlicer, and the other fork of Slic3r with the same command line. Profiles: exported configurations, .ini. */
 export const prusaSlicer: SlicerKind = {
   programs: ['prusa-slicer', 'PrusaSlicer', 'prusa-slicer-console', 'superslicer'],
   profiles: ['.ini'],

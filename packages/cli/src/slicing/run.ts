@@ -5,7 +5,7 @@ import { MillraceError } from '@millrace/base';
 
 const KEPT = 4_000;
 
-/** The first of `names` in the folders of PATH that may be run. */
+/** The first of `names` that is executable in a folder of PATH. */
 export async function findProgram(names: readonly string[], path = ''): Promise<string | undefined> {
   for (const name of names) {
     for (const folder of path.split(delimiter)) {
@@ -28,13 +28,13 @@ async function mayRun(path: string): Promise<boolean> {
 export interface Ended {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** The last that it wrote to either stream. */
+  /** The end of its output on both streams. */
   readonly said: string;
 }
 
 /**
- * Runs a slicer; it ends with `signal`. Nothing of a shell is between: names of files are arguments.
- * @throws {MillraceError} E_SLICER when it cannot be started; the signal's reason
+ * Runs a slicer; `signal` ends it. No shell is involved: file names are passed as arguments.
+ * @throws {MillraceError} E_SLICER if it cannot be started; the signal's reason
  */
 export async function runProgram(
   program: string,
@@ -70,7 +70,7 @@ export async function runProgram(
   }
 }
 
-/** The last words of a slicer that failed, without its time stamps and traces; one line. */
+/** The last output lines of a failed slicer on one line, without time stamps and traces. */
 export function lastWords({ said, code, signal }: Ended): string {
   const lines = said
     .split('\n')

@@ -1,30 +1,30 @@
-/** What a slicer is asked to do. */
+/** Input of a slicer. */
 export interface SliceTask {
   /** STL or 3MF. */
   readonly model: string;
   /** The profile's file. */
   readonly profile: string;
-  /** Where the G-code goes. */
+  /** Output file for the G-code. */
   readonly output: string;
   readonly signal?: AbortSignal | undefined;
-  /** Percent, where the slicer says so. */
+  /** Called with the percentage, if the slicer reports it. */
   readonly progress: (percent: number) => void;
 }
 
-/** A slicer by its command line, found on this computer. */
+/** A slicer found on this computer, called by its command line. */
 export interface Slicer {
   /** Name and version. */
   readonly name: string;
   readonly program: string;
-  /** @throws {MillraceError} E_SLICER with the slicer's own words */
+  /** @throws {MillraceError} E_SLICER with the slicer's output */
   slice(task: SliceTask): Promise<void>;
 }
 
-/** How one kind of slicer is found and asked. */
+/** How one kind of slicer is found and called. */
 export interface SlicerKind {
-  /** Names under which it is installed. */
+  /** Names of its executables. */
   readonly programs: readonly string[];
-  /** What the file of a profile ends with. */
+  /** File name extensions of its profiles. */
   readonly profiles: readonly string[];
   open(program: string, signal?: AbortSignal): Promise<Slicer>;
 }

@@ -5,19 +5,19 @@ import type { Address, Addresses, NodeRole } from '@millrace/protocol';
 import type { Layout } from '../installation/layout.ts';
 import type { ProcessSpec } from './managed-process.ts';
 
-/** The programs that a supervisor starts; a test gives others. */
+/** The programs that a supervisor starts. Tests provide others. */
 export interface Entries {
   readonly node: string;
   readonly machine: string;
 }
 
-// The same from src and from dist: the neighbour packages' built programs.
+// The same paths from src and from dist: the compiled programs of the adjacent packages.
 export const builtEntries: Entries = {
   node: fileURLToPath(new URL('../../../cloud/dist/main.js', import.meta.url)),
   machine: fileURLToPath(new URL('../../../machine/dist/main.js', import.meta.url)),
 };
 
-/** @throws {MillraceError} E_CONFIG when a program was not built. */
+/** @throws {MillraceError} E_CONFIG if a program is not built */
 export async function requireEntries(entries: Entries): Promise<void> {
   for (const entry of Object.values(entries)) {
     try {
@@ -37,15 +37,15 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
 }
 
 /**
- * An agent has its tables to hold, and little else. Node lets each half of the heap's young generation grow to 16 MB, which
- * messages that are soon forgotten fill, and starts four threads to collect them.
+ * Node options for an agent, which holds its tables and little else. By default Node lets each half of the heap's young
+ * generation grow to 16 MB, which short-lived messages fill, and starts four threads to collect them.
  */
 const smallNode = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
 const NODE_YOUNG_HALF_MB = 4;
 /**
- * The C library of Linux keeps freed memory by thread, and what is large as well once it has been freed. With these a
- * process's threads share what they can, and buffers of this size go back to the system at once: an agent that has printed
- * three objects at order 24 has needed 219 MB instead of 242.
+ * glibc keeps freed memory per thread, and also large blocks once they have been freed. With these settings the threads
+ * share memory where possible, and buffers of this size are returned to the system immediately: an agent that had
+ * printed three objects at order 24 needed 219 MB instead of 242.
  */
 const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '1048576' };
 
@@ -54,7 +54,7 @@ export function machineProcess(entries: Entries, layout: Layout, name: string, a
   return { name, entry: entries.machine, args, node: smallNode, env: MALLOC };
 }
 
-/** HOST:PORT; IPv6 hosts in brackets. */
+/** HOST:PORT, with IPv6 hosts in brackets. */
 export function format({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

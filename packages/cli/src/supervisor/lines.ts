@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 
-/** Lines of a child's output, whole ones, as they come; a last one without end too. */
+/** Calls `handle` with each complete line of a child's output, and with an unterminated last line. */
 export function onLines(stream: Readable, handle: (line: string) => void, maxLength = 256 * 1024): void {
   let rest = '';
   stream.setEncoding('utf8');

@@ -14,8 +14,8 @@ export interface LockOptions {
 }
 
 /**
- * One supervisor an installation: a file that names its process. A file left by a process that is gone is taken over.
- * @throws {MillraceError} E_CONFLICT naming the process that holds it.
+ * Allows one supervisor per installation: a file that names its process. The file of a dead process is taken over.
+ * @throws {MillraceError} E_CONFLICT with the process that holds it
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const { pid = process.pid, isAlive = processIsAlive } = options;
@@ -36,13 +36,16 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
   throw new MillraceError('E_CONFLICT', `other processes keep taking the lock ${path}`);
 }
 
-/** The process that holds the lock, when it lives. */
+/** The process that holds the lock, if it is alive. */
 export async function lockHolder(path: string, isAlive = processIsAlive): Promise<number | undefined> {
   const holder = Number.parseInt((await readIfThere(path)) ?? '', 10);
   return Number.isSafeInteger(holder) && holder > 0 && isAlive(holder) ? holder : undefined;
 }
 
-/** False when the file exists. It appears with its content: nobody reads an empty lock. */
+/**
+ * Creates the file with its content atomically, so that no process reads an empty lock. Returns false if the file
+ * exists.
+ */
 async function createWhole(path: string, content: string): Promise<boolean> {
   const staged = `${path}.${toHex(systemRandom(6))}`;
   const file = await open(staged, 'wx', 0o600);
@@ -59,7 +62,7 @@ async function createWhole(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Takes a stale lock away; when another process was quicker and it is no longer the stale one, gives it back. */
+/** Removes a stale lock. If another process has replaced it in the meantime, puts that one back. */
 async function moveAside(path: string, stale: string): Promise<void> {
   const aside = `${path}.${toHex(systemRandom(6))}`;
   try {

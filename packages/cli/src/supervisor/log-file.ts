@@ -5,7 +5,10 @@ const DEFAULT_LIMIT = 8 * 1024 * 1024;
 
 /** The log of one process: JSON lines, at most two files of `limit` bytes (NAME.jsonl and NAME.1.jsonl). */
 export interface LogFile {
-  /** One line, without its end. What is not JSON (a crash of the runtime) is wrapped, so that the file stays JSON. */
+  /**
+   * Writes one line, given without its end. Text that is not JSON (a crash of the runtime) is wrapped, so that the file
+   * stays JSON.
+   */
   write(line: string): void;
   close(): void;
 }
@@ -31,7 +34,7 @@ export function openLogFile(path: string, name: string, limit = DEFAULT_LIMIT): 
         writeSync(file, bytes);
         size += bytes.length;
       } catch (error) {
-        // A full disk must not stop the machines: the line is lost, the processes go on.
+        // A full disk must not stop the machines: drop the line and let the processes continue.
         if (!hasSystemCode(error, 'ENOSPC', 'EDQUOT', 'EIO')) throw error;
       }
     },

@@ -3,14 +3,14 @@ import { type Clock, MillraceError } from '@millrace/base';
 import { onLines } from './lines.ts';
 import type { LogFile } from './log-file.ts';
 
-/** What is to run: one Node program that says `{"ready":true}` on standard output when it serves. */
+/** The program to run: one Node program that writes `{"ready":true}` to standard output once it serves. */
 export interface ProcessSpec {
   readonly name: string;
   readonly entry: string;
   readonly args: readonly string[];
-  /** Settings of Node itself. */
+  /** Options for Node. */
   readonly node?: readonly string[];
-  /** Beside the environment; what is set there already stays. */
+  /** Additional environment variables. Existing ones are kept. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -27,7 +27,7 @@ export interface ProcessStatus {
   readonly state: ProcessState;
   readonly pid: number | null;
   readonly restarts: number;
-  /** When the present state began. */
+  /** Start of the current state. */
   readonly since: string;
   readonly lastExit: LastExit | null;
 }
@@ -35,14 +35,14 @@ export interface ProcessStatus {
 export interface BackOff {
   readonly firstMs: number;
   readonly mostMs: number;
-  /** A life this long forgets the failures before it. */
+  /** A run this long resets the count of failures. */
   readonly resetAfterMs: number;
   readonly killAfterMs: number;
 }
 
 export const defaultBackOff: BackOff = { firstMs: 250, mostMs: 10_000, resetAfterMs: 30_000, killAfterMs: 10_000 };
 
-/** How long to wait before the next start, after so many short lives in a row. */
+/** Delay before the next start after `failures` short runs in a row. */
 export function backOffDelay(failures: number, { firstMs, mostMs }: BackOff): number {
   return Math.min(mostMs, firstMs * 2 ** Math.min(failures, 30));
 }
@@ -55,7 +55,7 @@ export interface ManagedOptions {
   changed(): void;
 }
 
-/** Runs a program again whenever it ends, until it is stopped. */
+/** Runs a program, and restarts it whenever it ends, until it is stopped. */
 export class ManagedProcess {
   readonly #spec: ProcessSpec;
   readonly #options: ManagedOptions;
@@ -93,8 +93,8 @@ export class ManagedProcess {
   }
 
   /**
-   * Starts it and waits until it serves.
-   * @throws {MillraceError} E_UNAVAILABLE when it ended `attempts` times without ever serving.
+   * Starts the program and waits until it serves.
+   * @throws {MillraceError} E_UNAVAILABLE if it ended `attempts` times without serving
    */
   start(attempts = 3): Promise<void> {
     this.#neverReady = attempts;
@@ -103,7 +103,7 @@ export class ManagedProcess {
     return ready;
   }
 
-  /** Asks it to end, and ends it after `killAfterMs`. */
+  /** Asks the program to end, and kills it after `killAfterMs`. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
@@ -117,7 +117,7 @@ export class ManagedProcess {
     clearTimeout(timer);
   }
 
-  /** At once, without asking. */
+  /** Kills the program immediately. */
   kill(): void {
     this.#stopping = true;
     clearTimeout(this.#timer);
@@ -126,8 +126,8 @@ export class ManagedProcess {
 
   #launch(): void {
     this.#started = this.#options.clock.monotonic();
-    // A session of its own: Ctrl-C at the terminal reaches the supervisor alone, which stops all in order. The IPC
-    // channel closes when the supervisor is gone, however it went, and the child then ends by itself.
+    // The child gets a separate process session, so that Ctrl-C at the terminal reaches only the supervisor, which
+    // stops everything in order. The IPC channel closes whenever the supervisor exits, and the child then ends.
     const { node = [], env, entry, args } = this.#spec;
     const child = spawn(process.execPath, [...node, entry, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -220,7 +220,7 @@ function saysReady(line: string): boolean {
   }
 }
 
-/** The message of a logged error, for the one line that the user sees when a process cannot start. */
+/** The message of a logged error, to show one line to the user if a process cannot start. */
 function errorIn(line: string): string | undefined {
   try {
     const entry = JSON.parse(line) as { level?: unknown; msg?: unknown; err?: { message?: unknown; code?: unknown } };

@@ -7,7 +7,7 @@ const HOST = '127.0.0.1';
 export const defaultPorts = { control: 7601, distribution: 7602, ledger: 7603 } as const;
 
 export interface PreferredPorts {
-  /** A port that the user named: it or an error. */
+  /** A port requested by the user. If it is taken, that is an error. */
   readonly control?: number | undefined;
   readonly distribution?: number | undefined;
   readonly ledger?: number | undefined;
@@ -15,8 +15,9 @@ export interface PreferredPorts {
 }
 
 /**
- * Where the passive nodes will listen, and where strangers read the ledger: the default ports, or free ones when those are taken.
- * @throws {MillraceError} E_CONFLICT when a port that the user named is taken.
+ * Chooses the addresses of the passive nodes and of the public ledger: the default ports, or free ones if those are
+ * taken.
+ * @throws {MillraceError} E_CONFLICT if a port that the user requested is taken
  */
 export async function chooseAddresses(
   preferred: PreferredPorts = {},
@@ -33,7 +34,7 @@ export async function chooseAddresses(
   return { control, distribution, ledger };
 }
 
-/** False when another program took one of them since. */
+/** Returns false if another program has taken one of them in the meantime. */
 export async function areFree(addresses: Addresses): Promise<boolean> {
   for (const address of [addresses.control, addresses.distribution, addresses.ledger])
     if (address !== undefined && !(await isFree(address.host, address.port))) return false;
@@ -72,7 +73,7 @@ function freePort(host: string): Promise<number> {
   return listenOnce(host, 0);
 }
 
-/** Listens, notes the port, closes. */
+/** Listens, records the port, closes. */
 function listenOnce(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

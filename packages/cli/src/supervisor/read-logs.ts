@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { MillraceError, sleep } from '@millrace/base';
 import { hasSystemCode } from '@millrace/client/node';
 
-/** One line of a log, as it was written. */
+/** One line of a log, as written. */
 export type LogEntry = Readonly<Record<string, unknown>>;
 
 /** Processes that have a log, in alphabetical order. */
@@ -18,8 +18,8 @@ export async function logNames(folder: string): Promise<string[]> {
 }
 
 /**
- * The last `count` entries of these logs, older ones first.
- * @throws {MillraceError} E_NOT_FOUND for a name without a log.
+ * The last `count` entries of these logs, oldest first.
+ * @throws {MillraceError} E_NOT_FOUND for a name without a log
  */
 export async function readLogs(folder: string, names: readonly string[], count: number): Promise<LogEntry[]> {
   const known = await logNames(folder);
@@ -34,7 +34,7 @@ export async function readLogs(folder: string, names: readonly string[], count: 
   return entries.sort((a, b) => timeOf(a).localeCompare(timeOf(b))).slice(-count);
 }
 
-/** Entries that are written from now on, until the signal aborts. */
+/** New entries from now on, until the signal aborts. */
 export async function followLogs(
   folder: string,
   names: readonly string[],
@@ -48,7 +48,7 @@ export async function followLogs(
   }
 }
 
-/** Reads what was added to a file since the last call; begins again when the file was rotated. */
+/** Reads what was appended to a file since the last call; starts at the beginning after a rotation. */
 async function openTail(path: string): Promise<() => Promise<LogEntry[]>> {
   let { offset, inode } = await endOf(path);
   let rest = '';
@@ -100,7 +100,7 @@ function parseLines(text: string): LogEntry[] {
       const entry: unknown = JSON.parse(line);
       return typeof entry === 'object' && entry !== null ? [entry as LogEntry] : [];
     } catch {
-      return []; // the last line of a log whose process was killed while it wrote
+      return []; // incomplete last line of a process that was killed while writing
     }
   });
 }
@@ -109,10 +109,10 @@ function timeOf(entry: LogEntry): string {
   return typeof entry.time === 'string' ? entry.time : '';
 }
 
-/** `12:00:01.250 INFO  control: message key=value …`, one line an entry; control characters are made visible. */
+/** `12:00:01.250 INFO  control: message key=value …`, one line per entry; control characters are made visible. */
 export function formatLogEntry(entry: LogEntry): string {
   const { time, level, name, node, role, msg, pid: _pid, ...others } = entry;
-  // A process names itself by `name` and `node`; a role is news only where it is another's.
+  // A process identifies itself by `name` and `node`. Show a role only if it differs.
   const fields = { ...(role !== undefined && role !== name && { role }), ...others };
   const clock = typeof time === 'string' && time.length >= 23 ? time.slice(11, 23) : '            ';
   const label = String(level ?? 'info')
@@ -131,7 +131,7 @@ function formatField(key: string, value: unknown): string {
   return typeof value === 'string' && !/[\s"]/.test(value) ? value : JSON.stringify(value);
 }
 
-/** C0, DEL and C1: a log must not steer the terminal. */
+/** C0, DEL and C1: a log must not control the terminal. */
 function isControl(character: string): boolean {
   const code = character.codePointAt(0) ?? 0;
   return code < 32 || (code >= 127 && code < 160);

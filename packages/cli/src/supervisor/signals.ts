@@ -1,4 +1,4 @@
-/** Anything that signals can be listened to on: `process`, or a stand-in. */
+/** A source of signals: `process`, or a stand-in for tests. */
 export interface SignalSource {
   on(signal: NodeJS.Signals, listener: () => void): unknown;
   off(signal: NodeJS.Signals, listener: () => void): unknown;
@@ -10,7 +10,7 @@ export interface StopSignals {
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** npm passes Ctrl-C on although the terminal has sent it already: two in a moment are one. */
+/** npm forwards Ctrl-C although the terminal has already sent it: two within this time count as one. */
 const SAME_KEY_MS = 1_000;
 
 /** Aborts on Ctrl-C, SIGTERM or SIGHUP. A second signal, after a short delay, calls `onSecondInterrupt`. */

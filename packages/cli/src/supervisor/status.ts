@@ -21,10 +21,10 @@ const statusSchema = z.strictObject({
   processes: z.array(processSchema),
 });
 
-/** run/status.json: what the supervisor says of its processes. */
+/** run/status.json: the supervisor's status of its processes. */
 export type SupervisorStatus = z.output<typeof statusSchema>;
 
-/** Undefined when no supervisor runs; a file left by a dead one says nothing. */
+/** Undefined if no supervisor runs. The file of a dead supervisor is ignored. */
 export async function readSupervisorStatus(run: RunPaths): Promise<SupervisorStatus | undefined> {
   const holder = await lockHolder(run.lock);
   if (holder === undefined) return undefined;

@@ -17,21 +17,21 @@ export interface SupervisorOptions {
   readonly onChange?: (status: ProcessStatus) => void;
 }
 
-/** Keeps processes running. Started in the order of `start` calls, stopped in the reverse. */
+/** Keeps processes running. They start in the order of the `start` calls and stop in reverse order. */
 export interface Supervisor {
-  /** @throws {MillraceError} E_UNAVAILABLE when it does not come up. */
+  /** @throws {MillraceError} E_UNAVAILABLE if it does not start */
   start(spec: ProcessSpec): Promise<void>;
   /** Written to run/addresses.json for clients. */
   publish(addresses: unknown): Promise<void>;
   status(): SupervisorStatus;
-  /** Stops what runs and forgets it, to begin again. */
+  /** Stops all processes and forgets them, for a new start. */
   reset(): Promise<void>;
   stop(): Promise<void>;
-  /** Ends all at once, for the user who presses Ctrl-C again. */
+  /** Kills all processes immediately, when the user presses Ctrl-C again. */
   kill(): void;
 }
 
-/** @throws {MillraceError} E_CONFLICT when another supervisor runs this installation. */
+/** @throws {MillraceError} E_CONFLICT if another supervisor runs this installation */
 export async function createSupervisor(options: SupervisorOptions): Promise<Supervisor> {
   const { run, clock } = options;
   await makeFolder(run.logs);

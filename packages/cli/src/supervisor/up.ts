@@ -20,11 +20,11 @@ export interface UpOptions {
   readonly entries?: Entries;
   readonly backOff?: BackOff;
   readonly onChange?: (status: ProcessStatus) => void;
-  /** Before anything starts: nobody else works on the installation. */
+  /** Runs before anything starts, with exclusive access to the installation. */
   prepare?(): Promise<void>;
-  /** Registers users and machines with the control node; machines start after it. */
+  /** Registers users and machines with the control node. Machines start after it. */
   register(addresses: Addresses): Promise<void>;
-  /** Aborts the start: what runs already is stopped. */
+  /** Aborts the start; running processes are stopped. */
   readonly signal?: AbortSignal;
 }
 
@@ -34,8 +34,8 @@ export interface Running {
 }
 
 /**
- * Starts an installation: control, distribution, segments, keys, then the machines, each once the one before serves.
- * @throws {MillraceError} E_CONFLICT when it runs already, E_UNAVAILABLE when a process does not come up.
+ * Starts an installation: control, distribution, segments, keys, then the machines, each once the previous one serves.
+ * @throws {MillraceError} E_CONFLICT if it already runs, E_UNAVAILABLE if a process does not start
  */
 export async function startInstallation(options: UpOptions): Promise<Running> {
   const { installation, clock, entries = builtEntries, signal } = options;
@@ -47,7 +47,7 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
     ...(options.backOff === undefined ? {} : { backOff: options.backOff }),
     ...(options.onChange === undefined ? {} : { onChange: options.onChange }),
   });
-  // Stopping makes whatever start is under way reject.
+  // Stopping rejects the start in progress.
   const abort = () => void supervisor.stop().catch(() => undefined);
   signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -76,8 +76,8 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
 }
 
 /**
- * Control and distribution. Between the moment when a port is found free and the moment when a node listens on it,
- * another program may take it, a second installation that starts at the same time for one: then others are chosen.
+ * Starts control and distribution. Another program, such as a second installation starting at the same time, may take a
+ * port between the check and the listen call. Other ports are then chosen.
  */
 async function startPassive(options: UpOptions, supervisor: Supervisor, entries: Entries): Promise<Addresses> {
   const { installation, ports, signal } = options;
