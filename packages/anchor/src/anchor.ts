@@ -3,7 +3,7 @@ import type { Checkpoint } from '@millrace/ledger';
 import { formatCheckpoint } from '@millrace/ledger';
 import { sha256 } from '@noble/hashes/sha2.js';
 
-/** What a foreign log keeps for us: opaque bytes of that kind of log. */
+/** Proof from a foreign log: opaque bytes of that kind of log. */
 export interface AnchorProof {
   /** Kind of anchor, as `Anchor.kind`. */
   readonly kind: string;
@@ -11,40 +11,40 @@ export interface AnchorProof {
   readonly bytes: Uint8Array;
 }
 
-/** What a foreign log says of a digest. */
+/** A foreign log's statement about a digest. */
 export interface AnchorStatement {
   readonly kind: string;
-  /** The digest existed at this time: milliseconds since 1970, by the foreign log's clock. */
+  /** Time at which the digest existed: milliseconds since 1970, by the foreign log's clock. */
   readonly time: number;
-  /** Where it stands, for people: "chain 1, block 21000000". */
+  /** Location for display: "chain 1, block 21000000". */
   readonly place: string;
 }
 
 /**
- * A log of somebody else that a checkpoint's digest is written to, so that whoever has the log's key cannot rewrite what
- * is older without that log's help. Off unless configured.
+ * A foreign log to which a checkpoint's digest is written, so that the holder of the log's key cannot rewrite older
+ * entries without the foreign log's help. Off unless configured.
  */
 export interface Anchor {
   readonly kind: string;
   /**
    * Writes the digest of a checkpoint.
-   * @param account 32 bytes; the owner's account of one object. The whole log unless given.
-   * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT; E_ANCHOR when the foreign log refuses
+   * @param account 32 bytes; the owner's account of one object. Default: the whole log
+   * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT; E_ANCHOR if the foreign log refuses
    */
   submit(checkpoint: Head, account?: Uint8Array): Promise<AnchorProof>;
   /**
-   * Completes a proof that could not be complete when it was submitted; the same proof when nothing is new.
+   * Completes a proof that was incomplete when it was submitted. Returns the same proof if nothing has changed.
    * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT, E_ANCHOR
    */
   upgrade(proof: AnchorProof, checkpoint: Head): Promise<AnchorProof>;
-  /** @throws {MillraceError} E_ANCHOR when it does not hold the digest, or not yet; E_UNAVAILABLE, E_TIMEOUT */
+  /** @throws {MillraceError} E_ANCHOR if the log does not contain the digest (yet); E_UNAVAILABLE, E_TIMEOUT */
   verify(proof: AnchorProof, checkpoint: Head): Promise<AnchorStatement>;
 }
 
-/** What of a checkpoint is anchored. */
+/** The anchored part of a checkpoint. */
 export type Head = Pick<Checkpoint, 'origin' | 'size' | 'root'>;
 
-/** SHA-256 of the checkpoint's three lines (C2SP tlog-checkpoint), without signatures: signers may change. */
+/** SHA-256 of the checkpoint's three lines (C2SP tlog-checkpoint), without signatures, because signers may change. */
 export function checkpointDigest(checkpoint: Head): Bytes {
   return Uint8Array.from(sha256(utf8(formatCheckpoint(checkpoint))));
 }

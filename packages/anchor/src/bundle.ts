@@ -28,7 +28,7 @@ const MAX_CERTIFICATE = 32 * 1024 * 1024;
 
 const schema = z.strictObject({
   certificate: bytesUpTo(MAX_CERTIFICATE),
-  /** Signed, of the size of the certificate's checkpoint or a larger one. */
+  /** Signed checkpoint with at least the size of the certificate's checkpoint. */
   checkpoint: bytesUpTo(MAX_PROOF),
   /** RFC 6962 consistency proof between the two. */
   consistency: z.array(z.instanceof(Uint8Array).refine((hash) => hash.length === 32)).max(64),
@@ -38,7 +38,7 @@ const schema = z.strictObject({
     .max(16),
 });
 
-/** A certificate, a later checkpoint of its log, and where that checkpoint is anchored. */
+/** A certificate, a later checkpoint of its log, and the anchors of that checkpoint. */
 export type AnchoredCertificate = z.output<typeof schema>;
 
 export function encodeAnchored(parts: AnchoredCertificate): Bytes {
@@ -54,9 +54,9 @@ export function decodeAnchored(bytes: Uint8Array): AnchoredCertificate {
 }
 
 /**
- * A certificate with the anchors of a checkpoint that covers it.
- * @param checkpoint that was anchored, signed
- * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_CERTIFICATE; E_INPUT when the certificate is of a later checkpoint
+ * Combines a certificate with the anchors of a checkpoint that covers it.
+ * @param checkpoint the anchored checkpoint, signed
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT, E_CERTIFICATE; E_INPUT if the certificate's checkpoint is later
  */
 export async function anchorBundle(
   ledger: Pick<Ledger, 'logKeys' | 'proveConsistency'>,
@@ -78,14 +78,14 @@ export async function anchorBundle(
 }
 
 export interface VerifiedAnchored extends VerifiedCertificate {
-  /** What each anchor says, in the order of the bundle. */
+  /** The statement of each anchor, in the order of the bundle. */
   readonly anchored: readonly AnchorStatement[];
 }
 
 /**
- * Verifies the certificate, that the anchored checkpoint continues the certificate's, and every anchor in the bundle.
+ * Verifies the certificate, that the anchored checkpoint extends the certificate's, and every anchor in the bundle.
  * @param anchors by kind; each kind in the bundle needs one
- * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF, E_ANCHOR, and what an anchor throws
+ * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF, E_ANCHOR, and errors of the anchors
  */
 export async function verifyAnchored(
   bytes: Uint8Array,

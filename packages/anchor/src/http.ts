@@ -4,11 +4,11 @@ export interface HttpOptions {
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
-  /** Longest wait for one answer. */
+  /** Timeout for one answer, ms. */
   readonly timeoutMs: number;
-  /** No attempt begins later than this after the first. */
+  /** No attempt begins more than this time after the first, ms. */
   readonly retryMs: number;
-  /** Longest answer, bytes. */
+  /** Maximum answer, bytes. */
   readonly limit: number;
 }
 
@@ -18,7 +18,7 @@ export interface HttpAnswer {
 }
 
 /**
- * One request to a foreign server; repeated for a while when the connection fails or it answers 5xx or 429.
+ * Sends one request to a foreign server. Retries for a while if the connection fails or the server answers 5xx or 429.
  * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT, E_TOO_LARGE
  */
 export function request(url: URL, options: HttpOptions): Promise<HttpAnswer> {

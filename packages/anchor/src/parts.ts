@@ -1,4 +1,4 @@
-// What tests look at beyond the public exports.
+// Internal modules for tests, beyond the public exports.
 export { CONTRACT_BYTECODE } from './evm/contract.ts';
 export { readBlockHeader } from './ots/bitcoin.ts';
 export {

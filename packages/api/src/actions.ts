@@ -1,4 +1,4 @@
-/** What a caller may want to do: the policy decides on each, for an actor and a resource. */
+/** Actions of callers. The policy decides on each, for an actor and a resource. */
 export const actions = [
   'api.read',
   'directory.read',

@@ -15,7 +15,7 @@ import {
   type SentOf,
 } from './route.ts';
 
-/** How a request travels. The HTTP client of @millrace/protocol is one, `fetchTransport` another. */
+/** Sends requests. Implementations: the HTTP client of @millrace/protocol, and `fetchTransport`. */
 export interface Transport {
   /** @throws {MillraceError} the code that the server answered, E_UNAVAILABLE or E_TIMEOUT */
   call(method: Method, path: string, request: TransportRequest): Promise<TransportReply>;
@@ -37,7 +37,7 @@ export interface TransportReply {
   json(): unknown;
 }
 
-/** Deterministic CBOR, for the routes of nodes. */
+/** Deterministic CBOR, used by the routes of nodes. */
 export interface CborCodec {
   encode(value: unknown): Uint8Array;
   decode(bytes: Uint8Array): unknown;
@@ -52,14 +52,14 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Of a write: who sends it again with the same key gets the first answer. */
+  /** For a write: a repeated request with the same key gets the first answer. */
   readonly idempotencyKey?: string;
 }
 
-/** Nothing where nothing is declared: a strict empty object would forbid the fields beside it. */
+/** `unknown` if no fields are declared: a strict empty object would forbid the other fields. */
 type FieldsOf<F extends Fields> = keyof F['shape'] extends never ? unknown : z.input<F>;
 
-/** Parameters of path and query by their names, and the body. */
+/** Parameters of path and query by name, and the body. */
 export type ArgumentsOf<R extends Route> = FieldsOf<R['params']> &
   FieldsOf<R['query']> &
   (R['body'] extends { kind: 'none' } ? unknown : { readonly body: SentOf<R['body']> });
@@ -74,7 +74,7 @@ export type ApiClient<T extends RouteTree> = {
   readonly [N in keyof T]: T[N] extends Route ? CallOf<T[N]> : T[N] extends RouteTree ? ApiClient<T[N]> : never;
 };
 
-/** Calls of all routes, by their names: `client.prints.list({ limit: 10 })`. */
+/** Methods for all routes, by name: `client.prints.list({ limit: 10 })`. */
 export function createApiClient<T extends RouteTree>(routes: T, connection: Connection): ApiClient<T> {
   const entries = Object.entries(routes).map(([name, entry]) => [
     name,
@@ -87,7 +87,10 @@ export function createApiClient<T extends RouteTree>(routes: T, connection: Conn
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** @throws {MillraceError} what the server answered; E_UNAVAILABLE when its answer is not the declared one */
+/**
+ * @throws {MillraceError} the error that the server answered; E_UNAVAILABLE if the answer does not match the
+ *   declaration
+ */
 async function callRoute(
   { transport, cbor }: Connection,
   route: Route,
@@ -131,7 +134,7 @@ export function pathOf(route: Route, values: Values): string {
   return query.length === 0 ? path : `${path}?${query.join('&')}`;
 }
 
-/** Everything of a list: `everyPage((cursor) => client.prints.list({ cursor }))`. */
+/** All items of a list: `everyPage((cursor) => client.prints.list({ cursor }))`. */
 export async function everyPage<T>(read: (cursor: string | undefined) => Promise<Page<T>>): Promise<T[]> {
   const items: T[] = [];
   for (let cursor: string | undefined; ; ) {
@@ -142,7 +145,7 @@ export async function everyPage<T>(read: (cursor: string | undefined) => Promise
   }
 }
 
-/** By `fetch`, as browsers have it: the browser chooses the certificate. @param base "https://host:port" */
+/** A transport that uses the browser's `fetch`: the browser chooses the certificate. @param base "https://host:port" */
 export function fetchTransport(base: string, send: typeof fetch = fetch): Transport {
   return {
     call: async (method, path, { json, body, headers, signal, timeoutMs = 30_000 }) => {

@@ -6,13 +6,13 @@ export interface Link {
   readonly path: string;
   readonly summary: string;
   readonly callers: readonly Caller[];
-  /** What the policy decides on. */
+  /** Action on which the policy decides. */
   readonly action: Action;
 }
 
 export type Links = Readonly<Record<string, Link>>;
 
-/** The distribution node. */
+/** Links of the distribution node. */
 export const distributionLinks = {
   machine: {
     path: '/v1/machine',

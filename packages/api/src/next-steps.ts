@@ -1,6 +1,6 @@
 import { type ErrorCode, errorCodes, isErrorCode } from '@millrace/base/core';
 
-/** Whoever can do something about a print that was refused or has failed. */
+/** Who can act on a print that was refused or has failed. */
 type Who = 'owner' | 'holder' | 'operator' | 'administrator';
 
 const steps: Partial<Record<ErrorCode, readonly [who: Who, what: string]>> = {
@@ -29,10 +29,10 @@ const steps: Partial<Record<ErrorCode, readonly [who: Who, what: string]>> = {
   E_PERMIT: ['administrator', 'checks the directories of the machine and the nodes'],
 };
 
-/** Codes with which a print is known to end; each has a step of its own. */
+/** Codes with which a print is known to end. Each has a specific next step. */
 export const endingCodes = Object.keys(steps) as readonly ErrorCode[];
 
-/** Who must do what after a print has ended with `code`; for other codes the operator follows the remedy of the code. */
+/** Who must do what after a print has ended with `code`. For other codes the operator follows the code's remedy. */
 export function nextStep(code: string): string {
   if (!isErrorCode(code)) return 'The operator reads the log of the machine’s agent.';
   const [who, what] = steps[code] ?? ['operator', `follows the remedy of ${code}: ${errorCodes[code].remedy}`];

@@ -13,7 +13,7 @@ import {
   routesOf,
 } from './route.ts';
 
-/** Problem details (RFC 9457) with the code that docs/errors.md explains. */
+/** Problem details (RFC 9457) with an error code explained in docs/errors.md. */
 export const problem = z.object({
   type: z.string(),
   title: z.string(),
@@ -96,7 +96,10 @@ export interface OpenApi {
   readonly [extension: string]: unknown;
 }
 
-/** The OpenAPI 3.1 document of the routes. "{path*}" becomes "{path}": OpenAPI cannot say that it holds slashes. */
+/**
+ * The OpenAPI 3.1 document of the routes. "{path*}" becomes "{path}": OpenAPI cannot express that it may contain
+ * slashes.
+ */
 export function openApiOf(routes: RouteTree, title: string, links: Links = {}): OpenApi {
   const paths: Record<string, Record<string, object>> = {};
   for (const [name, route] of routesOf(routes)) {

@@ -4,14 +4,14 @@ import type { Action } from './actions.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
-/** Parties that a certificate names; a guest has none. */
+/** Kinds of callers, from their certificates. A guest has no certificate. */
 export type Caller = 'guest' | 'user' | 'machine' | 'control' | 'segments' | 'keys' | 'distribution';
 
-/** How a body or an answer travels. */
+/** Encoding of a request body or an answer. */
 export type Content<S extends z.ZodType = z.ZodType> =
   | { readonly kind: 'none' }
   | { readonly kind: 'json'; readonly schema: S }
-  /** JSON, or 204 with an empty body when there is nothing to answer. */
+  /** JSON, or 204 with an empty body if there is no answer. */
   | { readonly kind: 'optional'; readonly schema: S }
   /** Deterministic CBOR. */
   | { readonly kind: 'cbor'; readonly schema: S }
@@ -20,7 +20,7 @@ export type Content<S extends z.ZodType = z.ZodType> =
 
 export type Fields = z.ZodObject;
 
-/** One HTTP route: what servers mount, clients call and the OpenAPI document lists. */
+/** One HTTP route, which servers mount, clients call and the OpenAPI document lists. */
 export interface Route<
   P extends Fields = Fields,
   Q extends Fields = Fields,
@@ -29,11 +29,11 @@ export interface Route<
   A extends Content = Content,
 > {
   readonly method: Method;
-  /** "/v1/prints/{id}"; "{path*}" at the end takes the rest of the path. */
+  /** "/v1/prints/{id}"; "{path*}" at the end matches the rest of the path. */
   readonly path: string;
   readonly summary: string;
   readonly callers: readonly Caller[];
-  /** What the policy decides on. */
+  /** Action on which the policy decides. */
   readonly action: Action;
   readonly params: P;
   readonly query: Q;
@@ -41,24 +41,24 @@ export interface Route<
   readonly headers: H;
   readonly body: B;
   readonly answer: A;
-  /** Beside those that every route may answer. */
+  /** Errors in addition to those that any route may answer. */
   readonly errors: readonly ErrorCode[];
-  /** It answers when something happens: callers keep a connection for it. */
+  /** Whether the answer waits for an event. Callers keep a connection for it. */
   readonly waits: boolean;
-  /** Longest body, bytes; the server's own limit unless told. */
+  /** Maximum body, bytes. Default: the server's limit. */
   readonly maxBody?: number | undefined;
 }
 
 export type RouteTree = { readonly [name: string]: Route | RouteTree };
 
-/** What a handler gets of a body, and what a client gets of an answer. */
+/** Type of a body as a handler receives it, and of an answer as a client receives it. */
 export type ReceivedOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
   ? z.output<S> | (C extends { kind: 'optional' } ? undefined : never)
   : C extends { kind: 'none' }
     ? undefined
     : Uint8Array<ArrayBuffer>;
 
-/** What a handler answers, and what a client sends. */
+/** Type of an answer as a handler returns it, and of a body as a client sends it. */
 export type SentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
   ? z.input<S> | (C extends { kind: 'optional' } ? undefined : never)
   : C extends { kind: 'none' }
@@ -82,7 +82,7 @@ export const commonErrors = [
 
 const none = z.strictObject({});
 type None = typeof none;
-/** Other headers pass. */
+/** Other headers are allowed. */
 const anyHeaders = z.object({});
 type Nothing = { readonly kind: 'none' };
 
@@ -138,7 +138,7 @@ export const contentTypes = {
   text: 'text/plain; charset=utf-8',
 } as const satisfies Record<Exclude<Content['kind'], 'none'>, string>;
 
-/** The header of a write that makes it safe to repeat: the same key with the same request gets the first answer. */
+/** The header that makes a write safe to repeat: the same key with the same request gets the first answer. */
 export const IDEMPOTENCY_HEADER = 'idempotency-key';
 export const idempotencyKey = z
   .string()

@@ -22,7 +22,7 @@ const openapi = {
   }),
 };
 
-/** The control node. */
+/** Routes of the control node. */
 export const controlRoutes = {
   openapi,
   directory: directoryRoutes,
@@ -45,7 +45,7 @@ export const controlRoutes = {
   machineCalls: machineCallRoutes,
 };
 
-/** The distribution node. */
+/** Routes of the distribution node. */
 export const distributionRoutes = {
   openapi,
   directory: directoryRoutes,
@@ -53,6 +53,6 @@ export const distributionRoutes = {
   uploads: uploadRoutes,
 };
 
-/** The typed clients of the two nodes that are called. */
+/** Typed clients of the two passive nodes. */
 export type ControlClient = ApiClient<typeof controlRoutes>;
 export type DistributionClient = ApiClient<typeof distributionRoutes>;

@@ -1,4 +1,4 @@
-// What a browser gets as @millrace/base: all but the logger, the file system's errors and the memory of the process.
+// @millrace/base in browsers: everything except the logger, the file system's errors and the process's memory.
 export * from './browser.ts';
 export * from './cbor.ts';
 export * from './clock.ts';

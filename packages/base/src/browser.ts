@@ -1,4 +1,4 @@
-// What a browser gets as @millrace/base/core: as much of it as needs nothing of Node, and no library.
+// @millrace/base/core in browsers: the parts of it that need neither Node nor a library.
 export * from './bytes-browser.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
 export * from './errors.ts';

@@ -1,4 +1,4 @@
-/** A byte array over a plain buffer, as all packages use it. */
+/** A byte array over an ArrayBuffer, as used by all packages. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
@@ -11,7 +11,7 @@ export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
   return out;
 }
 
-/** Copy of the bytes over a buffer of their own (node Buffers often share a pool). */
+/** Copies the bytes to a new buffer (Node's Buffers often share a pool). */
 export function copyBytes(bytes: Uint8Array): Bytes {
   return new Uint8Array(bytes);
 }
@@ -32,7 +32,7 @@ export function u64be(value: bigint): Bytes {
   return out;
 }
 
-/** Overwrites secrets that are no longer needed. */
+/** Overwrites secrets after use. */
 export function wipe(...secrets: readonly (Uint8Array | undefined)[]): void {
   for (const secret of secrets) secret?.fill(0);
 }

@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes } from './byte-arrays.ts';
 
-// What bytes.ts is for Node, for browsers.
+// The browser's counterpart of bytes.ts.
 
 export * from './byte-arrays.ts';
 
@@ -36,7 +36,7 @@ export function fromBase64(text: string): Bytes {
   return bytes;
 }
 
-/** Reads every byte: browsers have no comparison that guarantees constant time. */
+/** Reads every byte. Browsers have no comparison that guarantees constant time. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;

@@ -7,7 +7,7 @@ export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
-/** @throws {RangeError} when `hex` is not an even number of hexadecimal digits. */
+/** @throws {RangeError} if `hex` is not an even number of hexadecimal digits */
 export function fromHex(hex: string): Bytes {
   if (hex.length % 2 !== 0 || /[^0-9a-fA-F]/.test(hex)) throw new RangeError('not hexadecimal');
   return copyBytes(Buffer.from(hex, 'hex'));
@@ -17,7 +17,7 @@ export function toBase64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
 }
 
-/** @throws {RangeError} when `text` is not canonical base64. */
+/** @throws {RangeError} if `text` is not canonical base64 */
 export function fromBase64(text: string): Bytes {
   const bytes = Buffer.from(text, 'base64');
   if (bytes.toString('base64') !== text) throw new RangeError('not base64');
@@ -29,7 +29,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/** Byte order: negative when `a` sorts first. */
+/** Compares in byte order: negative if `a` sorts first. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b);
 }

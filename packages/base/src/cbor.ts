@@ -3,7 +3,7 @@ import { type Bytes, compareBytes, copyBytes } from '#bytes';
 import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 
-/** Values of our CBOR: maps have string keys (integers in COSE headers), and we encode no floats. */
+/** CBOR values used by Millrace. Maps have string keys (integers in COSE headers); floats are not encoded. */
 export type CborValue =
   | null
   | boolean
@@ -15,22 +15,22 @@ export type CborValue =
   | { readonly [key: string]: CborValue | undefined }
   | ReadonlyMap<number, CborValue>;
 
-/** Deterministic CBOR (RFC 8949, 4.2.1). Properties that are undefined are left out. */
+/** Deterministic CBOR (RFC 8949, 4.2.1). Undefined properties are omitted. */
 export function encodeCbor(value: CborValue): Bytes {
   const bytes = encode(value, { ...rfc8949EncodeOptions, ignoreUndefinedProperties: true });
-  // Short results may share a buffer with others, so copy them. Do not copy megabytes.
+  // Short results may share a buffer with others, so they are copied. Megabytes are not copied.
   return bytes.length === bytes.buffer.byteLength ? bytes : copyBytes(bytes);
 }
 
 /**
- * Strict decoding: exactly one item, in its one deterministic encoding.
- * @throws {MillraceError} `code` (default E_INPUT) for anything else.
+ * Strict decoding: exactly one item in its deterministic encoding.
+ * @throws {MillraceError} `code` (default E_INPUT) for anything else
  */
 export function decodeCbor(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
   return decodeStrictly(bytes, what, code, false);
 }
 
-/** As `decodeCbor`, with maps as `Map`s: for headers with integer keys. */
+/** Like `decodeCbor`, but decodes maps to `Map`s: for headers with integer keys. */
 export function decodeCborMap(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
   return decodeStrictly(bytes, what, code, true);
 }

@@ -15,7 +15,7 @@ export const systemClock: Clock = {
 /** Source of cryptographic randomness. */
 export type RandomSource = (length: number) => Bytes;
 
-/** What one call of `getRandomValues` gives at most. */
+/** Maximum length of one call of `getRandomValues`. */
 const RANDOM_BYTES = 65_536;
 
 export const systemRandom: RandomSource = (length) => {
@@ -40,7 +40,9 @@ export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void>
   });
 }
 
-/** The promise's value, or undefined after a timeout. Leaves no timer behind. Rejects like the promise or the signal. */
+/**
+ * The promise's value, or undefined after a timeout. Leaves no timer running. Rejects like the promise or the signal.
+ */
 export async function within<T>(
   promise: Promise<T>,
   milliseconds: number,

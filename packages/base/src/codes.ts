@@ -1,4 +1,4 @@
-/** How an error code shows outside: HTTP status, exit code of the CLI, whether trying again can help. */
+/** External meaning of an error code: HTTP status, exit code of the CLI, whether a retry can help. */
 export interface CodeMeaning {
   readonly http: number;
   /** 1 internal, 2 wrong input, 3 refused, 4 not found, 5 unavailable, 6 integrity, 7 alarm. */

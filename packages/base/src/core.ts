@@ -1,4 +1,4 @@
-// Entry for worker threads (browsers: browser.ts). Nothing here loads a library.
+// Entry point for worker threads (browsers: browser.ts). It loads no library.
 export * from './bytes.ts';
 export * from './clock.ts';
 export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';

@@ -7,7 +7,7 @@ import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { type Bytes, concatBytes, copyBytes, wipe } from './byte-arrays.ts';
 import type { AgreementPair, Mac, SigningPair } from './crypto-types.ts';
 
-// What crypto.ts is for Node, for browsers, in JavaScript: WebCrypto has no call that answers at once.
+// The browser's counterpart of crypto.ts, in JavaScript: WebCrypto has no synchronous calls.
 
 export type { AgreementPair, Mac, SigningPair } from './crypto-types.ts';
 

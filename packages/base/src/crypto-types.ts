@@ -3,7 +3,7 @@ import type { Bytes } from './byte-arrays.ts';
 /** A message authentication code, fed in parts. */
 export interface Mac {
   update(bytes: Uint8Array): void;
-  /** Once. */
+  /** Call this once. */
   digest(): Bytes;
 }
 
@@ -14,7 +14,10 @@ export interface SigningPair {
 }
 
 export interface AgreementPair extends SigningPair {
-  /** The x coordinate shared with the uncompressed point, 32 bytes. @throws {Error} when it is no point of the curve */
+  /**
+   * The x coordinate shared with the uncompressed point, 32 bytes.
+   * @throws {Error} if it is not a point on the curve
+   */
   agree(peer: Uint8Array): Bytes;
   /** Overwrites the secret. */
   wipe(): void;

@@ -14,7 +14,7 @@ import {
 import { type Bytes, concatBytes, copyBytes, wipe } from './byte-arrays.ts';
 import type { AgreementPair, Mac, SigningPair } from './crypto-types.ts';
 
-// The cryptography of Node (OpenSSL). crypto-browser.ts has the same functions for browsers; one test compares both.
+// Cryptography from Node (OpenSSL). crypto-browser.ts has the same functions for browsers; one test compares both.
 
 export type { AgreementPair, Mac, SigningPair } from './crypto-types.ts';
 
@@ -36,8 +36,8 @@ export function hmacSha256(key: Uint8Array): Mac {
 }
 
 /**
- * HKDF-SHA-256 (RFC 5869), one block. `hkdfSync` of node:crypto gives the same, and leaves a copy of its secret in
- * memory until it is garbage-collected; this function keeps no copy.
+ * HKDF-SHA-256 (RFC 5869), one block. `hkdfSync` of node:crypto gives the same result, but leaves a copy of its secret
+ * in memory until it is garbage-collected; this function keeps no copy.
  * @param secret input keying material, in parts
  * @param salt may be empty
  * @returns 32 bytes
@@ -65,7 +65,7 @@ export function sealAes256Gcm(
   return concatBytes(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
 }
 
-/** @throws {Error} when the tag does not fit; nothing of the plaintext stays in memory then */
+/** @throws {Error} if the tag is wrong; no plaintext then stays in memory */
 export function openAes256Gcm(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, associated?: Uint8Array): Bytes {
   if (sealed.length < TAG_BYTES) throw new RangeError('shorter than a tag');
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
@@ -80,7 +80,7 @@ export function openAes256Gcm(key: Uint8Array, nonce: Uint8Array, sealed: Uint8A
   }
 }
 
-/** A P-256 key pair. @throws {Error} when `secret` is no scalar of the curve */
+/** A P-256 key pair. @throws {Error} if `secret` is not a scalar of the curve */
 export function p256Pair(secret: Uint8Array): AgreementPair {
   const ecdh = createECDH(CURVE);
   ecdh.setPrivateKey(secret);
@@ -109,7 +109,7 @@ export function generateP256Secret(): Bytes {
   return secret;
 }
 
-/** Whether these are 65 bytes that name a point on P-256. */
+/** Whether these are 65 bytes that encode a point on P-256. */
 export function isP256Point(point: Uint8Array): boolean {
   try {
     ECDH.convertKey(point, CURVE, undefined, undefined, 'uncompressed');
@@ -119,7 +119,7 @@ export function isP256Point(point: Uint8Array): boolean {
   }
 }
 
-/** ECDSA with SHA-256, r ‖ s. @throws {Error} when the key is no uncompressed point */
+/** ECDSA with SHA-256, r ‖ s. @throws {Error} if the key is not an uncompressed point */
 export function verifyP256(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (publicKey.length !== 65 || publicKey[0] !== 4) throw new RangeError('not an uncompressed point');
   const [x, y] = [base64url(publicKey.subarray(1, 33)), base64url(publicKey.subarray(33))];
@@ -136,7 +136,7 @@ export function ed25519Pair(secret: Uint8Array): SigningPair {
   return { publicKey: copyBytes(spki.subarray(-32)), sign: (message) => copyBytes(sign(null, message, key)) };
 }
 
-/** @throws {Error} when the key is no Ed25519 key */
+/** @throws {Error} if the key is not an Ed25519 key */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: base64url(publicKey) }, format: 'jwk' });
   return verify(null, message, key, signature);
@@ -147,7 +147,7 @@ function base64url(bytes: Uint8Array): string {
 }
 
 function p256PrivateKey(secret: Uint8Array, point: Uint8Array): KeyObject {
-  // RFC 5915 ECPrivateKey, so that the secret passes through no string.
+  // RFC 5915 ECPrivateKey, built as bytes so that the secret is never in a string.
   const der = Buffer.concat([
     Buffer.from('30770201010420', 'hex'),
     secret,

@@ -4,14 +4,14 @@ import { MillraceError } from './errors.ts';
 const FULL = new Set<unknown>(['ENOSPC', 'EDQUOT', 'EFBIG']);
 const READ_ONLY = new Set<unknown>(['EROFS', 'EPERM', 'EACCES']);
 
-/** Maps a file system error to our codes. A full or read-only disk is temporary: an operator can fix it. */
+/** Maps a file system error to an error code. A full or read-only disk is temporary: an operator can fix it. */
 export function diskCode(error: unknown): Extract<ErrorCode, 'E_DISK_FULL' | 'E_READ_ONLY' | 'E_STORE'> {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (FULL.has(code)) return 'E_DISK_FULL';
   return READ_ONLY.has(code) ? 'E_READ_ONLY' : 'E_STORE';
 }
 
-/** Whether to wait, without a limit, until an operator has fixed the disk. */
+/** Whether to wait indefinitely until an operator has fixed the disk. */
 export function isDiskFault(error: unknown): boolean {
   return error instanceof MillraceError && (error.code === 'E_DISK_FULL' || error.code === 'E_READ_ONLY');
 }

@@ -6,8 +6,8 @@ import { diskCode, diskText } from './disk.ts';
 import { MillraceError } from './errors.ts';
 
 /**
- * The file is there whole or not at all, whatever happens in between: temporary file, flush, rename, flush of the
- * folder. Makes the folder. A concurrent reader sees either the old or the new content.
+ * Writes a file atomically and durably: temporary file, flush, rename, flush of the folder. Creates the folder. A
+ * concurrent reader sees either the old or the new content.
  * @throws {MillraceError} E_DISK_FULL, E_READ_ONLY, E_STORE
  */
 export async function writeDurably(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
@@ -31,7 +31,7 @@ export async function writeDurably(path: string, content: Uint8Array | string, m
   });
 }
 
-/** Durable when it resolves. A file that is gone already is no error. @throws as `writeDurably` */
+/** Durable once it resolves. A missing file is not an error. @throws as `writeDurably` */
 export async function renameDurably(path: string, to: string): Promise<void> {
   await onDisk(path, async () => {
     await rename(path, to).catch(unlessMissing);
@@ -40,7 +40,7 @@ export async function renameDurably(path: string, to: string): Promise<void> {
   });
 }
 
-/** Durable when it resolves. A file that is gone already is no error. @throws as `writeDurably` */
+/** Durable once it resolves. A missing file is not an error. @throws as `writeDurably` */
 export async function removeDurably(path: string): Promise<void> {
   await onDisk(path, async () => {
     await rm(path, { force: true });
@@ -48,7 +48,7 @@ export async function removeDurably(path: string): Promise<void> {
   });
 }
 
-/** Flushes a file, or the names in a folder, to the disk. */
+/** Flushes a file, or the entries of a folder, to the disk. */
 export async function flush(path: string): Promise<void> {
   const handle = await open(path, 'r');
   await handle.sync().finally(() => handle.close());

@@ -1,12 +1,12 @@
 import { type ErrorCode, errorCodes } from './codes.ts';
 
 export interface ErrorOptions {
-  /** Facts for a program: identifiers, limits, offsets. Never secrets, never design bytes. */
+  /** Data for programs: identifiers, limits, offsets. Never secrets or design bytes. */
   readonly data?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
 
-/** The error class of all modules: a documented code, what went wrong, and what to do. */
+/** The error class of all modules: a documented code, the problem, and the remedy. */
 export class MillraceError extends Error {
   override readonly name = 'MillraceError';
   readonly code: ErrorCode;

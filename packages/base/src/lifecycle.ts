@@ -1,9 +1,9 @@
-/** Something that must be closed. */
+/** A resource that must be closed. */
 export interface Closable {
   close(): Promise<void> | void;
 }
 
-/** Closes in reverse order of opening. A failure does not keep the others open. */
+/** Closes in reverse order of opening. If one fails to close, the others are still closed. */
 export class Closer implements Closable {
   readonly #open: Closable[] = [];
 
@@ -26,10 +26,11 @@ export class Closer implements Closable {
 }
 
 /**
- * Combines many small items into few calls: items that arrive during a call go into the next one, in order. A slow call
- * so gets larger batches, and a single item does not wait.
+ * Combines many small items into few calls: items that arrive during a call go into the next one, in order. So a slow
+ * call gets larger batches, and a single item does not wait.
  *
- * If calls are expensive, `rest` reduces them further: after a call with several items the next one waits that long.
+ * If calls are expensive, `rest` reduces their number further: after a call with several items the next call waits for
+ * this time.
  */
 export class Batcher<T> {
   readonly #most: number;
@@ -38,7 +39,7 @@ export class Batcher<T> {
   #waiting: { readonly item: T; resolve(): void; reject(error: unknown): void }[] = [];
   #calling = false;
 
-  /** @param most maximum items of one call */
+  /** @param most maximum number of items per call */
   constructor(
     most: number,
     call: (items: readonly T[]) => Promise<void>,

@@ -9,11 +9,11 @@ export class Mutex {
   }
 }
 
-/** A `Mutex` for each key, which exists while it has tasks. */
+/** One `Mutex` per key, which exists while it has tasks. */
 export class KeyedMutex {
   readonly #mutexes = new Map<string, { readonly mutex: Mutex; tasks: number }>();
 
-  /** Keys that have tasks now. */
+  /** Number of keys that currently have tasks. */
   get size(): number {
     return this.#mutexes.size;
   }
@@ -28,7 +28,7 @@ export class KeyedMutex {
   }
 }
 
-/** Readers run side by side, a writer runs alone; neither overtakes what came before it. */
+/** Readers run concurrently, a writer runs alone. Neither overtakes earlier tasks. */
 export class RwLock {
   #written: Promise<unknown> = Promise.resolve();
   readonly #readers = new Set<Promise<unknown>>();
@@ -40,7 +40,7 @@ export class RwLock {
     return result;
   }
 
-  /** Runs when everything before it has ended, and before everything after it begins. */
+  /** Runs after all earlier tasks have ended, and before any later task begins. */
   write<T>(task: () => Promise<T>): Promise<T> {
     const result = Promise.all([this.#written, ...this.#readers]).then(task);
     this.#written = result.catch(() => undefined);
@@ -52,7 +52,7 @@ export class RwLock {
 export class Condition {
   #waiting: (() => void)[] = [];
 
-  /** Until the next `notify`. @throws the signal's reason */
+  /** Waits for the next `notify`. @throws the signal's reason */
   wait(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
@@ -65,7 +65,7 @@ export class Condition {
     });
   }
 
-  /** Until `state` holds. @throws what `state` throws */
+  /** Waits until `state` returns true. @throws errors of `state` */
   async until(state: () => boolean): Promise<void> {
     while (!state()) await this.wait();
   }

@@ -9,8 +9,8 @@ export interface LogOptions {
 }
 
 /**
- * JSON lines with the name of the node. Errors are written with code, message and data; stacks only for faults of our
- * own. Byte arrays never reach the log: they are written as their length.
+ * Logs JSON lines with the name of the node. Errors are written with code, message and data; stacks only for internal
+ * faults. Byte arrays are never logged: only their length is written.
  */
 export function createLogger(name: string, options: LogOptions = {}): Logger {
   return pino(

@@ -15,8 +15,8 @@ export interface Histogram {
 }
 
 /**
- * What a process measures of itself. Names follow Prometheus (`millrace_mail_refused_total`); the unit is part of the name.
- * Asking for a name again returns the same instrument. Metrics are written, never read, by the code that has a port.
+ * Metrics of a process. Names follow Prometheus (`millrace_mail_refused_total`); the unit is part of the name.
+ * Requesting a name again returns the same instrument. Code with this port writes metrics and never reads them.
  */
 export interface Metrics {
   counter(name: string, help: string): Counter;
@@ -26,7 +26,7 @@ export interface Metrics {
 
 const ignore = () => undefined;
 
-/** Measures nothing. */
+/** Discards all measurements. */
 export const noMetrics: Metrics = {
   counter: () => ({ add: ignore }),
   gauge: () => ({ set: ignore }),
@@ -51,7 +51,7 @@ interface Series {
   count: number;
 }
 
-/** Keeps every series in memory, for tests and exporters. */
+/** Keeps all series in memory, for tests and exporters. */
 export class MemoryMetrics implements Metrics {
   readonly #instruments = new Map<
     string,
@@ -92,19 +92,19 @@ export class MemoryMetrics implements Metrics {
     };
   }
 
-  /** Every series that was written at least once. */
+  /** All series written at least once. */
   samples(): Sample[] {
     return [...this.#instruments].flatMap(([name, { kind, help, series }]) =>
       [...series.values()].map(({ labels, value, count }) => ({ name, kind, help, labels, value, count })),
     );
   }
 
-  /** Value of one series; undefined when it was never written. */
+  /** Value of one series; undefined if it was never written. */
   value(name: string, labels: Labels = {}): number | undefined {
     return this.#instruments.get(name)?.series.get(keyOf(labels))?.value;
   }
 
-  /** @throws {RangeError} when the name is in use for another kind */
+  /** @throws {RangeError} if the name is in use for another kind */
   #instrument(name: string, kind: MetricKind, help: string): (labels: Labels) => Series {
     const known = this.#instruments.get(name) ?? { kind, help, series: new Map<string, Series>() };
     if (known.kind !== kind) throw new RangeError(`${name} is a ${known.kind}`);

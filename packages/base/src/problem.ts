@@ -7,10 +7,10 @@ export const PROBLEM_TYPE = 'application/problem+json';
 /** A coded error as problem details (RFC 9457). */
 export interface Problem {
   readonly type: string;
-  /** What the code means, the same for each occurrence. */
+  /** Meaning of the code, the same for every occurrence. */
   readonly title: string;
   readonly status: number;
-  /** What was wrong this time. */
+  /** Description of this occurrence. */
   readonly detail: string;
   readonly code: ErrorCode;
   readonly data: Readonly<Record<string, unknown>>;
@@ -24,7 +24,7 @@ export function problemOf({ code, message, data }: MillraceError): Problem {
   return { type: `urn:millrace:error:${code}`, title, status, detail: message, code, data, retryable, remedy };
 }
 
-/** The error that a problem document tells of; undefined when it is none of ours. */
+/** The error in a problem document; undefined if it has none of our codes. */
 export function errorOfProblem(problem: unknown): MillraceError | undefined {
   if (typeof problem !== 'object' || problem === null) return undefined;
   const { code, detail, data } = problem as Partial<Record<keyof Problem, unknown>>;

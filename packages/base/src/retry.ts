@@ -1,7 +1,7 @@
 import { sleep } from './clock.ts';
 import { MillraceError } from './errors.ts';
 
-/** What Node and the operating system say of a connection that may work later. */
+/** Codes of Node and the operating system for connection failures that may be temporary. */
 const networkCodes: ReadonlySet<unknown> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -15,24 +15,24 @@ const networkCodes: ReadonlySet<unknown> = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
-/** Whether the same may succeed later without anybody's doing: what our codes say, or a connection that failed. */
+/** Whether a retry may succeed without intervention: by the error code, or because a connection failed. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof MillraceError) return error.retryable;
   return error instanceof Error && 'code' in error && networkCodes.has(error.code);
 }
 
 export interface BackoffOptions {
-  /** Longest delay before the second attempt, ms. */
+  /** Maximum delay before the second attempt, ms. */
   readonly firstMs: number;
-  /** Longest delay ever, ms. */
+  /** Maximum delay, ms. */
   readonly mostMs: number;
-  /** 0 ≤ n < 1; in tests. */
+  /** 0 ≤ n < 1; for tests. */
   readonly random?: () => number;
 }
 
 /**
- * Delays with full jitter: each is uniform between 0 and a limit that doubles, so that those who failed together do not
- * come back together.
+ * Delays with full jitter: each is uniform between 0 and a limit that doubles, so that clients that failed together do
+ * not retry together.
  */
 export class Backoff {
   readonly #options: BackoffOptions;
@@ -51,14 +51,14 @@ export class Backoff {
     return delay;
   }
 
-  /** After a success. */
+  /** Call this after a success. */
   reset(): void {
     this.#limit = this.#options.firstMs;
   }
 }
 
 export interface RetryOptions {
-  /** No attempt begins later than so many ms after the first; without it, only `signal` ends the attempts. */
+  /** No attempt begins more than this time after the first, ms. If undefined, only `signal` ends the attempts. */
   readonly forMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly firstMs?: number;
@@ -66,15 +66,15 @@ export interface RetryOptions {
   readonly random?: () => number;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
-  /** Which errors are worth another attempt; transient ones unless told. */
+  /** Errors worth another attempt. Default: transient ones. */
   readonly when?: (error: unknown) => boolean;
-  /** Told of every error that is followed by another attempt. */
+  /** Called for every error that is followed by another attempt. */
   readonly onRetry?: (error: unknown, delayMs: number) => void;
 }
 
 /**
- * Repeats what is safe to repeat until it succeeds.
- * @throws what the last attempt threw; the signal's reason when it aborts before an attempt
+ * Repeats an idempotent operation until it succeeds.
+ * @throws the error of the last attempt; the signal's reason if it aborts before an attempt
  */
 export async function retry<T>(attempt: () => Promise<T>, options: RetryOptions = {}): Promise<T> {
   const { forMs = Number.POSITIVE_INFINITY, signal, firstMs = 200, mostMs = 5_000 } = options;

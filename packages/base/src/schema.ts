@@ -3,8 +3,8 @@ import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
 
 /**
- * Parses input from outside, once, at the edge of the process.
- * @throws {MillraceError} `code` (default E_INPUT), naming the first wrong field.
+ * Parses external input once, at the edge of the process.
+ * @throws {MillraceError} `code` (default E_INPUT), with the first wrong field
  */
 export function parse<S extends z.ZodType>(
   schema: S,

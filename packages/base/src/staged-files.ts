@@ -2,7 +2,7 @@ import { access, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { flush, writeDurably } from './durable.ts';
 
-// A file that will replace another one lies beside it, under its name with an ending, until it is put in its place.
+// A file that will replace another one is staged next to it, under its name with an extension, until it is installed.
 
 export const stagedPath = (path: string): string => `${path}.next`;
 
@@ -13,20 +13,20 @@ export async function fileExists(path: string): Promise<boolean> {
   );
 }
 
-/** Durable when it resolves. A staged file of an earlier attempt is overwritten first. @throws as `writeDurably` */
+/** Durable once it resolves. A staged file of an earlier attempt is overwritten first. @throws as `writeDurably` */
 export async function stageFile(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
   await discardStaged(path);
   await writeDurably(stagedPath(path), content, mode);
 }
 
-/** Overwrites and removes what is staged for these paths. */
+/** Overwrites and removes the staged files for these paths. */
 export async function discardStaged(...paths: readonly string[]): Promise<void> {
   for (const path of paths) await eraseFile(stagedPath(path));
 }
 
 /**
- * Puts the staged file in its place and overwrites the file that was there. Safe to repeat.
- * @returns whether there was a staged file
+ * Installs the staged file and overwrites the file that it replaces. Safe to repeat.
+ * @returns whether a staged file existed
  */
 export async function replaceByStaged(path: string): Promise<boolean> {
   const next = stagedPath(path);
@@ -42,7 +42,7 @@ export async function replaceByStaged(path: string): Promise<boolean> {
   return true;
 }
 
-/** Overwrites a file in place and removes it. Does nothing when there is none. */
+/** Overwrites a file in place and removes it. Does nothing if the file does not exist. */
 export async function eraseFile(path: string): Promise<void> {
   if (!(await fileExists(path))) return;
   const file = await open(path, 'r+');

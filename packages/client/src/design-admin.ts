@@ -12,8 +12,8 @@ const CHECK_LIMIT_MS = 60 * 60_000;
 const ANSWER_LIMIT_MS = 60_000;
 
 /**
- * Signs the deletion and waits until the keys node has destroyed the keys. @throws {MillraceError} E_TIMEOUT; the keys
- * node then does it when it next runs
+ * Signs the deletion and waits until the keys node has destroyed the keys.
+ * @throws {MillraceError} E_TIMEOUT; the keys node then does it when it next runs
  */
 export async function deleteDesign(session: Session, design: string): Promise<DesignView> {
   const { api, clock, signal } = session;
@@ -29,8 +29,8 @@ export async function deleteDesign(session: Session, design: string): Promise<De
 }
 
 /**
- * Signs another mode of maintenance and waits until the keys node has accepted it. @throws {MillraceError}
- * E_MODE_FIXED, E_TIMEOUT
+ * Signs another mode of maintenance and waits until the keys node has accepted it.
+ * @throws {MillraceError} E_MODE_FIXED, E_TIMEOUT
  */
 export async function setMaintenance(session: Session, design: string, mode: 'rekey' | 'delta'): Promise<DesignView> {
   const { api, clock, signal } = session;

@@ -119,8 +119,8 @@ async function liesOn(earlier: VerifiedCheckpoint, now: VerifiedCheckpoint, sour
 }
 
 /**
- * Checks that every entry is present and that all together give the root. @throws {MillraceError} E_LEDGER_ENTRY,
- * E_LEDGER_TRUNCATED
+ * Checks that every entry is present and that all together give the root.
+ * @throws {MillraceError} E_LEDGER_ENTRY, E_LEDGER_TRUNCATED
  */
 async function readEntries(from: number, now: VerifiedCheckpoint, source: LogSource): Promise<void> {
   const range = await CompactRange.load(from, tileNodes(tilesFrom(source, now.size)));

@@ -12,7 +12,8 @@ const ENDED: ReadonlySet<PrintView['state']> = new Set(['completed', 'failed', '
 const POLL_MS = 200;
 
 /**
- * Signs and submits a print. @returns its identifier
+ * Signs and submits a print.
+ * @returns its identifier
  * @param startWithinMs the print is refused if its machine has not started within this time
  * @throws {MillraceError} E_LICENCE_EXHAUSTED and others
  */

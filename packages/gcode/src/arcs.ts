@@ -1,25 +1,25 @@
-/** Largest distance between an arc and its chords, mm. */
+/** Maximum distance between an arc and its chords, mm. */
 export const arcTolerance = 0.005;
 const maxChords = 2000;
 const turn = 2 * Math.PI;
 
-/** An arc in the XY plane, as chords: angles in radians, counted against the clock. */
+/** An arc in the XY plane, drawn as chords. Angles in radians, counter-clockwise. */
 export interface Arc {
   centreX: number;
   centreY: number;
   radius: number;
-  /** Radius at the end, which differs a little when the file rounded its numbers. */
+  /** Radius at the end. It differs slightly if the file rounded its numbers. */
   endRadius: number;
   from: number;
-  /** Signed; negative runs with the clock (G2). */
+  /** Signed: negative is clockwise (G2). */
   sweep: number;
   chords: number;
 }
 
-/** Why a set of words makes no arc. */
+/** Why words do not describe an arc. */
 export type ArcFault = 'no centre' | 'no radius' | 'start and end differ in radius' | 'radius too small' | 'too large';
 
-/** From the centre, given as offset from the start (I, J). An end on the start is a full turn. */
+/** Arc from the centre, given as an offset from the start (I, J). If end and start are equal, it is a full circle. */
 export function arcByCentre(
   startX: number,
   startY: number,
@@ -45,7 +45,7 @@ export function arcByCentre(
   return { centreX, centreY, radius, endRadius, from, sweep, chords: chordsOf(radius, sweep) };
 }
 
-/** From the radius (R): positive for the shorter way round, negative for the longer. */
+/** Arc from the radius (R): positive for the shorter arc, negative for the longer. */
 export function arcByRadius(
   startX: number,
   startY: number,
@@ -59,7 +59,7 @@ export function arcByRadius(
   const chord = Math.hypot(dx, dy);
   if (chord < 1e-6 || radius === 0) return 'no radius';
   const squared = radius * radius - (chord * chord) / 4;
-  // A half circle may miss by the rounding of the file.
+  // A half circle may be off by the file's rounding.
   if (squared < -0.01 * Math.max(Math.abs(radius), 1)) return 'radius too small';
   const away = Math.sqrt(Math.max(squared, 0)) * (clockwise === radius > 0 ? -1 : 1);
   return arcByCentre(startX, startY, endX, endY, dx / 2 - (dy / chord) * away, dy / 2 + (dx / chord) * away, clockwise);

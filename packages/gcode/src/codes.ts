@@ -1,4 +1,4 @@
-/** ASCII codes that the reader and the interpreter share. */
+/** ASCII codes used by the reader and the interpreter. */
 export const ascii = {
   newline: 10,
   plus: 43,
@@ -12,7 +12,7 @@ export const ascii = {
   T: 84,
 } as const;
 
-/** Bit of a word's letter in `given` and `flags`, and its place in `values`. */
+/** Bit of a word's letter in `given` and `flags`, and its index in `values`. */
 export function slot(letter: string): number {
   return letter.charCodeAt(0) - 65;
 }
@@ -21,11 +21,11 @@ export function bit(letter: string): number {
   return 1 << slot(letter);
 }
 
-// Codes that the interpreter acts on. Their words are read strictly; the rest of any other line is passed over, as
-// firmware does, because codes that we do not know may carry text, quotes or file names.
+// Codes that the interpreter executes. Their words are parsed strictly. The rest of any other line is skipped, as in
+// firmware, because unknown codes may contain text, quotes or file names.
 const actedOnG = [0, 1, 2, 3, 4, 10, 11, 17, 18, 19, 20, 21, 28, 90, 91, 92];
 const actedOnM = [82, 83, 104, 106, 107, 109, 140, 190, 201, 203, 204, 205, 220, 221, 400];
-// Known, without effect on the model: progress, motors, reports, messages, pressure advance, object labels.
+// Known codes without effect on the model: progress, motors, reports, messages, pressure advance, object labels.
 const silentM = [17, 18, 73, 84, 105, 110, 114, 115, 117, 118, 155, 486, 572, 900];
 
 const actedG = table(actedOnG);
@@ -38,19 +38,19 @@ function table(codes: readonly number[]): Uint8Array {
   return out;
 }
 
-/** Does the interpreter act on this code? */
+/** Whether the interpreter executes this code. */
 export function isActedOn(letter: number, code: number): boolean {
   if (letter === ascii.G) return actedG[code] === 1;
   if (letter === ascii.M) return actedM[code] === 1;
   return letter === ascii.T;
 }
 
-/** Is the code known, though nothing in the model depends on it? */
+/** Whether the code is known but has no effect on the model. */
 export function isSilent(letter: number, code: number): boolean {
   return letter === ascii.M && silentMTable[code] === 1;
 }
 
-/** Codes without words of their own, which may share a line with the command that follows (G90 G1 X10). */
+/** Codes without words. They may share a line with the command that follows (G90 G1 X10). */
 export function isModal(letter: number, code: number): boolean {
   if (letter === ascii.G) return code === 90 || code === 91 || (code >= 17 && code <= 21);
   return letter === ascii.M && (code === 82 || code === 83);

@@ -2,10 +2,10 @@ import { MillraceError } from '@millrace/base/core';
 import { Execution, type ExecutionListener } from './execution.ts';
 import { desktopLimits, type Filament, filamentGrams, type MotionLimits, pla } from './limits.ts';
 
-/** Design bytes in one sealed segment: 16,386 less the AEAD tag. */
+/** Design bytes in one sealed segment: 16,386 minus the AEAD tag. */
 export const defaultSegmentBytes = 16_370;
 
-/** mm, in machine coordinates; all zero when there is nothing to measure. */
+/** mm, in machine coordinates; all zero if there is nothing to measure. */
 export interface Box {
   readonly min: readonly [x: number, y: number, z: number];
   readonly max: readonly [x: number, y: number, z: number];
@@ -15,35 +15,35 @@ export interface EstimateOptions {
   readonly segmentBytes?: number;
   readonly limits?: MotionLimits;
   readonly filament?: Filament;
-  /** Told of every piece of path: X, Y, Z of its end in mm, and the layer from 1. */
+  /** Called for every piece of path: X, Y, Z of its end in mm, and the layer from 1. */
   readonly onMove?: (x: number, y: number, z: number, extruding: boolean, layer: number) => void;
 }
 
 export interface DesignEstimate {
   readonly bytes: number;
-  /** Seconds for each segment; a line counts in the segment in which its last byte lies. */
+  /** Seconds per segment. A line counts in the segment that contains its last byte. */
   readonly times: number[];
   readonly totalSeconds: number;
-  /** Of all places where material is put down. */
+  /** Bounding box of everything deposited. */
   readonly box: Box;
-  /** Of all places where the tool goes. */
+  /** Bounding box of all tool positions. */
   readonly reach: Box;
   readonly material: { readonly extrudedMm: number; readonly grams: number };
-  /** Highest targets, °C. */
+  /** Highest target temperatures, °C. */
   readonly hottest: { readonly hotend: number; readonly bed: number };
   readonly layers: number;
   readonly lines: number;
   readonly moves: number;
-  /** Commands that the model does not know and passed over. */
+  /** Number of commands that the model does not know and skipped. */
   readonly unknownCommands: number;
 }
 
-/** Time by segment, added up in the order of execution. */
+/** Time by segment, summed in the order of execution. */
 export class SegmentTimes {
   readonly times: number[] = [];
   readonly #segmentBytes: number;
 
-  /** @throws {MillraceError} E_INPUT when `segmentBytes` is not a positive whole number. */
+  /** @throws {MillraceError} E_INPUT if `segmentBytes` is not a positive integer */
   constructor(segmentBytes: number = defaultSegmentBytes) {
     if (!Number.isSafeInteger(segmentBytes) || segmentBytes < 1) {
       throw new MillraceError('E_INPUT', 'segmentBytes: expected a positive whole number');
@@ -57,7 +57,7 @@ export class SegmentTimes {
     this.times[segment] = (this.times[segment] ?? 0) + seconds;
   }
 
-  /** Makes the list as long as `bytes` need it. */
+  /** Extends the list to cover `bytes`. */
   cover(bytes: number): void {
     const segments = Math.ceil(bytes / this.#segmentBytes);
     while (this.times.length < segments) this.times.push(0);
@@ -83,12 +83,12 @@ export class DesignEstimator implements ExecutionListener {
     this.#execution = new Execution(this, options.limits ?? desktopLimits);
   }
 
-  /** @throws {MillraceError} E_GCODE, naming the line. */
+  /** @throws {MillraceError} E_GCODE with the line */
   push(bytes: Uint8Array): void {
     this.#execution.push(bytes);
   }
 
-  /** @throws {MillraceError} E_GCODE, E_DESIGN_EMPTY. */
+  /** @throws {MillraceError} E_GCODE, E_DESIGN_EMPTY */
   finish(): DesignEstimate {
     const execution = this.#execution;
     execution.finish();
@@ -130,8 +130,8 @@ export class DesignEstimator implements ExecutionListener {
 }
 
 /**
- * Reads a design from its bytes, in chunks of any size: the same bytes give the same numbers.
- * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_INPUT (segmentBytes).
+ * Estimates a design from its bytes, in chunks of any size. Deterministic: the same bytes give the same numbers.
+ * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_INPUT (segmentBytes)
  */
 export async function estimateDesign(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -142,7 +142,7 @@ export async function estimateDesign(
   return estimator.finish();
 }
 
-/** What a plain sink needs for each segment of `bytes` bytes at `bytesPerSecond`. */
+/** Time that a plain sink needs for each segment of `bytes` bytes at `bytesPerSecond`. */
 export function estimateSink(
   bytes: number,
   bytesPerSecond: number,

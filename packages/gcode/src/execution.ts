@@ -3,20 +3,20 @@ import { desktopLimits, type MotionLimits } from './limits.ts';
 import { MotionPlanner, type MoveListener } from './planner.ts';
 import { LineReader } from './reader.ts';
 
-/** When so many bytes follow the last queued move, for example comments, the machine executes its queue. */
+/** The machine executes its queue once this many bytes, for example comments, follow the last queued move. */
 const MAX_BYTES_BEHIND = 8192;
 
-/** Told what happened, in the order in which the machine does it. */
+/** Receives events in the order in which the machine executes. */
 export interface ExecutionListener {
-  /** Time spent for the line whose last byte lies before offset `lineEnd`; several calls may belong to one line. */
+  /** Time spent on the line whose last byte is before offset `lineEnd`. One line may cause several calls. */
   spent?(lineEnd: number, seconds: number): void;
-  /** A straight piece of path: ends at the execution's x, y, z. */
+  /** A straight piece of path that ends at the execution's x, y, z. */
   travelled?(execution: Execution): void;
 }
 
 /**
- * G-code executed in model time: bytes in, in chunks cut anywhere; times, positions and counts out. The owner's estimate
- * and the virtual machine are this one class, so that the two agree to the last bit.
+ * Executes G-code in model time: takes bytes in chunks split anywhere, and gives times, positions and counts. The
+ * owner's estimate and the virtual machine both use this class, so their results are identical.
  */
 export class Execution implements MoveListener, MachineTime {
   readonly reader = new LineReader();
@@ -25,21 +25,21 @@ export class Execution implements MoveListener, MachineTime {
 
   /** Model time of everything executed so far, s. */
   seconds = 0;
-  /** Everything before this offset has been executed. */
+  /** Number of bytes executed: everything before this offset. */
   executedBytes = 0;
   executedLine = 0;
-  /** Where the machine is, mm. */
+  /** Position of the machine, mm. */
   x = 0;
   y = 0;
   z = 0;
-  /** Layer being made, from 1; 0 before the first extrusion. */
+  /** Current layer, from 1; 0 before the first extrusion. */
   layer = 0;
-  /** The last piece of path put down material. */
+  /** Whether the last piece of path deposited material. */
   extruding = false;
-  /** Speed at which the last piece aimed, mm/s. */
+  /** Target speed of the last piece, mm/s. */
   feed = 0;
   moves = 0;
-  /** Filament that has left the spool for good, mm: retractions that come back do not count twice. */
+  /** Filament used, mm. Filament that is retracted and pushed forward again is not counted twice. */
   filament = 0;
   #filamentNow = 0;
   #ended = false;
@@ -51,14 +51,15 @@ export class Execution implements MoveListener, MachineTime {
     this.interpreter = new Interpreter(this.reader, this.planner, limits, this);
   }
 
-  /** Lines seen so far. */
+  /** Number of lines so far. */
   get lines(): number {
     return this.reader.line - (this.reader.complete && this.reader.lineEnded ? 0 : 1);
   }
 
   /**
-   * Executes at most one command from `bytes[from]` on; returns where it stopped.
-   * @throws {MillraceError} E_GCODE; the execution cannot go on after it.
+   * Executes at most one command from `bytes[from]` on.
+   * @returns the offset where it stopped
+   * @throws {MillraceError} E_GCODE; the execution cannot continue after it
    */
   step(bytes: Uint8Array, from: number): number {
     const { reader } = this;
@@ -73,7 +74,7 @@ export class Execution implements MoveListener, MachineTime {
     for (let at = 0; at < bytes.length; ) at = this.step(bytes, at);
   }
 
-  /** The file has ended: its last line counts without a line end, and the machine comes to rest. */
+  /** Ends the file: its last line counts without a line end, and the machine comes to rest. */
   finish(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -119,7 +120,7 @@ export class Execution implements MoveListener, MachineTime {
     }
   }
 
-  /** The rule depends on offsets alone, so it does not matter how often it is asked. */
+  /** Depends only on offsets, so the number of calls does not matter. */
   #catchUp(): void {
     const { reader, planner } = this;
     if (planner.count === 0) return;

@@ -1,6 +1,6 @@
 import { ambient, type HeaterLimits } from './limits.ts';
 
-/** A heater of the model: its temperature moves towards the target in a straight line. Times in s, °C. */
+/** Model of a heater: its temperature moves linearly towards the target. Times in s, temperatures in °C. */
 export class Heater {
   readonly #limits: HeaterLimits;
   #target = 0;
@@ -29,7 +29,10 @@ export class Heater {
     this.#target = Math.min(Math.max(target, 0), this.#limits.max);
   }
 
-  /** Seconds until the target is reached; cooling counts only when asked for, as in firmware (S waits for heat, R for both). */
+  /**
+   * Seconds until the target is reached. Cooling counts only if requested, as in firmware (S waits for heating, R for
+   * both).
+   */
   wait(now: number, cooling: boolean): number {
     if (this.#target <= ambient) return 0;
     const missing = this.#target - this.temperature(now);

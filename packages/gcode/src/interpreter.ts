@@ -24,23 +24,24 @@ const inch = 25.4;
 const MAX_MM = 1e6; // mm
 const MAX_FILAMENT_MM = 1e9; // mm
 const MAX_DWELL_SECONDS = 86_400; // s
-// Speeds (mm/s), accelerations (mm/s²), jerks and factors outside these would make times without meaning.
+// Speeds (mm/s), accelerations (mm/s²), jerks and factors outside these limits would give meaningless times.
 const MIN_RATE = 0.001;
 const MAX_RATE = 1e7;
-// Extrusion at a height this far from the layer's begins a new layer; less is a spiral's climb within one.
+// Extrusion at a height that differs from the layer's by this much begins a new layer; less is a spiral's climb within
+// one.
 const layerStep = 0.04;
 
-/** What the interpreter needs of the machine around it. */
+/** The interpreter's interface to the machine's time. */
 export interface MachineTime {
-  /** Seconds since the beginning that are accounted for. */
+  /** Seconds accounted for since the start. */
   readonly seconds: number;
-  /** The machine stands still for so long, after everything queued. */
+  /** The machine stands still for this time, after everything queued. */
   wait(seconds: number): void;
 }
 
 /**
- * State of a machine that executes G-code, one command at a time. Absolute and relative, units, offsets, feed and flow
- * are kept as Marlin keeps them; M82 and M83 alone decide about E (G90 and G91 leave it, as on Prusa's firmware).
+ * State of a machine that executes G-code, one command at a time. Absolute and relative mode, units, offsets, feed and
+ * flow work as in Marlin. Only M82 and M83 affect E (G90 and G91 do not, as in Prusa's firmware).
  */
 export class Interpreter {
   readonly hotend: Heater;
@@ -49,7 +50,7 @@ export class Interpreter {
   fan = 0;
   layers = 0;
   tool = 0;
-  /** Commands that nobody here knows; they were passed over. */
+  /** Number of unknown commands, which were skipped. */
   unknown = 0;
   hottest = 0;
   hottestBed = 0;
@@ -80,7 +81,7 @@ export class Interpreter {
     this.bed = new Heater(limits.bed);
   }
 
-  /** Executes the command that the reader has just completed. `lineEnd`: offset of the byte after its line so far. */
+  /** Executes the command that the reader has just completed. `lineEnd`: offset after its line so far. */
   execute(lineEnd: number): void {
     const { letter, code } = this.#reader;
     if (letter === 0) return;
@@ -219,7 +220,7 @@ export class Interpreter {
       } else {
         const change = this.#relativeFilament ? value : value + (this.#offset[3] as number) - here;
         target[axis] = here + change * this.#flow;
-        // Flow stretches the filament, not the numbers of the file.
+        // Flow changes the amount of filament, not the coordinates of the file.
         if (!this.#relativeFilament && this.#flow !== 1) this.#offset[3] = (target[axis] as number) - value;
       }
       if (!(Math.abs(target[axis] as number) <= (axis < 3 ? MAX_MM : MAX_FILAMENT_MM))) {
@@ -275,7 +276,7 @@ export class Interpreter {
   }
 
   #firmwareRetract(back: boolean, lineEnd: number): void {
-    // G10 with words sets tool offsets or temperatures on other firmware: not a retraction.
+    // On other firmware, G10 with words sets tool offsets or temperatures: it is then not a retraction.
     if (back && (this.#reader.given & (bit('P') | bit('L') | bit('R'))) !== 0) return;
     if (this.#retracted === back) return;
     this.#retracted = back;
@@ -318,12 +319,12 @@ export class Interpreter {
 
   #heat(heater: Heater, wait: boolean): void {
     const cooling = this.#has(R);
-    if (wait) this.#time.wait(0); // what is queued comes first
+    if (wait) this.#time.wait(0); // execute the queue first
     if (this.#has(S) || cooling) heater.set(this.#value(cooling ? R : S), this.#time.seconds);
     if (wait) this.#time.wait(heater.wait(this.#time.seconds, cooling));
   }
 
-  /** Limits of the axes; what is not above nought (or below, for jerks) is passed over. */
+  /** Sets limits of the axes. Values that are not above zero (for jerks: below zero) are ignored. */
   #setAxes(values: Float64Array, nought: boolean): void {
     for (let axis = 0; axis < 4; axis += 1) {
       const letter = axisSlots[axis] as number;
@@ -335,7 +336,7 @@ export class Interpreter {
 
   #setAccelerations(): void {
     const planner = this.#planner;
-    // S is the older word for printing and travel alike; T then is the retraction's.
+    // S is the older word for both printing and travel. T is then for retraction.
     if (this.#value(S) > 0) {
       planner.print = within(this.#value(S));
       planner.travel = planner.print;

@@ -2,17 +2,17 @@
 export type Axes = readonly [x: number, y: number, z: number, e: number];
 
 /**
- * What the modelled machine can do. The design may change speeds, accelerations and jerks while it runs (M201, M203,
- * M204, M205), as firmware lets it.
+ * Capabilities of the modelled machine. The design may change speeds, accelerations and jerks while it runs (M201,
+ * M203, M204, M205), as in firmware.
  */
 export interface MotionLimits {
   /** mm/s. */
   readonly maxFeed: Axes;
   /** mm/s². */
   readonly maxAcceleration: Axes;
-  /** mm/s² along the path: while extruding, on travel moves, for the filament alone. */
+  /** mm/s² along the path: while extruding, on travel moves, and for filament-only moves. */
   readonly acceleration: { readonly print: number; readonly travel: number; readonly retract: number };
-  /** Change of speed that an axis takes at once, mm/s. */
+  /** Instant change of speed that an axis allows, mm/s. */
   readonly jerk: Axes;
   /** Speed before the first F word, mm/s. */
   readonly initialFeed: number;
@@ -24,9 +24,9 @@ export interface MotionLimits {
   readonly retraction: { readonly length: number; readonly feed: number };
 }
 
-/** A heater of the model warms and cools in a straight line. */
+/** A heater of the model warms and cools linearly. */
 export interface HeaterLimits {
-  /** °C; higher targets are cut to it, as firmware does. */
+  /** °C; higher targets are clipped to it, as in firmware. */
   readonly max: number;
   /** °C/s. */
   readonly warming: number;
@@ -34,8 +34,8 @@ export interface HeaterLimits {
 }
 
 /**
- * A desktop machine with moving bed, like an Original Prusa MK3: speeds, accelerations and jerks are those that its
- * firmware starts with and that PrusaSlicer writes for it; homing and heating are round figures for such a machine.
+ * A desktop machine with a moving bed, like an Original Prusa MK3. Speeds, accelerations and jerks are the defaults of
+ * its firmware, which PrusaSlicer also writes for it. Homing and heating are round figures for such a machine.
  */
 export const desktopLimits: MotionLimits = {
   maxFeed: [200, 200, 12, 120],
@@ -51,7 +51,7 @@ export const desktopLimits: MotionLimits = {
 
 export const ambient = 22;
 
-/** What the spool holds. */
+/** Properties of the filament. */
 export interface Filament {
   readonly diameterMm: number;
   readonly densityGramsPerCm3: number;

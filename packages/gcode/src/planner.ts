@@ -1,22 +1,22 @@
 import type { Axes, MotionLimits } from './limits.ts';
 
-/** Moves that the planner looks ahead over; a power of two. */
+/** Number of moves that the planner looks ahead; a power of two. */
 export const plannedMoves = 32;
 const mask = plannedMoves - 1;
 const nothing = 1e-9;
 
-/** Told of every move in order, when nothing that comes later can change its time any more. */
+/** Receives every move in order, once no later move can change its time. */
 export interface MoveListener {
-  /** `slot` indexes the planner's arrays, valid during the call. */
+  /** `slot` is an index into the planner's arrays, valid only during the call. */
   moved(slot: number, seconds: number): void;
 }
 
 /**
- * The motion model: every move speeds up, travels and slows down at constant acceleration; where two moves meet, no
- * axis changes its speed by more than its jerk at once; speeds are planned backwards over the moves in the queue so that
- * the machine can always stop at the end of what it knows. The usual model of desktop firmware, in floating point.
+ * The motion model. Every move accelerates, travels and decelerates at constant acceleration. Where two moves meet, no
+ * axis changes its speed at once by more than its jerk. Speeds are planned backwards over the queued moves, so that the
+ * machine can always stop at the end of the queue. This is the usual model of desktop firmware, in floating point.
  *
- * A move leaves the queue only when it is full or when the machine waits (`flush`), never by a clock: the same moves
+ * A move leaves the queue only if the queue is full or the machine waits (`flush`), never by a clock: the same moves
  * give the same times, however the bytes arrive.
  */
 export class MotionPlanner {
@@ -27,18 +27,18 @@ export class MotionPlanner {
   travel: number;
   retract: number;
 
-  /** Where the next move goes: X, Y, Z, E in mm; written by the caller before `push`. */
+  /** End of the next move: X, Y, Z, E in mm. Written by the caller before `push`. */
   readonly target = new Float64Array(4);
-  /** Where the last move in the queue ends. */
+  /** End of the last queued move. */
   readonly position = new Float64Array(4);
-  // One entry for each move in the queue.
+  // One entry per queued move.
   readonly ends = new Float64Array(plannedMoves * 4);
   readonly filament = new Float64Array(plannedMoves);
   readonly lineEnd = new Float64Array(plannedMoves);
   readonly line = new Float64Array(plannedMoves);
   readonly layer = new Uint32Array(plannedMoves);
   readonly extruding = new Uint8Array(plannedMoves);
-  /** The speed that a move aims at, mm/s. */
+  /** Target speed of a move, mm/s. */
   readonly speed = new Float64Array(plannedMoves);
 
   readonly #listener: MoveListener;
@@ -71,7 +71,7 @@ export class MotionPlanner {
     return this.#head;
   }
 
-  /** Queues a straight move to `target` at `feed` mm/s or slower; false when it goes nowhere. */
+  /** Queues a straight move to `target` at `feed` mm/s or slower. Returns false for a move of length zero. */
   push(feed: number, lineEnd: number, line: number, layer: number): boolean {
     const { position, target } = this;
     const dx = (target[0] as number) - (position[0] as number);
@@ -107,12 +107,12 @@ export class MotionPlanner {
     return true;
   }
 
-  /** The machine comes to rest: every move in the queue leaves it. */
+  /** The machine comes to rest: all moves leave the queue. */
   flush(): void {
     while (this.#count > 0) this.#leave();
   }
 
-  /** Speed, acceleration and the speed from and to rest, by what each axis can do. */
+  /** Sets speed, acceleration, and the speed from and to rest, from the limits of each axis. */
   #limit(slot: number, feed: number, along: number): void {
     let speed = feed;
     let acceleration = along;
@@ -132,7 +132,7 @@ export class MotionPlanner {
     this.#safe[slot] = safe;
   }
 
-  /** The speed at which this move may follow the one before. */
+  /** The speed at which this move may follow the previous one. */
   #join(slot: number): void {
     const safe = this.#safe[slot] as number;
     if (this.#count === 0) {
@@ -145,11 +145,11 @@ export class MotionPlanner {
       const change = Math.abs((this.#direction[axis] as number) - (this.#before[axis] as number));
       if (change * speed > (this.jerk[axis] as number)) speed = (this.jerk[axis] as number) / change;
     }
-    // Stopping between the two is always allowed.
+    // Stopping between the two moves is always allowed.
     this.#entryMax[slot] = Math.max(speed, Math.min(safe, this.#safe[previous] as number));
   }
 
-  /** Plans backwards from the newest move, until nothing changes. The oldest move's entry is history. */
+  /** Plans backwards from the newest move until nothing changes. The entry speed of the oldest move is fixed. */
   #look(newest: number): void {
     let exit = this.#safe[newest] as number;
     let slot = newest;
@@ -164,7 +164,7 @@ export class MotionPlanner {
     }
   }
 
-  /** The oldest move is final: its time is known. */
+  /** Finalises the oldest move, whose time is now known. */
   #leave(): void {
     const slot = this.#head;
     const entry = this.#entry[slot] as number;
@@ -184,7 +184,7 @@ export class MotionPlanner {
   }
 }
 
-/** Time for `length` mm from `entry` to `exit` at no more than `speed` (mm/s) and `acceleration` (mm/s²). */
+/** Time for `length` mm from `entry` to `exit`, at most at `speed` (mm/s) and `acceleration` (mm/s²). */
 export function trapezoidSeconds(
   length: number,
   entry: number,

@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import { ascii, isActedOn, isModal } from './codes.ts';
 
-// What a byte is, so that the loop below branches once; 0: no part of a line of code.
+// Class of a byte, so that the loop below branches once. 0: not part of a line of code.
 const SPACE = 1;
 const LETTER = 2;
 const COMMENT = 3;
@@ -18,38 +18,38 @@ classes[40] = OPEN;
 classes[42] = STAR;
 classes[ascii.newline] = NEWLINE;
 
-// Where the reader stands between two bytes. It keeps everything it needs to go on, so a chunk may end anywhere.
+// State of the reader between two bytes. It contains everything needed to continue, so a chunk may end anywhere.
 const BETWEEN = 0;
 const NUMBER = 1;
-const SKIP = 2; // a comment, or the words of a code that is passed over
+const SKIP = 2; // a comment, or the words of a skipped code
 const PAREN = 3;
 const CHECKSUM = 4;
 
-/** Bytes of a line outside its `;` comment; comments may be as long as they like. */
+/** Maximum bytes of a line outside its `;` comment. Comments may be of any length. */
 export const maxLineBytes = 1024;
 const exactDigits = 15;
 const powers = Float64Array.from({ length: 23 }, (_, n) => 10 ** n);
 
 /**
- * Reads G-code as it comes, in chunks cut anywhere, without building lines or strings: `next` consumes bytes up to the
- * end of one command and leaves its words in the public fields, which the following call overwrites.
+ * Reads G-code in chunks split anywhere, without building lines or strings. `next` consumes bytes up to the end of one
+ * command and leaves its words in the public fields, which the following call overwrites.
  */
 export class LineReader {
-  /** Code letter (G, M, T, another letter for codes that nobody here knows), or 0: the line holds no command. */
+  /** Code letter (G, M, T, or that of an unknown code); 0 if the line has no command. */
   letter = 0;
   code = 0;
-  /** True: the interpreter acts on this code, and its words were read. */
+  /** Whether the interpreter executes this code; its words were then read. */
   actedOn = false;
-  /** Bits of the words that came with a number; the numbers lie in `values`, by letter. */
+  /** Bits of the words with a number. The numbers are in `values`, by letter. */
   given = 0;
-  /** Bits of the words that came without one (G28 X). */
+  /** Bits of the words without a number (G28 X). */
   flags = 0;
   readonly values = new Float64Array(26);
   /** Number of the line being read, from 1. */
   line = 1;
-  /** Bytes consumed since the beginning. */
+  /** Number of bytes consumed. */
   offset = 0;
-  /** True when the last `next` ended a command; `lineEnded`: its line too. */
+  /** Whether the last `next` ended a command. `lineEnded`: whether it also ended the line. */
   complete = false;
   lineEnded = false;
 
@@ -70,8 +70,9 @@ export class LineReader {
   #long = '';
 
   /**
-   * Reads from `bytes[from]` to the end of one command (`complete`) or of the bytes; returns where it stopped.
-   * @throws {MillraceError} E_GCODE with the line number; never any byte of the design.
+   * Reads from `bytes[from]` to the end of one command (`complete`) or of the bytes.
+   * @returns the offset where it stopped
+   * @throws {MillraceError} E_GCODE with the line number, never with bytes of the design
    */
   next(bytes: Uint8Array, from: number): number {
     if (this.complete) this.#clear();
@@ -114,7 +115,7 @@ export class LineReader {
     return i;
   }
 
-  /** The end of the file ends the last line: true when that completed a command or a line of any bytes. */
+  /** Ends the last line at the end of the file. Returns true if that completed a command or a non-empty line. */
   finish(): boolean {
     if (this.complete) this.#clear();
     if (!this.#started && this.#mode === BETWEEN && this.#used === 0) return false;
@@ -123,7 +124,7 @@ export class LineReader {
     return true;
   }
 
-  /** True within a line of which nothing can come: a comment after no command, or a code that is passed over. */
+  /** Whether the rest of the line has no effect: a comment without a command, or a skipped code. */
   get idle(): boolean {
     return !this.complete && this.#mode === SKIP && !this.actedOn;
   }
@@ -190,7 +191,7 @@ export class LineReader {
     } else {
       throw this.fault('the checksum is not a number');
     }
-    // The sum covers the bytes before the star only: keep it from changing.
+    // The checksum covers only the bytes before the star: keep it from changing.
     this.#xor = this.#word ^ c;
   }
 
@@ -216,7 +217,7 @@ export class LineReader {
     this.#long = '';
   }
 
-  /** Consumes the bytes of a number; what ends it is left to the caller. */
+  /** Consumes the bytes of a number. The byte that ends it is left to the caller. */
   #number(bytes: Uint8Array, from: number): number {
     const end = bytes.length;
     let i = from;
@@ -309,7 +310,7 @@ export class LineReader {
       this.flags |= 1 << (letter - 65);
       return;
     }
-    // A macro's name (START_PRINT), or a code of a letter that takes something else than a number (T?).
+    // A macro's name (START_PRINT), or a letter whose value is not a number (T?).
     if (classes[next] !== LETTER && next !== 95 && letter !== ascii.T) throw this.fault('a command without a number');
     this.#started = true;
     this.letter = letter;

@@ -1,8 +1,8 @@
-// What slicers write into the comments of their G-code, found while it streams by.
+// Finds estimates that slicers write into the comments of their G-code, while it streams through.
 
 import { concatBytes, utf8 } from '@millrace/base/core';
 
-/** Longest comment that is understood, bytes. As much is carried from one chunk to the next. */
+/** Maximum comment that is parsed, bytes. This much is carried from one chunk to the next. */
 const MAX_COMMENT = 160;
 const LINE_FEED = 10;
 const latin1 = new TextDecoder('latin1');
@@ -22,7 +22,7 @@ const notes: readonly Note[] = [
   { marker: utf8(';TIME:'), read: (line) => numberOf(/^;TIME:(\d+(?:\.\d+)?)\s*$/.exec(line)?.[1]) },
 ];
 
-/** Finds the slicer's own estimate. Between chunks it holds at most one comment's length of the design. */
+/** Finds the slicer's time estimate. Between chunks it holds at most one comment's length of the design. */
 export class SlicerNotes {
   #seconds: number | undefined;
   #carried = new Uint8Array(0);
@@ -35,7 +35,7 @@ export class SlicerNotes {
     bytes.fill(0);
   }
 
-  /** The slicer's time for the whole design in seconds: the last one it wrote. Call it once, at the end. */
+  /** The slicer's time for the whole design in seconds: the last estimate found. Call this once, at the end. */
   finish(): number | undefined {
     this.#look(this.#carried, true);
     this.#carried.fill(0);
@@ -46,7 +46,7 @@ export class SlicerNotes {
     for (const { marker, read } of notes) {
       for (let at = find(bytes, marker, 0); at >= 0; at = find(bytes, marker, at + 1)) {
         const end = bytes.indexOf(LINE_FEED, at);
-        // The rest of the line is in the next chunk, and this part is carried over to it.
+        // The rest of the line is in the next chunk, so this part is carried over.
         if (end < 0 && !last) break;
         const stop = end < 0 ? bytes.length : end;
         if (stop - at > MAX_COMMENT) continue;
@@ -56,7 +56,7 @@ export class SlicerNotes {
   }
 }
 
-/** Where `marker` begins in `bytes`, at `from` or later; -1 when it is not there. */
+/** Index of `marker` in `bytes` at or after `from`; -1 if absent. */
 function find(bytes: Uint8Array, marker: Uint8Array, from: number): number {
   const first = marker[0] ?? 0;
   for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {

@@ -1,10 +1,10 @@
 import { type Bytes, utf8 } from '@millrace/base/core';
 
 export interface SyntheticOptions {
-  /** Length of the design, exactly. */
+  /** Exact length of the design. */
   readonly bytes: number;
   readonly seed?: number;
-  /** Length of a chunk; the last is shorter. */
+  /** Length of a chunk. The last one may be shorter. */
   readonly chunkBytes?: number;
 }
 
@@ -23,8 +23,8 @@ G21
 `;
 
 /**
- * Plausible G-code of any length, for tests and benchmarks: layers of three wobbly walls and a filling of lines, with
- * retractions, comments and fans as a slicer writes them. The same options give the same bytes, whatever the chunks.
+ * Plausible G-code of any length, for tests and benchmarks: layers of three irregular walls and line infill, with
+ * retractions, comments and fans as in a slicer's output. The same options give the same bytes, whatever the chunks.
  */
 export function* syntheticDesign(options: SyntheticOptions): Generator<Bytes, void, undefined> {
   const chunkBytes = options.chunkBytes ?? 65_536;
@@ -39,7 +39,7 @@ export function* syntheticDesign(options: SyntheticOptions): Generator<Bytes, vo
   if (pending.length > 0) yield utf8(pending);
 }
 
-/** Whole lines as long as they fit; a comment fills the rest. */
+/** Complete lines as long as they fit. A comment fills the rest. */
 function* pieces(bytes: number, seed: number): Generator<string, void, undefined> {
   let left = bytes;
   let piece = start;
@@ -56,7 +56,7 @@ function* layers(seed: number): Generator<string, never, undefined> {
   const random = generator(seed);
   const lobes = 3 + Math.floor(random() * 4);
   for (let layer = 0; ; layer += 1) {
-    // Past the height of a usual machine the part begins again from below.
+    // Above the height of a usual machine, start again at the bottom.
     const z = 0.2 + (layer % 1000) * 0.2;
     yield `;LAYER_CHANGE\n;Z:${z.toFixed(2)}\nG92 E0\nG1 E-.8 F2100\nG1 Z${(z + 0.4).toFixed(2)} F10800\n`;
     if (layer === 1) yield 'M106 S255\n';

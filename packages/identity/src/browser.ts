@@ -1,4 +1,4 @@
-// What a browser gets: all but X.509, which browsers keep to themselves.
+// Browser entry point: everything except X.509, which browsers handle internally.
 export type { Authority, Party, TlsIdentity } from './certificates.ts';
 export * from './cose.ts';
 export * from './keys.ts';

@@ -6,7 +6,7 @@ import {
 } from 'node:crypto';
 import type { Bytes } from '@millrace/base';
 
-/** What TLS needs: both in PEM. The key is ASCII in a buffer, so that it can be wiped. */
+/** Certificate and key for TLS, in PEM. The key is ASCII in a buffer, so that it can be wiped. */
 export interface TlsIdentity {
   readonly certificate: string;
   readonly key: Bytes;
@@ -17,27 +17,27 @@ export interface Authority {
   readonly identity: TlsIdentity;
   issue(party: Party, hosts?: readonly string[]): Promise<TlsIdentity>;
   /**
-   * A certificate, PEM, for a key that somebody else made.
+   * A certificate, PEM, for a key created by another party.
    * @param publicKey SubjectPublicKeyInfo
    * @throws {MillraceError} E_INPUT unless it is a P-256 key
    */
   certify(party: Party, publicKey: Uint8Array, expires: number): Promise<string>;
 }
 
-/** A new P-256 key for TLS, PEM (PKCS #8): made where it is used. */
+/** A new P-256 key for TLS, PEM (PKCS #8). Create it where it is used. */
 export function createTlsKey(): Bytes {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return new Uint8Array(Buffer.from(privateKey.export({ format: 'pem', type: 'pkcs8' })));
 }
 
-/** The public key (SubjectPublicKeyInfo) of a private key or a certificate in PEM: what `Authority.certify` takes. */
+/** The public key (SubjectPublicKeyInfo) of a private key or a certificate in PEM, for `Authority.certify`. */
 export function tlsPublicKey(pem: Uint8Array): Bytes {
   return new Uint8Array(createPublicKey(Buffer.from(pem)).export({ format: 'der', type: 'spki' }));
 }
 
 type Role = 'control' | 'segments' | 'keys' | 'distribution';
 
-/** Who is at the other end of a connection: a node by its role and id, a user or machine by its key name. */
+/** The other end of a connection: a node by role and id, a user or machine by key name. */
 export type Party =
   | { readonly [R in Role]: { readonly role: R; readonly id: string } }[Role]
   | { readonly role: 'user'; readonly name: string }
@@ -51,7 +51,7 @@ export function partyUri(party: Party): string {
   return `millrace:${party.role}:${'name' in party ? party.name : party.id}`;
 }
 
-/** The party that a certificate names; undefined when it names none of ours. TLS checks the chain. */
+/** The party that a certificate names; undefined if it names none. TLS checks the chain. */
 export function partyOf(certificate: NodeCertificate): Party | undefined {
   for (const name of (certificate.subjectAltName ?? '').split(', ')) {
     const match = name.startsWith('URI:') ? URI.exec(name.slice(4)) : null;
@@ -66,7 +66,7 @@ export function fingerprint(certificatePem: string): string {
   return new NodeCertificate(certificatePem).fingerprint256.replaceAll(':', '').toLowerCase();
 }
 
-/** Whether the key is that of the certificate. */
+/** Whether the key belongs to the certificate. */
 export function isTlsPair({ certificate, key }: TlsIdentity): boolean {
   try {
     return new NodeCertificate(certificate).checkPrivateKey(createPrivateKey(Buffer.from(key)));
@@ -75,12 +75,12 @@ export function isTlsPair({ certificate, key }: TlsIdentity): boolean {
   }
 }
 
-/** When a certificate expires, ms since 1970. */
+/** Expiry of a certificate, ms since 1970. */
 export function expiryOf(certificatePem: string): number {
   return Date.parse(new NodeCertificate(certificatePem).validTo);
 }
 
-/** Whether the authority's key signed the certificate, whatever name its issuer has. */
+/** Whether the authority's key signed the certificate, whatever the name of its issuer. */
 export function isSignedBy(certificate: NodeCertificate, authorityPem: string): boolean {
   return certificate.verify(new NodeCertificate(authorityPem).publicKey);
 }

@@ -4,7 +4,7 @@ import { type Bytes, concatBytes, copyBytes, decodeCborMap, encodeCbor, Millrace
 export const algorithms = { ES256: -7, EdDSA: -8, ES256K: -47 } as const;
 export type Algorithm = keyof typeof algorithms;
 
-/** Makes a 64-byte signature over `message`. The key may be in a file, an HSM or a browser. */
+/** Creates a 64-byte signature over `message`. The key may be in a file, an HSM or a browser. */
 export interface Signer {
   readonly algorithm: Algorithm;
   /** Public key: 33 bytes compressed (ES256K), 65 bytes uncompressed (ES256), 32 bytes (EdDSA). */
@@ -12,7 +12,7 @@ export interface Signer {
   sign(message: Uint8Array): Promise<Bytes>;
 }
 
-/** Signature check for one algorithm; false for anything malformed. */
+/** Verifies a signature of one algorithm. Returns false for malformed input. */
 export type Verify = (
   algorithm: Algorithm,
   publicKey: Uint8Array,
@@ -34,8 +34,9 @@ const HEADER_ALGORITHM = 1;
 const HEADER_KEY_ID = 4;
 
 /**
- * COSE_Sign1 (RFC 9052, 4.2) in deterministic CBOR: protected header {1: algorithm, 4: key id}, empty unprotected header.
- * @param context external_aad: what the signature is for, so that it is valid for nothing else.
+ * COSE_Sign1 (RFC 9052, 4.2) in deterministic CBOR: protected header {1: algorithm, 4: key id}, empty unprotected
+ * header.
+ * @param context external_aad: the purpose of the signature, so that it is valid for no other
  */
 export async function sign1(
   signer: Signer,
@@ -53,7 +54,7 @@ export async function sign1(
   return concatBytes(new Uint8Array([SIGN1_TAG]), encodeCbor([protectedHeader, {}, payload, signature]));
 }
 
-/** @throws {MillraceError} E_SIGNATURE unless the bytes are a COSE_Sign1 as written by `sign1`. */
+/** @throws {MillraceError} E_SIGNATURE unless the bytes are a COSE_Sign1 as written by `sign1` */
 export function parseSign1(bytes: Uint8Array): Sign1 {
   const malformed = (why: string) => new MillraceError('E_SIGNATURE', `signed message: ${why}`);
   if (bytes[0] !== SIGN1_TAG) throw malformed('not a COSE_Sign1');
@@ -80,7 +81,7 @@ export function parseSign1(bytes: Uint8Array): Sign1 {
   };
 }
 
-/** @throws {MillraceError} E_SIGNATURE unless this key signed this payload in this context. */
+/** @throws {MillraceError} E_SIGNATURE unless this key signed this payload in this context */
 export function verifySign1(
   message: Sign1,
   algorithm: Algorithm,

@@ -13,7 +13,7 @@ import { type AgreementPair, generateP256Secret, p256Pair, sha256 } from '@millr
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import type { Signer } from './cose.ts';
 
-/** First 16 bytes of SHA-256 of the public key: how keys, users and machines are named. */
+/** First 16 bytes of SHA-256 of the public key. Identifies keys, users and machines. */
 export function keyId(publicKey: Uint8Array): Bytes {
   return copyBytes(sha256(publicKey).subarray(0, 16));
 }
@@ -25,7 +25,7 @@ export function keyName(publicKey: Uint8Array): string {
 
 /** A key in this process's memory. `close` wipes it. */
 export interface MemorySigner extends Signer {
-  /** Copy of the 32 secret bytes, to be written to a file; the caller wipes it. */
+  /** Copy of the 32 secret bytes, for writing to a file; the caller wipes it. */
   exportSecret(): Bytes;
   close(): void;
 }
@@ -47,23 +47,21 @@ export function generateUserKey(random: RandomSource = systemRandom): MemorySign
   return userKey(secp256k1.utils.randomSecretKey(random(48)));
 }
 
-/**
- * The machine's identity, in a file or a PKCS#11 token. The secret key signs and agrees, and is never exported.
- */
+/** The machine's identity, in a file or a PKCS#11 token. The secret key signs and agrees, and is never exported. */
 export interface MachineKey extends Signer {
   readonly algorithm: 'ES256';
   readonly storage: 'file' | 'pkcs11';
-  /** P-256 Diffie-Hellman: 32-byte x coordinate shared with the uncompressed 65-byte point. The caller wipes it. */
+  /** P-256 Diffie-Hellman with an uncompressed 65-byte point: the shared 32-byte x coordinate. The caller wipes it. */
   agree(peer: Uint8Array): Promise<Bytes>;
   close(): void;
 }
 
-/** P-256 key in memory: machine identity by file, permit key, or ephemeral key. */
+/** P-256 key in memory: machine identity from a file, permit key, or ephemeral key. */
 export interface P256Key extends MachineKey {
   exportSecret(): Bytes;
 }
 
-/** @throws {MillraceError} E_INPUT if `secret` is not a P-256 scalar. */
+/** @throws {MillraceError} E_INPUT if `secret` is not a P-256 scalar */
 export function p256Key(secret: Uint8Array): P256Key {
   let pair: AgreementPair;
   try {
@@ -95,8 +93,8 @@ export function p256Key(secret: Uint8Array): P256Key {
 const SEALING_LABEL = 'millrace/v1/telemetry-key';
 
 /**
- * The P-256 key to which machines seal data for the owner. Derived from the owner's 32-byte secp256k1 secret (HKDF-SHA256,
- * then one candidate scalar per block until one is valid), so that every device with that secret has it.
+ * The P-256 key to which machines seal data for the owner. It is derived from the owner's 32-byte secp256k1 secret
+ * (HKDF-SHA256, then one candidate scalar per block until one is valid), so every device with that secret has it.
  */
 export function ownerSealingKey(secret: Uint8Array): P256Key {
   for (let attempt = 0; ; attempt++) {
@@ -105,7 +103,7 @@ export function ownerSealingKey(secret: Uint8Array): P256Key {
     try {
       return p256Key(candidate);
     } catch (error) {
-      // One in 2^32 is above the group's order.
+      // One in 2^32 candidates is not below the group's order.
       if (attempt === 8) throw error;
     } finally {
       wipe(candidate);

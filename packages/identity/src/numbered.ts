@@ -12,7 +12,7 @@ const HEADER_BYTES = ENC_BYTES + 4;
 /** Overhead of a sealed message, bytes. */
 export const NUMBERED_OVERHEAD = HEADER_BYTES + TAG_BYTES;
 
-/** Whether it is a public key for sealing: an uncompressed point on P-256. */
+/** Whether it is a valid public key for sealing: an uncompressed point on P-256. */
 export function isSealingPoint(point: Uint8Array): boolean {
   return isP256Point(point);
 }
@@ -26,8 +26,8 @@ export interface NumberedSealing {
 }
 
 /**
- * One HPKE context (RFC 9180, base mode) whose exported secret is a key for AES-256-GCM, nonce = number. The context's own
- * messages could only be opened in order.
+ * One HPKE context (RFC 9180, base mode) whose exported secret is a key for AES-256-GCM, nonce = number. Messages of
+ * the context itself could be opened only in order.
  * @throws {MillraceError} E_INPUT if `recipient` is not a point on P-256
  */
 export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Array): Promise<NumberedSealing> {
@@ -51,7 +51,7 @@ export async function createNumberedSealing(recipient: Uint8Array, info: Uint8Ar
   };
 }
 
-/** @throws {MillraceError} E_SEAL when altered, sealed to another key, or for another use */
+/** @throws {MillraceError} E_SEAL if altered, sealed to another key, or for another purpose */
 export async function openNumbered(
   recipient: P256Key,
   info: Uint8Array,

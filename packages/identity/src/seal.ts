@@ -24,15 +24,15 @@ async function importPair(key: P256Key): Promise<{ publicKey: HpkeKey; privateKe
   }
 }
 
-/** A P-256 key that may be in a token: it agrees, and is never exported. */
+/** A P-256 key that may be in a token. It agrees and is never exported. */
 export interface AgreementKey {
   /** Uncompressed point, 65 bytes. */
   readonly publicKey: Uint8Array;
-  /** x coordinate shared with the point, 32 bytes. */
+  /** The x coordinate of the shared point, 32 bytes. */
   agree(peer: Uint8Array): Promise<Bytes>;
 }
 
-/** The same KEM with a private key outside of the process. */
+/** The same KEM with a private key outside the process. */
 class AgreementKem extends DhkemP256HkdfSha256 {
   constructor(key: AgreementKey) {
     super();
@@ -48,7 +48,9 @@ class AgreementKem extends DhkemP256HkdfSha256 {
 
 const failed = (cause: unknown) => new MillraceError('E_SEAL', 'the sealed message cannot be opened', { cause });
 
-/** Seals once to `recipient` (65-byte point); with `sender` in auth mode. Output: enc(65) ‖ ciphertext ‖ tag(16). */
+/**
+ * Seals one message to `recipient` (65-byte point); with `sender` in auth mode. Output: enc(65) ‖ ciphertext ‖ tag(16).
+ */
 export async function seal(
   recipient: Uint8Array,
   info: Uint8Array,
@@ -64,7 +66,7 @@ export async function seal(
   return concatBytes(new Uint8Array(context.enc), new Uint8Array(ciphertext));
 }
 
-/** @throws {MillraceError} E_SEAL when altered, sealed to another key, for another use, or by another sender. */
+/** @throws {MillraceError} E_SEAL if altered, sealed to another key, for another purpose, or by another sender */
 export async function unseal(
   recipient: P256Key,
   info: Uint8Array,
@@ -86,7 +88,7 @@ export async function unseal(
 
 /**
  * Opens a message sealed to a key that may be in a token (base mode).
- * @throws {MillraceError} E_SEAL when altered, sealed to another key or for another use
+ * @throws {MillraceError} E_SEAL if altered, sealed to another key or for another purpose
  */
 export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sealed: Uint8Array): Promise<Bytes> {
   try {
@@ -103,7 +105,7 @@ export async function unsealByAgreement(key: AgreementKey, info: Uint8Array, sea
   }
 }
 
-/** One direction of a session: messages are sealed, and can be opened, only in order. */
+/** One direction of a session. Messages are sealed, and can be opened, only in order. */
 export interface HpkeSender {
   /** Encapsulated key, 65 bytes, for the recipient. */
   readonly enc: Bytes;
@@ -115,7 +117,7 @@ export interface HpkeRecipient {
   open(sealed: Uint8Array, associated: Uint8Array): Promise<Bytes>;
 }
 
-/** A pre-shared secret that both ends mix in (RFC 9180, mode_auth_psk), at least 32 bytes. */
+/** A pre-shared secret mixed in by both ends (RFC 9180, mode_auth_psk), at least 32 bytes. */
 export interface PreShared {
   readonly id: Uint8Array;
   readonly key: Uint8Array;

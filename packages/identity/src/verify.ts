@@ -14,6 +14,6 @@ export const verifySignature: Verify = (algorithm, publicKey, message, signature
         return verifyEd25519(publicKey, message, signature);
     }
   } catch {
-    return false; // a malformed key or signature verifies nothing
+    return false; // a malformed key or signature is invalid
   }
 };

@@ -1,4 +1,4 @@
-import 'reflect-metadata'; // x509's dependency injection needs it before x509 is loaded
+import 'reflect-metadata'; // must be loaded before x509, for its dependency injection
 import { webcrypto } from 'node:crypto';
 import { type Bytes, copyBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import {
@@ -94,7 +94,7 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
 
 function serialNumber(): string {
   const bytes = systemRandom(16);
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40; // positive, and of full length
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40; // positive, and full length
   return toHex(bytes);
 }
 

@@ -26,13 +26,13 @@ const openedBy: Partial<Record<EventType, AccountKind>> = {
   stored: 'design',
 };
 
-/** Which event may follow in which state, and the state after it. `open` and `retired` are states as any other. */
+/** Allowed events in each state, and the state after each. `open` and `retired` are ordinary states. */
 const rules: Readonly<Record<AccountKind, Rules>> = {
   object: withAnywhere(
     {
       ordered: { licensed: 'licensed', permitted: 'permitted' },
       licensed: { permitted: 'permitted' },
-      // A start report can get lost with the link. The end of the print is valid without it.
+      // A start report can be lost with the link. The end of the print is valid without it.
       permitted: { started: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
       started: { progressed: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
       // Stays alarmed until it fails or the owner credits it. A completion reported by the machine does not count.
@@ -46,7 +46,7 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
       // An alarm may arrive after the end of the print.
       completed: { inspected: 'completed', alarmed: 'completed' },
       failed: { inspected: 'failed', alarmed: 'failed', credited: 'credited' },
-      // The owner's credit lets the same object be tried again under a new permit.
+      // After the owner's credit the same object may be tried again under a new permit.
       credited: { permitted: 'permitted' },
     },
     ['transferred', 'machine', 'material'],
@@ -68,7 +68,7 @@ function withAnywhere(states: Rules, facts: readonly EventType[]): Rules {
 
 /**
  * Kind and state of an account after one more event.
- * @throws {MillraceError} E_STATE if the event is not allowed in this state.
+ * @throws {MillraceError} E_STATE if the event is not allowed in this state
  */
 export function nextState(
   head: AccountHead | undefined,
@@ -99,7 +99,7 @@ export function nextState(
 
 /**
  * Account after `logged`, if that is the valid next event.
- * @throws {MillraceError} E_LEDGER_ENTRY if sequence, previous hash or type do not follow the event before.
+ * @throws {MillraceError} E_LEDGER_ENTRY if sequence, previous hash or type do not follow the previous event
  */
 export function follow(head: AccountHead | undefined, logged: LoggedEvent): AccountHead {
   const { event, index, hash } = logged;

@@ -21,7 +21,7 @@ import { HASH_LENGTH, verifyInclusion } from './tree.ts';
 const magic: Bytes = utf8('millrace-certificate/1\n');
 
 const MAX_LENGTH = 32 * 1024 * 1024;
-/** An audit path in a log of 2^53 entries. */
+/** Maximum audit path, of a log with 2^53 entries. */
 const MAX_PROOF = 53;
 
 const certificateSchema = z.strictObject({
@@ -38,24 +38,24 @@ const certificateSchema = z.strictObject({
     .min(1),
 });
 
-/** Content of a certificate, not verified. */
+/** Unverified contents of a certificate. */
 export type CertificateParts = z.output<typeof certificateSchema>;
 
 export interface CertificateTrust {
-  /** Verifier key string of the log; several when its key was rotated. */
+  /** Verifier key string of the log; several if its key was rotated. */
   readonly logKey: string | readonly string[];
-  /** Verifier key strings (type 0x04) of witnesses, and how many of them must have signed (default 0). */
+  /** Verifier key strings (type 0x04) of witnesses, and the minimum number of their signatures (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
 }
 
-/** An account with its events from the first one on. */
+/** An account with its events, starting at the first. */
 export interface CertifiedAccount {
   readonly account: string;
   readonly events: readonly LoggedEvent[];
 }
 
-/** What the log holds. The signed documents in it prove whether it is true; they are not checked here. */
+/** What the log contains. Whether it is true must be proven by its signed documents, which are not checked here. */
 export interface VerifiedCertificate {
   readonly object: string;
   /** State of the object after its last event at the checkpoint. Later events may exist. */
@@ -71,7 +71,7 @@ export interface VerifiedCertificate {
 export const linkedKinds = ['licence', 'machine'] as const satisfies readonly AccountKind[];
 export type LinkedKind = (typeof linkedKinds)[number];
 
-/** The account that an event of an object names: the field of its body with the name of the account's kind. */
+/** The account that an object's event names, from the field of its body with the account's kind as its name. */
 export function linkOf(body: EventBody, kind: LinkedKind): string | undefined {
   const account = Object.hasOwn(body, kind) ? body[kind] : undefined;
   return typeof account === 'string' ? account : undefined;
@@ -81,7 +81,7 @@ export function encodeCertificate(parts: CertificateParts): Bytes {
   return concatBytes(magic, encodeCbor(parts));
 }
 
-/** @throws {MillraceError} E_CERTIFICATE unless the bytes have the form of a certificate, in its one encoding. */
+/** @throws {MillraceError} E_CERTIFICATE unless the bytes are a certificate in its canonical encoding */
 export function decodeCertificate(bytes: Uint8Array): CertificateParts {
   if (bytes.length > MAX_LENGTH) throw malformed('it is too long');
   if (bytes.length < magic.length || !equalBytes(bytes.subarray(0, magic.length), magic)) {
@@ -92,11 +92,11 @@ export function decodeCertificate(bytes: Uint8Array): CertificateParts {
 }
 
 /**
- * Verifies offline that the log holds what the certificate shows. The holder of the log's key can write anything into
+ * Verifies offline that the log contains the certificate's events. The holder of the log's key can write anything into
  * the log: an object is genuine only if the documents are valid as well (`@millrace/client`, provenance).
- * @throws {MillraceError} E_CERTIFICATE (form, missing or foreign parts), E_LEDGER_CHECKPOINT (not signed by the log
- * or by enough witnesses), E_LEDGER_ENTRY (an event is malformed or does not follow the one before), E_LEDGER_PROOF
- * (an entry is not in the log of the checkpoint); E_INPUT for a bad key.
+ * @throws {MillraceError} E_CERTIFICATE (form, missing or foreign parts), E_LEDGER_CHECKPOINT (not signed by the log or
+ *   by enough witnesses), E_LEDGER_ENTRY (an event is malformed or does not follow the previous one), E_LEDGER_PROOF
+ *   (an entry is not in the log of the checkpoint); E_INPUT for an invalid key
  */
 export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): VerifiedCertificate {
   const parts = decodeCertificate(bytes);
@@ -149,7 +149,7 @@ function replay(opened: readonly LoggedEvent[]): Map<string, Chain> {
   return accounts;
 }
 
-/** Exactly the licences and machines that the object names, each recorded before the object names it. */
+/** Requires exactly the licences and machines that the object names, each recorded before the object names it. */
 function requireLinked(
   events: readonly LoggedEvent[],
   accounts: ReadonlyMap<string, Chain>,
@@ -190,7 +190,7 @@ function requireIncluded(
   });
 }
 
-/** A view for people and programs: bytes in base64. It proves nothing; the file does. */
+/** A view for people and programs, with bytes in base64. Only the file is proof, not this view. */
 export function certificateToJson(bytes: Uint8Array): unknown {
   const parts = decodeCertificate(bytes);
   return {

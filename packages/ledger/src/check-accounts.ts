@@ -17,18 +17,19 @@ import { ProblemList } from './problems.ts';
 import type { Replay } from './replay.ts';
 import type { LedgerStore } from './store.ts';
 
-/** The account that the table is at. */
+/** The account at the current position of the table. */
 interface Followed {
   readonly account: string;
   head: AccountHead | undefined;
-  /** Its chain is broken, or the replay has reported what is wrong: the rest is not followed. */
+  /** The chain is broken, or the replay has reported the problem. The rest is skipped. */
   broken: boolean;
 }
 
 /**
  * Follows every account's chain in the order of the look-up table, one account at a time, and compares its end with the
- * stored head. Then counts the tables: the replay has found every event in them, so they hold more only if they are longer.
- * @returns how many accounts there are
+ * stored head. Then counts the tables: the replay has found every event in them, so extra records only show in their
+ * length.
+ * @returns the number of accounts
  */
 export async function checkAccounts(store: LedgerStore, replay: Replay, problems: ProblemList): Promise<number> {
   const chains = new ProblemList();
@@ -95,7 +96,7 @@ async function followNext(
   }
 }
 
-/** Undefined when the opening is missing or damaged, which the replay has reported. */
+/** Undefined if the opening is missing or damaged. The replay reports that. */
 async function soundEvent(store: LedgerStore, index: number): Promise<LoggedEvent | undefined> {
   const opening = await store.get(openingKey(index));
   if (opening === undefined) return undefined;

@@ -6,7 +6,7 @@ import type { LedgerStore } from './store.ts';
 import { splitHashes, TILE_WIDTH, tileHashes, tilePath } from './tiles.ts';
 import { HASH_LENGTH } from './tree.ts';
 
-/** Checks that exactly the tiles of the tree exist, each no wider than it should be and consistent with the level below. */
+/** Checks that exactly the tiles of the tree exist, each no wider than required and consistent with the level below. */
 export async function checkTiles(store: LedgerStore, replay: Replay, problems: ProblemList): Promise<void> {
   const size = replay.size ?? replay.fromTiles.size;
   for (const index of replay.missingTiles) {
@@ -38,7 +38,7 @@ export async function checkTiles(store: LedgerStore, replay: Replay, problems: P
   }
 }
 
-/** Hashes of a tile in a tree of `size` entries; 0 when there is no such tile. */
+/** Number of hashes of a tile in a tree of `size` entries; 0 if the tile does not exist. */
 function widthOf(level: number, index: number, size: number): number {
   return Math.max(0, Math.min(TILE_WIDTH, tileHashes(level, size) - index * TILE_WIDTH));
 }

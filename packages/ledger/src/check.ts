@@ -22,20 +22,20 @@ export interface CheckReport {
   /** Size in the checkpoint; undefined without a valid checkpoint. */
   readonly size: number | undefined;
   readonly root: Bytes | undefined;
-  /** Entries found. */
+  /** Number of entries found. */
   readonly entries: number;
   readonly accounts: number;
   /** Causes before consequences; at most 100. */
   readonly problems: readonly LedgerProblem[];
-  /** Problems that are not listed. */
+  /** Number of problems beyond those listed. */
   readonly more: number;
 }
 
 /**
- * Replays a whole log: every entry, opening, tile, index and account chain against the signed checkpoint. Writes nothing and
- * needs only the log's verifier key, so it also works when `openLedger` fails. It cannot detect a store that was put back as a
- * whole to an earlier state: pass a checkpoint `seen` later for that.
- * @throws {MillraceError} E_INPUT for a bad key; errors of the store. Damage is reported, not thrown.
+ * Replays a whole log: checks every entry, opening, tile, index and account chain against the signed checkpoint. Writes
+ * nothing and needs only the log's verifier key, so it also works if `openLedger` fails. It cannot detect a store that
+ * was restored as a whole to an earlier state: for that, pass a later checkpoint in `seen`.
+ * @throws {MillraceError} E_INPUT for an invalid key; errors of the store. Damage is reported, not thrown
  */
 export async function checkLedger(
   options: LedgerCheckOptions & { readonly store: LedgerStore; readonly logKey: string | readonly string[] },

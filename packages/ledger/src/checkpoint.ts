@@ -19,24 +19,24 @@ export interface Checkpoint {
   readonly size: number;
   /** 32 bytes. */
   readonly root: Bytes;
-  /** Lines after the third, which this ledger never writes. */
+  /** Lines after the third. This ledger never writes any. */
   readonly extensions: readonly string[];
 }
 
 export interface VerifiedCheckpoint extends Checkpoint {
   readonly note: Note;
-  /** Witnesses, of those asked for, that signed; time in seconds since 1970. */
+  /** The requested witnesses that signed; time in seconds since 1970. */
   readonly cosignatures: readonly { readonly name: string; readonly time: number }[];
-  /** Signature lines by keys that the verifier was not told of: ignored, as the note specification asks. */
+  /** Number of signature lines by unknown keys. They are ignored, as the note specification requires. */
   readonly unknownSignatures: number;
 }
 
 export interface CheckpointTrust {
-  /** One, or several of one log whose key was rotated: one of them has to have signed. */
+  /** Key of the log, or several if it was rotated. At least one must have signed. */
   readonly logKey: VerifierKey | readonly VerifierKey[];
-  /** What the first line has to be; the log key's name unless told. */
+  /** Required first line. Default: the log key's name. */
   readonly origin?: string;
-  /** Keys of type 0x04. */
+  /** Verifier keys of type 0x04. */
   readonly witnesses?: readonly VerifierKey[];
 }
 
@@ -44,7 +44,7 @@ export function formatCheckpoint(checkpoint: Pick<Checkpoint, 'origin' | 'size' 
   return `${checkpoint.origin}\n${checkpoint.size}\n${toBase64(checkpoint.root)}\n`;
 }
 
-/** @param signers the log's: several while one key takes the place of another */
+/** @param signers signers of the log; several while its key is rotated */
 export async function signCheckpoint(
   checkpoint: Pick<Checkpoint, 'origin' | 'size' | 'root'>,
   ...signers: readonly NoteSigner[]
@@ -53,7 +53,7 @@ export async function signCheckpoint(
   return formatNote({ text, signatures: await Promise.all(signers.map((signer) => signText(text, signer))) });
 }
 
-/** @throws {MillraceError} E_LEDGER_CHECKPOINT unless the text of the note is exactly a checkpoint. */
+/** @throws {MillraceError} E_LEDGER_CHECKPOINT unless the text of the note is exactly a checkpoint */
 export function parseCheckpoint(text: string): Checkpoint {
   const [origin = '', size = '', root = '', ...rest] = text.split('\n');
   const extensions = rest.slice(0, -1);
@@ -73,9 +73,9 @@ function parseRoot(text: string): Bytes {
 }
 
 /**
- * Reads a checkpoint and verifies the log's signature and those of the witnesses that are given.
- * @throws {MillraceError} E_LEDGER_CHECKPOINT: malformed, another log's, not signed by the log, or with a wrong
- * signature in the name of the log or of a given witness.
+ * Reads a checkpoint and verifies the signatures of the log and of the given witnesses.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT: malformed, from another log, not signed by the log, or with a wrong
+ *   signature in the name of the log or of a given witness
  */
 export function openCheckpoint(bytes: Uint8Array, trust: CheckpointTrust): VerifiedCheckpoint {
   const note = parseNote(bytes);

@@ -15,7 +15,7 @@ import {
 import { decodeOpening, type LoggedEvent, logEvent, SALT_LENGTH } from './opening.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
 
-/** Collects the events of one batch and checks them against the store and each other. Writes nothing. */
+/** Collects the events of one batch and checks them against the store and against each other. Writes nothing. */
 export class Draft {
   readonly #store: LedgerStore;
   readonly #size: number;
@@ -25,8 +25,8 @@ export class Draft {
   readonly #ids = new Map<string, LoggedEvent>();
 
   /**
-   * @param size entries in the log before this batch
-   * @param salts 32 random bytes for each request that will be added
+   * @param size number of entries in the log before this batch
+   * @param salts 32 random bytes for each request to be added
    */
   constructor(store: LedgerStore, size: number, salts: Bytes) {
     this.#store = store;
@@ -39,9 +39,9 @@ export class Draft {
   }
 
   /**
-   * Adds all of `requests`, or none. A request with a known `eventId` returns the first result.
-   * @throws {MillraceError} E_CONFLICT when an `eventId` is known with other content, E_STATE when an event may not
-   * come here, E_TOO_LARGE.
+   * Adds all `requests` or none. A request with a known `eventId` returns the first result.
+   * @throws {MillraceError} E_CONFLICT if an `eventId` is known with other content, E_STATE if an event is not allowed
+   *   in this state, E_TOO_LARGE
    */
   async add(requests: readonly EventRequest[], time: number): Promise<readonly LoggedEvent[]> {
     const heads = new Map<string, AccountHead>();
@@ -74,7 +74,7 @@ export class Draft {
     return results;
   }
 
-  /** Entries, openings and indices; tiles and checkpoint are the appender's. */
+  /** Writes for entries, openings and indices. The appender adds tiles and checkpoint. */
   writes(): StoreWrite[] {
     return [
       ...this.#events.flatMap(({ index, event, entry, opening }) => [
@@ -88,7 +88,7 @@ export class Draft {
   }
 }
 
-/** @throws {MillraceError} E_LEDGER_TRUNCATED when the store lacks the opening, E_LEDGER_ENTRY when it is damaged. */
+/** @throws {MillraceError} E_LEDGER_TRUNCATED if the opening is missing, E_LEDGER_ENTRY if it is damaged */
 export async function readEvent(store: LedgerStore, index: number): Promise<LoggedEvent> {
   const opening = await store.get(openingKey(index));
   if (opening === undefined) {

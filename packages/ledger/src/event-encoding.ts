@@ -1,7 +1,7 @@
 import { type Bytes, compareBytes, utf8 } from '@millrace/base';
 
-// Deterministic CBOR (RFC 8949, 4.2.1) of events and nothing else: several times faster than an encoder for any value,
-// and an append is mostly this. `test/event.test.ts` compares it with the encoder of @millrace/base.
+// Deterministic CBOR (RFC 8949, 4.2.1) for events only: several times faster than a general encoder, which would
+// dominate the time of an append. `test/event.test.ts` compares it with the encoder of @millrace/base.
 
 /** A fact of an event. Numbers are integers (milligrams, micrometres, milliseconds), to avoid rounding. */
 export type BodyValue =
@@ -27,7 +27,7 @@ const FIRST_LENGTH = 512;
 /** Keys of an event in the order of their encodings. */
 const keys = ['v', 'id', 'body', 'time', 'type', 'actor', 'account', 'evidence', 'previous', 'sequence'] as const;
 
-/** @param event that the schema has passed */
+/** @param event validated by the schema */
 export function encodeCheckedEvent(event: { readonly [K in (typeof keys)[number]]?: BodyValue | undefined }): Bytes {
   const writer = new Writer();
   const present = keys.filter((key) => event[key] !== undefined);
@@ -62,7 +62,7 @@ class Writer {
   }
 
   text(text: string): void {
-    // Names are ASCII nearly always.
+    // Names are nearly always ASCII.
     this.#reserve(9 + text.length);
     const start = this.#length;
     this.head(TEXT, text.length);
@@ -77,7 +77,7 @@ class Writer {
     }
   }
 
-  /** First bytes of an item, in the shortest form: major type, and value or length. */
+  /** Header of an item in the shortest form: major type, and value or length. */
   head(major: number, value: number): void {
     this.#reserve(9);
     const type = major << 5;
@@ -128,7 +128,7 @@ class Writer {
   }
 }
 
-/** Shorter texts first, as their encodings begin with the length. */
+/** Shorter texts first, because their encodings begin with the length. */
 function byEncoding(a: string, b: string): number {
   const [left, right] = [utf8(a), utf8(b)];
   return left.length - right.length || compareBytes(left, right);

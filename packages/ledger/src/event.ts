@@ -5,10 +5,10 @@ import { HASH_LENGTH } from './tree.ts';
 
 export const EVENT_VERSION = 1;
 
-/** Longest encoded event. */
+/** Maximum length of an encoded event, bytes. */
 export const MAX_EVENT_LENGTH = 65_535;
 
-/** What can happen to an object, licence, design, machine or spool. */
+/** Types of events of an object, licence, design, machine or spool. */
 export const eventTypes = [
   'ordered',
   'licensed',
@@ -33,7 +33,7 @@ export type EventType = (typeof eventTypes)[number];
 export type EventBody = { readonly [key: string]: BodyValue };
 
 const MAX_LABEL = 256;
-/** Documents behind one event. */
+/** Maximum number of documents behind one event. */
 const MAX_EVIDENCE = 8;
 const MAX_DEPTH = 8;
 
@@ -61,7 +61,7 @@ const requestFields = {
   actor: label,
   body,
   /**
-   * Signed documents behind the event, not checked here. They carry no keys: a key delivered with a signature proves
+   * Signed documents behind the event, not checked here. They contain no keys: a key delivered with a signature proves
    * nothing.
    */
   evidence: z.array(someBytes).min(1).max(MAX_EVIDENCE).exactOptional(),
@@ -89,17 +89,17 @@ export const eventSchema = z
     path: ['previous'],
   });
 
-/** What an entry of the log commits to. */
+/** The content to which an entry of the log commits. */
 export type LedgerEvent = z.output<typeof eventSchema>;
 
-/** @throws {MillraceError} E_INPUT naming the wrong field, E_TOO_LARGE past 65,535 bytes. */
+/** @throws {MillraceError} E_INPUT with the wrong field, E_TOO_LARGE above 65,535 bytes */
 export function encodeEvent(event: LedgerEvent): Bytes {
   return encodeRequested(parse(eventSchema, event, 'event'));
 }
 
 /**
- * As `encodeEvent`, of an event whose request the schema has passed.
- * @throws {MillraceError} E_TOO_LARGE past 65,535 bytes.
+ * Like `encodeEvent`, for an event whose request was validated by the schema.
+ * @throws {MillraceError} E_TOO_LARGE above 65,535 bytes
  */
 export function encodeRequested(event: LedgerEvent): Bytes {
   const bytes = encodeCheckedEvent(event);
@@ -112,7 +112,8 @@ export function encodeRequested(event: LedgerEvent): Bytes {
 }
 
 /**
- * Checks that the log can hold the event, whatever the state of its account. Call it before any other effect of the event.
+ * Checks that the log can hold the event, whatever the state of its account. Call it before any other effect of the
+ * event.
  * @throws {MillraceError} E_INPUT, E_TOO_LARGE
  */
 export function requireRecordable(request: EventRequest): void {
@@ -122,14 +123,14 @@ export function requireRecordable(request: EventRequest): void {
   encodeEvent({ ...fields, v: EVENT_VERSION, id, sequence, previous, time: sequence });
 }
 
-/** @throws {MillraceError} E_LEDGER_ENTRY unless the bytes are exactly one event in its one encoding. */
+/** @throws {MillraceError} E_LEDGER_ENTRY unless the bytes are exactly one event in its canonical encoding */
 export function decodeEvent(bytes: Uint8Array, what = 'event'): LedgerEvent {
   if (bytes.length > MAX_EVENT_LENGTH)
     throw new MillraceError('E_LEDGER_ENTRY', `${what}: longer than an event can be`);
   return parse(eventSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
 }
 
-/** A UTF-16 unit has at most 3 bytes in UTF-8: most labels are short enough without encoding them. */
+/** A UTF-16 unit has at most 3 bytes in UTF-8, so most labels are known to be short enough without encoding them. */
 function fits(label: string): boolean {
   return 3 * label.length <= MAX_LABEL || utf8(label).length <= MAX_LABEL;
 }

@@ -6,17 +6,18 @@ import { formatNote, parseVerifierKey, signatureBy } from './note.ts';
 import type { LoggedEvent } from './opening.ts';
 
 export interface ExportOptions {
-  /** A checkpoint of this log that witnesses have signed; the newest, with the log's signature alone, unless given. */
+  /** A checkpoint of this log that witnesses have signed. Default: the newest, signed only by the log. */
   readonly checkpoint?: Uint8Array;
   /** Verifier key strings of the witnesses whose signatures go into the certificate. */
   readonly witnesses?: readonly string[];
 }
 
 /**
- * Certificate of an object: all its events up to the checkpoint and those of the licences and machines that they
- * name, each with its inclusion proof. Signature lines of other keys than those of the log and the given witnesses are
- * left out, so that the file holds nothing unverified.
- * @throws {MillraceError} E_NOT_FOUND without such an object, E_INPUT for a checkpoint that this log cannot prove to.
+ * Certificate of an object: all its events up to the checkpoint and those of the licences and machines that they name,
+ * each with its inclusion proof. Signature lines by keys other than those of the log and the given witnesses are
+ * omitted, so that the file contains nothing unverified.
+ * @throws {MillraceError} E_NOT_FOUND if the object does not exist, E_INPUT for a checkpoint that this log cannot prove
+ *   to
  */
 export async function exportCertificate(ledger: Ledger, object: string, options: ExportOptions = {}): Promise<Bytes> {
   const logKey = ledger.logKeys.map(parseVerifierKey);

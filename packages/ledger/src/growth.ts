@@ -11,8 +11,8 @@ interface Tip {
 }
 
 /**
- * The part of the tree that an appender needs: right edge, and the last tile of every level. Immutable: `extend` returns
- * the next state and the writes for it, so that a failed batch changes nothing.
+ * The part of the tree that an appender needs: the right edge, and the last tile of every level. Immutable: `extend`
+ * returns the next state and its writes, so that a failed batch changes nothing.
  */
 export class Growth {
   readonly #range: CompactRange;
@@ -28,9 +28,9 @@ export class Growth {
   }
 
   /**
-   * From the stored tiles.
-   * @throws {MillraceError} E_LEDGER_TRUNCATED naming a tile that is missing or short, E_LEDGER_CHECKPOINT when a
-   * tile holds more than a tree of `size` entries.
+   * Loads the state from the stored tiles.
+   * @throws {MillraceError} E_LEDGER_TRUNCATED with a tile that is missing or short, E_LEDGER_CHECKPOINT if a tile
+   *   holds more than a tree of `size` entries
    */
   static async load(store: LedgerStore, size: number): Promise<Growth> {
     const readTile = (level: number, index: number) => store.get(tileKey(level, index));

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { AccountHead } from './accounts.ts';
 import { HASH_LENGTH } from './tree.ts';
 
-// Keys of the ledger in its store. Indices are big-endian, so that ranges run in log order.
+// Keys of the ledger in its store. Indices are big-endian, so that ranges are in log order.
 
 export const checkpointKey: Bytes = utf8('ledger/checkpoint');
 export const entryPrefix: Bytes = utf8('ledger/entry/');
@@ -13,27 +13,29 @@ export const eventIdPrefix: Bytes = utf8('ledger/event/');
 export const headPrefix: Bytes = utf8('ledger/head/');
 export const accountPrefix: Bytes = utf8('ledger/account/');
 
-/** Entry bytes. */
+/** Key of the bytes of an entry. */
 export const entryKey = (index: number): Bytes => concatBytes(entryPrefix, u64be(BigInt(index)));
 
-/** Opening of an entry: salt and event. */
+/** Key of the opening of an entry: salt and event. */
 export const openingKey = (index: number): Bytes => concatBytes(openingPrefix, u64be(BigInt(index)));
 
-/** Hashes of a tile, as many as there are. */
+/** Key of the hashes of a tile, full or partial. */
 export const tileKey = (level: number, index: number): Bytes =>
   concatBytes(tilePrefix, Uint8Array.of(level), u64be(BigInt(index)));
 
-/** Log index of the event with this id. */
+/** Key of the log index of the event with this id. */
 export const eventIdKey = (id: string): Bytes => concatBytes(eventIdPrefix, utf8(id));
 
-/** Last event of an account. */
+/** Key of the last event of an account. */
 export const headKey = (account: string): Bytes => concatBytes(headPrefix, utf8(account));
 
-/** Log index of one event of an account: account names hold no control characters, so 0 ends them. */
+/**
+ * Key of the log index of one event of an account. Account names contain no control characters, so 0 terminates them.
+ */
 export const accountKey = (account: string, sequence: number): Bytes =>
   concatBytes(accountPrefix, utf8(account), Uint8Array.of(0), u64be(BigInt(sequence)));
 
-/** Account and sequence number in such a key; undefined for any other. */
+/** Account and sequence number in such a key; undefined for any other key. */
 export function decodeAccountKey(key: Uint8Array): { account: string; sequence: number } | undefined {
   const end = key.length - 9;
   if (end < accountPrefix.length || key[end] !== 0) return undefined;
@@ -47,7 +49,7 @@ export const accountEvents = (account: string): { gte: Bytes; lt: Bytes } => ({
   lt: concatBytes(accountPrefix, utf8(account), Uint8Array.of(1)),
 });
 
-/** All keys with this prefix; its last byte is below 255. */
+/** Range of all keys with this prefix. Its last byte must be below 255. */
 export function under(prefix: Uint8Array): { gte: Bytes; lt: Bytes } {
   const lt = concatBytes(prefix);
   const last = lt.length - 1;
@@ -59,7 +61,7 @@ export function encodeIndex(index: number): Bytes {
   return u64be(BigInt(index));
 }
 
-/** Undefined unless it is a u64 that a log index can be. */
+/** Undefined unless it is a u64 that is a valid log index. */
 export function decodeIndex(bytes: Uint8Array): number | undefined {
   if (bytes.length !== 8) return undefined;
   const index = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0));
@@ -79,13 +81,13 @@ export function encodeHead(head: AccountHead): Bytes {
   return encodeCbor({ ...head });
 }
 
-/** @throws {MillraceError} E_LEDGER_ENTRY when the stored head is damaged. */
+/** @throws {MillraceError} E_LEDGER_ENTRY if the stored head is damaged */
 export function decodeHead(bytes: Uint8Array, what: string): AccountHead {
   const head = parse(headSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
   return { ...head, hash: concatBytes(head.hash) };
 }
 
-/** The stored log index behind `bytes`. @throws {MillraceError} E_LEDGER_ENTRY when it is damaged. */
+/** Decodes a stored log index. @throws {MillraceError} E_LEDGER_ENTRY if it is damaged */
 export function requireIndex(bytes: Uint8Array, what: string): number {
   const index = decodeIndex(bytes);
   if (index === undefined) throw new MillraceError('E_LEDGER_ENTRY', `${what}: not a log index`);

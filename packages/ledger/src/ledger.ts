@@ -44,21 +44,21 @@ import type { LedgerStore, LedgerWriter } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
 
-/** Events that one batch may hold, and that one `appendMany` may ask for. */
+/** Maximum number of events in one batch and in one `appendMany`. */
 export const MAX_BATCH = 1024;
 
 export interface LedgerOptions {
   readonly store: LedgerStore;
   /** Signs checkpoints. Its name must be the origin. */
   readonly signer: NoteSigner;
-  /** The log's former keys, as verifier key strings. The stored checkpoint may be signed by one of them. */
+  /** The log's former keys as verifier key strings. The stored checkpoint may be signed by one of them. */
   readonly formerKeys?: readonly string[];
   /** Signers of former keys that still sign. Called for every checkpoint. */
   readonly coSigners?: () => readonly NoteSigner[];
   /** Identity of the log: first line of every checkpoint. Usually a URL without scheme. */
   readonly origin: string;
   readonly clock: Clock;
-  /** Salts of commitments; the system's unless given. */
+  /** Source of the salts of commitments. Default: the system. */
   readonly random?: RandomSource;
 }
 
@@ -71,44 +71,44 @@ export interface Ledger {
   readonly origin: string;
   /** Verifier key string of the log: enough to verify certificates. */
   readonly logKey: string;
-  /** The same and the log's former keys, the newest first. */
+  /** The current verifier key string and those of the log's former keys, newest first. */
   readonly logKeys: readonly string[];
-  /** Entries that are durable. */
+  /** Number of durable entries. */
   readonly size: number;
   /** The newest signed checkpoint. */
   checkpoint(): Bytes;
   /**
-   * Records one event: when the promise resolves it is durable and under a signed checkpoint. Appends that wait
-   * together share one batch and one signature. Safe to repeat with the same `eventId`.
-   * @throws {MillraceError} E_INPUT, E_STATE, E_CONFLICT, E_TOO_LARGE, or what the store or the signer throws.
+   * Records one event. Once the promise resolves, the event is durable and covered by a signed checkpoint. Concurrent
+   * appends share one batch and one signature. Safe to repeat with the same `eventId`.
+   * @throws {MillraceError} E_INPUT, E_STATE, E_CONFLICT, E_TOO_LARGE, and errors of the store or the signer
    */
   append(request: EventRequest): Promise<Appended>;
-  /** As `append` for several events: all of them or none. */
+  /** Like `append` for several events, atomically. */
   appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]>;
-  /** Events of the account in order; none when there is no such account. */
+  /** Events of the account in order; empty if the account does not exist. */
   account(id: string): Promise<readonly LoggedEvent[]>;
   /** Accounts whose id begins with `prefix`, in byte order. */
   accounts(prefix?: string): Promise<readonly AccountHead[]>;
-  /** The account's last event and state; undefined when there is no such account. */
+  /** The account's last event and state; undefined if the account does not exist. */
   head(id: string): Promise<AccountHead | undefined>;
-  /** Events from `from` on that are durable now, in the order of the log. */
+  /** Durable events from index `from` on, in the order of the log. */
   events(from: number): AsyncIterable<LoggedEvent>;
-  /** @throws {MillraceError} E_NOT_FOUND past the end. */
+  /** @throws {MillraceError} E_NOT_FOUND beyond the end */
   entry(index: number): Promise<LoggedEvent>;
   /** The event that was recorded under this `eventId`. */
   find(eventId: string): Promise<LoggedEvent | undefined>;
   /**
    * Bytes of a tile or entry bundle by its C2SP path, full or partial.
-   * @throws {MillraceError} E_INPUT for what is no path, E_NOT_FOUND for what the log does not have (yet).
+   * @throws {MillraceError} E_INPUT for an invalid path, E_NOT_FOUND for a tile that does not exist (yet)
    */
   tile(path: string): Promise<Bytes>;
-  /** Audit path of an entry, the leaf's sibling first. @throws {MillraceError} E_INPUT. */
+  /** Audit path of an entry, the leaf's sibling first. @throws {MillraceError} E_INPUT */
   proveInclusion(index: number, size?: number): Promise<readonly Bytes[]>;
-  /** Proof that the tree of `size` entries extends the one of `old`. @throws {MillraceError} E_INPUT. */
+  /** Proof that the tree of `size` entries extends that of `old` entries. @throws {MillraceError} E_INPUT */
   proveConsistency(old: number, size?: number): Promise<readonly Bytes[]>;
   /** Replays the whole log, while appends wait; see `checkLedger`. */
   check(options?: LedgerCheckOptions): Promise<CheckReport>;
-  /** Waits for pending appends and refuses new ones. */
+  /** Waits for pending appends and rejects new ones. */
   close(): Promise<void>;
 }
 
@@ -125,9 +125,9 @@ interface Committed {
 }
 
 /**
- * Opens the ledger of a store, or begins one. Whatever had it open before can append no more (E_FENCED).
- * @throws {MillraceError} E_CONFIG when name and origin differ; E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED or
- * E_LEDGER_ENTRY if the end of the log does not match the stored checkpoint. `checkLedger` reports details.
+ * Opens the ledger of a store, or creates it. A previous opener can no longer append (E_FENCED).
+ * @throws {MillraceError} E_CONFIG if name and origin differ; E_LEDGER_CHECKPOINT, E_LEDGER_TRUNCATED or E_LEDGER_ENTRY
+ *   if the end of the log does not match the stored checkpoint. `checkLedger` reports details
  */
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   if (options.signer.name !== options.origin) {
@@ -149,7 +149,7 @@ class StoredLedger implements Ledger {
   readonly #waiting: Waiting[] = [];
   readonly #mutex = new Mutex();
   #committed: Committed;
-  /** Set after a batch failed: the store may or may not hold it, so read it again. */
+  /** Set after a batch failed: the store may or may not contain it, so it must be read again. */
   #uncertain = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -188,7 +188,7 @@ class StoredLedger implements Ledger {
     });
   }
 
-  /** Writes one batch after the other until no append waits. */
+  /** Writes one batch after the other until no append is pending. */
   async #run(): Promise<void> {
     // Appends of the same turn share the first batch.
     await Promise.resolve();
@@ -317,7 +317,7 @@ class StoredLedger implements Ledger {
     }
   }
 
-  /** Appends wait, so that the log does not change during the check. */
+  /** Blocks appends, so that the log does not change during the check. */
   check(options: LedgerCheckOptions = {}): Promise<CheckReport> {
     return this.#mutex.run(() => checkLedger({ ...options, store: this.#options.store, logKey: this.logKeys }));
   }
@@ -344,7 +344,7 @@ async function begin(options: LedgerOptions, writer: LedgerWriter, keys: readonl
   return { growth, checkpoint };
 }
 
-/** Signs a checkpoint of a former key with the current one as well. */
+/** Adds the current key's signature to a checkpoint signed by a former key. */
 async function signedByCurrentKey(
   options: LedgerOptions,
   writer: LedgerWriter,

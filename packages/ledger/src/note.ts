@@ -13,19 +13,19 @@ import {
 import * as crypto from '@millrace/base/crypto';
 import { sha256 } from '@millrace/base/crypto';
 
-/** Signature types of C2SP signed-note that are used here. */
+/** Signature types of C2SP signed-note used here. */
 export const noteTypes = { ed25519: 0x01, cosignature: 0x04 } as const;
 
 const MAX_NOTE_LENGTH = 1_000_000;
 const MAX_SIGNATURES = 100;
 const SIGNATURE_LENGTH = 64;
 
-/** Signs notes with Ed25519. The key may be outside of this process. */
+/** Signs notes with Ed25519. The key may be outside this process. */
 export interface NoteSigner {
   readonly name: string;
   /** 32 bytes, RFC 8032. */
   readonly publicKey: Uint8Array;
-  /** 64 bytes over exactly these bytes. */
+  /** @returns a 64-byte signature over exactly these bytes */
   sign(bytes: Uint8Array): Promise<Uint8Array> | Uint8Array;
 }
 
@@ -46,7 +46,7 @@ export interface NoteSignature {
 }
 
 export interface Note {
-  /** What is signed, its last newline included. */
+  /** The signed text, including its last newline. */
   readonly text: string;
   readonly signatures: readonly NoteSignature[];
 }
@@ -62,7 +62,7 @@ export function formatVerifierKey(name: string, publicKey: Uint8Array, type: num
   return `${name}+${toHex(noteKeyId(name, type, publicKey))}+${material}`;
 }
 
-/** @throws {MillraceError} E_INPUT unless it is a verifier key of type 0x01 or 0x04 whose key id fits. */
+/** @throws {MillraceError} E_INPUT unless it is a verifier key of type 0x01 or 0x04 with a matching key id */
 export function parseVerifierKey(text: string): VerifierKey {
   const match = /^([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/.exec(text);
   const [, name = '', id = '', encoded = ''] = match ?? [];
@@ -79,14 +79,14 @@ function notAVerifierKey(): MillraceError {
   return new MillraceError('E_INPUT', 'not a verifier key: expected name+hash+base64 of an Ed25519 key');
 }
 
-/** A signer in memory from the 32 secret bytes of RFC 8032, which the caller may wipe afterwards. */
+/** An in-memory signer from the 32 secret bytes of RFC 8032, which the caller may wipe afterwards. */
 export function ed25519NoteSigner(name: string, secret: Uint8Array): NoteSigner {
   requireKeyName(name);
   if (secret.length !== 32) throw new MillraceError('E_INPUT', 'an Ed25519 secret has 32 bytes');
   return { name, ...crypto.ed25519Pair(secret) };
 }
 
-/** @throws {MillraceError} E_INPUT when the key name may not stand in a note. */
+/** @throws {MillraceError} E_INPUT if the key name is not allowed in a note */
 export function requireKeyName(name: string): void {
   if (!isKeyName(name))
     throw new MillraceError('E_INPUT', 'a key name has no spaces, no plus and no control characters');
@@ -96,13 +96,13 @@ function isKeyName(name: string): boolean {
   return name.length > 0 && !/[\p{White_Space}\p{Cc}\p{Surrogate}+]/u.test(name);
 }
 
-/** One signature line, its newline included. */
+/** One signature line, including its newline. */
 export function formatSignatureLine({ name, id, signature }: NoteSignature): string {
   requireKeyName(name);
   return `— ${name} ${toBase64(concatBytes(id, signature))}\n`;
 }
 
-/** The note as it is stored and served: text, blank line, signature lines. */
+/** The note as stored and served: text, blank line, signature lines. */
 export function formatNote(note: Note): Bytes {
   return utf8(`${note.text}\n${note.signatures.map(formatSignatureLine).join('')}`);
 }
@@ -121,8 +121,8 @@ export async function signText(text: string, signer: NoteSigner): Promise<NoteSi
 }
 
 /**
- * Strict reading of a signed note; verifies nothing.
- * @throws {MillraceError} E_LEDGER_CHECKPOINT for any byte that the format does not allow.
+ * Parses a signed note strictly; verifies nothing.
+ * @throws {MillraceError} E_LEDGER_CHECKPOINT for any byte that the format does not allow
  */
 export function parseNote(bytes: Uint8Array): Note {
   if (bytes.length > MAX_NOTE_LENGTH) throw malformed('is too long');
@@ -139,7 +139,7 @@ export function parseNote(bytes: Uint8Array): Note {
 }
 
 /**
- * One signature line or more, each with its newline.
+ * Parses one or more signature lines, each with its newline.
  * @throws {MillraceError} E_LEDGER_CHECKPOINT for any other form
  */
 export function parseSignatureLines(text: string): readonly NoteSignature[] {
@@ -165,14 +165,14 @@ function requireText(text: string): void {
   if (/\p{Surrogate}/u.test(text) || !text.endsWith('\n')) throw malformed('does not end with a newline');
 }
 
-/** The signatures of a note that are by `key`, by name and key id: none, or one. */
+/** The note's signature by `key`, matched by name and key id; undefined if absent. */
 export function signatureBy(note: Note, key: VerifierKey): NoteSignature | undefined {
   const found = note.signatures.filter((line) => line.name === key.name && equalBytes(line.id, key.id));
   if (found.length > 1) throw malformed(`is signed twice by ${key.name}`);
   return found[0];
 }
 
-/** True when `signature` (64 bytes) is by this Ed25519 key over exactly `message`. */
+/** Whether `signature` (64 bytes) is by this Ed25519 key over exactly `message`. */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (publicKey.length !== 32 || signature.length !== SIGNATURE_LENGTH) return false;
   return crypto.verifyEd25519(publicKey, message, signature);

@@ -3,8 +3,8 @@ import { hmacSha256 } from '@millrace/base/crypto';
 import { decodeEvent, encodeEvent, encodeRequested, type LedgerEvent } from './event.ts';
 import { leafHash } from './tree.ts';
 
-// The log is public, events are not. An entry of the log is a commitment to an event; its opening, salt and event, is shown
-// to those who may read the event (docs/adr/0037).
+// The log is public, events are not. An entry of the log is a commitment to an event. Its opening (salt and event) is
+// given to those who may read the event (docs/adr/0037).
 
 export const ENTRY_VERSION = 1;
 export const SALT_LENGTH = 32;
@@ -15,7 +15,7 @@ export const ENTRY_LENGTH = 33;
 export interface LoggedEvent {
   readonly index: number;
   readonly event: LedgerEvent;
-  /** RFC 6962 leaf hash of `entry`: what the next event of the account names as `previous`. */
+  /** RFC 6962 leaf hash of `entry`. The account's next event refers to it as `previous`. */
   readonly hash: Bytes;
   /** The bytes in the log. Public. */
   readonly entry: Bytes;
@@ -25,7 +25,7 @@ export interface LoggedEvent {
 
 /**
  * The public record of an event: 0x01 ‖ HMAC-SHA-256(salt, event).
- * @param salt 32 bytes; a key of fixed length, so that two openings of one entry are a collision of SHA-256
+ * @param salt 32 bytes; with a key of fixed length, two openings of one entry are a collision of SHA-256
  * @param event encoded
  */
 export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
@@ -35,7 +35,7 @@ export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
 }
 
 /**
- * @param salt 32 random bytes, never used before
+ * @param salt 32 random bytes, used once
  * @throws {MillraceError} E_INPUT, E_TOO_LARGE as `encodeEvent`
  */
 export function encodeOpening(event: LedgerEvent, salt: Uint8Array): Bytes {
@@ -44,7 +44,7 @@ export function encodeOpening(event: LedgerEvent, salt: Uint8Array): Bytes {
 }
 
 /**
- * The entry and opening of an event whose request the schema has passed.
+ * The entry and opening of an event whose request was validated by the schema.
  * @throws {MillraceError} E_TOO_LARGE
  */
 export function logEvent(event: LedgerEvent, salt: Uint8Array, index: number): LoggedEvent {
@@ -54,8 +54,8 @@ export function logEvent(event: LedgerEvent, salt: Uint8Array, index: number): L
 }
 
 /**
- * The event of an opening, with the entry that it opens: compare that with the one in the log, or prove its hash.
- * @throws {MillraceError} E_LEDGER_ENTRY unless it is a salt and exactly one event in its one encoding.
+ * The event of an opening, with the entry that it opens. Compare the entry with the one in the log, or prove its hash.
+ * @throws {MillraceError} E_LEDGER_ENTRY unless it is a salt and exactly one event in its canonical encoding
  */
 export function decodeOpening(opening: Uint8Array, index: number): LoggedEvent {
   const what = `opening of entry ${index}`;

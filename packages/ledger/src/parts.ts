@@ -1,2 +1,2 @@
-// Parts of the package for tests of the whole system, and for nodes and agents that are hostile. Not an interface of the product.
+// Internal modules for whole-system tests and for hostile nodes and agents in tests. Not a public interface.
 export * from './keys.ts';

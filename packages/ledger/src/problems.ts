@@ -1,11 +1,11 @@
-/** What a check found wrong. */
+/** A problem found by a check. */
 export interface LedgerProblem {
   readonly code: ProblemCode;
   readonly part: 'checkpoint' | 'entry' | 'opening' | 'tile' | 'account' | 'index';
   readonly message: string;
-  /** Log index that it is about. */
+  /** Log index concerned. */
   readonly index?: number;
-  /** Tile that it is about. */
+  /** Tile concerned. */
   readonly path?: string;
   readonly account?: string;
 }
@@ -14,7 +14,7 @@ export type ProblemCode = 'E_LEDGER_ENTRY' | 'E_LEDGER_TRUNCATED' | 'E_LEDGER_CH
 
 const LISTED = 100;
 
-/** Keeps the first hundred problems and counts all. */
+/** Keeps the first hundred problems and counts the rest. */
 export class ProblemList {
   readonly list: LedgerProblem[] = [];
   total = 0;

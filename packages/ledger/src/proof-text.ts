@@ -3,12 +3,12 @@ import { HASH_LENGTH } from './tree.ts';
 
 const header = 'c2sp.org/tlog-proof@v1';
 
-/** One entry's proof as C2SP tlog-proof text, for other people's verifiers. */
+/** Proof of one entry as C2SP tlog-proof text, for other verifiers. */
 export interface TlogProof {
   readonly index: number;
   /** Audit path, the leaf's sibling first. */
   readonly hashes: readonly Uint8Array[];
-  /** The signed checkpoint that it leads to. */
+  /** The signed checkpoint to which the path leads. */
   readonly checkpoint: Uint8Array;
 }
 
@@ -17,7 +17,7 @@ export function formatTlogProof(proof: TlogProof): Bytes {
   return utf8(`${lines.join('\n')}\n${new TextDecoder('utf-8', { fatal: true }).decode(proof.checkpoint)}`);
 }
 
-/** Strict reading; verifies nothing. @throws {MillraceError} E_LEDGER_PROOF for any other form. */
+/** Parses strictly; verifies nothing. @throws {MillraceError} E_LEDGER_PROOF for any other form */
 export function parseTlogProof(bytes: Uint8Array): TlogProof {
   const malformed = (cause?: unknown) =>
     new MillraceError('E_LEDGER_PROOF', 'not a tlog-proof@v1 without extra data', { cause });

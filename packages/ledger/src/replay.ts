@@ -8,29 +8,29 @@ import { TILE_HEIGHT, TILE_WIDTH } from './tiles.ts';
 import { CompactRange, HASH_LENGTH, leafHash } from './tree.ts';
 
 /**
- * What one pass over the entries finds. It keeps nothing of a sound entry but the hashes of the tiles above, so that memory
+ * Findings of one pass over the entries. Of a sound entry it keeps only the hashes of the higher tiles, so that memory
  * does not grow with the log.
  */
 export class Replay {
-  /** Of openings. */
+  /** Problems of openings. */
   readonly openingProblems = new ProblemList();
-  /** Of the look-up tables. */
+  /** Problems of the look-up tables. */
   readonly indexProblems = new ProblemList();
-  /** Accounts whose events the look-up table does not list as they are: their chains cannot be followed by it. */
+  /** Accounts whose events the look-up table lists incorrectly. Their chains cannot be followed with it. */
   readonly unlisted = new Set<string>();
   readonly missing: { from: number; to: number }[] = [];
-  /** Entries whose hash is not the one in their tile. */
+  /** Entries whose hash differs from the one in their tile. */
   readonly differing: number[] = [];
   readonly missingTiles = new Set<number>();
-  /** Hashes of the tiles of levels 1, 2, … as the stored level 0 gives them. */
+  /** Hashes of the tiles of levels 1, 2, …, computed from the stored level 0. */
   readonly upper: Bytes[][] = [];
   readonly rootsSeen = new Map<number, Bytes>();
   readonly fromEntries = new CompactRange();
   readonly fromTiles = new CompactRange();
   found = 0;
-  /** Entries whose opening is sound. */
+  /** Number of entries with a sound opening. */
   opened = 0;
-  /** Entries past the checkpoint's size. */
+  /** Number of entries beyond the checkpoint's size. */
   beyond = 0;
   readonly size: number | undefined;
   readonly #store: LedgerStore;
@@ -45,7 +45,7 @@ export class Replay {
     if (wanted.has(0)) this.rootsSeen.set(0, this.fromEntries.root());
   }
 
-  /** @param opening undefined when the store lacks it */
+  /** @param opening undefined if the store does not contain it */
   async entry(index: number, entry: Uint8Array, opening: Uint8Array | undefined): Promise<void> {
     await this.#skipTo(index);
     this.found += 1;
@@ -65,7 +65,7 @@ export class Replay {
     await this.#open(index, entry, opening);
   }
 
-  /** Handles entries that the checkpoint counts but the store lacks at the end. */
+  /** Handles entries at the end that the checkpoint counts but the store does not contain. */
   end(): Promise<void> {
     return this.#skipTo(Math.max(this.size ?? this.#next, this.#next));
   }
@@ -75,7 +75,7 @@ export class Replay {
     this.missing.push({ from: this.#next, to: index - 1 });
     for (; this.#next < Math.min(index, this.size ?? index); this.#next++) {
       const stored = await this.#tileHash(this.#next);
-      // Without entry and tile the levels above are unknown: a hash of zeros matches no root.
+      // Without entry and tile the higher levels are unknown: a hash of zeros matches no root.
       this.#pushTile(stored ?? new Uint8Array(HASH_LENGTH));
     }
     this.#next = index;

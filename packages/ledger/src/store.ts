@@ -1,18 +1,18 @@
 /**
- * What the ledger needs of a store: a structural part of the log port of `@millrace/stores`. `range` runs in byte order of
- * the keys. All keys of the ledger begin with `ledger/`.
+ * The ledger's requirements for a store: structurally a part of the log port of `@millrace/stores`. `range` is in byte
+ * order of the keys. All keys of the ledger begin with `ledger/`.
  */
 export interface LedgerStore {
   get(key: Uint8Array): Promise<Uint8Array | undefined>;
   range(options: RangeOptions): AsyncIterable<{ key: Uint8Array; value: Uint8Array }>;
-  /** Takes the ledger over: what wrote to it before is refused from now on. */
+  /** Takes the ledger over. From now on, writes of the previous holder are rejected. */
   acquire(): Promise<LedgerWriter>;
 }
 
 export interface LedgerWriter {
   /**
-   * Atomic, and durable when the promise resolves.
-   * @throws {MillraceError} E_FENCED when another writer has taken the ledger over
+   * Atomic, and durable once the promise resolves.
+   * @throws {MillraceError} E_FENCED if another writer has taken the ledger over
    */
   append(writes: readonly StoreWrite[]): Promise<void>;
 }

@@ -1,14 +1,14 @@
 import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
 import { CompactRange, HASH_LENGTH, type NodeReader } from './tree.ts';
 
-/** Hashes in a full tile, entries in a full bundle (C2SP tlog-tiles). */
+/** Number of hashes in a full tile and of entries in a full bundle (C2SP tlog-tiles). */
 export const TILE_WIDTH = 256;
 export const TILE_HEIGHT = 8;
 
-/** Longest entry that an entry bundle can carry. */
+/** Maximum entry in an entry bundle, bytes. */
 export const MAX_ENTRY_LENGTH = 65_535;
 
-/** Highest tile level of the spec; a log of 2^53 entries reaches level 6. */
+/** Highest tile level of the specification. A log of 2^53 entries reaches level 6. */
 const MAX_LEVEL = 63;
 
 /** A tile or entry bundle by name; a full one has width 256. */
@@ -25,7 +25,7 @@ export function tilePath(name: TileName): string {
 
 const pathPattern = /^tile\/(entries|0|[1-9][0-9]?)\/((?:x[0-9]{3}\/)*[0-9]{3})(?:\.p\/([1-9][0-9]{0,2}))?$/;
 
-/** Undefined for anything that is not exactly a path of the specification. */
+/** Undefined unless it is exactly a path of the specification. */
 export function parseTilePath(path: string): TileName | undefined {
   const match = pathPattern.exec(path);
   if (match === null) return undefined;
@@ -38,7 +38,7 @@ export function parseTilePath(path: string): TileName | undefined {
   return Number(group) > MAX_LEVEL ? undefined : { kind: 'hashes', level: Number(group), index, width };
 }
 
-/** 1234067 is `x001/x234/067`. */
+/** Example: 1234067 is `x001/x234/067`. */
 function formatIndex(index: number): string {
   const digits = String(index);
   const padded = digits.padStart(Math.ceil(digits.length / 3) * 3, '0');
@@ -46,7 +46,7 @@ function formatIndex(index: number): string {
   return groups.map((group, position) => (position === groups.length - 1 ? group : `x${group}`)).join('/');
 }
 
-/** How many hashes level `level` of the tiles has in a tree of `size` entries. */
+/** Number of hashes in level `level` of the tiles for a tree of `size` entries. */
 export function tileHashes(level: number, size: number): number {
   return Math.floor(size / TILE_WIDTH ** level);
 }
@@ -65,8 +65,8 @@ export function* tilesOf(size: number): Generator<{ level: number; index: number
 export type TileReader = (level: number, index: number) => Promise<Uint8Array | undefined>;
 
 /**
- * Any perfect subtree's hash out of tiles. Each tile is read once: make one reader for one proof.
- * @throws {MillraceError} E_LEDGER_TRUNCATED naming the tile that is missing or short.
+ * Computes the hash of any perfect subtree from tiles. Each tile is read once: create one reader per proof.
+ * @throws {MillraceError} E_LEDGER_TRUNCATED with the tile that is missing or short
  */
 export function tileNodes(readTile: TileReader): NodeReader {
   const tiles = new Map<string, Promise<Uint8Array | undefined>>();
@@ -96,14 +96,14 @@ export function foldHashes(hashes: readonly Uint8Array[]): Bytes {
   return range.root();
 }
 
-/** The 32-byte hashes of a tile; a remainder is left out. */
+/** The 32-byte hashes of a tile. A remainder is ignored. */
 export function splitHashes(tile: Uint8Array): Bytes[] {
   return Array.from({ length: Math.floor(tile.length / HASH_LENGTH) }, (_, i) =>
     copyBytes(tile.subarray(i * HASH_LENGTH, (i + 1) * HASH_LENGTH)),
   );
 }
 
-/** Entries, each behind its length as a big-endian u16. */
+/** Encodes entries, each after its length as a big-endian u16. */
 export function encodeBundle(entries: readonly Uint8Array[]): Bytes {
   return concatBytes(
     ...entries.flatMap((entry) => {
@@ -113,7 +113,7 @@ export function encodeBundle(entries: readonly Uint8Array[]): Bytes {
   );
 }
 
-/** @throws {MillraceError} E_LEDGER_ENTRY unless the bytes are whole entries and nothing else. */
+/** @throws {MillraceError} E_LEDGER_ENTRY unless the bytes are complete entries and nothing else */
 export function decodeBundle(bundle: Uint8Array): Bytes[] {
   const entries: Bytes[] = [];
   for (let offset = 0; offset < bundle.length; ) {

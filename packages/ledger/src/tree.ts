@@ -6,7 +6,7 @@ export const HASH_LENGTH = 32;
 const leafPrefix = Uint8Array.of(0);
 const nodePrefix = Uint8Array.of(1);
 
-/** SHA-256(0x00 ‖ entry), RFC 6962 section 2.1. Also what the ledger calls the hash of an event. */
+/** SHA-256(0x00 ‖ entry), RFC 6962 section 2.1. The ledger calls it the hash of an event. */
 export function leafHash(entry: Uint8Array): Bytes {
   return sha256(leafPrefix, entry);
 }
@@ -16,7 +16,7 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Bytes {
   return sha256(nodePrefix, left, right);
 }
 
-/** Root of the tree without entries: SHA-256 of nothing. */
+/** Root of the empty tree: SHA-256 of the empty string. */
 export function emptyRoot(): Bytes {
   return sha256();
 }
@@ -28,8 +28,8 @@ export type NodeReader = (level: number, index: number) => Promise<Uint8Array>;
 export type OnNode = (level: number, index: number, hash: Bytes) => void;
 
 /**
- * The right edge of a growing tree: the hashes of the perfect subtrees that its size decomposes into, largest first.
- * Enough to append and to know the root, in at most 53 hashes.
+ * The right edge of a growing tree: the hashes of the perfect subtrees into which its size decomposes, largest first.
+ * At most 53 hashes suffice to append and to compute the root.
  */
 export class CompactRange {
   #size: number;
@@ -40,7 +40,7 @@ export class CompactRange {
     this.#nodes = nodes.map(copyBytes);
   }
 
-  /** From the stored tree of `size` entries. */
+  /** Loads the right edge of the stored tree of `size` entries. */
   static async load(size: number, read: NodeReader): Promise<CompactRange> {
     const nodes: Uint8Array[] = [];
     let remaining = size;
@@ -91,7 +91,7 @@ export async function treeRoot(size: number, read: NodeReader): Promise<Bytes> {
 
 /**
  * Audit path of entry `index` in the tree of `size` entries, the leaf's sibling first (RFC 6962, 2.1.1).
- * @throws {RangeError} unless 0 ≤ index < size.
+ * @throws {RangeError} unless 0 ≤ index < size
  */
 export async function inclusionProof(index: number, size: number, read: NodeReader): Promise<Bytes[]> {
   if (!isCount(index) || !isCount(size) || index >= size)
@@ -113,9 +113,9 @@ export async function inclusionProof(index: number, size: number, read: NodeRead
 }
 
 /**
- * Proof that the tree of `size` entries extends the one of `old` entries (RFC 6962, 2.1.2). Empty when the sizes are
- * equal or `old` is 0.
- * @throws {RangeError} unless 0 ≤ old ≤ size.
+ * Proof that the tree of `size` entries extends that of `old` entries (RFC 6962, 2.1.2). Empty if the sizes are equal
+ * or `old` is 0.
+ * @throws {RangeError} unless 0 ≤ old ≤ size
  */
 export async function consistencyProof(old: number, size: number, read: NodeReader): Promise<Bytes[]> {
   if (!isCount(old) || !isCount(size) || old > size) throw new RangeError(`a tree of ${size} extends none of ${old}`);
@@ -132,12 +132,12 @@ export async function consistencyProof(old: number, size: number, read: NodeRead
       low = middle;
     }
   }
-  // The verifier knows the old root already, unless the old tree's last subtree is not the whole old tree.
+  // The verifier already knows the old root, unless the old tree's last subtree is not the whole old tree.
   if (low > 0) path.push(rangeHash(low, high, read));
   return (await Promise.all(path)).reverse();
 }
 
-/** RFC 9162, 2.1.3.2. False for anything that does not lead from the leaf to the root. */
+/** RFC 9162, 2.1.3.2. Returns false unless the path leads from the leaf to the root. */
 export function verifyInclusion(
   leaf: Uint8Array,
   index: number,
@@ -163,7 +163,7 @@ export function verifyInclusion(
   return last === 0 && compareBytes(hash, root) === 0;
 }
 
-/** RFC 9162, 2.1.4.2. True when the tree of `size` and `root` extends the one of `old` and `oldRoot`. */
+/** RFC 9162, 2.1.4.2. Whether the tree of `size` and `root` extends that of `old` and `oldRoot`. */
 export function verifyConsistency(
   old: number,
   size: number,

@@ -5,12 +5,12 @@ import { type NoteSignature, parseNote, type VerifierKey } from './note.ts';
 import { formatAddCheckpoint, parseCosignatures, parseWitnessSize } from './witness.ts';
 
 export interface WitnessRequest {
-  /** Of type 0x04. */
+  /** Verifier key, type 0x04. */
   readonly witness: VerifierKey;
   readonly checkpoint: Uint8Array;
-  /** Size that the witness signed last, as far as known; 0 asks it. */
+  /** Size that the witness last signed, as far as known; 0 asks the witness. */
   readonly old: number;
-  /** Proof that the log of this checkpoint extends the one of `old` entries. */
+  /** Proof that the log of this checkpoint extends that of `old` entries. */
   prove(old: number): Promise<readonly Uint8Array[]>;
   /** Sends the body to `<submission prefix>/add-checkpoint`. */
   post(body: Uint8Array): Promise<{ readonly status: number; readonly body: Uint8Array }>;
@@ -25,16 +25,16 @@ export type WitnessOutcome =
   | { readonly outcome: 'conflict'; readonly size: number };
 
 /**
- * Asks a witness for its cosignature (C2SP tlog-witness, add-checkpoint).
- * @throws {MillraceError} E_UNAVAILABLE for an answer that the protocol does not foresee here; E_SIGNATURE for a cosignature
- * that does not verify; what `prove` and `post` throw
+ * Requests a witness's cosignature (C2SP tlog-witness, add-checkpoint).
+ * @throws {MillraceError} E_UNAVAILABLE for an answer that the protocol does not allow here; E_SIGNATURE for an invalid
+ *   cosignature; errors of `prove` and `post`
  */
 export async function requestCosignature(request: WitnessRequest): Promise<WitnessOutcome> {
   const { witness, checkpoint, prove, post } = request;
   const { text } = parseNote(checkpoint);
   const { size } = parseCheckpoint(text);
   let old = Math.min(request.old, size);
-  // The second answer is about the size that the first one named, unless another caller was quicker.
+  // The second answer is about the size that the first one named, unless another caller was faster.
   for (let attempt = 0; attempt < 4; attempt++) {
     const proof = await prove(old);
     const answer = await post(formatAddCheckpoint({ old, proof, checkpoint }));

@@ -3,43 +3,43 @@ import { type Checkpoint, openCheckpoint, parseCheckpoint } from './checkpoint.t
 import { formatSignatureLine, type NoteSignature, parseNote, parseSignatureLines, type VerifierKey } from './note.ts';
 import { emptyRoot, HASH_LENGTH, verifyConsistency } from './tree.ts';
 
-// C2SP tlog-witness: what a log, or a monitor, asks of a witness, and how the witness decides. No I/O.
+// C2SP tlog-witness: requests of a log or a monitor to a witness, and the witness's decision. No I/O.
 
 const MAX_PROOF = 63;
 
-/** Longest request that a witness reads, bytes. */
+/** Maximum request that a witness reads, bytes. */
 export const MAX_ADD_CHECKPOINT = 64 * 1024;
 
-/** Content type of the answer that states which size the witness has. */
+/** Content type of the answer with the witness's size. */
 export const WITNESS_SIZE_TYPE = 'text/x.tlog.size';
 
 export interface AddCheckpoint {
-  /** Size of the last head that the witness signed, as far as the caller knows. */
+  /** Size of the last checkpoint that the witness signed, as far as the caller knows. */
   readonly old: number;
-  /** Consistency proof from it, hashes of 32 bytes. */
+  /** Consistency proof from that size, hashes of 32 bytes. */
   readonly proof: readonly Uint8Array[];
   /** The signed checkpoint. */
   readonly checkpoint: Uint8Array;
 }
 
-/** The head that a witness signed last. */
+/** The last checkpoint that a witness signed. */
 export interface WitnessedHead {
   readonly size: number;
   readonly root: Uint8Array;
 }
 
-/** `size` is what the witness has, with 409. */
+/** With 409, `size` is the witness's size. */
 export type WitnessDecision =
   | { readonly status: 200; readonly checkpoint: Checkpoint; readonly text: string }
   | { readonly status: 403 | 404 | 409 | 422 | 400; readonly reason: string; readonly size?: number }
-  /** Two heads of one size, both signed by the log: proof that it shows two histories. */
+  /** Two checkpoints of one size, both signed by the log: proof of two histories. */
   | { readonly status: 409; readonly reason: string; readonly size: number; readonly fork: true };
 
 export function formatAddCheckpoint({ old, proof, checkpoint }: AddCheckpoint): Bytes {
   return concatBytes(utf8(`${[`old ${old}`, ...proof.map(toBase64)].join('\n')}\n\n`), checkpoint);
 }
 
-/** Strict reading; verifies nothing. @throws {MillraceError} E_INPUT for any other form. */
+/** Parses strictly; verifies nothing. @throws {MillraceError} E_INPUT for any other form */
 export function parseAddCheckpoint(bytes: Uint8Array): AddCheckpoint {
   if (bytes.length > MAX_ADD_CHECKPOINT) throw malformed('it is too long');
   let text: string;
@@ -69,10 +69,10 @@ function parseHash(line: string): Bytes {
 }
 
 /**
- * Whether a witness may sign this head: C2SP tlog-witness, add-checkpoint. Whoever signs has to record the head first, and
- * may decide about one request of a log at a time only.
+ * Whether a witness may sign this checkpoint: C2SP tlog-witness, add-checkpoint. The signer must record the checkpoint
+ * first, and decide about only one request of a log at a time.
  * @param logs keys by origin
- * @param last the head of this log that the witness signed last
+ * @param last the last checkpoint of this log that the witness signed
  */
 export function decideCheckpoint(
   request: AddCheckpoint,
@@ -108,12 +108,12 @@ export function decideCheckpoint(
   return { status: 200, checkpoint: claimed, text };
 }
 
-/** Body of the answer of a witness. */
+/** Body of a witness's answer. */
 export function formatCosignatures(signatures: readonly NoteSignature[]): Bytes {
   return utf8(signatures.map(formatSignatureLine).join(''));
 }
 
-/** Signature lines in the answer of a witness; nothing is verified. @throws {MillraceError} E_INPUT */
+/** Signature lines in a witness's answer; nothing is verified. @throws {MillraceError} E_INPUT */
 export function parseCosignatures(bytes: Uint8Array): readonly NoteSignature[] {
   try {
     return parseSignatureLines(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
@@ -122,7 +122,7 @@ export function parseCosignatures(bytes: Uint8Array): readonly NoteSignature[] {
   }
 }
 
-/** The size in a 409 answer; undefined when it is none. */
+/** The size in a 409 answer; undefined if the body is not a size. */
 export function parseWitnessSize(bytes: Uint8Array): number | undefined {
   const size = /^(0|[1-9][0-9]{0,15})\n$/.exec(new TextDecoder().decode(bytes))?.[1];
   return size === undefined || !Number.isSafeInteger(Number(size)) ? undefined : Number(size);

@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base';
 
 export interface HostPort {
-  /** Undefined listens everywhere. */
+  /** If undefined, listens on all interfaces. */
   readonly host: string | undefined;
   readonly port: number;
 }

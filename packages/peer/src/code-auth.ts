@@ -4,17 +4,17 @@ import { codeDigits } from './code.ts';
 import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
 import { notUnderstood } from './handshake-channel.ts';
 
-// OPAQUE (RFC 9807): an attacker without the code learns from a try only that its guess was wrong. The listener
-// registers the code with itself. The record is kept in memory, for the lifetime of the command.
+// OPAQUE (RFC 9807): with each try, an attacker without the code learns only whether its guess was right. The listener
+// registers the code with itself and keeps the record in memory, for the lifetime of the command.
 
 const TRIES = 3;
 const identifiers = { client: 'millrace/v1/peer/caller', server: 'millrace/v1/peer/listener' };
 const userIdentifier = 'millrace/v1/peer/code';
-/** Stretching slows down guesses at a stolen record. This record is never stored, and its code is used once. */
+/** Stretching slows down guesses against a stolen record. This record is never stored, and its code is used once. */
 const keyStretching = { 'argon2id-custom': { iterations: 1, memory: 1024, parallelism: 1 } };
 const BASE64URL = /^[\w-]+$/;
 
-/** @throws {MillraceError} E_INPUT when it is no code */
+/** @throws {MillraceError} E_INPUT if it is not a code */
 export function codeCaller(code: string): Caller {
   const password = codeDigits(code);
   return {
@@ -42,7 +42,7 @@ export function codeCaller(code: string): Caller {
 /**
  * One code for one stream.
  * @param tries number of attempts that are answered
- * @throws {MillraceError} E_INPUT when it is no code
+ * @throws {MillraceError} E_INPUT if it is not a code
  */
 export async function codeResponder(code: string, tries = TRIES): Promise<Responder> {
   const password = codeDigits(code);
@@ -75,7 +75,7 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
       const { serverLoginState, loginResponse } = attempt(() =>
         opaque.server.startLogin({ serverSetup, userIdentifier, registrationRecord, startLoginRequest, identifiers }),
       );
-      // Counted before it is answered: the answer tells the caller whether its code is right.
+      // Count before answering: the answer tells the caller whether its code is right.
       left -= 1;
       const second = utf8(loginResponse);
       await handshake.send(second);
@@ -92,7 +92,7 @@ export async function codeResponder(code: string, tries = TRIES): Promise<Respon
   };
 }
 
-/** The library uses base64url. @throws {MillraceError} E_FRAME_FORMAT */
+/** Converts a message to the base64url text that the library uses. @throws {MillraceError} E_FRAME_FORMAT */
 function textOf(message: Uint8Array): string {
   const text = Buffer.from(message).toString('latin1');
   if (!BASE64URL.test(text)) throw notUnderstood();

@@ -6,7 +6,7 @@ const DIGITS = 10;
 export function newCode(random: RandomSource): string {
   let digits = '';
   while (digits.length < DIGITS) {
-    // Skip bytes of 250 and more: they would bias the digits.
+    // Skip bytes of 250 and above: they would bias the digits.
     for (const byte of random(16)) if (byte < 250 && digits.length < DIGITS) digits += String(byte % 10);
   }
   return `${digits.slice(0, 3)}-${digits.slice(3, 6)}-${digits.slice(6)}`;

@@ -12,7 +12,7 @@ const CONNECT_MS = 30_000;
 export async function connectToPeer(options: { to: HostPort; caller: Caller; signal?: AbortSignal }): Promise<Peer> {
   const { to, caller, signal } = options;
   const socket = connect({ host: to.host ?? 'localhost', port: to.port, allowHalfOpen: true });
-  socket.on('error', () => undefined); // reported by its channel
+  socket.on('error', () => undefined); // reported by the socket's channel
   const stop = () => void socket.destroy();
   signal?.addEventListener('abort', stop, { once: true });
   if (signal?.aborted) stop();

@@ -4,8 +4,9 @@ import { flush, MillraceError, type RandomSource, toHex } from '@millrace/base';
 import type { Sink } from './transfer.ts';
 
 /**
- * A file that appears under its name when it is complete. Special files (a device, a named pipe) are written directly.
- * @param replace whether a file of that name may be replaced
+ * A file that appears under its name only once it is complete. Special files (a device, a named pipe) are written
+ * directly.
+ * @param replace whether an existing file may be replaced
  * @throws {MillraceError} E_CONFLICT, E_INPUT
  */
 export async function openFileSink(path: string, replace: boolean, random: RandomSource): Promise<Sink> {
@@ -25,7 +26,7 @@ export async function openFileSink(path: string, replace: boolean, random: Rando
       await flush(dirname(path));
     },
     discard: async () => {
-      await file.close().catch(() => undefined); // it may be closed already
+      await file.close().catch(() => undefined); // it may already be closed
       await rm(staged, { force: true });
     },
   };
@@ -35,7 +36,7 @@ function deviceSink(file: FileHandle): Sink {
   return {
     write: (chunk) => writeAll(file, chunk),
     commit: () => file.close(),
-    discard: () => file.close().catch(() => undefined), // it may be closed already
+    discard: () => file.close().catch(() => undefined), // it may already be closed
   };
 }
 

@@ -1,6 +1,6 @@
 import { type Bytes, concatBytes, MillraceError, u32be } from '@millrace/base';
 
-/** Longest message: fits a frame of the longest cell with 100 percent chaff. */
+/** Maximum message: fits a frame of the largest cell with 100 percent chaff. */
 export const MAX_MESSAGE_BYTES = 1 << 18;
 
 /** Encodes a message for TCP: its length (u32be), then its bytes. */
@@ -13,12 +13,12 @@ export class MessageJoiner {
   #pieces: Uint8Array[] = [];
   #held = 0;
 
-  /** True when a message has begun and not ended. */
+  /** Whether a message is incomplete. */
   get inMessage(): boolean {
     return this.#held > 0;
   }
 
-  /** @throws {MillraceError} E_FRAME_FORMAT when a message is empty or too long */
+  /** @throws {MillraceError} E_FRAME_FORMAT if a message is empty or too long */
   push(piece: Uint8Array): Bytes[] {
     this.#pieces.push(piece);
     this.#held += piece.length;

@@ -1,11 +1,11 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 import type { LiveChannel } from '@millrace/live-matrix';
 
-/** Longest message during the handshake. */
+/** Maximum message during the handshake, bytes. */
 const MAX_HANDSHAKE_BYTES = 2_048;
 const REFUSED = 0;
 
-/** The first messages of a connection, one at a time. `release` hands the channel over to the stream. */
+/** The first messages of a connection, one at a time. `release` passes the channel to the stream. */
 export class HandshakeChannel {
   readonly #channel: LiveChannel;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -20,12 +20,12 @@ export class HandshakeChannel {
     this.#writer.closed.catch(() => undefined);
   }
 
-  /** A message was received. */
+  /** Whether a message was received. */
   get received(): boolean {
     return this.#received;
   }
 
-  /** @throws {MillraceError} E_STREAM_AUTH when the other end refused, E_STREAM_CUT, E_FRAME_FORMAT */
+  /** @throws {MillraceError} E_STREAM_AUTH if the other end refused, E_STREAM_CUT, E_FRAME_FORMAT */
   async receive(): Promise<Bytes> {
     const { value } = await this.#reader.read();
     if (value === undefined) throw new MillraceError('E_STREAM_CUT', 'the other end closed the connection');
@@ -39,7 +39,7 @@ export class HandshakeChannel {
     await this.#writer.write(message);
   }
 
-  /** The handshake is complete. */
+  /** Ends the handshake and returns the channel for the stream. */
   release(): LiveChannel {
     this.#reader.releaseLock();
     this.#writer.releaseLock();
@@ -52,7 +52,7 @@ export class HandshakeChannel {
       await this.send(new Uint8Array([REFUSED]));
       await this.#writer.close();
     } catch {
-      // the connection is closed already
+      // the connection is already closed
     }
   }
 

@@ -17,17 +17,17 @@ export function decodeHandshake(method: AuthMethod, message: Uint8Array): Bytes 
   return message[4] === methods[method] ? new Uint8Array(message.subarray(5)) : undefined;
 }
 
-/** The caller's end. @throws {MillraceError} E_STREAM_AUTH, E_STREAM_CUT, E_FRAME_FORMAT */
+/** The caller's side. @throws {MillraceError} E_STREAM_AUTH, E_STREAM_CUT, E_FRAME_FORMAT */
 export interface Caller {
   /** @returns the stream's secret, 32 bytes. The caller wipes it. */
   call(handshake: HandshakeChannel): Promise<Bytes>;
 }
 
-/** The listener's end, for every connection. */
+/** The listener's side, used for every connection. */
 export interface Responder {
   /** @returns the stream's secret, 32 bytes. @throws {MillraceError} E_STREAM_AUTH, E_STREAM_CUT, E_FRAME_FORMAT */
   respond(handshake: HandshakeChannel): Promise<Bytes>;
-  /** No more tries are allowed. */
+  /** Whether no further attempts are allowed. */
   readonly exhausted: boolean;
 }
 

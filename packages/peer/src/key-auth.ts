@@ -3,14 +3,14 @@ import { generateP256Key, keyName, type MachineKey, type P256Key, verifySignatur
 import { type Caller, decodeHandshake, encodeHandshake, type Responder, streamSecret } from './handshake.ts';
 import { notUnderstood } from './handshake-channel.ts';
 
-// Diffie-Hellman of two fresh points. Each end signs its point with its identity key, over all earlier messages and both
-// identities (as in ISO/IEC 9798-3): mutual authentication with forward secrecy.
+// Diffie-Hellman with two fresh points. Each end signs its point with its identity key, over all earlier messages and
+// both identities (as in ISO/IEC 9798-3): mutual authentication with forward secrecy.
 
 const POINT_BYTES = 65;
 const SIGNATURE_BYTES = 64;
 
 export interface KeyOptions {
-  /** Our own identity. The caller closes it. */
+  /** This end's identity. The caller closes it. */
   readonly key: MachineKey;
   /** The other end's key name: 32 hexadecimal digits. */
   readonly peer: string;

@@ -6,12 +6,12 @@ import type { Responder } from './handshake.ts';
 import { HandshakeChannel } from './handshake-channel.ts';
 import { socketChannel } from './socket-channel.ts';
 
-/** Maximum number of handshakes at a time. A further caller replaces the oldest one that has sent nothing. */
+/** Maximum number of concurrent handshakes. A further caller replaces the oldest one that has sent nothing. */
 const MAX_CALLERS = 8;
-/** Time limit for a caller's first message. */
+/** Time limit for a caller's first message, ms. */
 const SILENT_MS = 5_000;
 const HANDSHAKE_MS = 30_000;
-/** How long a refused caller may take to read the refusal. */
+/** Time limit for a refused caller to read the refusal, ms. */
 const PARTING_MS = 5_000;
 
 /** The authenticated other end. */
@@ -36,14 +36,16 @@ export interface ListenOptions {
 
 export interface Listening {
   readonly port: number;
-  /** The first caller that authenticates; later ones are refused. Rejects with E_STREAM_AUTH after too many tries. */
+  /**
+   * The first caller that authenticates. Later callers are refused. Rejects with E_STREAM_AUTH after too many attempts.
+   */
   readonly peer: Promise<Peer>;
 }
 
 /** @throws {MillraceError} E_INPUT, E_CONFLICT if the address is in use */
 export async function listenForPeer(options: ListenOptions): Promise<Listening> {
   const { at, responder, signal, logger = silentLogger, silentMs = SILENT_MS } = options;
-  /** In order of arrival. */
+  /** Callers in order of arrival. */
   const callers = new Map<Socket, { readonly handshake: HandshakeChannel; refused: boolean }>();
   const server = createServer({ allowHalfOpen: true });
   let settle: { resolve(peer: Peer): void; reject(error: unknown): void } | undefined;
@@ -94,7 +96,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
     }
   };
 
-  /** Drops the caller that has been idle longest, so that idle connections cannot block the right one. */
+  /** Drops the caller that has been idle longest, so that idle connections cannot block the legitimate caller. */
   const dropIdleCaller = () => {
     const all = [...callers];
     const [socket] = all.find(([, { handshake, refused }]) => refused || !handshake.received) ?? all[0] ?? [];
@@ -104,7 +106,7 @@ export async function listenForPeer(options: ListenOptions): Promise<Listening> 
   };
 
   server.on('connection', (socket) => {
-    socket.on('error', () => undefined); // reported by its channel
+    socket.on('error', () => undefined); // reported by the socket's channel
     if (settle === undefined) return void socket.destroy();
     if (callers.size >= MAX_CALLERS) dropIdleCaller();
     void shakeHands(socket);

@@ -8,11 +8,11 @@ export interface Transferred {
   readonly bytes: number;
   /** SHA-256 of the data, hexadecimal. */
   readonly sha256: string;
-  /** Bytes of all messages of the stream, both ways. */
+  /** Bytes of all messages of the stream, in both directions. */
   readonly wireBytes: number;
 }
 
-/** Where received data goes. Exactly one of `commit` and `discard` ends it. */
+/** Destination of received data. Exactly one of `commit` and `discard` ends it. */
 export interface Sink {
   write(chunk: Uint8Array): Promise<void>;
   /** The data is complete: keep it. */
@@ -27,7 +27,7 @@ interface TransferOptions {
   readonly onProgress?: (bytes: number) => void;
 }
 
-/** Sends all data of `source`. @throws {MillraceError} E_STREAM_*, E_INPUT when the source fails */
+/** Sends all data of `source`. @throws {MillraceError} E_STREAM_*, E_INPUT if the source fails */
 export async function sendToPeer(
   options: TransferOptions & {
     readonly source: AsyncIterable<Uint8Array>;
@@ -64,14 +64,15 @@ export async function sendToPeer(
     bytes += chunk.value.length;
     onProgress?.(bytes);
   }
-  writer.close().catch(() => undefined); // `closed` says more
+  writer.close().catch(() => undefined); // `closed` has the details
   const { wireBytes } = await stream.closed;
   return { bytes, sha256: hash.digest('hex'), wireBytes };
 }
 
 /**
  * Receives all data into `sink`. The sink is committed before the sender gets the confirmation, and discarded on any
- * failure. @throws {MillraceError} E_STREAM_*, E_FRAME_*, E_SEAL, and errors of the sink
+ * failure.
+ * @throws {MillraceError} E_STREAM_*, E_FRAME_*, E_SEAL, and errors of the sink
  */
 export async function receiveFromPeer(options: TransferOptions & { readonly sink: Sink }): Promise<Transferred> {
   const { peer, sink, signal, onProgress } = options;
@@ -100,7 +101,7 @@ export async function receiveFromPeer(options: TransferOptions & { readonly sink
   } catch (error) {
     kept?.reject(error);
     await sink.discard();
-    await stream.closed.catch(() => undefined); // the other end has been told
+    await stream.closed.catch(() => undefined); // the other end was notified
     throw error;
   }
   kept?.resolve();

@@ -3,28 +3,28 @@ import { type Colour, heightColour } from './palette.ts';
 import type { ToolPath } from './path.ts';
 import type { View } from './view.ts';
 
-/** What the viewer sees at each pixel of some rows of the picture: how near (mm, growing towards the viewer), and in which colour. */
+/** Depth and colour of each pixel in some rows of the picture. Depth in mm, increasing towards the viewer. */
 export interface Scene {
   readonly width: number;
-  /** The picture's row that is the first one here. */
+  /** Row of the picture that is the first row here. */
   readonly top: number;
-  /** Rows that are here. */
+  /** Number of rows. */
   readonly height: number;
-  /** -Infinity where there is nothing. */
+  /** -Infinity where nothing is drawn. */
   readonly depth: Float32Array;
   /** 0x00bbggrr. */
   readonly colour: Uint32Array;
 }
 
-// Light from the upper left, towards the viewer; and the direction half-way to the viewer, for the gloss.
+// Light from the upper left, towards the viewer; and the half-way direction to the viewer, for the gloss.
 const light = unit(-0.45, 0.62, 0.64);
 const gloss = unit(light[0], light[1], light[2] + 1);
-const beadWidth = 0.46; // mm; the path does not say how wide the bead is
+const beadWidth = 0.46; // mm; the path does not contain the width
 const shades = 512;
 
 /**
- * Draws every move that puts down material as a round bead with its shading, nearest on top.
- * @param rows those of the picture that are wanted
+ * Draws every move that deposits material as a shaded round bead, nearest on top.
+ * @param rows rows of the picture to draw
  */
 export function drawBeads(
   path: ToolPath,
@@ -41,7 +41,7 @@ export function drawBeads(
   };
   const bead = new BeadPainter(scene, view, box.layerHeight);
   const span = Math.max(box.max[2] - box.min[2], 1e-6);
-  // From the top down: what lies below is mostly hidden, and is passed over quickly.
+  // Top layers first: most of what lies below is hidden and is skipped quickly.
   let current = -1;
   path.eachBackwards(({ x0, y0, z0, x, y, z, extruding, layer }) => {
     if (!extruding) return;
@@ -59,7 +59,7 @@ class BeadPainter {
   readonly #scene: Scene;
   readonly #view: View;
   readonly #halfHeight: number;
-  // The colour of the layer under every strength of light, and of gloss on top.
+  // The layer's colour under every strength of light, with gloss on top.
   readonly #shaded = new Uint32Array(shades);
 
   constructor(scene: Scene, view: View, layerHeight: number) {
@@ -73,7 +73,7 @@ class BeadPainter {
       const strength = (n / (shades - 1)) * 1.6;
       let packed = 0;
       for (let part = 2; part >= 0; part -= 1) {
-        // Past full light the colour goes towards white: the gloss of the plastic.
+        // Beyond full light the colour tends to white: the gloss of the plastic.
         const lit = (colour[part] as number) * brightness * Math.min(strength, 1);
         const value = lit + (255 - lit) * Math.max(strength - 1, 0);
         packed = (packed << 8) | Math.round(Math.min(value, 255));
@@ -93,12 +93,12 @@ class BeadPainter {
     const dx = x1 - x0;
     const dy = y1 - y0;
     const length = Math.sqrt(dx * dx + dy * dy);
-    // Across the line on the picture; a bead that points at the viewer is drawn as its end.
+    // Direction across the line in the picture. A bead that points at the viewer is drawn as its end.
     const [cx, cy] = length < 1e-6 ? [1, 0] : [-dy / length, dx / length];
     this.#fill(x0, y0, dx, dy, length, cx, cy, near0, near1, this.#halfWidth(ax - bx, ay - by, cx, cy));
   }
 
-  /** Half the bead's width on the picture: its section is an ellipse, wide and flat. */
+  /** Half the bead's width in the picture. Its section is an ellipse, wide and flat. */
   #halfWidth(dx: number, dy: number, cx: number, cy: number): number {
     const { right, up, scale } = this.#view;
     const flat = Math.hypot(dx, dy);
@@ -133,7 +133,7 @@ class BeadPainter {
     const bulge = half / this.#view.scale;
     for (let y = top; y <= bottom; y += 1) {
       const py = y - y0;
-      // Where this row meets the band of the bead, so that long slanting beads cost their area and no more.
+      // Range of this row that the bead's band covers, so that long slanting beads cost only their area.
       let from = left;
       let to = right;
       if (Math.abs(cx) > 1e-6) {

@@ -1,10 +1,10 @@
 import type { Colour } from './palette.ts';
 
-/** A picture in RGB, drawn on with soft-edged strokes. */
+/** An RGB picture on which soft-edged strokes are drawn. */
 export class Canvas {
   readonly width: number;
   readonly height: number;
-  /** Red, green, blue of every pixel, by rows. */
+  /** Red, green, blue of every pixel, row by row. */
   readonly pixels: Uint8Array;
 
   constructor(width: number, height: number) {
@@ -23,7 +23,7 @@ export class Canvas {
     }
   }
 
-  /** A line with round ends; lengths in pixels, places at pixel centres. */
+  /** Draws a line with round ends. Lengths in pixels, coordinates at pixel centres. */
   stroke(x0: number, y0: number, x1: number, y1: number, width: number, colour: Colour, share = 1): void {
     const half = width / 2;
     const left = Math.max(Math.floor(Math.min(x0, x1) - half - 1), 0);

@@ -2,12 +2,12 @@ import { Canvas } from './canvas.ts';
 import { textWidth, write } from './lettering.ts';
 import type { Colour } from './palette.ts';
 
-/** A paper label: a square code at the left, lines of text beside it. */
+/** A paper label: a square code on the left, lines of text next to it. */
 export interface Label {
-  /** Rows of a QR code, its quiet zone included; true is black. */
+  /** Rows of a QR code, including its quiet zone; true is black. */
   readonly code: readonly (readonly boolean[])[];
   readonly title: string;
-  /** Written in capitals and digits mostly: see the alphabet in lettering.ts. */
+  /** Mostly capitals and digits: see the alphabet in lettering.ts. */
   readonly lines: readonly string[];
 }
 

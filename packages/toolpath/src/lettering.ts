@@ -1,7 +1,8 @@
 import type { Canvas } from './canvas.ts';
 import type { Colour } from './palette.ts';
 
-// A small alphabet of strokes on a grid 4 wide and 6 high, 8 with descenders (x, then y from the top); "|" lifts the pen.
+// A small alphabet of strokes on a grid 4 wide and 6 high, 8 with descenders (x, then y from the top); "|" lifts the
+// pen.
 const glyphs: Readonly<Record<string, string>> = {
   A: '06 02 20 42 46|04 44',
   B: '00 30 41 42 33 03|33 44 45 36 06 00',

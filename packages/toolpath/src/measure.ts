@@ -1,14 +1,16 @@
 import type { ToolPath } from './path.ts';
 
-/** What a picture needs to know of a path before it draws. */
+/** Measurements of a path that drawing needs. */
 export interface Measure {
-  /** Box of the part: of everything put down, less the first layer's skirts and priming lines where there are others. */
+  /**
+   * Bounding box of everything deposited, without the first layer's skirts and priming lines if there are more layers.
+   */
   readonly min: readonly [number, number, number];
   readonly max: readonly [number, number, number];
   readonly layers: number;
-  /** Usual height of a layer, mm. */
+  /** Typical layer height, mm. */
   readonly layerHeight: number;
-  /** Height of each layer, by its number from 1; mm. */
+  /** Height of each layer by number, from 1; mm. */
   readonly heights: Float32Array;
 }
 
@@ -40,7 +42,7 @@ export function measure(path: ToolPath): Measure {
     include(x, y, z);
   });
   if (!Number.isFinite(min[0] as number)) {
-    // Nothing was put down: the picture is of the travel.
+    // Nothing was deposited: draw the travel moves.
     include(0, 0, 0);
     path.each(({ x, y, z }) => include(x, y, z));
     bottom = min[2] as number;

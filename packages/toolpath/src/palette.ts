@@ -1,6 +1,6 @@
 export type Colour = readonly [red: number, green: number, blue: number];
 
-// From the plate upwards: indigo, blue, teal, sand, amber; light enough everywhere to show shading.
+// From the plate upwards: indigo, blue, teal, sand, amber. All are light enough to show shading.
 const stops: readonly Colour[] = [
   [94, 84, 190],
   [70, 128, 214],

@@ -1,15 +1,15 @@
 const CHUNK_BYTES = 16_384;
 /** Head byte, then four numbers of at most five bytes. */
 const MAX_MOVE_BYTES = 21;
-/** Micrometres: 1 km either way, so that every difference fits 32 bits. */
+/** Maximum coordinate, µm: about 1 km in each direction, so that every difference fits 32 bits. */
 const MAX_MICROMETRES = 2 ** 30 - 1;
 
 const EXTRUDES = 1;
 const LAYER = 2;
-/** The bit of x; y and z have the next ones. */
+/** Bit of x. y and z have the next ones. */
 const AXES = 4;
 
-/** One straight move: where it begins and ends, in mm. Valid during the call that it was passed to. */
+/** One straight move: its start and end, in mm. Valid only during the call to which it was passed. */
 export interface Move {
   readonly x0: number;
   readonly y0: number;
@@ -17,13 +17,13 @@ export interface Move {
   readonly x: number;
   readonly y: number;
   readonly z: number;
-  /** Does it put down material? */
+  /** Whether it deposits material. */
   readonly extruding: boolean;
   /** From 1; 0 before the first extrusion. */
   readonly layer: number;
 }
 
-/** Some moves, and what held before the first of them. */
+/** A sequence of moves, and the state before the first one. */
 interface Chunk {
   readonly start: Int32Array;
   readonly layer: number;
@@ -33,13 +33,13 @@ interface Chunk {
 }
 
 /**
- * The path of a tool: a list of straight moves, each from where the last one ended, the first from the origin. To the
- * micrometre. Held as differences: about 5 bytes a move of a usual part. Bounded: what comes after `maxMoves` is only
- * counted.
+ * The path of a tool: a list of straight moves, each from the end of the previous one, the first from the origin.
+ * Precise to the micrometre. Stored as differences: about 5 bytes per move of a typical part. Bounded: moves after
+ * `maxMoves` are only counted.
  */
 export class ToolPath {
   readonly maxMoves: number;
-  /** Moves that were not kept. */
+  /** Number of moves that were not stored. */
   dropped = 0;
   readonly #chunks: Chunk[] = [];
   readonly #place = new Int32Array(3);
@@ -50,12 +50,12 @@ export class ToolPath {
     this.maxMoves = maxMoves;
   }
 
-  /** Moves kept. */
+  /** Number of stored moves. */
   get length(): number {
     return this.#length;
   }
 
-  /** Memory that the moves take. */
+  /** Memory used by the moves, bytes. */
   get bytes(): number {
     return this.#chunks.length * CHUNK_BYTES;
   }
@@ -88,12 +88,12 @@ export class ToolPath {
     this.#length += 1;
   }
 
-  /** Every move, from the first. */
+  /** Visits all moves in order. */
   each(visit: (move: Move) => void): void {
     for (const chunk of this.#chunks) visitChunk(chunk, visit, false);
   }
 
-  /** Every move, from the last. */
+  /** Visits all moves in reverse order. */
   eachBackwards(visit: (move: Move) => void): void {
     for (let n = this.#chunks.length - 1; n >= 0; n -= 1) visitChunk(this.#chunks[n] as Chunk, visit, true);
   }
@@ -112,7 +112,7 @@ function micrometres(mm: number): number {
   return Math.max(-MAX_MICROMETRES, Math.min(MAX_MICROMETRES, Math.round(mm * 1000)));
 }
 
-/** Seven bits a byte, the lowest first; the sign in the lowest of all. */
+/** Writes seven bits per byte, the lowest first, with the sign in the lowest bit. */
 function putDifference(chunk: Chunk, difference: number): void {
   let rest = ((difference << 1) ^ (difference >> 31)) >>> 0;
   for (; rest > 127; rest >>>= 7) chunk.bytes[chunk.length++] = (rest & 127) | 128;
@@ -121,7 +121,8 @@ function putDifference(chunk: Chunk, difference: number): void {
 
 function visitChunk(chunk: Chunk, visit: (move: Move) => void, backwards: boolean): void {
   const { bytes, moves } = chunk;
-  // Unpacked first: differences can be read from the front only. x, y, z and the layer, before each move and after the last.
+  // Unpack first: differences can be decoded only from the front. x, y, z and the layer, before each move and after the
+  // last.
   const places = new Int32Array(4 * (moves + 1));
   const extrudes = new Uint8Array(moves);
   places.set(chunk.start);

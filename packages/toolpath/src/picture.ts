@@ -10,15 +10,15 @@ export interface PictureOptions {
   /** Pixels. */
   readonly width?: number;
   readonly height?: number;
-  /** What was made, for example an object's identifier. */
+  /** Name of the part, for example an object's identifier. */
   readonly title?: string;
-  /** Facts for the caption, one a line. */
+  /** Facts for the caption, one per line. */
   readonly facts?: readonly string[];
-  /** Rows that are drawn at once: fewer rows take less memory and more time. The picture is the same. */
+  /** Number of rows drawn at once: fewer rows use less memory and more time. The picture is the same. */
   readonly band?: number;
 }
 
-/** The part alone on its plate, square, without lettering; `side` in pixels. */
+/** The part on its plate, square, without lettering; `side` in pixels. */
 export function drawThumbnailPicture(path: ToolPath, side: number): Canvas {
   const box = measure(path);
   const edge = side * oversampling;
@@ -29,8 +29,8 @@ export function drawThumbnailPicture(path: ToolPath, side: number): Canvas {
 }
 
 /**
- * The part as the tool really laid it down, bead by bead, seen from above in front; coloured by height, with a scale and
- * the path of one layer from above. The same path and options give the same pixels.
+ * Draws the part as the tool deposited it, bead by bead, seen from the front above; coloured by height, with a scale
+ * and the path of one layer from above. The same path and options give the same pixels.
  */
 export function drawPicture(path: ToolPath, options: PictureOptions = {}): Canvas {
   const width = options.width ?? 1600;
@@ -92,7 +92,7 @@ function heightBar(canvas: Canvas, box: Measure, size: number): void {
   label(box.min[2], top + height - size * 0.85);
 }
 
-/** The middle layer from above: what was put down, and, thin, the way in between. */
+/** Draws the middle layer from above: deposited material, and thin lines for travel. */
 function layerFromAbove(canvas: Canvas, path: ToolPath, box: Measure, size: number): void {
   if (box.layers < 3) return;
   const layer = Math.ceil(box.layers / 2);

@@ -5,7 +5,7 @@ import { drawLabelPicture, type Label } from './label.ts';
 import type { ToolPath } from './path.ts';
 import { drawPicture, drawThumbnailPicture, type PictureOptions } from './picture.ts';
 
-/** Sides of a thumbnail in pixels, the largest first. */
+/** Sides of a thumbnail in pixels, largest first. */
 const sides = [256, 192, 128, 96, 64] as const;
 
 /** A paper label as a PNG file. */
@@ -19,8 +19,8 @@ export function drawPng(path: ToolPath, options: PictureOptions = {}): Bytes {
 }
 
 /**
- * The part alone, square, without lettering: the largest of 256, 192, … pixels that fits.
- * @returns a PNG file; undefined when there is nothing to show or even the smallest is too long
+ * The part on its plate, square, without lettering: the largest of 256, 192, … pixels that fits.
+ * @returns a PNG file; undefined if there is nothing to draw or even the smallest is too long
  */
 export function drawThumbnail(path: ToolPath, maxBytes: number): Bytes | undefined {
   if (path.length === 0) return undefined;

@@ -5,25 +5,25 @@ import { type Colour, ink } from './palette.ts';
 import type { ToolPath } from './path.ts';
 import type { View } from './view.ts';
 
-/** Pixels of the scene for one of the canvas, each way. */
+/** Pixels of the scene per pixel of the canvas, in each direction. */
 export const oversampling = 2;
 
-const reach = 3.2; // mm around a place whose neighbours darken it
+const reach = 3.2; // mm around a point whose neighbours darken it
 const directions = 12;
 
-/** Rows of the canvas that are drawn at once: a whole scene of a large picture would be 60 MB. */
+/** Rows of the canvas drawn at once: a complete scene of a large picture would need 60 MB. */
 const band = 300;
 
 /**
- * Draws the part on its plate: beads, background, grid, shadow, and the darkness of nooks; smooths the edges.
- * @param rows of the canvas drawn at once; the picture is the same whatever it is
+ * Draws the part on its plate: beads, background, grid, shadow and ambient occlusion; antialiases the edges.
+ * @param rows number of rows of the canvas drawn at once; does not affect the picture
  */
 export function stage(canvas: Canvas, view: View, box: Measure, path: ToolPath, rows = band): void {
   const plate = new Plate(view, box, path);
   const nooks = new Nooks(view);
   for (let top = 0; top < canvas.height; top += rows) {
     const end = Math.min(top + rows, canvas.height);
-    // What darkens a nook may stand in a neighbour band.
+    // A pixel may be darkened from a neighbouring band.
     const from = Math.max(top * oversampling - nooks.margin, 0);
     const height = Math.min(end * oversampling + nooks.margin, canvas.height * oversampling) - from;
     const scene = drawBeads(path, box, view, canvas.width * oversampling, { top: from, height });
@@ -57,9 +57,9 @@ function stageRow(canvas: Canvas, scene: Scene, plate: Plate, nooks: Nooks, y: n
   }
 }
 
-/** How much light reaches a pixel: neighbours that stand nearer to the viewer take some. */
+/** Ambient occlusion: how much light reaches a pixel. Neighbours nearer to the viewer block some of it. */
 class Nooks {
-  /** How many rows away a neighbour may be. */
+  /** Maximum distance of such a neighbour, rows. */
   readonly margin: number;
   readonly #steps: readonly (readonly [dx: number, dy: number, away: number])[];
 
@@ -73,7 +73,7 @@ class Nooks {
     this.margin = Math.max(...this.#steps.map(([, dy]) => Math.abs(dy)));
   }
 
-  /** 0 to 1, for a place of the scene where there is something. */
+  /** 0 to 1, for a pixel of the scene where something is drawn. */
   light({ width, height, depth }: Scene, x: number, y: number): number {
     const here = depth[y * width + x] as number;
     let taken = 0;
@@ -82,14 +82,14 @@ class Nooks {
       const sy = y + dy;
       if (sx < 0 || sy < 0 || sx >= width || sy >= height) continue;
       const higher = (depth[sy * width + sx] as number) - here;
-      // The plate rises towards the viewer on the picture's lower side: only what stands clear of a slope counts.
+      // In the picture, the plate rises towards the viewer on the lower side: count only what stands clear of a slope.
       if (higher > 0.15) taken += Math.min((higher - 0.15) / away, 1) / (1 + (0.12 * higher) / away);
     }
     return 1 - Math.min((taken / this.#steps.length) * 1.05, 0.78);
   }
 }
 
-/** The plate under the part: a grid of 10 mm that fades out, and the shadow of what stands on it. */
+/** The plate under the part: a 10 mm grid that fades out, and the shadow of the part. */
 class Plate {
   readonly #view: View;
   readonly #cell: number; // mm
@@ -116,10 +116,10 @@ class Plate {
     this.#shadow = this.#cast(path);
   }
 
-  /** Colour of the plate, or of the room behind it, at a pixel of the canvas. */
+  /** Colour of the plate, or of the background behind it, at a pixel of the canvas. */
   colour(x: number, y: number, down: number): Colour {
     const { right, up, scale } = this.#view;
-    // The place on the plate that this pixel shows: the projection, solved for z = floor.
+    // The point on the plate that this pixel shows: the projection, solved for z = floor.
     const a = ((x + 0.5) * oversampling - this.#view.x) / scale - this.#floor * right[2];
     const b = -((y + 0.5) * oversampling - this.#view.y) / scale - this.#floor * up[2];
     const determinant = right[0] * up[1] - right[1] * up[0];
@@ -170,7 +170,7 @@ class Plate {
   }
 
   #shadowAt(x: number, y: number): number {
-    // The light comes from behind the viewer's left shoulder: the shadow falls a little to the back.
+    // The light comes from behind the viewer's left shoulder, so the shadow falls slightly to the back.
     const { right } = this.#view;
     const column = (x - right[0] * 1.5 - this.#left) / this.#cell;
     const row = (y - right[1] * 1.5 - this.#front) / this.#cell;
@@ -192,7 +192,7 @@ function gridLine(place: number, every: number, pixel: number): number {
   return Math.max(1 - away / (pixel * 1.1), 0);
 }
 
-/** Running mean along lines of an image. */
+/** Moving average along lines of an image. */
 function blurLines(
   from: Float32Array,
   to: Float32Array,

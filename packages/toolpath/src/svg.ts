@@ -5,12 +5,13 @@ import type { PictureOptions } from './picture.ts';
 import { fitView } from './view.ts';
 
 export interface SvgOptions extends PictureOptions {
-  /** Points that the drawing may have; of a longer path every so many layers are drawn. */
+  /** Maximum number of points. For a longer path only every n-th layer is drawn. */
   readonly maxPoints?: number;
 }
 
 /**
- * The tool's path as lines, seen from above in front and coloured by height: sharp at any size, for print and pages.
+ * Draws the tool's path as lines, seen from the front above and coloured by height: sharp at any size, for print and
+ * pages.
  * @returns the text of an SVG file
  */
 export function drawSvg(path: ToolPath, options: SvgOptions = {}): string {
@@ -80,7 +81,7 @@ function spot([x, y]: [number, number]): string {
   return `${x.toFixed(1)} ${y.toFixed(1)}`;
 }
 
-/** Text for XML. */
+/** Escapes text for XML. */
 function quote(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

@@ -1,11 +1,11 @@
 import { ToolPath } from './path.ts';
 
-/** A picture of so many long beads is drawn within one or two seconds. */
+/** Number of moves, as long beads, that can be drawn within one or two seconds. */
 const DEFAULT_MOVES = 32_000;
 
 /**
- * A path that is kept for a small picture: bounded, whatever the design's size. When it is full it drops every other
- * layer and keeps every other one from then on, so that the shape stays whole.
+ * A path kept for a small picture: bounded, whatever the design's size. When full, it drops every other layer and from
+ * then on keeps only every other one, so that the shape stays complete.
  */
 export class ThumbnailPath {
   readonly #maxMoves: number;
@@ -28,7 +28,7 @@ export class ThumbnailPath {
   add(x: number, y: number, z: number, extruding: boolean, layer: number): void {
     if (this.#path.length + 2 > this.#maxMoves) this.#thin();
     if (layer % this.#every === 0) {
-      // Layers were left out: first move to where the tool is now.
+      // Layers were skipped: first move to the tool's current position.
       if (this.#skipped) this.#path.add(this.#x, this.#y, this.#z, false, layer);
       this.#path.add(x, y, z, extruding, layer);
       this.#skipped = false;
@@ -57,7 +57,7 @@ export class ThumbnailPath {
       }
       [this.#x, this.#y, this.#z] = [ex, ey, ez];
     });
-    // One layer alone is too long: it cannot be thinned out.
+    // A single layer is too long and cannot be thinned out.
     if (this.#path.length + 2 > this.#maxMoves) this.#path = new ToolPath(this.#maxMoves);
     this.#skipped ||= this.#x !== x || this.#y !== y || this.#z !== z;
     [this.#x, this.#y, this.#z] = [x, y, z];

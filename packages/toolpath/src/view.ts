@@ -1,13 +1,13 @@
 import type { Measure } from './measure.ts';
 
-/** A parallel projection: mm in, pixels out, and a depth that grows towards the viewer (in mm). */
+/** A parallel projection: mm to pixels, and a depth that increases towards the viewer (in mm). */
 export interface View {
   readonly scale: number;
-  /** Unit vectors of the picture in the room: to the right, upwards, towards the viewer. */
+  /** Unit vectors of the picture in space: to the right, upwards, towards the viewer. */
   readonly right: readonly [number, number, number];
   readonly up: readonly [number, number, number];
   readonly towards: readonly [number, number, number];
-  /** Pixel of the room's origin. */
+  /** Pixel of the origin. */
   readonly x: number;
   readonly y: number;
 }

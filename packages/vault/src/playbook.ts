@@ -168,8 +168,8 @@ export class Playbook {
   }
 
   /**
-   * The secret of a design in this node's custody: 32 bytes, the caller wipes them. @throws {MillraceError}
-   * E_CELL_DAMAGED
+   * The secret of a design in this node's custody: 32 bytes, the caller wipes them.
+   * @throws {MillraceError} E_CELL_DAMAGED
    */
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
@@ -337,8 +337,8 @@ export class Playbook {
   }
 
   /**
-   * Handles a `maintained` message. @returns the problems found, or undefined if the message does not answer the
-   * pending one
+   * Handles a `maintained` message.
+   * @returns the problems found, or undefined if the message does not answer the pending one
    */
   maintained(
     message: MaintainedMessage,

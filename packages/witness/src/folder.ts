@@ -17,46 +17,46 @@ export const witnessFiles = {
   settings: 'witness.json',
   /** 32 bytes, Ed25519 seed. */
   key: 'witness.key',
-  /** The last head of each log that was signed, as the log signed it. */
+  /** The last checkpoint of each log that the witness signed, as signed by the log. */
   heads: 'heads',
-  /** Heads that a log has signed beside the ones here: evidence against it. */
+  /** Checkpoints that a log signed and that contradict those stored here: evidence against the log. */
   forks: 'forks',
 } as const;
 
-/** Evidence that is kept. One pair of heads proves everything. */
+/** Maximum number of files of evidence. One pair of checkpoints is sufficient proof. */
 const MAX_FORKS = 16;
 
 const settingsSchema = z.strictObject({
   version: z.literal(1),
   name: z.string().min(1).max(256),
-  /** Verifier keys of the logs, type 0x01; several may be of one log. */
+  /** Verifier keys of the logs, type 0x01. A log may have several. */
   logs: z.array(z.string().max(1024)).max(1024),
 });
 
 export interface WitnessFolderOptions {
   readonly path: string;
-  /** Name of the key; needed for a new folder, and fixed from then on. */
+  /** Name of the key. Required for a new folder; cannot be changed later. */
   readonly name?: string | undefined;
   /** Verifier keys of logs to add. */
   readonly logs?: readonly string[];
   readonly random: RandomSource;
 }
 
-/** What a witness keeps. */
+/** A witness's durable state. */
 export interface WitnessFolder {
   readonly signer: NoteSigner;
   readonly logs: readonly string[];
-  /** The signed checkpoints that were stored last, by origin. */
+  /** The last stored signed checkpoints, by origin. */
   readonly heads: ReadonlyMap<string, Bytes>;
-  /** Durable when it resolves. */
+  /** Durable once it resolves. */
   storeHead(origin: string, checkpoint: Uint8Array): Promise<void>;
   storeFork(origin: string, checkpoint: Uint8Array): Promise<void>;
 }
 
 /**
- * Opens the folder, or begins one. One process a folder: whoever opens it holds a lock for it.
- * @throws {MillraceError} E_INPUT for a name or key that is none; E_CONFIG for files that are damaged: a witness that has lost
- * its heads may sign a second history, so it does not start
+ * Opens the folder, or creates it. The opener holds a lock: one process per folder.
+ * @throws {MillraceError} E_INPUT for an invalid name or key; E_CONFIG for damaged files: a witness that has lost its
+ *   checkpoints could sign a second history, so it does not start
  */
 export async function openWitnessFolder({
   path,
@@ -108,11 +108,11 @@ async function readSettings(path: string): Promise<z.output<typeof settingsSchem
   }
 }
 
-/** An existing key stays: the process may have ended before it wrote the settings. */
+/** Keeps an existing key: the process may have ended before it wrote the settings. */
 async function createKey(file: string, name: string, random: RandomSource): Promise<void> {
   const secret = random(32);
   try {
-    ed25519NoteSigner(name, secret); // refuses a bad name before anything is written
+    ed25519NoteSigner(name, secret); // rejects an invalid name before anything is written
     if ((await readIfThere(file)) === undefined) await writeDurably(file, secret);
   } finally {
     wipe(secret);
@@ -134,7 +134,7 @@ async function readSigner(file: string, name: string): Promise<NoteSigner> {
 async function readHeads(folder: string): Promise<Map<string, Bytes>> {
   const heads = new Map<string, Bytes>();
   for (const name of await namesIn(folder)) {
-    // What a crash left behind was not committed.
+    // Leftover of a crash, not committed.
     if (name.endsWith('.tmp')) continue;
     const bytes = new Uint8Array(await readFile(join(folder, name)));
     try {

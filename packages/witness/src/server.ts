@@ -7,13 +7,13 @@ import type { Witness } from './witness.ts';
 export interface WitnessServerOptions {
   readonly witness: Pick<Witness, 'addCheckpoint'>;
   readonly address: Address;
-  /** HTTP without: requests and answers are signed. */
+  /** If undefined, plain HTTP: requests and answers are signed. */
   readonly tls?: TlsIdentity | undefined;
   readonly limits?: Partial<PublicLimits>;
   readonly logger: Logger;
 }
 
-/** `POST /add-checkpoint`, and nothing else. @throws {MillraceError} E_UNAVAILABLE when the address is taken */
+/** Serves only `POST /add-checkpoint`. @throws {MillraceError} E_UNAVAILABLE if the address is in use */
 export function serveWitness({ witness, ...options }: WitnessServerOptions): Promise<PublicServer> {
   return listenToStrangers({
     ...options,

@@ -27,15 +27,15 @@ export interface WitnessAnswer {
   readonly body: Bytes;
 }
 
-/** Signs heads that extend what it has signed before, and no other. */
+/** Signs only checkpoints that extend those it has signed before. */
 export interface Witness {
   /** Verifier key string, type 0x04. */
   readonly key: string;
   /** Origins of the logs. */
   readonly logs: readonly string[];
   /**
-   * Answers one add-checkpoint request (C2SP tlog-witness). The head is durable before the cosignature is made.
-   * @throws {MillraceError} E_INPUT for a body that is none; what the disk throws
+   * Answers one add-checkpoint request (C2SP tlog-witness). The checkpoint is durable before the cosignature is made.
+   * @throws {MillraceError} E_INPUT for an invalid body; errors of the disk
    */
   addCheckpoint(body: Uint8Array): Promise<WitnessAnswer>;
 }
@@ -48,7 +48,7 @@ export function createWitness({ folder, clock, logger }: WitnessOptions): Witnes
   for (const key of folder.logs.map(parseVerifierKey)) logs.set(key.name, [...(logs.get(key.name) ?? []), key]);
   const heads = new Map<string, WitnessedHead>();
   for (const [origin, checkpoint] of folder.heads) heads.set(origin, parseCheckpoint(parseNote(checkpoint).text));
-  // Two requests at a time could each extend the same head in another way.
+  // Two concurrent requests could extend the same checkpoint in different ways.
   const mutex = new Mutex();
 
   const decide = async (body: Uint8Array): Promise<WitnessAnswer> => {

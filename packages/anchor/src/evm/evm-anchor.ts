@@ -10,13 +10,13 @@ export interface EvmAnchorOptions {
   readonly rpc: URL;
   /** 20 bytes, as `0x…`. */
   readonly contract: string;
-  /** The address whose heads count: that of the log's key on this chain. Derived from `key` when that is given. */
+  /** The only accepted sender: the address of the log's key on this chain. Default: derived from `key`. */
   readonly sender?: string;
-  /** secp256k1 private key, 32 bytes, that pays. Without it nothing can be submitted. The caller wipes it. */
+  /** secp256k1 private key that pays, 32 bytes. Required to submit. The caller wipes it. */
   readonly key?: Uint8Array;
-  /** Blocks on top before a head counts. Default 12. */
+  /** Number of blocks on top before a head counts. Default 12. */
   readonly confirmations?: number;
-  /** Longest wait for one answer, and for the transaction's block. */
+  /** Timeout for one answer, and for the transaction's block, ms. */
   readonly timeoutMs?: number;
 }
 
@@ -47,8 +47,8 @@ const receiptSchema = z.object({
 type Receipt = z.output<typeof receiptSchema>;
 
 /**
- * A contract on an EVM chain that keeps the newest head of each sender and account and refuses older ones
- * (contract/MillraceAnchor.sol). The node behind `rpc` is believed: run one, or ask several.
+ * A contract on an EVM chain that keeps the newest head of each sender and account and rejects older ones
+ * (contract/MillraceAnchor.sol). The node behind `rpc` is trusted: run your own, or ask several.
  */
 export class EvmAnchor implements Anchor {
   readonly kind = 'evm';
@@ -116,7 +116,7 @@ export class EvmAnchor implements Anchor {
   }
 }
 
-/** Puts the contract on a chain, once for all logs. Returns its address. @throws {MillraceError} as `submit` */
+/** Deploys the contract on a chain, once for all logs. @returns its address @throws {MillraceError} as `submit` */
 export async function deployAnchorContract(
   rpcUrl: URL,
   key: Uint8Array,
@@ -131,20 +131,20 @@ export async function deployAnchorContract(
 
 interface Outgoing {
   readonly key: Uint8Array;
-  /** Without it: creates a contract. */
+  /** If undefined: creates a contract. */
   readonly to?: string;
   readonly input: string;
   readonly timeoutMs: number;
 }
 
-/** Signs, sends, and waits for the block. */
+/** Signs and sends a transaction, and waits for its block. */
 async function sendTransaction(rpc: EvmRpc, { key, to, input, timeoutMs }: Outgoing) {
   const from = lower(addr.fromPrivateKey(key));
   const chain = await rpc.call('eth_chainId', [], quantity);
   const block = await rpc.call('eth_getBlockByNumber', ['latest', false], blockSchema);
   const priority = await rpc.call('eth_maxPriorityFeePerGas', [], quantity);
   const call = { from, input, ...(to !== undefined && { to }) };
-  // A contract that refuses the head says so here: nothing is paid for.
+  // If the contract rejects the head, this call fails and nothing is paid.
   const gas = await rpc.call('eth_estimateGas', [call], quantity);
   const nonce = await rpc.call('eth_getTransactionCount', [from, 'pending'], quantity);
   const signed = Transaction.prepare({
@@ -163,7 +163,7 @@ async function sendTransaction(rpc: EvmRpc, { key, to, input, timeoutMs }: Outgo
   try {
     await rpc.call('eth_sendRawTransaction', [signed.toHex()], hash);
   } catch (error) {
-    // The answer to an earlier attempt may have been lost: then the chain knows the transaction.
+    // If the answer to an earlier attempt was lost, the chain already knows the transaction.
     const known = await rpc.call('eth_getTransactionByHash', [transaction], z.unknown());
     if (known === null) throw error;
   }
@@ -189,7 +189,7 @@ const selector = (signature: string): Bytes => keccak(signature).slice(0, 4);
 const keccak = (text: string): Bytes => Uint8Array.from(keccak_256(new TextEncoder().encode(text)));
 const word = (value: bigint): string => value.toString(16).padStart(64, '0');
 
-/** Arguments of fixed size: the ABI lays each in a word of 32 bytes. */
+/** Arguments of fixed size: the ABI encodes each in a word of 32 bytes. */
 function encodeAnchorCall(account: Uint8Array, size: number, digest: Uint8Array): string {
   if (account.length !== 32) throw new MillraceError('E_INPUT', 'an account on a chain has 32 bytes');
   const name = toHex(selector('anchor(bytes32,uint64,bytes32)'));

@@ -2,7 +2,7 @@ import { MillraceError, parse } from '@millrace/base';
 import { z } from 'zod';
 import { request } from '../http.ts';
 
-/** Longest answer, bytes: a receipt with the events of one call. */
+/** Maximum answer, bytes: a receipt with the events of one call. */
 const MAX_ANSWER = 1024 * 1024;
 
 const answerSchema = z.union([
@@ -21,7 +21,7 @@ export class EvmRpc {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** @throws {MillraceError} E_ANCHOR when the node refuses, E_UNAVAILABLE, E_TIMEOUT, E_TOO_LARGE */
+  /** @throws {MillraceError} E_ANCHOR if the node refuses, E_UNAVAILABLE, E_TIMEOUT, E_TOO_LARGE */
   async call<S extends z.ZodType>(method: string, params: readonly unknown[], schema: S): Promise<z.output<S>> {
     const body = JSON.stringify({ jsonrpc: '2.0', id: ++this.#id, method, params });
     const headers = { 'content-type': 'application/json' };
@@ -51,13 +51,13 @@ function jsonOf(bytes: Uint8Array): unknown {
   }
 }
 
-/** A whole number as JSON-RPC writes it. */
+/** An integer as encoded in JSON-RPC. */
 export const quantity = z
   .string()
   .regex(/^0x(0|[1-9a-f][0-9a-f]*)$/)
   .transform((text) => BigInt(text));
 
-/** Bytes as JSON-RPC writes them. */
+/** Bytes as encoded in JSON-RPC. */
 export const data = z.string().regex(/^0x([0-9a-f]{2})*$/i);
 
 export const toQuantity = (value: bigint | number): string => `0x${value.toString(16)}`;

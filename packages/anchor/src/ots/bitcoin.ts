@@ -2,7 +2,7 @@ import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { request } from '../http.ts';
 
-/** Gives the 80 bytes of a Bitcoin block's header. What it gives is trusted as far as its proof of work goes. */
+/** Returns the 80 bytes of a Bitcoin block's header. A header is trusted only as far as its proof of work. */
 export type BlockHeaders = (height: number) => Promise<Uint8Array>;
 
 export interface BlockHeader {
@@ -10,19 +10,19 @@ export interface BlockHeader {
   readonly merkleRoot: Bytes;
   /** Seconds since 1970. */
   readonly time: number;
-  /** 32 bytes, reversed: as explorers show it. */
+  /** 32 bytes, reversed, as explorers show it. */
   readonly hash: Bytes;
 }
 
 const HEADER_BYTES = 80;
 /** The target of Bitcoin's first blocks: difficulty 1. */
 const FIRST_TARGET = 0xffffn << 208n;
-/** Difficulty 10^9: no block has been easier to find since the end of 2013. A header that somebody makes up costs that. */
+/** Difficulty 10^9: no block has been easier to find since the end of 2013. Forging a header costs this much work. */
 export const EASIEST_TARGET = FIRST_TARGET / 1_000_000_000n;
 
 /**
  * Reads a header and checks its proof of work (Bitcoin's block hashing algorithm).
- * @param easiest the largest target that counts. The hash of a block is at most its target.
+ * @param easiest the largest accepted target. The hash of a block is at most its target
  * @throws {MillraceError} E_ANCHOR
  */
 export function readBlockHeader(bytes: Uint8Array, easiest: bigint = EASIEST_TARGET): BlockHeader {
@@ -35,14 +35,14 @@ export function readBlockHeader(bytes: Uint8Array, easiest: bigint = EASIEST_TAR
   return { merkleRoot: Uint8Array.from(bytes.subarray(36, 68)), time: view.getUint32(68, true), hash };
 }
 
-/** The compact form of a target: an exponent of 256 and three bytes. */
+/** Decodes the compact form of a target: a base-256 exponent and three bytes. */
 function targetOf(bits: number): bigint {
   const [exponent, mantissa] = [bits >>> 24, BigInt(bits & 0x007f_ffff)];
   return exponent >= 3 ? mantissa << BigInt(8 * (exponent - 3)) : mantissa >> BigInt(8 * (3 - exponent));
 }
 
 /**
- * Headers from a server with the Esplora API (https://github.com/Blockstream/esplora/blob/master/API.md).
+ * Fetches headers from a server with the Esplora API (https://github.com/Blockstream/esplora/blob/master/API.md).
  * @param base such as https://blockstream.info/api
  */
 export function esploraHeaders(base: URL, timeoutMs = 10_000): BlockHeaders {

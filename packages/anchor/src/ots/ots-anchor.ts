@@ -16,26 +16,26 @@ import {
 export interface OpenTimestampsOptions {
   /** Calendars to submit to. Only these are asked to complete a proof, whatever the proof names. */
   readonly calendars: readonly URL[];
-  /** Calendars that have to take the digest. Default: one. */
+  /** Number of calendars that must accept the digest. Default: one. */
   readonly quorum?: number;
-  /** Headers of Bitcoin blocks. Without it nothing can be verified. */
+  /** Source of Bitcoin block headers. Required to verify. */
   readonly headers?: BlockHeaders;
-  /** The largest target of a block that counts. Default: difficulty 10^9. A test network needs 2^255. */
+  /** The largest accepted target of a block. Default: difficulty 10^9. A test network needs 2^255. */
   readonly easiestTarget?: bigint;
-  /** Longest wait for one answer. Default 10,000. */
+  /** Timeout for one answer, ms. Default 10,000. */
   readonly timeoutMs?: number;
-  /** How long a calendar that is away is asked again. Default 10,000. */
+  /** How long requests to an unreachable calendar are retried, ms. Default 10,000. */
   readonly retryMs?: number;
   readonly random?: RandomSource;
 }
 
 const ACCEPT = 'application/vnd.opentimestamps.v1';
-/** Longest answer of a calendar, bytes. */
+/** Maximum answer of a calendar, bytes. */
 const MAX_ANSWER = 10_000;
 
 /**
- * Bitcoin blocks, through OpenTimestamps calendars. A proof is a `.ots` file of the checkpoint's digest, as the `ots`
- * command reads it. It is pending for some hours: `upgrade` it.
+ * Anchors in Bitcoin blocks through OpenTimestamps calendars. A proof is a `.ots` file of the checkpoint's digest,
+ * readable by the `ots` command. It is pending for some hours: `upgrade` it.
  */
 export class OpenTimestampsAnchor implements Anchor {
   readonly kind = 'opentimestamps';
@@ -107,7 +107,7 @@ export class OpenTimestampsAnchor implements Anchor {
     return decodeTimestamp(bytes, Uint8Array.from(digest));
   }
 
-  /** What the calendar has on a message by now. It may have nothing yet, and it may be away. */
+  /** The calendar's current proof for a message. It may have nothing new, or be unreachable. */
   async #complete(address: string, { message }: Timestamp): Promise<Timestamp | undefined> {
     const calendar = this.#options.calendars.find(({ href }) => sameAddress(href, address));
     if (calendar === undefined) return undefined;

@@ -7,7 +7,7 @@ import { keccak_256 } from '@noble/hashes/sha3.js';
 // a tree. Each node is a message, each edge an operation on it, each leaf an attestation of a message.
 
 export type Attestation =
-  /** A calendar has taken the message and will have it in a Bitcoin block. */
+  /** A calendar has accepted the message and will include it in a Bitcoin block. */
   | { readonly type: 'pending'; readonly calendar: string }
   /** The message is the Merkle root of the Bitcoin block of this height. */
   | { readonly type: 'bitcoin'; readonly height: number }
@@ -15,11 +15,11 @@ export type Attestation =
 
 interface Operation {
   readonly tag: number;
-  /** Of `append` and `prepend`. */
+  /** Argument of `append` and `prepend`. */
   readonly argument?: Bytes;
 }
 
-/** What attests to a message, itself or through operations. */
+/** Attestations of a message, direct or through operations. */
 export interface Timestamp {
   readonly message: Bytes;
   readonly attestations: readonly Attestation[];
@@ -32,10 +32,10 @@ const SHA256 = 0x08;
 const FORK = 0xff;
 const ATTESTATION = 0x00;
 
-/** Longest message and longest argument, bytes. */
+/** Maximum message and maximum argument, bytes. */
 const MAX_MESSAGE = 4_096;
 const MAX_DEPTH = 256;
-/** All nodes of one timestamp: real ones have some hundred. */
+/** Maximum number of nodes in one timestamp. Real ones have a few hundred. */
 const MAX_NODES = 10_000;
 const MAX_PAYLOAD = 8_192;
 const MAX_CALENDAR = 1_000;
@@ -55,9 +55,9 @@ const unary: Readonly<Record<number, (message: Uint8Array) => Uint8Array>> = {
   3: ripemd160,
   [SHA256]: sha256,
   103: keccak_256,
-  /** Reverse. */
+  /** Reverses the message. */
   242: (message) => Uint8Array.from(message).reverse(),
-  /** Hexadecimal. */
+  /** Encodes the message in hexadecimal. */
   243: (message) => utf8(toHex(message)),
 };
 
@@ -73,7 +73,10 @@ function apply({ tag, argument }: Operation, message: Bytes): Bytes {
   return result;
 }
 
-/** The message with SHA-256 of itself and a nonce below it: a calendar does not learn the message. */
+/**
+ * Hashes the message with a nonce, so that a calendar does not learn the message. `wrap` attaches the calendar's
+ * timestamp to the message.
+ */
 export function hideMessage(message: Bytes, nonce: Bytes): { hidden: Bytes; wrap(result: Timestamp): Timestamp } {
   const append = { tag: APPEND, argument: nonce };
   const appended = apply(append, message);
@@ -94,15 +97,15 @@ export function hideMessage(message: Bytes, nonce: Bytes): { hidden: Bytes; wrap
   };
 }
 
-/** All attestations below a timestamp, each with the message that it attests to. */
+/** All attestations below a timestamp, each with its message. */
 export function* attestationsOf(timestamp: Timestamp): Generator<{ message: Bytes; attestation: Attestation }> {
   for (const attestation of timestamp.attestations) yield { message: timestamp.message, attestation };
   for (const { result } of timestamp.branches) yield* attestationsOf(result);
 }
 
 /**
- * One timestamp with what several say of one message.
- * @throws {MillraceError} E_ANCHOR when they are of different messages
+ * Merges several timestamps of one message.
+ * @throws {MillraceError} E_ANCHOR if their messages differ
  */
 export function mergeTimestamps(...timestamps: readonly Timestamp[]): Timestamp {
   const [first] = timestamps;
@@ -127,7 +130,7 @@ export function mergeTimestamps(...timestamps: readonly Timestamp[]): Timestamp 
   };
 }
 
-/** The timestamp with something else in the place of each node for which `change` gives it. */
+/** A copy of the timestamp in which `change` may replace nodes. */
 export async function replaceNodes(
   timestamp: Timestamp,
   change: (node: Timestamp) => Promise<Timestamp | undefined>,
@@ -225,7 +228,7 @@ function readAttestation(reader: Reader): Attestation {
     case TAGS.pending: {
       const calendar = new TextDecoder().decode(inner.variable(MAX_CALENDAR));
       inner.end();
-      // These characters leave no room for a query, credentials or an escape.
+      // These characters allow no query, credentials or escapes.
       if (!/^[A-Za-z0-9\-._/:]+$/.test(calendar)) throw malformed('a calendar with a wrong address');
       return { type: 'pending', calendar };
     }

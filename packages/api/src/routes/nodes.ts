@@ -5,7 +5,7 @@ import { bytes, cbor, json, route } from '../route.ts';
 import { progressBody } from './prints.ts';
 import { maintenanceReport } from './vault.ts';
 
-// Of nodes among each other: mail, reports, and the calls of machines that the distribution node passes on.
+// Routes between nodes: mail, reports, and the calls of machines that the distribution node forwards.
 
 const proactive = ['segments', 'keys'] as const;
 const ids = json(z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) }));
@@ -56,11 +56,11 @@ export const ledgerHead = z.strictObject({ size: uint, root: z.string().max(64) 
 export type LedgerHead = z.output<typeof ledgerHead>;
 
 export const nodeStateBody = z.strictObject({
-  /** Newest epoch that the node has had to do with. */
+  /** Newest epoch that the node has seen. */
   epoch: uint,
-  /** Newest head of the ledger that it was shown. */
+  /** Newest checkpoint of the ledger that the node has seen. */
   ledger: ledgerHead.optional(),
-  /** Why the node takes itself for one that was restored to an older state. */
+  /** Why the node suspects that it was restored to an older state. */
   suspicion: z.string().max(300).optional(),
 });
 

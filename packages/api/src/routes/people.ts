@@ -3,13 +3,13 @@ import { z } from 'zod';
 import { base64, byId, bytesField, id, pageOf, pageQuery, time, uint } from '../fields.ts';
 import { bytes, cbor, json, route } from '../route.ts';
 
-// Organisations, the keys of the people in them, invitations and revocations.
+// Organisations, their members' keys, invitations and revocations.
 
 const callers = ['user'] as const;
-/** Whoever is invited has no certificate yet. */
+/** An invited person has no certificate yet. */
 const guests = ['guest', 'user'] as const;
 const params = byId;
-/** Guests are strangers: they send no more than a document. */
+/** Guests are unauthenticated: they send no more than one document. */
 const maxBody = 16_384;
 
 export const organisationAnswer = z.object({
@@ -137,7 +137,7 @@ export const enrolmentRoutes = {
   }),
 };
 
-/** Longest list of revocations, bytes. */
+/** Maximum list of revocations, bytes. */
 export const MAX_REVOCATION_LIST = 4 * 1024 * 1024;
 
 export const revocationRoutes = {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { base64, byId, failure, id, pageOf, pageQuery, time, uint } from '../fields.ts';
 import { bytes, json, route } from '../route.ts';
 
-/** Live figures of a running print, as the segments node tells them. */
+/** Live figures of a running print, as reported by the segments node. */
 export const progressBody = z.strictObject({
   acked: uint,
   revision: uint,
@@ -17,7 +17,7 @@ export const progressBody = z.strictObject({
 });
 export type Progress = z.output<typeof progressBody>;
 
-/** As much of the machine’s state as the licence discloses. */
+/** The part of the machine's state that the licence discloses. */
 const machineState = z.object({
   ...machineStateSchema.partial().shape,
   temperatures: z.object(machineStateSchema.shape.temperatures.shape).optional().describe('°C, by heater'),

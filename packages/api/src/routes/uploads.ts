@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { uint } from '../fields.ts';
 import { bytes, json, route } from '../route.ts';
 
-/** Most segments of a design: 64 GiB. */
+/** Maximum number of segments of a design: 64 GiB. */
 export const MAX_SEGMENTS = 1 << 22;
-/** The header of a request that brings a ticket of control, in base64. */
+/** The header of a request with a ticket from control, in base64. */
 export const TICKET_HEADER = 'millrace-ticket';
 
 const segment = z.coerce

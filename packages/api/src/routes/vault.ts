@@ -2,22 +2,25 @@ import { z } from 'zod';
 import { byId, bytesField, nodeId, time, uint } from '../fields.ts';
 import { bytes, cbor, json, route } from '../route.ts';
 
-/** What the keys node tells control during and after every sweep, for `millrace status`. */
+/** The keys node's report to control during and after every sweep, for `millrace status`. */
 export const maintenanceReport = z.strictObject({
   epoch: uint,
   cells: uint,
   decoys: uint,
   designs: uint,
-  /** How often every cell is to be renewed, and how often it is with what the last sweep (or this one, so far) took. */
+  /**
+   * Configured interval at which every cell is renewed, and the interval achieved by the last sweep (or the current one
+   * so far).
+   */
   periodMs: uint,
   reachedPeriodMs: uint,
-  /** The last sweep, or this one so far. */
+  /** Duration of the last sweep, or of the current one so far. */
   lastSweepMs: uint,
-  /** Of the sweep under way; 1 when none is. */
+  /** Progress of the current sweep; 1 if none runs. */
   progress: z.number().min(0).max(1),
-  /** Why the period is not held: a budget's name, or `speed`; `no` when it is held. */
+  /** Why the period is not met: a budget's name, or `speed`; `no` if it is met. */
   heldBackBy: z.enum(['bytesPerSecond', 'coreShare', 'moneyPerMonth', 'speed', 'no']),
-  /** What a month of it costs, in the currency of the prices. */
+  /** Cost per month, in the currency of the prices. */
   moneyPerMonth: z.number().nonnegative(),
   problems: uint,
 });

@@ -58,8 +58,8 @@ export class Documents {
   }
 
   /**
-   * Every permit depends on the administrator's registration of the permit key. @throws {MillraceError} as
-   * `transaction`
+   * Every permit depends on the administrator's registration of the permit key.
+   * @throws {MillraceError} as `transaction`
    */
   async permitKey(bytes: Uint8Array, authority: Bytes): Promise<TransactionOf<'permit-key.register'>> {
     const { body } = await verifyTransaction(bytes, this.#installation, only(authority), 'any time');

@@ -31,7 +31,8 @@ export class Mixes {
   }
 
   /**
-   * Receiver: handles the sender's point. Returns false if it was not requested. @throws {MillraceError} E_FRAME_FORMAT
+   * Receiver: handles the sender's point. Returns false if it was not requested.
+   * @throws {MillraceError} E_FRAME_FORMAT
    */
   async answered(revision: bigint, point: Uint8Array): Promise<boolean> {
     const asked = this.#asked;

@@ -222,8 +222,8 @@ async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promi
 }
 
 /**
- * Connects to the machine if necessary and reads its serial number. @throws {MillraceError} E_MACHINE_UNKNOWN,
- * E_MACHINE
+ * Connects to the machine if necessary and reads its serial number.
+ * @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE
  */
 async function checkMachine({ driver, config }: AgentParts): Promise<void> {
   const { state } = driver.telemetry();

@@ -20,7 +20,8 @@ export function movePoints(token: Uint8Array, label: Uint8Array, body: Uint8Arra
 }
 
 /**
- * Removes a layer. @returns the sealed segment, 16,386 bytes
+ * Removes a layer.
+ * @returns the sealed segment, 16,386 bytes
  * @throws {MillraceError} E_CELL_DAMAGED (not points), E_SEAL (layer of another key, or altered)
  */
 export function takeOffPoints(key: Uint8Array, label: Uint8Array, body: Uint8Array): Bytes {
