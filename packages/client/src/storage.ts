@@ -1,7 +1,7 @@
 import { type Bytes, MillraceError } from '@millrace/base';
 import type { PreparedDesigns } from './prepared.ts';
 
-/** What a user stores between sessions. One suite tests every implementation. */
+/** A user's persistent storage. One suite tests every implementation. */
 export interface ClientStorage {
   /** @param path names joined by "/" @returns undefined if it does not exist */
   read(path: string): Promise<Bytes | undefined>;

@@ -42,7 +42,7 @@ export interface Receiver {
   readonly ready: bigint;
   /** The engine that looks up and solves hints. */
   readonly engine: EngineName;
-  /** What computes tables at present: the engine, or a graphics card. */
+  /** Current source of tables: the engine, or a graphics card. */
   readonly tables: EngineName | 'gpu';
   /**
    * Computes the table of revision ready + 1. First erases the table and keys of the previous revision: during the call
@@ -81,7 +81,7 @@ interface Live {
   readonly table: HintTable | undefined;
 }
 
-/** What a receiver needs from its platform. */
+/** Platform-specific parts of a receiver. */
 export interface ReceiverParts {
   readonly engine: HashEngine;
   readonly hmac: Hmac;

@@ -45,7 +45,7 @@ async function main(): Promise<void> {
         },
       );
   };
-  // Install this first: the process may be told to stop while it starts.
+  // Install the handlers first: a stop signal may arrive during the start.
   process.on('SIGTERM', close);
   process.on('SIGINT', close);
   process.on('disconnect', close); // the supervisor has exited

@@ -6,7 +6,7 @@ import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
-// Decoys are derived from a seed, so that creating one again gives the same bytes (spec/vault.md, section 4).
+// Decoys are derived from a seed, so that recreating one gives the same bytes (spec/vault.md, section 4).
 
 const LABEL = utf8('decoy');
 const CONTEXT = utf8('millrace/v1/decoys');

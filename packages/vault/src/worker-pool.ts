@@ -10,7 +10,7 @@ export interface WorkerPoolOptions {
   /** Maximum jobs per thread. Further jobs wait for the first free thread. */
   readonly perThread: number;
   readonly resourceLimits?: ResourceLimits;
-  /** What closing does with running jobs: wait for them, or reject them. */
+  /** Treatment of running jobs on close: wait for them, or reject them. */
   readonly onClose: 'finish' | 'abandon';
   readonly closed: () => MillraceError;
 }

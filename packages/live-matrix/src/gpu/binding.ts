@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Gpu } from './webgpu.ts';
 
-/** Where Debian's Chromium, and Chrome, store the SwiftShader manifest for a Vulkan loader. */
+/** Paths of the SwiftShader manifest for a Vulkan loader, in Debian's Chromium and in Chrome. */
 const softwareDrivers = [
   '/usr/lib/chromium/vk_swiftshader_icd.json',
   '/opt/google/chrome/vk_swiftshader_icd.json',

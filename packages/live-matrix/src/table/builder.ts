@@ -59,7 +59,7 @@ export class TableBuilder {
     this.#note = note;
   }
 
-  /** What computes tables at present, if not the runner's engine. */
+  /** Current source of tables, if not the runner's engine. */
   get filler(): TableFiller['name'] | undefined {
     return this.#filler?.name;
   }

@@ -112,7 +112,7 @@ async function callOnce(options: CallHomeOptions, wanted: Wanted, signal: AbortS
       tableMs: wanted.tableMs,
     };
     const request = await signMachineDocument(config.machineKey, config.directory.installation, body);
-    // At once: a distribution node that does not answer delays the print no longer than it must.
+    // Run this concurrently with the request: an unresponsive distribution node then delays the print less.
     const refreshing = wanted.from === 0 ? options.refreshRevocations(signal) : undefined;
     const answer = await ask(options, request, signal);
     await refreshing;

@@ -224,7 +224,7 @@ export class Stream {
     if (stalled && this.#decoding === 0 && this.#isWanting()) this.#break('nothing came any more');
   }
 
-  /** Whether data is due. What the cloud may send follows from what it was told, and arrives in steps. */
+  /** Whether data is due. The acknowledgements determine how much the cloud may send; it sends in steps. */
   #isWanting(): boolean {
     const { progress, side } = this.#options;
     const { segments, window } = side.parameters;
@@ -251,7 +251,7 @@ export class Stream {
     }
   }
 
-  /** Immediate: the feed is told before anything else is passed on. */
+  /** Aborts the feed before any other call, so that no further segment reaches it. */
   #stop(error: unknown): void {
     if (this.#over) return;
     this.#over = true;

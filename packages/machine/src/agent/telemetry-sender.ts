@@ -113,7 +113,7 @@ export class TelemetrySender {
     this.#point = undefined;
   }
 
-  /** A frame arrived, so the cloud knows that a table is ready. */
+  /** A frame arrived, so the report of the table has reached the cloud. */
   heard(): void {
     this.#heard = true;
   }

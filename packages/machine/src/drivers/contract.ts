@@ -13,7 +13,7 @@ export interface MachineIdentity {
 /** Format of a machine that accepts the bytes of every design. */
 export const anyBytes = 'bytes';
 
-/** What a machine has, and so can report: a mill has no hot end and no filament. */
+/** Features of a machine, which determine what it can report: a mill has no hot end and no filament. */
 export interface Capabilities {
   /** Kinds of designs that it executes, or `anyBytes`. */
   readonly formats: readonly string[];
@@ -86,7 +86,7 @@ export interface RunSummary {
    * Real seconds during which it waited for content in the middle of the run. Each wait may leave a mark on the part.
    */
   readonly starvedSeconds: number;
-  /** Machine seconds by segment, if the driver knows the length of a segment. */
+  /** Machine seconds by segment, if the length of a segment is configured. */
   readonly times?: readonly number[];
 }
 

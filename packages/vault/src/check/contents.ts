@@ -11,7 +11,7 @@ import type { PlaybookLog } from '../playbook-log.ts';
 import { type Holding, manifestKey, type VaultState } from '../records.ts';
 import { Findings, manifestOf, mustHave } from './findings.ts';
 
-/** Maximum cells of points in a part: removing their layer takes long. */
+/** Maximum cells of points in a part: removing their layer is slow. */
 const POINTS_PART = 8;
 
 /** State of the playbook while one part is pending. */

@@ -23,7 +23,7 @@ export interface StepOutcome {
 
 type Head = Pick<CellHead, 'epoch' | 'length'>;
 
-/** What to do with a cell of a step. */
+/** Action for a cell of a step. */
 export type Verdict = 'done' | 'missing' | 'damaged' | 'renew';
 
 /**
