@@ -3,7 +3,9 @@ import { MillraceError } from '@millrace/base';
 import type { LiveChannel } from '@millrace/live-matrix';
 import { MessageJoiner, withLength } from './framing.ts';
 
-/** A connection as a channel of messages; the socket must have been opened with `allowHalfOpen`. Cancelling destroys it. */
+/**
+ * A connection as a channel of messages; the socket must have been opened with `allowHalfOpen`. Cancelling destroys it.
+ */
 export function socketChannel(socket: Socket): LiveChannel {
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 10_000); // detects a computer that was switched off

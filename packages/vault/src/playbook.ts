@@ -167,10 +167,7 @@ export class Playbook {
     return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(viewOf);
   }
 
-  /**
-   * The secret of a design in this node's custody: 32 bytes, the caller wipes them.
-   * @throws {MillraceError} E_CELL_DAMAGED
-   */
+  /** Secret of a design in this node's custody, 32 bytes; the caller wipes it. @throws {MillraceError} E_CELL_DAMAGED */
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
     // The secret is stored after the last content key.
@@ -316,8 +313,7 @@ export class Playbook {
         sweep = this.#steps.step(sweep, plan, limit);
         const message = await this.#steps.message(sweep, plan);
         const { items, masked, points, forget } = message;
-        // Send the first message even if it has no cells: a segments node that misses an epoch looks like a restored
-        // older state.
+        // Send the first message even without cells: a segments node that misses an epoch looks like an older state.
         if (sweep.number === 1 || items.count + masked.count + points.count + forget.count > 0) {
           await this.#put([], [], { ...this.#state, sweep });
           return message;
@@ -336,10 +332,7 @@ export class Playbook {
     if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
   }
 
-  /**
-   * Handles a `maintained` message.
-   * @returns the problems found, or undefined if the message does not answer the pending one
-   */
+  /** Handles a `maintained` message. @returns the problems found; undefined unless it answers the pending message */
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
@@ -360,8 +353,7 @@ export class Playbook {
   }
 
   /**
-   * Begins a check of everything. Sweeps and storing wait while it compares the places; after that, sweeps wait for
-   * each part.
+   * Begins a check of everything. Sweeps and storing wait while it compares the places; then sweeps wait for each part.
    * @returns undefined while a message of a sweep is pending or another check runs; retry later
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {

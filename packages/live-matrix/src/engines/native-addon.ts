@@ -54,7 +54,9 @@ export interface Addon {
   solve(...all: SolveArguments): boolean;
   solveLater(...all: SolveArguments): Promise<boolean>;
   estimateClock(): number;
-  /** Locks the whole pages within `bytes` and excludes them from core dumps. Returns their range; undefined if refused. */
+  /**
+   * Locks the whole pages within `bytes` and excludes them from core dumps. Returns their range; undefined if refused.
+   */
   lockPages(bytes: Uint8Array): readonly [first: number, length: number] | undefined;
   /** Disables core dumps, and access to this process's memory by other processes of the same user. */
   forbidLooking(): boolean;

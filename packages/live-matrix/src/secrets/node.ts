@@ -62,7 +62,10 @@ export function forbidLooking(): boolean {
   return ownAddon().addon?.forbidLooking() ?? false;
 }
 
-/** Protects the process's memory, locks memory for secrets and logs the result. Call once when a process with keys starts. */
+/**
+ * Protects the process's memory, locks memory for secrets and logs the result. Call once when a process with keys
+ * starts.
+ */
 export function guardSecrets(logger: Pick<Logger, 'info' | 'warn'>): void {
   const unseen = forbidLooking();
   const { locked, fault } = secretState();

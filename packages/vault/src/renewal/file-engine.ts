@@ -56,8 +56,8 @@ export class FileEngine implements CellEngine, Closable {
   }
 
   /**
-   * Threads renew job after job while earlier ones are flushed. One write of the index then makes the whole step visible
-   * and removes the old places of the previous step.
+   * Threads renew jobs while earlier ones are flushed. One write of the index then makes the whole step visible and
+   * removes the old places of the previous step.
    */
   async renew(step: MaintainMessage, renewed: readonly NewCell[]): Promise<StepOutcome> {
     const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[] };
@@ -121,8 +121,8 @@ export class FileEngine implements CellEngine, Closable {
   }
 
   /**
-   * Renews cells durably in the file, in a thread. A commit then updates the index; without one only the slots are lost,
-   * until the file is opened again.
+   * Renews cells durably in the file, in a thread. A commit then updates the index. Without a commit only the slots are
+   * lost, until the file is reopened.
    */
   async #run(
     kind: JobKind,
