@@ -167,7 +167,7 @@ export class Playbook {
     return [...this.#holdings.values()].filter((holding) => !holding.decoys && !holding.deleted).map(viewOf);
   }
 
-  /** Secret of a design in this node's custody, 32 bytes; the caller wipes it. @throws {MillraceError} E_CELL_DAMAGED */
+  /** Secret of a design in the node's custody, 32 bytes; the caller wipes it. @throws {MillraceError} E_CELL_DAMAGED */
   async designSecret(design: string): Promise<Bytes | undefined> {
     const { id, slot, segments } = this.#living(design);
     // The secret is stored after the last content key.
