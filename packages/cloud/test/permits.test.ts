@@ -1,5 +1,5 @@
 import { endingCodes } from '@millrace/api';
-import { type Bytes, KeyedMutex, RwLock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, KeyedMutex, MillraceError, RwLock, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
 import {
   type Machine,
@@ -12,7 +12,7 @@ import { MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
-import { callHome, countClaims, FINAL } from '../src/control/permits.ts';
+import { announcePermit, callHome, countClaims, FINAL } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
 
 const HOUR = 3_600_000;
@@ -124,7 +124,17 @@ async function queue(): Promise<string> {
 }
 
 async function call(from: number, changes: Partial<PermitRequest> = {}): Promise<string> {
-  const request: Bytes = await signMachineDocument(keys.machine, directory.installation, {
+  return send(await requestFor(from, changes));
+}
+
+const send = (request: Bytes): Promise<string> =>
+  callHome(context, machine.machine, request).then(
+    () => 'permitted',
+    ({ code }) => code,
+  );
+
+async function requestFor(from: number, changes: Partial<PermitRequest> = {}): Promise<Bytes> {
+  return signMachineDocument(keys.machine, directory.installation, {
     type: 'permit.request',
     id: systemRandom(16),
     issued: now,
@@ -141,11 +151,63 @@ async function call(from: number, changes: Partial<PermitRequest> = {}): Promise
     tableMs: 10,
     ...changes,
   });
-  return callHome(context, machine.machine, request).then(
-    () => 'permitted',
-    ({ code }) => code,
-  );
 }
+
+describe('a permit whose announcement was interrupted', () => {
+  /** Events by id, as the ledger takes them; the first `failures` pieces of mail are lost. */
+  const losing = (failures: number) => {
+    const events = new Map<string, { event: { evidence: Uint8Array[] } }>();
+    const take = async ({ eventId, ...event }: { eventId: string; evidence: Uint8Array[] }) => {
+      if (!events.has(eventId)) events.set(eventId, { event });
+    };
+    const mail: string[] = [];
+    context = {
+      ...context,
+      ledger: {
+        find: async (id: string) => events.get(id),
+        append: take,
+        appendMany: async (all: Parameters<typeof take>[0][]) => {
+          for (const one of all) await take(one);
+        },
+      },
+      mailbox: {
+        send: async (_to: unknown, id: string) => {
+          if (failures-- > 0) throw new MillraceError('E_UNAVAILABLE', 'killed here');
+          mail.push(id);
+        },
+      },
+    } as unknown as ControlContext;
+    return { events, mail };
+  };
+
+  it.each([1, 2])('is completed when the machine repeats its request, after %i failed mails', async (failures) => {
+    const { events, mail } = losing(failures);
+    const request = await requestFor(0);
+    for (let i = 0; i < failures; i++) expect(await send(request)).toBe('E_UNAVAILABLE');
+    expect(await send(request)).toBe('permitted');
+    expect([...events.keys()]).toEqual([`ordered/${print}`, `permitted/${print}`]);
+    expect(new Set(mail).size).toBe(1); // one permit, to both nodes
+  });
+
+  it('is completed when control starts again, and both ways together', async () => {
+    const { events } = losing(1);
+    const request = await requestFor(0);
+    expect(await send(request)).toBe('E_UNAVAILABLE');
+    await Promise.all([announcePermit(context, print), send(request)]);
+    await announcePermit(context, print);
+    expect([...events.keys()]).toEqual([`ordered/${print}`, `permitted/${print}`]);
+    expect(await claims()).toBe(1);
+  });
+
+  it('of a resumed stream is completed as well', async () => {
+    expect(await call(0)).toBe('permitted');
+    const { events } = losing(1);
+    const request = await requestFor(3);
+    expect(await send(request)).toBe('E_UNAVAILABLE');
+    expect(await send(request)).toBe('permitted');
+    expect([...events.keys()]).toEqual([expect.stringMatching(/^resumed\//)]);
+  });
+});
 
 it('every code that ends a print has its own next step', () => {
   for (const code of FINAL) expect(endingCodes, code).toContain(code);

@@ -1,5 +1,6 @@
 import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
+import type { LoggedEvent } from '@millrace/ledger';
 import {
   checkMachine,
   checkRequest,
@@ -79,13 +80,10 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const requestHash = sha256(bytes);
   const design = await records.designs.require(print.design);
   if (print.state !== 'queued') requireKept(design); // a queued one is refused for good below
-  if (print.permit?.announced && equalBytes(print.permit.requestHash, requestHash))
-    return answer(context, print, registration);
-  if (!(await records.seen.create(toHex(request.id), seenRecord(request)))) {
-    if (print.permit === undefined || !equalBytes(print.permit.requestHash, requestHash)) {
-      throw new MillraceError('E_REPLAY', 'this permit request was already used');
-    }
-  }
+  const repeated = print.permit !== undefined && equalBytes(print.permit.requestHash, requestHash);
+  if (repeated && print.permit?.announced) return answer(context, print, registration);
+  if (!(await records.seen.create(toHex(request.id), seenRecord(request))) && !repeated)
+    throw new MillraceError('E_REPLAY', 'this permit request was already used');
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
@@ -102,7 +100,9 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
     // An agent that comes back later must not move its machine by itself.
     else if (waitsToStart(print, request)) requireStart(print, clock.now());
     checkAgainstLicence(request, licence, registration);
-    const permitted = await permit(context, print, licence, request, bytes);
+    // A request has one permit, even if its announcement was interrupted: the ledger may show it already.
+    if (repeated && !isBegun(print)) throw new MillraceError('E_STATE', `the print is ${print.state}`);
+    const permitted = repeated ? print : await permit(context, print, licence, request, bytes);
     await announcePermit(context, permitted.print);
     return answer(context, permitted, registration);
   } catch (error) {
@@ -295,7 +295,8 @@ export async function announcePermit(context: ControlContext, id: string): Promi
   const given = readPermit(permit.bytes);
   const actor = keyName(context.permitKey.publicKey);
   const evidence = [permit.bytes, permit.request, permitKeyDocument];
-  if (permit.from === 0 && (await ledger.find(`ordered/${id}`)) === undefined) {
+  const first = await ledger.find(`permitted/${id}`);
+  if (permit.from === 0 && first === undefined) {
     await ledger.appendMany([
       {
         ...orderFact(readPrint(print), readLicence(licence), number),
@@ -304,7 +305,7 @@ export async function announcePermit(context: ControlContext, id: string): Promi
       },
       { ...permitFact(given, machine, actor), evidence, eventId: `permitted/${id}` },
     ]);
-  } else {
+  } else if (!isBehind(first, permit.bytes)) {
     const request = readMachineDocument(permit.request);
     if (request.type !== 'permit.request') throw new MillraceError('E_STORE', 'the print record holds no request');
     const fact = resumeFact(given, request, actor);
@@ -328,6 +329,11 @@ export async function announcePermit(context: ControlContext, id: string): Promi
   await records.prints.update(id, (current) =>
     current.permit?.permitId === permit.permitId ? { ...current, permit: { ...permit, announced: true } } : current,
   );
+}
+
+/** Whether the event was written for this document. */
+function isBehind(logged: LoggedEvent | undefined, document: Uint8Array): boolean {
+  return logged?.event.evidence?.some((bytes) => equalBytes(bytes, document)) ?? false;
 }
 
 async function answer({ records }: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
