@@ -4,8 +4,8 @@ import { countClaims } from './permits.ts';
 import { openRecords } from './records.ts';
 import type { ControlStores } from './stores.ts';
 
-// Changes to a control node's stores while the node is stopped (docs/runbooks/recover.md, docs/adr/0025). Each function may
-// be repeated after an interruption.
+// Changes to a control node's stores while the node is stopped (docs/runbooks/recover.md, docs/adr/0025). Each function
+// may be repeated after an interruption.
 
 /** Designs and licences that a keys node holds. */
 export interface Held {
@@ -29,8 +29,9 @@ export async function extendsLedger(older: Log, newer: Log): Promise<boolean> {
 }
 
 /**
- * Prepares control for keys and segments nodes that were restored to an older state: control forgets their epochs, marks
- * what they do not know as lost, and drops their mail to each other. Counts, deletions and the ledger do not change.
+ * Prepares control for keys and segments nodes that were restored to an older state. Deletes their recorded epochs,
+ * marks designs and licences that they do not hold as lost, and drops their mail to each other. Leaves counts,
+ * deletions and the ledger unchanged.
  * @param control.nodes ids of the restored nodes
  * @returns the numbers of designs and licences that are lost
  */
@@ -69,8 +70,9 @@ export async function acceptRestoredNodes(
 }
 
 /**
- * Removes the proactive nodes' mail to each other, which is about epochs that no longer exist. Control's own mail stays.
- * @returns ids of the mail that stays
+ * Removes the proactive nodes' mail to each other, which is about epochs that no longer exist. Keeps control's own
+ * mail.
+ * @returns ids of the mail that is kept
  */
 async function dropMailOfNodes(mail: Queue, recipient: string): Promise<Set<string>> {
   const kept = new Set<string>();
@@ -88,16 +90,16 @@ async function dropMailOfNodes(mail: Queue, recipient: string): Promise<Set<stri
 
 const ASK_AGAIN = 'a backup was restored; ask again when the owner of the licence has said how many objects are left';
 
-/** A licence and the largest number of objects that can be left of it, from control's records. */
+/** A licence and the maximum number of its objects left, by control's records. */
 export interface Suspended {
   readonly licence: string;
   readonly most: number;
 }
 
 /**
- * Suspends every licence with objects left until its owner states how many are left, and refuses its queued prints: they may
- * have been printed since the backup.
- * @param restore identifies this restore; the owner's statement has to carry it
+ * Suspends every licence with objects left until its owner states how many are left, and refuses its queued prints:
+ * they may have been printed since the backup.
+ * @param restore identifies this restore; the owner's statement must contain it
  */
 export async function suspendLicences(store: RecordStore, restore: string): Promise<Suspended[]> {
   const records = openRecords(store);
@@ -124,7 +126,7 @@ export async function newestEpoch({ records }: Pick<ControlStores, 'records'>): 
   return newest;
 }
 
-/** Control accepts these nodes at whatever epoch they report next. */
+/** Makes control accept any epoch that these nodes report next. */
 export async function forgetEpochs(
   { records }: Pick<ControlStores, 'records'>,
   roles: readonly ('segments' | 'keys')[],

@@ -8,7 +8,9 @@ import { printOf } from './reports.ts';
 
 const keyOf = ({ licence, machine }: Pick<PrintRecord, 'licence' | 'machine'>) => `${licence}/${machine}`;
 
-/** A proactive node stopped a stream: the ledger says so, the print stays alarmed. */
+/**
+ * Handles the alarm of a proactive node that stopped a stream. Records it in the ledger and marks the print as alarmed.
+ */
 export async function takeAlarm(
   context: ControlContext,
   message: MessageOf<'stream.alarm'>,
@@ -30,7 +32,7 @@ export async function takeAlarm(
       // Both proactive nodes raise it; the first one counts.
       if (!(error instanceof MillraceError && error.code === 'E_CONFLICT')) throw error;
     });
-  if (print.cleared) return; // the message came again
+  if (print.cleared) return; // the message was delivered again
   if (!(await records.alarms.create(keyOf(print), { objects: [object] })))
     await records.alarms.update(keyOf(print), ({ objects }) => ({ objects: [...new Set([...objects, object])] }));
   await records.prints.update(print.print, (current) =>
@@ -42,7 +44,7 @@ export async function takeAlarm(
 }
 
 /**
- * After an alarm this machine gets nothing more of the licence until the owner has looked into it.
+ * Refuses a print while its machine has an alarm for the licence that the owner has not cleared.
  * @throws {MillraceError} E_ALARM
  */
 export async function requireNoAlarm(

@@ -38,7 +38,7 @@ export class BoxRegistry {
   }
 
   /**
-   * A node announces its newest key. Durable when it resolves; a floor never falls.
+   * Records a node's newest key. Durable when it resolves. The floor never decreases.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer key, or another key of the same
    * number, was announced before
    */

@@ -17,17 +17,17 @@ export interface PublisherOptions {
   readonly ledger: Pick<Ledger, 'checkpoint' | 'proveConsistency'>;
   readonly witnesses: readonly WitnessSettings[];
   readonly logger: Logger;
-  /** How often a new head is looked for. */
+  /** Interval between checks for a new head, ms. */
   readonly everyMs: number;
-  /** How long a witness has for its cosignature. */
+  /** Time within which a witness must answer, ms. */
   readonly timeoutMs: number;
 }
 
-/** The checkpoint that strangers are shown, and who signed it beside the log. */
+/** Publishes the checkpoint of the public ledger, with the witnesses' cosignatures. */
 export interface CheckpointPublisher extends Closable {
-  /** The newest that all witnesses were asked about. */
+  /** The newest checkpoint that was sent to all witnesses. */
   current(): Bytes;
-  /** One that covers all that the log has now, after the witnesses have answered or had their time. */
+  /** A checkpoint that covers all present entries. Resolves when the witnesses have answered or timed out. */
   newest(): Promise<Bytes>;
   /** Verifier keys of the witnesses. */
   readonly witnesses: readonly string[];
@@ -37,16 +37,16 @@ interface Witness {
   readonly key: VerifierKey;
   readonly url: URL;
   readonly authority: string | undefined;
-  /** Size that it signed last; 0 when that is not known. */
+  /** Size of the tree that the witness signed last; 0 if unknown. */
   size: number;
-  /** What it did last, so that the log says each change once. */
+  /** Outcome of the last request, so that each change is logged once. */
   last: 'signed' | 'conflict' | 'ahead' | 'failed' | undefined;
 }
 
 /**
- * Asks the witnesses to sign each new head, and publishes it with the cosignatures that it got. The log does not wait for
- * them: a witness that does not answer is missing from the checkpoint.
- * @throws {MillraceError} E_CONFIG for a key or URL that is none
+ * Asks the witnesses to sign each new head, and publishes it with the cosignatures received. The log does not wait for
+ * witnesses: if one does not answer, the checkpoint is published without its cosignature.
+ * @throws {MillraceError} E_CONFIG for an invalid key or URL
  */
 export function createCheckpointPublisher(options: PublisherOptions): CheckpointPublisher {
   const { ledger, logger } = options;
@@ -73,7 +73,7 @@ export function createCheckpointPublisher(options: PublisherOptions): Checkpoint
     return round;
   };
   const newest = async () => {
-    // The round that runs may have begun before the last entry.
+    // The round in progress may have begun before the last entry was appended.
     if (round !== undefined) await round;
     await once();
     return published;
@@ -100,7 +100,7 @@ export function createCheckpointPublisher(options: PublisherOptions): Checkpoint
   };
 }
 
-/** The line of the witness; undefined when it gave none. */
+/** The witness's signature line; undefined if it returned none. */
 async function ask(
   witness: Witness,
   checkpoint: Bytes,
@@ -109,7 +109,7 @@ async function ask(
 ): Promise<NoteSignature | undefined> {
   const { size } = parseCheckpoint(textOf(checkpoint));
   const { key, url, authority } = witness;
-  // For all answers together: a witness that is slow on purpose holds nobody up for longer.
+  // One timeout for all answers together, so that a deliberately slow witness delays nobody for longer.
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   try {
     const answer = await requestCosignature({
@@ -128,7 +128,7 @@ async function ask(
     }
     if (before === answer.outcome) return undefined;
     const about = { witness: key.name, size, witnessed: answer.size };
-    // Only another history does this: a log that was put back to an older state, or one that runs twice.
+    // This happens only if the histories differ: the log was restored to an older state, or it runs twice.
     logger.error(about, 'witness refuses the checkpoint: it has signed a head that this log does not extend');
   } catch (error) {
     if (witness.last !== 'failed')

@@ -7,7 +7,7 @@ interface Check {
   result?: object;
 }
 
-/** A check without a result after this time is given up. */
+/** A check without a result after this time counts as lost, ms. */
 const LOST_MS = 3_600_000;
 const MAX_CHECKS = 100;
 
@@ -21,7 +21,8 @@ export class CheckBoard {
   }
 
   /**
-   * @returns the check's id, and whether it is a new one: a request made while a check runs gets that check's id
+   * @returns the check's id, and whether the check is new. A request made during a check gets the id of the running
+   * check
    * @throws {MillraceError} E_CONFLICT when a deep check is requested while one that is not deep runs
    */
   begin(deep: boolean): { check: string; fresh: boolean } {

@@ -40,9 +40,12 @@ export interface ControlContext {
   readonly quarantine: Map<string, { readonly role: NodeRole; readonly reason: string }>;
   /** The keys node's newest report on maintenance. */
   readonly maintenance: { current?: MaintenanceReport };
-  /** Runs tasks that concern one machine one after the other. */
+  /** Serializes tasks that concern one machine or one licence. */
   readonly mutexes: KeyedMutex;
-  /** Prints are asked for and permitted as readers, statements on licences are writers: none comes between the two. */
+  /**
+   * Print requests and permits hold it as readers, statements on licences as writers, so that a statement never
+   * overlaps a permit.
+   */
   readonly licensing: RwLock;
   readonly printQueue: PrintQueue;
 }

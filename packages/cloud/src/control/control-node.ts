@@ -40,17 +40,17 @@ import { addRoutes } from './routes.ts';
 import type { ControlStores } from './stores.ts';
 import { storedEvent } from './transactions.ts';
 
-/** How long a witness has to sign a checkpoint. */
+/** Time within which a witness must sign a checkpoint, ms. */
 const WITNESS_TIMEOUT_MS = 5_000;
 
-/** From one look at the queue for prints that have expired to the next, ms. */
+/** Interval between checks for expired prints in the queue, ms. */
 const EXPIRY_MS = 5_000;
 
 export interface ControlOptions {
   readonly id: string;
   readonly config: NodeConfig;
   readonly address: Address;
-  /** Where strangers read the ledger, unless the settings name another address or none. */
+  /** Address of the public ledger. The settings may name another address or turn the public ledger off. */
   readonly ledgerAddress?: Address | undefined;
 }
 
@@ -70,7 +70,10 @@ export interface ControlNode extends Closable {
   close(): Promise<void>;
 }
 
-/** The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no content keys. */
+/**
+ * The control node: users, designs, licences, prints, permits, mailbox, ledger, API. Holds no design bytes and no
+ * content keys.
+ */
 export async function createControlNode(
   { id, config, address, ledgerAddress }: ControlOptions,
   { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
@@ -185,7 +188,7 @@ async function handle(
     }
     case 'design.refused': {
       const { code, reason } = message;
-      // Segments that never arrived can still be uploaded; anything else is final.
+      // Missing segments can still be uploaded. Every other refusal is final.
       const state = code === 'E_UPLOAD' ? 'uploading' : 'refused';
       await records.designs.update(message.design, (current) =>
         current.state === 'stored' || current.deletion !== undefined ? current : { ...current, state, code, reason },

@@ -82,7 +82,7 @@ export async function deletionsOf({ records }: ControlContext): Promise<{ design
   return found;
 }
 
-/** The keys node has destroyed the design's keys, so its cells cannot be opened any more. */
+/** Handles the report that the keys node has destroyed the design's keys. Its cells can no longer be opened. */
 export async function takeDeleted(
   { records, ledger }: ControlContext,
   { design }: MessageOf<'design.deleted'>,
@@ -152,7 +152,10 @@ function withDamage(record: DesignRecord, damage: Damage): DesignRecord {
 /** Lifetime of an upload ticket, ms. The owner's client requests another one when it expires. */
 const TICKET_MS = 24 * 3_600_000;
 
-/** Lets the owner stage segments of the design, for storing or repair. @throws {MillraceError} E_DESIGN_DELETED, E_STATE */
+/**
+ * Lets the owner stage segments of the design, for storing or repair.
+ * @throws {MillraceError} E_DESIGN_DELETED, E_STATE
+ */
 export function uploadTicket(context: ControlContext, design: DesignRecord): Promise<Bytes> {
   const { clock, directory, permitKey } = context;
   requireKept(design);
@@ -169,7 +172,10 @@ export function uploadTicket(context: ControlContext, design: DesignRecord): Pro
   });
 }
 
-/** The owner has uploaded sealed segments of a stored design once more: the segments node compares and stores them. */
+/**
+ * Starts a repair: the owner has uploaded sealed segments of a stored design again. The segments node compares and
+ * stores them.
+ */
 export async function beginRepair(
   { records, mailbox }: ControlContext,
   design: string,

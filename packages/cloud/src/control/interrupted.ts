@@ -23,7 +23,7 @@ export async function finishInterrupted(context: ControlContext): Promise<void> 
     if (licence.pending) await damaged.attempt('licence', id, () => announceLicence(context, id));
   for await (const [id, print] of records.prints.list())
     if (print.permit?.announced === false) await damaged.attempt('print', id, () => announcePermit(context, id));
-  // After the permits: those that were given come before the statement.
+  // After the permits, because granted permits precede the statement in the ledger.
   for await (const [id, licence] of records.licences.list())
     if (licence.statement?.announced === false)
       await damaged.attempt('licence', id, () => announceStatement(context, id));

@@ -8,7 +8,7 @@ export type LedgerKeys = Required<Pick<LedgerOptions, 'origin' | 'signer' | 'for
 /**
  * The log's keys. The present key signs; the previous key also signs while the directory lists it. Stored checkpoints
  * may be verified by every key that was ever listed.
- * @throws {MillraceError} E_CONFIG when the key file is none of the directory's keys
+ * @throws {MillraceError} E_CONFIG when the directory does not list the key of the key file
  */
 export async function openLedgerKeys(
   { directory, secret }: NodeConfig,

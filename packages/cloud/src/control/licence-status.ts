@@ -15,10 +15,11 @@ import { announcePermit } from './permits.ts';
 import { type LicenceRecord, statusOf } from './records.ts';
 
 /**
- * The owner suspends, reinstates or revokes a licence: to the ledger, to both proactive nodes, who verify the statement
- * themselves, and to the queue. No permit comes between: what was permitted is in the ledger before the statement, and
- * nothing is permitted against it afterwards. The same statement again is answered as before.
- * @throws {MillraceError} E_FORBIDDEN, E_LICENCE_REVOKED, E_CONFLICT (a newer statement holds), E_STATE (it changes nothing)
+ * Applies the owner's statement that suspends, reinstates or revokes a licence. Appends it to the ledger, mails it to
+ * both proactive nodes, which verify it themselves, and updates the queue. No permit overlaps: earlier permits precede
+ * the statement in the ledger, and later permits comply with it. The same statement again gets the same answer.
+ * @throws {MillraceError} E_FORBIDDEN, E_LICENCE_REVOKED, E_CONFLICT (a newer statement is in force), E_STATE (the
+ * statement changes nothing)
  */
 export function setLicenceStatus(
   context: ControlContext,
@@ -30,7 +31,7 @@ export function setLicenceStatus(
     authorize(userActor(directory, keyName(signer)), 'licence.setStatus', record);
     const id = toHex(body.id);
     if (record.statement?.id !== id) {
-      await announceStatement(context, body.licence); // an earlier one that was interrupted
+      await announceStatement(context, body.licence); // completes an earlier, interrupted statement
       requireChange(record, body);
       for await (const [print] of records.prints.list({ index: 'unannounced', group: body.licence }))
         await announcePermit(context, print);
@@ -70,14 +71,14 @@ function readStatement(bytes: Uint8Array): LicenceStatement {
   return body;
 }
 
-/** How people call it. */
+/** Name of the licence's status, for display. */
 export function statusName(record: LicenceRecord): 'active' | 'suspended' | 'revoked' {
   const { suspended, revoked } = statusOf(record);
   if (revoked !== undefined) return 'revoked';
   return suspended ? 'suspended' : 'active';
 }
 
-/** Ledger, mail and queue for the newest statement on a licence. Safe to repeat. */
+/** Appends the newest statement on a licence to the ledger, mails it and updates the queue. Safe to repeat. */
 export async function announceStatement(context: ControlContext, licence: string): Promise<void> {
   const { records, ledger, mailbox } = context;
   const record = await records.licences.require(licence);
@@ -95,7 +96,7 @@ export async function announceStatement(context: ControlContext, licence: string
   );
 }
 
-/** What waits for a licence that is not active would begin by itself when the licence is reinstated: it is refused. */
+/** Refuses the queued prints of an inactive licence. Otherwise they would start by themselves when it is reinstated. */
 async function refuseQueued({ records }: ControlContext, record: LicenceRecord): Promise<void> {
   const refusal = refusalOf(record);
   if (refusal === undefined) return;

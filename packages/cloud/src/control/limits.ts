@@ -5,7 +5,7 @@ import { encodeMail, type Message } from '@millrace/protocol';
 
 // Sizes are checked before anything is stored: a record that is too large to be mailed would stay unannounced for ever.
 
-/** Most bytes that name the key, in addition to the sealed data. */
+/** Maximum bytes for the name of the key, in addition to the sealed data. */
 const MAX_KEY_NAME_BYTES = 128;
 
 /** @throws {MillraceError} E_INPUT */

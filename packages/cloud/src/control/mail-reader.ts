@@ -5,7 +5,7 @@ import type { OwnBoxes } from '../node/own-boxes.ts';
 import type { ControlContext } from './context.ts';
 import type { Delivery } from './mailbox.ts';
 
-/** Attempts at one message. */
+/** Maximum attempts to handle one message. */
 const GIVE_UP_AFTER = 20;
 
 /** Handles mail of the proactive nodes to control, one message after the other. */

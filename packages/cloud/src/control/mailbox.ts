@@ -20,7 +20,7 @@ import type { BoxRegistry } from './boxes.ts';
 const envelopeSchema = z.union([
   z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array) }),
   /**
-   * A message of control itself. Stored in the clear, because control knows its content; sealed when it is delivered.
+   * A message from control itself. Stored in the clear, because control knows its content; sealed when it is delivered.
    */
   z.strictObject({ own: z.instanceof(Uint8Array) }),
 ]);
@@ -38,9 +38,9 @@ const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
 /**
- * Mail between nodes: sealed, kept until acknowledged, delivered in order. Each node has one topic with one key, so that its
- * mail has one order (docs/adr/0013), and one consumer at a time. Nodes erase their box keys after the mail sealed to them
- * has been drained (spec/protocol.md, 4).
+ * Mail between nodes: sealed, kept until acknowledged, delivered in order. Each node has one topic with one key, so
+ * that its mail has one order (docs/adr/0013), and one consumer at a time. Nodes erase their box keys after the mail
+ * sealed to them has been drained (spec/protocol.md, 4).
  */
 export class Mailbox {
   readonly #queue: Queue;
@@ -86,7 +86,7 @@ export class Mailbox {
     });
   }
 
-  /** Control's own mail. @throws {MillraceError} E_DIRECTORY when there is no such node */
+  /** Sends control's own mail. @throws {MillraceError} E_DIRECTORY when there is no such node */
   async send(to: Recipient, id: string, message: Message): Promise<void> {
     const recipient = recipientIn(this.#directory, to).id;
     const envelope = encodeCbor({ own: encodeMail(message) });
@@ -94,7 +94,7 @@ export class Mailbox {
   }
 
   /**
-   * Records a node's new box key or new floor. Mail sealed to a key below the floor is refused from here on. The node
+   * Records a node's new box key or new floor. Mail sealed to a key below the floor is refused from then on. The node
    * gets a `box.drained` message after all mail that was accepted before. May be repeated.
    * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT; E_BOX_KEY when a newer one was announced before
    */
@@ -137,7 +137,7 @@ export class Mailbox {
     return this.#queue.publish(recipient, recipient, id, envelope);
   }
 
-  /** Gives nothing to a consumer that another one has followed. */
+  /** Claims mail for a consumer. Claims nothing if another consumer has replaced it. */
   async #claim(recipient: string, consumer: string, isCurrent: () => boolean): Promise<Claimed[]> {
     if (!isCurrent()) return [];
     const options = { consumer, limit: BATCH, leaseMs: LEASE_MS, maxBytes: BATCH_BYTES };

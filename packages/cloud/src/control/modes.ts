@@ -49,7 +49,7 @@ export async function announceMaintenance({ records, mailbox }: ControlContext, 
   );
 }
 
-/** The keys node has set the mode. The ledger keeps the owner's signed request as evidence. */
+/** Handles the report that the keys node has set the mode. The ledger keeps the owner's signed request as evidence. */
 export async function takeMaintained(
   { records, ledger }: ControlContext,
   { design, transaction, mode }: MessageOf<'design.maintained'>,

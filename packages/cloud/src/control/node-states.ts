@@ -43,7 +43,7 @@ export async function checkNodeState(
   return own;
 }
 
-/** A keys node is never behind an epoch in which a segments node holds cells. */
+/** Newest epoch that a segments node has reported. A keys node is never behind it. */
 async function newestOfSegments({ records }: ControlContext): Promise<number> {
   let newest = 0;
   for await (const [, head] of records.heads.list())
@@ -66,8 +66,8 @@ function refuse(
 }
 
 /**
- * @throws {MillraceError} E_QUARANTINE when control itself may be in an older state: it then permits and changes
- * nothing
+ * @throws {MillraceError} E_QUARANTINE when control itself may be in an older state. Control then grants no permits and
+ * changes nothing
  */
 export function requireNewest({ id, quarantine }: ControlContext): void {
   const found = quarantine.get(id);

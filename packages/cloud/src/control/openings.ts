@@ -5,12 +5,14 @@ import { type Actor, permits } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { printOf } from './reports.ts';
 
-/** Entries that one request goes through. */
+/** Maximum entries examined for one request. */
 const MAX_ENTRIES = 2_048;
-/** Openings in one answer, in bytes, give or take one. */
+/** Size of the openings in one answer, bytes. One opening may exceed it. */
 const MAX_BYTES = 1_048_576;
 
-/** Openings of the entries that the actor may read, in the order of the log. The cursor is the next index to look at. */
+/**
+ * Openings of the entries that the actor may read, in the order of the log. The cursor is the index of the next entry.
+ */
 export async function openingsPage(
   context: ControlContext,
   actor: Actor,
@@ -36,7 +38,7 @@ export async function openingsPage(
   return next < size ? { items, next: String(next) } : { items };
 }
 
-/** An account belongs to the record of the same name: who may read that may read its events. */
+/** An account belongs to the record of the same name. Whether the actor may read the record decides. */
 async function mayRead(context: ControlContext, actor: Actor, head: AccountHead | undefined): Promise<boolean> {
   if (head === undefined) return false;
   const { records } = context;

@@ -32,7 +32,10 @@ export function invitationView(
   return { ...record, revoked, document: toBase64(record.document), signer: toBase64(record.signer) };
 }
 
-/** What a key has signed that counts until the key is revoked: licences, statements on them, invitations, deletions. */
+/**
+ * Documents signed by a key that are valid until the key is revoked: licences, statements on them, invitations,
+ * deletions.
+ */
 export async function signedDocuments({ records }: ControlContext, key: string): Promise<SignedDocumentView[]> {
   const listed: SignedDocumentView[] = [];
   const add = (type: string, about: string, document: Uint8Array) =>
@@ -40,7 +43,7 @@ export async function signedDocuments({ records }: ControlContext, key: string):
   for await (const [id, { owner, transaction, statement }] of records.licences.list({ index: 'party', group: key })) {
     if (owner !== key) continue;
     add('licence.grant', id, transaction);
-    // A licence that its owner has suspended or revoked stays so on a node that is restored.
+    // A suspended or revoked licence keeps its status on a restored node.
     if (statement !== undefined) add('licence statement', id, statement.transaction);
   }
   for await (const [id, { deletion }] of records.designs.list({ index: 'owner', group: key }))

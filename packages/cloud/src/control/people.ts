@@ -16,13 +16,16 @@ import type { ControlContext } from './context.ts';
 import { type InvitationRecord, seenRecord } from './records.ts';
 import { replay } from './replay.ts';
 
-// Organisations, the people in them, and their keys. Control keeps what they have signed and lets each invitation be used
-// once; that a key belongs to somebody is proven by the documents, to everybody, and not by control.
+// Organisations, their people and the people's keys. Control keeps the signed documents and accepts each invitation
+// once. The documents prove to everybody whose key it is, without trust in control.
 
-/** Longest that a TLS certificate of a user lasts: whoever is revoked without control's knowledge is cut off by then. */
+/**
+ * Maximum lifetime of a user's TLS certificate, ms. A user whose revocation does not reach control is cut off when the
+ * certificate expires.
+ */
 const CERTIFICATE_MS = 30 * 86_400_000;
 
-/** Who a key belongs to, as control has verified it when the key was enrolled. */
+/** The user to whom a key belongs, as control verified when the key was enrolled. */
 export async function signingActor(
   { directory, records }: Pick<ControlContext, 'directory' | 'records'>,
   name: string,
@@ -31,7 +34,7 @@ export async function signingActor(
   return { ...userActor(directory, name), member };
 }
 
-/** @throws {MillraceError} E_EXPIRED when the key's time has run out */
+/** @throws {MillraceError} E_EXPIRED when the key has expired */
 export async function requireInForce({ records, clock }: ControlContext, name: string): Promise<void> {
   const until = (await records.users.get(name))?.member?.until;
   if (until === undefined || clock.now() <= until) return;
@@ -52,7 +55,7 @@ export async function registerOrganisation(
   return { organisation };
 }
 
-/** Notes an invitation that somebody has signed. Its secret never comes here: control knows its public key. */
+/** Records a signed invitation. Control never gets its secret, only its public key. */
 export async function invite(
   context: ControlContext,
   { body, signer, bytes }: Signed<TransactionOf<'member.invite' | 'device.invite'>>,
@@ -77,9 +80,10 @@ export async function invite(
 }
 
 /**
- * Enrols a key by an invitation, once. The same enrolment again gets the same answer, so that a lost answer costs nothing.
- * A key that is enrolled already is renewed by another invitation to the same organisation.
- * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_CONFLICT (the key is somebody else's), and as `verifyCredential`
+ * Enrols a key with an invitation, which works once. The same enrolment again gets the same answer, so a client may
+ * retry after a lost answer. Another invitation to the same organisation renews an enrolled key.
+ * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_CONFLICT (the key belongs to somebody else), and the codes of
+ * `verifyCredential`
  */
 export async function enrolKey(context: ControlContext, bytes: Bytes): Promise<{ key: string; credential: Bytes }> {
   const { directory, records, clock } = context;
@@ -127,8 +131,9 @@ export async function enrolKey(context: ControlContext, bytes: Bytes): Promise<{
 }
 
 /**
- * A TLS certificate for a key that the user made, on the user's signature: also for whoever has none that is valid.
- * @throws {MillraceError} E_AUTH, E_SIGNATURE, E_REPLAY, E_REVOKED, E_EXPIRED; E_STATE in an installation that issues none
+ * Issues a TLS certificate for the user's key, on the user's signature. The caller needs no valid certificate.
+ * @throws {MillraceError} E_AUTH, E_SIGNATURE, E_REPLAY, E_REVOKED, E_EXPIRED; E_STATE if the installation issues no
+ * certificates to users
  */
 export async function issueCertificate(context: ControlContext, bytes: Bytes): Promise<string> {
   const { directory, records, clock, userAuthority } = context;

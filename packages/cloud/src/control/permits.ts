@@ -27,7 +27,7 @@ import { requireNewest } from './node-states.ts';
 import { EXPIRED } from './queued-prints.ts';
 import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord, statusOf } from './records.ts';
 
-/** How long after its issue a permit may start a stream, ms. */
+/** Time after its issue within which a permit may start a stream, ms. */
 const PERMIT_MS = 120_000;
 
 export interface CallHomeAnswer {
@@ -79,7 +79,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   authorize({ role: 'machine', name: caller }, 'print.run', print);
   const requestHash = sha256(bytes);
   const design = await records.designs.require(print.design);
-  if (print.state !== 'queued') requireKept(design); // a queued one is refused for good below
+  if (print.state !== 'queued') requireKept(design); // a queued print is refused permanently below
   const repeated = print.permit !== undefined && equalBytes(print.permit.requestHash, requestHash);
   if (repeated && print.permit?.announced) return answer(context, print, registration);
   if (!(await records.seen.create(toHex(request.id), seenRecord(request))) && !repeated)
@@ -97,7 +97,7 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
       requireCounting(directory, licence.owner, licence.transaction);
       requireCounting(directory, licence.holder, print.transaction);
     }
-    // An agent that comes back later must not move its machine by itself.
+    // An agent that reconnects later must not move its machine by itself.
     else if (waitsToStart(print, request)) requireStart(print, clock.now());
     checkAgainstLicence(request, licence, registration);
     // A request has one permit, even if its announcement was interrupted: the ledger may show it already.
@@ -139,11 +139,11 @@ function requireStart({ startBy }: PrintRecord, now: number): void {
   if (now > startBy) throw new MillraceError('E_EXPIRED', EXPIRED);
 }
 
-/** Permitted, and as far as anybody has said its machine has not moved. */
+/** Whether the print is permitted and no report says that its machine has moved. */
 const waitsToStart = ({ state, permit }: PrintRecord, { from }: PermitRequest): boolean =>
   state === 'permitted' && from === 0 && (permit?.from ?? 0) === 0;
 
-/** By the owner's statements: whether objects may begin, or one that has begun may go on. */
+/** Checks the owner's statements: whether a new object may begin, or an object that has begun may continue. */
 function requirePermitted({ state }: PrintRecord, licence: LicenceRecord): void {
   if (state === 'queued') requireActive(statusOf(licence), licence.licence);
   else requireNotStopped(statusOf(licence), licence.licence);
@@ -275,7 +275,7 @@ export async function countClaims(
   { records }: Pick<ControlContext, 'records'>,
   licence: LicenceRecord,
 ): Promise<number> {
-  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // the last slot known to be claimed, the first known to be free
+  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // highest known claimed, lowest known free
   while (free - taken > 1) {
     const middle = (taken + free) >> 1;
     if ((await records.claims.get(`${licence.licence}/${middle}`)) === undefined) free = middle;
@@ -284,7 +284,7 @@ export async function countClaims(
   return taken;
 }
 
-/** Writes the ledger, then mails: no hint is sent for an object that the ledger does not show. Safe to repeat. */
+/** Writes the ledger, then mails, so that no hint is sent for an object that is not in the ledger. Safe to repeat. */
 export async function announcePermit(context: ControlContext, id: string): Promise<void> {
   const { records, ledger, mailbox, permitKeyDocument } = context;
   const print = await records.prints.require(id);

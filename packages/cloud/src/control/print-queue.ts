@@ -28,7 +28,9 @@ export class PrintQueue {
     return waiting;
   }
 
-  /** The oldest print queued for the machine that has not expired; undefined after `waitMs`, or when the signal aborts. */
+  /**
+   * The oldest print queued for the machine that has not expired; undefined after `waitMs`, or when the signal aborts.
+   */
   async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();
@@ -43,7 +45,7 @@ export class PrintQueue {
         await woken;
       }
     } finally {
-      asking.abort(); // takes its timer with it
+      asking.abort(); // also clears its timer
       if (this.#asking.get(machine) === asking) this.#asking.delete(machine);
     }
   }

@@ -11,7 +11,7 @@ export async function takeProgress(context: ControlContext, object: string, told
   const { progress } = context;
   const known = progress.get(object);
   progress.set(object, { ...told, machine: told.machine ?? known?.machine, owner: told.owner ?? known?.owner });
-  // Stored before the record is read: a print that ends meanwhile removes it after its record has changed.
+  // Stored before the record is read: a print that ends meanwhile removes the figures after its record has changed.
   let begun = false;
   try {
     const { state } = await printOf(context, object);

@@ -19,16 +19,16 @@ export interface PublicLedgerOptions {
   readonly address: Address;
   readonly tls: TlsIdentity;
   readonly ledger: Pick<Ledger, 'tile'>;
-  /** The newest checkpoint that strangers are shown. */
+  /** The newest published checkpoint. */
   readonly checkpoint: () => Uint8Array;
   readonly limits?: Partial<PublicLimits>;
   readonly logger: Logger;
 }
 
-/** How often a certificate of its own is read again from its files, ms. */
+/** Interval at which the listener's own certificate is read again from its files, ms. */
 const TLS_EVERY_MS = 3_600_000;
 
-/** The listener that the settings ask for; nothing when they ask for none, or nobody named an address. */
+/** Opens the listener of the settings, unless they turn it off or no address is given. */
 export async function openPublicLedger({
   config,
   address,
@@ -74,13 +74,13 @@ function renewFrom(files: TlsFiles, server: PublicServer, logger: Logger): Closa
   return { close: () => clearInterval(timer) };
 }
 
-/** What a tile holds never changes. */
+/** The contents of a tile never change. */
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 const BRIEF = 'public, max-age=2';
 
 /**
- * The log for everybody, as C2SP tlog-tiles lays it out: `/checkpoint`, `/tile/…`, `/tile/entries/…`, and nothing else. It asks
- * for no client certificate.
+ * Serves the log publicly in the layout of C2SP tlog-tiles: only `/checkpoint`, `/tile/…` and `/tile/entries/…`.
+ * Requests no client certificate.
  */
 export function servePublicLedger(options: PublicLedgerOptions): Promise<PublicServer> {
   const { address, tls, limits = {}, logger } = options;
@@ -108,7 +108,7 @@ function cacheable(
     status: known === true ? 304 : 200,
     type,
     body: known === true ? new Uint8Array() : body,
-    // Nothing here depends on who asks, so pages of other origins may read it.
+    // The answer does not depend on the caller, so pages of other origins may read it.
     headers: { etag, 'cache-control': cacheControl, 'access-control-allow-origin': '*' },
   };
 }

@@ -4,9 +4,12 @@ import type { Signed, TransactionOf } from '@millrace/protocol';
 import { authorize, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 
-// How prints leave the queue without a permit.
+// Prints that leave the queue without a permit.
 
-/** The holder takes back a print that waits. @throws {MillraceError} E_FORBIDDEN, E_STATE when it does not wait any more */
+/**
+ * Cancels a queued print for its holder.
+ * @throws {MillraceError} E_FORBIDDEN, E_STATE when the print is no longer queued
+ */
 export async function cancelPrint(
   { records, directory, mutexes }: ControlContext,
   { body, signer }: Signed<TransactionOf<'print.cancel'>>,
@@ -14,7 +17,7 @@ export async function cancelPrint(
   const { print } = body;
   const found = await records.prints.require(print);
   authorize(userActor(directory, keyName(signer)), 'print.cancel', found);
-  // Not while its machine calls home: a print that is about to be permitted has taken an object.
+  // Serialized with the machine's calls: a print that is about to be permitted has claimed an object.
   await mutexes.run(found.machine, () =>
     records.prints.update(print, (current) => {
       if (current.state !== 'queued' || current.number !== undefined)
@@ -27,7 +30,10 @@ export async function cancelPrint(
   return { print };
 }
 
-/** Refuses prints that nobody started in time, whether their machine is there or not. One that has an object keeps it. */
+/**
+ * Refuses prints that were not started in time, whether or not their machine is online. A print that has claimed an
+ * object keeps it.
+ */
 export async function refuseExpired({ records, clock }: Pick<ControlContext, 'records' | 'clock'>): Promise<void> {
   const now = clock.now();
   for await (const [print] of records.prints.list({ index: 'expiring', group: 'all', below: now })) {

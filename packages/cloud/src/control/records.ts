@@ -23,9 +23,9 @@ const userSchema = z.strictObject({
   user: id,
   name: z.string(),
   publicKey: bytesOf(33),
-  /** Proof to the administrator's key (credentials.ts). */
+  /** Proves the key's owner to holders of the administrator's key (credentials.ts). */
   document: bytes,
-  /** Absent when the administrator registered the key itself. */
+  /** Absent when the administrator registered the key directly. */
   member: z
     .strictObject({
       organisation: id,
@@ -50,7 +50,7 @@ const organisationSchema = z.strictObject({
 });
 
 const invitationSchema = z.strictObject({
-  /** `keyName` of its key. */
+  /** `keyName` of the invitation's key. */
   invitation: id,
   organisation: id,
   person: id,
@@ -60,9 +60,9 @@ const invitationSchema = z.strictObject({
   expires: uint,
   invitedBy: id,
   document: bytes,
-  /** Credential of who signed it, or the registration of the organisation. */
+  /** Credential of the signer, or the registration of the organisation. */
   signer: bytes,
-  /** The key that was enrolled by it: written once. */
+  /** The key enrolled with this invitation. Written once. */
   usedBy: id.optional(),
 });
 
@@ -77,7 +77,7 @@ const damageSchema = z.strictObject({
   /** Numbers of segments, ascending. */
   missing: z.array(uint),
   damaged: z.array(uint),
-  /** The keys node's own records of the design are damaged: an offline copy cannot help. */
+  /** The keys node's own records of the design are damaged. An offline copy cannot repair them. */
   keys: z.boolean(),
   found: uint,
 });
@@ -88,7 +88,7 @@ const designSchema = z.strictObject({
   owner: id,
   ownerKey: bytesOf(33),
   name: z.string(),
-  /** What the owner committed to; clients compare it with the id. */
+  /** The owner's commitment. Clients compare it with the id. */
   core: bytes,
   custody: z.enum(['owner', 'keys']),
   kind: z.string(),
@@ -136,9 +136,9 @@ const licenceSchema = z.strictObject({
   suspended: id.optional(),
   /** Objects up to this number count as permitted, by the owner's statement after a restore. */
   floor: uint.optional(),
-  /** By the owner's statements. */
+  /** Status set by the owner's statements. */
   status: licenceStatusSchema.optional(),
-  /** The newest of them, and whether the ledger and both proactive nodes' mail have it. */
+  /** The newest statement, and whether it is in the ledger and in the mail to both proactive nodes. */
   statement: z.strictObject({ id, transaction: bytes, announced: z.boolean() }).optional(),
 });
 
@@ -147,11 +147,10 @@ const printSchema = z.strictObject({
   licence: id,
   design: id,
   machine: id,
-  /** Segments of the design. */
   owner: id,
   holder: id,
   created: uint,
-  /** By control's clock: it may not start later. */
+  /** Latest time of the start, by control's clock. */
   startBy: uint,
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused', 'cancelled']),
   code: z.string().optional(),
@@ -193,7 +192,7 @@ export interface Records {
   readonly alarms: Table<{ objects: string[] }>;
   /** Newest epoch that each proactive node has reported. */
   readonly heads: Table<{ role: 'segments' | 'keys'; epoch: number }>;
-  /** Ids of signed documents that were carried out, and until when each has to be remembered. */
+  /** Ids of signed documents that were carried out, with the time until which each must be remembered. */
   readonly seen: Table<SeenRecord>;
   /** Answers to writes with an idempotency key. */
   readonly answers: AnswerStore;
@@ -245,12 +244,15 @@ function queuedBy({ state, machine, licence, design, created }: PrintRecord) {
   return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order: created }));
 }
 
-/** Prints that wait, by when they expire. */
+/** Queued prints, ordered by expiry. */
 const expiring = ({ state, startBy }: PrintRecord) => (state === 'queued' ? [{ group: 'all', order: startBy }] : []);
 
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
-/** @param onDamaged told of records that cannot be read, which lists leave out; without it a list throws E_STORE */
+/**
+ * @param onDamaged called for each record that cannot be read. Lists leave these records out. Without it, a list throws
+ * E_STORE
+ */
 export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>['onDamaged']): Records {
   const table = <T>(name: string, schema: z.ZodType<T>, indexes: TableOptions<T>['indexes'] = {}) =>
     new Table(store, name, schema, { indexes, onDamaged });

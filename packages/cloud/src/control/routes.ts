@@ -49,7 +49,7 @@ export function addMailRoutes(server: TlsServer, context: MailContext, { answers
   mountRoutes(server, { boxes, mail }, mailHandlers(context), { actorOf: byCertificate(context), answers });
 }
 
-/** As `byCertificate`; users with what their organisation lets them do. Whoever has no certificate is a guest. */
+/** Like `byCertificate`, but adds a user's organisation and roles. A caller without a certificate is a guest. */
 function memberByCertificate(context: ControlContext): MountOptions['actorOf'] {
   return async (request) => {
     const certificate = certificateOf(request);

@@ -9,7 +9,7 @@ import { openLedgerKeys } from './ledger-keys.ts';
 import { openPermitKey } from './permit-key.ts';
 import { openControlStores } from './stores.ts';
 
-/** A control node on the keys and stores of its folder, which it closes when it closes. */
+/** Starts a control node on the keys and stores of its folder. Closing the node closes them. */
 export async function runControlNode(
   { config, ...addresses }: { config: NodeConfig; address: Address; ledgerAddress?: Address | undefined },
   modules: ProcessModules,
@@ -27,7 +27,7 @@ export async function runControlNode(
   });
 }
 
-/** Undefined in an installation whose directory names none. */
+/** Undefined if the directory names no authority for users. */
 async function openUserAuthority(
   { directory, secret }: NodeConfig,
   { clock }: ProcessModules,

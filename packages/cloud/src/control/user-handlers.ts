@@ -38,7 +38,7 @@ type UserRoutes = Omit<
 export function userHandlers(context: ControlContext, checks: CheckBoard): Handlers<UserRoutes> {
   const { records, ledger, publisher } = context;
   const designOf = (id: string) => records.designs.require(id);
-  // Reads the whole ledger, so concurrent requests share one answer.
+  // The check reads the whole ledger, so concurrent requests share one answer.
   let verifying: ReturnType<typeof ledger.check> | undefined;
 
   return {
