@@ -10,7 +10,7 @@ import type { Mailbox } from './mailbox.ts';
 import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
 
-/** What the parts of the control node share. Built once, in control-node.ts. */
+/** State shared by the parts of the control node. Built once, in control-node.ts. */
 export interface ControlContext {
   /** This node's id in the directory. */
   readonly id: string;

@@ -5,7 +5,7 @@ import { type KeysStores, openPlaybook } from './stores.ts';
 
 // Access to a keys node's stores while the node is stopped.
 
-/** Any value: only sweeps use the density. */
+/** Any value works here, because only sweeps use the density. */
 const ANY_DENSITY = 50;
 
 /** Ids of the designs whose keys the node holds. */

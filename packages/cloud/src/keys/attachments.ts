@@ -2,8 +2,8 @@ import { type Bytes, MillraceError } from '@millrace/base';
 import { type BoxSecrets, openFromBox } from '@millrace/protocol';
 
 /**
- * Opens an attachment that an owner has sealed to this node. Reports to control an attachment that can never be opened
- * (its key is erased, or it is sealed to another key), so that nothing waits for it.
+ * Opens an attachment that an owner has sealed to this node. If it can never be opened (its key is erased, or it is
+ * sealed to another key), reports that to control, so that nothing waits for it.
  * @throws {MillraceError} E_BOX_KEY, E_SEAL
  */
 export async function openAttachment(

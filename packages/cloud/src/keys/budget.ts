@@ -43,7 +43,7 @@ export class Budget {
     this.#began = clock.monotonic();
   }
 
-  /** A new sweep begins. */
+  /** Starts the account of a new sweep. */
   begin(): void {
     this.#began = this.#clock.monotonic();
     this.#bytes = this.#workMs = this.#money = 0;
@@ -55,12 +55,12 @@ export class Budget {
     return this.#money;
   }
 
-  /** The budget that last made the sweep wait; undefined if none did. */
+  /** The budget that last delayed the sweep; undefined if none did. */
   get heldBackBy(): Limit | undefined {
     return this.#waited;
   }
 
-  /** Most cells of the next step, for cells of this many bytes. */
+  /** Maximum number of cells in the next step, for cells of `cellBytes` bytes. */
   step(most: number, cellBytes: number): number {
     const { bytesPerSecond } = this.#settings ?? {};
     if (bytesPerSecond === undefined) return most;

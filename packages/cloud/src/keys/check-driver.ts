@@ -33,7 +33,7 @@ export class CheckDriver {
       const begun = run;
       for (let more = true; more; ) {
         more = await turn.run(() => this.#answered(begun));
-        await run.ownRecords(); // slow, and nothing has to wait for it
+        await run.ownRecords(); // slow, but holds up nothing else
       }
       return run.report();
     } finally {

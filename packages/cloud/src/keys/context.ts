@@ -13,7 +13,7 @@ import type { KeysStreams } from './streams.ts';
 export const refusalSchema = z.strictObject({ code: z.string(), reason: z.string() });
 export type Refusal = z.output<typeof refusalSchema>;
 
-/** What the parts of the keys node share. Built once, in keys-node.ts. */
+/** State shared by the parts of the keys node. Built once, in keys-node.ts. */
 export interface KeysContext {
   readonly config: NodeConfig;
   readonly playbook: Playbook;

@@ -16,7 +16,7 @@ import { handleLinkMessage, handleMail } from './messages.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
 import { KeysStreams } from './streams.ts';
 
-/** A running node; its parts serve as `ControlNode.context` does. */
+/** A running node. Its parts are exposed for tests, like `ControlNode.context`. */
 export interface KeysNode extends Closable {
   readonly parts: KeysContext;
   close(): Promise<void>;
@@ -92,7 +92,7 @@ export async function createKeysNode(
     return sweep?.to ?? epoch;
   };
   const head = closer.add(new RollbackGuard({ store: records, control, epoch: newestEpoch, logger }));
-  // A playbook restored from an old state opens no present cell and must not begin a sweep.
+  // A playbook restored from an old state cannot open present cells and must not begin a sweep.
   head.start(async () => {
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);

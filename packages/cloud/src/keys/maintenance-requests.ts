@@ -2,9 +2,10 @@ import { type Bytes, MillraceError } from '@millrace/base';
 import { type Directory, type TransactionOf, verifyTransactionBy } from '@millrace/protocol';
 
 /**
- * Verifies an owner's request for another maintenance mode with the key that came with the design. The transaction may have
- * waited in the mailbox past its expiry, so only the time of signing counts: the newest request wins.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN (about something else)
+ * Verifies an owner's request for another maintenance mode with the key that was received with the design. The
+ * transaction may have waited in the mailbox past its expiry, so only the time of signing counts: the newest request
+ * wins.
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN (it concerns another design)
  */
 export async function verifyMaintenanceRequest(
   transaction: Uint8Array,

@@ -31,7 +31,7 @@ import { type VaultAnswer, VaultMail } from './vault-mail.ts';
 
 export interface MaintenanceModules {
   readonly playbook: Playbook;
-  /** Stores when the next sweep is due. */
+  /** Stores the time at which the next sweep is due. */
   readonly store: RecordStore;
   readonly mail: MailClient;
   readonly control: Pick<ControlClient, 'nodes'>;
@@ -39,8 +39,8 @@ export interface MaintenanceModules {
   readonly logger: Logger;
   readonly metrics: Metrics;
   /**
-   * A sweep's message is made and posted under an exclusive lock: every message that names a place comes before it or
-   * knows of it.
+   * A sweep's message is built and posted under an exclusive lock. Every message that names a place is therefore posted
+   * before it or takes it into account.
    */
   readonly order: RwLock;
 }
@@ -86,7 +86,7 @@ export class Maintenance implements Closable {
     this.#running = this.#run();
   }
 
-  /** Resolves the message that this answer of the segments node belongs to. */
+  /** Resolves the message to which the segments node's answer belongs. */
   answered(message: VaultAnswer): void {
     this.#vaultMail.answered(message);
   }
@@ -127,7 +127,7 @@ export class Maintenance implements Closable {
         const underWay = playbook.status().sweep !== undefined;
         if (underWay || this.#schedule.wait === 0) {
           const began = clock.monotonic();
-          // In turn, because a sweep cannot begin while a check holds the vault.
+          // Under the mutex, because a sweep cannot begin while a check holds the vault.
           if (!underWay && (await this.#turn.run(() => playbook.beginSweep()))) await this.#schedule.begun();
           await this.#sweep(began);
         }

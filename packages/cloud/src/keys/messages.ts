@@ -5,7 +5,7 @@ import { addDesign, addLicence, deleteDesign, setMaintenance } from './design-me
 import type { KeysStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
 
-/** A message on the link to the distribution node. */
+/** Handles a message on the link to the distribution node. */
 export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {

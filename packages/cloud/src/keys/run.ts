@@ -5,7 +5,7 @@ import { closeWith } from '../node/run.ts';
 import { createKeysNode, type KeysNode } from './keys-node.ts';
 import { openKeysStores } from './stores.ts';
 
-/** A keys node on the stores of its folder, which it closes when it closes. */
+/** Starts a keys node on the stores of its folder. Closing the node closes them. */
 export async function runKeysNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: ProcessModules,

@@ -5,8 +5,8 @@ import type { MailClient } from '../node/mail-client.ts';
 /** Most slices in one message. */
 const MAX_SLICES = 256;
 /**
- * Interval at which slices of many streams are gathered into one message, ms. Its fixed cost is then negligible, and a
- * window lasts for half a minute.
+ * Interval at which slices of many streams are gathered into one message, ms. Makes the fixed cost of a message
+ * negligible. The delay is short compared with a window, which lasts half a minute.
  */
 const GATHER_MS = 40;
 
@@ -14,7 +14,7 @@ type Slice = MessageOf<'stream.slices'>['slices'][number];
 
 /** Gathers the slices of all streams into messages, one for each segments node. */
 export interface SliceMail {
-  /** Resolves when the mailbox holds it. */
+  /** Resolves when the mailbox holds the slice. */
   add(design: string, slice: Slice): Promise<void>;
 }
 

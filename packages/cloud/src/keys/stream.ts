@@ -49,7 +49,7 @@ export interface KeysStreamOptions {
   readonly engine: HashEngine;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Mails the places of [from, to) to the segments node. @returns their keys; the stream wipes them */
+  /** Mails the places of segments [from, to) to the segments node. @returns their keys; the stream wipes them */
   readonly slice: (from: number, to: number, acked: number) => Promise<readonly KeyedCell[]>;
   /** Hashes of a group of segments, with their proof. */
   readonly hashes: (group: number) => Promise<HashGroup>;
@@ -98,7 +98,7 @@ export class KeysStream {
     const stream = new KeysStream(options);
     stream.#reverse = await ReverseStream.open(stream.session, options.seed, options.parameters, options.engine);
     wipe(options.seed);
-    // The key of a design's only segment is sent once, so wait until the machine is connected.
+    // If a design has one segment, its key is sent once, so wait until the machine is connected.
     if (options.parameters.segments > 1) stream.#pump();
     return stream;
   }
@@ -126,7 +126,7 @@ export class KeysStream {
     try {
       if (mix !== undefined) await this.#sealing.run(() => this.#mix(mix, ready));
     } catch (error) {
-      // The machine did not send a point, or the link is down: end only its own stream.
+      // The machine did not send a valid point, or the link is down. End only this stream.
       return this.#end(toMillraceError(error));
     }
     this.#pump();

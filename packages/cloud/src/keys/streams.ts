@@ -71,7 +71,7 @@ export class KeysStreams {
     this.#slices = sliceMail(modules.mail, modules.directory);
   }
 
-  /** Control says that a machine has a permit: verify, derive the session, offer it to the machine. */
+  /** Handles a permit that control announces: verifies it, derives the session and offers it to the machine. */
   async open(opening: Opening): Promise<void> {
     const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
     let manifest: Manifest | undefined;
@@ -157,8 +157,8 @@ export class KeysStreams {
   }
 
   /**
-   * Cells were not at the places of their slice. Keys are sent once, so the machine has to begin a new session. A new
-   * session helps if a message was delivered out of order, but not if the cell is lost.
+   * Handles cells that were not at the places of their slice. Keys are sent once, so the machine must begin a new
+   * session. A new session helps if a message was delivered out of order, but not if the cell is lost.
    */
   async missing({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
     const entry = this.#streams.get(session);
@@ -174,7 +174,7 @@ export class KeysStreams {
     await this.#ended(session, entry.permitId, error);
   }
 
-  /** The segments node has raised the alarm: stops sending keys of this object. */
+  /** Handles an alarm of the segments node: stops sending keys of this object. */
   async alarmed({ object }: MessageOf<'stream.alarm'>): Promise<void> {
     await this.#modules.objects.alarm(object);
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === object) await this.stop(key);
@@ -192,7 +192,10 @@ export class KeysStreams {
     return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
   }
 
-  /** The owner suspends, reinstates or revokes a licence. A revocation that stops ends the streams of its objects. */
+  /**
+   * Applies the owner's statement that suspends, reinstates or revokes a licence. A revocation that stops running
+   * objects ends their streams.
+   */
   async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
     const { objects, directory, playbook, logger } = this.#modules;
     const ownerOf = (design: string) => playbook.design(design).owner;
@@ -226,7 +229,10 @@ export class KeysStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
-  /** Reads places and keys of one moment. The places reach the segments node before any message that removes them. */
+  /**
+   * Reads a consistent snapshot of places and keys. The places reach the segments node before any message that removes
+   * them.
+   */
   #slice(session: string, design: string, from: number, to: number) {
     const { order, playbook } = this.#modules;
     return order.read(async () => {

@@ -6,8 +6,9 @@ import { Table } from '../node/table.ts';
 const schema = z.strictObject({ due: z.number().int() });
 
 /**
- * When the next sweep is due. The time is stored, so that a keys node that is restarted often still sweeps. Between
- * starts the wall clock counts. It may have been set back, so the wait is at most one period.
+ * When the next sweep is due. The time is stored, so that a keys node that is restarted often still sweeps. Across
+ * restarts, the time is measured by the wall clock. That clock may have been set back, so the wait is at most one
+ * period.
  */
 export class SweepSchedule {
   readonly #table: Table<z.output<typeof schema>>;

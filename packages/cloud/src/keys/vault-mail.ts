@@ -9,10 +9,10 @@ import {
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** A message without an answer is sent again after this time, ms. */
+/** Time after which a message without an answer is sent again, ms. */
 const ANSWER_MS = 30_000;
 
-/** Messages that concern cells of many designs: one segments node holds them all. */
+/** Partition of messages that concern cells of many designs, because one segments node holds all these cells. */
 const VAULT = 'vault';
 
 export type VaultAnswer = MaintainedMessage | StoredMessage | CheckedMessage;
@@ -34,7 +34,7 @@ export class VaultMail {
     this.#signal = signal;
   }
 
-  /** Resolves the message that this answer belongs to. */
+  /** Resolves the message to which this answer belongs. */
   answered(message: VaultAnswer): void {
     for (const take of this.#waiting) take(message);
   }

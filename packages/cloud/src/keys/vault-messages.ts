@@ -2,7 +2,7 @@ import { MillraceError, toHex, wipe } from '@millrace/base';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { KeysContext } from './context.ts';
 
-/** A message from a segments node's part of the vault. @param from the node that asked, which gets the answer */
+/** Handles a message from a segments node's part of the vault. @param from the sender, which gets the answer */
 export async function handleVaultMessage(
   { playbook, maintenance, checks, refusals, outbound, order, logger }: KeysContext,
   bytes: Uint8Array,

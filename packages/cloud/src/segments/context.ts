@@ -10,7 +10,7 @@ import type { StagedSegments } from './staged-segments.ts';
 import type { StoreRecord } from './store-design.ts';
 import type { SegmentsStreams } from './streams.ts';
 
-/** What the parts of the segments node share. Built once, in segments-node.ts. */
+/** State shared by the parts of the segments node. Built once, in segments-node.ts. */
 export interface SegmentsContext {
   readonly designs: DesignRepository;
   readonly cells: CellStore;

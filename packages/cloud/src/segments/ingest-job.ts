@@ -23,7 +23,7 @@ export interface IngestJob<R extends IngestRecord> {
   readonly pending: Table<R>;
   /** Moves the staged segments into the vault. */
   ingest(record: R, signal: AbortSignal): Promise<void>;
-  /** Reports success to the other nodes. The staging copies have been wiped before. */
+  /** Reports success to the other nodes. Called after the staging copies are wiped. */
   complete(id: string, record: R): Promise<void>;
   /** Reports to the other nodes that the upload is refused permanently. */
   refuse(id: string, record: R, error: MillraceError, signal: AbortSignal): Promise<void>;

@@ -5,21 +5,22 @@ import type { SegmentsContext } from './context.ts';
 import type { SegmentsStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
 
-/** A message on the link to the distribution node. */
+/** Handles a message on the link to the distribution node. */
 export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {
       // One machine's frames must not stop other machines' streams.
       logger.error({ err: toMillraceError(error) }, 'reverse frame dropped');
     });
-  // The machine's link broke: the machine calls home again, for a new session.
+  // The machine's link broke. The machine calls home again for a new session.
   if (message.kind === 'control' && message.message.type === 'lost') void streams.stop(toHex(message.message.session));
 }
 
 /**
  * Dispatches mail by its sender: announcements from control, instructions from the keys node. Messages of streams are
- * handled at once; all others one after the other, in the order of the mail. A slice is therefore read after every step
- * of a sweep that was sent before it, and before the next step, which may remove the cells that the slice names.
+ * handled at once; all others are handled one after the other, in the order of the mail. A slice is therefore read
+ * after every step of a sweep that was sent before it, and before the next step, which may remove the cells that the
+ * slice names.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
 export async function handleMail(
@@ -69,7 +70,9 @@ async function handleInOrder(context: SegmentsContext, message: Message, from: D
   throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from.role}`);
 }
 
-/** Cancels the design's uploads before it returns: the keys node forgets the design's cells after this message. */
+/**
+ * Cancels the design's uploads before it returns, because the keys node forgets the design's cells after this message.
+ */
 export async function deleteDesign(
   { designs, storing, repairing, staged, streams }: SegmentsContext,
   message: MessageOf<'design.delete'>,

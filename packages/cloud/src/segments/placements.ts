@@ -11,7 +11,7 @@ import {
 } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** How long to wait for the keys node before the request is repeated, ms. */
+/** Time after which a request without an answer of the keys node is repeated, ms. */
 const ANSWER_MS = 20_000;
 
 export interface PlacementRequest {
@@ -22,7 +22,7 @@ export interface PlacementRequest {
   /** Sealed segments by number. */
   readonly sealed: ReadonlyMap<number, Bytes>;
   readonly signal: AbortSignal;
-  /** Replaces cells that are damaged. Without it, existing cells stay as they are. */
+  /** Whether damaged cells are replaced. By default, existing cells stay unchanged. */
   readonly replace?: boolean;
 }
 
@@ -33,8 +33,8 @@ interface Expected {
 }
 
 /**
- * Asks the keys node where cells go, and stores them when it answers. Cells are stored in the handler of the answer's mail,
- * which keeps them in the order of the mail: every later message of a sweep finds them.
+ * Requests places for cells from the keys node and stores the cells when it answers. The handler of the answer's mail
+ * stores them, which preserves the order of the mail: every later message of a sweep finds the cells.
  */
 export class Placements {
   readonly #cells: CellStore;
@@ -47,7 +47,7 @@ export class Placements {
   }
 
   /**
-   * Resolves when the cells are stored and the keys node's mail about it is posted.
+   * Resolves when the cells are stored and the mail that reports it to the keys node is posted.
    * @throws {MillraceError} E_SEGMENT, E_UPLOAD, the code with which the keys node refuses the design; the signal's
    * reason
    */
@@ -78,7 +78,7 @@ export class Placements {
     return this.#expected.has(`${toHex(message.design)}/${message.from}`);
   }
 
-  /** Takes an answer of the keys node. An answer that no request waits for is wiped. */
+  /** Handles an answer of the keys node. Wipes an answer for which no request waits. */
   async answered(message: StoreMessage): Promise<void> {
     const expected = this.#expected.get(`${toHex(message.design)}/${message.from}`);
     if (expected === undefined) wipeMessage(message);
@@ -90,7 +90,7 @@ export class Placements {
     for (const expected of this.#expected.values()) if (expected.design === design) expected.refuse(error);
   }
 
-  /** Stores cells, or decoys when there is no source, and reports it to the keys node. */
+  /** Stores cells, or decoys when no source is given, and reports it to the keys node. */
   async store(message: StoreMessage, source?: Parameters<CellStore['storeCells']>[1]): Promise<void> {
     try {
       await this.#send(await this.#cells.storeCells(message, source));
@@ -99,7 +99,10 @@ export class Placements {
     }
   }
 
-  /** If the node is killed after this, the cells are missing instead of damaged, and the repair is repeated. */
+  /**
+   * Removes damaged cells. If the node is killed afterwards, the cells are missing instead of damaged, and the repair
+   * is repeated.
+   */
   async #dropDamaged({ cells, labels, from }: StoreMessage, manifest: Manifest): Promise<void> {
     for (const [i, { index, key }] of cells.entries()) {
       const hash = segmentHash(manifest, from + i);

@@ -17,8 +17,9 @@ const recordSchema = z.strictObject({
 export type RepairRecord = z.output<typeof recordSchema>;
 
 /**
- * Stores segments of a stored design again, from the owner's offline copy. Every segment is compared with the manifest that
- * the owner signed, goes to its present place, and replaces a cell only if that is damaged. A job's id is the repair's.
+ * Stores segments of a stored design again, from the owner's offline copy. Every segment is compared with the manifest
+ * that the owner signed, is stored in its present place, and replaces a cell only if that cell is damaged. A job's id
+ * is the repair's.
  */
 export class RepairDesign implements IngestJob<RepairRecord> {
   readonly name = 'repair';

@@ -5,7 +5,7 @@ import { closeWith } from '../node/run.ts';
 import { createSegmentsNode, type SegmentsNode } from './segments-node.ts';
 import { openSegmentsStores } from './stores.ts';
 
-/** A segments node on the stores of its folder, which it closes when it closes. */
+/** Starts a segments node on the stores of its folder. Closing the node closes them. */
 export async function runSegmentsNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: ProcessModules,

@@ -18,13 +18,13 @@ import { StoreDesign } from './store-design.ts';
 import type { SegmentsStores } from './stores.ts';
 import { SegmentsStreams } from './streams.ts';
 
-/** A running node; its parts serve as `ControlNode.context` does. */
+/** A running node. Its parts are exposed for tests, like `ControlNode.context`. */
 export interface SegmentsNode extends Closable {
   readonly parts: SegmentsContext;
   close(): Promise<void>;
 }
 
-/** The segments node: holds the cells, opens no port, knows no content key and no playbook. */
+/** The segments node: holds the cells, opens no port, has no content keys and no playbook. */
 export async function createSegmentsNode(
   { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
   { stores, clock, metrics, ...modules }: NodeModules<SegmentsStores>,

@@ -9,7 +9,7 @@ export class StagedSegments {
     this.#uploads = uploads;
   }
 
-  /** @returns segments by number @throws {MillraceError} E_UPLOAD naming a segment that is not there */
+  /** @returns segments by number @throws {MillraceError} E_UPLOAD naming a segment that is not staged */
   async fetch(design: string, numbers: readonly number[], signal: AbortSignal): Promise<Map<number, Bytes>> {
     const fetched = await Promise.all(
       numbers.map(async (number) => {
@@ -27,7 +27,7 @@ export class StagedSegments {
     return new Map(numbers.map((number, i) => [number, fetched[i] as Bytes]));
   }
 
-  /** Has every staging copy of the design overwritten and removed. */
+  /** Requests that every staging copy of the design is overwritten and removed. */
   async wipe(design: string, signal?: AbortSignal): Promise<void> {
     await this.#uploads.wipe({ design }, { signal });
   }

@@ -11,8 +11,8 @@ const recordSchema = z.strictObject({ design: z.string(), stored: z.boolean().op
 export type StoreRecord = z.output<typeof recordSchema>;
 
 /**
- * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node starts the design again; existing cells stay
- * unchanged. A job's id is the design's.
+ * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node repeats the design from the start; existing
+ * cells stay unchanged. A job's id is the design's.
  */
 export class StoreDesign implements IngestJob<StoreRecord> {
   readonly name = 'store';

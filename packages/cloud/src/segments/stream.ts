@@ -28,9 +28,9 @@ export interface SegmentsStreamOptions {
   readonly sendFrame: (frame: Bytes) => boolean;
   /** Live figures for control. */
   readonly onTelemetry: (telemetry: Telemetry, now: { revision: bigint; revisionMs: number }) => void;
-  /** The machine has acknowledged segments. The window advances when this resolves. */
+  /** Called when the machine has acknowledged segments. The window advances when this resolves. */
   readonly onFirstTaken: (acked: number) => Promise<void>;
-  /** Called once: the machine has all segments, or the stream has to stop with a code. */
+  /** Called once, when the machine has all segments or the stream has to stop with an error. */
   readonly onEnd: (error: MillraceError | undefined) => void;
 }
 
@@ -45,7 +45,7 @@ interface Slot {
 
 /**
  * Sends one session's cells as frames, at most one window ahead of the machine's acknowledgements, and advances the
- * revision. It knows no content key and only the slice of the playbook that the window needs.
+ * revision. It has no content keys, and only the slice of the playbook that the window requires.
  */
 export class SegmentsStream {
   readonly session: Bytes;
@@ -185,7 +185,7 @@ export class SegmentsStream {
     await this.#reverse?.close();
   }
 
-  /** The machine has every segment below this number, so none is requested again in this session. */
+  /** Drops the cells below this number. The machine has them and does not request them again in this session. */
   #forget(below: number): void {
     for (; this.#got < Math.min(below, this.#next); this.#got++) {
       wipe(this.#sent.get(this.#got)?.body);

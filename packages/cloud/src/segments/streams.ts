@@ -35,7 +35,7 @@ import { reportFailure } from '../streaming/stream-failure.ts';
 import type { DesignRepository } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
 
-/** Most openings that wait for their session from the keys node. */
+/** Maximum number of openings that wait for their session from the keys node. */
 const MAX_WAITING = 1_000;
 const TICK_MS = 100;
 const PROGRESS_MS = 250;
@@ -80,7 +80,7 @@ export class SegmentsStreams {
     }, TICK_MS);
   }
 
-  /** Control announces a machine's permit. This node verifies everything again. */
+  /** Handles a machine's permit that control announces. This node verifies everything again. */
   async open(opening: Opening): Promise<void> {
     const { directory, clock, designs, objects } = this.#modules;
     const verified = await verifyOpening(opening, {
@@ -96,11 +96,12 @@ export class SegmentsStreams {
     this.#openings.set(permitId, verified);
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
-    // Now, not with the session: the keys node's offer would otherwise wait for its mail to arrive here.
+    // Sent now instead of with the session. Otherwise the keys node's offer would wait until that node's mail arrives
+    // here.
     await this.#nameMachine({ type: 'admit', permitId, machine: verified.permit.machine });
   }
 
-  /** The keys node announces the session of an opening that this node has verified. */
+  /** Starts the session that the keys node announces for a verified opening. */
   async begin(message: MessageOf<'stream.session'>): Promise<void> {
     const { clock, logger, designs, objects, link } = this.#modules;
     const opening = this.#openings.get(message.permitId);
@@ -154,7 +155,7 @@ export class SegmentsStreams {
   async #slice({ session, cells }: MessageOf<'stream.slices'>['slices'][number]): Promise<void> {
     const entry = this.#streams.get(session);
     if (entry === undefined) return;
-    // Delivered twice: the cells are already here, and their places may be gone.
+    // After a second delivery, the cells are already here and their places may no longer exist.
     const wanted = cells.filter(({ segment }) => entry.stream.wants(segment));
     const missing: number[] = [];
     try {
@@ -215,7 +216,10 @@ export class SegmentsStreams {
     });
   }
 
-  /** The owner suspends, reinstates or revokes a licence. A revocation that stops ends the streams of its objects. */
+  /**
+   * Applies the owner's statement that suspends, reinstates or revokes a licence. A revocation that stops running
+   * objects ends their streams.
+   */
   async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
     const { objects, directory, designs, logger } = this.#modules;
     const ownerOf = async (design: string) => (await designs.authorityOf(design))?.owner;
@@ -235,7 +239,7 @@ export class SegmentsStreams {
     await this.#streams.get(toHex(session))?.stream.receive(frame);
   }
 
-  /** The other proactive node or the link has ended the stream. */
+  /** Ends a stream that the other proactive node or the link has ended. */
   async stop(session: string): Promise<void> {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
@@ -253,7 +257,7 @@ export class SegmentsStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
-  /** Tells the distribution node which machine a permit or session is for. */
+  /** Sends the machine of a permit or session to the distribution node. */
   async #nameMachine(message: Extract<LinkControl, { type: 'admit' | 'route' }>): Promise<boolean> {
     const { link, logger } = this.#modules;
     const sent = await sendWhenConnected(link, encodeControl(message));
@@ -289,7 +293,7 @@ export class SegmentsStreams {
     );
   }
 
-  /** Sends live figures to control, at most four times a second. Losing one does no harm. */
+  /** Sends live figures to control, at most four times a second. A lost report does no harm. */
   #report(session: string, object: string, telemetry: Telemetry, revision: bigint, matrix: Progress['matrix']): void {
     const known = this.#progress.get(object);
     const machine = telemetry.machine ?? known?.machine;

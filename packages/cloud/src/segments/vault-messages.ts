@@ -2,7 +2,7 @@ import { isErrorCode, MillraceError, toHex } from '@millrace/base';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { SegmentsContext } from './context.ts';
 
-/** A message from the keys node's part of the vault. */
+/** Handles a message from the keys node's part of the vault. */
 export async function handleVaultMessage(
   { cells, storing, repairing, seen, guard, outbound }: SegmentsContext,
   bytes: Uint8Array,
@@ -13,8 +13,8 @@ export async function handleVaultMessage(
     outbound.mail.send({ node: from }, { type: 'vault', message: encodeMessage(reply) });
   switch (message.type) {
     case 'store':
-      // Stored before the next message is handled, so that no later step of a sweep overtakes it. All three wipe the
-      // keys.
+      // Stored before the next message is handled, so that no later step of a sweep overtakes it. All three calls wipe
+      // the keys.
       if (repairing.placements.expects(message)) return repairing.placements.answered(message);
       return message.decoys ? storing.placements.store(message) : storing.placements.answered(message);
     case 'refused': {

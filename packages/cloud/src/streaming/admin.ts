@@ -9,8 +9,8 @@ const COUNTED = ['object', 'print', 'alarm', 'resume', 'licence-status'];
 const BATCH = 500;
 
 /**
- * Copies a node's present counts into its restored state, so that objects streamed since the backup stay refused. Records of
- * the restored state win where that state has seen more of the ledger than the present one.
+ * Copies a node's present counts into its restored state, so that objects streamed since the backup stay refused. If
+ * the restored state has seen more of the ledger than the present one, its records take precedence.
  */
 export async function keepCounts(present: RecordStore, restored: RecordStore): Promise<void> {
   const newer = (await ledgerSizeSeen(present)) >= (await ledgerSizeSeen(restored));
@@ -29,7 +29,7 @@ export async function keepCounts(present: RecordStore, restored: RecordStore): P
   }
 }
 
-/** Suspends the licences at this node, as control does: each proactive node verifies the owner's statement for itself. */
+/** Suspends the licences at this node, as control does. Each proactive node verifies the owner's statement itself. */
 export async function suspendLicencesAtNode(
   store: RecordStore,
   restore: string,

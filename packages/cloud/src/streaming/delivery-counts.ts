@@ -3,10 +3,11 @@ import { MillraceError } from '@millrace/base';
 /** Counts of the segments of one object that a proactive node has delivered, over all sessions. */
 export interface DeliveryCounts {
   /**
-   * No later session may begin below this segment: the machine has acknowledged up to here, or a session began here.
+   * No later session may begin below this segment: the machine has acknowledged the segments below it, or a session
+   * began with it.
    */
   readonly reached: number;
-  /** Every segment below was delivered. */
+  /** Every segment below this number was delivered. */
   readonly given: number;
   /** Number of segments delivered again. */
   readonly again: number;
@@ -30,7 +31,7 @@ const LOST_WINDOWS = 16;
 /** Windows that may be lost after the last segment was delivered: the keys node requests a missing cell three times. */
 const LATE_WINDOWS = 2;
 
-/** @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost */
+/** @throws {MillraceError} E_REPLAY when more segments are requested again than broken links can lose */
 export function countDelivery(before: DeliveryCounts, { from, to, acked, segments, window }: Delivery): DeliveryCounts {
   if (from < before.reached) throw alreadyPast(from, before.reached);
   const reached = Math.max(before.reached, acked);

@@ -8,7 +8,7 @@ const MAX_OBJECTS = 10_000;
 
 interface Entry {
   readonly guard: PaceGuard;
-  /** When its last stream ended, on the monotonic clock; undefined while one runs. */
+  /** When the object's last stream ended, on the monotonic clock. Undefined while a stream runs. */
   leftAt: number | undefined;
   /** The segment whose cell was missing last, and how often in a row. */
   missed: { readonly segment: number; readonly times: number } | undefined;
@@ -44,7 +44,7 @@ export class Guards {
     return this.#entries.get(object)?.guard.acked ?? 0;
   }
 
-  /** Notes that the object's stream has ended; it may be resumed. */
+  /** Records that the object's stream has ended. The stream may be resumed. */
   leave(object: string): void {
     const entry = this.#entries.get(object);
     if (entry === undefined) return;
@@ -59,7 +59,7 @@ export class Guards {
     this.#entries.delete(object);
   }
 
-  /** Notes a missing cell. @returns how many times in a row this segment's cell was missing */
+  /** Records a missing cell. @returns how many times in a row this segment's cell was missing */
   missed(object: string, segment: number): number {
     const entry = this.#entries.get(object);
     if (entry === undefined) return 1;

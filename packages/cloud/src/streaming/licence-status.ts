@@ -10,7 +10,7 @@ import {
 import type { RecordStore } from '@millrace/stores';
 import { Table } from '../node/table.ts';
 
-/** Where each licence stands by its owner's statements, as this node has verified them. Kept for ever. */
+/** Status of each licence by its owner's statements, which this node has verified. Kept for ever. */
 export class LicenceStatuses {
   readonly #table: Table<LicenceStatus>;
 
@@ -19,7 +19,8 @@ export class LicenceStatuses {
   }
 
   /**
-   * @param begun the object is in this node's own records: it is finished, unless the owner stops it
+   * @param begun whether the object is in this node's own records. Such an object may be finished unless the owner
+   * stops it
    * @throws {MillraceError} E_LICENCE_REVOKED, E_LICENCE_SUSPENDED
    */
   async require(licence: string, begun: boolean): Promise<void> {
@@ -28,7 +29,10 @@ export class LicenceStatuses {
     else requireActive(status, licence);
   }
 
-  /** Takes a verified statement; an old or repeated one changes nothing. One at a time for each licence. */
+  /**
+   * Applies a verified statement. An old or repeated one changes nothing. Call it for one statement of a licence at a
+   * time.
+   */
   async take(licence: string, statement: LicenceStatement): Promise<LicenceStatus> {
     const status = statusAfter((await this.#table.get(licence)) ?? activeLicence, statement);
     await this.#table.put(licence, status);

@@ -40,9 +40,9 @@ const named = z.strictObject({ object: z.string() });
 type Named = z.output<typeof named>;
 
 /**
- * The limits that each proactive node enforces by itself: one object per print; one print and one run per object; each
- * permit once; each segment once, except for losses of broken links; nothing of an object after its alarm; no other
- * object of the licence on that machine until the owner has cleared the alarm.
+ * The limits that each proactive node enforces independently: one object per print; one print and one run per object;
+ * each permit once; each segment once, except for losses of broken links; no segment of an object after its alarm; no
+ * other object of the licence on that machine until the owner has cleared the alarm.
  */
 export class ObjectRepository {
   readonly #objects: Table<ObjectRecord>;
@@ -85,7 +85,7 @@ export class ObjectRepository {
     await this.#statuses.require(licence, known !== undefined);
     if (known === undefined) {
       await this.#requireNoAlarm(permit);
-      // The print first: a process that is killed in between starts the same object again.
+      // The print first, so that a process that is killed in between starts the same object again.
       if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
         throw new MillraceError('E_REPLAY', 'the print was already used for another object');
       const record = { print, run, machine, licence, design, permits: [permitId], alarmed: false };
@@ -102,7 +102,7 @@ export class ObjectRepository {
     return true;
   }
 
-  /** The machine has acknowledged every segment below `acked`. */
+  /** Records that the machine has acknowledged every segment below `acked`. */
   reach(object: string, acked: number): Promise<void> {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
@@ -113,8 +113,8 @@ export class ObjectRepository {
   /**
    * Records a slice and the acknowledged segments before the slice is sent. A crash therefore loses no record of sent
    * segments, and at most one window of acknowledgements.
-   * @throws {MillraceError} E_REPLAY when more is requested again than broken links can have lost, E_ALARM, E_NOT_FOUND,
-   *   E_LICENCE_REVOKED
+   * @throws {MillraceError} E_REPLAY when more segments are requested again than broken links can lose, E_ALARM,
+   *   E_NOT_FOUND, E_LICENCE_REVOKED
    */
   give(object: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
@@ -130,7 +130,7 @@ export class ObjectRepository {
     return this.#serially(object, async () => {
       const known = await this.#objects.get(object);
       if (known === undefined || known.alarmed) return;
-      // The licence's block first: a process that is killed in between handles the alarm again.
+      // The licence's block first, so that a process that is killed in between handles the alarm again.
       await this.#alarms.put(alarmKey(known, object), { object });
       await this.#objects.put(object, { ...known, alarmed: true });
     });
@@ -161,7 +161,7 @@ export class ObjectRepository {
   }
 
   /**
-   * The owner's statement that suspends, reinstates or revokes a licence, verified by this node.
+   * Verifies and applies the owner's statement that suspends, reinstates or revokes a licence.
    * @throws {MillraceError} as `verifyLicenceStatement`
    */
   async setStatus(

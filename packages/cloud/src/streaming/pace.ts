@@ -64,14 +64,14 @@ export class PaceGuard {
   }
 
   /**
-   * Notes that every segment below `acked` was consumed. A smaller number than before changes nothing.
+   * Records that every segment below `acked` was consumed. A smaller number than before changes nothing.
    * @throws {MillraceError} E_ALARM when the bucket is overdrawn, and at every later call
    */
   consume(acked: number): void {
     if (acked > this.#seconds.length)
       throw new MillraceError('E_INPUT', 'more segments were acknowledged than the design has');
     const now = this.#clock.monotonic();
-    // The monotonic clock of a migrated virtual machine may go back: ignore that.
+    // The monotonic clock of a migrated virtual machine may go back. Ignore that.
     const passed = Math.max(0, now - this.#last);
     this.#level = Math.min(this.#depth, this.#level + (PACE * passed) / 1_000);
     this.#last = now;
@@ -118,10 +118,10 @@ export function windowFor(tenthsOfMs: ArrayLike<number>, factor: number): number
 function longestRun(times: ArrayLike<number>, wanted: number): number {
   let longest: number | undefined;
   let sum = 0;
-  // `sum` is of the segments start + 1 to end - 1.
+  // `sum` is the total of the segments start + 1 to end - 1.
   for (let start = 0, end = 1; start < times.length; start++) {
     for (; end < times.length && sum < wanted; end++) sum += times[end] ?? 0;
-    // Only comments: they take the machine no time.
+    // A segment of comments only takes the machine no time.
     if ((times[start] ?? 0) > 0) longest = Math.max(longest ?? 0, end - start - 1);
     sum -= times[start + 1] ?? 0;
   }

@@ -62,7 +62,7 @@ export class ResumeRepository {
     const owner = copyBytes(found);
     const { body: licence } = await verifyLicence(message.licence, directory, owner);
     const id = toHex(licence.id);
-    // It names the restore that it is for.
+    // The statement names its restore.
     const { body } = await verifyTransactionBy(owner, message.transaction, directory);
     if (body.type !== 'licence.resume' || body.licence !== id)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
