@@ -39,7 +39,7 @@ export const nodeFiles = {
   permitKey: 'permit.key',
   /** Control only: the administrator's signed statement of the permit key; public. */
   permitKeyDocument: 'permit-key.register',
-  /** Control only: the certificate authority of users, PEM, and its key. It vouches for nobody else. */
+  /** Control only: the certificate authority of users, PEM, and its key. It can certify only users. */
   userAuthority: 'users.crt.pem',
   userAuthorityKey: 'users.key.pem',
   /** Control only: 32 bytes, Ed25519 seed, signs checkpoints. */
@@ -60,7 +60,7 @@ export const nodeFiles = {
 
 export interface NodeConfig {
   readonly role: NodeRole;
-  /** Its id in the directory. */
+  /** The node's id in the directory. */
   readonly id: string;
   readonly folder: string;
   /** Always holds the newest directory. */
@@ -142,7 +142,7 @@ export async function readSettings(folder: string): Promise<z.output<typeof sett
   return parse(settingsSchema, json, nodeFiles.settings, 'E_CONFIG');
 }
 
-/** Names of files count from the node's folder. */
+/** Resolves file names relative to the node's folder. */
 async function readLedgerSettings(folder: string, settings: LedgerSettings): Promise<NodeConfig['ledger']> {
   const { tls } = settings;
   const witnesses: WitnessSettings[] = [];

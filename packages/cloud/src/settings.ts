@@ -51,18 +51,18 @@ const witnessSchema = z.strictObject({
   url: z.url({ protocol: /^https?$/ }),
   /** Verifier key, type 0x04. */
   key: z.string().max(1024),
-  /** File with the authority of its certificate, PEM; the system's authorities otherwise. */
+  /** File with the authority of the witness's certificate, PEM. Default: the system's authorities. */
   authority: fileName.optional(),
 });
 
-/** How control shows the log to strangers. */
+/** Settings of the public ledger. */
 export const ledgerSchema = z.strictObject({
-  /** Where it listens; false for nowhere. Otherwise as the process is told when it starts. */
+  /** Address of the listener; false turns it off. Default: the address given to the process at its start. */
   listen: z.union([addressSchema, z.literal(false)]).optional(),
-  /** Files with a certificate and its key for this listener, PEM; the node's own otherwise. */
+  /** Files with a certificate and its key for this listener, PEM. Default: the node's own. */
   tls: z.strictObject({ certificate: fileName, key: fileName }).optional(),
   witnesses: z.array(witnessSchema).max(16).default([]),
-  /** How often a new head goes to the witnesses, ms. */
+  /** Interval at which new heads are sent to the witnesses, ms. */
   everyMs: z.number().int().min(50).default(1_000),
 });
 export type LedgerSettings = z.output<typeof ledgerSchema>;
@@ -74,7 +74,7 @@ export type WitnessSettings = Omit<z.output<typeof witnessSchema>, 'authority'> 
 export const settingsSchema = z.strictObject({
   role: z.enum(nodeRoles),
   id: nodeId,
-  /** Fixed at installation: the directory has to carry this administrator's signature. */
+  /** Fixed at installation. The directory must have this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
   /** Keys node: the period in which every cell is renewed, the percentage of cells that are real, and the budget. */
@@ -85,7 +85,9 @@ export const settingsSchema = z.strictObject({
       budget: budgetSchema.optional(),
     })
     .optional(),
-  /** How often box keys are replaced, and how long owners may seal to the previous one (spec/protocol.md, section 4). */
+  /**
+   * How often box keys are replaced, and how long owners may seal to the previous one (spec/protocol.md, section 4).
+   */
   boxes: z.strictObject({ mail: boxPeriod.optional(), attachments: boxPeriod.optional() }).optional(),
   /** Keys node: chaff hints for every 100 hints of data, in streams with sparse hints (a setting of the machine). */
   chaffPercent: z.number().int().min(0).max(100).optional(),
@@ -99,7 +101,7 @@ export const settingsSchema = z.strictObject({
     .optional(),
   /** Distribution node: quotas of staged uploads. */
   staging: stagingSchema.optional(),
-  /** Control: how strangers read the ledger, and which witnesses sign its checkpoints. */
+  /** Control: settings of the public ledger and its witnesses. */
   ledger: ledgerSchema.optional(),
 });
 

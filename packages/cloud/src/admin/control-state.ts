@@ -12,7 +12,7 @@ import { using } from './offline.ts';
 
 /**
  * Replaces the staged control node by the present one, if the present one exists and its ledger extends the backup's.
- * Permits and deletions since the backup then stay in force. Works on a copy in the staged state.
+ * Permits and deletions since the backup then stay in force. Changes only the copy in the staged state.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
  * @returns the numbers of designs and licences that control knows and the backup does not; undefined when control
@@ -38,7 +38,7 @@ export async function keepControl(
   return lost;
 }
 
-/** The directory's entry for the node in a folder. */
+/** Id of the node in a folder, from its settings. */
 async function idOf(folder: string): Promise<string> {
   const settings: unknown = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
   return parse(settingsSchema, settings, nodeFiles.settings, 'E_CONFIG').id;

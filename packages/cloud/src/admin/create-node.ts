@@ -6,7 +6,7 @@ import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import type { DirectoryAnchor, NodeRole, SignedDirectory } from '@millrace/protocol';
 import { nodeFiles } from '../config.ts';
 
-// The folder of a new node: its keys first, then, once the directory lists them, its settings and the directory.
+// Creates the folder of a new node: its keys first and, when the directory lists them, its settings and the directory.
 
 /** Wipes the TLS key. @returns the node's identity, a P-256 point in hexadecimal */
 export async function createNodeKeys(folder: string, tls: TlsIdentity): Promise<string> {
@@ -18,7 +18,7 @@ export async function createNodeKeys(folder: string, tls: TlsIdentity): Promise<
 }
 
 /**
- * Keys that control has beside those of every node.
+ * Creates the keys that only control has.
  * @param sign the administrator's statement of the permit key
  * @returns the permit key (P-256 point, hexadecimal) and the verifier key of the ledger
  */
@@ -43,7 +43,7 @@ export async function createControlKeys(
 }
 
 /**
- * The certificate authority of users, in control's folder: it issues certificates to people who are somewhere else.
+ * Creates the certificate authority of users in control's folder. It issues certificates to users on other computers.
  * @returns its certificate, PEM, for the directory
  */
 export async function createUserAuthority(
@@ -56,13 +56,13 @@ export async function createUserAuthority(
   return identity.certificate;
 }
 
-/** The key that wraps every key at rest of a keys node. */
+/** Creates the key that wraps every stored key of a keys node. */
 export async function createWrappingKey(folder: string, random: RandomSource): Promise<void> {
   const secret = random(32);
   await writeDurably(join(folder, nodeFiles.kek), secret).finally(() => wipe(secret));
 }
 
-/** What the node reads when it starts. */
+/** Writes the files that the node reads when it starts. */
 export async function writeNodeSettings(
   folder: string,
   settings: { readonly role: NodeRole; readonly id: string } & DirectoryAnchor,

@@ -23,8 +23,8 @@ export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbo
 }
 
 /**
- * Moves the stopped vault to its next epoch. A sweep that was interrupted is completed first. A backup is made between two
- * of these calls, so that it holds an epoch key under which no running segments node ever held a cell.
+ * Moves the stopped vault to its next epoch. A sweep that was interrupted is completed first. A backup is made between
+ * two of these calls. Its epoch key is then one under which no running segments node ever held a cell.
  * @param folders the nodes' folders
  */
 export async function nextEpoch(folders: { keys: string; segments: string }): Promise<number> {

@@ -13,7 +13,7 @@ const optional: readonly string[] = [nodeFiles.formerLogKey, directoryFiles.seen
 
 /**
  * Gives restored nodes the present keys where those are complete: keys in the backup may have been replaced because
- * they were stolen. Works on a copy in the staged state.
+ * they were stolen. Changes only the copy in the staged state.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
  * @returns the nodes that have the backup's keys

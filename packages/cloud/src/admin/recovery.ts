@@ -9,10 +9,10 @@ export const recoverableRoles = ['control', 'segments', 'keys'] as const;
 export type RecoverableRole = (typeof recoverableRoles)[number];
 
 /**
- * Resets what the other nodes remember of the recovered node, so that they accept its older state. Data that the node
- * has lost stays lost. All nodes are stopped.
+ * Resets the other nodes' records of the recovered node, so that they accept its older state. Data that the node has
+ * lost stays lost. All nodes are stopped.
  * @param folderOf the nodes' folders
- * @param restore 16 bytes in hexadecimal; owners' statements about suspended licences have to carry it
+ * @param restore 16 bytes in hexadecimal; owners' statements about suspended licences must contain it
  */
 export async function recoverNode(
   folderOf: (role: RecoverableRole) => string,

@@ -25,8 +25,8 @@ import {
 } from '@millrace/protocol';
 import { nodeFiles } from '../config.ts';
 
-// New keys of a node: staged beside the present ones until the directory accepts them, then put in their places. Each
-// step is safe to repeat after a crash. `folder` is the node's.
+// New keys of a node. They are staged next to the present keys until the directory lists them, and then replace the
+// present keys. Each step is safe to repeat after a crash. `folder` is the node's.
 
 /** Public parts of the keys that are staged. */
 export interface StagedKeys {
@@ -75,7 +75,9 @@ export async function readStagedKeys(folder: string, installation: string): Prom
   };
 }
 
-/** Discards the staged keys that the directory does not list: a rotation was interrupted before they counted. */
+/**
+ * Discards the staged keys that the directory does not list: a rotation was interrupted before they came into force.
+ */
 export async function discardUnlistedKeys(
   folder: string,
   installation: string,
@@ -89,25 +91,28 @@ export async function discardUnlistedKeys(
   if (logKey !== undefined && !isListed.logKey(logKey)) await discardStaged(join(folder, nodeFiles.logKey));
 }
 
-/** Puts the staged keys in their places; the node has to be restarted then. @returns whether there were any */
+/**
+ * Replaces the present keys by the staged ones. The node must be restarted afterwards.
+ * @returns whether any keys were staged
+ */
 export async function replaceKeys(folder: string): Promise<boolean> {
   const { identity, permitKey, permitKeyDocument, logKey } = nodeFiles;
   let replaced = false;
   if (await fileExists(stagedPath(join(folder, logKey)))) await keepFormerLogKey(folder);
-  // A document that names a key follows its key: while the document is staged, the key may be staged too.
+  // A document that names a key is moved after the key: while the document is staged, the key may be staged too.
   for (const name of [logKey, permitKey, permitKeyDocument, identity])
     replaced = (await replaceByStaged(join(folder, name))) || replaced;
   return (await replaceTls(folder, nodeFiles)) || replaced;
 }
 
-/** The previous log key signs beside the new one while the directory lists it. */
+/** Keeps the previous log key, which also signs while the directory lists it. */
 async function keepFormerLogKey(folder: string): Promise<void> {
   await withSecret(join(folder, nodeFiles.logKey), (secret) =>
     writeDurably(join(folder, nodeFiles.formerLogKey), secret),
   );
 }
 
-/** Erases control's previous log key once the directory does not list it any more. */
+/** Erases control's previous log key once the directory no longer lists it. */
 export async function eraseFormerLogKey(folder: string, directory: Directory, now: number): Promise<void> {
   const path = join(folder, nodeFiles.formerLogKey);
   if (!(await fileExists(path))) return;

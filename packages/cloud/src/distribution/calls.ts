@@ -2,7 +2,7 @@ import { controlRoutes, pathOf, type Transport } from '@millrace/api';
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
 import { encodeControl, type LinkControl } from '@millrace/protocol';
 
-/** One connected party, as the relay sees it. */
+/** The relay's view of one connected party. */
 export interface Peer {
   send(message: Bytes): void;
   close(): void;
@@ -19,9 +19,9 @@ const { next, callHome, report } = controlRoutes.machineCalls;
 const routes = { next, 'call-home': callHome, report } as const;
 
 /**
- * Passes the calls of one machine to control without reading them. The call that waits for work has its own
- * connection; a new one replaces the one before. The number of other calls is limited, so that one machine cannot
- * exhaust the connections to control.
+ * Passes the calls of one machine to control without reading them. The call that waits for work has its own connection;
+ * a new one replaces the previous one. The number of other calls is limited, so that one machine cannot exhaust the
+ * connections to control.
  */
 export class MachineCalls {
   readonly #control: Transport;
@@ -47,7 +47,7 @@ export class MachineCalls {
     });
   }
 
-  /** The machine has disconnected: aborts its calls. */
+  /** Aborts the machine's calls after it has disconnected. */
   close(): void {
     this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the machine’s link is closed'));
   }

@@ -25,14 +25,17 @@ import { addRoutes } from './routes.ts';
 import { Tickets } from './tickets.ts';
 import type { Uploads } from './uploads.ts';
 
-/** A running node; its parts serve as `ControlNode.context` does. */
+/** A running node. Its parts are exposed for tests, like `ControlNode.context`. */
 export interface DistributionNode extends Closable {
   readonly relay: Relay;
   readonly uploads: Uploads;
   close(): Promise<void>;
 }
 
-/** The distribution node: the only one that machines reach. Stages uploads, relays streams; holds no keys, seeds or cells. */
+/**
+ * The distribution node, the only node that machines reach. Stages uploads and relays streams; holds no keys, seeds or
+ * cells.
+ */
 export async function createDistributionNode(
   { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
   { stores, clock, metrics, ...modules }: NodeModules<{ readonly uploads: Uploads }>,
@@ -71,7 +74,7 @@ export async function createDistributionNode(
   return { relay, uploads, close: () => closer.close() };
 }
 
-/** The WebSockets that are declared. */
+/** Accepts the declared WebSockets. */
 function acceptLinks(
   server: TlsServer,
   { directory }: NodeConfig,
@@ -124,8 +127,8 @@ function acceptLinks(
 }
 
 /**
- * Sends everything that is written in one turn of the event loop together. Messages of machines to a node are small;
- * alone, each would cost a TLS record and a system call.
+ * Gathers the writes of one turn of the event loop into one. Machines' messages to a node are small: sent separately,
+ * each would cost a TLS record and a system call.
  */
 function gatherWrites(socket: Duplex): () => void {
   let gathering = false;

@@ -5,7 +5,7 @@ import { MachineCalls, type Peer } from './calls.ts';
 
 export type { Peer } from './calls.ts';
 
-/** A proactive node: several may have the same role. */
+/** A proactive node. Several nodes may have the same role. */
 export interface RelayNode {
   readonly id: string;
   readonly role: 'segments' | 'keys';
@@ -22,11 +22,14 @@ interface MachineLink {
   offered: Offered | undefined;
   /** The stream in progress. */
   session: Session | undefined;
-  /** The session whose frames a segments node routes to it. They pass if that session is in progress with that node. */
+  /**
+   * The session whose frames a segments node routes to the machine. Frames pass if that session is in progress with
+   * that node.
+   */
   routed: { readonly session: Bytes; readonly segments: string } | undefined;
 }
 
-/** A stream. It belongs to one node of each role. */
+/** A stream, which belongs to one node of each role. */
 interface Session {
   readonly session: Bytes;
   readonly keys: string;
@@ -43,8 +46,8 @@ interface Offered {
 }
 
 /**
- * Most messages that wait: the offer, and the keys and hashes of a window, which may arrive before the segments node's
- * `admit`.
+ * Maximum number of waiting messages: the offer, and the keys and hashes of a window, which may arrive before the
+ * segments node's `admit`.
  */
 const MAX_WAITING = 128;
 
@@ -53,7 +56,7 @@ const MAX_WAITING = 128;
  * relay reads only addresses, because all content is sealed or hinted. A session needs both nodes: the keys node names
  * its machine in the offer, the segments node in `admit` and `route`, so neither alone can redirect a stream. There may
  * be several nodes of each role. A session belongs to the keys node that offered it and the segments node that admitted
- * its machine; no other node sends or gets anything of it.
+ * its machine; no other node sends or receives its messages.
  */
 export class Relay {
   readonly #machines = new Map<string, MachineLink>();
@@ -114,7 +117,7 @@ export class Relay {
     this.#forget(machine, link);
   }
 
-  /** The machine's link has closed: ends its calls and its session. */
+  /** Ends the calls and the session of a machine whose link has closed. */
   #forget(machine: string, link: MachineLink): void {
     link.calls.close();
     this.#machines.delete(machine);
@@ -227,7 +230,7 @@ export class Relay {
     return link;
   }
 
-  /** A stream begins when both nodes have named the same machine for its permit. A permit is used once. */
+  /** Begins a stream when both nodes have named the same machine for its permit. A permit is used once. */
   #agree(machine: string, link: MachineLink): void {
     const { offered, admitted } = link;
     if (offered === undefined) return;
@@ -242,13 +245,13 @@ export class Relay {
     for (const message of messages) link.peer.send(message);
   }
 
-  /** Sends to the session's machine. Messages that come before the machine is admitted wait with the offer. */
+  /** Sends to the session's machine. Messages that arrive before the machine is admitted wait with the offer. */
   #fromKeys(keys: string, session: Bytes, message: Bytes): void {
     const link = this.#linkOf(session);
     if (link !== undefined) return link.session?.keys === keys ? link.peer.send(message) : undefined;
     const waiting = this.#offers.get(toHex(session));
     if (waiting?.offered === undefined || waiting.offered.keys !== keys) return;
-    // Drop it: without a stream, the machine calls home again.
+    // Drop the offer. Without a stream, the machine calls home again.
     if (waiting.offered.messages.length === MAX_WAITING) this.#drop(waiting);
     else waiting.offered.messages.push(message);
   }

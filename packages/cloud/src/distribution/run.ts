@@ -6,7 +6,7 @@ import { closeWith } from '../node/run.ts';
 import { createDistributionNode, type DistributionNode } from './distribution-node.ts';
 import { Uploads } from './uploads.ts';
 
-/** A distribution node that stages uploads in its folder. */
+/** Starts a distribution node that stages uploads in its folder. */
 export async function runDistributionNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: ProcessModules,

@@ -17,7 +17,8 @@ export class Staging {
   }
 
   /**
-   * Reserves space for `segments` more segments, 0 for a replacement. `add` releases what was not written.
+   * Reserves space for `segments` more segments, 0 for a replacement. `add` with a negative number releases space that
+   * was not used.
    * @throws {MillraceError} E_QUOTA; E_FORBIDDEN when another owner stages the design
    */
   reserve(design: string, owner: string, segments: number): void {

@@ -6,9 +6,9 @@ import { CLOCK_SKEW_MS, type Directory, type UploadTicket, verifyUploadTicket } 
 const REMEMBERED = 256;
 
 /**
- * Verifies control's signed tickets, which say whose segments of which design may be staged: this node knows neither
- * designs nor owners. A hostile control can permit or refuse any upload, but the segments node still compares staged
- * segments with the owner's manifest.
+ * Verifies control's signed tickets. A ticket names the owner and the design whose segments may be staged, because this
+ * node has no records of designs and owners. A hostile control can permit or refuse any upload, but the segments node
+ * still compares staged segments with the owner's manifest.
  */
 export class Tickets {
   readonly #directory: Directory;
@@ -22,7 +22,8 @@ export class Tickets {
 
   /**
    * @param user key name of the caller's certificate
-   * @throws {MillraceError} E_FORBIDDEN without a ticket of this user for this design, E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED
+   * @throws {MillraceError} E_FORBIDDEN without a ticket of this user for this design, E_SIGNATURE, E_AUTH, E_INPUT,
+   * E_EXPIRED
    */
   async require(header: unknown, user: string, design: string): Promise<UploadTicket> {
     if (typeof header !== 'string') throw new MillraceError('E_FORBIDDEN', 'an upload needs a ticket from control');

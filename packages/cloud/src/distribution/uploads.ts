@@ -88,12 +88,12 @@ export class Uploads implements Closable {
     try {
       taken = (await this.#write(path, design, sealed, owner)) ? 1 : 0;
     } finally {
-      // Not written, or it replaced a segment that arrived meanwhile, or it was wiped.
+      // The segment was not written, or it replaced a segment that arrived meanwhile, or it was wiped.
       this.#staging.add(design, owner, taken - room);
     }
   }
 
-  /** @returns whether it was not there before */
+  /** @returns whether the segment is new */
   async #write(path: string, design: string, sealed: Uint8Array, owner: string): Promise<boolean> {
     const temporary = `${path}.${toHex(systemRandom(6))}`;
     try {
@@ -143,8 +143,8 @@ export class Uploads implements Closable {
   }
 
   /**
-   * Overwrites and removes every staging copy of the design. The copies are inaccessible at once. After a few seconds
-   * it resolves, and the remaining files are overwritten in the background.
+   * Overwrites and removes every staging copy of the design. The copies become inaccessible at once. Resolves after a
+   * few seconds at the latest; the remaining files are overwritten in the background.
    */
   async wipe(design: string): Promise<void> {
     const folder = join(this.#folder, parse(designSchema, design, 'design'));

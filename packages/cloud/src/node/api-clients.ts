@@ -9,7 +9,7 @@ import {
 } from '@millrace/api';
 import { decodeCbor, encodeCbor } from '@millrace/base';
 
-// The calls of nodes to each other, by their names.
+// Typed clients for calls between nodes.
 
 const cbor: CborCodec = {
   encode: (value) => encodeCbor(value as Parameters<typeof encodeCbor>[0]),

@@ -5,7 +5,10 @@ import type { Handlers } from './mount.ts';
 
 export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed' | 'revocations' | 'offerRevocations'>;
 
-/** What control and distribution both serve. @param directories undefined where the directory is not read from a file */
+/**
+ * Handlers for the routes that control and distribution both serve.
+ * @param directories undefined if the directory is not read from a file
+ */
 export function commonHandlers(
   openApi: OpenApi,
   directories: DirectorySource | undefined,
@@ -24,7 +27,7 @@ export function commonHandlers(
         return directories.sequence > after ? directories.signed : undefined;
       },
     },
-    // Both take newer lists, so that neither can hold one back.
+    // Both nodes accept newer lists, so that neither can withhold one.
     revocations: {
       get: ({ query: { held }, allow }) => {
         allow();

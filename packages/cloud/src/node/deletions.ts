@@ -8,7 +8,7 @@ import { Table } from './table.ts';
 /**
  * Fetches every deletion from control and applies those that this node does not have, because it was restored to an
  * older state. `apply` verifies the owner's signature; a deletion that does not verify is skipped.
- * @param apply throws E_NOT_FOUND when the node does not know the design
+ * @param apply throws E_NOT_FOUND when the node has no record of the design
  */
 export async function catchUpDeletions(
   { control, logger }: { control: Pick<ControlClient, 'nodes'>; logger: Logger },
@@ -40,7 +40,7 @@ export class Deletions {
 
   /**
    * Verifies the owner's signature and records the deletion. Durable when it resolves.
-   * @param owner as this node learned it when the design came
+   * @param owner the owner that this node recorded when it received the design
    * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN, E_REVOKED
    */
   async note(design: string, transaction: Uint8Array, owner: Bytes): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * Tells when all messages that were delivered before a given one are acknowledged. A released message is delivered
- * again and counts as unacknowledged until then.
+ * Detects when all messages delivered before a given one are acknowledged. A released message is delivered again and
+ * counts as unacknowledged until then.
  */
 export class Drain {
   readonly #held = new Set<string>();

@@ -8,7 +8,7 @@ import { renewTls, type TlsServer } from './server.ts';
  * Accepts newer directories from the node's folder and from control while the node runs, so that a key rotation on
  * another node needs no restart. The server keeps listening and accepts the new authorities.
  * @param options.server server of this node, if it listens
- * @param options.sources asked for newer directories, the next one when the one before does not answer; control has none
+ * @param options.sources nodes asked for newer directories, in order until one answers; control has none
  * @param options.onChange called after each change
  */
 export function followDirectory(
@@ -30,13 +30,13 @@ export function followDirectory(
   };
   closer.add(watchDirectory(directories, onChange, logger));
   if (sources.length > 0) closer.add(pollDirectory({ ask: askAll(sources), file: directories, onChange, logger }));
-  // Each of them: none alone can hold a list of revoked keys back.
+  // Polls every source, so that no single node can withhold a list of revoked keys.
   for (const { revocations } of sources)
     closer.add(pollRevocations({ ask: revocations.get, file: directories, logger }));
   return closer;
 }
 
-/** A node that moved cannot tell its new address at the old one; another node can. */
+/** Asks the sources in order until one answers: a node that has moved does not answer at its old address. */
 function askAll(sources: readonly Pick<ControlClient, 'directory'>[]): AskDirectory {
   return async (query, options) => {
     let failure: unknown;

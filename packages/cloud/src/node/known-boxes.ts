@@ -18,7 +18,10 @@ export class KnownBoxes {
   readonly #known = new Map<string, BoxKey>();
   readonly #mutex = new Mutex();
 
-  /** @param modules.ask fetches the newest document from control; throws E_UNAVAILABLE when there is none yet */
+  /**
+   * @param modules.ask fetches the newest document from control; throws E_UNAVAILABLE when the recipient has not
+   * announced a key yet
+   */
   constructor(modules: {
     store: RecordStore;
     directory: Directory;
@@ -49,7 +52,7 @@ export class KnownBoxes {
     if (known !== undefined) return known;
     const record = await this.#table.get(node);
     if (record === undefined) return this.#askFor(node, undefined);
-    // Its age does not matter: it is the newest that was seen, and control refuses mail to an erased key.
+    // The key's age does not matter: it is the newest key seen, and control refuses mail to an erased key.
     const box = readStoredBoxKey(record.document);
     this.#known.set(node, box);
     return box;

@@ -35,8 +35,8 @@ import type { OwnBoxes } from './own-boxes.ts';
 
 export interface MailClient extends Closable {
   /**
-   * Posts a message to a node, or to the node of a role that has the partition. Resolves when the mailbox holds it. A
-   * message with the same id is delivered once, as long as the mailbox remembers the id.
+   * Posts a message to a node, or to the node of a role that has the partition. Resolves when the mailbox holds the
+   * message. A message with the same id is delivered once, as long as the mailbox remembers the id.
    * @throws the signal's reason when the node closes first
    */
   send(to: Recipient, message: Message, id?: string): Promise<void>;
@@ -91,7 +91,7 @@ export function createMailClient(options: {
     for (const id of ids) drain.acknowledged(id);
   });
 
-  /** Learns the recipient's newest key. @returns whether it is newer than the refused one */
+  /** Fetches the recipient's newest key. @returns whether it is newer than the refused one */
   const isSuperseded = async (
     error: MillraceError,
     recipient: string,
@@ -150,7 +150,10 @@ export function createMailClient(options: {
     }
   };
 
-  /** Control has delivered all earlier mail. When that mail is acknowledged, older keys can be erased. */
+  /**
+   * Handles `box.drained`: control has delivered all earlier mail. When that mail is acknowledged, older keys can be
+   * erased.
+   */
   const drained = async (id: string, { use, below }: { use: BoxUse; below: number }): Promise<void> => {
     drain.after(id, () => {
       boxes[use]

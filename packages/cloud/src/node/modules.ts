@@ -2,7 +2,7 @@ import type { Clock, Logger, Metrics } from '@millrace/base';
 
 /** Modules of every node. A node opens no database and creates no clock or logger itself. */
 export interface NodeModules<Stores> {
-  /** The caller opens and closes it. */
+  /** Opened and closed by the caller. */
   readonly stores: Stores;
   readonly clock: Clock;
   readonly logger: Logger;

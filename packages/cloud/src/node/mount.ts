@@ -50,7 +50,7 @@ export interface MountOptions {
   /** @throws {MillraceError} E_AUTH */
   readonly actorOf: (request: FastifyRequest) => Actor | Promise<Actor>;
   readonly answers: IdempotentAnswers;
-  /** Called for every request of a party that may use the route; guests are no party. */
+  /** Called for every request of a party that may use the route, not for guests. */
   readonly onCall?: (actor: Exclude<Actor, { role: 'guest' }>) => void;
 }
 
@@ -104,7 +104,7 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
     },
     handler: async (request, reply) => {
       const actor = actors.get(request) as Actor;
-      // Answers are kept: strangers must not fill the store.
+      // Answers of guests are not kept, because strangers must not fill the store.
       const kept = isWrite(route) && actor.role !== 'guest';
       const key = kept ? request.headers[IDEMPOTENCY_HEADER] : undefined;
       const write = () => run(route, handler, request, reply, actor);

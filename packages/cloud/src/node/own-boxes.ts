@@ -110,8 +110,8 @@ export class OwnBoxes implements BoxSecrets, Closable {
   }
 
   /**
-   * All mail sealed to keys below this number has been opened or refused: erases them, except keys that owners may
-   * still use.
+   * Erases the keys below this number, except keys that owners may still use. All mail sealed to them has been opened
+   * or refused.
    */
   async drained(below: number): Promise<void> {
     await this.#mutex.run(async () => {
@@ -171,7 +171,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     } catch (error) {
       const known = error instanceof MillraceError && error.code === 'E_BOX_KEY' ? error.data.document : undefined;
       if (typeof known !== 'string') throw error;
-      // Signed by this node, so control cannot raise the number.
+      // This node signed the document, so control cannot raise the number.
       const newest = await readBoxKey(directory, { node, use }, fromBase64(known), 'any time');
       if (newest.number < number) throw error;
       return newest.number;
@@ -181,8 +181,8 @@ export class OwnBoxes implements BoxSecrets, Closable {
   }
 
   /**
-   * The clock's milliseconds, so that a node that lost its keys still uses higher numbers; at least the last number
-   * plus one.
+   * Makes a key. Its number is the clock's milliseconds, so that a node that lost its keys still uses higher numbers,
+   * but at least `least`.
    */
   async #make(least: number): Promise<OwnBox> {
     const { slots, clock } = this.#options;
@@ -235,7 +235,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
   }
 }
 
-/** Also true when the clock was set back by more than that. */
+/** Whether `ms` have passed. Also true when the clock was set back by at least that time. */
 function passed(now: number, since: number, ms: number): boolean {
   return Math.abs(now - since) >= ms;
 }

@@ -5,7 +5,7 @@ import { type Directory, mayWrite, type NodeRole, type PersonRole } from '@millr
 
 /** The party that a certificate names, the signer of a transaction, or a guest. */
 export type Actor = Exclude<Party, { role: 'user' }> | UserActor | Guest;
-/** A caller without a certificate: somebody who was invited. */
+/** A caller without a certificate, for example an invited person. */
 export interface Guest {
   readonly role: 'guest';
   readonly id: 'guest';
@@ -16,7 +16,7 @@ export interface UserActor {
   /** Key name. */
   readonly name: string;
   readonly admin: boolean;
-  /** Absent when the administrator registered the key itself. */
+  /** Absent when the administrator registered the key directly. */
   readonly member?: { readonly organisation: string; readonly roles: readonly PersonRole[] } | undefined;
 }
 
@@ -54,7 +54,7 @@ const both =
   (...rules: readonly Rule[]): Rule =>
   (actor, resource) =>
     rules.every((rule) => rule(actor, resource));
-/** A key that the administrator registered itself acts in every role. */
+/** A key that the administrator registered directly acts in every role. */
 const acts =
   (role: PersonRole): Rule =>
   (actor) =>

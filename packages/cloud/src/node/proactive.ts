@@ -28,12 +28,12 @@ import { KnownBoxes } from './known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
 import { OwnBoxes } from './own-boxes.ts';
 
-/** Connections of a node that opens no port: it starts each of them. */
+/** Connections of a node that opens no port and therefore starts every connection. */
 export interface Outbound extends Closable {
   readonly control: ControlClient;
   readonly distribution: DistributionClient;
   readonly mail: MailClient;
-  /** Keys to which owners seal attachments of transactions; only the keys node has any. */
+  /** Keys to which owners seal attachments of transactions; only the keys node has such keys. */
   readonly attachments: OwnBoxes | undefined;
   readonly link: LinkSocket;
   /** Announces the box keys, then starts to handle mail. May be called again until it succeeds. */

@@ -9,9 +9,9 @@ const TELL_MS = 2_000;
 const RETRY_MS = 1_000;
 
 /**
- * Detects restored state at the start of a proactive node (spec/protocol.md, section 7): the node compares what it
- * remembers of the installation with control. A node that was restored to an older state is quarantined and does
- * nothing until an administrator has recovered it.
+ * Detects restored state at the start of a proactive node (spec/protocol.md, section 7): the node compares its records
+ * of the installation with control's. A node that was restored to an older state is quarantined and does nothing until
+ * an administrator has recovered it.
  */
 export class RollbackGuard implements Closable {
   readonly #ledger: Table<LedgerHead>;
@@ -35,14 +35,14 @@ export class RollbackGuard implements Closable {
   }
 
   /**
-   * Calls `admitted` once, when control confirms that this node's state is not older than it remembers. Until then the
-   * node is idle.
+   * Calls `admitted` once, when control confirms that this node's state is not older than control's record of it. Until
+   * then the node is idle.
    */
   start(admitted: () => Promise<void>): void {
     this.#running = this.#run(admitted).catch(() => undefined);
   }
 
-  /** This node was restored to an older state. Reported to control, for `millrace status`. */
+  /** Records that this node was restored to an older state. Reported to control, for `millrace status`. */
   suspect(reason: string): MillraceError {
     this.#suspicion = reason;
     return new MillraceError('E_QUARANTINE', reason);
@@ -121,8 +121,8 @@ export class SeenEpoch {
   }
 
   /**
-   * Compares a sweep's message to epoch `to` with the newest epoch. `old`: an earlier message, which a restored mailbox
-   * may hold; it proves nothing about the keys node. `ahead`: earlier messages never arrived here.
+   * Compares a sweep's message to epoch `to` with the newest epoch. `old`: an earlier message. A restored mailbox may
+   * hold such messages, so they prove nothing about the keys node. `ahead`: earlier messages never arrived here.
    */
   judge(to: number): 'old' | 'ahead' | 'fits' {
     if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return 'fits';

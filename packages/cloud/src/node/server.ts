@@ -19,7 +19,10 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Largest request body, bytes. */
   readonly bodyLimit: number;
-  /** Accepts whoever has no certificate and asks for `GUEST_NAME`; what a guest may do is for the policy. */
+  /**
+   * Accepts callers without a certificate that request the server name `GUEST_NAME`. The policy decides what guests may
+   * do.
+   */
   readonly guests?: boolean;
 }
 
@@ -48,8 +51,9 @@ export function createTlsServer(options: ServerOptions): TlsServer {
 }
 
 /**
- * Closes every connection before it is read that has no certificate of ours, but for those without any certificate that
- * ask for guests. (A resumed session without certificate counts as authorized for Node: the certificate decides.)
+ * Closes every connection without a certificate of this installation before it is read. Exception: connections without
+ * any certificate that request the guest name. (Node reports a resumed session without a certificate as authorized, so
+ * check the certificate.)
  */
 function admitGuests(listener: TlsListener): void {
   listener.prependListener('secureConnection', (socket: TLSSocket) => {
@@ -127,8 +131,8 @@ function codedError(error: unknown): MillraceError {
 }
 
 /**
- * Identifies the caller. A node is accepted only if the directory names it in this role and pins its certificate, a user
- * only if its key is not revoked. The certificate authority of users names users only.
+ * Identifies the caller. A node is accepted only if the directory names it in this role and pins its certificate, a
+ * user only if its key is not revoked. The certificate authority of users can identify only users.
  * @throws {MillraceError} E_AUTH, E_REVOKED
  */
 export function callerOf(directory: Directory, certificate: X509Certificate | undefined): Party {
@@ -155,7 +159,7 @@ export function certificateOf(request: FastifyRequest): X509Certificate | undefi
   return (request.raw.socket as TLSSocket).getPeerX509Certificate();
 }
 
-/** Listens; the caller closes it. @throws {MillraceError} E_UNAVAILABLE when the address is taken. */
+/** Starts listening. The caller closes the result. @throws {MillraceError} E_UNAVAILABLE when the address is taken. */
 export async function listen(server: TlsServer, address: Address): Promise<Closable> {
   try {
     await server.listen(address);

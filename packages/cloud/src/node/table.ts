@@ -24,7 +24,7 @@ export class Table<T> {
   readonly #collection: Collection;
   readonly #schema: z.ZodType<T>;
   readonly #onDamaged: TableOptions<T>['onDamaged'];
-  /** Several indexes look at one value. */
+  /** Decoded values, because several indexes read the same value. */
   readonly #decoded = new WeakMap<Uint8Array, T>();
 
   constructor(
@@ -104,7 +104,7 @@ export class Table<T> {
     } while (after !== undefined);
   }
 
-  /** When a cluster cannot tell whether a write was applied, reads the record. */
+  /** Compares and swaps. If a cluster cannot tell whether the write was applied, reads the record. */
   async #swap(id: string, expected: Uint8Array | undefined, next: Uint8Array): Promise<boolean> {
     const outcome = await this.#collection.compareAndSwap(id, expected, next);
     if (outcome !== 'unknown') return outcome === 'applied';

@@ -3,8 +3,9 @@ import { type Directory, type MessageOf, sha256, verifyDesigner, verifyTransacti
 import { type Manifest, readManifest } from '@millrace/vault';
 
 /**
- * What both proactive nodes check of a new design for themselves: its manifest names the owner, the owner is registered by
- * the administrator or a designer of an organisation, and the owner signed exactly this manifest and is not revoked.
+ * Verifies a new design. Both proactive nodes check independently that its manifest names the owner, that the
+ * administrator registered the owner or the owner is a designer of an organisation, and that the owner signed exactly
+ * this manifest and is not revoked.
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_FORBIDDEN, E_REVOKED
  */
 export async function verifyDesign(
