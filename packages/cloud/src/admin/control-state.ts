@@ -15,8 +15,8 @@ import { using } from './offline.ts';
  * Permits and deletions since the backup then stay in force. Changes only the copy in the staged state.
  * @param nodes folder of the present nodes
  * @param staged folder of the nodes from the backup
- * @returns the numbers of designs and licences that control knows and the backup does not; undefined when control
- * cannot be kept
+ * @returns the numbers of designs and licences that control has and the backup does not; undefined when control cannot
+ * be kept
  */
 export async function keepControl(
   nodes: string,

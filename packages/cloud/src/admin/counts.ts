@@ -25,7 +25,7 @@ export async function keepNodesCounts(nodes: string, staged: string): Promise<vo
 
 /**
  * Suspends every licence with objects left, at control and at both proactive nodes, until its owner states how many are
- * left: a control node from a backup does not know what was permitted since.
+ * left: a control node from a backup has no records of later permits.
  * @param restore 16 bytes in hexadecimal that identify this restore
  * @returns the number of suspended licences
  */

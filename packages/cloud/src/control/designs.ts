@@ -14,7 +14,7 @@ export function requireKept({ design, state }: DesignRecord): void {
     throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
 }
 
-/** No object of a licence is claimed before the vault holds the whole design. @throws {MillraceError} E_STATE */
+/** Refuses to claim an object before the vault holds the whole design. @throws {MillraceError} E_STATE */
 export function requireStored({ design, state }: Pick<DesignRecord, 'design' | 'state'>): void {
   if (state === 'stored') return;
   const how = state === 'refused' ? 'the vault has refused it' : 'the owner has to finish the upload';

@@ -19,9 +19,7 @@ import type { BoxRegistry } from './boxes.ts';
 
 const envelopeSchema = z.union([
   z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array) }),
-  /**
-   * A message from control itself. Stored in the clear, because control knows its content; sealed when it is delivered.
-   */
+  /** A message from control itself. Stored in clear, because control wrote it; sealed when it is delivered. */
   z.strictObject({ own: z.instanceof(Uint8Array) }),
 ]);
 

@@ -26,7 +26,7 @@ export async function openPermitKey(config: NodeConfig, clock: Clock): Promise<P
   }
 }
 
-/** Certificates contain this document, so it has to verify before the first permit is signed. */
+/** Certificates contain this document, so it must be valid before the first permit is signed. */
 async function readPermitKeyDocument({ folder, directory }: NodeConfig, permitKey: Uint8Array): Promise<Bytes> {
   const path = join(folder, nodeFiles.permitKeyDocument);
   try {

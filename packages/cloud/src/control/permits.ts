@@ -231,7 +231,9 @@ async function permit(
   });
 }
 
-/** A machine resumes where it stopped. It gets no segment that it has passed, even if its disk was restored. */
+/**
+ * A machine resumes where it stopped. It must not receive a segment that it has passed, even if its disk was restored.
+ */
 function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest): void {
   const lowest = Math.max(permit?.from ?? 0, state === 'running' ? 1 : 0);
   if (from >= lowest) return;

@@ -5,7 +5,7 @@ interface Source {
   readonly records: Records;
 }
 
-/** Queued prints by machine and licence. Machines poll with `next`, which returns a print as soon as there is one. */
+/** Queued prints by machine and licence. Machines poll with `next`, which returns a print as soon as one is queued. */
 export class PrintQueue {
   /** The poll of each machine: a second poll ends the first. */
   readonly #asking = new Map<string, AbortController>();

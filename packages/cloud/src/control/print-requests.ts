@@ -10,7 +10,7 @@ import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
 import { type LicenceRecord, type MachineRecord, readLicence, statusOf } from './records.ts';
 import { replay } from './replay.ts';
 
-/** Most prints of one holder that may be queued for one machine. */
+/** Maximum number of prints of one holder that may be queued for one machine. */
 const MAX_QUEUED = 100;
 
 /**

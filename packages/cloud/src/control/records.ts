@@ -113,11 +113,11 @@ const designSchema = z.strictObject({
     .optional(),
   /** The owner's signed deletion, and whether it was mailed to both proactive nodes. */
   deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
-  /** The maintenance mode as far as control knows; `rekey` by default. */
+  /** The maintenance mode by control's records; `rekey` by default. */
   maintenance: z.string().optional(),
   /** The owner's newest request for another mode, until the keys node has set it. */
   setting: z.strictObject({ id, mode: z.string(), transaction: bytes, announced: z.boolean() }).optional(),
-  /** What still has to be mailed; removed when the mailbox holds it. */
+  /** Parts that must still be mailed; removed when the mailbox holds them. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
 });
 

@@ -233,7 +233,7 @@ export async function announceDesign({ records, mailbox }: ControlContext, desig
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
 }
 
-/** The owner reports that every segment is uploaded. */
+/** Handles the owner's report that every segment is uploaded. */
 export async function designUploaded({ records, mailbox, clock }: ControlContext, design: string): Promise<void> {
   const record = await records.designs.update(design, (current) =>
     current.state === 'uploading' ? { ...current, state: 'storing' } : current,

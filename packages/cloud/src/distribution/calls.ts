@@ -8,7 +8,7 @@ export interface Peer {
   close(): void;
 }
 
-/** Longest time control may hold a call of a machine (`next` waits up to 30 s). */
+/** Maximum time for which control may hold a call of a machine, ms (`next` waits up to 30 s). */
 const CALL_MS = 45_000;
 /** Concurrent calls of one machine, not counting the one that waits for work. An agent makes two. */
 const MAX_CALLS = 4;

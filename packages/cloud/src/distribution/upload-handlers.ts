@@ -5,7 +5,7 @@ import type { Actor } from '../node/policy.ts';
 import type { Tickets } from './tickets.ts';
 import type { Uploads } from './uploads.ts';
 
-/** Most segment numbers in one answer. */
+/** Maximum number of segment numbers in one answer. */
 const MAX_LISTED = 1_000;
 
 const nameOf = (actor: Actor): string => ('name' in actor ? actor.name : actor.role);

@@ -57,7 +57,7 @@ export class CheckDriver {
     }
   }
 
-  /** Runs all parts that have to be answered in one turn. @returns whether there may be more parts */
+  /** Runs all parts that must be answered in one turn. @returns whether there may be more parts */
   async #answered(run: CheckRun): Promise<boolean> {
     const { vaultMail, signal } = this.#modules;
     do {

@@ -5,7 +5,8 @@ import { type Directory, type TransactionOf, verifyTransactionBy } from '@millra
  * Verifies an owner's request for another maintenance mode with the key that was received with the design. The
  * transaction may have waited in the mailbox past its expiry, so only the time of signing counts: the newest request
  * wins.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN (it concerns another design)
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN (not a maintenance request for
+ * this design)
  */
 export async function verifyMaintenanceRequest(
   transaction: Uint8Array,

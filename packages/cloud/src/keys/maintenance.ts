@@ -47,7 +47,7 @@ export interface MaintenanceModules {
 
 /** Interval between progress reports of a long sweep to control, ms. */
 const TELL_MS = 10_000;
-/** Most lost decoys that one message replaces: a megabyte of cells. */
+/** Maximum number of lost decoys that one message replaces: a megabyte of cells. */
 const DECOYS = 64;
 const DECOYS_OF_POINTS = 8;
 const MONTH_MS = 30 * 86_400_000;

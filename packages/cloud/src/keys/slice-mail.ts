@@ -2,7 +2,7 @@ import { Batcher, sleep } from '@millrace/base';
 import { chooseNode, type Directory, type MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
 
-/** Most slices in one message. */
+/** Maximum number of slices in one message. */
 const MAX_SLICES = 256;
 /**
  * Interval at which slices of many streams are gathered into one message, ms. Makes the fixed cost of a message

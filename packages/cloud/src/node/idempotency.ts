@@ -13,7 +13,7 @@ import { z } from 'zod';
 
 /** How long an answer is kept for repeated requests, ms. */
 const KEEP_MS = 24 * 3_600_000;
-/** Most answers kept for one caller; the oldest is removed first. */
+/** Maximum number of answers kept for one caller; the oldest is removed first. */
 const MAX_KEPT = 1_000;
 
 export const keptAnswerSchema = z.strictObject({

@@ -52,7 +52,7 @@ export type Handler = (message: Message, from: DirectoryNode, goOn: (work: Promi
 
 const POLL_MS = 20_000;
 const GIVE_UP_AFTER = 8;
-/** Most messages in one acknowledgement. */
+/** Maximum number of messages in one acknowledgement. */
 const ACKNOWLEDGED = 500;
 
 /** Delay before a call to the mailbox is retried, ms. */
@@ -179,7 +179,7 @@ export function createMailClient(options: {
         .finally(() => unfinished.delete(item.id));
       unfinished.set(item.id, kept);
     };
-    /** @returns whether the message has to be delivered again */
+    /** @returns whether the message must be delivered again */
     const finish = async (work: Promise<void>): Promise<boolean> => {
       const again = await work.then(
         () => false,

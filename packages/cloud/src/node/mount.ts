@@ -18,7 +18,7 @@ import type { Answer, IdempotentAnswers } from './idempotency.ts';
 import { type Actor, authorize, type Resource } from './policy.ts';
 import type { TlsServer } from './server.ts';
 
-/** A request whose every part has passed its schema. */
+/** A request whose parts have all been validated against the schemas. */
 export interface Call<R extends Route> {
   readonly params: z.output<R['params']>;
   readonly query: z.output<R['query']>;
@@ -27,7 +27,7 @@ export interface Call<R extends Route> {
   readonly actor: Actor;
   /**
    * Checks by the policy that the caller may perform the route's action on the resource. Every handler calls it as soon
-   * as it knows the resource.
+   * as it has the resource.
    * @throws {MillraceError} E_FORBIDDEN
    */
   readonly allow: <T extends Resource>(resource?: T) => T;

@@ -42,8 +42,8 @@ export interface OwnBoxesOptions {
   readonly logger: Logger;
   /**
    * Announces the newest key to control, and asks it to refuse mail sealed to a key below `floor`; control then posts
-   * the message `box.drained`. Throws E_BOX_KEY with data {document}, in base64, if control knows a newer key of this
-   * node.
+   * the message `box.drained`. Throws E_BOX_KEY with data {document}, in base64, if control has recorded a newer key of
+   * this node.
    */
   readonly announce: (document: Bytes, floor: number, signal: AbortSignal) => Promise<void>;
 }
@@ -161,7 +161,7 @@ export class OwnBoxes implements BoxSecrets, Closable {
     }
   }
 
-  /** @returns the number that control knows, if it is above this node's */
+  /** @returns the number that control has recorded, if it is higher than this node's */
   async #announce({ number, issued, key }: OwnBox, floor: number): Promise<number | undefined> {
     const { directory, node, use, identity, period, announce } = this.#options;
     const expires = issued + period.periodMs + period.retentionMs;

@@ -31,7 +31,7 @@ export class RepairDesign implements IngestJob<RepairRecord> {
     this.pending = new Table(modules.store, 'repairing', recordSchema);
   }
 
-  /** The keys node gives places for runs of segments. */
+  /** Requests places for runs of segments from the keys node. */
   async ingest({ design, segments }: RepairRecord, signal: AbortSignal): Promise<void> {
     const { designs, staged, placements } = this.#modules;
     const manifest = await designs.manifestOf(design);

@@ -3,14 +3,14 @@ import type { PaceGuard } from './pace.ts';
 
 /** Minimum time for which an object's entry is kept, ms. It is also kept until its bucket is full. */
 const KEEP_MS = 15 * 60_000;
-/** Most entries of objects without a stream. The oldest is dropped first. */
+/** Maximum number of entries of objects without a stream. The oldest is dropped first. */
 const MAX_OBJECTS = 10_000;
 
 interface Entry {
   readonly guard: PaceGuard;
   /** When the object's last stream ended, on the monotonic clock. Undefined while a stream runs. */
   leftAt: number | undefined;
-  /** The segment whose cell was missing last, and how often in a row. */
+  /** The segment whose cell was missing last, and the number of times in a row. */
   missed: { readonly segment: number; readonly times: number } | undefined;
 }
 
@@ -39,7 +39,7 @@ export class Guards {
     return entry.guard;
   }
 
-  /** Number of segments that the machine has acknowledged, as far as this node knows. */
+  /** Number of segments that the machine has acknowledged, as reported to this node. */
   acked(object: string): number {
     return this.#entries.get(object)?.guard.acked ?? 0;
   }

@@ -41,8 +41,8 @@ type Named = z.output<typeof named>;
 
 /**
  * The limits that each proactive node enforces independently: one object per print; one print and one run per object;
- * each permit once; each segment once, except for losses of broken links; no segment of an object after its alarm; no
- * other object of the licence on that machine until the owner has cleared the alarm.
+ * each permit once; each segment once, except for losses of broken links; no session and no segment of an object after
+ * its alarm; no other object of the licence on that machine until the owner has cleared the alarm.
  */
 export class ObjectRepository {
   readonly #objects: Table<ObjectRecord>;

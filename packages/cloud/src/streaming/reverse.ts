@@ -2,7 +2,7 @@ import { type Bytes, copyBytes, Mutex, wipe } from '@millrace/base';
 import { claimedRevision, createReceiver, type HashEngine, type Receiver } from '@millrace/live-matrix';
 import { openTelemetry, reverseKeys, reverseMatrix, type StreamParameters, type Telemetry } from '@millrace/protocol';
 
-/** Most revisions by which a reverse frame may be ahead of the last one. */
+/** Maximum number of revisions by which a reverse frame may be ahead of the last one. */
 const MAX_STEP = 4;
 
 /** A proactive node's end of the reverse hint stream: acknowledgements and telemetry of one session. */

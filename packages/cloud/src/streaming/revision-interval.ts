@@ -2,7 +2,7 @@ import type { StreamParameters } from '@millrace/protocol';
 
 /** Shortest revision for each order, ms. */
 const MIN_MS = { 16: 1_000, 24: 5_000 } as const;
-/** Longest revision that a slow machine can request, ms: hints must not stay valid for longer. */
+/** Longest revision that a slow machine can request, ms. Hints must not stay valid for longer. */
 const MAX_MS = 120_000;
 
 /**

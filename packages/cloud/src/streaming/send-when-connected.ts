@@ -1,7 +1,7 @@
 import { type Bytes, sleep } from '@millrace/base';
 import type { LinkSocket } from '@millrace/protocol';
 
-/** How long the first message of a session waits for the link to the distribution node. */
+/** Time that the first message of a session waits for the link to the distribution node, ms. */
 const LINK_MS = 3_000;
 
 export const NO_LINK = 'no link to the distribution node';
